@@ -1,0 +1,117 @@
+"""Every threshold of the harness, in one place, each with its reason.
+
+Code paths take these as values and never carry a number of their own. Sources are named where the
+number is not our own measurement; docs/method.md tells the whole procedure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class SteadyStatePolicy:
+    """When a scenario counts as warmed up."""
+
+    window: int = 5
+    """Calls per window; two consecutive windows are compared (after Traini et al., EMSE 2023)."""
+    max_median_change: float = 0.02
+    """Medians of the two windows may differ by this share."""
+    max_slope: float = 0.005
+    """Theil-Sen slope over both windows, as a share of the median per call."""
+    confirmations: int = 2
+    """So many times in a row, because one quiet pair of windows happens by chance."""
+    slow_call_ms: float = 250.0
+    """From here on the shorter rule below: 15 calls of a second each would be all of the budget."""
+    slow_window: int = 1
+    slow_max_median_change: float = 0.10
+    """Single calls vary more than medians of five."""
+    max_calls: int = 60
+    """Cap; a scenario that reaches it is measured all the same and flagged `no_steady_state`."""
+    max_seconds: float = 20.0
+    """Cap in time, for the same reason."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerdictPolicy:
+    """When a difference may be called one."""
+
+    margin_floor: float = 0.03
+    """A difference below 3 % is not worth a decision, and identical lanes differ by less."""
+    control_factor: float = 2.0
+    """The margin is at least this many times the control's own deviation from 1."""
+    single_launch_margin: float = 0.15
+    """Processes of one build differed by 11 % (faster-cpython/ideas#60): one launch cannot see it."""
+    max_noisy_share: float = 0.5
+    """Above this share of rounds that were not quiet, no verdict is given."""
+    min_rounds: int = 3
+    """Fewer paired rounds give no verdict, only `inconclusive`."""
+    confidence: float = 0.95
+    bootstrap_draws: int = 10_000
+    seed: int = 20_251_124
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoisePolicy:
+    """When a round counts as quiet."""
+
+    max_cpu_pressure: float = 0.20
+    """`some` pressure of a quiet run stays below this; a competing job reads above .5."""
+    max_steal: float = 0.05
+    max_probe_ratio: float = 1.25
+    """The calibrated probe ran this much slower than the run's median probe."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockPolicy:
+    """How long one turn of one scenario lasts."""
+
+    min_block_ms: float = 300.0
+    """At least this much timed work (never under 100 ms): shorter blocks pay cache refill more
+    often, longer ones let drift into the pair."""
+    min_calls: int = 1
+    max_calls: int = 50
+    settle_calls: int = 1
+    """Calls discarded at the start of a block: threads and caches were cold while others ran."""
+    settle_below_ms: float = 500.0
+    """Slower calls outlast the cold start by far and are not discarded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParityTolerance:
+    """How far outputs may lie from the stock default's, per dtype, and why.
+
+    The errors are of class probabilities, which lie in 0..1.
+    """
+
+    fp32: float = 1e-3
+    """Another order of summation, nothing else."""
+    bf16: float = 5e-2
+    """8 bits of mantissa through 13 convolutions."""
+    int8: float = 1.5e-1
+    """7 bits per tensor, calibrated."""
+    map_factor: float = 10.0
+    """Maps are scaled by their own maximum, which magnifies an error by as much."""
+    training_loss: float = 1e-2
+    """Relative difference of the first steps' losses in fp32, from the same start and batches."""
+    training_loss_bf16: float = 1e-1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """All thresholds together."""
+
+    steady_state: SteadyStatePolicy = field(default_factory=SteadyStatePolicy)
+    verdict: VerdictPolicy = field(default_factory=VerdictPolicy)
+    noise: NoisePolicy = field(default_factory=NoisePolicy)
+    block: BlockPolicy = field(default_factory=BlockPolicy)
+    parity: ParityTolerance = field(default_factory=ParityTolerance)
+    max_call_s: float = 2.0
+    """A batch size whose stock call takes longer is left out (its throughput has long saturated)."""
+    call_timeout_s: float = 180.0
+    """A call that takes longer is a hang."""
+    prepare_timeout_s: float = 300.0
+    """Compilation may take a minute on two cores."""
+
+
+DEFAULT = Policy()
