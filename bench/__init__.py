@@ -1,1 +1,1 @@
-"""pillqc-bench: which way of running a PyTorch model on this CPU is fastest, and how sure are we?"""
+"""Which way of running a PyTorch model on this CPU is fastest, and how sure are we?"""

@@ -41,7 +41,7 @@ class VerdictPolicy:
     control_factor: float = 2.0
     """The margin is at least this many times the control's own deviation from 1."""
     single_launch_margin: float = 0.15
-    """Processes of one build differed by 11 % (faster-cpython/ideas#60): one launch cannot see it."""
+    """Processes of one build differed by 11 % (faster-cpython/ideas#60); one launch hides it."""
     max_noisy_share: float = 0.5
     """Above this share of rounds that were not quiet, no verdict is given."""
     min_rounds: int = 3
@@ -107,7 +107,7 @@ class Policy:
     block: BlockPolicy = field(default_factory=BlockPolicy)
     parity: ParityTolerance = field(default_factory=ParityTolerance)
     max_call_s: float = 2.0
-    """A batch size whose stock call takes longer is left out (its throughput has long saturated)."""
+    """A batch size whose stock call takes longer is left out: throughput has long saturated."""
     call_timeout_s: float = 180.0
     """A call that takes longer is a hang."""
     prepare_timeout_s: float = 300.0

@@ -9,21 +9,20 @@ Replies   {"v": 1, "ok": true, ...} or {"v": 1, "ok": false, "status": STATUS, "
 
 The worker speaks first: its greeting is a reply that carries `hello`. Then one reply a request:
 
-op          request fields                        reply fields
-prepare     scenario (object, see `encode`)       prepare_s, layers_replaced, parameters, flop_per_call,
-                                                  native_dtype, batch_shape
-call        n, phase                              wall_ns [n], cpu_ns [n], involuntary_switches, invalid
-                                                  (a sentence if the calls do not count, e.g. a
-                                                  recompilation happened; else null)
-outputs     path                                  images, trained (arrays go to `path`, a .npz file)
-kernels     -                                     kernels (list of KernelRow fields), fused_ops, isa,
-                                                  layers_replaced, graph (mode's own evidence), contradiction
-                                                  (a sentence if the evidence denies the label; else null)
-memory      -                                     peak_rss_mb, rss_mb
-probe       -                                     compute_ns, memory_ns
-peak        dtypes                                gflop_per_s {dtype: value}, memory_gb_per_s
-release     -                                     -
-stop        -                                     - (then the worker exits)
+op        request fields        reply fields
+prepare   scenario (`encode`)   prepare_s, layers_replaced, parameters, flop_per_call,
+                                native_dtype, batch_shape
+call      n, phase              wall_ns [n], cpu_ns [n], involuntary_switches, invalid (a sentence
+                                if the calls do not count, e.g. a recompilation; else null)
+outputs   path                  images, trained (arrays go to `path`, a .npz file)
+kernels   -                     kernels (KernelRow fields), fused_ops, isa, layers_replaced, graph
+                                (the mode's own evidence), contradiction (a sentence if the
+                                evidence denies the label; else null)
+memory    -                     peak_rss_mb, rss_mb
+probe     -                     compute_ns, memory_ns
+peak      dtypes                gflop_per_s {dtype: value}, memory_gb_per_s
+release   -                     -
+stop      -                     - (then the worker exits)
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ def load(line: bytes) -> Message:
     try:
         message = json.loads(line)
     except ValueError as error:
-        raise BenchError(f"the worker sent a line that is not JSON ({error}): {line[:80]!r}") from error
+        raise BenchError(f"the worker sent no JSON ({error}): {line[:80]!r}") from error
     if not isinstance(message, dict):
         raise BenchError(f"the worker sent {type(message).__name__} instead of an object")
     if message.get("v") != VERSION:
