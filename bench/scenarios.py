@@ -6,8 +6,12 @@ refer to it. Nothing here imports torch.
 
 from __future__ import annotations
 
+import difflib
+import fnmatch
 from dataclasses import dataclass, replace
 from enum import Enum
+
+from bench.errors import UsageError
 
 
 class _Word(str, Enum):
@@ -146,3 +150,224 @@ class Scenario:
             options=tuple(tag for tag in self.options if tag in (FROZEN, FULL)),
             environment=DEFAULT_ENVIRONMENT,
         )
+
+
+TRAINING_OPTIONS = (FROZEN, FULL)
+
+
+def worker_key(scenario: Scenario) -> Scenario:
+    """The part of a scenario that needs a process of its own.
+
+    Batch sizes, and frozen or full training, take turns inside one process.
+    """
+    options = tuple(tag for tag in scenario.options if tag not in TRAINING_OPTIONS)
+    return replace(scenario, batch_size=0, options=options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """How much to measure.
+
+    `rounds` are per launch. A batch size above what the machine can do in `Policy.max_call_s` is
+    replaced by the largest power of two that it can.
+    """
+
+    name: str
+    batch_sizes: tuple[int, ...]
+    training_batch_size: int
+    launches: int
+    min_rounds: int
+    max_rounds: int
+    target_half_width: float
+    budget_s: float
+    whole_matrix: bool = True
+    """False keeps at least one scenario of each kind."""
+    extra_compile: bool = False
+    """Whether Inductor without freezing is measured too."""
+
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        Profile(
+            name="smoke",
+            batch_sizes=(1, 4),
+            training_batch_size=2,
+            launches=2,
+            min_rounds=2,
+            max_rounds=12,
+            target_half_width=0.03,
+            budget_s=200,
+            whole_matrix=False,
+        ),
+        Profile(
+            name="standard",
+            batch_sizes=(1, 8, 32),
+            training_batch_size=8,
+            launches=3,
+            min_rounds=2,
+            max_rounds=30,
+            target_half_width=0.02,
+            budget_s=960,
+        ),
+        Profile(
+            name="full",
+            batch_sizes=(1, 2, 4, 8, 16, 32, 64, 128),
+            training_batch_size=8,
+            launches=5,
+            min_rounds=4,
+            max_rounds=60,
+            target_half_width=0.01,
+            budget_s=4 * 3600,
+            extra_compile=True,
+        ),
+    )
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exclusion:
+    """A combination that the matrix leaves out, and why."""
+
+    what: str
+    reason: str
+
+
+EXCLUSIONS = (
+    Exclusion(
+        what="training/*/torchscript",
+        reason="TorchScript's fusers, stock and IPEX, are inference paths: they refuse training",
+    ),
+    Exclusion(
+        what="training/*/compile",
+        reason="freezing is for inference, so it would be another comparison than the tutorial's",
+    ),
+    Exclusion(
+        what="*/compile/bf16",
+        reason="the question for compile is fp32 fusion; bf16 is asked of eager and TorchScript",
+    ),
+    Exclusion(
+        what="ipex/*/contiguous",
+        reason="ipex.optimize makes the weights channels_last, so the label would be untrue",
+    ),
+    Exclusion(
+        what="inference/stock/{torchscript,compile,*/bf16}/contiguous",
+        reason="IPEX gets channels_last, so its fair opponent has it too; what the layout alone is "
+        "worth shows in stock eager, which is measured in both",
+    ),
+    Exclusion(
+        what="placebo/* beyond eager fp32 contiguous",
+        reason="the placebo shows what importing IPEX does to the stock default, nothing else",
+    ),
+    Exclusion(
+        what="*/int8",
+        reason="not part of this matrix: int8 needs calibration and its own accuracy study",
+    ),
+)
+
+
+def _stock(batch_size: int, mode: Mode, dtype: Dtype, *, fusion: bool | None = None) -> Scenario:
+    return Scenario(
+        task=Task.INFERENCE,
+        backend="stock",
+        mode=mode,
+        fusion=fusion,
+        dtype=dtype,
+        layout=Layout.CHANNELS_LAST,
+        batch_size=batch_size,
+    )
+
+
+def stock_default(task: Task, batch_size: int, options: tuple[str, ...] = ()) -> Scenario:
+    """What a user has before doing anything: eager, fp32, contiguous."""
+    return Scenario(
+        task=task, backend="stock", mode=Mode.EAGER, batch_size=batch_size, options=options
+    )
+
+
+def _inference(profile: Profile, batch_size: int) -> list[Scenario]:
+    default = stock_default(Task.INFERENCE, batch_size)
+    eager = _stock(batch_size, Mode.EAGER, Dtype.FP32)
+    script = _stock(batch_size, Mode.TORCHSCRIPT, Dtype.FP32, fusion=False)
+    fused = replace(script, fusion=True)
+    compiled = _stock(batch_size, Mode.COMPILE, Dtype.FP32)
+    stock = [eager, script, fused, compiled]
+    ipex = [replace(scenario, backend="ipex") for scenario in stock]
+    bf16 = [
+        replace(scenario, dtype=Dtype.BF16)
+        for scenario in (*stock, *ipex)
+        if scenario.mode is not Mode.COMPILE
+    ]
+    placebo = replace(default, backend="placebo")
+    if profile.whole_matrix:
+        extra = [replace(compiled, options=(NO_FREEZING,))] if profile.extra_compile else []
+        return [default, *stock, *extra, placebo, *ipex, *bf16]
+    if batch_size == min(profile.batch_sizes):
+        one_of_each = [scenario for scenario in bf16 if scenario.fusion is not False]
+        return [default, *stock, placebo, *ipex, *one_of_each]
+    return [default, eager, fused, ipex[0], ipex[2]]
+
+
+def _training(profile: Profile, trained: str) -> list[Scenario]:
+    default = stock_default(Task.TRAINING, profile.training_batch_size, (trained,))
+    tuned = replace(default, layout=Layout.CHANNELS_LAST, options=(trained, FUSED_ADAM))
+    ipex = replace(default, backend="ipex", layout=Layout.CHANNELS_LAST)
+    fp32 = [default, tuned, ipex]
+    bf16 = [replace(scenario, dtype=Dtype.BF16) for scenario in fp32]
+    if profile.whole_matrix:
+        return [*fp32, *bf16]
+    return [*fp32, bf16[1], bf16[2]] if trained == FROZEN else [default, ipex]
+
+
+def matrix(profile: Profile, batch_sizes: tuple[int, ...] | None = None) -> tuple[Scenario, ...]:
+    """Every scenario of a profile, group by group, the stock default first in each group.
+
+    `batch_sizes` replaces the profile's own where the machine caps them.
+    """
+    sizes = profile.batch_sizes if batch_sizes is None else batch_sizes
+    inference = [scenario for size in sizes for scenario in _inference(profile, size)]
+    training = [s for trained in TRAINING_OPTIONS for s in _training(profile, trained)]
+    return (*inference, *training)
+
+
+def capped_batch_sizes(wanted: tuple[int, ...], largest: int) -> tuple[int, ...]:
+    """The wanted batch sizes with each one above `largest` replaced by it, without repeats."""
+    return tuple(dict.fromkeys(min(size, largest) for size in wanted))
+
+
+def select(scenarios: tuple[Scenario, ...], patterns: tuple[str, ...]) -> tuple[Scenario, ...]:
+    """The scenarios whose id matches any of the shell-style patterns, each with its baseline.
+
+    Raises:
+        UsageError: a pattern matches nothing; the line names the nearest ids.
+    """
+    if not patterns:
+        return scenarios
+    ids = [scenario.id for scenario in scenarios]
+    wanted: set[str] = set()
+    for pattern in patterns:
+        matched = fnmatch.filter(ids, pattern)
+        if not matched:
+            near = difflib.get_close_matches(pattern, ids, n=3, cutoff=0.3)
+            hint = f"; nearest: {', '.join(near)}" if near else ""
+            raise UsageError(
+                f"no scenario matches {pattern!r}{hint} (`bench scenarios` lists them all)"
+            )
+        wanted.update(matched)
+    groups = {scenario.group for scenario in scenarios if scenario.id in wanted}
+    return tuple(
+        scenario
+        for scenario in scenarios
+        if scenario.id in wanted or (scenario.is_stock_default and scenario.group in groups)
+    )
+
+
+def profile_named(name: str) -> Profile:
+    """The profile of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in PROFILES:
+        raise UsageError(f"there is no profile {name!r}: choose one of {', '.join(PROFILES)}")
+    return PROFILES[name]

@@ -1,0 +1,232 @@
+"""The parent's side of a worker: start it, ask it, let it rest, end it.
+
+The parent sleeps in `poll` while a worker computes; it never spins. An idle worker is stopped with
+SIGSTOP, because OpenMP threads go on spinning after a parallel region and would disturb whoever is
+measured next. A worker dies with its parent (PR_SET_PDEATHSIG), stopped or not.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from bench import protocol
+from bench.errors import BenchError, WorkerError
+from bench.scenarios import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_PR_SET_PDEATHSIG = 1
+_READ_SIZE = 1 << 16
+_LONGEST_LINE = 64 << 20
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerCommand:
+    """How to start one worker process.
+
+    `arguments` come before the two pipe options that every worker takes (`--read-fd`,
+    `--write-fd`). `cpus` binds the process; empty leaves it where it is.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    cpus: tuple[int, ...] = ()
+    log: Path
+
+
+class WorkerHandle(Protocol):
+    """What the runner needs of a worker; tests bring a scripted one."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked anything more."""
+
+    @property
+    def pid(self) -> int:
+        """Its process, for the kernel's counters."""
+
+    def greet(self, timeout_s: float) -> protocol.Message:
+        """Wait until it is ready and return its greeting."""
+
+    def ask(self, op: str, timeout_s: float, **fields: object) -> protocol.Message:
+        """One request, one reply; it rests before and after."""
+
+    def stop(self) -> None:
+        """End it, gently if possible. Never fails."""
+
+
+def _oom_kills() -> int:
+    """How many processes the kernel has killed for memory since boot; 0 where it does not say."""
+    with suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
+
+
+class WorkerProcess:
+    """A worker in a process of its own.
+
+    Raises (from `greet` and `ask`):
+        WorkerError: it died, hung, or replied that it could not; `status` says which.
+    """
+
+    def __init__(self, command: WorkerCommand) -> None:
+        self._command = command
+        self._buffer = b""
+        self._oom_kills = _oom_kills()
+        request_read, self._request_fd = os.pipe()
+        self._reply_fd, reply_write = os.pipe()
+        try:
+            with command.log.open("ab") as log:
+                self._process = subprocess.Popen(
+                    [
+                        *command.arguments,
+                        "--read-fd",
+                        str(request_read),
+                        "--write-fd",
+                        str(reply_write),
+                    ],
+                    env=dict(command.environment),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=(request_read, reply_write),
+                    start_new_session=True,
+                    preexec_fn=self._in_child,  # noqa: PLW1509 - the parent has one thread
+                )
+        except OSError as error:
+            self._close_pipes()
+            raise BenchError(
+                f"cannot start a worker with {command.arguments[0]}: {error.strerror}"
+            ) from error
+        finally:
+            os.close(request_read)
+            os.close(reply_write)
+
+    def _in_child(self) -> None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if self._command.cpus:
+            os.sched_setaffinity(0, self._command.cpus)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked anything more."""
+        return self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
+    def greet(self, timeout_s: float) -> protocol.Message:
+        """Wait until it is ready and return its greeting, then let it rest."""
+        return self._reply("starting", timeout_s)
+
+    def ask(self, op: str, timeout_s: float, **fields: object) -> protocol.Message:
+        """Wake it, send one request, wait for the reply, let it rest again."""
+        self._signal(signal.SIGCONT)
+        try:
+            os.write(self._request_fd, protocol.dump(protocol.request(op, **fields)))
+        except OSError as error:
+            raise self._death(op) from error
+        return self._reply(op, timeout_s)
+
+    def stop(self) -> None:
+        """Ask it to end, then kill it if it does not; closes the pipes. Never fails."""
+        if self.alive:
+            self._signal(signal.SIGCONT)
+            with suppress(OSError):
+                os.write(self._request_fd, protocol.dump(protocol.request("stop")))
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=3)
+        self._kill()
+        self._close_pipes()
+
+    def _reply(self, op: str, timeout_s: float) -> protocol.Message:
+        line = self._read_line(op, timeout_s)
+        self._signal(signal.SIGSTOP)
+        try:
+            message = protocol.load(line)
+        except BenchError as error:
+            self._kill()
+            raise WorkerError(Status.CRASHED, str(error)) from error
+        if not message.get("ok"):
+            raise _refusal(message)
+        return message
+
+    def _read_line(self, op: str, timeout_s: float) -> bytes:
+        deadline = time.monotonic() + timeout_s
+        poll = select.poll()
+        poll.register(self._reply_fd, select.POLLIN | select.POLLHUP)
+        while b"\n" not in self._buffer:
+            left_ms = (deadline - time.monotonic()) * 1000
+            if left_ms <= 0 or not poll.poll(left_ms):
+                self._kill()
+                raise WorkerError(
+                    Status.TIMEOUT, f"no answer to `{op}` within {timeout_s:.0f} s, so it was ended"
+                )
+            chunk = os.read(self._reply_fd, _READ_SIZE)
+            if not chunk:
+                raise self._death(op)
+            self._buffer += chunk
+            if len(self._buffer) > _LONGEST_LINE:
+                self._kill()
+                raise WorkerError(Status.CRASHED, f"endless reply to `{op}`")
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line
+
+    def _death(self, op: str) -> WorkerError:
+        """Why the worker is gone, in the words of its exit status."""
+        try:
+            code = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._kill()
+            return WorkerError(Status.CRASHED, f"closed its pipe during `{op}` without ending")
+        where = f"during `{op}`; its output is in logs/{self._command.log.name}"
+        if code == -signal.SIGKILL and _oom_kills() > self._oom_kills:
+            return WorkerError(Status.OUT_OF_MEMORY, f"killed by the kernel for memory {where}")
+        if code < 0:
+            return WorkerError(Status.CRASHED, f"killed by {signal.Signals(-code).name} {where}")
+        return WorkerError(Status.CRASHED, f"ended with exit code {code} {where}")
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.alive:
+            with suppress(ProcessLookupError):
+                os.kill(self._process.pid, number)
+
+    def _kill(self) -> None:
+        """End the whole process group: a compile pool must not outlive its worker."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _close_pipes(self) -> None:
+        for descriptor in (self._request_fd, self._reply_fd):
+            with suppress(OSError):
+                os.close(descriptor)
+
+
+def _refusal(message: protocol.Message) -> WorkerError:
+    try:
+        status = Status(str(message.get("status")))
+    except ValueError:
+        status = Status.CRASHED
+    return WorkerError(status, str(message.get("reason") or "refused without a reason"))
+
+
+def worker_arguments(python: str | Path, options: Sequence[str]) -> tuple[str, ...]:
+    """The command line of a worker under the interpreter `python`."""
+    return (str(python), "-m", "bench.worker", *options)
