@@ -98,6 +98,21 @@ class ParityTolerance:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BudgetPolicy:
+    """How the measuring time is shared out."""
+
+    emulated_rounds: int = 2
+    """Rounds a launch for a dtype that is emulated here: it is several times slower than what it
+    is compared with, so a few rounds settle the verdict."""
+    emulated_share: float = 0.25
+    """Emulated scenarios may use this share of the budget; beyond it they keep the launches that
+    they have had."""
+    max_memory_gib: float = 15.0
+    """A run's workers together stay below this, and below 85 % of what is free."""
+    free_memory_share: float = 0.85
+
+
+@dataclass(frozen=True, kw_only=True)
 class Policy:
     """All thresholds together."""
 
@@ -106,10 +121,13 @@ class Policy:
     noise: NoisePolicy = field(default_factory=NoisePolicy)
     block: BlockPolicy = field(default_factory=BlockPolicy)
     parity: ParityTolerance = field(default_factory=ParityTolerance)
+    budget: BudgetPolicy = field(default_factory=BudgetPolicy)
     max_call_s: float = 2.0
     """A batch size whose stock call takes longer is left out: throughput has long saturated."""
     call_timeout_s: float = 180.0
     """A call that takes longer is a hang."""
+    start_timeout_s: float = 120.0
+    """Importing torch and IPEX takes seconds, on a cold disk tens of them."""
     prepare_timeout_s: float = 300.0
     """Compilation may take a minute on two cores."""
 

@@ -1,0 +1,147 @@
+"""One scenario in one worker during one launch: prepare, first call, check, warm up, blocks.
+
+A lane turns replies into rows and facts; it decides nothing. Every call that was ever timed
+becomes a row of `iterations.csv`, in the order it happened.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics as stdlib_statistics
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from bench import protocol
+from bench.records import IterationRow
+from bench.scenarios import CONTROL_SUFFIX, Phase, Scenario
+from bench.statistics import is_steady
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from bench.client import WorkerHandle
+    from bench.policy import Policy
+
+
+@dataclass(kw_only=True)
+class Lane:
+    """A scenario that takes part in the rounds of one launch.
+
+    `record` gets every row as it comes. `is_control` marks the second worker of the baseline.
+    """
+
+    run_id: str
+    scenario: Scenario
+    launch: int
+    worker: WorkerHandle
+    policy: Policy
+    record: Callable[[IterationRow], None]
+    is_control: bool = False
+    prepared: protocol.Message = field(default_factory=dict)
+    steady: bool = True
+    blocks_ms: dict[tuple[int, int], float] = field(default_factory=dict)
+    spent_s: float = 0.0
+    _calls: int = 0
+    _warm_ms: list[float] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The scenario's id, with the control marked."""
+        return f"{self.scenario.id}{CONTROL_SUFFIX if self.is_control else ''}"
+
+    @property
+    def emulated(self) -> bool:
+        """Whether the worker says that its dtype has no native instructions here."""
+        return self.prepared.get("native_dtype") is False
+
+    def prepare(self) -> None:
+        """Build the callable, and make its very first call."""
+        self.prepared = self.worker.ask(
+            "prepare",
+            self.policy.prepare_timeout_s,
+            scenario=protocol.encode(self.scenario),
+        )
+        self._call(1, Phase.FIRST_CALL, timeout_s=self.policy.prepare_timeout_s)
+
+    def outputs(self, path: Path) -> protocol.Message:
+        """Have the worker write its outputs for the parity check to `path`."""
+        return self._ask("outputs", self.policy.prepare_timeout_s, path=str(path))
+
+    def warm_up(self) -> None:
+        """Call until steady, or until the cap; `steady` tells which."""
+        rule = self.policy.steady_state
+        while not is_steady(self._warm_ms, rule):
+            if len(self._warm_ms) >= rule.max_calls or sum(self._warm_ms) > rule.max_seconds * 1000:
+                self.steady = False
+                return
+            self._warm_ms.extend(self._call(1, Phase.WARMUP))
+        self.steady = True
+
+    def run_block(self, round_number: int, position: int) -> str | None:
+        """One turn. Returns a sentence if the block does not count, else None."""
+        rule = self.policy.block
+        typical_ms = stdlib_statistics.median(self._warm_ms[-5:])
+        settle = rule.settle_calls if typical_ms < rule.settle_below_ms else 0
+        wanted = math.ceil(rule.min_block_ms / typical_ms)
+        timed = min(max(wanted, rule.min_calls), rule.max_calls)
+        reply = self._ask_calls(settle + timed, Phase.TIMED, self.policy.call_timeout_s)
+        self._record(reply, Phase.WARMUP, slice(0, settle), round_number, position)
+        invalid = reply.get("invalid")
+        phase = Phase.WARMUP if invalid else Phase.TIMED
+        times = self._record(reply, phase, slice(settle, None), round_number, position)
+        if invalid:
+            return str(invalid)
+        self.blocks_ms[(self.launch, round_number)] = stdlib_statistics.median(times)
+        return None
+
+    def kernels(self) -> protocol.Message:
+        """What oneDNN and the mode say they ran, from one untimed call."""
+        return self._ask("kernels", self.policy.prepare_timeout_s)
+
+    def memory(self) -> protocol.Message:
+        """The worker's peak and present memory."""
+        return self._ask("memory", self.policy.call_timeout_s)
+
+    def release(self) -> None:
+        """Drop the model, so that the worker can serve the next group."""
+        self._ask("release", self.policy.call_timeout_s)
+
+    def _ask(self, op: str, timeout_s: float, **fields: object) -> protocol.Message:
+        return self.worker.ask(op, timeout_s, **fields)
+
+    def _ask_calls(self, n: int, phase: Phase, timeout_s: float) -> protocol.Message:
+        return self._ask("call", timeout_s, n=n, phase=str(phase))
+
+    def _call(self, n: int, phase: Phase, timeout_s: float | None = None) -> list[float]:
+        reply = self._ask_calls(n, phase, timeout_s or self.policy.call_timeout_s)
+        return self._record(reply, phase, slice(0, None), None, None)
+
+    def _record(
+        self,
+        reply: dict[str, Any],
+        phase: Phase,
+        which: slice,
+        round_number: int | None,
+        position: int | None,
+    ) -> list[float]:
+        """Write the chosen calls of a reply as rows and return their times in ms."""
+        walls: list[int] = reply["wall_ns"][which]
+        cpus: list[int] = reply["cpu_ns"][which]
+        for wall_ns, cpu_ns in zip(walls, cpus, strict=True):
+            self.record(
+                IterationRow(
+                    run_id=self.run_id,
+                    scenario=self.name,
+                    launch=self.launch,
+                    round=round_number,
+                    position=position,
+                    iteration=self._calls,
+                    phase=str(phase),
+                    wall_ns=wall_ns,
+                    cpu_ns=cpu_ns,
+                )
+            )
+            self._calls += 1
+            self.spent_s += wall_ns / 1e9
+        return [wall_ns / 1e6 for wall_ns in walls]

@@ -1,0 +1,94 @@
+"""The folder of one run, and the lock that keeps two runs from measuring each other."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import tempfile
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LOCK_NAME = "pillqc-bench.lock"
+
+
+def commit(repository: Path) -> tuple[str | None, bool | None]:
+    """The commit that `repository` is at, and whether it has changes; None where git cannot say."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(repository), *arguments],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=20,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    revision = git("rev-parse", "HEAD")
+    changes = git("status", "--porcelain", "--untracked-files=no")
+    return revision, None if changes is None else bool(changes)
+
+
+def create(results: Path, machine: str, revision: str | None, now: datetime | None = None) -> Path:
+    """Make `<utc>-<machine>-<short commit>` under `results`; never an existing folder.
+
+    Raises:
+        BenchError: it cannot be written.
+    """
+    stamp = (now or datetime.now(timezone.utc)).strftime("%Y%m%dT%H%M%SZ")
+    name = f"{stamp}-{machine}-{(revision or 'nogit')[:7]}"
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        for attempt in range(100):
+            folder = results / (name if attempt == 0 else f"{name}-{attempt}")
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                continue
+            (folder / "logs").mkdir()
+            return folder
+    except OSError as error:
+        raise BenchError(
+            f"cannot write to the results folder {results}: {error.strerror}. "
+            "Choose another with --results"
+        ) from error
+    raise BenchError(f"{results} already has a hundred runs of this second: check the clock")
+
+
+@contextmanager
+def only_run_here(folder: Path | None = None) -> Iterator[None]:
+    """Hold the machine's lock: two runs at once would measure each other.
+
+    Raises:
+        BenchError: another run holds it.
+    """
+    path = (folder or Path(tempfile.gettempdir())) / LOCK_NAME
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise BenchError(f"cannot open the lock file {path}: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
+            raise BenchError(
+                f"another run is measuring on this machine (process {holder}), and two at once "
+                "would measure each other: wait for it to end"
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
+        yield
+    finally:
+        os.close(descriptor)
