@@ -1,0 +1,209 @@
+"""Which lane runs when, how many rounds the budget buys, and when to stop. Pure.
+
+A lane is one worker that takes part in a round: a scenario or the control. Three questions:
+
+    orders = round_orders(lanes, seed=seed + launch)      # next(orders) is one round's order
+    todo = plan(remaining_s, 3, costs, min_rounds=3, max_rounds=12)
+    reason = should_stop(half_widths, target=0.02, ...)   # None: run another round
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_Order = tuple[int, ...]
+
+
+def round_orders(lanes: Sequence[str], *, seed: int) -> Iterator[tuple[str, ...]]:
+    """Orders of the lanes, round after round, without end; the same for the same seed.
+
+    Each cycle is a Williams square under a fresh random naming of its rows and lanes. It has one
+    round a lane, two where the number of lanes is odd. Over a cycle
+
+    - every lane stands at every position equally often, so a positional bias cancels;
+    - every lane directly follows every other equally often, so what it inherits from the one
+      before (caches, heat, frequency) cancels;
+    - every odd round is the mirror image of the round before, so each lane's two turns have the
+      same middle and a linear drift cancels exactly, within every such pair.
+
+    Give every launch its own seed: a run is too short for all lanes to meet often.
+
+    Raises:
+        BenchError: no lanes, or one of them twice.
+    """
+    if not lanes:
+        raise BenchError("a round needs at least one lane: choose at least one scenario")
+    if len(set(lanes)) != len(lanes):
+        raise BenchError(f"a lane stands twice in one round: {', '.join(sorted(lanes))}")
+    return _cycles(tuple(lanes), random.Random(seed))  # noqa: S311 - an order, not a secret
+
+
+def cycle_length(lanes: int) -> int:
+    """Rounds after which the orders are exactly balanced."""
+    return lanes if lanes % 2 == 0 or lanes == 1 else 2 * lanes
+
+
+def _cycles(lanes: tuple[str, ...], rng: random.Random) -> Iterator[tuple[str, ...]]:
+    while True:
+        names = rng.sample(lanes, len(lanes))
+        if len(names) == 1:
+            yield lanes
+            continue
+        pairs = _williams_pairs(len(names))
+        rng.shuffle(pairs)
+        for pair in pairs:
+            for order in rng.sample(pair, 2):
+                yield tuple(names[lane] for lane in order)
+
+
+def _williams_pairs(size: int) -> list[tuple[_Order, _Order]]:
+    """A Williams square as pairs of a row and its mirror image.
+
+    The first row zigzags 0, 1, n-1, 2, n-2, ...; the others add 1, 2, ... to it. Neighbours in the
+    first row differ by every number once, which balances the predecessors. With an even size the
+    mirror of row r is row r + n/2, so half of the rows have the other half as mirrors; with an odd
+    size the mirrors are a second square.
+    """
+    first = [(place + 1) // 2 if place % 2 else -(place // 2) for place in range(size)]
+    rows = size // 2 if size % 2 == 0 else size
+    orders = [tuple((lane + shift) % size for lane in first) for shift in range(rows)]
+    return [(order, order[::-1]) for order in orders]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupCost:
+    """What one comparison group takes in one launch."""
+
+    fixed_s: float
+    """Starting, preparing, checking and warming up its workers."""
+    round_s: float
+    """One block of every lane."""
+    name: str = ""
+    """How sentences call it; empty: by its place."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to run; a group with 0 rounds is left out."""
+
+    launches: int
+    rounds: tuple[int, ...]
+    """Rounds in each launch, one number a group, in the order of the costs."""
+    cut: tuple[str, ...]
+    """What the budget does not allow, in sentences."""
+
+    def seconds(self, costs: Sequence[GroupCost]) -> float:
+        """What the plan takes."""
+        return self.launches * _launch_s(self.rounds, costs)
+
+
+def plan(
+    remaining_s: float,
+    launches_wanted: int,
+    costs: Sequence[GroupCost],
+    *,
+    min_rounds: int,
+    max_rounds: int,
+) -> Plan:
+    """Spread the time over launches and groups; all rounds are counted for one launch.
+
+    First every group gets `min_rounds`; where that does not fit there are fewer launches, and
+    where not even one launch fits, the costliest groups are left out, so that the rest still get
+    a verdict. What is left goes, round by round, to the group with the fewest rounds.
+    """
+    least = max(1, min(min_rounds, max_rounds))
+    minimum = [least] * len(costs)
+    launches = launches_wanted
+    while launches > 1 and launches * _launch_s(minimum, costs) > remaining_s:
+        launches -= 1
+    rounds = _drop_costliest(minimum, costs, remaining_s / launches)
+    cut = (*_cut_launches(launches, launches_wanted), *_cut_groups(rounds, costs, least))
+    filled = _fill(rounds, costs, remaining_s / launches, max_rounds)
+    return Plan(launches=launches, rounds=tuple(filled), cut=cut)
+
+
+def _launch_s(rounds: Sequence[int], costs: Sequence[GroupCost]) -> float:
+    return sum(_group_s(count, cost) for count, cost in zip(rounds, costs, strict=True))
+
+
+def _group_s(rounds: int, cost: GroupCost) -> float:
+    return cost.fixed_s + rounds * cost.round_s if rounds else 0.0
+
+
+def _drop_costliest(
+    minimum: Sequence[int], costs: Sequence[GroupCost], launch_s: float
+) -> list[int]:
+    rounds = list(minimum)
+    by_cost = sorted(range(len(costs)), key=lambda group: _group_s(minimum[group], costs[group]))
+    while by_cost and _launch_s(rounds, costs) > launch_s:
+        rounds[by_cost.pop()] = 0
+    return rounds
+
+
+def _fill(
+    rounds: Sequence[int], costs: Sequence[GroupCost], launch_s: float, max_rounds: int
+) -> list[int]:
+    """Add rounds while they fit, always to the group that has fewest; cheaper first in a tie."""
+    filled = list(rounds)
+    left = launch_s - _launch_s(filled, costs)
+    open_groups = {group for group, count in enumerate(filled) if count}
+    while open_groups:
+        group = min(open_groups, key=lambda group: (filled[group], costs[group].round_s, group))
+        if filled[group] >= max_rounds or costs[group].round_s > left:
+            open_groups.remove(group)
+            continue
+        filled[group] += 1
+        left -= costs[group].round_s
+    return filled
+
+
+def _cut_launches(launches: int, wanted: int) -> Iterator[str]:
+    if launches < wanted:
+        yield (
+            f"The budget allows {launches} of {wanted} launches: differences between processes "
+            "are seen less well; raise the budget or measure fewer scenarios."
+        )
+
+
+def _cut_groups(
+    rounds: Sequence[int], costs: Sequence[GroupCost], min_rounds: int
+) -> Iterator[str]:
+    for place, (count, cost) in enumerate(zip(rounds, costs, strict=True), start=1):
+        if count == 0:
+            name = cost.name or f"Comparison group {place} of {len(costs)}"
+            yield (
+                f"{name} is left out: its minimum of {min_rounds} rounds takes about "
+                f"{_group_s(min_rounds, cost):.0f} s, which the budget does not have; raise it."
+            )
+
+
+def should_stop(
+    half_widths: Sequence[float],
+    *,
+    target: float,
+    rounds: int,
+    min_rounds: int,
+    max_rounds: int,
+    deadline_left_s: float,
+    round_cost_s: float,
+) -> str | None:
+    """Why a group's rounds end here, or None for another round.
+
+    Takes the intervals' half-widths (as shares) and no estimate, so it cannot see whether a
+    difference is significant, and cannot stop because of it. No half-widths means that nothing is
+    known yet, not that all is precise. The budget comes first: it is a promise.
+    """
+    if round_cost_s > deadline_left_s:
+        return "the budget is used up"
+    if rounds >= max_rounds:
+        return f"the limit of {max_rounds} rounds is reached"
+    if rounds >= min_rounds and half_widths and max(half_widths) <= target:
+        return f"every interval is within +/-{100 * target:.3g} %"
+    return None

@@ -1,0 +1,306 @@
+"""From a run's rows to its speedups: what is compared with what, and what it shows. Pure.
+
+    rows = speedup_rows(run_id, scenarios, iterations, noise, parity, DEFAULT)
+
+`statistics` knows ratios and no scenarios; here scenarios get their baselines. The report and the
+gate call this on what was read back from disk, so verdicts can be made again from the raw rows.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.records import SpeedupRow
+from bench.scenarios import (
+    CONTROL_SUFFIX,
+    DEFAULT_ENVIRONMENT,
+    FROZEN,
+    FULL,
+    BaselineKind,
+    Dtype,
+    Layout,
+    Mode,
+    Phase,
+    Status,
+    Verdict,
+)
+from bench.statistics import Ratio, judge, margin, paired_log_ratios, speedup
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from bench.policy import Policy, VerdictPolicy
+    from bench.records import IterationRow, NoiseRow, ParityRow, ScenarioRow
+    from bench.statistics import BlockMedians, Floats
+
+_MEASURED = (Status.OK, Status.NO_STEADY_STATE)
+_CALLS_FOR_P90 = 10
+_CALLS_FOR_P99 = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimingSummary:
+    """The timing fields of a scenario's row."""
+
+    rounds: int
+    launches: int
+    median_ms: float | None
+    """Over all timed calls. For reading; speedups are made from paired blocks instead."""
+    p90_ms: float | None
+    """Empty for fewer than 10 timed calls: it would be the maximum under another name."""
+    p99_ms: float | None
+    """Empty for fewer than 100 timed calls."""
+    first_call_ms: float | None
+    """Of launch 0, the only one that finds the machine's caches cold."""
+    warmup_iterations: int | None
+    """Calls before the rounds of the first launch, without the first call; what is discarded at
+    the start of a block is not among them."""
+
+
+def group_label(row: ScenarioRow) -> str:
+    """The comparison group as noise.csv has it: `inference/b8`, `training/b8/frozen`."""
+    parts = [row.task, f"b{row.batch_size}", *(tag for tag in _tags(row) if tag in (FROZEN, FULL))]
+    return "/".join(parts)
+
+
+def _tags(row: ScenarioRow) -> list[str]:
+    return row.options.split("+") if row.options else []
+
+
+def _is_stock_default(row: ScenarioRow) -> bool:
+    return (
+        (row.backend, row.mode, row.dtype, row.layout, row.environment)
+        == ("stock", Mode.EAGER, Dtype.FP32, Layout.CONTIGUOUS, DEFAULT_ENVIRONMENT)
+        and not row.fusion
+        and all(tag in (FROZEN, FULL) for tag in _tags(row))
+    )
+
+
+def block_medians(iterations: Iterable[IterationRow]) -> dict[str, dict[tuple[int, int], float]]:
+    """Scenario -> (launch, round) -> median wall ms of the block's timed calls."""
+    blocks: dict[str, dict[tuple[int, int], list[int]]] = defaultdict(lambda: defaultdict(list))
+    for row in iterations:
+        if row.phase == Phase.TIMED and row.round is not None:
+            blocks[row.scenario][row.launch, row.round].append(row.wall_ns)
+    return {
+        scenario: {key: float(np.median(calls)) / 1e6 for key, calls in rounds.items()}
+        for scenario, rounds in blocks.items()
+    }
+
+
+def timing_summary(iterations: Iterable[IterationRow]) -> TimingSummary:
+    """What the calls of one scenario say about its own time. All None without timed calls."""
+    rows = list(iterations)
+    timed = [row for row in rows if row.phase == Phase.TIMED and row.round is not None]
+    wall_ms = np.array([row.wall_ns for row in timed]) / 1e6
+    first_launch = min((row.launch for row in rows), default=0)
+    warmup = [row for row in rows if row.phase == Phase.WARMUP and row.round is None]
+    cold = [row for row in rows if row.phase == Phase.FIRST_CALL and row.launch == 0]
+    return TimingSummary(
+        rounds=len({(row.launch, row.round) for row in timed}),
+        launches=len({row.launch for row in timed}),
+        median_ms=_quantile(wall_ms, 0.5, at_least=1),
+        p90_ms=_quantile(wall_ms, 0.9, at_least=_CALLS_FOR_P90),
+        p99_ms=_quantile(wall_ms, 0.99, at_least=_CALLS_FOR_P99),
+        first_call_ms=cold[0].wall_ns / 1e6 if cold else None,
+        warmup_iterations=sum(row.launch == first_launch for row in warmup) if rows else None,
+    )
+
+
+def _quantile(values: Floats, share: float, *, at_least: int) -> float | None:
+    return float(np.quantile(values, share)) if len(values) >= at_least else None
+
+
+def speedup_rows(
+    run_id: str,
+    scenarios: Sequence[ScenarioRow],
+    iterations: Iterable[IterationRow],
+    noise: Iterable[NoiseRow],
+    parity: Iterable[ParityRow],
+    policy: Policy,
+) -> list[SpeedupRow]:
+    """One row for every scenario and baseline, group by group, the group's control first.
+
+    A scenario that could not run has its rows too: `invalid`, its reason, no speedup. One whose
+    outputs are wrong keeps its speedup and is `invalid`.
+
+    Stock tuned is chosen and measured by the same rounds, so the luck that made it the fastest is
+    in its time: against it everything else looks a little slower than it is. The error is on the
+    careful side. Choosing by one half of the rounds was tried and left: SIMULATION
+    """
+    run = _Evidence(run_id, iterations, noise, parity, policy.verdict)
+    groups: dict[str, list[ScenarioRow]] = defaultdict(list)
+    for row in scenarios:
+        groups[group_label(row)].append(row)
+    return [row for label, rows in groups.items() for row in _Group(run, label, rows).speedups()]
+
+
+class _Evidence:
+    """Everything a run's rows say, by scenario."""
+
+    def __init__(
+        self,
+        run_id: str,
+        iterations: Iterable[IterationRow],
+        noise: Iterable[NoiseRow],
+        parity: Iterable[ParityRow],
+        policy: VerdictPolicy,
+    ) -> None:
+        self.run_id = run_id
+        self.policy = policy
+        self.medians = block_medians(iterations)
+        self.quiet: dict[str, dict[tuple[int, int], bool]] = defaultdict(dict)
+        for row in noise:
+            self.quiet[row.group][row.launch, row.round] = row.quiet
+        self.wrong = {row.scenario: row for row in parity if not row.within_tolerance}
+
+    def blocks(self, scenario: str) -> BlockMedians:
+        return self.medians.get(scenario, {})
+
+    def ratio(self, scenario: str, baseline: str) -> Ratio | None:
+        """The speedup, or None without a shared round."""
+        pairs = paired_log_ratios(self.blocks(baseline), self.blocks(scenario))
+        if not pairs:
+            return None
+        policy = self.policy
+        return speedup(
+            pairs,
+            draws=policy.bootstrap_draws,
+            seed=policy.seed,
+            confidence=policy.confidence,
+        )
+
+    def noisy_share(self, label: str, scenario: str, baseline: str) -> float | None:
+        """Share of the paired rounds that were not quiet; None where none has a reading."""
+        rounds = self.quiet.get(label, {})
+        shared = self.blocks(scenario).keys() & self.blocks(baseline).keys()
+        quiet = [rounds[key] for key in shared if key in rounds]
+        return 1 - sum(quiet) / len(quiet) if quiet else None
+
+    def why_unusable(self, row: ScenarioRow) -> str | None:
+        """Why no verdict can rest on this scenario."""
+        if row.status not in _MEASURED:
+            return f"{row.status}: {row.reason}" if row.reason else row.status
+        wrong = self.wrong.get(row.scenario)
+        if wrong is None:
+            return None
+        if wrong.max_abs_error is None:
+            return "its outputs do not match stock default's"
+        return (
+            f"its outputs differ from stock default's by {wrong.max_abs_error:.3g}, "
+            f"{wrong.tolerance:.3g} is allowed"
+        )
+
+
+class _Group:
+    """One comparison group: its scenarios share rounds, baselines and a control."""
+
+    def __init__(self, run: _Evidence, label: str, rows: Sequence[ScenarioRow]) -> None:
+        self.run = run
+        self.label = label
+        self.rows = rows
+        self.default = next((row for row in rows if _is_stock_default(row)), None)
+        self.control: Ratio | None = None
+        if self.default:
+            name = self.default.scenario
+            self.control = run.ratio(name, name + CONTROL_SUFFIX)
+
+    def speedups(self) -> Iterator[SpeedupRow]:
+        """The control's row, then each scenario's."""
+        if self.default is None:
+            reason = "the run has no stock default to divide by: measure it too"
+            for row in self.rows:
+                yield self._judged(row, BaselineKind.STOCK_DEFAULT, "", None, reason)
+            return
+        yield self._control_row(self.default)
+        tuned = {dtype: self._tuned(dtype) for dtype in {row.dtype for row in self.rows}}
+        for row in self.rows:
+            for kind, baseline in (
+                (BaselineKind.STOCK_DEFAULT, self.default),
+                (BaselineKind.STOCK_TUNED, tuned[row.dtype] or self.default),
+            ):
+                if row is not baseline:
+                    yield self._row(row, kind, baseline)
+
+    def _tuned(self, dtype: str) -> ScenarioRow | None:
+        """The fastest stock scenario of this dtype if it beats stock default, else None."""
+        best, best_estimate = None, 1.0
+        for row in self.rows:
+            if row.backend != "stock" or row.dtype != dtype or row.status != Status.OK:
+                continue
+            if row is self.default or self.default is None or self.run.why_unusable(row):
+                continue
+            ratio = self.run.ratio(row.scenario, self.default.scenario)
+            if ratio and ratio.estimate > best_estimate:
+                best, best_estimate = row, ratio.estimate
+        return best
+
+    def _control_row(self, default: ScenarioRow) -> SpeedupRow:
+        baseline = default.scenario + CONTROL_SUFFIX
+        invalid = self.run.why_unusable(default)
+        return self._judged(default, BaselineKind.CONTROL, baseline, self.control, invalid)
+
+    def _row(self, row: ScenarioRow, kind: BaselineKind, baseline: ScenarioRow) -> SpeedupRow:
+        invalid = self.run.why_unusable(row)
+        if not invalid and (why := self.run.why_unusable(baseline)):
+            invalid = f"its baseline {baseline.scenario} cannot be used: {why}"
+        measured = row.status in _MEASURED and baseline.status in _MEASURED
+        ratio = self.run.ratio(row.scenario, baseline.scenario) if measured else None
+        return self._judged(row, kind, baseline.scenario, ratio, invalid)
+
+    def _judged(
+        self,
+        row: ScenarioRow,
+        kind: BaselineKind,
+        baseline: str,
+        ratio: Ratio | None,
+        invalid: str | None,
+    ) -> SpeedupRow:
+        policy = self.run.policy
+        limit = margin(self.control, ratio.launches, policy) if ratio else None
+        verdict, reason = _without_ratio(invalid)
+        if ratio and limit is not None:
+            verdict, reason = judge(
+                ratio,
+                control=self.control,
+                margin=limit,
+                noisy_share=self.run.noisy_share(self.label, row.scenario, baseline),
+                invalid_reason=invalid,
+                policy=policy,
+            )
+        return SpeedupRow(
+            run_id=self.run.run_id,
+            scenario=row.scenario,
+            baseline_kind=str(kind),
+            baseline=baseline,
+            speedup=ratio.estimate if ratio else None,
+            speedup_low=ratio.low if ratio else None,
+            speedup_high=ratio.high if ratio else None,
+            margin=limit,
+            launches=ratio.launches if ratio else 0,
+            rounds=ratio.rounds if ratio else 0,
+            verdict=str(verdict),
+            reason="; ".join(filter(None, (reason, *_remarks(row)))) or None,
+        )
+
+
+def _without_ratio(invalid: str | None) -> tuple[Verdict, str | None]:
+    if invalid:
+        return Verdict.INVALID, invalid
+    return Verdict.INCONCLUSIVE, (
+        "no round has both it and its baseline: raise the budget or measure fewer scenarios"
+    )
+
+
+def _remarks(row: ScenarioRow) -> Iterator[str]:
+    """What a reader must know beside any verdict."""
+    if row.status not in _MEASURED:
+        return
+    if row.native_dtype is False:
+        yield f"{row.dtype} is emulated on this CPU"
+    if row.status == Status.NO_STEADY_STATE:
+        yield "its warm-up was cut before a steady state"

@@ -1,0 +1,203 @@
+"""Orders are balanced, plans fit their budget, and stopping cannot see significance."""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from itertools import islice, pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.errors import BenchError
+from bench.schedule import GroupCost, Plan, cycle_length, plan, round_orders, should_stop
+
+lane_counts = st.integers(1, 40)
+seeds = st.integers(0, 2**32)
+
+
+def _cycle(lanes: int, seed: int, cycle: int = 0) -> list[tuple[str, ...]]:
+    names = [f"lane {number}" for number in range(lanes)]
+    length = cycle_length(lanes)
+    return list(islice(round_orders(names, seed=seed), cycle * length, (cycle + 1) * length))
+
+
+@given(lane_counts, seeds, st.integers(0, 3))
+def test_every_round_runs_every_lane_once(lanes: int, seed: int, cycle: int) -> None:
+    """No lane is forgotten or doubled, whatever the number of lanes."""
+    for order in _cycle(lanes, seed, cycle):
+        assert sorted(order) == sorted(f"lane {number}" for number in range(lanes))
+
+
+@given(lane_counts, seeds, st.integers(0, 3))
+def test_every_lane_stands_at_every_position_equally_often(
+    lanes: int, seed: int, cycle: int
+) -> None:
+    """Over a cycle a bias of position cancels exactly."""
+    seen = Counter(
+        (lane, place) for order in _cycle(lanes, seed, cycle) for place, lane in enumerate(order)
+    )
+    assert len(seen) == lanes * lanes
+    assert set(seen.values()) == {cycle_length(lanes) // lanes}
+
+
+@given(st.integers(2, 40), seeds, st.integers(0, 3))
+def test_every_lane_follows_every_other_equally_often(lanes: int, seed: int, cycle: int) -> None:
+    """Over a cycle what a lane inherits from the one before it cancels exactly."""
+    seen = Counter(pair for order in _cycle(lanes, seed, cycle) for pair in pairwise(order))
+    assert len(seen) == lanes * (lanes - 1)
+    assert set(seen.values()) == {cycle_length(lanes) // lanes}
+
+
+@given(st.integers(2, 40), seeds, st.integers(0, 3))
+def test_linear_drift_cancels_in_every_pair_of_rounds(lanes: int, seed: int, cycle: int) -> None:
+    """Each odd round mirrors the one before: a lane's two turns have the same middle."""
+    orders = _cycle(lanes, seed, cycle)
+    for first, second in zip(orders[::2], orders[1::2], strict=True):
+        assert second == first[::-1]
+        turns = {lane: first.index(lane) + lanes + second.index(lane) for lane in first}
+        assert len(set(turns.values())) == 1
+
+
+@given(lane_counts, seeds)
+def test_the_seed_decides_the_orders(lanes: int, seed: int) -> None:
+    """The same seed gives the same orders, so a run can be repeated."""
+    assert _cycle(lanes, seed) == _cycle(lanes, seed)
+
+
+def test_orders_are_shuffled_between_cycles_and_seeds() -> None:
+    """A fixed order would leave a bias that no spread shows."""
+    assert len({tuple(_cycle(6, seed)) for seed in range(20)}) == 20
+    assert _cycle(6, 0, 0) != _cycle(6, 0, 1)
+
+
+def test_every_lane_starts_about_equally_often_over_seeds() -> None:
+    """The shuffle has no favourite: launches of one round each are balanced by chance."""
+    first = Counter(_cycle(5, seed)[0][0] for seed in range(1000))
+    assert min(first.values()) > 150, first
+
+
+@pytest.mark.parametrize("lanes", [[], ["a", "b", "a"]])
+def test_impossible_lanes_are_refused_at_once(lanes: list[str]) -> None:
+    """The error comes with the call, not with the first round."""
+    with pytest.raises(BenchError, match="lane"):
+        round_orders(lanes, seed=0)
+
+
+costs_lists = st.lists(
+    st.builds(GroupCost, fixed_s=st.floats(0, 60), round_s=st.floats(0.1, 60)),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(st.floats(0, 2000), st.integers(1, 5), costs_lists, st.integers(1, 5), st.integers(5, 40))
+def test_a_plan_fits_and_leaves_no_round_unused(
+    remaining_s: float, launches: int, costs: list[GroupCost], low: int, high: int
+) -> None:
+    """The time is never exceeded, the bounds hold, and no group could have one more round."""
+    todo = plan(remaining_s, launches, costs, min_rounds=low, max_rounds=high)
+    spent = todo.seconds(costs)
+    assert spent <= remaining_s + 1e-6
+    assert all(count == 0 or low <= count <= high for count in todo.rounds)
+    for count, cost in zip(todo.rounds, costs, strict=True):
+        one_more = spent + todo.launches * cost.round_s
+        assert count in (0, high) or one_more > remaining_s - 1e-6
+
+
+@given(st.floats(0, 2000), st.integers(1, 5), costs_lists, st.integers(1, 5), st.integers(5, 40))
+def test_every_group_has_its_minimum_before_any_has_more(
+    remaining_s: float, launches: int, costs: list[GroupCost], low: int, high: int
+) -> None:
+    """A launch is given up before a group, and a group only when one launch of all is too much."""
+    todo = plan(remaining_s, launches, costs, min_rounds=low, max_rounds=high)
+    minimum_s = sum(cost.fixed_s + low * cost.round_s for cost in costs)
+    if 0 in todo.rounds:
+        assert minimum_s > remaining_s
+        assert todo.launches == 1
+    if todo.launches < launches:
+        assert (todo.launches + 1) * minimum_s > remaining_s
+
+
+@given(st.floats(0, 2000), st.integers(1, 5), costs_lists, st.integers(1, 5), st.integers(5, 40))
+def test_whatever_is_cut_is_said(
+    remaining_s: float, launches: int, costs: list[GroupCost], low: int, high: int
+) -> None:
+    """One sentence for lost launches and one for every group left out; none when all fits."""
+    todo = plan(remaining_s, launches, costs, min_rounds=low, max_rounds=high)
+    assert len(todo.cut) == (todo.launches < launches) + todo.rounds.count(0)
+
+
+def test_surplus_goes_to_the_group_with_fewest_rounds() -> None:
+    """Equal rounds for unequal costs, until the dear group no longer fits."""
+    costs = [GroupCost(fixed_s=0, round_s=1), GroupCost(fixed_s=0, round_s=10)]
+    assert plan(55, 1, costs, min_rounds=3, max_rounds=20).rounds == (5, 5)
+    assert plan(59, 1, costs, min_rounds=3, max_rounds=20).rounds == (9, 5)
+
+
+def test_a_launch_is_cut_before_the_minimum_of_rounds() -> None:
+    """10 s start + 3 rounds of 10 s a launch: 100 s hold two launches of four rounds."""
+    todo = plan(100, 3, [GroupCost(fixed_s=10, round_s=10)], min_rounds=3, max_rounds=12)
+    assert todo == Plan(launches=2, rounds=(4,), cut=todo.cut)
+    assert "2 of 3 launches" in todo.cut[0]
+
+
+def test_the_costliest_group_is_left_out_when_one_launch_is_too_much() -> None:
+    """The rest still gets a verdict, and the sentence names the group and what it takes."""
+    costs = [
+        GroupCost(fixed_s=20, round_s=20, name="inference/b32"),
+        GroupCost(fixed_s=1, round_s=2, name="inference/b1"),
+    ]
+    todo = plan(60, 3, costs, min_rounds=3, max_rounds=12)
+    assert (todo.launches, todo.rounds) == (1, (0, 12))
+    assert "inference/b32 is left out" in todo.cut[1]
+    assert "80 s" in todo.cut[1]
+
+
+def test_nothing_fits_into_no_time() -> None:
+    """A budget too small for anything leaves every group out instead of failing."""
+    assert plan(0, 3, [GroupCost(fixed_s=1, round_s=1)], min_rounds=3, max_rounds=9).rounds == (0,)
+
+
+def _stop(half_widths: list[float], rounds: int = 5, left: float = 100.0) -> str | None:
+    return should_stop(
+        half_widths,
+        target=0.02,
+        rounds=rounds,
+        min_rounds=3,
+        max_rounds=12,
+        deadline_left_s=left,
+        round_cost_s=10,
+    )
+
+
+@pytest.mark.parametrize(
+    ("half_widths", "rounds", "left", "reason"),
+    [
+        ([0.02, 0.01], 5, 100, "within +/-2 %"),
+        ([0.0201, 0.01], 5, 100, None),
+        ([0.01], 2, 100, None),
+        ([0.01], 3, 100, "within +/-2 %"),
+        ([], 5, 100, None),
+        ([float("inf")], 5, 100, None),
+        ([0.5], 11, 100, None),
+        ([0.5], 12, 100, "limit of 12 rounds"),
+        ([0.5], 5, 10, None),
+        ([0.5], 5, 9.9, "budget"),
+        ([0.5], 1, 9.9, "budget"),
+    ],
+)
+def test_rounds_end_on_precision_limit_or_budget(
+    half_widths: list[float], rounds: int, left: float, reason: str | None
+) -> None:
+    """Each rule at its boundary; the widest interval decides, and the budget before all."""
+    got = _stop(half_widths, rounds, left)
+    assert (got is None) if reason is None else (got is not None and reason in got)
+
+
+def test_stopping_takes_no_estimate() -> None:
+    """What it does not take it cannot peek at: stopping on significance is biased."""
+    parameters = list(inspect.signature(should_stop).parameters)
+    bounds = ["rounds", "min_rounds", "max_rounds", "deadline_left_s", "round_cost_s"]
+    assert parameters == ["half_widths", "target", *bounds]

@@ -1,0 +1,443 @@
+"""Scenarios meet their baselines: groups, controls, stock tuned, reasons for no verdict."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from bench.policy import DEFAULT
+from bench.records import IterationRow, NoiseRow, ParityRow, ScenarioRow, SpeedupRow
+from bench.scenarios import Dtype, Layout, Mode, Scenario, Task
+from bench.speedups import block_medians, group_label, speedup_rows, timing_summary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+STOCK = Scenario(task=Task.INFERENCE, backend="stock", mode=Mode.EAGER, batch_size=8)
+NHWC = replace(STOCK, layout=Layout.CHANNELS_LAST)
+SCRIPT = replace(STOCK, mode=Mode.TORCHSCRIPT, fusion=True)
+IPEX = replace(NHWC, backend="ipex")
+PLACEBO = replace(STOCK, backend="placebo")
+STOCK_BF16 = replace(STOCK, dtype=Dtype.BF16)
+IPEX_BF16 = replace(IPEX, dtype=Dtype.BF16)
+
+CONTROL = f"{STOCK.id}#control"
+SPEEDS = {
+    STOCK.id: 100.0,
+    CONTROL: 100.0,
+    NHWC.id: 80.0,
+    SCRIPT.id: 90.0,
+    IPEX.id: 50.0,
+    PLACEBO.id: 100.0,
+    STOCK_BF16.id: 200.0,
+    IPEX_BF16.id: 150.0,
+}
+QUICK = replace(DEFAULT, verdict=replace(DEFAULT.verdict, bootstrap_draws=200))
+
+
+def _row(scenario: Scenario, **changes: object) -> ScenarioRow:
+    fusion = None if scenario.fusion is None else "on" if scenario.fusion else "off"
+    row = ScenarioRow(
+        run_id="run",
+        scenario=scenario.id,
+        task=str(scenario.task),
+        backend=scenario.backend,
+        mode=str(scenario.mode),
+        fusion=fusion,
+        dtype=str(scenario.dtype),
+        layout=str(scenario.layout),
+        batch_size=scenario.batch_size,
+        options="+".join(scenario.options) or None,
+        environment=scenario.environment,
+        threads=2,
+        status="ok",
+        reason=None,
+        rounds=0,
+        launches=0,
+        median_ms=None,
+        p90_ms=None,
+        p99_ms=None,
+        images_per_s=None,
+        import_s=None,
+        prepare_s=None,
+        first_call_ms=None,
+        warmup_iterations=None,
+        peak_rss_mb=None,
+        gflop_per_s=None,
+        percent_of_peak=None,
+        native_dtype=True,
+        isa=None,
+        fused_ops=None,
+        layers_replaced=None,
+    )
+    return replace(row, **changes)  # type: ignore[arg-type] # fields of mixed types
+
+
+def _call(scenario: str = "a", **changes: object) -> IterationRow:
+    row = IterationRow(
+        run_id="run",
+        scenario=scenario,
+        launch=0,
+        round=0,
+        position=0,
+        iteration=0,
+        phase="timed",
+        wall_ns=1_000_000,
+        cpu_ns=1,
+    )
+    return replace(row, **changes)  # type: ignore[arg-type] # fields of mixed types
+
+
+def _iterations(
+    speeds: Mapping[str, float] = SPEEDS, launches: int = 3, rounds: int = 4
+) -> Iterator[IterationRow]:
+    """Every lane in every round, with 0.2 % noise; drift slows whole rounds."""
+    rng = np.random.default_rng(1)
+    for launch in range(launches):
+        for round_ in range(rounds):
+            drift = 1 + 0.1 * round_ + 0.3 * launch
+            for name, ms in speeds.items():
+                wall_ns = round(1e6 * ms * drift * (1 + 0.002 * rng.standard_normal()))
+                yield _call(name, launch=launch, round=round_, wall_ns=wall_ns)
+
+
+def _noise(group: str, round_: int, *, quiet: bool, launch: int = 0) -> NoiseRow:
+    return NoiseRow(
+        run_id="run",
+        launch=launch,
+        group=group,
+        round=round_,
+        cpu_pressure=None,
+        steal=None,
+        involuntary_switches=None,
+        probe_ratio=None,
+        quiet=quiet,
+    )
+
+
+def _parity(scenario: Scenario, *, right: bool, error: float | None = 0.5) -> ParityRow:
+    return ParityRow(
+        run_id="run",
+        scenario=scenario.id,
+        images=8,
+        max_abs_error=error,
+        max_abs_map_error=None,
+        decisions_changed=0,
+        accuracy=None,
+        recall_bad=None,
+        tolerance=0.001,
+        within_tolerance=right,
+        trained=False,
+    )
+
+
+def _speedups(
+    *rows: ScenarioRow,
+    iterations: Iterator[IterationRow] | None = None,
+    noise: tuple[NoiseRow, ...] = (),
+    parity: tuple[ParityRow, ...] = (),
+) -> dict[tuple[str, str], SpeedupRow]:
+    """By scenario and kind of baseline."""
+    calls = iterations or _iterations()
+    made = speedup_rows("run", rows, calls, noise, parity, QUICK)
+    keyed = {(row.scenario, row.baseline_kind): row for row in made}
+    assert len(keyed) == len(made)
+    return keyed
+
+
+# --- reading calls -------------------------------------------------------------------------------
+
+
+def test_a_block_is_the_median_of_its_timed_calls() -> None:
+    """First calls, warm-up and what is discarded at the start of a block are not in it."""
+    calls = [
+        _call(phase="first_call", round=None, wall_ns=9_000_000),
+        _call(phase="warmup", round=0, wall_ns=8_000_000),
+        _call(wall_ns=1_000_000),
+        _call(wall_ns=2_000_000),
+        _call(wall_ns=6_000_000),
+        _call(launch=1, wall_ns=4_000_000),
+        _call("b", wall_ns=5_000_000),
+    ]
+    assert block_medians(calls) == {"a": {(0, 0): 2.0, (1, 0): 4.0}, "b": {(0, 0): 5.0}}
+
+
+def test_the_summary_separates_first_call_warm_up_and_timed_calls() -> None:
+    """The first call is launch 0's, the warm-up that before its rounds, the rest is timed."""
+    calls = [
+        _call(phase="first_call", round=None, launch=1, wall_ns=70_000_000),
+        _call(phase="first_call", round=None, wall_ns=90_000_000),
+        *[_call(phase="warmup", round=None) for _ in range(4)],
+        *[_call(phase="warmup", round=None, launch=1) for _ in range(7)],
+        _call(phase="warmup", round=0, wall_ns=50_000_000),
+        *[_call(wall_ns=wall_ms * 1_000_000) for wall_ms in (1, 2, 3)],
+        _call(round=1, wall_ns=4_000_000),
+        _call(launch=1, wall_ns=5_000_000),
+    ]
+    summary = timing_summary(calls)
+    assert (summary.rounds, summary.launches) == (3, 2)
+    assert summary.median_ms == 3.0
+    assert summary.first_call_ms == 90.0
+    assert summary.warmup_iterations == 4
+
+
+@pytest.mark.parametrize(
+    ("calls", "p90", "p99"),
+    [(9, None, None), (10, 9.1, None), (99, 89.2, None), (100, 90.1, 99.01)],
+)
+def test_tails_need_enough_calls(calls: int, p90: float | None, p99: float | None) -> None:
+    """A p90 of nine calls would be their maximum under another name."""
+    summary = timing_summary([_call(wall_ns=ms * 1_000_000) for ms in range(1, calls + 1)])
+    assert summary.p90_ms == (None if p90 is None else pytest.approx(p90))
+    assert summary.p99_ms == (None if p99 is None else pytest.approx(p99))
+
+
+def test_no_calls_give_an_empty_summary() -> None:
+    """A scenario that never ran has no times, and no zeros that look like times."""
+    summary = timing_summary([])
+    assert (summary.rounds, summary.launches) == (0, 0)
+    assert summary.median_ms is summary.first_call_ms is summary.warmup_iterations is None
+
+
+def test_a_first_call_of_a_later_launch_is_not_cold() -> None:
+    """Launch 0 crashed: the caches that launch 1 found were warm."""
+    assert timing_summary([_call(phase="first_call", round=None, launch=1)]).first_call_ms is None
+
+
+# --- groups --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "label"),
+    [
+        (Task.INFERENCE, (), "inference/b8"),
+        (Task.INFERENCE, ("no_freezing",), "inference/b8"),
+        (Task.TRAINING, ("frozen",), "training/b8/frozen"),
+        (Task.TRAINING, ("full", "fused_adam"), "training/b8/full"),
+    ],
+)
+def test_the_label_names_the_group(task: Task, options: tuple[str, ...], label: str) -> None:
+    """It is what noise.csv calls the group, and tags that are no group stay out of it."""
+    assert group_label(_row(replace(STOCK, task=task, options=options))) == label
+
+
+def test_every_scenario_meets_both_baselines_and_the_control_comes_first() -> None:
+    """A scenario is never compared with itself."""
+    rows = speedup_rows("run", [_row(STOCK), _row(NHWC), _row(IPEX)], _iterations(), [], [], QUICK)
+    assert [(row.scenario, row.baseline_kind, row.baseline) for row in rows] == [
+        (STOCK.id, "control", CONTROL),
+        (STOCK.id, "stock_tuned", NHWC.id),
+        (NHWC.id, "stock_default", STOCK.id),
+        (IPEX.id, "stock_default", STOCK.id),
+        (IPEX.id, "stock_tuned", NHWC.id),
+    ]
+
+
+def test_speedups_are_paired_and_carry_what_they_rest_on() -> None:
+    """Drift of 90 % over the run is gone; the interval, margin, launches and rounds are there."""
+    row = _speedups(_row(STOCK), _row(IPEX))[IPEX.id, "stock_default"]
+    assert row.speedup == pytest.approx(2.0, rel=0.005)
+    assert row.speedup_low is not None
+    assert row.speedup_high is not None
+    assert row.speedup_low <= row.speedup <= row.speedup_high
+    assert (row.launches, row.rounds, row.margin) == (3, 12, 0.03)
+    assert (row.verdict, row.reason) == ("faster", None)
+
+
+def test_the_control_comes_out_as_the_same() -> None:
+    """Baseline against a second worker of the baseline."""
+    row = _speedups(_row(STOCK))[STOCK.id, "control"]
+    assert row.verdict == "same"
+    assert row.speedup == pytest.approx(1, abs=0.01)
+
+
+def test_groups_do_not_mix() -> None:
+    """Another batch size and other trained parts have baselines of their own."""
+    one = replace(STOCK, batch_size=1)
+    frozen = replace(STOCK, task=Task.TRAINING, options=("frozen",))
+    full = replace(STOCK, task=Task.TRAINING, options=("full",))
+    others = [replace(default, layout=Layout.CHANNELS_LAST) for default in (one, frozen, full)]
+    rows = _speedups(*(_row(scenario) for scenario in (one, frozen, full, *others)))
+    for default, other in zip((one, frozen, full), others, strict=True):
+        assert rows[other.id, "stock_default"].baseline == default.id
+
+
+# --- stock tuned ---------------------------------------------------------------------------------
+
+
+def test_stock_tuned_is_the_fastest_stock_scenario_of_the_dtype() -> None:
+    """Neither IPEX nor the placebo nor another dtype can be it."""
+    rows = _speedups(*(_row(s) for s in (STOCK, SCRIPT, NHWC, IPEX, PLACEBO, IPEX_BF16)))
+    assert rows[IPEX.id, "stock_tuned"].baseline == NHWC.id
+    assert rows[IPEX.id, "stock_tuned"].speedup == pytest.approx(1.6, rel=0.005)
+    assert rows[SCRIPT.id, "stock_tuned"].verdict == "slower"
+
+
+def test_stock_default_is_tuned_when_nothing_beats_it() -> None:
+    """Emulated bf16 is slower than fp32: then the default is the best that stock has."""
+    rows = _speedups(_row(STOCK), _row(STOCK_BF16), _row(IPEX_BF16), _row(IPEX))
+    assert rows[IPEX_BF16.id, "stock_tuned"].baseline == STOCK.id
+    assert rows[STOCK_BF16.id, "stock_tuned"].baseline == STOCK.id
+    assert (STOCK.id, "stock_tuned") not in rows
+
+
+def test_stock_tuned_of_bf16_is_a_bf16_scenario() -> None:
+    """Like is compared with like where stock bf16 is worth having."""
+    speeds = {**SPEEDS, STOCK_BF16.id: 40.0, IPEX_BF16.id: 30.0}
+    rows = _speedups(
+        _row(STOCK), _row(NHWC), _row(STOCK_BF16), _row(IPEX_BF16), iterations=_iterations(speeds)
+    )
+    assert rows[IPEX_BF16.id, "stock_tuned"].baseline == STOCK_BF16.id
+    assert rows[STOCK.id, "stock_tuned"].baseline == NHWC.id
+
+
+@pytest.mark.parametrize("status", ["no_steady_state", "crashed", "wrong_output"])
+def test_only_a_scenario_that_is_ok_can_be_tuned(status: str) -> None:
+    """A baseline must be beyond doubt."""
+    rows = _speedups(_row(STOCK), _row(SCRIPT), _row(NHWC, status=status), _row(IPEX))
+    assert rows[IPEX.id, "stock_tuned"].baseline == SCRIPT.id
+
+
+def test_a_scenario_with_wrong_outputs_cannot_be_tuned() -> None:
+    """Fast and wrong is no baseline."""
+    rows = _speedups(_row(STOCK), _row(NHWC), _row(IPEX), parity=(_parity(NHWC, right=False),))
+    assert rows[IPEX.id, "stock_tuned"].baseline == STOCK.id
+
+
+# --- no verdict, and why -------------------------------------------------------------------------
+
+
+def test_a_scenario_that_could_not_run_keeps_its_rows() -> None:
+    """Invalid against both baselines, with its own reason and no number."""
+    crashed = _row(IPEX, status="crashed", reason="the worker died of signal 11")
+    rows = _speedups(_row(STOCK), _row(NHWC), crashed)
+    for kind in ("stock_default", "stock_tuned"):
+        row = rows[IPEX.id, kind]
+        assert (row.verdict, row.reason) == ("invalid", "crashed: the worker died of signal 11")
+        assert row.speedup is row.speedup_low is row.speedup_high is row.margin is None
+
+
+def test_wrong_outputs_are_invalid_but_shown() -> None:
+    """What was measured stays visible; the reason says how wrong it is."""
+    row = _speedups(_row(STOCK), _row(IPEX), parity=(_parity(IPEX, right=False),))[
+        IPEX.id, "stock_default"
+    ]
+    assert row.verdict == "invalid"
+    assert row.speedup == pytest.approx(2, rel=0.01)
+    assert row.reason == "its outputs differ from stock default's by 0.5, 0.001 is allowed"
+
+
+def test_wrong_outputs_without_a_number_are_invalid_too() -> None:
+    """An output of NaN or of another shape has no error that could be printed."""
+    parity = (_parity(IPEX, right=False, error=None),)
+    row = _speedups(_row(STOCK), _row(IPEX), parity=parity)[IPEX.id, "stock_default"]
+    assert (row.verdict, row.reason) == ("invalid", "its outputs do not match stock default's")
+
+
+def test_right_outputs_change_nothing() -> None:
+    """Parity that holds is no reason."""
+    rows = _speedups(_row(STOCK), _row(IPEX), parity=(_parity(IPEX, right=True),))
+    assert rows[IPEX.id, "stock_default"].verdict == "faster"
+
+
+def test_without_its_baseline_nothing_can_be_said() -> None:
+    """The reason names the baseline and what became of it."""
+    rows = _speedups(_row(STOCK, status="timeout", reason="no answer in 180 s"), _row(IPEX))
+    row = rows[IPEX.id, "stock_default"]
+    assert row.verdict == "invalid"
+    assert row.reason == f"its baseline {STOCK.id} cannot be used: timeout: no answer in 180 s"
+    assert rows[STOCK.id, "control"].verdict == "invalid"
+
+
+def test_a_run_without_stock_default_says_so() -> None:
+    """A choice of scenarios may leave it out; the rows are there all the same."""
+    rows = _speedups(_row(IPEX))
+    assert rows[IPEX.id, "stock_default"].verdict == "invalid"
+    assert "no stock default" in str(rows[IPEX.id, "stock_default"].reason)
+
+
+def test_without_a_control_no_verdict_is_given() -> None:
+    """The control crashed: the noise floor is unknown."""
+    speeds = {name: ms for name, ms in SPEEDS.items() if name != CONTROL}
+    rows = _speedups(_row(STOCK), _row(IPEX), iterations=_iterations(speeds))
+    assert rows[IPEX.id, "stock_default"].verdict == "inconclusive"
+    assert rows[IPEX.id, "stock_default"].speedup is not None
+    assert rows[STOCK.id, "control"].verdict == "inconclusive"
+
+
+def test_a_control_that_differs_makes_its_group_invalid() -> None:
+    """Two identical workers that differ by 10 %: no number of this group can be believed."""
+    rows = _speedups(_row(STOCK), _row(IPEX), iterations=_iterations({**SPEEDS, CONTROL: 110.0}))
+    assert {row.verdict for row in rows.values()} == {"invalid"}
+
+
+def test_a_scenario_without_a_shared_round_is_inconclusive() -> None:
+    """It is ok but the budget ended before its first round."""
+    speeds = {name: ms for name, ms in SPEEDS.items() if name != IPEX.id}
+    row = _speedups(_row(STOCK), _row(IPEX), iterations=_iterations(speeds))[
+        IPEX.id, "stock_default"
+    ]
+    assert (row.verdict, row.speedup, row.rounds) == ("inconclusive", None, 0)
+    assert "no round has both" in str(row.reason)
+
+
+def test_noisy_rounds_of_the_own_group_count() -> None:
+    """7 of 12 rounds not quiet: invalid; another group's noise is not ours."""
+    rounds = [(launch, round_) for launch in range(3) for round_ in range(4)]
+
+    def noise(group: str, noisy: int) -> tuple[NoiseRow, ...]:
+        return tuple(
+            _noise(group, round_, launch=launch, quiet=index >= noisy)
+            for index, (launch, round_) in enumerate(rounds)
+        )
+
+    def verdict(rows: tuple[NoiseRow, ...]) -> str:
+        return _speedups(_row(STOCK), _row(IPEX), noise=rows)[IPEX.id, "stock_default"].verdict
+
+    assert verdict(noise("inference/b8", 7)) == "invalid"
+    assert verdict(noise("inference/b8", 6)) == "faster"
+    assert verdict(noise("inference/b1", 12)) == "faster"
+
+
+def test_only_noise_of_paired_rounds_counts() -> None:
+    """A round in which the scenario did not run cannot disturb it."""
+    calls = [row for row in _iterations() if row.scenario != IPEX.id or row.round != 3]
+    noise = tuple(
+        _noise("inference/b8", round_, launch=launch, quiet=round_ not in (2, 3))
+        for launch in range(3)
+        for round_ in range(4)
+    )
+    rows = _speedups(_row(STOCK), _row(IPEX), iterations=iter(calls), noise=noise)
+    assert rows[IPEX.id, "stock_default"].verdict == "faster"
+
+
+def test_one_launch_has_the_wide_margin() -> None:
+    """10 % faster within one launch may be the process's own."""
+    rows = _speedups(_row(STOCK), _row(SCRIPT), iterations=_iterations(launches=1, rounds=8))
+    row = rows[SCRIPT.id, "stock_default"]
+    assert (row.verdict, row.margin) == ("same", 0.15)
+
+
+@pytest.mark.parametrize(
+    ("changes", "remark"),
+    [
+        ({"native_dtype": False}, "bf16 is emulated on this CPU"),
+        ({"status": "no_steady_state"}, "its warm-up was cut before a steady state"),
+    ],
+)
+def test_remarks_stand_beside_any_verdict(changes: dict[str, object], remark: str) -> None:
+    """Emulation and an unsteady warm-up leave the verdict and are said."""
+    rows = _speedups(_row(STOCK), _row(IPEX_BF16, **changes))
+    row = rows[IPEX_BF16.id, "stock_default"]
+    assert (row.verdict, row.reason) == ("slower", remark)
+
+
+def test_rows_can_be_made_again_from_rows_in_any_order() -> None:
+    """Nothing depends on the order in which calls were written."""
+    scenarios = [_row(STOCK), _row(NHWC), _row(IPEX)]
+    calls = list(_iterations())
+    forward = speedup_rows("run", scenarios, calls, [], [], QUICK)
+    assert speedup_rows("run", scenarios, calls[::-1], [], [], QUICK) == forward
