@@ -8,7 +8,24 @@ An empty cell means "not applicable".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import math
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from bench import durable, rows
+from bench.errors import RecordError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from _typeshed import DataclassInstance
+    from typing_extensions import Self
+
+    from bench.rows import Row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,3 +164,210 @@ class KernelRow:
     post_ops: str | None
     problem: str
     ms: float
+
+
+FILES: dict[str, type[DataclassInstance]] = {
+    "iterations.csv": IterationRow,
+    "scenarios.csv": ScenarioRow,
+    "speedups.csv": SpeedupRow,
+    "parity.csv": ParityRow,
+    "noise.csv": NoiseRow,
+    "kernels.csv": KernelRow,
+}
+"""The CSV files of a run, and what a row of each is."""
+
+ENVIRONMENT = "environment.json"
+
+
+class RunWriter:
+    """Appends rows to the files of a run, each by exactly one `write`.
+
+    All files get their header at once, so that a folder that cannot be written shows before
+    anything is measured. A file is either appended to here or replaced by `replace_rows`, not both.
+
+        with RunWriter(folder) as run:
+            run.append(IterationRow(...))
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._files: dict[type, durable.AppendOnly] = {}
+        with ExitStack() as opened:
+            for name, row_type in FILES.items():
+                self._files[row_type] = opened.enter_context(_open_rows(folder / name, row_type))
+            self._opened = opened.pop_all()
+
+    def append(self, row: DataclassInstance) -> None:
+        """Add one row to the file of its type.
+
+        Raises:
+            RecordError: a value does not fit its column, or the row could not be written; the file
+                then ends with the last whole row.
+        """
+        self._files[type(row)].append(rows.row_line(row))
+
+    def close(self) -> None:
+        """Close all files; harmless when they are closed already."""
+        self._opened.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _open_rows(path: Path, row_type: type[DataclassInstance]) -> durable.AppendOnly:
+    """Open a file of rows for appending: new ones get a header, cut ones lose the cut line."""
+    try:
+        content = durable.read(path)
+    except FileNotFoundError:
+        content = b""
+    rows.parse(path.name, content, row_type)
+    length = rows.whole_length(content)
+    if length != len(content):
+        durable.truncate(path, length)
+    file = durable.AppendOnly(path)
+    if not length:
+        file.append(rows.header_line(row_type))
+    return file
+
+
+def replace_rows(path: Path, new: Iterable[Row], row_type: type[Row]) -> None:
+    """Write a whole file of rows in one step; readers see the old rows or the new ones.
+
+    Raises:
+        RecordError: it could not be written; the old file is untouched.
+    """
+    lines = [rows.header_line(row_type), *(rows.row_line(row) for row in new)]
+    durable.replace(path, b"".join(lines))
+
+
+def write_environment(folder: Path, environment: Mapping[str, Any]) -> None:
+    """Write `environment.json` in one step. NaN and infinity become null, which JSON can say.
+
+    Raises:
+        RecordError: it could not be written; the old file is untouched.
+    """
+    text = json.dumps(_plain(environment), indent=2, allow_nan=False)
+    durable.replace(folder / ENVIRONMENT, f"{text}\n".encode())
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - JSON is made of anything
+    """The value as JSON knows it: paths as text, numpy numbers as numbers, tuples as lists."""
+    if isinstance(value, dict):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        parts = sorted(value) if isinstance(value, (set, frozenset)) else value
+        return [_plain(part) for part in parts]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return _plain(value.item())  # a numpy scalar
+
+
+def read_rows(path: Path, row_type: type[Row]) -> tuple[list[Row], list[str]]:
+    """The rows of a file, and warnings about what is missing or was left out.
+
+    A file that is not there reads as empty, with a warning.
+
+    Raises:
+        RecordError: the file is damaged; names the file, line, column and value.
+    """
+    try:
+        content = durable.read(path)
+    except FileNotFoundError:
+        return [], [f"{path.name}: the file is missing"]
+    return rows.parse(str(path), content, row_type)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that is on disk about one run."""
+
+    folder: Path
+    environment: dict[str, Any]
+    iterations: tuple[IterationRow, ...] = ()
+    scenarios: tuple[ScenarioRow, ...] = ()
+    speedups: tuple[SpeedupRow, ...] = ()
+    parity: tuple[ParityRow, ...] = ()
+    noise: tuple[NoiseRow, ...] = ()
+    kernels: tuple[KernelRow, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What is missing or was left out, a sentence each."""
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run's folder.
+
+    Raises:
+        RecordError: it is not a run's folder, or one of its files is damaged.
+    """
+    environment = read_environment(folder)
+    warnings: list[str] = []
+
+    def read(name: str, row_type: type[Row]) -> tuple[Row, ...]:
+        found, notes = read_rows(folder / name, row_type)
+        warnings.extend(notes)
+        return tuple(found)
+
+    run = Run(
+        folder=folder,
+        environment=environment,
+        iterations=read("iterations.csv", IterationRow),
+        scenarios=read("scenarios.csv", ScenarioRow),
+        speedups=read("speedups.csv", SpeedupRow),
+        parity=read("parity.csv", ParityRow),
+        noise=read("noise.csv", NoiseRow),
+        kernels=read("kernels.csv", KernelRow),
+    )
+    warnings += _foreign_rows(run)
+    return replace(run, warnings=tuple(warnings))
+
+
+def read_environment(folder: Path) -> dict[str, Any]:
+    """The content of a run's `environment.json`.
+
+    Raises:
+        RecordError: the folder is not a run's, or the file is damaged.
+    """
+    path = folder / ENVIRONMENT
+    try:
+        content = durable.read(path)
+    except FileNotFoundError as error:
+        what = "has no environment.json" if folder.is_dir() else "does not exist"
+        raise RecordError(
+            f"{folder} is not a run: it {what}; name a folder such as results/<run_id>"
+        ) from error
+    try:
+        environment = json.loads(content.decode("utf-8-sig"), parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{path} is damaged: {rows.excerpt(str(error))}") from error
+    if not isinstance(environment, dict):
+        raise RecordError(f"{path} is damaged: it holds {rows.excerpt(environment)}, not an object")
+    return environment
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not a number that JSON knows")
+
+
+def _foreign_rows(run: Run) -> list[str]:
+    """A warning for each file with rows of another run: someone copied files together."""
+    own = run.environment.get("run_id")
+    files: Sequence[Sequence[Any]] = (
+        run.iterations,
+        run.scenarios,
+        run.speedups,
+        run.parity,
+        run.noise,
+        run.kernels,
+    )
+    return [
+        f"{name}: holds rows of another run than {own}: {', '.join(sorted(others)[:3])}"
+        for name, found in zip(FILES, files, strict=True)
+        if own is not None and (others := {row.run_id for row in found} - {own})
+    ]

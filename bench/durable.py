@@ -1,0 +1,154 @@
+"""Files that survive a kill and a full disk: appending whole pieces, replacing, reading safely.
+
+Everything that goes wrong is a `RecordError` of one sentence: what, where, what to do.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from bench.errors import RecordError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from typing_extensions import Self
+
+_LARGEST_BYTES = 1 << 30
+"""A run's largest file has tens of megabytes; a gigabyte is some other file."""
+
+
+class AppendOnly:
+    r"""A file to which pieces are added whole, each by exactly one `write`.
+
+    A piece that did not fit (full disk, quota, size limit) is taken back, so that the file always
+    ends where the last whole piece ends.
+
+        with AppendOnly(path) as file:
+            file.append(b"one row\n")
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+        try:
+            self._descriptor = os.open(path, flags, 0o666)
+        except OSError as error:
+            raise _cannot("write", path, error) from error
+
+    @property
+    def size(self) -> int:
+        """How many bytes the file has now."""
+        return os.fstat(self._descriptor).st_size
+
+    def append(self, piece: bytes) -> None:
+        """Add `piece` whole or not at all.
+
+        Raises:
+            RecordError: there was no room, or the file may not be written; it is as it was before.
+        """
+        before = self.size
+        try:
+            written = os.write(self._descriptor, piece)
+        except OSError as error:
+            self._take_back(before)
+            raise _cannot("add a row to", self.path, error) from error
+        if written != len(piece):
+            self._take_back(before)
+            raise RecordError(
+                f"cannot add a row to {self.path}: only {written} of {len(piece)} bytes fitted. "
+                "What was written before is whole; free some space or choose another folder"
+            )
+
+    def _take_back(self, size: int) -> None:
+        with suppress(OSError):  # a device (/dev/full) has no length to restore
+            os.ftruncate(self._descriptor, size)
+
+    def close(self) -> None:
+        """Close the file; harmless when it is closed already."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Give `path` this content in one step: readers see the old file or the new one, never a part.
+
+    Raises:
+        RecordError: it could not be written; the old file is untouched.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise _cannot("write", path, error) from error
+
+
+def truncate(path: Path, size: int) -> None:
+    """Cut `path` to `size` bytes.
+
+    Raises:
+        RecordError: it may not be written.
+    """
+    try:
+        os.truncate(path, size)
+    except OSError as error:
+        raise _cannot("write", path, error) from error
+
+
+def read(path: Path) -> bytes:
+    """The content of a regular file; never hangs on a pipe nor swallows a device.
+
+    Raises:
+        FileNotFoundError: there is nothing of that name.
+        RecordError: it is there and cannot be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _cannot("read", path, error) from error
+    try:
+        _check_regular(path, os.fstat(descriptor))
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    except OSError as error:
+        raise _cannot("read", path, error) from error
+    finally:
+        os.close(descriptor)
+
+
+def _check_regular(path: Path, status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise RecordError(f"{path} is a folder where a file was expected: name the file itself")
+    if not stat.S_ISREG(status.st_mode):
+        raise RecordError(f"{path} is a device or a pipe where a file was expected")
+    if status.st_size > _LARGEST_BYTES:
+        raise RecordError(
+            f"{path} has {status.st_size / 2**30:.1f} GiB, which no file of a run has: "
+            "it is another file or it is damaged"
+        )
+
+
+def _cannot(verb: str, path: Path, error: OSError) -> RecordError:
+    reason = (error.strerror or str(error)).lower()
+    advice = {"read": "check the name and its permissions"}.get(
+        verb, "free some space or choose another folder"
+    )
+    return RecordError(f"cannot {verb} {path}: {reason}; {advice}")
