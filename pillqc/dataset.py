@@ -1,0 +1,189 @@
+"""Folders of images in, samples and tensors out.
+
+    samples = read_samples(Path("data/pills"))           # MVTec AD's layout, or good/ and bad/
+    images = load_images([s.path for s in samples], 224)  # (N, 3, 224, 224), normalised
+
+Layouts: `<split>/good/*.png` and `<split>/<any defect>/*.png`, where a split is `train`,
+`validation` or `test`, with masks in `ground_truth/<defect>/<name>_mask.png`; or `good/` and one or
+more folders of bad images directly under the root. Everything is sorted, so that an order never
+depends on the file system.
+
+What happens to odd files: greyscale, palette, CMYK, 16-bit and EXIF-rotated images are converted to
+upright 8-bit RGB, transparent ones are laid on black, of several frames the first counts. Truncated
+files, files that are no images, empty ones and ones above 100 megapixels raise a `DataError` with
+path and reason. Files in a class folder whose name does not end like an image's are not samples.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from pillqc.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import torch
+    from numpy.typing import NDArray
+
+MEAN: Final = (0.485, 0.456, 0.406)
+"""ImageNet's, which VGG-16 was published with."""
+STD: Final = (0.229, 0.224, 0.225)
+GOOD: Final = "good"
+SPLITS: Final = ("train", "validation", "test")
+UNSPLIT: Final = "all"
+SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+MAX_PIXELS: Final = 100_000_000
+"""Larger images are refused before they are decoded: they are mistakes or attacks."""
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Sample:
+    """One image on disk with what is known about it."""
+
+    path: Path
+    defect: str
+    """`good`, or the name of the folder of the defect."""
+    bad: bool
+    mask: Path | None
+    """Where the defect is: white on black; None for good pills and where no mask exists."""
+    split: str
+    """`train`, `validation` or `test`; `all` where the folders say nothing about it."""
+
+
+def read_samples(root: Path) -> list[Sample]:
+    """Return the samples under `root`, sorted by split, defect and name."""
+    if not root.is_dir():
+        raise DataError(root, "no such folder; give the folder that holds train/ and test/")
+    splits = [name for name in SPLITS if (root / name).is_dir()]
+    if splits:
+        samples = [s for name in splits for s in _read_split(root, root / name, name)]
+    elif (root / GOOD).is_dir():
+        samples = list(_read_split(root, root, UNSPLIT))
+    else:
+        raise DataError(root, _what_it_looks_like(root))
+    if not samples:
+        raise DataError(root, "its class folders hold no images (.png, .jpg, .bmp, .tif, .webp)")
+    return samples
+
+
+def read_image(path: Path) -> Image.Image:
+    """Return the image as upright 8-bit RGB, or raise a `DataError` with the reason."""
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of damaged metadata and of many pixels; the pixels are checked here
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise DataError(path, f"{_megapixels(image)} are more than {_LIMIT}")
+                return _as_rgb(ImageOps.exif_transpose(image))
+    except Image.DecompressionBombError as error:
+        raise DataError(path, f"more than {_LIMIT}, refused before decoding") from error
+    except UnidentifiedImageError as error:
+        raise DataError(path, "not an image that can be read") from error
+    except FileNotFoundError as error:
+        raise DataError(path, "no such file") from error
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError) as error:
+        # Pillow's decoders raise all of these for damaged files
+        raise DataError(path, f"damaged or unreadable image ({_one_line(error)})") from error
+
+
+def load_images(paths: Sequence[Path], size: int = 224) -> torch.Tensor:
+    """Return the images, resized to a square and normalised: float32 (N, 3, size, size)."""
+    import torch
+
+    if not paths:
+        return torch.empty(0, 3, size, size)
+    return torch.from_numpy(np.stack([normalised(read_image(path), size) for path in paths]))
+
+
+def load_masks(samples: Sequence[Sample], size: int = 224) -> torch.Tensor:
+    """Return the masks as bool (N, size, size); all False for good pills.
+
+    A defect's mask shrinks without losing it: a pixel is set if any part of it is covered by half.
+    """
+    import torch
+
+    if not samples:
+        return torch.empty(0, size, size, dtype=torch.bool)
+    return torch.from_numpy(np.stack([read_mask(sample, size) for sample in samples]))
+
+
+def read_mask(sample: Sample, size: int) -> NDArray[np.bool_]:
+    """Return one sample's mask (size, size)."""
+    if sample.mask is None:
+        return np.zeros((size, size), dtype=np.bool_)
+    grey = read_image(sample.mask).convert("L").resize((size, size), Image.Resampling.BOX)
+    mask: NDArray[np.bool_] = np.asarray(grey) > 127  # noqa: PLR2004 - half of 255
+    return mask
+
+
+def normalised(image: Image.Image, size: int) -> NDArray[np.float32]:
+    """Return an RGB image as a normalised float32 array (3, size, size)."""
+    if image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    pixels = np.asarray(image, dtype=np.float32) * np.float32(1 / 255)
+    pixels = (pixels - np.asarray(MEAN, np.float32)) / np.asarray(STD, np.float32)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+_LIMIT: Final = f"{MAX_PIXELS // 1_000_000} megapixels"
+
+
+def _read_split(root: Path, folder: Path, split: str) -> Iterator[Sample]:
+    for class_folder in sorted(p for p in folder.iterdir() if p.is_dir()):
+        defect = class_folder.name
+        if defect.startswith(".") or defect == "ground_truth":
+            continue
+        for path in sorted(class_folder.iterdir()):
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
+                bad = defect != GOOD
+                mask = _mask_of(root, split, defect, path) if bad else None
+                yield Sample(path=path, defect=defect, bad=bad, mask=mask, split=split)
+
+
+def _mask_of(root: Path, split: str, defect: str, image: Path) -> Path | None:
+    """The mask of a bad image; `ground_truth` belongs to `test`, as MVTec AD lays it out."""
+    folder = root / "ground_truth" / defect
+    if split not in ("test", UNSPLIT):
+        folder = root / "ground_truth" / split / defect
+    for name in (f"{image.stem}_mask.png", f"{image.stem}.png"):
+        if (folder / name).is_file():
+            return folder / name
+    return None
+
+
+def _what_it_looks_like(root: Path) -> str:
+    categories = sorted(p.parent.name for p in root.glob("*/train") if (p / GOOD).is_dir())
+    if categories:
+        return f"holds categories; give one of them, for example {root / categories[0]}"
+    return "holds neither train/ and test/ (MVTec AD's layout) nor good/ and bad/"
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    """Convert any mode to RGB; what is transparent becomes black, like the background."""
+    if image.mode.startswith("I"):
+        levels = np.asarray(image, dtype=np.float64)
+        image = Image.fromarray((levels / 257.0).round().clip(0, 255).astype(np.uint8))
+    elif image.mode == "F":
+        raise ValueError("floating-point pixels have no defined range")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        image = Image.new("RGB", image.size)
+        image.paste(rgba, mask=rgba.getchannel("A"))
+        return image
+    return image.convert("RGB")
+
+
+def _megapixels(image: Image.Image) -> str:
+    return f"{image.width * image.height / 1e6:.0f} megapixels"
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
