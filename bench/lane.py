@@ -40,6 +40,7 @@ class Lane:
     is_control: bool = False
     prepared: protocol.Message = field(default_factory=dict)
     steady: bool = True
+    usable: bool = True
     blocks_ms: dict[tuple[int, int], float] = field(default_factory=dict)
     spent_s: float = 0.0
     _calls: int = 0
@@ -49,6 +50,11 @@ class Lane:
     def name(self) -> str:
         """The scenario's id, with the control marked."""
         return f"{self.scenario.id}{CONTROL_SUFFIX if self.is_control else ''}"
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is the baseline itself, and not its control."""
+        return self.scenario.is_stock_default and not self.is_control
 
     @property
     def emulated(self) -> bool:

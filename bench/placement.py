@@ -83,3 +83,8 @@ def worker_environment(
         PYTHONWARNINGS="default",
     )
     return environment
+
+
+def allowed_cpus() -> tuple[int, ...]:
+    """The logical CPUs that this process may use."""
+    return tuple(sorted(os.sched_getaffinity(0)))

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LOCK_NAME = "pillqc-bench.lock"
+LOGS = "logs"
+"""What the workers printed, one file each."""
+OUTPUTS = "outputs"
+"""Outputs that are compared for parity; gone when the run has ended."""
 
 
 def commit(repository: Path) -> tuple[str | None, bool | None]:
@@ -56,7 +60,8 @@ def create(results: Path, machine: str, revision: str | None, now: datetime | No
                 folder.mkdir()
             except FileExistsError:
                 continue
-            (folder / "logs").mkdir()
+            (folder / LOGS).mkdir()
+            (folder / OUTPUTS).mkdir()
             return folder
     except OSError as error:
         raise BenchError(

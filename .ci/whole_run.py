@@ -1,0 +1,70 @@
+"""Is the newest run whole? Called by .ci/run after the smoke bench; exits 1 with what is missing.
+
+Holds the run's files against each other: every scenario of the matrix has its row, every row that
+claims to be measured has its calls, intervals, parity and evidence, and the page says the same.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from bench import records
+from bench.scenarios import Status
+
+MEASURED = (Status.OK, Status.NO_STEADY_STATE)
+
+
+def faults(run: records.Run, page: str) -> list[str]:
+    """Every way in which the run or its page is not whole, as sentences."""
+    found = list(run.warnings)
+    wanted = run.environment["matrix"]["scenarios"]
+    rows = {row.scenario: row for row in run.scenarios}
+    found += [f"no row for {name}" for name in wanted if name not in rows]
+    if not run.environment["complete"]:
+        found.append("environment.json says that the run did not complete")
+    measured = {name for name, row in rows.items() if row.status in MEASURED}
+    if not any(name.startswith("inference/ipex/") for name in measured):
+        found.append("no IPEX inference scenario was measured")
+    if not any(name.startswith("training/ipex/") for name in measured):
+        found.append("no IPEX training scenario was measured")
+    timed = {row.scenario for row in run.iterations if row.phase == "timed"}
+    ratios = {(row.scenario, row.baseline_kind): row for row in run.speedups}
+    parity = {row.scenario for row in run.parity}
+    kernels = {row.scenario for row in run.kernels}
+    for name, row in rows.items():
+        if row.status not in MEASURED:
+            if not row.reason:
+                found.append(f"{name} is {row.status} without a reason")
+            continue
+        is_default = (name, "control") in ratios
+        checks = {
+            "timed calls": name in timed,
+            "a median": row.median_ms is not None,
+            "percent of peak": row.percent_of_peak is not None,
+            "parity": name in parity,
+            "kernel evidence": name in kernels,
+            "a speedup over the stock default": is_default or (name, "stock_default") in ratios,
+            "a place on the page": name in page,
+        }
+        found += [f"{name} has no {what}" for what, there in checks.items() if not there]
+    groups = {(row.task, row.batch_size) for row in rows.values() if row.status in MEASURED}
+    if len([row for row in run.speedups if row.baseline_kind == "control"]) < len(groups):
+        found.append("a comparison group has no control")
+    return found
+
+
+def main() -> int:
+    """Check the newest run of results/ and its page in reports/."""
+    folder = max(path.parent for path in Path("results").glob("*/environment.json"))
+    page = Path("reports") / f"{folder.name}.html"
+    if not page.is_file():
+        print(f"{page} is missing")
+        return 1
+    found = faults(records.read_run(folder), page.read_text(encoding="utf-8"))
+    print("\n".join(found) or f"{folder} and {page} are whole")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

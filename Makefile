@@ -1,0 +1,68 @@
+# Two commands do everything: `make bench` and `make test`. Each installs what it needs once.
+#
+#   PYTHON=python3.11   the Python to build the environment with (3.10 to 3.12)
+#   PROFILE=standard    smoke, standard or full
+#   BUDGET=             seconds of measuring; empty: the profile's own
+#   TORCH_INDEX=        a package index with PyTorch's CPU-only wheels, instead of the large default
+
+PYTHON ?= python3
+PROFILE ?= standard
+BUDGET ?=
+TORCH_INDEX ?=
+DATA ?= data/pills
+VENV ?= .venv
+RUN ?=
+
+python := $(VENV)/bin/python
+pip := $(python) -m pip install --disable-pip-version-check --quiet -c constraints.txt
+log := $(VENV)/install.log
+# One line says what failed and where the rest is; nothing half-installed passes as done.
+or_stop = >>$(log) 2>&1 || { echo "make: installing $(1) failed; the last lines of $(log):" >&2; tail -n 5 $(log) >&2; exit 1; }
+
+.DEFAULT_GOAL := help
+.PHONY: help bench report machine data train test check clean
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+bench: data ## measure and write results/ and reports/ (PROFILE=smoke|standard|full, BUDGET=seconds)
+	@$(python) -m bench run --profile $(PROFILE) $(if $(BUDGET),--budget $(BUDGET)) --data $(DATA)
+
+report: $(VENV)/.installed ## make the newest run's page again (RUN=results/... for another)
+	@$(python) -m bench report $(RUN)
+
+machine: $(VENV)/.installed ## show what this machine is and can do
+	@$(python) -m bench machine
+
+data: $(VENV)/.installed ## render the synthetic pills
+	@$(python) -m pillqc render --out $(DATA)
+
+train: data ## train the inspector on the rendered pills
+	@$(python) -m pillqc train --data $(DATA)
+
+test: $(VENV)/.installed-dev ## run the tests
+	@$(python) -m pytest
+
+check: $(VENV)/.installed-dev ## format, lint and types
+	@$(python) -m ruff format --check .
+	@$(python) -m ruff check .
+	@$(python) -m mypy
+
+clean: ## remove the environment and caches; results and reports stay
+	@rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || \
+		{ echo "make: Python 3.10, 3.11 or 3.12 is needed and $(PYTHON) is another: name one with PYTHON=" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "make: cannot create $(VENV): is the venv module installed?" >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt
+	@echo "installing PyTorch 2.8, IPEX 2.8 and the rest into $(VENV) (some minutes, once)"
+	@$(pip) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch torchvision $(call or_stop,PyTorch)
+	@$(pip) -e '.[ipex]' $(call or_stop,the packages)
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@$(pip) -e '.[ipex,dev]' $(call or_stop,the development tools)
+	@touch $@

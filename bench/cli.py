@@ -1,0 +1,242 @@
+"""The `bench` command: measure, report, look at the machine and at the matrix.
+
+Exit codes: 0 success, 1 a failure that one line explains, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from bench.errors import BenchError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench.scenarios import Profile
+
+_Command = TypeVar("_Command", bound="Callable[..., None]")
+_INTERRUPTED = 130
+
+
+class _Group(click.Group):
+    """Commands whose failures are one line, unless `--debug` asks for the traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own signature
+        try:
+            return super().invoke(ctx)
+        except BenchError as error:
+            if ctx.params.get("debug"):
+                raise
+            click.echo(f"bench: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("bench: interrupted", err=True)
+            ctx.exit(_INTERRUPTED)
+        except OSError as error:
+            if ctx.params.get("debug"):
+                raise
+            place = f" ({error.filename})" if error.filename else ""
+            click.echo(f"bench: {error.strerror or error}{place}", err=True)
+            ctx.exit(1)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the traceback of a failure.")
+@click.version_option(package_name="pillqc-bench")
+def cli(debug: bool) -> None:
+    r"""Which way of running this model on this CPU is fastest, and how sure are we?
+
+    \b
+    Examples:
+      bench run                          measure the standard matrix, write CSVs and the report
+      bench run --profile smoke          a few minutes, one of each kind
+      bench run --only '*/ipex/*b1'      only some scenarios (their baseline comes along)
+      bench report                       make the newest run's report again
+      bench machine                      what this machine is and can do
+      bench scenarios                    what would be measured, and what is left out and why
+    """
+
+
+def _folder(path: str, help_text: str) -> Callable[[_Command], _Command]:
+    name = f"--{path}"
+    return click.option(
+        name, type=click.Path(path_type=Path, file_okay=False), default=path, help=help_text
+    )
+
+
+@cli.command()
+@click.option("--profile", default="standard", show_default=True, help="smoke, standard or full.")
+@click.option("--budget", type=float, help="Seconds of measuring; the profile's own by default.")
+@click.option("--only", multiple=True, metavar="PATTERN", help="Scenario ids, `*` matches any.")
+@click.option("--weights", help="A pillqc model file, `imagenet` or `random`.")
+@click.option("--seed", default=0, show_default=True, help="Seed of random weights and data order.")
+@click.option(
+    "--threads", type=int, help="Threads a worker; physical cores of one node by default."
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    default=Path("data/pills"),
+    show_default=True,
+    help="Pill images in MVTec AD's layout.",
+)
+@_folder("results", "Where run folders go.")
+@_folder("reports", "Where the page goes.")
+def run(
+    profile: str,
+    budget: float | None,
+    only: tuple[str, ...],
+    weights: str | None,
+    seed: int,
+    threads: int | None,
+    data: Path,
+    results: Path,
+    reports: Path,
+) -> None:
+    r"""Measure, write the run's CSVs, and make its report.
+
+    \b
+    Examples:
+      bench run --profile smoke --budget 120
+      bench run --only 'inference/*/b1'
+    """
+    from bench import measure
+
+    request = measure.RunRequest(
+        profile=_profile(profile),
+        budget_s=budget,
+        only=only,
+        weights=weights,
+        seed=seed,
+        threads=threads,
+        data=data,
+        results=results,
+    )
+    _stop_like_ctrl_c()
+    try:
+        folder = measure.run(request)
+    except KeyboardInterrupt:
+        click.echo(
+            f"bench: interrupted; what was measured is in the newest folder of {results} "
+            "(`bench report` makes a page of it)",
+            err=True,
+        )
+        sys.exit(_INTERRUPTED)
+    click.echo(f"results  {folder}")
+    _make_report(folder, reports)
+
+
+@cli.command()
+@click.argument("run_folder", required=False, type=click.Path(path_type=Path))
+@_folder("results", "Where run folders are.")
+@_folder("reports", "Where the page goes.")
+def report(run_folder: Path | None, results: Path, reports: Path) -> None:
+    r"""Make the HTML report of a run again, from its files alone.
+
+    \b
+    Examples:
+      bench report                       the newest run
+      bench report results/20261124T...  that run
+    """
+    _make_report(run_folder or _newest(results), reports)
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the object of environment.json.")
+def machine(as_json: bool) -> None:
+    r"""Show what this machine is, what it can do, and what is installed on it.
+
+    \b
+    Examples:
+      bench machine
+      bench machine --json | python -m json.tool
+    """
+    from bench import machine as this_machine
+
+    here = this_machine.describe()
+    click.echo(json.dumps(here, indent=2) if as_json else this_machine.render(here))
+
+
+@cli.command()
+@click.option("--profile", default="standard", show_default=True, help="smoke, standard or full.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def scenarios(profile: str, as_json: bool) -> None:
+    r"""List what a profile measures, and what it leaves out and why.
+
+    \b
+    Examples:
+      bench scenarios --profile smoke
+    """
+    from bench import scenarios as matrix
+
+    chosen = [scenario.id for scenario in matrix.matrix(_profile(profile))]
+    left_out = [{"what": e.what, "reason": e.reason} for e in matrix.EXCLUSIONS]
+    if as_json:
+        click.echo(json.dumps({"scenarios": chosen, "excluded": left_out}, indent=2))
+        return
+    for name in chosen:
+        click.echo(name)
+    click.echo("\nLeft out:")
+    for exclusion in left_out:
+        click.echo(f"  {exclusion['what']}: {exclusion['reason']}")
+    click.echo("  larger batches than this machine runs in 2 s a call (found when a run starts)")
+
+
+def _profile(name: str) -> Profile:
+    from bench.scenarios import profile_named
+
+    return profile_named(name)
+
+
+def _newest(results: Path) -> Path:
+    """The run that started last.
+
+    Raises:
+        BenchError: there is none.
+    """
+    runs = sorted(path.parent for path in results.glob("*/environment.json"))
+    if not runs:
+        raise BenchError(f"there is no run in {results}: measure one with `bench run`")
+    return runs[-1]
+
+
+def _make_report(folder: Path, reports: Path) -> None:
+    from bench import records
+    from bench.report import write_report
+    from bench.report.summary import summary
+
+    read = records.read_run(folder)
+    for warning in read.warnings:
+        click.echo(f"bench: {warning}", err=True)
+    page = reports / f"{folder.resolve().name}.html"
+    write_report(read, page)
+    click.echo(f"report   {page}")
+    click.echo()
+    click.echo(summary(read))
+
+
+def _stop_like_ctrl_c() -> None:
+    """A terminated run ends as an interrupted one does: whole rows, and no worker left behind."""
+
+    def interrupt(_number: int, _frame: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
+
+
+def main() -> None:
+    """Entry point of the `bench` command."""
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    try:
+        cli.main(prog_name="bench", standalone_mode=True)
+    except UsageError as error:
+        click.echo(f"bench: {error}", err=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,121 @@
+"""What a run knows of each scenario, and how that becomes the rows of its summary files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from bench.records import IterationRow, KernelRow, ParityRow, ScenarioRow
+from bench.scenarios import CONTROL_SUFFIX, Scenario, Status
+from bench.speedups import timing_summary
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from bench.protocol import Message
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """One scenario's story so far; the runner adds to it as facts come in."""
+
+    scenario: Scenario
+    status: Status = Status.OK
+    reason: str | None = None
+    import_s: float | None = None
+    threads: int | None = None
+    prepared: Message = field(default_factory=dict)
+    memory: Message = field(default_factory=dict)
+    evidence: Message = field(default_factory=dict)
+    parity: ParityRow | None = None
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def measurable(self) -> bool:
+        """Whether it may still take part."""
+        return self.status in (Status.OK, Status.NO_STEADY_STATE)
+
+    def fail(self, status: Status, reason: str) -> None:
+        """Record why it takes no further part; the first reason stays."""
+        if self.measurable:
+            self.status, self.reason = status, reason
+
+    def unsteady(self, launch: int) -> None:
+        """Flag that it never settled; it is measured all the same."""
+        if self.status is Status.OK:
+            self.status = Status.NO_STEADY_STATE
+            self.reason = f"did not settle during warm-up in launch {launch}; measured all the same"
+
+    def row(
+        self, run_id: str, calls: Sequence[IterationRow], peak: Mapping[str, float]
+    ) -> ScenarioRow:
+        """The scenario's line of `scenarios.csv`."""
+        scenario = self.scenario
+        timing = timing_summary(calls)
+        status, reason = self.status, self.reason
+        if self.measurable and timing.rounds == 0:
+            status = Status.UNAVAILABLE
+            reason = "not measured: the run ended before its first round (raise BUDGET)"
+        gflop_per_s = self._gflop_per_s(timing.median_ms)
+        peak_here = peak.get(str(scenario.dtype))
+        return ScenarioRow(
+            run_id=run_id,
+            scenario=scenario.id,
+            task=str(scenario.task),
+            backend=scenario.backend,
+            mode=str(scenario.mode),
+            fusion=None if scenario.fusion is None else ("on" if scenario.fusion else "off"),
+            dtype=str(scenario.dtype),
+            layout=str(scenario.layout),
+            batch_size=scenario.batch_size,
+            options="+".join(scenario.options) or None,
+            environment=scenario.environment,
+            threads=self.threads,
+            status=str(status),
+            reason=reason,
+            rounds=timing.rounds,
+            launches=timing.launches,
+            median_ms=timing.median_ms,
+            p90_ms=timing.p90_ms,
+            p99_ms=timing.p99_ms,
+            images_per_s=(
+                1000 * scenario.batch_size / timing.median_ms if timing.median_ms else None
+            ),
+            import_s=self.import_s,
+            prepare_s=self.prepared.get("prepare_s"),
+            first_call_ms=timing.first_call_ms,
+            warmup_iterations=timing.warmup_iterations,
+            peak_rss_mb=self.memory.get("peak_rss_mb"),
+            gflop_per_s=gflop_per_s,
+            percent_of_peak=(100 * gflop_per_s / peak_here if gflop_per_s and peak_here else None),
+            native_dtype=self.prepared.get("native_dtype"),
+            isa=self.evidence.get("isa"),
+            fused_ops=self.evidence.get("fused_ops"),
+            layers_replaced=self.evidence.get(
+                "layers_replaced", self.prepared.get("layers_replaced")
+            ),
+        )
+
+    def kernel_rows(self, run_id: str) -> list[KernelRow]:
+        """What oneDNN ran, one row a primitive."""
+        return [
+            KernelRow(run_id=run_id, scenario=self.scenario.id, **fields)
+            for fields in self.evidence.get("kernels", ())
+        ]
+
+    def _gflop_per_s(self, median_ms: float | None) -> float | None:
+        flop = self.prepared.get("flop_per_call")
+        return flop / median_ms / 1e6 if flop and median_ms else None
+
+
+def calls_by_scenario(iterations: Sequence[IterationRow]) -> dict[str, list[IterationRow]]:
+    """Calls of each scenario in the order they happened; controls under their own name."""
+    calls: dict[str, list[IterationRow]] = {}
+    for row in iterations:
+        calls.setdefault(row.scenario, []).append(row)
+    return calls
+
+
+def control_name(scenario: Scenario) -> str:
+    """How the second worker of a baseline is called in the files."""
+    return scenario.id + CONTROL_SUFFIX

@@ -1,0 +1,399 @@
+"""A run: launches of fresh workers, groups of scenarios, rounds of blocks, within a budget.
+
+The order of things, and why, is METHOD's (docs/method.md). A launch visits every group, so that a
+run that ends early has something of each; the first launch gives each group its minimum of rounds
+and learns what a round costs, the later ones share out what the budget leaves. A failure costs its
+own scenario only, and rows are on disk before the next block starts.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from bench import parity, records, run_folder, schedule, speedups
+from bench.client import AccountedWorker, ParentUse
+from bench.errors import WorkerError
+from bench.lane import Lane
+from bench.outcome import Outcome, calls_by_scenario
+from bench.pool import WorkerPool
+from bench.progress import Progress, spell_seconds
+from bench.rounds import Rounds
+from bench.scenarios import Scenario, Status, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from bench.client import WorkerHandle
+    from bench.policy import Policy
+    from bench.scenarios import Profile
+
+Group = tuple[Task, int, str]
+
+
+def group_name(group: Group) -> str:
+    """How rows and sentences call a comparison group: `inference/b8`, `training/b8/frozen`."""
+    task, batch_size, trained = group
+    return "/".join(part for part in (str(task), f"b{batch_size}", trained) if part)
+
+
+def spell_error(error: float | None) -> str:
+    """A difference of outputs for a sentence; none means that it was not a number."""
+    return "NaN or infinity" if error is None else f"{error:.3g}"
+
+
+@dataclass(kw_only=True)
+class Runner:
+    """Measures `scenarios` into `folder`.
+
+    `launch(scenario, is_control, launch_number)` starts a worker. `threshold` is the probability
+    from which a pill is called bad. Nothing here imports torch.
+    """
+
+    run_id: str
+    folder: Path
+    profile: Profile
+    scenarios: tuple[Scenario, ...]
+    policy: Policy
+    budget_s: float
+    launch: Callable[[Scenario, bool, int], WorkerHandle]
+    peak: Mapping[str, float] = field(default_factory=dict)
+    starts_at_once: int = 1
+    clock: Callable[[], float] = time.monotonic
+    progress: Progress = field(default_factory=Progress)
+
+    outcomes: dict[str, Outcome] = field(init=False)
+    iterations: list[records.IterationRow] = field(init=False, default_factory=list)
+    noise_rows: list[records.NoiseRow] = field(init=False, default_factory=list)
+    notes: list[str] = field(init=False, default_factory=list)
+    complete: bool = field(init=False, default=False)
+    launches_wanted: int = field(init=False)
+    _costs: dict[Group, schedule.GroupCost] = field(init=False, default_factory=dict)
+    _emulated_s: float = field(init=False, default=0.0)
+    _parent_use: ParentUse = field(init=False, default_factory=ParentUse)
+    _started: float = field(init=False)
+    _writer: records.RunWriter = field(init=False)
+    _rounds: Rounds = field(init=False)
+    _where: str = field(init=False, default="")
+
+    def __post_init__(self) -> None:
+        self.outcomes = {scenario.id: Outcome(scenario=scenario) for scenario in self.scenarios}
+        self.launches_wanted = self.profile.launches
+        self._started = self.clock()
+
+    # ---- the run ---------------------------------------------------------------------------
+
+    def measure(self) -> None:
+        """Run everything; whatever ends it, the summaries are written from what was measured.
+
+        Raises:
+            RecordError: the folder can no longer be written.
+            KeyboardInterrupt: passed on, after the summaries are written.
+        """
+        with records.RunWriter(self.folder) as writer:
+            self._writer = writer
+            self._rounds = Rounds(
+                run_id=self.run_id,
+                policy=self.policy,
+                target_half_width=self.profile.target_half_width,
+                min_rounds=self.profile.min_rounds,
+                record=self._record_noise,
+                failed=self._lane_failed,
+                note=self.notes.append,
+                say=self._say,
+                left_s=self._left,
+                clock=self.clock,
+            )
+            try:
+                for launch in range(self.profile.launches):
+                    rounds = self._plan(launch)
+                    if rounds is None:
+                        break
+                    self._run_launch(launch, rounds)
+                self.complete = True
+            except KeyboardInterrupt:
+                self.notes.append(
+                    f"The run was interrupted after {spell_seconds(self._elapsed())}: it shows "
+                    "what was measured until then."
+                )
+                raise
+            finally:
+                self.progress.clear()
+                self.save()
+                self._save_speedups()
+
+    def _plan(self, launch: int) -> dict[Group, int] | None:
+        """Rounds a group for this launch; None when the budget allows no further launch."""
+        if launch == 0:
+            return dict.fromkeys(self._groups(), self.profile.min_rounds)
+        groups = list(self._costs)
+        if not groups or self._left() <= 0:
+            self._note_missing_launches(launch)
+            return None
+        plan = schedule.plan(
+            self._left(),
+            self.launches_wanted - launch,
+            [self._costs[group] for group in groups],
+            min_rounds=self.profile.min_rounds,
+            max_rounds=self.profile.max_rounds,
+        )
+        if launch + plan.launches < self.launches_wanted:
+            self.launches_wanted = launch + plan.launches
+            self._note_missing_launches(self.launches_wanted)
+        rounds = {g: n for g, n in zip(groups, plan.rounds, strict=True) if n}
+        for group in set(groups) - set(rounds):
+            self.notes.append(
+                f"{group_name(group)} was left out of launch {launch + 1}: the budget of "
+                f"{spell_seconds(self.budget_s)} did not allow another minimum of rounds."
+            )
+        if launch >= self.launches_wanted or not rounds:
+            return None
+        return rounds
+
+    def _note_missing_launches(self, had: int) -> None:
+        self.notes.append(
+            f"The budget of {spell_seconds(self.budget_s)} allowed {had} of "
+            f"{self.profile.launches} launches: differences between processes are seen less well."
+        )
+
+    def _run_launch(self, launch: int, rounds: Mapping[Group, int]) -> None:
+        for task in Task:
+            groups = [group for group in rounds if group[0] is task]
+            if not groups:
+                continue
+            pool = WorkerPool(
+                launch=lambda key, control: self.launch(key, control, launch),
+                start_timeout_s=self.policy.start_timeout_s,
+                at_once=self.starts_at_once if launch else 1,
+            )
+            try:
+                for group in groups:
+                    self._run_group(launch, group, rounds[group], pool)
+            finally:
+                pool.close()
+
+    # ---- one group in one launch -----------------------------------------------------------
+
+    def _run_group(self, launch: int, group: Group, rounds: int, pool: WorkerPool) -> None:
+        if launch == 0 and self._left() <= 0:
+            self._give_up(group)
+            return
+        started = self.clock()
+        lanes = self._open_lanes(launch, group, pool)
+        fixed_s = self.clock() - started
+        done = self._rounds.run(group_name(group), launch, lanes, rounds)
+        rounds_s = self.clock() - started - fixed_s
+        for lane in lanes:
+            self._close_lane(lane)
+        closing_s = self.clock() - started - fixed_s - rounds_s
+        if lanes and done:
+            self._costs[group] = schedule.GroupCost(
+                fixed_s=fixed_s + (0.0 if launch == 0 else closing_s),
+                round_s=rounds_s / done,
+                name=group_name(group),
+            )
+        self.save()
+
+    def _give_up(self, group: Group) -> None:
+        for outcome in self._outcomes_of(group):
+            outcome.fail(
+                Status.UNAVAILABLE,
+                f"not measured: the budget of {spell_seconds(self.budget_s)} was used up before "
+                "its turn (raise BUDGET or choose a smaller profile)",
+            )
+
+    def _open_lanes(self, launch: int, group: Group, pool: WorkerPool) -> list[Lane]:
+        """Workers prepared, checked and warm; a scenario that fails on the way is left out."""
+        outcomes = [o for o in self._outcomes_of(group) if o.measurable]
+        if launch and self._emulated_spent():
+            outcomes = [o for o in outcomes if o.prepared.get("native_dtype") is not False]
+        wanted = [(outcome.scenario, False) for outcome in outcomes]
+        wanted += [(o.scenario, True) for o in outcomes if o.scenario.is_stock_default]
+        self._where = f"launch {launch + 1}/{self.launches_wanted} · {group_name(group)}"
+        self._say(f"starting {len(wanted)} workers")
+        pool.start(wanted)
+        lanes: list[Lane] = []
+        for number, (scenario, is_control) in enumerate(wanted, start=1):
+            self._say(f"preparing {number}/{len(wanted)} {scenario.id}")
+            lane = self._open_lane(launch, scenario, is_control=is_control, pool=pool)
+            if lane is not None:
+                lanes.append(lane)
+        return lanes
+
+    def _open_lane(
+        self, launch: int, scenario: Scenario, *, is_control: bool, pool: WorkerPool
+    ) -> Lane | None:
+        outcome = self.outcomes[scenario.id]
+        try:
+            worker, hello = pool.get(scenario, control=is_control)
+            lane = Lane(
+                run_id=self.run_id,
+                scenario=scenario,
+                launch=launch,
+                worker=AccountedWorker(worker, self._parent_use),
+                policy=self.policy,
+                record=self._record,
+                is_control=is_control,
+            )
+            lane.prepare()
+            if launch == 0 and not is_control:
+                self._note_facts(outcome, lane, hello)
+                self._check_outputs(outcome, lane)
+            if outcome.measurable:
+                lane.warm_up()
+        except WorkerError as error:
+            self._scenario_failed(launch, scenario, error, is_control=is_control)
+            return None
+        if not lane.steady and not is_control:
+            outcome.unsteady(launch + 1)
+        if outcome.measurable:
+            return lane
+        self._release(lane)
+        return None
+
+    def _note_facts(self, outcome: Outcome, lane: Lane, hello: Mapping[str, Any]) -> None:
+        outcome.prepared = lane.prepared
+        outcome.import_s = hello.get("import_s")
+        outcome.conditions = hello.get("conditions", {})
+        outcome.threads = outcome.conditions.get("threads")
+
+    def _check_outputs(self, outcome: Outcome, lane: Lane) -> None:
+        """Compare with the stock default's outputs; a scenario outside tolerance is not timed."""
+        group = group_name(lane.scenario.group).replace("/", "-")
+        default = self.folder / run_folder.OUTPUTS / f"{group}.npz"
+        is_default = lane.scenario.is_stock_default
+        path = default if is_default else default.with_suffix(".candidate.npz")
+        lane.outputs(path)
+        if not default.exists():
+            return
+        found = parity.compare(
+            default,
+            path,
+            task=lane.scenario.task,
+            dtype=lane.scenario.dtype,
+            tolerance=self.policy.parity,
+        )
+        outcome.parity = records.ParityRow(
+            run_id=self.run_id, scenario=lane.scenario.id, **asdict(found)
+        )
+        if not found.within_tolerance:
+            outcome.fail(
+                Status.WRONG_OUTPUT,
+                f"outputs differ from the stock default's by {spell_error(found.max_abs_error)}, "
+                f"maps by {spell_error(found.max_abs_map_error)}; {found.tolerance:g} is allowed",
+            )
+
+    def _lane_failed(self, lane: Lane, error: WorkerError) -> None:
+        self._scenario_failed(lane.launch, lane.scenario, error, is_control=lane.is_control)
+
+    def _scenario_failed(
+        self, launch: int, scenario: Scenario, error: WorkerError, *, is_control: bool
+    ) -> None:
+        if is_control:
+            self.notes.append(
+                f"The control of {group_name(scenario.group)} failed in launch {launch + 1}: "
+                f"{error.reason}."
+            )
+        else:
+            where = f" (launch {launch + 1})" if launch else ""
+            self.outcomes[scenario.id].fail(error.status, f"{error.reason}{where}")
+
+    def _release(self, lane: Lane) -> None:
+        try:
+            lane.release()
+        except WorkerError as error:
+            self.notes.append(f"{lane.name} could not be released: {error.reason}.")
+
+    def _close_lane(self, lane: Lane) -> None:
+        """Collect what an untimed look can tell, in the first launch, and free the model."""
+        outcome = self.outcomes[lane.scenario.id]
+        if lane.emulated:
+            self._emulated_s += lane.spent_s
+        if not lane.worker.alive:
+            return
+        try:
+            if lane.launch == 0 and not lane.is_control and outcome.measurable:
+                outcome.memory = lane.memory()
+                outcome.evidence = lane.kernels()
+                for row in outcome.kernel_rows(self.run_id):
+                    self._writer.append(row)
+            lane.release()
+        except WorkerError as error:
+            self.notes.append(
+                f"{lane.name} was measured, but its evidence is missing: {error.reason}."
+            )
+            return
+        contradiction = outcome.evidence.get("contradiction")
+        if contradiction:
+            outcome.fail(Status.UNSUPPORTED, f"the label is not what ran: {contradiction}")
+
+    # ---- files -----------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Write scenarios and parity from everything so far; each replaces its predecessor whole.
+
+        Done after every group, because a later one may be the last.
+        """
+        records.replace_rows(self.folder / "scenarios.csv", self._rows(), records.ScenarioRow)
+        records.replace_rows(self.folder / "parity.csv", self._parity_rows(), records.ParityRow)
+
+    def _save_speedups(self) -> None:
+        ratios = speedups.speedup_rows(
+            self.run_id,
+            self._rows(),
+            self.iterations,
+            self.noise_rows,
+            self._parity_rows(),
+            self.policy,
+        )
+        records.replace_rows(self.folder / "speedups.csv", ratios, records.SpeedupRow)
+
+    def _rows(self) -> list[records.ScenarioRow]:
+        calls = calls_by_scenario(self.iterations)
+        return [
+            outcome.row(self.run_id, calls.get(name, []), self.peak)
+            for name, outcome in self.outcomes.items()
+        ]
+
+    def _parity_rows(self) -> list[records.ParityRow]:
+        return [o.parity for o in self.outcomes.values() if o.parity is not None]
+
+    def self_use(self) -> dict[str, float | None]:
+        """The parent's CPU share while workers ran, and the share of time that went into calls."""
+        called_s = sum(row.wall_ns for row in self.iterations) / 1e9
+        elapsed = self._elapsed()
+        return {
+            "parent_cpu_share": self._parent_use.cpu_share,
+            "measuring_share": called_s / elapsed if elapsed else None,
+        }
+
+    def _record(self, row: records.IterationRow) -> None:
+        self._writer.append(row)
+        self.iterations.append(row)
+
+    def _record_noise(self, row: records.NoiseRow) -> None:
+        self._writer.append(row)
+        self.noise_rows.append(row)
+
+    # ---- small things ----------------------------------------------------------------------
+
+    def _groups(self) -> Iterator[Group]:
+        yield from dict.fromkeys(scenario.group for scenario in self.scenarios)
+
+    def _outcomes_of(self, group: Group) -> list[Outcome]:
+        return [o for o in self.outcomes.values() if o.scenario.group == group]
+
+    def _elapsed(self) -> float:
+        return self.clock() - self._started
+
+    def _left(self) -> float:
+        return self.budget_s - self._elapsed()
+
+    def _emulated_spent(self) -> bool:
+        """Whether another launch of emulated scenarios would pass their share of the budget."""
+        return self._emulated_s * 2 > self.policy.budget.emulated_share * self.budget_s
+
+    def _say(self, what: str) -> None:
+        self.progress.show(f"{self._where} · {what}", max(0.0, self._left()))
