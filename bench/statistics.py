@@ -93,6 +93,24 @@ def speedup(log_ratios: Sequence[Floats], *, draws: int, seed: int, confidence: 
     only the rounds are resampled, so differences between processes are not in the interval: that
     is what `VerdictPolicy.single_launch_margin` is for.
 
+    How often a 95 % interval held the truth in 20,000 simulated comparisons of 12 rounds a launch
+    with log-normal noise of 3 % a round, by how much launches differ (standard deviation):
+
+        launches    0 %     1 %     3 %     30 %
+        1           93 %
+        2                   90 %    73 %
+        3           97 %    93 %    82 %    75 %
+        5           98 %    95 %    89 %    92 %
+
+    So an interval of few launches promises too much where processes differ as much as rounds do:
+    with three, all lie on one side of the truth in a quarter of the runs, and no resampling sees
+    beyond them. Verdicts are safe from that by their margin, see `judge`. (Reproduced by
+    test_the_interval_covers_as_often_as_documented.)
+
+    The median and not a more efficient centre: Hodges-Lehmann needs 30 % fewer rounds in Gaussian
+    noise, but has four times the variance at 6 rounds of which 10 % were disturbed by bursts, and
+    bursts are what shared machines have.
+
     Raises:
         BenchError: there is no paired round at all, or a ratio is not finite.
     """
@@ -185,6 +203,19 @@ def judge(
 
     `noisy_share` is the share of the paired rounds that were not quiet (None: not known).
     To judge the control itself, pass it as `ratio` and as `control`.
+
+    Simulated with 3 launches of 12 rounds, each lane with its own luck of process and round and
+    the policy's 3 % floor, in % of 1,500 comparisons each (wrong: identical lanes called faster or
+    slower; invalid: by the control; found: that much faster and called `faster`):
+
+        processes    rounds    wrong    invalid    found at 5 %    at 10 %
+        0.5 %        1 %       0.0      0.0        96              100
+        1 %          3 %       0.1      0.0        38              99
+        2 %          2 %       0.2      0.5        26              90
+        3 %          3 %       0.4      1.6        16              64
+        8 %          2 %       2.4      12         6               18
+
+    (The column of wrong verdicts is held by test_identical_lanes_are_hardly_ever_called_different.)
     """
     reason = invalid_reason or _why_invalid(control, noisy_share, policy)
     if reason:
