@@ -104,11 +104,15 @@ def _read_card(path: Path, text: str | None) -> ModelCard:
                 f"{path}: model format {raw['format']}, this version reads {FORMAT}"
             )
         known = {f.name for f in fields(ModelCard)}
-        card = ModelCard(
-            **{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items() if k in known}
-        )
+        values: dict[str, Any] = {k: _tuples(v) for k, v in raw.items() if k in known}
+        card = ModelCard(**values)
         if not (math.isfinite(card.threshold) and 0.0 <= card.threshold <= 1.0):
             raise ValueError(f"threshold {card.threshold} is not a probability")  # noqa: TRY301
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelFileError(f"{path}: its card is damaged ({error})") from error
     return card
+
+
+def _tuples(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
+    """JSON knows lists only; a card holds tuples."""
+    return tuple(value) if isinstance(value, list) else value

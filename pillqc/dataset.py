@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -28,6 +27,7 @@ from pillqc.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     import torch
     from numpy.typing import NDArray
@@ -120,7 +120,7 @@ def read_mask(sample: Sample, size: int) -> NDArray[np.bool_]:
     if sample.mask is None:
         return np.zeros((size, size), dtype=np.bool_)
     grey = read_image(sample.mask).convert("L").resize((size, size), Image.Resampling.BOX)
-    mask: NDArray[np.bool_] = np.asarray(grey) > 127  # noqa: PLR2004 - half of 255
+    mask: NDArray[np.bool_] = np.asarray(grey) > 127  # half of 255
     return mask
 
 

@@ -62,7 +62,7 @@ class CustomVGG(nn.Module):
 
     def __init__(self, n_classes: int = 2, *, freeze: bool = True) -> None:
         super().__init__()
-        if n_classes < 2:  # noqa: PLR2004 - fewer classes are no decision
+        if n_classes < 2:
             raise PillqcError(f"a model needs at least 2 classes, not {n_classes}")
         self.n_classes = n_classes
         self.features = vgg.make_layers(vgg.cfgs["D"], batch_norm=False)[:-1]
@@ -121,7 +121,7 @@ class CustomVGG(nn.Module):
         return per_class[None, :, None, None]
 
     def _initialise(self) -> None:
-        """As torchvision does for VGG; the head has no norm before it and gets its own deviation."""
+        """As torchvision initialises VGG, but for the head, which has no norm before it."""
         for layer in self.features:
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
