@@ -19,6 +19,7 @@ import re
 import types
 import typing
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench.errors import RecordError
@@ -141,7 +142,7 @@ _NOUNS = {
 
 
 def parse(name: str, content: bytes, row_type: type[Row]) -> tuple[list[Row], list[str]]:
-    """The rows of a file and warnings about what was left out.
+    """The rows in the `content` of the file called `name`, and warnings about what was left out.
 
     A last line that was cut short is left out, as are columns that this version does not know.
 
@@ -150,17 +151,18 @@ def parse(name: str, content: bytes, row_type: type[Row]) -> tuple[list[Row], li
     """
     content = content.removeprefix(codecs.BOM_UTF8)
     whole, cut = _split_tail(name, content, len(columns(row_type)))
-    warnings = [f"{name}: the last line was cut short and is left out"] if cut else []
+    short = PurePath(name).name
+    warnings = [f"{short}: the last line was cut short and is left out"] if cut else []
     records = _records(name, _decoded(name, whole))
     first = next(records, None)
     if first is None:
         _check_cut_header(name, cut, row_type)
-        return [], warnings or [f"{name}: the file is empty"]
+        return [], warnings or [f"{short}: the file is empty"]
     header = first[1]
     places = _places(name, header, row_type)
     unknown = [title for title in header if title not in places]
     if unknown:
-        warnings.append(f"{name}: columns of another version are ignored: {', '.join(unknown)}")
+        warnings.append(f"{short}: columns of another version are ignored: {', '.join(unknown)}")
     wanted = [(column, places[column.name]) for column in columns(row_type)]
     rows = []
     for line, cells in records:
@@ -230,7 +232,10 @@ def _records(name: str, text: str) -> Iterator[tuple[int, list[str]]]:
 
 def _check_cut_header(name: str, cut: bytes, row_type: type[DataclassInstance]) -> None:
     if not header_line(row_type).startswith(cut):
-        raise RecordError(f"{name}, line 1: {excerpt(cut)} is not the header of such a file")
+        raise RecordError(
+            f"{name}, line 1: {excerpt(cut.decode(errors='replace'))} "
+            "is not the header of such a file"
+        )
 
 
 def _places(name: str, header: Sequence[str], row_type: type[DataclassInstance]) -> dict[str, int]:
