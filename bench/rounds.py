@@ -121,16 +121,21 @@ class Rounds:
     def _half_widths(self, active: Mapping[str, Lane]) -> list[float]:
         """Half-widths of the speedups over the stock default; emulated lanes hold nothing up."""
         default = next((lane for lane in active.values() if lane.is_default), None)
-        baseline = self._blocks_ms.get(default.name) if default else None
-        if not baseline:
-            return []
+        baseline = self._blocks_ms.get(default.name, {}) if default else {}
         return [
-            statistics.speedup(
-                statistics.paired_log_ratios(baseline, self._blocks_ms[name]),
-                draws=_STOPPING_DRAWS,
-                seed=self.policy.verdict.seed,
-                confidence=self.policy.verdict.confidence,
-            ).half_width
+            self._half_width(baseline, self._blocks_ms.get(name, {}))
             for name, lane in active.items()
-            if name in self._blocks_ms and not lane.emulated and not lane.is_default
+            if not lane.emulated and not lane.is_default
         ]
+
+    def _half_width(
+        self, baseline: Mapping[tuple[int, int], float], blocks: Mapping[tuple[int, int], float]
+    ) -> float:
+        if not baseline.keys() & blocks.keys():
+            return float("inf")
+        return statistics.speedup(
+            statistics.paired_log_ratios(baseline, blocks),
+            draws=_STOPPING_DRAWS,
+            seed=self.policy.verdict.seed,
+            confidence=self.policy.verdict.confidence,
+        ).half_width

@@ -129,6 +129,8 @@ class Runner:
         if launch == 0:
             return dict.fromkeys(self._groups(), self.profile.min_rounds)
         groups = list(self._costs)
+        if launch >= self.launches_wanted:
+            return None
         if not groups or self._left() <= 0:
             self._note_missing_launches(launch)
             return None

@@ -1,0 +1,201 @@
+"""Scripted stand-ins: a clock that only moves when told, and workers that never start a process."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from bench import noise
+from bench.protocol import decode
+from bench.scenarios import Scenario, Task
+
+if TYPE_CHECKING:
+    from bench.errors import WorkerError
+
+Fault = Callable[["FakeWorker", Mapping[str, Any]], dict[str, Any] | None]
+
+
+@dataclass
+class FakeClock:
+    """Seconds that pass only when somebody spends them."""
+
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def spend(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@dataclass(kw_only=True)
+class FakeBackend:
+    """Answers for every worker of a run.
+
+    `call_ms` gives a call's time by scenario id; `faults` maps (scenario id, op) to a function that
+    may raise or replace the reply; `asked` counts requests.
+    """
+
+    clock: FakeClock
+    call_ms: dict[str, float] = field(default_factory=dict)
+    default_ms: float = 100.0
+    first_call_factor: float = 3.0
+    start_s: float = 1.0
+    faults: dict[tuple[str, str], Fault] = field(default_factory=dict)
+    greeting_faults: dict[str, WorkerError] = field(default_factory=dict)
+    emulated_bf16: bool = False
+    output_offset: dict[str, float] = field(default_factory=dict)
+    """How far a scenario's outputs lie from everybody else's."""
+    asked: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
+    started: list[tuple[str, bool, int]] = field(default_factory=list)
+    alive: set[int] = field(default_factory=set)
+    jitter: np.random.Generator = field(default_factory=lambda: np.random.default_rng(1))
+
+    def launch(self, key: Scenario, is_control: bool, launch: int) -> FakeWorker:
+        self.started.append((key.id, is_control, launch))
+        worker = FakeWorker(backend=self, key=key, number=len(self.started))
+        self.alive.add(worker.pid)
+        return worker
+
+    def ms(self, scenario: Scenario) -> float:
+        return self.call_ms.get(scenario.id, self.default_ms) * scenario.batch_size
+
+
+@dataclass(kw_only=True)
+class FakeWorker:
+    """A worker handle with scripted answers."""
+
+    backend: FakeBackend
+    key: Scenario
+    number: int
+    scenario: Scenario | None = None
+
+    @property
+    def pid(self) -> int:
+        return 100_000_000 + self.number
+
+    @property
+    def alive(self) -> bool:
+        return self.pid in self.backend.alive
+
+    def greet(self, timeout_s: float) -> dict[str, Any]:
+        self.backend.clock.spend(self.backend.start_s)
+        if self.key.backend in self.backend.greeting_faults:
+            raise self.backend.greeting_faults[self.key.backend]
+        return {"ok": True, "hello": {"import_s": 1.5, "conditions": {"threads": 2}}}
+
+    def stop(self) -> None:
+        self.backend.alive.discard(self.pid)
+
+    def die(self) -> None:
+        self.backend.alive.discard(self.pid)
+
+    def ask(self, op: str, timeout_s: float, **fields: Any) -> dict[str, Any]:
+        assert self.alive, "a dead worker was asked"
+        if op == "prepare":
+            self.scenario = decode(fields["scenario"])
+        name = self.scenario.id if self.scenario else self.key.id
+        self.backend.asked[name, op] += 1
+        fault = self.backend.faults.get((name, op))
+        if fault is not None:
+            replaced = fault(self, fields)
+            if replaced is not None:
+                return replaced
+        answer: dict[str, Any] = getattr(self, f"_{op}")(**fields)
+        return answer
+
+    def _prepare(self, **_: Any) -> dict[str, Any]:
+        self.backend.clock.spend(0.2)
+        assert self.scenario is not None
+        bf16 = self.scenario.dtype.value == "bf16"
+        return {
+            "prepare_s": 0.2,
+            "layers_replaced": 14 if self.scenario.backend == "ipex" else 0,
+            "parameters": 14_715_714,
+            "flop_per_call": 30_700_000_000 * self.scenario.batch_size,
+            "native_dtype": not (bf16 and self.backend.emulated_bf16),
+            "model": {"name": "fake", "trained": False, "threshold": 0.5},
+        }
+
+    def _call(self, n: int, phase: str) -> dict[str, Any]:
+        assert self.scenario is not None
+        factor = self.backend.first_call_factor if phase == "first_call" else 1.0
+        spread = self.backend.jitter.normal(1.0, 0.002, n)
+        times = [int(self.backend.ms(self.scenario) * factor * x * 1e6) for x in spread]
+        self.backend.clock.spend(sum(times) / 1e9)
+        return {"wall_ns": times, "cpu_ns": times, "involuntary_switches": 0, "invalid": None}
+
+    def _outputs(self, path: str) -> dict[str, Any]:
+        assert self.scenario is not None
+        offset = self.backend.output_offset.get(self.scenario.id, 0.0)
+        write_outputs(Path(path), self.scenario.task, offset)
+        return {"images": 4, "trained": False}
+
+    def _kernels(self) -> dict[str, Any]:
+        kernel = {
+            "position": 0,
+            "primitive": "convolution",
+            "implementation": "brg_conv_fwd",
+            "isa": "avx512_core",
+            "data_types": "src:f32",
+            "layouts": "src:acdb",
+            "post_ops": None,
+            "problem": "mb1",
+            "ms": 1.0,
+        }
+        return {"kernels": [kernel], "fused_ops": 0, "isa": "avx512_core", "contradiction": None}
+
+    def _memory(self) -> dict[str, Any]:
+        return {"peak_rss_mb": 800.0, "rss_mb": 500.0}
+
+    def _probe(self) -> dict[str, Any]:
+        self.backend.clock.spend(0.04)
+        return {"compute_ns": 20_000_000, "memory_ns": 20_000_000}
+
+    def _peak(self, dtypes: list[str]) -> dict[str, Any]:
+        return {"gflop_per_s": dict.fromkeys(dtypes, 400.0), "memory_gb_per_s": 20.0}
+
+    def _release(self) -> dict[str, Any]:
+        self.scenario = None
+        return {}
+
+
+def write_outputs(path: Path, task: Task, offset: float = 0.0) -> None:
+    """Outputs as a worker writes them, `offset` away from the reference."""
+    if task is Task.TRAINING:
+        np.savez(path, losses=np.array([0.7, 0.6]) + offset, trained=False)
+        return
+    bad = np.array([0.2, 0.8, 0.3, 0.9]) + offset
+    np.savez(
+        path,
+        probabilities=np.stack([1 - bad, bad], axis=1).astype(np.float32),
+        maps=np.zeros((4, 2, 2, 2), np.float32),
+        bad=np.array([False, True, False, True]),
+        paths=np.array(list("abcd")),
+        threshold=0.5,
+        trained=False,
+    )
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """A clock that moves only when spent."""
+    return FakeClock()
+
+
+@pytest.fixture
+def backend(clock: FakeClock) -> FakeBackend:
+    """Scripted workers on that clock."""
+    return FakeBackend(clock=clock)
+
+
+@pytest.fixture
+def quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test machine's own noise must not decide a test."""
+    monkeypatch.setattr(noise, "is_quiet", lambda *_: True)

@@ -1,0 +1,70 @@
+"""The layers of docs/architecture.md hold: who may import torch, and who may import whom."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+WITHOUT_TORCH = (
+    "cli",
+    "client",
+    "lane",
+    "limits",
+    "machine",
+    "measure",
+    "noise",
+    "outcome",
+    "parity",
+    "pool",
+    "records",
+    "report",
+    "rounds",
+    "runner",
+    "schedule",
+    "speedups",
+    "statistics",
+)
+
+
+@pytest.mark.parametrize("module", WITHOUT_TORCH)
+def test_the_parents_modules_never_import_torch(module: str) -> None:
+    """Torch's threads and memory would be in the process that measures."""
+    code = (
+        f"import sys, bench.{module}\n"
+        "sys.exit(bool({'torch', 'pillqc'} & {name.split('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"bench.{module} imports torch or pillqc\n{done.stderr}"
+
+
+def imports(path: Path) -> set[str]:
+    """Top-level names that a file imports, late imports included."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def test_pillqc_never_imports_bench() -> None:
+    """The workload is usable on its own."""
+    files = list((ROOT / "pillqc").rglob("*.py"))
+    assert files
+    assert [str(f) for f in files if "bench" in imports(f)] == []
+
+
+def test_bench_reaches_pillqc_from_inside_a_worker_only() -> None:
+    """One place prepares the workload; the session that drives it may name its types."""
+    users = {
+        str(path.relative_to(ROOT / "bench"))
+        for path in (ROOT / "bench").rglob("*.py")
+        if "pillqc" in imports(path)
+    }
+    assert users <= {"workload.py", "session.py"}

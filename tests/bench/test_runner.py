@@ -1,0 +1,373 @@
+"""Whole runs with scripted workers and a scripted clock: no torch, no waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bench import records
+from bench.errors import RecordError, WorkerError
+from bench.policy import DEFAULT
+from bench.progress import Progress
+from bench.runner import Runner
+from bench.scenarios import (
+    PROFILES,
+    Dtype,
+    Layout,
+    Mode,
+    Profile,
+    Scenario,
+    Status,
+    Task,
+    matrix,
+    stock_default,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SMOKE = PROFILES["smoke"]
+DEFAULT_1 = stock_default(Task.INFERENCE, 1)
+DEFAULT_4 = stock_default(Task.INFERENCE, 4)
+IPEX_1 = Scenario(
+    task=Task.INFERENCE,
+    backend="ipex",
+    mode=Mode.EAGER,
+    layout=Layout.CHANNELS_LAST,
+    batch_size=1,
+)
+IPEX_4 = replace(IPEX_1, batch_size=4)
+BF16_1 = replace(IPEX_1, backend="stock", dtype=Dtype.BF16)
+FEW = (DEFAULT_1, IPEX_1, DEFAULT_4, IPEX_4)
+
+Build = Callable[..., Runner]
+
+pytestmark = pytest.mark.usefixtures("quiet_machine")
+
+
+@pytest.fixture
+def build(tmp_path: Path, backend: Any) -> Build:
+    """A runner over scripted workers; keywords replace its parts."""
+
+    def make(scenarios: tuple[Scenario, ...] = FEW, **changes: Any) -> Runner:
+        folder = tmp_path / "run"
+        folder.mkdir()
+        (folder / "outputs").mkdir()
+        records.write_environment(folder, {"run_id": "run"})
+        fields: dict[str, Any] = {
+            "run_id": "run",
+            "folder": folder,
+            "profile": SMOKE,
+            "scenarios": scenarios,
+            "policy": DEFAULT,
+            "budget_s": 10_000.0,
+            "launch": backend.launch,
+            "peak": {"fp32": 400.0, "bf16": 800.0},
+            "clock": backend.clock,
+            "progress": Progress(),
+        }
+        return Runner(**{**fields, **changes})
+
+    return make
+
+
+def rows_of(runner: Runner) -> dict[str, records.ScenarioRow]:
+    """The run's scenarios as read back from its files."""
+    return {row.scenario: row for row in records.read_run(runner.folder).scenarios}
+
+
+def speedup_of(runner: Runner, scenario: Scenario, kind: str) -> records.SpeedupRow:
+    """One row of speedups.csv."""
+    found = [
+        row
+        for row in records.read_run(runner.folder).speedups
+        if row.scenario == scenario.id and row.baseline_kind == kind
+    ]
+    assert len(found) == 1
+    return found[0]
+
+
+def raising(status: Status, reason: str, *, dies: bool = True) -> Callable[..., None]:
+    """A fault that fails the request, and by default takes the worker with it."""
+
+    def fault(worker: Any, _fields: Mapping[str, Any]) -> None:
+        if dies:
+            worker.die()
+        raise WorkerError(status, reason)
+
+    return fault
+
+
+def test_a_known_ratio_comes_out_with_its_verdict(build: Build, backend: Any) -> None:
+    """A scenario scripted to take 2/3 of the baseline's time is 1.5 times as fast."""
+    backend.call_ms = {DEFAULT_1.id: 150.0, IPEX_1.id: 100.0}
+    runner = build()
+    runner.measure()
+    row = speedup_of(runner, IPEX_1, "stock_default")
+    assert row.speedup is not None
+    assert row.speedup_low is not None
+    assert row.speedup_high is not None
+    assert row.speedup == pytest.approx(1.5, rel=0.01)
+    assert row.speedup_low <= row.speedup <= row.speedup_high
+    assert row.verdict == "faster"
+    assert runner.complete
+
+
+def test_the_control_is_a_second_worker_of_the_baseline(build: Build, backend: Any) -> None:
+    """It runs in every launch, in a process of its own, and comes out as 1."""
+    runner = build()
+    runner.measure()
+    controls = [key for key in backend.started if key[1]]
+    assert [launch for _, _, launch in controls] == [0, 1]
+    row = speedup_of(runner, DEFAULT_1, "control")
+    assert row.baseline == f"{DEFAULT_1.id}#control"
+    assert row.speedup == pytest.approx(1.0, abs=0.01)
+
+
+def test_workers_are_fresh_in_each_launch_and_serve_every_batch_size(
+    build: Build, backend: Any
+) -> None:
+    """Two keys and the control, twice: batch sizes take turns inside a process."""
+    build().measure()
+    assert len(backend.started) == 6
+    assert not backend.alive
+
+
+def test_every_call_from_the_first_is_a_row(build: Build) -> None:
+    """Phases come in order, iterations count through, and timed calls name round and position."""
+    runner = build()
+    runner.measure()
+    calls = [
+        row
+        for row in records.read_run(runner.folder).iterations
+        if row.scenario == IPEX_1.id and row.launch == 0
+    ]
+    assert [row.iteration for row in calls] == list(range(len(calls)))
+    assert calls[0].phase == "first_call"
+    assert {row.phase for row in calls} == {"first_call", "warmup", "timed"}
+    timed = [row for row in calls if row.phase == "timed"]
+    assert all(row.round is not None and row.position is not None for row in timed)
+    # A block of 100 ms calls is 300 ms, after one discarded call.
+    assert len([row for row in timed if row.round == 0]) == 3
+
+
+def test_each_scenario_stands_at_different_positions(build: Build) -> None:
+    """A fixed order would leave a positional bias that no spread shows."""
+    runner = build(profile=replace(SMOKE, target_half_width=1e-9))
+    runner.measure()
+    positions = {
+        row.position
+        for row in records.read_run(runner.folder).iterations
+        if row.scenario == IPEX_1.id and row.phase == "timed"
+    }
+    assert positions == {0, 1, 2}
+
+
+@pytest.mark.parametrize("op", ["prepare", "call", "outputs"])
+@pytest.mark.parametrize(
+    "status", [Status.CRASHED, Status.OUT_OF_MEMORY, Status.TIMEOUT, Status.UNSUPPORTED]
+)
+def test_a_failure_costs_its_own_scenario_only(
+    build: Build, backend: Any, op: str, status: Status
+) -> None:
+    """Whatever happens to one scenario, the others are measured, the same key's other batch too."""
+    backend.faults[IPEX_1.id, op] = raising(status, "planted", dies=status != Status.UNSUPPORTED)
+    runner = build()
+    runner.measure()
+    rows = rows_of(runner)
+    assert rows[IPEX_1.id].status == status.value
+    assert "planted" in (rows[IPEX_1.id].reason or "")
+    assert {rows[s.id].status for s in FEW if s is not IPEX_1} == {"ok"}
+    assert speedup_of(runner, IPEX_1, "stock_default").verdict == "invalid"
+    assert speedup_of(runner, IPEX_4, "stock_default").verdict in ("same", "inconclusive")
+
+
+def test_a_death_in_the_rounds_is_a_crash_with_its_launch(build: Build, backend: Any) -> None:
+    """Rounds measured before the death stay in the file; the verdict is invalid."""
+    calls = {"n": 0}
+
+    def later(worker: Any, fields: Mapping[str, Any]) -> None:
+        calls["n"] += fields["phase"] == "timed"
+        if calls["n"] > 3:
+            worker.die()
+            raise WorkerError(Status.CRASHED, "killed by SIGKILL")
+
+    backend.faults[IPEX_1.id, "call"] = later
+    runner = build()
+    runner.measure()
+    row = rows_of(runner)[IPEX_1.id]
+    assert row.status == "crashed"
+    assert row.reason == "killed by SIGKILL (launch 2)"
+    assert row.rounds > 0
+
+
+def test_wrong_outputs_are_not_timed(build: Build, backend: Any) -> None:
+    """A scenario that computes something else is no faster way of computing this."""
+    backend.output_offset[IPEX_1.id] = 0.05
+    runner = build()
+    runner.measure()
+    row = rows_of(runner)[IPEX_1.id]
+    assert row.status == "wrong_output"
+    assert "0.05" in (row.reason or "")
+    assert row.rounds == 0
+    assert speedup_of(runner, IPEX_1, "stock_default").verdict == "invalid"
+
+
+def test_a_missing_backend_is_asked_once_and_said_everywhere(build: Build, backend: Any) -> None:
+    """What one IPEX worker lacks the others lack too."""
+    backend.greeting_faults["ipex"] = WorkerError(Status.UNAVAILABLE, "no module named ipex")
+    script = replace(IPEX_1, mode=Mode.TORCHSCRIPT, fusion=True)
+    runner = build((DEFAULT_1, IPEX_1, script))
+    runner.measure()
+    rows = rows_of(runner)
+    assert {rows[s.id].status for s in (IPEX_1, script)} == {"unavailable"}
+    assert rows[script.id].reason == "no module named ipex"
+    assert rows[DEFAULT_1.id].status == "ok"
+    assert len([name for name, _, _ in backend.started if "ipex" in name]) == 1
+
+
+def test_a_broken_baseline_leaves_no_verdict(build: Build, backend: Any) -> None:
+    """Without the stock default there is nothing to divide by, and the rest is still measured."""
+    backend.faults[DEFAULT_1.id, "prepare"] = raising(Status.CRASHED, "planted")
+    runner = build()
+    runner.measure()
+    assert rows_of(runner)[IPEX_1.id].median_ms is not None
+    row = speedup_of(runner, IPEX_1, "stock_default")
+    assert row.speedup is None
+    assert row.verdict in ("invalid", "inconclusive")
+
+
+def test_emulated_bf16_takes_few_rounds_and_says_so(build: Build, backend: Any) -> None:
+    """It is measured and labelled, and holds nobody up."""
+    backend.emulated_bf16 = True
+    backend.call_ms = {BF16_1.id: 450.0}
+    runner = build((DEFAULT_1, IPEX_1, BF16_1), profile=replace(SMOKE, target_half_width=1e-9))
+    runner.measure()
+    rows = rows_of(runner)
+    assert rows[BF16_1.id].native_dtype is False
+    assert rows[BF16_1.id].rounds == 2 * DEFAULT.budget.emulated_rounds
+    assert rows[IPEX_1.id].rounds > 10
+
+
+def test_rounds_stop_when_the_intervals_are_narrow_enough(build: Build) -> None:
+    """Precision ends a group long before the limit of rounds."""
+    loose = build(profile=replace(SMOKE, target_half_width=0.5))
+    loose.measure()
+    assert rows_of(loose)[IPEX_1.id].rounds == 2 * SMOKE.min_rounds
+
+
+def test_a_small_budget_gives_each_group_its_minimum_first(build: Build, backend: Any) -> None:
+    """Half the launches are cut before any scenario of the matrix is, and it is said."""
+    everything = matrix(SMOKE)
+    runner = build(everything, budget_s=60.0)
+    runner.measure()
+    rows = rows_of(runner)
+    measured = [row for row in rows.values() if row.status == "ok"]
+    assert all(row.rounds >= SMOKE.min_rounds for row in measured)
+    unmeasured = [row for row in rows.values() if row.status != "ok"]
+    assert all("budget" in (row.reason or "") for row in unmeasured)
+    assert any("budget" in note for note in runner.notes)
+
+
+def test_the_budget_is_kept(build: Build, backend: Any, clock: Any) -> None:
+    """After the first launch, which gives every group its minimum, time is what was promised."""
+    started = clock()
+    runner = build(matrix(SMOKE), budget_s=900.0, profile=replace(SMOKE, target_half_width=1e-9))
+    runner.measure()
+    assert clock() - started <= 900.0 * 1.02
+
+
+def test_an_interrupt_keeps_whole_rows_and_makes_summaries(build: Build, backend: Any) -> None:
+    """Ctrl-C in the second launch leaves a run that can be reported."""
+
+    def interrupt(_worker: Any, _fields: Mapping[str, Any]) -> None:
+        if backend.asked[IPEX_4.id, "prepare"] == 2:
+            raise KeyboardInterrupt
+
+    backend.faults[IPEX_4.id, "prepare"] = interrupt
+    runner = build()
+    with pytest.raises(KeyboardInterrupt):
+        runner.measure()
+    assert not backend.alive
+    assert not runner.complete
+    assert any("interrupted" in note for note in runner.notes)
+    assert rows_of(runner)[IPEX_4.id].status == "ok"
+    assert speedup_of(runner, IPEX_1, "stock_default").speedup is not None
+
+
+def test_a_full_disk_ends_the_run_in_one_line_with_no_worker_left(
+    build: Build, backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is measured that cannot be kept."""
+    append = records.RunWriter.append
+    written = {"n": 0}
+
+    def fill(self: records.RunWriter, row: object) -> None:
+        written["n"] += 1
+        if written["n"] > 30:
+            raise RecordError("no space left")
+        append(self, row)  # type: ignore[arg-type] # passed through
+
+    monkeypatch.setattr(records.RunWriter, "append", fill)
+    with pytest.raises(RecordError, match="no space left"):
+        build().measure()
+    assert not backend.alive
+
+
+def test_a_block_in_which_something_was_recompiled_does_not_count(
+    build: Build, backend: Any
+) -> None:
+    """Its calls stay in the file, as warm-up, and a note says why."""
+
+    def recompiled(_worker: Any, fields: Mapping[str, Any]) -> dict[str, Any] | None:
+        if fields["phase"] != "timed" or backend.asked[IPEX_1.id, "timed"]:
+            return None
+        backend.asked[IPEX_1.id, "timed"] = 1
+        times = [900_000_000] * fields["n"]
+        return {"wall_ns": times, "cpu_ns": times, "invalid": "it was compiled anew"}
+
+    backend.faults[IPEX_1.id, "call"] = recompiled
+    runner = build()
+    runner.measure()
+    calls = [r for r in records.read_run(runner.folder).iterations if r.scenario == IPEX_1.id]
+    slow = [row for row in calls if row.wall_ns == 900_000_000]
+    assert slow
+    assert {row.phase for row in slow} == {"warmup"}
+    assert any("compiled anew" in note for note in runner.notes)
+
+
+def test_a_label_that_the_evidence_denies_is_not_counted(build: Build, backend: Any) -> None:
+    """`fusion on` without fused operations is no result for fusion."""
+
+    def denied(_worker: Any, _fields: Mapping[str, Any]) -> dict[str, Any]:
+        return {"kernels": [], "fused_ops": 0, "isa": None, "contradiction": "nothing was fused"}
+
+    backend.faults[IPEX_1.id, "kernels"] = denied
+    runner = build()
+    runner.measure()
+    row = rows_of(runner)[IPEX_1.id]
+    assert row.status == "unsupported"
+    assert "nothing was fused" in (row.reason or "")
+
+
+def test_the_first_call_and_preparation_are_those_of_the_cold_launch(build: Build) -> None:
+    """Users pay the cold price; later launches find warm caches."""
+    runner = build()
+    runner.measure()
+    row = rows_of(runner)[IPEX_1.id]
+    assert row.first_call_ms == pytest.approx(300.0, rel=0.05)
+    assert row.prepare_s == 0.2
+    assert row.import_s == 1.5
+    assert row.percent_of_peak == pytest.approx(100 * 307.0 / 400.0, rel=0.02)
+
+
+def test_a_profile_is_cut_to_the_launches_that_fit(build: Build) -> None:
+    """Three launches that do not fit become two, and a note says what that costs."""
+    profile = Profile(**{**vars(PROFILES["standard"]), "batch_sizes": (1,)})
+    runner = build((DEFAULT_1, IPEX_1), profile=profile, budget_s=26.0)
+    runner.measure()
+    assert rows_of(runner)[IPEX_1.id].launches < 3
+    assert any("launches" in note for note in runner.notes)

@@ -1,0 +1,19 @@
+"""What every test gets: an environment free of the variables that change how PyTorch runs."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+_PREFIXES = ("OMP_", "KMP_", "GOMP_", "MKL_", "DNNL_", "ONEDNN_", "ATEN_", "MALLOC_", "TORCH")
+_KEPT = ("TORCH_INDEX",)
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's own OpenMP, oneDNN and PyTorch variables must not decide a test."""
+    for name in list(os.environ):
+        if name.startswith(_PREFIXES) and name not in _KEPT:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("TORCH_WARM_POOL", "0")
