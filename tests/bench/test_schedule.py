@@ -7,7 +7,7 @@ from collections import Counter
 from itertools import islice, pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import BenchError
@@ -23,6 +23,7 @@ def _cycle(lanes: int, seed: int, cycle: int = 0) -> list[tuple[str, ...]]:
     return list(islice(round_orders(names, seed=seed), cycle * length, (cycle + 1) * length))
 
 
+@settings(deadline=None)
 @given(lane_counts, seeds, st.integers(0, 3))
 def test_every_round_runs_every_lane_once(lanes: int, seed: int, cycle: int) -> None:
     """No lane is forgotten or doubled, whatever the number of lanes."""
@@ -30,6 +31,7 @@ def test_every_round_runs_every_lane_once(lanes: int, seed: int, cycle: int) -> 
         assert sorted(order) == sorted(f"lane {number}" for number in range(lanes))
 
 
+@settings(deadline=None)
 @given(lane_counts, seeds, st.integers(0, 3))
 def test_every_lane_stands_at_every_position_equally_often(
     lanes: int, seed: int, cycle: int
@@ -42,6 +44,7 @@ def test_every_lane_stands_at_every_position_equally_often(
     assert set(seen.values()) == {cycle_length(lanes) // lanes}
 
 
+@settings(deadline=None)
 @given(st.integers(2, 40), seeds, st.integers(0, 3))
 def test_every_lane_follows_every_other_equally_often(lanes: int, seed: int, cycle: int) -> None:
     """Over a cycle what a lane inherits from the one before it cancels exactly."""
@@ -50,6 +53,7 @@ def test_every_lane_follows_every_other_equally_often(lanes: int, seed: int, cyc
     assert set(seen.values()) == {cycle_length(lanes) // lanes}
 
 
+@settings(deadline=None)
 @given(st.integers(2, 40), seeds, st.integers(0, 3))
 def test_linear_drift_cancels_in_every_pair_of_rounds(lanes: int, seed: int, cycle: int) -> None:
     """Each odd round mirrors the one before: a lane's two turns have the same middle."""
@@ -60,6 +64,7 @@ def test_linear_drift_cancels_in_every_pair_of_rounds(lanes: int, seed: int, cyc
         assert len(set(turns.values())) == 1
 
 
+@settings(deadline=None)
 @given(lane_counts, seeds)
 def test_the_seed_decides_the_orders(lanes: int, seed: int) -> None:
     """The same seed gives the same orders, so a run can be repeated."""
@@ -92,6 +97,7 @@ costs_lists = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(st.floats(0, 2000), st.integers(1, 5), costs_lists, st.integers(1, 5), st.integers(5, 40))
 def test_a_plan_fits_and_leaves_no_round_unused(
     remaining_s: float, launches: int, costs: list[GroupCost], low: int, high: int
@@ -106,6 +112,7 @@ def test_a_plan_fits_and_leaves_no_round_unused(
         assert count in (0, high) or one_more > remaining_s - 1e-6
 
 
+@settings(deadline=None)
 @given(st.floats(0, 2000), st.integers(1, 5), costs_lists, st.integers(1, 5), st.integers(5, 40))
 def test_every_group_has_its_minimum_before_any_has_more(
     remaining_s: float, launches: int, costs: list[GroupCost], low: int, high: int
@@ -120,6 +127,7 @@ def test_every_group_has_its_minimum_before_any_has_more(
         assert (todo.launches + 1) * minimum_s > remaining_s
 
 
+@settings(deadline=None)
 @given(st.floats(0, 2000), st.integers(1, 5), costs_lists, st.integers(1, 5), st.integers(5, 40))
 def test_whatever_is_cut_is_said(
     remaining_s: float, launches: int, costs: list[GroupCost], low: int, high: int
