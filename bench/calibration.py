@@ -1,130 +1,77 @@
-"""What the run must know about the machine before it can choose what to measure.
-
-One stock worker finds the machine's peak, and the largest batch whose call stays under the limits
-of time and memory.
-"""
+"""Fixed work that says how fast the machine is: just now (`probe`) and at best (`peak`)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
+import torch
 
-from bench import protocol
-from bench.scenarios import Exclusion, Phase, Task, stock_default
+from bench.scenarios import Dtype
 
 if TYPE_CHECKING:
-    from bench.client import WorkerHandle
-    from bench.policy import Policy
+    from collections.abc import Callable
 
-_MIB = 1 << 20
-_LIKELY_GROWTH = 1.7
-"""A batch twice as large takes at least this many times as long: VGG-16 is bound by arithmetic."""
-_PREPARED_MIB = 250.0
-"""A prepared lane keeps weights, prepacked weights and its batch: 60 MB each for VGG-16, doubled
-by a frozen trace. An upper estimate, used only to leave a batch out before memory runs out."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Calibration:
-    """What the machine can do; times are of the stock default."""
-
-    peak: dict[str, Any]
-    """`gflop_per_s` by dtype and `memory_gb_per_s`, measured by library calls in this run."""
-    largest_batch: int
-    excluded: tuple[Exclusion, ...]
-    """Why batch sizes above `largest_batch` are left out."""
-    call_s: dict[int, float]
-    """Seconds of one stock default call, by batch size."""
-    model: dict[str, Any]
+PROBE_SIDE, PROBE_PRODUCTS = 1024, 2
+"""4.3 GFLOP: about 20 ms at the 200 GFLOP/s of two cloud cores."""
+PROBE_MIB, PROBE_COPIES = 64, 2
+"""Above most last-level caches, and about 20 ms at 13 GB/s."""
+PEAK_SIDE = 2048
+"""Large enough that a product runs at the machine's peak, small enough to try several times."""
+PEAK_SECONDS = 0.4
+"""How long each peak is looked for; the best of several tries counts."""
+PEAK_MIB = 256
+"""At least this much is copied, and four times the last-level cache if that is more."""
+PEAK_MAX_MIB = 2048
+_DTYPES = {Dtype.FP32: torch.float32, Dtype.BF16: torch.bfloat16}
 
 
-def calibrate(
-    worker: WorkerHandle, wanted: tuple[int, ...], *, lanes: int, policy: Policy
-) -> Calibration:
-    """Measure the peak and find the largest batch worth measuring.
-
-    `lanes` is how many workers will be alive together.
-
-    Raises:
-        WorkerError: the stock worker could not even do this.
-    """
-    greeting = worker.greet(policy.start_timeout_s)
-    peak = worker.ask("peak", policy.prepare_timeout_s, dtypes=["fp32", "bf16"])
-    call_s: dict[int, float] = {}
-    excluded: list[Exclusion] = []
-    model: dict[str, Any] = {"conditions": greeting.get("hello", {}).get("conditions", {})}
-    batch = 1
-    while batch <= max(wanted):
-        reply, seconds, peak_mib = _try_batch(worker, batch, policy)
-        model.update({key: reply[key] for key in ("parameters", "flop_per_call") if batch == 1})
-        reason = _why_not(batch, seconds, peak_mib, lanes, worker.pid, policy)
-        if reason and batch > 1:
-            excluded.append(
-                Exclusion(what=f"inference batches of {batch} and above", reason=reason)
-            )
-            break
-        call_s[batch] = seconds
-        if batch < max(wanted) and seconds * _LIKELY_GROWTH > policy.max_call_s:
-            excluded.append(
-                Exclusion(
-                    what=f"inference batches above {batch}",
-                    reason=f"one stock default call of {batch} takes {seconds:.2f} s here, so twice "
-                    f"as many would pass the limit of {policy.max_call_s:.0f} s a call",
-                )
-            )
-            break
-        batch *= 2
-    return Calibration(
-        peak={key: peak[key] for key in ("gflop_per_s", "memory_gb_per_s")},
-        largest_batch=max(call_s),
-        excluded=tuple(excluded),
-        call_s=call_s,
-        model=model,
-    )
+def probe() -> dict[str, Any]:
+    """Time the same arithmetic and the same copying every time."""
+    matrix = torch.rand(PROBE_SIDE, PROBE_SIDE)
+    product = torch.mm(matrix, matrix)  # wakes the threads
+    start = time.perf_counter_ns()
+    for _ in range(PROBE_PRODUCTS):
+        torch.mm(matrix, matrix, out=product)
+    compute_ns = time.perf_counter_ns() - start
+    source = torch.ones(PROBE_MIB * 2**20, dtype=torch.uint8)
+    target = source.clone()
+    start = time.perf_counter_ns()
+    for _ in range(PROBE_COPIES):
+        target.copy_(source)
+    return {"compute_ns": compute_ns, "memory_ns": time.perf_counter_ns() - start}
 
 
-def _try_batch(
-    worker: WorkerHandle, batch: int, policy: Policy
-) -> tuple[protocol.Message, float, float]:
-    """Prepare reply, seconds of a warm call, and peak memory in MiB of one batch size."""
-    scenario = protocol.encode(stock_default(Task.INFERENCE, batch))
-    reply = worker.ask("prepare", policy.prepare_timeout_s, scenario=scenario)
-    worker.ask("call", policy.call_timeout_s, n=1, phase=str(Phase.FIRST_CALL))
-    calls = worker.ask("call", policy.call_timeout_s, n=2, phase=str(Phase.WARMUP))
-    memory = worker.ask("memory", policy.call_timeout_s)
-    worker.ask("release", policy.call_timeout_s)
-    return reply, min(calls["wall_ns"]) / 1e9, float(memory["peak_rss_mb"])
+def peak(dtypes: list[Dtype]) -> dict[str, Any]:
+    """The best matrix product per dtype in GFLOP/s, and the best copy in GB/s read and written."""
+    found: dict[str, float] = {}
+    for dtype in dtypes:
+        matrix = torch.rand(PEAK_SIDE, PEAK_SIDE).to(_DTYPES[dtype])
+        product = torch.mm(matrix, matrix)
+        seconds = _best(partial(torch.mm, matrix, matrix, out=product))
+        found[str(dtype)] = 2 * PEAK_SIDE**3 / seconds / 1e9
+    source = torch.ones(_copy_bytes(), dtype=torch.uint8)
+    target = source.clone()
+    seconds = _best(lambda: target.copy_(source))
+    return {"gflop_per_s": found, "memory_gb_per_s": 2 * source.numel() / seconds / 1e9}
 
 
-def _why_not(
-    batch: int, seconds: float, peak_mib: float, lanes: int, pid: int, policy: Policy
-) -> str | None:
-    if seconds > policy.max_call_s:
-        return (
-            f"one stock default call of {batch} takes {seconds:.2f} s here, over the limit of "
-            f"{policy.max_call_s:.0f} s a call"
-        )
-    need, limit = _memory_gib(lanes, peak_mib, pid), _memory_limit_gib(policy)
-    if need > limit:
-        return (
-            f"{lanes} workers with a batch of {batch} would need about {need:.1f} GiB, and "
-            f"{limit:.1f} GiB may be used"
-        )
-    return None
+def _best(call: Callable[[], object]) -> float:
+    best = float("inf")
+    stop = time.perf_counter() + PEAK_SECONDS
+    while time.perf_counter() < stop:
+        start = time.perf_counter()
+        call()
+        best = min(best, time.perf_counter() - start)
+    return best
 
 
-def _memory_gib(lanes: int, peak_mib: float, pid: int) -> float:
-    """What all lanes need together: each one's own pages at rest, and one of them at its peak."""
+def _copy_bytes(cpu: Path = Path("/sys/devices/system/cpu/cpu0")) -> int:
     try:
-        process = psutil.Process(pid)
-        at_rest = process.memory_full_info().uss / _MIB
-    except psutil.Error:
-        at_rest = peak_mib
-    return (lanes * (at_rest + _PREPARED_MIB) + peak_mib) / 1024
-
-
-def _memory_limit_gib(policy: Policy) -> float:
-    free = psutil.virtual_memory().available / _MIB / 1024
-    return min(policy.budget.max_memory_gib, policy.budget.free_memory_share * free)
+        text = (cpu / "cache/index3/size").read_text().strip()
+        last_level_mib = int(text.removesuffix("K")) // 1024
+    except (OSError, ValueError):
+        last_level_mib = 0
+    return min(max(PEAK_MIB, 4 * last_level_mib), PEAK_MAX_MIB) * 2**20

@@ -1,0 +1,104 @@
+"""Who runs the model: one small file a backend, turning (model, scenario, example) into a call.
+
+A backend is a module of this package with the four names of `Backend`. To add one: write the file,
+add its line to `_MODULES`, and test it under tests/bench/backends/. Nothing here imports torch, so
+the parent may ask which backends exist.
+"""
+
+from __future__ import annotations
+
+import importlib
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    import torch
+
+    from bench.scenarios import Scenario
+
+_MODULES = {
+    "stock": "bench.backends.stock",
+    "ipex": "bench.backends.ipex",
+    "placebo": "bench.backends.placebo",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A model ready to be called.
+
+    Inference: `prepared(images)` is the timed call. Training: the step drives `model`, `optimizer`
+    and `autocast` itself.
+    """
+
+    model: torch.nn.Module
+    optimizer: torch.optim.Optimizer | None = None
+    autocast: torch.dtype | None = None
+    """The dtype that autocast is to use around a call; None: no autocast around it."""
+    layers_replaced: int | None = None
+    """How many layers the backend put in place of PyTorch's; None where it does not do that."""
+    notes: tuple[str, ...] = ()
+
+    def __call__(self, images: torch.Tensor) -> Any:  # noqa: ANN401 - whatever the model returns
+        """One inference call, under autocast if the scenario needs it."""
+        if self.autocast is None:
+            return self.model(images)
+        with autocast(self.autocast):
+            return self.model(images)
+
+
+class Backend(Protocol):
+    """What a backend's module offers."""
+
+    IMPORTS: tuple[str, ...]
+    """Modules that `load` brings into the process and that a stock worker must not have."""
+
+    def load(self) -> None:
+        """Import what it needs; ImportError with a sentence when that cannot be had."""
+
+    def prepare(
+        self,
+        model: torch.nn.Module,
+        scenario: Scenario,
+        example: torch.Tensor,
+        optimizer: torch.optim.Optimizer | None = None,
+    ) -> Prepared:
+        """Turn the model into what the scenario names.
+
+        The model is handed over: the caller keeps no other use for it. `example` has the
+        scenario's batch size and layout.
+
+        Raises:
+            NotImplementedError: the backend has no such way of running it; the text says why.
+        """
+
+    def verbose(self) -> AbstractContextManager[object]:
+        """While inside, every copy of oneDNN in the process logs what it executes to stdout."""
+
+
+def registered() -> tuple[str, ...]:
+    """The names of all backends."""
+    return tuple(_MODULES)
+
+
+def get(name: str) -> Backend:
+    """The backend of that name.
+
+    Raises:
+        KeyError: there is none.
+    """
+    return cast("Backend", importlib.import_module(_MODULES[name]))
+
+
+def autocast(dtype: torch.dtype | None) -> AbstractContextManager[object]:
+    """Autocast on the CPU, without the cache of cast weights.
+
+    The cache is dropped at the end of every context, hence of every call: it could never be hit
+    here, and it costs a look-up per layer.
+    """
+    import torch
+
+    return nullcontext() if dtype is None else torch.autocast("cpu", dtype, cache_enabled=False)

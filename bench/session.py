@@ -1,0 +1,393 @@
+"""What a worker does with its backend: one scenario at a time is prepared, called and examined.
+
+Everything around a timed call is kept out of it: inputs are laid out before, results are freed and
+checked after, the garbage collector rests meanwhile.
+"""
+
+from __future__ import annotations
+
+import gc
+import resource
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from itertools import cycle, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch._dynamo.utils as dynamo
+
+from bench import kernels, workload
+from bench.errors import WorkerError
+from bench.highwater import HighWater, give_back
+from bench.scenarios import Dtype, Layout, Mode, Phase, Scenario, Status, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from bench.backends import Backend, Prepared
+    from bench.workload import Batch, Workload
+    from pillqc.dataset import Sample
+
+TRAINING_STEPS_COMPARED = 5
+"""Losses of so many first steps are compared between scenarios."""
+PARITY_SECONDS = 20.0
+"""A slow scenario stops the parity check here and is compared on the images it got through."""
+MAP_SIDE = 56
+"""Maps are stored at about this many points a side: every fourth of 224, never averaged, so that
+a wrong point stays as wrong as it is."""
+SETTLING_CALLS = 3
+"""TorchScript records types, then optimises: its final graph exists after so many calls."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """Timed calls in order, and the last one's result."""
+
+    wall_ns: list[int]
+    cpu_ns: list[int]
+    involuntary_switches: int
+    result: Any
+
+
+@dataclass(kw_only=True)
+class _Live:
+    """The scenario that is prepared now."""
+
+    scenario: Scenario
+    prepared: Prepared
+    batch: Batch
+    threshold: float
+    trained: bool
+    calls: int = 0
+    graph: object = None
+    """What was compiled when last looked: if it changes while timing, the times do not count."""
+    shapes: object = None
+    losses: list[float] = field(default_factory=list)
+
+    def call(self) -> Any:  # noqa: ANN401 - whatever the model returns
+        if self.scenario.task is Task.TRAINING:
+            return workload.step(self.prepared, self.batch)
+        return self.prepared(self.batch.images)
+
+    def context(self) -> AbstractContextManager[object]:
+        return nullcontext() if self.scenario.task is Task.TRAINING else torch.inference_mode()
+
+
+class Session:
+    """The operations of the protocol, as methods that return a reply's fields."""
+
+    def __init__(self, name: str, backend: Backend, work: Workload) -> None:
+        self._name = name
+        self._backend = backend
+        self._work = work
+        self._memory = HighWater()
+        self._threads = torch.get_num_threads()
+        self._now: _Live | None = None
+
+    @property
+    def _live(self) -> _Live:
+        if self._now is None:
+            raise WorkerError(Status.CRASHED, "nothing is prepared: ask `prepare` first")
+        return self._now
+
+    def prepare(self, scenario: Scenario) -> dict[str, Any]:
+        """Build the scenario's model afresh and let the backend set it up.
+
+        `prepare_s` is the backend's part alone: building the model and reading images is the same
+        for all. Compiling is not in it but in the first call.
+        """
+        self.release()
+        if scenario.backend != self._name:
+            raise WorkerError(
+                Status.CRASHED, f"this worker runs {self._name}, not {scenario.backend}"
+            )
+        self._memory.start()
+        loaded = self._work.model(scenario)
+        batch = laid_out(self._work.batch(scenario.batch_size), scenario.layout)
+        training = scenario.task is Task.TRAINING
+        flop = workload.flop_per_call(loaded.model, batch.images, training=training)
+        parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
+        optimizer = workload.optimizer_for(loaded.model, scenario)
+        started = time.perf_counter()
+        prepared = self._backend.prepare(loaded.model, scenario, batch.images, optimizer)
+        prepare_s = time.perf_counter() - started
+        self._now = _Live(
+            scenario=scenario,
+            prepared=prepared,
+            batch=batch,
+            threshold=loaded.threshold,
+            trained=loaded.trained,
+        )
+        gc.collect()
+        gc.freeze()
+        return {
+            "prepare_s": prepare_s,
+            "layers_replaced": prepared.layers_replaced,
+            "parameters": parameters,
+            "flop_per_call": flop,
+            "native_dtype": native(scenario.dtype),
+            "batch_shape": list(batch.images.shape),
+        }
+
+    def call(self, n: int, phase: Phase) -> dict[str, Any]:
+        """`n` timed calls, then the checks that their times may count."""
+        live = self._live
+        with live.context():
+            block = timed(lambda: _kept(live), n)
+        live.calls += n
+        self._check(live, block.result)
+        return {
+            "wall_ns": block.wall_ns,
+            "cpu_ns": block.cpu_ns,
+            "involuntary_switches": block.involuntary_switches,
+            "invalid": self._invalid(live, phase),
+        }
+
+    def outputs(self, path: Path) -> dict[str, Any]:
+        """Write what the parity check compares (see `bench.parity`)."""
+        live = self._live
+        with self._memory.left_out():
+            if live.scenario.task is Task.TRAINING:
+                arrays = self._losses(live)
+            else:
+                arrays = self._decisions(live)
+            np.savez(path, **arrays)
+        images = 0 if "paths" not in arrays else len(arrays["paths"])
+        return {"images": images or len(live.batch.labels), "trained": live.trained}
+
+    def kernels(self) -> dict[str, Any]:
+        """One untimed call with oneDNN's log on, read and held against the label."""
+        live = self._live
+        with self._memory.left_out(), live.context():
+            while live.calls < SETTLING_CALLS:
+                _kept(live)
+                live.calls += 1
+            log = kernels.capture(lambda: _kept(live), self._backend.verbose())
+            live.calls += 1
+        evidence = kernels.Evidence(
+            kernels=kernels.parse(log),
+            layers_replaced=live.prepared.layers_replaced,
+            graph=graph_evidence(live.scenario.mode),
+        )
+        live.graph = _graph_identity(live.scenario.mode)
+        return {
+            **evidence.reply(),
+            "contradiction": kernels.contradiction(live.scenario, evidence),
+        }
+
+    def memory(self) -> dict[str, Any]:
+        """The kernel's high-water mark since `prepare`, probes and checks left out."""
+        return {"peak_rss_mb": self._memory.peak_mb(), "rss_mb": self._memory.resident_mb()}
+
+    def probe(self) -> dict[str, Any]:
+        """Fixed work, to tell a slow machine from a slow scenario."""
+        from bench import calibration
+
+        with self._memory.left_out():
+            return calibration.probe()
+
+    def peak(self, dtypes: list[str]) -> dict[str, Any]:
+        """The most that this process can get out of the machine."""
+        from bench import calibration
+
+        with self._memory.left_out():
+            return calibration.peak([Dtype(name) for name in dtypes])
+
+    def release(self) -> dict[str, Any]:
+        """Drop the scenario with all it holds; compiled code is forgotten too."""
+        self._now = None
+        torch.compiler.reset()
+        dynamo.counters.clear()
+        gc.unfreeze()
+        give_back()
+        return {}
+
+    def _check(self, live: _Live, result: object) -> None:
+        found = shapes(result)
+        if live.shapes is None:
+            live.shapes = found
+        if found != live.shapes:
+            raise WorkerError(
+                Status.WRONG_OUTPUT, f"the output's shape changed from {live.shapes} to {found}"
+            )
+        if not finite(result):
+            raise WorkerError(Status.WRONG_OUTPUT, "the output holds NaN or infinity")
+
+    def _invalid(self, live: _Live, phase: Phase) -> str | None:
+        """Why the calls just made do not count, if they do not."""
+        before, live.graph = live.graph, _graph_identity(live.scenario.mode)
+        if torch.get_num_threads() != self._threads:
+            return (
+                f"the thread count changed from {self._threads} to {torch.get_num_threads()} "
+                "after the model was set up"
+            )
+        if phase is Phase.TIMED and before != live.graph:
+            return "the model was compiled anew while it was timed"
+        return None
+
+    def _losses(self, live: _Live) -> dict[str, Any]:
+        """The first steps this worker made since `prepare`, timed or not; missing ones are made.
+
+        So they start from the untouched model though timing has long changed it, and no second
+        model has to be built.
+        """
+        while len(live.losses) < TRAINING_STEPS_COMPARED:
+            _kept(live)
+            live.calls += 1
+        return {"losses": np.array(live.losses[:TRAINING_STEPS_COMPARED]), "trained": live.trained}
+
+    def _decisions(self, live: _Live) -> dict[str, Any]:
+        """The parity images in batches of the scenario's size, the last one filled up."""
+        samples = self._work.parity_samples()
+        size = live.scenario.batch_size
+        stop = time.monotonic() + PARITY_SECONDS
+        probabilities, maps, done = [], [], 0
+        while done < len(samples) and (done == 0 or time.monotonic() < stop):
+            found = self._one_batch(live, samples[done : done + size])
+            probabilities.append(found[0])
+            maps.append(found[1])
+            done += len(found[0])
+        return {
+            "probabilities": np.concatenate(probabilities),
+            "maps": np.concatenate(maps),
+            "bad": np.array([sample.bad for sample in samples[:done]]),
+            "paths": np.array([str(sample.path) for sample in samples[:done]]),
+            "threshold": live.threshold,
+            "trained": live.trained,
+        }
+
+    def _one_batch(self, live: _Live, samples: list[Sample]) -> tuple[Any, Any]:
+        filled = list(islice(cycle(samples), live.scenario.batch_size))
+        images = in_layout(self._work.load(filled), live.scenario.layout)
+        with live.context():
+            probabilities, maps = live.prepared(images)
+        live.calls += 1
+        stride = max(1, maps.shape[-1] // MAP_SIDE)
+        thinned = maps[..., ::stride, ::stride]
+        return (
+            probabilities.float().numpy()[: len(samples)].copy(),
+            thinned.float().numpy()[: len(samples)].copy(),
+        )
+
+
+def _kept(live: _Live) -> Any:  # noqa: ANN401 - whatever the model returns
+    """One call; a training step's loss is noted, for they are all part of the first few."""
+    result = live.call()
+    if live.scenario.task is Task.TRAINING and len(live.losses) < TRAINING_STEPS_COMPARED:
+        live.losses.append(float(result))
+    return result
+
+
+def timed(call: Callable[[], Any], n: int) -> Block:
+    """Call `n` times and time each call on its own.
+
+    A result lives until the next call's clock has stopped, so that freeing it is never timed.
+    """
+    wall_ns, cpu_ns = [0] * n, [0] * n
+    result = None
+    switches = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+    gc.disable()
+    try:
+        for index in range(n):
+            cpu_start = time.process_time_ns()
+            start = time.perf_counter_ns()
+            fresh = call()
+            end = time.perf_counter_ns()
+            cpu_ns[index] = time.process_time_ns() - cpu_start
+            wall_ns[index] = end - start
+            result = fresh
+            del fresh
+    finally:
+        gc.enable()
+    switches = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - switches
+    return Block(wall_ns=wall_ns, cpu_ns=cpu_ns, involuntary_switches=switches, result=result)
+
+
+def in_layout(images: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """The images in the memory layout that the scenario names."""
+    if layout is Layout.CHANNELS_LAST:
+        return images.contiguous(memory_format=torch.channels_last)
+    return images.contiguous()
+
+
+def laid_out(batch: Batch, layout: Layout) -> Batch:
+    """The batch with its images in that layout."""
+    return workload.Batch(
+        images=in_layout(batch.images, layout),
+        labels=batch.labels,
+        class_weights=batch.class_weights,
+    )
+
+
+def native(dtype: Dtype) -> bool:
+    """Whether the CPU computes in this dtype itself; else it is emulated.
+
+    Asked of the CPU's own flags: oneDNN's and IPEX's "bf16 supported" mean that they can emulate.
+    """
+    flags = cpu_flags()
+    wanted = {
+        Dtype.FP32: None,
+        Dtype.BF16: {"avx512_bf16", "amx_bf16", "bf16"},
+        Dtype.INT8: {"avx512_vnni", "avx_vnni", "amx_int8", "i8mm"},
+    }[dtype]
+    return wanted is None or bool(wanted & flags)
+
+
+def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:
+    """The first CPU's flags; empty where the host does not tell."""
+    try:
+        text = cpuinfo.read_text()
+    except OSError:
+        return set()
+    for line in text.splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() in {"flags", "Features"}:
+            return set(value.split())
+    return set()
+
+
+def shapes(result: object) -> object:
+    """The shapes of a result, nested as it is."""
+    if isinstance(result, torch.Tensor):
+        return list(result.shape)
+    if isinstance(result, (tuple, list)):
+        return [shapes(part) for part in result]
+    return type(result).__name__
+
+
+def finite(result: object) -> bool:
+    """Whether every number of a result is one."""
+    if isinstance(result, torch.Tensor):
+        return bool(torch.isfinite(result).all())
+    if isinstance(result, (tuple, list)):
+        return all(finite(part) for part in result)
+    return True
+
+
+def graph_evidence(mode: Mode) -> dict[str, Any]:
+    """What the mode itself tells of its work: fused nodes, compiled graphs and their breaks."""
+    if mode is Mode.TORCHSCRIPT:
+        return {"nodes": kernels.graph_nodes(_script_graph())}
+    if mode is Mode.COMPILE:
+        return {
+            "graphs": dynamo.counters["stats"]["unique_graphs"],
+            "breaks": sum(dynamo.counters["graph_break"].values()),
+        }
+    return {}
+
+
+def _script_graph() -> str:
+    return str(torch.jit.last_executed_optimized_graph())  # type: ignore[attr-defined] # not in __all__
+
+
+def _graph_identity(mode: Mode) -> object:
+    """Something that changes when the model is compiled anew; None in eager mode."""
+    if mode is Mode.TORCHSCRIPT:
+        return hash(_script_graph())
+    if mode is Mode.COMPILE:
+        return dynamo.counters["stats"]["unique_graphs"]
+    return None

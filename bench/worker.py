@@ -1,0 +1,217 @@
+"""One process that runs one backend and answers the parent: `python -m bench.worker --help`.
+
+The backend is fixed at the start, because importing IPEX changes PyTorch for good: a stock worker
+never imports it, an ipex or placebo worker imports it before it builds a model. The thread count is
+fixed too, before PyTorch is imported.
+
+An operation that fails costs its scenario, not the worker: the reply says what became of it in one
+sentence, the traceback goes to stderr (the worker's log), and the next request is served. When the
+parent's end of the pipe closes, the worker is gone at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from bench import backends, protocol
+from bench.errors import BenchError, WorkerError
+from bench.scenarios import Phase, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from bench.session import Session
+
+    Operations = Mapping[str, Callable[[protocol.Message], dict[str, Any]]]
+
+_MEMORY_WORDS = ("can't allocate memory", "defaultcpuallocator", "not enough memory", "bad_alloc")
+_STATUS_OF_NAME = {
+    "Unsupported": Status.UNSUPPORTED,  # Dynamo, under fullgraph: a graph break
+    "InvalidCxxCompiler": Status.UNAVAILABLE,  # Inductor: no C++ compiler on this machine
+}
+_LONGEST_REASON = 300
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Greet, then serve until told to stop or until the parent is gone."""
+    options = _options(arguments)
+    requests = os.fdopen(options.read_fd, "rb")
+    replies = os.fdopen(options.write_fd, "wb")
+    fix_threads(options.threads)
+    try:
+        session, greeting = _start(options)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the parent must be told
+        traceback.print_exc()
+        status = Status.UNAVAILABLE if isinstance(error, ImportError) else status_of(error)
+        _send(replies, protocol.failure(status, reason_of(error)))
+        return 1
+    _send(replies, greeting)
+    serve(requests, replies, operations(session))
+    return 0
+
+
+def fix_threads(threads: int | None) -> None:
+    """Settle the thread count in the environment, where OpenMP and MKL read it when loaded."""
+    if threads is not None:
+        os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
+
+
+def serve(requests: BinaryIO, replies: BinaryIO, ops: Operations) -> None:
+    """Answer request after request; returns on `stop` and when the parent has gone."""
+    for line in requests:
+        try:
+            request = protocol.load(line)
+        except BenchError as error:
+            _send(replies, protocol.failure(Status.CRASHED, str(error)))
+            continue
+        if request.get("op") == "stop":
+            _send(replies, protocol.success())
+            return
+        _send(replies, answer(request, ops))
+
+
+def answer(request: protocol.Message, ops: Operations) -> protocol.Message:
+    """The reply to one request; whatever goes wrong becomes a failure with its status."""
+    try:
+        op = ops.get(str(request.get("op")), _unknown)
+        return protocol.success(**op(request))
+    except Exception as error:  # noqa: BLE001 - one scenario's failure must not end the worker
+        traceback.print_exc()
+        return protocol.failure(status_of(error), reason_of(error))
+
+
+def _unknown(request: protocol.Message) -> dict[str, Any]:
+    raise WorkerError(Status.CRASHED, f"unknown operation {request.get('op')!r}")
+
+
+def operations(session: Session) -> Operations:
+    """The protocol's operations by name, as functions of the request."""
+    return {
+        "prepare": lambda r: session.prepare(protocol.decode(r["scenario"])),
+        "call": lambda r: session.call(int(r["n"]), Phase(r["phase"])),
+        "outputs": lambda r: session.outputs(Path(r["path"])),
+        "kernels": lambda _: session.kernels(),
+        "memory": lambda _: session.memory(),
+        "probe": lambda _: session.probe(),
+        "peak": lambda r: session.peak(list(r["dtypes"])),
+        "release": lambda _: session.release(),
+    }
+
+
+def status_of(error: BaseException) -> Status:
+    """What a scenario's row will say of this error."""
+    if isinstance(error, WorkerError):
+        return error.status
+    causes = _causes(error)
+    if any(_is_out_of_memory(cause) for cause in causes):
+        return Status.OUT_OF_MEMORY
+    for cause in causes:
+        known = _STATUS_OF_NAME.get(type(cause).__name__)
+        if known is not None:
+            return known
+        if isinstance(cause, NotImplementedError):
+            return Status.UNSUPPORTED
+    return Status.CRASHED
+
+
+def reason_of(error: BaseException) -> str:
+    """One line for people; our own errors already are one."""
+    text = " ".join((str(error).strip().splitlines() or [""])[0].split())
+    own = isinstance(error, (BenchError, ImportError, NotImplementedError))
+    kind = type(error).__name__
+    if not own or not text:
+        own = type(error).__module__.startswith("pillqc") and bool(text)
+    return (text if own else f"{kind}: {text}" if text else kind)[:_LONGEST_REASON]
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """The error and what it wraps: compilers put their own error around the real one."""
+    chain: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in chain:
+        chain.append(current)
+        current = current.__cause__ or current.__context__
+    return chain
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(word in text for word in _MEMORY_WORDS)
+
+
+def _start(options: argparse.Namespace) -> tuple[Session, protocol.Message]:
+    """Import everything, the backend first, and say under which conditions this process runs."""
+    started = time.perf_counter()
+    try:
+        backend = backends.get(options.backend)
+    except KeyError:
+        known = ", ".join(backends.registered())
+        raise WorkerError(
+            Status.UNAVAILABLE, f"there is no backend {options.backend!r}; known: {known}"
+        ) from None
+    backend.load()
+    import_s = time.perf_counter() - started
+    from bench import conditions
+    from bench.session import Session
+    from bench.workload import Workload
+
+    work = Workload(
+        options.data, seed=options.seed, weights=options.weights, image_size=options.image_size
+    )
+    hello = {
+        "protocol": protocol.VERSION,
+        "python": platform.python_version(),
+        "pid": os.getpid(),
+        "import_s": import_s,
+        "packages": _packages(),
+        "ipex_imported": "intel_extension_for_pytorch" in sys.modules,
+        "conditions": conditions.read(),
+    }
+    return Session(options.backend, backend, work), protocol.success(hello=hello)
+
+
+def _packages() -> dict[str, str | None]:
+    """Versions of what is imported here; None for what is not."""
+    names = {
+        "torch": "torch",
+        "torchvision": "torchvision",
+        "ipex": "intel_extension_for_pytorch",
+        "numpy": "numpy",
+    }
+    return {
+        short: getattr(sys.modules.get(name), "__version__", None) for short, name in names.items()
+    }
+
+
+def _send(replies: BinaryIO, message: protocol.Message) -> None:
+    replies.write(protocol.dump(message))
+    replies.flush()
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.worker", description=__doc__)
+    parser.add_argument("--read-fd", type=int, required=True, help="pipe the requests come in by")
+    parser.add_argument("--write-fd", type=int, required=True, help="pipe the replies go out by")
+    parser.add_argument("--backend", required=True, help=", ".join(backends.registered()))
+    parser.add_argument("--data", type=Path, required=True, help="data set in MVTec AD's layout")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--weights", default=None, help="model file, `random` or `imagenet`")
+    parser.add_argument("--threads", type=int, default=None, help="default: as OpenMP decides")
+    parser.add_argument("--image-size", type=int, default=224, help="pixels a side")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # libraries' threads and exit handlers have nothing left to do

@@ -1,0 +1,154 @@
+"""The pill inspector as the harness uses it: the only place of `bench` that imports `pillqc`.
+
+Gives a worker a fresh model for every scenario, the same real images for all of them, the images
+for the parity check, one optimiser step, and the arithmetic that a call costs.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from itertools import cycle, islice, zip_longest
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.errors import BenchError
+from bench.scenarios import FROZEN, FUSED_ADAM, Scenario, Task
+from pillqc.dataset import load_images, read_samples
+from pillqc.model import load_model
+from pillqc.training import class_weights, make_optimizer, training_step
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from bench.backends import Prepared
+    from pillqc.dataset import Sample
+    from pillqc.model import LoadedModel
+
+PARITY_IMAGES = 32
+"""Enough for two of each of seven defects and as many good ones, few enough to cost seconds."""
+LEARNING_RATE = 1e-4
+"""Small: parity compares losses, and a step that overshoots would magnify rounding."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Images that one call takes, and what a training step also needs."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    class_weights: torch.Tensor
+
+
+class Workload:
+    """The model and the images of one run, seeded: every worker of a run sees the same.
+
+    Raises (from the constructor):
+        BenchError: there are no test images under `data`.
+    """
+
+    def __init__(
+        self, data: Path, *, seed: int, weights: str | None = None, image_size: int = 224
+    ) -> None:
+        samples = [sample for sample in read_samples(data) if sample.split == "test"]
+        if not samples:
+            raise BenchError(f"{data} holds no test images: render some with `make data`")
+        self.samples = mixed(samples, seed)
+        self._seed = seed
+        self._weights = weights
+        self._size = image_size
+
+    def model(self, scenario: Scenario) -> LoadedModel:
+        """A model of its own for this scenario, the same in every worker.
+
+        Always a new one: `ipex.optimize` and layout changes alter the model that they are given.
+        """
+        return load_model(self._weights, freeze=FROZEN in scenario.options, seed=self._seed)
+
+    def batch(self, size: int) -> Batch:
+        """The first `size` images of the mixed test set, from its start again if it is shorter."""
+        samples = list(islice(cycle(self.samples), size))
+        labels = torch.tensor([int(sample.bad) for sample in samples])
+        return Batch(
+            images=self._load(samples),
+            labels=labels,
+            class_weights=class_weights(torch.tensor([int(s.bad) for s in self.samples])),
+        )
+
+    def parity_samples(self) -> list[Sample]:
+        """The images on which outputs are compared: good and bad, all defects among them."""
+        return self.samples[:PARITY_IMAGES]
+
+    def load(self, samples: Sequence[Sample]) -> torch.Tensor:
+        """These images as a batch."""
+        return self._load(samples)
+
+    def _load(self, samples: Sequence[Sample]) -> torch.Tensor:
+        return load_images([sample.path for sample in samples], size=self._size)
+
+
+def mixed(samples: Sequence[Sample], seed: int) -> list[Sample]:
+    """Good and bad in turn, and the bad ones one defect after the other.
+
+    So every start of the list is as mixed as it can be. The seed shuffles within a defect.
+    """
+    groups: dict[str, list[Sample]] = {}
+    for sample in samples:
+        groups.setdefault(sample.defect if sample.bad else "", []).append(sample)
+    shuffle = random.Random(seed)  # noqa: S311 - an order, not a secret
+    for name in sorted(groups):
+        shuffle.shuffle(groups[name])
+    good = groups.pop("", [])
+    return _in_turn([good, _in_turn([groups[name] for name in sorted(groups)])])
+
+
+def _in_turn(lists: Sequence[Sequence[Sample]]) -> list[Sample]:
+    return [item for row in zip_longest(*lists) for item in row if item is not None]
+
+
+def optimizer_for(model: torch.nn.Module, scenario: Scenario) -> torch.optim.Optimizer | None:
+    """Adam over what trains; None for inference."""
+    if scenario.task is not Task.TRAINING:
+        return None
+    return make_optimizer(model, lr=LEARNING_RATE, fused=FUSED_ADAM in scenario.options)
+
+
+def step(prepared: Prepared, batch: Batch) -> torch.Tensor:
+    """One optimiser step: forward, loss, backward, update. Returns the loss before the update."""
+    if prepared.optimizer is None:
+        raise TypeError("a training step needs the scenario prepared with its optimizer")
+    loss: torch.Tensor = training_step(
+        prepared.model,
+        prepared.optimizer,
+        batch.images,
+        batch.labels,
+        batch.class_weights,
+        autocast_dtype=prepared.autocast,
+    )
+    return loss
+
+
+def flop_per_call(model: torch.nn.Module, images: torch.Tensor, *, training: bool) -> int:
+    """Floating point operations of convolutions and matrix products, a multiply-add counting two.
+
+    Counted on tensors without storage, so it costs neither time nor memory. Of a training step the
+    backward pass counts too, less what frozen layers spare.
+    """
+    weights: dict[str, Any] = {
+        name: torch.empty_like(value, device="meta").requires_grad_(value.requires_grad)
+        for name, value in (*model.named_parameters(), *model.named_buffers())
+    }
+    inputs = torch.empty_like(images, device="meta")
+    was_training = model.training
+    model.train(training)
+    try:
+        with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(training):
+            outputs = torch.func.functional_call(model, weights, (inputs,))
+            if training:
+                outputs.sum().backward()
+    finally:
+        model.train(was_training)
+    return int(counter.get_total_flops())
