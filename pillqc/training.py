@@ -175,12 +175,11 @@ def training_step(
     autocast_dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Do one optimiser step (forward, loss, backward, step) and return the loss."""
-    loss, _ = _step(model, optimizer, images, labels, weights, autocast_dtype)
-    return loss
+    return _step(model, optimizer, images, labels, weights, autocast_dtype)[0]
 
 
 def ipex_optimize(dtype: torch.dtype = torch.float32) -> Optimize:
-    """The tutorial's `ipex.optimize(model=..., optimizer=..., dtype=...)`, as an `optimize` step."""
+    """`ipex.optimize(model=..., optimizer=..., dtype=...)`, as the tutorial calls it."""
 
     def optimize(
         model: nn.Module, optimizer: torch.optim.Optimizer
@@ -267,7 +266,7 @@ def _bring_back(model: nn.Module, running: nn.Module) -> None:
     learnt = running.state_dict()
     missing = model.state_dict().keys() - learnt.keys()
     if missing:
-        raise PillqcError(f"the optimised model lost {sorted(missing)[0]}; train without it")
+        raise PillqcError(f"the optimised model lost {min(missing)}; train without it")
     model.load_state_dict(
         {
             name: learnt[name].float() if learnt[name].is_floating_point() else learnt[name]

@@ -1,0 +1,129 @@
+"""Coordinates, windows, smooth noise and irregular blobs.
+
+grid = Grid(224)
+texture = smooth_noise(rng, grid, cell=0.05)
+where, edge = blob(rng, grid, x=0.4, y=0.5, radius=0.03)
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Field: TypeAlias = NDArray[np.float32]
+Window: TypeAlias = tuple[slice, slice]
+Segment: TypeAlias = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in shares of the image side."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Pixel centres of a square image, in shares of its side."""
+
+    size: int
+
+    @cached_property
+    def x(self) -> Field:
+        """Columns, shape (1, size)."""
+        return ((np.arange(self.size, dtype=np.float32) + 0.5) / self.size)[None, :]
+
+    @cached_property
+    def y(self) -> Field:
+        """Rows, shape (size, 1)."""
+        return self.x.reshape(-1, 1)
+
+    def window(self, x0: float, y0: float, x1: float, y1: float) -> Window:
+        """Slices of the pixels inside a rectangle; never empty, never outside the image."""
+        rows, columns = (self._span(y0, y1), self._span(x0, x1))
+        return rows, columns
+
+    def zeros(self) -> Field:
+        """A field of zeros."""
+        return np.zeros((self.size, self.size), np.float32)
+
+    def _span(self, low: float, high: float) -> slice:
+        start = min(max(math.floor(low * self.size), 0), self.size - 1)
+        return slice(start, max(min(math.ceil(high * self.size), self.size), start + 1))
+
+
+def smooth_noise(rng: np.random.Generator, grid: Grid, cell: float) -> Field:
+    """Noise of mean 0 and deviation about 1 whose bumps are `cell` wide."""
+    knots = max(int(round(1.0 / cell)), 2) + 3
+    coarse = rng.standard_normal((knots, knots), dtype=np.float32)
+    margin = 1.0 / (knots - 1)
+    image = Image.fromarray(coarse).resize(
+        (grid.size, grid.size),
+        Image.Resampling.BICUBIC,
+        box=(margin * knots, margin * knots, (1 - margin) * knots, (1 - margin) * knots),
+    )
+    # interpolation between independent knots lowers the deviation to about two thirds
+    return np.asarray(image, dtype=np.float32) * np.float32(1.5)
+
+
+def soft_step(distance: Field, width: float) -> Field:
+    """1 inside (distance below 0), 0 outside, a smooth edge of `width` between them."""
+    t = np.clip(0.5 - distance * np.float32(1.0 / max(width, 1e-6)), 0.0, 1.0)
+    smooth: Field = t * t * (3.0 - 2.0 * t)
+    return smooth
+
+
+def blob(
+    rng: np.random.Generator,
+    grid: Grid,
+    *,
+    x: float,
+    y: float,
+    radius: float,
+    roughness: float = 0.25,
+    stretch: float = 1.0,
+) -> tuple[Window, Field]:
+    """An irregular spot: its window, and the signed distance to its edge there."""
+    reach = radius * (1.0 + 2.5 * roughness) * max(stretch, 1.0) + 0.03
+    window = grid.window(x - reach, y - reach, x + reach, y + reach)
+    angle = rng.uniform(0.0, math.pi)
+    dx, dy = grid.x[:, window[1]] - np.float32(x), grid.y[window[0]] - np.float32(y)
+    along = (dx * math.cos(angle) + dy * math.sin(angle)) / math.sqrt(stretch)
+    across = (dy * math.cos(angle) - dx * math.sin(angle)) * math.sqrt(stretch)
+    theta = np.arctan2(across, along)
+    edge = np.full(theta.shape, radius, np.float32)
+    for order in range(2, 7):
+        amplitude = radius * roughness * rng.normal() / order**0.7
+        edge += np.float32(amplitude) * np.cos(order * theta + rng.uniform(0.0, 2.0 * math.pi))
+    distance: Field = np.hypot(along, across).astype(np.float32) - np.maximum(edge, radius * 0.3)
+    return window, distance
+
+
+def distance_to(grid: Grid, segments: Iterable[Segment], window: Window | None = None) -> Field:
+    """Distance of every pixel to the nearest of the segments."""
+    rows, columns = window or (slice(None), slice(None))
+    px, py = grid.x[:, columns], grid.y[rows]
+    nearest = np.full((py.shape[0], px.shape[1]), 2.0, np.float32)
+    for x0, y0, x1, y1 in segments:
+        dx, dy = x1 - x0, y1 - y0
+        length2 = max(dx * dx + dy * dy, 1e-12)
+        along = np.clip(
+            (px - np.float32(x0)) * np.float32(dx / length2)
+            + (py - np.float32(y0)) * np.float32(dy / length2),
+            0.0,
+            1.0,
+        )
+        ex = px - np.float32(x0) - along * np.float32(dx)
+        ey = py - np.float32(y0) - along * np.float32(dy)
+        np.minimum(nearest, np.sqrt(ex * ex + ey * ey), out=nearest)
+    return nearest
+
+
+def extent(segments: Iterable[Segment], margin: float) -> tuple[float, float, float, float]:
+    """The rectangle around segments, widened by `margin`."""
+    points = np.asarray(list(segments), dtype=np.float64).reshape(-1, 2)
+    (x0, y0), (x1, y1) = points.min(axis=0), points.max(axis=0)
+    return float(x0 - margin), float(y0 - margin), float(x1 + margin), float(y1 + margin)

@@ -1,0 +1,117 @@
+"""Letters as strokes, and the height map that they press into the surface.
+
+strokes = imprint_strokes("FF", centre=(0.5, 0.5))
+height = pressed(grid, strokes)      # 0 at the surface, -1 at the floor of a stroke
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from pillqc.rendering.grid import Field, Grid, Segment, distance_to, extent, soft_step
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+STROKE_WIDTH: Final = 0.033
+WALL_WIDTH: Final = 0.014
+LETTER_HEIGHT: Final = 0.235
+LETTER_WIDTH: Final = 0.125
+PITCH: Final = 0.21
+TOP: Final = -0.1145
+"""Top of the letters below the pill's centre: measured y .385 with the centre at .4995."""
+_MIDDLE: Final = 0.42
+"""Height of the middle arm in the letter: measured y .484."""
+
+# strokes in a unit box, x to the right, y down
+GLYPHS: Final[dict[str, tuple[Segment, ...]]] = {
+    "A": ((0, 1, 0.5, 0), (0.5, 0, 1, 1), (0.22, 0.6, 0.78, 0.6)),
+    "C": ((1, 0, 0, 0.12), (0, 0.12, 0, 0.88), (0, 0.88, 1, 1)),
+    "D": ((0, 0, 0, 1), (0, 0, 0.9, 0.25), (0.9, 0.25, 0.9, 0.75), (0.9, 0.75, 0, 1)),
+    "E": ((0, 0, 0, 1), (0, 0, 1, 0), (0, _MIDDLE, 0.8, _MIDDLE), (0, 1, 1, 1)),
+    "F": ((0, 0, 0, 1), (0, 0, 1, 0), (0, _MIDDLE, 0.8, _MIDDLE)),
+    "H": ((0, 0, 0, 1), (1, 0, 1, 1), (0, 0.5, 1, 0.5)),
+    "I": ((0.5, 0, 0.5, 1),),
+    "K": ((0, 0, 0, 1), (1, 0, 0, 0.5), (0, 0.5, 1, 1)),
+    "L": ((0, 0, 0, 1), (0, 1, 1, 1)),
+    "M": ((0, 1, 0, 0), (0, 0, 0.5, 0.6), (0.5, 0.6, 1, 0), (1, 0, 1, 1)),
+    "N": ((0, 1, 0, 0), (0, 0, 1, 1), (1, 1, 1, 0)),
+    "P": ((0, 0, 0, 1), (0, 0, 1, 0.05), (1, 0.05, 1, 0.45), (1, 0.45, 0, 0.5)),
+    "T": ((0, 0, 1, 0), (0.5, 0, 0.5, 1)),
+    "V": ((0, 0, 0.5, 1), (0.5, 1, 1, 0)),
+    "X": ((0, 0, 1, 1), (1, 0, 0, 1)),
+    "Y": ((0, 0, 0.5, 0.5), (1, 0, 0.5, 0.5), (0.5, 0.5, 0.5, 1)),
+    "Z": ((0, 0, 1, 0), (1, 0, 0, 1), (0, 1, 1, 1)),
+    "0": ((0, 0, 1, 0), (1, 0, 1, 1), (1, 1, 0, 1), (0, 1, 0, 0)),
+    "1": ((0.2, 0.2, 0.55, 0), (0.55, 0, 0.55, 1)),
+    "2": ((0, 0, 1, 0), (1, 0, 1, 0.5), (1, 0.5, 0, 1), (0, 1, 1, 1)),
+    "4": ((0.8, 1, 0.8, 0), (0.8, 0, 0, 0.7), (0, 0.7, 1, 0.7)),
+    "7": ((0, 0, 1, 0), (1, 0, 0.35, 1)),
+    "8": ((0, 0, 1, 0), (1, 0, 1, 1), (1, 1, 0, 1), (0, 1, 0, 0), (0, 0.5, 1, 0.5)),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stroke:
+    """One straight stroke of a letter."""
+
+    letter: int
+    """Index of the letter in the imprint."""
+    segment: Segment
+    depth: float = 1.0
+
+
+def imprint_strokes(text: str, *, centre: tuple[float, float], angle: float = 0.0) -> list[Stroke]:
+    """The strokes of an imprint in the image, its middle at the pill's centre."""
+    strokes = []
+    left = -((len(text) - 1) * PITCH + LETTER_WIDTH) / 2.0 - 0.0025
+    for index, letter in enumerate(text):
+        for segment in GLYPHS[letter]:
+            placed = _place(segment, left + index * PITCH, TOP)
+            strokes.append(Stroke(letter=index, segment=turned(placed, angle, centre)))
+    return strokes
+
+
+def pressed(grid: Grid, strokes: Sequence[Stroke], *, width: float = STROKE_WIDTH) -> Field:
+    """The height map of the strokes: 0 at the surface, -depth at the floor."""
+    height = grid.zeros()
+    depths = sorted({stroke.depth for stroke in strokes})
+    for depth in depths:
+        segments = [stroke.segment for stroke in strokes if stroke.depth == depth]
+        window = grid.window(*extent(segments, width + WALL_WIDTH))
+        floor = soft_step(distance_to(grid, segments, window) - width / 2.0, WALL_WIDTH)
+        part = height[window]
+        part[...] = np.minimum(part, -floor * np.float32(depth))
+    return height
+
+
+def turned(segment: Segment, angle: float, centre: tuple[float, float]) -> Segment:
+    """A segment around (0, 0), turned and moved to `centre`."""
+    cos, sin = math.cos(angle), math.sin(angle)
+    x0, y0, x1, y1 = segment
+    return (
+        centre[0] + x0 * cos - y0 * sin,
+        centre[1] + x0 * sin + y0 * cos,
+        centre[0] + x1 * cos - y1 * sin,
+        centre[1] + x1 * sin + y1 * cos,
+    )
+
+
+def moved(segment: Segment, dx: float, dy: float) -> Segment:
+    """A segment moved by (dx, dy)."""
+    x0, y0, x1, y1 = segment
+    return x0 + dx, y0 + dy, x1 + dx, y1 + dy
+
+
+def _place(segment: Segment, left: float, top: float) -> Segment:
+    x0, y0, x1, y1 = segment
+    return (
+        left + x0 * LETTER_WIDTH,
+        top + y0 * LETTER_HEIGHT,
+        left + x1 * LETTER_WIDTH,
+        top + y1 * LETTER_HEIGHT,
+    )

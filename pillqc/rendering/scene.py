@@ -1,0 +1,151 @@
+"""One pill from seed to photograph.
+
+    pill = render(seed=7, size=224, defect="crack")
+    pill.image     # uint8 (224, 224, 3)
+    pill.mask      # bool (224, 224), exactly the footprint of what was done to the pill
+
+Every camera step runs for every class: nothing but the defect itself tells good from bad.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from scipy import ndimage
+
+from pillqc.rendering.defects import EDITS, other_design
+from pillqc.rendering.design import DEFAULT_DESIGN, PillDesign
+from pillqc.rendering.grid import Field, Grid, Window, smooth_noise, soft_step
+from pillqc.rendering.imprint import Stroke, imprint_strokes, pressed
+from pillqc.rendering.surface import WHITE, Body, lay_body, shaded, speckle
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+GOOD: Final = "good"
+PILL_TYPE: Final = "pill_type"
+DEFECTS: Final = (
+    "color",
+    "combined",
+    "contamination",
+    "crack",
+    "faulty_imprint",
+    "pill_type",
+    "scratch",
+)
+_BACKGROUND: Final = ((15.0, 19.0), (15.0, 19.0), (23.0, 30.0))
+"""Measured range of red, green and blue."""
+_RIM_WIDTH: Final = (0.022, 0.040)
+"""Full width of the rim's edge; its 10-90 % part is then 8 to 16 px of 551."""
+_IMPRINT_DEPTH: Final = 0.9
+_GROOVE_SHADE: Final = 2.5
+"""Grey levels that the floor of a letter is darker."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderedPill:
+    """A photograph and what is known about it."""
+
+    image: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+    severity: float
+    """0 (just visible) to 1; 0 for good pills."""
+
+
+@dataclass(kw_only=True)
+class Scene:
+    """A pill while it is being made."""
+
+    grid: Grid
+    design: PillDesign
+    body: Body
+    strokes: list[Stroke]
+    imprint_centre: tuple[float, float]
+    pigment: Field
+    """Colour of the coating relative to white (size, size, 3)."""
+    relief: Field
+    """Height of the surface apart from the imprint; letters are 1 deep."""
+    glow: Field
+    """Grey levels that a defect adds to the light."""
+    rim: Field
+    """Signed distance to the outline of what is left of the pill."""
+    footprint: NDArray[np.bool_] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.footprint = np.zeros((self.grid.size, self.grid.size), np.bool_)
+
+    def paint(self, window: Window, alpha: Field, colour: NDArray[np.float64]) -> None:
+        """Lay a colour over the coating."""
+        part = self.pigment[window]
+        part += alpha[..., None] * ((colour / WHITE).astype(np.float32) - part)
+
+    def mark(self, window: Window, where: NDArray[np.bool_]) -> None:
+        """Add to the mask what a defect covers on the pill."""
+        self.footprint[window] |= where & (self.body.distance[window] < 0.0)
+
+
+def render(
+    *, seed: int, size: int = 224, defect: str = GOOD, design: PillDesign = DEFAULT_DESIGN
+) -> RenderedPill:
+    """Render one pill; the same arguments give the same bits."""
+    rng = np.random.default_rng(seed)
+    grid = Grid(size)
+    severity = 0.0 if defect == GOOD else round(float(rng.uniform()), 4)
+    used = other_design(rng, design) if defect == PILL_TYPE else design
+    scene = _lay_out(rng, grid, used)
+    if defect in EDITS:
+        EDITS[defect](rng, scene, severity)
+    if defect == PILL_TYPE:
+        scene.mark((slice(None), slice(None)), scene.body.distance < 0.0)
+    return RenderedPill(image=_photograph(rng, scene), mask=scene.footprint, severity=severity)
+
+
+def _lay_out(rng: np.random.Generator, grid: Grid, design: PillDesign) -> Scene:
+    body = lay_body(rng, grid, design)
+    shift = rng.normal(0.0, 0.0012, 2)
+    centre = (body.centre[0] + float(shift[0]), body.centre[1] + float(shift[1]))
+    base = np.asarray(design.colour, np.float32) / np.float32(WHITE)
+    scene = Scene(
+        grid=grid,
+        design=design,
+        body=body,
+        strokes=imprint_strokes(design.imprint, centre=centre, angle=body.angle),
+        imprint_centre=centre,
+        pigment=np.tile(base, (grid.size, grid.size, 1)),
+        relief=grid.zeros(),
+        glow=grid.zeros(),
+        rim=body.distance.copy(),
+    )
+    speckle(rng, scene, design)
+    return scene
+
+
+def _photograph(rng: np.random.Generator, scene: Scene) -> NDArray[np.uint8]:
+    grid = scene.grid
+    letters = pressed(grid, scene.strokes) * np.float32(_IMPRINT_DEPTH * rng.uniform(0.88, 1.12))
+    scene.glow += letters * np.float32(_GROOVE_SHADE)
+    pill = shaded(rng, scene, letters + scene.relief)
+    cover = soft_step(scene.rim, rng.uniform(*_RIM_WIDTH))[..., None]
+    photo = _table(rng, grid) * (1.0 - cover) + pill * cover
+    return _camera(rng, photo, grid)
+
+
+def _table(rng: np.random.Generator, grid: Grid) -> Field:
+    """The dark background with faint dust."""
+    colour = np.array([rng.uniform(low, high) for low, high in _BACKGROUND], np.float32)
+    dust = np.maximum(smooth_noise(rng, grid, 0.012) - 2.2, 0.0) * np.float32(5.0)
+    cloud = smooth_noise(rng, grid, 0.2) * np.float32(0.6)
+    table: Field = colour + (dust + cloud)[..., None]
+    return table
+
+
+def _camera(rng: np.random.Generator, photo: Field, grid: Grid) -> NDArray[np.uint8]:
+    """Lens, exposure, white balance, sensor noise and rounding."""
+    blur = rng.uniform(0.0012, 0.0024) * grid.size
+    photo = ndimage.gaussian_filter(photo, (blur, blur, 0.0), truncate=3.0)
+    gain = rng.normal(1.0, 0.015) * rng.normal(1.0, 0.006, 3)
+    noise = rng.standard_normal(photo.shape, dtype=np.float32) * np.float32(rng.uniform(0.3, 0.6))
+    photo = photo * gain.astype(np.float32) + noise
+    return np.clip(np.rint(photo), 0, 255).astype(np.uint8)

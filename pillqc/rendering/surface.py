@@ -1,0 +1,122 @@
+"""The pill's body, how light falls on it, and the specks that good pills carry too."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from pillqc.rendering.design import SHAPES, PillDesign
+from pillqc.rendering.grid import Field, Grid, blob, smooth_noise, soft_step
+
+if TYPE_CHECKING:
+    from pillqc.rendering.scene import Scene
+
+CENTRE: Final = (0.50, 0.499)
+POSE_SPREAD: Final = 0.002
+WHITE: Final = 174.0
+"""Grey level of the real pill; pigment is relative to it."""
+# measured luminance by radius (0 in the middle, 1 at the rim), relative to the pill's mean
+_RADII: Final = (0.0, 0.5, 0.8, 0.95, 1.0, 1.2)
+_LUMINANCE: Final = (183.0, 175.0, 167.0, 156.0, 148.0, 138.0)
+_LIGHT_FROM_ABOVE: Final = 6.5
+"""Measured: 181 at the top, 168 at the bottom."""
+_LIGHT_X: Final = 0.6
+_LIGHT_Y: Final = 0.8
+_DARK_WALL: Final = 0.40
+"""Grey levels per unit of slope (depth per share of the side) on walls that face away."""
+_BRIGHT_WALL: Final = 0.15
+_MAX_DARK: Final = 27.0
+_SPECK_MEDIAN: Final = 0.02
+_SPECK_RANGE: Final = (0.008, 0.07)
+_BELOW_COATING: Final = 0.3
+"""Share of the specks that shine through the coating, faint and blurred."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Body:
+    """Where the pill lies: its pose, and for every pixel how far out it is."""
+
+    centre: tuple[float, float]
+    semi_axes: tuple[float, float]
+    angle: float
+    radius: Field
+    """0 in the middle, 1 at the rim."""
+    distance: Field
+    """Signed distance to the rim in shares of the image side, negative inside."""
+
+    def point(self, radius: float, direction: float) -> tuple[float, float]:
+        """The point in a direction at a radius between 0 and 1."""
+        return (
+            self.centre[0] + radius * self.semi_axes[0] * math.cos(direction),
+            self.centre[1] + radius * self.semi_axes[1] * math.sin(direction),
+        )
+
+    def radius_at(self, x: float, y: float) -> float:
+        """How far out a point lies: 0 in the middle, 1 at the rim."""
+        return math.hypot(
+            (x - self.centre[0]) / self.semi_axes[0], (y - self.centre[1]) / self.semi_axes[1]
+        )
+
+
+def lay_body(rng: np.random.Generator, grid: Grid, design: PillDesign) -> Body:
+    """Lay the pill under the camera; the fixture leaves it a spread of .2 % only."""
+    jitter = rng.uniform(-POSE_SPREAD, POSE_SPREAD, 4)
+    centre = (CENTRE[0] + jitter[0], CENTRE[1] + jitter[1])
+    axes = (design.semi_axes[0] + jitter[2] / 2, design.semi_axes[1] + jitter[3] / 2)
+    angle = float(rng.uniform(-0.006, 0.006))
+    dx, dy = grid.x - np.float32(centre[0]), grid.y - np.float32(centre[1])
+    along = np.abs((dx * math.cos(angle) + dy * math.sin(angle)) / axes[0])
+    across = np.abs((dy * math.cos(angle) - dx * math.sin(angle)) / axes[1])
+    power = SHAPES[design.shape]
+    if power == 2.0:
+        radius = np.hypot(along, across).astype(np.float32)
+    else:
+        radius = ((along**power + across**power) ** (1.0 / power)).astype(np.float32)
+    slope_y, slope_x = np.gradient(radius, 1.0 / grid.size)
+    slope = np.maximum(np.hypot(slope_x, slope_y), 1.0).astype(np.float32)
+    return Body(
+        centre=centre, semi_axes=axes, angle=angle, radius=radius, distance=(radius - 1.0) / slope
+    )
+
+
+def speckle(rng: np.random.Generator, scene: Scene, design: PillDesign) -> None:
+    """Scatter specks over the coating, as every good pill has them."""
+    for _ in range(int(rng.integers(design.specks[0], design.specks[1] + 1))):
+        x, y = scene.body.point(0.93 * math.sqrt(rng.uniform()), rng.uniform(0.0, 2.0 * math.pi))
+        diameter = float(np.clip(_SPECK_MEDIAN * math.exp(0.5 * rng.normal()), *_SPECK_RANGE))
+        below = rng.uniform() < _BELOW_COATING
+        strength = rng.uniform(0.10, 0.30) if below else rng.uniform(0.40, 0.95)
+        if diameter > 0.04:
+            strength *= 0.6  # the large ones are thin
+        window, distance = blob(
+            rng, scene.grid, x=x, y=y, radius=diameter / 2, stretch=rng.uniform(1.0, 1.6)
+        )
+        colour = np.asarray(design.speck_colours[rng.integers(len(design.speck_colours))])
+        colour = colour * rng.uniform(0.85, 1.15) + rng.normal(0.0, 4.0, 3)
+        edge = rng.uniform(0.012, 0.02) if below else rng.uniform(0.004, 0.009)
+        scene.paint(window, soft_step(distance, edge) * np.float32(strength), colour)
+
+
+def shaded(rng: np.random.Generator, scene: Scene, relief: Field) -> Field:
+    """Colours of the surface under the lamp (size, size, 3)."""
+    grid, body = scene.grid, scene.body
+    light = np.interp(body.radius, _RADII, _LUMINANCE).astype(np.float32)
+    light += (body.centre[1] - grid.y) * np.float32(_LIGHT_FROM_ABOVE / body.semi_axes[1])
+    light += smooth_noise(rng, grid, 0.11) * np.float32(0.9)
+    light += smooth_noise(rng, grid, 0.018) * np.float32(0.9)
+    light += scene.glow
+    light += relief_light(relief, grid)
+    colours: Field = light[..., None] * scene.pigment
+    return colours
+
+
+def relief_light(relief: Field, grid: Grid) -> Field:
+    """Grey levels that walls gain or lose; light comes from the top left."""
+    slope_y, slope_x = np.gradient(relief, 1.0 / grid.size)
+    slope = slope_x * np.float32(_LIGHT_X) + slope_y * np.float32(_LIGHT_Y)
+    levels = np.where(slope < 0, slope * np.float32(_DARK_WALL), slope * np.float32(_BRIGHT_WALL))
+    limited: Field = np.float32(_MAX_DARK) * np.tanh(levels / np.float32(_MAX_DARK))
+    return limited
