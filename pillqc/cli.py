@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import click
+from typing_extensions import Self
 
 from pillqc import __version__
 from pillqc.errors import PillqcError
-
-if TYPE_CHECKING:
-    from pillqc.model import LoadedModel
-
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 UNTRAINED = "THE MODEL IS UNTRAINED: its decisions mean nothing; give a trained one with --model"
 
@@ -40,8 +34,8 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(__version__, prog_name="pillqc")
-def main(debug: bool) -> None:  # noqa: ARG001, FBT001 - read by _Group; click passes flags so
-    """Good pill or bad pill, and where is the defect?
+def main(debug: bool) -> None:
+    r"""Good pill or bad pill, and where is the defect?
 
     \b
     Examples:
@@ -75,7 +69,7 @@ def render_command(
     colour: str | None,
     jobs: int | None,
 ) -> None:
-    """Render synthetic pills with exact masks, in MVTec AD's layout.
+    r"""Render synthetic pills with exact masks, in MVTec AD's layout.
 
     \b
     Examples:
@@ -119,7 +113,7 @@ class Progress:
         self._started = time.monotonic()
         self._last = 0.0
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

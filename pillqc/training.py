@@ -163,7 +163,8 @@ def class_weights(labels: Tensor, n_classes: int = 2) -> Tensor:
     """Weights under which every class counts the same, however rare it is; their mean is 1."""
     counts = torch.bincount(labels, minlength=n_classes).clamp_min(1).to(torch.float32)
     weights = 1.0 / counts
-    return weights * (n_classes / weights.sum())
+    balanced: Tensor = weights * (n_classes / weights.sum())
+    return balanced
 
 
 def training_step(
@@ -175,7 +176,8 @@ def training_step(
     autocast_dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Do one optimiser step (forward, loss, backward, step) and return the loss."""
-    return _step(model, optimizer, images, labels, weights, autocast_dtype)[0]
+    loss, _ = _step(model, optimizer, images, labels, weights, autocast_dtype)
+    return loss
 
 
 def ipex_optimize(dtype: torch.dtype = torch.float32) -> Optimize:

@@ -255,7 +255,8 @@ def _walk(
     jitter: float,
 ) -> list[Segment]:
     """A path of short segments that stays on the pill."""
-    step, path = 0.02, []
+    step = 0.02
+    path: list[Segment] = []
     for _ in range(max(int(length / step), 2)):
         heading += bend + rng.normal(0.0, jitter)
         nx, ny = x + step * math.cos(heading), y + step * math.sin(heading)
@@ -326,6 +327,6 @@ def _between(mild: float, severe: float, severity: float) -> float:
 
 
 def _widened(mask: NDArray[np.bool_], by: float, size: int) -> NDArray[np.bool_]:
-    times = max(int(round(by * size)), 1)
+    times = max(round(by * size), 1)
     wide: NDArray[np.bool_] = ndimage.binary_dilation(mask, iterations=times)
     return wide

@@ -34,7 +34,7 @@ class Grid:
     @cached_property
     def x(self) -> Field:
         """Columns, shape (1, size)."""
-        return ((np.arange(self.size, dtype=np.float32) + 0.5) / self.size)[None, :]
+        return ((np.arange(self.size) + 0.5) / self.size).astype(np.float32)[None, :]
 
     @cached_property
     def y(self) -> Field:
@@ -57,7 +57,7 @@ class Grid:
 
 def smooth_noise(rng: np.random.Generator, grid: Grid, cell: float) -> Field:
     """Noise of mean 0 and deviation about 1 whose bumps are `cell` wide."""
-    knots = max(int(round(1.0 / cell)), 2) + 3
+    knots = max(round(1.0 / cell), 2) + 3
     coarse = rng.standard_normal((knots, knots), dtype=np.float32)
     margin = 1.0 / (knots - 1)
     image = Image.fromarray(coarse).resize(
@@ -71,7 +71,7 @@ def smooth_noise(rng: np.random.Generator, grid: Grid, cell: float) -> Field:
 
 def soft_step(distance: Field, width: float) -> Field:
     """1 inside (distance below 0), 0 outside, a smooth edge of `width` between them."""
-    t = np.clip(0.5 - distance * np.float32(1.0 / max(width, 1e-6)), 0.0, 1.0)
+    t: Field = np.clip(0.5 - distance * np.float32(1.0 / max(width, 1e-6)), 0.0, 1.0)
     smooth: Field = t * t * (3.0 - 2.0 * t)
     return smooth
 

@@ -1,0 +1,304 @@
+"""How good the inspector is, with bad as the positive class.
+
+    report = evaluate(loaded, samples)
+    report.as_dict()        # what `pillqc evaluate --json` prints
+
+Whole-image metrics come from scikit-learn and scipy. Pixel metrics are gathered image by image in
+histograms of 65,536 levels of heat, so that memory does not grow with the data; a test holds them
+against scikit-learn's exact values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage, stats
+from sklearn import metrics
+
+from pillqc.dataset import GOOD, read_mask
+from pillqc.errors import DataError, PillqcError
+from pillqc.localization import boxes_of_mask, find_boxes, intersection_over_union
+from pillqc.prediction import Unreadable, predict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pillqc.dataset import Sample
+    from pillqc.model import LoadedModel
+
+FALSE_REJECT_RATES: Final = (0.01, 0.05, 0.1)
+"""Shares of good pills that are called bad, at which escapes are reported."""
+CONFIDENCE: Final = 0.95
+PRO_LIMIT: Final = 0.3
+"""AUPRO integrates up to this false-positive rate, as MVTec AD's authors do."""
+POINTING_TOLERANCE: Final = 15 / 224
+"""Pixels around the mask that still count, as in Zhang et al. 2016, in shares of the side."""
+CALIBRATION_BINS: Final = 10
+_LEVELS: Final = 65_536
+
+Labels = NDArray[np.bool_]
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """So many of so many, with an exact interval."""
+
+    count: int
+    n: int
+    share: float | None
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelMetrics:
+    """How well the heat maps show where the defects are; None where no masks exist."""
+
+    pixel_auroc: float | None
+    aupro: float | None
+    pointing_game: float | None
+    box_iou: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Everything that `pillqc evaluate` shows."""
+
+    model: str
+    trained: bool
+    images: int
+    good: int
+    bad: int
+    threshold: float
+    image_auroc: float
+    average_precision: float
+    accuracy: float
+    recall_bad: Share
+    false_rejects: Share
+    escapes_at_false_reject: dict[str, float]
+    recall_by_defect: dict[str, Share]
+    recall_by_defect_at_false_reject: dict[str, dict[str, float]]
+    confusion: dict[str, int]
+    ece: float
+    brier: float
+    pixels: PixelMetrics
+
+    def as_dict(self) -> dict[str, Any]:
+        """The object that scripts rely on."""
+        return {
+            "model": self.model,
+            "trained": self.trained,
+            "images": self.images,
+            "good": self.good,
+            "bad": self.bad,
+            "threshold": self.threshold,
+            "image_auroc": self.image_auroc,
+            "average_precision": self.average_precision,
+            "accuracy": self.accuracy,
+            "recall_bad": vars(self.recall_bad),
+            "false_rejects": vars(self.false_rejects),
+            "escape_rate_at_false_reject": self.escapes_at_false_reject,
+            "recall_by_defect": {
+                defect: vars(share)
+                | {"at_false_reject": self.recall_by_defect_at_false_reject[defect]}
+                for defect, share in self.recall_by_defect.items()
+            },
+            "confusion": self.confusion,
+            "ece": self.ece,
+            "brier": self.brier,
+            **vars(self.pixels),
+        }
+
+
+def evaluate(
+    loaded: LoadedModel,
+    samples: Sequence[Sample],
+    *,
+    size: int = 224,
+    box_threshold: float = 0.5,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Show the model every sample once and compare; a file that cannot be read is an error."""
+    labels = np.array([sample.bad for sample in samples], dtype=np.bool_)
+    _check_both_kinds(labels)
+    gathered = PixelGatherer(box_threshold=box_threshold)
+    bad = np.zeros(len(samples))
+    results = predict(loaded.model, (s.path for s in samples), size=size)
+    for index, (sample, result) in enumerate(zip(samples, results, strict=True)):
+        if isinstance(result, Unreadable):
+            raise DataError(result.path, result.reason)
+        bad[index] = result.bad
+        if not sample.bad or sample.mask is not None:
+            gathered.add(result.heat, read_mask(sample, size))
+        if on_progress:
+            on_progress(index + 1, len(samples))
+    return judge(
+        model=loaded.name,
+        trained=loaded.trained,
+        threshold=loaded.threshold,
+        bad=bad,
+        defects=[sample.defect for sample in samples],
+        pixels=gathered.metrics(),
+    )
+
+
+def judge(
+    *,
+    model: str,
+    trained: bool,
+    threshold: float,
+    bad: Scores,
+    defects: Sequence[str],
+    pixels: PixelMetrics,
+) -> Evaluation:
+    """Compare probabilities of `bad` with what the pills are."""
+    labels = np.array([defect != GOOD for defect in defects], dtype=np.bool_)
+    rejected = bad >= threshold
+    cuts = {str(rate): threshold_at(labels, bad, rate) for rate in FALSE_REJECT_RATES}
+    names = np.asarray(defects)
+    of_defect = {name: names == name for name in sorted(set(defects) - {GOOD})}
+    return Evaluation(
+        model=model,
+        trained=trained,
+        images=len(labels),
+        good=int((~labels).sum()),
+        bad=int(labels.sum()),
+        threshold=threshold,
+        image_auroc=float(metrics.roc_auc_score(labels, bad)),
+        average_precision=float(metrics.average_precision_score(labels, bad)),
+        accuracy=float((rejected == labels).mean()),
+        recall_bad=share(int(rejected[labels].sum()), int(labels.sum())),
+        false_rejects=share(int(rejected[~labels].sum()), int((~labels).sum())),
+        escapes_at_false_reject={
+            rate: float((bad[labels] < cut).mean()) for rate, cut in cuts.items()
+        },
+        recall_by_defect={
+            name: share(int(rejected[mine].sum()), int(mine.sum()))
+            for name, mine in of_defect.items()
+        },
+        recall_by_defect_at_false_reject={
+            name: {rate: float((bad[mine] >= cut).mean()) for rate, cut in cuts.items()}
+            for name, mine in of_defect.items()
+        },
+        confusion={
+            "good_called_good": int((~labels & ~rejected).sum()),
+            "good_called_bad": int((~labels & rejected).sum()),
+            "bad_called_good": int((labels & ~rejected).sum()),
+            "bad_called_bad": int((labels & rejected).sum()),
+        },
+        ece=calibration_error(labels, bad),
+        brier=float(metrics.brier_score_loss(labels, bad)),
+        pixels=pixels,
+    )
+
+
+def share(count: int, n: int, confidence: float = CONFIDENCE) -> Share:
+    """A share with its Clopper-Pearson interval; nothing is known of 0 of 0."""
+    if n == 0:
+        return Share(count=0, n=0, share=None, low=0.0, high=1.0)
+    interval = stats.binomtest(count, n).proportion_ci(confidence, method="exact")
+    return Share(
+        count=count, n=n, share=count / n, low=float(interval.low), high=float(interval.high)
+    )
+
+
+def threshold_at(labels: Labels, bad: Scores, false_reject: float) -> float:
+    """The lowest threshold that calls at most this share of the good pills bad.
+
+    It lies just above a good pill's own probability: a pill is bad from the threshold on.
+    """
+    good = np.sort(bad[~labels])[::-1]
+    allowed = int(np.floor(false_reject * len(good) + 1e-9))
+    if allowed >= len(good):
+        return 0.0
+    return float(np.nextafter(good[allowed], np.inf))
+
+
+def calibration_error(labels: Labels, bad: Scores, bins: int = CALIBRATION_BINS) -> float:
+    """Expected calibration error: mean distance of probability and frequency over equal bins."""
+    which = np.minimum((bad * bins).astype(np.int64), bins - 1)
+    error = 0.0
+    for number in range(bins):
+        mine = which == number
+        if mine.any():
+            error += float(mine.mean()) * abs(float(labels[mine].mean()) - float(bad[mine].mean()))
+    return error
+
+
+class PixelGatherer:
+    """Gathers heat maps and masks image by image."""
+
+    def __init__(self, *, box_threshold: float = 0.5) -> None:
+        self._box_threshold = box_threshold
+        self._inside = np.zeros(_LEVELS)
+        self._outside = np.zeros(_LEVELS)
+        self._components = np.zeros(_LEVELS)
+        self._component_count = 0
+        self._pointed: list[bool] = []
+        self._overlaps: list[float] = []
+
+    def add(self, heat: NDArray[np.float32], mask: Labels) -> None:
+        """Add one image; a mask without a pixel is a good pill."""
+        levels = (np.clip(heat, 0.0, 1.0) * (_LEVELS - 1)).astype(np.int64)
+        self._inside += np.bincount(levels[mask], minlength=_LEVELS)
+        self._outside += np.bincount(levels[~mask], minlength=_LEVELS)
+        if mask.any():
+            self._add_components(levels, mask)
+            self._pointed.append(_points_at(heat, mask))
+            self._overlaps.extend(self._box_overlaps(heat, mask))
+
+    def metrics(self) -> PixelMetrics:
+        """What the images so far say."""
+        if not self._component_count or not self._outside.any():
+            return PixelMetrics(pixel_auroc=None, aupro=None, pointing_game=None, box_iou=None)
+        false_positives = _from_the_top(self._outside)
+        return PixelMetrics(
+            pixel_auroc=float(metrics.auc(false_positives, _from_the_top(self._inside))),
+            aupro=_area_below(false_positives, _from_the_top(self._components), limit=PRO_LIMIT),
+            pointing_game=float(np.mean(self._pointed)),
+            box_iou=float(np.mean(self._overlaps)),
+        )
+
+    def _add_components(self, levels: NDArray[np.int64], mask: Labels) -> None:
+        """Every component counts the same, however small it is."""
+        regions, count = ndimage.label(mask, structure=np.ones((3, 3)))
+        for number in range(1, count + 1):
+            mine = levels[regions == number]
+            self._components += np.bincount(mine, minlength=_LEVELS) / len(mine)
+        self._component_count += count
+
+    def _box_overlaps(self, heat: NDArray[np.float32], mask: Labels) -> list[float]:
+        found = find_boxes(heat, threshold=self._box_threshold)
+        return [
+            max((intersection_over_union(real, box) for box in found), default=0.0)
+            for real in boxes_of_mask(mask)
+        ]
+
+
+def _from_the_top(histogram: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Share of the mass at or above each level, from the highest level down, starting at 0."""
+    return np.concatenate([[0.0], np.cumsum(histogram[::-1]) / histogram.sum()])
+
+
+def _area_below(x: NDArray[np.float64], y: NDArray[np.float64], *, limit: float) -> float:
+    """Mean of y over x from 0 to `limit`."""
+    inside = x <= limit
+    xs = np.append(x[inside], limit)
+    ys = np.append(y[inside], np.interp(limit, x, y))
+    return float(np.trapezoid(ys, xs)) / limit
+
+
+def _points_at(heat: NDArray[np.float32], mask: Labels) -> bool:
+    row, column = np.unravel_index(int(heat.argmax()), heat.shape)
+    away = ndimage.distance_transform_edt(~mask)
+    return bool(away[row, column] <= POINTING_TOLERANCE * heat.shape[0])
+
+
+def _check_both_kinds(labels: Labels) -> None:
+    if not labels.any() or labels.all():
+        raise PillqcError("an evaluation needs good and bad images; the data holds one kind only")
