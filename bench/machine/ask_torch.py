@@ -1,0 +1,71 @@
+"""Run in an interpreter of its own: what stock PyTorch and its oneDNN say about this CPU.
+
+`python -c <this text> RESULT` writes JSON to the file RESULT; oneDNN's log goes to standard output.
+It must run on its own, in other environments too: nothing of this project is imported here.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+QUERIES = (
+    "_is_avx2_supported",
+    "_is_avx512_supported",
+    "_is_vnni_supported",
+    "_is_avx512_bf16_supported",
+    "_is_amx_tile_supported",
+    "_is_amx_fp16_supported",
+)
+
+
+def quiet(question: Callable[[], Any]) -> Any:  # noqa: ANN401 - any answer
+    """The answer, or None where this version does not know the question."""
+    try:
+        return question()
+    except Exception:  # noqa: BLE001 - one missing answer must not cost the others
+        return None
+
+
+def answers() -> dict[str, Any]:
+    """What torch says."""
+    import torch
+
+    cpu: Any = torch.cpu
+    mkldnn: Any = torch.ops.mkldnn
+    return {
+        "version": torch.__version__,
+        "git": torch.version.git_version,
+        "cpu_capability": quiet(torch.backends.cpu.get_cpu_capability),
+        "says": {
+            name.removeprefix("_is_").removesuffix("_supported"): quiet(getattr(cpu, name))
+            for name in QUERIES
+            if hasattr(cpu, name)
+        },
+        "mkldnn_bf16_supported": quiet(mkldnn._is_mkldnn_bf16_supported),  # noqa: SLF001 - no public way to ask
+        "mkl": quiet(torch.backends.mkl.is_available),
+        "mkldnn": quiet(torch.backends.mkldnn.is_available),
+        "openmp": quiet(torch.backends.openmp.is_available),
+        "default_threads": torch.get_num_threads(),
+    }
+
+
+def convolve() -> None:
+    """Run one convolution in fp32 and one in bf16, for oneDNN to log what it chooses."""
+    import torch
+
+    images = torch.ones(1, 64, 56, 56).to(memory_format=torch.channels_last)
+    weights = torch.ones(64, 64, 3, 3).to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        for dtype in (torch.float32, torch.bfloat16):
+            torch.nn.functional.conv2d(images.to(dtype), weights.to(dtype), padding=1)
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(json.dumps(answers()))
+    convolve()
