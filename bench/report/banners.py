@@ -1,0 +1,132 @@
+"""What a reader must know before believing anything below it. Pure; every rule has a test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.report.wording import count
+from bench.scenarios import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bench.report.facts import Facts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Banner:
+    """Something a reader must know before believing anything below it."""
+
+    level: str
+    """`stop` (do not decide from this), `warn` (know this first) or `note`."""
+    title: str
+    text: str
+
+
+def banners(facts: Facts) -> list[Banner]:
+    """The loud ones, worst first."""
+    found = [
+        *_incomplete(facts),
+        *_invalid(facts),
+        *_untrained(facts),
+        *_emulated(facts),
+        *_synthetic(facts),
+        *_archived(facts),
+        *_damaged(facts),
+    ]
+    order = ("stop", "warn", "note")
+    return sorted(found, key=lambda banner: order.index(banner.level))
+
+
+def _incomplete(facts: Facts) -> Iterator[Banner]:
+    if not facts.scenarios:
+        yield Banner(
+            level="stop",
+            title="Nothing was measured",
+            text="The run's files hold no scenario. What is known of the machine is below.",
+        )
+    complete = facts.environment.flag("complete")
+    notes = [str(note) for note in facts.environment.items("notes")]
+    if facts.never_measured and facts.scenarios:
+        total = len(facts.never_measured) + len(facts.scenarios)
+        notes.append(f"{len(facts.never_measured)} of {total} scenarios have no row.")
+    if complete is not True:
+        text = " ".join(notes) or "It ended early: it shows what was measured until then."
+        yield Banner(level="stop", title="The run is incomplete", text=text)
+    elif notes:
+        yield Banner(level="warn", title="The budget cut something", text=" ".join(notes))
+
+
+def _invalid(facts: Facts) -> Iterator[Banner]:
+    controls = [facts.control_of(group) for group in facts.groups]
+    failed = [item for item in controls if item is not None and not item.is_valid]
+    if failed:
+        yield Banner(
+            level="stop",
+            title="Too noisy for a verdict",
+            text=f"{len(failed)} of {count(len(facts.groups), 'comparison group')} failed: "
+            f"{failed[0].reason or 'identical workers differed'}.",
+        )
+    wrong = [row for row in facts.scenarios.values() if row.status == Status.WRONG_OUTPUT]
+    if wrong:
+        yield Banner(
+            level="warn",
+            title="Wrong outputs",
+            text=f"{count(len(wrong), 'scenario')} computed something else than stock default and "
+            "got no verdict.",
+        )
+
+
+def _untrained(facts: Facts) -> Iterator[Banner]:
+    if facts.is_untrained:
+        yield Banner(
+            level="warn",
+            title="The model is untrained",
+            text="Its weights are random: its decisions, accuracy and recall mean nothing. The "
+            "times are still those of this architecture.",
+        )
+
+
+def _synthetic(facts: Facts) -> Iterator[Banner]:
+    if facts.environment.text("data", "source") == "synthetic":
+        yield Banner(
+            level="note",
+            title="Synthetic pills",
+            text="The images were rendered, not photographed: nothing here is a claim about real "
+            "pills.",
+        )
+
+
+def _emulated(facts: Facts) -> Iterator[Banner]:
+    rows = [row for row in facts.scenarios.values() if row.native_dtype is False]
+    if rows or (facts.native_bf16 is False and any(r.dtype == "bf16" for r in facts.run.scenarios)):
+        yield Banner(
+            level="warn",
+            title="bf16 is emulated on this CPU",
+            text="It has neither AVX512_BF16 nor AMX, so bf16 figures show what emulation costs, "
+            "not what bf16 can do.",
+        )
+
+
+def _archived(facts: Facts) -> Iterator[Banner]:
+    if any(row.backend == "ipex" for row in facts.scenarios.values()):
+        yield Banner(
+            level="note",
+            title="IPEX is archived",
+            text="Since March 2026 Intel Extension for PyTorch gets no patches; 2.8 is its last "
+            "release and it needs PyTorch 2.8.",
+        )
+
+
+def _damaged(facts: Facts) -> Iterator[Banner]:
+    if facts.run.warnings:
+        yield Banner(
+            level="warn", title="The files are not whole", text=" ".join(facts.run.warnings)
+        )
+    if facts.speedups_were_missing:
+        yield Banner(
+            level="note",
+            title="Speedups were computed for this page",
+            text="speedups.csv holds none, so they were made from iterations.csv.",
+        )

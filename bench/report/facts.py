@@ -1,0 +1,416 @@
+"""What a run holds, indexed the way the page asks for it. Pure, from a `records.Run`.
+
+Everything here tolerates absence: a run that was cut short, a file that is missing, an environment
+written by another version. What is missing reads as None or as empty, never as an exception.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bench import speedups as pairing
+from bench import statistics
+from bench.policy import DEFAULT, NoisePolicy, ParityTolerance, Policy, VerdictPolicy
+from bench.report.wording import option_tags
+from bench.scenarios import (
+    CONTROL_SUFFIX,
+    DEFAULT_ENVIRONMENT,
+    TRAINING_OPTIONS,
+    BaselineKind,
+    Phase,
+    Status,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from bench.records import (
+        IterationRow,
+        KernelRow,
+        NoiseRow,
+        ParityRow,
+        Run,
+        ScenarioRow,
+        SpeedupRow,
+    )
+
+MEASURED = (Status.OK, Status.NO_STEADY_STATE)
+"""Statuses of scenarios whose times mean something."""
+
+
+class Group(NamedTuple):
+    """Scenarios that share rounds and baselines."""
+
+    task: str
+    batch_size: int
+    trained: str
+    """`frozen` or `full` for training, else empty."""
+
+    @property
+    def label(self) -> str:
+        """`Inference, batch 8`, `Training, batch 8, shallow blocks frozen`."""
+        words = {"frozen": ", shallow blocks frozen", "full": ", everything trained"}
+        trained = words.get(self.trained, self.trained)
+        return f"{self.task.capitalize()}, batch {self.batch_size}{trained}"
+
+    @property
+    def noise_name(self) -> str:
+        """The group's name in noise.csv."""
+        tail = f"/{self.trained}" if self.trained else ""
+        return f"{self.task}/b{self.batch_size}{tail}"
+
+
+def group_of(row: ScenarioRow) -> Group:
+    """The comparison group of a scenario's row."""
+    trained = next((tag for tag in option_tags(row) if tag in TRAINING_OPTIONS), "")
+    return Group(row.task, row.batch_size, trained)
+
+
+def is_stock_default(row: ScenarioRow) -> bool:
+    """Whether the row is what a user has before doing anything."""
+    kind = (row.backend, row.mode, row.dtype, row.layout, row.environment)
+    extra = [tag for tag in option_tags(row) if tag not in TRAINING_OPTIONS]
+    return kind == ("stock", "eager", "fp32", "contiguous", DEFAULT_ENVIRONMENT) and not extra
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One scenario against another: the ratio of their times and what it allows to be said."""
+
+    scenario: str
+    baseline: str
+    estimate: float
+    low: float
+    high: float
+    launches: int
+    rounds: int
+    margin: float | None
+    verdict: str
+    reason: str | None
+
+    @property
+    def found(self) -> bool:
+        """Whether a difference was shown."""
+        return self.verdict in (Verdict.FASTER, Verdict.SLOWER)
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the comparison may be used at all."""
+        return self.verdict != Verdict.INVALID
+
+
+def comparison_of(row: SpeedupRow | None) -> Comparison | None:
+    """The comparison that a speedup row states; None where the row holds no ratio."""
+    if row is None or row.speedup is None:
+        return None
+    return Comparison(
+        scenario=row.scenario,
+        baseline=row.baseline,
+        estimate=row.speedup,
+        low=0.0 if row.speedup_low is None else row.speedup_low,
+        high=math.inf if row.speedup_high is None else row.speedup_high,
+        launches=row.launches,
+        rounds=row.rounds,
+        margin=row.margin,
+        verdict=row.verdict,
+        reason=row.reason,
+    )
+
+
+class Environment:
+    """`environment.json`, read with care: any part of it may be missing or of another type."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
+
+    def get(self, *path: str) -> Any:  # noqa: ANN401 -- JSON has no narrower type
+        """The value at that path, or None."""
+        value: Any = self._values
+        for key in path:
+            if not isinstance(value, Mapping) or key not in value:
+                return None
+            value = value[key]
+        return value
+
+    def text(self, *path: str) -> str:
+        """The value as text; empty where there is none."""
+        value = self.get(*path)
+        return "" if value is None or isinstance(value, Mapping | list) else str(value)
+
+    def number(self, *path: str) -> float | None:
+        """The value if it is a finite number."""
+        value = self.get(*path)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        return float(value) if math.isfinite(value) else None
+
+    def flag(self, *path: str) -> bool | None:
+        """The value if it is true or false."""
+        value = self.get(*path)
+        return value if isinstance(value, bool) else None
+
+    def table(self, *path: str) -> dict[str, Any]:
+        """The object at that path, or an empty one."""
+        value = self.get(*path)
+        return {str(key): item for key, item in value.items()} if isinstance(value, Mapping) else {}
+
+    def items(self, *path: str) -> list[Any]:
+        """The list at that path, or an empty one."""
+        value = self.get(*path)
+        return list(value) if isinstance(value, list) else []
+
+
+def _section(kind: type[Any], values: object) -> Any:  # noqa: ANN401 -- one of the policy classes
+    """A policy section from JSON; unknown or missing entries fall back to today's defaults."""
+    if not isinstance(values, Mapping):
+        return kind()
+    names = {item.name for item in dataclasses.fields(kind)}
+    usable = {
+        key: value
+        for key, value in values.items()
+        if key in names and isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    return kind(**usable)
+
+
+def policy_of(environment: Environment) -> Policy:
+    """The thresholds the run was judged by, as far as it says."""
+    return dataclasses.replace(
+        DEFAULT,
+        verdict=_section(VerdictPolicy, environment.get("policy", "verdict")),
+        noise=_section(NoisePolicy, environment.get("policy", "noise")),
+        parity=_section(ParityTolerance, environment.get("policy", "parity")),
+    )
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A run, indexed."""
+
+    run: Run
+    environment: Environment = field(init=False)
+    policy: Policy = field(init=False)
+
+    def __post_init__(self) -> None:
+        environment = Environment(self.run.environment)
+        object.__setattr__(self, "environment", environment)
+        object.__setattr__(self, "policy", policy_of(environment))
+
+    @cached_property
+    def scenarios(self) -> dict[str, ScenarioRow]:
+        """Rows by scenario id; the last row of an id counts."""
+        return {row.scenario: row for row in self.run.scenarios}
+
+    @cached_property
+    def groups(self) -> dict[Group, list[ScenarioRow]]:
+        """Rows by comparison group: inference by batch size, then training."""
+        groups: dict[Group, list[ScenarioRow]] = defaultdict(list)
+        for row in self.scenarios.values():
+            groups[group_of(row)].append(row)
+        return dict(sorted(groups.items(), key=lambda item: item[0]))
+
+    @cached_property
+    def speedup_rows(self) -> tuple[SpeedupRow, ...]:
+        """speedups.csv, or the same computed from the timed calls where a kill left it empty."""
+        if self.run.speedups or not self.run.iterations or not self.run.scenarios:
+            return self.run.speedups
+        return tuple(
+            pairing.speedup_rows(
+                self.run_id,
+                list(self.scenarios.values()),
+                self.run.iterations,
+                self.run.noise,
+                self.run.parity,
+                self.policy,
+            )
+        )
+
+    @property
+    def speedups_were_missing(self) -> bool:
+        """Whether the speedups were computed here rather than read."""
+        return bool(self.speedup_rows) and not self.run.speedups
+
+    @cached_property
+    def _speedups(self) -> dict[tuple[str, str], SpeedupRow]:
+        return {(row.scenario, row.baseline_kind): row for row in self.speedup_rows}
+
+    def speedup(self, scenario: str, kind: BaselineKind) -> SpeedupRow | None:
+        """The row of that scenario against that baseline."""
+        return self._speedups.get((scenario, str(kind)))
+
+    def against_default(self, scenario: str) -> Comparison | None:
+        """The scenario against stock default."""
+        return comparison_of(self.speedup(scenario, BaselineKind.STOCK_DEFAULT))
+
+    def against_tuned(self, scenario: str) -> Comparison | None:
+        """The scenario against stock tuned."""
+        return comparison_of(self.speedup(scenario, BaselineKind.STOCK_TUNED))
+
+    def default_of(self, group: Group) -> ScenarioRow | None:
+        """The group's stock default."""
+        return next((row for row in self.groups.get(group, ()) if is_stock_default(row)), None)
+
+    def control_of(self, group: Group) -> Comparison | None:
+        """Two identical stock workers against each other, in that group."""
+        default = self.default_of(group)
+        if default is None:
+            return None
+        return comparison_of(self.speedup(default.scenario, BaselineKind.CONTROL))
+
+    @cached_property
+    def parity(self) -> dict[str, ParityRow]:
+        """Parity rows by scenario id."""
+        return {row.scenario: row for row in self.run.parity}
+
+    @cached_property
+    def kernels(self) -> dict[str, list[KernelRow]]:
+        """Kernel rows by scenario id, in order of execution."""
+        kernels: dict[str, list[KernelRow]] = defaultdict(list)
+        for row in self.run.kernels:
+            kernels[row.scenario].append(row)
+        return {key: sorted(rows, key=lambda row: row.position) for key, rows in kernels.items()}
+
+    @cached_property
+    def calls(self) -> dict[str, list[IterationRow]]:
+        """Calls by worker (scenario id, or with `#control`), in order."""
+        calls: dict[str, list[IterationRow]] = defaultdict(list)
+        for row in self.run.iterations:
+            calls[row.scenario].append(row)
+        return {
+            key: sorted(rows, key=lambda row: (row.launch, row.iteration))
+            for key, rows in calls.items()
+        }
+
+    @cached_property
+    def blocks(self) -> dict[str, dict[tuple[int, int], float]]:
+        """Block medians by worker, then by (launch, round), in ms."""
+        return pairing.block_medians(self.run.iterations)
+
+    def ratios_in_time(self, scenario: str) -> list[tuple[int, int, float]]:
+        """(launch, round, stock default / scenario), in time order."""
+        row = self.scenarios.get(scenario.removesuffix(CONTROL_SUFFIX))
+        default = self.default_of(group_of(row)) if row else None
+        if default is None:
+            return []
+        base = self.blocks.get(default.scenario, {})
+        mine = self.blocks.get(scenario, {})
+        shared = sorted(base.keys() & mine.keys())
+        return [(key[0], key[1], base[key] / mine[key]) for key in shared if mine[key] > 0]
+
+    def warmup(self, scenario: str, launch: int = 0) -> list[float]:
+        """Times of the first call and the warm-up of one launch, in ms."""
+        return [
+            row.wall_ns / 1e6
+            for row in self.calls.get(scenario, ())
+            if row.launch == launch and row.phase in (Phase.FIRST_CALL, Phase.WARMUP)
+        ]
+
+    def noise_of(self, group: Group) -> list[NoiseRow]:
+        """The group's rounds, in time order."""
+        rows = [row for row in self.run.noise if row.group == group.noise_name]
+        return sorted(rows, key=lambda row: (row.launch, row.round))
+
+    def noisy_share(self, group: Group) -> float | None:
+        """Share of the group's rounds that were not quiet."""
+        rows = self.noise_of(group)
+        return sum(not row.quiet for row in rows) / len(rows) if rows else None
+
+    def is_measured(self, row: ScenarioRow) -> bool:
+        """Whether the row carries times that mean something."""
+        return row.status in MEASURED and self.outputs_agree(row.scenario) is not False
+
+    def outputs_agree(self, scenario: str) -> bool | None:
+        """Whether its outputs agree with stock default's; None where nobody looked."""
+        row = self.parity.get(scenario)
+        return None if row is None else row.within_tolerance
+
+    def compare(self, scenario: str, baseline: str) -> Comparison | None:
+        """Any scenario against any other of its group, paired within rounds like every speedup.
+
+        None where they share no round or either one's times mean nothing.
+        """
+        rows = (self.scenarios.get(scenario), self.scenarios.get(baseline))
+        if rows[0] is None or rows[1] is None or group_of(rows[0]) != group_of(rows[1]):
+            return None
+        if not (self.is_measured(rows[0]) and self.is_measured(rows[1])):
+            return None
+        ratios = statistics.paired_log_ratios(
+            self.blocks.get(baseline, {}), self.blocks.get(scenario, {})
+        )
+        if not ratios:
+            return None
+        return self._judged(scenario, baseline, ratios, group_of(rows[0]))
+
+    def _judged(
+        self, scenario: str, baseline: str, ratios: list[statistics.Floats], group: Group
+    ) -> Comparison:
+        policy = self.policy.verdict
+        ratio = statistics.speedup(
+            ratios, draws=policy.bootstrap_draws, seed=policy.seed, confidence=policy.confidence
+        )
+        control = _as_ratio(self.control_of(group))
+        margin = statistics.margin(control, ratio.launches, policy)
+        verdict, reason = statistics.judge(
+            ratio,
+            control=control,
+            margin=margin,
+            noisy_share=self.noisy_share(group),
+            invalid_reason=None,
+            policy=policy,
+        )
+        return Comparison(
+            scenario=scenario,
+            baseline=baseline,
+            estimate=ratio.estimate,
+            low=ratio.low,
+            high=ratio.high,
+            launches=ratio.launches,
+            rounds=ratio.rounds,
+            margin=margin,
+            verdict=str(verdict),
+            reason=reason,
+        )
+
+    @property
+    def run_id(self) -> str:
+        """The run's name: what environment.json says, else its folder's name."""
+        return self.environment.text("run_id") or str(getattr(self.run.folder, "name", ""))
+
+    @property
+    def native_bf16(self) -> bool | None:
+        """Whether this CPU computes bf16 itself; None where the run does not say."""
+        return self.environment.flag("machine", "native_bf16")
+
+    @property
+    def is_untrained(self) -> bool:
+        """Whether the model's decisions mean nothing because its weights are random."""
+        said = self.environment.flag("model", "trained")
+        return said is False or any(not row.trained for row in self.run.parity)
+
+    @cached_property
+    def never_measured(self) -> list[str]:
+        """Ids that the run wanted and that have no row: it ended before their turn."""
+        wanted = [str(item) for item in self.environment.items("matrix", "scenarios")]
+        return [name for name in wanted if name not in self.scenarios]
+
+
+def _as_ratio(control: Comparison | None) -> statistics.Ratio | None:
+    if control is None:
+        return None
+    return statistics.Ratio(
+        estimate=control.estimate,
+        low=control.low,
+        high=control.high,
+        launches=control.launches,
+        rounds=control.rounds,
+    )
+
+
+def of_task(groups: Iterable[Group], task: str) -> list[Group]:
+    """The groups of one task."""
+    return [group for group in groups if group.task == task]

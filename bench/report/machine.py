@@ -1,0 +1,267 @@
+"""The machine, the workers' settings and the provenance of a run, in words. Pure."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from bench.report.wording import NOTHING, count, digits, listed, percent, seconds
+
+if TYPE_CHECKING:
+    from bench.report.facts import Environment, Facts
+
+_ISA_NAMES = (
+    ("avx512f", "AVX-512"),
+    ("avx512_vnni", "VNNI"),
+    ("avx512_bf16", "AVX512_BF16"),
+    ("avx512_fp16", "AVX512_FP16"),
+    ("amx_bf16", "AMX bf16"),
+    ("amx_int8", "AMX int8"),
+)
+
+
+def in_one_line(facts: Facts) -> str:
+    """`m6i.4xlarge · Xeon 8375C · 8 of 8 cores · AVX-512, VNNI · bf16 emulated`."""
+    environment = facts.environment
+    if not environment.table("machine"):
+        return "The run does not say which machine it ran on."
+    parts = [
+        environment.text("machine", "instance_type"),
+        environment.text("machine", "cpu_model"),
+        _cores(environment),
+        instruction_sets(environment),
+        {True: "bf16 native", False: "bf16 emulated", None: "bf16 unknown"}[facts.native_bf16],
+        environment.text("machine", "virtualization"),
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def instruction_sets(environment: Environment) -> str:
+    """The widest ones by name, from the CPU's own flags."""
+    flags = environment.table("machine", "isa")
+    if not flags:
+        return ""
+    names = [name for flag, name in _ISA_NAMES if flags.get(flag) is True]
+    if not names:
+        return "AVX2" if flags.get("avx2") is True else "no AVX2"
+    return ", ".join(names)
+
+
+def _cores(environment: Environment) -> str:
+    usable = environment.number("machine", "usable_physical_cores")
+    physical = environment.number("machine", "physical_cores")
+    logical = environment.number("machine", "usable_logical_cores")
+    if usable is None:
+        return ""
+    cores = count(int(usable), "core")
+    if physical is not None and physical > usable:
+        cores = f"{int(usable)} of {count(int(physical), 'core')}"
+    return f"{cores} ({int(logical)} logical)" if logical is not None else cores
+
+
+_MACHINE = (
+    ("Instance type", "instance_type"),
+    ("CPU", "cpu_model"),
+    ("Vendor", "vendor"),
+    ("Sockets", "sockets"),
+    ("Physical cores", "physical_cores"),
+    ("Logical cores", "logical_cores"),
+    ("Usable physical cores", "usable_physical_cores"),
+    ("Usable logical cores", "usable_logical_cores"),
+    ("CPU limit of the container", "cgroup_cpu_limit"),
+    ("Memory, GiB", "memory_total_gib"),
+    ("Memory limit, GiB", "memory_limit_gib"),
+    ("Frequency governor", "governor"),
+    ("Turbo", "turbo"),
+    ("Virtualisation", "virtualization"),
+    ("Container", "container"),
+    ("Operating system", "os"),
+    ("Kernel", "kernel"),
+    ("C library", "libc"),
+    ("Transparent huge pages", "transparent_huge_pages"),
+    ("Fingerprint", "fingerprint"),
+)
+
+
+def described(facts: Facts) -> list[tuple[str, str]]:
+    """The machine in full, as far as the run knows it."""
+    environment = facts.environment
+    pairs = [(label, plain(environment.get("machine", key))) for label, key in _MACHINE]
+    flags = environment.table("machine", "isa")
+    pairs.append(("Has", ", ".join(name for name, has in flags.items() if has is True)))
+    pairs.append(("Lacks", ", ".join(name for name, has in flags.items() if has is False)))
+    family = [environment.text("machine", key) for key in ("family", "model", "stepping")]
+    pairs.append(("Family / model / stepping", " / ".join(family) if all(family) else ""))
+    caches = environment.table("machine", "caches")
+    pairs.append(("Caches", _named(caches)))
+    pairs.append(("NUMA nodes", _count_items(environment, "numa_nodes")))
+    pairs.append(("Measured peak", _peaks(environment)))
+    pairs.append(("Frameworks", _frameworks(environment)))
+    return [(label, value) for label, value in pairs if value]
+
+
+def _count_items(environment: Environment, key: str) -> str:
+    items = environment.items("machine", key)
+    return str(len(items)) if items else ""
+
+
+def _peaks(environment: Environment) -> str:
+    peaks = [
+        f"{digits(float(value))} GFLOP/s in {name}"
+        for name, value in environment.table("peak", "gflop_per_s").items()
+        if isinstance(value, int | float)
+    ]
+    bandwidth = environment.number("peak", "memory_gb_per_s")
+    if bandwidth is not None:
+        peaks.append(f"{digits(bandwidth)} GB/s from memory")
+    return ", ".join(peaks)
+
+
+def _frameworks(environment: Environment) -> str:
+    return "; ".join(
+        f"{name}: {plain(value)}"
+        for name, value in environment.table("machine", "frameworks").items()
+        if value
+    )
+
+
+def plain(value: Any) -> str:  # noqa: ANN401 -- anything that JSON can hold
+    """A JSON value as people read it."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return digits(value)
+    if isinstance(value, dict):
+        return _named(value)
+    if isinstance(value, list):
+        return ", ".join(plain(item) for item in value)
+    return str(value)
+
+
+def _named(values: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {plain(value)}" for key, value in values.items() if plain(value))
+
+
+def notes(facts: Facts) -> list[str]:
+    """What the machine's description says about itself."""
+    return [str(note) for note in facts.environment.items("machine", "notes")]
+
+
+def shared_settings(facts: Facts) -> tuple[list[tuple[str, str]], list[str]]:
+    """Settings that all workers share, and a sentence for each one that differs."""
+    workers = [
+        value for value in facts.environment.table("workers").values() if isinstance(value, dict)
+    ]
+    same, differing = [], []
+    for key in dict.fromkeys(key for worker in workers for key in worker):
+        if key == "packages":
+            continue
+        values = Counted([json.dumps(worker.get(key), sort_keys=True) for worker in workers])
+        name = key.replace("_", " ")
+        if len(values.kinds) == 1:
+            same.append((name.capitalize(), plain(workers[0].get(key))))
+        else:
+            shown = [plain(json.loads(kind)) or "unset" for kind in values.kinds]
+            differing.append(f"{name.capitalize()} differs between workers: {listed(shown, 4)}.")
+    return [(name, value) for name, value in same if value], differing
+
+
+class Counted:
+    """Distinct values in the order they appear."""
+
+    def __init__(self, values: list[str]) -> None:
+        self.kinds = list(dict.fromkeys(values))
+
+
+def repeat(facts: Facts) -> str:
+    """The commands that measure the same again."""
+    environment = facts.environment
+    commit = environment.text("commit")
+    profile = environment.text("profile")
+    budget = environment.number("budget_s")
+    bench = "make bench"
+    if profile:
+        bench += f" PROFILE={profile}"
+    if budget is not None:
+        bench += f" BUDGET={budget:g}"
+    checkout = [f"git checkout {commit}"] if commit else []
+    return "\n".join([*checkout, bench, f"python -m bench report results/{facts.run_id}"])
+
+
+def provenance(facts: Facts) -> list[tuple[str, str]]:
+    """Where the run comes from."""
+    environment = facts.environment
+    dirty = environment.flag("dirty")
+    commit = environment.text("commit")
+    if commit and dirty:
+        commit += " with uncommitted changes"
+    trained = environment.flag("model", "trained")
+    model = environment.text("model", "name")
+    if model and trained is not None:
+        model += ", trained" if trained else ", UNTRAINED (random weights)"
+    data = environment.text("data", "source")
+    images = environment.number("data", "images")
+    if data and images is not None:
+        data += f", {count(int(images), 'image')}"
+    pairs = [
+        ("Run", facts.run_id),
+        ("Started", environment.text("started_utc")),
+        ("Finished", environment.text("finished_utc") or "never"),
+        ("Profile", environment.text("profile")),
+        ("Budget", seconds(environment.number("budget_s"))),
+        ("Commit", commit),
+        ("Model", model),
+        ("Model's arithmetic", _gflop(environment)),
+        ("Images", data),
+        ("Images' checksum", environment.text("data", "sha256")),
+        ("Harness's own CPU use", percent(environment.number("self", "parent_cpu_share"))),
+        ("Share of time spent measuring", percent(environment.number("self", "measuring_share"))),
+        ("Packages", plain(environment.get("machine", "packages"))),
+        ("Environment variables", _variables(environment)),
+    ]
+    return [(label, value) for label, value in pairs if value and value != NOTHING]
+
+
+def _gflop(environment: Environment) -> str:
+    value = environment.number("model", "gflop_per_image")
+    return f"{digits(value)} GFLOP an image" if value is not None else ""
+
+
+def _variables(environment: Environment) -> str:
+    return ", ".join(
+        f"{name}={plain(value)}" for name, value in environment.table("machine", "env").items()
+    )
+
+
+def method(facts: Facts) -> list[str]:
+    """How it was measured, in a few sentences with this run's own thresholds."""
+    policy = facts.policy.verdict
+    return [
+        (
+            "Every scenario has a process of its own; one works at a time, the others are stopped. "
+            "A run has several launches of fresh processes, because processes of one build differ. "
+            "Each worker prepares the model, has its outputs checked against stock default's, and "
+            "warms up until steady before anything counts."
+        ),
+        (
+            "In each round every scenario of a comparison group runs one block of calls, in a "
+            "shuffled and balanced order. A speedup is made from ratios within rounds, so drift of "
+            "the machine cancels; times of different rounds are never divided. The estimate is the "
+            f"median ratio; its {percent(policy.confidence)} interval is a bootstrap over "
+            f"launches and rounds with {policy.bootstrap_draws:,} draws."
+        ),
+        (
+            "Each group carries a control, a second worker of stock default, which must come out "
+            f"as 1. A difference is called only beyond a margin, {percent(policy.margin_floor)} or "
+            f"{policy.control_factor:g} times the control's own deviation, whichever is larger: "
+            "faster or slower when the whole interval lies beyond it, same when it lies within, "
+            "inconclusive otherwise. No measured call was deleted."
+        ),
+        (
+            "The best of several is picked by the same rounds that measure it, so its figure "
+            "is slightly flattered. Images per second at different batch sizes come from different "
+            "rounds and are compared without an interval."
+        ),
+    ]

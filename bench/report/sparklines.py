@@ -1,0 +1,138 @@
+"""Small drawings for the details of a scenario, written directly: a page may hold hundreds.
+
+matplotlib draws the figures; at ten kilobytes each it would make a page of 200 scenarios too large.
+"""
+
+from __future__ import annotations
+
+import math
+from html import escape
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from bench.report.wording import times
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_WIDTH, _HEIGHT, _PAD = 320, 96, 8
+_MOST_POINTS = 120
+
+
+def ratios(
+    name: str,
+    scenario: Sequence[tuple[int, int, float]],
+    control: Sequence[tuple[int, int, float]],
+    description: str,
+) -> Markup:
+    """Ratios against stock default in time order, the control's beside them; launches are ruled."""
+    keys = sorted({(launch, round_) for launch, round_, _ in (*scenario, *control)})
+    place = {key: number for number, key in enumerate(keys)}
+    values = [ratio for *_, ratio in (*scenario, *control)]
+    low, high = _log_limits(values)
+
+    def dots(rows: Sequence[tuple[int, int, float]], kind: str) -> str:
+        step = max(1, math.ceil(len(rows) / _MOST_POINTS))
+        return _dots(
+            kind,
+            [
+                (_x(place[launch, round_], len(keys)), _y(math.log(ratio), low, high))
+                for launch, round_, ratio in rows[::step]
+            ],
+        )
+
+    rules = "".join(
+        f'<line class="rule" x1="{x:.1f}" x2="{x:.1f}" y1="2" y2="{_HEIGHT - 2}"/>'
+        for number, key in enumerate(keys)
+        if number and key[0] != keys[number - 1][0]
+        for x in [_x(number - 0.5, len(keys))]
+    )
+    one = _y(0.0, low, high)
+    body = (
+        f'{rules}<line class="one" x1="0" x2="{_WIDTH - 34}" y1="{one:.1f}" y2="{one:.1f}"/>'
+        f'<text x="{_WIDTH}" y="{one + 4:.1f}" text-anchor="end">1\N{MULTIPLICATION SIGN}</text>'
+        f"{_edge(math.exp(high), high, low, high, one)}{_edge(math.exp(low), low, low, high, one)}"
+        f"{dots(control, 'quiet')}{dots(scenario, 'dot')}"
+    )
+    return _frame(name, "Ratios in time order", description, body)
+
+
+def _dots(kind: str, points: Sequence[tuple[float, float]]) -> str:
+    """All dots as one path of round caps: a fifth of the size of circles."""
+    return f'<path class="{kind}" d="{"".join(f"M{x:.1f},{y:.1f}h0" for x, y in points)}"/>'
+
+
+def _edge(value: float, at: float, low: float, high: float, one: float) -> str:
+    """The axis end's label, where it does not run into that of 1."""
+    y = _y(at, low, high)
+    if abs(y - one) < 14:
+        return ""
+    return f'<text x="{_WIDTH}" y="{y + 4:.1f}" text-anchor="end">{times(value)}</text>'
+
+
+def warmup(name: str, calls_ms: Sequence[float], description: str) -> Markup:
+    """The first call and the warm-up calls, in order, on a log axis."""
+    shown = list(calls_ms[:_MOST_POINTS])
+    logs = [math.log(value) for value in shown if value > 0]
+    low, high = (min(logs), max(logs)) if logs else (0.0, 1.0)
+    if high - low < 0.1:
+        low, high = low - 0.05, high + 0.05
+    points = [(_x(n, len(logs)), _y(value, low, high)) for n, value in enumerate(logs)]
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    dots = _dots("dot", points)
+    ends = "".join(
+        f'<text x="{_WIDTH}" y="{_y(at, low, high) + 4:.1f}" text-anchor="end">'
+        f"{_short(math.exp(at))}</text>"
+        for at in (low, high)
+    )
+    return _frame(name, "Warm-up", description, f'<polyline points="{path}"/>{dots}{ends}')
+
+
+def gauge(name: str, low: float, estimate: float, high: float, margin: float | None) -> Markup:
+    """An interval on a fixed axis from a quarter to four times: the same scale everywhere."""
+
+    def place(ratio: float) -> float:
+        inside = min(max(ratio, 0.25), 4.0)
+        return 60 + 56 * math.log2(inside) / 2
+
+    band = ""
+    if margin is not None:
+        left, right = place(1 / (1 + margin)), place(1 + margin)
+        band = f'<rect class="band" x="{left:.1f}" y="1" width="{right - left:.1f}" height="12"/>'
+    body = (
+        f'{band}<line class="one" x1="60" x2="60" y1="0" y2="14"/>'
+        f'<line class="span" x1="{place(low):.1f}" x2="{place(high):.1f}" y1="7" y2="7"/>'
+        f'<circle class="dot" cx="{place(estimate):.1f}" cy="7" r="3.4"/>'
+    )
+    return Markup(  # noqa: S704 -- numbers and our own name only
+        f'<svg class="gauge" id="{name}" viewBox="0 0 120 14" aria-hidden="true">{body}</svg>'
+    )
+
+
+def _log_limits(values: Sequence[float]) -> tuple[float, float]:
+    logs = [math.log(value) for value in values if value > 0] or [0.0]
+    low, high = min([*logs, -0.05]), max([*logs, 0.05])
+    return low - 0.01, high + 0.01
+
+
+def _x(number: float, total: int) -> float:
+    return _PAD + number * (_WIDTH - 40 - 2 * _PAD) / max(total - 1, 1)
+
+
+def _y(value: float, low: float, high: float) -> float:
+    return _HEIGHT - _PAD - (value - low) * (_HEIGHT - 2 * _PAD) / ((high - low) or 1)
+
+
+def _short(milliseconds: float) -> str:
+    if milliseconds >= 1000:
+        return f"{milliseconds / 1000:.1f} s"
+    return f"{milliseconds:.0f} ms" if milliseconds >= 10 else f"{milliseconds:.1f} ms"
+
+
+def _frame(name: str, title: str, description: str, body: str) -> Markup:
+    return Markup(  # noqa: S704 -- numbers, our own names, and one escaped description
+        f'<svg class="spark" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
+        f'aria-labelledby="{name}-t {name}-d"><title id="{name}-t">{title}</title>'
+        f'<desc id="{name}-d">{escape(description)}</desc>{body}</svg>'
+    )

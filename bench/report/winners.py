@@ -1,0 +1,129 @@
+"""Who is fastest in a comparison group, who is level with it, and why nobody may be. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, NamedTuple
+
+from bench.report.wording import count
+from bench.scenarios import Status, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.records import ScenarioRow
+    from bench.report.facts import Comparison, Facts, Group
+
+
+class Winner(NamedTuple):
+    """The fastest valid scenario of a group."""
+
+    group: Group
+    row: ScenarioRow
+    comparison: Comparison | None
+    """Against stock default; None where stock default itself is the fastest."""
+    level: tuple[tuple[ScenarioRow, Comparison], ...]
+    """Others that no comparison with it, round by round, showed to be slower; fastest first."""
+
+
+def candidates(facts: Facts, group: Group) -> list[tuple[ScenarioRow, Comparison]]:
+    """Valid ways of running the model, fastest first. The placebo is none: it optimises nothing."""
+    found = []
+    for row in facts.groups.get(group, ()):
+        comparison = facts.against_default(row.scenario)
+        if row.backend == "placebo" or comparison is None or not comparison.is_valid:
+            continue
+        if facts.is_measured(row):
+            found.append((row, comparison))
+    return sorted(found, key=lambda item: -item[1].estimate)
+
+
+def winner(facts: Facts, group: Group) -> Winner | None:
+    """The fastest valid scenario of the group and those level with it; None where none is valid."""
+    ranked = candidates(facts, group)
+    control = facts.control_of(group)
+    if not ranked or (control is not None and not control.is_valid):
+        return None
+    default = facts.default_of(group)
+    usable = [default] if default and facts.is_measured(default) and default.rounds else []
+    fastest, comparison = ranked[0]
+    rows = [row for row, _ in ranked]
+    if comparison.estimate > 1 or not usable:
+        level = _level_with(facts, fastest, rows[1:] + usable)
+        return Winner(group, fastest, comparison, level)
+    return Winner(group, usable[0], None, _level_with(facts, usable[0], rows))
+
+
+def _level_with(
+    facts: Facts, best: ScenarioRow, others: Sequence[ScenarioRow]
+) -> tuple[tuple[ScenarioRow, Comparison], ...]:
+    found = [
+        (row, comparison)
+        for row in others
+        if (comparison := facts.compare(row.scenario, best.scenario)) is not None
+        and comparison.is_valid
+        and comparison.verdict != Verdict.SLOWER
+    ]
+    return tuple(sorted(found, key=lambda item: -item[1].estimate))
+
+
+def best_ipex(facts: Facts, group: Group, dtype: str = "fp32") -> ScenarioRow | None:
+    """The fastest valid IPEX scenario of a group in that dtype."""
+    ranked = candidates(facts, group)
+    mine = (row for row, _ in ranked if row.backend == "ipex" and row.dtype == dtype)
+    return next(mine, None)
+
+
+def why_nothing(facts: Facts, group: Group) -> str:
+    """Why a group has no valid comparison, and what would help: a sentence."""
+    rows = facts.groups.get(group, [])
+    if facts.default_of(group) is None:
+        return "Stock default was not measured, so there is nothing to divide by."
+    if len(rows) == 1:
+        return "Only stock default was measured: measure something to compare it with."
+    control = facts.control_of(group)
+    if control is not None and not control.is_valid:
+        return _sentence("The control failed", control.reason or "identical workers differed")
+    reasons = [
+        comparison.reason
+        for row in rows
+        if (comparison := facts.against_default(row.scenario)) is not None and comparison.reason
+    ]
+    if reasons:
+        return _sentence("No comparison is valid", reasons[0])
+    failed = [row for row in rows if row.status not in (Status.OK, Status.NO_STEADY_STATE)]
+    if failed:
+        start = f"{count(len(failed), 'scenario')} of {len(rows)} gave no usable times"
+        return _sentence(start, failed[0].reason or failed[0].status)
+    return "No paired rounds were measured: raise the budget and run again."
+
+
+def _sentence(start: str, reason: str) -> str:
+    return f"{start}: {reason.rstrip('.')}."
+
+
+def bf16_pairs(facts: Facts) -> list[tuple[ScenarioRow, ScenarioRow]]:
+    """(bf16, fp32) for every bf16 scenario whose fp32 twin is in the run."""
+    twins = {_way(row): row for row in facts.scenarios.values() if row.dtype == "fp32"}
+    return [
+        (row, twins[_way(row)])
+        for row in facts.scenarios.values()
+        if row.dtype == "bf16" and _way(row) in twins
+    ]
+
+
+def _way(row: ScenarioRow) -> tuple[object, ...]:
+    """Everything that makes a scenario but its dtype."""
+    kind = (row.task, row.backend, row.mode, row.fusion, row.layout)
+    return (*kind, row.batch_size, row.options, row.environment)
+
+
+def fusion_pairs(facts: Facts) -> list[tuple[ScenarioRow, ScenarioRow]]:
+    """(fusion on, fusion off) for every scenario whose twin is in the run."""
+
+    def key(row: ScenarioRow) -> tuple[object, ...]:
+        return _way(dataclasses.replace(row, fusion=None)), row.dtype
+
+    rows = facts.scenarios.values()
+    off = {key(row): row for row in rows if row.fusion == "off"}
+    return [(row, off[key(row)]) for row in rows if row.fusion == "on" and key(row) in off]
