@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from typing_extensions import Self
 
 from pillqc import __version__
 from pillqc.errors import PillqcError
+
+if TYPE_CHECKING:
+    from pillqc.model import LoadedModel
 
 UNTRAINED = "THE MODEL IS UNTRAINED: its decisions mean nothing; give a trained one with --model"
 
@@ -102,6 +106,146 @@ def render_command(
         f"{done.root}: {done.images} synthetic pills in {seconds:.1f} s"
         f" ({done.images / seconds:.0f} images/s)"
     )
+
+
+_MODEL = click.option(
+    "--model",
+    help="Model file, `imagenet` or `random`; the shipped model by default.",
+)
+_DATA = click.option(
+    "--data", type=_FOLDER, required=True, help="Folder in MVTec AD's layout, or good/ and bad/."
+)
+
+
+@main.command("train")
+@_DATA
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True)
+@click.option("--weights", help="What to start from: like --model.")
+@click.option("--backend", type=click.Choice(["stock", "ipex"]), default="stock", show_default=True)
+@click.option("--dtype", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@click.option("--epochs", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True)
+@click.option("--learning-rate", type=float, default=1e-4, show_default=True)
+@click.option("--target-accuracy", type=click.FloatRange(0, 1), default=0.98, show_default=True)
+@click.option("--full", is_flag=True, help="Train all layers, not only conv5 and the head.")
+@click.option("--size", type=click.IntRange(32), default=224, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+def train_command(data: Path, out: Path, **options: Any) -> None:  # noqa: ANN401 - as declared
+    r"""Train as the tutorial does: class weights, Adam, early stop at a target accuracy.
+
+    \b
+    Examples:
+      pillqc train --data data/pills --weights imagenet --out model.safetensors
+      pillqc train --data data/pills --backend ipex --dtype bf16 --out model.safetensors
+    """
+    from pillqc.training_run import TrainingRun, run_training
+
+    def show(epoch: Any) -> None:  # noqa: ANN401 - torch stays unimported until it is needed
+        click.echo(
+            f"epoch {epoch.epoch}: loss {epoch.loss:.4f}, accuracy {epoch.accuracy:.3f},"
+            f" {epoch.seconds:.1f} s"
+        )
+
+    done = run_training(TrainingRun(data=data, out=out, **options), on_epoch=show)
+    click.echo(
+        f"trained for {done.seconds:.1f} s ({done.images_per_s:.1f} images/s), stopped at"
+        f" {done.stopped}; wrote {out}"
+    )
+
+
+@main.command("evaluate")
+@_DATA
+@_MODEL
+@click.option("--split", help="Which split; `test` where there is one, else all images.")
+@click.option("--size", type=click.IntRange(32), default=224, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def evaluate_command(
+    data: Path, model: str | None, split: str | None, size: int, as_json: bool
+) -> None:
+    r"""Compare the model's decisions and heat maps with the truth.
+
+    \b
+    Examples:
+      pillqc evaluate --data data/pills
+      pillqc evaluate --data data/pills --model model.safetensors --json
+    """
+    from pillqc.dataset import read_samples, samples_of
+    from pillqc.evaluation import evaluate
+    from pillqc.presentation import evaluation_table
+
+    samples = samples_of(read_samples(data), split, data)
+    loaded = _loaded(model)
+    with Progress("evaluating") as progress:
+        report = evaluate(loaded, samples, size=size, on_progress=progress)
+    click.echo(json.dumps(report.as_dict()) if as_json else evaluation_table(report))
+
+
+@main.command("inspect")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_MODEL
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True)
+@click.option("--size", type=click.IntRange(32), default=224, show_default=True)
+@click.option("--exit-code", is_flag=True, help="Exit with 3 if a pill is bad or undecided.")
+def inspect_command(
+    paths: tuple[Path, ...],
+    model: str | None,
+    as_json: bool,
+    batch_size: int,
+    size: int,
+    exit_code: bool,
+) -> None:
+    r"""Say of every image whether the pill is good, and where the defects are.
+
+    A file that cannot be read gets the decision `error`, and the exit code is 1 in the end.
+
+    \b
+    Examples:
+      pillqc inspect photo.png
+      pillqc inspect data/pills/test --json
+      pillqc inspect tray/ --exit-code && echo "all good"
+    """
+    from pillqc.inspection import find_images, inspect
+    from pillqc.presentation import inspection_line
+
+    images = list(find_images(paths))
+    loaded = _loaded(model)
+    decisions = set()
+    for result in inspect(loaded, images, size=size, batch_size=batch_size):
+        decisions.add(result.decision)
+        click.echo(json.dumps(result.as_dict()) if as_json else inspection_line(result))
+    if "error" in decisions:
+        raise click.exceptions.Exit(1)
+    if exit_code and decisions & {"bad", "undecided"}:
+        raise click.exceptions.Exit(3)
+
+
+@main.command("summary")
+@_MODEL
+@click.option("--optimize", type=click.Choice(["none", "ipex"]), default="none", show_default=True)
+@click.option("--dtype", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@click.option("--size", type=click.IntRange(32), default=224, show_default=True)
+def summary_command(model: str | None, optimize: str, dtype: str, size: int) -> None:
+    r"""Show the model's layers; with --optimize ipex, before and after.
+
+    \b
+    Examples:
+      pillqc summary
+      pillqc summary --optimize ipex
+    """
+    from pillqc.presentation import summaries
+
+    for text in summaries(_loaded(model), optimize=optimize, dtype=dtype, size=size):
+        click.echo(text)
+
+
+def _loaded(model: str | None) -> LoadedModel:
+    from pillqc.model import load_model
+
+    loaded = load_model(model)
+    if not loaded.trained:
+        click.echo(UNTRAINED, err=True)
+    return loaded
 
 
 class Progress:

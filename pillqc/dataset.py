@@ -73,6 +73,16 @@ def read_samples(root: Path) -> list[Sample]:
     return samples
 
 
+def samples_of(samples: Sequence[Sample], split: str | None, root: Path) -> list[Sample]:
+    """The samples of a split; without one those of `test`, or all where there is no test."""
+    present = {sample.split for sample in samples}
+    if split is None:
+        split = "test" if "test" in present else None
+    elif split not in present:
+        raise DataError(root, f"has no split {split!r}; it has {', '.join(sorted(present))}")
+    return [sample for sample in samples if split in (None, sample.split)]
+
+
 def read_image(path: Path) -> Image.Image:
     """Return the image as upright 8-bit RGB, or raise a `DataError` with the reason."""
     try:

@@ -10,7 +10,6 @@ against scikit-learn's exact values.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,11 +20,11 @@ from sklearn import metrics
 
 from pillqc.dataset import GOOD, read_mask
 from pillqc.errors import DataError, PillqcError
-from pillqc.localization import boxes_of_mask, find_boxes, intersection_over_union
+from pillqc.localization import boxes_of_mask, connected, find_boxes, intersection_over_union
 from pillqc.prediction import Unreadable, predict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pillqc.dataset import Sample
     from pillqc.model import LoadedModel
@@ -266,7 +265,7 @@ class PixelGatherer:
 
     def _add_components(self, levels: NDArray[np.int64], mask: Labels) -> None:
         """Every component counts the same, however small it is."""
-        regions, count = ndimage.label(mask, structure=np.ones((3, 3)))
+        regions, count = connected(mask)
         for number in range(1, count + 1):
             mine = levels[regions == number]
             self._components += np.bincount(mine, minlength=_LEVELS) / len(mine)
@@ -295,7 +294,7 @@ def _area_below(x: NDArray[np.float64], y: NDArray[np.float64], *, limit: float)
 
 def _points_at(heat: NDArray[np.float32], mask: Labels) -> bool:
     row, column = np.unravel_index(int(heat.argmax()), heat.shape)
-    away = ndimage.distance_transform_edt(~mask)
+    away = np.asarray(ndimage.distance_transform_edt(~mask))
     return bool(away[row, column] <= POINTING_TOLERANCE * heat.shape[0])
 
 

@@ -49,7 +49,7 @@ def find_boxes(
     heat: NDArray[Any], *, threshold: float = 0.5, min_area: float = MIN_AREA
 ) -> list[Box]:
     """Return a box around every connected region whose heat is at least `threshold`."""
-    labels, count = ndimage.label(heat >= threshold, structure=_TOUCHING)
+    labels, count = connected(heat >= threshold)
     boxes = []
     for number, window in enumerate(ndimage.find_objects(labels, count), start=1):
         inside = labels[window] == number
@@ -57,6 +57,13 @@ def find_boxes(
         if area >= min_area:
             boxes.append(_box(window, float(heat[window][inside].max()), area))
     return sorted(boxes, key=lambda box: (-box.score, box.top, box.left))
+
+
+def connected(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
+    """Number the connected regions of a mask from 1, and count them."""
+    labels = np.zeros(mask.shape, np.int32)
+    count = ndimage.label(mask, structure=_TOUCHING, output=labels)
+    return labels, int(count)  # type: ignore[arg-type] # a count only, where `output` is given
 
 
 def boxes_of_mask(mask: NDArray[np.bool_]) -> list[Box]:

@@ -1,0 +1,104 @@
+"""What people read: tables and lines from results."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pillqc.errors import PillqcError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import nn
+
+    from pillqc.evaluation import Evaluation, Share
+    from pillqc.inspection import Inspection
+    from pillqc.model import LoadedModel
+
+_BANNER: Final = "UNTRAINED MODEL: these figures say nothing about pills"
+
+
+def evaluation_table(report: Evaluation) -> str:
+    """The evaluation as a table for a terminal."""
+    lines = [] if report.trained else [_BANNER]
+    lines += [
+        f"model {report.model}, {report.images} images ({report.good} good, {report.bad} bad)",
+        f"threshold                 {report.threshold:.4f}",
+        f"recall of bad             {_share(report.recall_bad)}",
+        f"false rejects             {_share(report.false_rejects)}",
+        f"image AUROC               {report.image_auroc:.4f}",
+        f"average precision         {report.average_precision:.4f}",
+    ]
+    for rate, escapes in report.escapes_at_false_reject.items():
+        lines.append(f"escapes at {float(rate):4.0%} rejects  {escapes:7.2%}")
+    lines += [
+        f"calibration error (ECE)   {report.ece:.4f}",
+        f"Brier score               {report.brier:.4f}",
+    ]
+    for name, value in vars(report.pixels).items():
+        lines.append(f"{name:<25} {'no masks' if value is None else format(value, '.4f')}")
+    lines.append("recall by defect, at the threshold")
+    lines += [
+        f"  {defect:<23} {_share(share)}" for defect, share in report.recall_by_defect.items()
+    ]
+    lines += [f"{key.replace('_', ' '):<25} {count}" for key, count in report.confusion.items()]
+    return "\n".join(lines)
+
+
+def inspection_line(result: Inspection) -> str:
+    """One file in one line."""
+    if result.decision == "error":
+        return f"{result.path}: error: {result.reason}"
+    boxes = ", ".join(
+        f"({b.left},{b.top})-({b.right},{b.bottom}) {b.score:.2f}" for b in result.boxes
+    )
+    where = f", defect at {boxes}" if boxes else ""
+    return (
+        f"{result.path}: {result.decision}, probability of bad {result.probability_bad:.3f}"
+        f"{where}, {result.ms:.0f} ms"
+    )
+
+
+def summaries(loaded: LoadedModel, *, optimize: str, dtype: str, size: int) -> Iterator[str]:
+    """The model's layers, and those of the optimised model when one is asked for."""
+    import torch
+
+    from pillqc.model import count_parameters
+
+    trainable, total = count_parameters(loaded.model)
+    yield _layers(loaded.model, size, f"{loaded.name}, as loaded")
+    yield f"{trainable:,} of {total:,} parameters train"
+    if optimize == "none":
+        return
+    try:
+        import intel_extension_for_pytorch as ipex
+    except (ImportError, SystemExit, AttributeError) as error:
+        raise PillqcError(f"intel-extension-for-pytorch cannot be used here ({error})") from error
+    wanted = torch.bfloat16 if dtype == "bf16" else torch.float32
+    optimized = ipex.optimize(loaded.model.eval(), dtype=wanted)
+    replaced = sum(1 for m in optimized.modules() if type(m).__name__.startswith("_IPEX"))
+    yield _layers(optimized, size, f"{loaded.name}, after ipex.optimize in {dtype}")
+    yield f"{replaced} layers are IPEX's"
+
+
+def _layers(model: nn.Module, size: int, title: str) -> str:
+    import torchinfo
+
+    shown = torchinfo.summary(
+        model,
+        input_size=(1, 3, size, size),
+        verbose=0,
+        col_names=("output_size", "num_params", "trainable"),
+        device="cpu",
+        mode="eval",
+    )
+    return f"{title}\n{shown}"
+
+
+def _share(share: Share) -> str:
+    if share.share is None:
+        return "no images"
+    return (
+        f"{share.share:7.2%}  ({share.count} of {share.n}; 95 % interval"
+        f" {share.low:.1%} to {share.high:.1%})"
+    )
