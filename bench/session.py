@@ -131,6 +131,11 @@ class Session:
             "flop_per_call": flop,
             "native_dtype": native(scenario.dtype),
             "batch_shape": list(batch.images.shape),
+            "model": {
+                "name": loaded.name,
+                "trained": loaded.trained,
+                "threshold": loaded.threshold,
+            },
         }
 
     def call(self, n: int, phase: Phase) -> dict[str, Any]:

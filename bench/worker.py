@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     requests = os.fdopen(options.read_fd, "rb")
     replies = os.fdopen(options.write_fd, "wb")
-    fix_threads(options.threads)
+    fix_environment(options.threads)
     try:
         session, greeting = _start(options)
     except Exception as error:  # noqa: BLE001 - whatever it is, the parent must be told
@@ -57,8 +57,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def fix_threads(threads: int | None) -> None:
-    """Settle the thread count in the environment, where OpenMP and MKL read it when loaded."""
+def fix_environment(threads: int | None) -> None:
+    """Settle what libraries read when they are loaded.
+
+    The thread count, because changing it after a model was optimised gives wrong results. No pool
+    of compile workers: importing IPEX starts one that burns seconds of CPU beside the measuring.
+    """
+    os.environ.setdefault("TORCH_WARM_POOL", "0")
     if threads is not None:
         os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
 
@@ -175,6 +180,7 @@ def _start(options: argparse.Namespace) -> tuple[Session, protocol.Message]:
         "packages": _packages(),
         "ipex_imported": "intel_extension_for_pytorch" in sys.modules,
         "conditions": conditions.read(),
+        "data": work.facts(),
     }
     return Session(options.backend, backend, work), protocol.success(hello=hello)
 

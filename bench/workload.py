@@ -6,6 +6,7 @@ for the parity check, one optimiser step, and the arithmetic that a call costs.
 
 from __future__ import annotations
 
+import hashlib
 import random
 from dataclasses import dataclass
 from itertools import cycle, islice, zip_longest
@@ -18,6 +19,7 @@ from bench.errors import BenchError
 from bench.scenarios import FROZEN, FUSED_ADAM, Scenario, Task
 from pillqc.dataset import load_images, read_samples
 from pillqc.model import load_model
+from pillqc.synthetic import MANIFEST
 from pillqc.training import class_weights, make_optimizer, training_step
 
 if TYPE_CHECKING:
@@ -57,9 +59,26 @@ class Workload:
         if not samples:
             raise BenchError(f"{data} holds no test images: render some with `make data`")
         self.samples = mixed(samples, seed)
+        self._root = data
         self._seed = seed
         self._weights = weights
         self._size = image_size
+
+    def facts(self) -> dict[str, Any]:
+        """Where the images come from, how many test images there are, and their checksum.
+
+        `pillqc render` leaves a manifest beside its images: they are synthetic then.
+        """
+        digest = hashlib.sha256()
+        for path in sorted(sample.path for sample in self.samples):
+            digest.update(path.relative_to(self._root).as_posix().encode() + b"\0")
+            digest.update(path.read_bytes())
+        return {
+            "source": "synthetic" if (self._root / MANIFEST).is_file() else "folder",
+            "root": str(self._root),
+            "images": len(self.samples),
+            "sha256": digest.hexdigest(),
+        }
 
     def model(self, scenario: Scenario) -> LoadedModel:
         """A model of its own for this scenario, the same in every worker.

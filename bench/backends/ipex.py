@@ -13,7 +13,7 @@ import copy
 import io
 import sys
 from contextlib import redirect_stdout
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import torch
 
@@ -91,6 +91,7 @@ def prepare(
         return _compiled(model, scenario, dtype)
     optimized = _optimize(copy.deepcopy(model).eval(), dtype)
     replaced = _at_least_one(count_replaced(optimized))
+    _refuse_loading(optimized)
     if scenario.mode is Mode.TORCHSCRIPT:
         _set_fusion(on=bool(scenario.fusion))
         return Prepared(model=script(optimized, example, dtype), layers_replaced=replaced)
@@ -100,6 +101,20 @@ def prepare(
 def count_replaced(model: torch.nn.Module) -> int:
     """How many layers are IPEX's own: the proof that optimising took."""
     return sum(type(module).__name__.startswith("_IPEX") for module in model.modules())
+
+
+def steps_are_fused(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether the optimizer's step is IPEX's own."""
+    return getattr(optimizer.step, "__module__", "").startswith(IMPORTS[0])
+
+
+def _refuse_loading(model: torch.nn.Module) -> None:
+    """Packed weights take a state dict without complaint, and the model then computes garbage."""
+
+    def refuse(*_arguments: object, **_options: object) -> NoReturn:
+        raise RuntimeError("load weights before ipex.optimize: packed ones cannot take them")
+
+    model.load_state_dict = refuse  # type: ignore[method-assign] # that is the point
 
 
 def _optimize(model: torch.nn.Module, dtype: torch.dtype | None) -> torch.nn.Module:
@@ -142,6 +157,8 @@ def _training(
     trained, stepper = ipex.optimize(
         model.train(), optimizer=optimizer, dtype=dtype or torch.float32, inplace=True
     )
+    if not steps_are_fused(stepper):
+        raise NotImplementedError("IPEX left the optimizer's step as it was")
     return Prepared(
         model=trained,
         optimizer=stepper,
