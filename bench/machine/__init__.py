@@ -164,7 +164,7 @@ def run_name(machine: Mapping[str, Any]) -> str:
     instance = machine.get("instance_type")
     if instance:
         return _safe(str(instance))
-    model = _NOISE_IN_NAMES.sub(" ", str(machine.get("cpu_model") or "unknown-cpu"))
+    model = _NOISE_IN_NAMES.sub(" ", str(machine.get("cpu_model") or "unknown"))
     cores = machine.get("usable_physical_cores")
     return _safe(model)[:_LONGEST_NAME].strip("-.") + (f"-{cores}c" if cores else "")
 
