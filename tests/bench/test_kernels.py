@@ -122,16 +122,17 @@ def test_a_softmax_line_is_no_evidence_of_what_the_arithmetic_ran_on() -> None:
     assert evidence(text).isa == "avx512_core"
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        "onednn_verbose,exec,cpu,convolution,jit:avx2,forward_inference,src_f32::blocked:abcd:f0 "
-        "wei_f32::blocked:Acdb8a:f0,,alg:convolution_direct,mb1,1.5",
-        "onednn_verbose,v1,1700000000.25,primitive,exec,cpu,convolution,jit:avx2,forward_inference,"
-        "src:f32::blocked:abcd::f0 wei:f32::blocked:Acdb8a::f0,,alg:convolution_direct,mb1,1.5",
-    ],
-    ids=["version 2", "with a timestamp"],
+VERSION_2 = (
+    "onednn_verbose,exec,cpu,convolution,jit:avx2,forward_inference,src_f32::blocked:abcd:f0 "
+    "wei_f32::blocked:Acdb8a:f0,,alg:convolution_direct,mb1,1.5"
 )
+WITH_TIMESTAMP = (
+    "onednn_verbose,v1,1700000000.25,primitive,exec,cpu,convolution,jit:avx2,forward_inference,"
+    "src:f32::blocked:abcd::f0 wei:f32::blocked:Acdb8a::f0,,alg:convolution_direct,mb1,1.5"
+)
+
+
+@pytest.mark.parametrize("other", [VERSION_2, WITH_TIMESTAMP], ids=["version 2", "timestamp"])
 def test_lines_of_other_versions_are_read(other: str) -> None:
     """Another environment brings another oneDNN."""
     (kernel,) = parse(other)
