@@ -72,12 +72,9 @@ def _tags(row: ScenarioRow) -> list[str]:
 
 
 def _is_stock_default(row: ScenarioRow) -> bool:
-    return (
-        (row.backend, row.mode, row.dtype, row.layout, row.environment)
-        == ("stock", Mode.EAGER, Dtype.FP32, Layout.CONTIGUOUS, DEFAULT_ENVIRONMENT)
-        and not row.fusion
-        and all(tag in (FROZEN, FULL) for tag in _tags(row))
-    )
+    choice = (row.backend, row.mode, row.dtype, row.layout, row.environment)
+    default = ("stock", Mode.EAGER, Dtype.FP32, Layout.CONTIGUOUS, DEFAULT_ENVIRONMENT)
+    return choice == default and all(tag in (FROZEN, FULL) for tag in _tags(row))
 
 
 def block_medians(iterations: Iterable[IterationRow]) -> dict[str, dict[tuple[int, int], float]]:

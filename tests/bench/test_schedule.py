@@ -77,6 +77,15 @@ def test_orders_are_shuffled_between_cycles_and_seeds() -> None:
     assert _cycle(6, 0, 0) != _cycle(6, 0, 1)
 
 
+def test_rows_are_shuffled_too() -> None:
+    """Lanes must not march through the positions at one pace: some drift marches at the same."""
+    shapes = set()
+    for seed in range(20):
+        orders = _cycle(10, seed)
+        shapes.add(tuple(tuple(orders[0].index(lane) for lane in order) for order in orders))
+    assert len(shapes) > 10
+
+
 def test_every_lane_starts_about_equally_often_over_seeds() -> None:
     """The shuffle has no favourite: launches of one round each are balanced by chance."""
     first = Counter(_cycle(5, seed)[0][0] for seed in range(1000))
@@ -161,6 +170,14 @@ def test_the_costliest_group_is_left_out_when_one_launch_is_too_much() -> None:
     assert (todo.launches, todo.rounds) == (1, (0, 12))
     assert "inference/b32 is left out" in todo.cut[1]
     assert "80 s" in todo.cut[1]
+
+
+def test_bounds_that_contradict_are_read_as_the_smaller() -> None:
+    """The limit of rounds holds, and a measured group has at least one."""
+    costs = [GroupCost(fixed_s=1, round_s=1)]
+    assert plan(100, 1, costs, min_rounds=5, max_rounds=2).rounds == (2,)
+    assert plan(1.5, 1, costs, min_rounds=0, max_rounds=2).rounds == (0,)
+    assert plan(2.5, 1, costs, min_rounds=0, max_rounds=2).rounds == (1,)
 
 
 def test_nothing_fits_into_no_time() -> None:
