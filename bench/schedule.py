@@ -204,7 +204,8 @@ def should_stop(
     What stopping early costs, simulated with 3 launches of 3 to 12 rounds and a target of 2 %: the
     95 % interval held the truth in 95 to 96 % for noise of 1 to 5 % a round, with 9 to 30 of the
     36 rounds; where processes differ by 1 % too, in 88 to 94 %, against 93 % of all rounds. Few
-    rounds of little noise are the worse end, since launches are then the larger part.
+    rounds of little noise are the worse end, since launches are then the larger part. (Without
+    the part of the processes held by test_stopping_on_precision_costs_no_coverage.)
     """
     if round_cost_s > deadline_left_s:
         return "the budget is used up"

@@ -104,12 +104,12 @@ def speedup(log_ratios: Sequence[Floats], *, draws: int, seed: int, confidence: 
 
     So an interval of few launches promises too much where processes differ as much as rounds do:
     with three, all lie on one side of the truth in a quarter of the runs, and no resampling sees
-    beyond them. Verdicts are safe from that by their margin, see `judge`. (Reproduced by
-    test_the_interval_covers_as_often_as_documented.)
+    beyond them. The margin is what keeps verdicts from it, as far as `judge` says. (Held to 4.5
+    points by test_the_interval_covers_as_often_as_documented.)
 
-    The median and not a more efficient centre: Hodges-Lehmann needs 30 % fewer rounds in Gaussian
-    noise, but has four times the variance at 6 rounds of which 10 % were disturbed by bursts, and
-    bursts are what shared machines have.
+    The median and not a more efficient centre: Hodges-Lehmann needs 17 to 30 % fewer rounds in
+    Gaussian noise, but has four times the variance at 6 rounds of which 10 % are hit by bursts,
+    and bursts are what shared machines have. (Simulated once; no test holds it.)
 
     Raises:
         BenchError: there is no paired round at all, or a ratio is not finite.

@@ -441,6 +441,24 @@ def test_the_interval_covers_as_often_as_documented(
     assert covered / repeats == pytest.approx(expected, abs=0.045)
 
 
+def test_stopping_on_precision_costs_no_coverage() -> None:
+    """Launches that end as soon as the interval is narrow enough still give an honest one."""
+    rng = np.random.default_rng(13)
+    covered = total = 0
+    for _ in range(200):
+        kept: Arrays = []
+        for _launch in range(3):
+            rounds = rng.normal(0, 0.02, 12)
+            widths = [_interval([*kept, rounds[:n]], 200).half_width for n in range(3, 13)]
+            end = next((n for n, width in enumerate(widths, start=3) if width <= 0.02), 12)
+            kept.append(rounds[:end])
+        ratio = _interval(kept)
+        covered += ratio.low <= 1 <= ratio.high
+        total += ratio.rounds
+    assert covered / 200 >= 0.91
+    assert total / 200 < 20, "it is to save rounds"
+
+
 def _simulate_lanes(
     rng: np.random.Generator, process_sd: float, round_sd: float, faster: float = 0.0
 ) -> tuple[Arrays, Arrays]:
