@@ -25,12 +25,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One comparison under an answer, with the badge that shows its verdict."""
+    """One line under an answer: a sentence, or comparisons under the answer's columns."""
 
     label: str
-    text: str
-    verdict: str | None = None
-    comparison: Comparison | None = None
+    text: str = ""
+    cells: tuple[Comparison | None, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +44,8 @@ class Answer:
     number: str = ""
     """The figure that stands large beside the headline."""
     number_note: str = ""
+    columns: tuple[str, ...] = ()
+    """Heads of the lines' comparisons."""
     lines: tuple[Line, ...] = ()
     details: tuple[str, ...] = ()
 
@@ -201,30 +202,21 @@ def ipex_gain(facts: Facts) -> Answer:
         question=question,
         headline=headline,
         tone=tone,
-        lines=tuple(line for group, row in picks for line in _gain_lines(facts, group, row)),
+        columns=_BASELINES,
+        lines=tuple(_gain_line(facts, group, row) for group, row in picks),
         details=(*_tuned_sentence(facts, picks), *_placebo_sentence(facts, groups)),
     )
 
 
-def _gain_lines(facts: Facts, group: Group, best: ScenarioRow) -> Iterator[Line]:
+_BASELINES = ("over stock default", "over stock tuned")
+
+
+def _gain_line(facts: Facts, group: Group, best: ScenarioRow) -> Line:
     label = f"Batch {group.batch_size}" if group.task == Task.INFERENCE else _trained(group)
     if best.dtype != "fp32":
         label += f", {best.dtype}"
-    against_default = facts.against_default(best.scenario)
-    if against_default is not None:
-        yield _line(f"{label}, over stock default", against_default)
-    against_tuned = facts.against_tuned(best.scenario)
-    if against_tuned is not None:
-        yield _line(f"{label}, over stock tuned", against_tuned)
-
-
-def _line(label: str, comparison: Comparison) -> Line:
-    return Line(
-        label=label,
-        text=with_interval(comparison),
-        verdict=comparison.verdict,
-        comparison=comparison,
-    )
+    both = (facts.against_default(best.scenario), facts.against_tuned(best.scenario))
+    return Line(label=label, cells=both)
 
 
 def _tuned_sentence(facts: Facts, picks: Sequence[tuple[Group, ScenarioRow]]) -> Iterator[str]:
@@ -345,6 +337,7 @@ def bf16(facts: Facts) -> Answer:
             if len(found) > 1
             else ""
         ),
+        columns=("over fp32",),
         lines=lines,
         details=(ability,),
     )
@@ -372,7 +365,8 @@ def _bf16_headline(found: Sequence[Comparison]) -> tuple[str, str]:
 
 def _example(facts: Facts, comparison: Comparison) -> Line:
     row = facts.scenarios[comparison.scenario]
-    return _line(f"{_capitalised(spoken(row))}, batch {row.batch_size}", comparison)
+    label = f"{_capitalised(spoken(row))}, batch {row.batch_size}"
+    return Line(label=label, cells=(comparison,))
 
 
 # ---- training, decisions, noise --------------------------------------------------------------
@@ -389,30 +383,36 @@ def training(facts: Facts) -> Answer:
     tones: set[str] = set()
     for group in groups:
         best = winner(facts, group)
-        sentence, tone = _training_sentence(facts, group, best)
+        sentence, tone = _training_sentence(group, best)
         sentences.append(sentence)
         tones.add(tone)
         ipex = best_ipex(facts, group)
         if ipex is not None:
-            lines += _gain_lines(facts, group, ipex)
+            lines.append(_gain_line(facts, group, ipex))
     return Answer(
         key="training",
         question=f"{question}, batch {groups[0].batch_size}",
         headline=sentences[0],
         tone=tones.pop() if len(tones) == 1 else "plain",
+        columns=tuple(f"IPEX {name}" for name in _BASELINES) if lines else (),
         lines=tuple(lines),
-        details=tuple(sentences[1:]),
+        details=(*sentences[1:], *_why_no_training(facts, groups)),
     )
+
+
+def _why_no_training(facts: Facts, groups: Sequence[Group]) -> list[str]:
+    unanswered = [group for group in groups if winner(facts, group) is None]
+    return list(dict.fromkeys(why_nothing(facts, group) for group in unanswered))[:1]
 
 
 def _trained(group: Group) -> str:
     return {"frozen": "Blocks frozen", "full": "Everything trained"}.get(group.trained, group.label)
 
 
-def _training_sentence(facts: Facts, group: Group, best: Winner | None) -> tuple[str, str]:
+def _training_sentence(group: Group, best: Winner | None) -> tuple[str, str]:
     start = _trained(group)
     if best is None:
-        return f"{start}: no valid answer. {why_nothing(facts, group)}", "unknown"
+        return f"{start}: no valid answer.", "unknown"
     if best.comparison is None:
         return f"{start}: nothing that was measured is faster than stock default.", "level"
     if best.comparison.verdict != Verdict.FASTER:
@@ -445,7 +445,6 @@ def decisions(facts: Facts) -> Answer:
             label=row.scenario,
             text=f"outputs differ by {wording.tiny(row.max_abs_error)}, "
             f"{wording.tiny(row.tolerance)} is allowed",
-            verdict=str(Verdict.INVALID),
         )
         for row in wrong[:3]
     ]
@@ -544,10 +543,7 @@ def noise(facts: Facts) -> Answer:
             f"workers came out as {with_interval(failed[0])}."
         )
         tone = "bad"
-    lines = tuple(
-        Line(label=group.label, text=with_interval(control), verdict=control.verdict)
-        for group, control in controls
-    )
+    lines = tuple(Line(label=group.label, cells=(control,)) for group, control in controls)
     said = ""
     if margins and not failed:
         said = f"A difference within {wording.percent(max(margins))} was never called one."
@@ -556,6 +552,7 @@ def noise(facts: Facts) -> Answer:
         question=question,
         headline=headline,
         tone=tone,
+        columns=("control",) if failed else (),
         lines=lines if failed else (),
         details=tuple(item for item in (said, quiet) if item),
     )
@@ -574,7 +571,7 @@ def lead(facts: Facts) -> str:
     batch = groups[0].batch_size
     best = winner(facts, groups[0])
     if best is None:
-        return f"No valid answer for {_small(groups[0].label)}. {why_nothing(facts, groups[0])}"
+        return _no_lead(facts, groups[0])
     if best.comparison is None or best.comparison.verdict != Verdict.FASTER:
         start = f"Nothing was shown to beat plain stock PyTorch at batch {batch}"
         return f"{start}. {_gain_clause(facts, groups[0], 'fp32')}".strip()
@@ -584,6 +581,13 @@ def lead(facts: Facts) -> str:
         f"{times(best.comparison.estimate)} the speed of plain stock PyTorch"
     )
     return f"{start}. {_gain_clause(facts, groups[0], best.row.dtype)}".strip()
+
+
+def _no_lead(facts: Facts, group: Group) -> str:
+    control = facts.control_of(group)
+    if control is not None and not control.is_valid:
+        return "No verdict can be given: the machine was too noisy while this was measured."
+    return f"No valid answer for {_small(group.label)}. {why_nothing(facts, group)}"
 
 
 def _gain_clause(facts: Facts, group: Group, dtype: str) -> str:

@@ -104,7 +104,7 @@ def forest(facts: Facts, group: Group, number: int) -> Drawing | None:
         spans,
         title=f"{group.label}: speedup over stock default",
         caption=f"{group.label}. Shaded: the margin within which no difference is called. "
-        "Hollow, dashed: invalid.",
+        "Hollow, dashed: invalid. An arrow at the edge: beyond this axis.",
         margin=control.margin if control else None,
         axis="speedup over stock default (log scale)",
     )

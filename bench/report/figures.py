@@ -11,7 +11,7 @@ import textwrap
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from bench.report import svg
 from bench.report.wording import bounds, digits, times
@@ -134,15 +134,23 @@ def _paint_intervals(
     axes.set_xlabel(axis)
 
 
+_FAR = 2.0
+"""Ratios this many times from the middle of the others are drawn as arrows at the edge."""
+
+
 def _limits(spans: Sequence[Span]) -> tuple[float, float]:
-    values = [
+    """The axis: wide enough for most, so that an outlier does not squeeze what matters."""
+    estimates = sorted(span.estimate for span in spans if span.estimate)
+    near = [value for value in estimates if 1 / _FAR <= value <= _FAR]
+    shown = [
         value
         for span in spans
         for value in (span.low, span.estimate, span.high)
-        if value is not None and math.isfinite(value) and value > 0.01
+        if value is not None and math.isfinite(value) and value > 0
+        if len(near) < 2 or (span.estimate in near and 1 / _FAR <= value <= _FAR)
     ]
-    low, high = min([*values, 0.9]), max([*values, 1.1])
-    return max(low / 1.06, 0.02), min(high * 1.06, 50)
+    low, high = min([*shown, 0.95]), max([*shown, 1.05])
+    return max(low / 1.05, 0.02), min(high * 1.05, 50)
 
 
 _NICE = (
@@ -176,18 +184,24 @@ def _paint_span(axes: Axes, span: Span, row: float) -> None:
         return
     low, high = axes.get_xlim()
     colour = _COLOURS.get(span.kind, svg.MUTED)
-    left, right = max(span.low or low, low), min(span.high or high, high)
-    style = "-" if span.is_valid else (0, (2, 2))
-    axes.plot([left, right], [row, row], color=colour, linewidth=3, linestyle=style)
+    marker = _MARKERS.get(span.kind, "o")
+    place = min(max(span.estimate, low), high)
+    if place == span.estimate:
+        left, right = max(span.low or low, low), min(span.high or high, high)
+        style = "-" if span.is_valid else (0, (2, 2))
+        axes.plot([left, right], [row, row], color=colour, linewidth=3, linestyle=style)
+    else:
+        marker = "<" if place == low else ">"
     axes.plot(
-        [span.estimate],
+        [place],
         [row],
-        marker=_MARKERS.get(span.kind, "o"),
+        marker=marker,
         markersize=8,
         color=colour,
         markerfacecolor=colour if span.is_valid else svg.PAPER,
         markeredgewidth=1.5,
         linestyle="none",
+        clip_on=False,
     )
 
 
@@ -432,7 +446,8 @@ def _paint_lines(
     axes.xaxis.set_minor_locator(NullLocator())
     if log:
         axes.set_yscale("log")
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: digits(value, 1)))
     else:
         axes.set_ylim(bottom=0)

@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from bench.report import answers, banners, charts, details, machine, sparklines, tables, wording
+from bench.report import answers, banners, charts, details, machine, tables, wording
 from bench.report.facts import Facts, of_task
 from bench.report.published import PUBLISHED
 from bench.report.tables import Cell, Row, Table
@@ -57,7 +57,7 @@ def _context(facts: Facts) -> dict[str, Any]:
         "machine_line": machine.in_one_line(facts),
         "lead": answers.lead(facts),
         "banners": banners.banners(facts),
-        "answers": [_with_gauges(answer) for answer in answers.answers(facts)],
+        "answers": answers.answers(facts),
         "confidence": wording.percent(facts.policy.verdict.confidence),
         "contents": _CONTENTS,
         "charts": _charts(facts),
@@ -72,6 +72,8 @@ def _context(facts: Facts) -> dict[str, Any]:
         "repeat": machine.repeat(facts),
         "provenance": machine.provenance(facts),
         "glyphs": wording.GLYPHS,
+        "times": wording.times,
+        "bounds": wording.bounds,
         "verdict_words": wording.verdict_words,
     }
 
@@ -89,17 +91,6 @@ def _content_policy(script: str) -> str:
         "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
         f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     )
-
-
-def _with_gauges(answer: answers.Answer) -> dict[str, Any]:
-    lines = []
-    for number, line in enumerate(answer.lines):
-        found = line.comparison
-        gauge = found and sparklines.gauge(
-            f"g-{answer.key}-{number}", found.low, found.estimate, found.high, found.margin
-        )
-        lines.append({**vars(line), "gauge": gauge})
-    return {**vars(answer), "lines": lines}
 
 
 def _charts(facts: Facts) -> dict[str, Any]:

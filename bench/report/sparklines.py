@@ -89,27 +89,6 @@ def warmup(name: str, calls_ms: Sequence[float], description: str) -> Markup:
     return _frame(name, "Warm-up", description, f'<polyline points="{path}"/>{dots}{ends}')
 
 
-def gauge(name: str, low: float, estimate: float, high: float, margin: float | None) -> Markup:
-    """An interval on a fixed axis from a quarter to four times: the same scale everywhere."""
-
-    def place(ratio: float) -> float:
-        inside = min(max(ratio, 0.25), 4.0)
-        return 60 + 56 * math.log2(inside) / 2
-
-    band = ""
-    if margin is not None:
-        left, right = place(1 / (1 + margin)), place(1 + margin)
-        band = f'<rect class="band" x="{left:.1f}" y="1" width="{right - left:.1f}" height="12"/>'
-    body = (
-        f'{band}<line class="one" x1="60" x2="60" y1="0" y2="14"/>'
-        f'<line class="span" x1="{place(low):.1f}" x2="{place(high):.1f}" y1="7" y2="7"/>'
-        f'<circle class="dot" cx="{place(estimate):.1f}" cy="7" r="3.4"/>'
-    )
-    return Markup(  # noqa: S704 -- numbers and our own name only
-        f'<svg class="gauge" id="{name}" viewBox="0 0 120 14" aria-hidden="true">{body}</svg>'
-    )
-
-
 def _log_limits(values: Sequence[float]) -> tuple[float, float]:
     logs = [math.log(value) for value in values if value > 0] or [0.0]
     low, high = min([*logs, -0.05]), max([*logs, 0.05])

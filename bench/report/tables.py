@@ -92,12 +92,11 @@ def speedups(facts: Facts, anchors: dict[str, str]) -> Table:
             "Over stock tuned",
             "Verdict",
             "Margin",
-            "Launches / rounds",
             "Median",
             "Status and reason",
         ),
         rows=tuple(rows),
-        numeric=(1, 3, 5, 6, 7),
+        numeric=(1, 3, 5, 6),
         can_filter=True,
     )
 
@@ -144,8 +143,7 @@ def _speedup_row(facts: Facts, row: ScenarioRow, anchors: dict[str, str]) -> Row
             _verdict_cell(first),
             tuned_cell,
             _verdict_cell(tuned),
-            number(percent(rounds.margin if rounds else None), rounds.margin if rounds else None),
-            number(f"{row.launches} / {row.rounds}", row.rounds),
+            _margin_cell(rounds, row.launches, row.rounds),
             number(milliseconds(row.median_ms), row.median_ms),
             Cell(
                 text=wording.status_words(row.status),
@@ -160,6 +158,13 @@ def _speedup_row(facts: Facts, row: ScenarioRow, anchors: dict[str, str]) -> Row
         verdict=_filter_word(first, row),
         is_muted=row.status not in (Status.OK, Status.NO_STEADY_STATE),
     )
+
+
+def _margin_cell(row: SpeedupRow | None, launches: int, rounds: int) -> Cell:
+    """The margin of the verdict, and what the verdict rests on."""
+    margin = row.margin if row else None
+    rests_on = f"{wording.count(rounds, 'round')}, {wording.count(launches, 'launch', 'launches')}"
+    return number(percent(margin), margin, rests_on if rounds else "")
 
 
 def _filter_word(row: SpeedupRow | None, scenario: ScenarioRow) -> str:
@@ -182,8 +187,7 @@ def _control_row(facts: Facts, group: Group) -> Row:
             _verdict_cell(row),
             Cell(text=NOTHING, is_number=True),
             Cell(text=NOTHING),
-            number(percent(row.margin if row else None), row.margin if row else None),
-            number(f"{row.launches} / {row.rounds}" if row else NOTHING, row.rounds if row else 0),
+            _margin_cell(row, row.launches if row else 0, row.rounds if row else 0),
             Cell(text=NOTHING, is_number=True),
             Cell(text="control", note=(row.reason or "") if row else ""),
         ),

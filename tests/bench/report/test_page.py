@@ -18,6 +18,13 @@ from bench.report import build, write_report
 from bench.report.wording import bounds, times
 
 MakeRun = Callable[..., Run]
+SMALL = (
+    "inference/stock/eager/fp32/contiguous/b1",
+    "inference/stock/eager/fp32/channels_last/b1",
+    "inference/ipex/torchscript+fusion/fp32/channels_last/b1",
+    "training/stock/eager/fp32/contiguous/b2/frozen",
+    "training/ipex/eager/fp32/channels_last/b2/frozen",
+)
 HOSTILE = "<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>$x^2$"
 
 
@@ -188,7 +195,7 @@ def _hostile(run: Run) -> Run:
 
 def test_script_in_any_string_of_a_file_stays_text(make_run: MakeRun) -> None:
     """The page holds exactly one script, ours, and no handler."""
-    page = build(_hostile(make_run()))
+    page = build(_hostile(make_run(profile="smoke", rounds=3)))
     outline = Outline(page)
     assert outline.tags.count("script") == 1
     assert "img" not in outline.tags
@@ -210,7 +217,8 @@ def test_empty_run_gives_a_page_that_says_what_is_missing() -> None:
 def test_run_without_one_of_its_files_gives_a_page(make_run: MakeRun, missing: str) -> None:
     """Any file may be lost; the page shows what the others hold."""
     nothing: Any = {} if missing == "environment" else ()
-    page = build(dataclasses.replace(make_run(), **{missing: nothing}))
+    run = make_run(profile="smoke", rounds=3, only=SMALL)
+    page = build(dataclasses.replace(run, **{missing: nothing}))
     assert "</html>" in page
 
 
@@ -225,7 +233,8 @@ def test_nonsense_in_the_environment_gives_a_page(make_run: MakeRun) -> None:
         "model": "vgg",
         "notes": 4,
     }
-    assert "</html>" in build(dataclasses.replace(make_run(), environment=broken))
+    run = make_run(profile="smoke", rounds=3, only=SMALL)
+    assert "</html>" in build(dataclasses.replace(run, environment=broken))
 
 
 def test_single_scenario_run_says_that_there_is_nothing_to_compare(make_run: MakeRun) -> None:
@@ -236,7 +245,7 @@ def test_single_scenario_run_says_that_there_is_nothing_to_compare(make_run: Mak
 
 def test_speedups_are_made_again_where_a_kill_left_none(make_run: MakeRun) -> None:
     """The raw rows are enough, and the page says that it computed them."""
-    whole = make_run()
+    whole = make_run(profile="smoke", rounds=3, only=SMALL)
     page = build(dataclasses.replace(whole, speedups=()))
     assert "Speedups were computed for this page" in page
     row = next(row for row in whole.speedups if row.baseline_kind == "stock_tuned")
@@ -249,19 +258,36 @@ def test_published_figures_are_marked_as_not_ours(page: str) -> None:
     assert "not measured here" in page
 
 
-def test_report_is_written_in_one_step(make_run: MakeRun, tmp_path: Path) -> None:
+def test_report_is_written_in_one_step(tmp_path: Path) -> None:
     """The file is whole, its folder is made, and nothing else is left there."""
+    run = Run(folder=Path("results/empty"), environment={})
     path = tmp_path / "new" / "page.html"
-    write_report(make_run(), path)
-    assert path.read_text(encoding="utf-8") == build(make_run())
+    write_report(run, path)
+    write_report(run, path)
+    assert path.read_text(encoding="utf-8") == build(run)
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_report_that_cannot_be_written_is_explained_in_one_line(
-    make_run: MakeRun, tmp_path: Path
-) -> None:
-    """The sentence names the file and what to do; an old report stays."""
+def test_report_that_cannot_be_written_is_explained_in_one_line(tmp_path: Path) -> None:
+    """The sentence names the file and says what to do."""
     blocker = tmp_path / "file"
     blocker.write_text("not a folder", encoding="utf-8")
     with pytest.raises(BenchError, match=r"page\.html cannot be written"):
-        write_report(make_run(), blocker / "page.html")
+        write_report(Run(folder=tmp_path, environment={}), blocker / "page.html")
+
+
+def test_failed_write_leaves_the_old_report_and_no_scrap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk costs nothing that was there."""
+    path = tmp_path / "page.html"
+    path.write_text("old", encoding="utf-8")
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(BenchError, match="No space left"):
+        write_report(Run(folder=tmp_path, environment={}), path)
+    assert path.read_text(encoding="utf-8") == "old"
+    assert list(tmp_path.iterdir()) == [path]

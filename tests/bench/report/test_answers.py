@@ -1,0 +1,314 @@
+"""The first screen's rules: each says what the rows allow, and no more."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bench.records import Run, SpeedupRow
+from bench.report import answers, banners, winners
+from bench.report.facts import Facts, Group
+from bench.report.wording import bounds, digits, times
+from bench.scenarios import Status
+
+MakeRun = Callable[..., Run]
+DEFAULT_1 = "inference/stock/eager/fp32/contiguous/b1"
+LAST_1 = "inference/stock/eager/fp32/channels_last/b1"
+IPEX_1 = "inference/ipex/torchscript+fusion/fp32/channels_last/b1"
+BATCH_1 = Group("inference", 1, "")
+
+
+def said(facts: Facts, key: str) -> answers.Answer:
+    """The answer of that key."""
+    return next(answer for answer in answers.answers(facts) if answer.key == key)
+
+
+def judged(run: Run, scenario: str, verdict: str, *, kind: str | None = None) -> Run:
+    """The run with another verdict for that scenario."""
+
+    def change(row: SpeedupRow) -> SpeedupRow:
+        if row.scenario == scenario and kind in (None, row.baseline_kind):
+            return dataclasses.replace(row, verdict=verdict)
+        return row
+
+    return dataclasses.replace(run, speedups=tuple(change(row) for row in run.speedups))
+
+
+@pytest.fixture(scope="module")
+def good(make_run: MakeRun) -> Facts:
+    """A quiet, complete run."""
+    return Facts(make_run())
+
+
+# ---- who is fastest
+
+
+def test_latency_names_the_largest_valid_speedup_with_its_interval(good: Facts) -> None:
+    """The number, the interval and the time are those of the row."""
+    rows = [
+        row
+        for row in good.run.speedups
+        if row.baseline_kind == "stock_default" and row.scenario.endswith("/b1") and row.speedup
+    ]
+    best = max(rows, key=lambda row: row.speedup or 0)
+    answer = said(good, "latency")
+    assert f"{times(best.speedup)} {bounds(best.speedup_low, best.speedup_high)}" in answer.headline
+    assert answer.number == f"{digits(good.scenarios[best.scenario].median_ms)} ms"
+    assert answer.tone == "good"
+
+
+def test_rivals_that_were_not_shown_to_be_slower_are_named(make_run: MakeRun) -> None:
+    """Two ways that differ by less than the margin share the lead."""
+    facts = Facts(make_run(only=(DEFAULT_1, LAST_1, IPEX_1), slow_ipex=1.085))
+    answer = said(facts, "latency")
+    assert "leads" in answer.headline
+    assert "Not shown to be slower" in answer.details[0]
+
+
+def test_clear_winner_is_called_fastest(make_run: MakeRun) -> None:
+    """Where every rival was shown to be slower, the sentence says so."""
+    facts = Facts(make_run(only=(DEFAULT_1, LAST_1, IPEX_1), slow_ipex=0.8))
+    answer = said(facts, "latency")
+    assert "is fastest" in answer.headline
+    assert "shown to be slower" in answer.details[0]
+
+
+def test_invalid_scenario_never_wins(make_run: MakeRun) -> None:
+    """The largest ratio counts for nothing when its verdict is invalid."""
+    run = judged(make_run(only=(DEFAULT_1, LAST_1, IPEX_1)), IPEX_1, "invalid")
+    best = winners.winner(Facts(run), BATCH_1)
+    assert best is not None
+    assert best.row.scenario == LAST_1
+
+
+def test_wrong_outputs_never_win(make_run: MakeRun) -> None:
+    """Fast and wrong is not fast."""
+    run = make_run(only=(DEFAULT_1, LAST_1, IPEX_1), faults=((IPEX_1, Status.WRONG_OUTPUT, "x"),))
+    best = winners.winner(Facts(run), BATCH_1)
+    assert best is not None
+    assert best.row.scenario == LAST_1
+
+
+def test_placebo_never_wins(make_run: MakeRun) -> None:
+    """Importing IPEX is no way of running a model."""
+    placebo = "inference/placebo/eager/fp32/contiguous/b1"
+    facts = Facts(make_run(only=(DEFAULT_1, placebo)))
+    assert winners.candidates(facts, BATCH_1) == []
+
+
+def test_stock_default_can_be_the_answer(make_run: MakeRun) -> None:
+    """Where nothing is faster, the answer is to leave everything as it is."""
+    answer = said(Facts(make_run(only=(DEFAULT_1, IPEX_1), slow_ipex=2.0)), "latency")
+    assert "nothing that was measured is faster" in answer.headline
+    assert answer.tone == "level"
+
+
+def test_inconclusive_lead_is_no_lead(make_run: MakeRun) -> None:
+    """A larger estimate without a verdict is reported as no difference shown."""
+    run = judged(make_run(only=(DEFAULT_1, IPEX_1)), IPEX_1, "inconclusive")
+    answer = said(Facts(run), "latency")
+    assert answer.headline == "Nothing was shown to be faster than stock default."
+    assert answer.tone == "level"
+
+
+def test_failed_control_leaves_no_winner(make_run: MakeRun) -> None:
+    """When identical workers differ, no ratio of that group is believed."""
+    facts = Facts(make_run(noisy=True))
+    assert winners.winner(facts, BATCH_1) is None
+    assert said(facts, "latency").tone == "unknown"
+    assert "too noisy" in answers.lead(facts)
+
+
+def test_throughput_takes_the_batch_with_most_images(good: Facts) -> None:
+    """Among the groups' winners the images per second decide."""
+    most = max(
+        best.row.images_per_s or 0
+        for group in good.groups
+        if group.task == "inference" and (best := winners.winner(good, group)) is not None
+    )
+    assert said(good, "throughput").number == f"{digits(most)} images/s"
+
+
+def test_unsettled_winner_is_flagged(make_run: MakeRun) -> None:
+    """`no_steady_state` is measured all the same, and said."""
+    run = make_run(
+        only=(DEFAULT_1, IPEX_1), faults=((IPEX_1, Status.NO_STEADY_STATE, "did not settle"),)
+    )
+    assert "never settled" in said(Facts(run), "latency").details[0]
+
+
+# ---- IPEX
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words", "tone"),
+    [
+        ("faster", "faster at batch 1", "good"),
+        ("slower", "SLOWER at batch 1", "bad"),
+        ("same", "No difference between IPEX and tuned stock PyTorch could be shown", "level"),
+        ("inconclusive", "No difference between IPEX and tuned", "level"),
+        ("invalid", "without a valid comparison", "unknown"),
+    ],
+)
+def test_ipex_headline_follows_the_verdict_against_stock_tuned(
+    make_run: MakeRun, verdict: str, words: str, tone: str
+) -> None:
+    """A gain over stock default alone is no gain of IPEX."""
+    run = make_run(only=(DEFAULT_1, LAST_1, IPEX_1))
+    answer = said(Facts(judged(run, IPEX_1, verdict, kind="stock_tuned")), "ipex")
+    assert words in answer.headline
+    assert answer.tone == tone
+
+
+def test_ipex_lines_hold_both_baselines(good: Facts) -> None:
+    """One line a batch size, over stock default and over stock tuned."""
+    answer = said(good, "ipex")
+    assert answer.columns == ("over stock default", "over stock tuned")
+    assert [line.label for line in answer.lines] == ["Batch 1", "Batch 8", "Batch 32"]
+    first = answer.lines[0].cells
+    assert first[0] is not None
+    assert first[1] is not None
+    rows = {(row.scenario, row.baseline_kind): row for row in good.run.speedups}
+    assert first[0].estimate == rows[first[0].scenario, "stock_default"].speedup
+    assert first[1].estimate == rows[first[1].scenario, "stock_tuned"].speedup
+
+
+def test_missing_ipex_says_why(make_run: MakeRun) -> None:
+    """Unavailable is an answer with a reason."""
+    answer = said(Facts(make_run(ipex=False)), "ipex")
+    assert answer.headline == "IPEX could not be measured here."
+    assert "not installed" in answer.details[0]
+
+
+# ---- bf16, decisions, noise
+
+
+def test_emulated_bf16_is_called_slower_and_emulated(good: Facts) -> None:
+    """On a CPU without bf16 the page advises against it."""
+    answer = said(good, "bf16")
+    assert "SLOWER" in answer.headline
+    assert "emulated" in answer.details[0]
+    assert answer.tone == "bad"
+
+
+def test_native_bf16_that_helps_is_said_to_help(make_run: MakeRun) -> None:
+    """The same rule on another CPU gives the opposite answer."""
+    answer = said(Facts(make_run(native_bf16=True)), "bf16")
+    assert "faster than fp32 in every way" in answer.headline
+    assert answer.tone == "good"
+
+
+def test_same_decisions_of_a_trained_model(make_run: MakeRun) -> None:
+    """No decision changed, on a model whose decisions mean something."""
+    answer = said(Facts(make_run(trained=True)), "decisions")
+    assert answer.headline.startswith("Yes")
+
+
+def test_changed_decisions_are_counted_and_named(make_run: MakeRun) -> None:
+    """One changed decision is enough to say so."""
+    run = make_run(trained=True, decisions_changed=((IPEX_1, 2),))
+    answer = said(Facts(run), "decisions")
+    assert answer.headline.startswith("1 of ")
+    assert answer.lines[0].label == IPEX_1
+    assert "2 decisions of 32 changed" in answer.lines[0].text
+    assert answer.tone == "bad"
+
+
+def test_untrained_decisions_mean_nothing(good: Facts) -> None:
+    """The sentence does not say yes where the model cannot decide."""
+    assert "decisions mean nothing" in said(good, "decisions").headline
+
+
+def test_wrong_outputs_are_said_first(make_run: MakeRun) -> None:
+    """A wrong output outranks everything else about decisions."""
+    run = make_run(faults=((IPEX_1, Status.WRONG_OUTPUT, "x"),))
+    assert "1 scenario gave wrong outputs" in said(Facts(run), "decisions").headline
+
+
+def test_noise_shows_the_worst_control(good: Facts) -> None:
+    """The noise floor stands on the first screen."""
+    worst = max(
+        (row for row in good.run.speedups if row.baseline_kind == "control"),
+        key=lambda row: abs((row.speedup or 1) - 1),
+    )
+    assert f"{times(worst.speedup)} {bounds(worst.speedup_low, worst.speedup_high)}" in (
+        said(good, "noise").headline
+    )
+
+
+def test_failed_control_is_loud(make_run: MakeRun) -> None:
+    """Too noisy is the headline, with each group's control below."""
+    answer = said(Facts(make_run(noisy=True)), "noise")
+    assert answer.headline.startswith("TOO NOISY in 5 of 5")
+    assert len(answer.lines) == 5
+
+
+# ---- banners
+
+
+def titles(run: Run) -> list[str]:
+    """The banners' titles, worst first."""
+    return [banner.title for banner in banners.banners(Facts(run))]
+
+
+@pytest.mark.parametrize(
+    ("choices", "title"),
+    [
+        ({}, "The model is untrained"),
+        ({}, "bf16 is emulated on this CPU"),
+        ({}, "Synthetic pills"),
+        ({}, "IPEX is archived"),
+        ({"complete": False}, "The run is incomplete"),
+        ({"notes": ("cut",)}, "The budget cut something"),
+        ({"noisy": True}, "Too noisy for a verdict"),
+        ({"faults": ((IPEX_1, Status.WRONG_OUTPUT, "x"),)}, "Wrong outputs"),
+    ],
+)
+def test_banner_is_shown_when_it_is_true(
+    make_run: MakeRun, choices: dict[str, Any], title: str
+) -> None:
+    """Each condition has its banner."""
+    assert title in titles(make_run(**choices))
+
+
+def test_good_run_of_a_trained_model_has_only_the_note_on_ipex(make_run: MakeRun) -> None:
+    """No banner cries wolf."""
+    run = make_run(native_bf16=True, trained=True, source="folder")
+    assert titles(run) == ["IPEX is archived"]
+
+
+def test_stopping_banners_come_first(make_run: MakeRun) -> None:
+    """What forbids a decision is read before what merely colours it."""
+    found = banners.banners(Facts(make_run(complete=False, noisy=True)))
+    assert [banner.level for banner in found[:2]] == ["stop", "stop"]
+    assert "stop" not in [banner.level for banner in found[2:]]
+
+
+def test_scenarios_without_a_row_are_counted(make_run: MakeRun) -> None:
+    """A run killed half-way says how much is missing."""
+    run = make_run(complete=False)
+    cut = dataclasses.replace(run, scenarios=run.scenarios[:10])
+    text = banners.banners(Facts(cut))[0].text
+    assert f"{len(run.scenarios) - 10} of {len(run.scenarios)} scenarios have no row" in text
+
+
+# ---- the lead
+
+
+def test_lead_names_winner_and_ipex_share(good: Facts) -> None:
+    """One breath: who leads, by how much, and what of it is IPEX."""
+    lead = answers.lead(good)
+    assert lead.startswith("IPEX with TorchScript (fusion on) leads at batch 1")
+    assert "tuned stock PyTorch" in lead
+
+
+def test_no_answer_promises_anything_for_an_empty_run() -> None:
+    """Every card says what is missing."""
+    from pathlib import Path
+
+    facts = Facts(Run(folder=Path("empty"), environment={}))
+    assert {answer.tone for answer in answers.answers(facts)} == {"unknown"}
+    assert "no answer yet" in answers.lead(facts)
