@@ -36,6 +36,8 @@ _STATUS_OF_NAME = {
     "Unsupported": Status.UNSUPPORTED,  # Dynamo, under fullgraph: a graph break
     "InvalidCxxCompiler": Status.UNAVAILABLE,  # Inductor: no C++ compiler on this machine
 }
+_SENTENCES = (BenchError, ImportError, NotImplementedError)
+"""Errors whose text is a sentence for people; others are named by their type."""
 _LONGEST_REASON = 300
 
 
@@ -128,12 +130,13 @@ def status_of(error: BaseException) -> Status:
 
 def reason_of(error: BaseException) -> str:
     """One line for people; our own errors already are one."""
-    text = " ".join((str(error).strip().splitlines() or [""])[0].split())
-    own = isinstance(error, (BenchError, ImportError, NotImplementedError))
-    kind = type(error).__name__
-    if not own or not text:
-        own = type(error).__module__.startswith("pillqc") and bool(text)
-    return (text if own else f"{kind}: {text}" if text else kind)[:_LONGEST_REASON]
+    lines = str(error).strip().splitlines()
+    text = " ".join(lines[0].split()) if lines else ""
+    kind = type(error)
+    own = isinstance(error, _SENTENCES) or kind.__module__.startswith("pillqc.")
+    if not text:
+        return kind.__name__
+    return (text if own else f"{kind.__name__}: {text}")[:_LONGEST_REASON]
 
 
 def _causes(error: BaseException) -> list[BaseException]:
