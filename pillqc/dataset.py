@@ -116,7 +116,7 @@ def load_images(paths: Sequence[Path], size: int = 224) -> torch.Tensor:
 def load_masks(samples: Sequence[Sample], size: int = 224) -> torch.Tensor:
     """Return the masks as bool (N, size, size); all False for good pills.
 
-    A defect's mask shrinks without losing it: a pixel is set if any part of it is covered by half.
+    A pixel is set where at least half of it is covered.
     """
     import torch
 

@@ -35,7 +35,7 @@ BAD: Final = 1
 SHIPPED_MODEL: Final = Path(__file__).parent / "data" / "pillqc.safetensors"
 _FLATTEST_RANGE: Final = 1e-6
 """Maps whose values differ by less are flat: they scale to 0, not to noise."""
-_RANDOM_HEAD_STD: Final = 0.1
+_RANDOM_HEAD_STD: Final = 0.3
 """Standard deviation of the head's weights: class probabilities then differ from image to image."""
 
 

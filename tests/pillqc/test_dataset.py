@@ -1,0 +1,249 @@
+"""Folders become samples, and every odd file has a defined outcome."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pillqc import dataset
+from pillqc.dataset import (
+    MEAN,
+    STD,
+    Sample,
+    load_images,
+    load_masks,
+    normalised,
+    read_image,
+    read_mask,
+    read_samples,
+    samples_of,
+)
+from pillqc.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def _touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+
+
+def test_mvtecs_layout_is_read_sorted_with_masks(tmp_path: Path) -> None:
+    """Samples come sorted, whatever order the file system lists, each with its mask."""
+    _touch(
+        tmp_path,
+        "train/good/001.png",
+        "train/good/000.png",
+        "test/good/000.png",
+        "test/crack/000.png",
+        "test/crack/notes.txt",
+        "test/crack/.hidden.png",
+        "ground_truth/crack/000_mask.png",
+    )
+    samples = read_samples(tmp_path)
+    assert [(s.split, s.defect, s.path.name, s.bad) for s in samples] == [
+        ("train", "good", "000.png", False),
+        ("train", "good", "001.png", False),
+        ("test", "crack", "000.png", True),
+        ("test", "good", "000.png", False),
+    ]
+    assert samples[2].mask == tmp_path / "ground_truth/crack/000_mask.png"
+    assert samples[3].mask is None
+
+
+def test_a_training_image_never_gets_a_test_mask(tmp_path: Path) -> None:
+    """Masks in ground_truth/ belong to test/; train/crack/000.png is another pill."""
+    _touch(tmp_path, "train/crack/000.png", "ground_truth/crack/000_mask.png")
+    assert read_samples(tmp_path)[0].mask is None
+
+
+def test_the_plain_good_and_bad_layout_is_read(tmp_path: Path) -> None:
+    """good/ and bad/ under the root are enough."""
+    _touch(tmp_path, "good/a.JPG", "bad/b.png")
+    assert [(s.defect, s.bad, s.split) for s in read_samples(tmp_path)] == [
+        ("bad", True, "all"),
+        ("good", False, "all"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ([], "no such folder"),
+        (["notes.txt"], "neither train/ and test/"),
+        (["pill/train/good/0.png"], "holds categories.*pill"),
+        (["train/good/notes.txt"], "hold no images"),
+    ],
+)
+def test_a_folder_that_is_no_data_set_is_explained(
+    tmp_path: Path, files: list[str], message: str
+) -> None:
+    """The user learns what the folder looks like and what was expected."""
+    root = tmp_path / "data"
+    _touch(root, *files)
+    with pytest.raises(DataError, match=message):
+        read_samples(root)
+
+
+def test_the_test_split_is_the_default_where_there_is_one(tmp_path: Path) -> None:
+    """Without a name the samples of test count, or all where there is no test."""
+
+    def sample(split: str) -> Sample:
+        return Sample(path=tmp_path / split, defect="good", bad=False, mask=None, split=split)
+
+    both = [sample("test"), sample("train")]
+    assert samples_of(both, None, tmp_path) == both[:1]
+    assert samples_of(both, "train", tmp_path) == both[1:]
+    assert samples_of(both[1:], None, tmp_path) == both[1:]
+    with pytest.raises(DataError, match="no split 'validation'; it has test, train"):
+        samples_of(both, "validation", tmp_path)
+
+
+_GREY = np.full((8, 8), 100, np.uint8)
+_RGB = np.full((8, 8, 3), (100, 50, 25), np.uint8)
+
+
+def _palette(path: Path) -> None:
+    Image.fromarray(_RGB).quantize(4).save(path)
+
+
+def _transparent(path: Path) -> None:
+    image = Image.fromarray(_RGB).convert("RGBA")
+    image.putalpha(Image.fromarray(np.where(np.arange(64).reshape(8, 8) < 32, 255, 0).astype("u1")))
+    image.save(path)
+
+
+def _sixteen_bit(path: Path) -> None:
+    Image.fromarray(np.full((8, 8), 100 * 257, np.uint16)).save(path)
+
+
+def _cmyk(path: Path) -> None:
+    Image.new("CMYK", (8, 8), (0, 0, 0, 155)).save(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "corner"),
+    [
+        ("grey.png", lambda p: Image.fromarray(_GREY).save(p), (100, 100, 100)),
+        ("palette.png", _palette, (100, 50, 25)),
+        ("alpha.png", _transparent, (100, 50, 25)),
+        ("deep.png", _sixteen_bit, (100, 100, 100)),
+        ("print.tif", _cmyk, (100, 100, 100)),
+        ("bits.png", lambda p: Image.new("1", (8, 8), 1).save(p), (255, 255, 255)),
+    ],
+)
+def test_odd_modes_become_rgb(
+    tmp_path: Path, name: str, write: Callable[[Path], None], corner: tuple[int, int, int]
+) -> None:
+    """Greyscale, palette, alpha, 16-bit, CMYK and 1-bit files keep their brightness."""
+    write(tmp_path / name)
+    image = read_image(tmp_path / name)
+    assert image.mode == "RGB"
+    assert image.getpixel((0, 0)) == corner
+
+
+def test_what_is_transparent_becomes_black(tmp_path: Path) -> None:
+    """Transparent pixels look like the background, whatever colour they carry."""
+    _transparent(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png").getpixel((0, 7)) == (0, 0, 0)
+
+
+def test_a_turned_photograph_is_turned_upright(tmp_path: Path) -> None:
+    """EXIF orientation 6 means: turn by 90 degrees to the right."""
+    image = Image.new("RGB", (8, 4), (0, 0, 0))
+    image.paste((255, 255, 255), (0, 0, 2, 4))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "t.png", exif=exif)
+    upright = read_image(tmp_path / "t.png")
+    assert upright.size == (4, 8)
+    assert upright.getpixel((0, 0)) == (255, 255, 255)
+
+
+def _truncated(path: Path) -> None:
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (64, 64, 3), np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+def _bomb(path: Path) -> None:
+    def chunk(body: bytes) -> bytes:
+        return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = chunk(b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT" + bytes(100)))
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda _: None, "no such file"),
+        (lambda p: p.write_bytes(b""), "not an image"),
+        (lambda p: p.write_text("not a picture"), "not an image"),
+        (lambda p: p.mkdir(), "damaged or unreadable"),
+        (_truncated, "damaged or unreadable.*truncated"),
+        (_bomb, "100 megapixels"),
+        (lambda p: Image.new("F", (8, 8)).save(p, "TIFF"), "no defined range"),
+    ],
+)
+def test_files_that_cannot_be_used_are_refused_with_path_and_reason(
+    tmp_path: Path, write: Callable[[Path], None], message: str
+) -> None:
+    """Never a crash in the middle of training, always the file and what is wrong with it."""
+    path = tmp_path / "x.png"
+    write(path)
+    with pytest.raises(DataError, match=message) as caught:
+        read_image(path)
+    assert caught.value.path == path
+    assert str(path) in str(caught.value)
+
+
+def test_images_that_only_warn_in_pillow_are_refused_by_their_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our own limit holds below Pillow's."""
+    monkeypatch.setattr(dataset, "MAX_PIXELS", 10)
+    Image.fromarray(_GREY).save(tmp_path / "big.png")
+    with pytest.raises(DataError, match="megapixels are more than"):
+        read_image(tmp_path / "big.png")
+
+
+def test_images_are_normalised_with_imagenets_mean_and_deviation() -> None:
+    """An image of ImageNet's mean colour becomes 0."""
+    mean = tuple(round(255 * m) for m in MEAN)
+    pixels = normalised(Image.new("RGB", (4, 4), mean), 2)
+    assert pixels.shape == (3, 2, 2)
+    assert pixels.dtype == np.float32
+    assert np.abs(pixels).max() < 0.5 / 255 / min(STD)
+
+
+@pytest.mark.torch
+def test_a_batch_of_files_becomes_one_tensor(tmp_path: Path) -> None:
+    """(N, 3, size, size), in the order of the paths; nothing becomes an empty batch."""
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    Image.new("RGB", (9, 5), (255, 255, 255)).save(paths[0])
+    Image.new("RGB", (4, 4)).save(paths[1])
+    images = load_images(paths, 6)
+    assert images.shape == (2, 3, 6, 6)
+    assert images[0].min() > images[1].max()
+    assert load_images([], 6).shape == (0, 3, 6, 6)
+
+
+@pytest.mark.torch
+def test_masks_are_empty_for_good_pills_and_halves_for_bad_ones(tmp_path: Path) -> None:
+    """A mask is a boolean image of the asked size."""
+    mask = tmp_path / "m.png"
+    Image.fromarray(np.where(np.arange(8) < 4, 255, 0).astype("u1")[None].repeat(8, 0)).save(mask)
+    bad = Sample(path=Path("x"), defect="crack", bad=True, mask=mask, split="test")
+    good = Sample(path=Path("y"), defect="good", bad=False, mask=None, split="test")
+    assert read_mask(bad, 4).tolist() == [[True, True, False, False]] * 4
+    assert load_masks([bad, good], 4).sum((1, 2)).tolist() == [8, 0]
+    assert load_masks([], 4).shape == (0, 4, 4)
