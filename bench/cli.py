@@ -51,7 +51,7 @@ class _Group(click.Group):
 @click.option("--debug", is_flag=True, help="Show the traceback of a failure.")
 @click.version_option(package_name="pillqc-bench")
 def cli(debug: bool) -> None:
-    r"""Which way of running this model on this CPU is fastest, and how sure are we?
+    """Which way of running this model on this CPU is fastest, and how sure are we?
 
     \b
     Examples:
@@ -100,7 +100,7 @@ def run(
     results: Path,
     reports: Path,
 ) -> None:
-    r"""Measure, write the run's CSVs, and make its report.
+    """Measure, write the run's CSVs, and make its report.
 
     \b
     Examples:
@@ -138,7 +138,7 @@ def run(
 @_folder("results", "Where run folders are.")
 @_folder("reports", "Where the page goes.")
 def report(run_folder: Path | None, results: Path, reports: Path) -> None:
-    r"""Make the HTML report of a run again, from its files alone.
+    """Make the HTML report of a run again, from its files alone.
 
     \b
     Examples:
@@ -149,9 +149,9 @@ def report(run_folder: Path | None, results: Path, reports: Path) -> None:
 
 
 @cli.command()
-@click.option("--json", "as_json", is_flag=True, help="Print the object of environment.json.")
+@click.option("--json", "as_json", is_flag=True, help="Print it as in environment.json.")
 def machine(as_json: bool) -> None:
-    r"""Show what this machine is, what it can do, and what is installed on it.
+    """Show what this machine is, what it can do, and what is installed on it.
 
     \b
     Examples:
@@ -159,16 +159,23 @@ def machine(as_json: bool) -> None:
       bench machine --json | python -m json.tool
     """
     from bench import machine as this_machine
+    from bench import run_folder
 
     here = this_machine.describe()
-    click.echo(json.dumps(here, indent=2) if as_json else this_machine.render(here))
+    revision, dirty = run_folder.commit(Path(__file__).parent)
+    if as_json:
+        click.echo(json.dumps({"commit": revision, "dirty": dirty, "machine": here}, indent=2))
+        return
+    click.echo(this_machine.render(here))
+    changes = {True: ", with changes", False: "", None: ""}[dirty]
+    click.echo(f"Commit          {revision or 'not a git checkout'}{changes}")
 
 
 @cli.command()
 @click.option("--profile", default="standard", show_default=True, help="smoke, standard or full.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def scenarios(profile: str, as_json: bool) -> None:
-    r"""List what a profile measures, and what it leaves out and why.
+    """List what a profile measures, and what it leaves out and why.
 
     \b
     Examples:
@@ -210,7 +217,7 @@ def _newest(results: Path) -> Path:
 def _make_report(folder: Path, reports: Path) -> None:
     from bench import records
     from bench.report import write_report
-    from bench.report.summary import summary
+    from bench.summary import summary
 
     read = records.read_run(folder)
     for warning in read.warnings:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 TRAINING_STEPS_COMPARED = 5
 """Losses of so many first steps are compared between scenarios."""
-PARITY_SECONDS = 20.0
+PARITY_SECONDS = 5.0
 """A slow scenario stops the parity check here and is compared on the images it got through."""
 MAP_SIDE = 56
 """Maps are stored at about this many points a side: every fourth of 224, never averaged, so that

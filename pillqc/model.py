@@ -98,7 +98,10 @@ class CustomVGG(nn.Module):
         The windows at odd rows and columns are those that `scores` averages.
         """
         windows = F.max_pool2d(features, 2, stride=1, padding=1)
-        return F.conv2d(windows, self.head.weight[:, :, None, None], self.head.bias)
+        # Through the layer and never by its weight: `ipex.optimize` packs that into a form of its
+        # own, which only the layer can read.
+        scores = cast("Tensor", self.head(windows.permute(0, 2, 3, 1)))
+        return scores.permute(0, 3, 1, 2)
 
     def freeze(self) -> None:
         """Keep blocks 1 to 4 as they are: no gradient for `features[:23]`."""
