@@ -63,6 +63,9 @@ def answers(facts: Facts) -> list[Answer]:
     ]
 
 
+_THIN = "Too few rounds for a verdict."
+"""Not the same as "no difference could be shown"."""
+
 # ---- who is fastest --------------------------------------------------------------------------
 
 
@@ -113,7 +116,7 @@ def _default_throughput(facts: Facts, groups: Sequence[Group]) -> Iterator[str]:
 
 def _winning(facts: Facts, key: str, question: str, best: Winner, number: str) -> Answer:
     default = facts.default_of(best.group)
-    headline, tone = _winning_headline(best)
+    headline, tone = _winning_headline(facts, best)
     note = _default_note(default, key)
     if best.comparison is None or best.comparison.verdict != Verdict.FASTER:
         number, note = _default_number(default, key, number), ""
@@ -128,7 +131,9 @@ def _winning(facts: Facts, key: str, question: str, best: Winner, number: str) -
     )
 
 
-def _winning_headline(best: Winner) -> tuple[str, str]:
+def _winning_headline(facts: Facts, best: Winner) -> tuple[str, str]:
+    if best.group in facts.thin_groups:
+        return _THIN, "unknown"
     if best.comparison is None:
         return "Stock default: nothing that was measured is faster.", "level"
     if best.comparison.verdict != Verdict.FASTER:
@@ -241,6 +246,7 @@ _GAIN_WORDS = {
     str(Verdict.SAME): "no different",
     str(Verdict.INCONCLUSIVE): "not shown to differ",
     str(Verdict.INVALID): "without a valid comparison",
+    _THIN: "too few rounds to tell",
 }
 
 
@@ -250,9 +256,12 @@ def _gain_headline(facts: Facts, picks: Sequence[tuple[Group, ScenarioRow]]) -> 
     for group, row in picks:
         comparison = facts.against_tuned(row.scenario)
         if comparison is not None:
-            where.setdefault(comparison.verdict, []).append(str(group.batch_size))
+            verdict = _THIN if facts.is_thin(comparison) else comparison.verdict
+            where.setdefault(verdict, []).append(str(group.batch_size))
     if not where:
         return "IPEX was measured, but not against tuned stock PyTorch.", "unknown"
+    if where.keys() == {_THIN}:
+        return _THIN, "unknown"
     if not where.keys() - {Verdict.SAME, Verdict.INCONCLUSIVE}:
         return "No difference between IPEX and tuned stock PyTorch could be shown.", "level"
     parts = [f"{_GAIN_WORDS[verdict]} at batch {listed(at)}" for verdict, at in where.items()]
@@ -287,6 +296,8 @@ def _placebo_sentence(facts: Facts, groups: Sequence[Group]) -> Iterator[str]:
             comparison = facts.against_default(row.scenario)
             if row.backend != "placebo" or comparison is None or not comparison.is_valid:
                 continue
+            if facts.is_thin(comparison):
+                continue
             what = {
                 str(Verdict.FASTER): "makes the stock model faster",
                 str(Verdict.SLOWER): "makes the stock model slower",
@@ -320,25 +331,24 @@ def bf16(facts: Facts) -> Answer:
             tone="unknown",
             details=("No valid comparison of bf16 with fp32 was measured.",),
         )
-    headline, tone = _bf16_headline(found)
-    slowest = min(found, key=lambda item: item.estimate)
-    fastest = max(found, key=lambda item: item.estimate)
-    best, worst = _example(facts, fastest), _example(facts, slowest)
-    lines = (best,) if best == worst else (best, worst)
+    told = [item for item in found if not facts.is_thin(item)]
+    if not told:
+        return Answer(
+            key="bf16", question=question, headline=_THIN, tone="unknown", details=(ability,)
+        )
+    headline, tone = _bf16_headline(told)
+    slowest = min(told, key=lambda item: item.estimate)
+    fastest = max(told, key=lambda item: item.estimate)
+    spread = f" ({len(told)} pairs: {times(slowest.estimate)} to {times(fastest.estimate)})"
     return Answer(
         key="bf16",
         question=question,
         headline=headline,
         tone=tone,
         number=times(fastest.estimate if fastest.estimate > 1 else slowest.estimate),
-        number_note="the speed of fp32"
-        + (
-            f" ({len(found)} pairs: {times(slowest.estimate)} to {times(fastest.estimate)})"
-            if len(found) > 1
-            else ""
-        ),
+        number_note="the speed of fp32" + (spread if len(told) > 1 else ""),
         columns=("over fp32",),
-        lines=lines,
+        lines=tuple(dict.fromkeys(_example(facts, item) for item in (fastest, slowest))),
         details=(ability,),
     )
 
@@ -383,7 +393,7 @@ def training(facts: Facts) -> Answer:
     tones: set[str] = set()
     for group in groups:
         best = winner(facts, group)
-        sentence, tone = _training_sentence(group, best)
+        sentence, tone = _training_sentence(facts, group, best)
         sentences.append(sentence)
         tones.add(tone)
         ipex = best_ipex(facts, group)
@@ -409,10 +419,12 @@ def _trained(group: Group) -> str:
     return {"frozen": "Blocks frozen", "full": "Everything trained"}.get(group.trained, group.label)
 
 
-def _training_sentence(group: Group, best: Winner | None) -> tuple[str, str]:
+def _training_sentence(facts: Facts, group: Group, best: Winner | None) -> tuple[str, str]:
     start = _trained(group)
     if best is None:
         return f"{start}: no valid answer.", "unknown"
+    if group in facts.thin_groups:
+        return f"{start}: too few rounds for a verdict.", "unknown"
     if best.comparison is None:
         return f"{start}: nothing that was measured is faster than stock default.", "level"
     if best.comparison.verdict != Verdict.FASTER:
@@ -572,6 +584,8 @@ def lead(facts: Facts) -> str:
     best = winner(facts, groups[0])
     if best is None:
         return _no_lead(facts, groups[0])
+    if groups[0] in facts.thin_groups:
+        return f"Too little was measured for a verdict at batch {batch}."
     if best.comparison is None or best.comparison.verdict != Verdict.FASTER:
         start = f"Nothing was shown to beat plain stock PyTorch at batch {batch}"
         return f"{start}. {_gain_clause(facts, groups[0], 'fp32')}".strip()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bench.report.facts import MEASURED
 from bench.report.wording import count
 from bench.scenarios import Status
 
@@ -29,6 +30,8 @@ def banners(facts: Facts) -> list[Banner]:
     found = [
         *_incomplete(facts),
         *_invalid(facts),
+        *_thin(facts),
+        *_unmeasured(facts),
         *_untrained(facts),
         *_emulated(facts),
         *_synthetic(facts),
@@ -78,6 +81,30 @@ def _invalid(facts: Facts) -> Iterator[Banner]:
         )
 
 
+def _thin(facts: Facts) -> Iterator[Banner]:
+    if facts.thin_groups:
+        needed = facts.policy.verdict.min_rounds
+        yield Banner(
+            level="stop",
+            title="Too little was measured",
+            text=f"Fewer than {needed} rounds were measured in {len(facts.thin_groups)} of "
+            f"{count(len(facts.groups), 'comparison group')}, which allows no verdict there: raise "
+            "the budget or measure fewer scenarios.",
+        )
+
+
+def _unmeasured(facts: Facts) -> Iterator[Banner]:
+    rows = list(facts.scenarios.values())
+    failed = [row for row in rows if row.status not in (*MEASURED, Status.WRONG_OUTPUT)]
+    if failed:
+        yield Banner(
+            level="warn",
+            title="Not everything could be measured",
+            text=f"{len(failed)} of {count(len(rows), 'scenario')} gave no times; the reasons are "
+            "under 'What could not run'.",
+        )
+
+
 def _untrained(facts: Facts) -> Iterator[Banner]:
     if facts.is_untrained:
         yield Banner(
@@ -100,7 +127,9 @@ def _synthetic(facts: Facts) -> Iterator[Banner]:
 
 def _emulated(facts: Facts) -> Iterator[Banner]:
     rows = [row for row in facts.scenarios.values() if row.native_dtype is False]
-    if rows or (facts.native_bf16 is False and any(r.dtype == "bf16" for r in facts.run.scenarios)):
+    if rows or (
+        facts.native_bf16 is False and any(r.dtype == "bf16" for r in facts.scenarios.values())
+    ):
         yield Banner(
             level="warn",
             title="bf16 is emulated on this CPU",
@@ -124,7 +153,14 @@ def _damaged(facts: Facts) -> Iterator[Banner]:
         yield Banner(
             level="warn", title="The files are not whole", text=" ".join(facts.run.warnings)
         )
-    if facts.speedups_were_missing:
+    if facts.summaries_were_missing:
+        yield Banner(
+            level="warn",
+            title="The run's summaries are missing",
+            text="It was killed before it wrote them: times and speedups were made from "
+            "iterations.csv, and what became of other scenarios, outputs and memory is unknown.",
+        )
+    elif facts.speedups_were_missing:
         yield Banner(
             level="note",
             title="Speedups were computed for this page",

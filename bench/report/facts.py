@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bench import speedups as pairing
 from bench import statistics
 from bench.policy import DEFAULT, NoisePolicy, ParityTolerance, Policy, VerdictPolicy
+from bench.report import recovered
 from bench.report.wording import option_tags
 from bench.scenarios import (
     CONTROL_SUFFIX,
@@ -203,8 +204,17 @@ class Facts:
 
     @cached_property
     def scenarios(self) -> dict[str, ScenarioRow]:
-        """Rows by scenario id; the last row of an id counts."""
-        return {row.scenario: row for row in self.run.scenarios}
+        """Rows by scenario id; the last row of an id counts.
+
+        A run killed before its summaries were written has only its calls: rows are made from them.
+        """
+        rows = self.run.scenarios or recovered.scenario_rows(self.run_id, self.run.iterations)
+        return {row.scenario: row for row in rows}
+
+    @property
+    def summaries_were_missing(self) -> bool:
+        """Whether the scenarios' rows were made here rather than read."""
+        return bool(self.scenarios) and not self.run.scenarios
 
     @cached_property
     def groups(self) -> dict[Group, list[ScenarioRow]]:
@@ -217,7 +227,7 @@ class Facts:
     @cached_property
     def speedup_rows(self) -> tuple[SpeedupRow, ...]:
         """speedups.csv, or the same computed from the timed calls where a kill left it empty."""
-        if self.run.speedups or not self.run.iterations or not self.run.scenarios:
+        if self.run.speedups or not self.run.iterations or not self.scenarios:
             return self.run.speedups
         return tuple(
             pairing.speedup_rows(
@@ -290,6 +300,21 @@ class Facts:
     def blocks(self) -> dict[str, dict[tuple[int, int], float]]:
         """Block medians by worker, then by (launch, round), in ms."""
         return pairing.block_medians(self.run.iterations)
+
+    def is_thin(self, comparison: Comparison) -> bool:
+        """Whether it rests on too few rounds for any verdict: that is not "no difference"."""
+        few = comparison.rounds < self.policy.verdict.min_rounds
+        return few and comparison.verdict == Verdict.INCONCLUSIVE
+
+    @cached_property
+    def thin_groups(self) -> list[Group]:
+        """Groups in which every comparison with stock default is thin."""
+        thin = []
+        for group, rows in self.groups.items():
+            found = [item for row in rows if (item := self.against_default(row.scenario))]
+            if found and all(self.is_thin(item) for item in found):
+                thin.append(group)
+        return thin
 
     def ratios_in_time(self, scenario: str) -> list[tuple[int, int, float]]:
         """(launch, round, stock default / scenario), in time order."""

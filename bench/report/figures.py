@@ -210,8 +210,10 @@ def _label_span(axes: Axes, span: Span, row: int, *, narrow: bool) -> None:
     if span.estimate is None:
         value = span.missing
     if narrow:
-        label = textwrap.shorten(span.label, 34, placeholder="…")
-        axes.text(0, row - 0.22, label, transform=axes.get_yaxis_transform(), va="center", size=11)
+        label = textwrap.shorten(span.label, 44, placeholder="…")
+        behind = {"facecolor": svg.PAPER, "edgecolor": "none", "pad": 1}
+        place = axes.get_yaxis_transform()
+        axes.text(0, row - 0.22, label, transform=place, va="center", size=10.5, bbox=behind)
         short = times(span.estimate) if span.estimate is not None else span.missing
         axes.text(
             1, row - 0.22, short, transform=axes.get_yaxis_transform(), ha="right", va="center",

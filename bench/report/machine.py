@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import shlex
 from typing import TYPE_CHECKING, Any
 
-from bench.report.wording import NOTHING, count, digits, listed, percent, seconds
+from bench import conditions
+from bench.report.wording import NOTHING, count, digits, percent, seconds
 
 if TYPE_CHECKING:
     from bench.report.facts import Environment, Facts
@@ -92,12 +93,17 @@ def described(facts: Facts) -> list[tuple[str, str]]:
     pairs.append(("Lacks", ", ".join(name for name, has in flags.items() if has is False)))
     family = [environment.text("machine", key) for key in ("family", "model", "stepping")]
     pairs.append(("Family / model / stepping", " / ".join(family) if all(family) else ""))
-    caches = environment.table("machine", "caches")
-    pairs.append(("Caches", _named(caches)))
+    pairs.append(("Caches", _caches(environment)))
     pairs.append(("NUMA nodes", _count_items(environment, "numa_nodes")))
     pairs.append(("Measured peak", _peaks(environment)))
     pairs.append(("Frameworks", _frameworks(environment)))
     return [(label, value) for label, value in pairs if value]
+
+
+def _caches(environment: Environment) -> str:
+    names = (("l1d_kib", "L1d"), ("l2_kib", "L2"), ("l3_kib", "L3"))
+    sizes = ((name, environment.number("machine", "caches", key)) for key, name in names)
+    return ", ".join(f"{name} {size:,.0f} KiB" for name, size in sizes if size is not None)
 
 
 def _count_items(environment: Environment, key: str) -> str:
@@ -118,11 +124,13 @@ def _peaks(environment: Environment) -> str:
 
 
 def _frameworks(environment: Environment) -> str:
-    return "; ".join(
-        f"{name}: {plain(value)}"
-        for name, value in environment.table("machine", "frameworks").items()
-        if value
-    )
+    described = []
+    for name in environment.table("machine", "frameworks"):
+        parts = environment.table("machine", "frameworks", name)
+        words = [plain(parts.get(key)) for key in ("version", "isa", "unavailable")]
+        if any(words):
+            described.append(f"{name}: {', '.join(word for word in words if word)}")
+    return "; ".join(described)
 
 
 def plain(value: Any) -> str:  # noqa: ANN401 -- anything that JSON can hold
@@ -149,30 +157,39 @@ def notes(facts: Facts) -> list[str]:
     return [str(note) for note in facts.environment.items("machine", "notes")]
 
 
+_SETTINGS = {
+    "threads": "Threads",
+    "allocator": "Allocator",
+    "openmp": "OpenMP runtime",
+    "wait_policy": "OpenMP wait policy",
+    "affinity": "Bound to CPUs",
+    "thp": "Transparent huge pages",
+    "denormals_flushed": "Denormals flushed",
+    "env": "Environment variables",
+}
+
+
 def shared_settings(facts: Facts) -> tuple[list[tuple[str, str]], list[str]]:
-    """Settings that all workers share, and a sentence for each one that differs."""
-    workers = [
-        value for value in facts.environment.table("workers").values() if isinstance(value, dict)
-    ]
-    same, differing = [], []
-    for key in dict.fromkeys(key for worker in workers for key in worker):
-        if key == "packages":
-            continue
-        values = Counted([json.dumps(worker.get(key), sort_keys=True) for worker in workers])
-        name = key.replace("_", " ")
-        if len(values.kinds) == 1:
-            same.append((name.capitalize(), plain(workers[0].get(key))))
-        else:
-            shown = [plain(json.loads(kind)) or "unset" for kind in values.kinds]
-            differing.append(f"{name.capitalize()} differs between workers: {listed(shown, 4)}.")
-    return [(name, value) for name, value in same if value], differing
+    """The first worker's settings, and a sentence for each way in which another one differs."""
+    named = facts.environment.table("workers").values()
+    workers = [settings for settings in named if isinstance(settings, dict)]
+    if not workers:
+        return [], []
+    first = workers[0]
+    differing = dict.fromkeys(
+        sentence for other in workers[1:] for sentence in conditions.differences(first, other)
+    )
+    first = {**first, "env": _without_paths(first.get("env")), "packages": None}
+    settings = [(_SETTINGS.get(str(key), str(key)), plain(value)) for key, value in first.items()]
+    sentences = [f"Workers differ, so compare with care: {sentence}." for sentence in differing]
+    return [(name, value) for name, value in settings if value], sentences
 
 
-class Counted:
-    """Distinct values in the order they appear."""
-
-    def __init__(self, values: list[str]) -> None:
-        self.kinds = list(dict.fromkeys(values))
+def _without_paths(variables: object) -> dict[str, str]:
+    """Where a cache lies tells nothing about the speed, and something about the user."""
+    if not isinstance(variables, dict):
+        return {}
+    return {str(key): str(value) for key, value in variables.items() if "/" not in str(value)}
 
 
 def repeat(facts: Facts) -> str:
@@ -186,6 +203,9 @@ def repeat(facts: Facts) -> str:
         bench += f" PROFILE={profile}"
     if budget is not None:
         bench += f" BUDGET={budget:g}"
+    command = environment.items("command")
+    if command:
+        bench = shlex.join(str(word) for word in command)
     checkout = [f"git checkout {commit}"] if commit else []
     return "\n".join([*checkout, bench, f"python -m bench report results/{facts.run_id}"])
 
@@ -218,10 +238,23 @@ def provenance(facts: Facts) -> list[tuple[str, str]]:
         ("Images' checksum", environment.text("data", "sha256")),
         ("Harness's own CPU use", percent(environment.number("self", "parent_cpu_share"))),
         ("Share of time spent measuring", percent(environment.number("self", "measuring_share"))),
-        ("Packages", plain(environment.get("machine", "packages"))),
+        ("Packages", _packages(environment)),
         ("Environment variables", _variables(environment)),
     ]
     return [(label, value) for label, value in pairs if value and value != NOTHING]
+
+
+_PACKAGES = ("torch", "torchvision", "intel-extension-for-pytorch", "numpy", "triton")
+
+
+def _packages(environment: Environment) -> str:
+    """The ones that can matter; environment.json has them all."""
+    packages = environment.table("machine", "packages")
+    named = [f"{name} {packages[name]}" for name in _PACKAGES if name in packages]
+    others = len(packages) - len(named)
+    if others > 0:
+        named.append(f"{others} more in environment.json")
+    return ", ".join(named)
 
 
 def _gflop(environment: Environment) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from bench.report import answers, banners, charts, details, machine, tables, wording
+from bench.report import answers, banners, charts, details, machine, recipes, tables, wording
 from bench.report.facts import Facts, of_task
 from bench.report.published import PUBLISHED
 from bench.report.tables import Cell, Row, Table
@@ -18,6 +18,7 @@ from bench.report.winners import bf16_pairs, fusion_pairs
 from bench.scenarios import Task
 
 _CONTENTS = (
+    ("use", "Use it"),
     ("speedups", "Speedups"),
     ("batch", "Over batch size"),
     ("fusion", "Fusion"),
@@ -69,6 +70,7 @@ def _context(facts: Facts) -> dict[str, Any]:
         "settings": settings,
         "differing": differing,
         "method": machine.method(facts),
+        "recipes": recipes.recipes(facts),
         "repeat": machine.repeat(facts),
         "provenance": machine.provenance(facts),
         "glyphs": wording.GLYPHS,

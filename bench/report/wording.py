@@ -195,6 +195,8 @@ def detail_name(row: ScenarioRow, *, batch: bool = True) -> str:
 def chart_name(row: ScenarioRow) -> str:
     """One line that tells scenarios of one comparison group apart."""
     extra = [_OPTIONS.get(tag, tag) for tag in option_tags(row) if tag not in ("frozen", "full")]
+    if row.backend == "placebo":
+        return f"Placebo (IPEX imported) · {row.mode} · {row.dtype}"
     layout = "" if row.layout == "channels_last" else row.layout
     parts = [way_name(row), row.dtype, layout, *extra]
     if row.environment != "ipex-2.8":

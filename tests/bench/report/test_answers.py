@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench.records import Run, SpeedupRow
-from bench.report import answers, banners, winners
+from bench.report import answers, banners, recovered, winners
 from bench.report.facts import Facts, Group
 from bench.report.wording import bounds, digits, times
 from bench.scenarios import Status
@@ -293,6 +293,53 @@ def test_scenarios_without_a_row_are_counted(make_run: MakeRun) -> None:
     cut = dataclasses.replace(run, scenarios=run.scenarios[:10])
     text = banners.banners(Facts(cut))[0].text
     assert f"{len(run.scenarios) - 10} of {len(run.scenarios)} scenarios have no row" in text
+
+
+def test_too_few_rounds_is_not_no_difference(make_run: MakeRun) -> None:
+    """Two rounds allow no verdict: the page says that, and claims nothing about the difference."""
+    facts = Facts(make_run(profile="smoke", launches=1, rounds=2))
+    for key in ("latency", "ipex", "bf16"):
+        answer = said(facts, key)
+        assert answer.headline == "Too few rounds for a verdict.", key
+        assert answer.tone == "unknown"
+    assert "Too little was measured" in answers.lead(facts)
+    assert "Too little was measured" in titles(facts.run)
+    assert not any("importing IPEX" in line for line in said(facts, "ipex").details)
+
+
+def test_unmeasured_scenarios_are_counted_in_a_banner(make_run: MakeRun, mishaps: Any) -> None:
+    """Crashes and timeouts are known before the tables are reached."""
+    run = make_run(faults=mishaps)
+    banner = next(
+        one
+        for one in banners.banners(Facts(run))
+        if one.title == "Not everything could be measured"
+    )
+    failed = [row for row in run.scenarios if row.median_ms is None]
+    assert banner.text.startswith(f"{len(failed)} of {len(run.scenarios)} scenarios")
+
+
+def test_killed_run_is_answered_from_its_calls(make_run: MakeRun) -> None:
+    """iterations.csv alone gives the same winner with the same interval, and a warning."""
+    whole = make_run(only=(DEFAULT_1, LAST_1, IPEX_1))
+    killed = dataclasses.replace(
+        whole, scenarios=(), speedups=(), parity=(), noise=(), kernels=(), warnings=()
+    )
+    assert said(Facts(killed), "latency").headline == said(Facts(whole), "latency").headline
+    assert "The run's summaries are missing" in titles(killed)
+    assert "No outputs were compared" in said(Facts(killed), "decisions").headline
+
+
+@pytest.mark.parametrize("profile", ["smoke", "full"])
+def test_rows_made_from_calls_equal_those_of_the_summary(make_run: MakeRun, profile: str) -> None:
+    """Every scenario id is understood; what both know agrees."""
+    run = make_run(profile=profile, rounds=2, launches=1)
+    made = {row.scenario: row for row in recovered.scenario_rows("x", run.iterations)}
+    assert set(made) == {row.scenario for row in run.scenarios}
+    fields = ("task", "backend", "mode", "fusion", "dtype", "layout", "batch_size", "options")
+    for row in run.scenarios:
+        for field in (*fields, "environment", "median_ms", "rounds", "first_call_ms"):
+            assert getattr(made[row.scenario], field) == getattr(row, field), field
 
 
 # ---- the lead
