@@ -1,0 +1,130 @@
+"""The command explains itself, and every wrong input is one line with the right exit code."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bench import cli, records
+from bench.scenarios import PROFILES, matrix
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def bench(*arguments: str) -> Result:
+    """The command as a user types it."""
+    return CliRunner().invoke(cli.cli, list(arguments), catch_exceptions=False)
+
+
+def one_line(result: Result) -> str:
+    """The one line on stderr that says what was wrong."""
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    return lines[0]
+
+
+@pytest.mark.parametrize("command", ["run", "report", "machine", "scenarios"])
+def test_every_command_has_help_with_examples(command: str) -> None:
+    """Examples stand one a line, as they are typed."""
+    result = bench(command, "--help")
+    assert result.exit_code == 0
+    assert f"\n    bench {command}" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "--profile", "quick"], "there is no profile 'quick': choose one of smoke"),
+        (["run", "--budget", "0", "--data", "."], "budget must be above zero"),
+        (["run", "--budget", "-5", "--data", "."], "budget must be above zero"),
+        (["run", "--budget", "nan", "--data", "."], "budget must be above zero"),
+        (["run", "--threads", "0", "--data", "."], "threads must be 1 or more"),
+        (["run", "--only", "inference/onnx/*", "--data", "."], "no scenario matches"),
+        (["scenarios", "--profile", "quick"], "there is no profile 'quick'"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(arguments: list[str], words: str) -> None:
+    """Refused before anything is measured or written."""
+    result = bench(*arguments)
+    assert result.exit_code == 2
+    assert words in one_line(result)
+
+
+def test_missing_data_says_how_to_make_it(tmp_path: Path) -> None:
+    """The line is a command to type."""
+    result = bench("run", "--data", str(tmp_path / "none"))
+    assert result.exit_code == 1
+    assert "run `make data`" in one_line(result)
+
+
+def test_no_run_to_report_is_one_line(tmp_path: Path) -> None:
+    """A fresh clone has no results."""
+    result = bench("report", "--results", str(tmp_path))
+    assert result.exit_code == 1
+    assert "there is no run in" in one_line(result)
+
+
+def a_run(folder: Path) -> Path:
+    """A run that ended before its first call."""
+    folder.mkdir(parents=True)
+    records.write_environment(folder, {"run_id": folder.name, "complete": False})
+    records.RunWriter(folder).close()
+    return folder
+
+
+def test_the_newest_run_is_reported_by_default(tmp_path: Path) -> None:
+    """Names begin with the time, so the last name is the newest."""
+    a_run(tmp_path / "results" / "20260101T000000Z-m-aaaaaaa")
+    a_run(tmp_path / "results" / "20270101T000000Z-m-aaaaaaa")
+    where = ["--results", str(tmp_path / "results"), "--reports", str(tmp_path / "reports")]
+    result = bench("report", *where)
+    assert result.exit_code == 0, result.stderr
+    assert [p.name for p in (tmp_path / "reports").iterdir()] == ["20270101T000000Z-m-aaaaaaa.html"]
+
+
+def test_a_damaged_csv_is_one_line_that_names_file_and_line(tmp_path: Path) -> None:
+    """Nothing is lost and no page is written over."""
+    folder = a_run(tmp_path / "run")
+    with (folder / "iterations.csv").open("a") as file:
+        file.write("x,y\nz,z\n")
+    result = bench("report", str(folder), "--reports", str(tmp_path / "reports"))
+    assert result.exit_code == 1
+    assert "iterations.csv" in one_line(result)
+    assert not (tmp_path / "reports").exists()
+
+
+def test_a_folder_that_is_no_run_is_one_line(tmp_path: Path) -> None:
+    """Naming the wrong folder is an everyday mistake."""
+    result = bench("report", str(tmp_path))
+    assert result.exit_code == 1
+    assert str(tmp_path) in one_line(result)
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    """For the maintainer, not for the user."""
+    with pytest.raises(Exception, match="there is no run"):
+        bench("--debug", "report", "--results", str(tmp_path))
+
+
+def test_a_reports_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    """The results are there; only the page is missing."""
+    folder = a_run(tmp_path / "run")
+    (tmp_path / "file").write_text("")
+    result = bench("report", str(folder), "--reports", str(tmp_path / "file" / "sub"))
+    assert result.exit_code == 1
+    assert str(tmp_path / "file") in one_line(result)
+
+
+def test_scenarios_lists_the_matrix_and_what_it_leaves_out() -> None:
+    """As text and as JSON."""
+    result = bench("scenarios", "--profile", "smoke", "--json")
+    listed = json.loads(result.stdout)
+    assert listed["scenarios"] == [s.id for s in matrix(PROFILES["smoke"])]
+    assert all(entry["reason"] for entry in listed["excluded"])
+    text = bench("scenarios").stdout
+    assert "training/ipex/eager/bf16/channels_last/b8/full" in text
+    assert "Left out:" in text

@@ -1,0 +1,119 @@
+"""`bench run` for real: real workers, a real VGG-16, real images, one small comparison."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bench import records
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.slow, pytest.mark.torch, pytest.mark.timeout(600)]
+
+CHANNELS_LAST = "inference/stock/eager/fp32/channels_last/b1"
+IPEX = "inference/ipex/eager/fp32/channels_last/b1"
+DEFAULT = "inference/stock/eager/fp32/contiguous/b1"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few pills, rendered by the command that the README names."""
+    root = tmp_path_factory.mktemp("data") / "pills"
+    sizes = ["--train-good", "2", "--test-good", "6", "--per-defect", "1"]
+    subprocess.run(
+        [sys.executable, "-m", "pillqc", "render", "--out", str(root), "--seed", "5", *sizes],
+        check=True,
+    )
+    return root
+
+
+def command(data: Path, results: Path, *more: str) -> list[str]:
+    """The command line of a run into a folder of the test's."""
+    where = ["--data", str(data), "--results", str(results), "--reports", str(results / "pages")]
+    return [sys.executable, "-m", "bench", "run", "--profile", "smoke", *where, *more]
+
+
+def only_run(results: Path) -> records.Run:
+    """The run that the command left."""
+    (folder,) = (path.parent for path in results.glob("*/environment.json"))
+    return records.read_run(folder)
+
+
+@pytest.mark.ipex
+def test_a_real_run_is_whole(data: Path, tmp_path: Path) -> None:
+    """CSVs, evidence, parity and page of stock and IPEX, and stock never saw IPEX."""
+    done = subprocess.run(
+        command(data, tmp_path, "--only", CHANNELS_LAST, "--only", IPEX, "--budget", "60"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "\r" not in done.stderr, "progress belongs to terminals"
+    run = only_run(tmp_path)
+    rows = {row.scenario: row for row in run.scenarios}
+    assert set(rows) == {DEFAULT, CHANNELS_LAST, IPEX}
+    for row in rows.values():
+        assert row.status in ("ok", "no_steady_state"), row.reason
+        assert row.median_ms is not None
+        assert row.percent_of_peak is not None
+        assert row.threads == len(os.sched_getaffinity(0)) or row.threads is not None
+    assert rows[IPEX].layers_replaced == 14
+    assert not rows[CHANNELS_LAST].layers_replaced
+    assert {row.scenario for row in run.kernels} == set(rows)
+    assert all(row.within_tolerance for row in run.parity)
+    assert run.environment["complete"] is True
+    assert run.environment["model"]["trained"] in (True, False)
+    assert run.environment["self"]["parent_cpu_share"] < 0.01
+    conditions = run.environment["workers"]
+    assert conditions[IPEX]["allocator"] == conditions[DEFAULT]["allocator"]
+    assert not (run.folder / "outputs").exists()
+    (page,) = (tmp_path / "pages").glob("*.html")
+    assert CHANNELS_LAST in page.read_text()
+
+
+def test_an_interrupted_run_leaves_whole_rows_no_worker_and_a_page(
+    data: Path, tmp_path: Path
+) -> None:
+    """Ctrl-C in the middle; the next run starts clean and a report can be made of the first."""
+    process = subprocess.Popen(
+        command(data, tmp_path, "--only", CHANNELS_LAST),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    timed = tmp_path
+    for _ in range(1200):
+        timed = next(iter(tmp_path.glob("*/iterations.csv")), tmp_path)
+        if timed.is_file() and ",timed," in timed.read_text():
+            break
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in said
+    assert "Traceback" not in said
+    run = only_run(tmp_path)
+    assert run.environment["complete"] is False
+    assert any("interrupted" in note for note in run.environment["notes"])
+    assert run.iterations
+    left = subprocess.run(
+        ["pgrep", "-f", f"bench.worker.*{data}"], capture_output=True, text=True, check=False
+    )
+    assert left.stdout == ""
+    again = subprocess.run(
+        [sys.executable, "-m", "bench", "report", str(run.folder), "--reports", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert again.returncode == 0, again.stderr
