@@ -243,7 +243,7 @@ def _tuned_sentence(facts: Facts, picks: Sequence[tuple[Group, ScenarioRow]]) ->
 _GAIN_WORDS = {
     str(Verdict.FASTER): "faster",
     str(Verdict.SLOWER): "SLOWER",
-    str(Verdict.SAME): "no different",
+    str(Verdict.SAME): "equally fast",
     str(Verdict.INCONCLUSIVE): "not shown to differ",
     str(Verdict.INVALID): "without a valid comparison",
     _THIN: "too few rounds to tell",
@@ -262,6 +262,12 @@ def _gain_headline(facts: Facts, picks: Sequence[tuple[Group, ScenarioRow]]) -> 
         return "IPEX was measured, but not against tuned stock PyTorch.", "unknown"
     if where.keys() == {_THIN}:
         return _THIN, "unknown"
+    if where.keys() == {Verdict.SAME}:
+        margin = max(_margins(facts, picks))
+        return (
+            f"IPEX and tuned stock PyTorch are equally fast, within {wording.percent(margin)}.",
+            "level",
+        )
     if not where.keys() - {Verdict.SAME, Verdict.INCONCLUSIVE}:
         return "No difference between IPEX and tuned stock PyTorch could be shown.", "level"
     parts = [f"{_GAIN_WORDS[verdict]} at batch {listed(at)}" for verdict, at in where.items()]
@@ -269,6 +275,11 @@ def _gain_headline(facts: Facts, picks: Sequence[tuple[Group, ScenarioRow]]) -> 
     tone = "good" if where.keys() == {Verdict.FASTER} else tone
     tone = "unknown" if where.keys() == {Verdict.INVALID} else tone
     return f"IPEX against tuned stock PyTorch: {'; '.join(parts)}.", tone
+
+
+def _margins(facts: Facts, picks: Sequence[tuple[Group, ScenarioRow]]) -> list[float]:
+    found = (facts.against_tuned(row.scenario) for _, row in picks)
+    return [item.margin or 0.0 for item in found if item is not None]
 
 
 def _no_ipex(facts: Facts, question: str, groups: Sequence[Group]) -> Answer:
@@ -616,6 +627,7 @@ def _gain_clause(facts: Facts, group: Group, dtype: str) -> str:
     return {
         str(Verdict.FASTER): f"IPEX's own gain, over {opponent}, is {gain}.",
         str(Verdict.SLOWER): f"IPEX is slower than {opponent}: {gain}.",
+        str(Verdict.SAME): f"IPEX and {opponent} are equally fast, within the margin: {gain}.",
         str(Verdict.INVALID): "",
     }.get(
         comparison.verdict,

@@ -148,7 +148,7 @@ def test_unsettled_winner_is_flagged(make_run: MakeRun) -> None:
     [
         ("faster", "faster at batch 1", "good"),
         ("slower", "SLOWER at batch 1", "bad"),
-        ("same", "No difference between IPEX and tuned stock PyTorch could be shown", "level"),
+        ("same", "equally fast, within 3 %", "level"),
         ("inconclusive", "No difference between IPEX and tuned", "level"),
         ("invalid", "without a valid comparison", "unknown"),
     ],
