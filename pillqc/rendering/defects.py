@@ -41,13 +41,13 @@ _STAINS: Final[tuple[Colour, ...]] = (
     (150.0, 112.0, 76.0),
 )
 _DIRT: Final[tuple[Colour, ...]] = (
-    (84.0, 64.0, 48.0),
-    (62.0, 60.0, 60.0),
-    (96.0, 92.0, 62.0),
-    (128.0, 80.0, 52.0),
-    (224.0, 220.0, 204.0),
-    (210.0, 196.0, 150.0),
-    (88.0, 104.0, 124.0),
+    (112.0, 84.0, 62.0),
+    (100.0, 98.0, 96.0),
+    (134.0, 126.0, 84.0),
+    (148.0, 98.0, 66.0),
+    (186.0, 172.0, 120.0),
+    (106.0, 128.0, 152.0),
+    (124.0, 146.0, 110.0),
 )
 _OTHER_BODIES: Final[tuple[Colour, ...]] = (
     (184.0, 170.0, 140.0),
@@ -72,7 +72,7 @@ def stain(rng: np.random.Generator, scene: Scene, severity: float) -> None:
             rng, scene.grid, x=x, y=y, radius=radius, stretch=rng.uniform(1.0, 1.8)
         )
         cover = soft_step(distance, rng.uniform(0.012, 0.03))
-        strength = _between(0.42, 0.75, severity)
+        strength = _between(0.40, 0.70, severity)
         alpha = cover * np.clip(strength + 0.12 * texture[window], 0.2, 0.9).astype(np.float32)
         scene.paint(window, alpha, colour)
         scene.mark(window, cover > 0.4)
@@ -81,7 +81,7 @@ def stain(rng: np.random.Generator, scene: Scene, severity: float) -> None:
 def contaminate(rng: np.random.Generator, scene: Scene, severity: float) -> None:
     """`contamination`: a foreign particle with crumbs around it, lying on the coating."""
     area = _between(0.0070, 0.0092, severity)
-    colour = np.asarray(_DIRT[rng.integers(len(_DIRT))]) * rng.uniform(0.9, 1.1)
+    colour = np.asarray(_DIRT[rng.integers(len(_DIRT))]) * rng.uniform(0.7, 1.3)
     x, y = _inside(rng, scene, 0.82)
     crumbs = int(rng.integers(0, 5))
     main = area * (1.0 - 0.08 * crumbs)
@@ -111,7 +111,9 @@ def scratch(rng: np.random.Generator, scene: Scene, severity: float) -> None:
     x, y = _inside(rng, scene, 0.6)
     heading = rng.uniform(0.0, 2.0 * math.pi)
     bend = rng.normal(0.0, 0.05)
-    glow = rng.choice([-1.0, 1.0]) * _between(16.0, 34.0, severity)
+    glow = (
+        _between(13.0, 22.0, severity) if rng.uniform() < 0.5 else -_between(16.0, 34.0, severity)
+    )
     for _ in range(int(rng.integers(1, 4))):
         length = _between(0.16, 0.38, severity) * rng.uniform(0.8, 1.2)
         sx = x + rng.normal(0.0, 0.02) - math.cos(heading) * length / 2
@@ -154,9 +156,9 @@ def other_design(rng: np.random.Generator, design: PillDesign) -> PillDesign:
 
 def combine(rng: np.random.Generator, scene: Scene, severity: float) -> None:
     """`combined`: two or three different defects on one pill."""
-    count = int(rng.integers(2, 4))
+    count = 3 if rng.uniform() < 0.3 else 2
     for name in sorted(rng.choice(sorted(_SINGLE), size=count, replace=False)):
-        _SINGLE[name](rng, scene, severity)
+        _SINGLE[name](rng, scene, 0.75 * severity)
 
 
 Edit = Callable[[np.random.Generator, "Scene", float], None]
@@ -186,16 +188,16 @@ def _particle(
     )
     cover = soft_step(distance, 0.006)
     shadow = soft_step(distance - 0.006, 0.02)
-    scene.glow[window] -= (shadow - cover).clip(0.0) * np.float32(rng.uniform(10.0, 18.0))
+    scene.glow[window] -= (shadow - cover).clip(0.0) * np.float32(rng.uniform(6.0, 12.0))
     texture = smooth_noise(rng, scene.grid, 0.012)[window]
-    scene.paint(window, cover * np.float32(rng.uniform(0.7, 0.95)), colour)
-    scene.glow[window] += cover * texture * np.float32(9.0)
+    scene.paint(window, cover * np.float32(rng.uniform(0.35, 0.70)), colour)
+    scene.glow[window] += cover * texture * np.float32(11.0)
     scene.relief[window] += cover * np.float32(0.8)
     scene.mark(window, cover > 0.4)
 
 
 def _hairline(rng: np.random.Generator, scene: Scene, severity: float) -> None:
-    length = _between(0.20, 0.52, severity)
+    length = _between(0.20, 0.46, severity)
     direction = rng.uniform(0.0, 2.0 * math.pi)
     x, y = scene.body.point(rng.uniform(0.45, 0.97), direction)
     heading = math.atan2(scene.body.centre[1] - y, scene.body.centre[0] - x) + rng.normal(0.0, 0.6)
@@ -203,7 +205,7 @@ def _hairline(rng: np.random.Generator, scene: Scene, severity: float) -> None:
     if rng.uniform() < 0.45 and len(path) > 4:
         fork = path[len(path) // 2]
         turn = heading + rng.choice([-1.0, 1.0]) * rng.uniform(0.5, 1.0)
-        path += _walk(rng, scene, fork[0], fork[1], turn, length * 0.35, 0.0, 0.28)
+        path += _walk(rng, scene, fork[0], fork[1], turn, length * 0.3, 0.0, 0.28)
     window = scene.grid.window(*extent(path, 0.04))
     distance = distance_to(scene.grid, path, window)
     wobble = smooth_noise(rng, scene.grid, 0.03)[window]
@@ -217,10 +219,10 @@ def _hairline(rng: np.random.Generator, scene: Scene, severity: float) -> None:
 
 
 def _chip(rng: np.random.Generator, scene: Scene, severity: float) -> None:
-    area = _between(0.004, 0.012, severity)
+    area = _between(0.004, 0.0105, severity)
     x, y = scene.body.point(0.985, rng.uniform(0.0, 2.0 * math.pi))
     window, distance = blob(
-        rng, scene.grid, x=x, y=y, radius=math.sqrt(2.0 * area / math.pi), roughness=0.3
+        rng, scene.grid, x=x, y=y, radius=math.sqrt(2.0 * area / math.pi), roughness=0.2
     )
     body = scene.body.distance[window]
     facet = soft_step(distance, 0.005)

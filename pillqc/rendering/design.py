@@ -27,11 +27,11 @@ class PillDesign:
     specks: tuple[int, int] = (17, 24)
     """How many a good pill carries, at least and at most."""
     speck_colours: tuple[Colour, ...] = (
-        (122.0, 62.0, 58.0),
+        (116.0, 58.0, 54.0),
         (140.0, 84.0, 78.0),
         (104.0, 74.0, 70.0),
-        (118.0, 112.0, 110.0),
-        (150.0, 118.0, 112.0),
+        (112.0, 104.0, 100.0),
+        (138.0, 108.0, 102.0),
     )
 
 

@@ -94,11 +94,8 @@ def blob(
     along = (dx * math.cos(angle) + dy * math.sin(angle)) / math.sqrt(stretch)
     across = (dy * math.cos(angle) - dx * math.sin(angle)) * math.sqrt(stretch)
     theta = np.arctan2(across, along)
-    edge = np.full(theta.shape, radius, np.float32)
-    for order in range(2, 7):
-        amplitude = radius * roughness * rng.normal() / order**0.7
-        edge += np.float32(amplitude) * np.cos(order * theta + rng.uniform(0.0, 2.0 * math.pi))
-    distance: Field = np.hypot(along, across).astype(np.float32) - np.maximum(edge, radius * 0.3)
+    edge = _wobbling(rng, theta, roughness) * np.float32(radius)
+    distance: Field = np.hypot(along, across).astype(np.float32) - edge
     return window, distance
 
 
@@ -127,3 +124,22 @@ def extent(segments: Iterable[Segment], margin: float) -> tuple[float, float, fl
     points = np.asarray(list(segments), dtype=np.float64).reshape(-1, 2)
     (x0, y0), (x1, y1) = points.min(axis=0), points.max(axis=0)
     return float(x0 - margin), float(y0 - margin), float(x1 + margin), float(y1 + margin)
+
+
+def _wobbling(rng: np.random.Generator, theta: Field, roughness: float) -> Field:
+    """An outline around 1 by angle, scaled so that it encloses the area of a circle."""
+    orders = np.array([1, 2, 3, 5, 8], np.float32)
+    amplitudes = (roughness * 1.4 * rng.standard_normal(len(orders)) / orders).astype(np.float32)
+    phases = rng.uniform(0.0, 2.0 * math.pi, len(orders)).astype(np.float32)
+
+    def outline(angles: Field) -> Field:
+        waves = sum(
+            amplitude * np.cos(order * angles + phase)
+            for amplitude, order, phase in zip(amplitudes, orders, phases, strict=True)
+        )
+        line: Field = np.maximum(np.float32(1.0) + waves, np.float32(0.3))
+        return line
+
+    around = outline(np.linspace(0.0, 2.0 * math.pi, 64, endpoint=False, dtype=np.float32))
+    scaled: Field = outline(theta) / np.float32(math.sqrt(float(np.square(around).mean())))
+    return scaled

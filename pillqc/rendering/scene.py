@@ -145,7 +145,7 @@ def _camera(rng: np.random.Generator, photo: Field, grid: Grid) -> NDArray[np.ui
     """Lens, exposure, white balance, sensor noise and rounding."""
     blur = rng.uniform(0.0012, 0.0024) * grid.size
     photo = ndimage.gaussian_filter(photo, (blur, blur, 0.0), truncate=3.0)
-    gain = rng.normal(1.0, 0.015) * rng.normal(1.0, 0.006, 3)
+    gain = rng.normal(1.0, 0.015) * rng.normal(1.0, 0.008, 3)
     noise = rng.standard_normal(photo.shape, dtype=np.float32) * np.float32(rng.uniform(0.3, 0.6))
     photo = photo * gain.astype(np.float32) + noise
     return np.clip(np.rint(photo), 0, 255).astype(np.uint8)

@@ -18,9 +18,9 @@ CENTRE: Final = (0.50, 0.499)
 POSE_SPREAD: Final = 0.002
 WHITE: Final = 174.0
 """Grey level of the real pill; pigment is relative to it."""
-# measured luminance by radius (0 in the middle, 1 at the rim), relative to the pill's mean
+# measured luminance by radius (0 in the middle, 1 at the rim), less what specks and letters take
 _RADII: Final = (0.0, 0.5, 0.8, 0.95, 1.0, 1.2)
-_LUMINANCE: Final = (183.0, 175.0, 167.0, 156.0, 148.0, 138.0)
+_LUMINANCE: Final = (188.0, 180.0, 171.0, 159.0, 151.0, 141.0)
 _LIGHT_FROM_ABOVE: Final = 6.5
 """Measured: 181 at the top, 168 at the bottom."""
 _LIGHT_X: Final = 0.6
@@ -83,14 +83,23 @@ def lay_body(rng: np.random.Generator, grid: Grid, design: PillDesign) -> Body:
 
 
 def speckle(rng: np.random.Generator, scene: Scene, design: PillDesign) -> None:
-    """Scatter specks over the coating, as every good pill has them."""
+    """Scatter specks over the coating, as every good pill has them.
+
+    Batches differ in how large and how strong their specks are: without that the specks' own
+    spread would be so small that the mere amount of dark pixels gives a defect away.
+    """
+    batch_size = math.exp(0.50 * rng.normal())
+    batch_strength = rng.uniform(0.40, 1.0)
     for _ in range(int(rng.integers(design.specks[0], design.specks[1] + 1))):
         x, y = scene.body.point(0.93 * math.sqrt(rng.uniform()), rng.uniform(0.0, 2.0 * math.pi))
-        diameter = float(np.clip(_SPECK_MEDIAN * math.exp(0.5 * rng.normal()), *_SPECK_RANGE))
+        diameter = float(
+            np.clip(_SPECK_MEDIAN * batch_size * math.exp(0.5 * rng.normal()), *_SPECK_RANGE)
+        )
         below = rng.uniform() < _BELOW_COATING
-        strength = rng.uniform(0.10, 0.30) if below else rng.uniform(0.40, 0.95)
+        strength = rng.uniform(0.12, 0.40) if below else rng.uniform(0.40, 1.0)
+        strength *= batch_strength
         if diameter > 0.04:
-            strength *= 0.6  # the large ones are thin
+            strength *= 0.75  # the large ones are thin
         window, distance = blob(
             rng, scene.grid, x=x, y=y, radius=diameter / 2, stretch=rng.uniform(1.0, 1.6)
         )

@@ -6,7 +6,7 @@ import csv
 import hashlib
 import json
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -16,6 +16,9 @@ from pillqc import synthetic
 from pillqc.dataset import read_mask, read_samples
 from pillqc.errors import RenderError, UsageError
 from pillqc.synthetic import DEFECTS, PillDesign, RenderPlan, image_seed, render_dataset
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _SMALL = RenderPlan(seed=3, size=64, train_good=3, test_good=2, per_defect=1)
 
@@ -122,7 +125,7 @@ def test_a_data_set_that_lost_a_file_does_not_pass_as_whole(tmp_path: Path) -> N
 def test_an_interrupted_rendering_leaves_nothing(tmp_path: Path) -> None:
     """Ctrl-C in the middle leaves neither a half data set nor a temporary folder."""
 
-    def interrupt(done: int, total: int) -> None:  # noqa: ARG001 - the callback's signature
+    def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

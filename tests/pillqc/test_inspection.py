@@ -1,0 +1,71 @@
+"""A decision for every file, boxes only where there is something to show."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pillqc.errors import DataError
+from pillqc.inspection import decide, find_images
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.mark.parametrize(
+    ("bad", "band", "expected"),
+    [
+        (0.49, None, "good"),
+        (0.5, None, "bad"),
+        (0.3, (0.3, 0.7), "undecided"),
+        (0.69, (0.3, 0.7), "undecided"),
+        (0.7, (0.3, 0.7), "bad"),
+        (0.29, (0.3, 0.7), "good"),
+    ],
+)
+def test_a_pill_is_bad_from_the_threshold_on(
+    bad: float, band: tuple[float, float] | None, expected: str
+) -> None:
+    """Inside the band a person should look."""
+    assert decide(bad, 0.5, band) == expected
+
+
+def test_folders_are_searched_and_files_taken_as_given(tmp_path: Path) -> None:
+    """Sorted, in all folders below; what is not an image by name is left out of folders only."""
+    for name in ("b/2.png", "b/1.JPG", "a.png", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    notes = tmp_path / "notes.txt"
+    found = list(find_images([tmp_path, notes]))
+    assert [p.relative_to(tmp_path).as_posix() for p in found] == [
+        "a.png",
+        "b/1.JPG",
+        "b/2.png",
+        "notes.txt",
+    ]
+
+
+def test_an_empty_folder_is_explained(tmp_path: Path) -> None:
+    """Nothing to inspect is a mistake of the caller."""
+    with pytest.raises(DataError, match="holds no images"):
+        list(find_images([tmp_path]))
+
+
+def test_a_good_pill_gets_no_box_and_a_bad_one_its_boxes() -> None:
+    """A hot map alone draws nothing on a pill that is called good."""
+    from pillqc.inspection import _decided
+    from pillqc.prediction import Prediction
+
+    heat = np.zeros((10, 10), np.float32)
+    heat[2:5, 3:6] = 0.9
+
+    def result(bad: float) -> Prediction:
+        return Prediction(path=Path("x"), bad=bad, heat=heat, width=100, height=50, ms=1.0)
+
+    assert _decided(result(0.1), 0.5, None, 0.5).boxes == ()
+    (box,) = _decided(result(0.9), 0.5, None, 0.5).boxes
+    assert (box.left, box.top, box.right, box.bottom) == (30, 10, 60, 25)
+    printed = json.loads(json.dumps(_decided(result(0.9), 0.5, None, 0.5).as_dict()))
+    assert list(printed) == ["path", "decision", "probability_bad", "boxes", "ms"]
