@@ -217,7 +217,9 @@ def fake_ipex(folder: Path, text: str) -> dict[str, str]:
 def test_ipex_that_cannot_be_imported_is_unavailable(tmp_path: Path, text: str, words: str) -> None:
     """Every IPEX scenario then carries the reason; on a mismatch IPEX trips over itself."""
     environment = fake_ipex(tmp_path, text)
-    greeting, code, _ = greeting_of(["--backend", "ipex", "--data", str(tmp_path)], environment)
+    arguments = ["--backend", "ipex", "--data", str(tmp_path)]
+    greeting, code, output = greeting_of(arguments, environment)
 
     assert (greeting["ok"], greeting["status"], code) == (False, "unavailable", 1)
     assert words in greeting["reason"]
+    assert words in output  # what IPEX printed stays in the log, and out of the protocol
