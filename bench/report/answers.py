@@ -119,7 +119,7 @@ def _winning(facts: Facts, key: str, question: str, best: Winner, number: str) -
     headline, tone = _winning_headline(facts, best)
     note = _default_note(default, key)
     if best.comparison is None or best.comparison.verdict != Verdict.FASTER:
-        number, note = _default_number(default, key, number), ""
+        number, note = _default_number(default, key, number), "stock default"
     return Answer(
         key=key,
         question=question,
