@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from bench.errors import BenchError, UsageError
+from bench.gate.command import gate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +60,7 @@ def cli(debug: bool) -> None:
       bench run --profile smoke          a few minutes, one of each kind
       bench run --only '*/ipex/*b1'      only some scenarios (their baseline comes along)
       bench report                       make the newest run's report again
+      bench gate --policy floors.json    did it become slower? an exit code for CI
       bench machine                      what this machine is and can do
       bench scenarios                    what would be measured, and what is left out and why
     """
@@ -145,7 +147,7 @@ def report(run_folder: Path | None, results: Path, reports: Path) -> None:
       bench report                       the newest run
       bench report results/20261124T...  that run
     """
-    _make_report(run_folder or _newest(results), reports)
+    _make_report(run_folder or newest_run(results), reports)
 
 
 @cli.command()
@@ -202,7 +204,7 @@ def _profile(name: str) -> Profile:
     return profile_named(name)
 
 
-def _newest(results: Path) -> Path:
+def newest_run(results: Path) -> Path:
     """The run that started last.
 
     Raises:
@@ -227,6 +229,9 @@ def _make_report(folder: Path, reports: Path) -> None:
     click.echo(f"report   {page}")
     click.echo()
     click.echo(summary(read))
+
+
+cli.add_command(gate)
 
 
 def _stop_like_ctrl_c() -> None:

@@ -1,0 +1,198 @@
+"""A gate's answer in every form that somebody reads: terminal, Markdown, JUnit, GitHub, JSON.
+
+All say what was compared, by how much, how sure, and how to repeat it. Names and reasons come from
+files and other commits, so each form escapes them in its own way.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+from bench.gate.result import Case, GateReport, Outcome, spell_change
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_WIDTH = 98
+_MARK = {Outcome.PASSED: "ok  ", Outcome.REGRESSION: "SLOW", Outcome.NO_VERDICT: "?   "}
+_WORD = {
+    Outcome.PASSED: "passed",
+    Outcome.REGRESSION: "**regression**",
+    Outcome.NO_VERDICT: "no verdict",
+}
+_LEVEL = {Outcome.REGRESSION: "error", Outcome.NO_VERDICT: "warning"}
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~<>@&$:])")
+
+
+def printable(text: str) -> str:
+    """The text without control characters, which terminals and XML would act on or refuse."""
+    return _CONTROL.sub("\ufffd", text)
+
+
+def one_line(text: str) -> str:
+    """The text on one line."""
+    return " ".join(printable(text).split())
+
+
+def terminal(report: GateReport) -> str:
+    """A table for people, one scenario a paragraph."""
+    return "\n".join(_terminal(report))
+
+
+def _terminal(report: GateReport) -> Iterator[str]:
+    yield from _wrapped(report.compared, "")
+    yield ""
+    for case in report.cases:
+        change = spell_change(case.ratio.estimate) if case.ratio and case.ratio.sound else "-"
+        yield f"{_MARK[case.outcome]}  {change:>14}  {one_line(case.scenario)}"
+        yield from _wrapped(case.reason, " " * 22)
+    for note in report.notes:
+        yield from _wrapped(f"note: {note}", "      ")
+    if report.cases or report.notes:
+        yield ""
+    yield from _wrapped(report.headline, "")
+    yield f"Exit code {report.exit_code}. Repeat: {one_line(report.repeat)}"
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(
+        one_line(text),
+        _WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def markdown(report: GateReport) -> str:
+    """For a job summary or a comment on a pull request."""
+    lines = [
+        f"### {_md(report.title)}: {_md(report.headline)}",
+        "",
+        _md(report.compared),
+        "",
+    ]
+    if report.cases:
+        lines += ["| scenario | result | change | interval (95 %) | why |", "|---|---|---|---|---|"]
+        lines += [_md_row(case) for case in report.cases]
+        lines.append("")
+    lines += [f"- {_md(note)}" for note in report.notes]
+    if report.notes:
+        lines.append("")
+    lines += [f"Exit code {report.exit_code}. To repeat it locally:", "", *_fence(report.repeat)]
+    return "\n".join(lines) + "\n"
+
+
+def _md(text: str) -> str:
+    return _MARKDOWN.sub(r"\\\1", one_line(text))
+
+
+def _md_row(case: Case) -> str:
+    change, interval = "", ""
+    if case.ratio and case.ratio.sound:
+        change = f"{case.ratio.estimate:.3f}x"
+        interval = f"{case.ratio.low:.3f} to {case.ratio.high:.3f}"
+    cells = (_md(case.scenario), _WORD[case.outcome], change, interval, _md(case.reason))
+    return f"| {' | '.join(cells)} |"
+
+
+def _fence(command: str) -> list[str]:
+    """A code block that its content cannot end."""
+    content = one_line(command)
+    longest = max((len(run) for run in re.findall(r"`+", content)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return [f"{fence}console", f"$ {content}", fence]
+
+
+def junit(report: GateReport) -> str:
+    """JUnit XML, one test case a scenario: a regression is a failure, no verdict an error."""
+    cases = report.cases or (
+        Case(scenario="gate", outcome=Outcome.NO_VERDICT, reason=report.problem or report.headline),
+    )
+    counts = {outcome: sum(c.outcome is outcome for c in cases) for outcome in Outcome}
+    numbers = {
+        "tests": str(len(cases)),
+        "failures": str(counts[Outcome.REGRESSION]),
+        "errors": str(counts[Outcome.NO_VERDICT]),
+    }
+    root = ET.Element("testsuites", numbers)
+    suite = ET.SubElement(root, "testsuite", {"name": f"bench gate: {report.title}", **numbers})
+    properties = ET.SubElement(suite, "properties")
+    for name in ("compared", "headline", "repeat"):
+        value = printable(str(getattr(report, name)))
+        ET.SubElement(properties, "property", {"name": name, "value": value})
+    for case in cases:
+        _junit_case(suite, report, case)
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _junit_case(suite: ET.Element, report: GateReport, case: Case) -> None:
+    element = ET.SubElement(
+        suite, "testcase", {"classname": "bench.gate", "name": printable(case.scenario)}
+    )
+    reason = printable(case.reason)
+    if case.outcome is Outcome.PASSED:
+        ET.SubElement(element, "system-out").text = reason
+        return
+    kind = "failure" if case.outcome is Outcome.REGRESSION else "error"
+    found = ET.SubElement(element, kind, {"message": reason, "type": case.outcome.value})
+    found.text = printable(f"{report.compared}\nRepeat: {report.repeat}")
+
+
+def github(report: GateReport) -> str:
+    """GitHub's workflow commands, one for everything that is not a pass."""
+    if report.problem:
+        return _annotation("warning", "Gate: no verdict", report.problem)
+    return "".join(
+        _annotation(
+            _LEVEL[case.outcome],
+            f"Gate: {case.outcome} in {case.scenario}",
+            f"{case.reason}. Repeat: {report.repeat}",
+        )
+        for case in report.cases
+        if case.outcome in _LEVEL
+    )
+
+
+def _annotation(level: str, title: str, text: str) -> str:
+    title = _workflow(one_line(title)).replace(":", "%3A").replace(",", "%2C")
+    return f"::{level} title={title}::{_workflow(one_line(text))}\n"
+
+
+def _workflow(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def as_json(report: GateReport) -> str:
+    """One object for scripts."""
+    return json.dumps(_plain(report), indent=2, allow_nan=False) + "\n"
+
+
+def _plain(report: GateReport) -> dict[str, Any]:
+    return {
+        "title": report.title,
+        "exit_code": report.exit_code,
+        "headline": report.headline,
+        "compared": report.compared,
+        "repeat": report.repeat,
+        "problem": report.problem,
+        "notes": list(report.notes),
+        "cases": [
+            {
+                "scenario": case.scenario,
+                "outcome": case.outcome.value,
+                "reason": case.reason,
+                "ratio": vars(case.ratio) if case.ratio and case.ratio.sound else None,
+                "limit": case.limit,
+                "details": case.details,
+            }
+            for case in report.cases
+        ],
+    }

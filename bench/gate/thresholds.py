@@ -1,0 +1,44 @@
+"""Every threshold of the gate, each with its reason; measuring itself follows `bench.policy`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """How much one measurement of one scenario may take."""
+
+    launches: int
+    """Fresh processes differ from each other, so many launches say more than many rounds."""
+    min_rounds: int
+    max_rounds: int
+    """Per launch."""
+    budget_s: float
+    """No further launch is begun when it would pass this."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatePolicy:
+    """When the gate says what."""
+
+    margin: float = 0.02
+    """A regression is one only when the whole interval lies beyond this, or beyond twice the
+    control's own deviation. Lower than a run's 3 %, because a flag is measured twice."""
+    ruled_out: float = 0.05
+    """A pass says that a slowdown of this share is not there. What is neither shown nor ruled out
+    has no verdict."""
+    ruled_out_stored: float = 0.10
+    """The same for two stored runs: they did not share their rounds, so they tell less."""
+    floor_slack: float = 0.02
+    """A written policy puts a floor so far below the lower end of the accepted interval."""
+    min_launches: int = 2
+    """One launch cannot show how processes differ, so it confirms nothing."""
+    target_half_width: float = 0.01
+    """Rounds stop when every interval is this narrow."""
+    screening: Effort = Effort(launches=5, min_rounds=4, max_rounds=10, budget_s=140)
+    confirmation: Effort = Effort(launches=4, min_rounds=4, max_rounds=12, budget_s=105)
+    """Fresh processes again; only for what the screening flagged."""
+
+
+DEFAULT = GatePolicy()

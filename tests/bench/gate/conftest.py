@@ -1,0 +1,93 @@
+"""Runs as the gate finds them on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import records
+from bench.scenarios import Layout, Mode, Scenario, Status, Task, stock_default
+
+DEFAULT_1 = stock_default(Task.INFERENCE, 1)
+IPEX_1 = Scenario(
+    task=Task.INFERENCE, backend="ipex", mode=Mode.EAGER, layout=Layout.CHANNELS_LAST, batch_size=1
+)
+
+Speedups = dict[str, tuple[float, float, float]]
+MakeRun = Callable[..., Path]
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> MakeRun:
+    """Writes a run: scenario -> (estimate, low, high) over stock default."""
+
+    def make(
+        name: str,
+        speedups: Speedups,
+        *,
+        fingerprint: str | None = "abc",
+        launches: int = 3,
+        verdict: str = "faster",
+        reason: str | None = None,
+        statuses: dict[str, Status] | None = None,
+        kinds: Sequence[str] = ("stock_default",),
+        **environment: Any,
+    ) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        records.RunWriter(folder).close()
+        machine = {"name": "lab", "fingerprint": fingerprint, "packages": {"torch": "2.8.0"}}
+        records.write_environment(
+            folder, {"run_id": name, "complete": True, "machine": machine, **environment}
+        )
+        status = dict.fromkeys(speedups, Status.OK) | (statuses or {})
+        records.replace_rows(
+            folder / "scenarios.csv",
+            [scenario_row(name, scenario, str(found)) for scenario, found in status.items()],
+            records.ScenarioRow,
+        )
+        rows = [
+            records.SpeedupRow(
+                run_id=name,
+                scenario=scenario,
+                baseline_kind=kind,
+                baseline=DEFAULT_1.id,
+                speedup=estimate,
+                speedup_low=low,
+                speedup_high=high,
+                margin=0.03,
+                launches=launches,
+                rounds=12 * launches,
+                verdict=verdict,
+                reason=reason,
+            )
+            for kind in kinds
+            for scenario, (estimate, low, high) in speedups.items()
+        ]
+        records.replace_rows(folder / "speedups.csv", rows, records.SpeedupRow)
+        return folder
+
+    return make
+
+
+def scenario_row(run_id: str, scenario: str, status: str) -> records.ScenarioRow:
+    """A row whose other cells do not matter to the gate."""
+    fields: dict[str, Any] = dict.fromkeys(records.ScenarioRow.__dataclass_fields__)
+    fields.update(
+        run_id=run_id,
+        scenario=scenario,
+        task="inference",
+        backend=scenario.split("/")[1],
+        mode="eager",
+        dtype="fp32",
+        layout="contiguous",
+        batch_size=1,
+        environment="ipex-2.8",
+        status=status,
+        rounds=36,
+        launches=3,
+    )
+    return records.ScenarioRow(**fields)

@@ -1,0 +1,223 @@
+"""Two stored runs: what is a regression, what is a pass, and what is neither."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench import cli
+from bench.gate import stored
+from bench.gate.result import Interval, Outcome, weigh
+from bench.scenarios import Status
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+A = "inference/ipex/eager/fp32/channels_last/b1"
+B = "inference/stock/eager/fp32/channels_last/b1"
+
+
+def gate(*arguments: str | Path) -> Result:
+    """The command as CI types it."""
+    return CliRunner().invoke(cli.cli, ["gate", *map(str, arguments)], catch_exceptions=False)
+
+
+def around(estimate: float, width: float = 0.01) -> tuple[float, float, float]:
+    """An estimate with its interval."""
+    return estimate, estimate * (1 - width), estimate * (1 + width)
+
+
+@pytest.mark.parametrize(
+    ("after", "code", "words"),
+    [
+        (around(1.40), 0, "Passed: no regression in 2 scenarios"),
+        (around(1.55), 0, "faster"),
+        (around(1.20), 10, f"Slower: {A}"),
+        (around(1.30), 10, "7.7 % slower"),
+        (around(1.30, 0.15), 11, "No verdict on 1 of 2 scenarios"),
+        (around(1.37, 0.08), 11, "is not ruled out"),
+    ],
+)
+def test_the_exit_code_follows_from_the_interval_alone(
+    make_run: Any, after: tuple[float, float, float], code: int, words: str
+) -> None:
+    """Shown is 10, ruled out is 0, and what is neither is 11."""
+    baseline = make_run("a", {A: around(1.40), B: around(1.1)})
+    candidate = make_run("b", {A: after, B: around(1.1)})
+    result = gate("--baseline", baseline, "--candidate", candidate)
+    assert result.exit_code == code, result.output
+    assert words in " ".join(result.output.split())
+    assert f"Exit code {code}. Repeat: bench gate --baseline" in result.output
+
+
+def test_another_machine_gives_no_verdict(make_run: Any) -> None:
+    """Even equal numbers of two machines say nothing about each other."""
+    baseline = make_run("a", {A: around(1.4)})
+    candidate = make_run("b", {A: around(1.4)}, fingerprint="def")
+    result = gate("--baseline", baseline, "--candidate", candidate)
+    assert result.exit_code == 11
+    assert "different machines" in result.output
+
+
+def test_a_run_that_does_not_say_its_machine_gives_no_verdict(make_run: Any) -> None:
+    """Two unknown machines are not one machine."""
+    runs = [make_run(name, {A: around(1.4)}, fingerprint=None) for name in "ab"]
+    result = gate("--baseline", runs[0], "--candidate", runs[1])
+    assert result.exit_code == 11
+    assert "does not say on which machine" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"verdict": "invalid", "reason": "60 % of the rounds were not quiet"}, "not quiet"),
+        ({"launches": 1}, "confirms nothing"),
+    ],
+)
+def test_what_cannot_be_trusted_is_no_verdict_with_the_reason(
+    make_run: Any, changes: dict[str, Any], words: str
+) -> None:
+    """A slowdown in an invalid or a single-launch run is not confirmed."""
+    baseline = make_run("a", {A: around(1.4)})
+    candidate = make_run("b", {A: around(1.1)}, **changes)
+    result = gate("--baseline", baseline, "--candidate", candidate)
+    assert result.exit_code == 11
+    assert words in " ".join(result.output.split())
+
+
+def test_a_scenario_that_the_candidate_lost_is_no_verdict(make_run: Any) -> None:
+    """Deleting what became slower must not turn the gate green."""
+    baseline = make_run("a", {A: around(1.4), B: around(1.1)})
+    candidate = make_run("b", {B: around(1.1)})
+    result = gate("--baseline", baseline, "--candidate", candidate)
+    assert result.exit_code == 11
+    assert "the candidate run does not have it" in result.output
+
+
+def test_what_the_baseline_never_measured_is_not_asked_for(make_run: Any) -> None:
+    """A backend that is not installed on this machine fails nothing."""
+    baseline = make_run("a", {A: around(1.4), B: around(1.1)}, statuses={B: Status.UNAVAILABLE})
+    candidate = make_run("b", {A: around(1.4)})
+    assert gate("--baseline", baseline, "--candidate", candidate).exit_code == 0
+
+
+@pytest.mark.parametrize("only", [("--only", "training/*"), ()])
+def test_nothing_to_compare_is_no_pass(make_run: Any, only: tuple[str, ...]) -> None:
+    """Zero scenarios, by a pattern or by an empty run, give 11 and say so."""
+    speedups = {A: around(1.4)} if only else {}
+    runs = [make_run(name, speedups) for name in "ab"]
+    result = gate("--baseline", runs[0], "--candidate", runs[1], *only)
+    assert result.exit_code == 11
+    assert "measured no scenario" in result.output
+
+
+@pytest.mark.parametrize("name", ["speedups.csv", "scenarios.csv"])
+@pytest.mark.parametrize("damage", ["missing", "cut", "wrong"])
+def test_a_damaged_run_is_a_failure_of_the_tool(make_run: Any, name: str, damage: str) -> None:
+    """Whatever the damage, the exit code is 1 and one line says where."""
+    baseline = make_run("a", {A: around(1.4)})
+    candidate = make_run("b", {A: around(1.4)})
+    file = candidate / name
+    text = file.read_text()
+    if damage == "missing":
+        file.unlink()
+    else:
+        file.write_text(text[:-5] if damage == "cut" else text.replace("channels_last,", ",,", 1))
+    if damage == "wrong":
+        file.write_text(text.replace(",36,", ",many,"))
+    result = gate("--baseline", baseline, "--candidate", candidate)
+    assert result.exit_code == 1, result.output
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert name in result.stderr
+
+
+def test_a_folder_that_is_no_run_is_a_failure(tmp_path: Path, make_run: Any) -> None:
+    """A wrong path is not a pass."""
+    result = gate("--baseline", make_run("a", {}), "--candidate", tmp_path / "none")
+    assert result.exit_code == 1
+    assert "is not a run" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--baseline", "a"),
+        ("--candidate", "a"),
+        ("--baseline", "a", "--candidate", "b", "--policy", "c"),
+        ("--baseline", "a", "--candidate", "b", "c"),
+        ("--policy", "a", "b", "c"),
+        ("--write-policy", "a"),
+        ("--wrong",),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...]) -> None:
+    """Before any file is read."""
+    assert gate(*arguments).exit_code == 2
+
+
+def test_more_than_one_row_for_a_scenario_is_refused(make_run: Any) -> None:
+    """Otherwise the last one would silently win."""
+    twice = make_run("a", {A: around(1.4)}, kinds=("stock_default", "stock_default"))
+    result = gate("--baseline", twice, "--candidate", twice)
+    assert result.exit_code == 1
+    assert "twice" in result.stderr
+
+
+def test_every_output_is_written(make_run: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    """Files that were asked for, and what GitHub Actions reads, with the same answer."""
+    summary = tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    baseline, candidate = make_run("a", {A: around(1.4)}), make_run("b", {A: around(1.1)})
+    names = {kind: tmp_path / "new" / f"gate.{kind}" for kind in ("markdown", "junit", "json")}
+    options = [part for kind, path in names.items() for part in (f"--{kind}", path)]
+    result = gate("--baseline", baseline, "--candidate", candidate, *options)
+    assert result.exit_code == 10
+    assert "::error title=Gate%3A regression" in result.output
+    assert summary.read_text() == names["markdown"].read_text()
+    assert json.loads(names["json"].read_text())["exit_code"] == 10
+    assert "<failure" in names["junit"].read_text()
+
+
+speeds = st.floats(0.1, 10)
+widths = st.floats(1e-6, 0.5)
+
+
+@given(speeds, widths, speeds, widths)
+def test_the_quotient_holds_its_estimate_and_is_wider_than_either(
+    a: float, wide_a: float, b: float, wide_b: float
+) -> None:
+    """Uncertainty of two runs adds up, it never cancels."""
+    above = Interval(estimate=a, low=a * (1 - wide_a), high=a * (1 + wide_a))
+    below = Interval(estimate=b, low=b * (1 - wide_b), high=b * (1 + wide_b))
+    found = stored.quotient(above, below)
+    assert found.low <= found.estimate <= found.high
+    assert found.estimate == pytest.approx(a / b)
+    for one in (above, below):
+        assert found.high / found.low >= one.high / one.low * (1 - 1e-9)
+
+
+@given(speeds, widths, st.floats(0.001, 0.2), st.floats(0.001, 0.3))
+def test_an_interval_is_a_regression_or_a_pass_and_never_both_ways(
+    estimate: float, width: float, margin: float, ruled_out: float
+) -> None:
+    """A regression has no part above the margin; a pass has no part below what is ruled out."""
+    ratio = Interval(estimate=estimate, low=estimate * (1 - width), high=estimate * (1 + width))
+    outcome, _ = weigh(ratio, margin=margin, ruled_out=ruled_out)
+    if outcome is Outcome.REGRESSION:
+        assert ratio.high < 1 / (1 + margin)
+    if outcome is Outcome.PASSED:
+        assert ratio.low > 1 / (1 + ruled_out)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, 0.0, -1.0])
+def test_a_number_that_is_none_is_no_verdict(bad: float) -> None:
+    """NaN compares false with everything, which must not read as a pass."""
+    ratio = Interval(estimate=bad, low=bad, high=bad)
+    assert weigh(ratio, margin=0.02, ruled_out=0.05)[0] is Outcome.NO_VERDICT
