@@ -12,7 +12,7 @@ import click
 from typing_extensions import Self
 
 from pillqc import __version__
-from pillqc.errors import PillqcError
+from pillqc.errors import PillqcError, UsageError
 
 if TYPE_CHECKING:
     from pillqc.model import LoadedModel
@@ -118,8 +118,13 @@ _DATA = click.option(
 
 
 @main.command("train")
-@_DATA
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True)
+@click.option("--data", type=_FOLDER, help="Folder in MVTec AD's layout, or good/ and bad/.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("data/model.safetensors"),
+    show_default=True,
+)
 @click.option("--weights", help="What to start from: like --model.")
 @click.option("--backend", type=click.Choice(["stock", "ipex"]), default="stock", show_default=True)
 @click.option("--dtype", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
@@ -128,17 +133,44 @@ _DATA = click.option(
 @click.option("--learning-rate", type=float, default=1e-4, show_default=True)
 @click.option("--target-accuracy", type=click.FloatRange(0, 1), default=0.98, show_default=True)
 @click.option("--full", is_flag=True, help="Train all layers, not only conv5 and the head.")
+@click.option("--augment", is_flag=True, help="Small turns, shifts, light, blur and noise.")
 @click.option("--size", type=click.IntRange(32), default=224, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-def train_command(data: Path, out: Path, **options: Any) -> None:  # noqa: ANN401 - as declared
+@click.option("--from-scratch", is_flag=True, help="The shipped model's recipe; needs no --data.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--images", type=click.IntRange(1), help="Images that --from-scratch renders.")
+@click.option("--jobs", type=click.IntRange(0), help="Processes that render for --from-scratch.")
+@click.option("--checkpoint", type=click.Path(path_type=Path, dir_okay=False))
+def train_command(
+    data: Path | None,
+    out: Path,
+    from_scratch: bool,
+    device: str,
+    images: int | None,
+    jobs: int | None,
+    checkpoint: Path | None,
+    **options: Any,  # noqa: ANN401 - as declared above
+) -> None:
     r"""Train as the tutorial does: class weights, Adam, early stop at a target accuracy.
+
+    With --from-scratch: the recipe of the shipped model, on freshly rendered pills only. It saves
+    a checkpoint every two minutes and goes on from it when it is called again.
 
     \b
     Examples:
       pillqc train --data data/pills --weights imagenet --out model.safetensors
       pillqc train --data data/pills --backend ipex --dtype bf16 --out model.safetensors
+      pillqc train --from-scratch --device cuda --out model.safetensors
     """
     from pillqc.training_run import TrainingRun, run_training
+
+    if out.suffix != ".safetensors":
+        raise UsageError(f"{out}: a model file ends in .safetensors")
+    if from_scratch:
+        _train_from_scratch(out, checkpoint, device, images, jobs, options["seed"])
+        return
+    if data is None:
+        raise UsageError("--data is missing; give a folder of images, or --from-scratch")
 
     def show(epoch: Any) -> None:  # noqa: ANN401 - torch stays unimported until it is needed
         click.echo(
@@ -151,6 +183,30 @@ def train_command(data: Path, out: Path, **options: Any) -> None:  # noqa: ANN40
         f"trained for {done.seconds:.1f} s ({done.images_per_s:.1f} images/s), stopped at"
         f" {done.stopped}; wrote {out}"
     )
+
+
+def _train_from_scratch(
+    out: Path,
+    checkpoint: Path | None,
+    device: str,
+    images: int | None,
+    jobs: int | None,
+    seed: int,
+) -> None:
+    from pillqc.presentation import evaluation_table, recipe_line
+    from pillqc.recipe import Recipe
+    from pillqc.shipping import train_from_scratch
+
+    asked: dict[str, Any] = {"images": images, "jobs": jobs}
+    recipe = Recipe(seed=seed, device=device, **{k: v for k, v in asked.items() if v is not None})
+    report = train_from_scratch(
+        recipe,
+        out,
+        checkpoint or out.with_suffix(".checkpoint"),
+        on_report=lambda report: click.echo(recipe_line(report)),
+    )
+    click.echo(evaluation_table(report))
+    click.echo(f"wrote {out}")
 
 
 @main.command("evaluate")
@@ -277,8 +333,6 @@ class Progress:
 
 
 def _colour(text: str) -> tuple[float, float, float]:
-    from pillqc.errors import UsageError
-
     try:
         red, green, blue = (float(part) for part in text.split(","))
     except ValueError as error:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pillqc.evaluation import Evaluation, Share
     from pillqc.inspection import Inspection
     from pillqc.model import LoadedModel
+    from pillqc.recipe import Report
 
 _BANNER: Final = "UNTRAINED MODEL: these figures say nothing about pills"
 
@@ -43,6 +44,15 @@ def evaluation_table(report: Evaluation) -> str:
     ]
     lines += [f"{key.replace('_', ' '):<25} {count}" for key, count in report.confusion.items()]
     return "\n".join(lines)
+
+
+def recipe_line(report: Report) -> str:
+    """How far a training from scratch is, in one line."""
+    tried = "" if report.auroc is None else f", validation AUROC {report.auroc:.4f}"
+    return (
+        f"step {report.step} of {report.steps}, {report.size} px, loss {report.loss:.3f},"
+        f" {report.images_per_s:.0f} images/s{tried}"
+    )
 
 
 def inspection_line(result: Inspection) -> str:

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own convention
 from torch import Tensor, nn
 
+from pillqc.augmentation import augment
 from pillqc.dataset import load_images
 from pillqc.errors import PillqcError
 
@@ -57,14 +58,21 @@ class TensorSource:
 class FileSource:
     """Images that are read from disk when they are needed, so memory does not grow with them."""
 
-    def __init__(self, samples: Sequence[Sample], *, size: int = 224) -> None:
+    def __init__(
+        self, samples: Sequence[Sample], *, size: int = 224, augment_seed: int | None = None
+    ) -> None:
         self._paths = [sample.path for sample in samples]
         self._size = size
+        self._augment_seed = augment_seed
         self.labels = torch.tensor([int(sample.bad) for sample in samples], dtype=torch.int64)
 
-    def images(self, indices: Sequence[int], epoch: int) -> Tensor:  # noqa: ARG002 - the protocol
-        """Images of the given indices."""
-        return load_images([self._paths[index] for index in indices], self._size)
+    def images(self, indices: Sequence[int], epoch: int) -> Tensor:
+        """Images of the given indices; changed anew in every epoch if that was asked for."""
+        images = load_images([self._paths[index] for index in indices], self._size)
+        if self._augment_seed is None:
+            return images
+        seed = hash((self._augment_seed, epoch, *indices)) % 2**63
+        return augment(images, torch.Generator().manual_seed(seed))[0]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from pillqc.artifact import ModelCard, save_artifact
+from pillqc.calibration import Chosen, choose
 from pillqc.dataset import MEAN, STD, read_samples
-from pillqc.errors import DataError, UsageError
-from pillqc.evaluation import threshold_at
-from pillqc.model import load_model
-from pillqc.prediction import Unreadable, predict
+from pillqc.errors import UsageError
+from pillqc.model import CLASSES, load_model
 from pillqc.splits import split_samples
 from pillqc.training import (
     Epoch,
@@ -32,9 +30,6 @@ if TYPE_CHECKING:
     from pillqc.dataset import Sample
     from pillqc.model import CustomVGG
 
-FALSE_REJECTS: Final = 0.05
-"""The threshold lets this share of good validation pills be called bad."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRun:
@@ -50,6 +45,7 @@ class TrainingRun:
     learning_rate: float = 1e-4
     target_accuracy: float = 0.98
     full: bool = False
+    augment: bool = False
     size: int = 224
     seed: int = 0
 
@@ -68,7 +64,7 @@ def run_training(
         optimize = ipex_optimize(dtype or torch.float32)
     result = train(
         model,
-        FileSource(splits["train"], size=run.size),
+        FileSource(splits["train"], size=run.size, augment_seed=run.seed if run.augment else None),
         TrainingOptions(
             epochs=run.epochs,
             batch_size=run.batch_size,
@@ -80,40 +76,42 @@ def run_training(
         optimize=optimize,
         on_epoch=on_epoch,
     )
-    save_artifact(run.out, model, _card(run, model, splits["validation"], result))
+    chosen = _chosen(model, splits["validation"], run.size)
+    save_artifact(run.out, model, _card(run, chosen, result))
     return result
 
 
-def _card(
-    run: TrainingRun, model: CustomVGG, validation: Sequence[Sample], result: TrainingResult
-) -> ModelCard:
-    return ModelCard(
-        threshold=_threshold(model, validation, run.size),
+def _card(run: TrainingRun, chosen: Chosen | None, result: TrainingResult) -> ModelCard:
+    told = {
+        "seconds": result.seconds,
+        "stopped": result.stopped,
+        "optimized_layers": result.optimized_layers,
+        "history": [asdict(epoch) for epoch in result.history],
+        "torch": torch.__version__,
+    }
+    card = ModelCard(
         size=run.size,
         mean=MEAN,
         std=STD,
-        data={"root": run.data.name, "validation_images": len(validation)},
-        training=_told(run)
-        | {
-            "seconds": result.seconds,
-            "stopped": result.stopped,
-            "history": [asdict(epoch) for epoch in result.history],
-            "torch": torch.__version__,
-        },
+        data={"folder": run.data.name, "split": "by content", "split_seed": run.seed},
+        training=_told(run) | told,
+    )
+    if chosen is None:
+        return replace(card, known_failures=("no validation data: the threshold is a guess",))
+    return replace(
+        card,
+        threshold=chosen.threshold,
+        undecided=chosen.undecided,
+        temperature=chosen.temperature,
+        data=card.data | {"validation_images": chosen.images},
     )
 
 
-def _threshold(model: CustomVGG, validation: Sequence[Sample], size: int) -> float:
-    """The threshold at the accepted share of false rejects on validation data."""
-    labels = np.array([sample.bad for sample in validation], dtype=np.bool_)
-    if not len(labels) or labels.all():
-        return 0.5
-    bad = []
-    for result in predict(model, (s.path for s in validation), size=size):
-        if isinstance(result, Unreadable):
-            raise DataError(result.path, result.reason)
-        bad.append(result.bad)
-    return min(threshold_at(labels, np.array(bad), FALSE_REJECTS), 1.0)
+def _chosen(model: CustomVGG, validation: Sequence[Sample], size: int) -> Chosen | None:
+    """Choose on validation data, or nothing where it lacks one of the kinds."""
+    if len({sample.bad for sample in validation}) < len(CLASSES):
+        return None
+    return choose(model, validation, size=size)
 
 
 def _told(run: TrainingRun) -> dict[str, Any]:

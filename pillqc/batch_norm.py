@@ -1,0 +1,84 @@
+"""VGG-16 with batch norm, to train from nothing, and its folding into the plain network.
+
+    net = NormedVGG()
+    ... train ...
+    model = folded(net)         # a CustomVGG that computes the same
+
+Plain VGG-16 hardly trains from random weights. With a norm after each convolution it does, and once
+trained the norms are fixed scales and shifts, which the convolutions take over.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import vgg
+
+from pillqc.model import FEATURE_CHANNELS, CustomVGG
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class NormedVGG(nn.Module):
+    """The same network with batch norm; gives the scores of every pooling window.
+
+    The image's scores are the mean of the windows at odd rows and columns, as in `CustomVGG`.
+    """
+
+    def __init__(self, n_classes: int = 2) -> None:
+        super().__init__()
+        self.features = vgg.make_layers(vgg.cfgs["D"], batch_norm=True)[:-1]
+        self.pool = nn.MaxPool2d(2, stride=1, padding=1)
+        self.head = nn.Linear(FEATURE_CHANNELS, n_classes)
+        for layer in self.features:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+                nn.init.zeros_(cast("Tensor", layer.bias))
+        nn.init.normal_(self.head.weight, 0.0, 0.01)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Scores of the windows (N, C, h+1, w+1)."""
+        windows = self.pool(self.features(images))
+        scores = cast("Tensor", self.head(windows.permute(0, 2, 3, 1)))
+        return scores.permute(0, 3, 1, 2)
+
+
+def image_scores(cells: Tensor) -> Tensor:
+    """Scores of the images (N, C) from those of their windows, as the plain network has them.
+
+    Where the feature map's side is odd its last row and column are not pooled.
+    """
+    size = cells.shape[-1] - 1
+    return cells[:, :, 1 : size + 1 - size % 2 : 2, 1 : size + 1 - size % 2 : 2].mean((2, 3))
+
+
+@torch.no_grad()
+def folded(net: NormedVGG) -> CustomVGG:
+    """The plain network that computes what `net` computes in evaluation mode.
+
+    The head becomes symmetric, which changes no probability: the map of `bad` then is the evidence
+    for bad against good.
+    """
+    model = CustomVGG(net.head.out_features)
+    plain = [layer for layer in model.features if isinstance(layer, nn.Conv2d)]
+    for target, (conv, norm) in zip(plain, _pairs(net.features), strict=True):
+        variance, mean = cast("Tensor", norm.running_var), cast("Tensor", norm.running_mean)
+        scale = norm.weight.double() / torch.sqrt(variance.double() + norm.eps)
+        bias = cast("Tensor", conv.bias).double()
+        target.weight.copy_(conv.weight.double() * scale[:, None, None, None])
+        cast("Tensor", target.bias).copy_((bias - mean.double()) * scale + norm.bias.double())
+    model.head.weight.copy_(net.head.weight - net.head.weight.mean(dim=0, keepdim=True))
+    model.head.bias.copy_(net.head.bias - net.head.bias.mean())
+    return model.eval()
+
+
+def _pairs(features: nn.Sequential) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    layers = list(features)
+    for conv, norm in itertools.pairwise(layers):
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            yield conv, norm

@@ -1,0 +1,158 @@
+"""What is chosen on validation data, once, before any test: temperature, threshold, map scale.
+
+chosen = choose(model, validation_samples, size=224)
+# the model's head and maps are calibrated now; threshold and band go into its card
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+from scipy import optimize, special
+
+from pillqc.dataset import read_mask
+from pillqc.errors import DataError, PillqcError
+from pillqc.evaluation import threshold_at
+from pillqc.model import BAD
+from pillqc.prediction import BATCH_SIZE, Unreadable, predict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from pillqc.dataset import Sample
+    from pillqc.model import CustomVGG
+
+FALSE_REJECTS: Final = 0.01
+"""From the threshold on, this share of good validation pills is called bad."""
+UNDECIDED_REJECTS: Final = 0.05
+"""Pills between the thresholds of these two rates are for a person to look at."""
+_TEMPERATURES: Final = (0.02, 50.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """What validation data decided."""
+
+    threshold: float
+    undecided: tuple[float, float] | None
+    temperature: float
+    images: int
+
+
+def choose(model: CustomVGG, samples: Sequence[Sample], *, size: int) -> Chosen:
+    """Calibrate the model on validation samples, in place, and choose its thresholds."""
+    labels = np.array([sample.bad for sample in samples], dtype=np.bool_)
+    if not labels.any() or labels.all():
+        raise PillqcError("validation needs good and bad images; there is one kind only")
+    symmetrise_head(model)
+    temperature = fit_temperature(_logits(_probabilities(model, samples, size)), labels)
+    divide_head(model, temperature)
+    calibrate_maps(model, samples, size=size)
+    bad = _probabilities(model, samples, size)
+    threshold = min(threshold_at(labels, bad, FALSE_REJECTS), 1.0)
+    careful = min(threshold_at(labels, bad, UNDECIDED_REJECTS), 1.0)
+    return Chosen(
+        threshold=threshold,
+        undecided=(careful, threshold) if careful < threshold else None,
+        temperature=temperature,
+        images=len(samples),
+    )
+
+
+def fit_temperature(logits: NDArray[np.float64], labels: NDArray[np.bool_]) -> float:
+    """The temperature under which probabilities fit the labels best (least cross-entropy)."""
+
+    def loss(log_temperature: float) -> float:
+        scaled = logits / np.exp(log_temperature)
+        return float(np.mean(special.log1p(np.exp(-np.abs(scaled))) + _wrong(scaled, labels)))
+
+    low, high = (float(np.log(limit)) for limit in _TEMPERATURES)
+    return float(np.exp(optimize.fminbound(loss, low, high)))
+
+
+@torch.no_grad()
+def symmetrise_head(model: CustomVGG) -> None:
+    """Take from every class what all share; no probability changes, and maps show evidence."""
+    model.head.weight.sub_(model.head.weight.mean(dim=0, keepdim=True))
+    model.head.bias.sub_(model.head.bias.mean())
+
+
+@torch.no_grad()
+def divide_head(model: CustomVGG, temperature: float) -> None:
+    """Put the temperature into the head; decisions by rank stay, probabilities become honest."""
+    model.head.weight.div_(temperature)
+    model.head.bias.div_(temperature)
+    model.map_low.div_(temperature)
+    model.map_high.div_(temperature)
+
+
+def calibrate_maps(model: CustomVGG, samples: Sequence[Sample], *, size: int) -> None:
+    """One scale for all images: 0 is the middle of good pills, .5 parts defects from the rest.
+
+    Heat of .5 is where the share of defective pixels above equals the share of others below.
+    """
+    inside, outside = _map_values(model, samples, size)
+    if not len(inside):
+        return
+    low, cut = float(np.median(outside)), _equal_error(inside, outside)
+    width = max(2.0 * (cut - low), 1e-3)
+    ends = torch.tensor([low, low + width])
+    if model.n_classes == 2:  # the map of good is what the map of bad leaves
+        model.calibrate_maps(torch.stack([-ends[1], ends[0]]), torch.stack([-ends[0], ends[1]]))
+    else:
+        model.calibrate_maps(ends[0].expand(model.n_classes), ends[1].expand(model.n_classes))
+
+
+def _map_values(
+    model: CustomVGG, samples: Sequence[Sample], size: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Raw map values of `bad` inside and outside of masks, thinned to every fourth pixel."""
+    from pillqc.dataset import load_images
+
+    inside, outside = [], []
+    usable = [s for s in samples if not s.bad or s.mask is not None]
+    for start in range(0, len(usable), BATCH_SIZE):
+        batch = usable[start : start + BATCH_SIZE]
+        with torch.inference_mode():
+            features = model.features(load_images([s.path for s in batch], size))
+            cells = torch.nn.functional.interpolate(
+                model.cells(features), (size, size), mode="bilinear", align_corners=True
+            )
+        for values, sample in zip(cells[:, BAD].numpy(), batch, strict=True):
+            mask = read_mask(sample, size)[::4, ::4]
+            inside.append(values[::4, ::4][mask])
+            outside.append(values[::4, ::4][~mask])
+    return np.concatenate(inside), np.concatenate(outside)
+
+
+def _equal_error(inside: NDArray[np.float32], outside: NDArray[np.float32]) -> float:
+    cuts = np.quantile(np.concatenate([inside, outside]), np.linspace(0.0, 1.0, 2001))
+    missed = np.searchsorted(np.sort(inside), cuts) / len(inside)
+    false = 1.0 - np.searchsorted(np.sort(outside), cuts) / len(outside)
+    return float(cuts[int(np.argmin(np.abs(missed - false)))])
+
+
+def _probabilities(model: CustomVGG, samples: Sequence[Sample], size: int) -> NDArray[np.float64]:
+    bad = []
+    for result in predict(model, (s.path for s in samples), size=size):
+        if isinstance(result, Unreadable):
+            raise DataError(result.path, result.reason)
+        bad.append(result.bad)
+    return np.array(bad, np.float64)
+
+
+def _logits(bad: NDArray[np.float64]) -> NDArray[np.float64]:
+    limited = np.clip(bad, 1e-7, 1.0 - 1e-7)
+    logits: NDArray[np.float64] = np.log(limited / (1.0 - limited))
+    return logits
+
+
+def _wrong(logits: NDArray[np.float64], labels: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """How far a logit lies on the wrong side; 0 on the right one."""
+    wrong: NDArray[np.float64] = np.maximum(np.where(labels, -logits, logits), 0.0)
+    return wrong
