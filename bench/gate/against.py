@@ -1,0 +1,318 @@
+"""This working tree against another commit, measured now, on this machine, in the same rounds.
+
+    report = compare(AgainstRequest(revision=None, ...))     # None: where we left the main branch
+
+Every scenario is screened; what looks slower is measured once more in fresh processes, and only
+what is slower both times is a regression. Raw rows stay in the output folder whatever is said.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import shlex
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import durable, machine, placement, rows, run_folder
+from bench.client import WorkerCommand, WorkerProcess
+from bench.errors import BenchError, UsageError
+from bench.gate import checkout
+from bench.gate.duel import Duel, Evidence, interval, read_evidence
+from bench.gate.result import Case, GateReport, NoVerdictError, Outcome
+from bench.gate.side import Code, Side
+from bench.gate.thresholds import DEFAULT as DEFAULT_THRESHOLDS
+from bench.gate.thresholds import GatePolicy
+from bench.policy import DEFAULT, Policy
+from bench.progress import Progress
+from bench.records import IterationRow, NoiseRow
+from bench.scenarios import PROFILES, Scenario, matrix
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from bench.client import WorkerHandle
+    from bench.gate.duel import Launch
+
+GATED = (
+    "inference/stock/eager/fp32/contiguous/b1",
+    "inference/ipex/eager/fp32/channels_last/b1",
+    "training/stock/eager/fp32/contiguous/b2/frozen",
+)
+"""What is gated unless `--only` says otherwise: the model, a backend's preparation, a step."""
+_PROFILES = ("smoke", "standard")
+_CONFIRMING = 100
+"""Launches of a confirmation are numbered from here, so that its rows and orders are its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgainstRequest:
+    """What the user asked for; `base_python` runs the base where its packages differ."""
+
+    revision: str | None
+    data: Path
+    output: Path
+    repository: Path
+    only: tuple[str, ...] = ()
+    weights: str | None = None
+    seed: int = 0
+    threads: int | None = None
+    base_python: Path | None = None
+    policy: Policy = DEFAULT
+    thresholds: GatePolicy = DEFAULT_THRESHOLDS
+
+
+def gated(only: tuple[str, ...]) -> tuple[Scenario, ...]:
+    """The scenarios to compare.
+
+    Raises:
+        NoVerdictError: a pattern matches none.
+    """
+    known = {s.id: s for name in _PROFILES for s in matrix(PROFILES[name])}
+    chosen: dict[str, Scenario] = {}
+    for pattern in only or GATED:
+        matched = fnmatch.filter(known, pattern)
+        if not matched:
+            raise NoVerdictError(
+                f"no scenario matches {pattern!r}, so nothing was compared (`bench scenarios` and "
+                "`bench scenarios --profile smoke` list them)"
+            )
+        chosen.update((name, known[name]) for name in matched)
+    return tuple(chosen.values())
+
+
+def compare(request: AgainstRequest, progress: Progress | None = None) -> GateReport:
+    """Measure and judge.
+
+    Raises:
+        BenchError: the other commit cannot be found, checked out or run, or a setting is wrong.
+        KeyboardInterrupt: passed on, after the other commit's checkout is gone.
+    """
+    if request.threads is not None and request.threads < 1:
+        raise UsageError(f"threads must be 1 or more, not {request.threads}")
+    scenarios = gated(request.only)
+    if not request.data.is_dir():
+        raise BenchError(f"there are no pill images at {request.data}: run `make data`")
+    progress = progress or Progress()
+    repository = checkout.top_level(request.repository)
+    commit = checkout.resolve(repository, request.revision)
+    with ExitStack() as stack:
+        stack.callback(progress.clear)
+        stack.enter_context(run_folder.only_run_here())
+        progress.show(f"checking out {commit[:10]}")
+        base = stack.enter_context(checkout.checked_out(repository, commit))
+        folder = _output(request, commit)
+        codes = _codes(request, repository, base)
+        launch = worker_launcher(request, folder, codes)
+        with _row_files(folder) as record:
+            cases, notes = judge(scenarios, launch, record, request, progress, folder.name)
+    here = machine.describe(frameworks=False)
+    return GateReport(
+        title="Base against head",
+        compared=(
+            f"The working tree ({checkout.describe_tree(repository)}) against {commit[:10]}, in "
+            f"the same rounds, with a second base worker as control, on {here['name']} "
+            f"(fingerprint {here['fingerprint']}). Raw rows: {folder}."
+        ),
+        repeat=_repeat(request, commit),
+        cases=tuple(cases),
+        notes=tuple(notes),
+    )
+
+
+def judge(
+    scenarios: tuple[Scenario, ...],
+    launch: Launch,
+    record: Callable[[Any], None],
+    request: AgainstRequest,
+    progress: Progress,
+    run_id: str,
+    clock: Callable[[], float] = time.monotonic,
+) -> tuple[list[Case], list[str]]:
+    """Screen every scenario and confirm what is flagged; notes are for the reader."""
+    cases: list[Case] = []
+    notes: list[str] = []
+    for number, scenario in enumerate(scenarios, start=1):
+        where = f"{number}/{len(scenarios)} {scenario.id}"
+        judged = _Judged(
+            scenario=scenario,
+            launch=launch,
+            record=record,
+            request=request,
+            run_id=run_id,
+            clock=clock,
+            progress=progress,
+            where=where,
+            notes=notes,
+        )
+        cases.append(judged.case())
+    return cases, notes
+
+
+@dataclass(kw_only=True)
+class _Judged:
+    """One scenario on its way to its case."""
+
+    scenario: Scenario
+    launch: Launch
+    record: Callable[[Any], None]
+    request: AgainstRequest
+    run_id: str
+    clock: Callable[[], float]
+    progress: Progress
+    where: str
+    notes: list[str] = field(default_factory=list)
+
+    def case(self) -> Case:
+        """Screening, and where that flags it, the confirmation that decides."""
+        found = self._measure(confirming=False)
+        outcome, reason, margin = self._read(found)
+        details = {"screening": _facts(found)}
+        if outcome is Outcome.REGRESSION:
+            first = reason
+            found = self._measure(confirming=True)
+            outcome, reason, margin = self._read(found)
+            details["confirmation"] = _facts(found)
+            reason = _both(outcome, first, reason)
+        return Case(
+            scenario=self.scenario.id,
+            outcome=outcome,
+            reason=reason,
+            ratio=interval(found.ratio) if found.ratio else None,
+            limit=None if margin is None else 1 / (1 + margin),
+            details=details,
+        )
+
+    def _measure(self, *, confirming: bool) -> Evidence:
+        thresholds = self.request.thresholds
+        stage = "confirming" if confirming else "screening"
+        duel = Duel(
+            run_id=self.run_id,
+            scenario=self.scenario,
+            launch=self.launch,
+            effort=thresholds.confirmation if confirming else thresholds.screening,
+            thresholds=thresholds,
+            policy=self.request.policy,
+            record=self.record,
+            record_noise=self.record,
+            say=lambda text: self.progress.show(f"{self.where} · {stage} · {text}"),
+            clock=self.clock,
+            first_launch=_CONFIRMING if confirming else 0,
+        )
+        try:
+            return duel.measure()
+        finally:
+            self.notes += duel.notes
+
+    def _read(self, found: Evidence) -> tuple[Outcome, str, float | None]:
+        return read_evidence(found, thresholds=self.request.thresholds, policy=self.request.policy)
+
+
+def _both(outcome: Outcome, first: str, second: str) -> str:
+    if outcome is Outcome.REGRESSION:
+        return f"{second}; measured in fresh processes after a first measurement said: {first}"
+    if outcome is Outcome.PASSED:
+        return f"{second}; fresh processes did not confirm what a first measurement said: {first}"
+    return f"flagged at first ({first}), and the confirmation has no verdict: {second}"
+
+
+def _facts(found: Evidence) -> dict[str, Any]:
+    return {
+        "ratio": vars(found.ratio) if found.ratio else None,
+        "control": vars(found.control) if found.control else None,
+        "noisy_share": found.noisy_share,
+        "failure": found.failure,
+    }
+
+
+def _codes(request: AgainstRequest, repository: Path, base: Path) -> dict[Side, Code]:
+    """Which code and interpreter each side runs, proven before anything is measured.
+
+    Raises:
+        BenchError: a side would run other code, or the packages differ and nothing says with
+            which interpreter the base runs.
+    """
+    python = request.base_python
+    if python is None and not checkout.same_dependencies(repository, base):
+        raise BenchError(
+            "the two commits ask for different packages, so each needs an environment of its own: "
+            "build one for the other commit and name its interpreter with --base-python"
+        )
+    before = Code(checkout=base, python=python or Path(sys.executable))
+    head = Code(checkout=repository, python=Path(sys.executable))
+    codes = {Side.BASE: before, Side.CONTROL: before, Side.HEAD: head}
+    for code in (before, head):
+        code.check(placement.worker_environment(1, Path("unused")))
+    return codes
+
+
+def worker_launcher(request: AgainstRequest, folder: Path, codes: dict[Side, Code]) -> Launch:
+    """Starts workers: same CPUs, threads, variables and data for both sides, each its own code."""
+    cpus = placement.worker_cpus(placement.allowed_cpus())
+    cpus = cpus[: request.threads] if request.threads else cpus
+    threads = request.threads or len(cpus)
+    common = ["--data", str(request.data.resolve()), "--seed", str(request.seed)]
+    common += ["--threads", str(threads)]
+    if request.weights:
+        common += ["--weights", request.weights]
+
+    def launch(side: Side, key: Scenario, number: int) -> WorkerHandle:
+        code = codes[side]
+        # Each side compiles for itself: a shared cache would hand one side's code to the other.
+        cache = folder.resolve() / "inductor-cache" / str(side)
+        name = f"{key.id.replace('/', '-')}-{side}-launch{number + 1}"
+        return WorkerProcess(
+            WorkerCommand(
+                name=name,
+                arguments=code.worker_arguments(["--backend", key.backend, *common]),
+                environment=code.environment(placement.worker_environment(threads, cache)),
+                cpus=cpus,
+                log=folder / run_folder.LOGS / f"{name}.log",
+            )
+        )
+
+    return launch
+
+
+def _output(request: AgainstRequest, commit: str) -> Path:
+    stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    for attempt in range(100):
+        suffix = f"-{attempt}" if attempt else ""
+        folder = request.output / f"{stamp}-against-{commit[:7]}{suffix}"
+        try:
+            (folder / run_folder.LOGS).mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise BenchError(f"{request.output} already has a hundred gates of this second")
+
+
+@contextmanager
+def _row_files(folder: Path) -> Iterator[Callable[[Any], None]]:
+    """Where raw rows go, each by one write, as in a run."""
+    types: dict[type[Any], str] = {IterationRow: "iterations.csv", NoiseRow: "noise.csv"}
+    with ExitStack() as stack:
+        files = {
+            kind: stack.enter_context(durable.AppendOnly(folder / name))
+            for kind, name in types.items()
+        }
+        for kind, file in files.items():
+            file.append(rows.header_line(kind))
+
+        def record(row: Any) -> None:  # noqa: ANN401 - one of the two rows
+            files[type(row)].append(rows.row_line(row))
+
+        yield record
+
+
+def _repeat(request: AgainstRequest, commit: str) -> str:
+    parts = ["bench", "gate", "--against", commit[:10]]
+    parts += [part for pattern in request.only for part in ("--only", pattern)]
+    for option, value in (("--weights", request.weights), ("--base-python", request.base_python)):
+        parts += [option, str(value)] if value else []
+    parts += ["--data", str(request.data)]
+    return shlex.join(parts)
