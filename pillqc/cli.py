@@ -17,6 +17,8 @@ from pillqc.errors import PillqcError, UsageError
 if TYPE_CHECKING:
     from pillqc.model import LoadedModel
 
+_SUSPICIOUS = 3
+"""Exit code of `inspect --exit-code` when a pill is not good."""
 UNTRAINED = "THE MODEL IS UNTRAINED: its decisions mean nothing; give a trained one with --model"
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -213,10 +215,10 @@ def _train_from_scratch(
 @_DATA
 @_MODEL
 @click.option("--split", help="Which split; `test` where there is one, else all images.")
-@click.option("--size", type=click.IntRange(32), default=224, show_default=True)
+@click.option("--size", type=click.IntRange(32), help="Side in pixels; the model's by default.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def evaluate_command(
-    data: Path, model: str | None, split: str | None, size: int, as_json: bool
+    data: Path, model: str | None, split: str | None, size: int | None, as_json: bool
 ) -> None:
     r"""Compare the model's decisions and heat maps with the truth.
 
@@ -240,15 +242,19 @@ def evaluate_command(
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @_MODEL
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--csv", "csv_file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--pictures", type=_FOLDER, help="Folder for pictures with heat map and boxes.")
 @click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True)
-@click.option("--size", type=click.IntRange(32), default=224, show_default=True)
+@click.option("--size", type=click.IntRange(32), help="Side in pixels; the model's by default.")
 @click.option("--exit-code", is_flag=True, help="Exit with 3 if a pill is bad or undecided.")
 def inspect_command(
     paths: tuple[Path, ...],
     model: str | None,
     as_json: bool,
+    csv_file: Path | None,
+    pictures: Path | None,
     batch_size: int,
-    size: int,
+    size: int | None,
     exit_code: bool,
 ) -> None:
     r"""Say of every image whether the pill is good, and where the defects are.
@@ -259,21 +265,27 @@ def inspect_command(
     Examples:
       pillqc inspect photo.png
       pillqc inspect data/pills/test --json
+      pillqc inspect tray/ --csv decisions.csv --pictures marked/
       pillqc inspect tray/ --exit-code && echo "all good"
     """
     from pillqc.inspection import find_images, inspect
-    from pillqc.presentation import inspection_line
+    from pillqc.pictures import Album
+    from pillqc.presentation import CsvLines, inspection_line
 
     images = list(find_images(paths))
     loaded = _loaded(model)
     decisions = set()
-    for result in inspect(loaded, images, size=size, batch_size=batch_size):
-        decisions.add(result.decision)
-        click.echo(json.dumps(result.as_dict()) if as_json else inspection_line(result))
+    with CsvLines(csv_file) as lines:
+        album = Album(pictures)
+        for result in inspect(loaded, images, size=size, batch_size=batch_size):
+            decisions.add(result.decision)
+            lines.add(result)
+            album.add(result)
+            click.echo(json.dumps(result.as_dict()) if as_json else inspection_line(result))
     if "error" in decisions:
         raise click.exceptions.Exit(1)
     if exit_code and decisions & {"bad", "undecided"}:
-        raise click.exceptions.Exit(3)
+        raise click.exceptions.Exit(_SUSPICIOUS)
 
 
 @main.command("summary")

@@ -118,14 +118,14 @@ def evaluate(
     loaded: LoadedModel,
     samples: Sequence[Sample],
     *,
-    size: int = 224,
-    box_threshold: float = 0.5,
+    size: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Show the model every sample once and compare; a file that cannot be read is an error."""
+    size = size or loaded.size
     labels = np.array([sample.bad for sample in samples], dtype=np.bool_)
     _check_both_kinds(labels)
-    gathered = PixelGatherer(box_threshold=box_threshold)
+    gathered = PixelGatherer(box_threshold=loaded.box_threshold)
     bad = np.zeros(len(samples))
     results = predict(loaded.model, (s.path for s in samples), size=size)
     for index, (sample, result) in enumerate(zip(samples, results, strict=True)):

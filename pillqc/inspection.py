@@ -68,19 +68,17 @@ def inspect(
     loaded: LoadedModel,
     paths: Iterable[Path],
     *,
-    size: int = 224,
+    size: int | None = None,
     batch_size: int = BATCH_SIZE,
-    undecided: tuple[float, float] | None = None,
-    box_threshold: float = 0.5,
 ) -> Iterator[Inspection]:
     """Decide about every file, in order; one that cannot be read gets the decision `error`."""
-    for result in predict(loaded.model, paths, size=size, batch_size=batch_size):
+    for result in predict(loaded.model, paths, size=size or loaded.size, batch_size=batch_size):
         if isinstance(result, Unreadable):
             yield Inspection(
                 path=result.path, decision="error", probability_bad=None, reason=result.reason
             )
         else:
-            yield _decided(result, loaded.threshold, undecided, box_threshold)
+            yield _decided(result, loaded.threshold, loaded.undecided, loaded.box_threshold)
 
 
 def decide(

@@ -30,6 +30,7 @@ FROZEN_LAYERS: Final = 23
 """`features[:23]`: blocks 1 to 4. conv5_1 to conv5_3 and the head are left to train."""
 FEATURE_CHANNELS: Final = 512
 CLASSES: Final = ("good", "bad")
+DEFAULT_SIZE: Final = 224
 BAD: Final = 1
 """Index of the class that a QC engineer looks for."""
 SHIPPED_MODEL: Final = Path(__file__).parent / "data" / "pillqc.safetensors"
@@ -147,6 +148,21 @@ class LoadedModel:
     """`shipped`, `random`, `imagenet`, or the model file's name."""
     card: ModelCard | None = None
     """What the model file says about itself."""
+
+    @property
+    def size(self) -> int:
+        """Side to which images are resized for it."""
+        return self.card.size if self.card else DEFAULT_SIZE
+
+    @property
+    def undecided(self) -> tuple[float, float] | None:
+        """Between these probabilities a person should look."""
+        return self.card.undecided if self.card else None
+
+    @property
+    def box_threshold(self) -> float:
+        """Heat from which a pixel belongs to a box."""
+        return self.card.box_threshold if self.card else 0.5
 
 
 def load_model(

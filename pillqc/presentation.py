@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import csv
+from typing import TYPE_CHECKING, Final, TextIO
 
 from pillqc.errors import PillqcError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from torch import nn
 
@@ -53,6 +55,43 @@ def recipe_line(report: Report) -> str:
         f"step {report.step} of {report.steps}, {report.size} px, loss {report.loss:.3f},"
         f" {report.images_per_s:.0f} images/s{tried}"
     )
+
+
+class CsvLines:
+    """Decisions as CSV, written line by line; no file, no lines."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._file: TextIO | None = None
+
+    def __enter__(self) -> CsvLines:  # noqa: PYI034 - `Self` needs Python 3.11
+        if self._path is not None:
+            try:
+                self._file = self._path.open("w", newline="", encoding="utf-8")
+            except OSError as error:
+                raise PillqcError(f"{self._path}: cannot be written ({error.strerror})") from error
+            csv.writer(self._file, lineterminator="\n").writerow(_COLUMNS)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def add(self, result: Inspection) -> None:
+        """Write one line; boxes are a count and the hottest one."""
+        if self._file is None:
+            return
+        box = result.boxes[0] if result.boxes else None
+        corners = (box.left, box.top, box.right, box.bottom, box.score) if box else ("",) * 5
+        row = (result.path, result.decision, result.probability_bad, len(result.boxes), *corners)
+        csv.writer(self._file, lineterminator="\n").writerow((*row, result.ms, result.reason))
+        self._file.flush()
+
+
+_COLUMNS: Final = (
+    *("path", "decision", "probability_bad", "boxes"),
+    *("left", "top", "right", "bottom", "score", "ms", "reason"),
+)
 
 
 def inspection_line(result: Inspection) -> str:

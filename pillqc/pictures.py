@@ -1,0 +1,77 @@
+"""Pictures for people: an inspected pill with its heat map and boxes.
+
+Album(Path("marked")).add(result)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from matplotlib import colormaps
+from PIL import Image, ImageDraw
+
+from pillqc.dataset import read_image
+from pillqc.errors import PillqcError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pillqc.inspection import Inspection
+
+_COLOURS: Final = {"good": (40, 170, 80), "bad": (220, 40, 40), "undecided": (230, 160, 20)}
+_STRONGEST: Final = 0.6
+"""Opacity of the hottest pixel: the pill stays visible beneath."""
+_STRIP: Final = 24
+"""Height of the line of text under a picture, in pixels."""
+
+
+class Album:
+    """Writes one picture for each inspected file; no folder, no pictures."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._names: dict[str, int] = {}
+        if folder is not None:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise PillqcError(f"{folder}: cannot be written ({error.strerror})") from error
+
+    def add(self, result: Inspection) -> None:
+        """Draw and save; files that could not be read have no picture."""
+        if self._folder is None or result.heat is None:
+            return
+        name = f"{result.path.parent.name}-{result.path.stem}"
+        count = self._names[name] = self._names.get(name, 0) + 1
+        suffix = "" if count == 1 else f"-{count}"
+        draw(result).save(self._folder / f"{name}{suffix}.png")
+
+
+def draw(result: Inspection) -> Image.Image:
+    """The photograph with its boxes, and beside it with its heat map, above a line of text."""
+    photo = read_image(result.path)
+    colour = _COLOURS.get(result.decision, (128, 128, 128))
+    marked = photo.copy()
+    pen = ImageDraw.Draw(marked)
+    for box in result.boxes:
+        edges = (box.left, box.top, max(box.right - 1, box.left), max(box.bottom - 1, box.top))
+        pen.rectangle(edges, outline=colour, width=max(photo.width // 150, 1))
+    picture = Image.new("RGB", (2 * photo.width, photo.height + _STRIP), (255, 255, 255))
+    picture.paste(marked, (0, 0))
+    picture.paste(_heated(photo, result), (photo.width, 0))
+    text = f"{result.decision}, probability of bad {result.probability_bad:.3f}"
+    ImageDraw.Draw(picture).text((6, photo.height + 6), text, fill=colour)
+    return picture
+
+
+def _heated(photo: Image.Image, result: Inspection) -> Image.Image:
+    heat = np.asarray(
+        Image.fromarray(np.asarray(result.heat, np.float32)).resize(
+            photo.size, Image.Resampling.BILINEAR
+        )
+    ).clip(0.0, 1.0)
+    colours = np.asarray(colormaps["inferno"](heat))[..., :3] * 255.0
+    alpha = (heat * _STRONGEST)[..., None]
+    mixed = np.asarray(photo, np.float64) * (1.0 - alpha) + colours * alpha
+    return Image.fromarray(mixed.round().astype(np.uint8))
