@@ -41,7 +41,11 @@ def probe() -> dict[str, Any]:
     start = time.perf_counter_ns()
     for _ in range(PROBE_COPIES):
         target.copy_(source)
-    return {"compute_ns": compute_ns, "memory_ns": time.perf_counter_ns() - start}
+    return {
+        "compute_ns": compute_ns,
+        "memory_ns": time.perf_counter_ns() - start,
+        "gflop_per_s": 2 * PROBE_SIDE**3 * PROBE_PRODUCTS / compute_ns,
+    }
 
 
 def peak(dtypes: list[Dtype]) -> dict[str, Any]:

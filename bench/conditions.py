@@ -28,6 +28,8 @@ _ALLOCATORS = {
     "mimalloc": re.compile(r"libmimalloc"),
 }
 _OPENMP = re.compile(r"lib(gomp|iomp5|omp)(?=[-.])")
+DIFFERS = "differs"
+"""Key of environment.json's `workers`: what was found unlike stock default's in any launch."""
 _PER_WORKER = ("TORCHINDUCTOR_CACHE_DIR",)
 """Variables that differ from worker to worker by design."""
 
@@ -95,11 +97,15 @@ def denormals_flushed() -> bool:
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """What differs between two workers' conditions, a sentence each; empty when comparable."""
+    """What differs between two workers' conditions, a sentence each; empty when comparable.
+
+    OpenMP runtimes are compared by which they are and how many: one that is mapped besides the
+    first has threads of its own, but the same one under another package's file name is the same.
+    """
     found = [
         f"{name}: {one.get(name)} against {other.get(name)}"
         for name in ("threads", "allocator", "openmp", "wait_policy", "affinity", "thp")
-        if one.get(name) != other.get(name)
+        if _comparable(name, one.get(name)) != _comparable(name, other.get(name))
     ]
     if one.get("denormals_flushed") != other.get("denormals_flushed"):
         found.append("denormals are flushed to zero in one of them only")
@@ -111,6 +117,21 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
         if left.get(name) != right.get(name)
     ]
     return found
+
+
+def unequal(workers: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Scenario -> why it may not be compared, from the `workers` of a run's environment.json."""
+    return {
+        scenario: f"its worker ran under other conditions than stock default's: {'; '.join(found)}"
+        for scenario, kept in workers.items()
+        if (found := kept.get(DIFFERS))
+    }
+
+
+def _comparable(name: str, value: object) -> object:
+    if name != "openmp" or not isinstance(value, list):
+        return value
+    return sorted(match.group(1) for library in value if (match := _OPENMP.match(str(library))))
 
 
 def _threads() -> int:

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bench import protocol
+from bench.errors import WorkerError
 from bench.records import IterationRow
 from bench.scenarios import CONTROL_SUFFIX, Phase, Scenario
 from bench.statistics import is_steady
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from bench.client import WorkerHandle
@@ -39,6 +40,7 @@ class Lane:
     record: Callable[[IterationRow], None]
     is_control: bool = False
     prepared: protocol.Message = field(default_factory=dict)
+    conditions: Mapping[str, Any] = field(default_factory=dict)
     steady: bool = True
     usable: bool = True
     blocks_ms: dict[tuple[int, int], float] = field(default_factory=dict)
@@ -83,6 +85,17 @@ class Lane:
                 return
             self._warm_ms.extend(self._call(1, Phase.WARMUP))
         self.steady = True
+
+    def read_conditions(self) -> None:
+        """Ask what the worker runs under, now that all is loaded that will be.
+
+        A worker of another commit may not know the question: then its greeting's answer stands.
+        """
+        try:
+            self.conditions = self._ask("conditions", self.policy.call_timeout_s)["conditions"]
+        except WorkerError:
+            if not self.worker.alive:
+                raise
 
     def run_block(self, round_number: int, position: int) -> str | None:
         """One turn. Returns a sentence if the block does not count, else None."""

@@ -15,6 +15,8 @@ from bench import protocol
 from bench.scenarios import Exclusion, Phase, Task, stock_default
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from bench.client import WorkerHandle
     from bench.policy import Policy
 
@@ -54,7 +56,7 @@ def find_limits(
         WorkerError: the stock worker could not even do this.
     """
     greeting = worker.greet(policy.start_timeout_s)
-    peak = worker.ask("peak", policy.prepare_timeout_s, dtypes=["fp32", "bf16"])
+    peak = _ask_peak(worker, policy)
     call_s: dict[int, float] = {}
     excluded: list[Exclusion] = []
     model: dict[str, Any] = {}
@@ -85,13 +87,41 @@ def find_limits(
             break
         batch *= 2
     return Limits(
-        peak={key: peak[key] for key in ("gflop_per_s", "memory_gb_per_s")},
+        peak=peak,
         largest_batch=max(call_s),
         excluded=tuple(excluded),
         call_s=call_s,
         model=model,
         data=greeting.get("hello", {}).get("data", {}),
     )
+
+
+def measure_peak(worker: WorkerHandle, policy: Policy) -> dict[str, Any]:
+    """The peak as a fresh stock worker finds it.
+
+    Raises:
+        WorkerError: it could not.
+    """
+    worker.greet(policy.start_timeout_s)
+    return _ask_peak(worker, policy)
+
+
+def larger_peak(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """The higher of two readings, for each dtype and for memory.
+
+    A slowed machine reads too low and nothing makes it read too high, so the higher is nearer.
+    """
+    rates = {
+        dtype: max(one["gflop_per_s"].get(dtype, 0.0), other["gflop_per_s"].get(dtype, 0.0))
+        for dtype in {**one["gflop_per_s"], **other["gflop_per_s"]}
+    }
+    memory = max(one["memory_gb_per_s"], other["memory_gb_per_s"])
+    return {"gflop_per_s": rates, "memory_gb_per_s": memory}
+
+
+def _ask_peak(worker: WorkerHandle, policy: Policy) -> dict[str, Any]:
+    reply = worker.ask("peak", policy.prepare_timeout_s, dtypes=["fp32", "bf16"])
+    return {key: reply[key] for key in ("gflop_per_s", "memory_gb_per_s")}
 
 
 def _try_batch(

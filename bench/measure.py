@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bench import machine, placement, records, run_folder
 from bench.client import WorkerCommand, WorkerProcess, worker_arguments
 from bench.errors import BenchError, UsageError, WorkerError
-from bench.limits import find_limits
+from bench.limits import find_limits, measure_peak
 from bench.policy import DEFAULT, Policy
 from bench.progress import Progress
 from bench.runner import Runner
@@ -131,7 +131,8 @@ def _measure(
         policy=policy,
         budget_s=request.budget,
         launch=launch,
-        peak=found.peak["gflop_per_s"],
+        peak=found.peak,
+        peak_again=lambda: _peak_again(launch, policy),
         starts_at_once=min(_MOST_STARTS_AT_ONCE, len(_cpus(request))),
         progress=progress,
     )
@@ -141,8 +142,9 @@ def _measure(
         environment.update(
             complete=runner.complete,
             notes=runner.notes,
+            peak=dict(runner.peak),
             self=runner.self_use(),
-            workers={name: dict(story.conditions) for name, story in runner.outcomes.items()},
+            workers=runner.workers(),
         )
 
 
@@ -157,6 +159,16 @@ def _limits(
         raise BenchError(
             f"stock PyTorch itself could not run the model: {error.reason} (status {error.status})"
         ) from error
+    finally:
+        worker.stop()
+
+
+def _peak_again(
+    launch: Callable[[Scenario, bool, int], WorkerHandle], policy: Policy
+) -> dict[str, Any]:
+    worker = launch(worker_key(stock_default(Task.INFERENCE, 1)), False, -1)
+    try:
+        return measure_peak(worker, policy)
     finally:
         worker.stop()
 

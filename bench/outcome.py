@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from bench.conditions import DIFFERS
 from bench.records import IterationRow, KernelRow, ParityRow, ScenarioRow
 from bench.scenarios import CONTROL_SUFFIX, Scenario, Status
 from bench.speedups import timing_summary
@@ -29,11 +30,22 @@ class Outcome:
     evidence: Message = field(default_factory=dict)
     parity: ParityRow | None = None
     conditions: Mapping[str, Any] = field(default_factory=dict)
+    differs: list[str] = field(default_factory=list)
+    """How its worker's conditions, or its control's, were unlike stock default's in any launch."""
 
     @property
     def measurable(self) -> bool:
         """Whether it may still take part."""
         return self.status in (Status.OK, Status.NO_STEADY_STATE)
+
+    @property
+    def worker(self) -> dict[str, Any]:
+        """Its entry in environment.json's `workers`."""
+        return {**self.conditions, **({DIFFERS: self.differs} if self.differs else {})}
+
+    def unlike(self, sentences: Sequence[str]) -> None:
+        """Record what differs from stock default's conditions; each sentence once."""
+        self.differs += [sentence for sentence in sentences if sentence not in self.differs]
 
     def fail(self, status: Status, reason: str) -> None:
         """Record why it takes no further part; the first reason stays."""

@@ -98,6 +98,15 @@ class ParityTolerance:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlausibilityPolicy:
+    """From where on a claim is refuted by physics."""
+
+    peak_tolerance: float = 0.10
+    """The peak is that of a library's matrix product, which a convolution with all its data in the
+    cache passes by a few percent (104 % seen), and that of short tries on a drifting machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class BudgetPolicy:
     """How the measuring time is shared out."""
 
@@ -121,6 +130,7 @@ class Policy:
     noise: NoisePolicy = field(default_factory=NoisePolicy)
     block: BlockPolicy = field(default_factory=BlockPolicy)
     parity: ParityTolerance = field(default_factory=ParityTolerance)
+    plausibility: PlausibilityPolicy = field(default_factory=PlausibilityPolicy)
     budget: BudgetPolicy = field(default_factory=BudgetPolicy)
     max_call_s: float = 2.0
     """A batch size whose stock call takes longer is left out: throughput has long saturated."""

@@ -19,7 +19,8 @@ kernels   -                     kernels (KernelRow fields), fused_ops, isa, laye
                                 (the mode's own evidence), contradiction (a sentence if the
                                 evidence denies the label; else null)
 memory    -                     peak_rss_mb, rss_mb
-probe     -                     compute_ns, memory_ns
+probe     -                     compute_ns, memory_ns, gflop_per_s (of the compute part)
+conditions -                    conditions (as in the greeting, read again)
 peak      dtypes                gflop_per_s {dtype: value}, memory_gb_per_s
 release   -                     -
 stop      -                     - (then the worker exits)

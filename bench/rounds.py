@@ -40,6 +40,8 @@ class Rounds:
     left_s: Callable[[], float]
     clock: Callable[[], float]
     _blocks_ms: dict[str, dict[tuple[int, int], float]] = field(default_factory=dict)
+    best_gflop_per_s: float = 0.0
+    """The fastest probe's fp32 arithmetic: no peak of this run can be lower."""
     _probes_ns: list[int] = field(default_factory=list)
 
     def run(self, group: str, launch: int, lanes: Sequence[Lane], limit: int) -> int:
@@ -115,6 +117,7 @@ class Rounds:
             reply = stock.worker.ask("probe", self.policy.call_timeout_s)
         except WorkerError:
             return None
+        self.best_gflop_per_s = max(self.best_gflop_per_s, float(reply.get("gflop_per_s", 0.0)))
         self._probes_ns.append(int(reply["compute_ns"]) + int(reply["memory_ns"]))
         return self._probes_ns[-1] / stdlib_statistics.median(self._probes_ns)
 

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import torch._dynamo.utils as dynamo
+from torch._inductor.utils import clear_caches
 
-from bench import kernels, workload
+from bench import conditions, kernels, workload
 from bench.errors import WorkerError
 from bench.highwater import HighWater, give_back
 from bench.scenarios import Dtype, Layout, Mode, Phase, Scenario, Status, Task
@@ -188,6 +189,11 @@ class Session:
         """The kernel's high-water mark since `prepare`, probes and checks left out."""
         return {"peak_rss_mb": self._memory.peak_mb(), "rss_mb": self._memory.resident_mb()}
 
+    def conditions(self) -> dict[str, Any]:
+        """What this process runs under, read again: compiling and optimising load libraries."""
+        with self._memory.left_out():
+            return {"conditions": conditions.read()}
+
     def probe(self) -> dict[str, Any]:
         """Fixed work, to tell a slow machine from a slow scenario."""
         from bench import calibration
@@ -206,6 +212,7 @@ class Session:
         """Drop the scenario with all it holds; compiled code is forgotten too."""
         self._now = None
         torch.compiler.reset()
+        clear_caches()
         dynamo.counters.clear()
         gc.unfreeze()
         give_back()

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench import plausibility
+from bench.conditions import unequal
 from bench.records import SpeedupRow
 from bench.scenarios import (
     CONTROL_SUFFIX,
@@ -31,9 +33,9 @@ from bench.scenarios import (
 from bench.statistics import Ratio, judge, margin, paired_log_ratios, speedup
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from bench.policy import Policy, VerdictPolicy
+    from bench.policy import Policy
     from bench.records import IterationRow, NoiseRow, ParityRow, ScenarioRow
     from bench.statistics import BlockMedians, Floats
 
@@ -75,6 +77,11 @@ def _is_stock_default(row: ScenarioRow) -> bool:
     choice = (row.backend, row.mode, row.dtype, row.layout, row.environment)
     default = ("stock", Mode.EAGER, Dtype.FP32, Layout.CONTIGUOUS, DEFAULT_ENVIRONMENT)
     return choice == default and all(tag in (FROZEN, FULL) for tag in _tags(row))
+
+
+def _is_stock_channels_last(row: ScenarioRow) -> bool:
+    choice = (row.backend, row.mode, row.dtype, row.layout, row.environment)
+    return choice == ("stock", Mode.EAGER, Dtype.FP32, Layout.CHANNELS_LAST, DEFAULT_ENVIRONMENT)
 
 
 def block_medians(iterations: Iterable[IterationRow]) -> dict[str, dict[tuple[int, int], float]]:
@@ -119,11 +126,14 @@ def speedup_rows(
     noise: Iterable[NoiseRow],
     parity: Iterable[ParityRow],
     policy: Policy,
+    *,
+    workers: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[SpeedupRow]:
     """One row for every scenario and baseline, group by group, the group's control first.
 
     A scenario that could not run has its rows too: `invalid`, its reason, no speedup. One whose
-    outputs are wrong keeps its speedup and is `invalid`.
+    outputs are wrong keeps its speedup and is `invalid`. `workers` is environment.json's: one whose
+    conditions differed from stock default's is `invalid` too.
 
     Stock tuned is chosen and measured by the same rounds, so the luck that made it the fastest is
     in its time: against it everything else looks slower than it is. Simulated with six equally
@@ -133,7 +143,7 @@ def speedup_rows(
     scenarios do differ. So all rounds choose, and the error is left on the careful side. (Simulated
     once; no test holds it.)
     """
-    run = _Evidence(run_id, iterations, noise, parity, policy.verdict)
+    run = _Evidence(run_id, iterations, noise, parity, policy, workers or {})
     groups: dict[str, list[ScenarioRow]] = defaultdict(list)
     for row in scenarios:
         groups[group_label(row)].append(row)
@@ -149,15 +159,18 @@ class _Evidence:
         iterations: Iterable[IterationRow],
         noise: Iterable[NoiseRow],
         parity: Iterable[ParityRow],
-        policy: VerdictPolicy,
+        policy: Policy,
+        workers: Mapping[str, Mapping[str, Any]],
     ) -> None:
         self.run_id = run_id
-        self.policy = policy
+        self.policy = policy.verdict
+        self.plausibility = policy.plausibility
         self.medians = block_medians(iterations)
         self.quiet: dict[str, dict[tuple[int, int], bool]] = defaultdict(dict)
         for row in noise:
             self.quiet[row.group][row.launch, row.round] = row.quiet
         self.wrong = {row.scenario: row for row in parity if not row.within_tolerance}
+        self.unequal = unequal(workers)
 
     def blocks(self, scenario: str) -> BlockMedians:
         return self.medians.get(scenario, {})
@@ -186,6 +199,9 @@ class _Evidence:
         """Why no verdict can rest on this scenario."""
         if row.status not in _MEASURED:
             return f"{row.status}: {row.reason}" if row.reason else row.status
+        return self._why_wrong(row) or self.unequal.get(row.scenario)
+
+    def _why_wrong(self, row: ScenarioRow) -> str | None:
         wrong = self.wrong.get(row.scenario)
         if wrong is None:
             return None
@@ -209,6 +225,19 @@ class _Group:
         if self.default:
             name = self.default.scenario
             self.control = run.ratio(name, name + CONTROL_SUFFIX)
+        self.refuted = {row.scenario: why for row in rows if (why := self._refutation(row))}
+
+    def _refutation(self, row: ScenarioRow) -> str | None:
+        """Why the scenario cannot have done what it is said to have done, if so."""
+        policy = self.run.plausibility
+        nhwc = next((other for other in self.rows if _is_stock_channels_last(other)), None)
+        gain = self.run.ratio(row.scenario, nhwc.scenario) if nhwc else None
+        return plausibility.over_peak(row, policy) or plausibility.beyond_reach(
+            row, gain, nhwc, policy
+        )
+
+    def _why_unusable(self, row: ScenarioRow) -> str | None:
+        return self.run.why_unusable(row) or self.refuted.get(row.scenario)
 
     def speedups(self) -> Iterator[SpeedupRow]:
         """The control's row, then each scenario's."""
@@ -233,7 +262,7 @@ class _Group:
         for row in self.rows:
             if row.backend != "stock" or row.dtype != dtype or row.status != Status.OK:
                 continue
-            if row is self.default or self.default is None or self.run.why_unusable(row):
+            if row is self.default or self.default is None or self._why_unusable(row):
                 continue
             ratio = self.run.ratio(row.scenario, self.default.scenario)
             if ratio and ratio.estimate > best_estimate:
@@ -242,12 +271,12 @@ class _Group:
 
     def _control_row(self, default: ScenarioRow) -> SpeedupRow:
         baseline = default.scenario + CONTROL_SUFFIX
-        invalid = self.run.why_unusable(default)
+        invalid = self._why_unusable(default)
         return self._judged(default, BaselineKind.CONTROL, baseline, self.control, invalid)
 
     def _row(self, row: ScenarioRow, kind: BaselineKind, baseline: ScenarioRow) -> SpeedupRow:
-        invalid = self.run.why_unusable(row)
-        if not invalid and (why := self.run.why_unusable(baseline)):
+        invalid = self._why_unusable(row)
+        if not invalid and (why := self._why_unusable(baseline)):
             invalid = f"its baseline {baseline.scenario} cannot be used: {why}"
         measured = row.status in _MEASURED and baseline.status in _MEASURED
         ratio = self.run.ratio(row.scenario, baseline.scenario) if measured else None
@@ -273,6 +302,10 @@ class _Group:
                 invalid_reason=invalid,
                 policy=policy,
             )
+        if kind is BaselineKind.STOCK_DEFAULT and (
+            refuted := plausibility.placebo_differs(row, ratio, verdict)
+        ):
+            verdict, reason = Verdict.INVALID, refuted
         return SpeedupRow(
             run_id=self.run.run_id,
             scenario=row.scenario,

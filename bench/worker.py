@@ -106,6 +106,7 @@ def operations(session: Session) -> Operations:
         "outputs": lambda r: session.outputs(Path(r["path"])),
         "kernels": lambda _: session.kernels(),
         "memory": lambda _: session.memory(),
+        "conditions": lambda _: session.conditions(),
         "probe": lambda _: session.probe(),
         "peak": lambda r: session.peak(list(r["dtypes"])),
         "release": lambda _: session.release(),

@@ -50,6 +50,7 @@ class FakeBackend:
     faults: dict[tuple[str, str], Fault] = field(default_factory=dict)
     greeting_faults: dict[str, WorkerError] = field(default_factory=dict)
     emulated_bf16: bool = False
+    probe_gflop_per_s: float = 215.0
     output_offset: dict[str, float] = field(default_factory=dict)
     """How far a scenario's outputs lie from everybody else's."""
     asked: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
@@ -88,7 +89,7 @@ class FakeWorker:
         self.backend.clock.spend(self.backend.start_s)
         if self.key.backend in self.backend.greeting_faults:
             raise self.backend.greeting_faults[self.key.backend]
-        return {"ok": True, "hello": {"import_s": 1.5, "conditions": {"threads": 2}}}
+        return {"ok": True, "hello": {"import_s": 1.5, **self._conditions()}}
 
     def stop(self) -> None:
         self.backend.alive.discard(self.pid)
@@ -154,9 +155,16 @@ class FakeWorker:
     def _memory(self) -> dict[str, Any]:
         return {"peak_rss_mb": 800.0, "rss_mb": 500.0}
 
+    def _conditions(self) -> dict[str, Any]:
+        return {"conditions": {"threads": 2, "allocator": "glibc", "openmp": ["libgomp.so.1"]}}
+
     def _probe(self) -> dict[str, Any]:
         self.backend.clock.spend(0.04)
-        return {"compute_ns": 20_000_000, "memory_ns": 20_000_000}
+        return {
+            "compute_ns": 20_000_000,
+            "memory_ns": 20_000_000,
+            "gflop_per_s": self.backend.probe_gflop_per_s,
+        }
 
     def _peak(self, dtypes: list[str]) -> dict[str, Any]:
         return {"gflop_per_s": dict.fromkeys(dtypes, 400.0), "memory_gb_per_s": 20.0}

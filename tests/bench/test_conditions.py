@@ -114,6 +114,14 @@ def test_equal_conditions_do_not_differ() -> None:
         ({"allocator": "tcmalloc"}, "allocator: glibc against tcmalloc"),
         ({"threads": 4}, "threads: 2 against 4"),
         ({"openmp": []}, "openmp: ['libgomp.so.1'] against []"),
+        (
+            {"openmp": ["libgomp.so.1", "libiomp5.so"]},
+            "openmp: ['libgomp.so.1'] against ['libgomp.so.1', 'libiomp5.so']",
+        ),
+        (
+            {"openmp": ["libgomp-a34b3233.so.1", "libgomp.so.1"]},
+            "openmp: ['libgomp.so.1'] against ['libgomp-a34b3233.so.1', 'libgomp.so.1']",
+        ),
         ({"affinity": [0]}, "affinity: [0, 1] against [0]"),
         ({"denormals_flushed": True}, "denormals are flushed to zero in one of them only"),
         ({"env": {}}, "OMP_NUM_THREADS: 2 against unset"),
@@ -122,6 +130,24 @@ def test_equal_conditions_do_not_differ() -> None:
 def test_each_difference_is_a_sentence(changed: dict[str, Any], sentence: str) -> None:
     """Whoever compares two workers is told what makes them incomparable."""
     assert conditions.differences(state(), state(**changed)) == [sentence]
+
+
+def test_the_same_openmp_under_another_packages_name_is_no_difference() -> None:
+    """Wheels rename the library that they bring; another environment is still comparable."""
+    assert conditions.differences(state(), state(openmp=["libgomp-a34b3233.so.1"])) == []
+
+
+def test_what_was_found_unlike_makes_a_scenario_unequal() -> None:
+    """It is read from the run's own file, so a later look at the run sees it too."""
+    workers = {
+        "a": state(),
+        "b": state(differs=["allocator: glibc against tcmalloc", "threads: 2 against 4"]),
+        "c": {},
+    }
+    assert conditions.unequal(workers) == {
+        "b": "its worker ran under other conditions than stock default's: "
+        "allocator: glibc against tcmalloc; threads: 2 against 4"
+    }
 
 
 @pytest.mark.torch

@@ -65,7 +65,7 @@ def build(tmp_path: Path, backend: Any) -> Build:
             "policy": DEFAULT,
             "budget_s": 10_000.0,
             "launch": backend.launch,
-            "peak": {"fp32": 400.0, "bf16": 800.0},
+            "peak": {"gflop_per_s": {"fp32": 400.0, "bf16": 800.0}, "memory_gb_per_s": 20.0},
             "clock": backend.clock,
             "progress": Progress(),
         }
@@ -202,6 +202,67 @@ def test_a_death_in_the_rounds_is_a_crash_with_its_launch(build: Build, backend:
     assert row.status == "crashed"
     assert row.reason == "killed by SIGKILL (launch 2)"
     assert row.rounds > 0
+
+
+def other_allocator(_worker: Any, _fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A worker that loaded another allocator than the others."""
+    return {"conditions": {"threads": 2, "allocator": "tcmalloc", "openmp": ["libgomp.so.1"]}}
+
+
+def test_another_allocator_makes_the_comparison_invalid(build: Build, backend: Any) -> None:
+    """The allocator alone is worth more than what is compared; both times stay in the files."""
+    backend.call_ms = {DEFAULT_1.id: 150.0, IPEX_1.id: 100.0}
+    backend.faults[IPEX_1.id, "conditions"] = other_allocator
+    runner = build()
+    runner.measure()
+    row = speedup_of(runner, IPEX_1, "stock_default")
+    assert row.verdict == "invalid"
+    assert "allocator: glibc against tcmalloc" in (row.reason or "")
+    assert row.speedup == pytest.approx(1.5, rel=0.01)
+    assert runner.workers()[IPEX_1.id]["differs"] == ["allocator: glibc against tcmalloc"]
+    assert "differs" not in runner.workers()[IPEX_4.id]
+    assert speedup_of(runner, IPEX_4, "stock_default").verdict == "same"
+
+
+def test_conditions_are_compared_in_every_launch(build: Build, backend: Any) -> None:
+    """What only the second set of processes has, counts as much."""
+
+    def later(worker: Any, fields: Mapping[str, Any]) -> dict[str, Any] | None:
+        second = backend.asked[IPEX_1.id, "conditions"] == 2
+        return other_allocator(worker, fields) if second else None
+
+    backend.faults[IPEX_1.id, "conditions"] = later
+    runner = build()
+    runner.measure()
+    assert speedup_of(runner, IPEX_1, "stock_default").verdict == "invalid"
+    assert runner.workers()[IPEX_1.id]["allocator"] == "glibc"
+
+
+def test_a_worker_that_cannot_read_its_conditions_again_is_held_to_its_greeting(
+    build: Build, backend: Any
+) -> None:
+    """A worker of an older commit does not know the question."""
+    unknown = raising(Status.CRASHED, "unknown operation 'conditions'", dies=False)
+    backend.faults[IPEX_1.id, "conditions"] = unknown
+    runner = build()
+    runner.measure()
+    assert rows_of(runner)[IPEX_1.id].status == "ok"
+    assert runner.workers()[IPEX_1.id]["allocator"] == "glibc"
+
+
+def test_a_control_under_other_conditions_leaves_no_verdict(build: Build, backend: Any) -> None:
+    """Its spread would be no noise floor for anything in the group."""
+
+    def control(worker: Any, fields: Mapping[str, Any]) -> dict[str, Any] | None:
+        is_control = backend.started[worker.number - 1][1]
+        return other_allocator(worker, fields) if is_control else None
+
+    backend.faults[DEFAULT_1.id, "conditions"] = control
+    runner = build()
+    runner.measure()
+    row = speedup_of(runner, IPEX_1, "stock_default")
+    assert row.verdict == "invalid"
+    assert "of its control, allocator" in (row.reason or "")
 
 
 def test_wrong_outputs_are_not_timed(build: Build, backend: Any) -> None:
@@ -362,6 +423,55 @@ def test_the_first_call_and_preparation_are_those_of_the_cold_launch(build: Buil
     assert row.prepare_s == 0.2
     assert row.import_s == 1.5
     assert row.percent_of_peak == pytest.approx(100 * 307.0 / 400.0, rel=0.02)
+
+
+def peak_of(fp32: float) -> dict[str, Any]:
+    """A reading of the machine's peak."""
+    return {"gflop_per_s": {"fp32": fp32, "bf16": 1.0}, "memory_gb_per_s": 30.0}
+
+
+@pytest.mark.parametrize(("again", "expected"), [(500.0, 500.0), (100.0, 400.0)])
+def test_the_higher_reading_of_the_peak_counts(build: Build, again: float, expected: float) -> None:
+    """A peak taken while the machine was slowed would refute true results."""
+    runner = build(peak_again=lambda: peak_of(again))
+    runner.measure()
+    assert runner.peak == {
+        "gflop_per_s": {"fp32": expected, "bf16": 800.0},
+        "memory_gb_per_s": 30.0,
+    }
+    share = rows_of(runner)[IPEX_1.id].percent_of_peak
+    assert share == pytest.approx(100 * 307.0 / expected, rel=0.02)
+
+
+def test_no_probe_was_faster_than_the_peak(build: Build, backend: Any) -> None:
+    """The probe of every round is a product too: a peak below the fastest of them is too low."""
+    backend.probe_gflop_per_s = 450.0
+    runner = build()
+    runner.measure()
+    assert runner.peak["gflop_per_s"]["fp32"] == 450.0
+
+
+def test_a_peak_that_cannot_be_measured_again_is_said(build: Build) -> None:
+    """The first reading stands, and the run is complete."""
+
+    def fails() -> dict[str, Any]:
+        raise WorkerError(Status.CRASHED, "planted")
+
+    runner = build(peak_again=fails)
+    runner.measure()
+    assert runner.complete
+    assert runner.peak["gflop_per_s"]["fp32"] == 400.0
+    assert any("could not be measured again: planted" in note for note in runner.notes)
+
+
+def test_a_result_beyond_the_peak_is_invalid(build: Build, backend: Any) -> None:
+    """30.7 GFLOP in 50 ms are 614 GFLOP/s on a machine of 400."""
+    backend.call_ms = {IPEX_1.id: 50.0}
+    runner = build()
+    runner.measure()
+    row = speedup_of(runner, IPEX_1, "stock_default")
+    assert row.verdict == "invalid"
+    assert "of the peak measured in this run" in (row.reason or "")
 
 
 def test_a_profile_is_cut_to_the_launches_that_fit(build: Build) -> None:

@@ -316,7 +316,7 @@ def test_memory_probe_and_peak_answer_with_what_the_protocol_promises(
     peak = real.peak(["fp32", "bf16"])
     after = real.memory()
 
-    assert set(probe) == {"compute_ns", "memory_ns"}
+    assert set(probe) == {"compute_ns", "memory_ns", "gflop_per_s"}
     assert set(peak["gflop_per_s"]) == {"fp32", "bf16"}
     assert peak["memory_gb_per_s"] > 0
     assert before["peak_rss_mb"] >= before["rss_mb"] > 0

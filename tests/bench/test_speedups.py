@@ -339,6 +339,47 @@ def test_wrong_outputs_without_a_number_are_invalid_too() -> None:
     assert (row.verdict, row.reason) == ("invalid", "its outputs do not match stock default's")
 
 
+def test_a_worker_under_other_conditions_is_invalid_but_shown() -> None:
+    """From what the run keeps of its workers; the others' verdicts stand."""
+    workers: dict[str, dict[str, object]] = {IPEX.id: {"differs": ["threads: 2 against 4"]}}
+    rows = [_row(STOCK), _row(NHWC), _row(IPEX)]
+    made = speedup_rows("run", rows, _iterations(), [], [], QUICK, workers=workers)
+    found = {(row.scenario, row.baseline_kind): row for row in made}
+    assert found[IPEX.id, "stock_default"].verdict == "invalid"
+    assert "threads: 2 against 4" in (found[IPEX.id, "stock_default"].reason or "")
+    assert found[IPEX.id, "stock_default"].speedup is not None
+    assert found[NHWC.id, "stock_default"].verdict == "faster"
+
+
+def test_more_than_the_peak_is_invalid_and_no_baseline() -> None:
+    """The fastest stock scenario would be the tuned one, had it not passed the machine's peak."""
+    rows = (_row(STOCK), _row(NHWC, percent_of_peak=150.0), _row(SCRIPT), _row(IPEX))
+    found = _speedups(*rows)
+    assert found[NHWC.id, "stock_default"].verdict == "invalid"
+    assert "150 % of the peak" in (found[NHWC.id, "stock_default"].reason or "")
+    assert found[NHWC.id, "stock_default"].speedup == pytest.approx(1.25, rel=0.01)
+    assert found[IPEX.id, "stock_tuned"].baseline == SCRIPT.id
+    assert found[IPEX.id, "stock_default"].verdict == "faster"
+
+
+def test_a_gain_beyond_the_peak_over_channels_last_is_invalid() -> None:
+    """1.6 times as fast as what runs at 80 % of the peak cannot be the same arithmetic."""
+    found = _speedups(_row(STOCK), _row(NHWC, percent_of_peak=80.0), _row(IPEX))
+    assert found[IPEX.id, "stock_default"].verdict == "invalid"
+    assert "stock channels_last" in (found[IPEX.id, "stock_default"].reason or "")
+    assert found[NHWC.id, "stock_default"].verdict == "faster"
+
+
+def test_a_placebo_that_differs_is_invalid() -> None:
+    """Against stock default only: against stock tuned it is slower as stock default is."""
+    calls = _iterations({**SPEEDS, PLACEBO.id: 85.0})
+    found = _speedups(_row(STOCK), _row(NHWC), _row(PLACEBO), iterations=calls)
+    row = found[PLACEBO.id, "stock_default"]
+    assert row.verdict == "invalid"
+    assert "optimising nothing" in (row.reason or "")
+    assert found[PLACEBO.id, "stock_tuned"].verdict == "slower"
+
+
 def test_right_outputs_change_nothing() -> None:
     """Parity that holds is no reason."""
     rows = _speedups(_row(STOCK), _row(IPEX), parity=(_parity(IPEX, right=True),))

@@ -1,0 +1,78 @@
+"""What physics or the placebo refutes: a claim that cannot be true is no result, however narrow.
+
+An interval says how steady a difference is, not that it is one between the two things named. These
+rules ask the rest: is it more arithmetic than the machine can do, and does doing nothing show it
+too? Each gives a sentence when it refutes, else None. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench.scenarios import Dtype, Verdict
+from bench.statistics import percent
+
+if TYPE_CHECKING:
+    from bench.policy import PlausibilityPolicy
+    from bench.records import ScenarioRow
+    from bench.statistics import Ratio
+
+
+def over_peak(row: ScenarioRow, policy: PlausibilityPolicy) -> str | None:
+    """Refutes a scenario that would have done more arithmetic than library products reach here.
+
+    Not asked of an emulated dtype: its products and its convolutions are emulated differently, so
+    neither bounds the other.
+    """
+    if row.percent_of_peak is None or row.native_dtype is False:
+        return None
+    if row.percent_of_peak <= 100 * (1 + policy.peak_tolerance):
+        return None
+    return (
+        f"it would run at {row.percent_of_peak:.0f} % of the peak measured in this run: it did not "
+        "do the work that its label says, or the machine was slowed whenever the peak was taken"
+    )
+
+
+def beyond_reach(
+    row: ScenarioRow,
+    over_channels_last: Ratio | None,
+    channels_last: ScenarioRow | None,
+    policy: PlausibilityPolicy,
+) -> str | None:
+    """Refutes an fp32 gain over stock channels_last that the peak leaves no room for.
+
+    This is `over_peak` asked of paired rounds: drift that hides an impossible time in the median of
+    all calls cancels in the ratio. The whole interval must lie beyond what is possible.
+    """
+    if row.dtype != Dtype.FP32 or over_channels_last is None or channels_last is None:
+        return None
+    if channels_last.percent_of_peak is None or row.scenario == channels_last.scenario:
+        return None
+    if over_peak(channels_last, policy):
+        return None  # what is impossible itself bounds nothing
+    most = 100 * (1 + policy.peak_tolerance) / channels_last.percent_of_peak
+    if over_channels_last.low <= most:
+        return None
+    return (
+        f"it would be {over_channels_last.estimate:.3g} times as fast as stock channels_last, "
+        f"which runs at {channels_last.percent_of_peak:.0f} % of the measured peak, so that "
+        f"{most:.3g} times is the most that this arithmetic leaves room for"
+    )
+
+
+def placebo_differs(row: ScenarioRow, ratio: Ratio | None, verdict: Verdict) -> str | None:
+    """Refutes a difference between stock default and itself beside an imported IPEX.
+
+    Nothing was optimised there. What differs is the process, or the kernels that the import
+    exchanged; neither is a way of running the model faster.
+    """
+    if row.backend != "placebo" or ratio is None:
+        return None
+    if verdict not in (Verdict.FASTER, Verdict.SLOWER):
+        return None
+    return (
+        "importing IPEX and optimising nothing would change stock default by "
+        f"{percent(abs(ratio.estimate - 1))}: as much of every IPEX speedup in this group may come "
+        "from its process and not from its optimisations"
+    )
