@@ -167,6 +167,21 @@ def test_what_cannot_run_is_unsupported_and_costs_nothing_else(
     assert stock.prepare(scenario())["layers_replaced"] is None
 
 
+@pytest.mark.parametrize(
+    "mode",
+    [Mode.EAGER, Mode.TORCHSCRIPT, pytest.param(Mode.COMPILE, marks=pytest.mark.slow)],
+)
+def test_release_gives_the_memory_back(stock: Worker, mode: Mode) -> None:
+    """PyTorch and Inductor hold on to 60 MB of frozen weights a model unless told otherwise."""
+    case = scenario(mode=mode, fusion=mode is Mode.TORCHSCRIPT or None, layout=LAST)
+    resident = []
+    for _ in range(3):
+        stock.prepare(case)
+        stock.ask("release")
+        resident.append(stock.ask("memory")["rss_mb"])
+    assert resident[2] < resident[1] + 30
+
+
 def test_one_batch_size_after_the_other(stock: Worker) -> None:
     """A worker serves all of them, and each has a peak of its own."""
     peaks = []
