@@ -307,6 +307,80 @@ def summary_command(model: str | None, optimize: str, dtype: str, size: int) -> 
         click.echo(text)
 
 
+@main.command("explore")
+@_DATA
+@click.option("--out", type=_FOLDER, required=True, help="Folder for the pictures.")
+@click.option("--split", help="Which split; `test` where there is one, else all images.")
+@click.option("--size", type=click.IntRange(16), default=224, show_default=True)
+def explore_command(data: Path, out: Path, split: str | None, size: int) -> None:
+    r"""Show what good and bad look like, and where their mean images differ by more than chance.
+
+    \b
+    Examples:
+      pillqc explore --data data/pills --out figures/
+    """
+    from pillqc.dataset import read_samples, samples_of
+    from pillqc.exploration import explore
+
+    found = explore(samples_of(read_samples(data), split, data), out, size=size)
+    share = found.believed.mean()
+    click.echo(
+        f"{out}: gallery.png and difference.png; the means of bad and good differ by more than"
+        f" chance ({found.limit:.2f} grey levels) in {share:.2%} of the image"
+    )
+
+
+@main.command("prepare")
+@click.argument("dataset", type=click.Choice(["mvtec"]))
+@click.option("--archive", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--root", type=_FOLDER, help="Where MVTec AD or its category is unpacked already.")
+@click.option("--out", type=_FOLDER, default=Path("data/mvtec_pill"), show_default=True)
+@click.option("--category", default="pill", show_default=True)
+def prepare_command(
+    dataset: str,  # noqa: ARG001 - one choice so far
+    archive: Path | None,
+    root: Path | None,
+    out: Path,
+    category: str,
+) -> None:
+    r"""Check your own download of real pills and lay it out.
+
+    \b
+    Examples:
+      pillqc prepare mvtec --archive mvtec_anomaly_detection.tar.xz
+      pillqc prepare mvtec --root /data/mvtec --category capsule --out data/capsule
+    """
+    from pillqc.preparation import LICENCE, prepare_mvtec
+
+    done = prepare_mvtec(out=out, archive=archive, root=root, category=category)
+    click.echo(f"{done.root}: {done.images} images, defects: {', '.join(done.defects)}")
+    for note in done.notes:
+        click.echo(f"note: {note}", err=True)
+    click.echo(LICENCE)
+
+
+@main.command("check-split")
+@_DATA
+def check_split_command(data: Path) -> None:
+    r"""Fail if an image, or nearly the same image, is in two splits.
+
+    \b
+    Examples:
+      pillqc check-split --data data/pills
+    """
+    from pillqc.dataset import read_samples
+    from pillqc.splits import find_crossings
+
+    samples = read_samples(data)
+    crossings = find_crossings(samples)
+    for crossing in crossings:
+        kind = "identical" if crossing.identical else f"differ by {crossing.distance} grey levels"
+        click.echo(f"{crossing.first.path} and {crossing.second.path}: {kind}")
+    if crossings:
+        raise PillqcError(f"{data}: {len(crossings)} pairs of images cross its splits")
+    click.echo(f"{data}: no image of {len(samples)} is in two splits")
+
+
 def _loaded(model: str | None) -> LoadedModel:
     from pillqc.model import load_model
 

@@ -11,17 +11,30 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+from PIL import Image
+
+from pillqc.dataset import read_image
 from pillqc.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from pillqc.dataset import Sample
 
 SHARES: Final[dict[str, float]] = {"train": 0.6, "validation": 0.2, "test": 0.2}
+_SIDE: Final = 64
+_CONTRAST: Final = np.float32(70.0)
+"""Deviation of grey levels in a photograph of a pale pill on a dark table."""
+NEAR: Final = 1.2
+"""Root mean square grey levels. Different pills of one pose differ by their specks, by 1.9 and
+more; a copy that was recoded, resized, blurred or brightened by less than .8 (rendered pills)."""
 
 
 def content_hash(path: Path) -> str:
@@ -52,6 +65,50 @@ def split_samples(
         for name, chosen in _cut(digests, shares).items():
             splits[name].extend(s for digest in chosen for s in by_content[digest])
     return {name: sorted(chosen, key=lambda s: s.path) for name, chosen in splits.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crossing:
+    """Two images that are too much alike to be on two sides of a split."""
+
+    first: Sample
+    second: Sample
+    identical: bool
+    distance: float
+    """Root mean square difference of the thumbnails, in grey levels."""
+
+
+def find_crossings(samples: Sequence[Sample], *, limit: float = NEAR) -> list[Crossing]:
+    """Pairs from different splits with the same content, or nearly the same look."""
+    ordered = sorted(samples, key=lambda s: s.path)
+    digests = [content_hash(s.path) for s in ordered]
+    looks = np.stack([_look(s.path) for s in ordered]) if ordered else np.empty((0, 1))
+    splits = np.array([s.split for s in ordered])
+    found = []
+    for index in range(len(ordered)):
+        later = np.flatnonzero(splits[index + 1 :] != splits[index]) + index + 1
+        distances = np.sqrt(np.square(looks[later] - looks[index]).mean(axis=1))
+        for other, distance in zip(later.tolist(), distances.tolist(), strict=True):
+            same = digests[index] == digests[other]
+            if same or distance < limit:
+                found.append(
+                    Crossing(
+                        first=ordered[index],
+                        second=ordered[other],
+                        identical=same,
+                        distance=round(distance, 3),
+                    )
+                )
+    return found
+
+
+def _look(path: Path) -> NDArray[np.float32]:
+    """A small grey image of one brightness and contrast, so that light changes it little."""
+    small = read_image(path).convert("L").resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
+    pixels = np.asarray(small, np.float32).ravel()
+    centred = pixels - pixels.mean()
+    look: NDArray[np.float32] = centred * (_CONTRAST / max(float(centred.std()), 1.0))
+    return look
 
 
 def _cut(digests: list[str], shares: Mapping[str, float]) -> dict[str, list[str]]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import pytest
 from click.testing import CliRunner, Result
@@ -151,3 +153,40 @@ def test_a_damaged_model_file_is_one_line(tmp_path: Path) -> None:
     done = _run("summary", "--model", path)
     assert done.exit_code == 1
     assert "not a readable model file" in done.output
+
+
+def test_pills_are_explored_and_splits_checked(pills: Path, tmp_path: Path) -> None:
+    """Pictures are written; a rendered data set has no image in two splits; a copied one has."""
+    done = _run("explore", "--data", pills, "--out", tmp_path / "figures", "--size", 32)
+    assert done.exit_code == 0, done.output
+    assert {p.name for p in (tmp_path / "figures").iterdir()} == {"gallery.png", "difference.png"}
+    assert _run("check-split", "--data", pills).exit_code == 0
+    copy = tmp_path / "copy"
+    shutil.copytree(pills, copy)
+    shutil.copy(copy / "train/good/000.png", copy / "test/good/999.png")
+    found = _run("check-split", "--data", copy)
+    assert found.exit_code == 1
+    assert "identical" in found.output
+    assert "1 pairs of images cross" in found.output
+
+
+@pytest.mark.torch
+def test_inspection_writes_csv_and_pictures(pills: Path, tmp_path: Path) -> None:
+    """A line and a picture for every file, beside what is printed."""
+    marked, lines = tmp_path / "marked", tmp_path / "d.csv"
+    done = _run(
+        *("inspect", pills / "test/crack", pills / "test/color", "--model", "random"),
+        *("--size", 32, "--csv", lines, "--pictures", marked),
+    )
+    assert done.exit_code == 0, done.output
+    assert len(lines.read_text(encoding="utf-8").splitlines()) == 3
+    assert {p.name for p in marked.iterdir()} == {"crack-000.png", "color-000.png"}
+
+
+@pytest.mark.torch
+def test_the_exit_code_tells_bad_pills_when_asked(pills: Path) -> None:
+    """3 for a bad pill with --exit-code, 0 without."""
+    with mock.patch("pillqc.inspection.decide", return_value="bad"):
+        arguments = ("inspect", pills / "test/crack", "--model", "random", "--size", 32)
+        assert _run(*arguments).exit_code == 0
+        assert _run(*arguments, "--exit-code").exit_code == 3

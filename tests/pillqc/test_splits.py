@@ -6,10 +6,12 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
+from PIL import Image
 
 from pillqc.dataset import Sample
 from pillqc.errors import DataError
-from pillqc.splits import content_hash, split_samples
+from pillqc.rendering.scene import render
+from pillqc.splits import content_hash, find_crossings, split_samples
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,3 +67,39 @@ def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
     """Splitting reads every file once, and says which one it cannot read."""
     with pytest.raises(DataError, match=r"gone\.png"):
         content_hash(tmp_path / "gone.png")
+
+
+def _pill(root: Path, split: str, name: str, seed: int) -> Sample:
+    path = root / split / name
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(render(seed=seed, size=224).image).save(path)
+    return Sample(path=path, defect="good", bad=False, mask=None, split=split)
+
+
+def test_identical_and_near_identical_images_across_splits_are_found(tmp_path: Path) -> None:
+    """A copy, a recoded, a resized and a brightened one; another pill is not complained of."""
+    first = _pill(tmp_path, "train", "a.png", 0)
+    samples = [first, _pill(tmp_path, "test", "copy.png", 0), _pill(tmp_path, "test", "b.png", 1)]
+    image = Image.open(first.path)
+    changes = {
+        "recoded.jpg": image,
+        "small.png": image.resize((190, 190)),
+        "bright.png": image.point(lambda level: level * 1.04),
+    }
+    for name, changed in changes.items():
+        path = tmp_path / "test" / name
+        changed.save(path)
+        samples.append(Sample(path=path, defect="good", bad=False, mask=None, split="test"))
+    found = find_crossings(samples)
+    pairs = {(c.first.path.name, c.second.path.name) for c in found} | {
+        (c.second.path.name, c.first.path.name) for c in found
+    }
+    assert {("a.png", name) for name in ("copy.png", *changes)} <= pairs
+    assert len(found) == 4
+    assert [c.identical for c in found].count(True) == 1
+
+
+def test_different_pills_are_never_taken_for_copies(tmp_path: Path) -> None:
+    """Forty pills in the same pose, on two sides."""
+    samples = [_pill(tmp_path, ("train", "test")[n % 2], f"{n}.png", n) for n in range(40)]
+    assert find_crossings(samples) == []
