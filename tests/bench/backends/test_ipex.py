@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -231,7 +232,11 @@ def found() -> dict[str, Any]:
     """What IPEX and our backend do in a process of their own."""
     pytest.importorskip("torch")
     done = subprocess.run(
-        [sys.executable, "-c", FINDINGS], capture_output=True, text=True, check=False
+        [sys.executable, "-c", FINDINGS],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     lines = [line for line in done.stdout.splitlines() if line.startswith("FOUND ")]
     assert lines, done.stderr
