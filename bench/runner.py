@@ -186,7 +186,7 @@ class Runner:
             pool = WorkerPool(
                 launch=lambda key, control: self.launch(key, control, launch),
                 start_timeout_s=self.policy.start_timeout_s,
-                at_once=self.starts_at_once if launch else 1,
+                at_once=1 if launch == 0 and self.profile.cold_starts else self.starts_at_once,
             )
             try:
                 for group in groups:

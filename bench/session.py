@@ -35,8 +35,10 @@ if TYPE_CHECKING:
 
 TRAINING_STEPS_COMPARED = 5
 """Losses of so many first steps are compared between scenarios."""
-PARITY_SECONDS = 5.0
+PARITY_SECONDS = 2.0
 """A slow scenario stops the parity check here and is compared on the images it got through."""
+PARITY_LEAST = 8
+"""But not before so many: four good pills and four defects."""
 MAP_SIDE = 56
 """Maps are stored at about this many points a side: every fourth of 224, never averaged, so that
 a wrong point stays as wrong as it is."""
@@ -258,7 +260,7 @@ class Session:
         size = live.scenario.batch_size
         stop = time.monotonic() + PARITY_SECONDS
         probabilities, maps, done = [], [], 0
-        while done < len(samples) and (done == 0 or time.monotonic() < stop):
+        while done < len(samples) and (done < PARITY_LEAST or time.monotonic() < stop):
             found = self._one_batch(live, samples[done : done + size])
             probabilities.append(found[0])
             maps.append(found[1])

@@ -520,10 +520,10 @@ STEADY_CASES = [
     ("level at the latest position only", [120.0] * 3 + [100.0] * 8, False),
     ("level at the one before too", [120.0] * 3 + [100.0] * 9, True),
     ("slow calls, too few", [1000.0], False),
-    ("slow calls, level", [1000.0, 1100.0], True),
-    ("slow calls, falling", [1000.0, 890.0], False),
+    ("slow calls, level", [1000.0, 1050.0], True),
+    ("slow calls, falling", [1000.0, 940.0], False),
     ("slow calls, level at last", [1500.0, 1000.0, 1010.0], True),
-    ("at the limit of slow", [250.0, 250.0], False),
+    ("at the limit of slow", [120.0, 120.0], False),
 ]
 
 
