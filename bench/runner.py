@@ -9,10 +9,21 @@ own scenario only, and rows are on disk before the next block starts.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bench import conditions, limits, parity, records, run_folder, schedule, speedups
+from bench import (
+    conditions,
+    confirmation,
+    limits,
+    parity,
+    records,
+    run_folder,
+    schedule,
+    speedups,
+    statistics,
+)
 from bench.client import AccountedWorker, ParentUse
 from bench.errors import WorkerError
 from bench.lane import Lane
@@ -23,7 +34,7 @@ from bench.rounds import Rounds
 from bench.scenarios import Scenario, Status, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from bench.client import WorkerHandle
@@ -71,7 +82,8 @@ class Runner:
     noise_rows: list[records.NoiseRow] = field(init=False, default_factory=list)
     notes: list[str] = field(init=False, default_factory=list)
     complete: bool = field(init=False, default=False)
-    launches_wanted: int = field(init=False)
+    _had: Counter[Group] = field(init=False, default_factory=Counter)
+    """Launches in which a group was measured."""
     _costs: dict[Group, schedule.GroupCost] = field(init=False, default_factory=dict)
     _emulated_s: float = field(init=False, default=0.0)
     _parent_use: ParentUse = field(init=False, default_factory=ParentUse)
@@ -79,10 +91,10 @@ class Runner:
     _writer: records.RunWriter = field(init=False)
     _rounds: Rounds = field(init=False)
     _where: str = field(init=False, default="")
+    _taking_part: frozenset[str] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.outcomes = {scenario.id: Outcome(scenario=scenario) for scenario in self.scenarios}
-        self.launches_wanted = self.profile.launches
         self._started = self.clock()
 
     # ---- the run ---------------------------------------------------------------------------
@@ -109,12 +121,13 @@ class Runner:
                 clock=self.clock,
             )
             try:
-                for launch in range(self.profile.launches):
-                    rounds = self._plan(launch)
-                    if rounds is None:
-                        break
-                    self._run_launch(launch, rounds)
+                launches = 0
+                while launches < self.profile.launches and (rounds := self._plan(launches)):
+                    self._run_launch(launches, rounds)
+                    launches += 1
+                self._note_cuts()
                 self._settle_peak()
+                self._confirm(launches)
                 self.complete = True
             except KeyboardInterrupt:
                 self.notes.append(
@@ -127,35 +140,63 @@ class Runner:
                 self.save()
                 self._save_speedups()
 
-    def _plan(self, launch: int) -> dict[Group, int] | None:
-        """Rounds a group for this launch; None when the budget allows no further launch."""
+    def _plan(self, launch: int) -> dict[Group, int]:
+        """Rounds of this launch for each group that takes part; empty when none can."""
         if launch == 0:
             return dict.fromkeys(self._groups(), self.profile.min_rounds)
-        groups = list(self._costs)
-        if launch >= self.launches_wanted:
-            return None
-        if not groups or self._left() <= 0:
-            self._note_missing_launches(launch)
-            return None
-        plan = schedule.plan(
+        return self._share_out(list(self._costs), self.profile.launches - launch)
+
+    def _share_out(self, groups: Sequence[Group], launches: int) -> dict[Group, int]:
+        """What is left of the budget, as rounds of the next launch."""
+        rounds = schedule.next_launch(
             self._left(),
-            self.launches_wanted - launch,
+            launches,
             [self._costs[group] for group in groups],
             min_rounds=self.profile.min_rounds,
             max_rounds=self.profile.max_rounds,
         )
-        if launch + plan.launches < self.launches_wanted:
-            self.launches_wanted = launch + plan.launches
-            self._note_missing_launches(self.launches_wanted)
-        rounds = {g: n for g, n in zip(groups, plan.rounds, strict=True) if n}
-        for group in set(groups) - set(rounds):
+        return {group: count for group, count in zip(groups, rounds, strict=True) if count}
+
+    def _note_cuts(self) -> None:
+        """Say which groups had fewer launches than the profile wants."""
+        few = [
+            f"{group_name(group)} ({self._had[group]})"
+            for group in self._groups()
+            if self._had[group] < self.profile.launches
+        ]
+        if few:
             self.notes.append(
-                f"{group_name(group)} was left out of launch {launch + 1}: the budget of "
-                f"{spell_seconds(self.budget_s)} did not allow another minimum of rounds."
+                f"The budget of {spell_seconds(self.budget_s)} allowed fewer than "
+                f"{self.profile.launches} launches of {', '.join(few)}: differences between "
+                "processes are seen less well there."
             )
-        if launch >= self.launches_wanted or not rounds:
-            return None
-        return rounds
+
+    def _confirm(self, launch: int) -> None:
+        """Measure what surprises and what is close once more, in fresh processes.
+
+        Planned with the costs of whole groups although fewer workers take part, so that it fits.
+        """
+        hopeless = {name for name, outcome in self.outcomes.items() if outcome.differs}
+        chosen = confirmation.to_confirm(self._speedups(), self.policy.verdict, hopeless=hopeless)
+        groups = [g for g in self._costs if chosen & {o.scenario.id for o in self._outcomes_of(g)}]
+        if not groups or launch < self.profile.launches or self._left() <= 0:
+            return
+        rounds = self._share_out(groups, 1)
+        self._taking_part = chosen
+        self._run_launch(launch, rounds)
+        again = chosen & {o.scenario.id for group in rounds for o in self._outcomes_of(group)}
+        if again:
+            close = statistics.percent(self.policy.verdict.close_call)
+            self.notes.append(
+                "Measured in a further launch, because a result was refused or an interval ended "
+                f"within {close} of the margin: {', '.join(sorted(again))}."
+            )
+
+    def _takes_part(self, outcome: Outcome) -> bool:
+        """Whether a scenario is in this launch: all are, unless it is there to confirm some."""
+        scenario = outcome.scenario
+        chosen = self._taking_part is None or scenario.id in self._taking_part
+        return outcome.measurable and (chosen or scenario.is_stock_default)
 
     def _settle_peak(self) -> None:
         """A reading taken while the machine was slowed would refute true results."""
@@ -208,6 +249,7 @@ class Runner:
         for lane in lanes:
             self._close_lane(lane)
         closing_s = self.clock() - started - fixed_s - rounds_s
+        self._had[group] += bool(lanes and done)
         if lanes and done:
             self._costs[group] = schedule.GroupCost(
                 fixed_s=fixed_s + (0.0 if launch == 0 else closing_s),
@@ -226,12 +268,12 @@ class Runner:
 
     def _open_lanes(self, launch: int, group: Group, pool: WorkerPool) -> list[Lane]:
         """Workers prepared, checked and warm; a scenario that fails on the way is left out."""
-        outcomes = [o for o in self._outcomes_of(group) if o.measurable]
+        outcomes = [o for o in self._outcomes_of(group) if self._takes_part(o)]
         if launch and self._emulated_spent():
             outcomes = [o for o in outcomes if o.prepared.get("native_dtype") is not False]
         wanted = [(outcome.scenario, False) for outcome in outcomes]
         wanted += [(o.scenario, True) for o in outcomes if o.scenario.is_stock_default]
-        self._where = f"launch {launch + 1}/{self.launches_wanted} · {group_name(group)}"
+        self._where = f"launch {launch + 1}/{self.profile.launches} · {group_name(group)}"
         self._say(f"starting {len(wanted)} workers")
         pool.start(wanted)
         lanes: list[Lane] = []
@@ -260,12 +302,16 @@ class Runner:
                 conditions=hello.get("conditions", {}),
             )
             lane.prepare()
-            if launch == 0 and not is_control:
+            looked_at = launch == 0 and not is_control
+            if looked_at:
                 self._note_facts(outcome, lane, hello)
-                self._check_outputs(outcome, lane)
+            if lane.emulated:
+                self._charge_emulated(outcome, lane)
             if outcome.measurable:
                 lane.warm_up()
                 lane.read_conditions()
+            if outcome.measurable and looked_at:
+                self._check_outputs(outcome, lane)
         except WorkerError as error:
             self._scenario_failed(launch, scenario, error, is_control=is_control)
             return None
@@ -275,6 +321,24 @@ class Runner:
             return lane
         self._release(lane)
         return None
+
+    def _charge_emulated(self, outcome: Outcome, lane: Lane) -> None:
+        """Admit an emulated lane while its kind has budget left.
+
+        Its cost is foreseen from the first call: warm-up, outputs and rounds are about as many
+        calls as rounds and three more.
+        """
+        cost_s = lane.spent_s * (self.policy.budget.emulated_rounds + 3)
+        allowed_s = self.policy.budget.emulated_share * self.budget_s
+        if lane.launch == 0 and self._emulated_s + cost_s > allowed_s:
+            outcome.fail(
+                Status.UNAVAILABLE,
+                f"not measured: {lane.scenario.dtype} is emulated on this CPU, one call takes "
+                f"{spell_seconds(lane.spent_s)}, and emulated scenarios may use "
+                f"{spell_seconds(allowed_s)} of the budget (raise BUDGET)",
+            )
+            return
+        self._emulated_s += cost_s
 
     def _compare_conditions(self, lanes: list[Lane]) -> None:
         """Hold every worker's conditions against stock default's of this launch.
@@ -351,8 +415,6 @@ class Runner:
     def _close_lane(self, lane: Lane) -> None:
         """Collect what an untimed look can tell, in the first launch, and free the model."""
         outcome = self.outcomes[lane.scenario.id]
-        if lane.emulated:
-            self._emulated_s += lane.spent_s
         if not lane.worker.alive:
             return
         try:
@@ -382,7 +444,11 @@ class Runner:
         records.replace_rows(self.folder / "parity.csv", self._parity_rows(), records.ParityRow)
 
     def _save_speedups(self) -> None:
-        ratios = speedups.speedup_rows(
+        path = self.folder / "speedups.csv"
+        records.replace_rows(path, self._speedups(), records.SpeedupRow)
+
+    def _speedups(self) -> list[records.SpeedupRow]:
+        return speedups.speedup_rows(
             self.run_id,
             self._rows(),
             self.iterations,
@@ -391,7 +457,6 @@ class Runner:
             self.policy,
             workers=self.workers(),
         )
-        records.replace_rows(self.folder / "speedups.csv", ratios, records.SpeedupRow)
 
     def _rows(self) -> list[records.ScenarioRow]:
         calls = calls_by_scenario(self.iterations)

@@ -90,99 +90,47 @@ class GroupCost:
     """How sentences call it; empty: by its place."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What to run; a group with 0 rounds is left out."""
-
-    launches: int
-    rounds: tuple[int, ...]
-    """Rounds in each launch, one number a group, in the order of the costs."""
-    cut: tuple[str, ...]
-    """What the budget does not allow, in sentences."""
-
-    def seconds(self, costs: Sequence[GroupCost]) -> float:
-        """What the plan takes."""
-        return self.launches * _launch_s(self.rounds, costs)
-
-
-def plan(
+def next_launch(
     remaining_s: float,
-    launches_wanted: int,
+    launches_left: int,
     costs: Sequence[GroupCost],
     *,
     min_rounds: int,
     max_rounds: int,
-) -> Plan:
-    """Spread the time over launches and groups; all rounds are counted for one launch.
+) -> tuple[int, ...]:
+    """Rounds of the next launch for each group, 0 where it does not take part.
 
-    First every group gets `min_rounds`; where that does not fit there are fewer launches, and
-    where not even one launch fits, the costliest groups are left out, so that the rest still get
-    a verdict. What is left goes, round by round, to the group with the fewest rounds.
+    `costs` come in order of priority. First every group whose minimum fits into all launches that
+    are left is promised them, in that order; then a group that fits only once is taken this once.
+    So few groups get all their launches before many get too few. What is left after the promises
+    goes, round by round, to the group with the fewest rounds.
     """
     least = max(1, min(min_rounds, max_rounds))
-    minimum = [least] * len(costs)
-    launches = launches_wanted
-    while launches > 1 and launches * _launch_s(minimum, costs) > remaining_s:
-        launches -= 1
-    rounds = _drop_costliest(minimum, costs, remaining_s / launches)
-    cut = (*_cut_launches(launches, launches_wanted), *_cut_groups(rounds, costs, least))
-    filled = _fill(rounds, costs, remaining_s / launches, max_rounds)
-    return Plan(launches=launches, rounds=tuple(filled), cut=cut)
-
-
-def _launch_s(rounds: Sequence[int], costs: Sequence[GroupCost]) -> float:
-    return sum(_group_s(count, cost) for count, cost in zip(rounds, costs, strict=True))
-
-
-def _group_s(rounds: int, cost: GroupCost) -> float:
-    return cost.fixed_s + rounds * cost.round_s if rounds else 0.0
-
-
-def _drop_costliest(
-    minimum: Sequence[int], costs: Sequence[GroupCost], launch_s: float
-) -> list[int]:
-    rounds = list(minimum)
-    by_cost = sorted(range(len(costs)), key=lambda group: _group_s(minimum[group], costs[group]))
-    while by_cost and _launch_s(rounds, costs) > launch_s:
-        rounds[by_cost.pop()] = 0
-    return rounds
+    once = [cost.fixed_s + least * cost.round_s for cost in costs]
+    rounds = [0] * len(costs)
+    free_s = remaining_s
+    for times in (launches_left, 1):
+        for group, launch_s in enumerate(once):
+            if not rounds[group] and times * launch_s <= free_s:
+                rounds[group] = least
+                free_s -= times * launch_s
+    return _fill(rounds, costs, free_s / max(1, launches_left), max_rounds)
 
 
 def _fill(
-    rounds: Sequence[int], costs: Sequence[GroupCost], launch_s: float, max_rounds: int
-) -> list[int]:
+    rounds: Sequence[int], costs: Sequence[GroupCost], left_s: float, max_rounds: int
+) -> tuple[int, ...]:
     """Add rounds while they fit, always to the group that has fewest; cheaper first in a tie."""
     filled = list(rounds)
-    left = launch_s - _launch_s(filled, costs)
     open_groups = {group for group, count in enumerate(filled) if count}
     while open_groups:
         group = min(open_groups, key=lambda group: (filled[group], costs[group].round_s, group))
-        if filled[group] >= max_rounds or costs[group].round_s > left:
+        if filled[group] >= max_rounds or costs[group].round_s > left_s:
             open_groups.remove(group)
             continue
         filled[group] += 1
-        left -= costs[group].round_s
-    return filled
-
-
-def _cut_launches(launches: int, wanted: int) -> Iterator[str]:
-    if launches < wanted:
-        yield (
-            f"The budget allows {launches} of {wanted} launches: differences between processes "
-            "are seen less well; raise the budget or measure fewer scenarios."
-        )
-
-
-def _cut_groups(
-    rounds: Sequence[int], costs: Sequence[GroupCost], min_rounds: int
-) -> Iterator[str]:
-    for place, (count, cost) in enumerate(zip(rounds, costs, strict=True), start=1):
-        if count == 0:
-            name = cost.name or f"Comparison group {place} of {len(costs)}"
-            yield (
-                f"{name} is left out: its minimum of {min_rounds} rounds takes about "
-                f"{_group_s(min_rounds, cost):.0f} s, which the budget does not have; raise it."
-            )
+        left_s -= costs[group].round_s
+    return tuple(filled)
 
 
 def should_stop(

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from bench.workload import Batch, Workload
     from pillqc.dataset import Sample
 
-TRAINING_STEPS_COMPARED = 5
-"""Losses of so many first steps are compared between scenarios."""
+TRAINING_STEPS_COMPARED = 3
+"""Losses of so many first steps are compared: as many as the first call and the least warm-up
+make, so that comparing costs no step of its own."""
 PARITY_SECONDS = 2.0
 """A slow scenario stops the parity check here and is compared on the images it got through."""
 PARITY_LEAST = 8

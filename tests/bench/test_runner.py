@@ -24,6 +24,7 @@ from bench.scenarios import (
     Task,
     matrix,
     stock_default,
+    worker_key,
 )
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def build(tmp_path: Path, backend: Any) -> Build:
     """A runner over scripted workers; keywords replace its parts."""
 
     def make(scenarios: tuple[Scenario, ...] = FEW, **changes: Any) -> Runner:
-        folder = tmp_path / "run"
+        folder = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
         (folder / "outputs").mkdir()
         records.write_environment(folder, {"run_id": "run"})
@@ -313,6 +314,18 @@ def test_emulated_bf16_takes_few_rounds_and_says_so(build: Build, backend: Any) 
     assert rows[IPEX_1.id].rounds > 10
 
 
+def test_emulated_bf16_does_not_eat_the_budget_of_the_rest(build: Build, backend: Any) -> None:
+    """Beyond its share it is left out with the reason, and everything else has its launches."""
+    backend.emulated_bf16 = True
+    backend.call_ms = {BF16_1.id: 10_000.0}
+    runner = build((DEFAULT_1, IPEX_1, BF16_1), budget_s=200.0)
+    runner.measure()
+    rows = rows_of(runner)
+    assert rows[BF16_1.id].status == "unavailable"
+    assert "bf16 is emulated on this CPU" in (rows[BF16_1.id].reason or "")
+    assert rows[IPEX_1.id].launches == SMOKE.launches
+
+
 def test_rounds_stop_when_the_intervals_are_narrow_enough(build: Build) -> None:
     """Precision ends a group long before the limit of rounds."""
     loose = build(profile=replace(SMOKE, target_half_width=0.5))
@@ -472,6 +485,49 @@ def test_a_result_beyond_the_peak_is_invalid(build: Build, backend: Any) -> None
     row = speedup_of(runner, IPEX_1, "stock_default")
     assert row.verdict == "invalid"
     assert "of the peak measured in this run" in (row.reason or "")
+
+
+def test_a_close_call_gets_a_further_launch_of_its_own_workers_only(
+    build: Build, backend: Any
+) -> None:
+    """3.1 % faster at a margin of 3 %: fresh processes of it and the baseline, not of the rest."""
+    other = replace(IPEX_1, mode=Mode.TORCHSCRIPT, fusion=True)
+    backend.call_ms = {DEFAULT_1.id: 103.1, IPEX_1.id: 100.0, other.id: 80.0}
+    runner = build((DEFAULT_1, IPEX_1, other, DEFAULT_4, IPEX_4))
+    runner.measure()
+    confirming = {(name, control) for name, control, launch in backend.started if launch == 2}
+    assert confirming == {
+        (worker_key(DEFAULT_1).id, False),
+        (worker_key(DEFAULT_1).id, True),
+        (worker_key(IPEX_1).id, False),
+    }
+    assert speedup_of(runner, IPEX_1, "stock_default").launches == 3
+    assert speedup_of(runner, other, "stock_default").launches == 2
+    assert speedup_of(runner, IPEX_4, "stock_default").launches == 2
+    assert any("further launch" in note and IPEX_1.id in note for note in runner.notes)
+
+
+def test_a_clear_result_ends_the_run(build: Build, backend: Any) -> None:
+    """Nothing surprises, so nothing is measured again."""
+    backend.call_ms = {DEFAULT_1.id: 150.0}
+    runner = build()
+    runner.measure()
+    assert {launch for _, _, launch in backend.started} == {0, 1}
+    assert not runner.notes
+
+
+def test_a_confirmation_never_passes_the_budget(build: Build, backend: Any, clock: Any) -> None:
+    """What is close and does not fit stays as it is."""
+    backend.call_ms = {DEFAULT_1.id: 103.1, IPEX_1.id: 100.0}
+    started = clock()
+    build((DEFAULT_1, IPEX_1)).measure()
+    whole = clock() - started
+    assert {launch for _, _, launch in backend.started} == {0, 1, 2}
+    backend.started.clear()
+    started = clock()
+    build((DEFAULT_1, IPEX_1), budget_s=0.9 * whole).measure()
+    assert {launch for _, _, launch in backend.started} == {0, 1}
+    assert clock() - started <= 0.9 * whole
 
 
 def test_a_profile_is_cut_to_the_launches_that_fit(build: Build) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import BenchError
-from bench.schedule import GroupCost, Plan, cycle_length, plan, round_orders, should_stop
+from bench.schedule import GroupCost, cycle_length, next_launch, round_orders, should_stop
 
 lane_counts = st.integers(1, 40)
 seeds = st.integers(0, 2**32)
@@ -106,83 +106,90 @@ costs_lists = st.lists(
 )
 
 
-@settings(deadline=None)
-@given(st.floats(0, 2000), st.integers(1, 5), costs_lists, st.integers(1, 5), st.integers(5, 40))
-def test_a_plan_fits_and_leaves_no_round_unused(
-    remaining_s: float, launches: int, costs: list[GroupCost], low: int, high: int
-) -> None:
-    """The time is never exceeded, the bounds hold, and no group could have one more round."""
-    todo = plan(remaining_s, launches, costs, min_rounds=low, max_rounds=high)
-    spent = todo.seconds(costs)
-    assert spent <= remaining_s + 1e-6
-    assert all(count == 0 or low <= count <= high for count in todo.rounds)
-    for count, cost in zip(todo.rounds, costs, strict=True):
-        one_more = spent + todo.launches * cost.round_s
-        assert count in (0, high) or one_more > remaining_s - 1e-6
+launch_cases = (
+    st.floats(0, 2000),
+    st.integers(1, 5),
+    costs_lists,
+    st.integers(1, 5),
+    st.integers(5, 40),
+)
+
+
+def launch_s(rounds: tuple[int, ...], costs: list[GroupCost]) -> float:
+    """What a launch with these rounds takes."""
+    return sum(
+        cost.fixed_s + count * cost.round_s
+        for count, cost in zip(rounds, costs, strict=True)
+        if count
+    )
 
 
 @settings(deadline=None)
-@given(st.floats(0, 2000), st.integers(1, 5), costs_lists, st.integers(1, 5), st.integers(5, 40))
-def test_every_group_has_its_minimum_before_any_has_more(
+@given(*launch_cases)
+def test_a_launch_fits_and_keeps_the_bounds(
     remaining_s: float, launches: int, costs: list[GroupCost], low: int, high: int
 ) -> None:
-    """A launch is given up before a group, and a group only when one launch of all is too much."""
-    todo = plan(remaining_s, launches, costs, min_rounds=low, max_rounds=high)
-    minimum_s = sum(cost.fixed_s + low * cost.round_s for cost in costs)
-    if 0 in todo.rounds:
-        assert minimum_s > remaining_s
-        assert todo.launches == 1
-    if todo.launches < launches:
-        assert (todo.launches + 1) * minimum_s > remaining_s
+    """The time is never exceeded, and a group has none or at least the minimum of rounds."""
+    rounds = next_launch(remaining_s, launches, costs, min_rounds=low, max_rounds=high)
+    assert launch_s(rounds, costs) <= remaining_s + 1e-6
+    assert all(count == 0 or low <= count <= high for count in rounds)
 
 
 @settings(deadline=None)
-@given(st.floats(0, 2000), st.integers(1, 5), costs_lists, st.integers(1, 5), st.integers(5, 40))
-def test_whatever_is_cut_is_said(
+@given(*launch_cases)
+def test_groups_that_fit_at_all_are_not_left_out_for_surplus(
     remaining_s: float, launches: int, costs: list[GroupCost], low: int, high: int
 ) -> None:
-    """One sentence for lost launches and one for every group left out; none when all fits."""
-    todo = plan(remaining_s, launches, costs, min_rounds=low, max_rounds=high)
-    assert len(todo.cut) == (todo.launches < launches) + todo.rounds.count(0)
+    """Nobody has a round above the minimum in the last launch while a group's minimum would fit."""
+    rounds = next_launch(remaining_s, 1, costs, min_rounds=low, max_rounds=high)
+    least = tuple(low if count else 0 for count in rounds)
+    left_s = remaining_s - launch_s(least, costs)
+    for count, cost in zip(rounds, costs, strict=True):
+        assert count or cost.fixed_s + low * cost.round_s > left_s
+
+
+@settings(deadline=None)
+@given(*launch_cases)
+def test_launches_planned_one_after_the_other_fit_together(
+    remaining_s: float, launches: int, costs: list[GroupCost], low: int, high: int
+) -> None:
+    """What is promised to later launches is still there when they come."""
+    left_s = remaining_s
+    had: list[tuple[int, ...]] = []
+    for left in range(launches, 0, -1):
+        had.append(next_launch(left_s, left, costs, min_rounds=low, max_rounds=high))
+        left_s -= launch_s(had[-1], costs)
+    assert left_s >= -1e-6
+    if launches * launch_s((low,) * len(costs), costs) <= remaining_s:
+        assert all(all(rounds) for rounds in had)
 
 
 def test_surplus_goes_to_the_group_with_fewest_rounds() -> None:
     """Equal rounds for unequal costs, until the dear group no longer fits."""
     costs = [GroupCost(fixed_s=0, round_s=1), GroupCost(fixed_s=0, round_s=10)]
-    assert plan(55, 1, costs, min_rounds=3, max_rounds=20).rounds == (5, 5)
-    assert plan(59, 1, costs, min_rounds=3, max_rounds=20).rounds == (9, 5)
+    assert next_launch(55, 1, costs, min_rounds=3, max_rounds=20) == (5, 5)
+    assert next_launch(59, 1, costs, min_rounds=3, max_rounds=20) == (9, 5)
 
 
-def test_a_launch_is_cut_before_the_minimum_of_rounds() -> None:
-    """10 s start + 3 rounds of 10 s a launch: 100 s hold two launches of four rounds."""
-    todo = plan(100, 3, [GroupCost(fixed_s=10, round_s=10)], min_rounds=3, max_rounds=12)
-    assert todo == Plan(launches=2, rounds=(4,), cut=todo.cut)
-    assert "2 of 3 launches" in todo.cut[0]
-
-
-def test_the_costliest_group_is_left_out_when_one_launch_is_too_much() -> None:
-    """The rest still gets a verdict, and the sentence names the group and what it takes."""
-    costs = [
-        GroupCost(fixed_s=20, round_s=20, name="inference/b32"),
-        GroupCost(fixed_s=1, round_s=2, name="inference/b1"),
-    ]
-    todo = plan(60, 3, costs, min_rounds=3, max_rounds=12)
-    assert (todo.launches, todo.rounds) == (1, (0, 12))
-    assert "inference/b32 is left out" in todo.cut[1]
-    assert "80 s" in todo.cut[1]
+def test_the_first_groups_get_all_their_launches_before_the_last_gets_one() -> None:
+    """Two launches of the first take 80 of 100 s; the second's 30 s do not fit even once."""
+    costs = [GroupCost(fixed_s=10, round_s=10), GroupCost(fixed_s=0, round_s=10)]
+    assert next_launch(100, 2, costs, min_rounds=3, max_rounds=3) == (3, 0)
+    assert next_launch(110, 2, costs, min_rounds=3, max_rounds=3) == (3, 3)
 
 
 def test_bounds_that_contradict_are_read_as_the_smaller() -> None:
     """The limit of rounds holds, and a measured group has at least one."""
     costs = [GroupCost(fixed_s=1, round_s=1)]
-    assert plan(100, 1, costs, min_rounds=5, max_rounds=2).rounds == (2,)
-    assert plan(1.5, 1, costs, min_rounds=0, max_rounds=2).rounds == (0,)
-    assert plan(2.5, 1, costs, min_rounds=0, max_rounds=2).rounds == (1,)
+    assert next_launch(100, 1, costs, min_rounds=5, max_rounds=2) == (2,)
+    assert next_launch(1.5, 1, costs, min_rounds=0, max_rounds=2) == (0,)
+    assert next_launch(2.5, 1, costs, min_rounds=0, max_rounds=2) == (1,)
 
 
 def test_nothing_fits_into_no_time() -> None:
     """A budget too small for anything leaves every group out instead of failing."""
-    assert plan(0, 3, [GroupCost(fixed_s=1, round_s=1)], min_rounds=3, max_rounds=9).rounds == (0,)
+    costs = [GroupCost(fixed_s=1, round_s=1)]
+    assert next_launch(0, 3, costs, min_rounds=3, max_rounds=9) == (0,)
 
 
 def _stop(half_widths: list[float], rounds: int = 5, left: float = 100.0) -> str | None:

@@ -283,7 +283,7 @@ def test_training_outputs_are_the_first_steps_whenever_they_are_asked_for(
         with np.load(tmp_path / "o.npz") as file:
             losses.append(file["losses"])
 
-    assert len(losses[0]) == 5
+    assert len(losses[0]) == session_module.TRAINING_STEPS_COMPARED
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
     np.testing.assert_allclose(losses[0], losses[2], rtol=1e-4)
     assert losses[0][0] != losses[0][4]
