@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 _MIB = 1 << 20
 _LIKELY_GROWTH = 1.7
 """A batch twice as large takes at least this many times as long: VGG-16 is bound by arithmetic."""
-_PREPARED_MIB = 250.0
-"""A prepared lane keeps weights, prepacked weights and its batch: 60 MB each for VGG-16, doubled
-by a frozen trace. An upper estimate, used only to leave a batch out before memory runs out."""
+_OTHERS_HOLD_MORE = 1.15
+"""What a prepared, idle worker holds on average, against the stock default's: traces and packed
+weights add to some (357 to 554 MiB were seen beside 450). Used only to leave a batch out before
+memory runs out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,42 +57,25 @@ def find_limits(
         WorkerError: the stock worker could not even do this.
     """
     greeting = worker.greet(policy.start_timeout_s)
-    peak = _ask_peak(worker, policy)
-    call_s: dict[int, float] = {}
+    tried: dict[int, _Tried] = {}
     excluded: list[Exclusion] = []
-    model: dict[str, Any] = {}
     batch = 1
-    while batch <= max(wanted):
-        reply, seconds, peak_mib = _try_batch(worker, batch, policy)
-        if batch == 1:
-            model = {
-                **reply.get("model", {}),
-                "parameters": reply["parameters"],
-                "gflop_per_image": reply["flop_per_call"] / 1e9,
-            }
-        reason = _why_not(batch, seconds, peak_mib, lanes, worker.pid, policy)
+    while batch <= max(wanted) and not excluded:
+        tried[batch] = _try_batch(worker, batch, policy)
+        reason = _why_not(batch, tried[batch], lanes, policy)
         if reason and batch > 1:
-            excluded.append(
-                Exclusion(what=f"inference batches of {batch} and above", reason=reason)
-            )
-            break
-        call_s[batch] = seconds
-        if batch < max(wanted) and seconds * _LIKELY_GROWTH > policy.max_call_s:
-            excluded.append(
-                Exclusion(
-                    what=f"inference batches above {batch}",
-                    reason=f"one stock default call of {batch} takes {seconds:.2f} s here: twice "
-                    f"as many would pass the limit of {policy.max_call_s:.0f} s a call",
-                )
-            )
-            break
+            del tried[batch]
+            what = f"inference batches of {batch} and above"
+            excluded.append(Exclusion(what=what, reason=reason))
+        elif batch < max(wanted) and tried[batch].seconds * _LIKELY_GROWTH > policy.max_call_s:
+            excluded.append(_twice_is_too_slow(batch, tried[batch].seconds, policy))
         batch *= 2
     return Limits(
-        peak=peak,
-        largest_batch=max(call_s),
+        peak=_ask_peak(worker, policy),
+        largest_batch=max(tried),
         excluded=tuple(excluded),
-        call_s=call_s,
-        model=model,
+        call_s={batch: found.seconds for batch, found in tried.items()},
+        model=_model(tried[1].prepared),
         data=greeting.get("hello", {}).get("data", {}),
     )
 
@@ -124,28 +108,57 @@ def _ask_peak(worker: WorkerHandle, policy: Policy) -> dict[str, Any]:
     return {key: reply[key] for key in ("gflop_per_s", "memory_gb_per_s")}
 
 
-def _try_batch(
-    worker: WorkerHandle, batch: int, policy: Policy
-) -> tuple[protocol.Message, float, float]:
-    """Prepare reply, seconds of a warm call, and peak memory in MiB of one batch size."""
+@dataclass(frozen=True, kw_only=True)
+class _Tried:
+    """What one batch size of the stock default took."""
+
+    prepared: protocol.Message
+    seconds: float
+    peak_mib: float
+    at_rest_mib: float
+    """The worker's own pages while it is prepared and idle."""
+
+
+def _try_batch(worker: WorkerHandle, batch: int, policy: Policy) -> _Tried:
     scenario = protocol.encode(stock_default(Task.INFERENCE, batch))
-    reply = worker.ask("prepare", policy.prepare_timeout_s, scenario=scenario)
+    prepared = worker.ask("prepare", policy.prepare_timeout_s, scenario=scenario)
     worker.ask("call", policy.call_timeout_s, n=1, phase=str(Phase.FIRST_CALL))
     calls = worker.ask("call", policy.call_timeout_s, n=2, phase=str(Phase.WARMUP))
-    memory = worker.ask("memory", policy.call_timeout_s)
+    peak_mib = float(worker.ask("memory", policy.call_timeout_s)["peak_rss_mb"])
+    at_rest_mib = _own_pages_mib(worker.pid)
     worker.ask("release", policy.call_timeout_s)
-    return reply, min(calls["wall_ns"]) / 1e9, float(memory["peak_rss_mb"])
+    return _Tried(
+        prepared=prepared,
+        seconds=min(calls["wall_ns"]) / 1e9,
+        peak_mib=peak_mib,
+        at_rest_mib=peak_mib if at_rest_mib is None else at_rest_mib,
+    )
 
 
-def _why_not(
-    batch: int, seconds: float, peak_mib: float, lanes: int, pid: int, policy: Policy
-) -> str | None:
-    if seconds > policy.max_call_s:
+def _model(prepared: protocol.Message) -> dict[str, Any]:
+    return {
+        **prepared.get("model", {}),
+        "parameters": prepared["parameters"],
+        "gflop_per_image": prepared["flop_per_call"] / 1e9,
+    }
+
+
+def _twice_is_too_slow(batch: int, seconds: float, policy: Policy) -> Exclusion:
+    return Exclusion(
+        what=f"inference batches above {batch}",
+        reason=f"one stock default call of {batch} takes {seconds:.2f} s here: twice as many would "
+        f"pass the limit of {policy.max_call_s:.0f} s a call",
+    )
+
+
+def _why_not(batch: int, tried: _Tried, lanes: int, policy: Policy) -> str | None:
+    if tried.seconds > policy.max_call_s:
         return (
-            f"one stock default call of {batch} takes {seconds:.2f} s here, over the limit of "
-            f"{policy.max_call_s:.0f} s a call"
+            f"one stock default call of {batch} takes {tried.seconds:.2f} s here, over the limit "
+            f"of {policy.max_call_s:.0f} s a call"
         )
-    need, limit = _memory_gib(lanes, peak_mib, pid), _memory_limit_gib(policy)
+    need = (lanes * tried.at_rest_mib * _OTHERS_HOLD_MORE + tried.peak_mib) / 1024
+    limit = _memory_limit_gib(policy)
     if need > limit:
         return (
             f"{lanes} workers with a batch of {batch} would need about {need:.1f} GiB, and "
@@ -154,14 +167,11 @@ def _why_not(
     return None
 
 
-def _memory_gib(lanes: int, peak_mib: float, pid: int) -> float:
-    """What all lanes need together: each one's own pages at rest, and one of them at its peak."""
+def _own_pages_mib(pid: int) -> float | None:
     try:
-        process = psutil.Process(pid)
-        at_rest = process.memory_full_info().uss / _MIB
+        return float(psutil.Process(pid).memory_full_info().uss / _MIB)
     except psutil.Error:
-        at_rest = peak_mib
-    return (lanes * (at_rest + _PREPARED_MIB) + peak_mib) / 1024
+        return None
 
 
 def _memory_limit_gib(policy: Policy) -> float:

@@ -1,0 +1,86 @@
+"""What a run finds out before it chooses: the largest batch, and why not a larger one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bench import limits
+from bench.limits import Limits, find_limits, larger_peak
+from bench.policy import DEFAULT
+from bench.scenarios import Task, stock_default, worker_key
+
+
+@pytest.fixture(autouse=True)
+def _plenty_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test machine's own memory must not decide a test."""
+    monkeypatch.setattr(limits, "_memory_limit_gib", lambda _policy: 15.0)
+    monkeypatch.setattr(limits, "_own_pages_mib", lambda _pid: 450.0)
+
+
+def found(backend: Any, *wanted: int, lanes: int = 18) -> Limits:
+    """The limits that a scripted worker leads to."""
+    worker = backend.launch(worker_key(stock_default(Task.INFERENCE, 1)), False, -1)
+    return find_limits(worker, wanted, lanes=lanes, policy=DEFAULT)
+
+
+def test_the_largest_power_of_two_below_two_seconds_is_the_cap(backend: Any) -> None:
+    """At 100 ms an image, 16 images take 1.6 s and 32 would take 3.2 s."""
+    limit = found(backend, 1, 8, 32)
+    assert limit.largest_batch == 16
+    assert limit.call_s[16] == pytest.approx(1.6, rel=0.05)
+    (left_out,) = limit.excluded
+    assert left_out.what == "inference batches above 16"
+    assert "1.6" in left_out.reason
+
+
+def test_a_call_that_turns_out_too_slow_is_left_out(backend: Any) -> None:
+    """The growth is foreseen only roughly: 1.1 s for 8 allows a try of 16, which takes 2.2 s."""
+    backend.default_ms = 137.5
+    limit = found(backend, 1, 8, 32)
+    assert limit.largest_batch == 8
+    assert "2.2" in limit.excluded[0].reason
+
+
+def test_a_fast_machine_has_no_cap(backend: Any) -> None:
+    """Nothing is left out that was wanted and fits."""
+    backend.default_ms = 10.0
+    limit = found(backend, 1, 8, 32)
+    assert limit.largest_batch == 32
+    assert limit.excluded == ()
+
+
+def test_batch_one_is_measured_however_slow(backend: Any) -> None:
+    """A machine too slow for everything still gets its answer for one image."""
+    backend.default_ms = 5000.0
+    assert found(backend, 1, 8).largest_batch == 1
+
+
+def test_batches_that_memory_does_not_hold_are_left_out_with_the_sum(
+    backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """18 workers of 450 MiB and a little more each, and one of them at its peak of 800 MiB."""
+    monkeypatch.setattr(limits, "_memory_limit_gib", lambda _policy: 9.0)
+    limit = found(backend, 1, 8, 32)
+    assert limit.largest_batch == 1
+    assert "18 workers with a batch of 2 would need about 9.9 GiB" in limit.excluded[0].reason
+    assert found(backend, 1, 8, 32, lanes=4).largest_batch == 16
+
+
+def test_facts_of_model_and_data_come_along(backend: Any) -> None:
+    """They stand in environment.json."""
+    limit = found(backend, 1)
+    assert limit.model["trained"] is False
+    assert limit.model["gflop_per_image"] == pytest.approx(30.7)
+    assert limit.peak["gflop_per_s"] == {"fp32": 400.0, "bf16": 400.0}
+
+
+def test_of_two_peaks_the_higher_counts() -> None:
+    """A slowed machine reads too low, and nothing makes it read too high."""
+    one = {"gflop_per_s": {"fp32": 300.0, "bf16": 500.0}, "memory_gb_per_s": 20.0}
+    other = {"gflop_per_s": {"fp32": 340.0}, "memory_gb_per_s": 10.0}
+    assert larger_peak(one, other) == {
+        "gflop_per_s": {"fp32": 340.0, "bf16": 500.0},
+        "memory_gb_per_s": 20.0,
+    }
