@@ -16,6 +16,7 @@ import click
 
 from bench.errors import BenchError, UsageError
 from bench.gate.command import gate
+from bench.selfcheck.command import selfcheck
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,9 +61,10 @@ def cli(debug: bool) -> None:
       bench run --profile smoke          a few minutes, one of each kind
       bench run --only '*/ipex/*b1'      only some scenarios (their baseline comes along)
       bench report                       make the newest run's report again
-      bench gate --policy floors.json    did it become slower? an exit code for CI
+      bench gate                         did it become slower? an exit code for CI
       bench machine                      what this machine is and can do
       bench scenarios                    what would be measured, and what is left out and why
+      bench selfcheck --quick            can this machine's figures be believed?
     """
 
 
@@ -121,7 +123,7 @@ def run(
         data=data,
         results=results,
     )
-    _stop_like_ctrl_c()
+    stop_like_ctrl_c()
     try:
         folder = measure.run(request)
     except KeyboardInterrupt:
@@ -198,6 +200,54 @@ def scenarios(profile: str, as_json: bool) -> None:
     click.echo("  larger batches than this machine runs in 2 s a call (found when a run starts)")
 
 
+@cli.command()
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["pytest-benchmark", "github-action-benchmark"]),
+    required=True,
+    help="Whose format.",
+)
+@click.option(
+    "--measure",
+    type=click.Choice(["speedup", "time"]),
+    default="speedup",
+    show_default=True,
+    help="For github-action-benchmark: its customBiggerIsBetter or customSmallerIsBetter.",
+)
+@click.option(
+    "--output", type=click.Path(path_type=Path, dir_okay=False), help="A file; else the terminal."
+)
+@click.argument("run_folder", required=False, type=click.Path(path_type=Path))
+@_folder("results", "Where run folders are.")
+def export(
+    format_: str, measure: str, output: Path | None, run_folder: Path | None, results: Path
+) -> None:
+    """Write a run in another tool's format.
+
+    \b
+    Examples:
+      bench export --format pytest-benchmark --output run.json
+      bench export --format github-action-benchmark --measure time results/20261124T...
+    """
+    from bench import durable, records
+    from bench import export as exports
+
+    read = records.read_run(run_folder or newest_run(results))
+    for warning in read.warnings:
+        click.echo(f"bench: {warning}", err=True)
+    if format_ == "pytest-benchmark":
+        text = exports.pytest_benchmark(read)
+    else:
+        text = exports.github_action_benchmark(read, measure)
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    output.parent.mkdir(parents=True, exist_ok=True)
+    durable.replace(output, text.encode())
+    click.echo(f"export   {output}")
+
+
 def _profile(name: str) -> Profile:
     from bench.scenarios import profile_named
 
@@ -232,9 +282,10 @@ def _make_report(folder: Path, reports: Path) -> None:
 
 
 cli.add_command(gate)
+cli.add_command(selfcheck)
 
 
-def _stop_like_ctrl_c() -> None:
+def stop_like_ctrl_c() -> None:
     """A terminated run ends as an interrupted one does: whole rows, and no worker left behind."""
 
     def interrupt(_number: int, _frame: object) -> NoReturn:

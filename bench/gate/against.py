@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fnmatch
 import shlex
+import shutil
 import sys
 import time
 from contextlib import ExitStack, contextmanager
@@ -21,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 from bench import durable, machine, placement, rows, run_folder
 from bench.client import WorkerCommand, WorkerProcess
 from bench.errors import BenchError, UsageError
-from bench.gate import checkout
-from bench.gate.duel import Duel, Evidence, interval, read_evidence
+from bench.gate import checkout, environment
+from bench.gate.duel import Duel, Evidence, Finding, read_evidence, settle
 from bench.gate.result import Case, GateReport, NoVerdictError, Outcome
 from bench.gate.side import Code, Side
 from bench.gate.thresholds import DEFAULT as DEFAULT_THRESHOLDS
@@ -41,17 +42,19 @@ if TYPE_CHECKING:
 GATED = (
     "inference/stock/eager/fp32/contiguous/b1",
     "inference/ipex/eager/fp32/channels_last/b1",
-    "training/stock/eager/fp32/contiguous/b2/frozen",
+    "training/stock/eager/fp32/contiguous/b1/frozen",
 )
 """What is gated unless `--only` says otherwise: the model, a backend's preparation, a step."""
 _PROFILES = ("smoke", "standard")
+_CODE = ("bench", "pillqc", "pyproject.toml", "constraints.txt")
+_CACHE = "inductor-cache"
 _CONFIRMING = 100
 """Launches of a confirmation are numbered from here, so that its rows and orders are its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AgainstRequest:
-    """What the user asked for; `base_python` runs the base where its packages differ."""
+    """What the user asked for; `base_python` is the interpreter that runs the other commit."""
 
     revision: str | None
     data: Path
@@ -106,10 +109,12 @@ def compare(request: AgainstRequest, progress: Progress | None = None) -> GateRe
         progress.show(f"checking out {commit[:10]}")
         base = stack.enter_context(checkout.checked_out(repository, commit))
         folder = _output(request, commit)
-        codes = _codes(request, repository, base)
+        codes = _codes(request, repository, base, progress.show)
         launch = worker_launcher(request, folder, codes)
+        stack.callback(shutil.rmtree, folder / _CACHE, ignore_errors=True)
         with _row_files(folder) as record:
             cases, notes = judge(scenarios, launch, record, request, progress, folder.name)
+        notes += _same_code(repository, commit)
     here = machine.describe(frameworks=False)
     return GateReport(
         title="Base against head",
@@ -168,22 +173,23 @@ class _Judged:
     notes: list[str] = field(default_factory=list)
 
     def case(self) -> Case:
-        """Screening, and where that flags it, the confirmation that decides."""
-        found = self._measure(confirming=False)
-        outcome, reason, margin = self._read(found)
-        details = {"screening": _facts(found)}
-        if outcome is Outcome.REGRESSION:
-            first = reason
-            found = self._measure(confirming=True)
-            outcome, reason, margin = self._read(found)
-            details["confirmation"] = _facts(found)
-            reason = _both(outcome, first, reason)
+        """Screening; what that does not pass is measured once more, in fresh processes."""
+        first = self._measure(confirming=False)
+        found = self._read(first)
+        details = {"screening": found.facts}
+        reason = found.reason
+        if found.outcome is not Outcome.PASSED and not found.final:
+            second = self._measure(confirming=True)
+            alone, together = self._read(second), self._read(first.and_then(second))
+            details |= {"confirmation": alone.facts, "together": together.facts}
+            doubt, found = found, settle(alone, together)
+            reason = _told(doubt, alone, found)
         return Case(
             scenario=self.scenario.id,
-            outcome=outcome,
+            outcome=found.outcome,
             reason=reason,
-            ratio=interval(found.ratio) if found.ratio else None,
-            limit=None if margin is None else 1 / (1 + margin),
+            ratio=found.ratio,
+            limit=None if found.margin is None else 1 / (1 + found.margin),
             details=details,
         )
 
@@ -208,46 +214,36 @@ class _Judged:
         finally:
             self.notes += duel.notes
 
-    def _read(self, found: Evidence) -> tuple[Outcome, str, float | None]:
+    def _read(self, found: Evidence) -> Finding:
         return read_evidence(found, thresholds=self.request.thresholds, policy=self.request.policy)
 
 
-def _both(outcome: Outcome, first: str, second: str) -> str:
-    if outcome is Outcome.REGRESSION:
-        return f"{second}; measured in fresh processes after a first measurement said: {first}"
-    if outcome is Outcome.PASSED:
-        return f"{second}; fresh processes did not confirm what a first measurement said: {first}"
-    return f"flagged at first ({first}), and the confirmation has no verdict: {second}"
+def _told(doubt: Finding, alone: Finding, found: Finding) -> str:
+    """How two measurements came to one outcome."""
+    if found.outcome is Outcome.PASSED and doubt.outcome is Outcome.REGRESSION:
+        return f"{found.reason}; fresh processes did not confirm the first look ({doubt.reason})"
+    if found is alone:
+        return f"{found.reason} (measured again after a first look: {doubt.reason})"
+    return f"{found.reason} (two measurements together; fresh processes alone: {alone.reason})"
 
 
-def _facts(found: Evidence) -> dict[str, Any]:
-    return {
-        "ratio": vars(found.ratio) if found.ratio else None,
-        "control": vars(found.control) if found.control else None,
-        "noisy_share": found.noisy_share,
-        "failure": found.failure,
-    }
-
-
-def _codes(request: AgainstRequest, repository: Path, base: Path) -> dict[Side, Code]:
+def _codes(
+    request: AgainstRequest, repository: Path, base: Path, say: Callable[[str], None]
+) -> dict[Side, Code]:
     """Which code and interpreter each side runs, proven before anything is measured.
 
     Raises:
-        BenchError: a side would run other code, or the packages differ and nothing says with
-            which interpreter the base runs.
+        BenchError: a side would run other code, or its environment cannot be built.
     """
     python = request.base_python
-    if python is None and not checkout.same_dependencies(repository, base):
-        raise BenchError(
-            "the two commits ask for different packages, so each needs an environment of its own: "
-            "build one for the other commit and name its interpreter with --base-python"
-        )
+    if python is None and not environment.same(repository, base):
+        say("the packages differ: building an environment for the other commit")
+        python = environment.build(base)
     before = Code(checkout=base, python=python or Path(sys.executable))
     head = Code(checkout=repository, python=Path(sys.executable))
-    codes = {Side.BASE: before, Side.CONTROL: before, Side.HEAD: head}
     for code in (before, head):
         code.check(placement.worker_environment(1, Path("unused")))
-    return codes
+    return {Side.BASE: before, Side.CONTROL: before, Side.HEAD: head}
 
 
 def worker_launcher(request: AgainstRequest, folder: Path, codes: dict[Side, Code]) -> Launch:
@@ -263,7 +259,7 @@ def worker_launcher(request: AgainstRequest, folder: Path, codes: dict[Side, Cod
     def launch(side: Side, key: Scenario, number: int) -> WorkerHandle:
         code = codes[side]
         # Each side compiles for itself: a shared cache would hand one side's code to the other.
-        cache = folder.resolve() / "inductor-cache" / str(side)
+        cache = folder.resolve() / _CACHE / str(side)
         name = f"{key.id.replace('/', '-')}-{side}-launch{number + 1}"
         return WorkerProcess(
             WorkerCommand(
@@ -276,6 +272,13 @@ def worker_launcher(request: AgainstRequest, folder: Path, codes: dict[Side, Cod
         )
 
     return launch
+
+
+def _same_code(repository: Path, commit: str) -> list[str]:
+    """A word to whoever compares a commit with itself."""
+    if checkout.git(repository, "diff", "--name-only", commit, "--", *_CODE):
+        return []
+    return ["No tracked file of the code differs between the two sides."]
 
 
 def _output(request: AgainstRequest, commit: str) -> Path:

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 _PREFIX = "pillqc-gate-"
 _MAIN_BRANCHES = ("origin/HEAD", "origin/main", "main", "origin/master", "master")
 _GIT_TIMEOUT_S = 300
-_DEPENDENCIES = re.compile(r"^(?:dependencies|ipex) = \[.*?^\]", re.MULTILINE | re.DOTALL)
-_DEPENDENCY_FILES = ("pyproject.toml", "constraints.txt")
 
 
 def git(repository: Path, *arguments: str) -> str:
@@ -106,21 +104,6 @@ def describe_tree(repository: Path) -> str:
     commit = git(repository, "rev-parse", "--short=10", "HEAD")
     dirty = bool(git(repository, "status", "--porcelain", "--untracked-files=no"))
     return f"{commit} with changes" if dirty else commit
-
-
-def same_dependencies(one: Path, other: Path) -> bool:
-    """Whether two checkouts ask for the same packages, as far as their files say."""
-    return all(
-        _dependencies(one / name) == _dependencies(other / name) for name in _DEPENDENCY_FILES
-    )
-
-
-def _dependencies(path: Path) -> str:
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    return "\n".join(_DEPENDENCIES.findall(text)) if path.suffix == ".toml" else text
 
 
 @contextmanager

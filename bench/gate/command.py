@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,105 +14,151 @@ from bench.errors import UsageError
 if TYPE_CHECKING:
     from bench.gate.result import GateReport
 
-_PATH = click.Path(path_type=Path)
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+_QUESTIONS = ("against", "baseline", "policy", "write_policy")
+_MEASURING = ("data", "weights", "seed", "threads", "base_python", "output")
+"""Options that mean something only where the gate measures."""
 
 
 @click.command()
-@click.option("--baseline", type=_PATH, metavar="RUN", help="A stored run to compare with.")
-@click.option("--candidate", type=_PATH, metavar="RUN", help="The stored run to judge.")
-@click.option("--policy", type=_PATH, metavar="FILE", help="Hold a run against these floors.")
-@click.option("--write-policy", type=_PATH, metavar="FILE", help="Make floors of accepted runs.")
+@click.option("--against", metavar="REV", help="Measure this tree against that commit.")
+@click.option("--baseline", type=_FOLDER, metavar="RUN", help="A stored run to compare with.")
+@click.option("--candidate", type=_FOLDER, metavar="RUN", help="The stored run to judge.")
+@click.option("--policy", type=_FILE, metavar="FILE", help="Hold a run against these floors.")
+@click.option("--write-policy", type=_FILE, metavar="FILE", help="Make floors of accepted runs.")
 @click.option("--only", multiple=True, metavar="PATTERN", help="Scenario ids, `*` matches any.")
-@click.option("--markdown", type=_PATH, metavar="FILE", help="Write a job summary.")
-@click.option("--junit", type=_PATH, metavar="FILE", help="Write JUnit XML.")
-@click.option("--json", "json_", type=_PATH, metavar="FILE", help="Write one JSON object.")
+@click.option("--markdown", type=_FILE, metavar="FILE", help="Write a job summary.")
+@click.option("--junit", type=_FILE, metavar="FILE", help="Write JUnit XML.")
+@click.option("--json", "json_", type=_FILE, metavar="FILE", help="Write one JSON object.")
+@click.option("--results", type=_FOLDER, default=Path("results"), help="Where run folders are.")
+@click.option("--data", type=_FOLDER, default=Path("data/pills"), show_default=True, help="Images.")
+@click.option("--weights", help="A pillqc model file, `imagenet` or `random`.")
+@click.option("--seed", default=0, show_default=True, help="Seed of random weights and data order.")
+@click.option("--threads", type=int, help="Threads a worker; physical cores by default.")
+@click.option("--base-python", type=_FILE, help="Interpreter that runs the other commit.")
 @click.option(
-    "--results",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("results"),
-    help="Where run folders are.",
+    "--output",
+    type=_FOLDER,
+    default=Path("reports/gate"),
+    show_default=True,
+    help="Where the raw rows of a measurement go.",
 )
-@click.argument("runs", nargs=-1, type=_PATH)
-def gate(
-    baseline: Path | None,
-    candidate: Path | None,
-    policy: Path | None,
-    write_policy: Path | None,
-    only: tuple[str, ...],
-    markdown: Path | None,
-    junit: Path | None,
-    json_: Path | None,
-    results: Path,
-    runs: tuple[Path, ...],
-) -> None:
-    """Did it become slower? Exit code 0 pass, 10 regression, 11 no verdict, 1 failed, 2 usage.
+@click.argument("runs", nargs=-1, type=_FOLDER, metavar="[RUN]...")
+@click.pass_context
+def gate(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - click's own options
+    """Did it become slower? Against another commit, another run, or written floors.
+
+    Without an option: this working tree against the commit where it left the main branch.
+    Exit codes: 0 pass, 10 regression, 11 no verdict possible, 1 the gate failed, 2 wrong usage.
 
     \b
     Examples:
-      bench gate --baseline results/A --candidate results/B   two runs of one machine
+      bench gate                                              this tree against the main branch
+      bench gate --against HEAD~1 --only 'inference/*/b1'     against the commit before
+      bench gate --baseline results/A --candidate results/B   two stored runs of one machine
       bench gate --write-policy floors.json results/A         floors from an accepted run
       bench gate --policy floors.json                         the newest run against them
     """
-    from bench.gate import policy as policies
-    from bench.gate import stored
+    from bench.cli import stop_like_ctrl_c
 
-    _one_question(baseline=baseline, candidate=candidate, policy=policy, write=write_policy)
-    if write_policy is not None:
-        _write(write_policy, runs)
+    stop_like_ctrl_c()
+    _check(context, options)
+    if options["write_policy"] is not None:
+        _write(options["write_policy"], options["runs"])
         return
-    if policy is not None:
-        run = _one_run(runs, results)
-        report = policies.check(policies.read(policy), stored.read(run))
-    elif baseline is not None and candidate is not None:
-        if runs:
-            raise UsageError("--baseline and --candidate name the runs: give no others")
-        report = stored.compare(stored.read(baseline), stored.read(candidate), only=only)
+    if options["policy"] is not None:
+        report = _against_floors(options)
+    elif options["baseline"] is not None:
+        report = _stored(options)
     else:
-        raise UsageError("say what to compare: --baseline and --candidate, or --policy")
-    _tell(report, markdown=markdown, junit=junit, json_=json_)
+        report = _measured(options)
+    _tell(report, options)
     sys.exit(report.exit_code)
 
 
-def _one_question(
-    *, baseline: Path | None, candidate: Path | None, policy: Path | None, write: Path | None
-) -> None:
-    if (baseline is None) != (candidate is None):
+def _check(context: click.Context, options: dict[str, Any]) -> None:
+    """Refuse what does not go together.
+
+    Raises:
+        UsageError: two questions at once, half of one, or an option that would do nothing.
+    """
+    asked = [name for name in _QUESTIONS if options[name] is not None]
+    if len(asked) > 1:
+        raise UsageError(f"{_spell(asked)} are different questions: ask one")
+    if (options["baseline"] is None) != (options["candidate"] is None):
         raise UsageError("--baseline and --candidate belong together: give both")
-    if sum(option is not None for option in (baseline, policy, write)) > 1:
-        raise UsageError("--baseline, --policy and --write-policy are different questions: ask one")
-
-
-def _one_run(runs: tuple[Path, ...], results: Path) -> Path:
-    from bench.cli import newest_run
-
-    if len(runs) > 1:
+    question = asked[0] if asked else "against"
+    runs = options["runs"]
+    if question in ("against", "baseline") and runs:
+        raise UsageError(f"a run's folder ({runs[0]}) needs --policy or --write-policy before it")
+    if question == "policy" and len(runs) > 1:
         raise UsageError("--policy judges one run: give one folder")
-    return runs[0] if runs else newest_run(results)
+    if question == "write_policy" and not runs:
+        raise UsageError("--write-policy needs the accepted runs: name their folders")
+    idle = [] if question == "against" else [*_MEASURING]
+    idle += ["only"] if question in ("policy", "write_policy") else []
+    given = [name for name in idle if _given(context, name)]
+    if given:
+        raise UsageError(f"{_spell(given)} would do nothing with {_spell([question])}")
+
+
+def _given(context: click.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source not in (None, click.core.ParameterSource.DEFAULT)
+
+
+def _spell(names: list[str]) -> str:
+    return " and ".join(f"--{name.replace('_', '-')}" for name in names)
+
+
+def _measured(options: dict[str, Any]) -> GateReport:
+    from bench.gate.against import AgainstRequest, compare
+
+    return compare(
+        AgainstRequest(
+            revision=options["against"],
+            repository=Path.cwd(),
+            only=options["only"],
+            **{name: options[name] for name in _MEASURING},
+        )
+    )
+
+
+def _stored(options: dict[str, Any]) -> GateReport:
+    from bench.gate import stored
+
+    baseline, candidate = (stored.read(options[side]) for side in ("baseline", "candidate"))
+    return stored.compare(baseline, candidate, only=options["only"])
+
+
+def _against_floors(options: dict[str, Any]) -> GateReport:
+    from bench.cli import newest_run
+    from bench.gate import policy, stored
+
+    floors = policy.read(options["policy"])
+    folder = options["runs"][0] if options["runs"] else newest_run(options["results"])
+    return policy.check(floors, stored.read(folder))
 
 
 def _write(path: Path, runs: tuple[Path, ...]) -> None:
-    from bench.gate import policy as policies
-    from bench.gate import stored
+    from bench.gate import policy, stored
 
-    if not runs:
-        raise UsageError("--write-policy needs the accepted runs: name their folders")
-    written = policies.write(path, [stored.read(run) for run in runs])
+    written = policy.write(path, [stored.read(run) for run in runs])
     floors = sum(len(machine.floors) for machine in written.machines)
     click.echo(f"policy   {path}  ({floors} floors, {len(written.machines)} machines)")
 
 
-def _tell(
-    report: GateReport, *, markdown: Path | None, junit: Path | None, json_: Path | None
-) -> None:
+def _tell(report: GateReport, options: dict[str, Any]) -> None:
     """Print the table and write what was asked for, and what GitHub Actions reads."""
     from bench import durable
     from bench.gate import outputs
 
     click.echo(outputs.terminal(report))
     for path, text in (
-        (markdown, outputs.markdown(report)),
-        (junit, outputs.junit(report)),
-        (json_, outputs.as_json(report)),
+        (options["markdown"], outputs.markdown(report)),
+        (options["junit"], outputs.junit(report)),
+        (options["json_"], outputs.as_json(report)),
     ):
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,10 +7,11 @@ the run's own balanced orders, with its blocks, warm-up, noise readings and stat
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench import statistics
 from bench.errors import WorkerError
@@ -18,20 +19,24 @@ from bench.gate.result import Interval, Outcome, weigh
 from bench.gate.side import Side
 from bench.lane import Lane
 from bench.rounds import Rounds
-from bench.scenarios import Verdict, worker_key
+from bench.scenarios import Status, Verdict, worker_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from bench.client import WorkerHandle
     from bench.gate.thresholds import Effort, GatePolicy
-    from bench.policy import Policy
+    from bench.policy import Policy, VerdictPolicy
     from bench.protocol import Message
     from bench.records import IterationRow, NoiseRow
     from bench.scenarios import Scenario
-    from bench.statistics import Ratio
+    from bench.statistics import BlockMedians, Ratio
 
     Launch = Callable[[Side, Scenario, int], WorkerHandle]
+
+
+_UNKNOWN = Outcome.NO_VERDICT
+_NEEDED = {"call": ("wall_ns", "cpu_ns"), "probe": ("compute_ns", "memory_ns")}
 
 
 @dataclass(kw_only=True)
@@ -53,7 +58,10 @@ class DuelLane(Lane):
 
 @dataclass(frozen=True)
 class OtherVersion:
-    """A worker of another commit: what its replies do not have yet, the rounds do not miss."""
+    """A worker of another commit, whose replies may have fewer fields than this commit's.
+
+    What the rounds need must be there; what they merely note may be missing.
+    """
 
     worker: WorkerHandle
 
@@ -76,22 +84,53 @@ class OtherVersion:
         self.worker.stop()
 
     def ask(self, op: str, timeout_s: float, **fields: object) -> Message:
-        """As the worker's own; an older probe has no arithmetic rate."""
+        """As the worker's own, with defaults.
+
+        Raises:
+            WorkerError: as the worker's own, or a field is missing that no default can stand for.
+        """
         reply = self.worker.ask(op, timeout_s, **fields)
+        missing = [name for name in _NEEDED.get(op, ()) if name not in reply]
+        if missing:
+            raise WorkerError(
+                Status.UNSUPPORTED,
+                f"its reply to `{op}` has no {', '.join(missing)}: that commit's worker speaks "
+                "another protocol",
+            )
         return {"gflop_per_s": 0.0, **reply} if op == "probe" else reply
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What one measurement of a scenario gave."""
+    """What measuring a scenario gave."""
 
-    ratio: Ratio | None = None
-    """Head's speed over base's."""
-    control: Ratio | None = None
-    """The base's second worker over its first: how far identical code came out apart."""
-    noisy_share: float | None = None
+    blocks: Mapping[Side, BlockMedians]
+    quiet: tuple[bool, ...]
+    """For each round, whether the machine was."""
     failure: str | None = None
     """Why it was not measured to its end."""
+
+    @property
+    def noisy_share(self) -> float | None:
+        """Share of the rounds that were not quiet."""
+        return 1 - sum(self.quiet) / len(self.quiet) if self.quiet else None
+
+    def ratio(self, side: Side, rule: VerdictPolicy) -> Ratio | None:
+        """A side's speed over the base's; None without a shared round."""
+        pairs = statistics.paired_log_ratios(self.blocks[Side.BASE], self.blocks[side])
+        if not pairs:
+            return None
+        return statistics.speedup(
+            pairs, draws=rule.bootstrap_draws, seed=rule.seed, confidence=rule.confidence
+        )
+
+    def and_then(self, later: Evidence) -> Evidence:
+        """This and a later measurement as one; their launches are numbered apart."""
+        return Evidence(
+            blocks={side: {**self.blocks[side], **later.blocks[side]} for side in Side},
+            quiet=self.quiet + later.quiet,
+            failure=self.failure or later.failure,
+        )
 
 
 @dataclass(kw_only=True)
@@ -140,7 +179,7 @@ class Duel:
             self._launch(self.first_launch + number, rounds)
             if self._failure or self.clock() - begun > self._left():
                 break
-        return self._evidence()
+        return Evidence(blocks=self._blocks, quiet=tuple(self._quiet), failure=self._failure)
 
     def _launch(self, number: int, rounds: Rounds) -> None:
         sides = list(Side)
@@ -149,7 +188,8 @@ class Duel:
         try:
             self.say(f"starting {len(sides)} workers")
             key = worker_key(self.scenario)
-            workers += [(side, self.launch(side, key, number)) for side in sides]
+            for side in sides:
+                workers.append((side, self.launch(side, key, number)))  # noqa: PERF401 - see finally
             lanes = [self._lane(side, worker, number) for side, worker in workers]
             rounds.run(self.scenario.id, number, lanes, self.effort.max_rounds)
             for lane in lanes:
@@ -195,23 +235,6 @@ class Duel:
     def _left(self) -> float:
         return self.effort.budget_s - (self.clock() - self._started)
 
-    def _evidence(self) -> Evidence:
-        return Evidence(
-            ratio=self._ratio(Side.HEAD),
-            control=self._ratio(Side.CONTROL),
-            noisy_share=1 - sum(self._quiet) / len(self._quiet) if self._quiet else None,
-            failure=self._failure,
-        )
-
-    def _ratio(self, side: Side) -> Ratio | None:
-        pairs = statistics.paired_log_ratios(self._blocks[Side.BASE], self._blocks[side])
-        if not pairs:
-            return None
-        rule = self.policy.verdict
-        return statistics.speedup(
-            pairs, draws=rule.bootstrap_draws, seed=rule.seed, confidence=rule.confidence
-        )
-
 
 class _SideFailedError(Exception):
     """A side could not be measured; the sentence says which and why."""
@@ -221,39 +244,86 @@ def _failed(side: Side, error: WorkerError) -> str:
     return f"the {side} worker failed ({error.status}): {error.reason}"
 
 
-def read_evidence(
-    found: Evidence, *, thresholds: GatePolicy, policy: Policy
-) -> tuple[Outcome, str, float | None]:
-    """What one measurement shows, in a sentence, and the margin that it was held to."""
-    if found.failure:
-        return Outcome.NO_VERDICT, found.failure, None
-    if found.ratio is None:
-        return Outcome.NO_VERDICT, "no round has both sides: raise the budget", None
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What some evidence shows, and on what grounds."""
+
+    outcome: Outcome
+    reason: str
+    ratio: Interval | None = None
+    """Head's speed over base's."""
+    margin: float | None = None
+    final: bool = False
+    """Whether measuring more of the same would not help: a worker failed, or the noise is known."""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def read_evidence(found: Evidence, *, thresholds: GatePolicy, policy: Policy) -> Finding:
+    """What one measurement, or several together, show."""
     rule = replace(policy.verdict, margin_floor=thresholds.margin)
-    margin = statistics.margin(found.control, found.ratio.launches, rule)
-    verdict, reason = statistics.judge(
-        found.ratio,
-        control=found.control,
+    ratio, control = found.ratio(Side.HEAD, rule), found.ratio(Side.CONTROL, rule)
+    facts = {
+        "ratio": _facts(ratio),
+        "control": _facts(control),
+        "noisy_share": found.noisy_share,
+        "failure": found.failure,
+    }
+    if found.failure:
+        return Finding(outcome=_UNKNOWN, reason=found.failure, final=True, facts=facts)
+    if ratio is None or control is None:
+        reason = "no round has all sides: the machine is too slow for the gate's budget"
+        return Finding(outcome=_UNKNOWN, reason=reason, final=True, facts=facts)
+    margin = statistics.margin(control, ratio.launches, rule)
+    verdict, why = statistics.judge(
+        ratio,
+        control=control,
         margin=margin,
         noisy_share=found.noisy_share,
         invalid_reason=None,
         policy=rule,
     )
-    if verdict is Verdict.INVALID or found.control is None:
-        return Outcome.NO_VERDICT, reason or "no control was measured", margin
-    if found.ratio.launches < thresholds.min_launches or found.ratio.rounds < rule.min_rounds:
-        return (
-            Outcome.NO_VERDICT,
-            (
-                f"{found.ratio.launches} launches with {found.ratio.rounds} rounds in all show too "
-                "little: the machine is too slow for the gate's budget"
-            ),
-            margin,
+    seen = Interval(estimate=ratio.estimate, low=ratio.low, high=ratio.high)
+    outcome, reason = weigh(seen, margin=margin, ruled_out=thresholds.ruled_out)
+    if ratio.launches < thresholds.min_launches or ratio.rounds < rule.min_rounds:
+        outcome = _UNKNOWN
+        reason = (
+            f"{ratio.launches} launches with {ratio.rounds} rounds in all are too few: the machine "
+            "is too slow for the gate's budget"
         )
-    outcome, sentence = weigh(interval(found.ratio), margin=margin, ruled_out=thresholds.ruled_out)
-    return outcome, sentence, margin
+    if verdict is Verdict.INVALID:
+        outcome, reason = _UNKNOWN, why or "the measurement is invalid"
+    return Finding(
+        outcome=outcome,
+        reason=reason,
+        ratio=seen if seen.sound else None,
+        margin=margin,
+        final=verdict is Verdict.INVALID,
+        facts=facts,
+    )
 
 
-def interval(ratio: Ratio) -> Interval:
-    """The part of a ratio that the gate shows."""
-    return Interval(estimate=ratio.estimate, low=ratio.low, high=ratio.high)
+def settle(second: Finding, together: Finding) -> Finding:
+    """The last word on what was measured a second time.
+
+    The second measurement had no part in raising the suspicion, so it may clear it alone. To
+    confirm it, both together must lie beyond the margin with their whole interval, and the second
+    one's own estimate beyond the margin too: luck that raised the suspicion is not in that one.
+    """
+    if second.final or second.outcome is Outcome.PASSED:
+        return second
+    confirmed = (
+        second.ratio is not None
+        and second.margin is not None
+        and second.ratio.estimate < 1 / (1 + second.margin)
+    )
+    if together.outcome is Outcome.REGRESSION and not confirmed:
+        reason = f"{together.reason}, but fresh processes alone do not show it: {second.reason}"
+        return replace(together, outcome=_UNKNOWN, reason=reason)
+    return together
+
+
+def _facts(ratio: Ratio | None) -> dict[str, float] | None:
+    """The ratio as JSON can say it: an interval without an end is not a number."""
+    if ratio is None or not math.isfinite(ratio.high):
+        return None
+    return dict(vars(ratio))

@@ -130,7 +130,8 @@ def junit(report: GateReport) -> str:
     for case in cases:
         _junit_case(suite, report, case)
     ET.indent(root)
-    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+    text: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return f"{text.decode()}\n"
 
 
 def _junit_case(suite: ET.Element, report: GateReport, case: Case) -> None:

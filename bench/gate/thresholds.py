@@ -24,7 +24,7 @@ class GatePolicy:
 
     margin: float = 0.02
     """A regression is one only when the whole interval lies beyond this, or beyond twice the
-    control's own deviation. Lower than a run's 3 %, because a flag is measured twice."""
+    control's own deviation. Lower than a run's 3 %, because it is measured twice."""
     ruled_out: float = 0.05
     """A pass says that a slowdown of this share is not there. What is neither shown nor ruled out
     has no verdict."""
@@ -36,9 +36,11 @@ class GatePolicy:
     """One launch cannot show how processes differ, so it confirms nothing."""
     target_half_width: float = 0.01
     """Rounds stop when every interval is this narrow."""
-    screening: Effort = Effort(launches=5, min_rounds=4, max_rounds=10, budget_s=140)
-    confirmation: Effort = Effort(launches=4, min_rounds=4, max_rounds=12, budget_s=105)
-    """Fresh processes again; only for what the screening flagged."""
+    screening: Effort = Effort(launches=5, min_rounds=4, max_rounds=10, budget_s=110)
+    """With starting and ending it, below the two minutes that a further scenario may add."""
+    confirmation: Effort = Effort(launches=6, min_rounds=4, max_rounds=12, budget_s=150)
+    """Fresh processes again; only for what the screening did not pass. Both together stay below
+    five minutes."""
 
 
 DEFAULT = GatePolicy()

@@ -1,15 +1,18 @@
-"""A whole fake checkout's `bench/worker.py`: speaks the protocol, takes no time, imports no torch.
+"""The `bench/worker.py` of a fake checkout: speaks the protocol, takes no time, imports no torch.
 
-How long a call "takes" comes from the checkout's own `pillqc/speed.py`, so a test shows which
-commit's code a worker runs. `MS` maps a task to milliseconds; `FAIL` names the operation to die in.
+What a call "takes" and how it fails comes from the checkout's own `pillqc/speed.py`, so results
+show which commit's code a worker ran. Its cache folder, which is one a side, tells it which side it
+is and counts its launches; there it also leaves word of where its code came from.
 """
 
 import argparse
 import json
 import os
 import random
+import time
+from pathlib import Path
 
-from pillqc import speed  # type: ignore[import-not-found] # each fake checkout has its own
+from pillqc import speed  # type: ignore[attr-defined] # each fake checkout has its own
 
 parser = argparse.ArgumentParser()
 for name in ("--read-fd", "--write-fd", "--seed", "--threads"):
@@ -19,7 +22,12 @@ for name in ("--backend", "--data", "--weights"):
 options = parser.parse_args()
 requests = os.fdopen(options.read_fd, "rb")
 replies = os.fdopen(options.write_fd, "wb")
-jitter = random.Random(os.getpid())
+cache = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+cache.mkdir(parents=True, exist_ok=True)
+side, launch = cache.name, len(list(cache.iterdir()))
+(cache / str(launch)).write_text(json.dumps([__file__, speed.__file__]))
+jitter = random.Random(f"{side}/{launch}")
+slow = speed.FACTOR.get(side, 1.0) if launch < speed.FACTOR_LAUNCHES else 1.0
 task = "inference"
 
 
@@ -35,15 +43,23 @@ send(hello={"import_s": 0.1, "conditions": {}})
 for line in requests:
     request = json.loads(line)
     op = request["op"]
+    if op == "call" and speed.FAIL == "hang":
+        (cache.parent / "hanging").touch()
+        time.sleep(600)
     if op == speed.FAIL:
         os._exit(7)
     if op == "prepare":
         task = request["scenario"]["task"]
         send(native_dtype=True)
     elif op == "call":
-        ms = speed.MS[task]
-        walls = [int(1e6 * ms * jitter.gauss(1, speed.SPREAD)) for _ in range(request["n"])]
-        send(wall_ns=walls, cpu_ns=walls, involuntary_switches=0, invalid=None)
+        ms = speed.MS[task] * slow
+        walls = [
+            int(1e6 * ms * jitter.lognormvariate(0, speed.SPREAD)) for _ in range(request["n"])
+        ]
+        if speed.FAIL == "another protocol":
+            send(times=walls)
+        else:
+            send(wall_ns=walls, cpu_ns=walls, involuntary_switches=0, invalid=None)
     elif op == "probe":
         send(compute_ns=20_000_000, memory_ns=20_000_000)
     else:

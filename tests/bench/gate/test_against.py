@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import subprocess
+import sys
 import tempfile
-from collections.abc import Callable
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bench.errors import BenchError
 from bench.gate import against
 from bench.gate.against import AgainstRequest
+from bench.gate.duel import Finding, settle
+from bench.gate.result import Interval, Outcome
+from bench.gate.thresholds import Effort, GatePolicy
 
 INFERENCE = "inference/stock/eager/fp32/contiguous/b1"
-TRAINING = "training/stock/eager/fp32/contiguous/b2/frozen"
+TRAINING = "training/stock/eager/fp32/contiguous/b1/frozen"
+ROOT = Path(__file__).parents[3]
+QUICK = GatePolicy(
+    screening=Effort(launches=3, min_rounds=3, max_rounds=4, budget_s=60),
+    confirmation=Effort(launches=3, min_rounds=3, max_rounds=4, budget_s=60),
+)
+"""Scripted times vary as little as is asked, so few rounds show as much as many."""
 SCRIPT = (Path(__file__).parent / "scripted_worker.py").read_text()
 
 pytestmark = pytest.mark.usefixtures("quiet_machine")
-
-Commit = Callable[..., str]
 
 
 @pytest.fixture(autouse=True)
@@ -27,12 +40,13 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setenv("TMPDIR", str(folder))
     return folder
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A fake checkout of this project under git."""
+    """A fake checkout of this project under git, with one commit on main."""
     folder = tmp_path / "repository"
     folder.mkdir()
     git(folder, "init", "--quiet", "--initial-branch", "main")
@@ -62,53 +76,373 @@ def commit(folder: Path) -> str:
     return git(folder, "rev-parse", "HEAD")
 
 
-def speed(
+def speed(  # one argument a thing that can be planted
     folder: Path,
     inference: float = 100.0,
     training: float = 200.0,
     *,
     spread: float = 0.005,
     fail: str | None = None,
+    factor: dict[str, float] | None = None,
+    factor_launches: int = 100,
 ) -> None:
-    """What this checkout's workers will say."""
-    times = {"inference": inference, "training": training}
-    text = f"MS = {times!r}\nSPREAD = {spread}\nFAIL = {fail!r}\n"
-    (folder / "pillqc" / "speed.py").write_text(text)
+    """What this checkout's workers will say. `factor` slows a side's first launches."""
+    values = {
+        "MS": {"inference": inference, "training": training},
+        "SPREAD": spread,
+        "FAIL": fail,
+        "FACTOR": factor or {},
+        "FACTOR_LAUNCHES": factor_launches,
+    }
+    lines = [f"{name} = {value!r}\n" for name, value in values.items()]
+    (folder / "pillqc" / "speed.py").write_text("".join(lines))
 
 
-def request(repository: Path, *only: str, **changes: object) -> AgainstRequest:
+def request(repository: Path, /, *only: str, **changes: Any) -> AgainstRequest:
     """A gate of this repository against its last commit."""
     data = repository.parent / "data"
     data.mkdir(exist_ok=True)
-    fields: dict[str, object] = {
+    fields: dict[str, Any] = {
         "revision": "HEAD",
         "data": data,
         "output": repository.parent / "out",
         "repository": repository,
         "only": only or (INFERENCE,),
+        "thresholds": QUICK,
     }
-    return AgainstRequest(**{**fields, **changes})  # type: ignore[arg-type] # by name
+    return AgainstRequest(**{**fields, **changes})
 
 
-def clean(repository: Path) -> bool:
-    """Whether no worktree is left, in git's list or on disk."""
-    listed = git(repository, "worktree", "list", "--porcelain").count("worktree ")
-    return listed == 1
+def assert_nothing_left(repository: Path, temporary: Path) -> None:
+    """No worktree, in git's list or on disk."""
+    assert git(repository, "worktree", "list", "--porcelain").count("worktree ") == 1
+    assert [path.name for path in temporary.iterdir() if path.is_dir()] == []
 
 
-def test_head_against_itself_passes(repository: Path) -> None:
-    """The same code on both sides gives 0, and no checkout stays behind."""
+@pytest.mark.parametrize(
+    ("planted", "code", "words"),
+    [
+        (1.00, 0, "a slowdown of 5 % is ruled out"),
+        (0.80, 0, "faster"),
+        (1.01, 0, "a slowdown of 5 % is ruled out"),
+        (1.05, 10, "two measurements together; fresh processes alone:"),
+        (1.10, 10, "10.0 % slower"),
+        (2.00, 10, " % slower"),
+    ],
+)
+def test_a_planted_change_of_the_working_tree(
+    repository: Path, temporary: Path, planted: float, code: int, words: str
+) -> None:
+    """Each side runs its own pillqc: only so can a change that is not committed show."""
+    speed(repository, inference=100 * planted, spread=0.001)
+    report = against.compare(request(repository))
+    assert report.exit_code == code, report
+    assert words in report.cases[0].reason
+    assert report.cases[0].ratio is not None
+    assert report.cases[0].ratio.estimate == pytest.approx(1 / planted, rel=0.005)
+    assert_nothing_left(repository, temporary)
+
+
+def test_what_is_gated_by_default_exists() -> None:
+    """A profile that loses a scenario must not turn every bare gate into no verdict."""
+    assert tuple(scenario.id for scenario in against.gated(())) == against.GATED
+
+
+def test_a_slowdown_is_attributed_to_its_scenario(repository: Path) -> None:
+    """The other scenario passes, and nothing of it is measured twice."""
+    speed(repository, training=230)
+    report = against.compare(request(repository, INFERENCE, TRAINING))
+    assert report.exit_code == 10
+    outcomes = {case.scenario: case.outcome for case in report.cases}
+    assert outcomes == {INFERENCE: Outcome.PASSED, TRAINING: Outcome.REGRESSION}
+    confirmed = [c.scenario for c in report.cases if "confirmation" in (c.details or {})]
+    assert confirmed == [TRAINING]
+
+
+def test_what_fresh_processes_do_not_confirm_is_no_regression(repository: Path) -> None:
+    """Head's first processes were unlucky by 10 %; the next ones are not."""
+    commit(repository)
+    speed(repository, factor={"head": 1.1}, factor_launches=3)
     report = against.compare(request(repository))
     assert report.exit_code == 0, report
-    assert clean(repository)
+    assert "did not confirm" in report.cases[0].reason
 
 
-def test_a_slower_working_tree_is_a_regression(repository: Path) -> None:
-    """Each side runs its own pillqc: only so can a change in the working tree show."""
-    speed(repository, inference=110)
+@pytest.mark.parametrize("spread", [0.1, 0.3, 1.0])
+def test_planted_noise_never_gives_a_regression(repository: Path, spread: float) -> None:
+    """Calls vary by 10 % to a factor of e: pass or no verdict, and nothing else."""
+    speed(repository, spread=spread)
+    commit(repository)
+    assert against.compare(request(repository)).exit_code in (0, 11)
+
+
+def test_a_machine_that_favours_one_process_gives_no_verdict(repository: Path) -> None:
+    """The control runs the base's code: where it comes out slower, so may head."""
+    speed(repository, factor={"control": 1.08})
+    commit(repository)
+    speed(repository, inference=110, factor={"control": 1.08})
     report = against.compare(request(repository))
-    assert report.exit_code == 10, report
+    assert report.exit_code == 11
+    assert "two identical workers differed" in report.cases[0].reason
+
+
+@pytest.mark.parametrize(
+    ("second", "together", "outcome"),
+    [
+        ("same", "same", Outcome.PASSED),
+        ("same", "slow", Outcome.PASSED),
+        ("slow", "slow", Outcome.REGRESSION),
+        ("unsure", "slow", Outcome.NO_VERDICT),
+        ("unsure and slow", "slow", Outcome.REGRESSION),
+        ("unsure", "same", Outcome.PASSED),
+        ("slow", "unsure", Outcome.NO_VERDICT),
+        ("broken", "slow", Outcome.NO_VERDICT),
+    ],
+)
+def test_the_second_measurement_may_clear_alone_but_not_convict_alone(
+    second: str, together: str, outcome: Outcome
+) -> None:
+    """And neither does the first one, whose luck raised the suspicion."""
+    assert settle(FINDINGS[second], FINDINGS[together]).outcome is outcome
+
+
+def finding(outcome: Outcome, estimate: float | None, *, final: bool = False) -> Finding:
+    """Something found, with the interval that its estimate needs."""
+    ratio = None if estimate is None else Interval(estimate=estimate, low=0.5, high=2.0)
+    return Finding(outcome=outcome, reason="x", ratio=ratio, margin=0.02, final=final)
+
+
+FINDINGS = {
+    "same": finding(Outcome.PASSED, 1.0),
+    "slow": finding(Outcome.REGRESSION, 0.9),
+    "unsure": finding(Outcome.NO_VERDICT, 0.99),
+    "unsure and slow": finding(Outcome.NO_VERDICT, 0.95),
+    "broken": finding(Outcome.NO_VERDICT, None, final=True),
+}
+
+
+def test_rounds_that_were_not_quiet_give_no_verdict(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slowdown seen on a busy machine is not confirmed by a second look at a busy machine."""
+    from bench import noise
+
+    monkeypatch.setattr(noise, "is_quiet", lambda *_: False)
+    speed(repository, inference=120)
+    report = against.compare(request(repository))
+    assert report.exit_code == 11
+    assert "not quiet" in report.cases[0].reason
+
+
+@pytest.mark.parametrize("operation", ["start", "prepare", "call", "another protocol"])
+@pytest.mark.parametrize("side", ["base", "head"])
+def test_a_worker_that_dies_is_no_verdict_with_its_side(
+    repository: Path, temporary: Path, operation: str, side: str
+) -> None:
+    """Whichever side dies, and whenever: never a pass, and nothing is left behind."""
+    if side == "base":
+        speed(repository, fail=operation)
+        commit(repository)
+        speed(repository)
+    else:
+        speed(repository, fail=operation)
+    report = against.compare(request(repository))
+    assert report.exit_code == 11
+    assert f"the {side} worker failed" in report.cases[0].reason.replace("control", "base")
+    assert_nothing_left(repository, temporary)
+
+
+def test_one_scenario_without_a_verdict_leaves_the_others_theirs(repository: Path) -> None:
+    """Training breaks in head; inference is judged all the same, and the whole is no pass."""
+    text = (repository / "pillqc" / "speed.py").read_text().replace("'training': 200.0", "")
+    (repository / "pillqc" / "speed.py").write_text(text)
+    report = against.compare(request(repository, TRAINING, INFERENCE))
+    outcomes = {case.scenario: case.outcome for case in report.cases}
+    assert outcomes == {TRAINING: Outcome.NO_VERDICT, INFERENCE: Outcome.PASSED}
+    assert report.exit_code == 11
+
+
+def test_a_base_that_does_not_even_parse_is_no_verdict(repository: Path, temporary: Path) -> None:
+    """The reason names the side; its log has the traceback."""
+    (repository / "bench" / "worker.py").write_text("def broken(:\n")
+    commit(repository)
+    (repository / "bench" / "worker.py").write_text(SCRIPT)
+    report = against.compare(request(repository))
+    assert report.exit_code == 11
+    assert_nothing_left(repository, temporary)
+
+
+def test_a_base_without_the_packages_is_refused(repository: Path, temporary: Path) -> None:
+    """Its workers would import the installed head instead, and every comparison would pass."""
+    git(repository, "rm", "-r", "--quiet", "--cached", "pillqc")
+    git(repository, "commit", "--quiet", "--message", "no pillqc")
+    with pytest.raises(BenchError, match="would not be what runs there"):
+        against.compare(request(repository))
+    assert_nothing_left(repository, temporary)
+
+
+def test_each_side_runs_its_own_code_wherever_the_command_is_typed(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The current folder and the installed package both hold head's code; base must not see it."""
+    monkeypatch.chdir(repository)
+    seen: dict[str, list[str]] = {}
+    forget = against.shutil.rmtree  # type: ignore[attr-defined] # looked at before it is removed
+
+    def look(folder: Path, **keywords: Any) -> None:
+        for path in Path(folder).glob("*/0"):
+            seen[path.parent.name] = json.loads(path.read_text())
+        forget(folder, **keywords)
+
+    monkeypatch.setattr(against.shutil, "rmtree", look)  # type: ignore[attr-defined] # as above
+    assert against.compare(request(repository)).exit_code == 0
+    assert set(seen) == {"base", "control", "head"}
+    for side, files in seen.items():
+        assert len(files) == 2
+        inside = [str(repository) in file for file in files]
+        assert inside == [side == "head"] * 2, (side, files)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"revision": "no-such-branch"}, "there is no commit 'no-such-branch' here"),
+        ({"revision": "--help"}, "there is no commit '--help' here"),
+        ({"revision": "HEAD~5"}, "there is no commit 'HEAD~5' here"),
+        ({"only": ("inference/onnx/*",)}, "no scenario matches 'inference/onnx/*'"),
+        ({"threads": 0}, "threads must be 1 or more"),
+        ({"data": Path("/nonexistent")}, "there are no pill images"),
+        ({"repository": Path("/")}, "git rev-parse failed"),
+        ({"base_python": Path("/nonexistent/python")}, "cannot run /nonexistent/python"),
+    ],
+)
+def test_what_cannot_be_compared_is_said_in_one_sentence(
+    repository: Path, temporary: Path, changes: dict[str, Any], words: str
+) -> None:
+    """Before anything is measured, and never as a pass."""
+    with pytest.raises(BenchError) as caught:
+        against.compare(request(repository, **changes))
+    assert words in str(caught.value)
+    assert caught.value.exit_code in (1, 2, 11)
+    assert_nothing_left(repository, temporary)
+
+
+def test_a_commit_that_cannot_be_checked_out_is_said(repository: Path, temporary: Path) -> None:
+    """An object is missing, as in a damaged or a partial clone."""
+    blob = git(repository, "rev-parse", "HEAD:pillqc/speed.py")
+    (repository / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
+    with pytest.raises(BenchError, match="cannot check out"):
+        against.compare(request(repository))
+    assert_nothing_left(repository, temporary)
+
+
+def test_without_a_revision_it_is_where_the_branch_left_main(repository: Path) -> None:
+    """Commits of main after that are not compared with."""
+    left = git(repository, "rev-parse", "HEAD")
+    git(repository, "switch", "--quiet", "--create", "topic")
+    speed(repository, inference=130)
+    commit(repository)
+    git(repository, "switch", "--quiet", "main")
+    speed(repository, inference=50)
+    commit(repository)
+    git(repository, "switch", "--quiet", "topic")
+    report = against.compare(request(repository, revision=None))
+    assert left[:10] in report.compared
     assert report.cases[0].ratio is not None
-    assert report.cases[0].ratio.estimate == pytest.approx(100 / 110, rel=0.01)
-    assert report.cases[0].details is not None
-    assert "confirmation" in report.cases[0].details
+    assert report.cases[0].ratio.estimate == pytest.approx(1 / 1.3, rel=0.02)
+
+
+def test_without_a_main_branch_the_commit_must_be_named(repository: Path) -> None:
+    """A guess would compare with something that nobody asked for."""
+    git(repository, "branch", "--move", "trunk")
+    with pytest.raises(BenchError, match="name a commit with --against"):
+        against.compare(request(repository, revision=None))
+
+
+def test_inside_a_git_hook_it_is_still_this_repository(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Git sets GIT_DIR for its hooks, which would send every command to another place."""
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "index"))
+    request_ = request(repository)
+    assert against.compare(request_).exit_code == 0
+
+
+def test_other_packages_get_their_own_environment(repository: Path, temporary: Path) -> None:
+    """The base builds it by its own Makefile, and it goes with the checkout."""
+    makefile = ".venv/.installed:\n\tmkdir -p .venv/bin && ln -s $(PYTHON) .venv/bin/python\n"
+    (repository / "Makefile").write_text(makefile)
+    (repository / "constraints.txt").write_text("torch==2.7.0\n")
+    commit(repository)
+    (repository / "constraints.txt").write_text("torch==2.8.0\n")
+    assert against.compare(request(repository)).exit_code == 0
+    assert_nothing_left(repository, temporary)
+
+
+def test_an_environment_that_cannot_be_built_is_said(repository: Path, temporary: Path) -> None:
+    """With what the build said last, and what to do instead."""
+    (repository / "Makefile").write_text(".venv/.installed:\n\t@echo no such wheel; exit 1\n")
+    (repository / "constraints.txt").write_text("torch==2.7.0\n")
+    commit(repository)
+    (repository / "constraints.txt").write_text("torch==2.8.0\n")
+    with pytest.raises(BenchError, match=r"no such wheel.*--base-python"):
+        against.compare(request(repository))
+    assert_nothing_left(repository, temporary)
+    given = request(repository, base_python=Path(sys.executable))
+    assert against.compare(given).exit_code == 0
+
+
+def test_what_a_killed_gate_left_goes_with_the_next(repository: Path, temporary: Path) -> None:
+    """A process that was killed outright could not clean up; another's live checkout stays."""
+    dead = temporary / "pillqc-gate-999999999-abc"
+    alive = temporary / f"pillqc-gate-{os.getpid()}-abc"
+    for folder in (dead, alive):
+        git(repository, "worktree", "add", "--detach", str(folder), "HEAD")
+    against.compare(request(repository))
+    assert not dead.exists()
+    assert alive.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_gate_leaves_nothing_behind(
+    repository: Path, temporary: Path, number: signal.Signals
+) -> None:
+    """Ctrl-C, a cancelled job and a closed terminal all end with exit code 130 and no checkout."""
+    speed(repository, fail="hang")
+    asked = request(repository)
+    arguments = ["gate", "--against", "HEAD", "--only", INFERENCE, "--data", str(asked.data)]
+    arguments += ["--output", str(asked.output)]
+    code = f"import sys; sys.path[0] = {str(ROOT)!r}; from bench.cli import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        cwd=repository,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not list(asked.output.glob("*/inductor-cache/hanging")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "the gate never reached its first call"
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert_nothing_left(repository, temporary)
+
+
+def test_raw_rows_are_kept_and_the_command_repeats_it(repository: Path) -> None:
+    """Whatever is said, what was measured can be looked at, and measured again."""
+    report = against.compare(request(repository))
+    (folder,) = (repository.parent / "out").iterdir()
+    assert str(folder) in report.compared
+    text = (folder / "iterations.csv").read_text()
+    assert {f"{INFERENCE}#{side}" in text for side in ("base", "control", "head")} == {True}
+    assert len((folder / "noise.csv").read_text().splitlines()) > 5
+    assert not (folder / "inductor-cache").exists()
+    assert report.repeat.startswith(
+        f"bench gate --against {git(repository, 'rev-parse', 'HEAD')[:10]}"
+    )
+    assert f"--only {INFERENCE}" in report.repeat

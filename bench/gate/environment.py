@@ -1,0 +1,72 @@
+"""An environment of its own for a commit that asks for other packages than the working tree.
+
+The other commit builds it by its own Makefile, inside its checkout, so that it is what its users
+would have; it goes when the checkout goes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_TARGET = ".venv/.installed"
+_LISTS = re.compile(r"^(?:dependencies|ipex) = \[.*?^\]", re.MULTILINE | re.DOTALL)
+_FILES = ("pyproject.toml", "constraints.txt")
+_BUILD_TIMEOUT_S = 1800
+_LONGEST_REASON = 300
+_OF_AN_OUTER_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "VENV", "PYTHONPATH")
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether two checkouts ask for the same packages, as far as their files say."""
+    return all(_asked(one / name) == _asked(other / name) for name in _FILES)
+
+
+def _asked(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(_LISTS.findall(text)) if path.suffix == ".toml" else text
+
+
+def build(checkout: Path) -> Path:
+    """Build a checkout's environment and return its interpreter. Takes minutes.
+
+    Raises:
+        BenchError: it cannot be built; says what the build said last.
+    """
+    variables = {key: value for key, value in os.environ.items() if key not in _OF_AN_OUTER_MAKE}
+    try:
+        done = subprocess.run(
+            ["make", "-C", str(checkout), _TARGET, f"PYTHON={sys.executable}"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=_BUILD_TIMEOUT_S,
+            env=variables,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise _cannot(str(error)) from error
+    python = checkout / ".venv" / "bin" / "python"
+    if done.returncode or not python.exists():
+        raise _cannot(" ".join(done.stdout.split())[-_LONGEST_REASON:])
+    return python
+
+
+def _cannot(said: str) -> BenchError:
+    return BenchError(
+        "the two commits ask for different packages, and the other commit's environment cannot be "
+        f"built ({said}): build one yourself and name its interpreter with --base-python"
+    )

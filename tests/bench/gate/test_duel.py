@@ -1,0 +1,109 @@
+"""What blocks of three sides show: simulated processes and rounds, no workers at all."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bench.gate.duel import Evidence, Finding, read_evidence, settle
+from bench.gate.result import Outcome
+from bench.gate.side import Side
+from bench.gate.thresholds import DEFAULT as THRESHOLDS
+from bench.policy import DEFAULT as POLICY
+
+LAUNCHES, ROUNDS = 4, 9
+"""About what the budgets allow for one full-size scenario on two cores."""
+
+
+def measured(
+    rng: np.random.Generator,
+    slowdown: float = 0.0,
+    *,
+    process: float = 0.01,
+    round_: float = 0.02,
+    first: int = 0,
+    quiet: bool = True,
+    failure: str | None = None,
+) -> Evidence:
+    """Blocks of three sides, each process and each block with its own luck (shares, log scale)."""
+    blocks: dict[Side, dict[tuple[int, int], float]] = {side: {} for side in Side}
+    for side in Side:
+        for launch in range(first, first + LAUNCHES):
+            own = 100 * np.exp(rng.normal(0, process)) * (1 + slowdown * (side is Side.HEAD))
+            for number in range(ROUNDS):
+                blocks[side][launch, number] = own * np.exp(rng.normal(0, round_))
+    return Evidence(blocks=blocks, quiet=(quiet,) * LAUNCHES * ROUNDS, failure=failure)
+
+
+def read(found: Evidence) -> Finding:
+    """With the gate's own thresholds."""
+    return read_evidence(found, thresholds=THRESHOLDS, policy=POLICY)
+
+
+def gate(rng: np.random.Generator, slowdown: float, **luck: float) -> Outcome:
+    """A whole gate of one scenario."""
+    first = measured(rng, slowdown, **luck)  # type: ignore[arg-type] # shares only
+    found = read(first)
+    if found.outcome is Outcome.PASSED or found.final:
+        return found.outcome
+    second = measured(rng, slowdown, first=100, **luck)  # type: ignore[arg-type] # as above
+    return settle(read(second), read(first.and_then(second))).outcome
+
+
+def test_identical_sides_never_give_a_regression() -> None:
+    """Sixty gates of a commit against itself, with processes that differ by 1 % and 2 %."""
+    rng = np.random.default_rng(1)
+    outcomes = [gate(rng, 0.0, process=process) for process in (0.01, 0.02) for _ in range(30)]
+    assert Outcome.REGRESSION not in outcomes
+    assert outcomes[:30].count(Outcome.PASSED) >= 25
+
+
+def test_a_tenth_slower_is_always_found() -> None:
+    """Thirty gates."""
+    rng = np.random.default_rng(2)
+    assert {gate(rng, 0.10) for _ in range(30)} == {Outcome.REGRESSION}
+
+
+def test_a_twentieth_slower_never_passes() -> None:
+    """It may stay without a verdict where processes differ; a pass would say it is not there."""
+    rng = np.random.default_rng(3)
+    outcomes = [gate(rng, 0.055) for _ in range(30)]
+    assert outcomes.count(Outcome.PASSED) <= 1
+    assert outcomes.count(Outcome.REGRESSION) >= 20
+
+
+def test_a_failure_outweighs_everything_measured_before() -> None:
+    """Half a measurement is not judged."""
+    found = read(measured(np.random.default_rng(0), 0.5, failure="the head worker failed"))
+    assert (found.outcome, found.final) == (Outcome.NO_VERDICT, True)
+    assert "the head worker failed" in found.reason
+
+
+def test_a_busy_machine_is_final() -> None:
+    """Measuring it once more would only take time."""
+    found = read(measured(np.random.default_rng(0), 0.5, quiet=False))
+    assert (found.outcome, found.final) == (Outcome.NO_VERDICT, True)
+    assert "not quiet" in found.reason
+
+
+@pytest.mark.parametrize(("launches", "rounds"), [(0, 0), (1, 9), (2, 1)])
+def test_too_little_is_no_verdict(launches: int, rounds: int) -> None:
+    """Nothing at all, one launch, and two rounds in all."""
+    whole = measured(np.random.default_rng(0), 0.5)
+    blocks = {
+        side: {key: ms for key, ms in found.items() if key[0] < launches and key[1] < rounds}
+        for side, found in whole.blocks.items()
+    }
+    found = read(Evidence(blocks=blocks, quiet=whole.quiet))
+    assert found.outcome is Outcome.NO_VERDICT
+    assert "too slow for the gate's budget" in found.reason
+
+
+def test_two_measurements_keep_all_their_launches() -> None:
+    """Launches of the second are numbered apart, so none overwrites one of the first."""
+    rng = np.random.default_rng(0)
+    both = measured(rng).and_then(measured(rng, first=100))
+    assert {side: len(found) for side, found in both.blocks.items()} == dict.fromkeys(
+        Side, 2 * LAUNCHES * ROUNDS
+    )
+    assert len(both.quiet) == 2 * LAUNCHES * ROUNDS
