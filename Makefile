@@ -3,6 +3,7 @@
 #   PYTHON=python3.11   the Python to build the environment with (3.10 to 3.12)
 #   PROFILE=standard    smoke, standard or full
 #   BUDGET=             seconds of measuring; empty: the profile's own
+#   AGAINST=            the commit that `make gate` compares with; empty: where main was left
 #   TORCH_INDEX=        a package index with PyTorch's CPU-only wheels, instead of the large default
 
 PYTHON ?= python3
@@ -10,6 +11,7 @@ PROFILE ?= standard
 BUDGET ?=
 TORCH_INDEX ?=
 DATA ?= data/pills
+AGAINST ?=
 VENV ?= .venv
 RUN ?=
 
@@ -17,10 +19,10 @@ python := $(VENV)/bin/python
 pip := $(python) -m pip install --disable-pip-version-check --quiet -c constraints.txt
 log := $(VENV)/install.log
 # One line says what failed and where the rest is; nothing half-installed passes as done.
-or_stop = >>$(log) 2>&1 || { echo "make: installing $(1) failed; the last lines of $(log):" >&2; tail -n 5 $(log) >&2; exit 1; }
+or_stop = >>$(log) 2>&1 || { echo "make: installing $(1) failed: $$(grep -h '^ERROR' $(log) | tail -n 1) (all of it is in $(log))" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help bench report machine data train test check clean
+.PHONY: help bench gate report machine data train test check microbench microbench-compare clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +32,10 @@ bench: data ## measure and write results/ and reports/ (PROFILE=smoke|standard|f
 
 report: $(VENV)/.installed ## make the newest run's page again (RUN=results/... for another)
 	@$(python) -m bench report $(RUN)
+
+# make ends with 2 whatever the gate's own exit code is: scripts call `python -m bench gate`.
+gate: data ## is this tree slower than where it left main (AGAINST=commit for another)?
+	@$(python) -m bench gate $(if $(AGAINST),--against $(AGAINST)) --data $(DATA)
 
 machine: $(VENV)/.installed ## show what this machine is and can do
 	@$(python) -m bench machine
@@ -47,6 +53,12 @@ check: $(VENV)/.installed-dev ## format, lint and types
 	@$(python) -m ruff format --check .
 	@$(python) -m ruff check .
 	@$(python) -m mypy
+
+microbench: $(VENV)/.installed-dev ## time single functions inside one process, and keep the times
+	@$(python) -m pytest tests/microbench/bench_*.py -q --durations=0 -W default --benchmark-autosave
+
+microbench-compare: $(VENV)/.installed-dev ## the kept times of single functions, side by side
+	@$(VENV)/bin/pytest-benchmark compare --group-by=name --columns=min,median,iqr,rounds
 
 clean: ## remove the environment and caches; results and reports stay
 	@rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,133 @@
+"""Microbenchmarks of functions that run inside one process: `make microbench`.
+
+Not named `test_*.py`, so `make test` never collects them. One process and no pairing: good for
+seeing what a change to one function did, not for comparing ways of running the model.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench import records, statistics
+from pillqc.dataset import GOOD, normalised, read_image
+from pillqc.evaluation import PixelGatherer, judge
+from pillqc.localization import find_boxes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+SIDE = 224
+ROWS = 5000
+
+
+@pytest.fixture
+def heat() -> Any:
+    """A map with a dozen warm spots on a low noise."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:SIDE, :SIDE]
+    found = rng.random((SIDE, SIDE)) * 0.2
+    for row, column in rng.integers(10, SIDE - 10, (12, 2)):
+        found += np.exp(-((y - row) ** 2 + (x - column) ** 2) / 40)
+    return np.clip(found, 0, 1).astype(np.float32)
+
+
+def iteration(number: int) -> records.IterationRow:
+    """A row of iterations.csv."""
+    return records.IterationRow(
+        run_id="20261124T023512Z-lab-abcdefg",
+        scenario="inference/ipex/torchscript+fusion/bf16/channels_last/b8",
+        launch=number % 3,
+        round=number % 12,
+        position=number % 5,
+        iteration=number,
+        phase="timed",
+        wall_ns=100_000_000 + number,
+        cpu_ns=200_000_000 + number,
+    )
+
+
+def test_decode_and_resize(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
+    """One photo of MVTec's size, from the file to what the model takes."""
+    path = tmp_path / "pill.png"
+    noise = np.random.default_rng(0).integers(0, 255, (800, 800, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(path)
+    pixels = benchmark(lambda: normalised(read_image(path), SIDE))
+    assert pixels.shape == (3, SIDE, SIDE)
+
+
+def test_map_to_boxes(benchmark: BenchmarkFixture, heat: Any) -> None:
+    """One map."""
+    assert benchmark(find_boxes, heat)
+
+
+def test_pixel_metrics(benchmark: BenchmarkFixture, heat: Any) -> None:
+    """Eight maps against their masks."""
+
+    def metrics() -> Any:
+        gathered = PixelGatherer()
+        for _ in range(8):
+            gathered.add(heat, heat > 0.6)
+        return gathered.metrics()
+
+    assert benchmark(metrics) is not None
+
+
+def test_image_metrics(benchmark: BenchmarkFixture, heat: Any) -> None:
+    """A thousand decisions against what the pills are."""
+    bad = np.random.default_rng(0).random(1000)
+    gathered = PixelGatherer()
+    gathered.add(heat, heat > 0.6)
+    fixed: dict[str, Any] = {
+        "model": "m",
+        "trained": True,
+        "threshold": 0.5,
+        "bad": bad,
+        "defects": [GOOD if number % 2 else "crack" for number in range(1000)],
+        "pixels": gathered.metrics(),
+    }
+    assert benchmark(lambda: judge(**fixed)).images == 1000
+
+
+def test_bootstrap(benchmark: BenchmarkFixture) -> None:
+    """One speedup of three launches of twelve rounds; its draws are drawn anew each time."""
+    rng = np.random.default_rng(0)
+    ratios = [rng.normal(0.3, 0.03, 12) for _ in range(3)]
+    ratio = benchmark.pedantic(  # type: ignore[no-untyped-call] # its own types are incomplete
+        lambda: statistics.speedup(ratios, draws=10_000, seed=1, confidence=0.95),
+        setup=statistics._resample.cache_clear,
+        rounds=20,
+    )
+    assert ratio.low < ratio.estimate < ratio.high
+
+
+def test_bootstrap_of_a_groups_next_scenario(benchmark: BenchmarkFixture) -> None:
+    """The same with the draws that the group's first scenario left."""
+    rng = np.random.default_rng(0)
+    ratios = [rng.normal(0.3, 0.03, 12) for _ in range(3)]
+    benchmark(statistics.speedup, ratios, draws=10_000, seed=1, confidence=0.95)
+
+
+def test_append_rows(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
+    """A hundred rows, one write each, as while measuring."""
+    rows = [iteration(number) for number in range(100)]
+    with records.RunWriter(tmp_path) as writer:
+
+        def append() -> None:
+            for row in rows:
+                writer.append(row)
+
+        benchmark(append)
+
+
+def test_read_rows(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
+    """A run's iterations."""
+    path = tmp_path / "iterations.csv"
+    records.replace_rows(path, map(iteration, range(ROWS)), records.IterationRow)
+    rows, warnings = benchmark(records.read_rows, path, records.IterationRow)
+    assert (len(rows), warnings) == (ROWS, [])
