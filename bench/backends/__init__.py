@@ -23,6 +23,7 @@ _MODULES = {
     "stock": "bench.backends.stock",
     "ipex": "bench.backends.ipex",
     "placebo": "bench.backends.placebo",
+    "planted": "bench.backends.planted",
 }
 
 

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 WITHOUT_TORCH = (
     "cli",
     "client",
+    "confirmation",
     "lane",
     "limits",
     "machine",
@@ -20,12 +21,15 @@ WITHOUT_TORCH = (
     "noise",
     "outcome",
     "parity",
+    "plausibility",
     "pool",
     "records",
     "report",
     "rounds",
     "runner",
     "schedule",
+    "selfcheck.command",
+    "selfcheck.check",
     "speedups",
     "statistics",
 )

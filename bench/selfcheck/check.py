@@ -1,0 +1,241 @@
+"""The selfcheck itself: which experiments, in which order, and what their verdicts count as.
+
+Nothing here starts a process or imports torch: workers and bursts come from outside.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from bench import statistics
+from bench.gate.thresholds import DEFAULT as GATE
+from bench.policy import DEFAULT, SELFCHECK
+from bench.scenarios import PROFILES, SLOWED, Task, Verdict, stock_default
+from bench.selfcheck.experiment import Effort, Experiment, Seat, TimeUse
+from bench.selfcheck.result import Result, Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from bench.client import WorkerHandle
+    from bench.policy import Policy, SelfcheckPolicy
+    from bench.selfcheck.experiment import Measured
+    from bench.statistics import Ratio
+
+_STOCK = stock_default(Task.INFERENCE, 1)
+_BASELINES = 3
+"""Stock seats of a planted experiment; they take turns as baseline and control."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Amount:
+    """How many comparisons of each kind, unless the time is over before."""
+
+    seats: int
+    identical: int
+    in_bursts: int
+    full_size: int
+    full_seats: int
+    copies: int
+    """Of each planted share in one experiment."""
+    planted: int
+    """Of each share."""
+    budget_s: float
+
+
+FULL = Amount(
+    seats=12,
+    identical=204,
+    in_bursts=204,
+    full_size=24,
+    full_seats=6,
+    copies=3,
+    planted=21,
+    budget_s=7200,
+)
+QUICK = Amount(
+    seats=8,
+    identical=8,
+    in_bursts=8,
+    full_size=0,
+    full_seats=0,
+    copies=1,
+    planted=1,
+    budget_s=240,
+)
+_TIME_SHARES = {"identical": 0.28, "in bursts": 0.36, "at full size": 0.08, "planted": 0.28}
+"""Of the budget. Bursts take longest, since precision comes late."""
+
+
+def stock_seats(number: int) -> list[Seat]:
+    """That many workers of the same scenario."""
+    return [Seat(name=f"stock-{place}", scenario=_STOCK) for place in range(number)]
+
+
+def slow_seat(share: float, copy: int) -> Seat:
+    """A worker that is slower by that share."""
+    scenario = replace(_STOCK, backend="planted", options=(f"{SLOWED}={share:g}",))
+    return Seat(name=f"slow-{share:g}-{copy}", scenario=scenario)
+
+
+def identical_effort(limits: SelfcheckPolicy) -> Effort:
+    """As a `standard` run measures a group."""
+    profile = PROFILES["standard"]
+    return Effort(
+        launches=profile.launches,
+        min_rounds=profile.min_rounds,
+        max_rounds=limits.max_rounds,
+        target_half_width=profile.target_half_width,
+    )
+
+
+def planted_effort() -> Effort:
+    """As the gate measures a scenario."""
+    screening = GATE.screening
+    return Effort(
+        launches=screening.launches,
+        min_rounds=screening.min_rounds,
+        max_rounds=screening.max_rounds,
+        target_half_width=GATE.target_half_width,
+    )
+
+
+def verdict_of(
+    measured: Measured, scenario: Seat, baseline: Seat, control: Seat, policy: Policy
+) -> tuple[Verdict, Ratio | None]:
+    """What a run would say of these three seats."""
+    ratio = measured.ratio(scenario, baseline, policy)
+    noise_floor = measured.ratio(baseline, control, policy)
+    if ratio is None:
+        return Verdict.INCONCLUSIVE, None
+    verdict, _ = statistics.judge(
+        ratio,
+        control=noise_floor,
+        margin=statistics.margin(noise_floor, ratio.launches, policy.verdict),
+        noisy_share=measured.noisy_share,
+        invalid_reason=None,
+        policy=policy.verdict,
+    )
+    return verdict, ratio
+
+
+@dataclass(kw_only=True)
+class Selfcheck:
+    """Runs all parts; `result` holds what is known at any moment.
+
+    `launch(image_size, seat)` starts a worker; `bursts()` burns a core while it is entered.
+
+    Raises (from `run`):
+        WorkerError: a worker failed; what was counted until then is in `result`.
+    """
+
+    launch: Callable[[int, Seat], WorkerHandle]
+    bursts: Callable[[], AbstractContextManager[object]]
+    amount: Amount = FULL
+    budget_s: float = FULL.budget_s
+    policy: Policy = DEFAULT
+    limits: SelfcheckPolicy = SELFCHECK
+    starts_at_once: int = 1
+    say: Callable[[str], None] = lambda _: None
+    clock: Callable[[], float] = time.monotonic
+    result: Result = field(init=False)
+    _use: TimeUse = field(init=False, default_factory=TimeUse)
+
+    def __post_init__(self) -> None:
+        self.result = Result(policy=self.limits)
+        self.result.planted = {share: Tally() for share in self.limits.shares}
+
+    def run(self) -> Result:
+        """Identical scenarios, planted slowdowns, full size, and at last beside bursts."""
+        amount, result = self.amount, self.result
+        self._part("identical", amount.identical, partial(self._identical, result.identical))
+        self._part("planted", amount.planted, self._planted)
+        self._part("at full size", amount.full_size, self._full_size)
+        self._part("in bursts", amount.in_bursts, self._in_bursts)
+        return result
+
+    def _part(self, name: str, wanted: int, experiment: Callable[[str], int]) -> None:
+        """Experiments until there are enough comparisons, or the part's time would be passed."""
+        began = self.clock()
+        allowed = _TIME_SHARES[name] * self.budget_s
+        done = number = 0
+        while done < wanted:
+            if number and (self.clock() - began) * (number + 1) / number > allowed:
+                self.result.notes.append(
+                    f"{name}: {done} of {wanted} comparisons fitted into {allowed:.0f} s "
+                    "(--budget raises it)."
+                )
+                break
+            self.say(f"{name}: {done} of {wanted}")
+            done = experiment(f"{name} {number}")
+            number += 1
+            self._note_use()
+        self.result.seconds += self.clock() - began
+
+    def _identical(self, tally: Tally, name: str) -> int:
+        return self._compare_all(
+            tally, name, stock_seats(self.amount.seats), self.limits.image_size, self._small()
+        )
+
+    def _in_bursts(self, name: str) -> int:
+        with self.bursts():
+            return self._identical(self.result.identical_in_bursts, name)
+
+    def _full_size(self, name: str) -> int:
+        seats = stock_seats(self.amount.full_seats)
+        tally = self.result.identical_full_size
+        return self._compare_all(tally, name, seats, self.limits.full_size, self.policy)
+
+    def _compare_all(
+        self, tally: Tally, name: str, seats: list[Seat], size: int, policy: Policy
+    ) -> int:
+        """Every seat once as scenario, against its neighbour, with the next one as control."""
+        measured = self._measure(name, seats, size, identical_effort(self.limits), policy)
+        for place, seat in enumerate(seats):
+            baseline, control = (seats[(place + step) % len(seats)] for step in (1, 2))
+            tally.add(*verdict_of(measured, seat, baseline, control, policy))
+        return tally.comparisons
+
+    def _planted(self, name: str) -> int:
+        """Every slowed seat once, the stock seats in turns as its baseline and control."""
+        stock = stock_seats(_BASELINES)
+        shares = self.limits.shares
+        slow = [(share, slow_seat(share, c)) for c in range(self.amount.copies) for share in shares]
+        policy = self._small()
+        policy = replace(policy, verdict=replace(policy.verdict, margin_floor=GATE.margin))
+        seats = [*stock, *(seat for _, seat in slow)]
+        measured = self._measure(name, seats, self.limits.image_size, planted_effort(), policy)
+        for place, (share, seat) in enumerate(slow):
+            turn = place // len(shares) + place
+            baseline, control = (stock[(turn + step) % _BASELINES] for step in (0, 1))
+            self.result.planted[share].add(*verdict_of(measured, seat, baseline, control, policy))
+        return min(tally.comparisons for tally in self.result.planted.values())
+
+    def _measure(
+        self, name: str, seats: list[Seat], size: int, effort: Effort, policy: Policy
+    ) -> Measured:
+        return Experiment(
+            name=name,
+            seats=seats,
+            effort=effort,
+            policy=policy,
+            launch=partial(self.launch, size),
+            starts_at_once=self.starts_at_once,
+            use=self._use,
+            say=lambda what: self.say(f"{name}: {what}"),
+            clock=self.clock,
+        ).measure()
+
+    def _small(self) -> Policy:
+        """A run's policy with blocks for small inputs."""
+        block = replace(self.policy.block, min_block_ms=self.limits.min_block_ms)
+        return replace(self.policy, block=block)
+
+    def _note_use(self) -> None:
+        self.result.parent_cpu_share = self._use.parent.cpu_share
+        self.result.measuring_share = self._use.measuring_share
+        self.result.whole_share = self._use.whole_share

@@ -1,0 +1,103 @@
+"""`bench selfcheck` on the command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bench.errors import BenchError, UsageError
+
+if TYPE_CHECKING:
+    from bench.progress import Progress
+    from bench.selfcheck.check import Selfcheck
+    from bench.selfcheck.result import Result
+
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+_INTERRUPTED = 130
+_MOST_STARTS_AT_ONCE = 4
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="One experiment of each kind: a few minutes.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--budget", type=float, help="Seconds in all; two hours by default.")
+@click.option("--threads", type=int, help="Threads a worker; physical cores by default.")
+@click.option("--data", type=_FOLDER, default=Path("data/pills"), show_default=True, help="Images.")
+def selfcheck(
+    quick: bool, as_json: bool, budget: float | None, threads: int | None, data: Path
+) -> None:
+    """Can this machine's figures be believed? Wrong verdicts, planted slowdowns, own cost.
+
+    Exit code 0 when it was measured, whatever came out: the table says what holds. What each line
+    means stands in docs/selfcheck.md.
+
+    \b
+    Examples:
+      bench selfcheck --quick            a few minutes, too few comparisons to prove a rate
+      bench selfcheck                    up to two hours: hundreds of comparisons
+      bench selfcheck --quick --json     the same figures for a script
+    """
+    from bench.cli import stop_like_ctrl_c
+    from bench.policy import SELFCHECK
+    from bench.progress import Progress
+    from bench.selfcheck import check
+    from bench.selfcheck.burner import bursts
+    from bench.selfcheck.workers import Workers
+
+    _check(budget, threads, data)
+    stop_like_ctrl_c()
+    amount = check.QUICK if quick else check.FULL
+
+    def tell(result: Result) -> None:
+        click.echo(json.dumps(result.json(), indent=2) if as_json else result.table())
+
+    progress = Progress()
+    with tempfile.TemporaryDirectory(prefix="pillqc-selfcheck-") as folder:
+        workers = Workers(data=data, folder=Path(folder), threads=threads)
+        one = check.Selfcheck(
+            launch=workers.launch,
+            bursts=partial(bursts, *SELFCHECK.burst_s),
+            amount=amount,
+            budget_s=budget or amount.budget_s,
+            starts_at_once=min(_MOST_STARTS_AT_ONCE, len(workers.cpus)),
+            say=progress.show,
+        )
+        try:
+            _run(one, progress)
+        except KeyboardInterrupt:
+            one.result.notes.append("Interrupted: this is what was measured until then.")
+            tell(one.result)
+            sys.exit(_INTERRUPTED)
+    tell(one.result)
+
+
+def _check(budget: float | None, threads: int | None, data: Path) -> None:
+    """Refuse early what cannot work.
+
+    Raises:
+        UsageError: a wrong number.
+        BenchError: there is no data.
+    """
+    if budget is not None and not budget > 0:
+        raise UsageError(f"the budget must be above zero seconds, not {budget:g}")
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads must be 1 or more, not {threads}")
+    if not data.is_dir():
+        raise BenchError(f"there are no pill images at {data}: run `make data`")
+
+
+def _run(one: Selfcheck, progress: Progress) -> None:
+    """Alone on the machine: a run and a selfcheck would measure each other."""
+    from bench import run_folder
+
+    try:
+        with run_folder.only_run_here():
+            one.run()
+    finally:
+        progress.clear()

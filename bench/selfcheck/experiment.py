@@ -1,0 +1,210 @@
+"""One experiment: seats of known speed measured together, launch by launch, as a run would.
+
+A run's groups are scenarios and a control; here a seat is a worker whose true speed is known, and
+any three identical seats can be scenario, baseline and control. What is timed, when, in which
+order, and when it stops is the run's own code (`Lane`, `Rounds`).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from bench import statistics
+from bench.client import AccountedWorker, ParentUse
+from bench.lane import Lane
+from bench.rounds import Rounds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from bench.client import WorkerHandle
+    from bench.errors import WorkerError
+    from bench.policy import Policy
+    from bench.records import IterationRow, NoiseRow
+    from bench.scenarios import Scenario
+    from bench.statistics import BlockMedians, Ratio
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seat:
+    """One worker's place in every round."""
+
+    name: str
+    scenario: Scenario
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """How much one experiment may measure."""
+
+    launches: int
+    min_rounds: int
+    max_rounds: int
+    """Per launch."""
+    target_half_width: float
+
+
+@dataclass(kw_only=True)
+class SeatLane(Lane):
+    """A lane that is known by its seat."""
+
+    seat: Seat
+    is_first: bool
+
+    @property
+    def name(self) -> str:
+        """The seat's, because several run the same scenario."""
+        return self.seat.name
+
+    @property
+    def is_default(self) -> bool:
+        """The first seat is what the stopping rule divides by."""
+        return self.is_first
+
+
+@dataclass(kw_only=True)
+class TimeUse:
+    """Where the wall time of all experiments went."""
+
+    called_s: float = 0.0
+    """Inside warm-up and timed calls of steady workers."""
+    measuring_s: float = 0.0
+    """From the first warm-up call to the end of the last round, without starting workers."""
+    total_s: float = 0.0
+    parent: ParentUse = field(default_factory=ParentUse)
+
+    @property
+    def measuring_share(self) -> float | None:
+        """Share of the measuring time that is spent inside calls."""
+        return self.called_s / self.measuring_s if self.measuring_s else None
+
+    @property
+    def whole_share(self) -> float | None:
+        """The same of all time, with starting and preparing workers."""
+        return self.called_s / self.total_s if self.total_s else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What an experiment gave: block medians by seat, and how quiet it was."""
+
+    blocks: dict[str, dict[tuple[int, int], float]]
+    noisy_share: float | None
+
+    def ratio(self, scenario: Seat, baseline: Seat, policy: Policy) -> Ratio | None:
+        """The speedup of one seat over another."""
+        pairs = statistics.paired_log_ratios(self._of(baseline), self._of(scenario))
+        if not pairs:
+            return None
+        rule = policy.verdict
+        return statistics.speedup(
+            pairs, draws=rule.bootstrap_draws, seed=rule.seed, confidence=rule.confidence
+        )
+
+    def _of(self, seat: Seat) -> BlockMedians:
+        return self.blocks.get(seat.name, {})
+
+
+@dataclass(kw_only=True)
+class Experiment:
+    """Measures the seats once.
+
+    `launch(seat)` starts a worker. A worker that fails ends the experiment: something is wrong with
+    the machine, and a rate of wrong verdicts must not depend on it.
+
+    Raises (from `measure`):
+        WorkerError: a worker failed.
+    """
+
+    name: str
+    seats: Sequence[Seat]
+    effort: Effort
+    policy: Policy
+    launch: Callable[[Seat], WorkerHandle]
+    starts_at_once: int = 1
+    use: TimeUse = field(default_factory=TimeUse)
+    say: Callable[[str], None] = lambda _: None
+    clock: Callable[[], float] = time.monotonic
+    _blocks: dict[str, dict[tuple[int, int], float]] = field(init=False, default_factory=dict)
+    _quiet: list[bool] = field(init=False, default_factory=list)
+
+    def measure(self) -> Measured:
+        """All launches."""
+        began = self.clock()
+        rounds = self._rounds()
+        try:
+            for number in range(self.effort.launches):
+                self._launch(number, rounds)
+        finally:
+            self.use.total_s += self.clock() - began
+        noisy = 1 - sum(self._quiet) / len(self._quiet) if self._quiet else None
+        return Measured(blocks=self._blocks, noisy_share=noisy)
+
+    def _rounds(self) -> Rounds:
+        return Rounds(
+            run_id="selfcheck",
+            policy=self.policy,
+            target_half_width=self.effort.target_half_width,
+            min_rounds=self.effort.min_rounds,
+            record=self._note_noise,
+            failed=_raise,
+            note=lambda _: None,
+            say=self.say,
+            left_s=lambda: float("inf"),
+            clock=self.clock,
+        )
+
+    def _launch(self, number: int, rounds: Rounds) -> None:
+        workers: list[WorkerHandle] = []
+        try:
+            self._start(workers)
+            lanes = [
+                self._lane(number, seat, worker)
+                for seat, worker in zip(self.seats, workers, strict=True)
+            ]
+            began = self.clock()
+            for lane in lanes:
+                lane.warm_up()
+            rounds.run(self.name, number, lanes, self.effort.max_rounds)
+            self.use.measuring_s += self.clock() - began
+            for lane in lanes:
+                self._blocks.setdefault(lane.name, {}).update(lane.blocks_ms)
+        finally:
+            for worker in workers:
+                worker.stop()
+
+    def _start(self, workers: list[WorkerHandle]) -> None:
+        """A greeted worker for every seat; those that run are in `workers` whatever happens."""
+        for first in range(0, len(self.seats), self.starts_at_once):
+            self.say(f"starting worker {first + 1} of {len(self.seats)}")
+            batch = self.seats[first : first + self.starts_at_once]
+            workers.extend(self.launch(seat) for seat in batch)
+            for worker in workers[first:]:
+                worker.greet(self.policy.start_timeout_s)
+
+    def _lane(self, number: int, seat: Seat, worker: WorkerHandle) -> SeatLane:
+        lane = SeatLane(
+            run_id="selfcheck",
+            scenario=seat.scenario,
+            launch=number,
+            worker=AccountedWorker(worker, self.use.parent),
+            policy=self.policy,
+            record=self._note_call,
+            seat=seat,
+            is_first=seat is self.seats[0],
+        )
+        lane.prepare()
+        return lane
+
+    def _note_call(self, row: IterationRow) -> None:
+        if row.phase != "first_call":
+            self.use.called_s += row.wall_ns / 1e9
+
+    def _note_noise(self, row: NoiseRow) -> None:
+        self._quiet.append(row.quiet)
+
+
+def _raise(_: Lane, error: WorkerError) -> None:
+    raise error

@@ -1,0 +1,198 @@
+"""What a selfcheck counted, and how it is told. Pure.
+
+tally = Tally(); tally.add(verdict, ratio); result.json(); result.table()
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from bench.scenarios import Verdict
+from bench.statistics import percent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bench.policy import SelfcheckPolicy
+    from bench.statistics import Ratio
+
+_WRONG = (Verdict.FASTER, Verdict.SLOWER)
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """Verdicts of one kind of comparison."""
+
+    verdicts: Counter[Verdict] = field(default_factory=Counter)
+    estimates: list[float] = field(default_factory=list)
+    half_widths: list[float] = field(default_factory=list)
+
+    def add(self, verdict: Verdict, ratio: Ratio | None) -> None:
+        """Count one comparison."""
+        self.verdicts[verdict] += 1
+        if ratio is not None:
+            self.estimates.append(ratio.estimate)
+            self.half_widths.append(ratio.half_width)
+
+    @property
+    def comparisons(self) -> int:
+        """How many were made."""
+        return self.verdicts.total()
+
+    @property
+    def wrong(self) -> int:
+        """Verdicts that say that identical scenarios differ."""
+        return sum(self.verdicts[verdict] for verdict in _WRONG)
+
+    @property
+    def found(self) -> int:
+        """Verdicts that say that it is slower."""
+        return self.verdicts[Verdict.SLOWER]
+
+    @property
+    def median_half_width(self) -> float | None:
+        """How narrow the intervals were."""
+        return statistics.median(self.half_widths) if self.half_widths else None
+
+    @property
+    def median_slowdown(self) -> float | None:
+        """By how much longer the calls took, as measured: 0.05 for 5 %."""
+        return 1 / statistics.median(self.estimates) - 1 if self.estimates else None
+
+    def _verdicts(self) -> dict[str, int]:
+        return {str(verdict): self.verdicts[verdict] for verdict in Verdict}
+
+    def identical_json(self) -> dict[str, Any]:
+        """As one of identical scenarios."""
+        return {
+            "comparisons": self.comparisons,
+            "wrong": self.wrong,
+            "verdicts": self._verdicts(),
+            "median_half_width": self.median_half_width,
+        }
+
+    def planted_json(self) -> dict[str, Any]:
+        """As one of a planted slowdown."""
+        return {
+            "comparisons": self.comparisons,
+            "found": self.found,
+            "verdicts": self._verdicts(),
+            "median_slowdown": self.median_slowdown,
+            "median_half_width": self.median_half_width,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One line of the table. `held` is None where nothing is promised or nothing was measured."""
+
+    what: str
+    figure: str
+    bound: str
+    held: bool | None
+
+
+@dataclass(kw_only=True)
+class Result:
+    """Everything that a selfcheck counts."""
+
+    policy: SelfcheckPolicy
+    identical: Tally = field(default_factory=Tally)
+    identical_in_bursts: Tally = field(default_factory=Tally)
+    identical_full_size: Tally = field(default_factory=Tally)
+    planted: dict[float, Tally] = field(default_factory=dict)
+    parent_cpu_share: float | None = None
+    measuring_share: float | None = None
+    whole_share: float | None = None
+    seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+    def json(self) -> dict[str, Any]:
+        """The object that scripts rely on."""
+        return {
+            "identical": self.identical.identical_json(),
+            "identical_in_bursts": self.identical_in_bursts.identical_json(),
+            "identical_full_size": self.identical_full_size.identical_json(),
+            "planted": {f"{share:g}": tally.planted_json() for share, tally in self._planted()},
+            "parent_cpu_share": self.parent_cpu_share,
+            "measuring_share": self.measuring_share,
+            "calls_share_of_all_time": self.whole_share,
+            "seconds": round(self.seconds, 1),
+            "held": {line.what: line.held for line in self.lines()},
+            "notes": self.notes,
+        }
+
+    def lines(self) -> Iterator[Line]:
+        """The table's lines: what, the figure, what it is held to, whether it holds."""
+        most = self.policy.max_wrong_share
+        for what, tally in (
+            ("identical, called different", self.identical),
+            ("the same beside a process in bursts", self.identical_in_bursts),
+            ("the same at full size", self.identical_full_size),
+        ):
+            yield _share_line(what, tally.wrong, tally.comparisons, at_most=most)
+        for share, tally in self._planted():
+            least = self.policy.found_at_least.get(share)
+            what = f"{percent(share)} slower, found"
+            yield _share_line(what, tally.found, tally.comparisons, at_least=least)
+        yield _number_line(
+            "the parent's CPU, of one core", self.parent_cpu_share, self.policy.max_parent_cpu_share
+        )
+        least = self.policy.min_measuring_share
+        share_held = None if self.measuring_share is None else self.measuring_share >= least
+        yield Line(
+            what="measuring time inside calls",
+            figure=_spell(self.measuring_share),
+            bound=f"at least {percent(least)}",
+            held=share_held,
+        )
+
+    def table(self) -> str:
+        """For the terminal."""
+        rows = [("", "measured", "held to", "")]
+        rows += [(li.what, li.figure, li.bound, _HELD[li.held]) for li in self.lines()]
+        widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        text = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        ]
+        return "\n".join([*text, *self.notes])
+
+    def _planted(self) -> list[tuple[float, Tally]]:
+        return sorted(self.planted.items())
+
+
+_HELD = {True: "held", False: "NOT HELD", None: ""}
+
+
+def _share_line(
+    what: str,
+    count: int,
+    of: int,
+    *,
+    at_most: float | None = None,
+    at_least: float | None = None,
+) -> Line:
+    """A count out of comparisons, held to a share. None made is nothing shown."""
+    bound, held = "", None
+    if at_most is not None:
+        bound, held = f"at most {percent(at_most)}", count <= at_most * of
+    elif at_least is not None:
+        bound, held = f"at least {percent(at_least)}", count >= at_least * of
+    if of == 0:
+        return Line(what=what, figure="not measured", bound=bound, held=None)
+    return Line(
+        what=what, figure=f"{count} of {of} ({percent(count / of)})", bound=bound, held=held
+    )
+
+
+def _number_line(what: str, value: float | None, most: float) -> Line:
+    held = None if value is None else value <= most
+    return Line(what=what, figure=_spell(value), bound=f"at most {percent(most)}", held=held)
+
+
+def _spell(share: float | None) -> str:
+    return "not measured" if share is None else percent(share)

@@ -1,0 +1,54 @@
+"""The selfcheck's workers: started as a run starts its own, on smaller images."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench import placement
+from bench.client import WorkerCommand, WorkerProcess, worker_arguments
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bench.client import WorkerHandle
+    from bench.selfcheck.experiment import Seat
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """How every worker of a selfcheck is started; `folder` takes its output."""
+
+    data: Path
+    folder: Path
+    threads: int | None = None
+
+    @property
+    def cpus(self) -> tuple[int, ...]:
+        """The CPUs that a run would use here."""
+        cpus = placement.worker_cpus(placement.allowed_cpus())
+        return cpus[: self.threads] if self.threads else cpus
+
+    def launch(self, image_size: int, seat: Seat) -> WorkerHandle:
+        """A fresh process for this seat."""
+        cpus = self.cpus
+        threads = self.threads or len(cpus)
+        options = {
+            "--backend": seat.scenario.backend,
+            "--data": str(self.data),
+            "--weights": "random",
+            "--threads": str(threads),
+            "--image-size": str(image_size),
+        }
+        return WorkerProcess(
+            WorkerCommand(
+                name=seat.name,
+                arguments=worker_arguments(
+                    sys.executable, [part for pair in options.items() for part in pair]
+                ),
+                environment=placement.worker_environment(threads, self.folder / "cache"),
+                cpus=cpus,
+                log=self.folder / f"{seat.name}.log",
+            )
+        )

@@ -1,0 +1,150 @@
+"""The selfcheck on scripted workers: what is true of them must come out, and in the counts."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bench.errors import WorkerError
+from bench.policy import DEFAULT
+from bench.scenarios import Status, Verdict
+from bench.selfcheck.check import FULL, QUICK, Amount, Selfcheck, slow_seat, stock_seats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from bench.selfcheck.experiment import Seat
+
+    Build = Callable[..., Selfcheck]
+
+pytestmark = pytest.mark.usefixtures("quiet_machine")
+
+FEW = replace(QUICK, seats=4, identical=8, in_bursts=4, planted=2, full_size=3, full_seats=3)
+FAST = replace(DEFAULT, verdict=replace(DEFAULT.verdict, bootstrap_draws=300))
+STOCK = stock_seats(1)[0].scenario.id
+
+
+@pytest.fixture
+def build(backend: Any) -> Build:
+    """A selfcheck over scripted workers of 15 ms a call; keywords replace its parts."""
+    backend.default_ms = 15.0
+    for share in (0.03, 0.05, 0.10):
+        backend.call_ms[slow_seat(share, 0).scenario.id] = 15.0 * (1 + share)
+
+    def launch(size: int, seat: Seat) -> Any:
+        backend.sizes = [*getattr(backend, "sizes", []), size]
+        return backend.launch(seat.scenario, False, 0)
+
+    @contextmanager
+    def bursts() -> Iterator[None]:
+        backend.bursts = getattr(backend, "bursts", 0) + 1
+        yield
+
+    def make(amount: Amount = FEW, **changes: Any) -> Selfcheck:
+        fields: dict[str, Any] = {
+            "launch": launch,
+            "bursts": bursts,
+            "amount": amount,
+            "budget_s": 1e9,
+            "policy": FAST,
+            "clock": backend.clock,
+        }
+        return Selfcheck(**{**fields, **changes})
+
+    return make
+
+
+def test_identical_workers_are_called_the_same_and_planted_slowdowns_are_found(
+    build: Build,
+) -> None:
+    """With 0.2 % of noise everything is found, 3 % too, and measures as what was planted."""
+    result = build().run()
+    assert result.identical.comparisons == 8
+    assert result.identical.wrong == 0
+    assert {share: tally.found for share, tally in result.planted.items()} == {
+        0.03: 2,
+        0.05: 2,
+        0.10: 2,
+    }
+    for share, tally in result.planted.items():
+        assert tally.median_slowdown == pytest.approx(share, abs=0.002)
+
+
+def test_a_harness_that_favours_one_place_is_caught(build: Build, backend: Any) -> None:
+    """Every launch's first worker is 10 % slower: as a scenario, that is a wrong verdict."""
+
+    def slower(worker: Any, fields: Mapping[str, Any]) -> dict[str, Any] | None:
+        if (worker.number - 1) % 4:
+            return None
+        times = [int(16.5e6)] * fields["n"]
+        backend.clock.spend(sum(times) / 1e9)
+        return {"wall_ns": times, "cpu_ns": times, "invalid": None}
+
+    backend.faults[STOCK, "call"] = slower
+    result = build(replace(FEW, planted=0, full_size=0, in_bursts=0, identical=4)).run()
+    assert result.identical.verdicts[Verdict.SLOWER] == 1
+    assert result.identical.verdicts[Verdict.INVALID] >= 1
+    assert result.identical.wrong >= 1
+
+
+def test_parts_differ_in_size_and_bursts(build: Build, backend: Any) -> None:
+    """Full size is a run's own; the bursts are on only for their own experiments."""
+    build().run()
+    assert set(backend.sizes) == {64, 224}
+    assert backend.sizes.count(224) == 3 * 3
+    assert backend.bursts == 1
+
+
+def test_bursts_are_counted_apart(build: Build) -> None:
+    """Nothing measured beside them may stand for a quiet machine."""
+    result = build(replace(FEW, identical=0, planted=0, full_size=0)).run()
+    assert result.identical.comparisons == 0
+    assert result.identical_in_bursts.comparisons == 4
+
+
+def test_the_time_is_kept_and_said(build: Build) -> None:
+    """One experiment of each kind at least, and no further one that would pass the part's time."""
+    result = build(budget_s=1.0).run()
+    assert result.identical.comparisons == 4
+    assert result.planted[0.05].comparisons == 1
+    assert any("4 of 8 comparisons fitted" in note for note in result.notes)
+
+
+def test_where_the_time_went_is_told(build: Build) -> None:
+    """The share of calls leaves out starting workers; of all time it does not."""
+    result = build(replace(FEW, planted=0, full_size=0, in_bursts=0)).run()
+    assert result.measuring_share is not None
+    assert result.whole_share is not None
+    assert 0.5 < result.measuring_share < 1
+    assert result.whole_share < result.measuring_share
+    assert result.seconds > 0
+
+
+def test_a_worker_that_fails_ends_it_and_leaves_none_behind(build: Build, backend: Any) -> None:
+    """A rate must not depend on a broken machine; what was counted stays."""
+    calls = {"n": 0}
+
+    def fail(worker: Any, _fields: Mapping[str, Any]) -> None:
+        calls["n"] += 1
+        if calls["n"] > 400:
+            worker.die()
+            raise WorkerError(Status.CRASHED, "planted")
+
+    backend.faults[STOCK, "call"] = fail
+    check = build(replace(FEW, identical=1000))
+    with pytest.raises(WorkerError, match="planted"):
+        check.run()
+    assert not backend.alive
+    assert check.result.identical.comparisons > 0
+
+
+def test_the_amounts_are_what_the_bounds_ask_for() -> None:
+    """At least 200 comparisons of identical scenarios, with and without bursts."""
+    assert FULL.identical >= 200
+    assert FULL.in_bursts >= 200
+    assert FULL.full_size >= 24
+    assert FULL.planted >= 20
+    assert QUICK.seats >= 3

@@ -1,0 +1,123 @@
+"""`bench selfcheck` as people call it."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bench import cli
+from bench.scenarios import Verdict
+from bench.selfcheck import check
+from bench.selfcheck.experiment import Effort
+from pillqc.synthetic import RenderPlan, render_dataset
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def call(*arguments: object) -> Result:
+    """The command, as on the terminal."""
+    return CliRunner().invoke(cli.cli, ["selfcheck", *map(str, arguments)], catch_exceptions=False)
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[check.Selfcheck]:
+    """A selfcheck that measures nothing and counts one comparison; those that ran."""
+    ran: list[check.Selfcheck] = []
+
+    def run(self: check.Selfcheck) -> None:
+        ran.append(self)
+        self.result.identical.add(Verdict.SAME, None)
+
+    monkeypatch.setattr(check.Selfcheck, "run", run)
+    monkeypatch.setattr("bench.cli.stop_like_ctrl_c", lambda: None)
+    monkeypatch.setattr("bench.run_folder.only_run_here", nullcontext)
+    return ran
+
+
+def test_the_table_is_printed(counted: list[check.Selfcheck], tmp_path: Path) -> None:
+    """With what it is held to."""
+    done = call("--data", tmp_path)
+    assert done.exit_code == 0
+    assert "0 of 1 (0 %)  at most 1 %" in done.output
+    assert counted[0].amount is check.FULL
+    assert counted[0].budget_s == check.FULL.budget_s
+
+
+def test_json_is_one_object(counted: list[check.Selfcheck], tmp_path: Path) -> None:
+    """And nothing else, so that a script can read it."""
+    done = call("--quick", "--json", "--budget", 50, "--data", tmp_path)
+    assert json.loads(done.output)["identical"]["comparisons"] == 1
+    assert counted[0].amount is check.QUICK
+    assert counted[0].budget_s == 50
+
+
+def test_an_interrupt_tells_what_was_counted(
+    counted: list[check.Selfcheck], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two hours must not be lost at the last minute."""
+
+    def interrupted(self: check.Selfcheck) -> None:
+        self.result.identical.add(Verdict.SAME, None)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(check.Selfcheck, "run", interrupted)
+    done = call("--data", tmp_path)
+    assert done.exit_code == 130
+    assert "0 of 1 (0 %)" in done.output
+    assert "Interrupted" in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--budget", "0"], 2, "budget must be above zero"),
+        (["--threads", "0"], 2, "threads must be 1 or more"),
+        (["--data", "nowhere"], 1, "no pill images at nowhere"),
+    ],
+)
+def test_what_cannot_work_is_one_line(arguments: list[str], code: int, words: str) -> None:
+    """Before anything is started."""
+    done = call(*arguments)
+    assert done.exit_code == code
+    assert words in done.output
+    assert len(done.output.strip().splitlines()) == 1
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+def test_real_workers_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small, real, and through the whole command: every part runs and counts."""
+    pills = render_dataset(
+        tmp_path / "pills", RenderPlan(size=64, train_good=1, test_good=2, per_defect=1), jobs=1
+    ).root
+    small: dict[str, Any] = {
+        **vars(check.QUICK),
+        "seats": 3,
+        "identical": 3,
+        "in_bursts": 3,
+        "planted": 1,
+    }
+    monkeypatch.setattr(check, "QUICK", check.Amount(**small))
+    monkeypatch.setattr(
+        check,
+        "identical_effort",
+        lambda _: Effort(launches=1, min_rounds=3, max_rounds=3, target_half_width=1.0),
+    )
+    monkeypatch.setattr(
+        check,
+        "planted_effort",
+        lambda: Effort(launches=1, min_rounds=3, max_rounds=3, target_half_width=1.0),
+    )
+    done = call("--quick", "--json", "--threads", 1, "--data", pills)
+    found = json.loads(done.stdout)
+    assert done.exit_code == 0
+    assert found["identical"]["comparisons"] == 3
+    assert found["identical_in_bursts"]["comparisons"] == 3
+    assert {part["comparisons"] for part in found["planted"].values()} == {1}
+    assert 0 < found["measuring_share"] < 1
+    assert 0 <= found["parent_cpu_share"] < 0.2

@@ -1,0 +1,99 @@
+"""Verdicts are counted, told with what they are held to, and never made better by counting none."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bench.policy import SelfcheckPolicy
+from bench.scenarios import Verdict
+from bench.selfcheck.result import Result, Tally
+from bench.statistics import Ratio
+
+POLICY = SelfcheckPolicy(max_wrong_share=0.01, found_at_least={0.05: 0.9, 0.10: 1.0})
+
+
+def tally(**counts: int) -> Tally:
+    """So many of each verdict."""
+    made = Tally()
+    for verdict, count in counts.items():
+        for _ in range(count):
+            made.add(Verdict(verdict), None)
+    return made
+
+
+def held(result: Result) -> dict[str, bool | None]:
+    """By what the line says."""
+    return {line.what: line.held for line in result.lines()}
+
+
+def test_only_a_claimed_difference_is_wrong() -> None:
+    """No verdict is no wrong verdict; all of them are counted as comparisons."""
+    counted = tally(faster=1, slower=2, same=3, inconclusive=4, invalid=5)
+    assert counted.wrong == 3
+    assert counted.comparisons == 15
+    assert counted.found == 2
+
+
+def test_how_much_slower_it_measured_is_told_beside_what_was_planted() -> None:
+    """A speedup of 1/1.05 is 5 % longer."""
+    counted = Tally()
+    counted.add(
+        Verdict.SLOWER, Ratio(estimate=1 / 1.05, low=0.94, high=0.96, launches=5, rounds=50)
+    )
+    found = counted.planted_json()
+    assert found["median_slowdown"] == pytest.approx(0.05)
+    assert found["median_half_width"] == pytest.approx(0.0105, rel=0.01)
+
+
+def test_the_json_has_what_scripts_rely_on() -> None:
+    """DESIGN's keys, with shares as they are written."""
+    result = Result(policy=POLICY)
+    result.identical = tally(same=199, faster=1)
+    result.planted = {0.03: tally(same=2), 0.05: tally(slower=2), 0.10: tally(slower=2)}
+    result.parent_cpu_share, result.measuring_share = 0.002, 0.9
+    found = json.loads(json.dumps(result.json()))
+    assert found["identical"]["comparisons"] == 200
+    assert found["identical"]["wrong"] == 1
+    assert set(found["planted"]) == {"0.03", "0.05", "0.1"}
+    assert found["planted"]["0.05"]["comparisons"] == found["planted"]["0.05"]["found"] == 2
+    assert found["parent_cpu_share"] == 0.002
+    assert found["measuring_share"] == 0.9
+
+
+@pytest.mark.parametrize(("wrong", "expected"), [(2, True), (3, False)])
+def test_wrong_verdicts_are_held_to_their_share(wrong: int, expected: bool) -> None:
+    """One in a hundred is allowed, not more."""
+    result = Result(policy=POLICY, identical=tally(same=200 - wrong, slower=wrong))
+    assert held(result)["identical, called different"] is expected
+
+
+@pytest.mark.parametrize(
+    ("share", "found", "expected"),
+    [(0.05, 9, True), (0.05, 8, False), (0.10, 10, True), (0.10, 9, False), (0.03, 0, None)],
+)
+def test_found_slowdowns_are_held_to_theirs(
+    share: float, found: int, expected: bool | None
+) -> None:
+    """Of ten; nothing is promised of 3 %."""
+    result = Result(policy=POLICY, planted={share: tally(slower=found, same=10 - found)})
+    assert held(result)[f"{100 * share:g} % slower, found"] is expected
+
+
+def test_what_was_not_measured_is_not_held() -> None:
+    """No comparison is no proof, in the table as in the object."""
+    result = Result(policy=POLICY, planted={0.05: Tally()})
+    assert set(held(result).values()) == {None}
+    assert result.table().count("not measured") == 6
+    json.dumps(result.json())
+
+
+def test_the_table_says_what_is_not_held_and_its_notes() -> None:
+    """A reader needs no legend."""
+    result = Result(policy=POLICY, identical=tally(same=1, faster=1), notes=["Interrupted."])
+    result.parent_cpu_share = 0.02
+    text = result.table()
+    assert "1 of 2 (50 %)" in text
+    assert text.count("NOT HELD") == 2
+    assert text.endswith("Interrupted.")
