@@ -65,7 +65,7 @@ QUICK = Amount(
     full_seats=0,
     copies=1,
     planted=1,
-    budget_s=240,
+    budget_s=300,
 )
 _TIME_SHARES = {"identical": 0.28, "in bursts": 0.36, "at full size": 0.08, "planted": 0.28}
 """Of the budget. Bursts take longest, since precision comes late."""
@@ -144,6 +144,7 @@ class Selfcheck:
     clock: Callable[[], float] = time.monotonic
     result: Result = field(init=False)
     _use: TimeUse = field(init=False, default_factory=TimeUse)
+    _part_ends: float = field(init=False, default=float("inf"))
 
     def __post_init__(self) -> None:
         self.result = Result(policy=self.limits)
@@ -162,6 +163,7 @@ class Selfcheck:
         """Experiments until there are enough comparisons, or the part's time would be passed."""
         began = self.clock()
         allowed = _TIME_SHARES[name] * self.budget_s
+        self._part_ends = began + allowed
         done = number = 0
         while done < wanted:
             if number and (self.clock() - began) * (number + 1) / number > allowed:
@@ -225,6 +227,7 @@ class Selfcheck:
             policy=policy,
             launch=partial(self.launch, size),
             starts_at_once=self.starts_at_once,
+            allowed_s=max(0.0, self._part_ends - self.clock()),
             use=self._use,
             say=lambda what: self.say(f"{name}: {what}"),
             clock=self.clock,

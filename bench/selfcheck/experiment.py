@@ -111,7 +111,9 @@ class Measured:
 class Experiment:
     """Measures the seats once.
 
-    `launch(seat)` starts a worker. A worker that fails ends the experiment: something is wrong with
+    `launch(seat)` starts a worker. Every launch has its minimum of rounds; more of them only within
+    its part of `allowed_s`, so that a noisy machine makes intervals wide and not the check endless.
+    A worker that fails ends the experiment: something is wrong with
     the machine, and a rate of wrong verdicts must not depend on it.
 
     Raises (from `measure`):
@@ -124,11 +126,15 @@ class Experiment:
     policy: Policy
     launch: Callable[[Seat], WorkerHandle]
     starts_at_once: int = 1
+    allowed_s: float = float("inf")
     use: TimeUse = field(default_factory=TimeUse)
     say: Callable[[str], None] = lambda _: None
     clock: Callable[[], float] = time.monotonic
     _blocks: dict[str, dict[tuple[int, int], float]] = field(init=False, default_factory=dict)
     _quiet: list[bool] = field(init=False, default_factory=list)
+    _rounds_had: int = field(init=False, default=0)
+    """In this launch."""
+    _launch_ends: float = field(init=False, default=float("inf"))
 
     def measure(self) -> Measured:
         """All launches."""
@@ -136,6 +142,8 @@ class Experiment:
         rounds = self._rounds()
         try:
             for number in range(self.effort.launches):
+                left = self.allowed_s - (self.clock() - began)
+                self._launch_ends = self.clock() + left / (self.effort.launches - number)
                 self._launch(number, rounds)
         finally:
             self.use.total_s += self.clock() - began
@@ -152,11 +160,17 @@ class Experiment:
             failed=_raise,
             note=lambda _: None,
             say=self.say,
-            left_s=lambda: float("inf"),
+            left_s=self._left,
             clock=self.clock,
         )
 
+    def _left(self) -> float:
+        if self._rounds_had < self.effort.min_rounds:
+            return float("inf")
+        return self._launch_ends - self.clock()
+
     def _launch(self, number: int, rounds: Rounds) -> None:
+        self._rounds_had = 0
         workers: list[WorkerHandle] = []
         try:
             self._start(workers)
@@ -204,6 +218,7 @@ class Experiment:
 
     def _note_noise(self, row: NoiseRow) -> None:
         self._quiet.append(row.quiet)
+        self._rounds_had += 1
 
 
 def _raise(_: Lane, error: WorkerError) -> None:

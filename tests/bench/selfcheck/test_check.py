@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from bench.errors import WorkerError
 from bench.policy import DEFAULT
-from bench.scenarios import Status, Verdict
+from bench.scenarios import PROFILES, Status, Verdict
 from bench.selfcheck.check import FULL, QUICK, Amount, Selfcheck, slow_seat, stock_seats
 
 if TYPE_CHECKING:
@@ -111,6 +113,27 @@ def test_the_time_is_kept_and_said(build: Build) -> None:
     assert result.identical.comparisons == 4
     assert result.planted[0.05].comparisons == 1
     assert any("4 of 8 comparisons fitted" in note for note in result.notes)
+
+
+def test_a_noisy_machine_makes_no_experiment_endless(build: Build, backend: Any) -> None:
+    """Every launch has its minimum of rounds, and no more when the time of its part is over."""
+    backend.jitter = np.random.default_rng(1)
+    spread = backend.jitter.normal
+
+    def noisy(_mean: float, _spread: float, n: int) -> Any:
+        return np.abs(spread(1.0, 0.2, n)) + 0.5
+
+    backend.jitter = SimpleNamespace(normal=noisy)
+    amount = replace(FEW, planted=0, full_size=0, in_bursts=0, identical=4)
+    began = backend.clock()
+    build(amount).run()
+    whole = backend.clock() - began
+    rounds = backend.asked[STOCK, "probe"]
+    began, backend.asked[STOCK, "probe"] = backend.clock(), 0
+    build(amount, budget_s=1.0).run()
+    assert backend.clock() - began < whole
+    assert backend.asked[STOCK, "probe"] < rounds
+    assert backend.asked[STOCK, "probe"] >= 3 * PROFILES["standard"].min_rounds
 
 
 def test_where_the_time_went_is_told(build: Build) -> None:
