@@ -147,7 +147,7 @@ def test_training_follows_the_same_losses(stock: Worker, case: Scenario) -> None
     trained = FULL if FULL in case.options else FROZEN
     found = compare(stock, case, training(options=(trained,)))
 
-    assert found.images == 5
+    assert found.images == 3
     assert found.within_tolerance, found
     assert stock.ask("kernels")["contradiction"] is None
 
