@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import mmap
+import os
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -10,6 +12,11 @@ from bench import limits
 from bench.limits import Limits, find_limits, larger_peak
 from bench.policy import DEFAULT
 from bench.scenarios import Task, stock_default, worker_key
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_own_pages_mib = limits._own_pages_mib  # before the fixture below replaces it
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +71,7 @@ def test_batches_that_memory_does_not_hold_are_left_out_with_the_sum(
     monkeypatch.setattr(limits, "_memory_limit_gib", lambda _policy: 9.0)
     limit = found(backend, 1, 8, 32)
     assert limit.largest_batch == 1
-    assert "18 workers with a batch of 2 would need about 9.9 GiB" in limit.excluded[0].reason
+    assert "18 workers with a batch of 2 would need about 11.1 GiB" in limit.excluded[0].reason
     assert found(backend, 1, 8, 32, lanes=4).largest_batch == 16
 
 
@@ -84,3 +91,16 @@ def test_of_two_peaks_the_higher_counts() -> None:
         "gflop_per_s": {"fp32": 340.0, "bf16": 500.0},
         "memory_gb_per_s": 20.0,
     }
+
+
+def test_pages_of_libraries_are_not_counted_for_each_worker(tmp_path: Path) -> None:
+    """They are held once for all, though the kernel calls them unique while one worker is alone."""
+    library = tmp_path / "library.so"
+    library.write_bytes(b"\1" * (64 << 20))
+    before = _own_pages_mib(os.getpid())
+    with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages:
+        assert sum(pages[:: mmap.PAGESIZE]) == (64 << 20) // mmap.PAGESIZE
+        after = _own_pages_mib(os.getpid())
+    assert before is not None
+    assert after is not None
+    assert after - before < 32
