@@ -96,15 +96,20 @@ def denormals_flushed() -> bool:
     return bool((smallest_normal * 0.5).item() == 0.0)
 
 
-def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+def differences(
+    one: Mapping[str, Any], other: Mapping[str, Any], *, same_packages: bool = True
+) -> list[str]:
     """What differs between two workers' conditions, a sentence each; empty when comparable.
 
     OpenMP runtimes are compared by which they are and how many: one that is mapped besides the
     first has threads of its own, but the same one under another package's file name is the same.
+    Between environments (not `same_packages`) they are not compared: PyTorch brings its own along,
+    so it is part of what the environments are compared for. All else is ours to keep alike.
     """
+    ours = ("threads", "allocator", "wait_policy", "affinity", "thp")
     found = [
         f"{name}: {one.get(name)} against {other.get(name)}"
-        for name in ("threads", "allocator", "openmp", "wait_policy", "affinity", "thp")
+        for name in (*ours, *(("openmp",) if same_packages else ()))
         if _comparable(name, one.get(name)) != _comparable(name, other.get(name))
     ]
     if one.get("denormals_flushed") != other.get("denormals_flushed"):

@@ -10,8 +10,12 @@ import difflib
 import fnmatch
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class _Word(str, Enum):
@@ -324,15 +328,28 @@ def _training(profile: Profile, trained: str) -> list[Scenario]:
     return [*fp32, bf16[2]] if trained == FROZEN else [default, ipex]
 
 
-def matrix(profile: Profile, batch_sizes: tuple[int, ...] | None = None) -> tuple[Scenario, ...]:
+def matrix(
+    profile: Profile,
+    batch_sizes: tuple[int, ...] | None = None,
+    *,
+    environments: Iterable[str] = (),
+) -> tuple[Scenario, ...]:
     """Every scenario of a profile, group by group, the stock default first in each group.
 
-    `batch_sizes` replaces the profile's own where the machine caps them.
+    `batch_sizes` replaces the profile's own where the machine caps them. Of each of the other
+    `environments` the stock scenarios follow: the same ways of running the model on other packages.
     """
     sizes = profile.batch_sizes if batch_sizes is None else batch_sizes
     inference = [scenario for size in sizes for scenario in _inference(profile, size)]
     training = [s for trained in TRAINING_OPTIONS for s in _training(profile, trained)]
-    return (*inference, *training)
+    own = (*inference, *training)
+    others = (
+        replace(scenario, environment=name)
+        for name in environments
+        for scenario in own
+        if scenario.backend == "stock"
+    )
+    return (*own, *others)
 
 
 def capped_batch_sizes(wanted: tuple[int, ...], largest: int) -> tuple[int, ...]:
@@ -343,6 +360,8 @@ def capped_batch_sizes(wanted: tuple[int, ...], largest: int) -> tuple[int, ...]
 def select(scenarios: tuple[Scenario, ...], patterns: tuple[str, ...]) -> tuple[Scenario, ...]:
     """The scenarios whose id matches any of the shell-style patterns, each with its baseline.
 
+    A pattern without `@` means the way of running the model, in every environment.
+
     Raises:
         UsageError: a pattern matches nothing; the line names the nearest ids.
     """
@@ -351,7 +370,7 @@ def select(scenarios: tuple[Scenario, ...], patterns: tuple[str, ...]) -> tuple[
     ids = [scenario.id for scenario in scenarios]
     wanted: set[str] = set()
     for pattern in patterns:
-        matched = fnmatch.filter(ids, pattern)
+        matched = [s.id for s in scenarios if fnmatch.fnmatch(_named_in(s, pattern), pattern)]
         if not matched:
             near = difflib.get_close_matches(pattern, ids, n=3, cutoff=0.3)
             hint = f"; nearest: {', '.join(near)}" if near else ""
@@ -365,6 +384,13 @@ def select(scenarios: tuple[Scenario, ...], patterns: tuple[str, ...]) -> tuple[
         for scenario in scenarios
         if scenario.id in wanted or (scenario.is_stock_default and scenario.group in groups)
     )
+
+
+def _named_in(scenario: Scenario, pattern: str) -> str:
+    """What a pattern is held against: the id, without the environment unless it asks for one."""
+    if "@" in pattern:
+        return scenario.id
+    return replace(scenario, environment=DEFAULT_ENVIRONMENT).id
 
 
 def profile_named(name: str) -> Profile:

@@ -257,10 +257,16 @@ class _Group:
                     yield self._row(row, kind, baseline)
 
     def _tuned(self, dtype: str) -> ScenarioRow | None:
-        """The fastest stock scenario of this dtype if it beats stock default, else None."""
+        """The fastest stock scenario of this dtype if it beats stock default, else None.
+
+        Of the default environment only: what is measured there and what is measured elsewhere must
+        not divide by each other's packages, and a run with another environment must mean by stock
+        tuned what a run without means.
+        """
         best, best_estimate = None, 1.0
         for row in self.rows:
-            if row.backend != "stock" or row.dtype != dtype or row.status != Status.OK:
+            kind = (row.backend, row.environment, row.dtype)
+            if kind != ("stock", DEFAULT_ENVIRONMENT, dtype) or row.status != Status.OK:
                 continue
             if row is self.default or self.default is None or self._why_unusable(row):
                 continue
@@ -334,6 +340,8 @@ def _remarks(row: ScenarioRow) -> Iterator[str]:
     """What a reader must know beside any verdict."""
     if row.status not in _MEASURED:
         return
+    if row.environment != DEFAULT_ENVIRONMENT:
+        yield f"measured with the packages of another environment, {row.environment}"
     if row.native_dtype is False:
         yield f"{row.dtype} is emulated on this CPU"
     if row.status == Status.NO_STEADY_STATE:

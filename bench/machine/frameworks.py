@@ -57,11 +57,14 @@ def frameworks(python: str) -> dict[str, Any]:
     }
 
 
-def ask(script: str, python: str) -> Answer:
-    """Run one of the scripts beside this file in another interpreter."""
+def ask(script: str, python: str, base: Mapping[str, str] | None = None) -> Answer:
+    """Run one of the scripts beside this file in another interpreter.
+
+    `base` are the variables it is started with; this process's own by default.
+    """
     source = Path(__file__).with_name(f"{script}.py").read_text()
     environment = {
-        **os.environ,
+        **(os.environ if base is None else base),
         "TORCH_WARM_POOL": "0",  # no pool of compilers that burns seconds
         "ONEDNN_VERBOSE": "1",
         "PYTHONIOENCODING": "utf-8",

@@ -1,0 +1,138 @@
+"""Leaving IPEX: the best of both sides is found, paired within rounds, and judged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from bench.leaving import Leaving, leaving
+from bench.outcome import Outcome
+from bench.policy import DEFAULT
+from bench.records import IterationRow, ScenarioRow
+from bench.scenarios import CONTROL_SUFFIX, Dtype, Layout, Mode, Scenario, Status, Task
+from bench.speedups import speedup_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+STOCK = Scenario(task=Task.INFERENCE, backend="stock", mode=Mode.EAGER, batch_size=8)
+NHWC = replace(STOCK, layout=Layout.CHANNELS_LAST)
+IPEX = replace(NHWC, backend="ipex")
+SCRIPT = replace(IPEX, mode=Mode.TORCHSCRIPT, fusion=True)
+LATEST = replace(NHWC, environment="torch-latest")
+COMPILED = replace(LATEST, mode=Mode.COMPILE)
+ALL = (STOCK, NHWC, IPEX, SCRIPT, LATEST, COMPILED)
+MS = {STOCK: 100.0, NHWC: 80.0, IPEX: 75.0, SCRIPT: 70.0, LATEST: 76.0, COMPILED: 63.0}
+POLICY = replace(DEFAULT, verdict=replace(DEFAULT.verdict, bootstrap_draws=200))
+
+
+def calls(ms: Mapping[Scenario, float]) -> list[IterationRow]:
+    """Three launches of four rounds; drift slows whole rounds, so only pairing recovers ratios."""
+    rng = np.random.default_rng(3)
+    lanes = [(scenario.id, time) for scenario, time in ms.items()]
+    lanes.append((STOCK.id + CONTROL_SUFFIX, ms[STOCK]))
+    return [
+        IterationRow(
+            run_id="run",
+            scenario=name,
+            launch=launch,
+            round=round_,
+            position=0,
+            iteration=round_,
+            phase="timed",
+            wall_ns=round(1e6 * time * (1 + 0.3 * launch + 0.1 * round_) * rng.normal(1, 0.002)),
+            cpu_ns=1,
+        )
+        for launch in range(3)
+        for round_ in range(4)
+        for name, time in lanes
+    ]
+
+
+def answers(
+    ms: Mapping[Scenario, float] = MS, failed: Mapping[Scenario, str] | None = None
+) -> dict[tuple[str, str], Leaving]:
+    """Every answer by dtype and environment."""
+    rows: list[ScenarioRow] = []
+    for scenario in ms:
+        outcome = Outcome(scenario=scenario)
+        if failed and scenario in failed:
+            outcome.fail(Status.CRASHED, failed[scenario])
+        rows.append(replace(outcome.row("run", calls(ms)[:1], {}), status=str(outcome.status)))
+    timed = calls(ms)
+    speedups = speedup_rows("run", rows, timed, [], [], POLICY)
+    found = leaving(rows, timed, [], speedups, POLICY.verdict)
+    return {(one.dtype, one.environment): one for one in found}
+
+
+def test_the_best_of_each_side_meet_within_their_rounds() -> None:
+    """Compiled at 63 ms against IPEX with TorchScript at 70 ms is a gain of 1.11 by leaving."""
+    found = answers()["fp32", "torch-latest"]
+    assert found.stock is not None
+    assert found.ipex is not None
+    assert (found.stock.scenario, found.ipex.scenario) == (COMPILED.id, SCRIPT.id)
+    assert found.ratio is not None
+    assert found.ratio.estimate == pytest.approx(70 / 63, rel=0.01)
+    assert found.ratio.low <= found.ratio.estimate <= found.ratio.high
+    assert found.verdict == "faster"
+    assert found.group == "inference/b8"
+
+
+def test_staying_on_the_same_pytorch_is_answered_too_and_first() -> None:
+    """A team may leave IPEX without a new PyTorch: 80 ms against 70 ms is a loss."""
+    found = answers()
+    assert [environment for _, environment in found] == ["ipex-2.8", "torch-latest"]
+    here = found["fp32", "ipex-2.8"]
+    assert here.verdict == "slower"
+    assert here.ratio is not None
+    assert here.ratio.estimate == pytest.approx(70 / 80, rel=0.01)
+
+
+def test_stock_default_itself_may_be_the_best_that_is_left() -> None:
+    """It has no speedup over itself and counts as 1."""
+    found = answers({STOCK: 100.0, NHWC: 130.0, IPEX: 75.0})["fp32", "ipex-2.8"]
+    assert found.stock is not None
+    assert found.stock.scenario == STOCK.id
+
+
+def test_what_failed_is_not_chosen() -> None:
+    """The next best stands for its side."""
+    found = answers(failed={COMPILED: "no compiler"})["fp32", "torch-latest"]
+    assert found.stock is not None
+    assert found.stock.scenario == LATEST.id
+
+
+def test_a_side_without_a_valid_scenario_gives_the_reason() -> None:
+    """No ratio, no verdict, and a sentence."""
+    found = answers(failed={IPEX: "not installed", SCRIPT: "not installed"})
+    one = found["fp32", "torch-latest"]
+    assert one.ratio is None
+    assert one.verdict == "invalid"
+    assert one.reason == "no IPEX scenario is valid: not installed"
+
+
+def test_without_ipex_in_the_matrix_nothing_is_asked() -> None:
+    """A run of stock scenarios alone says nothing about leaving."""
+    assert answers({STOCK: 100.0, LATEST: 76.0}) == {}
+
+
+def test_dtypes_are_answered_apart() -> None:
+    """bf16 against bf16; a dtype that only one side has is left to the reason."""
+    low = {replace(s, dtype=Dtype.BF16): 2 * ms for s, ms in MS.items() if s is not STOCK}
+    found = answers({**MS, **low})
+    assert found["bf16", "torch-latest"].verdict == "faster"
+    assert found["bf16", "torch-latest"].ipex is not None
+
+
+def test_stock_tuned_stays_in_the_default_environment() -> None:
+    """What another environment's packages reach is no baseline of this one."""
+    rows = [Outcome(scenario=s).row("run", calls(MS)[:1], {}) for s in MS]
+    rows = [replace(row, status="ok") for row in rows]
+    found = speedup_rows("run", rows, calls(MS), [], [], POLICY)
+    tuned = {row.baseline for row in found if row.baseline_kind == "stock_tuned"}
+    assert tuned == {NHWC.id}
+    there = next(row for row in found if row.scenario == COMPILED.id)
+    assert "another environment, torch-latest" in (there.reason or "")
