@@ -14,9 +14,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-MODULES = ("numpy", "PIL", "safetensors", "torch", "torchvision", "bench.protocol", "bench.session")
+MODULES = (
+    "numpy",
+    "scipy",
+    "PIL",
+    "safetensors",
+    "torch",
+    "torchvision",
+    "bench.protocol",
+    "bench.session",
+)
 """In an order that names what is really missing: torchvision is of no use without torch."""
-TOP_LEVEL = {name.partition(".")[0] for name in MODULES}
 
 
 def answers() -> dict[str, Any]:
@@ -27,7 +35,7 @@ def answers() -> dict[str, Any]:
             importlib.import_module(name)
         said["protocol"] = importlib.import_module("bench.protocol").VERSION
     except ModuleNotFoundError as error:
-        if error.name in TOP_LEVEL:
+        if error.name and "." not in error.name:
             said["missing"] = error.name
         else:
             said["error"] = f"{type(error).__name__}: {error}"
