@@ -108,6 +108,18 @@ class CustomVGG(nn.Module):
         """Keep blocks 1 to 4 as they are: no gradient for `features[:23]`."""
         self.features[:FROZEN_LAYERS].requires_grad_(requires_grad=False)
 
+    def is_frozen(self) -> bool:
+        """Whether no parameter of blocks 1 to 4 trains."""
+        return not any(p.requires_grad for p in self.features[:FROZEN_LAYERS].parameters())
+
+    def frozen_outputs(self, images: Tensor) -> Tensor:
+        """What blocks 1 to 4 make of the images: (N, 512, H/16, W/16)."""
+        return cast("Tensor", self.features[:FROZEN_LAYERS](images))
+
+    def scores_after_frozen(self, outputs: Tensor) -> Tensor:
+        """Class scores (N, C) from the outputs of blocks 1 to 4."""
+        return self.scores(self.features[FROZEN_LAYERS:](outputs))
+
     def calibrate_maps(self, low: Tensor, high: Tensor) -> None:
         """Set one scale per class for all images: `low` becomes 0 and `high` becomes 1."""
         if not bool(torch.all(high - low > _FLATTEST_RANGE)):

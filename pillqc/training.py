@@ -10,69 +10,42 @@ Frozen parameters are not in the optimizer, so no step can change them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own convention
 from torch import Tensor, nn
 
-from pillqc.augmentation import augment
-from pillqc.dataset import load_images
+from pillqc.ahead import ahead
 from pillqc.errors import PillqcError
+from pillqc.feeding import Feed, FileSource, Loaded, Source, TensorSource, feed_for
 
 if TYPE_CHECKING:
-    from pillqc.dataset import Sample
+    from collections.abc import Iterator, Sequence
+
+__all__ = [
+    "Epoch",
+    "FileSource",
+    "Optimize",
+    "TensorSource",
+    "TrainingOptions",
+    "TrainingResult",
+    "class_weights",
+    "ipex_optimize",
+    "make_optimizer",
+    "train",
+    "training_step",
+]
 
 LEARNING_RATE: Final = 1e-4
 """The tutorial's."""
+_READ_AHEAD: Final = 2
+"""Batches whose files are read while a step computes."""
 
 Optimize = Callable[[nn.Module, torch.optim.Optimizer], tuple[nn.Module, torch.optim.Optimizer]]
 """Turns a model in training mode and its optimizer into faster ones, before the first step."""
-
-
-class Source(Protocol):
-    """Where training images come from."""
-
-    @property
-    def labels(self) -> Tensor:
-        """Class of every image, int64 (N,)."""
-
-    def images(self, indices: Sequence[int], epoch: int) -> Tensor:
-        """Images of the given indices, normalised float32 (n, 3, H, W)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TensorSource:
-    """Images that are in memory already."""
-
-    all_images: Tensor
-    labels: Tensor
-
-    def images(self, indices: Sequence[int], epoch: int) -> Tensor:  # noqa: ARG002 - the protocol
-        """Images of the given indices."""
-        return self.all_images[torch.as_tensor(indices)]
-
-
-class FileSource:
-    """Images that are read from disk when they are needed, so memory does not grow with them."""
-
-    def __init__(
-        self, samples: Sequence[Sample], *, size: int = 224, augment_seed: int | None = None
-    ) -> None:
-        self._paths = [sample.path for sample in samples]
-        self._size = size
-        self._augment_seed = augment_seed
-        self.labels = torch.tensor([int(sample.bad) for sample in samples], dtype=torch.int64)
-
-    def images(self, indices: Sequence[int], epoch: int) -> Tensor:
-        """Images of the given indices; changed anew in every epoch if that was asked for."""
-        images = load_images([self._paths[index] for index in indices], self._size)
-        if self._augment_seed is None:
-            return images
-        seed = hash((self._augment_seed, epoch, *indices)) % 2**63
-        return augment(images, torch.Generator().manual_seed(seed))[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +63,8 @@ class TrainingOptions:
     """`torch.bfloat16` for mixed precision; None for fp32."""
     fused: bool = False
     seed: int = 0
+    plain: bool = False
+    """The plain loop: read, then compute, everything anew in every epoch. To compare with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,11 +108,12 @@ def train(
     )
     running, optimizer = optimize(model, optimizer) if optimize else (model, optimizer)
     weights = class_weights(labels)
+    feed = feed_for(running, source, reuse=not options.plain)
     generator = torch.Generator().manual_seed(options.seed)
     history: list[Epoch] = []
     stopped = "epochs"
     for number in range(options.epochs):
-        epoch = _one_epoch(running, optimizer, source, number, weights, generator, options)
+        epoch = _one_epoch(feed, optimizer, labels, number, weights, generator, options)
         history.append(epoch)
         if on_epoch:
             on_epoch(epoch)
@@ -184,7 +160,7 @@ def training_step(
     autocast_dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Do one optimiser step (forward, loss, backward, step) and return the loss."""
-    loss, _ = _step(model, optimizer, images, labels, weights, autocast_dtype)
+    loss, _ = _step(lambda: model(images), optimizer, labels, weights, autocast_dtype)
     return loss
 
 
@@ -211,16 +187,15 @@ def ipex_optimize(dtype: torch.dtype = torch.float32) -> Optimize:
 
 
 def _step(
-    model: nn.Module,
+    scores_of: Callable[[], Tensor],
     optimizer: torch.optim.Optimizer,
-    images: Tensor,
     labels: Tensor,
     weights: Tensor,
     autocast_dtype: torch.dtype | None,
 ) -> tuple[Tensor, Tensor]:
     optimizer.zero_grad(set_to_none=True)
     with torch.autocast("cpu", dtype=autocast_dtype, enabled=autocast_dtype is not None):
-        scores = model(images)
+        scores = scores_of()
     loss = F.cross_entropy(scores.float(), labels, weight=weights)
     loss.backward()  # type: ignore[no-untyped-call] # torch has no annotation there
     optimizer.step()
@@ -228,23 +203,29 @@ def _step(
 
 
 def _one_epoch(
-    model: nn.Module,
+    feed: Feed,
     optimizer: torch.optim.Optimizer,
-    source: Source,
+    all_labels: Tensor,
     number: int,
     weights: Tensor,
     generator: torch.Generator,
     options: TrainingOptions,
 ) -> Epoch:
     started = time.perf_counter()
-    order = torch.randperm(len(source.labels), generator=generator).tolist()
+    order = torch.randperm(len(all_labels), generator=generator).tolist()
     loss_sum, right = 0.0, 0
-    for start in range(0, len(order), options.batch_size):
-        indices = order[start : start + options.batch_size]
-        labels = source.labels[indices]
-        images = source.images(indices, number)
-        loss, scores = _step(model, optimizer, images, labels, weights, options.autocast_dtype)
-        loss_sum += float(loss) * len(indices)
+    for loaded in ahead(
+        lambda indices: feed.load(indices, number),
+        _batches(order, options.batch_size),
+        depth=0 if options.plain else _READ_AHEAD,
+    ):
+        labels = all_labels[loaded.indices]
+
+        def scores_of(loaded: Loaded = loaded) -> Tensor:
+            return feed.scores(feed.inputs(loaded))
+
+        loss, scores = _step(scores_of, optimizer, labels, weights, options.autocast_dtype)
+        loss_sum += float(loss) * len(labels)
         right += int((scores.argmax(dim=1) == labels).sum())
     if not torch.isfinite(torch.tensor(loss_sum)):
         raise PillqcError(f"training diverged in epoch {number + 1}; lower the learning rate")
@@ -254,6 +235,11 @@ def _one_epoch(
         accuracy=right / len(order),
         seconds=time.perf_counter() - started,
     )
+
+
+def _batches(order: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
 
 
 def _checked_labels(source: Source) -> Tensor:

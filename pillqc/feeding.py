@@ -1,0 +1,187 @@
+"""What a training step is fed: images, or what the frozen blocks make of them.
+
+    feed = feed_for(model, source)
+    for loaded in ahead(feed.load, batches, depth=2):   # reads files, in another thread
+        scores = feed.scores(feed.inputs(loaded))       # computes, in this one
+
+Blocks 1 to 4 hold nine tenths of VGG-16's arithmetic. While they are frozen, and the images the
+same in every epoch, their outputs are the same too: they are computed when an image is first seen,
+kept as long as there is room, and used again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol, cast
+
+import psutil
+import torch
+from torch import Tensor, nn
+
+from pillqc.augmentation import augment
+from pillqc.dataset import load_images
+from pillqc.model import CustomVGG
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pillqc.dataset import Sample
+
+_SHARE_OF_MEMORY: Final = 0.25
+"""Of what is available when training begins; a part of MVTec AD's size takes some 170 MB."""
+
+
+class Source(Protocol):
+    """Where training images come from."""
+
+    @property
+    def labels(self) -> Tensor:
+        """Class of every image, int64 (N,)."""
+
+    @property
+    def fixed(self) -> bool:
+        """Whether an image is the same in every epoch."""
+
+    def images(self, indices: Sequence[int], epoch: int) -> Tensor:
+        """Images of the given indices, normalised float32 (n, 3, H, W)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorSource:
+    """Images that are in memory already."""
+
+    all_images: Tensor
+    labels: Tensor
+    fixed: bool = True
+
+    def images(self, indices: Sequence[int], epoch: int) -> Tensor:  # noqa: ARG002 - the protocol
+        """Images of the given indices."""
+        return self.all_images[torch.as_tensor(indices)]
+
+
+class FileSource:
+    """Images that are read from disk when they are needed, so memory does not grow with them."""
+
+    def __init__(
+        self, samples: Sequence[Sample], *, size: int = 224, augment_seed: int | None = None
+    ) -> None:
+        self._paths = [sample.path for sample in samples]
+        self._size = size
+        self._augment_seed = augment_seed
+        self.fixed = augment_seed is None
+        self.labels = torch.tensor([int(sample.bad) for sample in samples], dtype=torch.int64)
+
+    def images(self, indices: Sequence[int], epoch: int) -> Tensor:
+        """Images of the given indices; changed anew in every epoch if that was asked for.
+
+        How an image is changed depends on the seed, the epoch and its own index, and not on the
+        batch that it is in: so it is the same however many processes share a batch.
+        """
+        images = load_images([self._paths[index] for index in indices], self._size)
+        if self._augment_seed is None:
+            return images
+        changed = [
+            augment(image[None], self._generator(index, epoch))[0]
+            for index, image in zip(indices, images, strict=True)
+        ]
+        return torch.cat(changed)
+
+    def _generator(self, index: int, epoch: int) -> torch.Generator:
+        seed = hash((self._augment_seed, epoch, index)) % 2**63  # of numbers: the same everywhere
+        return torch.Generator().manual_seed(seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A batch whose files were read."""
+
+    indices: Sequence[int]
+    images: Tensor | None
+    """Those that are not known yet, in the order of `indices`; None if all are."""
+
+
+class Feed(Protocol):
+    """How a model gets its images."""
+
+    def load(self, indices: Sequence[int], epoch: int) -> Loaded:
+        """Read what this batch needs; may run in another thread."""
+
+    def inputs(self, loaded: Loaded) -> Tensor:
+        """What `scores` takes."""
+
+    def scores(self, inputs: Tensor) -> Tensor:
+        """Class scores (N, C)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFeed:
+    """Every image through the whole model, every time."""
+
+    model: nn.Module
+    source: Source
+
+    def load(self, indices: Sequence[int], epoch: int) -> Loaded:
+        """Read the images."""
+        return Loaded(indices=indices, images=self.source.images(indices, epoch))
+
+    def inputs(self, loaded: Loaded) -> Tensor:
+        """The images."""
+        return cast("Tensor", loaded.images)
+
+    def scores(self, inputs: Tensor) -> Tensor:
+        """The model's, in training mode."""
+        return cast("Tensor", self.model(inputs))
+
+
+class FrozenFeed:
+    """Outputs of the frozen blocks, each computed once as far as there is room."""
+
+    def __init__(self, model: CustomVGG, source: Source, *, room_bytes: int) -> None:
+        self._model = model
+        self._source = source
+        self._room = room_bytes
+        self._known: dict[int, Tensor] = {}
+
+    def load(self, indices: Sequence[int], epoch: int) -> Loaded:
+        """Read the images whose outputs are not known."""
+        unknown = [index for index in indices if index not in self._known]
+        images = self._source.images(unknown, epoch) if unknown else None
+        return Loaded(indices=indices, images=images)
+
+    def inputs(self, loaded: Loaded) -> Tensor:
+        """Outputs of the frozen blocks (N, 512, h, w), in the dtype of an autocast around it."""
+        if loaded.images is None:
+            return torch.stack([self._known[index] for index in loaded.indices])
+        with torch.no_grad():
+            fresh = self._model.frozen_outputs(loaded.images)
+        if len(fresh) == len(loaded.indices):  # as in the plain loop, and without a copy
+            for index, output in zip(loaded.indices, fresh, strict=True):
+                self._keep(index, output)
+            return fresh
+        rest = iter(fresh)
+        outputs = []
+        for index in loaded.indices:
+            output = self._known.get(index)
+            if output is None:
+                output = next(rest)
+                self._keep(index, output)
+            outputs.append(output)
+        return torch.stack(outputs)
+
+    def scores(self, inputs: Tensor) -> Tensor:
+        """The model's, from where the frozen blocks end."""
+        return self._model.scores_after_frozen(inputs)
+
+    def _keep(self, index: int, output: Tensor) -> None:
+        size = output.numel() * output.element_size()
+        if size <= self._room:
+            self._room -= size
+            self._known[index] = output.clone()
+
+
+def feed_for(model: nn.Module, source: Source, *, reuse: bool = True) -> Feed:
+    """The frozen blocks' outputs where that is possible, the images otherwise."""
+    if reuse and source.fixed and isinstance(model, CustomVGG) and model.is_frozen():
+        room = int(psutil.virtual_memory().available * _SHARE_OF_MEMORY)
+        return FrozenFeed(model, source, room_bytes=room)
+    return ImageFeed(model=model, source=source)
