@@ -91,9 +91,17 @@ def _folder(path: str, help_text: str) -> Callable[[_Command], _Command]:
     show_default=True,
     help="Pill images in MVTec AD's layout.",
 )
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="RUN",
+    help="Finish that run, which was cut, instead of a new one.",
+)
 @_folder("results", "Where run folders go.")
 @_folder("reports", "Where the page goes.")
+@click.pass_context
 def run(
+    context: click.Context,
     profile: str,
     budget: float | None,
     only: tuple[str, ...],
@@ -101,6 +109,7 @@ def run(
     seed: int,
     threads: int | None,
     data: Path,
+    resume: Path | None,
     results: Path,
     reports: Path,
 ) -> None:
@@ -110,8 +119,12 @@ def run(
     Examples:
       bench run --profile smoke --budget 120
       bench run --only 'inference/*/b1'
+      bench run --resume results/20261124T...    what was killed or interrupted goes on
     """
     from bench import measure
+
+    if resume is not None:
+        _refuse_beside(context, "resume", "budget", "reports")
 
     request = measure.RunRequest(
         profile=_profile(profile),
@@ -125,7 +138,7 @@ def run(
     )
     stop_like_ctrl_c()
     try:
-        folder = measure.run(request)
+        folder = measure.go_on(resume, budget_s=budget) if resume else measure.run(request)
     except KeyboardInterrupt:
         click.echo(
             f"bench: interrupted; what was measured is in the newest folder of {results} "
@@ -246,6 +259,21 @@ def export(
     output.parent.mkdir(parents=True, exist_ok=True)
     durable.replace(output, text.encode())
     click.echo(f"export   {output}")
+
+
+def _refuse_beside(context: click.Context, option: str, *allowed: str) -> None:
+    """Refuse what an option would leave without effect.
+
+    Raises:
+        UsageError: something else was given too.
+    """
+    default = click.core.ParameterSource.DEFAULT
+    for name in context.params:
+        given = context.get_parameter_source(name) is not default
+        if given and name not in (option, *allowed):
+            raise UsageError(
+                f"--{option} goes on as the run began: leave --{name.replace('_', '-')} out"
+            )
 
 
 def _profile(name: str) -> Profile:

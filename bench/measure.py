@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sys
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import machine, placement, records, run_folder
+from bench import machine, placement, records, resume, run_folder
 from bench.client import WorkerCommand, WorkerProcess, worker_arguments
 from bench.errors import BenchError, UsageError, WorkerError
 from bench.limits import find_limits, measure_peak
@@ -23,13 +24,14 @@ from bench.scenarios import (
     Task,
     capped_batch_sizes,
     matrix,
+    profile_named,
     select,
     stock_default,
     worker_key,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from bench.client import WorkerHandle
     from bench.limits import Limits
@@ -62,6 +64,33 @@ class RunRequest:
         """Seconds of measuring."""
         return self.profile.budget_s if self.budget_s is None else self.budget_s
 
+    def kept(self) -> dict[str, Any]:
+        """What environment.json keeps, so that a run that was cut can go on."""
+        return {
+            "data": str(self.data),
+            "only": list(self.only),
+            "weights": self.weights,
+            "seed": self.seed,
+            "threads": self.threads,
+            "pythons": {name: str(python) for name, python in self.pythons.items()},
+        }
+
+    @classmethod
+    def again(cls, environment: Mapping[str, Any], results: Path, budget_s: float) -> RunRequest:
+        """The request that a run's environment.json keeps, with what is left of its budget."""
+        kept = environment["request"]
+        return cls(
+            profile=profile_named(environment["profile"]),
+            data=Path(kept["data"]),
+            results=results,
+            budget_s=budget_s,
+            only=tuple(kept["only"]),
+            weights=kept["weights"],
+            seed=kept["seed"],
+            threads=kept["threads"],
+            pythons={name: Path(python) for name, python in kept["pythons"].items()},
+        )
+
 
 def run(request: RunRequest, *, policy: Policy = DEFAULT, progress: Progress | None = None) -> Path:
     """Measure what was asked and return the run's folder.
@@ -88,21 +117,85 @@ def run(request: RunRequest, *, policy: Policy = DEFAULT, progress: Progress | N
             "commit": revision,
             "dirty": dirty,
             "command": ["bench", *sys.argv[1:]],
+            "request": request.kept(),
             "machine": here,
             "policy": asdict(policy),
             **dict.fromkeys(("matrix", "peak", "data", "model", "self")),
             "workers": {},
         }
-        records.write_environment(folder, environment)
-        try:
+        with _keeping(folder, environment, progress):
             _measure(request, policy, progress, folder, environment)
-        finally:
-            progress.clear()
-            environment["finished_utc"] = _now()
-            for leftover in (run_folder.OUTPUTS, _CACHE):
-                shutil.rmtree(folder / leftover, ignore_errors=True)
-            records.write_environment(folder, environment)
     return folder
+
+
+def go_on(
+    folder: Path,
+    *,
+    budget_s: float | None = None,
+    policy: Policy = DEFAULT,
+    progress: Progress | None = None,
+) -> Path:
+    """Finish the run in `folder`, which was cut, with launches after those that it has.
+
+    `budget_s` is for what is still to come; by default what the run's own budget has left.
+
+    Raises:
+        BenchError: it cannot go on here (see `bench.resume`), or its budget is used up.
+        KeyboardInterrupt: passed on, as by `run`.
+    """
+    progress = progress or Progress()
+    with run_folder.only_run_here():
+        earlier = records.read_run(folder)
+        environment = earlier.environment
+        resume.check_unfinished(environment, folder.name)
+        revision, _ = run_folder.commit(Path(__file__).parent)
+        resume.check_same(
+            environment,
+            folder.name,
+            fingerprint=machine.describe()["fingerprint"],
+            commit=revision,
+            policy=policy,
+        )
+        request = RunRequest.again(environment, folder.parent, _left(earlier, budget_s))
+        _check(request)
+        environment["notes"].append(
+            f"The run was cut and went on at {_now()}: what follows has later launch numbers."
+        )
+        environment.update(finished_utc=None)
+        run_folder.clear_outputs(folder)
+        with _keeping(folder, environment, progress):
+            _measure(request, policy, progress, folder, environment, earlier)
+    return folder
+
+
+def _left(earlier: records.Run, budget_s: float | None) -> float:
+    """Seconds for the rest of a run.
+
+    Raises:
+        UsageError: the run's budget is used up and no other was given.
+    """
+    if budget_s is not None:
+        return budget_s
+    written = (earlier.folder / "iterations.csv").stat().st_mtime
+    used = resume.seconds_used(earlier.environment, datetime.fromtimestamp(written, timezone.utc))
+    left = float(earlier.environment["budget_s"]) - used
+    if left <= 0:
+        raise UsageError(f"{earlier.folder.name} has used up its budget: give more with --budget")
+    return left
+
+
+@contextmanager
+def _keeping(folder: Path, environment: dict[str, Any], progress: Progress) -> Iterator[None]:
+    """Whatever ends the run inside, its environment.json says so and leftovers are gone."""
+    records.write_environment(folder, environment)
+    try:
+        yield
+    finally:
+        progress.clear()
+        environment["finished_utc"] = _now()
+        for leftover in (run_folder.OUTPUTS, _CACHE):
+            shutil.rmtree(folder / leftover, ignore_errors=True)
+        records.write_environment(folder, environment)
 
 
 def _measure(
@@ -111,18 +204,16 @@ def _measure(
     progress: Progress,
     folder: Path,
     environment: dict[str, Any],
+    earlier: records.Run | None = None,
 ) -> None:
     launch = _launcher(request, folder)
-    progress.show("finding the machine's peak and the largest batch", request.budget)
-    found = _limits(launch, request, policy)
-    sizes = capped_batch_sizes(request.profile.batch_sizes, found.largest_batch)
-    scenarios = select(matrix(request.profile, sizes), request.only)
-    environment["matrix"] = {
-        "scenarios": [scenario.id for scenario in scenarios],
-        "excluded": [asdict(exclusion) for exclusion in (*found.excluded, *EXCLUSIONS)],
-    }
-    environment.update(peak=found.peak, model=found.model, data=found.data)
-    records.write_environment(folder, environment)
+    if earlier is None:
+        progress.show("finding the machine's peak and the largest batch", request.budget)
+        scenarios = _found(launch, request, policy, environment)
+        records.write_environment(folder, environment)
+    else:
+        scenarios = _scenarios(request, environment["matrix"]["largest_batch"])
+    notes = list(environment["notes"])
     runner = Runner(
         run_id=folder.name,
         folder=folder,
@@ -131,8 +222,12 @@ def _measure(
         policy=policy,
         budget_s=request.budget,
         launch=launch,
-        peak=found.peak,
+        peak=environment["peak"],
         peak_again=lambda: _peak_again(launch, policy),
+        earlier=_restored(earlier, scenarios) if earlier else None,
+        keep_workers=lambda workers: records.write_environment(
+            folder, {**environment, "workers": workers}
+        ),
         starts_at_once=min(_MOST_STARTS_AT_ONCE, len(_cpus(request))),
         progress=progress,
     )
@@ -141,11 +236,46 @@ def _measure(
     finally:
         environment.update(
             complete=runner.complete,
-            notes=runner.notes,
+            notes=[*notes, *runner.notes],
             peak=dict(runner.peak),
             self=runner.self_use(),
             workers=runner.workers(),
         )
+
+
+def _restored(earlier: records.Run, scenarios: tuple[Scenario, ...]) -> resume.Earlier:
+    """What the run had measured; evidence of who starts over goes, for it will come again."""
+    story = resume.restore(earlier, scenarios)
+    kept = [
+        row
+        for row in earlier.kernels
+        if row.scenario in story.outcomes and not story.outcomes[row.scenario].is_new
+    ]
+    records.replace_rows(earlier.folder / "kernels.csv", kept, records.KernelRow)
+    return story
+
+
+def _found(
+    launch: Callable[[Scenario, bool, int], WorkerHandle],
+    request: RunRequest,
+    policy: Policy,
+    environment: dict[str, Any],
+) -> tuple[Scenario, ...]:
+    """What the machine allows goes into the environment; returns what is to be measured."""
+    found = _limits(launch, request, policy)
+    scenarios = _scenarios(request, found.largest_batch)
+    environment["matrix"] = {
+        "scenarios": [scenario.id for scenario in scenarios],
+        "excluded": [asdict(exclusion) for exclusion in (*found.excluded, *EXCLUSIONS)],
+        "largest_batch": found.largest_batch,
+    }
+    environment.update(peak=found.peak, model=found.model, data=found.data)
+    return scenarios
+
+
+def _scenarios(request: RunRequest, largest_batch: int) -> tuple[Scenario, ...]:
+    sizes = capped_batch_sizes(request.profile.batch_sizes, largest_batch)
+    return select(matrix(request.profile, sizes), request.only)
 
 
 def _limits(

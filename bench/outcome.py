@@ -39,6 +39,11 @@ class Outcome:
         return self.status in (Status.OK, Status.NO_STEADY_STATE)
 
     @property
+    def is_new(self) -> bool:
+        """Whether nothing was prepared yet: the first worker tells what holds for all."""
+        return not self.prepared
+
+    @property
     def worker(self) -> dict[str, Any]:
         """Its entry in environment.json's `workers`."""
         return {**self.conditions, **({DIFFERS: self.differs} if self.differs else {})}

@@ -39,7 +39,8 @@ class Rounds:
     say: Callable[[str], None]
     left_s: Callable[[], float]
     clock: Callable[[], float]
-    _blocks_ms: dict[str, dict[tuple[int, int], float]] = field(default_factory=dict)
+    blocks_ms: dict[str, dict[tuple[int, int], float]] = field(default_factory=dict)
+    """By lane; those of an earlier part of the run count too."""
     best_gflop_per_s: float = 0.0
     """The fastest probe's fp32 arithmetic: no peak of this run can be lower."""
     _probes_ns: list[int] = field(default_factory=list)
@@ -106,7 +107,7 @@ class Rounds:
             return
         if invalid:
             self.note(f"A block of {lane.name} does not count: {invalid}.")
-        self._blocks_ms.setdefault(lane.name, {}).update(lane.blocks_ms)
+        self.blocks_ms.setdefault(lane.name, {}).update(lane.blocks_ms)
 
     def _probe(self, lanes: Sequence[Lane]) -> float | None:
         """The calibrated probe's time over the run's median so far, from the stock worker."""
@@ -124,9 +125,9 @@ class Rounds:
     def _half_widths(self, active: Mapping[str, Lane]) -> list[float]:
         """Half-widths of the speedups over the stock default; emulated lanes hold nothing up."""
         default = next((lane for lane in active.values() if lane.is_default), None)
-        baseline = self._blocks_ms.get(default.name, {}) if default else {}
+        baseline = self.blocks_ms.get(default.name, {}) if default else {}
         return [
-            self._half_width(baseline, self._blocks_ms.get(name, {}))
+            self._half_width(baseline, self.blocks_ms.get(name, {}))
             for name, lane in active.items()
             if not lane.emulated and not lane.is_default
         ]

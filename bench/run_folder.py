@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import subprocess
 import tempfile
 from contextlib import contextmanager
@@ -69,6 +70,13 @@ def create(results: Path, machine: str, revision: str | None, now: datetime | No
             "Choose another with --results"
         ) from error
     raise BenchError(f"{results} already has a hundred runs of this second: check the clock")
+
+
+def clear_outputs(folder: Path) -> None:
+    """An empty folder for outputs, where a run that was cut may have left some."""
+    shutil.rmtree(folder / OUTPUTS, ignore_errors=True)
+    (folder / OUTPUTS).mkdir()
+    (folder / LOGS).mkdir(exist_ok=True)
 
 
 @contextmanager

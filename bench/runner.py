@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from bench.client import WorkerHandle
     from bench.policy import Policy
+    from bench.resume import Earlier
     from bench.scenarios import Profile
 
 Group = tuple[Task, int, str]
@@ -61,7 +62,9 @@ class Runner:
 
     `launch(scenario, is_control, launch_number)` starts a worker. `peak` is what the machine can do
     (`gflop_per_s` by dtype, `memory_gb_per_s`) as known at the start; `peak_again` measures it once
-    more at the end, and the higher reading counts. Nothing here imports torch.
+    more at the end, and the higher reading counts. `earlier` is what a run that was cut had
+    measured: it goes on with launches of new numbers. `keep_workers` gets the workers' conditions
+    after every group. Nothing here imports torch.
     """
 
     run_id: str
@@ -73,6 +76,8 @@ class Runner:
     launch: Callable[[Scenario, bool, int], WorkerHandle]
     peak: Mapping[str, Any] = field(default_factory=dict)
     peak_again: Callable[[], Mapping[str, Any]] | None = None
+    earlier: Earlier | None = None
+    keep_workers: Callable[[dict[str, dict[str, Any]]], None] = lambda _: None
     starts_at_once: int = 1
     clock: Callable[[], float] = time.monotonic
     progress: Progress = field(default_factory=Progress)
@@ -90,12 +95,32 @@ class Runner:
     _started: float = field(init=False)
     _writer: records.RunWriter = field(init=False)
     _rounds: Rounds = field(init=False)
+    _first: int = field(init=False, default=0)
+    """Number of the first launch of this process."""
+    _called_s: float = field(init=False, default=0.0)
     _where: str = field(init=False, default="")
     _taking_part: frozenset[str] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.outcomes = {scenario.id: Outcome(scenario=scenario) for scenario in self.scenarios}
         self._started = self.clock()
+        if self.earlier is not None:
+            self.outcomes = dict(self.earlier.outcomes)
+            self.iterations = list(self.earlier.iterations)
+            self.noise_rows = list(self.earlier.noise)
+            self._first = self.earlier.launches
+            self._had = self._launches_had()
+
+    def _launches_had(self) -> Counter[Group]:
+        """Launches in which an earlier part of the run gave a group its minimum of rounds."""
+        had: Counter[Group] = Counter()
+        blocks = speedups.block_medians(self.iterations)
+        for name, outcome in self.outcomes.items():
+            rounds = Counter(launch for launch, _ in blocks.get(name, ()))
+            whole = sum(count >= self.profile.min_rounds for count in rounds.values())
+            group = outcome.scenario.group
+            had[group] = max(had[group], whole)
+        return had
 
     # ---- the run ---------------------------------------------------------------------------
 
@@ -119,15 +144,17 @@ class Runner:
                 say=self._say,
                 left_s=self._left,
                 clock=self.clock,
+                blocks_ms=speedups.block_medians(self.iterations),
             )
             try:
-                launches = 0
-                while launches < self.profile.launches and (rounds := self._plan(launches)):
-                    self._run_launch(launches, rounds)
-                    launches += 1
+                launch = self._first
+                last = launch + max(self._wanting().values(), default=0)
+                while launch < last and (rounds := self._plan(launch)):
+                    self._run_launch(launch, rounds)
+                    launch += 1
                 self._note_cuts()
                 self._settle_peak()
-                self._confirm(launches)
+                self._confirm(launch)
                 self.complete = True
             except KeyboardInterrupt:
                 self.notes.append(
@@ -142,9 +169,16 @@ class Runner:
 
     def _plan(self, launch: int) -> dict[Group, int]:
         """Rounds of this launch for each group that takes part; empty when none can."""
-        if launch == 0:
-            return dict.fromkeys(self._groups(), self.profile.min_rounds)
-        return self._share_out(list(self._costs), self.profile.launches - launch)
+        wanting = self._wanting()
+        if launch == self._first:
+            return dict.fromkeys(wanting, self.profile.min_rounds)
+        known = [group for group in wanting if group in self._costs]
+        return self._share_out(known, max((wanting[group] for group in known), default=0))
+
+    def _wanting(self) -> dict[Group, int]:
+        """The groups that have not had all their launches, and how many they lack."""
+        lacking = {group: self.profile.launches - self._had[group] for group in self._groups()}
+        return {group: launches for group, launches in lacking.items() if launches > 0}
 
     def _share_out(self, groups: Sequence[Group], launches: int) -> dict[Group, int]:
         """What is left of the budget, as rounds of the next launch."""
@@ -179,7 +213,7 @@ class Runner:
         hopeless = {name for name, outcome in self.outcomes.items() if outcome.differs}
         chosen = confirmation.to_confirm(self._speedups(), self.policy.verdict, hopeless=hopeless)
         groups = [g for g in self._costs if chosen & {o.scenario.id for o in self._outcomes_of(g)}]
-        if not groups or launch < self.profile.launches or self._left() <= 0:
+        if not groups or self._left() <= 0:
             return
         rounds = self._share_out(groups, 1)
         self._taking_part = chosen
@@ -238,7 +272,7 @@ class Runner:
     # ---- one group in one launch -----------------------------------------------------------
 
     def _run_group(self, launch: int, group: Group, rounds: int, pool: WorkerPool) -> None:
-        if launch == 0 and self._left() <= 0:
+        if launch == self._first and self._left() <= 0:
             self._give_up(group)
             return
         started = self.clock()
@@ -252,7 +286,7 @@ class Runner:
         self._had[group] += bool(lanes and done)
         if lanes and done:
             self._costs[group] = schedule.GroupCost(
-                fixed_s=fixed_s + (0.0 if launch == 0 else closing_s),
+                fixed_s=fixed_s + (0.0 if launch == self._first else closing_s),
                 round_s=rounds_s / done,
                 name=group_name(group),
             )
@@ -302,15 +336,18 @@ class Runner:
                 conditions=hello.get("conditions", {}),
             )
             lane.prepare()
-            looked_at = launch == 0 and not is_control
-            if looked_at:
+            is_new = outcome.is_new and not is_control
+            if is_new:
                 self._note_facts(outcome, lane, hello)
             if lane.emulated:
                 self._charge_emulated(outcome, lane)
             if outcome.measurable:
                 lane.warm_up()
                 lane.read_conditions()
-            if outcome.measurable and looked_at:
+            if is_new:
+                outcome.conditions = lane.conditions
+            no_reference = lane.is_default and not self._reference(lane).exists()
+            if outcome.measurable and (is_new or no_reference):
                 self._check_outputs(outcome, lane)
         except WorkerError as error:
             self._scenario_failed(launch, scenario, error, is_control=is_control)
@@ -330,7 +367,7 @@ class Runner:
         """
         cost_s = lane.spent_s * (self.policy.budget.emulated_rounds + 3)
         allowed_s = self.policy.budget.emulated_share * self.budget_s
-        if lane.launch == 0 and self._emulated_s + cost_s > allowed_s:
+        if lane.launch == self._first and self._emulated_s + cost_s > allowed_s:
             outcome.fail(
                 Status.UNAVAILABLE,
                 f"not measured: {lane.scenario.dtype} is emulated on this CPU, one call takes "
@@ -348,8 +385,6 @@ class Runner:
         default = next((lane for lane in lanes if lane.is_default), None)
         for lane in lanes:
             outcome = self.outcomes[lane.scenario.id]
-            if lane.launch == 0 and not lane.is_control:
-                outcome.conditions = lane.conditions
             if default is not None:
                 found = conditions.differences(default.conditions, lane.conditions)
                 whose = "of its control, " if lane.is_control else ""
@@ -367,8 +402,7 @@ class Runner:
 
     def _check_outputs(self, outcome: Outcome, lane: Lane) -> None:
         """Compare with the stock default's outputs; a scenario outside tolerance is not timed."""
-        group = group_name(lane.scenario.group).replace("/", "-")
-        default = self.folder / run_folder.OUTPUTS / f"{group}.npz"
+        default = self._reference(lane)
         is_default = lane.scenario.is_stock_default
         path = default if is_default else default.with_suffix(".candidate.npz")
         lane.outputs(path)
@@ -390,6 +424,11 @@ class Runner:
                 f"outputs differ from the stock default's by {spell_error(found.max_abs_error)}, "
                 f"maps by {spell_error(found.max_abs_map_error)}; {found.tolerance:g} is allowed",
             )
+
+    def _reference(self, lane: Lane) -> Path:
+        """Where the outputs of its group's stock default lie."""
+        group = group_name(lane.scenario.group).replace("/", "-")
+        return self.folder / run_folder.OUTPUTS / f"{group}.npz"
 
     def _lane_failed(self, lane: Lane, error: WorkerError) -> None:
         self._scenario_failed(lane.launch, lane.scenario, error, is_control=lane.is_control)
@@ -418,7 +457,7 @@ class Runner:
         if not lane.worker.alive:
             return
         try:
-            if lane.launch == 0 and not lane.is_control and outcome.measurable:
+            if not outcome.evidence and not lane.is_control and outcome.measurable:
                 outcome.memory = lane.memory()
                 outcome.evidence = lane.kernels()
                 for row in outcome.kernel_rows(self.run_id):
@@ -442,6 +481,7 @@ class Runner:
         """
         records.replace_rows(self.folder / "scenarios.csv", self._rows(), records.ScenarioRow)
         records.replace_rows(self.folder / "parity.csv", self._parity_rows(), records.ParityRow)
+        self.keep_workers(self.workers())
 
     def _save_speedups(self) -> None:
         path = self.folder / "speedups.csv"
@@ -470,16 +510,16 @@ class Runner:
 
     def self_use(self) -> dict[str, float | None]:
         """The parent's CPU share while workers ran, and the share of time that went into calls."""
-        called_s = sum(row.wall_ns for row in self.iterations) / 1e9
         elapsed = self._elapsed()
         return {
             "parent_cpu_share": self._parent_use.cpu_share,
-            "measuring_share": called_s / elapsed if elapsed else None,
+            "measuring_share": self._called_s / elapsed if elapsed else None,
         }
 
     def _record(self, row: records.IterationRow) -> None:
         self._writer.append(row)
         self.iterations.append(row)
+        self._called_s += row.wall_ns / 1e9
 
     def _record_noise(self, row: records.NoiseRow) -> None:
         self._writer.append(row)

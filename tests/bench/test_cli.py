@@ -27,7 +27,7 @@ def one_line(result: Result) -> str:
     return lines[0]
 
 
-@pytest.mark.parametrize("command", ["run", "report", "machine", "scenarios"])
+@pytest.mark.parametrize("command", ["run", "report", "machine", "scenarios", "selfcheck"])
 def test_every_command_has_help_with_examples(command: str) -> None:
     """Examples stand one a line, as they are typed."""
     result = bench(command, "--help")
@@ -44,6 +44,7 @@ def test_every_command_has_help_with_examples(command: str) -> None:
         (["run", "--budget", "nan", "--data", "."], "budget must be above zero"),
         (["run", "--threads", "0", "--data", "."], "threads must be 1 or more"),
         (["run", "--only", "inference/onnx/*", "--data", "."], "no scenario matches"),
+        (["run", "--resume", "a-run", "--profile", "smoke"], "leave --profile out"),
         (["scenarios", "--profile", "quick"], "there is no profile 'quick'"),
     ],
 )
@@ -74,6 +75,26 @@ def a_run(folder: Path) -> Path:
     records.write_environment(folder, {"run_id": folder.name, "complete": False})
     records.RunWriter(folder).close()
     return folder
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"complete": True}, "is complete"),
+        ({"complete": False}, "cut before it measured anything"),
+    ],
+)
+def test_a_run_that_cannot_go_on_is_one_line(
+    tmp_path: Path, environment: dict[str, bool], words: str
+) -> None:
+    """And its folder stays as it is."""
+    folder = a_run(tmp_path / "run")
+    records.write_environment(folder, environment)
+    before = (folder / "environment.json").read_bytes()
+    result = bench("run", "--resume", str(folder))
+    assert result.exit_code == 1
+    assert words in one_line(result)
+    assert (folder / "environment.json").read_bytes() == before
 
 
 def test_the_newest_run_is_reported_by_default(tmp_path: Path) -> None:

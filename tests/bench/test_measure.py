@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.torch, pytest.mark.timeout(600)]
 CHANNELS_LAST = "inference/stock/eager/fp32/channels_last/b1"
 IPEX = "inference/ipex/eager/fp32/channels_last/b1"
 DEFAULT = "inference/stock/eager/fp32/contiguous/b1"
+RUN = (sys.executable, "-m", "bench", "run")
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def command(data: Path, results: Path, *more: str) -> list[str]:
     """The command line of a run into a folder of the test's."""
     where = ["--data", str(data), "--results", str(results), "--reports", str(results / "pages")]
-    return [sys.executable, "-m", "bench", "run", "--profile", "smoke", *where, *more]
+    return [*RUN, "--profile", "smoke", *where, *more]
 
 
 def only_run(results: Path) -> records.Run:
@@ -83,7 +84,7 @@ def test_a_real_run_is_whole(data: Path, tmp_path: Path) -> None:
 def test_an_interrupted_run_leaves_whole_rows_no_worker_and_a_page(
     data: Path, tmp_path: Path
 ) -> None:
-    """Ctrl-C in the middle; the next run starts clean and a report can be made of the first."""
+    """Ctrl-C in the middle; a report can be made of it, and the run can go on later."""
     process = subprocess.Popen(
         command(data, tmp_path, "--only", CHANNELS_LAST),
         stderr=subprocess.PIPE,
@@ -117,3 +118,15 @@ def test_an_interrupted_run_leaves_whole_rows_no_worker_and_a_page(
         check=False,
     )
     assert again.returncode == 0, again.stderr
+    resumed = subprocess.run(
+        [*RUN, "--resume", str(run.folder), "--budget", "60", "--reports", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    after = records.read_run(run.folder)
+    assert after.environment["complete"] is True
+    assert after.iterations[: len(run.iterations)] == run.iterations
+    assert {row.status for row in after.scenarios} <= {"ok", "no_steady_state"}
+    assert max(row.launch for row in after.iterations) > max(r.launch for r in run.iterations)

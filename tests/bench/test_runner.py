@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench import records
+from bench import records, resume
 from bench.errors import RecordError, WorkerError
 from bench.policy import DEFAULT
 from bench.progress import Progress
@@ -55,9 +55,10 @@ def build(tmp_path: Path, backend: Any) -> Build:
 
     def make(scenarios: tuple[Scenario, ...] = FEW, **changes: Any) -> Runner:
         folder = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
-        folder.mkdir()
-        (folder / "outputs").mkdir()
-        records.write_environment(folder, {"run_id": "run"})
+        if "folder" not in changes:
+            folder.mkdir()
+            (folder / "outputs").mkdir()
+            records.write_environment(folder, {"run_id": "run"})
         fields: dict[str, Any] = {
             "run_id": "run",
             "folder": folder,
@@ -370,6 +371,80 @@ def test_an_interrupt_keeps_whole_rows_and_makes_summaries(build: Build, backend
     assert any("interrupted" in note for note in runner.notes)
     assert rows_of(runner)[IPEX_4.id].status == "ok"
     assert speedup_of(runner, IPEX_1, "stock_default").speedup is not None
+
+
+def cut(build: Build, backend: Any, op: str, scenario: Scenario, time: int) -> Runner:
+    """A runner whose run was interrupted when a scenario was asked something for the n-th time."""
+
+    def interrupt(_worker: Any, _fields: Mapping[str, Any]) -> None:
+        if backend.asked[scenario.id, op] == time:
+            raise KeyboardInterrupt
+
+    backend.faults[scenario.id, op] = interrupt
+    runner = build()
+    with pytest.raises(KeyboardInterrupt):
+        runner.measure()
+    del backend.faults[scenario.id, op]
+    return runner
+
+
+def went_on(build: Build, before: Runner) -> Runner:
+    """The same run from its files, to its end."""
+    earlier = resume.restore(records.read_run(before.folder), FEW)
+    runner = build(folder=before.folder, earlier=earlier)
+    runner.measure()
+    return runner
+
+
+def test_a_cut_run_goes_on_and_keeps_what_it_had(build: Build, backend: Any) -> None:
+    """Old rows stay as they were, the launch that was cut is made good, verdicts use both."""
+    backend.call_ms = {DEFAULT_1.id: 150.0}
+    before = cut(build, backend, "prepare", IPEX_4, 2)
+    had = records.read_run(before.folder)
+    assert max(row.launch for row in had.iterations) == 1
+    after = went_on(build, before)
+    run = records.read_run(after.folder)
+    assert run.iterations[: len(had.iterations)] == had.iterations
+    assert {row.launch for row in run.iterations} == {0, 1, 2}
+    assert after.complete
+    rows = rows_of(after)
+    assert {rows[s.id].status for s in FEW} == {"ok"}
+    assert rows[IPEX_1.id].launches == 2
+    assert rows[IPEX_4.id].launches == 2
+    assert speedup_of(after, IPEX_1, "stock_default").verdict == "faster"
+    assert len({row.scenario for row in run.kernels}) == len(run.kernels) == len(FEW)
+
+
+def test_what_was_never_begun_is_measured_whole_when_the_run_goes_on(
+    build: Build, backend: Any
+) -> None:
+    """Cut in the first launch: the other batch size gets its parity, evidence and memory yet."""
+    before = cut(build, backend, "prepare", DEFAULT_4, 1)
+    assert rows_of(before)[IPEX_4.id].status == "unavailable"
+    (before.folder / "outputs" / "inference-b1.npz").unlink()
+    after = went_on(build, before)
+    row = rows_of(after)[IPEX_4.id]
+    assert row.status == "ok"
+    assert row.peak_rss_mb == 800.0
+    assert row.isa == "avx512_core"
+    assert {r.scenario for r in records.read_run(after.folder).parity} == {s.id for s in FEW}
+    assert rows_of(after)[IPEX_1.id].prepare_s == 0.2
+
+
+def test_what_was_found_wrong_stays_wrong_when_the_run_goes_on(build: Build, backend: Any) -> None:
+    """A failure is not forgotten because the run was cut."""
+    backend.output_offset[IPEX_1.id] = 0.05
+    after = went_on(build, cut(build, backend, "prepare", IPEX_4, 2))
+    assert rows_of(after)[IPEX_1.id].status == "wrong_output"
+    assert speedup_of(after, IPEX_1, "stock_default").verdict == "invalid"
+
+
+def test_conditions_are_kept_group_by_group(build: Build, backend: Any) -> None:
+    """A kill leaves those of what was measured."""
+    kept: list[dict[str, Any]] = []
+    build(keep_workers=kept.append).measure()
+    assert kept[0][IPEX_1.id]["allocator"] == "glibc"
+    assert kept[0][IPEX_4.id] == {}
 
 
 def test_a_full_disk_ends_the_run_in_one_line_with_no_worker_left(

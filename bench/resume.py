@@ -1,0 +1,138 @@
+"""A run that was cut goes on: what its files say becomes what its runner knows. Pure.
+
+Nothing that was measured is measured again, and nothing old is paired with anything new: ratios are
+formed within a round, and the launches that follow have numbers of their own. Only on the same
+machine, code and policy, or the figures of one folder would be those of two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from bench.conditions import DIFFERS
+from bench.errors import BenchError
+from bench.outcome import Outcome
+from bench.scenarios import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from bench.policy import Policy
+    from bench.records import IterationRow, NoiseRow, ParityRow, Run, ScenarioRow
+    from bench.scenarios import Scenario
+
+
+@dataclass(frozen=True, kw_only=True)
+class Earlier:
+    """What a run had measured before it was cut."""
+
+    iterations: tuple[IterationRow, ...]
+    noise: tuple[NoiseRow, ...]
+    outcomes: Mapping[str, Outcome]
+    launches: int
+    """How many were begun: the number of the next."""
+
+
+def check_unfinished(environment: Mapping[str, Any], name: str) -> None:
+    """Refuse a run that has nothing to go on with.
+
+    Raises:
+        BenchError: it is complete, or has not begun.
+    """
+    if environment.get("complete"):
+        raise BenchError(f"{name} is complete: `bench run` measures anew")
+    if not environment.get("matrix") or not environment.get("request"):
+        raise BenchError(f"{name} was cut before it measured anything: start it anew")
+
+
+def check_same(
+    environment: Mapping[str, Any],
+    name: str,
+    *,
+    fingerprint: str,
+    commit: str | None,
+    policy: Policy,
+) -> None:
+    """Refuse a run that something else here would go on with.
+
+    Raises:
+        BenchError: it was measured on another machine, or with other code or another policy.
+    """
+    if environment["machine"].get("fingerprint") != fingerprint:
+        raise BenchError(f"{name} was measured on another machine: it can only go on there")
+    if environment.get("commit") != commit:
+        raise BenchError(
+            f"{name} was measured with commit {str(environment.get('commit'))[:12]}, this is "
+            f"{str(commit)[:12]}: check that one out, or measure anew"
+        )
+    if environment.get("policy") != _as_read(asdict(policy)):
+        raise BenchError(f"{name} was measured with another policy: measure anew")
+
+
+def _as_read(value: Any) -> Any:  # noqa: ANN401 - JSON is made of anything
+    """A value as it comes back from JSON."""
+    if isinstance(value, dict):
+        return {str(key): _as_read(part) for key, part in value.items()}
+    return [_as_read(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+
+def seconds_used(environment: Mapping[str, Any], last_written: datetime) -> float:
+    """How long the run had measured when its last row was written."""
+    started = datetime.fromisoformat(environment["started_utc"])
+    return max(0.0, (last_written - started).total_seconds())
+
+
+def restore(run: Run, scenarios: Iterable[Scenario]) -> Earlier:
+    """What the files of a cut run say of each scenario."""
+    rows = {row.scenario: row for row in run.scenarios}
+    parity = {row.scenario: row for row in run.parity}
+    workers = run.environment.get("workers") or {}
+    return Earlier(
+        iterations=run.iterations,
+        noise=run.noise,
+        outcomes={
+            scenario.id: _outcome(scenario, rows.get(scenario.id), parity.get(scenario.id), workers)
+            for scenario in scenarios
+        },
+        launches=max((row.launch for row in run.iterations), default=-1) + 1,
+    )
+
+
+def _outcome(
+    scenario: Scenario,
+    row: ScenarioRow | None,
+    parity: ParityRow | None,
+    workers: Mapping[str, Mapping[str, Any]],
+) -> Outcome:
+    """The scenario's story so far; from the beginning where its group had not been finished."""
+    if row is None or (row.rounds == 0 and row.status == Status.UNAVAILABLE):
+        return Outcome(scenario=scenario)
+    conditions = dict(workers.get(scenario.id, {}))
+    differs = list(conditions.pop(DIFFERS, ()))
+    flop = row.gflop_per_s * row.median_ms * 1e6 if row.gflop_per_s and row.median_ms else None
+    prepared = {
+        "prepare_s": row.prepare_s,
+        "native_dtype": row.native_dtype,
+        "layers_replaced": row.layers_replaced,
+        "flop_per_call": flop,
+    }
+    evidence = {
+        "isa": row.isa,
+        "fused_ops": row.fused_ops,
+        "layers_replaced": row.layers_replaced,
+    }
+    return Outcome(
+        scenario=scenario,
+        status=Status(row.status),
+        reason=row.reason,
+        import_s=row.import_s,
+        threads=row.threads,
+        prepared=prepared,
+        memory={"peak_rss_mb": row.peak_rss_mb},
+        evidence=evidence,
+        parity=parity,
+        conditions=conditions,
+        differs=differs,
+    )
