@@ -277,8 +277,9 @@ def is_steady(calls_ms: Sequence[float], policy: SteadyStatePolicy) -> bool:
 
     `calls_ms` holds all warm-up calls so far, in order, without the first call. Two consecutive
     windows must have medians within `max_median_change` and a Theil-Sen slope under `max_slope`,
-    at `confirmations` consecutive positions of the sliding pair. Where the median call takes
-    longer than `slow_call_ms`, `slow_window` and `slow_max_median_change` hold instead, once.
+    at `confirmations` consecutive positions of the sliding pair. Where the median of as many latest
+    calls takes longer than `slow_call_ms`, `slow_window` and `slow_max_median_change` hold instead,
+    once.
 
     Raises:
         BenchError: a time is not a positive finite number.
@@ -286,11 +287,12 @@ def is_steady(calls_ms: Sequence[float], policy: SteadyStatePolicy) -> bool:
     calls = np.asarray(calls_ms, dtype=np.float64)
     if not (np.isfinite(calls) & (calls > 0)).all():
         raise BenchError("a warm-up call took no positive finite time: the worker is faulty")
-    if calls.size and np.median(calls) > policy.slow_call_ms:
+    needed = 2 * policy.window + policy.confirmations - 1
+    if calls.size and np.median(calls[-needed:]) > policy.slow_call_ms:
         size = 2 * policy.slow_window
         return calls.size >= size and _is_level(calls[-size:], policy.slow_max_median_change)
     size = 2 * policy.window
-    if calls.size < size + policy.confirmations - 1:
+    if calls.size < needed:
         return False
     ends = (calls.size - back for back in range(policy.confirmations))
     return all(_is_flat(calls[end - size : end], policy) for end in ends)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -544,6 +544,7 @@ def test_a_slope_hidden_from_the_medians_is_seen() -> None:
 
 
 @settings(deadline=None)
+@example([10.0] * 6 + [121.0] * 6, 1)
 @given(st.lists(st.floats(10, 200), min_size=0, max_size=30), st.integers(0, 30))
 def test_only_the_latest_calls_decide(calls: list[float], dropped: int) -> None:
     """With quick calls what lies before the windows does not matter any more."""
