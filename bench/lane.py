@@ -11,7 +11,7 @@ import statistics as stdlib_statistics
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bench import protocol
+from bench import energy, protocol
 from bench.errors import WorkerError
 from bench.records import IterationRow
 from bench.scenarios import CONTROL_SUFFIX, Phase, Scenario
@@ -45,6 +45,9 @@ class Lane:
     usable: bool = True
     blocks_ms: dict[tuple[int, int], float] = field(default_factory=dict)
     spent_s: float = 0.0
+    joules: float | None = None
+    """Energy of its blocks, where the host counts it."""
+    joules_images: int = 0
     _calls: int = 0
     _warm_ms: list[float] = field(default_factory=list)
 
@@ -104,7 +107,9 @@ class Lane:
         settle = rule.settle_calls if typical_ms < rule.settle_below_ms else 0
         wanted = math.ceil(rule.min_block_ms / typical_ms)
         timed = min(max(wanted, rule.min_calls), rule.max_calls)
+        before = energy.read_energy()
         reply = self._ask_calls(settle + timed, Phase.TIMED, self.policy.call_timeout_s)
+        self._add_energy(energy.used(before, energy.read_energy()), settle + timed)
         self._record(reply, Phase.WARMUP, slice(0, settle), round_number, position)
         invalid = reply.get("invalid")
         phase = Phase.WARMUP if invalid else Phase.TIMED
@@ -113,6 +118,11 @@ class Lane:
             return str(invalid)
         self.blocks_ms[(self.launch, round_number)] = stdlib_statistics.median(times)
         return None
+
+    def _add_energy(self, joules: float | None, calls: int) -> None:
+        if joules is not None:
+            self.joules = (self.joules or 0.0) + joules
+            self.joules_images += calls * self.scenario.batch_size
 
     def kernels(self) -> protocol.Message:
         """What oneDNN and the mode say they ran, from one untimed call."""

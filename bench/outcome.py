@@ -30,6 +30,9 @@ class Outcome:
     evidence: Message = field(default_factory=dict)
     parity: ParityRow | None = None
     conditions: Mapping[str, Any] = field(default_factory=dict)
+    joules: float | None = None
+    joules_images: int = 0
+    """Images that the energy was used for."""
     differs: list[str] = field(default_factory=list)
     """How its worker's conditions, or its control's, were unlike stock default's in any launch."""
 
@@ -51,6 +54,12 @@ class Outcome:
     def unlike(self, sentences: Sequence[str]) -> None:
         """Record what differs from stock default's conditions; each sentence once."""
         self.differs += [sentence for sentence in sentences if sentence not in self.differs]
+
+    def add_energy(self, joules: float | None, images: int) -> None:
+        """Count the energy of a block; None where the host has no counters."""
+        if joules is not None and images:
+            self.joules = (self.joules or 0.0) + joules
+            self.joules_images += images
 
     def fail(self, status: Status, reason: str) -> None:
         """Record why it takes no further part; the first reason stays."""
@@ -111,6 +120,7 @@ class Outcome:
             layers_replaced=self.evidence.get(
                 "layers_replaced", self.prepared.get("layers_replaced")
             ),
+            joules_per_image=None if self.joules is None else self.joules / self.joules_images,
         )
 
     def kernel_rows(self, run_id: str) -> list[KernelRow]:

@@ -88,6 +88,8 @@ class ScenarioRow:
     """Convolutions whose log line carries a fused post-operation."""
     layers_replaced: int | None
     """How many layers `ipex.optimize` replaced; empty for stock."""
+    joules_per_image: float | None = None
+    """Energy of the CPU packages while its blocks ran; empty where the host has no counters."""
 
 
 @dataclass(frozen=True, kw_only=True)

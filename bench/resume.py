@@ -135,4 +135,6 @@ def _outcome(
         parity=parity,
         conditions=conditions,
         differs=differs,
+        joules=row.joules_per_image,
+        joules_images=0 if row.joules_per_image is None else 1,
     )

@@ -48,13 +48,21 @@ class Column:
     name: str
     kind: type
     optional: bool
+    is_later: bool = False
+    """It has a default: files of earlier versions lack the column, and read as the default."""
 
 
 @functools.cache
 def columns(row_type: type[DataclassInstance]) -> tuple[Column, ...]:
     """The columns of a row type, in the order they are written."""
     hints = typing.get_type_hints(row_type)
-    return tuple(_column(field.name, hints[field.name]) for field in dataclasses.fields(row_type))
+    return tuple(
+        dataclasses.replace(
+            _column(field.name, hints[field.name]),
+            is_later=field.default is not dataclasses.MISSING,
+        )
+        for field in dataclasses.fields(row_type)
+    )
 
 
 def _column(name: str, hint: Any) -> Column:  # noqa: ANN401 - a type expression has no type of its own
@@ -163,7 +171,8 @@ def parse(name: str, content: bytes, row_type: type[Row]) -> tuple[list[Row], li
     unknown = [title for title in header if title not in places]
     if unknown:
         warnings.append(f"{short}: columns of another version are ignored: {', '.join(unknown)}")
-    wanted = [(column, places[column.name]) for column in columns(row_type)]
+    present = (column for column in columns(row_type) if column.name in places)
+    wanted = [(column, places[column.name]) for column in present]
     rows = []
     for line, cells in records:
         if len(cells) != len(header):
@@ -241,8 +250,8 @@ def _check_cut_header(name: str, cut: bytes, row_type: type[DataclassInstance]) 
 def _places(name: str, header: Sequence[str], row_type: type[DataclassInstance]) -> dict[str, int]:
     """Where in a line each known column stands."""
     known = [column.name for column in columns(row_type)]
-    missing = [title for title in known if title not in header]
-    if len(missing) == len(known):
+    missing = [c.name for c in columns(row_type) if c.name not in header and not c.is_later]
+    if not set(known) & set(header):
         raise RecordError(
             f"{name}, line 1: {excerpt(','.join(header))} is not the header of such a file"
         )
@@ -251,7 +260,7 @@ def _places(name: str, header: Sequence[str], row_type: type[DataclassInstance])
     twice = [title for title in known if header.count(title) > 1]
     if twice:
         raise RecordError(f"{name}, line 1: column {', '.join(twice)} is there twice")
-    return {title: header.index(title) for title in known}
+    return {title: header.index(title) for title in known if title in header}
 
 
 def _read(name: str, line: int, column: Column, cell: str) -> Cell:

@@ -454,6 +454,8 @@ class Runner:
     def _close_lane(self, lane: Lane) -> None:
         """Collect what an untimed look can tell, in the first launch, and free the model."""
         outcome = self.outcomes[lane.scenario.id]
+        if not lane.is_control:
+            outcome.add_energy(lane.joules, lane.joules_images)
         if not lane.worker.alive:
             return
         try:

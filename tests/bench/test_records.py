@@ -440,6 +440,17 @@ def test_a_file_without_a_whole_header_has_no_rows(tmp_path: Path, content: byte
     assert (found, len(warnings)) == ([], 1)
 
 
+def test_a_file_from_before_a_column_existed_still_reads(tmp_path: Path) -> None:
+    """A run that was measured before energy was counted says nothing about it."""
+    names = [column.name for column in rows.columns(ScenarioRow) if not column.is_later]
+    cells = {"task": "inference", "batch_size": "1", "rounds": "3", "launches": "1"}
+    line = ",".join(cells.get(name, "") for name in names)
+    path = tmp_path / "scenarios.csv"
+    path.write_text(",".join(names) + "\n" + line + "\n")
+    found, warnings = read_rows(path, ScenarioRow)
+    assert (found[0].rounds, found[0].joules_per_image, warnings) == (3, None, [])
+
+
 def test_a_missing_file_is_a_warning(tmp_path: Path) -> None:
     """A run that was killed early has no kernels yet, and still makes a report."""
     found, warnings = read_rows(tmp_path / "kernels.csv", FILES["kernels.csv"])

@@ -118,6 +118,33 @@ def test_a_known_ratio_comes_out_with_its_verdict(build: Build, backend: Any) ->
     assert runner.complete
 
 
+def test_energy_of_its_blocks_is_counted_for_each_scenario(
+    build: Build, backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Joules over the images that they were used for; the control's are nobody's."""
+    watts = 50
+    counter = (999_999_999_999,)
+    monkeypatch.setattr(
+        "bench.energy.read_energy", lambda: {"p": (int(backend.clock() * watts * 1e6), *counter)}
+    )
+    backend.call_ms = {DEFAULT_1.id: 150.0, IPEX_1.id: 100.0}
+    runner = build()
+    runner.measure()
+    rows = rows_of(runner)
+    assert rows[DEFAULT_1.id].joules_per_image == pytest.approx(watts * 0.15, rel=0.01)
+    assert rows[IPEX_1.id].joules_per_image == pytest.approx(watts * 0.1, rel=0.01)
+
+
+def test_a_host_that_counts_no_energy_leaves_the_column_empty(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Empty, and never a guess."""
+    monkeypatch.setattr("bench.energy.read_energy", dict)
+    runner = build()
+    runner.measure()
+    assert {row.joules_per_image for row in rows_of(runner).values()} == {None}
+
+
 def test_the_control_is_a_second_worker_of_the_baseline(build: Build, backend: Any) -> None:
     """It runs in every launch, in a process of its own, and comes out as 1."""
     runner = build()
