@@ -6,30 +6,27 @@ written by another version. What is missing reads as None or as empty, never as 
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from bench import speedups as pairing
 from bench import statistics
-from bench.policy import DEFAULT, NoisePolicy, ParityTolerance, Policy, VerdictPolicy
 from bench.report import recovered
-from bench.report.wording import option_tags
-from bench.scenarios import (
-    CONTROL_SUFFIX,
-    DEFAULT_ENVIRONMENT,
-    TRAINING_OPTIONS,
-    BaselineKind,
-    Phase,
-    Status,
-    Verdict,
+from bench.report.comparison import (
+    Comparison,
+    Group,
+    comparison_of,
+    group_of,
+    is_stock_default,
+    of_task,
 )
+from bench.report.environment import Environment, policy_of
+from bench.scenarios import CONTROL_SUFFIX, BaselineKind, Phase, Status, Verdict
 
 if TYPE_CHECKING:
+    from bench.policy import Policy
     from bench.records import (
         IterationRow,
         KernelRow,
@@ -40,153 +37,20 @@ if TYPE_CHECKING:
         SpeedupRow,
     )
 
+__all__ = [
+    "MEASURED",
+    "Comparison",
+    "Environment",
+    "Facts",
+    "Group",
+    "comparison_of",
+    "group_of",
+    "is_stock_default",
+    "of_task",
+]
+
 MEASURED = (Status.OK, Status.NO_STEADY_STATE)
 """Statuses of scenarios whose times mean something."""
-
-
-class Group(NamedTuple):
-    """Scenarios that share rounds and baselines."""
-
-    task: str
-    batch_size: int
-    trained: str
-    """`frozen` or `full` for training, else empty."""
-
-    @property
-    def label(self) -> str:
-        """`Inference, batch 8`, `Training, batch 8, shallow blocks frozen`."""
-        words = {"frozen": ", shallow blocks frozen", "full": ", everything trained"}
-        trained = words.get(self.trained, self.trained)
-        return f"{self.task.capitalize()}, batch {self.batch_size}{trained}"
-
-    @property
-    def noise_name(self) -> str:
-        """The group's name in noise.csv."""
-        tail = f"/{self.trained}" if self.trained else ""
-        return f"{self.task}/b{self.batch_size}{tail}"
-
-
-def group_of(row: ScenarioRow) -> Group:
-    """The comparison group of a scenario's row."""
-    trained = next((tag for tag in option_tags(row) if tag in TRAINING_OPTIONS), "")
-    return Group(row.task, row.batch_size, trained)
-
-
-def is_stock_default(row: ScenarioRow) -> bool:
-    """Whether the row is what a user has before doing anything."""
-    kind = (row.backend, row.mode, row.dtype, row.layout, row.environment)
-    extra = [tag for tag in option_tags(row) if tag not in TRAINING_OPTIONS]
-    return kind == ("stock", "eager", "fp32", "contiguous", DEFAULT_ENVIRONMENT) and not extra
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """One scenario against another: the ratio of their times and what it allows to be said."""
-
-    scenario: str
-    baseline: str
-    estimate: float
-    low: float
-    high: float
-    launches: int
-    rounds: int
-    margin: float | None
-    verdict: str
-    reason: str | None
-
-    @property
-    def found(self) -> bool:
-        """Whether a difference was shown."""
-        return self.verdict in (Verdict.FASTER, Verdict.SLOWER)
-
-    @property
-    def is_valid(self) -> bool:
-        """Whether the comparison may be used at all."""
-        return self.verdict != Verdict.INVALID
-
-
-def comparison_of(row: SpeedupRow | None) -> Comparison | None:
-    """The comparison that a speedup row states; None where the row holds no ratio."""
-    if row is None or row.speedup is None:
-        return None
-    return Comparison(
-        scenario=row.scenario,
-        baseline=row.baseline,
-        estimate=row.speedup,
-        low=0.0 if row.speedup_low is None else row.speedup_low,
-        high=math.inf if row.speedup_high is None else row.speedup_high,
-        launches=row.launches,
-        rounds=row.rounds,
-        margin=row.margin,
-        verdict=row.verdict,
-        reason=row.reason,
-    )
-
-
-class Environment:
-    """`environment.json`, read with care: any part of it may be missing or of another type."""
-
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self._values = values
-
-    def get(self, *path: str) -> Any:  # noqa: ANN401 -- JSON has no narrower type
-        """The value at that path, or None."""
-        value: Any = self._values
-        for key in path:
-            if not isinstance(value, Mapping) or key not in value:
-                return None
-            value = value[key]
-        return value
-
-    def text(self, *path: str) -> str:
-        """The value as text; empty where there is none."""
-        value = self.get(*path)
-        return "" if value is None or isinstance(value, Mapping | list) else str(value)
-
-    def number(self, *path: str) -> float | None:
-        """The value if it is a finite number."""
-        value = self.get(*path)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return None
-        return float(value) if math.isfinite(value) else None
-
-    def flag(self, *path: str) -> bool | None:
-        """The value if it is true or false."""
-        value = self.get(*path)
-        return value if isinstance(value, bool) else None
-
-    def table(self, *path: str) -> dict[str, Any]:
-        """The object at that path, or an empty one."""
-        value = self.get(*path)
-        return {str(key): item for key, item in value.items()} if isinstance(value, Mapping) else {}
-
-    def items(self, *path: str) -> list[Any]:
-        """The list at that path, or an empty one."""
-        value = self.get(*path)
-        return list(value) if isinstance(value, list) else []
-
-
-def _section(kind: type[Any], values: object) -> Any:  # noqa: ANN401 -- one of the policy classes
-    """A policy section from JSON; unknown or missing entries fall back to today's defaults."""
-    if not isinstance(values, Mapping):
-        return kind()
-    names = {item.name for item in dataclasses.fields(kind)}
-    usable = {
-        key: value
-        for key, value in values.items()
-        if key in names and isinstance(value, int | float) and not isinstance(value, bool)
-    }
-    return kind(**usable)
-
-
-def policy_of(environment: Environment) -> Policy:
-    """The thresholds the run was judged by, as far as it says."""
-    return dataclasses.replace(
-        DEFAULT,
-        verdict=_section(VerdictPolicy, environment.get("policy", "verdict")),
-        noise=_section(NoisePolicy, environment.get("policy", "noise")),
-        parity=_section(ParityTolerance, environment.get("policy", "parity")),
-    )
 
 
 @dataclass(frozen=True)
@@ -434,8 +298,3 @@ def _as_ratio(control: Comparison | None) -> statistics.Ratio | None:
         launches=control.launches,
         rounds=control.rounds,
     )
-
-
-def of_task(groups: Iterable[Group], task: str) -> list[Group]:
-    """The groups of one task."""
-    return [group for group in groups if group.task == task]

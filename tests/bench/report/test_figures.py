@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from bench.records import Run
 from bench.report import charts, figures, sparklines, svg
 from bench.report.facts import Facts
-from bench.report.figures import Bar, Curve, Span
+from bench.report.figures import Bar, Curve, Span, interval_charts
 
 HOSTILE = "<script>&\"' $x^2$ \\frac{1}{2}"
 MakeRun = Callable[..., Run]
@@ -64,11 +64,15 @@ def test_outlier_does_not_squeeze_the_others() -> None:
     spans = [Span(label=str(value), kind="stock", estimate=value, low=value, high=value)
              for value in (1.0, 1.3, 1.4)]  # fmt: skip
     axis = Figure().add_subplot()
-    low, high = figures._limits([*spans, Span(label="x", kind="ipex", estimate=0.2, low=0.2)])
-    assert (low, high) == figures._limits(spans)
+    low, high = interval_charts._limits(
+        [*spans, Span(label="x", kind="ipex", estimate=0.2, low=0.2)]
+    )
+    assert (low, high) == interval_charts._limits(spans)
     axis.set_xscale("log")
     axis.set_xlim(low, high)
-    figures._paint_span(axis, Span(label="x", kind="ipex", estimate=0.2, low=0.2, high=0.21), 0)
+    interval_charts._paint_span(
+        axis, Span(label="x", kind="ipex", estimate=0.2, low=0.2, high=0.21), 0
+    )
     assert axis.lines[-1].get_marker() == "<"
 
 
@@ -76,7 +80,7 @@ def test_only_outliers_have_an_axis_of_their_own() -> None:
     """Where everything is far from 1, everything is shown."""
     spans = [Span(label="x", kind="ipex", estimate=value, low=value, high=value)
              for value in (0.2, 0.22)]  # fmt: skip
-    low, _ = figures._limits(spans)
+    low, _ = interval_charts._limits(spans)
     assert low < 0.2
 
 
@@ -85,7 +89,7 @@ def test_invalid_is_hollow() -> None:
     axes = Figure().add_subplot()
     axes.set_xlim(0.5, 2)
     span = Span(label="x", kind="ipex", estimate=1.2, low=1.1, high=1.3, verdict="invalid")
-    figures._paint_span(axes, span, 0)
+    interval_charts._paint_span(axes, span, 0)
     assert axes.lines[-1].get_markerfacecolor() == svg.PAPER
     assert axes.lines[0].get_linestyle() == "--"
 

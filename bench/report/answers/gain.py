@@ -1,0 +1,139 @@
+"""What IPEX gains over stock default and over stock tuned, and what its import alone does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench.report import wording
+from bench.report.answers.answer import BASELINES, THIN, Answer, gain_line, unmeasured
+from bench.report.facts import is_stock_default, of_task
+from bench.report.winners import best_ipex, why_nothing
+from bench.report.wording import listed, spoken, with_interval
+from bench.scenarios import Status, Task, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from bench.records import ScenarioRow
+    from bench.report.facts import Facts, Group
+
+
+def ipex_gain(facts: Facts) -> Answer:
+    """The best IPEX scenario of each batch size over stock default and over stock tuned."""
+    question = "What IPEX gains"
+    groups = of_task(facts.groups, Task.INFERENCE)
+    dtypes = ("fp32", "bf16") if facts.native_bf16 else ("fp32",)
+    picks = [
+        (group, row)
+        for dtype in dtypes
+        for group in groups
+        if (row := best_ipex(facts, group, dtype)) is not None
+    ]
+    if not picks:
+        return _no_ipex(facts, question, groups)
+    headline, tone = _gain_headline(facts, [pick for pick in picks if pick[1].dtype == "fp32"])
+    return Answer(
+        key="ipex",
+        question=question,
+        headline=headline,
+        tone=tone,
+        columns=BASELINES,
+        lines=tuple(gain_line(facts, group, row) for group, row in picks),
+        details=(*_tuned_sentence(facts, picks), *_placebo_sentence(facts, groups)),
+    )
+
+
+def _tuned_sentence(facts: Facts, picks: Sequence[tuple[Group, ScenarioRow]]) -> Iterator[str]:
+    """Which stock scenario is the tuned one."""
+    where: dict[str, list[str]] = {}
+    for group, row in picks:
+        comparison = facts.against_tuned(row.scenario)
+        tuned = facts.scenarios.get(comparison.baseline) if comparison else None
+        if tuned is not None:
+            name = "stock default itself" if is_stock_default(tuned) else spoken(tuned)
+            where.setdefault(name, []).append(str(group.batch_size))
+    if len(where) == 1:
+        yield f"Stock tuned is {next(iter(where))}."
+    elif where:
+        parts = [f"{name} at batch {listed(sizes)}" for name, sizes in where.items()]
+        yield f"Stock tuned is {'; '.join(parts)}."
+
+
+_GAIN_WORDS = {
+    str(Verdict.FASTER): "faster",
+    str(Verdict.SLOWER): "SLOWER",
+    str(Verdict.SAME): "equally fast",
+    str(Verdict.INCONCLUSIVE): "not shown to differ",
+    str(Verdict.INVALID): "without a valid comparison",
+    THIN: "too few rounds to tell",
+}
+
+
+def _gain_headline(facts: Facts, picks: Sequence[tuple[Group, ScenarioRow]]) -> tuple[str, str]:
+    """What the comparisons with stock tuned say together."""
+    where: dict[str, list[str]] = {}
+    for group, row in picks:
+        comparison = facts.against_tuned(row.scenario)
+        if comparison is not None:
+            verdict = THIN if facts.is_thin(comparison) else comparison.verdict
+            where.setdefault(verdict, []).append(str(group.batch_size))
+    if not where:
+        return "IPEX was measured, but not against tuned stock PyTorch.", "unknown"
+    if where.keys() == {THIN}:
+        return THIN, "unknown"
+    if where.keys() == {Verdict.SAME}:
+        margin = max(_margins(facts, picks))
+        return (
+            f"IPEX and tuned stock PyTorch are equally fast, within {wording.percent(margin)}.",
+            "level",
+        )
+    if not where.keys() - {Verdict.SAME, Verdict.INCONCLUSIVE}:
+        return "No difference between IPEX and tuned stock PyTorch could be shown.", "level"
+    parts = [f"{_GAIN_WORDS[verdict]} at batch {listed(at)}" for verdict, at in where.items()]
+    tone = "bad" if Verdict.SLOWER in where else "level"
+    tone = "good" if where.keys() == {Verdict.FASTER} else tone
+    tone = "unknown" if where.keys() == {Verdict.INVALID} else tone
+    return f"IPEX against tuned stock PyTorch: {'; '.join(parts)}.", tone
+
+
+def _margins(facts: Facts, picks: Sequence[tuple[Group, ScenarioRow]]) -> list[float]:
+    found = (facts.against_tuned(row.scenario) for _, row in picks)
+    return [item.margin or 0.0 for item in found if item is not None]
+
+
+def _no_ipex(facts: Facts, question: str, groups: Sequence[Group]) -> Answer:
+    rows = [row for row in facts.scenarios.values() if row.backend == "ipex"]
+    if not rows:
+        return unmeasured("ipex", question, "No IPEX scenario was part of this run.")
+    failed = [row for row in rows if row.status not in (Status.OK, Status.NO_STEADY_STATE)]
+    reasons = list(dict.fromkeys(row.reason or wording.status_words(row.status) for row in failed))
+    headline = "IPEX gave no valid result."
+    if all(row.status == Status.UNAVAILABLE for row in rows):
+        headline = "IPEX could not be measured here."
+    details = [f"Reason: {reason.rstrip('.')}." for reason in reasons[:2]]
+    return Answer(
+        key="ipex",
+        question=question,
+        headline=headline,
+        tone="unknown",
+        details=tuple(details or [why_nothing(facts, group) for group in groups[:1]]),
+    )
+
+
+def _placebo_sentence(facts: Facts, groups: Sequence[Group]) -> Iterator[str]:
+    for group in groups:
+        for row in facts.groups[group]:
+            comparison = facts.against_default(row.scenario)
+            if row.backend != "placebo" or comparison is None or not comparison.is_valid:
+                continue
+            if facts.is_thin(comparison):
+                continue
+            what = {
+                str(Verdict.FASTER): "makes the stock model faster",
+                str(Verdict.SLOWER): "makes the stock model slower",
+            }.get(comparison.verdict, "changes nothing that could be shown")
+            yield (
+                f"Merely importing IPEX {what}: {with_interval(comparison)} at batch "
+                f"{group.batch_size}."
+            )
+            return

@@ -1,0 +1,72 @@
+"""The answer in one breath."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench.report.answers.answer import capitalised, small
+from bench.report.facts import is_stock_default, of_task
+from bench.report.winners import best_ipex, why_nothing, winner
+from bench.report.wording import spoken, times, with_interval
+from bench.scenarios import Task, Verdict
+
+if TYPE_CHECKING:
+    from bench.records import ScenarioRow
+    from bench.report.facts import Facts, Group
+
+
+def lead(facts: Facts) -> str:
+    """The answer in one breath."""
+    groups = of_task(facts.groups, Task.INFERENCE)
+    if not facts.scenarios:
+        return "This run holds no measured scenario, so there is no answer yet."
+    if not groups:
+        return "This run holds no inference scenario; see training below."
+    batch = groups[0].batch_size
+    best = winner(facts, groups[0])
+    if best is None:
+        return _no_lead(facts, groups[0])
+    if groups[0] in facts.thin_groups:
+        return f"Too little was measured for a verdict at batch {batch}."
+    if best.comparison is None or best.comparison.verdict != Verdict.FASTER:
+        start = f"Nothing was shown to beat plain stock PyTorch at batch {batch}"
+        return f"{start}. {_gain_clause(facts, groups[0], 'fp32')}".strip()
+    verb = "leads" if best.level else "is fastest"
+    start = (
+        f"{capitalised(spoken(best.row))} {verb} at batch {batch}: "
+        f"{times(best.comparison.estimate)} the speed of plain stock PyTorch"
+    )
+    return f"{start}. {_gain_clause(facts, groups[0], best.row.dtype)}".strip()
+
+
+def _no_lead(facts: Facts, group: Group) -> str:
+    control = facts.control_of(group)
+    if control is not None and not control.is_valid:
+        return "No verdict can be given: the machine was too noisy while this was measured."
+    return f"No valid answer for {small(group.label)}. {why_nothing(facts, group)}"
+
+
+def _gain_clause(facts: Facts, group: Group, dtype: str) -> str:
+    """What of that is IPEX's own merit."""
+    best = best_ipex(facts, group, dtype)
+    comparison = facts.against_tuned(best.scenario) if best else None
+    if comparison is None:
+        return ""
+    gain = with_interval(comparison)
+    tuned = facts.scenarios.get(comparison.baseline)
+    opponent = f"tuned stock PyTorch ({_tuned_name(tuned)})" if tuned else "tuned stock PyTorch"
+    return {
+        str(Verdict.FASTER): f"IPEX's own gain, over {opponent}, is {gain}.",
+        str(Verdict.SLOWER): f"IPEX is slower than {opponent}: {gain}.",
+        str(Verdict.SAME): f"IPEX and {opponent} are equally fast, within the margin: {gain}.",
+        str(Verdict.INVALID): "",
+    }.get(
+        comparison.verdict,
+        f"Between IPEX and {opponent} no difference could be shown: {gain}.",
+    )
+
+
+def _tuned_name(row: ScenarioRow) -> str:
+    if is_stock_default(row):
+        return "stock default itself"
+    return spoken(row).removeprefix("stock PyTorch ").replace(" (", ", ").replace(")", "")

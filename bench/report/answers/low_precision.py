@@ -1,0 +1,82 @@
+"""What bf16 does on this CPU."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench.report.answers.answer import THIN, Answer, Line, capitalised
+from bench.report.winners import bf16_pairs
+from bench.report.wording import spoken, times
+from bench.scenarios import Task, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.report.facts import Comparison, Facts
+
+
+def bf16(facts: Facts) -> Answer:
+    """What bf16 does on this CPU, against the same scenario in fp32."""
+    question = "What bf16 does here"
+    found = [
+        comparison
+        for row, twin in bf16_pairs(facts)
+        if row.task == Task.INFERENCE
+        and (comparison := facts.compare(row.scenario, twin.scenario)) is not None
+        and comparison.is_valid
+    ]
+    ability = bf16_ability(facts)
+    if not found:
+        return Answer(
+            key="bf16",
+            question=question,
+            headline=ability,
+            tone="unknown",
+            details=("No valid comparison of bf16 with fp32 was measured.",),
+        )
+    told = [item for item in found if not facts.is_thin(item)]
+    if not told:
+        return Answer(
+            key="bf16", question=question, headline=THIN, tone="unknown", details=(ability,)
+        )
+    headline, tone = _bf16_headline(told)
+    slowest = min(told, key=lambda item: item.estimate)
+    fastest = max(told, key=lambda item: item.estimate)
+    spread = f" ({len(told)} pairs: {times(slowest.estimate)} to {times(fastest.estimate)})"
+    return Answer(
+        key="bf16",
+        question=question,
+        headline=headline,
+        tone=tone,
+        number=times(fastest.estimate if fastest.estimate > 1 else slowest.estimate),
+        number_note="the speed of fp32" + (spread if len(told) > 1 else ""),
+        columns=("over fp32",),
+        lines=tuple(dict.fromkeys(_example(facts, item) for item in (fastest, slowest))),
+        details=(ability,),
+    )
+
+
+def bf16_ability(facts: Facts) -> str:
+    """Whether this CPU computes bf16 itself: a sentence."""
+    return {
+        True: "This CPU computes bf16 itself.",
+        False: "This CPU has no bf16 instructions: bf16 is emulated.",
+        None: "The run does not say whether this CPU computes bf16 itself.",
+    }[facts.native_bf16]
+
+
+def _bf16_headline(found: Sequence[Comparison]) -> tuple[str, str]:
+    kinds = {item.verdict for item in found}
+    if kinds == {Verdict.FASTER}:
+        return "bf16 is faster than fp32 in every way it was run.", "good"
+    if kinds == {Verdict.SLOWER}:
+        return "bf16 is SLOWER than fp32 in every way it was run: do not use it here.", "bad"
+    if not kinds & {Verdict.FASTER, Verdict.SLOWER}:
+        return "No difference between bf16 and fp32 could be shown.", "level"
+    return "bf16 helps in some ways of running the model and not in others.", "level"
+
+
+def _example(facts: Facts, comparison: Comparison) -> Line:
+    row = facts.scenarios[comparison.scenario]
+    label = f"{capitalised(spoken(row))}, batch {row.batch_size}"
+    return Line(label=label, cells=(comparison,))

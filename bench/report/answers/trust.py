@@ -1,0 +1,146 @@
+"""What the other answers rest on: that decisions stay the same, and how noisy the run was."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench.report import wording
+from bench.report.answers.answer import Answer, Line, unmeasured
+from bench.report.facts import is_stock_default
+from bench.report.wording import count, with_interval
+from bench.scenarios import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bench.records import ParityRow
+    from bench.report.facts import Facts
+
+
+def decisions(facts: Facts) -> Answer:
+    """Whether outputs and decisions stay what stock default gives."""
+    question = "Same decisions?"
+    rows = [row for row in facts.run.parity if _is_compared(facts, row)]
+    inference = [row for row in rows if facts.scenarios[row.scenario].task == Task.INFERENCE]
+    wrong = [row for row in rows if not row.within_tolerance]
+    changed = [row for row in inference if row.decisions_changed]
+    if not rows:
+        return unmeasured(
+            "decisions", question, "No outputs were compared, so nothing can be said."
+        )
+    lines = [
+        Line(
+            label=row.scenario,
+            text=f"outputs differ by {wording.tiny(row.max_abs_error)}, "
+            f"{wording.tiny(row.tolerance)} is allowed",
+        )
+        for row in wrong[:3]
+    ]
+    lines += [_changed_line(facts, row.scenario) for row in changed[:3] if row not in wrong]
+    headline, tone = _decision_headline(facts, len(inference), len(changed), len(wrong))
+    return Answer(
+        key="decisions",
+        question=question,
+        headline=headline,
+        tone=tone,
+        lines=tuple(lines),
+        details=tuple(_error_sentences(facts)),
+    )
+
+
+def _is_compared(facts: Facts, row: ParityRow) -> bool:
+    """Whether the row is about a scenario of the run other than the reference itself."""
+    scenario = facts.scenarios.get(row.scenario)
+    return scenario is not None and not is_stock_default(scenario)
+
+
+def _changed_line(facts: Facts, scenario: str) -> Line:
+    row = facts.parity[scenario]
+    return Line(
+        label=scenario,
+        text=f"{count(row.decisions_changed or 0, 'decision')} of {row.images} changed",
+    )
+
+
+def _decision_headline(facts: Facts, checked: int, changed: int, wrong: int) -> tuple[str, str]:
+    if wrong:
+        start = f"{count(wrong, 'scenario')} gave wrong outputs and got no verdict"
+        return f"{start}; the others agree with stock default.", "bad"
+    if facts.is_untrained and not changed:
+        return (
+            (
+                "Outputs agree with stock default's everywhere; decisions mean nothing, as the "
+                "model is untrained."
+            ),
+            "plain",
+        )
+    if changed:
+        return (
+            f"{changed} of {count(checked, 'scenario')} decide differently on some image.",
+            "bad",
+        )
+    return f"Yes: all {count(checked, 'scenario')} that ran decide alike on every image.", "good"
+
+
+def _error_sentences(facts: Facts) -> Iterator[str]:
+    images = max((row.images for row in facts.run.parity), default=0)
+    for dtype in ("fp32", "bf16"):
+        errors = [
+            row.max_abs_error
+            for name, row in facts.parity.items()
+            if row.max_abs_error is not None
+            and row.within_tolerance
+            and name in facts.scenarios
+            and facts.scenarios[name].dtype == dtype
+            and facts.scenarios[name].task == Task.INFERENCE
+        ]
+        if errors:
+            yield (
+                f"Largest difference of a probability in {dtype}: {wording.tiny(max(errors))}, "
+                f"on {count(images, 'image')}."
+            )
+
+
+def noise(facts: Facts) -> Answer:
+    """How noisy the run was: what two identical workers came out as."""
+    question = "How noisy was it?"
+    controls = [
+        (group, control)
+        for group in facts.groups
+        if (control := facts.control_of(group)) is not None
+    ]
+    rows = facts.run.noise
+    noisy = sum(not row.quiet for row in rows)
+    quiet = f"{noisy} of {count(len(rows), 'round')} were not quiet." if rows else ""
+    if not controls:
+        return Answer(
+            key="noise",
+            question=question,
+            headline="No control was measured, so the noise is unknown.",
+            tone="unknown",
+            details=(quiet,) if quiet else (),
+        )
+    failed = [control for _, control in controls if not control.is_valid]
+    worst = max((control for _, control in controls), key=lambda item: abs(item.estimate - 1))
+    margins = [item.margin for _, item in controls if item.margin is not None]
+    headline = f"Two identical stock workers came out as {with_interval(worst)} at worst."
+    tone = "plain"
+    if failed:
+        headline = (
+            f"TOO NOISY in {len(failed)} of {count(len(controls), 'comparison group')}: identical "
+            f"workers came out as {with_interval(failed[0])}."
+        )
+        tone = "bad"
+    lines = tuple(Line(label=group.label, cells=(control,)) for group, control in controls)
+    said = ""
+    if margins and not failed:
+        said = f"A difference within {wording.percent(max(margins))} was never called one."
+    return Answer(
+        key="noise",
+        question=question,
+        headline=headline,
+        tone=tone,
+        columns=("control",) if failed else (),
+        lines=lines if failed else (),
+        details=tuple(item for item in (said, quiet) if item),
+    )

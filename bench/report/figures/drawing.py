@@ -1,0 +1,56 @@
+"""What every drawing shares: its two widths, its colours, and ratios in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.report import svg
+from bench.report.wording import bounds, times
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+NARROW = 330
+WIDE = 980
+
+COLOURS = {"stock": svg.STOCK, "ipex": svg.IPEX, "placebo": svg.PLACEBO}
+FILLS = {"stock": svg.STOCK, "ipex": svg.IPEX}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """One ratio with its interval, or the reason why there is none."""
+
+    label: str
+    kind: str
+    """Backend, or `control`."""
+    estimate: float | None
+    low: float | None = None
+    high: float | None = None
+    verdict: str = ""
+    missing: str = ""
+    """What stands in place of the interval where there is none."""
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether a verdict may rest on it; invalid ones are drawn hollow."""
+        return self.verdict != "invalid"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """A figure in two widths: the page shows the one that fits."""
+
+    name: str
+    caption: str
+    wide: Markup
+    narrow: Markup
+
+
+def said(span: Span) -> str:
+    """A ratio as the text alternative says it."""
+    if span.estimate is None:
+        return f"{span.label}: {span.missing}"
+    verdict = f", {span.verdict}" if span.verdict else ""
+    return f"{span.label}: {times(span.estimate)} {bounds(span.low, span.high)}{verdict}"

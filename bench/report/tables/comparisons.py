@@ -1,0 +1,176 @@
+"""Every scenario against both baselines, and pairs of scenarios against each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench.report import wording
+from bench.report.facts import Facts, Group, is_stock_default
+from bench.report.tables.table import (
+    Cell,
+    Row,
+    Table,
+    number,
+    ratio_cell,
+    scenario_cell,
+    verdict_cell,
+)
+from bench.report.wording import NOTHING, TIMES, milliseconds, percent
+from bench.scenarios import BaselineKind, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from bench.records import ScenarioRow, SpeedupRow
+
+
+def speedups(facts: Facts, anchors: dict[str, str]) -> Table:
+    """Every scenario against both baselines, group by group."""
+    rows = []
+    for group, members in facts.groups.items():
+        rows += [_control_row(facts, group)] if facts.control_of(group) else []
+        ordered = sorted(members, key=lambda row: _rank(facts, row))
+        rows += [_speedup_row(facts, row, anchors) for row in ordered]
+    return Table(
+        name="speedups",
+        caption=f"Every scenario against both baselines. Above 1{TIMES} is faster; brackets hold "
+        f"the {percent(facts.policy.verdict.confidence)} interval.",
+        columns=(
+            "Scenario",
+            "Over stock default",
+            "Verdict",
+            "Over stock tuned",
+            "Verdict",
+            "Margin",
+            "Median",
+            "Status and reason",
+        ),
+        rows=tuple(rows),
+        numeric=(1, 3, 5, 6),
+        can_filter=True,
+    )
+
+
+def _rank(facts: Facts, row: ScenarioRow) -> tuple[bool, float]:
+    comparison = facts.against_default(row.scenario)
+    if is_stock_default(row):
+        return (False, -1e9)
+    return (comparison is None, -(comparison.estimate if comparison else 0.0))
+
+
+def _speedup_row(facts: Facts, row: ScenarioRow, anchors: dict[str, str]) -> Row:
+    first = facts.speedup(row.scenario, BaselineKind.STOCK_DEFAULT)
+    tuned = facts.speedup(row.scenario, BaselineKind.STOCK_TUNED)
+    default = is_stock_default(row)
+    reasons = [row.reason, *(item.reason for item in (first, tuned) if item is not None)]
+    opponent = facts.scenarios.get(tuned.baseline) if tuned else None
+    is_tuned = not default and first is not None and first.speedup is not None and tuned is None
+    tuned_cell = ratio_cell(tuned, "is stock tuned" if is_tuned else NOTHING)
+    rounds = first or tuned
+    return Row(
+        cells=(
+            scenario_cell(row, anchors),
+            Cell(text="baseline", sort=1.0, is_number=True) if default else ratio_cell(first),
+            verdict_cell(first),
+            tuned_cell,
+            verdict_cell(tuned),
+            _margin_cell(rounds, row.launches, row.rounds),
+            number(milliseconds(row.median_ms), row.median_ms),
+            Cell(
+                text=wording.status_words(row.status),
+                sort=row.status,
+                note="; ".join(
+                    [*dict.fromkeys(reason for reason in reasons if reason)]
+                    + ([f"stock tuned is {wording.spoken(opponent)}"] if opponent else [])
+                ),
+            ),
+        ),
+        task=row.task,
+        verdict=_filter_word(first, row),
+        is_muted=row.status not in (Status.OK, Status.NO_STEADY_STATE),
+    )
+
+
+def _margin_cell(row: SpeedupRow | None, launches: int, rounds: int) -> Cell:
+    """The margin of the verdict, and what the verdict rests on."""
+    margin = row.margin if row else None
+    rests_on = f"{wording.count(rounds, 'round')}, {wording.count(launches, 'launch', 'launches')}"
+    return number(percent(margin), margin, rests_on if rounds else "")
+
+
+def _filter_word(row: SpeedupRow | None, scenario: ScenarioRow) -> str:
+    if row is None:
+        return "baseline" if is_stock_default(scenario) else "invalid"
+    return row.verdict
+
+
+def _control_row(facts: Facts, group: Group) -> Row:
+    default = facts.default_of(group)
+    row = facts.speedup(default.scenario, BaselineKind.CONTROL) if default else None
+    return Row(
+        cells=(
+            Cell(
+                text="Control: stock default against itself",
+                sort=f"{group.task}/{group.batch_size}",
+                note=f"{group.label}; must come out as 1",
+            ),
+            ratio_cell(row),
+            verdict_cell(row),
+            Cell(text=NOTHING, is_number=True),
+            Cell(text=NOTHING),
+            _margin_cell(row, row.launches if row else 0, row.rounds if row else 0),
+            Cell(text=NOTHING, is_number=True),
+            Cell(text="control", note=(row.reason or "") if row else ""),
+        ),
+        task=group.task,
+        verdict=row.verdict if row else "",
+    )
+
+
+def pairs_table(
+    facts: Facts,
+    name: str,
+    caption: str,
+    columns: tuple[str, str],
+    pairs: Sequence[tuple[ScenarioRow, ScenarioRow]],
+    anchors: dict[str, str],
+) -> Table:
+    """Ratios between two scenarios that are both no baseline, paired within rounds."""
+
+    def rows() -> Iterator[Row]:
+        for row, other in pairs:
+            found = facts.compare(row.scenario, other.scenario)
+            ratio = Cell(text=NOTHING, is_number=True)
+            verdict = Cell(text=NOTHING)
+            reason = "no paired rounds with usable times"
+            if found is not None:
+                ratio = number(
+                    wording.times(found.estimate),
+                    found.estimate,
+                    wording.bounds(found.low, found.high),
+                )
+                verdict = Cell(
+                    text=wording.verdict_words(found.verdict),
+                    sort=found.verdict,
+                    verdict=found.verdict,
+                )
+                reason = found.reason or ""
+            yield Row(
+                cells=(
+                    scenario_cell(row, anchors),
+                    number(milliseconds(row.median_ms), row.median_ms),
+                    number(milliseconds(other.median_ms), other.median_ms),
+                    ratio,
+                    verdict,
+                    Cell(text=reason),
+                ),
+                task=row.task,
+            )
+
+    return Table(
+        name=name,
+        caption=caption,
+        columns=("Scenario", *columns, "Ratio", "Verdict", "Remark"),
+        rows=tuple(rows()),
+        numeric=(1, 2, 3),
+    )
