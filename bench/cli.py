@@ -85,6 +85,12 @@ def _folder(path: str, help_text: str) -> Callable[[_Command], _Command]:
     "--threads", type=int, help="Threads a worker; physical cores of one node by default."
 )
 @click.option(
+    "--vary",
+    multiple=True,
+    metavar="NAME[=VALUE,...]",
+    help="Measure with another allocator, openmp or number of threads too.",
+)
+@click.option(
     "--data",
     type=click.Path(path_type=Path),
     default=Path("data/pills"),
@@ -108,6 +114,7 @@ def run(
     weights: str | None,
     seed: int,
     threads: int | None,
+    vary: tuple[str, ...],
     data: Path,
     resume: Path | None,
     results: Path,
@@ -119,6 +126,7 @@ def run(
     Examples:
       bench run --profile smoke --budget 120
       bench run --only 'inference/*/b1'
+      bench run --only 'inference/*/b1' --vary allocator --vary threads=1,2
       bench run --resume results/20261124T...    what was killed or interrupted goes on
     """
     from bench import measure
@@ -133,6 +141,7 @@ def run(
         weights=weights,
         seed=seed,
         threads=threads,
+        vary=vary,
         data=data,
         results=results,
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 RECORDED = re.compile(
     r"(OMP|KMP|GOMP|MKL|ONEDNN|DNNL|ATEN|TORCH|TORCHINDUCTOR|PYTORCH|IPEX|MALLOC|TCMALLOC)_\w+"
@@ -97,9 +97,15 @@ def denormals_flushed() -> bool:
 
 
 def differences(
-    one: Mapping[str, Any], other: Mapping[str, Any], *, same_packages: bool = True
+    one: Mapping[str, Any],
+    other: Mapping[str, Any],
+    *,
+    same_packages: bool = True,
+    allowed: Collection[str] = (),
 ) -> list[str]:
     """What differs between two workers' conditions, a sentence each; empty when comparable.
+
+    `allowed` are conditions and environment variables that a scenario varies on purpose.
 
     OpenMP runtimes are compared by which they are and how many: one that is mapped besides the
     first has threads of its own, but the same one under another package's file name is the same.
@@ -110,12 +116,13 @@ def differences(
     found = [
         f"{name}: {one.get(name)} against {other.get(name)}"
         for name in (*ours, *(("openmp",) if same_packages else ()))
-        if _comparable(name, one.get(name)) != _comparable(name, other.get(name))
+        if name not in allowed
+        and _comparable(name, one.get(name)) != _comparable(name, other.get(name))
     ]
     if one.get("denormals_flushed") != other.get("denormals_flushed"):
         found.append("denormals are flushed to zero in one of them only")
     left, right = one.get("env") or {}, other.get("env") or {}
-    names = sorted({*left, *right} - set(_PER_WORKER))
+    names = sorted({*left, *right} - {*_PER_WORKER, *allowed})
     found += [
         f"{name}: {left.get(name, 'unset')} against {right.get(name, 'unset')}"
         for name in names

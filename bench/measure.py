@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import machine, placement, records, resume, run_folder
+from bench import machine, placement, records, resume, run_folder, variables
 from bench.client import WorkerCommand, WorkerProcess, worker_arguments
 from bench.errors import BenchError, UsageError, WorkerError
 from bench.limits import find_limits, measure_peak
@@ -46,7 +46,8 @@ class RunRequest:
     """What the user asked for.
 
     `only` are shell-style patterns of scenario ids; none means all. `budget_s` replaces the
-    profile's own. `pythons` are the interpreters of the environments, by name.
+    profile's own. `vary` are variables (`bench.variables`). `pythons` are the interpreters of the
+    environments, by name.
     """
 
     profile: Profile
@@ -57,6 +58,7 @@ class RunRequest:
     weights: str | None = None
     seed: int = 0
     threads: int | None = None
+    vary: tuple[str, ...] = ()
     pythons: Mapping[str, Path] = field(default_factory=dict)
 
     @property
@@ -72,6 +74,7 @@ class RunRequest:
             "weights": self.weights,
             "seed": self.seed,
             "threads": self.threads,
+            "vary": list(self.vary),
             "pythons": {name: str(python) for name, python in self.pythons.items()},
         }
 
@@ -88,6 +91,7 @@ class RunRequest:
             weights=kept["weights"],
             seed=kept["seed"],
             threads=kept["threads"],
+            vary=tuple(kept.get("vary", ())),
             pythons={name: Path(python) for name, python in kept["pythons"].items()},
         )
 
@@ -275,14 +279,16 @@ def _found(
 
 def _scenarios(request: RunRequest, largest_batch: int) -> tuple[Scenario, ...]:
     sizes = capped_batch_sizes(request.profile.batch_sizes, largest_batch)
-    return select(matrix(request.profile, sizes), request.only)
+    chosen = select(matrix(request.profile, sizes), request.only)
+    wanted = variables.parse_vary(request.vary)
+    return variables.vary(chosen, wanted, everything=bool(request.only))
 
 
 def _limits(
     launch: Callable[[Scenario, bool, int], WorkerHandle], request: RunRequest, policy: Policy
 ) -> Limits:
     worker = launch(worker_key(stock_default(Task.INFERENCE, 1)), False, -1)
-    lanes = _most_workers(matrix(request.profile))
+    lanes = _most_workers(_scenarios(request, max(request.profile.batch_sizes)))
     try:
         return find_limits(worker, request.profile.batch_sizes, lanes=lanes, policy=policy)
     except WorkerError as error:
@@ -315,8 +321,8 @@ def _launcher(request: RunRequest, folder: Path) -> Callable[[Scenario, bool, in
     """How this run starts a worker: same CPUs, threads, variables and data for every one."""
     cpus = _cpus(request)
     threads = request.threads or len(cpus)
-    variables = placement.worker_environment(threads, folder.resolve() / _CACHE)
-    common = ["--data", str(request.data), "--seed", str(request.seed), "--threads", str(threads)]
+    surroundings = placement.worker_environment(threads, folder.resolve() / _CACHE)
+    common = ["--data", str(request.data), "--seed", str(request.seed)]
     if request.weights:
         common += ["--weights", request.weights]
 
@@ -324,12 +330,15 @@ def _launcher(request: RunRequest, folder: Path) -> Callable[[Scenario, bool, in
         control = CONTROL_SUFFIX.replace("#", "-") if is_control else ""
         name = key.id.replace("/", "-") + control
         python = request.pythons.get(key.environment, Path(sys.executable))
+        setting = variables.setting_of(key)
+        bound = placement.first_cpus(cpus, setting.threads)
+        counted = ["--threads", str(setting.threads or threads)]
         return WorkerProcess(
             WorkerCommand(
                 name=name,
-                arguments=worker_arguments(python, ["--backend", key.backend, *common]),
-                environment=variables,
-                cpus=cpus,
+                arguments=worker_arguments(python, ["--backend", key.backend, *common, *counted]),
+                environment=setting.variables(surroundings),
+                cpus=bound,
                 log=folder / run_folder.LOGS / f"{name}-launch{launch_number + 1}.log",
             )
         )
@@ -359,6 +368,7 @@ def _check(request: RunRequest) -> None:
             f"`python -m pillqc render --out {request.data}`"
         )
     select(matrix(request.profile), request.only)
+    variables.parse_vary(request.vary)
 
 
 def _now() -> str:

@@ -11,6 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.errors import WorkerError
+from bench.scenarios import Status
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
@@ -88,3 +91,19 @@ def worker_environment(
 def allowed_cpus() -> tuple[int, ...]:
     """The logical CPUs that this process may use."""
     return tuple(sorted(os.sched_getaffinity(0)))
+
+
+def first_cpus(cpus: tuple[int, ...], count: int | None) -> tuple[int, ...]:
+    """As many of the CPUs as there are threads.
+
+    Raises:
+        WorkerError: there are fewer; more threads than cores would be measured as if it were speed.
+    """
+    if count is None:
+        return cpus
+    if count > len(cpus):
+        raise WorkerError(
+            Status.UNAVAILABLE,
+            f"{count} threads need as many physical cores of one node, and {len(cpus)} are free",
+        )
+    return cpus[:count]

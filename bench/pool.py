@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from bench import variables
 from bench.errors import WorkerError
 from bench.scenarios import Scenario, Status, worker_key
 
@@ -93,11 +94,15 @@ class WorkerPool:
     def _backend_is_unavailable(self, key: Key) -> bool:
         """What one worker of a backend lacks, the others lack too: ask once."""
         for other, error in self._failures.items():
-            same = (other[0].backend, other[0].environment) == (key[0].backend, key[0].environment)
-            if same and error.status is Status.UNAVAILABLE:
+            if error.status is Status.UNAVAILABLE and _needs(other[0]) == _needs(key[0]):
                 self._failures[key] = error
                 return True
         return False
 
     def __iter__(self) -> Iterator[WorkerHandle]:
         return iter(self._workers.values())
+
+
+def _needs(scenario: Scenario) -> tuple[str, str, dict[str, str]]:
+    """What must be there for its worker to start."""
+    return (scenario.backend, scenario.environment, variables.of(scenario))

@@ -23,6 +23,7 @@ from bench import (
     schedule,
     speedups,
     statistics,
+    variables,
 )
 from bench.client import AccountedWorker, ParentUse
 from bench.errors import WorkerError
@@ -54,6 +55,17 @@ def group_name(group: Group) -> str:
 def spell_error(error: float | None) -> str:
     """A difference of outputs for a sentence; none means that it was not a number."""
     return "NaN or infinity" if error is None else f"{error:.3g}"
+
+
+def _check_variables(lane: Lane) -> None:
+    """A variable that did not take would be measured under a label that is not true.
+
+    Raises:
+        WorkerError: the worker says that it did not.
+    """
+    denied = variables.contradiction(lane.scenario, lane.conditions)
+    if denied:
+        raise WorkerError(Status.UNSUPPORTED, denied)
 
 
 @dataclass(kw_only=True)
@@ -344,6 +356,7 @@ class Runner:
             if outcome.measurable:
                 lane.warm_up()
                 lane.read_conditions()
+                _check_variables(lane)
             if is_new:
                 outcome.conditions = lane.conditions
             no_reference = lane.is_default and not self._reference(lane).exists()
@@ -386,7 +399,11 @@ class Runner:
         for lane in lanes:
             outcome = self.outcomes[lane.scenario.id]
             if default is not None:
-                found = conditions.differences(default.conditions, lane.conditions)
+                found = conditions.differences(
+                    default.conditions,
+                    lane.conditions,
+                    allowed=variables.may_differ(lane.scenario),
+                )
                 whose = "of its control, " if lane.is_control else ""
                 outcome.unlike([f"{whose}{sentence}" for sentence in found])
 

@@ -92,6 +92,10 @@ class BaselineKind(_Word):
     STOCK_DEFAULT = "stock_default"
     STOCK_TUNED = "stock_tuned"
     CONTROL = "control"
+    UNVARIED = "unvaried"
+    """The same scenario without its variables: what a variable is worth."""
+    STOCK_ALIKE = "stock_alike"
+    """Stock default with the same variables: what the scenario is worth under them."""
 
 
 DEFAULT_ENVIRONMENT = "ipex-2.8"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench import plausibility
+from bench import plausibility, variables
 from bench.conditions import unequal
 from bench.records import SpeedupRow
 from bench.scenarios import (
@@ -81,7 +81,15 @@ def _is_stock_default(row: ScenarioRow) -> bool:
 
 def _is_stock_channels_last(row: ScenarioRow) -> bool:
     choice = (row.backend, row.mode, row.dtype, row.layout, row.environment)
-    return choice == ("stock", Mode.EAGER, Dtype.FP32, Layout.CHANNELS_LAST, DEFAULT_ENVIRONMENT)
+    channels_last = ("stock", Mode.EAGER, Dtype.FP32, Layout.CHANNELS_LAST, DEFAULT_ENVIRONMENT)
+    return choice == channels_last and not variables.of_tags(_tags(row))
+
+
+def _way(row: ScenarioRow) -> tuple[object, ...]:
+    """How the row runs the model, whatever variables surround it."""
+    tags = variables.without(_tags(row))
+    kind = (row.task, row.backend, row.mode, row.fusion, row.dtype, row.layout)
+    return (*kind, row.batch_size, tags, row.environment)
 
 
 def block_medians(iterations: Iterable[IterationRow]) -> dict[str, dict[tuple[int, int], float]]:
@@ -255,6 +263,19 @@ class _Group:
             ):
                 if row is not baseline:
                     yield self._row(row, kind, baseline)
+            yield from self._of_variables(row)
+
+    def _of_variables(self, row: ScenarioRow) -> Iterator[SpeedupRow]:
+        """What its variables are worth, and what it is worth under them; nothing without any."""
+        varied = variables.of_tags(_tags(row))
+        if not varied or self.default is None:
+            return
+        for other in self.rows:
+            theirs = variables.of_tags(_tags(other))
+            if not theirs and _way(other) == _way(row):
+                yield self._row(row, BaselineKind.UNVARIED, other)
+            if theirs == varied and other is not row and _way(other) == _way(self.default):
+                yield self._row(row, BaselineKind.STOCK_ALIKE, other)
 
     def _tuned(self, dtype: str) -> ScenarioRow | None:
         """The fastest stock scenario of this dtype if it beats stock default, else None.
@@ -267,6 +288,8 @@ class _Group:
         for row in self.rows:
             kind = (row.backend, row.environment, row.dtype)
             if kind != ("stock", DEFAULT_ENVIRONMENT, dtype) or row.status != Status.OK:
+                continue
+            if variables.of_tags(_tags(row)):
                 continue
             if row is self.default or self.default is None or self._why_unusable(row):
                 continue

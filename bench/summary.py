@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bench.report.answers import answers
 from bench.report.banners import banners
 from bench.report.facts import Facts
+from bench.report.varied import ordinary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +20,7 @@ _WIDTH = 98
 
 def summary(run: Run) -> str:
     """Warnings first, then a headline for each question of the report."""
-    return "\n".join(_lines(Facts(run)))
+    return "\n".join(_lines(Facts(ordinary(run))))
 
 
 def _lines(facts: Facts) -> Iterator[str]:

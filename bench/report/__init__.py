@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from bench.errors import BenchError
 from bench.report.facts import Facts
 from bench.report.page import render
+from bench.report.varied import ordinary
 
 if TYPE_CHECKING:
     from bench.records import Run
@@ -25,7 +26,7 @@ __all__ = ["build", "write_report"]
 
 def build(run: Run) -> str:
     """The page as a string; the same for the same run."""
-    return render(Facts(run))
+    return render(Facts(ordinary(run)), whole=Facts(run))
 
 
 def write_report(run: Run, path: Path) -> None:

@@ -10,7 +10,17 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from bench.report import answers, banners, charts, details, machine, recipes, tables, wording
+from bench.report import (
+    answers,
+    banners,
+    charts,
+    details,
+    machine,
+    recipes,
+    tables,
+    varied,
+    wording,
+)
 from bench.report.facts import Facts, of_task
 from bench.report.published import PUBLISHED
 from bench.report.tables import Cell, Row, Table
@@ -24,6 +34,7 @@ _CONTENTS = (
     ("fusion", "Fusion"),
     ("dtype", "bf16"),
     ("training", "Training"),
+    ("variables", "Allocator, threads"),
     ("cost", "First call and memory"),
     ("parity", "Decisions"),
     ("missing", "What could not run"),
@@ -35,18 +46,18 @@ _CONTENTS = (
 )
 
 
-def render(facts: Facts) -> str:
-    """The page."""
+def render(facts: Facts, *, whole: Facts | None = None) -> str:
+    """The page; `whole` are the facts with varied scenarios, which `facts` leave out."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("bench", "report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )
-    return environment.get_template("page.html").render(_context(facts)) + "\n"
+    return environment.get_template("page.html").render(_context(facts, whole or facts)) + "\n"
 
 
-def _context(facts: Facts) -> dict[str, Any]:
+def _context(facts: Facts, whole: Facts) -> dict[str, Any]:
     script, style = _asset("page.js"), _asset("page.css")
     settings, differing = machine.shared_settings(facts)
     return {
@@ -62,7 +73,7 @@ def _context(facts: Facts) -> dict[str, Any]:
         "confidence": wording.percent(facts.policy.verdict.confidence),
         "contents": _CONTENTS,
         "charts": _charts(facts),
-        "tables": _tables(facts),
+        "tables": {**_tables(facts), "variables": varied.table(whole)},
         "details": details.all_details(facts),
         "bf16_sentence": answers.bf16_ability(facts),
         "machine": machine.described(facts),

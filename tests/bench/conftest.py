@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from bench import noise
+from bench import noise, variables
 from bench.protocol import decode
 from bench.scenarios import Scenario, Task
 
@@ -51,6 +51,8 @@ class FakeBackend:
     greeting_faults: dict[str, WorkerError] = field(default_factory=dict)
     emulated_bf16: bool = False
     probe_gflop_per_s: float = 215.0
+    takes_variables: bool = True
+    """Whether a worker's conditions are those that its scenario's variables name."""
     output_offset: dict[str, float] = field(default_factory=dict)
     """How far a scenario's outputs lie from everybody else's."""
     asked: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
@@ -156,7 +158,10 @@ class FakeWorker:
         return {"peak_rss_mb": 800.0, "rss_mb": 500.0}
 
     def _conditions(self) -> dict[str, Any]:
-        return {"conditions": {"threads": 2, "allocator": "glibc", "openmp": ["libgomp.so.1"]}}
+        found = {"threads": 2, "allocator": "glibc", "openmp": ["libgomp.so.1"]}
+        if self.backend.takes_variables:
+            found |= variables.of(self.key)
+        return {"conditions": found}
 
     def _probe(self) -> dict[str, Any]:
         self.backend.clock.spend(0.04)

@@ -639,3 +639,59 @@ def test_a_profile_is_cut_to_the_launches_that_fit(build: Build) -> None:
     runner.measure()
     assert rows_of(runner)[IPEX_1.id].launches < 3
     assert any("launches" in note for note in runner.notes)
+
+
+TCMALLOC_1 = replace(DEFAULT_1, options=("allocator=tcmalloc",))
+IPEX_TCMALLOC_1 = replace(IPEX_1, options=("allocator=tcmalloc",))
+
+
+def test_a_variable_has_its_own_measured_effect(build: Build, backend: Any) -> None:
+    """Over the same without it, and what the backend is worth under it; stock tuned is without."""
+    backend.call_ms = {
+        DEFAULT_1.id: 150.0,
+        TCMALLOC_1.id: 120.0,
+        IPEX_1.id: 100.0,
+        IPEX_TCMALLOC_1.id: 96.0,
+    }
+    runner = build((DEFAULT_1, IPEX_1, TCMALLOC_1, IPEX_TCMALLOC_1))
+    runner.measure()
+    alone = speedup_of(runner, TCMALLOC_1, "unvaried")
+    assert alone.baseline == DEFAULT_1.id
+    assert alone.speedup == pytest.approx(150 / 120, rel=0.01)
+    assert alone.verdict == "faster"
+    alike = speedup_of(runner, IPEX_TCMALLOC_1, "stock_alike")
+    assert alike.baseline == TCMALLOC_1.id
+    assert alike.speedup == pytest.approx(120 / 96, rel=0.01)
+    rows = records.read_run(runner.folder).speedups
+    assert TCMALLOC_1.id not in {row.baseline for row in rows if row.baseline_kind == "stock_tuned"}
+    plain = [row for row in rows if row.scenario == IPEX_1.id]
+    assert {row.baseline_kind for row in plain} == {"stock_default", "stock_tuned"}
+
+
+def test_a_variable_that_did_not_take_is_not_measured(build: Build, backend: Any) -> None:
+    """The scenario keeps its row with the reason; the others are measured."""
+    backend.takes_variables = False
+    runner = build((DEFAULT_1, IPEX_1, TCMALLOC_1))
+    runner.measure()
+    rows = rows_of(runner)
+    assert rows[TCMALLOC_1.id].status == "unsupported"
+    assert "did not take" in (rows[TCMALLOC_1.id].reason or "")
+    assert rows[IPEX_1.id].status == "ok"
+
+
+def test_a_variable_that_cannot_be_had_costs_only_its_own_scenarios(
+    build: Build, backend: Any
+) -> None:
+    """A library that is not installed says nothing about the backend."""
+
+    def launch(key: Scenario, is_control: bool, number: int) -> Any:
+        if "allocator=tcmalloc" in key.options:
+            raise WorkerError(Status.UNAVAILABLE, "no libtcmalloc is installed here")
+        return backend.launch(key, is_control, number)
+
+    jemalloc = replace(DEFAULT_1, options=("allocator=jemalloc",))
+    runner = build((DEFAULT_1, TCMALLOC_1, jemalloc, IPEX_1), launch=launch)
+    runner.measure()
+    rows = rows_of(runner)
+    assert rows[TCMALLOC_1.id].status == "unavailable"
+    assert {rows[one.id].status for one in (DEFAULT_1, jemalloc, IPEX_1)} == {"ok"}

@@ -1,0 +1,109 @@
+"""The scenarios that were varied (another allocator, OpenMP runtime, number of threads). Pure.
+
+They have a table of their own and stand in no other: a headline such as "IPEX leads" must compare
+what runs under the same conditions, and must not depend on which variables a run happened to vary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bench import variables
+from bench.report import wording
+from bench.report.tables import Cell, Row, Table, number, ratio_cell
+from bench.report.wording import NOTHING, TIMES, milliseconds
+from bench.scenarios import CONTROL_SUFFIX, BaselineKind
+
+if TYPE_CHECKING:
+    from bench.records import Run, ScenarioRow
+    from bench.report.facts import Facts
+
+
+def ordinary(run: Run) -> Run:
+    """The run without its varied scenarios."""
+    varied = {row.scenario for row in run.scenarios if _values(row)}
+    if not varied:
+        return run
+
+    def kept(scenario: str) -> bool:
+        return scenario.removesuffix(CONTROL_SUFFIX) not in varied
+
+    return replace(
+        run,
+        environment=_without(run, varied),
+        iterations=tuple(row for row in run.iterations if kept(row.scenario)),
+        scenarios=tuple(row for row in run.scenarios if kept(row.scenario)),
+        speedups=tuple(row for row in run.speedups if kept(row.scenario)),
+        parity=tuple(row for row in run.parity if kept(row.scenario)),
+        kernels=tuple(row for row in run.kernels if kept(row.scenario)),
+    )
+
+
+def table(facts: Facts) -> Table:
+    """What each variable is worth, and what the scenario is worth under it.
+
+    `facts` are those of the whole run.
+    """
+    rows = [row for row in facts.scenarios.values() if _values(row)]
+    return Table(
+        name="variables",
+        caption=f"The same way of running, with a variable changed. Above 1{TIMES} the change made "
+        "it faster.",
+        columns=(
+            "Variable",
+            "Way of running",
+            "Over the same without it",
+            "Verdict",
+            "Over stock default, both with it",
+            "Verdict",
+            "Median",
+            "Status and reason",
+        ),
+        rows=tuple(_row(facts, row) for row in rows),
+        numeric=(2, 4, 6),
+        empty="No variable was varied in this run: `bench run --vary allocator` does.",
+    )
+
+
+def _row(facts: Facts, row: ScenarioRow) -> Row:
+    alone = facts.speedup(row.scenario, BaselineKind.UNVARIED)
+    alike = facts.speedup(row.scenario, BaselineKind.STOCK_ALIKE)
+    plain = replace(row, options="+".join(variables.without(wording.option_tags(row))) or None)
+    values = ", ".join(f"{name} {value}" for name, value in _values(row).items())
+    reason = row.reason or (alone.reason if alone else None) or ""
+    return Row(
+        cells=(
+            Cell(text=values, sort=values),
+            Cell(
+                text=wording.way_name(plain),
+                note=wording.detail_name(plain),
+                sort=plain.scenario,
+            ),
+            ratio_cell(alone),
+            Cell(text="", verdict=alone.verdict if alone else ""),
+            ratio_cell(alike),
+            Cell(text="" if alike else NOTHING, verdict=alike.verdict if alike else ""),
+            number(milliseconds(row.median_ms), row.median_ms),
+            Cell(text=wording.status_words(row.status), note=reason),
+        ),
+        task=row.task,
+        verdict=alone.verdict if alone else "",
+    )
+
+
+def _values(row: ScenarioRow) -> dict[str, str]:
+    return variables.of_tags(wording.option_tags(row))
+
+
+def _without(run: Run, varied: set[str]) -> dict[str, object]:
+    """environment.json as of a run that wanted the ordinary scenarios only."""
+    matrix = run.environment.get("matrix")
+    workers = run.environment.get("workers")
+    changed = dict(run.environment)
+    if isinstance(matrix, dict) and isinstance(matrix.get("scenarios"), list):
+        wanted = [name for name in matrix["scenarios"] if name not in varied]
+        changed["matrix"] = {**matrix, "scenarios": wanted}
+    if isinstance(workers, dict):
+        changed["workers"] = {k: v for k, v in workers.items() if k not in varied}
+    return changed

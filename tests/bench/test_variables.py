@@ -1,0 +1,168 @@
+"""Variables of scenarios: their ids, how their workers start, and what is checked afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bench import conditions, placement, protocol, variables
+from bench.errors import UsageError, WorkerError
+from bench.scenarios import (
+    FROZEN,
+    PROFILES,
+    Layout,
+    Mode,
+    Scenario,
+    Status,
+    Task,
+    matrix,
+    stock_default,
+    worker_key,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STOCK = stock_default(Task.INFERENCE, 1)
+TCMALLOC = replace(STOCK, options=("allocator=tcmalloc",))
+
+
+def test_a_varied_scenario_says_so_in_its_id() -> None:
+    """The suffix is the variable; without one the id is what it always was."""
+    assert STOCK.id == "inference/stock/eager/fp32/contiguous/b1"
+    assert TCMALLOC.id == "inference/stock/eager/fp32/contiguous/b1/allocator=tcmalloc"
+    assert variables.of(TCMALLOC) == {"allocator": "tcmalloc"}
+    assert variables.of(STOCK) == {}
+
+
+def test_a_varied_scenario_shares_rounds_and_is_no_baseline() -> None:
+    """It is paired with its group, runs in a process of its own, and never is stock default."""
+    assert TCMALLOC.group == STOCK.group
+    assert not TCMALLOC.is_stock_default
+    assert worker_key(TCMALLOC) != worker_key(STOCK)
+    assert protocol.decode(protocol.encode(TCMALLOC)) == TCMALLOC
+
+
+def test_options_that_are_no_variables_are_kept() -> None:
+    """Only tags that name a variable are one."""
+    tags = (FROZEN, "slow=0.05", "threads=2")
+    assert variables.of_tags(tags) == {"threads": "2"}
+    assert variables.without(tags) == (FROZEN, "slow=0.05")
+
+
+def test_without_a_pattern_one_of_each_kind_is_varied() -> None:
+    """Stock default, stock channels_last and IPEX's fused TorchScript and eager, once a value."""
+    scenarios = matrix(PROFILES["standard"], (1,))
+    found = variables.vary(scenarios, {"allocator": ("tcmalloc",)}, everything=False)
+    assert found[: len(scenarios)] == scenarios
+    added = found[len(scenarios) :]
+    assert added
+    assert all(variables.of(one) == {"allocator": "tcmalloc"} for one in added)
+    kinds = {(one.task, one.backend, one.mode, one.layout) for one in added}
+    assert (Task.INFERENCE, "stock", Mode.EAGER, Layout.CONTIGUOUS) in kinds
+    assert (Task.INFERENCE, "ipex", Mode.TORCHSCRIPT, Layout.CHANNELS_LAST) in kinds
+    assert not any(one.backend == "placebo" or one.dtype != "fp32" for one in added)
+
+
+def test_with_a_pattern_all_that_it_chose_is_varied_one_variable_at_a_time() -> None:
+    """Never two at once, so that each effect is its own."""
+    chosen = {"allocator": ("tcmalloc", "jemalloc"), "threads": ("1",)}
+    found = variables.vary((STOCK,), chosen, everything=True)
+    assert [one.options for one in found] == [
+        (),
+        ("allocator=tcmalloc",),
+        ("allocator=jemalloc",),
+        ("threads=1",),
+    ]
+
+
+def test_other_environments_are_not_varied() -> None:
+    """Their packages are the only thing that differs there."""
+    other = replace(STOCK, environment="torch-latest")
+    assert variables.vary((other,), {"threads": ("1",)}, everything=True) == (other,)
+
+
+@pytest.mark.parametrize(
+    ("asked", "complaint"),
+    [
+        ("malloc", "no variable 'malloc'"),
+        ("allocator=glib", "no value 'glib'"),
+        ("threads=0", "no value '0'"),
+        ("threads=two", "no value 'two'"),
+    ],
+)
+def test_a_wrong_variable_is_named_in_one_line(asked: str, complaint: str) -> None:
+    """With what there is to choose from."""
+    with pytest.raises(UsageError, match=complaint):
+        variables.parse_vary((asked,))
+
+
+def test_values_may_be_listed_or_left_to_the_variable() -> None:
+    """`threads` takes any positive number."""
+    assert variables.parse_vary(("allocator", "threads=1,3")) == {
+        "allocator": ("tcmalloc", "jemalloc"),
+        "threads": ("1", "3"),
+    }
+
+
+def test_a_library_is_found_under_any_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Debian ships libtcmalloc_minimal.so.4 and no plain .so; a user's folder comes first."""
+    library = tmp_path / "libtcmalloc_minimal.so.4.5.9"
+    library.write_bytes(b"")
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    setting = variables.setting_of(TCMALLOC)
+    assert setting.preload == (library,)
+    assert setting.variables({"A": "1"}) == {"A": "1", "LD_PRELOAD": str(library)}
+    assert setting.variables({"LD_PRELOAD": "x.so"})["LD_PRELOAD"] == f"{library}:x.so"
+
+
+def test_a_missing_library_is_unavailable_with_what_brings_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The scenario keeps its row; the others are measured."""
+    monkeypatch.setattr(variables, "library_folders", list)
+    with pytest.raises(WorkerError, match="apt-get install libtcmalloc-minimal4") as caught:
+        variables.setting_of(TCMALLOC)
+    assert caught.value.status is Status.UNAVAILABLE
+
+
+def test_threads_bind_as_many_cpus_and_more_than_there_are_is_unavailable() -> None:
+    """More threads than cores would be measured as if it were speed."""
+    assert variables.setting_of(replace(STOCK, options=("threads=1",))).threads == 1
+    assert placement.first_cpus((4, 5, 6), 2) == (4, 5)
+    assert placement.first_cpus((4, 5), None) == (4, 5)
+    with pytest.raises(WorkerError, match="8 threads need as many physical cores"):
+        placement.first_cpus((4, 5), 8)
+
+
+def test_a_variable_that_did_not_take_is_a_contradiction() -> None:
+    """Read back from the worker's own memory map, never from what was asked."""
+    sentence = variables.contradiction(TCMALLOC, {"allocator": "glibc"})
+    assert sentence == "allocator=tcmalloc did not take: the process has glibc and not tcmalloc"
+    assert variables.contradiction(TCMALLOC, {"allocator": "tcmalloc"}) is None
+    iomp = replace(STOCK, options=("openmp=iomp5",))
+    assert variables.contradiction(iomp, {"openmp": ["libgomp.so.1"]}) is not None
+    assert variables.contradiction(iomp, {"openmp": ["libgomp.so.1", "libiomp5.so"]}) is None
+
+
+def test_only_what_is_varied_may_differ() -> None:
+    """A tcmalloc worker with other threads besides is still not comparable."""
+    default = {"threads": 2, "allocator": "glibc", "openmp": ["libgomp.so.1"], "env": {}}
+    preloaded = {**default, "allocator": "tcmalloc", "env": {"LD_PRELOAD": "libtcmalloc.so"}}
+    allowed = variables.may_differ(TCMALLOC)
+    assert conditions.differences(default, preloaded, allowed=allowed) == []
+    assert len(conditions.differences(default, preloaded)) == 2
+    fewer = {**preloaded, "threads": 1}
+    assert conditions.differences(default, fewer, allowed=allowed) == ["threads: 2 against 1"]
+
+
+def test_the_setting_of_an_ordinary_scenario_changes_nothing() -> None:
+    """Its worker starts as it always did."""
+    scenario = Scenario(task=Task.INFERENCE, backend="stock", mode=Mode.EAGER, batch_size=1)
+    setting = variables.setting_of(scenario)
+    assert setting.variables({"A": "1"}) == {"A": "1"}
+    assert setting.threads is None
