@@ -11,7 +11,7 @@ The worker speaks first: its greeting is a reply that carries `hello`. Then one 
 
 op        request fields        reply fields
 prepare   scenario (`encode`)   prepare_s, layers_replaced, parameters, flop_per_call,
-                                native_dtype, batch_shape
+                                native_dtype, batch_shape, part (of `scenarios.PARTS`, or null)
 call      n, phase              wall_ns [n], cpu_ns [n], involuntary_switches, invalid (a sentence
                                 if the calls do not count, e.g. a recompilation; else null)
 outputs   path                  images, trained (arrays go to `path`, a .npz file)

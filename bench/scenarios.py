@@ -112,6 +112,18 @@ NO_FREEZING = "no_freezing"
 SLOWED = "slow"
 """Option of the backend `planted`, with its share: `slow=0.05`. In no profile."""
 
+PREPROCESSING = "preprocessing"
+"""Part: a call reads image files, decodes, resizes and normalises them."""
+BOXES = "boxes"
+"""Part: a call finds the boxes in maps."""
+INSPECTION = "inspection"
+"""Part: a call takes image files and gives decisions with boxes."""
+PREPARATION = "preparation"
+"""Part: a call is the backend's preparation of a fresh model."""
+PARTS = (PREPROCESSING, BOXES, INSPECTION, PREPARATION)
+"""Options of scenarios whose call is not the model's but another part of the product. In no
+profile: the gate times them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
@@ -163,6 +175,11 @@ class Scenario:
 
 
 TRAINING_OPTIONS = (FROZEN, FULL)
+
+
+def part_of(scenario: Scenario) -> str | None:
+    """Which part of the product a call is; None: the model or the optimiser step."""
+    return next((tag for tag in scenario.options if tag in PARTS), None)
 
 
 def worker_key(scenario: Scenario) -> Scenario:

@@ -20,16 +20,17 @@ import numpy as np
 import torch
 import torch._dynamo.utils as dynamo
 
-from bench import conditions, kernels, workload
+from bench import conditions, kernels, parts, workload
 from bench.errors import WorkerError
 from bench.highwater import HighWater, give_back
-from bench.scenarios import Dtype, Layout, Mode, Phase, Scenario, Status, Task
+from bench.scenarios import Dtype, Layout, Mode, Phase, Scenario, Status, Task, part_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from bench.backends import Backend, Prepared
+    from bench.parts import Part
     from bench.workload import Batch, Workload
     from pillqc.dataset import Sample
 
@@ -67,6 +68,8 @@ class _Live:
     batch: Batch
     threshold: float
     trained: bool
+    part: Part | None = None
+    """What a call is, if not the model's call or the optimiser step."""
     calls: int = 0
     graph: object = None
     """What was compiled when last looked: if it changes while timing, the times do not count."""
@@ -74,12 +77,19 @@ class _Live:
     losses: list[float] = field(default_factory=list)
 
     def call(self) -> Any:  # noqa: ANN401 - whatever the model returns
+        if self.part is not None:
+            return self.part.call()
         if self.scenario.task is Task.TRAINING:
             return workload.step(self.prepared, self.batch)
         return self.prepared(self.batch.images)
 
     def context(self) -> AbstractContextManager[object]:
-        return nullcontext() if self.scenario.task is Task.TRAINING else torch.inference_mode()
+        own = self.part is not None or self.scenario.task is Task.TRAINING
+        return nullcontext() if own else torch.inference_mode()
+
+    def graph_now(self) -> object:
+        """What is compiled now; a part's call may compile as it likes."""
+        return None if self.part is not None else _graph_identity(self.scenario.mode)
 
 
 class Session:
@@ -126,6 +136,7 @@ class Session:
             batch=batch,
             threshold=loaded.threshold,
             trained=loaded.trained,
+            part=parts.part(scenario, work=self._work, backend=self._backend, loaded=loaded),
         )
         gc.collect()
         gc.freeze()
@@ -136,6 +147,7 @@ class Session:
             "flop_per_call": flop,
             "native_dtype": native(scenario.dtype),
             "batch_shape": list(batch.images.shape),
+            "part": part_of(scenario),
             "model": {
                 "name": loaded.name,
                 "trained": loaded.trained,
@@ -147,7 +159,7 @@ class Session:
         """`n` timed calls, then the checks that their times may count."""
         live = self._live
         with live.context():
-            block = timed(lambda: _kept(live), n)
+            block = timed(lambda: _kept(live), n, before=live.part.before if live.part else None)
         live.calls += n
         self._check(live, block.result)
         return {
@@ -160,6 +172,8 @@ class Session:
     def outputs(self, path: Path) -> dict[str, Any]:
         """Write what the parity check compares (see `bench.parity`)."""
         live = self._live
+        if live.part is not None:
+            raise WorkerError(Status.UNSUPPORTED, "a part of the product has no outputs to compare")
         with self._memory.left_out():
             if live.scenario.task is Task.TRAINING:
                 arrays = self._losses(live)
@@ -183,7 +197,7 @@ class Session:
             layers_replaced=live.prepared.layers_replaced,
             graph=graph_evidence(live.scenario.mode),
         )
-        live.graph = _graph_identity(live.scenario.mode)
+        live.graph = live.graph_now()
         return {
             **evidence.reply(),
             "contradiction": kernels.contradiction(live.scenario, evidence),
@@ -234,7 +248,7 @@ class Session:
 
     def _invalid(self, live: _Live, phase: Phase) -> str | None:
         """Why the calls just made do not count, if they do not."""
-        before, live.graph = live.graph, _graph_identity(live.scenario.mode)
+        before, live.graph = live.graph, live.graph_now()
         if torch.get_num_threads() != self._threads:
             return (
                 f"the thread count changed from {self._threads} to {torch.get_num_threads()} "
@@ -307,13 +321,14 @@ def forget_compiled() -> None:
 def _kept(live: _Live) -> Any:  # noqa: ANN401 - whatever the model returns
     """One call; a training step's loss is noted, for they are all part of the first few."""
     result = live.call()
-    if live.scenario.task is Task.TRAINING and len(live.losses) < TRAINING_STEPS_COMPARED:
+    is_step = live.scenario.task is Task.TRAINING and live.part is None
+    if is_step and len(live.losses) < TRAINING_STEPS_COMPARED:
         live.losses.append(float(result))
     return result
 
 
-def timed(call: Callable[[], Any], n: int) -> Block:
-    """Call `n` times and time each call on its own.
+def timed(call: Callable[[], Any], n: int, before: Callable[[], object] | None = None) -> Block:
+    """Call `n` times and time each call on its own, `before` in front of each not.
 
     A result lives until the next call's clock has stopped, so that freeing it is never timed.
     """
@@ -323,6 +338,8 @@ def timed(call: Callable[[], Any], n: int) -> Block:
     gc.disable()
     try:
         for index in range(n):
+            if before is not None:
+                before()
             cpu_start = time.process_time_ns()
             start = time.perf_counter_ns()
             fresh = call()

@@ -12,12 +12,16 @@ from dataclasses import dataclass
 from itertools import cycle, islice, zip_longest
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from scipy import ndimage
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.errors import BenchError
-from bench.scenarios import FROZEN, FUSED_ADAM, Scenario, Task
+from bench.errors import BenchError, WorkerError
+from bench.scenarios import FROZEN, FUSED_ADAM, Scenario, Status, Task
 from pillqc.dataset import load_images, read_samples
+from pillqc.inspection import Inspection, inspect
+from pillqc.localization import Box, find_boxes
 from pillqc.model import load_model
 from pillqc.synthetic import MANIFEST
 from pillqc.training import class_weights, make_optimizer, training_step
@@ -25,6 +29,8 @@ from pillqc.training import class_weights, make_optimizer, training_step
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from bench.backends import Prepared
     from pillqc.dataset import Sample
@@ -35,6 +41,8 @@ PARITY_IMAGES = 32
 LEARNING_RATE = 1e-5
 """A tenth of the tutorial's: parity compares losses, and from random weights the first step at 1e-4
 overshoots (0.7 to 2.6), which magnifies rounding. It changes nothing about the time of a step."""
+_HEAT_SIGMA = 9.0
+"""Pixels: about as many hot regions in a map as a damaged pill shows, some ten."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +98,7 @@ class Workload:
 
     def batch(self, size: int) -> Batch:
         """The first `size` images of the mixed test set, from its start again if it is shorter."""
-        samples = list(islice(cycle(self.samples), size))
+        samples = self.first(size)
         labels = torch.tensor([int(sample.bad) for sample in samples])
         return Batch(
             images=self._load(samples),
@@ -102,9 +110,40 @@ class Workload:
         """The images on which outputs are compared: good and bad, all defects among them."""
         return self.samples[:PARITY_IMAGES]
 
+    def first(self, size: int) -> list[Sample]:
+        """The samples of `batch(size)`."""
+        return list(islice(cycle(self.samples), size))
+
     def load(self, samples: Sequence[Sample]) -> torch.Tensor:
         """These images as a batch."""
         return self._load(samples)
+
+    def inspected(self, loaded: LoadedModel, samples: Sequence[Sample]) -> list[Inspection]:
+        """What `pillqc inspect` does with these files, in one batch.
+
+        Raises:
+            WorkerError: a file has no decision: what is skipped must not look fast.
+        """
+        paths = [sample.path for sample in samples]
+        found = list(inspect(loaded, paths, size=self._size, batch_size=len(paths)))
+        failed = next((result for result in found if result.decision == "error"), None)
+        if failed is not None:
+            raise WorkerError(
+                Status.WRONG_OUTPUT, f"{failed.path} has no decision: {failed.reason}"
+            )
+        return found
+
+    def heat_maps(self, count: int) -> NDArray[np.float32]:
+        """Smooth maps from 0 to 1 with some hot regions each, the same for the same seed.
+
+        Not the model's own: a change of the model must not change what finding boxes is given.
+        """
+        rng = np.random.default_rng(self._seed)
+        noise = rng.standard_normal((count, self._size, self._size))
+        smooth = ndimage.gaussian_filter(noise, sigma=(0, _HEAT_SIGMA, _HEAT_SIGMA))
+        low, high = (edge(smooth, axis=(1, 2), keepdims=True) for edge in (np.min, np.max))
+        heat: NDArray[np.float32] = ((smooth - low) / (high - low)).astype(np.float32)
+        return heat
 
     def _load(self, samples: Sequence[Sample]) -> torch.Tensor:
         return load_images([sample.path for sample in samples], size=self._size)
@@ -127,6 +166,11 @@ def mixed(samples: Sequence[Sample], seed: int) -> list[Sample]:
 
 def _in_turn(lists: Sequence[Sequence[Sample]]) -> list[Sample]:
     return [item for row in zip_longest(*lists) for item in row if item is not None]
+
+
+def boxes(maps: NDArray[np.float32]) -> list[list[Box]]:
+    """The boxes in each of these maps."""
+    return [find_boxes(heat) for heat in maps]
 
 
 def optimizer_for(model: torch.nn.Module, scenario: Scenario) -> torch.optim.Optimizer | None:

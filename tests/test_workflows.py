@@ -48,7 +48,6 @@ def test_the_self_hosted_runner_never_runs_a_pull_request() -> None:
             assert "pull_request" not in text.split("jobs:")[0].split("\non:")[1]
 
 
-@pytest.mark.skipif(not ZIZMOR.exists(), reason="zizmor is not installed")
 def test_the_linter_finds_nothing() -> None:
     """Offline, so that it needs nothing but the files."""
     done = subprocess.run(
@@ -58,3 +57,26 @@ def test_the_linter_finds_nothing() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_linter_finds_what_is_wrong(tmp_path: Path) -> None:
+    """A moving tag, all rights, and a pull request's title pasted into a shell."""
+    workflow = tmp_path / "bad.yml"
+    workflow.write_text(
+        "on: pull_request_target\n"
+        "permissions: write-all\n"
+        "jobs:\n"
+        "  bad:\n"
+        "    runs-on: ubuntu-latest\n"
+        "    steps:\n"
+        "      - uses: actions/checkout@v5\n"
+        '      - run: echo "${{ github.event.pull_request.title }}"\n'
+    )
+    done = subprocess.run(
+        [str(ZIZMOR), "--offline", "--no-progress", str(workflow)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "template-injection" in done.stdout

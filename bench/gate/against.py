@@ -8,7 +8,6 @@ what is slower both times is a regression. Raw rows stay in the output folder wh
 
 from __future__ import annotations
 
-import fnmatch
 import shlex
 import shutil
 import sys
@@ -24,28 +23,22 @@ from bench.client import WorkerCommand, WorkerProcess
 from bench.errors import BenchError, UsageError
 from bench.gate import checkout, environment
 from bench.gate.duel import Duel, Evidence, Finding, read_evidence, settle
-from bench.gate.result import Case, GateReport, NoVerdictError, Outcome
+from bench.gate.gated import gated
+from bench.gate.result import Case, GateReport, Outcome
 from bench.gate.side import Code, Side
 from bench.gate.thresholds import DEFAULT as DEFAULT_THRESHOLDS
 from bench.gate.thresholds import GatePolicy
 from bench.policy import DEFAULT, Policy
 from bench.progress import Progress
 from bench.records import IterationRow, NoiseRow
-from bench.scenarios import PROFILES, Scenario, matrix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bench.client import WorkerHandle
     from bench.gate.duel import Launch
+    from bench.scenarios import Scenario
 
-GATED = (
-    "inference/stock/eager/fp32/contiguous/b1",
-    "inference/ipex/eager/fp32/channels_last/b1",
-    "training/stock/eager/fp32/contiguous/b1/frozen",
-)
-"""What is gated unless `--only` says otherwise: the model, a backend's preparation, a step."""
-_PROFILES = ("smoke", "standard")
 _CODE = ("bench", "pillqc", "pyproject.toml", "constraints.txt")
 _CACHE = "inductor-cache"
 _CONFIRMING = 100
@@ -67,25 +60,6 @@ class AgainstRequest:
     base_python: Path | None = None
     policy: Policy = DEFAULT
     thresholds: GatePolicy = DEFAULT_THRESHOLDS
-
-
-def gated(only: tuple[str, ...]) -> tuple[Scenario, ...]:
-    """The scenarios to compare.
-
-    Raises:
-        NoVerdictError: a pattern matches none.
-    """
-    known = {s.id: s for name in _PROFILES for s in matrix(PROFILES[name])}
-    chosen: dict[str, Scenario] = {}
-    for pattern in only or GATED:
-        matched = fnmatch.filter(known, pattern)
-        if not matched:
-            raise NoVerdictError(
-                f"no scenario matches {pattern!r}, so nothing was compared (`bench scenarios` and "
-                "`bench scenarios --profile smoke` list them)"
-            )
-        chosen.update((name, known[name]) for name in matched)
-    return tuple(chosen.values())
 
 
 def compare(request: AgainstRequest, progress: Progress | None = None) -> GateReport:

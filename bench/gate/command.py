@@ -28,6 +28,7 @@ _MEASURING = ("data", "weights", "seed", "threads", "base_python", "output")
 @click.option("--policy", type=_FILE, metavar="FILE", help="Hold a run against these floors.")
 @click.option("--write-policy", type=_FILE, metavar="FILE", help="Make floors of accepted runs.")
 @click.option("--only", multiple=True, metavar="PATTERN", help="Scenario ids, `*` matches any.")
+@click.option("--list", "list_", is_flag=True, help="List what can be compared, and stop.")
 @click.option("--markdown", type=_FILE, metavar="FILE", help="Write a job summary.")
 @click.option("--junit", type=_FILE, metavar="FILE", help="Write JUnit XML.")
 @click.option("--json", "json_", type=_FILE, metavar="FILE", help="Write one JSON object.")
@@ -63,6 +64,9 @@ def gate(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - c
     from bench.cli import stop_like_ctrl_c
 
     stop_like_ctrl_c()
+    if options["list_"]:
+        _list()
+        return
     _check(context, options)
     if options["write_policy"] is not None:
         _write(options["write_policy"], options["runs"])
@@ -75,6 +79,14 @@ def gate(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - c
         report = _measured(options)
     _tell(report, options)
     sys.exit(report.exit_code)
+
+
+def _list() -> None:
+    from bench.gate.gated import GATED, known
+
+    for name in known():
+        click.echo(f"{'*' if name in GATED else ' '} {name}")
+    click.echo("* compared unless --only says otherwise")
 
 
 def _check(context: click.Context, options: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from bench.gate.result import Interval, Outcome, weigh
 from bench.gate.side import Side
 from bench.lane import Lane
 from bench.rounds import Rounds
-from bench.scenarios import Status, Verdict, worker_key
+from bench.scenarios import Status, Verdict, part_of, worker_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -214,6 +214,7 @@ class Duel:
         try:
             worker.greet(self.policy.start_timeout_s)
             lane.prepare()
+            _check_part(lane)
             lane.warm_up()
         except WorkerError as error:
             raise _SideFailedError(_failed(side, error)) from error
@@ -234,6 +235,19 @@ class Duel:
 
     def _left(self) -> float:
         return self.effort.budget_s - (self.clock() - self._started)
+
+
+def _check_part(lane: Lane) -> None:
+    """A commit from before a part was known would run the whole model, and look fast or slow.
+
+    Raises:
+        WorkerError: the worker times something else than the scenario's part.
+    """
+    wanted = part_of(lane.scenario)
+    if lane.prepared.get("part") != wanted:
+        raise WorkerError(
+            Status.UNSUPPORTED, f"that commit's worker does not time {wanted} on its own"
+        )
 
 
 class _SideFailedError(Exception):

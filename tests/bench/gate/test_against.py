@@ -143,9 +143,27 @@ def test_a_planted_change_of_the_working_tree(
     assert_nothing_left(repository, temporary)
 
 
-def test_what_is_gated_by_default_exists() -> None:
-    """A profile that loses a scenario must not turn every bare gate into no verdict."""
-    assert tuple(scenario.id for scenario in against.gated(())) == against.GATED
+@pytest.mark.parametrize("part", ["preprocessing", "boxes", "inspection", "preparation"])
+def test_parts_of_the_product_are_compared_like_the_model(repository: Path, part: str) -> None:
+    """Each is a scenario of the gate, and a slowdown of it is found."""
+    speed(repository, inference=110)
+    report = against.compare(request(repository, f"inference/stock/eager/fp32/contiguous/*/{part}"))
+    assert report.exit_code == 10
+    assert [case.scenario.split("/")[-1] for case in report.cases] == [part] * len(report.cases)
+
+
+@pytest.mark.parametrize("side", ["base", "head"])
+def test_a_commit_that_does_not_know_a_part_is_no_verdict(repository: Path, side: str) -> None:
+    """Its worker would run the whole model instead, and one side would look much faster."""
+    if side == "base":
+        speed(repository, fail="boxes")
+        commit(repository)
+        speed(repository)
+    else:
+        speed(repository, fail="boxes")
+    report = against.compare(request(repository, "*/boxes"))
+    assert report.exit_code == 11
+    assert "does not time boxes on its own" in report.cases[0].reason
 
 
 def test_a_slowdown_is_attributed_to_its_scenario(repository: Path) -> None:

@@ -1,0 +1,77 @@
+"""What the gate can compare, and what it compares unless it is told otherwise.
+
+The model and the optimiser step are scenarios of the matrix. The rest of the product has no place
+there, since a run asks which way of running the model is fastest: its parts (reading images, boxes,
+inspection, a backend's preparation) are scenarios of the gate alone.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from dataclasses import replace
+
+from bench.gate.result import NoVerdictError
+from bench.scenarios import (
+    BOXES,
+    INSPECTION,
+    PREPARATION,
+    PREPROCESSING,
+    PROFILES,
+    Mode,
+    Scenario,
+    Task,
+    matrix,
+    stock_default,
+)
+
+GATED = (
+    "inference/stock/eager/fp32/contiguous/b1",
+    "inference/ipex/eager/fp32/channels_last/b1",
+    "training/stock/eager/fp32/contiguous/b1/frozen",
+    "inference/stock/eager/fp32/contiguous/b8/preprocessing",
+    "inference/stock/eager/fp32/contiguous/b8/boxes",
+    "inference/stock/eager/fp32/contiguous/b2/inspection",
+    "inference/ipex/eager/fp32/channels_last/b1/preparation",
+    "inference/stock/torchscript+fusion/fp32/channels_last/b1/preparation",
+)
+"""The model with its map, what a backend makes of it, a training step; reading images, boxes from
+a map, a whole inspection; and two backends' preparation."""
+_PROFILES = ("smoke", "standard")
+_BATCH_SIZE = {PREPROCESSING: 8, BOXES: 8, INSPECTION: 2}
+"""A batch as `pillqc` reads it; of an inspection a good pill and a bad one, for only a bad one's
+boxes are looked for."""
+
+
+def known() -> dict[str, Scenario]:
+    """Every scenario that the gate can compare, by its id."""
+    found = [s for name in _PROFILES for s in matrix(PROFILES[name])]
+    return {scenario.id: scenario for scenario in (*found, *_parts(found))}
+
+
+def _parts(found: list[Scenario]) -> list[Scenario]:
+    stock = [stock_default(Task.INFERENCE, size, (part,)) for part, size in _BATCH_SIZE.items()]
+    prepared = [
+        replace(scenario, options=(*scenario.options, PREPARATION))
+        for scenario in found
+        if scenario.batch_size == 1 and scenario.mode is not Mode.COMPILE  # compiles when called
+    ]
+    return [*stock, *prepared]
+
+
+def gated(only: tuple[str, ...]) -> tuple[Scenario, ...]:
+    """The scenarios to compare.
+
+    Raises:
+        NoVerdictError: a pattern matches none.
+    """
+    all_known = known()
+    chosen: dict[str, Scenario] = {}
+    for pattern in only or GATED:
+        matched = fnmatch.filter(all_known, pattern)
+        if not matched:
+            raise NoVerdictError(
+                f"no scenario matches {pattern!r}, so nothing was compared (`bench gate --list` "
+                "names what can be)"
+            )
+        chosen.update((name, all_known[name]) for name in matched)
+    return tuple(chosen.values())
