@@ -16,6 +16,7 @@ import click
 
 from bench.errors import BenchError, UsageError
 from bench.gate.command import gate
+from bench.recommend.command import recommend
 from bench.selfcheck.command import selfcheck
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def cli(debug: bool) -> None:
       bench run --profile smoke          a few minutes, one of each kind
       bench run --only '*/ipex/*b1'      only some scenarios (their baseline comes along)
       bench report                       make the newest run's report again
+      bench recommend                    which way to use here, and the code for it
       bench gate                         did it become slower? an exit code for CI
       bench machine                      what this machine is and can do
       bench scenarios                    what would be measured, and what is left out and why
@@ -319,6 +321,7 @@ def _make_report(folder: Path, reports: Path) -> None:
 
 
 cli.add_command(gate)
+cli.add_command(recommend)
 cli.add_command(selfcheck)
 
 

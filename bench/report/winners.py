@@ -49,14 +49,15 @@ def winner(facts: Facts, group: Group) -> Winner | None:
     fastest, comparison = ranked[0]
     rows = [row for row, _ in ranked]
     if comparison.estimate > 1 or not usable:
-        level = _level_with(facts, fastest, rows[1:] + usable)
+        level = level_with(facts, fastest, rows[1:] + usable)
         return Winner(group, fastest, comparison, level)
-    return Winner(group, usable[0], None, _level_with(facts, usable[0], rows))
+    return Winner(group, usable[0], None, level_with(facts, usable[0], rows))
 
 
-def _level_with(
+def level_with(
     facts: Facts, best: ScenarioRow, others: Sequence[ScenarioRow]
 ) -> tuple[tuple[ScenarioRow, Comparison], ...]:
+    """Those of the others that no comparison with the best showed to be slower; fastest first."""
     found = [
         (row, comparison)
         for row in others

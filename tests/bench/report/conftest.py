@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from bench import records
 from bench.policy import DEFAULT
 from bench.records import (
     IterationRow,
@@ -444,3 +445,19 @@ def make_run() -> Callable[..., Run]:
 def mishaps() -> tuple[tuple[str, Status, str], ...]:
     """One scenario of each unhappy status."""
     return MISHAPS
+
+
+def save_run(run: Run, folder: Path) -> Path:
+    """The run's files, as `bench run` would have left them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    records.write_environment(folder, run.environment)
+    for name, row_type in records.FILES.items():
+        rows: Any = getattr(run, name.removesuffix(".csv"))
+        records.replace_rows(folder / name, rows, row_type)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def save() -> Callable[[Run, Path], Path]:
+    """Writes a run that was made up to a folder."""
+    return save_run

@@ -1,0 +1,176 @@
+"""Other ways of running the model compute the same; `auto` follows what was measured here alone."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pillqc import acceleration
+from pillqc.acceleration import IPEX, STOCK, Way, accelerated, choose
+from pillqc.errors import PillqcError
+from pillqc.model import load_model
+
+needs_ipex = pytest.mark.skipif(
+    importlib.util.find_spec("intel_extension_for_pytorch") is None, reason="IPEX is not installed"
+)
+FOUND: dict[str, Any] = {
+    "format": acceleration.FORMAT,
+    "run_id": "a-run",
+    "scenario": "inference/stock/torchscript+fusion/fp32/channels_last/b1",
+    "cpu_model": "This CPU",
+    "versions": {"torch": torch.__version__},
+    "backend": "stock",
+    "mode": "torchscript",
+    "fusion": True,
+    "dtype": "fp32",
+    "layout": "channels_last",
+}
+
+
+@pytest.fixture(autouse=True)
+def this_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine of these tests has a name of its own."""
+    monkeypatch.setattr(acceleration, "cpu_model", lambda: "This CPU")
+
+
+def file(tmp_path: Path, **changes: Any) -> Path:
+    """What `bench recommend --write` leaves, with changes."""
+    path = tmp_path / "acceleration.json"
+    path.write_text(json.dumps({**FOUND, **changes}))
+    return path
+
+
+def test_stock_and_ipex_need_no_file() -> None:
+    """They are what they say."""
+    assert choose("stock") == (STOCK, "")
+    assert choose("ipex") == (IPEX, "")
+
+
+def test_auto_takes_what_was_measured_here(tmp_path: Path) -> None:
+    """And says in which run."""
+    way, note = choose("auto", file(tmp_path))
+    assert way == Way(mode="torchscript", fusion=True, layout="channels_last")
+    assert "a-run" in note
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"cpu_model": "Another"}, "another CPU (Another)"),
+        ({"versions": {"torch": "1.0.0"}}, "torch 1.0.0"),
+        ({"versions": {"no-such-package": "1"}}, "none is installed"),
+    ],
+)
+def test_what_was_measured_elsewhere_does_not_count(
+    tmp_path: Path, changes: dict[str, Any], says: str
+) -> None:
+    """The fastest way of another machine may be the slowest here."""
+    way, note = choose("auto", file(tmp_path, **changes))
+    assert way == STOCK
+    assert says in note
+
+
+def test_without_a_file_auto_is_stock_and_says_how_to_get_one(tmp_path: Path) -> None:
+    """Nobody has to benchmark before inspecting."""
+    way, note = choose("auto", tmp_path / "none.json")
+    assert way == STOCK
+    assert "bench recommend --write" in note
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", json.dumps({**FOUND, "mode": "rm -rf"}), "\x00"]
+)
+def test_a_damaged_file_is_one_line(tmp_path: Path, content: str) -> None:
+    """It names the file."""
+    path = tmp_path / "acceleration.json"
+    path.write_text(content)
+    with pytest.raises(PillqcError, match=r"acceleration\.json"):
+        choose("auto", path)
+
+
+def test_the_variable_names_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A service has no home."""
+    monkeypatch.setenv(acceleration.VARIABLE, str(tmp_path / "x.json"))
+    assert acceleration.default_path() == tmp_path / "x.json"
+
+
+def agrees(way: Way, tolerance: float) -> None:
+    """Probabilities and maps are the model's, also for a smaller and for a larger batch."""
+    loaded = load_model("random", seed=3)
+    fast = accelerated(loaded, way)
+    with torch.inference_mode():
+        for images in (
+            torch.rand(2, 3, 64, 64),
+            torch.rand(1, 3, 64, 64),
+            torch.rand(3, 3, 64, 64),
+        ):
+            expected, found = loaded.model(images), fast.model(images)
+            for one, other in zip(expected, found, strict=True):
+                assert other.shape == one.shape
+                assert (one - other).abs().max() <= tolerance
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    "way",
+    [
+        Way(layout="channels_last"),
+        Way(mode="torchscript", fusion=True, layout="channels_last"),
+        Way(mode="torchscript", fusion=False),
+    ],
+)
+def test_other_stock_ways_agree(way: Way) -> None:
+    """The same numbers up to rounding."""
+    agrees(way, 1e-3)
+
+
+@pytest.mark.torch
+def test_bf16_agrees_within_its_precision() -> None:
+    """Eight bits of mantissa; maps of a random model are scaled by their own range."""
+    loaded = load_model("random", seed=3)
+    images = torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        fast = accelerated(loaded, Way(dtype="bf16")).model(images)
+        assert (loaded.model(images)[0] - fast[0]).abs().max() <= 0.05
+
+
+_IPEX_PROGRAM = """
+import torch
+from pillqc.acceleration import IPEX, Way, accelerated
+from pillqc.model import load_model
+script = Way(backend="ipex", mode="torchscript", fusion=True, layout="channels_last")
+plain = load_model("random", seed=3)
+sizes = (2, 1, 3)
+images = [torch.rand(n, 3, 64, 64, generator=torch.Generator().manual_seed(n)) for n in sizes]
+with torch.inference_mode():
+    expected = [plain.model(batch) for batch in images]
+    for way in (IPEX, script):
+        fast = accelerated(load_model("random", seed=3), way)
+        for batch, outputs in zip(images, expected):
+            for one, other in zip(outputs, fast.model(batch)):
+                assert other.shape == one.shape
+                assert (one - other).abs().max() <= 1e-3, way
+"""
+
+
+@pytest.mark.torch
+@pytest.mark.ipex
+@needs_ipex
+def test_ipex_agrees() -> None:
+    """Eager and TorchScript; in a process of its own, because importing IPEX changes PyTorch."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _IPEX_PROGRAM],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.returncode == 0, done.stderr
