@@ -3,6 +3,8 @@
 #   PYTHON=python3.11   the Python to build the environment with (3.10 to 3.12)
 #   PROFILE=standard    smoke, standard or full
 #   BUDGET=             seconds of measuring; empty: the profile's own
+#   ENVS="ipex latest"  what to measure side by side: `latest` is the newest stock PyTorch, built into
+#                       .venv-latest once (5 GB); NAME=PATH/TO/python is any other environment
 #   AGAINST=            the commit that `make gate` compares with; empty: where main was left
 #   TORCH_INDEX=        a package index with PyTorch's CPU-only wheels, instead of the large default
 
@@ -12,23 +14,30 @@ BUDGET ?=
 TORCH_INDEX ?=
 DATA ?= data/pills
 AGAINST ?=
+ENVS ?= ipex
 VENV ?= .venv
+VENV_LATEST ?= .venv-latest
 RUN ?=
 
 python := $(VENV)/bin/python
 pip := $(python) -m pip install --disable-pip-version-check --quiet -c constraints.txt
+pip_latest := $(VENV_LATEST)/bin/python -m pip install --disable-pip-version-check --quiet -c constraints-latest.txt
 log := $(VENV)/install.log
+# `ipex` is always there, since its stock default is what everything divides by.
+latest := $(if $(filter latest,$(ENVS)),$(VENV_LATEST)/.installed)
+envs := $(if $(latest),--env torch-latest=$(VENV_LATEST)) $(foreach env,$(ENVS),$(if $(findstring =,$(env)),--env $(env)))
+unknown_envs := $(foreach env,$(filter-out ipex latest,$(ENVS)),$(if $(findstring =,$(env)),,$(env)))
 # One line says what failed and where the rest is; nothing half-installed passes as done.
-or_stop = >>$(log) 2>&1 || { echo "make: installing $(1) failed: $$(grep -h '^ERROR' $(log) | tail -n 1) (all of it is in $(log))" >&2; exit 1; }
+or_stop = >>$(if $(2),$(2),$(log)) 2>&1 || { echo "make: installing $(1) failed: $$(grep -h '^ERROR' $(if $(2),$(2),$(log)) | tail -n 1) (all of it is in $(if $(2),$(2),$(log)))" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help bench gate report machine data train test check microbench microbench-compare clean
+.PHONY: help bench gate report machine data train test check microbench microbench-compare clean known-envs
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-bench: data ## measure and write results/ and reports/ (PROFILE=smoke|standard|full, BUDGET=seconds)
-	@$(python) -m bench run --profile $(PROFILE) $(if $(BUDGET),--budget $(BUDGET)) --data $(DATA)
+bench: known-envs data $(latest) ## measure and write results/ and reports/ (PROFILE=smoke|standard|full, BUDGET=seconds)
+	@$(python) -m bench run --profile $(PROFILE) $(if $(BUDGET),--budget $(BUDGET)) --data $(DATA) $(envs)
 
 report: $(VENV)/.installed ## make the newest run's page again (RUN=results/... for another)
 	@$(python) -m bench report $(RUN)
@@ -60,8 +69,11 @@ microbench: $(VENV)/.installed-dev ## time single functions inside one process, 
 microbench-compare: $(VENV)/.installed-dev ## the kept times of single functions, side by side
 	@$(VENV)/bin/pytest-benchmark compare --group-by=name --columns=min,median,iqr,rounds
 
-clean: ## remove the environment and caches; results and reports stay
-	@rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## remove the environments and caches; results and reports stay
+	@rm -rf $(VENV) $(VENV_LATEST) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+known-envs:
+	@test -z "$(unknown_envs)" || { echo "make: ENVS=$(unknown_envs) is not known: say ipex, latest or NAME=PATH/TO/python" >&2; exit 1; }
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || \
@@ -77,4 +89,12 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(pip) -e '.[ipex,dev]' $(call or_stop,the development tools)
+	@touch $@
+
+# IPEX 2.8 needs PyTorch 2.8, so the newest PyTorch cannot be beside it: an environment of its own.
+$(VENV_LATEST)/.installed: constraints-latest.txt | $(VENV)/.created
+	@echo "installing the newest stock PyTorch into $(VENV_LATEST) (some minutes, once)"
+	@$(python) -m venv $(VENV_LATEST) || { echo "make: cannot create $(VENV_LATEST)" >&2; exit 1; }
+	@$(pip_latest) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch torchvision $(call or_stop,the newest PyTorch,$(VENV_LATEST)/install.log)
+	@$(pip_latest) -r constraints-latest.txt $(call or_stop,the newest PyTorch's packages,$(VENV_LATEST)/install.log)
 	@touch $@

@@ -100,6 +100,12 @@ def _folder(path: str, help_text: str) -> Callable[[_Command], _Command]:
     help="Pill images in MVTec AD's layout.",
 )
 @click.option(
+    "--env",
+    multiple=True,
+    metavar="NAME=PYTHON",
+    help="Another interpreter, whose stock PyTorch is measured in the same rounds.",
+)
+@click.option(
     "--resume",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="RUN",
@@ -118,6 +124,7 @@ def run(
     threads: int | None,
     vary: tuple[str, ...],
     data: Path,
+    env: tuple[str, ...],
     resume: Path | None,
     results: Path,
     reports: Path,
@@ -129,9 +136,10 @@ def run(
       bench run --profile smoke --budget 120
       bench run --only 'inference/*/b1'
       bench run --only 'inference/*/b1' --vary allocator --vary threads=1,2
+      bench run --env torch-latest=.venv-latest/bin/python
       bench run --resume results/20261124T...    what was killed or interrupted goes on
     """
-    from bench import measure
+    from bench import environments, measure
 
     if resume is not None:
         _refuse_beside(context, "resume", "budget", "reports")
@@ -146,6 +154,7 @@ def run(
         vary=vary,
         data=data,
         results=results,
+        pythons=environments.parse(env),
     )
     stop_like_ctrl_c()
     try:

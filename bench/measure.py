@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import machine, placement, records, resume, run_folder, variables
+from bench import environments, machine, placement, records, resume, run_folder, variables
 from bench.client import WorkerCommand, WorkerProcess, worker_arguments
 from bench.errors import BenchError, UsageError, WorkerError
 from bench.limits import find_limits, measure_peak
@@ -31,11 +31,12 @@ from bench.scenarios import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from bench.client import WorkerHandle
+    from bench.environments import Environment
     from bench.limits import Limits
-    from bench.scenarios import Profile
+    from bench.scenarios import Exclusion, Profile
 
 _CACHE = "inductor-cache"
 _MOST_STARTS_AT_ONCE = 4
@@ -47,7 +48,7 @@ class RunRequest:
 
     `only` are shell-style patterns of scenario ids; none means all. `budget_s` replaces the
     profile's own. `vary` are variables (`bench.variables`). `pythons` are the interpreters of the
-    environments, by name.
+    other environments, by name.
     """
 
     profile: Profile
@@ -106,6 +107,7 @@ def run(request: RunRequest, *, policy: Policy = DEFAULT, progress: Progress | N
     progress = progress or Progress()
     _check(request)
     with run_folder.only_run_here():
+        others = _look_at(request, progress)
         progress.show("looking at the machine")
         here = machine.describe()
         revision, dirty = run_folder.commit(Path(__file__).parent)
@@ -123,12 +125,13 @@ def run(request: RunRequest, *, policy: Policy = DEFAULT, progress: Progress | N
             "command": ["bench", *sys.argv[1:]],
             "request": request.kept(),
             "machine": here,
+            "environments": {name: other.kept() for name, other in others.items()},
             "policy": asdict(policy),
             **dict.fromkeys(("matrix", "peak", "data", "model", "self")),
             "workers": {},
         }
         with _keeping(folder, environment, progress):
-            _measure(request, policy, progress, folder, environment)
+            _measure(request, policy, progress, folder, environment, others=others)
     return folder
 
 
@@ -162,14 +165,30 @@ def go_on(
         )
         request = RunRequest.again(environment, folder.parent, _left(earlier, budget_s))
         _check(request)
+        resume.check_environments(
+            environment.get("environments") or {}, folder.name, _look_at(request, progress)
+        )
         environment["notes"].append(
             f"The run was cut and went on at {_now()}: what follows has later launch numbers."
         )
         environment.update(finished_utc=None)
         run_folder.clear_outputs(folder)
         with _keeping(folder, environment, progress):
-            _measure(request, policy, progress, folder, environment, earlier)
+            _measure(request, policy, progress, folder, environment, earlier=earlier)
     return folder
+
+
+def _look_at(request: RunRequest, progress: Progress) -> dict[str, Environment]:
+    """The other environments, each found fit to run a worker.
+
+    Raises:
+        BenchError: one is not.
+    """
+    found = {}
+    for name, python in request.pythons.items():
+        progress.show(f"looking at environment {name}")
+        found[name] = environments.look_at(name, python)
+    return found
 
 
 def _left(earlier: records.Run, budget_s: float | None) -> float:
@@ -208,12 +227,15 @@ def _measure(
     progress: Progress,
     folder: Path,
     environment: dict[str, Any],
+    *,
     earlier: records.Run | None = None,
+    others: Mapping[str, Environment] | None = None,
 ) -> None:
     launch = _launcher(request, folder)
     if earlier is None:
         progress.show("finding the machine's peak and the largest batch", request.budget)
-        scenarios = _found(launch, request, policy, environment)
+        left_out = environments.exclusions(others or {})
+        scenarios = _found(launch, request, policy, environment, left_out)
         records.write_environment(folder, environment)
     else:
         scenarios = _scenarios(request, environment["matrix"]["largest_batch"])
@@ -264,13 +286,14 @@ def _found(
     request: RunRequest,
     policy: Policy,
     environment: dict[str, Any],
+    left_out: Sequence[Exclusion],
 ) -> tuple[Scenario, ...]:
     """What the machine allows goes into the environment; returns what is to be measured."""
     found = _limits(launch, request, policy)
     scenarios = _scenarios(request, found.largest_batch)
     environment["matrix"] = {
         "scenarios": [scenario.id for scenario in scenarios],
-        "excluded": [asdict(exclusion) for exclusion in (*found.excluded, *EXCLUSIONS)],
+        "excluded": [asdict(exclusion) for exclusion in (*found.excluded, *left_out, *EXCLUSIONS)],
         "largest_batch": found.largest_batch,
     }
     environment.update(peak=found.peak, model=found.model, data=found.data)
@@ -279,9 +302,14 @@ def _found(
 
 def _scenarios(request: RunRequest, largest_batch: int) -> tuple[Scenario, ...]:
     sizes = capped_batch_sizes(request.profile.batch_sizes, largest_batch)
-    chosen = select(matrix(request.profile, sizes), request.only)
+    chosen = select(_matrix(request, sizes), request.only)
     wanted = variables.parse_vary(request.vary)
     return variables.vary(chosen, wanted, everything=bool(request.only))
+
+
+def _matrix(request: RunRequest, sizes: tuple[int, ...] | None = None) -> tuple[Scenario, ...]:
+    """All that the request allows, before `only` chooses from it."""
+    return matrix(request.profile, sizes, environments=request.pythons)
 
 
 def _limits(
@@ -321,7 +349,8 @@ def _launcher(request: RunRequest, folder: Path) -> Callable[[Scenario, bool, in
     """How this run starts a worker: same CPUs, threads, variables and data for every one."""
     cpus = _cpus(request)
     threads = request.threads or len(cpus)
-    surroundings = placement.worker_environment(threads, folder.resolve() / _CACHE)
+    cache = folder.resolve() / _CACHE
+    surroundings = placement.worker_environment(threads, cache)
     common = ["--data", str(request.data), "--seed", str(request.seed)]
     if request.weights:
         common += ["--weights", request.weights]
@@ -329,7 +358,11 @@ def _launcher(request: RunRequest, folder: Path) -> Callable[[Scenario, bool, in
     def launch(key: Scenario, is_control: bool, launch_number: int) -> WorkerHandle:
         control = CONTROL_SUFFIX.replace("#", "-") if is_control else ""
         name = key.id.replace("/", "-") + control
-        python = request.pythons.get(key.environment, Path(sys.executable))
+        python, around = Path(sys.executable), surroundings
+        if key.environment in request.pythons:
+            python = request.pythons[key.environment]
+            there = placement.worker_environment(threads, cache / key.environment)
+            around = environments.variables(there)
         setting = variables.setting_of(key)
         bound = placement.first_cpus(cpus, setting.threads)
         counted = ["--threads", str(setting.threads or threads)]
@@ -337,7 +370,7 @@ def _launcher(request: RunRequest, folder: Path) -> Callable[[Scenario, bool, in
             WorkerCommand(
                 name=name,
                 arguments=worker_arguments(python, ["--backend", key.backend, *common, *counted]),
-                environment=setting.variables(surroundings),
+                environment=setting.variables(around),
                 cpus=bound,
                 log=folder / run_folder.LOGS / f"{name}-launch{launch_number + 1}.log",
             )
@@ -367,7 +400,7 @@ def _check(request: RunRequest) -> None:
             f"there are no pill images at {request.data}: run `make data`, or "
             f"`python -m pillqc render --out {request.data}`"
         )
-    select(matrix(request.profile), request.only)
+    select(_matrix(request), request.only)
     variables.parse_vary(request.vary)
 
 

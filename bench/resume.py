@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from bench import environments
 from bench.conditions import DIFFERS
 from bench.errors import BenchError
 from bench.outcome import Outcome
@@ -19,6 +20,7 @@ from bench.scenarios import Status
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from bench.environments import Environment
     from bench.policy import Policy
     from bench.records import IterationRow, NoiseRow, ParityRow, Run, ScenarioRow
     from bench.scenarios import Scenario
@@ -69,6 +71,23 @@ def check_same(
         )
     if environment.get("policy") != _as_read(asdict(policy)):
         raise BenchError(f"{name} was measured with another policy: measure anew")
+
+
+def check_environments(
+    before: Mapping[str, Mapping[str, Any]], name: str, now: Mapping[str, Environment]
+) -> None:
+    """Refuse to go on where another environment's packages have changed since.
+
+    Raises:
+        BenchError: names the environment and what changed in it.
+    """
+    for environment, found in now.items():
+        changed = environments.difference(before.get(environment, {}), found)
+        if changed:
+            raise BenchError(
+                f"{name} was measured with other packages in environment {environment} "
+                f"({changed}): install those again, or measure anew"
+            )
 
 
 def _as_read(value: Any) -> Any:  # noqa: ANN401 - JSON is made of anything

@@ -403,6 +403,7 @@ class Runner:
                     default.conditions,
                     lane.conditions,
                     allowed=variables.may_differ(lane.scenario),
+                    same_packages=lane.scenario.environment == default.scenario.environment,
                 )
                 whose = "of its control, " if lane.is_control else ""
                 outcome.unlike([f"{whose}{sentence}" for sentence in found])

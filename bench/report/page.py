@@ -15,6 +15,7 @@ from bench.report import (
     banners,
     charts,
     details,
+    environments,
     machine,
     recipes,
     tables,
@@ -30,6 +31,7 @@ from bench.scenarios import Task
 _CONTENTS = (
     ("use", "Use it"),
     ("speedups", "Speedups"),
+    ("leaving", "Leaving IPEX"),
     ("batch", "Over batch size"),
     ("fusion", "Fusion"),
     ("dtype", "bf16"),
@@ -71,7 +73,8 @@ def _context(facts: Facts, whole: Facts) -> dict[str, Any]:
         "banners": banners.banners(facts),
         "answers": answers.answers(facts),
         "confidence": wording.percent(facts.policy.verdict.confidence),
-        "contents": _CONTENTS,
+        "contents": _contents(facts),
+        "environments": environments.versions(facts),
         "charts": _charts(facts),
         "tables": {**_tables(facts), "variables": varied.table(whole)},
         "details": details.all_details(facts),
@@ -89,6 +92,12 @@ def _context(facts: Facts, whole: Facts) -> dict[str, Any]:
         "bounds": wording.bounds,
         "verdict_words": wording.verdict_words,
     }
+
+
+def _contents(facts: Facts) -> list[tuple[str, str]]:
+    """The sections; leaving IPEX is one where another environment was measured."""
+    absent = set() if environments.others(facts) else {"leaving"}
+    return [item for item in _CONTENTS if item[0] not in absent]
 
 
 def _asset(name: str) -> Markup:
@@ -141,6 +150,7 @@ def _tables(facts: Facts) -> dict[str, Table]:
     anchors = details.anchors(facts)
     return {
         "speedups": tables.speedups(facts, anchors),
+        "leaving": environments.table(facts, anchors),
         "timings": tables.timings(facts, anchors),
         "costs": tables.costs(facts, anchors),
         "parity": tables.parity(facts, anchors),

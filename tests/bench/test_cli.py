@@ -45,6 +45,8 @@ def test_every_command_has_help_with_examples(command: str) -> None:
         (["run", "--threads", "0", "--data", "."], "threads must be 1 or more"),
         (["run", "--only", "inference/onnx/*", "--data", "."], "no scenario matches"),
         (["run", "--resume", "a-run", "--profile", "smoke"], "leave --profile out"),
+        (["run", "--resume", "a-run", "--env", "a=python"], "leave --env out"),
+        (["run", "--env", "latest", "--data", "."], "is not NAME=PATH/TO/python"),
         (["scenarios", "--profile", "quick"], "there is no profile 'quick'"),
     ],
 )
@@ -53,6 +55,18 @@ def test_wrong_usage_is_one_line_and_exit_code_2(arguments: list[str], words: st
     result = bench(*arguments)
     assert result.exit_code == 2
     assert words in one_line(result)
+
+
+def test_an_environment_that_cannot_be_run_is_one_line_and_leaves_nothing(
+    tmp_path: Path,
+) -> None:
+    """It is looked at before a run folder exists."""
+    here = ["--data", ".", "--results", str(tmp_path / "results")]
+    result = bench("run", "--env", f"latest={tmp_path / 'python'}", *here)
+    assert result.exit_code == 1
+    assert "environment latest" in one_line(result)
+    assert "cannot be run" in one_line(result)
+    assert not (tmp_path / "results").exists()
 
 
 def test_missing_data_says_how_to_make_it(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bench import resume
+from bench.environments import Environment
 from bench.errors import BenchError
 from bench.policy import DEFAULT
 from bench.records import IterationRow, Run, ScenarioRow
@@ -142,3 +143,15 @@ def test_the_time_that_was_used_ends_with_the_last_row() -> None:
     assert resume.seconds_used(ENVIRONMENT, written) == 300
     early = datetime(2026, 11, 24, 2, 0, tzinfo=timezone.utc)
     assert resume.seconds_used(ENVIRONMENT, early) == 0
+
+
+def test_a_run_goes_on_with_the_packages_it_began_with_only() -> None:
+    """Another PyTorch in another environment's folder would be two under one name."""
+    then = Environment(
+        python=Path("python"), version="3.11.7", packages={"torch": "2.14.1"}, frameworks={}
+    )
+    before = {"latest": then.kept()}
+    resume.check_environments(before, "a-run", {"latest": then})
+    now = replace(then, packages={"torch": "2.15.0"})
+    with pytest.raises(BenchError, match=r"other packages in environment latest \(torch\)"):
+        resume.check_environments(before, "a-run", {"latest": now})

@@ -253,6 +253,27 @@ def test_another_allocator_makes_the_comparison_invalid(build: Build, backend: A
     assert speedup_of(runner, IPEX_4, "stock_default").verdict == "same"
 
 
+def other_openmp(_worker: Any, _fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A worker whose PyTorch brought another OpenMP runtime along."""
+    return {"conditions": {"threads": 2, "allocator": "glibc", "openmp": ["libomp.so"]}}
+
+
+def test_another_environments_own_runtime_is_part_of_what_it_is_compared_for(
+    build: Build, backend: Any
+) -> None:
+    """In the default environment it makes a comparison invalid; its allocator always does."""
+    elsewhere = replace(DEFAULT_1, environment="torch-latest")
+    allocator = replace(IPEX_1, backend="stock", environment="torch-latest")
+    backend.faults[IPEX_1.id, "conditions"] = other_openmp
+    backend.faults[elsewhere.id, "conditions"] = other_openmp
+    backend.faults[allocator.id, "conditions"] = other_allocator
+    runner = build(scenarios=(DEFAULT_1, IPEX_1, elsewhere, allocator))
+    runner.measure()
+    assert speedup_of(runner, IPEX_1, "stock_default").verdict == "invalid"
+    assert speedup_of(runner, elsewhere, "stock_default").verdict == "same"
+    assert speedup_of(runner, allocator, "stock_default").verdict == "invalid"
+
+
 def test_conditions_are_compared_in_every_launch(build: Build, backend: Any) -> None:
     """What only the second set of processes has, counts as much."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from bench.report.answers.answer import Answer, Line
 from bench.report.answers.gain import ipex_gain
 from bench.report.answers.leading import lead
+from bench.report.answers.leaving import leaving
 from bench.report.answers.low_precision import bf16, bf16_ability
 from bench.report.answers.speed import latency, throughput
 from bench.report.answers.steps import training
@@ -25,10 +26,12 @@ __all__ = ["Answer", "Line", "answers", "bf16_ability", "lead"]
 
 def answers(facts: Facts) -> list[Answer]:
     """Everything the first screen says, in order."""
+    elsewhere = leaving(facts)
     return [
         latency(facts),
         throughput(facts),
         ipex_gain(facts),
+        *([elsewhere] if elsewhere else []),
         training(facts),
         bf16(facts),
         decisions(facts),

@@ -89,10 +89,13 @@ class Plan:
     only: tuple[str, ...] = ()
     slow_ipex: float = 1.0
     decisions_changed: tuple[tuple[str, int], ...] = ()
+    environments: tuple[str, ...] = ()
+    elsewhere: float = 1.0
+    """How long the other environments take, as a share of the default one's time."""
 
     def scenarios(self) -> list[Scenario]:
         """The scenarios that the run wanted."""
-        every = matrix(PROFILES[self.profile])
+        every = matrix(PROFILES[self.profile], environments=self.environments)
         return [scenario for scenario in every if not self.only or scenario.id in self.only]
 
     def fault(self, scenario: Scenario) -> tuple[Status, str | None]:
@@ -113,6 +116,8 @@ def _calls(plan: Plan, wanted: Iterable[Scenario]) -> list[IterationRow]:
         ms = nominal_ms(scenario, native_bf16=plan.native_bf16)
         if scenario.backend == "ipex":
             ms *= plan.slow_ipex
+        if scenario.environment in plan.environments:
+            ms *= plan.elsewhere
         lanes = groups.setdefault(scenario.group, [])
         if plan.fault(scenario)[0] in (Status.OK, Status.NO_STEADY_STATE, Status.WRONG_OUTPUT):
             lanes.append((scenario.id, ms))

@@ -1,0 +1,67 @@
+"""What leaving IPEX costs or gains, said on the page and on the first screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from bench.records import Run
+from bench.report import build, environments
+from bench.report.answers.leaving import leaving
+from bench.report.facts import Facts
+
+MakeRun = Callable[..., Run]
+LATEST = {"environments": {"torch-latest": {"version": "3.11.7", "packages": {"torch": "2.14.1"}}}}
+
+
+def with_latest(make_run: MakeRun, elsewhere: float) -> Run:
+    """A run with another environment whose calls take that share of the time."""
+    run = make_run(profile="smoke", environments=("torch-latest",), elsewhere=elsewhere)
+    return replace(run, environment={**run.environment, **LATEST})
+
+
+def test_without_another_environment_the_page_does_not_ask(make_run: MakeRun) -> None:
+    """No section, no entry in the contents, no answer."""
+    run = make_run(profile="smoke")
+    assert leaving(Facts(run)) is None
+    assert 'id="leaving"' not in build(run)
+    assert "#leaving" not in build(run)
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "word", "tone"),
+    [(0.7, "faster for inference/b1 in fp32", "good"), (1.5, "SLOWER everywhere", "bad")],
+)
+def test_a_gain_or_a_loss_by_leaving_is_the_headline(
+    make_run: MakeRun, elsewhere: float, word: str, tone: str
+) -> None:
+    """It names the environment, its PyTorch, and that IPEX cannot be in it."""
+    answer = leaving(Facts(with_latest(make_run, elsewhere)))
+    assert answer is not None
+    assert word in answer.headline
+    assert answer.tone == tone
+    assert "torch-latest" in answer.question
+    assert any("2.14.1" in text and "cannot be beside it" in text for text in answer.details)
+
+
+def test_the_table_has_an_interval_for_each_task_dtype_and_batch(make_run: MakeRun) -> None:
+    """The environment that IPEX runs in comes first: what stopping costs without a new PyTorch."""
+    facts = Facts(with_latest(make_run, 1.0))
+    rows = environments.table(facts, {}).rows
+    places = [(row.cells[0].text, row.cells[1].text) for row in rows]
+    assert places[:2] == [
+        ("inference/b1 in fp32", "ipex-2.8"),
+        ("inference/b1 in fp32", "torch-latest"),
+    ]
+    assert {place.split(" in ")[0] for place, _ in places} >= {
+        "inference/b1",
+        "inference/b4",
+        "training/b1/frozen",
+        "training/b1/full",
+    }
+    assert all("[" in row.cells[2].note for row in rows if row.cells[2].text.startswith("1."))
+    page = build(facts.run)
+    assert 'id="leaving"' in page
+    assert 'href="#leaving"' in page
