@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from pillqc.errors import ModelFileError
+from pillqc.seen import check as check_seen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,6 +58,8 @@ class ModelCard:
     """On data never used for training or threshold, with intervals, and the command."""
     intended_use: str = ""
     known_failures: tuple[str, ...] = ()
+    seen: str = ""
+    """The images that must not judge it: see `pillqc.seen`."""
 
 
 def save_artifact(
@@ -108,6 +111,7 @@ def _read_card(path: Path, text: str | None) -> ModelCard:
         card = ModelCard(**values)
         if not (math.isfinite(card.threshold) and 0.0 <= card.threshold <= 1.0):
             raise ValueError(f"threshold {card.threshold} is not a probability")  # noqa: TRY301
+        check_seen(card.seen)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelFileError(f"{path}: its card is damaged ({error})") from error
     return card

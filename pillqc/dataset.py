@@ -11,13 +11,15 @@ depends on the file system.
 What happens to odd files: greyscale, palette, CMYK, 16-bit and EXIF-rotated images are converted to
 upright 8-bit RGB, transparent ones are laid on black, of several frames the first counts. Truncated
 files, files that are no images, empty ones and ones above 100 megapixels raise a `DataError` with
-path and reason. Files in a class folder whose name does not end like an image's are not samples.
+path and reason, and so do pipes, devices and links that lead nowhere. Files in a class folder whose
+name does not end like an image's are not samples.
 """
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -83,9 +85,17 @@ def samples_of(samples: Sequence[Sample], split: str | None, root: Path) -> list
     return [sample for sample in samples if split in (None, sample.split)]
 
 
+def is_image_name(name: str) -> bool:
+    """Whether a file in a folder counts as an image, by its name."""
+    return not name.startswith(".") and PurePath(name).suffix.lower() in SUFFIXES
+
+
 def read_image(path: Path) -> Image.Image:
     """Return the image as upright 8-bit RGB, or raise a `DataError` with the reason."""
     try:
+        if not path.is_file():
+            # a pipe would keep us waiting for ever
+            raise DataError(path, _why_no_file(path))
         with warnings.catch_warnings():
             # Pillow warns of damaged metadata and of many pixels; the pixels are checked here
             warnings.simplefilter("ignore")
@@ -97,8 +107,6 @@ def read_image(path: Path) -> Image.Image:
         raise DataError(path, f"more than {_LIMIT}, refused before decoding") from error
     except UnidentifiedImageError as error:
         raise DataError(path, "not an image that can be read") from error
-    except FileNotFoundError as error:
-        raise DataError(path, "no such file") from error
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError) as error:
         # Pillow's decoders raise all of these for damaged files
         raise DataError(path, f"damaged or unreadable image ({_one_line(error)})") from error
@@ -146,13 +154,21 @@ def normalised(image: Image.Image, size: int) -> NDArray[np.float32]:
 _LIMIT: Final = f"{MAX_PIXELS // 1_000_000} megapixels"
 
 
+def _why_no_file(path: Path) -> str:
+    if path.is_dir():
+        return "a folder, not an image"
+    if path.is_symlink():
+        return "a link that leads nowhere, or to itself"
+    return "not a regular file" if path.exists() else "no such file"
+
+
 def _read_split(root: Path, folder: Path, split: str) -> Iterator[Sample]:
     for class_folder in sorted(p for p in folder.iterdir() if p.is_dir()):
         defect = class_folder.name
         if defect.startswith(".") or defect == "ground_truth":
             continue
         for path in sorted(class_folder.iterdir()):
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
+            if is_image_name(path.name) and not path.is_dir():
                 bad = defect != GOOD
                 mask = _mask_of(root, split, defect, path) if bad else None
                 yield Sample(path=path, defect=defect, bad=bad, mask=mask, split=split)

@@ -10,21 +10,23 @@ against scikit-learn's exact values.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, stats
+from scipy import stats
 from sklearn import metrics
 
-from pillqc.dataset import GOOD, read_mask
+from pillqc.dataset import GOOD, read_mask, samples_of
 from pillqc.errors import DataError, PillqcError
 from pillqc.localization import boxes_of_mask, connected, find_boxes, intersection_over_union
 from pillqc.prediction import Unreadable, predict
+from pillqc.seen import without_seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from pillqc.dataset import Sample
     from pillqc.model import LoadedModel
@@ -86,6 +88,14 @@ class Evaluation:
     ece: float
     brier: float
     pixels: PixelMetrics
+    scores: Scores = field(repr=False)
+    """Probability of bad of every image, in the order of `truth`."""
+    truth: Labels = field(repr=False)
+    """Which of them are bad."""
+    left_out: int = 0
+    """Images that the model had seen in training, and that did not judge it."""
+    seen: int = 0
+    """Images that it had seen and that judged it all the same, because that was asked for."""
 
     def as_dict(self) -> dict[str, Any]:
         """The object that scripts rely on."""
@@ -93,6 +103,8 @@ class Evaluation:
             "model": self.model,
             "trained": self.trained,
             "images": self.images,
+            "left_out_as_seen": self.left_out,
+            "seen_in_training": self.seen,
             "good": self.good,
             "bad": self.bad,
             "threshold": self.threshold,
@@ -114,17 +126,37 @@ class Evaluation:
         }
 
 
+def samples_to_judge(
+    loaded: LoadedModel, samples: Sequence[Sample], split: str | None, root: Path
+) -> list[Sample]:
+    """The samples of a split; without one, what is fit to judge the model.
+
+    That is `test` where there is one. But a model that was trained on images of this folder was
+    given its own split, so then it is all images, of which `evaluate` leaves out the seen ones.
+    """
+    if split is None and loaded.card is not None and without_seen(samples, loaded.card.seen)[1]:
+        return list(samples)
+    return samples_of(samples, split, root)
+
+
 def evaluate(
     loaded: LoadedModel,
     samples: Sequence[Sample],
     *,
     size: int | None = None,
+    include_seen: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Show the model every sample once and compare; a file that cannot be read is an error."""
+    """Show the model every sample once and compare; a file that cannot be read is an error.
+
+    Images that it has seen in training are left out, and counted.
+    """
     size = size or loaded.size
+    unseen, seen = without_seen(samples, loaded.card.seen if loaded.card else "")
+    if not include_seen:
+        samples = unseen
     labels = np.array([sample.bad for sample in samples], dtype=np.bool_)
-    _check_both_kinds(labels)
+    _check_both_kinds(labels, left_out=0 if include_seen else seen)
     gathered = PixelGatherer(box_threshold=loaded.box_threshold)
     bad = np.zeros(len(samples))
     results = predict(loaded.model, (s.path for s in samples), size=size)
@@ -136,7 +168,7 @@ def evaluate(
             gathered.add(result.heat, read_mask(sample, size))
         if on_progress:
             on_progress(index + 1, len(samples))
-    return judge(
+    report = judge(
         model=loaded.name,
         trained=loaded.trained,
         threshold=loaded.threshold,
@@ -144,6 +176,7 @@ def evaluate(
         defects=[sample.defect for sample in samples],
         pixels=gathered.metrics(),
     )
+    return replace(report, seen=seen) if include_seen else replace(report, left_out=seen)
 
 
 def judge(
@@ -193,6 +226,8 @@ def judge(
         ece=calibration_error(labels, bad),
         brier=float(metrics.brier_score_loss(labels, bad)),
         pixels=pixels,
+        scores=bad,
+        truth=labels,
     )
 
 
@@ -293,11 +328,21 @@ def _area_below(x: NDArray[np.float64], y: NDArray[np.float64], *, limit: float)
 
 
 def _points_at(heat: NDArray[np.float32], mask: Labels) -> bool:
-    row, column = np.unravel_index(int(heat.argmax()), heat.shape)
-    away = np.asarray(ndimage.distance_transform_edt(~mask))
-    return bool(away[row, column] <= POINTING_TOLERANCE * heat.shape[0])
+    point = np.unravel_index(int(heat.argmax()), heat.shape)
+    nearest = np.linalg.norm(np.argwhere(mask) - np.asarray(point), axis=1).min()
+    return bool(nearest <= POINTING_TOLERANCE * heat.shape[0])
 
 
-def _check_both_kinds(labels: Labels) -> None:
+def _check_both_kinds(labels: Labels, *, left_out: int = 0) -> None:
+    if left_out and not len(labels):
+        raise PillqcError(
+            f"the model has seen all {left_out} images in training, so they cannot judge it; give"
+            " --data with others"
+        )
+    if left_out and (not labels.any() or labels.all()):
+        raise PillqcError(
+            f"without the {left_out} images that the model has seen in training, one kind only is"
+            " left; an evaluation needs good and bad images"
+        )
     if not labels.any() or labels.all():
         raise PillqcError("an evaluation needs good and bad images; the data holds one kind only")

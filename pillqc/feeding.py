@@ -14,16 +14,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
+import numpy as np
 import psutil
 import torch
 from torch import Tensor, nn
 
 from pillqc.augmentation import augment
-from pillqc.dataset import load_images
-from pillqc.model import CustomVGG
+from pillqc.dataset import load_images, read_mask
+from pillqc.errors import PillqcError
+from pillqc.model import FROZEN_LAYERS, CustomVGG
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
     from pillqc.dataset import Sample
 
@@ -42,8 +46,15 @@ class Source(Protocol):
     def fixed(self) -> bool:
         """Whether an image is the same in every epoch."""
 
+    @property
+    def masked(self) -> Tensor | None:
+        """Whether it is known where an image is defective, bool (N,); None: of no image."""
+
     def images(self, indices: Sequence[int], epoch: int) -> Tensor:
         """Images of the given indices, normalised float32 (n, 3, H, W)."""
+
+    def masks(self, indices: Sequence[int], epoch: int) -> Tensor:
+        """Where those images are defective, bool (n, H, W)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +64,22 @@ class TensorSource:
     all_images: Tensor
     labels: Tensor
     fixed: bool = True
+    all_masks: Tensor | None = None
+
+    @property
+    def masked(self) -> Tensor | None:
+        """All of them, where there are masks."""
+        return None if self.all_masks is None else torch.ones(len(self.labels), dtype=torch.bool)
 
     def images(self, indices: Sequence[int], epoch: int) -> Tensor:  # noqa: ARG002 - the protocol
         """Images of the given indices."""
         return self.all_images[torch.as_tensor(indices)]
+
+    def masks(self, indices: Sequence[int], epoch: int) -> Tensor:  # noqa: ARG002 - the protocol
+        """Masks of the given indices."""
+        if self.all_masks is None:
+            raise PillqcError("these images have no masks")
+        return self.all_masks[torch.as_tensor(indices)]
 
 
 class FileSource:
@@ -65,11 +88,14 @@ class FileSource:
     def __init__(
         self, samples: Sequence[Sample], *, size: int = 224, augment_seed: int | None = None
     ) -> None:
-        self._paths = [sample.path for sample in samples]
+        self._samples = list(samples)
         self._size = size
         self._augment_seed = augment_seed
         self.fixed = augment_seed is None
         self.labels = torch.tensor([int(sample.bad) for sample in samples], dtype=torch.int64)
+        known = [not sample.bad or sample.mask is not None for sample in samples]
+        self.masked: Tensor | None = torch.tensor(known, dtype=torch.bool)
+        self._kept_masks: dict[int, NDArray[np.uint8]] = {}
 
     def images(self, indices: Sequence[int], epoch: int) -> Tensor:
         """Images of the given indices; changed anew in every epoch if that was asked for.
@@ -77,7 +103,7 @@ class FileSource:
         How an image is changed depends on the seed, the epoch and its own index, and not on the
         batch that it is in: so it is the same however many processes share a batch.
         """
-        images = load_images([self._paths[index] for index in indices], self._size)
+        images = load_images([self._samples[index].path for index in indices], self._size)
         if self._augment_seed is None:
             return images
         changed = [
@@ -85,6 +111,28 @@ class FileSource:
             for index, image in zip(indices, images, strict=True)
         ]
         return torch.cat(changed)
+
+    def masks(self, indices: Sequence[int], epoch: int) -> Tensor:
+        """Masks of the given indices, moved as their images are."""
+        masks = torch.from_numpy(np.stack([self._mask(index) for index in indices]))
+        if self._augment_seed is None:
+            return masks
+        blank = torch.zeros(1, 3, self._size, self._size)
+        moved = [
+            augment(blank, self._generator(index, epoch), mask[None])[1]
+            for index, mask in zip(indices, masks, strict=True)
+        ]
+        return torch.cat([mask for mask in moved if mask is not None])
+
+    def _mask(self, index: int) -> NDArray[np.bool_]:
+        """Read once and kept, eight pixels in a byte."""
+        packed = self._kept_masks.get(index)
+        if packed is None:
+            packed = self._kept_masks[index] = np.packbits(
+                read_mask(self._samples[index], self._size)
+            )
+        flat = np.unpackbits(packed, count=self._size**2).astype(np.bool_)
+        return flat.reshape(self._size, self._size)
 
     def _generator(self, index: int, epoch: int) -> torch.Generator:
         seed = hash((self._augment_seed, epoch, index)) % 2**63  # of numbers: the same everywhere
@@ -98,6 +146,8 @@ class Loaded:
     indices: Sequence[int]
     images: Tensor | None
     """Those that are not known yet, in the order of `indices`; None if all are."""
+    masks: Tensor | None = None
+    """Of all of them, where a step learns from masks."""
 
 
 class Feed(Protocol):
@@ -112,6 +162,9 @@ class Feed(Protocol):
     def scores(self, inputs: Tensor) -> Tensor:
         """Class scores (N, C)."""
 
+    def cells(self, inputs: Tensor) -> Tensor:
+        """Class scores of every window of the map (N, C, h, w)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFeed:
@@ -119,10 +172,13 @@ class ImageFeed:
 
     model: nn.Module
     source: Source
+    masks: bool = False
 
     def load(self, indices: Sequence[int], epoch: int) -> Loaded:
         """Read the images."""
-        return Loaded(indices=indices, images=self.source.images(indices, epoch))
+        images = self.source.images(indices, epoch) if indices else None
+        masks = _masks(self.source, indices, epoch, wanted=self.masks)
+        return Loaded(indices=indices, images=images, masks=masks)
 
     def inputs(self, loaded: Loaded) -> Tensor:
         """The images."""
@@ -132,12 +188,20 @@ class ImageFeed:
         """The model's, in training mode."""
         return cast("Tensor", self.model(inputs))
 
+    def cells(self, inputs: Tensor) -> Tensor:
+        """The model's."""
+        model = cast("CustomVGG", self.model)
+        return model.cells(model.features(inputs))
+
 
 class FrozenFeed:
     """Outputs of the frozen blocks, each computed once as far as there is room."""
 
-    def __init__(self, model: CustomVGG, source: Source, *, room_bytes: int) -> None:
+    def __init__(
+        self, model: CustomVGG, source: Source, *, room_bytes: int, masks: bool = False
+    ) -> None:
         self._model = model
+        self._masks = masks
         self._source = source
         self._room = room_bytes
         self._known: dict[int, Tensor] = {}
@@ -146,7 +210,8 @@ class FrozenFeed:
         """Read the images whose outputs are not known."""
         unknown = [index for index in indices if index not in self._known]
         images = self._source.images(unknown, epoch) if unknown else None
-        return Loaded(indices=indices, images=images)
+        masks = _masks(self._source, indices, epoch, wanted=self._masks)
+        return Loaded(indices=indices, images=images, masks=masks)
 
     def inputs(self, loaded: Loaded) -> Tensor:
         """Outputs of the frozen blocks (N, 512, h, w), in the dtype of an autocast around it."""
@@ -172,6 +237,10 @@ class FrozenFeed:
         """The model's, from where the frozen blocks end."""
         return self._model.scores_after_frozen(inputs)
 
+    def cells(self, inputs: Tensor) -> Tensor:
+        """The model's, from where the frozen blocks end."""
+        return self._model.cells(self._model.features[FROZEN_LAYERS:](inputs))
+
     def _keep(self, index: int, output: Tensor) -> None:
         size = output.numel() * output.element_size()
         if size <= self._room:
@@ -179,9 +248,13 @@ class FrozenFeed:
             self._known[index] = output.clone()
 
 
-def feed_for(model: nn.Module, source: Source, *, reuse: bool = True) -> Feed:
+def feed_for(model: nn.Module, source: Source, *, reuse: bool = True, masks: bool = False) -> Feed:
     """The frozen blocks' outputs where that is possible, the images otherwise."""
     if reuse and source.fixed and isinstance(model, CustomVGG) and model.is_frozen():
         room = int(psutil.virtual_memory().available * _SHARE_OF_MEMORY)
-        return FrozenFeed(model, source, room_bytes=room)
-    return ImageFeed(model=model, source=source)
+        return FrozenFeed(model, source, room_bytes=room, masks=masks)
+    return ImageFeed(model=model, source=source, masks=masks)
+
+
+def _masks(source: Source, indices: Sequence[int], epoch: int, *, wanted: bool) -> Tensor | None:
+    return source.masks(indices, epoch) if wanted and indices else None

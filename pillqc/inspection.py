@@ -6,17 +6,17 @@ for result in inspect(loaded, paths):
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from pillqc.dataset import SUFFIXES
-from pillqc.errors import DataError
+from pillqc.dataset import is_image_name
 from pillqc.localization import Box, find_boxes
 from pillqc.prediction import BATCH_SIZE, Prediction, Unreadable, predict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -52,21 +52,41 @@ class Inspection:
         return found | ({"reason": self.reason} if self.decision == "error" else {})
 
 
-def find_images(paths: Sequence[Path]) -> Iterator[Path]:
-    """Files as they are given, and the images under given folders, sorted."""
+def find_images(paths: Sequence[Path]) -> Iterator[Path | Unreadable]:
+    """Files as they are given, and the images under given folders, each folder's sorted.
+
+    One by one, however many there are. A folder that cannot be read or holds no image is reported
+    in its place. Links to files count as files; links to folders inside a folder are not followed,
+    so that none leads in a circle.
+    """
     for path in paths:
-        if not path.is_dir():
+        if path.is_dir():
+            yield from _images_under(path)
+        else:
             yield path
-            continue
-        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-        if not inside:
-            raise DataError(path, "holds no images (.png, .jpg, .bmp, .tif, .webp)")
-        yield from inside
+
+
+def _images_under(folder: Path) -> Iterator[Path | Unreadable]:
+    found = False
+    closed: list[OSError] = []
+    for place, folders, files in os.walk(folder, onerror=closed.append):
+        folders.sort()
+        for error in closed:
+            yield Unreadable(path=Path(error.filename), reason=f"{error.strerror}")
+        closed.clear()
+        for name in sorted(filter(is_image_name, files)):
+            found = True
+            yield Path(place, name)
+    for error in closed:
+        yield Unreadable(path=Path(error.filename), reason=f"{error.strerror}")
+    if not found and not closed:
+        reason = "a folder that holds no images (.png, .jpg, .bmp, .tif, .webp)"
+        yield Unreadable(path=folder, reason=reason)
 
 
 def inspect(
     loaded: LoadedModel,
-    paths: Iterable[Path],
+    paths: Iterable[Path | Unreadable],
     *,
     size: int | None = None,
     batch_size: int = BATCH_SIZE,

@@ -5,6 +5,8 @@ Album(Path("marked")).add(result)
 
 from __future__ import annotations
 
+import hashlib
+import os
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -27,25 +29,36 @@ _STRIP: Final = 24
 
 
 class Album:
-    """Writes one picture for each inspected file; no folder, no pictures."""
+    """Writes one picture for each inspected file; no folder, no pictures.
+
+    A name is the file's own with its folder's and a few letters of the hash of its whole path, so
+    that names do not clash and nothing need be remembered of millions of files.
+    """
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
-        self._names: dict[str, int] = {}
         if folder is not None:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise PillqcError(f"{folder}: cannot be written ({error.strerror})") from error
 
-    def add(self, result: Inspection) -> None:
-        """Draw and save; files that could not be read have no picture."""
+    def add(self, result: Inspection) -> Inspection:
+        """Draw, save, and give the result back; files that could not be read have no picture."""
         if self._folder is None or result.heat is None:
-            return
-        name = f"{result.path.parent.name}-{result.path.stem}"
-        count = self._names[name] = self._names.get(name, 0) + 1
-        suffix = "" if count == 1 else f"-{count}"
-        draw(result).save(self._folder / f"{name}{suffix}.png")
+            return result
+        path = self._folder / picture_name(result.path)
+        try:
+            draw(result).save(path)
+        except OSError as error:
+            raise PillqcError(f"{path}: cannot be written ({error.strerror or error})") from error
+        return result
+
+
+def picture_name(path: Path) -> str:
+    """What the picture of an inspected file is called."""
+    whole = os.fsencode(path.absolute())
+    return f"{path.parent.name}-{path.stem}-{hashlib.sha256(whole).hexdigest()[:6]}.png"
 
 
 def draw(result: Inspection) -> Image.Image:

@@ -66,9 +66,16 @@ class _Decoded:
 
 
 def predict(
-    model: CustomVGG, paths: Iterable[Path], *, size: int = 224, batch_size: int = BATCH_SIZE
+    model: CustomVGG,
+    paths: Iterable[Path | Unreadable],
+    *,
+    size: int = 224,
+    batch_size: int = BATCH_SIZE,
 ) -> Iterator[Prediction | Unreadable]:
-    """Yield one result for each file, in order; memory does not grow with their number."""
+    """Yield one result for each file, in order; memory does not grow with their number.
+
+    What whoever found the files knows to be unreadable passes through in its place.
+    """
     remaining = iter(paths)
     with ThreadPoolExecutor(1, thread_name_prefix="decode") as pool:
         ahead: deque[list[Future[_Decoded | Unreadable]]] = deque()
@@ -86,7 +93,9 @@ def predict(
             yield from _predict_batch(model, decoded)
 
 
-def _decode(path: Path, size: int) -> _Decoded | Unreadable:
+def _decode(path: Path | Unreadable, size: int) -> _Decoded | Unreadable:
+    if isinstance(path, Unreadable):
+        return path
     try:
         image = read_image(path)
         return _Decoded(

@@ -6,6 +6,7 @@ import csv
 from typing import TYPE_CHECKING, Final, TextIO
 
 from pillqc.errors import PillqcError
+from pillqc.split_manifest import path_beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from pillqc.inspection import Inspection
     from pillqc.model import LoadedModel
     from pillqc.recipe import Report
+    from pillqc.training import Epoch
+    from pillqc.training_run import Trained
 
 _BANNER: Final = "UNTRAINED MODEL: these figures say nothing about pills"
 
@@ -26,6 +29,7 @@ def evaluation_table(report: Evaluation) -> str:
     lines = [] if report.trained else [_BANNER]
     lines += [
         f"model {report.model}, {report.images} images ({report.good} good, {report.bad} bad)",
+        *_about_seen(report),
         f"threshold                 {report.threshold:.4f}",
         f"recall of bad             {_share(report.recall_bad)}",
         f"false rejects             {_share(report.false_rejects)}",
@@ -46,6 +50,40 @@ def evaluation_table(report: Evaluation) -> str:
     ]
     lines += [f"{key.replace('_', ' '):<25} {count}" for key, count in report.confusion.items()]
     return "\n".join(lines)
+
+
+def _about_seen(report: Evaluation) -> list[str]:
+    if report.left_out:
+        return [f"left out: {report.left_out} images that the model has seen in training"]
+    if report.seen:
+        return [f"TOO GOOD: {report.seen} of the images were seen in training"]
+    return []
+
+
+def epoch_line(epoch: Epoch) -> str:
+    """One epoch in one line."""
+    tried = ""
+    if epoch.validation_loss is not None:
+        tried = f", validation loss {epoch.validation_loss:.4f} AUROC {epoch.validation_auroc:.4f}"
+    return (
+        f"epoch {epoch.epoch}: loss {epoch.loss:.4f}, accuracy {epoch.accuracy:.3f}{tried},"
+        f" {epoch.seconds:.1f} s"
+    )
+
+
+def trained_text(done: Trained, out: Path) -> str:
+    """What a training did, and what to do next."""
+    result = done.result
+    best = f"; epoch {result.best_epoch} was best" if result.best_epoch else ""
+    went_on = f", resumed in epoch {result.resumed_at}" if result.resumed_at else ""
+    sides = ", ".join(
+        f"{sum(kinds.values())} {split}" for split, kinds in done.manifest.counts().items()
+    )
+    return (
+        f"trained for {result.seconds:.1f} s ({result.images_per_s:.1f} images/s){went_on}, stopped"
+        f" at {result.stopped}{best}\n"
+        f"wrote {out} and {path_beside(out).name} (images: {sides})"
+    )
 
 
 def recipe_line(report: Report) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 SHARES: Final[dict[str, float]] = {"train": 0.6, "validation": 0.2, "test": 0.2}
 _SIDE: Final = 64
+_ROWS: Final = 256
+"""Images whose distances to all others are in memory at once."""
 _CONTRAST: Final = np.float32(70.0)
 """Deviation of grey levels in a photograph of a pale pill on a dark table."""
 NEAR: Final = 1.2
@@ -58,6 +60,8 @@ def split_samples(
         by_content[content_hash(sample.path)].append(sample)
     by_defect: dict[str, list[str]] = defaultdict(list)
     for digest, same in by_content.items():
+        if len({sample.bad for sample in same}) > 1:
+            raise DataError(same[0].path, f"is good and bad at once: {same[-1].path} is identical")
         by_defect[same[0].defect].append(digest)
     splits: dict[str, list[Sample]] = {name: [] for name in shares}
     for digests in by_defect.values():
@@ -65,6 +69,29 @@ def split_samples(
         for name, chosen in _cut(digests, shares).items():
             splits[name].extend(s for digest in chosen for s in by_content[digest])
     return {name: sorted(chosen, key=lambda s: s.path) for name, chosen in splits.items()}
+
+
+def split_by_folders(
+    samples: Sequence[Sample], root: Path, *, seed: int = 0
+) -> dict[str, list[Sample]]:
+    """The split that the folders make: `test` is never touched.
+
+    Where there is no `validation`, a quarter of `train` takes its place, divided by content.
+    """
+    splits = {name: [s for s in samples if s.split == name] for name in SHARES}
+    if len({s.bad for s in splits["train"]}) < 2:
+        raise DataError(
+            root,
+            "its train folder holds one kind of pills only, so it cannot be split by folders;"
+            " split it by content",
+        )
+    if not splits["validation"]:
+        parts = split_samples(
+            splits["train"], seed=seed, shares={"train": 0.75, "validation": 0.25}
+        )
+        splits |= parts
+    _check_apart(splits)
+    return splits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,27 +106,54 @@ class Crossing:
 
 
 def find_crossings(samples: Sequence[Sample], *, limit: float = NEAR) -> list[Crossing]:
-    """Pairs from different splits with the same content, or nearly the same look."""
+    """Pairs from different splits with the same content, or nearly the same look.
+
+    Reads every image, so a file that cannot be used is found here too.
+    """
     ordered = sorted(samples, key=lambda s: s.path)
-    digests = [content_hash(s.path) for s in ordered]
-    looks = np.stack([_look(s.path) for s in ordered]) if ordered else np.empty((0, 1))
+    digests = np.array([content_hash(s.path) for s in ordered])
+    looks = np.stack([_look(s.path) for s in ordered]) if ordered else np.empty((0, 1), np.float32)
     splits = np.array([s.split for s in ordered])
+    squares = np.square(looks).sum(axis=1)
     found = []
-    for index in range(len(ordered)):
-        later = np.flatnonzero(splits[index + 1 :] != splits[index]) + index + 1
-        distances = np.sqrt(np.square(looks[later] - looks[index]).mean(axis=1))
-        for other, distance in zip(later.tolist(), distances.tolist(), strict=True):
-            same = digests[index] == digests[other]
+    for start in range(0, len(ordered), _ROWS):
+        rows = slice(start, start + _ROWS)
+        apart = squares[rows, None] + squares[start:] - 2.0 * (looks[rows] @ looks[start:].T)
+        close = apart < 1.1 * limit**2 * looks.shape[1]  # looser than the limit: it is rounded
+        close |= digests[rows, None] == digests[start:]
+        close &= splits[rows, None] != splits[start:]
+        for row, column in np.argwhere(np.triu(close, 1)).tolist():
+            one, other = start + row, start + column
+            same = bool(digests[one] == digests[other])
+            distance = float(np.sqrt(np.square(looks[other] - looks[one]).mean()))
             if same or distance < limit:
                 found.append(
                     Crossing(
-                        first=ordered[index],
+                        first=ordered[one],
                         second=ordered[other],
                         identical=same,
                         distance=round(distance, 3),
                     )
                 )
     return found
+
+
+def as_split(splits: Mapping[str, Sequence[Sample]]) -> list[Sample]:
+    """The samples, each with the name of the side that it is on."""
+    return [replace(sample, split=name) for name, chosen in splits.items() for sample in chosen]
+
+
+def _check_apart(splits: Mapping[str, Sequence[Sample]]) -> None:
+    """Refuse folders that hold the same file on two sides."""
+    sides: dict[str, Sample] = {}
+    for sample in as_split(splits):
+        known = sides.setdefault(content_hash(sample.path), sample)
+        if known.split != sample.split:
+            raise DataError(
+                sample.path,
+                f"is identical to {known.path}, so {known.split} and {sample.split} would share"
+                " it; remove one, or split by content",
+            )
 
 
 def _look(path: Path) -> NDArray[np.float32]:

@@ -1,16 +1,15 @@
 """Training as in the tutorial: class weights, Adam, a target accuracy, and an optional `optimize`.
 
     result = train(model, TensorSource(images, labels), TrainingOptions(target_accuracy=0.98))
-    result = train(model, source, optimize=ipex_optimize(torch.bfloat16), ...)
+    result = train(model, source, validation=held_out, optimize=ipex_optimize(torch.bfloat16))
 
-Load weights before training, never after `optimize`: IPEX accepts them then and computes garbage.
-Frozen parameters are not in the optimizer, so no step can change them.
+Frozen parameters are not in the optimizer, so no step can change them. With validation images the
+weights of the epoch that was best on them are kept. The same seed and backend give the same bits,
+also across a kill and a resume from the checkpoint; `team` shares every batch between processes.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -18,16 +17,18 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own convention
 from torch import Tensor, nn
 
-from pillqc.ahead import ahead
-from pillqc.errors import PillqcError
-from pillqc.feeding import Feed, FileSource, Loaded, Source, TensorSource, feed_for
+from pillqc.feeding import FileSource, Source, TensorSource
+from pillqc.optimizing import Optimize, ipex_optimize
+from pillqc.processes import Team
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable
+    from pathlib import Path
 
 __all__ = [
     "Epoch",
     "FileSource",
+    "Kept",
     "Optimize",
     "TensorSource",
     "TrainingOptions",
@@ -41,11 +42,6 @@ __all__ = [
 
 LEARNING_RATE: Final = 1e-4
 """The tutorial's."""
-_READ_AHEAD: Final = 2
-"""Batches whose files are read while a step computes."""
-
-Optimize = Callable[[nn.Module, torch.optim.Optimizer], tuple[nn.Module, torch.optim.Optimizer]]
-"""Turns a model in training mode and its optimizer into faster ones, before the first step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,17 +50,32 @@ class TrainingOptions:
 
     epochs: int = 20
     batch_size: int = 8
+    """Of all processes together."""
     learning_rate: float = LEARNING_RATE
-    target_accuracy: float = 0.98
-    """Training stops after the epoch whose training accuracy reaches this."""
+    target_accuracy: float | None = 0.98
+    """Training stops after the epoch whose training accuracy reaches this; None: it does not."""
+    patience: int | None = None
+    """Training stops after so many epochs in which validation did not get better."""
     max_seconds: float | None = None
     """Training stops after the epoch that passes this."""
     autocast_dtype: torch.dtype | None = None
     """`torch.bfloat16` for mixed precision; None for fp32."""
     fused: bool = False
     seed: int = 0
+    masks: bool = False
+    """Whether the map's windows are told what the masks say, beside the image's label."""
     plain: bool = False
     """The plain loop: read, then compute, everything anew in every epoch. To compare with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """Where the checkpoint of a training is, and what must be the same to go on from it."""
+
+    path: Path
+    told: str
+    seconds: float = 60.0
+    """Between checkpoints inside an epoch; there is one after every epoch in any case."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +86,8 @@ class Epoch:
     loss: float
     accuracy: float
     seconds: float
+    validation_loss: float | None = None
+    validation_auroc: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +96,16 @@ class TrainingResult:
 
     history: tuple[Epoch, ...]
     seconds: float
-    """Time to train, `optimize` included."""
+    """Time to train, `optimize`, validation and earlier sessions included."""
     images_per_s: float
     stopped: str
-    """Why it ended: `target accuracy`, `epochs` or `time`."""
+    """Why it ended: `target accuracy`, `patience`, `epochs` or `time`."""
     optimized_layers: int
     """How many layers `optimize` replaced; 0 means that it did nothing."""
+    best_epoch: int | None = None
+    """Whose weights were kept; None without validation images: the last one's."""
+    resumed_at: int | None = None
+    """Epoch in which this session went on from a checkpoint."""
 
 
 def train(
@@ -96,44 +113,25 @@ def train(
     source: Source,
     options: TrainingOptions | None = None,
     *,
+    validation: Source | None = None,
     optimize: Optimize | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
+    team: Team | None = None,
+    kept: Kept | None = None,
 ) -> TrainingResult:
     """Train `model` in place until the target accuracy, the last epoch or the time limit."""
-    options = options or TrainingOptions()
-    labels = _checked_labels(source)
-    started = time.perf_counter()
-    optimizer: torch.optim.Optimizer = make_optimizer(
-        model.train(), lr=options.learning_rate, fused=options.fused
+    from pillqc.training_loop import TrainingLoop
+
+    loop = TrainingLoop(
+        model,
+        source,
+        options or TrainingOptions(),
+        validation=validation,
+        optimize=optimize,
+        team=team or Team(),
+        kept=kept,
     )
-    running, optimizer = optimize(model, optimizer) if optimize else (model, optimizer)
-    weights = class_weights(labels)
-    feed = feed_for(running, source, reuse=not options.plain)
-    generator = torch.Generator().manual_seed(options.seed)
-    history: list[Epoch] = []
-    stopped = "epochs"
-    for number in range(options.epochs):
-        epoch = _one_epoch(feed, optimizer, labels, number, weights, generator, options)
-        history.append(epoch)
-        if on_epoch:
-            on_epoch(epoch)
-        if epoch.accuracy >= options.target_accuracy:
-            stopped = "target accuracy"
-            break
-        if options.max_seconds and time.perf_counter() - started >= options.max_seconds:
-            stopped = "time"
-            break
-    seconds = time.perf_counter() - started
-    replaced = _replaced_layers(model, running)
-    _bring_back(model, running)
-    model.eval()
-    return TrainingResult(
-        history=tuple(history),
-        seconds=seconds,
-        images_per_s=len(history) * len(labels) / seconds,
-        stopped=stopped,
-        optimized_layers=replaced,
-    )
+    return loop.run(on_epoch)
 
 
 def make_optimizer(
@@ -160,112 +158,10 @@ def training_step(
     autocast_dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Do one optimiser step (forward, loss, backward, step) and return the loss."""
-    loss, _ = _step(lambda: model(images), optimizer, labels, weights, autocast_dtype)
-    return loss
-
-
-def ipex_optimize(dtype: torch.dtype = torch.float32) -> Optimize:
-    """`ipex.optimize(model=..., optimizer=..., dtype=...)`, as the tutorial calls it."""
-
-    def optimize(
-        model: nn.Module, optimizer: torch.optim.Optimizer
-    ) -> tuple[nn.Module, torch.optim.Optimizer]:
-        try:
-            import intel_extension_for_pytorch as ipex
-        except (ImportError, SystemExit, AttributeError) as error:
-            # on a mismatch with torch its import prints a line and calls what does not exist
-            raise PillqcError(
-                f"intel-extension-for-pytorch cannot be used here ({error}); "
-                "train with --backend stock"
-            ) from error
-        optimized: tuple[nn.Module, torch.optim.Optimizer] = ipex.optimize(
-            model.train(), optimizer=optimizer, dtype=dtype
-        )
-        return optimized
-
-    return optimize
-
-
-def _step(
-    scores_of: Callable[[], Tensor],
-    optimizer: torch.optim.Optimizer,
-    labels: Tensor,
-    weights: Tensor,
-    autocast_dtype: torch.dtype | None,
-) -> tuple[Tensor, Tensor]:
     optimizer.zero_grad(set_to_none=True)
     with torch.autocast("cpu", dtype=autocast_dtype, enabled=autocast_dtype is not None):
-        scores = scores_of()
+        scores = model(images)
     loss = F.cross_entropy(scores.float(), labels, weight=weights)
     loss.backward()  # type: ignore[no-untyped-call] # torch has no annotation there
     optimizer.step()
-    return loss.detach(), scores.detach()
-
-
-def _one_epoch(
-    feed: Feed,
-    optimizer: torch.optim.Optimizer,
-    all_labels: Tensor,
-    number: int,
-    weights: Tensor,
-    generator: torch.Generator,
-    options: TrainingOptions,
-) -> Epoch:
-    started = time.perf_counter()
-    order = torch.randperm(len(all_labels), generator=generator).tolist()
-    loss_sum, right = 0.0, 0
-    for loaded in ahead(
-        lambda indices: feed.load(indices, number),
-        _batches(order, options.batch_size),
-        depth=0 if options.plain else _READ_AHEAD,
-    ):
-        labels = all_labels[loaded.indices]
-
-        def scores_of(loaded: Loaded = loaded) -> Tensor:
-            return feed.scores(feed.inputs(loaded))
-
-        loss, scores = _step(scores_of, optimizer, labels, weights, options.autocast_dtype)
-        loss_sum += float(loss) * len(labels)
-        right += int((scores.argmax(dim=1) == labels).sum())
-    if not torch.isfinite(torch.tensor(loss_sum)):
-        raise PillqcError(f"training diverged in epoch {number + 1}; lower the learning rate")
-    return Epoch(
-        epoch=number + 1,
-        loss=loss_sum / len(order),
-        accuracy=right / len(order),
-        seconds=time.perf_counter() - started,
-    )
-
-
-def _batches(order: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
-
-
-def _checked_labels(source: Source) -> Tensor:
-    labels = source.labels
-    if len(labels) == 0 or int(labels.min()) == int(labels.max()):
-        raise PillqcError("training needs good and bad images; the data holds one kind only")
-    return labels
-
-
-def _replaced_layers(model: nn.Module, running: nn.Module) -> int:
-    if running is model:
-        return 0
-    return sum(1 for m in running.modules() if type(m).__name__.startswith("_IPEX"))
-
-
-def _bring_back(model: nn.Module, running: nn.Module) -> None:
-    """Copy what an optimised copy learnt into the plain model, whose layout never changed."""
-    if running is model:
-        return
-    learnt = running.state_dict()
-    missing = model.state_dict().keys() - learnt.keys()
-    if missing:
-        raise PillqcError(f"the optimised model lost {min(missing)}; train without it")
-    model.load_state_dict(
-        {
-            name: learnt[name].float() if learnt[name].is_floating_point() else learnt[name]
-            for name in model.state_dict()
-        }
-    )
+    return loss.detach()

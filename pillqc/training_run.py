@@ -1,34 +1,41 @@
-"""From a folder to a model file: split, train, choose the threshold on validation data, save."""
+"""From a folder to a model file: split, train, choose the threshold on validation data, save.
+
+    done = run_training(TrainingRun(data=Path("data/pills"), out=Path("model.safetensors")))
+
+What comes out are the model file and, beside it, the manifest of the split. The card names every
+image that the model has seen, so that `pillqc evaluate` judges it by others. Test images are not
+even opened but for their hash and for the search for near copies.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from pillqc import __version__
 from pillqc.artifact import ModelCard, save_artifact
-from pillqc.calibration import Chosen, choose
+from pillqc.calibration import Chosen, choose, divide_head
 from pillqc.dataset import MEAN, STD, read_samples
 from pillqc.errors import UsageError
+from pillqc.feeding import FileSource
 from pillqc.model import CLASSES, load_model
-from pillqc.splits import split_samples
-from pillqc.training import (
-    Epoch,
-    FileSource,
-    Optimize,
-    TrainingOptions,
-    TrainingResult,
-    ipex_optimize,
-    train,
-)
+from pillqc.optimizing import Optimize, ipex_optimize
+from pillqc.processes import Team, team
+from pillqc.seen import remembered
+from pillqc.split_manifest import manifest_of, path_beside, write_split
+from pillqc.splits import as_split, find_crossings, split_by_folders, split_samples
+from pillqc.training import Epoch, Kept, TrainingOptions, TrainingResult, train
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from pillqc.dataset import Sample
-    from pillqc.model import CustomVGG
+    from pillqc.model import CustomVGG, LoadedModel
+    from pillqc.split_manifest import SplitManifest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,32 +44,82 @@ class TrainingRun:
 
     data: Path
     out: Path
+    checkpoint: Path | None = None
     weights: str | None = None
     backend: str = "stock"
     dtype: str = "fp32"
     epochs: int = 20
     batch_size: int = 8
     learning_rate: float = 1e-4
-    target_accuracy: float = 0.98
+    target_accuracy: float | None = 0.98
+    patience: int | None = None
+    max_minutes: float | None = None
     full: bool = False
+    masks: bool = False
     augment: bool = False
-    size: int = 224
+    split_by: str = "content"
+    size: int = 0
+    """Side in pixels; 0: that of the model it starts from."""
     seed: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a process did; only the leading one has a model file."""
+
+    result: TrainingResult
+    manifest: SplitManifest
+    chosen: Chosen | None
+
+
 def run_training(
-    run: TrainingRun, *, on_epoch: Callable[[Epoch], None] | None = None
-) -> TrainingResult:
-    """Train on a part of the data, choose the threshold on another, and write the model file."""
+    run: TrainingRun,
+    *,
+    on_epoch: Callable[[Epoch], None] | None = None,
+    on_note: Callable[[str], None] = lambda _: None,
+) -> Trained | None:
+    """Train on a part of the data, choose on another, write the model file.
+
+    None in a process that only helped another one.
+    """
     if run.out.suffix != ".safetensors":
         raise UsageError(f"{run.out}: a model file ends in .safetensors")
-    splits = split_samples(read_samples(run.data), seed=run.seed)
-    model = load_model(run.weights, freeze=not run.full, seed=run.seed).model
+    samples = read_samples(run.data)
+    if run.split_by == "folders":
+        splits = split_by_folders(samples, run.data, seed=run.seed)
+    else:
+        splits = split_samples(samples, seed=run.seed)
+    manifest = manifest_of(splits, run.data)
+    loaded = load_model(run.weights, freeze=not run.full, seed=run.seed)
+    run = replace(run, size=run.size or loaded.size)
+    model = _ready(loaded)
+    kept = Kept(path=_checkpoint(run), told=_told(run, manifest, model))
+    with team() as together:
+        if together.leads:
+            _note_doubts(splits, on_note)
+        result = _train(run, model, splits, together, kept, on_epoch)
+    if not together.leads:
+        return None
+    chosen = _chosen(model, splits["validation"], run.size)
+    save_artifact(run.out, model, _card(run, loaded, manifest, chosen, result))
+    write_split(path_beside(run.out), manifest)
+    kept.path.unlink(missing_ok=True)
+    return Trained(result=result, manifest=manifest, chosen=chosen)
+
+
+def _train(
+    run: TrainingRun,
+    model: CustomVGG,
+    splits: dict[str, list[Sample]],
+    together: Team,
+    kept: Kept,
+    on_epoch: Callable[[Epoch], None] | None,
+) -> TrainingResult:
     dtype = torch.bfloat16 if run.dtype == "bf16" else None
     optimize: Optimize | None = None
     if run.backend == "ipex":
         optimize = ipex_optimize(dtype or torch.float32)
-    result = train(
+    return train(
         model,
         FileSource(splits["train"], size=run.size, augment_seed=run.seed if run.augment else None),
         TrainingOptions(
@@ -70,31 +127,72 @@ def run_training(
             batch_size=run.batch_size,
             learning_rate=run.learning_rate,
             target_accuracy=run.target_accuracy,
+            patience=run.patience,
+            max_seconds=run.max_minutes * 60.0 if run.max_minutes else None,
             autocast_dtype=dtype,
             seed=run.seed,
+            masks=run.masks,
         ),
+        validation=FileSource(splits["validation"], size=run.size),
         optimize=optimize,
-        on_epoch=on_epoch,
+        on_epoch=on_epoch if together.leads else None,
+        team=together,
+        kept=kept,
     )
-    chosen = _chosen(model, splits["validation"], run.size)
-    save_artifact(run.out, model, _card(run, chosen, result))
-    return result
 
 
-def _card(run: TrainingRun, chosen: Chosen | None, result: TrainingResult) -> ModelCard:
+def _ready(loaded: LoadedModel) -> CustomVGG:
+    """The model as it was when it was trained: without the temperature that calibrated it."""
+    if loaded.card is not None and loaded.trained:
+        divide_head(loaded.model, 1.0 / loaded.card.temperature)
+    return loaded.model
+
+
+def _note_doubts(splits: dict[str, list[Sample]], on_note: Callable[[str], None]) -> None:
+    """Read every image once, before hours are spent, and say what crosses the split."""
+    crossings = find_crossings(as_split(splits))
+    if crossings:
+        first = crossings[0]
+        on_note(
+            f"{len(crossings)} pairs of images are nearly the same and on two sides of the split,"
+            f" for example {first.first.path} and {first.second.path}: figures of this model on"
+            " its test images will look too good (pillqc check-split shows all of them)"
+        )
+    if len({sample.bad for sample in splits["validation"]}) < len(CLASSES):
+        on_note("validation lacks good or bad images: no best epoch, and the threshold is a guess")
+
+
+def _card(
+    run: TrainingRun,
+    loaded: LoadedModel,
+    manifest: SplitManifest,
+    chosen: Chosen | None,
+    result: TrainingResult,
+) -> ModelCard:
     told = {
-        "seconds": result.seconds,
+        "seconds": round(result.seconds, 3),
         "stopped": result.stopped,
+        "best_epoch": result.best_epoch,
         "optimized_layers": result.optimized_layers,
         "history": [asdict(epoch) for epoch in result.history],
+        "started_from": loaded.name,
+        "pillqc": __version__,
         "torch": torch.__version__,
     }
+    before = loaded.card.seen if loaded.card else ""
     card = ModelCard(
         size=run.size,
         mean=MEAN,
         std=STD,
-        data={"folder": run.data.name, "split": "by content", "split_seed": run.seed},
-        training=_told(run) | told,
+        data={
+            "folder": run.data.name,
+            "split_by": run.split_by,
+            "split_seed": run.seed,
+            "split_sha256": manifest.sha256,
+            "images": manifest.counts(),
+        },
+        training=_options(run) | told,
+        seen=remembered(manifest.digests("train", "validation"), before),
     )
     if chosen is None:
         return replace(card, known_failures=("no validation data: the threshold is a guess",))
@@ -114,5 +212,17 @@ def _chosen(model: CustomVGG, validation: Sequence[Sample], size: int) -> Chosen
     return choose(model, validation, size=size)
 
 
-def _told(run: TrainingRun) -> dict[str, Any]:
-    return {k: v for k, v in asdict(run).items() if k not in ("data", "out")}
+def _checkpoint(run: TrainingRun) -> Path:
+    return run.checkpoint or run.out.with_suffix(".checkpoint")
+
+
+def _options(run: TrainingRun) -> dict[str, Any]:
+    return {k: v for k, v in asdict(run).items() if k not in ("data", "out", "checkpoint")}
+
+
+def _told(run: TrainingRun, manifest: SplitManifest, model: CustomVGG) -> str:
+    """What must be the same for a training to go on with the same bits."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode() + value.detach().contiguous().numpy().tobytes())
+    return repr((_options(run), manifest.sha256, digest.hexdigest(), torch.__version__))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -188,7 +189,10 @@ def _bomb(path: Path) -> None:
         (lambda _: None, "no such file"),
         (lambda p: p.write_bytes(b""), "not an image"),
         (lambda p: p.write_text("not a picture"), "not an image"),
-        (lambda p: p.mkdir(), "damaged or unreadable"),
+        (lambda p: p.mkdir(), "a folder, not an image"),
+        (lambda p: p.symlink_to(p.with_name("gone")), "a link that leads nowhere"),
+        (lambda p: p.symlink_to(p), "a link that leads nowhere, or to itself"),
+        (os.mkfifo, "not a regular file"),
         (_truncated, "damaged or unreadable.*truncated"),
         (_bomb, "100 megapixels"),
         (lambda p: Image.new("F", (8, 8)).save(p, "TIFF"), "no defined range"),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from pillqc.errors import DataError
 from pillqc.inspection import decide, find_images
+from pillqc.prediction import Unreadable
 
 pytestmark = pytest.mark.torch
 
@@ -38,7 +40,7 @@ def test_folders_are_searched_and_files_taken_as_given(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     notes = tmp_path / "notes.txt"
-    found = list(find_images([tmp_path, notes]))
+    found = [p for p in find_images([tmp_path, notes]) if isinstance(p, Path)]
     assert [p.relative_to(tmp_path).as_posix() for p in found] == [
         "a.png",
         "b/1.JPG",
@@ -47,10 +49,34 @@ def test_folders_are_searched_and_files_taken_as_given(tmp_path: Path) -> None:
     ]
 
 
-def test_an_empty_folder_is_explained(tmp_path: Path) -> None:
-    """Nothing to inspect is a mistake of the caller."""
-    with pytest.raises(DataError, match="holds no images"):
-        list(find_images([tmp_path]))
+def test_an_empty_folder_is_reported_and_the_rest_goes_on(tmp_path: Path) -> None:
+    """In its place, as what it is; a link to a folder above is not followed for ever."""
+    empty, full = tmp_path / "empty", tmp_path / "full"
+    empty.mkdir()
+    full.mkdir()
+    (full / "a.png").write_bytes(b"")
+    (full / "circle").symlink_to(tmp_path)
+    first, second = find_images([empty, full])
+    assert isinstance(first, Unreadable)
+    assert "holds no images" in first.reason
+    assert second == full / "a.png"
+
+
+def test_a_folder_is_walked_and_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first file comes before the second folder was looked at."""
+    for name in ("a/1.png", "b/2.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"")
+    looked: list[str] = []
+    original = os.scandir
+
+    def scandir(place: str) -> Any:
+        looked.append(Path(place).name)
+        return original(place)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert next(find_images([tmp_path])) == tmp_path / "a/1.png"
+    assert "b" not in looked
 
 
 def test_a_good_pill_gets_no_box_and_a_bad_one_its_boxes() -> None:

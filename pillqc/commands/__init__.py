@@ -1,0 +1,1 @@
+"""The commands of `pillqc`: each reads arguments, calls one module, prints what came back."""

@@ -1,0 +1,65 @@
+"""What the commands share: options, the model, a line of progress."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+from typing_extensions import Self
+
+if TYPE_CHECKING:
+    from pillqc.model import LoadedModel
+
+UNTRAINED: Final = (
+    "THE MODEL IS UNTRAINED: its decisions mean nothing; give a trained one with --model"
+)
+FOLDER: Final = click.Path(path_type=Path, file_okay=False)
+FILE: Final = click.Path(path_type=Path, dir_okay=False)
+MODEL: Final = click.option(
+    "--model",
+    help="Model file, `imagenet` or `random`; the shipped model by default.",
+)
+DATA: Final = click.option(
+    "--data", type=FOLDER, required=True, help="Folder in MVTec AD's layout, or good/ and bad/."
+)
+
+
+def loaded_model(model: str | None) -> LoadedModel:
+    """The model that was asked for; an untrained one says so."""
+    from pillqc.model import load_model
+
+    loaded = load_model(model)
+    if not loaded.trained:
+        click.echo(UNTRAINED, err=True)
+    return loaded
+
+
+class Progress:
+    """A line with the estimated time left, on a terminal only."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._shown = sys.stderr.isatty()
+        self._started = time.monotonic()
+        self._last = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown and self._last:
+            click.echo("\r\x1b[K", err=True, nl=False)
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show how far it is, at most five times a second."""
+        now = time.monotonic()
+        if not self._shown or (now - self._last < 0.2 and done < total):
+            return
+        self._last = now
+        left = (now - self._started) / done * (total - done)
+        click.echo(
+            f"\r\x1b[K{self._what}: {done} of {total}, {left:.0f} s left", err=True, nl=False
+        )

@@ -1,0 +1,158 @@
+"""Commands that make, fetch and look at images."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from pillqc.commands.common import DATA, FILE, FOLDER, Progress
+from pillqc.errors import PillqcError, UsageError
+
+
+@click.command("render")
+@click.option("--out", type=FOLDER, required=True, help="Folder to create.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--size", type=int, default=224, show_default=True, help="Side in pixels.")
+@click.option("--train-good", type=int, default=267, show_default=True)
+@click.option("--test-good", type=int, default=26, show_default=True)
+@click.option("--per-defect", type=int, default=20, show_default=True)
+@click.option("--imprint", default="FF", show_default=True, help="Letters of another product.")
+@click.option("--shape", type=click.Choice(["oval", "capsule"]), default="oval", show_default=True)
+@click.option("--colour", help="Red, green and blue of another product, such as 205,170,160.")
+@click.option("--jobs", type=click.IntRange(1), help="Processes; the usable cores by default.")
+def render_command(
+    out: Path,
+    seed: int,
+    size: int,
+    train_good: int,
+    test_good: int,
+    per_defect: int,
+    imprint: str,
+    shape: str,
+    colour: str | None,
+    jobs: int | None,
+) -> None:
+    r"""Render synthetic pills with exact masks, in MVTec AD's layout.
+
+    \b
+    Examples:
+      pillqc render --out data/pills
+      pillqc render --out data/other --imprint K7 --colour 205,170,160 --seed 1
+    """
+    from pillqc.rendering.design import DEFAULT_DESIGN, PillDesign
+    from pillqc.synthetic import RenderPlan, render_dataset
+
+    plan = RenderPlan(
+        seed=seed,
+        size=size,
+        train_good=train_good,
+        test_good=test_good,
+        per_defect=per_defect,
+        design=PillDesign(
+            imprint=imprint,
+            shape=shape,
+            colour=_colour(colour) if colour else DEFAULT_DESIGN.colour,
+        ),
+    )
+    started = time.perf_counter()
+    with Progress("rendering") as progress:
+        done = render_dataset(out, plan, jobs=jobs, on_progress=progress)
+    if done.reused:
+        click.echo(f"{done.root}: {done.images} synthetic pills, there already")
+        return
+    seconds = time.perf_counter() - started
+    click.echo(
+        f"{done.root}: {done.images} synthetic pills in {seconds:.1f} s"
+        f" ({done.images / seconds:.0f} images/s)"
+    )
+
+
+@click.command("prepare")
+@click.argument("dataset", type=click.Choice(["mvtec"]))
+@click.option("--archive", type=FILE)
+@click.option("--root", type=FOLDER, help="Where MVTec AD or its category is unpacked already.")
+@click.option("--out", type=FOLDER, default=Path("data/mvtec_pill"), show_default=True)
+@click.option("--category", default="pill", show_default=True)
+def prepare_command(
+    dataset: str,  # noqa: ARG001 - one choice so far
+    archive: Path | None,
+    root: Path | None,
+    out: Path,
+    category: str,
+) -> None:
+    r"""Check your own download of real pills and lay it out.
+
+    \b
+    Examples:
+      pillqc prepare mvtec --archive mvtec_anomaly_detection.tar.xz
+      pillqc prepare mvtec --root /data/mvtec --category capsule --out data/capsule
+    """
+    from pillqc.preparation import LICENCE, prepare_mvtec
+
+    done = prepare_mvtec(out=out, archive=archive, root=root, category=category)
+    click.echo(f"{done.root}: {done.images} images, defects: {', '.join(done.defects)}")
+    for note in done.notes:
+        click.echo(f"note: {note}", err=True)
+    click.echo(LICENCE)
+
+
+@click.command("explore")
+@DATA
+@click.option("--out", type=FOLDER, required=True, help="Folder for the pictures.")
+@click.option("--split", help="Which split; `test` where there is one, else all images.")
+@click.option("--size", type=click.IntRange(16), default=224, show_default=True)
+def explore_command(data: Path, out: Path, split: str | None, size: int) -> None:
+    r"""Show what good and bad look like, and where their mean images differ by more than chance.
+
+    \b
+    Examples:
+      pillqc explore --data data/pills --out figures/
+    """
+    from pillqc.dataset import read_samples, samples_of
+    from pillqc.exploration import explore
+
+    found = explore(samples_of(read_samples(data), split, data), out, size=size)
+    share = found.believed.mean()
+    click.echo(
+        f"{out}: gallery.png and difference.png; the means of bad and good differ by more than"
+        f" chance ({found.limit:.2f} grey levels) in {share:.2%} of the image"
+    )
+
+
+@click.command("check-split")
+@DATA
+@click.option("--manifest", type=FILE, help="The .split.csv beside a model; else the folders.")
+def check_split_command(data: Path, manifest: Path | None) -> None:
+    r"""Fail if an image, or nearly the same image, is in two splits.
+
+    \b
+    Examples:
+      pillqc check-split --data data/pills
+      pillqc check-split --data data/pills --manifest model.split.csv
+    """
+    from pillqc.dataset import read_samples
+    from pillqc.split_manifest import apply_split, read_split
+    from pillqc.splits import find_crossings
+
+    samples = read_samples(data)
+    if manifest is not None:
+        samples = apply_split(read_split(manifest), samples, manifest)
+    crossings = find_crossings(samples)
+    for crossing in crossings:
+        kind = "identical" if crossing.identical else f"differ by {crossing.distance} grey levels"
+        click.echo(f"{crossing.first.path} and {crossing.second.path}: {kind}")
+    if crossings:
+        raise PillqcError(f"{data}: {len(crossings)} pairs of images cross its splits")
+    click.echo(f"{data}: no image of {len(samples)} is in two splits")
+
+
+def _colour(text: str) -> tuple[float, float, float]:
+    try:
+        red, green, blue = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"colour {text!r} is not three numbers such as 205,170,160") from error
+    if not all(0.0 <= level <= 255.0 for level in (red, green, blue)):
+        raise UsageError(f"colour {text!r}: levels go from 0 to 255")
+    return red, green, blue

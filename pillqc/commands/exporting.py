@@ -1,0 +1,38 @@
+"""The command `export`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pillqc.commands.common import DATA, FILE, MODEL, loaded_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command("export")
+@DATA
+@MODEL
+@click.option("--format", "kind", type=click.Choice(["torchscript", "onnx"]), required=True)
+@click.option("--out", type=FILE, required=True, help="Ends in .pt or .onnx.")
+def export_command(data: Path, model: str | None, kind: Any, out: Path) -> None:  # noqa: ANN401 - one of the choices
+    r"""Write the model for other programs, if its outputs on real images stay the same.
+
+    \b
+    Examples:
+      pillqc export --format torchscript --data data/pills --out model.pt
+      pillqc export --format onnx --data data/pills --model model.safetensors --out model.onnx
+    """
+    from pillqc.dataset import read_samples, samples_of
+    from pillqc.export import COMPARED, export
+
+    samples = samples_of(read_samples(data), None, data)
+    # sorted by defect: every so manyth one gives some of each
+    paths = [sample.path for sample in samples[:: max(len(samples) // COMPARED, 1)]]
+    done = export(loaded_model(model), out, kind, paths)
+    click.echo(
+        f"wrote {done.path} and {done.path.with_suffix('.json').name}; on {done.images} images its"
+        f" outputs differ by at most {done.max_difference:.2g} from the model's"
+    )

@@ -1,0 +1,118 @@
+"""Commands that use a model: `evaluate` and `inspect`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from pillqc.commands.common import DATA, FOLDER, MODEL, Progress, loaded_model
+
+SEEN = "{} OF THESE IMAGES WERE SEEN IN TRAINING: the figures are too good"
+_SUSPICIOUS = 3
+"""Exit code of `inspect --exit-code` when a pill is not good."""
+
+
+@click.command("evaluate")
+@DATA
+@MODEL
+@click.option(
+    "--split",
+    help="Which folder; by default `test` where there is one, or all that the model has not seen"
+    " where it was trained on these images.",
+)
+@click.option("--include-seen", is_flag=True, help="Judge by images seen in training, too.")
+@click.option("--size", type=click.IntRange(32), help="Side in pixels; the model's by default.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--figures", type=FOLDER, help="Folder for ROC, reliability and other figures.")
+def evaluate_command(
+    data: Path,
+    model: str | None,
+    split: str | None,
+    include_seen: bool,
+    size: int | None,
+    as_json: bool,
+    figures: Path | None,
+) -> None:
+    r"""Compare the model's decisions and heat maps with the truth.
+
+    Images that the model has seen in training, by content, are left out and counted. So a model is
+    judged honestly by the very folder that it was trained on.
+
+    \b
+    Examples:
+      pillqc evaluate --data data/pills
+      pillqc evaluate --data data/pills --model model.safetensors --json
+      pillqc evaluate --data data/pills --figures figures/
+    """
+    from pillqc.dataset import read_samples
+    from pillqc.evaluation import evaluate, samples_to_judge
+    from pillqc.presentation import evaluation_table
+
+    found = read_samples(data)
+    loaded = loaded_model(model)
+    samples = samples_to_judge(loaded, found, split, data)
+    with Progress("evaluating") as progress:
+        report = evaluate(
+            loaded, samples, size=size, include_seen=include_seen, on_progress=progress
+        )
+    if report.seen:
+        click.echo(SEEN.format(report.seen), err=True)
+    click.echo(json.dumps(report.as_dict()) if as_json else evaluation_table(report))
+    if figures:
+        from pillqc.figures import draw_figures
+
+        names = ", ".join(path.name for path in draw_figures(report, figures))
+        click.echo(f"{figures}: {names}", err=True)
+
+
+@click.command("inspect")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@MODEL
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--csv", "csv_file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--pictures", type=FOLDER, help="Folder for pictures with heat map and boxes.")
+@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True)
+@click.option("--size", type=click.IntRange(32), help="Side in pixels; the model's by default.")
+@click.option("--exit-code", is_flag=True, help="Exit with 3 if a pill is bad or undecided.")
+def inspect_command(
+    paths: tuple[Path, ...],
+    model: str | None,
+    as_json: bool,
+    csv_file: Path | None,
+    pictures: Path | None,
+    batch_size: int,
+    size: int | None,
+    exit_code: bool,
+) -> None:
+    r"""Say of every image whether the pill is good, and where the defects are.
+
+    A file that cannot be read gets the decision `error`, and the exit code is 1 in the end.
+
+    \b
+    Examples:
+      pillqc inspect photo.png
+      pillqc inspect data/pills/test --json
+      pillqc inspect tray/ --csv decisions.csv --pictures marked/
+      pillqc inspect tray/ --exit-code && echo "all good"
+    """
+    from pillqc.ahead import ahead
+    from pillqc.inspection import find_images, inspect
+    from pillqc.pictures import Album
+    from pillqc.presentation import CsvLines, inspection_line
+
+    loaded = loaded_model(model)
+    decisions = set()
+    with CsvLines(csv_file) as lines:
+        results = inspect(loaded, find_images(paths), size=size, batch_size=batch_size)
+        if pictures:  # drawn while the next batch is computed
+            results = ahead(Album(pictures).add, results, depth=2 * batch_size)
+        for result in results:
+            decisions.add(result.decision)
+            lines.add(result)
+            click.echo(json.dumps(result.as_dict()) if as_json else inspection_line(result))
+    if "error" in decisions:
+        raise click.exceptions.Exit(1)
+    if exit_code and decisions & {"bad", "undecided"}:
+        raise click.exceptions.Exit(_SUSPICIOUS)
