@@ -11,11 +11,11 @@ import statistics as stdlib_statistics
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bench import energy, protocol
+from bench import energy, protocol, variables
 from bench.errors import WorkerError
 from bench.records import IterationRow
-from bench.scenarios import CONTROL_SUFFIX, Phase, Scenario
-from bench.statistics import is_steady
+from bench.scenarios import CONTROL_SUFFIX, DEFAULT_ENVIRONMENT, Mode, Phase, Scenario
+from bench.statistics import calls_before_level, is_steady
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,12 +39,15 @@ class Lane:
     policy: Policy
     record: Callable[[IterationRow], None]
     is_control: bool = False
+    known_trend_calls: int | None = None
+    """After so many warm-up calls an earlier launch of it was level; None where that is unknown."""
     prepared: protocol.Message = field(default_factory=dict)
     conditions: Mapping[str, Any] = field(default_factory=dict)
     steady: bool = True
     usable: bool = True
     blocks_ms: dict[tuple[int, int], float] = field(default_factory=dict)
     spent_s: float = 0.0
+    first_call_ms: float = 0.0
     joules: float | None = None
     """Energy of its blocks, where the host counts it."""
     joules_images: int = 0
@@ -62,32 +65,85 @@ class Lane:
         return self.scenario.is_stock_default and not self.is_control
 
     @property
+    def may_rest(self) -> bool:
+        """Whether it can be left out of rounds once its interval is narrow enough."""
+        return not self.scenario.is_stock_default
+
+    @property
+    def may_be_tuned(self) -> bool:
+        """Whether others may be divided by it as stock tuned."""
+        own = self.scenario.environment == DEFAULT_ENVIRONMENT and not variables.of(self.scenario)
+        return self.scenario.backend == "stock" and own and not self.is_control
+
+    @property
     def emulated(self) -> bool:
         """Whether the worker says that its dtype has no native instructions here."""
         return self.prepared.get("native_dtype") is False
 
     def prepare(self) -> None:
         """Build the callable, and make its very first call."""
+        self.build()
+        self.first_call()
+
+    def build(self) -> None:
+        """Have the worker set the model up."""
         self.prepared = self.worker.ask(
             "prepare",
             self.policy.prepare_timeout_s,
             scenario=protocol.encode(self.scenario),
         )
-        self._call(1, Phase.FIRST_CALL, timeout_s=self.policy.prepare_timeout_s)
+
+    def first_call(self) -> None:
+        """Make the very first call: compiled modes compile in it."""
+        (self.first_call_ms,) = self._call(
+            1, Phase.FIRST_CALL, timeout_s=self.policy.prepare_timeout_s
+        )
+
+    @property
+    def later_opening_s(self) -> float:
+        """What its first call and warm-up will take in a later launch, where caches are warm."""
+        typical_s = self.typical_ms / 1000
+        compiling_s = max(0.0, self.first_call_ms / 1000 - 2 * typical_s)
+        calls = 2 + (self.known_trend_calls or 0) + self._later_calls()
+        return calls * typical_s + compiling_s * self.policy.budget.warm_compile_share
 
     def outputs(self, path: Path) -> protocol.Message:
-        """Have the worker write its outputs for the parity check to `path`."""
-        return self._ask("outputs", self.policy.prepare_timeout_s, path=str(path))
+        """Have the worker write its outputs for the parity check to `path`.
+
+        The calls that this takes count as warm-up. A worker of another commit may not time them.
+        """
+        reply = self._ask("outputs", self.policy.prepare_timeout_s, path=str(path))
+        if reply.get("wall_ns"):
+            self._warm_ms.extend(self._record(reply, Phase.WARMUP, slice(0, None), None, None))
+        return reply
 
     def warm_up(self) -> None:
         """Call until steady, or until the cap; `steady` tells which."""
         rule = self.policy.steady_state
-        while not is_steady(self._warm_ms, rule):
+        while not self._is_warm():
             if len(self._warm_ms) >= rule.max_calls or sum(self._warm_ms) > rule.max_seconds * 1000:
                 self.steady = False
                 return
             self._warm_ms.extend(self._call(1, Phase.WARMUP))
         self.steady = True
+
+    def _is_warm(self) -> bool:
+        if self.known_trend_calls is None:
+            return is_steady(self._warm_ms, self.policy.steady_state)
+        if not self._warm_ms:
+            return False
+        return len(self._warm_ms) >= self.known_trend_calls + self._later_calls()
+
+    def _later_calls(self) -> int:
+        """Warm-up calls of a later launch, beyond those before it was level."""
+        rule = self.policy.steady_state
+        slow = self.typical_ms > rule.slow_call_ms and self.scenario.mode is not Mode.TORCHSCRIPT
+        return rule.later_slow_calls if slow else rule.later_calls
+
+    @property
+    def trend_calls(self) -> int | None:
+        """Warm-up calls before its times were level; None where they never were."""
+        return calls_before_level(self._warm_ms, self.policy.steady_state)
 
     def read_conditions(self) -> None:
         """Ask what the worker runs under, now that all is loaded that will be.
@@ -100,12 +156,18 @@ class Lane:
             if not self.worker.alive:
                 raise
 
-    def run_block(self, round_number: int, position: int) -> str | None:
-        """One turn. Returns a sentence if the block does not count, else None."""
+    @property
+    def typical_ms(self) -> float:
+        """What a call takes, by the latest warm-up calls."""
+        return stdlib_statistics.median(self._warm_ms[-5:])
+
+    def run_block(self, round_number: int, position: int, *, settle: int) -> str | None:
+        """One turn, its first `settle` calls discarded.
+
+        Returns a sentence if the block does not count, else None.
+        """
         rule = self.policy.block
-        typical_ms = stdlib_statistics.median(self._warm_ms[-5:])
-        settle = rule.settle_calls if typical_ms < rule.settle_below_ms else 0
-        wanted = math.ceil(rule.min_block_ms / typical_ms)
+        wanted = math.ceil(rule.min_block_ms / self.typical_ms)
         timed = min(max(wanted, rule.min_calls), rule.max_calls)
         before = energy.read_energy()
         reply = self._ask_calls(settle + timed, Phase.TIMED, self.policy.call_timeout_s)

@@ -33,6 +33,10 @@ class Outcome:
     joules: float | None = None
     joules_images: int = 0
     """Images that the energy was used for."""
+    trend_calls: int | None = None
+    """Warm-up calls before its first launch was level; None where that is not known."""
+    unchecked: bool = False
+    """Prepared, but its outputs and conditions have not been looked at yet."""
     differs: list[str] = field(default_factory=list)
     """How its worker's conditions, or its control's, were unlike stock default's in any launch."""
 

@@ -31,6 +31,13 @@ class SteadyStatePolicy:
     slow_window: int = 1
     slow_max_median_change: float = 0.05
     """Single calls vary more than medians of five."""
+    later_calls: int = 2
+    """Warm-up calls of a later launch, beyond those before an earlier launch got level: what a
+    fresh process needs anyway (TorchScript's final graph exists after three calls, the first among
+    them). That it gets level is known; each launch's own rounds show if it did not."""
+    later_slow_calls: int = 1
+    """The same for calls over `slow_call_ms`, TorchScript's apart: such a call touches all memory
+    that the next one will."""
     max_calls: int = 60
     """Cap; a scenario that reaches it is measured all the same and flagged `no_steady_state`."""
     max_seconds: float = 8.0
@@ -47,6 +54,9 @@ class VerdictPolicy:
     """The margin is at least this many times the control's own deviation from 1."""
     single_launch_margin: float = 0.15
     """Processes of one build differed by 11 % (faster-cpython/ideas#60); one launch hides it."""
+    widest_same: float = 0.05
+    """`same` is said under a margin up to this only. Wider, it would call equal what users pay for
+    (IPEX's whole gain over tuned stock is 5 to 15 %): the run could not tell."""
     max_noisy_share: float = 0.5
     """Above this share of rounds that were not quiet, no verdict is given."""
     min_rounds: int = 3
@@ -74,15 +84,18 @@ class NoisePolicy:
 class BlockPolicy:
     """How long one turn of one scenario lasts."""
 
-    min_block_ms: float = 300.0
-    """At least this much timed work (never under 100 ms): shorter blocks pay cache refill more
-    often, longer ones let drift into the pair."""
+    min_block_ms: float = 100.0
+    """At least this much timed work, and no more than needed: what drifts does so between turns,
+    so the same seconds spent on more and shorter rounds give a narrower interval. In simulated
+    drift and bursts (tests/bench/test_precision.py), one discarded and one timed call of 100 ms
+    against one and three: half to three quarters of the spread."""
     min_calls: int = 1
     max_calls: int = 50
     settle_calls: int = 1
     """Calls discarded at the start of a block: threads and caches were cold while others ran."""
-    settle_below_ms: float = 500.0
-    """Slower calls outlast the cold start by far and are not discarded."""
+    settle_below_ms: float = 250.0
+    """Slower calls outlast the cold start by far and are not discarded. Asked of a group's median
+    lane and decided for all its lanes alike, or the cold start would count for some only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +138,13 @@ class BudgetPolicy:
     emulated_share: float = 0.25
     """Emulated scenarios may use this share of the budget; beyond it they keep the launches that
     they have had."""
+    first_launch_share: float = 0.04
+    """Of the budget, what each group's rounds may take in the first launch beyond their minimum:
+    enough that it does not count for nothing beside the later launches, whose rounds are planned
+    from what it finds."""
+    warm_compile_share: float = 0.4
+    """Of a cold compilation, what loading it from Inductor's cache takes in a later launch: for
+    planning only, corrected by what the launch then took."""
     max_memory_gib: float = 15.0
     """A run's workers together stay below this, and below 85 % of what is free."""
     free_memory_share: float = 0.85

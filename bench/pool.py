@@ -22,8 +22,9 @@ Key = tuple[Scenario, bool]
 class WorkerPool:
     """Workers by key.
 
-    `launch` starts a process without waiting for it. `at_once` are started side by side: the
-    first launch uses 1, because there the cost of starting is itself a result.
+    `launch` starts a process without waiting for it. The first of each backend and environment
+    starts alone, since what importing costs is itself a result; the others `at_once` side by side,
+    for importing keeps one core busy, and their greetings tell the first one's `import_s`.
     """
 
     launch: Callable[[Scenario, bool], WorkerHandle]
@@ -32,11 +33,18 @@ class WorkerPool:
     _workers: dict[Key, WorkerHandle] = field(default_factory=dict)
     _greetings: dict[Key, dict[str, Any]] = field(default_factory=dict)
     _failures: dict[Key, WorkerError] = field(default_factory=dict)
+    _import_s: dict[tuple[str, str], float | None] = field(default_factory=dict)
+    """By backend and environment, of the worker that started alone."""
 
     def start(self, wanted: Iterable[Key]) -> None:
         """Have a live worker for each key, or remember why there is none."""
         keys = [(worker_key(scenario), control) for scenario, control in wanted]
         missing = [key for key in dict.fromkeys(keys) if not self._is_ready(key)]
+        alone = {_imported(key): key for key in reversed(missing)}
+        for key in alone.values():
+            if _imported(key) not in self._import_s:
+                self._start_batch([key])
+                missing.remove(key)
         for first in range(0, len(missing), self.at_once):
             self._start_batch(missing[first : first + self.at_once])
 
@@ -86,7 +94,9 @@ class WorkerPool:
     def _greet(self, key: Key) -> None:
         try:
             greeting = self._workers[key].greet(self.start_timeout_s)
-            self._greetings[key] = dict(greeting.get("hello", {}))
+            hello = dict(greeting.get("hello", {}))
+            first = self._import_s.setdefault(_imported(key), hello.get("import_s"))
+            self._greetings[key] = {**hello, "import_s": first}
         except WorkerError as error:
             self._failures[key] = error
             self._workers.pop(key).stop()
@@ -106,3 +116,8 @@ class WorkerPool:
 def _needs(scenario: Scenario) -> tuple[str, str, dict[str, str]]:
     """What must be there for its worker to start."""
     return (scenario.backend, scenario.environment, variables.of(scenario))
+
+
+def _imported(key: Key) -> tuple[str, str]:
+    """What a worker imports: its backend, from its environment's packages."""
+    return (key[0].backend, key[0].environment)

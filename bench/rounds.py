@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from bench.lane import Lane
     from bench.policy import Policy
+    from bench.scenarios import Dtype
 
 _STOPPING_DRAWS = 1000
 """Draws of the bootstrap that decides whether to go on; the verdict's own has many more."""
@@ -45,44 +46,86 @@ class Rounds:
     """The fastest probe's fp32 arithmetic: no peak of this run can be lower."""
     _probes_ns: list[int] = field(default_factory=list)
 
-    def run(self, group: str, launch: int, lanes: Sequence[Lane], limit: int) -> int:
+    def run(
+        self,
+        group: str,
+        launch: int,
+        lanes: Sequence[Lane],
+        limit: int,
+        *,
+        within_s: float = float("inf"),
+    ) -> int:
         """Up to `limit` rounds of these lanes. Returns how many were run.
 
-        The first launch has no deadline inside a group, so that whatever is begun gets its minimum.
+        Rounds beyond the minimum only `within_s`. The first launch has no other deadline inside a
+        group, so that whatever is begun gets its minimum.
         """
         seed = self.policy.verdict.seed + zlib.crc32(f"{group}/{launch}".encode())
         orders = schedule.round_orders([lane.name for lane in lanes], seed=seed)
         active = {lane.name: lane for lane in lanes}
+        settle = self._settle_calls(lanes)
         started = self.clock()
         for number in range(limit):
+            widths = self._half_widths(active)
+            left_s = self.left_s() if launch else float("inf")
+            if number >= self.min_rounds:
+                left_s = min(left_s, within_s - (self.clock() - started))
+                active = self._still_wide(active, widths)
             reason = schedule.should_stop(
-                self._half_widths(active),
+                list(widths.values()),
                 target=self.target_half_width,
                 rounds=number,
                 min_rounds=self.min_rounds,
                 max_rounds=limit,
-                deadline_left_s=self.left_s() if launch else float("inf"),
+                deadline_left_s=left_s,
                 round_cost_s=(self.clock() - started) / number if number else 0.0,
             )
             if not active or reason is not None:
                 return number
             self.say(f"round {number + 1}/{limit}")
             order = [active[name] for name in next(orders) if name in active]
-            self._round(group, launch, number, order)
+            self._round(group, launch, number, order, settle)
             active = {lane.name: lane for lane in order if self._goes_on(lane, number)}
         return limit
+
+    def _settle_calls(self, lanes: Sequence[Lane]) -> int:
+        """How many calls every lane discards at the start of a block: all alike, as policy says."""
+        rule = self.policy.block
+        typical = [lane.typical_ms for lane in lanes]
+        slow = bool(typical) and stdlib_statistics.median(typical) >= rule.settle_below_ms
+        return 0 if slow else rule.settle_calls
+
+    def _still_wide(self, active: dict[str, Lane], widths: Mapping[str, float]) -> dict[str, Lane]:
+        """The lanes whose intervals rounds can still narrow; baselines and control always.
+
+        A lane that is precise rests for the rest of the launch, so that time goes to the others.
+        """
+        target = self.target_half_width
+        baselines = {lane.name for lane in self._tuned(active).values()}
+        return {
+            name: lane
+            for name, lane in active.items()
+            if not lane.may_rest or name in baselines or widths.get(name, 0.0) > target
+        }
+
+    def widest(self, lanes: Sequence[Lane]) -> list[float]:
+        """The half-widths of these lanes' intervals that are not yet narrow enough."""
+        widths = self._half_widths({lane.name: lane for lane in lanes})
+        return [width for width in widths.values() if width > self.target_half_width]
 
     def _goes_on(self, lane: Lane, number: int) -> bool:
         """An emulated dtype has had enough after a few rounds; a broken lane for good."""
         enough = lane.emulated and number + 1 >= self.policy.budget.emulated_rounds
         return lane.usable and not enough
 
-    def _round(self, group: str, launch: int, number: int, lanes: Sequence[Lane]) -> None:
+    def _round(
+        self, group: str, launch: int, number: int, lanes: Sequence[Lane], settle: int
+    ) -> None:
         probe_ratio = self._probe(lanes)
         pids = [lane.worker.pid for lane in lanes]
         before = noise.read_noise(pids)
         for position, lane in enumerate(lanes):
-            self._block(lane, number, position)
+            self._block(lane, number, position, settle)
         seen = noise.difference(before, noise.read_noise(pids))
         self.record(
             NoiseRow(
@@ -98,9 +141,9 @@ class Rounds:
             )
         )
 
-    def _block(self, lane: Lane, number: int, position: int) -> None:
+    def _block(self, lane: Lane, number: int, position: int, settle: int) -> None:
         try:
-            invalid = lane.run_block(number, position)
+            invalid = lane.run_block(number, position, settle=settle)
         except WorkerError as error:
             lane.usable = False
             self.failed(lane, error)
@@ -122,19 +165,39 @@ class Rounds:
         self._probes_ns.append(int(reply["compute_ns"]) + int(reply["memory_ns"]))
         return self._probes_ns[-1] / stdlib_statistics.median(self._probes_ns)
 
-    def _half_widths(self, active: Mapping[str, Lane]) -> list[float]:
-        """Half-widths of the speedups over the stock default; emulated lanes hold nothing up."""
+    def _half_widths(self, active: Mapping[str, Lane]) -> dict[str, float]:
+        """The wider of each lane's intervals, over stock default and over stock tuned.
+
+        Emulated lanes hold nothing up. Which lane is stock tuned is looked up afresh each time.
+        """
         default = next((lane for lane in active.values() if lane.is_default), None)
-        baseline = self.blocks_ms.get(default.name, {}) if default else {}
-        return [
-            self._half_width(baseline, self.blocks_ms.get(name, {}))
+        tuned = self._tuned(active)
+        return {
+            name: max(
+                self._half_width(baseline, lane)
+                for baseline in (default, tuned.get(lane.scenario.dtype))
+                if baseline is not lane
+            )
             for name, lane in active.items()
             if not lane.emulated and not lane.is_default
-        ]
+        }
 
-    def _half_width(
-        self, baseline: Mapping[tuple[int, int], float], blocks: Mapping[tuple[int, int], float]
-    ) -> float:
+    def _tuned(self, active: Mapping[str, Lane]) -> dict[Dtype, Lane]:
+        """The fastest stock lane of each dtype by its blocks so far."""
+        fastest: dict[Dtype, tuple[float, Lane]] = {}
+        for name, lane in active.items():
+            blocks = self.blocks_ms.get(name)
+            if not blocks or not lane.may_be_tuned:
+                continue
+            took = (stdlib_statistics.median(blocks.values()), lane)
+            dtype = lane.scenario.dtype
+            fastest[dtype] = min(fastest.get(dtype, took), took, key=lambda one: one[0])
+        return {dtype: lane for dtype, (_, lane) in fastest.items()}
+
+    def _half_width(self, over: Lane | None, lane: Lane) -> float:
+        """Of one lane's interval over another's."""
+        baseline = self.blocks_ms.get(over.name, {}) if over else {}
+        blocks = self.blocks_ms.get(lane.name, {})
         if not baseline.keys() & blocks.keys():
             return float("inf")
         return statistics.speedup(

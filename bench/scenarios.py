@@ -176,6 +176,15 @@ class Scenario:
 
 TRAINING_OPTIONS = (FROZEN, FULL)
 
+Group = tuple[Task, int, str]
+"""What `Scenario.group` gives."""
+
+
+def group_name(group: Group) -> str:
+    """How rows and sentences call a comparison group: `inference/b8`, `training/b8/frozen`."""
+    task, batch_size, trained = group
+    return "/".join(part for part in (str(task), f"b{batch_size}", trained) if part)
+
 
 def part_of(scenario: Scenario) -> str | None:
     """Which part of the product a call is; None: the model or the optimiser step."""
@@ -209,11 +218,6 @@ class Profile:
     budget_s: float
     whole_matrix: bool = True
     """False keeps at least one scenario of each kind."""
-    cold_starts: bool = True
-    """Whether the first launch starts its workers one by one, so that what importing costs is
-    measured undisturbed; it takes as long again."""
-    extra_compile: bool = False
-    """Whether Inductor without freezing is measured too."""
 
 
 PROFILES = {
@@ -225,11 +229,10 @@ PROFILES = {
             training_batch_size=1,
             launches=2,
             min_rounds=3,
-            max_rounds=12,
+            max_rounds=24,
             target_half_width=0.03,
             budget_s=235,
             whole_matrix=False,
-            cold_starts=False,
         ),
         Profile(
             name="standard",
@@ -237,7 +240,7 @@ PROFILES = {
             training_batch_size=8,
             launches=3,
             min_rounds=2,
-            max_rounds=30,
+            max_rounds=60,
             target_half_width=0.02,
             budget_s=1080,
         ),
@@ -247,10 +250,9 @@ PROFILES = {
             training_batch_size=8,
             launches=5,
             min_rounds=4,
-            max_rounds=60,
+            max_rounds=120,
             target_half_width=0.01,
             budget_s=4 * 3600,
-            extra_compile=True,
         ),
     )
 }
@@ -331,8 +333,8 @@ def _inference(profile: Profile, batch_size: int) -> list[Scenario]:
     ]
     placebo = replace(default, backend="placebo")
     if profile.whole_matrix:
-        extra = [replace(compiled, options=(NO_FREEZING,))] if profile.extra_compile else []
-        return [default, *stock, *extra, placebo, *ipex, *bf16]
+        unfrozen = replace(compiled, options=(NO_FREEZING,))
+        return [default, *stock, unfrozen, placebo, *ipex, *bf16]
     if batch_size == min(profile.batch_sizes):
         return [default, *stock, placebo, *ipex, bf16[0], bf16[-1]]
     return [default, eager, ipex[2]]

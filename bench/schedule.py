@@ -9,6 +9,7 @@ A lane is one worker that takes part in a round: a scenario or the control. Thre
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -86,6 +87,10 @@ class GroupCost:
     """Starting, preparing, checking and warming up its workers."""
     round_s: float
     """One block of every lane."""
+    wide: tuple[float, ...] = (1.0,)
+    """Half-widths of its intervals that are not narrow enough yet; unknown counts as one of 1."""
+    rounds: int = 0
+    """What these half-widths took."""
     name: str = ""
     """How sentences call it; empty: by its place."""
 
@@ -103,7 +108,7 @@ def next_launch(
     `costs` come in order of priority. First every group whose minimum fits into all launches that
     are left is promised them, in that order; then a group that fits only once is taken this once.
     So few groups get all their launches before many get too few. What is left after the promises
-    goes, round by round, to the group with the fewest rounds.
+    goes, round by round, to where a second narrows the intervals most.
     """
     least = max(1, min(min_rounds, max_rounds))
     once = [cost.fixed_s + least * cost.round_s for cost in costs]
@@ -120,17 +125,30 @@ def next_launch(
 def _fill(
     rounds: Sequence[int], costs: Sequence[GroupCost], left_s: float, max_rounds: int
 ) -> tuple[int, ...]:
-    """Add rounds while they fit, always to the group that has fewest; cheaper first in a tie."""
+    """Add rounds while they fit, always to the group where a second gains most."""
     filled = list(rounds)
-    open_groups = {group for group, count in enumerate(filled) if count}
+    open_groups = {group for group, count in enumerate(filled) if count and costs[group].wide}
     while open_groups:
-        group = min(open_groups, key=lambda group: (filled[group], costs[group].round_s, group))
+        group = max(open_groups, key=lambda group: (_gain(costs[group], filled[group]), -group))
         if filled[group] >= max_rounds or costs[group].round_s > left_s:
             open_groups.remove(group)
             continue
         filled[group] += 1
         left_s -= costs[group].round_s
     return tuple(filled)
+
+
+def _gain(cost: GroupCost, planned: int) -> float:
+    """By how much a second of further rounds would narrow the group's intervals, taken together.
+
+    An interval narrows with the square root of its rounds, so the derivative of each is its width
+    over twice the rounds. A group of many wide intervals and short rounds gains most; one without
+    any gains nothing.
+    """
+    had = max(1, cost.rounds)
+    rounds = had + planned
+    widths = sum(min(width, 1.0) for width in cost.wide) * math.sqrt(had / rounds)
+    return widths / (2 * rounds) / max(cost.round_s, 1e-9)
 
 
 def should_stop(

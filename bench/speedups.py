@@ -16,6 +16,7 @@ import numpy as np
 
 from bench import plausibility, variables
 from bench.conditions import unequal
+from bench.policy import DEFAULT
 from bench.records import SpeedupRow
 from bench.scenarios import (
     CONTROL_SUFFIX,
@@ -30,12 +31,12 @@ from bench.scenarios import (
     Status,
     Verdict,
 )
-from bench.statistics import Ratio, judge, margin, paired_log_ratios, speedup
+from bench.statistics import Ratio, judge, margin, paired_log_ratios, speedup, steady_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from bench.policy import Policy
+    from bench.policy import Policy, SteadyStatePolicy
     from bench.records import IterationRow, NoiseRow, ParityRow, ScenarioRow
     from bench.statistics import BlockMedians, Floats
 
@@ -59,8 +60,8 @@ class TimingSummary:
     first_call_ms: float | None
     """Of launch 0, the only one that finds the machine's caches cold."""
     warmup_iterations: int | None
-    """Calls before the rounds of the first launch, without the first call; what is discarded at
-    the start of a block is not among them."""
+    """Calls until it was steady in the first launch, without the first call; all that were made
+    where it never was. The calls that outputs were compared by may be more."""
 
 
 def group_label(row: ScenarioRow) -> str:
@@ -104,7 +105,9 @@ def block_medians(iterations: Iterable[IterationRow]) -> dict[str, dict[tuple[in
     }
 
 
-def timing_summary(iterations: Iterable[IterationRow]) -> TimingSummary:
+def timing_summary(
+    iterations: Iterable[IterationRow], steady_state: SteadyStatePolicy = DEFAULT.steady_state
+) -> TimingSummary:
     """What the calls of one scenario say about its own time. All None without timed calls."""
     rows = list(iterations)
     timed = [row for row in rows if row.phase == Phase.TIMED and row.round is not None]
@@ -119,8 +122,13 @@ def timing_summary(iterations: Iterable[IterationRow]) -> TimingSummary:
         p90_ms=_quantile(wall_ms, 0.9, at_least=_CALLS_FOR_P90),
         p99_ms=_quantile(wall_ms, 0.99, at_least=_CALLS_FOR_P99),
         first_call_ms=cold[0].wall_ns / 1e6 if cold else None,
-        warmup_iterations=sum(row.launch == first_launch for row in warmup) if rows else None,
+        warmup_iterations=_until_steady(warmup, first_launch, steady_state) if rows else None,
     )
+
+
+def _until_steady(warmup: Sequence[IterationRow], launch: int, policy: SteadyStatePolicy) -> int:
+    calls_ms = [row.wall_ns / 1e6 for row in warmup if row.launch == launch]
+    return steady_after(calls_ms, policy) or len(calls_ms)
 
 
 def _quantile(values: Floats, share: float, *, at_least: int) -> float | None:

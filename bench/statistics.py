@@ -234,9 +234,10 @@ def judge(
         return Verdict.FASTER, None
     if ratio.high < lower:
         return Verdict.SLOWER, None
-    if lower <= ratio.low and ratio.high <= upper:
+    within = lower <= ratio.low and ratio.high <= upper
+    if within and margin <= policy.widest_same:
         return Verdict.SAME, None
-    return Verdict.INCONCLUSIVE, _why_inconclusive(ratio, margin, policy)
+    return Verdict.INCONCLUSIVE, _why_inconclusive(ratio, margin, policy, within=within)
 
 
 def _why_invalid(
@@ -263,8 +264,13 @@ def _why_invalid(
     return None
 
 
-def _why_inconclusive(ratio: Ratio, margin: float, policy: VerdictPolicy) -> str:
+def _why_inconclusive(ratio: Ratio, margin: float, policy: VerdictPolicy, *, within: bool) -> str:
     start = f"{_interval(ratio)} crosses the margin of {percent(margin)}"
+    if within:
+        start = (
+            f"this run could not tell: {_interval(ratio)} lies within a margin of "
+            f"{percent(margin)}, and equal is said up to {percent(policy.widest_same)} only"
+        )
     if ratio.launches <= 1:
         return f"{start}, wide because one launch cannot show how processes differ: add launches"
     if margin > policy.margin_floor:
@@ -287,15 +293,38 @@ def is_steady(calls_ms: Sequence[float], policy: SteadyStatePolicy) -> bool:
     calls = np.asarray(calls_ms, dtype=np.float64)
     if not (np.isfinite(calls) & (calls > 0)).all():
         raise BenchError("a warm-up call took no positive finite time: the worker is faulty")
-    needed = 2 * policy.window + policy.confirmations - 1
-    if calls.size and np.median(calls[-needed:]) > policy.slow_call_ms:
-        size = 2 * policy.slow_window
-        return calls.size >= size and _is_level(calls[-size:], policy.slow_max_median_change)
-    size = 2 * policy.window
+    needed = _stretch(calls_ms, policy)
     if calls.size < needed:
         return False
+    if needed == 2 * policy.slow_window:
+        return _is_level(calls[-needed:], policy.slow_max_median_change)
+    size = 2 * policy.window
     ends = (calls.size - back for back in range(policy.confirmations))
     return all(_is_flat(calls[end - size : end], policy) for end in ends)
+
+
+def steady_after(calls_ms: Sequence[float], policy: SteadyStatePolicy) -> int | None:
+    """After how many warm-up calls `is_steady` first held; None where it never did."""
+    counts = range(1, len(calls_ms) + 1)
+    return next((count for count in counts if is_steady(calls_ms[:count], policy)), None)
+
+
+def calls_before_level(calls_ms: Sequence[float], policy: SteadyStatePolicy) -> int | None:
+    """How many warm-up calls the level stretch that `is_steady` saw was preceded by.
+
+    What a later launch of the same scenario has to make before it is level too; telling so again
+    would take the whole stretch. None where it never got level.
+    """
+    count = steady_after(calls_ms, policy)
+    return None if count is None else count - _stretch(calls_ms[:count], policy)
+
+
+def _stretch(calls_ms: Sequence[float], policy: SteadyStatePolicy) -> int:
+    """How many calls the rule looks at, with calls as long as the latest."""
+    needed = 2 * policy.window + policy.confirmations - 1
+    if len(calls_ms) and np.median(calls_ms[-needed:]) > policy.slow_call_ms:
+        return 2 * policy.slow_window
+    return needed
 
 
 def _is_level(pair: Floats, max_change: float) -> bool:

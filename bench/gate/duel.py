@@ -51,6 +51,16 @@ class DuelLane(Lane):
         return f"{self.scenario.id}#{self.side}"
 
     @property
+    def may_rest(self) -> bool:
+        """All three are needed in every round."""
+        return False
+
+    @property
+    def may_be_tuned(self) -> bool:
+        """The base is the only baseline."""
+        return False
+
+    @property
     def is_default(self) -> bool:
         """The base is what the others are divided by."""
         return self.side is Side.BASE

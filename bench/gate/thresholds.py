@@ -36,9 +36,9 @@ class GatePolicy:
     """One launch cannot show how processes differ, so it confirms nothing."""
     target_half_width: float = 0.01
     """Rounds stop when every interval is this narrow."""
-    screening: Effort = Effort(launches=5, min_rounds=4, max_rounds=10, budget_s=110)
+    screening: Effort = Effort(launches=5, min_rounds=4, max_rounds=20, budget_s=110)
     """With starting and ending it, below the two minutes that a further scenario may add."""
-    confirmation: Effort = Effort(launches=6, min_rounds=4, max_rounds=12, budget_s=150)
+    confirmation: Effort = Effort(launches=6, min_rounds=4, max_rounds=24, budget_s=150)
     """Fresh processes again; only for what the screening did not pass. Both together stay below
     five minutes."""
 

@@ -14,8 +14,9 @@ from bench import statistics
 from bench.gate.thresholds import DEFAULT as GATE
 from bench.policy import DEFAULT, SELFCHECK
 from bench.scenarios import PROFILES, SLOWED, Task, Verdict, stock_default
-from bench.selfcheck.experiment import Effort, Experiment, Seat, TimeUse
+from bench.selfcheck.experiment import Effort, Experiment, Seat
 from bench.selfcheck.result import Result, Tally
+from bench.time_use import TimeUse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,11 +144,12 @@ class Selfcheck:
     say: Callable[[str], None] = lambda _: None
     clock: Callable[[], float] = time.monotonic
     result: Result = field(init=False)
-    _use: TimeUse = field(init=False, default_factory=TimeUse)
+    _use: TimeUse = field(init=False)
     _part_ends: float = field(init=False, default=float("inf"))
 
     def __post_init__(self) -> None:
         self.result = Result(policy=self.limits)
+        self._use = TimeUse(clock=self.clock)
         self.result.planted = {share: Tally() for share in self.limits.shares}
 
     def run(self) -> Result:

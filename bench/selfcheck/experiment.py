@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bench import statistics
-from bench.client import AccountedWorker, ParentUse
+from bench.client import AccountedWorker
 from bench.lane import Lane
 from bench.rounds import Rounds
+from bench.time_use import MEASURING, TimeUse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from bench.client import WorkerHandle
     from bench.errors import WorkerError
     from bench.policy import Policy
-    from bench.records import IterationRow, NoiseRow
+    from bench.records import NoiseRow
     from bench.scenarios import Scenario
     from bench.statistics import BlockMedians, Ratio
 
@@ -59,31 +60,19 @@ class SeatLane(Lane):
         return self.seat.name
 
     @property
+    def may_rest(self) -> bool:
+        """Any seat may be another's baseline or control."""
+        return False
+
+    @property
+    def may_be_tuned(self) -> bool:
+        """There is no second baseline here."""
+        return False
+
+    @property
     def is_default(self) -> bool:
         """The first seat is what the stopping rule divides by."""
         return self.is_first
-
-
-@dataclass(kw_only=True)
-class TimeUse:
-    """Where the wall time of all experiments went."""
-
-    called_s: float = 0.0
-    """Inside warm-up and timed calls of steady workers."""
-    measuring_s: float = 0.0
-    """From the first warm-up call to the end of the last round, without starting workers."""
-    total_s: float = 0.0
-    parent: ParentUse = field(default_factory=ParentUse)
-
-    @property
-    def measuring_share(self) -> float | None:
-        """Share of the measuring time that is spent inside calls."""
-        return self.called_s / self.measuring_s if self.measuring_s else None
-
-    @property
-    def whole_share(self) -> float | None:
-        """The same of all time, with starting and preparing workers."""
-        return self.called_s / self.total_s if self.total_s else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,11 +167,10 @@ class Experiment:
                 self._lane(number, seat, worker)
                 for seat, worker in zip(self.seats, workers, strict=True)
             ]
-            began = self.clock()
-            for lane in lanes:
-                lane.warm_up()
-            rounds.run(self.name, number, lanes, self.effort.max_rounds)
-            self.use.measuring_s += self.clock() - began
+            with self.use.during(MEASURING):
+                for lane in lanes:
+                    lane.warm_up()
+                rounds.run(self.name, number, lanes, self.effort.max_rounds)
             for lane in lanes:
                 self._blocks.setdefault(lane.name, {}).update(lane.blocks_ms)
         finally:
@@ -205,16 +193,12 @@ class Experiment:
             launch=number,
             worker=AccountedWorker(worker, self.use.parent),
             policy=self.policy,
-            record=self._note_call,
+            record=self.use.count,
             seat=seat,
             is_first=seat is self.seats[0],
         )
         lane.prepare()
         return lane
-
-    def _note_call(self, row: IterationRow) -> None:
-        if row.phase != "first_call":
-            self.use.called_s += row.wall_ns / 1e9
 
     def _note_noise(self, row: NoiseRow) -> None:
         self._quiet.append(row.quiet)

@@ -47,6 +47,11 @@ class FakeBackend:
     default_ms: float = 100.0
     first_call_factor: float = 3.0
     start_s: float = 1.0
+    prepare_s: float = 0.2
+    spread: float = 0.002
+    """Standard deviation of a call's time, as a share."""
+    first_call_s: dict[str, float] = field(default_factory=dict)
+    """What compiling takes in the very first launch, by scenario id."""
     faults: dict[tuple[str, str], Fault] = field(default_factory=dict)
     greeting_faults: dict[str, WorkerError] = field(default_factory=dict)
     emulated_bf16: bool = False
@@ -114,7 +119,7 @@ class FakeWorker:
         return answer
 
     def _prepare(self, **_: Any) -> dict[str, Any]:
-        self.backend.clock.spend(0.2)
+        self.backend.clock.spend(self.backend.prepare_s)
         assert self.scenario is not None
         bf16 = self.scenario.dtype.value == "bf16"
         return {
@@ -129,16 +134,29 @@ class FakeWorker:
     def _call(self, n: int, phase: str) -> dict[str, Any]:
         assert self.scenario is not None
         factor = self.backend.first_call_factor if phase == "first_call" else 1.0
-        spread = self.backend.jitter.normal(1.0, 0.002, n)
-        times = [int(self.backend.ms(self.scenario) * factor * x * 1e6) for x in spread]
-        self.backend.clock.spend(sum(times) / 1e9)
+        times = self._times(n, factor)
+        if phase == "first_call":
+            self.backend.clock.spend(self.backend.first_call_s.pop(self.scenario.id, 0.0))
         return {"wall_ns": times, "cpu_ns": times, "involuntary_switches": 0, "invalid": None}
 
+    def _times(self, n: int, factor: float = 1.0) -> list[int]:
+        assert self.scenario is not None
+        spread = self.backend.jitter.normal(1.0, self.backend.spread, n)
+        times = [int(self.backend.ms(self.scenario) * factor * x * 1e6) for x in spread]
+        self.backend.clock.spend(sum(times) / 1e9)
+        return times
+
     def _outputs(self, path: str) -> dict[str, Any]:
+        """As a worker: batches of the scenario's size for two seconds, eight images at least."""
         assert self.scenario is not None
         offset = self.backend.output_offset.get(self.scenario.id, 0.0)
         write_outputs(Path(path), self.scenario.task, offset)
-        return {"images": 4, "trained": False}
+        if self.scenario.task is Task.TRAINING:
+            return {"images": 4, "trained": False}
+        size = self.scenario.batch_size
+        within = int(2000 / self.backend.ms(self.scenario))
+        times = self._times(max(-(-8 // size), min(-(-32 // size), within)))
+        return {"images": 4, "trained": False, "wall_ns": times, "cpu_ns": times}
 
     def _kernels(self) -> dict[str, Any]:
         kernel = {

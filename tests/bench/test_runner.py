@@ -165,8 +165,9 @@ def test_workers_are_fresh_in_each_launch_and_serve_every_batch_size(
     assert not backend.alive
 
 
-def test_every_call_from_the_first_is_a_row(build: Build) -> None:
+def test_every_call_from_the_first_is_a_row(build: Build, backend: Any) -> None:
     """Phases come in order, iterations count through, and timed calls name round and position."""
+    backend.default_ms = 30.0
     runner = build()
     runner.measure()
     calls = [
@@ -179,8 +180,10 @@ def test_every_call_from_the_first_is_a_row(build: Build) -> None:
     assert {row.phase for row in calls} == {"first_call", "warmup", "timed"}
     timed = [row for row in calls if row.phase == "timed"]
     assert all(row.round is not None and row.position is not None for row in timed)
-    # A block of 100 ms calls is 300 ms, after one discarded call.
-    assert len([row for row in timed if row.round == 0]) == 3
+    # A block of 30 ms calls is 100 ms at least, after one discarded call.
+    assert len([row for row in timed if row.round == 0]) == 4
+    settling = [row for row in calls if row.phase == "warmup" and row.round == 0]
+    assert len(settling) == 1
 
 
 def test_each_scenario_stands_at_different_positions(build: Build) -> None:
@@ -656,7 +659,7 @@ def test_a_confirmation_never_passes_the_budget(build: Build, backend: Any, cloc
 def test_a_profile_is_cut_to_the_launches_that_fit(build: Build) -> None:
     """Three launches that do not fit become two, and a note says what that costs."""
     profile = Profile(**{**vars(PROFILES["standard"]), "batch_sizes": (1,)})
-    runner = build((DEFAULT_1, IPEX_1), profile=profile, budget_s=26.0)
+    runner = build((DEFAULT_1, IPEX_1), profile=profile, budget_s=16.0)
     runner.measure()
     assert rows_of(runner)[IPEX_1.id].launches < 3
     assert any("launches" in note for note in runner.notes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
+from dataclasses import replace
 from itertools import islice, pairwise
 
 import pytest
@@ -164,11 +165,19 @@ def test_launches_planned_one_after_the_other_fit_together(
         assert all(all(rounds) for rounds in had)
 
 
-def test_surplus_goes_to_the_group_with_fewest_rounds() -> None:
-    """Equal rounds for unequal costs, until the dear group no longer fits."""
-    costs = [GroupCost(fixed_s=0, round_s=1), GroupCost(fixed_s=0, round_s=10)]
-    assert next_launch(55, 1, costs, min_rounds=3, max_rounds=20) == (5, 5)
-    assert next_launch(59, 1, costs, min_rounds=3, max_rounds=20) == (9, 5)
+def test_surplus_goes_where_a_second_narrows_most() -> None:
+    """Many wide intervals and cheap rounds draw it; a precise group gets nothing."""
+
+    def split(*costs: GroupCost) -> tuple[int, ...]:
+        return next_launch(100, 1, list(costs), min_rounds=2, max_rounds=60)
+
+    plain = GroupCost(fixed_s=0, round_s=1, wide=(0.1,) * 4, rounds=10)
+    assert split(plain, plain) == (50, 50)
+    first, second = split(replace(plain, wide=(0.1,) * 12), plain)
+    assert first > second > 2
+    first, second = split(replace(plain, round_s=4), plain)
+    assert second > 2 * first
+    assert split(replace(plain, wide=()), plain) == (2, 60), "what is precise keeps its minimum"
 
 
 def test_the_first_groups_get_all_their_launches_before_the_last_gets_one() -> None:

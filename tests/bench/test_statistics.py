@@ -17,12 +17,14 @@ from bench.scenarios import Verdict
 from bench.statistics import (
     Ratio,
     _bootstrap_medians,
+    calls_before_level,
     is_steady,
     judge,
     margin,
     paired_log_ratios,
     percent,
     speedup,
+    steady_after,
 )
 
 POLICY = VerdictPolicy()
@@ -300,6 +302,23 @@ def test_a_difference_is_called_only_beyond_the_margin(
     assert (reason is not None) == (verdict is Verdict.INCONCLUSIVE)
 
 
+@pytest.mark.parametrize(
+    ("limit", "verdict"),
+    [
+        (POLICY.widest_same, Verdict.SAME),
+        (POLICY.widest_same + 0.001, Verdict.INCONCLUSIVE),
+        (0.19, Verdict.INCONCLUSIVE),
+    ],
+)
+def test_equal_within_a_wide_margin_is_no_finding(limit: float, verdict: Verdict) -> None:
+    """To be level within 19 % says nothing: the run could not tell, and says so."""
+    got, reason = _judge(_ratio(0.99, 1.01), limit=limit)
+    assert got == verdict
+    if verdict is Verdict.INCONCLUSIVE:
+        assert "could not tell" in str(reason)
+        assert percent(limit) in str(reason)
+
+
 @settings(deadline=None)
 @given(st.floats(0.5, 2), st.floats(1, 1.5), st.floats(0.001, 0.3))
 def test_verdicts_mirror_when_the_lanes_are_swapped(low: float, width: float, limit: float) -> None:
@@ -570,3 +589,27 @@ def test_a_warm_up_call_without_a_time_is_an_error(bad: float) -> None:
     """It must not count as level."""
     with pytest.raises(BenchError, match="warm-up"):
         is_steady([100.0, bad], STEADY)
+
+
+FLAT = [10.0] * 11
+
+
+@pytest.mark.parametrize(
+    ("calls", "after", "before"),
+    [
+        ([], None, None),
+        (FLAT, 11, 0),
+        ([*FLAT, 99.0, 10.0], 11, 0),
+        ([30.0, 20.0, 15.0, *FLAT], 12, 1),
+        ([90.0, 70.0, 50.0, 40.0, 30.0, 20.0, 15.0, *FLAT], 16, 5),
+        ([200.0, 200.0], 2, 0),
+        ([900.0, 200.0, 200.0], 3, 1),
+        ([10.0, 20.0] * 8, None, None),
+    ],
+)
+def test_what_came_before_the_level_stretch_is_known(
+    calls: list[float], after: int | None, before: int | None
+) -> None:
+    """A later launch has to make those calls only; the stretch itself was to see it."""
+    assert steady_after(calls, STEADY) == after
+    assert calls_before_level(calls, STEADY) == before

@@ -1,0 +1,315 @@
+"""The lanes of one launch: opened until they are ready for rounds, and closed after them.
+
+A lane that fails on the way is left out, and costs its own scenario only. What a first launch
+learns of a scenario (preparation, outputs, evidence, memory) is not asked again in later ones, and
+there workers are set up side by side, for only the first launch's figures are shown.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from bench import conditions, parity, records, run_folder, variables
+from bench.client import AccountedWorker
+from bench.errors import WorkerError
+from bench.lane import Lane
+from bench.progress import spell_seconds
+from bench.scenarios import Status, Task, group_name
+from bench.time_use import MEASURING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from bench.outcome import Outcome
+    from bench.policy import Policy
+    from bench.pool import WorkerPool
+    from bench.scenarios import Scenario
+    from bench.time_use import TimeUse
+
+
+def spell_error(error: float | None) -> str:
+    """A difference of outputs for a sentence; none means that it was not a number."""
+    return "NaN or infinity" if error is None else f"{error:.3g}"
+
+
+def _check_variables(lane: Lane) -> None:
+    """A variable that did not take would be measured under a label that is not true.
+
+    Raises:
+        WorkerError: the worker says that it did not.
+    """
+    denied = variables.contradiction(lane.scenario, lane.conditions)
+    if denied:
+        raise WorkerError(Status.UNSUPPORTED, denied)
+
+
+@dataclass(kw_only=True)
+class Lanes:
+    """Opens and closes the lanes of a run and tells the outcomes what was found.
+
+    `record` takes every call's row, `keep` the rows of evidence; `note` takes sentences for the
+    reader. `first` is the number of the first launch of this process.
+    """
+
+    run_id: str
+    folder: Path
+    policy: Policy
+    budget_s: float
+    outcomes: Mapping[str, Outcome]
+    first: int
+    at_once: int
+    use: TimeUse
+    record: Callable[[records.IterationRow], None]
+    keep: Callable[[records.KernelRow], None]
+    note: Callable[[str], None]
+    say: Callable[[str], None]
+    emulated_s: float = 0.0
+    """What emulated scenarios have cost, as foreseen when they were admitted."""
+
+    # ---- opening ---------------------------------------------------------------------------
+
+    def open(self, launch: int, outcomes: Sequence[Outcome], pool: WorkerPool) -> list[Lane]:
+        """Lanes prepared, checked and warm."""
+        if launch and self._emulated_spent():
+            outcomes = [o for o in outcomes if o.prepared.get("native_dtype") is not False]
+        wanted = [(outcome.scenario, False) for outcome in outcomes]
+        wanted += [(o.scenario, True) for o in outcomes if o.scenario.is_stock_default]
+        self.say(f"starting {len(wanted)} workers")
+        with self.use.during("starting"):
+            pool.start(wanted)
+        found = [self._lane(launch, scenario, control, pool) for scenario, control in wanted]
+        with self.use.during("preparing"):
+            lanes = self._built([lane for lane in found if lane is not None])
+        with self.use.during("first calls"):
+            lanes = [lane for lane in lanes if self._goes_well(self._begin, lane)]
+        with self.use.during(MEASURING):
+            lanes = [lane for lane in lanes if self._goes_well(self._warm_up, lane)]
+        self._compare_conditions(lanes)
+        return lanes
+
+    def _lane(
+        self, launch: int, scenario: Scenario, is_control: bool, pool: WorkerPool
+    ) -> Lane | None:
+        outcome = self.outcomes[scenario.id]
+        try:
+            worker, hello = pool.get(scenario, control=is_control)
+        except WorkerError as error:
+            self._scenario_failed(launch, scenario, error, is_control=is_control)
+            return None
+        lane = Lane(
+            run_id=self.run_id,
+            scenario=scenario,
+            launch=launch,
+            worker=AccountedWorker(worker, self.use.parent),
+            policy=self.policy,
+            record=self.record,
+            is_control=is_control,
+            known_trend_calls=outcome.trend_calls,
+            conditions=hello.get("conditions", {}),
+        )
+        if outcome.is_new and not is_control:
+            outcome.import_s = hello.get("import_s")
+            outcome.conditions = lane.conditions
+            outcome.threads = outcome.conditions.get("threads")
+        return lane
+
+    def _built(self, lanes: Sequence[Lane]) -> list[Lane]:
+        """The lanes whose worker set the model up.
+
+        One after the other while `prepare_s` is still to be learnt, else side by side: loading,
+        tracing and packing use one core for the most part. No call is timed meanwhile.
+        """
+        alone = [self._is_new(lane) or self.at_once < 2 for lane in lanes]
+        known = [lane for lane, by_itself in zip(lanes, alone, strict=True) if not by_itself]
+        done = [
+            self._build(lane) for lane, by_itself in zip(lanes, alone, strict=True) if by_itself
+        ]
+        if known:
+            with ThreadPoolExecutor(self.at_once) as threads:
+                done += threads.map(self._build, known)
+        for lane, error in done:
+            if error is not None:
+                self.failed(lane, error)
+        fine = {lane.name for lane, error in done if error is None}
+        return [lane for lane in lanes if lane.name in fine]
+
+    def _build(self, lane: Lane) -> tuple[Lane, WorkerError | None]:
+        self.say(f"preparing {lane.name}")
+        try:
+            lane.build()
+        except WorkerError as error:
+            return lane, error
+        return lane, None
+
+    def _is_new(self, lane: Lane) -> bool:
+        """Whether the lane's worker is the first to tell of its scenario."""
+        return not lane.is_control and self.outcomes[lane.scenario.id].is_new
+
+    def _goes_well(self, step: Callable[[Outcome, Lane], None], lane: Lane) -> bool:
+        """Take a lane one step further; False where it takes no further part."""
+        outcome = self.outcomes[lane.scenario.id]
+        try:
+            step(outcome, lane)
+        except WorkerError as error:
+            self.failed(lane, error)
+            return False
+        if not outcome.measurable:
+            self._release(lane)
+        return outcome.measurable
+
+    def _begin(self, outcome: Outcome, lane: Lane) -> None:
+        self.say(f"first call of {lane.name}")
+        lane.first_call()
+        if self._is_new(lane):
+            outcome.prepared = lane.prepared
+            outcome.unchecked = True
+        if lane.emulated:
+            self._charge_emulated(outcome, lane)
+
+    def _warm_up(self, outcome: Outcome, lane: Lane) -> None:
+        """Until steady. The outputs of inference come first, since their calls warm up too."""
+        self.say(f"warming up {lane.name}")
+        no_reference = lane.is_default and not self._reference(lane).exists()
+        check = not lane.is_control and (outcome.unchecked or no_reference)
+        if check and lane.scenario.task is Task.INFERENCE:
+            self._check_outputs(outcome, lane)
+        if not outcome.measurable:
+            return
+        lane.warm_up()
+        if check and lane.scenario.task is Task.TRAINING:
+            self._check_outputs(outcome, lane)
+        lane.read_conditions()
+        _check_variables(lane)
+        if lane.is_control:
+            return
+        if outcome.unchecked:
+            outcome.conditions = lane.conditions
+            outcome.unchecked = False
+        if not lane.steady:
+            outcome.unsteady(lane.launch + 1)
+        elif outcome.trend_calls is None:
+            outcome.trend_calls = lane.trend_calls
+
+    def _charge_emulated(self, outcome: Outcome, lane: Lane) -> None:
+        """Admit an emulated lane while its kind has budget left.
+
+        Its cost is foreseen from the first call: warm-up, outputs and rounds are about as many
+        calls as rounds and three more.
+        """
+        cost_s = lane.spent_s * (self.policy.budget.emulated_rounds + 3)
+        allowed_s = self.policy.budget.emulated_share * self.budget_s
+        if lane.launch == self.first and self.emulated_s + cost_s > allowed_s:
+            outcome.fail(
+                Status.UNAVAILABLE,
+                f"not measured: {lane.scenario.dtype} is emulated on this CPU, one call takes "
+                f"{spell_seconds(lane.spent_s)}, and emulated scenarios may use "
+                f"{spell_seconds(allowed_s)} of the budget (raise BUDGET)",
+            )
+            return
+        self.emulated_s += cost_s
+
+    def _emulated_spent(self) -> bool:
+        """Whether another launch of emulated scenarios would pass their share of the budget."""
+        return self.emulated_s * 2 > self.policy.budget.emulated_share * self.budget_s
+
+    def _compare_conditions(self, lanes: Sequence[Lane]) -> None:
+        """Hold every worker's conditions against stock default's of this launch.
+
+        A control that differs counts against its baseline: its spread would be no noise floor.
+        """
+        default = next((lane for lane in lanes if lane.is_default), None)
+        for lane in lanes:
+            outcome = self.outcomes[lane.scenario.id]
+            if default is not None:
+                found = conditions.differences(
+                    default.conditions,
+                    lane.conditions,
+                    allowed=variables.may_differ(lane.scenario),
+                    same_packages=lane.scenario.environment == default.scenario.environment,
+                )
+                whose = "of its control, " if lane.is_control else ""
+                outcome.unlike([f"{whose}{sentence}" for sentence in found])
+
+    def _check_outputs(self, outcome: Outcome, lane: Lane) -> None:
+        """Compare with the stock default's outputs; a scenario outside tolerance is not timed."""
+        default = self._reference(lane)
+        is_default = lane.scenario.is_stock_default
+        path = default if is_default else default.with_suffix(".candidate.npz")
+        lane.outputs(path)
+        if not default.exists():
+            return
+        found = parity.compare(
+            default,
+            path,
+            task=lane.scenario.task,
+            dtype=lane.scenario.dtype,
+            tolerance=self.policy.parity,
+        )
+        outcome.parity = records.ParityRow(
+            run_id=self.run_id, scenario=lane.scenario.id, **asdict(found)
+        )
+        if not found.within_tolerance:
+            outcome.fail(
+                Status.WRONG_OUTPUT,
+                f"outputs differ from the stock default's by {spell_error(found.max_abs_error)}, "
+                f"maps by {spell_error(found.max_abs_map_error)}; {found.tolerance:g} is allowed",
+            )
+
+    def _reference(self, lane: Lane) -> Path:
+        """Where the outputs of its group's stock default lie."""
+        group = group_name(lane.scenario.group).replace("/", "-")
+        return self.folder / run_folder.OUTPUTS / f"{group}.npz"
+
+    # ---- closing ---------------------------------------------------------------------------
+
+    def close(self, lanes: Sequence[Lane]) -> None:
+        """Collect what an untimed look can tell, in the first launch, and free the models."""
+        with self.use.during("evidence"):
+            for lane in lanes:
+                self._close(self.outcomes[lane.scenario.id], lane)
+
+    def _close(self, outcome: Outcome, lane: Lane) -> None:
+        if not lane.is_control:
+            outcome.add_energy(lane.joules, lane.joules_images)
+        if not lane.worker.alive:
+            return
+        try:
+            if not outcome.evidence and not lane.is_control and outcome.measurable:
+                outcome.memory = lane.memory()
+                outcome.evidence = lane.kernels()
+                for row in outcome.kernel_rows(self.run_id):
+                    self.keep(row)
+            lane.release()
+        except WorkerError as error:
+            self.note(f"{lane.name} was measured, but its evidence is missing: {error.reason}.")
+            return
+        contradiction = outcome.evidence.get("contradiction")
+        if contradiction:
+            outcome.fail(Status.UNSUPPORTED, f"the label is not what ran: {contradiction}")
+
+    def _release(self, lane: Lane) -> None:
+        try:
+            lane.release()
+        except WorkerError as error:
+            self.note(f"{lane.name} could not be released: {error.reason}.")
+
+    # ---- failing ---------------------------------------------------------------------------
+
+    def failed(self, lane: Lane, error: WorkerError) -> None:
+        """A lane broke: its scenario says why, or a note if it was the control."""
+        self._scenario_failed(lane.launch, lane.scenario, error, is_control=lane.is_control)
+
+    def _scenario_failed(
+        self, launch: int, scenario: Scenario, error: WorkerError, *, is_control: bool
+    ) -> None:
+        if is_control:
+            self.note(
+                f"The control of {group_name(scenario.group)} failed in launch {launch + 1}: "
+                f"{error.reason}."
+            )
+        else:
+            where = f" (launch {launch + 1})" if launch else ""
+            self.outcomes[scenario.id].fail(error.status, f"{error.reason}{where}")

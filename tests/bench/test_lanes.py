@@ -1,0 +1,144 @@
+"""How lanes are opened: once with all that a first launch learns, later with what is needed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bench import records
+from bench.policy import DEFAULT
+from bench.pool import WorkerPool
+from bench.progress import Progress
+from bench.runner import Runner
+from bench.scenarios import PROFILES, Layout, Mode, Scenario, Task, stock_default
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SMOKE = PROFILES["smoke"]
+STOCK = stock_default(Task.INFERENCE, 1)
+LAST = replace(STOCK, layout=Layout.CHANNELS_LAST)
+SCRIPT = replace(LAST, mode=Mode.TORCHSCRIPT, fusion=True)
+IPEX = replace(LAST, backend="ipex")
+ALL = (STOCK, LAST, SCRIPT, IPEX)
+
+pytestmark = pytest.mark.usefixtures("quiet_machine")
+
+
+def measured(folder: Path, backend: Any, scenarios: tuple[Scenario, ...], **changes: Any) -> Runner:
+    """A whole run over scripted workers."""
+    (folder / "outputs").mkdir()
+    records.write_environment(folder, {"run_id": "run"})
+    fields: dict[str, Any] = {"profile": SMOKE, "policy": DEFAULT, "budget_s": 10_000.0, **changes}
+    runner = Runner(
+        run_id="run",
+        folder=folder,
+        scenarios=scenarios,
+        launch=backend.launch,
+        clock=backend.clock,
+        progress=Progress(),
+        **fields,
+    )
+    runner.measure()
+    return runner
+
+
+def warm_up_calls(runner: Runner, scenario: Scenario, launch: int) -> int:
+    """Warm-up calls before the rounds."""
+    return sum(
+        row.scenario == scenario.id
+        and row.launch == launch
+        and row.phase == "warmup"
+        and row.round is None
+        for row in runner.iterations
+    )
+
+
+def test_the_calls_that_outputs_take_are_warm_up(tmp_path: Path, backend: Any) -> None:
+    """20 images of 100 ms are rows like any other, and steady without a further call."""
+    runner = measured(tmp_path, backend, ALL)
+    assert backend.asked[IPEX.id, "outputs"] == 1
+    assert warm_up_calls(runner, IPEX, 0) in (19, 20)
+
+
+def test_how_long_it_took_to_settle_is_told_without_them(tmp_path: Path, backend: Any) -> None:
+    """A user waits for eleven level calls, however many the outputs took."""
+    runner = measured(tmp_path, backend, ALL)
+    rows = {row.scenario: row for row in records.read_run(runner.folder).scenarios}
+    assert rows[IPEX.id].warmup_iterations == 11
+
+
+def test_a_later_launch_does_not_find_out_again_what_is_known(tmp_path: Path, backend: Any) -> None:
+    """Two calls, where the first launch showed that it was level from the start."""
+    runner = measured(tmp_path, backend, ALL)
+    assert {warm_up_calls(runner, scenario, 1) for scenario in ALL} == {2}
+
+
+def test_slow_calls_need_one_more_only(tmp_path: Path, backend: Any) -> None:
+    """Except TorchScript's, whose graph is final after the third."""
+    backend.default_ms = 300.0
+    runner = measured(tmp_path, backend, ALL)
+    assert warm_up_calls(runner, LAST, 1) == 1
+    assert warm_up_calls(runner, SCRIPT, 1) == 2
+
+
+def test_all_lanes_of_a_group_discard_alike(tmp_path: Path, backend: Any) -> None:
+    """A cold start that counts for the slow lane only would be the fast one's gain."""
+    backend.call_ms = {STOCK.id: 300.0, LAST.id: 300.0, SCRIPT.id: 300.0, IPEX.id: 100.0}
+    runner = measured(tmp_path, backend, ALL)
+    discarded = {row.scenario for row in runner.iterations if row.phase == "warmup" and row.round}
+    assert discarded == set()
+
+
+def test_a_precise_lane_rests_and_the_others_go_on(tmp_path: Path, backend: Any) -> None:
+    """Rounds go where intervals are wide; baseline, control and stock tuned stay for them."""
+
+    def noisy(worker: Any, fields: Any) -> dict[str, Any]:
+        times = [int(1e8 * max(0.2, backend.jitter.normal(1.0, 0.15))) for _ in range(fields["n"])]
+        return {"wall_ns": times, "cpu_ns": times, "invalid": None}
+
+    backend.faults[IPEX.id, "call"] = noisy
+    backend.call_ms = {LAST.id: 80.0}
+    runner = measured(tmp_path, backend, ALL, profile=replace(SMOKE, launches=2, max_rounds=24))
+    rows = {row.scenario: row for row in records.read_run(runner.folder).scenarios}
+    assert rows[SCRIPT.id].rounds == 2 * SMOKE.min_rounds
+    assert rows[IPEX.id].rounds > rows[SCRIPT.id].rounds
+    assert rows[LAST.id].rounds == rows[STOCK.id].rounds == rows[IPEX.id].rounds
+
+
+def test_a_backends_first_worker_starts_alone_and_tells_what_importing_costs(
+    backend: Any,
+) -> None:
+    """Two imports side by side take longer than one; the figure shown is that of one."""
+    together: list[list[str]] = []
+    imports = iter([1.0, 4.0, 2.0, 2.0])
+
+    class Watched(WorkerPool):
+        def _start_batch(self, keys: list[Any]) -> None:
+            together.append([key[0].id for key in keys])
+            super()._start_batch(keys)
+
+    def launch(key: Scenario, control: bool) -> Any:
+        worker = backend.launch(key, control, 0)
+        hello = {"import_s": next(imports), "conditions": {}}
+        worker.greet = lambda _: {"ok": True, "hello": hello}
+        return worker
+
+    pool = Watched(launch=launch, start_timeout_s=1.0, at_once=2)
+    pool.start([(STOCK, False), (LAST, False), (IPEX, False), (SCRIPT, False)])
+    assert [len(batch) for batch in together] == [1, 1, 2]
+    found = {s.id: pool.get(s, control=False)[1]["import_s"] for s in ALL}
+    assert found == {STOCK.id: 1.0, IPEX.id: 4.0, LAST.id: 1.0, SCRIPT.id: 1.0}
+
+
+def test_models_are_set_up_side_by_side_once_their_cost_is_known(
+    tmp_path: Path, backend: Any
+) -> None:
+    """The first launch one by one, for `prepare_s` is shown; what is measured is the same."""
+    runner = measured(tmp_path, backend, ALL, starts_at_once=2)
+    assert runner.complete
+    rows = records.read_run(runner.folder).scenarios
+    assert {row.status for row in rows} == {"ok"}
+    assert {row.launches for row in rows} == {2}
