@@ -17,6 +17,7 @@ import click
 from bench.errors import BenchError, UsageError
 from bench.gate.command import gate
 from bench.recommend.command import recommend
+from bench.reporting import newest_run, report
 from bench.selfcheck.command import selfcheck
 
 if TYPE_CHECKING:
@@ -171,21 +172,6 @@ def run(
 
 
 @cli.command()
-@click.argument("run_folder", required=False, type=click.Path(path_type=Path))
-@_folder("results", "Where run folders are.")
-@_folder("reports", "Where the page goes.")
-def report(run_folder: Path | None, results: Path, reports: Path) -> None:
-    """Make the HTML report of a run again, from its files alone.
-
-    \b
-    Examples:
-      bench report                       the newest run
-      bench report results/20261124T...  that run
-    """
-    _make_report(run_folder or newest_run(results), reports)
-
-
-@cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print it as in environment.json.")
 def machine(as_json: bool) -> None:
     """Show what this machine is, what it can do, and what is installed on it.
@@ -302,21 +288,10 @@ def _profile(name: str) -> Profile:
     return profile_named(name)
 
 
-def newest_run(results: Path) -> Path:
-    """The run that started last.
-
-    Raises:
-        BenchError: there is none.
-    """
-    runs = sorted(path.parent for path in results.glob("*/environment.json"))
-    if not runs:
-        raise BenchError(f"there is no run in {results}: measure one with `bench run`")
-    return runs[-1]
-
-
 def _make_report(folder: Path, reports: Path) -> None:
     from bench import records
     from bench.report import write_report
+    from bench.reporting import write_index
     from bench.summary import summary
 
     read = records.read_run(folder)
@@ -324,6 +299,7 @@ def _make_report(folder: Path, reports: Path) -> None:
         click.echo(f"bench: {warning}", err=True)
     page = reports / f"{folder.resolve().name}.html"
     write_report(read, page)
+    write_index(folder.resolve().parent, reports)
     click.echo(f"report   {page}")
     click.echo()
     click.echo(summary(read))
@@ -331,6 +307,7 @@ def _make_report(folder: Path, reports: Path) -> None:
 
 cli.add_command(gate)
 cli.add_command(recommend)
+cli.add_command(report)
 cli.add_command(selfcheck)
 
 

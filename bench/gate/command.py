@@ -145,8 +145,8 @@ def _stored(options: dict[str, Any]) -> GateReport:
 
 
 def _against_floors(options: dict[str, Any]) -> GateReport:
-    from bench.cli import newest_run
     from bench.gate import policy, stored
+    from bench.reporting import newest_run
 
     floors = policy.read(options["policy"])
     folder = options["runs"][0] if options["runs"] else newest_run(options["results"])

@@ -65,13 +65,14 @@ def recommend(
       bench recommend --no-decision-changes --write
     """
     from bench import records
-    from bench.cli import newest_run
     from bench.recommend import Wish, handover
     from bench.recommend import recommend as ask
     from bench.recommend.rules import summary_lines
     from bench.report.facts import Facts
+    from bench.report.varied import ordinary
+    from bench.reporting import newest_run
 
-    facts = Facts(records.read_run(run_folder or newest_run(results)))
+    facts = Facts(ordinary(records.read_run(run_folder or newest_run(results))))
     wish = Wish(
         latency_p99_ms=latency_p99,
         throughput=throughput,

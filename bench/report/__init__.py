@@ -8,47 +8,52 @@ full of failures gives a page too: it says what is missing.
 
 from __future__ import annotations
 
-import os
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.errors import BenchError
+from bench.report import formats
+from bench.report.compare import render_comparison
 from bench.report.facts import Facts
 from bench.report.page import render
+from bench.report.prices import Prices, shipped
 from bench.report.varied import ordinary
+from bench.report.writing import write_file
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from bench.records import Run
 
-__all__ = ["build", "write_report"]
+__all__ = ["build", "build_comparison", "in_format", "write_report"]
 
 
-def build(run: Run) -> str:
-    """The page as a string; the same for the same run."""
-    return render(Facts(ordinary(run)), whole=Facts(run))
+def build(run: Run, prices: Prices | None = None) -> str:
+    """The page as a string; the same for the same run and prices."""
+    prices = prices or shipped()
+    return render(Facts(ordinary(run), prices), whole=Facts(run, prices))
 
 
-def write_report(run: Run, path: Path) -> None:
-    """Write the page in one step: whoever looks sees the old file or the new one, never a part.
+def build_comparison(runs: Sequence[Run], prices: Prices | None = None) -> str:
+    """The page of several runs."""
+    return render_comparison([Facts(ordinary(run), prices or shipped()) for run in runs])
+
+
+def in_format(run: Run, name: str, prices: Prices | None = None) -> bytes:
+    """The report as `markdown`, `json` or `pdf`.
+
+    Raises:
+        BenchError: a PDF needs Chromium, and there is none.
+    """
+    if name == "pdf":
+        return formats.pdf(build(run, prices))
+    write = {"markdown": formats.markdown, "json": formats.as_json}[name]
+    return write(Facts(ordinary(run), prices or shipped())).encode()
+
+
+def write_report(run: Run, path: Path, prices: Prices | None = None) -> None:
+    """Write the page in one step.
 
     Raises:
         BenchError: the file cannot be written.
     """
-    html = build(run)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(html)
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise BenchError(
-            f"the report {path} cannot be written ({error.strerror or error}): "
-            "free some space or choose another place"
-        ) from error
+    write_file(path, build(run, prices).encode())

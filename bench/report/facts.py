@@ -23,6 +23,7 @@ from bench.report.comparison import (
     of_task,
 )
 from bench.report.environment import Environment, policy_of
+from bench.report.prices import NO_PRICES, Price, Prices
 from bench.scenarios import CONTROL_SUFFIX, BaselineKind, Phase, Status, Verdict
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Facts:
     """A run, indexed."""
 
     run: Run
+    prices: Prices = NO_PRICES
     environment: Environment = field(init=False)
     policy: Policy = field(init=False)
 
@@ -274,6 +276,11 @@ class Facts:
     def native_bf16(self) -> bool | None:
         """Whether this CPU computes bf16 itself; None where the run does not say."""
         return self.environment.flag("machine", "native_bf16")
+
+    @property
+    def price(self) -> Price | None:
+        """What an hour of this machine costs; None where the table does not know it."""
+        return self.prices.of(self.environment.text("machine", "instance_type"))
 
     @property
     def is_untrained(self) -> bool:

@@ -1,14 +1,8 @@
-"""Lays a run out as one self-contained HTML page. Everything from a file is escaped."""
+"""What the page of one run holds: from facts to the values that its template lays out."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from importlib import resources
-from typing import Any
-
-import jinja2
-from markupsafe import Markup
+from typing import TYPE_CHECKING, Any
 
 from bench.report import (
     answers,
@@ -17,16 +11,21 @@ from bench.report import (
     details,
     environments,
     machine,
+    money,
     recipes,
     tables,
     varied,
     wording,
 )
 from bench.report.facts import Facts, of_task
+from bench.report.layout import lay_out
 from bench.report.published import PUBLISHED
 from bench.report.tables import Cell, Row, Table
 from bench.report.winners import bf16_pairs, fusion_pairs
 from bench.scenarios import Task
+
+if TYPE_CHECKING:
+    from bench.report.figures import Drawing
 
 _CONTENTS = (
     ("use", "Use it"),
@@ -38,6 +37,7 @@ _CONTENTS = (
     ("training", "Training"),
     ("variables", "Allocator, threads"),
     ("cost", "First call and memory"),
+    ("money", "Cost and energy"),
     ("parity", "Decisions"),
     ("missing", "What could not run"),
     ("noise", "Noise"),
@@ -50,22 +50,12 @@ _CONTENTS = (
 
 def render(facts: Facts, *, whole: Facts | None = None) -> str:
     """The page; `whole` are the facts with varied scenarios, which `facts` leave out."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("bench", "report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-    )
-    return environment.get_template("page.html").render(_context(facts, whole or facts)) + "\n"
+    return lay_out("page.html", _context(facts, whole or facts))
 
 
 def _context(facts: Facts, whole: Facts) -> dict[str, Any]:
-    script, style = _asset("page.js"), _asset("page.css")
     settings, differing = machine.shared_settings(facts)
     return {
-        "policy": _content_policy(script),
-        "script": script,
-        "style": style,
         "title": f"{facts.run_id or 'A run'}: which way of running the model is fastest?",
         "run_id": facts.run_id,
         "machine_line": machine.in_one_line(facts),
@@ -79,6 +69,7 @@ def _context(facts: Facts, whole: Facts) -> dict[str, Any]:
         "tables": {**_tables(facts), "variables": varied.table(whole)},
         "details": details.all_details(facts),
         "bf16_sentence": answers.bf16_ability(facts),
+        "money_sentence": money.sentence(facts),
         "machine": machine.described(facts),
         "machine_notes": machine.notes(facts),
         "settings": settings,
@@ -87,10 +78,6 @@ def _context(facts: Facts, whole: Facts) -> dict[str, Any]:
         "recipes": recipes.recipes(facts),
         "repeat": machine.repeat(facts),
         "provenance": machine.provenance(facts),
-        "glyphs": wording.GLYPHS,
-        "times": wording.times,
-        "bounds": wording.bounds,
-        "verdict_words": wording.verdict_words,
     }
 
 
@@ -98,21 +85,6 @@ def _contents(facts: Facts) -> list[tuple[str, str]]:
     """The sections; leaving IPEX is one where another environment was measured."""
     absent = set() if environments.others(facts) else {"leaving"}
     return [item for item in _CONTENTS if item[0] not in absent]
-
-
-def _asset(name: str) -> Markup:
-    """One of our own files, which the page holds as it is."""
-    text = resources.files("bench.report").joinpath(name).read_text(encoding="utf-8")
-    return Markup(text)  # noqa: S704 -- our own file, shipped with the package
-
-
-def _content_policy(script: str) -> str:
-    """Nothing may be loaded, and only our own script may run, whatever a file smuggles in."""
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return (
-        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
-        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    )
 
 
 def _charts(facts: Facts) -> dict[str, Any]:
@@ -153,6 +125,7 @@ def _tables(facts: Facts) -> dict[str, Table]:
         "leaving": environments.table(facts, anchors),
         "timings": tables.timings(facts, anchors),
         "costs": tables.costs(facts, anchors),
+        "money": tables.money(facts, anchors),
         "parity": tables.parity(facts, anchors),
         "failures": tables.failures(facts, anchors),
         "exclusions": tables.exclusions(facts),
@@ -195,3 +168,11 @@ def _published() -> Table:
             for item in PUBLISHED
         ),
     )
+
+
+def charts_of(facts: Facts) -> list[Drawing]:
+    """Every drawing of the page, in its order."""
+    found = []
+    for value in _charts(facts).values():
+        found += [one for one in (value if isinstance(value, list) else [value]) if one is not None]
+    return found

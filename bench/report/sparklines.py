@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from bench.report.wording import times
+from bench.report.wording import times, with_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from bench.report.wording import Interval
 
 _WIDTH, _HEIGHT, _PAD = 320, 96, 8
 _MOST_POINTS = 120
@@ -87,6 +89,24 @@ def warmup(name: str, calls_ms: Sequence[float], description: str) -> Markup:
         for at in (low, high)
     )
     return _frame(name, "Warm-up", description, f'<polyline points="{path}"/>{dots}{ends}')
+
+
+def history(name: str, points: Sequence[Interval]) -> Markup:
+    """One ratio a run with its interval, oldest first, on a log axis; 1 is ruled."""
+    finite = [(max(p.low, p.estimate / 4), min(p.high, p.estimate * 4)) for p in points]
+    low, high = _log_limits([value for pair in finite for value in pair])
+    one = _y(0.0, low, high)
+    body = f'<line class="one" x1="0" x2="{_WIDTH - 34}" y1="{one:.1f}" y2="{one:.1f}"/>'
+    for at, (point, (lower, upper)) in enumerate(zip(points, finite, strict=True)):
+        x = _x(at, len(points))
+        bottom, top = (_y(math.log(value), low, high) for value in (lower, upper))
+        body += f'<path class="whisker" d="M{x:.1f},{bottom:.1f}V{top:.1f}"/>'
+        body += _dots("dot", [(x, _y(math.log(point.estimate), low, high))])
+    body += (
+        f'<text x="{_WIDTH}" y="{one + 4:.1f}" text-anchor="end">1\N{MULTIPLICATION SIGN}</text>'
+    )
+    said = ", ".join(with_interval(point) for point in points)
+    return _frame(name, "Speedup in each run, oldest first", said, body)
 
 
 def _log_limits(values: Sequence[float]) -> tuple[float, float]:

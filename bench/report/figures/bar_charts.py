@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 from matplotlib.ticker import FuncFormatter
 
 from bench.report import svg
-from bench.report.figures.drawing import FILLS, NARROW, WIDE, Drawing, said
+from bench.report.figures.drawing import FILLS, Drawing, Text, in_two_widths, said
 from bench.report.wording import times
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from markupsafe import Markup
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -52,17 +51,12 @@ def grouped_bars(
         for at, cluster in enumerate(clusters)
     )
 
-    def at(width: int, height: int) -> Markup:
-        return svg.draw(
-            f"{name}-{'n' if width == NARROW else 'w'}",
-            width=width,
-            height=height,
-            title=title,
-            description=description,
-            paint=lambda figure: _paint_groups(figure, clusters, series, narrow=width == NARROW),
-        )
-
-    return Drawing(name=name, caption=caption, wide=at(WIDE, 360), narrow=at(NARROW, 400))
+    return in_two_widths(
+        name,
+        Text(title=title, description=description, caption=caption),
+        heights=(360, 400),
+        paint=lambda figure, narrow: _paint_groups(figure, clusters, series, narrow=narrow),
+    )
 
 
 def _paint_groups(
@@ -151,17 +145,12 @@ def bars(name: str, values: Sequence[Bar], *, title: str, caption: str, log: boo
     """One horizontal bar a scenario, its value beside it."""
     description = "; ".join(f"{bar.label}: {bar.text}" for bar in values)
 
-    def at(width: int, row: int) -> Markup:
-        return svg.draw(
-            f"{name}-{'n' if width == NARROW else 'w'}",
-            width=width,
-            height=row * len(values) + 20,
-            title=title,
-            description=description,
-            paint=lambda figure: _paint_bars(figure, values, log=log, narrow=width == NARROW),
-        )
-
-    return Drawing(name=name, caption=caption, wide=at(WIDE, 26), narrow=at(NARROW, 42))
+    return in_two_widths(
+        name,
+        Text(title=title, description=description, caption=caption),
+        heights=(26 * len(values) + 20, 42 * len(values) + 20),
+        paint=lambda figure, narrow: _paint_bars(figure, values, log=log, narrow=narrow),
+    )
 
 
 def _paint_bars(figure: Figure, values: Sequence[Bar], *, log: bool, narrow: bool) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bench.report import svg
 from bench.report.wording import bounds, times
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from markupsafe import Markup
+    from matplotlib.figure import Figure
 
 NARROW = 330
 WIDE = 980
@@ -46,6 +49,50 @@ class Drawing:
     caption: str
     wide: Markup
     narrow: Markup
+    png: Callable[[], bytes] = field(compare=False, repr=False)
+    """The wide one as pixels, for slides."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """What a drawing is called, what it shows in words, and what stands below it."""
+
+    title: str
+    description: str
+    caption: str
+
+
+def in_two_widths(
+    name: str,
+    text: Text,
+    *,
+    heights: tuple[int, int],
+    paint: Callable[[Figure, bool], None],
+) -> Drawing:
+    """The drawing for a wide and for a narrow page; `paint` is told whether it is narrow."""
+
+    def at(width: int, height: int) -> Markup:
+        narrow = width == NARROW
+        return svg.draw(
+            f"{name}-{'n' if narrow else 'w'}",
+            width=width,
+            height=height,
+            title=text.title,
+            description=text.description,
+            paint=lambda figure: paint(figure, narrow),
+        )
+
+    return Drawing(
+        name=name,
+        caption=text.caption,
+        wide=at(WIDE, heights[0]),
+        narrow=at(NARROW, heights[1]),
+        png=lambda: svg.png(
+            width=WIDE,
+            height=heights[0],
+            paint=lambda figure: paint(figure, False),
+        ),
+    )
 
 
 def said(span: Span) -> str:

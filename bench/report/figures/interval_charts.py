@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from bench.report import svg
-from bench.report.figures.drawing import COLOURS, NARROW, WIDE, Drawing, said
+from bench.report.figures.drawing import COLOURS, Drawing, Text, in_two_widths, said
 from bench.report.wording import bounds, times
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from markupsafe import Markup
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -32,18 +31,12 @@ def intervals(
     """Ratios around 1 on a log axis, one row each; the margin is the shaded band."""
     description = "; ".join(said(span) for span in spans)
 
-    def at(width: int, row: int) -> Markup:
-        narrow = width == NARROW
-        return svg.draw(
-            f"{name}-{'n' if narrow else 'w'}",
-            width=width,
-            height=row * len(spans) + 58,
-            title=title,
-            description=description,
-            paint=lambda figure: _paint_intervals(figure, spans, margin, axis, narrow=narrow),
-        )
-
-    return Drawing(name=name, caption=caption, wide=at(WIDE, _ROW), narrow=at(NARROW, _NARROW_ROW))
+    return in_two_widths(
+        name,
+        Text(title=title, description=description, caption=caption),
+        heights=(_ROW * len(spans) + 58, _NARROW_ROW * len(spans) + 58),
+        paint=lambda figure, narrow: _paint_intervals(figure, spans, margin, axis, narrow=narrow),
+    )
 
 
 def _paint_intervals(

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from bench.report import svg
-from bench.report.figures.drawing import COLOURS, NARROW, WIDE, Drawing
+from bench.report.figures.drawing import COLOURS, Drawing, Text, in_two_widths
 from bench.report.wording import digits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from markupsafe import Markup
     from matplotlib.figure import Figure
 
 
@@ -40,20 +39,12 @@ def lines(
         for curve in curves
     )
 
-    def at(width: int, height: int) -> Markup:
-        return svg.draw(
-            f"{name}-{'n' if width == NARROW else 'w'}",
-            width=width,
-            height=height,
-            title=title,
-            description=description,
-            paint=lambda figure: _paint_lines(
-                figure, curves, unit, log=log, narrow=width == NARROW
-            ),
-        )
-
-    legend = 20 * len(curves) + 16
-    return Drawing(name=name, caption=caption, wide=at(WIDE, 380), narrow=at(NARROW, 280 + legend))
+    return in_two_widths(
+        name,
+        Text(title=title, description=description, caption=caption),
+        heights=(380, 280 + 20 * len(curves) + 16),
+        paint=lambda figure, narrow: _paint_lines(figure, curves, unit, log=log, narrow=narrow),
+    )
 
 
 def _paint_lines(

@@ -7,7 +7,7 @@ one that could not run keeps its row with its status and its reason.
 from __future__ import annotations
 
 from bench.report.tables.comparisons import pairs_table, speedups
-from bench.report.tables.quantities import break_even, costs, start_up_ms, timings
+from bench.report.tables.quantities import break_even, costs, money, start_up_ms, timings
 from bench.report.tables.table import Cell, Row, Table, number, ratio_cell, scenario_cell
 from bench.report.tables.trust import exclusions, failures, noise, parity
 
@@ -19,6 +19,7 @@ __all__ = [
     "costs",
     "exclusions",
     "failures",
+    "money",
     "noise",
     "number",
     "pairs_table",

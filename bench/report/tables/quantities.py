@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bench.report.prices import images_per_dollar, images_per_hour
 from bench.report.tables.table import Cell, Row, Table, megabytes, number, scenario_cell, whole
 from bench.report.wording import NOTHING, digits, milliseconds, seconds
 from bench.scenarios import Task
@@ -83,6 +84,48 @@ def costs(facts: Facts, anchors: dict[str, str]) -> Table:
         numeric=(1, 2, 3, 4, 5, 6),
         can_filter=True,
     )
+
+
+def money(facts: Facts, anchors: dict[str, str]) -> Table:
+    """What images cost: an hour, a dollar, and energy where the host counts it."""
+    price = facts.price
+    rows = [
+        Row(
+            cells=(
+                scenario_cell(row, anchors),
+                number(digits(row.images_per_s), row.images_per_s),
+                _number(images_per_hour(row.images_per_s)),
+                _number(images_per_dollar(row.images_per_s, price)),
+                _number(row.joules_per_image),
+            ),
+            task=row.task,
+            is_muted=not facts.is_measured(row),
+        )
+        for row in facts.scenarios.values()
+        if row.task == Task.INFERENCE and row.images_per_s is not None
+    ]
+    cost = f"Price: {price.words}." if price else _unknown_price(facts)
+    energy = "" if any(row.joules_per_image for row in facts.scenarios.values()) else _NO_ENERGY
+    return Table(
+        name="money",
+        caption=f"One worker as it was measured, all hours busy. {cost}{energy}",
+        columns=("Scenario", "Images/s", "Images/hour", "Images per dollar", "Joules an image"),
+        rows=tuple(rows),
+        numeric=(1, 2, 3, 4),
+        can_filter=True,
+    )
+
+
+_NO_ENERGY = " This host does not let its energy counters be read."
+
+
+def _unknown_price(facts: Facts) -> str:
+    name = facts.environment.text("machine", "instance_type") or "this machine"
+    return f"No price is known for {name}: give a table of yours with --prices FILE."
+
+
+def _number(value: float | None) -> Cell:
+    return number(digits(value), value)
 
 
 def start_up_ms(row: ScenarioRow) -> float | None:

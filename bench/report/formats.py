@@ -1,0 +1,171 @@
+"""The report in other formats: Markdown for a pull request, JSON for a script, PDF for paper."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import BenchError
+from bench.report import answers, banners, machine, money, recipes, tables, wording
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bench.report.answers import Answer
+    from bench.report.facts import Comparison, Facts
+    from bench.report.tables import Table
+
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_PRINT_TIMEOUT_S = 120.0
+
+
+def markdown(facts: Facts) -> str:
+    """The first screen and the tables that a discussion needs."""
+    return "\n".join(_markdown(facts)) + "\n"
+
+
+def _markdown(facts: Facts) -> Iterator[str]:
+    yield f"# {_plain(answers.lead(facts))}"
+    yield ""
+    yield f"{_plain(machine.in_one_line(facts))}  "
+    yield f"Run `{_code(facts.run_id)}`"
+    yield ""
+    for banner in banners.banners(facts):
+        yield f"> **{_plain(banner.title)}.** {_plain(banner.text)}"
+        yield ">"
+    yield ""
+    for answer in answers.answers(facts):
+        yield from _answer(answer)
+    yield _plain(money.sentence(facts))
+    yield ""
+    for recipe in recipes.recipes(facts):
+        yield from (f"### {_plain(recipe.title)}", "", "```python", recipe.code, "```", "")
+    yield "## Speedups"
+    yield from _table(tables.speedups(facts, {}))
+    yield "## What could not run"
+    yield from _table(tables.failures(facts, {}))
+    yield "## Repeat it"
+    yield from ("", "```", *machine.repeat(facts).replace("```", "").splitlines(), "```")
+
+
+def _answer(answer: Answer) -> Iterator[str]:
+    yield f"- **{_plain(answer.question)}**: {_plain(answer.headline)}"
+    for line in answer.lines:
+        cells = [_comparison(cell) for cell in line.cells]
+        named = zip(answer.columns, cells, strict=False)
+        text = line.text or "; ".join(f"{cell} {column}" for column, cell in named if cell)
+        yield f"  - {_plain(line.label)}: {_plain(text)}"
+    for sentence in answer.details:
+        yield f"  - {_plain(sentence)}"
+
+
+def _comparison(cell: Comparison | None) -> str:
+    if cell is None:
+        return ""
+    return f"{wording.with_interval(cell)} ({wording.verdict_words(cell.verdict)})"
+
+
+def _table(table: Table) -> Iterator[str]:
+    yield ""
+    if not table.rows:
+        yield table.empty
+        yield ""
+        return
+    yield f"| {' | '.join(map(_plain, table.columns))} |"
+    yield (
+        "|"
+        + "|".join("--:" if n in table.numeric else "---" for n in range(len(table.columns)))
+        + "|"
+    )
+    for row in table.rows:
+        cells = (f"{cell.text or cell.verdict} {cell.note}".strip() for cell in row.cells)
+        yield f"| {' | '.join(map(_plain, cells))} |"
+    yield ""
+
+
+_SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>|#~"} | {"\n": " ", "\r": " "})
+
+
+def _plain(text: str) -> str:
+    """Text that no Markdown reader takes for markup."""
+    return text.translate(_SPECIAL)
+
+
+def _code(text: str) -> str:
+    return text.replace("`", "'").replace("\n", " ")
+
+
+def as_json(facts: Facts) -> str:
+    """What the page says, as data; numbers as the CSVs hold them."""
+    found: dict[str, Any] = {
+        "run_id": facts.run_id,
+        "machine": machine.in_one_line(facts),
+        "lead": answers.lead(facts),
+        "banners": [asdict(banner) for banner in banners.banners(facts)],
+        "answers": [asdict(answer) for answer in answers.answers(facts)],
+        "recipes": [asdict(recipe) for recipe in recipes.recipes(facts)],
+        "price": asdict(facts.price) if facts.price else None,
+        "scenarios": [asdict(row) for row in facts.scenarios.values()],
+        "speedups": [asdict(row) for row in facts.speedup_rows],
+        "parity": [asdict(row) for row in facts.run.parity],
+        "never_measured": facts.never_measured,
+        "repeat": machine.repeat(facts).splitlines(),
+        "provenance": dict(machine.provenance(facts)),
+    }
+    return json.dumps(_finite(found), indent=2, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401 -- JSON is made of anything
+    """An open end of an interval is null, which JSON can say."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(part) for part in value]
+    return wording.finite(value) if isinstance(value, float) else value
+
+
+def pdf(page: str) -> bytes:
+    """The page as Chromium prints it.
+
+    Raises:
+        BenchError: there is no Chromium, or it failed.
+    """
+    browser = next((found for name in _BROWSERS if (found := shutil.which(name))), None)
+    if browser is None:
+        raise BenchError(
+            "a PDF needs Chromium, which is not installed: install it (apt install chromium), or "
+            "open the HTML page in a browser and print it"
+        )
+    with tempfile.TemporaryDirectory(prefix="pillqc-bench-") as folder:
+        source, target = Path(folder) / "page.html", Path(folder) / "page.pdf"
+        source.write_text(page, encoding="utf-8")
+        _print(browser, source, target)
+        return target.read_bytes()
+
+
+def _print(browser: str, source: Path, target: Path) -> None:
+    command = [
+        browser,
+        "--headless",
+        "--no-sandbox",  # root in a container has none; the page is ours and may load nothing
+        "--disable-gpu",
+        "--no-first-run",
+        f"--user-data-dir={source.parent / 'profile'}",
+        "--no-pdf-header-footer",
+        f"--print-to-pdf={target}",
+        source.as_uri(),
+    ]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=_PRINT_TIMEOUT_S
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BenchError(f"{browser} could not print the page ({error})") from error
+    if done.returncode != 0 or not target.is_file():
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise BenchError(f"{browser} could not print the page: {last}")

@@ -1,0 +1,157 @@
+"""`bench report`: reads arguments and writes pages, other formats, figures, and the index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bench.errors import BenchError, UsageError
+
+if TYPE_CHECKING:
+    from bench.records import Run
+    from bench.report.prices import Prices
+
+_SUFFIX = {"html": ".html", "markdown": ".md", "pdf": ".pdf", "json": ".json"}
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+@click.command()
+@click.argument("run_folders", nargs=-1, type=click.Path(path_type=Path), metavar="[RUN]...")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(list(_SUFFIX)),
+    default="html",
+    show_default=True,
+    help="What to write; pdf needs Chromium.",
+)
+@click.option(
+    "--output", type=click.Path(path_type=Path, dir_okay=False), help="This file instead."
+)
+@click.option("--figures", type=_FOLDER, help="Also write each figure there, as SVG and PNG.")
+@click.option(
+    "--prices",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Your own prices, a CSV like bench/report/prices.csv.",
+)
+@click.option("--index", is_flag=True, help="Only the page of all runs, reports/index.html.")
+@click.option("--results", type=_FOLDER, default="results", help="Where run folders are.")
+@click.option("--reports", type=_FOLDER, default="reports", help="Where the page goes.")
+def report(
+    run_folders: tuple[Path, ...],
+    format_: str,
+    output: Path | None,
+    figures: Path | None,
+    prices: Path | None,
+    index: bool,
+    results: Path,
+    reports: Path,
+) -> None:
+    """Make the report of a run again, from its files alone; of several, one page beside each other.
+
+    \b
+    Examples:
+      bench report                            the newest run
+      bench report results/20261124T...       that run
+      bench report results/A results/B        both in one page: own speedups, throughput, cost
+      bench report --format pdf               also markdown and json
+      bench report --figures slides/          each figure as SVG and PNG
+      bench report --prices prices.csv        what images cost, by your own prices
+      bench report --index                    all runs, and each scenario's history
+    """
+    from bench import records
+    from bench.report.prices import read_prices
+
+    if index:
+        if run_folders or figures or format_ != "html":
+            raise UsageError("--index makes one HTML page of all runs: leave the rest out")
+        click.echo(f"index    {write_index(results, reports, output)}")
+        return
+    table = read_prices(prices) if prices else None
+    runs = [records.read_run(folder) for folder in run_folders or (newest_run(results),)]
+    for run in runs:
+        for warning in run.warnings:
+            click.echo(f"bench: {warning}", err=True)
+    if len(runs) > 1:
+        _several(runs, format_, output or reports / _joined(runs), table, figures)
+    else:
+        _one(runs[0], format_, output, figures, table, reports)
+        write_index(results, reports)
+
+
+def _one(
+    run: Run,
+    format_: str,
+    output: Path | None,
+    figures: Path | None,
+    prices: Prices | None,
+    reports: Path,
+) -> None:
+    from bench.report import build, in_format
+    from bench.report.writing import write_file
+    from bench.summary import summary
+
+    path = output or reports / f"{run.folder.resolve().name}{_SUFFIX[format_]}"
+    content = build(run, prices).encode() if format_ == "html" else in_format(run, format_, prices)
+    write_file(path, content)
+    click.echo(f"report   {path}")
+    if figures is not None:
+        _figures(run, figures)
+    click.echo()
+    click.echo(summary(run))
+
+
+def _figures(run: Run, folder: Path) -> None:
+    from bench.report.export_figures import export_figures
+    from bench.report.facts import Facts
+    from bench.report.varied import ordinary
+
+    written = export_figures(Facts(ordinary(run)), folder)
+    click.echo(f"figures  {len(written)} files in {folder}")
+
+
+def _several(
+    runs: list[Run], format_: str, path: Path, prices: Prices | None, figures: Path | None
+) -> None:
+    from bench.report import build_comparison, formats
+    from bench.report.writing import write_file
+
+    if figures is not None or format_ not in ("html", "pdf"):
+        raise UsageError("several runs make one page: --format html or pdf, without --figures")
+    page = build_comparison(runs, prices)
+    path = path.with_suffix(_SUFFIX[format_])
+    write_file(path, formats.pdf(page) if format_ == "pdf" else page.encode())
+    click.echo(f"report   {path}")
+
+
+def _joined(runs: list[Run]) -> str:
+    """`compare-` and the start of the first run's name, with how many there are."""
+    return f"compare-{runs[0].folder.resolve().name[:40]}-and-{len(runs) - 1}-more.html"
+
+
+def write_index(results: Path, reports: Path, path: Path | None = None) -> Path:
+    """Write the page of all runs and return its path.
+
+    Raises:
+        BenchError: it cannot be written.
+    """
+    from bench.report.index import render_index
+    from bench.report.writing import write_file
+
+    path = path or reports / "index.html"
+    write_file(path, render_index(results, path.parent).encode())
+    return path
+
+
+def newest_run(results: Path) -> Path:
+    """The run that started last.
+
+    Raises:
+        BenchError: there is none.
+    """
+    runs = sorted(path.parent for path in results.glob("*/environment.json"))
+    if not runs:
+        raise BenchError(f"there is no run in {results}: measure one with `bench run`")
+    return runs[-1]
