@@ -1,8 +1,8 @@
 """VGG-16 with batch norm, to train from nothing, and its folding into the plain network.
 
-    net = NormedVGG()
+    net = NormedVGG(narrowing=4)
     ... train ...
-    model = folded(net)         # a CustomVGG that computes the same
+    model = folded(net)         # a CustomVGG, of full width, that computes the same
 
 Plain VGG-16 hardly trains from random weights. With a norm after each convolution it does, and once
 trained the norms are fixed scales and shifts, which the convolutions take over.
@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import vgg
 
+from pillqc.errors import PillqcError
 from pillqc.model import FEATURE_CHANNELS, CustomVGG
+from pillqc.widening import Layer, widened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,11 +31,13 @@ class NormedVGG(nn.Module):
     The image's scores are the mean of the windows at odd rows and columns, as in `CustomVGG`.
     """
 
-    def __init__(self, n_classes: int = 2) -> None:
+    def __init__(self, n_classes: int = 2, *, narrowing: int = 1) -> None:
         super().__init__()
-        self.features = vgg.make_layers(vgg.cfgs["D"], batch_norm=True)[:-1]
+        self.narrowing = narrowing
+        """Every layer has this part of VGG-16's channels."""
+        self.features = vgg.make_layers(_channels(narrowing), batch_norm=True)[:-1]
         self.pool = nn.MaxPool2d(2, stride=1, padding=1)
-        self.head = nn.Linear(FEATURE_CHANNELS, n_classes)
+        self.head = nn.Linear(FEATURE_CHANNELS // narrowing, n_classes)
         for layer in self.features:
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
@@ -42,9 +46,10 @@ class NormedVGG(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Scores of the windows (N, C, h+1, w+1)."""
+        """Scores of the windows (N, C, h+1, w+1), in fp32 under autocast too."""
         windows = self.pool(self.features(images))
-        scores = cast("Tensor", self.head(windows.permute(0, 2, 3, 1)))
+        with torch.autocast(images.device.type, enabled=False):  # evidence is a sum of hundreds
+            scores = cast("Tensor", self.head(windows.permute(0, 2, 3, 1).float()))
         return scores.permute(0, 3, 1, 2)
 
 
@@ -58,23 +63,41 @@ def image_scores(cells: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def folded(net: NormedVGG) -> CustomVGG:
-    """The plain network that computes what `net` computes in evaluation mode.
+def folded(net: NormedVGG, *, seed: int = 0) -> CustomVGG:
+    """The plain network of full width that computes what `net` computes in evaluation mode.
 
     The head becomes symmetric, which changes no probability: the map of `bad` then is the evidence
-    for bad against good.
+    for bad against good. `seed` decides how a narrow network's weights are shared out.
     """
+    head = Layer(
+        weight=net.head.weight.double() - net.head.weight.double().mean(dim=0, keepdim=True),
+        bias=net.head.bias.double() - net.head.bias.double().mean(),
+    )
+    layers = [*(_without_norm(conv, norm) for conv, norm in _pairs(net.features)), head]
+    generator = torch.Generator().manual_seed(seed)
+    layers = widened(layers, factor=net.narrowing, generator=generator)
     model = CustomVGG(net.head.out_features)
     plain = [layer for layer in model.features if isinstance(layer, nn.Conv2d)]
-    for target, (conv, norm) in zip(plain, _pairs(net.features), strict=True):
-        variance, mean = cast("Tensor", norm.running_var), cast("Tensor", norm.running_mean)
-        scale = norm.weight.double() / torch.sqrt(variance.double() + norm.eps)
-        bias = cast("Tensor", conv.bias).double()
-        target.weight.copy_(conv.weight.double() * scale[:, None, None, None])
-        cast("Tensor", target.bias).copy_((bias - mean.double()) * scale + norm.bias.double())
-    model.head.weight.copy_(net.head.weight - net.head.weight.mean(dim=0, keepdim=True))
-    model.head.bias.copy_(net.head.bias - net.head.bias.mean())
+    for target, layer in zip([*plain, model.head], layers, strict=True):
+        target.weight.copy_(layer.weight)
+        cast("Tensor", target.bias).copy_(layer.bias)
     return model.eval()
+
+
+def _without_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Layer:
+    variance, mean = cast("Tensor", norm.running_var), cast("Tensor", norm.running_mean)
+    scale = norm.weight.double() / torch.sqrt(variance.double() + norm.eps)
+    bias = cast("Tensor", conv.bias).double()
+    return Layer(
+        weight=conv.weight.double() * scale[:, None, None, None],
+        bias=(bias - mean.double()) * scale + norm.bias.double(),
+    )
+
+
+def _channels(narrowing: int) -> list[str | int]:
+    if narrowing < 1 or any(isinstance(c, int) and c % narrowing for c in vgg.cfgs["D"]):
+        raise PillqcError(f"VGG-16's layers cannot be divided by {narrowing}; take 1, 2, 4 or 8")
+    return [c // narrowing if isinstance(c, int) else c for c in vgg.cfgs["D"]]
 
 
 def _pairs(features: nn.Sequential) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d]]:

@@ -30,14 +30,16 @@ _TINY = Recipe(
     phases=(Phase(size=32, share=0.5, batch_size=6), Phase(size=48, share=0.5, batch_size=6)),
     validation_images=12,
     validations=2,
+    narrowing=8,
     jobs=0,
 )
 
 
-def test_folding_the_norms_changes_nothing() -> None:
+@pytest.mark.parametrize("narrowing", [1, 4])
+def test_folding_the_norms_changes_nothing(narrowing: int) -> None:
     """The plain network has the probabilities of the batch-norm network, and a symmetric head."""
     torch.manual_seed(0)
-    net = NormedVGG().eval()
+    net = NormedVGG(narrowing=narrowing).eval()
     for layer in net.features:
         if isinstance(layer, nn.BatchNorm2d):
             nn.init.normal_(layer.weight, 1.0, 0.1)
@@ -51,6 +53,18 @@ def test_folding_the_norms_changes_nothing() -> None:
         wanted = torch.softmax(image_scores(net(images)), dim=1)
         assert torch.allclose(model(images)[0], wanted, atol=1e-5)
     assert torch.allclose(model.head.weight[0], -model.head.weight[1])
+
+
+def test_only_widths_that_divide_vgg16_are_known() -> None:
+    """A third of 64 channels is no number of channels."""
+    with pytest.raises(PillqcError, match="cannot be divided by 3"):
+        NormedVGG(narrowing=3)
+
+
+@pytest.mark.parametrize("size", sorted({phase.size for phase in Recipe().phases}))
+def test_no_phase_loses_the_edge_of_the_image(size: int) -> None:
+    """The map's side is even, so that pooling leaves no row or column out."""
+    assert size % 32 == 0
 
 
 @pytest.mark.parametrize("side", [4, 5])
