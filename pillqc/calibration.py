@@ -7,17 +7,19 @@ chosen = choose(model, validation_samples, size=224)
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
 from scipy import optimize, special
 
-from pillqc.dataset import read_mask
-from pillqc.errors import DataError, PillqcError
+from pillqc.ahead import ahead
+from pillqc.dataset import normalised, read_image, read_mask
+from pillqc.errors import PillqcError
 from pillqc.evaluation import threshold_at
 from pillqc.model import BAD
-from pillqc.prediction import BATCH_SIZE, Unreadable, predict
+from pillqc.prediction import BATCH_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,16 +46,37 @@ class Chosen:
     images: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Answers:
+    """What a model says of samples, before any scale."""
+
+    scores: NDArray[np.float64]
+    """Class scores (images, classes)."""
+    inside: NDArray[np.float32]
+    """Map of `bad` where masks say defect, every fourth pixel of each side."""
+    outside: NDArray[np.float32]
+    """The same everywhere else; images that are bad and have no mask are in neither."""
+
+    def bad(self, temperature: float) -> NDArray[np.float64]:
+        """Probabilities of `bad`."""
+        bad: NDArray[np.float64] = special.softmax(self.scores / temperature, axis=1)[:, BAD]
+        return bad
+
+
 def choose(model: CustomVGG, samples: Sequence[Sample], *, size: int) -> Chosen:
-    """Calibrate the model on validation samples, in place, and choose its thresholds."""
+    """Calibrate the model on validation samples, in place, and choose its thresholds.
+
+    Every sample is shown once: a temperature divides scores and maps alike.
+    """
     labels = np.array([sample.bad for sample in samples], dtype=np.bool_)
     if not labels.any() or labels.all():
         raise PillqcError("validation needs good and bad images; there is one kind only")
     symmetrise_head(model)
-    temperature = fit_temperature(_logits(_probabilities(model, samples, size)), labels)
+    answers = _ask(model, samples, size)
+    temperature = fit_temperature(_logits(answers.bad(1.0)), labels)
     divide_head(model, temperature)
-    calibrate_maps(model, samples, size=size)
-    bad = _probabilities(model, samples, size)
+    _scale_maps(model, answers.inside / temperature, answers.outside / temperature)
+    bad = answers.bad(temperature)
     threshold = min(threshold_at(labels, bad, FALSE_REJECTS), 1.0)
     careful = min(threshold_at(labels, bad, UNDECIDED_REJECTS), 1.0)
     return Chosen(
@@ -91,12 +114,13 @@ def divide_head(model: CustomVGG, temperature: float) -> None:
     model.map_high.div_(temperature)
 
 
-def calibrate_maps(model: CustomVGG, samples: Sequence[Sample], *, size: int) -> None:
+def _scale_maps(
+    model: CustomVGG, inside: NDArray[np.float32], outside: NDArray[np.float32]
+) -> None:
     """One scale for all images: 0 is the middle of good pills, .5 parts defects from the rest.
 
     Heat of .5 is where the share of defective pixels above equals the share of others below.
     """
-    inside, outside = _map_values(model, samples, size)
     if not len(inside):
         return
     low, cut = float(np.median(outside)), _equal_error(inside, outside)
@@ -108,26 +132,28 @@ def calibrate_maps(model: CustomVGG, samples: Sequence[Sample], *, size: int) ->
         model.calibrate_maps(ends[0].expand(model.n_classes), ends[1].expand(model.n_classes))
 
 
-def _map_values(
-    model: CustomVGG, samples: Sequence[Sample], size: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Raw map values of `bad` inside and outside of masks, thinned to every fourth pixel."""
-    from pillqc.dataset import load_images
-
-    inside, outside = [], []
-    usable = [s for s in samples if not s.bad or s.mask is not None]
-    for start in range(0, len(usable), BATCH_SIZE):
-        batch = usable[start : start + BATCH_SIZE]
+def _ask(model: CustomVGG, samples: Sequence[Sample], size: int) -> _Answers:
+    scores, inside, outside = [], [np.empty(0, np.float32)], [np.empty(0, np.float32)]
+    images = ahead(lambda s: normalised(read_image(s.path), size), samples, depth=2 * BATCH_SIZE)
+    for start in range(0, len(samples), BATCH_SIZE):
+        batch = samples[start : start + BATCH_SIZE]
         with torch.inference_mode():
-            features = model.features(load_images([s.path for s in batch], size))
-            cells = torch.nn.functional.interpolate(
+            pixels = torch.from_numpy(np.stack(list(islice(images, len(batch)))))
+            features = model.features(pixels)
+            scores.append(model.scores(features).numpy())
+            maps = torch.nn.functional.interpolate(
                 model.cells(features), (size, size), mode="bilinear", align_corners=True
             )
-        for values, sample in zip(cells[:, BAD].numpy(), batch, strict=True):
-            mask = read_mask(sample, size)[::4, ::4]
-            inside.append(values[::4, ::4][mask])
-            outside.append(values[::4, ::4][~mask])
-    return np.concatenate(inside), np.concatenate(outside)
+        for values, sample in zip(maps[:, BAD, ::4, ::4].numpy(), batch, strict=True):
+            if not sample.bad or sample.mask is not None:
+                mask = read_mask(sample, size)[::4, ::4]
+                inside.append(values[mask])
+                outside.append(values[~mask])
+    return _Answers(
+        scores=np.concatenate(scores).astype(np.float64),
+        inside=np.concatenate(inside),
+        outside=np.concatenate(outside),
+    )
 
 
 def _equal_error(inside: NDArray[np.float32], outside: NDArray[np.float32]) -> float:
@@ -135,15 +161,6 @@ def _equal_error(inside: NDArray[np.float32], outside: NDArray[np.float32]) -> f
     missed = np.searchsorted(np.sort(inside), cuts) / len(inside)
     false = 1.0 - np.searchsorted(np.sort(outside), cuts) / len(outside)
     return float(cuts[int(np.argmin(np.abs(missed - false)))])
-
-
-def _probabilities(model: CustomVGG, samples: Sequence[Sample], size: int) -> NDArray[np.float64]:
-    bad = []
-    for result in predict(model, (s.path for s in samples), size=size):
-        if isinstance(result, Unreadable):
-            raise DataError(result.path, result.reason)
-        bad.append(result.bad)
-    return np.array(bad, np.float64)
 
 
 def _logits(bad: NDArray[np.float64]) -> NDArray[np.float64]:
