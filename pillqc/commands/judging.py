@@ -76,6 +76,13 @@ def evaluate_command(
 @click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True)
 @click.option("--size", type=click.IntRange(32), help="Side in pixels; the model's by default.")
 @click.option("--exit-code", is_flag=True, help="Exit with 3 if a pill is bad or undecided.")
+@click.option(
+    "--backend",
+    type=click.Choice(["stock", "ipex", "auto"]),
+    default="stock",
+    show_default=True,
+    help="How to run the model; auto: as `bench recommend --write` found fastest here.",
+)
 def inspect_command(
     paths: tuple[Path, ...],
     model: str | None,
@@ -85,6 +92,7 @@ def inspect_command(
     batch_size: int,
     size: int | None,
     exit_code: bool,
+    backend: str,
 ) -> None:
     r"""Say of every image whether the pill is good, and where the defects are.
 
@@ -96,13 +104,18 @@ def inspect_command(
       pillqc inspect data/pills/test --json
       pillqc inspect tray/ --csv decisions.csv --pictures marked/
       pillqc inspect tray/ --exit-code && echo "all good"
+      pillqc inspect tray/ --backend auto
     """
+    from pillqc.acceleration import accelerated, choose
     from pillqc.ahead import ahead
     from pillqc.inspection import find_images, inspect
     from pillqc.pictures import Album
     from pillqc.presentation import CsvLines, inspection_line
 
-    loaded = loaded_model(model)
+    way, note = choose(backend)
+    if note:
+        click.echo(f"backend auto: {note}", err=True)
+    loaded = accelerated(loaded_model(model), way)
     decisions = set()
     with CsvLines(csv_file) as lines:
         results = inspect(loaded, find_images(paths), size=size, batch_size=batch_size)

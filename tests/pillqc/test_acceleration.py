@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 from pillqc import acceleration
 from pillqc.acceleration import IPEX, STOCK, Way, accelerated, choose
+from pillqc.cli import main
 from pillqc.errors import PillqcError
 from pillqc.model import load_model
 
@@ -139,6 +141,29 @@ def test_bf16_agrees_within_its_precision() -> None:
     with torch.inference_mode():
         fast = accelerated(loaded, Way(dtype="bf16")).model(images)
         assert (loaded.model(images)[0] - fast[0]).abs().max() <= 0.05
+
+
+@pytest.mark.torch
+def test_inspect_runs_as_the_file_says_and_decides_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--backend auto`: the same decision by another way, which is named on stderr."""
+    from PIL import Image
+
+    photo = tmp_path / "pill.png"
+    Image.new("RGB", (64, 64), (90, 120, 150)).save(photo)
+    monkeypatch.setenv(acceleration.VARIABLE, str(file(tmp_path)))
+    said = {}
+    for backend in ("stock", "auto"):
+        arguments = ["inspect", str(photo), "--json", "--model", "random", "--size", "64"]
+        done = CliRunner().invoke(main, [*arguments, "--backend", backend])
+        assert done.exit_code == 0, done.output
+        said[backend] = json.loads(done.stdout.strip().splitlines()[-1])
+    assert "torchscript" in done.stderr
+    assert said["auto"]["decision"] == said["stock"]["decision"]
+    assert said["auto"]["probability_bad"] == pytest.approx(
+        said["stock"]["probability_bad"], abs=1e-4
+    )
 
 
 _IPEX_PROGRAM = """
