@@ -19,6 +19,7 @@ from bench.gate.command import gate
 from bench.recommend.command import recommend
 from bench.reporting import newest_run, report
 from bench.selfcheck.command import selfcheck
+from bench.studies import command as studies
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -309,6 +310,14 @@ cli.add_command(gate)
 cli.add_command(recommend)
 cli.add_command(report)
 cli.add_command(selfcheck)
+for study in (
+    studies.operators,
+    studies.stages,
+    studies.instances,
+    studies.load,
+    studies.accuracy,
+):
+    cli.add_command(study)
 
 
 def stop_like_ctrl_c() -> None:

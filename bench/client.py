@@ -137,11 +137,19 @@ class WorkerProcess:
 
     def ask(self, op: str, timeout_s: float, **fields: object) -> protocol.Message:
         """Wake it, send one request, wait for the reply, let it rest again."""
+        self.send(op, **fields)
+        return self.receive(op, timeout_s)
+
+    def send(self, op: str, **fields: object) -> None:
+        """Wake it and send one request, without waiting: several workers may compute at once."""
         self._signal(signal.SIGCONT)
         try:
             os.write(self._request_fd, protocol.dump(protocol.request(op, **fields)))
         except OSError as error:
             raise self._death(op) from error
+
+    def receive(self, op: str, timeout_s: float) -> protocol.Message:
+        """Wait for the reply to what was sent, and let it rest again."""
         return self._reply(op, timeout_s)
 
     def stop(self) -> None:

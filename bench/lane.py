@@ -80,6 +80,11 @@ class Lane:
         """Whether the worker says that its dtype has no native instructions here."""
         return self.prepared.get("native_dtype") is False
 
+    @property
+    def warm_ms(self) -> list[float]:
+        """Its warm-up calls, in order."""
+        return self._warm_ms
+
     def prepare(self) -> None:
         """Build the callable, and make its very first call."""
         self.build()

@@ -35,17 +35,6 @@ def spell_error(error: float | None) -> str:
     return "NaN or infinity" if error is None else f"{error:.3g}"
 
 
-def _check_variables(lane: Lane) -> None:
-    """A variable that did not take would be measured under a label that is not true.
-
-    Raises:
-        WorkerError: the worker says that it did not.
-    """
-    denied = variables.contradiction(lane.scenario, lane.conditions)
-    if denied:
-        raise WorkerError(Status.UNSUPPORTED, denied)
-
-
 @dataclass(kw_only=True)
 class Lanes:
     """Opens and closes the lanes of a run and tells the outcomes what was found.
@@ -182,7 +171,7 @@ class Lanes:
         if check and lane.scenario.task is Task.TRAINING:
             self._check_outputs(outcome, lane)
         lane.read_conditions()
-        _check_variables(lane)
+        variables.check(lane.scenario, lane.conditions)
         if lane.is_control:
             return
         if outcome.unchecked:

@@ -23,6 +23,12 @@ probe     -                     compute_ns, memory_ns, gflop_per_s (of the compu
 conditions -                    conditions (as in the greeting, read again)
 peak      dtypes                gflop_per_s {dtype: value}, memory_gb_per_s
 release   -                     -
+stages    first, n              images (one object each: stage -> ns, and decision)
+call_for  seconds               start_ns [], end_ns [] (of the machine's monotonic clock)
+serve     begin_ns, offsets_ns  start_ns [], end_ns []
+start_training  seed            images, evaluated
+train     first, n              wall_ns [n], loss
+evaluate  -                     accuracy
 stop      -                     - (then the worker exits)
 """
 

@@ -186,16 +186,19 @@ class RunWriter:
 
     All files get their header at once, so that a folder that cannot be written shows before
     anything is measured. A file is either appended to here or replaced by `replace_rows`, not both.
+    `files` are a run's own, unless others are given.
 
         with RunWriter(folder) as run:
             run.append(IterationRow(...))
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, files: Mapping[str, type[DataclassInstance]] | None = None
+    ) -> None:
         self.folder = folder
         self._files: dict[type, durable.AppendOnly] = {}
         with ExitStack() as opened:
-            for name, row_type in FILES.items():
+            for name, row_type in (FILES if files is None else files).items():
                 self._files[row_type] = opened.enter_context(_open_rows(folder / name, row_type))
             self._opened = opened.pop_all()
 

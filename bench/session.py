@@ -102,6 +102,8 @@ class Session:
         self._memory = HighWater()
         self._threads = torch.get_num_threads()
         self._now: _Live | None = None
+        self.training_samples: list[Sample] = []
+        """What a training study takes its batches from, in order."""
 
     @property
     def _live(self) -> _Live:
@@ -109,9 +111,26 @@ class Session:
             raise WorkerError(Status.CRASHED, "nothing is prepared: ask `prepare` first")
         return self._now
 
-    def prepare(self, scenario: Scenario) -> dict[str, Any]:
+    @property
+    def live(self) -> _Live:
+        """The scenario that is prepared now.
+
+        Raises:
+            WorkerError: there is none.
+        """
+        return self._live
+
+    @property
+    def work(self) -> Workload:
+        """The model and the images of this worker."""
+        return self._work
+
+    def prepare(
+        self, scenario: Scenario, *, before: Callable[[torch.nn.Module], None] | None = None
+    ) -> dict[str, Any]:
         """Build the scenario's model afresh and let the backend set it up.
 
+        `before` may change the model before the backend gets it.
         `prepare_s` is the backend's part alone: building the model and reading images is the same
         for all. Compiling is not in it but in the first call.
         """
@@ -122,6 +141,8 @@ class Session:
             )
         self._memory.start()
         loaded = self._work.model(scenario)
+        if before is not None:
+            before(loaded.model)
         batch = laid_out(self._work.batch(scenario.batch_size), scenario.layout)
         training = scenario.task is Task.TRAINING
         flop = workload.flop_per_call(loaded.model, batch.images, training=training)

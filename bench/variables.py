@@ -276,3 +276,14 @@ def contradiction(scenario: Scenario, conditions: Mapping[str, Any]) -> str | No
         if denied:
             return f"{name}={value} did not take: {denied}"
     return None
+
+
+def check(scenario: Scenario, conditions: Mapping[str, Any]) -> None:
+    """A variable that did not take would be measured under a label that is not true.
+
+    Raises:
+        WorkerError: the worker says that it did not.
+    """
+    denied = contradiction(scenario, conditions)
+    if denied:
+        raise WorkerError(Status.UNSUPPORTED, denied)

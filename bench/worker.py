@@ -110,6 +110,21 @@ def operations(session: Session) -> Operations:
         "probe": lambda _: session.probe(),
         "peak": lambda r: session.peak(list(r["dtypes"])),
         "release": lambda _: session.release(),
+        **_study_operations(session),
+    }
+
+
+def _study_operations(session: Session) -> Operations:
+    """What the studies beside the matrix ask (see `bench.studies`)."""
+    from bench.studies import inside
+
+    return {
+        "stages": lambda r: inside.stages(session, int(r["first"]), int(r["n"])),
+        "call_for": lambda r: inside.call_for(session, float(r["seconds"])),
+        "serve": lambda r: inside.serve(session, int(r["begin_ns"]), list(r["offsets_ns"])),
+        "start_training": lambda r: inside.start_training(session, int(r["seed"])),
+        "train": lambda r: inside.train(session, int(r["first"]), int(r["n"])),
+        "evaluate": lambda _: inside.evaluate(session),
     }
 
 
@@ -173,20 +188,32 @@ def _start(options: argparse.Namespace) -> tuple[Session, protocol.Message]:
     from bench.session import Session
     from bench.workload import Workload
 
+    if options.work == "operators":
+        from bench.studies.operators_inside import OperatorSession
+
+        return OperatorSession(options.backend, backend), protocol.success(
+            hello=_hello(import_s, conditions.read())
+        )
+    if options.data is None:
+        raise WorkerError(Status.CRASHED, "work on pills needs --data")
     work = Workload(
         options.data, seed=options.seed, weights=options.weights, image_size=options.image_size
     )
-    hello = {
+    hello = {**_hello(import_s, conditions.read()), "data": work.facts()}
+    return Session(options.backend, backend, work), protocol.success(hello=hello)
+
+
+def _hello(import_s: float, read: dict[str, Any]) -> dict[str, Any]:
+    """What every worker's greeting says."""
+    return {
         "protocol": protocol.VERSION,
         "python": platform.python_version(),
         "pid": os.getpid(),
         "import_s": import_s,
         "packages": _packages(),
         "ipex_imported": "intel_extension_for_pytorch" in sys.modules,
-        "conditions": conditions.read(),
-        "data": work.facts(),
+        "conditions": read,
     }
-    return Session(options.backend, backend, work), protocol.success(hello=hello)
 
 
 def _packages() -> dict[str, str | None]:
@@ -212,7 +239,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--read-fd", type=int, required=True, help="pipe the requests come in by")
     parser.add_argument("--write-fd", type=int, required=True, help="pipe the replies go out by")
     parser.add_argument("--backend", required=True, help=", ".join(backends.registered()))
-    parser.add_argument("--data", type=Path, required=True, help="data set in MVTec AD's layout")
+    parser.add_argument("--data", type=Path, default=None, help="data set in MVTec AD's layout")
+    parser.add_argument("--work", default="pills", choices=("pills", "operators"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--weights", default=None, help="model file, `random` or `imagenet`")
     parser.add_argument("--threads", type=int, default=None, help="default: as OpenMP decides")

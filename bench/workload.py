@@ -7,10 +7,12 @@ for the parity check, one optimiser step, and the arithmetic that a call costs.
 from __future__ import annotations
 
 import hashlib
+import io
 import random
+import time
 from dataclasses import dataclass
 from itertools import cycle, islice, zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -19,15 +21,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.errors import BenchError, WorkerError
 from bench.scenarios import FROZEN, FUSED_ADAM, Scenario, Status, Task
-from pillqc.dataset import load_images, read_samples
-from pillqc.inspection import Inspection, inspect
+from pillqc.dataset import load_images, normalised, read_image, read_samples
+from pillqc.inspection import Inspection, decide, inspect
 from pillqc.localization import Box, find_boxes
-from pillqc.model import load_model
+from pillqc.model import BAD, FROZEN_LAYERS, load_model
 from pillqc.synthetic import MANIFEST
 from pillqc.training import class_weights, make_optimizer, training_step
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -43,6 +45,10 @@ LEARNING_RATE = 1e-5
 overshoots (0.7 to 2.6), which magnifies rounding. It changes nothing about the time of a step."""
 _HEAT_SIGMA = 9.0
 """Pixels: about as many hot regions in a map as a damaged pill shows, some ten."""
+
+
+STAGES = ("read", "decode", "resize", "model", "map", "boxes")
+"""From disk to decision. `resize` normalises too; `model` makes the map, `map` takes it out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,10 +70,12 @@ class Workload:
     def __init__(
         self, data: Path, *, seed: int, weights: str | None = None, image_size: int = 224
     ) -> None:
-        samples = [sample for sample in read_samples(data) if sample.split == "test"]
+        every = read_samples(data)
+        samples = [sample for sample in every if sample.split == "test"]
         if not samples:
             raise BenchError(f"{data} holds no test images: render some with `make data`")
         self.samples = mixed(samples, seed)
+        self.training_samples = [sample for sample in every if sample.split == "train"]
         self._root = data
         self._seed = seed
         self._weights = weights
@@ -113,6 +121,21 @@ class Workload:
     def first(self, size: int) -> list[Sample]:
         """The samples of `batch(size)`."""
         return list(islice(cycle(self.samples), size))
+
+    @property
+    def image_size(self) -> int:
+        """Pixels a side."""
+        return self._size
+
+    def training_batch(self, samples: Sequence[Sample]) -> Batch:
+        """These images with their labels, weighted as their classes are among all that train."""
+        return Batch(
+            images=self._load(samples),
+            labels=torch.tensor([int(sample.bad) for sample in samples]),
+            class_weights=class_weights(
+                torch.tensor([int(sample.bad) for sample in self.training_samples])
+            ),
+        )
 
     def load(self, samples: Sequence[Sample]) -> torch.Tensor:
         """These images as a batch."""
@@ -216,3 +239,49 @@ def flop_per_call(model: torch.nn.Module, images: torch.Tensor, *, training: boo
     finally:
         model.train(was_training)
     return int(counter.get_total_flops())
+
+
+def inspect_in_stages(
+    path: Path, call: Callable[[torch.Tensor], Any], *, size: int, threshold: float
+) -> dict[str, Any]:
+    """One image from disk to its decision and boxes, as `pillqc inspect` does it, stage by stage.
+
+    `call` lays the batch out and runs the model, which makes probabilities and map in one call.
+    Returns the nanoseconds of each stage, and the decision.
+    """
+    clock = time.perf_counter_ns
+    marks = [clock()]
+    data = path.read_bytes()
+    marks.append(clock())
+    image = read_image(cast("Path", io.BytesIO(data)))  # any file that Pillow can open
+    marks.append(clock())
+    pixels = torch.from_numpy(normalised(image, size)[None])
+    marks.append(clock())
+    probabilities, maps = call(pixels)
+    marks.append(clock())
+    bad, heat = float(probabilities[0, BAD]), maps[0, BAD].float().numpy()
+    decision = decide(bad, threshold)
+    marks.append(clock())
+    if decision != "good":
+        width, height = image.width / heat.shape[1], image.height / heat.shape[0]
+        for box in find_boxes(heat):
+            box.scaled(width, height)
+    marks.append(clock())
+    stages = {name: marks[i + 1] - marks[i] for i, name in enumerate(STAGES)}
+    return {**stages, "decision": decision}
+
+
+def start_afresh(model: torch.nn.Module, seed: int) -> None:
+    """Forget what trains: the deep block and the head get new weights from the seed.
+
+    The shallow blocks stay as they are, as in the tutorial, which starts from ImageNet's.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for layer in model.features[FROZEN_LAYERS:]:  # type: ignore[index] # a Sequential
+            if isinstance(layer, torch.nn.Conv2d):
+                torch.nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+                torch.nn.init.zeros_(cast("torch.Tensor", layer.bias))
+        head = cast("torch.nn.Linear", model.head)
+        torch.nn.init.normal_(head.weight, 0.0, 0.01)
+        torch.nn.init.zeros_(head.bias)

@@ -32,6 +32,13 @@ WITHOUT_TORCH = (
     "selfcheck.check",
     "speedups",
     "statistics",
+    "studies.accuracy",
+    "studies.command",
+    "studies.instances",
+    "studies.load",
+    "studies.operators",
+    "studies.stages",
+    "variables",
 )
 
 

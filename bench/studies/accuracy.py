@@ -1,0 +1,342 @@
+"""`bench accuracy`: the time that training takes to a target accuracy, from the same start.
+
+For each seed every way starts from the same weights and sees the same batches in the same order.
+They take turns, a few steps each, so that what slows the machine slows all of them. Only the steps
+count as time to accuracy, not reading images or evaluating, which cost every way the same.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench import records
+from bench.errors import UsageError, WorkerError
+from bench.records import NoiseRow
+from bench.report.tables.table import Cell, Row, Table, number
+from bench.report.wording import NOTHING, bounds, percent, seconds, times
+from bench.studies import comparing, ways
+from bench.studies.page import Page
+from bench.studies.reading import failures_kept, measured_again
+from bench.studies.study import Seat
+from bench.studies.workplace import workplace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from bench import protocol
+    from bench.client import WorkerHandle
+    from bench.policy import Policy
+    from bench.statistics import Ratio
+    from bench.studies.workplace import StudyRequest
+
+SEEDS = {"smoke": 1, "standard": 3, "full": 5}
+STEPS_A_TURN = 4
+"""Steps between two evaluations, and a turn: accuracy is known to this many steps."""
+MAX_STEPS = 200
+"""Who has not reached the target by then has not reached it: said, and never extrapolated."""
+TARGET = 0.9
+IN_A_ROW = 2
+"""Evaluations in a row at the target or above: one alone can be luck of a small test set."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracyRow:
+    """One evaluation."""
+
+    run_id: str
+    seat: str
+    seed: int
+    step: int
+    train_s: float
+    """Time of all steps so far."""
+    loss: float | None
+    accuracy: float
+
+
+FILES: dict[str, type[Any]] = {"accuracy.csv": AccuracyRow, "noise.csv": NoiseRow}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reached:
+    """How one way did from one seed."""
+
+    steps: int | None
+    """None where it never reached the target."""
+    seconds: float | None
+
+
+def seats(asked: StudyRequest) -> list[Seat]:
+    """The ways of training."""
+    return [
+        Seat(
+            name=name,
+            scenario=scenario,
+            worker=name,
+            base="" if name == ways.DEFAULT else ways.DEFAULT,
+        )
+        for name, scenario in ways.training(asked.profile).items()
+    ]
+
+
+@dataclass(kw_only=True)
+class Trainer:
+    """One way from one seed."""
+
+    seat: Seat
+    worker: WorkerHandle
+    step: int = 0
+    train_s: float = 0.0
+    hits: int = 0
+    done: bool = False
+
+
+@dataclass(kw_only=True)
+class TimeToAccuracy:
+    """Trains every way from every seed; `failures` are the ways that could not go on."""
+
+    run_id: str
+    policy: Policy
+    target: float
+    max_steps: int
+    launch: Callable[[Seat, int], WorkerHandle]
+    record: Callable[[AccuracyRow], None]
+    left_s: Callable[[], float]
+    say: Callable[[str], None] = lambda _: None
+    failures: dict[str, WorkerError] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def measure(self, chosen: Sequence[Seat], seeds: Sequence[int]) -> None:
+        """One seed after the other, each in fresh processes."""
+        for done, seed in enumerate(seeds):
+            if done and self.left_s() <= 0:
+                self.notes.append(
+                    f"The budget allowed {done} of {len(seeds)} seeds (raise --budget)."
+                )
+                return
+            self._one_seed(chosen, seed, done)
+
+    def _one_seed(self, chosen: Sequence[Seat], seed: int, launch: int) -> None:
+        trainers: list[Trainer] = []
+        try:
+            for seat in chosen:
+                if seat.name not in self.failures:
+                    self._start(trainers, seat, seed, launch)
+            order = random.Random(seed)  # noqa: S311 - an order, not a secret
+            while running := [one for one in trainers if not one.done]:
+                if self.left_s() <= 0:
+                    self.notes.append(f"Seed {seed} was cut by the budget (raise --budget).")
+                    return
+                order.shuffle(running)
+                for trainer in running:
+                    self._turn(trainer, seed)
+        finally:
+            for trainer in trainers:
+                trainer.worker.stop()
+
+    def _start(self, trainers: list[Trainer], seat: Seat, seed: int, launch: int) -> None:
+        from bench import protocol as messages
+
+        self.say(f"seed {seed} · preparing {seat.name}")
+        try:
+            worker = self.launch(seat, launch)
+            trainers.append(Trainer(seat=seat, worker=worker))
+            worker.greet(self.policy.start_timeout_s)
+            limit = self.policy.prepare_timeout_s
+            worker.ask("prepare", limit, scenario=messages.encode(seat.scenario))
+            worker.ask("start_training", limit, seed=seed)
+            self._evaluate(trainers[-1], seed, None)
+        except WorkerError as error:
+            self._failed(seat, error, trainers)
+
+    def _turn(self, trainer: Trainer, seed: int) -> None:
+        """Some steps, then an evaluation."""
+        self.say(f"seed {seed} · {trainer.seat.name} · step {trainer.step}")
+        limit = self.policy.call_timeout_s * STEPS_A_TURN
+        try:
+            reply = trainer.worker.ask("train", limit, first=trainer.step, n=STEPS_A_TURN)
+            trainer.step += STEPS_A_TURN
+            trainer.train_s += sum(reply["wall_ns"]) / 1e9
+            self._evaluate(trainer, seed, reply)
+        except WorkerError as error:
+            trainer.done = True
+            self.failures.setdefault(trainer.seat.name, error)
+
+    def _evaluate(self, trainer: Trainer, seed: int, reply: protocol.Message | None) -> None:
+        found = trainer.worker.ask("evaluate", self.policy.prepare_timeout_s)["accuracy"]
+        self.record(
+            AccuracyRow(
+                run_id=self.run_id,
+                seat=trainer.seat.name,
+                seed=seed,
+                step=trainer.step,
+                train_s=trainer.train_s,
+                loss=reply["loss"] if reply else None,
+                accuracy=found,
+            )
+        )
+        trainer.hits = trainer.hits + 1 if found >= self.target else 0
+        trainer.done = trainer.hits >= IN_A_ROW or trainer.step >= self.max_steps
+
+    def _failed(self, seat: Seat, error: WorkerError, trainers: list[Trainer]) -> None:
+        self.failures.setdefault(seat.name, error)
+        for trainer in trainers:
+            if trainer.seat is seat:
+                trainer.done = True
+
+
+def measure(target: float, max_steps: int, asked: StudyRequest) -> Path:
+    """Measure, and return the study's folder.
+
+    Raises:
+        UsageError: a number is wrong.
+        BenchError: it cannot be measured.
+    """
+    if not 0.5 < target <= 1:
+        raise UsageError(f"the target must be above 0.5, which guessing reaches, not {target:g}")
+    if max_steps < STEPS_A_TURN:
+        raise UsageError(f"at least {STEPS_A_TURN} steps are needed, not {max_steps}")
+    facts = {"target": target, "max_steps": max_steps}
+    with workplace("accuracy", asked, FILES, facts=facts) as place:
+        ends = place.clock() + asked.budget
+        study = TimeToAccuracy(
+            run_id=place.run_id,
+            policy=place.policy,
+            target=target,
+            max_steps=max_steps,
+            launch=place.launch,
+            record=place.writer.append,
+            left_s=lambda: ends - place.clock(),
+            say=place.progress.show,
+        )
+        seeds = [asked.seed + number for number in range(SEEDS[asked.profile.name])]
+        try:
+            study.measure(seats(asked), seeds)
+            place.environment["complete"] = not study.notes
+        finally:
+            place.environment.update(notes=study.notes, failures=failures_kept(study.failures))
+        return place.folder
+
+
+# ---- what it means -------------------------------------------------------------------------------
+
+
+def reached(rows: Sequence[AccuracyRow], target: float) -> dict[str, dict[int, Reached]]:
+    """Way -> seed -> when the first of the evaluations in a row reached the target."""
+    found: dict[str, dict[int, list[AccuracyRow]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        found[row.seat][row.seed].append(row)
+    return {
+        seat: {seed: _first(points, target) for seed, points in by_seed.items()}
+        for seat, by_seed in found.items()
+    }
+
+
+def _first(points: Sequence[AccuracyRow], target: float) -> Reached:
+    ordered = sorted(points, key=lambda row: row.step)
+    for place in range(len(ordered) - IN_A_ROW + 1):
+        window = ordered[place : place + IN_A_ROW]
+        if all(row.accuracy >= target for row in window):
+            return Reached(steps=window[0].step, seconds=window[0].train_s)
+    return Reached(steps=None, seconds=None)
+
+
+def over_default(found: dict[str, dict[int, Reached]], seat: str, policy: Policy) -> Ratio | None:
+    """Stock default's time over the way's, paired by seed; the interval is over seeds.
+
+    None where no seed has both, or where one took no step at all.
+    """
+    logs = [
+        math.log(base.seconds / own.seconds)
+        for seed, own in found.get(seat, {}).items()
+        if (base := found.get(ways.DEFAULT, {}).get(seed)) and base.seconds and own.seconds
+    ]
+    return comparing.interval([np.array(logs)], policy.verdict) if logs else None
+
+
+def read_page(folder: Path) -> Page:
+    """The page of a study that was measured."""
+    rows, _ = records.read_rows(folder / "accuracy.csv", AccuracyRow)
+    measured, policy = measured_again(folder, {})
+    target = records.read_environment(folder).get("target", TARGET)
+    return page(rows, float(target), measured.failures, policy)
+
+
+_REMARK = (
+    "The shallow blocks are as in the model file and frozen; the deep block and the head "
+    "start from the seed's random weights. Above 1 is sooner than stock default. Brackets "
+    "are over seeds; with one seed there are none, and a difference may be the seed's own."
+)
+
+
+def page(
+    rows: Sequence[AccuracyRow],
+    target: float,
+    failures: dict[str, WorkerError],
+    policy: Policy,
+) -> Page:
+    """What the rows say."""
+    found = reached(rows, target)
+    made = [_row(seat, found, rows, failures, policy) for seat in {**found, **failures}]
+    return Page(
+        title=f"Time to an accuracy of {percent(target)}",
+        lead=tuple(sentence for sentence, _ in made) or ("Nothing was measured.",),
+        tables=(
+            Table(
+                name="accuracy",
+                caption=f"From the same start to an accuracy of {percent(target)} on test images.",
+                columns=(
+                    "Way of training",
+                    "Seeds that reached it",
+                    "Steps, median",
+                    "Time of steps, median",
+                    "Over stock default",
+                    "Best accuracy",
+                    "Status and reason",
+                ),
+                rows=tuple(row for _, row in made),
+                numeric=(1, 2, 3, 4, 5),
+            ),
+        ),
+        remarks=(_REMARK,),
+    )
+
+
+def _row(
+    seat: str,
+    found: dict[str, dict[int, Reached]],
+    rows: Sequence[AccuracyRow],
+    failures: dict[str, WorkerError],
+    policy: Policy,
+) -> tuple[str, Row]:
+    own = found.get(seat, {})
+    steps = [one.steps for one in own.values() if one.steps is not None]
+    took = [one.seconds for one in own.values() if one.seconds is not None]
+    best = max((row.accuracy for row in rows if row.seat == seat), default=None)
+    ratio = None if seat == ways.DEFAULT else over_default(found, seat, policy)
+    several = ratio is not None and ratio.rounds > 1
+    interval = bounds(ratio.low, ratio.high) if ratio and several else ""
+    error = failures.get(seat)
+    said = f"reached from {len(steps)} of {len(own)} seeds"
+    if took:
+        said += f", {seconds(float(np.median(took)))} of steps"
+    if ratio:
+        said += f", {times(ratio.estimate)} {interval}".rstrip() + " over stock default"
+    if error and not own:
+        said = f"not measured: {error.reason}"
+    cells = (
+        Cell(text=seat),
+        number(f"{len(steps)} of {len(own)}", len(steps)),
+        number(f"{np.median(steps):g}" if steps else NOTHING, None),
+        number(seconds(float(np.median(took))) if took else NOTHING, None),
+        number(times(ratio.estimate if ratio else None), None, interval),
+        number(percent(best, 3), best),
+        Cell(text=str(error.status) if error else "ok", note=error.reason if error else ""),
+    )
+    return f"{seat}: {said}.", Row(cells=cells)

@@ -1,0 +1,318 @@
+"""`bench instances`: the throughput of N workers with M cores each, and how one scales with cores.
+
+Every instance is a process of its own, bound to its own consecutive physical cores with as many
+threads, as `torch.backends.xeon.run_cpu` places them. A block lets all instances of a configuration
+run at once for a while; what counts is the time in which all of them were at work.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bench import placement, records
+from bench.errors import UsageError, WorkerError
+from bench.records import IterationRow, NoiseRow
+from bench.report.tables.table import Cell, Row, Table, number
+from bench.report.wording import NOTHING, bounds, digits, times
+from bench.scenarios import CONTROL_SUFFIX, Status
+from bench.studies import arrivals, comparing, ways
+from bench.studies.page import Page
+from bench.studies.reading import measured_again
+from bench.studies.several import Instances
+from bench.studies.study import Group, Seat, control_of
+from bench.studies.workplace import workplace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from bench.client import WorkerHandle
+    from bench.policy import Policy
+    from bench.studies.study import Measured, SeatLane
+    from bench.studies.workplace import Place, StudyRequest
+
+SECONDS = 2.0
+"""A block: long against a call of some 100 ms and the moment in which instances start."""
+PLACED = ("threads", "affinity", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""Conditions that differ between configurations on purpose."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstanceRow:
+    """One block of one configuration: all its instances at once."""
+
+    run_id: str
+    seat: str
+    group: str
+    base: str
+    launch: int
+    round: int
+    position: int
+    instances: int
+    cores: int
+    """Of each instance."""
+    batch_size: int
+    calls: int
+    """Of all instances, whole ones."""
+    ms_per_call: float
+    """Of all instances together, while all of them were at work."""
+    images_per_s: float
+
+
+FILES: dict[str, type[Any]] = {
+    "iterations.csv": IterationRow,
+    "noise.csv": NoiseRow,
+    "instances.csv": InstanceRow,
+}
+
+
+def configurations(cores: int) -> list[tuple[int, int]]:
+    """(instances, cores each): one with all, halves until one core each, then one with fewer."""
+    side_by_side, scaling = [], []
+    each = cores
+    while each >= 1:
+        side_by_side.append((cores // each, each))
+        if each != cores:
+            scaling.append((1, each))
+        each //= 2
+    return list(dict.fromkeys((*side_by_side, *scaling)))
+
+
+def parse(asked: Sequence[str], cores: int) -> list[tuple[int, int]]:
+    """`NxM` of each `--config`; none means all that fit.
+
+    Raises:
+        UsageError: one is not of that form, or needs more cores than there are.
+    """
+    chosen = []
+    for text in asked:
+        left, _, right = text.partition("x")
+        if not (left.isdecimal() and right.isdecimal() and int(left) and int(right)):
+            raise UsageError(f"--config {text!r} is not INSTANCESxCORES, e.g. 2x4")
+        if int(left) * int(right) > cores:
+            raise UsageError(f"--config {text} needs {int(left) * int(right)} cores of {cores}")
+        chosen.append((int(left), int(right)))
+    return chosen or configurations(cores)
+
+
+def split(cpus: tuple[int, ...], instances: int, cores: int) -> list[tuple[int, ...]]:
+    """The CPUs of each instance: consecutive ones, none twice."""
+    return [cpus[number * cores : (number + 1) * cores] for number in range(instances)]
+
+
+def groups(
+    asked: StudyRequest, configs: Sequence[tuple[int, int]], cores: int, batch_size: int
+) -> list[Group]:
+    """One group for each configuration: every way in it beside stock default with all cores."""
+    chosen = ways.inference(asked.profile, batch_size)
+    whole = _seat(ways.DEFAULT, chosen, 1, cores, "")
+    found = []
+    for instances, each in configs:
+        seats = [
+            _seat(name, chosen, instances, each, whole.name)
+            for name in chosen
+            if (name, instances, each) != (ways.DEFAULT, 1, cores)
+        ]
+        found.append(Group(name=f"{instances}x{each}", seats=(whole, control_of(whole), *seats)))
+    return found
+
+
+def _seat(name: str, chosen: dict[str, Any], instances: int, cores: int, base: str) -> Seat:
+    full = f"{name}/{instances}x{cores}"
+    return Seat(
+        name=full,
+        scenario=chosen[name],
+        worker=full,
+        base=base,
+        details={"instances": instances, "cores": cores, "differs": PLACED},
+    )
+
+
+def launcher(place: Place) -> Callable[[Seat, int], WorkerHandle]:
+    """How the instances of a seat are started."""
+
+    def launch(seat: Seat, number: int) -> WorkerHandle:
+        count, cores = seat.details["instances"], seat.details["cores"]
+        if count * cores > len(place.cpus):
+            raise WorkerError(
+                Status.UNAVAILABLE, f"{count}x{cores} needs more than {len(place.cpus)} cores"
+            )
+        return Instances(
+            workers=[
+                place.start(seat, number, cpus, f"-{index + 1}")  # type: ignore[misc] # processes
+                for index, cpus in enumerate(split(place.cpus, count, cores))
+            ]
+        )
+
+    return launch
+
+
+def turn_of(
+    run_id: str, seconds: float, record: Callable[[InstanceRow], None], group_of: dict[str, str]
+) -> Callable[[SeatLane, int, int], float]:
+    """One turn: all instances at once for so long; its time is that of one call of them all."""
+
+    def turn(lane: SeatLane, round_number: int, position: int) -> float:
+        reply = lane.worker.ask("call_for", lane.policy.call_timeout_s + seconds, seconds=seconds)
+        spans = [
+            list(zip(one["start_ns"], one["end_ns"], strict=True)) for one in reply["instances"]
+        ]
+        each = arrivals.ms_per_call(spans)
+        if each is None:
+            raise WorkerError(Status.CRASHED, "the instances were never at work at the same time")
+        record(
+            InstanceRow(
+                run_id=run_id,
+                seat=lane.name,
+                group=group_of["now"],
+                base=lane.seat.base,
+                launch=lane.launch,
+                round=round_number,
+                position=position,
+                instances=lane.seat.details["instances"],
+                cores=lane.seat.details["cores"],
+                batch_size=lane.scenario.batch_size,
+                calls=sum(map(len, spans)),
+                ms_per_call=each,
+                images_per_s=1000 * lane.scenario.batch_size / each,
+            )
+        )
+        return each
+
+    return turn
+
+
+def measure(config: Sequence[str], batch_size: int, asked: StudyRequest) -> Path:
+    """Measure, and return the study's folder.
+
+    Each group's blocks are its own: stock default stands in every one of them.
+
+    Raises:
+        UsageError: a configuration does not fit.
+        BenchError: it cannot be measured.
+    """
+    cpus = placement.worker_cpus(placement.allowed_cpus())
+    cores = min(asked.threads or len(cpus), len(cpus))
+    configs = parse(config, cores)
+    with workplace("instances", asked, FILES) as place:
+        now = {"now": ""}
+        found = groups(asked, configs, cores, batch_size)
+        study = place.study(found, turn_of(place.run_id, SECONDS, place.writer.append, now))
+        study.launch = launcher(place)
+        study.keep_workers = False
+        study.begin_group = lambda group: now.update(now=group.name)
+        with place.finished(study):
+            study.measure()
+        return place.folder
+
+
+# ---- what it means -------------------------------------------------------------------------------
+
+
+def read_page(folder: Path) -> Page:
+    """The page of a study that was measured."""
+    rows, _ = records.read_rows(folder / "instances.csv", InstanceRow)
+    measured, policy = measured_again(folder, {})
+    return page(rows, measured, policy)
+
+
+def blocks(
+    rows: Sequence[InstanceRow],
+) -> dict[str, dict[str, dict[tuple[int, int], float]]]:
+    """Group -> seat -> (launch, round) -> ms of one call of all instances."""
+    found: dict[str, dict[str, dict[tuple[int, int], float]]] = defaultdict(
+        lambda: defaultdict(dict)
+    )
+    for row in rows:
+        found[row.group][row.seat][row.launch, row.round] = row.ms_per_call
+    return found
+
+
+_REMARK = (
+    "NxM is N processes with M cores each, every one bound to its own. 1xM with fewer "
+    "cores than there are is how one process scales, the other cores idle. More instances "
+    "cost more memory, and each answers more slowly: see `bench load` for latency."
+)
+
+
+def page(rows: Sequence[InstanceRow], measured: Measured, policy: Policy) -> Page:
+    """What the rows say."""
+    made: list[tuple[float, str, Row]] = []
+    by_group = blocks(rows)
+    shown: set[str] = set()
+    for group, seats in by_group.items():
+        measured.blocks = dict(seats)
+        for seat in seats:
+            if seat in shown or seat.endswith(CONTROL_SUFFIX):
+                continue
+            shown.add(seat)
+            made.append(_row(seat, group, rows, measured, policy))
+    for seat, error in measured.failures.items():
+        if seat not in shown:
+            cells = (Cell(text=seat), *[Cell(text=NOTHING)] * 4)
+            status = Cell(text=str(error.status), note=error.reason)
+            made.append((0.0, f"{seat}: {error.reason}.", Row(cells=(*cells, status))))
+    best = sorted(made, key=lambda one: -one[0])
+    return Page(
+        title="Instances: N workers with M cores each",
+        lead=tuple(sentence for _, sentence, _ in best[:3]) or ("Nothing was measured.",),
+        tables=(
+            Table(
+                name="instances",
+                caption="Images per second of all instances together. Above 1 is more than stock "
+                "default in one process with all cores, measured in the same rounds.",
+                columns=(
+                    "Way and configuration",
+                    "Images per second",
+                    "Images per second and core",
+                    "Over stock default on all cores",
+                    "Verdict",
+                    "Status and reason",
+                ),
+                rows=tuple(row for _, _, row in best),
+                numeric=(1, 2, 3),
+            ),
+        ),
+        remarks=(_REMARK,),
+    )
+
+
+def _row(
+    seat: str, group: str, rows: Sequence[InstanceRow], measured: Measured, policy: Policy
+) -> tuple[float, str, Row]:
+    own = next(row for row in rows if row.seat == seat)
+    each = comparing.level(measured.blocks[seat], policy.verdict)
+    rate = 1000 * own.batch_size / each.estimate if each else 0.0
+    compared = (
+        comparing.compare(measured, seat, own.base, group, policy.verdict) if own.base else None
+    )
+    ratio = compared.ratio if compared else None
+    beside = ""
+    if ratio:
+        over = f"{times(ratio.estimate)} {bounds(ratio.low, ratio.high)}"
+        beside = f", {over} of stock default on all cores"
+    sentence = f"{seat}: {digits(rate)} images per second{beside}."
+    cores = own.instances * own.cores
+    return (
+        rate,
+        sentence,
+        Row(
+            cells=(
+                Cell(text=seat, note=f"batch {own.batch_size}"),
+                number(digits(rate), rate),
+                number(digits(rate / cores), rate / cores),
+                number(
+                    times(ratio.estimate if ratio else None),
+                    ratio.estimate if ratio else None,
+                    bounds(ratio.low, ratio.high) if ratio else "",
+                ),
+                Cell(
+                    text="" if compared else NOTHING,
+                    verdict=str(compared.verdict) if compared else "",
+                ),
+                Cell(text="ok", note=(compared.reason if compared else None) or ""),
+            )
+        ),
+    )

@@ -1,0 +1,327 @@
+"""`bench load`: latency when images arrive at a fixed mean rate, and the highest rate served.
+
+Arrivals are scheduled before anything runs (Poisson, the same ones for every way of running), and a
+latency counts from when an image was due. So a server that falls behind shows it, as its customers
+would see it.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bench import records
+from bench.errors import UsageError
+from bench.records import IterationRow, NoiseRow
+from bench.report.tables.table import Cell, Row, Table, number
+from bench.report.wording import NOTHING, digits, milliseconds
+from bench.scenarios import CONTROL_SUFFIX
+from bench.studies import arrivals, ways
+from bench.studies.page import Page
+from bench.studies.reading import measured_again
+from bench.studies.study import Group, Seat, control_of
+from bench.studies.workplace import workplace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from bench.policy import Policy
+    from bench.studies.study import Measured, SeatLane
+    from bench.studies.workplace import StudyRequest
+
+GROUP = "load/b1"
+SHARES = (0.5, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5)
+"""Rates as shares of what stock default manages at best, so that all ways see the same arrivals:
+from half idle to half again as much as stock default can do."""
+REQUESTS = {"smoke": 12, "standard": 25, "full": 60}
+"""Requests a rate in one turn; p99 needs a hundred over all turns."""
+BOUND_CALLS = 3.0
+"""Latency bound where none is named: so many of stock default's own calls. Less leaves no room for
+a queue at all; more is a system nobody would call responsive to the same degree."""
+START_NS = 20_000_000
+"""The first arrival is scheduled this long after the request was sent: the worker must be awake."""
+_DRAWS = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadRow:
+    """One request."""
+
+    run_id: str
+    seat: str
+    launch: int
+    round: int
+    position: int
+    rate_per_s: float
+    request: int
+    latency_ms: float
+    """From when it was due to when it was done."""
+    service_ms: float
+    """From when it was taken up to when it was done."""
+
+
+FILES: dict[str, type[Any]] = {
+    "iterations.csv": IterationRow,
+    "noise.csv": NoiseRow,
+    "load.csv": LoadRow,
+}
+
+
+def group(asked: StudyRequest) -> Group:
+    """Stock default, its control, and the other ways."""
+    seats = [
+        Seat(
+            name=name,
+            scenario=scenario,
+            worker=name,
+            base="" if name == ways.DEFAULT else ways.DEFAULT,
+        )
+        for name, scenario in ways.inference(asked.profile).items()
+    ]
+    return Group(name=GROUP, seats=(seats[0], control_of(seats[0]), *seats[1:]))
+
+
+@dataclass(kw_only=True)
+class Turns:
+    """The turns of a study: every rate once, lowest first, with arrivals of that round.
+
+    `rates` empty means that the first seat to be opened, stock default, decides them.
+    """
+
+    run_id: str
+    requests: int
+    record: Callable[[LoadRow], None]
+    rates: tuple[float, ...] = ()
+    now_ns: Callable[[], int] = time.monotonic_ns
+
+    def opened(self, lane: SeatLane) -> None:
+        """Learn the rates from stock default's own calls."""
+        if not self.rates and lane.is_first:
+            typical_ms = statistics.median(lane.warm_ms[-5:])
+            self.rates = tuple(round(share * 1000 / typical_ms, 3) for share in SHARES)
+
+    def __call__(self, lane: SeatLane, round_number: int, position: int) -> float:
+        """One turn; its time is the median latency at the lowest rate."""
+        medians = []
+        for place, rate in enumerate(self.rates):
+            seed = (lane.launch * 1000 + round_number) * 100 + place
+            latencies = self._serve(lane, round_number, position, rate, seed)
+            medians.append(statistics.median(latencies))
+        return medians[0]
+
+    def _serve(
+        self, lane: SeatLane, round_number: int, position: int, rate: float, seed: int
+    ) -> list[float]:
+        offsets = arrivals.poisson(rate, self.requests, seed)
+        begin = self.now_ns() + START_NS
+        reply = lane.worker.ask(
+            "serve",
+            lane.policy.call_timeout_s + offsets[-1] / 1e9,
+            begin_ns=begin,
+            offsets_ns=offsets,
+        )
+        latencies = arrivals.latencies_ms(offsets, begin, reply["end_ns"])
+        for index, latency in enumerate(latencies):
+            service = (reply["end_ns"][index] - reply["start_ns"][index]) / 1e6
+            self.record(
+                LoadRow(
+                    run_id=self.run_id,
+                    seat=lane.name,
+                    launch=lane.launch,
+                    round=round_number,
+                    position=position,
+                    rate_per_s=rate,
+                    request=index,
+                    latency_ms=latency,
+                    service_ms=service,
+                )
+            )
+        return latencies
+
+
+def parse_rates(asked: Sequence[float]) -> tuple[float, ...]:
+    """The rates that the user names, lowest first; none leaves them to stock default.
+
+    Raises:
+        UsageError: one is not above zero.
+    """
+    for rate in asked:
+        if not rate > 0:
+            raise UsageError(f"a rate must be above zero images per second, not {rate:g}")
+    return tuple(sorted(set(asked)))
+
+
+def measure(rates: Sequence[float], bound_ms: float | None, asked: StudyRequest) -> Path:
+    """Measure, and return the study's folder.
+
+    Raises:
+        UsageError: a rate or the bound is wrong.
+        BenchError: it cannot be measured.
+    """
+    chosen = parse_rates(rates)
+    if bound_ms is not None and not bound_ms > 0:
+        raise UsageError(f"the latency bound must be above zero ms, not {bound_ms:g}")
+    with workplace("load", asked, FILES, facts={"bound_ms": bound_ms}) as place:
+        turns = Turns(
+            run_id=place.run_id,
+            requests=REQUESTS[asked.profile.name],
+            record=place.writer.append,
+            rates=chosen,
+        )
+        study = place.study([group(asked)], turns)
+        study.opened = turns.opened
+        with place.finished(study):
+            study.measure()
+        return place.folder
+
+
+# ---- what it means -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """How one way of running serves one rate."""
+
+    seat: str
+    rate_per_s: float
+    requests: int
+    p50: tuple[float, float, float] | None
+    """Estimate and interval, in ms; None for too few requests."""
+    p99: tuple[float, float, float] | None
+
+    def meets(self, bound_ms: float) -> bool:
+        """Whether the whole interval of p99 lies within the bound."""
+        return self.p99 is not None and self.p99[2] <= bound_ms
+
+
+def served(rows: Sequence[LoadRow], policy: Policy) -> list[Served]:
+    """Every way at every rate, in that order."""
+    found: dict[tuple[str, float], dict[tuple[int, int], list[float]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    for row in rows:
+        found[row.seat, row.rate_per_s][row.launch, row.round].append(row.latency_ms)
+    return [
+        Served(
+            seat=seat,
+            rate_per_s=rate,
+            requests=sum(map(len, blocks.values())),
+            p50=_percentile(blocks, 0.5, policy),
+            p99=_percentile(blocks, 0.99, policy),
+        )
+        for (seat, rate), blocks in sorted(found.items())
+    ]
+
+
+def _percentile(
+    blocks: Mapping[tuple[int, int], Sequence[float]], share: float, policy: Policy
+) -> tuple[float, float, float] | None:
+    return arrivals.percentile(blocks, share, draws=_DRAWS, seed=policy.verdict.seed)
+
+
+def bound_of(rows: Sequence[LoadRow], asked_ms: float | None) -> float | None:
+    """The bound that was asked for, else one made from stock default's own service time."""
+    if asked_ms is not None:
+        return asked_ms
+    own = [row.service_ms for row in rows if row.seat == ways.DEFAULT]
+    return BOUND_CALLS * statistics.median(own) if own else None
+
+
+def highest_rates(found: Sequence[Served], bound_ms: float) -> dict[str, float | None]:
+    """Way -> the highest rate up to which every rate meets the bound; None where none does."""
+    highest: dict[str, float | None] = {}
+    stopped: set[str] = set()
+    for one in sorted(found, key=lambda one: one.rate_per_s):
+        highest.setdefault(one.seat, None)
+        if one.seat in stopped:
+            continue
+        if one.meets(bound_ms):
+            highest[one.seat] = one.rate_per_s
+        else:
+            stopped.add(one.seat)
+    return highest
+
+
+def read_page(folder: Path) -> Page:
+    """The page of a study that was measured."""
+    rows, _ = records.read_rows(folder / "load.csv", LoadRow)
+    measured, policy = measured_again(folder, {})
+    asked = records.read_environment(folder).get("bound_ms")
+    return page(rows, measured, policy, asked if isinstance(asked, (int, float)) else None)
+
+
+_REMARK = (
+    "Poisson arrivals, scheduled beforehand and the same for every way; a latency counts "
+    "from when an image was due, so waiting is in it. One process, one image a call. The "
+    "rates are a grid: the highest rate is the highest of them up to which the whole "
+    "interval of p99 lies within the bound, and p99 needs a hundred requests."
+)
+
+
+def page(
+    rows: Sequence[LoadRow], measured: Measured, policy: Policy, asked_ms: float | None
+) -> Page:
+    """What the rows say."""
+    found = served(rows, policy)
+    bound = bound_of(rows, asked_ms)
+    return Page(
+        title="Latency under a fixed arrival rate",
+        lead=tuple(_lead(found, measured, bound)),
+        tables=(_table(found, bound),),
+        remarks=(_REMARK,),
+    )
+
+
+def _lead(found: Sequence[Served], measured: Measured, bound: float | None) -> list[str]:
+    sentences = []
+    if bound is not None:
+        for seat, rate in highest_rates(found, bound).items():
+            if seat.endswith(CONTROL_SUFFIX):
+                continue
+            said = f"up to {digits(rate)} images per second" if rate else "at none of these rates"
+            sentences.append(f"{seat}: p99 within {milliseconds(bound)} {said}.")
+    if any(one.p99 is None for one in found):
+        sentences.append("Some rates had too few requests for a p99: raise --budget.")
+    sentences += [f"{seat}: {error.reason}." for seat, error in measured.failures.items()]
+    return sentences or ["Nothing was measured."]
+
+
+def _table(found: Sequence[Served], bound: float | None) -> Table:
+    return Table(
+        name="load",
+        caption="Latency from when an image was due, by rate of arrival.",
+        columns=("Way of running", "Images per second", "Requests", "p50", "p99", "Within bound"),
+        rows=tuple(
+            Row(
+                cells=(
+                    Cell(text=one.seat),
+                    number(digits(one.rate_per_s), one.rate_per_s),
+                    number(str(one.requests), one.requests),
+                    _latency(one.p50),
+                    _latency(one.p99),
+                    Cell(text=_within(one, bound)),
+                )
+            )
+            for one in found
+        ),
+        numeric=(1, 2, 3, 4),
+    )
+
+
+def _within(one: Served, bound: float | None) -> str:
+    if bound is None or one.p99 is None:
+        return NOTHING
+    if one.meets(bound):
+        return "yes"
+    return "no" if one.p99[1] > bound else "not shown"
+
+
+def _latency(value: tuple[float, float, float] | None) -> Cell:
+    if value is None:
+        return number(NOTHING, None)
+    estimate, low, high = value
+    return number(milliseconds(estimate), estimate, f"[{digits(low)}, {digits(high)}]")

@@ -1,0 +1,110 @@
+"""A study's page and its text in the terminal, from what is on disk alone. All text is escaped."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+from markupsafe import Markup
+
+from bench.records import Run
+from bench.report import machine, wording
+from bench.report.facts import Facts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from bench.report.tables.table import Cell, Table
+
+_WIDTH = 98
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """What a study says."""
+
+    title: str
+    lead: tuple[str, ...]
+    """The answers, a sentence each, the most important first."""
+    tables: tuple[Table, ...]
+    remarks: tuple[str, ...] = ()
+    """What a reader must know to read the answers."""
+
+
+def render(page: Page, folder: Path, environment: Mapping[str, Any]) -> str:
+    """The page as HTML; the same for the same files."""
+    facts = Facts(Run(folder=folder, environment=dict(environment)))
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader("bench", "studies"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
+    style = resources.files("bench.report").joinpath("page.css").read_text(encoding="utf-8")
+    context = {
+        "page": page,
+        "run_id": facts.run_id,
+        "machine_line": machine.in_one_line(facts),
+        "warnings": warnings(environment),
+        "style": Markup(style),  # noqa: S704 -- our own file, shipped with the package
+        "command": " ".join(map(str, environment.get("command", ()))),
+        "commit": environment.get("commit"),
+        "glyphs": wording.GLYPHS,
+        "verdict_words": wording.verdict_words,
+    }
+    return templates.get_template("page.html").render(context) + "\n"
+
+
+def text(page: Page, environment: Mapping[str, Any]) -> str:
+    """The same for the terminal: warnings, answers, tables."""
+    lines = [*_wrapped(warnings(environment), "! "), *_wrapped(page.lead, "- ")]
+    for table in page.tables:
+        lines += ["", *_plain(table)]
+    return "\n".join([*lines, "", *_wrapped(page.remarks, "  ")]).rstrip()
+
+
+def warnings(environment: Mapping[str, Any]) -> list[str]:
+    """What makes the figures less than they look."""
+    found = [str(note) for note in environment.get("notes") or ()]
+    if environment.get("complete") is False:
+        found.insert(0, "The study was cut: this is what was measured until then.")
+    share = environment.get("noisy_share")
+    if isinstance(share, float) and share > 0:
+        found.append(f"{share:.0%} of the rounds were not quiet.".replace("%", " %"))
+    return found
+
+
+def _wrapped(sentences: tuple[str, ...] | list[str], mark: str) -> list[str]:
+    indent = " " * len(mark)
+    return [
+        line
+        for sentence in sentences
+        for line in textwrap.wrap(
+            sentence, _WIDTH, initial_indent=mark, subsequent_indent=indent, break_on_hyphens=False
+        )
+    ]
+
+
+def _plain(table: Table) -> list[str]:
+    """A table of fixed columns; the last column is not padded."""
+    if not table.rows:
+        return [table.empty]
+    grid = [table.columns, *([_shown(cell) for cell in row.cells] for row in table.rows)]
+    widths = [max(len(line[place]) for line in grid) for place in range(len(table.columns))]
+    return [
+        "  ".join(
+            value.rjust(width) if place in table.numeric else value.ljust(width)
+            for place, (value, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in grid
+    ]
+
+
+def _shown(cell: Cell) -> str:
+    if cell.verdict:
+        return cell.verdict
+    return f"{cell.text} {cell.note}".strip() if cell.is_number else cell.text

@@ -1,0 +1,334 @@
+"""`bench stages`: images from disk to decisions, and which share of the time IPEX can touch at all.
+
+Reading, decoding and resizing, taking the map out and drawing boxes are the same code for every
+backend. Only the model call differs, so its share of stock default's time bounds what any backend
+can gain from end to end (Amdahl's law), whatever it gains on tensors.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bench import records
+from bench.records import IterationRow, NoiseRow
+from bench.report.tables.table import Cell, Row, Table, number
+from bench.report.wording import NOTHING, bounds, milliseconds, times
+from bench.studies import comparing, ways
+from bench.studies.page import Page
+from bench.studies.reading import measured_again
+from bench.studies.study import Group, Seat, control_of
+from bench.studies.workplace import workplace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from bench.policy import Policy
+    from bench.statistics import Ratio
+    from bench.studies.comparing import Compared
+    from bench.studies.study import Measured, SeatLane
+    from bench.studies.workplace import StudyRequest
+
+GROUP = "stages/b1"
+STAGES = ("read", "decode", "resize", "model", "map", "boxes")
+MODEL = "model"
+IMAGES = {"smoke": 4, "standard": 8, "full": 16}
+"""Images a turn: the same ones for every backend, others in the next round."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRow:
+    """One image through one backend, from disk to its decision."""
+
+    run_id: str
+    seat: str
+    launch: int
+    round: int
+    position: int
+    image: str
+    decision: str
+    read_ns: int
+    decode_ns: int
+    resize_ns: int
+    model_ns: int
+    map_ns: int
+    boxes_ns: int
+
+    @property
+    def total_ns(self) -> int:
+        """From opening the file to the last box."""
+        return sum(self.stage_ns(stage) for stage in STAGES)
+
+    def stage_ns(self, stage: str) -> int:
+        """The time of one stage."""
+        return int(getattr(self, f"{stage}_ns"))
+
+
+FILES: dict[str, type[Any]] = {
+    "iterations.csv": IterationRow,
+    "noise.csv": NoiseRow,
+    "stages.csv": StageRow,
+}
+
+
+def group(request: StudyRequest) -> Group:
+    """Stock default, its control, and the other ways."""
+    seats = [
+        Seat(
+            name=name,
+            scenario=scenario,
+            worker=name,
+            base="" if name == ways.DEFAULT else ways.DEFAULT,
+        )
+        for name, scenario in ways.inference(request.profile).items()
+    ]
+    return Group(name=GROUP, seats=(seats[0], control_of(seats[0]), *seats[1:]))
+
+
+def turn_of(
+    run_id: str, images: int, record: Callable[[StageRow], None]
+) -> Callable[[SeatLane, int, int], float]:
+    """One turn: so many images; its time is the median image's, from disk to decision."""
+
+    def turn(lane: SeatLane, round_number: int, position: int) -> float:
+        reply = lane.worker.ask(
+            "stages", lane.policy.call_timeout_s, first=round_number * images, n=images
+        )
+        rows = [
+            StageRow(
+                run_id=run_id,
+                seat=lane.name,
+                launch=lane.launch,
+                round=round_number,
+                position=position,
+                image=found["image"],
+                decision=found["decision"],
+                read_ns=found["read"],
+                decode_ns=found["decode"],
+                resize_ns=found["resize"],
+                model_ns=found["model"],
+                map_ns=found["map"],
+                boxes_ns=found["boxes"],
+            )
+            for found in reply["images"]
+        ]
+        for row in rows:
+            record(row)
+        return statistics.median(row.total_ns for row in rows) / 1e6
+
+    return turn
+
+
+def measure(asked: StudyRequest) -> Path:
+    """Measure, and return the study's folder.
+
+    Raises:
+        BenchError: it cannot be measured.
+    """
+    with workplace("stages", asked, FILES) as place:
+        turn = turn_of(place.run_id, IMAGES[asked.profile.name], place.writer.append)
+        study = place.study([group(asked)], turn)
+        with place.finished(study):
+            study.measure()
+        return place.folder
+
+
+# ---- what it means -------------------------------------------------------------------------------
+
+
+def read_page(folder: Path) -> Page:
+    """The page of a study that was measured."""
+    rows, _ = records.read_rows(folder / "stages.csv", StageRow)
+    measured, policy = measured_again(folder, blocks(rows, total))
+    return page(rows, measured, policy)
+
+
+def total(row: StageRow) -> float:
+    """The whole way in ms."""
+    return row.total_ns / 1e6
+
+
+def model_share(row: StageRow) -> float:
+    """The model call's share of an image's time."""
+    return row.model_ns / row.total_ns
+
+
+def blocks(
+    rows: Sequence[StageRow], value: Callable[[StageRow], float]
+) -> dict[str, dict[tuple[int, int], float]]:
+    """Seat -> (launch, round) -> the median image's value."""
+    found: dict[str, dict[tuple[int, int], list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        found[row.seat][row.launch, row.round].append(value(row))
+    return {
+        seat: {key: statistics.median(values) for key, values in turns.items()}
+        for seat, turns in found.items()
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """How much faster the whole way could be if the model took no time at all."""
+
+    share: Ratio
+    """The model's share of stock default's time."""
+
+    @property
+    def estimate(self) -> float:
+        """The bound."""
+        return 1 / (1 - self.share.estimate)
+
+    @property
+    def low(self) -> float:
+        """Its lower end."""
+        return 1 / (1 - self.share.low)
+
+    @property
+    def high(self) -> float:
+        """Its upper end."""
+        return 1 / (1 - self.share.high) if self.share.high < 1 else float("inf")
+
+
+def bound_of(rows: Sequence[StageRow], policy: Policy) -> Bound | None:
+    """Amdahl's bound with the interval of the share that it rests on."""
+    shares = blocks(rows, model_share).get(ways.DEFAULT)
+    share = comparing.level(shares, policy.verdict) if shares else None
+    return Bound(share=share) if share else None
+
+
+def changed_decisions(rows: Sequence[StageRow]) -> dict[str, int]:
+    """Seat -> images whose decision is another than stock default's."""
+    default = {row.image: row.decision for row in rows if row.seat == ways.DEFAULT}
+    changed: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        if row.image in default and row.decision != default[row.image]:
+            changed[row.seat].add(row.image)
+    return {seat: len(images) for seat, images in changed.items()}
+
+
+_REMARK = (
+    "One image at a time, files in the page cache. The model call makes the heat map too; "
+    "the stage `map` only takes it out. Batches and reading ahead, which `pillqc inspect` "
+    "does, hide part of reading and decoding behind the model."
+)
+
+
+def page(rows: Sequence[StageRow], measured: Measured, policy: Policy) -> Page:
+    """What the rows say."""
+    seats = list(dict.fromkeys([*(row.seat for row in rows), *measured.failures]))
+    compared = {
+        seat: comparing.compare(measured, seat, ways.DEFAULT, GROUP, policy.verdict)
+        for seat in seats
+        if seat != ways.DEFAULT
+    }
+    return Page(
+        title="From disk to decision: where the time goes, and what a backend can touch",
+        lead=tuple(_lead(rows, compared, policy)),
+        tables=(_table(seats, rows, measured, compared, policy), _stage_table(seats, rows)),
+        remarks=(_REMARK,),
+    )
+
+
+def _lead(rows: Sequence[StageRow], compared: dict[str, Compared], policy: Policy) -> list[str]:
+    bound = bound_of(rows, policy)
+    if bound is None:
+        return ["Stock default was not measured, so there is nothing to divide by."]
+    share = bound.share
+    first = (
+        f"The model takes {_share(share.estimate)} [{_share(share.low)}, {_share(share.high)}] "
+        "of stock default's way from disk to decision. No backend can touch the rest, so none can "
+        f"gain more than {times(bound.estimate)} {bounds(bound.low, bound.high)} from end to end."
+    )
+    sentences = [first]
+    sentences += [
+        f"{seat}: {times(one.ratio.estimate)} {bounds(one.ratio.low, one.ratio.high)} from end to "
+        f"end over stock default, {one.verdict}."
+        for seat, one in compared.items()
+        if one.ratio and not seat.endswith("#control")
+    ]
+    return sentences
+
+
+def _share(share: float) -> str:
+    """A share of the time, to a tenth of a percent."""
+    return f"{100 * share:.1f} %"
+
+
+def _table(
+    seats: Sequence[str],
+    rows: Sequence[StageRow],
+    measured: Measured,
+    compared: dict[str, Compared],
+    policy: Policy,
+) -> Table:
+    whole = blocks(rows, total)
+    changed = changed_decisions(rows)
+    made = []
+    for seat in seats:
+        own = comparing.level(whole[seat], policy.verdict) if seat in whole else None
+        one = compared.get(seat)
+        error = measured.failures.get(seat)
+        ratio = one.ratio if one else None
+        made.append(
+            Row(
+                cells=(
+                    Cell(text=seat),
+                    number(
+                        milliseconds(own.estimate if own else None), own.estimate if own else None
+                    ),
+                    number(
+                        times(ratio.estimate if ratio else None),
+                        ratio.estimate if ratio else None,
+                        bounds(ratio.low, ratio.high) if ratio else "",
+                    ),
+                    Cell(text="" if one else NOTHING, verdict=str(one.verdict) if one else ""),
+                    number(str(changed.get(seat, 0)) if own else NOTHING, changed.get(seat, 0)),
+                    Cell(
+                        text=str(error.status) if error else "ok",
+                        note=str(error) if error else ((one.reason if one else None) or ""),
+                    ),
+                )
+            )
+        )
+    return Table(
+        name="end-to-end",
+        caption="One image from disk to its decision. Above 1 is faster than stock default.",
+        columns=(
+            "Way of running",
+            "Median image",
+            "Over stock default",
+            "Verdict",
+            "Decisions changed",
+            "Status and reason",
+        ),
+        rows=tuple(made),
+        numeric=(1, 2, 4),
+    )
+
+
+def _stage_table(seats: Sequence[str], rows: Sequence[StageRow]) -> Table:
+    """The median of each stage, and its share of the sum of medians."""
+    made = []
+    for seat in seats:
+        own = [row for row in rows if row.seat == seat]
+        if not own:
+            continue
+        medians = {
+            stage: statistics.median(row.stage_ns(stage) for row in own) / 1e6 for stage in STAGES
+        }
+        whole = sum(medians.values())
+        cells = [
+            number(milliseconds(ms), ms, _share(ms / whole) if whole else "")
+            for ms in medians.values()
+        ]
+        made.append(Row(cells=(Cell(text=seat), *cells)))
+    return Table(
+        name="stages",
+        caption="Median of each stage, with its share.",
+        columns=("Way of running", *(stage.capitalize() for stage in STAGES)),
+        rows=tuple(made),
+        numeric=tuple(range(1, len(STAGES) + 1)),
+    )

@@ -1,0 +1,51 @@
+"""The ways of running that studies compare: what a user has, and the best of stock and IPEX."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bench.scenarios import (
+    FROZEN,
+    FUSED_ADAM,
+    Dtype,
+    Layout,
+    Mode,
+    Scenario,
+    Task,
+    stock_default,
+)
+
+if TYPE_CHECKING:
+    from bench.scenarios import Profile
+
+DEFAULT = "stock-default"
+
+
+def inference(profile: Profile, batch_size: int = 1) -> dict[str, Scenario]:
+    """Ways by name, stock default first; `smoke` has the fused TorchScript of both only."""
+    default = stock_default(Task.INFERENCE, batch_size)
+    eager = replace(default, layout=Layout.CHANNELS_LAST)
+    fused = replace(eager, mode=Mode.TORCHSCRIPT, fusion=True)
+    ways = {
+        DEFAULT: default,
+        "stock-channels-last": eager,
+        "stock-torchscript": fused,
+        "ipex-eager": replace(eager, backend="ipex"),
+        "ipex-torchscript": replace(fused, backend="ipex"),
+    }
+    if profile.whole_matrix:
+        return ways
+    return {name: ways[name] for name in (DEFAULT, "stock-torchscript", "ipex-torchscript")}
+
+
+def training(profile: Profile) -> dict[str, Scenario]:
+    """Stock default, stock tuned and IPEX, in fp32 and bf16, the shallow blocks frozen."""
+    default = stock_default(Task.TRAINING, 8, (FROZEN,))
+    tuned = replace(default, layout=Layout.CHANNELS_LAST, options=(FROZEN, FUSED_ADAM))
+    ipex = replace(default, backend="ipex", layout=Layout.CHANNELS_LAST)
+    ways = {DEFAULT: default, "stock-tuned": tuned, "ipex": ipex}
+    bf16 = {f"{name}-bf16": replace(way, dtype=Dtype.BF16) for name, way in ways.items()}
+    if profile.whole_matrix:
+        return {**ways, **bf16}
+    return {DEFAULT: default, "ipex": ipex, "ipex-bf16": bf16["ipex-bf16"]}

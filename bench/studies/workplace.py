@@ -1,0 +1,249 @@
+"""Where a study runs: its folder, its environment.json, the machine's lock, and its workers."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import machine, placement, records, run_folder, variables
+from bench.client import WorkerCommand, WorkerProcess, worker_arguments
+from bench.errors import BenchError, UsageError
+from bench.policy import DEFAULT, Policy
+from bench.progress import Progress
+from bench.scenarios import Profile, profile_named
+from bench.studies.reading import failures_kept
+from bench.studies.study import Study
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from _typeshed import DataclassInstance
+
+    from bench.client import WorkerHandle
+    from bench.studies.study import Group, Seat, Turn
+
+CACHE = "inductor-cache"
+PILLS = "pills"
+OPERATORS = "operators"
+"""What a worker works on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRequest:
+    """What every study is asked with."""
+
+    profile: Profile
+    results: Path
+    data: Path | None = None
+    budget_s: float | None = None
+    weights: str | None = None
+    seed: int = 0
+    threads: int | None = None
+
+    @property
+    def budget(self) -> float:
+        """Seconds of measuring; a study asks less than a run does, so a third of its time."""
+        return self.profile.budget_s / 3 if self.budget_s is None else self.budget_s
+
+    def check(self) -> None:
+        """Refuse early what cannot work.
+
+        Raises:
+            UsageError: a wrong number.
+            BenchError: there is no data.
+        """
+        if not self.budget > 0:
+            raise UsageError(f"the budget must be above zero seconds, not {self.budget:g}")
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"threads must be 1 or more, not {self.threads}")
+        if self.data is not None and not self.data.is_dir():
+            raise BenchError(
+                f"there are no pill images at {self.data}: run `make data`, or "
+                f"`python -m pillqc render --out {self.data}`"
+            )
+
+
+def request(
+    profile: str,
+    results: Path,
+    *,
+    data: Path | None = None,
+    budget: float | None = None,
+    **more: Any,  # noqa: ANN401 - passed on as they are
+) -> StudyRequest:
+    """A checked request.
+
+    Raises:
+        UsageError: there is no such profile, or a number is wrong.
+        BenchError: there is no data.
+    """
+    made = StudyRequest(
+        profile=profile_named(profile), results=results, data=data, budget_s=budget, **more
+    )
+    made.check()
+    return made
+
+
+@dataclass(kw_only=True)
+class Place:
+    """One study's folder while it is measured."""
+
+    folder: Path
+    request: StudyRequest
+    environment: dict[str, Any]
+    writer: records.RunWriter
+    policy: Policy = DEFAULT
+    progress: Progress = field(default_factory=Progress)
+    clock: Callable[[], float] = time.monotonic
+    work: str = PILLS
+    """What workers work on: `pills`, or `operators`."""
+
+    @property
+    def run_id(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    @property
+    def cpus(self) -> tuple[int, ...]:
+        """The CPUs that a run would use here."""
+        cpus = placement.worker_cpus(placement.allowed_cpus())
+        return cpus[: self.request.threads] if self.request.threads else cpus
+
+    def launch(self, seat: Seat, number: int) -> WorkerHandle:
+        """A fresh process for this seat, on all CPUs."""
+        return self.start(seat, number, self.cpus)
+
+    def start(
+        self, seat: Seat, number: int, cpus: tuple[int, ...], instance: str = ""
+    ) -> WorkerHandle:
+        """A fresh process for this seat on these CPUs, one thread each.
+
+        Raises:
+            WorkerError: a variable of its scenario cannot be had here.
+        """
+        setting = variables.setting_of(seat.scenario)
+        bound = placement.first_cpus(cpus, setting.threads)
+        base = placement.worker_environment(len(bound), self.folder.resolve() / CACHE)
+        name = f"{seat.worker}{instance}".replace("/", "-").replace("#", "-")
+        return WorkerProcess(
+            WorkerCommand(
+                name=name,
+                arguments=worker_arguments(sys.executable, self._options(seat, len(bound))),
+                environment=setting.variables(base),
+                cpus=bound,
+                log=self.folder / run_folder.LOGS / f"{name}-launch{number + 1}.log",
+            )
+        )
+
+    def _options(self, seat: Seat, threads: int) -> list[str]:
+        options = ["--backend", seat.scenario.backend, "--threads", str(threads)]
+        options += ["--seed", str(self.request.seed), "--work", self.work]
+        if self.request.data is not None:
+            options += ["--data", str(self.request.data)]
+        if self.request.weights:
+            options += ["--weights", self.request.weights]
+        return options
+
+    def study(self, groups: Sequence[Group], turn: Turn | None = None) -> Study:
+        """A study of these groups in this place."""
+        return Study(
+            run_id=self.run_id,
+            profile=self.request.profile,
+            policy=self.policy,
+            budget_s=self.request.budget,
+            groups=groups,
+            launch=self.launch,
+            turn=turn,
+            record_call=self.writer.append,
+            record_noise=self.writer.append,
+            say=self.progress.show,
+        )
+
+    @contextmanager
+    def finished(self, study: Study) -> Iterator[None]:
+        """Whatever ends the study inside, what it learnt goes into environment.json.
+
+        An interruption ends the measuring and not the study: its rows and page are of what there
+        is, and say so.
+        """
+        complete = False
+        try:
+            yield
+            complete = True
+        except KeyboardInterrupt:
+            if not study.measured.blocks:
+                raise
+        noise = study.measured.noise
+        self.environment.update(
+            complete=complete,
+            notes=list(study.measured.notes),
+            workers=study.measured.workers,
+            failures=failures_kept(study.measured.failures),
+            noisy_share=1 - sum(row.quiet for row in noise) / len(noise) if noise else None,
+        )
+
+
+@contextmanager
+def workplace(
+    name: str,
+    asked: StudyRequest,
+    files: Mapping[str, type[DataclassInstance]],
+    *,
+    work: str = PILLS,
+    facts: Mapping[str, Any] | None = None,
+) -> Iterator[Place]:
+    """A new folder `results/<name>/<run_id>`, alone on the machine; whole whatever ends the study.
+
+    Raises:
+        BenchError: another run measures here, or the folder cannot be written.
+    """
+    with run_folder.only_run_here():
+        progress = Progress()
+        progress.show("looking at the machine")
+        here = machine.describe()
+        revision, dirty = run_folder.commit(Path(__file__).parent)
+        folder = run_folder.create(asked.results / name, machine.run_name(here), revision)
+        environment: dict[str, Any] = {
+            "run_id": folder.name,
+            "study": name,
+            "started_utc": _now(),
+            "finished_utc": None,
+            "profile": asked.profile.name,
+            "budget_s": asked.budget,
+            "complete": False,
+            "notes": [],
+            "commit": revision,
+            "dirty": dirty,
+            "command": ["bench", *sys.argv[1:]],
+            "machine": here,
+            "policy": asdict(DEFAULT),
+            "workers": {},
+            **(facts or {}),
+        }
+        records.write_environment(folder, environment)
+        try:
+            with records.RunWriter(folder, files) as writer:
+                yield Place(
+                    folder=folder,
+                    request=asked,
+                    environment=environment,
+                    writer=writer,
+                    progress=progress,
+                    work=work,
+                )
+        finally:
+            progress.clear()
+            environment["finished_utc"] = _now()
+            for leftover in (run_folder.OUTPUTS, CACHE):
+                shutil.rmtree(folder / leftover, ignore_errors=True)
+            records.write_environment(folder, environment)
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

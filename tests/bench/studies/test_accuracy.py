@@ -1,0 +1,132 @@
+"""Time to accuracy: turns, targets, pairing by seed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bench.errors import UsageError, WorkerError
+from bench.policy import DEFAULT
+from bench.scenarios import PROFILES, Status
+from bench.studies import accuracy
+from bench.studies.accuracy import AccuracyRow, TimeToAccuracy
+from bench.studies.workplace import StudyRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ASKED = StudyRequest(profile=PROFILES["smoke"], results=None)  # type: ignore[arg-type] # unused
+STEP_MS = {"stock-default": 100.0, "ipex": 50.0, "ipex-bf16": 400.0}
+
+
+def scripted(bench: Any, *, reach_at: int = 8, diverges: str = "") -> dict[str, Any]:
+    """Workers that reach 0.95 after so many steps."""
+    done: dict[str, int] = {}
+
+    def start(seat: str, _: Mapping[str, Any]) -> dict[str, Any]:
+        done[seat] = 0
+        return {"images": 16, "evaluated": 8}
+
+    def train(seat: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        if seat == diverges:
+            raise WorkerError(Status.WRONG_OUTPUT, "training diverged")
+        assert fields["first"] == done[seat]
+        done[seat] += fields["n"]
+        bench.clock.spend_ms(STEP_MS[seat] * fields["n"])
+        return {"wall_ns": [round(STEP_MS[seat] * 1e6)] * fields["n"], "loss": 0.5}
+
+    def evaluate(seat: str, _: Mapping[str, Any]) -> dict[str, Any]:
+        bench.clock.spend_ms(5000)
+        return {"accuracy": 0.95 if done[seat] >= reach_at else 0.6}
+
+    return {"start_training": start, "train": train, "evaluate": evaluate}
+
+
+def trained(
+    bench: Any, seeds: list[int], **changes: Any
+) -> tuple[list[AccuracyRow], TimeToAccuracy]:
+    """A whole study."""
+    rows: list[AccuracyRow] = []
+    fields: dict[str, Any] = {
+        "run_id": "run",
+        "policy": DEFAULT,
+        "target": 0.9,
+        "max_steps": 40,
+        "launch": bench.launch,
+        "record": rows.append,
+        "left_s": lambda: 1000.0,
+    }
+    study = TimeToAccuracy(**{**fields, **changes})
+    study.measure(accuracy.seats(ASKED), seeds)
+    return rows, study
+
+
+def test_time_to_accuracy_is_the_time_of_steps_alone(bench: Any) -> None:
+    """Eight steps of 100 ms; evaluating took far longer and does not count."""
+    bench.answers = scripted(bench)
+    rows, _ = trained(bench, [0])
+    found = accuracy.reached(rows, 0.9)
+    assert found["stock-default"][0].steps == 8
+    assert found["stock-default"][0].seconds == pytest.approx(0.8)
+    ratio = accuracy.over_default(found, "ipex", DEFAULT)
+    assert ratio is not None
+    assert ratio.estimate == pytest.approx(2.0)
+
+
+def test_seeds_are_paired_and_give_the_interval(bench: Any) -> None:
+    """With one seed there is none, and the page shows none."""
+    bench.answers = scripted(bench)
+    rows, _ = trained(bench, [0, 1, 2])
+    ratio = accuracy.over_default(accuracy.reached(rows, 0.9), "ipex", DEFAULT)
+    assert ratio is not None
+    assert ratio.rounds == 3
+    single = [row for row in rows if row.seed == 0]
+    page = accuracy.page(single, 0.9, {}, DEFAULT)
+    assert not any("[" in sentence for sentence in page.lead)
+
+
+def test_one_lucky_evaluation_is_not_reaching_the_target() -> None:
+    """Two in a row are, and the first of them counts."""
+    points = [(0, 0.5), (4, 0.95), (8, 0.7), (12, 0.92), (16, 0.91)]
+    rows = [
+        AccuracyRow(
+            run_id="run", seat="a", seed=0, step=step, train_s=step / 10, loss=None, accuracy=found
+        )
+        for step, found in points
+    ]
+    assert accuracy.reached(rows, 0.9)["a"][0].steps == 12
+
+
+def test_who_never_reaches_the_target_is_said_to_and_not_extrapolated(bench: Any) -> None:
+    """It ends at the most steps; no time, no ratio."""
+    bench.answers = scripted(bench, reach_at=1000)
+    rows, _ = trained(bench, [0])
+    found = accuracy.reached(rows, 0.9)
+    assert found["ipex"][0].steps is None
+    assert accuracy.over_default(found, "ipex", DEFAULT) is None
+    assert max(row.step for row in rows) == 40
+    page = accuracy.page(rows, 0.9, {}, DEFAULT)
+    assert "reached from 0 of 1 seeds" in page.lead[0]
+
+
+def test_a_way_that_diverges_costs_itself_only(bench: Any) -> None:
+    """Its reason is kept; the others go on to the target."""
+    bench.answers = scripted(bench, diverges="ipex-bf16")
+    rows, study = trained(bench, [0])
+    assert study.failures["ipex-bf16"].reason == "training diverged"
+    assert accuracy.reached(rows, 0.9)["ipex"][0].steps == 8
+
+
+def test_the_budget_ends_after_a_seed_and_says_so(bench: Any) -> None:
+    """Later seeds do not start."""
+    bench.answers = scripted(bench)
+    left = iter([1000.0] * 3)
+    _, study = trained(bench, [0, 1], left_s=lambda: next(left, 0.0))
+    assert study.notes
+
+
+def test_a_target_that_guessing_reaches_is_refused() -> None:
+    """One clear line."""
+    with pytest.raises(UsageError, match=r"above 0\.5"):
+        accuracy.measure(0.5, 100, ASKED)

@@ -1,0 +1,112 @@
+"""Latency under a fixed arrival rate: rates, percentiles, the highest rate that is served."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bench.errors import UsageError
+from bench.policy import DEFAULT
+from bench.report.wording import NOTHING
+from bench.scenarios import PROFILES
+from bench.studies import arrivals, load
+from bench.studies.load import LoadRow, Turns
+from bench.studies.study import Measured
+from bench.studies.workplace import StudyRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ASKED = StudyRequest(profile=PROFILES["smoke"], results=None)  # type: ignore[arg-type] # unused
+
+
+def scripted(bench: Any, service_ms: dict[str, float]) -> Any:
+    """Workers that serve each request in so many ms, one after the other."""
+
+    def answer(seat: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        name = seat.removesuffix("#control")
+        spans = arrivals.serve(
+            fields["offsets_ns"],
+            fields["begin_ns"],
+            call=lambda: bench.clock.spend_ms(service_ms.get(name, 100.0)),
+            now_ns=lambda: bench.clock.ns,
+            sleep=lambda ns: bench.clock.spend_ms(ns / 1e6),
+        )
+        return {"start_ns": [s for s, _ in spans], "end_ns": [e for _, e in spans]}
+
+    return answer
+
+
+def measured(bench: Any, service_ms: dict[str, float], rates: tuple[float, ...]) -> list[LoadRow]:
+    """The rows of a whole study."""
+    bench.answers = {"serve": scripted(bench, service_ms)}
+    bench.call_ms = service_ms
+    rows: list[LoadRow] = []
+    turns = Turns(
+        run_id="run", requests=40, record=rows.append, rates=rates, now_ns=lambda: bench.clock.ns
+    )
+    study = bench.study([load.group(ASKED)], turns)
+    study.opened = turns.opened
+    study.measure()
+    return rows
+
+
+def test_a_faster_way_serves_a_higher_rate_within_the_bound(bench: Any) -> None:
+    """Stock takes 100 ms a call and IPEX 50: at 9 a second only one of them keeps up."""
+    service = {"stock-default": 100.0, "ipex-torchscript": 50.0}
+    rows = measured(bench, service, (1.0, 9.0, 30.0))
+    highest = load.highest_rates(load.served(rows, DEFAULT), bound_ms=500.0)
+    assert highest["stock-default"] == 1.0
+    assert highest["ipex-torchscript"] == 9.0
+
+
+def test_a_rate_above_what_can_be_served_shows_in_the_latency(bench: Any) -> None:
+    """Latency counts from when a request was due: a saturated server's queue is not hidden."""
+    rows = measured(bench, {"stock-default": 100.0}, (50.0,))
+    own = [row for row in rows if row.seat == "stock-default"]
+    assert all(row.service_ms == pytest.approx(100.0) for row in own)
+    assert max(row.latency_ms for row in own) > 2000
+
+
+def test_every_way_sees_the_same_arrivals(bench: Any) -> None:
+    """Where all serve alike, all latencies are alike, request by request."""
+    rows = measured(bench, {}, (8.0,))
+    by_seat: dict[str, list[float]] = {}
+    for row in rows:
+        by_seat.setdefault(row.seat, []).append(round(row.latency_ms, 3))
+    first, *others = by_seat.values()
+    assert others
+    assert all(other == pytest.approx(first) for other in others)
+
+
+def test_rates_come_from_stock_defaults_own_calls_where_none_is_named(bench: Any) -> None:
+    """From half of what it manages to half as much again."""
+    rows = measured(bench, {"stock-default": 200.0}, ())
+    rates = sorted({row.rate_per_s for row in rows})
+    assert rates[0] == pytest.approx(2.5)
+    assert rates[-1] == pytest.approx(7.5)
+
+
+def test_rates_above_one_that_is_missed_do_not_count() -> None:
+    """A lucky high rate does not make up for a lower one that missed the bound."""
+    good, bad = (10.0, 9.0, 11.0), (99.0, 90.0, 120.0)
+    found = [
+        load.Served(seat="a", rate_per_s=rate, requests=100, p50=good, p99=p99)
+        for rate, p99 in ((1.0, good), (2.0, bad), (3.0, good))
+    ]
+    assert load.highest_rates(found, 20.0) == {"a": 1.0}
+
+
+def test_too_few_requests_give_no_p99_and_the_page_says_so(bench: Any) -> None:
+    """Never the maximum under another name."""
+    rows = measured(bench, {}, (5.0,))[:20]
+    page = load.page(rows, Measured(), DEFAULT, 300.0)
+    assert any("too few requests" in sentence for sentence in page.lead)
+    assert page.tables[0].rows[0].cells[-1].text == NOTHING
+
+
+def test_a_rate_must_be_above_zero() -> None:
+    """One clear line."""
+    with pytest.raises(UsageError, match="a rate must be above zero"):
+        load.parse_rates([3.0, 0.0])

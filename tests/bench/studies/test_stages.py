@@ -1,0 +1,85 @@
+"""From disk to decision: stages, Amdahl's bound, decisions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bench.policy import DEFAULT
+from bench.scenarios import PROFILES
+from bench.studies import stages, ways
+from bench.studies.stages import StageRow
+from bench.studies.study import Measured
+from bench.studies.workplace import StudyRequest
+
+
+def row(seat: str, model_ms: float, *, number: int = 0, rest_ms: float = 25.0) -> StageRow:
+    """An image whose model call takes so long, and everything else together `rest_ms`."""
+    ns = round(rest_ms * 1e6 / 5)
+    return StageRow(
+        run_id="run",
+        seat=seat,
+        launch=number // 5,
+        round=number % 5,
+        position=0,
+        image=f"{number}.png",
+        decision="good",
+        read_ns=ns,
+        decode_ns=ns,
+        resize_ns=ns,
+        model_ns=round(model_ms * 1e6),
+        map_ns=ns,
+        boxes_ns=ns,
+    )
+
+
+def test_the_models_share_bounds_what_can_be_gained() -> None:
+    """Three quarters of the time in the model: nothing can be more than four times as fast."""
+    rows = [row(ways.DEFAULT, 75.0, number=number) for number in range(10)]
+    bound = stages.bound_of(rows, DEFAULT)
+    assert bound is not None
+    assert bound.share.estimate == pytest.approx(0.75)
+    assert bound.estimate == pytest.approx(4.0)
+    assert bound.low == pytest.approx(4.0)
+
+
+def test_without_stock_default_there_is_no_bound() -> None:
+    """And the page says that there is nothing to divide by."""
+    assert stages.bound_of([row("ipex-eager", 75.0)], DEFAULT) is None
+    page = stages.page([], Measured(), DEFAULT)
+    assert "nothing to divide by" in page.lead[0]
+
+
+def test_changed_decisions_are_counted_by_image() -> None:
+    """An image that was seen in two rounds counts once."""
+    plain = [row(ways.DEFAULT, 75.0, number=number) for number in range(3)]
+    other = [replace(one, seat="ipex-eager") for one in plain]
+    other[0] = replace(other[0], decision="bad")
+    assert stages.changed_decisions([*plain, *other, other[0]]) == {"ipex-eager": 1}
+
+
+def test_a_turn_is_rows_and_the_median_images_time(bench: Any) -> None:
+    """The same images for every seat in a round, others in the next; speedups are of the whole."""
+    firsts: dict[str, list[int]] = {}
+
+    def answer(seat: str, fields: Any) -> dict[str, Any]:
+        firsts.setdefault(seat, []).append(fields["first"])
+        model = 50 if seat == "ipex-torchscript" else 100
+        one = dict.fromkeys(("read", "decode", "resize", "map", "boxes"), 10_000_000)
+        image = {**one, "model": model * 1_000_000, "decision": "good", "image": "a.png"}
+        bench.clock.spend_ms(50 + model)
+        return {"images": [image] * fields["n"]}
+
+    bench.answers = {"stages": answer}
+    asked = StudyRequest(profile=PROFILES["smoke"], results=None)  # type: ignore[arg-type] # unused
+    rows: list[StageRow] = []
+    measured = bench.study([stages.group(asked)], stages.turn_of("run", 4, rows.append)).measure()
+    assert {tuple(found) for found in firsts.values()} == {tuple(firsts[ways.DEFAULT])}
+    assert firsts[ways.DEFAULT][:3] == [0, 4, 8]
+    page = stages.page(rows, measured, DEFAULT)
+    assert "The model takes 66.7 %" in page.lead[0]
+    assert "3.00" in page.lead[0]
+    assert any("ipex-torchscript: 1.50" in sentence for sentence in page.lead)
+    assert measured.blocks == stages.blocks(rows, stages.total)
