@@ -13,7 +13,7 @@ import shutil
 import sys
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from bench.client import WorkerHandle
     from bench.gate.duel import Launch
+    from bench.gate.thresholds import Effort
     from bench.scenarios import Scenario
 
 _CODE = ("bench", "pillqc", "pyproject.toml", "constraints.txt")
@@ -112,12 +113,14 @@ def judge(
     run_id: str,
     clock: Callable[[], float] = time.monotonic,
 ) -> tuple[list[Case], list[str]]:
-    """Screen every scenario and confirm what is flagged; notes are for the reader."""
-    cases: list[Case] = []
+    """Screen every scenario and confirm what is flagged; notes are for the reader.
+
+    All are screened first, so that the flagged ones can share what is left of the time.
+    """
+    started = clock()
     notes: list[str] = []
-    for number, scenario in enumerate(scenarios, start=1):
-        where = f"{number}/{len(scenarios)} {scenario.id}"
-        judged = _Judged(
+    all_judged = [
+        _Judged(
             scenario=scenario,
             launch=launch,
             record=record,
@@ -125,11 +128,18 @@ def judge(
             run_id=run_id,
             clock=clock,
             progress=progress,
-            where=where,
+            where=f"{number}/{len(scenarios)} {scenario.id}",
             notes=notes,
         )
-        cases.append(judged.case())
-    return cases, notes
+        for number, scenario in enumerate(scenarios, start=1)
+    ]
+    for judged in all_judged:
+        judged.screen()
+    flagged = [judged for judged in all_judged if judged.flagged]
+    until = started + request.thresholds.allowed_s(len(scenarios))
+    for number, judged in enumerate(flagged):
+        judged.confirm((until - clock()) / (len(flagged) - number))
+    return [judged.case() for judged in all_judged], notes
 
 
 @dataclass(kw_only=True)
@@ -145,43 +155,58 @@ class _Judged:
     progress: Progress
     where: str
     notes: list[str] = field(default_factory=list)
+    _first: Evidence = field(init=False)
+    _found: Finding = field(init=False)
+    _reason: str = field(init=False)
+    _details: dict[str, Any] = field(init=False)
+
+    def screen(self) -> None:
+        """The first look."""
+        self._first = self._measure("screening", self.request.thresholds.screening)
+        self._found = self._read(self._first)
+        self._reason = self._found.reason
+        self._details = {"screening": self._found.facts}
+
+    @property
+    def flagged(self) -> bool:
+        """Whether the first look does not pass it and another could say more."""
+        return self._found.outcome is not Outcome.PASSED and not self._found.final
+
+    def confirm(self, budget_s: float) -> None:
+        """Measure once more, in fresh processes."""
+        effort = self.request.thresholds.confirmation
+        effort = replace(effort, budget_s=min(effort.budget_s, budget_s))
+        second = self._measure("confirming", effort, first_launch=_CONFIRMING)
+        alone, together = self._read(second), self._read(self._first.and_then(second))
+        self._details |= {"confirmation": alone.facts, "together": together.facts}
+        doubt, self._found = self._found, settle(alone, together)
+        self._reason = _told(doubt, alone, self._found)
 
     def case(self) -> Case:
-        """Screening; what that does not pass is measured once more, in fresh processes."""
-        first = self._measure(confirming=False)
-        found = self._read(first)
-        details = {"screening": found.facts}
-        reason = found.reason
-        if found.outcome is not Outcome.PASSED and not found.final:
-            second = self._measure(confirming=True)
-            alone, together = self._read(second), self._read(first.and_then(second))
-            details |= {"confirmation": alone.facts, "together": together.facts}
-            doubt, found = found, settle(alone, together)
-            reason = _told(doubt, alone, found)
+        """What came of it."""
+        found = self._found
         return Case(
             scenario=self.scenario.id,
             outcome=found.outcome,
-            reason=reason,
+            reason=self._reason,
             ratio=found.ratio,
             limit=None if found.margin is None else 1 / (1 + found.margin),
-            details=details,
+            details=self._details,
         )
 
-    def _measure(self, *, confirming: bool) -> Evidence:
-        thresholds = self.request.thresholds
-        stage = "confirming" if confirming else "screening"
+    def _measure(self, stage: str, effort: Effort, first_launch: int = 0) -> Evidence:
         duel = Duel(
             run_id=self.run_id,
             scenario=self.scenario,
             launch=self.launch,
-            effort=thresholds.confirmation if confirming else thresholds.screening,
-            thresholds=thresholds,
+            effort=effort,
+            thresholds=self.request.thresholds,
             policy=self.request.policy,
             record=self.record,
             record_noise=self.record,
             say=lambda text: self.progress.show(f"{self.where} · {stage} · {text}"),
             clock=self.clock,
-            first_launch=_CONFIRMING if confirming else 0,
+            first_launch=first_launch,
         )
         try:
             return duel.measure()

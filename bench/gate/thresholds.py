@@ -38,9 +38,16 @@ class GatePolicy:
     """Rounds stop when every interval is this narrow."""
     screening: Effort = Effort(launches=5, min_rounds=4, max_rounds=20, budget_s=110)
     """With starting and ending it, below the two minutes that a further scenario may add."""
-    confirmation: Effort = Effort(launches=6, min_rounds=4, max_rounds=24, budget_s=150)
-    """Fresh processes again; only for what the screening did not pass. Both together stay below
-    five minutes."""
+    confirmation: Effort = Effort(launches=6, min_rounds=4, max_rounds=24, budget_s=170)
+    """Fresh processes again; only for what the screening did not pass."""
+    first_s: float = 280
+    """A gate of one scenario, screened and confirmed, stays below five minutes with this."""
+    further_s: float = 120
+    """And each further scenario adds at most two: what is flagged shares what is left of it."""
+
+    def allowed_s(self, scenarios: int) -> float:
+        """How long measuring so many scenarios may take, confirmations included."""
+        return self.first_s + self.further_s * (scenarios - 1)
 
 
 DEFAULT = GatePolicy()

@@ -27,6 +27,7 @@ from bench.workload import Workload, boxes
 from pillqc.synthetic import RenderPlan, render_dataset
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.torch
@@ -41,6 +42,14 @@ def work(tmp_path: Path) -> Workload:
     return Workload(root, seed=0, weights="random", image_size=SIDE)
 
 
+@pytest.fixture
+def session(work: Workload) -> Iterator[Session]:
+    """A session of the stock backend, whose model's memory goes with the test."""
+    session = Session("stock", stock, work)
+    yield session
+    session.release()
+
+
 def scenario(part: str, **more: Any) -> Scenario:
     """That part with the stock default's other fields, unless said otherwise."""
     values = {"task": Task.INFERENCE, "backend": "stock", "mode": Mode.EAGER, "batch_size": 2}
@@ -48,25 +57,23 @@ def scenario(part: str, **more: Any) -> Scenario:
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_a_part_is_timed_call_by_call(work: Workload, part: str) -> None:
+def test_a_part_is_timed_call_by_call(session: Session, part: str) -> None:
     """And the worker says which part it is, so that an older one is not taken for it."""
-    session = Session("stock", stock, work)
     assert session.prepare(scenario(part))["part"] == part
     reply = session.call(3, Phase.TIMED)
     assert len(reply["wall_ns"]) == 3
     assert reply["invalid"] is None
 
 
-def test_a_part_has_no_outputs_to_compare(work: Workload, tmp_path: Path) -> None:
+def test_a_part_has_no_outputs_to_compare(session: Session, tmp_path: Path) -> None:
     """Asking for them is refused, not answered with the model's."""
-    session = Session("stock", stock, work)
     session.prepare(scenario(BOXES))
     with pytest.raises(WorkerError, match="no outputs"):
         session.outputs(tmp_path / "outputs.npz")
 
 
 def test_preprocessing_reads_the_files_anew(
-    work: Workload, monkeypatch: pytest.MonkeyPatch
+    session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every call decodes and resizes the whole batch."""
     seen: list[int] = []
@@ -77,7 +84,6 @@ def test_preprocessing_reads_the_files_anew(
         return load(self, samples)
 
     monkeypatch.setattr(Workload, "load", noted)
-    session = Session("stock", stock, work)
     session.prepare(scenario(PREPROCESSING, batch_size=4))
     session.call(2, Phase.TIMED)
     assert seen == [4, 4]
@@ -96,9 +102,8 @@ def test_an_inspection_looks_at_a_good_and_a_bad_pill(work: Workload) -> None:
     assert [sample.bad for sample in work.first(2)] == [False, True]
 
 
-def test_a_pill_without_a_decision_is_no_fast_inspection(work: Workload) -> None:
+def test_a_pill_without_a_decision_is_no_fast_inspection(session: Session, work: Workload) -> None:
     """A file that cannot be read any more costs nothing and says nothing."""
-    session = Session("stock", stock, work)
     session.prepare(scenario(INSPECTION))
     work.first(2)[1].path.write_bytes(b"no image")
     with pytest.raises(WorkerError, match="has no decision") as caught:
@@ -115,7 +120,7 @@ def test_a_pill_without_a_decision_is_no_fast_inspection(work: Workload) -> None
     ids=["torchscript", "training"],
 )
 def test_preparation_gets_a_fresh_model_each_time(
-    work: Workload, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]
+    session: Session, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]
 ) -> None:
     """With its own optimizer where it trains; building it is not in the time."""
     given: list[tuple[Any, Any]] = []
@@ -126,7 +131,6 @@ def test_preparation_gets_a_fresh_model_each_time(
         return prepare(model, what, example, optimizer)
 
     monkeypatch.setattr(stock, "prepare", noted)
-    session = Session("stock", stock, work)
     session.prepare(scenario(PREPARATION, **more))
     assert session.call(2, Phase.TIMED)["invalid"] is None
     assert len({id(model) for model, _ in given}) == 3

@@ -311,7 +311,11 @@ def test_release_lets_go_of_the_model(
 def test_memory_probe_and_peak_answer_with_what_the_protocol_promises(
     real: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The 128 MiB of a probe's buffers are no part of the scenario, and left out of its peak."""
+    """A probe's buffers are no part of the scenario, and left out of its peak.
+
+    Half a gigabyte of them, so that what libraries and allocator keep cannot be taken for them.
+    """
+    monkeypatch.setattr("bench.calibration.PROBE_MIB", 256)
     monkeypatch.setattr("bench.calibration.PEAK_SECONDS", 0.0)
     monkeypatch.setattr("bench.calibration.PEAK_MIB", 1)
     real.prepare(scenario())
@@ -325,7 +329,7 @@ def test_memory_probe_and_peak_answer_with_what_the_protocol_promises(
     assert set(peak["gflop_per_s"]) == {"fp32", "bf16"}
     assert peak["memory_gb_per_s"] > 0
     assert before["peak_rss_mb"] >= before["rss_mb"] > 0
-    assert after["peak_rss_mb"] == pytest.approx(before["peak_rss_mb"], abs=64)
+    assert after["peak_rss_mb"] == pytest.approx(before["peak_rss_mb"], abs=200)
 
 
 def test_preparing_takes_no_memory_for_what_is_thrown_away(real: Session) -> None:

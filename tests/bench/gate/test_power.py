@@ -1,0 +1,79 @@
+"""What the gate finds and what it does not make up, on a simulated machine with realistic noise.
+
+Blocks of one process differ by 3 %, processes of one build by up to 1 %, and the machine drifts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bench import rounds
+from bench.gate.result import Outcome
+from bench.gate.thresholds import DEFAULT
+from tests.bench.gate.simulated import Machine, gate
+
+if TYPE_CHECKING:
+    from bench.gate.result import Case
+
+pytestmark = pytest.mark.usefixtures("quiet_machine")
+CLEAN_S, CONFIRMED_S, FURTHER_S = 180, 300, 120
+"""The bounds, in seconds, of which some twenty go to checking out and to ending."""
+OVERHEAD_S = 20
+
+
+@pytest.fixture(autouse=True)
+def _fewer_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the bootstrap that tells when to stop: the verdict's own stays apart."""
+    monkeypatch.setattr(rounds, "_STOPPING_DRAWS", 50)
+
+
+def many(count: int, **luck: float) -> list[tuple[Machine, Case]]:
+    """Gates of one scenario on as many machines."""
+    machines = [Machine(seed=seed, **luck) for seed in range(count)]
+    return [(machine, gate(machine)[0]) for machine in machines]
+
+
+def outcomes(found: list[tuple[Machine, Case]]) -> Counter[Outcome]:
+    """How often each."""
+    return Counter(case.outcome for _, case in found)
+
+
+def test_a_commit_against_itself_passes_within_three_minutes() -> None:
+    """Even where processes differ by 1 %; where that raises doubt, within five."""
+    found = many(8, process=0.01, block=0.03)
+    assert outcomes(found)[Outcome.REGRESSION] == 0
+    assert outcomes(found)[Outcome.PASSED] >= 7
+    for machine, case in found:
+        confirmed = "confirmation" in (case.details or {})
+        assert machine.now < (CONFIRMED_S if confirmed else CLEAN_S) - OVERHEAD_S
+
+
+def test_a_neighbour_in_bursts_is_never_a_regression() -> None:
+    """A third of the blocks is disturbed by up to half, and nobody calls the rounds unquiet."""
+    assert outcomes(many(5, burst=0.33))[Outcome.REGRESSION] == 0
+
+
+def test_a_tenth_slower_is_always_found() -> None:
+    """At the noise at which a twentieth is hard."""
+    assert outcomes(many(4, slowdown=0.10, process=0.01, block=0.03)) == {Outcome.REGRESSION: 4}
+
+
+def test_a_twentieth_slower_is_found_within_five_minutes() -> None:
+    """And never passes: where it is not shown, nothing is said."""
+    found = many(10, slowdown=0.05, process=0.005, block=0.03)
+    assert outcomes(found)[Outcome.REGRESSION] >= 9
+    assert outcomes(found)[Outcome.PASSED] == 0
+    assert max(machine.now for machine, _ in found) < CONFIRMED_S - OVERHEAD_S
+
+
+def test_each_further_scenario_adds_at_most_two_minutes() -> None:
+    """All three are slower, all three are confirmed, and they share the time for it."""
+    machine = Machine(seed=1, slowdown=0.10)
+    cases = gate(machine, scenarios=3)
+    assert [case.outcome for case in cases] == [Outcome.REGRESSION] * 3
+    assert all("confirmation" in (case.details or {}) for case in cases)
+    assert machine.now < DEFAULT.allowed_s(3) + OVERHEAD_S
+    assert DEFAULT.allowed_s(3) + OVERHEAD_S <= CONFIRMED_S + 2 * FURTHER_S

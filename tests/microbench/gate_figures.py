@@ -1,0 +1,189 @@
+"""The gate's own figures: how often it is wrong, how often it finds what was planted, how long.
+
+    .venv/bin/python tests/microbench/gate_figures.py                       # all: some three hours
+    .venv/bin/python tests/microbench/gate_figures.py --part clean --runs 3
+
+The bounds of docs/gate.md, on a machine that nothing else uses. Each run is `bench gate --against
+HEAD` in a clone of the last commit, whose `CustomVGG` got extra compute where some is planted. The
+table is printed and kept in reports/gate-figures.md, with every run in reports/gate-figures.json.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+
+from bench.policy import SELFCHECK
+from bench.selfcheck.burner import bursts
+
+ROOT = Path(__file__).resolve().parents[2]
+SCENARIO = "inference/stock/eager/fp32/contiguous/b1"
+PLANT = """
+
+import torch as _torch
+
+_matrix, _product = _torch.rand({side}, {side}), _torch.empty({side}, {side})
+_unplanted = CustomVGG.forward
+
+
+def _planted(self, images):
+    result = _unplanted(self, images)
+    for _ in range({units}):
+        _torch.mm(_matrix, _matrix, out=_product)
+    return result
+
+
+CustomVGG.forward = _planted
+"""
+CALIBRATE = """
+import statistics, sys, torch
+from bench.backends import planted
+from pillqc.model import load_model
+model = load_model("random").model
+images = torch.rand(1, 3, 224, 224)
+burner = planted.Slowed(model)
+with torch.inference_mode():
+    found = [
+        planted.calibrated(
+            float(sys.argv[1]), call=lambda: model(images), burn=burner.burn,
+            seconds=planted._seconds,
+        )
+        for _ in range(3)
+    ]
+print(round(statistics.median(found)), planted.SIDE)
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One bound."""
+
+    runs: int
+    share: float = 0.0
+    burning: bool = False
+    bound: str
+
+
+PARTS = {
+    "clean": Part(runs=20, bound="no 10; 3 minutes"),
+    "burner": Part(runs=10, burning=True, bound="no 10 (11 is allowed)"),
+    "tenth": Part(runs=10, share=0.10, bound="10 in 10 of 10; 5 minutes"),
+    "twentieth": Part(runs=10, share=0.05, bound="10 in 9 of 10; 5 minutes"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One gate."""
+
+    part: str
+    code: int
+    seconds: float
+    speed: float | None
+    """Of head over base, as the gate saw it."""
+
+
+@click.command()
+@click.option(
+    "--part", "names", multiple=True, type=click.Choice(list(PARTS)), help="Default: all."
+)
+@click.option(
+    "--runs", type=click.IntRange(min=1), help="Of each part, instead of the bound's own."
+)
+@click.option("--data", type=click.Path(path_type=Path), default=ROOT / "data" / "pills")
+def main(names: tuple[str, ...], runs: int | None, data: Path) -> None:
+    """Repeat the gate on known cases and count its answers."""
+    found: list[Run] = []
+    for name in names or tuple(PARTS):
+        part = PARTS[name]
+        with tempfile.TemporaryDirectory(prefix="gate-figures-") as folder:
+            clone = Path(folder) / "clone"
+            subprocess.run(["git", "clone", "--quiet", "--shared", ROOT, clone], check=True)
+            plant(clone, part.share)
+            for number in range(runs or part.runs):
+                found.append(gate(name, clone, data.resolve()))
+                click.echo(f"{name} {number + 1}: {found[-1]}", err=True)
+                keep(found)
+    click.echo(table(found))
+
+
+def plant(clone: Path, share: float) -> None:
+    """Give the clone's model so much extra compute; none for a share of zero."""
+    if not share:
+        return
+    done = subprocess.run(
+        [sys.executable, "-c", CALIBRATE, str(share)],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    units, side = done.stdout.split()
+    model = clone / "pillqc" / "model.py"
+    model.write_text(model.read_text() + PLANT.format(side=side, units=units))
+
+
+def gate(name: str, clone: Path, data: Path) -> Run:
+    """One gate of the clone's working tree against its last commit."""
+    burning: AbstractContextManager[object] = nullcontext()
+    if PARTS[name].burning:
+        burning = bursts(*SELFCHECK.burst_s)
+    answer = clone.parent / "gate.json"
+    answer.unlink(missing_ok=True)
+    arguments = ["gate", "--against", "HEAD", "--only", SCENARIO, "--data", str(data)]
+    started = time.monotonic()
+    with burning:
+        done = subprocess.run(
+            [sys.executable, "-m", "bench", *arguments, "--json", str(answer)],
+            cwd=clone,
+            check=False,
+            stdout=subprocess.DEVNULL,
+        )
+    ratio = json.loads(answer.read_text())["cases"][0]["ratio"] if answer.exists() else None
+    return Run(
+        part=name,
+        code=done.returncode,
+        seconds=round(time.monotonic() - started, 1),
+        speed=ratio and ratio["estimate"],
+    )
+
+
+def table(found: list[Run]) -> str:
+    """Markdown, a line a part."""
+    lines = [
+        "| part | bound | runs | exit 0 / 10 / 11 / other | median s | longest s | median speed |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in dict.fromkeys(run.part for run in found):
+        mine = [run for run in found if run.part == name]
+        codes = [sum(run.code == code for run in mine) for code in (0, 10, 11)]
+        counts = " / ".join(map(str, [*codes, len(mine) - sum(codes)]))
+        seconds = [run.seconds for run in mine]
+        speeds = [run.speed for run in mine if run.speed]
+        speed = f"{statistics.median(speeds):.3f}" if speeds else "-"
+        lines.append(
+            f"| {name} | {PARTS[name].bound} | {len(mine)} | {counts} "
+            f"| {statistics.median(seconds):.0f} | {max(seconds):.0f} | {speed} |"
+        )
+    return "\n".join(lines)
+
+
+def keep(found: list[Run]) -> None:
+    """After every run, so that an interrupted series leaves what it had."""
+    reports = ROOT / "reports"
+    reports.mkdir(exist_ok=True)
+    (reports / "gate-figures.json").write_text(json.dumps([asdict(run) for run in found], indent=1))
+    (reports / "gate-figures.md").write_text(table(found) + "\n")
+
+
+if __name__ == "__main__":
+    main()
