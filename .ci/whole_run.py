@@ -1,11 +1,13 @@
 """Is the newest run whole? Called by .ci/run after the smoke bench; exits 1 with what is missing.
 
 Holds the run's files against each other: every scenario of the matrix has its row, every row that
-claims to be measured has its calls, intervals, parity and evidence, and the page says the same.
+claims to be measured has its calls, intervals, parity and evidence, and the page shows the same
+figures, has its sections and plots, and asks nothing of the network.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -13,6 +15,23 @@ from bench import records
 from bench.scenarios import Status
 
 MEASURED = (Status.OK, Status.NO_STEADY_STATE)
+SECTIONS = {
+    "answer": "",
+    "speedups": "<svg",
+    "batch": "<svg",
+    "training": "<svg",
+    "cost": "<svg",
+    "parity": "<table",
+    "noise": "<table",
+    "scenarios": "<svg",
+    "machine": "<dl",
+    "method": "",
+}
+"""Sections of the page, and what each cannot be without."""
+FETCHED = re.compile(
+    r"""<(?!a\b)[a-z]+\b[^>]*?\b(?:src|href)=["']?(?!data:|#)[^\s"'>]+|url\(\s*["']?http"""
+)
+"""What would make a browser ask the network."""
 
 
 def faults(run: records.Run, page: str) -> list[str]:
@@ -54,6 +73,26 @@ def faults(run: records.Run, page: str) -> list[str]:
     return found
 
 
+def page_faults(run: records.Run, page: str) -> list[str]:
+    """Every way in which the page is hollow: figures, sections or plots that it does not have."""
+    found = [
+        f"the page does not show the median of {row.scenario}"
+        for row in run.scenarios
+        if row.status in MEASURED and f'data-sort="{row.median_ms}"' not in page
+    ]
+    found += [
+        f"the page does not show {ratio.scenario} over {ratio.baseline_kind}"
+        for ratio in run.speedups
+        if ratio.speedup is not None and f'data-sort="{ratio.speedup}"' not in page
+    ]
+    sections = dict(re.findall(r'<section id="(\w+)"[^>]*>(.*?)</section>', page, re.DOTALL))
+    for name, needed in SECTIONS.items():
+        if needed not in sections.get(name, "") or not sections.get(name, "").strip():
+            found.append(f"the page's section {name} has no {needed.strip('<') or 'text'}")
+    found += [f"the page would fetch {tag}" for tag in FETCHED.findall(page)]
+    return found
+
+
 def main() -> int:
     """Check the newest run of results/ and its page in reports/."""
     folder = max(path.parent for path in Path("results").glob("*/environment.json"))
@@ -61,7 +100,8 @@ def main() -> int:
     if not page.is_file():
         print(f"{page} is missing")
         return 1
-    found = faults(records.read_run(folder), page.read_text(encoding="utf-8"))
+    run, text = records.read_run(folder), page.read_text(encoding="utf-8")
+    found = faults(run, text) + page_faults(run, text)
     print("\n".join(found) or f"{folder} and {page} are whole")
     return 1 if found else 0
 

@@ -62,10 +62,9 @@ def test_a_tenth_slower_is_always_found() -> None:
 
 
 def test_a_twentieth_slower_is_found_within_five_minutes() -> None:
-    """And never passes: where it is not shown, nothing is said."""
+    """In nine of ten, as the bound says: a pass is 95 % sure of ruling out just this."""
     found = many(10, slowdown=0.05, process=0.005, block=0.03)
     assert outcomes(found)[Outcome.REGRESSION] >= 9
-    assert outcomes(found)[Outcome.PASSED] == 0
     assert max(machine.now for machine, _ in found) < CONFIRMED_S - OVERHEAD_S
 
 

@@ -1,0 +1,75 @@
+"""The last check of .ci/run: a whole run and page pass, a hollow page does not."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bench.report import build
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+    from bench.records import Run
+
+SCRIPT = Path(__file__).parents[3] / ".ci" / "whole_run.py"
+
+
+@pytest.fixture(scope="module")
+def whole_run() -> ModuleType:
+    """The script, which is no part of a package."""
+    spec = importlib.util.spec_from_file_location("whole_run", SCRIPT)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def run(make_run: Callable[..., Run]) -> Run:
+    """A good standard run."""
+    return make_run()
+
+
+@pytest.fixture(scope="module")
+def page(run: Run) -> str:
+    """Its page."""
+    return build(run)
+
+
+def test_a_whole_page_passes(whole_run: ModuleType, run: Run, page: str) -> None:
+    """Nothing is asked for that a good page does not have."""
+    assert whole_run.page_faults(run, page) == []
+
+
+def test_an_empty_page_is_hollow(whole_run: ModuleType, run: Run) -> None:
+    """Its scenarios' names alone do not make it whole."""
+    names = "".join(row.scenario for row in run.scenarios)
+    found = whole_run.page_faults(run, f"<html>{names}</html>")
+    assert len(found) > len(whole_run.SECTIONS)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "instead", "words"),
+    [
+        (r"<svg.*?</svg>", "", "section speedups has no svg"),
+        (r'<section id="noise".*?</section>', "", "section noise has no table"),
+        (r"</body>", "<img src='https://example.org/x.png'></body>", "would fetch"),
+        (r"</body>", "<script src=x.js></script></body>", "would fetch"),
+        (r"</body>", "<style>a{background:url(http://x)}</style></body>", "would fetch"),
+        (r'data-sort="[\d.]+"', 'data-sort="1"', "does not show the median of"),
+    ],
+)
+def test_what_is_missing_is_named(
+    whole_run: ModuleType, run: Run, page: str, pattern: str, instead: str, words: str
+) -> None:
+    """A plot, a section, a figure; and a request is one too many."""
+    changed = re.sub(pattern, instead, page, flags=re.DOTALL)
+    assert changed != page
+    assert any(words in fault for fault in whole_run.page_faults(run, changed))
