@@ -79,7 +79,7 @@ def folded(net: NormedVGG, *, seed: int = 0) -> CustomVGG:
     model = CustomVGG(net.head.out_features)
     plain = [layer for layer in model.features if isinstance(layer, nn.Conv2d)]
     for target, layer in zip([*plain, model.head], layers, strict=True):
-        target.weight.copy_(layer.weight)
+        cast("Tensor", target.weight).copy_(layer.weight)
         cast("Tensor", target.bias).copy_(layer.bias)
     return model.eval()
 
