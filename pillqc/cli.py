@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from pillqc import __version__
-from pillqc.commands import data, exporting, judging, training
+from pillqc.commands import benchmarking, data, exporting, judging, training
 from pillqc.errors import PillqcError
 
 
@@ -49,5 +49,6 @@ for _command in (
     judging.evaluate_command,
     judging.inspect_command,
     exporting.export_command,
+    benchmarking.benchmark_command,
 ):
     main.add_command(_command)

@@ -93,9 +93,7 @@ def is_image_name(name: str) -> bool:
 def read_image(path: Path) -> Image.Image:
     """Return the image as upright 8-bit RGB, or raise a `DataError` with the reason."""
     try:
-        if not path.is_file():
-            # a pipe would keep us waiting for ever
-            raise DataError(path, _why_no_file(path))
+        check_is_file(path)
         with warnings.catch_warnings():
             # Pillow warns of damaged metadata and of many pixels; the pixels are checked here
             warnings.simplefilter("ignore")
@@ -152,6 +150,12 @@ def normalised(image: Image.Image, size: int) -> NDArray[np.float32]:
 
 
 _LIMIT: Final = f"{MAX_PIXELS // 1_000_000} megapixels"
+
+
+def check_is_file(path: Path) -> None:
+    """Raise a `DataError` for whatever else it is: a pipe would keep us waiting for ever."""
+    if not path.is_file():
+        raise DataError(path, _why_no_file(path))
 
 
 def _why_no_file(path: Path) -> str:

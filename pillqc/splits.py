@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from PIL import Image
 
-from pillqc.dataset import read_image
+from pillqc.dataset import check_is_file, read_image
 from pillqc.errors import DataError
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ more; a copy that was recoded, resized, blurred or brightened by less than .8 (r
 
 def content_hash(path: Path) -> str:
     """SHA-256 of a file."""
+    check_is_file(path)
     try:
         with path.open("rb") as file:
             digest = hashlib.sha256()
