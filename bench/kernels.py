@@ -20,29 +20,12 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from bench import isa, variables
 from bench.scenarios import Dtype, Layout, Mode, Scenario, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
-
-ISA_ORDER = (
-    "sse41",
-    "avx",
-    "avx2",
-    "avx2_vnni",
-    "avx2_vnni_2",
-    "avx512_core",
-    "avx512_core_vnni",
-    "avx512_core_bf16",
-    "avx512_core_fp16",
-    "avx10_1_512",
-    "avx512_core_amx",
-    "avx10_1_512_amx",
-    "avx512_core_amx_fp16",
-    "avx10_1_512_amx_fp16",
-)
-"""oneDNN's names for instruction sets, narrowest first."""
 
 COMPUTE = ("convolution", "deconvolution", "inner_product", "matmul")
 """Primitives that do the arithmetic. A softmax or pooling line names the widest set that the CPU
@@ -166,7 +149,7 @@ def _kernel(line: str, position: int) -> Kernel | None:
 def _isa(implementation: str) -> str | None:
     """The instruction set in `brg_conv_fwd:avx512_core`; None in `jit:uni`, which names none."""
     name = implementation.rpartition(":")[2]
-    return name if name in ISA_ORDER or re.match(r"(sse|avx|amx|sve)", name) else None
+    return name if name in isa.ORDER or re.match(r"(sse|avx|amx|sve)", name) else None
 
 
 def _tag(rest: str) -> str:
@@ -191,9 +174,7 @@ def _named(text: str) -> dict[str, str]:
 
 def widest(names: Iterable[str | None]) -> str | None:
     """The widest of some instruction sets; unknown ones rank above all, to be seen."""
-    known = [name for name in names if name is not None]
-    rank = {name: place for place, name in enumerate(ISA_ORDER)}
-    return max(known, key=lambda name: rank.get(name, len(rank)), default=None)
+    return max((name for name in names if name is not None), key=isa.rank, default=None)
 
 
 def graph_nodes(graph: str) -> dict[str, int]:
@@ -228,7 +209,7 @@ def capture(call: Callable[[], object], verbose: AbstractContextManager[object])
 
 def contradiction(scenario: Scenario, evidence: Evidence) -> str | None:
     """A sentence if the evidence denies the scenario's label, else None."""
-    for check in (_backend, _dtype, _fusion, _layout, _compiled):
+    for check in (_backend, _dtype, _fusion, _layout, _compiled, _cap):
         sentence = check(scenario, evidence)
         if sentence is not None:
             return sentence
@@ -295,6 +276,12 @@ def _compiled(scenario: Scenario, evidence: Evidence) -> str | None:
     if breaks:
         return f"the compiled model fell apart at {breaks} graph breaks"
     return None
+
+
+def _cap(scenario: Scenario, evidence: Evidence) -> str | None:
+    """A cap on instructions that did not take would show a generation as better than it is."""
+    cap = variables.of(scenario).get("isa")
+    return isa.passed(cap, evidence.isa) if cap else None
 
 
 def _listed(counts: Mapping[str | None, int]) -> str:

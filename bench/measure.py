@@ -303,7 +303,8 @@ def _found(
 def _scenarios(request: RunRequest, largest_batch: int) -> tuple[Scenario, ...]:
     sizes = capped_batch_sizes(request.profile.batch_sizes, largest_batch)
     chosen = select(_matrix(request, sizes), request.only)
-    wanted = variables.parse_vary(request.vary)
+    own = () if request.only else request.profile.vary
+    wanted = variables.parse_vary(request.vary or own)
     return variables.vary(chosen, wanted, everything=bool(request.only))
 
 

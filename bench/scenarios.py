@@ -218,6 +218,8 @@ class Profile:
     budget_s: float
     whole_matrix: bool = True
     """False keeps at least one scenario of each kind."""
+    vary: tuple[str, ...] = ()
+    """Variables (`bench.variables`) that are varied without being asked for."""
 
 
 PROFILES = {
@@ -253,6 +255,7 @@ PROFILES = {
             max_rounds=120,
             target_half_width=0.01,
             budget_s=4 * 3600,
+            vary=("isa",),
         ),
     )
 }

@@ -19,7 +19,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench import isa
 from bench.errors import UsageError, WorkerError
+from bench.machine.cpu import read_cpu
 from bench.scenarios import DEFAULT_ENVIRONMENT, Dtype, Layout, Mode, Scenario, Status
 
 if TYPE_CHECKING:
@@ -62,6 +64,8 @@ class Variable:
     setting: Callable[[str], Setting]
     differs: tuple[str, ...]
     denies: Callable[[Mapping[str, Any], str], str | None]
+    dtypes: tuple[Dtype, ...] = (Dtype.FP32,)
+    """Of what is varied by default, those that the variable says something about."""
     any_number: bool = False
     """Whether every positive whole number is a value too."""
 
@@ -93,6 +97,22 @@ def _threads(value: str) -> Setting:
     return Setting(
         environment={"OMP_NUM_THREADS": value, "MKL_NUM_THREADS": value}, threads=int(value)
     )
+
+
+def _isa(value: str) -> Setting:
+    cap = isa.CAPS[value]
+    if cap.flag not in read_cpu(Path("/")).flags:
+        raise WorkerError(
+            Status.UNAVAILABLE, f"this CPU has no {cap.flag}: there is nothing to cap at {value}"
+        )
+    return Setting(environment=cap.environment)
+
+
+def _other_isa(conditions: Mapping[str, Any], value: str) -> str | None:
+    """The environment at least; what ran is held against the cap by `kernels.contradiction`."""
+    found = conditions.get("env") or {}
+    missing = [n for n, v in isa.CAPS[value].environment.items() if found.get(n) != v]
+    return f"the process has no such {', '.join(missing)}" if missing else None
 
 
 def _library(patterns: Iterable[str], hint: str, folders: Sequence[Path] | None = None) -> Path:
@@ -162,6 +182,14 @@ VARIABLES: dict[str, Variable] = {
         denies=_other_threads,
         any_number=True,
     ),
+    "isa": Variable(
+        what="the latest instructions that libraries may use, all that the CPU has by default",
+        values=tuple(isa.CAPS),
+        setting=_isa,
+        differs=("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS"),
+        denies=_other_isa,
+        dtypes=(Dtype.FP32, Dtype.BF16),
+    ),
 }
 """By the name that tags carry."""
 
@@ -225,14 +253,14 @@ def vary(
         for value in values
         for scenario in scenarios
         if scenario.environment == DEFAULT_ENVIRONMENT
-        and (everything or is_varied_by_default(scenario))
+        and (everything or is_varied_by_default(scenario, VARIABLES[name].dtypes))
     ]
     return tuple(dict.fromkeys((*scenarios, *added)))
 
 
-def is_varied_by_default(scenario: Scenario) -> bool:
+def is_varied_by_default(scenario: Scenario, dtypes: Sequence[Dtype] = (Dtype.FP32,)) -> bool:
     """Stock default, stock channels_last, and IPEX's fastest way, in fp32: one of each kind."""
-    if scenario.dtype is not Dtype.FP32 or of(scenario):
+    if scenario.dtype not in dtypes or of(scenario):
         return False
     if scenario.backend == "stock":
         plain = scenario.mode is Mode.EAGER and scenario.layout is Layout.CHANNELS_LAST

@@ -11,7 +11,7 @@ import pytest
 from bench import kernels
 from bench.kernels import Evidence, Kernel, contradiction, graph_nodes, parse, widest
 from bench.records import KernelRow
-from bench.scenarios import FROZEN, Dtype, Layout, Mode, Scenario, Task
+from bench.scenarios import FROZEN, Dtype, Layout, Mode, Scenario, Task, stock_default
 
 SAMPLES = Path(__file__).parent / "samples"
 CONVOLUTION = (
@@ -323,3 +323,22 @@ def test_capture_restores_stdout_when_the_call_fails(capfd: pytest.CaptureFixtur
     os.write(1, b"after\n")
 
     assert capfd.readouterr().out == "after\n"
+
+
+def test_a_cap_that_did_not_take_is_a_contradiction() -> None:
+    """The verbose log and not the environment says which instructions ran."""
+    convolution = kernels.Kernel(
+        position=0,
+        primitive="convolution",
+        implementation="brg_conv_fwd:avx512_core",
+        isa="avx512_core",
+        data_types="src:f32",
+        layouts="src:abcd",
+        post_ops=None,
+        problem="mb1",
+        ms=1.0,
+    )
+    evidence = kernels.Evidence(kernels=(convolution,))
+    capped = replace(stock_default(Task.INFERENCE, 1), options=("isa=avx2",))
+    assert "avx512_core ran" in str(kernels.contradiction(capped, evidence))
+    assert kernels.contradiction(replace(capped, options=("isa=avx512",)), evidence) is None

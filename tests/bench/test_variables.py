@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench import conditions, placement, protocol, variables
+from bench import conditions, isa, placement, protocol, variables
 from bench.errors import UsageError, WorkerError
+from bench.machine.cpu import Cpu
 from bench.scenarios import (
     FROZEN,
     PROFILES,
+    Dtype,
     Layout,
     Mode,
     Scenario,
@@ -166,3 +168,58 @@ def test_the_setting_of_an_ordinary_scenario_changes_nothing() -> None:
     setting = variables.setting_of(scenario)
     assert setting.variables({"A": "1"}) == {"A": "1"}
     assert setting.threads is None
+
+
+# --- instruction sets ----------------------------------------------------------------------------
+
+
+def test_a_cap_binds_all_three_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OneDNN, ATen and MKL each have their own; one that is left open would compute wider."""
+    monkeypatch.setattr(variables, "read_cpu", lambda _: Cpu(flags=frozenset({"avx2", "avx512f"})))
+    setting = variables.setting_of(replace(STOCK, options=("isa=avx512",)))
+    assert setting.environment == {
+        "ONEDNN_MAX_CPU_ISA": "AVX512_CORE",
+        "ATEN_CPU_CAPABILITY": "avx512",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX512",
+    }
+
+
+def test_instructions_that_the_cpu_lacks_cannot_be_capped_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The row says so; it would be the uncapped scenario under another name."""
+    monkeypatch.setattr(variables, "read_cpu", lambda _: Cpu(flags=frozenset({"avx2"})))
+    with pytest.raises(WorkerError, match="no amx_tile") as caught:
+        variables.setting_of(replace(STOCK, options=("isa=amx",)))
+    assert caught.value.status is Status.UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("cap", "seen", "words"),
+    [
+        ("avx2", "avx2", None),
+        ("avx512", "avx2", None),
+        ("avx512", "avx512_core", None),
+        ("avx2", "avx512_core", "but avx512_core ran"),
+        ("bf16", "avx512_core_amx", "but avx512_core_amx ran"),
+        ("amx", "avx99_core", "but avx99_core ran"),
+        ("avx2", None, "no oneDNN line"),
+    ],
+)
+def test_the_log_proves_the_cap(cap: str, seen: str | None, words: str | None) -> None:
+    """A cap that did not take would show a generation as better than it is."""
+    found = isa.passed(cap, seen)
+    assert (found is None) == (words is None)
+    assert words is None or words in str(found)
+
+
+def test_full_measures_caps_in_fp32_and_bf16_and_leaves_other_ids_alone() -> None:
+    """Only capped scenarios carry the suffix."""
+    assert PROFILES["full"].vary == ("isa",)
+    own = matrix(PROFILES["full"], (1,))
+    varied = variables.vary(own, variables.parse_vary(("isa",)), everything=False)
+    assert varied[: len(own)] == own
+    added = varied[len(own) :]
+    assert {scenario.dtype for scenario in added} == {Dtype.FP32, Dtype.BF16}
+    assert {variables.of(scenario)["isa"] for scenario in added} == set(isa.CAPS)
+    assert all("/isa=" in scenario.id or "+isa=" in scenario.id for scenario in added)

@@ -1,0 +1,77 @@
+"""Instruction sets as caps: a worker that may use a generation's instructions and no later ones.
+
+Three libraries compute here and each has a cap of its own: oneDNN (both copies, PyTorch's and
+IPEX's), ATen's own kernels, and MKL. A cap is believed only when oneDNN's log shows nothing wider:
+after ATen's was set, IPEX misreports what oneDNN does. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ORDER = (
+    "sse41",
+    "avx",
+    "avx2",
+    "avx2_vnni",
+    "avx2_vnni_2",
+    "avx512_core",
+    "avx512_core_vnni",
+    "avx512_core_bf16",
+    "avx512_core_fp16",
+    "avx10_1_512",
+    "avx512_core_amx",
+    "avx10_1_512_amx",
+    "avx512_core_amx_fp16",
+    "avx10_1_512_amx_fp16",
+)
+"""oneDNN's names for instruction sets, narrowest first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cap:
+    """One generation."""
+
+    widest: str
+    """In oneDNN's log."""
+    flag: str
+    """The CPU's flag without which it has no such generation."""
+    vectors: str
+    """What ATen and MKL call the vectors that it brings."""
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What caps the three libraries."""
+        return {
+            "ONEDNN_MAX_CPU_ISA": self.widest.upper(),
+            "ATEN_CPU_CAPABILITY": self.vectors,
+            "MKL_ENABLE_INSTRUCTIONS": self.vectors.upper(),
+        }
+
+
+CAPS = {
+    "avx2": Cap(widest="avx2", flag="avx2", vectors="avx2"),
+    "avx512": Cap(widest="avx512_core", flag="avx512f", vectors="avx512"),
+    "vnni": Cap(widest="avx512_core_vnni", flag="avx512_vnni", vectors="avx512"),
+    "bf16": Cap(widest="avx512_core_bf16", flag="avx512_bf16", vectors="avx512"),
+    "amx": Cap(widest="avx512_core_amx", flag="amx_tile", vectors="avx512"),
+}
+"""By the value of the variable `isa`, narrowest first."""
+
+
+def rank(name: str) -> int:
+    """The place in `ORDER`; unknown ones rank above all, to be seen."""
+    return ORDER.index(name) if name in ORDER else len(ORDER)
+
+
+def passed(cap: str, seen: str | None) -> str | None:
+    """A sentence when the widest instruction set that was seen lies beyond the cap."""
+    if seen is None:
+        return f"isa={cap} was asked for, but no oneDNN line says which instructions ran"
+    if rank(seen) > rank(CAPS[cap].widest):
+        return f"isa={cap} was asked for, but {seen} ran"
+    return None
