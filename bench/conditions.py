@@ -44,6 +44,7 @@ def read(root: Path = Path("/")) -> dict[str, Any]:
         "openmp": openmp(maps),
         "wait_policy": wait_policy(environment),
         "affinity": _affinity(),
+        "cpu_quota": (_text(root / "sys/fs/cgroup/cpu.max") or "").strip() or None,
         "thp": chosen(_text(root / "sys/kernel/mm/transparent_hugepage/enabled")),
         "denormals_flushed": denormals_flushed(),
         "env": environment,
@@ -112,7 +113,7 @@ def differences(
     Between environments (not `same_packages`) they are not compared: PyTorch brings its own along,
     so it is part of what the environments are compared for. All else is ours to keep alike.
     """
-    ours = ("threads", "allocator", "wait_policy", "affinity", "thp")
+    ours = ("threads", "allocator", "wait_policy", "affinity", "cpu_quota", "thp")
     found = [
         f"{name}: {one.get(name)} against {other.get(name)}"
         for name in (*ours, *(("openmp",) if same_packages else ()))

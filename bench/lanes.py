@@ -266,6 +266,7 @@ class Lanes:
         if not lane.worker.alive:
             return
         try:
+            self._compare_with_opening(outcome, lane)
             if not outcome.evidence and not lane.is_control and outcome.measurable:
                 outcome.memory = lane.memory()
                 outcome.evidence = lane.kernels()
@@ -278,6 +279,14 @@ class Lanes:
         contradiction = outcome.evidence.get("contradiction")
         if contradiction:
             outcome.fail(Status.UNSUPPORTED, f"the label is not what ran: {contradiction}")
+
+    def _compare_with_opening(self, outcome: Outcome, lane: Lane) -> None:
+        """Whether what it ran under still holds: a CPU may be taken away at any time."""
+        before = lane.conditions
+        lane.read_conditions()
+        found = conditions.differences(before, lane.conditions)
+        whose = "its control's " if lane.is_control else ""
+        outcome.unlike([f"{whose}conditions changed while it was measured: {s}" for s in found])
 
     def _release(self, lane: Lane) -> None:
         try:

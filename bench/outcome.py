@@ -125,6 +125,10 @@ class Outcome:
                 "layers_replaced", self.prepared.get("layers_replaced")
             ),
             joules_per_image=None if self.joules is None else self.joules / self.joules_images,
+            steady_rss_mb=self.memory.get("rss_mb"),
+            reorders=self._reorders(),
+            reorder_share=self.evidence.get("graph", {}).get("reorder_share"),
+            graph=spell_graph(self.evidence.get("graph", {})),
         )
 
     def kernel_rows(self, run_id: str) -> list[KernelRow]:
@@ -134,9 +138,23 @@ class Outcome:
             for fields in self.evidence.get("kernels", ())
         ]
 
+    def _reorders(self) -> int | None:
+        kernels = self.evidence.get("kernels")
+        if not kernels:
+            known: int | None = self.evidence.get("reorders")
+            return known
+        return sum(kernel["primitive"] == "reorder" for kernel in kernels)
+
     def _gflop_per_s(self, median_ms: float | None) -> float | None:
         flop = self.prepared.get("flop_per_call")
         return flop / median_ms / 1e6 if flop and median_ms else None
+
+
+def spell_graph(graph: Mapping[str, Any]) -> str | None:
+    """The mode's own evidence as a cell: `ipex_prepack::convolution_relu_run=13` or `graphs=1`."""
+    counts = {**graph.get("nodes", {}), **{n: graph[n] for n in ("graphs", "breaks") if n in graph}}
+    said = graph.get("said") or ", ".join(f"{name}={count}" for name, count in counts.items())
+    return said or None
 
 
 def calls_by_scenario(iterations: Sequence[IterationRow]) -> dict[str, list[IterationRow]]:

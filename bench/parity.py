@@ -44,6 +44,7 @@ class Parity:
     tolerance: float
     within_tolerance: bool
     trained: bool
+    recall_bad_default: float | None = None
 
 
 def compare(
@@ -130,6 +131,7 @@ def _decisions(
         decisions_changed=int(np.sum(called != called_before)),
         accuracy=float(np.mean(called == bad)),
         recall_bad=float(np.mean(called[bad])) if bad.any() else None,
+        recall_bad_default=float(np.mean(called_before[bad])) if bad.any() else None,
         tolerance=allowed,
         within_tolerance=bool(error <= allowed and map_error <= allowed * tolerance.map_factor),
         trained=bool(candidate["trained"]),

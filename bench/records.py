@@ -90,6 +90,15 @@ class ScenarioRow:
     """How many layers `ipex.optimize` replaced; empty for stock."""
     joules_per_image: float | None = None
     """Energy of the CPU packages while its blocks ran; empty where the host has no counters."""
+    steady_rss_mb: float | None = None
+    """What the worker held after its rounds; the peak is the kernel's high-water mark."""
+    reorders: int | None = None
+    """Primitives of one call that only change a layout."""
+    reorder_share: float | None = None
+    """Their share of oneDNN's own time in that call."""
+    graph: str | None = None
+    """What the mode tells of its work: fused nodes and how many (TorchScript), graphs and breaks
+    (compile)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +139,8 @@ class ParityRow:
     within_tolerance: bool
     trained: bool
     """False when the model's weights were random: its decisions then mean nothing."""
+    recall_bad_default: float | None = None
+    """Stock default's recall on the same images: the difference is the change."""
 
 
 @dataclass(frozen=True, kw_only=True)

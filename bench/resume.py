@@ -141,6 +141,8 @@ def _outcome(
         "isa": row.isa,
         "fused_ops": row.fused_ops,
         "layers_replaced": row.layers_replaced,
+        "reorders": row.reorders,
+        "graph": {"reorder_share": row.reorder_share, "said": row.graph},
     }
     return Outcome(
         scenario=scenario,
@@ -149,7 +151,7 @@ def _outcome(
         import_s=row.import_s,
         threads=row.threads,
         prepared=prepared,
-        memory={"peak_rss_mb": row.peak_rss_mb},
+        memory={"peak_rss_mb": row.peak_rss_mb, "rss_mb": row.steady_rss_mb},
         evidence=evidence,
         parity=parity,
         conditions=conditions,

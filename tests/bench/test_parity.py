@@ -62,6 +62,7 @@ def test_equal_outputs_agree_in_everything(tmp_path: Path) -> None:
         tolerance=TOLERANCE.fp32,
         within_tolerance=True,
         trained=True,
+        recall_bad_default=1.0,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -155,3 +156,17 @@ def test_a_run_goes_on_with_the_packages_it_began_with_only() -> None:
     now = replace(then, packages={"torch": "2.15.0"})
     with pytest.raises(BenchError, match=r"other packages in environment latest \(torch\)"):
         resume.check_environments(before, "a-run", {"latest": now})
+
+
+def test_a_wall_clock_that_was_set_back_gives_no_negative_time() -> None:
+    """What a run had used is then unknown and counts as nothing; it never adds to the budget."""
+    environment = {"started_utc": "2026-11-24T12:00:00+00:00"}
+    set_back = datetime(2026, 11, 24, 11, 0, tzinfo=timezone.utc)
+    assert resume.seconds_used(environment, set_back) == 0.0
+
+
+def test_no_duration_comes_from_a_clock_that_can_jump() -> None:
+    """Budgets and calls are timed by monotonic clocks; the wall clock only names and dates."""
+    sources = Path(resume.__file__).parent.rglob("*.py")
+    found = [path.name for path in sources if re.search(r"\btime\.time(_ns)?\(", path.read_text())]
+    assert found == []

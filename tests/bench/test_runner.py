@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench import records, resume
+from bench import conditions, records, resume
 from bench.errors import RecordError, WorkerError
 from bench.policy import DEFAULT
 from bench.progress import Progress
@@ -719,3 +720,61 @@ def test_a_variable_that_cannot_be_had_costs_only_its_own_scenarios(
     rows = rows_of(runner)
     assert rows[TCMALLOC_1.id].status == "unavailable"
     assert {rows[one.id].status for one in (DEFAULT_1, jemalloc, IPEX_1)} == {"ok"}
+
+
+def test_a_row_carries_its_evidence_and_what_it_holds_at_rest(build: Build, backend: Any) -> None:
+    """Reorders, their share, the graph's own count and steady memory come from the worker."""
+
+    def seen(worker: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+        found = worker._kernels()
+        reorder = {**found["kernels"][0], "position": 1, "primitive": "reorder"}
+        graph = {"nodes": {"ipex_prepack::convolution_relu_run": 13}, "reorder_share": 0.25}
+        return {**found, "kernels": [*found["kernels"], reorder], "graph": graph}
+
+    backend.faults[IPEX_1.id, "kernels"] = seen
+    runner = build()
+    runner.measure()
+    row = rows_of(runner)[IPEX_1.id]
+    assert (row.reorders, row.reorder_share) == (1, 0.25)
+    assert row.graph == "ipex_prepack::convolution_relu_run=13"
+    assert row.steady_rss_mb == 500.0
+    parity = {one.scenario: one for one in records.read_run(runner.folder).parity}
+    assert parity[IPEX_1.id].recall_bad_default == parity[IPEX_1.id].recall_bad == 1.0
+    again = resume.restore(records.read_run(runner.folder), runner.scenarios)
+    kept = again.outcomes[IPEX_1.id].row("run", [], {})
+    assert (kept.reorders, kept.reorder_share, kept.graph) == (1, 0.25, row.graph)
+    assert kept.steady_rss_mb == 500.0
+
+
+@pytest.mark.parametrize("what", ["affinity", "cpu_quota"])
+def test_a_cpu_taken_away_while_measuring_leaves_no_verdict(
+    build: Build, backend: Any, what: str
+) -> None:
+    """By affinity or by a cgroup: the worker is asked again after its rounds."""
+    values = {"affinity": ([0, 1], [0]), "cpu_quota": ("max 100000", "50000 100000")}[what]
+
+    def asked(worker: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+        later = backend.asked[IPEX_1.id, "call"] > 20
+        found = worker._conditions()["conditions"]
+        return {"conditions": {**found, what: values[later]}}
+
+    for scenario in FEW:
+        backend.faults[scenario.id, "conditions"] = asked
+    runner = build()
+    runner.measure()
+    row = speedup_of(runner, IPEX_1, "stock_default")
+    assert row.verdict == "invalid"
+    assert what in str(row.reason)
+
+
+def test_a_real_process_that_loses_a_cpu_says_so() -> None:
+    """The kernel's word, not what was asked for at the start."""
+    allowed = os.sched_getaffinity(0)
+    before = conditions._affinity()
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        after = conditions._affinity()
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert before == sorted(allowed)
+    assert after == [min(allowed)]
