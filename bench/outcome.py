@@ -143,7 +143,8 @@ class Outcome:
         if not kernels:
             known: int | None = self.evidence.get("reorders")
             return known
-        return sum(kernel["primitive"] == "reorder" for kernel in kernels)
+        primitives: list[str] = [kernel["primitive"] for kernel in kernels]
+        return primitives.count("reorder")
 
     def _gflop_per_s(self, median_ms: float | None) -> float | None:
         flop = self.prepared.get("flop_per_call")

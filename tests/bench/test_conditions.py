@@ -94,6 +94,7 @@ def state(**more: Any) -> dict[str, Any]:
         "openmp": ["libgomp.so.1"],
         "wait_policy": "default",
         "affinity": [0, 1],
+        "cpu_quota": None,
         "thp": "madvise",
         "denormals_flushed": False,
         "env": {"OMP_NUM_THREADS": "2"},
