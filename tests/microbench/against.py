@@ -1,0 +1,244 @@
+"""This harness against the usual ways of measuring the same calls in the same time.
+
+\b
+PYTHONPATH=. python tests/microbench/against.py tools --share 0     who calls equals different?
+PYTHONPATH=. python tests/microbench/against.py tools --share 0.05  who finds 5 %?
+PYTHONPATH=. python tests/microbench/against.py plain               interval per second
+PYTHONPATH=. python tests/microbench/against.py repeat --times 10   highest over lowest speedup
+
+Alone on the machine, or all are wrong. What each figure means: docs/selfcheck.md. Not collected by
+`make test`; tests/microbench/test_against.py holds the rules by which a verdict is read.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench import records, run_folder
+from bench.policy import DEFAULT
+from bench.scenarios import SLOWED, Layout, Mode, Task, Verdict, stock_default
+from bench.selfcheck.check import verdict_of
+from bench.selfcheck.experiment import Effort, Experiment, Seat
+from bench.selfcheck.workers import Workers
+
+if TYPE_CHECKING:
+    from bench.policy import Policy
+    from bench.selfcheck.experiment import Measured
+
+MANY = 10_000
+FAIL_OVER = 0.05
+"""The rule of pytest-benchmark's own example, `--benchmark-compare-fail=mean:5%`, and about what a
+reader of torch.utils.benchmark's table takes for a difference."""
+STOCK = stock_default(Task.INFERENCE, 1)
+LAST = replace(STOCK, layout=Layout.CHANNELS_LAST)
+IPEX = replace(LAST, backend="ipex")
+SCRIPT = replace(IPEX, mode=Mode.TORCHSCRIPT, fusion=True)
+FIVE = [
+    Seat(name=name, scenario=scenario)
+    for name, scenario in (
+        ("stock", STOCK),
+        ("control", STOCK),
+        ("channels_last", LAST),
+        ("ipex", IPEX),
+        ("ipex_torchscript", SCRIPT),
+    )
+]
+"""As METHOD's plain version measured them."""
+
+_LANES = """
+import json, os
+import torch
+from bench.backends.planted import Slowed, _seconds, calibrated
+from pillqc.model import load_model
+share, size, threads, seconds = json.loads(os.environ["AGAINST"])
+torch.set_num_threads(threads)
+image = torch.rand(1, 3, size, size)
+one = load_model("random").model.eval()
+other = Slowed(load_model("random").model.eval())
+def call(model):
+    with torch.inference_mode():
+        return model(image)
+if share:
+    with torch.inference_mode():
+        other.units = calibrated(
+            share, call=lambda: other.inner(image), burn=other.burn, seconds=_seconds
+        )
+"""
+_BY_TORCH = """
+from torch.utils.benchmark import Timer
+def median(model):
+    timer = Timer("call(model)", globals={"call": call, "model": model}, num_threads=threads)
+    return timer.blocked_autorange(min_run_time=seconds / 2).median
+print(json.dumps([median(one), median(other)]))
+"""
+_BY_PYTEST = """
+def test_one(benchmark):
+    benchmark(call, one)
+def test_other(benchmark):
+    benchmark(call, other)
+"""
+"""One process, one lane after the other, each tool as its own documentation uses it."""
+
+
+def differs(times: list[float]) -> str:
+    """How a user of a sequential tool reads two figures."""
+    slower = times[1] / times[0] - 1
+    if slower > FAIL_OVER:
+        return "slower"
+    return "faster" if 1 / (1 + slower) - 1 > FAIL_OVER else "same"
+
+
+def plain_policy() -> Policy:
+    """METHOD's plain version: blocks of four calls after one that is discarded."""
+    block = replace(DEFAULT.block, min_calls=4, max_calls=4, settle_below_ms=math.inf)
+    return replace(DEFAULT, block=block)
+
+
+@click.group(help=__doc__)
+def main() -> None:
+    """The commands."""
+
+
+_DATA = click.option("--data", type=click.Path(path_type=Path, exists=True), required=True)
+
+
+@main.command()
+@_DATA
+@click.option("--share", type=float, default=0.0, show_default=True, help="Planted slowdown.")
+@click.option("--seconds", type=float, default=30.0, show_default=True, help="A comparison.")
+@click.option("--times", type=int, default=20, show_default=True)
+@click.option("--size", type=int, default=64, show_default=True, help="Pixels a side.")
+def tools(data: Path, share: float, seconds: float, times: int, size: int) -> None:
+    """Verdicts of three ways of comparing two lanes in the same time, starting them included."""
+    counts: dict[str, list[str]] = {"harness": [], "torch": [], "pytest-benchmark": []}
+    with run_folder.only_run_here(), tempfile.TemporaryDirectory() as folder:
+        workers = Workers(data=data, folder=Path(folder))
+        for _ in range(times):
+            counts["harness"].append(_by_harness(workers, share, seconds, size))
+            asked = [share, size, len(workers.cpus), seconds]
+            counts["torch"].append(differs(_by_torch(asked)))
+            counts["pytest-benchmark"].append(differs(_by_pytest(asked, Path(folder))))
+    click.echo(json.dumps({"share": share, "seconds": seconds, **_shares(counts)}, indent=2))
+
+
+def _by_torch(asked: list[float]) -> list[float]:
+    done = _run(["-c", _LANES + _BY_TORCH], asked)
+    found: list[float] = json.loads(done.splitlines()[-1])
+    return found
+
+
+def _by_pytest(asked: list[float], folder: Path) -> list[float]:
+    """Its means, and half of the time for each test."""
+    tests, kept = folder / "test_lanes.py", folder / "lanes.json"
+    tests.write_text(_LANES + _BY_PYTEST)
+    options = ["--benchmark-json", str(kept), "--benchmark-max-time", str(asked[-1] / 2)]
+    plugins = ["-c", "/dev/null", "--rootdir", str(folder), "-p", "no:cacheprovider"]
+    _run(["-m", "pytest", "-q", *plugins, *options, str(tests)], asked)
+    return [one["stats"]["mean"] for one in json.loads(kept.read_text())["benchmarks"]]
+
+
+def _run(arguments: list[str], asked: list[float]) -> str:
+    """A fresh process with this checkout's packages."""
+    paths = {"AGAINST": json.dumps(asked), "PYTHONPATH": str(Path.cwd())}
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **paths},
+    )
+    return done.stdout
+
+
+def _by_harness(workers: Workers, share: float, seconds: float, size: int) -> str:
+    stock = [Seat(name=f"stock-{place}", scenario=STOCK) for place in range(2)]
+    slow = replace(STOCK, backend="planted", options=(f"{SLOWED}={share:g}",))
+    seat = Seat(name="other", scenario=slow if share else STOCK)
+    measured = _measured(workers, [*stock, seat], size, DEFAULT, allowed_s=seconds, rounds=MANY)
+    verdict, _ = verdict_of(measured, seat, stock[0], stock[1], DEFAULT)
+    return str(verdict)
+
+
+def _measured(
+    workers: Workers, seats: list[Seat], size: int, policy: Policy, *, allowed_s: float, rounds: int
+) -> Measured:
+    least = rounds if allowed_s == math.inf else 2
+    effort = Effort(launches=3, min_rounds=least, max_rounds=rounds, target_half_width=0.0)
+    return Experiment(
+        name="against",
+        seats=seats,
+        effort=effort,
+        policy=policy,
+        launch=partial(workers.launch, size),
+        starts_at_once=min(2, len(workers.cpus)),
+        allowed_s=allowed_s,
+    ).measure()
+
+
+def _shares(counts: dict[str, list[str]]) -> dict[str, dict[str, float]]:
+    words = [*(str(verdict) for verdict in Verdict)]
+    return {
+        name: {word: found.count(word) / len(found) for word in words if word in found}
+        for name, found in counts.items()
+    }
+
+
+@main.command()
+@_DATA
+@click.option("--times", type=int, default=2, show_default=True)
+def plain(data: Path, times: int) -> None:
+    """Half-widths of METHOD's plain version and of this one, in the same seconds, in turns."""
+    with run_folder.only_run_here(), tempfile.TemporaryDirectory() as folder:
+        workers = Workers(data=data, folder=Path(folder))
+        for _ in range(times):
+            began = time.monotonic()
+            first = _measured(workers, FIVE, 224, plain_policy(), allowed_s=math.inf, rounds=12)
+            seconds = time.monotonic() - began
+            began = time.monotonic()
+            second = _measured(workers, FIVE, 224, DEFAULT, allowed_s=seconds, rounds=MANY)
+            click.echo(json.dumps({"plain_s": seconds, "own_s": time.monotonic() - began}))
+            for seat in FIVE[1:]:
+                ratios = [one.ratio(seat, FIVE[0], DEFAULT) for one in (first, second)]
+                widths = [ratio.half_width if ratio else None for ratio in ratios]
+                click.echo(json.dumps({"lane": seat.name, "plain": widths[0], "own": widths[1]}))
+
+
+@main.command()
+@_DATA
+@click.option("--times", type=int, default=10, show_default=True)
+@click.option("--profile", default="standard", show_default=True)
+@click.option("--budget", type=float, help="Seconds of each; the profile's own by default.")
+def repeat(data: Path, times: int, profile: str, budget: float | None) -> None:
+    """IPEX eager fp32 at batch 1 measured again and again: highest over lowest speedup."""
+    found: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(times):
+            results = Path(folder) / str(number)
+            command = [sys.executable, "-m", "bench", "run", "--profile", profile]
+            command += ["--only", IPEX.id, "--data", str(data), "--results", str(results)]
+            command += ["--budget", str(budget)] if budget else []
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            run = records.read_run(next(path for path in results.iterdir() if path.is_dir()))
+            found += [
+                row.speedup
+                for row in run.speedups
+                if row.scenario == IPEX.id and row.baseline_kind == "stock_default" and row.speedup
+            ]
+            click.echo(json.dumps({"speedup": found[-1]}))
+    click.echo(json.dumps({"times": len(found), "highest_over_lowest": max(found) / min(found)}))
+
+
+if __name__ == "__main__":
+    main()
