@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn import metrics
 
+from pillqc.ahead import ahead
 from pillqc.dataset import GOOD, read_mask, samples_of
 from pillqc.errors import DataError, PillqcError
 from pillqc.localization import boxes_of_mask, connected, find_boxes, intersection_over_union
-from pillqc.prediction import Unreadable, predict
+from pillqc.prediction import BATCH_SIZE, Prediction, Unreadable, predict
 from pillqc.seen import without_seen
 
 if TYPE_CHECKING:
@@ -160,12 +161,19 @@ def evaluate(
     gathered = PixelGatherer(box_threshold=loaded.box_threshold)
     bad = np.zeros(len(samples))
     results = predict(loaded.model, (s.path for s in samples), size=size)
-    for index, (sample, result) in enumerate(zip(samples, results, strict=True)):
+
+    def judged(pair: tuple[Sample, Prediction | Unreadable]) -> float:
+        sample, result = pair
         if isinstance(result, Unreadable):
             raise DataError(result.path, result.reason)
-        bad[index] = result.bad
         if not sample.bad or sample.mask is not None:
             gathered.add(result.heat, read_mask(sample, size))
+        return result.bad
+
+    pairs = zip(samples, results, strict=True)
+    # maps are compared with masks in another thread while the next batch is computed
+    for index, probability in enumerate(ahead(judged, pairs, depth=2 * BATCH_SIZE)):
+        bad[index] = probability
         if on_progress:
             on_progress(index + 1, len(samples))
     report = judge(

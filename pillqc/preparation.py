@@ -60,12 +60,25 @@ def prepare_mvtec(
         elif root is not None:
             source = root / category if (root / category).is_dir() else root
             read_samples(source)
-            shutil.copytree(source, partial)
+            _copy(source, partial)
         samples = read_samples(partial)
         notes = _doubts(len(samples), category)
         partial.replace(out)
     defects = tuple(sorted({s.defect for s in samples if s.bad}))
     return Prepared(root=out, images=len(samples), defects=defects, notes=notes)
+
+
+def _copy(source: Path, out: Path) -> None:
+    """Copy folders and regular files; no link to a folder, which may lead in a circle, no pipe."""
+
+    def odd(folder: str, names: list[str]) -> list[str]:
+        paths = [Path(folder, name) for name in names]
+        return [p.name for p in paths if not p.is_file() and (p.is_symlink() or not p.is_dir())]
+
+    try:
+        shutil.copytree(source, out, ignore=odd)
+    except OSError as error:
+        raise DataError(source, f"cannot be copied ({error})") from error
 
 
 def _check_hash(archive: Path) -> None:

@@ -16,7 +16,7 @@ from pillqc.cli import main
 from pillqc.synthetic import RenderPlan, render_dataset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 pytestmark = pytest.mark.torch
@@ -84,7 +84,7 @@ def pills(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def with_files(pills: Path, root: Path, makers: dict[str, Callable[[Path], object]]) -> Path:
+def with_files(pills: Path, root: Path, makers: Mapping[str, Callable[[Path], object]]) -> Path:
     """A copy of the pills with odd files among the good ones of both splits."""
     shutil.copytree(pills, root)
     for name, make in makers.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import tarfile
 from typing import TYPE_CHECKING
 
@@ -93,3 +94,17 @@ def test_the_licence_is_told() -> None:
     """Non-commercial, share-alike, and whom to cite."""
     assert "CC BY-NC-SA 4.0" in LICENCE
     assert "Bergmann" in LICENCE
+
+
+def test_links_in_circles_and_pipes_are_not_copied(tmp_path: Path) -> None:
+    """The images are, and nothing waits for ever."""
+    root = tmp_path / "pill"
+    for name in _NAMES:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(_png())
+    (root / "test/circle").symlink_to(root, target_is_directory=True)
+    os.mkfifo(root / "test/crack/pipe.png")
+    (root / "test/crack/self.png").symlink_to(root / "test/crack/self.png")
+    done = prepare_mvtec(out=tmp_path / "out", root=root)
+    files = sorted(p.relative_to(done.root).as_posix() for p in done.root.rglob("*.*"))
+    assert files == sorted(_NAMES)
