@@ -24,6 +24,7 @@ from bench.studies import command as studies
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bench.measure import OwnChoice
     from bench.scenarios import Profile
 
 _Command = TypeVar("_Command", bound="Callable[..., None]")
@@ -101,6 +102,9 @@ def _folder(path: str, help_text: str) -> Callable[[_Command], _Command]:
     show_default=True,
     help="Pill images in MVTec AD's layout.",
 )
+@click.option("--model", metavar="MODULE:FACTORY", help="A model of your own instead.")
+@click.option("--inputs", metavar="MODULE:FUNCTION", help="Gives its inputs for a batch size.")
+@click.option("--input-shape", metavar="3,224,224", help="Or: random inputs of that shape.")
 @click.option(
     "--env",
     multiple=True,
@@ -126,6 +130,9 @@ def run(
     threads: int | None,
     vary: tuple[str, ...],
     data: Path,
+    model: str | None,
+    inputs: str | None,
+    input_shape: str | None,
     env: tuple[str, ...],
     resume: Path | None,
     results: Path,
@@ -138,6 +145,7 @@ def run(
       bench run --profile smoke --budget 120
       bench run --only 'inference/*/b1'
       bench run --only 'inference/*/b1' --vary allocator --vary threads=1,2
+      bench run --model torchvision.models:resnet18 --input-shape 3,224,224
       bench run --env torch-latest=.venv-latest/bin/python
       bench run --resume results/20261124T...    what was killed or interrupted goes on
     """
@@ -157,6 +165,7 @@ def run(
         data=data,
         results=results,
         pythons=environments.parse(env),
+        own=_own_model(model, inputs, input_shape),
     )
     stop_like_ctrl_c()
     try:
@@ -266,6 +275,21 @@ def export(
     output.parent.mkdir(parents=True, exist_ok=True)
     durable.replace(output, text.encode())
     click.echo(f"export   {output}")
+
+
+def _own_model(model: str | None, inputs: str | None, shape: str | None) -> OwnChoice | None:
+    """The model of the user's own, if there is one.
+
+    Raises:
+        UsageError: inputs without a model.
+    """
+    from bench.measure import OwnChoice
+
+    if model is None:
+        if inputs or shape:
+            raise UsageError("--inputs and --input-shape are for a model of your own: give --model")
+        return None
+    return OwnChoice(model=model, inputs=inputs, shape=shape)
 
 
 def _refuse_beside(context: click.Context, option: str, *allowed: str) -> None:

@@ -31,8 +31,11 @@ COMPUTE = ("convolution", "deconvolution", "inner_product", "matmul")
 """Primitives that do the arithmetic. A softmax or pooling line names the widest set that the CPU
 has, whatever its data, so only these are evidence of what the model ran on."""
 
-_NODE = re.compile(r"= (?:prim::(oneDNNFusionGroup)(?:_\d+)?|((?:torch_)?ipex\w*::\w+))\b")
-_FUSED_NODE = re.compile(r"oneDNNFusionGroup|.*convolution_\w+_run")
+_NODE = re.compile(
+    r"= (?:prim::(oneDNNFusionGroup)(?:_\d+)?|(ipex::LlgaFusionGroup)(?:_\d+)?"
+    r"|((?:torch_)?ipex\w*::\w+))\b"
+)
+_FUSED_NODE = re.compile(r"oneDNNFusionGroup|ipex::LlgaFusionGroup|.*convolution_\w+_run")
 _DESCRIPTOR = re.compile(r"(?P<name>[a-z]+)[:_](?P<type>[a-z]+\d\w*):(?P<rest>.*)")
 _MARKER = "onednn_verbose,"
 
@@ -179,7 +182,7 @@ def widest(names: Iterable[str | None]) -> str | None:
 
 def graph_nodes(graph: str) -> dict[str, int]:
     """How often each fused or IPEX operator stands in an optimised TorchScript graph."""
-    counts = Counter(stock or ipex for stock, ipex in _NODE.findall(graph))
+    counts = Counter(next(filter(None, names)) for names in _NODE.findall(graph))
     return dict(sorted(counts.items()))
 
 
@@ -223,17 +226,40 @@ def _backend(scenario: Scenario, evidence: Evidence) -> str | None:
         return f"a stock scenario runs IPEX operators: {', '.join(foreign)}"
     if scenario.backend != "ipex" or scenario.mode is Mode.COMPILE:
         return None
+    if scenario.dtype is Dtype.INT8:
+        return None  # it replaces no layer: its kernels are the proof
     if not evidence.layers_replaced:
         return "ipex.optimize replaced no layer: this would time stock PyTorch"
     return None
 
 
 def _dtype(scenario: Scenario, evidence: Evidence) -> str | None:
+    if scenario.dtype is Dtype.INT8:
+        return _int8(evidence)
     ran = Counter(kernel.data_type("src") for kernel in evidence.convolutions)
-    expected = {Dtype.FP32: ("f32",), Dtype.BF16: ("bf16",), Dtype.INT8: ("u8", "s8")}
-    if not ran or any(name in expected[scenario.dtype] for name in ran):
+    expected = {Dtype.FP32: "f32", Dtype.BF16: "bf16"}
+    if not ran or expected[scenario.dtype] in ran:
         return None
     return f"{scenario.dtype} was asked for, but the convolutions ran in {_listed(ran)}"
+
+
+def _int8(evidence: Evidence) -> str | None:
+    """int8 must show: a quantiser that finds nothing to quantise leaves fp32 and says nothing."""
+    ran = [kernel for kernel in evidence.kernels if kernel.primitive in COMPUTE]
+    small = [
+        kernel
+        for kernel in ran
+        if kernel.data_type("src") in ("u8", "s8") and kernel.data_type("wei") == "s8"
+    ]
+    if 2 * len(small) > len(ran):
+        return None
+    if not ran:
+        return "int8 was asked for, but no kernel printed that it took 8-bit numbers"
+    types = Counter(kernel.data_type("src") for kernel in ran)
+    return (
+        f"int8 was asked for, but {len(small)} of {len(ran)} kernels took 8-bit numbers "
+        f"(they ran in {_listed(types)})"
+    )
 
 
 def _fusion(scenario: Scenario, evidence: Evidence) -> str | None:

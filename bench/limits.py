@@ -136,10 +136,11 @@ def _try_batch(worker: WorkerHandle, batch: int, policy: Policy) -> _Tried:
 
 
 def _model(prepared: protocol.Message) -> dict[str, Any]:
+    flop = prepared["flop_per_call"]
     return {
         **prepared.get("model", {}),
         "parameters": prepared["parameters"],
-        "gflop_per_image": prepared["flop_per_call"] / 1e9,
+        "gflop_per_image": flop / 1e9 if flop else None,
     }
 
 

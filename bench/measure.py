@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from contextlib import contextmanager
@@ -20,10 +21,12 @@ from bench.runner import Runner
 from bench.scenarios import (
     CONTROL_SUFFIX,
     EXCLUSIONS,
+    OF_OWN_MODELS,
     Scenario,
     Task,
     capped_batch_sizes,
     matrix,
+    of_own_model,
     profile_named,
     select,
     stock_default,
@@ -39,7 +42,42 @@ if TYPE_CHECKING:
     from bench.scenarios import Exclusion, Profile
 
 _CACHE = "inductor-cache"
+_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_SHAPE = re.compile(r"[1-9]\d*(,[1-9]\d*)*")
 _MOST_STARTS_AT_ONCE = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnChoice:
+    """A model of the user's own, and what it takes: `inputs` or `shape` (see `bench.own_model`)."""
+
+    model: str
+    inputs: str | None = None
+    shape: str | None = None
+
+    def check(self) -> None:
+        """Refuse what no worker could run.
+
+        Raises:
+            UsageError: one sentence says what is wrong.
+        """
+        for option, path in (("--model", self.model), ("--inputs", self.inputs)):
+            if path is not None and not _PATH.fullmatch(path):
+                raise UsageError(f"{option} {path!r} is not package.module:name")
+        if (self.inputs is None) == (self.shape is None):
+            raise UsageError(
+                "say what --model takes: either --inputs package.module:function or, e.g., "
+                "--input-shape 3,224,224 (without the batch)"
+            )
+        if self.shape is not None and not _SHAPE.fullmatch(self.shape):
+            raise UsageError(
+                f"--input-shape {self.shape!r} is not numbers above zero with commas: 3,224,224"
+            )
+
+    def arguments(self) -> list[str]:
+        """What a worker is told."""
+        takes = ["--inputs", self.inputs] if self.inputs else ["--input-shape", self.shape or ""]
+        return ["--model", self.model, *takes]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +86,7 @@ class RunRequest:
 
     `only` are shell-style patterns of scenario ids; none means all. `budget_s` replaces the
     profile's own. `vary` are variables (`bench.variables`). `pythons` are the interpreters of the
-    other environments, by name.
+    other environments, by name. `own` is a model of the user's own in place of the inspector.
     """
 
     profile: Profile
@@ -61,6 +99,7 @@ class RunRequest:
     threads: int | None = None
     vary: tuple[str, ...] = ()
     pythons: Mapping[str, Path] = field(default_factory=dict)
+    own: OwnChoice | None = None
 
     @property
     def budget(self) -> float:
@@ -77,6 +116,7 @@ class RunRequest:
             "threads": self.threads,
             "vary": list(self.vary),
             "pythons": {name: str(python) for name, python in self.pythons.items()},
+            "own": asdict(self.own) if self.own else None,
         }
 
     @classmethod
@@ -94,6 +134,7 @@ class RunRequest:
             threads=kept["threads"],
             vary=tuple(kept.get("vary", ())),
             pythons={name: Path(python) for name, python in kept["pythons"].items()},
+            own=OwnChoice(**own) if (own := kept.get("own")) else None,
         )
 
 
@@ -130,9 +171,20 @@ def run(request: RunRequest, *, policy: Policy = DEFAULT, progress: Progress | N
             **dict.fromkeys(("matrix", "peak", "data", "model", "self")),
             "workers": {},
         }
-        with _keeping(folder, environment, progress):
+        with _nothing_left_of(folder, request), _keeping(folder, environment, progress):
             _measure(request, policy, progress, folder, environment, others=others)
     return folder
+
+
+@contextmanager
+def _nothing_left_of(folder: Path, request: RunRequest) -> Iterator[None]:
+    """A model of the user's own that cannot run is a mistake in a command, not a run."""
+    try:
+        yield
+    except BenchError:
+        if request.own and not (folder / "iterations.csv").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def go_on(
@@ -234,7 +286,7 @@ def _measure(
     launch = _launcher(request, folder)
     if earlier is None:
         progress.show("finding the machine's peak and the largest batch", request.budget)
-        left_out = environments.exclusions(others or {})
+        left_out = [*environments.exclusions(others or {}), *(OF_OWN_MODELS if request.own else ())]
         scenarios = _found(launch, request, policy, environment, left_out)
         records.write_environment(folder, environment)
     else:
@@ -310,7 +362,8 @@ def _scenarios(request: RunRequest, largest_batch: int) -> tuple[Scenario, ...]:
 
 def _matrix(request: RunRequest, sizes: tuple[int, ...] | None = None) -> tuple[Scenario, ...]:
     """All that the request allows, before `only` chooses from it."""
-    return matrix(request.profile, sizes, environments=request.pythons)
+    every = matrix(request.profile, sizes, environments=request.pythons)
+    return of_own_model(every) if request.own else every
 
 
 def _limits(
@@ -321,6 +374,8 @@ def _limits(
     try:
         return find_limits(worker, request.profile.batch_sizes, lanes=lanes, policy=policy)
     except WorkerError as error:
+        if request.own:
+            raise BenchError(error.reason) from error
         raise BenchError(
             f"stock PyTorch itself could not run the model: {error.reason} (status {error.status})"
         ) from error
@@ -352,7 +407,8 @@ def _launcher(request: RunRequest, folder: Path) -> Callable[[Scenario, bool, in
     threads = request.threads or len(cpus)
     cache = folder.resolve() / _CACHE
     surroundings = placement.worker_environment(threads, cache)
-    common = ["--data", str(request.data), "--seed", str(request.seed)]
+    common = request.own.arguments() if request.own else ["--data", str(request.data)]
+    common += ["--seed", str(request.seed)]
     if request.weights:
         common += ["--weights", request.weights]
 
@@ -396,7 +452,11 @@ def _check(request: RunRequest) -> None:
         raise UsageError(f"the budget must be above zero seconds, not {request.budget:g}")
     if request.threads is not None and request.threads < 1:
         raise UsageError(f"threads must be 1 or more, not {request.threads}")
-    if not request.data.is_dir():
+    if request.own:
+        request.own.check()
+        if request.weights:
+            raise UsageError("--weights are the inspector's: a model of your own brings its own")
+    elif not request.data.is_dir():
         raise BenchError(
             f"there are no pill images at {request.data}: run `make data`, or "
             f"`python -m pillqc render --out {request.data}`"

@@ -5,7 +5,8 @@ the two may come from different PyTorch versions.
 
 Inference file: `probabilities` (N, C) float32, `maps` (N, C, h, w) float32, `bad` (N,) bool,
 `paths` (N,), `threshold`, `trained`. Training file: `losses` (steps,) float64, `trained`. Images
-are matched by path, so a slow scenario may have computed fewer.
+are matched by path, so a slow scenario may have computed fewer. A model of the user's own:
+`output_0`, `output_1`, ... of one batch, `images`, `trained`.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ def compare(
     try:
         if task is Task.TRAINING:
             return _losses(left, right, dtype, tolerance)
+        if "output_0" in left:
+            return _numbers(left, right, dtype, tolerance)
         return _decisions(left, right, dtype, tolerance)
     except KeyError as error:
         raise BenchError(f"{candidate} or {reference} holds no array {error}") from error
@@ -116,11 +119,8 @@ def _decisions(
     expected, found = reference["probabilities"][here], candidate["probabilities"][there]
     error = _largest_difference(expected, found)
     map_error = _largest_difference(reference["maps"][here], candidate["maps"][there])
-    allowed = {
-        Dtype.FP32: tolerance.fp32,
-        Dtype.BF16: tolerance.bf16,
-        Dtype.INT8: tolerance.int8,
-    }[dtype]
+    allowed = _allowed(dtype, tolerance)
+    allowed_map = min(allowed * tolerance.map_factor, tolerance.max_map_error)
     bad = candidate["bad"][there].astype(bool)
     threshold = float(reference["threshold"])
     called, called_before = found[:, BAD] >= threshold, expected[:, BAD] >= threshold
@@ -133,15 +133,57 @@ def _decisions(
         recall_bad=float(np.mean(called[bad])) if bad.any() else None,
         recall_bad_default=float(np.mean(called_before[bad])) if bad.any() else None,
         tolerance=allowed,
-        within_tolerance=bool(error <= allowed and map_error <= allowed * tolerance.map_factor),
+        within_tolerance=bool(error <= allowed and map_error <= allowed_map),
         trained=bool(candidate["trained"]),
     )
+
+
+def _numbers(
+    reference: Mapping[str, NDArray[Any]],
+    candidate: Mapping[str, NDArray[Any]],
+    dtype: Dtype,
+    tolerance: ParityTolerance,
+) -> Parity:
+    """Outputs of any meaning: the tolerance is a share of each output's own largest value.
+
+    The output that comes nearest to its limit, or passes it, is the one that is told.
+    """
+    names = [name for name in reference if name.startswith("output_")]
+    share = _allowed(dtype, tolerance)
+    worst, error, allowed = -1.0, 0.0, share
+    for name in names:
+        scale = float(np.max(np.abs(reference[name]), initial=0.0)) or 1.0
+        difference = _largest_difference(reference[name], candidate.get(name, np.empty(0)))
+        used = difference / scale if np.isfinite(difference) else float("inf")
+        if used > worst:
+            worst, error, allowed = used, difference, share * scale
+    same_number = len(names) == sum(name.startswith("output_") for name in candidate)
+    return Parity(
+        images=int(reference["images"]),
+        max_abs_error=_finite(error),
+        max_abs_map_error=None,
+        decisions_changed=None,
+        accuracy=None,
+        recall_bad=None,
+        tolerance=allowed,
+        within_tolerance=same_number and worst <= share,
+        trained=bool(candidate["trained"]),
+    )
+
+
+def _allowed(dtype: Dtype, tolerance: ParityTolerance) -> float:
+    return {
+        Dtype.FP32: tolerance.fp32,
+        Dtype.BF16: tolerance.bf16,
+        Dtype.INT8: tolerance.int8,
+    }[dtype]
 
 
 def _largest_difference(expected: NDArray[Any], found: NDArray[Any]) -> float:
     if expected.shape != found.shape:
         return float("nan")
-    return float(np.max(np.abs(expected.astype(np.float64) - found.astype(np.float64))))
+    difference = np.abs(expected.astype(np.float64) - found.astype(np.float64))
+    return float(np.max(difference, initial=0.0))
 
 
 def _finite(value: float) -> float | None:

@@ -113,6 +113,8 @@ class ParityTolerance:
     """7 bits per tensor, calibrated."""
     map_factor: float = 10.0
     """Maps are scaled by their own maximum, which magnifies an error by as much."""
+    max_map_error: float = 0.5
+    """Whatever the dtype: a map in 0..1 that is off by half somewhere shows another defect."""
     training_loss: float = 1e-2
     """Relative difference of the first steps' losses in fp32, from the same start and batches."""
     training_loss_bf16: float = 3e-2

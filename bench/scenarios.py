@@ -220,6 +220,8 @@ class Profile:
     """False keeps at least one scenario of each kind."""
     vary: tuple[str, ...] = ()
     """Variables (`bench.variables`) that are varied without being asked for."""
+    int8: bool = False
+    """Whether int8 is measured too: calibrating and compiling take half a minute a scenario."""
 
 
 PROFILES = {
@@ -245,6 +247,7 @@ PROFILES = {
             max_rounds=60,
             target_half_width=0.02,
             budget_s=1080,
+            int8=True,
         ),
         Profile(
             name="full",
@@ -256,6 +259,7 @@ PROFILES = {
             target_half_width=0.01,
             budget_s=4 * 3600,
             vary=("isa",),
+            int8=True,
         ),
     )
 }
@@ -296,10 +300,32 @@ EXCLUSIONS = (
         reason="the placebo shows what importing IPEX does to the stock default, nothing else",
     ),
     Exclusion(
-        what="*/int8",
-        reason="not part of this matrix: int8 needs calibration and its own accuracy study",
+        what="int8 beyond stock compile and IPEX TorchScript with fusion, and in `smoke`",
+        reason="static quantisation is an inference path, and each library has one way of its own "
+        "to run it; calibrating and compiling would be most of a smoke run",
     ),
 )
+
+
+OF_OWN_MODELS = (
+    Exclusion(
+        what="training/* of a model of your own",
+        reason="its loss and optimiser are not known here, and a step with others would be another",
+    ),
+    Exclusion(
+        what="*/int8 of a model of your own",
+        reason="int8 is calibrated on training images, and which those are is not known here",
+    ),
+)
+
+
+def of_own_model(scenarios: Iterable[Scenario]) -> tuple[Scenario, ...]:
+    """What of a matrix makes sense for a model of which only the inputs are known."""
+    return tuple(
+        scenario
+        for scenario in scenarios
+        if scenario.task is Task.INFERENCE and scenario.dtype is not Dtype.INT8
+    )
 
 
 def _stock(batch_size: int, mode: Mode, dtype: Dtype, *, fusion: bool | None = None) -> Scenario:
@@ -337,7 +363,9 @@ def _inference(profile: Profile, batch_size: int) -> list[Scenario]:
     placebo = replace(default, backend="placebo")
     if profile.whole_matrix:
         unfrozen = replace(compiled, options=(NO_FREEZING,))
-        return [default, *stock, unfrozen, placebo, *ipex, *bf16]
+        int8 = [replace(scenario, dtype=Dtype.INT8) for scenario in (compiled, ipex[2])]
+        small = int8 if profile.int8 else []
+        return [default, *stock, unfrozen, placebo, *ipex, *bf16, *small]
     if batch_size == min(profile.batch_sizes):
         return [default, *stock, placebo, *ipex, bf16[0], bf16[-1]]
     return [default, eager, ipex[2]]

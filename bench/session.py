@@ -21,6 +21,7 @@ import torch
 import torch._dynamo.utils as dynamo
 
 from bench import conditions, kernels, parts, workload
+from bench.backends import quantize
 from bench.errors import WorkerError
 from bench.highwater import HighWater, give_back
 from bench.scenarios import Dtype, Layout, Mode, Phase, Scenario, Status, Task, part_of
@@ -44,6 +45,8 @@ PARITY_LEAST = 8
 MAP_SIDE = 56
 """Maps are stored at about this many points a side: every fourth of 224, never averaged, so that
 a wrong point stays as wrong as it is."""
+_IMAGE_DIMENSIONS = 4
+"""Batch, channels, height and width: only such a tensor has channels last."""
 _GENERATED = "torch._inductor.runtime.compile_tasks."
 SETTLING_CALLS = 3
 """TorchScript records types, then optimises: its final graph exists after so many calls."""
@@ -145,11 +148,11 @@ class Session:
             before(loaded.model)
         batch = laid_out(self._work.batch(scenario.batch_size), scenario.layout)
         training = scenario.task is Task.TRAINING
-        flop = workload.flop_per_call(loaded.model, batch.images, training=training)
+        flop = self._work.flop(loaded.model, batch.images, training=training)
         parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
-        optimizer = workload.optimizer_for(loaded.model, scenario)
+        set_up = self._set_up(loaded.model, scenario, batch.images)
         started = time.perf_counter()
-        prepared = self._backend.prepare(loaded.model, scenario, batch.images, optimizer)
+        prepared = set_up()
         prepare_s = time.perf_counter() - started
         self._now = _Live(
             scenario=scenario,
@@ -175,6 +178,19 @@ class Session:
                 "threshold": loaded.threshold,
             },
         }
+
+    def _set_up(
+        self, model: torch.nn.Module, scenario: Scenario, example: torch.Tensor
+    ) -> Callable[[], Prepared]:
+        """The backend's own work, ready to be timed: its images are read before."""
+        if scenario.dtype is Dtype.INT8:
+            images = [
+                in_layout(batch, scenario.layout)
+                for batch in self._work.calibration(scenario.batch_size)
+            ]
+            return lambda: quantize(self._backend, model, scenario, example, images)
+        optimizer = workload.optimizer_for(model, scenario)
+        return lambda: self._backend.prepare(model, scenario, example, optimizer)
 
     def call(self, n: int, phase: Phase) -> dict[str, Any]:
         """`n` timed calls, then the checks that their times may count."""
@@ -203,12 +219,14 @@ class Session:
         with self._memory.left_out():
             if live.scenario.task is Task.TRAINING:
                 arrays = self._losses(live)
-            else:
+            elif self._work.decides:
                 arrays = self._decisions(live, calls)
+            else:
+                arrays = self._numbers(live, calls)
             np.savez(path, **arrays)
         images = 0 if "paths" not in arrays else len(arrays["paths"])
         return {
-            "images": images or len(live.batch.labels),
+            "images": images or len(live.batch.images),
             "trained": live.trained,
             "wall_ns": [wall_ns for block in calls for wall_ns in block.wall_ns],
             "cpu_ns": [cpu_ns for block in calls for cpu_ns in block.cpu_ns],
@@ -328,6 +346,20 @@ class Session:
             "trained": live.trained,
         }
 
+    def _numbers(self, live: _Live, calls: list[Block]) -> dict[str, Any]:
+        """Every output tensor of the timed batch, as it is: what they mean is not known here."""
+        with live.context():
+            block = timed(lambda: live.prepared(live.batch.images), 1)
+        calls.append(block)
+        live.calls += 1
+        result = block.result
+        tensors = result if isinstance(result, (tuple, list)) else (result,)
+        return {
+            "trained": live.trained,
+            "images": len(live.batch.images),
+            **{f"output_{n}": tensor.float().numpy().copy() for n, tensor in enumerate(tensors)},
+        }
+
     def _one_batch(self, live: _Live, samples: list[Sample], calls: list[Block]) -> tuple[Any, Any]:
         filled = list(islice(cycle(samples), live.scenario.batch_size))
         images = in_layout(self._work.load(filled), live.scenario.layout)
@@ -397,7 +429,7 @@ def timed(call: Callable[[], Any], n: int, before: Callable[[], object] | None =
 
 def in_layout(images: torch.Tensor, layout: Layout) -> torch.Tensor:
     """The images in the memory layout that the scenario names."""
-    if layout is Layout.CHANNELS_LAST:
+    if layout is Layout.CHANNELS_LAST and images.dim() == _IMAGE_DIMENSIONS:
         return images.contiguous(memory_format=torch.channels_last)
     return images.contiguous()
 

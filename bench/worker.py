@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from bench.session import Session
+    from bench.workload import Workload
 
     Operations = Mapping[str, Callable[[protocol.Message], dict[str, Any]]]
 
@@ -186,7 +187,6 @@ def _start(options: argparse.Namespace) -> tuple[Session, protocol.Message]:
     import_s = time.perf_counter() - started
     from bench import conditions
     from bench.session import Session
-    from bench.workload import Workload
 
     if options.work == "operators":
         from bench.studies.operators_inside import OperatorSession
@@ -194,11 +194,7 @@ def _start(options: argparse.Namespace) -> tuple[Session, protocol.Message]:
         return OperatorSession(options.backend, backend), protocol.success(
             hello=_hello(import_s, conditions.read())
         )
-    if options.data is None:
-        raise WorkerError(Status.CRASHED, "work on pills needs --data")
-    work = Workload(
-        options.data, seed=options.seed, weights=options.weights, image_size=options.image_size
-    )
+    work = _work(options)
     hello = {**_hello(import_s, conditions.read()), "data": work.facts()}
     return Session(options.backend, backend, work), protocol.success(hello=hello)
 
@@ -214,6 +210,26 @@ def _hello(import_s: float, read: dict[str, Any]) -> dict[str, Any]:
         "ipex_imported": "intel_extension_for_pytorch" in sys.modules,
         "conditions": read,
     }
+
+
+def _work(options: argparse.Namespace) -> Workload:
+    """The pill inspector and its images, or the user's own model and inputs."""
+    if options.model:
+        from bench.own_model import OwnModel
+
+        return OwnModel(
+            factory=options.model,
+            inputs=options.inputs,
+            shape=options.input_shape,
+            seed=options.seed,
+        )
+    if options.data is None:
+        raise WorkerError(Status.CRASHED, "work on pills needs --data")
+    from bench.workload import Workload
+
+    return Workload(
+        options.data, seed=options.seed, weights=options.weights, image_size=options.image_size
+    )
 
 
 def _packages() -> dict[str, str | None]:
@@ -241,11 +257,18 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--backend", required=True, help=", ".join(backends.registered()))
     parser.add_argument("--data", type=Path, default=None, help="data set in MVTec AD's layout")
     parser.add_argument("--work", default="pills", choices=("pills", "operators"))
+    parser.add_argument("--model", help="package.module:factory of a model of one's own")
+    parser.add_argument("--inputs", help="package.module:function, called with a batch size")
+    parser.add_argument("--input-shape", type=_shape, help="of one input, instead of --inputs")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--weights", default=None, help="model file, `random` or `imagenet`")
     parser.add_argument("--threads", type=int, default=None, help="default: as OpenMP decides")
     parser.add_argument("--image-size", type=int, default=224, help="pixels a side")
     return parser.parse_args(arguments)
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
 
 
 if __name__ == "__main__":

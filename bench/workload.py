@@ -24,7 +24,7 @@ from bench.scenarios import FROZEN, FUSED_ADAM, Scenario, Status, Task
 from pillqc.dataset import load_images, normalised, read_image, read_samples
 from pillqc.inspection import Inspection, decide, inspect
 from pillqc.localization import Box, find_boxes
-from pillqc.model import BAD, FROZEN_LAYERS, load_model
+from pillqc.model import BAD, FROZEN_LAYERS, LoadedModel, load_model
 from pillqc.synthetic import MANIFEST
 from pillqc.training import class_weights, make_optimizer, training_step
 
@@ -36,10 +36,12 @@ if TYPE_CHECKING:
 
     from bench.backends import Prepared
     from pillqc.dataset import Sample
-    from pillqc.model import LoadedModel
+    from pillqc.model import CustomVGG
 
 PARITY_IMAGES = 32
 """Enough for two of each of seven defects and as many good ones, few enough to cost seconds."""
+CALIBRATION_IMAGES = 16
+"""As many as int8's ranges are taken from: more moved no decision and cost seconds a scenario."""
 LEARNING_RATE = 1e-5
 """A tenth of the tutorial's: parity compares losses, and from random weights the first step at 1e-4
 overshoots (0.7 to 2.6), which magnifies rounding. It changes nothing about the time of a step."""
@@ -63,9 +65,13 @@ class Batch:
 class Workload:
     """The model and the images of one run, seeded: every worker of a run sees the same.
 
+    `decides` says whether the outputs are (probabilities, maps) with decisions to compare.
+
     Raises (from the constructor):
         BenchError: there are no test images under `data`.
     """
+
+    decides = True
 
     def __init__(
         self, data: Path, *, seed: int, weights: str | None = None, image_size: int = 224
@@ -114,9 +120,30 @@ class Workload:
             class_weights=class_weights(torch.tensor([int(s.bad) for s in self.samples])),
         )
 
+    def flop(self, model: torch.nn.Module, images: torch.Tensor, *, training: bool) -> int | None:
+        """Floating point operations of a call; None where they cannot be counted."""
+        return flop_per_call(model, images, training=training)
+
     def parity_samples(self) -> list[Sample]:
         """The images on which outputs are compared: good and bad, all defects among them."""
         return self.samples[:PARITY_IMAGES]
+
+    def calibration(self, size: int) -> list[torch.Tensor]:
+        """Training images in batches of `size`, good and bad in turn where there are bad ones.
+
+        Never a test image: its range would be in the model that is judged by it.
+
+        Raises:
+            WorkerError: the data has no training images.
+        """
+        if not self.training_samples:
+            raise WorkerError(
+                Status.UNAVAILABLE,
+                f"int8 is calibrated on training images, and {self._root} has no train/ folder",
+            )
+        chosen = mixed(self.training_samples, self._seed)[:CALIBRATION_IMAGES]
+        whole = islice(cycle(chosen), -(-len(chosen) // size) * size)
+        return [self._load(batch) for batch in _batches(list(whole), size)]
 
     def first(self, size: int) -> list[Sample]:
         """The samples of `batch(size)`."""
@@ -170,6 +197,15 @@ class Workload:
 
     def _load(self, samples: Sequence[Sample]) -> torch.Tensor:
         return load_images([sample.path for sample in samples], size=self._size)
+
+
+def given_model(model: torch.nn.Module, name: str) -> LoadedModel:
+    """A model of the user's own in the form that a session takes; nothing is known to decide by."""
+    return LoadedModel(model=cast("CustomVGG", model), trained=True, threshold=0.0, name=name)
+
+
+def _batches(samples: Sequence[Sample], size: int) -> list[Sequence[Sample]]:
+    return [samples[start : start + size] for start in range(0, len(samples), size)]
 
 
 def mixed(samples: Sequence[Sample], seed: int) -> list[Sample]:

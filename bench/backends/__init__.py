@@ -1,6 +1,7 @@
 """Who runs the model: one small file a backend, turning (model, scenario, example) into a call.
 
-A backend is a module of this package with the four names of `Backend`. To add one: write the file,
+A backend is a module of this package with the four names of `Backend`; one that has int8 has a
+fifth, `quantize` (see `quantize` here). To add one: write the file,
 add its line to `_MODULES`, and test it under tests/bench/backends/. Nothing here imports torch, so
 the parent may ask which backends exist.
 """
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from contextlib import AbstractContextManager
 
     import torch
@@ -78,6 +80,25 @@ class Backend(Protocol):
 
     def verbose(self) -> AbstractContextManager[object]:
         """While inside, every copy of oneDNN in the process logs what it executes to stdout."""
+
+
+def quantize(
+    backend: Backend,
+    model: torch.nn.Module,
+    scenario: Scenario,
+    example: torch.Tensor,
+    calibration: Iterable[torch.Tensor],
+) -> Prepared:
+    """The model in int8, by the backend's own `quantize`, calibrated on those images.
+
+    Raises:
+        NotImplementedError: the backend has no int8, or not in this way; the text says why.
+    """
+    own = getattr(backend, "quantize", None)
+    if own is None:
+        raise NotImplementedError("this backend has no int8")
+    prepared: Prepared = own(model, scenario, example, calibration)
+    return prepared
 
 
 def registered() -> tuple[str, ...]:

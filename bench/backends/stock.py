@@ -24,6 +24,7 @@ from bench.backends import Prepared, autocast
 from bench.scenarios import NO_FREEZING, Dtype, Layout, Mode, Scenario, Task
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from contextlib import AbstractContextManager
 
 IMPORTS: tuple[str, ...] = ()
@@ -66,14 +67,26 @@ def prepare(
     return Prepared(model=model, autocast=dtype)
 
 
+def quantize(
+    model: torch.nn.Module,
+    scenario: Scenario,
+    example: torch.Tensor,
+    calibration: Iterable[torch.Tensor],
+) -> Prepared:
+    """The model in int8; see `bench.backends.pt2e`."""
+    from bench.backends import pt2e
+
+    return pt2e.quantize(model, scenario, example, calibration)
+
+
 def compute_dtype(scenario: Scenario) -> torch.dtype | None:
     """The dtype that autocast must bring about; None for plain fp32.
 
     Raises:
-        NotImplementedError: int8, which needs calibration and is not built yet.
+        NotImplementedError: int8, which is no dtype to compute in but a model made by `quantize`.
     """
     if scenario.dtype is Dtype.INT8:
-        raise NotImplementedError("int8 is not built yet: it needs calibration")
+        raise NotImplementedError("int8 needs calibration images: it is made by `quantize`")
     return torch.bfloat16 if scenario.dtype is Dtype.BF16 else None
 
 

@@ -126,7 +126,9 @@ def _synthetic(facts: Facts) -> Iterator[Banner]:
 
 
 def _emulated(facts: Facts) -> Iterator[Banner]:
-    rows = [row for row in facts.scenarios.values() if row.native_dtype is False]
+    rows = [
+        row for row in facts.scenarios.values() if row.native_dtype is False and row.dtype == "bf16"
+    ]
     if rows or (
         facts.native_bf16 is False and any(r.dtype == "bf16" for r in facts.scenarios.values())
     ):
@@ -135,6 +137,13 @@ def _emulated(facts: Facts) -> Iterator[Banner]:
             title="bf16 is emulated on this CPU",
             text="It has neither AVX512_BF16 nor AMX, so bf16 figures show what emulation costs, "
             "not what bf16 can do.",
+        )
+    if any(row.native_dtype is False and row.dtype == "int8" for row in facts.scenarios.values()):
+        yield Banner(
+            level="warn",
+            title="This CPU has no int8 instructions",
+            text="It has neither VNNI nor AMX: int8 takes several instructions for what they do in "
+            "one, and stock keeps 7 of 8 bits of what flows between layers.",
         )
 
 

@@ -47,6 +47,13 @@ def test_every_command_has_help_with_examples(command: str) -> None:
         (["run", "--resume", "a-run", "--profile", "smoke"], "leave --profile out"),
         (["run", "--resume", "a-run", "--env", "a=python"], "leave --env out"),
         (["run", "--env", "latest", "--data", "."], "is not NAME=PATH/TO/python"),
+        (["run", "--model", "resnet18", "--input-shape", "3"], "is not package.module:name"),
+        (["run", "--model", "a:b"], "say what --model takes"),
+        (["run", "--model", "a:b", "--inputs", "c:d", "--input-shape", "3"], "say what --model"),
+        (["run", "--model", "a:b", "--inputs", "c"], "--inputs 'c' is not package.module:name"),
+        (["run", "--model", "a:b", "--input-shape", "3,0"], "is not numbers above zero"),
+        (["run", "--model", "a:b", "--input-shape", "3", "--weights", "w"], "the inspector's"),
+        (["run", "--input-shape", "3,8,8"], "give --model"),
         (["scenarios", "--profile", "quick"], "there is no profile 'quick'"),
     ],
 )

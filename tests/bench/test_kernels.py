@@ -38,6 +38,10 @@ def line(
     return CONVOLUTION.format(implementation=implementation, src=src, layout=layout, post=post)
 
 
+INT8_LINE = line(src="u8").replace("wei:u8", "wei:s8")
+IPEX_INT8 = "ipex-torchscript-fusion-int8.txt"
+
+
 def evidence(text: str, **more: Any) -> Evidence:
     """What a log proves."""
     return Evidence(kernels=parse(text), **more)
@@ -244,6 +248,8 @@ COMPILED = scenario(mode=Mode.COMPILE)
         (scenario(dtype=Dtype.BF16), evidence(line(layout="abcd")), "ran in f32"),
         (scenario(), evidence(line(src="bf16", layout="abcd")), "ran in bf16"),
         (scenario(dtype=Dtype.INT8), evidence(line()), "ran in f32"),
+        (scenario(dtype=Dtype.INT8), Evidence(), "no kernel printed"),
+        (scenario(dtype=Dtype.INT8), evidence(f"{line()}\n{INT8_LINE}"), "1 of 2 kernels"),
         (scenario(layout=Layout.CHANNELS_LAST), evidence(line(layout="abcd")), "channels_last"),
         (scenario(), evidence(line(layout="acdb")), "contiguous was asked for"),
         (scenario("ipex"), Evidence(layers_replaced=0), "replaced no layer"),
@@ -272,7 +278,6 @@ def test_evidence_that_denies_the_label_is_a_contradiction(
     [
         scenario(),
         scenario(dtype=Dtype.BF16),
-        scenario(dtype=Dtype.INT8),
         scenario(layout=Layout.CHANNELS_LAST),
         FUSION_ON,
         FUSION_OFF,
@@ -284,6 +289,23 @@ def test_evidence_that_denies_the_label_is_a_contradiction(
 def test_an_empty_log_proves_nothing(case: Scenario) -> None:
     """Small convolutions and MKL's matrix products print no line."""
     assert contradiction(case, Evidence()) is None
+
+
+def test_int8_is_proved_by_8_bit_kernels_of_most_of_the_arithmetic() -> None:
+    """A real log of IPEX: 13 convolutions and 2 matrix products, by VNNI."""
+    ran = evidence(sample(IPEX_INT8))
+    case = scenario(
+        "ipex", Mode.TORCHSCRIPT, fusion=True, dtype=Dtype.INT8, layout=Layout.CHANNELS_LAST
+    )
+    assert contradiction(case, ran) is None
+    assert len(ran.convolutions) == 13
+    assert ran.isa == "avx512_core_vnni"
+
+
+def test_the_groups_of_ipex_int8_are_counted_as_one_kind_of_node() -> None:
+    """Their numbers tell them apart in the graph."""
+    graph = "%1 = ipex::LlgaFusionGroup_0[a=[1]](%0)\n%2 = ipex::LlgaFusionGroup_13[a=[1]](%1)\n"
+    assert graph_nodes(graph) == {"ipex::LlgaFusionGroup": 2}
 
 
 def test_one_layer_in_another_dtype_is_no_contradiction() -> None:

@@ -117,6 +117,16 @@ def test_maps_count_too(tmp_path: Path) -> None:
     assert not found.within_tolerance
 
 
+def test_no_dtype_may_move_a_map_by_more_than_half(tmp_path: Path) -> None:
+    """Ten times int8's tolerance would be more than a map can differ by at all."""
+    wrong = np.zeros((4, 2, 3, 3), np.float32)
+    wrong[2, 1, 0, 0] = 0.6
+    left = decisions(tmp_path / "a.npz", BEFORE)
+    right = decisions(tmp_path / "b.npz", BEFORE, maps=wrong)
+
+    assert not compared(left, right, Dtype.INT8).within_tolerance
+
+
 def test_images_are_matched_by_path(tmp_path: Path) -> None:
     """A slow scenario computed fewer, in whatever order."""
     left = decisions(tmp_path / "a.npz", BEFORE)
@@ -195,3 +205,35 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(tmp_path: Path) -> Non
         compared(good, losses(tmp_path / "l.npz", [1.0]))
     with pytest.raises(BenchError, match="share no image"):
         compared(good, other)
+
+
+def numbers(path: Path, *outputs: Any) -> Path:
+    """Outputs of a model of which nothing else is known."""
+    arrays = {f"output_{n}": np.asarray(o, np.float32) for n, o in enumerate(outputs)}
+    np.savez(path, images=2, trained=True, **arrays)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("found", "within"),
+    [
+        (([100.05, -3.0], [0.002]), True),
+        (([100.2, -3.0], [0.002]), False),
+        (([100.0, -3.0], [0.0021]), False),
+        (([100.0, float("nan")], [0.002]), False),
+        (([100.0, -3.0],), False),
+        (([100.0, -3.0], [0.002], [1.0]), False),
+        (([[100.0, -3.0]], [0.002]), False),
+    ],
+)
+def test_outputs_of_unknown_meaning_are_held_to_their_own_scale(
+    tmp_path: Path, found: Any, within: bool
+) -> None:
+    """A logit of 100 and a tiny second output each have a thousandth of their own size."""
+    left = numbers(tmp_path / "a.npz", [100.0, -3.0], [0.002])
+    right = numbers(tmp_path / "b.npz", *found)
+    row = compared(left, right)
+
+    assert row.within_tolerance is within
+    assert row.decisions_changed is None
+    assert row.images == 2

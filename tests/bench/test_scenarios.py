@@ -75,6 +75,8 @@ def test_the_standard_matrix_has_every_cell_that_was_promised() -> None:
                 assert (backend, mode, fusion, precision) in cells
         assert (backend, Mode.COMPILE, None, Dtype.FP32) in cells
     assert ("placebo", Mode.EAGER, None, Dtype.FP32) in cells
+    assert ("stock", Mode.COMPILE, None, Dtype.INT8) in cells
+    assert ("ipex", Mode.TORCHSCRIPT, True, Dtype.INT8) in cells
     layouts = {
         s.layout
         for s in STANDARD
@@ -91,7 +93,7 @@ def test_the_standard_matrix_has_every_cell_that_was_promised() -> None:
 
 
 def test_smoke_keeps_one_of_each_kind_of_the_standard_matrix() -> None:
-    """The few-minutes profile leaves no way of running, and no data type of a backend, untried."""
+    """The few-minutes profile leaves no way of running, and no data type but int8, untried."""
 
     def ways(name: str) -> set[tuple[object, ...]]:
         return {(s.task, s.backend, s.mode, s.fusion) for s in matrix(PROFILES[name])}
@@ -100,7 +102,11 @@ def test_smoke_keeps_one_of_each_kind_of_the_standard_matrix() -> None:
         return {(s.backend, s.dtype, s.layout) for s in matrix(PROFILES[name])}
 
     assert ways("smoke") == ways("standard")
-    assert dtypes("standard") - dtypes("smoke") == {("stock", Dtype.BF16, Layout.CONTIGUOUS)}
+    assert dtypes("standard") - dtypes("smoke") == {
+        ("stock", Dtype.BF16, Layout.CONTIGUOUS),
+        ("stock", Dtype.INT8, Layout.CHANNELS_LAST),
+        ("ipex", Dtype.INT8, Layout.CHANNELS_LAST),
+    }
     options = {tag for s in matrix(PROFILES["smoke"]) for tag in s.options}
     assert options == {FROZEN, FULL, FUSED_ADAM}
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,10 +8,10 @@ import pytest
 import torch
 
 from bench.backends import Prepared
-from bench.errors import BenchError
-from bench.scenarios import FROZEN, FULL, FUSED_ADAM, Mode, Scenario, Task
+from bench.errors import BenchError, WorkerError
+from bench.scenarios import FROZEN, FULL, FUSED_ADAM, Mode, Scenario, Status, Task
 from bench.workload import Workload, flop_per_call, mixed, optimizer_for, step
-from pillqc.dataset import Sample
+from pillqc.dataset import Sample, load_images
 from pillqc.synthetic import RenderPlan, render_dataset
 
 if TYPE_CHECKING:
@@ -209,3 +210,21 @@ def test_a_step_without_optimizer_is_refused(work: Workload) -> None:
     """It would be a forward pass under the name of training."""
     with pytest.raises(TypeError, match="optimizer"):
         step(Prepared(model=work.model(TRAINING).model), work.batch(2))
+
+
+def test_int8_is_calibrated_on_training_images_only(pills: Path, work: Workload) -> None:
+    """In batches of the scenario's size, the last one filled up; never a test image."""
+    (batch,) = work.calibration(3)
+    assert batch.shape == (3, 3, SIDE, SIDE)
+    (train,) = (pills / "train" / "good").iterdir()
+    own = load_images([train], size=SIDE)[0]
+    assert all(torch.equal(image, own) for image in batch)
+
+
+def test_without_training_images_int8_is_unavailable(pills: Path, tmp_path: Path) -> None:
+    """A test image's range would be in the model that is judged by it."""
+    shutil.copytree(pills / "test", tmp_path / "test")
+    work = Workload(tmp_path, seed=0, weights="random", image_size=SIDE)
+    with pytest.raises(WorkerError, match="has no train/ folder") as caught:
+        work.calibration(1)
+    assert caught.value.status is Status.UNAVAILABLE

@@ -66,6 +66,12 @@ def _decision_headline(facts: Facts, checked: int, changed: int, wrong: int) -> 
     if wrong:
         start = f"{count(wrong, 'scenario')} gave wrong outputs and got no verdict"
         return f"{start}; the others agree with stock default.", "bad"
+    if facts.environment.text("request", "own", "model"):
+        sentence = (
+            "Outputs agree with stock default's everywhere, as numbers: what this model decides is "
+            "not known here."
+        )
+        return sentence, "plain"
     if facts.is_untrained and not changed:
         return (
             (
@@ -84,7 +90,7 @@ def _decision_headline(facts: Facts, checked: int, changed: int, wrong: int) -> 
 
 def _error_sentences(facts: Facts) -> Iterator[str]:
     images = max((row.images for row in facts.run.parity), default=0)
-    for dtype in ("fp32", "bf16"):
+    for dtype in ("fp32", "bf16", "int8"):
         errors = [
             row.max_abs_error
             for name, row in facts.parity.items()
@@ -96,7 +102,7 @@ def _error_sentences(facts: Facts) -> Iterator[str]:
         ]
         if errors:
             yield (
-                f"Largest difference of a probability in {dtype}: {wording.tiny(max(errors))}, "
+                f"Largest difference of an output in {dtype}: {wording.tiny(max(errors))}, "
                 f"on {count(images, 'image')}."
             )
 

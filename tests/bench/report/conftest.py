@@ -66,6 +66,8 @@ def nominal_ms(scenario: Scenario, *, native_bf16: bool) -> float:
         ms = _EIGHT_MS[key] * scenario.batch_size / 8 * overhead
     if scenario.dtype is Dtype.BF16:
         ms *= 0.55 if native_bf16 else 4.6
+    if scenario.dtype is Dtype.INT8:
+        ms *= 0.22
     return ms
 
 

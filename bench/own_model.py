@@ -1,0 +1,230 @@
+"""A model of the user's own in place of the pill inspector: `bench run --model MODULE:FACTORY`.
+
+    work = OwnModel(factory="torchvision.models:resnet18", shape=(3, 224, 224), seed=0)
+    work.model(scenario).model(work.batch(8).images)
+
+The factory is called without arguments and returns an `nn.Module` that takes one tensor, whose
+first dimension is the batch, and gives a tensor, or a tuple, list or dict of tensors. What it
+decides is unknown here, so outputs are compared as numbers, and training, whose loss is unknown
+too, is left out. Everything seeded is seeded before the user's code runs, so that all workers get
+the same. Lives inside a worker.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import random
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+
+from bench.errors import BenchError
+from bench.workload import Batch, Workload, flop_per_call, given_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from bench.scenarios import Scenario
+    from pillqc.model import LoadedModel
+
+_LONGEST_REASON = 160
+_HERE = Path(__file__).resolve().parent
+
+
+class OwnModel(Workload):
+    """The user's model and inputs, as a workload.
+
+    Raises (from the constructor):
+        BenchError: the path leads nowhere, the user's code fails, or what it gives is no module,
+            no batch, or has outputs that cannot be compared.
+    """
+
+    decides = False
+
+    def __init__(
+        self,
+        *,
+        factory: str,
+        inputs: str | None = None,
+        shape: Sequence[int] | None = None,
+        seed: int,
+    ) -> None:
+        self._factory = factory
+        self._inputs = inputs
+        self._shape = tuple(shape or ())
+        self._seed = seed
+        self._make = _found("--model", factory)
+        self._give = None if inputs is None else _found("--inputs", inputs)
+        self._is_flat = self._looks_flat()
+
+    def facts(self) -> dict[str, Any]:
+        """What stands for the data: random numbers, or what the user's function gave."""
+        first = self.batch(1).images
+        return {
+            "source": "random" if self._give is None else "given",
+            "root": self._inputs or "x".join(map(str, self._shape)),
+            "images": 1,
+            "sha256": hashlib.sha256(first.contiguous().numpy().tobytes()).hexdigest(),
+        }
+
+    def model(self, scenario: Scenario) -> LoadedModel:  # noqa: ARG002 - the workload's own face
+        """A new one for every scenario; its outputs as one tensor or one tuple of tensors."""
+        made = self._made()
+        return given_model(made if self._is_flat else Flat(made), self._factory)
+
+    def batch(self, size: int) -> Batch:
+        """So many inputs; labels and weights are empty, as nothing is trained."""
+        nothing = torch.empty(0)
+        return Batch(images=self._tensor(size), labels=nothing, class_weights=nothing)
+
+    def flop(self, model: torch.nn.Module, images: torch.Tensor, *, training: bool) -> int | None:
+        """As far as it can be counted: not every model runs on tensors without storage."""
+        try:
+            return flop_per_call(model, images, training=training) or None
+        except Exception:  # noqa: BLE001 - the user's code may do anything; the figure is optional
+            return None
+
+    def _made(self) -> torch.nn.Module:
+        _seed_all(self._seed)
+        made = _called("--model", self._factory, self._make)
+        if not isinstance(made, torch.nn.Module):
+            raise BenchError(
+                f"--model {self._factory} gave {_kind(made)} and no torch.nn.Module: name a "
+                "function or class that returns one when called without arguments"
+            )
+        return made.eval()
+
+    def _tensor(self, size: int) -> torch.Tensor:
+        _seed_all(self._seed)
+        if self._give is None:
+            return torch.randn(size, *self._shape)
+        given = _called("--inputs", str(self._inputs), self._give, size)
+        if not isinstance(given, torch.Tensor):
+            raise BenchError(
+                f"--inputs {self._inputs} gave {_kind(given)} and no tensor: it is called with a "
+                "batch size and returns one tensor"
+            )
+        if given.dim() == 0 or given.shape[0] != size:
+            raise BenchError(
+                f"--inputs {self._inputs} was asked for a batch of {size} and gave the shape "
+                f"{tuple(given.shape)}: the first dimension is the batch"
+            )
+        return given
+
+    def _looks_flat(self) -> bool:
+        """Whether the outputs are a tensor or a tuple of tensors as they are.
+
+        Raises:
+            BenchError: the model does not take the inputs, or gives something else than tensors.
+        """
+        images = self._tensor(1)
+        with torch.inference_mode():
+            result = _called(
+                "--model",
+                f"{self._factory} with inputs {tuple(images.shape)}",
+                self._made(),
+                images,
+            )
+        flatten(result, self._factory)
+        if isinstance(result, torch.Tensor):
+            return True
+        return type(result) is tuple and all(isinstance(part, torch.Tensor) for part in result)
+
+
+class Flat(torch.nn.Module):
+    """A model whose outputs, nested in whatever way, come as one tuple of tensors.
+
+    Tracing and compiling take those without exceptions.
+    """
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The tensors in order."""
+        return flatten(self.inner(images), "the model")
+
+
+def flatten(result: object, name: str) -> tuple[torch.Tensor, ...]:
+    """Every tensor of a result, in order; the values of a mapping in its own order.
+
+    Raises:
+        BenchError: something in it is no tensor.
+    """
+    if isinstance(result, torch.Tensor):
+        return (result,)
+    parts: Sequence[object] = ()
+    if isinstance(result, Mapping):
+        parts = tuple(result.values())
+    elif isinstance(result, (tuple, list)):
+        parts = result
+    if not parts:
+        raise BenchError(
+            f"--model {name} gives {_kind(result)}: its outputs must be a tensor, or a tuple, list "
+            "or dict of tensors"
+        )
+    return tuple(tensor for part in parts for tensor in flatten(part, name))
+
+
+def _found(option: str, path: str) -> Callable[..., object]:
+    """What `package.module:name` names.
+
+    Raises:
+        BenchError: there is no such module or name, or it cannot be called.
+    """
+    module_name, _, name = path.partition(":")
+    module = _called(option, path, importlib.import_module, module_name)
+    found = module
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if found is None:
+        raise BenchError(f"{option} {path}: module {module_name} has no {name}")
+    if not callable(found):
+        raise BenchError(f"{option} {path} is {_kind(found)}, which cannot be called")
+    return cast("Callable[..., object]", found)
+
+
+def _called(option: str, path: str, function: Callable[..., object], *given: object) -> object:
+    """The user's code, with its exceptions as one sentence that says where.
+
+    Raises:
+        BenchError: it raised.
+    """
+    try:
+        return function(*given)
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [""]
+        where = _place(error)
+        raise BenchError(
+            f"{option} {path} failed{where}: {type(error).__name__}: {lines[0][:_LONGEST_REASON]}"
+        ) from error
+
+
+def _place(error: BaseException) -> str:
+    """Where the user's own code was: the last line outside libraries and outside this project."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if "site-packages" not in frame.filename
+        and Path(frame.filename).is_file()
+        and _HERE not in Path(frame.filename).resolve().parents
+        and "importlib" not in frame.filename
+    ]
+    return f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+
+
+def _kind(value: object) -> str:
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+
+
+def _seed_all(seed: int) -> None:
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - the user's code may use the old generator

@@ -1,0 +1,149 @@
+"""Models of the user's own: found, checked, and refused in one sentence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from bench.errors import BenchError
+from bench.own_model import Flat, OwnModel, flatten
+from bench.scenarios import Task, stock_default
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.torch
+
+SCENARIO = stock_default(Task.INFERENCE, 2)
+CODE = """
+import torch
+
+class Small(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Conv2d(3, 4, 3)
+
+    def forward(self, images):
+        return self.layer(images)
+
+class Named(Small):
+    def forward(self, images):
+        found = super().forward(images)
+        return {"map": found, "boxes": [found.sum(), found.mean()]}
+
+class Text(Small):
+    def forward(self, images):
+        return {"label": "good"}
+
+class Narrow(Small):
+    def forward(self, images):
+        return torch.zeros(2, 3) @ torch.zeros(2, 3)
+
+def broken():
+    raise ValueError("no weights here\\nsecond line")
+
+def a_number():
+    return 3
+
+def images(size):
+    return torch.rand(size, 3, 8, 8)
+
+def one(size):
+    return torch.rand(1, 3, 8, 8)
+
+def no_tensor(size):
+    return [size]
+
+CONSTANT = 3
+"""
+
+
+@pytest.fixture(autouse=True)
+def _users_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module of the user's, where `python -m bench` would find it."""
+    (tmp_path / "users_code.py").write_text(CODE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(__import__("sys").modules, "users_code", raising=False)
+
+
+def own(factory: str, **more: Any) -> OwnModel:
+    """That model with random images of 8 by 8 pixels unless said otherwise."""
+    takes = more or {"shape": (3, 8, 8)}
+    return OwnModel(factory=f"users_code:{factory}", seed=1, **takes)
+
+
+def test_two_workers_get_the_same_model_and_inputs() -> None:
+    """Random weights and inputs are seeded before the user's code runs."""
+    one, other = own("Small"), own("Small", inputs="users_code:images")
+    again = own("Small", inputs="users_code:images")
+    assert torch.equal(other.batch(3).images, again.batch(3).images)
+    assert torch.equal(one.batch(3).images, own("Small").batch(3).images)
+    left, right = (work.model(SCENARIO).model for work in (one, other))
+    assert left is not one.model(SCENARIO).model
+    assert all(
+        torch.equal(a, b) for a, b in zip(left.parameters(), right.parameters(), strict=True)
+    )
+    assert not left.training
+
+
+def test_named_and_nested_outputs_come_as_one_tuple() -> None:
+    """Tracing and compiling take tuples; plain tensors stay as they are."""
+    work = own("Named")
+    model = work.model(SCENARIO).model
+    assert isinstance(model, Flat)
+    assert [tuple(t.shape) for t in model(work.batch(2).images)] == [(2, 4, 6, 6), (), ()]
+    assert not isinstance(own("Small").model(SCENARIO).model, Flat)
+
+
+def test_what_it_is_and_takes_is_kept_with_the_run() -> None:
+    """Its name, and a checksum of the inputs."""
+    work = own("Small", inputs="users_code:images")
+    assert work.model(SCENARIO).name == "users_code:Small"
+    assert work.facts()["source"] == "given"
+    assert len(work.facts()["sha256"]) == 64
+    assert own("Small").facts()["root"] == "3x8x8"
+    assert work.flop(work.model(SCENARIO).model, work.batch(1).images, training=False) == (
+        2 * 36 * 4 * 27
+    )
+
+
+@pytest.mark.parametrize(
+    ("factory", "takes", "words"),
+    [
+        ("absent", {}, "module users_code has no absent"),
+        ("CONSTANT", {}, "is an int, which cannot be called"),
+        ("broken", {}, r"failed at users_code.py:\d+: ValueError: no weights here$"),
+        ("a_number", {}, "gave an int and no torch.nn.Module"),
+        ("Text", {}, "gives a str: its outputs must be a tensor"),
+        ("Narrow", {}, r"Narrow with inputs \(1, 3, 8, 8\) failed at users_code.py"),
+        ("Small", {"shape": (1, 8, 8)}, r"failed.*RuntimeError"),
+        ("Small", {"inputs": "users_code:no_tensor"}, "gave a list and no tensor"),
+        ("Small", {"inputs": "users_code:absent"}, "has no absent"),
+        ("Small", {"inputs": "nowhere:images"}, "ModuleNotFoundError: No module named 'nowhere'"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_sentence(
+    factory: str, takes: dict[str, Any], words: str
+) -> None:
+    """It names the option, the path, and where the user's code failed."""
+    with pytest.raises(BenchError, match=words) as caught:
+        own(factory, **takes)
+    assert str(caught.value).startswith("--")
+    assert "\n" not in str(caught.value)
+
+
+def test_inputs_of_another_batch_size_are_refused() -> None:
+    """Their times would stand under a wrong batch size."""
+    work = own("Small", inputs="users_code:one")
+    with pytest.raises(BenchError, match=r"asked for a batch of 4 and gave the shape \(1, 3"):
+        work.batch(4)
+
+
+def test_flattening_keeps_the_order() -> None:
+    """Outputs are compared by their place."""
+    a, b, c = (torch.full((1,), float(n)) for n in range(3))
+    assert flatten({"x": a, "y": (b, [c])}, "m") == (a, b, c)
+    with pytest.raises(BenchError, match="must be a tensor"):
+        flatten((), "m")
