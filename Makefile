@@ -5,6 +5,7 @@
 #   BUDGET=             seconds of measuring; empty: the profile's own
 #   ENVS="ipex latest"  what to measure side by side: `latest` is the newest stock PyTorch, built into
 #                       .venv-latest once (5 GB); NAME=PATH/TO/python is any other environment
+#   BACKENDS=openvino   further backends to measure: openvino, onnxruntime; installed when named
 #   AGAINST=            the commit that `make gate` compares with; empty: where main was left
 #   TORCH_INDEX=        a package index with PyTorch's CPU-only wheels, instead of the large default
 
@@ -15,6 +16,7 @@ TORCH_INDEX ?=
 DATA ?= data/pills
 AGAINST ?=
 ENVS ?= ipex
+BACKENDS ?=
 VENV ?= .venv
 VENV_LATEST ?= .venv-latest
 RUN ?=
@@ -36,8 +38,8 @@ or_stop = >>$(if $(2),$(2),$(log)) 2>&1 || { echo "make: installing $(1) failed:
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-bench: known-envs data $(latest) ## measure and write results/ and reports/ (PROFILE=smoke|standard|full, BUDGET=seconds)
-	@$(python) -m bench run --profile $(PROFILE) $(if $(BUDGET),--budget $(BUDGET)) --data $(DATA) $(envs)
+bench: known-envs data $(latest) $(BACKENDS:%=$(VENV)/.installed-%) ## measure and write results/ and reports/ (PROFILE=smoke|standard|full, BUDGET=seconds)
+	@$(python) -m bench run --profile $(PROFILE) $(if $(BUDGET),--budget $(BUDGET)) --data $(DATA) $(envs) $(foreach name,$(BACKENDS),--backend $(name))
 
 report: $(VENV)/.installed ## make the newest run's page again (RUN=results/... for another)
 	@$(python) -m bench report $(RUN)
@@ -89,6 +91,10 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(pip) -e '.[ipex,dev]' $(call or_stop,the development tools)
+	@touch $@
+
+$(VENV)/.installed-%: $(VENV)/.installed
+	@$(pip) -e '.[ipex,$*]' $(call or_stop,$*)
 	@touch $@
 
 # IPEX 2.8 needs PyTorch 2.8, so the newest PyTorch cannot be beside it: an environment of its own.

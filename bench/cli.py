@@ -102,6 +102,9 @@ def _folder(path: str, help_text: str) -> Callable[[_Command], _Command]:
     show_default=True,
     help="Pill images in MVTec AD's layout.",
 )
+@click.option(
+    "--backend", multiple=True, metavar="NAME", help="Also measure openvino or onnxruntime."
+)
 @click.option("--model", metavar="MODULE:FACTORY", help="A model of your own instead.")
 @click.option("--inputs", metavar="MODULE:FUNCTION", help="Gives its inputs for a batch size.")
 @click.option("--input-shape", metavar="3,224,224", help="Or: random inputs of that shape.")
@@ -130,6 +133,7 @@ def run(
     threads: int | None,
     vary: tuple[str, ...],
     data: Path,
+    backend: tuple[str, ...],
     model: str | None,
     inputs: str | None,
     input_shape: str | None,
@@ -166,6 +170,7 @@ def run(
         results=results,
         pythons=environments.parse(env),
         own=_own_model(model, inputs, input_shape),
+        backends=backend,
     )
     stop_like_ctrl_c()
     try:

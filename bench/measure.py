@@ -100,6 +100,8 @@ class RunRequest:
     vary: tuple[str, ...] = ()
     pythons: Mapping[str, Path] = field(default_factory=dict)
     own: OwnChoice | None = None
+    backends: tuple[str, ...] = ()
+    """Further ones, beside stock and IPEX."""
 
     @property
     def budget(self) -> float:
@@ -117,6 +119,7 @@ class RunRequest:
             "vary": list(self.vary),
             "pythons": {name: str(python) for name, python in self.pythons.items()},
             "own": asdict(self.own) if self.own else None,
+            "backends": list(self.backends),
         }
 
     @classmethod
@@ -135,6 +138,7 @@ class RunRequest:
             vary=tuple(kept.get("vary", ())),
             pythons={name: Path(python) for name, python in kept["pythons"].items()},
             own=OwnChoice(**own) if (own := kept.get("own")) else None,
+            backends=tuple(kept.get("backends", ())),
         )
 
 
@@ -362,7 +366,7 @@ def _scenarios(request: RunRequest, largest_batch: int) -> tuple[Scenario, ...]:
 
 def _matrix(request: RunRequest, sizes: tuple[int, ...] | None = None) -> tuple[Scenario, ...]:
     """All that the request allows, before `only` chooses from it."""
-    every = matrix(request.profile, sizes, environments=request.pythons)
+    every = matrix(request.profile, sizes, environments=request.pythons, backends=request.backends)
     return of_own_model(every) if request.own else every
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from bench.scenarios import Scenario
-    from pillqc.model import LoadedModel
+    from bench.workload import Loaded
 
 _LONGEST_REASON = 160
 _HERE = Path(__file__).resolve().parent
@@ -72,7 +72,7 @@ class OwnModel(Workload):
             "sha256": hashlib.sha256(first.contiguous().numpy().tobytes()).hexdigest(),
         }
 
-    def model(self, scenario: Scenario) -> LoadedModel:  # noqa: ARG002 - the workload's own face
+    def model(self, scenario: Scenario) -> Loaded:  # noqa: ARG002 - the workload's own face
         """A new one for every scenario; its outputs as one tensor or one tuple of tensors."""
         made = self._made()
         return given_model(made if self._is_flat else Flat(made), self._factory)

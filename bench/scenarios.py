@@ -296,6 +296,11 @@ EXCLUSIONS = (
         "worth shows in stock eager, which is measured in both",
     ),
     Exclusion(
+        what="{openvino,onnxruntime}/*",
+        reason="measured when asked for with --backend, so that what a profile measures does not "
+        "depend on what happens to be installed",
+    ),
+    Exclusion(
         what="placebo/* beyond eager fp32 contiguous",
         reason="the placebo shows what importing IPEX does to the stock default, nothing else",
     ),
@@ -371,6 +376,22 @@ def _inference(profile: Profile, batch_size: int) -> list[Scenario]:
     return [default, eager, ipex[2]]
 
 
+FURTHER_BACKENDS = {
+    "openvino": (Dtype.FP32, Dtype.BF16),
+    "onnxruntime": (Dtype.FP32,),
+}
+"""Backends that are measured when asked for (`--backend`), and the dtypes that they run in."""
+
+
+def _further(backend: str, batch_size: int) -> list[Scenario]:
+    """They lay tensors out as they like, from inputs as a user has them."""
+    default = stock_default(Task.INFERENCE, batch_size)
+    return [
+        replace(default, backend=backend, mode=Mode.COMPILE, dtype=dtype)
+        for dtype in FURTHER_BACKENDS[backend]
+    ]
+
+
 def _training(profile: Profile, trained: str) -> list[Scenario]:
     default = stock_default(Task.TRAINING, profile.training_batch_size, (trained,))
     tuned = replace(default, layout=Layout.CHANNELS_LAST, options=(trained, FUSED_ADAM))
@@ -387,12 +408,22 @@ def matrix(
     batch_sizes: tuple[int, ...] | None = None,
     *,
     environments: Iterable[str] = (),
+    backends: Iterable[str] = (),
 ) -> tuple[Scenario, ...]:
     """Every scenario of a profile, group by group, the stock default first in each group.
 
     `batch_sizes` replaces the profile's own where the machine caps them. Of each of the other
     `environments` the stock scenarios follow: the same ways of running the model on other packages.
+    `backends` are further ones, for inference.
+
+    Raises:
+        UsageError: there is no such further backend.
     """
+    further = tuple(dict.fromkeys(backends))
+    for name in further:
+        if name not in FURTHER_BACKENDS:
+            known = ", ".join(FURTHER_BACKENDS)
+            raise UsageError(f"there is no further backend {name!r}: choose one of {known}")
     sizes = profile.batch_sizes if batch_sizes is None else batch_sizes
     inference = [scenario for size in sizes for scenario in _inference(profile, size)]
     training = [s for trained in TRAINING_OPTIONS for s in _training(profile, trained)]
@@ -403,7 +434,8 @@ def matrix(
         for scenario in own
         if scenario.backend == "stock"
     )
-    return (*own, *others)
+    added = (s for size in sizes for name in further for s in _further(name, size))
+    return (*own, *added, *others)
 
 
 def capped_batch_sizes(wanted: tuple[int, ...], largest: int) -> tuple[int, ...]:

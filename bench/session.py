@@ -27,7 +27,7 @@ from bench.highwater import HighWater, give_back
 from bench.scenarios import Dtype, Layout, Mode, Phase, Scenario, Status, Task, part_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
     from bench.backends import Backend, Prepared
@@ -89,6 +89,11 @@ class _Live:
     def context(self) -> AbstractContextManager[object]:
         own = self.part is not None or self.scenario.task is Task.TRAINING
         return nullcontext() if own else torch.inference_mode()
+
+    def evidence(self) -> Mapping[str, Any]:
+        """What the backend itself, or else the mode, tells of what a call executes."""
+        own = self.prepared.evidence
+        return graph_evidence(self.scenario.mode) if own is None else own()
 
     def graph_now(self) -> object:
         """What is compiled now; a part's call may compile as it likes."""
@@ -244,7 +249,7 @@ class Session:
         evidence = kernels.Evidence(
             kernels=kernels.parse(log),
             layers_replaced=live.prepared.layers_replaced,
-            graph=graph_evidence(live.scenario.mode),
+            graph=live.evidence(),
         )
         live.graph = live.graph_now()
         return {

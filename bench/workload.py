@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 PARITY_IMAGES = 32
 """Enough for two of each of seven defects and as many good ones, few enough to cost seconds."""
+Loaded = LoadedModel
+"""What `Workload.model` gives, under a name for those that must not import pillqc."""
 CALIBRATION_IMAGES = 16
 """As many as int8's ranges are taken from: more moved no decision and cost seconds a scenario."""
 LEARNING_RATE = 1e-5

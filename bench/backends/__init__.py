@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractContextManager
 
     import torch
@@ -26,6 +26,8 @@ _MODULES = {
     "ipex": "bench.backends.ipex",
     "placebo": "bench.backends.placebo",
     "planted": "bench.backends.planted",
+    "openvino": "bench.backends.openvino",
+    "onnxruntime": "bench.backends.onnxruntime",
 }
 
 
@@ -43,6 +45,9 @@ class Prepared:
     """The dtype that autocast is to use around a call; None: no autocast around it."""
     layers_replaced: int | None = None
     """How many layers the backend put in place of PyTorch's; None where it does not do that."""
+    evidence: Callable[[], Mapping[str, Any]] | None = None
+    """What the backend itself tells of what a call executes, as `kernels.Evidence.graph` has it: in
+    place of what the mode tells. None where the mode's own evidence is the right one."""
     notes: tuple[str, ...] = ()
 
     def __call__(self, images: torch.Tensor) -> Any:  # noqa: ANN401 - whatever the model returns

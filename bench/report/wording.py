@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Protocol
 
-from bench.scenarios import Verdict
+from bench.scenarios import FURTHER_BACKENDS, Verdict
 
 if TYPE_CHECKING:
     from bench.records import ScenarioRow
@@ -15,7 +15,13 @@ NOTHING = "\N{EN DASH}"
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 
-_BACKENDS = {"stock": "Stock", "ipex": "IPEX", "placebo": "Placebo (IPEX only imported)"}
+_BACKENDS = {
+    "stock": "Stock",
+    "ipex": "IPEX",
+    "placebo": "Placebo (IPEX only imported)",
+    "openvino": "OpenVINO",
+    "onnxruntime": "ONNX Runtime",
+}
 _MODES = {"eager": "eager", "torchscript": "TorchScript", "compile": "torch.compile"}
 _FUSION = {"on": "fusion on", "off": "fusion off"}
 _OPTIONS = {
@@ -175,6 +181,8 @@ def backend_name(backend: str) -> str:
 
 def way_name(row: ScenarioRow) -> str:
     """Backend, mode and fusion: `IPEX · TorchScript, fusion on`."""
+    if row.backend in FURTHER_BACKENDS:
+        return backend_name(row.backend)
     mode = _MODES.get(row.mode, row.mode)
     if row.fusion:
         mode = f"{mode}, {_FUSION.get(row.fusion, row.fusion)}"
@@ -206,6 +214,9 @@ def chart_name(row: ScenarioRow) -> str:
 
 def spoken(row: ScenarioRow) -> str:
     """A scenario inside a sentence: `IPEX with TorchScript (fusion on)`."""
+    if row.backend in FURTHER_BACKENDS:
+        dtype = "" if row.dtype == "fp32" else f" in {row.dtype}"
+        return f"{backend_name(row.backend)}{dtype}"
     backend = {"stock": "stock PyTorch", "ipex": "IPEX"}.get(row.backend, row.backend)
     mode = {
         "eager": "eager",

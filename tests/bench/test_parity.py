@@ -209,7 +209,9 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(tmp_path: Path) -> Non
 
 def numbers(path: Path, *outputs: Any) -> Path:
     """Outputs of a model of which nothing else is known."""
-    arrays = {f"output_{n}": np.asarray(o, np.float32) for n, o in enumerate(outputs)}
+    arrays: dict[str, Any] = {
+        f"output_{n}": np.asarray(o, np.float32) for n, o in enumerate(outputs)
+    }
     np.savez(path, images=2, trained=True, **arrays)
     return path
 

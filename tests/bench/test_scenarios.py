@@ -12,6 +12,7 @@ from bench.scenarios import (
     EXCLUSIONS,
     FROZEN,
     FULL,
+    FURTHER_BACKENDS,
     FUSED_ADAM,
     PROFILES,
     Dtype,
@@ -21,6 +22,7 @@ from bench.scenarios import (
     Task,
     capped_batch_sizes,
     matrix,
+    of_own_model,
     profile_named,
     select,
     stock_default,
@@ -161,3 +163,25 @@ def test_an_unknown_scenario_or_profile_is_one_line_with_a_hint() -> None:
 def test_a_scenario_survives_the_protocol(scenario: Scenario) -> None:
     """What the worker prepares is what the parent asked for."""
     assert decode(encode(scenario)) == scenario
+
+
+def test_further_backends_are_measured_when_asked_for() -> None:
+    """What a profile measures does not depend on what is installed."""
+    assert not any(s.backend in FURTHER_BACKENDS for s in STANDARD)
+    asked = matrix(PROFILES["smoke"], backends=("openvino",))
+    added = [s.id for s in asked if s.backend in FURTHER_BACKENDS]
+    assert added == [
+        f"inference/openvino/compile/{dtype}/contiguous/b{size}"
+        for size in (1, 4)
+        for dtype in ("fp32", "bf16")
+    ]
+    with pytest.raises(UsageError, match="no further backend 'onnx': choose one of openvino"):
+        matrix(PROFILES["smoke"], backends=("onnx",))
+
+
+def test_a_model_of_ones_own_has_neither_training_nor_int8() -> None:
+    """Its loss and its training images are not known."""
+    kept = of_own_model(STANDARD)
+    assert {s.task for s in kept} == {Task.INFERENCE}
+    assert {s.dtype for s in kept} == {Dtype.FP32, Dtype.BF16}
+    assert len(kept) > 30
