@@ -40,7 +40,7 @@ class GatePolicy:
     """With starting and ending it, below the two minutes that a further scenario may add."""
     confirmation: Effort = Effort(launches=6, min_rounds=4, max_rounds=24, budget_s=170)
     """Fresh processes again; only for what the screening did not pass."""
-    first_s: float = 280
+    first_s: float = 275
     """A gate of one scenario, screened and confirmed, stays below five minutes with this."""
     further_s: float = 120
     """And each further scenario adds at most two: what is flagged shares what is left of it."""

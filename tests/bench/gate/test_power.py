@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("quiet_machine")
 CLEAN_S, CONFIRMED_S, FURTHER_S = 180, 300, 120
-"""The bounds, in seconds, of which some twenty go to checking out and to ending."""
-OVERHEAD_S = 20
+"""The bounds, in seconds, of which some fifteen go to checking out and to ending."""
+OVERHEAD_S = 15
 
 
 @pytest.fixture(autouse=True)
