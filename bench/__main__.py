@@ -1,5 +1,10 @@
 """`python -m bench` is the `bench` command."""
 
-from bench.cli import main
+import sys
+
+try:
+    from bench.cli import main
+except KeyboardInterrupt:  # so early that nothing has begun
+    sys.exit(130)
 
 main()

@@ -1,6 +1,11 @@
 """`python -m pillqc` is the command `pillqc`."""
 
-from pillqc.cli import main
+import sys
+
+try:
+    from pillqc.cli import main
+except KeyboardInterrupt:  # so early that nothing has begun
+    sys.exit(130)
 
 if __name__ == "__main__":
     main()

@@ -12,7 +12,7 @@ import click
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.recommend import Recommendation
+    from bench.recommend.rules import Recommendation
     from bench.report.facts import Facts
 
 _POSITIVE = click.FloatRange(min=0, min_open=True)
@@ -65,9 +65,9 @@ def recommend(
       bench recommend --no-decision-changes --write
     """
     from bench import records
-    from bench.recommend import Wish, handover
-    from bench.recommend import recommend as ask
-    from bench.recommend.rules import summary_lines
+    from bench.recommend import handover
+    from bench.recommend.rules import Wish, summary_lines
+    from bench.recommend.rules import recommend as ask
     from bench.report.facts import Facts
     from bench.report.varied import ordinary
     from bench.reporting import newest_run

@@ -53,6 +53,15 @@ def test_the_parents_modules_never_import_torch(module: str) -> None:
     assert done.returncode == 0, f"bench.{module} imports torch or pillqc\n{done.stderr}"
 
 
+@pytest.mark.parametrize("module", ["bench.cli", "pillqc.cli"])
+def test_the_command_line_starts_without_its_libraries(module: str) -> None:
+    """`--help` is quick, and Ctrl-C in the first moment meets no half-imported library."""
+    heavy = "{'torch', 'numpy', 'scipy', 'matplotlib', 'pandas', 'jinja2', 'sklearn'}"
+    code = f"import sys, {module}; sys.exit(', '.join({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{module} imports {done.stderr}"
+
+
 def imports(path: Path) -> set[str]:
     """Top-level names that a file imports, late imports included."""
     found: set[str] = set()

@@ -13,7 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli import cli
-from bench.recommend import Wish, handover, recommend
+from bench.recommend import handover
+from bench.recommend.rules import Wish, recommend
 from bench.report.facts import Facts
 
 if TYPE_CHECKING:
