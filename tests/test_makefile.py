@@ -38,3 +38,10 @@ def test_environments_reach_the_command(envs: str, given: list[str]) -> None:
     assert [part for part in given if part in line] == given
     assert line.count("--env ") == len(given)
     assert ("constraints-latest.txt" in shown) == ("latest" in envs)
+
+
+def test_further_backends_are_installed_when_named() -> None:
+    """By the extra of their name."""
+    shown = make("bench", "--dry-run", "BACKENDS=onnxruntime").stdout
+    assert "-e '.[ipex,onnxruntime]'" in shown
+    assert "--backend onnxruntime" in shown
