@@ -11,7 +11,16 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import environments, machine, placement, records, resume, run_folder, variables
+from bench import (
+    environments,
+    keepsakes,
+    machine,
+    placement,
+    records,
+    resume,
+    run_folder,
+    variables,
+)
 from bench.client import WorkerCommand, WorkerProcess, worker_arguments
 from bench.errors import BenchError, UsageError, WorkerError
 from bench.limits import find_limits, measure_peak
@@ -323,6 +332,8 @@ def _measure(
             self=runner.self_use(),
             workers=runner.workers(),
         )
+    progress.show("keeping pictures for the report")
+    environment["notes"] += keepsakes.keep(launch, scenarios, folder, policy)
 
 
 def _restored(earlier: records.Run, scenarios: tuple[Scenario, ...]) -> resume.Earlier:

@@ -18,6 +18,8 @@ outputs   path                  images, trained (arrays go to `path`, a .npz fil
 kernels   -                     kernels (KernelRow fields), fused_ops, isa, layers_replaced, graph
                                 (the mode's own evidence), contradiction (a sentence if the
                                 evidence denies the label; else null)
+pictures  folder                items (file, kind, text), trained, source (files: `folder`)
+layers    -                     layers [[name, kind]] of the prepared model
 memory    -                     peak_rss_mb, rss_mb
 probe     -                     compute_ns, memory_ns, gflop_per_s (of the compute part)
 conditions -                    conditions (as in the greeting, read again)

@@ -237,6 +237,15 @@ class Session:
             "cpu_ns": [cpu_ns for block in calls for cpu_ns in block.cpu_ns],
         }
 
+    def pictures(self, folder: Path) -> dict[str, Any]:
+        """Pictures of the data and of what the model says, for the report; nothing is timed."""
+        folder.mkdir(exist_ok=True)
+        return self._work.pictures(folder)
+
+    def layers(self) -> dict[str, Any]:
+        """The layers of the prepared model: those that a backend replaced show by their name."""
+        return {"layers": workload.layers(self._live.prepared.model)}
+
     def kernels(self) -> dict[str, Any]:
         """One untimed call with oneDNN's log on, read and held against the label."""
         live = self._live

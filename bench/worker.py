@@ -106,6 +106,8 @@ def operations(session: Session) -> Operations:
         "call": lambda r: session.call(int(r["n"]), Phase(r["phase"])),
         "outputs": lambda r: session.outputs(Path(r["path"])),
         "kernels": lambda _: session.kernels(),
+        "pictures": lambda r: session.pictures(Path(r["folder"])),
+        "layers": lambda _: session.layers(),
         "memory": lambda _: session.memory(),
         "conditions": lambda _: session.conditions(),
         "probe": lambda _: session.probe(),

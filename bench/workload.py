@@ -16,15 +16,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
+from PIL import Image
 from scipy import ndimage
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.errors import BenchError, WorkerError
 from bench.scenarios import FROZEN, FUSED_ADAM, Scenario, Status, Task
 from pillqc.dataset import load_images, normalised, read_image, read_samples
+from pillqc.exploration import explore
 from pillqc.inspection import Inspection, decide, inspect
 from pillqc.localization import Box, find_boxes
 from pillqc.model import BAD, FROZEN_LAYERS, LoadedModel, load_model
+from pillqc.pictures import draw
 from pillqc.synthetic import MANIFEST
 from pillqc.training import class_weights, make_optimizer, training_step
 
@@ -199,6 +202,57 @@ class Workload:
 
     def _load(self, samples: Sequence[Sample]) -> torch.Tensor:
         return load_images([sample.path for sample in samples], size=self._size)
+
+    def pictures(self, folder: Path) -> dict[str, Any]:
+        """Draw what the data looks like and what the model says of some of it.
+
+        Small files go to `folder`; what each shows comes back, for the report to say.
+        """
+        samples = self.parity_samples()
+        items = []
+        if {sample.bad for sample in samples} == {False, True}:
+            found = explore(samples, folder, size=_TILE)
+            _as_jpeg(folder / "gallery.png")
+            kinds = sorted({s.defect for s in samples}, key=lambda kind: (kind != "good", kind))
+            items += [
+                {"file": "gallery.jpg", "kind": "gallery", "text": ", ".join(kinds)},
+                {"file": "difference.png", "kind": "difference", "text": f"{found.limit:.1f}"},
+            ]
+        loaded = load_model(self._weights, seed=self._seed)
+        paths = [sample.path for sample in samples[:_PREDICTIONS]]
+        for number, result in enumerate(inspect(loaded, paths, size=self._size)):
+            if result.heat is not None:
+                name = f"prediction-{number}.png"
+                draw(result).save(folder / name)
+                _as_jpeg(folder / name)
+                truth = samples[number].defect if samples[number].bad else "good"
+                text = f"{result.decision}, probability of bad {result.probability_bad:.3f}"
+                items.append(
+                    {"file": f"prediction-{number}.jpg", "kind": "prediction",
+                     "text": f"{text}; truth: {truth}"}
+                )  # fmt: skip
+        return {"items": items, "trained": loaded.trained, **self.facts()}
+
+
+_TILE = 64
+"""Side of a picture in the gallery, in pixels: a defect is still seen, a page stays small."""
+_PREDICTIONS = 6
+
+
+def _as_jpeg(path: Path) -> None:
+    """Photographs as JPEG are a tenth as large, and the report holds them."""
+    with Image.open(path) as picture:
+        picture.convert("RGB").save(path.with_suffix(".jpg"), quality=85)
+    path.unlink()
+
+
+def layers(model: torch.nn.Module) -> list[tuple[str, str]]:
+    """Name and kind of every layer that holds no others."""
+    return [
+        (name, type(module).__name__)
+        for name, module in model.named_modules()
+        if name and next(module.children(), None) is None
+    ]
 
 
 def given_model(model: torch.nn.Module, name: str) -> LoadedModel:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.report import write_report
+from bench.report import build, build_comparison, write_report
+from bench.report.index import render_index
 from bench.report.wording import times
 
 if TYPE_CHECKING:
@@ -293,3 +294,35 @@ def test_hostile_run_runs_nothing(
     page = open_page(path=path)
     assert page.title() != "owned"
     assert script in page.locator("body").inner_text()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("kind", ["run", "several", "index"])
+def test_axe_finds_nothing_against_any_page(
+    open_page: Open,
+    make_run: Callable[..., Run],
+    save: Any,
+    tmp_path: Path,
+    kind: str,
+    scheme: str,
+) -> None:
+    """The rules of WCAG 2.1 A and AA as axe-core checks them, with everything unfolded."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    run = make_run(profile="smoke", rounds=3)
+    save(run, tmp_path / "results" / "a")
+    path = tmp_path / "page.html"
+    path.write_text(
+        {
+            "run": lambda: build(run),
+            "several": lambda: build_comparison([run, run]),
+            "index": lambda: render_index(tmp_path / "results", tmp_path),
+        }[kind]()
+    )
+    page = open_page(path=path, color_scheme=scheme)
+    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
+    only = {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
+    found = axe.Axe().run(page, options={"runOnly": only})
+    problems = [
+        (item["id"], item["nodes"][0]["html"][:200]) for item in found.response["violations"]
+    ]
+    assert problems == []

@@ -1,0 +1,104 @@
+"""Pictures on the page: only real ones, small ones, and with words that say what they are."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from PIL import Image
+
+from bench.records import Run
+from bench.report import build
+from bench.report.facts import Facts
+from bench.report.pictures import album
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MakeRun = Callable[..., Run]
+HOSTILE = "<script>alert(1)</script>\"'"
+
+
+def picture(kind: str = "PNG") -> bytes:
+    """A small picture."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), (200, 10, 10)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def keep(make_run: MakeRun, tmp_path: Path) -> Callable[..., Run]:
+    """A run whose folder holds these pictures."""
+    run = make_run(only=("inference/stock/eager/fp32/contiguous/b1",), rounds=3)
+
+    def make(files: dict[str, bytes], **contents: Any) -> Run:
+        folder = tmp_path / "pictures"
+        folder.mkdir(exist_ok=True)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        (folder / "pictures.json").write_text(json.dumps(contents))
+        return dataclasses.replace(run, folder=tmp_path)
+
+    return make
+
+
+def test_pictures_are_in_the_page_and_say_what_they_are(keep: Callable[..., Run]) -> None:
+    """Synthetic and untrained are said loudly; nothing is loaded."""
+    run = keep(
+        {"gallery.jpg": picture("JPEG"), "prediction-0.jpg": picture("JPEG")},
+        items=[
+            {"file": "gallery.jpg", "kind": "gallery", "text": "good, crack"},
+            {"file": "prediction-0.jpg", "kind": "prediction", "text": "bad, probability 0.9"},
+        ],
+        source="synthetic",
+        trained=False,
+        layers_before=[["features.0", "Conv2d"], ["head", "Linear"]],
+        layers_after=[["features_0", "_IPEXConv2d"], ["head", "_IPEXLinear"]],
+    )
+    page = build(run)
+    assert page.count('src="data:image/jpeg;base64,') == 2
+    assert "Rows of synthetic pills, by row: good, crack" in page
+    assert "UNTRAINED" in page
+    assert "<strong>_IPEXLinear</strong>" in page
+    assert album(Facts(run)).replaced == 2
+
+
+def test_files_that_are_no_small_picture_of_the_run_are_left_out(
+    keep: Callable[..., Run], tmp_path: Path
+) -> None:
+    """No path out of the folder, no link, nothing large, nothing that is no picture."""
+    (tmp_path / "secret.png").write_bytes(picture())
+    names = ("../secret.png", "link.png", "large.png", "text.png", "missing.png", "x.svg")
+    run = keep(
+        {"large.png": picture() + b"\0" * 500_000, "text.png": b"secret", "x.svg": b"<svg/>"},
+        items=[{"file": name, "kind": "prediction", "text": "x"} for name in names] + [3],
+    )
+    (tmp_path / "pictures" / "link.png").symlink_to(tmp_path / "secret.png")
+    assert album(Facts(run)).pictures == ()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"items": 3, "layers_before": 4}'])
+def test_damaged_contents_give_a_page_that_says_there_are_none(
+    keep: Callable[..., Run], tmp_path: Path, content: str
+) -> None:
+    """A broken description is as good as none."""
+    run = keep({})
+    (tmp_path / "pictures" / "pictures.json").write_text(content)
+    assert "This run kept no pictures" in build(run)
+
+
+def test_script_in_what_a_picture_shows_stays_text(keep: Callable[..., Run]) -> None:
+    """Kinds, texts and layers come from a file."""
+    page = build(
+        keep(
+            {"a.png": picture()},
+            items=[{"file": "a.png", "kind": HOSTILE, "text": HOSTILE}],
+            layers_before=[[HOSTILE, HOSTILE]],
+            layers_after=[[HOSTILE, HOSTILE]],
+        )
+    )
+    assert page.count("<script") == 1
