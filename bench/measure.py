@@ -332,8 +332,9 @@ def _measure(
             self=runner.self_use(),
             workers=runner.workers(),
         )
-    progress.show("keeping pictures for the report")
-    environment["notes"] += keepsakes.keep(launch, scenarios, folder, policy)
+    if request.own is None:  # a model of the user's own says nothing of pills
+        progress.show("keeping pictures for the report")
+        environment["notes"] += keepsakes.keep(launch, scenarios, folder, policy)
 
 
 def _restored(earlier: records.Run, scenarios: tuple[Scenario, ...]) -> resume.Earlier:
