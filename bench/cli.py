@@ -173,17 +173,25 @@ def run(
         backends=backend,
     )
     stop_like_ctrl_c()
+    earlier = set(results.glob("*/environment.json"))
     try:
         folder = measure.go_on(resume, budget_s=budget) if resume else measure.run(request)
     except KeyboardInterrupt:
-        click.echo(
-            f"bench: interrupted; what was measured is in the newest folder of {results} "
-            "(`bench report` makes a page of it)",
-            err=True,
-        )
+        left = [resume] if resume else _new_runs(results, earlier)
+        click.echo(f"bench: interrupted; {_what_is_left(left)}", err=True)
         sys.exit(_INTERRUPTED)
     click.echo(f"results  {folder}")
     _make_report(folder, reports)
+
+
+def _new_runs(results: Path, earlier: set[Path]) -> list[Path]:
+    return [path.parent for path in sorted(set(results.glob("*/environment.json")) - earlier)]
+
+
+def _what_is_left(runs: list[Path]) -> str:
+    if not runs:
+        return "nothing had been measured yet, so nothing is kept"
+    return f"what was measured is in {runs[-1]} (`bench report {runs[-1]}` makes a page of it)"
 
 
 @cli.command()

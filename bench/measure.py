@@ -191,9 +191,16 @@ def run(request: RunRequest, *, policy: Policy = DEFAULT, progress: Progress | N
 
 @contextmanager
 def _nothing_left_of(folder: Path, request: RunRequest) -> Iterator[None]:
-    """A model of the user's own that cannot run is a mistake in a command, not a run."""
+    """What ended before anything was measured is no run.
+
+    That is one that was interrupted so early, and one of a model of the user's own that cannot run.
+    """
     try:
         yield
+    except KeyboardInterrupt:
+        if not (folder / "iterations.csv").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
     except BenchError:
         if request.own and not (folder / "iterations.csv").exists():
             shutil.rmtree(folder, ignore_errors=True)

@@ -173,3 +173,32 @@ def test_scenarios_lists_the_matrix_and_what_it_leaves_out() -> None:
     text = bench("scenarios").stdout
     assert "training/ipex/eager/bf16/channels_last/b8/full" in text
     assert "Left out:" in text
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_an_interrupted_run_says_what_is_left_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, measured: bool
+) -> None:
+    """Its folder where it measured something; before that it leaves no folder to trip over."""
+    from bench import measure
+
+    def interrupted(request: measure.RunRequest, **_: object) -> Path:
+        folder = request.results / "new"
+        folder.mkdir()
+        with measure._nothing_left_of(folder, request):
+            (folder / "environment.json").write_text("{}")
+            if measured:
+                (folder / "iterations.csv").write_text("")
+            raise KeyboardInterrupt
+        return folder
+
+    monkeypatch.setattr(measure, "run", interrupted)
+    monkeypatch.setattr(cli, "stop_like_ctrl_c", lambda: None)
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "environment.json").write_text("{}")
+    result = bench("run", "--results", str(tmp_path))
+    assert result.exit_code == 130
+    folder = tmp_path / "new"
+    assert folder.exists() == measured
+    words = f"`bench report {folder}`" if measured else "nothing had been measured yet"
+    assert words in one_line(result)
