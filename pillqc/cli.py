@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from pillqc import __version__
-from pillqc.commands import benchmarking, data, exporting, judging, training
+from pillqc.commands import benchmarking, data, exporting, judging, sharding, training
 from pillqc.errors import PillqcError
 
 
@@ -48,6 +48,7 @@ for _command in (
     training.summary_command,
     judging.evaluate_command,
     judging.inspect_command,
+    sharding.merge_command,
     exporting.export_command,
     benchmarking.benchmark_command,
 ):

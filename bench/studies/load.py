@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from bench.studies.workplace import StudyRequest
 
 GROUP = "load/b1"
-SHARES = (0.5, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5)
+SHARES = (0.5, 0.8, 1.0, 1.5)
 """Rates as shares of what stock default manages at best, so that all ways see the same arrivals:
 from half idle to half again as much as stock default can do."""
 REQUESTS = {"smoke": 12, "standard": 25, "full": 60}

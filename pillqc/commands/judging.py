@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from pillqc.commands.common import DATA, FOLDER, MODEL, Progress, loaded_model
+from pillqc.commands.sharding import inspect_in_shards
 
 SEEN = "{} OF THESE IMAGES WERE SEEN IN TRAINING: the figures are too good"
 _SUSPICIOUS = 3
@@ -83,6 +84,8 @@ def evaluate_command(
     show_default=True,
     help="How to run the model; auto: as `bench recommend --write` found fastest here.",
 )
+@click.option("--shards", type=FOLDER, help="Inspect one part, into a file of this folder.")
+@click.option("--shard", metavar="K/N", help="Which part; by default as torchrun says.")
 def inspect_command(
     paths: tuple[Path, ...],
     model: str | None,
@@ -93,6 +96,8 @@ def inspect_command(
     size: int | None,
     exit_code: bool,
     backend: str,
+    shards: Path | None,
+    shard: str | None,
 ) -> None:
     r"""Say of every image whether the pill is good, and where the defects are.
 
@@ -105,6 +110,7 @@ def inspect_command(
       pillqc inspect tray/ --csv decisions.csv --pictures marked/
       pillqc inspect tray/ --exit-code && echo "all good"
       pillqc inspect tray/ --backend auto
+      pillqc inspect tray/ --shards out/ --shard 2/4    on the second of four machines
     """
     from pillqc.acceleration import accelerated, choose
     from pillqc.ahead import ahead
@@ -116,6 +122,9 @@ def inspect_command(
     if note:
         click.echo(f"backend auto: {note}", err=True)
     loaded = accelerated(loaded_model(model), way)
+    if shards is not None:
+        inspect_in_shards(loaded, paths, shards, shard, size=size, batch_size=batch_size)
+        return
     decisions = set()
     with CsvLines(csv_file) as lines:
         results = inspect(loaded, find_images(paths), size=size, batch_size=batch_size)

@@ -1,0 +1,77 @@
+"""Inspection in shards: what `inspect --shards` does, and `merge`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pillqc.commands.common import FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pillqc.model import LoadedModel
+
+
+def inspect_in_shards(
+    loaded: LoadedModel,
+    paths: Sequence[Path],
+    folder: Path,
+    which: str | None,
+    *,
+    size: int | None,
+    batch_size: int,
+) -> None:
+    """This process's part of the images, into its own file in the folder."""
+    from pillqc import shards
+    from pillqc.inspection import find_images, inspect
+
+    shard = shards.parse(which)
+    images = list(find_images(paths))
+    had, done = shards.inspect_shard(
+        shard,
+        folder,
+        images,
+        common=shards.fingerprint(images, loaded.name, size),
+        inspect=lambda own: inspect(loaded, own, size=size, batch_size=batch_size),
+    )
+    before = f", {had} were done before" if had else ""
+    click.echo(f"{shard.path(folder)}: {done} images inspected{before}")
+
+
+@click.command("merge")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.option("--output", type=FILE, help="A file for the results; else the terminal.")
+@click.option("--partial", is_flag=True, help="Give what there is, though images are missing.")
+def merge_command(folder: Path, output: Path | None, partial: bool) -> None:
+    r"""Put the shards of an inspection together, in the order of the images.
+
+    Where a process was lost, says which shard lacks how many images, and exits with 1.
+
+    \b
+    Examples:
+      pillqc merge out/ --output decisions.jsonl
+    """
+    from pillqc import shards
+    from pillqc.errors import PillqcError
+
+    merged = shards.merge(folder)
+    lacking = ", ".join(f"shard {which} lacks {count}" for which, count in merged.missing.items())
+    if lacking and not partial:
+        raise PillqcError(
+            f"{folder}: {lacking} of {merged.images} images; start `pillqc inspect` with the same "
+            "words again, which goes on where it was cut, or take what there is with --partial"
+        )
+    if lacking:
+        click.echo(f"{folder}: {lacking} of {merged.images} images", err=True)
+    text = "".join(f"{json.dumps(result)}\n" for result in merged.results)
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    unfinished = output.with_name(f".{output.name}.part")
+    unfinished.write_text(text)
+    unfinished.replace(output)
+    click.echo(f"{output}: {len(merged.results)} of {merged.images} images")

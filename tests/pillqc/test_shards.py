@@ -1,0 +1,171 @@
+"""Inspection in shards: parts, lost processes, merging."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from pillqc import shards
+from pillqc.cli import main
+from pillqc.errors import PillqcError, UsageError
+from pillqc.inspection import Inspection
+from pillqc.shards import Shard
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pillqc.prediction import Unreadable
+
+IMAGES = [Path(f"{number}.png") for number in range(7)]
+
+
+class LostError(Exception):
+    """The process is gone."""
+
+
+def inspecting(
+    paths: Iterable[Path | Unreadable], *, lost_after: int | None = None
+) -> Iterator[Inspection]:
+    """An inspector that finds everything good, until it is lost."""
+    for done, path in enumerate(paths):
+        if done == lost_after:
+            raise LostError
+        assert isinstance(path, Path)
+        yield Inspection(path=path, decision="good", probability_bad=0.1, ms=1.0)
+
+
+def run(shard: Shard, folder: Path, *, lost_after: int | None = None) -> tuple[int, int]:
+    """One process of an inspection."""
+    return shards.inspect_shard(
+        shard,
+        folder,
+        IMAGES,
+        common="same",
+        inspect=lambda own: inspecting(own, lost_after=lost_after),
+    )
+
+
+def test_shards_share_out_all_images_and_none_twice() -> None:
+    """Every N-th, so that all have about as many, whatever the folders hold."""
+    parts = [list(Shard(rank=rank, size=3).numbers(7)) for rank in range(3)]
+    assert sorted(number for part in parts for number in part) == list(range(7))
+    assert [len(part) for part in parts] == [3, 2, 2]
+    assert list(Shard(rank=5, size=6).numbers(3)) == []
+
+
+def test_the_shard_is_named_or_torchruns(tmp_path: Path) -> None:
+    """Without either, one process takes all."""
+    assert shards.parse("2/4") == Shard(rank=1, size=4)
+    assert shards.parse(None, {"RANK": "3", "WORLD_SIZE": "8"}) == Shard(rank=3, size=8)
+    assert shards.parse(None, {}) == Shard(rank=0, size=1)
+    for wrong in ("0/4", "5/4", "2", "a/b"):
+        with pytest.raises(UsageError, match="is not K/N"):
+            shards.parse(wrong)
+
+
+def test_merged_results_are_in_the_order_of_the_images(tmp_path: Path) -> None:
+    """As one process would have given them."""
+    for rank in (1, 0):
+        run(Shard(rank=rank, size=2), tmp_path)
+    merged = shards.merge(tmp_path)
+    assert merged.is_whole
+    assert [result["path"] for result in merged.results] == [str(path) for path in IMAGES]
+    assert all("number" not in result for result in merged.results)
+
+
+def test_a_process_lost_in_the_middle_loses_nothing_that_was_done(tmp_path: Path) -> None:
+    """What is missing is said; started again, it does only that; the other is not touched."""
+    first, second = Shard(rank=0, size=2), Shard(rank=1, size=2)
+    run(second, tmp_path)
+    with pytest.raises(LostError):
+        run(first, tmp_path, lost_after=1)
+    merged = shards.merge(tmp_path)
+    assert merged.missing == {"1/2": 3}
+    assert len(merged.results) == 4
+    assert run(first, tmp_path) == (1, 3)
+    assert shards.merge(tmp_path).is_whole
+
+
+def test_a_line_cut_by_a_kill_is_done_again(tmp_path: Path) -> None:
+    """Whole lines before it are kept."""
+    shard = Shard(rank=0, size=1)
+    run(shard, tmp_path)
+    path = shard.path(tmp_path)
+    path.write_bytes(path.read_bytes()[:-5])
+    assert shards.merge(tmp_path).missing == {"1/1": 1}
+    assert run(shard, tmp_path) == (6, 1)
+    assert shards.merge(tmp_path).is_whole
+
+
+def test_a_process_that_never_started_is_missed(tmp_path: Path) -> None:
+    """Its file is not there; the names of the others say that it should be."""
+    run(Shard(rank=0, size=2), tmp_path)
+    assert shards.merge(tmp_path).missing == {"2/2": 3}
+
+
+def test_shards_of_another_inspection_are_refused(tmp_path: Path) -> None:
+    """Other images or another model in one folder would be merged into nonsense."""
+    run(Shard(rank=0, size=2), tmp_path)
+    with pytest.raises(PillqcError, match="of another inspection"):
+        shards.inspect_shard(
+            Shard(rank=0, size=2), tmp_path, IMAGES, common="other", inspect=inspecting
+        )
+    shards.inspect_shard(
+        Shard(rank=1, size=2), tmp_path, IMAGES, common="other", inspect=inspecting
+    )
+    with pytest.raises(PillqcError, match="of different inspections"):
+        shards.merge(tmp_path)
+
+
+def test_merge_says_in_one_line_what_is_missing(tmp_path: Path) -> None:
+    """And gives what there is when asked to."""
+    run(Shard(rank=0, size=2), tmp_path)
+    refused = CliRunner().invoke(main, ["merge", str(tmp_path)])
+    assert refused.exit_code == 1
+    assert "shard 2/2 lacks 3 of 7 images" in refused.output
+    out = tmp_path / "all.jsonl"
+    done = CliRunner().invoke(main, ["merge", str(tmp_path), "--partial", "--output", str(out)])
+    assert done.exit_code == 0
+    assert len(out.read_text().splitlines()) == 4
+
+
+def test_a_damaged_or_empty_folder_is_one_line(tmp_path: Path) -> None:
+    """With what to do, or what is wrong."""
+    empty = CliRunner().invoke(main, ["merge", str(tmp_path)])
+    assert empty.exit_code == 1
+    assert "holds no shards" in empty.output
+    (tmp_path / "shard-1-of-1.jsonl").write_text('{"images": 1}\nnonsense\n')
+    damaged = CliRunner().invoke(main, ["merge", str(tmp_path)])
+    assert damaged.exit_code == 1
+    assert "is damaged" in damaged.output
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+def test_several_processes_of_torchrun_inspect_as_one_does(tmp_path: Path) -> None:
+    """Same decisions and probabilities, in the same order."""
+    render = [sys.executable, "-m", "pillqc", "render", "--out", str(tmp_path / "pills")]
+    sizes = ["--train-good", "1", "--test-good", "3", "--per-defect", "1"]
+    subprocess.run([*render, *sizes], check=True)
+    asked = ["inspect", str(tmp_path / "pills" / "test"), "--size", "64", "--model", "random"]
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "pillqc"]
+    out = ["--shards", str(tmp_path / "out")]
+    subprocess.run([sys.executable, "-m", *torchrun, *asked, *out], check=True)
+    alone = subprocess.run(
+        [sys.executable, "-m", "pillqc", *asked, "--json"], check=True, capture_output=True
+    )
+    single = [json.loads(line) for line in alone.stdout.splitlines()]
+    merged = shards.merge(tmp_path / "out")
+    assert merged.is_whole
+    kept = ("path", "decision", "boxes")
+    assert [{k: one[k] for k in kept} for one in merged.results] == [
+        {k: one[k] for k in kept} for one in single
+    ]
+    for one, other in zip(merged.results, single, strict=True):
+        assert one["probability_bad"] == pytest.approx(other["probability_bad"], abs=1e-4)
