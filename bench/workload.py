@@ -338,8 +338,9 @@ def inspect_in_stages(
     """One image from disk to its decision and boxes, as `pillqc inspect` does it, stage by stage.
 
     Decoding opens the file again, since that is how the inspector reads: its bytes are in memory by
-    then, so `decode` holds a copy of them and not the disk. `call` lays the batch out and runs the model, which makes probabilities and map in one call.
-    Returns the nanoseconds of each stage, and the decision.
+    then, so `decode` holds a copy of them and not the disk. `call` lays the batch out and runs the
+    model, which makes probabilities and map in one call. Returns the nanoseconds of each stage, and
+    the decision.
     """
     clock = time.perf_counter_ns
     marks = [clock()]
