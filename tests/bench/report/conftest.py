@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 RUN_ID = "20261124T020000Z-m6i.4xlarge-532bdfb"
 GFLOP = 30.7
-PEAK = {"fp32": 340.0, "bf16": 340.0}
+PEAK = {"fp32": 340.0, "bf16": 340.0, "int8": 1360.0}
 
 _EIGHT_MS = {
     ("stock", "eager", None, "contiguous"): 1180.0,
@@ -77,6 +77,8 @@ class Plan:
 
     profile: str = "standard"
     native_bf16: bool = False
+    int8: bool = False
+    """Whether int8 was measured; most rules are told apart without it."""
     ipex: bool = True
     trained: bool = False
     source: str = "synthetic"
@@ -98,7 +100,12 @@ class Plan:
     def scenarios(self) -> list[Scenario]:
         """The scenarios that the run wanted."""
         every = matrix(PROFILES[self.profile], environments=self.environments)
-        return [scenario for scenario in every if not self.only or scenario.id in self.only]
+        return [
+            scenario
+            for scenario in every
+            if (not self.only or scenario.id in self.only)
+            and (self.int8 or scenario.dtype is not Dtype.INT8)
+        ]
 
     def fault(self, scenario: Scenario) -> tuple[Status, str | None]:
         """What became of it."""
