@@ -23,7 +23,6 @@ from bench.report.wording import NOTHING, bounds, percent, seconds, times
 from bench.studies import comparing, ways
 from bench.studies.page import Page
 from bench.studies.reading import failures_kept, measured_again
-from bench.studies.study import Seat
 from bench.studies.workplace import workplace
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from bench.client import WorkerHandle
     from bench.policy import Policy
     from bench.statistics import Ratio
+    from bench.studies.study import Seat
     from bench.studies.workplace import StudyRequest
 
 SEEDS = {"smoke": 1, "standard": 3, "full": 5}
@@ -74,15 +74,7 @@ class Reached:
 
 def seats(asked: StudyRequest) -> list[Seat]:
     """The ways of training."""
-    return [
-        Seat(
-            name=name,
-            scenario=scenario,
-            worker=name,
-            base="" if name == ways.DEFAULT else ways.DEFAULT,
-        )
-        for name, scenario in ways.training(asked.profile).items()
-    ]
+    return ways.seats_of(ways.training(asked.profile))
 
 
 @dataclass(kw_only=True)

@@ -290,9 +290,9 @@ def _row(
     )
     ratio = compared.ratio if compared else None
     beside = ""
-    if ratio:
+    if ratio and compared:
         over = f"{times(ratio.estimate)} {bounds(ratio.low, ratio.high)}"
-        beside = f", {over} of stock default on all cores"
+        beside = f", {over} of stock default on all cores ({compared.verdict})"
     sentence = f"{seat}: {digits(rate)} images per second{beside}."
     cores = own.instances * own.cores
     return (

@@ -22,7 +22,6 @@ from bench.scenarios import CONTROL_SUFFIX
 from bench.studies import arrivals, ways
 from bench.studies.page import Page
 from bench.studies.reading import measured_again
-from bench.studies.study import Group, Seat, control_of
 from bench.studies.workplace import workplace
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.policy import Policy
-    from bench.studies.study import Measured, SeatLane
+    from bench.studies.study import Group, Measured, SeatLane
     from bench.studies.workplace import StudyRequest
 
 GROUP = "load/b1"
@@ -73,16 +72,7 @@ FILES: dict[str, type[Any]] = {
 
 def group(asked: StudyRequest) -> Group:
     """Stock default, its control, and the other ways."""
-    seats = [
-        Seat(
-            name=name,
-            scenario=scenario,
-            worker=name,
-            base="" if name == ways.DEFAULT else ways.DEFAULT,
-        )
-        for name, scenario in ways.inference(asked.profile).items()
-    ]
-    return Group(name=GROUP, seats=(seats[0], control_of(seats[0]), *seats[1:]))
+    return ways.group(GROUP, ways.inference(asked.profile))
 
 
 @dataclass(kw_only=True)

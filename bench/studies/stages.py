@@ -19,7 +19,6 @@ from bench.report.wording import NOTHING, bounds, milliseconds, times
 from bench.studies import comparing, ways
 from bench.studies.page import Page
 from bench.studies.reading import measured_again
-from bench.studies.study import Group, Seat, control_of
 from bench.studies.workplace import workplace
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from bench.policy import Policy
     from bench.statistics import Ratio
     from bench.studies.comparing import Compared
-    from bench.studies.study import Measured, SeatLane
+    from bench.studies.study import Group, Measured, SeatLane
     from bench.studies.workplace import StudyRequest
 
 GROUP = "stages/b1"
@@ -76,16 +75,7 @@ FILES: dict[str, type[Any]] = {
 
 def group(request: StudyRequest) -> Group:
     """Stock default, its control, and the other ways."""
-    seats = [
-        Seat(
-            name=name,
-            scenario=scenario,
-            worker=name,
-            base="" if name == ways.DEFAULT else ways.DEFAULT,
-        )
-        for name, scenario in ways.inference(request.profile).items()
-    ]
-    return Group(name=GROUP, seats=(seats[0], control_of(seats[0]), *seats[1:]))
+    return ways.group(GROUP, ways.inference(request.profile))
 
 
 def turn_of(

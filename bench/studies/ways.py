@@ -15,6 +15,7 @@ from bench.scenarios import (
     Task,
     stock_default,
 )
+from bench.studies.study import Group, Seat, control_of
 
 if TYPE_CHECKING:
     from bench.scenarios import Profile
@@ -37,6 +38,20 @@ def inference(profile: Profile, batch_size: int = 1) -> dict[str, Scenario]:
     if profile.whole_matrix:
         return ways
     return {name: ways[name] for name in (DEFAULT, "stock-torchscript", "ipex-torchscript")}
+
+
+def group(name: str, ways: dict[str, Scenario]) -> Group:
+    """Stock default, its control, and the other ways, each in a process of its own."""
+    seats = seats_of(ways)
+    return Group(name=name, seats=(seats[0], control_of(seats[0]), *seats[1:]))
+
+
+def seats_of(ways: dict[str, Scenario]) -> list[Seat]:
+    """A seat for each way, divided by stock default."""
+    return [
+        Seat(name=name, scenario=way, worker=name, base="" if name == DEFAULT else DEFAULT)
+        for name, way in ways.items()
+    ]
 
 
 def training(profile: Profile) -> dict[str, Scenario]:
