@@ -27,11 +27,17 @@ class Winner(NamedTuple):
 
 
 def candidates(facts: Facts, group: Group) -> list[tuple[ScenarioRow, Comparison]]:
-    """Valid ways of running the model, fastest first. The placebo is none: it optimises nothing."""
+    """Valid ways of running the model, fastest first.
+
+    The placebo is none: it optimises nothing. int8 is none: it runs another model, made from this
+    one by rounding its weights, so it has an answer of its own.
+    """
     found = []
     for row in facts.groups.get(group, ()):
         comparison = facts.against_default(row.scenario)
-        if row.backend == "placebo" or comparison is None or not comparison.is_valid:
+        if row.backend == "placebo" or row.dtype == "int8":
+            continue
+        if comparison is None or not comparison.is_valid:
             continue
         if facts.is_measured(row):
             found.append((row, comparison))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench.report.answers.answer import Answer, Line
 from bench.report.answers.gain import ipex_gain
+from bench.report.answers.int8 import int8
 from bench.report.answers.leading import lead
 from bench.report.answers.leaving import leaving
 from bench.report.answers.low_precision import bf16, bf16_ability
@@ -27,6 +28,7 @@ __all__ = ["Answer", "Line", "answers", "bf16_ability", "lead"]
 def answers(facts: Facts) -> list[Answer]:
     """Everything the first screen says, in order."""
     elsewhere = leaving(facts)
+    small = int8(facts)
     return [
         latency(facts),
         throughput(facts),
@@ -34,6 +36,7 @@ def answers(facts: Facts) -> list[Answer]:
         *([elsewhere] if elsewhere else []),
         training(facts),
         bf16(facts),
+        *([small] if small else []),
         decisions(facts),
         noise(facts),
     ]

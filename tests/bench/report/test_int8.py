@@ -1,0 +1,32 @@
+"""int8 has an answer of its own, and is never called the fastest way of running the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bench.records import Run
+from bench.report.answers.int8 import int8
+from bench.report.facts import Facts
+from bench.report.winners import winner
+
+MakeRun = Callable[..., Run]
+DEFAULT = "inference/stock/eager/fp32/contiguous/b1"
+STOCK = "inference/stock/compile/int8/channels_last/b1"
+IPEX = "inference/ipex/torchscript+fusion/int8/channels_last/b1"
+
+
+def test_int8_is_no_winner_though_it_is_much_faster(make_run: MakeRun) -> None:
+    """It runs another model: what that costs in decisions stands beside its speed."""
+    facts = Facts(make_run(only=(DEFAULT, STOCK, IPEX), rounds=4))
+    answer = int8(facts)
+    assert answer is not None
+    assert answer.headline.endswith("in every way it was run.")
+    assert len(answer.lines) == 2
+    assert "changed on" in answer.details[0]
+    best = winner(facts, next(iter(facts.groups)))
+    assert best is None or best.row.dtype == "fp32"
+
+
+def test_without_int8_there_is_no_such_answer(make_run: MakeRun) -> None:
+    """Nobody asked."""
+    assert int8(Facts(make_run(only=(DEFAULT,), rounds=4))) is None
