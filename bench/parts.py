@@ -34,8 +34,10 @@ def part(
     scenario: Scenario, *, work: Workload, backend: Backend, loaded: LoadedModel
 ) -> Part | None:
     """What a call of this scenario does; None: the model's call or the optimiser step."""
-    samples = work.first(scenario.batch_size)
     name = part_of(scenario)
+    if name is None:
+        return None
+    samples = work.first(scenario.batch_size)
     if name == PREPROCESSING:
         return Part(call=lambda: work.load(samples))
     if name == BOXES:

@@ -10,7 +10,8 @@ from bench import backends
 
 def test_the_backends_are_known_by_name() -> None:
     """The matrix and the command line name them."""
-    assert backends.registered() == ("stock", "ipex", "placebo", "planted")
+    first = ("stock", "ipex", "placebo", "planted")
+    assert backends.registered() == (*first, "openvino", "onnxruntime")
 
 
 def test_an_unknown_backend_is_a_key_error() -> None:

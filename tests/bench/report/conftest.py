@@ -192,7 +192,6 @@ def _scenario_row(plan: Plan, scenario: Scenario, calls: list[IterationRow]) -> 
     started = status not in (Status.UNAVAILABLE, Status.UNSUPPORTED)
     ipex = scenario.backend == "ipex"
     bf16 = scenario.dtype is Dtype.BF16
-    peak = PEAK.get(str(scenario.dtype))
     return ScenarioRow(
         run_id=RUN_ID,
         scenario=scenario.id,
@@ -220,7 +219,7 @@ def _scenario_row(plan: Plan, scenario: Scenario, calls: list[IterationRow]) -> 
         warmup_iterations=timing.warmup_iterations,
         peak_rss_mb=(760.0 + 28 * scenario.batch_size + 240 * ipex) if median else None,
         gflop_per_s=speed,
-        percent_of_peak=100 * speed / peak if speed and peak else None,
+        percent_of_peak=100 * speed / PEAK[str(scenario.dtype)] if speed else None,
         native_dtype=(plan.native_bf16 if bf16 else True) if started else None,
         isa=("avx512_core_bf16" if bf16 and plan.native_bf16 else "avx512_core")
         if started

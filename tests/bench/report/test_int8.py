@@ -17,7 +17,7 @@ IPEX = "inference/ipex/torchscript+fusion/int8/channels_last/b1"
 
 def test_int8_is_no_winner_though_it_is_much_faster(make_run: MakeRun) -> None:
     """It runs another model: what that costs in decisions stands beside its speed."""
-    facts = Facts(make_run(only=(DEFAULT, STOCK, IPEX), rounds=4))
+    facts = Facts(make_run(only=(DEFAULT, STOCK, IPEX), rounds=4, int8=True))
     answer = int8(facts)
     assert answer is not None
     assert answer.headline.endswith("in every way it was run.")
