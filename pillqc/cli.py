@@ -49,6 +49,7 @@ for _command in (
     judging.evaluate_command,
     judging.inspect_command,
     sharding.merge_command,
+    judging.card_command,
     exporting.export_command,
     benchmarking.benchmark_command,
 ):

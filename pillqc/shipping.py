@@ -23,12 +23,21 @@ from pillqc.calibration import Chosen, choose
 from pillqc.dataset import MEAN, STD, read_samples
 from pillqc.evaluation import Evaluation, evaluate
 from pillqc.model import CustomVGG, LoadedModel, load_model
-from pillqc.recipe import TEST_SEED_OFFSET, VALIDATION_SEED_OFFSET, Grown, Recipe, Report, grow
+from pillqc.recipe import (
+    TEST_SEED_OFFSET,
+    VALIDATION_SEED_OFFSET,
+    Grown,
+    Recipe,
+    Report,
+    grow,
+    native_bf16,
+)
+from pillqc.seen import remembered
 from pillqc.splits import content_hash
 from pillqc.synthetic import RENDERER_VERSION, RenderPlan, render_dataset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pillqc.dataset import Sample
 
@@ -65,7 +74,7 @@ def train_from_scratch(
     with tempfile.TemporaryDirectory(prefix="pillqc-") as folder:
         validation = _pills(Path(folder) / "validation", recipe, judging, test=False)
         chosen = choose(model, validation, size=size)
-        card = _card(recipe, grown, chosen)
+        card = _card(recipe, grown, chosen, validation)
         # judged as it will be loaded: in half precision
         save_artifact(out, model, card, dtype=torch.float16)
         test = _pills(Path(folder) / "test", recipe, judging, test=True)
@@ -91,8 +100,9 @@ def _plan(recipe: Recipe, judging: Judging, *, test: bool) -> RenderPlan:
     )
 
 
-def _card(recipe: Recipe, grown: Grown, chosen: Chosen) -> ModelCard:
+def _card(recipe: Recipe, grown: Grown, chosen: Chosen, validation: Sequence[Sample]) -> ModelCard:
     return ModelCard(
+        seen=remembered(content_hash(sample.path) for sample in validation),
         threshold=chosen.threshold,
         undecided=chosen.undecided,
         temperature=chosen.temperature,
@@ -106,6 +116,7 @@ def _card(recipe: Recipe, grown: Grown, chosen: Chosen) -> ModelCard:
             "training_seed": recipe.seed,
             "validation_seed": recipe.seed + VALIDATION_SEED_OFFSET,
             "validation_images": chosen.images,
+            "test_seed": recipe.seed + TEST_SEED_OFFSET,
         },
         training={
             "recipe": {k: v for k, v in asdict(recipe).items() if k != "design"},
@@ -113,6 +124,8 @@ def _card(recipe: Recipe, grown: Grown, chosen: Chosen) -> ModelCard:
             "steps": grown.steps,
             "seconds": round(grown.seconds, 1),
             "validation_auroc": grown.auroc,
+            "command": "pillqc train --from-scratch --out model.safetensors",
+            "arithmetic": "bf16 autocast" if native_bf16() else "fp32",
             "pillqc": __version__,
             "torch": torch.__version__,
             "python": platform.python_version(),

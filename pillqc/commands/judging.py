@@ -1,4 +1,4 @@
-"""Commands that use a model: `evaluate` and `inspect`."""
+"""Commands that use a model: `evaluate`, `inspect` and `card`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 
 from pillqc.commands.common import DATA, FOLDER, MODEL, Progress, loaded_model
 from pillqc.commands.sharding import inspect_in_shards
+from pillqc.errors import PillqcError
 
 SEEN = "{} OF THESE IMAGES WERE SEEN IN TRAINING: the figures are too good"
 _SUSPICIOUS = 3
@@ -138,3 +139,21 @@ def inspect_command(
         raise click.exceptions.Exit(1)
     if exit_code and decisions & {"bad", "undecided"}:
         raise click.exceptions.Exit(_SUSPICIOUS)
+
+
+@click.command("card")
+@MODEL
+def card_command(model: str | None) -> None:
+    r"""Print what the model file says about itself: data, training, figures, thresholds, limits.
+
+    \b
+    Examples:
+      pillqc card
+      pillqc card --model model.safetensors
+    """
+    from dataclasses import asdict
+
+    loaded = loaded_model(model)
+    if loaded.card is None:
+        raise PillqcError(f"{loaded.name}: not a model file, so it has no card")
+    click.echo(json.dumps(asdict(loaded.card), indent=2))
