@@ -86,9 +86,8 @@ class BlockPolicy:
 
     min_block_ms: float = 100.0
     """At least this much timed work, and no more than needed: what drifts does so between turns,
-    so the same seconds spent on more and shorter rounds give a narrower interval. In simulated
-    drift and bursts (tests/bench/test_precision.py), one discarded and one timed call of 100 ms
-    against one and three: half to three quarters of the spread."""
+    so the same seconds spent on more and shorter rounds should give a narrower interval:
+    `tests/microbench/against.py plain` measures that against long blocks."""
     min_calls: int = 1
     max_calls: int = 50
     settle_calls: int = 1

@@ -141,9 +141,7 @@ def _ask(model: CustomVGG, samples: Sequence[Sample], size: int) -> _Answers:
             pixels = torch.from_numpy(np.stack(list(islice(images, len(batch)))))
             features = model.features(pixels)
             scores.append(model.scores(features).numpy())
-            maps = torch.nn.functional.interpolate(
-                model.cells(features), (size, size), mode="bilinear", align_corners=True
-            )
+            maps = model.evidence(features, (size, size))
         for values, sample in zip(maps[:, BAD, ::4, ::4].numpy(), batch, strict=True):
             if not sample.bad or sample.mask is not None:
                 mask = read_mask(sample, size)[::4, ::4]

@@ -22,7 +22,7 @@ from torchvision.models import vgg
 from pillqc.errors import ModelFileError, PillqcError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pillqc.artifact import ModelCard
 
@@ -48,8 +48,8 @@ class CustomVGG(nn.Module):
 
     The tutorial takes its map from the features before the last max-pool, so that the map does not
     add up to the score. Here the pooling window slides by one cell instead of two: every second
-    cell of that map is exactly what the classifier averages (`cells` proves it), at twice the
-    resolution of the pooled features.
+    window is exactly what the classifier averages (`cells` proves it), at twice the resolution of
+    the pooled features. The map shows what all windows around a place agree on (`evidence`).
 
     Maps are scaled by `map_low` and `map_high`, one pair per class for a whole data set, once
     `calibrate_maps` has set them. Until then every image is scaled by its own minimum and maximum,
@@ -84,10 +84,8 @@ class CustomVGG(nn.Module):
         scores = self.scores(features)
         if self.training:
             return scores
-        maps = F.interpolate(
-            self.cells(features), size=images.shape[-2:], mode="bilinear", align_corners=True
-        )
-        return torch.softmax(scores, dim=1), self._scaled(maps)
+        maps = self._scaled(self.evidence(features, images.shape[-2:]))
+        return torch.softmax(scores, dim=1), maps
 
     def scores(self, features: Tensor) -> Tensor:
         """Class scores (N, C) of the features (N, 512, h, w)."""
@@ -103,6 +101,15 @@ class CustomVGG(nn.Module):
         # own, which only the layer can read.
         scores = cast("Tensor", self.head(windows.permute(0, 2, 3, 1)))
         return scores.permute(0, 3, 1, 2)
+
+    def evidence(self, features: Tensor, size: Sequence[int]) -> Tensor:
+        """Unscaled maps (N, C, *size): a place counts as the least suspicious window around it.
+
+        A window is as suspicious as the most suspicious of its four cells, so windows alone show
+        every defect one cell too wide on all sides.
+        """
+        least = -F.max_pool2d(-self.cells(features), 2, stride=1)
+        return F.interpolate(least, size=list(size), mode="bilinear", align_corners=False)
 
     def freeze(self) -> None:
         """Keep blocks 1 to 4 as they are: no gradient for `features[:23]`."""
@@ -121,7 +128,11 @@ class CustomVGG(nn.Module):
         return self.scores(self.features[FROZEN_LAYERS:](outputs))
 
     def calibrate_maps(self, low: Tensor, high: Tensor) -> None:
-        """Set one scale per class for all images: `low` becomes 0 and `high` becomes 1."""
+        """Set one scale per class for all images: `low` becomes 0, the middle to `high` .5.
+
+        Above the middle the scale bends towards 1 and never reaches it, so that the hottest place
+        of a glaring defect is still one place.
+        """
         if not bool(torch.all(high - low > _FLATTEST_RANGE)):
             raise PillqcError("the scale of the maps is empty: high must be above low")
         self.map_low.copy_(low)
@@ -131,7 +142,8 @@ class CustomVGG(nn.Module):
     def _scaled(self, maps: Tensor) -> Tensor:
         low = torch.where(self.map_calibrated, self._wide(self.map_low), maps.amin((2, 3), True))
         high = torch.where(self.map_calibrated, self._wide(self.map_high), maps.amax((2, 3), True))
-        return ((maps - low) / (high - low).clamp_min(_FLATTEST_RANGE)).clamp(0.0, 1.0)
+        share = ((maps - low) / (high - low).clamp_min(_FLATTEST_RANGE)).clamp_min(0.0)
+        return torch.where(self.map_calibrated, share / (share + 0.5), share.clamp_max(1.0))
 
     def _wide(self, per_class: Tensor) -> Tensor:
         return per_class[None, :, None, None]

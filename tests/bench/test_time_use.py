@@ -103,17 +103,17 @@ def standard_run(tmp_path: Path, backend: Any, quiet_machine: None) -> Runner:
 
 
 def test_a_standard_run_spends_its_time_on_rounds(standard_run: Runner) -> None:
-    """All launches and forty rounds of batch 1 within 18 minutes, where it had seven.
+    """All launches and thirty rounds of batch 1 within 18 minutes, where it had seven.
 
     A lane whose interval is narrow already has fewer. Measuring time is spent in calls as `bench
     selfcheck` is held to.
     """
     rows = records.read_run(standard_run.folder).scenarios
     native = [row for row in rows if row.task == "inference" and row.batch_size == 1]
-    assert len(native) == 17
+    assert len(native) >= 17
     assert {row.launches for row in rows} == {STANDARD.launches}
-    assert max(row.rounds for row in native) >= 40
-    assert min(row.rounds for row in native) >= 20
+    assert max(row.rounds for row in native) >= 30
+    assert min(row.rounds for row in native) >= 15
     use = standard_run.self_use()
     assert use["measuring_share"] >= SELFCHECK.min_measuring_share
     assert use["seconds"][MEASURING] > 0.6 * use["seconds"]["all"]

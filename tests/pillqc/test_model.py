@@ -9,7 +9,6 @@ from unittest import mock
 
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812 - PyTorch's own convention
 from torch import Tensor
 from torchvision.models import vgg
 
@@ -95,19 +94,29 @@ def test_the_map_adds_up_to_the_score(model: CustomVGG, images: Tensor) -> None:
         assert torch.allclose(cells.mean((2, 3)), model.scores(features), atol=1e-5)
 
 
-def test_the_map_shows_where_a_feature_is(model: CustomVGG) -> None:
-    """A single active cell is hot over exactly its own place in the image."""
+def test_the_map_shows_where_a_feature_is() -> None:
+    """A single active cell is hot over its own place in the image, and nowhere else."""
+    model = load_model("random").model
     features = torch.zeros(1, 512, 4, 4)
     features[0, :, 2, 1] = 1.0
     with torch.no_grad():
-        cells = F.interpolate(
-            model.cells(features) - model.head.bias[None, :, None, None],
-            size=(64, 64),
-            mode="bilinear",
-            align_corners=True,
-        )
-    hottest = (cells[0, 0].abs() > 0.99 * cells[0, 0].abs().max()).nonzero()
-    assert hottest.float().mean(0).tolist() == pytest.approx([39.5, 23.5], abs=0.6)
+        model.head.weight.fill_(1.0)
+        model.head.bias.zero_()
+        heat = model.evidence(features, (64, 64))[0, 0]
+    assert (heat > 0.99 * heat.max()).nonzero().float().mean(0).tolist() == [39.5, 23.5]
+    rows, columns = (heat > 0.5 * heat.max()).nonzero().T
+    assert (int(rows.min()), int(rows.max()) + 1) == (32, 48)
+    assert (int(columns.min()), int(columns.max()) + 1) == (16, 32)
+
+
+def test_the_hottest_place_stays_one_place() -> None:
+    """Evidence far above the scale's end still differs: a map of ones would point at a corner."""
+    model = load_model("random").model
+    model.calibrate_maps(torch.tensor([0.0, 0.0]), torch.tensor([10.0, 10.0]))
+    evidence = torch.tensor([[[[-5.0, 0.0, 5.0], [10.0, 100.0, 200.0]]]]).expand(1, 2, 2, 3)
+    heat = model._scaled(evidence)[0, 0].flatten().tolist()
+    assert heat[:3] == pytest.approx([0.0, 0.0, 0.5])
+    assert 0.5 < heat[3] < heat[4] < heat[5] < 1.0
 
 
 def test_a_flat_map_is_zero_and_not_a_division_by_zero(model: CustomVGG) -> None:
