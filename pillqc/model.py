@@ -109,7 +109,8 @@ class CustomVGG(nn.Module):
         every defect one cell too wide on all sides.
         """
         least = -F.max_pool2d(-self.cells(features), 2, stride=1)
-        return F.interpolate(least, size=list(size), mode="bilinear", align_corners=False)
+        wide = F.interpolate(least, size=list(size), mode="bilinear", align_corners=False)
+        return cast("Tensor", wide)
 
     def freeze(self) -> None:
         """Keep blocks 1 to 4 as they are: no gradient for `features[:23]`."""
