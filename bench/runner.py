@@ -350,7 +350,7 @@ class Runner:
         return {
             "parent_cpu_share": self._use.parent.cpu_share,
             "measuring_share": self._use.measuring_share,
-            "calls_share_of_all_time": self._use.whole_share,
+            "rounds_share": self._use.rounds_share,
             "seconds": {"all": self._use.total_s, **self._use.spent_s},
         }
 

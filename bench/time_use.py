@@ -53,11 +53,11 @@ class TimeUse:
 
     @property
     def measuring_share(self) -> float | None:
-        """Share of the measuring time that is spent inside calls."""
-        measuring_s = self.spent_s[MEASURING]
-        return self.called_s / measuring_s if measuring_s else None
+        """Share of all time that is spent inside warm-up and timed calls."""
+        return self.called_s / self.total_s if self.total_s else None
 
     @property
-    def whole_share(self) -> float | None:
-        """The same of all time, with starting and preparing workers."""
-        return self.called_s / self.total_s if self.total_s else None
+    def rounds_share(self) -> float | None:
+        """The same without starting and preparing workers: while a group is measured."""
+        measuring_s = self.spent_s[MEASURING]
+        return self.called_s / measuring_s if measuring_s else None

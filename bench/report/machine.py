@@ -237,7 +237,10 @@ def provenance(facts: Facts) -> list[tuple[str, str]]:
         ("Images", data),
         ("Images' checksum", environment.text("data", "sha256")),
         ("Harness's own CPU use", percent(environment.number("self", "parent_cpu_share"))),
-        ("Share of time spent measuring", percent(environment.number("self", "measuring_share"))),
+        (
+            "Share of all time spent in warm-up and timed calls",
+            percent(environment.number("self", "measuring_share")),
+        ),
         ("Packages", _packages(environment)),
         ("Environment variables", _variables(environment)),
     ]

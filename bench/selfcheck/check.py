@@ -243,4 +243,4 @@ class Selfcheck:
     def _note_use(self) -> None:
         self.result.parent_cpu_share = self._use.parent.cpu_share
         self.result.measuring_share = self._use.measuring_share
-        self.result.whole_share = self._use.whole_share
+        self.result.rounds_share = self._use.rounds_share

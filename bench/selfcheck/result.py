@@ -106,7 +106,7 @@ class Result:
     planted: dict[float, Tally] = field(default_factory=dict)
     parent_cpu_share: float | None = None
     measuring_share: float | None = None
-    whole_share: float | None = None
+    rounds_share: float | None = None
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
 
@@ -119,7 +119,7 @@ class Result:
             "planted": {f"{share:g}": tally.planted_json() for share, tally in self._planted()},
             "parent_cpu_share": self.parent_cpu_share,
             "measuring_share": self.measuring_share,
-            "calls_share_of_all_time": self.whole_share,
+            "rounds_share": self.rounds_share,
             "seconds": round(self.seconds, 1),
             "held": {line.what: line.held for line in self.lines()},
             "notes": self.notes,

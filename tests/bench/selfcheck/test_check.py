@@ -140,9 +140,9 @@ def test_where_the_time_went_is_told(build: Build) -> None:
     """The share of calls leaves out starting workers; of all time it does not."""
     result = build(replace(FEW, planted=0, full_size=0, in_bursts=0)).run()
     assert result.measuring_share is not None
-    assert result.whole_share is not None
-    assert 0.5 < result.measuring_share < 1
-    assert result.whole_share < result.measuring_share
+    assert result.rounds_share is not None
+    assert 0.5 < result.rounds_share < 1
+    assert result.measuring_share < result.rounds_share
     assert result.seconds > 0
 
 
