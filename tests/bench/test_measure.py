@@ -77,7 +77,7 @@ def test_a_real_run_is_whole(data: Path, tmp_path: Path) -> None:
     conditions = run.environment["workers"]
     assert conditions[IPEX]["allocator"] == conditions[DEFAULT]["allocator"]
     assert not (run.folder / "outputs").exists()
-    (page,) = (tmp_path / "pages").glob("*.html")
+    page = tmp_path / "pages" / f"{run.folder.name}.html"
     assert CHANNELS_LAST in page.read_text()
 
 

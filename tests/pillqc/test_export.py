@@ -43,7 +43,7 @@ def test_the_command_writes_a_file_that_agrees_with_the_model(
 ) -> None:
     """It says by how much, and puts the card beside it; the file takes any batch size."""
     needed(kind)
-    monkeypatch.setattr("pillqc.model.DEFAULT_SIZE", 32)
+    monkeypatch.setattr("pillqc.model.DEFAULT_SIZE", 96)
     out = tmp_path / f"model{suffix}"
     done = CliRunner().invoke(
         main,
@@ -55,7 +55,7 @@ def test_the_command_writes_a_file_that_agrees_with_the_model(
     assert done.exit_code == 0, done.output
     assert "on 10 images" in done.output
     assert json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))["trained"] is False
-    images = load_images(sorted(pills.glob("test/*/*.png"))[:3], 32)
+    images = load_images(sorted(pills.glob("test/*/*.png"))[:3], 96)
     with torch.inference_mode():
         wanted, maps = load_model("random").model(images)
     got, got_maps = _run(out, images)
@@ -79,7 +79,7 @@ def test_a_file_that_computes_something_else_is_refused(
 ) -> None:
     """A wrong weight in what is exported leaves no file behind."""
     needed(kind)
-    monkeypatch.setattr("pillqc.model.DEFAULT_SIZE", 32)
+    monkeypatch.setattr("pillqc.model.DEFAULT_SIZE", 96)
     loaded = load_model("random")
     name = f"pillqc.export._{kind}"
     original = getattr(__import__("pillqc.export", fromlist=["x"]), f"_{kind}")
