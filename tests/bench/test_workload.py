@@ -98,6 +98,16 @@ def test_every_scenario_gets_a_model_of_its_own(work: Workload) -> None:
     assert work.model(INFERENCE).model is not work.model(INFERENCE).model
 
 
+def test_training_starts_with_a_head_that_has_learnt_nothing(work: Workload) -> None:
+    """The same for all: a trained model's loss is rounding, and rounding compares nothing."""
+    first, again = work.model(TRAINING).model, work.model(FULL_TRAINING).model
+    assert torch.equal(first.head.weight, again.head.weight)
+    assert not torch.equal(first.head.weight, work.model(INFERENCE).model.head.weight)
+    batch = work.batch(2)
+    loss = torch.nn.functional.cross_entropy(first.train()(batch.images), batch.labels)
+    assert 0.1 < float(loss.detach()) < 3.0
+
+
 def test_a_batch_larger_than_the_set_starts_again(work: Workload) -> None:
     """39 test images make a batch of 64."""
     batch = work.batch(64)
