@@ -229,6 +229,7 @@ class Session:
             else:
                 arrays = self._numbers(live, calls)
             np.savez(path, **arrays)
+        live.graph = live.graph_now()  # TorchScript may have settled in these calls
         images = 0 if "paths" not in arrays else len(arrays["paths"])
         return {
             "images": images or len(live.batch.images),

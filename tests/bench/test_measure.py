@@ -52,7 +52,7 @@ def only_run(results: Path) -> records.Run:
 def test_a_real_run_is_whole(data: Path, tmp_path: Path) -> None:
     """CSVs, evidence, parity and page of stock and IPEX, and stock never saw IPEX."""
     done = subprocess.run(
-        command(data, tmp_path, "--only", CHANNELS_LAST, "--only", IPEX, "--budget", "60"),
+        command(data, tmp_path, "--only", CHANNELS_LAST, "--only", IPEX, "--budget", "30"),
         capture_output=True,
         text=True,
         check=False,
@@ -119,7 +119,7 @@ def test_an_interrupted_run_leaves_whole_rows_no_worker_and_a_page(
     )
     assert again.returncode == 0, again.stderr
     resumed = subprocess.run(
-        [*RUN, "--resume", str(run.folder), "--budget", "60", "--reports", str(tmp_path)],
+        [*RUN, "--resume", str(run.folder), "--budget", "30", "--reports", str(tmp_path)],
         capture_output=True,
         text=True,
         check=False,

@@ -116,6 +116,16 @@ def scripted(work: Workload) -> Callable[..., tuple[Session, Scripted]]:
     return build
 
 
+def test_calls_for_outputs_settle_torchscript_and_the_next_block_counts(
+    real: Session, tmp_path: Path
+) -> None:
+    """It optimises at its second call, which may be one of those: none is compiled anew later."""
+    real.prepare(scenario(mode=Mode.TORCHSCRIPT, fusion=False, layout=Layout.CHANNELS_LAST))
+    real.call(1, Phase.FIRST_CALL)
+    real.outputs(tmp_path / "outputs.npz")
+    assert real.call(1, Phase.TIMED)["invalid"] is None
+
+
 def test_each_call_is_timed_on_its_own() -> None:
     """As many times as calls, wall and CPU, and the last result."""
     results = iter(range(10))
