@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bench.report.facts import MEASURED
 from bench.report.wording import count
@@ -13,6 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bench.report.facts import Facts
+
+
+_UNCOUNTED: Final = re.compile(r"A block of (?P<lane>.+) does not count: (?P<reason>.+)\.")
+"""As `bench.rounds` notes it; a run may have dozens, alike but for the scenario."""
+_BUDGET: Final = "The budget"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,15 +57,28 @@ def _incomplete(facts: Facts) -> Iterator[Banner]:
             text="The run's files hold no scenario. What is known of the machine is below.",
         )
     complete = facts.environment.flag("complete")
-    notes = [str(note) for note in facts.environment.items("notes")]
+    notes = _gathered([str(note) for note in facts.environment.items("notes")])
     if facts.never_measured and facts.scenarios:
         total = len(facts.never_measured) + len(facts.scenarios)
         notes.append(f"{len(facts.never_measured)} of {total} scenarios have no row.")
     if complete is not True:
         text = " ".join(notes) or "It ended early: it shows what was measured until then."
         yield Banner(level="stop", title="The run is incomplete", text=text)
-    elif notes:
-        yield Banner(level="warn", title="The budget cut something", text=" ".join(notes))
+        return
+    cut = [note for note in notes if note.startswith(_BUDGET)]
+    others = [note for note in notes if not note.startswith(_BUDGET)]
+    if cut:
+        yield Banner(level="warn", title="The budget cut something", text=" ".join(cut))
+    if others:
+        yield Banner(level="note", title="Noted while measuring", text=" ".join(others))
+
+
+def _gathered(notes: list[str]) -> list[str]:
+    """Blocks that do not count for the same reason as one note; the CSVs have them one by one."""
+    found = [(note, _UNCOUNTED.fullmatch(note)) for note in notes]
+    reasons = Counter(match["reason"] for _, match in found if match)
+    blocks = [f"{count(n, 'block')} did not count: {reason}." for reason, n in reasons.items()]
+    return [note for note, match in found if not match] + blocks
 
 
 def _invalid(facts: Facts) -> Iterator[Banner]:

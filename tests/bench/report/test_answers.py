@@ -265,7 +265,8 @@ def titles(run: Run) -> list[str]:
         ({}, "Synthetic pills"),
         ({}, "IPEX is archived"),
         ({"complete": False}, "The run is incomplete"),
-        ({"notes": ("cut",)}, "The budget cut something"),
+        ({"notes": ("The budget of 1 min was cut.",)}, "The budget cut something"),
+        ({"notes": ("A picture is missing.",)}, "Noted while measuring"),
         ({"noisy": True}, "Too noisy for a verdict"),
         ({"faults": ((IPEX_1, Status.WRONG_OUTPUT, "x"),)}, "Wrong outputs"),
     ],
@@ -275,6 +276,14 @@ def test_banner_is_shown_when_it_is_true(
 ) -> None:
     """Each condition has its banner."""
     assert title in titles(make_run(**choices))
+
+
+def test_blocks_that_do_not_count_are_told_once(make_run: MakeRun) -> None:
+    """A dozen sentences that differ in a scenario's name would push the answers off the screen."""
+    lost = tuple(f"A block of inference/x/b{n} does not count: it was paused." for n in range(11))
+    found = banners.banners(Facts(make_run(notes=lost)))
+    (told,) = [banner for banner in found if banner.title == "Noted while measuring"]
+    assert told.text == "11 blocks did not count: it was paused."
 
 
 def test_good_run_of_a_trained_model_has_only_the_note_on_ipex(make_run: MakeRun) -> None:
