@@ -22,7 +22,7 @@ from pillqc.batch_norm import folded
 from pillqc.calibration import Chosen, choose
 from pillqc.dataset import MEAN, STD, read_samples
 from pillqc.evaluation import Evaluation, evaluate
-from pillqc.model import CustomVGG, LoadedModel, load_model
+from pillqc.model import load_model
 from pillqc.recipe import (
     TEST_SEED_OFFSET,
     VALIDATION_SEED_OFFSET,
@@ -78,9 +78,10 @@ def train_from_scratch(
         # judged as it will be loaded: in half precision
         save_artifact(out, model, card, dtype=torch.float16)
         test = _pills(Path(folder) / "test", recipe, judging, test=True)
-        report = evaluate(replace(load_model(out), name=out.name), test, size=size)
+        shipped = load_model(out)
+        report = evaluate(replace(shipped, name=out.name), test, size=size)
         card = replace(card, metrics=_metrics(report, Path(folder) / "test", recipe, judging))
-    _save_again(out, card)
+    save_artifact(out, shipped.model, card, dtype=torch.float16)
     return report
 
 
@@ -149,10 +150,3 @@ def _metrics(report: Evaluation, root: Path, recipe: Recipe, judging: Judging) -
         "command": command,
         "manifest_sha256": content_hash(root / "manifest.csv"),
     }
-
-
-def _save_again(out: Path, card: ModelCard) -> None:
-    """The same weights, with the card that now holds the metrics."""
-    loaded: LoadedModel = load_model(out)
-    model: CustomVGG = loaded.model
-    save_artifact(out, model, card, dtype=torch.float16)
