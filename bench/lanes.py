@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from bench import conditions, parity, records, run_folder, variables
 from bench.client import AccountedWorker
@@ -23,11 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from bench import protocol
     from bench.outcome import Outcome
     from bench.policy import Policy
     from bench.pool import WorkerPool
     from bench.scenarios import Scenario
     from bench.time_use import TimeUse
+
+_Answer = TypeVar("_Answer")
 
 
 def spell_error(error: float | None) -> str:
@@ -73,9 +76,9 @@ class Lanes:
         with self.use.during("preparing"):
             lanes = self._built([lane for lane in found if lane is not None])
         with self.use.during("first calls"):
-            lanes = [lane for lane in lanes if self._goes_well(self._begin, lane)]
+            lanes = self._begun(lanes)
         with self.use.during(MEASURING):
-            lanes = [lane for lane in lanes if self._goes_well(self._warm_up, lane)]
+            lanes = [lane for lane in lanes if self._goes_well(self._warm_up, lane, None)]
         self._compare_conditions(lanes)
         return lanes
 
@@ -106,42 +109,57 @@ class Lanes:
         return lane
 
     def _built(self, lanes: Sequence[Lane]) -> list[Lane]:
-        """The lanes whose worker set the model up.
+        """The lanes whose worker set the model up."""
+        return [lane for lane, _ in self._answers(lanes, "preparing", Lane.build)]
 
-        One after the other while `prepare_s` is still to be learnt, else side by side: loading,
-        tracing and packing use one core for the most part. No call is timed meanwhile.
+    def _begun(self, lanes: Sequence[Lane]) -> list[Lane]:
+        """The lanes that made their first call and may go on."""
+        answers = self._answers(lanes, "first call of", Lane.ask_first_call)
+        return [lane for lane, reply in answers if self._goes_well(self._begin, lane, reply)]
+
+    def _answers(
+        self, lanes: Sequence[Lane], what: str, ask: Callable[[Lane], _Answer]
+    ) -> list[tuple[Lane, _Answer]]:
+        """What each lane's worker answered, of those that did, in the lanes' order.
+
+        One after the other while what it takes is still to be learnt, else side by side: loading,
+        tracing, packing and compiling use one core for the most part. Nothing counts meanwhile.
         """
-        alone = [self._is_new(lane) or self.at_once < 2 for lane in lanes]
-        known = [lane for lane, by_itself in zip(lanes, alone, strict=True) if not by_itself]
-        done = [
-            self._build(lane) for lane, by_itself in zip(lanes, alone, strict=True) if by_itself
-        ]
+
+        def answered(lane: Lane) -> _Answer | WorkerError:
+            self.say(f"{what} {lane.name}")
+            try:
+                return ask(lane)
+            except WorkerError as error:
+                return error
+
+        alone = [lane for lane in lanes if self.at_once < 2 or self._is_new(lane)]
+        found = {lane.name: answered(lane) for lane in alone}
+        known = [lane for lane in lanes if lane.name not in found]
         if known:
             with ThreadPoolExecutor(self.at_once) as threads:
-                done += threads.map(self._build, known)
-        for lane, error in done:
-            if error is not None:
-                self.failed(lane, error)
-        fine = {lane.name for lane, error in done if error is None}
-        return [lane for lane in lanes if lane.name in fine]
-
-    def _build(self, lane: Lane) -> tuple[Lane, WorkerError | None]:
-        self.say(f"preparing {lane.name}")
-        try:
-            lane.build()
-        except WorkerError as error:
-            return lane, error
-        return lane, None
+                names = [lane.name for lane in known]
+                found.update(zip(names, threads.map(answered, known), strict=True))
+        fine = []
+        for lane in lanes:
+            answer = found[lane.name]
+            if isinstance(answer, WorkerError):
+                self.failed(lane, answer)
+            else:
+                fine.append((lane, answer))
+        return fine
 
     def _is_new(self, lane: Lane) -> bool:
         """Whether the lane's worker is the first to tell of its scenario."""
         return not lane.is_control and self.outcomes[lane.scenario.id].is_new
 
-    def _goes_well(self, step: Callable[[Outcome, Lane], None], lane: Lane) -> bool:
+    def _goes_well(
+        self, step: Callable[[Outcome, Lane, _Answer], None], lane: Lane, answer: _Answer
+    ) -> bool:
         """Take a lane one step further; False where it takes no further part."""
         outcome = self.outcomes[lane.scenario.id]
         try:
-            step(outcome, lane)
+            step(outcome, lane, answer)
         except WorkerError as error:
             self.failed(lane, error)
             return False
@@ -149,16 +167,15 @@ class Lanes:
             self._release(lane)
         return outcome.measurable
 
-    def _begin(self, outcome: Outcome, lane: Lane) -> None:
-        self.say(f"first call of {lane.name}")
-        lane.first_call()
+    def _begin(self, outcome: Outcome, lane: Lane, first_call: protocol.Message) -> None:
+        lane.count_first_call(first_call)
         if self._is_new(lane):
             outcome.prepared = lane.prepared
             outcome.unchecked = True
         if lane.emulated:
             self._charge_emulated(outcome, lane)
 
-    def _warm_up(self, outcome: Outcome, lane: Lane) -> None:
+    def _warm_up(self, outcome: Outcome, lane: Lane, _: None) -> None:
         """Until steady. The outputs of inference come first, since their calls warm up too."""
         self.say(f"warming up {lane.name}")
         no_reference = lane.is_default and not self._reference(lane).exists()

@@ -249,7 +249,8 @@ def _from_file(path: Path, *, name: str, freeze: bool) -> LoadedModel:
     from pillqc.artifact import read_artifact
 
     card, tensors = read_artifact(path)
-    model = _seeded(0, freeze=freeze, n_classes=len(card.classes))
+    with torch.device("meta"):  # random weights would only be thrown away
+        model = CustomVGG(len(card.classes), freeze=freeze)
     expected = model.state_dict()
     wrong = sorted(expected.keys() ^ tensors.keys()) or sorted(
         k for k, v in expected.items() if tensors[k].shape != v.shape
@@ -259,7 +260,9 @@ def _from_file(path: Path, *, name: str, freeze: bool) -> LoadedModel:
             f"{path}: not a model of this version: {wrong[0]} is missing, unknown or of another "
             "shape; train or download it again"
         )
-    model.load_state_dict({k: v.to(expected[k].dtype) for k, v in tensors.items()})
+    # Copies, for what was read may be the file itself, mapped.
+    own = {name: value.to(expected[name].dtype, copy=True) for name, value in tensors.items()}
+    model.load_state_dict(own, assign=True)
     return LoadedModel(
         model=model.eval(), trained=card.trained, threshold=card.threshold, name=name, card=card
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -142,3 +143,22 @@ def test_models_are_set_up_side_by_side_once_their_cost_is_known(
     rows = records.read_run(runner.folder).scenarios
     assert {row.status for row in rows} == {"ok"}
     assert {row.launches for row in rows} == {2}
+
+
+def test_first_calls_are_made_side_by_side_once_their_cost_is_known(
+    tmp_path: Path, backend: Any
+) -> None:
+    """Compiling keeps one core busy; what a cold one takes is a result: it has the machine alone."""
+    threads: dict[int, set[bool]] = {0: set(), 1: set()}
+
+    def watched(_: Any, fields: dict[str, Any]) -> None:
+        if fields["phase"] == "first_call":
+            launch = int(backend.asked[IPEX.id, "prepare"] > 1)
+            threads[launch].add(threading.current_thread() is threading.main_thread())
+
+    backend.faults[IPEX.id, "call"] = watched
+    runner = measured(tmp_path, backend, ALL, starts_at_once=2)
+    assert threads == {0: {True}, 1: {False}}
+    first = [row for row in runner.iterations if row.phase == "first_call"]
+    names = {(row.scenario, row.launch) for row in first}
+    assert len(names) == len(first) == 2 * (len(ALL) + 1)

@@ -10,7 +10,7 @@ import torch
 from bench.backends import Prepared
 from bench.errors import BenchError, WorkerError
 from bench.scenarios import FROZEN, FULL, FUSED_ADAM, Mode, Scenario, Status, Task
-from bench.workload import Workload, flop_per_call, mixed, optimizer_for, step
+from bench.workload import CALIBRATION_IMAGES, Workload, flop_per_call, mixed, optimizer_for, step
 from pillqc.dataset import Sample, load_images
 from pillqc.synthetic import RenderPlan, render_dataset
 
@@ -42,7 +42,7 @@ def _one_thread() -> Iterator[None]:
 def pills(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A few rendered pills of every kind."""
     root = tmp_path_factory.mktemp("data") / "pills"
-    plan = RenderPlan(size=SIDE, train_good=1, test_good=18, per_defect=3)
+    plan = RenderPlan(size=SIDE, train_good=1, test_good=24, per_defect=5)
     return render_dataset(root, plan, jobs=1).root
 
 
@@ -109,11 +109,11 @@ def test_training_starts_with_a_head_that_has_learnt_nothing(work: Workload) -> 
 
 
 def test_a_batch_larger_than_the_set_starts_again(work: Workload) -> None:
-    """39 test images make a batch of 64."""
+    """45 test images (of 59, the others are learnt from) make a batch of 64."""
     batch = work.batch(64)
     count = len(work.samples)
 
-    assert count == 18 + 7 * 3
+    assert count == 17 + 7 * 4
     assert batch.images.shape == (64, 3, SIDE, SIDE)
     assert torch.equal(batch.images[0], batch.images[count])
     assert batch.labels[:4].tolist() == [0, 1, 0, 1]
@@ -135,7 +135,7 @@ def test_only_test_images_are_used(work: Workload) -> None:
 def test_facts_identify_the_images(pills: Path, work: Workload, tmp_path: Path) -> None:
     """A checksum over names and bytes; rendered ones are called synthetic."""
     facts = work.facts()
-    assert (facts["source"], facts["images"]) == ("synthetic", 39)
+    assert (facts["source"], facts["images"]) == ("synthetic", 45)
 
     copy = tmp_path / "test" / "good"
     copy.mkdir(parents=True)
@@ -222,19 +222,42 @@ def test_a_step_without_optimizer_is_refused(work: Workload) -> None:
         step(Prepared(model=work.model(TRAINING).model), work.batch(2))
 
 
-def test_int8_is_calibrated_on_training_images_only(pills: Path, work: Workload) -> None:
-    """In batches of the scenario's size, the last one filled up; never a test image."""
-    (batch,) = work.calibration(3)
-    assert batch.shape == (3, 3, SIDE, SIDE)
-    (train,) = (pills / "train" / "good").iterdir()
-    own = load_images([train], size=SIDE)[0]
-    assert all(torch.equal(image, own) for image in batch)
+def test_int8_is_calibrated_on_both_kinds_and_never_on_a_test_image(work: Workload) -> None:
+    """MVTec AD's train folder is all good; what only a defect excites must be seen all the same."""
+    kinds = {sample.bad for sample in mixed(work.training_samples, 0)[:CALIBRATION_IMAGES]}
+    assert kinds == {False, True}
+    judging = {sample.path for sample in work.samples}
+    assert not judging & {sample.path for sample in work.training_samples}
+    assert {sample.split for sample in work.samples} == {"test"}
 
 
-def test_without_training_images_int8_is_unavailable(pills: Path, tmp_path: Path) -> None:
-    """A test image's range would be in the model that is judged by it."""
+def test_calibration_comes_in_batches_of_the_scenarios_size(work: Workload) -> None:
+    """The last one filled up from the start."""
+    first = load_images([mixed(work.training_samples, 0)[0].path], size=SIDE)[0]
+    batches = work.calibration(5)
+    assert {tuple(batch.shape) for batch in batches} == {(5, 3, SIDE, SIDE)}
+    assert torch.equal(batches[0][0], first)
+
+
+def test_folders_with_both_kinds_to_train_on_stay_as_they_are(pills: Path, tmp_path: Path) -> None:
+    """Whoever divided the images meant it."""
     shutil.copytree(pills / "test", tmp_path / "test")
+    for kind in ("good", "crack"):
+        (tmp_path / "train" / kind).mkdir(parents=True)
+        one = next((pills / "test" / kind).iterdir())
+        shutil.copy(one, tmp_path / "train" / kind)
     work = Workload(tmp_path, seed=0, weights="random", image_size=SIDE)
-    with pytest.raises(WorkerError, match="has no train/ folder") as caught:
+    assert len(work.samples) == len(list((tmp_path / "test").rglob("*.png")))
+    assert [sample.defect for sample in work.training_samples] == ["crack", "good"]
+
+
+def test_without_images_to_learn_from_int8_is_unavailable(pills: Path, tmp_path: Path) -> None:
+    """A test image's range would be in the model that is judged by it."""
+    (tmp_path / "test").mkdir()
+    shutil.copytree(pills / "test" / "crack", tmp_path / "test" / "crack")
+    for path in sorted((tmp_path / "test" / "crack").iterdir())[1:]:
+        path.unlink()
+    work = Workload(tmp_path, seed=0, weights="random", image_size=SIDE)
+    with pytest.raises(WorkerError, match="too few images") as caught:
         work.calibration(1)
     assert caught.value.status is Status.UNAVAILABLE
