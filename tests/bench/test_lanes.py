@@ -148,7 +148,7 @@ def test_models_are_set_up_side_by_side_once_their_cost_is_known(
 def test_first_calls_are_made_side_by_side_once_their_cost_is_known(
     tmp_path: Path, backend: Any
 ) -> None:
-    """Compiling keeps one core busy; what a cold one takes is a result: it has the machine alone."""
+    """Compiling keeps one core busy; what a cold one takes is a result, and taken alone."""
     threads: dict[int, set[bool]] = {0: set(), 1: set()}
 
     def watched(_: Any, fields: dict[str, Any]) -> None:
