@@ -196,5 +196,54 @@ class SelfcheckPolicy:
     min_measuring_share: float = 0.80
 
 
+@dataclass(frozen=True, kw_only=True)
+class StudyPolicy:
+    """How the studies measure: what is theirs beside a run's own thresholds."""
+
+    budget_share: float = 1 / 3
+    """Of a run's budget: a study asks less than a run does."""
+    stage_images: Mapping[str, int] = field(
+        default_factory=lambda: {"smoke": 4, "standard": 8, "full": 16}
+    )
+    """Images a turn from disk to decision: the same ones for every backend, others next round."""
+    instances_block_s: float = 2.0
+    """Long against a call of some 100 ms and against the moment in which instances start."""
+    load_shares: tuple[float, ...] = (0.5, 0.8, 1.0, 1.5)
+    """Rates as shares of what stock default manages at best, so that all ways see the same
+    arrivals: from half idle to half again as much as stock default can do."""
+    load_requests: Mapping[str, int] = field(
+        default_factory=lambda: {"smoke": 12, "standard": 25, "full": 60}
+    )
+    """Requests a rate in one turn: few, so that a round is short; all turns' count together."""
+    load_bound_calls: float = 3.0
+    """Latency bound where none is named: so many of stock default's own calls. Less leaves no room
+    for a queue at all; more is a system nobody would call responsive to the same degree."""
+    load_start_ns: int = 20_000_000
+    """The first arrival is due this long after the request was sent: the worker must be awake."""
+    load_draws: int = 2000
+    """Of the bootstrap over whole blocks; its ends then move by less than a percentile's own
+    graininess."""
+    beyond_percentile: float = 1.0
+    """Requests that must lie beyond a percentile; with fewer it would be the maximum under another
+    name. So p99 needs a hundred requests."""
+    accuracy_seeds: Mapping[str, int] = field(
+        default_factory=lambda: {"smoke": 1, "standard": 3, "full": 5}
+    )
+    """Intervals are over seeds: one has none, three a coarse one."""
+    accuracy_steps_a_turn: int = 4
+    """Steps between two evaluations, and a turn: accuracy is known to this many steps."""
+    accuracy_in_a_row: int = 2
+    """Evaluations in a row at the target or above: one alone can be luck of a small test set."""
+    accuracy_evaluated: int = 64
+    """Images on which accuracy is taken, good and bad in turn; some seconds on two cores."""
+    accuracy_training_images: int = 512
+    """At most: they are held in memory, so that only steps take time."""
+    pooled_tolerance: float = 1e-3
+    """Largest difference of ROIAlign's values of about 1. A sample's place, up to 336 cells from
+    the edge, is rounded to about 3e-5 of a cell, and neighbouring cells of random features differ
+    by up to 8."""
+
+
 DEFAULT = Policy()
 SELFCHECK = SelfcheckPolicy()
+STUDIES = StudyPolicy()

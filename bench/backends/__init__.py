@@ -1,9 +1,9 @@
 """Who runs the model: one small file a backend, turning (model, scenario, example) into a call.
 
 A backend is a module of this package with the four names of `Backend`; one that has int8 has a
-fifth, `quantize` (see `quantize` here). To add one: write the file,
-add its line to `_MODULES`, and test it under tests/bench/backends/. Nothing here imports torch, so
-the parent may ask which backends exist.
+fifth, `QUANTIZER`: the module whose `quantize` makes it (see `quantize` here). To add one: write
+the file, add its line to `_MODULES`, and test it under tests/bench/backends/. Nothing here imports
+torch, so the parent may ask which backends exist.
 """
 
 from __future__ import annotations
@@ -94,15 +94,16 @@ def quantize(
     example: torch.Tensor,
     calibration: Iterable[torch.Tensor],
 ) -> Prepared:
-    """The model in int8, by the backend's own `quantize`, calibrated on those images.
+    """The model in int8, by the backend's own quantizer, calibrated on those images.
 
     Raises:
         NotImplementedError: the backend has no int8, or not in this way; the text says why.
     """
-    own = getattr(backend, "quantize", None)
+    own = getattr(backend, "QUANTIZER", None)
     if own is None:
         raise NotImplementedError("this backend has no int8")
-    prepared: Prepared = own(model, scenario, example, calibration)
+    quantizer = importlib.import_module(own)
+    prepared: Prepared = quantizer.quantize(model, scenario, example, calibration)
     return prepared
 
 

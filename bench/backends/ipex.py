@@ -22,10 +22,10 @@ from bench.backends.stock import compiled, compute_dtype, lay_out, script
 from bench.scenarios import FUSED_ADAM, NO_FREEZING, Mode, Scenario, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from contextlib import AbstractContextManager
 
 IMPORTS: tuple[str, ...] = ("intel_extension_for_pytorch",)
+QUANTIZER = "bench.backends.ipex_int8"
 
 FUSED_OPTIMIZERS = ("SGD", "Adagrad", "Adam", "Lamb", "Lars")
 """Optimizers whose step IPEX fuses on the CPU; it leaves others as they are, without a word."""
@@ -97,18 +97,6 @@ def prepare(
         _set_fusion(on=bool(scenario.fusion))
         return Prepared(model=script(optimized, example, dtype), layers_replaced=replaced)
     return Prepared(model=optimized, autocast=dtype, layers_replaced=replaced)
-
-
-def quantize(
-    model: torch.nn.Module,
-    scenario: Scenario,
-    example: torch.Tensor,
-    calibration: Iterable[torch.Tensor],
-) -> Prepared:
-    """The model in int8; see `bench.backends.ipex_int8`."""
-    from bench.backends import ipex_int8
-
-    return ipex_int8.quantize(model, scenario, example, calibration)
 
 
 def count_replaced(model: torch.nn.Module) -> int:

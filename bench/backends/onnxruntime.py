@@ -17,13 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from bench.backends import Prepared
-from bench.scenarios import Dtype, Layout, Mode, Scenario, Task
+from bench.backends import Prepared, optional
+from bench.scenarios import Dtype
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from bench.scenarios import Scenario
+
 IMPORTS: tuple[str, ...] = ("onnxruntime",)
+_NAME = "ONNX Runtime"
 
 
 def load() -> None:
@@ -32,12 +35,7 @@ def load() -> None:
     Raises:
         ImportError: it is not installed.
     """
-    try:
-        import onnxruntime  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            "ONNX Runtime is not installed: `pip install 'pillqc-bench[onnxruntime]'`"
-        ) from error
+    optional.load("onnxruntime", _NAME)
 
 
 def verbose() -> AbstractContextManager[object]:
@@ -56,12 +54,7 @@ def prepare(
     Raises:
         NotImplementedError: another task, mode, layout or dtype.
     """
-    if scenario.task is Task.TRAINING:
-        raise NotImplementedError("ONNX Runtime is for inference")
-    if scenario.mode is not Mode.COMPILE or scenario.layout is not Layout.CONTIGUOUS:
-        raise NotImplementedError("ONNX Runtime compiles, from contiguous inputs, no other way")
-    if scenario.dtype is not Dtype.FP32:
-        raise NotImplementedError(f"{scenario.dtype} by ONNX Runtime is not built")
+    optional.check(scenario, _NAME, (Dtype.FP32,))
     exported = _exported(model.eval(), example)
     return Prepared(
         model=_Call(_session(exported)),
@@ -116,6 +109,4 @@ class _Call(torch.nn.Module):
 
     def forward(self, images: torch.Tensor) -> Any:  # noqa: ANN401 - as many as the model has
         """One output as it is, several as a tuple."""
-        found = self._session.run(None, {"images": images.numpy()})
-        results = tuple(torch.from_numpy(result) for result in found)
-        return results[0] if len(results) == 1 else results
+        return optional.as_model_gives(self._session.run(None, {"images": images.numpy()}))

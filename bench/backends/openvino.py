@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from bench.backends import Prepared
-from bench.scenarios import Dtype, Layout, Mode, Scenario, Task
+from bench.backends import Prepared, optional
+from bench.scenarios import Dtype
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from bench.scenarios import Scenario
+
 IMPORTS: tuple[str, ...] = ("openvino",)
+_NAME = "OpenVINO"
 
 _PRECISIONS = {Dtype.FP32: "f32", Dtype.BF16: "bf16"}
 
@@ -31,12 +34,7 @@ def load() -> None:
     Raises:
         ImportError: it is not installed.
     """
-    try:
-        import openvino  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            "OpenVINO is not installed: `pip install 'pillqc-bench[openvino]'`"
-        ) from error
+    optional.load("openvino", _NAME)
 
 
 def verbose() -> AbstractContextManager[object]:
@@ -55,15 +53,10 @@ def prepare(
     Raises:
         NotImplementedError: another task, mode, layout or dtype, or it would run in another one.
     """
-    if scenario.task is Task.TRAINING:
-        raise NotImplementedError("OpenVINO does not train")
-    if scenario.mode is not Mode.COMPILE or scenario.layout is not Layout.CONTIGUOUS:
-        raise NotImplementedError("OpenVINO compiles, from contiguous inputs, and has no other way")
-    precision = _PRECISIONS.get(scenario.dtype)
-    if precision is None:
-        raise NotImplementedError(f"{scenario.dtype} by OpenVINO is not built")
+    optional.check(scenario, _NAME, _PRECISIONS)
     import openvino
 
+    precision = _PRECISIONS[scenario.dtype]
     converted = openvino.convert_model(model.eval(), example_input=example)
     converted.reshape({converted.inputs[0]: list(example.shape)})
     compiled = openvino.Core().compile_model(
@@ -116,5 +109,4 @@ class _Call(torch.nn.Module):
     def forward(self, images: torch.Tensor) -> Any:  # noqa: ANN401 - as many as the model has
         """One output as it is, several as a tuple."""
         found = self._compiled(images.numpy(), share_inputs=True, share_outputs=True)
-        results = tuple(torch.from_numpy(found[index]) for index in range(len(found)))
-        return results[0] if len(results) == 1 else results
+        return optional.as_model_gives([found[index] for index in range(len(found))])

@@ -24,10 +24,10 @@ from bench.backends import Prepared, autocast
 from bench.scenarios import NO_FREEZING, Dtype, Layout, Mode, Scenario, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from contextlib import AbstractContextManager
 
 IMPORTS: tuple[str, ...] = ()
+QUANTIZER = "bench.backends.pt2e"
 
 
 def load() -> None:
@@ -65,18 +65,6 @@ def prepare(
             autocast=dtype,
         )
     return Prepared(model=model, autocast=dtype)
-
-
-def quantize(
-    model: torch.nn.Module,
-    scenario: Scenario,
-    example: torch.Tensor,
-    calibration: Iterable[torch.Tensor],
-) -> Prepared:
-    """The model in int8; see `bench.backends.pt2e`."""
-    from bench.backends import pt2e
-
-    return pt2e.quantize(model, scenario, example, calibration)
 
 
 def compute_dtype(scenario: Scenario) -> torch.dtype | None:

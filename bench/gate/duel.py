@@ -17,15 +17,16 @@ from bench import statistics
 from bench.errors import WorkerError
 from bench.gate.result import Interval, Outcome, weigh
 from bench.gate.side import Side
-from bench.lane import Lane
 from bench.rounds import Rounds
 from bench.scenarios import Status, Verdict, part_of, worker_key
+from bench.seated import SeatedLane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from bench.client import WorkerHandle
     from bench.gate.thresholds import Effort, GatePolicy
+    from bench.lane import Lane
     from bench.policy import Policy, VerdictPolicy
     from bench.protocol import Message
     from bench.records import IterationRow, NoiseRow
@@ -40,30 +41,10 @@ _NEEDED = {"call": ("wall_ns", "cpu_ns"), "probe": ("compute_ns", "memory_ns")}
 
 
 @dataclass(kw_only=True)
-class DuelLane(Lane):
-    """One side of the scenario."""
+class DuelLane(SeatedLane):
+    """One side of the scenario; the base is what the others are divided by."""
 
     side: Side
-
-    @property
-    def name(self) -> str:
-        """The scenario's id with the side behind it."""
-        return f"{self.scenario.id}#{self.side}"
-
-    @property
-    def may_rest(self) -> bool:
-        """All three are needed in every round."""
-        return False
-
-    @property
-    def may_be_tuned(self) -> bool:
-        """The base is the only baseline."""
-        return False
-
-    @property
-    def is_default(self) -> bool:
-        """The base is what the others are divided by."""
-        return self.side is Side.BASE
 
 
 @dataclass(frozen=True)
@@ -241,6 +222,8 @@ class Duel:
             worker=OtherVersion(worker),
             policy=self.policy,
             record=self.record,
+            seat_name=f"{self.scenario.id}#{side}",
+            is_first=side is Side.BASE,
             side=side,
         )
         self.say(f"preparing {side}")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from bench import statistics
 from bench.client import AccountedWorker
-from bench.lane import Lane
 from bench.rounds import Rounds
+from bench.seated import SeatedLane
 from bench.time_use import MEASURING, TimeUse
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from bench.client import WorkerHandle
     from bench.errors import WorkerError
+    from bench.lane import Lane
     from bench.policy import Policy
     from bench.records import NoiseRow
     from bench.scenarios import Scenario
@@ -45,34 +46,6 @@ class Effort:
     max_rounds: int
     """Per launch."""
     target_half_width: float
-
-
-@dataclass(kw_only=True)
-class SeatLane(Lane):
-    """A lane that is known by its seat."""
-
-    seat: Seat
-    is_first: bool
-
-    @property
-    def name(self) -> str:
-        """The seat's, because several run the same scenario."""
-        return self.seat.name
-
-    @property
-    def may_rest(self) -> bool:
-        """Any seat may be another's baseline or control."""
-        return False
-
-    @property
-    def may_be_tuned(self) -> bool:
-        """There is no second baseline here."""
-        return False
-
-    @property
-    def is_default(self) -> bool:
-        """The first seat is what the stopping rule divides by."""
-        return self.is_first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,15 +159,15 @@ class Experiment:
             for worker in workers[first:]:
                 worker.greet(self.policy.start_timeout_s)
 
-    def _lane(self, number: int, seat: Seat, worker: WorkerHandle) -> SeatLane:
-        lane = SeatLane(
+    def _lane(self, number: int, seat: Seat, worker: WorkerHandle) -> SeatedLane:
+        lane = SeatedLane(
             run_id="selfcheck",
             scenario=seat.scenario,
             launch=number,
             worker=AccountedWorker(worker, self.use.parent),
             policy=self.policy,
             record=self.use.count,
-            seat=seat,
+            seat_name=seat.name,
             is_first=seat is self.seats[0],
         )
         lane.prepare()

@@ -17,6 +17,7 @@ import numpy as np
 
 from bench import records
 from bench.errors import UsageError, WorkerError
+from bench.policy import STUDIES
 from bench.records import NoiseRow
 from bench.report.tables.table import Cell, Row, Table, number
 from bench.report.wording import NOTHING, bounds, percent, seconds, times
@@ -35,15 +36,6 @@ if TYPE_CHECKING:
     from bench.statistics import Ratio
     from bench.studies.study import Seat
     from bench.studies.workplace import StudyRequest
-
-SEEDS = {"smoke": 1, "standard": 3, "full": 5}
-STEPS_A_TURN = 4
-"""Steps between two evaluations, and a turn: accuracy is known to this many steps."""
-MAX_STEPS = 200
-"""Who has not reached the target by then has not reached it: said, and never extrapolated."""
-TARGET = 0.9
-IN_A_ROW = 2
-"""Evaluations in a row at the target or above: one alone can be luck of a small test set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,10 +142,12 @@ class TimeToAccuracy:
     def _turn(self, trainer: Trainer, seed: int) -> None:
         """Some steps, then an evaluation."""
         self.say(f"seed {seed} · {trainer.seat.name} · step {trainer.step}")
-        limit = self.policy.call_timeout_s * STEPS_A_TURN
+        limit = self.policy.call_timeout_s * STUDIES.accuracy_steps_a_turn
         try:
-            reply = trainer.worker.ask("train", limit, first=trainer.step, n=STEPS_A_TURN)
-            trainer.step += STEPS_A_TURN
+            reply = trainer.worker.ask(
+                "train", limit, first=trainer.step, n=STUDIES.accuracy_steps_a_turn
+            )
+            trainer.step += STUDIES.accuracy_steps_a_turn
             trainer.train_s += sum(reply["wall_ns"]) / 1e9
             self._evaluate(trainer, seed, reply)
         except WorkerError as error:
@@ -174,7 +168,7 @@ class TimeToAccuracy:
             )
         )
         trainer.hits = trainer.hits + 1 if found >= self.target else 0
-        trainer.done = trainer.hits >= IN_A_ROW or trainer.step >= self.max_steps
+        trainer.done = trainer.hits >= STUDIES.accuracy_in_a_row or trainer.step >= self.max_steps
 
     def _failed(self, seat: Seat, error: WorkerError, trainers: list[Trainer]) -> None:
         self.failures.setdefault(seat.name, error)
@@ -192,8 +186,10 @@ def measure(target: float, max_steps: int, asked: StudyRequest) -> Path:
     """
     if not 0.5 < target <= 1:
         raise UsageError(f"the target must be above 0.5, which guessing reaches, not {target:g}")
-    if max_steps < STEPS_A_TURN:
-        raise UsageError(f"at least {STEPS_A_TURN} steps are needed, not {max_steps}")
+    if max_steps < STUDIES.accuracy_steps_a_turn:
+        raise UsageError(
+            f"at least {STUDIES.accuracy_steps_a_turn} steps are needed, not {max_steps}"
+        )
     facts = {"target": target, "max_steps": max_steps}
     with workplace("accuracy", asked, FILES, facts=facts) as place:
         ends = place.clock() + asked.budget
@@ -207,7 +203,9 @@ def measure(target: float, max_steps: int, asked: StudyRequest) -> Path:
             left_s=lambda: ends - place.clock(),
             say=place.progress.show,
         )
-        seeds = [asked.seed + number for number in range(SEEDS[asked.profile.name])]
+        seeds = [
+            asked.seed + number for number in range(STUDIES.accuracy_seeds[asked.profile.name])
+        ]
         try:
             study.measure(seats(asked), seeds)
             place.environment["complete"] = not study.notes
@@ -232,8 +230,8 @@ def reached(rows: Sequence[AccuracyRow], target: float) -> dict[str, dict[int, R
 
 def _first(points: Sequence[AccuracyRow], target: float) -> Reached:
     ordered = sorted(points, key=lambda row: row.step)
-    for place in range(len(ordered) - IN_A_ROW + 1):
-        window = ordered[place : place + IN_A_ROW]
+    for place in range(len(ordered) - STUDIES.accuracy_in_a_row + 1):
+        window = ordered[place : place + STUDIES.accuracy_in_a_row]
         if all(row.accuracy >= target for row in window):
             return Reached(steps=window[0].step, seconds=window[0].train_s)
     return Reached(steps=None, seconds=None)
@@ -256,7 +254,7 @@ def read_page(folder: Path) -> Page:
     """The page of a study that was measured."""
     rows, _ = records.read_rows(folder / "accuracy.csv", AccuracyRow)
     measured, policy = measured_again(folder, {})
-    target = records.read_environment(folder).get("target", TARGET)
+    target = records.read_environment(folder)["target"]
     return page(rows, float(target), measured.failures, policy)
 
 

@@ -65,15 +65,20 @@ def latencies_ms(offsets_ns: Sequence[int], begin_ns: int, ends_ns: Sequence[int
 
 
 def percentile(
-    blocks: Mapping[tuple[int, int], Sequence[float]], share: float, *, draws: int, seed: int
+    blocks: Mapping[tuple[int, int], Sequence[float]],
+    share: float,
+    *,
+    beyond: float,
+    draws: int,
+    seed: int,
 ) -> tuple[float, float, float] | None:
     """A percentile of all requests with its 95 % interval; None for too few to have one.
 
     A two-level bootstrap: launches, then whole blocks within them, because the requests of one
-    block share the machine's mood. At least one request must lie beyond the percentile.
+    block share the machine's mood. `beyond` requests must lie beyond the percentile.
     """
     values = [np.asarray(block, dtype=np.float64) for block in blocks.values() if len(block)]
-    if sum(map(len, values)) * (1 - share) < _BEYOND:
+    if sum(map(len, values)) * (1 - share) < beyond:
         return None
     by_launch: dict[int, list[NDArray[np.float64]]] = {}
     for (launch, _), block in blocks.items():
@@ -90,10 +95,6 @@ def percentile(
         found.append(float(np.quantile(np.concatenate(picked), share)))
     low, high = np.percentile(found, [2.5, 97.5]).tolist()
     return float(np.quantile(np.concatenate(values), share)), low, high
-
-
-_BEYOND = 1.0
-"""Requests beyond the percentile; with fewer it would be the maximum under another name."""
 
 
 def common_window(spans: Sequence[Sequence[Span]]) -> Span | None:

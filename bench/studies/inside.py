@@ -12,6 +12,7 @@ import torch
 
 from bench import workload
 from bench.errors import WorkerError
+from bench.policy import STUDIES
 from bench.scenarios import Status, Task
 from bench.session import in_layout, laid_out
 from bench.studies import arrivals
@@ -19,11 +20,7 @@ from bench.studies import arrivals
 if TYPE_CHECKING:
     from bench.session import Session
 
-EVALUATED = 64
-"""Images on which the accuracy is taken, good and bad in turn; some seconds on two cores."""
 _AT_ONCE = 8
-_TRAINING_IMAGES = 512
-"""So many training images at most: they are held in memory, so that only steps take time."""
 
 
 def stages(session: Session, first: int, n: int) -> dict[str, Any]:
@@ -87,8 +84,9 @@ def start_training(session: Session, seed: int) -> dict[str, Any]:
     session.prepare(scenario, before=lambda model: workload.start_afresh(model, seed))
     samples = list(work.training_samples)
     random.Random(seed).shuffle(samples)  # noqa: S311 - an order, not a secret
-    session.training_samples = balanced(samples)[:_TRAINING_IMAGES]
-    return {"images": len(session.training_samples), "evaluated": min(EVALUATED, len(work.samples))}
+    session.training_samples = balanced(samples)[: STUDIES.accuracy_training_images]
+    evaluated = min(STUDIES.accuracy_evaluated, len(work.samples))
+    return {"images": len(session.training_samples), "evaluated": evaluated}
 
 
 def balanced(samples: list[Any]) -> list[Any]:
@@ -129,7 +127,7 @@ def train(session: Session, first: int, n: int) -> dict[str, Any]:
 def evaluate(session: Session) -> dict[str, Any]:
     """Share of the test images that are told right by the larger probability."""
     live, work = session.live, session.work
-    samples = work.samples[:EVALUATED]
+    samples = work.samples[: STUDIES.accuracy_evaluated]
     right = 0
     live.prepared.model.eval()
     with torch.no_grad():

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import placement, records
 from bench.errors import UsageError, WorkerError
+from bench.policy import STUDIES
 from bench.records import IterationRow, NoiseRow
 from bench.report.tables.table import Cell, Row, Table, number
 from bench.report.wording import NOTHING, bounds, digits, times
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from bench.studies.study import Measured, SeatLane
     from bench.studies.workplace import Place, StudyRequest
 
-SECONDS = 2.0
-"""A block: long against a call of some 100 ms and the moment in which instances start."""
 PLACED = ("threads", "affinity", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Conditions that differ between configurations on purpose."""
 
@@ -199,7 +198,9 @@ def measure(config: Sequence[str], batch_size: int, asked: StudyRequest) -> Path
     with workplace("instances", asked, FILES) as place:
         now = {"now": ""}
         found = groups(asked, configs, cores, batch_size)
-        study = place.study(found, turn_of(place.run_id, SECONDS, place.writer.append, now))
+        study = place.study(
+            found, turn_of(place.run_id, STUDIES.instances_block_s, place.writer.append, now)
+        )
         study.launch = launcher(place)
         study.keep_workers = False
         study.begin_group = lambda group: now.update(now=group.name)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import records
 from bench.errors import UsageError
+from bench.policy import STUDIES
 from bench.records import IterationRow, NoiseRow
 from bench.report.tables.table import Cell, Row, Table, number
 from bench.report.wording import NOTHING, digits, milliseconds
@@ -33,17 +34,6 @@ if TYPE_CHECKING:
     from bench.studies.workplace import StudyRequest
 
 GROUP = "load/b1"
-SHARES = (0.5, 0.8, 1.0, 1.5)
-"""Rates as shares of what stock default manages at best, so that all ways see the same arrivals:
-from half idle to half again as much as stock default can do."""
-REQUESTS = {"smoke": 12, "standard": 25, "full": 60}
-"""Requests a rate in one turn; p99 needs a hundred over all turns."""
-BOUND_CALLS = 3.0
-"""Latency bound where none is named: so many of stock default's own calls. Less leaves no room for
-a queue at all; more is a system nobody would call responsive to the same degree."""
-START_NS = 20_000_000
-"""The first arrival is scheduled this long after the request was sent: the worker must be awake."""
-_DRAWS = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +82,7 @@ class Turns:
         """Learn the rates from stock default's own calls."""
         if not self.rates and lane.is_first:
             typical_ms = statistics.median(lane.warm_ms[-5:])
-            self.rates = tuple(round(share * 1000 / typical_ms, 3) for share in SHARES)
+            self.rates = tuple(round(share * 1000 / typical_ms, 3) for share in STUDIES.load_shares)
 
     def __call__(self, lane: SeatLane, round_number: int, position: int) -> float:
         """One turn; its time is the median latency at the lowest rate."""
@@ -107,7 +97,7 @@ class Turns:
         self, lane: SeatLane, round_number: int, position: int, rate: float, seed: int
     ) -> list[float]:
         offsets = arrivals.poisson(rate, self.requests, seed)
-        begin = self.now_ns() + START_NS
+        begin = self.now_ns() + STUDIES.load_start_ns
         reply = lane.worker.ask(
             "serve",
             lane.policy.call_timeout_s + offsets[-1] / 1e9,
@@ -158,7 +148,7 @@ def measure(rates: Sequence[float], bound_ms: float | None, asked: StudyRequest)
     with workplace("load", asked, FILES, facts={"bound_ms": bound_ms}) as place:
         turns = Turns(
             run_id=place.run_id,
-            requests=REQUESTS[asked.profile.name],
+            requests=STUDIES.load_requests[asked.profile.name],
             record=place.writer.append,
             rates=chosen,
         )
@@ -210,7 +200,13 @@ def served(rows: Sequence[LoadRow], policy: Policy) -> list[Served]:
 def _percentile(
     blocks: Mapping[tuple[int, int], Sequence[float]], share: float, policy: Policy
 ) -> tuple[float, float, float] | None:
-    return arrivals.percentile(blocks, share, draws=_DRAWS, seed=policy.verdict.seed)
+    return arrivals.percentile(
+        blocks,
+        share,
+        beyond=STUDIES.beyond_percentile,
+        draws=STUDIES.load_draws,
+        seed=policy.verdict.seed,
+    )
 
 
 def bound_of(rows: Sequence[LoadRow], asked_ms: float | None) -> float | None:
@@ -218,7 +214,7 @@ def bound_of(rows: Sequence[LoadRow], asked_ms: float | None) -> float | None:
     if asked_ms is not None:
         return asked_ms
     own = [row.service_ms for row in rows if row.seat == ways.DEFAULT]
-    return BOUND_CALLS * statistics.median(own) if own else None
+    return STUDIES.load_bound_calls * statistics.median(own) if own else None
 
 
 def highest_rates(found: Sequence[Served], bound_ms: float) -> dict[str, float | None]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from bench import records, run_folder
 from bench.errors import UsageError
+from bench.policy import STUDIES
 from bench.records import IterationRow, NoiseRow
 from bench.report.tables.table import Cell, Row, Table, number
 from bench.report.wording import NOTHING, bounds, finite, milliseconds, times
@@ -41,9 +42,6 @@ INFERENCE_MODE = "inference_mode"
 LEVELS = (4, 8, 16, 32)
 """Strides of the pyramid's levels that ROIAlign pools from."""
 CHANNELS = 256
-_TOLERANCE = 1e-3
-"""Largest difference of pooled values of about 1. A sample's place, up to 336 cells from the edge,
-is rounded to about 3e-5 of a cell, and neighbouring cells of random features differ by up to 8."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,7 +213,8 @@ def _row(
         else comparing.compare(measured, seat.name, stock.name, group, policy.verdict)
     )
     ratio = compared.ratio if compared else None
-    same = None if difference is None else difference <= (_TOLERANCE if case.output_size else 0)
+    allowed = STUDIES.pooled_tolerance if case.output_size else 0
+    same = None if difference is None else difference <= allowed
     verdict = "" if compared is None else str(compared.verdict)
     return OperatorRow(
         run_id=run_id,

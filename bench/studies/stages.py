@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench import records
+from bench.policy import STUDIES
 from bench.records import IterationRow, NoiseRow
 from bench.report.tables.table import Cell, Row, Table, number
 from bench.report.wording import NOTHING, bounds, milliseconds, times
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 GROUP = "stages/b1"
 STAGES = ("read", "decode", "resize", "model", "map", "boxes")
 MODEL = "model"
-IMAGES = {"smoke": 4, "standard": 8, "full": 16}
-"""Images a turn: the same ones for every backend, others in the next round."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +118,7 @@ def measure(asked: StudyRequest) -> Path:
         BenchError: it cannot be measured.
     """
     with workplace("stages", asked, FILES) as place:
-        turn = turn_of(place.run_id, IMAGES[asked.profile.name], place.writer.append)
+        turn = turn_of(place.run_id, STUDIES.stage_images[asked.profile.name], place.writer.append)
         study = place.study([group(asked)], turn)
         with place.finished(study):
             study.measure()

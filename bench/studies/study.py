@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any
 from bench import conditions, variables
 from bench.client import AccountedWorker, ParentUse
 from bench.errors import WorkerError
-from bench.lane import Lane
 from bench.rounds import Rounds
 from bench.scenarios import CONTROL_SUFFIX
+from bench.seated import SeatedLane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     Turn = Callable[["SeatLane", int, int], float]
     from bench.client import WorkerHandle
+    from bench.lane import Lane
     from bench.policy import Policy
     from bench.records import IterationRow, NoiseRow
     from bench.scenarios import Profile, Scenario
@@ -66,35 +67,14 @@ class Group:
 
 
 @dataclass(kw_only=True)
-class SeatLane(Lane):
-    """A lane that is known by its seat, and whose turn may be the study's own.
+class SeatLane(SeatedLane):
+    """A seat's lane, whose turn may be the study's own.
 
     `turn(lane, round, position)` returns the block's time in ms: what a speedup is made of.
     """
 
     seat: Seat
-    is_first: bool
     turn: Turn | None = None
-
-    @property
-    def name(self) -> str:
-        """The seat's, because several run the same scenario."""
-        return self.seat.name
-
-    @property
-    def is_default(self) -> bool:
-        """The first seat is what the stopping rule divides by."""
-        return self.is_first
-
-    @property
-    def may_rest(self) -> bool:
-        """Any seat may be another's baseline or control."""
-        return False
-
-    @property
-    def may_be_tuned(self) -> bool:
-        """There is no second baseline here."""
-        return False
 
     def run_block(self, round_number: int, position: int, *, settle: int) -> str | None:
         """One turn."""
@@ -230,6 +210,7 @@ class Study:
                 worker=AccountedWorker(self._worker(number, seat, workers), self.use),
                 policy=self.policy,
                 record=self.record_call,
+                seat_name=seat.name,
                 seat=seat,
                 is_first=seat is group.seats[0],
                 is_control=seat.is_control,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bench import machine, placement, records, run_folder, variables
 from bench.client import WorkerCommand, WorkerProcess, worker_arguments
 from bench.errors import BenchError, UsageError
-from bench.policy import DEFAULT, Policy
+from bench.policy import DEFAULT, STUDIES, Policy
 from bench.progress import Progress
 from bench.scenarios import Profile, profile_named
 from bench.studies.reading import failures_kept
@@ -48,8 +48,9 @@ class StudyRequest:
 
     @property
     def budget(self) -> float:
-        """Seconds of measuring; a study asks less than a run does, so a third of its time."""
-        return self.profile.budget_s / 3 if self.budget_s is None else self.budget_s
+        """Seconds of measuring: what was asked for, else a share of a run's."""
+        share = self.profile.budget_s * STUDIES.budget_share
+        return share if self.budget_s is None else self.budget_s
 
     def check(self) -> None:
         """Refuse early what cannot work.
@@ -223,6 +224,7 @@ def workplace(
             "command": ["bench", *sys.argv[1:]],
             "machine": here,
             "policy": asdict(DEFAULT),
+            "study_policy": asdict(STUDIES),
             "workers": {},
             **(facts or {}),
         }

@@ -65,14 +65,14 @@ def test_poisson_arrivals_have_their_rate_and_are_the_same_for_the_same_seed() -
 def test_a_percentile_needs_requests_beyond_it() -> None:
     """The p99 of fifty is their maximum under another name."""
     few = {(0, 0): [1.0] * 50}
-    assert arrivals.percentile(few, 0.99, draws=50, seed=1) is None
-    assert arrivals.percentile(few, 0.5, draws=50, seed=1) == (1.0, 1.0, 1.0)
+    assert arrivals.percentile(few, 0.99, beyond=1, draws=50, seed=1) is None
+    assert arrivals.percentile(few, 0.5, beyond=1, draws=50, seed=1) == (1.0, 1.0, 1.0)
 
 
 def test_the_interval_of_a_percentile_resamples_whole_blocks() -> None:
     """One bad block of many makes the interval wide, however many requests it holds."""
     blocks = {(0, number): [10.0] * 100 for number in range(9)} | {(0, 9): [90.0] * 100}
-    found = arrivals.percentile(blocks, 0.99, draws=400, seed=1)
+    found = arrivals.percentile(blocks, 0.99, beyond=1, draws=400, seed=1)
     assert found is not None
     estimate, low, high = found
     assert (estimate, low, high) == (90.0, 10.0, 90.0)
