@@ -383,8 +383,15 @@ FURTHER_BACKENDS = {
 """Backends that are measured when asked for (`--backend`), and the dtypes that they run in."""
 
 
-def _further(backend: str, batch_size: int) -> list[Scenario]:
-    """They lay tensors out as they like, from inputs as a user has them."""
+def further(backend: str, batch_size: int) -> list[Scenario]:
+    """In each of its dtypes. They lay tensors out as they like, from inputs as a user has them.
+
+    Raises:
+        UsageError: there is no such further backend.
+    """
+    if backend not in FURTHER_BACKENDS:
+        known = ", ".join(FURTHER_BACKENDS)
+        raise UsageError(f"there is no further backend {backend!r}: choose one of {known}")
     default = stock_default(Task.INFERENCE, batch_size)
     return [
         replace(default, backend=backend, mode=Mode.COMPILE, dtype=dtype)
@@ -419,11 +426,7 @@ def matrix(
     Raises:
         UsageError: there is no such further backend.
     """
-    further = tuple(dict.fromkeys(backends))
-    for name in further:
-        if name not in FURTHER_BACKENDS:
-            known = ", ".join(FURTHER_BACKENDS)
-            raise UsageError(f"there is no further backend {name!r}: choose one of {known}")
+    named = tuple(dict.fromkeys(backends))
     sizes = profile.batch_sizes if batch_sizes is None else batch_sizes
     inference = [scenario for size in sizes for scenario in _inference(profile, size)]
     training = [s for trained in TRAINING_OPTIONS for s in _training(profile, trained)]
@@ -434,7 +437,7 @@ def matrix(
         for scenario in own
         if scenario.backend == "stock"
     )
-    added = (s for size in sizes for name in further for s in _further(name, size))
+    added = (s for size in sizes for name in named for s in further(name, size))
     return (*own, *added, *others)
 
 

@@ -58,6 +58,11 @@ def common(*, data: bool) -> Callable[[Callable[..., None]], Callable[..., None]
     return decorate
 
 
+_backends = click.option(
+    "--backend", "backends", multiple=True, help="Also measure openvino or onnxruntime."
+)
+
+
 @click.command()
 @common(data=False)
 @click.option("--case", "names", multiple=True, help="Only these cases; all by default.")
@@ -77,6 +82,7 @@ def operators(names: tuple[str, ...], again: Path | None, **asked: Any) -> None:
 
 @click.command()
 @common(data=True)
+@_backends
 def stages(again: Path | None, **asked: Any) -> None:  # noqa: ANN401
     """Images from disk to decisions: where the time goes, and what IPEX can touch at all.
 
@@ -84,6 +90,7 @@ def stages(again: Path | None, **asked: Any) -> None:  # noqa: ANN401
     Examples:
       bench stages                       a few minutes, one image at a time
       bench stages --profile standard --weights model.safetensors
+      bench stages --backend openvino --backend onnxruntime
     """
     from bench.studies import stages as study
 
@@ -92,6 +99,7 @@ def stages(again: Path | None, **asked: Any) -> None:  # noqa: ANN401
 
 @click.command()
 @common(data=True)
+@_backends
 @click.option("--config", multiple=True, metavar="NxM", help="N workers with M cores; else all.")
 @click.option("--batch", type=int, default=1, show_default=True, help="Images a call.")
 def instances(
@@ -115,6 +123,7 @@ def instances(
 
 @click.command()
 @common(data=True)
+@_backends
 @click.option("--rate", "rates", type=float, multiple=True, help="Images per second; else a grid.")
 @click.option("--bound-ms", type=float, help="Latency bound of p99; else three calls of stock.")
 def load(

@@ -105,7 +105,7 @@ def groups(
     asked: StudyRequest, configs: Sequence[tuple[int, int]], cores: int, batch_size: int
 ) -> list[Group]:
     """One group for each configuration: every way in it beside stock default with all cores."""
-    chosen = ways.inference(asked.profile, batch_size)
+    chosen = ways.inference(asked.profile, batch_size, asked.backends)
     whole = _seat(ways.DEFAULT, chosen, 1, cores, "")
     found = []
     for instances, each in configs:

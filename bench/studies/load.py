@@ -62,7 +62,7 @@ FILES: dict[str, type[Any]] = {
 
 def group(asked: StudyRequest) -> Group:
     """Stock default, its control, and the other ways."""
-    return ways.group(GROUP, ways.inference(asked.profile))
+    return ways.group(GROUP, ways.inference(asked.profile, backends=asked.backends))
 
 
 @dataclass(kw_only=True)

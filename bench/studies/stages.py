@@ -74,7 +74,7 @@ FILES: dict[str, type[Any]] = {
 
 def group(request: StudyRequest) -> Group:
     """Stock default, its control, and the other ways."""
-    return ways.group(GROUP, ways.inference(request.profile))
+    return ways.group(GROUP, ways.inference(request.profile, backends=request.backends))
 
 
 def turn_of(

@@ -13,18 +13,29 @@ from bench.scenarios import (
     Mode,
     Scenario,
     Task,
+    further,
     stock_default,
 )
 from bench.studies.study import Group, Seat, control_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from bench.scenarios import Profile
 
 DEFAULT = "stock-default"
 
 
-def inference(profile: Profile, batch_size: int = 1) -> dict[str, Scenario]:
-    """Ways by name, stock default first; `smoke` has the fused TorchScript of both only."""
+def inference(
+    profile: Profile, batch_size: int = 1, backends: Iterable[str] = ()
+) -> dict[str, Scenario]:
+    """Ways by name, stock default first; `smoke` has the fused TorchScript of both only.
+
+    Further `backends` follow, each in fp32.
+
+    Raises:
+        UsageError: there is no such further backend.
+    """
     default = stock_default(Task.INFERENCE, batch_size)
     eager = replace(default, layout=Layout.CHANNELS_LAST)
     fused = replace(eager, mode=Mode.TORCHSCRIPT, fusion=True)
@@ -35,9 +46,10 @@ def inference(profile: Profile, batch_size: int = 1) -> dict[str, Scenario]:
         "ipex-eager": replace(eager, backend="ipex"),
         "ipex-torchscript": replace(fused, backend="ipex"),
     }
-    if profile.whole_matrix:
-        return ways
-    return {name: ways[name] for name in (DEFAULT, "stock-torchscript", "ipex-torchscript")}
+    if not profile.whole_matrix:
+        ways = {name: ways[name] for name in (DEFAULT, "stock-torchscript", "ipex-torchscript")}
+    added = {way.backend: way for name in backends for way in further(name, batch_size)}
+    return {**ways, **{name: replace(way, dtype=Dtype.FP32) for name, way in added.items()}}
 
 
 def group(name: str, ways: dict[str, Scenario]) -> Group:

@@ -16,7 +16,7 @@ from bench.client import WorkerCommand, WorkerProcess, worker_arguments
 from bench.errors import BenchError, UsageError
 from bench.policy import DEFAULT, STUDIES, Policy
 from bench.progress import Progress
-from bench.scenarios import Profile, profile_named
+from bench.scenarios import Profile, further, profile_named
 from bench.studies.reading import failures_kept
 from bench.studies.study import Study
 
@@ -45,6 +45,8 @@ class StudyRequest:
     weights: str | None = None
     seed: int = 0
     threads: int | None = None
+    backends: tuple[str, ...] = ()
+    """Further ones, beside stock and IPEX."""
 
     @property
     def budget(self) -> float:
@@ -56,13 +58,15 @@ class StudyRequest:
         """Refuse early what cannot work.
 
         Raises:
-            UsageError: a wrong number.
+            UsageError: a wrong number, or there is no such further backend.
             BenchError: there is no data.
         """
         if not self.budget > 0:
             raise UsageError(f"the budget must be above zero seconds, not {self.budget:g}")
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"threads must be 1 or more, not {self.threads}")
+        for backend in self.backends:
+            further(backend, 1)
         if self.data is not None and not self.data.is_dir():
             raise BenchError(
                 f"there are no pill images at {self.data}: run `make data`, or "
@@ -81,7 +85,7 @@ def request(
     """A checked request.
 
     Raises:
-        UsageError: there is no such profile, or a number is wrong.
+        UsageError: there is no such profile or backend, or a number is wrong.
         BenchError: there is no data.
     """
     made = StudyRequest(
