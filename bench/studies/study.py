@@ -140,13 +140,24 @@ class Study:
         self._ends = self.clock() + self.budget_s
         for number in range(self.profile.launches):
             if number and self.clock() >= self._ends:
-                self.measured.notes.append(
-                    f"The budget allowed {number} of {self.profile.launches} launches: differences "
-                    "between processes are seen less well (raise --budget)."
-                )
                 break
             self._launch(number)
+        self._note_launches()
         return self.measured
+
+    def _note_launches(self) -> None:
+        """Say which groups the budget gave fewer launches than the profile asks for."""
+        had = {
+            name: len({launch for blocks in seats.values() for launch, _ in blocks})
+            for name, seats in self._blocks.items()
+        }
+        wanted = self.profile.launches
+        fewer = [f"{name} ({count})" for name, count in had.items() if 0 < count < wanted]
+        if fewer:
+            self.measured.notes.append(
+                f"The budget allowed fewer than {wanted} launches of {', '.join(fewer)}: "
+                "differences between processes are seen less well (raise --budget)."
+            )
 
     def _launch(self, number: int) -> None:
         workers: dict[str, WorkerHandle] = {}

@@ -77,7 +77,24 @@ def test_a_used_up_budget_ends_after_the_launch_that_runs_and_says_so(bench: Any
     measured = bench.study([GROUP, other], budget_s=0.5).measure()
     assert {launch for launch, _ in measured.blocks["fast"]} == {0}
     assert {row.group for row in measured.noise} == {GROUP.name, "other"}
-    assert "1 of 2 launches" in measured.notes[0]
+    (note,) = measured.notes
+    assert "fewer than 2 launches of inference/b1 (1), other (1)" in note
+
+
+def test_a_launch_that_had_no_round_left_is_not_passed_over(bench: Any) -> None:
+    """Workers of a second launch were started, and then the budget was over: one launch counts."""
+    began = bench.clock()
+    bench.study([GROUP], budget_s=0.5).measure()
+    one_launch_s = bench.clock() - began
+    measured = bench.study([GROUP], budget_s=one_launch_s + 0.1).measure()
+    assert len(bench.workers) == 9, "the second launch was to begin"
+    assert {launch for launch, _ in measured.blocks["fast"]} == {0}
+    assert "inference/b1 (1)" in measured.notes[0]
+
+
+def test_all_launches_leave_no_note(bench: Any) -> None:
+    """Nothing is missing, so nothing is said."""
+    assert bench.study([GROUP]).measure().notes == []
 
 
 def test_workers_serve_the_next_group_unless_told_not_to(bench: Any) -> None:
