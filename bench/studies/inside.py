@@ -38,7 +38,8 @@ def stages(session: Session, first: int, n: int) -> dict[str, Any]:
             timed = workload.inspect_in_stages(
                 sample.path, call, size=work.image_size, threshold=live.threshold
             )
-            found.append({**timed, "image": sample.path.name})
+            place = f"{sample.split}/{sample.defect}/{sample.path.name}"
+            found.append({**timed, "image": place})
     return {"images": found}
 
 

@@ -189,13 +189,19 @@ def bound_of(rows: Sequence[StageRow], policy: Policy) -> Bound | None:
 
 
 def changed_decisions(rows: Sequence[StageRow]) -> dict[str, int]:
-    """Seat -> images whose decision is another than stock default's."""
-    default = {row.image: row.decision for row in rows if row.seat == ways.DEFAULT}
-    changed: dict[str, set[str]] = defaultdict(set)
+    """Seat -> images whose decision is another than stock default's in the same turn.
+
+    A turn shows every seat the same images in the same order.
+    """
+    turns: dict[tuple[str, int, int], list[StageRow]] = defaultdict(list)
     for row in rows:
-        if row.image in default and row.decision != default[row.image]:
-            changed[row.seat].add(row.image)
-    return {seat: len(images) for seat, images in changed.items()}
+        turns[row.seat, row.launch, row.round].append(row)
+    changed: dict[str, set[str]] = defaultdict(set)
+    for (seat, launch, round_number), own in turns.items():
+        default = turns.get((ways.DEFAULT, launch, round_number), ())
+        pairs = zip(default, own, strict=False)  # a turn that was cut has fewer
+        changed[seat] |= {row.image for base, row in pairs if row.decision != base.decision}
+    return {seat: len(images) for seat, images in changed.items() if images}
 
 
 _REMARK = (

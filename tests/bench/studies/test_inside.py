@@ -60,6 +60,8 @@ def test_an_image_goes_through_all_stages(data: Path) -> None:
     assert len(found) == 4
     assert all(one[stage] > 0 for one in found for stage in STAGES)
     assert {one["decision"] for one in found} <= {"good", "bad"}
+    names = [one["image"] for one in inside.stages(session, 0, 8)["images"]]
+    assert len(set(names)) == 8, "good and bad images of one name must not be taken for one"
 
 
 def test_calls_and_arrivals_carry_their_times(data: Path) -> None:

@@ -55,9 +55,21 @@ def test_without_stock_default_there_is_no_bound() -> None:
 def test_changed_decisions_are_counted_by_image() -> None:
     """An image that was seen in two rounds counts once."""
     plain = [row(ways.DEFAULT, 75.0, number=number) for number in range(3)]
-    other = [replace(one, seat="ipex-eager") for one in plain]
-    other[0] = replace(other[0], decision="bad")
-    assert stages.changed_decisions([*plain, *other, other[0]]) == {"ipex-eager": 1}
+    plain[1] = replace(plain[1], image=plain[0].image)
+    other = [replace(one, seat="ipex-eager", decision="bad") for one in plain[:2]]
+    assert stages.changed_decisions([*plain, *other, replace(plain[2], seat="ipex-eager")]) == {
+        "ipex-eager": 1
+    }
+
+
+def test_two_images_of_one_name_are_two_images() -> None:
+    """Folders of defects number their images alike; none is held against another's decision."""
+    plain = [
+        row(ways.DEFAULT, 75.0),
+        replace(row(ways.DEFAULT, 75.0), decision="bad"),
+    ]
+    same = [replace(one, seat="ipex-eager") for one in plain]
+    assert stages.changed_decisions([*plain, *same]) == {}
 
 
 def test_a_turn_is_rows_and_the_median_images_time(bench: Any) -> None:
