@@ -136,7 +136,7 @@ def load(
 
     \b
     Examples:
-      bench load --bound-ms 300
+      bench load --bound-ms 300          six minutes on two cores: p99 needs its hundred requests
       bench load --profile standard --rate 4 --rate 6 --rate 8
     """
     from bench.studies import load as study

@@ -256,24 +256,36 @@ def page(
     bound = bound_of(rows, asked_ms)
     return Page(
         title="Latency under a fixed arrival rate",
-        lead=tuple(_lead(found, measured, bound)),
+        lead=tuple(lead(found, measured, bound)),
         tables=(_table(found, bound),),
         remarks=(_REMARK,),
     )
 
 
-def _lead(found: Sequence[Served], measured: Measured, bound: float | None) -> list[str]:
+def lead(found: Sequence[Served], measured: Measured, bound: float | None) -> list[str]:
+    """The answers, a sentence each."""
     sentences = []
     if bound is not None:
         for seat, rate in highest_rates(found, bound).items():
             if seat.endswith(CONTROL_SUFFIX):
                 continue
-            said = f"up to {digits(rate)} images per second" if rate else "at none of these rates"
+            said = (
+                f"up to {digits(rate)} images per second" if rate else _why_none(found, seat, bound)
+            )
             sentences.append(f"{seat}: p99 within {milliseconds(bound)} {said}.")
     if any(one.p99 is None for one in found):
         sentences.append("Some rates had too few requests for a p99: raise --budget.")
     sentences += [f"{seat}: {error.reason}." for seat, error in measured.failures.items()]
     return sentences or ["Nothing was measured."]
+
+
+def _why_none(found: Sequence[Served], seat: str, bound: float) -> str:
+    """Whether the lowest rate missed the bound, or merely did not show that it meets it."""
+    lowest = min((one for one in found if one.seat == seat), key=lambda one: one.rate_per_s)
+    return {
+        NOTHING: "is not known: too few requests",
+        "no": "at none of these rates",
+    }.get(_within(lowest, bound), "not shown at any of these rates")
 
 
 def _table(found: Sequence[Served], bound: float | None) -> Table:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench.errors import UsageError
-from bench.policy import DEFAULT
+from bench.policy import DEFAULT, STUDIES
 from bench.report.wording import NOTHING
 from bench.scenarios import PROFILES
 from bench.studies import arrivals, load
@@ -81,11 +81,23 @@ def test_every_way_sees_the_same_arrivals(bench: Any) -> None:
 
 
 def test_rates_come_from_stock_defaults_own_calls_where_none_is_named(bench: Any) -> None:
-    """From half of what it manages to half as much again."""
+    """From half of what it manages to all of it."""
     rows = measured(bench, {"stock-default": 200.0}, ())
     rates = sorted({row.rate_per_s for row in rows})
     assert rates[0] == pytest.approx(2.5)
-    assert rates[-1] == pytest.approx(7.5)
+    assert rates[-1] == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize("name", ["smoke", "standard", "full"])
+def test_the_fewest_rounds_of_one_launch_have_a_p99(name: str) -> None:
+    """Whatever the budget is, the study has its answer."""
+    requests = STUDIES.load_requests[name] * PROFILES[name].min_rounds
+    blocks = {(0, 0): [1.0] * requests}
+    assert arrivals.percentile(blocks, 0.99, beyond=STUDIES.beyond_percentile, draws=1, seed=1) == (
+        1.0,
+        1.0,
+        1.0,
+    )
 
 
 def test_rates_above_one_that_is_missed_do_not_count() -> None:
@@ -103,7 +115,25 @@ def test_too_few_requests_give_no_p99_and_the_page_says_so(bench: Any) -> None:
     rows = measured(bench, {}, (5.0,))[:20]
     page = load.page(rows, Measured(), DEFAULT, 300.0)
     assert any("too few requests" in sentence for sentence in page.lead)
+    assert not any("at none of these rates" in sentence for sentence in page.lead)
     assert page.tables[0].rows[0].cells[-1].text == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("p99", "words"),
+    [
+        ((400.0, 350.0, 450.0), "at none of these rates"),
+        ((290.0, 250.0, 350.0), "not shown at any of these rates"),
+        ((200.0, 150.0, 250.0), "up to 2.00 images per second"),
+    ],
+)
+def test_a_bound_that_was_missed_is_told_from_one_that_was_not_shown(
+    p99: tuple[float, float, float], words: str
+) -> None:
+    """An interval across the bound is no miss."""
+    one = load.Served(seat="a", rate_per_s=2.0, requests=100, p50=(1.0, 1.0, 1.0), p99=p99)
+    (sentence,) = load.lead([one], Measured(), 300.0)
+    assert words in sentence
 
 
 def test_a_rate_must_be_above_zero() -> None:
