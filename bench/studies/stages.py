@@ -213,7 +213,9 @@ _REMARK = (
 
 def page(rows: Sequence[StageRow], measured: Measured, policy: Policy) -> Page:
     """What the rows say."""
-    seats = list(dict.fromkeys([*(row.seat for row in rows), *measured.failures]))
+    found = dict.fromkeys([*(row.seat for row in rows), *measured.failures])
+    opened = [seat for seat in measured.workers if seat in found]  # stock default first
+    seats = list(dict.fromkeys([*opened, *found]))
     compared = {
         seat: comparing.compare(measured, seat, ways.DEFAULT, GROUP, policy.verdict)
         for seat in seats

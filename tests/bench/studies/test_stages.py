@@ -62,6 +62,14 @@ def test_changed_decisions_are_counted_by_image() -> None:
     }
 
 
+def test_the_table_has_the_order_in_which_the_ways_were_opened() -> None:
+    """Rows come in the shuffled order of the first round; stock default belongs first."""
+    rows = [row("ipex-eager", 50.0), row(ways.DEFAULT, 75.0)]
+    opened = Measured(workers={ways.DEFAULT: {}, "ipex-eager": {}})
+    page = stages.page(rows, opened, DEFAULT)
+    assert [line.cells[0].text for line in page.tables[0].rows] == [ways.DEFAULT, "ipex-eager"]
+
+
 def test_two_images_of_one_name_are_two_images() -> None:
     """Folders of defects number their images alike; none is held against another's decision."""
     plain = [
