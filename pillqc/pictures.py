@@ -10,7 +10,6 @@ import os
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from matplotlib import colormaps
 from PIL import Image, ImageDraw
 
 from pillqc.dataset import read_image
@@ -84,6 +83,8 @@ def _heated(photo: Image.Image, result: Inspection) -> Image.Image:
             photo.size, Image.Resampling.BILINEAR
         )
     ).clip(0.0, 1.0)
+    from matplotlib import colormaps  # here, so that who draws nothing need not have it
+
     colours = np.asarray(colormaps["inferno"](heat))[..., :3] * 255.0
     alpha = (heat * _STRONGEST)[..., None]
     mixed = np.asarray(photo, np.float64) * (1.0 - alpha) + colours * alpha

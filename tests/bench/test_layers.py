@@ -62,6 +62,19 @@ def test_the_command_line_starts_without_its_libraries(module: str) -> None:
     assert done.returncode == 0, f"{module} imports {done.stderr}"
 
 
+@pytest.mark.torch
+def test_a_worker_needs_no_more_than_another_environment_has() -> None:
+    """`make bench ENVS="ipex latest"` installs what constraints-latest.txt names, nothing else."""
+    unneeded = ("click", "cpuinfo", "jinja2", "matplotlib", "pandas", "sklearn", "torchinfo")
+    listed = (ROOT / "constraints-latest.txt").read_text(encoding="utf-8").splitlines()
+    names = {line.split("==")[0] for line in listed}
+    hidden = [name for name in unneeded if name not in names]
+    assert "matplotlib" in hidden
+    code = f"import sys; sys.modules.update(dict.fromkeys({hidden})); import bench.session"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def imports(path: Path) -> set[str]:
     """Top-level names that a file imports, late imports included."""
     found: set[str] = set()
