@@ -85,7 +85,7 @@ def _difference(flat: NDArray[np.float64], bad: NDArray[np.bool_]) -> NDArray[np
 def _gallery(samples: Sequence[Sample], size: int) -> Image.Image:
     """A row of each kind, good ones first."""
     kinds = sorted({s.defect for s in samples}, key=lambda kind: (kind != "good", kind))
-    sheet = Image.new("RGB", (_GALLERY * size, len(kinds) * size))
+    sheet = Image.new("RGB", (_GALLERY * size, len(kinds) * size), "white")
     for row, kind in enumerate(kinds):
         chosen = [s for s in samples if s.defect == kind][:_GALLERY]
         for column, sample in enumerate(chosen):

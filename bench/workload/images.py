@@ -1,43 +1,34 @@
-"""The pill inspector as the harness uses it: the only place of `bench` that imports `pillqc`.
-
-Gives a worker a fresh model for every scenario, the same real images for all of them, the images
-for the parity check, one optimiser step, and the arithmetic that a call costs.
-"""
+"""A fresh model for every scenario, and the same real images for all of them."""
 
 from __future__ import annotations
 
 import hashlib
 import random
-import time
 from dataclasses import dataclass
 from itertools import cycle, islice, zip_longest
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from PIL import Image
 from scipy import ndimage
-from torch.utils.flop_counter import FlopCounterMode
 
 from bench.errors import BenchError, WorkerError
-from bench.scenarios import FROZEN, FUSED_ADAM, Scenario, Status, Task
-from pillqc.dataset import load_images, normalised, read_image, read_samples
-from pillqc.exploration import explore
-from pillqc.inspection import Inspection, decide, inspect
-from pillqc.localization import Box, find_boxes
-from pillqc.model import BAD, FROZEN_LAYERS, LoadedModel, load_model
-from pillqc.pictures import draw
+from bench.scenarios import FROZEN, Scenario, Status, Task
+from bench.workload.calls import flop_per_call
+from bench.workload.pictures import explored, predicted
+from pillqc.dataset import load_images, read_samples
+from pillqc.inspection import Inspection, inspect
+from pillqc.model import LoadedModel, load_model
 from pillqc.splits import split_samples
 from pillqc.synthetic import MANIFEST
-from pillqc.training import class_weights, make_optimizer, training_step
+from pillqc.training import class_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from bench.backends import Prepared
     from pillqc.dataset import Sample
     from pillqc.model import CustomVGG
 
@@ -50,17 +41,10 @@ JUDGING_SHARE = 0.7
 CALIBRATION_IMAGES = 16
 """As many as int8's ranges are taken from: with 32 the shipped model's probabilities on rendered
 pills came .005 nearer to fp32's (.057 at worst), and each costs a tenth of a second a scenario."""
-LEARNING_RATE = 1e-5
-"""A tenth of the tutorial's: parity compares losses, and from random weights the first step at 1e-4
-overshoots (0.7 to 2.6), which magnifies rounding. It changes nothing about the time of a step."""
 _NEW_HEAD_STD = 0.01
 """As torchvision initialises linear layers: the first loss is near that of a guess."""
 _HEAT_SIGMA = 9.0
 """Pixels: about as many hot regions in a map as a damaged pill shows, some ten."""
-
-
-STAGES = ("read", "decode", "resize", "model", "map", "boxes")
-"""From disk to decision. `resize` normalises too; `model` makes the map, `map` takes it out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,59 +202,20 @@ class Workload:
         heat: NDArray[np.float32] = ((smooth - low) / (high - low)).astype(np.float32)
         return heat
 
-    def _load(self, samples: Sequence[Sample]) -> torch.Tensor:
-        return load_images([sample.path for sample in samples], size=self._size)
-
     def pictures(self, folder: Path) -> dict[str, Any]:
         """Draw what the data looks like and what the model says of some of it.
 
         Small files go to `folder`; what each shows comes back, for the report to say.
         """
-        samples = self.parity_samples()
-        items = []
-        if {sample.bad for sample in samples} == {False, True}:
-            found = explore(samples, folder, size=_TILE)
-            _as_jpeg(folder / "gallery.png")
-            kinds = sorted({s.defect for s in samples}, key=lambda kind: (kind != "good", kind))
-            items += [
-                {"file": "gallery.jpg", "kind": "gallery", "text": ", ".join(kinds)},
-                {"file": "difference.png", "kind": "difference", "text": f"{found.limit:.1f}"},
-            ]
         loaded = load_model(self._weights, seed=self._seed)
-        paths = [sample.path for sample in samples[:_PREDICTIONS]]
-        for number, result in enumerate(inspect(loaded, paths, size=self._size)):
-            if result.heat is not None:
-                name = f"prediction-{number}.png"
-                draw(result).save(folder / name)
-                _as_jpeg(folder / name)
-                truth = samples[number].defect if samples[number].bad else "good"
-                text = f"{result.decision}, probability of bad {result.probability_bad:.3f}"
-                items.append(
-                    {"file": f"prediction-{number}.jpg", "kind": "prediction",
-                     "text": f"{text}; truth: {truth}"}
-                )  # fmt: skip
+        items = [
+            *explored(self.samples, folder),
+            *predicted(loaded, self.samples, self._size, folder),
+        ]
         return {"items": items, "trained": loaded.trained, **self.facts()}
 
-
-_TILE = 64
-"""Side of a picture in the gallery, in pixels: a defect is still seen, a page stays small."""
-_PREDICTIONS = 6
-
-
-def _as_jpeg(path: Path) -> None:
-    """Photographs as JPEG are a tenth as large, and the report holds them."""
-    with Image.open(path) as picture:
-        picture.convert("RGB").save(path.with_suffix(".jpg"), quality=85)
-    path.unlink()
-
-
-def layers(model: torch.nn.Module) -> list[tuple[str, str]]:
-    """Name and kind of every layer that holds no others."""
-    return [
-        (name, type(module).__name__)
-        for name, module in model.named_modules()
-        if name and next(module.children(), None) is None
-    ]
+    def _load(self, samples: Sequence[Sample]) -> torch.Tensor:
+        return load_images([sample.path for sample in samples], size=self._size)
 
 
 def given_model(model: torch.nn.Module, name: str) -> LoadedModel:
@@ -314,101 +259,3 @@ def mixed(samples: Sequence[Sample], seed: int) -> list[Sample]:
 
 def _in_turn(lists: Sequence[Sequence[Sample]]) -> list[Sample]:
     return [item for row in zip_longest(*lists) for item in row if item is not None]
-
-
-def boxes(maps: NDArray[np.float32]) -> list[list[Box]]:
-    """The boxes in each of these maps."""
-    return [find_boxes(heat) for heat in maps]
-
-
-def optimizer_for(model: torch.nn.Module, scenario: Scenario) -> torch.optim.Optimizer | None:
-    """Adam over what trains; None for inference."""
-    if scenario.task is not Task.TRAINING:
-        return None
-    return make_optimizer(model, lr=LEARNING_RATE, fused=FUSED_ADAM in scenario.options)
-
-
-def step(prepared: Prepared, batch: Batch) -> torch.Tensor:
-    """One optimiser step: forward, loss, backward, update. Returns the loss before the update."""
-    if prepared.optimizer is None:
-        raise TypeError("a training step needs the scenario prepared with its optimizer")
-    loss: torch.Tensor = training_step(
-        prepared.model,
-        prepared.optimizer,
-        batch.images,
-        batch.labels,
-        batch.class_weights,
-        autocast_dtype=prepared.autocast,
-    )
-    return loss
-
-
-def flop_per_call(model: torch.nn.Module, images: torch.Tensor, *, training: bool) -> int:
-    """Floating point operations of convolutions and matrix products, a multiply-add counting two.
-
-    Counted on tensors without storage, so it costs neither time nor memory. Of a training step the
-    backward pass counts too, less what frozen layers spare.
-    """
-    weights: dict[str, Any] = {
-        name: torch.empty_like(value, device="meta").requires_grad_(value.requires_grad)
-        for name, value in (*model.named_parameters(), *model.named_buffers())
-    }
-    inputs = torch.empty_like(images, device="meta")
-    was_training = model.training
-    model.train(training)
-    try:
-        with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(training):
-            outputs = torch.func.functional_call(model, weights, (inputs,))
-            if training:
-                outputs.sum().backward()
-    finally:
-        model.train(was_training)
-    return int(counter.get_total_flops())
-
-
-def inspect_in_stages(
-    path: Path, call: Callable[[torch.Tensor], Any], *, size: int, threshold: float
-) -> dict[str, Any]:
-    """One image from disk to its decision and boxes, as `pillqc inspect` does it, stage by stage.
-
-    Decoding opens the file again, since that is how the inspector reads: its bytes are in memory by
-    then, so `decode` holds a copy of them and not the disk. `call` lays the batch out and runs the
-    model, which makes probabilities and map in one call. Returns the nanoseconds of each stage, and
-    the decision.
-    """
-    clock = time.perf_counter_ns
-    marks = [clock()]
-    path.read_bytes()
-    marks.append(clock())
-    image = read_image(path)
-    marks.append(clock())
-    pixels = torch.from_numpy(normalised(image, size)[None])
-    marks.append(clock())
-    probabilities, maps = call(pixels)
-    marks.append(clock())
-    bad, heat = float(probabilities[0, BAD]), maps[0, BAD].float().numpy()
-    decision = decide(bad, threshold)
-    marks.append(clock())
-    if decision != "good":
-        width, height = image.width / heat.shape[1], image.height / heat.shape[0]
-        for box in find_boxes(heat):
-            box.scaled(width, height)
-    marks.append(clock())
-    stages = {name: marks[i + 1] - marks[i] for i, name in enumerate(STAGES)}
-    return {**stages, "decision": decision}
-
-
-def start_afresh(model: torch.nn.Module, seed: int) -> None:
-    """Forget what trains: the deep block and the head get new weights from the seed.
-
-    The shallow blocks stay as they are, as in the tutorial, which starts from ImageNet's.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for layer in model.features[FROZEN_LAYERS:]:  # type: ignore[index] # a Sequential
-            if isinstance(layer, torch.nn.Conv2d):
-                torch.nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-                torch.nn.init.zeros_(cast("torch.Tensor", layer.bias))
-        head = cast("torch.nn.Linear", model.head)
-        torch.nn.init.normal_(head.weight, 0.0, 0.01)
-        torch.nn.init.zeros_(head.bias)
