@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import torch
 
+from pillqc import runtimes
 from pillqc.errors import PillqcError
 
 if TYPE_CHECKING:
@@ -37,11 +38,12 @@ if TYPE_CHECKING:
 FORMAT: Final = "pillqc-acceleration/1"
 VARIABLE: Final = "PILLQC_ACCELERATION"
 _CHOICES: Final = {
-    "backend": ("stock", "ipex"),
+    "backend": ("stock", "ipex", "openvino", "onnxruntime"),
     "mode": ("eager", "torchscript", "compile"),
     "fusion": (None, False, True),
     "dtype": ("fp32", "bf16"),
     "layout": ("contiguous", "channels_last"),
+    "freezing": (True, False),
 }
 
 
@@ -54,6 +56,8 @@ class Way:
     fusion: bool | None = None
     dtype: str = "fp32"
     layout: str = "contiguous"
+    freezing: bool = True
+    """Whether compiling makes the weights constants."""
 
 
 STOCK: Final = Way()
@@ -98,6 +102,7 @@ def _read(path: Path) -> Mapping[str, Any]:
         raise PillqcError(f"{path}: cannot be read ({error}); write it again") from error
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise PillqcError(f"{path}: is not of the format {FORMAT}; write it again")
+    found.setdefault("freezing", True)
     for key, allowed in _CHOICES.items():
         if found.get(key, "") not in allowed:
             raise PillqcError(f"{path}: {key} is {found.get(key)!r}; write it again")
@@ -141,12 +146,13 @@ def accelerated(loaded: LoadedModel, way: Way) -> LoadedModel:
     """The same model, run that way.
 
     Raises:
-        PillqcError: IPEX is asked for and cannot be used here.
+        PillqcError: the backend is not installed or cannot be used here.
     """
     if way == STOCK:
         return loaded
     if way.backend == "ipex":
         _ipex()
+    runtimes.check(way.backend)
     return dataclasses.replace(loaded, model=cast("CustomVGG", Accelerated(loaded.model, way)))
 
 
@@ -178,6 +184,8 @@ class Accelerated:
 
 def _prepared(model: CustomVGG, way: Way, images: Tensor) -> _Call:
     ready: nn.Module = copy.deepcopy(model).eval()
+    if way.backend in runtimes.PREPARE:
+        return runtimes.PREPARE[way.backend](ready, way.dtype, images)
     if way.layout == "channels_last":
         ready = ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # not in its stubs
     if way.backend == "ipex":
@@ -193,7 +201,7 @@ def _prepared(model: CustomVGG, way: Way, images: Tensor) -> _Call:
     if way.mode == "compile":
         import torch._inductor.config as inductor
 
-        inductor.freezing = True
+        inductor.freezing = way.freezing
         backend = "ipex" if way.backend == "ipex" else "inductor"
         return cast("_Call", torch.compile(ready, backend=backend, dynamic=False))
     return cast("_Call", ready)

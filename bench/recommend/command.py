@@ -26,6 +26,8 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.option("--throughput", is_flag=True, help="Most images a second, at any batch size.")
 @click.option("--memory", type=_POSITIVE, metavar="MB", help="Peak memory of the process at most.")
 @click.option("--no-decision-changes", is_flag=True, help="Every decision as stock default's.")
+@click.option("--without-ipex", is_flag=True, help="What to use once IPEX is gone.")
+@click.option("--int8", is_flag=True, help="Also int8, which is another model, rounded.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--write",
@@ -47,6 +49,8 @@ def recommend(
     throughput: bool,
     memory: float | None,
     no_decision_changes: bool,
+    without_ipex: bool,
+    int8: bool,
     as_json: bool,
     write: Path | None,
     results: Path,
@@ -63,6 +67,7 @@ def recommend(
       bench recommend --latency-p99 200            most images a second below 200 ms a call
       bench recommend --throughput --memory 1500
       bench recommend --no-decision-changes --write
+      bench recommend --without-ipex               the same for whoever must leave IPEX
     """
     from bench import records
     from bench.recommend import handover
@@ -78,6 +83,8 @@ def recommend(
         throughput=throughput,
         memory_mb=memory,
         no_decision_changes=no_decision_changes,
+        without_ipex=without_ipex,
+        int8=int8,
     )
     found = ask(facts, wish)
     if as_json:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench import durable
 from bench.errors import BenchError
+from bench.report.wording import option_tags
+from bench.scenarios import DEFAULT_ENVIRONMENT
 
 if TYPE_CHECKING:
     from bench.records import ScenarioRow
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 FORMAT = "pillqc-acceleration/1"
 _VARIABLE = "PILLQC_ACCELERATION"
+_PACKAGES = {"stock": (), "ipex": ("intel-extension-for-pytorch",)}
+"""What a backend needs beside PyTorch; a further backend is a package of its own name."""
 
 
 def default_path() -> Path:
@@ -34,32 +38,43 @@ def default_path() -> Path:
 
 def handover(facts: Facts, row: ScenarioRow) -> dict[str, Any]:
     """What the file holds."""
-    packages = facts.environment.table("machine", "packages")
-    versions = {"torch": packages.get("torch")}
-    if row.backend == "ipex":
-        versions["intel-extension-for-pytorch"] = packages.get("intel-extension-for-pytorch")
+    names = ("torch", *_PACKAGES.get(row.backend, (row.backend,)))
+    packages = _packages(facts, row)
     return {
         "format": FORMAT,
         "run_id": facts.run_id,
         "scenario": row.scenario,
         "cpu_model": facts.environment.text("machine", "cpu_model"),
-        "versions": versions,
+        "versions": {name: packages.get(name) for name in names},
         "backend": row.backend,
         "mode": row.mode,
         "fusion": {"on": True, "off": False}.get(row.fusion or ""),
         "dtype": row.dtype,
         "layout": row.layout,
+        "freezing": "no_freezing" not in option_tags(row),
         "batch_size": row.batch_size,
         "threads": row.threads,
     }
+
+
+def _packages(facts: Facts, row: ScenarioRow) -> dict[str, Any]:
+    """The versions that the scenario ran with: those of its own environment."""
+    if row.environment == DEFAULT_ENVIRONMENT:
+        return facts.environment.table("machine", "packages")
+    return facts.environment.table("environments", row.environment, "packages")
 
 
 def write(facts: Facts, row: ScenarioRow, path: Path) -> None:
     """Write the file in one step.
 
     Raises:
-        BenchError: it cannot be written.
+        BenchError: it cannot be written, or pillqc cannot run the model so.
     """
+    if row.dtype == "int8":
+        raise BenchError(
+            f"{row.scenario}: `pillqc inspect` cannot run int8, which needs calibration images: "
+            "use the code that is printed, or recommend without --int8"
+        )
     text = json.dumps(handover(facts, row), indent=2) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bench.recommend.recipes import recipe
 from bench.report import wording
 from bench.report.facts import is_stock_default, of_task
-from bench.report.recipes import recipe
 from bench.report.winners import candidates, level_with, why_nothing
 from bench.scenarios import Phase, Task, Verdict
 
@@ -39,6 +39,10 @@ class Wish:
     """The worker's peak memory must stay below."""
     no_decision_changes: bool = False
     """Every decision must be stock default's."""
+    without_ipex: bool = False
+    """IPEX is archived: what to use once it is gone."""
+    int8: bool = False
+    """Also int8, which is another model, made from this one by rounding its weights."""
 
     @property
     def wants_throughput(self) -> bool:
@@ -93,7 +97,7 @@ def _pick(
     default = facts.default_of(group)
     usable = default is not None and facts.is_measured(default) and default.rounds > 0
     default_fits = default is not None and usable and _fits(facts, default, wish, refused)
-    for row, comparison in candidates(facts, group):
+    for row, comparison in candidates(facts, group, int8=wish.int8):
         shown = comparison.verdict == Verdict.FASTER
         if (shown or not default_fits) and _fits(facts, row, wish, refused):
             return row, comparison
@@ -113,6 +117,8 @@ def _fits(facts: Facts, row: ScenarioRow, wish: Wish, refused: list[str]) -> boo
 
 def _against(facts: Facts, row: ScenarioRow, wish: Wish) -> Iterator[str]:
     """What in the wish the scenario does not meet."""
+    if wish.without_ipex and row.backend == "ipex":
+        yield "it needs IPEX"
     slowest, name = slow_call_ms(facts, row)
     if wish.latency_p99_ms is not None and (slowest is None or slowest > wish.latency_p99_ms):
         yield f"its {name} is {wording.milliseconds(slowest)}"
@@ -169,12 +175,14 @@ def _warnings(facts: Facts, row: ScenarioRow, wish: Wish) -> Iterator[str]:
         yield "IPEX is archived: no patches since March 2026, and it needs PyTorch 2.8."
     if row.native_dtype is False:
         yield f"{row.dtype} is emulated on this CPU."
+    if row.dtype == "int8":
+        yield "int8 is another model than the one that was trained: evaluate it before you use it."
 
 
 def _alternatives(facts: Facts, row: ScenarioRow, wish: Wish) -> list[ScenarioRow]:
     """Simpler ones first: without IPEX, fp32, eager."""
     group = next(group for group, rows in facts.groups.items() if row in rows)
-    others = [other for other, _ in candidates(facts, group) if other is not row]
+    others = [other for other, _ in candidates(facts, group, int8=wish.int8) if other is not row]
     default = facts.default_of(group)
     if default is not None and default is not row and facts.is_measured(default):
         others.append(default)

@@ -4,37 +4,43 @@
 
 It can be made again later, on another machine, by another version. A run that is empty, partial or
 full of failures gives a page too: it says what is missing.
+
+The parts are imported late: `bench.recommend` stands on this package's facts, and the page on what
+it recommends.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.report import formats
-from bench.report.compare import render_comparison
-from bench.report.facts import Facts
-from bench.report.page import render
-from bench.report.prices import Prices, shipped
-from bench.report.varied import ordinary
-from bench.report.writing import write_file
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from bench.records import Run
+    from bench.report.prices import Prices
 
 __all__ = ["build", "build_comparison", "in_format", "write_report"]
 
 
 def build(run: Run, prices: Prices | None = None) -> str:
     """The page as a string; the same for the same run and prices."""
+    from bench.report.facts import Facts
+    from bench.report.page import render
+    from bench.report.prices import shipped
+    from bench.report.varied import ordinary
+
     prices = prices or shipped()
     return render(Facts(ordinary(run), prices), whole=Facts(run, prices))
 
 
 def build_comparison(runs: Sequence[Run], prices: Prices | None = None) -> str:
     """The page of several runs."""
+    from bench.report.compare import render_comparison
+    from bench.report.facts import Facts
+    from bench.report.prices import shipped
+    from bench.report.varied import ordinary
+
     return render_comparison([Facts(ordinary(run), prices or shipped()) for run in runs])
 
 
@@ -44,6 +50,11 @@ def in_format(run: Run, name: str, prices: Prices | None = None) -> bytes:
     Raises:
         BenchError: a PDF needs Chromium, and there is none.
     """
+    from bench.report import formats
+    from bench.report.facts import Facts
+    from bench.report.prices import shipped
+    from bench.report.varied import ordinary
+
     if name == "pdf":
         return formats.pdf(build(run, prices))
     write = {"markdown": formats.markdown, "json": formats.as_json}[name]
@@ -56,4 +67,6 @@ def write_report(run: Run, path: Path, prices: Prices | None = None) -> None:
     Raises:
         BenchError: the file cannot be written.
     """
+    from bench.report.writing import write_file
+
     write_file(path, build(run, prices).encode())

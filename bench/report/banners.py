@@ -107,9 +107,9 @@ def _thin(facts: Facts) -> Iterator[Banner]:
         yield Banner(
             level="stop",
             title="Too little was measured",
-            text=f"Fewer than {needed} rounds were measured in {len(facts.thin_groups)} of "
-            f"{count(len(facts.groups), 'comparison group')}, which allows no verdict there: raise "
-            "the budget or measure fewer scenarios.",
+            text=f"Fewer than {needed} rounds in {len(facts.thin_groups)} of "
+            f"{count(len(facts.groups), 'comparison group')} allow no verdict there: raise the "
+            "budget or measure fewer scenarios.",
         )
 
 
@@ -120,8 +120,8 @@ def _unmeasured(facts: Facts) -> Iterator[Banner]:
         yield Banner(
             level="warn",
             title="Not everything could be measured",
-            text=f"{len(failed)} of {count(len(rows), 'scenario')} gave no times; the reasons are "
-            "under 'What could not run'.",
+            text=f"{len(failed)} of {count(len(rows), 'scenario')} gave no times; reasons under "
+            "'What could not run'.",
         )
 
 
@@ -130,8 +130,8 @@ def _untrained(facts: Facts) -> Iterator[Banner]:
         yield Banner(
             level="warn",
             title="The model is untrained",
-            text="Its weights are random: its decisions, accuracy and recall mean nothing. The "
-            "times are still those of this architecture.",
+            text="Its weights are random: decisions, accuracy and recall mean nothing; the times "
+            "are this architecture's all the same.",
         )
 
 
@@ -140,8 +140,7 @@ def _synthetic(facts: Facts) -> Iterator[Banner]:
         yield Banner(
             level="note",
             title="Synthetic pills",
-            text="The images were rendered, not photographed: nothing here is a claim about real "
-            "pills.",
+            text="Rendered, not photographed: no claim about real pills.",
         )
 
 
@@ -155,8 +154,7 @@ def _emulated(facts: Facts) -> Iterator[Banner]:
         yield Banner(
             level="warn",
             title="bf16 is emulated on this CPU",
-            text="It has neither AVX512_BF16 nor AMX, so bf16 figures show what emulation costs, "
-            "not what bf16 can do.",
+            text="It has neither AVX512_BF16 nor AMX: bf16 figures show what emulation costs.",
         )
     if any(row.native_dtype is False and row.dtype == "int8" for row in facts.scenarios.values()):
         yield Banner(
@@ -172,8 +170,7 @@ def _archived(facts: Facts) -> Iterator[Banner]:
         yield Banner(
             level="note",
             title="IPEX is archived",
-            text="Since March 2026 Intel Extension for PyTorch gets no patches; 2.8 is its last "
-            "release and it needs PyTorch 2.8.",
+            text="No patches since March 2026; 2.8 is its last release and needs PyTorch 2.8.",
         )
 
 

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 def speedup_bars(facts: Facts) -> Drawing | None:
     """Stock tuned and IPEX over stock default, per batch size: the tutorial's figure 1."""
-    groups = [group for group in of_task(facts.groups, Task.INFERENCE) if facts.default_of(group)]
+    groups = [
+        group
+        for group in of_task(facts.groups, Task.INFERENCE)
+        if (default := facts.default_of(group)) and facts.is_measured(default)
+    ]
     picks: tuple[tuple[str, str, Callable[[Facts, Group], ScenarioRow | None]], ...] = (
         ("Stock tuned", "stock", _tuned),
         ("IPEX, best", "ipex", best_ipex),
@@ -97,7 +101,7 @@ def forest(facts: Facts, group: Group, number: int) -> Drawing | None:
             spans.append(Span(label=label, kind=row.backend, estimate=None, missing=missing))
         else:
             spans.append(_span(label, row.backend, comparison))
-    if not spans:
+    if all(span.estimate is None for span in spans):
         return None
     return figures.intervals(
         f"forest{number}",

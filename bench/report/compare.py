@@ -15,7 +15,7 @@ from bench.report.facts import is_stock_default, of_task
 from bench.report.figures import Bar
 from bench.report.layout import lay_out
 from bench.report.prices import images_per_dollar, images_per_hour
-from bench.report.tables import Cell, Row, Table, number, ratio_cell
+from bench.report.tables import Cell, Row, Table, number, ratio_cell, tags
 from bench.report.winners import best_ipex, winner
 from bench.report.wording import NOTHING, digits, milliseconds
 from bench.scenarios import BaselineKind, Task
@@ -195,7 +195,7 @@ def _speedup_row(runs: Sequence[Facts], row: ScenarioRow, kind: BaselineKind) ->
         return number(base.text, _value(base), f"{base.note} {found.verdict}".strip())
 
     first = Cell(text=wording.way_name(row), sort=row.scenario, note=wording.detail_name(row))
-    return Row(cells=(first, *(cell(facts) for facts in runs)), task=row.task)
+    return Row(cells=(first, *(cell(facts) for facts in runs)), **tags(row))
 
 
 def _value(cell: Cell) -> float | None:
@@ -217,7 +217,7 @@ def throughput(names: Sequence[str], runs: Sequence[Facts]) -> Table:
                 _figure(images_per_dollar(row.images_per_s, facts.price)),
                 _figure(row.joules_per_image),
             ),
-            task=row.task,
+            **tags(row),
         )
         for name, facts in zip(names, runs, strict=True)
         for label, row in ways(facts)

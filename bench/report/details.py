@@ -6,9 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bench.recommend.recipes import recipe
 from bench.report import sparklines, wording
 from bench.report.facts import Facts, group_of, is_stock_default
-from bench.report.tables import start_up_ms
+from bench.report.tables import break_even, start_up_ms
 from bench.report.wording import NOTHING, digits, milliseconds, seconds
 from bench.scenarios import CONTROL_SUFFIX
 
@@ -46,6 +47,8 @@ class Detail:
     ratios: Markup | None
     warmup: Markup | None
     kernels: tuple[KernelSummary, ...]
+    code: str
+    """How to run the model that way; empty where nothing was measured or nobody knows."""
 
 
 def anchors(facts: Facts) -> dict[str, str]:
@@ -75,6 +78,7 @@ def detail(facts: Facts, row: ScenarioRow, anchor: str) -> Detail:
         ratios=_ratios(facts, row, anchor),
         warmup=_warmup(facts, row, anchor),
         kernels=kernel_summary(facts.kernels.get(row.scenario, [])),
+        code=(recipe(row) or "") if facts.is_measured(row) else "",
     )
 
 
@@ -91,6 +95,7 @@ def _pairs(facts: Facts, row: ScenarioRow) -> list[tuple[str, str]]:
         ("Import / prepare", f"{seconds(row.import_s)} / {seconds(row.prepare_s)}"),
         ("First call", milliseconds(row.first_call_ms)),
         ("Until the first answer", _total(start_up_ms(row))),
+        ("Start earned back after", _earned_back(facts, row)),
         ("Peak memory", f"{digits(row.peak_rss_mb)} MB" if row.peak_rss_mb else NOTHING),
         ("Share of the machine's peak", _peak(row)),
         ("Widest instructions seen", row.isa or NOTHING),
@@ -109,6 +114,13 @@ def _pairs(facts: Facts, row: ScenarioRow) -> list[tuple[str, str]]:
 
 def _total(value_ms: float | None) -> str:
     return NOTHING if value_ms is None else seconds(value_ms / 1000)
+
+
+def _earned_back(facts: Facts, row: ScenarioRow) -> str:
+    calls = break_even(facts, row)
+    if calls is None:
+        return NOTHING
+    return "at once" if calls == 0 else f"{digits(calls, 2)} calls"
 
 
 def _peak(row: ScenarioRow) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError
-from bench.report import answers, banners, machine, money, recipes, tables, wording
+from bench.recommend.uses import uses
+from bench.report import answers, banners, machine, money, tables, wording
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,8 +44,11 @@ def _markdown(facts: Facts) -> Iterator[str]:
         yield from _answer(answer)
     yield _plain(money.sentence(facts))
     yield ""
-    for recipe in recipes.recipes(facts):
-        yield from (f"### {_plain(recipe.title)}", "", "```python", recipe.code, "```", "")
+    for use in uses(facts):
+        yield from (f"### {_plain(use.title)}", "")
+        for reason in (*use.found.reasons, *use.found.warnings):
+            yield f"- {_plain(reason)}"
+        yield from ("", "```python", use.found.code, "```", "") if use.found.code else ("",)
     yield "## Speedups"
     yield from _table(tables.speedups(facts, {}))
     yield "## What could not run"
@@ -108,7 +112,9 @@ def as_json(facts: Facts) -> str:
         "lead": answers.lead(facts),
         "banners": [asdict(banner) for banner in banners.banners(facts)],
         "answers": [asdict(answer) for answer in answers.answers(facts)],
-        "recipes": [asdict(recipe) for recipe in recipes.recipes(facts)],
+        "uses": [
+            {"wish": use.wish, "command": use.command, **asdict(use.found)} for use in uses(facts)
+        ],
         "price": asdict(facts.price) if facts.price else None,
         "scenarios": [asdict(row) for row in facts.scenarios.values()],
         "speedups": [asdict(row) for row in facts.speedup_rows],

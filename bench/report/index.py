@@ -77,6 +77,7 @@ def render_index(results: Path, reports: Path) -> str:
         "index.html",
         {
             "title": "All runs",
+            "results": results.as_posix(),
             "entries": sorted(entries, key=lambda entry: entry.started, reverse=True),
             "machines": _machines(runs),
         },

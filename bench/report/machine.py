@@ -172,7 +172,8 @@ _SETTINGS = {
 def shared_settings(facts: Facts) -> tuple[list[tuple[str, str]], list[str]]:
     """The first worker's settings, and a sentence for each way in which another one differs."""
     named = facts.environment.table("workers").values()
-    workers = [settings for settings in named if isinstance(settings, dict)]
+    # one that never came up, for lack of budget or of its package, has nothing to differ in
+    workers = [one for one in named if isinstance(one, dict) and one.get("threads") is not None]
     if not workers:
         return [], []
     first = workers[0]

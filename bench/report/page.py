@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bench.recommend.uses import uses
 from bench.report import (
     answers,
     banners,
@@ -13,7 +14,6 @@ from bench.report import (
     machine,
     money,
     pictures,
-    recipes,
     tables,
     varied,
     wording,
@@ -78,7 +78,7 @@ def _context(facts: Facts, whole: Facts) -> dict[str, Any]:
         "settings": settings,
         "differing": differing,
         "method": machine.method(facts),
-        "recipes": recipes.recipes(facts),
+        "uses": uses(facts),
         "repeat": machine.repeat(facts),
         "provenance": machine.provenance(facts),
     }

@@ -98,15 +98,21 @@ def _pictures(folder: Path, found: Mapping[str, Any]) -> tuple[Picture, ...]:
             continue
         kind, text = str(item.get("kind")), str(item.get("text"))
         synthetic = "synthetic " if found.get("source") == "synthetic" else ""
-        pictures.append(_picture(kind, text, content, synthetic))
+        pictures.append(_picture(kind, text, content, synthetic, _count(item)))
     return tuple(pictures)
 
 
-def _picture(kind: str, text: str, content: bytes, synthetic: str) -> Picture:
+def _count(item: Mapping[str, Any]) -> str:
+    """`96 `, where the picture is made from so many images."""
+    images = item.get("images")
+    return f"{images:,} " if isinstance(images, int) and not isinstance(images, bool) else ""
+
+
+def _picture(kind: str, text: str, content: bytes, synthetic: str, count: str) -> Picture:
     suffix = next(name for start, name in _KINDS.items() if content.startswith(start))
     source = f"data:image/{suffix};base64,{base64.b64encode(content).decode()}"
     difference = (
-        f"Mean bad minus mean good image of the {synthetic}pills that outputs were compared on. "
+        f"Mean bad minus mean good image of {count}{synthetic}test pills. "
         "Red: bad ones are brighter; blue: darker. Faint: within chance, which shuffled labels put "
         f"at {text} grey levels."
     )
@@ -121,7 +127,7 @@ def _picture(kind: str, text: str, content: bytes, synthetic: str) -> Picture:
         ),
         "prediction": (
             f"A {synthetic}pill with boxes, and its heat map: {text}",
-            f"Left with boxes, right with heat map. {text[:1].upper()}{text[1:]}.",
+            f"{text[:1].upper()}{text[1:]}.",
         ),
     }
     alternative, caption = words.get(kind, (text, text))

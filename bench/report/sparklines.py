@@ -61,8 +61,14 @@ def ratios(
 
 
 def _dots(kind: str, points: Sequence[tuple[float, float]]) -> str:
-    """All dots as one path of round caps: a fifth of the size of circles."""
-    return f'<path class="{kind}" d="{"".join(f"M{x:.1f},{y:.1f}h0" for x, y in points)}"/>'
+    """All dots as one path of round caps, each from the one before: a tenth of circles' size."""
+    whole = [(round(x * 10), round(y)) for x, y in points]
+    before = [(0, 0), *whole]
+    steps = "".join(
+        f"m{(x - left) / 10:g} {y - above}h0"
+        for (x, y), (left, above) in zip(whole, before, strict=False)
+    )
+    return f'<path class="{kind}" d="{steps}"/>'
 
 
 def _edge(value: float, at: float, low: float, high: float, one: float) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench import variables
 from bench.report import wording
-from bench.report.tables import Cell, Row, Table, number, ratio_cell
+from bench.report.tables import Cell, Row, Table, number, ratio_cell, tags
 from bench.report.wording import NOTHING, TIMES, milliseconds
 from bench.scenarios import CONTROL_SUFFIX, BaselineKind
 
@@ -87,7 +87,7 @@ def _row(facts: Facts, row: ScenarioRow) -> Row:
             number(milliseconds(row.median_ms), row.median_ms),
             Cell(text=wording.status_words(row.status), note=reason),
         ),
-        task=row.task,
+        **tags(row),
         verdict=alone.verdict if alone else "",
     )
 

@@ -26,16 +26,18 @@ class Winner(NamedTuple):
     """Others that no comparison with it, round by round, showed to be slower; fastest first."""
 
 
-def candidates(facts: Facts, group: Group) -> list[tuple[ScenarioRow, Comparison]]:
+def candidates(
+    facts: Facts, group: Group, *, int8: bool = False
+) -> list[tuple[ScenarioRow, Comparison]]:
     """Valid ways of running the model, fastest first.
 
-    The placebo is none: it optimises nothing. int8 is none: it runs another model, made from this
-    one by rounding its weights, so it has an answer of its own.
+    The placebo is none: it optimises nothing. int8 is none unless asked for: it runs another model,
+    made from this one by rounding its weights, so it has an answer of its own.
     """
     found = []
     for row in facts.groups.get(group, ()):
         comparison = facts.against_default(row.scenario)
-        if row.backend == "placebo" or row.dtype == "int8":
+        if row.backend == "placebo" or (row.dtype == "int8" and not int8):
             continue
         if comparison is None or not comparison.is_valid:
             continue
@@ -72,6 +74,21 @@ def level_with(
         and comparison.verdict != Verdict.SLOWER
     ]
     return tuple(sorted(found, key=lambda item: -item[1].estimate))
+
+
+def runner_up(facts: Facts, best: Winner) -> tuple[ScenarioRow, Comparison] | None:
+    """Who comes next, and the fastest over it, round by round; None where nobody is comparable."""
+    if best.level:
+        second = best.level[0][0]
+    else:
+        ranked = [row for row, _ in candidates(facts, best.group) if row is not best.row]
+        default = facts.default_of(best.group)
+        others = [*ranked, *([default] if default and default is not best.row else [])]
+        if not others:
+            return None
+        second = others[0]
+    comparison = facts.compare(best.row.scenario, second.scenario)
+    return (second, comparison) if comparison is not None and comparison.is_valid else None
 
 
 def best_ipex(facts: Facts, group: Group, dtype: str = "fp32") -> ScenarioRow | None:

@@ -134,6 +134,27 @@ def test_other_stock_ways_agree(way: Way) -> None:
 
 
 @pytest.mark.torch
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_further_backends_agree(backend: str) -> None:
+    """Where they are installed: what `bench` may find fastest, pillqc can run."""
+    pytest.importorskip(backend)
+    agrees(Way(backend=backend, mode="compile"), 1e-3)
+
+
+def test_a_backend_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said before an image is read."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(PillqcError, match="openvino is not installed"):
+        accelerated(load_model("random"), Way(backend="openvino", mode="compile"))
+
+
+def test_freezing_follows_the_file(tmp_path: Path) -> None:
+    """A file from before it was told apart means frozen, as all were then."""
+    assert choose("auto", file(tmp_path))[0].freezing is True
+    assert choose("auto", file(tmp_path, mode="compile", freezing=False))[0].freezing is False
+
+
+@pytest.mark.torch
 def test_bf16_agrees_within_its_precision() -> None:
     """Eight bits of mantissa; maps of a random model are scaled by their own range."""
     loaded = load_model("random", seed=3)

@@ -36,12 +36,30 @@ class Answer:
     tone: str
     """`good`, `bad`, `level` (no difference shown), `unknown` (nothing valid) or `plain`."""
     number: str = ""
-    """The figure that stands large beside the headline."""
+    """The figure, or two words, that stand large beside the headline."""
     number_note: str = ""
     columns: tuple[str, ...] = ()
     """Heads of the lines' comparisons."""
     lines: tuple[Line, ...] = ()
+    lines_are_shown: bool = False
+    """Whether the lines belong to the answer itself, and so are never folded."""
     details: tuple[str, ...] = ()
+    """Sentences; the first is shown where no lines are, the others are folded."""
+
+    @property
+    def shown_details(self) -> tuple[str, ...]:
+        """What the first screen shows of them."""
+        return () if self.lines_are_shown else self.details[:1]
+
+    @property
+    def folded_details(self) -> tuple[str, ...]:
+        """The others."""
+        return self.details[len(self.shown_details) :]
+
+    @property
+    def is_folded(self) -> bool:
+        """Whether there is more than the first screen shows."""
+        return bool(self.folded_details or (self.lines and not self.lines_are_shown))
 
 
 def gain_line(facts: Facts, group: Group, best: ScenarioRow) -> Line:

@@ -31,14 +31,19 @@ def ipex_gain(facts: Facts) -> Answer:
     ]
     if not picks:
         return _no_ipex(facts, question, groups)
-    headline, tone = _gain_headline(facts, [pick for pick in picks if pick[1].dtype == "fp32"])
+    plain = [pick for pick in picks if pick[1].dtype == "fp32"]
+    headline, tone = _gain_headline(facts, plain)
+    number, note = _gain_number(facts, plain)
     return Answer(
         key="ipex",
         question=question,
         headline=headline,
         tone=tone,
+        number=number,
+        number_note=note,
         columns=BASELINES,
         lines=tuple(gain_line(facts, group, row) for group, row in picks),
+        lines_are_shown=True,
         details=(*_tuned_sentence(facts, picks), *_placebo_sentence(facts, groups)),
     )
 
@@ -94,6 +99,18 @@ def _gain_headline(facts: Facts, picks: Sequence[tuple[Group, ScenarioRow]]) -> 
     tone = "good" if where.keys() == {Verdict.FASTER} else tone
     tone = "unknown" if where.keys() == {Verdict.INVALID} else tone
     return f"IPEX against tuned stock PyTorch: {'; '.join(parts)}.", tone
+
+
+def _gain_number(facts: Facts, picks: Sequence[tuple[Group, ScenarioRow]]) -> tuple[str, str]:
+    """IPEX over stock tuned at the smallest batch that tells; words where nothing was shown."""
+    for group, row in picks:
+        comparison = facts.against_tuned(row.scenario)
+        if comparison is None or not comparison.is_valid or facts.is_thin(comparison):
+            continue
+        words = "equal" if comparison.verdict == Verdict.SAME else "not shown"
+        shown = wording.times(comparison.estimate) if comparison.found else words
+        return shown, f"over stock tuned, batch {group.batch_size}"
+    return "", ""
 
 
 def _margins(facts: Facts, picks: Sequence[tuple[Group, ScenarioRow]]) -> list[float]:

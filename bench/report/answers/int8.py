@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.report.answers.answer import Answer, Line, capitalised
-from bench.report.wording import count, spoken
+from bench.report.wording import count, spoken, times, with_interval
 from bench.scenarios import Task, Verdict
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ def int8(facts: Facts) -> Answer | None:
             tone="unknown",
             details=tuple(reasons[:1]),
         )
+    slowest = min((comparison for _, comparison in found), key=lambda one: one.estimate)
+    fastest = max((comparison for _, comparison in found), key=lambda one: one.estimate)
     kinds = {comparison.verdict for _, comparison in found}
     headline = "int8 is faster than stock default in fp32 in some ways and not in others."
     if kinds == {Verdict.FASTER}:
@@ -47,8 +49,12 @@ def int8(facts: Facts) -> Answer | None:
     return Answer(
         key="int8",
         question="What int8 gains",
-        headline=headline,
+        headline=f"{headline} From {with_interval(slowest)} to {with_interval(fastest)}."
+        if len(found) > 1
+        else f"{headline} {with_interval(fastest)}.",
         tone="plain",
+        number=times(fastest.estimate),
+        number_note="over stock default in fp32",
         columns=("over stock default",),
         lines=tuple(
             Line(label=f"{capitalised(spoken(row))}, batch {row.batch_size}", cells=(comparison,))
@@ -62,7 +68,7 @@ def _decisions(facts: Facts, rows: list[ScenarioRow]) -> str:
     """It is another model than the one that was trained, so this stands beside its speed."""
     parity = [facts.parity[row.scenario] for row in rows if row.scenario in facts.parity]
     worst = max((row.decisions_changed or 0 for row in parity), default=None)
-    start = "It is not among the fastest above, for it is a model of its own, rounded to 8 bits"
+    start = "A model of its own, rounded to 8 bits, so not among the fastest above"
     if worst is None:
         return f"{start}; its outputs were not compared."
     images = max(row.images for row in parity)

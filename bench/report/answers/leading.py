@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from bench.report.answers.answer import capitalised, small
 from bench.report.facts import is_stock_default, of_task
-from bench.report.winners import best_ipex, why_nothing, winner
-from bench.report.wording import spoken, times, with_interval
+from bench.report.winners import best_ipex, runner_up, why_nothing, winner
+from bench.report.wording import spoken, with_interval
 from bench.scenarios import Task, Verdict
 
 if TYPE_CHECKING:
     from bench.records import ScenarioRow
-    from bench.report.facts import Facts, Group
+    from bench.report.facts import Comparison, Facts, Group
 
 
 def lead(facts: Facts) -> str:
@@ -34,9 +34,36 @@ def lead(facts: Facts) -> str:
     verb = "leads" if best.level else "is fastest"
     start = (
         f"{capitalised(spoken(best.row))} {verb} at batch {batch}: "
-        f"{times(best.comparison.estimate)} the speed of plain stock PyTorch"
+        f"{with_interval(best.comparison)} over stock default."
     )
-    return f"{start}. {_gain_clause(facts, groups[0], best.row.dtype)}".strip()
+    second = runner_up(facts, best)
+    told = _is_ipex_over_tuned(facts, best.row, second)
+    runner = _runner_clause(second, is_tuned=told)
+    gain = "" if told else _gain_clause(facts, groups[0], best.row.dtype)
+    return " ".join(part for part in (start, runner, gain) if part)
+
+
+def _is_ipex_over_tuned(
+    facts: Facts, best: ScenarioRow, second: tuple[ScenarioRow, Comparison] | None
+) -> bool:
+    """Whether the lead over the runner-up is IPEX's own gain, so that it need not be said twice."""
+    tuned = facts.against_tuned(best.scenario)
+    return (
+        best.backend == "ipex"
+        and second is not None
+        and tuned is not None
+        and tuned.baseline == second[0].scenario
+    )
+
+
+def _runner_clause(second: tuple[ScenarioRow, Comparison] | None, *, is_tuned: bool) -> str:
+    """How far ahead of the next it is; nothing where that is stock default, named already."""
+    if second is None or is_stock_default(second[0]):
+        return ""
+    row, comparison = second
+    name = f"tuned stock PyTorch ({_tuned_name(row)})" if is_tuned else spoken(row)
+    shown = "" if comparison.found else ": no difference shown"
+    return f"Over the runner-up, {name}, it is {with_interval(comparison)}{shown}."
 
 
 def _no_lead(facts: Facts, group: Group) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from bench.report.answers.answer import THIN, Answer, Line, capitalised
 from bench.report.winners import bf16_pairs
-from bench.report.wording import spoken, times
+from bench.report.wording import spoken, times, with_interval
 from bench.scenarios import Task, Verdict
 
 if TYPE_CHECKING:
@@ -42,18 +42,23 @@ def bf16(facts: Facts) -> Answer:
     headline, tone = _bf16_headline(told)
     slowest = min(told, key=lambda item: item.estimate)
     fastest = max(told, key=lambda item: item.estimate)
-    spread = f" ({len(told)} pairs: {times(slowest.estimate)} to {times(fastest.estimate)})"
     return Answer(
         key="bf16",
         question=question,
-        headline=headline,
+        headline=f"{headline} {_spread(slowest, fastest, len(told))}",
         tone=tone,
         number=times(fastest.estimate if fastest.estimate > 1 else slowest.estimate),
-        number_note="the speed of fp32" + (spread if len(told) > 1 else ""),
+        number_note="over fp32",
         columns=("over fp32",),
         lines=tuple(dict.fromkeys(_example(facts, item) for item in (fastest, slowest))),
         details=(ability,),
     )
+
+
+def _spread(slowest: Comparison, fastest: Comparison, pairs: int) -> str:
+    if pairs == 1:
+        return f"{with_interval(fastest)}."
+    return f"From {with_interval(slowest)} to {with_interval(fastest)} in {pairs} pairs."
 
 
 def bf16_ability(facts: Facts) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bench.report import wording
 from bench.report.answers.answer import THIN, Answer, capitalised, small, unmeasured
 from bench.report.facts import of_task
-from bench.report.winners import why_nothing, winner
+from bench.report.winners import runner_up, why_nothing, winner
 from bench.report.wording import digits, listed, spoken, with_interval
 from bench.scenarios import Status, Task, Verdict
 
@@ -78,7 +78,7 @@ def _winning(facts: Facts, key: str, question: str, best: Winner, number: str) -
         tone=tone,
         number=number,
         number_note=note,
-        details=tuple(_winning_details(best)),
+        details=tuple(_winning_details(facts, best)),
     )
 
 
@@ -95,7 +95,7 @@ def _winning_headline(facts: Facts, best: Winner) -> tuple[str, str]:
     return f"{capitalised(spoken(best.row))} is fastest: {gain}.", "good"
 
 
-def _winning_details(best: Winner) -> Iterator[str]:
+def _winning_details(facts: Facts, best: Winner) -> Iterator[str]:
     if best.row.status == Status.NO_STEADY_STATE:
         yield "Its warm-up never settled, so expect more spread than the interval says."
     if best.comparison is not None and best.comparison.verdict != Verdict.FASTER:
@@ -104,10 +104,15 @@ def _winning_details(best: Winner) -> Iterator[str]:
             yield f"Why no verdict: {best.comparison.reason.rstrip('.')}."
         return
     if not best.level:
-        yield "Everything else measured beside it was shown to be slower."
+        second = runner_up(facts, best)
+        yield "Everything else measured beside it was shown to be slower" + (
+            f"; next comes {spoken(second[0])}, over which it is {with_interval(second[1])}."
+            if second
+            else "."
+        )
         return
     names = [f"{spoken(row)} ({with_interval(comparison)})" for row, comparison in best.level]
-    yield f"Not shown to be slower than it: {listed(names, 3)}."
+    yield f"Not shown to be slower than it: {listed(names, 2)}."
 
 
 def _default_number(default: ScenarioRow | None, key: str, otherwise: str) -> str:
@@ -122,7 +127,7 @@ def _default_note(default: ScenarioRow | None, key: str) -> str:
     if default is None or default.median_ms is None:
         return ""
     if key == "throughput" and default.images_per_s:
-        return f"stock default at this batch: {digits(default.images_per_s)} images/s"
+        return f"stock default: {digits(default.images_per_s)}"
     return f"stock default: {wording.milliseconds(default.median_ms)}"
 
 

@@ -14,7 +14,7 @@ from bench.report.answers.answer import (
 )
 from bench.report.facts import of_task
 from bench.report.winners import best_ipex, why_nothing, winner
-from bench.report.wording import listed, spoken, with_interval
+from bench.report.wording import listed, spoken, times, with_interval
 from bench.scenarios import Task, Verdict
 
 if TYPE_CHECKING:
@@ -33,11 +33,14 @@ def training(facts: Facts) -> Answer:
     lines: list[Line] = []
     sentences: list[str] = []
     tones: set[str] = set()
+    numbers: list[str] = []
     for group in groups:
         best = winner(facts, group)
         sentence, tone = _training_sentence(facts, group, best)
         sentences.append(sentence)
         tones.add(tone)
+        if tone == "good" and best is not None and best.comparison is not None:
+            numbers.append(times(best.comparison.estimate))
         ipex = best_ipex(facts, group)
         if ipex is not None:
             lines.append(gain_line(facts, group, ipex))
@@ -46,6 +49,8 @@ def training(facts: Facts) -> Answer:
         question=f"{question}, batch {groups[0].batch_size}",
         headline=sentences[0],
         tone=tones.pop() if len(tones) == 1 else "plain",
+        number=numbers[0] if numbers and len(numbers) == len(groups) else "",
+        number_note="over stock default" if numbers and len(numbers) == len(groups) else "",
         columns=tuple(f"IPEX {name}" for name in BASELINES) if lines else (),
         lines=tuple(lines),
         details=(*sentences[1:], *_why_no_training(facts, groups)),

@@ -38,11 +38,13 @@ def decisions(facts: Facts) -> Answer:
     ]
     lines += [_changed_line(facts, row.scenario) for row in changed[:3] if row not in wrong]
     headline, tone = _decision_headline(facts, len(inference), len(changed), len(wrong))
+    number = "same" if tone == "good" else f"{len(changed)} differ" if changed else ""
     return Answer(
         key="decisions",
         question=question,
         headline=headline,
         tone=tone,
+        number=f"{len(wrong)} wrong" if wrong else number,
         lines=tuple(lines),
         details=tuple(_error_sentences(facts)),
     )
@@ -137,6 +139,7 @@ def noise(facts: Facts) -> Answer:
             f"workers came out as {with_interval(failed[0])}."
         )
         tone = "bad"
+    shown = failed[0] if failed else worst
     lines = tuple(Line(label=group.label, cells=(control,)) for group, control in controls)
     said = ""
     if margins and not failed:
@@ -146,6 +149,8 @@ def noise(facts: Facts) -> Answer:
         question=question,
         headline=headline,
         tone=tone,
+        number=wording.times(shown.estimate),
+        number_note="two identical workers",
         columns=("control",) if failed else (),
         lines=lines if failed else (),
         details=tuple(item for item in (said, quiet) if item),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bench.report.tables.comparisons import pairs_table, speedups
 from bench.report.tables.quantities import break_even, costs, money, start_up_ms, timings
-from bench.report.tables.table import Cell, Row, Table, number, ratio_cell, scenario_cell
+from bench.report.tables.table import Cell, Row, Table, number, ratio_cell, scenario_cell, tags
 from bench.report.tables.trust import exclusions, failures, noise, parity
 
 __all__ = [
@@ -28,5 +28,6 @@ __all__ = [
     "scenario_cell",
     "speedups",
     "start_up_ms",
+    "tags",
     "timings",
 ]

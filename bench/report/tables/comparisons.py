@@ -13,6 +13,7 @@ from bench.report.tables.table import (
     number,
     ratio_cell,
     scenario_cell,
+    tags,
     verdict_cell,
 )
 from bench.report.wording import NOTHING, TIMES, milliseconds, percent
@@ -62,7 +63,9 @@ def _speedup_row(facts: Facts, row: ScenarioRow, anchors: dict[str, str]) -> Row
     first = facts.speedup(row.scenario, BaselineKind.STOCK_DEFAULT)
     tuned = facts.speedup(row.scenario, BaselineKind.STOCK_TUNED)
     default = is_stock_default(row)
-    reasons = [row.reason, *(item.reason for item in (first, tuned) if item is not None)]
+    against = [item.reason for item in (first, tuned) if item is not None and item.reason]
+    # a comparison that failed for the scenario's own reason says it again
+    reasons = [row.reason, *(one for one in against if not row.reason or row.reason not in one)]
     opponent = facts.scenarios.get(tuned.baseline) if tuned else None
     is_tuned = not default and first is not None and first.speedup is not None and tuned is None
     tuned_cell = ratio_cell(tuned, "is stock tuned" if is_tuned else NOTHING)
@@ -85,7 +88,7 @@ def _speedup_row(facts: Facts, row: ScenarioRow, anchors: dict[str, str]) -> Row
                 ),
             ),
         ),
-        task=row.task,
+        **tags(row),
         verdict=_filter_word(first, row),
         is_muted=row.status not in (Status.OK, Status.NO_STEADY_STATE),
     )
@@ -123,6 +126,9 @@ def _control_row(facts: Facts, group: Group) -> Row:
             Cell(text="control", note=(row.reason or "") if row else ""),
         ),
         task=group.task,
+        backend="stock",
+        dtype="fp32",
+        batch=str(group.batch_size),
         verdict=row.verdict if row else "",
     )
 
@@ -164,7 +170,8 @@ def pairs_table(
                     verdict,
                     Cell(text=reason),
                 ),
-                task=row.task,
+                **tags(row),
+                verdict=found.verdict if found else "",
             )
 
     return Table(

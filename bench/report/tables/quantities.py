@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.report.prices import images_per_dollar, images_per_hour
-from bench.report.tables.table import Cell, Row, Table, megabytes, number, scenario_cell, whole
+from bench.report.tables.table import (
+    Cell,
+    Row,
+    Table,
+    megabytes,
+    number,
+    scenario_cell,
+    tags,
+    whole,
+)
 from bench.report.wording import NOTHING, digits, milliseconds, seconds
 from bench.scenarios import Task
 
@@ -28,7 +37,7 @@ def timings(facts: Facts, anchors: dict[str, str]) -> Table:
                 number(digits(row.gflop_per_s), row.gflop_per_s),
                 _peak_cell(row),
             ),
-            task=row.task,
+            **tags(row),
         )
         for row in facts.scenarios.values()
         if row.task == Task.INFERENCE and row.median_ms is not None
@@ -61,7 +70,7 @@ def costs(facts: Facts, anchors: dict[str, str]) -> Table:
                 _break_even_cell(facts, row),
                 number(megabytes(row.peak_rss_mb), row.peak_rss_mb),
             ),
-            task=row.task,
+            **tags(row),
         )
         for row in facts.scenarios.values()
         if row.prepare_s is not None or row.first_call_ms is not None
@@ -98,7 +107,7 @@ def money(facts: Facts, anchors: dict[str, str]) -> Table:
                 _number(images_per_dollar(row.images_per_s, price)),
                 _number(row.joules_per_image),
             ),
-            task=row.task,
+            **tags(row),
             is_muted=not facts.is_measured(row),
         )
         for row in facts.scenarios.values()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from bench.report import wording
 from bench.report.facts import comparison_of, is_stock_default
@@ -27,12 +27,33 @@ class Cell:
     """Id of the element on this page that the cell leads to."""
 
 
+class Tags(TypedDict):
+    """What the filter's choices look at, of a row about one scenario."""
+
+    task: str
+    backend: str
+    dtype: str
+    batch: str
+
+
+NO_TAGS = Tags(task="", backend="", dtype="", batch="")
+"""Of a row whose scenario the run does not describe."""
+
+
+def tags(row: ScenarioRow) -> Tags:
+    """The scenario's tags."""
+    return Tags(task=row.task, backend=row.backend, dtype=row.dtype, batch=str(row.batch_size))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One row; `tags` are what the filter looks at beside the text."""
+    """One row; all but its cells is what the filter's choices look at."""
 
     cells: tuple[Cell, ...]
     task: str = ""
+    backend: str = ""
+    dtype: str = ""
+    batch: str = ""
     verdict: str = ""
     is_muted: bool = False
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.report import wording
-from bench.report.tables.table import Cell, Row, Table, number, scenario_cell, whole
+from bench.report.tables.table import (
+    NO_TAGS,
+    Cell,
+    Row,
+    Table,
+    number,
+    scenario_cell,
+    tags,
+    whole,
+)
 from bench.report.wording import NOTHING, percent
 from bench.scenarios import Status
 
@@ -34,7 +43,7 @@ def parity(facts: Facts, anchors: dict[str, str]) -> Table:
                     number(percent(row.recall_bad, 3), row.recall_bad),
                     Cell(text="✓ agrees" if row.within_tolerance else "✕ WRONG OUTPUT"),
                 ),
-                task=scenario.task if scenario else "",
+                **(tags(scenario) if scenario else NO_TAGS),
                 is_muted=not row.within_tolerance,
             )
         )
@@ -69,7 +78,7 @@ def failures(facts: Facts, anchors: dict[str, str]) -> Table:
                 Cell(text=wording.status_words(row.status), sort=row.status),
                 Cell(text=row.reason or "no reason was recorded"),
             ),
-            task=row.task,
+            **tags(row),
         )
         for row in facts.scenarios.values()
         if row.status != Status.OK

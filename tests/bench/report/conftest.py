@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,11 +37,15 @@ from bench.scenarios import (
 from bench.speedups import group_label, speedup_rows, timing_summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
+
+    from playwright.sync_api import Browser, Page
 
 RUN_ID = "20261124T020000Z-m6i.4xlarge-532bdfb"
 GFLOP = 30.7
 PEAK = {"fp32": 340.0, "bf16": 340.0, "int8": 1360.0}
+NATIVE_PEAK = {**PEAK, "bf16": 680.0}
+"""Where the CPU computes bf16 itself: more than the peak would rightly be called invalid."""
 
 _EIGHT_MS = {
     ("stock", "eager", None, "contiguous"): 1180.0,
@@ -96,6 +102,11 @@ class Plan:
     environments: tuple[str, ...] = ()
     elsewhere: float = 1.0
     """How long the other environments take, as a share of the default one's time."""
+
+    @property
+    def peak(self) -> dict[str, float]:
+        """What the imagined machine can do."""
+        return NATIVE_PEAK if self.native_bf16 else PEAK
 
     def scenarios(self) -> list[Scenario]:
         """The scenarios that the run wanted."""
@@ -219,7 +230,7 @@ def _scenario_row(plan: Plan, scenario: Scenario, calls: list[IterationRow]) -> 
         warmup_iterations=timing.warmup_iterations,
         peak_rss_mb=(760.0 + 28 * scenario.batch_size + 240 * ipex) if median else None,
         gflop_per_s=speed,
-        percent_of_peak=100 * speed / PEAK[str(scenario.dtype)] if speed else None,
+        percent_of_peak=100 * speed / plan.peak[str(scenario.dtype)] if speed else None,
         native_dtype=(plan.native_bf16 if bf16 else True) if started else None,
         isa=("avx512_core_bf16" if bf16 and plan.native_bf16 else "avx512_core")
         if started
@@ -374,7 +385,7 @@ def _environment(plan: Plan) -> dict[str, Any]:
             }
             for scenario in plan.scenarios()
         },
-        "peak": {"gflop_per_s": PEAK, "memory_gb_per_s": 18.4},
+        "peak": {"gflop_per_s": plan.peak, "memory_gb_per_s": 18.4},
         "data": {"source": plan.source, "root": "data/pills", "images": 32, "sha256": "9f" * 32},
         "model": {
             "name": "vgg16-pill",
@@ -475,3 +486,55 @@ def save_run(run: Run, folder: Path) -> Path:
 def save() -> Callable[[Run, Path], Path]:
     """Writes a run that was made up to a folder."""
     return save_run
+
+
+# ---- a real browser ------------------------------------------------------------------------
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium; without it these tests skip, and fail where CI must have it."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("Chromium is not installed, and CI must have it (apt install chromium)")
+        pytest.skip("Chromium is not installed")
+    api = pytest.importorskip("playwright.sync_api")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser, report: Path) -> Iterator[Callable[..., Page]]:
+    """Opens the report, and fails the test if the page asks for, logs or throws anything."""
+    contexts = []
+    trouble: list[str] = []
+
+    def open_it(width: int = 1280, path: Path = report, **options: Any) -> Page:
+        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: trouble.append(f"console: {message.text}"))
+        page.on("pageerror", lambda error: trouble.append(f"error: {error}"))
+        page.on("request", lambda request: requests.append(request.url))
+        requests: list[str] = []
+        page.goto(path.as_uri())
+        trouble.extend(url for url in requests if url != path.as_uri())
+        return page
+
+    yield open_it
+    for context in contexts:
+        context.close()
+    assert trouble == []

@@ -76,6 +76,20 @@ def test_clear_winner_is_called_fastest(make_run: MakeRun) -> None:
     assert "shown to be slower" in answer.details[0]
 
 
+@pytest.mark.parametrize("slow_ipex", [0.8, 1.085])
+def test_ratio_to_the_runner_up_has_its_interval(make_run: MakeRun, slow_ipex: float) -> None:
+    """Whether the lead was shown or not, how large it is stands in the first sentence."""
+    facts = Facts(make_run(only=(DEFAULT_1, LAST_1, IPEX_1), slow_ipex=slow_ipex))
+    best = winners.winner(facts, BATCH_1)
+    assert best is not None
+    second = winners.runner_up(facts, best)
+    assert second is not None
+    assert {best.row.scenario, second[0].scenario} == {LAST_1, IPEX_1}
+    lead = answers.lead(facts)
+    assert f"{times(second[1].estimate)} {bounds(second[1].low, second[1].high)}" in lead
+    assert ("no difference shown" in lead) == (not second[1].found)
+
+
 def test_invalid_scenario_never_wins(make_run: MakeRun) -> None:
     """The largest ratio counts for nothing when its verdict is invalid."""
     run = judged(make_run(only=(DEFAULT_1, LAST_1, IPEX_1)), IPEX_1, "invalid")
@@ -361,6 +375,9 @@ def test_lead_names_winner_and_ipex_share(good: Facts) -> None:
     """One breath: who leads, by how much, and what of it is IPEX."""
     lead = answers.lead(good)
     assert lead.startswith("IPEX with TorchScript (fusion on) leads at batch 1")
+    row = good.against_default(IPEX_1)
+    assert row is not None
+    assert f"{times(row.estimate)} {bounds(row.low, row.high)} over stock default" in lead
     assert "tuned stock PyTorch" in lead
 
 

@@ -20,7 +20,7 @@ def test_int8_is_no_winner_though_it_is_much_faster(make_run: MakeRun) -> None:
     facts = Facts(make_run(only=(DEFAULT, STOCK, IPEX), rounds=4, int8=True))
     answer = int8(facts)
     assert answer is not None
-    assert answer.headline.endswith("in every way it was run.")
+    assert "in every way it was run. From " in answer.headline
     assert len(answer.lines) == 2
     assert "changed on" in answer.details[0]
     best = winner(facts, next(iter(facts.groups)))

@@ -16,6 +16,7 @@ from bench.errors import BenchError
 from bench.records import Run
 from bench.report import build, write_report
 from bench.report.wording import bounds, times
+from bench.scenarios import Status
 
 MakeRun = Callable[..., Run]
 SMALL = (
@@ -137,6 +138,54 @@ def test_every_scenario_is_on_the_page_whatever_became_of_it(
     for row in run.scenarios:
         assert row.scenario in page
         assert row.reason is None or row.reason in page
+
+
+def test_group_that_was_never_measured_has_no_bar_and_no_drawing(make_run: MakeRun) -> None:
+    """A bar of 1.00 for stock tuned where nothing ran would be a figure from nowhere."""
+    one = "inference/stock/eager/fp32/contiguous/b1"
+    eight = "inference/stock/eager/fp32/contiguous/b8"
+    late = "not measured: the budget was used up before its turn"
+    run = make_run(
+        only=(one, "inference/ipex/eager/fp32/channels_last/b1", eight),
+        faults=((eight, Status.UNAVAILABLE, late),),
+        rounds=4,
+    )
+    page = build(run)
+    bars = page[page.index('<section id="speedups">') : page.index('id="table-speedups"')]
+    assert "batch 1" in bars
+    assert "batch 8" not in bars
+    assert late in page
+
+
+def test_workers_that_never_came_up_are_not_said_to_differ(make_run: MakeRun) -> None:
+    """What has no settings has none that differ."""
+    run = make_run(profile="smoke", rounds=3, only=SMALL)
+    workers = {**run.environment["workers"], "late": {"threads": None, "env": {}}}
+    page = build(dataclasses.replace(run, environment={**run.environment, "workers": workers}))
+    assert "Workers differ" not in page
+
+
+def test_a_failure_is_told_once_in_its_row(make_run: MakeRun, mishaps: Any) -> None:
+    """The comparison fails for the scenario's own reason, which stands there already."""
+    page = html.unescape(build(make_run(faults=mishaps)))
+    table = page[page.index('id="table-speedups"') : page.index("Every comparison group, drawn")]
+    assert table.count("the worker needed more than 14 GiB") == 1
+
+
+def test_every_measured_scenario_has_its_code_and_start_up_cost(make_run: MakeRun) -> None:
+    """In its own entry: peak, memory, first call, break-even, and how to run the model so."""
+    run = make_run(only=SMALL, rounds=4)
+    page = html.unescape(build(run))
+    entries = page[page.index('<section id="scenarios">') : page.index('<section id="machine">')]
+    for name in (
+        "Share of the machine's peak",
+        "Peak memory",
+        "First call",
+        "Start earned back after",
+    ):
+        assert entries.count(f"<dt>{name}</dt>") == len(run.scenarios)
+    inference = [row for row in run.scenarios if row.task == "inference"]
+    assert entries.count("outputs = model(images)") == len(inference) > 1
 
 
 def _hostile(run: Run) -> Run:

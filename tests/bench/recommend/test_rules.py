@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
+import functools
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -15,27 +15,19 @@ from click.testing import CliRunner
 from bench.cli import cli
 from bench.recommend import handover
 from bench.recommend.rules import Wish, recommend
+from bench.records import Run
 from bench.report.facts import Facts
 
-if TYPE_CHECKING:
-    from bench.records import Run
-
-_SPEC = importlib.util.spec_from_file_location(
-    "made_up_runs", Path(__file__).parent / "report" / "conftest.py"
-)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-made_up = importlib.util.module_from_spec(_SPEC)
-sys.modules["made_up_runs"] = made_up
-_SPEC.loader.exec_module(made_up)
-
+MakeRun = Callable[..., Run]
+Save = Callable[[Run, Path], Path]
 STOCK_1 = "inference/stock/eager/fp32/contiguous/b1"
 BEST_1 = "inference/ipex/torchscript+fusion/fp32/channels_last/b1"
 
 
-def run(**plan: Any) -> Run:
-    """A run that was never measured."""
-    return made_up.build_run(made_up.Plan(trained=True, **plan))  # type: ignore[no-any-return] # loaded by path
+@pytest.fixture
+def run(make_run: Callable[..., Run]) -> MakeRun:
+    """Makes a run whose decisions mean something."""
+    return functools.partial(make_run, trained=True)
 
 
 def chosen(run: Run, **wish: Any) -> str | None:
@@ -53,7 +45,7 @@ def without(run: Run, **changes: Any) -> Run:
     return dataclasses.replace(run, scenarios=rows)
 
 
-def test_without_a_wish_the_fastest_for_one_image_wins() -> None:
+def test_without_a_wish_the_fastest_for_one_image_wins(run: MakeRun) -> None:
     """With its code and what is level with it."""
     found = recommend(Facts(run()), Wish())
     assert found.row is not None
@@ -63,7 +55,7 @@ def test_without_a_wish_the_fastest_for_one_image_wins() -> None:
     assert found.alternatives[0].backend == "stock"
 
 
-def test_memory_excludes_what_needs_more() -> None:
+def test_memory_excludes_what_needs_more(run: MakeRun) -> None:
     """The next that fits, here without IPEX."""
     made = run()
     needs = {row.scenario: row.peak_rss_mb for row in made.scenarios}
@@ -73,7 +65,7 @@ def test_memory_excludes_what_needs_more() -> None:
     assert (needs[found] or 0) <= 900 < (needs[BEST_1] or 0)
 
 
-def test_p99_limit_is_held_against_the_slowest_call_where_there_are_few() -> None:
+def test_p99_limit_is_held_against_the_slowest_call_where_there_are_few(run: MakeRun) -> None:
     """And the recommendation says so."""
     made = run()
     slowest = max(
@@ -89,7 +81,7 @@ def test_p99_limit_is_held_against_the_slowest_call_where_there_are_few() -> Non
     assert chosen(without(made, p99_ms=200.0), latency_p99_ms=150.0) != BEST_1
 
 
-def test_throughput_takes_the_best_batch_size() -> None:
+def test_throughput_takes_the_best_batch_size(run: MakeRun) -> None:
     """Images a second decide across batch sizes."""
     made = run()
     found = chosen(made, throughput=True)
@@ -98,14 +90,16 @@ def test_throughput_takes_the_best_batch_size() -> None:
     assert speeds[found] >= speeds[BEST_1]
 
 
-def test_changed_decisions_exclude_only_when_asked() -> None:
+def test_changed_decisions_exclude_only_when_asked(run: MakeRun) -> None:
     """A user may accept them."""
     made = run(decisions_changed=((BEST_1, 2),))
     assert chosen(made) == BEST_1
     assert chosen(made, no_decision_changes=True) != BEST_1
 
 
-def test_larger_estimate_that_was_not_shown_is_no_reason_to_leave_stock_default() -> None:
+def test_larger_estimate_that_was_not_shown_is_no_reason_to_leave_stock_default(
+    run: MakeRun,
+) -> None:
     """Nothing was shown to be faster: keep what you have."""
     made = run()
     speedups = tuple(
@@ -120,31 +114,36 @@ def test_larger_estimate_that_was_not_shown_is_no_reason_to_leave_stock_default(
     assert "nothing that fits was shown to be faster" in found.reasons[0]
 
 
-def test_noisy_and_empty_runs_recommend_nothing_and_say_why() -> None:
+def test_noisy_and_empty_runs_recommend_nothing_and_say_why(run: MakeRun) -> None:
     """A failed control makes every number of its group worthless."""
     found = recommend(Facts(run(noisy=True)), Wish())
     assert found.row is None
     assert any("control" in reason.lower() for reason in found.reasons)
-    empty = made_up.Run(folder=Path("x"), environment={})
+    empty = Run(folder=Path("x"), environment={})
     assert recommend(Facts(empty), Wish()).reasons == ("The run measured no inference.",)
 
 
-def test_command_prints_code_and_writes_what_pillqc_reads(tmp_path: Path) -> None:
+def test_command_prints_code_and_writes_what_pillqc_reads(
+    run: MakeRun, save: Save, tmp_path: Path
+) -> None:
     """The file goes from here to there whole."""
     made = run()
-    folder = made_up.save_run(made, tmp_path / "run")
+    folder = save(made, tmp_path / "run")
     path = tmp_path / "sub" / "way.json"
     done = CliRunner().invoke(cli, ["recommend", str(folder), "--write", str(path)])
     assert done.exit_code == 0, done.output
     assert "outputs = model(images)" in done.output
     held = json.loads(path.read_text())
     assert (held["backend"], held["mode"], held["fusion"]) == ("ipex", "torchscript", True)
+    assert held["freezing"] is True
     assert held["versions"] == {"torch": "2.8.0", "intel-extension-for-pytorch": "2.8.0"}
 
 
-def test_command_without_a_fitting_scenario_fails_in_one_line(tmp_path: Path) -> None:
+def test_command_without_a_fitting_scenario_fails_in_one_line(
+    run: MakeRun, save: Save, tmp_path: Path
+) -> None:
     """Exit code 1, and nothing is written."""
-    folder = made_up.save_run(run(), tmp_path / "run")
+    folder = save(run(), tmp_path / "run")
     path = tmp_path / "way.json"
     arguments = ["recommend", str(folder), "--latency-p99", "1", "--write", str(path)]
     done = CliRunner().invoke(cli, arguments)
@@ -153,9 +152,9 @@ def test_command_without_a_fitting_scenario_fails_in_one_line(tmp_path: Path) ->
     assert not path.exists()
 
 
-def test_json_is_one_object(tmp_path: Path) -> None:
+def test_json_is_one_object(run: MakeRun, save: Save, tmp_path: Path) -> None:
     """For scripts."""
-    folder = made_up.save_run(run(), tmp_path / "run")
+    folder = save(run(), tmp_path / "run")
     done = CliRunner().invoke(cli, ["recommend", str(folder), "--json", "--no-decision-changes"])
     held = json.loads(done.output)
     assert held["scenario"] == BEST_1
@@ -172,3 +171,52 @@ def test_both_sides_name_the_same_format_and_place(monkeypatch: pytest.MonkeyPat
     assert acceleration.default_path() == handover.default_path()
     monkeypatch.setenv(acceleration.VARIABLE, "/somewhere/else.json")
     assert acceleration.default_path() == handover.default_path() == Path("/somewhere/else.json")
+
+
+def test_what_to_use_once_ipex_is_gone(run: MakeRun) -> None:
+    """The best of the rest, by the same rules."""
+    found = chosen(run(), without_ipex=True)
+    assert found is not None
+    assert "/ipex/" not in found
+
+
+def test_int8_is_another_model_and_only_recommended_when_asked_for(
+    run: MakeRun, save: Save, tmp_path: Path
+) -> None:
+    """It is much faster, comes with its code and a warning, and pillqc is not sent there."""
+    made = run(int8=True, rounds=4)
+    assert "int8" not in (chosen(made) or "")
+    found = recommend(Facts(made), Wish(int8=True))
+    assert found.row is not None
+    assert found.row.dtype == "int8"
+    assert "calibration" in (found.code or "")
+    assert any("another model" in warning for warning in found.warnings)
+    folder, path = save(made, tmp_path / "run"), tmp_path / "way.json"
+    done = CliRunner().invoke(cli, ["recommend", str(folder), "--int8", "--write", str(path)])
+    assert done.exit_code == 1
+    assert "cannot run int8" in done.output
+    assert not path.exists()
+
+
+def test_versions_written_are_those_of_the_scenarios_own_environment(run: MakeRun) -> None:
+    """What a newer PyTorch measured must not be run by the older one."""
+    made = run(environments=("torch-latest",), rounds=4)
+    environment = {
+        **made.environment,
+        "environments": {"torch-latest": {"packages": {"torch": "2.14.1"}}},
+    }
+    facts = Facts(dataclasses.replace(made, environment=environment))
+    row = next(row for row in made.scenarios if row.environment == "torch-latest")
+    assert handover.handover(facts, row)["versions"] == {"torch": "2.14.1"}
+
+
+def test_unfrozen_compilation_is_handed_over_as_such(run: MakeRun) -> None:
+    """Freezing is part of the way that was measured."""
+    facts = Facts(run(rounds=4))
+    frozen = {
+        row.scenario: handover.handover(facts, row)["freezing"]
+        for row in facts.run.scenarios
+        if row.mode == "compile"
+    }
+    assert set(frozen.values()) == {True, False}
+    assert all(("no_freezing" in name) != value for name, value in frozen.items())

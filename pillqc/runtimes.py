@@ -1,0 +1,100 @@
+"""Other programs that run the model: OpenVINO and ONNX Runtime, where they are installed.
+
+    call = PREPARE["onnxruntime"](model, "fp32", images)
+    probabilities, maps = call(images)      # for images of that shape
+
+They are set up as the benchmark sets them up when it measures them, so that what it found holds.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import torch
+
+from pillqc.errors import PillqcError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from torch import Tensor, nn
+
+    _Call = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+_PRECISIONS: Final = {"fp32": "f32", "bf16": "bf16"}
+_OPSET: Final = 17
+"""The newest that PyTorch 2.8's tracing exporter knows."""
+
+
+def check(backend: str) -> None:
+    """Refuse a program that is not installed, before anything is read.
+
+    Raises:
+        PillqcError: it is one of these and is missing.
+    """
+    if backend in PREPARE and importlib.util.find_spec(backend) is None:
+        raise PillqcError(
+            f"{backend} is not installed: pip install 'pillqc-bench[{backend}]', or use "
+            "--backend stock"
+        )
+
+
+def _openvino(model: nn.Module, dtype: str, images: Tensor) -> _Call:
+    import openvino
+
+    converted = openvino.convert_model(model, example_input=images)
+    converted.reshape({converted.inputs[0]: list(images.shape)})
+    compiled = openvino.Core().compile_model(
+        converted,
+        "CPU",
+        {
+            "INFERENCE_PRECISION_HINT": _PRECISIONS[dtype],
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "NUM_STREAMS": 1,
+        },
+    )
+
+    def call(batch: Tensor) -> tuple[Tensor, Tensor]:
+        found = compiled(batch.numpy())
+        return torch.from_numpy(found[0].copy()), torch.from_numpy(found[1].copy())
+
+    return call
+
+
+def _onnxruntime(model: nn.Module, _dtype: str, images: Tensor) -> _Call:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.inter_op_num_threads = 1
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch announces that this exporter will go one day
+        path = Path(folder) / "model.onnx"
+        torch.onnx.export(
+            model,
+            (images,),
+            str(path),
+            input_names=["images"],
+            dynamo=False,
+            opset_version=_OPSET,
+        )
+        session = onnxruntime.InferenceSession(
+            path.read_bytes(), options, providers=["CPUExecutionProvider"]
+        )
+
+    def call(batch: Tensor) -> tuple[Tensor, Tensor]:
+        probabilities, maps = session.run(None, {"images": batch.numpy()})
+        return torch.from_numpy(probabilities), torch.from_numpy(maps)
+
+    return call
+
+
+PREPARE: Final[Mapping[str, Callable[[nn.Module, str, Tensor], _Call]]] = {
+    "openvino": _openvino,
+    "onnxruntime": _onnxruntime,
+}
