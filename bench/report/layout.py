@@ -17,9 +17,14 @@ if TYPE_CHECKING:
 
 
 def lay_out(template: str, values: Mapping[str, Any]) -> str:
-    """The page: our own style and script within it, and nothing that could be loaded."""
+    """The page: our own style and script within it, and nothing that could be loaded.
+
+    The template is one of this package's or of `bench.studies`.
+    """
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("bench", "report"),
+        loader=jinja2.ChoiceLoader(
+            [jinja2.PackageLoader("bench", folder) for folder in ("report", "studies")]
+        ),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import dataclass
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-import jinja2
-from markupsafe import Markup
-
 from bench.records import Run
-from bench.report import machine, wording
+from bench.report import machine
 from bench.report.facts import Facts
+from bench.report.layout import lay_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,25 +35,16 @@ class Page:
 def render(page: Page, folder: Path, environment: Mapping[str, Any]) -> str:
     """The page as HTML; the same for the same files."""
     facts = Facts(Run(folder=folder, environment=dict(environment)))
-    templates = jinja2.Environment(
-        loader=jinja2.PackageLoader("bench", "studies"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-    )
-    style = resources.files("bench.report").joinpath("page.css").read_text(encoding="utf-8")
     context = {
+        "title": page.title,
         "page": page,
         "run_id": facts.run_id,
         "machine_line": machine.in_one_line(facts),
         "warnings": warnings(environment),
-        "style": Markup(style),  # noqa: S704 -- our own file, shipped with the package
         "command": " ".join(map(str, environment.get("command", ()))),
         "commit": environment.get("commit"),
-        "glyphs": wording.GLYPHS,
-        "verdict_words": wording.verdict_words,
     }
-    return templates.get_template("page.html").render(context) + "\n"
+    return lay_out("study.html", context)
 
 
 def text(page: Page, environment: Mapping[str, Any]) -> str:
