@@ -177,7 +177,7 @@ def _archived(facts: Facts) -> Iterator[Banner]:
 def _damaged(facts: Facts) -> Iterator[Banner]:
     if facts.run.warnings:
         yield Banner(
-            level="warn", title="The files are not whole", text=" ".join(facts.run.warnings)
+            level="warn", title="The files are not whole", text=f"{'; '.join(facts.run.warnings)}."
         )
     if facts.summaries_were_missing:
         yield Banner(
