@@ -17,6 +17,7 @@ from bench.recommend import handover
 from bench.recommend.rules import Wish, recommend
 from bench.records import Run
 from bench.report.facts import Facts
+from bench.scenarios import FURTHER_BACKENDS
 
 MakeRun = Callable[..., Run]
 Save = Callable[[Run, Path], Path]
@@ -220,3 +221,38 @@ def test_unfrozen_compilation_is_handed_over_as_such(run: MakeRun) -> None:
     }
     assert set(frozen.values()) == {True, False}
     assert all(("no_freezing" in name) != value for name, value in frozen.items())
+
+
+@pytest.mark.torch
+def test_pillqc_reads_every_way_that_can_be_handed_over(
+    run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is recommended, `pillqc inspect --backend auto` takes it as it was measured."""
+    from pillqc import acceleration
+
+    facts = Facts(run(profile="full", rounds=2, launches=1))
+    monkeypatch.setattr(
+        acceleration, "cpu_model", lambda: facts.environment.text("machine", "cpu_model")
+    )
+    rows = [row for row in facts.run.scenarios if row.task == "inference" and row.batch_size == 1]
+    compiled = next(row for row in rows if row.mode == "compile")
+    rows += [
+        dataclasses.replace(compiled, backend=name, layout="contiguous")
+        for name in FURTHER_BACKENDS
+    ]
+    path = tmp_path / "way.json"
+    for row in rows:
+        if row.backend == "placebo":
+            continue
+        held = {**handover.handover(facts, row), "versions": {}}
+        path.write_text(json.dumps(held))
+        way, note = acceleration.choose("auto", path)
+        assert note.startswith(row.scenario)
+        assert (way.backend, way.mode, way.dtype, way.layout) == (
+            row.backend,
+            row.mode,
+            row.dtype,
+            row.layout,
+        )
+        assert way.fusion == {"on": True, "off": False}.get(row.fusion or "")
+        assert way.freezing == ("no_freezing" not in (row.options or ""))

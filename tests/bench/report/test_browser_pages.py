@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bench.records import read_run
 from bench.report import build, build_comparison
 from bench.report.index import render_index
 from bench.report.wording import times
@@ -26,8 +27,8 @@ KINDS = ("run", "several", "index")
 Open = Callable[..., "Page"]
 
 MOST_NODES = 60_000
-"""Elements of the largest page. Opening takes time in proportion: some 50,000 are read and laid out
-in under a second on two busy cores."""
+"""Elements of the largest page: reading and laying out take time in proportion to them, so this is
+what keeps opening within a second, and no clock has to decide a test."""
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +173,72 @@ def test_index_sorts_runs_and_shows_the_history_of_each_machine(
     page.locator("#table-runs thead button").nth(1).click()
     assert rows.evaluate_all(started) == sorted(times_)
     assert page.locator("#machine0 svg").count() > 5
+
+
+@pytest.mark.parametrize(
+    ("table", "file", "columns"),
+    [
+        (
+            "timings",
+            "scenarios",
+            {
+                1: "batch_size",
+                2: "median_ms",
+                3: "p90_ms",
+                4: "p99_ms",
+                5: "images_per_s",
+                6: "gflop_per_s",
+                7: "percent_of_peak",
+            },
+        ),
+        (
+            "costs",
+            "scenarios",
+            {
+                1: "import_s",
+                2: "prepare_s",
+                3: "first_call_ms",
+                4: "warmup_iterations",
+                6: "peak_rss_mb",
+            },
+        ),
+        ("money", "scenarios", {1: "images_per_s", 4: "joules_per_image"}),
+        (
+            "parity",
+            "parity",
+            {
+                1: "max_abs_error",
+                2: "tolerance",
+                3: "max_abs_map_error",
+                4: "decisions_changed",
+                5: "images",
+                6: "accuracy",
+                7: "recall_bad",
+            },
+        ),
+    ],
+)
+def test_numbers_of_every_table_are_those_of_the_csv(
+    open_page: Open,
+    pages: dict[str, Path],
+    runs: list[Run],
+    table: str,
+    file: str,
+    columns: dict[int, str],
+) -> None:
+    """Read from the run's files again and held against the cells in the browser."""
+    folder = pages["run"].parent / "results" / str(runs[0].environment["run_id"])
+    rows = {row.scenario: row for row in getattr(read_run(folder), file)}
+    page = open_page()
+    cells = page.locator(f"#table-{table} tbody tr").evaluate_all(
+        "rows => rows.map(row => [...row.cells].map(cell => cell.dataset.sort ?? null))"
+    )
+    assert len(cells) > 5
+    for line in cells:
+        for column, field in columns.items():
+            value = getattr(rows[line[0]], field)
+            shown = None if line[column] is None else float(line[column])
+            assert shown == value, (line[0], field)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
