@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[\w-]{1,60}\.(png|jpg)", re.ASCII)
 _KINDS = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg"}
-_MOST_BYTES = 400_000
+_MOST_BYTES = 200_000
 """Of one picture."""
-_MOST_IN_ALL = 1_400_000
+_MOST_IN_ALL = 450_000
 """A third more as text, so that a page with drawings for 200 scenarios stays below 3 MB."""
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bench.report.wording import Interval
 
 _WIDTH, _HEIGHT, _PAD = 320, 96, 8
-_MOST_POINTS = 120
+_MOST_POINTS = 80
 
 
 def ratios(

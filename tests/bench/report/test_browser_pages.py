@@ -262,7 +262,7 @@ def test_page_of_two_hundred_scenarios_stays_small_enough_to_open_at_once(
     open_page: Open, make_run: Callable[..., Run], tmp_path: Path
 ) -> None:
     """Bytes to read, elements to lay out, and nothing that a script rebuilds: no clock decides."""
-    run = make_run(profile="full", int8=True, environments=("torch-latest",), launches=3, rounds=12)
+    run = make_run(profile="full", int8=True, environments=("torch-latest",), launches=5, rounds=20)
     assert len(run.scenarios) >= 200
     path = tmp_path / "large.html"
     path.write_text(build(run), encoding="utf-8")

@@ -102,3 +102,13 @@ def test_script_in_what_a_picture_shows_stays_text(keep: Callable[..., Run]) -> 
         )
     )
     assert page.count("<script") == 1
+
+
+def test_pictures_never_make_the_page_heavy(keep: Callable[..., Run]) -> None:
+    """Photographs of one's own may be large: what exceeds the page's share is left out."""
+    heavy = picture() + b"\0" * 150_000
+    files = {f"p{number}.png": heavy for number in range(5)}
+    items = [{"file": name, "kind": "prediction", "text": "x"} for name in files]
+    shown = album(Facts(keep(files, items=items))).pictures
+    assert 0 < len(shown) < len(files)
+    assert sum(len(one.source) for one in shown) < 650_000
