@@ -233,8 +233,12 @@ class StudyPolicy:
         default_factory=lambda: {"smoke": 1, "standard": 3, "full": 5}
     )
     """Intervals are over seeds: one has none, three a coarse one."""
-    accuracy_steps_a_turn: int = 4
-    """Steps between two evaluations, and a turn: accuracy is known to this many steps."""
+    accuracy_steps_a_turn: int = 8
+    """Steps between two evaluations, and a turn: accuracy is known to this many steps. Fewer, and
+    most of the study would be evaluating, which takes as long as some ten steps."""
+    accuracy_learning_rate: float = 1e-4
+    """The tutorial's, because the time to an accuracy is a user's; a run's steps take a tenth of
+    it, since there only their time counts and their losses are compared."""
     accuracy_in_a_row: int = 2
     """Evaluations in a row at the target or above: one alone can be luck of a small test set."""
     accuracy_evaluated: int = 64

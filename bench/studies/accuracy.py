@@ -97,7 +97,10 @@ class TimeToAccuracy:
     notes: list[str] = field(default_factory=list)
 
     def measure(self, chosen: Sequence[Seat], seeds: Sequence[int]) -> None:
-        """One seed after the other, each in fresh processes."""
+        """One seed after the other, each in fresh processes.
+
+        The first one runs to its end whatever the budget is; the steps have a limit of their own.
+        """
         for done, seed in enumerate(seeds):
             if done and self.left_s() <= 0:
                 self.notes.append(
@@ -114,7 +117,7 @@ class TimeToAccuracy:
                     self._start(trainers, seat, seed, launch)
             order = random.Random(seed)  # noqa: S311 - an order, not a secret
             while running := [one for one in trainers if not one.done]:
-                if self.left_s() <= 0:
+                if launch and self.left_s() <= 0:
                     self.notes.append(f"Seed {seed} was cut by the budget (raise --budget).")
                     return
                 order.shuffle(running)

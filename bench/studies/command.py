@@ -148,7 +148,7 @@ def load(
 @click.command()
 @common(data=True)
 @click.option("--target", type=float, default=0.9, show_default=True, help="Share told right.")
-@click.option("--max-steps", type=int, default=200, show_default=True, help="Where to give up.")
+@click.option("--max-steps", type=int, default=120, show_default=True, help="Where to give up.")
 def accuracy(
     target: float,
     max_steps: int,
@@ -159,7 +159,7 @@ def accuracy(
 
     \b
     Examples:
-      bench accuracy                     one seed
+      bench accuracy                     one seed, to its end: some minutes
       bench accuracy --profile full      five seeds: intervals over them
     """
     from bench.studies import accuracy as study

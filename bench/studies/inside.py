@@ -83,6 +83,9 @@ def start_training(session: Session, seed: int) -> dict[str, Any]:
     if not work.training_samples:
         raise WorkerError(Status.UNSUPPORTED, "the data holds no training images")
     session.prepare(scenario, before=lambda model: workload.start_afresh(model, seed))
+    optimizer = session.live.prepared.optimizer
+    for group in optimizer.param_groups if optimizer else ():
+        group["lr"] = STUDIES.accuracy_learning_rate
     samples = list(work.training_samples)
     random.Random(seed).shuffle(samples)  # noqa: S311 - an order, not a secret
     session.training_samples = balanced(samples)[: STUDIES.accuracy_training_images]

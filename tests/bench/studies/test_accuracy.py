@@ -118,12 +118,22 @@ def test_a_way_that_diverges_costs_itself_only(bench: Any) -> None:
     assert accuracy.reached(rows, 0.9)["ipex"][0].steps == 8
 
 
-def test_the_budget_ends_after_a_seed_and_says_so(bench: Any) -> None:
-    """Later seeds do not start."""
+def test_a_later_seed_that_the_budget_cuts_is_said_to_be_cut(bench: Any) -> None:
+    """It began in time, and its ways did not reach the target before the time was over."""
     bench.answers = scripted(bench)
-    left = iter([1000.0] * 3)
-    _, study = trained(bench, [0, 1], left_s=lambda: next(left, 0.0))
-    assert study.notes
+    left = iter([1000.0, 1000.0])
+    rows, study = trained(bench, [0, 1], left_s=lambda: next(left, 0.0))
+    assert {row.step for row in rows if row.seed == 1} == {0, 8}
+    assert study.notes == ["Seed 1 was cut by the budget (raise --budget)."]
+
+
+def test_the_first_seed_runs_to_its_end_whatever_the_budget_is(bench: Any) -> None:
+    """A study without one answer would be of no use; later seeds are for the interval."""
+    bench.answers = scripted(bench)
+    rows, study = trained(bench, [0, 1], left_s=lambda: 0.0)
+    assert {row.seed for row in rows} == {0}
+    assert accuracy.reached(rows, 0.9)["ipex"][0].steps == 8
+    assert "1 of 2 seeds" in study.notes[0]
 
 
 def test_a_target_that_guessing_reaches_is_refused() -> None:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from bench import backends
+from bench.policy import STUDIES
 from bench.scenarios import PROFILES
 from bench.studies import ways
 from bench.studies.arrivals import ms_per_call
@@ -98,6 +99,21 @@ def test_training_starts_from_the_seeds_own_weights_and_learns(data: Path) -> No
     tuned = trained(session_of("stock", data), "stock-tuned")
     assert default[0] == pytest.approx(tuned[0], rel=1e-2)
     assert default[1] < default[0]
+
+
+def test_training_to_an_accuracy_learns_as_fast_as_a_user_would(data: Path) -> None:
+    """A run's own steps are a tenth as long, so that losses can be compared: not here."""
+    from bench.studies import inside
+
+    session = session_of("stock", data)
+    session.prepare(ways.training(PROFILES["smoke"])[ways.DEFAULT])
+    own = session.live.prepared.optimizer
+    assert own is not None
+    inside.start_training(session, 0)
+    optimizer = session.live.prepared.optimizer
+    assert optimizer is not None
+    assert {group["lr"] for group in optimizer.param_groups} == {STUDIES.accuracy_learning_rate}
+    assert {group["lr"] for group in own.param_groups} == {STUDIES.accuracy_learning_rate / 10}
 
 
 def test_training_needs_both_kinds(data: Path) -> None:
