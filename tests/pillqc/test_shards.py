@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -169,3 +170,26 @@ def test_several_processes_of_torchrun_inspect_as_one_does(tmp_path: Path) -> No
     ]
     for one, other in zip(merged.results, single, strict=True):
         assert one["probability_bad"] == pytest.approx(other["probability_bad"], abs=1e-4)
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+def test_a_process_killed_in_the_middle_is_made_up_for(tmp_path: Path) -> None:
+    """Two real processes; one is killed while it works. The other ends, merging says what lacks."""
+    render = [sys.executable, "-m", "pillqc", "render", "--out", str(tmp_path / "pills")]
+    sizes = ["--train-good", "1", "--test-good", "8", "--per-defect", "1"]
+    subprocess.run([*render, *sizes], check=True)
+    asked = [sys.executable, "-m", "pillqc", "inspect", str(tmp_path / "pills" / "test")]
+    asked += ["--model", "random", "--batch-size", "1", "--shards", str(tmp_path / "out")]
+    killed = Shard(rank=0, size=2).path(tmp_path / "out")
+    with subprocess.Popen([*asked, "--shard", "1/2"]) as lost:
+        while not (killed.exists() and len(killed.read_bytes().splitlines()) >= 3):
+            assert lost.poll() is None, "it ended before it could be killed"
+            time.sleep(0.01)
+        lost.kill()
+    subprocess.run([*asked, "--shard", "2/2"], check=True)
+    lacking = shards.merge(tmp_path / "out")
+    assert set(lacking.missing) == {"1/2"}
+    assert lacking.results
+    subprocess.run([*asked, "--shard", "1/2"], check=True)
+    assert shards.merge(tmp_path / "out").is_whole
