@@ -50,6 +50,8 @@ def leaving(facts: Facts) -> Answer | None:
 
 
 def _headline(every: Sequence[Leaving]) -> str:
+    if all(one.verdict == Verdict.INVALID for one in every):
+        return "No comparison of newer stock PyTorch with IPEX is valid in this run."
     where: dict[str, list[str]] = {}
     for one in every:
         where.setdefault(_WORDS[str(one.verdict)], []).append(place(one))

@@ -46,6 +46,19 @@ def test_a_gain_or_a_loss_by_leaving_is_the_headline(
     assert any("2.14.1" in text and "cannot be beside it" in text for text in answer.details)
 
 
+def test_a_run_too_noisy_for_any_comparison_claims_none(make_run: MakeRun) -> None:
+    """Nothing is faster or slower, and the sentence does not sound as if."""
+    run = with_latest(make_run, 0.7)
+    noisy = tuple(replace(row, quiet=False) for row in run.noise)
+    judged = tuple(replace(row, verdict="invalid") for row in run.speedups)
+    answer = leaving(Facts(replace(run, noise=noisy, speedups=judged)))
+    assert answer is not None
+    assert answer.headline == (
+        "No comparison of newer stock PyTorch with IPEX is valid in this run."
+    )
+    assert answer.tone == "unknown"
+
+
 def test_the_table_has_an_interval_for_each_task_dtype_and_batch(make_run: MakeRun) -> None:
     """The environment that IPEX runs in comes first: what stopping costs without a new PyTorch."""
     facts = Facts(with_latest(make_run, 1.0))
