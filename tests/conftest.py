@@ -20,6 +20,10 @@ settings.load_profile("untimed")
 # a shell that starts the tests in the background has them ignore Ctrl-C, and what they start too
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# two processes run the tests: threads that wait for each other on two cores make a test many times
+# as long. Before anything imports torch, which reads it once.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 _PREFIXES = ("OMP_", "KMP_", "GOMP_", "MKL_", "DNNL_", "ONEDNN_", "ATEN_", "MALLOC_", "TORCH")
 _KEPT = ("TORCH_INDEX",)
 
@@ -31,3 +35,10 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith(_PREFIXES) and name not in _KEPT:
             monkeypatch.delenv(name)
     monkeypatch.setenv("TORCH_WARM_POOL", "0")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with long tests first: a process that draws one last would work on alone."""
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +103,7 @@ def test_real_workers_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         "in_bursts": 3,
         "planted": 1,
     }
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # a lock of its own: others may measure
     monkeypatch.setattr(check, "QUICK", check.Amount(**small))
     monkeypatch.setattr(
         check,
