@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bench import confirmation, limits, records, schedule, speedups, statistics
+from bench import confirmation, limits, memory_use, records, schedule, speedups, statistics
 from bench.errors import WorkerError
 from bench.lanes import Lanes
 from bench.outcome import Outcome, calls_by_scenario
@@ -76,6 +76,7 @@ class Runner:
     _first: int = field(init=False, default=0)
     """Number of the first launch of this process."""
     _where: str = field(init=False, default="")
+    _peak_memory_gib: float = field(init=False, default=0.0)
     _taking_part: frozenset[str] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -273,7 +274,9 @@ class Runner:
             )
         rounds_s = self.clock() - opened
         later_s = set_up_s + sum(lane.later_opening_s for lane in lanes)
+        held_gib = memory_use.held_gib(pool.pids())
         self._lanes.close(lanes)
+        self._note_memory(held_gib, outcomes)
         self._had[group] += bool(lanes and done)
         self._had_rounds[group] += done
         if lanes and done:
@@ -286,6 +289,13 @@ class Runner:
                 name=group_name(group),
             )
         self.save()
+
+    def _note_memory(self, held_gib: float, outcomes: Sequence[Outcome]) -> None:
+        """All workers hold this at rest; one at a time computes, and goes up to its own peak."""
+        looks = [(o.memory.get("peak_rss_mb"), o.memory.get("rss_mb")) for o in outcomes]
+        above_mib = (peak - rest for peak, rest in looks if peak and rest)
+        together_gib = held_gib + max(above_mib, default=0.0) / 1024
+        self._peak_memory_gib = max(self._peak_memory_gib, together_gib)
 
     def _within_s(self, launch: int) -> float:
         """What a group's rounds beyond the minimum may take: in the first launch, a share."""
@@ -349,6 +359,7 @@ class Runner:
         self._use.total_s = self._elapsed()
         return {
             "parent_cpu_share": self._use.parent.cpu_share,
+            "peak_memory_gib": self._peak_memory_gib or None,
             "measuring_share": self._use.measuring_share,
             "rounds_share": self._use.rounds_share,
             "seconds": {"all": self._use.total_s, **self._use.spent_s},

@@ -237,6 +237,7 @@ def provenance(facts: Facts) -> list[tuple[str, str]]:
         ("Model's arithmetic", _gflop(environment)),
         ("Images", data),
         ("Images' checksum", environment.text("data", "sha256")),
+        ("Memory of all processes together, at most", _gib(environment)),
         ("Harness's own CPU use", percent(environment.number("self", "parent_cpu_share"))),
         (
             "Share of all time spent in warm-up and timed calls",
@@ -246,6 +247,12 @@ def provenance(facts: Facts) -> list[tuple[str, str]]:
         ("Environment variables", _variables(environment)),
     ]
     return [(label, value) for label, value in pairs if value and value != NOTHING]
+
+
+def _gib(environment: Environment) -> str:
+    """Empty in older runs, which did not look."""
+    held = environment.number("self", "peak_memory_gib")
+    return f"{held:.1f} GiB" if held else ""
 
 
 _PACKAGES = ("torch", "torchvision", "intel-extension-for-pytorch", "numpy", "triton")

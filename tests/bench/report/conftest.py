@@ -395,7 +395,7 @@ def _environment(plan: Plan) -> dict[str, Any]:
             "gflop_per_image": GFLOP,
             "threshold": 0.5,
         },
-        "self": {"parent_cpu_share": 0.004, "measuring_share": 0.71},
+        "self": {"parent_cpu_share": 0.004, "peak_memory_gib": 11.24, "measuring_share": 0.71},
     }
 
 
