@@ -32,13 +32,16 @@ unknown_envs := $(foreach env,$(filter-out ipex latest,$(ENVS)),$(if $(findstrin
 # One line says what failed and where the rest is; nothing half-installed passes as done.
 or_stop = >>$(if $(2),$(2),$(log)) 2>&1 || { echo "make: installing $(1) failed: $$(grep -h '^ERROR' $(if $(2),$(2),$(log)) | tail -n 1) (all of it is in $(if $(2),$(2),$(log)))" >&2; exit 1; }
 
+# A further backend has an extra of its name; pip would only warn of one that does not exist.
+unknown_backends := $(strip $(foreach name,$(BACKENDS),$(if $(shell grep '^$(name) = \[' pyproject.toml),,$(name))))
+
 .DEFAULT_GOAL := help
-.PHONY: help bench gate report machine data train test check microbench microbench-compare clean known-envs
+.PHONY: help bench gate report machine data train test check microbench microbench-compare clean known-envs known-backends
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-bench: known-envs data $(latest) $(BACKENDS:%=$(VENV)/.installed-%) ## measure and write results/ and reports/ (PROFILE=smoke|standard|full, BUDGET=seconds)
+bench: known-envs known-backends data $(latest) $(BACKENDS:%=$(VENV)/.installed-%) ## measure and write results/ and reports/ (PROFILE=smoke|standard|full, BUDGET=seconds)
 	@$(python) -m bench run --profile $(PROFILE) $(if $(BUDGET),--budget $(BUDGET)) --data $(DATA) $(envs) $(foreach name,$(BACKENDS),--backend $(name))
 
 report: $(VENV)/.installed ## make the newest run's page again (RUN=results/... for another)
@@ -66,7 +69,7 @@ check: $(VENV)/.installed-dev ## format, lint and types
 	@$(python) -m mypy
 
 microbench: $(VENV)/.installed-dev ## time single functions inside one process, and keep the times
-	@$(python) -m pytest tests/microbench/bench_*.py -q --durations=0 -W default --benchmark-autosave
+	@$(python) -m pytest tests/microbench/bench_*.py -n 0 -q --durations=0 -W default --benchmark-autosave
 
 microbench-compare: $(VENV)/.installed-dev ## the kept times of single functions, side by side
 	@$(VENV)/bin/pytest-benchmark compare --group-by=name --columns=min,median,iqr,rounds
@@ -76,6 +79,9 @@ clean: ## remove the environments and caches; results and reports stay
 
 known-envs:
 	@test -z "$(unknown_envs)" || { echo "make: ENVS=$(unknown_envs) is not known: say ipex, latest or NAME=PATH/TO/python" >&2; exit 1; }
+
+known-backends:
+	@test -z "$(unknown_backends)" || { echo "make: BACKENDS=$(unknown_backends) is not known: say openvino or onnxruntime" >&2; exit 1; }
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || \

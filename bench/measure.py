@@ -471,8 +471,12 @@ def _check(request: RunRequest) -> None:
         UsageError: a wrong number or pattern.
         BenchError: there is no data.
     """
-    if not request.budget > 0:
-        raise UsageError(f"the budget must be above zero seconds, not {request.budget:g}")
+    if not 0 < request.budget < float("inf"):
+        raise UsageError(
+            f"the budget must be above zero seconds and have an end, not {request.budget:g}"
+        )
+    if request.seed < 0:
+        raise UsageError(f"the seed must be 0 or more, not {request.seed}")
     if request.threads is not None and request.threads < 1:
         raise UsageError(f"threads must be 1 or more, not {request.threads}")
     if request.own:

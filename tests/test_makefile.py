@@ -23,6 +23,13 @@ def test_an_unknown_environment_is_one_line() -> None:
     assert done.stderr.startswith("make: ENVS=nightly is not known: say ipex, latest or NAME=")
 
 
+def test_an_unknown_backend_is_one_line() -> None:
+    """Pip would only warn of an extra that does not exist, and the marker would stay."""
+    done = make("known-backends", "BACKENDS=onnxruntime tvm")
+    assert done.returncode
+    assert done.stderr.startswith("make: BACKENDS=tvm is not known: say openvino or onnxruntime\n")
+
+
 @pytest.mark.parametrize(
     ("envs", "given"),
     [
