@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 _LABEL = 16
 _WIDTH = 100
-_SHOWN_PACKAGES = ("torch", "torchvision", "intel-extension-for-pytorch", "triton", "numpy")
+_SHOWN_FIRST = ("torch", "torchvision", "intel-extension-for-pytorch", "triton", "numpy")
 
 
 def render(machine: Mapping[str, Any]) -> str:
@@ -53,12 +53,12 @@ def _pairs(machine: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     system = (machine.get(name) for name in ("os", "kernel", "libc"))
     yield "System", ", ".join(str(part) for part in system if part)
     yield "Huge pages", str(machine.get("transparent_huge_pages") or "")
-    packages = machine.get("packages", {})
-    shown = (f"{name} {packages[name]}" for name in _SHOWN_PACKAGES if name in packages)
-    yield "Packages", ", ".join(shown)
     variables = (f"{name}={value}" for name, value in machine.get("env", {}).items())
     yield "Variables", " ".join(variables)
     yield from _frameworks(machine.get("frameworks", {}))
+    packages = machine.get("packages", {})
+    order = dict.fromkeys((*_SHOWN_FIRST, *packages))
+    yield "Packages", ", ".join(f"{name} {packages[name]}" for name in order if name in packages)
     yield "Fingerprint", str(machine.get("fingerprint") or "")
 
 

@@ -107,6 +107,14 @@ def test_the_terminal_is_loud_about_emulated_bf16(name: str, tmp_path: Path) -> 
     assert max(map(len, lines)) <= 100
 
 
+def test_the_terminal_names_every_package(tmp_path: Path) -> None:
+    """With its version, those that decide a result first."""
+    _, found = described("m6i.4xlarge", tmp_path)
+    shown = " ".join(machine.render(found).split())
+    assert "Packages torch 2." in shown
+    assert all(f"{name} {version}" in shown for name, version in found["packages"].items())
+
+
 def test_every_promised_key_is_there(tmp_path: Path) -> None:
     """The report and other people's scripts rely on these names."""
     _, found = described("m6i.4xlarge", tmp_path)

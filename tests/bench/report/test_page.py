@@ -105,8 +105,9 @@ def test_ids_are_unique_and_every_reference_has_its_target(outline: Outline) -> 
 
 def test_what_the_run_itself_took_is_on_the_page(page: str) -> None:
     """The parent's share of a core, and the memory of all processes together."""
-    assert re.search(r"Harness.s own CPU use</dt>\s*<dd>0\.4", page)
-    assert re.search(r"all processes together, at most</dt>\s*<dd>11\.2 GiB", page)
+    shown = html.unescape(page)
+    assert re.search(r"Harness's own CPU use</dt>\s*<dd>0\.4", shown)
+    assert re.search(r"all processes together, at most</dt>\s*<dd>11\.2 GiB", shown)
 
 
 def test_headings_descend_one_level_at_a_time(outline: Outline) -> None:
