@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from pillqc.errors import PillqcError
 from pillqc.split_manifest import path_beside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from torch import nn
@@ -115,14 +115,17 @@ class CsvLines:
         if self._file is not None:
             self._file.close()
 
-    def add(self, result: Inspection) -> None:
-        """Write one line; boxes are a count and the hottest one."""
+    def add(self, told: Mapping[str, Any]) -> None:
+        """Write what `Inspection.as_dict` says of a file; boxes are a count and the hottest one."""
         if self._file is None:
             return
-        box = result.boxes[0] if result.boxes else None
-        corners = (box.left, box.top, box.right, box.bottom, box.score) if box else ("",) * 5
-        row = (result.path, result.decision, result.probability_bad, len(result.boxes), *corners)
-        csv.writer(self._file, lineterminator="\n").writerow((*row, result.ms, result.reason))
+        box = told["boxes"][0] if told["boxes"] else {}
+        row = [
+            *(told["path"], told["decision"], told["probability_bad"], len(told["boxes"])),
+            *(box.get(key, "") for key in ("left", "top", "right", "bottom", "score")),
+            *(told["ms"], told.get("reason")),
+        ]
+        csv.writer(self._file, lineterminator="\n").writerow(row)
         self._file.flush()
 
 

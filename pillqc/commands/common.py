@@ -11,6 +11,8 @@ import click
 from typing_extensions import Self
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from pillqc.model import LoadedModel
 
 UNTRAINED: Final = (
@@ -22,6 +24,13 @@ MODEL: Final = click.option(
     "--model",
     help="Model file, `imagenet` or `random`; the shipped model by default.",
 )
+EXIT_CODE: Final = click.option(
+    "--exit-code", is_flag=True, help="Exit with 3 if a pill is bad or undecided."
+)
+CSV: Final = click.option(
+    "--csv", "csv_file", type=FILE, help="Also a table, one line for each file."
+)
+_SUSPICIOUS: Final = 3
 DATA: Final = click.option(
     "--data", type=FOLDER, required=True, help="Folder in MVTec AD's layout, or good/ and bad/."
 )
@@ -35,6 +44,17 @@ def loaded_model(model: str | None) -> LoadedModel:
     if not loaded.trained:
         click.echo(UNTRAINED, err=True)
     return loaded
+
+
+def exit_by(decisions: Collection[str], *, suspicious: bool) -> None:
+    """Exit with 1 if a file could not be read, else with 3 for a pill that is not good.
+
+    `suspicious` says whether the second is asked for.
+    """
+    if "error" in decisions:
+        raise click.exceptions.Exit(1)
+    if suspicious and {"bad", "undecided"} & set(decisions):
+        raise click.exceptions.Exit(_SUSPICIOUS)
 
 
 class Progress:

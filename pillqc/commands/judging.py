@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from pillqc.commands.common import DATA, FOLDER, MODEL, Progress, loaded_model
+from pillqc.commands.common import (
+    CSV,
+    DATA,
+    EXIT_CODE,
+    FOLDER,
+    MODEL,
+    Progress,
+    exit_by,
+    loaded_model,
+)
 from pillqc.commands.sharding import inspect_in_shards
-from pillqc.errors import PillqcError
+from pillqc.errors import PillqcError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pillqc.inspection import Inspection
+    from pillqc.prediction import Unreadable
 
 SEEN = "{} OF THESE IMAGES WERE SEEN IN TRAINING: the figures are too good"
-_SUSPICIOUS = 3
-"""Exit code of `inspect --exit-code` when a pill is not good."""
 
 
 @click.command("evaluate")
@@ -73,11 +87,11 @@ def evaluate_command(
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @MODEL
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@click.option("--csv", "csv_file", type=click.Path(path_type=Path, dir_okay=False))
+@CSV
 @click.option("--pictures", type=FOLDER, help="Folder for pictures with heat map and boxes.")
 @click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True)
 @click.option("--size", type=click.IntRange(32), help="Side in pixels; the model's by default.")
-@click.option("--exit-code", is_flag=True, help="Exit with 3 if a pill is bad or undecided.")
+@EXIT_CODE
 @click.option(
     "--backend",
     type=click.Choice(["stock", "ipex", "auto"]),
@@ -119,26 +133,35 @@ def inspect_command(
     from pillqc.pictures import Album
     from pillqc.presentation import CsvLines, inspection_line
 
+    if shards is not None and (as_json or csv_file or exit_code):
+        raise UsageError(
+            "--json, --csv and --exit-code do not go with --shards: a part has no results of its"
+            " own, `pillqc merge` gives those of all parts"
+        )
+    if shard is not None and shards is None:
+        raise UsageError("--shard needs --shards, the folder for the parts")
     way, note = choose(backend)
     if note:
         click.echo(f"backend auto: {note}", err=True)
     loaded = accelerated(loaded_model(model), way)
+
+    def results(found: Iterable[Path | Unreadable]) -> Iterator[Inspection]:
+        done = inspect(loaded, found, size=size, batch_size=batch_size)
+        if pictures:  # drawn while the next batch is computed
+            done = ahead(Album(pictures).add, done, depth=2 * batch_size)
+        return done
+
     if shards is not None:
-        inspect_in_shards(loaded, paths, shards, shard, size=size, batch_size=batch_size)
+        inspect_in_shards(loaded.name, paths, shards, shard, size=size, inspect=results)
         return
     decisions = set()
     with CsvLines(csv_file) as lines:
-        results = inspect(loaded, find_images(paths), size=size, batch_size=batch_size)
-        if pictures:  # drawn while the next batch is computed
-            results = ahead(Album(pictures).add, results, depth=2 * batch_size)
-        for result in results:
+        for result in results(find_images(paths)):
             decisions.add(result.decision)
-            lines.add(result)
-            click.echo(json.dumps(result.as_dict()) if as_json else inspection_line(result))
-    if "error" in decisions:
-        raise click.exceptions.Exit(1)
-    if exit_code and decisions & {"bad", "undecided"}:
-        raise click.exceptions.Exit(_SUSPICIOUS)
+            told = result.as_dict()
+            lines.add(told)
+            click.echo(json.dumps(told) if as_json else inspection_line(result))
+    exit_by(decisions, suspicious=exit_code)
 
 
 @click.command("card")

@@ -8,26 +8,27 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pillqc.commands.common import FILE
+from pillqc.commands.common import CSV, EXIT_CODE, FILE, exit_by
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from pillqc.model import LoadedModel
+    from pillqc.inspection import Inspection
+    from pillqc.prediction import Unreadable
 
 
 def inspect_in_shards(
-    loaded: LoadedModel,
+    model: str,
     paths: Sequence[Path],
     folder: Path,
     which: str | None,
     *,
     size: int | None,
-    batch_size: int,
+    inspect: Callable[[Iterable[Path | Unreadable]], Iterator[Inspection]],
 ) -> None:
     """This process's part of the images, into its own file in the folder."""
     from pillqc import shards
-    from pillqc.inspection import find_images, inspect
+    from pillqc.inspection import find_images
 
     shard = shards.parse(which)
     images = list(find_images(paths))
@@ -35,8 +36,8 @@ def inspect_in_shards(
         shard,
         folder,
         images,
-        common=shards.fingerprint(images, loaded.name, size),
-        inspect=lambda own: inspect(loaded, own, size=size, batch_size=batch_size),
+        common=shards.fingerprint(images, model, size),
+        inspect=inspect,
     )
     before = f", {had} were done before" if had else ""
     click.echo(f"{shard.path(folder)}: {done} images inspected{before}")
@@ -45,18 +46,25 @@ def inspect_in_shards(
 @click.command("merge")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False, exists=True))
 @click.option("--output", type=FILE, help="A file for the results; else the terminal.")
+@CSV
+@EXIT_CODE
 @click.option("--partial", is_flag=True, help="Give what there is, though images are missing.")
-def merge_command(folder: Path, output: Path | None, partial: bool) -> None:
+def merge_command(
+    folder: Path, output: Path | None, csv_file: Path | None, exit_code: bool, partial: bool
+) -> None:
     r"""Put the shards of an inspection together, in the order of the images.
 
-    Where a process was lost, says which shard lacks how many images, and exits with 1.
+    Where a process was lost, says which shard lacks how many images, and exits with 1. A file that
+    could not be read makes it exit with 1 in the end, as in `pillqc inspect`.
 
     \b
     Examples:
-      pillqc merge out/ --output decisions.jsonl
+      pillqc merge out/ --output decisions.jsonl --csv decisions.csv
+      pillqc merge out/ --output decisions.jsonl --exit-code && echo "all good"
     """
     from pillqc import shards
     from pillqc.errors import PillqcError
+    from pillqc.presentation import CsvLines
 
     merged = shards.merge(folder)
     lacking = ", ".join(f"shard {which} lacks {count}" for which, count in merged.missing.items())
@@ -67,11 +75,18 @@ def merge_command(folder: Path, output: Path | None, partial: bool) -> None:
         )
     if lacking:
         click.echo(f"{folder}: {lacking} of {merged.images} images", err=True)
+    with CsvLines(csv_file) as lines:
+        for result in merged.results:
+            lines.add(result)
     text = "".join(f"{json.dumps(result)}\n" for result in merged.results)
     if output is None:
         click.echo(text, nl=False)
-        return
-    unfinished = output.with_name(f".{output.name}.part")
-    unfinished.write_text(text)
-    unfinished.replace(output)
-    click.echo(f"{output}: {len(merged.results)} of {merged.images} images")
+    else:
+        unfinished = output.with_name(f".{output.name}.part")
+        try:
+            unfinished.write_text(text)
+            unfinished.replace(output)
+        except OSError as error:
+            raise PillqcError(f"{output}: cannot be written ({error.strerror})") from error
+        click.echo(f"{output}: {len(merged.results)} of {merged.images} images")
+    exit_by({result["decision"] for result in merged.results}, suspicious=exit_code)

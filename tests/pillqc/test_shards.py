@@ -21,6 +21,7 @@ from pillqc.shards import Shard
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from pillqc.inspection import Decision
     from pillqc.prediction import Unreadable
 
 IMAGES = [Path(f"{number}.png") for number in range(7)]
@@ -147,6 +148,51 @@ def test_a_damaged_or_empty_folder_is_one_line(tmp_path: Path) -> None:
     assert "is damaged" in damaged.output
 
 
+@pytest.mark.parametrize("option", [["--json"], ["--csv", "all.csv"], ["--exit-code"]])
+def test_what_only_the_whole_can_give_is_refused_with_shards(
+    option: list[str], tmp_path: Path
+) -> None:
+    """Instead of being left out without a word; `merge` has all three."""
+    asked = ["inspect", "pill.png", "--shards", str(tmp_path / "out"), *option]
+    refused = CliRunner().invoke(main, asked)
+    assert refused.exit_code == 2
+    assert "`pillqc merge` gives those of all parts" in refused.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_part_without_a_folder_is_refused() -> None:
+    """All images would be inspected by everyone."""
+    refused = CliRunner().invoke(main, ["inspect", "pill.png", "--shard", "2/4"])
+    assert refused.exit_code == 2
+    assert "--shard needs --shards" in refused.output
+
+
+@pytest.mark.parametrize(
+    ("decisions", "usual", "asked"),
+    [(("good", "good"), 0, 0), (("good", "undecided"), 0, 3), (("bad", "error"), 1, 1)],
+)
+def test_merge_exits_and_writes_a_table_as_one_inspection_does(
+    decisions: tuple[Decision, ...], usual: int, asked: int, tmp_path: Path
+) -> None:
+    """1 for a file that could not be read, 3 for a bad pill where that is asked for."""
+    folder, table = tmp_path / "out", tmp_path / "all.csv"
+    found = [
+        Inspection(path=Path(f"{number}.png"), decision=decision, probability_bad=0.5)
+        for number, decision in enumerate(decisions)
+    ]
+    images = [one.path for one in found]
+    shards.inspect_shard(
+        Shard(rank=0, size=1), folder, images, common="", inspect=lambda _: iter(found)
+    )
+    plain = CliRunner().invoke(main, ["merge", str(folder), "--csv", str(table)])
+    assert plain.exit_code == usual
+    rows = table.read_text().splitlines()
+    assert [row.split(",")[:2] for row in rows[1:]] == [
+        [f"{number}.png", decision] for number, decision in enumerate(decisions)
+    ]
+    assert CliRunner().invoke(main, ["merge", str(folder), "--exit-code"]).exit_code == asked
+
+
 @pytest.mark.torch
 @pytest.mark.slow
 def test_several_processes_of_torchrun_inspect_as_one_does(tmp_path: Path) -> None:
@@ -156,7 +202,7 @@ def test_several_processes_of_torchrun_inspect_as_one_does(tmp_path: Path) -> No
     subprocess.run([*render, *sizes], check=True)
     asked = ["inspect", str(tmp_path / "pills" / "test"), "--size", "64", "--model", "random"]
     torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "pillqc"]
-    out = ["--shards", str(tmp_path / "out")]
+    out = ["--shards", str(tmp_path / "out"), "--pictures", str(tmp_path / "marked")]
     subprocess.run([sys.executable, "-m", *torchrun, *asked, *out], check=True)
     alone = subprocess.run(
         [sys.executable, "-m", "pillqc", *asked, "--json"], check=True, capture_output=True
@@ -164,6 +210,7 @@ def test_several_processes_of_torchrun_inspect_as_one_does(tmp_path: Path) -> No
     single = [json.loads(line) for line in alone.stdout.splitlines()]
     merged = shards.merge(tmp_path / "out")
     assert merged.is_whole
+    assert len(list((tmp_path / "marked").iterdir())) == len(single)
     kept = ("path", "decision", "boxes")
     assert [{k: one[k] for k in kept} for one in merged.results] == [
         {k: one[k] for k in kept} for one in single
