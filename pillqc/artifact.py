@@ -9,6 +9,7 @@ it is read: the format holds numbers and text only.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -70,13 +71,31 @@ def save_artifact(
         name: (value.to(dtype) if value.is_floating_point() else value).contiguous().cpu()
         for name, value in model.state_dict().items()
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    check_writable(path)
     try:
+        partial.touch()
+        mode = partial.stat().st_mode  # as the umask says; safetensors makes files private
         save_file(tensors, partial, metadata={_KEY: json.dumps(asdict(card), sort_keys=True)})
+        partial.chmod(mode)
         partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelFileError(f"{path}: the model cannot be written ({error})") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Raise a `ModelFileError` where no model file can be written, before hours are spent on it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        trial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def read_artifact(path: Path) -> tuple[ModelCard, dict[str, Tensor]]:

@@ -51,8 +51,7 @@ def augment(
     grid = F.affine_grid(pose, list(images.shape), align_corners=False)
     images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     if masks is not None:
-        moved = F.grid_sample(masks[:, None].float(), grid, mode="nearest", align_corners=False)
-        masks = moved[:, 0] > 0.5
+        masks = _posed(masks, pose)
     std = torch.tensor(STD, device=images.device)[:, None, None]
     mean = torch.tensor(MEAN, device=images.device)[:, None, None]
     light = images * std + mean
@@ -63,6 +62,17 @@ def augment(
     light = _some_blurred(light, generator, limits.blur_share)
     noise = torch.randn(images.shape, generator=generator).to(images.device) * limits.noise
     return ((light + noise).clamp(0.0, 1.0) - mean) / std, masks
+
+
+def moved(masks: Tensor, generator: torch.Generator, limits: Limits = LIMITS) -> Tensor:
+    """Masks (N, H, W) as `augment` moves them along with images, by a generator in that state."""
+    return _posed(masks, _pose(len(masks), generator, limits))
+
+
+def _posed(masks: Tensor, pose: Tensor) -> Tensor:
+    levels = masks[:, None].float()
+    grid = F.affine_grid(pose, list(levels.shape), align_corners=False)
+    return F.grid_sample(levels, grid, mode="nearest", align_corners=False)[:, 0] > 0.5
 
 
 def _pose(count: int, generator: torch.Generator, limits: Limits) -> Tensor:

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import vgg
 
-from pillqc.errors import PillqcError
-from pillqc.model import FEATURE_CHANNELS, CustomVGG
+from pillqc.model import FEATURE_CHANNELS, CustomVGG, channels
+from pillqc.narrowing import from_layers
 from pillqc.widening import Layer, widened
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class NormedVGG(nn.Module):
         super().__init__()
         self.narrowing = narrowing
         """Every layer has this part of VGG-16's channels."""
-        self.features = vgg.make_layers(_channels(narrowing), batch_norm=True)[:-1]
+        self.features = vgg.make_layers(channels(narrowing), batch_norm=True)[:-1]
         self.pool = nn.MaxPool2d(2, stride=1, padding=1)
         self.head = nn.Linear(FEATURE_CHANNELS // narrowing, n_classes)
         for layer in self.features:
@@ -76,12 +76,7 @@ def folded(net: NormedVGG, *, seed: int = 0) -> CustomVGG:
     layers = [*(_without_norm(conv, norm) for conv, norm in _pairs(net.features)), head]
     generator = torch.Generator().manual_seed(seed)
     layers = widened(layers, factor=net.narrowing, generator=generator)
-    model = CustomVGG(net.head.out_features)
-    plain = [layer for layer in model.features if isinstance(layer, nn.Conv2d)]
-    for target, layer in zip([*plain, model.head], layers, strict=True):
-        cast("Tensor", target.weight).copy_(layer.weight)
-        cast("Tensor", target.bias).copy_(layer.bias)
-    return model.eval()
+    return from_layers(layers).eval()
 
 
 def _without_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Layer:
@@ -92,12 +87,6 @@ def _without_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Layer:
         weight=conv.weight.double() * scale[:, None, None, None],
         bias=(bias - mean.double()) * scale + norm.bias.double(),
     )
-
-
-def _channels(narrowing: int) -> list[str | int]:
-    if narrowing < 1 or any(isinstance(c, int) and c % narrowing for c in vgg.cfgs["D"]):
-        raise PillqcError(f"VGG-16's layers cannot be divided by {narrowing}; take 1, 2, 4 or 8")
-    return [c // narrowing if isinstance(c, int) else c for c in vgg.cfgs["D"]]
 
 
 def _pairs(features: nn.Sequential) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d]]:

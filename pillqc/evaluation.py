@@ -3,9 +3,7 @@
     report = evaluate(loaded, samples)
     report.as_dict()        # what `pillqc evaluate --json` prints
 
-Whole-image metrics come from scikit-learn and scipy. Pixel metrics are gathered image by image in
-histograms of 65,536 levels of heat, so that memory does not grow with the data; a test holds them
-against scikit-learn's exact values.
+Metrics of whole images come from scikit-learn and scipy, those of pixels from `pillqc.pixels`.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from sklearn import metrics
 from pillqc.ahead import ahead
 from pillqc.dataset import GOOD, read_mask, samples_of
 from pillqc.errors import DataError, PillqcError
-from pillqc.localization import boxes_of_mask, connected, find_boxes, intersection_over_union
+from pillqc.pixels import PixelGatherer, PixelMetrics
 from pillqc.prediction import BATCH_SIZE, Prediction, Unreadable, predict
 from pillqc.seen import without_seen
 
@@ -35,12 +33,7 @@ if TYPE_CHECKING:
 FALSE_REJECT_RATES: Final = (0.01, 0.05, 0.1)
 """Shares of good pills that are called bad, at which escapes are reported."""
 CONFIDENCE: Final = 0.95
-PRO_LIMIT: Final = 0.3
-"""AUPRO integrates up to this false-positive rate, as MVTec AD's authors do."""
-POINTING_TOLERANCE: Final = 15 / 224
-"""Pixels around the mask that still count, as in Zhang et al. 2016, in shares of the side."""
 CALIBRATION_BINS: Final = 10
-_LEVELS: Final = 65_536
 
 Labels = NDArray[np.bool_]
 Scores = NDArray[np.float64]
@@ -55,16 +48,6 @@ class Share:
     share: float | None
     low: float
     high: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class PixelMetrics:
-    """How well the heat maps show where the defects are; None where no masks exist."""
-
-    pixel_auroc: float | None
-    aupro: float | None
-    pointing_game: float | None
-    box_iou: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,75 +253,6 @@ def calibration_error(labels: Labels, bad: Scores, bins: int = CALIBRATION_BINS)
         if mine.any():
             error += float(mine.mean()) * abs(float(labels[mine].mean()) - float(bad[mine].mean()))
     return error
-
-
-class PixelGatherer:
-    """Gathers heat maps and masks image by image."""
-
-    def __init__(self, *, box_threshold: float = 0.5) -> None:
-        self._box_threshold = box_threshold
-        self._inside = np.zeros(_LEVELS)
-        self._outside = np.zeros(_LEVELS)
-        self._components = np.zeros(_LEVELS)
-        self._component_count = 0
-        self._pointed: list[bool] = []
-        self._overlaps: list[float] = []
-
-    def add(self, heat: NDArray[np.float32], mask: Labels) -> None:
-        """Add one image; a mask without a pixel is a good pill."""
-        levels = (np.clip(heat, 0.0, 1.0) * (_LEVELS - 1)).astype(np.int64)
-        self._inside += np.bincount(levels[mask], minlength=_LEVELS)
-        self._outside += np.bincount(levels[~mask], minlength=_LEVELS)
-        if mask.any():
-            self._add_components(levels, mask)
-            self._pointed.append(_points_at(heat, mask))
-            self._overlaps.extend(self._box_overlaps(heat, mask))
-
-    def metrics(self) -> PixelMetrics:
-        """What the images so far say."""
-        if not self._component_count or not self._outside.any():
-            return PixelMetrics(pixel_auroc=None, aupro=None, pointing_game=None, box_iou=None)
-        false_positives = _from_the_top(self._outside)
-        return PixelMetrics(
-            pixel_auroc=float(metrics.auc(false_positives, _from_the_top(self._inside))),
-            aupro=_area_below(false_positives, _from_the_top(self._components), limit=PRO_LIMIT),
-            pointing_game=float(np.mean(self._pointed)),
-            box_iou=float(np.mean(self._overlaps)),
-        )
-
-    def _add_components(self, levels: NDArray[np.int64], mask: Labels) -> None:
-        """Every component counts the same, however small it is."""
-        regions, count = connected(mask)
-        for number in range(1, count + 1):
-            mine = levels[regions == number]
-            self._components += np.bincount(mine, minlength=_LEVELS) / len(mine)
-        self._component_count += count
-
-    def _box_overlaps(self, heat: NDArray[np.float32], mask: Labels) -> list[float]:
-        found = find_boxes(heat, threshold=self._box_threshold)
-        return [
-            max((intersection_over_union(real, box) for box in found), default=0.0)
-            for real in boxes_of_mask(mask)
-        ]
-
-
-def _from_the_top(histogram: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share of the mass at or above each level, from the highest level down, starting at 0."""
-    return np.concatenate([[0.0], np.cumsum(histogram[::-1]) / histogram.sum()])
-
-
-def _area_below(x: NDArray[np.float64], y: NDArray[np.float64], *, limit: float) -> float:
-    """Mean of y over x from 0 to `limit`."""
-    inside = x <= limit
-    xs = np.append(x[inside], limit)
-    ys = np.append(y[inside], np.interp(limit, x, y))
-    return float(np.trapezoid(ys, xs)) / limit
-
-
-def _points_at(heat: NDArray[np.float32], mask: Labels) -> bool:
-    point = np.unravel_index(int(heat.argmax()), heat.shape)
-    nearest = np.linalg.norm(np.argwhere(mask) - np.asarray(point), axis=1).min()
-    return bool(nearest <= POINTING_TOLERANCE * heat.shape[0])
 
 
 def _check_both_kinds(labels: Labels, *, left_out: int = 0) -> None:

@@ -18,7 +18,7 @@ import torch
 
 from pillqc.artifact import ModelCard
 from pillqc.dataset import MEAN, STD, load_images
-from pillqc.errors import PillqcError
+from pillqc.errors import PillqcError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +52,7 @@ class Exported:
 def export(loaded: LoadedModel, out: Path, kind: Format, images: Sequence[Path]) -> Exported:
     """Write `out` and its card, or raise a `PillqcError` that says why not."""
     if out.suffix != SUFFIXES[kind]:
-        raise PillqcError(f"{out}: a {kind} file ends in {SUFFIXES[kind]}")
+        raise UsageError(f"{out}: for {kind} give a name that ends in {SUFFIXES[kind]}")
     if not images:
         raise PillqcError("an export is compared on real images, and there are none")
     example = load_images(images[:COMPARED], loaded.size)

@@ -19,13 +19,13 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from pillqc.augmentation import augment
+from pillqc.augmentation import augment, moved
 from pillqc.dataset import load_images, read_mask
 from pillqc.errors import PillqcError
 from pillqc.model import FROZEN_LAYERS, CustomVGG
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -117,12 +117,12 @@ class FileSource:
         masks = torch.from_numpy(np.stack([self._mask(index) for index in indices]))
         if self._augment_seed is None:
             return masks
-        blank = torch.zeros(1, 3, self._size, self._size)
-        moved = [
-            augment(blank, self._generator(index, epoch), mask[None])[1]
-            for index, mask in zip(indices, masks, strict=True)
-        ]
-        return torch.cat([mask for mask in moved if mask is not None])
+        return torch.cat(
+            [
+                moved(mask[None], self._generator(index, epoch))
+                for index, mask in zip(indices, masks, strict=True)
+            ]
+        )
 
     def _mask(self, index: int) -> NDArray[np.bool_]:
         """Read once and kept, eight pixels in a byte."""
@@ -186,12 +186,14 @@ class ImageFeed:
 
     def scores(self, inputs: Tensor) -> Tensor:
         """The model's, in training mode."""
+        if isinstance(self.model, CustomVGG):
+            return _exact(self.model, self.model.features(inputs), self.model.scores)
         return cast("Tensor", self.model(inputs))
 
     def cells(self, inputs: Tensor) -> Tensor:
         """The model's."""
         model = cast("CustomVGG", self.model)
-        return model.cells(model.features(inputs))
+        return _exact(model, model.features(inputs), model.cells)
 
 
 class FrozenFeed:
@@ -235,11 +237,13 @@ class FrozenFeed:
 
     def scores(self, inputs: Tensor) -> Tensor:
         """The model's, from where the frozen blocks end."""
-        return self._model.scores_after_frozen(inputs)
+        model = self._model
+        return _exact(model, model.features[FROZEN_LAYERS:](inputs), model.scores)
 
     def cells(self, inputs: Tensor) -> Tensor:
         """The model's, from where the frozen blocks end."""
-        return self._model.cells(self._model.features[FROZEN_LAYERS:](inputs))
+        model = self._model
+        return _exact(model, model.features[FROZEN_LAYERS:](inputs), model.cells)
 
     def _keep(self, index: int, output: Tensor) -> None:
         size = output.numel() * output.element_size()
@@ -254,6 +258,18 @@ def feed_for(model: nn.Module, source: Source, *, reuse: bool = True, masks: boo
         room = int(psutil.virtual_memory().available * _SHARE_OF_MEMORY)
         return FrozenFeed(model, source, room_bytes=room, masks=masks)
     return ImageFeed(model=model, source=source, masks=masks)
+
+
+def _exact(model: CustomVGG, features: Tensor, head: Callable[[Tensor], Tensor]) -> Tensor:
+    """What the head makes of features, in fp32 under an autocast too.
+
+    Evidence is a sum of hundreds, and bf16 rounds sums of 64 to quarters. A head that IPEX has
+    packed takes what IPEX made of it.
+    """
+    if type(model.head) is not nn.Linear or model.head.weight.dtype != torch.float32:
+        return head(features)
+    with torch.autocast("cpu", enabled=False):
+        return head(features.float())
 
 
 def _masks(source: Source, indices: Sequence[int], epoch: int, *, wanted: bool) -> Tensor | None:

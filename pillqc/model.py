@@ -61,16 +61,16 @@ class CustomVGG(nn.Module):
     map_high: Tensor
     map_calibrated: Tensor
 
-    def __init__(self, n_classes: int = 2, *, freeze: bool = True) -> None:
+    def __init__(self, n_classes: int = 2, *, freeze: bool = True, narrowing: int = 1) -> None:
         super().__init__()
         if n_classes < 2:
             raise PillqcError(f"a model needs at least 2 classes, not {n_classes}")
         self.n_classes = n_classes
-        self.features = vgg.make_layers(vgg.cfgs["D"], batch_norm=False)[:-1]
+        self.features = vgg.make_layers(channels(narrowing), batch_norm=False)[:-1]
         self.pool = nn.MaxPool2d(2)
         self.average = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
-        self.head = nn.Linear(FEATURE_CHANNELS, n_classes)
+        self.head = nn.Linear(FEATURE_CHANNELS // narrowing, n_classes)
         self.register_buffer("map_low", torch.zeros(n_classes))
         self.register_buffer("map_high", torch.ones(n_classes))
         self.register_buffer("map_calibrated", torch.zeros((), dtype=torch.bool))
@@ -212,6 +212,13 @@ def load_model(
         model.features.load_state_dict(_imagenet_features())
         return _untrained(model, name="imagenet")
     return _from_file(Path(weights), name=Path(weights).name, freeze=freeze)
+
+
+def channels(narrowing: int = 1) -> list[str | int]:
+    """VGG-16's layers, each with this part of its channels, as torchvision lists them."""
+    if narrowing < 1 or any(isinstance(c, int) and c % narrowing for c in vgg.cfgs["D"]):
+        raise PillqcError(f"VGG-16's layers cannot be divided by {narrowing}; take 1, 2, 4 or 8")
+    return [c // narrowing if isinstance(c, int) else c for c in vgg.cfgs["D"]]
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:

@@ -143,7 +143,7 @@ def render_dataset(
         ) from error
     try:
         _render_into(partial, plan, tasks, jobs or usable_cores(), on_progress)
-        partial.chmod(0o755)
+        partial.chmod((partial / tasks[0].split).stat().st_mode)  # as the umask says
         partial.replace(root)
     except OSError as error:
         raise RenderError(f"{root}: rendering failed ({error.strerror or error})") from error

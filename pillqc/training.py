@@ -64,6 +64,9 @@ class TrainingOptions:
     seed: int = 0
     masks: bool = False
     """Whether the map's windows are told what the masks say, beside the image's label."""
+    cycle: bool = False
+    """The learning rate rises over the first fifth of all steps and falls to nothing over the rest,
+    and gradients are kept from bursting; else it stays as it is."""
     plain: bool = False
     """The plain loop: read, then compute, everything anew in every epoch. To compare with."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
 
 _READ_AHEAD: Final = 2
 """Batches whose files are read while a step computes."""
+_RISE: Final = 0.2
+"""Share of a cycle in which the learning rate rises."""
+_LOWEST: Final = 0.04
+"""Share of the highest learning rate at which a cycle begins."""
+_LONGEST_GRADIENT: Final = 5.0
 
 
 class TrainingLoop:
@@ -177,9 +183,21 @@ class TrainingLoop:
         elif self._options.masks:
             self._team.total(torch.zeros(()))  # the others add up the weights of their windows
         self._team.add_gradients(self._running.parameters())
+        if self._options.cycle:
+            self._turn()
         self._optimizer.step()
         self._team.total(told)
         return float(told[0]), int(told[1])
+
+    def _turn(self) -> None:
+        """Set this step's learning rate, by where it stands in the whole training."""
+        options, position = self._options, self._position
+        steps = -(-len(self._labels) // options.batch_size)
+        share = (position.epoch * steps + position.batches) / (options.epochs * steps)
+        for group in self._optimizer.param_groups:
+            group["lr"] = options.learning_rate * cycle(share)
+        trained = [p for p in self._running.parameters() if p.requires_grad]
+        torch.nn.utils.clip_grad_norm_(trained, _LONGEST_GRADIENT)
 
     def _forward(self, loaded: Loaded, truth: Truth) -> tuple[Tensor, Tensor]:
         dtype = self._options.autocast_dtype
@@ -240,6 +258,13 @@ class TrainingLoop:
         self._mark = now
 
 
+def cycle(share: float) -> float:
+    """Part of the highest rate after this share of all steps: half a cosine up, half one down."""
+    if share < _RISE:
+        return _LOWEST + (1.0 - _LOWEST) * 0.5 * (1.0 - math.cos(math.pi * share / _RISE))
+    return 0.5 * (1.0 + math.cos(math.pi * (share - _RISE) / (1.0 - _RISE)))
+
+
 def _batches(order: Sequence[int], size: int) -> Iterator[Sequence[int]]:
     for start in range(0, len(order), size):
         yield order[start : start + size]
@@ -257,5 +282,7 @@ def _masked(source: Source, options: TrainingOptions) -> Tensor | None:
         return None
     masked = source.masked
     if masked is None or not bool((masked & (source.labels > 0)).any()):
-        raise PillqcError("there are no masks of bad images to learn from; train without --masks")
+        raise PillqcError(
+            "there are no masks of bad images to learn from; train without --masks or --adapt"
+        )
     return masked

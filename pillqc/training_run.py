@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
 from pillqc import __version__
-from pillqc.artifact import ModelCard, save_artifact
+from pillqc.artifact import ModelCard, check_writable, save_artifact
 from pillqc.calibration import Chosen, choose, divide_head
 from pillqc.dataset import MEAN, STD, read_samples
 from pillqc.errors import UsageError
 from pillqc.feeding import FileSource
 from pillqc.model import CLASSES, load_model
+from pillqc.narrowing import narrow_form, wide_form
 from pillqc.optimizing import Optimize, ipex_optimize
 from pillqc.processes import Team, team
 from pillqc.seen import remembered
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
     from pillqc.split_manifest import SplitManifest
 
 
+ADAPTING_IMAGES: Final = 10_000
+"""Shown in all while a trained model adapts to another product, each of them several times."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingRun:
     """What `pillqc train` was asked for."""
@@ -49,6 +54,7 @@ class TrainingRun:
     backend: str = "stock"
     dtype: str = "fp32"
     epochs: int = 20
+    """0: as many as show `ADAPTING_IMAGES` images."""
     batch_size: int = 8
     learning_rate: float = 1e-4
     target_accuracy: float | None = 0.98
@@ -57,6 +63,9 @@ class TrainingRun:
     full: bool = False
     masks: bool = False
     augment: bool = False
+    narrow: bool = False
+    """Whether a widened model trains in its narrow form."""
+    cycle: bool = False
     split_by: str = "content"
     size: int = 0
     """Side in pixels; 0: that of the model it starts from."""
@@ -84,6 +93,7 @@ def run_training(
     """
     if run.out.suffix != ".safetensors":
         raise UsageError(f"{run.out}: a model file ends in .safetensors")
+    check_writable(run.out)
     samples = read_samples(run.data)
     if run.split_by == "folders":
         splits = split_by_folders(samples, run.data, seed=run.seed)
@@ -91,8 +101,9 @@ def run_training(
         splits = split_samples(samples, seed=run.seed)
     manifest = manifest_of(splits, run.data)
     loaded = load_model(run.weights, freeze=not run.full, seed=run.seed)
-    run = replace(run, size=run.size or loaded.size)
-    model = _ready(loaded)
+    epochs = run.epochs or -(-ADAPTING_IMAGES // max(len(splits["train"]), 1))
+    run = replace(run, size=run.size or loaded.size, epochs=epochs)
+    model = _ready(loaded, run)
     kept = Kept(path=_checkpoint(run), told=_told(run, manifest, model))
     with team() as together:
         if together.leads:
@@ -100,6 +111,7 @@ def run_training(
         result = _train(run, model, splits, together, kept, on_epoch)
     if not together.leads:
         return None
+    model = wide_form(model)
     chosen = _chosen(model, splits["validation"], run.size)
     save_artifact(run.out, model, _card(run, loaded, manifest, chosen, result))
     write_split(path_beside(run.out), manifest)
@@ -132,6 +144,7 @@ def _train(
             autocast_dtype=dtype,
             seed=run.seed,
             masks=run.masks,
+            cycle=run.cycle,
         ),
         validation=FileSource(splits["validation"], size=run.size),
         optimize=optimize,
@@ -141,11 +154,16 @@ def _train(
     )
 
 
-def _ready(loaded: LoadedModel) -> CustomVGG:
+def _ready(loaded: LoadedModel, run: TrainingRun) -> CustomVGG:
     """The model as it was when it was trained: without the temperature that calibrated it."""
+    model = loaded.model
     if loaded.card is not None and loaded.trained:
-        divide_head(loaded.model, 1.0 / loaded.card.temperature)
-    return loaded.model
+        divide_head(model, 1.0 / loaded.card.temperature)
+    if run.narrow:
+        model = narrow_form(model, freeze=not run.full)
+    if run.dtype == "bf16" and run.backend == "stock":  # oneDNN would turn it around for each call
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # not in its stubs
+    return model
 
 
 def _note_doubts(splits: dict[str, list[Sample]], on_note: Callable[[str], None]) -> None:

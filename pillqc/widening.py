@@ -13,7 +13,7 @@ further.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import torch
 
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
+
+
+_ALIKE: Final = 2e-3
+"""Copies differ by less than this part of a layer's greatest weight: half precision rounds them
+by a tenth of it, and weights that were never copies differ by hundreds of times more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +59,29 @@ def widened(layers: Sequence[Layer], *, factor: int, generator: torch.Generator)
             weight = _shared_out(weight, factor, generator, alike=index == last)
         wide.append(Layer(weight=weight, bias=bias))
     return wide
+
+
+def narrowed(layers: Sequence[Layer], *, factor: int) -> list[Layer] | None:
+    """The chain of which `widened` made these layers; None if it did not, by this factor."""
+    last = len(layers) - 1
+    narrow = []
+    for index, layer in enumerate(layers):
+        weight, bias = layer.weight, layer.bias
+        if index != 0:
+            weight = weight.reshape(len(weight), -1, factor, *weight.shape[2:]).sum(dim=2)
+        if index != last:
+            weight, bias = (t.reshape(-1, factor, *t.shape[1:]) for t in (weight, bias))
+            if not (_are_copies(weight) and _are_copies(bias)):
+                return None
+            weight, bias = weight.mean(dim=1), bias.mean(dim=1)
+        narrow.append(Layer(weight=weight, bias=bias))
+    return narrow
+
+
+def _are_copies(groups: Tensor) -> bool:
+    """Whether everything along the second dimension is the same up to rounding."""
+    apart = (groups - groups.mean(dim=1, keepdim=True)).abs().max()
+    return bool(apart <= _ALIKE * groups.abs().max())
 
 
 def _shared_out(weight: Tensor, factor: int, generator: torch.Generator, *, alike: bool) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,17 @@ from pillqc.commands.common import FILE, FOLDER, MODEL, loaded_model
 from pillqc.errors import UsageError
 
 _TARGET_ACCURACY = 0.98
+_ADAPTING = {
+    "full": True,
+    "narrow": True,
+    "masks": True,
+    "augment": True,
+    "cycle": True,
+    "epochs": 0,
+    "batch_size": 16,
+    "learning_rate": 1e-3,
+}
+"""What --adapt means, where nothing else is asked for."""
 
 
 @click.command("train")
@@ -46,6 +58,16 @@ _TARGET_ACCURACY = 0.98
 @click.option("--masks", is_flag=True, help="Learn from the masks, too: from fewer bad images.")
 @click.option("--full", is_flag=True, help="Train all layers, not only conv5 and the head.")
 @click.option("--augment", is_flag=True, help="Small turns, shifts, light, blur and noise.")
+@click.option(
+    "--narrow", is_flag=True, help="Train a widened model as narrow as it was trained before."
+)
+@click.option("--cycle", is_flag=True, help="Let the learning rate rise and fall to nothing.")
+@click.option(
+    "--adapt",
+    is_flag=True,
+    help="For another product: --full --narrow --masks --augment --cycle, in bf16 where the CPU has"
+    " it, batches of 16 at a rate of .001, 10,000 images in all. Needs masks.",
+)
 @click.option("--size", type=click.IntRange(32), help="Side in pixels; the start's, or 224.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--from-scratch", is_flag=True, help="The shipped model's recipe; needs no --data.")
@@ -63,6 +85,7 @@ def train_command(
     images: int | None,
     jobs: int | None,
     checkpoint: Path | None,
+    adapt: bool,
     **options: Any,  # noqa: ANN401 - as declared above
 ) -> None:
     r"""Train as the tutorial does: class weights, Adam, early stop at a target accuracy.
@@ -78,7 +101,7 @@ def train_command(
     Examples:
       pillqc train --data data/pills --weights imagenet --out model.safetensors
       pillqc train --data data/pills --backend ipex --dtype bf16 --out model.safetensors
-      pillqc train --data data/other --masks --patience 10 --out other.safetensors
+      pillqc train --data data/other --adapt --out other.safetensors
       torchrun --nproc-per-node 2 -m pillqc train --data data/pills --out model.safetensors
       pillqc train --from-scratch --device cuda --out model.safetensors
     """
@@ -87,13 +110,17 @@ def train_command(
 
     if out.suffix != ".safetensors":
         raise UsageError(f"{out}: a model file ends in .safetensors")
+    if not 0.0 < options["learning_rate"] < math.inf:
+        raise UsageError(f"--learning-rate {options['learning_rate']} is not above 0")
     if from_scratch:
         _train_from_scratch(out, checkpoint, device, images, jobs, options["seed"])
         return
     if data is None:
         raise UsageError("--data is missing; give a folder of images, or --from-scratch")
     options["size"] = options["size"] or 0
-    if options["target_accuracy"] is None and options["patience"] is None:
+    if adapt:
+        options |= _adapting()
+    if options["target_accuracy"] is None and options["patience"] is None and not adapt:
         options["target_accuracy"] = _TARGET_ACCURACY
     done = run_training(
         TrainingRun(data=data, out=out, checkpoint=checkpoint, **options),
@@ -102,6 +129,16 @@ def train_command(
     )
     if done is not None:  # else another process of torchrun's says it
         click.echo(trained_text(done, out))
+
+
+def _adapting() -> dict[str, Any]:
+    """What --adapt sets: all that was not given on the command line."""
+    from pillqc.recipe import native_bf16
+
+    context = click.get_current_context()
+    given = click.core.ParameterSource.COMMANDLINE
+    wanted = _ADAPTING | {"dtype": "bf16" if native_bf16() else "fp32"}
+    return {k: v for k, v in wanted.items() if context.get_parameter_source(k) is not given}
 
 
 def _train_from_scratch(

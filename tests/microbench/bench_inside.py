@@ -14,8 +14,9 @@ from PIL import Image
 
 from bench import records, statistics
 from pillqc.dataset import GOOD, normalised, read_image
-from pillqc.evaluation import PixelGatherer, judge
+from pillqc.evaluation import judge
 from pillqc.localization import find_boxes
+from pillqc.pixels import PixelGatherer
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -42,6 +43,28 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
     assert all(
         torch.equal(value, wanted[name]) for name, value in loaded.model.state_dict().items()
     )
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_the_umask_says_who_may_read_a_model_file(umask: int, mode: int, tmp_path: Path) -> None:
+    """As of any other file: a colleague can use the model, unless the user keeps files private."""
+    path = tmp_path / "m.safetensors"
+    before = os.umask(umask)
+    try:
+        save_artifact(path, torch.nn.Linear(2, 2), ModelCard())
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == mode
+
+
+def test_a_place_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
+    """A file where the folder should be, and a folder where the file should be; nothing is left."""
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "file" / "m.safetensors", tmp_path / "folder"):
+        with pytest.raises(ModelFileError, match="cannot be written"):
+            save_artifact(path, torch.nn.Linear(2, 2), ModelCard())
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
 
 
 def test_half_precision_files_load_as_fp32(saved: Path) -> None:

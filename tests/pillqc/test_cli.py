@@ -191,3 +191,16 @@ def test_the_exit_code_tells_bad_pills_when_asked(pills: Path) -> None:
         arguments = ("inspect", pills / "test/crack", "--model", "random", "--size", 32)
         assert _run(*arguments).exit_code == 0
         assert _run(*arguments, "--exit-code").exit_code == 3
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [["--learning-rate", "-1"], ["--learning-rate", "nan"], ["--out", "/proc/none/m.safetensors"]],
+)
+def test_training_refuses_before_it_begins(wrong: list[str], tmp_path: Path) -> None:
+    """No traceback, and not only after hours."""
+    out = ["--out", str(tmp_path / "m.safetensors"), "--checkpoint", str(tmp_path / "c")]
+    refused = CliRunner().invoke(main, ["train", "--data", str(tmp_path), *out, *wrong])
+    assert isinstance(refused.exception, SystemExit)
+    assert ("is not above 0" if "rate" in wrong[0] else "cannot be written") in refused.output
+    assert not list(tmp_path.iterdir())

@@ -13,16 +13,8 @@ from sklearn import metrics
 
 from pillqc.dataset import Sample
 from pillqc.errors import DataError, PillqcError
-from pillqc.evaluation import (
-    PixelGatherer,
-    PixelMetrics,
-    Scores,
-    calibration_error,
-    evaluate,
-    judge,
-    share,
-    threshold_at,
-)
+from pillqc.evaluation import Scores, calibration_error, evaluate, judge, share, threshold_at
+from pillqc.pixels import PixelGatherer, PixelMetrics
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -82,3 +82,15 @@ def test_augmentation_and_trained_blocks_forbid_reuse(fixed: bool, freeze: bool)
     assert isinstance(feed_for(model, source), ImageFeed)
     assert isinstance(feed_for(model, source, reuse=False), ImageFeed)
     assert isinstance(feed_for(load_model("random").model, _source()), FrozenFeed)
+
+
+def test_evidence_is_added_up_in_full_precision_under_autocast() -> None:
+    """In bf16 the scores of unlike images would come out as the same multiple of a quarter."""
+    model = load_model("random", freeze=False).model.train()
+    source = _source()
+    feed = ImageFeed(model=model, source=source)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        scores, cells = feed.scores(source.all_images), feed.cells(source.all_images)
+        assert model(source.all_images).dtype == torch.bfloat16
+    assert scores.dtype == cells.dtype == torch.float32
+    assert not torch.equal(scores, scores.bfloat16().float())

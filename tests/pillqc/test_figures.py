@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from pillqc.errors import PillqcError
-from pillqc.evaluation import Evaluation, PixelMetrics, judge
+from pillqc.evaluation import Evaluation, judge
 from pillqc.figures import _caption, draw_figures
+from pillqc.pixels import PixelMetrics
 
 if TYPE_CHECKING:
     from pathlib import Path

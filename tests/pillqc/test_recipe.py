@@ -12,6 +12,7 @@ from torch import nn
 
 from pillqc.artifact import read_artifact
 from pillqc.augmentation import LIMITS, Limits, augment
+from pillqc.augmentation import moved as moved_masks
 from pillqc.batch_norm import NormedVGG, folded, image_scores
 from pillqc.calibration import divide_head, fit_temperature, symmetrise_head
 from pillqc.errors import ModelFileError, PillqcError
@@ -191,6 +192,8 @@ def test_augmented_pills_keep_their_side_and_their_colour() -> None:
     assert moved is not None
     overlap = (moved & masks).sum((1, 2)) / (moved | masks).sum((1, 2))
     assert (overlap > 0.6).all()
+    alone = moved_masks(masks, torch.Generator().manual_seed(0))
+    assert torch.equal(alone, moved), "masks alone go where they go with their images"
     quiet = replace(LIMITS, noise=0.0, blur_share=0.0, rotation_degrees=0.0, shift=0.0)
     mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
     std = torch.tensor([0.229, 0.224, 0.225])[:, None, None]

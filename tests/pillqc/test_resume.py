@@ -67,7 +67,12 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "options"), [(5, {}), (7, {"full": True, "augment": True}), (6, {"masks": True})]
+    ("step", "options"),
+    [
+        (5, {}),
+        (7, {"full": True, "augment": True, "masks": True, "cycle": True}),
+        (6, {"masks": True}),
+    ],
 )
 def test_a_killed_training_ends_with_the_same_bits(
     pills: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, options: dict[str, Any]
