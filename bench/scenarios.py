@@ -273,6 +273,11 @@ class Exclusion:
     reason: str
 
 
+FURTHER_BACKENDS = {
+    "openvino": (Dtype.FP32, Dtype.BF16),
+    "onnxruntime": (Dtype.FP32,),
+}
+"""Backends that are measured when asked for (`--backend`), and the dtypes that they run in."""
 EXCLUSIONS = (
     Exclusion(
         what="training/*/torchscript",
@@ -296,7 +301,7 @@ EXCLUSIONS = (
         "worth shows in stock eager, which is measured in both",
     ),
     Exclusion(
-        what="{openvino,onnxruntime}/*",
+        what=f"{{{','.join(FURTHER_BACKENDS)}}}/*",
         reason="measured when asked for with --backend, so that what a profile measures does not "
         "depend on what happens to be installed",
     ),
@@ -374,13 +379,6 @@ def _inference(profile: Profile, batch_size: int) -> list[Scenario]:
     if batch_size == min(profile.batch_sizes):
         return [default, *stock, placebo, *ipex, bf16[0], bf16[-1]]
     return [default, eager, ipex[2]]
-
-
-FURTHER_BACKENDS = {
-    "openvino": (Dtype.FP32, Dtype.BF16),
-    "onnxruntime": (Dtype.FP32,),
-}
-"""Backends that are measured when asked for (`--backend`), and the dtypes that they run in."""
 
 
 def further(backend: str, batch_size: int) -> list[Scenario]:

@@ -6,12 +6,13 @@ import sys
 import pytest
 
 from bench import backends
+from bench.scenarios import FURTHER_BACKENDS
 
 
 def test_the_backends_are_known_by_name() -> None:
     """The matrix and the command line name them."""
     first = ("stock", "ipex", "placebo", "planted")
-    assert backends.registered() == (*first, "openvino", "onnxruntime")
+    assert backends.registered() == (*first, *FURTHER_BACKENDS)
 
 
 def test_an_unknown_backend_is_a_key_error() -> None:
