@@ -10,7 +10,10 @@ from bench.scenarios import Task, Verdict
 
 if TYPE_CHECKING:
     from bench.records import ScenarioRow
+    from bench.report.comparison import Comparison
     from bench.report.facts import Facts
+
+_TOLD = (Verdict.FASTER, Verdict.SLOWER, Verdict.SAME)
 
 
 def int8(facts: Facts) -> Answer | None:
@@ -38,30 +41,40 @@ def int8(facts: Facts) -> Answer | None:
             tone="unknown",
             details=tuple(reasons[:1]),
         )
-    slowest = min((comparison for _, comparison in found), key=lambda one: one.estimate)
-    fastest = max((comparison for _, comparison in found), key=lambda one: one.estimate)
-    kinds = {comparison.verdict for _, comparison in found}
-    headline = "int8 is faster than stock default in fp32 in some ways and not in others."
-    if kinds == {Verdict.FASTER}:
-        headline = "int8 is faster than stock default in fp32 in every way it was run."
-    elif Verdict.FASTER not in kinds:
-        headline = "int8 was not shown to be faster than stock default in fp32."
+    told = [comparison for _, comparison in found if comparison.verdict in _TOLD]
+    fastest = max(told, key=lambda one: one.estimate, default=None)
+    untold = len(found) - len(told)
+    details = [f"{untold} of {count(len(found), 'way')} could not be told."] if untold else []
     return Answer(
         key="int8",
         question="What int8 gains",
-        headline=f"{headline} From {with_interval(slowest)} to {with_interval(fastest)}."
-        if len(found) > 1
-        else f"{headline} {with_interval(fastest)}.",
+        headline=_headline(told),
         tone="plain",
-        number=times(fastest.estimate),
+        number="not shown" if fastest is None else times(fastest.estimate),
         number_note="over stock default in fp32",
         columns=("over stock default",),
         lines=tuple(
             Line(label=f"{capitalised(spoken(row))}, batch {row.batch_size}", cells=(comparison,))
             for row, comparison in found
         ),
-        details=(_decisions(facts, [row for row, _ in found]),),
+        details=(*details, _decisions(facts, [row for row, _ in found])),
     )
+
+
+def _headline(told: list[Comparison]) -> str:
+    """From the ways that have a verdict: an interval of two rounds says nothing."""
+    kinds = {comparison.verdict for comparison in told}
+    if Verdict.FASTER not in kinds:
+        return "int8 was not shown to be faster than stock default in fp32."
+    slowest = min(told, key=lambda one: one.estimate)
+    fastest = max(told, key=lambda one: one.estimate)
+    where = "in every way that could be told"
+    if kinds != {Verdict.FASTER}:
+        where = "in some ways and not in others"
+    start = f"int8 is faster than stock default in fp32 {where}."
+    if len(told) == 1:
+        return f"{start} {with_interval(fastest)}."
+    return f"{start} From {with_interval(slowest)} to {with_interval(fastest)}."
 
 
 def _decisions(facts: Facts, rows: list[ScenarioRow]) -> str:

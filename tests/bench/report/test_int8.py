@@ -20,11 +20,20 @@ def test_int8_is_no_winner_though_it_is_much_faster(make_run: MakeRun) -> None:
     facts = Facts(make_run(only=(DEFAULT, STOCK, IPEX), rounds=4, int8=True))
     answer = int8(facts)
     assert answer is not None
-    assert "in every way it was run. From " in answer.headline
+    assert "in every way that could be told. From " in answer.headline
     assert len(answer.lines) == 2
     assert "changed on" in answer.details[0]
     best = winner(facts, next(iter(facts.groups)))
     assert best is None or best.row.dtype == "fp32"
+
+
+def test_too_few_rounds_are_no_gain(make_run: MakeRun) -> None:
+    """An interval of two rounds can be a point, and reads like certainty."""
+    answer = int8(Facts(make_run(only=(DEFAULT, STOCK, IPEX), launches=1, rounds=2, int8=True)))
+    assert answer is not None
+    assert answer.headline == "int8 was not shown to be faster than stock default in fp32."
+    assert answer.number == "not shown"
+    assert answer.details[0] == "2 of 2 ways could not be told."
 
 
 def test_without_int8_there_is_no_such_answer(make_run: MakeRun) -> None:
