@@ -87,7 +87,7 @@ def _one_thread() -> Iterator[None]:
 def pills(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A few rendered pills of every kind."""
     root = tmp_path_factory.mktemp("data") / "pills"
-    plan = RenderPlan(size=SIDE, train_good=1, test_good=18, per_defect=3)
+    plan = RenderPlan(size=SIDE, train_good=1, test_good=24, per_defect=5)
     return render_dataset(root, plan, jobs=1).root
 
 
