@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from bench import protocol
     from bench.outcome import Outcome
     from bench.policy import Policy
     from bench.pool import WorkerPool
@@ -78,7 +77,7 @@ class Lanes:
         with self.use.during("first calls"):
             lanes = self._begun(lanes)
         with self.use.during(MEASURING):
-            lanes = [lane for lane in lanes if self._goes_well(self._warm_up, lane, None)]
+            lanes = [lane for lane in lanes if self._goes_well(self._warm_up, lane)]
         self._compare_conditions(lanes)
         return lanes
 
@@ -115,7 +114,9 @@ class Lanes:
     def _begun(self, lanes: Sequence[Lane]) -> list[Lane]:
         """The lanes that made their first call and may go on."""
         answers = self._answers(lanes, "first call of", Lane.ask_first_call)
-        return [lane for lane, reply in answers if self._goes_well(self._begin, lane, reply)]
+        for lane, reply in answers:
+            lane.count_first_call(reply)
+        return [lane for lane, _ in answers if self._goes_well(self._begin, lane)]
 
     def _answers(
         self, lanes: Sequence[Lane], what: str, ask: Callable[[Lane], _Answer]
@@ -153,13 +154,11 @@ class Lanes:
         """Whether the lane's worker is the first to tell of its scenario."""
         return not lane.is_control and self.outcomes[lane.scenario.id].is_new
 
-    def _goes_well(
-        self, step: Callable[[Outcome, Lane, _Answer], None], lane: Lane, answer: _Answer
-    ) -> bool:
+    def _goes_well(self, step: Callable[[Outcome, Lane], None], lane: Lane) -> bool:
         """Take a lane one step further; False where it takes no further part."""
         outcome = self.outcomes[lane.scenario.id]
         try:
-            step(outcome, lane, answer)
+            step(outcome, lane)
         except WorkerError as error:
             self.failed(lane, error)
             return False
@@ -167,15 +166,14 @@ class Lanes:
             self._release(lane)
         return outcome.measurable
 
-    def _begin(self, outcome: Outcome, lane: Lane, first_call: protocol.Message) -> None:
-        lane.count_first_call(first_call)
+    def _begin(self, outcome: Outcome, lane: Lane) -> None:
         if self._is_new(lane):
             outcome.prepared = lane.prepared
             outcome.unchecked = True
         if lane.emulated:
             self._charge_emulated(outcome, lane)
 
-    def _warm_up(self, outcome: Outcome, lane: Lane, _: None) -> None:
+    def _warm_up(self, outcome: Outcome, lane: Lane) -> None:
         """Until steady. The outputs of inference come first, since their calls warm up too."""
         self.say(f"warming up {lane.name}")
         no_reference = lane.is_default and not self._reference(lane).exists()

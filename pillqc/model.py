@@ -124,10 +124,6 @@ class CustomVGG(nn.Module):
         """What blocks 1 to 4 make of the images: (N, 512, H/16, W/16)."""
         return cast("Tensor", self.features[:FROZEN_LAYERS](images))
 
-    def scores_after_frozen(self, outputs: Tensor) -> Tensor:
-        """Class scores (N, C) from the outputs of blocks 1 to 4."""
-        return self.scores(self.features[FROZEN_LAYERS:](outputs))
-
     def calibrate_maps(self, low: Tensor, high: Tensor) -> None:
         """Set one scale per class for all images: `low` becomes 0, the middle to `high` .5.
 

@@ -30,8 +30,9 @@ _BUFFERS: Final = ("map_low", "map_high", "map_calibrated")
 
 def narrow_form(model: CustomVGG, *, freeze: bool = False) -> CustomVGG:
     """The narrowest network that computes the same; the model itself where that is all there is."""
+    wide = _layers(model)
     for factor in _FACTORS:
-        layers = narrowed(_layers(model), factor=factor)
+        layers = narrowed(wide, factor=factor)
         if layers is not None:
             return _like(from_layers(layers, freeze=freeze), model)
     return model

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from bench import durable
 from bench.errors import BenchError
 from bench.report.wording import option_tags
-from bench.scenarios import DEFAULT_ENVIRONMENT
+from bench.scenarios import DEFAULT_ENVIRONMENT, NO_FREEZING
 
 if TYPE_CHECKING:
     from bench.records import ScenarioRow
@@ -51,7 +51,7 @@ def handover(facts: Facts, row: ScenarioRow) -> dict[str, Any]:
         "fusion": {"on": True, "off": False}.get(row.fusion or ""),
         "dtype": row.dtype,
         "layout": row.layout,
-        "freezing": "no_freezing" not in option_tags(row),
+        "freezing": NO_FREEZING not in option_tags(row),
         "batch_size": row.batch_size,
         "threads": row.threads,
     }

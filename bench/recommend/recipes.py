@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.report import wording
-from bench.scenarios import DEFAULT_ENVIRONMENT, FURTHER_BACKENDS, Task
+from bench.scenarios import DEFAULT_ENVIRONMENT, FURTHER_BACKENDS, NO_FREEZING, Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,7 +81,7 @@ def _script(row: ScenarioRow) -> Iterator[str]:
 
 
 def _compile(row: ScenarioRow) -> Iterator[str]:
-    if "no_freezing" not in wording.option_tags(row):
+    if NO_FREEZING not in wording.option_tags(row):
         yield "torch._inductor.config.freezing = True"
     backend = "ipex" if row.backend == "ipex" else "inductor"
     yield f'model = torch.compile(model, backend="{backend}", dynamic=False)'

@@ -125,7 +125,7 @@ def instances(
 @common(data=True)
 @_backends
 @click.option("--rate", "rates", type=float, multiple=True, help="Images per second; else a grid.")
-@click.option("--bound-ms", type=float, help="Latency bound of p99; else three calls of stock.")
+@click.option("--bound-ms", type=float, help="Latency bound of p99; else five calls of stock.")
 def load(
     rates: tuple[float, ...],
     bound_ms: float | None,

@@ -44,13 +44,14 @@ def training(facts: Facts) -> Answer:
         ipex = best_ipex(facts, group)
         if ipex is not None:
             lines.append(gain_line(facts, group, ipex))
+    all_good = len(numbers) == len(groups)
     return Answer(
         key="training",
         question=f"{question}, batch {groups[0].batch_size}",
         headline=sentences[0],
         tone=tones.pop() if len(tones) == 1 else "plain",
-        number=numbers[0] if numbers and len(numbers) == len(groups) else "",
-        number_note="over stock default" if numbers and len(numbers) == len(groups) else "",
+        number=numbers[0] if all_good else "",
+        number_note="over stock default" if all_good else "",
         columns=tuple(f"IPEX {name}" for name in BASELINES) if lines else (),
         lines=tuple(lines),
         details=(*sentences[1:], *_why_no_training(facts, groups)),
