@@ -118,12 +118,13 @@ class Lane:
         calls = 2 + (self.known_trend_calls or 0) + self._later_calls()
         return calls * typical_s + compiling_s * self.policy.budget.warm_compile_share
 
-    def outputs(self, path: Path) -> protocol.Message:
+    def outputs(self, path: Path, *, within_s: float | None = None) -> protocol.Message:
         """Have the worker write its outputs for the parity check to `path`.
 
-        The calls that this takes count as warm-up. A worker of another commit may not time them.
+        Of the images that it gets through `within_s`, or of all. The calls that this takes count as warm-up. A worker of another commit may not time them.
         """
-        reply = self._ask("outputs", self.policy.prepare_timeout_s, path=str(path))
+        timeout_s = self.policy.prepare_timeout_s + (within_s or 0.0)
+        reply = self._ask("outputs", timeout_s, path=str(path), within_s=within_s)
         if reply.get("wall_ns"):
             self._warm_ms.extend(self._record(reply, Phase.WARMUP, slice(0, None), None, None))
         return reply

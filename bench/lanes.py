@@ -52,6 +52,7 @@ class Lanes:
     outcomes: Mapping[str, Outcome]
     first: int
     at_once: int
+    parity_s: float
     use: TimeUse
     record: Callable[[records.IterationRow], None]
     keep: Callable[[records.KernelRow], None]
@@ -242,7 +243,7 @@ class Lanes:
         default = self._reference(lane)
         is_default = lane.scenario.is_stock_default
         path = default if is_default else default.with_suffix(".candidate.npz")
-        lane.outputs(path)
+        lane.outputs(path, within_s=self.parity_s)
         if not default.exists():
             return
         found = parity.compare(

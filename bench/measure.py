@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import (
+    asked,
     environments,
     keepsakes,
     machine,
@@ -471,23 +472,15 @@ def _check(request: RunRequest) -> None:
         UsageError: a wrong number or pattern.
         BenchError: there is no data.
     """
-    if not 0 < request.budget < float("inf"):
-        raise UsageError(
-            f"the budget must be above zero seconds and have an end, not {request.budget:g}"
-        )
-    if request.seed < 0:
-        raise UsageError(f"the seed must be 0 or more, not {request.seed}")
-    if request.threads is not None and request.threads < 1:
-        raise UsageError(f"threads must be 1 or more, not {request.threads}")
+    asked.check_budget(request.budget)
+    asked.check_seed(request.seed)
+    asked.check_threads(request.threads)
     if request.own:
         request.own.check()
         if request.weights:
             raise UsageError("--weights are the inspector's: a model of your own brings its own")
-    elif not request.data.is_dir():
-        raise BenchError(
-            f"there are no pill images at {request.data}: run `make data`, or "
-            f"`python -m pillqc render --out {request.data}`"
-        )
+    else:
+        asked.check_pills(request.data)
     select(_matrix(request), request.only)
     variables.parse_vary(request.vary)
 

@@ -120,6 +120,7 @@ class Runner:
                 outcomes=self.outcomes,
                 first=self._first,
                 at_once=self.starts_at_once,
+                parity_s=self.profile.parity_s,
                 use=self._use,
                 record=self._record,
                 keep=writer.append,

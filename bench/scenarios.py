@@ -220,6 +220,8 @@ class Profile:
     """False keeps at least one scenario of each kind."""
     vary: tuple[str, ...] = ()
     """Variables (`bench.variables`) that are varied without being asked for."""
+    parity_s: float = 2.0
+    """A slow scenario's outputs are compared on the images that it gets through in so long."""
     int8: bool = False
     """Whether int8 is measured too: calibrating and compiling take half a minute a scenario."""
 
@@ -259,6 +261,7 @@ PROFILES = {
             target_half_width=0.01,
             budget_s=4 * 3600,
             vary=("isa",),
+            parity_s=60,
             int8=True,
         ),
     )

@@ -7,6 +7,7 @@ checked after, the garbage collector rests meanwhile.
 from __future__ import annotations
 
 import gc
+import math
 import resource
 import sys
 import time
@@ -38,10 +39,8 @@ if TYPE_CHECKING:
 TRAINING_STEPS_COMPARED = 3
 """Losses of so many first steps are compared: as many as the first call and the least warm-up
 make, so that comparing costs no step of its own."""
-PARITY_SECONDS = 2.0
-"""A slow scenario stops the parity check here and is compared on the images it got through."""
 PARITY_LEAST = 8
-"""But not before so many: four good pills and four defects."""
+"""Outputs of so many images are compared however slow a scenario is: four good, four bad."""
 MAP_SIDE = 56
 """Maps are stored at about this many points a side: every fourth of 224, never averaged, so that
 a wrong point stays as wrong as it is."""
@@ -211,8 +210,9 @@ class Session:
             "invalid": self._invalid(live, phase),
         }
 
-    def outputs(self, path: Path) -> dict[str, Any]:
-        """Write what the parity check compares (see `bench.parity`).
+    def outputs(self, path: Path, *, within_s: float | None = None) -> dict[str, Any]:
+        """Write what the parity check compares (see `bench.parity`), of all images or of those
+        that it got through `within_s`.
 
         Its calls are as any other and are timed: the parent counts them as warm-up, so that looking
         at outputs takes no time from measuring.
@@ -225,7 +225,7 @@ class Session:
             if live.scenario.task is Task.TRAINING:
                 arrays = self._losses(live)
             elif self._work.decides:
-                arrays = self._decisions(live, calls)
+                arrays = self._decisions(live, calls, within_s)
             else:
                 arrays = self._numbers(live, calls)
             np.savez(path, **arrays)
@@ -333,7 +333,9 @@ class Session:
             live.calls += 1
         return {"losses": np.array(live.losses[:TRAINING_STEPS_COMPARED]), "trained": live.trained}
 
-    def _decisions(self, live: _Live, calls: list[Block]) -> dict[str, Any]:
+    def _decisions(
+        self, live: _Live, calls: list[Block], within_s: float | None
+    ) -> dict[str, Any]:
         """The parity images in batches of the scenario's size, the last one filled up.
 
         Not before the graph that will be timed exists: what is compared must be what is timed.
@@ -345,7 +347,7 @@ class Session:
             live.calls += missing
         samples = self._work.parity_samples()
         size = live.scenario.batch_size
-        stop = time.monotonic() + PARITY_SECONDS
+        stop = time.monotonic() + (math.inf if within_s is None else within_s)
         probabilities, maps, done = [], [], 0
         while done < len(samples) and (done < PARITY_LEAST or time.monotonic() < stop):
             found = self._one_batch(live, samples[done : done + size], calls)

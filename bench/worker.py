@@ -104,7 +104,7 @@ def operations(session: Session) -> Operations:
     return {
         "prepare": lambda r: session.prepare(protocol.decode(r["scenario"])),
         "call": lambda r: session.call(int(r["n"]), Phase(r["phase"])),
-        "outputs": lambda r: session.outputs(Path(r["path"])),
+        "outputs": lambda r: session.outputs(Path(r["path"]), within_s=r.get("within_s")),
         "kernels": lambda _: session.kernels(),
         "pictures": lambda r: session.pictures(Path(r["folder"])),
         "layers": lambda _: session.layers(),

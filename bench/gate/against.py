@@ -18,9 +18,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import durable, machine, placement, rows, run_folder
+from bench import asked, durable, machine, placement, rows, run_folder
 from bench.client import WorkerCommand, WorkerProcess
-from bench.errors import BenchError, UsageError
+from bench.errors import BenchError
 from bench.gate import checkout, environment
 from bench.gate.duel import Duel, Evidence, Finding, read_evidence, settle
 from bench.gate.gated import gated
@@ -70,11 +70,10 @@ def compare(request: AgainstRequest, progress: Progress | None = None) -> GateRe
         BenchError: the other commit cannot be found, checked out or run, or a setting is wrong.
         KeyboardInterrupt: passed on, after the other commit's checkout is gone.
     """
-    if request.threads is not None and request.threads < 1:
-        raise UsageError(f"threads must be 1 or more, not {request.threads}")
+    asked.check_seed(request.seed)
+    asked.check_threads(request.threads)
+    asked.check_pills(request.data)
     scenarios = gated(request.only)
-    if not request.data.is_dir():
-        raise BenchError(f"there are no pill images at {request.data}: run `make data`")
     progress = progress or Progress()
     repository = checkout.top_level(request.repository)
     commit = checkout.resolve(repository, request.revision)

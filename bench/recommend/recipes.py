@@ -1,7 +1,8 @@
 """The few lines of PyTorch that run the model the way a scenario does. Pure.
 
 They set up what `bench.backends` sets up, for people who want to use a result. `model` and `images`
-are the reader's own; int8 also needs `calibration`, a few batches of their training images.
+are the reader's own; int8 also needs `calibration`, a few batches of their training images, and
+training `labels` and a `loss_function`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.report import wording
-from bench.scenarios import DEFAULT_ENVIRONMENT, FURTHER_BACKENDS, NO_FREEZING, Task
+from bench.scenarios import (
+    DEFAULT_ENVIRONMENT,
+    FURTHER_BACKENDS,
+    FUSED_ADAM,
+    NO_FREEZING,
+    Task,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,8 +30,9 @@ _INT8 = {"stock": "compile", "ipex": "torchscript"}
 
 def recipe(row: ScenarioRow) -> str | None:
     """The code for one scenario; None for ways that this module does not know."""
-    if row.task != Task.INFERENCE:
-        return None
+    if row.task == Task.TRAINING:
+        known = row.backend in ("stock", "ipex") and row.mode in ("eager", "compile")
+        return "\n".join(_training(row)) if known else None
     if row.backend in FURTHER_BACKENDS:
         further = {"openvino": _openvino, "onnxruntime": _onnxruntime}.get(row.backend)
         return "\n".join(further(row)) if further else None
@@ -91,6 +99,28 @@ def _call(row: ScenarioRow) -> Iterator[str]:
     cast = _autocast(row) if row.mode != "torchscript" else ""
     yield f"with torch.no_grad(){cast}:"
     yield "    outputs = model(images)"
+
+
+def _training(row: ScenarioRow) -> Iterator[str]:
+    """One optimiser step; what is frozen is the reader's choice, and stays out of the optimizer."""
+    yield from (*_imports(row), "", "model.train()", *_layout(row))
+    fused = ", fused=True" if FUSED_ADAM in wording.option_tags(row) else ""
+    yield "trained = [p for p in model.parameters() if p.requires_grad]"
+    yield f"optimizer = torch.optim.Adam(trained, lr=1e-4{fused})"
+    if row.backend == "ipex":
+        dtype = "torch.bfloat16" if row.dtype == "bf16" else "torch.float32"
+        yield f"model, optimizer = ipex.optimize(model, optimizer=optimizer, dtype={dtype})"
+    if row.mode == "compile":
+        yield 'model = torch.compile(model, backend="inductor", dynamic=False)'
+    yield from ("", "optimizer.zero_grad()")
+    if row.dtype == "bf16":
+        yield 'with torch.autocast("cpu", torch.bfloat16):'
+        yield "    outputs = model(images)"
+    else:
+        yield "outputs = model(images)"
+    yield "loss = loss_function(outputs.float(), labels)"
+    yield "loss.backward()"
+    yield "optimizer.step()"
 
 
 def _autocast(row: ScenarioRow) -> str:

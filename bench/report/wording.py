@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 from bench.scenarios import FURTHER_BACKENDS, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from bench.records import ScenarioRow
 
 NOTHING = "\N{EN DASH}"
@@ -148,6 +150,12 @@ def percent(share: float | None, significant: int = 2) -> str:
 def count(number: int, noun: str, plural: str | None = None) -> str:
     """`1 round`, `2 rounds`."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def span(numbers: Iterable[int], noun: str) -> str:
+    """`32 images` where all are alike, else `8 to 32 images`."""
+    low, *_, high = sorted((*numbers, *numbers))
+    return count(high, noun) if low == high else f"{low:,} to {count(high, noun)}"
 
 
 def listed(items: list[str], limit: int = 0) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.errors import BenchError, UsageError
+from bench import asked
 
 if TYPE_CHECKING:
     from bench.progress import Progress
@@ -84,12 +84,10 @@ def _check(budget: float | None, threads: int | None, data: Path) -> None:
         UsageError: a wrong number.
         BenchError: there is no data.
     """
-    if budget is not None and not budget > 0:
-        raise UsageError(f"the budget must be above zero seconds, not {budget:g}")
-    if threads is not None and threads < 1:
-        raise UsageError(f"threads must be 1 or more, not {threads}")
-    if not data.is_dir():
-        raise BenchError(f"there are no pill images at {data}: run `make data`")
+    if budget is not None:
+        asked.check_budget(budget)
+    asked.check_threads(threads)
+    asked.check_pills(data)
 
 
 def _run(one: Selfcheck, progress: Progress) -> None:

@@ -11,9 +11,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import machine, placement, records, run_folder, variables
+from bench import asked, machine, placement, records, run_folder, variables
 from bench.client import WorkerCommand, WorkerProcess, worker_arguments
-from bench.errors import BenchError, UsageError
 from bench.policy import DEFAULT, STUDIES, Policy
 from bench.progress import Progress
 from bench.scenarios import Profile, further, profile_named
@@ -61,17 +60,13 @@ class StudyRequest:
             UsageError: a wrong number, or there is no such further backend.
             BenchError: there is no data.
         """
-        if not self.budget > 0:
-            raise UsageError(f"the budget must be above zero seconds, not {self.budget:g}")
-        if self.threads is not None and self.threads < 1:
-            raise UsageError(f"threads must be 1 or more, not {self.threads}")
+        asked.check_budget(self.budget)
+        asked.check_seed(self.seed)
+        asked.check_threads(self.threads)
         for backend in self.backends:
             further(backend, 1)
-        if self.data is not None and not self.data.is_dir():
-            raise BenchError(
-                f"there are no pill images at {self.data}: run `make data`, or "
-                f"`python -m pillqc render --out {self.data}`"
-            )
+        if self.data is not None:
+            asked.check_pills(self.data)
 
 
 def request(

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from pillqc.dataset import Sample
     from pillqc.model import CustomVGG
 
-PARITY_IMAGES = 32
 """Enough for two of each of seven defects and as many good ones, few enough to cost seconds."""
 Loaded = LoadedModel
 """What `Workload.model` gives, under a name for those that must not import pillqc."""
@@ -131,8 +130,8 @@ class Workload:
         return flop_per_call(model, images, training=training)
 
     def parity_samples(self) -> list[Sample]:
-        """The images on which outputs are compared: good and bad, all defects among them."""
-        return self.samples[:PARITY_IMAGES]
+        """The images on which outputs are compared, good and bad in turn: all that judge."""
+        return self.samples
 
     def calibration(self, size: int) -> list[torch.Tensor]:
         """Images to learn from in batches of `size`, good and bad in turn.

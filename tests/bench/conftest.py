@@ -146,16 +146,16 @@ class FakeWorker:
         self.backend.clock.spend(sum(times) / 1e9)
         return times
 
-    def _outputs(self, path: str) -> dict[str, Any]:
-        """As a worker: batches of the scenario's size for two seconds, eight images at least."""
+    def _outputs(self, path: str, within_s: float) -> dict[str, Any]:
+        """As a worker: batches of the scenario's size for so long, eight images at least."""
         assert self.scenario is not None
         offset = self.backend.output_offset.get(self.scenario.id, 0.0)
         write_outputs(Path(path), self.scenario.task, offset)
         if self.scenario.task is Task.TRAINING:
             return {"images": 4, "trained": False}
         size = self.scenario.batch_size
-        within = int(2000 / self.backend.ms(self.scenario))
-        times = self._times(max(-(-8 // size), min(-(-32 // size), within)))
+        within = int(1000 * within_s / self.backend.ms(self.scenario))
+        times = self._times(max(-(-8 // size), min(-(-96 // size), within)))
         return {"images": 4, "trained": False, "wall_ns": times, "cpu_ns": times}
 
     def _kernels(self) -> dict[str, Any]:

@@ -45,6 +45,8 @@ def test_every_command_has_help_with_examples(command: str) -> None:
         (["run", "--budget", "nan", "--data", "."], "budget must be above zero"),
         (["run", "--budget", "inf", "--data", "."], "budget must be above zero"),
         (["run", "--seed", "-1", "--data", "."], "seed must be 0 or more"),
+        (["stages", "--budget", "inf", "--data", "."], "budget must be above zero"),
+        (["load", "--seed", "-1", "--data", "."], "seed must be 0 or more"),
         (["run", "--threads", "0", "--data", "."], "threads must be 1 or more"),
         (["run", "--only", "inference/onnx/*", "--data", "."], "no scenario matches"),
         (["run", "--resume", "a-run", "--profile", "smoke"], "leave --profile out"),

@@ -634,6 +634,27 @@ def test_a_close_call_gets_a_further_launch_of_its_own_workers_only(
     assert any("further launch" in note and IPEX_1.id in note for note in runner.notes)
 
 
+def test_an_interrupt_while_confirming_keeps_what_was_measured_before(
+    build: Build, backend: Any
+) -> None:
+    """The first launches' rows are whole; the run says that it was cut, and nothing lives on."""
+    backend.call_ms = {DEFAULT_1.id: 103.1, IPEX_1.id: 100.0}
+
+    def interrupt(_worker: Any, _fields: Mapping[str, Any]) -> None:
+        if backend.asked[IPEX_1.id, "prepare"] == 3:
+            raise KeyboardInterrupt
+
+    backend.faults[IPEX_1.id, "prepare"] = interrupt
+    runner = build((DEFAULT_1, IPEX_1))
+    with pytest.raises(KeyboardInterrupt):
+        runner.measure()
+    assert {launch for _, _, launch in backend.started} == {0, 1, 2}
+    assert not backend.alive
+    assert not runner.complete
+    assert any("interrupted" in note for note in runner.notes)
+    assert speedup_of(runner, IPEX_1, "stock_default").launches == 2
+
+
 def test_a_clear_result_ends_the_run(build: Build, backend: Any) -> None:
     """Nothing surprises, so nothing is measured again."""
     backend.call_ms = {DEFAULT_1.id: 150.0}

@@ -11,7 +11,7 @@ from bench.report.wording import count, with_interval
 from bench.scenarios import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from bench.records import ParityRow
     from bench.report.facts import Facts
@@ -37,7 +37,7 @@ def decisions(facts: Facts) -> Answer:
         for row in wrong[:3]
     ]
     lines += [_changed_line(facts, row.scenario) for row in changed[:3] if row not in wrong]
-    headline, tone = _decision_headline(facts, len(inference), len(changed), len(wrong))
+    headline, tone = _decision_headline(facts, inference, len(changed), len(wrong))
     number = "same" if tone == "good" else f"{len(changed)} differ" if changed else ""
     return Answer(
         key="decisions",
@@ -46,7 +46,7 @@ def decisions(facts: Facts) -> Answer:
         tone=tone,
         number=f"{len(wrong)} wrong" if wrong else number,
         lines=tuple(lines),
-        details=tuple(_error_sentences(facts)),
+        details=(*_error_sentences(facts), *_what_so_few_show(inference, len(changed), tone)),
     )
 
 
@@ -64,7 +64,10 @@ def _changed_line(facts: Facts, scenario: str) -> Line:
     )
 
 
-def _decision_headline(facts: Facts, checked: int, changed: int, wrong: int) -> tuple[str, str]:
+def _decision_headline(
+    facts: Facts, compared: Sequence[ParityRow], changed: int, wrong: int
+) -> tuple[str, str]:
+    checked = len(compared)
     if wrong:
         start = f"{count(wrong, 'scenario')} gave wrong outputs and got no verdict"
         return f"{start}; the others agree with stock default.", "bad"
@@ -87,7 +90,23 @@ def _decision_headline(facts: Facts, checked: int, changed: int, wrong: int) -> 
             f"{changed} of {count(checked, 'scenario')} decide differently on some image.",
             "bad",
         )
-    return f"Yes: all {count(checked, 'scenario')} that ran decide alike on every image.", "good"
+    if not compared:
+        return "Only training was compared, and its losses agree.", "plain"
+    images = wording.span([row.images for row in compared], "image")
+    return f"Yes: all {count(checked, 'scenario')} that ran decide alike on {images}.", "good"
+
+
+def _what_so_few_show(compared: Sequence[ParityRow], changed: int, tone: str) -> Iterator[str]:
+    """What no change in so few images leaves possible: the exact one-sided binomial bound."""
+    if tone != "good" or changed or not compared:
+        return
+    fewest = max(1, min(row.images for row in compared))
+    at_most = 1 - 0.05 ** (1 / fewest)
+    yield (
+        f"No change in {count(fewest, 'image')}, the fewest of any scenario, still leaves room for "
+        f"{wording.percent(at_most)} of all decisions (95 % confidence). `--profile full` compares "
+        "as many as a minute allows."
+    )
 
 
 def _error_sentences(facts: Facts) -> Iterator[str]:

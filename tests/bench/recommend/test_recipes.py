@@ -51,6 +51,40 @@ for code, tolerance in {cases!r}:
 """
 
 
+_TRAINING_PROGRAM = """
+import copy, torch
+torch.manual_seed(0)
+plain = torch.nn.Sequential(
+    torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 8, 3), torch.nn.ReLU(),
+    torch.nn.Flatten(), torch.nn.Linear(8 * 16, 2)
+)
+plain[0].requires_grad_(False)
+frozen = plain[0].weight.detach().clone()
+images, labels = torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 1, 0])
+loss_function = torch.nn.CrossEntropyLoss()
+model, expected = copy.deepcopy(plain), []
+optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+for _ in range(2):
+    optimizer.zero_grad()
+    expected.append(loss_function(model(images), labels))
+    expected[-1].backward()
+    optimizer.step()
+assert expected[1] < 0.9 * expected[0]
+for code, tolerance in {cases!r}:
+    names = {{"model": copy.deepcopy(plain), "images": images.clone(), "labels": labels,
+              "loss_function": loss_function}}
+    assert "lr=1e-4" in code
+    set_up, step = code.replace("lr=1e-4", "lr=1e-2").rsplit("\\n\\n", 1)
+    exec(set_up, names)
+    for loss in expected:
+        exec(step, names)
+        assert abs(names["loss"] - loss) <= tolerance * (expected[0] - expected[1]), code
+    first = names["model"].state_dict()
+    weight = next(value for name, value in first.items() if name.endswith("0.weight"))
+    assert torch.equal(weight.float(), frozen.to(weight.dtype).float()), code
+"""
+
+
 def inference_rows(run: Run, backend: str) -> list[ScenarioRow]:
     """Every way of that backend at batch 1."""
     return [
@@ -63,15 +97,28 @@ def inference_rows(run: Run, backend: str) -> list[ScenarioRow]:
 _TOLERANCES = {"fp32": 1e-4, "bf16": 0.05, "int8": 0.1}
 
 
+_STEP_TOLERANCES = {"fp32": 0.01, "bf16": 0.2}
+"""Of what one step gains: a step that was not made, or was made twice, is outside."""
+
+
 def _run(rows: list[ScenarioRow], folder: Path | None = None) -> None:
+    _execute(_PROGRAM, rows, _TOLERANCES, folder)
+
+
+def _execute(
+    program: str,
+    rows: list[ScenarioRow],
+    tolerances: dict[str, float],
+    folder: Path | None = None,
+) -> None:
     assert rows
     cases = []
     for row in rows:
         code = recipe(row)
         assert code is not None, row.scenario
-        cases.append((code, _TOLERANCES[row.dtype]))
+        cases.append((code, tolerances[row.dtype]))
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _PROGRAM.format(cases=cases)],
+        [sys.executable, "-W", "ignore", "-c", program.format(cases=cases)],
         check=False,
         capture_output=True,
         text=True,
@@ -101,6 +148,35 @@ def test_compiled_stock_recipe_runs_and_agrees(make_run: MakeRun) -> None:
 def test_ipex_recipes_run_and_agree(make_run: MakeRun) -> None:
     """Each IPEX way but compilation."""
     _run([row for row in inference_rows(make_run(), "ipex") if row.mode != "compile"])
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+@pytest.mark.ipex
+@needs_ipex
+def test_compiled_ipex_recipe_runs_and_agrees(make_run: MakeRun) -> None:
+    """IPEX's own compile backend."""
+    rows = inference_rows(make_run(profile="full", rounds=2, launches=1), "ipex")
+    _run([row for row in rows if row.mode == "compile"])
+
+
+def training_rows(run: Run, backend: str) -> list[ScenarioRow]:
+    """Every way of that backend to train."""
+    return [row for row in run.scenarios if (row.task, row.backend) == ("training", backend)]
+
+
+@pytest.mark.torch
+def test_stock_training_recipes_make_the_plain_loops_steps(make_run: MakeRun) -> None:
+    """Two steps lose what the plain loop's lose, and what is frozen stays."""
+    _execute(_TRAINING_PROGRAM, training_rows(make_run(), "stock"), _STEP_TOLERANCES)
+
+
+@pytest.mark.torch
+@pytest.mark.ipex
+@needs_ipex
+def test_ipex_training_recipes_make_the_plain_loops_steps(make_run: MakeRun) -> None:
+    """The same through `ipex.optimize(model, optimizer=...)`."""
+    _execute(_TRAINING_PROGRAM, training_rows(make_run(), "ipex"), _STEP_TOLERANCES)
 
 
 @pytest.mark.torch
@@ -146,11 +222,11 @@ def test_every_measured_way_of_inference_has_code_that_parses(make_run: MakeRun)
             assert ("ipex" in code) == (backend == "ipex")
 
 
-def test_training_and_unknown_backends_have_none(make_run: MakeRun) -> None:
+def test_unknown_backends_have_none(make_run: MakeRun) -> None:
     """The page offers nothing that it does not know."""
-    for row in make_run().scenarios:
-        if row.task == "training" or row.backend == "placebo":
-            assert recipe(row) is None
+    rows = [row for row in make_run().scenarios if row.backend == "placebo"]
+    assert rows
+    assert [recipe(row) for row in rows] == [None] * len(rows)
 
 
 def test_every_int8_and_further_way_has_code_that_parses(make_run: MakeRun) -> None:

@@ -224,6 +224,17 @@ def test_same_decisions_of_a_trained_model(make_run: MakeRun) -> None:
     assert answer.headline.startswith("Yes")
 
 
+def test_how_many_images_agree_is_said_and_what_so_few_leave_open(make_run: MakeRun) -> None:
+    """No change in 8 images does not show that there is none: 31 % could be (0.69^8 is .05)."""
+    run = make_run(trained=True)
+    inference = [row for row in run.parity if row.scenario.startswith("inference/")]
+    few = dataclasses.replace(inference[-1], images=8)
+    parity = [few if row is inference[-1] else row for row in run.parity]
+    answer = said(Facts(dataclasses.replace(run, parity=parity)), "decisions")
+    assert answer.headline.endswith("decide alike on 8 to 32 images.")
+    assert any("No change in 8 images" in text and "31 %" in text for text in answer.details)
+
+
 def test_changed_decisions_are_counted_and_named(make_run: MakeRun) -> None:
     """One changed decision is enough to say so."""
     run = make_run(trained=True, decisions_changed=((IPEX_1, 2),))

@@ -12,7 +12,9 @@ import pytest
 from bench.records import read_run
 from bench.report import build, build_comparison
 from bench.report.index import render_index
+from bench.report.tables.table import Cell, Row, Table, number
 from bench.report.wording import times
+from bench.studies import page as study
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +25,32 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-KINDS = ("run", "several", "index")
+KINDS = ("run", "several", "index", "study")
+STUDY = study.Page(
+    title="Where the time goes",
+    lead=("The model takes 98 % of the way from disk to a decision.",),
+    tables=(
+        Table(
+            name="stages",
+            caption="One image, from disk to its decision",
+            columns=("Stage", "Stock", "IPEX", "Over stock", "Verdict"),
+            rows=tuple(
+                Row(
+                    cells=(
+                        Cell(text=f"a stage with a rather long name, number {place}"),
+                        number("1,234.5 ms", 1234.5),
+                        number("1,001.0 ms", 1001.0),
+                        number("1.23×", 1.23),
+                        Cell(text="", verdict=verdict),
+                    )
+                )
+                for place, verdict in enumerate(("faster", "slower", "same", "inconclusive"))
+            ),
+            numeric=(1, 2, 3),
+        ),
+    ),
+    remarks=("A remark on how to read this.",),
+)
 Open = Callable[..., "Page"]
 
 MOST_NODES = 60_000
@@ -67,6 +94,7 @@ def pages(runs: list[Run], save: Any, tmp_path_factory: pytest.TempPathFactory) 
         "run": build(runs[0]),
         "several": build_comparison(runs),
         "index": render_index(folder / "results", folder),
+        "study": study.render(STUDY, folder, runs[0].environment),
     }
     for kind, content in made.items():
         (folder / f"{kind}.html").write_text(content, encoding="utf-8")

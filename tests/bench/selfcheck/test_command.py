@@ -77,6 +77,7 @@ def test_an_interrupt_tells_what_was_counted(
     ("arguments", "code", "words"),
     [
         (["--budget", "0"], 2, "budget must be above zero"),
+        (["--budget", "inf"], 2, "budget must be above zero seconds and have an end"),
         (["--threads", "0"], 2, "threads must be 1 or more"),
         (["--data", "nowhere"], 1, "no pill images at nowhere"),
     ],
