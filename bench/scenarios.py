@@ -245,10 +245,10 @@ PROFILES = {
             batch_sizes=(1, 8, 32),
             training_batch_size=8,
             launches=3,
-            min_rounds=2,
+            min_rounds=3,
             max_rounds=60,
             target_half_width=0.02,
-            budget_s=1080,
+            budget_s=1140,
             int8=True,
         ),
         Profile(

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from pillqc.split_manifest import SplitManifest
 
 
-ADAPTING_IMAGES: Final = 10_000
+ADAPTING_IMAGES: Final = 14_000
 """Shown in all while a trained model adapts to another product, each of them several times."""
 
 

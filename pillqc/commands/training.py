@@ -66,7 +66,7 @@ _ADAPTING = {
     "--adapt",
     is_flag=True,
     help="For another product: --full --narrow --masks --augment --cycle, in bf16 where the CPU has"
-    " it, batches of 16 at a rate of .001, 10,000 images in all. Needs masks.",
+    " it, batches of 16 at a rate of .001, 14,000 images in all. Needs masks.",
 )
 @click.option("--size", type=click.IntRange(32), help="Side in pixels; the start's, or 224.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
