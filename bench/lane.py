@@ -121,7 +121,8 @@ class Lane:
     def outputs(self, path: Path, *, within_s: float | None = None) -> protocol.Message:
         """Have the worker write its outputs for the parity check to `path`.
 
-        Of the images that it gets through `within_s`, or of all. The calls that this takes count as warm-up. A worker of another commit may not time them.
+        Of the images that it gets through `within_s`, or of all. The calls that this takes count as
+        warm-up. A worker of another commit may not time them.
         """
         timeout_s = self.policy.prepare_timeout_s + (within_s or 0.0)
         reply = self._ask("outputs", timeout_s, path=str(path), within_s=within_s)

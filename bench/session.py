@@ -211,10 +211,9 @@ class Session:
         }
 
     def outputs(self, path: Path, *, within_s: float | None = None) -> dict[str, Any]:
-        """Write what the parity check compares (see `bench.parity`), of all images or of those
-        that it got through `within_s`.
+        """Write what the parity check compares (see `bench.parity`).
 
-        Its calls are as any other and are timed: the parent counts them as warm-up, so that looking
+        Of all images, or of those that it gets through `within_s`. Its calls are as any other and are timed: the parent counts them as warm-up, so that looking
         at outputs takes no time from measuring.
         """
         live = self._live
@@ -333,9 +332,7 @@ class Session:
             live.calls += 1
         return {"losses": np.array(live.losses[:TRAINING_STEPS_COMPARED]), "trained": live.trained}
 
-    def _decisions(
-        self, live: _Live, calls: list[Block], within_s: float | None
-    ) -> dict[str, Any]:
+    def _decisions(self, live: _Live, calls: list[Block], within_s: float | None) -> dict[str, Any]:
         """The parity images in batches of the scenario's size, the last one filled up.
 
         Not before the graph that will be timed exists: what is compared must be what is timed.

@@ -78,7 +78,7 @@ class OperatorSession(Session):
             "case": case.name,
         }
 
-    def outputs(self, path: Path, *, within_s: float | None = None) -> dict[str, Any]:
+    def outputs(self, path: Path, *, within_s: float | None = None) -> dict[str, Any]:  # noqa: ARG002 - one call
         """Write the operator's result."""
         live = self._live
         with self._memory.left_out(), live.context():

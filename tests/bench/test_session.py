@@ -278,9 +278,7 @@ def test_outputs_cover_the_parity_set_whatever_the_batch_size(
     assert set(arrays[8]["bad"]) == {True, False}
 
 
-def test_a_slow_scenario_stops_the_parity_check_early(
-    real: Session, tmp_path: Path
-) -> None:
+def test_a_slow_scenario_stops_the_parity_check_early(real: Session, tmp_path: Path) -> None:
     """Whole batches, eight images at least."""
     real.prepare(scenario(batch_size=4))
     assert real.outputs(tmp_path / "o.npz", within_s=0.0)["images"] == 8

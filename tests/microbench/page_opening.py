@@ -1,7 +1,7 @@
 """How long a page takes to open in Chromium: until it is there, drawn, and answers.
 
 \b
-PYTHONPATH=. python tests/microbench/page_opening.py                          # 252 scenarios, made up
+PYTHONPATH=. python tests/microbench/page_opening.py                    # 252 scenarios, made up
 PYTHONPATH=. python tests/microbench/page_opening.py reports/RUN.html
 
 Alone on the machine. Each time is a new browser context, from the file on disk; docs/report.md has

@@ -229,7 +229,7 @@ def test_how_many_images_agree_is_said_and_what_so_few_leave_open(make_run: Make
     run = make_run(trained=True)
     inference = [row for row in run.parity if row.scenario.startswith("inference/")]
     few = dataclasses.replace(inference[-1], images=8)
-    parity = [few if row is inference[-1] else row for row in run.parity]
+    parity = tuple(few if row is inference[-1] else row for row in run.parity)
     answer = said(Facts(dataclasses.replace(run, parity=parity)), "decisions")
     assert answer.headline.endswith("decide alike on 8 to 32 images.")
     assert any("No change in 8 images" in text and "31 %" in text for text in answer.details)

@@ -40,7 +40,7 @@ STUDY = study.Page(
                         Cell(text=f"a stage with a rather long name, number {place}"),
                         number("1,234.5 ms", 1234.5),
                         number("1,001.0 ms", 1001.0),
-                        number("1.23×", 1.23),
+                        number(times(1.23), 1.23),
                         Cell(text="", verdict=verdict),
                     )
                 )
