@@ -213,8 +213,9 @@ class Session:
     def outputs(self, path: Path, *, within_s: float | None = None) -> dict[str, Any]:
         """Write what the parity check compares (see `bench.parity`).
 
-        Of all images, or of those that it gets through `within_s`. Its calls are as any other and are timed: the parent counts them as warm-up, so that looking
-        at outputs takes no time from measuring.
+        Of all images, or of those that it gets through `within_s`. Its calls are as any other and
+        are timed: the parent counts them as warm-up, so that looking at outputs takes no time from
+        measuring.
         """
         live = self._live
         if live.part is not None:
