@@ -46,7 +46,7 @@ class _Group(click.Group):
             click.echo("bench: interrupted", err=True)
             ctx.exit(_INTERRUPTED)
         except OSError as error:
-            if ctx.params.get("debug"):
+            if ctx.params.get("debug") or isinstance(error, BrokenPipeError):  # click's to end
                 raise
             place = f" ({error.filename})" if error.filename else ""
             click.echo(f"bench: {error.strerror or error}{place}", err=True)

@@ -10,6 +10,8 @@ from pillqc import __version__
 from pillqc.commands import benchmarking, data, exporting, judging, sharding, training
 from pillqc.errors import PillqcError
 
+_INTERRUPTED = 130
+
 
 class _Group(click.Group):
     """Turns our errors into one line and an exit code; `--debug` shows the traceback."""
@@ -22,6 +24,15 @@ class _Group(click.Group):
                 raise
             click.echo(f"pillqc: {error}", err=True)
             ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("pillqc: interrupted", err=True)
+            ctx.exit(_INTERRUPTED)
+        except OSError as error:
+            if ctx.params.get("debug") or isinstance(error, BrokenPipeError):  # click's to end
+                raise
+            place = f" ({error.filename})" if error.filename else ""
+            click.echo(f"pillqc: {error.strerror or error}{place}", err=True)
+            ctx.exit(1)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -82,6 +82,24 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     assert type(done.exception).__name__ == "DataError"
 
 
+@pytest.mark.parametrize(
+    ("raised", "words", "code"),
+    [
+        (KeyboardInterrupt(), "pillqc: interrupted", 130),
+        (OSError(28, "No space left on device", "out.csv"), "No space left on device (out.csv)", 1),
+    ],
+)
+def test_an_interrupt_and_a_full_disk_are_one_line(
+    raised: BaseException, words: str, code: int, tmp_path: Path
+) -> None:
+    """Ctrl-C ends as a shell expects it; whatever the system refuses is named."""
+    with mock.patch("pillqc.synthetic.render_dataset", side_effect=raised):
+        result = CliRunner().invoke(main, ["render", "--out", str(tmp_path / "pills")])
+    assert result.exit_code == code
+    assert result.stderr.strip().splitlines() == [result.stderr.strip()]
+    assert words in result.stderr
+
+
 def test_rendering_says_what_it_made_and_reuses_it(pills: Path) -> None:
     """The second call renders nothing; what is there of another plan is refused with 1."""
     same = ("--size", 48, "--train-good", 6, "--test-good", 3, "--per-defect", 1)
