@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import statistics
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,7 @@ def large_page(folder: Path) -> Path:
     if spec is None or spec.loader is None:
         raise UsageError(f"{MADE_UP} is not there: run this in a checkout")
     made_up: Any = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = made_up  # dataclasses look their module up
     spec.loader.exec_module(made_up)
     run = made_up._make(
         profile="full", int8=True, environments=("torch-latest",), launches=5, rounds=20
