@@ -481,7 +481,13 @@ def _check(request: RunRequest) -> None:
             raise UsageError("--weights are the inspector's: a model of your own brings its own")
     else:
         asked.check_pills(request.data)
-    select(_matrix(request), request.only)
+    chosen = {scenario.backend for scenario in select(_matrix(request), request.only)}
+    for backend in request.backends:
+        if backend not in chosen:
+            raise UsageError(
+                f"--backend {backend}: --only leaves none of its scenarios; "
+                f"add --only '*/{backend}/*'"
+            )
     variables.parse_vary(request.vary)
 
 

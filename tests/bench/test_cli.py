@@ -49,6 +49,10 @@ def test_every_command_has_help_with_examples(command: str) -> None:
         (["load", "--seed", "-1", "--data", "."], "seed must be 0 or more"),
         (["run", "--threads", "0", "--data", "."], "threads must be 1 or more"),
         (["run", "--only", "inference/onnx/*", "--data", "."], "no scenario matches"),
+        (
+            ["run", "--only", "*/stock/*", "--backend", "openvino", "--data", "."],
+            "--only leaves none of its scenarios; add --only '*/openvino/*'",
+        ),
         (["run", "--resume", "a-run", "--profile", "smoke"], "leave --profile out"),
         (["run", "--resume", "a-run", "--env", "a=python"], "leave --env out"),
         (["run", "--env", "latest", "--data", "."], "is not NAME=PATH/TO/python"),
