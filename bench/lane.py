@@ -130,6 +130,11 @@ class Lane:
             self._warm_ms.extend(self._record(reply, Phase.WARMUP, slice(0, None), None, None))
         return reply
 
+    def warm_up_once(self) -> float:
+        """One warm-up call; its milliseconds."""
+        self._warm_ms.extend(self._call(1, Phase.WARMUP))
+        return self._warm_ms[-1]
+
     def warm_up(self) -> None:
         """Call until steady, or until the cap; `steady` tells which."""
         rule = self.policy.steady_state
@@ -137,7 +142,7 @@ class Lane:
             if len(self._warm_ms) >= rule.max_calls or sum(self._warm_ms) > rule.max_seconds * 1000:
                 self.steady = False
                 return
-            self._warm_ms.extend(self._call(1, Phase.WARMUP))
+            self.warm_up_once()
         self.steady = True
 
     def _is_warm(self) -> bool:

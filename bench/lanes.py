@@ -177,6 +177,10 @@ class Lanes:
     def _warm_up(self, outcome: Outcome, lane: Lane) -> None:
         """Until steady. The outputs of inference come first, since their calls warm up too."""
         self.say(f"warming up {lane.name}")
+        if outcome.unchecked and not (lane.is_control or lane.is_default or lane.emulated):
+            self._leave_out_if_slow(outcome, lane)
+            if not outcome.measurable:
+                return
         no_reference = lane.is_default and not self._reference(lane).exists()
         check = not lane.is_control and (outcome.unchecked or no_reference)
         if check and lane.scenario.task is Task.INFERENCE:
@@ -197,6 +201,24 @@ class Lanes:
             outcome.unsteady(lane.launch + 1)
         elif outcome.trend_calls is None:
             outcome.trend_calls = lane.trend_calls
+
+    def _leave_out_if_slow(self, outcome: Outcome, lane: Lane) -> None:
+        """One scenario must not eat the budget of all others. A first call may have compiled.
+
+        What is emulated has a share of its own; without stock default nothing can be told.
+        """
+        budget = self.policy.budget
+        most_s = budget.one_scenario_share * self.budget_s / budget.least_calls
+        most_s = max(most_s, budget.never_slow_s)
+        if lane.first_call_ms <= 1000 * most_s:
+            return
+        call_s = lane.warm_up_once() / 1000
+        if call_s > most_s:
+            outcome.fail(
+                Status.UNAVAILABLE,
+                f"not measured: one call takes {spell_seconds(call_s)}, and a scenario may use "
+                f"{budget.one_scenario_share:.0%} of the budget (raise BUDGET)".replace("%", " %"),
+            )
 
     def _charge_emulated(self, outcome: Outcome, lane: Lane) -> None:
         """Admit an emulated lane while its kind has budget left.

@@ -139,6 +139,12 @@ class BudgetPolicy:
     emulated_share: float = 0.25
     """Emulated scenarios may use this share of the budget; beyond it they keep the launches that
     they have had."""
+    one_scenario_share: float = 0.25
+    """A scenario whose least number of calls would take more than this is left out."""
+    least_calls: int = 16
+    """What a first launch asks of a scenario: settling, eight images to compare, warm-up, rounds."""
+    never_slow_s: float = 5.0
+    """A call shorter than this is never too long, however small the budget is."""
     first_launch_share: float = 0.04
     """Of the budget, what each group's rounds may take in the first launch beyond their minimum:
     enough that it does not count for nothing beside the later launches, whose rounds are planned

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     _Call = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 _PRECISIONS: Final = {"fp32": "f32", "bf16": "bf16"}
+_NEEDED: Final = {"openvino": ("openvino",), "onnxruntime": ("onnxruntime", "onnx")}
+"""PyTorch writes ONNX through the package onnx."""
 _OPSET: Final = 17
 """The newest that PyTorch 2.8's tracing exporter knows."""
 
@@ -36,11 +38,12 @@ def check(backend: str) -> None:
     Raises:
         PillqcError: it is one of these and is missing.
     """
-    if backend in PREPARE and importlib.util.find_spec(backend) is None:
-        raise PillqcError(
-            f"{backend} is not installed: pip install 'pillqc-bench[{backend}]', or use "
-            "--backend stock"
-        )
+    for module in _NEEDED.get(backend, ()):
+        if importlib.util.find_spec(module) is None:
+            raise PillqcError(
+                f"{module} is not installed: pip install 'pillqc-bench[{backend}]', or use "
+                "--backend stock"
+            )
 
 
 def _openvino(model: nn.Module, dtype: str, images: Tensor) -> _Call:

@@ -25,17 +25,18 @@ if TYPE_CHECKING:
 
     from bench.scenarios import Scenario
 
-IMPORTS: tuple[str, ...] = ("onnxruntime",)
+IMPORTS: tuple[str, ...] = ("onnxruntime", "onnx")
 _NAME = "ONNX Runtime"
 
 
 def load() -> None:
-    """Import ONNX Runtime.
+    """Import ONNX Runtime, and onnx, without which PyTorch cannot export.
 
     Raises:
-        ImportError: it is not installed.
+        ImportError: one of them is not installed.
     """
     optional.load("onnxruntime", _NAME)
+    optional.load("onnx", "onnx", extra="onnxruntime")
 
 
 def verbose() -> AbstractContextManager[object]:

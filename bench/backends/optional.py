@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 
-def load(module: str, name: str) -> None:
-    """Import a package whose extra is called as its module is.
+def load(module: str, name: str, *, extra: str = "") -> None:
+    """Import a package; its extra is called as its module is, unless it is told.
 
     Raises:
         ImportError: it is not installed.
@@ -27,7 +27,7 @@ def load(module: str, name: str) -> None:
         importlib.import_module(module)
     except ImportError as error:
         raise ImportError(
-            f"{name} is not installed: `pip install 'pillqc-bench[{module}]'`"
+            f"{name} is not installed: `pip install 'pillqc-bench[{extra or module}]'`"
         ) from error
 
 

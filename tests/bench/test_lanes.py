@@ -77,6 +77,36 @@ def test_a_later_launch_does_not_find_out_again_what_is_known(tmp_path: Path, ba
     assert {warm_up_calls(runner, scenario, 1) for scenario in ALL} == {2}
 
 
+def test_a_scenario_far_too_slow_for_the_budget_is_left_out(tmp_path: Path, backend: Any) -> None:
+    """Its first call and one more, and the others have the budget; a slow compilation is none."""
+    backend.call_ms = {SCRIPT.id: 20_000.0}
+
+    def compiles(_worker: Any, fields: Any) -> dict[str, Any] | None:
+        if fields["phase"] != "first_call":
+            return None
+        backend.clock.spend(60.0)
+        return {"wall_ns": [60_000_000_000], "cpu_ns": [60_000_000_000], "invalid": None}
+
+    backend.faults[IPEX.id, "call"] = compiles
+    runner = measured(tmp_path, backend, ALL, budget_s=235.0)
+    rows = {row.scenario: row for row in records.read_run(runner.folder).scenarios}
+    assert (rows[SCRIPT.id].status, rows[IPEX.id].status) == ("unavailable", "ok")
+    assert "one call takes 20 s, and a scenario may use 25 % of the budget" in (
+        rows[SCRIPT.id].reason or ""
+    )
+    assert sum(row.scenario == SCRIPT.id for row in runner.iterations) == 2
+    assert rows[LAST.id].launches == SMOKE.launches
+
+
+def test_a_slow_stock_default_is_measured_however_slow(tmp_path: Path, backend: Any) -> None:
+    """Without it there is nothing to compare with."""
+    backend.call_ms = {STOCK.id: 20_000.0}
+    runner = measured(tmp_path, backend, (STOCK, LAST), budget_s=60.0)
+    rows = {row.scenario: row for row in records.read_run(runner.folder).scenarios}
+    assert rows[STOCK.id].status in ("ok", "no_steady_state")
+    assert rows[STOCK.id].rounds >= SMOKE.min_rounds
+
+
 def test_slow_calls_need_one_more_only(tmp_path: Path, backend: Any) -> None:
     """Except TorchScript's, whose graph is final after the third."""
     backend.default_ms = 300.0

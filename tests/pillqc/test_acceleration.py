@@ -148,6 +148,13 @@ def test_a_backend_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyP
         accelerated(load_model("random"), Way(backend="openvino", mode="compile"))
 
 
+def test_onnxruntime_needs_onnx_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch exports through it."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnx" else name)
+    with pytest.raises(PillqcError, match=r"onnx is not installed: pip install .*onnxruntime"):
+        accelerated(load_model("random"), Way(backend="onnxruntime", mode="compile"))
+
+
 def test_freezing_follows_the_file(tmp_path: Path) -> None:
     """A file from before it was told apart means frozen, as all were then."""
     assert choose("auto", file(tmp_path))[0].freezing is True

@@ -93,7 +93,9 @@ def _decision_headline(
     if not compared:
         return "Only training was compared, and its losses agree.", "plain"
     images = wording.span([row.images for row in compared], "image")
-    return f"Yes: all {count(checked, 'scenario')} that ran decide alike on {images}.", "good"
+    if checked == 1:
+        return f"Yes: the one scenario that ran decides alike on {images}.", "good"
+    return f"Yes: all {checked:,} scenarios that ran decide alike on {images}.", "good"
 
 
 def _what_so_few_show(compared: Sequence[ParityRow], changed: int, tone: str) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -87,7 +88,11 @@ def test_what_it_cannot_do_is_unsupported(
 def test_one_that_is_not_installed_says_how_to_get_it(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The sentence becomes the reason of the status `unavailable`."""
-    monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ImportError, match=rf"not installed: `pip install .*\[{name}\]"):
-        backends.get(name).load()
+    """The sentence becomes the reason of the status `unavailable`, whatever is missing of it."""
+    needed = backends.get(name).IMPORTS
+    for missing in needed:
+        for module in needed:
+            monkeypatch.setitem(sys.modules, module, ModuleType(module))
+        monkeypatch.setitem(sys.modules, missing, None)
+        with pytest.raises(ImportError, match=rf"not installed: `pip install .*\[{name}\]"):
+            backends.get(name).load()
