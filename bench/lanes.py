@@ -17,6 +17,7 @@ from bench.errors import WorkerError
 from bench.lane import Lane
 from bench.progress import spell_seconds
 from bench.scenarios import Status, Task, group_name
+from bench.statistics import percent
 from bench.time_use import MEASURING
 
 if TYPE_CHECKING:
@@ -217,7 +218,7 @@ class Lanes:
             outcome.fail(
                 Status.UNAVAILABLE,
                 f"not measured: one call takes {spell_seconds(call_s)}, and a scenario may use "
-                f"{budget.one_scenario_share:.0%} of the budget (raise BUDGET)".replace("%", " %"),
+                f"{percent(budget.one_scenario_share)} of the budget (raise BUDGET)",
             )
 
     def _charge_emulated(self, outcome: Outcome, lane: Lane) -> None:

@@ -142,7 +142,7 @@ class BudgetPolicy:
     one_scenario_share: float = 0.25
     """A scenario whose least number of calls would take more than this is left out."""
     least_calls: int = 16
-    """What a first launch asks of a scenario: settling, eight images to compare, warm-up, rounds."""
+    """Of a scenario in a first launch: to settle, eight images to compare, warm-up, rounds."""
     never_slow_s: float = 5.0
     """A call shorter than this is never too long, however small the budget is."""
     first_launch_share: float = 0.04

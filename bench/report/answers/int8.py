@@ -85,5 +85,6 @@ def _decisions(facts: Facts, rows: list[ScenarioRow]) -> str:
     if worst is None:
         return f"{start}; its outputs were not compared."
     images = max(row.images for row in parity)
-    changed = f"at most {count(worst, 'decision')} changed on {count(images, 'image')}"
+    most = f"at most {count(worst, 'decision')}" if worst else "no decision"
+    changed = f"{most} changed on {count(images, 'image')}"
     return f"{start}: {changed}."

@@ -106,7 +106,7 @@ def _what_so_few_show(compared: Sequence[ParityRow], changed: int, tone: str) ->
     at_most = 1 - 0.05 ** (1 / fewest)
     yield (
         f"No change in {count(fewest, 'image')}, the fewest of any scenario, still leaves room for "
-        f"{wording.percent(at_most)} of all decisions (95 % confidence). `--profile full` compares "
+        f"{wording.percent(at_most)} of all decisions (95 % confidence). The profile full compares "
         "as many as a minute allows."
     )
 
