@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bench.records import ScenarioRow
 
 _LAST = "memory_format=torch.channels_last"
+_AUTOCAST = 'torch.autocast("cpu", torch.bfloat16)'
 _INT8 = {"stock": "compile", "ipex": "torchscript"}
 """The one mode in which each backend runs int8."""
 
@@ -31,7 +32,7 @@ _INT8 = {"stock": "compile", "ipex": "torchscript"}
 def recipe(row: ScenarioRow) -> str | None:
     """The code for one scenario; None for ways that this module does not know."""
     if row.task == Task.TRAINING:
-        known = row.backend in ("stock", "ipex") and row.mode in ("eager", "compile")
+        known = row.backend in ("stock", "ipex") and row.mode == "eager"
         return "\n".join(_training(row)) if known else None
     if row.backend in FURTHER_BACKENDS:
         further = {"openvino": _openvino, "onnxruntime": _onnxruntime}.get(row.backend)
@@ -62,12 +63,10 @@ def _layout(row: ScenarioRow) -> Iterator[str]:
 
 
 def _prepare(row: ScenarioRow) -> Iterator[str]:
-    bf16 = row.dtype == "bf16"
     if row.backend == "ipex":
         prepack = ", weights_prepack=False" if row.mode == "compile" else ""
-        dtype = "torch.bfloat16" if bf16 else "torch.float32"
-        yield f"model = ipex.optimize(model, dtype={dtype}{prepack})"
-    elif bf16:
+        yield f"model = ipex.optimize(model, dtype={_dtype(row)}{prepack})"
+    elif row.dtype == "bf16":
         yield "for layer in model.modules():"
         yield "    if isinstance(layer, (torch.nn.Conv2d, torch.nn.Linear)):"
         yield "        layer.to(torch.bfloat16)"
@@ -108,13 +107,10 @@ def _training(row: ScenarioRow) -> Iterator[str]:
     yield "trained = [p for p in model.parameters() if p.requires_grad]"
     yield f"optimizer = torch.optim.Adam(trained, lr=1e-4{fused})"
     if row.backend == "ipex":
-        dtype = "torch.bfloat16" if row.dtype == "bf16" else "torch.float32"
-        yield f"model, optimizer = ipex.optimize(model, optimizer=optimizer, dtype={dtype})"
-    if row.mode == "compile":
-        yield 'model = torch.compile(model, backend="inductor", dynamic=False)'
+        yield f"model, optimizer = ipex.optimize(model, optimizer=optimizer, dtype={_dtype(row)})"
     yield from ("", "optimizer.zero_grad()")
     if row.dtype == "bf16":
-        yield 'with torch.autocast("cpu", torch.bfloat16):'
+        yield f"with {_AUTOCAST}:"
         yield "    outputs = model(images)"
     else:
         yield "outputs = model(images)"
@@ -124,7 +120,11 @@ def _training(row: ScenarioRow) -> Iterator[str]:
 
 
 def _autocast(row: ScenarioRow) -> str:
-    return ', torch.autocast("cpu", torch.bfloat16)' if row.dtype == "bf16" else ""
+    return f", {_AUTOCAST}" if row.dtype == "bf16" else ""
+
+
+def _dtype(row: ScenarioRow) -> str:
+    return "torch.bfloat16" if row.dtype == "bf16" else "torch.float32"
 
 
 def _int8(row: ScenarioRow) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from bench.scenarios import FURTHER_BACKENDS, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
 
     from bench.records import ScenarioRow
 
@@ -152,9 +152,9 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
-def span(numbers: Iterable[int], noun: str) -> str:
+def span(numbers: Collection[int], noun: str) -> str:
     """`32 images` where all are alike, else `8 to 32 images`."""
-    low, *_, high = sorted((*numbers, *numbers))
+    low, high = min(numbers), max(numbers)
     return count(high, noun) if low == high else f"{low:,} to {count(high, noun)}"
 
 

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from pillqc.dataset import Sample
     from pillqc.model import CustomVGG
 
-"""Enough for two of each of seven defects and as many good ones, few enough to cost seconds."""
 Loaded = LoadedModel
 """What `Workload.model` gives, under a name for those that must not import pillqc."""
 JUDGING_SHARE = 0.7

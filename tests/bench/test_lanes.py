@@ -64,6 +64,13 @@ def test_the_calls_that_outputs_take_are_warm_up(tmp_path: Path, backend: Any) -
     assert warm_up_calls(runner, IPEX, 0) in (19, 20)
 
 
+def test_a_profile_says_how_long_outputs_are_compared(tmp_path: Path, backend: Any) -> None:
+    """Twice as long, twice as many images; `full` takes a minute, as the documentation says."""
+    runner = measured(tmp_path, backend, ALL, profile=replace(SMOKE, parity_s=4.0))
+    assert warm_up_calls(runner, IPEX, 0) in (39, 40)
+    assert PROFILES["full"].parity_s == 60
+
+
 def test_how_long_it_took_to_settle_is_told_without_them(tmp_path: Path, backend: Any) -> None:
     """A user waits for eleven level calls, however many the outputs took."""
     runner = measured(tmp_path, backend, ALL)

@@ -39,6 +39,9 @@ def decisions(facts: Facts) -> Answer:
     lines += [_changed_line(facts, row.scenario) for row in changed[:3] if row not in wrong]
     headline, tone = _decision_headline(facts, inference, len(changed), len(wrong))
     number = "same" if tone == "good" else f"{len(changed)} differ" if changed else ""
+    details = [*_error_sentences(facts)]
+    if tone == "good":
+        details.append(_what_so_few_show(inference))
     return Answer(
         key="decisions",
         question=question,
@@ -46,7 +49,7 @@ def decisions(facts: Facts) -> Answer:
         tone=tone,
         number=f"{len(wrong)} wrong" if wrong else number,
         lines=tuple(lines),
-        details=(*_error_sentences(facts), *_what_so_few_show(inference, len(changed), tone)),
+        details=tuple(details),
     )
 
 
@@ -98,13 +101,11 @@ def _decision_headline(
     return f"Yes: all {checked:,} scenarios that ran decide alike on {images}.", "good"
 
 
-def _what_so_few_show(compared: Sequence[ParityRow], changed: int, tone: str) -> Iterator[str]:
+def _what_so_few_show(compared: Sequence[ParityRow]) -> str:
     """What no change in so few images leaves possible: the exact one-sided binomial bound."""
-    if tone != "good" or changed or not compared:
-        return
     fewest = max(1, min(row.images for row in compared))
     at_most = 1 - 0.05 ** (1 / fewest)
-    yield (
+    return (
         f"No change in {count(fewest, 'image')}, the fewest of any scenario, still leaves room for "
         f"{wording.percent(at_most)} of all decisions (95 % confidence). The profile full compares "
         "as many as a minute allows."
