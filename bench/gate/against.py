@@ -161,7 +161,11 @@ class _Judged:
 
     def screen(self) -> None:
         """The first look."""
-        self._first = self._measure("screening", self.request.thresholds.screening)
+
+        def decided(found: Evidence) -> bool:
+            return self._read(found, early=True).outcome is not Outcome.NO_VERDICT
+
+        self._first = self._measure("screening", self.request.thresholds.screening, decided)
         self._found = self._read(self._first)
         self._reason = self._found.reason
         self._details = {"screening": self._found.facts}
@@ -175,8 +179,16 @@ class _Judged:
         """Measure once more, in fresh processes."""
         effort = self.request.thresholds.confirmation
         effort = replace(effort, budget_s=min(effort.budget_s, budget_s))
-        second = self._measure("confirming", effort, first_launch=_CONFIRMING)
-        alone, together = self._read(second), self._read(self._first.and_then(second))
+
+        def read(second: Evidence, *, early: bool = False) -> tuple[Finding, Finding]:
+            both = self._first.and_then(second)
+            return self._read(second, early=early), self._read(both, early=early)
+
+        def decided(second: Evidence) -> bool:
+            return settle(*read(second, early=True)).outcome is not Outcome.NO_VERDICT
+
+        second = self._measure("confirming", effort, decided, first_launch=_CONFIRMING)
+        alone, together = read(second)
         self._details |= {"confirmation": alone.facts, "together": together.facts}
         doubt, self._found = self._found, settle(alone, together)
         self._reason = _told(doubt, alone, self._found)
@@ -193,7 +205,13 @@ class _Judged:
             details=self._details,
         )
 
-    def _measure(self, stage: str, effort: Effort, first_launch: int = 0) -> Evidence:
+    def _measure(
+        self,
+        stage: str,
+        effort: Effort,
+        decided: Callable[[Evidence], bool],
+        first_launch: int = 0,
+    ) -> Evidence:
         duel = Duel(
             run_id=self.run_id,
             scenario=self.scenario,
@@ -206,14 +224,16 @@ class _Judged:
             say=lambda text: self.progress.show(f"{self.where} · {stage} · {text}"),
             clock=self.clock,
             first_launch=first_launch,
+            decided=decided,
         )
         try:
             return duel.measure()
         finally:
             self.notes += duel.notes
 
-    def _read(self, found: Evidence) -> Finding:
-        return read_evidence(found, thresholds=self.request.thresholds, policy=self.request.policy)
+    def _read(self, found: Evidence, *, early: bool = False) -> Finding:
+        thresholds, policy = self.request.thresholds, self.request.policy
+        return read_evidence(found, thresholds=thresholds, policy=policy, early=early)
 
 
 def _told(doubt: Finding, alone: Finding, found: Finding) -> str:

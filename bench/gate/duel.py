@@ -151,6 +151,8 @@ class Duel:
     say: Callable[[str], None] = lambda _: None
     clock: Callable[[], float] = time.monotonic
     first_launch: int = 0
+    decided: Callable[[Evidence], bool] = lambda _: False
+    """Whether what is there is enough; asked after each launch from the effort's first look on."""
     notes: list[str] = field(default_factory=list)
     _blocks: dict[Side, dict[tuple[int, int], float]] = field(init=False)
     _quiet: list[bool] = field(init=False, default_factory=list)
@@ -181,6 +183,11 @@ class Duel:
             least = self._least_s(self.clock() - begun, count)
             if self._failure or least > self._left():
                 break
+            if number + 1 >= self.effort.first_look and self.decided(self._evidence()):
+                break
+        return self._evidence()
+
+    def _evidence(self) -> Evidence:
         return Evidence(blocks=self._blocks, quiet=tuple(self._quiet), failure=self._failure)
 
     def _least_s(self, took_s: float, count: int) -> float:
@@ -294,9 +301,13 @@ class Finding:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def read_evidence(found: Evidence, *, thresholds: GatePolicy, policy: Policy) -> Finding:
-    """What one measurement, or several together, show."""
+def read_evidence(
+    found: Evidence, *, thresholds: GatePolicy, policy: Policy, early: bool = False
+) -> Finding:
+    """What one measurement, or several together, show; `early` asks for more certainty."""
     rule = replace(policy.verdict, margin_floor=thresholds.margin)
+    if early:
+        rule = replace(rule, confidence=thresholds.look_confidence)
     ratio, control = found.ratio(Side.HEAD, rule), found.ratio(Side.CONTROL, rule)
     facts = {
         "ratio": _facts(ratio),

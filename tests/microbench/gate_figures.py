@@ -5,7 +5,8 @@
 
 The bounds of docs/gate.md, on a machine that nothing else uses. Each run is `bench gate --against
 HEAD` in a clone of the last commit, whose `CustomVGG` got extra compute where some is planted. The
-table is printed and kept in reports/gate-figures.md, with every run in reports/gate-figures.json.
+table is printed and kept in reports/gate-figures.md, with every run in reports/gate-figures.json:
+runs of the same commit add up, so that the hours can be spent in parts.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -90,6 +92,9 @@ class Run:
     seconds: float
     speed: float | None
     """Of head over base, as the gate saw it."""
+    commit: str
+    case: dict[str, Any] | None
+    """The gate's own words and facts."""
 
 
 @click.command()
@@ -102,7 +107,7 @@ class Run:
 @click.option("--data", type=click.Path(path_type=Path), default=ROOT / "data" / "pills")
 def main(names: tuple[str, ...], runs: int | None, data: Path) -> None:
     """Repeat the gate on known cases and count its answers."""
-    found: list[Run] = []
+    found = kept_of(commit())
     for name in names or tuple(PARTS):
         part = PARTS[name]
         with tempfile.TemporaryDirectory(prefix="gate-figures-") as folder:
@@ -111,9 +116,26 @@ def main(names: tuple[str, ...], runs: int | None, data: Path) -> None:
             plant(clone, part.share)
             for number in range(runs or part.runs):
                 found.append(gate(name, clone, data.resolve()))
-                click.echo(f"{name} {number + 1}: {found[-1]}", err=True)
+                last = found[-1]
+                said = f"exit {last.code} in {last.seconds} s, speed {last.speed}"
+                click.echo(f"{name} {number + 1}: {said}", err=True)
                 keep(found)
     click.echo(table(found))
+
+
+def commit() -> str:
+    """What is measured."""
+    done = subprocess.run(
+        ["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True, cwd=ROOT
+    )
+    return done.stdout.strip()
+
+
+def kept_of(commit: str) -> list[Run]:
+    """The runs of this commit that earlier calls kept."""
+    file = ROOT / "reports" / "gate-figures.json"
+    runs = [Run(**one) for one in json.loads(file.read_text())] if file.exists() else []
+    return [run for run in runs if run.commit == commit]
 
 
 def plant(clone: Path, share: float) -> None:
@@ -148,12 +170,16 @@ def gate(name: str, clone: Path, data: Path) -> Run:
             check=False,
             stdout=subprocess.DEVNULL,
         )
-    ratio = json.loads(answer.read_text())["cases"][0]["ratio"] if answer.exists() else None
+    cases = json.loads(answer.read_text())["cases"] if answer.exists() else []
+    case = cases[0] if cases else None
+    ratio = case and case["ratio"]
     return Run(
         part=name,
         code=done.returncode,
         seconds=round(time.monotonic() - started, 1),
         speed=ratio and ratio["estimate"],
+        commit=commit(),
+        case=case,
     )
 
 
