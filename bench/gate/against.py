@@ -161,11 +161,7 @@ class _Judged:
 
     def screen(self) -> None:
         """The first look."""
-
-        def decided(found: Evidence) -> bool:
-            return self._read(found, early=True).outcome is not Outcome.NO_VERDICT
-
-        self._first = self._measure("screening", self.request.thresholds.screening, decided)
+        self._first = self._measure("screening", self.request.thresholds.screening, self._read)
         self._found = self._read(self._first)
         self._reason = self._found.reason
         self._details = {"screening": self._found.facts}
@@ -180,15 +176,11 @@ class _Judged:
         effort = self.request.thresholds.confirmation
         effort = replace(effort, budget_s=min(effort.budget_s, budget_s))
 
-        def read(second: Evidence, *, early: bool = False) -> tuple[Finding, Finding]:
-            both = self._first.and_then(second)
-            return self._read(second, early=early), self._read(both, early=early)
+        def read(second: Evidence, *, early: bool) -> Finding:
+            return settle(*self._read_twice(second, early=early))
 
-        def decided(second: Evidence) -> bool:
-            return settle(*read(second, early=True)).outcome is not Outcome.NO_VERDICT
-
-        second = self._measure("confirming", effort, decided, first_launch=_CONFIRMING)
-        alone, together = read(second)
+        second = self._measure("confirming", effort, read, first_launch=_CONFIRMING)
+        alone, together = self._read_twice(second)
         self._details |= {"confirmation": alone.facts, "together": together.facts}
         doubt, self._found = self._found, settle(alone, together)
         self._reason = _told(doubt, alone, self._found)
@@ -209,9 +201,15 @@ class _Judged:
         self,
         stage: str,
         effort: Effort,
-        decided: Callable[[Evidence], bool],
+        read: Callable[..., Finding],
         first_launch: int = 0,
     ) -> Evidence:
+        """Measuring ends when `read(evidence, early=...)` has one outcome both ways."""
+
+        def decided(found: Evidence) -> bool:
+            early, late = (read(found, early=early).outcome for early in (True, False))
+            return early is late is not Outcome.NO_VERDICT
+
         duel = Duel(
             run_id=self.run_id,
             scenario=self.scenario,
@@ -230,6 +228,11 @@ class _Judged:
             return duel.measure()
         finally:
             self.notes += duel.notes
+
+    def _read_twice(self, second: Evidence, *, early: bool = False) -> tuple[Finding, Finding]:
+        """The second measurement alone, and both together."""
+        both = self._first.and_then(second)
+        return self._read(second, early=early), self._read(both, early=early)
 
     def _read(self, found: Evidence, *, early: bool = False) -> Finding:
         thresholds, policy = self.request.thresholds, self.request.policy

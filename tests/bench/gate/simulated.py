@@ -49,6 +49,8 @@ class Machine:
     """What a worker's start adds; three import at the same time on two cores."""
     prepare_s: float = 1.0
     now: float = 0.0
+    launched: int = field(init=False, default=0)
+    """Workers so far."""
     rng: np.random.Generator = field(init=False)
     phase: float = field(init=False)
 
@@ -60,6 +62,7 @@ class Machine:
         return self.now
 
     def launch(self, side: Side, key: Scenario, number: int) -> SimulatedWorker:
+        self.launched += 1
         luck = math.exp(self.rng.normal(0, self.process))
         slow = 1 + self.slowdown if side is Side.HEAD else 1.0
         return SimulatedWorker(machine=self, speed=luck * slow)

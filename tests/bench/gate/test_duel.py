@@ -35,9 +35,9 @@ def measured(
     return Evidence(blocks=blocks, quiet=(quiet,) * LAUNCHES * ROUNDS, failure=failure)
 
 
-def read(found: Evidence) -> Finding:
+def read(found: Evidence, *, early: bool = False) -> Finding:
     """With the gate's own thresholds."""
-    return read_evidence(found, thresholds=THRESHOLDS, policy=POLICY)
+    return read_evidence(found, thresholds=THRESHOLDS, policy=POLICY, early=early)
 
 
 def gate(rng: np.random.Generator, slowdown: float, **luck: float) -> Outcome:
@@ -70,6 +70,15 @@ def test_a_twentieth_slower_never_passes() -> None:
     outcomes = [gate(rng, 0.055) for _ in range(30)]
     assert outcomes.count(Outcome.PASSED) <= 1
     assert outcomes.count(Outcome.REGRESSION) >= 20
+
+
+def test_an_early_look_has_to_be_surer() -> None:
+    """It keeps silent on some of what the last look would call slower."""
+    rng = np.random.default_rng(4)
+    found = [measured(rng, slowdown) for slowdown in (0.05, 0.10) for _ in range(10)]
+    slower = [one for one in found if read(one).outcome is Outcome.REGRESSION]
+    early = [read(one, early=True).outcome for one in slower]
+    assert 0 < early.count(Outcome.REGRESSION) < len(slower)
 
 
 def test_a_failure_outweighs_everything_measured_before() -> None:

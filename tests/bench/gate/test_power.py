@@ -6,6 +6,7 @@ Blocks of one process differ by 3 %, processes of one build by up to 1 %, and th
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -66,6 +67,22 @@ def test_a_twentieth_slower_is_found_within_five_minutes() -> None:
     found = many(10, slowdown=0.05, process=0.005, block=0.03)
     assert outcomes(found)[Outcome.REGRESSION] >= 9
     assert max(machine.now for machine, _ in found) < CONFIRMED_S - OVERHEAD_S
+
+
+@pytest.mark.parametrize(("slowdown", "launches"), [(0.0, 4), (0.25, 8)])
+def test_what_is_clear_after_four_launches_ends_there(slowdown: float, launches: int) -> None:
+    """A screening of four that passes, or one and a confirmation of four."""
+    machine = Machine(seed=1, slowdown=slowdown, process=0.001, block=0.005)
+    gate(machine)
+    assert machine.launched == 3 * launches
+
+
+def test_what_is_not_clear_takes_all_launches() -> None:
+    """Just at the edge of what is asked, on a machine that is fast enough for all of them."""
+    machine = Machine(seed=1, slowdown=0.25, call_ms=20, start_s=1)
+    gate(machine, replace(DEFAULT, margin=0.25, ruled_out=0.25))
+    every = DEFAULT.screening.launches + DEFAULT.confirmation.launches
+    assert machine.launched == 3 * every
 
 
 def test_each_further_scenario_adds_at_most_two_minutes() -> None:
