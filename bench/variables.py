@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import isa
+from bench import isa, placement
 from bench.errors import UsageError, WorkerError
 from bench.machine.cpu import read_cpu
 from bench.scenarios import DEFAULT_ENVIRONMENT, Dtype, Layout, Mode, Scenario, Status
@@ -87,6 +87,10 @@ def _allocator(value: str) -> Setting:
     return Setting(preload=(_library(names, f"apt-get install {package}"),))
 
 
+def _heap(_: str) -> Setting:
+    return Setting(environment=placement.kept_heap(os.environ))
+
+
 def _openmp(value: str) -> Setting:
     hint = "pip install 'pillqc-bench[variables]'"
     return Setting(preload=(_library({"iomp5": ("libiomp5.so",)}[value], hint),))
@@ -146,6 +150,15 @@ def _other_allocator(conditions: Mapping[str, Any], value: str) -> str | None:
     return None if found == value else f"the process has {found} and not {value}"
 
 
+def _other_heap(conditions: Mapping[str, Any], value: str) -> str | None:
+    """Only glibc listens to it."""
+    if conditions.get("allocator") != "glibc":
+        return f"the process has {conditions.get('allocator')} and not glibc's allocator"
+    if not placement.keeps_heap((conditions.get("env") or {}).get("GLIBC_TUNABLES")):
+        return f"the process has no such GLIBC_TUNABLES: its heap is not {value}"
+    return None
+
+
 def _other_openmp(conditions: Mapping[str, Any], value: str) -> str | None:
     """Of two mapped runtimes the preloaded one serves, as the loader binds to it first."""
     mapped = [str(name) for name in conditions.get("openmp") or ()]
@@ -166,6 +179,13 @@ VARIABLES: dict[str, Variable] = {
         setting=_allocator,
         differs=("allocator", "LD_PRELOAD"),
         denies=_other_allocator,
+    ),
+    "heap": Variable(
+        what="whether glibc gives freed memory back to the kernel, as it ships, or has it kept",
+        values=("kept",),
+        setting=_heap,
+        differs=("GLIBC_TUNABLES",),
+        denies=_other_heap,
     ),
     "openmp": Variable(
         what="which OpenMP runtime runs the threads, PyTorch's libgomp by default",

@@ -268,7 +268,10 @@ def _codes(
 
 
 def worker_launcher(request: AgainstRequest, folder: Path, codes: dict[Side, Code]) -> Launch:
-    """Starts workers: same CPUs, threads, variables and data for both sides, each its own code."""
+    """Starts workers: same CPUs, threads, variables and data for both sides, each its own code.
+
+    Their heap is kept: how many pages a process would fault is luck and not code.
+    """
     cpus = placement.worker_cpus(placement.allowed_cpus())
     cpus = cpus[: request.threads] if request.threads else cpus
     threads = request.threads or len(cpus)
@@ -281,12 +284,13 @@ def worker_launcher(request: AgainstRequest, folder: Path, codes: dict[Side, Cod
         code = codes[side]
         # Each side compiles for itself: a shared cache would hand one side's code to the other.
         cache = folder.resolve() / _CACHE / str(side)
+        surroundings = placement.worker_environment(threads, cache)
         name = f"{key.id.replace('/', '-')}-{side}-launch{number + 1}"
         return WorkerProcess(
             WorkerCommand(
                 name=name,
                 arguments=code.worker_arguments(["--backend", key.backend, *common]),
-                environment=code.environment(placement.worker_environment(threads, cache)),
+                environment=code.environment(surroundings | placement.kept_heap(surroundings)),
                 cpus=cpus,
                 log=folder / run_folder.LOGS / f"{name}.log",
             )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.placement import parse_cpu_list, worker_cpus, worker_environment
+from bench.placement import keeps_heap, kept_heap, parse_cpu_list, worker_cpus, worker_environment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,3 +78,38 @@ def test_what_decides_speed_is_set_alike_and_the_rest_is_the_users(tmp_path: Pat
     assert made["TORCH_WARM_POOL"] == "0"
     assert made["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path)
     assert made["PATH"] == "/bin"
+
+
+def test_a_kept_heap_leaves_the_users_own_tunables() -> None:
+    """Both are in the one variable that glibc reads."""
+    ours = kept_heap({"PATH": "/bin"})
+    assert list(ours) == ["GLIBC_TUNABLES"]
+    both = kept_heap({"GLIBC_TUNABLES": "glibc.malloc.check=1"})["GLIBC_TUNABLES"]
+    assert both.startswith("glibc.malloc.check=1:")
+    assert keeps_heap(ours["GLIBC_TUNABLES"])
+    assert keeps_heap(both)
+    assert not keeps_heap("glibc.malloc.mmap_max=0")
+    assert not keeps_heap(None)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="glibc's allocator is Linux's")
+def test_a_kept_heap_faults_no_page_twice() -> None:
+    """A process that frees and takes 40 MB again and again, as a model does with activations."""
+    code = (
+        "import resource\n"
+        "def take():\n    bytearray(40_000_000)\n"
+        "take()\n"
+        "before = resource.getrusage(0).ru_minflt\n"
+        "for _ in range(5): take()\n"
+        "print(resource.getrusage(0).ru_minflt - before)\n"
+    )
+
+    def faults(extra: dict[str, str]) -> int:
+        base = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=base | extra, capture_output=True, check=True
+        )
+        return int(done.stdout)
+
+    assert faults({}) > 1000
+    assert faults(kept_heap({})) < 100

@@ -151,6 +151,19 @@ def test_a_variable_that_did_not_take_is_a_contradiction() -> None:
     assert variables.contradiction(iomp, {"openmp": ["libgomp.so.1", "libiomp5.so"]}) is None
 
 
+def test_a_kept_heap_is_glibcs_alone_and_is_read_back() -> None:
+    """Under another allocator the variable would be a label and no more."""
+    heap = replace(STOCK, options=("heap=kept",))
+    tunables = variables.setting_of(heap).environment
+    assert variables.contradiction(heap, {"allocator": "glibc", "env": tunables}) is None
+    unset = variables.contradiction(heap, {"allocator": "glibc", "env": {}})
+    assert unset is not None
+    assert "no such GLIBC_TUNABLES" in unset
+    other = variables.contradiction(heap, {"allocator": "tcmalloc", "env": tunables})
+    assert other is not None
+    assert "has tcmalloc and not glibc" in other
+
+
 def test_only_what_is_varied_may_differ() -> None:
     """A tcmalloc worker with other threads besides is still not comparable."""
     default = {"threads": 2, "allocator": "glibc", "openmp": ["libgomp.so.1"], "env": {}}

@@ -12,6 +12,7 @@ runs of the same commit add up, so that the hours can be spent in parts.
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from typing import Any
 
 import click
 
+from bench.placement import kept_heap
 from bench.policy import SELFCHECK
 from bench.selfcheck.burner import bursts
 
@@ -148,6 +150,7 @@ def plant(clone: Path, share: float) -> None:
         capture_output=True,
         text=True,
         cwd=ROOT,
+        env=os.environ | kept_heap(os.environ),  # as the gate's own workers
     )
     units, side = done.stdout.split()
     model = clone / "pillqc" / "model.py"

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,7 +19,13 @@ from bench.gate import against
 from bench.gate.against import AgainstRequest
 from bench.gate.duel import Finding, settle
 from bench.gate.result import Interval, Outcome
+from bench.gate.side import Code, Side
 from bench.gate.thresholds import Effort, GatePolicy
+from bench.placement import keeps_heap
+from bench.scenarios import Task, stock_default
+
+if TYPE_CHECKING:
+    from bench.client import WorkerCommand
 
 INFERENCE = "inference/stock/eager/fp32/contiguous/b1"
 TRAINING = "training/stock/eager/fp32/contiguous/b1/frozen"
@@ -464,3 +470,23 @@ def test_raw_rows_are_kept_and_the_command_repeats_it(repository: Path) -> None:
         f"bench gate --against {git(repository, 'rev-parse', 'HEAD')[:10]}"
     )
     assert f"--only {INFERENCE}" in report.repeat
+
+
+def test_all_sides_keep_their_heap_and_differ_in_their_code_alone(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How many pages a process would fault is luck; both sides' other variables are the same."""
+    commands: list[WorkerCommand] = []
+    monkeypatch.setattr(against, "WorkerProcess", commands.append)
+    here = Code(checkout=repository, python=Path(sys.executable))
+    codes = dict.fromkeys(Side, here)
+    request = AgainstRequest(
+        revision=None, data=repository, output=repository, repository=repository
+    )
+    launch = against.worker_launcher(request, repository, codes)
+    for side in Side:
+        launch(side, stock_default(Task.INFERENCE, 1), 0)
+    found = [dict(command.environment) for command in commands]
+    assert all(keeps_heap(one["GLIBC_TUNABLES"]) for one in found)
+    assert len({one.pop("TORCHINDUCTOR_CACHE_DIR") for one in found}) == len(Side)
+    assert found[0] == found[1] == found[2]
