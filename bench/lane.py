@@ -237,7 +237,9 @@ class Lane:
         """Write the chosen calls of a reply as rows and return their times in ms."""
         walls: list[int] = reply["wall_ns"][which]
         cpus: list[int] = reply["cpu_ns"][which]
-        for wall_ns, cpu_ns in zip(walls, cpus, strict=True):
+        unknown: list[int | None] = [None] * len(reply["wall_ns"])
+        pages: list[int | None] = reply.get("page_faults", unknown)[which]
+        for wall_ns, cpu_ns, page_faults in zip(walls, cpus, pages, strict=True):
             self.record(
                 IterationRow(
                     run_id=self.run_id,
@@ -249,6 +251,7 @@ class Lane:
                     phase=str(phase),
                     wall_ns=wall_ns,
                     cpu_ns=cpu_ns,
+                    page_faults=page_faults,
                 )
             )
             self._calls += 1

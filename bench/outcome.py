@@ -129,6 +129,7 @@ class Outcome:
             reorders=self._reorders(),
             reorder_share=self.evidence.get("graph", {}).get("reorder_share"),
             graph=spell_graph(self.evidence.get("graph", {})),
+            page_faults=timing.page_faults,
         )
 
     def kernel_rows(self, run_id: str) -> list[KernelRow]:

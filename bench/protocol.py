@@ -12,8 +12,9 @@ The worker speaks first: its greeting is a reply that carries `hello`. Then one 
 op        request fields        reply fields
 prepare   scenario (`encode`)   prepare_s, layers_replaced, parameters, flop_per_call,
                                 native_dtype, batch_shape, part (of `scenarios.PARTS`, or null)
-call      n, phase              wall_ns [n], cpu_ns [n], involuntary_switches, invalid (a sentence
-                                if the calls do not count, e.g. a recompilation; else null)
+call      n, phase              wall_ns [n], cpu_ns [n], page_faults [n], involuntary_switches,
+                                invalid (a sentence if the calls do not count, e.g. a
+                                recompilation; else null)
 outputs   path                  images, trained (arrays go to `path`, a .npz file)
 kernels   -                     kernels (KernelRow fields), fused_ops, isa, layers_replaced, graph
                                 (the mode's own evidence), contradiction (a sentence if the

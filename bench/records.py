@@ -46,6 +46,8 @@ class IterationRow:
     wall_ns: int
     cpu_ns: int
     """CPU time of the worker process, all threads, over the same call."""
+    page_faults: int | None = None
+    """Pages that the kernel mapped in during the call; empty where the worker does not say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +101,9 @@ class ScenarioRow:
     graph: str | None = None
     """What the mode tells of its work: fused nodes and how many (TorchScript), graphs and breaks
     (compile)."""
+    page_faults: float | None = None
+    """Pages that the kernel mapped in during a call, the median of its timed calls. Each costs
+    time, and how many they are differs between processes of the same code (docs/variables.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,6 +246,11 @@ def _open_rows(path: Path, row_type: type[DataclassInstance]) -> durable.AppendO
         content = b""
     rows.parse(path.name, content, row_type)
     length = rows.whole_length(content)
+    if length and not content.startswith(rows.header_line(row_type)):
+        raise RecordError(
+            f"{path.name} has other columns than this version writes, so no row can be added: "
+            "measure into a new folder"
+        )
     if length != len(content):
         durable.truncate(path, length)
     file = durable.AppendOnly(path)

@@ -158,7 +158,7 @@ def parse(name: str, content: bytes, row_type: type[Row]) -> tuple[list[Row], li
         RecordError: anything else is wrong; names the file, line, column and value.
     """
     content = content.removeprefix(codecs.BOM_UTF8)
-    whole, cut = _split_tail(name, content, len(columns(row_type)))
+    whole, cut = _split_tail(name, content)
     short = PurePath(name).name
     warnings = [f"{short}: the last line was cut short and is left out"] if cut else []
     records = _records(name, _decoded(name, whole))
@@ -197,14 +197,16 @@ def whole_length(content: bytes) -> int:
     return 0
 
 
-def _split_tail(name: str, content: bytes, width: int) -> tuple[bytes, bytes]:
+def _split_tail(name: str, content: bytes) -> tuple[bytes, bytes]:
     """Whole lines, and what a crash left of the last one.
 
-    A quote that is never closed also makes a tail; when whole rows follow in it, it is damage.
+    A quote that is never closed also makes a tail; when whole rows follow in it, as wide as this
+    file's header, it is damage.
     """
+    commas = content.partition(b"\n")[0].count(b",")
     length = whole_length(content)
     whole, tail = content[:length], content[length:]
-    if any(line.count(b",") >= width - 1 for line in tail.split(b"\n")[1:]):
+    if any(line.count(b",") >= commas for line in tail.split(b"\n")[1:]):
         line = whole.count(b"\n") + 1
         raise RecordError(f"{name}, line {line}: a quote is opened and never closed")
     return whole, tail

@@ -260,7 +260,7 @@ PROFILES = {
             max_rounds=120,
             target_half_width=0.01,
             budget_s=4 * 3600,
-            vary=("isa",),
+            vary=("heap", "isa"),
             parity_s=60,
             int8=True,
         ),

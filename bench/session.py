@@ -57,6 +57,8 @@ class Block:
 
     wall_ns: list[int]
     cpu_ns: list[int]
+    page_faults: list[int]
+    """Pages that the kernel had to map in during each call, none of them read from a disk."""
     involuntary_switches: int
     result: Any
 
@@ -206,6 +208,7 @@ class Session:
         return {
             "wall_ns": block.wall_ns,
             "cpu_ns": block.cpu_ns,
+            "page_faults": block.page_faults,
             "involuntary_switches": block.involuntary_switches,
             "invalid": self._invalid(live, phase),
         }
@@ -420,26 +423,35 @@ def timed(call: Callable[[], Any], n: int, before: Callable[[], object] | None =
 
     A result lives until the next call's clock has stopped, so that freeing it is never timed.
     """
-    wall_ns, cpu_ns = [0] * n, [0] * n
+    wall_ns, cpu_ns, faults = [0] * n, [0] * n, [0] * n
     result = None
-    switches = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    switches = used.ru_nivcsw
     gc.disable()
     try:
         for index in range(n):
             if before is not None:
                 before()
+            mapped = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
             cpu_start = time.process_time_ns()
             start = time.perf_counter_ns()
             fresh = call()
             end = time.perf_counter_ns()
             cpu_ns[index] = time.process_time_ns() - cpu_start
             wall_ns[index] = end - start
+            used = resource.getrusage(resource.RUSAGE_SELF)
+            faults[index] = used.ru_minflt - mapped
             result = fresh
             del fresh
     finally:
         gc.enable()
-    switches = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - switches
-    return Block(wall_ns=wall_ns, cpu_ns=cpu_ns, involuntary_switches=switches, result=result)
+    return Block(
+        wall_ns=wall_ns,
+        cpu_ns=cpu_ns,
+        page_faults=faults,
+        involuntary_switches=used.ru_nivcsw - switches,
+        result=result,
+    )
 
 
 def in_layout(images: torch.Tensor, layout: Layout) -> torch.Tensor:

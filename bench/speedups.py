@@ -62,6 +62,8 @@ class TimingSummary:
     warmup_iterations: int | None
     """Calls until it was steady in the first launch, without the first call; all that were made
     where it never was. The calls that outputs were compared by may be more."""
+    page_faults: float | None
+    """The median over all timed calls that tell."""
 
 
 def group_label(row: ScenarioRow) -> str:
@@ -115,6 +117,7 @@ def timing_summary(
     first_launch = min((row.launch for row in rows), default=0)
     warmup = [row for row in rows if row.phase == Phase.WARMUP and row.round is None]
     cold = [row for row in rows if row.phase == Phase.FIRST_CALL and row.launch == 0]
+    pages = np.array([row.page_faults for row in timed if row.page_faults is not None], dtype=float)
     return TimingSummary(
         rounds=len({(row.launch, row.round) for row in timed}),
         launches=len({row.launch for row in timed}),
@@ -123,6 +126,7 @@ def timing_summary(
         p99_ms=_quantile(wall_ms, 0.99, at_least=_CALLS_FOR_P99),
         first_call_ms=cold[0].wall_ns / 1e6 if cold else None,
         warmup_iterations=_until_steady(warmup, first_launch, steady_state) if rows else None,
+        page_faults=_quantile(pages, 0.5, at_least=1),
     )
 
 

@@ -20,14 +20,14 @@ _WIDTH = 98
 
 def summary(run: Run) -> str:
     """Warnings first, then a headline for each question of the report."""
-    return "\n".join(_lines(Facts(ordinary(run))))
+    return "\n".join(_lines(Facts(ordinary(run)), Facts(run)))
 
 
-def _lines(facts: Facts) -> Iterator[str]:
+def _lines(facts: Facts, whole: Facts) -> Iterator[str]:
     for banner in banners(facts):
         yield from _wrapped(f"{banner.title}: {banner.text}", "! ")
     yield ""
-    for answer in answers(facts):
+    for answer in answers(facts, whole):
         yield from _wrapped(f"{answer.question}  {answer.headline}", "- ")
 
 

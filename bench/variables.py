@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from bench import isa, placement
 from bench.errors import UsageError, WorkerError
 from bench.machine.cpu import read_cpu
-from bench.scenarios import DEFAULT_ENVIRONMENT, Dtype, Layout, Mode, Scenario, Status
+from bench.scenarios import DEFAULT_ENVIRONMENT, Dtype, Layout, Mode, Scenario, Status, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -59,6 +59,8 @@ class Variable:
     """
 
     what: str
+    phrase: str
+    """A value of it in a sentence, with `{value}` where it stands."""
     values: tuple[str, ...]
     """Those that `--vary NAME` alone asks for."""
     setting: Callable[[str], Setting]
@@ -66,6 +68,8 @@ class Variable:
     denies: Callable[[Mapping[str, Any], str], str | None]
     dtypes: tuple[Dtype, ...] = (Dtype.FP32,)
     """Of what is varied by default, those that the variable says something about."""
+    few: bool = False
+    """Whether stock default and IPEX eager at inference say enough of what is varied by default."""
     any_number: bool = False
     """Whether every positive whole number is a value too."""
 
@@ -175,6 +179,7 @@ def _other_threads(conditions: Mapping[str, Any], value: str) -> str | None:
 VARIABLES: dict[str, Variable] = {
     "allocator": Variable(
         what="which library serves malloc, glibc's own by default",
+        phrase="{value} as allocator",
         values=("tcmalloc", "jemalloc"),
         setting=_allocator,
         differs=("allocator", "LD_PRELOAD"),
@@ -182,13 +187,16 @@ VARIABLES: dict[str, Variable] = {
     ),
     "heap": Variable(
         what="whether glibc gives freed memory back to the kernel, as it ships, or has it kept",
+        phrase="a {value} heap",
         values=("kept",),
         setting=_heap,
         differs=("GLIBC_TUNABLES",),
         denies=_other_heap,
+        few=True,
     ),
     "openmp": Variable(
         what="which OpenMP runtime runs the threads, PyTorch's libgomp by default",
+        phrase="lib{value} as OpenMP runtime",
         values=("iomp5",),
         setting=_openmp,
         differs=("openmp", "LD_PRELOAD"),
@@ -196,6 +204,7 @@ VARIABLES: dict[str, Variable] = {
     ),
     "threads": Variable(
         what="threads of a worker, as many CPUs; one for each physical core by default",
+        phrase="{value} threads",
         values=("1", "2", "4", "8"),
         setting=_threads,
         differs=("threads", "affinity", "OMP_NUM_THREADS", "MKL_NUM_THREADS"),
@@ -204,6 +213,7 @@ VARIABLES: dict[str, Variable] = {
     ),
     "isa": Variable(
         what="the latest instructions that libraries may use, all that the CPU has by default",
+        phrase="instructions up to {value}",
         values=tuple(isa.CAPS),
         setting=_isa,
         differs=("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS"),
@@ -273,15 +283,18 @@ def vary(
         for value in values
         for scenario in scenarios
         if scenario.environment == DEFAULT_ENVIRONMENT
-        and (everything or is_varied_by_default(scenario, VARIABLES[name].dtypes))
+        and (everything or is_varied_by_default(scenario, VARIABLES[name]))
     ]
     return tuple(dict.fromkeys((*scenarios, *added)))
 
 
-def is_varied_by_default(scenario: Scenario, dtypes: Sequence[Dtype] = (Dtype.FP32,)) -> bool:
+def is_varied_by_default(scenario: Scenario, variable: Variable) -> bool:
     """Stock default, stock channels_last, and IPEX's fastest way, in fp32: one of each kind."""
-    if scenario.dtype not in dtypes or of(scenario):
+    if scenario.dtype not in variable.dtypes or of(scenario):
         return False
+    if variable.few:
+        eager_ipex = scenario.backend == "ipex" and scenario.mode is Mode.EAGER
+        return scenario.task is Task.INFERENCE and (scenario.is_stock_default or eager_ipex)
     if scenario.backend == "stock":
         plain = scenario.mode is Mode.EAGER and scenario.layout is Layout.CHANNELS_LAST
         return scenario.is_stock_default or plain
@@ -290,6 +303,12 @@ def is_varied_by_default(scenario: Scenario, dtypes: Sequence[Dtype] = (Dtype.FP
         and scenario.fusion is not False
         and (scenario.mode is not Mode.COMPILE)
     )
+
+
+def in_words(tags: Iterable[str]) -> str:
+    """The variables among a scenario's options as a sentence says them: `a kept heap`."""
+    found = of_tags(tags).items()
+    return ", ".join(VARIABLES[name].phrase.format(value=value) for name, value in found)
 
 
 # ---- workers -------------------------------------------------------------------------------------

@@ -9,14 +9,19 @@ import click
 from pillqc import __version__
 from pillqc.commands import benchmarking, data, exporting, judging, sharding, training
 from pillqc.errors import PillqcError
+from pillqc.memory import keep_heap
 
 _INTERRUPTED = 130
 
 
 class _Group(click.Group):
-    """Turns our errors into one line and an exit code; `--debug` shows the traceback."""
+    """Turns our errors into one line and an exit code; `--debug` shows the traceback.
+
+    It keeps its heap: batch after batch takes the same memory.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own signature
+        keep_heap()
         try:
             return super().invoke(ctx)
         except PillqcError as error:

@@ -58,7 +58,8 @@ def in_format(run: Run, name: str, prices: Prices | None = None) -> bytes:
     if name == "pdf":
         return formats.pdf(build(run, prices))
     write = {"markdown": formats.markdown, "json": formats.as_json}[name]
-    return write(Facts(ordinary(run), prices or shipped())).encode()
+    prices = prices or shipped()
+    return write(Facts(ordinary(run), prices), Facts(run, prices)).encode()
 
 
 def write_report(run: Run, path: Path, prices: Prices | None = None) -> None:

@@ -10,6 +10,7 @@ from bench.recommend.recipes import recipe
 from bench.report import sparklines, wording
 from bench.report.facts import Facts, group_of, is_stock_default
 from bench.report.tables import break_even, start_up_ms
+from bench.report.tables.table import whole
 from bench.report.wording import NOTHING, digits, milliseconds, seconds
 from bench.scenarios import CONTROL_SUFFIX
 
@@ -97,18 +98,19 @@ def _pairs(facts: Facts, row: ScenarioRow) -> list[tuple[str, str]]:
         ("Until the first answer", _total(start_up_ms(row))),
         ("Start earned back after", _earned_back(facts, row)),
         ("Peak memory", f"{digits(row.peak_rss_mb)} MB" if row.peak_rss_mb else NOTHING),
+        ("Pages faulted in by a call", whole(row.page_faults)),
         ("Share of the machine's peak", _peak(row)),
         ("Widest instructions seen", row.isa or NOTHING),
         ("Arithmetic", _arithmetic(row)),
-        ("Convolutions with a fused operation", _count(row.fused_ops)),
+        ("Convolutions with a fused operation", whole(row.fused_ops)),
     ]
     if row.layers_replaced is not None:
-        pairs.append(("Layers that ipex.optimize replaced", _count(row.layers_replaced)))
+        pairs.append(("Layers that ipex.optimize replaced", whole(row.layers_replaced)))
     if parity is not None:
         agrees = "agrees" if parity.within_tolerance else "WRONG"
         error = f"{wording.tiny(parity.max_abs_error)} of {wording.tiny(parity.tolerance)} allowed"
         pairs.append(("Outputs", f"{agrees}, largest error {error}"))
-        pairs.append(("Decisions changed", _count(parity.decisions_changed)))
+        pairs.append(("Decisions changed", whole(parity.decisions_changed)))
     return pairs
 
 
@@ -132,10 +134,6 @@ def _peak(row: ScenarioRow) -> str:
 def _arithmetic(row: ScenarioRow) -> str:
     words = {True: "native", False: "EMULATED on this CPU", None: "unknown whether native"}
     return f"{row.dtype}, {words[row.native_dtype]}"
-
-
-def _count(value: int | None) -> str:
-    return NOTHING if value is None else f"{value:,}"
 
 
 def _ratios(facts: Facts, row: ScenarioRow, anchor: str) -> Markup | None:

@@ -63,7 +63,7 @@ def _context(facts: Facts, whole: Facts) -> dict[str, Any]:
         "machine_line": machine.in_one_line(facts),
         "lead": answers.lead(facts),
         "banners": banners.banners(facts),
-        "answers": answers.answers(facts),
+        "answers": answers.answers(facts, whole),
         "confidence": wording.percent(facts.policy.verdict.confidence),
         "contents": _contents(facts),
         "environments": environments.versions(facts),

@@ -137,7 +137,13 @@ class FakeWorker:
         times = self._times(n, factor)
         if phase == "first_call":
             self.backend.clock.spend(self.backend.first_call_s.pop(self.scenario.id, 0.0))
-        return {"wall_ns": times, "cpu_ns": times, "involuntary_switches": 0, "invalid": None}
+        return {
+            "wall_ns": times,
+            "cpu_ns": times,
+            "page_faults": [6240] * n,
+            "involuntary_switches": 0,
+            "invalid": None,
+        }
 
     def _times(self, n: int, factor: float = 1.0) -> list[int]:
         assert self.scenario is not None

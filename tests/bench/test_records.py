@@ -52,6 +52,7 @@ ROW = IterationRow(
 )
 HEADER = "run_id,scenario,launch,round,position,iteration,phase,wall_ns,cpu_ns\n"
 LINE = "r,s,0,1,2,3,timed,100,200\n"
+"""Of a version before `page_faults`, which files of it must still be read by."""
 NOISE_HEADER = (
     "run_id,launch,group,round,cpu_pressure,steal,involuntary_switches,probe_ratio,quiet\n"
 )
@@ -247,11 +248,20 @@ def test_all_files_have_their_header_before_the_first_row(folder: Path) -> None:
 def test_writing_again_repairs_a_cut_line(folder: Path) -> None:
     """A row must never be glued to what a crash left of the one before."""
     path = folder / "iterations.csv"
-    path.write_text(HEADER + LINE + LINE[:9])
+    header, line = rows.header_line(IterationRow), rows.row_line(ROW)
+    path.write_bytes(header + line + line[:9])
     with RunWriter(folder) as writer:
         writer.append(ROW)
-    found, warnings = read_rows(path, IterationRow)
-    assert (len(found), found[-1], warnings) == (2, ROW, [])
+    assert read_rows(path, IterationRow) == ([ROW, ROW], [])
+
+
+def test_nothing_is_added_to_a_file_of_an_earlier_version(folder: Path) -> None:
+    """It has fewer columns: a longer line would make all of it unreadable."""
+    path = folder / "iterations.csv"
+    path.write_text(HEADER + LINE)
+    with pytest.raises(RecordError, match="other columns than this version writes"):
+        RunWriter(folder)
+    assert path.read_text() == HEADER + LINE
 
 
 def test_writing_into_another_kind_of_file_is_refused(folder: Path) -> None:

@@ -759,6 +759,7 @@ def test_a_row_carries_its_evidence_and_what_it_holds_at_rest(build: Build, back
     assert (row.reorders, row.reorder_share) == (1, 0.25)
     assert row.graph == "ipex_prepack::convolution_relu_run=13"
     assert row.steady_rss_mb == 500.0
+    assert row.page_faults == 6240
     parity = {one.scenario: one for one in records.read_run(runner.folder).parity}
     assert parity[IPEX_1.id].recall_bad_default == parity[IPEX_1.id].recall_bad == 1.0
     again = resume.restore(records.read_run(runner.folder), runner.scenarios)

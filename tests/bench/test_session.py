@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import math
+import mmap
 import weakref
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
@@ -135,6 +136,16 @@ def test_each_call_is_timed_on_its_own() -> None:
     assert len(block.wall_ns) == len(block.cpu_ns) == 4
     assert all(time > 0 for time in block.wall_ns)
     assert block.result == 3
+
+
+def test_pages_that_a_call_faults_in_are_counted_for_that_call() -> None:
+    """Fresh memory is mapped in page by page; a call that takes none faults next to none."""
+    sizes = iter([1 << 26, 1, 1 << 26])
+    block = timed(lambda: mmap.mmap(-1, size := next(sizes)).write(bytes(size)), 3)
+    few = block.page_faults.pop(1)
+    huge_pages = (1 << 26) >> 21
+    assert few < huge_pages
+    assert all(count >= huge_pages for count in block.page_faults)
 
 
 def test_freeing_a_result_is_not_timed() -> None:

@@ -68,6 +68,28 @@ def test_without_a_pattern_one_of_each_kind_is_varied() -> None:
     assert not any(one.backend == "placebo" or one.dtype != "fp32" for one in added)
 
 
+def test_the_heap_of_few_is_varied_without_a_pattern() -> None:
+    """Stock default and IPEX eager say what it is worth; `full` does it without being asked."""
+    assert "heap" in PROFILES["full"].vary
+    scenarios = matrix(PROFILES["standard"], (1, 8))
+    wanted = variables.parse_vary(("heap",))
+    added = variables.vary(scenarios, wanted, everything=False)[len(scenarios) :]
+    assert [one.id for one in added] == [
+        f"inference/{way}/b{size}/heap=kept"
+        for size in (1, 8)
+        for way in ("stock/eager/fp32/contiguous", "ipex/eager/fp32/channels_last")
+    ]
+
+
+def test_every_variable_has_words_for_its_values() -> None:
+    """As the first screen says them."""
+    assert variables.in_words(("frozen", "heap=kept")) == "a kept heap"
+    assert variables.in_words(("allocator=tcmalloc", "threads=2")) == (
+        "tcmalloc as allocator, 2 threads"
+    )
+    assert all("{value}" in variable.phrase for variable in variables.VARIABLES.values())
+
+
 def test_with_a_pattern_all_that_it_chose_is_varied_one_variable_at_a_time() -> None:
     """Never two at once, so that each effect is its own."""
     chosen = {"allocator": ("tcmalloc", "jemalloc"), "threads": ("1",)}
@@ -228,7 +250,7 @@ def test_the_log_proves_the_cap(cap: str, seen: str | None, words: str | None) -
 
 def test_full_measures_caps_in_fp32_and_bf16_and_leaves_other_ids_alone() -> None:
     """Only capped scenarios carry the suffix."""
-    assert PROFILES["full"].vary == ("isa",)
+    assert "isa" in PROFILES["full"].vary
     own = matrix(PROFILES["full"], (1,))
     varied = variables.vary(own, variables.parse_vary(("isa",)), everything=False)
     assert varied[: len(own)] == own

@@ -17,6 +17,7 @@ from bench.report.answers.leaving import leaving
 from bench.report.answers.low_precision import bf16, bf16_ability
 from bench.report.answers.speed import latency, throughput
 from bench.report.answers.steps import training
+from bench.report.answers.surroundings import surroundings
 from bench.report.answers.trust import decisions, noise
 
 if TYPE_CHECKING:
@@ -25,14 +26,19 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Line", "answers", "bf16_ability", "lead"]
 
 
-def answers(facts: Facts) -> list[Answer]:
-    """Everything the first screen says, in order."""
+def answers(facts: Facts, whole: Facts | None = None) -> list[Answer]:
+    """Everything the first screen says, in order.
+
+    `whole` are the facts with varied scenarios, which `facts` leave out.
+    """
     elsewhere = leaving(facts)
     small = int8(facts)
+    around = surroundings(whole) if whole else None
     return [
         latency(facts),
         throughput(facts),
         ipex_gain(facts),
+        *([around] if around else []),
         *([elsewhere] if elsewhere else []),
         training(facts),
         bf16(facts),

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import statistics
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from bench.report import wording
 from bench.report.answers.answer import Answer, Line, unmeasured
 from bench.report.facts import is_stock_default
 from bench.report.wording import count, with_interval
-from bench.scenarios import Task
+from bench.scenarios import CONTROL_SUFFIX, Phase, Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from bench.records import ParityRow
-    from bench.report.facts import Facts
+    from bench.report.facts import Facts, Group
+
+_UNLIKE_PAGES, _UNLIKE_SHARE = 1000, 1.1
+"""Fewer than these 4 MB a call, or a smaller part, make no difference that a run could show."""
 
 
 def decisions(facts: Facts) -> Answer:
@@ -162,6 +167,7 @@ def noise(facts: Facts) -> Answer:
         )
         tone = "bad"
     shown = failed[0] if failed else worst
+    unlike = next((said for group, _ in controls if (said := _unlike_pages(facts, group))), "")
     lines = tuple(Line(label=group.label, cells=(control,)) for group, control in controls)
     said = ""
     if margins and not failed:
@@ -175,5 +181,36 @@ def noise(facts: Facts) -> Answer:
         number_note="two identical workers",
         columns=("control",) if failed else (),
         lines=lines if failed else (),
-        details=tuple(item for item in (said, quiet) if item),
+        details=tuple(item for item in (said, unlike, quiet) if item),
     )
+
+
+def _unlike_pages(facts: Facts, group: Group) -> str:
+    """That identical workers faulted in unlike numbers of pages, of the worst launch."""
+    default = facts.default_of(group)
+    if default is None:
+        return ""
+    own = _pages_of(facts, default.scenario)
+    other = _pages_of(facts, f"{default.scenario}{CONTROL_SUFFIX}")
+    pairs = [(own[launch], other[launch]) for launch in own.keys() & other.keys()]
+    few, many = max((sorted(pair) for pair in pairs), key=_apart, default=(0.0, 0.0))
+    if many - few < _UNLIKE_PAGES or many < _UNLIKE_SHARE * few:
+        return ""
+    return (
+        f"In {group.label}, one of two identical processes faulted {many:,.0f} pages in a call and "
+        f"the other {few:,.0f}: luck of where memory lies, which a kept heap takes away "
+        "(docs/variables.md)."
+    )
+
+
+def _apart(pair: Sequence[float]) -> float:
+    return pair[1] - pair[0]
+
+
+def _pages_of(facts: Facts, worker: str) -> dict[int, float]:
+    """Launch -> median of the pages that a timed call faulted in."""
+    found: dict[int, list[int]] = defaultdict(list)
+    for row in facts.calls.get(worker, ()):
+        if row.phase == Phase.TIMED and row.page_faults is not None:
+            found[row.launch].append(row.page_faults)
+    return {launch: statistics.median(pages) for launch, pages in found.items()}

@@ -69,6 +69,7 @@ def costs(facts: Facts, anchors: dict[str, str]) -> Table:
                 number(whole(row.warmup_iterations), row.warmup_iterations),
                 _break_even_cell(facts, row),
                 number(megabytes(row.peak_rss_mb), row.peak_rss_mb),
+                number(whole(row.page_faults), row.page_faults),
             ),
             **tags(row),
         )
@@ -78,8 +79,9 @@ def costs(facts: Facts, anchors: dict[str, str]) -> Table:
     return Table(
         name="costs",
         caption="Start-up cost and peak memory of the worker process (the kernel's high-water "
-        "mark). Break-even: calls after which the faster scenario has earned its longer start "
-        "back.",
+        "mark). Pages: those that the kernel had to map in during a call, a matter of luck where "
+        "they are many. Break-even: calls after which the faster scenario has earned its longer "
+        "start back.",
         columns=(
             "Scenario",
             "Import",
@@ -88,9 +90,10 @@ def costs(facts: Facts, anchors: dict[str, str]) -> Table:
             "Warm-up calls",
             "Break-even",
             "Peak memory",
+            "Pages a call",
         ),
         rows=tuple(rows),
-        numeric=(1, 2, 3, 4, 5, 6),
+        numeric=(1, 2, 3, 4, 5, 6, 7),
         can_filter=True,
     )
 

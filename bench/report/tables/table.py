@@ -108,9 +108,9 @@ def verdict_cell(row: SpeedupRow | None) -> Cell:
     return Cell(text=wording.verdict_words(row.verdict), sort=row.verdict, verdict=row.verdict)
 
 
-def whole(value: int | None) -> str:
-    """A count, or nothing."""
-    return NOTHING if value is None else f"{value:,}"
+def whole(value: float | None) -> str:
+    """A count, rounded where it is a median, or nothing."""
+    return NOTHING if value is None else f"{value:,.0f}"
 
 
 def megabytes(value: float | None) -> str:

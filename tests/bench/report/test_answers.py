@@ -267,6 +267,31 @@ def test_noise_shows_the_worst_control(good: Facts) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("pages", "told"),
+    [
+        ((6240, 6240), False),
+        ((6240, 6900), False),
+        ((262_000, 267_000), False),
+        ((6240, 15_648), True),
+    ],
+)
+def test_unlike_work_of_identical_workers_is_said(
+    make_run: MakeRun, pages: tuple[int, int], told: bool
+) -> None:
+    """Of one launch; where both fault alike, or no worker tells, there is nothing to say."""
+    run = make_run()
+    by_worker = dict(zip((DEFAULT_1, f"{DEFAULT_1}#control"), pages, strict=True))
+    calls = [
+        dataclasses.replace(row, page_faults=by_worker.get(row.scenario) if row.launch else 6240)
+        for row in run.iterations
+    ]
+    answer = said(Facts(dataclasses.replace(run, iterations=tuple(calls))), "noise")
+    found = [one for one in answer.details if "pages in a call" in one]
+    assert bool(found) is told
+    assert all("15,648" in one and "6,240" in one and BATCH_1.label in one for one in found)
+
+
 def test_failed_control_is_loud(make_run: MakeRun) -> None:
     """Too noisy is the headline, with each group's control below."""
     answer = said(Facts(make_run(noisy=True)), "noise")

@@ -9,6 +9,7 @@ import pytest
 
 from bench import records, report
 from bench.report import varied
+from bench.report.answers.surroundings import surroundings
 from bench.report.facts import Facts
 from bench.summary import summary
 
@@ -56,12 +57,59 @@ def with_variable(run: records.Run) -> tuple[records.Run, str]:
     return changed, name
 
 
-def test_headlines_are_the_same_with_and_without_a_varied_scenario(
+def test_the_other_headlines_are_the_same_with_and_without_a_varied_scenario(
     standard: records.Run,
 ) -> None:
     """The fastest of all under another allocator leads nothing: no other ran under it."""
     changed, _ = with_variable(standard)
-    assert summary(changed) == summary(standard)
+    said, before = summary(changed), summary(standard)
+    assert "Before any backend" in said
+    assert "Before any backend" not in before
+    start = said.index("- Before any backend")
+    assert said[:start] + said[said.index("\n- ", start) + 1 :] == before
+
+
+def test_what_a_variable_is_worth_is_an_answer_of_its_own(standard: records.Run) -> None:
+    """With its interval, and only where the verdict allows it."""
+    changed, _ = with_variable(standard)
+    answer = surroundings(Facts(changed))
+    assert answer is not None
+    assert answer.tone == "good"
+    assert answer.headline.startswith("Tcmalloc as allocator makes Stock")
+    assert answer.headline.split("[")[1].startswith("9.50, 10.50]")
+    (line,) = answer.lines
+    assert line.cells[0] is not None
+    doubted = replace(
+        changed,
+        speedups=tuple(
+            replace(row, verdict="inconclusive") if row.baseline_kind == "unvaried" else row
+            for row in changed.speedups
+        ),
+    )
+    silent = surroundings(Facts(doubted))
+    assert silent is not None
+    assert (silent.tone, silent.details) == ("level", ())
+    assert "10" not in silent.headline
+    assert surroundings(Facts(standard)) is None
+
+
+@pytest.mark.parametrize("tag", ["threads=1", "isa=avx2"])
+def test_what_costs_something_is_not_offered_as_free(standard: records.Run, tag: str) -> None:
+    """Fewer threads or older instructions are questions of another kind."""
+    changed, name = with_variable(standard)
+    renamed = name.replace(TAG, tag)
+    other = replace(
+        changed,
+        scenarios=tuple(
+            replace(row, scenario=renamed, options=tag) if row.scenario == name else row
+            for row in changed.scenarios
+        ),
+        speedups=tuple(
+            replace(row, scenario=renamed) if row.scenario == name else row
+            for row in changed.speedups
+        ),
+    )
+    assert surroundings(Facts(other)) is None
 
 
 def test_the_table_says_what_the_variable_is_worth(standard: records.Run) -> None:

@@ -1,0 +1,53 @@
+"""What a process does with memory that it has freed."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+_FAULTS = """
+import resource
+from pillqc.memory import keep_heap
+
+def faults():
+    bytearray(40_000_000)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        bytearray(40_000_000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+print(faults(), keep_heap(), faults())
+"""
+
+
+def measured(**environment: str) -> tuple[int, bool, int]:
+    """Pages faulted before, whether it took, and pages faulted after, in a fresh process."""
+    base = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
+    done = subprocess.run(
+        [sys.executable, "-c", _FAULTS],
+        env=base | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    before, took, after = done.stdout.split()
+    return int(before), took == "True", int(after)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told")
+def test_a_kept_heap_is_not_faulted_in_again() -> None:
+    """Each of five times 40 MB, as a batch's activations are."""
+    before, took, after = measured()
+    assert took
+    assert before > 1000
+    assert after < 100
+
+
+def test_a_users_own_tunables_stay() -> None:
+    """Who sets them has thought about it."""
+    _, took, _ = measured(GLIBC_TUNABLES="glibc.malloc.check=0")
+    assert not took
