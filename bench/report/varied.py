@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def ordinary(run: Run) -> Run:
     """The run without its varied scenarios."""
-    varied = {row.scenario for row in run.scenarios if _values(row)}
+    varied = {row.scenario for row in run.scenarios if values_of(row)}
     if not varied:
         return run
 
@@ -45,7 +45,7 @@ def table(facts: Facts) -> Table:
 
     `facts` are those of the whole run.
     """
-    rows = [row for row in facts.scenarios.values() if _values(row)]
+    rows = [row for row in facts.scenarios.values() if values_of(row)]
     return Table(
         name="variables",
         caption=f"The same way of running, with a variable changed. Above 1{TIMES} the change made "
@@ -70,7 +70,7 @@ def _row(facts: Facts, row: ScenarioRow) -> Row:
     alone = facts.speedup(row.scenario, BaselineKind.UNVARIED)
     alike = facts.speedup(row.scenario, BaselineKind.STOCK_ALIKE)
     plain = replace(row, options="+".join(variables.without(wording.option_tags(row))) or None)
-    values = ", ".join(f"{name} {value}" for name, value in _values(row).items())
+    values = spelled(row)
     reason = row.reason or (alone.reason if alone else None) or ""
     return Row(
         cells=(
@@ -92,8 +92,14 @@ def _row(facts: Facts, row: ScenarioRow) -> Row:
     )
 
 
-def _values(row: ScenarioRow) -> dict[str, str]:
+def values_of(row: ScenarioRow) -> dict[str, str]:
+    """The scenario's variables and their values; empty for an ordinary one."""
     return variables.of_tags(wording.option_tags(row))
+
+
+def spelled(row: ScenarioRow) -> str:
+    """The same as a label: `heap kept`."""
+    return ", ".join(f"{name} {value}" for name, value in values_of(row).items())
 
 
 def _without(run: Run, varied: set[str]) -> dict[str, object]:

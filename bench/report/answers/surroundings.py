@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from bench import placement, variables
 from bench.report.answers.answer import Answer, Line, capitalised
 from bench.report.facts import comparison_of
+from bench.report.varied import spelled, values_of
 from bench.report.wording import option_tags, way_name, with_interval
 from bench.scenarios import BaselineKind, Task, Verdict
 
@@ -42,22 +43,18 @@ def surroundings(whole: Facts) -> Answer | None:
         lines=tuple(
             Line(label=_label(row), cells=(worth, _alike(whole, row))) for row, worth in found
         ),
-        details=_details(gained),
+        details=_details(best[0]) if gained else (),
     )
 
 
 def _worth(whole: Facts, row: ScenarioRow) -> Comparison | None:
-    if not _named(row).keys() & set(_FREE):
+    if not values_of(row).keys() & set(_FREE):
         return None
     return comparison_of(whole.speedup(row.scenario, BaselineKind.UNVARIED))
 
 
 def _alike(whole: Facts, row: ScenarioRow) -> Comparison | None:
     return comparison_of(whole.speedup(row.scenario, BaselineKind.STOCK_ALIKE))
-
-
-def _named(row: ScenarioRow) -> dict[str, str]:
-    return variables.of_tags(option_tags(row))
 
 
 def _gain(row: ScenarioRow, worth: Comparison) -> str:
@@ -71,14 +68,12 @@ def _way(row: ScenarioRow) -> str:
 
 
 def _label(row: ScenarioRow) -> str:
-    changed = ", ".join(f"{name} {value}" for name, value in _named(row).items())
-    return f"{changed}: {_way(row)}"
+    return f"{spelled(row)}: {_way(row)}"
 
 
-def _details(gained: bool) -> tuple[str, ...]:
-    if not gained:
-        return ()
-    return (
-        "It helps every backend, so it speaks for none: all other answers are without it.",
-        f"A kept heap is {'='.join(*placement.kept_heap({}).items())} where the process starts.",
-    )
+def _details(row: ScenarioRow) -> tuple[str, ...]:
+    alike = "It can be set for every backend alike: all other answers are without it."
+    if "heap" not in values_of(row):
+        return (alike,)
+    setting = "=".join(*placement.kept_heap({}).items())
+    return (alike, f"A kept heap is {setting} where the process starts.")

@@ -193,7 +193,8 @@ def _unlike_pages(facts: Facts, group: Group) -> str:
     own = _pages_of(facts, default.scenario)
     other = _pages_of(facts, f"{default.scenario}{CONTROL_SUFFIX}")
     pairs = [(own[launch], other[launch]) for launch in own.keys() & other.keys()]
-    few, many = max((sorted(pair) for pair in pairs), key=_apart, default=(0.0, 0.0))
+    ordered = [sorted(pair) for pair in pairs]
+    few, many = max(ordered, key=lambda pair: pair[1] - pair[0], default=(0.0, 0.0))
     if many - few < _UNLIKE_PAGES or many < _UNLIKE_SHARE * few:
         return ""
     return (
@@ -201,10 +202,6 @@ def _unlike_pages(facts: Facts, group: Group) -> str:
         f"the other {few:,.0f}: luck of where memory lies, which a kept heap takes away "
         "(docs/variables.md)."
     )
-
-
-def _apart(pair: Sequence[float]) -> float:
-    return pair[1] - pair[0]
 
 
 def _pages_of(facts: Facts, worker: str) -> dict[int, float]:

@@ -77,6 +77,7 @@ def test_what_a_variable_is_worth_is_an_answer_of_its_own(standard: records.Run)
     assert answer.tone == "good"
     assert answer.headline.startswith("Tcmalloc as allocator makes Stock")
     assert answer.headline.split("[")[1].startswith("9.50, 10.50]")
+    assert not any("GLIBC_TUNABLES" in sentence for sentence in answer.details)
     (line,) = answer.lines
     assert line.cells[0] is not None
     doubted = replace(
