@@ -144,9 +144,13 @@ def normalised(image: Image.Image, size: int) -> NDArray[np.float32]:
     """Return an RGB image as a normalised float32 array (3, size, size)."""
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BILINEAR)
-    pixels = np.asarray(image, dtype=np.float32) * np.float32(1 / 255)
-    pixels = (pixels - np.asarray(MEAN, np.float32)) / np.asarray(STD, np.float32)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    # Plane by plane and in place: with the three channels innermost it takes five times as long,
+    # and longer in some processes than in others, by which physical pages its copies lie on.
+    pixels = np.asarray(image).transpose(2, 0, 1).astype(np.float32, order="C")
+    pixels *= np.float32(1 / 255)
+    pixels -= np.asarray(MEAN, np.float32)[:, None, None]
+    pixels /= np.asarray(STD, np.float32)[:, None, None]
+    return pixels
 
 
 _LIMIT: Final = f"{MAX_PIXELS // 1_000_000} megapixels"

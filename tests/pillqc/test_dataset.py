@@ -229,6 +229,16 @@ def test_images_are_normalised_with_imagenets_mean_and_deviation() -> None:
     assert np.abs(pixels).max() < 0.5 / 255 / min(STD)
 
 
+def test_every_pixel_is_normalised_by_its_own_channel() -> None:
+    """To the bit as the formula gives it, however the planes are laid out on the way."""
+    colours = np.random.default_rng(3).integers(0, 256, (5, 5, 3), dtype=np.uint8)
+    pixels = normalised(Image.fromarray(colours), 5)
+    scaled = colours.astype(np.float32) * np.float32(1 / 255)
+    expected = (scaled - np.asarray(MEAN, np.float32)) / np.asarray(STD, np.float32)
+    assert np.array_equal(pixels.transpose(1, 2, 0), expected)
+    assert pixels.flags.c_contiguous
+
+
 @pytest.mark.torch
 def test_a_batch_of_files_becomes_one_tensor(tmp_path: Path) -> None:
     """(N, 3, size, size), in the order of the paths; nothing becomes an empty batch."""
