@@ -70,10 +70,12 @@ def worker_environment(
     """The variables of every worker: the user's own, with those that decide speed set alike.
 
     `cache` holds what Inductor compiles, fresh for each run, so that first calls are cold once and
-    the user's own cache is never touched.
+    the user's own cache is never touched. The heap is kept (`kept_heap`): what a process would
+    give back, and fault in again, is otherwise the largest difference between two of the same code.
     """
     environment = dict(os.environ if base is None else base)
     environment.update(
+        kept_heap(environment),
         OMP_NUM_THREADS=str(threads),
         MKL_NUM_THREADS=str(threads),
         # With triton installed, importing Inductor would start a pool that burns seconds of CPU.
@@ -102,6 +104,8 @@ def kept_heap(base: Mapping[str, str]) -> dict[str, str]:
     processes differ by was too small to be told from noise.
     """
     own = base.get("GLIBC_TUNABLES")
+    if keeps_heap(own):
+        return {}
     return {"GLIBC_TUNABLES": f"{own}:{_KEPT_HEAP}" if own else _KEPT_HEAP}
 
 

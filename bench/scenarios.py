@@ -249,6 +249,7 @@ PROFILES = {
             max_rounds=60,
             target_half_width=0.02,
             budget_s=1140,
+            vary=("heap",),
             int8=True,
         ),
         Profile(

@@ -27,6 +27,8 @@ from bench.scenarios import DEFAULT_ENVIRONMENT, Dtype, Layout, Mode, Scenario, 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+AS_SHIPPED = "glibc"
+"""The heap that workers do not have unless it is varied: what a user has who does nothing."""
 _FOLDERS = ("/usr/lib", "/usr/local/lib", "/lib", "/usr/lib64", "/lib64")
 
 
@@ -92,7 +94,8 @@ def _allocator(value: str) -> Setting:
 
 
 def _heap(_: str) -> Setting:
-    return Setting(environment=placement.kept_heap(os.environ))
+    """The user's own tunables without ours; an empty value is none."""
+    return Setting(environment={"GLIBC_TUNABLES": os.environ.get("GLIBC_TUNABLES", "")})
 
 
 def _openmp(value: str) -> Setting:
@@ -155,11 +158,11 @@ def _other_allocator(conditions: Mapping[str, Any], value: str) -> str | None:
 
 
 def _other_heap(conditions: Mapping[str, Any], value: str) -> str | None:
-    """Only glibc listens to it."""
-    if conditions.get("allocator") != "glibc":
-        return f"the process has {conditions.get('allocator')} and not glibc's allocator"
-    if not placement.keeps_heap((conditions.get("env") or {}).get("GLIBC_TUNABLES")):
-        return f"the process has no such GLIBC_TUNABLES: its heap is not {value}"
+    """Another allocator does not listen to glibc's tunables."""
+    if conditions.get("allocator") != value:
+        return f"the process has {conditions.get('allocator')} and not {value}'s allocator"
+    if placement.keeps_heap((conditions.get("env") or {}).get("GLIBC_TUNABLES")):
+        return "the GLIBC_TUNABLES of this shell keep the heap themselves"
     return None
 
 
@@ -186,9 +189,9 @@ VARIABLES: dict[str, Variable] = {
         denies=_other_allocator,
     ),
     "heap": Variable(
-        what="whether glibc gives freed memory back to the kernel, as it ships, or has it kept",
-        phrase="a {value} heap",
-        values=("kept",),
+        what="whether freed memory is kept, by default, or given back to the kernel as glibc ships",
+        phrase="the heap as {value} ships it",
+        values=(AS_SHIPPED,),
         setting=_heap,
         differs=("GLIBC_TUNABLES",),
         denies=_other_heap,

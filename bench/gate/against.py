@@ -284,13 +284,12 @@ def worker_launcher(request: AgainstRequest, folder: Path, codes: dict[Side, Cod
         code = codes[side]
         # Each side compiles for itself: a shared cache would hand one side's code to the other.
         cache = folder.resolve() / _CACHE / str(side)
-        surroundings = placement.worker_environment(threads, cache)
         name = f"{key.id.replace('/', '-')}-{side}-launch{number + 1}"
         return WorkerProcess(
             WorkerCommand(
                 name=name,
                 arguments=code.worker_arguments(["--backend", key.backend, *common]),
-                environment=code.environment(surroundings | placement.kept_heap(surroundings)),
+                environment=code.environment(placement.worker_environment(threads, cache)),
                 cpus=cpus,
                 log=folder / run_folder.LOGS / f"{name}.log",
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bench.placement import kept_heap
 from bench.report import wording
 from bench.scenarios import (
     DEFAULT_ENVIRONMENT,
@@ -25,12 +26,23 @@ if TYPE_CHECKING:
 
 _LAST = "memory_format=torch.channels_last"
 _AUTOCAST = 'torch.autocast("cpu", torch.bfloat16)'
+_STARTED = "# measured in a process that was started with"
 _INT8 = {"stock": "compile", "ipex": "torchscript"}
 """The one mode in which each backend runs int8."""
 
 
-def recipe(row: ScenarioRow) -> str | None:
-    """The code for one scenario; None for ways that this module does not know."""
+def recipe(row: ScenarioRow, *, keeps_heap: bool = False) -> str | None:
+    """The code for one scenario; None for ways that this module does not know.
+
+    `keeps_heap` says above it with which variable the process was started.
+    """
+    code = _code(row)
+    if code is None or not keeps_heap:
+        return code
+    return "\n".join((_STARTED, *(f"# {n}={v}" for n, v in kept_heap({}).items()), code))
+
+
+def _code(row: ScenarioRow) -> str | None:
     if row.task == Task.TRAINING:
         known = row.backend in ("stock", "ipex") and row.mode == "eager"
         return "\n".join(_training(row)) if known else None

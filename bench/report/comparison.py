@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.report.wording import option_tags
@@ -74,6 +74,24 @@ class Comparison:
     def is_valid(self) -> bool:
         """Whether the comparison may be used at all."""
         return self.verdict != Verdict.INVALID
+
+    @property
+    def inverted(self) -> Comparison:
+        """The baseline against the scenario: the same rounds, read the other way round."""
+        turned = {Verdict.FASTER: Verdict.SLOWER, Verdict.SLOWER: Verdict.FASTER}
+        return replace(
+            self,
+            scenario=self.baseline,
+            baseline=self.scenario,
+            estimate=_inverse(self.estimate),
+            low=_inverse(self.high),
+            high=_inverse(self.low),
+            verdict=next((turned[one] for one in turned if self.verdict == one), self.verdict),
+        )
+
+
+def _inverse(ratio: float) -> float:
+    return 1 / ratio if ratio else math.inf
 
 
 def comparison_of(row: SpeedupRow | None) -> Comparison | None:

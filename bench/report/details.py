@@ -79,8 +79,14 @@ def detail(facts: Facts, row: ScenarioRow, anchor: str) -> Detail:
         ratios=_ratios(facts, row, anchor),
         warmup=_warmup(facts, row, anchor),
         kernels=kernel_summary(facts.kernels.get(row.scenario, [])),
-        code=(recipe(row) or "") if facts.is_measured(row) else "",
+        code=_code(facts, row),
     )
+
+
+def _code(facts: Facts, row: ScenarioRow) -> str:
+    if not facts.is_measured(row):
+        return ""
+    return recipe(row, keeps_heap=facts.keeps_heap(row.scenario)) or ""
 
 
 def _pairs(facts: Facts, row: ScenarioRow) -> list[tuple[str, str]]:

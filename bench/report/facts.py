@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from bench import placement, statistics
 from bench import speedups as pairing
-from bench import statistics
 from bench.report import recovered
 from bench.report.comparison import (
     Comparison,
@@ -166,6 +166,12 @@ class Facts:
     def blocks(self) -> dict[str, dict[tuple[int, int], float]]:
         """Block medians by worker, then by (launch, round), in ms."""
         return pairing.block_medians(self.run.iterations)
+
+    def keeps_heap(self, scenario: str) -> bool:
+        """Whether its worker said that it keeps the memory that it frees."""
+        return placement.keeps_heap(
+            self.environment.text("workers", scenario, "env", "GLIBC_TUNABLES")
+        )
 
     def is_thin(self, comparison: Comparison) -> bool:
         """Whether it rests on too few rounds for any verdict: that is not "no difference"."""

@@ -279,6 +279,20 @@ def _variables(environment: Environment) -> str:
     )
 
 
+def _heaps(facts: Facts) -> str:
+    """What the workers of a way of running as everything does said of their heap."""
+    if any(facts.keeps_heap(scenario) for scenario in facts.scenarios):
+        return (
+            "Every process keeps the memory that it frees (GLIBC_TUNABLES in docs/variables.md): "
+            "as glibc ships, it goes back to the kernel, and how many pages a call faults in "
+            "again differs from process to process by luck."
+        )
+    return (
+        "Processes had their heap as the C library ships it: how many pages a call faults in again "
+        "may differ from process to process by luck."
+    )
+
+
 def method(facts: Facts) -> list[str]:
     """How it was measured, in a few sentences with this run's own thresholds."""
     policy = facts.policy.verdict
@@ -287,7 +301,7 @@ def method(facts: Facts) -> list[str]:
             "Every scenario has a process of its own; one works at a time, the others are stopped. "
             "A run has several launches of fresh processes, because processes of one build differ. "
             "Each worker prepares the model, has its outputs checked against stock default's, and "
-            "warms up until steady before anything counts."
+            f"warms up until steady before anything counts. {_heaps(facts)}"
         ),
         (
             "In each round every scenario of a comparison group runs one block of calls, in a "

@@ -69,16 +69,16 @@ def table(facts: Facts) -> Table:
 def _row(facts: Facts, row: ScenarioRow) -> Row:
     alone = facts.speedup(row.scenario, BaselineKind.UNVARIED)
     alike = facts.speedup(row.scenario, BaselineKind.STOCK_ALIKE)
-    plain = replace(row, options="+".join(variables.without(wording.option_tags(row))) or None)
+    unchanged = plain(row)
     values = spelled(row)
     reason = row.reason or (alone.reason if alone else None) or ""
     return Row(
         cells=(
             Cell(text=values, sort=values),
             Cell(
-                text=wording.way_name(plain),
-                note=wording.detail_name(plain),
-                sort=plain.scenario,
+                text=wording.way_name(unchanged),
+                note=wording.detail_name(unchanged),
+                sort=unchanged.scenario,
             ),
             ratio_cell(alone),
             Cell(text="", verdict=alone.verdict if alone else ""),
@@ -97,8 +97,13 @@ def values_of(row: ScenarioRow) -> dict[str, str]:
     return variables.of_tags(wording.option_tags(row))
 
 
+def plain(row: ScenarioRow) -> ScenarioRow:
+    """The scenario as it is named where no variable is changed."""
+    return replace(row, options="+".join(variables.without(wording.option_tags(row))) or None)
+
+
 def spelled(row: ScenarioRow) -> str:
-    """The same as a label: `heap kept`."""
+    """The same as a label: `heap glibc`."""
     return ", ".join(f"{name} {value}" for name, value in values_of(row).items())
 
 

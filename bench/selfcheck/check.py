@@ -19,7 +19,7 @@ from bench.selfcheck.result import Result, Tally
 from bench.time_use import TimeUse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from contextlib import AbstractContextManager
 
     from bench.client import WorkerHandle
@@ -68,8 +68,9 @@ QUICK = Amount(
     planted=1,
     budget_s=300,
 )
-_TIME_SHARES = {"identical": 0.28, "in bursts": 0.36, "at full size": 0.08, "planted": 0.28}
+_TIME_SHARES = {"identical": 0.28, "planted": 0.28, "full-size": 0.08, "bursts": 0.36}
 """Of the budget. Bursts take longest, since precision comes late."""
+PARTS = tuple(_TIME_SHARES)
 
 
 def stock_seats(number: int) -> list[Seat]:
@@ -138,6 +139,8 @@ class Selfcheck:
     bursts: Callable[[], AbstractContextManager[object]]
     amount: Amount = FULL
     budget_s: float = FULL.budget_s
+    parts: Collection[str] = PARTS
+    """Which of them run; they share the whole budget."""
     policy: Policy = DEFAULT
     limits: SelfcheckPolicy = SELFCHECK
     starts_at_once: int = 1
@@ -157,14 +160,17 @@ class Selfcheck:
         amount, result = self.amount, self.result
         self._part("identical", amount.identical, partial(self._identical, result.identical))
         self._part("planted", amount.planted, self._planted)
-        self._part("at full size", amount.full_size, self._full_size)
-        self._part("in bursts", amount.in_bursts, self._in_bursts)
+        self._part("full-size", amount.full_size, self._full_size)
+        self._part("bursts", amount.in_bursts, self._in_bursts)
         return result
 
     def _part(self, name: str, wanted: int, experiment: Callable[[str], int]) -> None:
         """Experiments until there are enough comparisons, or the part's time would be passed."""
+        if name not in self.parts:
+            return
         began = self.clock()
-        allowed = _TIME_SHARES[name] * self.budget_s
+        shares = sum(_TIME_SHARES[part] for part in self.parts)
+        allowed = _TIME_SHARES[name] / shares * self.budget_s
         self._part_ends = began + allowed
         done = number = 0
         while done < wanted:

@@ -21,16 +21,23 @@ if TYPE_CHECKING:
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _INTERRUPTED = 130
 _MOST_STARTS_AT_ONCE = 4
+_PARTS = click.Choice(["identical", "planted", "full-size", "bursts"])
 
 
 @click.command()
 @click.option("--quick", is_flag=True, help="One experiment of each kind: a few minutes.")
+@click.option("--part", "parts", multiple=True, type=_PARTS, help="Some of it. Default: all.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--budget", type=float, help="Seconds in all; two hours by default.")
 @click.option("--threads", type=int, help="Threads a worker; physical cores by default.")
 @click.option("--data", type=_FOLDER, default=Path("data/pills"), show_default=True, help="Images.")
 def selfcheck(
-    quick: bool, as_json: bool, budget: float | None, threads: int | None, data: Path
+    quick: bool,
+    parts: tuple[str, ...],
+    as_json: bool,
+    budget: float | None,
+    threads: int | None,
+    data: Path,
 ) -> None:
     """Can this machine's figures be believed? Wrong verdicts, planted slowdowns, own cost.
 
@@ -39,9 +46,10 @@ def selfcheck(
 
     \b
     Examples:
-      bench selfcheck --quick            a few minutes, too few comparisons to prove a rate
-      bench selfcheck                    up to two hours: hundreds of comparisons
-      bench selfcheck --quick --json     the same figures for a script
+      bench selfcheck --quick              a few minutes, too few comparisons to prove a rate
+      bench selfcheck                      up to two hours: hundreds of comparisons
+      bench selfcheck --part identical     one kind of comparison; the whole budget is its
+      bench selfcheck --quick --json       the same figures for a script
     """
     from bench.cli import stop_like_ctrl_c
     from bench.policy import SELFCHECK
@@ -65,6 +73,7 @@ def selfcheck(
             bursts=partial(bursts, *SELFCHECK.burst_s),
             amount=amount,
             budget_s=budget or amount.budget_s,
+            parts=parts or check.PARTS,
             starts_at_once=min(_MOST_STARTS_AT_ONCE, len(workers.cpus)),
             say=progress.show,
         )

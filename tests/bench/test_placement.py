@@ -78,6 +78,7 @@ def test_what_decides_speed_is_set_alike_and_the_rest_is_the_users(tmp_path: Pat
     assert made["TORCH_WARM_POOL"] == "0"
     assert made["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path)
     assert made["PATH"] == "/bin"
+    assert keeps_heap(made["GLIBC_TUNABLES"])
 
 
 def test_a_kept_heap_leaves_the_users_own_tunables() -> None:
@@ -88,6 +89,7 @@ def test_a_kept_heap_leaves_the_users_own_tunables() -> None:
     assert both.startswith("glibc.malloc.check=1:")
     assert keeps_heap(ours["GLIBC_TUNABLES"])
     assert keeps_heap(both)
+    assert kept_heap({"GLIBC_TUNABLES": both}) == {}
     assert not keeps_heap("glibc.malloc.mmap_max=0")
     assert not keeps_heap(None)
 

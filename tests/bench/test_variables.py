@@ -69,13 +69,13 @@ def test_without_a_pattern_one_of_each_kind_is_varied() -> None:
 
 
 def test_the_heap_of_few_is_varied_without_a_pattern() -> None:
-    """Stock default and IPEX eager say what it is worth; `full` does it without being asked."""
-    assert "heap" in PROFILES["full"].vary
+    """Stock default and IPEX eager say what it is worth, without being asked."""
+    assert all("heap" in PROFILES[name].vary for name in ("standard", "full"))
     scenarios = matrix(PROFILES["standard"], (1, 8))
     wanted = variables.parse_vary(("heap",))
     added = variables.vary(scenarios, wanted, everything=False)[len(scenarios) :]
     assert [one.id for one in added] == [
-        f"inference/{way}/b{size}/heap=kept"
+        f"inference/{way}/b{size}/heap=glibc"
         for size in (1, 8)
         for way in ("stock/eager/fp32/contiguous", "ipex/eager/fp32/channels_last")
     ]
@@ -83,7 +83,7 @@ def test_the_heap_of_few_is_varied_without_a_pattern() -> None:
 
 def test_every_variable_has_words_for_its_values() -> None:
     """As the first screen says them."""
-    assert variables.in_words(("frozen", "heap=kept")) == "a kept heap"
+    assert variables.in_words(("frozen", "heap=glibc")) == "the heap as glibc ships it"
     assert variables.in_words(("allocator=tcmalloc", "threads=2")) == (
         "tcmalloc as allocator, 2 threads"
     )
@@ -173,15 +173,21 @@ def test_a_variable_that_did_not_take_is_a_contradiction() -> None:
     assert variables.contradiction(iomp, {"openmp": ["libgomp.so.1", "libiomp5.so"]}) is None
 
 
-def test_a_kept_heap_is_glibcs_alone_and_is_read_back() -> None:
-    """Under another allocator the variable would be a label and no more."""
-    heap = replace(STOCK, options=("heap=kept",))
-    tunables = variables.setting_of(heap).environment
-    assert variables.contradiction(heap, {"allocator": "glibc", "env": tunables}) is None
-    unset = variables.contradiction(heap, {"allocator": "glibc", "env": {}})
-    assert unset is not None
-    assert "no such GLIBC_TUNABLES" in unset
-    other = variables.contradiction(heap, {"allocator": "tcmalloc", "env": tunables})
+def test_a_heap_as_glibc_ships_it_is_glibcs_alone_and_is_read_back(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Under another allocator, or in a shell that keeps heaps, it would be a label and no more."""
+    heap = replace(STOCK, options=("heap=glibc",))
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=0")
+    ordinary = placement.worker_environment(2, tmp_path)
+    shipped = variables.setting_of(heap).variables(ordinary)
+    assert shipped["GLIBC_TUNABLES"] == "glibc.malloc.check=0"
+    assert variables.contradiction(heap, {"allocator": "glibc", "env": shipped}) is None
+    assert variables.contradiction(heap, {"allocator": "glibc", "env": {}}) is None
+    kept = variables.contradiction(heap, {"allocator": "glibc", "env": ordinary})
+    assert kept is not None
+    assert "keep the heap themselves" in kept
+    other = variables.contradiction(heap, {"allocator": "tcmalloc", "env": shipped})
     assert other is not None
     assert "has tcmalloc and not glibc" in other
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bench import placement, variables
 from bench.report.answers.answer import Answer, Line, capitalised
+from bench.report.comparison import is_stock_default
 from bench.report.facts import comparison_of
-from bench.report.varied import spelled, values_of
-from bench.report.wording import option_tags, way_name, with_interval
+from bench.report.varied import plain, values_of
+from bench.report.wording import option_tags, spoken, times, with_interval
 from bench.scenarios import BaselineKind, Task, Verdict
 
 if TYPE_CHECKING:
@@ -20,60 +21,94 @@ _FREE = ("heap", "allocator", "openmp")
 """Variables that a service can set without giving anything up but memory."""
 
 
+class _Effect(NamedTuple):
+    """A varied scenario against the same one as all others run."""
+
+    row: ScenarioRow
+    worth: Comparison
+
+    @property
+    def heap_as_shipped(self) -> bool:
+        """Whether what was varied is what all other workers have set already."""
+        return values_of(self.row).get("heap") == variables.AS_SHIPPED
+
+    @property
+    def gain(self) -> Comparison:
+        """Of the setting that a service should choose: a heap that is kept, not one as shipped."""
+        return self.worth.inverted if self.heap_as_shipped else self.worth
+
+
 def surroundings(whole: Facts) -> Answer | None:
     """What each is worth to the ways that had it; None where none was varied.
 
     `whole` are the facts with varied scenarios.
     """
     found = [
-        (row, comparison)
+        _Effect(row, worth)
         for row in whole.scenarios.values()
-        if (comparison := _worth(whole, row)) is not None
+        if values_of(row).keys() & set(_FREE)
+        and (worth := comparison_of(whole.speedup(row.scenario, BaselineKind.UNVARIED))) is not None
     ]
     if not found:
         return None
-    best = max(found, key=lambda one: (one[1].verdict == Verdict.FASTER, one[1].estimate))
-    gained = best[1].verdict == Verdict.FASTER
+    lines = tuple(
+        Line(label=_label(one.row), cells=(one.worth, _alike(whole, one.row))) for one in found
+    )
+    columns = ("over the same unchanged", "over stock default, both so changed")
+    best = max(found, key=lambda one: (one.gain.verdict == Verdict.FASTER, one.gain.estimate))
+    if best.gain.verdict != Verdict.FASTER:
+        return Answer(
+            key="surroundings",
+            question=_QUESTION,
+            headline="No variable was shown to make anything faster.",
+            tone="level",
+            columns=columns,
+            lines=lines,
+        )
     return Answer(
         key="surroundings",
         question=_QUESTION,
-        headline=_gain(*best) if gained else "No variable was shown to make anything faster.",
-        tone="good" if gained else "level",
-        columns=("over the same without it", "over stock default, both with it"),
-        lines=tuple(
-            Line(label=_label(row), cells=(worth, _alike(whole, row))) for row, worth in found
-        ),
-        details=_details(best[0]) if gained else (),
+        headline=_headline(best),
+        tone="good",
+        number=times(best.gain.estimate),
+        number_note="over the heap as shipped" if best.heap_as_shipped else "over the same without",
+        columns=columns,
+        lines=lines,
+        details=_details(best),
     )
-
-
-def _worth(whole: Facts, row: ScenarioRow) -> Comparison | None:
-    if not values_of(row).keys() & set(_FREE):
-        return None
-    return comparison_of(whole.speedup(row.scenario, BaselineKind.UNVARIED))
 
 
 def _alike(whole: Facts, row: ScenarioRow) -> Comparison | None:
     return comparison_of(whole.speedup(row.scenario, BaselineKind.STOCK_ALIKE))
 
 
-def _gain(row: ScenarioRow, worth: Comparison) -> str:
-    changed = capitalised(variables.in_words(option_tags(row)))
-    return f"{changed} makes {_way(row)}, {with_interval(worth)} as fast as without."
+def _headline(best: _Effect) -> str:
+    gained = f"makes {_way(best.row)} {with_interval(best.gain)} as fast as"
+    if best.heap_as_shipped:
+        return f"A kept heap {gained} the heap that glibc ships."
+    return f"{capitalised(_changed(best.row))} {gained} without."
+
+
+def _changed(row: ScenarioRow) -> str:
+    return variables.in_words(option_tags(row))
 
 
 def _way(row: ScenarioRow) -> str:
+    unchanged = plain(row)
+    name = "stock default" if is_stock_default(unchanged) else spoken(unchanged)
     training = "" if row.task == Task.INFERENCE else ", training"
-    return f"{way_name(row)} {row.dtype}{training}, batch {row.batch_size}"
+    return f"{name}{training}, batch {row.batch_size},"
 
 
 def _label(row: ScenarioRow) -> str:
-    return f"{spelled(row)}: {_way(row)}"
+    return f"{capitalised(_changed(row))}: {_way(row).rstrip(',')}"
 
 
-def _details(row: ScenarioRow) -> tuple[str, ...]:
-    alike = "It can be set for every backend alike: all other answers are without it."
-    if "heap" not in values_of(row):
-        return (alike,)
+def _details(best: _Effect) -> tuple[str, ...]:
+    if not best.heap_as_shipped:
+        return ("It can be set for every backend alike: all other answers are without it.",)
     setting = "=".join(*placement.kept_heap({}).items())
-    return (alike, f"A kept heap is {setting} where the process starts.")
+    return (
+        "All workers have it, so no other answer counts it as a backend's gain.",
+        f"To have it, start your process with {setting}.",
+    )

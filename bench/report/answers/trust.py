@@ -199,8 +199,7 @@ def _unlike_pages(facts: Facts, group: Group) -> str:
         return ""
     return (
         f"In {group.label}, one of two identical processes faulted {many:,.0f} pages in a call and "
-        f"the other {few:,.0f}: luck of where memory lies, which a kept heap takes away "
-        "(docs/variables.md)."
+        f"the other {few:,.0f}: luck of where memory lies (docs/variables.md)."
     )
 
 

@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli import cli
+from bench.placement import kept_heap
 from bench.recommend.recipes import recipe
 from bench.recommend.rules import Wish, recommend
 from bench.recommend.uses import uses
@@ -220,6 +221,23 @@ def test_every_measured_way_of_inference_has_code_that_parses(make_run: MakeRun)
             assert code is not None
             compile(code, row.scenario, "exec")
             assert ("ipex" in code) == (backend == "ipex")
+
+
+def test_code_says_how_its_process_was_started(make_run: MakeRun) -> None:
+    """The figure beside it is of a process that keeps its heap; others have none to name."""
+    run = make_run()
+    facts = Facts(run)
+    said = recommend(facts, Wish()).code
+    assert said is not None
+    assert "GLIBC_TUNABLES" not in said
+    workers = {
+        name: {"env": kept_heap({})} for name, _ in facts.environment.table("workers").items()
+    }
+    kept = dataclasses.replace(run, environment={**run.environment, "workers": workers})
+    code = recommend(Facts(kept), Wish()).code
+    assert code is not None
+    assert code.startswith("# measured in a process that was started with\n# GLIBC_TUNABLES=glibc.")
+    assert code.endswith(said)
 
 
 def test_unknown_backends_have_none(make_run: MakeRun) -> None:

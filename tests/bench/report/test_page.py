@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from bench.errors import BenchError
+from bench.placement import kept_heap
 from bench.records import Run
 from bench.report import build, write_report
 from bench.report.wording import bounds, times
@@ -265,6 +266,15 @@ def test_empty_run_gives_a_page_that_says_what_is_missing() -> None:
     assert "Nothing was measured" in page
     assert "does not say which machine" in page
     assert "How it was measured" in page
+
+
+def test_page_says_whether_processes_kept_their_heap(make_run: MakeRun) -> None:
+    """As the workers said, not as this version starts them."""
+    run = make_run(profile="smoke", rounds=3, only=SMALL)
+    assert "as the C library ships it" in build(run)
+    workers = {name: {"env": kept_heap({})} for name in run.environment["workers"]}
+    kept = dataclasses.replace(run, environment={**run.environment, "workers": workers})
+    assert "Every process keeps the memory that it frees" in build(kept)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,6 +11,7 @@ from bench import records, report
 from bench.report import varied
 from bench.report.answers.surroundings import surroundings
 from bench.report.facts import Facts
+from bench.report.wording import TIMES
 from bench.summary import summary
 
 if TYPE_CHECKING:
@@ -57,6 +58,22 @@ def with_variable(run: records.Run) -> tuple[records.Run, str]:
     return changed, name
 
 
+def renamed(run: records.Run, name: str, tag: str, **speedup: Any) -> records.Run:
+    """The run with another variable, and what it is worth, in the place of that scenario's."""
+    other = name.replace(TAG, tag)
+    return replace(
+        run,
+        scenarios=tuple(
+            replace(row, scenario=other, options=tag) if row.scenario == name else row
+            for row in run.scenarios
+        ),
+        speedups=tuple(
+            replace(row, scenario=other, **speedup) if row.scenario == name else row
+            for row in run.speedups
+        ),
+    )
+
+
 def test_the_other_headlines_are_the_same_with_and_without_a_varied_scenario(
     standard: records.Run,
 ) -> None:
@@ -75,7 +92,8 @@ def test_what_a_variable_is_worth_is_an_answer_of_its_own(standard: records.Run)
     answer = surroundings(Facts(changed))
     assert answer is not None
     assert answer.tone == "good"
-    assert answer.headline.startswith("Tcmalloc as allocator makes Stock")
+    assert answer.headline.startswith("Tcmalloc as allocator makes stock default, batch 1,")
+    assert answer.number.startswith("10")
     assert answer.headline.split("[")[1].startswith("9.50, 10.50]")
     assert not any("GLIBC_TUNABLES" in sentence for sentence in answer.details)
     (line,) = answer.lines
@@ -89,28 +107,34 @@ def test_what_a_variable_is_worth_is_an_answer_of_its_own(standard: records.Run)
     )
     silent = surroundings(Facts(doubted))
     assert silent is not None
-    assert (silent.tone, silent.details) == ("level", ())
+    assert (silent.tone, silent.details, silent.number) == ("level", (), "")
     assert "10" not in silent.headline
     assert surroundings(Facts(standard)) is None
+
+
+def test_a_heap_as_shipped_is_read_as_what_keeping_it_gains(standard: records.Run) -> None:
+    """All workers keep theirs: measured is what it costs not to."""
+    changed, name = with_variable(standard)
+    costs = {"speedup": 0.8, "speedup_low": 0.75, "speedup_high": 0.9, "verdict": "slower"}
+    shipped = renamed(changed, name, "heap=glibc", **costs)
+    answer = surroundings(Facts(shipped))
+    assert answer is not None
+    assert (answer.tone, answer.number) == ("good", f"1.25{TIMES}")
+    assert answer.headline == (
+        f"A kept heap makes stock default, batch 1, 1.25{TIMES} [1.11, 1.33] as fast as the heap "
+        "that glibc ships."
+    )
+    assert answer.lines[0].label == "The heap as glibc ships it: stock default, batch 1"
+    assert answer.lines[0].cells[0] is not None
+    assert answer.lines[0].cells[0].estimate == 0.8
+    assert any("GLIBC_TUNABLES" in sentence for sentence in answer.details)
 
 
 @pytest.mark.parametrize("tag", ["threads=1", "isa=avx2"])
 def test_what_costs_something_is_not_offered_as_free(standard: records.Run, tag: str) -> None:
     """Fewer threads or older instructions are questions of another kind."""
     changed, name = with_variable(standard)
-    renamed = name.replace(TAG, tag)
-    other = replace(
-        changed,
-        scenarios=tuple(
-            replace(row, scenario=renamed, options=tag) if row.scenario == name else row
-            for row in changed.scenarios
-        ),
-        speedups=tuple(
-            replace(row, scenario=renamed) if row.scenario == name else row
-            for row in changed.speedups
-        ),
-    )
-    assert surroundings(Facts(other)) is None
+    assert surroundings(Facts(renamed(changed, name, tag))) is None
 
 
 def test_the_table_says_what_the_variable_is_worth(standard: records.Run) -> None:

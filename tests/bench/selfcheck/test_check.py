@@ -107,6 +107,16 @@ def test_bursts_are_counted_apart(build: Build) -> None:
     assert result.identical_in_bursts.comparisons == 4
 
 
+def test_a_part_alone_has_the_whole_budget(build: Build, backend: Any) -> None:
+    """The hours can be spent in pieces; what was not asked for is not measured."""
+    result = build(parts=("planted",)).run()
+    assert result.identical.comparisons == 0
+    assert not hasattr(backend, "bursts")
+    assert result.planted[0.05].comparisons == FEW.planted
+    cut = build(parts=("identical",), budget_s=1.0).run()
+    assert any("4 of 8 comparisons fitted into 1 s" in note for note in cut.notes)
+
+
 def test_the_time_is_kept_and_said(build: Build) -> None:
     """One experiment of each kind at least, and no further one that would pass the part's time."""
     result = build(budget_s=1.0).run()

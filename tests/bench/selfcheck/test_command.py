@@ -57,6 +57,17 @@ def test_json_is_one_object(counted: list[check.Selfcheck], tmp_path: Path) -> N
     assert counted[0].budget_s == 50
 
 
+def test_parts_are_those_that_are_named(counted: list[check.Selfcheck], tmp_path: Path) -> None:
+    """All of them unless some are; a name that is none is refused with those that are."""
+    call("--data", tmp_path)
+    call("--part", "bursts", "--part", "planted", "--data", tmp_path)
+    assert [set(one.parts) for one in counted] == [set(check.PARTS), {"bursts", "planted"}]
+    refused = call("--part", "everything", "--data", tmp_path)
+    assert refused.exit_code == 2
+    for name in check.PARTS:
+        assert name in refused.output
+
+
 def test_an_interrupt_tells_what_was_counted(
     counted: list[check.Selfcheck], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
