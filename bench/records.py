@@ -246,7 +246,7 @@ def _open_rows(path: Path, row_type: type[DataclassInstance]) -> durable.AppendO
         content = b""
     rows.parse(path.name, content, row_type)
     length = rows.whole_length(content)
-    if length and not content.startswith(rows.header_line(row_type)):
+    if length and not rows.has_header_of(content, row_type):
         raise RecordError(
             f"{path.name} has other columns than this version writes, so no row can be added: "
             "measure into a new folder"

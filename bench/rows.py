@@ -80,6 +80,12 @@ def header_line(row_type: type[DataclassInstance]) -> bytes:
     return _line(column.name for column in columns(row_type))
 
 
+def has_header_of(content: bytes, row_type: type[DataclassInstance]) -> bool:
+    """Whether such rows can be added: its columns are theirs, whatever a spreadsheet made of it."""
+    first = content.removeprefix(codecs.BOM_UTF8).partition(b"\n")[0]
+    return first.rstrip(b"\r") == header_line(row_type).rstrip(b"\r\n")
+
+
 def row_line(row: DataclassInstance) -> bytes:
     """One row as one line, ready to be written.
 

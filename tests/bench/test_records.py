@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import dataclasses
 import math
@@ -250,6 +251,16 @@ def test_writing_again_repairs_a_cut_line(folder: Path) -> None:
     path = folder / "iterations.csv"
     header, line = rows.header_line(IterationRow), rows.row_line(ROW)
     path.write_bytes(header + line + line[:9])
+    with RunWriter(folder) as writer:
+        writer.append(ROW)
+    assert read_rows(path, IterationRow) == ([ROW, ROW], [])
+
+
+def test_rows_are_added_to_what_a_spreadsheet_saved(folder: Path) -> None:
+    """A byte order mark and its line ends change no column."""
+    path = folder / "iterations.csv"
+    saved = rows.header_line(IterationRow) + rows.row_line(ROW)
+    path.write_bytes(codecs.BOM_UTF8 + saved.replace(b"\n", b"\r\n"))
     with RunWriter(folder) as writer:
         writer.append(ROW)
     assert read_rows(path, IterationRow) == ([ROW, ROW], [])

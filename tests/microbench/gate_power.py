@@ -1,0 +1,49 @@
+"""What the gate finds and what it makes up, on simulated machines: the figures of docs/gate.md.
+
+    PYTHONPATH=. .venv/bin/python tests/microbench/gate_power.py                # sixty seeds, minutes
+    PYTHONPATH=. .venv/bin/python tests/microbench/gate_power.py --seeds 10
+
+The gate's own code with workers that answer at once, on a clock that moves as real ones would take
+(`tests/bench/gate/simulated.py`). What tests/bench/gate/test_power.py asserts of few seeds is told
+here of many. Nothing is timed, so other work may run beside it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from unittest import mock
+
+import click
+
+from bench import noise
+from bench.gate.result import Outcome
+from tests.bench.gate.simulated import Machine, gate
+
+CASES = [(slowdown, process) for process in (0.01, 0.015) for slowdown in (0.0, 0.05)]
+"""Of head, and by how much processes of one build differ."""
+
+
+@click.command()
+@click.option("--seeds", type=click.IntRange(min=1), default=60, show_default=True)
+@click.option("--block", default=0.03, show_default=True, help="By how much blocks differ.")
+def main(seeds: int, block: float) -> None:
+    """A line for each case: what so many machines answered, and the longest gate."""
+    click.echo("| processes differ by | slower by | passed | regression | no verdict | longest |")
+    click.echo("|---|---|---|---|---|---|")
+    for slowdown, process in CASES:
+        machines = [
+            Machine(seed=seed, slowdown=slowdown, process=process, block=block)
+            for seed in range(seeds)
+        ]
+        with mock.patch.object(noise, "is_quiet", lambda *_: True):  # this machine's, not theirs
+            found = Counter(gate(machine)[0].outcome for machine in machines)
+        counts = " | ".join(
+            str(found[outcome])
+            for outcome in (Outcome.PASSED, Outcome.REGRESSION, Outcome.NO_VERDICT)
+        )
+        longest = max(machine.now for machine in machines)
+        click.echo(f"| {process:.1%} | {slowdown:.0%} | {counts} | {longest:.0f} s |")
+
+
+if __name__ == "__main__":
+    main()
