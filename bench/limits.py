@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from bench import protocol
-from bench.scenarios import Exclusion, Phase, Task, stock_default
+from bench.scenarios import INFERENCE_BATCHES, Exclusion, Phase, Task, stock_default
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +65,7 @@ def find_limits(
         reason = _why_not(batch, tried[batch], lanes, policy)
         if reason and batch > 1:
             del tried[batch]
-            what = f"inference batches of {batch} and above"
+            what = f"{INFERENCE_BATCHES} of {batch} and above"
             excluded.append(Exclusion(what=what, reason=reason))
         elif batch < max(wanted) and tried[batch].seconds * _LIKELY_GROWTH > policy.max_call_s:
             excluded.append(_twice_is_too_slow(batch, tried[batch].seconds, policy))
@@ -115,13 +115,16 @@ class _Tried:
     prepared: protocol.Message
     seconds: float
     peak_mib: float
+    prepared_mib: float
+    """The worker's own pages before its first call."""
     at_rest_mib: float
-    """The worker's own pages while it is prepared and idle."""
+    """The same after some calls, while it waits."""
 
 
 def _try_batch(worker: WorkerHandle, batch: int, policy: Policy) -> _Tried:
     scenario = protocol.encode(stock_default(Task.INFERENCE, batch))
     prepared = worker.ask("prepare", policy.prepare_timeout_s, scenario=scenario)
+    prepared_mib = _own_pages_mib(worker.pid)
     worker.ask("call", policy.call_timeout_s, n=1, phase=str(Phase.FIRST_CALL))
     calls = worker.ask("call", policy.call_timeout_s, n=2, phase=str(Phase.WARMUP))
     peak_mib = float(worker.ask("memory", policy.call_timeout_s)["peak_rss_mb"])
@@ -131,6 +134,7 @@ def _try_batch(worker: WorkerHandle, batch: int, policy: Policy) -> _Tried:
         prepared=prepared,
         seconds=min(calls["wall_ns"]) / 1e9,
         peak_mib=peak_mib,
+        prepared_mib=peak_mib if prepared_mib is None else prepared_mib,
         at_rest_mib=peak_mib if at_rest_mib is None else at_rest_mib,
     )
 
@@ -146,7 +150,7 @@ def _model(prepared: protocol.Message) -> dict[str, Any]:
 
 def _twice_is_too_slow(batch: int, seconds: float, policy: Policy) -> Exclusion:
     return Exclusion(
-        what=f"inference batches above {batch}",
+        what=f"{INFERENCE_BATCHES} above {batch}",
         reason=f"one stock default call of {batch} takes {seconds:.2f} s here: twice as many would "
         f"pass the limit of {policy.max_call_s:.0f} s a call",
     )
@@ -158,7 +162,8 @@ def _why_not(batch: int, tried: _Tried, lanes: int, policy: Policy) -> str | Non
             f"one stock default call of {batch} takes {tried.seconds:.2f} s here, over the limit "
             f"of {policy.max_call_s:.0f} s a call"
         )
-    need = (lanes * tried.at_rest_mib * _OTHERS_HOLD_MORE + tried.peak_mib) / 1024
+    kept_mib = max(0.0, tried.at_rest_mib - tried.prepared_mib)
+    need = (lanes * (tried.prepared_mib * _OTHERS_HOLD_MORE + kept_mib) + tried.peak_mib) / 1024
     limit = _memory_limit_gib(policy)
     if need > limit:
         return (

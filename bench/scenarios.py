@@ -277,6 +277,8 @@ class Exclusion:
     reason: str
 
 
+INFERENCE_BATCHES = "inference batches"
+"""How an exclusion begins that says which batch sizes the machine could not do."""
 FURTHER_BACKENDS = {
     "openvino": (Dtype.FP32, Dtype.BF16),
     "onnxruntime": (Dtype.FP32,),

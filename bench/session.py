@@ -25,6 +25,7 @@ from bench import conditions, kernels, parts, workload
 from bench.backends import quantize
 from bench.errors import WorkerError
 from bench.highwater import HighWater, give_back
+from bench.idle_heap import IdleHeap
 from bench.scenarios import Dtype, Layout, Mode, Phase, Scenario, Status, Task, part_of
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ class Session:
         self._backend = backend
         self._work = work
         self._memory = HighWater()
+        self.heap = IdleHeap()
+        """Given back while this worker waits for its turn."""
         self._threads = torch.get_num_threads()
         self._now: _Live | None = None
         self.training_samples: list[Sample] = []
@@ -169,6 +172,7 @@ class Session:
             part=parts.part(scenario, work=self._work, backend=self._backend, loaded=loaded),
         )
         gc.collect()
+        self.heap.settle()
         gc.freeze()
         return {
             "prepare_s": prepare_s,

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from bench.session import Session
     from bench.workload import Workload
 
-    Operations = Mapping[str, Callable[[protocol.Message], dict[str, Any]]]
+    Operation = Callable[[protocol.Message], dict[str, Any]]
+    Operations = Mapping[str, Operation]
 
 _MEMORY_WORDS = ("can't allocate memory", "defaultcpuallocator", "not enough memory", "bad_alloc")
 _STATUS_OF_NAME = {
@@ -101,7 +102,7 @@ def _unknown(request: protocol.Message) -> dict[str, Any]:
 
 def operations(session: Session) -> Operations:
     """The protocol's operations by name, as functions of the request."""
-    return {
+    ops: Operations = {
         "prepare": lambda r: session.prepare(protocol.decode(r["scenario"])),
         "call": lambda r: session.call(int(r["n"]), Phase(r["phase"])),
         "outputs": lambda r: session.outputs(Path(r["path"]), within_s=r.get("within_s")),
@@ -115,6 +116,19 @@ def operations(session: Session) -> Operations:
         "release": lambda _: session.release(),
         **_study_operations(session),
     }
+    return {n: op if n in _WITHOUT_HEAP else _at_work(session, op) for n, op in ops.items()}
+
+
+_WITHOUT_HEAP = ("prepare", "conditions", "probe", "peak", "release")
+"""Operations that do not run the prepared scenario, nor tell what it holds."""
+
+
+def _at_work(session: Session, op: Operation) -> Operation:
+    def working(request: protocol.Message) -> dict[str, Any]:
+        with session.heap.at_work():
+            return op(request)
+
+    return working
 
 
 def _study_operations(session: Session) -> Operations:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from bench.report.facts import MEASURED
 from bench.report.wording import count
-from bench.scenarios import Status
+from bench.scenarios import INFERENCE_BATCHES, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +42,7 @@ def banners(facts: Facts) -> list[Banner]:
         *_untrained(facts),
         *_emulated(facts),
         *_synthetic(facts),
+        *_smaller_batches(facts),
         *_archived(facts),
         *_damaged(facts),
     ]
@@ -79,6 +80,15 @@ def _gathered(notes: list[str]) -> list[str]:
     reasons = Counter(match["reason"] for _, match in found if match)
     blocks = [f"{count(n, 'block')} did not count: {reason}." for reason, n in reasons.items()]
     return [note for note, match in found if not match] + blocks
+
+
+def _smaller_batches(facts: Facts) -> Iterator[Banner]:
+    """What the profile wanted and the machine could not do, in time or in memory."""
+    for left_out in facts.environment.items("matrix", "excluded"):
+        if isinstance(left_out, dict) and str(left_out.get("what")).startswith(INFERENCE_BATCHES):
+            what = str(left_out["what"]).capitalize()
+            text = f"{what}: {left_out.get('reason', '')}."
+            yield Banner(level="note", title="Larger batches are left out", text=text)
 
 
 def _invalid(facts: Facts) -> Iterator[Banner]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import mmap
 import os
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,18 @@ def test_a_call_that_turns_out_too_slow_is_left_out(backend: Any) -> None:
     limit = found(backend, 1, 8, 32)
     assert limit.largest_batch == 8
     assert "2.2" in limit.excluded[0].reason
+
+
+def test_a_kept_heap_counts_once_for_every_worker(
+    backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no larger for other backends, as what they prepare is."""
+    pages = itertools.cycle((400.0, 900.0))
+    monkeypatch.setattr(limits, "_own_pages_mib", lambda _pid: next(pages))
+    backend.default_ms = 10.0
+    assert found(backend, 1, 8, lanes=10).largest_batch == 8
+    (left_out,) = found(backend, 1, 8, lanes=15).excluded
+    assert "would need about 15.7 GiB" in left_out.reason
 
 
 def test_a_fast_machine_has_no_cap(backend: Any) -> None:

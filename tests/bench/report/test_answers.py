@@ -342,6 +342,17 @@ def test_good_run_of_a_trained_model_has_only_the_note_on_ipex(make_run: MakeRun
     assert titles(run) == ["IPEX is archived"]
 
 
+def test_batch_sizes_that_the_machine_could_not_do_are_said(make_run: MakeRun) -> None:
+    """Who asked for 32 and sees 8 as the largest must not look for the reason."""
+    run = make_run()
+    left_out = {"what": "inference batches of 16 and above", "reason": "20 workers need 21 GiB"}
+    matrix = {**run.environment["matrix"], "excluded": [left_out, "nonsense", {"what": "int8"}]}
+    cut = dataclasses.replace(run, environment={**run.environment, "matrix": matrix})
+    assert sorted([*titles(run), "Larger batches are left out"]) == sorted(titles(cut))
+    texts = [banner.text for banner in banners.banners(Facts(cut))]
+    assert "Inference batches of 16 and above: 20 workers need 21 GiB." in texts
+
+
 def test_stopping_banners_come_first(make_run: MakeRun) -> None:
     """What forbids a decision is read before what merely colours it."""
     found = banners.banners(Facts(make_run(complete=False, noisy=True)))
