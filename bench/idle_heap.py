@@ -145,8 +145,9 @@ class IdleHeap:
             return bool(self._libc.madvise(address, _PAGE, _POPULATE_WRITE) == 0)
 
     def _range(self) -> tuple[int, int]:
-        found = _HEAP.search((self._process / "maps").read_text())
-        return (int(found[1], 16), int(found[2], 16)) if found else (0, 0)
+        """From the first to the last line: advice for a part of it (NumPy's) splits the mapping."""
+        found = _HEAP.findall((self._process / "maps").read_text())
+        return (int(found[0][0], 16), int(found[-1][1], 16)) if found else (0, 0)
 
     def _in_memory(self, start: int, end: int) -> NDArray[np.bool_]:
         """Of each page whether it is."""

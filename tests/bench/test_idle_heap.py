@@ -25,6 +25,9 @@ from bench.idle_heap import IdleHeap
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
+import numpy as np
+advised = np.ones(8 << 20, np.uint8)  # NumPy asks for huge pages, which splits the mapping
+
 def work(size):
     "Many blocks of unlike sizes, some of which stay between others: the free heap has holes."
     blocks = [bytearray(size // n) for n in range(1, 40)]
