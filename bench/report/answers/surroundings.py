@@ -83,10 +83,8 @@ def _alike(whole: Facts, row: ScenarioRow) -> Comparison | None:
 
 
 def _headline(best: _Effect) -> str:
-    gained = f"makes {_way(best.row)} {with_interval(best.gain)} as fast as"
-    if best.heap_as_shipped:
-        return f"A kept heap {gained} the heap that glibc ships."
-    return f"{capitalised(_changed(best.row))} {gained} without."
+    changed = "A kept heap" if best.heap_as_shipped else capitalised(_changed(best.row))
+    return f"{changed} makes {_way(best.row)} {with_interval(best.gain)} as fast."
 
 
 def _changed(row: ScenarioRow) -> str:
