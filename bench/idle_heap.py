@@ -91,9 +91,20 @@ class IdleHeap:
         finally:
             self.give()
 
-    def give(self) -> bool:
+    @contextmanager
+    def put_aside(self) -> Iterator[None]:
+        """What is freed inside goes to the kernel, and not to the heap that `take` brings back."""
+        if self._given is None:
+            self.give(at_most=0)
+        try:
+            yield
+        finally:
+            if self._works:
+                give_back()
+
+    def give(self, at_most: int = KEPT_AT_MOST) -> bool:
         """Give the free heap back if it is much; whether it was."""
-        if not self._works or self._resident() - self._floor <= KEPT_AT_MOST:
+        if not self._works or self._resident() - self._floor <= at_most:
             return False
         start, end = self._range()
         before = self._in_memory(start, end)

@@ -287,14 +287,14 @@ class Session:
         """Fixed work, to tell a slow machine from a slow scenario."""
         from bench import calibration
 
-        with self._memory.left_out():
+        with self._memory.left_out(), self.heap.put_aside():
             return calibration.probe()
 
     def peak(self, dtypes: list[str]) -> dict[str, Any]:
         """The most that this process can get out of the machine."""
         from bench import calibration
 
-        with self._memory.left_out():
+        with self._memory.left_out(), self.heap.put_aside():
             return calibration.peak([Dtype(name) for name in dtypes])
 
     def release(self) -> dict[str, Any]:

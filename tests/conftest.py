@@ -38,6 +38,12 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
+@pytest.fixture(autouse=True)
+def _heap_as_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`pillqc`'s command keeps its process's heap: here that would be all later tests' heap."""
+    monkeypatch.setattr("pillqc.cli.keep_heap", lambda: False)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with long tests first: a process that draws one last would work on alone."""
     long = {item.path for item in items if item.get_closest_marker("slow")}
