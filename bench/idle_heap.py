@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bench import placement
-from bench.highwater import give_back
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +36,7 @@ _POPULATE_WRITE = 23
 """MADV_POPULATE_WRITE: faults pages in as if each was written, and changes none of them."""
 _PAGE = mmap.PAGESIZE
 _MOST_BLOCKS = 100
+"""Tried to lengthen the heap; what is not reached then is faulted in by the next call instead."""
 _HEAP = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) .*\[heap\]$", re.MULTILINE)
 _ANONYMOUS = re.compile(r"^RssAnon:\s*(\d+) kB$", re.MULTILINE)
 KEPT_AT_MOST = 128 << 20
@@ -79,7 +79,7 @@ class IdleHeap:
         """Give back what preparing left, and count what is kept from here on."""
         self._given = None
         if self._works:
-            give_back()
+            self._libc.malloc_trim(0)
             self._floor = self._resident()
 
     @contextmanager
@@ -100,7 +100,7 @@ class IdleHeap:
             yield
         finally:
             if self._works:
-                give_back()
+                self._libc.malloc_trim(0)
 
     def give(self, at_most: int = KEPT_AT_MOST) -> bool:
         """Give the free heap back if it is much; whether it was."""

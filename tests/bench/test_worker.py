@@ -4,7 +4,9 @@ import io
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -13,8 +15,10 @@ from bench.errors import BenchError, WorkerError
 from bench.scenarios import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from bench.session import Session
 
 
 class InvalidCxxCompiler(RuntimeError):  # noqa: N818 - the name is what counts
@@ -223,3 +227,25 @@ def test_ipex_that_cannot_be_imported_is_unavailable(tmp_path: Path, text: str, 
     assert (greeting["ok"], greeting["status"], code) == (False, "unavailable", 1)
     assert words in greeting["reason"]
     assert words in output  # what IPEX printed stays in the log, and out of the protocol
+
+
+def test_what_runs_the_scenario_has_its_heap_and_gives_it_back() -> None:
+    """Timed or not; the probe's own buffers are no part of it."""
+    said: list[str] = []
+
+    @contextmanager
+    def at_work() -> Iterator[None]:
+        said.append("taken")
+        yield
+        said.append("given")
+
+    def noting(name: str) -> Callable[..., None]:
+        return lambda *_: said.append(name)
+
+    names = ("call", "memory", "probe")
+    fake = SimpleNamespace(heap=SimpleNamespace(at_work=at_work), **{n: noting(n) for n in names})
+    ops = worker.operations(cast("Session", fake))
+    ops["call"]({"n": 1, "phase": "timed"})
+    ops["memory"]({})
+    ops["probe"]({})
+    assert said == ["taken", "call", "given", "taken", "memory", "given", "probe"]
