@@ -50,9 +50,9 @@ class Amount:
 
 FULL = Amount(
     seats=12,
-    identical=204,
-    in_bursts=204,
-    full_size=24,
+    identical=216,
+    in_bursts=216,
+    full_size=36,
     full_seats=6,
     copies=3,
     planted=21,
@@ -60,8 +60,8 @@ FULL = Amount(
 )
 QUICK = Amount(
     seats=8,
-    identical=8,
-    in_bursts=8,
+    identical=16,
+    in_bursts=16,
     full_size=0,
     full_seats=0,
     copies=1,
@@ -203,11 +203,16 @@ class Selfcheck:
     def _compare_all(
         self, tally: Tally, name: str, seats: list[Seat], size: int, policy: Policy
     ) -> int:
-        """Every seat once as scenario, against its neighbour, with the next one as control."""
+        """Every seat against the next two, each of them in turn baseline and control.
+
+        With five seats or more no two are compared twice: those next to each other once, those
+        with one between them once.
+        """
         measured = self._measure(name, seats, size, identical_effort(self.limits), policy)
         for place, seat in enumerate(seats):
-            baseline, control = (seats[(place + step) % len(seats)] for step in (1, 2))
-            tally.add(*verdict_of(measured, seat, baseline, control, policy))
+            one, other = (seats[(place + step) % len(seats)] for step in (1, 2))
+            for baseline, control in ((one, other), (other, one)):
+                tally.add(*verdict_of(measured, seat, baseline, control, policy))
         return tally.comparisons
 
     def _planted(self, name: str) -> int:

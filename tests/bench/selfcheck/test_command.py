@@ -111,8 +111,8 @@ def test_real_workers_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     small: dict[str, Any] = {
         **vars(check.QUICK),
         "seats": 3,
-        "identical": 3,
-        "in_bursts": 3,
+        "identical": 6,
+        "in_bursts": 6,
         "planted": 1,
     }
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # a lock of its own: others may measure
@@ -130,8 +130,8 @@ def test_real_workers_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     done = call("--quick", "--json", "--threads", 1, "--data", pills)
     found = json.loads(done.stdout)
     assert done.exit_code == 0
-    assert found["identical"]["comparisons"] == 3
-    assert found["identical_in_bursts"]["comparisons"] == 3
+    assert found["identical"]["comparisons"] == 6
+    assert found["identical_in_bursts"]["comparisons"] == 6
     assert {part["comparisons"] for part in found["planted"].values()} == {1}
     assert 0 < found["measuring_share"] < 1
     assert 0 <= found["parent_cpu_share"] < 0.2
