@@ -25,6 +25,7 @@ import torch
 
 from pillqc import runtimes
 from pillqc.errors import PillqcError
+from pillqc.optimizing import load_ipex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -151,7 +152,7 @@ def accelerated(loaded: LoadedModel, way: Way) -> LoadedModel:
     if way == STOCK:
         return loaded
     if way.backend == "ipex":
-        _ipex()
+        _ipex(way)
     runtimes.check(way.backend)
     return dataclasses.replace(loaded, model=cast("CustomVGG", Accelerated(loaded.model, way)))
 
@@ -189,9 +190,8 @@ def _prepared(model: CustomVGG, way: Way, images: Tensor) -> _Call:
     if way.layout == "channels_last":
         ready = ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # not in its stubs
     if way.backend == "ipex":
-        dtype = torch.bfloat16 if way.dtype == "bf16" else torch.float32
         prepack = {"weights_prepack": False} if way.mode == "compile" else {}
-        ready = _ipex().optimize(ready, dtype=dtype, **prepack)
+        ready = _ipex(way).optimize(ready, dtype=_dtype(way), **prepack)
     elif way.dtype == "bf16":
         for layer in ready.modules():
             if isinstance(layer, (torch.nn.Conv2d, torch.nn.Linear)):
@@ -208,7 +208,7 @@ def _prepared(model: CustomVGG, way: Way, images: Tensor) -> _Call:
 
 
 def _scripted(ready: nn.Module, way: Way, images: Tensor) -> nn.Module:
-    switch = _ipex() if way.backend == "ipex" else torch.jit
+    switch = _ipex(way) if way.backend == "ipex" else torch.jit
     switch.enable_onednn_fusion(bool(way.fusion))
     # the trace holds autocast's casts already; PyTorch gives the switch no public name
     torch._C._jit_set_autocast_mode(False)  # type: ignore[attr-defined] # noqa: SLF001
@@ -226,12 +226,9 @@ def _cast(way: Way) -> AbstractContextManager[object]:
     return torch.autocast("cpu", torch.bfloat16) if way.dtype == "bf16" else nullcontext()
 
 
-def _ipex() -> Any:  # noqa: ANN401 - it ships no types
-    try:
-        import intel_extension_for_pytorch as ipex
-    except (ImportError, SystemExit, AttributeError) as error:
-        # on a mismatch with torch its import prints a line and calls what does not exist
-        raise PillqcError(
-            f"intel-extension-for-pytorch cannot be used here ({error}); use --backend stock"
-        ) from error
-    return ipex
+def _dtype(way: Way) -> torch.dtype:
+    return torch.bfloat16 if way.dtype == "bf16" else torch.float32
+
+
+def _ipex(way: Way) -> Any:  # noqa: ANN401 - it ships no types
+    return load_ipex(_dtype(way), instead="use --backend stock")

@@ -44,7 +44,7 @@ class _Group(click.Group):
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(__version__, prog_name="pillqc")
 def main(debug: bool) -> None:
-    r"""Good pill or bad pill, and where is the defect?
+    """Good pill or bad pill, and where is the defect?
 
     \b
     Examples:

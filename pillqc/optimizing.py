@@ -10,7 +10,7 @@ garbage.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -24,20 +24,32 @@ Optimize = Callable[[nn.Module, torch.optim.Optimizer], tuple[nn.Module, torch.o
 """Turns a model in training mode and its optimizer into faster ones, before the first step."""
 
 
+def load_ipex(dtype: torch.dtype, *, instead: str) -> Any:  # noqa: ANN401 - it ships no types
+    """Intel Extension for PyTorch, for computing in that dtype; importing it changes PyTorch.
+
+    Raises:
+        PillqcError: it is not installed, not made for this PyTorch, or has no such arithmetic on
+            this CPU; the sentence ends with what to do `instead`.
+    """
+    try:
+        import intel_extension_for_pytorch as ipex
+    except (ImportError, SystemExit, AttributeError) as error:
+        # on a mismatch with torch its import prints a line and calls what does not exist
+        raise PillqcError(
+            f"intel-extension-for-pytorch cannot be used here ({error}); {instead}"
+        ) from error
+    if dtype is torch.bfloat16 and not ipex._C.onednn_has_bf16_support():  # noqa: SLF001 - no public way to ask
+        raise PillqcError(f"intel-extension-for-pytorch has no bf16 on this CPU; {instead} or fp32")
+    return ipex
+
+
 def ipex_optimize(dtype: torch.dtype = torch.float32) -> Optimize:
     """`ipex.optimize(model=..., optimizer=..., dtype=...)`, as the tutorial calls it."""
 
     def optimize(
         model: nn.Module, optimizer: torch.optim.Optimizer
     ) -> tuple[nn.Module, torch.optim.Optimizer]:
-        try:
-            import intel_extension_for_pytorch as ipex
-        except (ImportError, SystemExit, AttributeError) as error:
-            # on a mismatch with torch its import prints a line and calls what does not exist
-            raise PillqcError(
-                f"intel-extension-for-pytorch cannot be used here ({error}); "
-                "train with --backend stock"
-            ) from error
+        ipex = load_ipex(dtype, instead="train with --backend stock")
         optimized: tuple[nn.Module, torch.optim.Optimizer] = ipex.optimize(
             model.train(), optimizer=optimizer, dtype=dtype
         )

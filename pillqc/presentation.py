@@ -154,21 +154,18 @@ def summaries(loaded: LoadedModel, *, optimize: str, dtype: str, size: int) -> I
     import torch
 
     from pillqc.model import count_parameters
+    from pillqc.optimizing import load_ipex, replaced_layers
 
     trainable, total = count_parameters(loaded.model)
     yield _layers(loaded.model, size, f"{loaded.name}, as loaded")
     yield f"{trainable:,} of {total:,} parameters train"
     if optimize == "none":
         return
-    try:
-        import intel_extension_for_pytorch as ipex
-    except (ImportError, SystemExit, AttributeError) as error:
-        raise PillqcError(f"intel-extension-for-pytorch cannot be used here ({error})") from error
     wanted = torch.bfloat16 if dtype == "bf16" else torch.float32
+    ipex = load_ipex(wanted, instead="ask for --optimize none")
     optimized = ipex.optimize(loaded.model.eval(), dtype=wanted)
-    replaced = sum(1 for m in optimized.modules() if type(m).__name__.startswith("_IPEX"))
     yield _layers(optimized, size, f"{loaded.name}, after ipex.optimize in {dtype}")
-    yield f"{replaced} layers are IPEX's"
+    yield f"{replaced_layers(loaded.model, optimized)} layers are IPEX's"
 
 
 def _layers(model: nn.Module, size: int, title: str) -> str:

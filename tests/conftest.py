@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # timing never decides a test, property tests on a loaded machine included
 settings.register_profile(
@@ -38,10 +42,15 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
-@pytest.fixture(autouse=True)
-def _heap_as_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`pillqc`'s command keeps its process's heap: here that would be all later tests' heap."""
-    monkeypatch.setattr("pillqc.cli.keep_heap", lambda: False)
+@pytest.fixture(autouse=True, scope="session")
+def _heap_as_shipped() -> Iterator[None]:
+    """`pillqc`'s command keeps its process's heap: here that would be all later tests' heap.
+
+    For the whole session, because fixtures of a module call the command too.
+    """
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("pillqc.cli.keep_heap", lambda: False)
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

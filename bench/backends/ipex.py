@@ -79,7 +79,8 @@ def prepare(
     """Set the model up as the scenario says.
 
     Raises:
-        NotImplementedError: IPEX has no such way of running it, or it replaced nothing.
+        NotImplementedError: IPEX has no such way of running it, or not on this CPU, or it replaced
+            nothing.
         TypeError: a ScriptModule, which `ipex.optimize` would return unchanged without a word.
     """
     if isinstance(model, torch.jit.ScriptModule):
@@ -90,6 +91,7 @@ def prepare(
         return _training(model, scenario, dtype, optimizer)
     if scenario.mode is Mode.COMPILE:
         return _compiled(model, scenario, dtype)
+    _refuse_unpacked(dtype)
     optimized = _optimize(copy.deepcopy(model).eval(), dtype)
     replaced = _at_least_one(count_replaced(optimized))
     _refuse_loading(optimized)
@@ -116,6 +118,17 @@ def _refuse_loading(model: torch.nn.Module) -> None:
         raise RuntimeError("load weights before ipex.optimize: packed ones cannot take them")
 
     model.load_state_dict = refuse  # type: ignore[method-assign] # that is the point
+
+
+def _refuse_unpacked(dtype: torch.dtype | None) -> None:
+    """Below AVX-512 IPEX packs no bf16 weights: `optimize` would fail on an assertion."""
+    import intel_extension_for_pytorch as ipex
+
+    if dtype is torch.bfloat16 and not ipex._C.onednn_has_bf16_support():  # noqa: SLF001 - no public way to ask
+        raise NotImplementedError(
+            "IPEX packs no bf16 weights on this CPU: its oneDNN needs AVX-512 (BW, VL and DQ) or "
+            "AVX-NE-CONVERT for bf16, even emulated"
+        )
 
 
 def _optimize(model: torch.nn.Module, dtype: torch.dtype | None) -> torch.nn.Module:
@@ -155,6 +168,7 @@ def _training(
         raise NotImplementedError(f"IPEX has no fused {type(optimizer).__name__}")
     if FUSED_ADAM in scenario.options:
         raise NotImplementedError("IPEX brings its own fused Adam; PyTorch's does not go with it")
+    _refuse_unpacked(dtype)
     trained, stepper = ipex.optimize(
         model.train(), optimizer=optimizer, dtype=dtype or torch.float32, inplace=True
     )

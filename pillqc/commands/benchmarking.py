@@ -42,7 +42,7 @@ def benchmark_command(
     backend: str,
     as_json: bool,
 ) -> None:
-    r"""Time inspection against the bare model, or training against the plain loop.
+    """Time inspection against the bare model, or training against the plain loop.
 
     Both ways take turns within every round. On a machine that does something else meanwhile the
     figures mean nothing.

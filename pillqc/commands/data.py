@@ -34,7 +34,7 @@ def render_command(
     colour: str | None,
     jobs: int | None,
 ) -> None:
-    r"""Render synthetic pills with exact masks, in MVTec AD's layout.
+    """Render synthetic pills with exact masks, in MVTec AD's layout.
 
     \b
     Examples:
@@ -82,7 +82,7 @@ def prepare_command(
     out: Path,
     category: str,
 ) -> None:
-    r"""Check your own download of real pills and lay it out.
+    """Check your own download of real pills and lay it out.
 
     \b
     Examples:
@@ -104,7 +104,7 @@ def prepare_command(
 @click.option("--split", help="Which split; `test` where there is one, else all images.")
 @click.option("--size", type=click.IntRange(16), default=224, show_default=True)
 def explore_command(data: Path, out: Path, split: str | None, size: int) -> None:
-    r"""Show what good and bad look like, and where their mean images differ by more than chance.
+    """Show what good and bad look like, and where their mean images differ by more than chance.
 
     \b
     Examples:
@@ -125,7 +125,7 @@ def explore_command(data: Path, out: Path, split: str | None, size: int) -> None
 @DATA
 @click.option("--manifest", type=FILE, help="The .split.csv beside a model; else the folders.")
 def check_split_command(data: Path, manifest: Path | None) -> None:
-    r"""Fail if an image, or nearly the same image, is in two splits.
+    """Fail if an image, or nearly the same image, is in two splits.
 
     \b
     Examples:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.option("--format", "kind", type=click.Choice(["torchscript", "onnx"]), required=True)
 @click.option("--out", type=FILE, required=True, help="Ends in .pt or .onnx.")
 def export_command(data: Path, model: str | None, kind: Any, out: Path) -> None:  # noqa: ANN401 - one of the choices
-    r"""Write the model for other programs, if its outputs on real images stay the same.
+    """Write the model for other programs, if its outputs on real images stay the same.
 
     \b
     Examples:

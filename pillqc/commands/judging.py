@@ -51,7 +51,7 @@ def evaluate_command(
     as_json: bool,
     figures: Path | None,
 ) -> None:
-    r"""Compare the model's decisions and heat maps with the truth.
+    """Compare the model's decisions and heat maps with the truth.
 
     Images that the model has seen in training, by content, are left out and counted. So a model is
     judged honestly by the very folder that it was trained on.
@@ -114,7 +114,7 @@ def inspect_command(
     shards: Path | None,
     shard: str | None,
 ) -> None:
-    r"""Say of every image whether the pill is good, and where the defects are.
+    """Say of every image whether the pill is good, and where the defects are.
 
     A file that cannot be read gets the decision `error`, and the exit code is 1 in the end.
 
@@ -167,7 +167,7 @@ def inspect_command(
 @click.command("card")
 @MODEL
 def card_command(model: str | None) -> None:
-    r"""Print what the model file says about itself: data, training, figures, thresholds, limits.
+    """Print what the model file says about itself: data, training, figures, thresholds, limits.
 
     \b
     Examples:

@@ -52,7 +52,7 @@ def inspect_in_shards(
 def merge_command(
     folder: Path, output: Path | None, csv_file: Path | None, exit_code: bool, partial: bool
 ) -> None:
-    r"""Put the shards of an inspection together, in the order of the images.
+    """Put the shards of an inspection together, in the order of the images.
 
     Where a process was lost, says which shard lacks how many images, and exits with 1. A file that
     could not be read makes it exit with 1 in the end, as in `pillqc inspect`.

@@ -88,7 +88,7 @@ def train_command(
     adapt: bool,
     **options: Any,  # noqa: ANN401 - as declared above
 ) -> None:
-    r"""Train as the tutorial does: class weights, Adam, early stop at a target accuracy.
+    """Train as the tutorial does: class weights, Adam, early stop at a target accuracy.
 
     The images are split by content into train, validation and test. Validation chooses the best
     epoch, the threshold and the scale of the maps; `pillqc evaluate` on the same folder then judges
@@ -171,7 +171,7 @@ def _train_from_scratch(
 @click.option("--dtype", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
 @click.option("--size", type=click.IntRange(32), default=224, show_default=True)
 def summary_command(model: str | None, optimize: str, dtype: str, size: int) -> None:
-    r"""Show the model's layers; with --optimize ipex, before and after.
+    """Show the model's layers; with --optimize ipex, before and after.
 
     \b
     Examples:

@@ -6,7 +6,9 @@ import importlib.util
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,10 +20,8 @@ from pillqc.acceleration import IPEX, STOCK, Way, accelerated, choose
 from pillqc.cli import main
 from pillqc.errors import PillqcError
 from pillqc.model import load_model
+from tests.hardware import needs_ipex
 
-needs_ipex = pytest.mark.skipif(
-    importlib.util.find_spec("intel_extension_for_pytorch") is None, reason="IPEX is not installed"
-)
 FOUND: dict[str, Any] = {
     "format": acceleration.FORMAT,
     "run_id": "a-run",
@@ -192,6 +192,17 @@ def test_inspect_runs_as_the_file_says_and_decides_alike(
     assert said["auto"]["probability_bad"] == pytest.approx(
         said["stock"]["probability_bad"], abs=1e-4
     )
+
+
+def test_bf16_with_ipex_where_it_has_none_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ipex.optimize` would end in an assertion of its own; a stand-in answers as it does there."""
+    native = SimpleNamespace(onednn_has_bf16_support=lambda: False)
+    stand_in = SimpleNamespace(_C=native)
+    monkeypatch.setitem(sys.modules, "intel_extension_for_pytorch", stand_in)
+    loaded = load_model("random")
+    assert accelerated(loaded, IPEX).model is not loaded.model
+    with pytest.raises(PillqcError, match="no bf16 on this CPU; use --backend stock or fp32"):
+        accelerated(loaded, replace(IPEX, dtype="bf16"))
 
 
 _IPEX_PROGRAM = """

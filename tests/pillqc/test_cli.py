@@ -40,7 +40,7 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     done = _run(*([command] if command else []), "--help")
     assert done.exit_code == 0
     assert f"pillqc {command}" in done.output
-    assert "Examples:" in done.output
+    assert "\n  Examples:\n    pillqc " in done.output
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from pillqc.synthetic import RenderPlan, render_dataset
 from pillqc.training import Kept
 from pillqc.training_loop import TrainingLoop
 from pillqc.training_run import Trained, TrainingRun, run_training
+from tests.hardware import needs_onednn_bf16
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -212,7 +213,7 @@ assert all(torch.equal(wanted[k], v) for k, v in got.items())
 
 @pytest.mark.ipex
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("dtype", ["fp32", pytest.param("bf16", marks=needs_onednn_bf16)])
 def test_a_killed_ipex_training_ends_with_the_same_bits(
     pills: Path, tmp_path: Path, dtype: str
 ) -> None:

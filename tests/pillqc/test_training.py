@@ -20,6 +20,7 @@ from pillqc.training import (
     train,
     training_step,
 )
+from tests.hardware import needs_onednn_bf16
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -184,6 +185,7 @@ assert torch.allclose(wanted, got16, atol=1e-1), (wanted - got16).abs().max()
 
 @pytest.mark.ipex
 @pytest.mark.slow
+@needs_onednn_bf16
 def test_ipex_trains_the_same_model_in_both_dtypes() -> None:
     """IPEX replaces the layers, changes only what trains, and learns the same within its dtype."""
     pytest.importorskip("importlib.metadata").version("intel-extension-for-pytorch")

@@ -11,6 +11,7 @@ from bench import parity
 from bench.errors import WorkerError
 from bench.policy import ParityTolerance
 from bench.scenarios import Dtype, Layout, Mode, Scenario, Status, Task, stock_default
+from tests.hardware import needs_vnni
 
 if TYPE_CHECKING:
     from tests.bench.backends.conftest import Worker
@@ -64,6 +65,7 @@ def test_stock_int8_is_int8(stock: Worker) -> None:
 
 
 @pytest.mark.ipex
+@needs_vnni
 def test_ipex_int8_is_int8(ipex: Worker, stock: Worker) -> None:
     """By IPEX's own static recipe."""
     is_genuine(ipex, stock, IPEX)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -20,6 +21,7 @@ from bench.scenarios import (
     Status,
     Task,
 )
+from tests.hardware import needs_onednn_bf16
 
 if TYPE_CHECKING:
     from tests.bench.backends.conftest import Worker
@@ -42,13 +44,11 @@ def training(**more: Any) -> Scenario:
 
 INFERENCE = [
     scenario(layout=LAST),
+    *(scenario(mode=Mode.TORCHSCRIPT, fusion=fusion, layout=LAST) for fusion in (True, False)),
+]
+IN_BF16 = [
     scenario(dtype=Dtype.BF16),
-    scenario(dtype=Dtype.BF16, layout=LAST),
-    *(
-        scenario(mode=Mode.TORCHSCRIPT, fusion=fusion, dtype=dtype, layout=LAST)
-        for fusion in (True, False)
-        for dtype in (Dtype.FP32, Dtype.BF16)
-    ),
+    *(replace(case, dtype=Dtype.BF16) for case in INFERENCE),
 ]
 
 
@@ -74,7 +74,11 @@ def test_a_stock_worker_never_imports_ipex(stock: Worker) -> None:
     assert stock.hello["conditions"]["threads"] == 1
 
 
-@pytest.mark.parametrize("case", INFERENCE, ids=lambda case: case.id)
+@pytest.mark.parametrize(
+    "case",
+    [*INFERENCE, *(pytest.param(case, marks=needs_onednn_bf16) for case in IN_BF16)],
+    ids=lambda case: case.id,
+)
 def test_every_way_runs_what_its_label_says_and_decides_the_same(
     stock: Worker, case: Scenario
 ) -> None:

@@ -1,0 +1,42 @@
+"""The machine's peak, on small work: that each library is asked what it can do."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench import calibration
+from bench.scenarios import Dtype
+from tests.hardware import ONEDNN_HAS_BF16
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One call of each kind, and little to do in it."""
+    for name, value in (
+        ("PEAK_SECONDS", 0.0),
+        ("PEAK_SIDE", 64),
+        ("PEAK_CHANNELS", 8),
+        ("PEAK_IMAGE_SIDE", 16),
+        ("PEAK_MIB", 1),
+    ):
+        monkeypatch.setattr(calibration, name, value)
+    monkeypatch.setattr(calibration, "_copy_bytes", lambda: 1 << 20)
+
+
+def test_a_dtype_without_kernels_of_onednn_has_a_peak_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packing bf16 weights raises on a CPU without AVX-512, which must not end the run."""
+    monkeypatch.setattr(calibration, "onednn_computes_in", lambda dtype: dtype is Dtype.FP32)
+
+    def packing(_module: object, dtype: object) -> None:
+        raise RuntimeError(f"mkldnn_reorder_conv2d_weight: {dtype} path needs the cpu support")
+
+    monkeypatch.setattr("torch.utils.mkldnn.to_mkldnn", packing)
+    found = calibration.peak([Dtype.BF16])
+    assert found["gflop_per_s"]["bf16"] > 0
+    assert found["memory_gb_per_s"] > 0
+
+
+def test_what_onednn_computes_in_agrees_with_the_cpus_flags() -> None:
+    """PyTorch's answer decides; the flags are what oneDNN's own texts name."""
+    assert calibration.onednn_computes_in(Dtype.FP32)
+    assert calibration.onednn_computes_in(Dtype.BF16) == ONEDNN_HAS_BF16
