@@ -62,7 +62,7 @@ def faults(run: records.Run, page: str) -> list[str]:
             "a median": row.median_ms is not None,
             "percent of peak": row.percent_of_peak is not None,
             "parity": name in parity,
-            "kernel evidence": name in kernels,
+            "kernel evidence": name in kernels or _has_none_to_log(run, row),
             "a speedup over the stock default": is_default or (name, "stock_default") in ratios,
             "a place on the page": name in page,
         }
@@ -71,6 +71,12 @@ def faults(run: records.Run, page: str) -> list[str]:
     if len([row for row in run.speedups if row.baseline_kind == "control"]) < len(groups):
         found.append("a comparison group has no control")
     return found
+
+
+def _has_none_to_log(run: records.Run, row: records.ScenarioRow) -> bool:
+    """OneDNN has no bf16 below AVX-512: stock's bf16 runs there on PyTorch's own kernels alone."""
+    said = run.environment["machine"].get("frameworks", {}).get("torch", {})
+    return row.dtype == "bf16" and said.get("mkldnn_bf16_supported") is False
 
 
 def page_faults(run: records.Run, page: str) -> list[str]:

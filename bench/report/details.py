@@ -110,6 +110,8 @@ def _pairs(facts: Facts, row: ScenarioRow) -> list[tuple[str, str]]:
         ("Arithmetic", _arithmetic(row)),
         ("Convolutions with a fused operation", whole(row.fused_ops)),
     ]
+    if facts.is_measured(row) and row.scenario not in facts.kernels:
+        pairs.append(("Kernels", "oneDNN logged none: its call ran on others"))
     if row.layers_replaced is not None:
         pairs.append(("Layers that ipex.optimize replaced", whole(row.layers_replaced)))
     if parity is not None:

@@ -128,12 +128,14 @@ def _no_ipex(facts: Facts, question: str, groups: Sequence[Group]) -> Answer:
     if all(row.status == Status.UNAVAILABLE for row in rows):
         headline = "IPEX could not be measured here."
     details = [f"Reason: {reason.rstrip('.')}." for reason in reasons[:2]]
+    if len(failed) < len(rows):  # the others ran: what some could not do is not why
+        details = [why_nothing(facts, group) for group in groups[:1]]
     return Answer(
         key="ipex",
         question=question,
         headline=headline,
         tone="unknown",
-        details=tuple(details or [why_nothing(facts, group) for group in groups[:1]]),
+        details=tuple(details),
     )
 
 

@@ -193,6 +193,23 @@ def test_ipex_lines_hold_both_baselines(good: Facts) -> None:
     assert first[1].estimate == rows[first[1].scenario, "stock_tuned"].speedup
 
 
+def test_noise_and_not_an_unsupported_way_is_why_ipex_has_no_answer(make_run: MakeRun) -> None:
+    """On a CPU without bf16 kernels IPEX's bf16 cannot run; its fp32 did, and was too noisy."""
+    run = make_run(noisy=True)
+    scenarios = tuple(
+        dataclasses.replace(
+            row, status=Status.UNSUPPORTED, reason="IPEX packs no bf16 weights", median_ms=None
+        )
+        if (row.backend, row.dtype) == ("ipex", "bf16")
+        else row
+        for row in run.scenarios
+    )
+    answer = said(Facts(dataclasses.replace(run, scenarios=scenarios)), "ipex")
+    assert answer.headline == "IPEX gave no valid result."
+    assert "The control failed" in answer.details[0]
+    assert "bf16" not in " ".join(answer.details)
+
+
 def test_missing_ipex_says_why(make_run: MakeRun) -> None:
     """Unavailable is an answer with a reason."""
     answer = said(Facts(make_run(ipex=False)), "ipex")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,3 +74,25 @@ def test_what_is_missing_is_named(
     changed = re.sub(pattern, instead, page, flags=re.DOTALL)
     assert changed != page
     assert any(words in fault for fault in whole_run.page_faults(run, changed))
+
+
+@pytest.mark.parametrize(("onednn_has_bf16", "faults"), [(False, 0), (True, 1), (None, 1)])
+def test_kernels_may_lack_only_where_onednn_has_none(
+    whole_run: ModuleType, run: Run, page: str, onednn_has_bf16: bool | None, faults: int
+) -> None:
+    """Below AVX-512 it has no bf16, so stock's bf16 leaves no line in its log."""
+    lacking = next(r.scenario for r in run.scenarios if (r.backend, r.dtype) == ("stock", "bf16"))
+    machine = run.environment["machine"]
+    torch = {"version": "2.8.0", "mkldnn_bf16_supported": onednn_has_bf16}
+    changed = replace(
+        run,
+        kernels=tuple(row for row in run.kernels if row.scenario != lacking),
+        environment={
+            **run.environment,
+            "machine": {**machine, "frameworks": {**machine["frameworks"], "torch": torch}},
+        },
+    )
+    found = [fault for fault in whole_run.faults(changed, page) if "kernel evidence" in fault]
+    assert len(found) == faults
+    assert "oneDNN logged none" in build(changed)
+    assert "oneDNN logged none" not in page
