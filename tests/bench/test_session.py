@@ -334,9 +334,10 @@ def test_memory_probe_and_peak_answer_with_what_the_protocol_promises(
 ) -> None:
     """A probe's buffers are no part of the scenario, and left out of its peak.
 
-    Half a gigabyte of them, so that what libraries and allocator keep cannot be taken for them.
+    A gigabyte of them, so that what libraries and allocator keep (230 MB were seen, in a process in
+    which many tests had run) cannot be taken for them.
     """
-    monkeypatch.setattr("bench.calibration.PROBE_MIB", 256)
+    monkeypatch.setattr("bench.calibration.PROBE_MIB", 512)
     monkeypatch.setattr("bench.calibration.PEAK_SECONDS", 0.0)
     monkeypatch.setattr("bench.calibration.PEAK_MIB", 1)
     real.prepare(scenario())
@@ -350,7 +351,7 @@ def test_memory_probe_and_peak_answer_with_what_the_protocol_promises(
     assert set(peak["gflop_per_s"]) == {"fp32", "bf16"}
     assert peak["memory_gb_per_s"] > 0
     assert before["peak_rss_mb"] >= before["rss_mb"] > 0
-    assert after["peak_rss_mb"] == pytest.approx(before["peak_rss_mb"], abs=200)
+    assert after["peak_rss_mb"] == pytest.approx(before["peak_rss_mb"], abs=500)
 
 
 def test_preparing_takes_no_memory_for_what_is_thrown_away(real: Session) -> None:
