@@ -47,17 +47,23 @@ def candidates(
 
 
 def winner(facts: Facts, group: Group) -> Winner | None:
-    """The fastest valid scenario of the group and those level with it; None where none is valid."""
+    """The fastest valid scenario of the group and those level with it; None where none is valid.
+
+    Of those shown to be faster than stock default, if any was: a higher estimate of which nothing
+    was shown must not hide them. It is then among those level.
+    """
     ranked = candidates(facts, group)
     control = facts.control_of(group)
     if not ranked or (control is not None and not control.is_valid):
         return None
     default = facts.default_of(group)
     usable = [default] if default and facts.is_measured(default) and default.rounds else []
-    fastest, comparison = ranked[0]
+    shown = [item for item in ranked if item[1].verdict == Verdict.FASTER]
+    fastest, comparison = (shown or ranked)[0]
     rows = [row for row, _ in ranked]
     if comparison.estimate > 1 or not usable:
-        level = level_with(facts, fastest, rows[1:] + usable)
+        others = [row for row in rows if row is not fastest]
+        level = level_with(facts, fastest, others + usable)
         return Winner(group, fastest, comparison, level)
     return Winner(group, usable[0], None, level_with(facts, usable[0], rows))
 

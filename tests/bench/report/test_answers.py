@@ -131,6 +131,21 @@ def test_inconclusive_lead_is_no_lead(make_run: MakeRun) -> None:
     assert answer.tone == "level"
 
 
+def test_a_higher_estimate_without_a_verdict_hides_no_faster_one(make_run: MakeRun) -> None:
+    """The answer would say that nothing was shown, and the table beside it that something was."""
+    run = make_run(only=(DEFAULT_1, LAST_1, IPEX_1))
+    ratios = {(r.scenario, r.baseline_kind): r for r in run.speedups}
+    fastest, other = sorted(
+        (LAST_1, IPEX_1), key=lambda name: -(ratios[name, "stock_default"].speedup or 0)
+    )
+    facts = Facts(judged(judged(run, other, "faster"), fastest, "inconclusive"))
+    best = winners.winner(facts, BATCH_1)
+    assert best is not None
+    assert best.row.scenario == other
+    assert "over stock default" in said(facts, "latency").headline
+    assert "Nothing was shown" not in answers.lead(facts)
+
+
 def test_failed_control_leaves_no_winner(make_run: MakeRun) -> None:
     """When identical workers differ, no ratio of that group is believed."""
     facts = Facts(make_run(noisy=True))
