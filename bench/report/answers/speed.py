@@ -45,7 +45,7 @@ def throughput(facts: Facts) -> Answer:
     winners = [best for best in winners if best.row.images_per_s]
     if not winners:
         return _no_winner(facts, "throughput", question, groups[-1])
-    best = max(winners, key=lambda item: item.row.images_per_s or 0.0)
+    best = max(winners, key=lambda item: _shown_images_per_s(facts, item))
     number = f"{digits(best.row.images_per_s)} images/s"
     answer = _winning(facts, "throughput", question, best, number)
     return dataclasses.replace(
@@ -53,6 +53,14 @@ def throughput(facts: Facts) -> Answer:
         question=f"Throughput: best at batch {best.group.batch_size}",
         details=(*answer.details, *_default_throughput(facts, groups)),
     )
+
+
+def _shown_images_per_s(facts: Facts, best: Winner) -> float:
+    """Stock default's where nothing was shown to be faster: the number that is then said."""
+    default = facts.default_of(best.group)
+    shown = best.comparison is not None and best.comparison.verdict == Verdict.FASTER
+    row = best.row if shown or default is None else default
+    return row.images_per_s or 0.0
 
 
 def _default_throughput(facts: Facts, groups: Sequence[Group]) -> Iterator[str]:

@@ -146,6 +146,20 @@ def test_a_higher_estimate_without_a_verdict_hides_no_faster_one(make_run: MakeR
     assert "Nothing was shown" not in answers.lead(facts)
 
 
+def test_throughput_is_that_of_a_way_that_was_shown(make_run: MakeRun) -> None:
+    """Where a batch's fastest has no verdict, stock default's images per second count for it."""
+    run = make_run(
+        only=(DEFAULT_1, IPEX_1, *(name.replace("/b1", "/b8") for name in (DEFAULT_1, IPEX_1)))
+    )
+    at_8 = IPEX_1.replace("/b1", "/b8")
+    rows = {row.scenario: row for row in run.scenarios}
+    answer = said(Facts(judged(judged(run, IPEX_1, "faster"), at_8, "inconclusive")), "throughput")
+    shown, default_at_8 = rows[IPEX_1], rows[DEFAULT_1.replace("/b1", "/b8")]
+    assert (shown.images_per_s or 0) > (default_at_8.images_per_s or 0)
+    assert answer.number == f"{digits(shown.images_per_s)} images/s"
+    assert answer.question.endswith("batch 1")
+
+
 def test_failed_control_leaves_no_winner(make_run: MakeRun) -> None:
     """When identical workers differ, no ratio of that group is believed."""
     facts = Facts(make_run(noisy=True))
