@@ -76,7 +76,8 @@ def faults(run: records.Run, page: str) -> list[str]:
 def _has_none_to_log(run: records.Run, row: records.ScenarioRow) -> bool:
     """OneDNN has no bf16 below AVX-512: stock's bf16 runs there on PyTorch's own kernels alone."""
     said = run.environment["machine"].get("frameworks", {}).get("torch", {})
-    return row.dtype == "bf16" and said.get("mkldnn_bf16_supported") is False
+    stock_bf16 = (row.backend, row.dtype) == ("stock", "bf16")
+    return stock_bf16 and said.get("mkldnn_bf16_supported") is False
 
 
 def page_faults(run: records.Run, page: str) -> list[str]:

@@ -57,7 +57,7 @@ def peak(dtypes: list[Dtype]) -> dict[str, Any]:
     A large matrix product (MKL's in fp32) and a large convolution (oneDNN's): on CPUs that are not
     Intel's, MKL alone stays a fifth below what oneDNN reaches, and would refute true results.
     Where oneDNN cannot compute in the dtype (bf16 below AVX-512), PyTorch's own convolution is the
-    best that a model gets: the product was at a twentieth of it, and took 17 s a call.
+    best that a model gets: the product reached a twentieth of it.
     """
     found = {
         str(dtype): max(_product_gflop_per_s(dtype), _convolution_gflop_per_s(dtype))

@@ -25,9 +25,6 @@ needs_ipex = pytest.mark.skipif(
 needs_onednn_bf16 = pytest.mark.skipif(
     not ONEDNN_HAS_BF16, reason="oneDNN has no bf16 on this CPU: no AVX-512"
 )
-needs_avx512 = pytest.mark.skipif(
-    "avx512f" not in FLAGS, reason="IPEX packs weights for AVX-512; this CPU has none"
-)
 needs_vnni = pytest.mark.skipif(
     not FLAGS & {"avx512_vnni", "avx_vnni"},
     reason="8-bit products saturate on this CPU: it has no VNNI",

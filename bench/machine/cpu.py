@@ -180,15 +180,15 @@ def notes(cpu: Cpu, instance_type: str | None) -> list[str]:
 
 def _emulated(cpu: Cpu) -> str:
     flags = "the bf16 feature" if cpu.arm else "AVX512_BF16 and AMX_BF16"
+    start = f"bf16 is EMULATED on this CPU: it lacks {flags}"
     if cpu.arm or _onednn_emulates_bf16(cpu):
         return (
-            f"bf16 is EMULATED on this CPU: it lacks {flags}. Libraries still accept bf16 and "
-            "convert to fp32 and back, several times slower than fp32 itself."
+            f"{start}. Libraries still accept bf16 and convert to fp32 and back, several times "
+            "slower than fp32 itself."
         )
     return (
-        f"bf16 is EMULATED on this CPU: it lacks {flags}, and oneDNN has no bf16 kernel for it at "
-        "all. PyTorch falls back to kernels of its own, many times slower than fp32, and "
-        "ipex.optimize refuses bf16."
+        f"{start}, and oneDNN has no bf16 kernel for it at all. PyTorch falls back to kernels of "
+        "its own, many times slower than fp32, and ipex.optimize refuses bf16."
     )
 
 

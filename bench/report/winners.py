@@ -25,6 +25,11 @@ class Winner(NamedTuple):
     level: tuple[tuple[ScenarioRow, Comparison], ...]
     """Others that no comparison with it, round by round, showed to be slower; fastest first."""
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether it was shown to be faster than stock default."""
+        return self.comparison is not None and self.comparison.verdict == Verdict.FASTER
+
 
 def candidates(
     facts: Facts, group: Group, *, int8: bool = False

@@ -123,13 +123,14 @@ def _no_ipex(facts: Facts, question: str, groups: Sequence[Group]) -> Answer:
     if not rows:
         return unmeasured("ipex", question, "No IPEX scenario was part of this run.")
     failed = [row for row in rows if row.status not in (Status.OK, Status.NO_STEADY_STATE)]
-    reasons = list(dict.fromkeys(row.reason or wording.status_words(row.status) for row in failed))
     headline = "IPEX gave no valid result."
     if all(row.status == Status.UNAVAILABLE for row in rows):
         headline = "IPEX could not be measured here."
-    details = [f"Reason: {reason.rstrip('.')}." for reason in reasons[:2]]
     if len(failed) < len(rows):  # the others ran: what some could not do is not why
         details = [why_nothing(facts, group) for group in groups[:1]]
+    else:
+        reasons = dict.fromkeys(row.reason or wording.status_words(row.status) for row in failed)
+        details = [f"Reason: {reason.rstrip('.')}." for reason in list(reasons)[:2]]
     return Answer(
         key="ipex",
         question=question,

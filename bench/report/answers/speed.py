@@ -10,7 +10,7 @@ from bench.report.answers.answer import THIN, Answer, capitalised, small, unmeas
 from bench.report.facts import of_task
 from bench.report.winners import runner_up, why_nothing, winner
 from bench.report.wording import digits, listed, spoken, with_interval
-from bench.scenarios import Status, Task, Verdict
+from bench.scenarios import Status, Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -58,8 +58,7 @@ def throughput(facts: Facts) -> Answer:
 def _shown_images_per_s(facts: Facts, best: Winner) -> float:
     """Stock default's where nothing was shown to be faster: the number that is then said."""
     default = facts.default_of(best.group)
-    shown = best.comparison is not None and best.comparison.verdict == Verdict.FASTER
-    row = best.row if shown or default is None else default
+    row = best.row if best.is_shown or default is None else default
     return row.images_per_s or 0.0
 
 
@@ -77,7 +76,7 @@ def _winning(facts: Facts, key: str, question: str, best: Winner, number: str) -
     default = facts.default_of(best.group)
     headline, tone = _winning_headline(facts, best)
     note = _default_note(default, key)
-    if best.comparison is None or best.comparison.verdict != Verdict.FASTER:
+    if not best.is_shown:
         number, note = _default_number(default, key, number), "stock default"
     return Answer(
         key=key,
@@ -95,7 +94,7 @@ def _winning_headline(facts: Facts, best: Winner) -> tuple[str, str]:
         return THIN, "unknown"
     if best.comparison is None:
         return "Stock default: nothing that was measured is faster.", "level"
-    if best.comparison.verdict != Verdict.FASTER:
+    if not best.is_shown:
         return "Nothing was shown to be faster than stock default.", "level"
     gain = f"{with_interval(best.comparison)} over stock default"
     if best.level:
@@ -106,7 +105,7 @@ def _winning_headline(facts: Facts, best: Winner) -> tuple[str, str]:
 def _winning_details(facts: Facts, best: Winner) -> Iterator[str]:
     if best.row.status == Status.NO_STEADY_STATE:
         yield "Its warm-up never settled, so expect more spread than the interval says."
-    if best.comparison is not None and best.comparison.verdict != Verdict.FASTER:
+    if best.comparison is not None and not best.is_shown:
         yield f"Nearest: {spoken(best.row)}, {with_interval(best.comparison)}."
         if best.comparison.reason:
             yield f"Why no verdict: {best.comparison.reason.rstrip('.')}."

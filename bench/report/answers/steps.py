@@ -15,7 +15,7 @@ from bench.report.answers.answer import (
 from bench.report.facts import of_task
 from bench.report.winners import best_ipex, why_nothing, winner
 from bench.report.wording import listed, spoken, times, with_interval
-from bench.scenarios import Task, Verdict
+from bench.scenarios import Task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +71,7 @@ def _training_sentence(facts: Facts, group: Group, best: Winner | None) -> tuple
         return f"{start}: too few rounds for a verdict.", "unknown"
     if best.comparison is None:
         return f"{start}: nothing that was measured is faster than stock default.", "level"
-    if best.comparison.verdict != Verdict.FASTER:
+    if not best.is_shown:
         return f"{start}: nothing was shown to be faster than stock default.", "level"
     level = ""
     if best.level:
