@@ -40,6 +40,8 @@ class Rounds:
     say: Callable[[str], None]
     left_s: Callable[[], float]
     clock: Callable[[], float]
+    first_launch: int = 0
+    """Number of the first launch; later than 0 where a cut run goes on."""
     blocks_ms: dict[str, dict[tuple[int, int], float]] = field(default_factory=dict)
     """By lane; those of an earlier part of the run count too."""
     best_gflop_per_s: float = 0.0
@@ -67,7 +69,7 @@ class Rounds:
         started = self.clock()
         for number in range(limit):
             widths = self._half_widths(active)
-            left_s = self.left_s() if launch else float("inf")
+            left_s = self.left_s() if launch > self.first_launch else float("inf")
             if number >= self.min_rounds:
                 left_s = min(left_s, within_s - (self.clock() - started))
                 active = self._still_wide(active, widths)

@@ -138,6 +138,7 @@ class Runner:
                 say=self._say,
                 left_s=self._left,
                 clock=self.clock,
+                first_launch=self._first,
                 blocks_ms=speedups.block_medians(self.iterations),
             )
             try:

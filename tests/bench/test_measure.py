@@ -22,6 +22,9 @@ CHANNELS_LAST = "inference/stock/eager/fp32/channels_last/b1"
 IPEX = "inference/ipex/eager/fp32/channels_last/b1"
 DEFAULT = "inference/stock/eager/fp32/contiguous/b1"
 RUN = (sys.executable, "-m", "bench", "run")
+ENOUGH_S = "90"
+"""More than starting, warming up and one round take beside other tests on two slow cores: with
+too little, a run rightly says that a scenario's turn never came, and speed would decide a test."""
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +61,7 @@ def only_run(results: Path) -> records.Run:
 def test_a_real_run_is_whole(data: Path, tmp_path: Path) -> None:
     """CSVs, evidence, parity and page of stock and IPEX, and stock never saw IPEX."""
     done = subprocess.run(
-        command(data, tmp_path, "--only", IPEX, "--budget", "30"),
+        command(data, tmp_path, "--only", IPEX, "--budget", ENOUGH_S),
         capture_output=True,
         text=True,
         check=False,
@@ -126,7 +129,7 @@ def test_an_interrupted_run_leaves_whole_rows_no_worker_and_a_page(
     )
     assert again.returncode == 0, again.stderr
     resumed = subprocess.run(
-        [*RUN, "--resume", str(run.folder), "--budget", "30", "--reports", str(tmp_path)],
+        [*RUN, "--resume", str(run.folder), "--budget", ENOUGH_S, "--reports", str(tmp_path)],
         capture_output=True,
         text=True,
         check=False,
@@ -135,5 +138,6 @@ def test_an_interrupted_run_leaves_whole_rows_no_worker_and_a_page(
     after = records.read_run(run.folder)
     assert after.environment["complete"] is True
     assert after.iterations[: len(run.iterations)] == run.iterations
-    assert {row.status for row in after.scenarios} <= {"ok", "no_steady_state"}
+    for row in after.scenarios:
+        assert row.status in ("ok", "no_steady_state"), row.reason
     assert max(row.launch for row in after.iterations) > max(r.launch for r in run.iterations)

@@ -440,10 +440,10 @@ def cut(build: Build, backend: Any, op: str, scenario: Scenario, time: int) -> R
     return runner
 
 
-def went_on(build: Build, before: Runner) -> Runner:
+def went_on(build: Build, before: Runner, **changes: Any) -> Runner:
     """The same run from its files, to its end."""
     earlier = resume.restore(records.read_run(before.folder), FEW)
-    runner = build(folder=before.folder, earlier=earlier)
+    runner = build(folder=before.folder, earlier=earlier, **changes)
     runner.measure()
     return runner
 
@@ -481,6 +481,15 @@ def test_what_was_never_begun_is_measured_whole_when_the_run_goes_on(
     assert row.isa == "avx512_core"
     assert {r.scenario for r in records.read_run(after.folder).parity} == {s.id for s in FEW}
     assert rows_of(after)[IPEX_1.id].prepare_s == 0.2
+
+
+def test_what_a_run_that_goes_on_begins_gets_its_least_rounds(build: Build, backend: Any) -> None:
+    """As in a first launch: starting may use the budget up, yet it was not for nothing."""
+    before = cut(build, backend, "prepare", DEFAULT_4, 1)
+    after = went_on(build, before, budget_s=backend.prepare_s)
+    later = {(r.scenario, r.round) for r in records.read_run(after.folder).iterations if r.launch}
+    assert {number for name, number in later if name == IPEX_1.id} >= set(range(SMOKE.min_rounds))
+    assert "BUDGET" in str(rows_of(after)[IPEX_4.id].reason)
 
 
 def test_what_was_found_wrong_stays_wrong_when_the_run_goes_on(build: Build, backend: Any) -> None:
