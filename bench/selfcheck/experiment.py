@@ -94,9 +94,6 @@ class Experiment:
     clock: Callable[[], float] = time.monotonic
     _blocks: dict[str, dict[tuple[int, int], float]] = field(init=False, default_factory=dict)
     _quiet: list[bool] = field(init=False, default_factory=list)
-    _rounds_had: int = field(init=False, default=0)
-    """In this launch."""
-    _launch_ends: float = field(init=False, default=float("inf"))
 
     def measure(self) -> Measured:
         """All launches."""
@@ -105,8 +102,8 @@ class Experiment:
         try:
             for number in range(self.effort.launches):
                 left = self.allowed_s - (self.clock() - began)
-                self._launch_ends = self.clock() + left / (self.effort.launches - number)
-                self._launch(number, rounds)
+                ends = self.clock() + left / (self.effort.launches - number)
+                self._launch(number, rounds, ends)
         finally:
             self.use.total_s += self.clock() - began
         noisy = 1 - sum(self._quiet) / len(self._quiet) if self._quiet else None
@@ -122,17 +119,11 @@ class Experiment:
             failed=_raise,
             note=lambda _: None,
             say=self.say,
-            left_s=self._left,
+            left_s=lambda: float("inf"),
             clock=self.clock,
         )
 
-    def _left(self) -> float:
-        if self._rounds_had < self.effort.min_rounds:
-            return float("inf")
-        return self._launch_ends - self.clock()
-
-    def _launch(self, number: int, rounds: Rounds) -> None:
-        self._rounds_had = 0
+    def _launch(self, number: int, rounds: Rounds, ends: float) -> None:
         workers: list[WorkerHandle] = []
         try:
             self._start(workers)
@@ -143,7 +134,8 @@ class Experiment:
             with self.use.during(MEASURING):
                 for lane in lanes:
                     lane.warm_up()
-                rounds.run(self.name, number, lanes, self.effort.max_rounds)
+                limit, within_s = self.effort.max_rounds, ends - self.clock()
+                rounds.run(self.name, number, lanes, limit, within_s=within_s)
             for lane in lanes:
                 self._blocks.setdefault(lane.name, {}).update(lane.blocks_ms)
         finally:
@@ -175,7 +167,6 @@ class Experiment:
 
     def _note_noise(self, row: NoiseRow) -> None:
         self._quiet.append(row.quiet)
-        self._rounds_had += 1
 
 
 def _raise(_: Lane, error: WorkerError) -> None:
