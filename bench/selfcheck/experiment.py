@@ -119,7 +119,7 @@ class Experiment:
             failed=_raise,
             note=lambda _: None,
             say=self.say,
-            left_s=lambda: float("inf"),
+            left_s=lambda: float("inf"),  # its part is a launch's own: `_launch` tells it
             clock=self.clock,
         )
 
