@@ -224,10 +224,13 @@ class Lanes:
     def _charge_emulated(self, outcome: Outcome, lane: Lane) -> None:
         """Admit an emulated lane while its kind has budget left.
 
-        Its cost is foreseen from the first call: warm-up, outputs and rounds are about as many
-        calls as rounds and three more.
+        Its cost is foreseen from the first call: the rounds', three more to become steady and, the
+        first time, those of the images that are compared however slow it is.
         """
-        cost_s = lane.spent_s * (self.policy.budget.emulated_rounds + 3)
+        calls = self.policy.budget.emulated_rounds + 3
+        if outcome.unchecked and lane.scenario.task is Task.INFERENCE:
+            calls += -(-parity.LEAST_IMAGES // lane.scenario.batch_size)
+        cost_s = lane.spent_s * calls
         allowed_s = self.policy.budget.emulated_share * self.budget_s
         if lane.launch == self.first and self.emulated_s + cost_s > allowed_s:
             outcome.fail(

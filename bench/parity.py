@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from bench.policy import ParityTolerance
 
+LEAST_IMAGES = 8
+"""Outputs of so many are compared however slow a scenario is: four good, four bad."""
 BAD = 1
 """The column of `probabilities` that says bad."""
 

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from bench.resume import Earlier
     from bench.scenarios import Profile
 
+_OVERDRAWN = 0.05
+"""The part of the budget that a run may pass it by without saying so: it is looked at between
+blocks only."""
+
 
 @dataclass(kw_only=True)
 class Runner:
@@ -187,7 +191,14 @@ class Runner:
         return {group: count for group, count in zip(groups, rounds, strict=True) if count}
 
     def _note_cuts(self) -> None:
-        """Say which groups had fewer launches than the profile wants."""
+        """Say which groups had fewer launches than the profile wants, and what was overdrawn."""
+        over_s = -self._left()
+        if over_s > _OVERDRAWN * self.budget_s:
+            self.notes.append(
+                f"The budget of {spell_seconds(self.budget_s)} was passed by "
+                f"{spell_seconds(over_s)}: the least that each task needs takes longer on this "
+                "machine."
+            )
         few = [
             f"{group_name(group)} ({self._had[group]})"
             for group in self._groups()
@@ -254,16 +265,16 @@ class Runner:
             )
             try:
                 for group in groups:
-                    self._run_group(launch, group, rounds[group], pool)
+                    if self._too_late(launch, group, groups):
+                        self._give_up(group)
+                    else:
+                        self._run_group(launch, group, rounds[group], pool)
             finally:
                 pool.close()
 
     # ---- one group in one launch -----------------------------------------------------------
 
     def _run_group(self, launch: int, group: Group, rounds: int, pool: WorkerPool) -> None:
-        if launch == self._first and self._left() <= 0:
-            self._give_up(group)
-            return
         self._where = f"launch {launch + 1}/{self.profile.launches} · {group_name(group)}"
         outcomes = [o for o in self._outcomes_of(group) if self._takes_part(o)]
         began, set_up_s = self.clock(), self._set_up_s()
@@ -291,6 +302,14 @@ class Runner:
                 name=group_name(group),
             )
         self.save()
+
+    def _too_late(self, launch: int, group: Group, groups: Sequence[Group]) -> bool:
+        """Whether the budget was used up before a group's turn in the first launch.
+
+        Never for a task's first group: on a machine several times slower than the profile was made
+        for, inference alone would use the budget up, and nothing at all be said of training.
+        """
+        return launch == self._first and group != groups[0] and self._left() <= 0
 
     def _note_memory(self, held_gib: float, outcomes: Sequence[Outcome]) -> None:
         """All workers hold this at rest; one at a time computes, and goes up to its own peak."""

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 import torch._dynamo.utils as dynamo
 
-from bench import conditions, kernels, parts, workload
+from bench import conditions, kernels, parity, parts, workload
 from bench.backends import quantize
 from bench.errors import WorkerError
 from bench.highwater import HighWater, give_back
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 TRAINING_STEPS_COMPARED = 3
 """Losses of so many first steps are compared: as many as the first call and the least warm-up
 make, so that comparing costs no step of its own."""
-PARITY_LEAST = 8
-"""Outputs of so many images are compared however slow a scenario is: four good, four bad."""
 MAP_SIDE = 56
 """Maps are stored at about this many points a side: every fourth of 224, never averaged, so that
 a wrong point stays as wrong as it is."""
@@ -354,7 +352,7 @@ class Session:
         size = live.scenario.batch_size
         stop = time.monotonic() + (math.inf if within_s is None else within_s)
         probabilities, maps, done = [], [], 0
-        while done < len(samples) and (done < PARITY_LEAST or time.monotonic() < stop):
+        while done < len(samples) and (done < parity.LEAST_IMAGES or time.monotonic() < stop):
             found = self._one_batch(live, samples[done : done + size], calls)
             probabilities.append(found[0])
             maps.append(found[1])

@@ -227,7 +227,14 @@ class Selfcheck:
         for place, (share, seat) in enumerate(slow):
             turn = place // len(shares) + place
             baseline, control = (stock[(turn + step) % _BASELINES] for step in (0, 1))
-            self.result.planted[share].add(*verdict_of(measured, seat, baseline, control, policy))
+            judged = partial(
+                verdict_of, scenario=seat, baseline=baseline, control=control, policy=policy
+            )
+            self.result.planted[share].add(*judged(measured))
+            for launches, seconds in enumerate(measured.ends_s, start=1):
+                point = self.result.curve(share, launches)
+                point.tally.add(*judged(measured.until(launches)))
+                point.seconds.append(seconds)
         return min(tally.comparisons for tally in self.result.planted.values())
 
     def _measure(

@@ -50,10 +50,29 @@ class Effort:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What an experiment gave: block medians by seat, and how quiet it was."""
+    """What an experiment gave: block medians by seat, how quiet it was, and when launches ended."""
 
     blocks: dict[str, dict[tuple[int, int], float]]
-    noisy_share: float | None
+    quiet: tuple[tuple[int, bool], ...]
+    """For each round its launch, and whether the machine was quiet."""
+    ends_s: tuple[float, ...]
+    """For each launch, the seconds from the experiment's start to its end."""
+
+    @property
+    def noisy_share(self) -> float | None:
+        """Share of the rounds that were not quiet."""
+        return 1 - sum(quiet for _, quiet in self.quiet) / len(self.quiet) if self.quiet else None
+
+    def until(self, launches: int) -> Measured:
+        """What was known after so many launches."""
+        return Measured(
+            blocks={
+                name: {key: ms for key, ms in blocks.items() if key[0] < launches}
+                for name, blocks in self.blocks.items()
+            },
+            quiet=tuple(one for one in self.quiet if one[0] < launches),
+            ends_s=self.ends_s[:launches],
+        )
 
     def ratio(self, scenario: Seat, baseline: Seat, policy: Policy) -> Ratio | None:
         """The speedup of one seat over another."""
@@ -93,21 +112,21 @@ class Experiment:
     say: Callable[[str], None] = lambda _: None
     clock: Callable[[], float] = time.monotonic
     _blocks: dict[str, dict[tuple[int, int], float]] = field(init=False, default_factory=dict)
-    _quiet: list[bool] = field(init=False, default_factory=list)
+    _quiet: list[tuple[int, bool]] = field(init=False, default_factory=list)
 
     def measure(self) -> Measured:
         """All launches."""
-        began = self.clock()
+        began, ends_s = self.clock(), []
         rounds = self._rounds()
         try:
             for number in range(self.effort.launches):
                 left = self.allowed_s - (self.clock() - began)
                 ends = self.clock() + left / (self.effort.launches - number)
                 self._launch(number, rounds, ends)
+                ends_s.append(self.clock() - began)
         finally:
             self.use.total_s += self.clock() - began
-        noisy = 1 - sum(self._quiet) / len(self._quiet) if self._quiet else None
-        return Measured(blocks=self._blocks, noisy_share=noisy)
+        return Measured(blocks=self._blocks, quiet=tuple(self._quiet), ends_s=tuple(ends_s))
 
     def _rounds(self) -> Rounds:
         return Rounds(
@@ -166,7 +185,7 @@ class Experiment:
         return lane
 
     def _note_noise(self, row: NoiseRow) -> None:
-        self._quiet.append(row.quiet)
+        self._quiet.append((row.launch, row.quiet))
 
 
 def _raise(_: Lane, error: WorkerError) -> None:

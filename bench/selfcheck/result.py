@@ -85,6 +85,24 @@ class Tally:
         }
 
 
+@dataclass(kw_only=True)
+class Point:
+    """What the same comparisons showed when only so many launches had been measured."""
+
+    tally: Tally = field(default_factory=Tally)
+    seconds: list[float] = field(default_factory=list)
+    """From each comparison's experiment's start to the end of that launch."""
+
+    def json(self) -> dict[str, Any]:
+        """With the median of the seconds."""
+        return {
+            "seconds": round(statistics.median(self.seconds), 1),
+            "comparisons": self.tally.comparisons,
+            "found": self.tally.found,
+            "median_half_width": self.tally.median_half_width,
+        }
+
+
 @dataclass(frozen=True, kw_only=True)
 class Line:
     """One line of the table. `held` is None where nothing is promised or nothing was measured."""
@@ -104,11 +122,17 @@ class Result:
     identical_in_bursts: Tally = field(default_factory=Tally)
     identical_full_size: Tally = field(default_factory=Tally)
     planted: dict[float, Tally] = field(default_factory=dict)
+    curves: dict[float, dict[int, Point]] = field(default_factory=dict)
+    """By planted share and number of launches."""
     parent_cpu_share: float | None = None
     measuring_share: float | None = None
     rounds_share: float | None = None
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
+
+    def curve(self, share: float, launches: int) -> Point:
+        """The point of a planted share after so many launches; empty at first."""
+        return self.curves.setdefault(share, {}).setdefault(launches, Point())
 
     def json(self) -> dict[str, Any]:
         """The object that scripts rely on."""
@@ -116,7 +140,10 @@ class Result:
             "identical": self.identical.identical_json(),
             "identical_in_bursts": self.identical_in_bursts.identical_json(),
             "identical_full_size": self.identical_full_size.identical_json(),
-            "planted": {f"{share:g}": tally.planted_json() for share, tally in self._planted()},
+            "planted": {
+                f"{share:g}": {**tally.planted_json(), "found_after": self._curve_json(share)}
+                for share, tally in self._planted()
+            },
             "parent_cpu_share": self.parent_cpu_share,
             "measuring_share": self.measuring_share,
             "rounds_share": self.rounds_share,
@@ -160,6 +187,11 @@ class Result:
             for row in rows
         ]
         return "\n".join([*text, *self.notes])
+
+    def _curve_json(self, share: float) -> list[dict[str, Any]]:
+        """Launch by launch: how the share that is found grows with the time spent."""
+        points = sorted(self.curves.get(share, {}).items())
+        return [{"launches": launches, **point.json()} for launches, point in points]
 
     def _planted(self) -> list[tuple[float, Tally]]:
         return sorted(self.planted.items())

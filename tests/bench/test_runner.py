@@ -399,6 +399,30 @@ def test_a_small_budget_gives_each_group_its_minimum_first(build: Build, backend
     assert any("budget" in note for note in runner.notes)
 
 
+def test_each_task_is_asked_however_slow_the_machine(build: Build, backend: Any) -> None:
+    """Inference alone uses the budget up; training gets its first group's least, and it is said."""
+    backend.start_s = 20.0
+    runner = build(matrix(SMOKE), budget_s=60.0)
+    runner.measure()
+    rows = rows_of(runner)
+    ok = [name for name, row in rows.items() if row.status == "ok"]
+    groups = {runner.outcomes[name].scenario.group for name in ok}
+    assert groups == {DEFAULT_1.group, stock_default(Task.TRAINING, 1, ("frozen",)).group}
+    assert all(rows[name].rounds >= SMOKE.min_rounds for name in ok)
+    assert any("The budget of 1 min was passed by" in note for note in runner.notes)
+
+
+def test_what_is_emulated_is_charged_for_the_images_it_is_compared_on(
+    build: Build, backend: Any
+) -> None:
+    """At batch 1 these are eight calls, more than its warm-up and rounds together."""
+    backend.emulated_bf16 = True
+    backend.call_ms = {BF16_1.id: 5_000.0}
+    runner = build((DEFAULT_1, IPEX_1, BF16_1), budget_s=200.0)
+    runner.measure()
+    assert rows_of(runner)[BF16_1.id].status == "unavailable"
+
+
 def test_the_budget_is_kept(build: Build, backend: Any, clock: Any) -> None:
     """After the first launch, which gives every group its minimum, time is what was promised."""
     started = clock()

@@ -33,6 +33,10 @@ def ipex_gain(facts: Facts) -> Answer:
         return _no_ipex(facts, question, groups)
     plain = [pick for pick in picks if pick[1].dtype == "fp32"]
     headline, tone = _gain_headline(facts, plain)
+    losing = _losing_sentence(facts, groups)
+    if losing:
+        headline = f"{headline} {losing}"
+        tone = {"good": "level", "level": "bad"}.get(tone, tone)
     number, note = _gain_number(facts, plain)
     return Answer(
         key="ipex",
@@ -62,6 +66,32 @@ def _tuned_sentence(facts: Facts, picks: Sequence[tuple[Group, ScenarioRow]]) ->
     elif where:
         parts = [f"{name} at batch {listed(sizes)}" for name, sizes in where.items()]
         yield f"Stock tuned is {'; '.join(parts)}."
+
+
+_MOST_LOSING = 2
+"""Ways that a headline has room for; the table has all."""
+
+
+def _losing_sentence(facts: Facts, groups: Sequence[Group]) -> str:
+    """Ways of running IPEX in fp32 that lose against doing nothing, at the smallest batch of them.
+
+    The best way says nothing of the others, and `ipex.optimize` alone is what a reader of its
+    documentation starts with.
+    """
+    for group in groups:
+        losing = [
+            (row, comparison)
+            for row in facts.groups[group]
+            if (row.backend, row.dtype) == ("ipex", "fp32")
+            and (comparison := facts.against_default(row.scenario)) is not None
+            and comparison.verdict == Verdict.SLOWER
+        ]
+        if losing:
+            ways = [f"{spoken(row)}, {with_interval(comparison)}" for row, comparison in losing]
+            told = "; ".join(ways[:_MOST_LOSING])
+            more = f"; and {len(ways) - _MOST_LOSING} more" if len(ways) > _MOST_LOSING else ""
+            return f"SLOWER than stock default at batch {group.batch_size}: {told}{more}."
+    return ""
 
 
 _GAIN_WORDS = {

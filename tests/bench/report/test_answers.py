@@ -222,6 +222,21 @@ def test_ipex_lines_hold_both_baselines(good: Facts) -> None:
     assert first[1].estimate == rows[first[1].scenario, "stock_tuned"].speedup
 
 
+def test_ways_of_ipex_that_lose_are_on_the_first_screen(good: Facts) -> None:
+    """The best way leads, and yet `ipex.optimize` alone may be slower than doing nothing."""
+    eager = "inference/ipex/eager/fp32/channels_last/b1"
+    ratio = next(
+        row
+        for row in good.run.speedups
+        if (row.scenario, row.baseline_kind) == (eager, "stock_default")
+    )
+    assert "stock default" not in said(good, "ipex").headline
+    answer = said(Facts(judged(good.run, eager, "slower", kind="stock_default")), "ipex")
+    found = f"IPEX eager, {times(ratio.speedup)} {bounds(ratio.speedup_low, ratio.speedup_high)}"
+    assert f"SLOWER than stock default at batch 1: {found}." in answer.headline
+    assert answer.tone != "good"
+
+
 def test_noise_and_not_an_unsupported_way_is_why_ipex_has_no_answer(make_run: MakeRun) -> None:
     """On a CPU without bf16 kernels IPEX's bf16 cannot run; its fp32 did, and was too noisy."""
     run = make_run(noisy=True)

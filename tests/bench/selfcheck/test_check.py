@@ -75,6 +75,19 @@ def test_identical_workers_are_called_the_same_and_planted_slowdowns_are_found(
         assert tally.median_slowdown == pytest.approx(share, abs=0.002)
 
 
+def test_what_is_found_is_told_launch_by_launch(build: Build, backend: Any) -> None:
+    """One launch has no interval over launches, so it finds nothing; the last is the verdict."""
+    result = build(replace(FEW, identical=0, full_size=0, in_bursts=0)).run()
+    points = result.json()["planted"]["0.05"]["found_after"]
+    assert [point["launches"] for point in points] == list(range(1, len(points) + 1))
+    assert points[-1]["found"] == result.planted[0.05].found == FEW.planted
+    assert points[-1]["comparisons"] == points[0]["comparisons"] == FEW.planted
+    assert points[0]["found"] == 0
+    seconds = [point["seconds"] for point in points]
+    assert 0 < seconds[0] < seconds[-1] < backend.clock()
+    assert seconds == sorted(seconds)
+
+
 def test_a_harness_that_favours_one_place_is_caught(build: Build, backend: Any) -> None:
     """Every launch's first worker is 10 % slower: as a scenario, that is a wrong verdict.
 
