@@ -153,7 +153,10 @@ class Runner:
                     launch += 1
                 self._note_cuts()
                 self._settle_peak()
-                self._confirm(launch)
+                costs = dict(self._costs)
+                launch = self._confirm(launch)
+                self._costs = costs  # of whole groups again
+                self._narrow(launch)
                 self.complete = True
             except KeyboardInterrupt:
                 self.notes.append(
@@ -211,19 +214,21 @@ class Runner:
                 "processes are seen less well there."
             )
 
-    def _confirm(self, launch: int) -> None:
+    def _confirm(self, launch: int) -> int:
         """Measure what surprises and what is close once more, in fresh processes.
 
         Planned with the costs of whole groups although fewer workers take part, so that it fits.
+        Returns the number of the next launch.
         """
         hopeless = {name for name, outcome in self.outcomes.items() if outcome.differs}
         chosen = confirmation.to_confirm(self._speedups(), self.policy.verdict, hopeless=hopeless)
         groups = [g for g in self._costs if chosen & {o.scenario.id for o in self._outcomes_of(g)}]
         if not groups or self._left() <= 0:
-            return
+            return launch
         rounds = self._share_out(groups, 1)
         self._taking_part = chosen
         self._run_launch(launch, rounds)
+        self._taking_part = None
         again = chosen & {o.scenario.id for group in rounds for o in self._outcomes_of(group)}
         if again:
             close = statistics.percent(self.policy.verdict.close_call)
@@ -231,6 +236,25 @@ class Runner:
                 "Measured in a further launch, because a result was refused or an interval ended "
                 f"within {close} of the margin: {', '.join(sorted(again))}."
             )
+        return launch + 1
+
+    def _narrow(self, launch: int) -> None:
+        """Further launches of groups whose intervals are still wide, while the budget has time.
+
+        What processes differ by is most of an interval that is wide after a launch's last round,
+        and only fresh processes narrow that.
+        """
+        most = self.policy.budget.most_launches * self.profile.launches
+        for number in range(launch, launch + most):
+            wide = {
+                group: most - self._had[group]
+                for group, cost in self._costs.items()
+                if cost.wide and self._had[group] < most
+            }
+            rounds = self._share_out(tuple(wide), max(wide.values(), default=0))
+            if not rounds:
+                return
+            self._run_launch(number, rounds)
 
     def _takes_part(self, outcome: Outcome) -> bool:
         """Whether a scenario is in this launch: all are, unless it is there to confirm some."""
@@ -275,7 +299,8 @@ class Runner:
     # ---- one group in one launch -----------------------------------------------------------
 
     def _run_group(self, launch: int, group: Group, rounds: int, pool: WorkerPool) -> None:
-        self._where = f"launch {launch + 1}/{self.profile.launches} · {group_name(group)}"
+        of = max(launch + 1, self.profile.launches)
+        self._where = f"launch {launch + 1}/{of} · {group_name(group)}"
         outcomes = [o for o in self._outcomes_of(group) if self._takes_part(o)]
         began, set_up_s = self.clock(), self._set_up_s()
         lanes = self._lanes.open(launch, outcomes, pool)

@@ -363,7 +363,7 @@ def test_emulated_bf16_takes_few_rounds_and_says_so(build: Build, backend: Any) 
     runner.measure()
     rows = rows_of(runner)
     assert rows[BF16_1.id].native_dtype is False
-    assert rows[BF16_1.id].rounds == 2 * DEFAULT.budget.emulated_rounds
+    assert rows[BF16_1.id].rounds == rows[BF16_1.id].launches * DEFAULT.budget.emulated_rounds
     assert rows[IPEX_1.id].rounds > 10
 
 
@@ -384,6 +384,32 @@ def test_rounds_stop_when_the_intervals_are_narrow_enough(build: Build) -> None:
     loose = build(profile=replace(SMOKE, target_half_width=0.5))
     loose.measure()
     assert rows_of(loose)[IPEX_1.id].rounds == 2 * SMOKE.min_rounds
+
+
+def test_wide_intervals_get_further_launches_while_the_budget_has_time(build: Build) -> None:
+    """Up to twice the profile's; narrow ones get what the profile asks for."""
+    most = DEFAULT.budget.most_launches * SMOKE.launches
+    never = build(profile=replace(SMOKE, target_half_width=1e-9))
+    never.measure()
+    assert {row.launches for row in rows_of(never).values()} == {most}
+    narrow = build(profile=replace(SMOKE, target_half_width=0.5))
+    narrow.measure()
+    assert {row.launches for row in rows_of(narrow).values()} == {SMOKE.launches}
+
+
+def test_a_further_launch_that_gives_nothing_is_not_tried_for_ever(
+    build: Build, backend: Any
+) -> None:
+    """Workers that no longer start, on a clock that stands still."""
+
+    def gone(_worker: Any, _fields: Mapping[str, Any]) -> None:
+        if backend.asked[DEFAULT_1.id, "prepare"] > 2 * SMOKE.launches:
+            raise WorkerError(Status.CRASHED, "planted")
+
+    backend.faults[DEFAULT_1.id, "prepare"] = gone
+    runner = build((DEFAULT_1, IPEX_1), profile=replace(SMOKE, target_half_width=1e-9))
+    runner.measure()
+    assert runner.complete
 
 
 def test_a_small_budget_gives_each_group_its_minimum_first(build: Build, backend: Any) -> None:
