@@ -151,7 +151,7 @@ class BudgetPolicy:
     from what it finds."""
     most_launches: int = 2
     """Times a profile's launches, while the budget has time and an interval is wider than its
-    target: with two launches, IPEX eager measured again and again had half-widths of 4 to 10 % and
+    target: with two launches, IPEX eager measured again and again had half-widths of 6 to 10 % and
     came out 7 % apart, with a third of the budget left."""
     warm_compile_share: float = 0.4
     """Of a cold compilation, what loading it from Inductor's cache takes in a later launch: for

@@ -62,6 +62,8 @@ class Rounds:
         Rounds beyond the minimum only `within_s`. The first launch has no other deadline inside a
         group, so that whatever is begun gets its minimum.
         """
+        if not lanes:
+            return 0  # all of them failed before: that ends this group, and not the run
         seed = self.policy.verdict.seed + zlib.crc32(f"{group}/{launch}".encode())
         orders = schedule.round_orders([lane.name for lane in lanes], seed=seed)
         active = {lane.name: lane for lane in lanes}

@@ -153,10 +153,7 @@ class Runner:
                     launch += 1
                 self._note_cuts()
                 self._settle_peak()
-                costs = dict(self._costs)
-                launch = self._confirm(launch)
-                self._costs = costs  # of whole groups again
-                self._narrow(launch)
+                self._narrow(self._confirm(launch))
                 self.complete = True
             except KeyboardInterrupt:
                 self.notes.append(
@@ -317,7 +314,7 @@ class Runner:
         self._note_memory(held_gib, outcomes)
         self._had[group] += bool(lanes and done)
         self._had_rounds[group] += done
-        if lanes and done:
+        if lanes and done and self._taking_part is None:  # a part of a group has not its cost
             whole_s = self.clock() - began - rounds_s
             self._costs[group] = schedule.GroupCost(
                 fixed_s=later_s if launch == self._first else whole_s,

@@ -230,11 +230,12 @@ class Selfcheck:
             judged = partial(
                 verdict_of, scenario=seat, baseline=baseline, control=control, policy=policy
             )
-            self.result.planted[share].add(*judged(measured))
             for launches, seconds in enumerate(measured.ends_s, start=1):
                 point = self.result.curve(share, launches)
-                point.tally.add(*judged(measured.until(launches)))
+                found = judged(measured.until(launches))
+                point.tally.add(*found)
                 point.seconds.append(seconds)
+            self.result.planted[share].add(*found)  # of all launches
         return min(tally.comparisons for tally in self.result.planted.values())
 
     def _measure(
