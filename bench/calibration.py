@@ -21,8 +21,9 @@ PROBE_MIB, PROBE_COPIES = 64, 2
 """Above most last-level caches, and about 20 ms at 13 GB/s."""
 PEAK_SIDE = 2048
 """Large enough that a product runs at the machine's peak, small enough to try several times."""
-PEAK_CHANNELS, PEAK_IMAGE_SIDE, PEAK_BATCH = 256, 56, 2
-"""A layer of VGG-16 itself: 7.4 GFLOP."""
+PEAK_LAYERS = ((256, 56, 2), (512, 14, 8))
+"""Channels, side and batch of layers of VGG-16 itself: 7.4 GFLOP each. Which is faster depends on
+the dtype, by a tenth; int8, for which no product is asked, tries both."""
 PEAK_SECONDS = 0.4
 """How long each peak is looked for; the best of several tries counts."""
 PEAK_MIB = 256
@@ -57,18 +58,23 @@ def peak(dtypes: list[Dtype]) -> dict[str, Any]:
     A large matrix product (MKL's in fp32) and a large convolution (oneDNN's): on CPUs that are not
     Intel's, MKL alone stays a fifth below what oneDNN reaches, and would refute true results.
     Where oneDNN cannot compute in the dtype (bf16 below AVX-512), PyTorch's own convolution is the
-    best that a model gets: the product reached a twentieth of it.
+    best that a model gets: the product reached a twentieth of it. In int8 two convolutions are all,
+    for PyTorch has plain loops for its product where VNNI is missing; int8 is left out where this
+    PyTorch has no such convolution.
     """
-    found = {
-        str(dtype): max(_product_gflop_per_s(dtype), _convolution_gflop_per_s(dtype))
-        if onednn_computes_in(dtype)
-        else _own_convolution_gflop_per_s(dtype)
-        for dtype in dtypes
-    }
+    found = {str(dtype): rate for dtype in dtypes if (rate := _gflop_per_s(dtype)) is not None}
     source = torch.ones(_copy_bytes(), dtype=torch.uint8)
     target = source.clone()
     seconds = _best(lambda: target.copy_(source))
     return {"gflop_per_s": found, "memory_gb_per_s": 2 * source.numel() / seconds / 1e9}
+
+
+def _gflop_per_s(dtype: Dtype) -> float | None:
+    if dtype is Dtype.INT8:
+        return _int8_gflop_per_s()
+    if onednn_computes_in(dtype):
+        return max(_product_gflop_per_s(dtype), _convolution_gflop_per_s(dtype))
+    return _own_convolution_gflop_per_s(dtype)
 
 
 def _product_gflop_per_s(dtype: Dtype) -> float:
@@ -79,7 +85,7 @@ def _product_gflop_per_s(dtype: Dtype) -> float:
 
 
 def _convolution_gflop_per_s(dtype: Dtype) -> float:
-    """3 x 3 over 256 channels, its weights packed beforehand so that arithmetic is all there is."""
+    """3 x 3, its weights packed beforehand so that arithmetic is all there is."""
     convolution, images = _layer()
     packed = mkldnn_utils.to_mkldnn(convolution, _DTYPES[dtype])  # type: ignore[no-untyped-call] # PyTorch's
     return _rate(packed, images.to(_DTYPES[dtype]).to_mkldnn())
@@ -92,16 +98,49 @@ def _own_convolution_gflop_per_s(dtype: Dtype) -> float:
     return _rate(convolution, images.to(dtype=_DTYPES[dtype], memory_format=torch.channels_last))
 
 
+def _int8_gflop_per_s() -> float | None:
+    """None where PyTorch was built without oneDNN's int8, or oneDNN has none for this CPU."""
+    try:
+        return max(_flop(*layer) / _best(int8_convolution(*layer)) / 1e9 for layer in PEAK_LAYERS)
+    except (AttributeError, NotImplementedError, RuntimeError):
+        return None
+
+
+def int8_convolution(channels: int, side: int, batch: int) -> Callable[[], torch.Tensor]:
+    """A call of 3 x 3 by the operator that Inductor itself calls for int8: u8 by s8, channels last.
+
+    Raises:
+        AttributeError: this PyTorch has no such operator.
+        RuntimeError: oneDNN has no such kernel for this CPU.
+    """
+    images = torch.randint(0, 128, (batch, channels, side, side), dtype=torch.uint8)
+    images = images.contiguous(memory_format=torch.channels_last)
+    weights = torch.randint(-64, 64, (channels, channels, 3, 3), dtype=torch.int8)
+    scales, zeros = torch.full((channels,), 0.01), torch.zeros(channels, dtype=torch.int64)
+    taken, given = (0.02, 0), (0.1, 0, torch.uint8)  # scale, zero point, and what comes out
+    window = ([1, 1], [1, 1], [1, 1], 1)  # strides, padding, dilation, groups
+    packed = torch.ops.onednn.qconv_prepack(weights, scales, *taken, *window, images.shape)
+    filters, nothing_fused = (packed, scales, zeros, None), ("none", (), "")
+    return lambda: torch.ops.onednn.qconv_pointwise(
+        images, *taken, *filters, *window, *given, *nothing_fused
+    )
+
+
 def _layer() -> tuple[torch.nn.Module, torch.Tensor]:
-    convolution = torch.nn.Conv2d(PEAK_CHANNELS, PEAK_CHANNELS, 3, padding=1, bias=False).eval()
-    return convolution, torch.rand(PEAK_BATCH, PEAK_CHANNELS, PEAK_IMAGE_SIDE, PEAK_IMAGE_SIDE)
+    channels, side, batch = PEAK_LAYERS[0]
+    convolution = torch.nn.Conv2d(channels, channels, 3, padding=1, bias=False).eval()
+    return convolution, torch.rand(batch, channels, side, side)
 
 
 def _rate(convolution: Callable[[torch.Tensor], object], images: torch.Tensor) -> float:
     with torch.inference_mode():
         seconds = _best(lambda: convolution(images))
-    flop = 2 * 9 * PEAK_CHANNELS**2 * PEAK_BATCH * PEAK_IMAGE_SIDE**2
-    return flop / seconds / 1e9
+    return _flop(*PEAK_LAYERS[0]) / seconds / 1e9
+
+
+def _flop(channels: int, side: int, batch: int) -> int:
+    """Of a convolution of 3 x 3 with as many channels out as in."""
+    return 2 * 9 * channels**2 * batch * side**2
 
 
 def onednn_computes_in(dtype: Dtype) -> bool:

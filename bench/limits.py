@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from bench import protocol
-from bench.scenarios import INFERENCE_BATCHES, Exclusion, Phase, Task, stock_default
+from bench.scenarios import INFERENCE_BATCHES, Dtype, Exclusion, Phase, Task, stock_default
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -104,7 +104,7 @@ def larger_peak(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, A
 
 
 def _ask_peak(worker: WorkerHandle, policy: Policy) -> dict[str, Any]:
-    reply = worker.ask("peak", policy.prepare_timeout_s, dtypes=["fp32", "bf16"])
+    reply = worker.ask("peak", policy.prepare_timeout_s, dtypes=[str(dtype) for dtype in Dtype])
     return {key: reply[key] for key in ("gflop_per_s", "memory_gb_per_s")}
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def over_peak(row: ScenarioRow, policy: PlausibilityPolicy) -> str | None:
-    """Refutes a scenario that would have done more arithmetic than library products reach here.
+    """Refutes a scenario that would have done more arithmetic than library calls reach here.
 
     Not asked of an emulated dtype: its products and its convolutions are emulated differently, so
     neither bounds the other.

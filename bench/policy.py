@@ -125,8 +125,8 @@ class PlausibilityPolicy:
     """From where on a claim is refuted by physics."""
 
     peak_tolerance: float = 0.10
-    """The peak is that of a library's matrix product, which a convolution with all its data in the
-    cache passes by a few percent (104 % seen), and that of short tries on a drifting machine."""
+    """The peak is that of large library calls, which a convolution with all its data in the cache
+    passes by a few percent (104 % seen), and that of short tries on a drifting machine."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -176,7 +176,7 @@ class Duel:
             say=self.say,
             left_s=self._left,
             clock=self.clock,
-        )
+        )  # whose `first_launch` stays 0: a confirmation has no launch that may pass its budget
         for number in range(self.effort.launches):
             begun = self.clock()
             count = self._launch(self.first_launch + number, rounds)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench import calibration
+from bench import calibration, kernels
+from bench.backends import stock
 from bench.scenarios import Dtype
 from tests.hardware import ONEDNN_HAS_BF16
 
@@ -15,8 +16,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (
         ("PEAK_SECONDS", 0.0),
         ("PEAK_SIDE", 64),
-        ("PEAK_CHANNELS", 8),
-        ("PEAK_IMAGE_SIDE", 16),
+        ("PEAK_LAYERS", ((16, 16, 2), (32, 8, 8))),
         ("PEAK_MIB", 1),
     ):
         monkeypatch.setattr(calibration, name, value)
@@ -40,3 +40,30 @@ def test_what_onednn_computes_in_agrees_with_the_cpus_flags() -> None:
     """PyTorch's answer decides; the flags are what oneDNN's own texts name."""
     assert calibration.onednn_computes_in(Dtype.FP32)
     assert calibration.onednn_computes_in(Dtype.BF16) == ONEDNN_HAS_BF16
+
+
+def test_the_peak_in_int8_is_of_8_bit_kernels() -> None:
+    """The log says what was timed: on every CPU, with VNNI or without."""
+    call = calibration.int8_convolution(*calibration.PEAK_LAYERS[0])
+    log = kernels.capture(call, stock.verbose())
+    (ran,) = kernels.parse(log)
+    assert (ran.primitive, ran.data_type("src"), ran.data_type("wei")) == (
+        "convolution",
+        "u8",
+        "s8",
+    )
+    assert ran.layout("src") == "acdb"
+    assert calibration.peak([Dtype.INT8])["gflop_per_s"]["int8"] > 0
+
+
+@pytest.mark.parametrize("error", [AttributeError("onednn"), RuntimeError("unimplemented")])
+def test_int8_that_this_pytorch_cannot_do_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """A dtype without a peak gets no percent of it, and ends no run."""
+
+    def convolution(*_layer: int) -> None:
+        raise error
+
+    monkeypatch.setattr(calibration, "int8_convolution", convolution)
+    assert set(calibration.peak([Dtype.FP32, Dtype.INT8])["gflop_per_s"]) == {"fp32"}
