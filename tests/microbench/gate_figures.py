@@ -88,6 +88,7 @@ PARTS = {
     "burner": Part(runs=10, burning=True, bound="no 10 (11 is allowed)"),
     "tenth": Part(runs=10, share=0.10, bound="10 in 10 of 10; 5 minutes"),
     "twentieth": Part(runs=10, share=0.05, bound="10 in 9 of 10; 5 minutes"),
+    "three": Part(runs=6, share=0.03, bound="10 as often as can be had; 5 minutes"),
 }
 
 
