@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from bench.emulation import EmulatedShare
     from bench.outcome import Outcome
     from bench.policy import Policy
     from bench.pool import WorkerPool
@@ -54,20 +55,18 @@ class Lanes:
     first: int
     at_once: int
     parity_s: float
+    emulated: EmulatedShare
     use: TimeUse
     record: Callable[[records.IterationRow], None]
     keep: Callable[[records.KernelRow], None]
     note: Callable[[str], None]
     say: Callable[[str], None]
-    emulated_s: float = 0.0
-    """What emulated scenarios have cost, as foreseen when they were admitted."""
 
     # ---- opening ---------------------------------------------------------------------------
 
     def open(self, launch: int, outcomes: Sequence[Outcome], pool: WorkerPool) -> list[Lane]:
         """Lanes prepared, checked and warm."""
-        if launch and self._emulated_spent():
-            outcomes = [o for o in outcomes if o.prepared.get("native_dtype") is not False]
+        outcomes = self.emulated.afforded(outcomes)
         wanted = [(outcome.scenario, False) for outcome in outcomes]
         wanted += [(o.scenario, True) for o in outcomes if o.scenario.is_stock_default]
         self.say(f"starting {len(wanted)} workers")
@@ -76,6 +75,7 @@ class Lanes:
         found = [self._lane(launch, scenario, control, pool) for scenario, control in wanted]
         with self.use.during("preparing"):
             lanes = self._built([lane for lane in found if lane is not None])
+            lanes = [lane for lane in lanes if self._goes_well(self._foresee, lane)]
         with self.use.during("first calls"):
             lanes = self._begun(lanes)
         with self.use.during(MEASURING):
@@ -175,6 +175,18 @@ class Lanes:
         if lane.emulated:
             self._charge_emulated(outcome, lane)
 
+    def _foresee(self, outcome: Outcome, lane: Lane) -> None:
+        refusal = self.emulated.foresee(lane) if lane.emulated and self._is_new(lane) else None
+        if refusal is not None:
+            outcome.prepared = lane.prepared
+            outcome.fail(Status.UNAVAILABLE, refusal)
+
+    def _charge_emulated(self, outcome: Outcome, lane: Lane) -> None:
+        later = lane.launch != self.first
+        refusal = self.emulated.charge(lane, new=outcome.unchecked, must=later)
+        if refusal is not None:
+            outcome.fail(Status.UNAVAILABLE, refusal)
+
     def _warm_up(self, outcome: Outcome, lane: Lane) -> None:
         """Until steady. The outputs of inference come first, since their calls warm up too."""
         self.say(f"warming up {lane.name}")
@@ -220,31 +232,6 @@ class Lanes:
                 f"not measured: one call takes {spell_seconds(call_s)}, and a scenario may use "
                 f"{percent(budget.one_scenario_share)} of the budget (raise BUDGET)",
             )
-
-    def _charge_emulated(self, outcome: Outcome, lane: Lane) -> None:
-        """Admit an emulated lane while its kind has budget left.
-
-        Its cost is foreseen from the first call: the rounds', three more to become steady and, the
-        first time, those of the images that are compared however slow it is.
-        """
-        calls = self.policy.budget.emulated_rounds + 3
-        if outcome.unchecked and lane.scenario.task is Task.INFERENCE:
-            calls += -(-parity.LEAST_IMAGES // lane.scenario.batch_size)
-        cost_s = lane.spent_s * calls
-        allowed_s = self.policy.budget.emulated_share * self.budget_s
-        if lane.launch == self.first and self.emulated_s + cost_s > allowed_s:
-            outcome.fail(
-                Status.UNAVAILABLE,
-                f"not measured: {lane.scenario.dtype} is emulated on this CPU, one call takes "
-                f"{spell_seconds(lane.spent_s)}, and emulated scenarios may use "
-                f"{spell_seconds(allowed_s)} of the budget (raise BUDGET)",
-            )
-            return
-        self.emulated_s += cost_s
-
-    def _emulated_spent(self) -> bool:
-        """Whether another launch of emulated scenarios would pass their share of the budget."""
-        return self.emulated_s * 2 > self.policy.budget.emulated_share * self.budget_s
 
     def _compare_conditions(self, lanes: Sequence[Lane]) -> None:
         """Hold every worker's conditions against stock default's of this launch.

@@ -12,7 +12,7 @@ from bench.errors import WorkerError
 from bench.records import NoiseRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from bench.lane import Lane
     from bench.policy import Policy
@@ -89,7 +89,8 @@ class Rounds:
             self.say(f"round {number + 1}/{limit}")
             order = [active[name] for name in next(orders) if name in active]
             self._round(group, launch, number, order, settle)
-            active = {lane.name: lane for lane in order if self._goes_on(lane, number)}
+            brief = self._brief(lanes) if number + 1 >= self.policy.budget.emulated_rounds else ()
+            active = {lane.name: lane for lane in order if lane.usable and lane.name not in brief}
         return limit
 
     def _settle_calls(self, lanes: Sequence[Lane]) -> int:
@@ -117,10 +118,11 @@ class Rounds:
         widths = self._half_widths({lane.name: lane for lane in lanes})
         return [width for width in widths.values() if width > self.target_half_width]
 
-    def _goes_on(self, lane: Lane, number: int) -> bool:
-        """An emulated dtype has had enough after a few rounds; a broken lane for good."""
-        enough = lane.emulated and number + 1 >= self.policy.budget.emulated_rounds
-        return lane.usable and not enough
+    def _brief(self, lanes: Collection[Lane]) -> frozenset[str]:
+        """The lanes that have had enough after a few rounds: an emulated dtype that is slow."""
+        default = next((lane for lane in lanes if lane.is_default), None)
+        slow_ms = self.policy.budget.emulated_slow * default.typical_ms if default else 0.0
+        return frozenset(lane.name for lane in lanes if lane.emulated and lane.typical_ms > slow_ms)
 
     def _round(
         self, group: str, launch: int, number: int, lanes: Sequence[Lane], settle: int
@@ -172,10 +174,10 @@ class Rounds:
     def _half_widths(self, active: Mapping[str, Lane]) -> dict[str, float]:
         """The wider of each lane's intervals, over stock default and over stock tuned.
 
-        Emulated lanes hold nothing up. Which lane is stock tuned is looked up afresh each time.
+        Slow emulated lanes hold nothing up. Which lane is stock tuned is asked afresh each time.
         """
         default = next((lane for lane in active.values() if lane.is_default), None)
-        tuned = self._tuned(active)
+        tuned, brief = self._tuned(active), self._brief(active.values())
         return {
             name: max(
                 self._half_width(baseline, lane)
@@ -183,7 +185,7 @@ class Rounds:
                 if baseline is not lane
             )
             for name, lane in active.items()
-            if not lane.emulated and not lane.is_default
+            if name not in brief and not lane.is_default
         }
 
     def _tuned(self, active: Mapping[str, Lane]) -> dict[Dtype, Lane]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bench import confirmation, limits, memory_use, records, schedule, speedups, statistics
+from bench.emulation import EmulatedShare
 from bench.errors import WorkerError
 from bench.lanes import Lanes
 from bench.outcome import Outcome, calls_by_scenario
@@ -125,6 +126,11 @@ class Runner:
                 first=self._first,
                 at_once=self.starts_at_once,
                 parity_s=self.profile.parity_s,
+                emulated=EmulatedShare(
+                    policy=self.policy.budget,
+                    budget_s=self.budget_s,
+                    peak=self.peak.get("gflop_per_s", {}),
+                ),
                 use=self._use,
                 record=self._record,
                 keep=writer.append,

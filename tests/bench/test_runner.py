@@ -451,6 +451,58 @@ def test_what_is_emulated_is_charged_for_the_images_it_is_compared_on(
     assert rows_of(runner)[BF16_1.id].status == "unavailable"
 
 
+def test_an_emulated_call_that_cannot_fit_is_not_made(build: Build, backend: Any) -> None:
+    """At the peak it would take a minute of the 50 s that emulation may have."""
+    backend.emulated_bf16 = True
+    peak = {"gflop_per_s": {"fp32": 400.0, "bf16": 0.5}, "memory_gb_per_s": 20.0}
+    runner = build((DEFAULT_1, IPEX_1, BF16_1), budget_s=200.0, peak=peak)
+    runner.measure()
+    row = rows_of(runner)[BF16_1.id]
+    assert backend.asked[BF16_1.id, "call"] == 0
+    assert (row.status, row.native_dtype) == ("unavailable", False)
+    assert "one call would take 1 min 1 s at the least" in (row.reason or "")
+
+
+def test_compiling_is_not_what_an_emulated_call_takes(build: Build, backend: Any) -> None:
+    """A first call that compiles for 20 s would foresee 260 s of the 50 s; the next takes .1 s."""
+    compiled = replace(BF16_1, mode=Mode.COMPILE)
+
+    def compiling(_worker: Any, fields: Mapping[str, Any]) -> dict[str, Any] | None:
+        ns = [20_000_000_000]
+        first = {"wall_ns": ns, "cpu_ns": ns, "involuntary_switches": 0}
+        return first if fields["phase"] == "first_call" else None
+
+    backend.emulated_bf16 = True
+    backend.faults[compiled.id, "call"] = compiling
+    runner = build((DEFAULT_1, IPEX_1, compiled), budget_s=200.0)
+    runner.measure()
+    assert rows_of(runner)[compiled.id].status == "ok"
+
+
+def test_an_emulated_dtype_that_is_fast_stands_in_every_round(build: Build, backend: Any) -> None:
+    """As int8 without VNNI, which is twice as fast as fp32: its interval is worth narrowing."""
+    backend.emulated_bf16 = True
+    backend.call_ms = {BF16_1.id: 50.0}
+    runner = build((DEFAULT_1, IPEX_1, BF16_1), profile=replace(SMOKE, target_half_width=1e-9))
+    runner.measure()
+    rows = rows_of(runner)
+    assert rows[BF16_1.id].rounds == rows[IPEX_1.id].rounds > 10
+
+
+def test_a_cheap_emulated_scenario_keeps_the_launches_that_a_dear_one_lost(
+    build: Build, backend: Any
+) -> None:
+    """What is left of their share after the first launch is enough for one of the two."""
+    cheap = replace(BF16_1, layout=Layout.CONTIGUOUS)
+    backend.emulated_bf16 = True
+    backend.call_ms = {BF16_1.id: 900.0, cheap.id: 90.0}
+    runner = build((DEFAULT_1, IPEX_1, BF16_1, cheap), budget_s=300.0)
+    runner.measure()
+    rows = rows_of(runner)
+    assert rows[BF16_1.id].launches == 1
+    assert rows[cheap.id].launches == rows[IPEX_1.id].launches == SMOKE.launches
+
+
 def test_the_budget_is_kept(build: Build, backend: Any, clock: Any) -> None:
     """After the first launch, which gives every group its minimum, time is what was promised."""
     started = clock()

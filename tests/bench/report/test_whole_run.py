@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.report import build
+from tests.bench.report.test_varied import with_variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,3 +97,22 @@ def test_kernels_may_lack_only_where_onednn_has_none(
     assert len(found) == faults
     assert "oneDNN logged none" in build(changed)
     assert "oneDNN logged none" not in page
+
+
+def test_a_varied_scenario_is_shown_over_the_unvaried_one(whole_run: ModuleType, run: Run) -> None:
+    """And over no baseline of the others, which ran under other conditions."""
+    changed, name = with_variable(run)
+    odd = {"unvaried": 10.123, "stock_default": 10.321}
+    changed = replace(
+        changed,
+        speedups=tuple(
+            replace(row, speedup=odd[row.baseline_kind]) if row.scenario == name else row
+            for row in changed.speedups
+        ),
+    )
+    page = build(changed)
+    assert whole_run.page_faults(changed, page) == []
+    hidden = page.replace('data-sort="10.123"', "")
+    assert whole_run.page_faults(changed, hidden) == [
+        f"the page does not show {name} over unvaried"
+    ]
