@@ -6,12 +6,13 @@ of a budget of nineteen. int8 without VNNI is emulated too, and faster than fp32
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bench import parity
 from bench.progress import spell_seconds
-from bench.scenarios import Mode, Task
+from bench.scenarios import Dtype, Mode, Task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,21 +37,25 @@ class EmulatedShare:
     def foresee(self, lane: Lane) -> str | None:
         """Why a scenario's first call is not worth making: even at the peak it is too slow."""
         rate, flop = self.peak.get(str(lane.scenario.dtype)), lane.prepared.get("flop_per_call")
-        if not (rate and flop):
+        fast = self.peak.get(str(Dtype.FP32), math.inf) / self.policy.emulated_slow
+        if not (rate and flop) or rate >= fast:
             return None
         call_s = flop / rate / 1e9
         if call_s * (1 + self._calls(lane.scenario, new=True)) <= self._left_s():
             return None
         return self._refusal(lane.scenario, f"would take {spell_seconds(call_s)} at the least")
 
-    def charge(self, lane: Lane, *, new: bool, must: bool) -> str | None:
+    def charge(self, lane: Lane, *, default: Lane | None, new: bool, must: bool) -> str | None:
         """Count what a lane will cost; why it is left out, if that is more than there is.
 
-        Judged by the first call, or by a second where the first one compiled. `new` scenarios have
-        more calls to make; what `must` not be refused was admitted in an earlier launch.
+        Judged by the first call, or by a second where the first one compiled, beside that of stock
+        `default`: what is not slow costs the share nothing. `new` scenarios have more calls to
+        make; what `must` not be refused was admitted in an earlier launch.
         """
         compiled = lane.scenario.mode is Mode.COMPILE
         call_s = lane.warm_up_once() / 1000 if compiled else lane.spent_s
+        if default is not None and call_s <= self.policy.emulated_slow * default.spent_s:
+            return None
         cost_s = lane.spent_s + call_s * self._calls(lane.scenario, new=new)
         refused = not must and cost_s > self._left_s()
         self._cost_s[lane.launch, lane.scenario.id] = lane.spent_s if refused else cost_s

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from bench import conditions, parity, records, run_folder, variables
@@ -118,7 +119,9 @@ class Lanes:
         answers = self._answers(lanes, "first call of", Lane.ask_first_call)
         for lane, reply in answers:
             lane.count_first_call(reply)
-        return [lane for lane, _ in answers if self._goes_well(self._begin, lane)]
+        default = next((lane for lane, _ in answers if lane.is_default), None)
+        begin = partial(self._begin, default)
+        return [lane for lane, _ in answers if self._goes_well(begin, lane)]
 
     def _answers(
         self, lanes: Sequence[Lane], what: str, ask: Callable[[Lane], _Answer]
@@ -168,23 +171,21 @@ class Lanes:
             self._release(lane)
         return outcome.measurable
 
-    def _begin(self, outcome: Outcome, lane: Lane) -> None:
+    def _begin(self, default: Lane | None, outcome: Outcome, lane: Lane) -> None:
         if self._is_new(lane):
             outcome.prepared = lane.prepared
             outcome.unchecked = True
         if lane.emulated:
-            self._charge_emulated(outcome, lane)
+            later = lane.launch != self.first
+            new = outcome.unchecked
+            refusal = self.emulated.charge(lane, default=default, new=new, must=later)
+            if refusal is not None:
+                outcome.fail(Status.UNAVAILABLE, refusal)
 
     def _foresee(self, outcome: Outcome, lane: Lane) -> None:
         refusal = self.emulated.foresee(lane) if lane.emulated and self._is_new(lane) else None
         if refusal is not None:
             outcome.prepared = lane.prepared
-            outcome.fail(Status.UNAVAILABLE, refusal)
-
-    def _charge_emulated(self, outcome: Outcome, lane: Lane) -> None:
-        later = lane.launch != self.first
-        refusal = self.emulated.charge(lane, new=outcome.unchecked, must=later)
-        if refusal is not None:
             outcome.fail(Status.UNAVAILABLE, refusal)
 
     def _warm_up(self, outcome: Outcome, lane: Lane) -> None:

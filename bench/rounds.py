@@ -68,6 +68,7 @@ class Rounds:
         orders = schedule.round_orders([lane.name for lane in lanes], seed=seed)
         active = {lane.name: lane for lane in lanes}
         settle = self._settle_calls(lanes)
+        slow = self._brief(lanes)
         started = self.clock()
         for number in range(limit):
             widths = self._half_widths(active)
@@ -89,16 +90,20 @@ class Rounds:
             self.say(f"round {number + 1}/{limit}")
             order = [active[name] for name in next(orders) if name in active]
             self._round(group, launch, number, order, settle)
-            brief = self._brief(lanes) if number + 1 >= self.policy.budget.emulated_rounds else ()
-            active = {lane.name: lane for lane in order if lane.usable and lane.name not in brief}
+            enough = slow if number + 1 >= self.policy.budget.emulated_rounds else ()
+            active = {lane.name: lane for lane in order if lane.usable and lane.name not in enough}
         return limit
 
-    def _settle_calls(self, lanes: Sequence[Lane]) -> int:
-        """How many calls every lane discards at the start of a block: all alike, as policy says."""
+    def _settle_calls(self, lanes: Sequence[Lane]) -> dict[str, int]:
+        """How many calls each lane discards at the start of a block: all alike, as policy says.
+
+        None where emulation is slow: seconds outlast a cold start however fast the others are.
+        """
         rule = self.policy.block
         typical = [lane.typical_ms for lane in lanes]
         slow = bool(typical) and stdlib_statistics.median(typical) >= rule.settle_below_ms
-        return 0 if slow else rule.settle_calls
+        calls, brief = 0 if slow else rule.settle_calls, self._brief(lanes)
+        return {lane.name: 0 if lane.name in brief else calls for lane in lanes}
 
     def _still_wide(self, active: dict[str, Lane], widths: Mapping[str, float]) -> dict[str, Lane]:
         """The lanes whose intervals rounds can still narrow; baselines and control always.
@@ -125,13 +130,18 @@ class Rounds:
         return frozenset(lane.name for lane in lanes if lane.emulated and lane.typical_ms > slow_ms)
 
     def _round(
-        self, group: str, launch: int, number: int, lanes: Sequence[Lane], settle: int
+        self,
+        group: str,
+        launch: int,
+        number: int,
+        lanes: Sequence[Lane],
+        settle: Mapping[str, int],
     ) -> None:
         probe_ratio = self._probe(lanes)
         pids = [lane.worker.pid for lane in lanes]
         before = noise.read_noise(pids)
         for position, lane in enumerate(lanes):
-            self._block(lane, number, position, settle)
+            self._block(lane, number, position, settle[lane.name])
         seen = noise.difference(before, noise.read_noise(pids))
         self.record(
             NoiseRow(

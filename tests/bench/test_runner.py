@@ -365,6 +365,9 @@ def test_emulated_bf16_takes_few_rounds_and_says_so(build: Build, backend: Any) 
     assert rows[BF16_1.id].native_dtype is False
     assert rows[BF16_1.id].rounds == 4 * DEFAULT.budget.emulated_rounds
     assert rows[IPEX_1.id].rounds > 10
+    settled = {row.scenario for row in runner.iterations if row.phase == "warmup" and row.round}
+    assert IPEX_1.id in settled
+    assert BF16_1.id not in settled
 
 
 def test_emulated_bf16_does_not_eat_the_budget_of_the_rest(build: Build, backend: Any) -> None:
@@ -487,6 +490,21 @@ def test_an_emulated_dtype_that_is_fast_stands_in_every_round(build: Build, back
     runner.measure()
     rows = rows_of(runner)
     assert rows[BF16_1.id].rounds == rows[IPEX_1.id].rounds > 10
+
+
+def test_an_emulated_dtype_that_is_fast_is_not_refused_for_what_slow_ones_cost(
+    build: Build, backend: Any
+) -> None:
+    """int8 was, after bf16 had used their share up."""
+    fast = replace(BF16_1, batch_size=4)
+    backend.emulated_bf16 = True
+    backend.call_ms = {BF16_1.id: 900.0, fast.id: 50.0}
+    peak = {"gflop_per_s": {"fp32": 400.0, "bf16": 300.0}, "memory_gb_per_s": 20.0}
+    runner = build((DEFAULT_1, BF16_1, DEFAULT_4, fast), budget_s=176.0, peak=peak)
+    runner.measure()
+    rows = rows_of(runner)
+    assert rows[BF16_1.id].launches == 1  # 43.2 s of the 44 s that a quarter is
+    assert rows[fast.id].launches == rows[DEFAULT_4.id].launches > 0
 
 
 def test_a_cheap_emulated_scenario_keeps_the_launches_that_a_dear_one_lost(
