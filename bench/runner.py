@@ -8,6 +8,7 @@ own scenario only, and rows are on disk before the next block starts.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -205,17 +206,29 @@ class Runner:
                 f"{spell_seconds(over_s)}: the least that each task needs takes longer on this "
                 "machine."
             )
-        few = [
-            f"{group_name(group)} ({self._had[group]})"
-            for group in self._groups()
-            if self._had[group] < self.profile.launches
-        ]
+        groups = list(self._groups())
+        few = [group for group in groups if self._had[group] < self.profile.launches]
         if few:
+            named = ", ".join(f"{group_name(group)} ({self._had[group]})" for group in few)
             self.notes.append(
                 f"The budget of {spell_seconds(self.budget_s)} allowed fewer than "
-                f"{self.profile.launches} launches of {', '.join(few)}: differences between "
-                "processes are seen less well there."
+                f"{self.profile.launches} launches of "
+                f"{'every group' if few == groups else named}: less is seen of how processes "
+                f"differ{self._would_do()}."
             )
+
+    def _would_do(self) -> str:
+        """The budget that gives all groups their launches, where what they cost is known."""
+        lacking = self._wanting()
+        if not lacking.keys() <= self._costs.keys():
+            return ""
+        need_s = self._elapsed() + sum(
+            launches
+            * (self._costs[group].fixed_s + self._costs[group].round_s * self.profile.min_rounds)
+            for group, launches in lacking.items()
+        )
+        minutes = math.ceil(need_s / 60)
+        return f"; about {minutes} min would do (BUDGET={60 * minutes})"
 
     def _confirm(self, launch: int) -> int:
         """Measure what surprises and what is close once more, in fresh processes.

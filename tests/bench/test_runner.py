@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -428,6 +429,19 @@ def test_a_small_budget_gives_each_group_its_minimum_first(build: Build, backend
     unmeasured = [row for row in rows.values() if row.status != "ok"]
     assert all("budget" in (row.reason or "") for row in unmeasured)
     assert any("budget" in note for note in runner.notes)
+
+
+def test_the_budget_that_would_do_does(build: Build) -> None:
+    """A run that was cut names it; a run with it has every launch."""
+    cut = build(matrix(SMOKE), budget_s=120.0)
+    cut.measure()
+    (said,) = (note for note in cut.notes if "fewer than" in note)
+    found = re.search(r"about (\d+) min would do \(BUDGET=(\d+)\)", said)
+    assert found
+    assert int(found[2]) == 60 * int(found[1])
+    again = build(matrix(SMOKE), budget_s=float(found[2]))
+    again.measure()
+    assert not [note for note in again.notes if "fewer than" in note]
 
 
 def test_each_task_is_asked_however_slow_the_machine(build: Build, backend: Any) -> None:
