@@ -159,6 +159,9 @@ class BudgetPolicy:
     warm_compile_share: float = 0.4
     """Of a cold compilation, what loading it from Inductor's cache takes in a later launch: for
     planning only, corrected by what the launch then took."""
+    spare: float = 1.1
+    """Times what a run with all its launches is expected to take, where a cut one says what budget
+    should do: without it the advice fell short by one launch of three groups."""
     max_memory_gib: float = 15.0
     """A run's workers together stay below this, and below 85 % of what is free."""
     free_memory_share: float = 0.85

@@ -214,12 +214,15 @@ class Runner:
                 f"The budget of {spell_seconds(self.budget_s)} allowed fewer than "
                 f"{self.profile.launches} launches of "
                 f"{'every group' if few == groups else named}: less is seen of how processes "
-                f"differ{self._would_do()}."
+                f"differ{self._should_do()}."
             )
 
-    def _would_do(self) -> str:
-        """The budget that gives all groups their launches, where what they cost is known."""
-        lacking = self._wanting()
+    def _should_do(self) -> str:
+        """The budget that gives all groups their launches, where what they cost is known.
+
+        With a larger one the first launch spends more too, and no two runs take the same time.
+        """
+        lacking, rule = self._wanting(), self.policy.budget
         if not lacking.keys() <= self._costs.keys():
             return ""
         need_s = self._elapsed() + sum(
@@ -227,8 +230,9 @@ class Runner:
             * (self._costs[group].fixed_s + self._costs[group].round_s * self.profile.min_rounds)
             for group, launches in lacking.items()
         )
-        minutes = math.ceil(need_s / 60)
-        return f"; about {minutes} min would do (BUDGET={60 * minutes})"
+        first = min(0.5, rule.first_launch_share * len(set(self._groups())))
+        minutes = math.ceil(need_s * rule.spare / (1 - first) / 60)
+        return f"; about {minutes} min should do (BUDGET={60 * minutes})"
 
     def _confirm(self, launch: int) -> int:
         """Measure what surprises and what is close once more, in fresh processes.

@@ -431,12 +431,12 @@ def test_a_small_budget_gives_each_group_its_minimum_first(build: Build, backend
     assert any("budget" in note for note in runner.notes)
 
 
-def test_the_budget_that_would_do_does(build: Build) -> None:
+def test_the_budget_that_should_do_does(build: Build) -> None:
     """A run that was cut names it; a run with it has every launch."""
     cut = build(matrix(SMOKE), budget_s=120.0)
     cut.measure()
     (said,) = (note for note in cut.notes if "fewer than" in note)
-    found = re.search(r"about (\d+) min would do \(BUDGET=(\d+)\)", said)
+    found = re.search(r"about (\d+) min should do \(BUDGET=(\d+)\)", said)
     assert found
     assert int(found[2]) == 60 * int(found[1])
     again = build(matrix(SMOKE), budget_s=float(found[2]))

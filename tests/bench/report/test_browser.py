@@ -61,7 +61,7 @@ def test_first_screen_holds_question_machine_warnings_and_every_answer(
     path = tmp_path / "page.html"
     note = (
         "The budget of 19 min allowed fewer than 3 launches of every group: less is seen of how "
-        "processes differ; about 43 min would do (BUDGET=2580)."
+        "processes differ; about 43 min should do (BUDGET=2580)."
     )
     run = make_run(faults=mishaps, int8=True, native_bf16=native_bf16, notes=(note,))
     varied, name = with_variable(run)
