@@ -88,21 +88,22 @@ def _convolution_gflop_per_s(dtype: Dtype) -> float:
     """3 x 3, its weights packed beforehand so that arithmetic is all there is."""
     convolution, images = _layer()
     packed = mkldnn_utils.to_mkldnn(convolution, _DTYPES[dtype])  # type: ignore[no-untyped-call] # PyTorch's
-    return _rate(packed, images.to(_DTYPES[dtype]).to_mkldnn())
+    return _rate(partial(packed, images.to(_DTYPES[dtype]).to_mkldnn()), PEAK_LAYERS[0])
 
 
 def _own_convolution_gflop_per_s(dtype: Dtype) -> float:
     """The same without oneDNN, channels last: five times as fast here as contiguous."""
     convolution, images = _layer()
     convolution.to(dtype=_DTYPES[dtype], memory_format=torch.channels_last)  # type: ignore[call-overload] # not in its stubs
-    return _rate(convolution, images.to(dtype=_DTYPES[dtype], memory_format=torch.channels_last))
+    images = images.to(dtype=_DTYPES[dtype], memory_format=torch.channels_last)
+    return _rate(partial(convolution, images), PEAK_LAYERS[0])
 
 
 def _int8_gflop_per_s() -> float | None:
     """None where PyTorch was built without oneDNN's int8, or oneDNN has none for this CPU."""
     try:
-        return max(_flop(*layer) / _best(int8_convolution(*layer)) / 1e9 for layer in PEAK_LAYERS)
-    except (AttributeError, NotImplementedError, RuntimeError):
+        return max(_rate(int8_convolution(*layer), layer) for layer in PEAK_LAYERS)
+    except (AttributeError, RuntimeError):
         return None
 
 
@@ -132,15 +133,12 @@ def _layer() -> tuple[torch.nn.Module, torch.Tensor]:
     return convolution, torch.rand(batch, channels, side, side)
 
 
-def _rate(convolution: Callable[[torch.Tensor], object], images: torch.Tensor) -> float:
+def _rate(call: Callable[[], object], layer: tuple[int, int, int]) -> float:
+    """GFLOP/s of a convolution of 3 x 3 with as many channels out as in."""
     with torch.inference_mode():
-        seconds = _best(lambda: convolution(images))
-    return _flop(*PEAK_LAYERS[0]) / seconds / 1e9
-
-
-def _flop(channels: int, side: int, batch: int) -> int:
-    """Of a convolution of 3 x 3 with as many channels out as in."""
-    return 2 * 9 * channels**2 * batch * side**2
+        seconds = _best(call)
+    channels, side, batch = layer
+    return 2 * 9 * channels**2 * batch * side**2 / seconds / 1e9
 
 
 def onednn_computes_in(dtype: Dtype) -> bool:

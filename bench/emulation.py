@@ -1,6 +1,6 @@
 """What emulated dtypes may cost: a share of the budget, asked before the time is spent.
 
-bf16 without AVX-512 is ten times slower than fp32, and one training step of it took two minutes
+bf16 without AVX-512 is eight times slower than fp32, and one training step of it took two minutes
 of a budget of nineteen. int8 without VNNI is emulated too, and faster than fp32.
 """
 

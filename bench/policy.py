@@ -138,7 +138,7 @@ class BudgetPolicy:
     few rounds settle it."""
     emulated_slow: float = 2.0
     """Times stock default's call, from where on an emulated dtype is slow. bf16 without AVX-512 is
-    seven times slower, int8 without VNNI twice as fast: that one stands in every round."""
+    eight times slower, int8 without VNNI twice as fast: that one stands in every round."""
     emulated_share: float = 0.25
     """Emulated scenarios may use this share of the budget; beyond it they keep the launches that
     they have had."""

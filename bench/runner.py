@@ -206,31 +206,28 @@ class Runner:
                 f"{spell_seconds(over_s)}: the least that each task needs takes longer on this "
                 "machine."
             )
-        groups = list(self._groups())
-        few = [group for group in groups if self._had[group] < self.profile.launches]
-        if few:
-            named = ", ".join(f"{group_name(group)} ({self._had[group]})" for group in few)
+        lacking, groups = self._wanting(), list(self._groups())
+        if lacking:
+            few = ", ".join(f"{group_name(group)} ({self._had[group]})" for group in lacking)
             self.notes.append(
                 f"The budget of {spell_seconds(self.budget_s)} allowed fewer than "
                 f"{self.profile.launches} launches of "
-                f"{'every group' if few == groups else named}: less is seen of how processes "
-                f"differ{self._should_do()}."
+                f"{'every group' if len(lacking) == len(groups) else few}: less is seen of how "
+                f"processes differ{self._should_do(lacking, len(groups))}."
             )
 
-    def _should_do(self) -> str:
+    def _should_do(self, lacking: Mapping[Group, int], groups: int) -> str:
         """The budget that gives all groups their launches, where what they cost is known.
 
         With a larger one the first launch spends more too, and no two runs take the same time.
         """
-        lacking, rule = self._wanting(), self.policy.budget
         if not lacking.keys() <= self._costs.keys():
             return ""
+        rule, least = self.policy.budget, self.profile.min_rounds
         need_s = self._elapsed() + sum(
-            launches
-            * (self._costs[group].fixed_s + self._costs[group].round_s * self.profile.min_rounds)
-            for group, launches in lacking.items()
+            launches * self._costs[group].launch_s(least) for group, launches in lacking.items()
         )
-        first = min(0.5, rule.first_launch_share * len(set(self._groups())))
+        first = min(0.5, rule.first_launch_share * groups)
         minutes = math.ceil(need_s * rule.spare / (1 - first) / 60)
         return f"; about {minutes} min should do (BUDGET={60 * minutes})"
 

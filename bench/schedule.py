@@ -94,6 +94,10 @@ class GroupCost:
     name: str = ""
     """How sentences call it; empty: by its place."""
 
+    def launch_s(self, rounds: int) -> float:
+        """What one more launch of so many rounds takes."""
+        return self.fixed_s + rounds * self.round_s
+
 
 def next_launch(
     remaining_s: float,
@@ -111,7 +115,7 @@ def next_launch(
     goes, round by round, to where a second narrows the intervals most.
     """
     least = max(1, min(min_rounds, max_rounds))
-    once = [cost.fixed_s + least * cost.round_s for cost in costs]
+    once = [cost.launch_s(least) for cost in costs]
     rounds = [0] * len(costs)
     free_s = remaining_s
     for times in (launches_left, 1):

@@ -165,6 +165,7 @@ class Duel:
         """All launches that the budget allows."""
         self._blocks = {side: {} for side in Side}
         self._started = self.clock()
+        # Its `first_launch` stays 0: a confirmation has no launch that may pass its budget.
         rounds = Rounds(
             run_id=self.run_id,
             policy=self.policy,
@@ -176,7 +177,7 @@ class Duel:
             say=self.say,
             left_s=self._left,
             clock=self.clock,
-        )  # whose `first_launch` stays 0: a confirmation has no launch that may pass its budget
+        )
         for number in range(self.effort.launches):
             begun = self.clock()
             count = self._launch(self.first_launch + number, rounds)

@@ -78,6 +78,11 @@ def build(tmp_path: Path, backend: Any) -> Build:
     return make
 
 
+def peak_of(fp32: float, bf16: float = 1.0) -> dict[str, Any]:
+    """A reading of the machine's peak."""
+    return {"gflop_per_s": {"fp32": fp32, "bf16": bf16}, "memory_gb_per_s": 30.0}
+
+
 def rows_of(runner: Runner) -> dict[str, records.ScenarioRow]:
     """The run's scenarios as read back from its files."""
     return {row.scenario: row for row in records.read_run(runner.folder).scenarios}
@@ -431,11 +436,20 @@ def test_a_small_budget_gives_each_group_its_minimum_first(build: Build, backend
     assert any("budget" in note for note in runner.notes)
 
 
+def test_a_cut_of_all_groups_names_none(build: Build) -> None:
+    """A list of all of them says no more, and takes a line of the first screen."""
+    cut = build(budget_s=5.0)
+    cut.measure()
+    (said,) = (note for note in cut.notes if "fewer than" in note)
+    assert "fewer than 2 launches of every group: less is seen" in said
+
+
 def test_the_budget_that_should_do_does(build: Build) -> None:
     """A run that was cut names it; a run with it has every launch."""
     cut = build(matrix(SMOKE), budget_s=120.0)
     cut.measure()
     (said,) = (note for note in cut.notes if "fewer than" in note)
+    assert "launches of inference/b1 (1), training/b1/frozen (1), training/b1/full (1):" in said
     found = re.search(r"about (\d+) min should do \(BUDGET=(\d+)\)", said)
     assert found
     assert int(found[2]) == 60 * int(found[1])
@@ -471,8 +485,7 @@ def test_what_is_emulated_is_charged_for_the_images_it_is_compared_on(
 def test_an_emulated_call_that_cannot_fit_is_not_made(build: Build, backend: Any) -> None:
     """At the peak it would take a minute of the 50 s that emulation may have."""
     backend.emulated_bf16 = True
-    peak = {"gflop_per_s": {"fp32": 400.0, "bf16": 0.5}, "memory_gb_per_s": 20.0}
-    runner = build((DEFAULT_1, IPEX_1, BF16_1), budget_s=200.0, peak=peak)
+    runner = build((DEFAULT_1, IPEX_1, BF16_1), budget_s=200.0, peak=peak_of(400.0, bf16=0.5))
     runner.measure()
     row = rows_of(runner)[BF16_1.id]
     assert backend.asked[BF16_1.id, "call"] == 0
@@ -513,8 +526,8 @@ def test_an_emulated_dtype_that_is_fast_is_not_refused_for_what_slow_ones_cost(
     fast = replace(BF16_1, batch_size=4)
     backend.emulated_bf16 = True
     backend.call_ms = {BF16_1.id: 900.0, fast.id: 50.0}
-    peak = {"gflop_per_s": {"fp32": 400.0, "bf16": 300.0}, "memory_gb_per_s": 20.0}
-    runner = build((DEFAULT_1, BF16_1, DEFAULT_4, fast), budget_s=176.0, peak=peak)
+    scenarios = (DEFAULT_1, BF16_1, DEFAULT_4, fast)
+    runner = build(scenarios, budget_s=176.0, peak=peak_of(400.0, bf16=300.0))
     runner.measure()
     rows = rows_of(runner)
     assert rows[BF16_1.id].launches == 1  # 43.2 s of the 44 s that a quarter is
@@ -708,11 +721,6 @@ def test_the_first_call_and_preparation_are_those_of_the_cold_launch(build: Buil
     assert row.prepare_s == 0.2
     assert row.import_s == 1.5
     assert row.percent_of_peak == pytest.approx(100 * 307.0 / 400.0, rel=0.02)
-
-
-def peak_of(fp32: float) -> dict[str, Any]:
-    """A reading of the machine's peak."""
-    return {"gflop_per_s": {"fp32": fp32, "bf16": 1.0}, "memory_gb_per_s": 30.0}
 
 
 @pytest.mark.parametrize(("again", "expected"), [(500.0, 500.0), (100.0, 400.0)])

@@ -116,3 +116,7 @@ def test_a_varied_scenario_is_shown_over_the_unvaried_one(whole_run: ModuleType,
     assert whole_run.page_faults(changed, hidden) == [
         f"the page does not show {name} over unvaried"
     ]
+    alone = replace(
+        changed, speedups=tuple(row for row in changed.speedups if row.baseline_kind != "unvaried")
+    )
+    assert f"{name} has no a speedup over unvaried" in whole_run.faults(alone, page)
