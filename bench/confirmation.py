@@ -1,14 +1,13 @@
-"""Which results deserve fresh processes before they are told: those that surprise, and close calls.
+"""Which results deserve a further launch: those that surprise, and those that it would decide.
 
-A result that cannot be right (refused by the control, the placebo or the peak) and one that a hair
-would turn into another verdict are measured in one further launch, if the budget has room. The
-choice looks at how near an interval's end lies to the margin and not at which side of it, so it
-favours no verdict; whatever comes out is judged on all launches together. Pure.
+A result that cannot be right (refused by the model's check, the placebo or the peak), and one that
+is open but for one process of both sides, are measured in one further launch, if the budget has
+room.
+Whatever comes out is judged on all launches together. Pure.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from bench.scenarios import BaselineKind, Verdict
@@ -42,12 +41,6 @@ def _surprises(row: SpeedupRow) -> bool:
 
 
 def is_close(row: SpeedupRow, policy: VerdictPolicy) -> bool:
-    """Whether an end of the interval lies so near the margin that a little more could turn it."""
-    if row.speedup_low is None or row.speedup_high is None or row.margin is None:
-        return False
-    if row.speedup_low <= 0:
-        return False
-    limit = math.log1p(row.margin)
-    ends = (math.log(row.speedup_low), math.log(row.speedup_high))
-    nearest = min(abs(end - side) for end in ends for side in (limit, -limit))
-    return nearest < math.log1p(policy.close_call)
+    """Whether one further launch would decide it, if its estimate stays."""
+    is_open = row.verdict == Verdict.INCONCLUSIVE and row.processes_to_decide is not None
+    return is_open and (row.processes_to_decide or 0) <= policy.close_processes

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bench import parity
-from bench.progress import spell_seconds
+from bench.phrases import spell_seconds
 from bench.scenarios import Dtype, Mode, Task
 
 if TYPE_CHECKING:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.analysis.measurements import block_medians
+from bench.analysis.ways import group_label
 from bench.errors import BenchError
 from bench.scenarios import BaselineKind, Verdict
-from bench.speedups import block_medians, group_label
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

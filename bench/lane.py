@@ -15,7 +15,7 @@ from bench import energy, protocol, variables
 from bench.errors import WorkerError
 from bench.records import IterationRow
 from bench.scenarios import CONTROL_SUFFIX, DEFAULT_ENVIRONMENT, Mode, Phase, Scenario
-from bench.statistics import calls_before_level, is_steady
+from bench.steady import calls_before_level, is_steady
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -169,7 +169,8 @@ class Lane:
         A worker of another commit may not know the question: then its greeting's answer stands.
         """
         try:
-            self.conditions = self._ask("conditions", self.policy.call_timeout_s)["conditions"]
+            reply = self._ask("conditions", self.policy.call_timeout_s)
+            self.conditions = reply.get("conditions", self.conditions)
         except WorkerError:
             if not self.worker.alive:
                 raise

@@ -16,9 +16,8 @@ from bench import conditions, parity, records, run_folder, variables
 from bench.client import AccountedWorker
 from bench.errors import WorkerError
 from bench.lane import Lane
-from bench.progress import spell_seconds
+from bench.phrases import percent, spell_seconds
 from bench.scenarios import Status, Task, group_name
-from bench.statistics import percent
 from bench.time_use import MEASURING
 
 if TYPE_CHECKING:
@@ -297,7 +296,8 @@ class Lanes:
             return
         try:
             self._compare_with_opening(outcome, lane)
-            if not outcome.evidence and not lane.is_control and outcome.measurable:
+            if not outcome.closed and not lane.is_control and outcome.measurable:
+                outcome.closed = True  # a worker that cannot answer is not asked again
                 outcome.memory = lane.memory()
                 outcome.evidence = lane.kernels()
                 for row in outcome.kernel_rows(self.run_id):

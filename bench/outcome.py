@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from bench.analysis.timing import as_ended, timing_summary
 from bench.conditions import DIFFERS
 from bench.records import IterationRow, KernelRow, ParityRow, ScenarioRow
 from bench.scenarios import CONTROL_SUFFIX, Scenario, Status
-from bench.speedups import timing_summary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,6 +37,8 @@ class Outcome:
     """Warm-up calls before its first launch was level; None where that is not known."""
     unchecked: bool = False
     """Prepared, but its outputs and conditions have not been looked at yet."""
+    closed: bool = False
+    """Whether its kernels and memory were asked for: once, after its first rounds."""
     differs: list[str] = field(default_factory=list)
     """How its worker's conditions, or its control's, were unlike stock default's in any launch."""
 
@@ -44,6 +46,11 @@ class Outcome:
     def measurable(self) -> bool:
         """Whether it may still take part."""
         return self.status in (Status.OK, Status.NO_STEADY_STATE)
+
+    @property
+    def checked(self) -> bool:
+        """Whether nothing is left to look at that could still take its verdict away."""
+        return not self.measurable or (self.closed and not self.unchecked)
 
     @property
     def is_new(self) -> bool:
@@ -77,18 +84,19 @@ class Outcome:
             self.reason = f"did not settle during warm-up in launch {launch}; measured all the same"
 
     def row(
-        self, run_id: str, calls: Sequence[IterationRow], peak: Mapping[str, float]
+        self,
+        run_id: str,
+        calls: Sequence[IterationRow],
+        peak: Mapping[str, float],
+        *,
+        ended: bool = True,
     ) -> ScenarioRow:
-        """The scenario's line of `scenarios.csv`."""
+        """The scenario's line of `scenarios.csv`; `ended` when no round of it will follow."""
         scenario = self.scenario
         timing = timing_summary(calls)
-        status, reason = self.status, self.reason
-        if self.measurable and timing.rounds == 0:
-            status = Status.UNAVAILABLE
-            reason = "not measured: the run ended before its first round (raise BUDGET)"
         gflop_per_s = self._gflop_per_s(timing.median_ms)
         peak_here = peak.get(str(scenario.dtype))
-        return ScenarioRow(
+        row = ScenarioRow(
             run_id=run_id,
             scenario=scenario.id,
             task=str(scenario.task),
@@ -101,16 +109,14 @@ class Outcome:
             options="+".join(scenario.options) or None,
             environment=scenario.environment,
             threads=self.threads,
-            status=str(status),
-            reason=reason,
+            status=str(self.status),
+            reason=self.reason,
             rounds=timing.rounds,
             launches=timing.launches,
             median_ms=timing.median_ms,
             p90_ms=timing.p90_ms,
             p99_ms=timing.p99_ms,
-            images_per_s=(
-                1000 * scenario.batch_size / timing.median_ms if timing.median_ms else None
-            ),
+            images_per_s=timing.images_per_s(scenario.batch_size),
             import_s=self.import_s,
             prepare_s=self.prepared.get("prepare_s"),
             first_call_ms=timing.first_call_ms,
@@ -130,7 +136,10 @@ class Outcome:
             reorder_share=self.evidence.get("graph", {}).get("reorder_share"),
             graph=spell_graph(self.evidence.get("graph", {})),
             page_faults=timing.page_faults,
+            joules_images=self.joules_images or None,
+            checked=self.checked,
         )
+        return as_ended(row) if ended else row
 
     def kernel_rows(self, run_id: str) -> list[KernelRow]:
         """What oneDNN ran, one row a primitive."""

@@ -6,11 +6,10 @@ number is not our own measurement; docs/method.md tells the whole procedure.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,39 +44,70 @@ class SteadyStatePolicy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ModelPolicy:
+    """How the model of a run estimates variances (`bench.analysis.model`)."""
+
+    error_prior_dof: float = 4.0
+    """A lane's error variance is moderated towards its group's as if that were known from so many
+    rounds: enough to steady a lane of three rounds, little beside one of fifteen."""
+    class_prior_dof: float = 16.0
+    """The variance between processes of a class of lanes (one group's, say) is moderated towards
+    the whole run's as if that were known from so many processes: about what a group of twenty lanes
+    with two processes each has of its own."""
+    lane_prior_dof: float = 4.0
+    """A lane whose own processes vary more moves up from its class's variance, moderated as if that
+    were known from so many processes."""
+    own_variance_dof: float = 2.5
+    """A lane that is plainly unlike the others stands for itself, with its own variance alone, from
+    so many degrees of freedom on (four processes): with fewer its interval would say nothing."""
+    process_sd_floor: float = 0.005
+    """Processes are taken to differ by this standard deviation at least ..."""
+    floor_dof: float = 2.0
+    """... as if that had been seen in so many degrees of freedom: what a run shows of its own
+    processes soon outweighs it."""
+    assumed_process_sd: float = 0.02
+    """The standard deviation between processes where a run repeated none: above the upper bound of
+    what a default run showed (0.8 %, at most 1.7 %)."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class VerdictPolicy:
     """When a difference may be called one."""
 
-    margin_floor: float = 0.03
-    """A difference below 3 % is not worth a decision, and identical lanes differ by less."""
-    control_factor: float = 2.0
-    """The margin is at least this many times the control's own deviation from 1."""
-    single_launch_margin: float = 0.15
-    """Processes of one build differed by 11 % (faster-cpython/ideas#60); one launch hides it."""
-    widest_same: float = 0.05
-    """`same` is said under a margin up to this only. Wider, it would call equal what users pay for
-    (IPEX's whole gain over tuned stock is 5 to 15 %): the run could not tell."""
-    max_noisy_share: float = 0.5
-    """Above this share of rounds that were not quiet, no verdict is given."""
-    min_rounds: int = 3
-    """Fewer paired rounds give no verdict, only `inconclusive`."""
-    close_call: float = 0.005
-    """An interval that ends this near the margin gets a further launch if the budget has room: half
-    of the half-width that `full` aims at, so about what another launch can move an end by."""
+    minimal_effect: float = 0.005
+    """The whole interval must lie beyond this for `faster` or `slower`. It is no tolerance for
+    noise, which the interval holds: it keeps what no user would notice from being a result."""
+    same_within: float = 0.03
+    """The whole interval must lie within this for `same`: less is not worth a decision."""
     confidence: float = 0.95
-    bootstrap_draws: int = 10_000
-    seed: int = 20_251_124
+    """Of each comparison's interval."""
+    headline_error: float = 0.05
+    """The chance that any headline of a run is wrong: all of them share it (Bonferroni)."""
+    check_error: float = 0.001
+    """Two identical workers that differ at this level refute the model in their group. A default
+    run has five groups: this happens to one sound run in two hundred."""
+    min_rounds: int = 3
+    """Fewer paired rounds, or clean blocks, give no verdict."""
+    max_disturbed_gap: float = 0.25
+    """Disturbed blocks do not count, so two lanes must have lost about the same share of theirs:
+    half of what one round in two would be."""
+    close_processes: int = 1
+    """A comparison that so many further processes of both sides would decide gets a further launch
+    if the budget has room."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoisePolicy:
-    """When a round counts as quiet."""
+    """When a round counts as quiet, and when a block as disturbed."""
 
     max_cpu_pressure: float = 0.20
     """`some` pressure of a quiet run stays below this; a competing job reads above .5."""
     max_steal: float = 0.05
     max_probe_ratio: float = 1.25
     """The calibrated probe ran this much slower than the run's median probe."""
+    min_cpu_share: float = 0.95
+    """Of a scenario's CPU time per wall time in its least disturbed blocks. A block with less, in a
+    round in which the kernel saw other work, was disturbed; clean blocks stay within 3 %."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,12 +202,15 @@ class Policy:
     """All thresholds together."""
 
     steady_state: SteadyStatePolicy = field(default_factory=SteadyStatePolicy)
+    model: ModelPolicy = field(default_factory=ModelPolicy)
     verdict: VerdictPolicy = field(default_factory=VerdictPolicy)
     noise: NoisePolicy = field(default_factory=NoisePolicy)
     block: BlockPolicy = field(default_factory=BlockPolicy)
     parity: ParityTolerance = field(default_factory=ParityTolerance)
     plausibility: PlausibilityPolicy = field(default_factory=PlausibilityPolicy)
     budget: BudgetPolicy = field(default_factory=BudgetPolicy)
+    order_seed: int = 20_251_124
+    """Of the order of lanes within rounds."""
     max_call_s: float = 2.0
     """A batch size whose stock call takes longer is left out: throughput has long saturated."""
     call_timeout_s: float = 180.0
@@ -270,3 +303,30 @@ class StudyPolicy:
 DEFAULT = Policy()
 SELFCHECK = SelfcheckPolicy()
 STUDIES = StudyPolicy()
+
+
+def _section(kind: type[Any], values: object) -> Any:  # noqa: ANN401 -- one of the policy classes
+    """A policy section from JSON; unknown or missing entries fall back to today's defaults."""
+    if not isinstance(values, Mapping):
+        return kind()
+    names = {item.name for item in dataclasses.fields(kind)}
+    usable = {
+        key: value
+        for key, value in values.items()
+        if key in names and isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    return kind(**usable)
+
+
+def policy_of(values: object) -> Policy:
+    """The thresholds that a run or a study kept in its `environment.json`, as far as it says.
+
+    `values` is its entry `policy`. What an earlier version did not know has today's default.
+    """
+    kept = values if isinstance(values, Mapping) else {}
+    sections = {
+        item.name: _section(type(value), kept.get(item.name))
+        for item in dataclasses.fields(DEFAULT)
+        if dataclasses.is_dataclass(value := getattr(DEFAULT, item.name))
+    }
+    return dataclasses.replace(DEFAULT, **sections)

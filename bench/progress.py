@@ -9,23 +9,13 @@ import sys
 import time
 from typing import TYPE_CHECKING, TextIO
 
+from bench.phrases import spell_seconds
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _WIDTH = 100
 _REDRAW_S = 0.2
-
-
-def spell_seconds(seconds: float) -> str:
-    """Seconds for people: `40 s`, `3 min 20 s`, `1 h 5 min`."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        minutes, rest = divmod(whole, 60)
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    hours, rest = divmod(whole, 3600)
-    return f"{hours} h {rest // 60} min"
 
 
 class Progress:

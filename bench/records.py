@@ -104,6 +104,11 @@ class ScenarioRow:
     page_faults: float | None = None
     """Pages that the kernel mapped in during a call, the median of its timed calls. Each costs
     time, and how many they are differs between processes of the same code (docs/variables.md)."""
+    joules_images: int | None = None
+    """Images that the energy was used for: with them a resumed run goes on with the right mean."""
+    checked: bool | None = None
+    """Whether its outputs, conditions and kernels were all looked at; until then it has no verdict.
+    Empty in runs of version 0.1, which looked at them before they wrote a verdict."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,11 +123,29 @@ class SpeedupRow:
     speedup_low: float | None
     speedup_high: float | None
     margin: float | None
-    """The verdict's margin as a share, e.g. 0.03."""
+    """The smallest difference that is called one, as a share, e.g. 0.005."""
     launches: int
     rounds: int
     verdict: str
     reason: str | None
+    standard_error: float | None = None
+    """Of the speedup's logarithm. Empty, as all that follow, in runs of version 0.1."""
+    degrees_of_freedom: float | None = None
+    """Of its t distribution; empty where they are without limit."""
+    processes: int = 0
+    """Fresh processes of the side that has fewer."""
+    borrowed: bool | None = None
+    """Whether a side had one process, so that other scenarios' processes tell how they differ."""
+    at_least: float | None = None
+    """By how much of the baseline's speed it differs at least, as a share, where a difference was
+    shown: the end of the interval that is nearer to 1."""
+    p_value: float | None = None
+    """Of "both are equally fast", two-sided."""
+    processes_to_decide: int | None = None
+    """Where it is inconclusive: how many further processes of both sides would decide it, if the
+    estimate stays; empty for more than anybody would wait for."""
+    seconds_to_decide: float | None = None
+    """Where it is inconclusive: about how many seconds of further processes would decide it."""
 
 
 @dataclass(frozen=True, kw_only=True)

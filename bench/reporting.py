@@ -105,10 +105,9 @@ def _one(
 
 def _figures(run: Run, folder: Path) -> None:
     from bench.report.export_figures import export_figures
-    from bench.report.facts import Facts
-    from bench.report.varied import ordinary
+    from bench.report.varied import page_facts
 
-    written = export_figures(Facts(ordinary(run)), folder)
+    written = export_figures(page_facts(run), folder)
     click.echo(f"figures  {len(written)} files in {folder}")
 
 

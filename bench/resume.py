@@ -125,8 +125,9 @@ def _outcome(
     parity: ParityRow | None,
     workers: Mapping[str, Mapping[str, Any]],
 ) -> Outcome:
-    """The scenario's story so far; from the beginning where its group had not been finished."""
-    if row is None or (row.rounds == 0 and row.status == Status.UNAVAILABLE):
+    """What is known of the scenario; nothing where its checks had not been finished."""
+    never_ran = row is None or (row.rounds == 0 and row.status == Status.UNAVAILABLE)
+    if row is None or never_ran or row.checked is False:
         return Outcome(scenario=scenario)
     conditions = dict(workers.get(scenario.id, {}))
     differs = list(conditions.pop(DIFFERS, ()))
@@ -156,6 +157,19 @@ def _outcome(
         parity=parity,
         conditions=conditions,
         differs=differs,
-        joules=row.joules_per_image,
-        joules_images=0 if row.joules_per_image is None else 1,
+        closed=True,
+        **_energy(row),
     )
+
+
+def _energy(row: ScenarioRow) -> dict[str, Any]:
+    """The energy so far and its images; nothing where the run did not keep how many they were.
+
+    A mean without its number of images cannot be carried on: it would count as one image's.
+    """
+    if row.joules_per_image is None or not row.joules_images:
+        return {}
+    return {
+        "joules": row.joules_per_image * row.joules_images,
+        "joules_images": row.joules_images,
+    }

@@ -7,7 +7,9 @@ import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bench import noise, schedule, statistics
+from bench import noise, schedule
+from bench.analysis.judge import Judge
+from bench.analysis.measurements import Measurements
 from bench.errors import WorkerError
 from bench.records import NoiseRow
 
@@ -17,9 +19,6 @@ if TYPE_CHECKING:
     from bench.lane import Lane
     from bench.policy import Policy
     from bench.scenarios import Dtype
-
-_STOPPING_DRAWS = 1000
-"""Draws of the bootstrap that decides whether to go on; the verdict's own has many more."""
 
 
 @dataclass(kw_only=True)
@@ -64,7 +63,7 @@ class Rounds:
         """
         if not lanes:
             return 0  # all of them failed before: that ends this group, and not the run
-        seed = self.policy.verdict.seed + zlib.crc32(f"{group}/{launch}".encode())
+        seed = self.policy.order_seed + zlib.crc32(f"{group}/{launch}".encode())
         orders = schedule.round_orders([lane.name for lane in lanes], seed=seed)
         active = {lane.name: lane for lane in lanes}
         settle = self._settle_calls(lanes)
@@ -120,7 +119,7 @@ class Rounds:
 
     def widest(self, lanes: Sequence[Lane]) -> list[float]:
         """The half-widths of these lanes' intervals that are not yet narrow enough."""
-        widths = self._half_widths({lane.name: lane for lane in lanes})
+        widths = self._half_widths({lane.name: lane for lane in lanes}, rounds_only=False)
         return [width for width in widths.values() if width > self.target_half_width]
 
     def _brief(self, lanes: Collection[Lane]) -> frozenset[str]:
@@ -181,16 +180,21 @@ class Rounds:
         self._probes_ns.append(int(reply["compute_ns"]) + int(reply["memory_ns"]))
         return self._probes_ns[-1] / stdlib_statistics.median(self._probes_ns)
 
-    def _half_widths(self, active: Mapping[str, Lane]) -> dict[str, float]:
+    def _half_widths(
+        self, active: Mapping[str, Lane], *, rounds_only: bool = True
+    ) -> dict[str, float]:
         """The wider of each lane's intervals, over stock default and over stock tuned.
 
+        `rounds_only` leaves out what processes differ by, which no further round narrows.
         Slow emulated lanes hold nothing up. Which lane is stock tuned is asked afresh each time.
         """
         default = next((lane for lane in active.values() if lane.is_default), None)
         tuned, brief = self._tuned(active), self._brief(active.values())
+        blocks = {name: found for name in active if (found := self.blocks_ms.get(name))}
+        judge = Judge(Measurements(groups={"": blocks}), self.policy)
         return {
             name: max(
-                self._half_width(baseline, lane)
+                judge.half_width(name, baseline.name if baseline else "", rounds_only=rounds_only)
                 for baseline in (default, tuned.get(lane.scenario.dtype))
                 if baseline is not lane
             )
@@ -209,16 +213,3 @@ class Rounds:
             dtype = lane.scenario.dtype
             fastest[dtype] = min(fastest.get(dtype, took), took, key=lambda one: one[0])
         return {dtype: lane for dtype, (_, lane) in fastest.items()}
-
-    def _half_width(self, over: Lane | None, lane: Lane) -> float:
-        """Of one lane's interval over another's."""
-        baseline = self.blocks_ms.get(over.name, {}) if over else {}
-        blocks = self.blocks_ms.get(lane.name, {})
-        if not baseline.keys() & blocks.keys():
-            return float("inf")
-        return statistics.speedup(
-            statistics.paired_log_ratios(baseline, blocks),
-            draws=_STOPPING_DRAWS,
-            seed=self.policy.verdict.seed,
-            confidence=self.policy.verdict.confidence,
-        ).half_width

@@ -14,13 +14,16 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bench import confirmation, limits, memory_use, records, schedule, speedups, statistics
+from bench import confirmation, limits, memory_use, records, schedule
+from bench.analysis.measurements import block_medians
+from bench.analysis.speedups import speedup_rows
 from bench.emulation import EmulatedShare
 from bench.errors import WorkerError
 from bench.lanes import Lanes
 from bench.outcome import Outcome, calls_by_scenario
+from bench.phrases import spell_seconds
 from bench.pool import WorkerPool
-from bench.progress import Progress, spell_seconds
+from bench.progress import Progress
 from bench.rounds import Rounds
 from bench.scenarios import Group, Scenario, Status, Task, group_name
 from bench.time_use import MEASURING, TimeUse
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.client import WorkerHandle
+    from bench.lane import Lane
     from bench.policy import Policy
     from bench.resume import Earlier
     from bench.scenarios import Profile
@@ -99,7 +103,7 @@ class Runner:
     def _launches_had(self) -> Counter[Group]:
         """Launches in which an earlier part of the run gave a group its minimum of rounds."""
         had: Counter[Group] = Counter()
-        blocks = speedups.block_medians(self.iterations)
+        blocks = block_medians(self.iterations)
         for name, outcome in self.outcomes.items():
             rounds = Counter(launch for launch, _ in blocks.get(name, ()))
             whole = sum(count >= self.profile.min_rounds for count in rounds.values())
@@ -118,6 +122,8 @@ class Runner:
         """
         with records.RunWriter(self.folder) as writer:
             self._writer = writer
+            if self.earlier is not None:  # until they are made again, the old ones say too little
+                records.replace_rows(self.folder / "speedups.csv", [], records.SpeedupRow)
             self._lanes = Lanes(
                 run_id=self.run_id,
                 folder=self.folder,
@@ -144,13 +150,13 @@ class Runner:
                 target_half_width=self.profile.target_half_width,
                 min_rounds=self.profile.min_rounds,
                 record=self._record_noise,
-                failed=self._lanes.failed,
+                failed=self._failed,
                 note=self.notes.append,
                 say=self._say,
                 left_s=self._left,
                 clock=self.clock,
                 first_launch=self._first,
-                blocks_ms=speedups.block_medians(self.iterations),
+                blocks_ms=block_medians(self.iterations),
             )
             try:
                 launch = self._first
@@ -170,7 +176,7 @@ class Runner:
                 raise
             finally:
                 self.progress.clear()
-                self.save()
+                self.save(ended=True)
                 self._save_speedups()
 
     def _plan(self, launch: int) -> dict[Group, int]:
@@ -248,10 +254,9 @@ class Runner:
         self._taking_part = None
         again = chosen & {o.scenario.id for group in rounds for o in self._outcomes_of(group)}
         if again:
-            close = statistics.percent(self.policy.verdict.close_call)
             self.notes.append(
-                "Measured in a further launch, because a result was refused or an interval ended "
-                f"within {close} of the margin: {', '.join(sorted(again))}."
+                "Measured in a further launch, because a result was refused or one more process "
+                f"would decide it: {', '.join(sorted(again))}."
             )
         return launch + 1
 
@@ -313,6 +318,11 @@ class Runner:
             finally:
                 pool.close()
 
+    def _failed(self, lane: Lane, error: WorkerError) -> None:
+        """A lane broke in its rounds: on disk at once, or a kill would leave it a verdict."""
+        self._lanes.failed(lane, error)
+        self.save()
+
     # ---- one group in one launch -----------------------------------------------------------
 
     def _run_group(self, launch: int, group: Group, rounds: int, pool: WorkerPool) -> None:
@@ -321,6 +331,7 @@ class Runner:
         outcomes = [o for o in self._outcomes_of(group) if self._takes_part(o)]
         began, set_up_s = self.clock(), self._set_up_s()
         lanes = self._lanes.open(launch, outcomes, pool)
+        self.save()  # what was checked: a run killed in its rounds must know whom to believe
         set_up_s = self._set_up_s() - set_up_s
         opened = self.clock()
         with self._use.during(MEASURING):
@@ -383,12 +394,14 @@ class Runner:
 
     # ---- files -----------------------------------------------------------------------------
 
-    def save(self) -> None:
+    def save(self, *, ended: bool = False) -> None:
         """Write scenarios and parity from everything so far; each replaces its predecessor whole.
 
-        Done after every group, because a later one may be the last.
+        Done before and after every group's rounds, because these may be the last; `ended` when no
+        round will follow.
         """
-        records.replace_rows(self.folder / "scenarios.csv", self._rows(), records.ScenarioRow)
+        rows = self._rows(ended=ended)
+        records.replace_rows(self.folder / "scenarios.csv", rows, records.ScenarioRow)
         records.replace_rows(self.folder / "parity.csv", self._parity_rows(), records.ParityRow)
         self.keep_workers(self.workers())
 
@@ -397,7 +410,7 @@ class Runner:
         records.replace_rows(path, self._speedups(), records.SpeedupRow)
 
     def _speedups(self) -> list[records.SpeedupRow]:
-        return speedups.speedup_rows(
+        return speedup_rows(
             self.run_id,
             self._rows(),
             self.iterations,
@@ -407,10 +420,11 @@ class Runner:
             workers=self.workers(),
         )
 
-    def _rows(self) -> list[records.ScenarioRow]:
+    def _rows(self, *, ended: bool = True) -> list[records.ScenarioRow]:
         calls = calls_by_scenario(self.iterations)
+        peak = self.peak.get("gflop_per_s", {})
         return [
-            outcome.row(self.run_id, calls.get(name, []), self.peak.get("gflop_per_s", {}))
+            outcome.row(self.run_id, calls.get(name, []), peak, ended=ended)
             for name, outcome in self.outcomes.items()
         ]
 

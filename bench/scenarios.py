@@ -68,6 +68,10 @@ class Status(_Word):
     NO_STEADY_STATE = "no_steady_state"
 
 
+MEASURED = (Status.OK, Status.NO_STEADY_STATE)
+"""Statuses of scenarios whose times mean something."""
+
+
 class Verdict(_Word):
     """What a comparison allows to be said."""
 

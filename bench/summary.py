@@ -7,27 +7,27 @@ from typing import TYPE_CHECKING
 
 from bench.report.answers import answers
 from bench.report.banners import banners
-from bench.report.facts import Facts
-from bench.report.varied import ordinary
+from bench.report.varied import page_facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bench.records import Run
+    from bench.report.facts import Facts
 
 _WIDTH = 98
 
 
 def summary(run: Run) -> str:
     """Warnings first, then a headline for each question of the report."""
-    return "\n".join(_lines(Facts(ordinary(run)), Facts(run)))
+    return "\n".join(_lines(page_facts(run)))
 
 
-def _lines(facts: Facts, whole: Facts) -> Iterator[str]:
+def _lines(facts: Facts) -> Iterator[str]:
     for banner in banners(facts):
         yield from _wrapped(f"{banner.title}: {banner.text}", "! ")
     yield ""
-    for answer in answers(facts, whole):
+    for answer in answers(facts):
         yield from _wrapped(f"{answer.question}  {answer.headline}", "- ")
 
 

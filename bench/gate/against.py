@@ -87,7 +87,15 @@ def compare(request: AgainstRequest, progress: Progress | None = None) -> GateRe
         launch = worker_launcher(request, folder, codes)
         stack.callback(shutil.rmtree, folder / _CACHE, ignore_errors=True)
         with _row_files(folder) as record:
-            cases, notes = judge(scenarios, launch, record, request, progress, folder.name)
+            cases, notes = judge(
+                scenarios,
+                launch,
+                record,
+                request,
+                progress,
+                folder.name,
+                same_packages=codes[Side.BASE].python == codes[Side.HEAD].python,
+            )
         notes += _same_code(repository, commit)
     here = machine.describe(frameworks=False)
     return GateReport(
@@ -111,6 +119,8 @@ def judge(
     progress: Progress,
     run_id: str,
     clock: Callable[[], float] = time.monotonic,
+    *,
+    same_packages: bool = True,
 ) -> tuple[list[Case], list[str]]:
     """Screen every scenario and confirm what is flagged; notes are for the reader.
 
@@ -125,6 +135,7 @@ def judge(
             record=record,
             request=request,
             run_id=run_id,
+            same_packages=same_packages,
             clock=clock,
             progress=progress,
             where=f"{number}/{len(scenarios)} {scenario.id}",
@@ -150,6 +161,7 @@ class _Judged:
     record: Callable[[Any], None]
     request: AgainstRequest
     run_id: str
+    same_packages: bool
     clock: Callable[[], float]
     progress: Progress
     where: str
@@ -222,6 +234,7 @@ class _Judged:
             say=lambda text: self.progress.show(f"{self.where} · {stage} · {text}"),
             clock=self.clock,
             first_launch=first_launch,
+            same_packages=self.same_packages,
             decided=decided,
         )
         try:

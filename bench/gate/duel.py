@@ -13,30 +13,36 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from bench import statistics
+from bench import conditions
+from bench.analysis.judge import Judge
+from bench.analysis.measurements import Measurements, disturbed_blocks
 from bench.errors import WorkerError
 from bench.gate.result import Interval, Outcome, weigh
 from bench.gate.side import Side
 from bench.rounds import Rounds
-from bench.scenarios import Status, Verdict, part_of, worker_key
+from bench.scenarios import CONTROL_SUFFIX, Status, part_of, worker_key
 from bench.seated import SeatedLane
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
+    from bench.analysis.comparison import Ratio
+    from bench.analysis.measurements import BlockTimes, Key
     from bench.client import WorkerHandle
     from bench.gate.thresholds import Effort, GatePolicy
     from bench.lane import Lane
-    from bench.policy import Policy, VerdictPolicy
+    from bench.policy import Policy
     from bench.protocol import Message
     from bench.records import IterationRow, NoiseRow
     from bench.scenarios import Scenario
-    from bench.statistics import BlockMedians, Ratio
 
     Launch = Callable[[Side, Scenario, int], WorkerHandle]
 
 
 _UNKNOWN = Outcome.NO_VERDICT
+_BASE, _HEAD = "base", "head"
+_LANES = {Side.BASE: _BASE, Side.CONTROL: _BASE + CONTROL_SUFFIX, Side.HEAD: _HEAD}
+"""How the judge knows the sides: the control belongs to the base."""
 _NEEDED = {"call": ("wall_ns", "cpu_ns"), "probe": ("compute_ns", "memory_ns")}
 
 
@@ -95,39 +101,42 @@ class OtherVersion:
 class Evidence:
     """What measuring a scenario gave."""
 
-    blocks: Mapping[Side, BlockMedians]
-    quiet: tuple[bool, ...]
-    """For each round, whether the machine was."""
+    blocks: Mapping[Side, BlockTimes]
+    disturbed: Mapping[Side, frozenset[Key]] = field(default_factory=dict)
+    """Blocks in which other work took a side's CPUs."""
+    unlike: tuple[str, ...] = ()
+    """How the conditions of a side's worker differed from the base's."""
     failure: str | None = None
     """Why it was not measured to its end."""
 
-    @property
-    def noisy_share(self) -> float | None:
-        """Share of the rounds that were not quiet."""
-        return 1 - sum(self.quiet) / len(self.quiet) if self.quiet else None
+    def judge(self, policy: Policy) -> Judge:
+        """Who judges it. The base's second worker is its control, so it counts with the base.
 
-    def ratio(self, side: Side, rule: VerdictPolicy) -> Ratio | None:
-        """A side's speed over the base's; None without a shared round.
-
-        Head is held against the geometric mean of both workers of the base, which have the same
-        code: a quarter less of the noise is in the quotient then, for nothing.
+        Both have the same code: head is held against the mean of them, with a quarter less of the
+        noise in the quotient.
         """
-        base: BlockMedians = self.blocks[Side.BASE]
-        if side is Side.HEAD:
-            control = self.blocks[Side.CONTROL]
-            base = {key: math.sqrt(ms * control[key]) for key, ms in base.items() if key in control}
-        pairs = statistics.paired_log_ratios(base, self.blocks[side])
-        if not pairs:
-            return None
-        return statistics.speedup(
-            pairs, draws=rule.bootstrap_draws, seed=rule.seed, confidence=rule.confidence
+        found = Measurements(
+            groups={"": {_LANES[side]: self.blocks[side] for side in Side}},
+            disturbed={_LANES[side]: keys for side, keys in self.disturbed.items()},
         )
+        return Judge(found, policy)
+
+    @property
+    def disturbed_share(self) -> float | None:
+        """Share of the blocks that other work disturbed."""
+        every = sum(len(blocks) for blocks in self.blocks.values())
+        return sum(map(len, self.disturbed.values())) / every if every else None
 
     def and_then(self, later: Evidence) -> Evidence:
         """This and a later measurement as one; their launches are numbered apart."""
+        none: frozenset[Key] = frozenset()
         return Evidence(
             blocks={side: {**self.blocks[side], **later.blocks[side]} for side in Side},
-            quiet=self.quiet + later.quiet,
+            disturbed={
+                side: self.disturbed.get(side, none) | later.disturbed.get(side, none)
+                for side in Side
+            },
+            unlike=tuple(dict.fromkeys((*self.unlike, *later.unlike))),
             failure=self.failure or later.failure,
         )
 
@@ -151,11 +160,15 @@ class Duel:
     say: Callable[[str], None] = lambda _: None
     clock: Callable[[], float] = time.monotonic
     first_launch: int = 0
+    same_packages: bool = True
+    """Whether both commits run on the same packages, and so on the same OpenMP runtimes."""
     decided: Callable[[Evidence], bool] = lambda _: False
     """Whether what is there is enough; asked after each launch from the effort's first look on."""
     notes: list[str] = field(default_factory=list)
     _blocks: dict[Side, dict[tuple[int, int], float]] = field(init=False)
-    _quiet: list[bool] = field(init=False, default_factory=list)
+    _calls: list[IterationRow] = field(init=False, default_factory=list)
+    _noise: list[NoiseRow] = field(init=False, default_factory=list)
+    _unlike: list[str] = field(init=False, default_factory=list)
     _failure: str | None = field(init=False, default=None)
     _started: float = field(init=False)
     _rounds_s: float = field(init=False, default=0.0)
@@ -189,7 +202,18 @@ class Duel:
         return self._evidence()
 
     def _evidence(self) -> Evidence:
-        return Evidence(blocks=self._blocks, quiet=tuple(self._quiet), failure=self._failure)
+        names = {side: self._lane_name(side) for side in Side}
+        labels = dict.fromkeys(names.values(), self.scenario.id)
+        found = disturbed_blocks(self._calls, self._noise, labels, self.policy.noise)
+        return Evidence(
+            blocks=self._blocks,
+            disturbed={side: found.get(name, frozenset()) for side, name in names.items()},
+            unlike=tuple(self._unlike),
+            failure=self._failure,
+        )
+
+    def _lane_name(self, side: Side) -> str:
+        return f"{self.scenario.id}#{side}"
 
     def _least_s(self, took_s: float, count: int) -> float:
         """What one more launch takes with its fewest rounds, after one of `count` rounds."""
@@ -210,6 +234,7 @@ class Duel:
             for side, worker in workers:  # all at once, so that none warms up beside an import
                 _greet(side, worker, self.policy.start_timeout_s)
             lanes = [self._lane(side, worker, number) for side, worker in workers]
+            self._compare_conditions(lanes)
             begun = self.clock()
             count = rounds.run(self.scenario.id, number, lanes, self.effort.max_rounds)
             self._rounds_s = self.clock() - begun
@@ -229,8 +254,8 @@ class Duel:
             launch=number,
             worker=OtherVersion(worker),
             policy=self.policy,
-            record=self.record,
-            seat_name=f"{self.scenario.id}#{side}",
+            record=self._note_call,
+            seat_name=self._lane_name(side),
             is_first=side is Side.BASE,
             side=side,
         )
@@ -239,6 +264,7 @@ class Duel:
             lane.prepare()
             _check_part(lane)
             lane.warm_up()
+            lane.read_conditions()
         except WorkerError as error:
             raise _SideFailedError(_failed(side, error)) from error
         if not lane.steady:
@@ -252,8 +278,27 @@ class Duel:
         side = lane.side if isinstance(lane, DuelLane) else Side.BASE
         self._failure = _failed(side, error)
 
+    def _compare_conditions(self, lanes: Sequence[DuelLane]) -> None:
+        """Hold every worker's conditions against the base's.
+
+        A worker of an old commit may not tell them: what is unknown is not compared.
+        """
+        base = next(lane for lane in lanes if lane.side is Side.BASE)
+        for lane in lanes:
+            if not (base.conditions and lane.conditions):
+                continue
+            found = conditions.differences(
+                base.conditions, lane.conditions, same_packages=self.same_packages
+            )
+            sentences = [f"{lane.side} against base: {sentence}" for sentence in found]
+            self._unlike += [one for one in sentences if one not in self._unlike]
+
+    def _note_call(self, row: IterationRow) -> None:
+        self._calls.append(row)
+        self.record(row)
+
     def _note_noise(self, row: NoiseRow) -> None:
-        self._quiet.append(row.quiet)
+        self._noise.append(row)
         self.record_noise(row)
 
     def _left(self) -> float:
@@ -306,46 +351,39 @@ def read_evidence(
     found: Evidence, *, thresholds: GatePolicy, policy: Policy, early: bool = False
 ) -> Finding:
     """What one measurement, or several together, show; `early` asks for more certainty."""
-    rule = replace(policy.verdict, margin_floor=thresholds.margin)
-    if early:
-        rule = replace(rule, confidence=thresholds.look_confidence)
-    ratio, control = found.ratio(Side.HEAD, rule), found.ratio(Side.CONTROL, rule)
+    judge = found.judge(policy)
+    confidence = thresholds.look_confidence if early else policy.verdict.confidence
+    head = judge.compare(_HEAD, _BASE, confidence=confidence)
+    control = judge.check("", _BASE)
     facts = {
-        "ratio": _facts(ratio),
-        "control": _facts(control),
-        "noisy_share": found.noisy_share,
+        "ratio": _facts(head.ratio),
+        "control": _facts(control.ratio if control else None),
+        "disturbed_share": found.disturbed_share,
         "failure": found.failure,
     }
-    if found.failure:
-        return Finding(outcome=_UNKNOWN, reason=found.failure, final=True, facts=facts)
+    unlike = "; ".join(found.unlike)
+    if found.failure or unlike:
+        reason = found.failure or f"the workers ran under other conditions: {unlike}"
+        return Finding(outcome=_UNKNOWN, reason=reason, final=True, facts=facts)
+    ratio = head.ratio
     if ratio is None or control is None:
         reason = "no round has all sides: the machine is too slow for the gate's budget"
         return Finding(outcome=_UNKNOWN, reason=reason, final=True, facts=facts)
-    margin = statistics.margin(control, ratio.launches, rule)
-    verdict, why = statistics.judge(
-        ratio,
-        control=control,
-        margin=margin,
-        noisy_share=found.noisy_share,
-        invalid_reason=None,
-        policy=rule,
-    )
     seen = Interval(estimate=ratio.estimate, low=ratio.low, high=ratio.high)
-    outcome, reason = weigh(seen, margin=margin, ruled_out=thresholds.ruled_out)
-    if ratio.launches < thresholds.min_launches or ratio.rounds < rule.min_rounds:
+    outcome, reason = weigh(seen, margin=thresholds.margin, ruled_out=thresholds.ruled_out)
+    if ratio.launches < thresholds.min_launches or ratio.rounds < policy.verdict.min_rounds:
         outcome = _UNKNOWN
         reason = (
             f"{ratio.launches} launches with {ratio.rounds} rounds in all are too few: the machine "
             "is too slow for the gate's budget"
         )
-    if verdict is Verdict.INVALID:
-        outcome, reason = _UNKNOWN, why or "the measurement is invalid"
+    if objection := judge.objection(_HEAD, _BASE):
+        outcome, reason = _UNKNOWN, objection
     return Finding(
         outcome=outcome,
         reason=reason,
         ratio=seen if seen.sound else None,
-        margin=margin,
-        final=verdict is Verdict.INVALID,
+        margin=thresholds.margin,
         facts=facts,
     )
 

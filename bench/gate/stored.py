@@ -15,7 +15,7 @@ from bench.errors import RecordError
 from bench.gate.result import Case, GateReport, Interval, NoVerdictError, Outcome, weigh
 from bench.gate.thresholds import DEFAULT, GatePolicy
 from bench.records import read_run
-from bench.scenarios import BaselineKind, Status, Verdict
+from bench.scenarios import MEASURED, BaselineKind, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from bench.records import Run, SpeedupRow
 
 _NEEDED = ("speedups.csv", "scenarios.csv")
-_MEASURED = (Status.OK, Status.NO_STEADY_STATE)
 
 
 def read(folder: Path) -> Run:
@@ -118,7 +117,7 @@ def default_rows(run: Run) -> dict[str, SpeedupRow]:
 
 
 def _chosen(run: Run, only: Sequence[str]) -> list[SpeedupRow]:
-    measured = {row.scenario for row in run.scenarios if row.status in _MEASURED}
+    measured = {row.scenario for row in run.scenarios if row.status in MEASURED}
     return [
         row
         for name, row in default_rows(run).items()

@@ -25,8 +25,8 @@ class GatePolicy:
     """When the gate says what."""
 
     margin: float = 0.02
-    """A regression is one only when the whole interval lies beyond this, or beyond twice the
-    control's own deviation. Lower than a run's 3 %, because it is measured twice."""
+    """A regression is one only when the whole interval lies beyond this: less is not worth a red
+    build."""
     ruled_out: float = 0.05
     """A pass says that a slowdown of this share is not there. What is neither shown nor ruled out
     has no verdict."""

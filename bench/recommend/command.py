@@ -73,11 +73,10 @@ def recommend(
     from bench.recommend import handover
     from bench.recommend.rules import Wish, summary_lines
     from bench.recommend.rules import recommend as ask
-    from bench.report.facts import Facts
-    from bench.report.varied import ordinary
+    from bench.report.varied import page_facts
     from bench.reporting import newest_run
 
-    facts = Facts(ordinary(records.read_run(run_folder or newest_run(results))))
+    facts = page_facts(records.read_run(run_folder or newest_run(results)))
     wish = Wish(
         latency_p99_ms=latency_p99,
         throughput=throughput,

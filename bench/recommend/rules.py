@@ -1,7 +1,7 @@
 """Which scenario to use, given a wish. Pure, from `Facts`.
 
 What may be recommended: stock default, and whatever was measured beside it with outputs that agree,
-a valid comparison and a control that came out as 1. Where stock default itself fits the wish,
+and a valid comparison. Where stock default itself fits the wish,
 another scenario must have been *shown* to be faster; a larger estimate is not enough.
 """
 

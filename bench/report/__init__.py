@@ -25,23 +25,20 @@ __all__ = ["build", "build_comparison", "in_format", "write_report"]
 
 def build(run: Run, prices: Prices | None = None) -> str:
     """The page as a string; the same for the same run and prices."""
-    from bench.report.facts import Facts
     from bench.report.page import render
     from bench.report.prices import shipped
-    from bench.report.varied import ordinary
+    from bench.report.varied import page_facts
 
-    prices = prices or shipped()
-    return render(Facts(ordinary(run), prices), whole=Facts(run, prices))
+    return render(page_facts(run, prices or shipped()))
 
 
 def build_comparison(runs: Sequence[Run], prices: Prices | None = None) -> str:
     """The page of several runs."""
     from bench.report.compare import render_comparison
-    from bench.report.facts import Facts
     from bench.report.prices import shipped
-    from bench.report.varied import ordinary
+    from bench.report.varied import page_facts
 
-    return render_comparison([Facts(ordinary(run), prices or shipped()) for run in runs])
+    return render_comparison([page_facts(run, prices or shipped()) for run in runs])
 
 
 def in_format(run: Run, name: str, prices: Prices | None = None) -> bytes:
@@ -51,15 +48,13 @@ def in_format(run: Run, name: str, prices: Prices | None = None) -> bytes:
         BenchError: a PDF needs Chromium, and there is none.
     """
     from bench.report import formats
-    from bench.report.facts import Facts
     from bench.report.prices import shipped
-    from bench.report.varied import ordinary
+    from bench.report.varied import page_facts
 
     if name == "pdf":
         return formats.pdf(build(run, prices))
     write = {"markdown": formats.markdown, "json": formats.as_json}[name]
-    prices = prices or shipped()
-    return write(Facts(ordinary(run), prices), Facts(run, prices)).encode()
+    return write(page_facts(run, prices or shipped())).encode()
 
 
 def write_report(run: Run, path: Path, prices: Prices | None = None) -> None:

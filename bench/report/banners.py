@@ -7,9 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from bench.report.facts import MEASURED
 from bench.report.wording import count
-from bench.scenarios import INFERENCE_BATCHES, Status
+from bench.scenarios import INFERENCE_BATCHES, MEASURED, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +96,7 @@ def _invalid(facts: Facts) -> Iterator[Banner]:
     if failed:
         yield Banner(
             level="stop",
-            title="Too noisy for a verdict",
+            title="Not to be believed everywhere",
             text=f"{len(failed)} of {count(len(facts.groups), 'comparison group')} failed: "
             f"{failed[0].reason or 'identical workers differed'}.",
         )
@@ -189,12 +188,22 @@ def _damaged(facts: Facts) -> Iterator[Banner]:
         yield Banner(
             level="warn", title="The files are not whole", text=f"{'; '.join(facts.run.warnings)}."
         )
+    if facts.is_judged_again:
+        was = {(r.scenario, r.baseline_kind): r.verdict for r in facts.run.speedups}
+        new = [r for r in facts.speedup_rows if was.get((r.scenario, r.baseline_kind))]
+        other = sum(was[r.scenario, r.baseline_kind] != r.verdict for r in new)
+        yield Banner(
+            level="note",
+            title="Judged again",
+            text=f"Version 0.1 measured this run and judged it by another rule: {other} of "
+            f"{count(len(new), 'verdict')} read otherwise here than in its speedups.csv.",
+        )
     if facts.summaries_were_missing:
         yield Banner(
             level="warn",
             title="The run's summaries are missing",
-            text="It was killed before it wrote them: times and speedups were made from "
-            "iterations.csv, and what became of other scenarios, outputs and memory is unknown.",
+            text="It was killed before it wrote them: times were made from iterations.csv. What "
+            "was not checked before the kill has no verdict.",
         )
     elif facts.speedups_were_missing:
         yield Banner(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bench.phrases import percent
 from bench.report import figures, tables, wording
 from bench.report.facts import Comparison, Facts, Group, is_stock_default, of_task
 from bench.report.figures import Bar, Curve, Drawing, Series, Span
@@ -107,9 +108,9 @@ def forest(facts: Facts, group: Group, number: int) -> Drawing | None:
         f"forest{number}",
         spans,
         title=f"{group.label}: speedup over stock default",
-        caption=f"{group.label}. Shaded: the margin within which no difference is called. "
-        "Hollow, dashed: invalid. An arrow at the edge: beyond this axis.",
-        margin=control.margin if control else None,
+        caption=f"{group.label}. Shaded: within {percent(facts.policy.verdict.same_within)}, which "
+        "counts as the same. Hollow, dashed: invalid. An arrow at the edge: beyond this axis.",
+        margin=facts.policy.verdict.same_within,
         axis="speedup over stock default (log scale)",
     )
 

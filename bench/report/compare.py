@@ -148,7 +148,7 @@ _SAME = (
     ("model", ("model", "name")),
     ("model's weights", ("model", "weights")),
     ("images", ("data", "sha256")),
-    ("policy", ("policy", "verdict", "margin_floor")),
+    ("policy", ("policy", "verdict", "minimal_effect")),
 )
 
 

@@ -1,13 +1,10 @@
-"""`environment.json` read with care, and the policy that it says the run was judged by. Pure."""
+"""`environment.json`, read with care. Pure."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
-
-from bench.policy import DEFAULT, NoisePolicy, ParityTolerance, Policy, VerdictPolicy
 
 
 class Environment:
@@ -47,30 +44,11 @@ class Environment:
         value = self.get(*path)
         return {str(key): item for key, item in value.items()} if isinstance(value, Mapping) else {}
 
+    def tables(self, *path: str) -> dict[str, dict[str, Any]]:
+        """The objects in the object at that path, by name; what is no object is left out."""
+        return {key: dict(v) for key, v in self.table(*path).items() if isinstance(v, Mapping)}
+
     def items(self, *path: str) -> list[Any]:
         """The list at that path, or an empty one."""
         value = self.get(*path)
         return list(value) if isinstance(value, list) else []
-
-
-def _section(kind: type[Any], values: object) -> Any:  # noqa: ANN401 -- one of the policy classes
-    """A policy section from JSON; unknown or missing entries fall back to today's defaults."""
-    if not isinstance(values, Mapping):
-        return kind()
-    names = {item.name for item in dataclasses.fields(kind)}
-    usable = {
-        key: value
-        for key, value in values.items()
-        if key in names and isinstance(value, int | float) and not isinstance(value, bool)
-    }
-    return kind(**usable)
-
-
-def policy_of(environment: Environment) -> Policy:
-    """The thresholds the run was judged by, as far as it says."""
-    return dataclasses.replace(
-        DEFAULT,
-        verdict=_section(VerdictPolicy, environment.get("policy", "verdict")),
-        noise=_section(NoisePolicy, environment.get("policy", "noise")),
-        parity=_section(ParityTolerance, environment.get("policy", "parity")),
-    )

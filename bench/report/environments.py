@@ -1,17 +1,17 @@
 """What do we lose or gain by leaving IPEX? The page's section and its headline. Pure.
 
-The figures are `bench.leaving`'s; here they get words. Without another environment in the run there
-is no section: what IPEX gains over stock of its own PyTorch is on the first screen already.
+The figures are `bench.analysis.leaving`'s; here they get words. Without another environment in the
+run there is no section: what IPEX gains over stock of its own PyTorch is on the first screen.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.leaving import Leaving, leaving
+from bench.analysis.leaving import Leaving, leaving
 from bench.report import wording
 from bench.report.tables import Cell, Row, Table, number, scenario_cell
-from bench.report.wording import NOTHING, milliseconds, percent
+from bench.report.wording import NOTHING, milliseconds
 from bench.scenarios import DEFAULT_ENVIRONMENT
 
 if TYPE_CHECKING:
@@ -29,13 +29,7 @@ def found(facts: Facts) -> list[Leaving]:
     """What leaving IPEX costs or gains, answer by answer; empty without another environment."""
     if not others(facts):
         return []
-    return leaving(
-        facts.scenarios.values(),
-        facts.run.iterations,
-        facts.run.noise,
-        facts.speedup_rows,
-        facts.policy.verdict,
-    )
+    return leaving(facts.analysis, confidence=facts.claims.confidence)
 
 
 def place(one: Leaving) -> str:
@@ -65,24 +59,23 @@ def table(facts: Facts, anchors: dict[str, str]) -> Table:
             "Environment",
             "Stock over IPEX",
             "Verdict",
-            "Margin",
             "Best stock",
             "Best IPEX",
             "Remark",
         ),
         rows=tuple(_row(one, anchors) for one in found(facts)),
-        numeric=(2, 4),
+        numeric=(2,),
         empty="No other environment was measured in this run.",
     )
 
 
 def _row(one: Leaving, anchors: dict[str, str]) -> Row:
     ratio = Cell(text=NOTHING, is_number=True)
-    if one.ratio is not None:
+    if one.comparison is not None:
         ratio = number(
-            wording.times(one.ratio.estimate),
-            one.ratio.estimate,
-            wording.bounds(one.ratio.low, one.ratio.high),
+            wording.times(one.comparison.estimate),
+            one.comparison.estimate,
+            wording.bounds(one.comparison.low, one.comparison.high),
         )
     return Row(
         cells=(
@@ -94,7 +87,6 @@ def _row(one: Leaving, anchors: dict[str, str]) -> Row:
                 sort=str(one.verdict),
                 verdict=str(one.verdict),
             ),
-            number(percent(one.margin), one.margin),
             _side(one.stock, anchors),
             _side(one.ipex, anchors),
             Cell(text=one.reason or ""),

@@ -11,20 +11,18 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from bench import placement, statistics
-from bench import speedups as pairing
+from bench import placement
+from bench.analysis.claims import Claims
+from bench.analysis.comparison import Comparison
+from bench.analysis.measurements import block_medians
+from bench.analysis.speedups import RunAnalysis, comparison_of
+from bench.analysis.ways import is_stock_default
+from bench.policy import policy_of
 from bench.report import recovered
-from bench.report.comparison import (
-    Comparison,
-    Group,
-    comparison_of,
-    group_of,
-    is_stock_default,
-    of_task,
-)
-from bench.report.environment import Environment, policy_of
+from bench.report.environment import Environment
+from bench.report.groups import Group, group_of, of_task
 from bench.report.prices import NO_PRICES, Price, Prices
-from bench.scenarios import CONTROL_SUFFIX, BaselineKind, Phase, Status, Verdict
+from bench.scenarios import CONTROL_SUFFIX, MEASURED, BaselineKind, Phase, Verdict
 
 if TYPE_CHECKING:
     from bench.policy import Policy
@@ -39,7 +37,6 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "MEASURED",
     "Comparison",
     "Environment",
     "Facts",
@@ -50,9 +47,6 @@ __all__ = [
     "of_task",
 ]
 
-MEASURED = (Status.OK, Status.NO_STEADY_STATE)
-"""Statuses of scenarios whose times mean something."""
-
 
 @dataclass(frozen=True)
 class Facts:
@@ -60,21 +54,24 @@ class Facts:
 
     run: Run
     prices: Prices = NO_PRICES
+    whole: Facts | None = None
+    """The facts of the whole run where `run` leaves varied scenarios out: one model judges both."""
     environment: Environment = field(init=False)
     policy: Policy = field(init=False)
 
     def __post_init__(self) -> None:
         environment = Environment(self.run.environment)
         object.__setattr__(self, "environment", environment)
-        object.__setattr__(self, "policy", policy_of(environment))
+        object.__setattr__(self, "policy", policy_of(environment.get("policy")))
 
     @cached_property
     def scenarios(self) -> dict[str, ScenarioRow]:
         """Rows by scenario id; the last row of an id counts.
 
-        A run killed before its summaries were written has only its calls: rows are made from them.
+        A run killed before its last summary was written has calls that its rows do not know: the
+        rows are brought up to date, or made, from them.
         """
-        rows = self.run.scenarios or recovered.scenario_rows(self.run_id, self.run.iterations)
+        rows = recovered.scenario_rows(self.run)
         return {row.scenario: row for row in rows}
 
     @property
@@ -91,20 +88,42 @@ class Facts:
         return dict(sorted(groups.items(), key=lambda item: item[0]))
 
     @cached_property
-    def speedup_rows(self) -> tuple[SpeedupRow, ...]:
-        """speedups.csv, or the same computed from the timed calls where a kill left it empty."""
-        if self.run.speedups or not self.run.iterations or not self.scenarios:
-            return self.run.speedups
-        return tuple(
-            pairing.speedup_rows(
-                self.run_id,
-                list(self.scenarios.values()),
-                self.run.iterations,
-                self.run.noise,
-                self.run.parity,
-                self.policy,
-            )
+    def analysis(self) -> RunAnalysis:
+        """The run's rows, judged by the policy that it kept."""
+        if self.whole is not None:
+            return self.whole.analysis
+        return RunAnalysis(
+            self.run_id,
+            list(self.scenarios.values()),
+            self.run.iterations,
+            self.run.noise,
+            self.run.parity,
+            self.policy,
+            workers=self.environment.tables("workers"),
         )
+
+    @cached_property
+    def claims(self) -> Claims:
+        """The run's headlines."""
+        return Claims(self.analysis)
+
+    @property
+    def is_judged_again(self) -> bool:
+        """Whether its verdicts were written by version 0.1, whose rule is no longer known here.
+
+        The page then judges every row anew, so that all of it follows one rule.
+        """
+        has_old_rows = bool(self.run.speedups and self.run.iterations)
+        return has_old_rows and self.environment.get("policy", "model") is None
+
+    @cached_property
+    def speedup_rows(self) -> tuple[SpeedupRow, ...]:
+        """speedups.csv; made from the timed calls where a kill left it empty, or it is too old."""
+        can_judge = bool(self.run.iterations and self.scenarios)
+        if not can_judge or (self.run.speedups and not self.is_judged_again):
+            return self.run.speedups
+        rows = self.analysis.rows()
+        return tuple(row for row in rows if row.scenario in self.scenarios)
 
     @property
     def speedups_were_missing(self) -> bool:
@@ -165,7 +184,7 @@ class Facts:
     @cached_property
     def blocks(self) -> dict[str, dict[tuple[int, int], float]]:
         """Block medians by worker, then by (launch, round), in ms."""
-        return pairing.block_medians(self.run.iterations)
+        return block_medians(self.run.iterations)
 
     def keeps_heap(self, scenario: str) -> bool:
         """Whether its worker said that it keeps the memory that it frees."""
@@ -226,8 +245,10 @@ class Facts:
         row = self.parity.get(scenario)
         return None if row is None else row.within_tolerance
 
-    def compare(self, scenario: str, baseline: str) -> Comparison | None:
-        """Any scenario against any other of its group, paired within rounds like every speedup.
+    def compare(
+        self, scenario: str, baseline: str, *, confidence: float | None = None
+    ) -> Comparison | None:
+        """Any scenario against any other of its group, by the same judge as every speedup.
 
         None where they share no round or either one's times mean nothing.
         """
@@ -236,42 +257,7 @@ class Facts:
             return None
         if not (self.is_measured(rows[0]) and self.is_measured(rows[1])):
             return None
-        ratios = statistics.paired_log_ratios(
-            self.blocks.get(baseline, {}), self.blocks.get(scenario, {})
-        )
-        if not ratios:
-            return None
-        return self._judged(scenario, baseline, ratios, group_of(rows[0]))
-
-    def _judged(
-        self, scenario: str, baseline: str, ratios: list[statistics.Floats], group: Group
-    ) -> Comparison:
-        policy = self.policy.verdict
-        ratio = statistics.speedup(
-            ratios, draws=policy.bootstrap_draws, seed=policy.seed, confidence=policy.confidence
-        )
-        control = _as_ratio(self.control_of(group))
-        margin = statistics.margin(control, ratio.launches, policy)
-        verdict, reason = statistics.judge(
-            ratio,
-            control=control,
-            margin=margin,
-            noisy_share=self.noisy_share(group),
-            invalid_reason=None,
-            policy=policy,
-        )
-        return Comparison(
-            scenario=scenario,
-            baseline=baseline,
-            estimate=ratio.estimate,
-            low=ratio.low,
-            high=ratio.high,
-            launches=ratio.launches,
-            rounds=ratio.rounds,
-            margin=margin,
-            verdict=str(verdict),
-            reason=reason,
-        )
+        return self.analysis.compare(scenario, baseline, confidence=confidence)
 
     @property
     def run_id(self) -> str:
@@ -299,15 +285,3 @@ class Facts:
         """Ids that the run wanted and that have no row: it ended before their turn."""
         wanted = [str(item) for item in self.environment.items("matrix", "scenarios")]
         return [name for name in wanted if name not in self.scenarios]
-
-
-def _as_ratio(control: Comparison | None) -> statistics.Ratio | None:
-    if control is None:
-        return None
-    return statistics.Ratio(
-        estimate=control.estimate,
-        low=control.low,
-        high=control.high,
-        launches=control.launches,
-        rounds=control.rounds,
-    )

@@ -25,12 +25,12 @@ _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-sta
 _PRINT_TIMEOUT_S = 120.0
 
 
-def markdown(facts: Facts, whole: Facts | None = None) -> str:
-    """The first screen and the tables that a discussion needs; `whole` as the page takes it."""
-    return "\n".join(_markdown(facts, whole or facts)) + "\n"
+def markdown(facts: Facts) -> str:
+    """The first screen and the tables that a discussion needs."""
+    return "\n".join(_markdown(facts)) + "\n"
 
 
-def _markdown(facts: Facts, whole: Facts) -> Iterator[str]:
+def _markdown(facts: Facts) -> Iterator[str]:
     yield f"# {_plain(answers.lead(facts))}"
     yield ""
     yield f"{_plain(machine.in_one_line(facts))}  "
@@ -40,7 +40,7 @@ def _markdown(facts: Facts, whole: Facts) -> Iterator[str]:
         yield f"> **{_plain(banner.title)}.** {_plain(banner.text)}"
         yield ">"
     yield ""
-    for answer in answers.answers(facts, whole):
+    for answer in answers.answers(facts):
         yield from _answer(answer)
     yield _plain(money.sentence(facts))
     yield ""
@@ -104,14 +104,14 @@ def _code(text: str) -> str:
     return text.replace("`", "'").replace("\n", " ")
 
 
-def as_json(facts: Facts, whole: Facts | None = None) -> str:
-    """What the page says, as data; numbers as the CSVs hold them. `whole` as the page takes it."""
+def as_json(facts: Facts) -> str:
+    """What the page says, as data; numbers as the CSVs hold them."""
     found: dict[str, Any] = {
         "run_id": facts.run_id,
         "machine": machine.in_one_line(facts),
         "lead": answers.lead(facts),
         "banners": [asdict(banner) for banner in banners.banners(facts)],
-        "answers": [asdict(answer) for answer in answers.answers(facts, whole)],
+        "answers": [_answer_data(answer) for answer in answers.answers(facts)],
         "uses": [
             {"wish": use.wish, "command": use.command, **asdict(use.found)} for use in uses(facts)
         ],
@@ -124,6 +124,21 @@ def as_json(facts: Facts, whole: Facts | None = None) -> str:
         "provenance": dict(machine.provenance(facts)),
     }
     return json.dumps(_finite(found), indent=2, allow_nan=False) + "\n"
+
+
+def _answer_data(answer: Answer) -> dict[str, Any]:
+    """An answer with its comparisons as flat objects."""
+    lines = [
+        {**asdict(line), "cells": [cell and _comparison_data(cell) for cell in line.cells]}
+        for line in answer.lines
+    ]
+    return {**asdict(answer), "lines": lines}
+
+
+def _comparison_data(comparison: Comparison) -> dict[str, Any]:
+    """A comparison with the fields of its ratio beside its own."""
+    own = {key: value for key, value in vars(comparison).items() if key != "ratio"}
+    return {**own, **(vars(comparison.ratio) if comparison.ratio else {})}
 
 
 def _finite(value: Any) -> Any:  # noqa: ANN401 -- JSON is made of anything

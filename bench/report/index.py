@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from bench import records
+from bench.analysis.speedups import comparison_of
 from bench.errors import RecordError
 from bench.report import machine, sparklines, wording
-from bench.report.comparison import comparison_of
-from bench.report.facts import Facts
 from bench.report.layout import lay_out
-from bench.report.varied import ordinary
+from bench.report.varied import page_facts
 from bench.scenarios import BaselineKind
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from markupsafe import Markup
 
-    from bench.report.facts import Comparison
+    from bench.report.facts import Comparison, Facts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +94,7 @@ def _read(folder: Path) -> tuple[Facts | None, str]:
         )
     except RecordError as error:
         return None, str(error)
-    return Facts(ordinary(run)), ""
+    return page_facts(run), ""
 
 
 def _entry(folder: Path, facts: Facts | None, trouble: str, reports: Path) -> Entry:

@@ -305,21 +305,24 @@ def method(facts: Facts) -> list[str]:
         ),
         (
             "In each round every scenario of a comparison group runs one block of calls, in a "
-            "shuffled and balanced order. A speedup is made from ratios within rounds, so drift of "
-            "the machine cancels; times of different rounds are never divided. The estimate is the "
-            f"median ratio; its {percent(policy.confidence)} interval is a bootstrap over "
-            f"launches and rounds with {policy.bootstrap_draws:,} draws."
+            "shuffled and balanced order, so drift of the machine cancels; times of different "
+            "rounds are never divided. One model of all blocks of the run gives the intervals: "
+            "scenario, round, process and error, on the logarithm of a block's median time. A "
+            "process's level is a robust mean of its rounds, a scenario's the mean of its "
+            "processes, and the variances are estimated from all scenarios together. Brackets hold "
+            f"the {percent(policy.confidence)} interval (Student's t)."
         ),
         (
-            "Each group carries a control, a second worker of stock default, which must come out "
-            f"as 1. A difference is called only beyond a margin, {percent(policy.margin_floor)} or "
-            f"{policy.control_factor:g} times the control's own deviation, whichever is larger: "
-            "faster or slower when the whole interval lies beyond it, same when it lies within, "
-            "inconclusive otherwise. No measured call was deleted."
+            "A scenario is faster or slower when its whole interval lies more than "
+            f"{percent(policy.minimal_effect)} from 1, the same when all of it lies within "
+            f"{percent(policy.same_within)}, and else inconclusive. Each group carries a control, "
+            "a second worker of stock default: it counts with its baseline and checks the model. "
+            "Blocks that other work disturbed do not count; no call was deleted from the files."
         ),
         (
-            "The best of several is picked by the same rounds that measure it, so its figure "
-            "is slightly flattered. Images per second at different batch sizes come from different "
-            "rounds and are compared without an interval."
+            "Stock tuned, and the best of IPEX, are picked by the rounds that measure them; their "
+            "intervals allow for that. All headlines together are wrong in at most "
+            f"{percent(policy.headline_error)} of runs. Images per second at different batch sizes "
+            "come from different rounds and are compared without an interval."
         ),
     ]

@@ -50,12 +50,12 @@ _CONTENTS = (
 )
 
 
-def render(facts: Facts, *, whole: Facts | None = None) -> str:
-    """The page; `whole` are the facts with varied scenarios, which `facts` leave out."""
-    return lay_out("page.html", _context(facts, whole or facts))
+def render(facts: Facts) -> str:
+    """The page."""
+    return lay_out("page.html", _context(facts))
 
 
-def _context(facts: Facts, whole: Facts) -> dict[str, Any]:
+def _context(facts: Facts) -> dict[str, Any]:
     settings, differing = machine.shared_settings(facts)
     return {
         "title": f"{facts.run_id or 'A run'}: which way of running the model is fastest?",
@@ -63,12 +63,12 @@ def _context(facts: Facts, whole: Facts) -> dict[str, Any]:
         "machine_line": machine.in_one_line(facts),
         "lead": answers.lead(facts),
         "banners": banners.banners(facts),
-        "answers": answers.answers(facts, whole),
+        "answers": answers.answers(facts),
         "confidence": wording.percent(facts.policy.verdict.confidence),
         "contents": _contents(facts),
         "environments": environments.versions(facts),
         "charts": _charts(facts),
-        "tables": {**_tables(facts), "variables": varied.table(whole)},
+        "tables": {**_tables(facts), "variables": varied.table(facts.whole or facts)},
         "details": details.all_details(facts),
         "bf16_sentence": answers.bf16_ability(facts),
         "album": pictures.album(facts),

@@ -1,18 +1,18 @@
-"""Scenario rows from raw calls, for a run that was killed before it wrote its summaries. Pure."""
+"""The scenario rows of a run that was killed: brought up to date by its calls, or made. Pure."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
 
+from bench.analysis.timing import as_ended, timing_summary, with_timing
 from bench.records import ScenarioRow
-from bench.scenarios import CONTROL_SUFFIX, DEFAULT_ENVIRONMENT, Status, Task
-from bench.speedups import timing_summary
+from bench.scenarios import CONTROL_SUFFIX, DEFAULT_ENVIRONMENT, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.records import IterationRow
+    from bench.records import IterationRow, Run
 
 _ID = re.compile(
     r"(?P<task>\w+)/(?P<backend>[^/]+)/(?P<mode>[^/+]+)(?P<fusion>\+fusion)?/(?P<dtype>\w+)/"
@@ -20,14 +20,27 @@ _ID = re.compile(
 )
 
 
-def scenario_rows(run_id: str, calls: Sequence[IterationRow]) -> tuple[ScenarioRow, ...]:
-    """One row for every scenario that has a timed call; what only the summary knew is empty."""
-    by_name: dict[str, list[IterationRow]] = {}
-    for call in calls:
+def scenario_rows(run: Run) -> tuple[ScenarioRow, ...]:
+    """The rows of scenarios.csv, as a run that had ended at its last call would have written them.
+
+    Once speedups.csv was written, the rows are those of the end. Before, calls may have followed
+    them: times are made again from all calls, and a scenario without a row gets one from its id.
+    What was checked of it is then unknown, so it has no verdict.
+    """
+    if run.speedups:
+        return run.scenarios
+    calls: dict[str, list[IterationRow]] = {}
+    for call in run.iterations:
         if not call.scenario.endswith(CONTROL_SUFFIX):
-            by_name.setdefault(call.scenario, []).append(call)
-    rows = (_row(run_id, name, found) for name, found in by_name.items())
-    return tuple(row for row in rows if row is not None)
+            calls.setdefault(call.scenario, []).append(call)
+    known = [
+        as_ended(with_timing(row, found)) if (found := calls.get(row.scenario)) else as_ended(row)
+        for row in run.scenarios
+    ]
+    run_id = run.iterations[0].run_id if run.iterations else ""
+    missing = calls.keys() - {row.scenario for row in run.scenarios}
+    made = (_row(run_id, name, found) for name, found in calls.items() if name in missing)
+    return (*known, *(row for row in made if row is not None))
 
 
 def _row(run_id: str, name: str, calls: Sequence[IterationRow]) -> ScenarioRow | None:
@@ -36,7 +49,6 @@ def _row(run_id: str, name: str, calls: Sequence[IterationRow]) -> ScenarioRow |
     if parts is None or not timing.median_ms:
         return None
     batch = int(parts["batch"])
-    inference = parts["task"] == Task.INFERENCE
     fusion = "on" if parts["fusion"] else "off"
     return ScenarioRow(
         run_id=run_id,
@@ -58,7 +70,7 @@ def _row(run_id: str, name: str, calls: Sequence[IterationRow]) -> ScenarioRow |
         median_ms=timing.median_ms,
         p90_ms=timing.p90_ms,
         p99_ms=timing.p99_ms,
-        images_per_s=1000 * batch / timing.median_ms if inference else None,
+        images_per_s=timing.images_per_s(batch),
         import_s=None,
         prepare_s=None,
         first_call_ms=timing.first_call_ms,
@@ -70,4 +82,5 @@ def _row(run_id: str, name: str, calls: Sequence[IterationRow]) -> ScenarioRow |
         isa=None,
         fused_ops=None,
         layers_replaced=None,
+        checked=False,
     )

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 
 from bench import variables
 from bench.report import wording
+from bench.report.facts import Facts
+from bench.report.prices import NO_PRICES
 from bench.report.tables import Cell, Row, Table, number, ratio_cell, tags
 from bench.report.wording import NOTHING, TIMES, milliseconds
 from bench.scenarios import CONTROL_SUFFIX, BaselineKind
 
 if TYPE_CHECKING:
     from bench.records import Run, ScenarioRow
-    from bench.report.facts import Facts
+    from bench.report.prices import Prices
 
 
 def ordinary(run: Run) -> Run:
@@ -38,6 +40,15 @@ def ordinary(run: Run) -> Run:
         parity=tuple(row for row in run.parity if kept(row.scenario)),
         kernels=tuple(row for row in run.kernels if kept(row.scenario)),
     )
+
+
+def page_facts(run: Run, prices: Prices = NO_PRICES) -> Facts:
+    """The facts of the ordinary scenarios, judged by the model of the whole run.
+
+    Those of the whole run are its `whole`, or it itself where nothing was varied.
+    """
+    plain_run = ordinary(run)
+    return Facts(plain_run, prices, None if plain_run is run else Facts(run, prices))
 
 
 def table(facts: Facts) -> Table:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, NamedTuple
 
+from bench.analysis.claims import BEST, IPEX
+from bench.report.groups import group_of
 from bench.report.wording import count
 from bench.scenarios import Status, Verdict
 
@@ -55,32 +57,37 @@ def winner(facts: Facts, group: Group) -> Winner | None:
     """The fastest valid scenario of the group and those level with it; None where none is valid.
 
     Of those shown to be faster than stock default, if any was: a higher estimate of which nothing
-    was shown must not hide them. It is then among those level.
+    was shown must not hide them. It is then among those level. Its comparison with stock default is
+    that of the best of all that could have won.
     """
     ranked = candidates(facts, group)
-    control = facts.control_of(group)
-    if not ranked or (control is not None and not control.is_valid):
+    if not ranked:
         return None
     default = facts.default_of(group)
     usable = [default] if default and facts.is_measured(default) and default.rounds else []
     shown = [item for item in ranked if item[1].verdict == Verdict.FASTER]
-    fastest, comparison = (shown or ranked)[0]
+    fastest, alone = (shown or ranked)[0]
     rows = [row for row, _ in ranked]
-    if comparison.estimate > 1 or not usable:
+    if alone.estimate > 1 or not usable:
         others = [row for row in rows if row is not fastest]
-        level = level_with(facts, fastest, others + usable)
-        return Winner(group, fastest, comparison, level)
+        comparison = facts.claims.answer(BEST, group.noise_name, named=fastest.scenario) or alone
+        return Winner(group, fastest, comparison, level_with(facts, fastest, others + usable))
     return Winner(group, usable[0], None, level_with(facts, usable[0], rows))
 
 
 def level_with(
     facts: Facts, best: ScenarioRow, others: Sequence[ScenarioRow]
 ) -> tuple[tuple[ScenarioRow, Comparison], ...]:
-    """Those of the others that no comparison with the best showed to be slower; fastest first."""
+    """Those of the others that no comparison with the best showed to be slower; fastest first.
+
+    The best was chosen by the data from all of them, so that each comparison is surer (Bonferroni).
+    """
+    error = 1 - facts.policy.verdict.confidence
+    surer = 1 - error / max(1, len(others))
     found = [
         (row, comparison)
         for row in others
-        if (comparison := facts.compare(row.scenario, best.scenario)) is not None
+        if (comparison := facts.compare(row.scenario, best.scenario, confidence=surer)) is not None
         and comparison.is_valid
         and comparison.verdict != Verdict.SLOWER
     ]
@@ -107,6 +114,12 @@ def best_ipex(facts: Facts, group: Group, dtype: str = "fp32") -> ScenarioRow | 
     ranked = candidates(facts, group)
     mine = (row for row, _ in ranked if row.backend == "ipex" and row.dtype == dtype)
     return next(mine, None)
+
+
+def ipex_over_tuned(facts: Facts, row: ScenarioRow) -> Comparison | None:
+    """The best of IPEX, which is `row`, over the best of stock PyTorch in its group and dtype."""
+    group = group_of(row).noise_name
+    return facts.claims.answer(IPEX, group, row.dtype, named=row.scenario)
 
 
 def why_nothing(facts: Facts, group: Group) -> str:

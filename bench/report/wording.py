@@ -10,6 +10,7 @@ from bench.scenarios import FURTHER_BACKENDS, Verdict
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from bench.analysis.comparison import Comparison
     from bench.records import ScenarioRow
 
 NOTHING = "\N{EN DASH}"
@@ -102,6 +103,15 @@ def bounds(low: float | None, high: float | None) -> str:
 def with_interval(ratio: Interval) -> str:
     """A speedup with its interval: `1.32x [1.28, 1.37]`."""
     return f"{times(ratio.estimate)} {bounds(ratio.low, ratio.high)}".strip()
+
+
+def at_least(comparison: Comparison) -> str:
+    """By how much it differs at least, where that was shown: `by at least 3.2 %`."""
+    if comparison.at_least is None:
+        return ""
+    if comparison.at_least >= 1:
+        return f"at least {times(1 + comparison.at_least)}"
+    return f"by at least {percent(comparison.at_least)}"
 
 
 def digits(value: float | None, significant: int = 3) -> str:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bench import statistics
 from bench.gate.thresholds import DEFAULT as GATE
 from bench.policy import DEFAULT, SELFCHECK
 from bench.scenarios import PROFILES, SLOWED, Task, Verdict, stock_default
@@ -22,10 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from contextlib import AbstractContextManager
 
+    from bench.analysis.comparison import Ratio
     from bench.client import WorkerHandle
     from bench.policy import Policy, SelfcheckPolicy
     from bench.selfcheck.experiment import Measured
-    from bench.statistics import Ratio
 
 _STOCK = stock_default(Task.INFERENCE, 1)
 _BASELINES = 3
@@ -110,19 +109,8 @@ def verdict_of(
     measured: Measured, scenario: Seat, baseline: Seat, control: Seat, policy: Policy
 ) -> tuple[Verdict, Ratio | None]:
     """What a run would say of these three seats."""
-    ratio = measured.ratio(scenario, baseline, policy)
-    noise_floor = measured.ratio(baseline, control, policy)
-    if ratio is None:
-        return Verdict.INCONCLUSIVE, None
-    verdict, _ = statistics.judge(
-        ratio,
-        control=noise_floor,
-        margin=statistics.margin(noise_floor, ratio.launches, policy.verdict),
-        noisy_share=measured.noisy_share,
-        invalid_reason=None,
-        policy=policy.verdict,
-    )
-    return verdict, ratio
+    found = measured.judge(baseline, control, policy).compare(scenario.name, baseline.name)
+    return found.verdict, found.ratio
 
 
 @dataclass(kw_only=True)
@@ -221,7 +209,6 @@ class Selfcheck:
         shares = self.limits.shares
         slow = [(share, slow_seat(share, c)) for c in range(self.amount.copies) for share in shares]
         policy = self._small()
-        policy = replace(policy, verdict=replace(policy.verdict, margin_floor=GATE.margin))
         seats = [*stock, *(seat for _, seat in slow)]
         measured = self._measure(name, seats, self.limits.image_size, planted_effort(), policy)
         for place, (share, seat) in enumerate(slow):

@@ -8,25 +8,28 @@ order, and when it stops is the run's own code (`Lane`, `Rounds`).
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from bench import statistics
+from bench import conditions
+from bench.analysis.judge import Judge
+from bench.analysis.measurements import Measurements, disturbed_blocks
 from bench.client import AccountedWorker
 from bench.rounds import Rounds
+from bench.scenarios import CONTROL_SUFFIX
 from bench.seated import SeatedLane
 from bench.time_use import MEASURING, TimeUse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from bench.analysis.measurements import Key
     from bench.client import WorkerHandle
     from bench.errors import WorkerError
     from bench.lane import Lane
     from bench.policy import Policy
-    from bench.records import NoiseRow
+    from bench.records import IterationRow, NoiseRow
     from bench.scenarios import Scenario
-    from bench.statistics import BlockMedians, Ratio
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,42 +53,39 @@ class Effort:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What an experiment gave: block medians by seat, how quiet it was, and when launches ended."""
+    """What an experiment gave: blocks by seat, what disturbed them, and when launches ended."""
 
-    blocks: dict[str, dict[tuple[int, int], float]]
-    quiet: tuple[tuple[int, bool], ...]
-    """For each round its launch, and whether the machine was quiet."""
-    ends_s: tuple[float, ...]
+    blocks: Mapping[str, Mapping[Key, float]]
+    disturbed: Mapping[str, frozenset[Key]] = field(default_factory=dict)
+    unlike: Mapping[str, str] = field(default_factory=dict)
+    """Seats whose worker's conditions differed from the first one's, and how."""
+    ends_s: tuple[float, ...] = ()
     """For each launch, the seconds from the experiment's start to its end."""
-
-    @property
-    def noisy_share(self) -> float | None:
-        """Share of the rounds that were not quiet."""
-        return 1 - sum(quiet for _, quiet in self.quiet) / len(self.quiet) if self.quiet else None
 
     def until(self, launches: int) -> Measured:
         """What was known after so many launches."""
-        return Measured(
+        return replace(
+            self,
             blocks={
                 name: {key: ms for key, ms in blocks.items() if key[0] < launches}
                 for name, blocks in self.blocks.items()
             },
-            quiet=tuple(one for one in self.quiet if one[0] < launches),
             ends_s=self.ends_s[:launches],
         )
 
-    def ratio(self, scenario: Seat, baseline: Seat, policy: Policy) -> Ratio | None:
-        """The speedup of one seat over another."""
-        pairs = statistics.paired_log_ratios(self._of(baseline), self._of(scenario))
-        if not pairs:
-            return None
-        rule = policy.verdict
-        return statistics.speedup(
-            pairs, draws=rule.bootstrap_draws, seed=rule.seed, confidence=rule.confidence
-        )
+    def judge(self, baseline: Seat, control: Seat, policy: Policy) -> Judge:
+        """Who judges the seats, with two of them as baseline and control."""
+        renamed = {control.name: baseline.name + CONTROL_SUFFIX}
 
-    def _of(self, seat: Seat) -> BlockMedians:
-        return self.blocks.get(seat.name, {})
+        def lane(name: str) -> str:
+            return renamed.get(name, name)
+
+        found = Measurements(
+            groups={"": {lane(name): blocks for name, blocks in self.blocks.items()}},
+            disturbed={lane(name): keys for name, keys in self.disturbed.items()},
+            unusable={lane(name): why for name, why in self.unlike.items()},
+        )
+        return Judge(found, policy)
 
 
 @dataclass(kw_only=True)
@@ -112,7 +112,9 @@ class Experiment:
     say: Callable[[str], None] = lambda _: None
     clock: Callable[[], float] = time.monotonic
     _blocks: dict[str, dict[tuple[int, int], float]] = field(init=False, default_factory=dict)
-    _quiet: list[tuple[int, bool]] = field(init=False, default_factory=list)
+    _calls: list[IterationRow] = field(init=False, default_factory=list)
+    _noise: list[NoiseRow] = field(init=False, default_factory=list)
+    _unlike: dict[str, str] = field(init=False, default_factory=dict)
 
     def measure(self) -> Measured:
         """All launches."""
@@ -126,7 +128,13 @@ class Experiment:
                 ends_s.append(self.clock() - began)
         finally:
             self.use.total_s += self.clock() - began
-        return Measured(blocks=self._blocks, quiet=tuple(self._quiet), ends_s=tuple(ends_s))
+        labels = {seat.name: self.name for seat in self.seats}
+        return Measured(
+            blocks=self._blocks,
+            disturbed=disturbed_blocks(self._calls, self._noise, labels, self.policy.noise),
+            unlike=self._unlike,
+            ends_s=tuple(ends_s),
+        )
 
     def _rounds(self) -> Rounds:
         return Rounds(
@@ -153,6 +161,8 @@ class Experiment:
             with self.use.during(MEASURING):
                 for lane in lanes:
                     lane.warm_up()
+                    lane.read_conditions()
+                    self._compare_conditions(lanes[0], lane)
                 limit, within_s = self.effort.max_rounds, ends - self.clock()
                 rounds.run(self.name, number, lanes, limit, within_s=within_s)
             for lane in lanes:
@@ -177,15 +187,25 @@ class Experiment:
             launch=number,
             worker=AccountedWorker(worker, self.use.parent),
             policy=self.policy,
-            record=self.use.count,
+            record=self._note_call,
             seat_name=seat.name,
             is_first=seat is self.seats[0],
         )
         lane.prepare()
         return lane
 
+    def _compare_conditions(self, first: Lane, lane: Lane) -> None:
+        """Seats must be alike but for what was planted."""
+        found = conditions.differences(first.conditions, lane.conditions)
+        if found:
+            self._unlike[lane.name] = f"its worker ran under other conditions: {'; '.join(found)}"
+
+    def _note_call(self, row: IterationRow) -> None:
+        self._calls.append(row)
+        self.use.count(row)
+
     def _note_noise(self, row: NoiseRow) -> None:
-        self._quiet.append((row.launch, row.quiet))
+        self._noise.append(row)
 
 
 def _raise(_: Lane, error: WorkerError) -> None:

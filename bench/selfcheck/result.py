@@ -10,14 +10,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from bench.phrases import percent
 from bench.scenarios import Verdict
-from bench.statistics import percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bench.analysis.comparison import Ratio
     from bench.policy import SelfcheckPolicy
-    from bench.statistics import Ratio
 
 _WRONG = (Verdict.FASTER, Verdict.SLOWER)
 

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench import records
+from bench.analysis.judge import mean_ratio
 from bench.errors import UsageError, WorkerError
 from bench.policy import STUDIES
 from bench.records import NoiseRow
 from bench.report.tables.table import Cell, Row, Table, number
 from bench.report.wording import NOTHING, bounds, percent, seconds, times
-from bench.studies import comparing, ways
+from bench.studies import ways
 from bench.studies.page import Page
 from bench.studies.reading import failures_kept, measured_again
 from bench.studies.workplace import workplace
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench import protocol
+    from bench.analysis.comparison import Ratio
     from bench.client import WorkerHandle
     from bench.policy import Policy
-    from bench.statistics import Ratio
     from bench.studies.study import Seat
     from bench.studies.workplace import StudyRequest
 
@@ -250,7 +251,7 @@ def over_default(found: dict[str, dict[int, Reached]], seat: str, policy: Policy
         for seed, own in found.get(seat, {}).items()
         if (base := found.get(ways.DEFAULT, {}).get(seed)) and base.seconds and own.seconds
     ]
-    return comparing.interval([np.array(logs)], policy.verdict) if logs else None
+    return mean_ratio(logs, policy)
 
 
 def read_page(folder: Path) -> Page:

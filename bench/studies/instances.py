@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench import placement, records
+from bench.analysis.judge import Judge, level
 from bench.errors import UsageError, WorkerError
 from bench.policy import STUDIES
 from bench.records import IterationRow, NoiseRow
@@ -243,13 +244,14 @@ def page(rows: Sequence[InstanceRow], measured: Measured, policy: Policy) -> Pag
     made: list[tuple[float, str, Row]] = []
     by_group = blocks(rows)
     shown: set[str] = set()
+    measured.groups = by_group
+    judge = comparing.judge_of(measured, policy)
     for group, seats in by_group.items():
-        measured.blocks = dict(seats)
         for seat in seats:
             if seat in shown or seat.endswith(CONTROL_SUFFIX):
                 continue
             shown.add(seat)
-            made.append(_row(seat, group, rows, measured, policy))
+            made.append(_row(seat, group, rows, judge))
     for seat, error in measured.failures.items():
         if seat not in shown:
             cells = (Cell(text=seat), *[Cell(text=NOTHING)] * 4)
@@ -281,14 +283,12 @@ def page(rows: Sequence[InstanceRow], measured: Measured, policy: Policy) -> Pag
 
 
 def _row(
-    seat: str, group: str, rows: Sequence[InstanceRow], measured: Measured, policy: Policy
+    seat: str, group: str, rows: Sequence[InstanceRow], judge: Judge
 ) -> tuple[float, str, Row]:
     own = next(row for row in rows if row.seat == seat)
-    each = comparing.level(measured.blocks[seat], policy.verdict)
+    each = level(judge.measurements.groups[group][seat], judge.policy)
     rate = 1000 * own.batch_size / each.estimate if each else 0.0
-    compared = (
-        comparing.compare(measured, seat, own.base, group, policy.verdict) if own.base else None
-    )
+    compared = judge.compare(seat, own.base, group=group) if own.base else None
     ratio = compared.ratio if compared else None
     beside = ""
     if ratio and compared:

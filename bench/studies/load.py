@@ -205,7 +205,7 @@ def _percentile(
         share,
         beyond=STUDIES.beyond_percentile,
         draws=STUDIES.load_draws,
-        seed=policy.verdict.seed,
+        seed=policy.order_seed,
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench import records, run_folder
+from bench.analysis.judge import level
 from bench.errors import UsageError
 from bench.policy import STUDIES
 from bench.records import IterationRow, NoiseRow
@@ -27,9 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from bench.analysis.comparison import Comparison
+    from bench.analysis.judge import Judge
     from bench.errors import WorkerError
     from bench.policy import Policy
-    from bench.studies.comparing import Compared
     from bench.studies.study import Measured, SeatLane, Study
     from bench.studies.workplace import StudyRequest
 
@@ -184,10 +186,11 @@ def rows(
 ) -> list[OperatorRow]:
     """A row for every case and backend, whatever became of it."""
     found = []
+    judge = comparing.judge_of(measured, policy)
     for group, case in zip(groups(cases), cases, strict=True):
         stock = group.seats[0]
         found += [
-            _row(run_id, case, seat, stock, group.name, measured, outputs, policy)
+            _row(run_id, case, seat, stock, group.name, measured, outputs, judge)
             for seat in group.seats
         ]
     return found
@@ -201,17 +204,13 @@ def _row(
     group: str,
     measured: Measured,
     outputs: Path,
-    policy: Policy,
+    judge: Judge,
 ) -> OperatorRow:
-    blocks = measured.blocks.get(seat.name, {})
-    own = comparing.level(blocks, policy.verdict)
+    blocks = measured.groups.get(group, {}).get(seat.name, {})
+    own = level(blocks, judge.policy)
     error = measured.failures.get(seat.name)
     difference = largest_difference(output_path(outputs, stock), output_path(outputs, seat))
-    compared = (
-        None
-        if seat is stock
-        else comparing.compare(measured, seat.name, stock.name, group, policy.verdict)
-    )
+    compared = None if seat is stock else judge.compare(seat.name, stock.name, group=group)
     ratio = compared.ratio if compared else None
     allowed = STUDIES.pooled_tolerance if case.output_size else 0
     same = None if difference is None else difference <= allowed
@@ -241,7 +240,7 @@ def _row(
 
 
 def _reason(
-    error: WorkerError | None, compared: Compared | None, *, same: bool | None
+    error: WorkerError | None, compared: Comparison | None, *, same: bool | None
 ) -> str | None:
     """Why there is no verdict, the gravest first."""
     if error is not None:

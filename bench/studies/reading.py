@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import records
 from bench.errors import WorkerError
-from bench.policy import DEFAULT, Policy
+from bench.policy import policy_of
 from bench.records import NoiseRow
 from bench.scenarios import Status
 from bench.studies.study import Measured
@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from bench.policy import Policy
+
 
 def measured_again(
-    folder: Path, blocks: Mapping[str, dict[tuple[int, int], float]]
+    folder: Path, groups: Mapping[str, dict[str, dict[tuple[int, int], float]]]
 ) -> tuple[Measured, Policy]:
     """What `Study.measure` returned, from noise.csv and environment.json; and the policy.
 
@@ -27,13 +29,13 @@ def measured_again(
     environment = records.read_environment(folder)
     noise, _ = records.read_rows(folder / "noise.csv", NoiseRow)
     measured = Measured(
-        blocks=dict(blocks),
+        groups=dict(groups),
         noise=noise,
         failures=failures_of(environment),
         workers=dict(environment.get("workers") or {}),
         notes=[str(note) for note in environment.get("notes") or ()],
     )
-    return measured, DEFAULT
+    return measured, policy_of(environment.get("policy"))
 
 
 def failures_of(environment: Mapping[str, Any]) -> dict[str, WorkerError]:

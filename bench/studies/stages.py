@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench import records
+from bench.analysis.judge import level
 from bench.policy import STUDIES
 from bench.records import IterationRow, NoiseRow
 from bench.report.tables.table import Cell, Row, Table, number
@@ -26,9 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from bench.analysis.comparison import Comparison, Ratio
     from bench.policy import Policy
-    from bench.statistics import Ratio
-    from bench.studies.comparing import Compared
     from bench.studies.study import Group, Measured, SeatLane
     from bench.studies.workplace import StudyRequest
 
@@ -131,7 +131,7 @@ def measure(asked: StudyRequest) -> Path:
 def read_page(folder: Path) -> Page:
     """The page of a study that was measured."""
     rows, _ = records.read_rows(folder / "stages.csv", StageRow)
-    measured, policy = measured_again(folder, blocks(rows, total))
+    measured, policy = measured_again(folder, {GROUP: blocks(rows, total)})
     return page(rows, measured, policy)
 
 
@@ -184,7 +184,7 @@ class Bound:
 def bound_of(rows: Sequence[StageRow], policy: Policy) -> Bound | None:
     """Amdahl's bound with the interval of the share that it rests on."""
     shares = blocks(rows, model_share).get(ways.DEFAULT)
-    share = comparing.level(shares, policy.verdict) if shares else None
+    share = level(shares, policy) if shares else None
     return Bound(share=share) if share else None
 
 
@@ -216,8 +216,9 @@ def page(rows: Sequence[StageRow], measured: Measured, policy: Policy) -> Page:
     found = dict.fromkeys([*(row.seat for row in rows), *measured.failures])
     opened = [seat for seat in measured.workers if seat in found]  # stock default first
     seats = list(dict.fromkeys([*opened, *found]))
+    judge = comparing.judge_of(measured, policy)
     compared = {
-        seat: comparing.compare(measured, seat, ways.DEFAULT, GROUP, policy.verdict)
+        seat: judge.compare(seat, ways.DEFAULT, group=GROUP)
         for seat in seats
         if seat != ways.DEFAULT
     }
@@ -229,7 +230,7 @@ def page(rows: Sequence[StageRow], measured: Measured, policy: Policy) -> Page:
     )
 
 
-def _lead(rows: Sequence[StageRow], compared: dict[str, Compared], policy: Policy) -> list[str]:
+def _lead(rows: Sequence[StageRow], compared: dict[str, Comparison], policy: Policy) -> list[str]:
     bound = bound_of(rows, policy)
     if bound is None:
         return ["Stock default was not measured, so there is nothing to divide by."]
@@ -258,14 +259,14 @@ def _table(
     seats: Sequence[str],
     rows: Sequence[StageRow],
     measured: Measured,
-    compared: dict[str, Compared],
+    compared: dict[str, Comparison],
     policy: Policy,
 ) -> Table:
     whole = blocks(rows, total)
     changed = changed_decisions(rows)
     made = []
     for seat in seats:
-        own = comparing.level(whole[seat], policy.verdict) if seat in whole else None
+        own = level(whole[seat], policy) if seat in whole else None
         one = compared.get(seat)
         error = measured.failures.get(seat)
         ratio = one.ratio if one else None

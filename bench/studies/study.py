@@ -88,8 +88,8 @@ class SeatLane(SeatedLane):
 class Measured:
     """What a study found out."""
 
-    blocks: dict[str, dict[tuple[int, int], float]] = field(default_factory=dict)
-    """By seat: ms by (launch, round)."""
+    groups: dict[str, dict[str, dict[tuple[int, int], float]]] = field(default_factory=dict)
+    """By group and seat, since a seat may stand in several: ms by (launch, round)."""
     noise: list[NoiseRow] = field(default_factory=list)
     failures: dict[str, WorkerError] = field(default_factory=dict)
     """By seat: why it has no, or no further, blocks."""
@@ -127,10 +127,6 @@ class Study:
     clock: Callable[[], float] = time.monotonic
     measured: Measured = field(default_factory=Measured)
     use: ParentUse = field(default_factory=ParentUse)
-    _blocks: dict[str, dict[str, dict[tuple[int, int], float]]] = field(
-        init=False, default_factory=dict
-    )
-    """By group, since a seat may stand in several."""
     _ends: float = field(init=False, default=float("inf"))
     _part_ends: float = field(init=False, default=float("inf"))
     _where: str = field(init=False, default="")
@@ -149,7 +145,7 @@ class Study:
         """Say which groups the budget gave fewer launches than the profile asks for."""
         had = {
             name: len({launch for blocks in seats.values() for launch, _ in blocks})
-            for name, seats in self._blocks.items()
+            for name, seats in self.measured.groups.items()
         }
         wanted = self.profile.launches
         fewer = [f"{name} ({count})" for name, count in had.items() if 0 < count < wanted]
@@ -195,15 +191,13 @@ class Study:
             say=self._say,
             left_s=lambda: self._part_ends - self.clock(),
             clock=self.clock,
-            blocks_ms=self._blocks.setdefault(group.name, {}),
+            blocks_ms=self.measured.groups.setdefault(group.name, {}),
         )
         limit = self.profile.max_rounds if number else self.profile.min_rounds
         if self.profile.launches == 1:
             limit = self.profile.max_rounds
         if lanes:
             rounds.run(group.name, number, lanes, limit)
-        for name, blocks in self._blocks[group.name].items():
-            self.measured.blocks[name] = blocks
         for lane in lanes:
             if lane.worker.alive:
                 self._release(lane)

@@ -1,8 +1,7 @@
-"""What gets a further launch: results that were refused, and close calls on either side."""
+"""What gets a further launch: results that were refused, and what it would decide."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import pytest
@@ -11,7 +10,7 @@ from bench.confirmation import is_close, to_confirm
 from bench.policy import VerdictPolicy
 from bench.records import SpeedupRow
 
-POLICY = VerdictPolicy(close_call=0.005)
+POLICY = VerdictPolicy()
 ROW = SpeedupRow(
     run_id="run",
     scenario="a",
@@ -20,7 +19,7 @@ ROW = SpeedupRow(
     speedup=1.2,
     speedup_low=1.18,
     speedup_high=1.22,
-    margin=0.03,
+    margin=0.005,
     launches=3,
     rounds=9,
     verdict="faster",
@@ -28,50 +27,27 @@ ROW = SpeedupRow(
 )
 
 
-def between(low: float, high: float) -> SpeedupRow:
-    """A row with that interval."""
-    return replace(ROW, speedup=math.sqrt(low * high), speedup_low=low, speedup_high=high)
+OPEN = replace(ROW, verdict="inconclusive", processes_to_decide=1)
 
 
 @pytest.mark.parametrize(
-    ("low", "high"),
+    ("row", "close"),
     [
-        (1.18, 1.22),  # faster by far
-        (0.99, 1.01),  # the same, well inside
-        (0.80, 0.90),  # slower by far
-        (0.90, 1.10),  # too wide for one launch to settle
+        (OPEN, True),
+        (replace(OPEN, processes_to_decide=2), False),  # one launch would not settle it
+        (replace(OPEN, processes_to_decide=None), False),  # nothing would, or there is no interval
+        (ROW, False),  # decided
+        (replace(ROW, verdict="same"), False),
     ],
 )
-def test_what_a_little_more_would_not_turn_is_left_alone(low: float, high: float) -> None:
-    """Far from the margin on both sides of it."""
-    assert not is_close(between(low, high), POLICY)
-
-
-@pytest.mark.parametrize(
-    ("low", "high"),
-    [
-        (1.031, 1.08),  # just faster
-        (1.028, 1.08),  # just not
-        (1.00, 1.028),  # just the same
-        (1.00, 1.033),  # just not
-        (0.92, 0.968),  # just slower
-        (0.972, 1.01),  # just the same
-    ],
-)
-def test_a_close_call_is_one_on_either_side_of_the_margin(low: float, high: float) -> None:
-    """The side does not count: choosing only what is not yet significant would be bias."""
-    assert is_close(between(low, high), POLICY)
-
-
-def test_an_unknown_interval_is_no_close_call() -> None:
-    """One paired round has an interval of 0 to infinity, kept as an empty cell."""
-    assert not is_close(replace(ROW, speedup_high=None), POLICY)
-    assert not is_close(replace(ROW, speedup_low=0.0), POLICY)
+def test_what_one_further_process_would_decide_is_close(row: SpeedupRow, close: bool) -> None:
+    """And nothing else."""
+    assert is_close(row, POLICY) is close
 
 
 def test_a_close_call_comes_with_its_baseline() -> None:
     """Stock tuned too: without it there is nothing to pair with."""
-    close = replace(between(1.031, 1.08), baseline_kind="stock_tuned", baseline="tuned")
+    close = replace(OPEN, baseline_kind="stock_tuned", baseline="tuned")
     assert to_confirm([ROW, close], POLICY) == {"a", "tuned"}
 
 

@@ -141,8 +141,7 @@ def test_a_precise_lane_rests_and_the_others_go_on(tmp_path: Path, backend: Any)
     backend.call_ms = {LAST.id: 80.0}
     runner = measured(tmp_path, backend, ALL, profile=replace(SMOKE, launches=2, max_rounds=24))
     rows = {row.scenario: row for row in records.read_run(runner.folder).scenarios}
-    assert rows[SCRIPT.id].rounds == 4 * SMOKE.min_rounds
-    assert rows[IPEX.id].rounds > rows[SCRIPT.id].rounds
+    assert rows[SCRIPT.id].rounds < rows[IPEX.id].rounds / 2
     assert rows[LAST.id].rounds == rows[STOCK.id].rounds == rows[IPEX.id].rounds
 
 

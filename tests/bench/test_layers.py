@@ -11,6 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 WITHOUT_TORCH = (
+    "analysis.claims",
+    "analysis.leaving",
+    "analysis.speedups",
     "cli",
     "client",
     "confirmation",
@@ -21,7 +24,6 @@ WITHOUT_TORCH = (
     "noise",
     "outcome",
     "parity",
-    "plausibility",
     "pool",
     "records",
     "report",
@@ -30,8 +32,7 @@ WITHOUT_TORCH = (
     "schedule",
     "selfcheck.command",
     "selfcheck.check",
-    "speedups",
-    "statistics",
+    "steady",
     "studies.accuracy",
     "studies.command",
     "studies.instances",

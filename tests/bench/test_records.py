@@ -183,7 +183,7 @@ def test_numpy_numbers_are_numbers() -> None:
         verdict="same",
         reason="",
     )
-    assert rows.row_line(speedup) == b"r,s,control,b,1.25,,,0.0,1,1,same,\n"
+    assert rows.row_line(speedup) == b"r,s,control,b,1.25,,,0.0,1,1,same,,,,0,,,,,\n"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench import conditions, records, resume
+from bench import conditions, confirmation, records, resume
 from bench.errors import RecordError, WorkerError
 from bench.policy import DEFAULT
 from bench.progress import Progress
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SMOKE = PROFILES["smoke"]
+PLANNED_ONLY = replace(DEFAULT, budget=replace(DEFAULT.budget, most_launches=1))
+"""No launches beyond the profile's: few lanes of few processes have wide intervals."""
 DEFAULT_1 = stock_default(Task.INFERENCE, 1)
 DEFAULT_4 = stock_default(Task.INFERENCE, 4)
 IPEX_1 = Scenario(
@@ -66,7 +68,7 @@ def build(tmp_path: Path, backend: Any) -> Build:
             "folder": folder,
             "profile": SMOKE,
             "scenarios": scenarios,
-            "policy": DEFAULT,
+            "policy": PLANNED_ONLY,
             "budget_s": 10_000.0,
             "launch": backend.launch,
             "peak": {"gflop_per_s": {"fp32": 400.0, "bf16": 800.0}, "memory_gb_per_s": 20.0},
@@ -365,7 +367,11 @@ def test_emulated_bf16_takes_few_rounds_and_says_so(build: Build, backend: Any) 
     """It is measured and labelled, and holds nobody up."""
     backend.emulated_bf16 = True
     backend.call_ms = {BF16_1.id: 450.0}
-    runner = build((DEFAULT_1, IPEX_1, BF16_1), profile=replace(SMOKE, target_half_width=1e-9))
+    runner = build(
+        (DEFAULT_1, IPEX_1, BF16_1),
+        profile=replace(SMOKE, target_half_width=1e-9),
+        policy=DEFAULT,
+    )
     runner.measure()
     rows = rows_of(runner)
     assert rows[BF16_1.id].native_dtype is False
@@ -398,10 +404,10 @@ def test_rounds_stop_when_the_intervals_are_narrow_enough(build: Build) -> None:
 def test_wide_intervals_get_further_launches_while_the_budget_has_time(build: Build) -> None:
     """Up to twice the profile's; narrow ones get what the profile asks for."""
     most = DEFAULT.budget.most_launches * SMOKE.launches
-    never = build(profile=replace(SMOKE, target_half_width=1e-9))
+    never = build(profile=replace(SMOKE, target_half_width=1e-9), policy=DEFAULT)
     never.measure()
     assert {row.launches for row in rows_of(never).values()} == {most}
-    narrow = build(profile=replace(SMOKE, target_half_width=0.5))
+    narrow = build(profile=replace(SMOKE, target_half_width=0.5), policy=DEFAULT)
     narrow.measure()
     assert {row.launches for row in rows_of(narrow).values()} == {SMOKE.launches}
 
@@ -416,7 +422,9 @@ def test_a_further_launch_that_gives_nothing_is_not_tried_for_ever(
             raise WorkerError(Status.CRASHED, "planted")
 
     backend.faults[DEFAULT_1.id, "prepare"] = backend.faults[IPEX_1.id, "prepare"] = gone
-    runner = build((DEFAULT_1, IPEX_1), profile=replace(SMOKE, target_half_width=1e-9))
+    runner = build(
+        (DEFAULT_1, IPEX_1), profile=replace(SMOKE, target_half_width=1e-9), policy=DEFAULT
+    )
     runner.measure()
     assert runner.complete
     most = SMOKE.launches * (1 + DEFAULT.budget.most_launches)
@@ -767,12 +775,19 @@ def test_a_result_beyond_the_peak_is_invalid(build: Build, backend: Any) -> None
     assert "of the peak measured in this run" in (row.reason or "")
 
 
+def open_here(monkeypatch: pytest.MonkeyPatch, *scenarios: Scenario) -> None:
+    """These are what one more process would decide, and nothing else is."""
+    names = {scenario.id for scenario in scenarios}
+    monkeypatch.setattr(confirmation, "is_close", lambda row, _: row.scenario in names)
+
+
 def test_a_close_call_gets_a_further_launch_of_its_own_workers_only(
-    build: Build, backend: Any
+    build: Build, backend: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """3.1 % faster at a margin of 3 %: fresh processes of it and the baseline, not of the rest."""
+    """What is open but for one process: fresh ones of it and the baseline, not of the rest."""
     other = replace(IPEX_1, mode=Mode.TORCHSCRIPT, fusion=True)
     backend.call_ms = {DEFAULT_1.id: 103.1, IPEX_1.id: 100.0, other.id: 80.0}
+    open_here(monkeypatch, IPEX_1)
     runner = build((DEFAULT_1, IPEX_1, other, DEFAULT_4, IPEX_4))
     runner.measure()
     confirming = {(name, control) for name, control, launch in backend.started if launch == 2}
@@ -788,9 +803,10 @@ def test_a_close_call_gets_a_further_launch_of_its_own_workers_only(
 
 
 def test_an_interrupt_while_confirming_keeps_what_was_measured_before(
-    build: Build, backend: Any
+    build: Build, backend: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first launches' rows are whole; the run says that it was cut, and nothing lives on."""
+    open_here(monkeypatch, IPEX_1)
     backend.call_ms = {DEFAULT_1.id: 103.1, IPEX_1.id: 100.0}
 
     def interrupt(_worker: Any, _fields: Mapping[str, Any]) -> None:
@@ -817,8 +833,11 @@ def test_a_clear_result_ends_the_run(build: Build, backend: Any) -> None:
     assert not runner.notes
 
 
-def test_a_confirmation_never_passes_the_budget(build: Build, backend: Any, clock: Any) -> None:
+def test_a_confirmation_never_passes_the_budget(
+    build: Build, backend: Any, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is close and does not fit stays as it is."""
+    open_here(monkeypatch, IPEX_1)
     backend.call_ms = {DEFAULT_1.id: 103.1, IPEX_1.id: 100.0}
     started = clock()
     build((DEFAULT_1, IPEX_1)).measure()

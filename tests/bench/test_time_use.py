@@ -111,11 +111,12 @@ def test_a_standard_run_spends_its_time_on_rounds(standard_run: Runner) -> None:
     rows = records.read_run(standard_run.folder).scenarios
     native = [row for row in rows if row.task == "inference" and row.batch_size == 1]
     assert len(native) == 19
-    assert {row.launches for row in rows} == {STANDARD.launches}
+    assert {row.launches for row in rows} <= {STANDARD.launches, STANDARD.launches + 1}
     assert max(row.rounds for row in native) >= 30
     assert min(row.rounds for row in native) >= 15
     use = standard_run.self_use()
     assert use["rounds_share"] >= SELFCHECK.min_measuring_share
-    assert use["measuring_share"] > 0.6
-    assert use["seconds"][MEASURING] > 0.6 * use["seconds"]["all"]
+    # a fourth launch is worth more than further rounds, and costs starting workers once more
+    assert use["measuring_share"] > 0.55
+    assert use["seconds"][MEASURING] > 0.55 * use["seconds"]["all"]
     assert use["seconds"]["all"] <= STANDARD.budget_s

@@ -171,6 +171,12 @@ def _by_harness(workers: Workers, share: float, seconds: float, size: int) -> st
     return str(verdict)
 
 
+def half_width(measured: Measured, seat: Seat) -> float | None:
+    """Of the seat's interval over the first one, the second being its control."""
+    _, ratio = verdict_of(measured, seat, FIVE[0], FIVE[1], DEFAULT)
+    return ratio.half_width if ratio else None
+
+
 def _measured(
     workers: Workers, seats: list[Seat], size: int, policy: Policy, *, allowed_s: float, rounds: int
 ) -> Measured:
@@ -210,8 +216,7 @@ def plain(data: Path, times: int) -> None:
             second = _measured(workers, FIVE, 224, DEFAULT, allowed_s=seconds, rounds=MANY)
             click.echo(json.dumps({"plain_s": seconds, "own_s": time.monotonic() - began}))
             for seat in FIVE[1:]:
-                ratios = [one.ratio(seat, FIVE[0], DEFAULT) for one in (first, second)]
-                widths = [ratio.half_width if ratio else None for ratio in ratios]
+                widths = [half_width(one, seat) for one in (first, second)]
                 click.echo(json.dumps({"lane": seat.name, "plain": widths[0], "own": widths[1]}))
 
 

@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import records, statistics
+from bench import records
+from bench.analysis.judge import Judge
+from bench.policy import DEFAULT
 from pillqc.dataset import GOOD, normalised, read_image
 from pillqc.evaluation import judge
 from pillqc.localization import find_boxes
 from pillqc.pixels import PixelGatherer
+from tests.bench.analysis.simulation import BASE, Noise, lane_names, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,23 +98,15 @@ def test_image_metrics(benchmark: BenchmarkFixture, heat: Any) -> None:
     assert benchmark(lambda: judge(**fixed)).images == 1000
 
 
-def test_bootstrap(benchmark: BenchmarkFixture) -> None:
-    """One speedup of three launches of twelve rounds; its draws are drawn anew each time."""
-    rng = np.random.default_rng(0)
-    ratios = [rng.normal(0.3, 0.03, 12) for _ in range(3)]
-    ratio = benchmark.pedantic(  # type: ignore[no-untyped-call] # its own types are incomplete
-        lambda: statistics.speedup(ratios, draws=10_000, seed=1, confidence=0.95),
-        setup=statistics._resample.cache_clear,
-        rounds=20,
-    )
-    assert ratio.low < ratio.estimate < ratio.high
+def test_model_of_a_run(benchmark: BenchmarkFixture) -> None:
+    """The model of a run with twenty lanes in two groups, and every speedup over stock default."""
 
+    def judged() -> int:
+        one = run(Noise(), np.random.default_rng(0), processes=1, rounds=8)
+        judge = Judge(one.judge.measurements, DEFAULT)
+        return sum(judge.compare(name, BASE).rounds for name in lane_names()[2:])
 
-def test_bootstrap_of_a_groups_next_scenario(benchmark: BenchmarkFixture) -> None:
-    """The same with the draws that the group's first scenario left."""
-    rng = np.random.default_rng(0)
-    ratios = [rng.normal(0.3, 0.03, 12) for _ in range(3)]
-    benchmark(statistics.speedup, ratios, draws=10_000, seed=1, confidence=0.95)
+    assert benchmark(judged) == 8 * 18
 
 
 def test_append_rows(benchmark: BenchmarkFixture, tmp_path: Path) -> None:

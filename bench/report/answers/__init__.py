@@ -26,14 +26,11 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Line", "answers", "bf16_ability", "lead"]
 
 
-def answers(facts: Facts, whole: Facts | None = None) -> list[Answer]:
-    """Everything the first screen says, in order.
-
-    `whole` are the facts with varied scenarios, which `facts` leave out.
-    """
+def answers(facts: Facts) -> list[Answer]:
+    """Everything the first screen says, in order."""
     elsewhere = leaving(facts)
     small = int8(facts)
-    around = surroundings(whole) if whole else None
+    around = surroundings(facts.whole or facts)
     return [
         latency(facts),
         throughput(facts),

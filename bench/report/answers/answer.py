@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bench.report.winners import ipex_over_tuned
 from bench.scenarios import Task
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def gain_line(facts: Facts, group: Group, best: ScenarioRow) -> Line:
     label = f"Batch {group.batch_size}" if group.task == Task.INFERENCE else trained_name(group)
     if best.dtype != "fp32":
         label += f", {best.dtype}"
-    both = (facts.against_default(best.scenario), facts.against_tuned(best.scenario))
+    both = (facts.against_default(best.scenario), ipex_over_tuned(facts, best))
     return Line(label=label, cells=both)
 
 

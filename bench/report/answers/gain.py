@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bench.report import wording
 from bench.report.answers.answer import BASELINES, THIN, Answer, gain_line, unmeasured
 from bench.report.facts import is_stock_default, of_task
-from bench.report.winners import best_ipex, why_nothing
+from bench.report.winners import best_ipex, ipex_over_tuned, why_nothing
 from bench.report.wording import listed, spoken, with_interval
 from bench.scenarios import Status, Task, Verdict
 
@@ -48,15 +48,28 @@ def ipex_gain(facts: Facts) -> Answer:
         columns=BASELINES,
         lines=tuple(gain_line(facts, group, row) for group, row in picks),
         lines_are_shown=True,
-        details=(*_tuned_sentence(facts, picks), *_placebo_sentence(facts, groups)),
+        details=(
+            *_open_sentence(facts, plain),
+            *_tuned_sentence(facts, picks),
+            *_placebo_sentence(facts, groups),
+        ),
     )
+
+
+def _open_sentence(facts: Facts, picks: Sequence[tuple[Group, ScenarioRow]]) -> Iterator[str]:
+    """What would decide what is open, of the smallest batch that is."""
+    for group, row in picks:
+        found = ipex_over_tuned(facts, row)
+        if found is not None and found.verdict == Verdict.INCONCLUSIVE and found.reason:
+            yield f"Why open at batch {group.batch_size}: {found.reason.rstrip('.')}."
+            return
 
 
 def _tuned_sentence(facts: Facts, picks: Sequence[tuple[Group, ScenarioRow]]) -> Iterator[str]:
     """Which stock scenario is the tuned one."""
     where: dict[str, list[str]] = {}
     for group, row in picks:
-        comparison = facts.against_tuned(row.scenario)
+        comparison = ipex_over_tuned(facts, row)
         tuned = facts.scenarios.get(comparison.baseline) if comparison else None
         if tuned is not None:
             name = "stock default itself" if is_stock_default(tuned) else spoken(tuned)
@@ -108,7 +121,7 @@ def _gain_headline(facts: Facts, picks: Sequence[tuple[Group, ScenarioRow]]) -> 
     """What the comparisons with stock tuned say together."""
     where: dict[str, list[str]] = {}
     for group, row in picks:
-        comparison = facts.against_tuned(row.scenario)
+        comparison = ipex_over_tuned(facts, row)
         if comparison is not None:
             verdict = THIN if facts.is_thin(comparison) else comparison.verdict
             where.setdefault(verdict, []).append(str(group.batch_size))
@@ -117,9 +130,9 @@ def _gain_headline(facts: Facts, picks: Sequence[tuple[Group, ScenarioRow]]) -> 
     if where.keys() == {THIN}:
         return THIN, "unknown"
     if where.keys() == {Verdict.SAME}:
-        margin = max(_margins(facts, picks))
+        within = wording.percent(facts.policy.verdict.same_within)
         return (
-            f"IPEX and tuned stock PyTorch are equally fast, within {wording.percent(margin)}.",
+            f"IPEX and tuned stock PyTorch are equally fast, within {within}.",
             "level",
         )
     if not where.keys() - {Verdict.SAME, Verdict.INCONCLUSIVE}:
@@ -134,18 +147,13 @@ def _gain_headline(facts: Facts, picks: Sequence[tuple[Group, ScenarioRow]]) -> 
 def _gain_number(facts: Facts, picks: Sequence[tuple[Group, ScenarioRow]]) -> tuple[str, str]:
     """IPEX over stock tuned at the smallest batch that tells; words where nothing was shown."""
     for group, row in picks:
-        comparison = facts.against_tuned(row.scenario)
+        comparison = ipex_over_tuned(facts, row)
         if comparison is None or not comparison.is_valid or facts.is_thin(comparison):
             continue
         words = "equal" if comparison.verdict == Verdict.SAME else "not shown"
         shown = wording.times(comparison.estimate) if comparison.found else words
         return shown, f"over stock tuned, batch {group.batch_size}"
     return "", ""
-
-
-def _margins(facts: Facts, picks: Sequence[tuple[Group, ScenarioRow]]) -> list[float]:
-    found = (facts.against_tuned(row.scenario) for _, row in picks)
-    return [item.margin or 0.0 for item in found if item is not None]
 
 
 def _no_ipex(facts: Facts, question: str, groups: Sequence[Group]) -> Answer:

@@ -9,8 +9,8 @@ from bench.report.wording import count, spoken, times, with_interval
 from bench.scenarios import Task, Verdict
 
 if TYPE_CHECKING:
+    from bench.analysis.comparison import Comparison
     from bench.records import ScenarioRow
-    from bench.report.comparison import Comparison
     from bench.report.facts import Facts
 
 _TOLD = (Verdict.FASTER, Verdict.SLOWER, Verdict.SAME)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from bench.report.answers.answer import capitalised, small
 from bench.report.facts import is_stock_default, of_task
-from bench.report.winners import best_ipex, runner_up, why_nothing, winner
+from bench.report.winners import best_ipex, ipex_over_tuned, runner_up, why_nothing, winner
 from bench.report.wording import spoken, with_interval
 from bench.scenarios import Task, Verdict
 
@@ -47,7 +47,7 @@ def _is_ipex_over_tuned(
     facts: Facts, best: ScenarioRow, second: tuple[ScenarioRow, Comparison] | None
 ) -> bool:
     """Whether the lead over the runner-up is IPEX's own gain, so that it need not be said twice."""
-    tuned = facts.against_tuned(best.scenario)
+    tuned = ipex_over_tuned(facts, best)
     return (
         best.backend == "ipex"
         and second is not None
@@ -69,14 +69,14 @@ def _runner_clause(second: tuple[ScenarioRow, Comparison] | None, *, is_tuned: b
 def _no_lead(facts: Facts, group: Group) -> str:
     control = facts.control_of(group)
     if control is not None and not control.is_valid:
-        return "No verdict can be given: the machine was too noisy while this was measured."
+        return "No verdict can be given: what was measured here cannot be believed."
     return f"No valid answer for {small(group.label)}. {why_nothing(facts, group)}"
 
 
 def _gain_clause(facts: Facts, group: Group, dtype: str) -> str:
     """What of that is IPEX's own merit."""
     best = best_ipex(facts, group, dtype)
-    comparison = facts.against_tuned(best.scenario) if best else None
+    comparison = ipex_over_tuned(facts, best) if best else None
     if comparison is None:
         return ""
     gain = with_interval(comparison)

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 from bench.report import wording
 from bench.report.answers.answer import Answer, Line
 from bench.report.environments import found, others, place, versions
-from bench.report.facts import Comparison
 from bench.scenarios import DEFAULT_ENVIRONMENT, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.leaving import Leaving
+    from bench.analysis.leaving import Leaving
     from bench.report.facts import Facts
 
 _QUESTION = "Leaving IPEX"
@@ -73,24 +72,7 @@ def _tone(every: Sequence[Leaving]) -> str:
 
 def _line(one: Leaving, *, many: bool) -> Line:
     label = f"{place(one)}{f', {one.environment}' if many else ''}"
-    comparison = _comparison(one)
+    comparison = one.comparison
     if comparison is None:
         return Line(label=label, text=one.reason or "nothing to compare", cells=(None,))
     return Line(label=label, cells=(comparison,))
-
-
-def _comparison(one: Leaving) -> Comparison | None:
-    if one.ratio is None or one.stock is None or one.ipex is None:
-        return None
-    return Comparison(
-        scenario=one.stock.scenario,
-        baseline=one.ipex.scenario,
-        estimate=one.ratio.estimate,
-        low=one.ratio.low,
-        high=one.ratio.high,
-        launches=one.ratio.launches,
-        rounds=one.ratio.rounds,
-        margin=one.margin,
-        verdict=str(one.verdict),
-        reason=one.reason,
-    )

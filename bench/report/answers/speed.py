@@ -9,7 +9,7 @@ from bench.report import wording
 from bench.report.answers.answer import THIN, Answer, capitalised, small, unmeasured
 from bench.report.facts import of_task
 from bench.report.winners import runner_up, why_nothing, winner
-from bench.report.wording import digits, listed, spoken, with_interval
+from bench.report.wording import at_least, digits, listed, spoken, with_interval
 from bench.scenarios import Status, Task
 
 if TYPE_CHECKING:
@@ -110,6 +110,8 @@ def _winning_details(facts: Facts, best: Winner) -> Iterator[str]:
         if best.comparison.reason:
             yield f"Why no verdict: {best.comparison.reason.rstrip('.')}."
         return
+    least = at_least(best.comparison) if best.comparison is not None else ""
+    gain = (f"Over stock default it is faster {least}.",) if least else ()
     if not best.level:
         second = runner_up(facts, best)
         yield "Everything else measured beside it was shown to be slower" + (
@@ -117,9 +119,11 @@ def _winning_details(facts: Facts, best: Winner) -> Iterator[str]:
             if second
             else "."
         )
+        yield from gain
         return
     names = [f"{spoken(row)} ({with_interval(comparison)})" for row, comparison in best.level]
     yield f"Not shown to be slower than it: {listed(names, 2)}."
+    yield from gain
 
 
 def _default_number(default: ScenarioRow | None, key: str, otherwise: str) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench import placement, variables
+from bench.analysis.ways import is_stock_default
 from bench.report.answers.answer import Answer, Line, capitalised
-from bench.report.comparison import is_stock_default
 from bench.report.facts import comparison_of
 from bench.report.varied import plain, values_of
 from bench.report.wording import option_tags, spoken, times, with_interval

@@ -15,6 +15,7 @@ from bench.scenarios import CONTROL_SUFFIX, Phase, Task
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from bench.analysis.comparison import Comparison
     from bench.records import ParityRow
     from bench.report.facts import Facts, Group
 
@@ -137,41 +138,38 @@ def _error_sentences(facts: Facts) -> Iterator[str]:
 
 
 def noise(facts: Facts) -> Answer:
-    """How noisy the run was: what two identical workers came out as."""
-    question = "How noisy was it?"
+    """How noisy the run was, and whether its model stands: what identical workers came out as."""
+    question = "Can it be believed?"
     controls = [
         (group, control)
         for group in facts.groups
         if (control := facts.control_of(group)) is not None
     ]
-    rows = facts.run.noise
-    noisy = sum(not row.quiet for row in rows)
-    quiet = f"{noisy} of {count(len(rows), 'round')} were not quiet." if rows else ""
+    told = [*_disturbed(facts), *_borrowed(facts)]
     if not controls:
         return Answer(
             key="noise",
             question=question,
-            headline="No control was measured, so the noise is unknown.",
+            headline="No control was measured, so the model is unchecked.",
             tone="unknown",
-            details=(quiet,) if quiet else (),
+            details=tuple(told),
         )
     failed = [control for _, control in controls if not control.is_valid]
-    worst = max((control for _, control in controls), key=lambda item: abs(item.estimate - 1))
-    margins = [item.margin for _, item in controls if item.margin is not None]
-    headline = f"Two identical stock workers came out as {with_interval(worst)} at worst."
+    worst = min((control for _, control in controls), key=_p_value)
+    headline = (
+        f"Two identical workers came out as {with_interval(worst)} at worst: "
+        f"{_expected(worst, len(controls))}."
+    )
     tone = "plain"
     if failed:
         headline = (
-            f"TOO NOISY in {len(failed)} of {count(len(controls), 'comparison group')}: identical "
+            f"NOT in {len(failed)} of {count(len(controls), 'comparison group')}: identical "
             f"workers came out as {with_interval(failed[0])}."
         )
         tone = "bad"
     shown = failed[0] if failed else worst
     unlike = next((said for group, _ in controls if (said := _unlike_pages(facts, group))), "")
     lines = tuple(Line(label=group.label, cells=(control,)) for group, control in controls)
-    said = ""
-    if margins and not failed:
-        said = f"A difference within {wording.percent(max(margins))} was never called one."
     return Answer(
         key="noise",
         question=question,
@@ -181,7 +179,58 @@ def noise(facts: Facts) -> Answer:
         number_note="two identical workers",
         columns=("control",) if failed else (),
         lines=lines if failed else (),
-        details=tuple(item for item in (said, unlike, quiet) if item),
+        details=tuple(item for item in (*told, _spreads(facts), unlike) if item),
+    )
+
+
+def _p_value(control: Comparison) -> float:
+    found = control.ratio.p_value if control.ratio else None
+    return 1.0 if found is None else found
+
+
+def _expected(worst: Comparison, groups: int) -> str:
+    """The model's check of itself: p-values of identical workers are uniform if it is right."""
+    smallest = 1 - (1 - _p_value(worst)) ** groups
+    if smallest >= 0.05:
+        return f"the model expects that (p = {smallest:.2g})"
+    return f"more than the model expects (p = {smallest:.2g}), so read with care"
+
+
+def _disturbed(facts: Facts) -> Iterator[str]:
+    """How many blocks did not count."""
+    lost = sum(map(len, facts.analysis.judge.measurements.disturbed.values()))
+    every = sum(map(len, facts.blocks.values()))
+    if lost:
+        yield f"Other work disturbed {lost:,} of {count(every, 'block')}, which do not count."
+    elif every:
+        yield f"No other work disturbed any of {count(every, 'block')}."
+
+
+def _borrowed(facts: Facts) -> Iterator[str]:
+    """How many comparisons rest on one process of a side."""
+    rows = [row for row in facts.speedup_rows if row.speedup is not None]
+    few = sum(bool(row.borrowed) for row in rows)
+    if few:
+        yield (
+            f"{few} of {count(len(rows), 'comparison')} rest on one process: how processes differ "
+            "is taken from the other scenarios there."
+        )
+
+
+def _spreads(facts: Facts) -> str:
+    """By how much processes of one scenario were found to differ."""
+    if not facts.run.iterations:
+        return ""
+    found = [one.between_processes for one in facts.analysis.judge.fitted.spreads.values()]
+    known = any(one.degrees_of_freedom for one in facts.analysis.judge.fitted.spreads.values())
+    if not known:
+        return (
+            "No scenario had a second process: they are assumed to differ by "
+            f"{wording.percent(max(found, default=0.0))}."
+        )
+    return (
+        "Processes of one scenario differ by "
+        f"{wording.percent(min(found))} to {wording.percent(max(found))} (standard deviation)."
     )
 
 
@@ -199,7 +248,7 @@ def _unlike_pages(facts: Facts, group: Group) -> str:
         return ""
     return (
         f"In {group.label}, one of two identical processes faulted {many:,.0f} pages in a call and "
-        f"the other {few:,.0f}: luck of where memory lies (docs/variables.md)."
+        f"the other {few:,.0f}: it depends on heap layout (docs/variables.md)."
     )
 
 

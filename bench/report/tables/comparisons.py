@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bench.phrases import spell_seconds
 from bench.report import wording
 from bench.report.facts import Facts, Group, is_stock_default
 from bench.report.tables.table import (
@@ -17,7 +18,7 @@ from bench.report.tables.table import (
     verdict_cell,
 )
 from bench.report.wording import NOTHING, TIMES, milliseconds, percent
-from bench.scenarios import BaselineKind, Status
+from bench.scenarios import MEASURED, BaselineKind, Status, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,12 +43,11 @@ def speedups(facts: Facts, anchors: dict[str, str]) -> Table:
             "Verdict",
             "Over stock tuned",
             "Verdict",
-            "Margin",
             "Median",
-            "Status and reason",
+            "Remark",
         ),
         rows=tuple(rows),
-        numeric=(1, 3, 5, 6),
+        numeric=(1, 3, 5),
         can_filter=True,
     )
 
@@ -63,13 +63,9 @@ def _speedup_row(facts: Facts, row: ScenarioRow, anchors: dict[str, str]) -> Row
     first = facts.speedup(row.scenario, BaselineKind.STOCK_DEFAULT)
     tuned = facts.speedup(row.scenario, BaselineKind.STOCK_TUNED)
     default = is_stock_default(row)
-    against = [item.reason for item in (first, tuned) if item is not None and item.reason]
-    # a comparison that failed for the scenario's own reason says it again
-    reasons = [row.reason, *(one for one in against if not row.reason or row.reason not in one)]
     opponent = facts.scenarios.get(tuned.baseline) if tuned else None
     is_tuned = not default and first is not None and first.speedup is not None and tuned is None
     tuned_cell = ratio_cell(tuned, "is stock tuned" if is_tuned else NOTHING)
-    rounds = first or tuned
     return Row(
         cells=(
             scenario_cell(row, anchors),
@@ -77,16 +73,8 @@ def _speedup_row(facts: Facts, row: ScenarioRow, anchors: dict[str, str]) -> Row
             verdict_cell(first),
             tuned_cell,
             verdict_cell(tuned),
-            _margin_cell(rounds, row.launches, row.rounds),
             number(milliseconds(row.median_ms), row.median_ms),
-            Cell(
-                text=wording.status_words(row.status),
-                sort=row.status,
-                note="; ".join(
-                    [*dict.fromkeys(reason for reason in reasons if reason)]
-                    + ([f"stock tuned is {wording.spoken(opponent)}"] if opponent else [])
-                ),
-            ),
+            _remark(row, [one for one in (first, tuned) if one is not None], opponent),
         ),
         **tags(row),
         verdict=_filter_word(first, row),
@@ -94,11 +82,45 @@ def _speedup_row(facts: Facts, row: ScenarioRow, anchors: dict[str, str]) -> Row
     )
 
 
-def _margin_cell(row: SpeedupRow | None, launches: int, rounds: int) -> Cell:
-    """The margin of the verdict, and what the verdict rests on."""
-    margin = row.margin if row else None
-    rests_on = f"{wording.count(rounds, 'round')}, {wording.count(launches, 'launch', 'launches')}"
-    return number(percent(margin), margin, rests_on if rounds else "")
+def _remark(row: ScenarioRow, judged: Sequence[SpeedupRow], opponent: ScenarioRow | None) -> Cell:
+    """A short phrase, and behind it what the verdicts rest on and every reason."""
+    own = row.reason or ""
+    # a comparison that failed for the scenario's own reason says it again
+    against = [one.reason for one in judged if one.reason and not (own and own in one.reason)]
+    rounds = wording.count(row.rounds, "round")
+    rests_on = f"{rounds} in {wording.count(row.launches, 'launch', 'launches')}"
+    parts = [rests_on if row.rounds else "", own, *dict.fromkeys(against)]
+    if any(one.borrowed for one in judged):
+        parts.append("one process: how processes differ is taken from other scenarios")
+    if opponent is not None:
+        parts.append(f"stock tuned is {wording.spoken(opponent)}")
+    return Cell(
+        text=_phrase(row, judged),
+        sort=row.status,
+        fold="; ".join(part for part in parts if part) + ".",
+    )
+
+
+def _phrase(row: ScenarioRow, judged: Sequence[SpeedupRow]) -> str:
+    """What a reader must know of the row at a glance."""
+    if row.status not in MEASURED:
+        return wording.status_words(row.status)
+    if row.checked is False:
+        return "not checked"
+    if any(one.verdict == Verdict.INVALID for one in judged):
+        return "refused"
+    more = [one.seconds_to_decide for one in judged if one.verdict == Verdict.INCONCLUSIVE]
+    if more:
+        known = [seconds for seconds in more if seconds is not None]
+        return f"open: {_about(max(known))} more" if known else "open"
+    if any(one.borrowed for one in judged):
+        return "one process"
+    return wording.status_words(row.status)
+
+
+def _about(seconds: float) -> str:
+    """Whole minutes from two on: it is a guess."""
+    return spell_seconds(seconds if seconds < 120 else 60 * round(seconds / 60))
 
 
 def _filter_word(row: SpeedupRow | None, scenario: ScenarioRow) -> str:
@@ -121,9 +143,8 @@ def _control_row(facts: Facts, group: Group) -> Row:
             verdict_cell(row),
             Cell(text=NOTHING, is_number=True),
             Cell(text=NOTHING),
-            _margin_cell(row, row.launches if row else 0, row.rounds if row else 0),
             Cell(text=NOTHING, is_number=True),
-            Cell(text="control", note=(row.reason or "") if row else ""),
+            Cell(text="checks the model", fold=_check_words(row)),
         ),
         task=group.task,
         backend="stock",
@@ -131,6 +152,17 @@ def _control_row(facts: Facts, group: Group) -> Row:
         batch=str(group.batch_size),
         verdict=row.verdict if row else "",
     )
+
+
+def _check_words(row: SpeedupRow | None) -> str:
+    if row is None:
+        return ""
+    p_value = (
+        ""
+        if row.p_value is None
+        else f"Identical workers differ as much with p = {row.p_value:.2g}."
+    )
+    return " ".join(part for part in (p_value, row.reason or "") if part)
 
 
 def pairs_table(

@@ -25,6 +25,8 @@ class Cell:
     is_number: bool = False
     link: str = ""
     """Id of the element on this page that the cell leads to."""
+    fold: str = ""
+    """More to say, shown when the cell's text is opened."""
 
 
 class Tags(TypedDict):
@@ -102,10 +104,16 @@ def ratio_cell(row: SpeedupRow | None, absent: str = NOTHING) -> Cell:
 
 
 def verdict_cell(row: SpeedupRow | None) -> Cell:
-    """The verdict as a badge."""
+    """The verdict as a badge, and by how much at least, where a difference was shown."""
     if row is None:
         return Cell(text=NOTHING)
-    return Cell(text=wording.verdict_words(row.verdict), sort=row.verdict, verdict=row.verdict)
+    comparison = comparison_of(row)
+    return Cell(
+        text=wording.verdict_words(row.verdict),
+        sort=row.verdict,
+        verdict=row.verdict,
+        note=wording.at_least(comparison) if comparison else "",
+    )
 
 
 def whole(value: float | None) -> str:

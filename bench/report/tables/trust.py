@@ -21,6 +21,7 @@ from bench.scenarios import Status
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from bench.analysis.comparison import Comparison
     from bench.report.facts import Facts
 
 
@@ -134,8 +135,7 @@ def noise(facts: Facts) -> Table:
                            wording.bounds(control.low, control.high))
                     if control
                     else Cell(text=NOTHING, is_number=True),
-                    number(percent(control.margin if control else None),
-                           control.margin if control else None),
+                    _check(control),
                     number(f"{sum(not row.quiet for row in rounds)} of {len(rounds)}", len(rounds)),
                     _worst(pressure, percent),
                     _worst(steal, percent),
@@ -151,7 +151,7 @@ def noise(facts: Facts) -> Table:
         columns=(
             "Group",
             "Control",
-            "Margin",
+            "p-value",
             "Noisy rounds",
             "CPU pressure",
             "Steal",
@@ -160,6 +160,12 @@ def noise(facts: Facts) -> Table:
         rows=tuple(rows),
         numeric=(1, 2, 3, 4, 5, 6),
     )
+
+
+def _check(control: Comparison | None) -> Cell:
+    """How often identical workers differ by as much, if the model is right."""
+    p_value = control.ratio.p_value if control and control.ratio else None
+    return number(NOTHING if p_value is None else f"{p_value:.2g}", p_value)
 
 
 def _worst(values: Sequence[float], words: object) -> Cell:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench.errors import BenchError
-from bench.gate import against
+from bench.gate import against, duel
 from bench.gate.against import AgainstRequest
 from bench.gate.duel import Finding, settle
 from bench.gate.result import Interval, Outcome
@@ -26,6 +26,7 @@ from bench.scenarios import Task, stock_default
 
 if TYPE_CHECKING:
     from bench.client import WorkerCommand
+    from bench.records import IterationRow
 
 INFERENCE = "inference/stock/eager/fp32/contiguous/b1"
 TRAINING = "training/stock/eager/fp32/contiguous/b1/frozen"
@@ -91,6 +92,7 @@ def speed(  # one argument a thing that can be planted
     fail: str | None = None,
     factor: dict[str, float] | None = None,
     factor_launches: int = 100,
+    conditions: dict[str, dict[str, Any]] | None = None,
 ) -> None:
     """What this checkout's workers will say. `factor` slows a side's first launches."""
     values = {
@@ -99,6 +101,7 @@ def speed(  # one argument a thing that can be planted
         "FAIL": fail,
         "FACTOR": factor or {},
         "FACTOR_LAUNCHES": factor_launches,
+        "CONDITIONS": conditions or {},
     }
     lines = [f"{name} = {value!r}\n" for name, value in values.items()]
     (folder / "pillqc" / "speed.py").write_text("".join(lines))
@@ -245,17 +248,34 @@ FINDINGS = {
 }
 
 
-def test_rounds_that_were_not_quiet_give_no_verdict(
-    repository: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("share", "exit_code"), [(1.0, 10), (0.0, 11)])
+def test_blocks_that_other_work_disturbed_do_not_count(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, share: float, exit_code: int
 ) -> None:
-    """A slowdown seen on a busy machine is not confirmed by a second look at a busy machine."""
-    from bench import noise
+    """A slowdown that all clean blocks show is one; where none is left there is no verdict."""
 
-    monkeypatch.setattr(noise, "is_quiet", lambda *_: False)
+    def lost(calls: list[IterationRow], *_: object) -> dict[str, frozenset[tuple[int, int]]]:
+        keys = {(row.launch, row.round) for row in calls if row.round is not None}
+        kept = {key for key in keys if share and key[1] % 2}
+        return dict.fromkeys({row.scenario for row in calls}, frozenset(keys - kept))
+
+    monkeypatch.setattr(duel, "disturbed_blocks", lost)
     speed(repository, inference=120)
     report = against.compare(request(repository))
+    assert report.exit_code == exit_code
+    details = report.cases[0].details or {}
+    assert details["screening"]["disturbed_share"] == pytest.approx(0.5 if share else 1.0, abs=0.05)
+
+
+@pytest.mark.parametrize("side", ["head", "control"])
+def test_workers_under_other_conditions_are_no_verdict(repository: Path, side: str) -> None:
+    """A thread less would be measured as the commit's slowdown; the reason names it."""
+    speed(repository, conditions={side: {"threads": 1}})
+    commit(repository)
+    speed(repository, inference=120, conditions={side: {"threads": 1}})
+    report = against.compare(request(repository))
     assert report.exit_code == 11
-    assert "not quiet" in report.cases[0].reason
+    assert f"{side} against base: threads: 2 against 1" in report.cases[0].reason
 
 
 @pytest.mark.parametrize("operation", ["start", "prepare", "call", "another protocol"])

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench import rounds
 from bench.gate.result import Outcome
 from bench.gate.thresholds import DEFAULT
 from tests.bench.gate.simulated import Machine, gate
@@ -23,12 +22,6 @@ pytestmark = pytest.mark.usefixtures("quiet_machine")
 CLEAN_S, CONFIRMED_S, FURTHER_S = 180, 300, 120
 """The bounds, in seconds, of which some fifteen go to checking out and to ending."""
 OVERHEAD_S = 15
-
-
-@pytest.fixture(autouse=True)
-def _fewer_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the bootstrap that tells when to stop: the verdict's own stays apart."""
-    monkeypatch.setattr(rounds, "_STOPPING_DRAWS", 50)
 
 
 def many(count: int, **luck: float) -> list[tuple[Machine, Case]]:

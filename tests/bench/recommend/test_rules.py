@@ -47,8 +47,8 @@ def without(run: Run, **changes: Any) -> Run:
 
 
 def test_without_a_wish_the_fastest_for_one_image_wins(run: MakeRun) -> None:
-    """With its code and what is level with it."""
-    found = recommend(Facts(run()), Wish())
+    """With its code and what is level with it, where noise leaves something level."""
+    found = recommend(Facts(run(spread=0.03, launches=2, rounds=6)), Wish())
     assert found.row is not None
     assert found.row.scenario == BEST_1
     assert "ipex.optimize" in (found.code or "")

@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 
 from bench import records
+from bench.analysis.speedups import speedup_rows
+from bench.analysis.timing import timing_summary
+from bench.analysis.ways import group_label
 from bench.policy import DEFAULT
 from bench.records import (
     IterationRow,
@@ -34,7 +37,6 @@ from bench.scenarios import (
     Task,
     matrix,
 )
-from bench.speedups import group_label, speedup_rows, timing_summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -86,7 +86,7 @@ def test_speedup_cells_hold_what_the_rows_hold(open_page: Open, run: Run) -> Non
     """Each scenario's line in the table shows its two speedups and its status."""
     page = open_page()
     cells = page.locator("#table-speedups tbody tr").evaluate_all(
-        "rows => rows.map(row => [...row.cells].map(cell => [cell.dataset.sort, cell.innerText]))"
+        "rows => rows.map(row => [...row.cells].map(cell => [cell.dataset.sort, cell.textContent]))"
     )
     shown = {row[0][0]: row for row in cells}
     rows = {(row.scenario, row.baseline_kind): row for row in run.speedups}

@@ -49,9 +49,11 @@ def test_a_gain_or_a_loss_by_leaving_is_the_headline(
 def test_a_run_too_noisy_for_any_comparison_claims_none(make_run: MakeRun) -> None:
     """Nothing is faster or slower, and the sentence does not sound as if."""
     run = with_latest(make_run, 0.7)
-    noisy = tuple(replace(row, quiet=False) for row in run.noise)
-    judged = tuple(replace(row, verdict="invalid") for row in run.speedups)
-    answer = leaving(Facts(replace(run, noise=noisy, speedups=judged)))
+    favoured = tuple(
+        replace(row, wall_ns=row.wall_ns * 5 // 4) if row.scenario.endswith("#control") else row
+        for row in run.iterations
+    )
+    answer = leaving(Facts(replace(run, iterations=favoured, speedups=())))
     assert answer is not None
     assert answer.headline == (
         "No comparison of newer stock PyTorch with IPEX is valid in this run."

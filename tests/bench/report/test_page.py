@@ -176,7 +176,7 @@ def test_workers_that_never_came_up_are_not_said_to_differ(make_run: MakeRun) ->
 def test_a_failure_is_told_once_in_its_row(make_run: MakeRun, mishaps: Any) -> None:
     """The comparison fails for the scenario's own reason, which stands there already."""
     page = html.unescape(build(make_run(faults=mishaps)))
-    table = page[page.index('id="table-speedups"') : page.index("Every comparison group, drawn")]
+    table = page[page.index('id="table-speedups"') : page.index('<section id="batch"')]
     assert table.count("the worker needed more than 14 GiB") == 1
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("quiet_machine")
 
 FEW = replace(QUICK, seats=4, identical=16, in_bursts=8, planted=2, full_size=6, full_seats=3)
-FAST = replace(DEFAULT, verdict=replace(DEFAULT.verdict, bootstrap_draws=300))
+FAST = DEFAULT
 STOCK = stock_seats(1)[0].scenario.id
 
 

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
+from bench.analysis.comparison import Ratio
 from bench.policy import SelfcheckPolicy
 from bench.scenarios import Verdict
 from bench.selfcheck.result import Result, Tally
-from bench.statistics import Ratio
 
 POLICY = SelfcheckPolicy(max_wrong_share=0.01, found_at_least={0.05: 0.9, 0.10: 1.0})
 

@@ -102,4 +102,4 @@ def test_a_turn_is_rows_and_the_median_images_time(bench: Any) -> None:
     assert "The model takes 66.7 %" in page.lead[0]
     assert "3.00" in page.lead[0]
     assert any("ipex-torchscript: 1.50" in sentence for sentence in page.lead)
-    assert measured.blocks == stages.blocks(rows, stages.total)
+    assert measured.groups == {stages.GROUP: stages.blocks(rows, stages.total)}

@@ -22,7 +22,7 @@ def test_a_known_ratio_comes_out_with_its_verdict(bench: Any) -> None:
     """A seat scripted to take two thirds of the time is 1.5 times as fast."""
     bench.call_ms = {"stock": 150.0, "fast": 100.0}
     measured = bench.study([GROUP]).measure()
-    found = comparing.compare(measured, "fast", "stock", GROUP.name, DEFAULT.verdict)
+    found = comparing.judge_of(measured, DEFAULT).compare("fast", "stock", group=GROUP.name)
     assert found.ratio is not None
     assert found.ratio.estimate == pytest.approx(1.5)
     assert found.ratio.launches == 2
@@ -40,8 +40,8 @@ def test_a_seat_that_fails_costs_itself_only(bench: Any) -> None:
     """Its reason stands in the comparison; the others are measured."""
     bench.refused = {"fast": WorkerError(Status.UNAVAILABLE, "it is not installed")}
     measured = bench.study([GROUP]).measure()
-    assert measured.blocks["stock"]
-    found = comparing.compare(measured, "fast", "stock", GROUP.name, DEFAULT.verdict)
+    assert measured.groups[GROUP.name]["stock"]
+    found = comparing.judge_of(measured, DEFAULT).compare("fast", "stock", group=GROUP.name)
     assert found.verdict == "invalid"
     assert "it is not installed" in (found.reason or "")
 
@@ -51,7 +51,7 @@ def test_other_conditions_than_the_bases_make_a_comparison_invalid(bench: Any) -
     bench.call_ms = {"stock": 150.0, "fast": 100.0}
     bench.conditions = {"fast": {"allocator": "tcmalloc"}}
     measured = bench.study([GROUP]).measure()
-    found = comparing.compare(measured, "fast", "stock", GROUP.name, DEFAULT.verdict)
+    found = comparing.judge_of(measured, DEFAULT).compare("fast", "stock", group=GROUP.name)
     assert found.verdict == "invalid"
     assert "glibc against tcmalloc" in (found.reason or "")
 
@@ -68,14 +68,16 @@ def test_what_a_seat_varies_on_purpose_may_differ(bench: Any) -> None:
     )
     group = Group(name="g", seats=(STOCK, control_of(STOCK), varied))
     measured = bench.study([group]).measure()
-    assert comparing.compare(measured, "fast", "stock", "g", DEFAULT.verdict).verdict == "same"
+    assert (
+        comparing.judge_of(measured, DEFAULT).compare("fast", "stock", group="g").verdict == "same"
+    )
 
 
 def test_a_used_up_budget_ends_after_the_launch_that_runs_and_says_so(bench: Any) -> None:
     """The first launch gives every group its minimum of rounds whatever it takes."""
     other = Group(name="other", seats=(STOCK, control_of(STOCK)))
     measured = bench.study([GROUP, other], budget_s=0.5).measure()
-    assert {launch for launch, _ in measured.blocks["fast"]} == {0}
+    assert {launch for launch, _ in measured.groups[GROUP.name]["fast"]} == {0}
     assert {row.group for row in measured.noise} == {GROUP.name, "other"}
     (note,) = measured.notes
     assert "fewer than 2 launches of inference/b1 (1), other (1)" in note
@@ -88,7 +90,7 @@ def test_a_launch_that_had_no_round_left_is_not_passed_over(bench: Any) -> None:
     one_launch_s = bench.clock() - began
     measured = bench.study([GROUP], budget_s=one_launch_s + 0.1).measure()
     assert len(bench.workers) == 9, "the second launch was to begin"
-    assert {launch for launch, _ in measured.blocks["fast"]} == {0}
+    assert {launch for launch, _ in measured.groups[GROUP.name]["fast"]} == {0}
     assert "inference/b1 (1)" in measured.notes[0]
 
 

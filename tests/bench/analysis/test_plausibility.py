@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from bench.plausibility import beyond_reach, over_peak, placebo_differs
+from bench.analysis.comparison import Comparison, Ratio
+from bench.analysis.plausibility import beyond_reach, over_peak, placebo_differs
 from bench.policy import PlausibilityPolicy
 from bench.records import ScenarioRow
 from bench.rows import columns
 from bench.scenarios import Verdict
-from bench.statistics import Ratio
 
 POLICY = PlausibilityPolicy(peak_tolerance=0.10)
 
@@ -96,19 +96,26 @@ def test_without_the_same_arithmetic_or_a_peak_no_bound_is_known(
     assert beyond_reach(scenario, gain, baseline, POLICY) is None
 
 
+def over_default(estimate: float, verdict: Verdict) -> Comparison:
+    """A comparison with stock default that came out so."""
+    return Comparison(
+        scenario="a", baseline="default", ratio=ratio(estimate), verdict=verdict, margin=0.005
+    )
+
+
 @pytest.mark.parametrize("verdict", [Verdict.FASTER, Verdict.SLOWER])
 def test_a_placebo_with_a_verdict_is_refuted(verdict: Verdict) -> None:
     """Nothing was optimised, so nothing may come of it."""
-    sentence = placebo_differs(row(backend="placebo"), ratio(1.2), verdict)
+    sentence = placebo_differs(row(backend="placebo"), over_default(1.2, verdict))
     assert "by 20 %" in (sentence or "")
 
 
 @pytest.mark.parametrize("verdict", [Verdict.SAME, Verdict.INCONCLUSIVE, Verdict.INVALID])
 def test_a_placebo_that_is_no_different_stands(verdict: Verdict) -> None:
     """It is what a placebo should be, or it was refused already."""
-    assert placebo_differs(row(backend="placebo"), ratio(1.01), verdict) is None
+    assert placebo_differs(row(backend="placebo"), over_default(1.01, verdict)) is None
 
 
 def test_only_the_placebo_must_not_differ() -> None:
     """Everybody else is measured because it may."""
-    assert placebo_differs(row(backend="ipex"), ratio(1.2), Verdict.FASTER) is None
+    assert placebo_differs(row(backend="ipex"), over_default(1.2, Verdict.FASTER)) is None

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from bench.leaving import Leaving, leaving
+from bench.analysis.leaving import Leaving, leaving
+from bench.analysis.speedups import RunAnalysis, speedup_rows
 from bench.outcome import Outcome
 from bench.policy import DEFAULT
 from bench.records import IterationRow, ScenarioRow
 from bench.scenarios import CONTROL_SUFFIX, Dtype, Layout, Mode, Scenario, Status, Task
-from bench.speedups import speedup_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +26,7 @@ LATEST = replace(NHWC, environment="torch-latest")
 COMPILED = replace(LATEST, mode=Mode.COMPILE)
 ALL = (STOCK, NHWC, IPEX, SCRIPT, LATEST, COMPILED)
 MS = {STOCK: 100.0, NHWC: 80.0, IPEX: 75.0, SCRIPT: 70.0, LATEST: 76.0, COMPILED: 63.0}
-POLICY = replace(DEFAULT, verdict=replace(DEFAULT.verdict, bootstrap_draws=200))
+POLICY = DEFAULT
 
 
 def calls(ms: Mapping[Scenario, float]) -> list[IterationRow]:
@@ -61,10 +61,10 @@ def answers(
         outcome = Outcome(scenario=scenario)
         if failed and scenario in failed:
             outcome.fail(Status.CRASHED, failed[scenario])
-        rows.append(replace(outcome.row("run", calls(ms)[:1], {}), status=str(outcome.status)))
-    timed = calls(ms)
-    speedups = speedup_rows("run", rows, timed, [], [], POLICY)
-    found = leaving(rows, timed, [], speedups, POLICY.verdict)
+        row = outcome.row("run", calls(ms)[:1], {})
+        rows.append(replace(row, status=str(outcome.status), checked=True))
+    run = RunAnalysis("run", rows, calls(ms), [], [], POLICY)
+    found = leaving(run, confidence=0.99)
     return {(one.dtype, one.environment): one for one in found}
 
 
@@ -74,9 +74,9 @@ def test_the_best_of_each_side_meet_within_their_rounds() -> None:
     assert found.stock is not None
     assert found.ipex is not None
     assert (found.stock.scenario, found.ipex.scenario) == (COMPILED.id, SCRIPT.id)
-    assert found.ratio is not None
-    assert found.ratio.estimate == pytest.approx(70 / 63, rel=0.01)
-    assert found.ratio.low <= found.ratio.estimate <= found.ratio.high
+    assert found.comparison is not None
+    assert found.comparison.estimate == pytest.approx(70 / 63, rel=0.01)
+    assert found.comparison.low <= found.comparison.estimate <= found.comparison.high
     assert found.verdict == "faster"
     assert found.group == "inference/b8"
 
@@ -87,8 +87,8 @@ def test_staying_on_the_same_pytorch_is_answered_too_and_first() -> None:
     assert [environment for _, environment in found] == ["ipex-2.8", "torch-latest"]
     here = found["fp32", "ipex-2.8"]
     assert here.verdict == "slower"
-    assert here.ratio is not None
-    assert here.ratio.estimate == pytest.approx(70 / 80, rel=0.01)
+    assert here.comparison is not None
+    assert here.comparison.estimate == pytest.approx(70 / 80, rel=0.01)
 
 
 def test_stock_default_itself_may_be_the_best_that_is_left() -> None:
@@ -109,9 +109,9 @@ def test_a_side_without_a_valid_scenario_gives_the_reason() -> None:
     """No ratio, no verdict, and a sentence."""
     found = answers(failed={IPEX: "not installed", SCRIPT: "not installed"})
     one = found["fp32", "torch-latest"]
-    assert one.ratio is None
+    assert one.comparison is None
     assert one.verdict == "invalid"
-    assert one.reason == "no IPEX scenario is valid: not installed"
+    assert one.reason == "no IPEX scenario is valid: crashed: not installed"
 
 
 def test_without_ipex_in_the_matrix_nothing_is_asked() -> None:
@@ -130,7 +130,7 @@ def test_dtypes_are_answered_apart() -> None:
 def test_stock_tuned_stays_in_the_default_environment() -> None:
     """What another environment's packages reach is no baseline of this one."""
     rows = [Outcome(scenario=s).row("run", calls(MS)[:1], {}) for s in MS]
-    rows = [replace(row, status="ok") for row in rows]
+    rows = [replace(row, status="ok", checked=True) for row in rows]
     found = speedup_rows("run", rows, calls(MS), [], [], POLICY)
     tuned = {row.baseline for row in found if row.baseline_kind == "stock_tuned"}
     assert tuned == {NHWC.id}

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from bench.analysis.speedups import RunAnalysis, speedup_rows
+from bench.analysis.ways import group_label
 from bench.policy import DEFAULT
 from bench.records import IterationRow, NoiseRow, ParityRow, ScenarioRow, SpeedupRow
 from bench.scenarios import Dtype, Layout, Mode, Scenario, Task
-from bench.speedups import block_medians, group_label, speedup_rows, timing_summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,7 +36,7 @@ SPEEDS = {
     STOCK_BF16.id: 200.0,
     IPEX_BF16.id: 150.0,
 }
-QUICK = replace(DEFAULT, verdict=replace(DEFAULT.verdict, bootstrap_draws=200))
+QUICK = DEFAULT
 
 
 def _row(scenario: Scenario, **changes: object) -> ScenarioRow:
@@ -104,7 +105,7 @@ def _iterations(
                 yield _call(name, launch=launch, round=round_, wall_ns=wall_ns)
 
 
-def _noise(group: str, round_: int, *, quiet: bool, launch: int = 0) -> NoiseRow:
+def _noise(group: str, round_: int, *, launch: int = 0) -> NoiseRow:
     return NoiseRow(
         run_id="run",
         launch=launch,
@@ -114,7 +115,7 @@ def _noise(group: str, round_: int, *, quiet: bool, launch: int = 0) -> NoiseRow
         steal=None,
         involuntary_switches=None,
         probe_ratio=None,
-        quiet=quiet,
+        quiet=False,
     )
 
 
@@ -146,65 +147,6 @@ def _speedups(
     keyed = {(row.scenario, row.baseline_kind): row for row in made}
     assert len(keyed) == len(made)
     return keyed
-
-
-# --- reading calls -------------------------------------------------------------------------------
-
-
-def test_a_block_is_the_median_of_its_timed_calls() -> None:
-    """First calls, warm-up and what is discarded at the start of a block are not in it."""
-    calls = [
-        _call(phase="first_call", round=None, wall_ns=9_000_000),
-        _call(phase="warmup", round=0, wall_ns=8_000_000),
-        _call(wall_ns=1_000_000),
-        _call(wall_ns=2_000_000),
-        _call(wall_ns=6_000_000),
-        _call(launch=1, wall_ns=4_000_000),
-        _call("b", wall_ns=5_000_000),
-    ]
-    assert block_medians(calls) == {"a": {(0, 0): 2.0, (1, 0): 4.0}, "b": {(0, 0): 5.0}}
-
-
-def test_the_summary_separates_first_call_warm_up_and_timed_calls() -> None:
-    """The first call is launch 0's, the warm-up that before its rounds, the rest is timed."""
-    calls = [
-        _call(phase="first_call", round=None, launch=1, wall_ns=70_000_000),
-        _call(phase="first_call", round=None, wall_ns=90_000_000),
-        *[_call(phase="warmup", round=None) for _ in range(4)],
-        *[_call(phase="warmup", round=None, launch=1) for _ in range(7)],
-        _call(phase="warmup", round=0, wall_ns=50_000_000),
-        *[_call(wall_ns=wall_ms * 1_000_000) for wall_ms in (1, 2, 3)],
-        _call(round=1, wall_ns=4_000_000),
-        _call(launch=1, wall_ns=5_000_000),
-    ]
-    summary = timing_summary(calls)
-    assert (summary.rounds, summary.launches) == (3, 2)
-    assert summary.median_ms == 3.0
-    assert summary.first_call_ms == 90.0
-    assert summary.warmup_iterations == 4
-
-
-@pytest.mark.parametrize(
-    ("calls", "p90", "p99"),
-    [(9, None, None), (10, 9.1, None), (99, 89.2, None), (100, 90.1, 99.01)],
-)
-def test_tails_need_enough_calls(calls: int, p90: float | None, p99: float | None) -> None:
-    """A p90 of nine calls would be their maximum under another name."""
-    summary = timing_summary([_call(wall_ns=ms * 1_000_000) for ms in range(1, calls + 1)])
-    assert summary.p90_ms == (None if p90 is None else pytest.approx(p90))
-    assert summary.p99_ms == (None if p99 is None else pytest.approx(p99))
-
-
-def test_no_calls_give_an_empty_summary() -> None:
-    """A scenario that never ran has no times, and no zeros that look like times."""
-    summary = timing_summary([])
-    assert (summary.rounds, summary.launches) == (0, 0)
-    assert summary.median_ms is summary.first_call_ms is summary.warmup_iterations is None
-
-
-def test_a_first_call_of_a_later_launch_is_not_cold() -> None:
-    """Launch 0 crashed: the caches that launch 1 found were warm."""
-    assert timing_summary([_call(phase="first_call", round=None, launch=1)]).first_call_ms is None
 
 
 # --- groups --------------------------------------------------------------------------------------
@@ -245,8 +187,14 @@ def test_speedups_are_paired_and_carry_what_they_rest_on() -> None:
     assert row.speedup == pytest.approx(2.0, rel=0.005)
     ends = (row.speedup_low, row.speedup, row.speedup_high)
     assert list(ends) == sorted(end for end in ends if end is not None)
-    assert (row.launches, row.rounds, row.margin) == (3, 12, 0.03)
+    assert (row.launches, row.rounds, row.margin) == (3, 12, 0.005)
     assert (row.verdict, row.reason) == ("faster", None)
+    assert (row.processes, row.borrowed) == (3, False)
+    assert row.at_least == pytest.approx((row.speedup_low or 0) - 1)
+    assert row.standard_error is not None
+    assert 0 < row.standard_error < 0.01
+    assert row.p_value is not None
+    assert row.p_value < 1e-6
 
 
 def test_the_control_comes_out_as_the_same() -> None:
@@ -362,6 +310,19 @@ def test_more_than_the_peak_is_invalid_and_no_baseline() -> None:
     assert found[IPEX.id, "stock_default"].verdict == "faster"
 
 
+def test_what_was_refused_is_refused_in_every_comparison() -> None:
+    """Not only over the baselines: bf16 over fp32, say, of a scenario that passed the peak."""
+    rows = [_row(STOCK), _row(IPEX), _row(IPEX_BF16, percent_of_peak=150.0)]
+    run = RunAnalysis("run", rows, _iterations(), [], [], QUICK)
+    found = run.compare(IPEX_BF16.id, IPEX.id)
+    assert found is not None
+    assert (found.verdict, found.is_valid) == ("invalid", False)
+    plain = RunAnalysis("run", [*rows[:2], _row(IPEX_BF16)], _iterations(), [], [], QUICK)
+    other = plain.compare(IPEX_BF16.id, IPEX.id)
+    assert other is not None
+    assert other.verdict == "slower"
+
+
 def test_a_gain_beyond_the_peak_over_channels_last_is_invalid() -> None:
     """1.6 times as fast as what runs at 80 % of the peak cannot be the same arithmetic."""
     found = _speedups(_row(STOCK), _row(NHWC, percent_of_peak=80.0), _row(IPEX))
@@ -403,13 +364,13 @@ def test_a_run_without_stock_default_says_so() -> None:
     assert "no stock default" in str(rows[IPEX.id, "stock_default"].reason)
 
 
-def test_without_a_control_no_verdict_is_given() -> None:
-    """The control crashed: the noise floor is unknown."""
+def test_without_a_control_verdicts_stand_on_the_baseline_alone() -> None:
+    """The control crashed: the model is unchecked, and what processes differ by is known still."""
     speeds = {name: ms for name, ms in SPEEDS.items() if name != CONTROL}
-    rows = _speedups(_row(STOCK), _row(IPEX), iterations=_iterations(speeds))
-    assert rows[IPEX.id, "stock_default"].verdict == "inconclusive"
-    assert rows[IPEX.id, "stock_default"].speedup is not None
+    rows = _speedups(_row(STOCK), _row(IPEX), _row(NHWC), iterations=_iterations(speeds))
+    assert rows[IPEX.id, "stock_default"].verdict == "faster"
     assert rows[STOCK.id, "control"].verdict == "inconclusive"
+    assert rows[STOCK.id, "control"].speedup is None
 
 
 def test_a_control_that_differs_makes_its_group_invalid() -> None:
@@ -428,42 +389,58 @@ def test_a_scenario_without_a_shared_round_is_inconclusive() -> None:
     assert "no round has both" in str(row.reason)
 
 
-def test_noisy_rounds_of_the_own_group_count() -> None:
-    """7 of 12 rounds not quiet: invalid; another group's noise is not ours."""
-    rounds = [(launch, round_) for launch in range(3) for round_ in range(4)]
-
-    def noise(group: str, noisy: int) -> tuple[NoiseRow, ...]:
-        return tuple(
-            _noise(group, round_, launch=launch, quiet=index >= noisy)
-            for index, (launch, round_) in enumerate(rounds)
-        )
-
-    def verdict(rows: tuple[NoiseRow, ...]) -> str:
-        return _speedups(_row(STOCK), _row(IPEX), noise=rows)[IPEX.id, "stock_default"].verdict
-
-    assert verdict(noise("inference/b8", 7)) == "invalid"
-    assert verdict(noise("inference/b8", 6)) == "faster"
-    assert verdict(noise("inference/b1", 12)) == "faster"
+def _with_cpu(row: IterationRow, lost: int) -> IterationRow:
+    """The call with both CPUs all the time, or with one in the first `lost` blocks of IPEX."""
+    block = 4 * row.launch + (row.round or 0)
+    is_lost = row.scenario == IPEX.id and block < lost
+    return replace(row, cpu_ns=row.wall_ns if is_lost else 2 * row.wall_ns)
 
 
-def test_only_noise_of_paired_rounds_counts() -> None:
-    """Three of four rounds were noisy, but of the two that the scenario ran in only one was."""
-    calls = [row for row in _iterations() if row.scenario != IPEX.id or row.round in (0, 1)]
+@pytest.mark.parametrize(
+    ("lost", "pressure", "verdict"),
+    [(0, 0.9, "faster"), (3, 0.9, "faster"), (9, 0.9, "inconclusive"), (10, 0.9, "invalid")],
+)
+def test_blocks_whose_cpus_other_work_took_do_not_count(
+    lost: int, pressure: float, verdict: str
+) -> None:
+    """Of twelve, three clean ones are needed, and about as many as its baseline has."""
     noise = tuple(
-        _noise("inference/b8", round_, launch=launch, quiet=round_ == 0)
+        replace(_noise("inference/b8", round_, launch=launch), cpu_pressure=pressure)
         for launch in range(3)
         for round_ in range(4)
     )
-    rows = _speedups(_row(STOCK), _row(IPEX), iterations=iter(calls), noise=noise)
-    assert rows[IPEX.id, "stock_default"].verdict != "invalid"
+    calls = [_with_cpu(row, lost) for row in _iterations()]
+    rows = _speedups(_row(STOCK), _row(NHWC), _row(IPEX), iterations=iter(calls), noise=noise)
+    row = rows[IPEX.id, "stock_default"]
+    assert (row.verdict, row.rounds) == (verdict, 12 - lost)
 
 
-def test_one_launch_has_the_wide_margin() -> None:
-    """10 % faster within one launch may be the process's own: it is neither faster nor the same."""
+def test_stalls_that_nothing_else_caused_count() -> None:
+    """The kernel saw no other work in these rounds, or only in another group's: its own time."""
+    calls = [_with_cpu(row, 10) for row in _iterations()]
+    quiet = tuple(_noise("inference/b8", round_) for round_ in range(4))
+    other = tuple(replace(_noise("inference/b1", r), cpu_pressure=0.9) for r in range(4))
+    rows = _speedups(_row(STOCK), _row(IPEX), iterations=iter(calls), noise=(*quiet, *other))
+    row = rows[IPEX.id, "stock_default"]
+    assert (row.verdict, row.rounds) == ("faster", 12)
+
+
+def test_one_launch_borrows_what_processes_differ_by() -> None:
+    """It says so. Nothing was repeated at all here, so that a spread is assumed."""
     rows = _speedups(_row(STOCK), _row(SCRIPT), iterations=_iterations(launches=1, rounds=8))
     row = rows[SCRIPT.id, "stock_default"]
-    assert (row.verdict, row.margin) == ("inconclusive", 0.15)
-    assert "could not tell" in str(row.reason)
+    assert (row.processes, row.borrowed) == (1, True)
+    assert row.standard_error == pytest.approx(DEFAULT.model.assumed_process_sd * 1.5**0.5, rel=0.1)
+    assert row.verdict == "faster"
+
+
+def test_an_unchecked_scenario_has_no_verdict_yet() -> None:
+    """A run that was killed before its kernels were looked at says nothing of it."""
+    rows = _speedups(_row(STOCK), _row(IPEX, checked=False), _row(NHWC, checked=True))
+    assert rows[IPEX.id, "stock_default"].verdict == "inconclusive"
+    assert rows[IPEX.id, "stock_default"].speedup is not None
+    assert rows[NHWC.id, "stock_default"].verdict == "faster"
+    assert rows[STOCK.id, "stock_tuned"].baseline == NHWC.id
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.scenarios import Dtype, Verdict
-from bench.statistics import percent
+from bench.phrases import percent
+from bench.scenarios import Dtype
 
 if TYPE_CHECKING:
+    from bench.analysis.comparison import Comparison, Ratio
     from bench.policy import PlausibilityPolicy
     from bench.records import ScenarioRow
-    from bench.statistics import Ratio
 
 
 def over_peak(row: ScenarioRow, policy: PlausibilityPolicy) -> str | None:
@@ -61,18 +61,16 @@ def beyond_reach(
     )
 
 
-def placebo_differs(row: ScenarioRow, ratio: Ratio | None, verdict: Verdict) -> str | None:
+def placebo_differs(row: ScenarioRow, over_default: Comparison) -> str | None:
     """Refutes a difference between stock default and itself beside an imported IPEX.
 
     Nothing was optimised there. What differs is the process, or the kernels that the import
     exchanged; neither is a way of running the model faster.
     """
-    if row.backend != "placebo" or ratio is None:
-        return None
-    if verdict not in (Verdict.FASTER, Verdict.SLOWER):
+    if row.backend != "placebo" or not over_default.found:
         return None
     return (
         "importing IPEX and optimising nothing would change stock default by "
-        f"{percent(abs(ratio.estimate - 1))}: as much of every IPEX speedup in this group may come "
-        "from its process and not from its optimisations"
+        f"{percent(abs(over_default.estimate - 1))}: as much of every IPEX speedup in this group "
+        "may come from its process and not from its optimisations"
     )

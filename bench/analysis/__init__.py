@@ -1,0 +1,1 @@
+"""Turn measured rows into comparisons, verdicts and answers: pure, from values to values."""

@@ -1,0 +1,154 @@
+"""The headlines of a run as claims: two families of scenarios, and which has the faster best. Pure.
+
+    claims = Claims(run_analysis)
+    claims.answer("ipex", "inference/b1", "fp32")      # best IPEX over best stock, a Comparison
+
+Each headline compares the best of one family with the best of another, both chosen by the data
+(`Judge.best`). All headlines of a run share one error: the chance that any of them is wrong is at
+most the policy's `headline_error`, however many there are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from bench.analysis.ways import is_stock_default, may_be_tuned, varied
+from bench.scenarios import DEFAULT_ENVIRONMENT, MEASURED, Dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from bench.analysis.comparison import Comparison
+    from bench.analysis.speedups import RunAnalysis
+    from bench.records import ScenarioRow
+
+BEST = "best"
+"""Whatever is fastest over stock default. Without the placebo, which optimises nothing, and without
+int8, which is another model."""
+IPEX = "ipex"
+"""The best of IPEX over the best of stock PyTorch in the same environment and dtype."""
+LEAVING = "leaving"
+"""The best stock PyTorch of another environment over the best of IPEX in the same dtype."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """One headline: is the best of the candidates faster than the best of the opponents?"""
+
+    kind: str
+    """`best`, `ipex` or `leaving`."""
+    group: str
+    """As in noise.csv: `inference/b8`, `training/b8/frozen`."""
+    dtype: str
+    """Empty where it does not matter."""
+    environment: str
+    """Of the candidates."""
+    candidates: tuple[str, ...]
+    opponents: tuple[str, ...]
+
+
+class Claims:
+    """The claims of a run and their answers."""
+
+    def __init__(self, run: RunAnalysis) -> None:
+        self._run = run
+        self.all: tuple[Claim, ...] = tuple(
+            claim
+            for label, rows in run.groups.items()
+            for claim in _claims_of(label, [row for row in rows if not varied(row)])
+        )
+
+    @cached_property
+    def confidence(self) -> float:
+        """Of each claim's interval, so that together they keep the error of the headlines."""
+        error = self._run.policy.verdict.headline_error
+        return 1 - error / max(1, len(self.all))
+
+    def find(
+        self, kind: str, group: str, dtype: str = "", environment: str = DEFAULT_ENVIRONMENT
+    ) -> Claim | None:
+        """The claim of that kind; None where the run does not make it."""
+        wanted = (kind, group, dtype, environment)
+        return next(
+            (
+                one
+                for one in self.all
+                if (one.kind, one.group, one.dtype, one.environment) == wanted
+            ),
+            None,
+        )
+
+    def answer(
+        self,
+        kind: str,
+        group: str,
+        dtype: str = "",
+        environment: str = DEFAULT_ENVIRONMENT,
+        *,
+        named: str | None = None,
+    ) -> Comparison | None:
+        """The answer to a claim; None where a side has nothing usable, or nobody makes it.
+
+        `named` is the candidate that the answer is told of; otherwise the fastest.
+        """
+        claim = self.find(kind, group, dtype, environment)
+        if claim is None:
+            return None
+        found = self._run.judge.best(
+            claim.candidates, claim.opponents, confidence=self.confidence, named=named
+        )
+        return found if found is not None and found.ratio is not None else None
+
+
+def _claims_of(label: str, rows: Sequence[ScenarioRow]) -> Iterator[Claim]:
+    """Every claim of one comparison group that has both sides."""
+    default = [row.scenario for row in rows if is_stock_default(row)]
+    leaders = [row.scenario for row in rows if _may_lead(row)]
+    others = [
+        name for name in dict.fromkeys(r.environment for r in rows) if name != DEFAULT_ENVIRONMENT
+    ]
+    yield from _claim(BEST, label, "", DEFAULT_ENVIRONMENT, leaders, default)
+    for dtype in (Dtype.FP32, Dtype.BF16):
+        ipex = [row.scenario for row in rows if _is_native(row, "ipex", dtype)]
+        stock = [row.scenario for row in rows if may_be_tuned(row, dtype)]
+        yield from _claim(IPEX, label, dtype, DEFAULT_ENVIRONMENT, ipex, [*default, *stock])
+        for name in others:
+            there = [
+                row.scenario
+                for row in rows
+                if _is_native(row, "stock", dtype) and row.environment == name
+            ]
+            yield from _claim(LEAVING, label, dtype, name, there, ipex)
+
+
+def _claim(
+    kind: str,
+    group: str,
+    dtype: str,
+    environment: str,
+    candidates: Sequence[str],
+    opponents: Sequence[str],
+) -> Iterator[Claim]:
+    if candidates and opponents:
+        yield Claim(
+            kind=kind,
+            group=group,
+            dtype=str(dtype),
+            environment=environment,
+            candidates=tuple(candidates),
+            opponents=tuple(dict.fromkeys(opponents)),
+        )
+
+
+def _may_lead(row: ScenarioRow) -> bool:
+    """Whether it is a way to choose: it ran, optimises something and is the trained model."""
+    other = row.backend != "placebo" and row.dtype != Dtype.INT8
+    return other and not is_stock_default(row) and row.status in MEASURED
+
+
+def _is_native(row: ScenarioRow, backend: str, dtype: str) -> bool:
+    """Whether that backend ran it in that dtype, without emulating it: no way to choose else."""
+    ran = row.status in MEASURED and row.native_dtype is not False
+    return ran and (row.backend, row.dtype) == (backend, dtype)

@@ -1,0 +1,113 @@
+"""What do we lose or gain by leaving IPEX? The best without it against the best with it. Pure.
+
+    for one in leaving(run_analysis): ...
+
+One answer for every task, batch size, dtype and environment whose stock PyTorch was measured: the
+fastest usable stock scenario there over the fastest usable IPEX scenario of the same group, both
+chosen by the data and compared as such (`Judge.best`). They must have shared rounds, so an
+environment can only be compared with IPEX where the two were measured in one run.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.analysis.ways import varied
+from bench.scenarios import DEFAULT_ENVIRONMENT, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.analysis.comparison import Comparison
+    from bench.analysis.speedups import RunAnalysis
+    from bench.records import ScenarioRow
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaving:
+    """Leaving IPEX for the stock PyTorch of one environment, for one group and dtype."""
+
+    group: str
+    """As in noise.csv: `inference/b8`, `training/b8/frozen`."""
+    dtype: str
+    environment: str
+    stock: ScenarioRow | None
+    """The fastest usable stock scenario there; None where none is."""
+    ipex: ScenarioRow | None
+    """The fastest usable IPEX scenario; None where none is."""
+    comparison: Comparison | None
+    """Stock over IPEX: above 1 leaving makes it faster, below 1 it costs. None without both."""
+    verdict: Verdict
+    """Of stock over IPEX: `faster` is a gain by leaving, `slower` a loss."""
+    reason: str | None
+    """Why there is no verdict, a sentence."""
+
+
+def leaving(run: RunAnalysis, *, confidence: float) -> list[Leaving]:
+    """One answer for each group, dtype and environment with both sides in the matrix.
+
+    The order is that of the scenarios; the default environment comes first, as what leaving costs
+    a team that stays on the same PyTorch. `confidence` is that of the run's claims.
+    """
+    kinds: dict[tuple[str, str], list[ScenarioRow]] = defaultdict(list)
+    for label, rows in run.groups.items():
+        for row in rows:
+            if not varied(row):
+                kinds[label, row.dtype].append(row)
+    return [
+        _answer(run, label, dtype, environment, rows, confidence)
+        for (label, dtype), rows in kinds.items()
+        if any(row.backend == "ipex" for row in rows)
+        for environment in _environments(rows)
+    ]
+
+
+def _environments(rows: Sequence[ScenarioRow]) -> list[str]:
+    """Those with stock scenarios, the default one first."""
+    named = dict.fromkeys(row.environment for row in rows if row.backend == "stock")
+    return sorted(named, key=lambda name: name != DEFAULT_ENVIRONMENT)
+
+
+def _answer(
+    run: RunAnalysis,
+    label: str,
+    dtype: str,
+    environment: str,
+    rows: Sequence[ScenarioRow],
+    confidence: float,
+) -> Leaving:
+    """The best of both sides against each other, or why there is nothing to compare."""
+    there = [row for row in rows if (row.backend, row.environment) == ("stock", environment)]
+    with_ipex = [row for row in rows if row.backend == "ipex"]
+    by_name = {row.scenario: row for row in rows}
+    stock = run.judge.fastest([row.scenario for row in there])
+    ipex = run.judge.fastest([row.scenario for row in with_ipex])
+    found = run.judge.best(
+        [row.scenario for row in there],
+        [row.scenario for row in with_ipex],
+        confidence=confidence,
+    )
+    verdict, reason = (
+        (found.verdict, found.reason)
+        if found is not None
+        else _nothing(run, there if ipex else with_ipex, "stock" if ipex else "IPEX")
+    )
+    return Leaving(
+        group=label,
+        dtype=dtype,
+        environment=environment,
+        stock=by_name[stock] if stock else None,
+        ipex=by_name[ipex] if ipex else None,
+        comparison=found if found is not None and found.ratio is not None else None,
+        verdict=verdict,
+        reason=reason,
+    )
+
+
+def _nothing(run: RunAnalysis, rows: Sequence[ScenarioRow], name: str) -> tuple[Verdict, str]:
+    """The verdict and its reason where a side has no usable scenario."""
+    barred = {**run.judge.measurements.unchecked, **run.judge.measurements.unusable}
+    why = next((barred[row.scenario] for row in rows if row.scenario in barred), "")
+    return Verdict.INVALID, f"no {name} scenario is valid{': ' + why.rstrip('.') if why else ''}"

@@ -1,0 +1,113 @@
+"""What the calls of one scenario say about its own time. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.policy import DEFAULT
+from bench.scenarios import MEASURED, Phase, Status
+from bench.steady import steady_after
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from bench.policy import SteadyStatePolicy
+    from bench.records import IterationRow, ScenarioRow
+    from bench.steady import Floats
+
+_CALLS_FOR_P90 = 10
+_CALLS_FOR_P99 = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimingSummary:
+    """The timing fields of a scenario's row."""
+
+    rounds: int
+    launches: int
+    median_ms: float | None
+    """Over all timed calls. For reading; speedups are made from paired blocks instead."""
+    p90_ms: float | None
+    """Empty for fewer than 10 timed calls: it would be the maximum under another name."""
+    p99_ms: float | None
+    """Empty for fewer than 100 timed calls."""
+    first_call_ms: float | None
+    """Of launch 0, the only one that finds the machine's caches cold."""
+    warmup_iterations: int | None
+    """Calls until it was steady in the first launch, without the first call; all that were made
+    where it never was. The calls that outputs were compared by may be more."""
+    page_faults: float | None
+    """The median over all timed calls that tell."""
+
+    def images_per_s(self, batch_size: int) -> float | None:
+        """Images a second of one call after another, of inference and training alike."""
+        return 1000 * batch_size / self.median_ms if self.median_ms else None
+
+
+def timing_summary(
+    iterations: Iterable[IterationRow], steady_state: SteadyStatePolicy = DEFAULT.steady_state
+) -> TimingSummary:
+    """What the calls of one scenario say about its own time. All None without timed calls."""
+    rows = list(iterations)
+    timed = [row for row in rows if row.phase == Phase.TIMED and row.round is not None]
+    wall_ms = np.array([row.wall_ns for row in timed]) / 1e6
+    first_launch = min((row.launch for row in rows), default=0)
+    warmup = [row for row in rows if row.phase == Phase.WARMUP and row.round is None]
+    cold = [row for row in rows if row.phase == Phase.FIRST_CALL and row.launch == 0]
+    pages = np.array([row.page_faults for row in timed if row.page_faults is not None], dtype=float)
+    return TimingSummary(
+        rounds=len({(row.launch, row.round) for row in timed}),
+        launches=len({row.launch for row in timed}),
+        median_ms=_quantile(wall_ms, 0.5, at_least=1),
+        p90_ms=_quantile(wall_ms, 0.9, at_least=_CALLS_FOR_P90),
+        p99_ms=_quantile(wall_ms, 0.99, at_least=_CALLS_FOR_P99),
+        first_call_ms=cold[0].wall_ns / 1e6 if cold else None,
+        warmup_iterations=_until_steady(warmup, first_launch, steady_state) if rows else None,
+        page_faults=_quantile(pages, 0.5, at_least=1),
+    )
+
+
+def with_timing(row: ScenarioRow, calls: Iterable[IterationRow]) -> ScenarioRow:
+    """The row of a scenario with its times made again from all its calls."""
+    timing = timing_summary(calls)
+    flop = row.gflop_per_s * row.median_ms if row.gflop_per_s and row.median_ms else None
+    gflop_per_s = flop / timing.median_ms if flop and timing.median_ms else None
+    had = row.gflop_per_s
+    share = row.percent_of_peak / had if row.percent_of_peak and had else None
+    return replace(
+        row,
+        rounds=timing.rounds,
+        launches=timing.launches,
+        median_ms=timing.median_ms,
+        p90_ms=timing.p90_ms,
+        p99_ms=timing.p99_ms,
+        images_per_s=timing.images_per_s(row.batch_size),
+        first_call_ms=timing.first_call_ms,
+        warmup_iterations=timing.warmup_iterations,
+        gflop_per_s=gflop_per_s,
+        percent_of_peak=share * gflop_per_s if share and gflop_per_s else None,
+        page_faults=timing.page_faults,
+    )
+
+
+def as_ended(row: ScenarioRow) -> ScenarioRow:
+    """The row once no round will follow: a scenario without any was not measured."""
+    if row.status not in MEASURED or row.rounds:
+        return row
+    return replace(
+        row,
+        status=str(Status.UNAVAILABLE),
+        reason="not measured: the run ended before its first round (raise BUDGET)",
+    )
+
+
+def _until_steady(warmup: Sequence[IterationRow], launch: int, policy: SteadyStatePolicy) -> int:
+    calls_ms = [row.wall_ns / 1e6 for row in warmup if row.launch == launch]
+    return steady_after(calls_ms, policy) or len(calls_ms)
+
+
+def _quantile(values: Floats, share: float, *, at_least: int) -> float | None:
+    return float(np.quantile(values, share)) if len(values) >= at_least else None

@@ -1,0 +1,119 @@
+"""The headlines of a run: which are made, of whom, and that they share one error."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from bench.analysis.claims import BEST, IPEX, LEAVING, Claims
+from bench.analysis.speedups import RunAnalysis
+from bench.outcome import Outcome
+from bench.policy import DEFAULT
+from bench.records import IterationRow, ScenarioRow
+from bench.scenarios import CONTROL_SUFFIX, Dtype, Layout, Mode, Scenario, Task, stock_default
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+STOCK = stock_default(Task.INFERENCE, 1)
+NHWC = replace(STOCK, layout=Layout.CHANNELS_LAST)
+EAGER = replace(NHWC, backend="ipex")
+SCRIPT = replace(EAGER, mode=Mode.TORCHSCRIPT, fusion=True)
+PLACEBO = replace(STOCK, backend="placebo")
+INT8 = replace(SCRIPT, dtype=Dtype.INT8)
+IPEX_BF16 = replace(EAGER, dtype=Dtype.BF16)
+LATEST = replace(NHWC, environment="torch-latest")
+SHIPPED = replace(STOCK, options=("heap=glibc",))
+GROUP = "inference/b1"
+
+
+def claims(ms: Mapping[Scenario, float], **changes: object) -> Claims:
+    """Of a run with three launches of six rounds; `changes` are those of every row."""
+    rng = np.random.default_rng(5)
+    lanes = {scenario.id: time for scenario, time in ms.items()}
+    lanes[STOCK.id + CONTROL_SUFFIX] = ms[STOCK]
+    calls = [
+        IterationRow(
+            run_id="run",
+            scenario=name,
+            launch=launch,
+            round=round_,
+            position=0,
+            iteration=round_,
+            phase="timed",
+            wall_ns=round(1e6 * time * rng.normal(1, 0.004)),
+            cpu_ns=1,
+        )
+        for launch in range(3)
+        for round_ in range(6)
+        for name, time in lanes.items()
+    ]
+    rows: list[ScenarioRow] = []
+    for scenario in ms:
+        row = Outcome(scenario=scenario).row("run", calls[:1], {})
+        rows.append(replace(row, status="ok", checked=True, **changes))  # type: ignore[arg-type] # any
+    return Claims(RunAnalysis("run", rows, calls, [], [], DEFAULT))
+
+
+def test_each_group_asks_for_its_best_and_for_ipex() -> None:
+    """In fp32; the placebo optimises nothing and int8 is another model, so neither leads."""
+    found = claims({STOCK: 100, NHWC: 90, EAGER: 80, SCRIPT: 70, PLACEBO: 60, INT8: 20})
+    assert [(one.kind, one.group, one.dtype) for one in found.all] == [
+        (BEST, GROUP, ""),
+        (IPEX, GROUP, "fp32"),
+    ]
+    best, ipex = found.all
+    assert set(best.candidates) == {NHWC.id, EAGER.id, SCRIPT.id}
+    assert best.opponents == (STOCK.id,)
+    assert set(ipex.candidates) == {EAGER.id, SCRIPT.id}
+    assert set(ipex.opponents) == {STOCK.id, NHWC.id}
+
+
+def test_answers_name_the_best_of_both_sides() -> None:
+    """70 ms against 90 ms."""
+    found = claims({STOCK: 100, NHWC: 90, EAGER: 80, SCRIPT: 70})
+    ipex = found.answer(IPEX, GROUP, "fp32")
+    assert ipex is not None
+    assert (ipex.scenario, ipex.baseline, ipex.verdict) == (SCRIPT.id, NHWC.id, "faster")
+    assert ipex.estimate == pytest.approx(90 / 70, rel=0.01)
+    best = found.answer(BEST, GROUP)
+    assert best is not None
+    assert (best.scenario, best.baseline) == (SCRIPT.id, STOCK.id)
+
+
+def test_headlines_share_one_error() -> None:
+    """The more there are, the surer each has to be."""
+    few = claims({STOCK: 100, NHWC: 90})
+    many = claims({STOCK: 100, NHWC: 90, EAGER: 80, IPEX_BF16: 40, LATEST: 85})
+    assert few.confidence == pytest.approx(0.95)
+    assert len(many.all) == 4
+    assert many.confidence == pytest.approx(1 - 0.05 / 4)
+    one, other = few.answer(BEST, GROUP, named=NHWC.id), many.answer(BEST, GROUP, named=NHWC.id)
+    assert one is not None
+    assert other is not None
+    assert other.high - other.low > one.high - one.low
+
+
+def test_another_environment_is_held_against_ipex() -> None:
+    """85 ms there against 80 ms here is a loss."""
+    found = claims({STOCK: 100, NHWC: 90, EAGER: 80, LATEST: 85})
+    leaving = found.answer(LEAVING, GROUP, "fp32", "torch-latest")
+    assert leaving is not None
+    assert (leaving.scenario, leaving.baseline, leaving.verdict) == (LATEST.id, EAGER.id, "slower")
+
+
+def test_emulated_bf16_and_varied_scenarios_are_in_no_claim() -> None:
+    """Nobody would choose the one, and the other runs under other conditions."""
+    found = claims({STOCK: 100, EAGER: 80, IPEX_BF16: 300, SHIPPED: 120}, native_dtype=False)
+    assert [one.kind for one in found.all] == [BEST]
+    assert SHIPPED.id not in found.all[0].candidates
+
+
+def test_what_nobody_asked_has_no_answer() -> None:
+    """A run without IPEX, or of another batch size."""
+    found = claims({STOCK: 100, NHWC: 90})
+    assert found.answer(IPEX, GROUP, "fp32") is None
+    assert found.answer(BEST, "inference/b8") is None

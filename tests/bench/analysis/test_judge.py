@@ -1,0 +1,332 @@
+"""The one judge: verdicts from intervals, objections to a comparison, the best of families."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.analysis.comparison import Comparison, Ratio
+from bench.analysis.judge import Judge, compare, level, mean_ratio
+from bench.analysis.measurements import Measurements
+from bench.errors import BenchError
+from bench.policy import DEFAULT, Policy, VerdictPolicy
+from bench.scenarios import Verdict
+
+BASE, CONTROL = "base", "base#control"
+Group = dict[str, dict[tuple[int, int], float]]
+
+
+def group(
+    speeds: dict[str, float],
+    *,
+    seed: int = 0,
+    process: float = 0.004,
+    block: float = 0.01,
+    launches: int = 3,
+    rounds: int = 6,
+) -> Group:
+    """Lanes with these times relative to 100 ms, with luck of processes and blocks."""
+    rng = np.random.default_rng(seed)
+    shared = rng.normal(0, 0.05, (launches, rounds))
+    found: Group = {}
+    for name, time in speeds.items():
+        own = rng.normal(0, process, launches)
+        found[name] = {
+            (launch, place): float(
+                100 * time * math.exp(own[launch] + shared[launch, place] + rng.normal(0, block))
+            )
+            for launch in range(launches)
+            for place in range(rounds)
+        }
+    return found
+
+
+def judge(lanes: Group, policy: Policy = DEFAULT, **more: object) -> Judge:
+    """Of one group."""
+    return Judge(Measurements(groups={"": lanes}, **more), policy)  # type: ignore[arg-type] # any field
+
+
+EQUAL = {BASE: 1.0, CONTROL: 1.0, "a": 1.0, "b": 1.0, "c": 1.0, "d": 1.0}
+
+
+# --- verdicts ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("time", "verdict"),
+    [(0.8, "faster"), (0.95, "faster"), (1.0, "same"), (1.06, "slower"), (1.5, "slower")],
+)
+def test_a_verdict_follows_from_the_interval(time: float, verdict: str) -> None:
+    """With half-widths of about a percent."""
+    found = judge(group({**EQUAL, "a": time})).compare("a", BASE)
+    assert found.verdict == verdict
+    assert found.reason is None
+    assert found.low < 1 / time < found.high
+
+
+RULE = VerdictPolicy()
+EDGES = [
+    (1 + RULE.minimal_effect, 1.2, "inconclusive"),
+    (1 + RULE.minimal_effect + 1e-6, 1.2, "faster"),
+    (0.8, 1 / (1 + RULE.minimal_effect), "inconclusive"),
+    (0.8, 1 / (1 + RULE.minimal_effect) - 1e-6, "slower"),
+    (1 / (1 + RULE.same_within), 1 + RULE.same_within, "same"),
+    (1 / (1 + RULE.same_within) - 1e-6, 1 + RULE.same_within, "inconclusive"),
+    (1.006, 1.02, "faster"),
+    (0.0, math.inf, "inconclusive"),
+]
+
+
+@pytest.mark.parametrize(("low", "high", "verdict"), EDGES)
+def test_every_edge_of_the_rule(low: float, high: float, verdict: str) -> None:
+    """The whole interval must lie beyond the minimal effect, or within what counts as the same."""
+    middle = math.sqrt(low * high) if low > 0 and high < math.inf else 1.0
+    ratio = Ratio(estimate=middle, low=low, high=high, launches=3, rounds=9)
+    assert judge(group(EQUAL))._by_interval(ratio) == verdict
+
+
+def test_at_least_is_the_end_nearer_to_one() -> None:
+    """What may be promised; nothing where no difference was shown."""
+    ratio = Ratio(estimate=1.2, low=1.1, high=1.3, launches=3, rounds=9)
+    made = Comparison(scenario="a", baseline="b", ratio=ratio, verdict=Verdict.FASTER)
+    assert made.at_least == pytest.approx(0.1)
+    assert made.inverted.verdict == "slower"
+    assert made.inverted.at_least == pytest.approx(1 - 1 / 1.1)
+    assert replace(made, verdict=Verdict.INCONCLUSIVE).at_least is None
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 500), st.floats(0.9, 1.1))
+def test_verdicts_mirror_when_the_lanes_are_swapped(seed: int, time: float) -> None:
+    """Faster one way is slower the other."""
+    one = judge(group({"x": 1.0, "y": time, "a": 1.0, "b": 1.0}, seed=seed))
+    there, back = one.compare("y", "x"), one.compare("x", "y")
+    assert there.inverted.verdict == back.verdict
+    assert there.inverted.estimate == pytest.approx(back.estimate)
+    assert there.inverted.low == pytest.approx(back.low)
+
+
+def test_what_is_open_says_what_would_decide_it() -> None:
+    """So many further processes, and their seconds where the run knows what a process takes."""
+    wide = group(EQUAL, block=0.05, rounds=3, launches=2)
+    found = judge(wide, process_s=dict.fromkeys(EQUAL, 10.0)).compare("a", BASE)
+    assert found.verdict == "inconclusive"
+    assert found.seconds_to_decide is not None
+    assert found.seconds_to_decide % 30 == 0  # of the lane, the baseline and its control
+    assert "further process" in (found.reason or "")
+    assert judge(wide).compare("a", BASE).seconds_to_decide is None
+
+
+def test_more_processes_decide_what_was_open() -> None:
+    """The estimate of what would decide it is about right: with four times as many it is said."""
+    few = judge(
+        group(EQUAL, block=0.02, process=0.01, launches=2), process_s=dict.fromkeys(EQUAL, 1.0)
+    ).compare("a", BASE)
+    assert few.verdict == "inconclusive"
+    asked = round((few.seconds_to_decide or 0) / 3)
+    many = judge(group(EQUAL, block=0.02, process=0.01, launches=2 + 2 * asked)).compare("a", BASE)
+    assert many.verdict == "same"
+
+
+def test_a_baseline_counts_with_its_control() -> None:
+    """Both are processes of one scenario, so the interval is narrower than over one of them."""
+    lanes = group(EQUAL, process=0.02, launches=6)
+    both = judge(lanes).compare("a", BASE).known
+    alone = judge({k: v for k, v in lanes.items() if k != CONTROL}).compare("a", BASE).known
+    assert both.standard_error is not None
+    assert alone.standard_error is not None
+    assert both.standard_error < 0.95 * alone.standard_error
+
+
+def test_a_control_over_its_own_baseline_is_those_two_alone() -> None:
+    """And not half of itself."""
+    lanes = group({**EQUAL, CONTROL: 1.1})
+    assert judge(lanes).compare(CONTROL, BASE).estimate == pytest.approx(1 / 1.1, rel=0.02)
+
+
+# --- what speaks against a comparison ------------------------------------------------------------
+
+
+def test_an_unusable_lane_is_invalid_on_either_side() -> None:
+    """With its reason; as a baseline it is named."""
+    one = judge(group({**EQUAL, "a": 0.5}), unusable={"a": "its outputs differ"})
+    assert (one.compare("a", BASE).verdict, one.compare("a", BASE).reason) == (
+        "invalid",
+        "its outputs differ",
+    )
+    against = one.compare("b", "a")
+    assert against.verdict == "invalid"
+    assert "a cannot be used: its outputs differ" in (against.reason or "")
+
+
+def test_an_unchecked_lane_is_inconclusive() -> None:
+    """However clear its interval is."""
+    found = judge(group({**EQUAL, "a": 0.5}), unchecked={"a": "not checked"}).compare("a", BASE)
+    assert (found.verdict, found.reason) == ("inconclusive", "not checked")
+
+
+@pytest.mark.parametrize(
+    ("rounds", "verdict"), [(1, "inconclusive"), (2, "inconclusive"), (3, "faster")]
+)
+def test_three_rounds_are_needed(rounds: int, verdict: str) -> None:
+    """And enough, where processes of the others tell how they differ."""
+    lanes = group({**EQUAL, "a": 0.5}, launches=4)
+    lanes["a"] = {key: ms for key, ms in lanes["a"].items() if key[0] == 0 and key[1] < rounds}
+    found = judge(lanes).compare("a", BASE)
+    assert (found.verdict, found.rounds) == (verdict, rounds)
+    assert found.known.borrowed
+
+
+def test_one_round_has_no_interval() -> None:
+    """Nothing narrows it: it must not look like an answer."""
+    lanes = group({**EQUAL, "a": 0.5}, launches=1)
+    lanes["a"] = {(0, 0): lanes["a"][0, 0]}
+    found = judge(lanes).compare("a", BASE)
+    assert (found.low, found.high) == (0.0, math.inf)
+
+
+def test_no_common_round_is_no_ratio() -> None:
+    """Launches of their own are compared with nothing."""
+    lanes = group(EQUAL)
+    lanes["a"] = {(9, place): ms for (_, place), ms in lanes["a"].items()}
+    found = judge(lanes).compare("a", BASE)
+    assert (found.ratio, found.verdict, found.rounds) == (None, "inconclusive", 0)
+
+
+def test_a_failed_check_makes_the_whole_group_invalid() -> None:
+    """Two identical workers that differ by 10 % in every process: the machine favoured one."""
+    one = judge(group({**EQUAL, CONTROL: 1.1, "a": 0.5}))
+    assert one.compare("a", BASE).verdict == "invalid"
+    assert one.compare("b", "c").verdict == "invalid"
+    check = one.check("", BASE)
+    assert check is not None
+    assert check.ratio is not None
+    assert (check.ratio.p_value or 1) < 0.001
+
+
+def test_a_control_that_differs_by_luck_changes_nothing() -> None:
+    """A one-degree-of-freedom lottery is no margin: the verdict is that of the lane's interval."""
+    lucky = [
+        seed
+        for seed in range(60)
+        if (found := judge(group({**EQUAL, "a": 0.9}, seed=seed)).check("", BASE))
+        and 0.001 < (found.known.p_value or 0) < 0.05
+    ]
+    assert lucky
+    for seed in lucky:
+        assert judge(group({**EQUAL, "a": 0.9}, seed=seed)).compare("a", BASE).verdict == "faster"
+
+
+def test_too_few_clean_blocks_are_invalid() -> None:
+    """Two of eighteen are left; with three it is judged by those."""
+    lanes = group({**EQUAL, "a": 0.5})
+    keys = sorted(lanes["a"])
+    every = {name: frozenset(keys[2:]) for name in EQUAL}
+    assert judge(lanes, disturbed=every).compare("a", BASE).verdict == "invalid"
+    fewer = {name: frozenset(keys[3:]) for name in EQUAL}
+    assert judge(lanes, disturbed=fewer).compare("a", BASE).verdict == "faster"
+
+
+def test_a_lane_that_lost_many_more_blocks_is_inconclusive() -> None:
+    """Its own stalls must not be thrown away."""
+    lanes = group({**EQUAL, "a": 0.5})
+    keys = sorted(lanes["a"])
+    found = judge(lanes, disturbed={"a": frozenset(keys[:9])}).compare("a", BASE)
+    assert found.verdict == "inconclusive"
+    assert "50 %" in (found.reason or "")
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])
+def test_a_time_that_is_none_is_an_error(bad: float) -> None:
+    """It names the lane, the launch and the round."""
+    lanes = group(EQUAL)
+    lanes["a"][1, 2] = bad
+    with pytest.raises(BenchError, match="a, launch 1, round 2"):
+        compare(Measurements(groups={"": lanes}), "a", BASE, DEFAULT)
+
+
+# --- the best of two families --------------------------------------------------------------------
+
+
+def test_one_against_one_is_the_plain_comparison() -> None:
+    """Nothing was chosen, so nothing is paid for it."""
+    one = judge(group({**EQUAL, "a": 0.9}))
+    best, plain = one.best(["a"], [BASE]), one.compare("a", BASE)
+    assert best is not None
+    assert (best.low, best.high) == pytest.approx((plain.low, plain.high))
+
+
+def test_the_best_of_each_side_is_named_and_judged() -> None:
+    """Its interval is wider than that of the two that happened to lead."""
+    one = judge(group({**EQUAL, "a": 0.8, "b": 0.81, "c": 0.9, "d": 0.91}))
+    best, plain = one.best(["a", "b"], ["c", "d"]), one.compare("a", "c")
+    assert best is not None
+    assert (best.scenario, best.baseline, best.verdict) == ("a", "c", "faster")
+    assert best.low < plain.low
+    assert best.high > plain.high or best.high == pytest.approx(plain.high, rel=0.02)
+
+
+def test_the_best_of_equal_lanes_does_not_win_by_its_luck() -> None:
+    """The luckiest of nine over one: plainly compared it would be called faster now and then."""
+    speeds = {BASE: 1.0, CONTROL: 1.0, **{f"lane{n}": 1.0 for n in range(9)}}
+    plain = corrected = 0
+    for seed in range(60):
+        one = judge(group(speeds, seed=seed, process=0.01, launches=2))
+        names = [name for name in speeds if name.startswith("lane")]
+        fastest = one.fastest(names)
+        assert fastest is not None
+        plain += one.compare(fastest, BASE).found
+        best = one.best(names, [BASE])
+        corrected += best is not None and best.found
+    assert corrected <= 3
+    assert plain > corrected
+
+
+def test_unusable_lanes_are_in_no_family() -> None:
+    """The next best stands for its side; without any there is no answer."""
+    one = judge(group({**EQUAL, "a": 0.5, "b": 0.8}), unusable={"a": "wrong", "d": "wrong"})
+    best = one.best(["a", "b"], [BASE])
+    assert best is not None
+    assert best.scenario == "b"
+    assert one.best(["d"], [BASE]) is None
+    assert one.fastest(["d"]) is None
+    assert one.fastest([]) is None
+
+
+def test_a_named_candidate_stands_for_its_family() -> None:
+    """The interval is that of the family; the estimate is its own."""
+    one = judge(group({**EQUAL, "a": 0.80, "b": 0.82}))
+    best = one.best(["a", "b"], [BASE], named="b")
+    assert best is not None
+    assert best.scenario == "b"
+    assert best.estimate == pytest.approx(one.compare("b", BASE).estimate)
+
+
+# --- values of one lane --------------------------------------------------------------------------
+
+
+def test_a_level_has_an_interval_over_processes() -> None:
+    """The geometric mean of processes, and how far it may be off."""
+    lanes = group({"a": 1.0}, process=0.02, launches=5)
+    found = level(lanes["a"], DEFAULT)
+    assert found is not None
+    assert found.low < 100 < found.high
+    assert (found.launches, found.rounds) == (5, 30)
+    assert level({}, DEFAULT) is None
+
+
+def test_one_value_has_no_interval() -> None:
+    """Of one seed nothing is known of how seeds differ."""
+    alone = mean_ratio([math.log(2)], DEFAULT)
+    assert alone is not None
+    assert alone.estimate == pytest.approx(2)
+    assert (alone.low, alone.high) == (0.0, math.inf)
+    three = mean_ratio([math.log(2), math.log(2.1), math.log(1.9)], DEFAULT)
+    assert three is not None
+    assert three.is_sound
+    assert mean_ratio([], DEFAULT) is None
