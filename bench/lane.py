@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bench import energy, protocol, variables
+from bench.analysis.measurements import upper_share
 from bench.errors import WorkerError
 from bench.records import IterationRow
 from bench.scenarios import CONTROL_SUFFIX, DEFAULT_ENVIRONMENT, Mode, Phase, Scenario
@@ -23,6 +24,16 @@ if TYPE_CHECKING:
 
     from bench.client import WorkerHandle
     from bench.policy import Policy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """What became of one turn."""
+
+    invalid: str | None = None
+    """Why it does not count, if the worker says so: a sentence."""
+    disturbed: bool = False
+    """Whether other work took its CPUs, so that it does not count either."""
 
 
 @dataclass(kw_only=True)
@@ -53,6 +64,7 @@ class Lane:
     joules_images: int = 0
     _calls: int = 0
     _warm_ms: list[float] = field(default_factory=list)
+    _cpu_shares: list[float] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -132,7 +144,9 @@ class Lane:
 
     def warm_up_once(self) -> float:
         """One warm-up call; its milliseconds."""
-        self._warm_ms.extend(self._call(1, Phase.WARMUP))
+        reply = self._ask_calls(1, Phase.WARMUP, self.policy.call_timeout_s)
+        self._warm_ms.extend(self._record(reply, Phase.WARMUP, slice(0, None), None, None))
+        self._had_less_cpu(reply, slice(0, None))
         return self._warm_ms[-1]
 
     def warm_up(self) -> None:
@@ -180,10 +194,19 @@ class Lane:
         """What a call takes, by the latest warm-up calls."""
         return stdlib_statistics.median(self._warm_ms[-5:])
 
-    def run_block(self, round_number: int, position: int, *, settle: int) -> str | None:
+    def run_block(
+        self,
+        round_number: int,
+        position: int,
+        *,
+        settle: int,
+        saw_other_work: Callable[[], bool] = lambda: False,
+    ) -> Block:
         """One turn, its first `settle` calls discarded.
 
-        Returns a sentence if the block does not count, else None.
+        The block is disturbed where it had less CPU time than this scenario usually has and
+        `saw_other_work()`, asked afterwards, says that the kernel saw some. The first alone may be
+        the scenario's own stall, which is part of its time.
         """
         rule = self.policy.block
         wanted = math.ceil(rule.min_block_ms / self.typical_ms)
@@ -191,14 +214,28 @@ class Lane:
         before = energy.read_energy()
         reply = self._ask_calls(settle + timed, Phase.TIMED, self.policy.call_timeout_s)
         self._add_energy(energy.used(before, energy.read_energy()), settle + timed)
+        disturbed = self._had_less_cpu(reply, slice(settle, None)) and saw_other_work()
         self._record(reply, Phase.WARMUP, slice(0, settle), round_number, position)
         invalid = reply.get("invalid")
         phase = Phase.WARMUP if invalid else Phase.TIMED
-        times = self._record(reply, phase, slice(settle, None), round_number, position)
-        if invalid:
-            return str(invalid)
-        self.blocks_ms[(self.launch, round_number)] = stdlib_statistics.median(times)
-        return None
+        times = self._record(
+            reply, phase, slice(settle, None), round_number, position, disturbed=disturbed
+        )
+        if not (invalid or disturbed):
+            self.blocks_ms[(self.launch, round_number)] = stdlib_statistics.median(times)
+        return Block(invalid=str(invalid) if invalid else None, disturbed=disturbed)
+
+    def _had_less_cpu(self, reply: protocol.Message, which: slice) -> bool:
+        """Whether the calls had less CPU time for their wall time than the lane's blocks have.
+
+        Against its least disturbed ones so far, warm-up included, this one among them.
+        """
+        walls, cpus = sum(reply["wall_ns"][which]), sum(reply["cpu_ns"][which])
+        if not walls:
+            return False
+        self._cpu_shares.append(cpus / walls)
+        usual = upper_share(self._cpu_shares)
+        return bool(cpus / walls < self.policy.noise.min_cpu_share * usual)
 
     def _add_energy(self, joules: float | None, calls: int) -> None:
         if joules is not None:
@@ -223,10 +260,6 @@ class Lane:
     def _ask_calls(self, n: int, phase: Phase, timeout_s: float) -> protocol.Message:
         return self._ask("call", timeout_s, n=n, phase=str(phase))
 
-    def _call(self, n: int, phase: Phase, timeout_s: float | None = None) -> list[float]:
-        reply = self._ask_calls(n, phase, timeout_s or self.policy.call_timeout_s)
-        return self._record(reply, phase, slice(0, None), None, None)
-
     def _record(
         self,
         reply: dict[str, Any],
@@ -234,6 +267,8 @@ class Lane:
         which: slice,
         round_number: int | None,
         position: int | None,
+        *,
+        disturbed: bool | None = None,
     ) -> list[float]:
         """Write the chosen calls of a reply as rows and return their times in ms."""
         walls: list[int] = reply["wall_ns"][which]
@@ -253,6 +288,7 @@ class Lane:
                     wall_ns=wall_ns,
                     cpu_ns=cpu_ns,
                     page_faults=page_faults,
+                    disturbed=disturbed if phase is Phase.TIMED else None,
                 )
             )
             self._calls += 1

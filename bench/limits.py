@@ -7,11 +7,13 @@ of time and memory.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from bench import protocol
+from bench.machine.limits import memory_left_gib
 from bench.scenarios import INFERENCE_BATCHES, Dtype, Exclusion, Phase, Task, stock_default
 
 if TYPE_CHECKING:
@@ -186,6 +188,8 @@ def _own_pages_mib(pid: int) -> float | None:
     return float((memory.rss - memory.shared) / _MIB)
 
 
-def _memory_limit_gib(policy: Policy) -> float:
+def _memory_limit_gib(policy: Policy, root: Path = Path("/")) -> float:
+    """What all workers together may hold: a share of what this machine and its group have left."""
     free = psutil.virtual_memory().available / _MIB / 1024
-    return min(policy.budget.max_memory_gib, policy.budget.free_memory_share * free)
+    left = memory_left_gib(root)
+    return policy.budget.free_memory_share * min(free, free if left is None else left)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from bench.policy import NoisePolicy
 
@@ -95,6 +95,50 @@ def is_quiet(noise: Noise, probe_ratio: float | None, policy: NoisePolicy) -> bo
     )
 
 
+def saw_other_work(noise: Noise, policy: NoisePolicy) -> bool:
+    """Whether the kernel saw other work compete for CPUs: pressure, or steal by the hypervisor."""
+    return not (
+        _within(noise.cpu_pressure, policy.max_cpu_pressure)
+        and _within(noise.steal, policy.max_steal)
+    )
+
+
+def wait_for_idle(
+    within_s: float,
+    *,
+    busy: Callable[[], bool] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> bool:
+    """Wait until no CPU of this machine works, at most so long; whether none does.
+
+    Called while all workers are stopped, so whatever is busy is other work.
+    """
+    is_busy = busy or _is_busy
+    ends = clock() + within_s
+    while is_busy():
+        if clock() >= ends:
+            return False
+    return True
+
+
+_IDLE_WINDOW_S = 0.05
+"""Five ticks of the kernel's clock: one tick of housekeeping is no work."""
+
+
+def _is_busy(root: Path = Path("/")) -> bool:
+    """Whether more than a tick of CPU time was used in a short window."""
+    before = _busy_jiffies(root / "proc/stat")
+    time.sleep(_IDLE_WINDOW_S)
+    after = _busy_jiffies(root / "proc/stat")
+    return before is not None and after is not None and after - before > 1
+
+
+def _busy_jiffies(path: Path) -> int | None:
+    """CPU time of the whole machine that was neither idle nor waiting for a disk."""
+    ticks = _ticks(path)
+    return None if ticks is None else sum(ticks) - ticks[3] - ticks[4]
+
+
 def _within(value: float | None, limit: float) -> bool:
     return value is None or value <= limit
 
@@ -130,15 +174,20 @@ def _new_switches(
 
 
 def _jiffies(path: Path) -> Jiffies | None:
+    counts = _ticks(path)
+    return None if counts is None else Jiffies(steal=counts[-1], total=sum(counts))
+
+
+def _ticks(path: Path) -> list[int] | None:
+    """The first line of /proc/stat: user nice system idle iowait irq softirq steal."""
     first, *_ = _text(path).split("\n", 1)
     name, *ticks = first.split() or [""]
     if name != "cpu" or len(ticks) < _STAT_FIELDS:
         return None
     try:
-        counts = [int(tick) for tick in ticks[:_STAT_FIELDS]]
+        return [int(tick) for tick in ticks[:_STAT_FIELDS]]
     except ValueError:
         return None
-    return Jiffies(steal=counts[-1], total=sum(counts))
 
 
 def _switches(pids: Sequence[int], root: Path) -> Iterable[tuple[tuple[int, int], int]]:

@@ -65,9 +65,12 @@ class ModelPolicy:
     floor_dof: float = 2.0
     """... as if that had been seen in so many degrees of freedom: what a run shows of its own
     processes soon outweighs it."""
-    assumed_process_sd: float = 0.02
-    """The standard deviation between processes where a run repeated none: above the upper bound of
-    what a default run showed (0.8 %, at most 1.7 %)."""
+    assumed_process_sd: float = 0.015
+    """The standard deviation between processes that is assumed while a run has shown little of its
+    own: near the upper end of what a default run showed (0.8 %, at most 1.7 %)."""
+    assumed_dof: float = 6.0
+    """It counts as if it had been seen in as many degrees of freedom as the run lacks to these, so
+    that one repeated group of three scenarios does not give intervals wider than none does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +108,12 @@ class NoisePolicy:
     max_steal: float = 0.05
     max_probe_ratio: float = 1.25
     """The calibrated probe ran this much slower than the run's median probe."""
+    max_repeats: int = 2
+    """A block that other work disturbed is measured again so often: beside bursts of a second two
+    tries find a quiet moment in most rounds, and more would take the time of other scenarios."""
+    idle_wait_s: float = 2.0
+    """After a disturbed block, wait at most so long for idle CPUs: the longest burst of a neighbour
+    that compiles or answers requests, about."""
     min_cpu_share: float = 0.95
     """Of a scenario's CPU time per wall time in its least disturbed blocks. A block with less, in a
     round in which the kernel saw other work, was disturbed; clean blocks stay within 3 %."""
@@ -192,9 +201,9 @@ class BudgetPolicy:
     spare: float = 1.1
     """Times what a run with all its launches is expected to take, where a cut one says what budget
     should do: without it the advice fell short by one launch of three groups."""
-    max_memory_gib: float = 15.0
-    """A run's workers together stay below this, and below 85 % of what is free."""
     free_memory_share: float = 0.85
+    """A run's workers together stay below this share of the memory that is free, of the machine or
+    of the control group, whichever has less: 64 GiB measure batch 32, and 4 GiB are not killed."""
 
 
 @dataclass(frozen=True, kw_only=True)

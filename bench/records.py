@@ -48,6 +48,9 @@ class IterationRow:
     """CPU time of the worker process, all threads, over the same call."""
     page_faults: int | None = None
     """Pages that the kernel mapped in during the call; empty where the worker does not say."""
+    disturbed: bool | None = None
+    """Of a timed call: whether other work took CPUs from its block, which then does not count.
+    Empty in runs of version 0.1, whose rounds alone were looked at."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,6 +43,7 @@ class Rounds:
     """Number of the first launch; later than 0 where a cut run goes on."""
     blocks_ms: dict[str, dict[tuple[int, int], float]] = field(default_factory=dict)
     """By lane; those of an earlier part of the run count too."""
+    wait_for_idle: Callable[[float], object] = noise.wait_for_idle
     best_gflop_per_s: float = 0.0
     """The fastest probe's fp32 arithmetic: no peak of this run can be lower."""
     _probes_ns: list[int] = field(default_factory=list)
@@ -157,14 +158,31 @@ class Rounds:
         )
 
     def _block(self, lane: Lane, number: int, position: int, settle: int) -> None:
-        try:
-            invalid = lane.run_block(number, position, settle=settle)
-        except WorkerError as error:
-            lane.usable = False
-            self.failed(lane, error)
-            return
-        if invalid:
-            self.note(f"A block of {lane.name} does not count: {invalid}.")
+        """One block, measured again where other work disturbed it; what was disturbed is kept."""
+        rule = self.policy.noise
+        for attempt in range(1 + rule.max_repeats):
+            if attempt:
+                self.wait_for_idle(rule.idle_wait_s)
+            pids = [lane.worker.pid]
+            before = noise.read_noise(pids)
+
+            def saw_other_work(before: noise.Reading = before, pids: list[int] = pids) -> bool:
+                return noise.saw_other_work(
+                    noise.difference(before, noise.read_noise(pids)), self.policy.noise
+                )
+
+            try:
+                block = lane.run_block(
+                    number, position, settle=settle, saw_other_work=saw_other_work
+                )
+            except WorkerError as error:
+                lane.usable = False
+                self.failed(lane, error)
+                return
+            if block.invalid:
+                self.note(f"A block of {lane.name} does not count: {block.invalid}.")
+            if not block.disturbed:
+                break
         self.blocks_ms.setdefault(lane.name, {}).update(lane.blocks_ms)
 
     def _probe(self, lanes: Sequence[Lane]) -> float | None:

@@ -341,7 +341,7 @@ class Judge:
             )
         if failed := self._failed_checks.get(group):
             return Verdict.INVALID, failed
-        if unlike := self._why_unlike(group, candidate, baseline):
+        if unlike := self._why_unlike(candidate, baseline):
             return Verdict.INCONCLUSIVE, unlike
         return None
 
@@ -365,14 +365,14 @@ class Judge:
                 )
         return None
 
-    def _why_unlike(self, group: str, candidate: str, baseline: str) -> str | None:
+    def _why_unlike(self, candidate: str, baseline: str) -> str | None:
         """Whether one side lost many more blocks: leaving them out would then favour it."""
-        share = self.measurements.disturbed_share
-        one, other = share(group, candidate), share(group, baseline)
+        shares = self.measurements.disturbed_shares
+        one, other = shares.get(candidate, 0.0), shares.get(baseline, 0.0)
         if abs(one - other) <= self.policy.verdict.max_disturbed_gap:
             return None
         return (
-            f"other work disturbed {percent(one)} of its blocks and {percent(other)} of its "
+            f"other work disturbed {percent(one)} of its calls and {percent(other)} of its "
             "baseline's, so that leaving them out would favour one: stop what else runs here"
         )
 

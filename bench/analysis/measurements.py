@@ -18,14 +18,13 @@ from bench.errors import BenchError
 from bench.scenarios import CONTROL_SUFFIX, Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from bench.policy import NoisePolicy
     from bench.records import IterationRow, NoiseRow
 
 _UNDISTURBED = 0.9
-"""The quantile of a scenario's CPU shares that is its usual one: beside a busy neighbour most of
-its blocks may be disturbed, and hardly all of them."""
+"""The quantile of a scenario's CPU shares that is its usual one."""
 
 Key = tuple[int, int]
 """(launch, round)."""
@@ -39,8 +38,10 @@ class Measurements:
 
     groups: Mapping[str, Mapping[str, BlockTimes]]
     """Group -> lane -> its blocks, disturbed ones included. Lanes of a group share rounds."""
-    disturbed: Mapping[str, frozenset[Key]] = field(default_factory=dict)
-    """Lane -> blocks in which something else took its CPUs; they do not count."""
+    lost: Mapping[str, frozenset[Key]] = field(default_factory=dict)
+    """Lane -> blocks that other work disturbed and left nothing clean of; they do not count."""
+    disturbed_shares: Mapping[str, float] = field(default_factory=dict)
+    """Lane -> share of its calls that other work disturbed, those measured again included."""
     unusable: Mapping[str, str] = field(default_factory=dict)
     """Lane -> why no verdict may rest on it, as a clause."""
     unchecked: Mapping[str, str] = field(default_factory=dict)
@@ -69,13 +70,8 @@ class Measurements:
 
     def clean(self, group: str, lane: str) -> BlockTimes:
         """The blocks of a lane that nothing else disturbed."""
-        lost = self.disturbed.get(lane, frozenset())
+        lost = self.lost.get(lane, frozenset())
         return {key: ms for key, ms in self.blocks(group, lane).items() if key not in lost}
-
-    def disturbed_share(self, group: str, lane: str) -> float:
-        """Which share of a lane's blocks was disturbed."""
-        blocks = self.blocks(group, lane)
-        return 1 - len(self.clean(group, lane)) / len(blocks) if blocks else 0.0
 
     def copies(self, group: str, lane: str) -> tuple[str, ...]:
         """The lane, with its control where it has one that was measured: both are one scenario."""
@@ -92,20 +88,28 @@ def _check_time(lane: str, key: Key, ms: float) -> None:
 
 
 def block_medians(iterations: Iterable[IterationRow]) -> dict[str, dict[Key, float]]:
-    """Scenario -> (launch, round) -> median wall ms of the block's timed calls."""
+    """Scenario -> (launch, round) -> median wall ms of the block's timed calls.
+
+    Where a block was measured again because other work disturbed it, of its clean calls.
+    """
     return {
         scenario: {
-            key: float(np.median([row.wall_ns for row in calls])) / 1e6
+            key: float(np.median([row.wall_ns for row in clean_of(calls)])) / 1e6
             for key, calls in blocks.items()
         }
         for scenario, blocks in timed_blocks(iterations).items()
     }
 
 
+def clean_of(calls: Sequence[IterationRow]) -> Sequence[IterationRow]:
+    """The calls that nothing disturbed; all of them where there are none."""
+    return [row for row in calls if not row.disturbed] or calls
+
+
 def timed_blocks(
     iterations: Iterable[IterationRow],
 ) -> dict[str, dict[Key, list[IterationRow]]]:
-    """Scenario -> (launch, round) -> the timed calls of the block."""
+    """Scenario -> (launch, round) -> the timed calls of the block, disturbed ones included."""
     blocks: dict[str, dict[Key, list[IterationRow]]] = defaultdict(lambda: defaultdict(list))
     for row in iterations:
         if row.phase == Phase.TIMED and row.round is not None:
@@ -113,31 +117,55 @@ def timed_blocks(
     return blocks
 
 
-def disturbed_blocks(
+@dataclass(frozen=True, kw_only=True)
+class Disturbance:
+    """What other work did to the blocks of some scenarios."""
+
+    lost: Mapping[str, frozenset[Key]] = field(default_factory=dict)
+    """Scenario -> blocks of which nothing clean is left."""
+    shares: Mapping[str, float] = field(default_factory=dict)
+    """Scenario -> which share of its timed calls was disturbed, those measured again included."""
+
+
+def disturbance(
     iterations: Iterable[IterationRow],
     noise: Iterable[NoiseRow],
     labels: Mapping[str, str],
     policy: NoisePolicy,
-) -> dict[str, frozenset[Key]]:
-    """Scenario -> blocks in which other work took its CPUs.
+) -> Disturbance:
+    """Which blocks other work disturbed.
 
-    Both must hold: the block had less CPU time for its wall time than the scenario usually has,
-    and the kernel saw other work in its round (pressure or steal). The first alone may be
-    the scenario's own stall, which is part of its time; the second alone looks at a whole round, of
-    which most blocks may be clean. `labels` names the group of each scenario.
+    A run marks the calls itself, block by block. One of version 0.1 kept what the kernel saw round
+    by round: there a block is disturbed if it had less CPU time than the scenario usually has, in a
+    round with other work. `labels` names the group of each scenario.
     """
     busy = {(row.group, row.launch, row.round) for row in noise if _saw_other_work(row, policy)}
-    found = {}
+    lost, shares = {}, {}
     for scenario, blocks in timed_blocks(iterations).items():
-        shares = {key: _cpu_share(calls) for key, calls in blocks.items()}
-        usual = float(np.quantile(list(shares.values()), _UNDISTURBED))
         group = labels.get(scenario.removesuffix(CONTROL_SUFFIX), "")
-        found[scenario] = frozenset(
-            key
-            for key, share in shares.items()
-            if share < policy.min_cpu_share * usual and (group, *key) in busy
-        )
-    return found
+        usual = upper_share([_cpu_share(calls) for calls in blocks.values()])
+        limit = policy.min_cpu_share * usual
+        marked = {
+            key: [
+                row.disturbed
+                if row.disturbed is not None
+                else (group, *key) in busy and _cpu_share(calls) < limit
+                for row in calls
+            ]
+            for key, calls in blocks.items()
+        }
+        every = [one for marks in marked.values() for one in marks]
+        lost[scenario] = frozenset(key for key, marks in marked.items() if all(marks))
+        shares[scenario] = sum(every) / len(every)
+    return Disturbance(lost=lost, shares=shares)
+
+
+def upper_share(shares: Sequence[float]) -> float:
+    """The CPU time per wall time of a scenario's least disturbed blocks.
+
+    Beside a busy neighbour most of its blocks may be disturbed, and hardly all of them.
+    """
+    return float(np.quantile(shares, _UNDISTURBED))
 
 
 def _saw_other_work(row: NoiseRow, policy: NoisePolicy) -> bool:
@@ -146,7 +174,7 @@ def _saw_other_work(row: NoiseRow, policy: NoisePolicy) -> bool:
     ) > policy.max_steal
 
 
-def _cpu_share(calls: list[IterationRow]) -> float:
+def _cpu_share(calls: Sequence[IterationRow]) -> float:
     """CPU time of all threads over wall time."""
     wall_ns = sum(row.wall_ns for row in calls)
     return sum(row.cpu_ns for row in calls) / wall_ns if wall_ns else 0.0

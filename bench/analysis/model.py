@@ -95,7 +95,9 @@ class Spread:
 
     between_processes: float
     degrees_of_freedom: float
-    """How many degrees of freedom of processes this rests on; 0 where it is assumed."""
+    """How many degrees of freedom of processes this rests on, assumed ones included."""
+    is_assumed: bool
+    """Whether no process of the run was repeated, so that nothing of this was seen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +224,7 @@ def _group_fit(processes: _Processes, spreads: Sequence[Spread], policy: ModelPo
     between = np.array([spread.between_processes**2 for spread in spreads])
     variances = between[processes.owner] + processes.error
     design = _design(processes, 1 / variances)
-    pooled_dof = np.array([spread.degrees_of_freedom or math.inf for spread in spreads])
+    pooled_dof = np.array([spread.degrees_of_freedom for spread in spreads])
     factors, dof = _own_variances(design, variances, pooled_dof, policy)
     counts = np.bincount(processes.owner, minlength=len(processes.lanes))
     return GroupFit(
@@ -370,12 +372,12 @@ def _between(
     ]
     run_dof = sum(lane.dof for lane in lanes)
     names = {lane.kind for lane in lanes}
-    if run_dof <= 0:
-        assumed = Spread(between_processes=policy.assumed_process_sd, degrees_of_freedom=0.0)
-        return dict.fromkeys(names, assumed)
-    floor = policy.process_sd_floor**2 * min(1.0, policy.floor_dof / run_dof)
-    run = max(_winsorized(lanes), floor)
-    borrowed = min(policy.class_prior_dof, run_dof)
+    missing = max(0.0, policy.assumed_dof - run_dof)
+    assumed = policy.assumed_process_sd**2
+    known_dof = run_dof + missing
+    floor = policy.process_sd_floor**2 * min(1.0, policy.floor_dof / known_dof)
+    run = max((missing * assumed + run_dof * _winsorized(lanes)) / known_dof, floor)
+    borrowed = min(policy.class_prior_dof, known_dof)
     found = {}
     for kind in names:
         own = [lane for lane in lanes if lane.kind == kind]
@@ -383,7 +385,8 @@ def _between(
         variance = (borrowed * run + dof * _winsorized(own)) / (borrowed + dof)
         found[kind] = Spread(
             between_processes=math.sqrt(max(variance, floor)),
-            degrees_of_freedom=min(borrowed + dof, run_dof),
+            degrees_of_freedom=min(borrowed + dof, known_dof),
+            is_assumed=run_dof <= 0,
         )
     return found
 

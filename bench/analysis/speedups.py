@@ -18,7 +18,7 @@ from bench.analysis.judge import Judge
 from bench.analysis.measurements import (
     Measurements,
     block_medians,
-    disturbed_blocks,
+    disturbance,
     process_seconds,
 )
 from bench.analysis.ways import (
@@ -82,9 +82,11 @@ def measurements_of(
                 "the run ended before its outputs, conditions and kernels were all checked: "
                 "measure again"
             )
+    found = disturbance(iterations, noise, labels, policy.noise)
     return Measurements(
         groups=groups,
-        disturbed=disturbed_blocks(iterations, noise, labels, policy.noise),
+        lost=found.lost,
+        disturbed_shares=found.shares,
         unusable=unusable,
         unchecked=unchecked,
         classes={

@@ -53,6 +53,7 @@ def timing_summary(
     """What the calls of one scenario say about its own time. All None without timed calls."""
     rows = list(iterations)
     timed = [row for row in rows if row.phase == Phase.TIMED and row.round is not None]
+    timed = [row for row in timed if not row.disturbed]
     wall_ms = np.array([row.wall_ns for row in timed]) / 1e6
     first_launch = min((row.launch for row in rows), default=0)
     warmup = [row for row in rows if row.phase == Phase.WARMUP and row.round is None]

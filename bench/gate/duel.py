@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import conditions
 from bench.analysis.judge import Judge
-from bench.analysis.measurements import Measurements, disturbed_blocks
+from bench.analysis.measurements import Measurements, disturbance
 from bench.errors import WorkerError
 from bench.gate.result import Interval, Outcome, weigh
 from bench.gate.side import Side
@@ -102,8 +102,10 @@ class Evidence:
     """What measuring a scenario gave."""
 
     blocks: Mapping[Side, BlockTimes]
-    disturbed: Mapping[Side, frozenset[Key]] = field(default_factory=dict)
-    """Blocks in which other work took a side's CPUs."""
+    lost: Mapping[Side, frozenset[Key]] = field(default_factory=dict)
+    """Blocks that other work disturbed and left nothing clean of."""
+    disturbed_shares: Mapping[Side, float] = field(default_factory=dict)
+    """Share of a side's calls that other work disturbed."""
     unlike: tuple[str, ...] = ()
     """How the conditions of a side's worker differed from the base's."""
     failure: str | None = None
@@ -117,23 +119,25 @@ class Evidence:
         """
         found = Measurements(
             groups={"": {_LANES[side]: self.blocks[side] for side in Side}},
-            disturbed={_LANES[side]: keys for side, keys in self.disturbed.items()},
+            lost={_LANES[side]: keys for side, keys in self.lost.items()},
+            disturbed_shares={_LANES[side]: one for side, one in self.disturbed_shares.items()},
         )
         return Judge(found, policy)
 
     @property
     def disturbed_share(self) -> float | None:
-        """Share of the blocks that other work disturbed."""
-        every = sum(len(blocks) for blocks in self.blocks.values())
-        return sum(map(len, self.disturbed.values())) / every if every else None
+        """Share of the calls that other work disturbed, of the side that had most."""
+        return max(self.disturbed_shares.values(), default=None)
 
     def and_then(self, later: Evidence) -> Evidence:
         """This and a later measurement as one; their launches are numbered apart."""
         none: frozenset[Key] = frozenset()
         return Evidence(
             blocks={side: {**self.blocks[side], **later.blocks[side]} for side in Side},
-            disturbed={
-                side: self.disturbed.get(side, none) | later.disturbed.get(side, none)
+            lost={side: self.lost.get(side, none) | later.lost.get(side, none) for side in Side},
+            disturbed_shares={
+                side: (self.disturbed_shares.get(side, 0.0) + later.disturbed_shares.get(side, 0.0))
+                / 2
                 for side in Side
             },
             unlike=tuple(dict.fromkeys((*self.unlike, *later.unlike))),
@@ -204,10 +208,11 @@ class Duel:
     def _evidence(self) -> Evidence:
         names = {side: self._lane_name(side) for side in Side}
         labels = dict.fromkeys(names.values(), self.scenario.id)
-        found = disturbed_blocks(self._calls, self._noise, labels, self.policy.noise)
+        found = disturbance(self._calls, self._noise, labels, self.policy.noise)
         return Evidence(
             blocks=self._blocks,
-            disturbed={side: found.get(name, frozenset()) for side, name in names.items()},
+            lost={side: found.lost.get(name, frozenset()) for side, name in names.items()},
+            disturbed_shares={side: found.shares.get(name, 0.0) for side, name in names.items()},
             unlike=tuple(self._unlike),
             failure=self._failure,
         )

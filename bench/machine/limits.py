@@ -35,6 +35,28 @@ def memory_limit_gib(root: Path) -> float | None:
     return None if smallest is None else round(smallest / 2**30, 2)
 
 
+def memory_left_gib(root: Path) -> float | None:
+    """What the groups still allow beyond what they hold already; None without a limit.
+
+    Page cache counts as held although the kernel would give it back: the sum errs on the safe side.
+    """
+    v2 = (_left(group / "memory.max", group / "memory.current") for group in _groups(root, None))
+    v1 = (
+        _left(group / "memory.limit_in_bytes", group / "memory.usage_in_bytes")
+        for group in _groups(root, "memory")
+    )
+    smallest = _smallest((*v2, *v1))
+    return None if smallest is None else smallest / 2**30
+
+
+def _left(limit: Path, held: Path) -> float | None:
+    """Bytes between a group's limit and what it holds."""
+    most, now = files.number(limit), files.number(held)
+    if most is None or most >= _NO_LIMIT_BYTES:
+        return None
+    return max(0.0, float(most - (now or 0)))
+
+
 def _smallest(limits: Iterable[float | None]) -> float | None:
     return min((limit for limit in limits if limit is not None), default=None)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from bench import conditions
 from bench.analysis.judge import Judge
-from bench.analysis.measurements import Measurements, disturbed_blocks
+from bench.analysis.measurements import Disturbance, Measurements, disturbance
 from bench.client import AccountedWorker
 from bench.rounds import Rounds
 from bench.scenarios import CONTROL_SUFFIX
@@ -56,7 +56,7 @@ class Measured:
     """What an experiment gave: blocks by seat, what disturbed them, and when launches ended."""
 
     blocks: Mapping[str, Mapping[Key, float]]
-    disturbed: Mapping[str, frozenset[Key]] = field(default_factory=dict)
+    disturbed: Disturbance = field(default_factory=Disturbance)
     unlike: Mapping[str, str] = field(default_factory=dict)
     """Seats whose worker's conditions differed from the first one's, and how."""
     ends_s: tuple[float, ...] = ()
@@ -82,7 +82,8 @@ class Measured:
 
         found = Measurements(
             groups={"": {lane(name): blocks for name, blocks in self.blocks.items()}},
-            disturbed={lane(name): keys for name, keys in self.disturbed.items()},
+            lost={lane(name): keys for name, keys in self.disturbed.lost.items()},
+            disturbed_shares={lane(name): one for name, one in self.disturbed.shares.items()},
             unusable={lane(name): why for name, why in self.unlike.items()},
         )
         return Judge(found, policy)
@@ -131,7 +132,7 @@ class Experiment:
         labels = {seat.name: self.name for seat in self.seats}
         return Measured(
             blocks=self._blocks,
-            disturbed=disturbed_blocks(self._calls, self._noise, labels, self.policy.noise),
+            disturbed=disturbance(self._calls, self._noise, labels, self.policy.noise),
             unlike=self._unlike,
             ends_s=tuple(ends_s),
         )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bench import conditions, variables
 from bench.client import AccountedWorker, ParentUse
 from bench.errors import WorkerError
+from bench.lane import Block
 from bench.rounds import Rounds
 from bench.scenarios import CONTROL_SUFFIX
 from bench.seated import SeatedLane
@@ -76,12 +77,21 @@ class SeatLane(SeatedLane):
     seat: Seat
     turn: Turn | None = None
 
-    def run_block(self, round_number: int, position: int, *, settle: int) -> str | None:
+    def run_block(
+        self,
+        round_number: int,
+        position: int,
+        *,
+        settle: int,
+        saw_other_work: Callable[[], bool] = lambda: False,
+    ) -> Block:
         """One turn."""
         if self.turn is None:
-            return super().run_block(round_number, position, settle=settle)
+            return super().run_block(
+                round_number, position, settle=settle, saw_other_work=saw_other_work
+            )
         self.blocks_ms[(self.launch, round_number)] = self.turn(self, round_number, position)
-        return None
+        return Block()
 
 
 @dataclass(kw_only=True)

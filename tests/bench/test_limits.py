@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import mmap
 import os
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from bench import limits
@@ -17,7 +19,8 @@ from bench.scenarios import Task, stock_default, worker_key
 if TYPE_CHECKING:
     from pathlib import Path
 
-_own_pages_mib = limits._own_pages_mib  # before the fixture below replaces it
+_own_pages_mib = limits._own_pages_mib  # before the fixture below replaces them
+_memory_limit_gib = limits._memory_limit_gib
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +78,29 @@ def test_batch_one_is_measured_however_slow(backend: Any) -> None:
     """A machine too slow for everything still gets its answer for one image."""
     backend.default_ms = 5000.0
     assert found(backend, 1, 8).largest_batch == 1
+
+
+@pytest.mark.parametrize(
+    ("files", "share"),
+    [
+        ({}, 1.0),
+        ({"memory.max": "max", "memory.current": "1073741824"}, 1.0),
+        ({"memory.max": "4294967296", "memory.current": "1073741824"}, 3 / 64),
+        ({"memory.max": "1073741824", "memory.current": "2147483648"}, 0.0),
+        ({"memory.max": str(1 << 40)}, 1.0),
+    ],
+)
+def test_memory_is_a_share_of_what_machine_and_group_have_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], share: float
+) -> None:
+    """64 GiB that are free may be used by 85 %; a container of 4 GiB is not filled to be killed."""
+    for name, text in files.items():
+        path = tmp_path / "sys/fs/cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=64 * 2**30))
+    allowed = _memory_limit_gib(DEFAULT, tmp_path)
+    assert allowed == pytest.approx(DEFAULT.budget.free_memory_share * 64 * share)
 
 
 def test_batches_that_memory_does_not_hold_are_left_out_with_the_sum(

@@ -170,3 +170,32 @@ def test_no_duration_comes_from_a_clock_that_can_jump() -> None:
     sources = Path(resume.__file__).parent.rglob("*.py")
     found = [path.name for path in sources if re.search(r"\btime\.time(_ns)?\(", path.read_text())]
     assert found == []
+
+
+def test_energy_goes_on_with_all_its_images() -> None:
+    """2 J an image over 30 images and 40 J over 10 more are 2.5 J an image, not 21."""
+    run = Run(
+        folder=Path(),
+        environment=ENVIRONMENT,
+        scenarios=(row(joules_per_image=2.0, joules_images=30, checked=True),),
+    )
+    outcome = resume.restore(run, [STOCK]).outcomes[STOCK.id]
+    outcome.add_energy(40.0, 10)
+    written = outcome.row("run", [], {}, ended=False)
+    assert written.joules_per_image == pytest.approx(2.5)
+    assert written.joules_images == 40
+
+
+def test_energy_of_an_unknown_number_of_images_is_left_out() -> None:
+    """Runs of version 0.1 did not keep it; carried on, it would count as one image's."""
+    run = Run(folder=Path(), environment=ENVIRONMENT, scenarios=(row(joules_per_image=2.0),))
+    outcome = resume.restore(run, [STOCK]).outcomes[STOCK.id]
+    outcome.add_energy(40.0, 10)
+    assert outcome.row("run", [], {}, ended=False).joules_per_image == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize(("checked", "is_new"), [(True, False), (None, False), (False, True)])
+def test_what_was_not_checked_is_begun_anew(checked: bool | None, is_new: bool) -> None:
+    """Else its outputs and kernels would never be looked at; version 0.1 wrote no such rows."""
+    run = Run(folder=Path(), environment=ENVIRONMENT, scenarios=(row(checked=checked),))
+    assert resume.restore(run, [STOCK]).outcomes[STOCK.id].is_new is is_new

@@ -245,6 +245,28 @@ def test_a_death_in_the_rounds_is_a_crash_with_its_launch(build: Build, backend:
     assert row.rounds > 0
 
 
+def test_a_death_in_the_rounds_is_on_disk_before_the_next_block(build: Build, backend: Any) -> None:
+    """A kill right after it must not leave the scenario a verdict."""
+    broken: list[bool] = []
+    seen: list[str] = []
+
+    def crash(worker: Any, fields: Mapping[str, Any]) -> None:
+        if fields["phase"] == "timed":
+            broken.append(True)
+            worker.die()
+            raise WorkerError(Status.CRASHED, "planted")
+
+    def look(_worker: Any, _fields: Mapping[str, Any]) -> None:
+        if broken and not seen:
+            seen.append(rows_of(runner)[IPEX_1.id].status)
+
+    backend.faults[IPEX_1.id, "call"] = crash
+    backend.faults[DEFAULT_1.id, "call"] = look
+    runner = build((DEFAULT_1, IPEX_1))
+    runner.measure()
+    assert seen == ["crashed"]
+
+
 def other_allocator(_worker: Any, _fields: Mapping[str, Any]) -> dict[str, Any]:
     """A worker that loaded another allocator than the others."""
     return {"conditions": {"threads": 2, "allocator": "tcmalloc", "openmp": ["libgomp.so.1"]}}

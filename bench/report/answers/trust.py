@@ -198,10 +198,14 @@ def _expected(worst: Comparison, groups: int) -> str:
 
 def _disturbed(facts: Facts) -> Iterator[str]:
     """How many blocks did not count."""
-    lost = sum(map(len, facts.analysis.judge.measurements.disturbed.values()))
-    every = sum(map(len, facts.blocks.values()))
-    if lost:
-        yield f"Other work disturbed {lost:,} of {count(every, 'block')}, which do not count."
+    measured = facts.analysis.judge.measurements
+    worst = max(measured.disturbed_shares.values(), default=0.0)
+    every, lost = sum(map(len, facts.blocks.values())), sum(map(len, measured.lost.values()))
+    if worst:
+        yield (
+            f"Other work disturbed up to {wording.percent(worst)} of a scenario's calls, which do "
+            f"not count; of {lost:,} of {count(every, 'block')} nothing is left."
+        )
     elif every:
         yield f"No other work disturbed any of {count(every, 'block')}."
 
@@ -221,9 +225,9 @@ def _spreads(facts: Facts) -> str:
     """By how much processes of one scenario were found to differ."""
     if not facts.run.iterations:
         return ""
-    found = [one.between_processes for one in facts.analysis.judge.fitted.spreads.values()]
-    known = any(one.degrees_of_freedom for one in facts.analysis.judge.fitted.spreads.values())
-    if not known:
+    spreads = facts.analysis.judge.fitted.spreads.values()
+    found = [one.between_processes for one in spreads]
+    if all(one.is_assumed for one in spreads):
         return (
             "No scenario had a second process: they are assumed to differ by "
             f"{wording.percent(max(found, default=0.0))}."

@@ -227,18 +227,19 @@ def test_too_few_clean_blocks_are_invalid() -> None:
     lanes = group({**EQUAL, "a": 0.5})
     keys = sorted(lanes["a"])
     every = {name: frozenset(keys[2:]) for name in EQUAL}
-    assert judge(lanes, disturbed=every).compare("a", BASE).verdict == "invalid"
+    assert judge(lanes, lost=every).compare("a", BASE).verdict == "invalid"
     fewer = {name: frozenset(keys[3:]) for name in EQUAL}
-    assert judge(lanes, disturbed=fewer).compare("a", BASE).verdict == "faster"
+    assert judge(lanes, lost=fewer).compare("a", BASE).verdict == "faster"
 
 
-def test_a_lane_that_lost_many_more_blocks_is_inconclusive() -> None:
+def test_a_lane_that_lost_many_more_calls_is_inconclusive() -> None:
     """Its own stalls must not be thrown away."""
     lanes = group({**EQUAL, "a": 0.5})
-    keys = sorted(lanes["a"])
-    found = judge(lanes, disturbed={"a": frozenset(keys[:9])}).compare("a", BASE)
+    found = judge(lanes, disturbed_shares={"a": 0.5, BASE: 0.2}).compare("a", BASE)
     assert found.verdict == "inconclusive"
     assert "50 %" in (found.reason or "")
+    alike = judge(lanes, disturbed_shares={"a": 0.5, BASE: 0.3}).compare("a", BASE)
+    assert alike.verdict == "faster"
 
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -158,7 +159,9 @@ def test_where_nothing_was_repeated_a_spread_is_assumed() -> None:
     """It is the policy's, and the model says that it rests on nothing."""
     fitted = fit({"": lanes(processes=1)}, POLICY)
     (spread,) = fitted.spreads.values()
-    assert (spread.between_processes, spread.degrees_of_freedom) == (POLICY.assumed_process_sd, 0.0)
+    assert spread.is_assumed
+    assert spread.between_processes == pytest.approx(POLICY.assumed_process_sd)
+    assert spread.degrees_of_freedom == POLICY.assumed_dof
     found = fitted.groups[""].contrast(PAIR)
     assert found.standard_error >= POLICY.assumed_process_sd * math.sqrt(2)
 
@@ -196,15 +199,28 @@ def test_further_rounds_narrow_only_their_own_part() -> None:
 
 
 def test_few_processes_have_heavy_tails() -> None:
-    """Two lanes with two processes: one degree of freedom, and an interval that knows it."""
-    found = fit({"": lanes(8, names=2, processes=2)}, POLICY).groups[""].contrast(PAIR)
-    assert found.degrees_of_freedom <= 3
-    assert found.half_width(0.025) > 3 * found.standard_error
+    """Two lanes with two processes: six degrees of freedom, most of them assumed."""
+    fitted = fit({"": lanes(8, names=2, processes=2)}, POLICY)
+    found = fitted.groups[""].contrast(PAIR)
+    assert found.degrees_of_freedom == pytest.approx(POLICY.assumed_dof)
+    assert found.half_width(0.025) > 2.4 * found.standard_error
+    assert not fitted.spreads["|"].is_assumed
+
+
+def test_repeating_a_few_makes_no_interval_wider_than_repeating_none() -> None:
+    """One group of three lanes has a second process, the others of the run have none."""
+    one = {f"one/{name}": blocks for name, blocks in lanes(3, processes=1, names=12).items()}
+    pair = {"one/base": 1.0, "one/lane": -1.0}
+    alone = fit({"one": one}, POLICY).groups["one"].contrast(pair)
+    few = fit({"one": one, "two": lanes(4, names=3, processes=2)}, POLICY).groups["one"]
+    beside = few.contrast(pair)
+    assert beside.half_width(0.0005) < 1.2 * alone.half_width(0.0005)
 
 
 def test_floor_weighs_less_the_more_was_seen() -> None:
     """Identical processes: the floor holds a small run up and leaves a large one alone."""
-    small = fit({"": lanes(9, names=3, processes=2, process=0.0)}, POLICY).spreads["|"]
+    bare = replace(POLICY, assumed_dof=0.0)
+    small = fit({"": lanes(9, names=3, processes=2, process=0.0)}, bare).spreads["|"]
     large = fit({"": lanes(9, names=20, processes=8, process=0.0)}, POLICY).spreads["|"]
     assert small.between_processes == pytest.approx(POLICY.process_sd_floor, rel=0.5)
     assert large.between_processes < 0.7 * small.between_processes

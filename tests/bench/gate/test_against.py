@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bench.analysis.measurements import Disturbance
 from bench.errors import BenchError
 from bench.gate import against, duel
 from bench.gate.against import AgainstRequest
@@ -254,12 +255,16 @@ def test_blocks_that_other_work_disturbed_do_not_count(
 ) -> None:
     """A slowdown that all clean blocks show is one; where none is left there is no verdict."""
 
-    def lost(calls: list[IterationRow], *_: object) -> dict[str, frozenset[tuple[int, int]]]:
+    def planted(calls: list[IterationRow], *_: object) -> Disturbance:
+        names = {row.scenario for row in calls}
         keys = {(row.launch, row.round) for row in calls if row.round is not None}
-        kept = {key for key in keys if share and key[1] % 2}
-        return dict.fromkeys({row.scenario for row in calls}, frozenset(keys - kept))
+        lost = frozenset(key for key in keys if not (share and key[1] % 2))
+        return Disturbance(
+            lost=dict.fromkeys(names, lost),
+            shares=dict.fromkeys(names, len(lost) / max(1, len(keys))),
+        )
 
-    monkeypatch.setattr(duel, "disturbed_blocks", lost)
+    monkeypatch.setattr(duel, "disturbance", planted)
     speed(repository, inference=120)
     report = against.compare(request(repository))
     assert report.exit_code == exit_code

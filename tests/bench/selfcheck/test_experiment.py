@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from bench.policy import DEFAULT
-from bench.selfcheck.check import stock_seats
-from bench.selfcheck.experiment import Effort, Experiment
+from bench.selfcheck.check import stock_seats, verdict_of
+from bench.selfcheck.experiment import Effort, Experiment, Seat
 
 pytestmark = pytest.mark.usefixtures("quiet_machine")
 
@@ -32,3 +32,33 @@ def test_no_launch_takes_more_than_its_part_of_the_time(backend: Any, allowed_s:
     assert backend.clock() - began <= allowed_s
     assert sorted(rounds) == [0, 1, 2]
     assert max(rounds.values()) < 1.5 * min(rounds.values())
+
+
+def test_a_worker_under_other_conditions_has_no_verdict(backend: Any) -> None:
+    """A thread less is a finding about the machine, and no wrong verdict of the harness."""
+    seats = stock_seats(3)
+    workers: list[Any] = []
+
+    def launch(seat: Seat) -> Any:
+        worker = backend.launch(seat.scenario, False, 0)
+        if seat is seats[2]:
+            workers.append(worker)
+        return worker
+
+    def conditions(worker: Any, _fields: Any) -> dict[str, Any]:
+        threads = 1 if worker in workers else 2
+        return {"conditions": {"threads": threads}}
+
+    backend.faults[seats[0].scenario.id, "conditions"] = conditions
+    measured = Experiment(
+        name="unlike",
+        seats=seats,
+        effort=Effort(launches=2, min_rounds=3, max_rounds=4, target_half_width=0.01),
+        policy=DEFAULT,
+        launch=launch,
+        clock=backend.clock,
+    ).measure()
+    assert "threads: 2 against 1" in measured.unlike[seats[2].name]
+    verdict, ratio = verdict_of(measured, seats[2], seats[0], seats[1], DEFAULT)
+    assert (verdict, ratio is not None) == ("invalid", True)
+    assert verdict_of(measured, seats[1], seats[0], seats[2], DEFAULT)[0] != "invalid"

@@ -1,0 +1,63 @@
+"""A study read back from its folder: what it measured, and the policy that it was judged by."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from bench import records
+from bench.policy import DEFAULT, Policy, policy_of
+from bench.studies.comparing import judge_of
+from bench.studies.reading import measured_again
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STRICT = replace(DEFAULT, verdict=replace(DEFAULT.verdict, minimal_effect=0.5))
+
+
+def stored(folder: Path, policy: object) -> Path:
+    """A study's folder with that policy in it."""
+    records.write_environment(folder, {"study": "stages", "policy": policy})
+    records.replace_rows(folder / "noise.csv", [], records.NoiseRow)
+    return folder
+
+
+def blocks() -> dict[str, dict[tuple[int, int], float]]:
+    """Three processes of each seat; `fast` takes four fifths of the time."""
+    rng = np.random.default_rng(1)
+    return {
+        seat: {
+            (launch, place): float(ms * np.exp(rng.normal(0, 0.005)))
+            for launch in range(3)
+            for place in range(5)
+        }
+        for seat, ms in (("base", 100.0), ("base#control", 100.0), ("fast", 80.0))
+    }
+
+
+@pytest.mark.parametrize(("policy", "verdict"), [(DEFAULT, "faster"), (STRICT, "inconclusive")])
+def test_a_study_is_judged_by_its_own_policy(tmp_path: Path, policy: Policy, verdict: str) -> None:
+    """1.25 times as fast is faster by today's, and not by one that asks for a half."""
+    folder = stored(tmp_path, asdict(policy))
+    measured, own = measured_again(folder, {"g": blocks()})
+    assert own == policy
+    assert judge_of(measured, own).compare("fast", "base").verdict == verdict
+
+
+@pytest.mark.parametrize("kept", [None, [], {"verdict": None}, {"verdict": {"gone": 1}, "x": {}}])
+def test_what_an_earlier_version_did_not_know_has_todays_value(
+    tmp_path: Path, kept: object
+) -> None:
+    """Damaged or older entries are no reason not to read a study."""
+    _, own = measured_again(stored(tmp_path, kept), {})
+    assert own == DEFAULT
+
+
+def test_numbers_of_a_policy_are_taken_and_nothing_else() -> None:
+    """Text where a number belongs is left out, as is a flag."""
+    found = policy_of({"verdict": {"same_within": 0.1, "confidence": "high", "min_rounds": True}})
+    assert found.verdict == replace(DEFAULT.verdict, same_within=0.1)
