@@ -142,7 +142,8 @@ def slow_call_ms(facts: Facts, row: ScenarioRow) -> tuple[float | None, str]:
     """
     if row.p99_ms is not None:
         return row.p99_ms, "p99"
-    calls = [c.wall_ns for c in facts.calls.get(row.scenario, ()) if c.phase == Phase.TIMED]
+    timed = [c for c in facts.calls.get(row.scenario, ()) if c.phase == Phase.TIMED]
+    calls = [c.wall_ns for c in timed if not c.disturbed]
     if not calls:
         return None, "p99"
     return max(calls) / 1e6, f"slowest call (of {len(calls)}; a p99 needs 100)"

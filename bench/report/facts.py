@@ -102,6 +102,12 @@ class Facts:
             workers=self.environment.tables("workers"),
         )
 
+    @property
+    def assumes_processes(self) -> bool:
+        """Whether nothing had a second process, so that how processes differ is assumed."""
+        spreads = self.analysis.judge.fitted.spreads.values()
+        return bool(spreads) and all(one.is_assumed for one in spreads)
+
     @cached_property
     def claims(self) -> Claims:
         """The run's headlines."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from bench.report.answers import Answer
     from bench.report.facts import Comparison, Facts
-    from bench.report.tables import Table
+    from bench.report.tables import Cell, Table
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _PRINT_TIMEOUT_S = 120.0
@@ -87,9 +87,14 @@ def _table(table: Table) -> Iterator[str]:
         + "|"
     )
     for row in table.rows:
-        cells = (f"{cell.text or cell.verdict} {cell.note}".strip() for cell in row.cells)
-        yield f"| {' | '.join(map(_plain, cells))} |"
+        yield f"| {' | '.join(_plain(_cell(cell)) for cell in row.cells)} |"
     yield ""
+
+
+def _cell(cell: Cell) -> str:
+    """All that a cell says: Markdown has nothing to fold."""
+    folded = f"({cell.fold.rstrip('.')})" if cell.fold else ""
+    return " ".join(part for part in (cell.text or cell.verdict, cell.note, folded) if part)
 
 
 _SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>|#~"} | {"\n": " ", "\r": " "})

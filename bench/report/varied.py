@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bench import variables
-from bench.report import wording
+from bench.report import recovered, wording
 from bench.report.facts import Facts
 from bench.report.prices import NO_PRICES
 from bench.report.tables import Cell, Row, Table, number, ratio_cell, tags
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 
 def ordinary(run: Run) -> Run:
-    """The run without its varied scenarios."""
-    varied = {row.scenario for row in run.scenarios if values_of(row)}
+    """The run without its varied scenarios, those that a kill left without a row included."""
+    varied = {row.scenario for row in recovered.scenario_rows(run) if values_of(row)}
     if not varied:
         return run
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -150,6 +151,22 @@ def test_only_timed_blocks_count_and_the_control_is_no_scenario(run: Path) -> No
     assert stats["rounds"] == len(stats["data"]) == 6
     assert stats["q1"] <= stats["median"] <= stats["q3"]
     assert stats["ld15iqr"] >= stats["min"]
+
+
+def test_calls_that_other_work_disturbed_are_not_exported(run: Path) -> None:
+    """A block that was measured again has the time of its clean calls."""
+    again = [
+        replace(row, wall_ns=9 * row.wall_ns, disturbed=True)
+        for row in iterations("run", DEFAULT, 100.0)
+        if row.phase == "timed" and row.round == 2
+    ]
+    with records.RunWriter(run) as writer:
+        for row in again:
+            writer.append(row)
+    result = bench("export", "--format", "pytest-benchmark", run)
+    stats = json.loads(result.stdout)["benchmarks"][0]["stats"]
+    assert stats["rounds"] == 6
+    assert stats["max"] == pytest.approx(0.102)
 
 
 @pytest.mark.parametrize(

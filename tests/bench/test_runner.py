@@ -267,6 +267,30 @@ def test_a_death_in_the_rounds_is_on_disk_before_the_next_block(build: Build, ba
     assert seen == ["crashed"]
 
 
+def test_what_was_checked_is_on_disk_before_the_first_round(build: Build, backend: Any) -> None:
+    """A kill in the rounds must know whom to believe: one is refused, the others lack evidence."""
+    wrong = replace(IPEX_1, mode=Mode.COMPILE)
+    backend.output_offset[wrong.id] = 0.4
+    seen: list[dict[str, records.ScenarioRow]] = []
+
+    def look(_worker: Any, fields: Mapping[str, Any]) -> None:
+        if fields["phase"] == "timed" and not seen:
+            seen.append(rows_of(runner))
+
+    for scenario in (DEFAULT_1, IPEX_1):
+        backend.faults[scenario.id, "call"] = look
+    runner = build((DEFAULT_1, IPEX_1, wrong))
+    runner.measure()
+    (early,) = seen
+    assert {row.rounds for row in early.values()} == {0}
+    assert {name: (row.status, row.checked) for name, row in early.items()} == {
+        DEFAULT_1.id: ("ok", False),
+        IPEX_1.id: ("ok", False),
+        wrong.id: ("wrong_output", True),
+    }
+    assert all(row.checked for row in rows_of(runner).values())
+
+
 def other_allocator(_worker: Any, _fields: Mapping[str, Any]) -> dict[str, Any]:
     """A worker that loaded another allocator than the others."""
     return {"conditions": {"threads": 2, "allocator": "tcmalloc", "openmp": ["libgomp.so.1"]}}

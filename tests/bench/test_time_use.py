@@ -119,4 +119,4 @@ def test_a_standard_run_spends_its_time_on_rounds(standard_run: Runner) -> None:
     # a fourth launch is worth more than further rounds, and costs starting workers once more
     assert use["measuring_share"] > 0.55
     assert use["seconds"][MEASURING] > 0.55 * use["seconds"]["all"]
-    assert use["seconds"]["all"] <= STANDARD.budget_s
+    assert use["seconds"]["all"] <= 1.02 * STANDARD.budget_s  # a last launch is planned, not known

@@ -198,9 +198,10 @@ def _expected(worst: Comparison, groups: int) -> str:
 
 def _disturbed(facts: Facts) -> Iterator[str]:
     """How many blocks did not count."""
-    measured = facts.analysis.judge.measurements
+    measured = facts.analysis.judge.measurements  # of the whole run, varied scenarios included
     worst = max(measured.disturbed_shares.values(), default=0.0)
-    every, lost = sum(map(len, facts.blocks.values())), sum(map(len, measured.lost.values()))
+    blocks = (facts.whole or facts).blocks
+    every, lost = sum(map(len, blocks.values())), sum(map(len, measured.lost.values()))
     if worst:
         yield (
             f"Other work disturbed up to {wording.percent(worst)} of a scenario's calls, which do "
@@ -215,22 +216,21 @@ def _borrowed(facts: Facts) -> Iterator[str]:
     rows = [row for row in facts.speedup_rows if row.speedup is not None]
     few = sum(bool(row.borrowed) for row in rows)
     if few:
-        yield (
-            f"{few} of {count(len(rows), 'comparison')} rest on one process: how processes differ "
-            "is taken from the other scenarios there."
-        )
+        start = f"{few} of {count(len(rows), 'comparison')} rest on one process"
+        taken = "how processes differ is taken from the other scenarios there"
+        yield f"{start}." if facts.assumes_processes else f"{start}: {taken}."
 
 
 def _spreads(facts: Facts) -> str:
     """By how much processes of one scenario were found to differ."""
-    if not facts.run.iterations:
-        return ""
     spreads = facts.analysis.judge.fitted.spreads.values()
     found = [one.between_processes for one in spreads]
-    if all(one.is_assumed for one in spreads):
+    if not found:
+        return ""
+    if facts.assumes_processes:
         return (
             "No scenario had a second process: they are assumed to differ by "
-            f"{wording.percent(max(found, default=0.0))}."
+            f"{wording.percent(max(found))}."
         )
     return (
         "Processes of one scenario differ by "

@@ -74,7 +74,7 @@ def _speedup_row(facts: Facts, row: ScenarioRow, anchors: dict[str, str]) -> Row
             tuned_cell,
             verdict_cell(tuned),
             number(milliseconds(row.median_ms), row.median_ms),
-            _remark(row, [one for one in (first, tuned) if one is not None], opponent),
+            _remark(facts, row, [one for one in (first, tuned) if one is not None], opponent),
         ),
         **tags(row),
         verdict=_filter_word(first, row),
@@ -82,7 +82,9 @@ def _speedup_row(facts: Facts, row: ScenarioRow, anchors: dict[str, str]) -> Row
     )
 
 
-def _remark(row: ScenarioRow, judged: Sequence[SpeedupRow], opponent: ScenarioRow | None) -> Cell:
+def _remark(
+    facts: Facts, row: ScenarioRow, judged: Sequence[SpeedupRow], opponent: ScenarioRow | None
+) -> Cell:
     """A short phrase, and behind it what the verdicts rest on and every reason."""
     own = row.reason or ""
     # a comparison that failed for the scenario's own reason says it again
@@ -91,13 +93,15 @@ def _remark(row: ScenarioRow, judged: Sequence[SpeedupRow], opponent: ScenarioRo
     rests_on = f"{rounds} in {wording.count(row.launches, 'launch', 'launches')}"
     parts = [rests_on if row.rounds else "", own, *dict.fromkeys(against)]
     if any(one.borrowed for one in judged):
-        parts.append("one process: how processes differ is taken from other scenarios")
+        source = "assumed" if facts.assumes_processes else "taken from other scenarios"
+        parts.append(f"one process: how processes differ is {source}")
     if opponent is not None:
         parts.append(f"stock tuned is {wording.spoken(opponent)}")
+    told = [part.rstrip(".") for part in parts if part]
     return Cell(
         text=_phrase(row, judged),
         sort=row.status,
-        fold="; ".join(part for part in parts if part) + ".",
+        fold=f"{'; '.join(told)}." if told else "",
     )
 
 

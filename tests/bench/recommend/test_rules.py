@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from bench.cli import cli
 from bench.recommend import handover
-from bench.recommend.rules import Wish, recommend
+from bench.recommend.rules import Wish, recommend, slow_call_ms
 from bench.records import Run
 from bench.report.facts import Facts
 from bench.scenarios import FURTHER_BACKENDS
@@ -82,6 +82,21 @@ def test_p99_limit_is_held_against_the_slowest_call_where_there_are_few(run: Mak
     assert chosen(without(made, p99_ms=200.0), latency_p99_ms=150.0) != BEST_1
 
 
+def test_calls_that_other_work_disturbed_are_no_slowest_call(run: MakeRun) -> None:
+    """They do not count anywhere else either."""
+    made = run()
+    row = next(row for row in made.scenarios if row.scenario == BEST_1)
+    before, _ = slow_call_ms(Facts(made), row)
+    first = next(c for c in made.iterations if c.scenario == BEST_1 and c.round is not None)
+    hit = dataclasses.replace(first, wall_ns=10**10, disturbed=True)
+    calls = tuple(hit if call is first else call for call in made.iterations)
+    slowest, name = slow_call_ms(Facts(dataclasses.replace(made, iterations=calls)), row)
+    assert before is not None
+    assert slowest is not None
+    assert slowest <= before
+    assert "(of 71;" in name
+
+
 def test_throughput_takes_the_best_batch_size(run: MakeRun) -> None:
     """Images a second decide across batch sizes."""
     made = run()
@@ -115,11 +130,17 @@ def test_larger_estimate_that_was_not_shown_is_no_reason_to_leave_stock_default(
     assert "nothing that fits was shown to be faster" in found.reasons[0]
 
 
-def test_noisy_and_empty_runs_recommend_nothing_and_say_why(run: MakeRun) -> None:
-    """A failed control makes every number of its group worthless."""
-    found = recommend(Facts(run(noisy=True)), Wish())
+@pytest.mark.parametrize(
+    ("plan", "why"),
+    [({"noisy": True}, "identical workers"), ({"disturbed": True}, "other work disturbed 22 of")],
+)
+def test_noisy_and_empty_runs_recommend_nothing_and_say_why(
+    run: MakeRun, plan: dict[str, Any], why: str
+) -> None:
+    """A failed control makes every number of its group worthless; so do too few clean blocks."""
+    found = recommend(Facts(run(**plan)), Wish())
     assert found.row is None
-    assert any("control" in reason.lower() for reason in found.reasons)
+    assert any("control" in reason.lower() and why in reason for reason in found.reasons)
     empty = Run(folder=Path("x"), environment={})
     assert recommend(Facts(empty), Wish()).reasons == ("The run measured no inference.",)
 

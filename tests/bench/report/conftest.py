@@ -93,10 +93,16 @@ class Plan:
     complete: bool = True
     notes: tuple[str, ...] = ()
     noisy: bool = False
+    """Whether no round was quiet and the machine favoured one of two identical workers by 10 %."""
+    disturbed: bool = False
+    """Whether other work disturbed all blocks but two of every worker."""
     launches: int = 3
     rounds: int = 8
     seed: int = 7
+    process: float = 0.005
+    """Standard deviation between processes of one scenario, on the log scale."""
     spread: float = 0.012
+    """The same between calls."""
     faults: tuple[tuple[str, Status, str], ...] = ()
     only: tuple[str, ...] = ()
     slow_ipex: float = 1.0
@@ -154,10 +160,10 @@ def _calls(plan: Plan, wanted: Iterable[Scenario]) -> list[IterationRow]:
 def _launch(
     plan: Plan, rng: np.random.Generator, launch: int, lanes: list[tuple[str, float]]
 ) -> list[IterationRow]:
-    process = {name: rng.normal(0, 0.004) for name, _ in lanes}
+    process = {name: rng.normal(0, plan.process) for name, _ in lanes}
     if plan.noisy:
         process = {
-            name: value + (0.25 if name.endswith(CONTROL_SUFFIX) else 0)
+            name: value + (np.log(1.1) if name.endswith(CONTROL_SUFFIX) else 0)
             for name, value in process.items()
         }
     iteration = dict.fromkeys(process, 0)
@@ -175,6 +181,7 @@ def _launch(
             phase=str(phase),
             wall_ns=int(ms * 1e6),
             cpu_ns=int(ms * 1.9e6),
+            disturbed=_is_disturbed(plan, launch, at[0]) if at else None,
         )
 
     rows = []
@@ -193,6 +200,10 @@ def _launch(
                 took = ms * drift * np.exp(process[name] + rng.normal(0, plan.spread))
                 rows.append(call(name, took, Phase.TIMED, (round_, position)))
     return rows
+
+
+def _is_disturbed(plan: Plan, launch: int, round_: int) -> bool:
+    return plan.disturbed and (launch, round_) not in ((0, 0), (0, 1))
 
 
 def _scenario_row(plan: Plan, scenario: Scenario, calls: list[IterationRow]) -> ScenarioRow:
@@ -241,6 +252,7 @@ def _scenario_row(plan: Plan, scenario: Scenario, calls: list[IterationRow]) -> 
         if started
         else None,
         layers_replaced=14 if ipex and started else None,
+        checked=True if started else None,
     )
 
 
@@ -275,17 +287,18 @@ def _parity(plan: Plan, rows: list[ScenarioRow]) -> list[ParityRow]:
 def _noise(plan: Plan, rows: list[ScenarioRow]) -> list[NoiseRow]:
     rng = np.random.default_rng(plan.seed + 2)
     groups = dict.fromkeys(group_label(row) for row in rows)
+    busy = plan.noisy or plan.disturbed
     return [
         NoiseRow(
             run_id=RUN_ID,
             launch=launch,
             group=group,
             round=round_,
-            cpu_pressure=float(rng.uniform(0.55, 0.95) if plan.noisy else rng.uniform(0, 0.06)),
+            cpu_pressure=float(rng.uniform(0.55, 0.95) if busy else rng.uniform(0, 0.06)),
             steal=float(rng.uniform(0, 0.01)),
             involuntary_switches=int(rng.integers(0, 40)),
             probe_ratio=float(rng.uniform(0.96, 1.08)),
-            quiet=not plan.noisy,
+            quiet=not busy,
         )
         for launch in range(plan.launches)
         for group in groups

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from bench.records import Run, SpeedupRow
-from bench.report import answers, banners, recovered, winners
-from bench.report.facts import Facts, Group
+from bench.records import IterationRow, Run, SpeedupRow
+from bench.report import answers, banners, build, recovered, winners
+from bench.report.facts import Comparison, Facts, Group
 from bench.report.wording import bounds, digits, times
 from bench.scenarios import Status
 
@@ -35,6 +36,17 @@ def judged(run: Run, scenario: str, verdict: str, *, kind: str | None = None) ->
         return row
 
     return dataclasses.replace(run, speedups=tuple(change(row) for row in run.speedups))
+
+
+def longer(run: Run, worker: str, factor: float) -> Run:
+    """The run with every call of that worker longer by that factor, to be judged anew."""
+    calls = tuple(
+        dataclasses.replace(row, wall_ns=round(row.wall_ns * factor))
+        if row.scenario == worker
+        else row
+        for row in run.iterations
+    )
+    return dataclasses.replace(run, iterations=calls, speedups=())
 
 
 @pytest.fixture(scope="module")
@@ -171,8 +183,10 @@ def test_throughput_is_that_of_a_way_that_was_shown(make_run: MakeRun) -> None:
 
 
 def test_failed_control_leaves_no_winner(make_run: MakeRun) -> None:
-    """When identical workers differ, no ratio of that group is believed."""
-    facts = Facts(make_run(noisy=True))
+    """Where identical workers differ by 10 % in every process, no ratio is believed."""
+    run = make_run(noisy=True)
+    assert {row.verdict for row in run.speedups} == {"invalid"}
+    facts = Facts(run)
     assert winners.winner(facts, BATCH_1) is None
     assert said(facts, "latency").tone == "unknown"
     assert "cannot be believed" in answers.lead(facts)
@@ -219,6 +233,25 @@ def test_ipex_headline_follows_the_verdict_against_stock_tuned(
     answer = said(Facts(make_run(only=(DEFAULT_1, LAST_1, IPEX_1), **plan)), "ipex")
     assert words in answer.headline
     assert answer.tone == tone
+
+
+def test_ipex_over_a_baseline_that_cannot_be_used_is_said_to_be_without(make_run: MakeRun) -> None:
+    """Tuned stock PyTorch lost all blocks but two to other work, and stock default none."""
+    run = make_run(only=(DEFAULT_1, LAST_1, IPEX_1))
+    calls = tuple(
+        dataclasses.replace(row, disturbed=(row.launch, row.round) > (0, 1))
+        if row.scenario == LAST_1 and row.round is not None
+        else row
+        for row in run.iterations
+    )
+    answer = said(Facts(dataclasses.replace(run, iterations=calls, speedups=())), "ipex")
+    assert "without a valid comparison at batch 1" in answer.headline
+    assert answer.tone == "unknown"
+    first, second = answer.lines[0].cells
+    assert first is not None
+    assert first.verdict == "faster"
+    assert second is not None
+    assert (second.baseline, second.verdict) == (LAST_1, "invalid")
 
 
 def test_ipex_lines_hold_both_baselines(good: Facts) -> None:
@@ -331,15 +364,106 @@ def test_wrong_outputs_are_said_first(make_run: MakeRun) -> None:
     assert "1 scenario gave wrong outputs" in said(Facts(run), "decisions").headline
 
 
-def test_noise_shows_the_worst_control(good: Facts) -> None:
-    """The noise floor stands on the first screen."""
-    worst = max(
-        (row for row in good.run.speedups if row.baseline_kind == "control"),
-        key=lambda row: abs((row.speedup or 1) - 1),
-    )
+def test_noise_shows_the_control_that_is_least_expected(good: Facts) -> None:
+    """Of five controls one has the smallest p-value; whether that is odd is said of all five."""
+    controls = [row for row in good.run.speedups if row.baseline_kind == "control"]
+    worst = min(controls, key=lambda row: row.p_value or 1)
+    assert worst.p_value is not None
+    answer = said(good, "noise")
     assert f"{times(worst.speedup)} {bounds(worst.speedup_low, worst.speedup_high)}" in (
-        said(good, "noise").headline
+        answer.headline
     )
+    of_all = 1 - (1 - worst.p_value) ** len(controls)
+    assert of_all > 0.05
+    assert f"p = {of_all:.2g}" in answer.headline
+    assert "with care" not in answer.headline
+    assert answer.tone == "plain"
+
+
+def test_a_control_that_differs_a_little_is_read_with_care(make_run: MakeRun) -> None:
+    """Too little to refute the model, and more than it expects."""
+    run = make_run(only=(DEFAULT_1, LAST_1, IPEX_1))
+    facts = Facts(longer(run, f"{DEFAULT_1}#control", 1.015))
+    control = facts.control_of(BATCH_1)
+    assert control is not None
+    assert control.is_valid
+    answer = said(facts, "noise")
+    assert "with care" in answer.headline
+    assert answer.tone == "plain"
+
+
+def test_what_processes_differ_by_is_said(good: Facts, make_run: MakeRun) -> None:
+    """As the run showed it; where it repeated nothing, what is assumed."""
+    spreads = [one.between_processes for one in good.analysis.judge.fitted.spreads.values()]
+    details = said(good, "noise").details
+    told = f"differ by {100 * min(spreads):.2g} % to {100 * max(spreads):.2g} %"
+    assert any(told in one for one in details)
+    assert not any("one process" in one for one in details)
+    once = make_run(only=(DEFAULT_1, LAST_1, IPEX_1), launches=1, rounds=20)
+    details = said(Facts(once), "noise").details
+    assert any("second process" in one and "1.5 %" in one for one in details)
+    number = len([row for row in once.speedups if row.borrowed])
+    assert number == len(once.speedups)
+    assert f"{number} of {number} comparisons rest on one process." in details
+
+
+def test_comparisons_that_rest_on_one_process_are_counted(make_run: MakeRun) -> None:
+    """How its processes differ is taken from those that were repeated."""
+    run = make_run(only=(DEFAULT_1, LAST_1, IPEX_1))
+    calls = tuple(row for row in run.iterations if row.scenario != IPEX_1 or row.launch == 0)
+    facts = Facts(dataclasses.replace(run, iterations=calls, speedups=()))
+    few = [row for row in facts.speedup_rows if row.borrowed]
+    assert {row.scenario for row in few} >= {IPEX_1}
+    assert len(few) < len(facts.speedup_rows)
+    start = f"{len(few)} of {len(facts.speedup_rows)} comparisons rest on one process: "
+    (told,) = [one for one in said(facts, "noise").details if one.startswith(start)]
+    assert "other scenarios" in told
+
+
+def test_rounds_that_were_not_quiet_change_no_verdict(make_run: MakeRun) -> None:
+    """What other work did is told block by block: beside pressure most of them may be clean."""
+    run = make_run(only=(DEFAULT_1, LAST_1, IPEX_1))
+    noise = tuple(dataclasses.replace(row, cpu_pressure=0.9, quiet=False) for row in run.noise)
+    facts = Facts(dataclasses.replace(run, noise=noise, speedups=()))
+    assert list(facts.speedup_rows) == list(run.speedups)
+
+
+def test_too_few_clean_blocks_leave_no_verdict(make_run: MakeRun) -> None:
+    """Other work disturbed all but two of each: nothing is left that three would carry."""
+    run = make_run(disturbed=True)
+    assert {row.verdict for row in run.speedups} == {"invalid"}
+    facts = Facts(run)
+    assert winners.winner(facts, BATCH_1) is None
+    answer = said(facts, "latency")
+    assert answer.tone == "unknown"
+    assert "other work disturbed 22 of the 24 blocks" in answer.details[0]
+    blocks = 24 * len({row.scenario for row in run.iterations})
+    trust = said(facts, "noise")
+    assert trust.tone == "bad"
+    assert f"of {blocks * 22 // 24:,} of {blocks:,} blocks nothing is left" in trust.details[0]
+    banner = next(one for one in banners.banners(facts) if one.level == "stop")
+    assert banner.text.startswith("5 of 5 comparison groups failed: other work disturbed 22 of")
+
+
+def test_some_disturbed_blocks_are_told_and_left_out(make_run: MakeRun) -> None:
+    """A quarter of one scenario's blocks took twice as long beside other work: none counts."""
+    run = make_run(only=(DEFAULT_1, LAST_1, IPEX_1))
+
+    def hit(row: IterationRow) -> IterationRow:
+        if row.scenario != IPEX_1 or row.round is None or row.round % 4:
+            return row
+        return dataclasses.replace(row, wall_ns=2 * row.wall_ns, disturbed=True)
+
+    changed = dataclasses.replace(run, iterations=tuple(map(hit, run.iterations)), speedups=())
+    facts = Facts(changed)
+    found, before = facts.against_default(IPEX_1), Facts(run).against_default(IPEX_1)
+    assert found is not None
+    assert before is not None
+    assert (found.verdict, found.rounds) == ("faster", 18)
+    assert found.estimate == pytest.approx(before.estimate, rel=0.01)
+    details = said(facts, "noise").details
+    assert "up to 25 % of a scenario's calls" in details[0]
+    assert "of 6 of 96 blocks nothing is left" in details[0]
 
 
 @pytest.mark.parametrize(
@@ -393,6 +517,7 @@ def titles(run: Run) -> list[str]:
         ({"notes": ("The budget of 1 min was cut.",)}, "The budget cut something"),
         ({"notes": ("A picture is missing.",)}, "Noted while measuring"),
         ({"noisy": True}, "Not to be believed everywhere"),
+        ({"disturbed": True}, "Not to be believed everywhere"),
         ({"faults": ((IPEX_1, Status.WRONG_OUTPUT, "x"),)}, "Wrong outputs"),
     ],
 )
@@ -481,18 +606,82 @@ def test_killed_run_is_answered_from_its_calls(make_run: MakeRun) -> None:
     assert "No outputs were compared" in said(Facts(bare), "decisions").headline
 
 
+def of_first_version(run: Run, **row: Any) -> Run:
+    """The run as version 0.1 would have left it, with these fields in all rows of speedups.csv.
+
+    Its policy knew no model, its calls say nothing of other work, its scenarios nothing of checks,
+    and its speedups only what followed from the interval of a bootstrap.
+    """
+    policy = {key: value for key, value in run.environment["policy"].items() if key != "model"}
+    new = ("standard_error", "degrees_of_freedom", "borrowed", "at_least", "p_value")
+    unknown: dict[str, Any] = {**dict.fromkeys(new), "processes": 0, "seconds_to_decide": None}
+    return dataclasses.replace(
+        run,
+        environment={**run.environment, "policy": policy},
+        iterations=tuple(dataclasses.replace(one, disturbed=None) for one in run.iterations),
+        scenarios=tuple(dataclasses.replace(one, checked=None) for one in run.scenarios),
+        speedups=tuple(
+            dataclasses.replace(one, margin=0.03, **unknown, **row) for one in run.speedups
+        ),
+    )
+
+
 def test_a_run_of_the_first_version_is_judged_again_and_says_so(make_run: MakeRun) -> None:
     """Its rows followed a rule with margins that is gone; the whole page follows one rule."""
     run = make_run(only=(DEFAULT_1, LAST_1, IPEX_1))
-    old = {key: value for key, value in run.environment["policy"].items() if key != "model"}
-    rows = tuple(dataclasses.replace(row, verdict="inconclusive") for row in run.speedups)
-    stored = dataclasses.replace(run, environment={**run.environment, "policy": old}, speedups=rows)
-    facts = Facts(stored)
+    old = of_first_version(run, verdict="inconclusive", speedup_low=0.5, speedup_high=2.5)
+    facts = Facts(old)
     assert facts.is_judged_again
     assert list(facts.speedup_rows) == list(run.speedups)
     (banner,) = [one for one in banners.banners(facts) if one.title == "Judged again"]
-    assert f"of {len(rows)} verdicts" in banner.text
+    assert f"{len(old.speedups)} of {len(old.speedups)} verdicts" in banner.text
     assert "Judged again" not in titles(run)
+    page = html.unescape(build(old))
+    assert "Judged again" in page
+    assert bounds(0.5, 2.5) not in page
+    for row in run.speedups:
+        assert bounds(row.speedup_low, row.speedup_high) in page
+
+
+def test_only_verdicts_that_changed_are_counted_as_read_otherwise(make_run: MakeRun) -> None:
+    """Where both rules say the same, the page does not sound as if they differed."""
+    old = of_first_version(make_run(only=(DEFAULT_1, LAST_1, IPEX_1)))
+    (banner,) = [one for one in banners.banners(Facts(old)) if one.title == "Judged again"]
+    assert f"0 of {len(old.speedups)} verdicts" in banner.text
+
+
+def test_a_run_without_calls_cannot_be_judged_again(make_run: MakeRun) -> None:
+    """Its rows stand as they were written, and no banner says otherwise."""
+    old = of_first_version(make_run(only=(DEFAULT_1, LAST_1, IPEX_1)), verdict="inconclusive")
+    bare = dataclasses.replace(old, iterations=())
+    assert not Facts(bare).is_judged_again
+    assert Facts(bare).speedup_rows == bare.speedups
+    assert "Judged again" not in titles(bare)
+
+
+def test_other_work_beside_a_run_of_the_first_version_is_found_in_its_cpu_times(
+    make_run: MakeRun,
+) -> None:
+    """A block with less CPU time than usual does not count if its round saw other work."""
+    run = make_run(only=(DEFAULT_1, LAST_1, IPEX_1))
+
+    def starved(row: IterationRow) -> IterationRow:
+        if row.scenario != IPEX_1 or row.round != 0:
+            return row
+        return dataclasses.replace(row, wall_ns=2 * row.wall_ns)
+
+    old = of_first_version(run)
+    old = dataclasses.replace(old, iterations=tuple(map(starved, old.iterations)))
+    noise = [
+        dataclasses.replace(one, cpu_pressure=0.9) if one.round == 0 else one for one in old.noise
+    ]
+    quiet, busy = Facts(old), Facts(dataclasses.replace(old, noise=tuple(noise)))
+    assert [one and one.rounds for one in map(against, (quiet, busy))] == [24, 21]
+
+
+def against(facts: Facts) -> Comparison | None:
+    """The fast IPEX scenario over stock default."""
+    return facts.against_default(IPEX_1)
 
 
 @pytest.mark.parametrize("profile", ["smoke", "full"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -16,9 +17,9 @@ MakeRun = Callable[..., Run]
 LATEST = {"environments": {"torch-latest": {"version": "3.11.7", "packages": {"torch": "2.14.1"}}}}
 
 
-def with_latest(make_run: MakeRun, elsewhere: float) -> Run:
+def with_latest(make_run: MakeRun, elsewhere: float, **plan: Any) -> Run:
     """A run with another environment whose calls take that share of the time."""
-    run = make_run(profile="smoke", environments=("torch-latest",), elsewhere=elsewhere)
+    run = make_run(profile="smoke", environments=("torch-latest",), elsewhere=elsewhere, **plan)
     return replace(run, environment={**run.environment, **LATEST})
 
 
@@ -46,14 +47,12 @@ def test_a_gain_or_a_loss_by_leaving_is_the_headline(
     assert any("2.14.1" in text and "cannot be beside it" in text for text in answer.details)
 
 
-def test_a_run_too_noisy_for_any_comparison_claims_none(make_run: MakeRun) -> None:
+@pytest.mark.parametrize("plan", [{"noisy": True}, {"disturbed": True}])
+def test_a_run_too_noisy_for_any_comparison_claims_none(
+    make_run: MakeRun, plan: dict[str, Any]
+) -> None:
     """Nothing is faster or slower, and the sentence does not sound as if."""
-    run = with_latest(make_run, 0.7)
-    favoured = tuple(
-        replace(row, wall_ns=row.wall_ns * 5 // 4) if row.scenario.endswith("#control") else row
-        for row in run.iterations
-    )
-    answer = leaving(Facts(replace(run, iterations=favoured, speedups=())))
+    answer = leaving(Facts(with_latest(make_run, 0.7, **plan)))
     assert answer is not None
     assert answer.headline == (
         "No comparison of newer stock PyTorch with IPEX is valid in this run."

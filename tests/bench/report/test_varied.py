@@ -9,6 +9,7 @@ import pytest
 
 from bench import records, report
 from bench.report import varied
+from bench.report.answers import answers
 from bench.report.answers.surroundings import surroundings
 from bench.report.facts import Facts
 from bench.report.wording import TIMES
@@ -148,6 +149,49 @@ def test_the_table_says_what_the_variable_is_worth(standard: records.Run) -> Non
     page = report.build(changed)
     assert "allocator tcmalloc" in page
     assert page.count(name) == 1  # by which the table sorts: it has no place among the others
+
+
+def twice_as_fast(run: records.Run) -> tuple[records.Run, str]:
+    """The run with calls of its stock default under tcmalloc too, each half as long."""
+    name = f"inference/stock/eager/fp32/contiguous/b1/{TAG}"
+    default = name.removesuffix(f"/{TAG}")
+    calls = tuple(
+        replace(row, scenario=name, wall_ns=row.wall_ns // 2)
+        for row in run.iterations
+        if row.scenario == default
+    )
+    return replace(run, iterations=(*run.iterations, *calls)), name
+
+
+def test_a_kill_before_any_row_mixes_no_varied_scenario_among_the_others(
+    standard: records.Run,
+) -> None:
+    """What was varied is known by its id, as long as scenarios.csv has nothing."""
+    run, name = twice_as_fast(standard)
+    facts = varied.page_facts(replace(run, scenarios=(), speedups=(), parity=()))
+    assert facts.whole is not None
+    assert name in facts.whole.scenarios
+    assert name not in facts.scenarios
+    assert set(facts.scenarios) == {row.scenario for row in standard.scenarios}
+    assert not any(row.scenario == name for row in facts.speedup_rows)
+
+
+def test_disturbed_blocks_are_counted_among_those_of_the_whole_run(
+    standard: records.Run,
+) -> None:
+    """Of a varied scenario too: one model judges them all."""
+    run, name = twice_as_fast(standard)
+    calls = tuple(
+        replace(row, disturbed=True) if row.scenario == name and row.round is not None else row
+        for row in run.iterations
+    )
+    row = replace(standard.scenarios[0], scenario=name, options=TAG)
+    facts = varied.page_facts(
+        replace(run, iterations=calls, scenarios=(*run.scenarios, row), speedups=())
+    )
+    blocks = {(one.scenario, one.launch, one.round) for one in calls if one.round is not None}
+    answer = next(one for one in answers(facts) if one.key == "noise")
+    assert f"of 24 of {len(blocks):,} blocks nothing is left" in answer.details[0]
 
 
 def test_an_ordinary_run_is_left_as_it_is(standard: records.Run) -> None:

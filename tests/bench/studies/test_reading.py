@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STRICT = replace(DEFAULT, verdict=replace(DEFAULT.verdict, minimal_effect=0.5))
+TOLERANT = replace(DEFAULT, verdict=replace(STRICT.verdict, same_within=0.5))
 
 
 def stored(folder: Path, policy: object) -> Path:
@@ -39,9 +40,11 @@ def blocks() -> dict[str, dict[tuple[int, int], float]]:
     }
 
 
-@pytest.mark.parametrize(("policy", "verdict"), [(DEFAULT, "faster"), (STRICT, "inconclusive")])
+@pytest.mark.parametrize(
+    ("policy", "verdict"), [(DEFAULT, "faster"), (STRICT, "inconclusive"), (TOLERANT, "same")]
+)
 def test_a_study_is_judged_by_its_own_policy(tmp_path: Path, policy: Policy, verdict: str) -> None:
-    """1.25 times as fast is faster by today's, and not by one that asks for a half."""
+    """1.25 times as fast is faster by today's, and not by those for which a half is little."""
     folder = stored(tmp_path, asdict(policy))
     measured, own = measured_again(folder, {"g": blocks()})
     assert own == policy
