@@ -296,12 +296,18 @@ def comparison_of(row: SpeedupRow | None) -> Comparison | None:
             borrowed=bool(row.borrowed),
             p_value=row.p_value,
         ),
-        verdict=Verdict(row.verdict),
+        verdict=_known_verdict(row.verdict),
         reason=row.reason,
         margin=row.margin,
         processes_to_decide=row.processes_to_decide,
         seconds_to_decide=row.seconds_to_decide,
     )
+
+
+def _known_verdict(word: str) -> Verdict:
+    """The verdict that a file names; a word of another version supports no claim."""
+    known = {str(verdict): verdict for verdict in Verdict}
+    return known.get(word, Verdict.INVALID)
 
 
 def _finite(value: float | None) -> float | None:

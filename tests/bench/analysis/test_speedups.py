@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from bench.analysis.speedups import RunAnalysis, speedup_rows
+from bench.analysis.speedups import RunAnalysis, comparison_of, speedup_rows
 from bench.analysis.ways import group_label
 from bench.policy import DEFAULT
 from bench.records import IterationRow, NoiseRow, ParityRow, ScenarioRow, SpeedupRow
@@ -484,3 +484,11 @@ def test_rows_can_be_made_again_from_rows_in_any_order() -> None:
     calls = list(_iterations())
     forward = speedup_rows("run", scenarios, calls, [], [], QUICK)
     assert speedup_rows("run", scenarios, calls[::-1], [], [], QUICK) == forward
+
+
+def test_a_verdict_of_another_version_supports_no_claim() -> None:
+    """Its figures are shown; the word that nobody here knows is not taken for a finding."""
+    row = _speedups(_row(STOCK), _row(IPEX))[IPEX.id, "stock_default"]
+    found = comparison_of(replace(row, verdict="splendid"))
+    assert found is not None
+    assert (found.verdict, found.at_least) == ("invalid", None)
