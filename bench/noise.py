@@ -17,7 +17,7 @@ import re
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -88,14 +88,23 @@ def difference(before: Reading, after: Reading) -> Noise:
 
 def is_quiet(noise: Noise, probe_ratio: float | None, policy: NoisePolicy) -> bool:
     """Whether nothing that is known speaks against the round."""
-    return (
-        _within(noise.cpu_pressure, policy.max_cpu_pressure)
-        and _within(noise.steal, policy.max_steal)
-        and _within(probe_ratio, policy.max_probe_ratio)
-    )
+    calm = not saw_other_work(noise, policy)
+    return calm and _within(probe_ratio, policy.max_probe_ratio)
 
 
-def saw_other_work(noise: Noise, policy: NoisePolicy) -> bool:
+class Seen(Protocol):
+    """What the kernel saw in some time: a `Noise`, or a round's row of noise.csv."""
+
+    @property
+    def cpu_pressure(self) -> float | None:
+        """Share of the time in which some runnable task waited for a CPU."""
+
+    @property
+    def steal(self) -> float | None:
+        """Share of the machine's CPU time that the hypervisor took."""
+
+
+def saw_other_work(noise: Seen, policy: NoisePolicy) -> bool:
     """Whether the kernel saw other work compete for CPUs: pressure, or steal by the hypervisor."""
     return not (
         _within(noise.cpu_pressure, policy.max_cpu_pressure)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.errors import BenchError
+from bench.noise import saw_other_work
 from bench.scenarios import CONTROL_SUFFIX, Phase
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def disturbance(
     by round: there a block is disturbed if it had less CPU time than the scenario usually has, in a
     round with other work. `labels` names the group of each scenario.
     """
-    busy = {(row.group, row.launch, row.round) for row in noise if _saw_other_work(row, policy)}
+    busy = {(row.group, row.launch, row.round) for row in noise if saw_other_work(row, policy)}
     lost, shares = {}, {}
     for scenario, blocks in timed_blocks(iterations).items():
         group = labels.get(scenario.removesuffix(CONTROL_SUFFIX), "")
@@ -166,12 +167,6 @@ def upper_share(shares: Sequence[float]) -> float:
     Beside a busy neighbour most of its blocks may be disturbed, and hardly all of them.
     """
     return float(np.quantile(shares, _UNDISTURBED))
-
-
-def _saw_other_work(row: NoiseRow, policy: NoisePolicy) -> bool:
-    return (row.cpu_pressure or 0.0) > policy.max_cpu_pressure or (
-        row.steal or 0.0
-    ) > policy.max_steal
 
 
 def _cpu_share(calls: Sequence[IterationRow]) -> float:

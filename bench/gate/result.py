@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any
 
 from bench.errors import BenchError
+from bench.phrases import percent, plural
 
 PASS = 0
 REGRESSION = 10
@@ -100,7 +101,7 @@ class GateReport:
             return f"No verdict on {_of(len(unknown), len(self.cases))}: {', '.join(unknown)}"
         if not self.cases:
             return "No verdict: there was nothing to compare"
-        return f"Passed: no regression in {_plural(len(self.cases), 'scenario')}"
+        return f"Passed: no regression in {plural(len(self.cases), 'scenario')}"
 
     def named(self, outcome: Outcome) -> list[str]:
         """Scenarios with this outcome, in order."""
@@ -125,11 +126,6 @@ def weigh(ratio: Interval, *, margin: float, ruled_out: float) -> tuple[Outcome,
     )
 
 
-def percent(share: float) -> str:
-    """A share as people read it: 0.03 becomes `3 %`."""
-    return f"{100 * share:.3g} %"
-
-
 def spell_change(ratio: float) -> str:
     """A ratio of speeds as a change in time: 0.9 becomes `11.1 % slower`."""
     change = 1 / ratio - 1
@@ -141,9 +137,5 @@ def spell_range(ratio: Interval) -> str:
     return f"between {spell_change(ratio.high)} and {spell_change(ratio.low)}"
 
 
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
 def _of(count: int, total: int) -> str:
-    return f"{count} of {_plural(total, 'scenario')}"
+    return f"{count} of {plural(total, 'scenario')}"
