@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.analysis.measurements import block_medians
+from bench.analysis.measurements import counted_blocks
 from bench.analysis.ways import group_label
 from bench.errors import BenchError
+from bench.policy import policy_of
 from bench.scenarios import BaselineKind, Verdict
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def pytest_benchmark(run: Run) -> str:
     Raises:
         BenchError: nothing was timed.
     """
-    blocks = block_medians(run.iterations)
+    blocks = _blocks(run)
     machine = run.environment.get("machine") or {}
     benchmarks = [
         _benchmark(row, np.array(list(blocks[row.scenario].values())) / 1000)
@@ -64,6 +65,13 @@ def pytest_benchmark(run: Run) -> str:
             "version": _PYTEST_BENCHMARK,
         }
     )
+
+
+def _blocks(run: Run) -> dict[str, dict[tuple[int, int], float]]:
+    """Scenario -> (launch, round) -> ms, of the blocks that count."""
+    labels = {row.scenario: group_label(row) for row in run.scenarios}
+    policy = policy_of(run.environment.get("policy"))
+    return counted_blocks(run.iterations, run.noise, labels, policy.noise)
 
 
 def _machine_info(machine: dict[str, Any]) -> dict[str, Any]:
@@ -160,7 +168,7 @@ def _speedups(run: Run) -> Iterator[dict[str, Any]]:
 
 
 def _times(run: Run) -> Iterator[dict[str, Any]]:
-    blocks = block_medians(run.iterations)
+    blocks = _blocks(run)
     for row in run.scenarios:
         times = np.array(list(blocks.get(row.scenario, {}).values()))
         if not times.size:

@@ -11,11 +11,11 @@ import statistics as stdlib_statistics
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bench import energy, protocol, variables
+from bench import energy, protocol
 from bench.analysis.measurements import upper_share
 from bench.errors import WorkerError
 from bench.records import IterationRow
-from bench.scenarios import CONTROL_SUFFIX, DEFAULT_ENVIRONMENT, Mode, Phase, Scenario
+from bench.scenarios import CONTROL_SUFFIX, Mode, Phase, Scenario
 from bench.steady import calls_before_level, is_steady
 
 if TYPE_CHECKING:
@@ -77,17 +77,6 @@ class Lane:
         return self.scenario.is_stock_default and not self.is_control
 
     @property
-    def may_rest(self) -> bool:
-        """Whether it can be left out of rounds once its interval is narrow enough."""
-        return not self.scenario.is_stock_default
-
-    @property
-    def may_be_tuned(self) -> bool:
-        """Whether others may be divided by it as stock tuned."""
-        own = self.scenario.environment == DEFAULT_ENVIRONMENT and not variables.of(self.scenario)
-        return self.scenario.backend == "stock" and own and not self.is_control
-
-    @property
     def emulated(self) -> bool:
         """Whether the worker says that its dtype has no native instructions here."""
         return self.prepared.get("native_dtype") is False
@@ -121,6 +110,11 @@ class Lane:
     def count_first_call(self, reply: protocol.Message) -> None:
         """Write a first call down."""
         (self.first_call_ms,) = self._record(reply, Phase.FIRST_CALL, slice(0, None), None, None)
+
+    @property
+    def opening_s(self) -> float:
+        """What its first call and warm-up took."""
+        return (self.first_call_ms + sum(self._warm_ms)) / 1000
 
     @property
     def later_opening_s(self) -> float:

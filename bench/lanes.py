@@ -44,7 +44,7 @@ class Lanes:
     """Opens and closes the lanes of a run and tells the outcomes what was found.
 
     `record` takes every call's row, `keep` the rows of evidence; `note` takes sentences for the
-    reader. `first` is the number of the first launch of this process.
+    reader.
     """
 
     run_id: str
@@ -52,7 +52,6 @@ class Lanes:
     policy: Policy
     budget_s: float
     outcomes: Mapping[str, Outcome]
-    first: int
     at_once: int
     parity_s: float
     emulated: EmulatedShare
@@ -175,9 +174,8 @@ class Lanes:
             outcome.prepared = lane.prepared
             outcome.unchecked = True
         if lane.emulated:
-            later = lane.launch != self.first
             new = outcome.unchecked
-            refusal = self.emulated.charge(lane, default=default, new=new, must=later)
+            refusal = self.emulated.charge(lane, default=default, new=new, must=not new)
             if refusal is not None:
                 outcome.fail(Status.UNAVAILABLE, refusal)
 

@@ -94,9 +94,6 @@ class VerdictPolicy:
     max_disturbed_gap: float = 0.25
     """Disturbed blocks do not count, so two lanes must have lost about the same share of theirs:
     half of what one round in two would be."""
-    close_processes: int = 1
-    """A comparison that so many further processes of both sides would decide gets a further launch
-    if the budget has room."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,20 +184,35 @@ class BudgetPolicy:
     """Of a scenario in a first launch: to settle, eight images to compare, warm-up, rounds."""
     never_slow_s: float = 5.0
     """A call shorter than this is never too long, however small the budget is."""
-    first_launch_share: float = 0.04
-    """Of the budget, what each group's rounds may take in the first launch beyond their minimum:
-    enough that it does not count for nothing beside the later launches, whose rounds are planned
-    from what it finds."""
-    most_launches: int = 2
-    """Times a profile's launches, while the budget has time and an interval is wider than its
-    target: with two launches, IPEX eager measured again and again had half-widths of 6 to 10 % and
-    came out 7 % apart, with a third of the budget left."""
+    first_rounds_share: float = 0.3
+    """Of the time that opening its workers took, what the rounds of a first visit may take beyond
+    their least number: there they are cheap beside what was spent on being able to measure."""
+    leading_share: float = 0.45
+    """Of the budget, what the first comparison group may use before the others had their turn."""
+    others_share: float = 0.25
+    """Of the budget, what is kept at most for scenarios that no claim rests on."""
+    spare: float = 1.25
+    """Times what these are expected to take by the costs of others like them."""
+    wave: int = 6
+    """A group with more new scenarios than this has those that compile in a visit of their own, so
+    that the others need not wait for the compiler."""
+    race_confidence: float = 0.997
+    """A scenario that is shown to be slower at this level (three standard errors) at the first
+    batch size is no contender at a further one."""
+    rivals: int = 3
+    """Contenders of a claim that are measured beside its two leaders in a further visit."""
+    most_in_visit: int = 8
+    """Scenarios of a further visit, of several claims together: more make its rounds long, and a
+    round is only paired while the machine does not change within it."""
+    most_processes: int = 20
+    """What is open although both of its scenarios had so many stays open: no budget of minutes
+    will decide it."""
+    early_error_share: float = 0.2
+    """Before the end a claim counts as decided only at this share of its error: every look is a
+    chance to be wrong. Five such looks spend what the last one may."""
     warm_compile_share: float = 0.4
     """Of a cold compilation, what loading it from Inductor's cache takes in a later launch: for
     planning only, corrected by what the launch then took."""
-    spare: float = 1.1
-    """Times what a run with all its launches is expected to take, where a cut one says what budget
-    should do: without it the advice fell short by one launch of three groups."""
     free_memory_share: float = 0.85
     """A run's workers together stay below this share of the memory that is free, of the machine or
     of the control group, whichever has less: 64 GiB measure batch 32, and 4 GiB are not killed."""

@@ -30,6 +30,8 @@ class WorkerPool:
     launch: Callable[[Scenario, bool], WorkerHandle]
     start_timeout_s: float
     at_once: int = 1
+    timed: bool = True
+    """Whether what importing costs is still to be found out."""
     _workers: dict[Key, WorkerHandle] = field(default_factory=dict)
     _greetings: dict[Key, dict[str, Any]] = field(default_factory=dict)
     _failures: dict[Key, WorkerError] = field(default_factory=dict)
@@ -40,7 +42,7 @@ class WorkerPool:
         """Have a live worker for each key, or remember why there is none."""
         keys = [(worker_key(scenario), control) for scenario, control in wanted]
         missing = [key for key in dict.fromkeys(keys) if not self._is_ready(key)]
-        alone = {_imported(key): key for key in reversed(missing)}
+        alone = {_imported(key): key for key in reversed(missing)} if self.timed else {}
         for key in alone.values():
             if _imported(key) not in self._import_s:
                 self._start_batch([key])

@@ -194,6 +194,41 @@ class NoiseRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClaimRow:
+    """One headline: the best of one family of scenarios against the best of another."""
+
+    run_id: str
+    claim: str
+    """Its id, such as `ipex/inference/b1/fp32`."""
+    kind: str
+    """`best`, `ipex` or `leaving` (see `bench.analysis.claims`)."""
+    group: str
+    dtype: str | None
+    """Empty where it does not matter."""
+    environment: str
+    """Of the candidates."""
+    candidates: str
+    """Ids with spaces between."""
+    opponents: str
+    best: str | None
+    """The fastest candidate; empty where a side has nothing usable."""
+    best_opponent: str | None
+    speedup: float | None
+    """The fastest candidate's over the fastest opponent."""
+    speedup_low: float | None
+    speedup_high: float | None
+    confidence: float
+    """Of the interval: all headlines of a run share one error."""
+    verdict: str
+    reason: str | None
+    decided_s: float | None
+    """Seconds into measuring from which on it was decided; empty where it stayed open until the
+    last look, which may be less sure than those before."""
+    processes_to_decide: int | None
+    seconds_to_decide: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class KernelRow:
     """One primitive that oneDNN executed in one untimed call of a scenario."""
 
@@ -217,6 +252,7 @@ FILES: dict[str, type[DataclassInstance]] = {
     "parity.csv": ParityRow,
     "noise.csv": NoiseRow,
     "kernels.csv": KernelRow,
+    "claims.csv": ClaimRow,
 }
 """The CSV files of a run, and what a row of each is."""
 
@@ -348,6 +384,8 @@ class Run:
     parity: tuple[ParityRow, ...] = ()
     noise: tuple[NoiseRow, ...] = ()
     kernels: tuple[KernelRow, ...] = ()
+    claims: tuple[ClaimRow, ...] = ()
+    """Of a run that plans by its claims; earlier versions wrote none."""
     warnings: tuple[str, ...] = ()
     """What is missing or was left out, a sentence each."""
 
@@ -375,6 +413,7 @@ def read_run(folder: Path) -> Run:
         parity=read("parity.csv", ParityRow),
         noise=read("noise.csv", NoiseRow),
         kernels=read("kernels.csv", KernelRow),
+        claims=read("claims.csv", ClaimRow) if (folder / "claims.csv").exists() else (),
     )
     warnings += _foreign_rows(run)
     return replace(run, warnings=tuple(warnings))
@@ -417,6 +456,7 @@ def _foreign_rows(run: Run) -> list[str]:
         run.parity,
         run.noise,
         run.kernels,
+        run.claims,
     )
     return [
         f"{name}: holds rows of another run than {own}: {', '.join(sorted(others)[:3])}"

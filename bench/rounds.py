@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bench import noise, schedule
-from bench.analysis.judge import Judge
-from bench.analysis.measurements import Measurements
 from bench.errors import WorkerError
 from bench.records import NoiseRow
 
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
 
     from bench.lane import Lane
     from bench.policy import Policy
-    from bench.scenarios import Dtype
 
 
 @dataclass(kw_only=True)
@@ -26,21 +23,16 @@ class Rounds:
     """Runs the rounds of a run, group after group, and keeps what later rounds need of them.
 
     `record` takes each round's noise row; `failed` is told of a lane that broke; `note` takes
-    sentences for the reader; `left_s` says what the budget still has.
+    sentences for the reader.
     """
 
     run_id: str
     policy: Policy
-    target_half_width: float
-    min_rounds: int
     record: Callable[[NoiseRow], None]
     failed: Callable[[Lane, WorkerError], None]
     note: Callable[[str], None]
     say: Callable[[str], None]
-    left_s: Callable[[], float]
     clock: Callable[[], float]
-    first_launch: int = 0
-    """Number of the first launch; later than 0 where a cut run goes on."""
     blocks_ms: dict[str, dict[tuple[int, int], float]] = field(default_factory=dict)
     """By lane; those of an earlier part of the run count too."""
     wait_for_idle: Callable[[float], object] = noise.wait_for_idle
@@ -56,11 +48,11 @@ class Rounds:
         limit: int,
         *,
         within_s: float = float("inf"),
+        at_least: int = 0,
     ) -> int:
-        """Up to `limit` rounds of these lanes. Returns how many were run.
+        """Up to `limit` rounds of these lanes, `within_s`. Returns how many were run.
 
-        Rounds beyond the minimum only `within_s`. The first launch has no other deadline inside a
-        group, so that whatever is begun gets its minimum.
+        The first `at_least` are run whatever they take.
         """
         if not lanes:
             return 0  # all of them failed before: that ends this group, and not the run
@@ -71,21 +63,9 @@ class Rounds:
         slow = self._brief(lanes)
         started = self.clock()
         for number in range(limit):
-            widths = self._half_widths(active)
-            left_s = self.left_s() if launch > self.first_launch else float("inf")
-            if number >= self.min_rounds:
-                left_s = min(left_s, within_s - (self.clock() - started))
-                active = self._still_wide(active, widths)
-            reason = schedule.should_stop(
-                list(widths.values()),
-                target=self.target_half_width,
-                rounds=number,
-                min_rounds=self.min_rounds,
-                max_rounds=limit,
-                deadline_left_s=left_s,
-                round_cost_s=(self.clock() - started) / number if number else 0.0,
-            )
-            if not active or reason is not None:
+            spent_s = self.clock() - started
+            next_s = spent_s / number if number else 0.0
+            if not active or (number >= at_least and spent_s + next_s > within_s):
                 return number
             self.say(f"round {number + 1}/{limit}")
             order = [active[name] for name in next(orders) if name in active]
@@ -104,24 +84,6 @@ class Rounds:
         slow = bool(typical) and stdlib_statistics.median(typical) >= rule.settle_below_ms
         calls, brief = 0 if slow else rule.settle_calls, self._brief(lanes)
         return {lane.name: 0 if lane.name in brief else calls for lane in lanes}
-
-    def _still_wide(self, active: dict[str, Lane], widths: Mapping[str, float]) -> dict[str, Lane]:
-        """The lanes whose intervals rounds can still narrow; baselines and control always.
-
-        A lane that is precise rests for the rest of the launch, so that time goes to the others.
-        """
-        target = self.target_half_width
-        baselines = {lane.name for lane in self._tuned(active).values()}
-        return {
-            name: lane
-            for name, lane in active.items()
-            if not lane.may_rest or name in baselines or widths.get(name, 0.0) > target
-        }
-
-    def widest(self, lanes: Sequence[Lane]) -> list[float]:
-        """The half-widths of these lanes' intervals that are not yet narrow enough."""
-        widths = self._half_widths({lane.name: lane for lane in lanes}, rounds_only=False)
-        return [width for width in widths.values() if width > self.target_half_width]
 
     def _brief(self, lanes: Collection[Lane]) -> frozenset[str]:
         """The lanes that have had enough after a few rounds: an emulated dtype that is slow."""
@@ -197,37 +159,3 @@ class Rounds:
         self.best_gflop_per_s = max(self.best_gflop_per_s, float(reply.get("gflop_per_s", 0.0)))
         self._probes_ns.append(int(reply["compute_ns"]) + int(reply["memory_ns"]))
         return self._probes_ns[-1] / stdlib_statistics.median(self._probes_ns)
-
-    def _half_widths(
-        self, active: Mapping[str, Lane], *, rounds_only: bool = True
-    ) -> dict[str, float]:
-        """The wider of each lane's intervals, over stock default and over stock tuned.
-
-        `rounds_only` leaves out what processes differ by, which no further round narrows.
-        Slow emulated lanes hold nothing up. Which lane is stock tuned is asked afresh each time.
-        """
-        default = next((lane for lane in active.values() if lane.is_default), None)
-        tuned, brief = self._tuned(active), self._brief(active.values())
-        blocks = {name: found for name in active if (found := self.blocks_ms.get(name))}
-        judge = Judge(Measurements(groups={"": blocks}), self.policy)
-        return {
-            name: max(
-                judge.half_width(name, baseline.name if baseline else "", rounds_only=rounds_only)
-                for baseline in (default, tuned.get(lane.scenario.dtype))
-                if baseline is not lane
-            )
-            for name, lane in active.items()
-            if name not in brief and not lane.is_default
-        }
-
-    def _tuned(self, active: Mapping[str, Lane]) -> dict[Dtype, Lane]:
-        """The fastest stock lane of each dtype by its blocks so far."""
-        fastest: dict[Dtype, tuple[float, Lane]] = {}
-        for name, lane in active.items():
-            blocks = self.blocks_ms.get(name)
-            if not blocks or not lane.may_be_tuned:
-                continue
-            took = (stdlib_statistics.median(blocks.values()), lane)
-            dtype = lane.scenario.dtype
-            fastest[dtype] = min(fastest.get(dtype, took), took, key=lambda one: one[0])
-        return {dtype: lane for dtype, (_, lane) in fastest.items()}

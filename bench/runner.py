@@ -1,9 +1,10 @@
-"""A run: launches of fresh workers, groups of scenarios, rounds of blocks, within a budget.
+"""A run: visit after visit, until its claims are decided or its budget is spent.
 
-The order of things, and why, is METHOD's (docs/method.md). A launch visits every group, so that a
-run that ends early has something of each; the first launch gives each group its minimum of rounds
-and learns what a round costs, the later ones share out what the budget leaves. A failure costs its
-own scenario only, and rows are on disk before the next block starts.
+A visit is one launch of one comparison group: fresh workers are started, prepared, checked and
+warmed up, share paired rounds, and end. What each visit measures is the planner's business
+(`bench.planner`); how a worker is opened and looked at, that of `bench.lanes`; how rounds are run,
+that of `bench.rounds`. A failure costs its own scenario only, and rows are on disk before the next
+block starts.
 """
 
 from __future__ import annotations
@@ -12,28 +13,32 @@ import math
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from bench import confirmation, limits, memory_use, records, schedule
+from bench import limits, memory_use, records
+from bench.analysis.claims import Claims
 from bench.analysis.measurements import block_medians
-from bench.analysis.speedups import speedup_rows
+from bench.analysis.speedups import RunAnalysis
 from bench.emulation import EmulatedShare
 from bench.errors import WorkerError
 from bench.lanes import Lanes
 from bench.outcome import Outcome, calls_by_scenario
-from bench.phrases import spell_seconds
+from bench.phrases import plural, spell_seconds
+from bench.planner import Cost, Known, Planner
 from bench.pool import WorkerPool
 from bench.progress import Progress
 from bench.rounds import Rounds
-from bench.scenarios import Group, Scenario, Status, Task, group_name
+from bench.scenarios import Scenario, Status, Task, Verdict, group_name
 from bench.time_use import MEASURING, TimeUse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from bench.client import WorkerHandle
     from bench.lane import Lane
+    from bench.planner import Visit
     from bench.policy import Policy
     from bench.resume import Earlier
     from bench.scenarios import Profile
@@ -51,7 +56,7 @@ class Runner:
     (`gflop_per_s` by dtype, `memory_gb_per_s`) as known at the start; `peak_again` measures it once
     more at the end, and the higher reading counts. `earlier` is what a run that was cut had
     measured: it goes on with launches of new numbers. `keep_workers` gets the workers' conditions
-    after every group. Nothing here imports torch.
+    after every visit. Nothing here imports torch.
     """
 
     run_id: str
@@ -74,42 +79,47 @@ class Runner:
     noise_rows: list[records.NoiseRow] = field(init=False, default_factory=list)
     notes: list[str] = field(init=False, default_factory=list)
     complete: bool = field(init=False, default=False)
-    _had: Counter[Group] = field(init=False, default_factory=Counter)
-    """Launches in which a group was measured."""
-    _costs: dict[Group, schedule.GroupCost] = field(init=False, default_factory=dict)
-    _had_rounds: Counter[Group] = field(init=False, default_factory=Counter)
+    _visits: Counter[str] = field(init=False, default_factory=Counter)
+    """Launches in which each scenario took part."""
+    _costs: dict[str, Cost] = field(init=False, default_factory=dict)
+    _decided_s: dict[str, float] = field(init=False, default_factory=dict)
+    """Seconds into measuring at which each claim was first seen decided, by its id."""
     _use: TimeUse = field(init=False)
     _started: float = field(init=False)
     _writer: records.RunWriter = field(init=False)
     _rounds: Rounds = field(init=False)
     _lanes: Lanes = field(init=False)
-    _first: int = field(init=False, default=0)
-    """Number of the first launch of this process."""
+    _planner: Planner = field(init=False)
+    _claims: int = field(init=False, default=0)
+    _next_launch: int = field(init=False, default=0)
+    _first_pool: tuple[Task, WorkerPool] | None = field(init=False, default=None)
     _where: str = field(init=False, default="")
     _peak_memory_gib: float = field(init=False, default=0.0)
-    _taking_part: frozenset[str] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.outcomes = {scenario.id: Outcome(scenario=scenario) for scenario in self.scenarios}
         self._started = self.clock()
         self._use = TimeUse(clock=self.clock)
+        self._planner = Planner(
+            self.scenarios, profile=self.profile, policy=self.policy, budget_s=self.budget_s
+        )
         if self.earlier is not None:
             self.outcomes = dict(self.earlier.outcomes)
             self.iterations = list(self.earlier.iterations)
             self.noise_rows = list(self.earlier.noise)
-            self._first = self.earlier.launches
-            self._had = self._launches_had()
+            self._next_launch = self.earlier.launches
+            self._visits = self._visits_had()
 
-    def _launches_had(self) -> Counter[Group]:
-        """Launches in which an earlier part of the run gave a group its minimum of rounds."""
-        had: Counter[Group] = Counter()
+    def _visits_had(self) -> Counter[str]:
+        """Launches that an earlier part of the run measured of what need not start over."""
         blocks = block_medians(self.iterations)
-        for name, outcome in self.outcomes.items():
-            rounds = Counter(launch for launch, _ in blocks.get(name, ()))
-            whole = sum(count >= self.profile.min_rounds for count in rounds.values())
-            group = outcome.scenario.group
-            had[group] = max(had[group], whole)
-        return had
+        return Counter(
+            {
+                name: len({launch for launch, _ in blocks.get(name, ())})
+                for name, outcome in self.outcomes.items()
+                if not outcome.is_new
+            }
+        )
 
     # ---- the run ---------------------------------------------------------------------------
 
@@ -121,52 +131,19 @@ class Runner:
             KeyboardInterrupt: passed on, after the summaries are written.
         """
         with records.RunWriter(self.folder) as writer:
-            self._writer = writer
+            self._set_up(writer)
             if self.earlier is not None:  # until they are made again, the old ones say too little
-                records.replace_rows(self.folder / "speedups.csv", [], records.SpeedupRow)
-            self._lanes = Lanes(
-                run_id=self.run_id,
-                folder=self.folder,
-                policy=self.policy,
-                budget_s=self.budget_s,
-                outcomes=self.outcomes,
-                first=self._first,
-                at_once=self.starts_at_once,
-                parity_s=self.profile.parity_s,
-                emulated=EmulatedShare(
-                    policy=self.policy.budget,
-                    budget_s=self.budget_s,
-                    peak=self.peak.get("gflop_per_s", {}),
-                ),
-                use=self._use,
-                record=self._record,
-                keep=writer.append,
-                note=self.notes.append,
-                say=self._say,
-            )
-            self._rounds = Rounds(
-                run_id=self.run_id,
-                policy=self.policy,
-                target_half_width=self.profile.target_half_width,
-                min_rounds=self.profile.min_rounds,
-                record=self._record_noise,
-                failed=self._failed,
-                note=self.notes.append,
-                say=self._say,
-                left_s=self._left,
-                clock=self.clock,
-                first_launch=self._first,
-                blocks_ms=block_medians(self.iterations),
-            )
+                for name in ("speedups.csv", "claims.csv"):
+                    records.replace_rows(self.folder / name, [], records.FILES[name])
             try:
-                launch = self._first
-                last = launch + max(self._wanting().values(), default=0)
-                while launch < last and (rounds := self._plan(launch)):
-                    self._run_launch(launch, rounds)
-                    launch += 1
-                self._note_cuts()
+                known = self._known()
+                while (visit := self._planner.next(known)) is not None:
+                    self._run_visit(visit)
+                    known = self._known()
+                    self._note_decided(known.analysis())
+                self._give_up_the_rest()
                 self._settle_peak()
-                self._narrow(self._confirm(launch))
+                self._note_open(known.analysis())
                 self.complete = True
             except KeyboardInterrupt:
                 self.notes.append(
@@ -175,114 +152,175 @@ class Runner:
                 )
                 raise
             finally:
+                if self._first_pool is not None:
+                    self._first_pool[1].close()
                 self.progress.clear()
                 self.save(ended=True)
-                self._save_speedups()
+                self._save_answers()
 
-    def _plan(self, launch: int) -> dict[Group, int]:
-        """Rounds of this launch for each group that takes part; empty when none can."""
-        wanting = self._wanting()
-        if launch == self._first:
-            return dict.fromkeys(wanting, self.profile.max_rounds)
-        known = [group for group in wanting if group in self._costs]
-        return self._share_out(known, max((wanting[group] for group in known), default=0))
-
-    def _wanting(self) -> dict[Group, int]:
-        """The groups that have not had all their launches, and how many they lack."""
-        lacking = {group: self.profile.launches - self._had[group] for group in self._groups()}
-        return {group: launches for group, launches in lacking.items() if launches > 0}
-
-    def _share_out(self, groups: Sequence[Group], launches: int) -> dict[Group, int]:
-        """What is left of the budget, as rounds of the next launch."""
-        rounds = schedule.next_launch(
-            self._left(),
-            launches,
-            [self._costs[group] for group in groups],
-            min_rounds=self.profile.min_rounds,
-            max_rounds=self.profile.max_rounds,
+    def _set_up(self, writer: records.RunWriter) -> None:
+        self._writer = writer
+        self._lanes = Lanes(
+            run_id=self.run_id,
+            folder=self.folder,
+            policy=self.policy,
+            budget_s=self.budget_s,
+            outcomes=self.outcomes,
+            at_once=self.starts_at_once,
+            parity_s=self.profile.parity_s,
+            emulated=EmulatedShare(
+                policy=self.policy.budget,
+                budget_s=self.budget_s,
+                peak=self.peak.get("gflop_per_s", {}),
+            ),
+            use=self._use,
+            record=self._record,
+            keep=writer.append,
+            note=self.notes.append,
+            say=self._say,
         )
-        return {group: count for group, count in zip(groups, rounds, strict=True) if count}
-
-    def _note_cuts(self) -> None:
-        """Say which groups had fewer launches than the profile wants, and what was overdrawn."""
-        over_s = -self._left()
-        if over_s > _OVERDRAWN * self.budget_s:
-            self.notes.append(
-                f"The budget of {spell_seconds(self.budget_s)} was passed by "
-                f"{spell_seconds(over_s)}: the least that each task needs takes longer on this "
-                "machine."
-            )
-        lacking, groups = self._wanting(), list(self._groups())
-        if lacking:
-            few = ", ".join(f"{group_name(group)} ({self._had[group]})" for group in lacking)
-            self.notes.append(
-                f"The budget of {spell_seconds(self.budget_s)} allowed fewer than "
-                f"{self.profile.launches} launches of "
-                f"{'every group' if len(lacking) == len(groups) else few}: less is seen of how "
-                f"processes differ{self._should_do(lacking, len(groups))}."
-            )
-
-    def _should_do(self, lacking: Mapping[Group, int], groups: int) -> str:
-        """The budget that gives all groups their launches, where what they cost is known.
-
-        With a larger one the first launch spends more too, and no two runs take the same time.
-        """
-        if not lacking.keys() <= self._costs.keys():
-            return ""
-        rule, least = self.policy.budget, self.profile.min_rounds
-        need_s = self._elapsed() + sum(
-            launches * self._costs[group].launch_s(least) for group, launches in lacking.items()
+        self._rounds = Rounds(
+            run_id=self.run_id,
+            policy=self.policy,
+            record=self._record_noise,
+            failed=self._failed,
+            note=self.notes.append,
+            say=self._say,
+            clock=self.clock,
         )
-        first = min(0.5, rule.first_launch_share * groups)
-        minutes = math.ceil(need_s * rule.spare / (1 - first) / 60)
-        return f"; about {minutes} min should do (BUDGET={60 * minutes})"
 
-    def _confirm(self, launch: int) -> int:
-        """Measure what surprises and what is close once more, in fresh processes.
+    def _known(self) -> Known:
+        return Known(
+            measurable={name for name, outcome in self.outcomes.items() if outcome.measurable},
+            visits=self._visits,
+            costs=self._costs,
+            left_s=self._left(),
+            analysis=cache(partial(self._analyse, ended=False)),
+            hopeless={name for name, outcome in self.outcomes.items() if outcome.differs},
+        )
 
-        Planned with the costs of whole groups although fewer workers take part, so that it fits.
-        Returns the number of the next launch.
+    def _failed(self, lane: Lane, error: WorkerError) -> None:
+        """A lane broke in its rounds: on disk at once, or a kill would leave it a verdict."""
+        self._lanes.failed(lane, error)
+        self.save()
+
+    # ---- one visit -------------------------------------------------------------------------
+
+    def _run_visit(self, visit: Visit) -> None:
+        launch, self._next_launch = self._next_launch, self._next_launch + 1
+        label = group_name(visit.group)
+        self._where = f"launch {launch + 1} · {label} · {self._spell_claims()}"
+        outcomes = [self.outcomes[name] for name in visit.scenarios]
+        self._visits.update(visit.scenarios)
+        pool = self._pool(visit)
+        began = self.clock()
+        try:
+            lanes = self._lanes.open(launch, outcomes, pool)
+            self.save()  # what was checked: a run killed in its rounds must know whom to believe
+            opened = self.clock()
+            with self._use.during(MEASURING):
+                done = self._rounds.run(
+                    label,
+                    launch,
+                    lanes,
+                    visit.rounds,
+                    within_s=self._within_s(visit, opened - began),
+                    at_least=self.profile.min_rounds if visit.is_first else 0,
+                )
+            rounds_s = self.clock() - opened
+            held_gib = memory_use.held_gib(self._pids(pool))
+            self._lanes.close(lanes)
+        finally:
+            if not visit.is_first:
+                pool.close()
+        self._note_memory(held_gib, outcomes)
+        if done:
+            self._note_costs(visit, lanes, self.clock() - began - rounds_s, rounds_s / done)
+        self.save()
+
+    def _pool(self, visit: Visit) -> WorkerPool:
+        """Fresh workers for what is measured again.
+
+        First visits of one task share theirs: another batch size is another scenario, never
+        compared with the one that the process had before, and starting costs seconds.
         """
-        hopeless = {name for name, outcome in self.outcomes.items() if outcome.differs}
-        chosen = confirmation.to_confirm(self._speedups(), self.policy.verdict, hopeless=hopeless)
-        groups = [g for g in self._costs if chosen & {o.scenario.id for o in self._outcomes_of(g)}]
-        if not groups or self._left() <= 0:
-            return launch
-        rounds = self._share_out(groups, 1)
-        self._taking_part = chosen
-        self._run_launch(launch, rounds)
-        self._taking_part = None
-        again = chosen & {o.scenario.id for group in rounds for o in self._outcomes_of(group)}
-        if again:
-            self.notes.append(
-                "Measured in a further launch, because a result was refused or one more process "
-                f"would decide it: {', '.join(sorted(again))}."
-            )
-        return launch + 1
+        launch = self._next_launch - 1
+        if visit.is_first and self._first_pool is not None:
+            task, pool = self._first_pool
+            if task is visit.group[0]:
+                return pool
+            pool.close()
+        pool = WorkerPool(
+            launch=lambda key, control: self.launch(key, control, launch),
+            start_timeout_s=self.policy.start_timeout_s,
+            at_once=self.starts_at_once,
+            timed=visit.is_first,
+        )
+        if visit.is_first:
+            self._first_pool = (visit.group[0], pool)
+        return pool
 
-    def _narrow(self, launch: int) -> None:
-        """Further launches of groups whose intervals are still wide, while the budget has time.
+    def _pids(self, pool: WorkerPool) -> set[int]:
+        """All workers that are alive, those among them that wait for another first visit."""
+        waiting = self._first_pool[1].pids() if self._first_pool else []
+        return {*pool.pids(), *waiting}
 
-        What processes differ by is most of an interval that is wide after a launch's last round,
-        and only fresh processes narrow that.
+    def _within_s(self, visit: Visit, opening_s: float) -> float:
+        """What the rounds of a visit may take: of a first one, a share of its opening."""
+        if visit.is_first:
+            return self.policy.budget.first_rounds_share * opening_s
+        return self._left()
+
+    def _note_costs(
+        self, visit: Visit, lanes: Sequence[Lane], opening_s: float, round_s: float
+    ) -> None:
+        """What one more process of each scenario will take, and what its first one took.
+
+        A first visit has cold caches and looks at outputs and kernels, so a later one is foreseen
+        from what its calls take, and a later one's own time is shared out as that was.
         """
-        most = self.policy.budget.most_launches * self.profile.launches
-        for number in range(launch, launch + most):
-            wide = {
-                group: most - self._had[group]
-                for group, cost in self._costs.items()
-                if cost.wide and self._had[group] < most
-            }
-            rounds = self._share_out(tuple(wide), max(wide.values(), default=0))
-            if not rounds:
-                return
-            self._run_launch(number, rounds)
+        own_s = {lane.name: self._started_s(lane) + lane.opening_s for lane in lanes}
+        foreseen = {lane.name: self._later_opening_s(lane) for lane in lanes}
+        factor = 1.0 if visit.is_first else opening_s / max(1e-9, sum(foreseen.values()))
+        least_ms = self.policy.block.min_block_ms
+        typical = {lane.name: max(lane.typical_ms, least_ms) for lane in lanes}
+        for lane in lanes:
+            if not lane.is_control:
+                known = self._costs.get(lane.scenario.id)
+                first_s = opening_s * own_s[lane.name] / sum(own_s.values())
+                self._costs[lane.scenario.id] = Cost(
+                    first_s=first_s if known is None else known.first_s,
+                    open_s=foreseen[lane.name] * factor,
+                    round_s=round_s * typical[lane.name] / sum(typical.values()),
+                )
 
-    def _takes_part(self, outcome: Outcome) -> bool:
-        """Whether a scenario is in this launch: all are, unless it is there to confirm some."""
-        scenario = outcome.scenario
-        chosen = self._taking_part is None or scenario.id in self._taking_part
-        return outcome.measurable and (chosen or scenario.is_stock_default)
+    def _later_opening_s(self, lane: Lane) -> float:
+        return self._started_s(lane) + lane.later_opening_s
+
+    def _started_s(self, lane: Lane) -> float:
+        """What importing and preparing takes of its visit."""
+        outcome = self.outcomes[lane.scenario.id]
+        spent_s = (outcome.import_s or 0.0) + (outcome.prepared.get("prepare_s") or 0.0)
+        return float(spent_s / self.starts_at_once)
+
+    def _note_memory(self, held_gib: float, outcomes: Sequence[Outcome]) -> None:
+        """All workers hold this at rest; one at a time computes, and goes up to its own peak."""
+        looks = [(o.memory.get("peak_rss_mb"), o.memory.get("rss_mb")) for o in outcomes]
+        above_mib = (peak - rest for peak, rest in looks if peak and rest)
+        together_gib = held_gib + max(above_mib, default=0.0) / 1024
+        self._peak_memory_gib = max(self._peak_memory_gib, together_gib)
+
+    # ---- its end ---------------------------------------------------------------------------
+
+    def _give_up_the_rest(self) -> None:
+        """What never had its turn says why."""
+        for name, outcome in self.outcomes.items():
+            if outcome.measurable and not self._visits[name]:
+                outcome.fail(
+                    Status.UNAVAILABLE,
+                    f"not measured: the budget of {spell_seconds(self.budget_s)} was used up "
+                    "before its turn (raise BUDGET or choose a smaller profile)",
+                )
 
     def _settle_peak(self) -> None:
         """A reading taken while the machine was slowed would refute true results."""
@@ -299,94 +337,41 @@ class Runner:
             limits.larger_peak(self.peak, again), {"gflop_per_s": probes, "memory_gb_per_s": 0.0}
         )
 
-    def _run_launch(self, launch: int, rounds: Mapping[Group, int]) -> None:
-        for task in Task:
-            groups = [group for group in rounds if group[0] is task]
-            if not groups:
-                continue
-            pool = WorkerPool(
-                launch=lambda key, control: self.launch(key, control, launch),
-                start_timeout_s=self.policy.start_timeout_s,
-                at_once=self.starts_at_once,
+    def _note_open(self, analysis: RunAnalysis) -> None:
+        """Say what was overdrawn, which headlines stayed open, and what budget should do."""
+        over_s = -self._left()
+        if over_s > _OVERDRAWN * self.budget_s:
+            self.notes.append(
+                f"The budget of {spell_seconds(self.budget_s)} was passed by "
+                f"{spell_seconds(over_s)}: the least that each task needs takes longer on this "
+                "machine."
             )
-            try:
-                for group in groups:
-                    if self._too_late(launch, group, groups):
-                        self._give_up(group)
-                    else:
-                        self._run_group(launch, group, rounds[group], pool)
-            finally:
-                pool.close()
+        rows = Claims(analysis).rows(self._decided_s)
+        still_open = [row for row in rows if row.verdict == Verdict.INCONCLUSIVE]
+        if not still_open:
+            return
+        known_s = [row.seconds_to_decide for row in still_open if row.seconds_to_decide]
+        more = ""
+        if len(known_s) == len(still_open):
+            minutes = math.ceil((self._elapsed() + sum(known_s)) / 60)
+            more = f"; about {minutes} min should do (BUDGET={60 * minutes})"
+        self.notes.append(
+            f"The budget of {spell_seconds(self.budget_s)} left {len(still_open)} of "
+            f"{plural(len(rows), 'headline')} open{more}."
+        )
 
-    def _failed(self, lane: Lane, error: WorkerError) -> None:
-        """A lane broke in its rounds: on disk at once, or a kill would leave it a verdict."""
-        self._lanes.failed(lane, error)
-        self.save()
+    def _note_decided(self, analysis: RunAnalysis) -> None:
+        """When each headline was decided; one that opens again was not."""
+        decided = self._planner.decided(analysis)
+        self._claims = len(Claims(analysis).all)
+        for name in self._decided_s.keys() - decided:
+            del self._decided_s[name]
+        for name in decided:
+            self._decided_s.setdefault(name, self._elapsed())
 
-    # ---- one group in one launch -----------------------------------------------------------
-
-    def _run_group(self, launch: int, group: Group, rounds: int, pool: WorkerPool) -> None:
-        of = max(launch + 1, self.profile.launches)
-        self._where = f"launch {launch + 1}/{of} · {group_name(group)}"
-        outcomes = [o for o in self._outcomes_of(group) if self._takes_part(o)]
-        began, set_up_s = self.clock(), self._set_up_s()
-        lanes = self._lanes.open(launch, outcomes, pool)
-        self.save()  # what was checked: a run killed in its rounds must know whom to believe
-        set_up_s = self._set_up_s() - set_up_s
-        opened = self.clock()
-        with self._use.during(MEASURING):
-            done = self._rounds.run(
-                group_name(group), launch, lanes, rounds, within_s=self._within_s(launch)
-            )
-        rounds_s = self.clock() - opened
-        later_s = set_up_s + sum(lane.later_opening_s for lane in lanes)
-        held_gib = memory_use.held_gib(pool.pids())
-        self._lanes.close(lanes)
-        self._note_memory(held_gib, outcomes)
-        self._had[group] += bool(lanes and done)
-        self._had_rounds[group] += done
-        if lanes and done and self._taking_part is None:  # a part of a group has not its cost
-            whole_s = self.clock() - began - rounds_s
-            self._costs[group] = schedule.GroupCost(
-                fixed_s=later_s if launch == self._first else whole_s,
-                round_s=rounds_s / done,
-                wide=tuple(self._rounds.widest(lanes)),
-                rounds=self._had_rounds[group],
-                name=group_name(group),
-            )
-        self.save()
-
-    def _too_late(self, launch: int, group: Group, groups: Sequence[Group]) -> bool:
-        """Whether the budget was used up before a group's turn in the first launch.
-
-        Never for a task's first group: on a machine several times slower than the profile was made
-        for, inference alone would use the budget up, and nothing at all be said of training.
-        """
-        return launch == self._first and group != groups[0] and self._left() <= 0
-
-    def _note_memory(self, held_gib: float, outcomes: Sequence[Outcome]) -> None:
-        """All workers hold this at rest; one at a time computes, and goes up to its own peak."""
-        looks = [(o.memory.get("peak_rss_mb"), o.memory.get("rss_mb")) for o in outcomes]
-        above_mib = (peak - rest for peak, rest in looks if peak and rest)
-        together_gib = held_gib + max(above_mib, default=0.0) / 1024
-        self._peak_memory_gib = max(self._peak_memory_gib, together_gib)
-
-    def _within_s(self, launch: int) -> float:
-        """What a group's rounds beyond the minimum may take: in the first launch, a share."""
-        share = self.policy.budget.first_launch_share
-        return share * self.budget_s if launch == self._first else float("inf")
-
-    def _set_up_s(self) -> float:
-        """Spent on starting and preparing workers so far."""
-        return self._use.spent_s["starting"] + self._use.spent_s["preparing"]
-
-    def _give_up(self, group: Group) -> None:
-        for outcome in self._outcomes_of(group):
-            outcome.fail(
-                Status.UNAVAILABLE,
-                f"not measured: the budget of {spell_seconds(self.budget_s)} was used up before "
-                "its turn (raise BUDGET or choose a smaller profile)",
-            )
+    def _spell_claims(self) -> str:
+        """For the progress line."""
+        return f"{len(self._decided_s)} of {plural(self._claims, 'headline')} decided"
 
     def workers(self) -> dict[str, dict[str, Any]]:
         """What every scenario's worker ran under, for environment.json."""
@@ -397,22 +382,25 @@ class Runner:
     def save(self, *, ended: bool = False) -> None:
         """Write scenarios and parity from everything so far; each replaces its predecessor whole.
 
-        Done before and after every group's rounds, because these may be the last; `ended` when no
-        round will follow.
+        Done before and after the rounds of every visit, because these may be the last; `ended` when
+        no round will follow.
         """
         rows = self._rows(ended=ended)
         records.replace_rows(self.folder / "scenarios.csv", rows, records.ScenarioRow)
         records.replace_rows(self.folder / "parity.csv", self._parity_rows(), records.ParityRow)
         self.keep_workers(self.workers())
 
-    def _save_speedups(self) -> None:
-        path = self.folder / "speedups.csv"
-        records.replace_rows(path, self._speedups(), records.SpeedupRow)
+    def _save_answers(self) -> None:
+        analysis = self._analyse(ended=True)
+        claims = Claims(analysis).rows(self._decided_s)
+        records.replace_rows(self.folder / "speedups.csv", analysis.rows(), records.SpeedupRow)
+        records.replace_rows(self.folder / "claims.csv", claims, records.ClaimRow)
 
-    def _speedups(self) -> list[records.SpeedupRow]:
-        return speedup_rows(
+    def _analyse(self, *, ended: bool) -> RunAnalysis:
+        """What all rows so far show; `ended` when no round will follow."""
+        return RunAnalysis(
             self.run_id,
-            self._rows(),
+            self._rows(ended=ended),
             self.iterations,
             self.noise_rows,
             self._parity_rows(),
@@ -420,7 +408,7 @@ class Runner:
             workers=self.workers(),
         )
 
-    def _rows(self, *, ended: bool = True) -> list[records.ScenarioRow]:
+    def _rows(self, *, ended: bool) -> list[records.ScenarioRow]:
         calls = calls_by_scenario(self.iterations)
         peak = self.peak.get("gflop_per_s", {})
         return [
@@ -452,12 +440,6 @@ class Runner:
         self.noise_rows.append(row)
 
     # ---- small things ----------------------------------------------------------------------
-
-    def _groups(self) -> Iterator[Group]:
-        yield from dict.fromkeys(scenario.group for scenario in self.scenarios)
-
-    def _outcomes_of(self, group: Group) -> list[Outcome]:
-        return [o for o in self.outcomes.values() if o.scenario.group == group]
 
     def _elapsed(self) -> float:
         return self.clock() - self._started

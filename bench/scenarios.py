@@ -216,10 +216,12 @@ class Profile:
     batch_sizes: tuple[int, ...]
     training_batch_size: int
     launches: int
+    """Of a study. A run gives each scenario the processes that its claims need."""
     min_rounds: int
     max_rounds: int
-    target_half_width: float
     budget_s: float
+    processes: int = 1
+    """Fewest processes of each scenario of a run, as far as its budget goes."""
     whole_matrix: bool = True
     """False keeps at least one scenario of each kind."""
     vary: tuple[str, ...] = ()
@@ -240,7 +242,6 @@ PROFILES = {
             launches=2,
             min_rounds=3,
             max_rounds=24,
-            target_half_width=0.03,
             budget_s=235,
             whole_matrix=False,
         ),
@@ -251,8 +252,7 @@ PROFILES = {
             launches=3,
             min_rounds=3,
             max_rounds=60,
-            target_half_width=0.02,
-            budget_s=1140,
+            budget_s=900,
             vary=("heap",),
             int8=True,
         ),
@@ -263,8 +263,8 @@ PROFILES = {
             launches=5,
             min_rounds=4,
             max_rounds=120,
-            target_half_width=0.01,
             budget_s=4 * 3600,
+            processes=5,
             vary=("heap", "isa"),
             parity_s=60,
             int8=True,

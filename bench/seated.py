@@ -1,7 +1,6 @@
 """A lane among seats that all stand in every round: the gate's, the selfcheck's, the studies'.
 
-A run's group is many scenarios, of which precise ones rest and the fastest stock one becomes a
-second baseline. A few seats that are compared with their first one know neither.
+A run knows its lanes by their scenarios; of seats several may run the same one.
 """
 
 from __future__ import annotations
@@ -27,13 +26,3 @@ class SeatedLane(Lane):
     def is_default(self) -> bool:
         """The first seat is what the stopping rule divides by."""
         return self.is_first
-
-    @property
-    def may_rest(self) -> bool:
-        """Any seat may be another's baseline or control."""
-        return False
-
-    @property
-    def may_be_tuned(self) -> bool:
-        """There is no second baseline here."""
-        return False

@@ -10,15 +10,17 @@ most the policy's `headline_error`, however many there are.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from bench.analysis.ways import is_stock_default, may_be_tuned, varied
-from bench.scenarios import DEFAULT_ENVIRONMENT, MEASURED, Dtype
+from bench.analysis.ways import is_a_choice, is_stock_default, may_be_tuned, varied
+from bench.records import ClaimRow
+from bench.scenarios import DEFAULT_ENVIRONMENT, MEASURED, Dtype, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from bench.analysis.comparison import Comparison
     from bench.analysis.speedups import RunAnalysis
@@ -47,6 +49,12 @@ class Claim:
     """Of the candidates."""
     candidates: tuple[str, ...]
     opponents: tuple[str, ...]
+
+    @property
+    def id(self) -> str:
+        """How the claim is called in files: `ipex/inference/b1/fp32`."""
+        where = "" if self.environment == DEFAULT_ENVIRONMENT else self.environment
+        return "/".join(part for part in (self.kind, self.group, self.dtype, where) if part)
 
 
 class Claims:
@@ -94,12 +102,48 @@ class Claims:
         `named` is the candidate that the answer is told of; otherwise the fastest.
         """
         claim = self.find(kind, group, dtype, environment)
-        if claim is None:
-            return None
-        found = self._run.judge.best(
-            claim.candidates, claim.opponents, confidence=self.confidence, named=named
-        )
+        found = None if claim is None else self.compare(claim, named=named)
         return found if found is not None and found.ratio is not None else None
+
+    def compare(
+        self, claim: Claim, *, confidence: float | None = None, named: str | None = None
+    ) -> Comparison | None:
+        """The best of the candidates over the best of the opponents; None without one a side."""
+        return self._run.judge.best(
+            claim.candidates,
+            claim.opponents,
+            confidence=confidence or self.confidence,
+            named=named,
+        )
+
+    def rows(self, decided_s: Mapping[str, float]) -> list[ClaimRow]:
+        """The rows of claims.csv; `decided_s` says when each claim was decided, by its id."""
+        return [self._row(claim, decided_s.get(claim.id)) for claim in self.all]
+
+    def _row(self, claim: Claim, decided_s: float | None) -> ClaimRow:
+        found = self.compare(claim)
+        ratio = found.ratio if found else None
+        return ClaimRow(
+            run_id=self._run.run_id,
+            claim=claim.id,
+            kind=claim.kind,
+            group=claim.group,
+            dtype=claim.dtype or None,
+            environment=claim.environment,
+            candidates=" ".join(claim.candidates),
+            opponents=" ".join(claim.opponents),
+            best=found.scenario if found else None,
+            best_opponent=found.baseline if found else None,
+            speedup=ratio.estimate if ratio else None,
+            speedup_low=ratio.low if ratio else None,
+            speedup_high=ratio.high if ratio and math.isfinite(ratio.high) else None,
+            confidence=self.confidence,
+            verdict=str(found.verdict if found else Verdict.INCONCLUSIVE),
+            reason=found.reason if found else "a side of it was not measured",
+            decided_s=decided_s,
+            processes_to_decide=found.processes_to_decide if found else None,
+            seconds_to_decide=found.seconds_to_decide if found else None,
+        )
 
 
 def _claims_of(label: str, rows: Sequence[ScenarioRow]) -> Iterator[Claim]:
@@ -112,7 +156,7 @@ def _claims_of(label: str, rows: Sequence[ScenarioRow]) -> Iterator[Claim]:
     yield from _claim(BEST, label, "", DEFAULT_ENVIRONMENT, leaders, default)
     for dtype in (Dtype.FP32, Dtype.BF16):
         ipex = [row.scenario for row in rows if _is_native(row, "ipex", dtype)]
-        stock = [row.scenario for row in rows if may_be_tuned(row, dtype)]
+        stock = [row.scenario for row in rows if may_be_tuned(row, dtype) and is_a_choice(row)]
         yield from _claim(IPEX, label, dtype, DEFAULT_ENVIRONMENT, ipex, [*default, *stock])
         for name in others:
             there = [
@@ -143,12 +187,11 @@ def _claim(
 
 
 def _may_lead(row: ScenarioRow) -> bool:
-    """Whether it is a way to choose: it ran, optimises something and is the trained model."""
-    other = row.backend != "placebo" and row.dtype != Dtype.INT8
-    return other and not is_stock_default(row) and row.status in MEASURED
+    """Whether it ran and may be the fastest way."""
+    return is_a_choice(row) and not is_stock_default(row) and row.status in MEASURED
 
 
 def _is_native(row: ScenarioRow, backend: str, dtype: str) -> bool:
     """Whether that backend ran it in that dtype, without emulating it: no way to choose else."""
     ran = row.status in MEASURED and row.native_dtype is not False
-    return ran and (row.backend, row.dtype) == (backend, dtype)
+    return ran and is_a_choice(row) and (row.backend, row.dtype) == (backend, dtype)

@@ -97,19 +97,6 @@ class Judge:
         ratio = self._ratio(group, lane, control, self._confidence, alone=True)
         return self._judged(group, lane, control, ratio)
 
-    def half_width(self, candidate: str, baseline: str, *, rounds_only: bool = False) -> float:
-        """How wide half the interval is, as a share; infinite where nothing can be said yet.
-
-        `rounds_only` leaves out what processes differ by: what further rounds can narrow.
-        """
-        group = self.measurements.group_of(candidate, baseline)
-        sides = self._sides(group, candidate, baseline, alone=False)
-        if group is None or sides is None or len(self._common(group, candidate, baseline)) < 2:
-            return math.inf
-        estimate, tail = self._estimate(group, *sides), (1 - self._confidence) / 2
-        reach = estimate.rounds_half_width if rounds_only else estimate.half_width
-        return math.expm1(reach(tail))
-
     def failed_check(self, group: str) -> str | None:
         """Why the group's variances cannot be believed: two identical workers differ beyond them.
 
@@ -197,9 +184,22 @@ class Judge:
         )
 
     def _common(self, group: str, one: str, other: str) -> set[tuple[int, int]]:
-        """The rounds in which both have a clean block."""
+        """The rounds in which both have a clean block.
+
+        Where they never met, those of the one with fewer in which it met a third that the other met
+        too: the model compares both with that one.
+        """
         clean = self.measurements.clean
-        return {*clean(group, one)} & {*clean(group, other)}
+        ours, theirs = {*clean(group, one)}, {*clean(group, other)}
+        if ours & theirs or not (ours and theirs):
+            return ours & theirs
+        links = (
+            (ours & between, theirs & between)
+            for lane in self.measurements.groups.get(group, {})
+            if (between := {*clean(group, lane)})
+        )
+        met = [min(pair, key=len) for pair in links if all(pair)]
+        return max(met, key=len, default=set())
 
     def _fit(self, group: str) -> GroupFit:
         return self.fitted.groups[group]
@@ -229,7 +229,7 @@ class Judge:
         cost nothing (intersection-union, Berger 1982). With one candidate and one opponent it is
         the interval of `compare`.
         """
-        group = self.measurements.group_of(*candidates[:1], *opponents[:1])
+        group = self._group_of_any(candidates)
         ours = [lane for lane in candidates if self._is_usable(group, lane)]
         theirs = [lane for lane in opponents if self._is_usable(group, lane)]
         if group is None or not ours or not theirs:
@@ -258,6 +258,11 @@ class Judge:
         )
         return self._judged(group, candidate, baseline, ratio)
 
+    def _group_of_any(self, lanes: Sequence[str]) -> str | None:
+        """The group of a family, of which some may not have been measured."""
+        found = (self.measurements.group_of(lane) for lane in lanes)
+        return next((group for group in found if group is not None), None)
+
     def _is_usable(self, group: str | None, lane: str) -> bool:
         measured = self.measurements
         barred = lane in measured.unusable or lane in measured.unchecked
@@ -271,7 +276,7 @@ class Judge:
 
     def fastest(self, lanes: Sequence[str]) -> str | None:
         """The usable lane with the least time; None where none is usable."""
-        group = self.measurements.group_of(*lanes[:1]) if lanes else None
+        group = self._group_of_any(lanes)
         usable = [lane for lane in lanes if self._is_usable(group, lane)]
         return self._fastest(group, usable) if group is not None and usable else None
 

@@ -102,6 +102,20 @@ def block_medians(iterations: Iterable[IterationRow]) -> dict[str, dict[Key, flo
     }
 
 
+def counted_blocks(
+    iterations: Sequence[IterationRow],
+    noise: Iterable[NoiseRow],
+    labels: Mapping[str, str],
+    policy: NoisePolicy,
+) -> dict[str, dict[Key, float]]:
+    """As `block_medians`, without the blocks of which other work left nothing clean."""
+    lost = disturbance(iterations, noise, labels, policy).lost
+    return {
+        scenario: {key: ms for key, ms in blocks.items() if key not in lost[scenario]}
+        for scenario, blocks in block_medians(iterations).items()
+    }
+
+
 def clean_of(calls: Sequence[IterationRow]) -> Sequence[IterationRow]:
     """The calls that nothing disturbed; all of them where there are none."""
     return [row for row in calls if not row.disturbed] or calls

@@ -69,16 +69,10 @@ class Estimate:
     """Satterthwaite's, for Student's t."""
     borrowed: bool = False
     """Whether a lane of it has one process, so that the variance between processes is others'."""
-    rounds_error: float = 0.0
-    """The part of the standard error that further rounds of the same processes would narrow."""
 
     def half_width(self, tail: float) -> float:
         """How far the interval reaches to one side on the log scale, at this tail probability."""
         return float(stats.t.isf(tail, self.degrees_of_freedom)) * self.standard_error
-
-    def rounds_half_width(self, tail: float) -> float:
-        """The part of it that further rounds would narrow; rounds are many, so a normal one."""
-        return float(stats.norm.isf(tail)) * self.rounds_error
 
     @property
     def p_value(self) -> float:
@@ -113,8 +107,8 @@ class GroupFit:
     """lanes x observations: each level as a weighted sum of the processes' levels."""
     _variances: Floats
     """The pooled variance of each observation, one observation a process."""
-    _errors: Floats
-    """The part of it that comes from the rounds alone."""
+    block_variance: float
+    """Of one block's log time within its process, the median over all processes."""
     _owner: NDArray[np.intp]
     """The lane of each observation."""
     _factors: Floats
@@ -144,7 +138,6 @@ class GroupFit:
             standard_error=math.sqrt(variance),
             degrees_of_freedom=self._degrees_of_freedom(by_lane, variance),
             borrowed=any(self.processes[lane] == 1 for lane in weights),
-            rounds_error=math.sqrt(float(squares @ self._errors)),
         )
 
     def _degrees_of_freedom(self, by_lane: Floats, variance: float) -> float:
@@ -178,6 +171,8 @@ class _Processes:
     level: Floats
     error: Floats
     """Variance of `level` by the rounds alone."""
+    block: Floats
+    """Variance of a single block of that process."""
 
 
 @dataclass
@@ -233,7 +228,7 @@ def _group_fit(processes: _Processes, spreads: Sequence[Spread], policy: ModelPo
         _levels=design.levels,
         _solver=design.solver,
         _variances=variances,
-        _errors=processes.error,
+        block_variance=float(np.median(processes.block)),
         _owner=processes.owner,
         _factors=factors,
         _dof=dof,
@@ -265,6 +260,7 @@ def _process_levels(lanes: Lanes, policy: ModelPolicy) -> _Processes:
         launch=place_of,
         level=level[place_of, owner],
         error=error[owner] / count[place_of, owner],
+        block=error[owner],
     )
 
 

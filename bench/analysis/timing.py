@@ -35,7 +35,7 @@ class TimingSummary:
     p99_ms: float | None
     """Empty for fewer than 100 timed calls."""
     first_call_ms: float | None
-    """Of launch 0, the only one that finds the machine's caches cold."""
+    """Of its first launch, the only one that finds the machine's caches cold."""
     warmup_iterations: int | None
     """Calls until it was steady in the first launch, without the first call; all that were made
     where it never was. The calls that outputs were compared by may be more."""
@@ -57,7 +57,7 @@ def timing_summary(
     wall_ms = np.array([row.wall_ns for row in timed]) / 1e6
     first_launch = min((row.launch for row in rows), default=0)
     warmup = [row for row in rows if row.phase == Phase.WARMUP and row.round is None]
-    cold = [row for row in rows if row.phase == Phase.FIRST_CALL and row.launch == 0]
+    cold = [row for row in rows if row.phase == Phase.FIRST_CALL and row.launch == first_launch]
     pages = np.array([row.page_faults for row in timed if row.page_faults is not None], dtype=float)
     return TimingSummary(
         rounds=len({(row.launch, row.round) for row in timed}),

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench import variables
-from bench.scenarios import DEFAULT_ENVIRONMENT, TRAINING_OPTIONS, Dtype, Layout, Mode, Status
+from bench.scenarios import (
+    DEFAULT_ENVIRONMENT,
+    NO_FREEZING,
+    TRAINING_OPTIONS,
+    Dtype,
+    Layout,
+    Mode,
+    Status,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,6 +56,16 @@ def way(row: ScenarioRow) -> tuple[object, ...]:
     plain = variables.without(tags(row))
     kind = (row.task, row.backend, row.mode, row.fusion, row.dtype, row.layout)
     return (*kind, row.batch_size, plain, row.environment)
+
+
+def is_a_choice(row: ScenarioRow) -> bool:
+    """Whether anybody would choose it for its speed.
+
+    Nobody would the placebo, which optimises nothing, int8, which is another model made from this
+    one, or compiling without freezing, which shows what freezing is worth.
+    """
+    only_shows = row.backend == "placebo" or NO_FREEZING in tags(row)
+    return not only_shows and row.dtype != Dtype.INT8
 
 
 def may_be_tuned(row: ScenarioRow, dtype: str) -> bool:

@@ -182,17 +182,13 @@ class Duel:
         """All launches that the budget allows."""
         self._blocks = {side: {} for side in Side}
         self._started = self.clock()
-        # Its `first_launch` stays 0: a confirmation has no launch that may pass its budget.
         rounds = Rounds(
             run_id=self.run_id,
             policy=self.policy,
-            target_half_width=self.thresholds.target_half_width,
-            min_rounds=self.effort.min_rounds,
             record=self._note_noise,
             failed=self._lane_failed,
             note=self.notes.append,
             say=self.say,
-            left_s=self._left,
             clock=self.clock,
         )
         for number in range(self.effort.launches):
@@ -241,7 +237,16 @@ class Duel:
             lanes = [self._lane(side, worker, number) for side, worker in workers]
             self._compare_conditions(lanes)
             begun = self.clock()
-            count = rounds.run(self.scenario.id, number, lanes, self.effort.max_rounds)
+            most = self.effort.max_rounds
+            # A confirmation, whose numbers go on, has no launch that may pass its budget.
+            count = rounds.run(
+                self.scenario.id,
+                number,
+                lanes,
+                most,
+                within_s=self._left(),
+                at_least=0 if number else most,
+            )
             self._rounds_s = self.clock() - begun
             for lane in lanes:
                 self._blocks[lane.side].update(lane.blocks_ms)

@@ -36,8 +36,6 @@ class GatePolicy:
     """A written policy puts a floor so far below the lower end of the accepted interval."""
     min_launches: int = 2
     """One launch cannot show how processes differ, so it confirms nothing."""
-    target_half_width: float = 0.01
-    """Rounds stop when every interval is this narrow."""
     look_confidence: float = 0.99
     """Of the intervals that may end a measurement early. Looking often raises the chance of being
     wrong once, so an early look has to be surer than the last one (Haybittle 1971, Peto 1976)."""

@@ -224,12 +224,14 @@ class Facts:
         shared = sorted(base.keys() & mine.keys())
         return [(key[0], key[1], base[key] / mine[key]) for key in shared if mine[key] > 0]
 
-    def warmup(self, scenario: str, launch: int = 0) -> list[float]:
-        """Times of the first call and the warm-up of one launch, in ms."""
+    def warmup(self, scenario: str) -> list[float]:
+        """Times of the first call and the warm-up of its first launch, in ms."""
+        calls = self.calls.get(scenario, [])
+        first = min((row.launch for row in calls), default=0)
         return [
             row.wall_ns / 1e6
-            for row in self.calls.get(scenario, ())
-            if row.launch == launch and row.phase in (Phase.FIRST_CALL, Phase.WARMUP)
+            for row in calls
+            if row.launch == first and row.phase in (Phase.FIRST_CALL, Phase.WARMUP)
         ]
 
     def noise_of(self, group: Group) -> list[NoiseRow]:

@@ -299,7 +299,8 @@ def method(facts: Facts) -> list[str]:
     return [
         (
             "Every scenario has a process of its own; one works at a time, the others are stopped. "
-            "A run has several launches of fresh processes, because processes of one build differ. "
+            "What decides a headline is measured in fresh processes again and again, because "
+            "processes of one build differ; the rest once. "
             "Each worker prepares the model, has its outputs checked against stock default's, and "
             f"warms up until steady before anything counts. {_heaps(facts)}"
         ),

@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.analysis.claims import BEST, IPEX
+from bench.analysis.ways import is_a_choice
 from bench.report.groups import group_of
 from bench.report.wording import count
 from bench.scenarios import Status, Verdict
@@ -38,13 +39,13 @@ def candidates(
 ) -> list[tuple[ScenarioRow, Comparison]]:
     """Valid ways of running the model, fastest first.
 
-    The placebo is none: it optimises nothing. int8 is none unless asked for: it runs another model,
-    made from this one by rounding its weights, so it has an answer of its own.
+    int8 is none unless asked for: it runs another model, made from this one by rounding its
+    weights, so it has an answer of its own.
     """
     found = []
     for row in facts.groups.get(group, ()):
         comparison = facts.against_default(row.scenario)
-        if row.backend == "placebo" or (row.dtype == "int8" and not int8):
+        if not (is_a_choice(row) or (row.dtype == "int8" and int8)):
             continue
         if comparison is None or not comparison.is_valid:
             continue
@@ -82,30 +83,36 @@ def level_with(
 
     The best was chosen by the data from all of them, so that each comparison is surer (Bonferroni).
     """
-    error = 1 - facts.policy.verdict.confidence
-    surer = 1 - error / max(1, len(others))
+    confidence = _surer(facts, len(others))
     found = [
         (row, comparison)
         for row in others
-        if (comparison := facts.compare(row.scenario, best.scenario, confidence=surer)) is not None
+        if (comparison := facts.compare(row.scenario, best.scenario, confidence=confidence))
+        is not None
         and comparison.is_valid
         and comparison.verdict != Verdict.SLOWER
     ]
     return tuple(sorted(found, key=lambda item: -item[1].estimate))
 
 
+def _surer(facts: Facts, rivals: int) -> float:
+    """The confidence of each comparison with the best of so many others and itself."""
+    return 1 - (1 - facts.policy.verdict.confidence) / max(1, rivals)
+
+
 def runner_up(facts: Facts, best: Winner) -> tuple[ScenarioRow, Comparison] | None:
-    """Who comes next, and the fastest over it, round by round; None where nobody is comparable."""
-    if best.level:
-        second = best.level[0][0]
-    else:
-        ranked = [row for row, _ in candidates(facts, best.group) if row is not best.row]
-        default = facts.default_of(best.group)
-        others = [*ranked, *([default] if default and default is not best.row else [])]
-        if not others:
-            return None
-        second = others[0]
-    comparison = facts.compare(best.row.scenario, second.scenario)
+    """Who comes next, and the fastest over it, round by round; None where nobody is comparable.
+
+    As sure as `level_with`, so that nobody is both level and shown to be slower.
+    """
+    ranked = [row for row, _ in candidates(facts, best.group) if row is not best.row]
+    default = facts.default_of(best.group)
+    others = [*ranked, *([default] if default and default is not best.row else [])]
+    if not others:
+        return None
+    second = best.level[0][0] if best.level else others[0]
+    confidence = _surer(facts, len(others))
+    comparison = facts.compare(best.row.scenario, second.scenario, confidence=confidence)
     return (second, comparison) if comparison is not None and comparison.is_valid else None
 
 

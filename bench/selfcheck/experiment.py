@@ -48,7 +48,6 @@ class Effort:
     min_rounds: int
     max_rounds: int
     """Per launch."""
-    target_half_width: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,13 +140,10 @@ class Experiment:
         return Rounds(
             run_id="selfcheck",
             policy=self.policy,
-            target_half_width=self.effort.target_half_width,
-            min_rounds=self.effort.min_rounds,
             record=self._note_noise,
             failed=_raise,
             note=lambda _: None,
             say=self.say,
-            left_s=lambda: float("inf"),  # its part is a launch's own: `_launch` tells it
             clock=self.clock,
         )
 
@@ -165,7 +161,14 @@ class Experiment:
                     lane.read_conditions()
                     self._compare_conditions(lanes[0], lane)
                 limit, within_s = self.effort.max_rounds, ends - self.clock()
-                rounds.run(self.name, number, lanes, limit, within_s=within_s)
+                rounds.run(
+                    self.name,
+                    number,
+                    lanes,
+                    limit,
+                    within_s=within_s,
+                    at_least=self.effort.min_rounds,
+                )
             for lane in lanes:
                 self._blocks.setdefault(lane.name, {}).update(lane.blocks_ms)
         finally:

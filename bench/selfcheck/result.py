@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from bench.analysis import shares
 from bench.phrases import percent
 from bench.scenarios import Verdict
 
@@ -105,12 +106,22 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One line of the table. `held` is None where nothing is promised or nothing was measured."""
+    """One line of the table.
+
+    `held` is None where nothing is promised, or too little was measured to show it either way.
+    """
 
     what: str
     figure: str
     bound: str
     held: bool | None
+
+    @property
+    def told(self) -> str:
+        """Whether it is held, for the table."""
+        if self.held is None:
+            return "too few to tell" if self.bound and self.figure != _UNMEASURED else ""
+        return "held" if self.held else "NOT HELD"
 
 
 @dataclass(kw_only=True)
@@ -160,11 +171,11 @@ class Result:
             ("the same beside a process in bursts", self.identical_in_bursts),
             ("the same at full size", self.identical_full_size),
         ):
-            yield _share_line(what, tally.wrong, tally.comparisons, at_most=most)
+            yield _wrong_line(what, tally.wrong, tally.comparisons, at_most=most)
         for share, tally in self._planted():
             least = self.policy.found_at_least.get(share)
             what = f"{percent(share)} slower, found"
-            yield _share_line(what, tally.found, tally.comparisons, at_least=least)
+            yield _found_line(what, tally.found, tally.comparisons, at_least=least)
         yield _number_line(
             "the parent's CPU, of one core", self.parent_cpu_share, self.policy.max_parent_cpu_share
         )
@@ -180,7 +191,7 @@ class Result:
     def table(self) -> str:
         """For the terminal."""
         rows = [("", "measured", "held to", "")]
-        rows += [(li.what, li.figure, li.bound, _HELD[li.held]) for li in self.lines()]
+        rows += [(li.what, li.figure, li.bound, li.told) for li in self.lines()]
         widths = [max(len(row[column]) for row in rows) for column in range(4)]
         text = [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -197,28 +208,32 @@ class Result:
         return sorted(self.planted.items())
 
 
-_HELD = {True: "held", False: "NOT HELD", None: ""}
+_UNMEASURED = "not measured"
 
 
-def _share_line(
-    what: str,
-    count: int,
-    of: int,
-    *,
-    at_most: float | None = None,
-    at_least: float | None = None,
-) -> Line:
-    """A count out of comparisons, held to a share. None made is nothing shown."""
-    bound, held = "", None
-    if at_most is not None:
-        bound, held = f"at most {percent(at_most)}", count <= at_most * of
-    elif at_least is not None:
-        bound, held = f"at least {percent(at_least)}", count >= at_least * of
+def _wrong_line(what: str, wrong: int, of: int, *, at_most: float) -> Line:
+    """Wrong verdicts, held to a share that the true rate must stay below for all they show.
+
+    Few comparisons without a wrong one prove no rate: 299 prove 1 %.
+    """
+    bound = f"at most {percent(at_most)}"
     if of == 0:
-        return Line(what=what, figure="not measured", bound=bound, held=None)
-    return Line(
-        what=what, figure=f"{count} of {of} ({percent(count / of)})", bound=bound, held=held
-    )
+        return Line(what=what, figure=_UNMEASURED, bound=bound, held=None)
+    possible = shares.at_most(wrong, of)
+    figure = f"{wrong} of {of}: at most {percent(possible)}"
+    if possible <= at_most:
+        return Line(what=what, figure=figure, bound=bound, held=True)
+    return Line(what=what, figure=figure, bound=bound, held=False if wrong > at_most * of else None)
+
+
+def _found_line(what: str, found: int, of: int, *, at_least: float | None) -> Line:
+    """Planted slowdowns found, out of all; nothing is promised where no least share is given."""
+    bound = "" if at_least is None else f"at least {percent(at_least)}"
+    if of == 0:
+        return Line(what=what, figure=_UNMEASURED, bound=bound, held=None)
+    held = None if at_least is None else found >= at_least * of
+    figure = f"{found} of {of} ({percent(found / of)})"
+    return Line(what=what, figure=figure, bound=bound, held=held)
 
 
 def _number_line(what: str, value: float | None, most: float) -> Line:
@@ -227,4 +242,4 @@ def _number_line(what: str, value: float | None, most: float) -> Line:
 
 
 def _spell(share: float | None) -> str:
-    return "not measured" if share is None else percent(share)
+    return _UNMEASURED if share is None else percent(share)

@@ -193,13 +193,10 @@ class Study:
         rounds = Rounds(
             run_id=self.run_id,
             policy=self.policy,
-            target_half_width=self.profile.target_half_width,
-            min_rounds=self.profile.min_rounds,
             record=self._note_noise,
             failed=self._failed,
             note=self.measured.notes.append,
             say=self._say,
-            left_s=lambda: self._part_ends - self.clock(),
             clock=self.clock,
             blocks_ms=self.measured.groups.setdefault(group.name, {}),
         )
@@ -207,7 +204,14 @@ class Study:
         if self.profile.launches == 1:
             limit = self.profile.max_rounds
         if lanes:
-            rounds.run(group.name, number, lanes, limit)
+            rounds.run(
+                group.name,
+                number,
+                lanes,
+                limit,
+                within_s=self._part_ends - self.clock(),
+                at_least=0 if number else limit,
+            )
         for lane in lanes:
             if lane.worker.alive:
                 self._release(lane)

@@ -70,13 +70,10 @@ class Machine:
         rounds = Rounds(
             run_id="run",
             policy=DEFAULT,
-            target_half_width=0.0,
-            min_rounds=ROUNDS,
             record=self.noise.append,
             failed=lambda *_: None,
             note=lambda _: None,
             say=lambda _: None,
-            left_s=lambda: float("inf"),
             clock=backend.clock,
             wait_for_idle=self.waits.append,
         )

@@ -16,6 +16,7 @@ from bench import cli, records
 from bench.scenarios import Task, stock_default
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 DEFAULT = stock_default(Task.INFERENCE, 1).id
@@ -114,6 +115,30 @@ def run(tmp_path: Path) -> Path:
     )
     records.replace_rows(folder / "speedups.csv", [speedup_row("run")], records.SpeedupRow)
     return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "of"),
+    [
+        (("--format", "pytest-benchmark"), lambda found: found["benchmarks"]),
+        (("--format", "github-action-benchmark", "--measure", "time"), lambda found: found),
+    ],
+)
+def test_blocks_that_other_work_disturbed_are_left_out(
+    run: Path, arguments: tuple[str, ...], of: Callable[[Any], list[Any]]
+) -> None:
+    """Where every call of a block was: its time is the neighbour's."""
+    rows = [
+        replace(row, wall_ns=10 * row.wall_ns, disturbed=True) if row.round == 2 else row
+        for row in records.read_run(run).iterations
+    ]
+    records.replace_rows(run / "iterations.csv", rows, records.IterationRow)
+    done = bench("export", *arguments, run)
+    assert done.exit_code == 0, done.output
+    text = json.dumps(of(json.loads(done.output)))
+    assert json.loads(done.output)
+    assert "820" not in text
+    assert ('"rounds": 4' in text) or ("of 4 rounds" in text)
 
 
 def test_pytest_benchmark_compares_what_was_exported(run: Path, tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     runner = Runner(
         run_id="run",
         folder=folder,
-        profile=replace(PROFILES["smoke"], launches=2, min_rounds=3, max_rounds=4),
+        profile=replace(PROFILES["smoke"], processes=2, min_rounds=3, max_rounds=4),
         scenarios=ALL,
         policy=DEFAULT,
         budget_s=10_000,

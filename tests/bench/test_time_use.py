@@ -77,7 +77,7 @@ def _ms_an_image(scenario: Scenario) -> float:
 
 @pytest.fixture
 def standard_run(tmp_path: Path, backend: Any, quiet_machine: None) -> Runner:
-    """The whole matrix within 19 minutes, with the costs of real workers, noisy calls included."""
+    """The whole matrix within 15 minutes, with the costs of real workers, noisy calls included."""
     scenarios = matrix(STANDARD, (1, 4))
     backend.call_ms = {scenario.id: _ms_an_image(scenario) for scenario in scenarios}
     backend.first_call_s = {s.id: 12.0 for s in scenarios if s.mode is Mode.COMPILE}
@@ -102,21 +102,17 @@ def standard_run(tmp_path: Path, backend: Any, quiet_machine: None) -> Runner:
     return runner
 
 
-def test_a_standard_run_spends_its_time_on_rounds(standard_run: Runner) -> None:
-    """All launches and thirty rounds of batch 1 within 19 minutes, where it had seven.
-
-    A lane whose interval is narrow already has fewer. Measuring time is spent in calls as `bench
-    selfcheck` is held to.
-    """
-    rows = records.read_run(standard_run.folder).scenarios
-    native = [row for row in rows if row.task == "inference" and row.batch_size == 1]
-    assert len(native) == 19
-    assert {row.launches for row in rows} <= {STANDARD.launches, STANDARD.launches + 1}
-    assert max(row.rounds for row in native) >= 30
-    assert min(row.rounds for row in native) >= 15
+def test_a_standard_run_keeps_its_budget_and_decides_most(standard_run: Runner) -> None:
+    """Hardly anything is left out, though IPEX is as fast as stock here: that takes longest."""
+    run = records.read_run(standard_run.folder)
+    left_out = [row for row in run.scenarios if row.status != "ok"]
+    assert len(left_out) < 0.1 * len(run.scenarios)
+    over_default = [row for row in run.speedups if row.baseline_kind == "stock_default"]
+    decided = [row for row in over_default if row.verdict in ("faster", "slower", "same")]
+    assert len(decided) >= 0.55 * len(over_default)  # all of fp32 is level here
+    best = next(row for row in run.claims if row.claim == "best/inference/b1")
+    assert best.decided_s is not None
+    assert best.decided_s < 150
     use = standard_run.self_use()
     assert use["rounds_share"] >= SELFCHECK.min_measuring_share
-    # a fourth launch is worth more than further rounds, and costs starting workers once more
-    assert use["measuring_share"] > 0.55
-    assert use["seconds"][MEASURING] > 0.55 * use["seconds"]["all"]
-    assert use["seconds"]["all"] <= 1.02 * STANDARD.budget_s  # a last launch is planned, not known
+    assert use["seconds"]["all"] <= 1.02 * STANDARD.budget_s  # a last visit is foreseen, not known

@@ -181,7 +181,7 @@ def _measured(
     workers: Workers, seats: list[Seat], size: int, policy: Policy, *, allowed_s: float, rounds: int
 ) -> Measured:
     least = rounds if allowed_s == math.inf else 2
-    effort = Effort(launches=3, min_rounds=least, max_rounds=rounds, target_half_width=0.0)
+    effort = Effort(launches=3, min_rounds=least, max_rounds=rounds)
     return Experiment(
         name="against",
         seats=seats,

@@ -6,11 +6,13 @@ import statistics
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from bench.analysis import shares
+from bench.phrases import spell_seconds
 from bench.report import wording
 from bench.report.answers.answer import Answer, Line, unmeasured
 from bench.report.facts import is_stock_default
 from bench.report.wording import count, with_interval
-from bench.scenarios import CONTROL_SUFFIX, Phase, Task
+from bench.scenarios import CONTROL_SUFFIX, Phase, Task, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -110,7 +112,7 @@ def _decision_headline(
 def _what_so_few_show(compared: Sequence[ParityRow]) -> str:
     """What no change in so few images leaves possible: the exact one-sided binomial bound."""
     fewest = max(1, min(row.images for row in compared))
-    at_most = 1 - 0.05 ** (1 / fewest)
+    at_most = shares.at_most(0, fewest)
     return (
         f"No change in {count(fewest, 'image')}, the fewest of any scenario, still leaves room for "
         f"{wording.percent(at_most)} of all decisions (95 % confidence). The profile full compares "
@@ -145,7 +147,7 @@ def noise(facts: Facts) -> Answer:
         for group in facts.groups
         if (control := facts.control_of(group)) is not None
     ]
-    told = [*_disturbed(facts), *_borrowed(facts)]
+    told = [*_decided(facts), *_disturbed(facts), *_borrowed(facts)]
     if not controls:
         return Answer(
             key="noise",
@@ -154,7 +156,7 @@ def noise(facts: Facts) -> Answer:
             tone="unknown",
             details=tuple(told),
         )
-    failed = [control for _, control in controls if not control.is_valid]
+    failed = [(group, control) for group, control in controls if not control.is_valid]
     worst = min((control for _, control in controls), key=_p_value)
     headline = (
         f"Two identical workers came out as {with_interval(worst)} at worst: "
@@ -163,11 +165,11 @@ def noise(facts: Facts) -> Answer:
     tone = "plain"
     if failed:
         headline = (
-            f"NOT in {len(failed)} of {count(len(controls), 'comparison group')}: identical "
-            f"workers came out as {with_interval(failed[0])}."
+            f"NOT in {len(failed)} of {count(len(controls), 'comparison group')}: "
+            f"{_why_not(facts, *failed[0])}."
         )
         tone = "bad"
-    shown = failed[0] if failed else worst
+    shown = failed[0][1] if failed else worst
     unlike = next((said for group, _ in controls if (said := _unlike_pages(facts, group))), "")
     lines = tuple(Line(label=group.label, cells=(control,)) for group, control in controls)
     return Answer(
@@ -183,6 +185,13 @@ def noise(facts: Facts) -> Answer:
     )
 
 
+def _why_not(facts: Facts, group: Group, control: Comparison) -> str:
+    """What speaks against a group: its identical workers, or what else made their times useless."""
+    if control.reason is None or facts.analysis.judge.failed_check(group.noise_name):
+        return f"identical workers came out as {with_interval(control)}"
+    return control.reason
+
+
 def _p_value(control: Comparison) -> float:
     found = control.ratio.p_value if control.ratio else None
     return 1.0 if found is None else found
@@ -194,6 +203,21 @@ def _expected(worst: Comparison, groups: int) -> str:
     if smallest >= 0.05:
         return f"the model expects that (p = {smallest:.2g})"
     return f"more than the model expects (p = {smallest:.2g}), so read with care"
+
+
+def _decided(facts: Facts) -> Iterator[str]:
+    """How many headlines were decided, and when; of a run that kept it."""
+    claims = facts.run.claims
+    times = sorted(row.decided_s for row in claims if row.decided_s is not None)
+    decided = sum(row.verdict in (Verdict.FASTER, Verdict.SLOWER, Verdict.SAME) for row in claims)
+    if not claims:
+        return
+    when = ""
+    if times:
+        when = f", the first after {spell_seconds(times[0])} of measuring"
+    if len(times) > 1:
+        when += f", the last after {spell_seconds(times[-1])}"
+    yield f"{decided} of {count(len(claims), 'headline')} decided{when}."
 
 
 def _disturbed(facts: Facts) -> Iterator[str]:

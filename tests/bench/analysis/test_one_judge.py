@@ -32,11 +32,11 @@ def test_only_the_judge_calls_the_model() -> None:
 
 
 def test_every_part_that_compares_has_the_judge() -> None:
-    """The run and its page, the studies, the gate, the selfcheck, and the rounds that stop."""
+    """The run and its page, the studies, the gate, the selfcheck, and what plans."""
     assert importers("bench.analysis.judge") == {
         "analysis/speedups.py",
         "gate/duel.py",
-        "rounds.py",
+        "planner.py",
         "selfcheck/experiment.py",
         "studies/accuracy.py",
         "studies/comparing.py",

@@ -81,9 +81,10 @@ def test_no_calls_give_an_empty_summary() -> None:
     assert summary.median_ms is summary.first_call_ms is summary.warmup_iterations is None
 
 
-def test_a_first_call_of_a_later_launch_is_not_cold() -> None:
-    """Launch 0 crashed: the caches that launch 1 found were warm."""
-    assert timing_summary([_call(phase="first_call", round=None, launch=1)]).first_call_ms is None
+def test_the_first_call_is_that_of_the_first_launch() -> None:
+    """Whatever its number is: later ones found warm caches."""
+    calls = [_call(phase="first_call", round=None, launch=n, wall_ns=n * 10**6) for n in (3, 5)]
+    assert timing_summary(calls).first_call_ms == 3.0
 
 
 # --- rows ----------------------------------------------------------------------------------------

@@ -495,7 +495,16 @@ def test_failed_control_is_loud(make_run: MakeRun) -> None:
     """It is the headline, with each group's control below."""
     answer = said(Facts(make_run(noisy=True)), "noise")
     assert answer.headline.startswith("NOT in 5 of 5")
+    assert "identical workers came out as" in answer.headline
     assert len(answer.lines) == 5
+
+
+def test_too_few_clean_blocks_are_not_blamed_on_identical_workers(make_run: MakeRun) -> None:
+    """They agree; what speaks against the group is the other work."""
+    answer = said(Facts(make_run(disturbed=True)), "noise")
+    assert answer.headline.startswith("NOT in 5 of 5")
+    assert "other work disturbed" in answer.headline
+    assert "identical workers" not in answer.headline
 
 
 # ---- banners

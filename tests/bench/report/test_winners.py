@@ -76,6 +76,17 @@ def test_a_rival_is_called_slower_only_by_a_surer_comparison(close: tuple[Facts,
     assert " leads: " in said(facts, "latency").headline
 
 
+def test_the_runner_up_is_as_sure_as_who_is_level(close: tuple[Facts, str]) -> None:
+    """Nobody is level with the best and shown to be slower in the same breath."""
+    facts, rival = close
+    best = winners.winner(facts, BATCH_1)
+    assert best is not None
+    second = winners.runner_up(facts, best)
+    assert second is not None
+    assert second[0].scenario == rival
+    assert second[1].verdict != Verdict.FASTER
+
+
 def test_every_rival_that_is_not_level_is_slower_in_the_surer_comparison(
     close: tuple[Facts, str],
 ) -> None:

@@ -44,7 +44,7 @@ def test_the_table_is_printed(counted: list[check.Selfcheck], tmp_path: Path) ->
     """With what it is held to."""
     done = call("--data", tmp_path)
     assert done.exit_code == 0
-    assert "0 of 1 (0 %)  at most 1 %" in done.output
+    assert "0 of 1: at most 95 %  at most 1 %" in done.output
     assert counted[0].amount is check.FULL
     assert counted[0].budget_s == check.FULL.budget_s
 
@@ -80,7 +80,7 @@ def test_an_interrupt_tells_what_was_counted(
     monkeypatch.setattr(check.Selfcheck, "run", interrupted)
     done = call("--data", tmp_path)
     assert done.exit_code == 130
-    assert "0 of 1 (0 %)" in done.output
+    assert "0 of 1: at most 95 %" in done.output
     assert "Interrupted" in done.output
 
 
@@ -111,8 +111,8 @@ def test_real_workers_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     small: dict[str, Any] = {
         **vars(check.QUICK),
         "seats": 3,
-        "identical": 6,
-        "in_bursts": 6,
+        "identical": 3,
+        "in_bursts": 3,
         "planted": 1,
     }
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # a lock of its own: others may measure
@@ -120,18 +120,18 @@ def test_real_workers_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(
         check,
         "identical_effort",
-        lambda _: Effort(launches=1, min_rounds=3, max_rounds=3, target_half_width=1.0),
+        lambda _: Effort(launches=1, min_rounds=3, max_rounds=3),
     )
     monkeypatch.setattr(
         check,
         "planted_effort",
-        lambda: Effort(launches=1, min_rounds=3, max_rounds=3, target_half_width=1.0),
+        lambda: Effort(launches=1, min_rounds=3, max_rounds=3),
     )
     done = call("--quick", "--json", "--threads", 1, "--data", pills)
     found = json.loads(done.stdout)
     assert done.exit_code == 0
-    assert found["identical"]["comparisons"] == 6
-    assert found["identical_in_bursts"]["comparisons"] == 6
+    assert found["identical"]["comparisons"] == 3
+    assert found["identical_in_bursts"]["comparisons"] == 3
     assert {part["comparisons"] for part in found["planted"].values()} == {1}
     assert 0 < found["measuring_share"] < 1
     assert 0 <= found["parent_cpu_share"] < 0.2

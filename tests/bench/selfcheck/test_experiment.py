@@ -22,7 +22,7 @@ def test_no_launch_takes_more_than_its_part_of_the_time(backend: Any, allowed_s:
     measured = Experiment(
         name="long",
         seats=stock_seats(3),
-        effort=Effort(launches=3, min_rounds=2, max_rounds=500, target_half_width=0.0),
+        effort=Effort(launches=3, min_rounds=2, max_rounds=500),
         policy=DEFAULT,
         launch=lambda seat: backend.launch(seat.scenario, False, 0),
         allowed_s=allowed_s,
@@ -53,7 +53,7 @@ def test_a_worker_under_other_conditions_has_no_verdict(backend: Any) -> None:
     measured = Experiment(
         name="unlike",
         seats=seats,
-        effort=Effort(launches=2, min_rounds=3, max_rounds=4, target_half_width=0.01),
+        effort=Effort(launches=2, min_rounds=3, max_rounds=4),
         policy=DEFAULT,
         launch=launch,
         clock=backend.clock,
