@@ -221,21 +221,32 @@ def machine(as_json: bool) -> None:
 @click.option("--profile", default="standard", show_default=True, help="smoke, standard or full.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def scenarios(profile: str, as_json: bool) -> None:
-    """List what a profile measures, and what it leaves out and why.
+    """List what a profile measures, which headlines it decides, and what it leaves out and why.
 
     \b
     Examples:
       bench scenarios --profile smoke
     """
     from bench import scenarios as matrix
+    from bench.outcome import claims_of_plan
 
-    chosen = [scenario.id for scenario in matrix.matrix(_profile(profile))]
+    every = matrix.matrix(_profile(profile))
+    chosen = [scenario.id for scenario in every]
+    claims = claims_of_plan(every)
     left_out = [{"what": e.what, "reason": e.reason} for e in matrix.EXCLUSIONS]
     if as_json:
-        click.echo(json.dumps({"scenarios": chosen, "excluded": left_out}, indent=2))
+        told = [
+            {"claim": one.id, "candidates": one.candidates, "opponents": one.opponents}
+            for one in claims
+        ]
+        plan = {"scenarios": chosen, "claims": told, "excluded": left_out}
+        click.echo(json.dumps(plan, indent=2))
         return
     for name in chosen:
         click.echo(name)
+    click.echo("\nHeadlines, each the best of some against the best of others:")
+    for one in claims:
+        click.echo(f"  {one.id}: of {len(one.candidates)} against {len(one.opponents)}")
     click.echo("\nLeft out:")
     for exclusion in left_out:
         click.echo(f"  {exclusion['what']}: {exclusion['reason']}")

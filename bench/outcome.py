@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from bench.analysis.claims import claims_of
 from bench.analysis.timing import as_ended, timing_summary
 from bench.conditions import DIFFERS
 from bench.records import IterationRow, KernelRow, ParityRow, ScenarioRow
-from bench.scenarios import CONTROL_SUFFIX, Scenario, Status
+from bench.scenarios import Scenario, Status, group_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from bench.analysis.claims import Claim
     from bench.protocol import Message
 
 
@@ -161,6 +163,15 @@ class Outcome:
         return flop / median_ms / 1e6 if flop and median_ms else None
 
 
+def claims_of_plan(scenarios: Iterable[Scenario]) -> tuple[Claim, ...]:
+    """The headlines of a run of these scenarios, if all of them can be measured."""
+    groups: dict[str, list[ScenarioRow]] = {}
+    for scenario in scenarios:
+        row = Outcome(scenario=scenario).row("", [], {}, ended=False)
+        groups.setdefault(group_name(scenario.group), []).append(row)
+    return claims_of(groups)
+
+
 def spell_graph(graph: Mapping[str, Any]) -> str | None:
     """The mode's own evidence as a cell: `ipex_prepack::convolution_relu_run=13` or `graphs=1`."""
     counts = {**graph.get("nodes", {}), **{n: graph[n] for n in ("graphs", "breaks") if n in graph}}
@@ -174,8 +185,3 @@ def calls_by_scenario(iterations: Sequence[IterationRow]) -> dict[str, list[Iter
     for row in iterations:
         calls.setdefault(row.scenario, []).append(row)
     return calls
-
-
-def control_name(scenario: Scenario) -> str:
-    """How the second worker of a baseline is called in the files."""
-    return scenario.id + CONTROL_SUFFIX

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from bench.policy import Policy
     from bench.scenarios import Group, Profile
 
+_OTHER_BATCH, _OTHER_TASK = 1.5, 2.0
+"""Times what a scenario takes that one at another batch size, or of another task, is taken to."""
 _UNKNOWN_PROCESSES = 50
 """What a question is taken to need of which no number can be said."""
 
@@ -124,7 +126,9 @@ class Planner:
         return (
             self._new_claimants(known, leading)
             or self._further(
-                known, self._claims(known, leading), (1 - rule.leading_share) * self._budget_s
+                known,
+                self._claims(known, leading),
+                max((1 - rule.leading_share) * self._budget_s, self._reserve_s(known)),
             )
             or self._new_claimants(known, groups)
             or self._further(known, self._claims(known, groups), self._reserve_s(known))
@@ -210,25 +214,31 @@ class Planner:
         return [one for one in self._scenarios.values() if one.task is task]
 
     def _first_s(self, known: Known, scenario: Scenario) -> float:
-        """About what a first visit of a scenario takes, by its likes that were measured."""
-        likes = [
-            cost
-            for name, cost in known.costs.items()
-            if self._scenarios[name].task is scenario.task
-            and (self._scenarios[name].mode is Mode.COMPILE) == (scenario.mode is Mode.COMPILE)
-        ] or list(known.costs.values())
+        """About what a first visit of a scenario takes, by its likes that were measured.
+
+        Those of its own group; else of its task, at another batch size; else whatever there is.
+        """
+        compiled = scenario.mode is Mode.COMPILE
+        every = {self._scenarios[name]: cost for name, cost in known.costs.items()}
+        likes = {
+            one: cost for one, cost in every.items() if (one.mode is Mode.COMPILE) == compiled
+        } or every
         if not likes:
             return 0.0
-        opening_s = sum(cost.first_s for cost in likes) / len(likes)
-        rounds_s = sum(cost.round_s for cost in likes) / len(likes)
-        return opening_s + self._profile.min_rounds * rounds_s
+        same_task = {one: cost for one, cost in likes.items() if one.task is scenario.task}
+        same_group = {one: cost for one, cost in likes.items() if one.group == scenario.group}
+        factor = 1.0 if same_group else _OTHER_BATCH if same_task else _OTHER_TASK
+        costs = list((same_group or same_task or likes).values())
+        rounds_s = self._profile.min_rounds * sum(cost.round_s for cost in costs)
+        return factor * (sum(cost.first_s for cost in costs) + rounds_s) / len(costs)
 
     def _reserve_s(self, known: Known) -> float:
-        """What is kept for the scenarios that no claim needs."""
+        """What is kept for scenarios that were not measured yet."""
         new = [one for group in self._groups for one in self._new(known, group)]
-        rule = self._policy.budget
-        wanted_s = rule.spare * sum(self._first_s(known, one) for one in new)
-        return min(wanted_s, rule.others_share * self._budget_s)
+        late = [one for one in new if _comes_late(one)]
+        most_s = self._policy.budget.others_share * self._budget_s
+        late_s = min(most_s, sum(self._first_s(known, one) for one in late))
+        return late_s + sum(self._first_s(known, one) for one in new if one not in late)
 
     def _in_the_race(self, known: Known, group: Group, new: Sequence[Scenario]) -> list[Scenario]:
         """Those whose twin at the first batch size was not shown to be slower than the best.
@@ -368,7 +378,8 @@ class Planner:
         process costs its opening and its rounds (the classic allocation of two-stage sampling,
         Cochran 1977, section 10.6).
         """
-        least, most = self._profile.min_rounds, self._profile.max_rounds
+        least = self._profile.min_rounds
+        most = max(least, min(self._profile.max_rounds, self._policy.budget.most_rounds))
         costs = [cost for name in scenarios if (cost := known.costs.get(name))]
         fitted = known.analysis().judge.fitted
         label = group_name(group)

@@ -191,8 +191,9 @@ class BudgetPolicy:
     """Of the budget, what the first comparison group may use before the others had their turn."""
     others_share: float = 0.25
     """Of the budget, what is kept at most for scenarios that no claim rests on."""
-    spare: float = 1.25
-    """Times what these are expected to take by the costs of others like them."""
+    most_rounds: int = 20
+    """Of a process in a further visit: while few processes were seen, how much they differ is
+    known too badly to spend a minute on one of them."""
     wave: int = 6
     """A group with more new scenarios than this has those that compile in a visit of their own, so
     that the others need not wait for the compiler."""

@@ -201,7 +201,7 @@ class ClaimRow:
     claim: str
     """Its id, such as `ipex/inference/b1/fp32`."""
     kind: str
-    """`best`, `ipex` or `leaving` (see `bench.analysis.claims`)."""
+    """`best`, `ipex`, `bf16` or `leaving` (see `bench.analysis.claims`)."""
     group: str
     dtype: str | None
     """Empty where it does not matter."""

@@ -14,6 +14,7 @@ from bench.records import NoiseRow
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from bench.client import WorkerHandle
     from bench.lane import Lane
     from bench.policy import Policy
 
@@ -36,6 +37,8 @@ class Rounds:
     blocks_ms: dict[str, dict[tuple[int, int], float]] = field(default_factory=dict)
     """By lane; those of an earlier part of the run count too."""
     wait_for_idle: Callable[[float], object] = noise.wait_for_idle
+    probe: WorkerHandle | None = None
+    """A worker that measures nothing else: in a lane's own, the probe would change its heap."""
     best_gflop_per_s: float = 0.0
     """The fastest probe's fp32 arithmetic: no peak of this run can be lower."""
     _probes_ns: list[int] = field(default_factory=list)
@@ -99,7 +102,7 @@ class Rounds:
         lanes: Sequence[Lane],
         settle: Mapping[str, int],
     ) -> None:
-        probe_ratio = self._probe(lanes)
+        probe_ratio = self._probe()
         pids = [lane.worker.pid for lane in lanes]
         before = noise.read_noise(pids)
         for position, lane in enumerate(lanes):
@@ -147,15 +150,15 @@ class Rounds:
                 break
         self.blocks_ms.setdefault(lane.name, {}).update(lane.blocks_ms)
 
-    def _probe(self, lanes: Sequence[Lane]) -> float | None:
-        """The calibrated probe's time over the run's median so far, from the stock worker."""
-        stock = next((lane for lane in lanes if lane.scenario.is_stock_default), None)
-        if stock is None:
+    def _probe(self) -> float | None:
+        """The calibrated probe's time over the run's median so far; None where there is none."""
+        if self.probe is None or not self.probe.alive:
             return None
         try:
-            reply = stock.worker.ask("probe", self.policy.call_timeout_s)
-        except WorkerError:
+            reply = self.probe.ask("probe", self.policy.call_timeout_s)
+        except WorkerError as error:
+            self.note(f"The probe's worker failed: {error.reason}.")
             return None
-        self.best_gflop_per_s = max(self.best_gflop_per_s, float(reply.get("gflop_per_s", 0.0)))
+        self.best_gflop_per_s = max(self.best_gflop_per_s, float(reply["gflop_per_s"]))
         self._probes_ns.append(int(reply["compute_ns"]) + int(reply["memory_ns"]))
         return self._probes_ns[-1] / stdlib_statistics.median(self._probes_ns)

@@ -20,6 +20,7 @@ from bench import limits, memory_use, records
 from bench.analysis.claims import Claims
 from bench.analysis.measurements import block_medians
 from bench.analysis.speedups import RunAnalysis
+from bench.client import AccountedWorker
 from bench.emulation import EmulatedShare
 from bench.errors import WorkerError
 from bench.lanes import Lanes
@@ -29,7 +30,7 @@ from bench.planner import Cost, Known, Planner
 from bench.pool import WorkerPool
 from bench.progress import Progress
 from bench.rounds import Rounds
-from bench.scenarios import Scenario, Status, Task, Verdict, group_name
+from bench.scenarios import Scenario, Status, Task, Verdict, group_name, stock_default, worker_key
 from bench.time_use import MEASURING, TimeUse
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ class Runner:
                 for name in ("speedups.csv", "claims.csv"):
                     records.replace_rows(self.folder / name, [], records.FILES[name])
             try:
+                self._rounds.probe = self._start_probe()
                 known = self._known()
                 while (visit := self._planner.next(known)) is not None:
                     self._run_visit(visit)
@@ -154,6 +156,8 @@ class Runner:
             finally:
                 if self._first_pool is not None:
                     self._first_pool[1].close()
+                if self._rounds.probe is not None:
+                    self._rounds.probe.stop()
                 self.progress.clear()
                 self.save(ended=True)
                 self._save_answers()
@@ -188,6 +192,20 @@ class Runner:
             say=self._say,
             clock=self.clock,
         )
+
+    def _start_probe(self) -> WorkerHandle | None:
+        """A worker of stock PyTorch for the probe alone; None where there can be none."""
+        key = worker_key(stock_default(Task.INFERENCE, 1))
+        worker: WorkerHandle | None = None
+        try:
+            worker = self.launch(key, False, -1)
+            worker.greet(self.policy.start_timeout_s)
+        except WorkerError as error:
+            self.notes.append(f"The machine's speed was not probed: {error.reason}.")
+            if worker is not None:
+                worker.stop()
+            return None
+        return AccountedWorker(worker, self._use.parent)
 
     def _known(self) -> Known:
         return Known(

@@ -31,6 +31,8 @@ BEST = "best"
 int8, which is another model."""
 IPEX = "ipex"
 """The best of IPEX over the best of stock PyTorch in the same environment and dtype."""
+BF16 = "bf16"
+"""The best way in bf16 over the best in fp32, stock PyTorch or IPEX, where bf16 is native."""
 LEAVING = "leaving"
 """The best stock PyTorch of another environment over the best of IPEX in the same dtype."""
 
@@ -40,7 +42,7 @@ class Claim:
     """One headline: is the best of the candidates faster than the best of the opponents?"""
 
     kind: str
-    """`best`, `ipex` or `leaving`."""
+    """`best`, `ipex`, `bf16` or `leaving`."""
     group: str
     """As in noise.csv: `inference/b8`, `training/b8/frozen`."""
     dtype: str
@@ -62,11 +64,7 @@ class Claims:
 
     def __init__(self, run: RunAnalysis) -> None:
         self._run = run
-        self.all: tuple[Claim, ...] = tuple(
-            claim
-            for label, rows in run.groups.items()
-            for claim in _claims_of(label, [row for row in rows if not varied(row)])
-        )
+        self.all: tuple[Claim, ...] = claims_of(run.groups)
 
     @cached_property
     def confidence(self) -> float:
@@ -146,6 +144,15 @@ class Claims:
         )
 
 
+def claims_of(groups: Mapping[str, Sequence[ScenarioRow]]) -> tuple[Claim, ...]:
+    """The claims of a run whose rows of scenarios.csv are these, by comparison group."""
+    return tuple(
+        claim
+        for label, rows in groups.items()
+        for claim in _claims_of(label, [row for row in rows if not varied(row)])
+    )
+
+
 def _claims_of(label: str, rows: Sequence[ScenarioRow]) -> Iterator[Claim]:
     """Every claim of one comparison group that has both sides."""
     default = [row.scenario for row in rows if is_stock_default(row)]
@@ -154,6 +161,16 @@ def _claims_of(label: str, rows: Sequence[ScenarioRow]) -> Iterator[Claim]:
         name for name in dict.fromkeys(r.environment for r in rows) if name != DEFAULT_ENVIRONMENT
     ]
     yield from _claim(BEST, label, "", DEFAULT_ENVIRONMENT, leaders, default)
+    low, full = (
+        [
+            row.scenario
+            for row in rows
+            if row.environment == DEFAULT_ENVIRONMENT
+            and any(_is_native(row, backend, dtype) for backend in ("stock", "ipex"))
+        ]
+        for dtype in (Dtype.BF16, Dtype.FP32)
+    )
+    yield from _claim(BF16, label, "", DEFAULT_ENVIRONMENT, low, [*default, *full])
     for dtype in (Dtype.FP32, Dtype.BF16):
         ipex = [row.scenario for row in rows if _is_native(row, "ipex", dtype)]
         stock = [row.scenario for row in rows if may_be_tuned(row, dtype) and is_a_choice(row)]

@@ -13,28 +13,26 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from bench import conditions
 from bench.analysis.judge import Judge
 from bench.analysis.measurements import Measurements, disturbance
 from bench.errors import WorkerError
 from bench.gate.result import Interval, Outcome, weigh
 from bench.gate.side import Side
-from bench.rounds import Rounds
 from bench.scenarios import CONTROL_SUFFIX, Status, part_of, worker_key
-from bench.seated import SeatedLane
+from bench.seats import Group, Seat, SeatEngine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from bench.analysis.comparison import Ratio
     from bench.analysis.measurements import BlockTimes, Key
     from bench.client import WorkerHandle
     from bench.gate.thresholds import Effort, GatePolicy
-    from bench.lane import Lane
     from bench.policy import Policy
     from bench.protocol import Message
     from bench.records import IterationRow, NoiseRow
     from bench.scenarios import Scenario
+    from bench.seats import SeatLane
 
     Launch = Callable[[Side, Scenario, int], WorkerHandle]
 
@@ -43,14 +41,8 @@ _UNKNOWN = Outcome.NO_VERDICT
 _BASE, _HEAD = "base", "head"
 _LANES = {Side.BASE: _BASE, Side.CONTROL: _BASE + CONTROL_SUFFIX, Side.HEAD: _HEAD}
 """How the judge knows the sides: the control belongs to the base."""
-_NEEDED = {"call": ("wall_ns", "cpu_ns"), "probe": ("compute_ns", "memory_ns")}
-
-
-@dataclass(kw_only=True)
-class DuelLane(SeatedLane):
-    """One side of the scenario; the base is what the others are divided by."""
-
-    side: Side
+_SIDE = "side"
+_NEEDED = {"call": ("wall_ns", "cpu_ns")}
 
 
 @dataclass(frozen=True)
@@ -94,7 +86,7 @@ class OtherVersion:
                 f"its reply to `{op}` has no {', '.join(missing)}: that commit's worker speaks "
                 "another protocol",
             )
-        return {"gflop_per_s": 0.0, **reply} if op == "probe" else reply
+        return reply
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,160 +161,102 @@ class Duel:
     decided: Callable[[Evidence], bool] = lambda _: False
     """Whether what is there is enough; asked after each launch from the effort's first look on."""
     notes: list[str] = field(default_factory=list)
-    _blocks: dict[Side, dict[tuple[int, int], float]] = field(init=False)
-    _calls: list[IterationRow] = field(init=False, default_factory=list)
-    _noise: list[NoiseRow] = field(init=False, default_factory=list)
-    _unlike: list[str] = field(init=False, default_factory=list)
-    _failure: str | None = field(init=False, default=None)
-    _started: float = field(init=False)
-    _rounds_s: float = field(init=False, default=0.0)
-    """What the last launch spent in rounds."""
+    _started: float = field(init=False, default=0.0)
 
     def measure(self) -> Evidence:
         """All launches that the budget allows."""
-        self._blocks = {side: {} for side in Side}
         self._started = self.clock()
-        rounds = Rounds(
+        engine = self._engine()
+        try:
+            for number in range(self.effort.launches):
+                begun = self.clock()
+                count = self._launch(self.first_launch + number, engine)
+                least = self._least_s(self.clock() - begun, engine.rounds_s, count)
+                if engine.failures or least > self._left():
+                    break
+                if number + 1 >= self.effort.first_look and self.decided(self._evidence(engine)):
+                    break
+        finally:
+            engine.end()
+            self.notes += engine.notes
+        return self._evidence(engine)
+
+    def _engine(self) -> SeatEngine:
+        key = worker_key(self.scenario)
+        return SeatEngine(
             run_id=self.run_id,
             policy=self.policy,
-            record=self._note_noise,
-            failed=self._lane_failed,
-            note=self.notes.append,
+            start=lambda seat, number: OtherVersion(self.launch(_side(seat), key, number)),
+            prepared=_check_part,
+            record_call=self.record,
+            record_noise=self.record_noise,
             say=self.say,
+            starts_at_once=len(Side),  # so that none warms up beside an import
+            needed=True,
+            same_packages=self.same_packages,
             clock=self.clock,
         )
-        for number in range(self.effort.launches):
-            begun = self.clock()
-            count = self._launch(self.first_launch + number, rounds)
-            least = self._least_s(self.clock() - begun, count)
-            if self._failure or least > self._left():
-                break
-            if number + 1 >= self.effort.first_look and self.decided(self._evidence()):
-                break
-        return self._evidence()
 
-    def _evidence(self) -> Evidence:
-        names = {side: self._lane_name(side) for side in Side}
-        labels = dict.fromkeys(names.values(), self.scenario.id)
-        found = disturbance(self._calls, self._noise, labels, self.policy.noise)
-        return Evidence(
-            blocks=self._blocks,
-            lost={side: found.lost.get(name, frozenset()) for side, name in names.items()},
-            disturbed_shares={side: found.shares.get(name, 0.0) for side, name in names.items()},
-            unlike=tuple(self._unlike),
-            failure=self._failure,
-        )
+    def _seats(self) -> dict[Side, Seat]:
+        names = {side: f"{self.scenario.id}#{side}" for side in Side}
+        return {
+            side: Seat(
+                name=names[side],
+                scenario=self.scenario,
+                base="" if side is Side.BASE else names[Side.BASE],
+                details={_SIDE: side},
+            )
+            for side in Side
+        }
 
-    def _lane_name(self, side: Side) -> str:
-        return f"{self.scenario.id}#{side}"
-
-    def _least_s(self, took_s: float, count: int) -> float:
-        """What one more launch takes with its fewest rounds, after one of `count` rounds."""
-        in_rounds = self._rounds_s / count if count else 0.0
-        return took_s - self._rounds_s + in_rounds * self.effort.min_rounds
-
-    def _launch(self, number: int, rounds: Rounds) -> int:
-        """One launch; returns its rounds."""
-        count = 0
-        sides = list(Side)
-        random.Random(f"{self.scenario.id}/{number}").shuffle(sides)  # noqa: S311 - an order
-        workers: list[tuple[Side, WorkerHandle]] = []
+    def _launch(self, number: int, engine: SeatEngine) -> int:
+        """One launch; returns its rounds. A confirmation, whose numbers go on, keeps its budget."""
+        seats = list(self._seats().values())
+        random.Random(f"{self.scenario.id}/{number}").shuffle(seats)  # noqa: S311 - an order
+        most = self.effort.max_rounds
         try:
-            self.say(f"starting {len(sides)} workers")
-            key = worker_key(self.scenario)
-            for side in sides:
-                workers.append((side, self.launch(side, key, number)))  # noqa: PERF401 - see finally
-            for side, worker in workers:  # all at once, so that none warms up beside an import
-                _greet(side, worker, self.policy.start_timeout_s)
-            lanes = [self._lane(side, worker, number) for side, worker in workers]
-            self._compare_conditions(lanes)
-            begun = self.clock()
-            most = self.effort.max_rounds
-            # A confirmation, whose numbers go on, has no launch that may pass its budget.
-            count = rounds.run(
-                self.scenario.id,
+            return engine.launch(
                 number,
-                lanes,
+                Group(name=self.scenario.id, seats=tuple(seats)),
                 most,
-                within_s=self._left(),
+                until=self._started + self.effort.budget_s,
                 at_least=0 if number else most,
             )
-            self._rounds_s = self.clock() - begun
-            for lane in lanes:
-                self._blocks[lane.side].update(lane.blocks_ms)
-        except _SideFailedError as error:
-            self._failure = str(error)
         finally:
-            for _, worker in workers:
-                worker.stop()
-        return count
+            engine.end()
 
-    def _lane(self, side: Side, worker: WorkerHandle, number: int) -> DuelLane:
-        lane = DuelLane(
-            run_id=self.run_id,
-            scenario=self.scenario,
-            launch=number,
-            worker=OtherVersion(worker),
-            policy=self.policy,
-            record=self._note_call,
-            seat_name=self._lane_name(side),
-            is_first=side is Side.BASE,
-            side=side,
+    def _evidence(self, engine: SeatEngine) -> Evidence:
+        sides = {seat.name: side for side, seat in self._seats().items()}
+        labels = dict.fromkeys(sides, self.scenario.id)
+        found = disturbance(engine.calls, engine.noise, labels, self.policy.noise)
+        blocks = engine.blocks.get(self.scenario.id, {})
+        failed = [_failed(sides[name], error) for name, error in engine.failures.items()]
+        return Evidence(
+            blocks={side: blocks.get(name, {}) for name, side in sides.items()},
+            lost={side: found.lost.get(name, frozenset()) for name, side in sides.items()},
+            disturbed_shares={side: found.shares.get(name, 0.0) for name, side in sides.items()},
+            unlike=tuple(
+                f"{sides[name]} against base: {sentence}"
+                for name, sentences in engine.unlike.items()
+                for sentence in sentences
+            ),
+            failure=failed[0] if failed else None,
         )
-        self.say(f"preparing {side}")
-        try:
-            lane.prepare()
-            _check_part(lane)
-            lane.warm_up()
-            lane.read_conditions()
-        except WorkerError as error:
-            raise _SideFailedError(_failed(side, error)) from error
-        if not lane.steady:
-            self.notes.append(
-                f"{self.scenario.id}: {side} did not settle in launch {number + 1}; measured all "
-                "the same."
-            )
-        return lane
 
-    def _lane_failed(self, lane: Lane, error: WorkerError) -> None:
-        side = lane.side if isinstance(lane, DuelLane) else Side.BASE
-        self._failure = _failed(side, error)
-
-    def _compare_conditions(self, lanes: Sequence[DuelLane]) -> None:
-        """Hold every worker's conditions against the base's.
-
-        A worker of an old commit may not tell them: what is unknown is not compared.
-        """
-        base = next(lane for lane in lanes if lane.side is Side.BASE)
-        for lane in lanes:
-            if not (base.conditions and lane.conditions):
-                continue
-            found = conditions.differences(
-                base.conditions, lane.conditions, same_packages=self.same_packages
-            )
-            sentences = [f"{lane.side} against base: {sentence}" for sentence in found]
-            self._unlike += [one for one in sentences if one not in self._unlike]
-
-    def _note_call(self, row: IterationRow) -> None:
-        self._calls.append(row)
-        self.record(row)
-
-    def _note_noise(self, row: NoiseRow) -> None:
-        self._noise.append(row)
-        self.record_noise(row)
+    def _least_s(self, took_s: float, rounds_s: float, count: int) -> float:
+        """What one more launch takes with its fewest rounds, after one of `count` rounds."""
+        in_rounds = rounds_s / count if count else 0.0
+        return took_s - rounds_s + in_rounds * self.effort.min_rounds
 
     def _left(self) -> float:
         return self.effort.budget_s - (self.clock() - self._started)
 
 
-def _greet(side: Side, worker: WorkerHandle, timeout_s: float) -> None:
-    try:
-        worker.greet(timeout_s)
-    except WorkerError as error:
-        raise _SideFailedError(_failed(side, error)) from error
+def _side(seat: Seat) -> Side:
+    return Side(seat.details[_SIDE])
 
 
-def _check_part(lane: Lane) -> None:
+def _check_part(lane: SeatLane) -> None:
     """A commit from before a part was known would run the whole model, and look fast or slow.
 
     Raises:
@@ -335,11 +269,8 @@ def _check_part(lane: Lane) -> None:
         )
 
 
-class _SideFailedError(Exception):
-    """A side could not be measured; the sentence says which and why."""
-
-
 def _failed(side: Side, error: WorkerError) -> str:
+    """A side could not be measured; the sentence says which and why."""
     return f"the {side} worker failed ({error.status}): {error.reason}"
 
 

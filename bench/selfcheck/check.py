@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from bench.gate.thresholds import DEFAULT as GATE
 from bench.policy import DEFAULT, SELFCHECK
 from bench.scenarios import PROFILES, SLOWED, Task, Verdict, stock_default
-from bench.selfcheck.experiment import Effort, Experiment, Seat
+from bench.seats import Seat
+from bench.selfcheck.experiment import Effort, Experiment
 from bench.selfcheck.result import Result, Tally
 from bench.time_use import TimeUse
 

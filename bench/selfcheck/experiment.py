@@ -11,33 +11,19 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from bench import conditions
 from bench.analysis.judge import Judge
 from bench.analysis.measurements import Disturbance, Measurements, disturbance
-from bench.client import AccountedWorker
-from bench.rounds import Rounds
 from bench.scenarios import CONTROL_SUFFIX
-from bench.seated import SeatedLane
-from bench.time_use import MEASURING, TimeUse
+from bench.seats import Group, SeatEngine
+from bench.time_use import TimeUse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from bench.analysis.measurements import Key
     from bench.client import WorkerHandle
-    from bench.errors import WorkerError
-    from bench.lane import Lane
     from bench.policy import Policy
-    from bench.records import IterationRow, NoiseRow
-    from bench.scenarios import Scenario
-
-
-@dataclass(frozen=True, kw_only=True)
-class Seat:
-    """One worker's place in every round."""
-
-    name: str
-    scenario: Scenario
+    from bench.seats import Seat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,106 +97,50 @@ class Experiment:
     use: TimeUse = field(default_factory=TimeUse)
     say: Callable[[str], None] = lambda _: None
     clock: Callable[[], float] = time.monotonic
-    _blocks: dict[str, dict[tuple[int, int], float]] = field(init=False, default_factory=dict)
-    _calls: list[IterationRow] = field(init=False, default_factory=list)
-    _noise: list[NoiseRow] = field(init=False, default_factory=list)
-    _unlike: dict[str, str] = field(init=False, default_factory=dict)
 
     def measure(self) -> Measured:
         """All launches."""
         began, ends_s = self.clock(), []
-        rounds = self._rounds()
+        engine = self._engine()
+        first = self.seats[0].name
+        seats = [seat if seat.name == first else replace(seat, base=first) for seat in self.seats]
+        group = Group(name=self.name, seats=tuple(seats))
         try:
             for number in range(self.effort.launches):
                 left = self.allowed_s - (self.clock() - began)
-                ends = self.clock() + left / (self.effort.launches - number)
-                self._launch(number, rounds, ends)
+                engine.launch(
+                    number,
+                    group,
+                    self.effort.max_rounds,
+                    until=self.clock() + left / (self.effort.launches - number),
+                    at_least=self.effort.min_rounds,
+                )
+                engine.end()
                 ends_s.append(self.clock() - began)
+                for error in engine.failures.values():
+                    raise error
         finally:
+            engine.end()
             self.use.total_s += self.clock() - began
         labels = {seat.name: self.name for seat in self.seats}
         return Measured(
-            blocks=self._blocks,
-            disturbed=disturbance(self._calls, self._noise, labels, self.policy.noise),
-            unlike=self._unlike,
+            blocks=engine.blocks[self.name],
+            disturbed=disturbance(engine.calls, engine.noise, labels, self.policy.noise),
+            unlike={
+                name: f"its worker ran under other conditions: {'; '.join(found)}"
+                for name, found in engine.unlike.items()
+            },
             ends_s=tuple(ends_s),
         )
 
-    def _rounds(self) -> Rounds:
-        return Rounds(
+    def _engine(self) -> SeatEngine:
+        return SeatEngine(
             run_id="selfcheck",
             policy=self.policy,
-            record=self._note_noise,
-            failed=_raise,
-            note=lambda _: None,
+            start=lambda seat, _: self.launch(seat),
             say=self.say,
+            starts_at_once=self.starts_at_once,
+            needed=True,
             clock=self.clock,
+            use=self.use,
         )
-
-    def _launch(self, number: int, rounds: Rounds, ends: float) -> None:
-        workers: list[WorkerHandle] = []
-        try:
-            self._start(workers)
-            lanes = [
-                self._lane(number, seat, worker)
-                for seat, worker in zip(self.seats, workers, strict=True)
-            ]
-            with self.use.during(MEASURING):
-                for lane in lanes:
-                    lane.warm_up()
-                    lane.read_conditions()
-                    self._compare_conditions(lanes[0], lane)
-                limit, within_s = self.effort.max_rounds, ends - self.clock()
-                rounds.run(
-                    self.name,
-                    number,
-                    lanes,
-                    limit,
-                    within_s=within_s,
-                    at_least=self.effort.min_rounds,
-                )
-            for lane in lanes:
-                self._blocks.setdefault(lane.name, {}).update(lane.blocks_ms)
-        finally:
-            for worker in workers:
-                worker.stop()
-
-    def _start(self, workers: list[WorkerHandle]) -> None:
-        """A greeted worker for every seat; those that run are in `workers` whatever happens."""
-        for first in range(0, len(self.seats), self.starts_at_once):
-            self.say(f"starting worker {first + 1} of {len(self.seats)}")
-            batch = self.seats[first : first + self.starts_at_once]
-            workers.extend(self.launch(seat) for seat in batch)
-            for worker in workers[first:]:
-                worker.greet(self.policy.start_timeout_s)
-
-    def _lane(self, number: int, seat: Seat, worker: WorkerHandle) -> SeatedLane:
-        lane = SeatedLane(
-            run_id="selfcheck",
-            scenario=seat.scenario,
-            launch=number,
-            worker=AccountedWorker(worker, self.use.parent),
-            policy=self.policy,
-            record=self._note_call,
-            seat_name=seat.name,
-            is_first=seat is self.seats[0],
-        )
-        lane.prepare()
-        return lane
-
-    def _compare_conditions(self, first: Lane, lane: Lane) -> None:
-        """Seats must be alike but for what was planted."""
-        found = conditions.differences(first.conditions, lane.conditions)
-        if found:
-            self._unlike[lane.name] = f"its worker ran under other conditions: {'; '.join(found)}"
-
-    def _note_call(self, row: IterationRow) -> None:
-        self._calls.append(row)
-        self.use.count(row)
-
-    def _note_noise(self, row: NoiseRow) -> None:
-        self._noise.append(row)
-
-
-def _raise(_: Lane, error: WorkerError) -> None:
-    raise error

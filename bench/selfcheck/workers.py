@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.client import WorkerHandle
-    from bench.selfcheck.experiment import Seat
+    from bench.seats import Seat
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from bench.analysis.comparison import Ratio
     from bench.client import WorkerHandle
     from bench.policy import Policy
-    from bench.studies.study import Seat
+    from bench.seats import Seat
     from bench.studies.workplace import StudyRequest
 
 

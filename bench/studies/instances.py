@@ -19,11 +19,11 @@ from bench.records import IterationRow, NoiseRow
 from bench.report.tables.table import Cell, Row, Table, number
 from bench.report.wording import NOTHING, bounds, digits, times
 from bench.scenarios import CONTROL_SUFFIX, Status
+from bench.seats import Group, Seat, control_of
 from bench.studies import arrivals, comparing, ways
 from bench.studies.page import Page
 from bench.studies.reading import measured_again
 from bench.studies.several import Instances
-from bench.studies.study import Group, Seat, control_of
 from bench.studies.workplace import workplace
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     from bench.client import WorkerHandle
     from bench.policy import Policy
-    from bench.studies.study import Measured, SeatLane
+    from bench.seats import SeatLane
+    from bench.studies.study import Measured
     from bench.studies.workplace import Place, StudyRequest
 
 PLACED = ("threads", "affinity", "OMP_NUM_THREADS", "MKL_NUM_THREADS")

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.policy import Policy
-    from bench.studies.study import Group, Measured, SeatLane
+    from bench.seats import Group, SeatLane
+    from bench.studies.study import Measured
     from bench.studies.workplace import StudyRequest
 
 GROUP = "load/b1"

@@ -19,9 +19,9 @@ from bench.records import IterationRow, NoiseRow
 from bench.report.tables.table import Cell, Row, Table, number
 from bench.report.wording import NOTHING, bounds, finite, milliseconds, times
 from bench.scenarios import Layout, Mode, Scenario, Task
+from bench.seats import Group, Seat, control_of
 from bench.studies import comparing
 from bench.studies.page import Page
-from bench.studies.study import Group, Seat, control_of
 from bench.studies.workplace import OPERATORS, workplace
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from bench.analysis.judge import Judge
     from bench.errors import WorkerError
     from bench.policy import Policy
-    from bench.studies.study import Measured, SeatLane, Study
+    from bench.seats import SeatLane
+    from bench.studies.study import Measured, Study
     from bench.studies.workplace import StudyRequest
 
 CASE = "case"

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from bench.analysis.comparison import Comparison, Ratio
     from bench.policy import Policy
-    from bench.studies.study import Group, Measured, SeatLane
+    from bench.seats import Group, SeatLane
+    from bench.studies.study import Measured
     from bench.studies.workplace import StudyRequest
 
 GROUP = "stages/b1"

@@ -16,7 +16,7 @@ from bench.scenarios import (
     further,
     stock_default,
 )
-from bench.studies.study import Group, Seat, control_of
+from bench.seats import Group, Seat, control_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

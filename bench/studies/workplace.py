@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from bench.client import WorkerHandle
-    from bench.studies.study import Group, Seat, Turn
+    from bench.seats import Group, Seat, Turn
 
 CACHE = "inductor-cache"
 PILLS = "pills"

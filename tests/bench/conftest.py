@@ -39,7 +39,7 @@ class FakeBackend:
     """Answers for every worker of a run.
 
     `call_ms` gives a call's time by scenario id; `faults` maps (scenario id, op) to a function that
-    may raise or replace the reply; `asked` counts requests.
+    may raise or replace the reply; `asked` counts requests; `started` leaves the probe out.
     """
 
     clock: FakeClock
@@ -66,8 +66,10 @@ class FakeBackend:
     jitter: np.random.Generator = field(default_factory=lambda: np.random.default_rng(1))
 
     def launch(self, key: Scenario, is_control: bool, launch: int) -> FakeWorker:
-        self.started.append((key.id, is_control, launch))
-        worker = FakeWorker(backend=self, key=key, number=len(self.started))
+        is_probe = launch < 0
+        if not is_probe:
+            self.started.append((key.id, is_control, launch))
+        worker = FakeWorker(backend=self, key=key, number=0 if is_probe else len(self.started))
         self.alive.add(worker.pid)
         return worker
 

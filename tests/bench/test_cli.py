@@ -177,6 +177,9 @@ def test_scenarios_lists_the_matrix_and_what_it_leaves_out() -> None:
     result = bench("scenarios", "--profile", "smoke", "--json")
     listed = json.loads(result.stdout)
     assert listed["scenarios"] == [s.id for s in matrix(PROFILES["smoke"])]
+    claims = {claim["claim"]: claim for claim in listed["claims"]}
+    assert claims["best/inference/b1"]["opponents"] == [listed["scenarios"][0]]
+    assert all("/ipex/" in name for name in claims["ipex/inference/b1/fp32"]["candidates"])
     assert all(entry["reason"] for entry in listed["excluded"])
     text = bench("scenarios").stdout
     assert "training/ipex/eager/bf16/channels_last/b8/full" in text

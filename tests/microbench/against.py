@@ -29,8 +29,9 @@ import click
 from bench import records, run_folder
 from bench.policy import DEFAULT
 from bench.scenarios import SLOWED, Layout, Mode, Task, Verdict, stock_default
+from bench.seats import Seat
 from bench.selfcheck.check import verdict_of
-from bench.selfcheck.experiment import Effort, Experiment, Seat
+from bench.selfcheck.experiment import Effort, Experiment
 from bench.selfcheck.workers import Workers
 
 if TYPE_CHECKING:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bench.analysis.claims import BF16
 from bench.report.answers.answer import THIN, Answer, Line, capitalised
+from bench.report.facts import of_task
 from bench.report.winners import bf16_pairs
 from bench.report.wording import spoken, times, with_interval
 from bench.scenarios import Task, Verdict
@@ -45,13 +47,26 @@ def bf16(facts: Facts) -> Answer:
     return Answer(
         key="bf16",
         question=question,
-        headline=f"{headline} {_spread(slowest, fastest, len(told))}",
+        headline=f"{_best_of_each(facts)}{headline} {_spread(slowest, fastest, len(told))}",
         tone=tone,
         number=times(fastest.estimate if fastest.estimate > 1 else slowest.estimate),
         number_note="over fp32",
         columns=("over fp32",),
         lines=tuple(dict.fromkeys(_example(facts, item) for item in (fastest, slowest))),
         details=(ability,),
+    )
+
+
+def _best_of_each(facts: Facts) -> str:
+    """The run's claim about the first group: the best in bf16 over the best in fp32."""
+    groups = of_task(facts.groups, Task.INFERENCE)
+    claim = facts.claims.answer(BF16, groups[0].noise_name) if groups else None
+    if claim is None or not claim.is_valid or facts.is_thin(claim):
+        return ""
+    shown = "" if claim.is_decided else ", which shows no difference"
+    return (
+        f"At batch {groups[0].batch_size} the best in bf16 is {with_interval(claim)} over the best "
+        f"in fp32{shown}. "
     )
 
 

@@ -64,7 +64,5 @@ for line in requests:
             send(wall_ns=walls, cpu_ns=walls, involuntary_switches=0, invalid=None)
     elif op == "conditions":
         send(conditions={"threads": 2, **speed.CONDITIONS.get(side, {})})
-    elif op == "probe":
-        send(compute_ns=20_000_000, memory_ns=20_000_000)
     else:
         send()

@@ -94,9 +94,8 @@ class SimulatedWorker:
             return {"native_dtype": True, "part": None}
         if op == "conditions":
             return {"conditions": {}}
-        if op == "probe":
-            machine.now += 0.04
-            return {"compute_ns": 20_000_000, "memory_ns": 20_000_000}
+        if op == "release":
+            return {}
         block = machine.rng.normal(0, machine.block)
         if machine.rng.random() < machine.burst:
             block += machine.rng.uniform(0, math.log(1.5))

@@ -19,7 +19,7 @@ from bench.selfcheck.check import FULL, QUICK, Amount, Selfcheck, slow_seat, sto
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from bench.selfcheck.experiment import Seat
+    from bench.seats import Seat
 
     Build = Callable[..., Selfcheck]
 
@@ -158,12 +158,13 @@ def test_a_noisy_machine_makes_no_experiment_endless(build: Build, backend: Any)
     began = backend.clock()
     build(amount).run()
     whole = backend.clock() - began
-    rounds = backend.asked[STOCK, "probe"]
-    began, backend.asked[STOCK, "probe"] = backend.clock(), 0
+    calls = backend.asked[STOCK, "call"]
+    began, backend.asked[STOCK, "call"] = backend.clock(), 0
     build(amount, budget_s=1.0).run()
     assert backend.clock() - began < whole
-    assert backend.asked[STOCK, "probe"] < rounds
-    assert backend.asked[STOCK, "probe"] >= 3 * PROFILES["standard"].min_rounds
+    assert backend.asked[STOCK, "call"] < calls
+    launches, seats = PROFILES["standard"].launches, amount.seats
+    assert backend.asked[STOCK, "call"] >= launches * seats * PROFILES["standard"].min_rounds
 
 
 def test_where_the_time_went_is_told(build: Build) -> None:

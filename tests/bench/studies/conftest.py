@@ -12,10 +12,11 @@ import pytest
 from bench import noise
 from bench.policy import DEFAULT
 from bench.scenarios import PROFILES
-from bench.studies.study import Seat, Study
+from bench.studies.study import Study
 
 if TYPE_CHECKING:
     from bench.errors import WorkerError
+    from bench.seats import Seat
 
 
 @dataclass

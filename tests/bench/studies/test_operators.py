@@ -17,7 +17,7 @@ from bench.studies import operators
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bench.studies.study import SeatLane
+    from bench.seats import SeatLane
 
 CASE = operators.case_named("roi_align-7x7-no_grad")
 

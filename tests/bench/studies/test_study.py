@@ -9,8 +9,8 @@ import pytest
 from bench.errors import WorkerError
 from bench.policy import DEFAULT
 from bench.scenarios import Status, Task, stock_default
+from bench.seats import Group, Seat, control_of
 from bench.studies import comparing
-from bench.studies.study import Group, Seat, control_of
 
 SCENARIO = stock_default(Task.INFERENCE, 1)
 STOCK = Seat(name="stock", scenario=SCENARIO, worker="stock")
