@@ -61,6 +61,13 @@ class WorkerPool:
             raise self._failures[key]
         return self._workers[key], self._greetings[key]
 
+    def end(self, scenario: Scenario) -> None:
+        """End the workers of a scenario, its control's too: the next ones are fresh."""
+        for control in (False, True):
+            worker = self._workers.pop((worker_key(scenario), control), None)
+            if worker is not None:
+                worker.stop()
+
     def pids(self) -> list[int]:
         """The processes that are alive."""
         return [worker.pid for worker in self._workers.values() if worker.alive]

@@ -260,16 +260,19 @@ class Runner:
         """Fresh workers for what is measured again.
 
         First visits of one task share theirs: another batch size is another scenario, never
-        compared with the one that the process had before, and starting costs seconds.
+        compared with the one that the process had before, and starting costs seconds. Stock default
+        of a group that was visited before has fresh ones, or one process would count as two.
         """
-        launch = self._next_launch - 1
         if visit.is_first and self._first_pool is not None:
             task, pool = self._first_pool
             if task is visit.group[0]:
+                for name in visit.scenarios:
+                    if self._visits[name] > 1:
+                        pool.end(self.outcomes[name].scenario)
                 return pool
             pool.close()
         pool = WorkerPool(
-            launch=lambda key, control: self.launch(key, control, launch),
+            launch=lambda key, control: self.launch(key, control, self._next_launch - 1),
             start_timeout_s=self.policy.start_timeout_s,
             at_once=self.starts_at_once,
             timed=visit.is_first,

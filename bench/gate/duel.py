@@ -124,12 +124,17 @@ class Evidence:
     def and_then(self, later: Evidence) -> Evidence:
         """This and a later measurement as one; their launches are numbered apart."""
         none: frozenset[Key] = frozenset()
+        first = {side: len(self.blocks[side]) for side in Side}
+        second = {side: len(later.blocks[side]) for side in Side}
         return Evidence(
             blocks={side: {**self.blocks[side], **later.blocks[side]} for side in Side},
             lost={side: self.lost.get(side, none) | later.lost.get(side, none) for side in Side},
             disturbed_shares={
-                side: (self.disturbed_shares.get(side, 0.0) + later.disturbed_shares.get(side, 0.0))
-                / 2
+                side: (
+                    first[side] * self.disturbed_shares.get(side, 0.0)
+                    + second[side] * later.disturbed_shares.get(side, 0.0)
+                )
+                / max(1, first[side] + second[side])
                 for side in Side
             },
             unlike=tuple(dict.fromkeys((*self.unlike, *later.unlike))),

@@ -2,7 +2,7 @@
 
 A run's groups are scenarios and a control; here a seat is a worker whose true speed is known, and
 any three identical seats can be scenario, baseline and control. What is timed, when, in which
-order, and when it stops is the run's own code (`Lane`, `Rounds`).
+order, is the run's own code (`bench.seats`, `bench.lane`, `bench.rounds`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from bench.analysis.judge import Judge
-from bench.analysis.measurements import Disturbance, Measurements, disturbance
+from bench.analysis.measurements import Measurements, disturbance
 from bench.scenarios import CONTROL_SUFFIX
 from bench.seats import Group, SeatEngine
 from bench.time_use import TimeUse
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bench.analysis.measurements import Key
     from bench.client import WorkerHandle
     from bench.policy import Policy
+    from bench.records import IterationRow, NoiseRow
     from bench.seats import Seat
 
 
@@ -38,10 +39,11 @@ class Effort:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What an experiment gave: blocks by seat, what disturbed them, and when launches ended."""
+    """What an experiment gave: blocks by seat, its calls and noise, and when launches ended."""
 
     blocks: Mapping[str, Mapping[Key, float]]
-    disturbed: Disturbance = field(default_factory=Disturbance)
+    calls: tuple[IterationRow, ...] = ()
+    noise: tuple[NoiseRow, ...] = ()
     unlike: Mapping[str, str] = field(default_factory=dict)
     """Seats whose worker's conditions differed from the first one's, and how."""
     ends_s: tuple[float, ...] = ()
@@ -55,11 +57,14 @@ class Measured:
                 name: {key: ms for key, ms in blocks.items() if key[0] < launches}
                 for name, blocks in self.blocks.items()
             },
+            calls=tuple(row for row in self.calls if row.launch < launches),
+            noise=tuple(row for row in self.noise if row.launch < launches),
             ends_s=self.ends_s[:launches],
         )
 
     def judge(self, baseline: Seat, control: Seat, policy: Policy) -> Judge:
         """Who judges the seats, with two of them as baseline and control."""
+        disturbed = disturbance(self.calls, self.noise, {}, policy.noise)
         renamed = {control.name: baseline.name + CONTROL_SUFFIX}
 
         def lane(name: str) -> str:
@@ -67,8 +72,8 @@ class Measured:
 
         found = Measurements(
             groups={"": {lane(name): blocks for name, blocks in self.blocks.items()}},
-            lost={lane(name): keys for name, keys in self.disturbed.lost.items()},
-            disturbed_shares={lane(name): one for name, one in self.disturbed.shares.items()},
+            lost={lane(name): keys for name, keys in disturbed.lost.items()},
+            disturbed_shares={lane(name): one for name, one in disturbed.shares.items()},
             unusable={lane(name): why for name, why in self.unlike.items()},
         )
         return Judge(found, policy)
@@ -122,10 +127,10 @@ class Experiment:
         finally:
             engine.end()
             self.use.total_s += self.clock() - began
-        labels = {seat.name: self.name for seat in self.seats}
         return Measured(
             blocks=engine.blocks[self.name],
-            disturbed=disturbance(engine.calls, engine.noise, labels, self.policy.noise),
+            calls=tuple(engine.calls),
+            noise=tuple(engine.noise),
             unlike={
                 name: f"its worker ran under other conditions: {'; '.join(found)}"
                 for name, found in engine.unlike.items()

@@ -177,6 +177,24 @@ def test_workers_are_fresh_in_each_further_launch(build: Build, backend: Any) ->
     assert not backend.alive
 
 
+def test_no_process_counts_twice(build: Build, backend: Any) -> None:
+    """Stock default stands in every visit of its group, by a fresh process and control each."""
+    compiled = replace(DEFAULT_1, layout=Layout.CHANNELS_LAST, mode=Mode.COMPILE)
+    script = replace(IPEX_1, mode=Mode.TORCHSCRIPT, fusion=True)
+    fused = replace(script, backend="stock")
+    last = replace(DEFAULT_1, layout=Layout.CHANNELS_LAST)
+    placebo = replace(DEFAULT_1, backend="placebo")
+    runner = build((DEFAULT_1, last, script, fused, BF16_1, IPEX_1, compiled, placebo, DEFAULT_4))
+    runner.measure()
+    launches = {row.launch for row in runner.iterations if row.scenario == DEFAULT_1.id}
+    assert len(launches) >= 3  # what compiles and the placebo come in visits of their own
+    key = worker_key(DEFAULT_1).id
+    for control in (False, True):
+        started = [one for one in backend.started if one[:2] == (key, control)]
+        assert len(started) >= len(launches)
+        assert {launch for _, _, launch in started} >= launches
+
+
 def test_every_call_from_the_first_is_a_row(build: Build, backend: Any) -> None:
     """Phases come in order, iterations count through, and timed calls name round and position."""
     backend.default_ms = 30.0
