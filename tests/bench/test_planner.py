@@ -3,32 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
-import numpy as np
 import pytest
 
-from bench.analysis.speedups import RunAnalysis
-from bench.outcome import Outcome
-from bench.planner import Cost, Known, Planner, Visit
 from bench.policy import DEFAULT
-from bench.records import IterationRow
-from bench.scenarios import (
-    CONTROL_SUFFIX,
-    PROFILES,
-    Dtype,
-    Layout,
-    Mode,
-    Profile,
-    Scenario,
-    Task,
-    matrix,
-    stock_default,
-)
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from bench.scenarios import PROFILES, Dtype, Layout, Mode, Task, matrix, stock_default
+from tests.bench.imagined_machine import Machine
 
 STANDARD = PROFILES["standard"]
 STOCK = stock_default(Task.INFERENCE, 1)
@@ -42,111 +23,6 @@ SHIPPED = replace(STOCK, options=("heap=glibc",))
 FEW = (STOCK, NHWC, COMPILED, EAGER, SCRIPT, BF16, INT8, SHIPPED)
 MS = {STOCK: 100.0, NHWC: 85.0, COMPILED: 72.0, EAGER: 60.0, SCRIPT: 50.0}
 MS |= {BF16: 30.0, INT8: 20.0, SHIPPED: 130.0}
-
-
-@dataclass(kw_only=True)
-class Machine:
-    """Carries visits out: every process and block has luck of its own."""
-
-    scenarios: Sequence[Scenario]
-    ms: Mapping[Scenario, float]
-    """At batch size 1; 100 where nothing is said."""
-    budget_s: float = 900.0
-    profile: Profile = STANDARD
-    process: float = 0.004
-    block: float = 0.01
-    open_s: float = 4.0
-    seed: int = 1
-    refused: frozenset[str] = frozenset()
-    """Scenarios that are too good to be true."""
-    spent_s: float = 0.0
-    visits: list[Visit] = field(default_factory=list)
-    ends_s: list[float] = field(default_factory=list)
-    rows: list[IterationRow] = field(default_factory=list)
-    costs: dict[str, Cost] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.rng = np.random.default_rng(self.seed)
-        self.planner = Planner(
-            self.scenarios, profile=self.profile, policy=DEFAULT, budget_s=self.budget_s
-        )
-
-    def known(self) -> Known:
-        counts = Counter(name for visit in self.visits for name in visit.scenarios)
-        return Known(
-            measurable={one.id for one in self.scenarios},
-            visits=counts,
-            costs=self.costs,
-            left_s=self.budget_s - self.spent_s,
-            analysis=self.analysis,
-        )
-
-    def analysis(self) -> RunAnalysis:
-        rows = []
-        for one in self.scenarios:
-            row = Outcome(scenario=one).row("run", [], {})
-            share = 500.0 if one.id in self.refused else None
-            rows.append(replace(row, status="ok", checked=True, percent_of_peak=share))
-        return RunAnalysis("run", rows, self.rows, [], [], DEFAULT)
-
-    def time_ms(self, scenario: Scenario) -> float:
-        plain = replace(scenario, batch_size=1, options=())
-        return self.ms.get(scenario, self.ms.get(plain, 100.0)) * scenario.batch_size
-
-    def carry_out(self, visit: Visit) -> None:
-        launch = len(self.visits)
-        self.visits.append(visit)
-        by_id = {one.id: one for one in self.scenarios}
-        lanes = [(name, by_id[name]) for name in visit.scenarios]
-        lanes += [(n + CONTROL_SUFFIX, one) for n, one in lanes if one.is_stock_default]
-        level = {n: self.time_ms(one) * self._luck(self.process) for n, one in lanes}
-        rounds = self.profile.min_rounds if visit.is_first else visit.rounds
-        for number in range(rounds):
-            self.rows += [
-                IterationRow(
-                    run_id="run",
-                    scenario=name,
-                    launch=launch,
-                    round=number,
-                    position=0,
-                    iteration=number,
-                    phase="timed",
-                    wall_ns=round(1e6 * level[name] * self._luck(self.block)),
-                    cpu_ns=1,
-                )
-                for name, _ in lanes
-            ]
-        for name, one in lanes:
-            first_s = self.open_s + (15.0 if one.mode is Mode.COMPILE else 0.0)
-            round_s = 2 * self.time_ms(one) / 1000
-            cost = Cost(open_s=self.open_s, round_s=round_s, first_s=first_s)
-            self.spent_s += (first_s if visit.is_first else self.open_s) + rounds * round_s
-            if not name.endswith(CONTROL_SUFFIX):
-                self.costs[name] = cost
-        self.ends_s.append(self.spent_s)
-
-    def _luck(self, spread: float) -> float:
-        return float(np.exp(self.rng.normal(0, spread)))
-
-    def play(self) -> Machine:
-        while (visit := self.planner.next(self.known())) is not None:
-            assert len(self.visits) < 500
-            self.carry_out(visit)
-        return self
-
-    def processes(self, scenario: Scenario) -> int:
-        return sum(scenario.id in visit.scenarios for visit in self.visits)
-
-    def decided_s(self, claim: str) -> float:
-        """When it was first seen decided."""
-        whole = self.rows
-        for launch, end_s in enumerate(self.ends_s):
-            self.rows = [row for row in whole if row.launch <= launch]
-            decided = self.planner.decided(self.analysis())
-            self.rows = whole
-            if claim in decided:
-                return end_s
-        return float("inf")
 
 
 def test_claimants_come_before_what_no_claim_needs() -> None:

@@ -44,16 +44,17 @@ def bf16(facts: Facts) -> Answer:
     headline, tone = _bf16_headline(told)
     slowest = min(told, key=lambda item: item.estimate)
     fastest = max(told, key=lambda item: item.estimate)
+    best, spread = _best_of_each(facts), _spread(slowest, fastest, len(told))
     return Answer(
         key="bf16",
         question=question,
-        headline=f"{_best_of_each(facts)}{headline} {_spread(slowest, fastest, len(told))}",
+        headline=f"{best} {headline}" if best else f"{headline} {spread}",
         tone=tone,
         number=times(fastest.estimate if fastest.estimate > 1 else slowest.estimate),
         number_note="over fp32",
         columns=("over fp32",),
         lines=tuple(dict.fromkeys(_example(facts, item) for item in (fastest, slowest))),
-        details=(ability,),
+        details=(spread, ability) if best else (ability,),
     )
 
 
@@ -66,7 +67,7 @@ def _best_of_each(facts: Facts) -> str:
     shown = "" if claim.is_decided else ", which shows no difference"
     return (
         f"At batch {groups[0].batch_size} the best in bf16 is {with_interval(claim)} over the best "
-        f"in fp32{shown}. "
+        f"in fp32{shown}."
     )
 
 
