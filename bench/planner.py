@@ -200,7 +200,9 @@ class Planner:
             left_s -= self._first_s(known, one)
             if must or left_s > 0:
                 chosen.append(one.id)
-        if not chosen and not (default and default[0] in wave and (must or known.left_s > 0)):
+        others = [one for one in self._groups[group] if one.id in known.measurable]
+        nothing_else = others == default and (must or known.left_s > 0)
+        if not chosen and not nothing_else:
             return None
         names = {*chosen, *(one.id for one in default)}
         return Visit(
@@ -302,7 +304,10 @@ class Planner:
         confidence = self._early(self._policy.verdict.confidence)
         for row in analysis.rows():
             names = (row.scenario, row.baseline)
-            if row.baseline_kind == BaselineKind.CONTROL or {*names} & {*known.hopeless}:
+            measured = known.visits.get(row.scenario, 0) and known.visits.get(row.baseline, 0)
+            if row.baseline_kind == BaselineKind.CONTROL or not measured:
+                continue
+            if {*names} & {*known.hopeless}:
                 continue
             if row.verdict == Verdict.INVALID:
                 if row.speedup is not None and known.visits.get(row.scenario, 0) == 1:

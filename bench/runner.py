@@ -145,7 +145,7 @@ class Runner:
                     self._note_decided(known.analysis())
                 self._give_up_the_rest()
                 self._settle_peak()
-                self._note_open(known.analysis())
+                self._note_open(self._analyse(ended=True))
                 self.complete = True
             except KeyboardInterrupt:
                 self.notes.append(

@@ -242,7 +242,7 @@ PROFILES = {
             launches=2,
             min_rounds=3,
             max_rounds=24,
-            budget_s=195,
+            budget_s=205,
             whole_matrix=False,
         ),
         Profile(

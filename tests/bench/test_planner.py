@@ -111,6 +111,18 @@ def test_a_budget_that_is_too_small_still_has_each_task_begun() -> None:
     assert [group[0] for group in groups] == [Task.INFERENCE, Task.TRAINING]
 
 
+def test_stock_default_alone_is_not_worth_a_visit() -> None:
+    """Unless it is all that was asked for."""
+    other = replace(NHWC, batch_size=8)
+    scenarios = (STOCK, NHWC, replace(STOCK, batch_size=8), other)
+    whole = Machine(scenarios=scenarios, ms=MS).play()
+    first_s = whole.ends_s[0]
+    assert any(other.id in visit.scenarios for visit in whole.visits)
+    short = Machine(scenarios=scenarios, ms=MS, budget_s=first_s + 1.0).play()
+    assert [visit.group for visit in short.visits] == [STOCK.group]
+    assert len(Machine(scenarios=(STOCK,), ms=MS).play().visits) == 1
+
+
 def test_who_is_out_of_the_race_at_one_batch_comes_late_at_the_next() -> None:
     """Twice as slow as the best of its kind: that changes at no batch size within one visit."""
     eight = [replace(one, batch_size=8) for one in FEW]
