@@ -38,7 +38,7 @@ def lead(facts: Facts) -> str:
     )
     second = runner_up(facts, best)
     told = _is_ipex_over_tuned(facts, best.row, second)
-    runner = _runner_clause(second, is_tuned=told)
+    runner = _runner_clause(second, is_tuned=told and best.row.backend == "ipex")
     gain = "" if told else _gain_clause(facts, groups[0], best.row.dtype)
     return " ".join(part for part in (start, runner, gain) if part)
 
@@ -46,14 +46,12 @@ def lead(facts: Facts) -> str:
 def _is_ipex_over_tuned(
     facts: Facts, best: ScenarioRow, second: tuple[ScenarioRow, Comparison] | None
 ) -> bool:
-    """Whether the lead over the runner-up is IPEX's own gain, so that it need not be said twice."""
-    tuned = ipex_over_tuned(facts, best)
-    return (
-        best.backend == "ipex"
-        and second is not None
-        and tuned is not None
-        and tuned.baseline == second[0].scenario
-    )
+    """Whether the first two are the best of IPEX and of stock: that need not be said twice."""
+    if second is None or (best.backend == "ipex") == (second[0].backend == "ipex"):
+        return False
+    ours, theirs = (best, second[0]) if best.backend == "ipex" else (second[0], best)
+    tuned = ipex_over_tuned(facts, ours)
+    return tuned is not None and tuned.baseline == theirs.scenario and theirs.dtype == ours.dtype
 
 
 def _runner_clause(second: tuple[ScenarioRow, Comparison] | None, *, is_tuned: bool) -> str:

@@ -106,6 +106,15 @@ def test_ratio_to_the_runner_up_has_its_interval(make_run: MakeRun, slow_ipex: f
     assert ("no difference shown" in lead) == (not second[1].found)
 
 
+def test_stock_before_ipex_is_said_once(make_run: MakeRun) -> None:
+    """The runner-up is the best of IPEX: what IPEX gains is the same comparison turned round."""
+    facts = Facts(make_run(only=(DEFAULT_1, LAST_1, IPEX_1), slow_ipex=1.2))
+    lead = answers.lead(facts)
+    assert "Over the runner-up, IPEX" in lead
+    assert "IPEX is slower" not in lead
+    assert "Between IPEX" not in lead
+
+
 def test_invalid_scenario_never_wins(make_run: MakeRun) -> None:
     """The largest ratio counts for nothing when its verdict is invalid."""
     run = judged(make_run(only=(DEFAULT_1, LAST_1, IPEX_1)), IPEX_1, "invalid")
