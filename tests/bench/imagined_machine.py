@@ -16,11 +16,13 @@ from bench.analysis.speedups import RunAnalysis
 from bench.outcome import Outcome
 from bench.planner import Cost, Known, Planner, Visit
 from bench.policy import DEFAULT
-from bench.records import IterationRow
 from bench.scenarios import CONTROL_SUFFIX, PROFILES, Mode, Profile, Scenario
+from tests.bench.calls import timed_call
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from bench.records import IterationRow
 
 
 @dataclass(kw_only=True)
@@ -86,17 +88,7 @@ class Machine:
         rounds = self.profile.min_rounds if visit.is_first else visit.rounds
         for number in range(rounds):
             self.rows += [
-                IterationRow(
-                    run_id="run",
-                    scenario=name,
-                    launch=launch,
-                    round=number,
-                    position=0,
-                    iteration=number,
-                    phase="timed",
-                    wall_ns=round(1e6 * level[name] * self._luck(self.block)),
-                    cpu_ns=1,
-                )
+                timed_call(name, launch, number, level[name] * self._luck(self.block))
                 for name, _ in lanes
             ]
         for name, one in lanes:

@@ -12,11 +12,13 @@ from bench.analysis.claims import BEST, IPEX, LEAVING, Claims
 from bench.analysis.speedups import RunAnalysis
 from bench.outcome import Outcome
 from bench.policy import DEFAULT
-from bench.records import IterationRow, ScenarioRow
 from bench.scenarios import CONTROL_SUFFIX, Dtype, Layout, Mode, Scenario, Task, stock_default
+from tests.bench.calls import timed_call
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from bench.records import ScenarioRow
 
 STOCK = stock_default(Task.INFERENCE, 1)
 NHWC = replace(STOCK, layout=Layout.CHANNELS_LAST)
@@ -36,17 +38,7 @@ def claims(ms: Mapping[Scenario, float], **changes: object) -> Claims:
     lanes = {scenario.id: time for scenario, time in ms.items()}
     lanes[STOCK.id + CONTROL_SUFFIX] = ms[STOCK]
     calls = [
-        IterationRow(
-            run_id="run",
-            scenario=name,
-            launch=launch,
-            round=round_,
-            position=0,
-            iteration=round_,
-            phase="timed",
-            wall_ns=round(1e6 * time * rng.normal(1, 0.004)),
-            cpu_ns=1,
-        )
+        timed_call(name, launch, round_, time * rng.normal(1, 0.004))
         for launch in range(3)
         for round_ in range(6)
         for name, time in lanes.items()

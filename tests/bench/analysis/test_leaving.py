@@ -12,11 +12,13 @@ from bench.analysis.leaving import Leaving, leaving
 from bench.analysis.speedups import RunAnalysis, speedup_rows
 from bench.outcome import Outcome
 from bench.policy import DEFAULT
-from bench.records import IterationRow, ScenarioRow
 from bench.scenarios import CONTROL_SUFFIX, Dtype, Layout, Mode, Scenario, Status, Task
+from tests.bench.calls import timed_call
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from bench.records import IterationRow, ScenarioRow
 
 STOCK = Scenario(task=Task.INFERENCE, backend="stock", mode=Mode.EAGER, batch_size=8)
 NHWC = replace(STOCK, layout=Layout.CHANNELS_LAST)
@@ -35,16 +37,11 @@ def calls(ms: Mapping[Scenario, float]) -> list[IterationRow]:
     lanes = [(scenario.id, time) for scenario, time in ms.items()]
     lanes.append((STOCK.id + CONTROL_SUFFIX, ms[STOCK]))
     return [
-        IterationRow(
-            run_id="run",
-            scenario=name,
-            launch=launch,
-            round=round_,
-            position=0,
-            iteration=round_,
-            phase="timed",
-            wall_ns=round(1e6 * time * (1 + 0.3 * launch + 0.1 * round_) * rng.normal(1, 0.002)),
-            cpu_ns=1,
+        timed_call(
+            name,
+            launch,
+            round_,
+            time * (1 + 0.3 * launch + 0.1 * round_) * rng.normal(1, 0.002),
         )
         for launch in range(3)
         for round_ in range(4)

@@ -1,0 +1,24 @@
+"""Rows of iterations.csv for tests that judge and tell."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from bench.records import IterationRow
+
+
+def timed_call(scenario: str, launch: int, round_: int, ms: float, **changes: Any) -> IterationRow:
+    """The only call of its block; `changes` are other columns."""
+    row = IterationRow(
+        run_id="run",
+        scenario=scenario,
+        launch=launch,
+        round=round_,
+        position=0,
+        iteration=round_,
+        phase="timed",
+        wall_ns=round(1e6 * ms),
+        cpu_ns=1,
+    )
+    return replace(row, **changes)
