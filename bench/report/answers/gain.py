@@ -32,7 +32,9 @@ def ipex_gain(facts: Facts) -> Answer:
     if not picks:
         return _no_ipex(facts, question, groups)
     plain = [pick for pick in picks if pick[1].dtype == "fp32"]
-    headline, tone = _gain_headline(facts, plain)
+    low = _low_precision_sentence(facts, [pick for pick in picks if pick[1].dtype == "bf16"])
+    headline, tone = _gain_headline(facts, plain, where=" in fp32" if low else "")
+    headline = f"{headline} {low}".strip()
     losing = _losing_sentence(facts, groups)
     if losing:
         headline = f"{headline} {losing}"
@@ -117,31 +119,52 @@ _GAIN_WORDS = {
 }
 
 
-def _gain_headline(facts: Facts, picks: Sequence[tuple[Group, ScenarioRow]]) -> tuple[str, str]:
-    """What the comparisons with stock tuned say together."""
-    where: dict[str, list[str]] = {}
+def _low_precision_sentence(facts: Facts, picks: Sequence[tuple[Group, ScenarioRow]]) -> str:
+    """Where IPEX in bf16 was shown to differ from tuned stock in bf16; empty where nowhere."""
+    found = {
+        verdict: at
+        for verdict, at in _batches_by_verdict(facts, picks).items()
+        if verdict in (Verdict.FASTER, Verdict.SLOWER)
+    }
+    parts = [f"{_GAIN_WORDS[verdict]} at batch {listed(at)}" for verdict, at in found.items()]
+    return f"In bf16 it is {' and '.join(parts)}." if parts else ""
+
+
+def _batches_by_verdict(
+    facts: Facts, picks: Sequence[tuple[Group, ScenarioRow]]
+) -> dict[str, list[str]]:
+    """What the comparisons with stock tuned say, and at which batch sizes."""
+    at: dict[str, list[str]] = {}
     for group, row in picks:
         comparison = ipex_over_tuned(facts, row)
         if comparison is not None:
             verdict = THIN if facts.is_thin(comparison) else comparison.verdict
-            where.setdefault(verdict, []).append(str(group.batch_size))
-    if not where:
-        return "IPEX was measured, but not against tuned stock PyTorch.", "unknown"
-    if where.keys() == {THIN}:
+            at.setdefault(verdict, []).append(str(group.batch_size))
+    return at
+
+
+def _gain_headline(
+    facts: Facts, picks: Sequence[tuple[Group, ScenarioRow]], *, where: str
+) -> tuple[str, str]:
+    """What the comparisons with stock tuned say together; `where` limits what is said of all."""
+    found = _batches_by_verdict(facts, picks)
+    if not found:
+        return f"IPEX was measured, but not against tuned stock PyTorch{where}.", "unknown"
+    if found.keys() == {THIN}:
         return THIN, "unknown"
-    if where.keys() == {Verdict.SAME}:
+    if found.keys() == {Verdict.SAME}:
         within = wording.percent(facts.policy.verdict.same_within)
         return (
-            f"IPEX and tuned stock PyTorch are equally fast, within {within}.",
+            f"IPEX and tuned stock PyTorch are equally fast{where}, within {within}.",
             "level",
         )
-    if not where.keys() - {Verdict.SAME, Verdict.INCONCLUSIVE}:
-        return "No difference between IPEX and tuned stock PyTorch could be shown.", "level"
-    parts = [f"{_GAIN_WORDS[verdict]} at batch {listed(at)}" for verdict, at in where.items()]
-    tone = "bad" if Verdict.SLOWER in where else "level"
-    tone = "good" if where.keys() == {Verdict.FASTER} else tone
-    tone = "unknown" if where.keys() == {Verdict.INVALID} else tone
-    return f"IPEX against tuned stock PyTorch: {'; '.join(parts)}.", tone
+    if not found.keys() - {Verdict.SAME, Verdict.INCONCLUSIVE}:
+        return f"No difference between IPEX and tuned stock PyTorch could be shown{where}.", "level"
+    parts = [f"{_GAIN_WORDS[verdict]} at batch {listed(at)}" for verdict, at in found.items()]
+    tone = "bad" if Verdict.SLOWER in found else "level"
+    tone = "good" if found.keys() == {Verdict.FASTER} else tone
+    tone = "unknown" if found.keys() == {Verdict.INVALID} else tone
+    return f"IPEX against tuned stock PyTorch{where}: {'; '.join(parts)}.", tone
 
 
 def _gain_number(facts: Facts, picks: Sequence[tuple[Group, ScenarioRow]]) -> tuple[str, str]:

@@ -48,14 +48,23 @@ def bf16(facts: Facts) -> Answer:
     return Answer(
         key="bf16",
         question=question,
-        headline=f"{best} {headline}" if best else f"{headline} {spread}",
+        headline=_headline(best, headline, spread, is_good=tone == "good"),
         tone=tone,
         number=times(fastest.estimate if fastest.estimate > 1 else slowest.estimate),
         number_note="over fp32",
         columns=("over fp32",),
         lines=tuple(dict.fromkeys(_example(facts, item) for item in (fastest, slowest))),
-        details=(spread, ability) if best else (ability,),
+        details=(f"{headline} {spread}" if tone == "good" else spread, ability)
+        if best
+        else (ability,),
     )
+
+
+def _headline(best: str, pairs: str, spread: str, *, is_good: bool) -> str:
+    """The claim first; what all pairs say besides only where it takes something back."""
+    if not best:
+        return f"{pairs} {spread}"
+    return best if is_good else f"{best} {pairs}"
 
 
 def _best_of_each(facts: Facts) -> str:

@@ -106,6 +106,24 @@ def test_ratio_to_the_runner_up_has_its_interval(make_run: MakeRun, slow_ipex: f
     assert ("no difference shown" in lead) == (not second[1].found)
 
 
+def test_what_ipex_gains_in_bf16_is_not_denied_by_fp32(make_run: MakeRun) -> None:
+    """The headline speaks of fp32 alone where bf16 has another answer, and says which."""
+    facts = Facts(make_run(native_bf16=True, slow_ipex=0.8))
+    groups = [group for group in facts.groups if group.task == "inference"]
+    bf16 = {
+        group.batch_size: claim.verdict
+        for group in groups
+        if (claim := facts.claims.answer("ipex", group.noise_name, "bf16")) is not None
+    }
+    shown = [size for size, verdict in bf16.items() if verdict in ("faster", "slower")]
+    headline = said(facts, "ipex").headline
+    assert shown
+    assert "in fp32" in headline
+    assert "In bf16 it is " in headline
+    assert str(shown[0]) in headline[headline.index("In bf16") :]
+    assert "In bf16" not in said(Facts(make_run()), "ipex").headline
+
+
 def test_stock_before_ipex_is_said_once(make_run: MakeRun) -> None:
     """The runner-up is the best of IPEX: what IPEX gains is the same comparison turned round."""
     facts = Facts(make_run(only=(DEFAULT_1, LAST_1, IPEX_1), slow_ipex=1.2))
@@ -331,7 +349,8 @@ def test_emulated_bf16_is_called_slower_and_emulated(good: Facts) -> None:
 def test_native_bf16_that_helps_is_said_to_help(make_run: MakeRun) -> None:
     """The same rule on another CPU gives the opposite answer."""
     answer = said(Facts(make_run(native_bf16=True)), "bf16")
-    assert "faster than fp32 in every way" in answer.headline
+    assert "the best in bf16 is 1.8" in answer.headline
+    assert "faster than fp32 in every way" in answer.details[0]
     assert answer.tone == "good"
 
 
