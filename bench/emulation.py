@@ -45,19 +45,19 @@ class EmulatedShare:
             return None
         return self._refusal(lane.scenario, f"would take {spell_seconds(call_s)} at the least")
 
-    def charge(self, lane: Lane, *, default: Lane | None, new: bool, must: bool) -> str | None:
+    def charge(self, lane: Lane, *, default: Lane | None, new: bool) -> str | None:
         """Count what a lane will cost; why it is left out, if that is more than there is.
 
         Judged by the first call, or by a second where the first one compiled, beside that of stock
         `default`: what is not slow costs the share nothing. `new` scenarios have more calls to
-        make; what `must` not be refused was admitted in an earlier launch.
+        make; the others were admitted in an earlier launch and are not refused.
         """
         compiled = lane.scenario.mode is Mode.COMPILE
         call_s = lane.warm_up_once() / 1000 if compiled else lane.spent_s
         if default is not None and call_s <= self.policy.emulated_slow * default.spent_s:
             return None
         cost_s = lane.spent_s + call_s * self._calls(lane.scenario, new=new)
-        refused = not must and cost_s > self._left_s()
+        refused = new and cost_s > self._left_s()
         self._cost_s[lane.launch, lane.scenario.id] = lane.spent_s if refused else cost_s
         return self._refusal(lane.scenario, f"takes {spell_seconds(call_s)}") if refused else None
 

@@ -174,8 +174,7 @@ class Lanes:
             outcome.prepared = lane.prepared
             outcome.unchecked = True
         if lane.emulated:
-            new = outcome.unchecked
-            refusal = self.emulated.charge(lane, default=default, new=new, must=not new)
+            refusal = self.emulated.charge(lane, default=default, new=outcome.unchecked)
             if refusal is not None:
                 outcome.fail(Status.UNAVAILABLE, refusal)
 

@@ -24,14 +24,13 @@ from typing import TYPE_CHECKING
 from bench import variables
 from bench.analysis.claims import Claims
 from bench.scenarios import (
-    NO_FREEZING,
     BaselineKind,
-    Dtype,
     Mode,
     Scenario,
     Task,
     Verdict,
     group_name,
+    only_shows,
 )
 
 if TYPE_CHECKING:
@@ -122,16 +121,13 @@ class Planner:
     def next(self, known: Known) -> Visit | None:
         """The next visit; None where nothing is open, or nothing more fits."""
         groups = list(self._groups)
-        leading, rule = groups[:1], self._policy.budget
+        leading, reserve_s = groups[:1], self._reserve_s(known)
+        late_s = (1 - self._policy.budget.leading_share) * self._budget_s
         return (
             self._new_claimants(known, leading)
-            or self._further(
-                known,
-                self._claims(known, leading),
-                max((1 - rule.leading_share) * self._budget_s, self._reserve_s(known)),
-            )
+            or self._further(known, self._claims(known, leading), max(late_s, reserve_s))
             or self._new_claimants(known, groups)
-            or self._further(known, self._claims(known, groups), self._reserve_s(known))
+            or self._further(known, self._claims(known, groups), reserve_s)
             or self._new_others(known, groups)
             or self._further(known, self._claims(known, groups), 0.0)
             or self._further(known, self._rows(known), 0.0)
@@ -414,9 +410,9 @@ class Planner:
 
 
 def _comes_late(scenario: Scenario) -> bool:
-    """Whether no headline rests on it: another model, a variable, or what only shows a cost."""
-    shows_a_cost = scenario.backend == "placebo" or NO_FREEZING in scenario.options
-    return scenario.dtype is Dtype.INT8 or bool(variables.of(scenario)) or shows_a_cost
+    """Whether no headline rests on it: nobody would choose it, or it runs under a variable."""
+    shows = only_shows(scenario.backend, scenario.dtype, scenario.options)
+    return shows or bool(variables.of(scenario))
 
 
 def _families(analysis: RunAnalysis, label: str) -> list[tuple[str, ...]]:

@@ -82,6 +82,10 @@ class Verdict(_Word):
     INVALID = "invalid"
 
 
+DECIDED = (Verdict.FASTER, Verdict.SLOWER, Verdict.SAME)
+"""The verdicts that answer the question."""
+
+
 class Phase(_Word):
     """Which part of a worker's life a call belongs to."""
 
@@ -193,6 +197,15 @@ def group_name(group: Group) -> str:
 def part_of(scenario: Scenario) -> str | None:
     """Which part of the product a call is; None: the model or the optimiser step."""
     return next((tag for tag in scenario.options if tag in PARTS), None)
+
+
+def only_shows(backend: str, dtype: str, options: Iterable[str]) -> bool:
+    """Whether nobody would choose it for its speed.
+
+    The placebo optimises nothing, int8 is another model made from this one, and compiling without
+    freezing shows what freezing is worth.
+    """
+    return backend == "placebo" or dtype == Dtype.INT8 or NO_FREEZING in options
 
 
 def worker_key(scenario: Scenario) -> Scenario:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from bench.scenarios import Verdict
+from bench.scenarios import DECIDED, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +125,7 @@ class Comparison:
     @property
     def is_decided(self) -> bool:
         """Whether the question has an answer: faster, slower, or the same."""
-        return self.found or self.verdict == Verdict.SAME
+        return self.verdict in DECIDED
 
     @property
     def at_least(self) -> float | None:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from bench import variables
 from bench.scenarios import (
     DEFAULT_ENVIRONMENT,
-    NO_FREEZING,
     TRAINING_OPTIONS,
     Dtype,
     Layout,
     Mode,
     Status,
+    only_shows,
 )
 
 if TYPE_CHECKING:
@@ -59,13 +59,8 @@ def way(row: ScenarioRow) -> tuple[object, ...]:
 
 
 def is_a_choice(row: ScenarioRow) -> bool:
-    """Whether anybody would choose it for its speed.
-
-    Nobody would the placebo, which optimises nothing, int8, which is another model made from this
-    one, or compiling without freezing, which shows what freezing is worth.
-    """
-    only_shows = row.backend == "placebo" or NO_FREEZING in tags(row)
-    return not only_shows and row.dtype != Dtype.INT8
+    """Whether anybody would choose it for its speed."""
+    return not only_shows(row.backend, row.dtype, tags(row))
 
 
 def may_be_tuned(row: ScenarioRow, dtype: str) -> bool:

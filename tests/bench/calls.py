@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from bench.records import IterationRow
+from bench.records import IterationRow, Run
 
 
 def timed_call(scenario: str, launch: int, round_: int, ms: float, **changes: Any) -> IterationRow:
@@ -22,3 +22,12 @@ def timed_call(scenario: str, launch: int, round_: int, ms: float, **changes: An
         cpu_ns=1,
     )
     return replace(row, **changes)
+
+
+def longer(run: Run, worker: str, factor: float) -> Run:
+    """The run with every call of that worker longer by that factor, to be judged anew."""
+    calls = tuple(
+        replace(row, wall_ns=round(row.wall_ns * factor)) if row.scenario == worker else row
+        for row in run.iterations
+    )
+    return replace(run, iterations=calls, speedups=())

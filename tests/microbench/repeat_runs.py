@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from bench import records
 from bench.policy import DEFAULT
-from bench.scenarios import Verdict
+from bench.scenarios import DECIDED, Verdict
 
 if TYPE_CHECKING:
     from bench.records import ClaimRow
@@ -63,7 +63,7 @@ def main(times: int, profile: str, data: str, results: Path) -> None:
     click.echo("|---|---|---|---|---|---|")
     for name, rows in claims.items():
         known = [row.speedup for row in rows if row.speedup]
-        decided = sum(row.verdict not in (Verdict.INCONCLUSIVE, Verdict.INVALID) for row in rows)
+        decided = sum(row.verdict in DECIDED for row in rows)
         pairs = sum(contradict(one, other) for one, other in combinations(rows, 2))
         if known:
             low, high = min(known), max(known)

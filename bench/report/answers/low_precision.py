@@ -44,27 +44,25 @@ def bf16(facts: Facts) -> Answer:
     headline, tone = _bf16_headline(told)
     slowest = min(told, key=lambda item: item.estimate)
     fastest = max(told, key=lambda item: item.estimate)
-    best, spread = _best_of_each(facts), _spread(slowest, fastest, len(told))
+    spread = _spread(slowest, fastest, len(told))
+    best = _best_of_each(facts)
+    if not best:
+        headline, details = f"{headline} {spread}", [ability]
+    elif tone == "good":  # the pairs take nothing back
+        headline, details = best, [f"{headline} {spread}", ability]
+    else:
+        headline, details = f"{best} {headline}", [spread, ability]
     return Answer(
         key="bf16",
         question=question,
-        headline=_headline(best, headline, spread, is_good=tone == "good"),
+        headline=headline,
         tone=tone,
         number=times(fastest.estimate if fastest.estimate > 1 else slowest.estimate),
         number_note="over fp32",
         columns=("over fp32",),
         lines=tuple(dict.fromkeys(_example(facts, item) for item in (fastest, slowest))),
-        details=(f"{headline} {spread}" if tone == "good" else spread, ability)
-        if best
-        else (ability,),
+        details=tuple(details),
     )
-
-
-def _headline(best: str, pairs: str, spread: str, *, is_good: bool) -> str:
-    """The claim first; what all pairs say besides only where it takes something back."""
-    if not best:
-        return f"{pairs} {spread}"
-    return best if is_good else f"{best} {pairs}"
 
 
 def _best_of_each(facts: Facts) -> str:

@@ -12,7 +12,7 @@ from bench.report import wording
 from bench.report.answers.answer import Answer, Line, unmeasured
 from bench.report.facts import is_stock_default
 from bench.report.wording import count, with_interval
-from bench.scenarios import CONTROL_SUFFIX, Phase, Task, Verdict
+from bench.scenarios import CONTROL_SUFFIX, DECIDED, Phase, Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -209,7 +209,7 @@ def _decided(facts: Facts) -> Iterator[str]:
     """How many headlines were decided, and when; of a run that kept it."""
     claims = facts.run.claims
     times = sorted(row.decided_s for row in claims if row.decided_s is not None)
-    decided = sum(row.verdict in (Verdict.FASTER, Verdict.SLOWER, Verdict.SAME) for row in claims)
+    decided = sum(row.verdict in DECIDED for row in claims)
     if not claims:
         return
     when = ""

@@ -14,6 +14,7 @@ from bench.report import answers, banners, build, recovered, winners
 from bench.report.facts import Comparison, Facts, Group
 from bench.report.wording import bounds, digits, times
 from bench.scenarios import Status
+from tests.bench.calls import longer
 
 MakeRun = Callable[..., Run]
 DEFAULT_1 = "inference/stock/eager/fp32/contiguous/b1"
@@ -36,17 +37,6 @@ def judged(run: Run, scenario: str, verdict: str, *, kind: str | None = None) ->
         return row
 
     return dataclasses.replace(run, speedups=tuple(change(row) for row in run.speedups))
-
-
-def longer(run: Run, worker: str, factor: float) -> Run:
-    """The run with every call of that worker longer by that factor, to be judged anew."""
-    calls = tuple(
-        dataclasses.replace(row, wall_ns=round(row.wall_ns * factor))
-        if row.scenario == worker
-        else row
-        for row in run.iterations
-    )
-    return dataclasses.replace(run, iterations=calls, speedups=())
 
 
 @pytest.fixture(scope="module")

@@ -12,22 +12,12 @@ from bench.records import Run
 from bench.report import answers, winners
 from bench.report.facts import Facts, Group
 from bench.scenarios import Verdict
+from tests.bench.calls import longer
 
 MakeRun = Callable[..., Run]
 DEFAULT = "inference/stock/eager/fp32/contiguous/b1"
 IPEX = "inference/ipex/torchscript+fusion/fp32/channels_last/b1"
 BATCH_1 = Group("inference", 1, "")
-
-
-def slowed(run: Run, scenario: str, factor: float) -> Run:
-    """The run with every call of that scenario longer by that factor, to be judged anew."""
-    calls = tuple(
-        dataclasses.replace(row, wall_ns=round(row.wall_ns * factor))
-        if row.scenario == scenario
-        else row
-        for row in run.iterations
-    )
-    return dataclasses.replace(run, iterations=calls, speedups=())
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +38,7 @@ def close(make_run: MakeRun) -> tuple[Facts, str]:
     alone, among_all = (found.high for found in ends if found is not None)
     assert alone < among_all
     limit = 1 / (1 + facts.policy.verdict.minimal_effect)
-    return Facts(slowed(run, rival, math.sqrt(alone * among_all) / limit)), rival
+    return Facts(longer(run, rival, math.sqrt(alone * among_all) / limit)), rival
 
 
 def surer(facts: Facts) -> float:
