@@ -4,6 +4,7 @@ BenchError              explained in one line; exit code 1
 ├── UsageError          the command was asked for something that does not exist; exit code 2
 ├── RecordError         a run's file is missing, damaged or of another version
 └── WorkerError         a worker died, hung or refused; carries the scenario's status
+    └── RefusalError    the worker did what it was asked, and its scenario is left out for it
 """
 
 from __future__ import annotations
@@ -37,3 +38,7 @@ class WorkerError(BenchError):
         super().__init__(reason)
         self.status = status
         self.reason = reason
+
+
+class RefusalError(WorkerError):
+    """What a worker did or said leaves its scenario out; the worker itself can go on."""

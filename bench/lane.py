@@ -15,7 +15,7 @@ from bench import energy, protocol
 from bench.analysis.measurements import upper_share
 from bench.errors import WorkerError
 from bench.records import IterationRow
-from bench.scenarios import CONTROL_SUFFIX, Mode, Phase, Scenario
+from bench.scenarios import Mode, Phase
 from bench.steady import calls_before_level, is_steady
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
     from bench.client import WorkerHandle
     from bench.policy import Policy
+    from bench.scenarios import Scenario
+    from bench.seats import Seat
+
+    Turn = Callable[["Lane", int, int], float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,16 +44,17 @@ class Block:
 class Lane:
     """A scenario that takes part in the rounds of one launch.
 
-    `record` gets every row as it comes. `is_control` marks the second worker of the baseline.
+    `record` gets every row as it comes. `turn(lane, round, position)` replaces a block of calls: it
+    returns the block's time in ms.
     """
 
     run_id: str
-    scenario: Scenario
+    seat: Seat
     launch: int
     worker: WorkerHandle
     policy: Policy
     record: Callable[[IterationRow], None]
-    is_control: bool = False
+    turn: Turn | None = None
     known_trend_calls: int | None = None
     """After so many warm-up calls an earlier launch of it was level; None where that is unknown."""
     prepared: protocol.Message = field(default_factory=dict)
@@ -67,14 +72,24 @@ class Lane:
     _cpu_shares: list[float] = field(default_factory=list)
 
     @property
-    def name(self) -> str:
-        """The scenario's id, with the control marked."""
-        return f"{self.scenario.id}{CONTROL_SUFFIX if self.is_control else ''}"
+    def scenario(self) -> Scenario:
+        """What its worker runs."""
+        return self.seat.scenario
 
     @property
-    def is_default(self) -> bool:
-        """Whether it is the baseline itself, and not its control."""
-        return self.scenario.is_stock_default and not self.is_control
+    def name(self) -> str:
+        """The seat's, because several may run the same scenario."""
+        return self.seat.name
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it is the second worker of a base."""
+        return self.seat.is_control
+
+    @property
+    def is_base(self) -> bool:
+        """Whether the others of its group are held against it."""
+        return not (self.seat.base or self.seat.is_control)
 
     @property
     def emulated(self) -> bool:
@@ -86,11 +101,6 @@ class Lane:
         """Its warm-up calls, in order."""
         return self._warm_ms
 
-    def prepare(self) -> None:
-        """Build the callable, and make its very first call."""
-        self.build()
-        self.first_call()
-
     def build(self) -> None:
         """Have the worker set the model up."""
         self.prepared = self.worker.ask(
@@ -99,12 +109,11 @@ class Lane:
             scenario=protocol.encode(self.scenario),
         )
 
-    def first_call(self) -> None:
-        """Make the very first call: compiled modes compile in it."""
-        self.count_first_call(self.ask_first_call())
-
     def ask_first_call(self) -> protocol.Message:
-        """Have the worker make its first call, without writing it down: that is one thread's."""
+        """Have the worker make its very first call: compiled modes compile in it.
+
+        It is not written down here: lanes may ask side by side, and rows are one thread's.
+        """
         return self._ask_calls(1, Phase.FIRST_CALL, self.policy.prepare_timeout_s)
 
     def count_first_call(self, reply: protocol.Message) -> None:
@@ -202,6 +211,9 @@ class Lane:
         `saw_other_work()`, asked afterwards, says that the kernel saw some. The first alone may be
         the scenario's own stall, which is part of its time.
         """
+        if self.turn is not None:
+            self.blocks_ms[(self.launch, round_number)] = self.turn(self, round_number, position)
+            return Block()
         rule = self.policy.block
         wanted = math.ceil(rule.min_block_ms / self.typical_ms)
         timed = min(max(wanted, rule.min_calls), rule.max_calls)

@@ -14,6 +14,7 @@ from bench.records import NoiseRow
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from bench.analysis.measurements import Key
     from bench.client import WorkerHandle
     from bench.lane import Lane
     from bench.policy import Policy
@@ -34,8 +35,8 @@ class Rounds:
     note: Callable[[str], None]
     say: Callable[[str], None]
     clock: Callable[[], float]
-    blocks_ms: dict[str, dict[tuple[int, int], float]] = field(default_factory=dict)
-    """By lane; those of an earlier part of the run count too."""
+    blocks_ms: dict[str, dict[str, dict[Key, float]]] = field(default_factory=dict)
+    """By group and lane, since a lane may stand in several: ms by (launch, round)."""
     wait_for_idle: Callable[[float], object] = noise.wait_for_idle
     probe: WorkerHandle | None = None
     """A worker that measures nothing else: in a lane's own, the probe would change its heap."""
@@ -90,7 +91,7 @@ class Rounds:
 
     def _brief(self, lanes: Collection[Lane]) -> frozenset[str]:
         """The lanes that have had enough after a few rounds: an emulated dtype that is slow."""
-        default = next((lane for lane in lanes if lane.is_default), None)
+        default = next((lane for lane in lanes if lane.is_base), None)
         slow_ms = self.policy.budget.emulated_slow * default.typical_ms if default else 0.0
         return frozenset(lane.name for lane in lanes if lane.emulated and lane.typical_ms > slow_ms)
 
@@ -107,6 +108,9 @@ class Rounds:
         before = noise.read_noise(pids)
         for position, lane in enumerate(lanes):
             self._block(lane, number, position, settle[lane.name])
+            if lane.blocks_ms:
+                kept = self.blocks_ms.setdefault(group, {})
+                kept.setdefault(lane.name, {}).update(lane.blocks_ms)
         seen = noise.difference(before, noise.read_noise(pids))
         self.record(
             NoiseRow(
@@ -148,7 +152,6 @@ class Rounds:
                 self.note(f"A block of {lane.name} does not count: {block.invalid}.")
             if not block.disturbed:
                 break
-        self.blocks_ms.setdefault(lane.name, {}).update(lane.blocks_ms)
 
     def _probe(self) -> float | None:
         """The calibrated probe's time over the run's median so far; None where there is none."""

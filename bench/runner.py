@@ -2,9 +2,9 @@
 
 A visit is one launch of one comparison group: fresh workers are started, prepared, checked and
 warmed up, share paired rounds, and end. What each visit measures is the planner's business
-(`bench.planner`); how a worker is opened and looked at, that of `bench.lanes`; how rounds are run,
-that of `bench.rounds`. A failure costs its own scenario only, and rows are on disk before the next
-block starts.
+(`bench.planner`); how it is measured, the engine's (`bench.engine`); what is looked at beside the
+times, that of `bench.run_checks`. A failure costs its own scenario only, and rows are on disk
+before the next block starts.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from bench.analysis.measurements import block_medians
 from bench.analysis.speedups import RunAnalysis
 from bench.client import AccountedWorker
 from bench.emulation import EmulatedShare
+from bench.engine import Engine
 from bench.errors import WorkerError
-from bench.lanes import Lanes
 from bench.outcome import Outcome, calls_by_scenario
 from bench.phrases import plural, spell_seconds
 from bench.planner import Cost, Known, Planner
-from bench.pool import WorkerPool
 from bench.progress import Progress
-from bench.rounds import Rounds
+from bench.run_checks import RunChecks
 from bench.scenarios import Scenario, Status, Task, Verdict, group_name, stock_default, worker_key
-from bench.time_use import MEASURING, TimeUse
+from bench.seats import Group, Seat, control_of
+from bench.time_use import TimeUse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -88,12 +88,13 @@ class Runner:
     _use: TimeUse = field(init=False)
     _started: float = field(init=False)
     _writer: records.RunWriter = field(init=False)
-    _rounds: Rounds = field(init=False)
-    _lanes: Lanes = field(init=False)
+    _emulated: EmulatedShare = field(init=False)
+    _engine: Engine = field(init=False)
     _planner: Planner = field(init=False)
     _claims: int = field(init=False, default=0)
     _next_launch: int = field(init=False, default=0)
-    _first_pool: tuple[Task, WorkerPool] | None = field(init=False, default=None)
+    _first_task: Task | None = field(init=False, default=None)
+    """Whose first visits share their workers."""
     _where: str = field(init=False, default="")
     _peak_memory_gib: float = field(init=False, default=0.0)
 
@@ -137,7 +138,7 @@ class Runner:
                 for name in ("speedups.csv", "claims.csv"):
                     records.replace_rows(self.folder / name, [], records.FILES[name])
             try:
-                self._rounds.probe = self._start_probe()
+                self._engine.rounds.probe = self._start_probe()
                 known = self._known()
                 while (visit := self._planner.next(known)) is not None:
                     self._run_visit(visit)
@@ -154,43 +155,46 @@ class Runner:
                 )
                 raise
             finally:
-                if self._first_pool is not None:
-                    self._first_pool[1].close()
-                if self._rounds.probe is not None:
-                    self._rounds.probe.stop()
+                self._engine.end()
+                if self._engine.rounds.probe is not None:
+                    self._engine.rounds.probe.stop()
                 self.progress.clear()
                 self.save(ended=True)
                 self._save_answers()
 
     def _set_up(self, writer: records.RunWriter) -> None:
         self._writer = writer
-        self._lanes = Lanes(
+        self._emulated = EmulatedShare(
+            policy=self.policy.budget,
+            budget_s=self.budget_s,
+            peak=self.peak.get("gflop_per_s", {}),
+        )
+        checks = RunChecks(
             run_id=self.run_id,
             folder=self.folder,
             policy=self.policy,
             budget_s=self.budget_s,
             outcomes=self.outcomes,
-            at_once=self.starts_at_once,
             parity_s=self.profile.parity_s,
-            emulated=EmulatedShare(
-                policy=self.policy.budget,
-                budget_s=self.budget_s,
-                peak=self.peak.get("gflop_per_s", {}),
-            ),
-            use=self._use,
-            record=self._record,
+            emulated=self._emulated,
             keep=writer.append,
             note=self.notes.append,
-            say=self._say,
+            failed_one=self.save,  # at once, or a kill would leave it a verdict
         )
-        self._rounds = Rounds(
+        self._engine = Engine(
             run_id=self.run_id,
             policy=self.policy,
-            record=self._record_noise,
-            failed=self._failed,
-            note=self.notes.append,
+            start=lambda seat, number: self.launch(
+                worker_key(seat.scenario), seat.is_control, number
+            ),
+            checks=checks,
+            record_call=self._record,
+            record_noise=self._record_noise,
             say=self._say,
+            at_once=self.starts_at_once,
             clock=self.clock,
+            use=self._use,
+            notes=self.notes,
         )
 
     def _start_probe(self) -> WorkerHandle | None:
@@ -217,74 +221,71 @@ class Runner:
             hopeless={name for name, outcome in self.outcomes.items() if outcome.differs},
         )
 
-    def _failed(self, lane: Lane, error: WorkerError) -> None:
-        """A lane broke in its rounds: on disk at once, or a kill would leave it a verdict."""
-        self._lanes.failed(lane, error)
-        self.save()
-
     # ---- one visit -------------------------------------------------------------------------
 
     def _run_visit(self, visit: Visit) -> None:
         launch, self._next_launch = self._next_launch, self._next_launch + 1
         label = group_name(visit.group)
         self._where = f"launch {launch + 1} · {label} · {self._spell_claims()}"
-        outcomes = [self.outcomes[name] for name in visit.scenarios]
         self._visits.update(visit.scenarios)
-        pool = self._pool(visit)
-        began = self.clock()
+        group = self._group(visit, label, launch)
+        engine, began = self._engine, self.clock()
+        engine.failures.clear()  # whoever may not go on is in no visit
         try:
-            lanes = self._lanes.open(launch, outcomes, pool)
+            lanes = engine.open(launch, group)
             self.save()  # what was checked: a run killed in its rounds must know whom to believe
-            opened = self.clock()
-            with self._use.during(MEASURING):
-                done = self._rounds.run(
-                    label,
-                    launch,
-                    lanes,
-                    visit.rounds,
-                    within_s=self._within_s(visit, opened - began),
-                    at_least=self.profile.min_rounds if visit.is_first else 0,
-                )
-            rounds_s = self.clock() - opened
-            held_gib = memory_use.held_gib(self._pids(pool))
-            self._lanes.close(lanes)
+            done = engine.measure(
+                launch,
+                group,
+                lanes,
+                visit.rounds,
+                within_s=self._within_s(visit, self.clock() - began),
+                at_least=self.profile.min_rounds if visit.is_first else 0,
+            )
+            held_gib = memory_use.held_gib(engine.pids())
+            engine.close(lanes)
         finally:
             if not visit.is_first:
-                pool.close()
-        self._note_memory(held_gib, outcomes)
+                engine.end([seat.process for seat in group.seats])
+        for lane in lanes:
+            if not lane.is_control:
+                self.outcomes[lane.scenario.id].add_energy(lane.joules, lane.joules_images)
+        self._note_memory(held_gib, [self.outcomes[name] for name in visit.scenarios])
         if done:
-            self._note_costs(visit, lanes, self.clock() - began - rounds_s, rounds_s / done)
+            self._note_costs(
+                visit, lanes, self.clock() - began - engine.rounds_s, engine.rounds_s / done
+            )
         self.save()
 
-    def _pool(self, visit: Visit) -> WorkerPool:
-        """Fresh workers for what is measured again.
+    def _group(self, visit: Visit, label: str, launch: int) -> Group:
+        """Who takes part, stock default's control last.
 
-        First visits of one task share theirs: another batch size is another scenario, never
-        compared with the one that the process had before, and starting costs seconds. Stock default
-        of a group that was visited before has fresh ones, or one process would count as two.
+        What is measured again gets fresh workers. First visits of one task share theirs: another
+        batch size is another scenario, never compared with the one that the process had before, and
+        starting costs seconds. Stock default of a group that was visited before has fresh ones all
+        the same, or one process would count as two.
         """
-        if visit.is_first and self._first_pool is not None:
-            task, pool = self._first_pool
-            if task is visit.group[0]:
-                for name in visit.scenarios:
-                    if self._visits[name] > 1:
-                        pool.end(self.outcomes[name].scenario)
-                return pool
-            pool.close()
-        pool = WorkerPool(
-            launch=lambda key, control: self.launch(key, control, self._next_launch - 1),
-            start_timeout_s=self.policy.start_timeout_s,
-            at_once=self.starts_at_once,
-            timed=visit.is_first,
-        )
+        if visit.is_first and self._first_task is not visit.group[0]:
+            self._engine.end()
+            self._first_task = visit.group[0]
+        fresh = "" if visit.is_first else f"@{launch}"
+        outcomes = self._emulated.afforded([self.outcomes[name] for name in visit.scenarios])
+        scenarios = [outcome.scenario for outcome in outcomes]
+        task, batch_size, trained = visit.group
+        default = stock_default(task, batch_size, (trained,) if trained else ()).id
+        seats = [
+            Seat(
+                name=one.id,
+                scenario=one,
+                worker=worker_key(one).id + fresh,
+                base="" if one.is_stock_default else default,
+            )
+            for one in scenarios
+        ]
+        seats += [control_of(seat) for seat in seats if seat.scenario.is_stock_default]
         if visit.is_first:
-            self._first_pool = (visit.group[0], pool)
-        return pool
-
-    def _pids(self, pool: WorkerPool) -> set[int]:
-        """All workers that are alive, those among them that wait for another first visit."""
-        waiting = self._first_pool[1].pids() if self._first_pool else []
-        return {*pool.pids(), *waiting}
+            self._engine.end([s.process for s in seats if self._visits[s.scenario.id] > 1])
+        return Group(name=label, seats=tuple(seats))
 
     def _within_s(self, visit: Visit, opening_s: float) -> float:
         """What the rounds of a visit may take: of a first one, a share of its opening."""
@@ -353,7 +354,7 @@ class Runner:
         except WorkerError as error:
             self.notes.append(f"The peak could not be measured again: {error.reason}.")
             again = self.peak
-        probes = {"fp32": self._rounds.best_gflop_per_s}
+        probes = {"fp32": self._engine.rounds.best_gflop_per_s}
         self.peak = limits.larger_peak(
             limits.larger_peak(self.peak, again), {"gflop_per_s": probes, "memory_gb_per_s": 0.0}
         )

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from bench.analysis.judge import Judge
 from bench.analysis.measurements import Measurements, disturbance
-from bench.errors import WorkerError
+from bench.engine import Checks, Engine
+from bench.errors import RefusalError, WorkerError
 from bench.gate.result import Interval, Outcome, weigh
 from bench.gate.side import Side
 from bench.scenarios import CONTROL_SUFFIX, Status, part_of, worker_key
-from bench.seats import Group, Seat, SeatEngine
+from bench.seats import Group, Seat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,11 +29,11 @@ if TYPE_CHECKING:
     from bench.analysis.measurements import BlockTimes, Key
     from bench.client import WorkerHandle
     from bench.gate.thresholds import Effort, GatePolicy
+    from bench.lane import Lane
     from bench.policy import Policy
     from bench.protocol import Message
     from bench.records import IterationRow, NoiseRow
     from bench.scenarios import Scenario
-    from bench.seats import SeatLane
 
     Launch = Callable[[Side, Scenario, int], WorkerHandle]
 
@@ -186,17 +187,17 @@ class Duel:
             self.notes += engine.notes
         return self._evidence(engine)
 
-    def _engine(self) -> SeatEngine:
+    def _engine(self) -> Engine:
         key = worker_key(self.scenario)
-        return SeatEngine(
+        return Engine(
             run_id=self.run_id,
             policy=self.policy,
             start=lambda seat, number: OtherVersion(self.launch(_side(seat), key, number)),
-            prepared=_check_part,
+            checks=_SamePart(),
             record_call=self.record,
             record_noise=self.record_noise,
             say=self.say,
-            starts_at_once=len(Side),  # so that none warms up beside an import
+            at_once=len(Side),  # so that none warms up beside an import
             needed=True,
             same_packages=self.same_packages,
             clock=self.clock,
@@ -214,7 +215,7 @@ class Duel:
             for side in Side
         }
 
-    def _launch(self, number: int, engine: SeatEngine) -> int:
+    def _launch(self, number: int, engine: Engine) -> int:
         """One launch; returns its rounds. A confirmation, whose numbers go on, keeps its budget."""
         seats = list(self._seats().values())
         random.Random(f"{self.scenario.id}/{number}").shuffle(seats)  # noqa: S311 - an order
@@ -230,7 +231,7 @@ class Duel:
         finally:
             engine.end()
 
-    def _evidence(self, engine: SeatEngine) -> Evidence:
+    def _evidence(self, engine: Engine) -> Evidence:
         sides = {seat.name: side for side, seat in self._seats().items()}
         labels = dict.fromkeys(sides, self.scenario.id)
         found = disturbance(engine.calls, engine.noise, labels, self.policy.noise)
@@ -261,17 +262,16 @@ def _side(seat: Seat) -> Side:
     return Side(seat.details[_SIDE])
 
 
-def _check_part(lane: SeatLane) -> None:
-    """A commit from before a part was known would run the whole model, and look fast or slow.
+class _SamePart(Checks):
+    """A commit from before a part was known would run the whole model, and look fast or slow."""
 
-    Raises:
-        WorkerError: the worker times something else than the scenario's part.
-    """
-    wanted = part_of(lane.scenario)
-    if lane.prepared.get("part") != wanted:
-        raise WorkerError(
-            Status.UNSUPPORTED, f"that commit's worker does not time {wanted} on its own"
-        )
+    def prepared(self, lane: Lane) -> None:
+        """Refuse a worker that times something else than the scenario's part."""
+        wanted = part_of(lane.scenario)
+        if lane.prepared.get("part") != wanted:
+            raise RefusalError(
+                Status.UNSUPPORTED, f"that commit's worker does not time {wanted} on its own"
+            )
 
 
 def _failed(side: Side, error: WorkerError) -> str:

@@ -2,7 +2,7 @@
 
 A run's groups are scenarios and a control; here a seat is a worker whose true speed is known, and
 any three identical seats can be scenario, baseline and control. What is timed, when, in which
-order, is the run's own code (`bench.seats`, `bench.lane`, `bench.rounds`).
+order, is the run's own code (`bench.engine`, `bench.lane`, `bench.rounds`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from bench.analysis.judge import Judge
 from bench.analysis.measurements import Measurements, disturbance
+from bench.engine import Engine
 from bench.scenarios import CONTROL_SUFFIX
-from bench.seats import Group, SeatEngine
+from bench.seats import Group
 from bench.time_use import TimeUse
 
 if TYPE_CHECKING:
@@ -138,13 +139,13 @@ class Experiment:
             ends_s=tuple(ends_s),
         )
 
-    def _engine(self) -> SeatEngine:
-        return SeatEngine(
+    def _engine(self) -> Engine:
+        return Engine(
             run_id="selfcheck",
             policy=self.policy,
             start=lambda seat, _: self.launch(seat),
             say=self.say,
-            starts_at_once=self.starts_at_once,
+            at_once=self.starts_at_once,
             needed=True,
             clock=self.clock,
             use=self.use,

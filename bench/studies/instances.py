@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.client import WorkerHandle
+    from bench.lane import Lane
     from bench.policy import Policy
-    from bench.seats import SeatLane
     from bench.studies.study import Measured
     from bench.studies.workplace import Place, StudyRequest
 
@@ -152,10 +152,10 @@ def launcher(place: Place) -> Callable[[Seat, int], WorkerHandle]:
 
 def turn_of(
     run_id: str, seconds: float, record: Callable[[InstanceRow], None], group_of: dict[str, str]
-) -> Callable[[SeatLane, int, int], float]:
+) -> Callable[[Lane, int, int], float]:
     """One turn: all instances at once for so long; its time is that of one call of them all."""
 
-    def turn(lane: SeatLane, round_number: int, position: int) -> float:
+    def turn(lane: Lane, round_number: int, position: int) -> float:
         reply = lane.worker.ask("call_for", lane.policy.call_timeout_s + seconds, seconds=seconds)
         spans = [
             list(zip(one["start_ns"], one["end_ns"], strict=True)) for one in reply["instances"]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench import records
+from bench.engine import Checks
 from bench.errors import UsageError
 from bench.policy import STUDIES
 from bench.records import IterationRow, NoiseRow
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from bench.lane import Lane
     from bench.policy import Policy
-    from bench.seats import Group, SeatLane
+    from bench.seats import Group
     from bench.studies.study import Measured
     from bench.studies.workplace import StudyRequest
 
@@ -67,7 +69,7 @@ def group(asked: StudyRequest) -> Group:
 
 
 @dataclass(kw_only=True)
-class Turns:
+class Turns(Checks):
     """The turns of a study: every rate once, lowest first, with arrivals of that round.
 
     `rates` empty means that the first seat to be opened, stock default, decides them.
@@ -79,13 +81,13 @@ class Turns:
     rates: tuple[float, ...] = ()
     now_ns: Callable[[], int] = time.monotonic_ns
 
-    def opened(self, lane: SeatLane) -> None:
+    def opened(self, lane: Lane) -> None:
         """Learn the rates from stock default's own calls."""
-        if not self.rates and lane.is_first:
+        if not self.rates and lane.is_base:
             typical_ms = statistics.median(lane.warm_ms[-5:])
             self.rates = tuple(round(share * 1000 / typical_ms, 3) for share in STUDIES.load_shares)
 
-    def __call__(self, lane: SeatLane, round_number: int, position: int) -> float:
+    def __call__(self, lane: Lane, round_number: int, position: int) -> float:
         """One turn; its time is the median latency at the lowest rate."""
         medians = []
         for place, rate in enumerate(self.rates):
@@ -95,7 +97,7 @@ class Turns:
         return medians[0]
 
     def _serve(
-        self, lane: SeatLane, round_number: int, position: int, rate: float, seed: int
+        self, lane: Lane, round_number: int, position: int, rate: float, seed: int
     ) -> list[float]:
         offsets = arrivals.poisson(rate, self.requests, seed)
         begin = self.now_ns() + STUDIES.load_start_ns
@@ -154,7 +156,7 @@ def measure(rates: Sequence[float], bound_ms: float | None, asked: StudyRequest)
             rates=chosen,
         )
         study = place.study([group(asked)], turns)
-        study.opened = turns.opened
+        study.checks = turns
         with place.finished(study):
             study.measure()
         return place.folder

@@ -13,6 +13,7 @@ import numpy as np
 
 from bench import records, run_folder
 from bench.analysis.judge import level
+from bench.engine import Checks
 from bench.errors import UsageError
 from bench.policy import STUDIES
 from bench.records import IterationRow, NoiseRow
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
     from bench.analysis.comparison import Comparison
     from bench.analysis.judge import Judge
     from bench.errors import WorkerError
+    from bench.lane import Lane
     from bench.policy import Policy
-    from bench.seats import SeatLane
-    from bench.studies.study import Measured, Study
+    from bench.studies.study import Measured
     from bench.studies.workplace import StudyRequest
 
 CASE = "case"
@@ -168,13 +169,15 @@ def _seat(case: Case, backend: str, base: str) -> Seat:
     return Seat(name=f"{case.name}/{backend}", scenario=scenario, worker=backend, base=base)
 
 
-def keep_outputs(folder: Path, study: Study) -> None:
-    """Have every seat's outputs written when it is opened, for `rows` to compare."""
+@dataclass(frozen=True)
+class KeepOutputs(Checks):
+    """Has every seat's outputs written to the folder, for `rows` to compare."""
 
-    def opened(lane: SeatLane) -> None:
-        lane.outputs(output_path(folder, lane.seat))
+    folder: Path
 
-    study.opened = opened
+    def opened(self, lane: Lane) -> None:
+        """Ask for them once."""
+        lane.outputs(output_path(self.folder, lane.seat))
 
 
 def output_path(folder: Path, seat: Seat) -> Path:
@@ -362,7 +365,7 @@ def measure(names: Sequence[str], asked: StudyRequest) -> Path:
     with workplace("operators", asked, FILES, work=OPERATORS, facts=facts(cases)) as place:
         study = place.study(groups(cases))
         outputs = place.folder / run_folder.OUTPUTS
-        keep_outputs(outputs, study)
+        study.checks = KeepOutputs(outputs)
         with place.finished(study):
             study.measure()
         for row in rows(place.run_id, cases, study.measured, outputs, place.policy):

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.analysis.comparison import Comparison, Ratio
+    from bench.lane import Lane
     from bench.policy import Policy
-    from bench.seats import Group, SeatLane
+    from bench.seats import Group
     from bench.studies.study import Measured
     from bench.studies.workplace import StudyRequest
 
@@ -80,10 +81,10 @@ def group(request: StudyRequest) -> Group:
 
 def turn_of(
     run_id: str, images: int, record: Callable[[StageRow], None]
-) -> Callable[[SeatLane, int, int], float]:
+) -> Callable[[Lane, int, int], float]:
     """One turn: so many images; its time is the median image's, from disk to decision."""
 
-    def turn(lane: SeatLane, round_number: int, position: int) -> float:
+    def turn(lane: Lane, round_number: int, position: int) -> float:
         reply = lane.worker.ask(
             "stages", lane.policy.call_timeout_s, first=round_number * images, n=images
         )

@@ -1,6 +1,6 @@
 """What every study has in common: groups of seats, launch by launch, within its budget.
 
-Orders, warm-up, noise and pairing are a run's, by `bench.seats`; what a turn of a seat does is the
+Orders, warm-up, noise and pairing are a run's, by `bench.engine`; what a turn of a seat does is the
 study's own: by default a block of timed calls, as in a run.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bench.conditions import DIFFERS
-from bench.seats import SeatEngine
+from bench.engine import Checks, Engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from bench.analysis.measurements import Key
     from bench.client import WorkerHandle
     from bench.errors import WorkerError
+    from bench.lane import Turn
     from bench.policy import Policy
     from bench.records import IterationRow, NoiseRow
     from bench.scenarios import Profile
-    from bench.seats import Group, Seat, SeatLane, Turn
+    from bench.seats import Group, Seat
 
 
 @dataclass(kw_only=True)
@@ -45,8 +46,7 @@ class Measured:
 class Study:
     """Measures groups of seats.
 
-    `launch(seat, number)` starts the worker of a seat. `opened(lane)` is called once for every
-    seat, in the first launch, when it is prepared and warm. `record_call` and `record_noise` take
+    `launch(seat, number)` starts the worker of a seat. `record_call` and `record_noise` take
     rows as they come. The first launch gives every group its minimum of rounds; later ones run
     while there is budget. A seat that fails costs itself only.
     """
@@ -58,7 +58,7 @@ class Study:
     groups: Sequence[Group]
     launch: Callable[[Seat, int], WorkerHandle]
     turn: Turn | None = None
-    opened: Callable[[SeatLane], None] = lambda _: None
+    checks: Checks = field(default_factory=Checks)
     record_call: Callable[[IterationRow], None] = lambda _: None
     record_noise: Callable[[NoiseRow], None] = lambda _: None
     say: Callable[[str, float], None] = lambda _what, _left: None
@@ -85,14 +85,14 @@ class Study:
         self._note_launches()
         return self.measured
 
-    def _engine(self) -> SeatEngine:
+    def _engine(self) -> Engine:
         """The engine, which fills what was measured."""
-        return SeatEngine(
+        return Engine(
             run_id=self.run_id,
             policy=self.policy,
             start=self.launch,
             turn=self.turn,
-            opened=self.opened,
+            checks=self.checks,
             record_call=self.record_call,
             record_noise=self.record_noise,
             say=self._say,
@@ -104,7 +104,7 @@ class Study:
             notes=self.measured.notes,
         )
 
-    def _launch(self, number: int, engine: SeatEngine) -> None:
+    def _launch(self, number: int, engine: Engine) -> None:
         for place, group in enumerate(self.groups):
             launches_left = self.profile.launches - number
             share = (self._ends - self.clock()) / launches_left / (len(self.groups) - place)
@@ -119,7 +119,7 @@ class Study:
             if not self.keep_workers:
                 engine.end()
 
-    def _note_workers(self, engine: SeatEngine) -> None:
+    def _note_workers(self, engine: Engine) -> None:
         for name, found in engine.conditions.items():
             differs = engine.unlike.get(name)
             self.measured.workers[name] = {**found, **({DIFFERS: differs} if differs else {})}

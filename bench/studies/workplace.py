@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from bench.client import WorkerHandle
-    from bench.seats import Group, Seat, Turn
+    from bench.lane import Turn
+    from bench.seats import Group, Seat
 
 CACHE = "inductor-cache"
 PILLS = "pills"

@@ -16,6 +16,7 @@ from bench.policy import DEFAULT
 from bench.records import IterationRow, NoiseRow
 from bench.rounds import Rounds
 from bench.scenarios import CONTROL_SUFFIX, Scenario, Task, stock_default
+from bench.seats import Seat, control_of
 
 if TYPE_CHECKING:
     from tests.bench.conftest import FakeBackend, FakeWorker
@@ -80,16 +81,17 @@ class Machine:
         rounds.run("g", 0, lanes, ROUNDS)
 
     def _lane(self, backend: FakeBackend, scenario: Scenario, *, is_control: bool = False) -> Lane:
+        seat = Seat(name=scenario.id, scenario=scenario)
         lane = Lane(
             run_id="run",
-            scenario=scenario,
+            seat=control_of(seat) if is_control else seat,
             launch=0,
             worker=backend.launch(scenario, is_control, 0),
             policy=DEFAULT,
             record=self.calls.append,
-            is_control=is_control,
         )
-        lane.prepare()
+        lane.build()
+        lane.count_first_call(lane.ask_first_call())
         lane.warm_up()
         return lane
 

@@ -47,7 +47,7 @@ def measured(bench: Any, service_ms: dict[str, float], rates: tuple[float, ...])
         run_id="run", requests=40, record=rows.append, rates=rates, now_ns=lambda: bench.clock.ns
     )
     study = bench.study([load.group(ASKED)], turns)
-    study.opened = turns.opened
+    study.checks = turns
     study.measure()
     return rows
 

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli import cli
+from bench.engine import Checks
 from bench.errors import UsageError
 from bench.policy import DEFAULT
 from bench.studies import operators
@@ -17,7 +18,7 @@ from bench.studies import operators
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bench.seats import SeatLane
+    from bench.lane import Lane
 
 CASE = operators.case_named("roi_align-7x7-no_grad")
 
@@ -34,11 +35,12 @@ def measured_rows(
     bench.answers = {"prepare": prepare}
     bench.call_ms = {f"{CASE.name}/stock": 30.0, f"{CASE.name}/ipex": 20.0}
 
-    def opened(lane: SeatLane) -> None:
-        found = values.get(lane.scenario.backend, [1.0, 2.0])
-        np.savez(operators.output_path(outputs, lane.seat), values=np.array(found))
+    class Scripted(Checks):
+        def opened(self, lane: Lane) -> None:
+            found = values.get(lane.scenario.backend, [1.0, 2.0])
+            np.savez(operators.output_path(outputs, lane.seat), values=np.array(found))
 
-    study = bench.study(operators.groups([CASE]), opened=opened)
+    study = bench.study(operators.groups([CASE]), checks=Scripted())
     study.measure()
     return operators.rows("run", [CASE], study.measured, outputs, DEFAULT)
 

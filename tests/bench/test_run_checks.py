@@ -1,4 +1,4 @@
-"""How lanes are opened: once with all that a first launch learns, later with what is needed."""
+"""What a run looks at in a launch: all of it once, later what is needed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 
 from bench import records
 from bench.policy import DEFAULT
-from bench.pool import WorkerPool
 from bench.progress import Progress
 from bench.runner import Runner
 from bench.scenarios import PROFILES, Layout, Mode, Scenario, Task, stock_default
@@ -37,10 +36,9 @@ def measured(folder: Path, backend: Any, scenarios: tuple[Scenario, ...], **chan
         run_id="run",
         folder=folder,
         scenarios=scenarios,
-        launch=backend.launch,
         clock=backend.clock,
         progress=Progress(),
-        **fields,
+        **{"launch": backend.launch, **fields},
     )
     runner.measure()
     return runner
@@ -131,28 +129,31 @@ def test_all_lanes_of_a_group_discard_alike(tmp_path: Path, backend: Any) -> Non
 
 
 def test_a_backends_first_worker_starts_alone_and_tells_what_importing_costs(
-    backend: Any,
+    tmp_path: Path, backend: Any
 ) -> None:
     """Two imports side by side take longer than one; the figure shown is that of one."""
-    together: list[list[str]] = []
-    imports = iter([1.0, 4.0, 2.0, 2.0])
+    together: list[int] = []
+    waiting: list[Any] = []
+    imports = iter([1.0, 4.0, 2.0, 2.0, 2.0])
 
-    class Watched(WorkerPool):
-        def _start_batch(self, keys: list[Any]) -> None:
-            together.append([key[0].id for key in keys])
-            super()._start_batch(keys)
-
-    def launch(key: Scenario, control: bool) -> Any:
-        worker = backend.launch(key, control, 0)
-        hello = {"import_s": next(imports), "conditions": {}}
-        worker.greet = lambda _: {"ok": True, "hello": hello}
+    def launch(key: Scenario, control: bool, number: int) -> Any:
+        worker = backend.launch(key, control, number)
+        if number == 0:
+            waiting.append(worker)
+            worker.greet = greet
         return worker
 
-    pool = Watched(launch=launch, start_timeout_s=1.0, at_once=2)
-    pool.start([(STOCK, False), (LAST, False), (IPEX, False), (SCRIPT, False)])
-    assert [len(batch) for batch in together] == [1, 1, 2]
-    found = {s.id: pool.get(s, control=False)[1]["import_s"] for s in ALL}
-    assert found == {STOCK.id: 1.0, IPEX.id: 4.0, LAST.id: 1.0, SCRIPT.id: 1.0}
+    def greet(_: float) -> dict[str, Any]:
+        if waiting:
+            together.append(len(waiting))
+            waiting.clear()
+        conditions = {"threads": 2, "allocator": "glibc", "openmp": ["libgomp.so.1"]}
+        return {"ok": True, "hello": {"import_s": next(imports), "conditions": conditions}}
+
+    runner = measured(tmp_path, backend, ALL, starts_at_once=2, launch=launch)
+    assert together == [1, 1, 2, 1]  # stock, IPEX, then the rest and the control
+    rows = {row.scenario: row.import_s for row in records.read_run(runner.folder).scenarios}
+    assert rows == {STOCK.id: 1.0, IPEX.id: 4.0, LAST.id: 1.0, SCRIPT.id: 1.0}
 
 
 def test_models_are_set_up_side_by_side_once_their_cost_is_known(

@@ -1,4 +1,4 @@
-"""Seats on scripted workers: what fails costs itself, and what differs is found."""
+"""The engine on scripted workers: what fails costs itself, and what differs is found."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.errors import WorkerError
+from bench.engine import Checks, Engine
+from bench.errors import RefusalError, WorkerError
 from bench.policy import DEFAULT
 from bench.scenarios import Layout, Status, Task, stock_default
-from bench.seats import Group, Seat, SeatEngine, control_of
+from bench.seats import Group, Seat, control_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    Build = Callable[..., SeatEngine]
+    Build = Callable[..., Engine]
 
 pytestmark = pytest.mark.usefixtures("quiet_machine")
 
@@ -31,14 +32,14 @@ NEVER = float("inf")
 def build(backend: Any) -> Build:
     """An engine over scripted workers; keywords replace its parts."""
 
-    def make(**changes: Any) -> SeatEngine:
+    def make(**changes: Any) -> Engine:
         fields: dict[str, Any] = {
             "run_id": "run",
             "policy": DEFAULT,
             "start": lambda seat, number: backend.launch(seat.scenario, seat.is_control, number),
             "clock": backend.clock,
         }
-        return SeatEngine(**{**fields, **changes})
+        return Engine(**{**fields, **changes})
 
     return make
 
@@ -93,11 +94,12 @@ def test_a_worker_that_cannot_start_or_is_refused_says_why(build: Build, backend
     engine.launch(0, PAIR, 1, until=NEVER)
     assert engine.failures["other"].reason == "no such backend"
 
-    def refuse(lane: Any) -> None:
-        if lane.name == "other":
-            raise WorkerError(Status.UNSUPPORTED, "not this part")
+    class Refusing(Checks):
+        def prepared(self, lane: Any) -> None:
+            if lane.name == "other":
+                raise RefusalError(Status.UNSUPPORTED, "not this part")
 
-    engine = build(prepared=refuse)
+    engine = build(checks=Refusing())
     engine.launch(0, PAIR, 1, until=NEVER)
     assert engine.failures["other"].reason == "not this part"
 
