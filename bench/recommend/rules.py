@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bench.analysis.claims import BEST, Claim
 from bench.recommend.recipes import recipe
 from bench.report import wording
 from bench.report.facts import is_stock_default, of_task
 from bench.report.winners import candidates, level_with, why_nothing
-from bench.scenarios import Phase, Task, Verdict
+from bench.scenarios import DEFAULT_ENVIRONMENT, Phase, Task, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -97,15 +98,37 @@ def _pick(
     default = facts.default_of(group)
     usable = default is not None and facts.is_measured(default) and default.rounds > 0
     default_fits = default is not None and usable and _fits(facts, default, wish, refused)
-    for row, comparison in candidates(facts, group, int8=wish.int8):
-        shown = comparison.verdict == Verdict.FASTER
-        if (shown or not default_fits) and _fits(facts, row, wish, refused):
-            return row, comparison
+    ranked = candidates(facts, group, int8=wish.int8)
+    fitting = {
+        row.scenario: (row, alone) for row, alone in ranked if _fits(facts, row, wish, refused)
+    }
     if default_fits and default is not None:
-        return default, None
+        found = _best_over(facts, group, tuple(fitting), default)
+        shown = found is not None and found.verdict == Verdict.FASTER
+        return (fitting[found.scenario][0], found) if found and shown else (default, None)
+    if fitting:
+        return next(iter(fitting.values()))
     if not refused:
         refused.append(f"{group.label}: {why_nothing(facts, group)}")
     return None
+
+
+def _best_over(
+    facts: Facts, group: Group, names: tuple[str, ...], default: ScenarioRow
+) -> Comparison | None:
+    """The fastest of what fits the wish over stock default: a claim like the page's own.
+
+    Chosen by the data from all that fit, so its interval is that of the best of them.
+    """
+    claim = Claim(
+        kind=BEST,
+        group=group.noise_name,
+        dtype="",
+        environment=DEFAULT_ENVIRONMENT,
+        candidates=names,
+        opponents=(default.scenario,),
+    )
+    return facts.claims.compare(claim) if names else None
 
 
 def _fits(facts: Facts, row: ScenarioRow, wish: Wish, refused: list[str]) -> bool:
