@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -316,7 +316,7 @@ def _measure(
     runner = Runner(
         run_id=folder.name,
         folder=folder,
-        profile=request.profile,
+        profile=_profile(request),
         scenarios=scenarios,
         policy=policy,
         budget_s=request.budget,
@@ -343,6 +343,11 @@ def _measure(
     if request.own is None:  # a model of the user's own says nothing of pills
         progress.show("keeping pictures for the report")
         environment["notes"] += keepsakes.keep(launch, scenarios, folder, policy)
+
+
+def _profile(request: RunRequest) -> Profile:
+    """The profile. A model of the user's own has one batch to compare, and no more images."""
+    return replace(request.profile, recommended_parity_s=0) if request.own else request.profile
 
 
 def _restored(earlier: records.Run, scenarios: tuple[Scenario, ...]) -> resume.Earlier:

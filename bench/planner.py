@@ -8,7 +8,8 @@ A visit is one launch of one comparison group. First come the scenarios of the f
 headline rests on, those that need no compiler before those that do; then fresh processes of who
 leads and who may still beat it, until that group's claims are decided; then the other groups'. At
 a further batch size only those that the first group did not show to be slower stand in for their
-claims. What no claim needs follows: int8, variables, the rest. What is left of the budget decides
+claims. Then whoever leads at inference is held against stock default's decisions on many more
+images. What no claim needs follows: int8, variables, the rest. What is left of the budget decides
 single rows. A run ends when nothing is open.
 
 Whether something is decided is asked again and again, so each early look is surer than the last
@@ -22,7 +23,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bench import variables
-from bench.analysis.claims import Claims
+from bench.analysis.claims import BEST, Claims
 from bench.scenarios import (
     BaselineKind,
     Mode,
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 _OTHER_BATCH, _OTHER_TASK = 1.5, 2.0
 """Times what a scenario takes that one at another batch size, or of another task, is taken to."""
+_IMAGES = 100
+"""Calls that a thorough look is taken to need."""
 _UNKNOWN_PROCESSES = 50
 """What a question is taken to need of which no number can be said."""
 
@@ -59,6 +62,8 @@ class Visit:
     """At most."""
     is_first: bool
     """Whether its scenarios have not been measured yet; then each gets its least rounds."""
+    thorough: frozenset[str] = frozenset()
+    """Scenarios whose outputs are compared on all images that a minute allows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +91,8 @@ class Known:
     """Of the budget."""
     analysis: Callable[[], RunAnalysis]
     """What the rows so far show."""
+    thorough: Collection[str] = ()
+    """Scenarios whose outputs were compared thoroughly."""
     hopeless: Collection[str] = ()
     """Scenarios whose trouble fresh processes would only repeat."""
 
@@ -128,6 +135,7 @@ class Planner:
             or self._further(known, self._claims(known, leading), max(late_s, reserve_s))
             or self._new_claimants(known, groups)
             or self._further(known, self._claims(known, groups), reserve_s)
+            or self._recommended(known, groups)
             or self._new_others(known, groups)
             or self._further(known, self._claims(known, groups), 0.0)
             or self._further(known, self._rows(known), 0.0)
@@ -236,7 +244,17 @@ class Planner:
         late = [one for one in new if _comes_late(one)]
         most_s = self._policy.budget.others_share * self._budget_s
         late_s = min(most_s, sum(self._first_s(known, one) for one in late))
+        late_s += self._looks_s(known)
         return late_s + sum(self._first_s(known, one) for one in new if one not in late)
+
+    def _looks_s(self, known: Known) -> float:
+        """What looking thoroughly at who leads will take, once a group of inference."""
+        defaults = [
+            one.id
+            for one in self._of_task(Task.INFERENCE)
+            if one.is_stock_default and one.id not in known.thorough
+        ]
+        return 2 * sum(self._look_s(known, name) for name in defaults)
 
     def _in_the_race(self, known: Known, group: Group, new: Sequence[Scenario]) -> list[Scenario]:
         """Those whose twin at the first batch size was not shown to be slower than the best.
@@ -314,6 +332,32 @@ class Planner:
             if few or not found.is_decided:
                 needs = found.processes_to_decide or (1 if few else _UNKNOWN_PROCESSES)
                 yield _Question(scenarios=names, processes=needs)
+
+    # ---- who is recommended ----------------------------------------------------------------
+
+    def _recommended(self, known: Known, groups: Sequence[Group]) -> Visit | None:
+        """A visit of who leads at inference, if its outputs were compared on few images only."""
+        if not self._profile.recommended_parity_s:
+            return None
+        for group in groups:
+            if group[0] is not Task.INFERENCE or not self._was_visited(known, group):
+                continue
+            claims = Claims(known.analysis())
+            found = claims.answer(BEST, group_name(group))
+            if found is None or found.scenario in known.thorough:
+                continue
+            visit = self._repeated(known, group, {found.scenario})
+            cost_s = self._visit_s(known, visit.scenarios, visit.rounds)
+            cost_s += sum(self._look_s(known, name) for name in visit.scenarios)
+            if found.scenario in known.measurable and cost_s <= known.left_s:
+                return replace(visit, thorough=frozenset(visit.scenarios))
+        return None
+
+    def _look_s(self, known: Known, name: str) -> float:
+        """About what comparing a scenario's outputs thoroughly takes: a call an image, or less."""
+        cost = known.costs.get(name)
+        most_s = self._profile.recommended_parity_s
+        return min(most_s, _IMAGES * cost.round_s) if cost else most_s
 
     def _early(self, confidence: float) -> float:
         return 1 - self._policy.budget.early_error_share * (1 - confidence)

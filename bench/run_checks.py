@@ -46,6 +46,9 @@ class RunChecks(Checks):
     budget_s: float
     outcomes: Mapping[str, Outcome]
     parity_s: float
+    thorough_s: float
+    thorough: frozenset[str] = frozenset()
+    """Scenarios whose outputs are compared for `thorough_s`, and not `parity_s`, in this launch."""
     emulated: EmulatedShare
     keep: Callable[[records.KernelRow], None]
     note: Callable[[str], None]
@@ -140,13 +143,15 @@ class RunChecks(Checks):
 
     def _wants_outputs(self, lane: Lane) -> bool:
         no_reference = lane.is_base and not self._reference(lane).exists()
-        return not lane.is_control and (self._of(lane).unchecked or no_reference)
+        wanted = self._of(lane).unchecked or lane.scenario.id in self.thorough
+        return not lane.is_control and (wanted or no_reference)
 
     def _check_outputs(self, lane: Lane) -> None:
         """Compare with the stock default's outputs; a scenario outside tolerance is not timed."""
         reference = self._reference(lane)
         path = reference if lane.is_base else reference.with_suffix(".candidate.npz")
-        lane.outputs(path, within_s=self.parity_s)
+        thorough = lane.scenario.id in self.thorough
+        lane.outputs(path, within_s=self.thorough_s if thorough else self.parity_s)
         if not reference.exists():
             return
         found = parity.compare(

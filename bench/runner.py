@@ -89,10 +89,13 @@ class Runner:
     _started: float = field(init=False)
     _writer: records.RunWriter = field(init=False)
     _emulated: EmulatedShare = field(init=False)
+    _checks: RunChecks = field(init=False)
     _engine: Engine = field(init=False)
     _planner: Planner = field(init=False)
     _claims: int = field(init=False, default=0)
     _next_launch: int = field(init=False, default=0)
+    _thorough: set[str] = field(init=False, default_factory=set)
+    """Scenarios whose outputs were compared on many images."""
     _first_task: Task | None = field(init=False, default=None)
     """Whose first visits share their workers."""
     _where: str = field(init=False, default="")
@@ -169,13 +172,14 @@ class Runner:
             budget_s=self.budget_s,
             peak=self.peak.get("gflop_per_s", {}),
         )
-        checks = RunChecks(
+        self._checks = RunChecks(
             run_id=self.run_id,
             folder=self.folder,
             policy=self.policy,
             budget_s=self.budget_s,
             outcomes=self.outcomes,
             parity_s=self.profile.parity_s,
+            thorough_s=self.profile.recommended_parity_s,
             emulated=self._emulated,
             keep=writer.append,
             note=self.notes.append,
@@ -187,7 +191,7 @@ class Runner:
             start=lambda seat, number: self.launch(
                 worker_key(seat.scenario), seat.is_control, number
             ),
-            checks=checks,
+            checks=self._checks,
             record_call=self._record,
             record_noise=self._record_noise,
             say=self._say,
@@ -218,6 +222,7 @@ class Runner:
             costs=self._costs,
             left_s=self._left(),
             analysis=cache(partial(self._analyse, ended=False)),
+            thorough=self._thorough,
             hopeless={name for name, outcome in self.outcomes.items() if outcome.differs},
         )
 
@@ -230,6 +235,7 @@ class Runner:
         self._visits.update(visit.scenarios)
         group = self._group(visit, label, launch)
         engine, began = self._engine, self.clock()
+        self._checks.thorough = visit.thorough
         engine.failures.clear()  # whoever may not go on is in no visit
         try:
             lanes = engine.open(launch, group)
@@ -247,6 +253,7 @@ class Runner:
         finally:
             if not visit.is_first:
                 engine.end([seat.process for seat in group.seats])
+        self._thorough |= visit.thorough
         for lane in lanes:
             if not lane.is_control:
                 self.outcomes[lane.scenario.id].add_energy(lane.joules, lane.joules_images)

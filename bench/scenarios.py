@@ -240,7 +240,9 @@ class Profile:
     vary: tuple[str, ...] = ()
     """Variables (`bench.variables`) that are varied without being asked for."""
     parity_s: float = 2.0
-    """A slow scenario's outputs are compared on the images that it gets through in so long."""
+    """A scenario's outputs are compared on the images that it gets through in so long."""
+    recommended_parity_s: float = 0.0
+    """The same of whoever leads at inference, before it is recommended; 0 for no second look."""
     int8: bool = False
     """Whether int8 is measured too: calibrating and compiling take half a minute a scenario."""
 
@@ -267,6 +269,7 @@ PROFILES = {
             max_rounds=60,
             budget_s=900,
             vary=("heap",),
+            recommended_parity_s=60,
             int8=True,
         ),
         Profile(

@@ -60,6 +60,7 @@ class Machine:
             visits=counts,
             costs=self.costs,
             left_s=self.budget_s - self.spent_s,
+            thorough={name for visit in self.visits for name in visit.thorough},
             analysis=self.analysis,
         )
 
@@ -97,6 +98,7 @@ class Machine:
             cost = Cost(open_s=self.open_s, round_s=round_s, first_s=first_s)
             self.spent_s += (first_s if visit.is_first else self.open_s) + rounds * round_s
             if not name.endswith(CONTROL_SUFFIX):
+                self.spent_s += 150 * self.time_ms(one) / 1000 * (name in visit.thorough)
                 self.costs[name] = cost
         self.ends_s.append(self.spent_s)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from bench.analysis.claims import Claims
 from bench.policy import DEFAULT
 from bench.scenarios import PROFILES, Dtype, Layout, Mode, Task, matrix, stock_default
 from tests.bench.imagined_machine import Machine
@@ -56,15 +57,32 @@ def test_every_visit_has_stock_default_and_the_matrix_order() -> None:
 def test_a_clear_run_ends_early() -> None:
     """Where everything differs plainly nothing is repeated."""
     machine = Machine(scenarios=FEW, ms=MS, process=0.001, block=0.002).play()
-    assert all(visit.is_first for visit in machine.visits)
+    assert all(visit.is_first or visit.thorough for visit in machine.visits)
     assert machine.spent_s < 0.3 * machine.budget_s
+
+
+def test_who_leads_is_compared_thoroughly_once_before_what_no_claim_needs() -> None:
+    """With stock default, whose decisions it is held against; a profile may leave that out."""
+    machine = Machine(scenarios=FEW, ms=MS, process=0.001, block=0.002).play()
+    looks = [visit for visit in machine.visits if visit.thorough]
+    leader = Claims(machine.analysis()).answer("best", "inference/b1")
+    assert leader is not None
+    assert looks[0].thorough == {STOCK.id, leader.scenario}
+    assert len({visit.group for visit in looks}) == len(looks)
+    late = [n for n, visit in enumerate(machine.visits) if INT8.id in visit.scenarios]
+    assert machine.visits.index(looks[0]) < late[0]
+    brief = replace(STANDARD, recommended_parity_s=0.0)
+    visits = Machine(scenarios=FEW, ms=MS, profile=brief).play().visits
+    assert not any(visit.thorough for visit in visits)
 
 
 def test_only_what_is_open_is_measured_again() -> None:
     """IPEX 1.5 % before stock: these two and stock default, not who is far behind."""
     ms = {**MS, SCRIPT: 84.0, COMPILED: 85.3, EAGER: 99.0, NHWC: 99.0}
     machine = Machine(scenarios=FEW, ms=ms).play()
-    again = Counter(n for v in machine.visits if not v.is_first for n in v.scenarios)
+    again = Counter(
+        n for v in machine.visits if not (v.is_first or v.thorough) for n in v.scenarios
+    )
     assert again[SCRIPT.id] >= 2
     assert again[COMPILED.id] >= 2
     assert again[BF16.id] == 0

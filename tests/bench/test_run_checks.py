@@ -69,6 +69,29 @@ def test_a_profile_says_how_long_outputs_are_compared(tmp_path: Path, backend: A
     assert PROFILES["full"].parity_s == 60
 
 
+def test_who_leads_is_compared_for_a_minute_before_it_is_recommended(
+    tmp_path: Path, backend: Any
+) -> None:
+    """Fresh processes of it and of stock default; whoever then decides otherwise is refused."""
+    backend.call_ms = {IPEX.id: 50.0, SCRIPT.id: 70.0}
+    asked: dict[str, list[float]] = {}
+
+    def look(worker: Any, fields: dict[str, Any]) -> None:
+        asked.setdefault(worker.scenario.id, []).append(fields["within_s"])
+        wrong = worker.scenario.id == IPEX.id and fields["within_s"] > SMOKE.parity_s
+        backend.output_offset[worker.scenario.id] = 0.4 if wrong else 0.0
+
+    for scenario in ALL:
+        backend.faults[scenario.id, "outputs"] = look
+    profile = replace(SMOKE, processes=1, recommended_parity_s=60.0)
+    runner = measured(tmp_path, backend, ALL, profile=profile)
+    assert asked[IPEX.id] == asked[SCRIPT.id] == [2.0, 60.0]  # the next best takes its place
+    assert asked[LAST.id] == [2.0]
+    assert asked[STOCK.id][:2] == [2.0, 60.0]
+    rows = {row.scenario: row for row in records.read_run(runner.folder).scenarios}
+    assert (rows[IPEX.id].status, rows[SCRIPT.id].status) == ("wrong_output", "ok")
+
+
 def test_how_long_it_took_to_settle_is_told_without_them(tmp_path: Path, backend: Any) -> None:
     """A user waits for eleven level calls, however many the outputs took."""
     runner = measured(tmp_path, backend, ALL)
