@@ -45,7 +45,8 @@ def bf16(facts: Facts) -> Answer:
     slowest = min(told, key=lambda item: item.estimate)
     fastest = max(told, key=lambda item: item.estimate)
     spread = _spread(slowest, fastest, len(told))
-    best = _best_of_each(facts)
+    claim = _best_of_each(facts)
+    best = _spell(claim, facts) if claim else ""
     if not best:
         headline, details = f"{headline} {spread}", [ability]
     elif tone == "good":  # the pairs take nothing back
@@ -57,7 +58,7 @@ def bf16(facts: Facts) -> Answer:
         question=question,
         headline=headline,
         tone=tone,
-        number=times(fastest.estimate if fastest.estimate > 1 else slowest.estimate),
+        number=times((claim or (fastest if fastest.estimate > 1 else slowest)).estimate),
         number_note="over fp32",
         columns=("over fp32",),
         lines=tuple(dict.fromkeys(_example(facts, item) for item in (fastest, slowest))),
@@ -65,15 +66,18 @@ def bf16(facts: Facts) -> Answer:
     )
 
 
-def _best_of_each(facts: Facts) -> str:
+def _best_of_each(facts: Facts) -> Comparison | None:
     """The run's claim about the first group: the best in bf16 over the best in fp32."""
     groups = of_task(facts.groups, Task.INFERENCE)
     claim = facts.claims.answer(BF16, groups[0].noise_name) if groups else None
-    if claim is None or not claim.is_valid or facts.is_thin(claim):
-        return ""
+    return claim if claim is not None and claim.is_valid and not facts.is_thin(claim) else None
+
+
+def _spell(claim: Comparison, facts: Facts) -> str:
+    batch_size = facts.scenarios[claim.scenario].batch_size
     shown = "" if claim.is_decided else ", which shows no difference"
     return (
-        f"At batch {groups[0].batch_size} the best in bf16 is {with_interval(claim)} over the best "
+        f"At batch {batch_size} the best in bf16 is {with_interval(claim)} over the best "
         f"in fp32{shown}."
     )
 
