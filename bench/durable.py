@@ -80,7 +80,7 @@ class AppendOnly:
         self.close()
 
 
-def replace(path: Path, content: bytes) -> None:
+def replace(path: Path, content: bytes, *, make_folder: bool = False) -> None:
     """Give `path` this content in one step: readers see the old file or the new one, never a part.
 
     Raises:
@@ -88,6 +88,8 @@ def replace(path: Path, content: bytes) -> None:
     """
     part = path.with_name(f".{path.name}.part")
     try:
+        if make_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
             file.write(content)
             file.flush()

@@ -1,4 +1,4 @@
-"""`bench report`: reads arguments and writes pages, other formats, figures, and the index."""
+"""`bench report`: reads arguments and writes pages, other formats, and the index."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bench import durable
 from bench.errors import BenchError, UsageError
 
 if TYPE_CHECKING:
     from bench.records import Run
     from bench.report.prices import Prices
 
-_SUFFIX = {"html": ".html", "markdown": ".md", "pdf": ".pdf", "json": ".json"}
+_SUFFIX = {"html": ".html", "markdown": ".md", "json": ".json"}
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
@@ -25,12 +26,11 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     type=click.Choice(list(_SUFFIX)),
     default="html",
     show_default=True,
-    help="What to write; pdf needs Chromium.",
+    help="What to write.",
 )
 @click.option(
     "--output", type=click.Path(path_type=Path, dir_okay=False), help="This file instead."
 )
-@click.option("--figures", type=_FOLDER, help="Also write each figure there, as SVG and PNG.")
 @click.option(
     "--prices",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -43,7 +43,6 @@ def report(
     run_folders: tuple[Path, ...],
     format_: str,
     output: Path | None,
-    figures: Path | None,
     prices: Path | None,
     index: bool,
     results: Path,
@@ -56,8 +55,7 @@ def report(
       bench report                            the newest run
       bench report results/20261124T...       that run
       bench report results/A results/B        both in one page: own speedups, throughput, cost
-      bench report --format pdf               also markdown and json
-      bench report --figures slides/          each figure as SVG and PNG
+      bench report --format markdown          also json
       bench report --prices prices.csv        what images cost, by your own prices
       bench report --index                    all runs, and each scenario's history
     """
@@ -65,7 +63,7 @@ def report(
     from bench.report.prices import read_prices
 
     if index:
-        if run_folders or figures or format_ != "html":
+        if run_folders or format_ != "html":
             raise UsageError("--index makes one HTML page of all runs: leave the rest out")
         click.echo(f"index    {write_index(results, reports, output)}")
         return
@@ -75,53 +73,29 @@ def report(
         for warning in run.warnings:
             click.echo(f"bench: {warning}", err=True)
     if len(runs) > 1:
-        _several(runs, format_, output or reports / _joined(runs), table, figures)
+        _several(runs, format_, output or reports / _joined(runs), table)
     else:
-        _one(runs[0], format_, output, figures, table, reports)
+        _one(runs[0], format_, output, table, reports)
         write_index(results, reports)
 
 
-def _one(
-    run: Run,
-    format_: str,
-    output: Path | None,
-    figures: Path | None,
-    prices: Prices | None,
-    reports: Path,
-) -> None:
-    from bench.report import build, in_format
-    from bench.report.writing import write_file
+def _one(run: Run, format_: str, output: Path | None, prices: Prices | None, reports: Path) -> None:
+    from bench.report import in_format
     from bench.summary import summary
 
     path = output or reports / f"{run.folder.resolve().name}{_SUFFIX[format_]}"
-    content = build(run, prices).encode() if format_ == "html" else in_format(run, format_, prices)
-    write_file(path, content)
+    durable.replace(path, in_format(run, format_, prices).encode(), make_folder=True)
     click.echo(f"report   {path}")
-    if figures is not None:
-        _figures(run, figures)
     click.echo()
     click.echo(summary(run))
 
 
-def _figures(run: Run, folder: Path) -> None:
-    from bench.report.export_figures import export_figures
-    from bench.report.varied import page_facts
+def _several(runs: list[Run], format_: str, path: Path, prices: Prices | None) -> None:
+    from bench.report import build_comparison
 
-    written = export_figures(page_facts(run), folder)
-    click.echo(f"figures  {len(written)} files in {folder}")
-
-
-def _several(
-    runs: list[Run], format_: str, path: Path, prices: Prices | None, figures: Path | None
-) -> None:
-    from bench.report import build_comparison, formats
-    from bench.report.writing import write_file
-
-    if figures is not None or format_ not in ("html", "pdf"):
-        raise UsageError("several runs make one page: --format html or pdf, without --figures")
-    page = build_comparison(runs, prices)
-    path = path.with_suffix(_SUFFIX[format_])
-    write_file(path, formats.pdf(page) if format_ == "pdf" else page.encode())
+    if format_ != "html":
+        raise UsageError("several runs make one HTML page: leave --format out")
+    durable.replace(path, build_comparison(runs, prices).encode(), make_folder=True)
     click.echo(f"report   {path}")
 
 
@@ -137,10 +111,9 @@ def write_index(results: Path, reports: Path, path: Path | None = None) -> Path:
         BenchError: it cannot be written.
     """
     from bench.report.index import render_index
-    from bench.report.writing import write_file
 
     path = path or reports / "index.html"
-    write_file(path, render_index(results, path.parent).encode())
+    durable.replace(path, render_index(results, path.parent).encode(), make_folder=True)
     return path
 
 

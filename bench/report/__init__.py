@@ -41,20 +41,16 @@ def build_comparison(runs: Sequence[Run], prices: Prices | None = None) -> str:
     return render_comparison([page_facts(run, prices or shipped()) for run in runs])
 
 
-def in_format(run: Run, name: str, prices: Prices | None = None) -> bytes:
-    """The report as `markdown`, `json` or `pdf`.
-
-    Raises:
-        BenchError: a PDF needs Chromium, and there is none.
-    """
+def in_format(run: Run, name: str, prices: Prices | None = None) -> str:
+    """The report as `html`, `markdown` or `json`."""
     from bench.report import formats
     from bench.report.prices import shipped
     from bench.report.varied import page_facts
 
-    if name == "pdf":
-        return formats.pdf(build(run, prices))
+    if name == "html":
+        return build(run, prices)
     write = {"markdown": formats.markdown, "json": formats.as_json}[name]
-    return write(page_facts(run, prices or shipped())).encode()
+    return write(page_facts(run, prices or shipped()))
 
 
 def write_report(run: Run, path: Path, prices: Prices | None = None) -> None:
@@ -63,6 +59,6 @@ def write_report(run: Run, path: Path, prices: Prices | None = None) -> None:
     Raises:
         BenchError: the file cannot be written.
     """
-    from bench.report.writing import write_file
+    from bench import durable
 
-    write_file(path, build(run, prices).encode())
+    durable.replace(path, build(run, prices).encode(), make_folder=True)

@@ -1,16 +1,11 @@
-"""The report in other formats: Markdown for a pull request, JSON for a script, PDF for paper."""
+"""The report in other formats: Markdown for a pull request, JSON for a script."""
 
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
-import tempfile
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import BenchError
 from bench.recommend.uses import uses
 from bench.report import answers, banners, machine, money, tables, wording
 
@@ -20,9 +15,6 @@ if TYPE_CHECKING:
     from bench.report.answers import Answer
     from bench.report.facts import Comparison, Facts
     from bench.report.tables import Cell, Table
-
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-_PRINT_TIMEOUT_S = 120.0
 
 
 def markdown(facts: Facts) -> str:
@@ -153,45 +145,3 @@ def _finite(value: Any) -> Any:  # noqa: ANN401 -- JSON is made of anything
     if isinstance(value, (list, tuple)):
         return [_finite(part) for part in value]
     return wording.finite(value) if isinstance(value, float) else value
-
-
-def pdf(page: str) -> bytes:
-    """The page as Chromium prints it.
-
-    Raises:
-        BenchError: there is no Chromium, or it failed.
-    """
-    browser = next((found for name in _BROWSERS if (found := shutil.which(name))), None)
-    if browser is None:
-        raise BenchError(
-            "a PDF needs Chromium, which is not installed: install it (apt install chromium), or "
-            "open the HTML page in a browser and print it"
-        )
-    with tempfile.TemporaryDirectory(prefix="pillqc-bench-") as folder:
-        source, target = Path(folder) / "page.html", Path(folder) / "page.pdf"
-        source.write_text(page, encoding="utf-8")
-        _print(browser, source, target)
-        return target.read_bytes()
-
-
-def _print(browser: str, source: Path, target: Path) -> None:
-    command = [
-        browser,
-        "--headless",
-        "--no-sandbox",  # root in a container has none; the page is ours and may load nothing
-        "--disable-gpu",
-        "--no-first-run",
-        f"--user-data-dir={source.parent / 'profile'}",
-        "--no-pdf-header-footer",
-        f"--print-to-pdf={target}",
-        source.as_uri(),
-    ]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=_PRINT_TIMEOUT_S
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise BenchError(f"{browser} could not print the page ({error})") from error
-    if done.returncode != 0 or not target.is_file():
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise BenchError(f"{browser} could not print the page: {last}")

@@ -14,14 +14,11 @@ from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 from markupsafe import Markup
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from matplotlib.artist import Artist
 
 INK = "#010101"
 MUTED = "#010102"
@@ -48,21 +45,6 @@ _VARIABLES = {
     LEVEL: "level",
     BAND: "band",
 }
-
-LIGHT = {
-    INK: "#1b2026",
-    MUTED: "#59626d",
-    GRID: "#e2dfd8",
-    PAPER: "#ffffff",
-    STOCK: "#6d7886",
-    IPEX: "#1a6fb5",
-    PLACEBO: "#8b6a9f",
-    FASTER: "#0b7062",
-    SLOWER: "#b03a0e",
-    LEVEL: "#59626d",
-    BAND: "#ece9e1",
-}
-"""The light scheme's colours, as in page.css, for drawings that leave the page."""
 
 _STYLE = {
     "svg.fonttype": "none",
@@ -115,47 +97,6 @@ def draw(
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return _embed(buffer.getvalue(), name, width, height, title, description)
-
-
-def alone(drawing: str) -> str:
-    """A drawing of the page as a file of its own: the light scheme's colours, and a font."""
-    drawing = drawing.encode().decode()  # plain text: `Markup.replace` would escape what it inserts
-    for placeholder, variable in _VARIABLES.items():
-        drawing = drawing.replace(f"var(--{variable})", LIGHT[placeholder])
-    return drawing.replace(
-        "<svg ", '<svg xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" ', 1
-    )
-
-
-def png(*, width: int, height: int, paint: Callable[[Figure], None]) -> bytes:
-    """The same drawing as pixels, twice as many as a page shows, in the light scheme's colours."""
-    with mpl.rc_context({**_STYLE, "figure.facecolor": LIGHT[PAPER]}):
-        figure = Figure(figsize=(width / 72, height / 72), dpi=144)
-        FigureCanvasAgg(figure)
-        paint(figure)
-        figure.canvas.draw()
-        for artist in figure.findobj():
-            _recolour(artist)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=144, metadata={"Software": None})
-    return buffer.getvalue()
-
-
-_PAINTED = ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor")
-
-
-def _recolour(artist: Artist) -> None:
-    """Real colours in place of the placeholders; what draws an artist's hatch follows its edge."""
-    for name in _PAINTED:
-        read = getattr(artist, f"get_{name}", None)
-        write = getattr(artist, f"set_{name}", None)
-        if read is None or write is None or (name == "color" and hasattr(artist, "get_edgecolor")):
-            continue
-        colour = read()
-        if mpl.colors.is_color_like(colour) and mpl.colors.to_rgba(colour)[3] > 0:
-            found = LIGHT.get(mpl.colors.to_hex(colour))
-            if found is not None:
-                write(found)
 
 
 def _embed(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.report import svg
@@ -49,8 +49,6 @@ class Drawing:
     caption: str
     wide: Markup
     narrow: Markup
-    png: Callable[[], bytes] = field(compare=False, repr=False)
-    """The wide one as pixels, for slides."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,11 +85,6 @@ def in_two_widths(
         caption=text.caption,
         wide=at(WIDE, heights[0]),
         narrow=at(NARROW, heights[1]),
-        png=lambda: svg.png(
-            width=WIDE,
-            height=heights[0],
-            paint=lambda figure: paint(figure, False),
-        ),
     )
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import shutil
-import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli import cli
-from bench.errors import BenchError, UsageError
+from bench.errors import UsageError
 from bench.records import Run
-from bench.report import build_comparison, compare, formats, in_format
+from bench.report import build_comparison, compare, in_format
 from bench.report.facts import Facts
 from bench.report.index import render_index
 from bench.report.prices import images_per_dollar, read_prices, shipped
@@ -124,7 +122,7 @@ def test_script_in_several_runs_stays_text(two: list[Run]) -> None:
     page = build_comparison([bad, two[1]])
     assert page.count("<script") == 1
     assert "<img" not in page
-    outside_code = in_format(bad, "markdown").decode().split("```")[::2]
+    outside_code = in_format(bad, "markdown").split("```")[::2]
     outside_code = [re.sub(r"(?<!\\)`[^`]*`", "", part) for part in outside_code]
     assert not re.search(r"(?<!\\)<", "".join(outside_code).replace("\\\\", ""))
 
@@ -210,7 +208,7 @@ def test_wrong_prices_are_one_line(tmp_path: Path, content: str, says: str) -> N
 
 def test_markdown_holds_answer_table_and_how_to_repeat(two: list[Run]) -> None:
     """For a pull request."""
-    text = in_format(two[0], "markdown").decode()
+    text = in_format(two[0], "markdown")
     assert text.startswith("# ")
     row = next(r for r in two[0].speedups if r.baseline_kind == "stock_default")
     assert times(row.speedup) in text
@@ -222,43 +220,6 @@ def test_json_holds_the_rows_as_they_are(two: list[Run]) -> None:
     found = json.loads(in_format(two[0], "json"))
     assert [row["speedup"] for row in found["speedups"]] == [r.speedup for r in two[0].speedups]
     assert found["answers"][0]["headline"]
-
-
-def test_pdf_without_chromium_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says what to install, or what to do instead."""
-    monkeypatch.setattr(shutil, "which", lambda _: None)
-    with pytest.raises(BenchError, match="a PDF needs Chromium"):
-        formats.pdf("<p>x</p>")
-
-
-def test_pdf_whose_browser_fails_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """With the last thing that it said."""
-    broken = tmp_path / "chromium"
-    broken.write_text("#!/bin/sh\necho no display >&2\nexit 3\n")
-    broken.chmod(0o755)
-    monkeypatch.setattr(shutil, "which", lambda _: str(broken))
-    with pytest.raises(BenchError, match="no display"):
-        formats.pdf("<p>x</p>")
-
-
-def test_figures_are_files_of_their_own(two: list[Run], tmp_path: Path, save: Save) -> None:
-    """SVG that stands alone, and PNG with real colours in place of the page's variables."""
-    from PIL import Image
-
-    folder = save(two[0], tmp_path / "run")
-    done = CliRunner().invoke(
-        cli, ["report", str(folder), "--figures", str(tmp_path / "f"), "--reports", str(tmp_path)]
-    )
-    assert done.exit_code == 0, done.output
-    names = {path.name for path in (tmp_path / "f").iterdir()}
-    assert {"bars.svg", "bars.png", "forest0.svg", "forest0.png"} <= names
-    drawing = (tmp_path / "f" / "bars.svg").read_text()
-    assert "var(--" not in drawing
-    ET.fromstring(drawing)  # noqa: S314 -- our own drawing
-    colours = Image.open(tmp_path / "f" / "bars.png").convert("RGB").getcolors(1 << 20) or []
-    assert (0x1A, 0x6F, 0xB5) in {colour for _, colour in colours}
 
 
 def test_command_refuses_what_it_cannot_do(two: list[Run], tmp_path: Path, save: Save) -> None:
