@@ -353,7 +353,7 @@ def test_failed_write_leaves_the_old_report_and_no_scrap(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(BenchError, match="No space left"):
+    with pytest.raises(BenchError, match="no space left"):
         write_report(Run(folder=tmp_path, environment={}), path)
     assert path.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [path]
