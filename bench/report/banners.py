@@ -91,13 +91,13 @@ def _smaller_batches(facts: Facts) -> Iterator[Banner]:
 
 
 def _invalid(facts: Facts) -> Iterator[Banner]:
-    controls = [facts.control_of(group) for group in facts.groups]
-    failed = [item for item in controls if item is not None and not item.is_valid]
+    controls = [found for group in facts.groups if (found := facts.control_of(group))]
+    failed = [control for control in controls if not control.is_valid]
     if failed:
         yield Banner(
             level="stop",
             title="Not to be believed everywhere",
-            text=f"{len(failed)} of {count(len(facts.groups), 'comparison group')} failed: "
+            text=f"{len(failed)} of {count(len(controls), 'comparison group')} failed: "
             f"{failed[0].reason or 'identical workers differed'}.",
         )
     wrong = [row for row in facts.scenarios.values() if row.status == Status.WRONG_OUTPUT]
