@@ -35,7 +35,13 @@ _NODE = re.compile(
     r"= (?:prim::(oneDNNFusionGroup)(?:_\d+)?|(ipex::LlgaFusionGroup)(?:_\d+)?"
     r"|((?:torch_)?ipex\w*::\w+))\b"
 )
-_FUSED_NODE = re.compile(r"oneDNNFusionGroup|ipex::LlgaFusionGroup|.*convolution_\w+_run")
+_FUSED_NODE = re.compile(
+    r"oneDNNFusionGroup|ipex::LlgaFusionGroup|ipex_prepack::(?!mkl_sgemm_run)\w+_\w+_run"
+    r"|ipex::(?:\w*add_layernorm|\w*add_softmax_?|maskedfill_softmax|\w*mha\w*|matmul_(?:div|mul)"
+    r"|bmm_add|shuffle_2d|einsum_binary|linear_\w+)"
+)
+"""What each library calls several operators in one. `convolution_run`, `linear_run` and
+`mkl_sgemm_run` are one operator with packed weights."""
 _DESCRIPTOR = re.compile(r"(?P<name>[a-z]+)[:_](?P<type>[a-z]+\d\w*):(?P<rest>.*)")
 _MARKER = "onednn_verbose,"
 
@@ -58,6 +64,12 @@ class Kernel:
         """The type of one tensor, e.g. of `src`."""
         return _named(self.data_types).get(tensor)
 
+    @property
+    def is_fused(self) -> bool:
+        """Whether it computed another operator too. A matrix product adds its own bias by `sum`."""
+        own = {"sum"} if self.primitive != "convolution" else set()
+        return self.primitive in COMPUTE and bool({*(self.post_ops or "").split("+")} - {"", *own})
+
     def layout(self, tensor: str) -> str | None:
         """The layout tag of one tensor, e.g. `acdb` (channels_last) of `src`."""
         return _named(self.layouts).get(tensor)
@@ -79,8 +91,8 @@ class Evidence:
 
     @property
     def fused_ops(self) -> int:
-        """Convolutions with a fused post-operation."""
-        return sum(kernel.post_ops is not None for kernel in self.convolutions)
+        """Convolutions and matrix products that did a further operator's work."""
+        return sum(kernel.is_fused for kernel in self.kernels)
 
     @property
     def isa(self) -> str | None:
@@ -266,18 +278,16 @@ def _fusion(scenario: Scenario, evidence: Evidence) -> str | None:
     if scenario.fusion is None or scenario.task is Task.TRAINING:
         return None
     nodes: Mapping[str, int] = evidence.graph.get("nodes", {})
-    fused_nodes = [name for name in nodes if _is_fused(name)]
-    if scenario.fusion and "nodes" in evidence.graph and not fused_nodes:
-        return "fusion is on, but the optimised graph holds no fused operator"
-    if scenario.fusion and evidence.convolutions and not evidence.fused_ops:
-        return "fusion is on, but no convolution carries a fused operation"
-    if not scenario.fusion and (fused_nodes or evidence.fused_ops):
-        return "fusion is off, but convolutions carry fused operations"
+    fused = [name for name in nodes if _FUSED_NODE.fullmatch(name)]
+    if scenario.fusion and evidence.convolutions:
+        # all fuse an activation into a convolution; of other operators some fuse none, rightly
+        if "nodes" in evidence.graph and not fused:
+            return "fusion is on, but the optimised graph holds no fused operator"
+        if not (fused or evidence.fused_ops):
+            return "fusion is on, but nothing that oneDNN ran carries a fused operation"
+    if not scenario.fusion and (fused or evidence.fused_ops):
+        return "fusion is off, but operators were fused"
     return None
-
-
-def _is_fused(node: str) -> bool:
-    return _FUSED_NODE.fullmatch(node) is not None
 
 
 def _layout(scenario: Scenario, evidence: Evidence) -> str | None:

@@ -12,6 +12,7 @@ the same. Lives inside a worker.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib
 import random
@@ -22,9 +23,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from bench.errors import BenchError
-from bench.workload import Batch, Workload, flop_per_call, given_model
+from bench.workload import Batch, Workload, given_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -83,9 +85,17 @@ class OwnModel(Workload):
         return Batch(images=self._tensor(size), labels=nothing, class_weights=nothing)
 
     def flop(self, model: torch.nn.Module, images: torch.Tensor, *, training: bool) -> int | None:
-        """As far as it can be counted: not every model runs on tensors without storage."""
+        """As far as it can be counted, by a real call of a copy.
+
+        On tensors without storage, as the inspector's are counted, a model would keep such tensors
+        in whatever it caches (anchors, position codes, masks), and fail at its next call.
+        """
+        if training:
+            return None
         try:
-            return flop_per_call(model, images, training=training) or None
+            with FlopCounterMode(display=False) as counter, torch.no_grad():
+                copy.deepcopy(model)(images)
+            return int(counter.get_total_flops()) or None
         except Exception:  # noqa: BLE001 - the user's code may do anything; the figure is optional
             return None
 

@@ -90,7 +90,7 @@ class ScenarioRow:
     isa: str | None
     """Widest instruction set that oneDNN's own log shows, e.g. `avx512_core_bf16`."""
     fused_ops: int | None
-    """Convolutions whose log line carries a fused post-operation."""
+    """Convolutions and matrix products whose log line carries a fused post-operation."""
     layers_replaced: int | None
     """How many layers `ipex.optimize` replaced; empty for stock."""
     joules_per_image: float | None = None

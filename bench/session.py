@@ -23,6 +23,7 @@ import torch._dynamo.utils as dynamo
 
 from bench import conditions, kernels, parity, parts, workload
 from bench.backends import quantize
+from bench.backends.stock import CHANNELS_LAST
 from bench.errors import WorkerError
 from bench.highwater import HighWater, give_back
 from bench.idle_heap import IdleHeap
@@ -43,8 +44,6 @@ make, so that comparing costs no step of its own."""
 MAP_SIDE = 56
 """Maps are stored at about this many points a side: every fourth of 224, never averaged, so that
 a wrong point stays as wrong as it is."""
-_IMAGE_DIMENSIONS = 4
-"""Batch, channels, height and width: only such a tensor has channels last."""
 _GENERATED = "torch._inductor.runtime.compile_tasks."
 SETTLING_CALLS = 3
 """TorchScript records types, then optimises: its final graph exists after so many calls."""
@@ -155,7 +154,8 @@ class Session:
             before(loaded.model)
         batch = laid_out(self._work.batch(scenario.batch_size), scenario.layout)
         training = scenario.task is Task.TRAINING
-        flop = self._work.flop(loaded.model, batch.images, training=training)
+        with self._memory.left_out():
+            flop = self._work.flop(loaded.model, batch.images, training=training)
         parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
         set_up = self._set_up(loaded.model, scenario, batch.images)
         started = time.perf_counter()
@@ -458,9 +458,8 @@ def timed(call: Callable[[], Any], n: int, before: Callable[[], object] | None =
 
 def in_layout(images: torch.Tensor, layout: Layout) -> torch.Tensor:
     """The images in the memory layout that the scenario names."""
-    if layout is Layout.CHANNELS_LAST and images.dim() == _IMAGE_DIMENSIONS:
-        return images.contiguous(memory_format=torch.channels_last)
-    return images.contiguous()
+    known = CHANNELS_LAST if layout is Layout.CHANNELS_LAST else {}
+    return images.contiguous(memory_format=known.get(images.dim(), torch.contiguous_format))
 
 
 def laid_out(batch: Batch, layout: Layout) -> Batch:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 IMPORTS: tuple[str, ...] = ()
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+"""By how many dimensions a tensor has."""
 QUANTIZER = "bench.backends.pt2e"
 
 
@@ -79,15 +81,28 @@ def compute_dtype(scenario: Scenario) -> torch.dtype | None:
 
 
 def lay_out(model: torch.nn.Module, layout: Layout) -> None:
-    """Bring the weights into the scenario's memory layout, in place."""
-    if layout is Layout.CHANNELS_LAST:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # not in its stubs
+    """Bring the weights into the scenario's memory layout, in place.
+
+    Weights of volumes have a layout of their own, and those of no image none: PyTorch's `to` knows
+    four dimensions alone, and refuses a model that has five anywhere.
+    """
+    if layout is not Layout.CHANNELS_LAST:
+        return
+    for weight in model.parameters():
+        if weight.dim() in CHANNELS_LAST:
+            weight.data = weight.data.contiguous(memory_format=CHANNELS_LAST[weight.dim()])
 
 
 def hold_weights_in(model: torch.nn.Module, dtype: torch.dtype) -> None:
-    """Convert what convolutions and linear layers hold; buffers, such as scales, keep fp32."""
+    """Convert what convolutions and linear layers hold; buffers, such as scales, keep fp32.
+
+    Attention and encoder layers of PyTorch read their linear layers' weights themselves, beside
+    weights of their own: all or none of these must be of one type, and autocast casts them.
+    """
+    readers = (torch.nn.MultiheadAttention, torch.nn.TransformerEncoderLayer)
+    read = {part for one in model.modules() if isinstance(one, readers) for part in one.modules()}
     for module in model.modules():
-        if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)):
+        if type(module) in (torch.nn.Conv2d, torch.nn.Linear) and module not in read:
             module.to(dtype)
 
 

@@ -108,7 +108,7 @@ def _pairs(facts: Facts, row: ScenarioRow) -> list[tuple[str, str]]:
         ("Share of the machine's peak", _peak(row)),
         ("Widest instructions seen", row.isa or NOTHING),
         ("Arithmetic", _arithmetic(row)),
-        ("Convolutions with a fused operation", whole(row.fused_ops)),
+        ("Operators with a fused one", whole(row.fused_ops)),
     ]
     if facts.is_measured(row) and row.scenario not in facts.kernels:
         pairs.append(("Kernels", "oneDNN logged none: its call ran on others"))

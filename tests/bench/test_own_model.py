@@ -41,6 +41,14 @@ class Narrow(Small):
     def forward(self, images):
         return torch.zeros(2, 3) @ torch.zeros(2, 3)
 
+class Caching(Small):
+    kept = None
+
+    def forward(self, images):
+        if self.kept is None:
+            self.kept = torch.zeros_like(images)
+        return super().forward(images + self.kept)
+
 def broken():
     raise ValueError("no weights here\\nsecond line")
 
@@ -132,6 +140,15 @@ def test_what_cannot_be_measured_is_one_sentence(
         own(factory, **takes)
     assert str(caught.value).startswith("--")
     assert "\n" not in str(caught.value)
+
+
+def test_counting_operations_leaves_a_models_caches_alone() -> None:
+    """The count is by a real call of a copy: the model itself has not been called."""
+    work = own("Caching")
+    loaded, images = work.model(SCENARIO), work.batch(2).images
+    assert work.flop(loaded.model, images, training=False) == 2 * 2 * 6 * 6 * 4 * 3 * 9
+    assert getattr(loaded.model, "kept") is None  # noqa: B009 - the user's own attribute
+    assert torch.isfinite(loaded.model(images)).all()
 
 
 def test_inputs_of_another_batch_size_are_refused() -> None:
