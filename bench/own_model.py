@@ -16,6 +16,7 @@ import copy
 import hashlib
 import importlib
 import random
+import sys
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +27,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.errors import BenchError
+from bench.own_module import at_rest, refuse_unlike, refuse_unsteady, switches_kept
 from bench.workload import Batch, Workload, given_model
 
 if TYPE_CHECKING:
@@ -107,7 +109,8 @@ class OwnModel(Workload):
                 f"--model {self._factory} gave {_kind(made)} and no torch.nn.Module: name a "
                 "function or class that returns one when called without arguments"
             )
-        return made.eval()
+        refuse_unlike(made, self._factory)
+        return at_rest(made)
 
     def _tensor(self, size: int) -> torch.Tensor:
         _seed_all(self._seed)
@@ -132,15 +135,17 @@ class OwnModel(Workload):
         Raises:
             BenchError: the model does not take the inputs, or gives something else than tensors.
         """
-        images = self._tensor(1)
+        images, made = self._tensor(1), self._made()
+        results: list[object] = []
+
+        def tensors(images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            path = f"{self._factory} with inputs {tuple(images.shape)}"
+            results.append(_called("--model", path, made, images))
+            return flatten(results[-1], self._factory)
+
         with torch.inference_mode():
-            result = _called(
-                "--model",
-                f"{self._factory} with inputs {tuple(images.shape)}",
-                self._made(),
-                images,
-            )
-        flatten(result, self._factory)
+            refuse_unsteady(tensors, images, self._factory)
+        result = results[0]
         if isinstance(result, torch.Tensor):
             return True
         return type(result) is tuple and all(isinstance(part, torch.Tensor) for part in result)
@@ -206,14 +211,20 @@ def _called(option: str, path: str, function: Callable[..., object], *given: obj
     Raises:
         BenchError: it raised.
     """
+    arguments, sys.argv = sys.argv, sys.argv[:1]  # ours are none of the user's
     try:
-        return function(*given)
-    except Exception as error:
+        with switches_kept(option, path):
+            return function(*given)
+    except BenchError:
+        raise
+    except (Exception, SystemExit) as error:
         lines = str(error).strip().splitlines() or [""]
         where = _place(error)
         raise BenchError(
             f"{option} {path} failed{where}: {type(error).__name__}: {lines[0][:_LONGEST_REASON]}"
         ) from error
+    finally:
+        sys.argv = arguments
 
 
 def _place(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ from bench.own_model import Flat, OwnModel, flatten
 from bench.scenarios import Task, stock_default
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.torch
@@ -49,6 +51,40 @@ class Caching(Small):
             self.kept = torch.zeros_like(images)
         return super().forward(images + self.kept)
 
+class Loop(Small):
+    def train(self, loader, epochs):
+        raise AssertionError("a training loop was entered")
+
+class Silent(Small):
+    def train(self, mode=True):
+        super().train(mode)
+
+class Random(Small):
+    def forward(self, images):
+        return torch.nn.functional.dropout(super().forward(images), training=True)
+
+class InPlace(Small):
+    def forward(self, images):
+        return super().forward(images.mul_(1.5))
+
+def scripted():
+    return torch.jit.script(Small())
+
+def compiled():
+    return torch.compile(Small())
+
+def half():
+    return Small().bfloat16()
+
+def exits():
+    import argparse
+    argparse.ArgumentParser().parse_args()
+    raise SystemExit(3)
+
+def threads():
+    torch.set_num_threads(torch.get_num_threads() + 1)
+    return Small()
+
 def broken():
     raise ValueError("no weights here\\nsecond line")
 
@@ -69,11 +105,15 @@ CONSTANT = 3
 
 
 @pytest.fixture(autouse=True)
-def _users_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _users_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A module of the user's, where `python -m bench` would find it."""
     (tmp_path / "users_code.py").write_text(CODE)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(__import__("sys").modules, "users_code", raising=False)
+    monkeypatch.setattr("sys.argv", ["worker", "--backend", "stock"])
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
 
 
 def own(factory: str, **more: Any) -> OwnModel:
@@ -124,6 +164,13 @@ def test_what_it_is_and_takes_is_kept_with_the_run() -> None:
         ("CONSTANT", {}, "is an int, which cannot be called"),
         ("broken", {}, r"failed at users_code.py:\d+: ValueError: no weights here$"),
         ("a_number", {}, "gave an int and no torch.nn.Module"),
+        ("Random", {}, "gives other outputs for the same input"),
+        ("InPlace", {}, "changes its input in place"),
+        ("scripted", {}, "is TorchScript already"),
+        ("compiled", {}, "is compiled already"),
+        ("half", {}, r"holds weights in torch\.bfloat16"),
+        ("exits", {}, r"failed at users_code.py:\d+: SystemExit: 3"),
+        ("threads", {}, "changed the number of threads"),
         ("Text", {}, "gives a str: its outputs must be a tensor"),
         ("Narrow", {}, r"Narrow with inputs \(1, 3, 8, 8\) failed at users_code.py"),
         ("Small", {"shape": (1, 8, 8)}, r"failed.*RuntimeError"),
@@ -149,6 +196,17 @@ def test_counting_operations_leaves_a_models_caches_alone() -> None:
     assert work.flop(loaded.model, images, training=False) == 2 * 2 * 6 * 6 * 4 * 3 * 9
     assert getattr(loaded.model, "kept") is None  # noqa: B009 - the user's own attribute
     assert torch.isfinite(loaded.model(images)).all()
+
+
+@pytest.mark.parametrize("kind", ["Loop", "Silent"])
+def test_a_train_method_of_the_users_own_is_not_entered(kind: str) -> None:
+    """`eval` calls it; copies, traces and `eval` of backends must not either."""
+    work = own(kind)
+    model, images = work.model(SCENARIO).model, work.batch(2).images
+    assert copy.deepcopy(model).eval() is not None
+    assert not any(part.training for part in model.modules())
+    traced = torch.jit.freeze(torch.jit.trace(model, images).eval())  # type: ignore[no-untyped-call]
+    assert torch.allclose(traced(images), model(images), atol=1e-5)
 
 
 def test_inputs_of_another_batch_size_are_refused() -> None:
