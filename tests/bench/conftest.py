@@ -30,8 +30,15 @@ class FakeClock:
     def __call__(self) -> float:
         return self.now
 
+    @property
+    def ns(self) -> int:
+        return round(self.now * 1e9)
+
     def spend(self, seconds: float) -> None:
         self.now += seconds
+
+    def spend_ms(self, ms: float) -> None:
+        self.spend(ms / 1e3)
 
 
 @dataclass(kw_only=True)
@@ -73,18 +80,44 @@ class FakeBackend:
         self.alive.add(worker.pid)
         return worker
 
-    def ms(self, scenario: Scenario) -> float:
+    def ms(self, worker: FakeWorker) -> float:
+        scenario = worker.scenario or worker.key
         return self.call_ms.get(scenario.id, self.default_ms) * scenario.batch_size
+
+    def times(self, worker: FakeWorker, n: int, factor: float = 1.0) -> list[int]:
+        spread = self.jitter.normal(1.0, self.spread, n)
+        times = [int(self.ms(worker) * factor * x * 1e6) for x in spread]
+        self.clock.spend(sum(times) / 1e9)
+        return times
+
+    def scripted(
+        self, worker: FakeWorker, op: str, fields: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        """The reply that a test wants in place of the usual one."""
+        fault = self.faults.get((worker.name, op))
+        return None if fault is None else fault(worker, fields)
+
+    def conditions_of(self, worker: FakeWorker) -> dict[str, Any]:
+        found = {"threads": 2, "allocator": "glibc", "openmp": ["libgomp.so.1"]}
+        if self.takes_variables:
+            found |= variables.of(worker.key)
+        return found
 
 
 @dataclass(kw_only=True)
 class FakeWorker:
-    """A worker handle with scripted answers."""
+    """A worker handle with scripted answers: every test's."""
 
     backend: FakeBackend
     key: Scenario
     number: int
+    seat: str = ""
     scenario: Scenario | None = None
+
+    @property
+    def name(self) -> str:
+        """Its seat's name, or what it was last asked to prepare."""
+        return self.seat or (self.scenario or self.key).id
 
     @property
     def pid(self) -> int:
@@ -110,13 +143,10 @@ class FakeWorker:
         assert self.alive, "a dead worker was asked"
         if op == "prepare":
             self.scenario = decode(fields["scenario"])
-        name = self.scenario.id if self.scenario else self.key.id
-        self.backend.asked[name, op] += 1
-        fault = self.backend.faults.get((name, op))
-        if fault is not None:
-            replaced = fault(self, fields)
-            if replaced is not None:
-                return replaced
+        self.backend.asked[self.name, op] += 1
+        replaced = self.backend.scripted(self, op, fields)
+        if replaced is not None:
+            return replaced
         answer: dict[str, Any] = getattr(self, f"_{op}")(**fields)
         return answer
 
@@ -136,7 +166,7 @@ class FakeWorker:
     def _call(self, n: int, phase: str) -> dict[str, Any]:
         assert self.scenario is not None
         factor = self.backend.first_call_factor if phase == "first_call" else 1.0
-        times = self._times(n, factor)
+        times = self.backend.times(self, n, factor)
         if phase == "first_call":
             self.backend.clock.spend(self.backend.first_call_s.pop(self.scenario.id, 0.0))
         return {
@@ -147,13 +177,6 @@ class FakeWorker:
             "invalid": None,
         }
 
-    def _times(self, n: int, factor: float = 1.0) -> list[int]:
-        assert self.scenario is not None
-        spread = self.backend.jitter.normal(1.0, self.backend.spread, n)
-        times = [int(self.backend.ms(self.scenario) * factor * x * 1e6) for x in spread]
-        self.backend.clock.spend(sum(times) / 1e9)
-        return times
-
     def _outputs(self, path: str, within_s: float) -> dict[str, Any]:
         """As a worker: batches of the scenario's size for so long, eight images at least."""
         assert self.scenario is not None
@@ -162,8 +185,8 @@ class FakeWorker:
         if self.scenario.task is Task.TRAINING:
             return {"images": 4, "trained": False}
         size = self.scenario.batch_size
-        within = int(1000 * within_s / self.backend.ms(self.scenario))
-        times = self._times(max(-(-8 // size), min(-(-96 // size), within)))
+        within = int(1000 * within_s / self.backend.ms(self))
+        times = self.backend.times(self, max(-(-8 // size), min(-(-96 // size), within)))
         return {"images": 4, "trained": False, "wall_ns": times, "cpu_ns": times}
 
     def _kernels(self) -> dict[str, Any]:
@@ -184,10 +207,7 @@ class FakeWorker:
         return {"peak_rss_mb": 800.0, "rss_mb": 500.0}
 
     def _conditions(self) -> dict[str, Any]:
-        found = {"threads": 2, "allocator": "glibc", "openmp": ["libgomp.so.1"]}
-        if self.backend.takes_variables:
-            found |= variables.of(self.key)
-        return {"conditions": found}
+        return {"conditions": self.backend.conditions_of(self)}
 
     def _probe(self) -> dict[str, Any]:
         self.backend.clock.spend(0.04)

@@ -41,7 +41,7 @@ def main(seeds: int, block: float) -> None:
             str(found[outcome])
             for outcome in (Outcome.PASSED, Outcome.REGRESSION, Outcome.NO_VERDICT)
         )
-        longest = max(machine.now for machine in machines)
+        longest = max(machine.clock() for machine in machines)
         click.echo(f"| {process:.1%} | {slowdown:.0%} | {counts} | {longest:.0f} s |")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from bench.gate.thresholds import DEFAULT
 from bench.policy import DEFAULT as POLICY
 from bench.progress import Progress
 from bench.scenarios import Scenario, Task, part_of, stock_default
+from tests.bench.conftest import FakeBackend, FakeClock, FakeWorker
 
 if TYPE_CHECKING:
     from bench.gate.result import Case
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class Machine:
+class Machine(FakeBackend):
     """Two shared cores, as far as they matter here. Shares are on the log scale."""
 
     seed: int
@@ -41,71 +42,46 @@ class Machine:
     """How far the machine's speed wanders within some minutes."""
     burst: float = 0.0
     """Share of the blocks that another process disturbs, by up to half."""
-    call_ms: float = 110.0
+    gate_ms: float = 110.0
+    """What a call takes."""
     start_s: float = 3.0
     """What a worker's start adds; three import at the same time on two cores."""
     prepare_s: float = 1.0
-    now: float = 0.0
-    launched: int = field(init=False, default=0)
-    """Workers so far."""
-    rng: np.random.Generator = field(init=False)
+    clock: FakeClock = field(default_factory=lambda: FakeClock(now=0.0))
+    first_call_factor: float = 1.0
+    slow: dict[int, float] = field(init=False, default_factory=dict)
+    """By worker: how much longer its calls take."""
     phase: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self.rng = np.random.default_rng(self.seed)
-        self.phase = float(self.rng.uniform(0, 2 * math.pi))
+        self.jitter = np.random.default_rng(self.seed)
+        self.phase = float(self.jitter.uniform(0, 2 * math.pi))
 
-    def clock(self) -> float:
-        return self.now
-
-    def launch(self, side: Side, key: Scenario, number: int) -> SimulatedWorker:
-        self.launched += 1
-        luck = math.exp(self.rng.normal(0, self.process))
-        slow = 1 + self.slowdown if side is Side.HEAD else 1.0
-        return SimulatedWorker(machine=self, speed=luck * slow)
+    def start(self, side: Side, key: Scenario, number: int) -> FakeWorker:
+        """The worker of a side."""
+        worker = self.launch(key, side is Side.CONTROL, number)
+        luck = math.exp(self.jitter.normal(0, self.process))
+        self.slow[worker.number] = luck * (1 + self.slowdown if side is Side.HEAD else 1.0)
+        return worker
 
     def speed_now(self) -> float:
         """Drift, which all workers share at the same time."""
-        waves = math.sin(self.now / 40 + self.phase) + math.sin(self.now / 7 + 3 * self.phase)
+        now = self.clock()
+        waves = math.sin(now / 40 + self.phase) + math.sin(now / 7 + 3 * self.phase)
         return math.exp(self.drift * waves / 2)
 
-
-@dataclass(kw_only=True)
-class SimulatedWorker:
-    """One process."""
-
-    machine: Machine
-    speed: float
-    scenario: Scenario | None = None
-    alive: bool = True
-    pid: int = 0
-
-    def greet(self, timeout_s: float) -> dict[str, Any]:
-        self.machine.now += self.machine.start_s
-        return {}
-
-    def stop(self) -> None:
-        self.alive = False
-
-    def ask(self, op: str, timeout_s: float, **fields: Any) -> dict[str, Any]:
-        machine = self.machine
-        if op == "prepare":
-            machine.now += machine.prepare_s
-            return {"native_dtype": True, "part": None}
-        if op == "conditions":
-            return {"conditions": {}}
-        if op == "release":
-            return {}
-        block = machine.rng.normal(0, machine.block)
-        if machine.rng.random() < machine.burst:
-            block += machine.rng.uniform(0, math.log(1.5))
-        typical = machine.call_ms * self.speed * math.exp(block)
+    def times(self, worker: FakeWorker, n: int, factor: float = 1.0) -> list[int]:
+        """Calls of one block: its own noise, and now and then a burst of other work."""
+        block = self.jitter.normal(0, self.block)
+        if self.jitter.random() < self.burst:
+            block += self.jitter.uniform(0, math.log(1.5))
+        typical = self.gate_ms * self.slow[worker.number] * factor * math.exp(block)
         walls = []
-        for noise in machine.rng.normal(0, 0.01, fields["n"]):
-            ms = typical * math.exp(noise) * machine.speed_now()
-            machine.now += ms / 1000
+        for noise in self.jitter.normal(0, 0.01, n):
+            ms = typical * math.exp(noise) * self.speed_now()
+            self.clock.spend_ms(ms)
             walls.append(int(1e6 * ms))
-        return {"wall_ns": walls, "cpu_ns": walls, "involuntary_switches": 0, "invalid": None}
+        return walls
 
 
 def gate(machine: Machine, thresholds: GatePolicy = DEFAULT, scenarios: int = 1) -> list[Case]:
@@ -121,6 +97,6 @@ def gate(machine: Machine, thresholds: GatePolicy = DEFAULT, scenarios: int = 1)
         policy=POLICY,
     )
     cases, _ = against.judge(
-        chosen, machine.launch, lambda _: None, request, Progress(), "run", machine.clock
+        chosen, machine.start, lambda _: None, request, Progress(), "run", machine.clock
     )
     return cases

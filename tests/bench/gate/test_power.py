@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -24,7 +24,7 @@ CLEAN_S, CONFIRMED_S, FURTHER_S = 180, 300, 120
 OVERHEAD_S = 15
 
 
-def many(count: int, **luck: float) -> list[tuple[Machine, Case]]:
+def many(count: int, **luck: Any) -> list[tuple[Machine, Case]]:
     """Gates of one scenario on as many machines."""
     machines = [Machine(seed=seed, **luck) for seed in range(count)]
     return [(machine, gate(machine)[0]) for machine in machines]
@@ -42,7 +42,7 @@ def test_a_commit_against_itself_passes_within_three_minutes() -> None:
     assert outcomes(found)[Outcome.PASSED] >= 7
     for machine, case in found:
         confirmed = "confirmation" in (case.details or {})
-        assert machine.now < (CONFIRMED_S if confirmed else CLEAN_S) - OVERHEAD_S
+        assert machine.clock() < (CONFIRMED_S if confirmed else CLEAN_S) - OVERHEAD_S
 
 
 def test_a_neighbour_in_bursts_is_never_a_regression() -> None:
@@ -59,7 +59,7 @@ def test_a_twentieth_slower_is_found_within_five_minutes() -> None:
     """In nine of ten, as the bound says: a pass is 95 % sure of ruling out just this."""
     found = many(10, slowdown=0.05, process=0.005, block=0.03)
     assert outcomes(found)[Outcome.REGRESSION] >= 9
-    assert max(machine.now for machine, _ in found) < CONFIRMED_S - OVERHEAD_S
+    assert max(machine.clock() for machine, _ in found) < CONFIRMED_S - OVERHEAD_S
 
 
 @pytest.mark.parametrize(("slowdown", "launches"), [(0.0, 4), (0.25, 8)])
@@ -67,15 +67,15 @@ def test_what_is_clear_after_four_launches_ends_there(slowdown: float, launches:
     """A screening of four that passes, or one and a confirmation of four."""
     machine = Machine(seed=1, slowdown=slowdown, process=0.001, block=0.005)
     gate(machine)
-    assert machine.launched == 3 * launches
+    assert len(machine.started) == 3 * launches
 
 
 def test_what_is_not_clear_takes_all_launches() -> None:
     """Just at the edge of what is asked, on a machine that is fast enough for all of them."""
-    machine = Machine(seed=1, slowdown=0.25, call_ms=20, start_s=1)
+    machine = Machine(seed=1, slowdown=0.25, gate_ms=20, start_s=1)
     gate(machine, replace(DEFAULT, margin=0.25, ruled_out=0.25))
     every = DEFAULT.screening.launches + DEFAULT.confirmation.launches
-    assert machine.launched == 3 * every
+    assert len(machine.started) == 3 * every
 
 
 def test_each_further_scenario_adds_at_most_two_minutes() -> None:
@@ -84,5 +84,5 @@ def test_each_further_scenario_adds_at_most_two_minutes() -> None:
     cases = gate(machine, scenarios=3)
     assert [case.outcome for case in cases] == [Outcome.REGRESSION] * 3
     assert all("confirmation" in (case.details or {}) for case in cases)
-    assert machine.now < DEFAULT.allowed_s(3) + OVERHEAD_S
+    assert machine.clock() < DEFAULT.allowed_s(3) + OVERHEAD_S
     assert DEFAULT.allowed_s(3) + OVERHEAD_S <= CONFIRMED_S + 2 * FURTHER_S

@@ -53,7 +53,7 @@ def trained(
         "policy": DEFAULT,
         "target": 0.9,
         "max_steps": 40,
-        "launch": bench.launch,
+        "launch": bench.sit,
         "record": rows.append,
         "left_s": lambda: 1000.0,
     }
