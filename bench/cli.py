@@ -105,7 +105,10 @@ def _folder(path: str, help_text: str) -> Callable[[_Command], _Command]:
 @click.option(
     "--backend", multiple=True, metavar="NAME", help="Also measure openvino or onnxruntime."
 )
-@click.option("--model", metavar="MODULE:FACTORY", help="A model of your own instead.")
+@click.option("--model", metavar="MODULE:FACTORY", help="Or FILE.py:FACTORY; a model of your own.")
+@click.option(
+    "--factory-arg", multiple=True, metavar="NAME=VALUE", help="What the factory is called with."
+)
 @click.option("--inputs", metavar="MODULE:FUNCTION", help="Gives its inputs for a batch size.")
 @click.option("--input-shape", metavar="3,224,224", help="Or: random inputs of that shape.")
 @click.option(
@@ -135,6 +138,7 @@ def run(
     data: Path,
     backend: tuple[str, ...],
     model: str | None,
+    factory_arg: tuple[str, ...],
     inputs: str | None,
     input_shape: str | None,
     env: tuple[str, ...],
@@ -150,6 +154,7 @@ def run(
       bench run --only 'inference/*/b1'
       bench run --only 'inference/*/b1' --vary allocator --vary threads=1,2
       bench run --model torchvision.models:resnet18 --input-shape 3,224,224
+      bench run --model shop/model.py:load --factory-arg size=large --inputs shop/data.py:batch
       bench run --env torch-latest=.venv-latest/bin/python
       bench run --resume results/20261124T...    what was killed or interrupted goes on
     """
@@ -169,7 +174,7 @@ def run(
         data=data,
         results=results,
         pythons=environments.parse(env),
-        own=_own_model(model, inputs, input_shape),
+        own=_own_model(model, inputs, input_shape, factory_arg),
         backends=backend,
     )
     stop_like_ctrl_c()
@@ -301,7 +306,9 @@ def export(
     click.echo(f"export   {output}")
 
 
-def _own_model(model: str | None, inputs: str | None, shape: str | None) -> OwnChoice | None:
+def _own_model(
+    model: str | None, inputs: str | None, shape: str | None, settings: tuple[str, ...]
+) -> OwnChoice | None:
     """The model of the user's own, if there is one.
 
     Raises:
@@ -310,10 +317,13 @@ def _own_model(model: str | None, inputs: str | None, shape: str | None) -> OwnC
     from bench.measure import OwnChoice
 
     if model is None:
-        if inputs or shape:
-            raise UsageError("--inputs and --input-shape are for a model of your own: give --model")
+        if inputs or shape or settings:
+            raise UsageError(
+                "--inputs, --input-shape and --factory-arg are for a model of your own: "
+                "give --model"
+            )
         return None
-    return OwnChoice(model=model, inputs=inputs, shape=shape)
+    return OwnChoice(model=model, inputs=inputs, shape=shape, settings=settings)
 
 
 def _refuse_beside(context: click.Context, option: str, *allowed: str) -> None:

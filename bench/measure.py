@@ -52,7 +52,8 @@ if TYPE_CHECKING:
     from bench.scenarios import Exclusion, Profile
 
 _CACHE = "inductor-cache"
-_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_PATH = re.compile(r"(?:[A-Za-z_][\w.]*|.+\.py):[A-Za-z_][\w.]*")
+_SETTING = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
 _SHAPE = re.compile(r"[1-9]\d*(,[1-9]\d*)*")
 _MOST_STARTS_AT_ONCE = 4
 
@@ -64,6 +65,8 @@ class OwnChoice:
     model: str
     inputs: str | None = None
     shape: str | None = None
+    settings: tuple[str, ...] = ()
+    """`name=value` of the factory's arguments; a value is read as Python, else it is text."""
 
     def check(self) -> None:
         """Refuse what no worker could run.
@@ -73,7 +76,12 @@ class OwnChoice:
         """
         for option, path in (("--model", self.model), ("--inputs", self.inputs)):
             if path is not None and not _PATH.fullmatch(path):
-                raise UsageError(f"{option} {path!r} is not package.module:name")
+                raise UsageError(
+                    f"{option} {path!r} is neither package.module:name nor folder/file.py:name"
+                )
+        for one in self.settings:
+            if not _SETTING.fullmatch(one):
+                raise UsageError(f"--factory-arg {one!r} is not name=value")
         if (self.inputs is None) == (self.shape is None):
             raise UsageError(
                 "say what --model takes: either --inputs package.module:function or, e.g., "
@@ -87,7 +95,8 @@ class OwnChoice:
     def arguments(self) -> list[str]:
         """What a worker is told."""
         takes = ["--inputs", self.inputs] if self.inputs else ["--input-shape", self.shape or ""]
-        return ["--model", self.model, *takes]
+        settings = (part for one in self.settings for part in ("--factory-arg", one))
+        return ["--model", self.model, *takes, *settings]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,9 +156,14 @@ class RunRequest:
             threads=kept["threads"],
             vary=tuple(kept.get("vary", ())),
             pythons={name: Path(python) for name, python in kept["pythons"].items()},
-            own=OwnChoice(**own) if (own := kept.get("own")) else None,
+            own=_choice(own) if (own := kept.get("own")) else None,
             backends=tuple(kept.get("backends", ())),
         )
+
+
+def _choice(kept: Mapping[str, Any]) -> OwnChoice:
+    """As JSON kept it."""
+    return OwnChoice(**{**kept, "settings": tuple(kept.get("settings", ()))})
 
 
 def run(request: RunRequest, *, policy: Policy = DEFAULT, progress: Progress | None = None) -> Path:

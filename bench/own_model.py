@@ -3,8 +3,8 @@
     work = OwnModel(factory="torchvision.models:resnet18", shape=(3, 224, 224), seed=0)
     work.model(scenario).model(work.batch(8).images)
 
-The factory is called without arguments and returns an `nn.Module` that takes one tensor, whose
-first dimension is the batch, and gives a tensor, or a tuple, list or dict of tensors. What it
+The factory is called with the user's settings, if any, and returns an `nn.Module`; what that takes
+is said by a shape or a function (`bench.inputs`), and it gives tensors in any nesting. What it
 decides is unknown here, so outputs are compared as numbers, and training, whose loss is unknown
 too, is left out. Everything seeded is seeded before the user's code runs, so that all workers get
 the same. Lives inside a worker.
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import importlib
+import importlib.util
 import random
 import sys
 import traceback
@@ -27,12 +27,15 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.errors import BenchError
+from bench.inputs import Takes, arranged, tensors_of
 from bench.own_module import at_rest, refuse_unlike, refuse_unsteady, switches_kept
 from bench.workload import Batch, Workload, given_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from types import ModuleType
 
+    from bench.inputs import Inputs
     from bench.scenarios import Scenario
     from bench.workload import Loaded
 
@@ -56,37 +59,42 @@ class OwnModel(Workload):
         factory: str,
         inputs: str | None = None,
         shape: Sequence[int] | None = None,
+        settings: Mapping[str, object] | None = None,
         seed: int,
     ) -> None:
         self._factory = factory
+        self._settings = dict(settings or {})
         self._inputs = inputs
         self._shape = tuple(shape or ())
         self._seed = seed
         self._make = _found("--model", factory)
         self._give = None if inputs is None else _found("--inputs", inputs)
+        self._is_plain = arranged(self._given(1))[1].is_plain
         self._is_flat = self._looks_flat()
 
     def facts(self) -> dict[str, Any]:
         """What stands for the data: random numbers, or what the user's function gave."""
-        first = self.batch(1).images
+        seen = hashlib.sha256()
+        for tensor in tensors_of(self.batch(1).images):
+            seen.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return {
             "source": "random" if self._give is None else "given",
             "root": self._inputs or "x".join(map(str, self._shape)),
             "images": 1,
-            "sha256": hashlib.sha256(first.contiguous().numpy().tobytes()).hexdigest(),
+            "sha256": seen.hexdigest(),
         }
 
-    def model(self, scenario: Scenario) -> Loaded:  # noqa: ARG002 - the workload's own face
+    def model(self, scenario: Scenario) -> Loaded:
         """A new one for every scenario; its outputs as one tensor or one tuple of tensors."""
-        made = self._made()
+        made = self._taking(self._made(), scenario.batch_size)
         return given_model(made if self._is_flat else Flat(made), self._factory)
 
     def batch(self, size: int) -> Batch:
         """So many inputs; labels and weights are empty, as nothing is trained."""
         nothing = torch.empty(0)
-        return Batch(images=self._tensor(size), labels=nothing, class_weights=nothing)
+        return Batch(images=self._batch(size), labels=nothing, class_weights=nothing)
 
-    def flop(self, model: torch.nn.Module, images: torch.Tensor, *, training: bool) -> int | None:
+    def flop(self, model: torch.nn.Module, images: Inputs, *, training: bool) -> int | None:
         """As far as it can be counted, by a real call of a copy.
 
         On tensors without storage, as the inspector's are counted, a model would keep such tensors
@@ -103,31 +111,45 @@ class OwnModel(Workload):
 
     def _made(self) -> torch.nn.Module:
         _seed_all(self._seed)
-        made = _called("--model", self._factory, self._make)
+        made = _called("--model", self._factory, self._make, **self._settings)
         if not isinstance(made, torch.nn.Module):
             raise BenchError(
                 f"--model {self._factory} gave {_kind(made)} and no torch.nn.Module: name a "
-                "function or class that returns one when called without arguments"
+                "function or class that returns one"
             )
         refuse_unlike(made, self._factory)
         return at_rest(made)
 
-    def _tensor(self, size: int) -> torch.Tensor:
+    def _taking(self, made: torch.nn.Module, size: int) -> torch.nn.Module:
+        """The module as one that takes one argument, called as for a batch of that size."""
+        return made if self._is_plain else Takes(made, arranged(self._given(size))[1])
+
+    def _given(self, size: int) -> object:
         _seed_all(self._seed)
         if self._give is None:
             return torch.randn(size, *self._shape)
-        given = _called("--inputs", str(self._inputs), self._give, size)
-        if not isinstance(given, torch.Tensor):
+        return _called("--inputs", str(self._inputs), self._give, size)
+
+    def _batch(self, size: int) -> Inputs:
+        """So many inputs.
+
+        Raises:
+            BenchError: there is no tensor among them, or none is a batch of that size.
+        """
+        tensors, call = arranged(self._given(size))
+        if not tensors:
             raise BenchError(
-                f"--inputs {self._inputs} gave {_kind(given)} and no tensor: it is called with a "
-                "batch size and returns one tensor"
+                f"--inputs {self._inputs} gave no tensor: it is called with a batch size and "
+                "returns a tensor, a tuple (passed by place), a dict (by keyword), or both: "
+                "((tokens,), {'mask': mask})"
             )
-        if given.dim() == 0 or given.shape[0] != size:
+        if not (call.holds(size) or any(one.dim() and len(one) == size for one in tensors)):
+            shapes = ", ".join(str(tuple(one.shape)) for one in tensors)
             raise BenchError(
                 f"--inputs {self._inputs} was asked for a batch of {size} and gave the shape "
-                f"{tuple(given.shape)}: the first dimension is the batch"
+                f"{shapes}: the first dimension is the batch"
             )
-        return given
+        return tensors[0] if self._is_plain else tensors
 
     def _looks_flat(self) -> bool:
         """Whether the outputs are a tensor or a tuple of tensors as they are.
@@ -135,11 +157,12 @@ class OwnModel(Workload):
         Raises:
             BenchError: the model does not take the inputs, or gives something else than tensors.
         """
-        images, made = self._tensor(1), self._made()
+        images, made = self._batch(1), self._taking(self._made(), 1)
+        shapes = ", ".join(str(tuple(one.shape)) for one in tensors_of(images))
+        path = f"{self._factory} with inputs {shapes}"
         results: list[object] = []
 
-        def tensors(images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            path = f"{self._factory} with inputs {tuple(images.shape)}"
+        def tensors(images: Inputs) -> tuple[torch.Tensor, ...]:
             results.append(_called("--model", path, made, images))
             return flatten(results[-1], self._factory)
 
@@ -161,30 +184,50 @@ class Flat(torch.nn.Module):
         super().__init__()
         self.inner = inner
 
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def forward(self, images: Inputs) -> tuple[torch.Tensor, ...]:
         """The tensors in order."""
         return flatten(self.inner(images), "the model")
 
 
 def flatten(result: object, name: str) -> tuple[torch.Tensor, ...]:
-    """Every tensor of a result, in order; the values of a mapping in its own order.
+    """Every tensor of a result, in order; of a mapping or a dataclass in its own order.
+
+    What is None in it (an output that was not asked for) is passed over.
 
     Raises:
-        BenchError: something in it is no tensor.
+        BenchError: something in it is neither, or there is no tensor.
     """
+    found = _tensors(result, name)
+    if not found:
+        raise _no_outputs(result, name)
+    return found
+
+
+def _tensors(result: object, name: str) -> tuple[torch.Tensor, ...]:
+    """The same; none is fine. Dynamo follows tuples, and no generators."""
+    if result is None:
+        return ()
     if isinstance(result, torch.Tensor):
         return (result,)
-    parts: Sequence[object] = ()
     if isinstance(result, Mapping):
         parts = tuple(result.values())
     elif isinstance(result, (tuple, list)):
-        parts = result
-    if not parts:
-        raise BenchError(
-            f"--model {name} gives {_kind(result)}: its outputs must be a tensor, or a tuple, list "
-            "or dict of tensors"
-        )
-    return tuple(tensor for part in parts for tensor in flatten(part, name))
+        parts = tuple(result)
+    elif hasattr(result, "__dataclass_fields__"):
+        parts = tuple([getattr(result, name) for name in result.__dataclass_fields__])
+    else:
+        raise _no_outputs(result, name)
+    found: tuple[torch.Tensor, ...] = ()
+    for part in parts:
+        found += _tensors(part, name)
+    return found
+
+
+def _no_outputs(result: object, name: str) -> BenchError:
+    return BenchError(
+        f"--model {name} gives {_kind(result)}: its outputs must be a tensor, or a tuple, list, "
+        "dict or dataclass of tensors"
+    )
 
 
 def _found(option: str, path: str) -> Callable[..., object]:
@@ -193,8 +236,8 @@ def _found(option: str, path: str) -> Callable[..., object]:
     Raises:
         BenchError: there is no such module or name, or it cannot be called.
     """
-    module_name, _, name = path.partition(":")
-    module = _called(option, path, importlib.import_module, module_name)
+    module_name, _, name = path.rpartition(":")
+    module = _called(option, path, _imported, module_name)
     found = module
     for part in name.split("."):
         found = getattr(found, part, None)
@@ -205,7 +248,31 @@ def _found(option: str, path: str) -> Callable[..., object]:
     return cast("Callable[..., object]", found)
 
 
-def _called(option: str, path: str, function: Callable[..., object], *given: object) -> object:
+def _imported(name: str) -> ModuleType:
+    """The module of that name, or that a Python file is."""
+    if not name.endswith(".py"):
+        return importlib.import_module(name)
+    file = Path(name).resolve()
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no file {file}")
+    if str(file.parent) not in sys.path:
+        sys.path.append(str(file.parent))  # for what lies beside it
+    spec = importlib.util.spec_from_file_location(f"users_{file.stem}", file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pickle look it up
+    spec.loader.exec_module(module)
+    return module
+
+
+def _called(
+    option: str,
+    path: str,
+    function: Callable[..., object],
+    *given: object,
+    **settings: object,
+) -> object:
     """The user's code, with its exceptions as one sentence that says where.
 
     Raises:
@@ -214,7 +281,7 @@ def _called(option: str, path: str, function: Callable[..., object], *given: obj
     arguments, sys.argv = sys.argv, sys.argv[:1]  # ours are none of the user's
     try:
         with switches_kept(option, path):
-            return function(*given)
+            return function(*given, **settings)
     except BenchError:
         raise
     except (Exception, SystemExit) as error:

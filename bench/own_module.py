@@ -16,9 +16,12 @@ import torch
 from torch._dynamo.eval_frame import OptimizedModule
 
 from bench.errors import BenchError
+from bench.inputs import tensors_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from bench.inputs import Inputs
 
 _RANDOM = 1e-3
 """Share of an output's largest value that sums in another order never make up."""
@@ -86,16 +89,16 @@ def refuse_unlike(made: torch.nn.Module, name: str) -> None:
 
 
 def refuse_unsteady(
-    call: Callable[[torch.Tensor], Sequence[torch.Tensor]], images: torch.Tensor, name: str
+    call: Callable[[Inputs], Sequence[torch.Tensor]], images: Inputs, name: str
 ) -> None:
     """Refuse a module whose outputs cannot be compared with those of its next call.
 
     Raises:
         BenchError: it changes its input, or the same input gives other outputs.
     """
-    before = images.clone()
+    before = [tensor.clone() for tensor in tensors_of(images)]
     first = [tensor.clone() for tensor in call(images)]
-    if not torch.equal(images, before):
+    if not all(torch.equal(one, two) for one, two in zip(tensors_of(images), before, strict=True)):
         raise BenchError(
             f"--model {name} changes its input in place, and the same tensor goes into every call: "
             "let `forward` begin with a copy (`x = x.clone()`)"

@@ -15,7 +15,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from bench.backends.stock import CHANNELS_LAST
 from bench.errors import WorkerError
 from bench.highwater import HighWater, give_back
 from bench.idle_heap import IdleHeap
+from bench.inputs import tensors_of
 from bench.scenarios import Dtype, Layout, Mode, Phase, Scenario, Status, Task, part_of
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from bench.backends import Backend, Prepared
+    from bench.inputs import Inputs
     from bench.parts import Part
     from bench.workload import Batch, Workload
     from pillqc.dataset import Sample
@@ -178,7 +180,7 @@ class Session:
             "parameters": parameters,
             "flop_per_call": flop,
             "native_dtype": native(scenario.dtype),
-            "batch_shape": list(batch.images.shape),
+            "batch_shape": list(tensors_of(batch.images)[0].shape),
             "part": part_of(scenario),
             "model": {
                 "name": loaded.name,
@@ -188,7 +190,7 @@ class Session:
         }
 
     def _set_up(
-        self, model: torch.nn.Module, scenario: Scenario, example: torch.Tensor
+        self, model: torch.nn.Module, scenario: Scenario, example: Inputs
     ) -> Callable[[], Prepared]:
         """The backend's own work, ready to be timed: its images are read before."""
         if scenario.dtype is Dtype.INT8:
@@ -237,7 +239,7 @@ class Session:
         live.graph = live.graph_now()  # TorchScript may have settled in these calls
         images = 0 if "paths" not in arrays else len(arrays["paths"])
         return {
-            "images": images or len(live.batch.images),
+            "images": images or live.scenario.batch_size,
             "trained": live.trained,
             "wall_ns": [wall_ns for block in calls for wall_ns in block.wall_ns],
             "cpu_ns": [cpu_ns for block in calls for cpu_ns in block.cpu_ns],
@@ -376,7 +378,7 @@ class Session:
         tensors = result if isinstance(result, (tuple, list)) else (result,)
         return {
             "trained": live.trained,
-            "images": len(live.batch.images),
+            "images": live.scenario.batch_size,
             **{f"output_{n}": tensor.float().numpy().copy() for n, tensor in enumerate(tensors)},
         }
 
@@ -456,8 +458,14 @@ def timed(call: Callable[[], Any], n: int, before: Callable[[], object] | None =
     )
 
 
-def in_layout(images: torch.Tensor, layout: Layout) -> torch.Tensor:
-    """The images in the memory layout that the scenario names."""
+@overload
+def in_layout(images: torch.Tensor, layout: Layout) -> torch.Tensor: ...
+@overload
+def in_layout(images: Inputs, layout: Layout) -> Inputs: ...
+def in_layout(images: Inputs, layout: Layout) -> Inputs:
+    """The images in the memory layout that the scenario names; what are no images, contiguous."""
+    if isinstance(images, tuple):
+        return tuple(in_layout(one, layout) for one in images)
     known = CHANNELS_LAST if layout is Layout.CHANNELS_LAST else {}
     return images.contiguous(memory_format=known.get(images.dim(), torch.contiguous_format))
 

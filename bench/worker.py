@@ -12,6 +12,7 @@ parent's end of the pipe closes, the worker is gone at once.
 from __future__ import annotations
 
 import argparse
+import ast
 import os
 import platform
 import sys
@@ -237,6 +238,7 @@ def _work(options: argparse.Namespace) -> Workload:
             factory=options.model,
             inputs=options.inputs,
             shape=options.input_shape,
+            settings=dict(options.factory_arg),
             seed=options.seed,
         )
     if options.data is None:
@@ -274,6 +276,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=None, help="data set in MVTec AD's layout")
     parser.add_argument("--work", default="pills", choices=("pills", "operators"))
     parser.add_argument("--model", help="package.module:factory of a model of one's own")
+    parser.add_argument("--factory-arg", type=_setting, action="append", default=[])
     parser.add_argument("--inputs", help="package.module:function, called with a batch size")
     parser.add_argument("--input-shape", type=_shape, help="of one input, instead of --inputs")
     parser.add_argument("--seed", type=int, default=0)
@@ -281,6 +284,15 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=None, help="default: as OpenMP decides")
     parser.add_argument("--image-size", type=int, default=224, help="pixels a side")
     return parser.parse_args(arguments)
+
+
+def _setting(text: str) -> tuple[str, object]:
+    """`name=value`; the value as Python reads it, else as it is."""
+    name, _, value = text.partition("=")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
 
 
 def _shape(text: str) -> tuple[int, ...]:

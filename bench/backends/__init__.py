@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from bench.inputs import Inputs
     from bench.scenarios import Scenario
 
 _MODULES = {
@@ -50,7 +51,7 @@ class Prepared:
     place of what the mode tells. None where the mode's own evidence is the right one."""
     notes: tuple[str, ...] = ()
 
-    def __call__(self, images: torch.Tensor) -> Any:  # noqa: ANN401 - whatever the model returns
+    def __call__(self, images: Inputs) -> Any:  # noqa: ANN401 - whatever the model returns
         """One inference call, under autocast if the scenario needs it."""
         if self.autocast is None:
             return self.model(images)
@@ -71,7 +72,7 @@ class Backend(Protocol):
         self,
         model: torch.nn.Module,
         scenario: Scenario,
-        example: torch.Tensor,
+        example: Inputs,
         optimizer: torch.optim.Optimizer | None = None,
     ) -> Prepared:
         """Turn the model into what the scenario names.
@@ -91,7 +92,7 @@ def quantize(
     backend: Backend,
     model: torch.nn.Module,
     scenario: Scenario,
-    example: torch.Tensor,
+    example: Inputs,
     calibration: Iterable[torch.Tensor],
 ) -> Prepared:
     """The model in int8, by the backend's own quantizer, calibrated on those images.

@@ -24,6 +24,8 @@ from bench.scenarios import FUSED_ADAM, NO_FREEZING, Mode, Scenario, Task
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from bench.inputs import Inputs
+
 IMPORTS: tuple[str, ...] = ("intel_extension_for_pytorch",)
 QUANTIZER = "bench.backends.ipex_int8"
 
@@ -73,7 +75,7 @@ def verbose() -> AbstractContextManager[object]:
 def prepare(
     model: torch.nn.Module,
     scenario: Scenario,
-    example: torch.Tensor,
+    example: Inputs,
     optimizer: torch.optim.Optimizer | None = None,
 ) -> Prepared:
     """Set the model up as the scenario says.

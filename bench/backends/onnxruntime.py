@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from bench.backends import Prepared, optional
+from bench.inputs import only_tensor
 from bench.scenarios import Dtype
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from bench.inputs import Inputs
     from bench.scenarios import Scenario
 
 IMPORTS: tuple[str, ...] = ("onnxruntime", "onnx")
@@ -47,7 +49,7 @@ def verbose() -> AbstractContextManager[object]:
 def prepare(
     model: torch.nn.Module,
     scenario: Scenario,
-    example: torch.Tensor,
+    example: Inputs,
     optimizer: torch.optim.Optimizer | None = None,  # noqa: ARG001 - the backends' common face
 ) -> Prepared:
     """Export and optimise.
@@ -56,6 +58,7 @@ def prepare(
         NotImplementedError: another task, mode, layout or dtype.
     """
     optional.check(scenario, _NAME, (Dtype.FP32,))
+    example = only_tensor(example, "ONNX Runtime")
     exported = _exported(model.eval(), example)
     return Prepared(
         model=_Call(_session(exported)),

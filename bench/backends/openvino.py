@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from bench.backends import Prepared, optional
+from bench.inputs import only_tensor
 from bench.scenarios import Dtype
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from bench.inputs import Inputs
     from bench.scenarios import Scenario
 
 IMPORTS: tuple[str, ...] = ("openvino",)
@@ -45,7 +47,7 @@ def verbose() -> AbstractContextManager[object]:
 def prepare(
     model: torch.nn.Module,
     scenario: Scenario,
-    example: torch.Tensor,
+    example: Inputs,
     optimizer: torch.optim.Optimizer | None = None,  # noqa: ARG001 - the backends' common face
 ) -> Prepared:
     """Convert and compile.
@@ -57,6 +59,7 @@ def prepare(
     import openvino
 
     precision = _PRECISIONS[scenario.dtype]
+    example = only_tensor(example, "OpenVINO")
     converted = openvino.convert_model(model.eval(), example_input=example)
     converted.reshape({converted.inputs[0]: list(example.shape)})
     compiled = openvino.Core().compile_model(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bench.backends import Prepared
+    from bench.inputs import Inputs
     from bench.scenarios import Scenario
 
 __all__ = ["IMPORTS", "load", "prepare", "verbose"]
@@ -37,7 +38,7 @@ SETTLING = 5
 def prepare(
     model: torch.nn.Module,
     scenario: Scenario,
-    example: torch.Tensor,
+    example: Inputs,
     optimizer: torch.optim.Optimizer | None = None,
 ) -> Prepared:
     """Stock's own preparation, with the extra behind every call.

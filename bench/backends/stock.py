@@ -26,6 +26,8 @@ from bench.scenarios import NO_FREEZING, Dtype, Layout, Mode, Scenario, Task
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from bench.inputs import Inputs
+
 IMPORTS: tuple[str, ...] = ()
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 """By how many dimensions a tensor has."""
@@ -47,7 +49,7 @@ def verbose() -> AbstractContextManager[object]:
 def prepare(
     model: torch.nn.Module,
     scenario: Scenario,
-    example: torch.Tensor,
+    example: Inputs,
     optimizer: torch.optim.Optimizer | None = None,
 ) -> Prepared:
     """Set the model up as the scenario says; see the module's text for the choices made."""
@@ -107,7 +109,7 @@ def hold_weights_in(model: torch.nn.Module, dtype: torch.dtype) -> None:
 
 
 def script(
-    model: torch.nn.Module, example: torch.Tensor, dtype: torch.dtype | None
+    model: torch.nn.Module, example: Inputs, dtype: torch.dtype | None
 ) -> torch.jit.ScriptModule:
     """Trace and freeze; the casts of autocast become part of the trace.
 
@@ -121,7 +123,7 @@ def script(
     # PyTorch gives the switch no public name, and `trace` no types
     torch._C._jit_set_autocast_mode(False)  # type: ignore[attr-defined] # noqa: SLF001
     with torch.no_grad(), autocast(dtype):
-        traced = torch.jit.trace(model, example, check_trace=False)  # type: ignore[no-untyped-call]
+        traced = torch.jit.trace(model, (example,), check_trace=False)  # type: ignore[no-untyped-call]
         frozen: torch.jit.ScriptModule = torch.jit.freeze(_saved_and_loaded(traced.eval()))
     return frozen
 

@@ -38,7 +38,7 @@ def step(prepared: Prepared, batch: Batch) -> torch.Tensor:
     loss: torch.Tensor = training_step(
         prepared.model,
         prepared.optimizer,
-        batch.images,
+        batch.tensor,
         batch.labels,
         batch.class_weights,
         autocast_dtype=prepared.autocast,

@@ -13,6 +13,7 @@ import torch
 from scipy import ndimage
 
 from bench.errors import BenchError, WorkerError
+from bench.inputs import only_tensor
 from bench.scenarios import FROZEN, Scenario, Status, Task
 from bench.workload.calls import flop_per_call
 from bench.workload.pictures import explored, predicted
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from bench.inputs import Inputs
     from pillqc.dataset import Sample
     from pillqc.model import CustomVGG
 
@@ -47,11 +49,17 @@ _HEAT_SIGMA = 9.0
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Images that one call takes, and what a training step also needs."""
+    """What one call takes, and what a training step also needs."""
 
-    images: torch.Tensor
+    images: Inputs
+    """A tensor of images; a model of the user's own may take several tensors."""
     labels: torch.Tensor
     class_weights: torch.Tensor
+
+    @property
+    def tensor(self) -> torch.Tensor:
+        """The images as the one tensor that the inspector takes."""
+        return only_tensor(self.images, "the inspector")
 
 
 class Workload:
@@ -124,9 +132,9 @@ class Workload:
             class_weights=class_weights(torch.tensor([int(s.bad) for s in self.samples])),
         )
 
-    def flop(self, model: torch.nn.Module, images: torch.Tensor, *, training: bool) -> int | None:
+    def flop(self, model: torch.nn.Module, images: Inputs, *, training: bool) -> int | None:
         """Floating point operations of a call; None where they cannot be counted."""
-        return flop_per_call(model, images, training=training)
+        return flop_per_call(model, only_tensor(images, "the inspector"), training=training)
 
     def parity_samples(self) -> list[Sample]:
         """The images on which outputs are compared, good and bad in turn: all that judge."""

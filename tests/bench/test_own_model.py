@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 
+from bench.backends import stock
 from bench.errors import BenchError
 from bench.own_model import Flat, OwnModel, flatten
-from bench.scenarios import Task, stock_default
+from bench.scenarios import Mode, Task, stock_default
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +22,7 @@ pytestmark = pytest.mark.torch
 
 SCENARIO = stock_default(Task.INFERENCE, 2)
 CODE = """
+import dataclasses
 import torch
 
 class Small(torch.nn.Module):
@@ -50,6 +53,35 @@ class Caching(Small):
         if self.kept is None:
             self.kept = torch.zeros_like(images)
         return super().forward(images + self.kept)
+
+class Tokens(torch.nn.Module):
+    def __init__(self, width=4):
+        super().__init__()
+        self.words = torch.nn.Embedding(9, width)
+
+    def forward(self, tokens, *, mask, scale=1, more=()):
+        found = self.words(tokens) * mask.unsqueeze(-1) * scale
+        return Output(logits=found + sum(more), loss=None)
+
+@dataclasses.dataclass
+class Output:
+    logits: torch.Tensor
+    loss: object
+
+def by_keyword(size):
+    return {"tokens": torch.arange(size * 3).reshape(size, 3) % 9, "mask": torch.ones(size, 3)}
+
+def by_both(size):
+    more = [torch.full((1,), 1.0), torch.full((1,), 2.0)]
+    keywords = by_keyword(size)
+    return (keywords.pop("tokens"),), {**keywords, "scale": 2, "more": more}
+
+class Detector(Small):
+    def forward(self, images):
+        return [{"map": super(Detector, self).forward(one[None])[0]} for one in images]
+
+def list_of_images(size):
+    return [torch.rand(3, 8, 8) for _ in range(size)]
 
 class Loop(Small):
     def train(self, loader, epochs):
@@ -126,8 +158,8 @@ def test_two_workers_get_the_same_model_and_inputs() -> None:
     """Random weights and inputs are seeded before the user's code runs."""
     one, other = own("Small"), own("Small", inputs="users_code:images")
     again = own("Small", inputs="users_code:images")
-    assert torch.equal(other.batch(3).images, again.batch(3).images)
-    assert torch.equal(one.batch(3).images, own("Small").batch(3).images)
+    assert torch.equal(other.batch(3).tensor, again.batch(3).tensor)
+    assert torch.equal(one.batch(3).tensor, own("Small").batch(3).tensor)
     left, right = (work.model(SCENARIO).model for work in (one, other))
     assert left is not one.model(SCENARIO).model
     assert all(
@@ -174,7 +206,7 @@ def test_what_it_is_and_takes_is_kept_with_the_run() -> None:
         ("Text", {}, "gives a str: its outputs must be a tensor"),
         ("Narrow", {}, r"Narrow with inputs \(1, 3, 8, 8\) failed at users_code.py"),
         ("Small", {"shape": (1, 8, 8)}, r"failed.*RuntimeError"),
-        ("Small", {"inputs": "users_code:no_tensor"}, "gave a list and no tensor"),
+        ("Small", {"inputs": "users_code:no_tensor"}, "gave no tensor"),
         ("Small", {"inputs": "users_code:absent"}, "has no absent"),
         ("Small", {"inputs": "nowhere:images"}, "ModuleNotFoundError: No module named 'nowhere'"),
     ],
@@ -207,6 +239,42 @@ def test_a_train_method_of_the_users_own_is_not_entered(kind: str) -> None:
     assert not any(part.training for part in model.modules())
     traced = torch.jit.freeze(torch.jit.trace(model, images).eval())  # type: ignore[no-untyped-call]
     assert torch.allclose(traced(images), model(images), atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", [Mode.EAGER, Mode.TORCHSCRIPT, Mode.COMPILE])
+@pytest.mark.parametrize("inputs", ["by_keyword", "by_both"])
+def test_inputs_come_by_place_and_by_keyword(inputs: str, mode: Mode) -> None:
+    """Nested as they are, in every mode; a dataclass gives its tensors, and None is passed over."""
+    work = own("Tokens", inputs=f"users_code:{inputs}", settings={"width": 5})
+    example = work.batch(2).images
+    scenario = replace(SCENARIO, mode=mode, fusion=False if mode is Mode.TORCHSCRIPT else None)
+    model = work.model(scenario).model
+    with torch.inference_mode():
+        expected = [tensor.clone() for tensor in model(example)]
+        found = stock.prepare(model, scenario, example)(example)
+    assert [tuple(tensor.shape) for tensor in found] == [(2, 3, 5)]
+    assert torch.allclose(found[0], expected[0], atol=1e-5)
+    assert (float(expected[0].sum()) > 60) == (inputs == "by_both")  # scale and more got there
+
+
+def test_a_batch_may_be_a_list_of_tensors() -> None:
+    """As detection takes it: as many as were asked for, whatever their shapes."""
+    work = own("Detector", inputs="users_code:list_of_images")
+    model = work.model(SCENARIO).model
+    assert [tuple(t.shape) for t in model(work.batch(2).images)] == [(4, 6, 6)] * 2
+
+
+def test_a_model_may_lie_in_a_file(tmp_path: Path) -> None:
+    """With what lies beside it, though no package holds it."""
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    (folder / "beside.py").write_text("WIDTH = 6")
+    code = "import torch, beside\ndef load(): return torch.nn.Linear(3, beside.WIDTH)"
+    (folder / "model.py").write_text(code)
+    work = OwnModel(factory=f"{folder}/model.py:load", shape=(3,), seed=1)
+    assert tuple(work.model(SCENARIO).model(work.batch(2).tensor).shape) == (2, 6)
+    with pytest.raises(BenchError, match="there is no file"):
+        OwnModel(factory=f"{folder}/absent.py:load", shape=(3,), seed=1)
 
 
 def test_inputs_of_another_batch_size_are_refused() -> None:

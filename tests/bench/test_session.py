@@ -249,7 +249,7 @@ def test_every_call_gets_the_same_images_laid_out_before(work: Workload) -> None
     first, *others = model.seen
     assert all(image is first for image in others)
     assert first.is_contiguous(memory_format=torch.channels_last)
-    assert torch.equal(first, work.batch(2).images)
+    assert torch.equal(first, work.batch(2).tensor)
 
 
 def test_prepare_reports_what_the_protocol_promises(real: Session) -> None:

@@ -87,7 +87,7 @@ def test_two_workers_get_the_same_images_and_weights(pills: Path, work: Workload
     """Or their outputs could not be compared."""
     other = Workload(pills, seed=0, weights="random", image_size=SIDE)
 
-    assert torch.equal(work.batch(4).images, other.batch(4).images)
+    assert torch.equal(work.batch(4).tensor, other.batch(4).tensor)
     left, right = work.model(INFERENCE).model, other.model(INFERENCE).model
     pairs = zip(left.parameters(), right.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
@@ -114,7 +114,7 @@ def test_a_batch_larger_than_the_set_starts_again(work: Workload) -> None:
     count = len(work.samples)
 
     assert count == 17 + 7 * 4
-    assert batch.images.shape == (64, 3, SIDE, SIDE)
+    assert batch.tensor.shape == (64, 3, SIDE, SIDE)
     assert torch.equal(batch.images[0], batch.images[count])
     assert batch.labels[:4].tolist() == [0, 1, 0, 1]
 
