@@ -7,12 +7,13 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from bench import noise
-from bench.gate import against
+from bench.analysis.measurements import Disturbance
+from bench.gate import against, duel
 from bench.gate.against import AgainstRequest
 from bench.gate.side import Code
 from bench.gate.thresholds import Effort, GatePolicy
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[3]
 SCENARIO = "inference/stock/eager/fp32/contiguous/b1"
-FIRST = Effort(launches=1, min_rounds=3, max_rounds=3, budget_s=120)
-"""One launch decides nothing, so that every gate here confirms."""
-SECOND = replace(FIRST, launches=2)
+ONE = Effort(launches=1, min_rounds=3, max_rounds=3, budget_s=120)
+"""One launch decides nothing, so every gate here confirms, and both together have the two that a
+verdict needs."""
 BRIEF = Policy(steady_state=SteadyStatePolicy(max_calls=4, max_seconds=1.0))
 """A warm-up of a second: whoever else works here would have it last to its cap each time."""
 FIVEFOLD = """
@@ -105,7 +106,7 @@ def burner() -> Iterator[None]:
     process.wait()
 
 
-def gate(clone: Path, pills: Path) -> GateReport:
+def gate(clone: Path, pills: Path, confirming: Effort = ONE) -> GateReport:
     """The clone's working tree against its last commit; nothing may be left of it."""
     report = against.compare(
         AgainstRequest(
@@ -117,7 +118,7 @@ def gate(clone: Path, pills: Path) -> GateReport:
             weights="random",
             threads=1,
             policy=BRIEF,
-            thresholds=GatePolicy(screening=FIRST, confirmation=SECOND),
+            thresholds=GatePolicy(screening=ONE, confirmation=confirming),
         )
     )
     left = [path for path in (clone.parent / "temporary").iterdir() if path.is_dir()]
@@ -129,8 +130,9 @@ def test_five_times_the_compute_is_a_regression(
     clone: Path, pills: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A change of the working tree's own model, which is installed nowhere."""
-    quiet: Any = lambda *_: True  # noqa: E731 - what else runs here must not decide
-    monkeypatch.setattr(noise, "is_quiet", quiet)
+    # what else runs here must not decide
+    monkeypatch.setattr(noise, "is_quiet", lambda *_: True)
+    monkeypatch.setattr(duel, "disturbance", lambda *_: Disturbance())
     model = clone / "pillqc" / "model.py"
     model.write_text(model.read_text() + FIVEFOLD)
     report = gate(clone, pills)
@@ -142,7 +144,7 @@ def test_five_times_the_compute_is_a_regression(
 @pytest.mark.usefixtures("burner")
 def test_a_burning_neighbour_is_no_regression(clone: Path, pills: Path) -> None:
     """Head is base, whatever the noise: no verdict or a pass."""
-    report = gate(clone, pills)
+    report = gate(clone, pills, confirming=replace(ONE, launches=2))
     assert report.exit_code in (0, 11), report.cases[0].reason
 
 
