@@ -106,7 +106,7 @@ def burner() -> Iterator[None]:
     process.wait()
 
 
-def gate(clone: Path, pills: Path, confirming: Effort = ONE) -> GateReport:
+def gate(clone: Path, pills: Path, effort: Effort = ONE) -> GateReport:
     """The clone's working tree against its last commit; nothing may be left of it."""
     report = against.compare(
         AgainstRequest(
@@ -118,7 +118,7 @@ def gate(clone: Path, pills: Path, confirming: Effort = ONE) -> GateReport:
             weights="random",
             threads=1,
             policy=BRIEF,
-            thresholds=GatePolicy(screening=ONE, confirmation=confirming),
+            thresholds=GatePolicy(screening=effort, confirmation=effort),
         )
     )
     left = [path for path in (clone.parent / "temporary").iterdir() if path.is_dir()]
@@ -144,7 +144,7 @@ def test_five_times_the_compute_is_a_regression(
 @pytest.mark.usefixtures("burner")
 def test_a_burning_neighbour_is_no_regression(clone: Path, pills: Path) -> None:
     """Head is base, whatever the noise: no verdict or a pass."""
-    report = gate(clone, pills, confirming=replace(ONE, launches=2))
+    report = gate(clone, pills, replace(ONE, launches=2))
     assert report.exit_code in (0, 11), report.cases[0].reason
 
 
