@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 from pillqc.artifact import read_artifact
 from pillqc.checkpoint import read_checkpoint
+from pillqc.cli import main
 from pillqc.errors import ModelFileError
 from pillqc.synthetic import RenderPlan, render_dataset
 from pillqc.training import Kept
@@ -119,17 +121,26 @@ def test_a_damaged_checkpoint_is_one_clear_line(tmp_path: Path, content: bytes) 
         read_checkpoint(path, "anything")
 
 
-def torchrun(processes: int, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """`torchrun -m pillqc ...`, one thread each."""
+def alone(*arguments: str) -> str:
+    """What `pillqc ...` prints, in this process."""
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def in_two(*arguments: str) -> str:
+    """What `torchrun -m pillqc ...` prints, two processes of one thread each."""
     command = (sys.executable, "-m", "torch.distributed.run", "--standalone")
-    return subprocess.run(
-        [*command, f"--nproc-per-node={processes}", "-m", "pillqc", *map(str, arguments)],
+    done = subprocess.run(
+        [*command, "--nproc-per-node=2", "-m", "pillqc", *arguments],
         capture_output=True,
         text=True,
         check=False,
         timeout=280,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
 
 
 @pytest.mark.slow
@@ -139,15 +150,12 @@ def test_two_processes_learn_what_one_learns(
 ) -> None:
     """The same total batch, within float error; one of them writes and speaks."""
     weights, cards = [], []
-    for processes in (1, 2):
+    short = ("--size", "32", "--epochs", "2", "--target-accuracy", "1", "--batch-size", "5")
+    for processes, run in enumerate((alone, in_two), start=1):
         out = tmp_path / f"{processes}.safetensors"
-        done = torchrun(
-            processes,
-            *("train", "--data", pills, "--out", out, "--size", 32, "--epochs", 2, "--seed", 3),
-            *("--target-accuracy", 1, "--batch-size", 5, *options),
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-        assert done.stdout.count("trained for") == 1
+        where = ("--data", str(pills), "--out", str(out))
+        said = run("train", *where, *short, "--seed", "3", *options)
+        assert said.count("trained for") == 1
         card, tensors = read_artifact(out)
         weights.append(tensors)
         cards.append(card)

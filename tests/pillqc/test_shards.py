@@ -17,6 +17,7 @@ from pillqc.cli import main
 from pillqc.errors import PillqcError, UsageError
 from pillqc.inspection import Inspection
 from pillqc.shards import Shard
+from pillqc.synthetic import RenderPlan, render_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -193,21 +194,29 @@ def test_merge_exits_and_writes_a_table_as_one_inspection_does(
     assert CliRunner().invoke(main, ["merge", str(folder), "--exit-code"]).exit_code == asked
 
 
+@pytest.fixture
+def pills(tmp_path: Path) -> Path:
+    """Real images to inspect."""
+    plan = RenderPlan(size=64, train_good=1, test_good=8, per_defect=1)
+    return render_dataset(tmp_path / "pills", plan, jobs=1).root / "test"
+
+
+def alone(*words: str) -> str:
+    """What `pillqc ...` prints, in this process."""
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
 @pytest.mark.torch
 @pytest.mark.slow
-def test_several_processes_of_torchrun_inspect_as_one_does(tmp_path: Path) -> None:
+def test_several_processes_of_torchrun_inspect_as_one_does(pills: Path, tmp_path: Path) -> None:
     """Same decisions and probabilities, in the same order."""
-    render = [sys.executable, "-m", "pillqc", "render", "--out", str(tmp_path / "pills")]
-    sizes = ["--train-good", "1", "--test-good", "3", "--per-defect", "1"]
-    subprocess.run([*render, *sizes], check=True)
-    asked = ["inspect", str(tmp_path / "pills" / "test"), "--size", "64", "--model", "random"]
+    asked = ["inspect", str(pills), "--size", "64", "--model", "random"]
     torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "pillqc"]
     out = ["--shards", str(tmp_path / "out"), "--pictures", str(tmp_path / "marked")]
     subprocess.run([sys.executable, "-m", *torchrun, *asked, *out], check=True)
-    alone = subprocess.run(
-        [sys.executable, "-m", "pillqc", *asked, "--json"], check=True, capture_output=True
-    )
-    single = [json.loads(line) for line in alone.stdout.splitlines()]
+    single = [json.loads(line) for line in alone(*asked, "--json").splitlines()]
     merged = shards.merge(tmp_path / "out")
     assert merged.is_whole
     assert len(list((tmp_path / "marked").iterdir())) == len(single)
@@ -221,22 +230,20 @@ def test_several_processes_of_torchrun_inspect_as_one_does(tmp_path: Path) -> No
 
 @pytest.mark.torch
 @pytest.mark.slow
-def test_a_process_killed_in_the_middle_is_made_up_for(tmp_path: Path) -> None:
-    """Two real processes; one is killed while it works. The other ends, merging says what lacks."""
-    render = [sys.executable, "-m", "pillqc", "render", "--out", str(tmp_path / "pills")]
-    sizes = ["--train-good", "1", "--test-good", "8", "--per-defect", "1"]
-    subprocess.run([*render, *sizes], check=True)
-    asked = [sys.executable, "-m", "pillqc", "inspect", str(tmp_path / "pills" / "test")]
-    asked += ["--model", "random", "--batch-size", "1", "--shards", str(tmp_path / "out")]
+def test_a_process_killed_in_the_middle_is_made_up_for(pills: Path, tmp_path: Path) -> None:
+    """A real process is killed while it works. The other ends, merging says what lacks."""
+    asked = ["inspect", str(pills), "--model", "random", "--batch-size", "1"]
+    asked += ["--shards", str(tmp_path / "out")]
     killed = Shard(rank=0, size=2).path(tmp_path / "out")
-    with subprocess.Popen([*asked, "--shard", "1/2"]) as lost:
+    lost_words = [sys.executable, "-m", "pillqc", *asked, "--shard", "1/2"]
+    with subprocess.Popen(lost_words) as lost:
         while not (killed.exists() and len(killed.read_bytes().splitlines()) >= 3):
             assert lost.poll() is None, "it ended before it could be killed"
             time.sleep(0.01)
         lost.kill()
-    subprocess.run([*asked, "--shard", "2/2"], check=True)
+    alone(*asked, "--shard", "2/2")
     lacking = shards.merge(tmp_path / "out")
     assert set(lacking.missing) == {"1/2"}
     assert lacking.results
-    subprocess.run([*asked, "--shard", "1/2"], check=True)
+    alone(*asked, "--shard", "1/2")
     assert shards.merge(tmp_path / "out").is_whole

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pillqc.synthetic import RenderPlan, render_dataset
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -68,9 +70,8 @@ def on_host(rank: int, words: list[str]) -> subprocess.Popen[str]:
 @pytest.mark.usefixtures("hosts")
 def test_two_hosts_train_one_model(tmp_path: Path) -> None:
     """Each computes its part of every batch; the first one writes the model."""
-    render = [sys.executable, "-m", "pillqc", "render", "--out", str(tmp_path / "pills")]
-    sizes = ["--train-good", "8", "--test-good", "8", "--per-defect", "2"]
-    subprocess.run([*render, *sizes], check=True, capture_output=True)
+    plan = RenderPlan(size=32, train_good=8, test_good=8, per_defect=2)
+    render_dataset(tmp_path / "pills", plan, jobs=1)
     model = tmp_path / "model.safetensors"
     words = ["train", "--data", str(tmp_path / "pills"), "--out", str(model), "--weights", "random"]
     words += ["--epochs", "1", "--size", "32"]

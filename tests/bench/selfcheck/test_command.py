@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import tempfile
 from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from bench import cli
+from bench.policy import DEFAULT, SELFCHECK, SteadyStatePolicy
 from bench.scenarios import Verdict
 from bench.selfcheck import check
 from bench.selfcheck.experiment import Effort
@@ -117,6 +120,12 @@ def test_real_workers_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     }
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # a lock of its own: others may measure
     monkeypatch.setattr(check, "QUICK", check.Amount(**small))
+    brief = partial(  # one slowdown, a warm-up of a second: as many workers as it needs, no more
+        check.Selfcheck,
+        limits=replace(SELFCHECK, shares=(0.10,)),
+        policy=replace(DEFAULT, steady_state=SteadyStatePolicy(max_calls=4, max_seconds=1.0)),
+    )
+    monkeypatch.setattr(check, "Selfcheck", brief)
     monkeypatch.setattr(
         check,
         "identical_effort",
@@ -132,6 +141,6 @@ def test_real_workers_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert done.exit_code == 0
     assert found["identical"]["comparisons"] == 3
     assert found["identical_in_bursts"]["comparisons"] == 3
-    assert {part["comparisons"] for part in found["planted"].values()} == {1}
+    assert [part["comparisons"] for part in found["planted"].values()] == [1]
     assert 0 < found["measuring_share"] < 1
     assert 0 <= found["parent_cpu_share"] < 0.2
