@@ -32,6 +32,7 @@ WITHOUT_TORCH = (
     "schedule",
     "selfcheck.command",
     "selfcheck.check",
+    "selfcheck.processes",
     "steady",
     "studies.accuracy",
     "studies.command",
