@@ -100,7 +100,7 @@ class WorkerProcess:
             os.close(request_read)
             os.close(reply_write)
 
-    def _start(self, request_read: int, reply_write: int) -> _Process:
+    def _start(self, request_read: int, reply_write: int) -> subprocess.Popen[bytes] | _Grandchild:
         """Have the process started, with its ends of the two pipes.
 
         Raises:
@@ -255,21 +255,10 @@ class ForkedWorker(WorkerProcess):
         self._timeout_s = timeout_s
         super().__init__(zygote.command)
 
-    def _start(self, request_read: int, reply_write: int) -> _Process:
+    def _start(self, request_read: int, reply_write: int) -> _Grandchild:
         here = f"/proc/{os.getpid()}/fd"
         pipes = {"requests": f"{here}/{request_read}", "replies": f"{here}/{reply_write}"}
         return _Grandchild(int(self._zygote.ask("fork", self._timeout_s, **pipes)["pid"]))
-
-
-class _Process(Protocol):
-    """What `WorkerProcess` needs of a process: `subprocess.Popen`, or a grandchild."""
-
-    @property
-    def pid(self) -> int: ...
-
-    def poll(self) -> int | None: ...
-
-    def wait(self, timeout: float | None = None) -> int: ...
 
 
 @dataclass(frozen=True)

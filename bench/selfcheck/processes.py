@@ -95,7 +95,7 @@ class Processes:
     _reference: Lane | None = field(init=False, default=None)
     _known: dict[str, Mapping[str, object]] = field(init=False, default_factory=dict)
     """The conditions of each lane's first fresh worker."""
-    _cells: Iterator[int] = field(init=False, default_factory=count)
+    _numbers: Iterator[int] = field(init=False, default_factory=count)
     _orders: Iterator[tuple[str, ...]] = field(init=False, default_factory=lambda: iter(()))
 
     def __post_init__(self) -> None:
@@ -240,16 +240,27 @@ class Processes:
                 self.result.notes.append(_NO_HEAP)
 
     def _blocks(self, lanes: Sequence[Lane], blocks: int) -> Floats:
-        """Log ratios to the reference, lanes x blocks; NaN where other work took the block."""
+        """Log ratios to the reference, lanes x blocks; NaN if other work left too few rounds clean.
+
+        A round of which a block is lost is made again, up to twice as many as there are blocks.
+        """
         assert self._reference is not None  # noqa: S101 - `replicate` has started it
-        cell, everyone = next(self._cells), [self._reference, *lanes]
-        for lane in everyone:
-            lane.launch = cell
-        self._rounds.run("processes", cell, everyone, blocks, at_least=blocks, orders=self._orders)
-        logs: Floats = np.log(
-            [[lane.blocks_ms.get((cell, n), math.nan) for n in range(blocks)] for lane in everyone]
-        )
-        return np.asarray(logs[1:] - logs[0])
+        everyone = [self._reference, *lanes]
+        rounds: list[Floats] = []
+        for _ in range(2 * blocks):
+            if len(rounds) < blocks and all(times := self._round(everyone)):
+                logs: Floats = np.log(times)
+                rounds.append(logs[1:] - logs[0])
+        rounds += [np.full(len(lanes), math.nan)] * (blocks - len(rounds))
+        return np.array(rounds).T
+
+    def _round(self, lanes: list[Lane]) -> list[float]:
+        """Each lane's block in ms; zero where other work took it."""
+        number = next(self._numbers)
+        for lane in lanes:
+            lane.launch = number
+        self._rounds.run("processes", number, lanes, 1, at_least=1, orders=self._orders)
+        return [lane.blocks_ms.get((number, 0), 0.0) for lane in lanes]
 
     def _compare_conditions(self, lanes: Sequence[Lane]) -> None:
         """Raises WorkerError: a lane's worker runs under other conditions than its first one."""

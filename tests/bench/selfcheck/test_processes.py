@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bench.errors import WorkerError
+from bench.lane import Block, Lane
 from bench.scenarios import Dtype, Mode, Status
 from bench.selfcheck.check import Selfcheck
 from bench.selfcheck.processes import FULL, QUICK, Design, Processes, lanes_for
@@ -37,6 +38,8 @@ class Script:
     draws: np.random.Generator = field(default_factory=lambda: np.random.default_rng(2))
     exec_sd: float = 0.0
     prepare_sd: float = 0.0
+    drift: float = 0.0
+    """Of the whole machine, over minutes."""
 
     def begin(self, kind: str, scenario: Scenario, level: float | None = None) -> Any:
         """A worker, or a zygote, whose calls take its own level."""
@@ -53,7 +56,8 @@ class Script:
                 worker.levels[1] = self.draws.normal(0, self.prepare_sd)
             reply: dict[str, Any] = ask(op, timeout_s, **fields)
             if op == "call":
-                factor = np.exp(sum(worker.levels))
+                drift = self.drift * np.sin(self.backend.clock() / 60)
+                factor = np.exp(sum(worker.levels) + drift)
                 reply["wall_ns"] = [int(ns * factor) for ns in reply["wall_ns"]]
             return reply
 
@@ -155,6 +159,35 @@ def test_what_preparations_differ_by_is_seen_by_every_level_but_the_heap(
     assert accepted == {"prepare": True, "fork": True, "heap": False}
     assert found["components"]["fork"]["estimate"] == pytest.approx(0.03**2, rel=0.5)
     assert found["whole"]["estimate"] == pytest.approx(0.03**2, rel=0.5)
+
+
+def test_what_the_machine_does_to_all_cancels(build: Build, script: Script) -> None:
+    """A reference worker in every round shows it; a tenth of drift is no tenth of variance."""
+    script.drift = 0.1
+    found = measured(build(), 4)["pooled"]
+    assert found["components"]["exec"]["estimate"] < 0.003**2
+    assert found["components"]["block"]["estimate"] < 0.01**2
+
+
+@pytest.mark.parametrize(("spoilt", "lost"), [(1, 0), (100, 1)])
+def test_a_round_that_lost_a_block_is_made_again(
+    build: Build, script: Script, monkeypatch: pytest.MonkeyPatch, spoilt: int, lost: int
+) -> None:
+    """So that no replicate of minutes is lost for one; not forever."""
+    left = {"n": spoilt}
+    run_block = Lane.run_block
+
+    def disturbed(lane: Lane, *arguments: Any, **options: Any) -> Block:
+        block = run_block(lane, *arguments, **options)
+        if lane.name == IPEX.id and left["n"] > 0:
+            left["n"] -= 1
+            lane.blocks_ms.clear()
+        return block
+
+    monkeypatch.setattr(Lane, "run_block", disturbed)
+    processes = build()
+    found = measured(processes, 1)
+    assert (found["replicates"], found["replicates_lost"]) == (1 - lost, lost)
 
 
 def test_what_renewing_takes_is_told(build: Build) -> None:
