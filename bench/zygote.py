@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +39,10 @@ def fork(session: Session, requests: str, replies: str) -> dict[str, Any]:
     if pid == 0:
         try:
             _work(session, zygote, *pipes)
-        finally:
-            os._exit(0)
+        except BaseException:  # noqa: BLE001 - nothing may return into the zygote's own code
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
     os.setpgid(pid, pid)
     for pipe in pipes:
         os.close(pipe)

@@ -16,20 +16,13 @@ from bench import conditions, placement
 from bench.client import ForkedWorker, WorkerCommand, WorkerProcess, worker_arguments
 from bench.errors import WorkerError
 from bench.protocol import encode
-from bench.scenarios import Layout, Mode, Scenario, Task
+from bench.scenarios import Task, stock_default
 from pillqc.synthetic import RenderPlan, render_dataset
 
 if TYPE_CHECKING:
     from bench.protocol import Message
 
-SCENARIO = Scenario(
-    task=Task.INFERENCE,
-    backend="stock",
-    mode=Mode.TORCHSCRIPT,
-    fusion=True,
-    layout=Layout.CHANNELS_LAST,
-    batch_size=1,
-)
+SCENARIO = stock_default(Task.INFERENCE, 1)
 
 
 def outputs(worker: WorkerProcess, path: Path) -> Message:
@@ -58,7 +51,7 @@ def ended(pid: int) -> bool:
 def test_a_forked_worker_computes_what_a_fresh_one_does_and_dies_with_its_zygote(
     tmp_path: Path,
 ) -> None:
-    """To the last bit, under the same conditions; in parallel regions and in compiled code."""
+    """To the last bit, in parallel regions, under the same conditions."""
     pills = render_dataset(
         tmp_path / "pills", RenderPlan(size=64, train_good=1, test_good=2, per_defect=1), jobs=1
     ).root
