@@ -3,6 +3,8 @@
 The parent sleeps in `poll` while a worker computes; it never spins. An idle worker is stopped with
 SIGSTOP, because OpenMP threads go on spinning after a parallel region and would disturb whoever is
 measured next. A worker dies with its parent (PR_SET_PDEATHSIG), stopped or not.
+
+A `ForkedWorker` is asked in the same way; a zygote (`bench.zygote`) forked it.
 """
 
 from __future__ import annotations
@@ -90,8 +92,24 @@ class WorkerProcess:
         request_read, self._request_fd = os.pipe()
         self._reply_fd, reply_write = os.pipe()
         try:
+            self._process = self._start(request_read, reply_write)
+        except BenchError:
+            self._close_pipes()
+            raise
+        finally:
+            os.close(request_read)
+            os.close(reply_write)
+
+    def _start(self, request_read: int, reply_write: int) -> subprocess.Popen[bytes] | _Grandchild:
+        """Have the process started, with its ends of the two pipes.
+
+        Raises:
+            BenchError: it cannot be.
+        """
+        command = self._command
+        try:
             with command.log.open("ab") as log:
-                self._process = subprocess.Popen(
+                return subprocess.Popen(
                     [
                         *command.arguments,
                         "--read-fd",
@@ -108,16 +126,17 @@ class WorkerProcess:
                     preexec_fn=self._in_child,  # noqa: PLW1509 - the parent has one thread
                 )
         except OSError as error:
-            self._close_pipes()
             raise BenchError(
                 f"cannot start a worker with {command.arguments[0]}: {error.strerror}"
             ) from error
-        finally:
-            os.close(request_read)
-            os.close(reply_write)
+
+    @property
+    def command(self) -> WorkerCommand:
+        """How it was started."""
+        return self._command
 
     def _in_child(self) -> None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        die_with_parent()
         if self._command.cpus:
             os.sched_setaffinity(0, self._command.cpus)
 
@@ -224,6 +243,54 @@ class WorkerProcess:
                 os.close(descriptor)
 
 
+class ForkedWorker(WorkerProcess):
+    """A worker that a zygote forks: imported already, everything else as a worker's own.
+
+    Raises (when made, beside what every worker raises):
+        WorkerError: the zygote died, or cannot fork soundly.
+    """
+
+    def __init__(self, zygote: WorkerProcess, timeout_s: float = 60.0) -> None:
+        self._zygote = zygote
+        self._timeout_s = timeout_s
+        super().__init__(zygote.command)
+
+    def _start(self, request_read: int, reply_write: int) -> _Grandchild:
+        here = f"/proc/{os.getpid()}/fd"
+        pipes = {"requests": f"{here}/{request_read}", "replies": f"{here}/{reply_write}"}
+        return _Grandchild(int(self._zygote.ask("fork", self._timeout_s, **pipes)["pid"]))
+
+
+@dataclass(frozen=True)
+class _Grandchild:
+    """A process that only its own parent, the zygote, may wait for; that one leaves it a zombie."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        with suppress(subprocess.TimeoutExpired):
+            return self.wait(0)
+        return None
+
+    def wait(self, timeout: float | None = None) -> int:
+        with suppress(ProcessLookupError):
+            ended = os.pidfd_open(self.pid)
+            try:
+                if not select.select([ended], [], [], timeout)[0]:
+                    raise subprocess.TimeoutExpired("a forked worker", timeout or 0.0)
+            finally:
+                os.close(ended)
+        with suppress(OSError):
+            status = Path(f"/proc/{self.pid}/stat").read_text().split()[-1]
+            return os.waitstatus_to_exitcode(int(status))
+        return -signal.SIGKILL  # gone with its zygote
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent is gone."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 @dataclass(kw_only=True)
 class ParentUse:
     """What the parent itself took of the CPU while it waited for workers."""
@@ -280,6 +347,8 @@ def _refusal(message: protocol.Message) -> WorkerError:
     return WorkerError(status, str(message.get("reason") or "refused without a reason"))
 
 
-def worker_arguments(python: str | Path, options: Sequence[str]) -> tuple[str, ...]:
-    """The command line of a worker under the interpreter `python`."""
-    return (str(python), "-m", "bench.worker", *options)
+def worker_arguments(
+    python: str | Path, options: Sequence[str], module: str = "bench.worker"
+) -> tuple[str, ...]:
+    """The command line of a worker, or a zygote, under the interpreter `python`."""
+    return (str(python), "-m", module, *options)

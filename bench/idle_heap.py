@@ -116,6 +116,12 @@ class IdleHeap:
         self._floor = self._resident()
         return True
 
+    def renew(self) -> bool:
+        """Give the free heap back and take it at once: other pages; whether that could be done."""
+        given = self.give(at_most=0)
+        self.take()
+        return given
+
     def take(self) -> None:
         """Have the same pages again."""
         if self._given is None:

@@ -101,6 +101,11 @@ class Lane:
         """Its warm-up calls, in order."""
         return self._warm_ms
 
+    def prepare(self) -> None:
+        """Set the model up and make its very first call."""
+        self.build()
+        self.count_first_call(self.ask_first_call())
+
     def build(self) -> None:
         """Have the worker set the model up."""
         self.prepared = self.worker.ask(

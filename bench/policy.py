@@ -265,6 +265,9 @@ class SelfcheckPolicy:
     """Share of the planted slowdowns that must be found; 3 % is measured and nothing promised."""
     max_parent_cpu_share: float = 0.01
     min_measuring_share: float = 0.80
+    max_missed_share: float = 0.25
+    """Of the variance between fresh processes, what cheaper ones may miss by the upper bound: then
+    intervals are an eighth too narrow at most."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,8 @@ probe     -                     compute_ns, memory_ns, gflop_per_s (of the compu
 conditions -                    conditions (as in the greeting, read again)
 peak      dtypes                gflop_per_s {dtype: value}, memory_gb_per_s
 release   -                     -
+renew     -                     renewed (whether the heap could be given back)
+fork      requests, replies     pid (of a new worker on these pipes; a zygote's only operation)
 stages    first, n              images (one object each: stage -> ns, and decision)
 call_for  seconds               start_ns [], end_ns [] (of the machine's monotonic clock)
 serve     begin_ns, offsets_ns  start_ns [], end_ns []

@@ -12,7 +12,7 @@ from bench.errors import WorkerError
 from bench.records import NoiseRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from bench.analysis.measurements import Key
     from bench.client import WorkerHandle
@@ -53,15 +53,17 @@ class Rounds:
         *,
         within_s: float = float("inf"),
         at_least: int = 0,
+        orders: Iterator[tuple[str, ...]] | None = None,
     ) -> int:
         """Up to `limit` rounds of these lanes, `within_s`. Returns how many were run.
 
-        The first `at_least` are run whatever they take.
+        The first `at_least` are run whatever they take. `orders` goes on with balanced orders that
+        began in an earlier call; by default every launch has its own.
         """
         if not lanes:
             return 0  # all of them failed before: that ends this group, and not the run
         seed = self.policy.order_seed + zlib.crc32(f"{group}/{launch}".encode())
-        orders = schedule.round_orders([lane.name for lane in lanes], seed=seed)
+        orders = orders or schedule.round_orders([lane.name for lane in lanes], seed=seed)
         active = {lane.name: lane for lane in lanes}
         settle = self._settle_calls(lanes)
         slow = self._brief(lanes)

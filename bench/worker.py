@@ -44,7 +44,10 @@ _SENTENCES = (BenchError, ImportError, NotImplementedError)
 _LONGEST_REASON = 300
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(
+    arguments: Sequence[str] | None = None,
+    operations_of: Callable[[Session], Operations] | None = None,
+) -> int:
     """Greet, then serve until told to stop or until the parent is gone."""
     options = _options(arguments)
     requests = os.fdopen(options.read_fd, "rb")
@@ -55,10 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - whatever it is, the parent must be told
         traceback.print_exc()
         status = Status.UNAVAILABLE if isinstance(error, ImportError) else status_of(error)
-        _send(replies, protocol.failure(status, reason_of(error)))
+        send(replies, protocol.failure(status, reason_of(error)))
         return 1
-    _send(replies, greeting)
-    serve(requests, replies, operations(session))
+    send(replies, greeting)
+    serve(requests, replies, (operations_of or operations)(session))
     return 0
 
 
@@ -79,12 +82,12 @@ def serve(requests: BinaryIO, replies: BinaryIO, ops: Operations) -> None:
         try:
             request = protocol.load(line)
         except BenchError as error:
-            _send(replies, protocol.failure(Status.CRASHED, str(error)))
+            send(replies, protocol.failure(Status.CRASHED, str(error)))
             continue
         if request.get("op") == "stop":
-            _send(replies, protocol.success())
+            send(replies, protocol.success())
             return
-        _send(replies, answer(request, ops))
+        send(replies, answer(request, ops))
 
 
 def answer(request: protocol.Message, ops: Operations) -> protocol.Message:
@@ -115,6 +118,7 @@ def operations(session: Session) -> Operations:
         "probe": lambda _: session.probe(),
         "peak": lambda r: session.peak(list(r["dtypes"])),
         "release": lambda _: session.release(),
+        "renew": lambda _: {"renewed": session.heap.renew()},
         **_study_operations(session),
     }
     return {n: op if n in _WITHOUT_HEAP else _at_work(session, op) for n, op in ops.items()}
@@ -263,7 +267,8 @@ def _packages() -> dict[str, str | None]:
     }
 
 
-def _send(replies: BinaryIO, message: protocol.Message) -> None:
+def send(replies: BinaryIO, message: protocol.Message) -> None:
+    """Send one message to the parent."""
     replies.write(protocol.dump(message))
     replies.flush()
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bench.client import WorkerHandle
     from bench.policy import Policy, SelfcheckPolicy
     from bench.selfcheck.experiment import Measured
+    from bench.selfcheck.processes import Processes
 
 _STOCK = stock_default(Task.INFERENCE, 1)
 _BASELINES = 3
@@ -68,9 +69,16 @@ QUICK = Amount(
     planted=1,
     budget_s=300,
 )
-_TIME_SHARES = {"identical": 0.28, "planted": 0.28, "full-size": 0.08, "bursts": 0.36}
-"""Of the budget. Bursts take longest, since precision comes late."""
-PARTS = tuple(_TIME_SHARES)
+_TIME_SHARES = {
+    "identical": 0.28,
+    "planted": 0.28,
+    "full-size": 0.08,
+    "bursts": 0.36,
+    "processes": 0.2,
+}
+"""Of the budget, of those that run. Bursts take longest, since precision comes late."""
+PARTS = tuple(part for part in _TIME_SHARES if part != "processes")
+"""What runs unless parts are named: `processes` asks nothing of the harness as it is."""
 
 
 def stock_seats(number: int) -> list[Seat]:
@@ -131,6 +139,8 @@ class Selfcheck:
     policy: Policy = DEFAULT
     limits: SelfcheckPolicy = SELFCHECK
     starts_at_once: int = 1
+    processes: Processes | None = None
+    """The experiment on cheaper processes; it runs if it is among the parts."""
     say: Callable[[str], None] = lambda _: None
     clock: Callable[[], float] = time.monotonic
     result: Result = field(init=False)
@@ -149,9 +159,22 @@ class Selfcheck:
         self._part("planted", amount.planted, self._planted)
         self._part("full-size", amount.full_size, self._full_size)
         self._part("bursts", amount.in_bursts, self._in_bursts)
+        if self.processes is not None:
+            result.processes = self.processes.result
+            try:
+                wanted = self.processes.design.execs
+                self._part("processes", wanted, self.processes.replicate, "replicates")
+            finally:
+                self.processes.end()
         return result
 
-    def _part(self, name: str, wanted: int, experiment: Callable[[str], int]) -> None:
+    def _part(
+        self,
+        name: str,
+        wanted: int,
+        experiment: Callable[[str], int],
+        counted: str = "comparisons",
+    ) -> None:
         """Experiments until there are enough comparisons, or the part's time would be passed."""
         if name not in self.parts:
             return
@@ -163,7 +186,7 @@ class Selfcheck:
         while done < wanted:
             if number and (self.clock() - began) * (number + 1) / number > allowed:
                 self.result.notes.append(
-                    f"{name}: {done} of {wanted} comparisons fitted into {allowed:.0f} s "
+                    f"{name}: {done} of {wanted} {counted} fitted into {allowed:.0f} s "
                     "(--budget raises it)."
                 )
                 break

@@ -14,21 +14,30 @@ import click
 from bench import asked
 
 if TYPE_CHECKING:
+    from bench.client import WorkerProcess
     from bench.progress import Progress
+    from bench.scenarios import Scenario
     from bench.selfcheck.check import Selfcheck
+    from bench.selfcheck.processes import Design, Processes
     from bench.selfcheck.result import Result
+    from bench.selfcheck.workers import Workers
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _INTERRUPTED = 130
 _MOST_STARTS_AT_ONCE = 4
-_PARTS = click.Choice(["identical", "planted", "full-size", "bursts"])
+_PROCESSES = "processes"
+_PARTS = click.Choice(["identical", "planted", "full-size", "bursts", _PROCESSES])
 
 
 @click.command()
 @click.option("--quick", is_flag=True, help="One experiment of each kind: a few minutes.")
-@click.option("--part", "parts", multiple=True, type=_PARTS, help="Some of it. Default: all.")
+@click.option(
+    "--part", "parts", multiple=True, type=_PARTS, help="Some of it. Default: all but processes."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--budget", type=float, help="Seconds in all; two hours by default.")
+@click.option(
+    "--budget", type=float, help="Seconds in all; two hours by default, processes alone 15 minutes."
+)
 @click.option("--threads", type=int, help="Threads a worker; physical cores by default.")
 @click.option("--data", type=_FOLDER, default=Path("data/pills"), show_default=True, help="Images.")
 def selfcheck(
@@ -49,32 +58,36 @@ def selfcheck(
       bench selfcheck --quick              a few minutes, too few comparisons to prove a rate
       bench selfcheck                      up to two hours: hundreds of comparisons
       bench selfcheck --part identical     one kind of comparison; the whole budget is its
+      bench selfcheck --part processes     what a run would miss that did not start fresh processes
       bench selfcheck --quick --json       the same figures for a script
     """
     from bench.cli import stop_like_ctrl_c
     from bench.policy import SELFCHECK
     from bench.progress import Progress
-    from bench.selfcheck import check
+    from bench.selfcheck import check, processes
     from bench.selfcheck.burner import bursts
     from bench.selfcheck.workers import Workers
 
     _check(budget, threads, data)
     stop_like_ctrl_c()
     amount = check.QUICK if quick else check.FULL
+    design = processes.QUICK if quick else processes.FULL
 
     def tell(result: Result) -> None:
         click.echo(json.dumps(result.json(), indent=2) if as_json else result.table())
 
     progress = Progress()
+    alone = parts == (_PROCESSES,)
     with tempfile.TemporaryDirectory(prefix="pillqc-selfcheck-") as folder:
         workers = Workers(data=data, folder=Path(folder), threads=threads)
         one = check.Selfcheck(
             launch=workers.launch,
             bursts=partial(bursts, *SELFCHECK.burst_s),
             amount=amount,
-            budget_s=budget or amount.budget_s,
+            budget_s=budget or (design if alone else amount).budget_s,
             parts=parts or check.PARTS,
             starts_at_once=min(_MOST_STARTS_AT_ONCE, len(workers.cpus)),
+            processes=_processes(workers, design, progress) if _PROCESSES in parts else None,
             say=progress.show,
         )
         try:
@@ -84,6 +97,27 @@ def selfcheck(
             tell(one.result)
             sys.exit(_INTERRUPTED)
     tell(one.result)
+
+
+def _processes(workers: Workers, design: Design, progress: Progress) -> Processes:
+    """The experiment on cheaper processes, with real workers, zygotes and forks."""
+    from bench.client import ForkedWorker
+    from bench.machine.cpu import bf16_native, read_cpu
+    from bench.policy import SELFCHECK
+    from bench.selfcheck.processes import Processes, lanes_for
+
+    def start(module: str, scenario: Scenario) -> WorkerProcess:
+        return workers.start(SELFCHECK.full_size, scenario.backend, scenario, module)
+
+    return Processes(
+        start=partial(start, "bench.worker"),
+        zygote=partial(start, "bench.zygote"),
+        fork=ForkedWorker,
+        folder=workers.folder,
+        scenarios=lanes_for(native_bf16=bf16_native(read_cpu(Path("/")).isa)),
+        design=design,
+        say=progress.show,
+    )
 
 
 def _check(budget: float | None, threads: int | None, data: Path) -> None:

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 from bench.analysis import shares
 from bench.phrases import percent
 from bench.scenarios import Verdict
+from bench.selfcheck.process_result import table as process_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bench.analysis.comparison import Ratio
     from bench.policy import SelfcheckPolicy
+    from bench.selfcheck.process_result import ProcessResult
 
 _WRONG = (Verdict.FASTER, Verdict.SLOWER)
 
@@ -139,6 +141,7 @@ class Result:
     measuring_share: float | None = None
     rounds_share: float | None = None
     seconds: float = 0.0
+    processes: ProcessResult | None = None
     notes: list[str] = field(default_factory=list)
 
     def curve(self, share: float, launches: int) -> Point:
@@ -159,6 +162,7 @@ class Result:
             "measuring_share": self.measuring_share,
             "rounds_share": self.rounds_share,
             "seconds": round(self.seconds, 1),
+            "processes": None if self.processes is None else self.processes.json(),
             "held": {line.what: line.held for line in self.lines()},
             "notes": self.notes,
         }
@@ -190,14 +194,11 @@ class Result:
 
     def table(self) -> str:
         """For the terminal."""
-        rows = [("", "measured", "held to", "")]
-        rows += [(li.what, li.figure, li.bound, li.told) for li in self.lines()]
-        widths = [max(len(row[column]) for row in rows) for column in range(4)]
-        text = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        ]
-        return "\n".join([*text, *self.notes])
+        lines = list(self.lines())
+        told = [] if self.processes is None else [process_table(self.processes.json())]
+        if not told or any(line.figure != _UNMEASURED for line in lines):
+            told.insert(0, _aligned(lines))
+        return "\n".join([*told, *self.notes])
 
     def _curve_json(self, share: float) -> list[dict[str, Any]]:
         """Launch by launch: how the share that is found grows with the time spent."""
@@ -209,6 +210,16 @@ class Result:
 
 
 _UNMEASURED = "not measured"
+
+
+def _aligned(lines: list[Line]) -> str:
+    rows = [("", "measured", "held to", "")]
+    rows += [(line.what, line.figure, line.bound, line.told) for line in lines]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
 
 
 def _wrong_line(what: str, wrong: int, of: int, *, at_most: float) -> Line:

@@ -1,4 +1,4 @@
-"""The selfcheck's workers: started as a run starts its own, on smaller images."""
+"""The selfcheck's workers: started as a run starts its own, most of them on smaller images."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.client import WorkerHandle
+    from bench.scenarios import Scenario
     from bench.seats import Seat
 
 
@@ -32,10 +33,16 @@ class Workers:
 
     def launch(self, image_size: int, seat: Seat) -> WorkerHandle:
         """A fresh process for this seat."""
+        return self.start(image_size, seat.name, seat.scenario)
+
+    def start(
+        self, image_size: int, name: str, scenario: Scenario, module: str = "bench.worker"
+    ) -> WorkerProcess:
+        """A fresh process for this scenario, a worker's or a zygote's (`bench.zygote`)."""
         cpus = self.cpus
         threads = self.threads or len(cpus)
         options = {
-            "--backend": seat.scenario.backend,
+            "--backend": scenario.backend,
             "--data": str(self.data),
             "--weights": "random",
             "--threads": str(threads),
@@ -43,12 +50,12 @@ class Workers:
         }
         return WorkerProcess(
             WorkerCommand(
-                name=seat.name,
+                name=name,
                 arguments=worker_arguments(
-                    sys.executable, [part for pair in options.items() for part in pair]
+                    sys.executable, [part for pair in options.items() for part in pair], module
                 ),
                 environment=placement.worker_environment(threads, self.folder / "cache"),
                 cpus=cpus,
-                log=self.folder / f"{seat.name}.log",
+                log=self.folder / f"{name}.log",
             )
         )

@@ -220,6 +220,10 @@ class FakeWorker:
     def _peak(self, dtypes: list[str]) -> dict[str, Any]:
         return {"gflop_per_s": dict.fromkeys(dtypes, 400.0), "memory_gb_per_s": 20.0}
 
+    def _renew(self) -> dict[str, Any]:
+        self.backend.clock.spend(0.01)
+        return {"renewed": True}
+
     def _release(self) -> dict[str, Any]:
         self.scenario = None
         return {}

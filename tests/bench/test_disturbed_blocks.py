@@ -90,8 +90,7 @@ class Machine:
             policy=DEFAULT,
             record=self.calls.append,
         )
-        lane.build()
-        lane.count_first_call(lane.ask_first_call())
+        lane.prepare()
         lane.warm_up()
         return lane
 

@@ -57,7 +57,13 @@ mapped = faults()
 living[0] = []
 living[0] = work(size)
 aside = (heap._resident() - again, faults() - mapped)
-print(json.dumps([said, again, [list(block[:1]) for block in living[1]], aside]))
+living[0] = []
+kept = heap._resident()
+given = heap.renew()
+mapped, grown = faults(), heap._resident() - kept
+living[0] = work(size)
+renewed = (given, grown, faults() - mapped)
+print(json.dumps([said, again, [list(block[:1]) for block in living[1]], aside, renewed]))
 """
 
 
@@ -80,7 +86,7 @@ def test_much_is_given_back_and_the_same_pages_are_there_again() -> None:
 
     A probe's buffers in between are no part of it.
     """
-    said, again, living, (grown, worked) = ran(150 << 20, **kept_heap({}))
+    said, again, living, (grown, worked), _ = ran(150 << 20, **kept_heap({}))
     assert grown < 30 << 20
     assert worked < 500
     for worked, inside, waiting, gave in said[1:]:
@@ -93,15 +99,24 @@ def test_much_is_given_back_and_the_same_pages_are_there_again() -> None:
 
 def test_little_is_kept() -> None:
     """Taking it again before each short call would cost more than it is worth."""
-    said, _, _, (grown, _) = ran(4 << 20, **kept_heap({}))
+    said, _, _, (grown, _), _ = ran(4 << 20, **kept_heap({}))
     assert grown < 30 << 20
     assert not any(gave for _, _, _, gave in said)
 
 
+def test_little_is_renewed_when_asked_for() -> None:
+    """Given back and there again at once, so that the next call faults nothing."""
+    _, _, _, _, (given, grown, worked) = ran(4 << 20, **kept_heap({}))
+    assert given
+    assert abs(grown) < 2 << 20
+    assert worked < 200
+
+
 def test_a_heap_as_glibc_ships_it_is_left_alone() -> None:
     """What is measured there is what its process does by itself."""
-    said, _, _, _ = ran(150 << 20)
+    said, _, _, _, renewed = ran(150 << 20)
     assert not any(gave for _, _, _, gave in said)
+    assert not renewed[0]
     assert max(worked for worked, _, _, _ in said) > 5000
 
 

@@ -33,6 +33,7 @@ WITHOUT_TORCH = (
     "schedule",
     "selfcheck.command",
     "selfcheck.check",
+    "selfcheck.processes",
     "steady",
     "studies.accuracy",
     "studies.command",

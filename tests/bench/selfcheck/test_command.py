@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from bench import cli
 from bench.policy import DEFAULT, SELFCHECK, SteadyStatePolicy
 from bench.scenarios import Verdict
-from bench.selfcheck import check
+from bench.selfcheck import check, processes
 from bench.selfcheck.experiment import Effort
 from pillqc.synthetic import RenderPlan, render_dataset
 
@@ -69,6 +69,28 @@ def test_parts_are_those_that_are_named(counted: list[check.Selfcheck], tmp_path
     assert refused.exit_code == 2
     for name in check.PARTS:
         assert name in refused.output
+
+
+def test_processes_are_measured_when_asked_for(
+    counted: list[check.Selfcheck], tmp_path: Path
+) -> None:
+    """Not by default; alone they have a budget of minutes."""
+    call("--data", tmp_path)
+    call("--part", "processes", "--data", tmp_path)
+    call("--part", "processes", "--quick", "--budget", 7, "--data", tmp_path)
+    call("--part", "processes", "--part", "planted", "--data", tmp_path)
+    assert [one.processes is None for one in counted] == [True, False, False, False]
+    assert [one.budget_s for one in counted] == [
+        check.FULL.budget_s,
+        processes.FULL.budget_s,
+        7,
+        check.FULL.budget_s,
+    ]
+    assert [one.processes.design for one in counted if one.processes] == [
+        processes.FULL,
+        processes.QUICK,
+        processes.FULL,
+    ]
 
 
 def test_an_interrupt_tells_what_was_counted(

@@ -1,0 +1,303 @@
+"""What would a cheaper process than a fresh one miss? A nested experiment on real workers.
+
+Processes of the same code differ, so a run starts fresh ones (exec), at seconds each. Cheaper are,
+from most to least renewed: a fork of a zygote, preparing again in a live process, and other pages
+for its heap. Each is renewed many times within the one above it, in all lanes side by side, and
+`bench.selfcheck.process_result` tells what each adds to the variance. Every block is divided by
+that of a reference worker, which is renewed never, in the same round.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from bench import conditions, parity, schedule
+from bench.errors import WorkerError
+from bench.lane import Lane
+from bench.policy import DEFAULT, SELFCHECK
+from bench.rounds import Rounds
+from bench.scenarios import Dtype, Layout, Mode, Status, Task, stock_default
+from bench.seats import Seat, control_of
+from bench.selfcheck.process_result import ProcessResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from bench.analysis.nested import Floats
+    from bench.client import WorkerHandle
+    from bench.policy import Policy, SelfcheckPolicy
+    from bench.scenarios import Scenario
+
+_REFERENCE = stock_default(Task.INFERENCE, 1)
+_NO_HEAP = "This system gives no heap back: `heap` shows what repeating blocks does."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """How many units of each level lie in one of the level above."""
+
+    execs: int
+    """Also zygotes."""
+    prepares: int
+    heaps: int
+    blocks: int
+    forks: int
+    """Of each zygote."""
+    fork_blocks: int
+    budget_s: float
+    """If nothing else is measured: fewer replicates fit into it where calls are long."""
+
+
+FULL = Design(execs=6, prepares=4, heaps=4, blocks=3, forks=4, fork_blocks=6, budget_s=900)
+QUICK = Design(execs=2, prepares=2, heaps=2, blocks=2, forks=2, fork_blocks=2, budget_s=240)
+
+
+def lanes_for(*, native_bf16: bool) -> tuple[Scenario, ...]:
+    """Stock and IPEX, eager and TorchScript: what a run's headlines are made of, at batch 1."""
+    script = replace(_REFERENCE, mode=Mode.TORCHSCRIPT, fusion=True, layout=Layout.CHANNELS_LAST)
+    dtype = Dtype.BF16 if native_bf16 else Dtype.FP32
+    eager = replace(_REFERENCE, backend="ipex", dtype=dtype, layout=Layout.CHANNELS_LAST)
+    return (_REFERENCE, script, replace(script, backend="ipex"), eager)
+
+
+@dataclass(kw_only=True)
+class Processes:
+    """Measures replicate after replicate; `result` holds what is known at any moment.
+
+    `start(scenario)` starts a worker, `zygote(scenario)` a zygote, and `fork(zygote)` a worker from
+    it. `folder` takes outputs. A lane whose backend is not there is left out with a note.
+
+    Raises (from `replicate`):
+        WorkerError: a fresh worker failed. A forked one that fails, computes something else or
+            runs under other conditions ends the measuring of forks, with its reason.
+    """
+
+    start: Callable[[Scenario], WorkerHandle]
+    zygote: Callable[[Scenario], WorkerHandle]
+    fork: Callable[[Any], WorkerHandle]
+    folder: Path
+    scenarios: Sequence[Scenario]
+    design: Design = FULL
+    policy: Policy = DEFAULT
+    limits: SelfcheckPolicy = SELFCHECK
+    say: Callable[[str], None] = lambda _: None
+    clock: Callable[[], float] = time.monotonic
+    result: ProcessResult = field(init=False)
+    _rounds: Rounds = field(init=False)
+    _reference: Lane | None = field(init=False, default=None)
+    _known: dict[str, Mapping[str, object]] = field(init=False, default_factory=dict)
+    """The conditions of each lane's first fresh worker."""
+    _numbers: Iterator[int] = field(init=False, default_factory=count)
+    _orders: Iterator[tuple[str, ...]] = field(init=False, default_factory=lambda: iter(()))
+
+    def __post_init__(self) -> None:
+        self.result = ProcessResult(max_missed_share=self.limits.max_missed_share)
+        self._rounds = Rounds(
+            run_id="selfcheck",
+            policy=self.policy,
+            record=lambda _: None,
+            failed=_give_up,
+            note=self.result.notes.append,
+            say=lambda _: None,
+            clock=self.clock,
+        )
+
+    def replicate(self, name: str) -> int:
+        """One fresh process of each lane and one zygote of each, with all that lies in them.
+
+        Returns how many fresh processes each lane has had by now.
+        """
+        if self._reference is None:
+            self._open()
+        fresh = self._fresh(name)
+        forked: Floats = np.empty(0)
+        if self.result.forks_refused is None:
+            try:
+                forked = self._forked(name)
+            except WorkerError as error:
+                self.result.forks_refused = error.reason
+        self.result.replicates.append((fresh, forked))
+        return len(self.result.replicates)
+
+    def end(self) -> None:
+        """Stop the reference worker."""
+        if self._reference is not None:
+            self._reference.worker.stop()
+
+    def _open(self) -> None:
+        """Start the reference, and see which lanes there are and what they compute."""
+        reference = self.start(_REFERENCE)
+        self._reference = self._lane(_REFERENCE, reference, is_control=True)
+        reference.greet(self.policy.start_timeout_s)
+        self._warm(self._reference)
+        for scenario in self.scenarios:
+            self._learn(scenario)
+        self.scenarios = [one for one in self.scenarios if one.id in self._known]
+        self.result.lanes += self._known
+        names = [self._reference.name, *self._known]
+        self._orders = schedule.round_orders(names, seed=self.policy.order_seed)
+
+    def _learn(self, scenario: Scenario) -> None:
+        """See what a fresh worker of a lane computes, and under which conditions it runs."""
+        try:
+            with self._workers("exec", [partial(self.start, scenario)]) as workers:
+                (lane,) = self._prepare([scenario], workers)
+                lane.outputs(self._outputs(scenario), within_s=0)
+                lane.read_conditions()
+        except WorkerError as error:
+            if error.status not in (Status.UNAVAILABLE, Status.UNSUPPORTED):
+                raise
+            self.result.notes.append(f"{scenario.id} is left out: {error.reason}.")
+        else:
+            self._known[scenario.id] = lane.conditions
+
+    def _fresh(self, name: str) -> Floats:
+        """Log ratios: lanes x prepares x heaps x blocks."""
+        starts = [partial(self.start, scenario) for scenario in self.scenarios]
+        prepares = []
+        with self._workers("exec", starts) as workers:
+            for turn in range(self.design.prepares):
+                self.say(f"{name}: prepared {turn + 1} of {self.design.prepares} times")
+                lanes = self._prepare(self.scenarios, workers)
+                self._compare_conditions(lanes)
+                heaps = [self._blocks(lanes, self.design.blocks)]
+                for _ in range(1, self.design.heaps):
+                    self._renew(lanes)
+                    heaps.append(self._blocks(lanes, self.design.blocks))
+                prepares.append(heaps)
+        return np.moveaxis(np.array(prepares), 2, 0)
+
+    def _forked(self, name: str) -> Floats:
+        """Log ratios: lanes x forks x blocks."""
+        starts = [partial(self.zygote, scenario) for scenario in self.scenarios]
+        forks = []
+        with self._workers("zygote", starts) as zygotes:
+            for turn in range(self.design.forks):
+                self.say(f"{name}: forked {turn + 1} of {self.design.forks} times")
+                with self._workers("fork", [partial(self.fork, one) for one in zygotes]) as workers:
+                    lanes = self._prepare(self.scenarios, workers)
+                    self._compare_conditions(lanes)
+                    forks.append(self._blocks(lanes, self.design.fork_blocks))
+                    if turn == 0:
+                        self._compare_outputs(lanes)
+        return np.moveaxis(np.array(forks), 1, 0)
+
+    @contextmanager
+    def _workers(
+        self, kind: str, starts: Sequence[Callable[[], WorkerHandle]]
+    ) -> Iterator[list[WorkerHandle]]:
+        """These workers, started one after the other, and ended afterwards."""
+        workers: list[WorkerHandle] = []
+        try:
+            for start in starts:
+                with self._timed(kind):
+                    workers.append(start())
+                    workers[-1].greet(self.policy.start_timeout_s)
+            yield workers
+        finally:
+            for worker in workers:
+                worker.stop()
+
+    def _prepare(
+        self, scenarios: Sequence[Scenario], workers: Sequence[WorkerHandle]
+    ) -> list[Lane]:
+        """The scenarios, built afresh in their workers and warmed up."""
+        lanes = [self._lane(*pair) for pair in zip(scenarios, workers, strict=True)]
+        for lane in lanes:
+            with self._timed("prepare"):
+                self._warm(lane)
+        return lanes
+
+    def _lane(self, scenario: Scenario, worker: WorkerHandle, *, is_control: bool = False) -> Lane:
+        seat = Seat(name=scenario.id, scenario=scenario)
+        return Lane(
+            run_id="selfcheck",
+            seat=control_of(seat) if is_control else seat,
+            launch=0,
+            worker=worker,
+            policy=self.policy,
+            record=lambda _: None,
+            known_trend_calls=0,  # as long as a later launch of a run warms up
+        )
+
+    def _warm(self, lane: Lane) -> None:
+        lane.prepare()
+        lane.warm_up()
+
+    def _renew(self, lanes: Sequence[Lane]) -> None:
+        for lane in lanes:
+            with self._timed("heap"):
+                renewed = lane.worker.ask("renew", self.policy.call_timeout_s)["renewed"]
+            if not renewed and _NO_HEAP not in self.result.notes:
+                self.result.notes.append(_NO_HEAP)
+
+    def _blocks(self, lanes: Sequence[Lane], blocks: int) -> Floats:
+        """Log ratios to the reference, lanes x blocks; NaN if other work left too few rounds clean.
+
+        A round of which a block is lost is made again, up to twice as many as there are blocks.
+        """
+        assert self._reference is not None  # noqa: S101 - `replicate` has started it
+        everyone = [self._reference, *lanes]
+        rounds: list[Floats] = []
+        for _ in range(2 * blocks):
+            if len(rounds) < blocks and all(times := self._round(everyone)):
+                logs: Floats = np.log(times)
+                rounds.append(logs[1:] - logs[0])
+        rounds += [np.full(len(lanes), math.nan)] * (blocks - len(rounds))
+        return np.array(rounds).T
+
+    def _round(self, lanes: list[Lane]) -> list[float]:
+        """Each lane's block in ms; zero where other work took it."""
+        number = next(self._numbers)
+        for lane in lanes:
+            lane.launch = number
+        self._rounds.run("processes", number, lanes, 1, at_least=1, orders=self._orders)
+        return [lane.blocks_ms.get((number, 0), 0.0) for lane in lanes]
+
+    def _compare_conditions(self, lanes: Sequence[Lane]) -> None:
+        """Raises WorkerError: a lane's worker runs under other conditions than its first one."""
+        for lane in lanes:
+            lane.read_conditions()
+            found = conditions.differences(self._known[lane.name], lane.conditions)
+            if found:
+                reason = f"a worker of {lane.name} ran under other conditions: {'; '.join(found)}"
+                raise WorkerError(Status.UNSUPPORTED, reason)
+
+    def _compare_outputs(self, lanes: Sequence[Lane]) -> None:
+        """Raises WorkerError: a lane's worker computes something else than its first one."""
+        for lane in lanes:
+            path = self.folder / "forked.npz"
+            lane.outputs(path, within_s=0)
+            scenario = lane.scenario
+            found = parity.compare(
+                self._outputs(scenario),
+                path,
+                task=scenario.task,
+                dtype=scenario.dtype,
+                tolerance=self.policy.parity,
+            )
+            if not found.within_tolerance:
+                reason = f"a forked worker of {lane.name} gave other outputs than a fresh one"
+                raise WorkerError(Status.WRONG_OUTPUT, reason)
+
+    def _outputs(self, scenario: Scenario) -> Path:
+        return self.folder / f"{scenario.id.replace('/', '-')}.npz"
+
+    @contextmanager
+    def _timed(self, kind: str) -> Iterator[None]:
+        began = self.clock()
+        yield
+        self.result.seconds.setdefault(kind, []).append(self.clock() - began)
+
+
+def _give_up(_: Lane, error: WorkerError) -> NoReturn:
+    raise error
