@@ -88,6 +88,9 @@ def replace(path: Path, content: bytes) -> None:
     """
     part = path.with_name(f".{path.name}.part")
     try:
+        if path.is_char_device() or path.is_fifo():  # such as /dev/stdout: nothing to replace
+            path.write_bytes(content)
+            return
         with part.open("wb") as file:
             file.write(content)
             file.flush()
