@@ -213,13 +213,14 @@ def machine(as_json: bool) -> None:
     from bench import run_folder
 
     here = this_machine.describe()
-    revision, dirty = run_folder.commit(Path(__file__).parent)
+    code = run_folder.commit()
     if as_json:
-        click.echo(json.dumps({"commit": revision, "dirty": dirty, "machine": here}, indent=2))
+        facts = {"commit": code.revision, "dirty": code.dirty, "commit_unknown": code.unknown}
+        click.echo(json.dumps({**facts, "machine": here}, indent=2))
         return
     click.echo(this_machine.render(here))
-    changes = {True: ", with changes", False: "", None: ""}[dirty]
-    click.echo(f"Commit          {revision or 'not a git checkout'}{changes}")
+    changes = ", with changes" if code.dirty else ""
+    click.echo(f"Commit          {code.revision or f'not known: {code.unknown}'}{changes}")
 
 
 @cli.command()

@@ -90,6 +90,9 @@ def replace(path: Path, content: bytes, *, make_folder: bool = False) -> None:
     try:
         if make_folder:
             path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_char_device() or path.is_fifo():  # such as /dev/stdout: nothing to replace
+            path.write_bytes(content)
+            return
         with part.open("wb") as file:
             file.write(content)
             file.flush()

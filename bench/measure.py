@@ -179,8 +179,8 @@ def run(request: RunRequest, *, policy: Policy = DEFAULT, progress: Progress | N
         others = _look_at(request, progress)
         progress.show("looking at the machine")
         here = machine.describe()
-        revision, dirty = run_folder.commit(Path(__file__).parent)
-        folder = run_folder.create(request.results, machine.run_name(here), revision)
+        code = run_folder.commit()
+        folder = run_folder.create(request.results, machine.run_name(here), code.revision)
         environment: dict[str, Any] = {
             "run_id": folder.name,
             "started_utc": _now(),
@@ -188,9 +188,9 @@ def run(request: RunRequest, *, policy: Policy = DEFAULT, progress: Progress | N
             "profile": request.profile.name,
             "budget_s": request.budget,
             "complete": False,
-            "notes": [],
-            "commit": revision,
-            "dirty": dirty,
+            "notes": code.notes,
+            "commit": code.revision,
+            "dirty": code.dirty,
             "command": ["bench", *sys.argv[1:]],
             "request": request.kept(),
             "machine": here,
@@ -242,12 +242,11 @@ def go_on(
         earlier = records.read_run(folder)
         environment = earlier.environment
         resume.check_unfinished(environment, folder.name)
-        revision, _ = run_folder.commit(Path(__file__).parent)
         resume.check_same(
             environment,
             folder.name,
             fingerprint=machine.describe()["fingerprint"],
-            commit=revision,
+            commit=run_folder.commit().revision,
             policy=policy,
         )
         request = RunRequest.again(environment, folder.parent, _left(earlier, budget_s))

@@ -5,14 +5,15 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import subprocess
 import tempfile
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import BenchError
+from bench.git import git
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,25 +25,29 @@ OUTPUTS = "outputs"
 """Outputs that are compared for parity; gone when the run has ended."""
 
 
-def commit(repository: Path) -> tuple[str | None, bool | None]:
-    """The commit that `repository` is at, and whether it has changes; None where git cannot say."""
+@dataclass(frozen=True, kw_only=True)
+class Commit:
+    """The code that runs: its commit and whether it has changes, or in a sentence why none."""
 
-    def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(
-                ["git", "-C", str(repository), *arguments],
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=20,
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
+    revision: str | None = None
+    dirty: bool | None = None
+    unknown: str | None = None
 
-    revision = git("rev-parse", "HEAD")
-    changes = git("status", "--porcelain", "--untracked-files=no")
-    return revision, None if changes is None else bool(changes)
+    @property
+    def notes(self) -> list[str]:
+        """What a run says of it besides."""
+        return [f"The commit of the code is not known: {self.unknown}."] if self.unknown else []
+
+
+def commit(project: Path = Path(__file__).parents[1]) -> Commit:
+    """The commit of the code in `project`, whatever else its repository holds."""
+    try:
+        git(project, "rev-parse", "HEAD:./")  # fails in a venv inside somebody else's repository
+        revision = git(project, "rev-parse", "HEAD")
+        changes = git(project, "status", "--porcelain", "--untracked-files=no", "--", ".")
+    except BenchError as error:
+        return Commit(unknown=str(error))
+    return Commit(revision=revision, dirty=bool(changes))
 
 
 def create(results: Path, machine: str, revision: str | None, now: datetime | None = None) -> Path:

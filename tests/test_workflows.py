@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,38 @@ def test_the_self_hosted_runner_never_runs_a_pull_request() -> None:
         assert ("self-hosted" in text) == (path.name == "bench.yml")
         if "self-hosted" in text.split("jobs:")[1]:
             assert "pull_request" not in text.split("jobs:")[0].split("\non:")[1]
+
+
+def test_a_request_is_gated_against_the_first_parent_of_its_merge(tmp_path: Path) -> None:
+    """The event's own base is older than what was merged, and main's doing would be the request's.
+
+    The step runs as it stands, with an interpreter that only says what it was asked.
+    """
+    text = (ROOT / ".github" / "workflows" / "gate.yml").read_text()
+    assert "pull_request.base" not in text
+    found = re.search(r"BASE: \$\{\{ github.event.merge_group.base_sha \|\| '(.+)' \}\}", text)
+    script = re.search(r"        run: \|\n((?: {10}.*\n)+)", text)
+    assert found is not None
+    assert script is not None
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\necho "$@" >asked; exit 11\n')
+    python.chmod(0o755)
+    subprocess.run(
+        ["bash", "-e", "-c", textwrap.dedent(script[1])],
+        cwd=tmp_path,
+        check=True,
+        env={**os.environ, "BASE": found[1], "GITHUB_OUTPUT": str(tmp_path / "output")},
+    )
+    assert "bench gate --against HEAD^1 " in (tmp_path / "asked").read_text()
+    assert (tmp_path / "output").read_text() == "code=11\n"
+
+
+def test_the_gate_runs_for_requests_queues_and_main() -> None:
+    """A required job that a merge queue never starts would block it for ever."""
+    text = (ROOT / ".github" / "workflows" / "gate.yml").read_text()
+    events = text.split("\non:")[1].split("\npermissions:")[0]
+    assert re.findall(r"^  (\w+):", events, re.MULTILINE) == ["pull_request", "merge_group", "push"]
 
 
 def test_the_linter_finds_nothing() -> None:

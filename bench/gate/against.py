@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Any
 from bench import asked, durable, machine, placement, rows, run_folder
 from bench.client import WorkerCommand, WorkerProcess
 from bench.errors import BenchError
-from bench.gate import checkout, environment
+from bench.gate import base, checkout, environment
 from bench.gate.duel import Duel, Evidence, Finding, read_evidence, settle
 from bench.gate.gated import gated
-from bench.gate.result import Case, GateReport, Outcome
+from bench.gate.result import Case, GateReport, NoVerdictError, Outcome
 from bench.gate.side import Code, Side
 from bench.gate.thresholds import DEFAULT as DEFAULT_THRESHOLDS
 from bench.gate.thresholds import GatePolicy
+from bench.git import git
 from bench.policy import DEFAULT, Policy
 from bench.progress import Progress
 from bench.records import IterationRow, NoiseRow
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from bench.gate.thresholds import Effort
     from bench.scenarios import Scenario
 
-_CODE = ("bench", "pillqc", "pyproject.toml", "constraints.txt")
 _CACHE = "inductor-cache"
 _CONFIRMING = 100
 """Launches of a confirmation are numbered from here, so that its rows and orders are its own."""
@@ -75,19 +75,23 @@ def compare(request: AgainstRequest, progress: Progress | None = None) -> GateRe
     asked.check_pills(request.data)
     scenarios = gated(request.only)
     progress = progress or Progress()
-    repository = checkout.top_level(request.repository)
-    commit = checkout.resolve(repository, request.revision)
+    tree = base.top_level(request.repository)
+    project = base.project(tree, request.repository)
+    found = base.resolve(project, request.revision)
+    commit = found.commit
+    sides = f"The working tree ({base.describe_tree(project)}) against {commit[:10]} ({found.why})"
+    notes = _same_code(project, commit)
     with ExitStack() as stack:
         stack.callback(progress.clear)
         stack.enter_context(run_folder.only_run_here())
         progress.show(f"checking out {commit[:10]}")
-        base = stack.enter_context(checkout.checked_out(repository, commit))
+        other = stack.enter_context(checkout.checked_out(tree, commit))
         folder = _output(request, commit)
-        codes = _codes(request, repository, base, progress.show)
+        codes = _codes(request, project, other / project.relative_to(tree), progress.show)
         launch = worker_launcher(request, folder, codes)
         stack.callback(shutil.rmtree, folder / _CACHE, ignore_errors=True)
         with _row_files(folder) as record:
-            cases, notes = judge(
+            cases, of_measuring = judge(
                 scenarios,
                 launch,
                 record,
@@ -96,18 +100,16 @@ def compare(request: AgainstRequest, progress: Progress | None = None) -> GateRe
                 folder.name,
                 same_packages=codes[Side.BASE].python == codes[Side.HEAD].python,
             )
-        notes += _same_code(repository, commit)
     here = machine.describe(frameworks=False)
     return GateReport(
         title="Base against head",
         compared=(
-            f"The working tree ({checkout.describe_tree(repository)}) against {commit[:10]}, in "
-            f"the same rounds, with a second base worker as control, on {here['name']} "
-            f"(fingerprint {here['fingerprint']}). Raw rows: {folder}."
+            f"{sides}, in the same rounds, with a second base worker as control, on "
+            f"{here['name']} (fingerprint {here['fingerprint']}). Raw rows: {folder}."
         ),
         repeat=_repeat(request, commit),
         cases=tuple(cases),
-        notes=tuple(notes),
+        notes=(*of_measuring, *notes),
     )
 
 
@@ -262,19 +264,25 @@ def _told(doubt: Finding, alone: Finding, found: Finding) -> str:
 
 
 def _codes(
-    request: AgainstRequest, repository: Path, base: Path, say: Callable[[str], None]
+    request: AgainstRequest, project: Path, other: Path, say: Callable[[str], None]
 ) -> dict[Side, Code]:
     """Which code and interpreter each side runs, proven before anything is measured.
 
     Raises:
+        NoVerdictError: the other commit does not have the project in this place.
         BenchError: a side would run other code, or its environment cannot be built.
     """
+    if not base.is_project(other):
+        raise NoVerdictError(
+            f"the other commit has no bench/ and pillqc/ where {project} has them, so there is "
+            "nothing to compare: name another with --against"
+        )
     python = request.base_python
-    if python is None and not environment.same(repository, base):
+    if python is None and not environment.same(project, other):
         say("the packages differ: building an environment for the other commit")
-        python = environment.build(base)
-    before = Code(checkout=base, python=python or Path(sys.executable))
-    head = Code(checkout=repository, python=Path(sys.executable))
+        python = environment.build(other)
+    before = Code(checkout=other, python=python or Path(sys.executable))
+    head = Code(checkout=project, python=Path(sys.executable))
     for code in (before, head):
         code.check(placement.worker_environment(1, Path("unused")))
     return {Side.BASE: before, Side.CONTROL: before, Side.HEAD: head}
@@ -311,9 +319,9 @@ def worker_launcher(request: AgainstRequest, folder: Path, codes: dict[Side, Cod
     return launch
 
 
-def _same_code(repository: Path, commit: str) -> list[str]:
+def _same_code(project: Path, commit: str) -> list[str]:
     """A word to whoever compares a commit with itself."""
-    if checkout.git(repository, "diff", "--name-only", commit, "--", *_CODE):
+    if git(project, "diff", "--name-only", commit, "--", *base.CODE):
         return []
     return ["No tracked file of the code differs between the two sides."]
 

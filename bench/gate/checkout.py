@@ -12,98 +12,19 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import tempfile
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import BenchError
+from bench.git import git
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PREFIX = "pillqc-gate-"
-_MAIN_BRANCHES = ("origin/HEAD", "origin/main", "main", "origin/master", "master")
-_GIT_TIMEOUT_S = 300
-
-
-def git(repository: Path, *arguments: str) -> str:
-    """What git prints. Its own variables are left out: inside a hook they name another tree.
-
-    Raises:
-        BenchError: git is missing, or refuses; says what it said.
-    """
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    try:
-        done = subprocess.run(
-            ["git", "-c", "core.hooksPath=/dev/null", "-C", str(repository), *arguments],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            timeout=_GIT_TIMEOUT_S,
-            env=environment,
-        )
-    except OSError as error:
-        raise BenchError(f"cannot run git: {error.strerror}") from error
-    except subprocess.TimeoutExpired as error:
-        raise BenchError(f"git {arguments[0]} did not end in {_GIT_TIMEOUT_S} s") from error
-    if done.returncode:
-        said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
-        raise BenchError(f"git {arguments[0]} failed: {said[:300]}")
-    return done.stdout.strip()
-
-
-def top_level(folder: Path) -> Path:
-    """The working tree that holds `folder`.
-
-    Raises:
-        BenchError: it is not in one.
-    """
-    return Path(git(folder, "rev-parse", "--show-toplevel"))
-
-
-def resolve(repository: Path, revision: str | None) -> str:
-    """The commit to compare with: what was named, or where this branch left the main branch.
-
-    Raises:
-        BenchError: there is no such commit here.
-    """
-    if revision is None:
-        return _merge_base(repository)
-    try:
-        return git(
-            repository, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}"
-        )
-    except BenchError as error:
-        raise BenchError(
-            f"there is no commit {revision!r} here: name another, or fetch it first"
-        ) from error
-
-
-def _merge_base(repository: Path) -> str:
-    for branch in _MAIN_BRANCHES:
-        try:
-            git(repository, "rev-parse", "--verify", "--quiet", f"{branch}^{{commit}}")
-        except BenchError:
-            continue
-        try:
-            return git(repository, "merge-base", "HEAD", branch)
-        except BenchError as error:
-            raise BenchError(
-                f"HEAD and {branch} have no common commit here: fetch the whole history "
-                "(`fetch-depth: 0` in a workflow) or name a commit with --against"
-            ) from error
-    raise BenchError("there is no main branch here to compare with: name a commit with --against")
-
-
-def describe_tree(repository: Path) -> str:
-    """The working tree in words: its commit, and whether it has changes."""
-    commit = git(repository, "rev-parse", "--short=10", "HEAD")
-    dirty = bool(git(repository, "status", "--porcelain", "--untracked-files=no"))
-    return f"{commit} with changes" if dirty else commit
 
 
 @contextmanager
@@ -132,7 +53,8 @@ def _remove(repository: Path, folder: Path) -> None:
         git(repository, "worktree", "remove", "--force", "--force", str(folder))
     except BenchError:
         shutil.rmtree(folder, ignore_errors=True)
-        git(repository, "worktree", "prune")
+        with suppress(BenchError):  # a verdict is worth more than a tidy list of worktrees
+            git(repository, "worktree", "prune")
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.errors import UsageError
+from bench.errors import BenchError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bench.gate.result import GateReport
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -71,14 +75,28 @@ def gate(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - c
     if options["write_policy"] is not None:
         _write(options["write_policy"], options["runs"])
         return
-    if options["policy"] is not None:
-        report = _against_floors(options)
-    elif options["baseline"] is not None:
-        report = _stored(options)
-    else:
-        report = _measured(options)
+    report = _answer(options)
     _tell(report, options)
     sys.exit(report.exit_code)
+
+
+def _answer(options: dict[str, Any]) -> GateReport:
+    """The answer to the question that was asked, also where there is nothing to compare."""
+    from bench.gate.result import GateReport, NoVerdictError
+
+    try:
+        if options["policy"] is not None:
+            return _against_floors(options)
+        if options["baseline"] is not None:
+            return _stored(options)
+        return _measured(options)
+    except NoVerdictError as error:
+        return GateReport(
+            title="Gate",
+            compared="Nothing was compared.",
+            repeat=shlex.join(["bench", *sys.argv[1:]]),
+            problem=str(error),
+        )
 
 
 def _list() -> None:
@@ -162,22 +180,56 @@ def _write(path: Path, runs: tuple[Path, ...]) -> None:
 
 
 def _tell(report: GateReport, options: dict[str, Any]) -> None:
-    """Print the table and write what was asked for, and what GitHub Actions reads."""
-    from bench import durable
+    """Print the table and write what was asked for, and what GitHub Actions reads.
+
+    Whatever cannot be written is a warning: the verdict took minutes, and its exit code stands.
+    """
     from bench.gate import outputs
 
-    click.echo(outputs.terminal(report))
+    markdown = outputs.markdown(report)
+    _print(f"{outputs.terminal(report)}\n")
     for path, text in (
-        (options["markdown"], outputs.markdown(report)),
+        (options["markdown"], markdown),
         (options["junit"], outputs.junit(report)),
         (options["json_"], outputs.as_json(report)),
     ):
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            durable.replace(path, text.encode())
+            _try_to_write(path, text, _replace)
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:
-        with Path(summary).open("a", encoding="utf-8") as file:
-            file.write(outputs.markdown(report))
+        _try_to_write(Path(summary), markdown, _add)
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        click.echo(outputs.github(report), nl=False)
+        _print(outputs.github(report))
+
+
+def _try_to_write(path: Path, text: str, write: Callable[[Path, bytes], object]) -> None:
+    try:
+        write(path, text.encode())
+    except (BenchError, OSError) as error:
+        said = str(error) if isinstance(error, BenchError) else f"{path}: {error.strerror or error}"
+        _print(f"bench: warning: {said}. The verdict stands\n", err=True)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    from bench import durable
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    durable.replace(path, content)
+
+
+def _add(path: Path, content: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(content)
+
+
+def _print(text: str, *, err: bool = False) -> None:
+    """Print, or do without where nobody reads or the disk is full."""
+    try:
+        try:
+            click.echo(text, nl=False, err=err)
+        except UnicodeError:
+            click.echo(text.encode("ascii", "backslashreplace"), nl=False, err=err)
+    except OSError:
+        stream = sys.stderr if err else sys.stdout
+        with suppress(OSError):  # what is left of it would fail again when the interpreter ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -8,7 +8,6 @@ import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import asked, machine, placement, records, run_folder, variables
@@ -21,6 +20,7 @@ from bench.studies.study import Study
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from _typeshed import DataclassInstance
 
@@ -208,8 +208,8 @@ def workplace(
         progress = Progress()
         progress.show("looking at the machine")
         here = machine.describe()
-        revision, dirty = run_folder.commit(Path(__file__).parent)
-        folder = run_folder.create(asked.results / name, machine.run_name(here), revision)
+        code = run_folder.commit()
+        folder = run_folder.create(asked.results / name, machine.run_name(here), code.revision)
         environment: dict[str, Any] = {
             "run_id": folder.name,
             "study": name,
@@ -218,9 +218,9 @@ def workplace(
             "profile": asked.profile.name,
             "budget_s": asked.budget,
             "complete": False,
-            "notes": [],
-            "commit": revision,
-            "dirty": dirty,
+            "notes": code.notes,
+            "commit": code.revision,
+            "dirty": code.dirty,
             "command": ["bench", *sys.argv[1:]],
             "machine": here,
             "policy": asdict(DEFAULT),

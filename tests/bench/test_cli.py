@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner, Result
 
-from bench import cli, records
+from bench import cli, records, run_folder
 from bench.scenarios import PROFILES, matrix
 
 if TYPE_CHECKING:
@@ -213,3 +213,13 @@ def test_an_interrupted_run_says_what_is_left_of_it(
     assert folder.exists() == measured
     words = f"`bench report {folder}`" if measured else "nothing had been measured yet"
     assert words in one_line(result)
+
+
+def test_machine_says_why_the_commit_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container git may refuse another owner's checkout: that is no missing one."""
+    why = "git rev-parse failed: fatal: detected dubious ownership"
+    monkeypatch.setattr("bench.machine.describe", dict)
+    monkeypatch.setattr("bench.machine.render", lambda _: "a machine")
+    monkeypatch.setattr(run_folder, "commit", lambda: run_folder.Commit(unknown=why))
+    assert bench("machine").stdout.splitlines()[-1].endswith(f"not known: {why}")
+    assert json.loads(bench("machine", "--json").stdout)["commit_unknown"] == why

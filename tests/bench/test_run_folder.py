@@ -63,20 +63,78 @@ def test_a_second_run_is_refused_while_the_first_holds_the_lock(tmp_path: Path) 
         pass
 
 
-def test_the_commit_and_changes_come_from_git(tmp_path: Path) -> None:
-    """A clean commit, a dirty one, and no repository at all."""
-    assert run_folder.commit(tmp_path) == (None, None)
-    identity = ["-c", "user.name=t", "-c", "user.email=t@t"]
-    for arguments in (
-        ["init", "-q"],
-        ["add", "."],
-        [*identity, "commit", "-q", "--allow-empty", "-m", "first"],
-    ):
-        subprocess.run(["git", "-C", str(tmp_path), *arguments], check=True)
-    revision, dirty = run_folder.commit(tmp_path)
-    assert revision is not None
-    assert len(revision) == 40
-    assert dirty is False
-    (tmp_path / "x").write_text("1")
-    subprocess.run(["git", "-C", str(tmp_path), "add", "x"], check=True)
-    assert run_folder.commit(tmp_path)[1] is True
+def git(folder: Path, *arguments: str) -> str:
+    """Git in that folder."""
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.invalid"]
+    done = subprocess.run(
+        ["git", "-C", str(folder), *identity, *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder of a larger repository, committed."""
+    folder = tmp_path / "tools" / "pills"
+    folder.mkdir(parents=True)
+    (folder / "x").write_text("1")
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "--quiet", "--message", "first")
+    return folder
+
+
+def test_the_commit_and_changes_come_from_git(project: Path, tmp_path: Path) -> None:
+    """The project's own changes: what else a larger repository holds does not run."""
+    code = run_folder.commit(project)
+    assert code == run_folder.Commit(revision=git(tmp_path, "rev-parse", "HEAD"), dirty=False)
+    assert code.notes == []
+    (tmp_path / "y").write_text("1")
+    git(tmp_path, "add", "y")
+    assert run_folder.commit(project).dirty is False
+    (project / "x").write_text("2")
+    assert run_folder.commit(project).dirty is True
+
+
+def test_why_git_cannot_say_is_said(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another owner's checkout, no repository and no git are three reasons, noted with the run."""
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    assert "dubious ownership" in (run_folder.commit(project).unknown or "")
+    assert "safe.directory" in run_folder.commit(project).notes[0]
+    monkeypatch.delenv("GIT_TEST_ASSUME_DIFFERENT_OWNER")
+    (tmp_path / ".git").rename(tmp_path / "no git")
+    code = run_folder.commit(project)
+    assert (code.revision, code.dirty) == (None, None)
+    assert "not a git repository" in (code.unknown or "")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert run_folder.commit(project).unknown == "git is not installed, or not on the PATH"
+
+
+def test_an_installed_copy_has_not_the_commit_of_the_repository_around_it(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A virtual environment lies in somebody's checkout, and git's variables may name one more."""
+    installed = project / ".venv" / "site-packages"
+    installed.mkdir(parents=True)
+    assert "not in 'HEAD'" in (run_folder.commit(installed).unknown or "")
+    outside = tmp_path.parent / f"{tmp_path.name}-outside"
+    outside.mkdir()
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))
+    assert "not a git repository" in (run_folder.commit(outside).unknown or "")
+
+
+def test_a_working_tree_whose_repository_lies_elsewhere(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Git finds it by the user's variables alone, and so does a run."""
+    revision = git(tmp_path, "rev-parse", "HEAD")
+    elsewhere = tmp_path.parent / f"{tmp_path.name}.git"
+    (tmp_path / ".git").rename(elsewhere)
+    monkeypatch.setenv("GIT_DIR", str(elsewhere))
+    monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path))
+    assert run_folder.commit(project) == run_folder.Commit(revision=revision, dirty=False)

@@ -19,7 +19,7 @@ from bench.errors import BenchError
 from bench.gate import against, duel
 from bench.gate.against import AgainstRequest
 from bench.gate.duel import Finding, settle
-from bench.gate.result import Interval, Outcome
+from bench.gate.result import Interval, NoVerdictError, Outcome
 from bench.gate.side import Code, Side
 from bench.gate.thresholds import Effort, GatePolicy
 from bench.placement import keeps_heap
@@ -321,11 +321,11 @@ def test_a_base_that_does_not_even_parse_is_no_verdict(repository: Path, tempora
     assert_nothing_left(repository, temporary)
 
 
-def test_a_base_without_the_packages_is_refused(repository: Path, temporary: Path) -> None:
+def test_a_base_without_the_packages_is_no_verdict(repository: Path, temporary: Path) -> None:
     """Its workers would import the installed head instead, and every comparison would pass."""
     git(repository, "rm", "-r", "--quiet", "--cached", "pillqc")
     git(repository, "commit", "--quiet", "--message", "no pillqc")
-    with pytest.raises(BenchError, match="would not be what runs there"):
+    with pytest.raises(NoVerdictError, match="the other commit has no bench/ and pillqc/"):
         against.compare(request(repository))
     assert_nothing_left(repository, temporary)
 
@@ -401,11 +401,21 @@ def test_without_a_revision_it_is_where_the_branch_left_main(repository: Path) -
     assert report.cases[0].ratio.estimate == pytest.approx(1 / 1.3, rel=0.02)
 
 
-def test_without_a_main_branch_the_commit_must_be_named(repository: Path) -> None:
-    """A guess would compare with something that nobody asked for."""
-    git(repository, "branch", "--move", "trunk")
-    with pytest.raises(BenchError, match="name a commit with --against"):
-        against.compare(request(repository, revision=None))
+def test_the_project_may_be_a_folder_of_a_larger_repository(
+    repository: Path, temporary: Path, tmp_path: Path
+) -> None:
+    """Both sides run that folder, wherever in the repository the command is typed."""
+    inside = repository / "tools" / "pills"
+    inside.mkdir(parents=True)
+    for package in ("bench", "pillqc"):
+        (repository / package).rename(inside / package)
+    commit(repository)
+    speed(inside, inference=120)
+    for folder in (repository, inside / "pillqc"):
+        report = against.compare(request(folder, data=tmp_path))
+        assert report.exit_code == 10, report
+        assert "with changes) against" in report.compared
+    assert_nothing_left(repository, temporary)
 
 
 def test_inside_a_git_hook_it_is_still_this_repository(
@@ -413,6 +423,7 @@ def test_inside_a_git_hook_it_is_still_this_repository(
 ) -> None:
     """Git sets GIT_DIR for its hooks, which would send every command to another place."""
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(repository))
     monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "index"))
     request_ = request(repository)
     assert against.compare(request_).exit_code == 0

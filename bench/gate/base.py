@@ -1,0 +1,144 @@
+"""Which commit a gate compares with, and where in its repository the project lies.
+
+tree = top_level(folder)
+base = resolve(project(tree, folder), None)    # None: what HEAD changes
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.errors import BenchError
+from bench.gate.result import NoVerdictError
+from bench.git import git
+
+CODE = ("bench", "pillqc", "pyproject.toml", "constraints.txt")
+"""What decides how fast a side is, within the project's folder."""
+_WORKER = Path("bench", "worker.py")
+_MAIN_BRANCHES = (
+    "refs/remotes/origin/HEAD",
+    "refs/remotes/origin/main",
+    "refs/heads/main",
+    "refs/remotes/origin/master",
+    "refs/heads/master",
+)
+_TARGETS = ("GITHUB_BASE_REF", "CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "CI_DEFAULT_BRANCH")
+"""Where GitHub and GitLab say which branch a request goes to; it need not be main."""
+_FETCH = "fetch the whole history (`fetch-depth: 0` on GitHub, `GIT_DEPTH: 0` on GitLab)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """The commit to compare with, and in words why this one."""
+
+    commit: str
+    why: str
+
+
+def top_level(folder: Path) -> Path:
+    """The working tree that holds `folder`.
+
+    Raises:
+        BenchError: it is not in one, or git says why it cannot tell.
+    """
+    return Path(git(folder, "rev-parse", "--show-toplevel"))
+
+
+def project(tree: Path, folder: Path) -> Path:
+    """The project in a working tree that may hold more: `folder`'s own, or the only one there is.
+
+    Raises:
+        BenchError: there is none, or `folder` does not say which of several.
+    """
+    here = folder.resolve()
+    for one in (here, *here.parents):
+        if one.is_relative_to(tree) and is_project(one):
+            return one
+    tracked = git(tree, "ls-files", "-z", "--", str(_WORKER), f"*/{_WORKER}").split("\0")
+    found = {(tree / name).parents[1] for name in tracked if name}
+    projects = sorted(one for one in found if is_project(one))
+    if len(projects) == 1:
+        return projects[0]
+    several = f"holds pillqc-bench {len(projects)} times: run the gate in the folder of one"
+    none = "does not hold pillqc-bench (bench/ and pillqc/): run the gate in a checkout of it"
+    raise BenchError(f"{tree} {several if projects else none}")
+
+
+def is_project(folder: Path) -> bool:
+    """Whether this folder holds both packages."""
+    return (folder / _WORKER).is_file() and (folder / "pillqc" / "__init__.py").is_file()
+
+
+def resolve(project: Path, revision: str | None) -> Base:
+    """The commit to compare with: what was named, or the one that HEAD's changes start from.
+
+    Raises:
+        NoVerdictError: HEAD is main's own commit, and the one before it is not here.
+        BenchError: there is no such commit here.
+    """
+    if revision is None:
+        return _before_changes(project)
+    found = _commit(project, revision)
+    if found is None:
+        raise BenchError(f"there is no commit {revision!r} here: name another, or {_FETCH}")
+    return Base(commit=found, why=f"named as {revision}")
+
+
+def _before_changes(project: Path) -> Base:
+    """Where HEAD left the branch that it goes to; for a commit of that branch, the one before it.
+
+    CI often checks a request out as its merge into that branch. Where the branch left HEAD is then
+    the merge's first parent, however far the branch has moved on since; where the branch itself was
+    not fetched, the first parent is taken as it stands.
+    """
+    branch = _target(project)
+    left = branch and _said(project, "merge-base", "HEAD", branch)
+    if not branch or not left:
+        parent = _commit(project, "HEAD^2") and _commit(project, "HEAD^1")
+        if parent:
+            return Base(commit=parent, why="the first parent of the merge that HEAD is")
+        problem = f"HEAD and {_short(branch)} have no common commit" if branch else "no main branch"
+        raise BenchError(f"{problem} here: {_FETCH}, or name a commit with --against")
+    if left != git(project, "rev-parse", "HEAD"):
+        return Base(commit=left, why=f"where HEAD left {_short(branch)}")
+    if not os.environ.get("CI") and git(project, "status", "--porcelain", "--", *CODE):
+        return Base(commit=left, why="HEAD, whose code this tree changes")
+    before = _commit(project, "HEAD^1")
+    if before is None:
+        raise NoVerdictError(
+            f"HEAD is a commit of {_short(branch)} and the one before it is not here, so there is "
+            f"nothing to compare: {_FETCH}, or name a commit with --against"
+        )
+    return Base(commit=before, why=f"the commit before HEAD, which is one of {_short(branch)}")
+
+
+def _target(project: Path) -> str | None:
+    """The branch that HEAD goes to, or None where it is not here."""
+    named = next((os.environ[name] for name in _TARGETS if os.environ.get(name)), None)
+    branches = (f"refs/remotes/origin/{named}", f"refs/heads/{named}") if named else _MAIN_BRANCHES
+    return next((branch for branch in branches if _commit(project, branch)), None)
+
+
+def _short(branch: str) -> str:
+    return branch.removeprefix("refs/").removeprefix("heads/").removeprefix("remotes/")
+
+
+def _commit(project: Path, revision: str) -> str | None:
+    return _said(project, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
+
+
+def _said(project: Path, *arguments: str) -> str | None:
+    """What git prints, or None where it refuses."""
+    try:
+        return git(project, *arguments)
+    except BenchError:
+        return None
+
+
+def describe_tree(project: Path) -> str:
+    """The project's working tree in words: its commit, and whether it has changes."""
+    commit = git(project, "rev-parse", "--short=10", "HEAD")
+    dirty = git(project, "status", "--porcelain", "--untracked-files=no", "--", ".")
+    return f"{commit} with changes" if dirty else commit

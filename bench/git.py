@@ -1,0 +1,73 @@
+"""git as the user has it: with their configuration, and about the repository that a folder is in.
+
+commit = git(folder, "rev-parse", "HEAD")
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from bench.errors import BenchError
+
+_TIMEOUT_S = 300
+_LONGEST_REASON = 500
+_SETTINGS = ("-c", "core.hooksPath=/dev/null", "-c", "core.fileMode=false")
+"""Nobody's hooks run; mounted folders show modes that nobody changed."""
+_WHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR")
+_OF_ANOTHER = (
+    *_WHERE,
+    "GIT_INDEX_FILE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_SHALLOW_FILE",
+    "GIT_GRAFT_FILE",
+    "GIT_NAMESPACE",
+    "GIT_PREFIX",
+    "GIT_INTERNAL_SUPER_PREFIX",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_QUARANTINE_PATH",
+)
+"""What git sets for its hooks (`git rev-parse --local-env-vars`). The configuration that variables
+carry (`GIT_CONFIG_COUNT`, `GIT_CONFIG_GLOBAL`, ...) is the user's own and stays."""
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """What git prints, run in `folder`.
+
+    Raises:
+        BenchError: git is missing, or refuses; says what it said.
+    """
+    try:
+        done = subprocess.run(
+            ["git", *_SETTINGS, "-C", str(folder), *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=_TIMEOUT_S,
+            env={**_environment(folder.resolve()), "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"},
+        )
+    except FileNotFoundError as error:
+        raise BenchError("git is not installed, or not on the PATH") from error
+    except OSError as error:
+        raise BenchError(f"cannot run git: {error.strerror}") from error
+    except subprocess.TimeoutExpired as error:
+        raise BenchError(f"git {arguments[0]} did not end in {_TIMEOUT_S} s") from error
+    if done.returncode:
+        said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
+        raise BenchError(f"git {arguments[0]} failed: {said[:_LONGEST_REASON]}")
+    return done.stdout.strip()
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """The user's variables without those that name another repository than the folder's own."""
+    kept = {key: value for key, value in os.environ.items() if key not in _OF_ANOTHER}
+    above = (folder, *folder.parents)
+    tree = os.environ.get("GIT_WORK_TREE")
+    if tree and Path(tree).resolve() in above and not any((one / ".git").exists() for one in above):
+        # a working tree without a `.git`, whose repository lies elsewhere and is named here alone
+        kept |= {key: str(Path(os.environ[key]).resolve()) for key in _WHERE if key in os.environ}
+    return kept
