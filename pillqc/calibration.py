@@ -15,9 +15,10 @@ import torch
 from scipy import optimize, special
 
 from pillqc.ahead import ahead
-from pillqc.dataset import normalised, read_image, read_mask
+from pillqc.dataset import normalised, read_image
 from pillqc.errors import PillqcError
 from pillqc.evaluation import threshold_at
+from pillqc.masks import read_mask
 from pillqc.model import BAD
 from pillqc.prediction import BATCH_SIZE
 

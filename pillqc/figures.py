@@ -5,6 +5,7 @@ draw_figures(report, Path("figures"))    # curves.png, reliability.png, confusio
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -13,6 +14,7 @@ from sklearn import calibration, metrics
 
 from pillqc.errors import PillqcError
 from pillqc.evaluation import CALIBRATION_BINS
+from pillqc.marker import MARK, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +43,9 @@ def draw_figures(report: Evaluation, folder: Path) -> list[Path]:
         for name, draw in drawings.items():
             figure = draw(report)
             figure.text(0.005, 0.005, _caption(report), fontsize=6, color=_GREY)
-            figure.savefig(folder / f"{name}.png", dpi=_DPI)
+            picture = io.BytesIO()
+            figure.savefig(picture, dpi=_DPI, metadata={"Comment": MARK})
+            write_whole(folder / f"{name}.png", picture.getvalue())
             paths.append(folder / f"{name}.png")
     except OSError as error:
         raise PillqcError(f"{folder}: figures cannot be written ({error.strerror})") from error

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pillqc.dataset import is_image_name
 from pillqc.localization import Box, find_boxes
+from pillqc.marker import is_drawing
 from pillqc.prediction import BATCH_SIZE, Prediction, Unreadable, predict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -52,22 +53,25 @@ class Inspection:
         return found | ({"reason": self.reason} if self.decision == "error" else {})
 
 
-def find_images(paths: Sequence[Path]) -> Iterator[Path | Unreadable]:
+def find_images(
+    paths: Sequence[Path], *, on_note: Callable[[str], None] = lambda _: None
+) -> Iterator[Path | Unreadable]:
     """Files as they are given, and the images under given folders, each folder's sorted.
 
     One by one, however many there are. A folder that cannot be read or holds no image is reported
     in its place. Links to files count as files; links to folders inside a folder are not followed,
-    so that none leads in a circle.
+    so that none leads in a circle. Pictures that pillqc drew are left out, which `on_note` is told.
     """
     for path in paths:
         if path.is_dir():
-            yield from _images_under(path)
+            yield from _images_under(path, on_note)
         else:
             yield path
 
 
-def _images_under(folder: Path) -> Iterator[Path | Unreadable]:
+def _images_under(folder: Path, on_note: Callable[[str], None]) -> Iterator[Path | Unreadable]:
     found = False
+    drawn: list[Path] = []
     closed: list[OSError] = []
     for place, folders, files in os.walk(folder, onerror=closed.append):
         folders.sort()
@@ -75,10 +79,15 @@ def _images_under(folder: Path) -> Iterator[Path | Unreadable]:
             yield Unreadable(path=Path(error.filename), reason=f"{error.strerror}")
         closed.clear()
         for name in sorted(filter(is_image_name, files)):
+            if is_drawing(Path(place, name)):
+                drawn.append(Path(place, name))
+                continue
             found = True
             yield Path(place, name)
     for error in closed:
         yield Unreadable(path=Path(error.filename), reason=f"{error.strerror}")
+    if drawn:
+        on_note(f"pictures that pillqc drew itself, left out: {len(drawn)}, the first {drawn[0]}")
     if not found and not closed:
         reason = "a folder that holds no images (.png, .jpg, .bmp, .tif, .webp)"
         yield Unreadable(path=folder, reason=reason)

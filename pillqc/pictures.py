@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 
 from pillqc.dataset import read_image
 from pillqc.errors import PillqcError
+from pillqc.marker import save_drawing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +49,7 @@ class Album:
             return result
         path = self._folder / picture_name(result.path)
         try:
-            draw(result).save(path)
+            save_drawing(draw(result), path)
         except OSError as error:
             raise PillqcError(f"{path}: cannot be written ({error.strerror or error})") from error
         return result

@@ -20,8 +20,9 @@ from pillqc import __version__
 from pillqc.artifact import ModelCard, save_artifact
 from pillqc.batch_norm import folded
 from pillqc.calibration import Chosen, choose
-from pillqc.dataset import MEAN, STD, read_samples
+from pillqc.dataset import MEAN, STD
 from pillqc.evaluation import Evaluation, evaluate
+from pillqc.folders import read_samples
 from pillqc.model import load_model
 from pillqc.recipe import (
     TEST_SEED_OFFSET,

@@ -16,7 +16,8 @@ from bench.errors import BenchError, WorkerError
 from bench.scenarios import FROZEN, Scenario, Status, Task
 from bench.workload.calls import flop_per_call
 from bench.workload.pictures import explored, predicted
-from pillqc.dataset import load_images, read_samples
+from pillqc.dataset import load_images
+from pillqc.folders import read_samples
 from pillqc.inspection import Inspection, inspect
 from pillqc.model import LoadedModel, load_model
 from pillqc.splits import split_samples

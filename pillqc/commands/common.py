@@ -13,6 +13,7 @@ from typing_extensions import Self
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from pillqc.dataset import Sample
     from pillqc.model import LoadedModel
 
 UNTRAINED: Final = (
@@ -34,6 +35,21 @@ _SUSPICIOUS: Final = 3
 DATA: Final = click.option(
     "--data", type=FOLDER, required=True, help="Folder in MVTec AD's layout, or good/ and bad/."
 )
+GOOD: Final = click.option(
+    "--good", metavar="NAME", help="The folder of good pills, where it is not called good."
+)
+
+
+def note(text: str) -> None:
+    """Say what is no result."""
+    click.echo(f"note: {text}", err=True)
+
+
+def samples_in(data: Path, good: str | None) -> list[Sample]:
+    """The samples of a data set; says what was understood by its folders' names."""
+    from pillqc.folders import read_samples
+
+    return read_samples(data, good=good, on_note=note)
 
 
 def loaded_model(model: str | None) -> LoadedModel:

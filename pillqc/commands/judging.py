@@ -13,10 +13,13 @@ from pillqc.commands.common import (
     DATA,
     EXIT_CODE,
     FOLDER,
+    GOOD,
     MODEL,
     Progress,
     exit_by,
     loaded_model,
+    note,
+    samples_in,
 )
 from pillqc.commands.sharding import inspect_in_shards
 from pillqc.errors import PillqcError, UsageError
@@ -32,6 +35,7 @@ SEEN = "{} OF THESE IMAGES WERE SEEN IN TRAINING: the figures are too good"
 
 @click.command("evaluate")
 @DATA
+@GOOD
 @MODEL
 @click.option(
     "--split",
@@ -44,6 +48,7 @@ SEEN = "{} OF THESE IMAGES WERE SEEN IN TRAINING: the figures are too good"
 @click.option("--figures", type=FOLDER, help="Folder for ROC, reliability and other figures.")
 def evaluate_command(
     data: Path,
+    good: str | None,
     model: str | None,
     split: str | None,
     include_seen: bool,
@@ -62,11 +67,10 @@ def evaluate_command(
       pillqc evaluate --data data/pills --model model.safetensors --json
       pillqc evaluate --data data/pills --figures figures/
     """
-    from pillqc.dataset import read_samples
     from pillqc.evaluation import evaluate, samples_to_judge
     from pillqc.presentation import evaluation_table
 
-    found = read_samples(data)
+    found = samples_in(data, good)
     loaded = loaded_model(model)
     samples = samples_to_judge(loaded, found, split, data)
     with Progress("evaluating") as progress:
@@ -140,9 +144,9 @@ def inspect_command(
         )
     if shard is not None and shards is None:
         raise UsageError("--shard needs --shards, the folder for the parts")
-    way, note = choose(backend)
-    if note:
-        click.echo(f"backend auto: {note}", err=True)
+    way, doubt = choose(backend)
+    if doubt:
+        click.echo(f"backend auto: {doubt}", err=True)
     loaded = accelerated(loaded_model(model), way)
 
     def results(found: Iterable[Path | Unreadable]) -> Iterator[Inspection]:
@@ -156,7 +160,7 @@ def inspect_command(
         return
     decisions = set()
     with CsvLines(csv_file) as lines:
-        for result in results(find_images(paths)):
+        for result in results(find_images(paths, on_note=note)):
             decisions.add(result.decision)
             told = result.as_dict()
             lines.add(told)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pillqc.commands.common import CSV, EXIT_CODE, FILE, exit_by
+from pillqc.commands.common import CSV, EXIT_CODE, FILE, exit_by, note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,7 +31,7 @@ def inspect_in_shards(
     from pillqc.inspection import find_images
 
     shard = shards.parse(which)
-    images = list(find_images(paths))
+    images = list(find_images(paths, on_note=note))
     had, done = shards.inspect_shard(
         shard,
         folder,

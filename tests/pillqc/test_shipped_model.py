@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 from pillqc.artifact import read_artifact
 from pillqc.cli import main
-from pillqc.dataset import read_samples
 from pillqc.evaluation import evaluate
+from pillqc.folders import read_samples
 from pillqc.model import SHIPPED_MODEL, load_model
 from pillqc.synthetic import RENDERER_VERSION, RenderPlan, render_dataset
 

@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from pillqc import synthetic
-from pillqc.dataset import read_mask, read_samples
 from pillqc.errors import RenderError, UsageError
+from pillqc.folders import read_samples
+from pillqc.masks import read_mask
 from pillqc.synthetic import DEFECTS, PillDesign, RenderPlan, image_seed, render_dataset
 
 if TYPE_CHECKING:

@@ -1,0 +1,282 @@
+"""Folders of images in, samples out.
+
+    samples = read_samples(Path("data/pills"), on_note=print)
+
+Layouts: `<split>/good/*.png` and `<split>/<any defect>/*.png`, where a split is `train`,
+`validation` or `test` (or another name in `SPLIT_NAMES`); or `good/` and one or more folders of bad
+images directly under the root. A folder without images whose folders hold some passes as a group of
+classes. Everything is sorted, so that an order never depends on the file system.
+
+What is neither an image nor a mask that is used is told in a line; so is every name that had to be
+interpreted. Masks are found by `pillqc.mask_files`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from pillqc.dataset import GOOD, SPLITS, UNSPLIT, Sample, is_image_name, visible
+from pillqc.errors import DataError
+from pillqc.marker import is_drawing
+from pillqc.mask_files import MaskFiles, beside, files_below, holds_masks
+from pillqc.splits import check_same_kind, content_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+SPLIT_NAMES: Final = {
+    **dict.fromkeys(("train", "training", "trainset"), "train"),
+    **dict.fromkeys(("validation", "val", "valid", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing", "testset"), "test"),
+    **dict.fromkeys(("testpublic", "testprivate", "testprivatemixed"), "test"),  # MVTec AD 2
+}
+"""Folder names in small letters without `_`, `-` and blanks, and what they are taken for."""
+_LOOKS_GOOD: Final = frozenset(
+    {
+        *(
+            "ok",
+            "okay",
+            "normal",
+            "pass",
+            "passed",
+            "fine",
+            "healthy",
+            "intact",
+            "clean",
+            "perfect",
+        ),
+        *("nondefective", "nodefect", "nodefects", "defectfree", "undamaged", "goods", "io", "gut"),
+    }
+)
+"""Names of folders that may hold good pills; never taken as such without being told."""
+
+
+_NO_CLASSES: Final = "holds neither train/ and test/ (MVTec AD's layout) nor good/ and bad/"
+_NO_IMAGES: Final = "its class folders hold no images (.png, .jpg, .bmp, .tif, .webp)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Class:
+    """A folder of images of one kind."""
+
+    folder: Path
+    place: Path
+    """The folder of its split, or the root."""
+    split: str
+    name: str
+    """Of the folder, seen from its split's."""
+    images: tuple[Path, ...]
+
+
+def read_samples(
+    root: Path, *, good: str | None = None, on_note: Callable[[str], None] = lambda _: None
+) -> list[Sample]:
+    """Return the samples under `root`, sorted by split, defect and name.
+
+    Args:
+        root: the folder of the data set.
+        good: the folder of good pills where it is not called `good`.
+        on_note: told of every name that was interpreted and of all that is not used.
+
+    Raises:
+        DataError: no such folder, not a data set, no folder of good pills, or a file that is good
+            and bad at once.
+    """
+    if not root.is_dir():
+        raise DataError(root, "no such folder; give the folder that holds train/ and test/")
+    reading = _Reading()
+    places = _split_folders(root) or {root: UNSPLIT}
+    classes = [c for place, split in places.items() for c in reading.classes(place, split)]
+    for folder in _folders_in(root) if root not in places else ():
+        if folder not in places:
+            images = filter(_is_photograph, files_below(folder))
+            reading.left["images in a folder that is no split's, not used"] += images
+    reading.tell(on_note)
+    for place, split in places.items():
+        if split not in (UNSPLIT, place.name):
+            on_note(f"{place}: taken for {split}")
+    if not any(found.images for found in classes):
+        raise DataError(root, _NO_IMAGES if classes else _NO_CLASSES)
+    _check_is_one(root, classes, good)
+    good_folders = _good_folders(root, classes, good, on_note)
+    samples = [
+        Sample(
+            path=path,
+            defect=GOOD if found.folder in good_folders else found.name,
+            bad=found.folder not in good_folders,
+            mask=None,
+            split=found.split,
+        )
+        for found in classes
+        for path in found.images
+    ]
+    _check_contents(samples, on_note)
+    of_image = {path: found.place for found in classes for path in found.images}
+    return MaskFiles(root).given_to(samples, of_image, reading.near, on_note)
+
+
+def samples_of(samples: Sequence[Sample], split: str | None, root: Path) -> list[Sample]:
+    """The samples of a split; without one those of `test`, or all where there is no test."""
+    present = {sample.split for sample in samples}
+    if split is None:
+        wanted = "test" if "test" in present else None
+    else:
+        wanted = _split_named(split) or split
+        if wanted not in present:
+            raise DataError(root, f"has no split {split!r}; it has {', '.join(sorted(present))}")
+    return [sample for sample in samples if wanted in (None, sample.split)]
+
+
+class _Reading:
+    """What is met on the way through the folders."""
+
+    def __init__(self) -> None:
+        self.near: dict[Path, Path] = {}
+        """Image -> mask beside it."""
+        self.left: dict[str, list[Path]] = defaultdict(list)
+        """What is to be told -> of which files or folders."""
+
+    def tell(self, on_note: Callable[[str], None]) -> None:
+        """One line for each kind."""
+        for what, paths in self.left.items():
+            if paths:
+                on_note(f"{what}: {len(paths)}, the first {paths[0]}")
+
+    def classes(self, place: Path, split: str) -> list[_Class]:
+        """The class folders in the folder of a split, or in the root."""
+        images = [path for path in visible(place) if _is_photograph(path)]
+        self.left["images in no class folder, not used"] += images
+        return [c for folder in _folders_in(place) for c in self._classes(folder, place, split)]
+
+    def _classes(self, folder: Path, place: Path, split: str) -> list[_Class]:
+        """The folder as a class; without images of its own the classes that its folders are."""
+        images = self._images(folder)
+        within = (
+            [] if folder.is_symlink() else [f for f in _folders_in(folder) if not f.is_symlink()]
+        )
+        name = folder.relative_to(place).as_posix()
+        own = _Class(folder=folder, place=place, split=split, name=name, images=images)
+        if images:
+            deeper = (path for f in within for path in files_below(f) if _is_photograph(path))
+            self.left["images deeper than in their class folder, not used"] += deeper
+            return [own]
+        found = [c for f in within for c in self._classes(f, place, split) if c.images]
+        if not found:
+            self.left["class folders without an image"].append(folder)
+            return [own]
+        if all(len(c.images) == 1 and c.images[0] in self.near for c in found):
+            # a folder of one image with its mask is no class
+            return [replace(c, name=name) for c in found]
+        self.left["folders taken for groups of classes"].append(folder)
+        return found
+
+    def _images(self, folder: Path) -> tuple[Path, ...]:
+        files = [path for path in visible(folder) if not path.is_dir()]
+        images = [path for path in files if is_image_name(path.name)]
+        drawn = [path for path in images if is_drawing(path)]
+        masks = beside([path for path in images if path not in drawn])
+        self.near |= {image: mask for mask, image in reversed(masks.items())}
+        self.left["files that are no images by their names, not used"] += (
+            path for path in files if path not in images
+        )
+        self.left["pictures that pillqc drew itself, left out"] += drawn
+        self.left["files beside images, taken for their masks"] += masks
+        return tuple(path for path in images if path not in masks and path not in drawn)
+
+
+def _split_folders(root: Path) -> dict[Path, str]:
+    """Folders of splits that hold images -> split, in the order of the splits."""
+    named = {f: split for f in _folders_in(root) if (split := _split_named(f.name))}
+    used = [f for f in named if any(is_image_name(path.name) for path in files_below(f))]
+    return {f: named[f] for f in sorted(used, key=lambda f: SPLITS.index(named[f]))}
+
+
+def _split_named(name: str) -> str | None:
+    return SPLIT_NAMES.get(_plain(name))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_ ]", "", name.lower())
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    return [path for path in visible(folder) if path.is_dir() and not holds_masks(path)]
+
+
+def _is_photograph(path: Path) -> bool:
+    """Whether a file counts as an image of a pill, by its name and by what drew it."""
+    return is_image_name(path.name) and not path.is_dir() and not is_drawing(path)
+
+
+def _is_called(found: _Class, name: str) -> bool:
+    return name.lower() in found.name.lower().split("/")
+
+
+def _check_is_one(root: Path, classes: Sequence[_Class], good: str | None) -> None:
+    """Refuse a folder of data sets: classes of different products would be mixed."""
+    if any(c.split != UNSPLIT or c.name.lower() == (good or GOOD).lower() for c in classes):
+        return
+    inner = set()
+    for found in classes:
+        *above, last = found.name.split("/")
+        splits = [number for number, part in enumerate(above) if _split_named(part)]
+        if splits or (above and last.lower() == (good or GOOD).lower()):
+            inner.add(root.joinpath(*above[: splits[0] if splits else None]))
+    if len(inner) > 1 or any(_split_named(part) for c in classes for part in c.name.split("/")):
+        raise DataError(root, f"holds categories; give one of them, for example {min(inner)}")
+
+
+def _good_folders(
+    root: Path, classes: Sequence[_Class], good: str | None, on_note: Callable[[str], None]
+) -> set[Path]:
+    """The class folders of good pills.
+
+    Raises:
+        DataError: there is none, or it is not clear which it is.
+    """
+    wanted = good or GOOD
+    chosen = {c.folder for c in classes if _is_called(c, wanted)}
+    if wanted != GOOD and any(_is_called(c, GOOD) and c.folder not in chosen for c in classes):
+        raise DataError(root, f"has good/ beside {wanted}/; name one of them otherwise")
+    for split in dict.fromkeys(c.split for c in classes):
+        mine = [c for c in classes if c.split == split]
+        if any(c.folder in chosen for c in mine):
+            continue
+        names = ", ".join(f"{c.folder.relative_to(root)} ({len(c.images)} images)" for c in mine)
+        alike = [c.folder.name for c in mine if _plain(c.folder.name) in _LOOKS_GOOD]
+        if alike or not chosen:
+            raise DataError(
+                root,
+                f"no folder called {wanted} among {names}: all would count as defects; the folder"
+                f" of good pills must be called good, or give --good {(alike or ['NAME'])[0]}",
+            )
+        on_note(f"no good pills among {names}")
+    otherwise = sorted({folder.name for folder in chosen} - {GOOD})
+    if otherwise:
+        on_note(f"taken for good pills: {', '.join(otherwise)}")
+    return chosen
+
+
+def _check_contents(samples: Sequence[Sample], on_note: Callable[[str], None]) -> None:
+    """Refuse a file that is good and bad at once; tell of other copies.
+
+    Only files of one size are read.
+    """
+    by_size: dict[int, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        if sample.path.is_file():
+            by_size[sample.path.stat().st_size].append(sample)
+    copies = []
+    for size, alike in by_size.items():
+        known: dict[str, Sample] = {}
+        for sample in alike if size and len(alike) > 1 else ():
+            first = known.setdefault(content_hash(sample.path), sample)
+            check_same_kind(first, sample)
+            if first is not sample:
+                copies.append(sample.path)
+    if copies:
+        on_note(f"copies of other images, each counts: {len(copies)}, the first {min(copies)}")
