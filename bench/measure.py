@@ -105,6 +105,8 @@ class RunRequest:
     budget_s: float | None = None
     only: tuple[str, ...] = ()
     weights: str | None = None
+    good: str | None = None
+    """The folder of good pills, where it is not called good."""
     seed: int = 0
     threads: int | None = None
     vary: tuple[str, ...] = ()
@@ -124,6 +126,7 @@ class RunRequest:
             "data": str(self.data),
             "only": list(self.only),
             "weights": self.weights,
+            "good": self.good,
             "seed": self.seed,
             "threads": self.threads,
             "vary": list(self.vary),
@@ -143,6 +146,7 @@ class RunRequest:
             budget_s=budget_s,
             only=tuple(kept["only"]),
             weights=kept["weights"],
+            good=kept.get("good"),
             seed=kept["seed"],
             threads=kept["threads"],
             vary=tuple(kept.get("vary", ())),
@@ -373,6 +377,7 @@ def _found(
         "largest_batch": found.largest_batch,
     }
     environment.update(peak=found.peak, model=found.model, data=found.data)
+    environment["notes"] += (found.data or {}).get("notes", [])
     return scenarios
 
 
@@ -401,7 +406,7 @@ def _limits(
         if request.own:
             raise BenchError(error.reason) from error
         raise BenchError(
-            f"stock PyTorch itself could not run the model: {error.reason} (status {error.status})"
+            f"stock PyTorch itself cannot be measured: {error.reason} (status {error.status})"
         ) from error
     finally:
         worker.stop()
@@ -435,6 +440,8 @@ def _launcher(request: RunRequest, folder: Path) -> Callable[[Scenario, bool, in
     common += ["--seed", str(request.seed)]
     if request.weights:
         common += ["--weights", request.weights]
+    if request.good:
+        common += ["--good", request.good]
 
     def launch(key: Scenario, is_control: bool, launch_number: int) -> WorkerHandle:
         control = CONTROL_SUFFIX.replace("#", "-") if is_control else ""

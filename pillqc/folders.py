@@ -56,6 +56,7 @@ _LOOKS_GOOD: Final = frozenset(
 
 
 _NO_CLASSES: Final = "holds neither train/ and test/ (MVTec AD's layout) nor good/ and bad/"
+_LOOSE: Final = "images in no class folder, not used"
 _NO_IMAGES: Final = "its class folders hold no images (.png, .jpg, .bmp, .tif, .webp)"
 
 
@@ -91,6 +92,16 @@ def read_samples(
     reading = _Reading()
     places = _split_folders(root) or {root: UNSPLIT}
     classes = [c for place, split in places.items() for c in reading.classes(place, split)]
+    loose = reading.left[_LOOSE]
+    if not any(found.images for found in classes) and not loose:
+        raise DataError(root, _NO_IMAGES if classes else _NO_CLASSES)
+    if not any(found.images for found in classes):
+        raise DataError(
+            root,
+            f"{len(loose)} images lie in no class folder, the first {loose[0]}; put good pills into"
+            " good/ and the others into folders that are called after their defects",
+        )
+    _check_is_one(root, classes, good)
     for folder in _folders_in(root) if root not in places else ():
         if folder not in places:
             images = filter(_is_photograph, files_below(folder))
@@ -99,9 +110,6 @@ def read_samples(
     for place, split in places.items():
         if split not in (UNSPLIT, place.name):
             on_note(f"{place}: taken for {split}")
-    if not any(found.images for found in classes):
-        raise DataError(root, _NO_IMAGES if classes else _NO_CLASSES)
-    _check_is_one(root, classes, good)
     good_folders = _good_folders(root, classes, good, on_note)
     samples = [
         Sample(
@@ -149,7 +157,7 @@ class _Reading:
     def classes(self, place: Path, split: str) -> list[_Class]:
         """The class folders in the folder of a split, or in the root."""
         images = [path for path in visible(place) if _is_photograph(path)]
-        self.left["images in no class folder, not used"] += images
+        self.left[_LOOSE] += images
         return [c for folder in _folders_in(place) for c in self._classes(folder, place, split)]
 
     def _classes(self, folder: Path, place: Path, split: str) -> list[_Class]:
@@ -236,26 +244,27 @@ def _good_folders(
     """The class folders of good pills.
 
     Raises:
-        DataError: there is none, or it is not clear which it is.
+        DataError: there is none, or another one may be meant.
     """
-    wanted = good or GOOD
-    chosen = {c.folder for c in classes if _is_called(c, wanted)}
-    if wanted != GOOD and any(_is_called(c, GOOD) and c.folder not in chosen for c in classes):
-        raise DataError(root, f"has good/ beside {wanted}/; name one of them otherwise")
+    wanted, chosen = good or GOOD, set()
     for split in dict.fromkeys(c.split for c in classes):
         mine = [c for c in classes if c.split == split]
-        if any(c.folder in chosen for c in mine):
-            continue
+        named, usual = ({c.folder for c in mine if _is_called(c, n)} for n in (wanted, GOOD))
+        chosen |= named or usual
         names = ", ".join(f"{c.folder.relative_to(root)} ({len(c.images)} images)" for c in mine)
-        alike = [c.folder.name for c in mine if _plain(c.folder.name) in _LOOKS_GOOD]
-        if alike or not chosen:
+        if named and usual - named:
+            raise DataError(root, f"found {names}: call {wanted}/ or good/ otherwise")
+        defects = [c.folder.name for c in mine if c.folder not in chosen]
+        alike = [name for name in defects if not good and _plain(name) in _LOOKS_GOOD]
+        if alike or not any(c.images for c in classes if _is_called(c, wanted)):
             raise DataError(
                 root,
-                f"no folder called {wanted} among {names}: all would count as defects; the folder"
-                f" of good pills must be called good, or give --good {(alike or ['NAME'])[0]}",
+                "it is not clear which pills are good: their folder must be called good, or say"
+                f" --good {(alike or ['NAME'])[0]}; found {names}, all but {wanted} taken for defects",
             )
-        on_note(f"no good pills among {names}")
-    otherwise = sorted({folder.name for folder in chosen} - {GOOD})
+        if len(defects) == len(mine):
+            on_note(f"no good pills, but {names}")
+    otherwise = sorted({c.name for c in classes if c.folder in chosen and c.folder.name != GOOD})
     if otherwise:
         on_note(f"taken for good pills: {', '.join(otherwise)}")
     return chosen

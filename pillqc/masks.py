@@ -174,8 +174,11 @@ def _upright(
             image.getexif()[ExifTags.Base.Orientation] = photograph.orientation
     image = ImageOps.exif_transpose(image)
     if not _same_aspect(image.size, photograph.upright):
-        turned = f", upright {_size(photograph.upright)}" if photograph.orientation > 4 else ""
-        raise DataError(path, f"{sizes}{turned}: a mask must have the aspect of its image")
+        raise DataError(
+            path,
+            f"{sizes}; upright {_size(image.size)} and {_size(photograph.upright)}: a mask must"
+            " have the aspect of its image",
+        )
     return _levels(image), lossy
 
 

@@ -253,10 +253,9 @@ def test_folders_with_both_kinds_to_train_on_stay_as_they_are(pills: Path, tmp_p
 
 def test_without_images_to_learn_from_int8_is_unavailable(pills: Path, tmp_path: Path) -> None:
     """A test image's range would be in the model that is judged by it."""
-    (tmp_path / "test").mkdir()
-    shutil.copytree(pills / "test" / "crack", tmp_path / "test" / "crack")
-    for path in sorted((tmp_path / "test" / "crack").iterdir())[1:]:
-        path.unlink()
+    for kind in ("good", "crack"):
+        (tmp_path / "test" / kind).mkdir(parents=True)
+        shutil.copy(pills / "test" / kind / "000.png", tmp_path / "test" / kind)
     work = Workload(tmp_path, seed=0, weights="random", image_size=SIDE)
     with pytest.raises(WorkerError, match="too few images") as caught:
         work.calibration(1)
