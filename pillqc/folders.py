@@ -56,6 +56,7 @@ _LOOKS_GOOD: Final = frozenset(
 
 
 _NO_CLASSES: Final = "holds neither train/ and test/ (MVTec AD's layout) nor good/ and bad/"
+_DRAWN: Final = "pictures that pillqc drew itself, left out"
 _LOOSE: Final = "images in no class folder, not used"
 _NO_IMAGES: Final = "its class folders hold no images (.png, .jpg, .bmp, .tif, .webp)"
 
@@ -173,6 +174,8 @@ class _Reading:
             self.left["images deeper than in their class folder, not used"] += deeper
             return [own]
         found = [c for f in within for c in self._classes(f, place, split) if c.images]
+        if not found and any(path.parent == folder for path in self.left[_DRAWN]):
+            return []
         if not found:
             self.left["class folders without an image"].append(folder)
             return [own]
@@ -191,8 +194,8 @@ class _Reading:
         self.left["files that are no images by their names, not used"] += (
             path for path in files if path not in images
         )
-        self.left["pictures that pillqc drew itself, left out"] += drawn
-        self.left["files beside images, taken for their masks"] += masks
+        self.left[_DRAWN] += drawn
+        self.left["files beside images, taken for their masks"] += list(masks)
         return tuple(path for path in images if path not in masks and path not in drawn)
 
 
@@ -260,7 +263,8 @@ def _good_folders(
             raise DataError(
                 root,
                 "it is not clear which pills are good: their folder must be called good, or say"
-                f" --good {(alike or ['NAME'])[0]}; found {names}, all but {wanted} taken for defects",
+                f" --good {(alike or ['NAME'])[0]}; found {names}, of which all but {wanted} would"
+                " be defects",
             )
         if len(defects) == len(mine):
             on_note(f"no good pills, but {names}")
