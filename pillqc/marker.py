@@ -1,4 +1,4 @@
-"""How pillqc knows its own pictures again: heat maps, galleries and figures are no photographs.
+"""How pillqc knows its own pictures again: heat maps, figures and masks are no photographs.
 
 save_drawing(image, folder / "gallery.png")
 is_drawing(folder / "gallery.png")     # True, whatever the file is called later
@@ -32,16 +32,22 @@ def is_drawing(path: Path) -> bool:
         return False
 
 
-def save_drawing(image: Image.Image, path: Path) -> None:
-    """Save as the suffix says, PNG or JPEG, with the mark, whole or not at all."""
-    from PIL import Image, PngImagePlugin
+def encoded(image: Image.Image, kind: str) -> bytes:
+    """The file, `PNG` or `JPEG`, with the mark."""
+    from PIL import PngImagePlugin
 
     about = PngImagePlugin.PngInfo()
     about.add_text("Comment", MARK)
     content = io.BytesIO()
-    kind = Image.registered_extensions()[path.suffix.lower()]
-    image.save(content, kind, pnginfo=about, comment=MARK.encode(), quality=85)
-    write_whole(path, content.getvalue())
+    options = {"pnginfo": about, "comment": MARK.encode(), "quality": 85, "compress_level": 3}
+    image.save(content, kind, **options)
+    return content.getvalue()
+
+
+def save_drawing(image: Image.Image, path: Path) -> None:
+    """Save with the mark, as JPEG where its name says so, else as PNG; whole or not at all."""
+    is_jpeg = path.suffix.lower() in (".jpg", ".jpeg")
+    write_whole(path, encoded(image, "JPEG" if is_jpeg else "PNG"))
 
 
 def write_whole(path: Path, content: bytes) -> None:

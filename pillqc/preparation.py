@@ -71,7 +71,7 @@ def prepare_mvtec(
             _copy(source, partial)
         notes: list[str] = []
         samples = read_samples(partial, good=good, on_note=notes.append)
-        notes += [*_doubts(len(samples), category), _about_masks(samples)]
+        notes = [*_doubts(len(samples), category), *notes, _about_masks(samples)]
         partial.replace(out)
     defects = tuple(sorted({s.defect for s in samples if s.bad}))
     told = tuple(note.replace(str(partial), str(out)) for note in notes)
