@@ -8,23 +8,20 @@ Layouts: `<split>/good/*.png` and `<split>/<any defect>/*.png`, where a split is
 more folders of bad images directly under the root. Everything is sorted, so that an order never
 depends on the file system.
 
-What happens to odd files: greyscale, palette, CMYK, 16-bit and EXIF-rotated images are converted to
-upright 8-bit RGB, transparent ones are laid on black, of several frames the first counts. Truncated
-files, files that are no images, empty ones and ones above 100 megapixels raise a `DataError` with
-path and reason, and so do pipes, devices and links that lead nowhere. Files in a class folder whose
-name does not end like an image's are not samples.
+How a file becomes pixels, and which are refused: `pillqc.decoding`. A file in a class folder that
+is not looked at, because its name is not an image's, is an error: a defect must not vanish.
 """
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from pillqc.apart import read_image
+from pillqc.decoding import is_image_name, is_litter, told_of_unseen
 from pillqc.errors import DataError
 
 if TYPE_CHECKING:
@@ -40,9 +37,6 @@ STD: Final = (0.229, 0.224, 0.225)
 GOOD: Final = "good"
 SPLITS: Final = ("train", "validation", "test")
 UNSPLIT: Final = "all"
-SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
-MAX_PIXELS: Final = 100_000_000
-"""Larger images are refused before they are decoded: they are mistakes or attacks."""
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -71,7 +65,7 @@ def read_samples(root: Path) -> list[Sample]:
     else:
         raise DataError(root, _what_it_looks_like(root))
     if not samples:
-        raise DataError(root, "its class folders hold no images (.png, .jpg, .bmp, .tif, .webp)")
+        raise DataError(root, "its class folders hold no images (.png, .jpg, .tif, ...)")
     return samples
 
 
@@ -83,31 +77,6 @@ def samples_of(samples: Sequence[Sample], split: str | None, root: Path) -> list
     elif split not in present:
         raise DataError(root, f"has no split {split!r}; it has {', '.join(sorted(present))}")
     return [sample for sample in samples if split in (None, sample.split)]
-
-
-def is_image_name(name: str) -> bool:
-    """Whether a file in a folder counts as an image, by its name."""
-    return not name.startswith(".") and PurePath(name).suffix.lower() in SUFFIXES
-
-
-def read_image(path: Path) -> Image.Image:
-    """Return the image as upright 8-bit RGB, or raise a `DataError` with the reason."""
-    try:
-        check_is_file(path)
-        with warnings.catch_warnings():
-            # Pillow warns of damaged metadata and of many pixels; the pixels are checked here
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise DataError(path, f"{_megapixels(image)} are more than {_LIMIT}")
-                return _as_rgb(ImageOps.exif_transpose(image))
-    except Image.DecompressionBombError as error:
-        raise DataError(path, f"more than {_LIMIT}, refused before decoding") from error
-    except UnidentifiedImageError as error:
-        raise DataError(path, "not an image that can be read") from error
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError) as error:
-        # Pillow's decoders raise all of these for damaged files
-        raise DataError(path, f"damaged or unreadable image ({_one_line(error)})") from error
 
 
 def load_images(paths: Sequence[Path], size: int = 224) -> torch.Tensor:
@@ -153,29 +122,18 @@ def normalised(image: Image.Image, size: int) -> NDArray[np.float32]:
     return pixels
 
 
-_LIMIT: Final = f"{MAX_PIXELS // 1_000_000} megapixels"
-
-
-def check_is_file(path: Path) -> None:
-    """Raise a `DataError` for whatever else it is: a pipe would keep us waiting for ever."""
-    if not path.is_file():
-        raise DataError(path, _why_no_file(path))
-
-
-def _why_no_file(path: Path) -> str:
-    if path.is_dir():
-        return "a folder, not an image"
-    if path.is_symlink():
-        return "a link that leads nowhere, or to itself"
-    return "not a regular file" if path.exists() else "no such file"
-
-
 def _read_split(root: Path, folder: Path, split: str) -> Iterator[Sample]:
     for class_folder in sorted(p for p in folder.iterdir() if p.is_dir()):
         defect = class_folder.name
         if defect.startswith(".") or defect == "ground_truth":
             continue
-        for path in sorted(class_folder.iterdir()):
+        paths = sorted(class_folder.iterdir())
+        unseen = [
+            p for p in paths if not (p.is_dir() or is_image_name(p.name) or is_litter(p.name))
+        ]
+        if unseen:
+            raise DataError(class_folder, told_of_unseen(unseen))
+        for path in paths:
             if is_image_name(path.name) and not path.is_dir():
                 bad = defect != GOOD
                 mask = _mask_of(root, split, defect, path) if bad else None
@@ -198,26 +156,3 @@ def _what_it_looks_like(root: Path) -> str:
     if categories:
         return f"holds categories; give one of them, for example {root / categories[0]}"
     return "holds neither train/ and test/ (MVTec AD's layout) nor good/ and bad/"
-
-
-def _as_rgb(image: Image.Image) -> Image.Image:
-    """Convert any mode to RGB; what is transparent becomes black, like the background."""
-    if image.mode.startswith("I"):
-        levels = np.asarray(image, dtype=np.float64)
-        image = Image.fromarray((levels / 257.0).round().clip(0, 255).astype(np.uint8))
-    elif image.mode == "F":
-        raise ValueError("floating-point pixels have no defined range")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        image = Image.new("RGB", image.size)
-        image.paste(rgba, mask=rgba.getchannel("A"))
-        return image
-    return image.convert("RGB")
-
-
-def _megapixels(image: Image.Image) -> str:
-    return f"{image.width * image.height / 1e6:.0f} megapixels"
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pillqc import dataset
+from pillqc import decoding
+from pillqc.apart import read_image
 from pillqc.dataset import (
     MEAN,
     STD,
@@ -20,7 +21,6 @@ from pillqc.dataset import (
     load_images,
     load_masks,
     normalised,
-    read_image,
     read_mask,
     read_samples,
     samples_of,
@@ -45,7 +45,7 @@ def test_mvtecs_layout_is_read_sorted_with_masks(tmp_path: Path) -> None:
         "train/good/000.png",
         "test/good/000.png",
         "test/crack/000.png",
-        "test/crack/notes.txt",
+        "test/crack/Thumbs.db",
         "test/crack/.hidden.png",
         "ground_truth/crack/000_mask.png",
     )
@@ -81,7 +81,8 @@ def test_the_plain_good_and_bad_layout_is_read(tmp_path: Path) -> None:
         ([], "no such folder"),
         (["notes.txt"], "neither train/ and test/"),
         (["pill/train/good/0.png"], "holds categories.*pill"),
-        (["train/good/notes.txt"], "hold no images"),
+        (["train/good/.notes.txt"], "hold no images"),
+        (["train/good/a.png", "train/bad/b.heic"], "1 files would not be looked at.*b.heic"),
     ],
 )
 def test_a_folder_that_is_no_data_set_is_explained(
@@ -196,6 +197,7 @@ def _bomb(path: Path) -> None:
         (_truncated, "damaged or unreadable.*truncated"),
         (_bomb, "100 megapixels"),
         (lambda p: Image.new("F", (8, 8)).save(p, "TIFF"), "no defined range"),
+        (lambda p: Image.new("LAB", (8, 8)).save(p, "TIFF"), "its colours are LAB"),
     ],
 )
 def test_files_that_cannot_be_used_are_refused_with_path_and_reason(
@@ -214,7 +216,7 @@ def test_images_that_only_warn_in_pillow_are_refused_by_their_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Our own limit holds below Pillow's."""
-    monkeypatch.setattr(dataset, "MAX_PIXELS", 10)
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 10)
     Image.fromarray(_GREY).save(tmp_path / "big.png")
     with pytest.raises(DataError, match="megapixels are more than"):
         read_image(tmp_path / "big.png")
