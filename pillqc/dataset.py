@@ -128,16 +128,20 @@ def _read_split(root: Path, folder: Path, split: str) -> Iterator[Sample]:
         if defect.startswith(".") or defect == "ground_truth":
             continue
         paths = sorted(class_folder.iterdir())
-        unseen = [
-            p for p in paths if not (p.is_dir() or is_image_name(p.name) or is_litter(p.name))
-        ]
-        if unseen:
-            raise DataError(class_folder, told_of_unseen(unseen))
+        _refuse_unseen(class_folder, paths)
         for path in paths:
             if is_image_name(path.name) and not path.is_dir():
                 bad = defect != GOOD
                 mask = _mask_of(root, split, defect, path) if bad else None
                 yield Sample(path=path, defect=defect, bad=bad, mask=mask, split=split)
+
+
+def _refuse_unseen(folder: Path, paths: Sequence[Path]) -> None:
+    """Raise a `DataError` for files that are neither images by name, nor hidden, nor folders."""
+    known = (is_image_name, is_litter, lambda name: name.startswith("."))
+    unseen = [p for p in paths if not any(of(p.name) for of in known) and not p.is_dir()]
+    if unseen:
+        raise DataError(folder, told_of_unseen(unseen))
 
 
 def _mask_of(root: Path, split: str, defect: str, image: Path) -> Path | None:

@@ -198,7 +198,7 @@ class LoadedModel:
         if not fitting:
             least = f"tells the thresholds from a share of {min(told)} on" if told else "tells none"
             raise PillqcError(
-                f"{self.name}: no threshold is known that rejects at most {share} of good pills: its"
+                f"{self.name}: no threshold is known to reject at most {share} of good pills: its"
                 f" card {least}; give --threshold, or a model trained with more good pills"
             )
         return self.at_threshold(told[max(fitting)])
