@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 from PIL import Image
 
-from pillqc.decoding import Picture, decode
+from pillqc.decoding import Picture, check_is_file, decode
 from pillqc.errors import DataError
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def apart(*, seconds: float | None = SECONDS, bits: int | None = None) -> Iterat
 
 def read_picture(path: Path) -> Picture:
     """Return the picture of a file, or raise a `DataError` with the reason."""
+    check_is_file(path)  # here, where /dev/fd/3 is what the user means by it
     if _asked.seconds is None:
         return decode(path, bits=_asked.bits)
     return _decoder.read(path, _asked.seconds, _asked.bits)
@@ -89,7 +90,7 @@ class Decoder:
 
     def read(self, path: Path, seconds: float, bits: int | None) -> Picture:
         """As `decode`; also raises a `DataError` where the file ended the child."""
-        request = json.dumps([os.fspath(path.absolute()), seconds, bits]).encode()
+        request = json.dumps([os.path.realpath(path), seconds, bits]).encode()
         with self._turn:
             line = self._send(request)
             try:
@@ -166,17 +167,20 @@ def serve() -> None:
         except (EOFError, OSError):
             return
         signal.setitimer(signal.ITIMER_REAL, seconds)
+        told: dict[str, object] = {}
+        pixels = b""
         try:
             picture = decode(Path(name), bits=bits)
             pixels = picture.image.tobytes()
+            told = {"size": picture.image.size, "notes": picture.notes}
         except DataError as error:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            line.send_bytes(json.dumps({"reason": error.reason}).encode())
-            continue
+            told = {"reason": error.reason}
+        except MemoryError:
+            told = {"reason": "too large for this machine's memory"}
         signal.setitimer(signal.ITIMER_REAL, 0)
-        told = {"size": picture.image.size, "notes": picture.notes}
         line.send_bytes(json.dumps(told).encode())
-        line.send_bytes(pixels)
+        if pixels:
+            line.send_bytes(pixels)
 
 
 _decoder: Final = Decoder()

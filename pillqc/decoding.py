@@ -67,6 +67,8 @@ _UPRIGHT: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_OF_FRAMES: Final = ("AVIF", "GIF", "MPO", "PNG", "TIFF", "WEBP")
+"""Formats of several frames or pages; PSD's "frames" are layers of one picture."""
 _LITTER: Final = frozenset({"thumbs.db", "desktop.ini", ".ds_store"})
 
 
@@ -164,7 +166,7 @@ def why_no_file(path: Path) -> str | None:
             return "standard input is not read: give a file"
         if _ADDRESS.search(str(path)):
             return "an address, not a file: nothing is fetched, so download it first"
-        if path.is_symlink():
+        if os.path.islink(path):  # noqa: PTH114 - Path's raises where a name is too long
             return "a link that leads nowhere, or to itself"
         gone = isinstance(error, FileNotFoundError | NotADirectoryError)
         return "no such file" if gone else f"cannot be read ({error.strerror})"
@@ -190,10 +192,11 @@ def _decoded(path: Path, file: BinaryIO, bits: int | None) -> Picture:
     with image:
         shallow = eight_bit(image, file, lambda: _opened(file), bits=bits)
         method = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
-        frames = int(getattr(image, "n_frames", 1)) if image.format != "PSD" else 1
     upright = _as_rgb(path, shallow)
     if method is not None:
         upright = upright.transpose(method)
+    # of a fresh one: the first frame is loaded, and Pillow counts by going on to the last
+    frames = int(getattr(_opened(file), "n_frames", 1)) if image.format in _OF_FRAMES else 1
     notes = (f"the first of {frames} pages or frames",) if frames > 1 else ()
     return Picture(image=upright, notes=notes)
 

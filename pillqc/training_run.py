@@ -177,7 +177,8 @@ def _note_doubts(splits: dict[str, list[Sample]], on_note: Callable[[str], None]
         on_note(
             f"{len(crossings)} pairs of images are nearly the same and on two sides of the split,"
             f" for example {shown(first.first.path)} and {shown(first.second.path)}:"
-            " figures of this model on its test images will look too good (pillqc check-split shows all of them)"
+            " figures of this model on its test images will look too good (pillqc check-split shows"
+            " all of them)"
         )
     if len({sample.bad for sample in splits["validation"]}) < len(CLASSES):
         on_note("validation lacks good or bad images: no best epoch, and the threshold is a guess")
