@@ -98,6 +98,8 @@ def why_unseen(path: Path) -> str:
     """Why a file in a folder is not looked at."""
     if path.is_symlink() and path.is_dir():
         return "not looked at: a link to a folder"
+    if path.is_dir():
+        return "not looked at: a folder, not an image"
     if path.name.startswith("."):
         return "not looked at: a hidden file"
     return f"not looked at: no format that pillqc reads ends in {path.suffix or 'no suffix'!r}"

@@ -59,6 +59,9 @@ class Inspection:
     boxes: tuple[Box, ...] = ()
     """In pixels of the file; none on a pill that is called good."""
     ms: float | None = None
+    """What this file took: its own reading, and the model's call for its whole batch."""
+    batch: int | None = None
+    """How many files shared that call."""
     reason: str | None = None
     """Why there is no decision."""
     heat: NDArray[Any] | None = None
@@ -84,7 +87,12 @@ class Inspection:
         }
         if self.decision == "error":
             found |= {"reason": self.reason, "looked_at": self.looked_at}
-        found |= {"unlike": self.unlike, "notes": list(self.notes), "time": self.time}
+        found |= {
+            "batch": self.batch,
+            "unlike": self.unlike,
+            "notes": list(self.notes),
+            "time": self.time,
+        }
         if self.picture_error:
             found["picture_error"] = self.picture_error
         if self.terms:
@@ -112,12 +120,12 @@ def _images_under(folder: Path) -> Iterator[Path | Unreadable]:
     closed: list[OSError] = []
     for place, folders, files in os.walk(folder, onerror=closed.append):
         folders.sort()
-        links = {name for name in folders if Path(place, name).is_symlink()}
+        odd = {f for f in folders if is_image_name(f) or Path(place, f).is_symlink()}
         yield from map(_closed, closed)
         empty = empty and not closed
         closed.clear()
-        for name in sorted({*files, *links}):
-            if name in links or not (is_image_name(name) or is_litter(name)):
+        for name in sorted({*files, *odd}):
+            if name in odd or not (is_image_name(name) or is_litter(name)):
                 empty, path = False, Path(place, name)
                 yield Unreadable(path=path, reason=why_unseen(path), looked_at=False)
             elif is_image_name(name):
@@ -239,6 +247,7 @@ def _decided(result: Prediction, loaded: LoadedModel, terms: Terms) -> Inspectio
         probability_bad=round(result.bad, _DIGITS),
         boxes=tuple(boxes),
         ms=round(result.ms, 3),
+        batch=result.batch,
         heat=result.heat,
         unlike=strange,
         notes=result.notes,

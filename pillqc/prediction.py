@@ -49,6 +49,8 @@ class Prediction:
     height: int
     ms: float
     """What this file took: its own reading, and the model's call for its whole batch."""
+    batch: int
+    """How many files shared that call."""
     notes: tuple[str, ...]
     statistics: dict[str, float]
     """Of the whole picture: see `pillqc.likeness`."""
@@ -145,6 +147,7 @@ def _predict_batch(
                 width=item.width,
                 height=item.height,
                 ms=item.ms + ms,
+                batch=len(usable),
                 notes=item.notes,
                 statistics=item.statistics,
             )

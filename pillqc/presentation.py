@@ -141,7 +141,7 @@ class CsvLines:
 
 
 _LATER: Final = (
-    *("looked_at", "unlike", "notes", "picture_error"),
+    *("batch", "looked_at", "unlike", "notes", "picture_error"),
     *("time", "model", "model_sha256", "threshold"),
 )
 _COLUMNS: Final = (

@@ -101,6 +101,7 @@ def test_a_good_pill_gets_no_box_and_a_bad_one_its_boxes() -> None:
             width=100,
             height=50,
             ms=1.0,
+            batch=1,
             notes=(),
             statistics={},
         )
