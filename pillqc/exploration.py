@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from PIL import Image
 
-from pillqc.dataset import read_image
+from pillqc.apart import read_image
 from pillqc.errors import PillqcError
 from pillqc.marker import save_drawing
 

@@ -18,7 +18,8 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from pillqc.dataset import GOOD, SPLITS, UNSPLIT, Sample, is_image_name, visible
+from pillqc.dataset import GOOD, SPLITS, UNSPLIT, Sample, visible
+from pillqc.decoding import is_image_name, told_of_unseen
 from pillqc.errors import DataError
 from pillqc.marker import is_drawing
 from pillqc.mask_files import MaskFiles, beside, files_below, holds_masks
@@ -191,9 +192,9 @@ class _Reading:
         drawn = [path for path in images if is_drawing(path)]
         masks = beside([path for path in images if path not in drawn])
         self.near |= {image: mask for mask, image in reversed(masks.items())}
-        self.left["files that are no images by their names, not used"] += (
-            path for path in files if path not in images
-        )
+        unseen = [path for path in files if path not in images]
+        if unseen:
+            raise DataError(folder, told_of_unseen(unseen))
         self.left[_DRAWN] += drawn
         self.left["files beside images, taken for their masks"] += list(masks)
         return tuple(path for path in images if path not in masks and path not in drawn)

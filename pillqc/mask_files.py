@@ -20,7 +20,8 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from pillqc.dataset import UNSPLIT, is_image_name, visible
+from pillqc.dataset import UNSPLIT, visible
+from pillqc.decoding import is_image_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 from scipy import ndimage
 
-from pillqc.dataset import decoded, is_image_name
+from pillqc.decoding import decoded, is_image_name
 from pillqc.errors import DataError
 
 if TYPE_CHECKING:

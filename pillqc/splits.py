@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from PIL import Image
 
-from pillqc.dataset import check_is_file, read_image
+from pillqc.apart import read_image
+from pillqc.decoding import check_is_file
 from pillqc.errors import DataError
 
 if TYPE_CHECKING:

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from pillqc import __version__
+from pillqc.apart import read_image
 from pillqc.artifact import ModelCard, check_writable, save_artifact
 from pillqc.calibration import Chosen, choose, divide_head
 from pillqc.dataset import MEAN, STD
-from pillqc.errors import UsageError
+from pillqc.errors import UsageError, shown
 from pillqc.feeding import FileSource
 from pillqc.folders import read_samples
+from pillqc.likeness import described, known_limits
 from pillqc.masks import MaskSurvey, survey_masks
 from pillqc.model import CLASSES, load_model
 from pillqc.narrowing import narrow_form, wide_form
@@ -121,7 +123,8 @@ def run_training(
         return None
     model = wide_form(model)
     chosen = _chosen(model, splits["validation"], run.size)
-    save_artifact(run.out, model, _card(run, loaded, manifest, masks, chosen, result))
+    images = [sample.path for name in ("train", "validation") for sample in splits[name]]
+    save_artifact(run.out, model, _card(run, loaded, manifest, masks, chosen, result, images))
     write_split(path_beside(run.out), manifest)
     kept.path.unlink(missing_ok=True)
     return Trained(result=result, manifest=manifest, chosen=chosen)
@@ -181,8 +184,9 @@ def _note_doubts(splits: dict[str, list[Sample]], on_note: Callable[[str], None]
         first = crossings[0]
         on_note(
             f"{len(crossings)} pairs of images are nearly the same and on two sides of the split,"
-            f" for example {first.first.path} and {first.second.path}: figures of this model on"
-            " its test images will look too good (pillqc check-split shows all of them)"
+            f" for example {shown(first.first.path)} and {shown(first.second.path)}:"
+            " figures of this model on its test images will look too good (pillqc check-split shows"
+            " all of them)"
         )
     if len({sample.bad for sample in splits["validation"]}) < len(CLASSES):
         on_note("validation lacks good or bad images: no best epoch, and the threshold is a guess")
@@ -195,6 +199,7 @@ def _card(
     masks: MaskSurvey,
     chosen: Chosen | None,
     result: TrainingResult,
+    shown_images: Sequence[Path],
 ) -> ModelCard:
     told = {
         "seconds": round(result.seconds, 3),
@@ -220,6 +225,7 @@ def _card(
             "masks": asdict(masks),
         },
         training=_options(run) | told,
+        known=known_limits(described(read_image(path)) for path in shown_images),
         seen=remembered(manifest.digests("train", "validation"), before),
     )
     if chosen is None:
@@ -229,6 +235,7 @@ def _card(
         threshold=chosen.threshold,
         undecided=chosen.undecided,
         temperature=chosen.temperature,
+        thresholds=chosen.thresholds,
         data=card.data | {"validation_images": chosen.images},
     )
 

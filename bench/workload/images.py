@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 from dataclasses import dataclass
 from itertools import cycle, islice, zip_longest
@@ -95,7 +96,7 @@ class Workload:
         """
         digest = hashlib.sha256()
         for path in sorted(sample.path for sample in self.samples):
-            digest.update(path.relative_to(self._root).as_posix().encode() + b"\0")
+            digest.update(os.fsencode(path.relative_to(self._root).as_posix()) + b"\0")
             digest.update(path.read_bytes())
         return {
             "source": "synthetic" if (self._root / MANIFEST).is_file() else "folder",

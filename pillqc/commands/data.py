@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from pillqc.commands.common import DATA, FILE, FOLDER, GOOD, Progress, note, samples_in
-from pillqc.errors import PillqcError, UsageError
+from pillqc.errors import PillqcError, UsageError, shown
 
 
 @click.command("render")
@@ -147,7 +147,7 @@ def check_split_command(data: Path, good: str | None, manifest: Path | None) -> 
     crossings = find_crossings(samples)
     for crossing in crossings:
         kind = "identical" if crossing.identical else f"differ by {crossing.distance} grey levels"
-        click.echo(f"{crossing.first.path} and {crossing.second.path}: {kind}")
+        click.echo(f"{shown(crossing.first.path)} and {shown(crossing.second.path)}: {kind}")
     if crossings:
         raise PillqcError(f"{data}: {len(crossings)} pairs of images cross its splits")
     click.echo(f"{data}: no image of {len(samples)} is in two splits")

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pillqc import dataset
+from pillqc import decoding
+from pillqc.apart import read_image
 from pillqc.dataset import (
     MEAN,
     STD,
     load_images,
     normalised,
-    read_image,
 )
 from pillqc.errors import DataError
 
@@ -114,6 +114,7 @@ def _bomb(path: Path) -> None:
         (_truncated, "damaged or unreadable.*truncated"),
         (_bomb, "100 megapixels"),
         (lambda p: Image.new("F", (8, 8)).save(p, "TIFF"), "no defined range"),
+        (lambda p: Image.new("LAB", (8, 8)).save(p, "TIFF"), "its colours are LAB"),
     ],
 )
 def test_files_that_cannot_be_used_are_refused_with_path_and_reason(
@@ -132,7 +133,7 @@ def test_images_that_only_warn_in_pillow_are_refused_by_their_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Our own limit holds below Pillow's."""
-    monkeypatch.setattr(dataset, "MAX_PIXELS", 10)
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 10)
     Image.fromarray(_GREY).save(tmp_path / "big.png")
     with pytest.raises(DataError, match="megapixels are more than"):
         read_image(tmp_path / "big.png")

@@ -42,7 +42,7 @@ def test_mvtecs_layout_is_read_sorted_with_masks(tmp_path: Path) -> None:
         "train/good/000.png",
         "test/good/000.png",
         "test/crack/000.png",
-        "test/crack/notes.txt",
+        "test/crack/Thumbs.db",
         "test/crack/.hidden.png",
         "ground_truth/crack/000_mask.png",
     )
@@ -83,7 +83,8 @@ def test_the_plain_good_and_bad_layout_is_read(tmp_path: Path) -> None:
         ([], "no such folder"),
         (["notes.txt"], "neither train/ and test/"),
         (["pill/train/good/0.png"], "holds categories.*pill"),
-        (["train/good/notes.txt"], "hold no images"),
+        (["train/good/a.png", "train/bad/b.heic"], "1 files would not be looked at.*b.heic"),
+        (["train/good/.notes.txt"], "hold no images"),
         (["pill/good/0.png", "pill/bad/0.png", "nut/good/0.png"], "holds categories.*nut"),
         (["all/pill/test/good/0.png"], "holds categories.*all/pill"),
         (["test/0.png", "test/1.png"], "2 images lie in no class folder, the first .*test/0.png"),
@@ -171,14 +172,13 @@ def test_what_is_not_used_is_said(tmp_path: Path) -> None:
     _touch(
         tmp_path,
         *("train/good/0.png", "test/good/0.png", "test/bad/0.png", "test/9.png", "test/8.png"),
-        *("test/bad/old/7.png", "holdout/good/0.png", "test/bad/notes.txt", "test/empty/"),
+        *("test/bad/old/7.png", "holdout/good/0.png", "test/empty/"),
         *("test/good/Thumbs.db", "__MACOSX/train/0.png", "test/good/._0.png", ".git/0.png"),
     )
     found, notes = _read(tmp_path)
     assert len(found) == 3
     assert sorted(notes) == [
         "class folders without an image: 1, the first test/empty",
-        "files that are no images by their names, not used: 1, the first test/bad/notes.txt",
         "images deeper than in their class folder, not used: 1, the first test/bad/old/7.png",
         "images in a folder that is no split's, not used: 1, the first holdout/good/0.png",
         "images in no class folder, not used: 2, the first test/8.png",

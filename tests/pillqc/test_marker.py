@@ -9,7 +9,7 @@ from unittest import mock
 import pytest
 from PIL import Image
 
-from pillqc.dataset import read_image
+from pillqc.apart import read_image
 from pillqc.errors import DataError
 from pillqc.marker import is_drawing, save_drawing, write_whole
 
