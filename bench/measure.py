@@ -33,6 +33,7 @@ from bench.scenarios import (
     EXCLUSIONS,
     OF_OWN_MODELS,
     Scenario,
+    Status,
     Task,
     capped_batch_sizes,
     matrix,
@@ -194,11 +195,15 @@ def run(request: RunRequest, *, policy: Policy = DEFAULT, progress: Progress | N
     return folder
 
 
+class _UnusableError(BenchError):
+    """The model or the images that were asked for cannot be used."""
+
+
 @contextmanager
 def _nothing_left_of(folder: Path, request: RunRequest) -> Iterator[None]:
     """What ended before anything was measured is no run.
 
-    That is one that was interrupted so early, and one of a model of the user's own that cannot run.
+    That is one that was interrupted so early, and one of a model or of images that cannot be used.
     """
     try:
         yield
@@ -206,8 +211,10 @@ def _nothing_left_of(folder: Path, request: RunRequest) -> Iterator[None]:
         if not (folder / "iterations.csv").exists():
             shutil.rmtree(folder, ignore_errors=True)
         raise
-    except BenchError:
-        if request.own and not (folder / "iterations.csv").exists():
+    except BenchError as error:
+        if (request.own or isinstance(error, _UnusableError)) and not (
+            folder / "iterations.csv"
+        ).exists():
             shutil.rmtree(folder, ignore_errors=True)
         raise
 
@@ -403,8 +410,8 @@ def _limits(
     try:
         return find_limits(worker, request.profile.batch_sizes, lanes=lanes, policy=policy)
     except WorkerError as error:
-        if request.own:
-            raise BenchError(error.reason) from error
+        if request.own or error.status is Status.UNAVAILABLE:
+            raise _UnusableError(error.reason) from error
         raise BenchError(
             f"stock PyTorch itself cannot be measured: {error.reason} (status {error.status})"
         ) from error

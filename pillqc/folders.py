@@ -259,12 +259,12 @@ def _good_folders(
         if named and usual - named:
             raise DataError(root, f"found {names}: call {wanted}/ or good/ otherwise")
         defects = [c.folder.name for c in mine if c.folder not in chosen]
-        alike = [name for name in defects if not good and _plain(name) in _LOOKS_GOOD]
+        alike = not good and any(_plain(name) in _LOOKS_GOOD for name in defects)
         if alike or not any(c.images for c in classes if _is_called(c, wanted)):
             raise DataError(
                 root,
                 "it is not clear which pills are good: their folder must be called good, or say"
-                f" --good {(alike or ['NAME'])[0]}; found {names}, of which all but {wanted} would"
+                f" --good {_likely_good(defects)}; found {names}, of which all but {wanted} would"
                 " be defects",
             )
         if len(defects) == len(mine):
@@ -273,6 +273,12 @@ def _good_folders(
     if otherwise:
         on_note(f"taken for good pills: {', '.join(otherwise)}")
     return chosen
+
+
+def _likely_good(names: Sequence[str]) -> str:
+    """The folder that a user may have meant; NAME where nothing tells."""
+    likely = [n for n in names if {GOOD, *_LOOKS_GOOD} & {_plain(n), *re.split("[-_ ]", n.lower())}]
+    return likely[0] if likely else "NAME"
 
 
 def _check_contents(samples: Sequence[Sample], on_note: Callable[[str], None]) -> None:

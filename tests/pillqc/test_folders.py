@@ -97,6 +97,7 @@ def test_the_plain_good_and_bad_layout_is_read(tmp_path: Path) -> None:
         (["good/0.png", "ok/0.png", "ko/0.png"], "say --good ok; found good"),
         (["good/", "bad/0.png"], r"--good NAME; found bad \(1 images\), good \(0 images\)"),
         (["a/0.png", "b/0.png"], "--good NAME; found a"),
+        (["def_front/0.png", "ok_front/0.png"], "--good ok_front; found def"),
     ],
 )
 def test_a_folder_that_is_no_data_set_is_explained(
@@ -129,7 +130,7 @@ def test_the_folder_of_good_pills_can_be_named(tmp_path: Path) -> None:
     _touch(tmp_path, "ok/0.png", "ko/0.png")
     expected = [("all", "ko", "ko/0.png"), ("all", "good", "ok/0.png")]
     assert _read(tmp_path, "OK") == (expected, ["taken for good pills: ok"])
-    with pytest.raises(DataError, match="say --good NAME; found ko"):
+    with pytest.raises(DataError, match=r"say --good ok; found ko.*all but fine would"):
         read_samples(tmp_path, good="fine")
     _touch(tmp_path, "good/0.png")
     with pytest.raises(DataError, match="call ok/ or good/ otherwise"):
