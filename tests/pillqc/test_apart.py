@@ -92,3 +92,12 @@ def test_what_is_no_file_is_told_apart(tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / "pipe.png"):
         with pytest.raises(DataError, match=r"a folder, not an image|a pipe, not a regular file"):
             read_picture(place)
+
+
+def test_pictures_are_opened_in_one_place() -> None:
+    """Whoever opens one elsewhere has neither the list of formats nor the limit of time."""
+    import pillqc
+
+    package = Path(pillqc.__file__).parent
+    opening = [p.name for p in package.rglob("*.py") if "Image.open(" in p.read_text()]
+    assert opening == ["decoding.py"]
