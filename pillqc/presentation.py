@@ -43,7 +43,7 @@ def evaluation_table(report: Evaluation) -> str:
         f"calibration error (ECE)   {report.ece:.4f}",
         f"Brier score               {report.brier:.4f}",
     ]
-    lines.append(report.masks.line)
+    lines.append(shown(report.masks.line))
     for name, value in vars(report.pixels).items():
         lines.append(f"{name:<25} {'no masks' if value is None else format(value, '.4f')}")
     lines.append("recall by defect, at the threshold")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 import click
 from typing_extensions import Self
 
+from pillqc.errors import shown
+
 if TYPE_CHECKING:
     from pillqc.dataset import Sample
     from pillqc.inspection import Tally
@@ -43,7 +45,7 @@ GOOD: Final = click.option(
 
 def note(text: str) -> None:
     """Say what is no result."""
-    click.echo(f"note: {text}", err=True)
+    click.echo(f"note: {shown(text)}", err=True)
 
 
 def samples_in(data: Path, good: str | None) -> list[Sample]:
