@@ -85,6 +85,7 @@ def test_the_plain_good_and_bad_layout_is_read(tmp_path: Path) -> None:
         (["pill/train/good/0.png"], "holds categories.*pill"),
         (["train/good/notes.txt"], "hold no images"),
         (["pill/good/0.png", "pill/bad/0.png", "nut/good/0.png"], "holds categories.*nut"),
+        (["good/0.png", "bad/0.png", "x/test/crack/0.png"], "holds categories.*/x"),
         (["all/pill/test/good/0.png"], "holds categories.*all/pill"),
         (["test/0.png", "test/1.png"], "2 images lie in no class folder, the first .*test/0.png"),
         (["0.png"], "1 images lie in no class folder"),
