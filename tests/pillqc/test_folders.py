@@ -249,6 +249,14 @@ def test_masks_are_found_where_people_put_them(tmp_path: Path, mask: str) -> Non
     assert [s.mask for s in samples] == [None, tmp_path / mask, None]
 
 
+def test_masks_beside_a_group_of_classes_are_found(tmp_path: Path) -> None:
+    """As in VisA, whose images and masks are parted above the classes."""
+    names = ("Data/Images/Normal/0.JPG", "Data/Images/Anomaly/1.JPG", "Data/Masks/Anomaly/1.png")
+    _touch(tmp_path, *names)
+    samples = read_samples(tmp_path, good="normal")
+    assert [s.mask for s in samples] == [tmp_path / names[2], None]
+
+
 def test_several_masks_of_one_image_are_a_folder(tmp_path: Path) -> None:
     """Each part of the defect has its own file there."""
     masks = ("ground_truth/bad/0/0.png", "ground_truth/bad/0/1.png")
