@@ -229,17 +229,20 @@ def _is_called(found: _Class, name: str) -> bool:
 
 
 def _check_is_one(root: Path, classes: Sequence[_Class], good: str | None) -> None:
-    """Refuse a folder of data sets: classes of different products would be mixed."""
-    if any(c.split != UNSPLIT or c.name.lower() == (good or GOOD).lower() for c in classes):
-        return
-    inner = set()
-    for found in classes:
+    """Refuse a folder with data sets in it: classes of different products would be mixed."""
+    wanted = (good or GOOD).lower()
+    split, groups = set(), set()
+    for found in classes if {c.split for c in classes} == {UNSPLIT} else ():
         *above, last = found.name.split("/")
         splits = [number for number, part in enumerate(above) if _split_named(part)]
-        if splits or (above and last.lower() == (good or GOOD).lower()):
-            inner.add(root.joinpath(*above[: splits[0] if splits else None]))
-    if len(inner) > 1 or any(_split_named(part) for c in classes for part in c.name.split("/")):
-        raise DataError(root, f"holds categories; give one of them, for example {min(inner)}")
+        if splits:
+            split.add(root.joinpath(*above[: splits[0]]))
+        elif above and last.lower() == wanted:
+            groups.add(root.joinpath(*above))
+    own = any(c.name.lower() == wanted for c in classes)
+    if split or (len(groups) > 1 and not own):
+        example = min(split | groups)
+        raise DataError(root, f"holds categories; give one of them, for example {example}")
 
 
 def _good_folders(

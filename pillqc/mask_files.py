@@ -110,8 +110,8 @@ class MaskFiles:
                 yield from (truth / split / name for split in splits for name in names)
             if sample.split in ("test", UNSPLIT):
                 yield truth
-        if place != self._root:
-            for truth in self._truths_of(place):
+        for folder in _between(self._root, sample.path.parent):
+            for truth in self._truths_of(folder):
                 yield from (truth / name for name in names)
                 yield truth
         yield from self._truths_of(sample.path.parent)
@@ -132,7 +132,9 @@ class MaskFiles:
         used: set[Path],
         on_note: Callable[[str], None],
     ) -> None:
-        around = {self._root, *places.values(), *(sample.path.parent for sample in samples)}
+        folders = {sample.path.parent for sample in samples}
+        around = {self._root, *folders, *places.values()}
+        around |= {between for folder in folders for between in _between(self._root, folder)}
         truths = {truth for folder in around for truth in self._truths_of(folder)}
         files = {file for truth in truths for file in files_below(truth)}
         unused = sorted(file for file in files if not used & {file, *file.parents})
@@ -165,6 +167,11 @@ def files_below(folder: Path, levels: int = _DEEPEST) -> Iterator[Path]:
             yield path
         elif levels:
             yield from files_below(path, levels - 1)
+
+
+def _between(root: Path, folder: Path) -> list[Path]:
+    """The folders that a class folder lies in, below the root: its split's and groups."""
+    return [above for above in folder.parents if root in above.parents]
 
 
 def _is_called_after(folder: Path, images: Path) -> bool:

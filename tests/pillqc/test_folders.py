@@ -86,6 +86,7 @@ def test_the_plain_good_and_bad_layout_is_read(tmp_path: Path) -> None:
         (["train/good/a.png", "train/bad/b.heic"], "1 files would not be looked at.*b.heic"),
         (["train/good/.notes.txt"], "hold no images"),
         (["pill/good/0.png", "pill/bad/0.png", "nut/good/0.png"], "holds categories.*nut"),
+        (["good/0.png", "bad/0.png", "x/test/crack/0.png"], "holds categories.*/x"),
         (["all/pill/test/good/0.png"], "holds categories.*all/pill"),
         (["test/0.png", "test/1.png"], "2 images lie in no class folder, the first .*test/0.png"),
         (["0.png"], "1 images lie in no class folder"),
@@ -246,6 +247,14 @@ def test_masks_are_found_where_people_put_them(tmp_path: Path, mask: str) -> Non
         "test/good/0.png",
     ]
     assert [s.mask for s in samples] == [None, tmp_path / mask, None]
+
+
+def test_masks_beside_a_group_of_classes_are_found(tmp_path: Path) -> None:
+    """As in VisA, whose images and masks are parted above the classes."""
+    names = ("Data/Images/Normal/0.JPG", "Data/Images/Anomaly/1.JPG", "Data/Masks/Anomaly/1.png")
+    _touch(tmp_path, *names)
+    samples = read_samples(tmp_path, good="normal")
+    assert [s.mask for s in samples] == [tmp_path / names[2], None]
 
 
 def test_several_masks_of_one_image_are_a_folder(tmp_path: Path) -> None:
