@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pillqc.apart import Decoder, apart, read_picture
+from pillqc.apart import Decoder, read_picture
 from pillqc.errors import DataError
+from pillqc.reading import reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +70,7 @@ def test_a_picture_is_the_same_whoever_decodes_it(photo: Path) -> None:
     odd = photo.with_name(os.fsdecode(b"\xff\n.png"))
     photo.rename(odd)
     here = read_picture(odd)
-    with apart():
+    with reading():
         there = read_picture(odd)
     assert np.array_equal(np.asarray(here.image), np.asarray(there.image))
     assert here.notes == there.notes == ()
