@@ -59,11 +59,6 @@ class Decoder:
         self._line: Connection | None = None
         self._owner = 0
 
-    @property
-    def pid(self) -> int | None:
-        """The child's process id, where there is one."""
-        return self._child.pid if self._child else None
-
     def read(self, path: Path, seconds: float, bits: int | None) -> Picture:
         """As `decode`; also raises a `DataError` where the file ended the child."""
         request = json.dumps([os.path.realpath(path), seconds, bits]).encode()
