@@ -16,17 +16,18 @@ import stat
 import warnings
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from pillqc.errors import DataError
+from pillqc.errors import DataError, shown
 from pillqc.levels import UnknownRangeError, eight_bit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import BinaryIO
 
+Taken = TypeVar("Taken")
 FORMATS: Final = {
     "PNG": (".png", ".apng"),
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -69,6 +70,8 @@ _UPRIGHT: Final = {
 }
 _OF_FRAMES: Final = ("AVIF", "GIF", "MPO", "PNG", "TIFF", "WEBP")
 """Formats of several frames or pages; PSD's "frames" are layers of one picture."""
+_NAMED: Final = 5
+"""Of files that are not looked at, in a sentence."""
 _LITTER: Final = frozenset({"thumbs.db", "desktop.ini", ".ds_store"})
 
 
@@ -102,20 +105,19 @@ def why_unseen(path: Path) -> str:
         return "not looked at: a folder, not an image"
     if path.name.startswith("."):
         return "not looked at: a hidden file"
-    return f"not looked at: no format that pillqc reads ends in {path.suffix or 'no suffix'!r}"
+    if not path.suffix:
+        return "not looked at: its name does not end in a format's"
+    return f"not looked at: no format that pillqc reads ends in {shown(path.suffix)!r}"
 
 
 def told_of_unseen(paths: Iterable[Path]) -> str:
     """How many files were not looked at, with the first few names."""
-    names = [path.name for path in paths]
+    names = [shown(path.name) for path in paths]
     more = ", ..." if len(names) > _NAMED else ""
     return (
         f"{len(names)} files would not be looked at, because their names are not those of images:"
         f" {', '.join(names[:_NAMED])}{more}; convert them or take them out of the folder"
     )
-
-
-_NAMED: Final = 5
 
 
 def decode(path: Path, *, bits: int | None = None) -> Picture:
@@ -128,6 +130,16 @@ def decode(path: Path, *, bits: int | None = None) -> Picture:
     Raises:
         DataError: it cannot be used, with the reason.
     """
+    return _read(path, lambda file: _decoded(path, file, bits))
+
+
+def decoded(path: Path, take: Callable[[Image.Image], Taken]) -> Taken:
+    """Return what `take` makes of the opened image as it is stored, for masks; else as `decode`."""
+    return _read(path, lambda file: take(_checked(path, file)))
+
+
+def _read(path: Path, take: Callable[[BinaryIO], Taken]) -> Taken:
+    """Open the file and turn whatever `take` raises into a `DataError`."""
     check_is_file(path)
     try:
         file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - closed below
@@ -137,7 +149,7 @@ def decode(path: Path, *, bits: int | None = None) -> Picture:
         with file, warnings.catch_warnings():
             # Pillow warns of damaged metadata and of many pixels; the pixels are checked here
             warnings.simplefilter("ignore")
-            return _decoded(path, file, bits)
+            return take(file)
     except DataError:
         raise
     except UnknownRangeError as error:
@@ -186,11 +198,7 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 def _decoded(path: Path, file: BinaryIO, bits: int | None) -> Picture:
-    image = _opened(file)
-    if image.width * image.height > MAX_PIXELS:
-        raise DataError(
-            path, f"{image.width * image.height / 1e6:.0f} megapixels are more than {_LIMIT}"
-        )
+    image = _checked(path, file)
     with image:
         shallow = eight_bit(image, file, lambda: _opened(file), bits=bits)
         method = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
@@ -201,6 +209,14 @@ def _decoded(path: Path, file: BinaryIO, bits: int | None) -> Picture:
     frames = int(getattr(_opened(file), "n_frames", 1)) if image.format in _OF_FRAMES else 1
     notes = (f"the first of {frames} pages or frames",) if frames > 1 else ()
     return Picture(image=upright, notes=notes)
+
+
+def _checked(path: Path, file: BinaryIO) -> ImageFile.ImageFile:
+    image = _opened(file)
+    if image.width * image.height > MAX_PIXELS:
+        megapixels = image.width * image.height / 1e6
+        raise DataError(path, f"{megapixels:.0f} megapixels are more than {_LIMIT}")
+    return image
 
 
 def _opened(file: BinaryIO) -> ImageFile.ImageFile:
