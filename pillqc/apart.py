@@ -1,11 +1,12 @@
 """Decoding in a process of its own, so that no file can stop the others.
 
-    with apart(seconds=60.0):
+    with reading(seconds=60.0):     # of `pillqc.reading`; the command does so
         read_picture(path)
 
 A decoder is C code: one that hangs, crashes or takes all memory takes its process along, and no
 exception or thread ends it. So the child arms the system's alarm before each file, which ends it
-whatever it is doing; the next file gets another child. Within the block all pictures are read so.
+whatever it is doing; the next file gets another child. Outside such a block pictures are decoded in
+this process, without a limit.
 """
 
 from __future__ import annotations
@@ -17,56 +18,31 @@ import signal
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from PIL import Image
 
 from pillqc.decoding import Picture, check_is_file, decode
-from pillqc.errors import DataError
+from pillqc.errors import DataError, PillqcError
+from pillqc.reading import asked
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-SECONDS: Final = 60.0
-"""For one file: 100 megapixels of the slowest format take some ten on a slow core."""
+_START_S: Final = 120.0
+"""For a child to start, on a machine that has much else to do; it counts for no file."""
+_READY: Final = b"ready"
 _GRACE_S: Final = 5.0
 """After the alarm, for a process that waits for a disk which never answers."""
 _CHILD: Final = "import sys; sys.path[:] = sys.argv[2:]; from pillqc.apart import serve; serve()"
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Asked:
-    """How pictures are read now."""
-
-    seconds: float | None = None
-    """Limit for one file in a child; None: in this process, without one."""
-    bits: int | None = None
-
-
-_asked = _Asked()
-
-
-@contextmanager
-def apart(*, seconds: float | None = SECONDS, bits: int | None = None) -> Iterator[None]:
-    """Read pictures in a child, at most so many seconds each; `bits`: see `pillqc.levels`."""
-    global _asked  # noqa: PLW0603 - threads of the block read by it, so no context variable can be
-    before, _asked = _asked, _Asked(seconds=seconds, bits=bits)
-    try:
-        yield
-    finally:
-        _asked = before
-
-
 def read_picture(path: Path) -> Picture:
     """Return the picture of a file, or raise a `DataError` with the reason."""
     check_is_file(path)  # here, where /dev/fd/3 is what the user means by it
-    if _asked.seconds is None:
-        return decode(path, bits=_asked.bits)
-    return _decoder.read(path, _asked.seconds, _asked.bits)
+    how = asked()
+    if how.seconds is None:
+        return decode(path, bits=how.bits)
+    return _decoder.read(path, how.seconds, how.bits)
 
 
 def read_image(path: Path) -> Image.Image:
@@ -82,11 +58,6 @@ class Decoder:
         self._child: subprocess.Popen[bytes] | None = None
         self._line: Connection | None = None
         self._owner = 0
-
-    @property
-    def pid(self) -> int | None:
-        """The child's process id, where there is one."""
-        return self._child.pid if self._child else None
 
     def read(self, path: Path, seconds: float, bits: int | None) -> Picture:
         """As `decode`; also raises a `DataError` where the file ended the child."""
@@ -142,7 +113,16 @@ class Decoder:
         )
         theirs.close()
         self._owner = os.getpid()
-        return ours
+        try:
+            if ours.poll(_START_S) and ours.recv_bytes() == _READY:
+                return ours
+        except (EOFError, OSError):
+            pass
+        self.close()
+        raise PillqcError(
+            "the process that decodes pictures does not start; see what the machine lacks (memory,"
+            f" processes) and whether `{sys.executable} -c 'import PIL'` works"
+        )
 
     def _why_it_ended(self, seconds: float) -> str:
         child = self._child
@@ -161,6 +141,7 @@ def serve() -> None:
     """The child: decode what is asked for until nobody asks any more."""
     line = Connection(int(sys.argv[1]))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    line.send_bytes(_READY)
     while True:
         try:
             name, seconds, bits = json.loads(line.recv_bytes())

@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from pillqc import __version__
-from pillqc.apart import SECONDS, apart
 from pillqc.commands import benchmarking, data, exporting, judging, sharding, training
 from pillqc.errors import PillqcError, shown
 from pillqc.memory import keep_heap
+from pillqc.reading import SECONDS, reading
 
 _INTERRUPTED = 130
 
@@ -29,7 +29,7 @@ class _Group(click.Group):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
         try:
-            with apart(seconds=ctx.params["file_seconds"], bits=ctx.params["bits"]):
+            with reading(seconds=ctx.params["file_seconds"], bits=ctx.params["bits"]):
                 return super().invoke(ctx)
         except PillqcError as error:
             if ctx.params.get("debug"):

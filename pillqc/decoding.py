@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from pillqc.errors import DataError
+from pillqc.errors import DataError, shown
 from pillqc.levels import UnknownRangeError, eight_bit
 from pillqc.marker import MARK, is_drawing
 
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import BinaryIO
 
-_Taken = TypeVar("_Taken")
-
+Taken = TypeVar("Taken")
 FORMATS: Final = {
     "PNG": (".png", ".apng"),
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -72,6 +71,8 @@ _UPRIGHT: Final = {
 }
 _OF_FRAMES: Final = ("AVIF", "GIF", "MPO", "PNG", "TIFF", "WEBP")
 """Formats of several frames or pages; PSD's "frames" are layers of one picture."""
+_NAMED: Final = 5
+"""Of files that are not looked at, in a sentence."""
 _LITTER: Final = frozenset({"thumbs.db", "desktop.ini", ".ds_store"})
 
 
@@ -105,20 +106,19 @@ def why_unseen(path: Path) -> str:
         return "not looked at: a folder, not an image"
     if path.name.startswith("."):
         return "not looked at: a hidden file"
-    return f"not looked at: no format that pillqc reads ends in {path.suffix or 'no suffix'!r}"
+    if not path.suffix:
+        return "not looked at: its name does not end in a format's"
+    return f"not looked at: no format that pillqc reads ends in {shown(path.suffix)!r}"
 
 
 def told_of_unseen(paths: Iterable[Path]) -> str:
     """How many files were not looked at, with the first few names."""
-    names = [path.name for path in paths]
+    names = [shown(path.name) for path in paths]
     more = ", ..." if len(names) > _NAMED else ""
     return (
         f"{len(names)} files would not be looked at, because their names are not those of images:"
         f" {', '.join(names[:_NAMED])}{more}; convert them or take them out of the folder"
     )
-
-
-_NAMED: Final = 5
 
 
 def decode(path: Path, *, bits: int | None = None) -> Picture:
@@ -131,28 +131,19 @@ def decode(path: Path, *, bits: int | None = None) -> Picture:
     Raises:
         DataError: it cannot be used, with the reason.
     """
-    check_is_file(path)
     if is_drawing(path):
         raise DataError(path, f"a picture {MARK}")
     return _read(path, lambda file: _decoded(path, file, bits))
 
 
-def decoded(path: Path, take: Callable[[Image.Image], _Taken]) -> _Taken:
-    """Return what `take` makes of the opened file, in this process, for what is no photograph.
+def decoded(path: Path, take: Callable[[Image.Image], Taken]) -> Taken:
+    """Return what `take` makes of the opened image as it is stored, for masks; else as `decode`."""
+    return _read(path, lambda file: take(_checked(path, file)))
 
-    Raises:
-        DataError: it cannot be used, with the reason.
-    """
 
-    def taken(file: BinaryIO) -> _Taken:
-        with _checked(path, file) as image:
-            return take(image)
-
+def _read(path: Path, take: Callable[[BinaryIO], Taken]) -> Taken:
+    """Open the file and turn whatever `take` raises into a `DataError`."""
     check_is_file(path)
-    return _read(path, taken)
-
-
-def _read(path: Path, take: Callable[[BinaryIO], _Taken]) -> _Taken:
     try:
         file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - closed below
     except OSError as error:
@@ -210,7 +201,8 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 def _decoded(path: Path, file: BinaryIO, bits: int | None) -> Picture:
-    with _checked(path, file) as image:
+    image = _checked(path, file)
+    with image:
         shallow = eight_bit(image, file, lambda: _opened(file), bits=bits)
         method = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
     upright = _as_rgb(path, shallow)
@@ -225,9 +217,8 @@ def _decoded(path: Path, file: BinaryIO, bits: int | None) -> Picture:
 def _checked(path: Path, file: BinaryIO) -> ImageFile.ImageFile:
     image = _opened(file)
     if image.width * image.height > MAX_PIXELS:
-        raise DataError(
-            path, f"{image.width * image.height / 1e6:.0f} megapixels are more than {_LIMIT}"
-        )
+        megapixels = image.width * image.height / 1e6
+        raise DataError(path, f"{megapixels:.0f} megapixels are more than {_LIMIT}")
     return image
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn import calibration, metrics
 
-from pillqc.errors import PillqcError
+from pillqc.errors import PillqcError, shown
 from pillqc.evaluation import CALIBRATION_BINS
 from pillqc.marker import MARK, write_whole
 
@@ -124,7 +124,7 @@ def _recall_by_defect(report: Evaluation) -> Figure:
         axes.plot([share.low, share.high], [row, row], color=_BLUE, linewidth=2)
         axes.plot(share.share or 0.0, row, "o", color=_BLUE)
         axes.text(1.02, row, f"{share.count} of {share.n}", va="center", fontsize=8)
-        names[row] = name.replace("_", " ")
+        names[row] = shown(name).replace("_", " ")
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(0.0, 1.0)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import textwrap
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +28,7 @@ _STRONGEST: Final = 0.6
 """Opacity of the hottest pixel: the pill stays visible beneath."""
 _EDGE: Final = 6
 """Around the text under a picture, in pixels."""
+_COLUMNS: Final = 72
 _LONGEST: Final = 200
 """Bytes of a picture's name before its hash; most file systems take 255 in all."""
 
@@ -92,7 +94,8 @@ def draw(result: Inspection) -> Image.Image:
 def _told(result: Inspection) -> list[str]:
     lines = [f"{result.decision}, probability of bad {result.probability_bad:.3f}"]
     lines += [str(result.terms)] if result.terms else []
-    return lines + ([f"unlike what the model knows: {result.unlike}"] if result.unlike else [])
+    lines += [f"unlike all that the model knows: {result.unlike}"] if result.unlike else []
+    return [part for line in lines for part in textwrap.wrap(line, _COLUMNS)]
 
 
 def _heated(photo: Image.Image, result: Inspection) -> Image.Image:

@@ -48,7 +48,8 @@ def evaluation_table(report: Evaluation) -> str:
         lines.append(f"{name:<25} {'no masks' if value is None else format(value, '.4f')}")
     lines.append("recall by defect, at the threshold")
     lines += [
-        f"  {defect:<23} {_share(share)}" for defect, share in report.recall_by_defect.items()
+        f"  {shown(defect):<23} {_share(share)}"
+        for defect, share in report.recall_by_defect.items()
     ]
     lines += [f"{key.replace('_', ' '):<25} {count}" for key, count in report.confusion.items()]
     return "\n".join(lines)
