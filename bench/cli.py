@@ -102,6 +102,7 @@ def _folder(path: str, help_text: str) -> Callable[[_Command], _Command]:
     show_default=True,
     help="Pill images in MVTec AD's layout.",
 )
+@click.option("--good", metavar="NAME", help="Its folder of good pills, where not called good.")
 @click.option(
     "--backend", multiple=True, metavar="NAME", help="Also measure openvino or onnxruntime."
 )
@@ -136,6 +137,7 @@ def run(
     threads: int | None,
     vary: tuple[str, ...],
     data: Path,
+    good: str | None,
     backend: tuple[str, ...],
     model: str | None,
     factory_arg: tuple[str, ...],
@@ -172,6 +174,7 @@ def run(
         threads=threads,
         vary=vary,
         data=data,
+        good=good,
         results=results,
         pythons=environments.parse(env),
         own=_own_model(model, inputs, input_shape, factory_arg),

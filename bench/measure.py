@@ -33,6 +33,7 @@ from bench.scenarios import (
     EXCLUSIONS,
     OF_OWN_MODELS,
     Scenario,
+    Status,
     Task,
     capped_batch_sizes,
     matrix,
@@ -114,6 +115,8 @@ class RunRequest:
     budget_s: float | None = None
     only: tuple[str, ...] = ()
     weights: str | None = None
+    good: str | None = None
+    """The folder of good pills, where it is not called good."""
     seed: int = 0
     threads: int | None = None
     vary: tuple[str, ...] = ()
@@ -133,6 +136,7 @@ class RunRequest:
             "data": str(self.data),
             "only": list(self.only),
             "weights": self.weights,
+            "good": self.good,
             "seed": self.seed,
             "threads": self.threads,
             "vary": list(self.vary),
@@ -152,6 +156,7 @@ class RunRequest:
             budget_s=budget_s,
             only=tuple(kept["only"]),
             weights=kept["weights"],
+            good=kept.get("good"),
             seed=kept["seed"],
             threads=kept["threads"],
             vary=tuple(kept.get("vary", ())),
@@ -204,11 +209,15 @@ def run(request: RunRequest, *, policy: Policy = DEFAULT, progress: Progress | N
     return folder
 
 
+class _UnusableError(BenchError):
+    """The model or the images that were asked for cannot be used."""
+
+
 @contextmanager
 def _nothing_left_of(folder: Path, request: RunRequest) -> Iterator[None]:
     """What ended before anything was measured is no run.
 
-    That is one that was interrupted so early, and one of a model of the user's own that cannot run.
+    That is one that was interrupted so early, and one of a model or of images that cannot be used.
     """
     try:
         yield
@@ -216,8 +225,10 @@ def _nothing_left_of(folder: Path, request: RunRequest) -> Iterator[None]:
         if not (folder / "iterations.csv").exists():
             shutil.rmtree(folder, ignore_errors=True)
         raise
-    except BenchError:
-        if request.own and not (folder / "iterations.csv").exists():
+    except BenchError as error:
+        if (request.own or isinstance(error, _UnusableError)) and not (
+            folder / "iterations.csv"
+        ).exists():
             shutil.rmtree(folder, ignore_errors=True)
         raise
 
@@ -391,6 +402,7 @@ def _found(
         "largest_batch": found.largest_batch,
     }
     environment.update(peak=found.peak, model=found.model, data=found.data)
+    environment["notes"] += (found.data or {}).get("notes", [])
     return scenarios
 
 
@@ -416,10 +428,10 @@ def _limits(
     try:
         return find_limits(worker, request.profile.batch_sizes, lanes=lanes, policy=policy)
     except WorkerError as error:
-        if request.own:
-            raise BenchError(error.reason) from error
+        if request.own or error.status is Status.UNAVAILABLE:
+            raise _UnusableError(error.reason) from error
         raise BenchError(
-            f"stock PyTorch itself could not run the model: {error.reason} (status {error.status})"
+            f"stock PyTorch itself cannot be measured: {error.reason} (status {error.status})"
         ) from error
     finally:
         worker.stop()
@@ -453,6 +465,8 @@ def _launcher(request: RunRequest, folder: Path) -> Callable[[Scenario, bool, in
     common += ["--seed", str(request.seed)]
     if request.weights:
         common += ["--weights", request.weights]
+    if request.good:
+        common += ["--good", request.good]
 
     def launch(key: Scenario, is_control: bool, launch_number: int) -> WorkerHandle:
         control = CONTROL_SUFFIX.replace("#", "-") if is_control else ""

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _MEMORY_WORDS = ("can't allocate memory", "defaultcpuallocator", "not enough memory", "bad_alloc")
 _STATUS_OF_NAME = {
     "Unsupported": Status.UNSUPPORTED,  # Dynamo, under fullgraph: a graph break
+    "DataError": Status.UNAVAILABLE,  # pillqc's: the images cannot be used
     "InvalidCxxCompiler": Status.UNAVAILABLE,  # Inductor: no C++ compiler on this machine
 }
 _SENTENCES = (BenchError, ImportError, NotImplementedError)
@@ -250,7 +251,11 @@ def _work(options: argparse.Namespace) -> Workload:
     from bench.workload import Workload
 
     return Workload(
-        options.data, seed=options.seed, weights=options.weights, image_size=options.image_size
+        options.data,
+        seed=options.seed,
+        weights=options.weights,
+        image_size=options.image_size,
+        good=options.good,
     )
 
 
@@ -279,6 +284,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--write-fd", type=int, required=True, help="pipe the replies go out by")
     parser.add_argument("--backend", required=True, help=", ".join(backends.registered()))
     parser.add_argument("--data", type=Path, default=None, help="data set in MVTec AD's layout")
+    parser.add_argument("--good", help="the folder of good pills, where it is not called good")
     parser.add_argument("--work", default="pills", choices=("pills", "operators"))
     parser.add_argument("--model", help="package.module:factory of a model of one's own")
     parser.add_argument("--factory-arg", type=_setting, action="append", default=[])

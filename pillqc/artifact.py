@@ -13,7 +13,7 @@ import errno
 import json
 import math
 import os
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -59,6 +59,10 @@ class ModelCard:
     """On data never used for training or threshold, with intervals, and the command."""
     intended_use: str = ""
     known_failures: tuple[str, ...] = ()
+    known: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Limits outside which a picture is unlike all that it knows: see `pillqc.likeness`."""
+    thresholds: dict[str, float] = field(default_factory=dict)
+    """Share of good validation pills that are called bad -> the lowest threshold that does so."""
     seen: str = ""
     """The images that must not judge it: see `pillqc.seen`."""
 
@@ -131,6 +135,7 @@ def _read_card(path: Path, text: str | None) -> ModelCard:
         card = ModelCard(**values)
         if not (math.isfinite(card.threshold) and 0.0 <= card.threshold <= 1.0):
             raise ValueError(f"threshold {card.threshold} is not a probability")  # noqa: TRY301
+        card = replace(card, known={name: (low, high) for name, (low, high) in card.known.items()})
         check_seen(card.seen)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelFileError(f"{path}: its card is damaged ({error})") from error

@@ -15,9 +15,11 @@ import torch
 from scipy import optimize, special
 
 from pillqc.ahead import ahead
-from pillqc.dataset import normalised, read_image, read_mask
+from pillqc.apart import read_image
+from pillqc.dataset import normalised
 from pillqc.errors import PillqcError
 from pillqc.evaluation import threshold_at
+from pillqc.masks import read_mask
 from pillqc.model import BAD
 from pillqc.prediction import BATCH_SIZE
 
@@ -33,6 +35,8 @@ FALSE_REJECTS: Final = 0.01
 """From the threshold on, this share of good validation pills is called bad."""
 UNDECIDED_REJECTS: Final = 0.05
 """Pills between the thresholds of these two rates are for a person to look at."""
+SHARES: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
+"""Of false rejects, whose thresholds a card keeps for `pillqc inspect --max-false-rejects`."""
 _TEMPERATURES: Final = (0.02, 50.0)
 
 
@@ -43,6 +47,8 @@ class Chosen:
     threshold: float
     undecided: tuple[float, float] | None
     temperature: float
+    thresholds: dict[str, float]
+    """Share of false rejects -> threshold, for shares that the good images can tell apart."""
     images: int
 
 
@@ -83,8 +89,15 @@ def choose(model: CustomVGG, samples: Sequence[Sample], *, size: int) -> Chosen:
         threshold=threshold,
         undecided=(careful, threshold) if careful < threshold else None,
         temperature=temperature,
+        thresholds=thresholds_of(labels, bad),
         images=len(samples),
     )
+
+
+def thresholds_of(labels: NDArray[np.bool_], bad: NDArray[np.float64]) -> dict[str, float]:
+    """The lowest threshold at each share of false rejects that is one good image or more."""
+    shares = [share for share in SHARES if share * (~labels).sum() >= 1.0]
+    return {str(share): min(threshold_at(labels, bad, share), 1.0) for share in shares}
 
 
 def fit_temperature(logits: NDArray[np.float64], labels: NDArray[np.bool_]) -> float:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import Any
 
 import click
 
 from pillqc import __version__
 from pillqc.commands import benchmarking, data, exporting, judging, sharding, training
-from pillqc.errors import PillqcError
+from pillqc.errors import PillqcError, shown
 from pillqc.memory import keep_heap
+from pillqc.reading import SECONDS, reading
 
 _INTERRUPTED = 130
 
@@ -22,12 +25,16 @@ class _Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own signature
         keep_heap()
+        for stream in (sys.stdout, sys.stderr):  # no name may end a command, whatever the locale
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         try:
-            return super().invoke(ctx)
+            with reading(seconds=ctx.params["file_seconds"], bits=ctx.params["bits"]):
+                return super().invoke(ctx)
         except PillqcError as error:
             if ctx.params.get("debug"):
                 raise
-            click.echo(f"pillqc: {error}", err=True)
+            click.echo(f"pillqc: {shown(error)}", err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             click.echo("pillqc: interrupted", err=True)
@@ -35,15 +42,27 @@ class _Group(click.Group):
         except OSError as error:
             if ctx.params.get("debug") or isinstance(error, BrokenPipeError):  # click's to end
                 raise
-            place = f" ({error.filename})" if error.filename else ""
+            place = f" ({shown(error.filename)})" if error.filename else ""
             click.echo(f"pillqc: {error.strerror or error}{place}", err=True)
             ctx.exit(1)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option(
+    "--bits",
+    type=click.IntRange(9, 16),
+    help="How many bits the camera fills in files of 16, where they do not say so.",
+)
+@click.option(
+    "--file-seconds",
+    type=click.FloatRange(0, min_open=True),
+    default=SECONDS,
+    show_default=True,
+    help="A file that takes longer to decode is given up.",
+)
 @click.version_option(__version__, prog_name="pillqc")
-def main(debug: bool) -> None:
+def main(debug: bool, bits: int | None, file_seconds: float) -> None:
     """Good pill or bad pill, and where is the defect?
 
     \b

@@ -1,34 +1,24 @@
-"""Folders of images in, samples and tensors out.
+"""Image files in, tensors out.
 
-    samples = read_samples(Path("data/pills"))           # MVTec AD's layout, or good/ and bad/
     images = load_images([s.path for s in samples], 224)  # (N, 3, 224, 224), normalised
 
-Layouts: `<split>/good/*.png` and `<split>/<any defect>/*.png`, where a split is `train`,
-`validation` or `test`, with masks in `ground_truth/<defect>/<name>_mask.png`; or `good/` and one or
-more folders of bad images directly under the root. Everything is sorted, so that an order never
-depends on the file system.
+Samples come from `pillqc.folders`, their masks from `pillqc.masks`.
 
-What happens to odd files: greyscale, palette, CMYK, 16-bit and EXIF-rotated images are converted to
-upright 8-bit RGB, transparent ones are laid on black, of several frames the first counts. Truncated
-files, files that are no images, empty ones and ones above 100 megapixels raise a `DataError` with
-path and reason, and so do pipes, devices and links that lead nowhere. Files in a class folder whose
-name does not end like an image's are not samples.
+How a file becomes pixels, and which are refused: `pillqc.decoding`.
 """
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from pillqc.errors import DataError
+from pillqc.apart import read_image
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     import torch
@@ -40,9 +30,7 @@ STD: Final = (0.229, 0.224, 0.225)
 GOOD: Final = "good"
 SPLITS: Final = ("train", "validation", "test")
 UNSPLIT: Final = "all"
-SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
-MAX_PIXELS: Final = 100_000_000
-"""Larger images are refused before they are decoded: they are mistakes or attacks."""
+_CLUTTER: Final = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir"})
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -54,60 +42,16 @@ class Sample:
     """`good`, or the name of the folder of the defect."""
     bad: bool
     mask: Path | None
-    """Where the defect is: white on black; None for good pills and where no mask exists."""
+    """Where the defect is, or a folder of files that say it together; see `pillqc.masks`. None for
+    good pills and where no mask exists."""
     split: str
     """`train`, `validation` or `test`; `all` where the folders say nothing about it."""
 
 
-def read_samples(root: Path) -> list[Sample]:
-    """Return the samples under `root`, sorted by split, defect and name."""
-    if not root.is_dir():
-        raise DataError(root, "no such folder; give the folder that holds train/ and test/")
-    splits = [name for name in SPLITS if (root / name).is_dir()]
-    if splits:
-        samples = [s for name in splits for s in _read_split(root, root / name, name)]
-    elif (root / GOOD).is_dir():
-        samples = list(_read_split(root, root, UNSPLIT))
-    else:
-        raise DataError(root, _what_it_looks_like(root))
-    if not samples:
-        raise DataError(root, "its class folders hold no images (.png, .jpg, .bmp, .tif, .webp)")
-    return samples
-
-
-def samples_of(samples: Sequence[Sample], split: str | None, root: Path) -> list[Sample]:
-    """The samples of a split; without one those of `test`, or all where there is no test."""
-    present = {sample.split for sample in samples}
-    if split is None:
-        split = "test" if "test" in present else None
-    elif split not in present:
-        raise DataError(root, f"has no split {split!r}; it has {', '.join(sorted(present))}")
-    return [sample for sample in samples if split in (None, sample.split)]
-
-
-def is_image_name(name: str) -> bool:
-    """Whether a file in a folder counts as an image, by its name."""
-    return not name.startswith(".") and PurePath(name).suffix.lower() in SUFFIXES
-
-
-def read_image(path: Path) -> Image.Image:
-    """Return the image as upright 8-bit RGB, or raise a `DataError` with the reason."""
-    try:
-        check_is_file(path)
-        with warnings.catch_warnings():
-            # Pillow warns of damaged metadata and of many pixels; the pixels are checked here
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise DataError(path, f"{_megapixels(image)} are more than {_LIMIT}")
-                return _as_rgb(ImageOps.exif_transpose(image))
-    except Image.DecompressionBombError as error:
-        raise DataError(path, f"more than {_LIMIT}, refused before decoding") from error
-    except UnidentifiedImageError as error:
-        raise DataError(path, "not an image that can be read") from error
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError) as error:
-        # Pillow's decoders raise all of these for damaged files
-        raise DataError(path, f"damaged or unreadable image ({_one_line(error)})") from error
+def visible(folder: Path) -> list[Path]:
+    """What lies in a folder, sorted, without hidden entries and what systems leave there."""
+    entries = sorted(folder.iterdir())
+    return [p for p in entries if not p.name.startswith(".") and p.name.lower() not in _CLUTTER]
 
 
 def load_images(paths: Sequence[Path], size: int = 224) -> torch.Tensor:
@@ -117,27 +61,6 @@ def load_images(paths: Sequence[Path], size: int = 224) -> torch.Tensor:
     if not paths:
         return torch.empty(0, 3, size, size)
     return torch.from_numpy(np.stack([normalised(read_image(path), size) for path in paths]))
-
-
-def load_masks(samples: Sequence[Sample], size: int = 224) -> torch.Tensor:
-    """Return the masks as bool (N, size, size); all False for good pills.
-
-    A pixel is set where at least half of it is covered.
-    """
-    import torch
-
-    if not samples:
-        return torch.empty(0, size, size, dtype=torch.bool)
-    return torch.from_numpy(np.stack([read_mask(sample, size) for sample in samples]))
-
-
-def read_mask(sample: Sample, size: int) -> NDArray[np.bool_]:
-    """Return one sample's mask (size, size)."""
-    if sample.mask is None:
-        return np.zeros((size, size), dtype=np.bool_)
-    grey = read_image(sample.mask).convert("L").resize((size, size), Image.Resampling.BOX)
-    mask: NDArray[np.bool_] = np.asarray(grey) > 127  # half of 255
-    return mask
 
 
 def normalised(image: Image.Image, size: int) -> NDArray[np.float32]:
@@ -151,73 +74,3 @@ def normalised(image: Image.Image, size: int) -> NDArray[np.float32]:
     pixels -= np.asarray(MEAN, np.float32)[:, None, None]
     pixels /= np.asarray(STD, np.float32)[:, None, None]
     return pixels
-
-
-_LIMIT: Final = f"{MAX_PIXELS // 1_000_000} megapixels"
-
-
-def check_is_file(path: Path) -> None:
-    """Raise a `DataError` for whatever else it is: a pipe would keep us waiting for ever."""
-    if not path.is_file():
-        raise DataError(path, _why_no_file(path))
-
-
-def _why_no_file(path: Path) -> str:
-    if path.is_dir():
-        return "a folder, not an image"
-    if path.is_symlink():
-        return "a link that leads nowhere, or to itself"
-    return "not a regular file" if path.exists() else "no such file"
-
-
-def _read_split(root: Path, folder: Path, split: str) -> Iterator[Sample]:
-    for class_folder in sorted(p for p in folder.iterdir() if p.is_dir()):
-        defect = class_folder.name
-        if defect.startswith(".") or defect == "ground_truth":
-            continue
-        for path in sorted(class_folder.iterdir()):
-            if is_image_name(path.name) and not path.is_dir():
-                bad = defect != GOOD
-                mask = _mask_of(root, split, defect, path) if bad else None
-                yield Sample(path=path, defect=defect, bad=bad, mask=mask, split=split)
-
-
-def _mask_of(root: Path, split: str, defect: str, image: Path) -> Path | None:
-    """The mask of a bad image; `ground_truth` belongs to `test`, as MVTec AD lays it out."""
-    folder = root / "ground_truth" / defect
-    if split not in ("test", UNSPLIT):
-        folder = root / "ground_truth" / split / defect
-    for name in (f"{image.stem}_mask.png", f"{image.stem}.png"):
-        if (folder / name).is_file():
-            return folder / name
-    return None
-
-
-def _what_it_looks_like(root: Path) -> str:
-    categories = sorted(p.parent.name for p in root.glob("*/train") if (p / GOOD).is_dir())
-    if categories:
-        return f"holds categories; give one of them, for example {root / categories[0]}"
-    return "holds neither train/ and test/ (MVTec AD's layout) nor good/ and bad/"
-
-
-def _as_rgb(image: Image.Image) -> Image.Image:
-    """Convert any mode to RGB; what is transparent becomes black, like the background."""
-    if image.mode.startswith("I"):
-        levels = np.asarray(image, dtype=np.float64)
-        image = Image.fromarray((levels / 257.0).round().clip(0, 255).astype(np.uint8))
-    elif image.mode == "F":
-        raise ValueError("floating-point pixels have no defined range")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        image = Image.new("RGB", image.size)
-        image.paste(rgba, mask=rgba.getchannel("A"))
-        return image
-    return image.convert("RGB")
-
-
-def _megapixels(image: Image.Image) -> str:
-    return f"{image.width * image.height / 1e6:.0f} megapixels"
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -15,6 +15,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def shown(path: object) -> str:
+    """A path, or another name, as one line of printable text: what is not stands escaped."""
+    return "".join(c if c.isprintable() else _escaped(c) for c in str(path))
+
+
+def _escaped(character: str) -> str:
+    """`\\n` for a new line; `\\xff` for a byte that is no UTF-8, which Python keeps as U+DCFF."""
+    code = ord(character)
+    lone = 0xDC80 <= code <= 0xDCFF
+    return f"\\x{code - 0xDC00:02x}" if lone else ascii(character)[1:-1]
+
+
 class PillqcError(Exception):
     """Something failed in a way that one sentence explains; the sentence says what to do next."""
 
@@ -31,7 +43,7 @@ class DataError(PillqcError):
     """A folder, image or mask cannot be used; `reason` is the sentence without the path."""
 
     def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
+        super().__init__(f"{shown(path)}: {reason}")
         self.path = path
         self.reason = reason
 

@@ -17,8 +17,10 @@ from scipy import stats
 from sklearn import metrics
 
 from pillqc.ahead import ahead
-from pillqc.dataset import GOOD, read_mask, samples_of
+from pillqc.dataset import GOOD
 from pillqc.errors import DataError, PillqcError
+from pillqc.folders import samples_of
+from pillqc.masks import MaskSurvey, read_mask, survey_masks
 from pillqc.pixels import PixelGatherer, PixelMetrics
 from pillqc.prediction import BATCH_SIZE, Prediction, Unreadable, predict
 from pillqc.seen import without_seen
@@ -80,6 +82,7 @@ class Evaluation:
     """Images that the model had seen in training, and that did not judge it."""
     seen: int = 0
     """Images that it had seen and that judged it all the same, because that was asked for."""
+    masks: MaskSurvey = field(default_factory=MaskSurvey)
 
     def as_dict(self) -> dict[str, Any]:
         """The object that scripts rely on."""
@@ -107,6 +110,9 @@ class Evaluation:
             "ece": self.ece,
             "brier": self.brier,
             **vars(self.pixels),
+            "masks_used": self.masks.used,
+            "masks_missing": self.masks.missing,
+            "mask_values": self.masks.values,
         }
 
 
@@ -133,14 +139,14 @@ def evaluate(
 ) -> Evaluation:
     """Show the model every sample once and compare; a file that cannot be read is an error.
 
-    Images that it has seen in training are left out, and counted.
+    Images that it has seen in training are left out, and counted. Masks are looked at before.
     """
     size = size or loaded.size
     unseen, seen = without_seen(samples, loaded.card.seen if loaded.card else "")
     if not include_seen:
         samples = unseen
-    labels = np.array([sample.bad for sample in samples], dtype=np.bool_)
-    _check_both_kinds(labels, left_out=0 if include_seen else seen)
+    _check_both_kinds(samples, left_out=0 if include_seen else seen)
+    masks = survey_masks(samples)
     gathered = PixelGatherer(box_threshold=loaded.box_threshold)
     bad = np.zeros(len(samples))
     results = predict(loaded.model, (s.path for s in samples), size=size)
@@ -167,6 +173,7 @@ def evaluate(
         defects=[sample.defect for sample in samples],
         pixels=gathered.metrics(),
     )
+    report = replace(report, masks=masks)
     return replace(report, seen=seen) if include_seen else replace(report, left_out=seen)
 
 
@@ -255,16 +262,20 @@ def calibration_error(labels: Labels, bad: Scores, bins: int = CALIBRATION_BINS)
     return error
 
 
-def _check_both_kinds(labels: Labels, *, left_out: int = 0) -> None:
-    if left_out and not len(labels):
+def _check_both_kinds(samples: Sequence[Sample], *, left_out: int = 0) -> None:
+    if left_out and not samples:
         raise PillqcError(
             f"the model has seen all {left_out} images in training, so they cannot judge it; give"
             " --data with others"
         )
-    if left_out and (not labels.any() or labels.all()):
+    if len({sample.bad for sample in samples}) == 2:
+        return
+    if left_out:
         raise PillqcError(
             f"without the {left_out} images that the model has seen in training, one kind only is"
             " left; an evaluation needs good and bad images"
         )
-    if not labels.any() or labels.all():
-        raise PillqcError("an evaluation needs good and bad images; the data holds one kind only")
+    kinds = ", ".join(sorted({sample.defect for sample in samples}))
+    raise PillqcError(
+        f"an evaluation needs good and bad images; the data holds one kind only ({kinds})"
+    )

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from PIL import Image
 
-from pillqc.dataset import read_image
+from pillqc.apart import read_image
 from pillqc.errors import PillqcError
+from pillqc.marker import save_drawing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,12 +69,12 @@ def explore(samples: Sequence[Sample], out: Path, *, size: int = 224) -> Differe
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PillqcError(f"{out}: cannot be written ({error.strerror})") from error
-    _gallery(samples, size).save(out / "gallery.png")
+    save_drawing(_gallery(samples, size), out / "gallery.png")
     grey = np.stack(
         [np.asarray(read_image(s.path).convert("L").resize((size, size))) for s in samples]
     )
     found = mean_difference(grey, np.array([s.bad for s in samples], dtype=np.bool_))
-    _drawn(found).save(out / "difference.png")
+    save_drawing(_drawn(found), out / "difference.png")
     return found
 
 

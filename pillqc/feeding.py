@@ -20,8 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from pillqc.augmentation import augment, moved
-from pillqc.dataset import load_images, read_mask
+from pillqc.dataset import load_images
 from pillqc.errors import PillqcError
+from pillqc.masks import read_mask
 from pillqc.model import FROZEN_LAYERS, CustomVGG
 
 if TYPE_CHECKING:

@@ -5,14 +5,16 @@ draw_figures(report, Path("figures"))    # curves.png, reliability.png, confusio
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from matplotlib.figure import Figure
 from sklearn import calibration, metrics
 
-from pillqc.errors import PillqcError
+from pillqc.errors import PillqcError, shown
 from pillqc.evaluation import CALIBRATION_BINS
+from pillqc.marker import MARK, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +43,9 @@ def draw_figures(report: Evaluation, folder: Path) -> list[Path]:
         for name, draw in drawings.items():
             figure = draw(report)
             figure.text(0.005, 0.005, _caption(report), fontsize=6, color=_GREY)
-            figure.savefig(folder / f"{name}.png", dpi=_DPI)
+            picture = io.BytesIO()
+            figure.savefig(picture, dpi=_DPI, metadata={"Comment": MARK})
+            write_whole(folder / f"{name}.png", picture.getvalue())
             paths.append(folder / f"{name}.png")
     except OSError as error:
         raise PillqcError(f"{folder}: figures cannot be written ({error.strerror})") from error
@@ -120,7 +124,7 @@ def _recall_by_defect(report: Evaluation) -> Figure:
         axes.plot([share.low, share.high], [row, row], color=_BLUE, linewidth=2)
         axes.plot(share.share or 0.0, row, "o", color=_BLUE)
         axes.text(1.02, row, f"{share.count} of {share.n}", va="center", fontsize=8)
-        names[row] = name.replace("_", " ")
+        names[row] = shown(name).replace("_", " ")
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(0.0, 1.0)

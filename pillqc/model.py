@@ -10,7 +10,8 @@ allocated only to be thrown away and would spoil every figure of peak memory.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -169,6 +170,38 @@ class LoadedModel:
     """`shipped`, `random`, `imagenet`, or the model file's name."""
     card: ModelCard | None = None
     """What the model file says about itself."""
+    path: Path | None = None
+    """Of the model file."""
+
+    @cached_property
+    def sha256(self) -> str | None:
+        """Of the model file; None where the model is not from one."""
+        from pillqc.splits import content_hash
+
+        return content_hash(self.path) if self.path else None
+
+    def at_threshold(self, threshold: float) -> LoadedModel:
+        """The same model with this threshold and, since it belonged to another, no band."""
+        card = replace(self.card, undecided=None) if self.card else None
+        return replace(self, threshold=threshold, card=card)
+
+    def at_false_rejects(self, share: float) -> LoadedModel:
+        """The same model with the threshold that called at most this share of good pills bad.
+
+        Raises:
+            PillqcError: its card does not tell.
+        """
+        told = {
+            float(known): at for known, at in (self.card.thresholds if self.card else {}).items()
+        }
+        fitting = [known for known in told if known <= share]
+        if not fitting:
+            least = f"tells the thresholds from a share of {min(told)} on" if told else "tells none"
+            raise PillqcError(
+                f"{self.name}: no threshold is known to reject at most {share} of good pills: its"
+                f" card {least}; give --threshold, or a model trained with more good pills"
+            )
+        return self.at_threshold(told[max(fitting)])
 
     @property
     def size(self) -> int:
@@ -267,5 +300,10 @@ def _from_file(path: Path, *, name: str, freeze: bool) -> LoadedModel:
     own = {name: value.to(expected[name].dtype, copy=True) for name, value in tensors.items()}
     model.load_state_dict(own, assign=True)
     return LoadedModel(
-        model=model.eval(), trained=card.trained, threshold=card.threshold, name=name, card=card
+        model=model.eval(),
+        trained=card.trained,
+        threshold=card.threshold,
+        name=name,
+        card=card,
+        path=path,
     )

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import torch
 
-from pillqc.dataset import normalised, read_image
+from pillqc.apart import read_picture
+from pillqc.dataset import normalised
 from pillqc.errors import DataError
+from pillqc.likeness import described
 from pillqc.model import BAD
 
 if TYPE_CHECKING:
@@ -46,7 +48,12 @@ class Prediction:
     """Of the file, in pixels."""
     height: int
     ms: float
-    """Time of its batch divided by the images in it, reading not included."""
+    """What this file took: its own reading, and the model's call for its whole batch."""
+    batch: int
+    """How many files shared that call."""
+    notes: tuple[str, ...]
+    statistics: dict[str, float]
+    """Of the whole picture: see `pillqc.likeness`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +62,8 @@ class Unreadable:
 
     path: Path
     reason: str
+    looked_at: bool = True
+    """Whether anyone tried; False: its name is not an image's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +72,9 @@ class _Decoded:
     pixels: NDArray[np.float32]
     width: int
     height: int
+    ms: float
+    notes: tuple[str, ...]
+    statistics: dict[str, float]
 
 
 def predict(
@@ -96,10 +108,18 @@ def predict(
 def _decode(path: Path | Unreadable, size: int) -> _Decoded | Unreadable:
     if isinstance(path, Unreadable):
         return path
+    started = time.perf_counter()
     try:
-        image = read_image(path)
+        picture = read_picture(path)
+        image = picture.image
         return _Decoded(
-            path=path, pixels=normalised(image, size), width=image.width, height=image.height
+            path=path,
+            pixels=normalised(image, size),
+            width=image.width,
+            height=image.height,
+            statistics=described(image),
+            notes=picture.notes,
+            ms=(time.perf_counter() - started) * 1000.0,
         )
     except DataError as error:
         return Unreadable(path=path, reason=error.reason)
@@ -117,7 +137,7 @@ def _predict_batch(
         with torch.inference_mode():
             images = torch.from_numpy(np.stack([item.pixels for item in usable]))
             probabilities, maps = model(images)
-        ms = (time.perf_counter() - started) * 1000.0 / len(usable)
+        ms = (time.perf_counter() - started) * 1000.0
         heat = maps[:, BAD].float().numpy()
         results = (
             Prediction(
@@ -126,7 +146,10 @@ def _predict_batch(
                 heat=heat[index],
                 width=item.width,
                 height=item.height,
-                ms=ms,
+                ms=item.ms + ms,
+                batch=len(usable),
+                notes=item.notes,
+                statistics=item.statistics,
             )
             for index, item in enumerate(usable)
         )

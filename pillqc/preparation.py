@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pillqc.dataset import read_samples
 from pillqc.errors import DataError, UsageError
+from pillqc.folders import read_samples
+from pillqc.masks import survey_masks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from pillqc.dataset import Sample
 
 LICENCE: Final = (
     "MVTec AD is licensed CC BY-NC-SA 4.0: no commercial use, and nothing made from its images may"
@@ -44,7 +47,12 @@ class Prepared:
 
 
 def prepare_mvtec(
-    *, out: Path, archive: Path | None = None, root: Path | None = None, category: str = "pill"
+    *,
+    out: Path,
+    archive: Path | None = None,
+    root: Path | None = None,
+    category: str = "pill",
+    good: str | None = None,
 ) -> Prepared:
     """Lay out a category from an archive or a folder; `out` must not exist yet."""
     if (archive is None) == (root is None):
@@ -59,13 +67,23 @@ def prepare_mvtec(
             _unpack(archive, partial, category)
         elif root is not None:
             source = root / category if (root / category).is_dir() else root
-            read_samples(source)
+            read_samples(source, good=good)
             _copy(source, partial)
-        samples = read_samples(partial)
-        notes = _doubts(len(samples), category)
+        notes: list[str] = []
+        samples = read_samples(partial, good=good, on_note=notes.append)
+        notes = [*_doubts(len(samples), category), *notes, _about_masks(samples)]
         partial.replace(out)
     defects = tuple(sorted({s.defect for s in samples if s.bad}))
-    return Prepared(root=out, images=len(samples), defects=defects, notes=notes)
+    told = tuple(note.replace(str(partial), str(out)) for note in notes)
+    return Prepared(root=out, images=len(samples), defects=defects, notes=told)
+
+
+def _about_masks(samples: Sequence[Sample]) -> str:
+    """What the masks are; it is for the user to mend those that cannot be used."""
+    try:
+        return survey_masks(samples).line
+    except DataError as error:
+        return str(error)
 
 
 def _copy(source: Path, out: Path) -> None:

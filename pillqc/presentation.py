@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from pillqc.errors import PillqcError
+from pillqc.errors import PillqcError, shown
 from pillqc.split_manifest import path_beside
 
 if TYPE_CHECKING:
@@ -42,11 +43,13 @@ def evaluation_table(report: Evaluation) -> str:
         f"calibration error (ECE)   {report.ece:.4f}",
         f"Brier score               {report.brier:.4f}",
     ]
+    lines.append(shown(report.masks.line))
     for name, value in vars(report.pixels).items():
         lines.append(f"{name:<25} {'no masks' if value is None else format(value, '.4f')}")
     lines.append("recall by defect, at the threshold")
     lines += [
-        f"  {defect:<23} {_share(share)}" for defect, share in report.recall_by_defect.items()
+        f"  {shown(defect):<23} {_share(share)}"
+        for defect, share in report.recall_by_defect.items()
     ]
     lines += [f"{key.replace('_', ' '):<25} {count}" for key, count in report.confusion.items()]
     return "\n".join(lines)
@@ -96,7 +99,7 @@ def recipe_line(report: Report) -> str:
 
 
 class CsvLines:
-    """Decisions as CSV, written line by line; no file, no lines."""
+    """Decisions as CSV, written line by line, names with their very bytes; no file, no lines."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -105,7 +108,9 @@ class CsvLines:
     def __enter__(self) -> CsvLines:  # noqa: PYI034 - `Self` needs Python 3.11
         if self._path is not None:
             try:
-                self._file = self._path.open("w", newline="", encoding="utf-8")
+                self._file = self._path.open(
+                    "w", newline="", encoding="utf-8", errors="surrogateescape"
+                )
             except OSError as error:
                 raise PillqcError(f"{self._path}: cannot be written ({error.strerror})") from error
             csv.writer(self._file, lineterminator="\n").writerow(_COLUMNS)
@@ -116,37 +121,60 @@ class CsvLines:
             self._file.close()
 
     def add(self, told: Mapping[str, Any]) -> None:
-        """Write what `Inspection.as_dict` says of a file; boxes are a count and the hottest one."""
+        """Write what `Inspection.as_dict` says of a file.
+
+        Boxes are a count and the hottest one; `all_boxes` has every one, as JSON.
+        """
         if self._file is None:
             return
         box = told["boxes"][0] if told["boxes"] else {}
         row = [
             *(told["path"], told["decision"], told["probability_bad"], len(told["boxes"])),
             *(box.get(key, "") for key in ("left", "top", "right", "bottom", "score")),
-            *(told["ms"], told.get("reason")),
+            *(told["ms"], told.get("reason"), json.dumps(told["boxes"])),
+            *(
+                "; ".join(told.get(key) or ()) if key == "notes" else told.get(key)
+                for key in _LATER
+            ),
+            *(told.get("undecided") or ("", "")),
         ]
         csv.writer(self._file, lineterminator="\n").writerow(row)
         self._file.flush()
 
 
+_LATER: Final = (
+    *("batch", "looked_at", "unlike", "notes", "picture_error"),
+    *("time", "model", "model_sha256", "threshold"),
+)
 _COLUMNS: Final = (
     *("path", "decision", "probability_bad", "boxes"),
-    *("left", "top", "right", "bottom", "score", "ms", "reason"),
+    *("left", "top", "right", "bottom", "score", "ms", "reason", "all_boxes"),
+    *_LATER,
+    *("undecided_from", "undecided_to"),
 )
 
 
 def inspection_line(result: Inspection) -> str:
     """One file in one line."""
+    name = shown(result.path)
     if result.decision == "error":
-        return f"{result.path}: error: {result.reason}"
+        return f"{name}: error: {result.reason}"
     boxes = ", ".join(
         f"({b.left},{b.top})-({b.right},{b.bottom}) {b.score:.2f}" for b in result.boxes
     )
     where = f", defect at {boxes}" if boxes else ""
     return (
-        f"{result.path}: {result.decision}, probability of bad {result.probability_bad:.3f}"
-        f"{where}, {result.ms:.0f} ms"
+        f"{name}: {result.decision}, probability of bad {result.probability_bad:.3f}"
+        f"{where}, {result.ms:.0f} ms{''.join(f'; {remark}' for remark in _remarks(result))}"
     )
+
+
+def _remarks(result: Inspection) -> Iterator[str]:
+    if result.unlike:
+        yield f"UNLIKE ALL THAT THE MODEL KNOWS ({result.unlike})"
+    yield from result.notes
+    if result.picture_error:
+        yield f"no picture: {result.picture_error}"
 
 
 def summaries(loaded: LoadedModel, *, optimize: str, dtype: str, size: int) -> Iterator[str]:

@@ -17,11 +17,14 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from pillqc import __version__
+from pillqc.apart import read_image
 from pillqc.artifact import ModelCard, save_artifact
 from pillqc.batch_norm import folded
 from pillqc.calibration import Chosen, choose
-from pillqc.dataset import MEAN, STD, read_samples
+from pillqc.dataset import MEAN, STD
 from pillqc.evaluation import Evaluation, evaluate
+from pillqc.folders import read_samples
+from pillqc.likeness import described, known_limits
 from pillqc.model import load_model
 from pillqc.recipe import (
     TEST_SEED_OFFSET,
@@ -107,6 +110,8 @@ def _card(recipe: Recipe, grown: Grown, chosen: Chosen, validation: Sequence[Sam
         threshold=chosen.threshold,
         undecided=chosen.undecided,
         temperature=chosen.temperature,
+        thresholds=chosen.thresholds,
+        known=known_limits(described(read_image(sample.path)) for sample in validation),
         size=recipe.phases[-1].size,
         mean=MEAN,
         std=STD,

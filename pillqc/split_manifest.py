@@ -3,7 +3,8 @@
     write_split(path_beside(out), splits, root)
     sides = read_split(path)                    # SHA-256 -> train, validation or test
 
-A row is an image: `split, defect, path, sha256`, the path relative to the data's root.
+A row is an image: `split, defect, path, sha256`, the path relative to the data's root, with its
+very bytes, UTF-8 or not.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -55,7 +57,7 @@ class SplitManifest:
     @property
     def sha256(self) -> str:
         """Of the file."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
+        return hashlib.sha256(os.fsencode(self.text)).hexdigest()
 
     def digests(self, *splits: str) -> list[str]:
         """Content hashes of the images in the given splits."""
@@ -85,7 +87,7 @@ def write_split(path: Path, manifest: SplitManifest) -> None:
     partial = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(manifest.text, encoding="utf-8")
+        partial.write_bytes(os.fsencode(manifest.text))
         partial.replace(path)
     except OSError as error:
         raise PillqcError(f"{path}: cannot be written ({error.strerror})") from error
@@ -94,7 +96,7 @@ def write_split(path: Path, manifest: SplitManifest) -> None:
 def read_split(path: Path) -> SplitManifest:
     """Read a manifest, or raise a `DataError` that says what is wrong with it."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             rows = tuple(SplitRow(**{name: line[name] for name in COLUMNS}) for line in reader)
     except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:

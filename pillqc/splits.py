@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from PIL import Image
 
-from pillqc.dataset import check_is_file, read_image
+from pillqc.apart import read_image
+from pillqc.decoding import check_is_file
 from pillqc.errors import DataError
 
 if TYPE_CHECKING:
@@ -52,6 +53,12 @@ def content_hash(path: Path) -> str:
         raise DataError(path, f"cannot be read ({error.strerror})") from error
 
 
+def check_same_kind(first: Sample, second: Sample) -> None:
+    """Refuse two samples of one content of which one is good and the other bad."""
+    if first.bad != second.bad:
+        raise DataError(first.path, f"is good and bad at once: {second.path} is identical")
+
+
 def split_samples(
     samples: Sequence[Sample], *, seed: int = 0, shares: Mapping[str, float] = SHARES
 ) -> dict[str, list[Sample]]:
@@ -61,8 +68,8 @@ def split_samples(
         by_content[content_hash(sample.path)].append(sample)
     by_defect: dict[str, list[str]] = defaultdict(list)
     for digest, same in by_content.items():
-        if len({sample.bad for sample in same}) > 1:
-            raise DataError(same[0].path, f"is good and bad at once: {same[-1].path} is identical")
+        for other in same:
+            check_same_kind(same[0], other)
         by_defect[same[0].defect].append(digest)
     splits: dict[str, list[Sample]] = {name: [] for name in shares}
     for digests in by_defect.values():

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from PIL import Image
 
+from pillqc import marker
 from pillqc.errors import RenderError, UsageError
 from pillqc.rendering.design import DEFAULT_DESIGN, SHAPES, PillDesign
 from pillqc.rendering.imprint import GLYPHS
@@ -198,7 +199,7 @@ def _render_one(folder: Path, task: _Task) -> _Row:
     (folder / task.path).write_bytes(encoded)
     if task.defect != GOOD:
         mask = Image.fromarray(pill.mask.astype(np.uint8) * np.uint8(255))
-        _mask_path(folder, task).write_bytes(_png(mask))
+        _mask_path(folder, task).write_bytes(marker.encoded(mask, "PNG"))
     return _Row(
         path=task.path,
         sha256=hashlib.sha256(encoded).hexdigest(),

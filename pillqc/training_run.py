@@ -16,11 +16,15 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from pillqc import __version__
+from pillqc.apart import read_image
 from pillqc.artifact import ModelCard, check_writable, save_artifact
 from pillqc.calibration import Chosen, choose, divide_head
-from pillqc.dataset import MEAN, STD, read_samples
-from pillqc.errors import UsageError
+from pillqc.dataset import MEAN, STD
+from pillqc.errors import UsageError, shown
 from pillqc.feeding import FileSource
+from pillqc.folders import read_samples
+from pillqc.likeness import described, known_limits
+from pillqc.masks import MaskSurvey, survey_masks
 from pillqc.model import CLASSES, load_model
 from pillqc.narrowing import narrow_form, wide_form
 from pillqc.optimizing import Optimize, ipex_optimize
@@ -49,6 +53,8 @@ class TrainingRun:
 
     data: Path
     out: Path
+    good: str | None = None
+    """The folder of good pills where it is not called `good`."""
     checkpoint: Path | None = None
     weights: str | None = None
     backend: str = "stock"
@@ -94,7 +100,9 @@ def run_training(
     if run.out.suffix != ".safetensors":
         raise UsageError(f"{run.out}: a model file ends in .safetensors")
     check_writable(run.out)
-    samples = read_samples(run.data)
+    notes: list[str] = []
+    samples = read_samples(run.data, good=run.good, on_note=notes.append)
+    masks = survey_masks(samples)
     if run.split_by == "folders":
         splits = split_by_folders(samples, run.data, seed=run.seed)
     else:
@@ -107,13 +115,16 @@ def run_training(
     kept = Kept(path=_checkpoint(run), told=_told(run, manifest, model))
     with team() as together:
         if together.leads:
+            for note in (*notes, masks.line):
+                on_note(note)
             _note_doubts(splits, on_note)
         result = _train(run, model, splits, together, kept, on_epoch)
     if not together.leads:
         return None
     model = wide_form(model)
     chosen = _chosen(model, splits["validation"], run.size)
-    save_artifact(run.out, model, _card(run, loaded, manifest, chosen, result))
+    images = [sample.path for name in ("train", "validation") for sample in splits[name]]
+    save_artifact(run.out, model, _card(run, loaded, manifest, masks, chosen, result, images))
     write_split(path_beside(run.out), manifest)
     kept.path.unlink(missing_ok=True)
     return Trained(result=result, manifest=manifest, chosen=chosen)
@@ -173,8 +184,9 @@ def _note_doubts(splits: dict[str, list[Sample]], on_note: Callable[[str], None]
         first = crossings[0]
         on_note(
             f"{len(crossings)} pairs of images are nearly the same and on two sides of the split,"
-            f" for example {first.first.path} and {first.second.path}: figures of this model on"
-            " its test images will look too good (pillqc check-split shows all of them)"
+            f" for example {shown(first.first.path)} and {shown(first.second.path)}:"
+            " figures of this model on its test images will look too good (pillqc check-split shows"
+            " all of them)"
         )
     if len({sample.bad for sample in splits["validation"]}) < len(CLASSES):
         on_note("validation lacks good or bad images: no best epoch, and the threshold is a guess")
@@ -184,8 +196,10 @@ def _card(
     run: TrainingRun,
     loaded: LoadedModel,
     manifest: SplitManifest,
+    masks: MaskSurvey,
     chosen: Chosen | None,
     result: TrainingResult,
+    shown_images: Sequence[Path],
 ) -> ModelCard:
     told = {
         "seconds": round(result.seconds, 3),
@@ -208,8 +222,10 @@ def _card(
             "split_seed": run.seed,
             "split_sha256": manifest.sha256,
             "images": manifest.counts(),
+            "masks": asdict(masks),
         },
         training=_options(run) | told,
+        known=known_limits(described(read_image(path)) for path in shown_images),
         seen=remembered(manifest.digests("train", "validation"), before),
     )
     if chosen is None:
@@ -219,6 +235,7 @@ def _card(
         threshold=chosen.threshold,
         undecided=chosen.undecided,
         temperature=chosen.temperature,
+        thresholds=chosen.thresholds,
         data=card.data | {"validation_images": chosen.images},
     )
 
@@ -235,7 +252,7 @@ def _checkpoint(run: TrainingRun) -> Path:
 
 
 def _options(run: TrainingRun) -> dict[str, Any]:
-    return {k: v for k, v in asdict(run).items() if k not in ("data", "out", "checkpoint")}
+    return {k: v for k, v in asdict(run).items() if k not in ("data", "good", "out", "checkpoint")}
 
 
 def _told(run: TrainingRun, manifest: SplitManifest, model: CustomVGG) -> str:

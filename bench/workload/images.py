@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 from dataclasses import dataclass
 from itertools import cycle, islice, zip_longest
@@ -17,7 +18,8 @@ from bench.inputs import only_tensor
 from bench.scenarios import FROZEN, Scenario, Status, Task
 from bench.workload.calls import flop_per_call
 from bench.workload.pictures import explored, predicted
-from pillqc.dataset import load_images, read_samples
+from pillqc.dataset import UNSPLIT, load_images
+from pillqc.folders import read_samples
 from pillqc.inspection import Inspection, inspect
 from pillqc.model import LoadedModel, load_model
 from pillqc.splits import split_samples
@@ -74,9 +76,17 @@ class Workload:
     decides = True
 
     def __init__(
-        self, data: Path, *, seed: int, weights: str | None = None, image_size: int = 224
+        self,
+        data: Path,
+        *,
+        seed: int,
+        weights: str | None = None,
+        image_size: int = 224,
+        good: str | None = None,
     ) -> None:
-        self.training_samples, judging = _sides(read_samples(data))
+        self._notes: list[str] = []
+        found = read_samples(data, good=good, on_note=self._notes.append)
+        self.training_samples, judging = _sides(found)
         if not judging:
             raise BenchError(f"{data} holds no test images: render some with `make data`")
         self.samples = mixed(judging, seed)
@@ -88,17 +98,20 @@ class Workload:
     def facts(self) -> dict[str, Any]:
         """Where the images come from, how many test images there are, and their checksum.
 
+        `notes` say what the names of folders were taken for, and what is not used.
+
         `pillqc render` leaves a manifest beside its images: they are synthetic then.
         """
         digest = hashlib.sha256()
         for path in sorted(sample.path for sample in self.samples):
-            digest.update(path.relative_to(self._root).as_posix().encode() + b"\0")
+            digest.update(os.fsencode(path.relative_to(self._root).as_posix()) + b"\0")
             digest.update(path.read_bytes())
         return {
             "source": "synthetic" if (self._root / MANIFEST).is_file() else "folder",
             "root": str(self._root),
             "images": len(self.samples),
             "sha256": digest.hexdigest(),
+            "notes": self._notes,
         }
 
     def model(self, scenario: Scenario) -> LoadedModel:
@@ -236,12 +249,13 @@ def _batches(samples: Sequence[Sample], size: int) -> list[Sequence[Sample]]:
 def _sides(samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
     """Images to learn and calibrate from, and others to judge by.
 
-    The folders `train` and `test`, where `train` shows both kinds of pills. In MVTec AD's layout
-    all defects lie under `test`, so a part of them, chosen by content, goes to the other side. A
-    model calibrated on good pills alone clips what only a defect excites, and misses it.
+    The folders `train` and `validation`, and `test`, where the former show both kinds of pills. In
+    MVTec AD's layout all defects lie under `test`, so a part of them, chosen by content, goes to
+    the other side, as it does of images that no folders split. A model calibrated on good pills
+    alone clips what only a defect excites, and misses it.
     """
-    train = [sample for sample in samples if sample.split == "train"]
-    test = [sample for sample in samples if sample.split == "test"]
+    train = [sample for sample in samples if sample.split in ("train", "validation")]
+    test = [sample for sample in samples if sample.split in ("test", UNSPLIT)]
     if {sample.bad for sample in train} == {False, True}:
         return train, test
     parts = split_samples(test, shares={"judging": JUDGING_SHARE, "learning": 1 - JUDGING_SHARE})

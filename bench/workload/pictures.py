@@ -8,6 +8,7 @@ from PIL import Image
 
 from pillqc.exploration import explore
 from pillqc.inspection import inspect
+from pillqc.marker import save_drawing
 from pillqc.pictures import draw
 
 if TYPE_CHECKING:
@@ -61,5 +62,5 @@ def predicted(
 def _as_jpeg(path: Path) -> None:
     """Photographs as JPEG are a tenth as large, and the report holds them."""
     with Image.open(path) as picture:
-        picture.convert("RGB").save(path.with_suffix(".jpg"), quality=85)
+        save_drawing(picture.convert("RGB"), path.with_suffix(".jpg"))
     path.unlink()

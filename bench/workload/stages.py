@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pillqc.dataset import normalised, read_image
+from pillqc.apart import read_image
+from pillqc.dataset import normalised
 from pillqc.inspection import decide
 from pillqc.localization import find_boxes
 from pillqc.model import BAD

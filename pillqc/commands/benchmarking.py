@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pillqc.commands.common import DATA, MODEL, loaded_model
+from pillqc.commands.common import DATA, GOOD, MODEL, loaded_model, samples_in
 from pillqc.errors import PillqcError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @click.command("benchmark")
 @click.argument("what", type=click.Choice(["inspect", "train"]))
 @DATA
+@GOOD
 @MODEL
 @click.option("--images", type=click.IntRange(1), default=200, show_default=True)
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 def benchmark_command(
     what: str,
     data: Path,
+    good: str | None,
     model: str | None,
     images: int,
     rounds: int,
@@ -53,9 +55,8 @@ def benchmark_command(
       pillqc benchmark train --data data/pills --images 64 --backend ipex
     """
     from pillqc.benchmark import compare_inspection, compare_training
-    from pillqc.dataset import read_samples
 
-    samples = read_samples(data)
+    samples = samples_in(data, good)
     if what == "inspect":
         paths = list(islice(cycle(sample.path for sample in samples), images))
         done = compare_inspection(loaded_model(model), paths, rounds=rounds)

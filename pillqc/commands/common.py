@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Final
 import click
 from typing_extensions import Self
 
-if TYPE_CHECKING:
-    from collections.abc import Collection
+from pillqc.errors import shown
 
+if TYPE_CHECKING:
+    from pillqc.dataset import Sample
+    from pillqc.inspection import Tally
     from pillqc.model import LoadedModel
 
 UNTRAINED: Final = (
@@ -25,15 +27,32 @@ MODEL: Final = click.option(
     help="Model file, `imagenet` or `random`; the shipped model by default.",
 )
 EXIT_CODE: Final = click.option(
-    "--exit-code", is_flag=True, help="Exit with 3 if a pill is bad or undecided."
+    "--exit-code",
+    is_flag=True,
+    help="Exit with 3 if a pill is bad or undecided, with 4 if also a file was not decided.",
 )
 CSV: Final = click.option(
     "--csv", "csv_file", type=FILE, help="Also a table, one line for each file."
 )
-_SUSPICIOUS: Final = 3
+_FAILED, _SUSPICIOUS, _BOTH = 1, 3, 4
 DATA: Final = click.option(
     "--data", type=FOLDER, required=True, help="Folder in MVTec AD's layout, or good/ and bad/."
 )
+GOOD: Final = click.option(
+    "--good", metavar="NAME", help="The folder of good pills, where it is not called good."
+)
+
+
+def note(text: str) -> None:
+    """Say what is no result."""
+    click.echo(f"note: {shown(text)}", err=True)
+
+
+def samples_in(data: Path, good: str | None) -> list[Sample]:
+    """The samples of a data set; says what was understood by its folders' names."""
+    from pillqc.folders import read_samples
+
+    return read_samples(data, good=good, on_note=note)
 
 
 def loaded_model(model: str | None) -> LoadedModel:
@@ -46,23 +65,24 @@ def loaded_model(model: str | None) -> LoadedModel:
     return loaded
 
 
-def exit_by(decisions: Collection[str], *, suspicious: bool) -> None:
-    """Exit with 1 if a file could not be read, else with 3 for a pill that is not good.
+def exit_by(tally: Tally, *, asked: bool) -> None:
+    """Exit with 1 if a file was not decided, with 3 for a pill that is not good, with 4 for both.
 
-    `suspicious` says whether the second is asked for.
+    `asked`: whether pills count; without it only files do.
     """
-    if "error" in decisions:
-        raise click.exceptions.Exit(1)
-    if suspicious and {"bad", "undecided"} & set(decisions):
+    suspicious = asked and tally.suspicious
+    if tally.failed:
+        raise click.exceptions.Exit(_BOTH if suspicious else _FAILED)
+    if suspicious:
         raise click.exceptions.Exit(_SUSPICIOUS)
 
 
 class Progress:
     """A line with the estimated time left, on a terminal only."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, *, quiet: bool = False) -> None:
         self._what = what
-        self._shown = sys.stderr.isatty()
+        self._shown = sys.stderr.isatty() and not quiet
         self._started = time.monotonic()
         self._last = 0.0
 
@@ -73,13 +93,14 @@ class Progress:
         if self._shown and self._last:
             click.echo("\r\x1b[K", err=True, nl=False)
 
-    def __call__(self, done: int, total: int) -> None:
-        """Show how far it is, at most five times a second."""
+    def __call__(self, done: int, total: int | None = None) -> None:
+        """Show how far it is, at most five times a second; where the end is unknown, how fast."""
         now = time.monotonic()
-        if not self._shown or (now - self._last < 0.2 and done < total):
+        if not self._shown or (now - self._last < 0.2 and done != total):
             return
         self._last = now
-        left = (now - self._started) / done * (total - done)
-        click.echo(
-            f"\r\x1b[K{self._what}: {done} of {total}, {left:.0f} s left", err=True, nl=False
-        )
+        each = (now - self._started) / done
+        far = f"{done}, {1 / max(each, 1e-9):.1f} a second"
+        if total is not None:
+            far = f"{done} of {total}, {each * (total - done):.0f} s left"
+        click.echo(f"\r\x1b[K{self._what}: {far}", err=True, nl=False)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from pillqc.commands.common import DATA, FILE, FOLDER, Progress
-from pillqc.errors import PillqcError, UsageError
+from pillqc.commands.common import DATA, FILE, FOLDER, GOOD, Progress, note, samples_in
+from pillqc.errors import PillqcError, UsageError, shown
 
 
 @click.command("render")
@@ -75,12 +75,14 @@ def render_command(
 @click.option("--root", type=FOLDER, help="Where MVTec AD or its category is unpacked already.")
 @click.option("--out", type=FOLDER, default=Path("data/mvtec_pill"), show_default=True)
 @click.option("--category", default="pill", show_default=True)
+@GOOD
 def prepare_command(
     dataset: str,  # noqa: ARG001 - one choice so far
     archive: Path | None,
     root: Path | None,
     out: Path,
     category: str,
+    good: str | None,
 ) -> None:
     """Check your own download of real pills and lay it out.
 
@@ -91,29 +93,30 @@ def prepare_command(
     """
     from pillqc.preparation import LICENCE, prepare_mvtec
 
-    done = prepare_mvtec(out=out, archive=archive, root=root, category=category)
+    done = prepare_mvtec(out=out, archive=archive, root=root, category=category, good=good)
     click.echo(f"{done.root}: {done.images} images, defects: {', '.join(done.defects)}")
-    for note in done.notes:
-        click.echo(f"note: {note}", err=True)
+    for doubt in done.notes:
+        note(doubt)
     click.echo(LICENCE)
 
 
 @click.command("explore")
 @DATA
+@GOOD
 @click.option("--out", type=FOLDER, required=True, help="Folder for the pictures.")
 @click.option("--split", help="Which split; `test` where there is one, else all images.")
 @click.option("--size", type=click.IntRange(16), default=224, show_default=True)
-def explore_command(data: Path, out: Path, split: str | None, size: int) -> None:
+def explore_command(data: Path, good: str | None, out: Path, split: str | None, size: int) -> None:
     """Show what good and bad look like, and where their mean images differ by more than chance.
 
     \b
     Examples:
       pillqc explore --data data/pills --out figures/
     """
-    from pillqc.dataset import read_samples, samples_of
     from pillqc.exploration import explore
+    from pillqc.folders import samples_of
 
-    found = explore(samples_of(read_samples(data), split, data), out, size=size)
+    found = explore(samples_of(samples_in(data, good), split, data), out, size=size)
     share = found.believed.mean()
     click.echo(
         f"{out}: gallery.png and difference.png; the means of bad and good differ by more than"
@@ -123,8 +126,9 @@ def explore_command(data: Path, out: Path, split: str | None, size: int) -> None
 
 @click.command("check-split")
 @DATA
+@GOOD
 @click.option("--manifest", type=FILE, help="The .split.csv beside a model; else the folders.")
-def check_split_command(data: Path, manifest: Path | None) -> None:
+def check_split_command(data: Path, good: str | None, manifest: Path | None) -> None:
     """Fail if an image, or nearly the same image, is in two splits.
 
     \b
@@ -132,17 +136,18 @@ def check_split_command(data: Path, manifest: Path | None) -> None:
       pillqc check-split --data data/pills
       pillqc check-split --data data/pills --manifest model.split.csv
     """
-    from pillqc.dataset import read_samples
+    from pillqc.masks import survey_masks
     from pillqc.split_manifest import apply_split, read_split
     from pillqc.splits import find_crossings
 
-    samples = read_samples(data)
+    samples = samples_in(data, good)
+    note(survey_masks(samples).line)
     if manifest is not None:
         samples = apply_split(read_split(manifest), samples, manifest)
     crossings = find_crossings(samples)
     for crossing in crossings:
         kind = "identical" if crossing.identical else f"differ by {crossing.distance} grey levels"
-        click.echo(f"{crossing.first.path} and {crossing.second.path}: {kind}")
+        click.echo(f"{shown(crossing.first.path)} and {shown(crossing.second.path)}: {kind}")
     if crossings:
         raise PillqcError(f"{data}: {len(crossings)} pairs of images cross its splits")
     click.echo(f"{data}: no image of {len(samples)} is in two splits")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pillqc.commands.common import DATA, FILE, MODEL, loaded_model
+from pillqc.commands.common import DATA, FILE, GOOD, MODEL, loaded_model, samples_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,10 +14,17 @@ if TYPE_CHECKING:
 
 @click.command("export")
 @DATA
+@GOOD
 @MODEL
 @click.option("--format", "kind", type=click.Choice(["torchscript", "onnx"]), required=True)
 @click.option("--out", type=FILE, required=True, help="Ends in .pt or .onnx.")
-def export_command(data: Path, model: str | None, kind: Any, out: Path) -> None:  # noqa: ANN401 - one of the choices
+def export_command(
+    data: Path,
+    good: str | None,
+    model: str | None,
+    kind: Any,  # noqa: ANN401 - one of the choices
+    out: Path,
+) -> None:
     """Write the model for other programs, if its outputs on real images stay the same.
 
     \b
@@ -25,10 +32,10 @@ def export_command(data: Path, model: str | None, kind: Any, out: Path) -> None:
       pillqc export --format torchscript --data data/pills --out model.pt
       pillqc export --format onnx --data data/pills --model model.safetensors --out model.onnx
     """
-    from pillqc.dataset import read_samples, samples_of
     from pillqc.export import COMPARED, export
+    from pillqc.folders import samples_of
 
-    samples = samples_of(read_samples(data), None, data)
+    samples = samples_of(samples_in(data, good), None, data)
     # sorted by defect: every so manyth one gives some of each
     paths = [sample.path for sample in samples[:: max(len(samples) // COMPARED, 1)]]
     done = export(loaded_model(model), out, kind, paths)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,13 @@ from pillqc.commands.common import (
     DATA,
     EXIT_CODE,
     FOLDER,
+    GOOD,
     MODEL,
     Progress,
     exit_by,
     loaded_model,
+    note,
+    samples_in,
 )
 from pillqc.commands.sharding import inspect_in_shards
 from pillqc.errors import PillqcError, UsageError
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from pillqc.inspection import Inspection
+    from pillqc.model import LoadedModel
     from pillqc.prediction import Unreadable
 
 SEEN = "{} OF THESE IMAGES WERE SEEN IN TRAINING: the figures are too good"
@@ -32,6 +37,7 @@ SEEN = "{} OF THESE IMAGES WERE SEEN IN TRAINING: the figures are too good"
 
 @click.command("evaluate")
 @DATA
+@GOOD
 @MODEL
 @click.option(
     "--split",
@@ -44,6 +50,7 @@ SEEN = "{} OF THESE IMAGES WERE SEEN IN TRAINING: the figures are too good"
 @click.option("--figures", type=FOLDER, help="Folder for ROC, reliability and other figures.")
 def evaluate_command(
     data: Path,
+    good: str | None,
     model: str | None,
     split: str | None,
     include_seen: bool,
@@ -62,11 +69,10 @@ def evaluate_command(
       pillqc evaluate --data data/pills --model model.safetensors --json
       pillqc evaluate --data data/pills --figures figures/
     """
-    from pillqc.dataset import read_samples
     from pillqc.evaluation import evaluate, samples_to_judge
     from pillqc.presentation import evaluation_table
 
-    found = read_samples(data)
+    found = samples_in(data, good)
     loaded = loaded_model(model)
     samples = samples_to_judge(loaded, found, split, data)
     with Progress("evaluating") as progress:
@@ -93,6 +99,16 @@ def evaluate_command(
 @click.option("--size", type=click.IntRange(32), help="Side in pixels; the model's by default.")
 @EXIT_CODE
 @click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    help="Probability from which a pill is bad; nothing is undecided then.",
+)
+@click.option(
+    "--max-false-rejects",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="The threshold that called at most this share of good validation pills bad.",
+)
+@click.option(
     "--backend",
     type=click.Choice(["stock", "ipex", "auto"]),
     default="stock",
@@ -110,13 +126,24 @@ def inspect_command(
     batch_size: int,
     size: int | None,
     exit_code: bool,
+    threshold: float | None,
+    max_false_rejects: float | None,
     backend: str,
     shards: Path | None,
     shard: str | None,
 ) -> None:
     """Say of every image whether the pill is good, and where the defects are.
 
-    A file that cannot be read gets the decision `error`, and the exit code is 1 in the end.
+    A file that cannot be read, or whose name in a folder is not an image's, gets the decision
+    `error`. The last line on the error stream counts everything.
+
+    \b
+    Exit codes:
+      0  every file was decided, and has its picture where one was asked for
+      1  a file was not, or the command failed: one line says why
+      2  wrong usage
+      3  with --exit-code: a pill is bad or undecided
+      4  with --exit-code: a pill is bad or undecided, and a file was not decided
 
     \b
     Examples:
@@ -124,12 +151,14 @@ def inspect_command(
       pillqc inspect data/pills/test --json
       pillqc inspect tray/ --csv decisions.csv --pictures marked/
       pillqc inspect tray/ --exit-code && echo "all good"
+      pillqc inspect tray/ --max-false-rejects 0.02
+      pillqc --bits 12 inspect tray/    where the camera fills 12 of a file's 16 bits
       pillqc inspect tray/ --backend auto
       pillqc inspect tray/ --shards out/ --shard 2/4    on the second of four machines
     """
     from pillqc.acceleration import accelerated, choose
     from pillqc.ahead import ahead
-    from pillqc.inspection import find_images, inspect
+    from pillqc.inspection import Tally, find_images, inspect, terms_of
     from pillqc.pictures import Album
     from pillqc.presentation import CsvLines, inspection_line
 
@@ -140,10 +169,12 @@ def inspect_command(
         )
     if shard is not None and shards is None:
         raise UsageError("--shard needs --shards, the folder for the parts")
-    way, note = choose(backend)
-    if note:
-        click.echo(f"backend auto: {note}", err=True)
-    loaded = accelerated(loaded_model(model), way)
+    way, doubt = choose(backend)
+    if doubt:
+        click.echo(f"backend auto: {doubt}", err=True)
+    loaded = _with_threshold(loaded_model(model), threshold, max_false_rejects)
+    terms = terms_of(loaded)
+    loaded = accelerated(loaded, way)
 
     def results(found: Iterable[Path | Unreadable]) -> Iterator[Inspection]:
         done = inspect(loaded, found, size=size, batch_size=batch_size)
@@ -152,16 +183,27 @@ def inspect_command(
         return done
 
     if shards is not None:
-        inspect_in_shards(loaded.name, paths, shards, shard, size=size, inspect=results)
+        inspect_in_shards(repr(terms), paths, shards, shard, size=size, inspect=results)
         return
-    decisions = set()
-    with CsvLines(csv_file) as lines:
-        for result in results(find_images(paths)):
-            decisions.add(result.decision)
+    tally = Tally()
+    quiet = sys.stdout.isatty()  # the lines themselves show it
+    with CsvLines(csv_file) as lines, Progress("inspecting", quiet=quiet) as progress:
+        for number, result in enumerate(results(find_images(paths, on_note=note)), start=1):
             told = result.as_dict()
+            tally.add(told)
             lines.add(told)
             click.echo(json.dumps(told) if as_json else inspection_line(result))
-    exit_by(decisions, suspicious=exit_code)
+            progress(number)
+    click.echo(f"{tally}\n{terms}", err=True)
+    exit_by(tally, asked=exit_code)
+
+
+def _with_threshold(loaded: LoadedModel, asked: float | None, share: float | None) -> LoadedModel:
+    if asked is not None and share is not None:
+        raise UsageError("--threshold and --max-false-rejects exclude each other: give one")
+    if share is not None:
+        return loaded.at_false_rejects(share)
+    return loaded if asked is None else loaded.at_threshold(asked)
 
 
 @click.command("card")

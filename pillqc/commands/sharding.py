@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pillqc.commands.common import CSV, EXIT_CODE, FILE, exit_by
+from pillqc.commands.common import CSV, EXIT_CODE, FILE, exit_by, note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,7 +31,7 @@ def inspect_in_shards(
     from pillqc.inspection import find_images
 
     shard = shards.parse(which)
-    images = list(find_images(paths))
+    images = list(find_images(paths, on_note=note))
     had, done = shards.inspect_shard(
         shard,
         folder,
@@ -55,7 +55,7 @@ def merge_command(
     """Put the shards of an inspection together, in the order of the images.
 
     Where a process was lost, says which shard lacks how many images, and exits with 1. A file that
-    could not be read makes it exit with 1 in the end, as in `pillqc inspect`.
+    could not be read makes it exit with 1 in the end: the exit codes are those of `pillqc inspect`.
 
     \b
     Examples:
@@ -64,6 +64,7 @@ def merge_command(
     """
     from pillqc import shards
     from pillqc.errors import PillqcError
+    from pillqc.inspection import Tally
     from pillqc.presentation import CsvLines
 
     merged = shards.merge(folder)
@@ -75,8 +76,10 @@ def merge_command(
         )
     if lacking:
         click.echo(f"{folder}: {lacking} of {merged.images} images", err=True)
+    tally = Tally()
     with CsvLines(csv_file) as lines:
         for result in merged.results:
+            tally.add(result)
             lines.add(result)
     text = "".join(f"{json.dumps(result)}\n" for result in merged.results)
     if output is None:
@@ -89,4 +92,5 @@ def merge_command(
         except OSError as error:
             raise PillqcError(f"{output}: cannot be written ({error.strerror})") from error
         click.echo(f"{output}: {len(merged.results)} of {merged.images} images")
-    exit_by({result["decision"] for result in merged.results}, suspicious=exit_code)
+    click.echo(tally, err=True)
+    exit_by(tally, asked=exit_code)

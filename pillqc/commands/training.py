@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pillqc.commands.common import FILE, FOLDER, MODEL, loaded_model
+from pillqc.commands.common import FILE, FOLDER, GOOD, MODEL, loaded_model, note
 from pillqc.errors import UsageError
 
 _TARGET_ACCURACY = 0.98
@@ -27,6 +27,7 @@ _ADAPTING = {
 
 @click.command("train")
 @click.option("--data", type=FOLDER, help="Folder in MVTec AD's layout, or good/ and bad/.")
+@GOOD
 @click.option(
     "--out",
     type=FILE,
@@ -125,7 +126,7 @@ def train_command(
     done = run_training(
         TrainingRun(data=data, out=out, checkpoint=checkpoint, **options),
         on_epoch=lambda epoch: click.echo(epoch_line(epoch)),
-        on_note=lambda note: click.echo(f"note: {note}", err=True),
+        on_note=note,
     )
     if done is not None:  # else another process of torchrun's says it
         click.echo(trained_text(done, out))

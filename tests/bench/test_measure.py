@@ -6,11 +6,15 @@ import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 
-from bench import records
+from bench import measure, records
+from bench.errors import BenchError, WorkerError
+from bench.scenarios import Status, Task, profile_named, stock_default
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -140,3 +144,36 @@ def test_an_interrupted_run_leaves_whole_rows_no_worker_and_a_page(
     for row in after.scenarios:
         assert row.status in ("ok", "no_steady_state"), row.reason
     assert max(row.launch for row in after.iterations) > max(r.launch for r in run.iterations)
+
+
+def test_the_folder_of_good_pills_reaches_every_worker_of_a_resumed_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that goes on must not take good pills for a defect."""
+    asked = measure.RunRequest(
+        profile=profile_named("smoke"), data=tmp_path, results=tmp_path, good="ok"
+    )
+    kept = {"profile": "smoke", "request": asked.kept()}
+    again = measure.RunRequest.again(kept, tmp_path, 1.0)
+    monkeypatch.setattr(measure, "WorkerProcess", lambda command: command)
+    command: Any = measure._launcher(again, tmp_path)(stock_default(Task.INFERENCE, 1), False, 0)
+    given = list(command.arguments)
+    assert given[given.index("--good") + 1] == "ok"
+
+
+def test_images_that_cannot_be_used_leave_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker's sentence about the folders is the whole answer."""
+    refused = WorkerError(Status.UNAVAILABLE, "pills: it is not clear which pills are good")
+    monkeypatch.setattr(measure, "find_limits", Mock(side_effect=refused))
+    monkeypatch.setattr(measure, "WorkerProcess", Mock())
+    monkeypatch.setattr("bench.run_folder.only_run_here", nullcontext)
+    monkeypatch.setattr("bench.machine.describe", lambda: {"affinity": [0]})
+    (tmp_path / "pills").mkdir()
+    request = measure.RunRequest(
+        profile=profile_named("smoke"), data=tmp_path / "pills", results=tmp_path / "results"
+    )
+    with pytest.raises(BenchError, match=r"^pills: it is not clear which pills are good$"):
+        measure.run(request)
+    assert list((tmp_path / "results").iterdir()) == []

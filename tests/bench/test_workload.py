@@ -12,6 +12,7 @@ from bench.errors import BenchError, WorkerError
 from bench.scenarios import FROZEN, FULL, FUSED_ADAM, Mode, Scenario, Status, Task
 from bench.workload import CALIBRATION_IMAGES, Workload, flop_per_call, mixed, optimizer_for, step
 from pillqc.dataset import Sample, load_images
+from pillqc.errors import DataError
 from pillqc.synthetic import RenderPlan, render_dataset
 
 if TYPE_CHECKING:
@@ -253,11 +254,33 @@ def test_folders_with_both_kinds_to_train_on_stay_as_they_are(pills: Path, tmp_p
 
 def test_without_images_to_learn_from_int8_is_unavailable(pills: Path, tmp_path: Path) -> None:
     """A test image's range would be in the model that is judged by it."""
-    (tmp_path / "test").mkdir()
-    shutil.copytree(pills / "test" / "crack", tmp_path / "test" / "crack")
-    for path in sorted((tmp_path / "test" / "crack").iterdir())[1:]:
-        path.unlink()
+    for kind in ("good", "crack"):
+        (tmp_path / "test" / kind).mkdir(parents=True)
+        shutil.copy(pills / "test" / kind / "000.png", tmp_path / "test" / kind)
     work = Workload(tmp_path, seed=0, weights="random", image_size=SIDE)
     with pytest.raises(WorkerError, match="too few images") as caught:
         work.calibration(1)
     assert caught.value.status is Status.UNAVAILABLE
+
+
+def test_pills_that_no_folders_split_are_divided(pills: Path, tmp_path: Path) -> None:
+    """Folders of good and bad pills are enough, under the names that they have."""
+    shutil.copytree(pills / "test/good", tmp_path / "ok")
+    shutil.copytree(pills / "test/crack", tmp_path / "ko")
+    with pytest.raises(DataError, match="say --good ok"):
+        Workload(tmp_path, seed=0, weights="random", image_size=SIDE)
+    work = Workload(tmp_path, seed=0, weights="random", image_size=SIDE, good="ok")
+    assert {sample.bad for sample in work.samples} == {False, True}
+    assert len(work.samples) + len(work.training_samples) == 24 + 5
+    assert work.facts()["notes"] == ["taken for good pills: ok"]
+
+
+def test_validation_images_are_learnt_from(pills: Path, tmp_path: Path) -> None:
+    """None of the folders beside test/ goes unused."""
+    shutil.copytree(pills / "test", tmp_path / "test")
+    shutil.copytree(pills / "test/color", tmp_path / "val/color")
+    shutil.rmtree(tmp_path / "test/color")
+    shutil.copytree(pills / "train", tmp_path / "train")
+    work = Workload(tmp_path, seed=0, weights="random", image_size=SIDE)
+    assert [s.defect for s in work.training_samples].count("color") == 5
+    assert len(work.samples) == 24 + 6 * 5

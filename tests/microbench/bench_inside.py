@@ -15,7 +15,8 @@ from PIL import Image
 from bench import records
 from bench.analysis.judge import Judge
 from bench.policy import DEFAULT
-from pillqc.dataset import GOOD, normalised, read_image
+from pillqc.apart import read_image
+from pillqc.dataset import GOOD, normalised
 from pillqc.evaluation import judge
 from pillqc.localization import find_boxes
 from pillqc.pixels import PixelGatherer

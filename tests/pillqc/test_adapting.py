@@ -10,8 +10,8 @@ from click.testing import CliRunner
 
 from pillqc.artifact import read_artifact
 from pillqc.cli import main
-from pillqc.dataset import read_samples
 from pillqc.evaluation import evaluate
+from pillqc.folders import read_samples
 from pillqc.model import load_model
 from pillqc.narrowing import narrow_form
 from pillqc.rendering.design import PillDesign

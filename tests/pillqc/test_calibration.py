@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from pillqc.calibration import choose
-from pillqc.dataset import read_samples
 from pillqc.errors import DataError, PillqcError
 from pillqc.evaluation import threshold_at
+from pillqc.folders import read_samples
 from pillqc.model import load_model
 from pillqc.prediction import Prediction, predict
 from pillqc.synthetic import RenderPlan, render_dataset

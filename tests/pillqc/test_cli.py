@@ -148,6 +148,8 @@ def test_a_model_is_trained_saved_and_used(pills: Path, tmp_path: Path) -> None:
     assert trained.exit_code == 0, trained.output
     assert "trained for" in trained.output
     assert "validation lacks good or bad" in trained.output
+    card = json.loads(_run("card", "--model", out).stdout)
+    assert card["known"]["brightness"][0] < card["known"]["brightness"][1]
     report = _run("evaluate", "--data", pills, "--model", out, "--include-seen", "--json")
     assert json.loads(report.stdout)["trained"] is True
     assert "UNTRAINED" not in report.stderr

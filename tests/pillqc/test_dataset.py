@@ -5,107 +5,25 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pillqc import dataset
+from pillqc import decoding
+from pillqc.apart import read_image
 from pillqc.dataset import (
     MEAN,
     STD,
-    Sample,
     load_images,
-    load_masks,
     normalised,
-    read_image,
-    read_mask,
-    read_samples,
-    samples_of,
 )
 from pillqc.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-def _touch(root: Path, *names: str) -> None:
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(b"")
-
-
-def test_mvtecs_layout_is_read_sorted_with_masks(tmp_path: Path) -> None:
-    """Samples come sorted, whatever order the file system lists, each with its mask."""
-    _touch(
-        tmp_path,
-        "train/good/001.png",
-        "train/good/000.png",
-        "test/good/000.png",
-        "test/crack/000.png",
-        "test/crack/notes.txt",
-        "test/crack/.hidden.png",
-        "ground_truth/crack/000_mask.png",
-    )
-    samples = read_samples(tmp_path)
-    assert [(s.split, s.defect, s.path.name, s.bad) for s in samples] == [
-        ("train", "good", "000.png", False),
-        ("train", "good", "001.png", False),
-        ("test", "crack", "000.png", True),
-        ("test", "good", "000.png", False),
-    ]
-    assert samples[2].mask == tmp_path / "ground_truth/crack/000_mask.png"
-    assert samples[3].mask is None
-
-
-def test_a_training_image_never_gets_a_test_mask(tmp_path: Path) -> None:
-    """Masks in ground_truth/ belong to test/; train/crack/000.png is another pill."""
-    _touch(tmp_path, "train/crack/000.png", "ground_truth/crack/000_mask.png")
-    assert read_samples(tmp_path)[0].mask is None
-
-
-def test_the_plain_good_and_bad_layout_is_read(tmp_path: Path) -> None:
-    """good/ and bad/ under the root are enough."""
-    _touch(tmp_path, "good/a.JPG", "bad/b.png")
-    assert [(s.defect, s.bad, s.split) for s in read_samples(tmp_path)] == [
-        ("bad", True, "all"),
-        ("good", False, "all"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("files", "message"),
-    [
-        ([], "no such folder"),
-        (["notes.txt"], "neither train/ and test/"),
-        (["pill/train/good/0.png"], "holds categories.*pill"),
-        (["train/good/notes.txt"], "hold no images"),
-    ],
-)
-def test_a_folder_that_is_no_data_set_is_explained(
-    tmp_path: Path, files: list[str], message: str
-) -> None:
-    """The user learns what the folder looks like and what was expected."""
-    root = tmp_path / "data"
-    _touch(root, *files)
-    with pytest.raises(DataError, match=message):
-        read_samples(root)
-
-
-def test_the_test_split_is_the_default_where_there_is_one(tmp_path: Path) -> None:
-    """Without a name the samples of test count, or all where there is no test."""
-
-    def sample(split: str) -> Sample:
-        return Sample(path=tmp_path / split, defect="good", bad=False, mask=None, split=split)
-
-    both = [sample("test"), sample("train")]
-    assert samples_of(both, None, tmp_path) == both[:1]
-    assert samples_of(both, "train", tmp_path) == both[1:]
-    assert samples_of(both[1:], None, tmp_path) == both[1:]
-    with pytest.raises(DataError, match="no split 'validation'; it has test, train"):
-        samples_of(both, "validation", tmp_path)
+    from pathlib import Path
 
 
 _GREY = np.full((8, 8), 100, np.uint8)
@@ -149,6 +67,14 @@ def test_odd_modes_become_rgb(
     image = read_image(tmp_path / name)
     assert image.mode == "RGB"
     assert image.getpixel((0, 0)) == corner
+
+
+def test_what_a_file_stores_can_be_taken_as_it_is(tmp_path: Path) -> None:
+    """A palette's numbers are what a mask means; whatever taking raises is the file's error."""
+    _palette(tmp_path / "p.png")
+    assert decoding.decoded(tmp_path / "p.png", lambda image: image.mode) == "P"
+    with pytest.raises(DataError, match=r"p.png: damaged or unreadable image .integer"):
+        decoding.decoded(tmp_path / "p.png", lambda _: 1 // 0)
 
 
 def test_what_is_transparent_becomes_black(tmp_path: Path) -> None:
@@ -196,6 +122,7 @@ def _bomb(path: Path) -> None:
         (_truncated, "damaged or unreadable.*truncated"),
         (_bomb, "100 megapixels"),
         (lambda p: Image.new("F", (8, 8)).save(p, "TIFF"), "no defined range"),
+        (lambda p: Image.new("LAB", (8, 8)).save(p, "TIFF"), "its colours are LAB"),
     ],
 )
 def test_files_that_cannot_be_used_are_refused_with_path_and_reason(
@@ -214,7 +141,7 @@ def test_images_that_only_warn_in_pillow_are_refused_by_their_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Our own limit holds below Pillow's."""
-    monkeypatch.setattr(dataset, "MAX_PIXELS", 10)
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 10)
     Image.fromarray(_GREY).save(tmp_path / "big.png")
     with pytest.raises(DataError, match="megapixels are more than"):
         read_image(tmp_path / "big.png")
@@ -249,15 +176,3 @@ def test_a_batch_of_files_becomes_one_tensor(tmp_path: Path) -> None:
     assert images.shape == (2, 3, 6, 6)
     assert images[0].min() > images[1].max()
     assert load_images([], 6).shape == (0, 3, 6, 6)
-
-
-@pytest.mark.torch
-def test_masks_are_empty_for_good_pills_and_halves_for_bad_ones(tmp_path: Path) -> None:
-    """A mask is a boolean image of the asked size."""
-    mask = tmp_path / "m.png"
-    Image.fromarray(np.where(np.arange(8) < 4, 255, 0).astype("u1")[None].repeat(8, 0)).save(mask)
-    bad = Sample(path=Path("x"), defect="crack", bad=True, mask=mask, split="test")
-    good = Sample(path=Path("y"), defect="good", bad=False, mask=None, split="test")
-    assert read_mask(bad, 4).tolist() == [[True, True, False, False]] * 4
-    assert load_masks([bad, good], 4).sum((1, 2)).tolist() == [8, 0]
-    assert load_masks([], 4).shape == (0, 4, 4)

@@ -148,6 +148,8 @@ def test_inspection_reports_useless_files_and_decides_about_the_rest(
     )
     assert done.exit_code == 1
     lines = {json.loads(line)["path"]: json.loads(line) for line in done.stdout.splitlines()}
+    circle = lines.pop(str(root / "test/good/circle"))
+    assert (circle["decision"], circle["looked_at"]) == ("error", False)
     assert len(lines) == 4 + len(USELESS) + 1
     for name, (_, reason) in USELESS.items():
         line = lines[str(root / f"test/good/{name}.png")]

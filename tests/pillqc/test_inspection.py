@@ -56,10 +56,12 @@ def test_an_empty_folder_is_reported_and_the_rest_goes_on(tmp_path: Path) -> Non
     full.mkdir()
     (full / "a.png").write_bytes(b"")
     (full / "circle").symlink_to(tmp_path)
-    first, second = find_images([empty, full])
+    first, second, third = find_images([empty, full])
     assert isinstance(first, Unreadable)
     assert "holds no images" in first.reason
     assert second == full / "a.png"
+    assert isinstance(third, Unreadable)
+    assert (third.path, third.looked_at) == (full / "circle", False)
 
 
 def test_a_folder_is_walked_and_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,17 +83,31 @@ def test_a_folder_is_walked_and_not_listed(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_good_pill_gets_no_box_and_a_bad_one_its_boxes() -> None:
     """A hot map alone draws nothing on a pill that is called good."""
-    from pillqc.inspection import _decided
+    from pillqc.inspection import _decided, terms_of
+    from pillqc.model import load_model
     from pillqc.prediction import Prediction
+
+    loaded = load_model("random")
+    terms = terms_of(loaded)
 
     heat = np.zeros((10, 10), np.float32)
     heat[2:5, 3:6] = 0.9
 
     def result(bad: float) -> Prediction:
-        return Prediction(path=Path("x"), bad=bad, heat=heat, width=100, height=50, ms=1.0)
+        return Prediction(
+            path=Path("x"),
+            bad=bad,
+            heat=heat,
+            width=100,
+            height=50,
+            ms=1.0,
+            batch=1,
+            notes=(),
+            statistics={},
+        )
 
-    assert _decided(result(0.1), 0.5, None, 0.5).boxes == ()
-    (box,) = _decided(result(0.9), 0.5, None, 0.5).boxes
+    assert _decided(result(0.1), loaded, terms).boxes == ()
+    (box,) = _decided(result(0.9), loaded, terms).boxes
     assert (box.left, box.top, box.right, box.bottom) == (30, 10, 60, 25)
-    printed = json.loads(json.dumps(_decided(result(0.9), 0.5, None, 0.5).as_dict()))
-    assert list(printed) == ["path", "decision", "probability_bad", "boxes", "ms"]
+    printed = json.loads(json.dumps(_decided(result(0.9), loaded, terms).as_dict()))
+    assert list(printed)[:5] == ["path", "decision", "probability_bad", "boxes", "ms"]

@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import tarfile
+import zlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,9 +20,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def _png() -> bytes:
+def _png(name: str) -> bytes:
+    """A mask with one pixel set, or an image that is no other's copy."""
+    image = Image.new("L", (4, 4), 0 if "mask" in name else zlib.crc32(name.encode()) % 200)
+    image.putpixel((0, 0), 255)
     buffer = io.BytesIO()
-    Image.new("RGB", (4, 4)).save(buffer, "PNG")
+    image.save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -32,8 +36,8 @@ def _archive(path: Path, *extra: str) -> Path:
     with tarfile.open(path, "w:xz") as tar:
         for name in (*(f"mvtec/pill/{n}" for n in _NAMES), "mvtec/nut/train/good/0.png", *extra):
             info = tarfile.TarInfo(name)
-            info.size = len(_png())
-            tar.addfile(info, io.BytesIO(_png()))
+            info.size = len(_png(name))
+            tar.addfile(info, io.BytesIO(_png(name)))
     return path
 
 
@@ -75,7 +79,7 @@ def test_a_folder_is_copied_as_it_is(tmp_path: Path) -> None:
     for name in _NAMES:
         path = tmp_path / "mvtec" / "pill" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(_png())
+        path.write_bytes(_png(name))
     for number, root in enumerate((tmp_path / "mvtec", tmp_path / "mvtec/pill")):
         assert prepare_mvtec(out=tmp_path / f"out{number}", root=root).images == 2
 
@@ -101,7 +105,7 @@ def test_links_in_circles_and_pipes_are_not_copied(tmp_path: Path) -> None:
     root = tmp_path / "pill"
     for name in _NAMES:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(_png())
+        (root / name).write_bytes(_png(name))
     (root / "test/circle").symlink_to(root, target_is_directory=True)
     os.mkfifo(root / "test/crack/pipe.png")
     (root / "test/crack/self.png").symlink_to(root / "test/crack/self.png")

@@ -170,7 +170,7 @@ def test_a_part_without_a_folder_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("decisions", "usual", "asked"),
-    [(("good", "good"), 0, 0), (("good", "undecided"), 0, 3), (("bad", "error"), 1, 1)],
+    [(("good", "good"), 0, 0), (("good", "undecided"), 0, 3), (("bad", "error"), 1, 4)],
 )
 def test_merge_exits_and_writes_a_table_as_one_inspection_does(
     decisions: tuple[Decision, ...], usual: int, asked: int, tmp_path: Path

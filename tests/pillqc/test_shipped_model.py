@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 from pillqc.artifact import read_artifact
 from pillqc.cli import main
-from pillqc.dataset import read_samples
 from pillqc.evaluation import evaluate
+from pillqc.folders import read_samples
 from pillqc.model import SHIPPED_MODEL, load_model
 from pillqc.synthetic import RENDERER_VERSION, RenderPlan, render_dataset
 
@@ -45,6 +45,9 @@ def test_it_is_what_everything_uses_by_default() -> None:
     assert loaded.undecided is not None
     low, high = loaded.undecided
     assert 0.0 < low < high == loaded.threshold < 1.0
+    # chosen in fp32, told in the half precision that ships
+    assert loaded.at_false_rejects(0.01).threshold == pytest.approx(high, rel=0.05)
+    assert loaded.at_false_rejects(0.05).threshold == pytest.approx(low, rel=0.05)
 
 
 def test_its_card_says_where_its_figures_come_from(card: dict[str, Any]) -> None:

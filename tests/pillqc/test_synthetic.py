@@ -13,8 +13,10 @@ import pytest
 from PIL import Image
 
 from pillqc import synthetic
-from pillqc.dataset import read_mask, read_samples
 from pillqc.errors import RenderError, UsageError
+from pillqc.folders import read_samples
+from pillqc.marker import is_drawing
+from pillqc.masks import read_mask
 from pillqc.synthetic import DEFECTS, PillDesign, RenderPlan, image_seed, render_dataset
 
 if TYPE_CHECKING:
@@ -170,3 +172,9 @@ def test_the_renderer_version_guards_reuse(rendered: Path, monkeypatch: pytest.M
     monkeypatch.setattr(synthetic, "RENDERER_VERSION", 999)
     with pytest.raises(RenderError, match="other settings"):
         render_dataset(rendered, _SMALL)
+
+
+def test_rendered_masks_are_known_as_no_photographs(rendered: Path) -> None:
+    """Whoever inspects the whole folder gets no decision about a mask; the pills have no mark."""
+    drawn = {path for path in rendered.rglob("*.png") if is_drawing(path)}
+    assert drawn == set(rendered.glob("ground_truth/*/*.png"))
