@@ -17,6 +17,7 @@ from PIL import Image
 
 from pillqc.artifact import ModelCard
 from pillqc.cli import main
+from pillqc.commands.common import Progress
 from pillqc.decoding import FORMATS, decode
 from pillqc.errors import DataError, PillqcError
 from pillqc.inspection import Inspection, Tally
@@ -234,3 +235,14 @@ def test_a_threshold_is_chosen_by_the_false_rejects_that_it_may_cost(tmp_path: P
     assert "card tells none" in refused.output
     both = inspected(tmp_path / "a.png", "--max-false-rejects", 0.1, "--threshold", 0.5)
     assert both.exit_code == 2
+
+
+def test_progress_without_a_known_end_says_how_fast(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal's error stream, unless the lines themselves go to a terminal."""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    for quiet in (False, True):
+        with Progress("inspecting", quiet=quiet) as progress:
+            progress(3)
+        assert ("inspecting: 3, " in capsys.readouterr().err) is not quiet
