@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bench import placement
 from bench.errors import BenchError, UsageError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def check_threads(threads: int | None) -> None:
     """Raises UsageError: no worker can run with so many. None leaves the choice to the machine."""
     if threads is not None and threads < 1:
         raise UsageError(f"threads must be 1 or more, not {threads}")
+    placement.chosen_cpus(threads)
 
 
 def check_pills(folder: Path) -> None:

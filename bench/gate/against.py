@@ -285,9 +285,8 @@ def worker_launcher(request: AgainstRequest, folder: Path, codes: dict[Side, Cod
 
     Their heap is kept: how many pages a process would fault is luck and not code.
     """
-    cpus = placement.worker_cpus(placement.allowed_cpus())
-    cpus = cpus[: request.threads] if request.threads else cpus
-    threads = request.threads or len(cpus)
+    cpus = placement.chosen_cpus(request.threads)
+    threads = len(cpus)
     common = ["--data", str(request.data.resolve()), "--seed", str(request.seed)]
     common += ["--threads", str(threads)]
     if request.weights:

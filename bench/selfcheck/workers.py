@@ -27,13 +27,12 @@ class Workers:
     @property
     def cpus(self) -> tuple[int, ...]:
         """The CPUs that a run would use here."""
-        cpus = placement.worker_cpus(placement.allowed_cpus())
-        return cpus[: self.threads] if self.threads else cpus
+        return placement.chosen_cpus(self.threads)
 
     def launch(self, image_size: int, seat: Seat) -> WorkerHandle:
         """A fresh process for this seat."""
         cpus = self.cpus
-        threads = self.threads or len(cpus)
+        threads = len(cpus)
         options = {
             "--backend": seat.scenario.backend,
             "--data": str(self.data),

@@ -1,0 +1,42 @@
+"""What pillqc plans with is what it may use, and not what the machine has."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import psutil
+
+from pillqc import limits
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+GIB = 2**30
+
+
+def test_free_memory_is_the_least_of_machine_and_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """64 GiB are free, and a group above ours allows 2 of which one is taken."""
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=64 * GIB))
+    assert limits.free_memory(tmp_path) == 64 * GIB
+    group = tmp_path / "sys/fs/cgroup/memory/a"
+    group.mkdir(parents=True)
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("4:memory:/a/b\n0::/\n")
+    (group / "memory.limit_in_bytes").write_text(f"{2 * GIB}\n")
+    (group / "memory.usage_in_bytes").write_text(f"{GIB}\n")
+    assert limits.free_memory(tmp_path) == GIB
+
+
+def test_threads_follow_the_quota(tmp_path: Path) -> None:
+    """`docker --cpus 1` on many cores renders with one process."""
+    many = limits.usable_cores(tmp_path)
+    (tmp_path / "sys/fs/cgroup").mkdir(parents=True)
+    (tmp_path / "sys/fs/cgroup/cpu.max").write_text("100000 100000\n")
+    assert limits.usable_cores(tmp_path) == 1 <= many
+    (tmp_path / "sys/fs/cgroup/cpu.max").write_text("6400000 100000\n")
+    assert limits.usable_cores(tmp_path) == many
