@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from bench import protocol
+from bench import plain_paths, protocol
 from bench.errors import BenchError, WorkerError
 from bench.scenarios import Status
 
@@ -282,4 +282,4 @@ def _refusal(message: protocol.Message) -> WorkerError:
 
 def worker_arguments(python: str | Path, options: Sequence[str]) -> tuple[str, ...]:
     """The command line of a worker under the interpreter `python`."""
-    return (str(python), "-m", "bench.worker", *options)
+    return (str(plain_paths.interpreter(Path(python))), "-m", "bench.worker", *options)

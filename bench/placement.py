@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench import plain_paths
 from bench.errors import UsageError, WorkerError
 from bench.machine import software, topology
 from bench.scenarios import Status
@@ -78,7 +79,8 @@ def worker_environment(
         # With triton installed, importing Inductor would start a pool that burns seconds of CPU.
         TORCH_WARM_POOL="0",
         TORCHINDUCTOR_COMPILE_THREADS="1",
-        TORCHINDUCTOR_CACHE_DIR=str(cache),
+        TORCHINDUCTOR_CACHE_DIR=str(plain_paths.plain(cache)),
+        TMPDIR=str(plain_paths.temporary()),  # Inductor's precompiled headers lie there
         # Workers must never reach for a hub.
         HF_HUB_OFFLINE="1",
         PYTHONUNBUFFERED="1",
