@@ -9,6 +9,7 @@ import click
 from pillqc import __version__
 from pillqc.commands import benchmarking, data, exporting, judging, sharding, training
 from pillqc.errors import PillqcError
+from pillqc.hidden import hidden_package
 from pillqc.memory import keep_heap
 
 _INTERRUPTED = 130
@@ -43,7 +44,7 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(__version__, prog_name="pillqc")
-def main(debug: bool) -> None:
+def main(debug: bool) -> None:  # noqa: ARG001 - the group reads it
     """Good pill or bad pill, and where is the defect?
 
     \b
@@ -53,6 +54,8 @@ def main(debug: bool) -> None:
       pillqc evaluate --data data/pills --model model.safetensors
       pillqc inspect photo.png --model model.safetensors
     """
+    if hidden := hidden_package():
+        raise PillqcError(hidden)
 
 
 for _command in (

@@ -73,6 +73,7 @@ def compare(request: AgainstRequest, progress: Progress | None = None) -> GateRe
     asked.check_seed(request.seed)
     asked.check_threads(request.threads)
     asked.check_pills(request.data)
+    asked.check_writable(request.output, "--output")
     scenarios = gated(request.only)
     progress = progress or Progress()
     repository = checkout.top_level(request.repository)

@@ -91,6 +91,26 @@ def test_missing_data_says_how_to_make_it(tmp_path: Path) -> None:
     assert "run `make data`" in one_line(result)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (("run",), "--reports"),
+        (("operators",), "--reports"),
+        (("stages", "--data", "."), "--reports"),
+        (("gate", "--against", "HEAD", "--data", "."), "--output"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_asked_before_time_is_spent(
+    tmp_path: Path, arguments: tuple[str, ...], option: str
+) -> None:
+    """As in a checkout that is mounted for reading, with results elsewhere."""
+    (tmp_path / "file").write_text("")
+    place = str(tmp_path / "file/pages")
+    result = bench(*arguments, option, place)
+    assert result.exit_code == 1
+    assert f"cannot write to {place}: choose another place with {option}" in one_line(result)
+
+
 def test_no_run_to_report_is_one_line(tmp_path: Path) -> None:
     """A fresh clone has no results."""
     result = bench("report", "--results", str(tmp_path))
