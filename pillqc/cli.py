@@ -10,6 +10,7 @@ from pillqc import __version__
 from pillqc.commands import benchmarking, data, exporting, judging, sharding, training
 from pillqc.errors import PillqcError
 from pillqc.hidden import hidden_package
+from pillqc.limits import follow_quota
 from pillqc.memory import keep_heap
 
 _INTERRUPTED = 130
@@ -18,11 +19,13 @@ _INTERRUPTED = 130
 class _Group(click.Group):
     """Turns our errors into one line and an exit code; `--debug` shows the traceback.
 
-    It keeps its heap: batch after batch takes the same memory.
+    It keeps its heap, for batch after batch takes the same memory, and has no more threads than a
+    CPU quota of its control group carries.
     """
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own signature
         keep_heap()
+        follow_quota()
         try:
             return super().invoke(ctx)
         except PillqcError as error:

@@ -45,6 +45,16 @@ def within_quota(count: int, root: Path = _ROOT) -> int:
     return count if limit is None else max(1, min(count, int(limit)))
 
 
+def follow_quota(root: Path = _ROOT) -> None:
+    """Have the libraries of this process start no more threads than a quota carries.
+
+    Call it before they are imported. Who has chosen a number of threads is left alone.
+    """
+    if cpu_limit(root) is not None and "OMP_NUM_THREADS" not in os.environ:
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+            os.environ.setdefault(name, str(usable_cores(root)))
+
+
 def cpu_limit(root: Path = _ROOT) -> float | None:
     """CPUs' worth of time that the groups allow; None without a limit."""
     v2 = (_quota_v2(_text(group / "cpu.max")) for group in groups(root))

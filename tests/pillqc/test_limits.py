@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import psutil
+import pytest
 
 from pillqc import limits
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 GIB = 2**30
 
@@ -40,3 +40,26 @@ def test_threads_follow_the_quota(tmp_path: Path) -> None:
     assert limits.usable_cores(tmp_path) == 1 <= many
     (tmp_path / "sys/fs/cgroup/cpu.max").write_text("6400000 100000\n")
     assert limits.usable_cores(tmp_path) == many
+
+
+@pytest.mark.parametrize(
+    ("chosen", "quota", "threads"),
+    [(None, "100000", "1"), ("3", "100000", "3"), (None, "max", None)],
+)
+def test_libraries_start_as_many_threads_as_the_quota_carries(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    chosen: str | None,
+    quota: str,
+    threads: str | None,
+) -> None:
+    """Unless somebody chose their number."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.setenv(name, "of the test")
+        monkeypatch.delenv(name)
+    if chosen:
+        monkeypatch.setenv("OMP_NUM_THREADS", chosen)
+    (tmp_path / "sys/fs/cgroup").mkdir(parents=True)
+    (tmp_path / "sys/fs/cgroup/cpu.max").write_text(f"{quota} 100000\n")
+    limits.follow_quota(tmp_path)
+    assert os.environ.get("OMP_NUM_THREADS") == threads
