@@ -1,6 +1,7 @@
 # Two commands do everything: `make bench` and `make test`. Each installs what it needs once.
 #
-#   PYTHON=python3.11   the Python to build the environment with (3.10 to 3.12)
+#   PYTHON=python3.11   the Python to build the environment with: by itself `make` takes the first of
+#                       3.10 to 3.12 that it finds, uv's too; with a later one all but IPEX works
 #   PROFILE=standard    smoke, standard or full
 #   BUDGET=             seconds of measuring; empty: the profile's own
 #   ENVS="ipex latest"  what to measure side by side: `latest` is the newest stock PyTorch, built into
@@ -9,7 +10,11 @@
 #   AGAINST=            the commit that `make gate` compares with; empty: where main was left
 #   TORCH_INDEX=        a package index with PyTorch's CPU-only wheels, instead of the large default
 
-PYTHON ?= python3
+# python3 itself where IPEX works with it, else another that is installed beside it.
+PYTHON ?= $(shell for found in python3 python3.12 python3.11 python3.10 \
+	"$$(uv python find --no-project '>=3.10,<3.13' 2>/dev/null)"; do \
+	"$$found" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
+	&& echo "$$found" && break; done)
 PROFILE ?= standard
 BUDGET ?=
 TORCH_INDEX ?=
@@ -22,7 +27,9 @@ VENV_LATEST ?= .venv-latest
 RUN ?=
 
 python := $(VENV)/bin/python
-pip := $(python) -m pip install --disable-pip-version-check --quiet -c constraints.txt
+# The pinned PyTorch 2.8 has no wheels for Python 3.14: there the newest of everything is taken.
+pins = $(shell $(python) -c 'import sys; print("-c constraints.txt" if sys.version_info < (3, 14) else "")')
+pip = $(python) -m pip install --disable-pip-version-check --quiet $(pins)
 pip_latest := $(VENV_LATEST)/bin/python -m pip install --disable-pip-version-check --quiet -c constraints-latest.txt
 log := $(VENV)/install.log
 # `ipex` is always there, since its stock default is what everything divides by.
@@ -84,13 +91,15 @@ known-backends:
 	@test -z "$(unknown_backends)" || { echo "make: BACKENDS=$(unknown_backends) is not known: say openvino or onnxruntime" >&2; exit 1; }
 
 $(VENV)/.created:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || \
-		{ echo "make: Python 3.10, 3.11 or 3.12 is needed and $(PYTHON) is another: name one with PYTHON=" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.10, 3.11 or 3.12 was found: get one with 'uv python install 3.12' or your system's packages, or name one with PYTHON= (with PYTHON=python3.13 all but IPEX works)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "make: Python 3.10 or later is needed and $(PYTHON) is another: name one with PYTHON=" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.version_info < (3, 13) or print("Python", sys.version.split()[0] + ": all but IPEX works, which needs 3.10 to 3.12")'
 	@$(PYTHON) -m venv $(VENV) || { echo "make: cannot create $(VENV): is the venv module installed?" >&2; exit 1; }
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt
-	@echo "installing PyTorch 2.8, IPEX 2.8 and the rest into $(VENV) (some minutes, once)"
+	@echo "installing PyTorch, IPEX and the rest into $(VENV) (some minutes, once)"
 	@$(pip) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch torchvision $(call or_stop,PyTorch)
 	@$(pip) -e '.[ipex]' $(call or_stop,the packages)
 	@touch $@

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
+from bench import placement
 from bench.errors import BenchError, UsageError
 
 if TYPE_CHECKING:
@@ -26,6 +28,16 @@ def check_threads(threads: int | None) -> None:
     """Raises UsageError: no worker can run with so many. None leaves the choice to the machine."""
     if threads is not None and threads < 1:
         raise UsageError(f"threads must be 1 or more, not {threads}")
+    placement.chosen_cpus(threads)
+
+
+def check_writable(folder: Path, option: str) -> None:
+    """Raises BenchError: nothing can be written there, which would show after all the measuring."""
+    there = folder.absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise BenchError(f"cannot write to {folder}: choose another place with {option}")
 
 
 def check_pills(folder: Path) -> None:

@@ -20,6 +20,7 @@ from bench.recommend.command import recommend
 from bench.reporting import newest_run, report
 from bench.selfcheck.command import selfcheck
 from bench.studies import command as studies
+from pillqc.hidden import hidden_package
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +57,7 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Show the traceback of a failure.")
 @click.version_option(package_name="pillqc-bench")
-def cli(debug: bool) -> None:
+def cli(debug: bool) -> None:  # noqa: ARG001 - the group reads it
     """Which way of running this model on this CPU is fastest, and how sure are we?
 
     \b
@@ -71,6 +72,8 @@ def cli(debug: bool) -> None:
       bench scenarios                    what would be measured, and what is left out and why
       bench selfcheck --quick            can this machine's figures be believed?
     """
+    if hidden := hidden_package():
+        raise BenchError(hidden)
 
 
 def _folder(path: str, help_text: str) -> Callable[[_Command], _Command]:
@@ -160,7 +163,7 @@ def run(
       bench run --env torch-latest=.venv-latest/bin/python
       bench run --resume results/20261124T...    what was killed or interrupted goes on
     """
-    from bench import environments, measure
+    from bench import asked, environments, measure
 
     if resume is not None:
         _refuse_beside(context, "resume", "budget", "reports")
@@ -180,6 +183,7 @@ def run(
         own=_own_model(model, inputs, input_shape, factory_arg),
         backends=backend,
     )
+    asked.check_writable(reports, "--reports")
     stop_like_ctrl_c()
     earlier = set(results.glob("*/environment.json"))
     try:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from bench import protocol
+from bench import plain_paths, protocol
 from bench.errors import BenchError, WorkerError
 from bench.scenarios import Status
 
@@ -351,4 +351,4 @@ def worker_arguments(
     python: str | Path, options: Sequence[str], module: str = "bench.worker"
 ) -> tuple[str, ...]:
     """The command line of a worker, or a zygote, under the interpreter `python`."""
-    return (str(python), "-m", module, *options)
+    return (str(plain_paths.interpreter(Path(python))), "-m", module, *options)

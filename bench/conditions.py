@@ -13,14 +13,16 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.machine.software import STEERING
+from pillqc.limits import cpu_limit
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 RECORDED = re.compile(
-    r"(OMP|KMP|GOMP|MKL|ONEDNN|DNNL|ATEN|TORCH|TORCHINDUCTOR|PYTORCH|IPEX|MALLOC|TCMALLOC)_\w+"
-    r"|LD_PRELOAD|LD_LIBRARY_PATH|CUDA_VISIBLE_DEVICES|GLIBC_TUNABLES|TZ|LANG|LC_ALL|PYTHONHASHSEED"
+    f"{STEERING.pattern}|LD_LIBRARY_PATH|CUDA_VISIBLE_DEVICES|CC|CXX|TZ|LANG|LC_ALL"
 )
-"""Environment variables that can change how fast the same code runs."""
+"""Environment variables worth keeping beside a result."""
 
 _ALLOCATORS = {
     "tcmalloc": re.compile(r"libtcmalloc"),
@@ -44,7 +46,7 @@ def read(root: Path = Path("/")) -> dict[str, Any]:
         "openmp": openmp(maps),
         "wait_policy": wait_policy(environment),
         "affinity": _affinity(),
-        "cpu_quota": (_text(root / "sys/fs/cgroup/cpu.max") or "").strip() or None,
+        "cpu_quota": cpu_limit(root),
         "thp": chosen(_text(root / "sys/kernel/mm/transparent_hugepage/enabled")),
         "denormals_flushed": denormals_flushed(),
         "env": environment,

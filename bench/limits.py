@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from bench import protocol
-from bench.machine.limits import memory_left_gib
 from bench.scenarios import INFERENCE_BATCHES, Dtype, Exclusion, Phase, Task, stock_default
+from pillqc.limits import free_memory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -190,6 +190,4 @@ def _own_pages_mib(pid: int) -> float | None:
 
 def _memory_limit_gib(policy: Policy, root: Path = Path("/")) -> float:
     """What all workers together may hold: a share of what this machine and its group have left."""
-    free = psutil.virtual_memory().available / _MIB / 1024
-    left = memory_left_gib(root)
-    return policy.budget.free_memory_share * min(free, free if left is None else left)
+    return policy.budget.free_memory_share * free_memory(root) / _MIB / 1024

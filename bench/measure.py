@@ -351,7 +351,7 @@ def _measure(
         keep_workers=lambda workers: records.write_environment(
             folder, {**environment, "workers": workers}
         ),
-        starts_at_once=min(_MOST_STARTS_AT_ONCE, len(_cpus(request))),
+        starts_at_once=min(_MOST_STARTS_AT_ONCE, len(placement.chosen_cpus(request.threads))),
         progress=progress,
     )
     try:
@@ -457,8 +457,8 @@ def _most_workers(scenarios: tuple[Scenario, ...]) -> int:
 
 def _launcher(request: RunRequest, folder: Path) -> Callable[[Scenario, bool, int], WorkerHandle]:
     """How this run starts a worker: same CPUs, threads, variables and data for every one."""
-    cpus = _cpus(request)
-    threads = request.threads or len(cpus)
+    cpus = placement.chosen_cpus(request.threads)
+    threads = len(cpus)
     cache = folder.resolve() / _CACHE
     surroundings = placement.worker_environment(threads, cache)
     common = request.own.arguments() if request.own else ["--data", str(request.data)]
@@ -490,11 +490,6 @@ def _launcher(request: RunRequest, folder: Path) -> Callable[[Scenario, bool, in
         )
 
     return launch
-
-
-def _cpus(request: RunRequest) -> tuple[int, ...]:
-    cpus = placement.worker_cpus(placement.allowed_cpus())
-    return cpus[: request.threads] if request.threads else cpus
 
 
 def _check(request: RunRequest) -> None:

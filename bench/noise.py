@@ -7,22 +7,32 @@
 
 Pressure is read beside steal because neither shows everything: work that competes inside a virtual
 machine shows as pressure while steal stays at zero; a crowded host shows the other way round.
+Both are of what is our own where the kernel says so: the control group's pressure, and the CPUs
+that the watched processes are bound to. A neighbour on other CPUs of a shared host disturbs nobody.
+Being stopped by the group's own CPU quota has a name of its own: no neighbour is to blame for it.
 A counter that a host lacks, or that went backwards (a migrated container, a reused process id),
 reads as None: unknown is never reported as quiet nor as noisy.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from bench import placement
+from bench.machine import files, topology
+from pillqc import limits
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from bench.policy import NoisePolicy
+
+_TICK_US = 1_000_000 // os.sysconf("SC_CLK_TCK")
 
 _SOME_TOTAL = re.compile(r"^some .*\btotal=(\d+)", re.ASCII | re.MULTILINE)
 _SWITCHES = re.compile(r"^nonvoluntary_ctxt_switches:\s*(\d+)", re.ASCII | re.MULTILINE)
@@ -37,7 +47,7 @@ the counter did not count this interval."""
 
 @dataclass(frozen=True, kw_only=True)
 class Jiffies:
-    """CPU time of the whole machine since boot, in the kernel's ticks."""
+    """CPU time of the watched CPUs since boot, in the kernel's ticks."""
 
     steal: int
     total: int
@@ -49,8 +59,15 @@ class Reading:
 
     monotonic_ns: int
     waited_us: int | None
-    """Time in which some runnable task waited for a CPU, since boot."""
+    """Time in which some runnable task of our group waited for a CPU; the host's where no group
+    tells."""
     jiffies: Jiffies | None
+    others_us: int | None = None
+    """CPU time of the watched CPUs that was not the watched processes'."""
+    slack_us: int = 0
+    """How far the last may be off: a tick for each CPU."""
+    throttled_us: int | None = None
+    """CPU time for which our group's quota stopped its threads."""
     switches: Mapping[tuple[int, int], int] = field(default_factory=dict)
     """Involuntary context switches of each (process, thread)."""
 
@@ -62,17 +79,27 @@ class Noise:
     cpu_pressure: float | None
     """Share of the time in which some runnable task waited for a CPU."""
     steal: float | None
-    """Share of the machine's CPU time that the hypervisor took."""
+    """Share of the watched CPUs' time that the hypervisor took."""
     involuntary_switches: int | None
     """How often the kernel took a CPU away from the watched processes' threads."""
+    throttled: float | None = None
+    """CPU time for which our own CPU quota stopped threads, as a share of the time, at most 1."""
 
 
 def read_noise(pids: Sequence[int] = (), root: Path = Path("/")) -> Reading:
     """The counters now; `pids` are the processes whose context switches are of interest."""
+    cpus = {cpu for pid in pids for cpu in files.allowed(root / f"proc/{pid}/status")}
+    cpus = cpus or {*files.allowed(root / "proc/self/status")}
+    ticks = _ticks(root, cpus)
+    own = [_own_ticks(root / f"proc/{pid}/stat") for pid in pids]
+    pressure = _SOME_TOTAL.search(limits.cpu_pressure(root) or "")
     return Reading(
         monotonic_ns=time.monotonic_ns(),
-        waited_us=_first_number(_SOME_TOTAL, root / "proc/pressure/cpu"),
-        jiffies=_jiffies(root / "proc/stat"),
+        waited_us=int(pressure[1]) if pressure else None,
+        jiffies=Jiffies(steal=ticks[-1], total=sum(ticks)) if ticks else None,
+        others_us=(_busy(ticks) - sum(own)) * _TICK_US if ticks and own else None,
+        slack_us=max(1, len(cpus)) * _TICK_US,
+        throttled_us=limits.throttled_us(root),
         switches=dict(_switches(pids, root)),
     )
 
@@ -83,12 +110,13 @@ def difference(before: Reading, after: Reading) -> Noise:
         cpu_pressure=_pressure(before, after),
         steal=_steal(before.jiffies, after.jiffies),
         involuntary_switches=_new_switches(before.switches, after.switches),
+        throttled=_throttled(before, after),
     )
 
 
 def is_quiet(noise: Noise, probe_ratio: float | None, policy: NoisePolicy) -> bool:
     """Whether nothing that is known speaks against the round."""
-    calm = not saw_other_work(noise, policy)
+    calm = not saw_other_work(noise, policy) and _within(noise.throttled, policy.max_throttled)
     return calm and _within(probe_ratio, policy.max_probe_ratio)
 
 
@@ -101,15 +129,20 @@ class Seen(Protocol):
 
     @property
     def steal(self) -> float | None:
-        """Share of the machine's CPU time that the hypervisor took."""
+        """Share of the watched CPUs' time that the hypervisor took."""
+
+    @property
+    def throttled(self) -> float | None:
+        """CPU time for which our own CPU quota stopped threads, as a share of the time."""
 
 
 def saw_other_work(noise: Seen, policy: NoisePolicy) -> bool:
-    """Whether the kernel saw other work compete for CPUs: pressure, or steal by the hypervisor."""
-    return not (
-        _within(noise.cpu_pressure, policy.max_cpu_pressure)
-        and _within(noise.steal, policy.max_steal)
-    )
+    """Whether the kernel saw other work compete for CPUs: pressure, or steal by the hypervisor.
+
+    A thread that a quota stops waits too, and the kernel counts it as pressure.
+    """
+    waited = None if noise.cpu_pressure is None else noise.cpu_pressure - (noise.throttled or 0.0)
+    return not (_within(waited, policy.max_cpu_pressure) and _within(noise.steal, policy.max_steal))
 
 
 def wait_for_idle(
@@ -118,7 +151,7 @@ def wait_for_idle(
     busy: Callable[[], bool] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> bool:
-    """Wait until no CPU of this machine works, at most so long; whether none does.
+    """Wait until no CPU that workers use works, at most so long; whether none does.
 
     Called while all workers are stopped, so whatever is busy is other work.
     """
@@ -136,16 +169,17 @@ _IDLE_WINDOW_S = 0.05
 
 def _is_busy(root: Path = Path("/")) -> bool:
     """Whether more than a tick of CPU time was used in a short window."""
-    before = _busy_jiffies(root / "proc/stat")
+    cores = placement.worker_cpus(topology.affinity(root), root)
+    cpus = {cpu for core in cores for cpu in topology.siblings(core, root) or (core,)}
+    before = _ticks(root, cpus)
     time.sleep(_IDLE_WINDOW_S)
-    after = _busy_jiffies(root / "proc/stat")
-    return before is not None and after is not None and after - before > 1
+    after = _ticks(root, cpus)
+    return before is not None and after is not None and _busy(after) - _busy(before) > 1
 
 
-def _busy_jiffies(path: Path) -> int | None:
-    """CPU time of the whole machine that was neither idle nor waiting for a disk."""
-    ticks = _ticks(path)
-    return None if ticks is None else sum(ticks) - ticks[3] - ticks[4]
+def _busy(ticks: Sequence[int]) -> int:
+    """CPU time that was neither idle nor waiting for a disk, nor the hypervisor's."""
+    return sum(ticks) - ticks[3] - ticks[4] - ticks[7]
 
 
 def _within(value: float | None, limit: float) -> bool:
@@ -155,8 +189,25 @@ def _within(value: float | None, limit: float) -> bool:
 def _pressure(before: Reading, after: Reading) -> float | None:
     if before.waited_us is None or after.waited_us is None:
         return None
-    elapsed_us = (after.monotonic_ns - before.monotonic_ns) / 1000
-    return _share(after.waited_us - before.waited_us, elapsed_us)
+    elapsed_us = _elapsed_us(before, after)
+    share = _share(after.waited_us - before.waited_us, elapsed_us)
+    if share is None or before.others_us is None or after.others_us is None:
+        return share
+    # the pressure may be of other CPUs: on ours nobody waits longer for others than those compute
+    others_us = after.others_us - before.others_us + after.slack_us
+    return min(share, max(0.0, others_us / elapsed_us))
+
+
+def _throttled(before: Reading, after: Reading) -> float | None:
+    """Threads are stopped on several CPUs at once, so their time may pass the clock's."""
+    if before.throttled_us is None or after.throttled_us is None:
+        return None
+    elapsed_us, stopped_us = _elapsed_us(before, after), after.throttled_us - before.throttled_us
+    return min(1.0, stopped_us / elapsed_us) if elapsed_us > 0 and stopped_us >= 0 else None
+
+
+def _elapsed_us(before: Reading, after: Reading) -> float:
+    return (after.monotonic_ns - before.monotonic_ns) / 1000
 
 
 def _steal(before: Jiffies | None, after: Jiffies | None) -> float | None:
@@ -182,21 +233,30 @@ def _new_switches(
     return None if min(growth) < 0 else sum(growth)
 
 
-def _jiffies(path: Path) -> Jiffies | None:
-    counts = _ticks(path)
-    return None if counts is None else Jiffies(steal=counts[-1], total=sum(counts))
-
-
-def _ticks(path: Path) -> list[int] | None:
-    """The first line of /proc/stat: user nice system idle iowait irq softirq steal."""
-    first, *_ = _text(path).split("\n", 1)
-    name, *ticks = first.split() or [""]
-    if name != "cpu" or len(ticks) < _STAT_FIELDS:
-        return None
+def _ticks(root: Path, cpus: Collection[int]) -> list[int] | None:
+    """Of /proc/stat's lines of these CPUs, else of its first, which is all of the machine."""
+    text = _text(root / "proc/stat")
+    lines = {
+        name: line.split() for name, _, line in (row.partition(" ") for row in text.split("\n"))
+    }
+    chosen = [lines[f"cpu{cpu}"] for cpu in cpus if f"cpu{cpu}" in lines]
+    if len(chosen) < len(cpus) or not chosen:
+        chosen = [lines.get("cpu", [])]
     try:
-        return [int(tick) for tick in ticks[:_STAT_FIELDS]]
+        counts = [[int(tick) for tick in line[:_STAT_FIELDS]] for line in chosen]
     except ValueError:
         return None
+    whole = all(len(count) == _STAT_FIELDS for count in counts)
+    return [sum(column) for column in zip(*counts, strict=True)] if whole else None
+
+
+def _own_ticks(path: Path) -> int:
+    """User and system time of a process; its name, in brackets, may hold anything."""
+    fields = _text(path).rpartition(")")[2].split()
+    try:
+        return int(fields[11]) + int(fields[12])
+    except (IndexError, ValueError):
+        return 0
 
 
 def _switches(pids: Sequence[int], root: Path) -> Iterable[tuple[tuple[int, int], int]]:

@@ -7,73 +7,71 @@ would be measured as if it were the backend's.
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.errors import WorkerError
+from bench import plain_paths
+from bench.errors import UsageError, WorkerError
+from bench.machine import software, topology
 from bench.scenarios import Status
+from pillqc.limits import cpu_limit, within_quota
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
-
-
-def parse_cpu_list(text: str) -> tuple[int, ...]:
-    """The kernel's list format: `0-3,8` is (0, 1, 2, 3, 8).
-
-    Raises:
-        ValueError: the text is not in that format.
-    """
-    cpus: list[int] = []
-    for part in text.strip().split(","):
-        if not part:
-            continue
-        first, _, last = part.partition("-")
-        cpus.extend(range(int(first), int(last or first) + 1))
-    return tuple(cpus)
 
 
 def worker_cpus(allowed: Collection[int], root: Path = Path("/")) -> tuple[int, ...]:
     """One logical CPU for each physical core, within the one NUMA node that has most of them.
 
     Two threads of one core share its vector units, so a second one adds noise and no speed; memory
-    of another node is slower. Where the topology cannot be read, `allowed` is returned whole.
+    of another node is slower; threads on fast cores wait for those on slow ones; and more threads
+    than a CPU quota carries are stopped part of the time. Where the topology cannot be read, every
+    CPU of `allowed` counts as a core.
     """
-    nodes = _nodes(root) or [tuple(allowed)]
-    by_node = [_one_per_core(sorted(set(node) & set(allowed)), root) for node in nodes]
-    best = max(by_node, key=len, default=())
-    return best or tuple(sorted(allowed))
-
-
-def _nodes(root: Path) -> list[tuple[int, ...]]:
-    nodes = []
-    for path in sorted(root.glob("sys/devices/system/node/node[0-9]*/cpulist")):
-        with suppress(OSError, ValueError):
-            nodes.append(parse_cpu_list(path.read_text()))
-    return [node for node in nodes if node]
+    fast = set(topology.fast_cpus(allowed, root))
+    nodes = [node["cpus"] for node in topology.numa_nodes(root)] or [fast]
+    by_node = [_one_per_core(sorted(fast.intersection(node)), root) for node in nodes]
+    best = max(by_node, key=len, default=()) or tuple(sorted(fast))
+    return best[: within_quota(len(best), root)]
 
 
 def _one_per_core(cpus: Collection[int], root: Path) -> tuple[int, ...]:
     chosen: dict[tuple[int, ...], int] = {}
     for cpu in cpus:
-        siblings: tuple[int, ...] = (cpu,)
-        path = root / f"sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"
-        with suppress(OSError, ValueError):
-            siblings = parse_cpu_list(path.read_text()) or (cpu,)
-        chosen.setdefault(siblings, cpu)
+        chosen.setdefault(topology.siblings(cpu, root) or (cpu,), cpu)
     return tuple(chosen.values())
+
+
+def chosen_cpus(threads: int | None, root: Path = Path("/")) -> tuple[int, ...]:
+    """The CPUs of every worker here: `worker_cpus`, or as many of them as threads were asked for.
+
+    Raises:
+        UsageError: there are fewer; more threads than cores would be measured as if it were speed.
+    """
+    cpus = worker_cpus(topology.affinity(root), root)
+    if threads is not None and threads > len(cpus):
+        limit = cpu_limit(root)
+        quota = f" (a control group allows {limit:g} CPUs' worth of time)" if limit else ""
+        raise UsageError(
+            f"{threads} threads need as many fast physical cores of one node, and "
+            f"{len(cpus)} can be used here{quota}: give fewer with --threads"
+        )
+    return cpus[:threads]
 
 
 def worker_environment(
     threads: int, cache: Path, base: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """The variables of every worker: the user's own, with those that decide speed set alike.
+    """The variables of every worker: the user's own, with those that decide speed set or cleared.
 
-    `cache` holds what Inductor compiles, fresh for each run, so that first calls are cold once and
-    the user's own cache is never touched. The heap is kept (`kept_heap`): what a process would
-    give back, and fault in again, is otherwise the largest difference between two of the same code.
+    What steers OpenMP, oneDNN, MKL, ATEN, the allocator or the loader from outside
+    (`software.STEERING`) is not passed on: two threads that the shell binds to one CPU, or a log
+    that it asks for, would be measured as if they were the backend's. `cache` holds what Inductor
+    compiles, fresh for each run, so that first calls are cold once and the user's own cache is
+    never touched. The heap is kept (`kept_heap`): what a process would give back, and fault in
+    again, is otherwise the largest difference between two of the same code.
     """
-    environment = dict(os.environ if base is None else base)
+    environment = software.unsteered(os.environ if base is None else base)
     environment.update(
         kept_heap(environment),
         OMP_NUM_THREADS=str(threads),
@@ -81,7 +79,8 @@ def worker_environment(
         # With triton installed, importing Inductor would start a pool that burns seconds of CPU.
         TORCH_WARM_POOL="0",
         TORCHINDUCTOR_COMPILE_THREADS="1",
-        TORCHINDUCTOR_CACHE_DIR=str(cache),
+        TORCHINDUCTOR_CACHE_DIR=str(plain_paths.plain(cache)),
+        TMPDIR=str(plain_paths.temporary()),  # Inductor's precompiled headers lie there
         # Workers must never reach for a hub.
         HF_HUB_OFFLINE="1",
         PYTHONUNBUFFERED="1",
@@ -112,11 +111,6 @@ def kept_heap(base: Mapping[str, str]) -> dict[str, str]:
 def keeps_heap(tunables: str | None) -> bool:
     """Whether that value of GLIBC_TUNABLES has what `kept_heap` sets."""
     return set(_KEPT_HEAP.split(":")) <= set((tunables or "").split(":"))
-
-
-def allowed_cpus() -> tuple[int, ...]:
-    """The logical CPUs that this process may use."""
-    return tuple(sorted(os.sched_getaffinity(0)))
 
 
 def first_cpus(cpus: tuple[int, ...], count: int | None) -> tuple[int, ...]:

@@ -103,6 +103,8 @@ class NoisePolicy:
     max_cpu_pressure: float = 0.20
     """`some` pressure of a quiet run stays below this; a competing job reads above .5."""
     max_steal: float = 0.05
+    max_throttled: float = 0.01
+    """A quota that carries the threads stops none; one that does not stops them every 0.1 s."""
     max_probe_ratio: float = 1.25
     """The calibrated probe ran this much slower than the run's median probe."""
     max_repeats: int = 2

@@ -184,13 +184,15 @@ class NoiseRow:
     """Comparison group as `task/bN` or `training/bN/frozen`."""
     round: int
     cpu_pressure: float | None
-    """Share of the round in which some runnable task waited for a CPU (`/proc/pressure/cpu`)."""
+    """Share of the round in which some runnable task of our control group waited for a CPU."""
     steal: float | None
     """Share of CPU time that the hypervisor took (`/proc/stat`)."""
     involuntary_switches: int | None
     probe_ratio: float | None
     """Probe's time over the run's median probe time; above 1 is a slower machine."""
     quiet: bool
+    throttled: float | None = None
+    """CPU time for which our own CPU quota stopped threads, as a share of the round."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -125,6 +125,7 @@ class Rounds:
                 involuntary_switches=seen.involuntary_switches,
                 probe_ratio=probe_ratio,
                 quiet=noise.is_quiet(seen, probe_ratio, self.policy.noise),
+                throttled=seen.throttled,
             )
         )
 

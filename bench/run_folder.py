@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import os
 import shutil
-import tempfile
-from contextlib import contextmanager
+import socket
+import struct
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LOCK_NAME = "pillqc-bench.lock"
+LOCK_VARIABLE = "PILLQC_BENCH_LOCK"
+"""Names another lock, for tests of the harness beside each other; their figures mean nothing."""
+_MANY = 1024
 LOGS = "logs"
 """What the workers printed, one file each."""
 OUTPUTS = "outputs"
@@ -85,28 +89,46 @@ def clear_outputs(folder: Path) -> None:
 
 
 @contextmanager
-def only_run_here(folder: Path | None = None) -> Iterator[None]:
+def only_run_here() -> Iterator[None]:
     """Hold the machine's lock: two runs at once would measure each other.
 
+    The lock is a socket's name in the kernel and no file: every user sees the same one wherever
+    temporary files lie, nobody needs a right to it, and it goes with the process that holds it.
+
     Raises:
-        BenchError: another run holds it.
+        BenchError: another run holds it, or nothing can be measured on this system.
     """
-    path = (folder or Path(tempfile.gettempdir())) / LOCK_NAME
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        raise BenchError(f"cannot open the lock file {path}: {error.strerror}") from error
-    try:
+    _check_system()
+    name = f"\0{os.environ.get(LOCK_VARIABLE, LOCK_NAME)}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as lock:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock.bind(name)
+            lock.listen(_MANY)  # whoever is refused asks so who holds it
         except OSError as error:
-            holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
+            if error.errno != errno.EADDRINUSE:
+                raise BenchError(f"cannot take the machine's lock: {error.strerror}") from error
             raise BenchError(
-                f"another run is measuring on this machine (process {holder}), and two at once "
-                "would measure each other: wait for it to end"
+                f"another run is measuring on this machine (process {_holder(name)}), and two at "
+                "once would measure each other: wait for it to end"
             ) from error
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, str(os.getpid()).encode())
         yield
-    finally:
-        os.close(descriptor)
+
+
+def _holder(name: str) -> str:
+    """The process that holds the lock; one in another container has no number here."""
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.setblocking(False)
+        asking.connect(name)
+        said = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        return str(struct.unpack("3i", said)[0] or "unknown")
+    return "unknown"
+
+
+def _check_system(root: Path = Path("/")) -> None:
+    """Raises BenchError: this system lacks what every measurement rests on."""
+    if not (hasattr(os, "sched_setaffinity") and (root / "proc/self/status").exists()):
+        raise BenchError(
+            "measuring needs Linux and its /proc: workers are bound to CPUs, and the kernel's "
+            "counters say what they held and what disturbed them. Here `bench machine`, "
+            "`scenarios`, `report`, `recommend` and `export` work"
+        )

@@ -44,11 +44,8 @@ class Setting:
 
     def variables(self, base: Mapping[str, str]) -> dict[str, str]:
         """The worker's environment: `base`, changed."""
-        changed = {**base, **self.environment}
-        if self.preload:
-            before = [base["LD_PRELOAD"]] if base.get("LD_PRELOAD") else []
-            changed["LD_PRELOAD"] = ":".join([*map(str, self.preload), *before])
-        return changed
+        preload = {"LD_PRELOAD": ":".join(map(str, self.preload))} if self.preload else {}
+        return {**base, **self.environment, **preload}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +91,8 @@ def _allocator(value: str) -> Setting:
 
 
 def _heap(_: str) -> Setting:
-    """The user's own tunables without ours; an empty value is none."""
-    return Setting(environment={"GLIBC_TUNABLES": os.environ.get("GLIBC_TUNABLES", "")})
+    """No tunables; an empty value is none."""
+    return Setting(environment={"GLIBC_TUNABLES": ""})
 
 
 def _openmp(value: str) -> Setting:
@@ -162,7 +159,7 @@ def _other_heap(conditions: Mapping[str, Any], value: str) -> str | None:
     if conditions.get("allocator") != value:
         return f"the process has {conditions.get('allocator')} and not {value}'s allocator"
     if placement.keeps_heap((conditions.get("env") or {}).get("GLIBC_TUNABLES")):
-        return "the GLIBC_TUNABLES of this shell keep the heap themselves"
+        return "the process keeps its heap"
     return None
 
 

@@ -15,6 +15,7 @@ import argparse
 import ast
 import os
 import platform
+import re
 import sys
 import time
 import traceback
@@ -169,13 +170,39 @@ def status_of(error: BaseException) -> Status:
 
 def reason_of(error: BaseException) -> str:
     """One line for people; our own errors already are one."""
-    lines = str(error).strip().splitlines()
-    text = " ".join(lines[0].split()) if lines else ""
+    text = _telling_line(str(error))
     kind = type(error)
     own = isinstance(error, _SENTENCES) or kind.__module__.startswith("pillqc.")
     if not text:
         return kind.__name__
     return (text if own else f"{kind.__name__}: {text}")[:_LONGEST_REASON]
+
+
+_HINTS = re.compile(
+    r"Set \w+=|You can suppress|For (more|even more|additional)|import torch|torch\._|compilation "
+    r"terminated|\d+ (errors?|warnings?) generated|collect2:|The above (exception|operation)"
+    r"|While executing|Original traceback|File \""
+)
+"""Lines that say what to do next, or where, and not what was wrong."""
+
+
+_ANNOUNCES = re.compile(r":$|C\+\+ compile error$|The following operation failed")
+
+
+def _telling_line(text: str) -> str:
+    """The line of an error that says what was wrong.
+
+    That is the first, unless it only announces more: compilers say who raised, then the command,
+    and last what went wrong.
+    """
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    lines = [line for line in lines if line and not _HINTS.match(line)]
+    if not lines:
+        return ""
+    errors = [line for line in lines if re.search(r"\berror: ", line)]
+    if errors:
+        return errors[-1]
+    return lines[-1] if _ANNOUNCES.search(lines[0]) else lines[0]
 
 
 def _causes(error: BaseException) -> list[BaseException]:

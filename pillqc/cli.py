@@ -11,6 +11,8 @@ import click
 from pillqc import __version__
 from pillqc.commands import benchmarking, data, exporting, judging, sharding, training
 from pillqc.errors import PillqcError, shown
+from pillqc.hidden import hidden_package
+from pillqc.limits import follow_quota
 from pillqc.memory import keep_heap
 from pillqc.reading import SECONDS, reading
 
@@ -20,11 +22,13 @@ _INTERRUPTED = 130
 class _Group(click.Group):
     """Turns our errors into one line and an exit code; `--debug` shows the traceback.
 
-    It keeps its heap: batch after batch takes the same memory.
+    It keeps its heap, for batch after batch takes the same memory, and has no more threads than a
+    CPU quota of its control group carries.
     """
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own signature
         keep_heap()
+        follow_quota()
         for stream in (sys.stdout, sys.stderr):  # no name may end a command, whatever the locale
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
@@ -62,7 +66,7 @@ class _Group(click.Group):
     help="A file that takes longer to decode is given up.",
 )
 @click.version_option(__version__, prog_name="pillqc")
-def main(debug: bool, bits: int | None, file_seconds: float) -> None:
+def main(**_options: object) -> None:
     """Good pill or bad pill, and where is the defect?
 
     \b
@@ -72,6 +76,8 @@ def main(debug: bool, bits: int | None, file_seconds: float) -> None:
       pillqc evaluate --data data/pills --model model.safetensors
       pillqc inspect photo.png --model model.safetensors
     """
+    if hidden := hidden_package():
+        raise PillqcError(hidden)
 
 
 for _command in (

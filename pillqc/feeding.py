@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor, nn
 
 from pillqc.augmentation import augment, moved
 from pillqc.dataset import load_images
 from pillqc.errors import PillqcError
+from pillqc.limits import free_memory
 from pillqc.masks import read_mask
 from pillqc.model import FROZEN_LAYERS, CustomVGG
 
@@ -256,7 +256,7 @@ class FrozenFeed:
 def feed_for(model: nn.Module, source: Source, *, reuse: bool = True, masks: bool = False) -> Feed:
     """The frozen blocks' outputs where that is possible, the images otherwise."""
     if reuse and source.fixed and isinstance(model, CustomVGG) and model.is_frozen():
-        room = int(psutil.virtual_memory().available * _SHARE_OF_MEMORY)
+        room = int(free_memory() * _SHARE_OF_MEMORY)
         return FrozenFeed(model, source, room_bytes=room, masks=masks)
     return ImageFeed(model=model, source=source, masks=masks)
 

@@ -28,9 +28,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from pillqc.augmentation import augment
 from pillqc.batch_norm import NormedVGG, image_scores
 from pillqc.errors import ModelFileError, PillqcError
+from pillqc.limits import usable_cores
 from pillqc.rendering.design import DEFAULT_DESIGN, PillDesign
 from pillqc.stream import StreamPlan, stream
-from pillqc.synthetic import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,7 +15,6 @@ import hashlib
 import io
 import json
 import multiprocessing
-import os
 import shutil
 import tempfile
 import zlib
@@ -29,6 +28,7 @@ from PIL import Image
 
 from pillqc import marker
 from pillqc.errors import RenderError, UsageError
+from pillqc.limits import usable_cores
 from pillqc.rendering.design import DEFAULT_DESIGN, SHAPES, PillDesign
 from pillqc.rendering.imprint import GLYPHS
 from pillqc.rendering.scene import DEFECTS, GOOD, RenderedPill, render
@@ -151,11 +151,6 @@ def render_dataset(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return RenderedDataset(root=root, images=len(tasks), reused=False)
-
-
-def usable_cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _render_into(

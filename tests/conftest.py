@@ -28,6 +28,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # as long. Before anything imports torch, which reads it once.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+# who else measures on this machine, the other process of these tests too, must not decide a test
+os.environ["PILLQC_BENCH_LOCK"] = f"pillqc-bench-test-{os.getpid()}"
+
 _PREFIXES = ("OMP_", "KMP_", "GOMP_", "MKL_", "DNNL_", "ONEDNN_", "ATEN_", "MALLOC_", "TORCH")
 _KEPT = ("TORCH_INDEX",)
 

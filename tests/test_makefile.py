@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,10 +12,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-def make(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """`make` at the root of the project."""
+def make(*arguments: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
+    """`make` at the root of the project, with that PATH."""
     command = ["make", "-C", str(ROOT), "--no-print-directory", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    variables = os.environ | ({"PATH": path} if path else {})
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
 
 
 def test_an_unknown_environment_is_one_line() -> None:
@@ -52,3 +55,70 @@ def test_further_backends_are_installed_when_named() -> None:
     shown = make("bench", "--dry-run", "BACKENDS=onnxruntime").stdout
     assert "-e '.[ipex,onnxruntime]'" in shown
     assert "--backend onnxruntime" in shown
+
+
+FAKE = """#!/bin/sh
+[ "$1" = -m ] && {{ echo "venv by $(basename $0)"; exit 1; }}
+CODE="$2" exec {python} -c \
+    'import os, sys; sys.version_info = (3, {minor}, 0); exec(os.environ["CODE"])'
+"""
+
+
+def pythons(folder: Path, **minors: int) -> str:
+    """A PATH on which these programs say that they are Python 3 of that minor version."""
+    names = ("python3", "python3_12", "python3_11", "python3_10", "of_uv")
+    for name in names:
+        program = folder / name.replace("_", ".")
+        found = FAKE.format(python=sys.executable, minor=minors.get(name))
+        program.write_text(found if name in minors else "#!/bin/sh\nexit 127\n")
+        program.chmod(0o755)
+    uv = folder / "uv"
+    uv.write_text(f"#!/bin/sh\necho {folder}/of.uv\n" if "of_uv" in minors else "")
+    uv.chmod(0o755)
+    return f"{folder}:/usr/bin:/bin"
+
+
+@pytest.mark.parametrize(
+    ("minors", "taken"),
+    [
+        ({"python3": 11, "python3_12": 12}, "python3"),
+        ({"python3": 13, "python3_12": 12}, "python3.12"),
+        ({"python3": 14, "python3_12": 14, "python3_11": 11}, "python3.11"),
+        ({"python3": 9, "python3_10": 10}, "python3.10"),
+        ({"python3": 14, "of_uv": 12}, "of.uv"),
+    ],
+)
+def test_a_python_that_ipex_works_with_is_found(
+    tmp_path: Path, minors: dict[str, int], taken: str
+) -> None:
+    """Today's systems have a later one as python3, and often an earlier one beside it."""
+    done = make(
+        f"{tmp_path}/env/.created", f"VENV={tmp_path}/env", path=pythons(tmp_path, **minors)
+    )
+    assert done.stdout.splitlines()[0] == f"venv by {taken}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "make: no Python 3.10, 3.11 or 3.12 was found: get one with 'uv python install 3.12'"),
+        (("PYTHON=python3.10",), "make: Python 3.10 or later is needed and python3.10 is another"),
+    ],
+)
+def test_without_such_a_python_one_line_says_how_to_get_one(
+    tmp_path: Path, arguments: tuple[str, ...], told: str
+) -> None:
+    """Nothing is created before."""
+    path = pythons(tmp_path, python3=13, python3_10=9)
+    done = make(f"{tmp_path}/env/.created", f"VENV={tmp_path}/env", *arguments, path=path)
+    assert done.stderr.startswith(told)
+    assert not (tmp_path / "env").exists()
+
+
+def test_a_later_python_is_taken_where_it_is_named(tmp_path: Path) -> None:
+    """All but IPEX works there, and that is said."""
+    path = pythons(tmp_path, python3=13)
+    goal = (f"{tmp_path}/env/.created", f"VENV={tmp_path}/env", "PYTHON=python3")
+    said = make(*goal, path=path).stdout.splitlines()
+    assert "all but IPEX works" in said[0]
+    assert said[1] == "venv by python3"

@@ -32,6 +32,8 @@ QUANTIZER = "bench.backends.ipex_int8"
 FUSED_OPTIMIZERS = ("SGD", "Adagrad", "Adam", "Lamb", "Lars")
 """Optimizers whose step IPEX fuses on the CPU; it leaves others as they are, without a word."""
 
+_TOO_NEW = (3, 13)
+"""IPEX 2.8 has wheels for it, and its eager layers crash there."""
 _MISMATCH = "needs to work with PyTorch"
 
 
@@ -39,9 +41,11 @@ def load() -> None:
     """Import IPEX.
 
     Raises:
-        ImportError: it is not installed, or not made for this PyTorch. In the latter case it
-            prints a message to stdout and then trips over a function that does not exist.
+        ImportError: it is not installed, or not made for this Python or this PyTorch. In the last
+            case it prints a message to stdout and then trips over a function that does not exist.
     """
+    if sys.version_info >= _TOO_NEW:
+        raise ImportError("IPEX 2.8 crashes on Python 3.13 and later: it needs 3.10 to 3.12")
     said = io.StringIO()
     try:
         with redirect_stdout(said):

@@ -73,6 +73,7 @@ def compare(request: AgainstRequest, progress: Progress | None = None) -> GateRe
     asked.check_seed(request.seed)
     asked.check_threads(request.threads)
     asked.check_pills(request.data)
+    asked.check_writable(request.output, "--output")
     scenarios = gated(request.only)
     progress = progress or Progress()
     tree = base.top_level(request.repository)
@@ -293,9 +294,8 @@ def worker_launcher(request: AgainstRequest, folder: Path, codes: dict[Side, Cod
 
     Their heap is kept: how many pages a process would fault is luck and not code.
     """
-    cpus = placement.worker_cpus(placement.allowed_cpus())
-    cpus = cpus[: request.threads] if request.threads else cpus
-    threads = request.threads or len(cpus)
+    cpus = placement.chosen_cpus(request.threads)
+    threads = len(cpus)
     common = ["--data", str(request.data.resolve()), "--seed", str(request.seed)]
     common += ["--threads", str(threads)]
     if request.weights:

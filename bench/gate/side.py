@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from bench import plain_paths
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ class Code:
 
     def worker_arguments(self, options: list[str]) -> tuple[str, ...]:
         """The command line of a worker of this side."""
-        return (str(self.python), "-c", self._first() + _WORKER, *options)
+        python = plain_paths.interpreter(self.python)
+        return (str(python), "-c", self._first() + _WORKER, *options)
 
     def check(self, base: Mapping[str, str]) -> None:
         """Prove that this side's processes find this side's code.

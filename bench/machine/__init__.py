@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 from bench.machine import cpu as cpus
 from bench.machine import frameworks as asked
-from bench.machine import host, limits, software, topology
+from bench.machine import host, software, topology
 from bench.machine.cpu import bf16_native
-from bench.machine.rendering import render
+from bench.machine.rendering import render, spell_cpus
+from pillqc import limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,7 +72,7 @@ def describe(
         "env": software.variables(),
         "frameworks": asked.frameworks(python) if frameworks else {},
     }
-    machine["notes"] = _notes(root, cpu, machine)
+    machine["notes"] = _notes(cpu, machine)
     return {"name": run_name(machine), **machine, "fingerprint": fingerprint(machine)}
 
 
@@ -91,24 +92,29 @@ def _cpu_facts(cpu: Cpu) -> dict[str, Any]:
 
 
 def _cores(root: Path) -> dict[str, Any]:
+    from bench.placement import worker_cpus  # which asks this package itself
+
     online = topology.online_cpus(root)
     affinity = topology.affinity(root)
-    limit = limits.cpu_limit(root)
-    # a limit of 1.5 CPUs carries one thread: a second one would be stopped half of the time
-    most = max(1, int(limit)) if limit is not None else len(online) or 1
+    fast = topology.fast_cpus(affinity, root)
     return {
         "physical_cores": topology.physical_cores(root, online) or None,
         "logical_cores": len(online) or None,
         "sockets": topology.sockets(root),
-        "usable_physical_cores": min(topology.physical_cores(root, affinity) or 1, most),
-        "usable_logical_cores": min(len(affinity) or 1, most),
+        "usable_physical_cores": limits.within_quota(
+            topology.physical_cores(root, fast) or 1, root
+        ),
+        "usable_logical_cores": limits.within_quota(len(fast) or 1, root),
         "affinity": list(affinity),
-        "cgroup_cpu_limit": limit,
+        "slow_cpus": sorted({*affinity} - {*fast}),
+        "worker_cpus": list(worker_cpus(affinity, root)),
+        "cgroup_cpu_limit": limits.cpu_limit(root),
     }
 
 
 def _host_facts(root: Path, cpu: Cpu) -> dict[str, Any]:
-    total, limit = host.memory_total_gib(root), limits.memory_limit_gib(root)
+    total, allowed = host.memory_total_gib(root), limits.memory_limit(root)
+    limit = None if allowed is None else round(allowed / 2**30, 2)
     return {
         "memory_total_gib": total,
         "memory_limit_gib": None if limit is None or (total and limit >= total) else limit,
@@ -124,20 +130,16 @@ def _host_facts(root: Path, cpu: Cpu) -> dict[str, Any]:
     }
 
 
-def _notes(root: Path, cpu: Cpu, machine: Mapping[str, Any]) -> list[str]:
+def _notes(cpu: Cpu, machine: Mapping[str, Any]) -> list[str]:
     """Sentences that a reader of the results must know."""
     found = cpus.notes(cpu, machine["instance_type"])
-    if topology.is_hybrid(root):
+    if machine["slow_cpus"]:
         found.append(
-            "This CPU mixes fast and slow cores: bind the run to cores of one kind (taskset), or "
-            "threads wait for the slow ones."
+            "The cores are of unequal speed, and threads on fast ones would wait for the slow: "
+            f"workers use none of the slow ones (CPUs {spell_cpus(machine['slow_cpus'])})."
         )
-    limit, allowed = machine["cgroup_cpu_limit"], len(machine["affinity"])
-    if limit is not None and limit < allowed:
-        found.append(
-            f"A control group allows {limit:g} CPUs' worth of time although {allowed} can be seen: "
-            "more threads than that are stopped part of the time."
-        )
+    found += _about_quota(machine["cgroup_cpu_limit"], len(machine["affinity"]))
+    found += _about_variables(machine["env"])
     if machine["memory_limit_gib"] is not None:
         found.append(f"A control group limits memory to {machine['memory_limit_gib']:g} GiB.")
     if machine["governor"] not in (None, "performance"):
@@ -146,6 +148,25 @@ def _notes(root: Path, cpu: Cpu, machine: Mapping[str, Any]) -> list[str]:
             "slower first rounds."
         )
     return found
+
+
+def _about_quota(limit: float | None, seen: int) -> list[str]:
+    """What a CPU quota of the control groups means for figures."""
+    if limit is None or limit >= seen:
+        return []
+    start = f"A control group allows {limit:g} CPUs' worth of time although {seen} can be seen"
+    stopped = (
+        f"even one thread is stopped {1 - limit:.0%} of the time, and every time measured here is "
+        "longer by that"
+    )
+    follows = "workers have as many threads as it carries, for more would be stopped in part"
+    return [f"{start}: {stopped if limit < 1 else follows}."]
+
+
+def _about_variables(env: Mapping[str, str]) -> list[str]:
+    """Which variables of this shell workers do not get."""
+    names = [name for name in software.steering(env) if name not in software.SET_FOR_WORKERS]
+    return [f"Set in this shell and not passed on to workers: {', '.join(names)}."] if names else []
 
 
 def fingerprint(machine: Mapping[str, Any]) -> str:

@@ -25,7 +25,13 @@ def quiet(question: Callable[[], Any]) -> Any:  # noqa: ANN401 - any answer
 
 
 def answers() -> dict[str, Any]:
-    """What IPEX says."""
+    """What IPEX says.
+
+    Raises:
+        ImportError: on a Python where it can be imported and crashes in its layers.
+    """
+    if sys.version_info >= (3, 13):
+        raise ImportError("IPEX 2.8 crashes on Python 3.13 and later: it needs 3.10 to 3.12")
     import intel_extension_for_pytorch as ipex
 
     native: Any = ipex._C  # noqa: SLF001 - no public way to ask

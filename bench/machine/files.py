@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
-
-from bench.placement import parse_cpu_list
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +25,21 @@ def number(path: Path) -> int | None:
         return None
 
 
+def parse_cpu_list(text: str) -> tuple[int, ...]:
+    """The kernel's list format: `0-3,8` is (0, 1, 2, 3, 8).
+
+    Raises:
+        ValueError: the text is not in that format.
+    """
+    cpus: list[int] = []
+    for part in text.strip().split(","):
+        if not part:
+            continue
+        first, _, last = part.partition("-")
+        cpus.extend(range(int(first), int(last or first) + 1))
+    return tuple(cpus)
+
+
 def cpu_list(path: Path) -> tuple[int, ...]:
     """The file's content as the kernel writes lists of CPUs (`0-3,8`); empty where it is not."""
     return cpus(text(path) or "")
@@ -37,6 +51,12 @@ def cpus(listed: str) -> tuple[int, ...]:
         return parse_cpu_list(listed)
     except ValueError:
         return ()
+
+
+def allowed(status: Path) -> tuple[int, ...]:
+    """The CPUs that a process may run on, from its `status`; empty where it does not say."""
+    found = re.search(r"^Cpus_allowed_list:\s*([\d,-]+)$", text(status) or "", re.MULTILINE)
+    return cpus(found[1]) if found else ()
 
 
 def numbered(folder: Path, prefix: str) -> list[tuple[int, Path]]:

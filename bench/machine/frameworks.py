@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.machine import software
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -64,7 +66,7 @@ def ask(script: str, python: str, base: Mapping[str, str] | None = None) -> Answ
     """
     source = Path(__file__).with_name(f"{script}.py").read_text()
     environment = {
-        **(os.environ if base is None else base),
+        **software.unsteered(os.environ if base is None else base),
         "TORCH_WARM_POOL": "0",  # no pool of compilers that burns seconds
         "ONEDNN_VERBOSE": "1",
         "PYTHONIOENCODING": "utf-8",

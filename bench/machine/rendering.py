@@ -6,7 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 _LABEL = 16
 _WIDTH = 100
@@ -42,6 +42,10 @@ def _bf16(machine: Mapping[str, Any]) -> str:
 def _pairs(machine: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "CPU", _cpu(machine)
     yield "Cores", _cores(machine)
+    yield (
+        "Workers on",
+        f"CPUs {spell_cpus(machine['worker_cpus'])}" if machine.get("worker_cpus") else "",
+    )
     yield "Instructions", " ".join(name for name, has in machine.get("isa", {}).items() if has)
     yield "Absent", " ".join(name for name, has in machine.get("isa", {}).items() if not has)
     yield "Caches", _caches(machine.get("caches", {}))
@@ -81,6 +85,14 @@ def _cores(machine: Mapping[str, Any]) -> str:
     sockets = machine.get("sockets") or 1
     where = f"{there}, {sockets} socket{'s' if sockets > 1 else ''}{held}"
     return f"{physical} physical, {logical} logical usable (of {where})"
+
+
+def spell_cpus(cpus: Sequence[int]) -> str:
+    """The CPUs as the kernel lists them: `0-3,8`."""
+    starts = [cpu for cpu in cpus if cpu - 1 not in cpus]
+    ends = [cpu for cpu in cpus if cpu + 1 not in cpus]
+    pairs = zip(starts, ends, strict=True)
+    return ",".join(str(one) if one == last else f"{one}-{last}" for one, last in pairs)
 
 
 def _caches(caches: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from bench.machine import files
+from pillqc.limits import cpuset
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -31,13 +32,50 @@ def online_cpus(root: Path) -> tuple[int, ...]:
 
 def affinity(root: Path) -> tuple[int, ...]:
     """The logical CPUs that this process may run on (`taskset` and cpusets included)."""
-    status = files.text(root / "proc/self/status") or ""
-    match = re.search(r"^Cpus_allowed_list:\s*([\d,-]+)$", status, re.MULTILINE)
     online = online_cpus(root)
-    if not match:
-        return online
-    allowed = set(files.cpus(match[1]))
-    return tuple(cpu for cpu in online if cpu in allowed) or tuple(sorted(allowed))
+    if root == type(root)("/") and hasattr(os, "sched_getaffinity"):
+        allowed = os.sched_getaffinity(0)
+    else:
+        allowed = set(files.allowed(root / "proc/self/status") or online)
+    within = set(files.cpus(cpuset(root) or "")) & allowed or allowed
+    return tuple(cpu for cpu in online if cpu in within) or tuple(sorted(within))
+
+
+_SPEEDS = (
+    "cpu_capacity",
+    "cpufreq/base_frequency",
+    "acpi_cppc/nominal_perf",
+    "cpufreq/cpuinfo_max_freq",
+)
+"""What tells cores of one kind from those of another, the most direct first. The last is there for
+kernels without the others: cores of one kind differ in it by a few percent."""
+_ALIKE = 0.9
+"""Favoured cores of one kind clock up to 9 % higher; an efficient core has 40 to 80 % of a fast
+one's capacity, and a server's cores of low base frequency have 78 % of the others'."""
+
+
+def fast_cpus(cpus: Collection[int], root: Path) -> tuple[int, ...]:
+    """Those of the fast kind, where cores differ; all of them where they do not, or nothing tells.
+
+    Intel's mixed CPUs list their kinds (`cpu_core`, `cpu_atom`), some kernels name each CPU's
+    (`core_type`), others give numbers.
+    """
+    slow = {*files.cpu_list(root / "sys/devices/cpu_atom/cpus")}
+    slow |= {*files.cpu_list(root / "sys/devices/cpu_lowpower/cpus")}
+    slow |= {cpu for cpu in cpus if _is_slow_kind(cpu, root)}
+    chosen = sorted(set(cpus) - slow) or sorted(cpus)
+    for name in _SPEEDS:
+        speeds = {cpu: files.number(root / _CPUS / f"cpu{cpu}" / name) for cpu in chosen}
+        known = [speed for speed in speeds.values() if speed]
+        if known and len(known) == len(chosen):
+            return tuple(cpu for cpu in chosen if (speeds[cpu] or 0) >= _ALIKE * max(known))
+    return tuple(chosen)
+
+
+def _is_slow_kind(cpu: int, root: Path) -> bool:
+    folder = root / _CPUS / f"cpu{cpu}"
+    kinds = (files.text(folder / name) or "" for name in ("topology/core_type", "core_type"))
+    return any(re.search(r"atom|effic|lowpower|little", kind.lower()) for kind in kinds)
 
 
 def physical_cores(root: Path, cpus: Collection[int]) -> int:
@@ -46,10 +84,11 @@ def physical_cores(root: Path, cpus: Collection[int]) -> int:
     Where the topology cannot be read each logical CPU counts as a core of its own.
     """
     from_cpuinfo = _cores_in_cpuinfo(root)
-    return len({_core(root, cpu) or from_cpuinfo.get(cpu) or (cpu,) for cpu in cpus})
+    return len({siblings(cpu, root) or from_cpuinfo.get(cpu) or (cpu,) for cpu in cpus})
 
 
-def _core(root: Path, cpu: int) -> tuple[int, ...]:
+def siblings(cpu: int, root: Path) -> tuple[int, ...]:
+    """The logical CPUs of that one's core, itself among them; empty where the kernel is silent."""
     return files.cpu_list(root / _CPUS / f"cpu{cpu}/topology/thread_siblings_list")
 
 
@@ -101,9 +140,3 @@ def numa_nodes(root: Path) -> list[dict[str, Any]]:
 def _memory(node: Path) -> float | None:
     match = re.search(r"MemTotal:\s*(\d+) kB", files.text(node / "meminfo") or "")
     return round(int(match[1]) / 2**20, 2) if match else None
-
-
-def is_hybrid(root: Path) -> bool:
-    """Whether fast and slow cores are mixed (the kernel then has two performance counters)."""
-    devices = root / "sys/devices"
-    return files.exists(devices / "cpu_core/cpus") and files.exists(devices / "cpu_atom/cpus")

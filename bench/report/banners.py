@@ -40,6 +40,7 @@ def banners(facts: Facts) -> list[Banner]:
         *_unmeasured(facts),
         *_untrained(facts),
         *_emulated(facts),
+        *_restricted(facts),
         *_synthetic(facts),
         *_smaller_batches(facts),
         *_archived(facts),
@@ -71,6 +72,37 @@ def _incomplete(facts: Facts) -> Iterator[Banner]:
         yield Banner(level="warn", title="The budget cut something", text=" ".join(cut))
     if others:
         yield Banner(level="note", title="Noted while measuring", text=" ".join(others))
+
+
+def _restricted(facts: Facts) -> Iterator[Banner]:
+    """Where a CPU quota, or cores of unequal speed, change what the figures mean."""
+    limit = facts.environment.get("machine", "cgroup_cpu_limit")
+    seen = facts.environment.items("machine", "affinity")
+    noise = [row for group in facts.groups for row in facts.noise_of(group)]
+    most = facts.policy.noise.max_throttled
+    stopped = sum((row.throttled or 0.0) > most for row in noise)
+    if stopped:
+        yield Banner(
+            level="warn",
+            title="A CPU quota stopped the workers",
+            text=f"In {stopped} of {count(len(noise), 'round')} our own control group's quota "
+            "stopped threads, which lengthens times and is no neighbour's doing: raise the quota "
+            "or measure fewer threads with --threads.",
+        )
+    if isinstance(limit, (int, float)) and limit < len(seen):
+        yield Banner(
+            level="warn" if limit < 1 else "note",
+            title=f"A CPU quota of {limit:g}",
+            text=f"A control group allows {limit:g} CPUs' worth of time of the {len(seen)} that "
+            "can be seen. The figures are those of a machine of that size"
+            + (", whose one thread is stopped part of the time." if limit < 1 else "."),
+        )
+    if slow := facts.environment.items("machine", "slow_cpus"):
+        yield Banner(
+            level="note",
+            title="Fast cores only",
+            text=f"The cores are of unequal speed; {count(len(slow), 'slow CPU')} had no work.",
+        )
 
 
 def _gathered(notes: list[str]) -> list[str]:

@@ -28,8 +28,7 @@ class Workers:
     @property
     def cpus(self) -> tuple[int, ...]:
         """The CPUs that a run would use here."""
-        cpus = placement.worker_cpus(placement.allowed_cpus())
-        return cpus[: self.threads] if self.threads else cpus
+        return placement.chosen_cpus(self.threads)
 
     def launch(self, image_size: int, seat: Seat) -> WorkerHandle:
         """A fresh process for this seat."""
@@ -40,7 +39,7 @@ class Workers:
     ) -> WorkerProcess:
         """A fresh process for this scenario, a worker's or a zygote's (`bench.zygote`)."""
         cpus = self.cpus
-        threads = self.threads or len(cpus)
+        threads = len(cpus)
         options = {
             "--backend": scenario.backend,
             "--data": str(self.data),

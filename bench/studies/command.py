@@ -176,10 +176,12 @@ def _run(
     asked: dict[str, Any],
 ) -> None:
     """Measure, or take what was measured, and tell it."""
+    from bench.asked import check_writable
     from bench.cli import stop_like_ctrl_c
     from bench.studies.workplace import request
 
     reports = asked.pop("reports")
+    check_writable(reports, "--reports")
     stop_like_ctrl_c()
     folder = again or measure(request(**asked))
     tell(name, folder, read_page(folder), reports)

@@ -194,8 +194,7 @@ def measure(config: Sequence[str], batch_size: int, asked: StudyRequest) -> Path
         UsageError: a configuration does not fit.
         BenchError: it cannot be measured.
     """
-    cpus = placement.worker_cpus(placement.allowed_cpus())
-    cores = min(asked.threads or len(cpus), len(cpus))
+    cores = len(placement.chosen_cpus(asked.threads))
     configs = parse(config, cores)
     with workplace("instances", asked, FILES) as place:
         now = {"now": ""}

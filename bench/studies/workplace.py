@@ -113,8 +113,7 @@ class Place:
     @property
     def cpus(self) -> tuple[int, ...]:
         """The CPUs that a run would use here."""
-        cpus = placement.worker_cpus(placement.allowed_cpus())
-        return cpus[: self.request.threads] if self.request.threads else cpus
+        return placement.chosen_cpus(self.request.threads)
 
     def launch(self, seat: Seat, number: int) -> WorkerHandle:
         """A fresh process for this seat, on all CPUs."""

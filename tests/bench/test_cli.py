@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
@@ -74,10 +73,9 @@ def test_wrong_usage_is_one_line_and_exit_code_2(arguments: list[str], words: st
 
 
 def test_an_environment_that_cannot_be_run_is_one_line_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     """It is looked at before a run folder exists."""
-    monkeypatch.setattr("bench.run_folder.only_run_here", nullcontext)  # others may be measuring
     here = ["--data", ".", "--results", str(tmp_path / "results")]
     result = bench("run", "--env", f"latest={tmp_path / 'python'}", *here)
     assert result.exit_code == 1
@@ -91,6 +89,26 @@ def test_missing_data_says_how_to_make_it(tmp_path: Path) -> None:
     result = bench("run", "--data", str(tmp_path / "none"))
     assert result.exit_code == 1
     assert "run `make data`" in one_line(result)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (("run",), "--reports"),
+        (("operators",), "--reports"),
+        (("stages", "--data", "."), "--reports"),
+        (("gate", "--against", "HEAD", "--data", "."), "--output"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_asked_before_time_is_spent(
+    tmp_path: Path, arguments: tuple[str, ...], option: str
+) -> None:
+    """As in a checkout that is mounted for reading, with results elsewhere."""
+    (tmp_path / "file").write_text("")
+    place = str(tmp_path / "file/pages")
+    result = bench(*arguments, option, place)
+    assert result.exit_code == 1
+    assert f"cannot write to {place}: choose another place with {option}" in one_line(result)
 
 
 def test_no_run_to_report_is_one_line(tmp_path: Path) -> None:

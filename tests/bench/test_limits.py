@@ -88,6 +88,15 @@ def test_batch_one_is_measured_however_slow(backend: Any) -> None:
         ({"memory.max": "4294967296", "memory.current": "1073741824"}, 3 / 64),
         ({"memory.max": "1073741824", "memory.current": "2147483648"}, 0.0),
         ({"memory.max": str(1 << 40)}, 1.0),
+        ({"memory.max": "max", "memory.high": "1073741824"}, 1 / 64),
+        (  # pages of files that nobody reads are the kernel's to take back
+            {
+                "memory.max": "2147483648",
+                "memory.current": "2147483648",
+                "memory.stat": "anon 1\ninactive_file 1073741824",
+            },
+            1 / 64,
+        ),
     ],
 )
 def test_memory_is_a_share_of_what_machine_and_group_have_left(

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from bench import machine
-from bench.machine import cpu, frameworks, host, limits, software, topology
+from bench.machine import cpu, frameworks, host, software, topology
+from pillqc import limits
 from tests.hardware import ONEDNN_HAS_BF16
 
 MACHINES = Path(__file__).with_name("machines")
@@ -265,6 +266,31 @@ def test_affinity_limits_the_usable_cores(tmp_path: Path) -> None:
             },
             2.0,
         ),
+        (
+            {  # the stricter limit is that of a group above
+                "proc/self/cgroup": "0::/a/b",
+                "sys/fs/cgroup/a/b/cpu.max": "800000 100000",
+                "sys/fs/cgroup/a/cpu.max": "150000 100000",
+            },
+            1.5,
+        ),
+        (
+            {  # mounted elsewhere, from a group of the host on
+                "proc/self/cgroup": "0::/docker/01/job",
+                "proc/self/mountinfo": "30 1 0:1 /docker/01 /my\\040groups rw - cgroup2 none rw",
+                "my groups/job/cpu.max": "250000 100000",
+            },
+            2.5,
+        ),
+        (
+            {
+                "proc/self/cgroup": "2:cpuacct,cpu:/d\n0::/",
+                "proc/self/mountinfo": "30 1 0:1 / /cg rw - cgroup cgroup rw,cpu,cpuacct",
+                "cg/d/cpu.cfs_quota_us": "50000",
+                "cg/d/cpu.cfs_period_us": "100000",
+            },
+            0.5,
+        ),
         ({"proc/self/cgroup": "0::/../x", "sys/fs/cgroup/cpu.max": "50000 100000"}, 0.5),
         (
             {
@@ -316,6 +342,21 @@ def test_cpu_limits_of_control_groups(
         ({"sys/fs/cgroup/memory.max": "max"}, None),
         ({"sys/fs/cgroup/memory.max": "4294967296"}, 4.0),
         (
+            {  # above `high` a process is not killed and hardly moves
+                "sys/fs/cgroup/memory.max": "4294967296",
+                "sys/fs/cgroup/memory.high": "1073741824",
+            },
+            1.0,
+        ),
+        (
+            {  # of a group above that cannot be seen from here
+                "proc/self/cgroup": "4:memory:/x",
+                "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712",
+                "sys/fs/cgroup/memory/memory.stat": "rss 1\nhierarchical_memory_limit 3221225472",
+            },
+            3.0,
+        ),
+        (
             {
                 "proc/self/cgroup": "4:memory:/x",
                 "sys/fs/cgroup/memory/x/memory.limit_in_bytes": "9223372036854771712",
@@ -331,7 +372,17 @@ def test_memory_limits_of_control_groups(
     """Version 1 says 'none' with a huge number, version 2 with a word."""
     for path, text in files.items():
         write(tmp_path, path, text)
-    assert limits.memory_limit_gib(tmp_path) == limit
+    found = limits.memory_limit(tmp_path)
+    assert (found and found / 2**30) == limit
+
+
+def test_a_cpuset_that_is_smaller_than_the_affinity_holds(tmp_path: Path) -> None:
+    """Both are the kernel's, and some sandboxes tell only one of them."""
+    build("m6i.4xlarge", tmp_path)
+    write(tmp_path, "proc/self/cgroup", "0::/a")
+    write(tmp_path, "sys/fs/cgroup/a/cpuset.cpus.effective", "2-3")
+    found = machine.describe(tmp_path, frameworks=False)
+    assert found["affinity"] == found["worker_cpus"] == [2, 3]
 
 
 def test_a_limit_above_the_machine_is_none(tmp_path: Path) -> None:
@@ -351,6 +402,9 @@ def test_less_than_one_cpu_still_is_one_core(tmp_path: Path) -> None:
     write(tmp_path, "sys/fs/cgroup/cpu.max", "50000 100000")
     found = machine.describe(tmp_path, frameworks=False)
     assert (found["usable_physical_cores"], found["usable_logical_cores"]) == (1, 1)
+    assert found["worker_cpus"] == [0]
+    assert "even one thread is stopped 50% of the time" in " ".join(found["notes"])
+    assert "Workers on      CPUs 0\n" in machine.render(found)
 
 
 # --- host ------------------------------------------------------------------------------------

@@ -42,12 +42,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(autouse=True)
-def _own_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who else measures on this machine must not decide a test: the lock lies in TMPDIR."""
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-
-
 def command(data: Path, results: Path, *more: str) -> list[str]:
     """The command line of a run into a folder of the test's."""
     where = ["--data", str(data), "--results", str(results), "--reports", str(results / "pages")]

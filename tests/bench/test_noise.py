@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.noise import Jiffies, Noise, Reading, difference, is_quiet, read_noise
+from bench.noise import (
+    Jiffies,
+    Noise,
+    Reading,
+    _is_busy,
+    difference,
+    is_quiet,
+    read_noise,
+    saw_other_work,
+)
 from bench.policy import NoisePolicy
 
 if TYPE_CHECKING:
@@ -85,6 +94,107 @@ def test_a_strange_stat_file_says_nothing(tmp_path: Path, text: str) -> None:
     assert (reading.jiffies, reading.waited_us) == (None, None)
 
 
+OWN = "proc/7/status"
+
+
+def moment(root: Path, second: int, *, others: int, own: int, waited_us: int) -> Reading:
+    """A reading at that second; `others` and `own` are ticks on CPU 1, which process 7 is bound to.
+
+    CPU 0 is a neighbour's and always busy.
+    """
+    write(root, OWN, "Cpus_allowed_list:\t1\n")
+    idle = 100 * second - others - own
+    lines = (f"cpu0 {100 * second} 0 0 0 0 0 0 50", f"cpu1 {others + own} 0 0 {idle} 0 0 0 0")
+    write(root, "proc/stat", "\n".join(("cpu 9 9 9 9 9 9 9 9", *lines)))
+    write(root, "proc/7/stat", f"7 (a) b) R 0 0 0 0 0 0 0 0 0 0 {own} 0 0")
+    write(root, "proc/pressure/cpu", f"some avg10=0.00 avg60=0.00 avg300=0.00 total={waited_us}")
+    return replace(read_noise([7], root), monotonic_ns=second * SECOND_NS)
+
+
+def test_a_neighbour_on_other_cpus_is_no_noise(host: Path) -> None:
+    """The host's pressure and steal are of CPUs that our workers are not bound to."""
+    noise = difference(
+        moment(host, 0, others=0, own=0, waited_us=0),
+        moment(host, 10, others=5, own=900, waited_us=9_000_000),
+    )
+    assert noise.steal == 0
+    assert noise.cpu_pressure == pytest.approx((5 + 1) / 1000)
+    assert is_quiet(noise, None, NoisePolicy())
+
+
+def test_a_neighbour_on_our_own_cpus_is_noise(host: Path) -> None:
+    """Its CPU time there is what our threads may have waited for."""
+    noise = difference(
+        moment(host, 0, others=0, own=0, waited_us=0),
+        moment(host, 10, others=500, own=500, waited_us=5_000_000),
+    )
+    assert noise.cpu_pressure == pytest.approx(0.5)
+    assert not is_quiet(noise, None, NoisePolicy())
+
+
+@pytest.mark.parametrize(
+    ("groups", "folder"),
+    [
+        ("0::/", "sys/fs/cgroup"),
+        ("0::/a/b", "sys/fs/cgroup/a/b"),
+        ("0::/a/b", "sys/fs/cgroup/a"),
+        ("4:memory:/x\n0::/a", "sys/fs/cgroup/unified/a"),
+    ],
+)
+def test_pressure_is_our_own_groups_where_it_tells(host: Path, groups: str, folder: str) -> None:
+    """On a shared host the rest of the machine is none of our business."""
+    write(host, "proc/self/cgroup", groups)
+    write(host, f"{folder}/cpu.pressure", "some avg10=0.00 avg60=0.00 avg300=0.00 total=5")
+    assert read_noise([7], host).waited_us == 5
+
+
+@pytest.mark.parametrize(
+    ("groups", "path", "text"),
+    [
+        ("0::/a/b", "sys/fs/cgroup/a/b/cpu.stat", "usage_usec 9\nthrottled_usec 7000"),
+        ("0::/a/b", "sys/fs/cgroup/a/cpu.stat", "nr_throttled 3\nthrottled_usec 7000"),
+        ("2:cpu,cpuacct:/d", "sys/fs/cgroup/cpu,cpuacct/d/cpu.stat", "throttled_time 7000000"),
+        ("2:cpu:/host/name\n0::/", "sys/fs/cgroup/cpu/cpu.stat", "throttled_time 7000000"),
+    ],
+)
+def test_throttled_time_is_read(host: Path, groups: str, path: str, text: str) -> None:
+    """Version 2 counts microseconds, version 1 nanoseconds; a group above may have the quota."""
+    assert read_noise([7], host).throttled_us is None
+    write(host, "proc/self/cgroup", groups)
+    write(host, path, text)
+    assert read_noise([7], host).throttled_us == 7000
+
+
+def test_being_stopped_by_our_own_quota_is_no_other_work() -> None:
+    """The kernel counts it as pressure too; the round is noisy, and no neighbour is blamed."""
+    start = replace(START, throttled_us=0)
+    noise = difference(start, later(throttled_us=400_000, waited_us=1_450_000))
+    assert (noise.throttled, noise.cpu_pressure) == (0.4, 0.45)
+    assert not saw_other_work(noise, NoisePolicy())
+    assert not is_quiet(noise, None, NoisePolicy())
+    assert difference(start, later(throttled_us=9_000_000)).throttled == 1.0
+    assert difference(later(throttled_us=5), later(throttled_us=4)).throttled is None
+
+
+def test_only_our_own_cpus_must_be_idle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A neighbour that computes on other CPUs of a shared host is not waited for."""
+
+    def elapse(busy_cpu: int) -> bool:
+        def tick(_seconds: float) -> None:
+            ticks = [f"cpu{n} {50 if n == busy_cpu else 0} 0 0 0 0 0 0 0" for n in (0, 1)]
+            write(tmp_path, "proc/stat", "\n".join(("cpu 50 0 0 0 0 0 0 0", *ticks)))
+
+        zero = "\n".join(f"cpu{n} 0 0 0 0 0 0 0 0" for n in (0, 1))
+        write(tmp_path, "proc/stat", f"cpu 0 0 0 0 0 0 0 0\n{zero}")
+        monkeypatch.setattr("time.sleep", tick)
+        return _is_busy(tmp_path)
+
+    write(tmp_path, "proc/self/status", "Cpus_allowed_list:\t1\n")
+    write(tmp_path, "sys/devices/system/cpu/online", "0-1")
+    assert not elapse(0)
+    assert elapse(1)
+
+
 def test_a_process_that_ended_is_left_out(host: Path) -> None:
     """A worker that crashed during the round must not take the figures of the others along."""
     assert read_noise([7, 4_000_000], host).switches == {(7, 7): 11, (7, 9): 22}
@@ -142,6 +252,8 @@ readings = st.builds(
     monotonic_ns=st.integers(0, 10**15),
     waited_us=numbers,
     jiffies=ticks,
+    others_us=numbers,
+    throttled_us=numbers,
     switches=st.dictionaries(
         st.tuples(st.integers(1, 3), st.integers(1, 5)), st.integers(0, 10**9), max_size=4
     ),
@@ -152,7 +264,7 @@ readings = st.builds(
 def test_no_pair_of_readings_gives_a_share_outside_0_to_1(before: Reading, after: Reading) -> None:
     """Whatever the kernel says, a share is a share and a count is not negative."""
     noise = difference(before, after)
-    for share in (noise.cpu_pressure, noise.steal):
+    for share in (noise.cpu_pressure, noise.steal, noise.throttled):
         assert share is None or 0 <= share <= 1
     assert noise.involuntary_switches is None or noise.involuntary_switches >= 0
 

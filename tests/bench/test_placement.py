@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.placement import keeps_heap, kept_heap, parse_cpu_list, worker_cpus, worker_environment
+from bench.errors import UsageError
+from bench.machine.files import parse_cpu_list
+from bench.placement import (
+    chosen_cpus,
+    keeps_heap,
+    kept_heap,
+    worker_cpus,
+    worker_environment,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,6 +55,90 @@ def test_the_node_with_most_of_the_cores_is_chosen(tmp_path: Path) -> None:
     """Memory of another node is slower."""
     root = topology(tmp_path, [[n] for n in range(6)], ["0-1", "2-5"])
     assert worker_cpus(range(6), root) == (2, 3, 4, 5)
+
+
+def test_a_quota_limits_the_threads(tmp_path: Path) -> None:
+    """`docker --cpus 2.5` on eight cores carries two threads; half a CPU still carries one."""
+    root = topology(tmp_path, [[n, n + 8] for n in range(8)], ["0-15"])
+    (root / "sys/fs/cgroup").mkdir(parents=True)
+    (root / "sys/fs/cgroup/cpu.max").write_text("250000 100000\n")
+    assert worker_cpus(range(16), root) == (0, 1)
+    (root / "sys/fs/cgroup/cpu.max").write_text("50000 100000\n")
+    assert worker_cpus(range(16), root) == (0,)
+
+
+@pytest.mark.parametrize(
+    ("files", "fast"),
+    [
+        ({"cpu_capacity": (1024, 1020, 430, 430)}, (0, 1)),
+        ({"cpu_capacity": (1024, 900, 900, 430)}, (0,)),
+        ({"cpufreq/base_frequency": (2700000, 2100000, 2700000, 2100000)}, (0, 2)),
+        ({"cpufreq/cpuinfo_max_freq": (5800000, 5500000, 4300000, 4300000)}, (0, 1)),
+        ({"acpi_cppc/nominal_perf": (40, 40, 25, 25)}, (0, 1)),
+        ({"topology/core_type": ("intel_core", "intel_core", "intel_atom", "intel_atom")}, (0, 1)),
+        (
+            {"cpu_capacity": (1024, 1024, 1024, 1024), "cpufreq/cpuinfo_max_freq": (9, 1, 1, 1)},
+            None,
+        ),
+        ({"cpu_capacity": (1024, 430)}, None),
+        ({"cpu_capacity": (0, 0, 0, 0)}, None),
+    ],
+)
+def test_cores_of_unequal_speed_are_not_mixed(
+    tmp_path: Path, files: dict[str, tuple[object, ...]], fast: tuple[int, ...] | None
+) -> None:
+    """The first that tells decides; a core clocked up to a tenth higher is of the same kind."""
+    for name, values in files.items():
+        for cpu, value in enumerate(values):
+            path = tmp_path / f"sys/devices/system/cpu/cpu{cpu}/{name}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{value}\n")
+    assert worker_cpus(range(4), tmp_path) == (fast or (0, 1, 2, 3))
+
+
+def test_efficient_cores_serve_where_there_are_no_others(tmp_path: Path) -> None:
+    """`taskset` to them alone is a wish."""
+    (tmp_path / "sys/devices/cpu_atom").mkdir(parents=True)
+    (tmp_path / "sys/devices/cpu_atom/cpus").write_text("2-3\n")
+    assert worker_cpus(range(4), tmp_path) == (0, 1)
+    assert worker_cpus((2, 3), tmp_path) == (2, 3)
+
+
+def test_more_threads_than_cores_are_refused(tmp_path: Path) -> None:
+    """They would wait for each other, and a quota would stop them; the line says which."""
+    write = (tmp_path / "proc/self/status", tmp_path / "sys/fs/cgroup/cpu.max")
+    for path, text in zip(write, ("Cpus_allowed_list:\t0-3\n", "200000 100000\n"), strict=True):
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    assert chosen_cpus(None, tmp_path) == chosen_cpus(2, tmp_path) == (0, 1)
+    assert chosen_cpus(1, tmp_path) == (0,)
+    with pytest.raises(UsageError, match=r"3 threads .* allows 2 CPUs"):
+        chosen_cpus(3, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("GOMP_CPU_AFFINITY", "OMP_PROC_BIND", "OMP_PLACES", "KMP_AFFINITY", "KMP_BLOCKTIME"),
+        *("ONEDNN_VERBOSE", "DNNL_MAX_CPU_ISA", "MKL_DYNAMIC", "MKLDNN_VERBOSE", "TBB_NUM_THREADS"),
+        *("ATEN_CPU_CAPABILITY", "TORCH_LOGS", "TORCHINDUCTOR_FREEZING", "TORCHDYNAMO_DISABLE"),
+        *("PYTORCH_JIT", "IPEX_VERBOSE", "LD_PRELOAD", "LD_DEBUG", "MALLOC_ARENA_MAX"),
+        *("MALLOC_PERTURB_", "PYTHONMALLOC", "PYTHONDEVMODE", "OPENBLAS_NUM_THREADS"),
+    ],
+)
+def test_what_steers_libraries_from_outside_reaches_no_worker(tmp_path: Path, name: str) -> None:
+    """It would be measured as if it were the backend's."""
+    assert name not in worker_environment(2, tmp_path, {name: "1", "PATH": "/bin"})
+
+
+def test_what_a_worker_needs_to_start_is_kept(tmp_path: Path) -> None:
+    """Where programs, libraries, models and packages lie, and what the loader needs."""
+    kept = {"LD_LIBRARY_PATH": "/l", "TORCH_HOME": "/m", "PYTHONPATH": "/p", "CXX": "g++-12"}
+    both = kept | {"GLIBC_TUNABLES": "glibc.rtld.optional_static_tls=9:glibc.malloc.perturb=1"}
+    made = worker_environment(2, tmp_path, both)
+    assert kept.items() <= made.items()
+    assert made["GLIBC_TUNABLES"].startswith("glibc.rtld.optional_static_tls=9:glibc.malloc.mmap")
+    assert "perturb" not in made["GLIBC_TUNABLES"]
 
 
 def test_without_topology_every_allowed_cpu_is_used(tmp_path: Path) -> None:

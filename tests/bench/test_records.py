@@ -57,6 +57,7 @@ LINE = "r,s,0,1,2,3,timed,100,200\n"
 NOISE_HEADER = (
     "run_id,launch,group,round,cpu_pressure,steal,involuntary_switches,probe_ratio,quiet\n"
 )
+"""Of a version before `throttled`."""
 
 VALUES: dict[type, st.SearchStrategy[Any]] = {
     bool: st.booleans(),
@@ -159,7 +160,8 @@ def test_cells_are_written_in_one_way(tmp_path: Path) -> None:
     )
     replace_rows(tmp_path / "noise.csv", [noise], NoiseRow)
     assert (tmp_path / "noise.csv").read_text() == (
-        NOISE_HEADER + "r,0,inference/b1,0,0.30000000000000004,,0,1.0,true\n"
+        NOISE_HEADER.replace("\n", ",throttled\n")
+        + "r,0,inference/b1,0,0.30000000000000004,,0,1.0,true,\n"
     )
     line = rows.row_line(dataclasses.replace(ROW, phase=Phase.TIMED)).decode()
     assert ",timed," in line

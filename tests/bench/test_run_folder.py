@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
-from bench import run_folder
+from bench import machine, run_folder
+from bench.cli import cli
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -41,25 +44,33 @@ def test_a_results_folder_that_is_a_file_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_second_run_is_refused_while_the_first_holds_the_lock(tmp_path: Path) -> None:
-    """They would measure each other; the line names the holder."""
+    """They would measure each other; the line names the holder.
+
+    Another folder for temporary files, another home and another user make no other machine.
+    """
     code = (
-        "import sys\nfrom pathlib import Path\nfrom bench import run_folder\n"
-        f"with run_folder.only_run_here(Path({str(tmp_path)!r})):\n"
-        "    print('held', flush=True); sys.stdin.read()"
+        "import os\nfrom bench import run_folder\n"
+        "if os.geteuid() == 0: os.setuid(65534)\n"
+        "with run_folder.only_run_here():\n"
+        "    print('held', flush=True); input()"
     )
+    elsewhere = {"TMPDIR": str(tmp_path), "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
     holder = subprocess.Popen(
         [sys.executable, "-c", code],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        env=os.environ | elsewhere,
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
-    refused = pytest.raises(BenchError, match=rf"process {holder.pid}")
-    with refused, run_folder.only_run_here(tmp_path):
-        pass
-    holder.communicate("")
-    with run_folder.only_run_here(tmp_path):
+    for _ in range(2):  # whoever was refused changes nothing
+        refused = pytest.raises(BenchError, match=rf"process {holder.pid}")
+        with refused, run_folder.only_run_here():
+            pass
+    assert not list(tmp_path.iterdir())
+    holder.communicate("\n")
+    with run_folder.only_run_here():
         pass
 
 
@@ -138,3 +149,19 @@ def test_a_working_tree_whose_repository_lies_elsewhere(
     monkeypatch.setenv("GIT_DIR", str(elsewhere))
     monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path))
     assert run_folder.commit(project) == run_folder.Commit(revision=revision, dirty=False)
+
+
+def test_a_system_without_linuxs_means_is_one_sentence_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS: what measures is refused before a folder is made, what looks works."""
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.delattr(os, "sched_setaffinity")
+    asked = ["--data", str(tmp_path), "--results", str(tmp_path / "results")]
+    done = CliRunner().invoke(cli, ["run", "--reports", str(tmp_path / "reports"), *asked])
+    assert done.exit_code == 1
+    assert "measuring needs Linux" in done.output
+    assert not (tmp_path / "results").exists()
+    assert "worker_cpus" in machine.describe(frameworks=False)
+    with pytest.raises(BenchError, match="measuring needs Linux"):
+        run_folder._check_system(tmp_path)

@@ -130,6 +130,43 @@ def test_a_reason_is_one_short_line(error: BaseException, reason: str) -> None:
     assert worker.reason_of(error) == reason
 
 
+COMPILE_ERROR = """backend='inductor' raised:
+CppCompileError: C++ compile error
+
+Command:
+g++ /a b/x.main.cpp -o /a b/x.so
+
+Output:
+g++: warning: /a: linker input file unused
+g++: fatal error: input file '/a' is the same as output file
+compilation terminated.
+
+
+Set TORCHDYNAMO_VERBOSE=1 for the internal stack trace (please do this especially if you're
+"""
+LINK_ERROR = """CppCompileError: C++ compile error
+
+Output:
+/usr/bin/ld: cannot find sp/lib: No such file or directory
+collect2: error: ld returned 1 exit status
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (COMPILE_ERROR, "g++: fatal error: input file '/a' is the same as output file"),
+        (LINK_ERROR, "/usr/bin/ld: cannot find sp/lib: No such file or directory"),
+        ("backend='x' raised:\nKeyError: 'y'\n\nYou can suppress this", "KeyError: 'y'"),
+        ("shape '[2]' is invalid\nframe #0: c10", "shape '[2]' is invalid"),
+        ("only this:", "only this:"),
+    ],
+)
+def test_a_reason_says_what_was_wrong_and_not_who_raised_it(text: str, told: str) -> None:
+    """A compiler's first line only announces the rest."""
+    assert worker.reason_of(RuntimeError(text)) == f"RuntimeError: {told}"
+
+
 def test_threads_are_settled_before_anything_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     """OpenMP reads the count when it is loaded; changing it later gives wrong results in IPEX."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):

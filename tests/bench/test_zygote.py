@@ -63,7 +63,7 @@ def test_a_forked_worker_computes_what_a_fresh_one_does_and_dies_with_its_zygote
             name=module,
             arguments=worker_arguments(sys.executable, options, module),
             environment=placement.worker_environment(2, tmp_path / "cache"),
-            cpus=placement.allowed_cpus()[:2],
+            cpus=placement.chosen_cpus(2),
             log=tmp_path / f"{module}.log",
         )
 

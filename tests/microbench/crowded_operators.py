@@ -46,7 +46,7 @@ print(json.dumps(times[2:]))
 
 def calls_ms(backend: str, case: str, count: int, cache: Path) -> list[float]:
     """So many calls in a process set up as a run's workers are."""
-    cpus = placement.worker_cpus(placement.allowed_cpus())
+    cpus = placement.chosen_cpus(None)
     done = subprocess.run(
         [sys.executable, "-c", _CALLS, backend, case, str(count), str(len(cpus))],
         env=placement.worker_environment(len(cpus), cache),

@@ -126,6 +126,7 @@ def noise(facts: Facts) -> Table:
         control = facts.control_of(group)
         pressure = [row.cpu_pressure for row in rounds if row.cpu_pressure is not None]
         steal = [row.steal for row in rounds if row.steal is not None]
+        throttled = [row.throttled for row in rounds if row.throttled is not None]
         probe = [row.probe_ratio for row in rounds if row.probe_ratio is not None]
         rows.append(
             Row(
@@ -139,6 +140,7 @@ def noise(facts: Facts) -> Table:
                     number(f"{sum(not row.quiet for row in rounds)} of {len(rounds)}", len(rounds)),
                     _worst(pressure, percent),
                     _worst(steal, percent),
+                    _worst(throttled, percent),
                     _worst(probe, wording.times),
                 ),
                 task=group.task,
@@ -155,10 +157,11 @@ def noise(facts: Facts) -> Table:
             "Noisy rounds",
             "CPU pressure",
             "Steal",
+            "Throttled",
             "Slowest probe",
         ),
         rows=tuple(rows),
-        numeric=(1, 2, 3, 4, 5, 6),
+        numeric=(1, 2, 3, 4, 5, 6, 7),
     )
 
 

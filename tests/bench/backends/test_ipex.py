@@ -115,6 +115,15 @@ def test_every_way_runs_what_its_label_says_and_decides_the_same(
         assert evidence["graph"]["reorder_share"] < 0.02
 
 
+def test_a_python_on_which_ipex_crashes_is_unavailable_with_that_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It can be imported there, and its layers end the process."""
+    monkeypatch.setattr(sys, "version_info", (3, 13, 0))
+    with pytest.raises(ImportError, match=r"IPEX 2\.8 crashes on Python 3\.13 and later"):
+        backend.load()
+
+
 def test_fusion_is_off_again_after_it_was_on(ipex: Worker) -> None:
     """The pre-pass is process-wide, and a worker may serve both; weights stay packed."""
     for fusion in (True, False):

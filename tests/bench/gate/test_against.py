@@ -44,7 +44,7 @@ pytestmark = pytest.mark.usefixtures("quiet_machine")
 
 @pytest.fixture(autouse=True)
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Checkouts and the machine's lock of this test alone."""
+    """Checkouts of this test alone."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))

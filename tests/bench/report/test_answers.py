@@ -555,6 +555,34 @@ def test_banner_is_shown_when_it_is_true(
     assert title in titles(make_run(**choices))
 
 
+@pytest.mark.parametrize(
+    ("facts", "title"),
+    [
+        ({"cgroup_cpu_limit": 2.0, "affinity": [0, 1, 2, 3]}, "A CPU quota of 2"),
+        ({"cgroup_cpu_limit": 0.5, "affinity": [0]}, "A CPU quota of 0.5"),
+        ({"slow_cpus": [8, 9]}, "Fast cores only"),
+    ],
+)
+def test_what_the_machine_allows_is_a_banner(
+    make_run: MakeRun, facts: dict[str, Any], title: str
+) -> None:
+    """It changes what figures mean; where it limits nothing there is none."""
+    run = make_run()
+    machine = {**run.environment["machine"], **facts}
+    limited = dataclasses.replace(run, environment={**run.environment, "machine": machine})
+    assert set(titles(limited)) - set(titles(run)) == {title}
+
+
+def test_being_stopped_by_the_own_quota_is_a_banner_and_no_neighbours_doing(
+    make_run: MakeRun,
+) -> None:
+    """Rounds are named as noisy, and the words do not ask to stop other work."""
+    run = make_run()
+    noise = tuple(dataclasses.replace(row, throttled=0.3, quiet=False) for row in run.noise)
+    stopped = dataclasses.replace(run, noise=noise)
+    assert set(titles(stopped)) - set(titles(run)) == {"A CPU quota stopped the workers"}
+
+
 def test_blocks_that_do_not_count_are_told_once(make_run: MakeRun) -> None:
     """A dozen sentences that differ in a scenario's name would push the answers off the screen."""
     lost = tuple(f"A block of inference/x/b{n} does not count: it was paused." for n in range(11))

@@ -1,0 +1,98 @@
+"""Paths that a compiler's command line takes whole.
+
+    plain(folder)          # the folder, or a link to it without spaces
+    interpreter(python)    # the same interpreter, its packages at such paths
+
+Inductor writes its compiler's command as one line and splits it at spaces again, so a checkout, a
+home or a results folder with one in its name would fail every compiled scenario. The links lie in a
+folder for temporary files of this process, and go with it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+_SPLIT = re.compile(r"[\s'\"\\$&;()<>|*?!`#]")
+"""What a shell, or who splits as a shell does, reads as more than a letter."""
+_PLACES = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - a folder of our own is made in it
+
+
+def is_plain(path: Path | str) -> bool:
+    """Whether the absolute path is one word of a command line."""
+    return not _SPLIT.search(os.path.abspath(path))  # noqa: PTH100 - resolve() follows links
+
+
+def plain(folder: Path) -> Path:
+    """The folder itself where its path is plain, else a link to it; it is made if it is missing."""
+    links = None if is_plain(folder) else _links()
+    if links is None:
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    return _linked(links / _short(folder), folder)
+
+
+def temporary() -> Path:
+    """A folder for temporary files with a plain path: the usual one, or one of this process."""
+    usual = Path(tempfile.gettempdir())
+    return usual if is_plain(usual) else _links() or usual
+
+
+def interpreter(python: Path) -> Path:
+    """The interpreter itself where its environment's paths are plain, else one that mirrors it.
+
+    The mirror has links to the same packages and starts the same program, so that what is installed
+    is found at plain paths, the headers of Python itself too.
+    """
+    python = Path(os.path.abspath(python))  # noqa: PTH100 - environments are links, which are kept
+    prefix = python.parent.parent
+    base = _base(prefix)
+    links = None if is_plain(prefix) and is_plain(base or prefix) else _links()
+    if links is None:
+        return python
+    if base is None:
+        return plain(prefix) / python.parent.name / python.name
+    mirror = links / f"env-{_short(prefix)}"
+    (mirror / "bin").mkdir(parents=True, exist_ok=True)
+    for entry in prefix.iterdir():
+        if entry.name not in ("bin", "pyvenv.cfg"):
+            _linked(mirror / entry.name, entry)
+    (mirror / "pyvenv.cfg").write_text(f"home = {plain(base)}/bin\n", encoding="utf-8")
+    return _linked(mirror / "bin" / python.name, plain(base) / "bin" / python.resolve().name)
+
+
+def _base(prefix: Path) -> Path | None:
+    """Where the Python of an environment is installed; None if this is no environment."""
+    try:
+        text = (prefix / "pyvenv.cfg").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    found = re.search(r"^home\s*=\s*(.+?)\s*$", text, re.MULTILINE)
+    return Path(found[1]).parent if found else None
+
+
+def _linked(link: Path, target: Path) -> Path:
+    if not link.is_symlink():
+        link.symlink_to(os.path.abspath(target))  # noqa: PTH100 - as above
+    return link
+
+
+def _short(path: Path) -> str:
+    return hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:12]  # noqa: PTH100 - as above
+
+
+@functools.cache
+def _links() -> Path | None:
+    """A fresh folder with a plain path; None where there is none to be had."""
+    for place in (tempfile.gettempdir(), *_PLACES):
+        if is_plain(place) and os.access(place, os.W_OK | os.X_OK):
+            folder = Path(tempfile.mkdtemp(prefix="pillqc-bench-", dir=place))
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            return folder
+    return None
