@@ -108,6 +108,8 @@ class WorkerProcess:
         """
         command = self._command
         try:
+            if temporary := command.environment.get("TMPDIR"):
+                Path(temporary).mkdir(parents=True, exist_ok=True)
             with command.log.open("ab") as log:
                 return subprocess.Popen(
                     [

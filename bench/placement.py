@@ -72,6 +72,7 @@ def worker_environment(
     again, is otherwise the largest difference between two of the same code.
     """
     environment = software.unsteered(os.environ if base is None else base)
+    cache = plain_paths.plain(cache)
     environment.update(
         kept_heap(environment),
         OMP_NUM_THREADS=str(threads),
@@ -79,8 +80,9 @@ def worker_environment(
         # With triton installed, importing Inductor would start a pool that burns seconds of CPU.
         TORCH_WARM_POOL="0",
         TORCHINDUCTOR_COMPILE_THREADS="1",
-        TORCHINDUCTOR_CACHE_DIR=str(plain_paths.plain(cache)),
-        TMPDIR=str(plain_paths.temporary()),  # Inductor's precompiled headers lie there
+        TORCHINDUCTOR_CACHE_DIR=str(cache),
+        # A worker is ended by a signal, so what torch puts there goes with the cache.
+        TMPDIR=str(cache / "tmp"),
         # Workers must never reach for a hub.
         HF_HUB_OFFLINE="1",
         PYTHONUNBUFFERED="1",

@@ -38,12 +38,6 @@ def plain(folder: Path) -> Path:
     return _linked(links / _short(folder), folder)
 
 
-def temporary() -> Path:
-    """A folder for temporary files with a plain path: the usual one, or one of this process."""
-    usual = Path(tempfile.gettempdir())
-    return usual if is_plain(usual) else _links() or usual
-
-
 def interpreter(python: Path) -> Path:
     """The interpreter itself where its environment's paths are plain, else one that mirrors it.
 

@@ -55,6 +55,9 @@ class AgainstRequest:
     output: Path
     repository: Path
     only: tuple[str, ...] = ()
+    good: str | None = None
+    """The folder of good pills, where it is not called good; a base from before it was known has
+    no such option."""
     weights: str | None = None
     seed: int = 0
     threads: int | None = None
@@ -298,6 +301,8 @@ def worker_launcher(request: AgainstRequest, folder: Path, codes: dict[Side, Cod
     threads = len(cpus)
     common = ["--data", str(request.data.resolve()), "--seed", str(request.seed)]
     common += ["--threads", str(threads)]
+    if request.good:
+        common += ["--good", request.good]
     if request.weights:
         common += ["--weights", request.weights]
 
@@ -360,7 +365,12 @@ def _row_files(folder: Path) -> Iterator[Callable[[Any], None]]:
 def _repeat(request: AgainstRequest, commit: str) -> str:
     parts = ["bench", "gate", "--against", commit[:10]]
     parts += [part for pattern in request.only for part in ("--only", pattern)]
-    for option, value in (("--weights", request.weights), ("--base-python", request.base_python)):
+    named = (
+        ("--good", request.good),
+        ("--weights", request.weights),
+        ("--base-python", request.base_python),
+    )
+    for option, value in named:
         parts += [option, str(value)] if value else []
     parts += ["--data", str(request.data)]
     return shlex.join(parts)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _QUESTIONS = ("against", "baseline", "policy", "write_policy")
-_MEASURING = ("data", "weights", "seed", "threads", "base_python", "output")
+_MEASURING = ("data", "good", "weights", "seed", "threads", "base_python", "output")
 """Options that mean something only where the gate measures."""
 
 
@@ -38,6 +38,7 @@ _MEASURING = ("data", "weights", "seed", "threads", "base_python", "output")
 @click.option("--json", "json_", type=_FILE, metavar="FILE", help="Write one JSON object.")
 @click.option("--results", type=_FOLDER, default=Path("results"), help="Where run folders are.")
 @click.option("--data", type=_FOLDER, default=Path("data/pills"), show_default=True, help="Images.")
+@click.option("--good", metavar="NAME", help="Its folder of good pills, where not called good.")
 @click.option("--weights", help="A pillqc model file, `imagenet` or `random`.")
 @click.option("--seed", default=0, show_default=True, help="Seed of random weights and data order.")
 @click.option("--threads", type=int, help="Threads a worker; physical cores by default.")

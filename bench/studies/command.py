@@ -50,6 +50,11 @@ def common(*, data: bool) -> Callable[[Callable[..., None]], Callable[..., None]
                     show_default=True,
                     help="Pill images in MVTec AD's layout.",
                 ),
+                click.option(
+                    "--good",
+                    metavar="NAME",
+                    help="Its folder of good pills, where not called good.",
+                ),
                 click.option("--weights", help="A pillqc model file, `imagenet` or `random`."),
                 click.option("--seed", type=int, default=0, show_default=True),
             ]

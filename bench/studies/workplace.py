@@ -42,6 +42,8 @@ class StudyRequest:
     results: Path
     data: Path | None = None
     budget_s: float | None = None
+    good: str | None = None
+    """The folder of good pills, where it is not called good."""
     weights: str | None = None
     seed: int = 0
     threads: int | None = None
@@ -146,6 +148,8 @@ class Place:
         options += ["--seed", str(self.request.seed), "--work", self.work]
         if self.request.data is not None:
             options += ["--data", str(self.request.data)]
+        if self.request.good:
+            options += ["--good", self.request.good]
         if self.request.weights:
             options += ["--weights", self.request.weights]
         return options
