@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _PR_SET_PDEATHSIG = 1
 _READ_SIZE = 1 << 16
 _LONGEST_LINE = 64 << 20
+_HERE = Path(__file__).resolve().parents[1]
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -349,8 +350,27 @@ def _refusal(message: protocol.Message) -> WorkerError:
     return WorkerError(status, str(message.get("reason") or "refused without a reason"))
 
 
+def first_path(checkout: Path) -> str:
+    """Python code that puts a checkout before the current folder, where `-c` and `-m` look first.
+
+    A file `bench.py` of the user's would be taken for this package otherwise, and the package that
+    is installed for that of another commit.
+    """
+    return f"import sys; sys.path[0] = {str(checkout)!r}; "
+
+
 def worker_arguments(
-    python: str | Path, options: Sequence[str], module: str = "bench.worker"
+    python: str | Path,
+    options: Sequence[str],
+    module: str = "bench.worker",
+    checkout: Path | None = _HERE,
 ) -> tuple[str, ...]:
-    """The command line of a worker, or a zygote, under the interpreter `python`."""
-    return (str(plain_paths.interpreter(Path(python))), "-m", module, *options)
+    """The command line of a worker, or a zygote, under the interpreter `python`.
+
+    It runs the code of a checkout, or, for None, what is installed beside that interpreter.
+    """
+    interpreter = str(plain_paths.interpreter(Path(python)))
+    if checkout is None:
+        return (interpreter, "-m", module, *options)
+    run = f"import runpy; runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
+    return (interpreter, "-c", first_path(checkout) + run, *options)

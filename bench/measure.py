@@ -22,8 +22,8 @@ from bench import (
     run_folder,
     variables,
 )
-from bench.client import WorkerCommand, WorkerProcess, worker_arguments
 from bench.errors import BenchError, UsageError, WorkerError
+from bench.launcher import CACHE, Launcher, told
 from bench.limits import find_limits, measure_peak
 from bench.policy import DEFAULT, Policy
 from bench.progress import Progress
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
     from bench.limits import Limits
     from bench.scenarios import Exclusion, Profile
 
-_CACHE = "inductor-cache"
 _PATH = re.compile(r"(?:[A-Za-z_][\w.]*|.+\.py):[A-Za-z_][\w.]*")
 _SETTING = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
 _SHAPE = re.compile(r"[1-9]\d*(,[1-9]\d*)*")
@@ -313,7 +312,7 @@ def _keeping(folder: Path, environment: dict[str, Any], progress: Progress) -> I
     finally:
         progress.clear()
         environment["finished_utc"] = _now()
-        for leftover in (run_folder.OUTPUTS, _CACHE):
+        for leftover in (run_folder.OUTPUTS, CACHE):
             shutil.rmtree(folder / leftover, ignore_errors=True)
         records.write_environment(folder, environment)
 
@@ -456,38 +455,18 @@ def _most_workers(scenarios: tuple[Scenario, ...]) -> int:
 
 
 def _launcher(request: RunRequest, folder: Path) -> Callable[[Scenario, bool, int], WorkerHandle]:
-    """How this run starts a worker: same CPUs, threads, variables and data for every one."""
-    cpus = placement.chosen_cpus(request.threads)
-    threads = len(cpus)
-    cache = folder.resolve() / _CACHE
-    surroundings = placement.worker_environment(threads, cache)
-    common = request.own.arguments() if request.own else ["--data", str(request.data)]
-    common += ["--seed", str(request.seed)]
-    if request.weights:
-        common += ["--weights", request.weights]
-    if request.good:
-        common += ["--good", request.good]
+    """How this run starts a worker."""
+    what = request.own.arguments() if request.own else told(data=request.data, good=request.good)
+    launcher = Launcher(
+        folder=folder,
+        cpus=placement.chosen_cpus(request.threads),
+        told=(*what, *told(seed=request.seed, weights=request.weights)),
+        pythons=request.pythons,
+    )
 
     def launch(key: Scenario, is_control: bool, launch_number: int) -> WorkerHandle:
-        control = CONTROL_SUFFIX.replace("#", "-") if is_control else ""
-        name = key.id.replace("/", "-") + control
-        python, around = Path(sys.executable), surroundings
-        if key.environment in request.pythons:
-            python = request.pythons[key.environment]
-            there = placement.worker_environment(threads, cache / key.environment)
-            around = environments.variables(there)
-        setting = variables.setting_of(key)
-        bound = placement.first_cpus(cpus, setting.threads)
-        counted = ["--threads", str(setting.threads or threads)]
-        return WorkerProcess(
-            WorkerCommand(
-                name=name,
-                arguments=worker_arguments(python, ["--backend", key.backend, *common, *counted]),
-                environment=setting.variables(around),
-                cpus=bound,
-                log=folder / run_folder.LOGS / f"{name}-launch{launch_number + 1}.log",
-            )
-        )
+        control = CONTROL_SUFFIX if is_control else ""
+        return launcher.start(f"{key.id}{control}-launch{launch_number + 1}", key)
 
     return launch
 

@@ -251,6 +251,9 @@ def _found(option: str, path: str) -> Callable[..., object]:
 def _imported(name: str) -> ModuleType:
     """The module of that name, or that a Python file is."""
     if not name.endswith(".py"):
+        here = str(Path.cwd())
+        if here not in sys.path:
+            sys.path.insert(1, here)  # after this project, whose names a folder may have too
         return importlib.import_module(name)
     file = Path(name).resolve()
     if not file.is_file():

@@ -462,7 +462,6 @@ class Runner:
     def _record(self, row: records.IterationRow) -> None:
         self._writer.append(row)
         self.iterations.append(row)
-        self._use.count(row)
 
     def _record_noise(self, row: records.NoiseRow) -> None:
         self._writer.append(row)

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import asked, durable, machine, placement, rows, run_folder
-from bench.client import WorkerCommand, WorkerProcess
 from bench.errors import BenchError
 from bench.gate import base, checkout, environment
 from bench.gate.duel import Duel, Evidence, Finding, read_evidence, settle
@@ -29,6 +28,7 @@ from bench.gate.side import Code, Side
 from bench.gate.thresholds import DEFAULT as DEFAULT_THRESHOLDS
 from bench.gate.thresholds import GatePolicy
 from bench.git import git
+from bench.launcher import CACHE, Launcher, told
 from bench.policy import DEFAULT, Policy
 from bench.progress import Progress
 from bench.records import IterationRow, NoiseRow
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from bench.gate.thresholds import Effort
     from bench.scenarios import Scenario
 
-_CACHE = "inductor-cache"
 _CONFIRMING = 100
 """Launches of a confirmation are numbered from here, so that its rows and orders are its own."""
 
@@ -93,7 +92,7 @@ def compare(request: AgainstRequest, progress: Progress | None = None) -> GateRe
         folder = _output(request, commit)
         codes = _codes(request, project, other / project.relative_to(tree), progress.show)
         launch = worker_launcher(request, folder, codes)
-        stack.callback(shutil.rmtree, folder / _CACHE, ignore_errors=True)
+        stack.callback(shutil.rmtree, folder / CACHE, ignore_errors=True)
         with _row_files(folder) as record:
             cases, of_measuring = judge(
                 scenarios,
@@ -293,33 +292,21 @@ def _codes(
 
 
 def worker_launcher(request: AgainstRequest, folder: Path, codes: dict[Side, Code]) -> Launch:
-    """Starts workers: same CPUs, threads, variables and data for both sides, each its own code.
-
-    Their heap is kept: how many pages a process would fault is luck and not code.
-    """
-    cpus = placement.chosen_cpus(request.threads)
-    threads = len(cpus)
-    common = ["--data", str(request.data.resolve()), "--seed", str(request.seed)]
-    common += ["--threads", str(threads)]
-    if request.good:
-        common += ["--good", request.good]
-    if request.weights:
-        common += ["--weights", request.weights]
+    """Starts workers, each with its side's code; nothing that one side compiled is another's."""
+    launcher = Launcher(
+        folder=folder,
+        cpus=placement.chosen_cpus(request.threads),
+        told=told(
+            data=request.data.resolve(),
+            seed=request.seed,
+            good=request.good,
+            weights=request.weights,
+        ),
+    )
 
     def launch(side: Side, key: Scenario, number: int) -> WorkerHandle:
-        code = codes[side]
-        # Each side compiles for itself: a shared cache would hand one side's code to the other.
-        cache = folder.resolve() / _CACHE / str(side)
-        name = f"{key.id.replace('/', '-')}-{side}-launch{number + 1}"
-        return WorkerProcess(
-            WorkerCommand(
-                name=name,
-                arguments=code.worker_arguments(["--backend", key.backend, *common]),
-                environment=code.environment(placement.worker_environment(threads, cache)),
-                cpus=cpus,
-                log=folder / run_folder.LOGS / f"{name}.log",
-            )
-        )
+        name = f"{key.id}-{side}-launch{number + 1}"
+        return launcher.start(name, key, code=codes[side], apart=str(side))
 
     return launch
 

@@ -1,9 +1,8 @@
 """The two sides of a comparison, and how each side's workers are made to run its own code.
 
 A worker of the base must import the base's `bench` and `pillqc`, although the package is installed
-from this working tree and the command is typed there. `python -m` would put the current folder
-first, so the worker is started by a line that puts its checkout there instead; PYTHONPATH says the
-same to processes that the worker starts itself.
+from this working tree and the command is typed there: its checkout is put first, and PYTHONPATH
+says the same to processes that the worker starts itself.
 """
 
 from __future__ import annotations
@@ -13,15 +12,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from bench import plain_paths
+from bench.client import first_path, worker_arguments
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-_FIRST = "import sys; sys.path[0] = {checkout!r}; "
-_WORKER = "import runpy; runpy.run_module('bench.worker', run_name='__main__', alter_sys=True)"
 _WHERE = (
     "import importlib.util as u; "
     "print(*(u.find_spec(name).origin for name in ('bench', 'pillqc')), sep='\\n')"
@@ -53,8 +50,7 @@ class Code:
 
     def worker_arguments(self, options: list[str]) -> tuple[str, ...]:
         """The command line of a worker of this side."""
-        python = plain_paths.interpreter(self.python)
-        return (str(python), "-c", self._first() + _WORKER, *options)
+        return worker_arguments(self.python, options, checkout=self.checkout)
 
     def check(self, base: Mapping[str, str]) -> None:
         """Prove that this side's processes find this side's code.
@@ -64,7 +60,7 @@ class Code:
         """
         try:
             done = subprocess.run(
-                [str(self.python), "-c", self._first() + _WHERE],
+                [str(self.python), "-c", first_path(self.checkout) + _WHERE],
                 capture_output=True,
                 text=True,
                 check=False,
@@ -81,6 +77,3 @@ class Code:
                 f"the code in {self.checkout} would not be what runs there ({said}): "
                 "is it a checkout of pillqc-bench?"
             )
-
-    def _first(self) -> str:
-        return _FIRST.format(checkout=str(self.checkout))

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench import placement
-from bench.client import WorkerCommand, WorkerProcess, worker_arguments
+from bench.launcher import Launcher, told
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bench.client import WorkerHandle
+    from bench.client import WorkerHandle, WorkerProcess
     from bench.scenarios import Scenario
     from bench.seats import Seat
 
@@ -38,23 +37,8 @@ class Workers:
         self, image_size: int, name: str, scenario: Scenario, module: str = "bench.worker"
     ) -> WorkerProcess:
         """A fresh process for this scenario, a worker's or a zygote's (`bench.zygote`)."""
-        cpus = self.cpus
-        threads = len(cpus)
-        options = {
-            "--backend": scenario.backend,
-            "--data": str(self.data),
-            "--weights": "random",
-            "--threads": str(threads),
-            "--image-size": str(image_size),
-        }
-        return WorkerProcess(
-            WorkerCommand(
-                name=name,
-                arguments=worker_arguments(
-                    sys.executable, [part for pair in options.items() for part in pair], module
-                ),
-                environment=placement.worker_environment(threads, self.folder / "cache"),
-                cpus=cpus,
-                log=self.folder / f"{name}.log",
-            )
+        launcher = Launcher(
+            folder=self.folder, cpus=self.cpus, told=told(data=self.data, weights="random")
         )
+        size = told(**{"image-size": image_size})
+        return launcher.start(name, scenario, more=size, module=module)

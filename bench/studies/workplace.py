@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from bench import asked, machine, placement, records, run_folder, variables
-from bench.client import WorkerCommand, WorkerProcess, worker_arguments
+from bench import asked, machine, placement, records, run_folder
+from bench.launcher import CACHE, Launcher, told
 from bench.policy import DEFAULT, STUDIES, Policy
 from bench.progress import Progress
 from bench.scenarios import Profile, further, profile_named
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from bench.lane import Turn
     from bench.seats import Group, Seat
 
-CACHE = "inductor-cache"
 PILLS = "pills"
 OPERATORS = "operators"
 """What a worker works on."""
@@ -129,30 +128,19 @@ class Place:
         Raises:
             WorkerError: a variable of its scenario cannot be had here.
         """
-        setting = variables.setting_of(seat.scenario)
-        bound = placement.first_cpus(cpus, setting.threads)
-        base = placement.worker_environment(len(bound), self.folder.resolve() / CACHE)
-        name = f"{seat.worker}{instance}".replace("/", "-").replace("#", "-")
-        return WorkerProcess(
-            WorkerCommand(
-                name=name,
-                arguments=worker_arguments(sys.executable, self._options(seat, len(bound))),
-                environment=setting.variables(base),
-                cpus=bound,
-                log=self.folder / run_folder.LOGS / f"{name}-launch{number + 1}.log",
-            )
+        request = self.request
+        launcher = Launcher(
+            folder=self.folder,
+            cpus=cpus,
+            told=told(
+                seed=request.seed,
+                work=self.work,
+                data=request.data,
+                good=request.good,
+                weights=request.weights,
+            ),
         )
-
-    def _options(self, seat: Seat, threads: int) -> list[str]:
-        options = ["--backend", seat.scenario.backend, "--threads", str(threads)]
-        options += ["--seed", str(self.request.seed), "--work", self.work]
-        if self.request.data is not None:
-            options += ["--data", str(self.request.data)]
-        if self.request.good:
-            options += ["--good", self.request.good]
-        if self.request.weights:
-            options += ["--weights", self.request.weights]
-        return options
+        return launcher.start(f"{seat.worker}{instance}-launch{number + 1}", seat.scenario)
 
     def study(self, groups: Sequence[Group], turn: Turn | None = None) -> Study:
         """A study of these groups in this place."""

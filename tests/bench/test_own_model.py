@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ import pytest
 import torch
 
 from bench.backends import stock
+from bench.client import worker_arguments
 from bench.errors import BenchError
 from bench.own_model import Flat, OwnModel, flatten
 from bench.scenarios import Mode, Task, stock_default
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.torch
 
+FOUND = "own_model.OwnModel(factory='users_code:Small', shape=(3, 8, 8), seed=1)"
 SCENARIO = stock_default(Task.INFERENCE, 2)
 CODE = """
 import dataclasses
@@ -262,6 +266,18 @@ def test_a_batch_may_be_a_list_of_tensors() -> None:
     work = own("Detector", inputs="users_code:list_of_images")
     model = work.model(SCENARIO).model
     assert [tuple(t.shape) for t in model(work.batch(2).images)] == [(4, 6, 6)] * 2
+
+
+def test_a_users_file_is_not_taken_for_this_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that is started where a file `bench.py` lies runs ours, and finds the user's own."""
+    (tmp_path / "bench.py").write_text("raise SystemExit('the wrong bench')")
+    monkeypatch.chdir(tmp_path)
+    python, flag, code, *_ = worker_arguments(sys.executable, [])
+    look = f"{code.partition('import runpy')[0]}from bench import own_model; {FOUND}"
+    done = subprocess.run([python, flag, look], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_model_may_lie_in_a_file(tmp_path: Path) -> None:
