@@ -25,7 +25,7 @@ CHANNELS_LAST = "inference/stock/eager/fp32/channels_last/b1"
 IPEX = "inference/ipex/eager/fp32/channels_last/b1"
 DEFAULT = "inference/stock/eager/fp32/contiguous/b1"
 RUN = (sys.executable, "-m", "bench", "run")
-ENOUGH_S = "30"
+ENOUGH_S = "15"
 """The first visit is made whatever the budget is, so that no machine's speed decides a test; what
 is open afterwards uses all of it."""
 
@@ -149,7 +149,7 @@ def test_the_folder_of_good_pills_reaches_every_worker_of_a_resumed_run(
     )
     kept = {"profile": "smoke", "request": asked.kept()}
     again = measure.RunRequest.again(kept, tmp_path, 1.0)
-    monkeypatch.setattr(measure, "WorkerProcess", lambda command: command)
+    monkeypatch.setattr("bench.launcher.WorkerProcess", lambda command: command)
     command: Any = measure._launcher(again, tmp_path)(stock_default(Task.INFERENCE, 1), False, 0)
     given = list(command.arguments)
     assert given[given.index("--good") + 1] == "ok"
@@ -161,7 +161,7 @@ def test_images_that_cannot_be_used_leave_no_run(
     """The worker's sentence about the folders is the whole answer."""
     refused = WorkerError(Status.UNAVAILABLE, "pills: it is not clear which pills are good")
     monkeypatch.setattr(measure, "find_limits", Mock(side_effect=refused))
-    monkeypatch.setattr(measure, "WorkerProcess", Mock())
+    monkeypatch.setattr("bench.launcher.WorkerProcess", Mock())
     monkeypatch.setattr("bench.run_folder.only_run_here", nullcontext)
     monkeypatch.setattr("bench.machine.describe", lambda: {"affinity": [0]})
     (tmp_path / "pills").mkdir()
