@@ -54,20 +54,6 @@ def test_what_does_not_go_together_is_wrong_usage(arguments: tuple[str, ...], wo
     assert len(result.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize(
-    "module", ["bench.gate.against", "bench.gate.command", "bench.gate.policy", "bench.export"]
-)
-def test_the_gate_never_imports_torch(module: str) -> None:
-    """Torch's threads and memory would be in the process that measures."""
-    code = (
-        f"import sys, {module}\n"
-        "found = {name for name in sys.modules if name.split('.')[0] in ('torch', 'pillqc')}\n"
-        "sys.exit(bool(found - {'pillqc', 'pillqc.hidden', 'pillqc.limits'}))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{module} imports torch or pillqc\n{done.stderr}"
-
-
 @pytest.fixture
 def slower(make_run: MakeRun) -> list[str]:
     """The arguments of a gate that finds a regression without measuring."""
