@@ -148,14 +148,15 @@ def _numbers(
 ) -> Parity:
     """Outputs of any meaning: the tolerance is a share of each output's own largest value.
 
-    The output that comes nearest to its limit, or passes it, is the one that is told.
+    Whole numbers and truth values are names of things, of which no other one is nearer: of them
+    that share may differ at all. The output that comes nearest to its limit, or passes it, is the
+    one that is told.
     """
     names = [name for name in reference if name.startswith("output_")]
     share = _allowed(dtype, tolerance)
     worst, error, allowed = -1.0, 0.0, share
     for name in names:
-        scale = float(np.max(np.abs(reference[name]), initial=0.0)) or 1.0
-        difference = _largest_difference(reference[name], candidate.get(name, np.empty(0)))
+        difference, scale = _difference(reference[name], candidate.get(name, np.empty(0)))
         used = difference / scale if np.isfinite(difference) else float("inf")
         if used > worst:
             worst, error, allowed = used, difference, share * scale
@@ -171,6 +172,25 @@ def _numbers(
         within_tolerance=same_number and worst <= share,
         trained=bool(candidate["trained"]),
     )
+
+
+def _difference(expected: NDArray[Any], found: NDArray[Any]) -> tuple[float, float]:
+    """How far one output is off, and the scale that this is held against; NaN for not alike.
+
+    Infinities (a mask's, say) stand at the same places, or the outputs are not alike.
+    """
+    exact = "iub"
+    if expected.dtype.kind in exact or found.dtype.kind in exact:
+        if (expected.shape, expected.dtype.kind) != (found.shape, found.dtype.kind):
+            return float("nan"), 1.0
+        return (float(np.mean(expected != found)) if expected.size else 0.0), 1.0
+    if expected.shape != found.shape:
+        return float("nan"), 1.0
+    finite = np.isfinite(expected)
+    if not np.array_equal(expected[~finite], found[~finite]):
+        return float("nan"), 1.0
+    scale = float(np.max(np.abs(expected[finite]), initial=0.0)) or 1.0
+    return float(np.max(np.abs(expected[finite] - found[finite]), initial=0.0)), scale
 
 
 def _allowed(dtype: Dtype, tolerance: ParityTolerance) -> float:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
+    from numpy.typing import NDArray
+
     from bench.backends import Backend, Prepared
     from bench.inputs import Inputs
     from bench.parts import Part
@@ -314,7 +316,7 @@ class Session:
             raise WorkerError(
                 Status.WRONG_OUTPUT, f"the output's shape changed from {live.shapes} to {found}"
             )
-        if not finite(result):
+        if not finite(result, infinite=not self._work.decides):
             raise WorkerError(Status.WRONG_OUTPUT, "the output holds NaN or infinity")
 
     def _invalid(self, live: _Live, phase: Phase) -> str | None:
@@ -379,7 +381,7 @@ class Session:
         return {
             "trained": live.trained,
             "images": live.scenario.batch_size,
-            **{f"output_{n}": tensor.float().numpy().copy() for n, tensor in enumerate(tensors)},
+            **{f"output_{n}": as_numbers(tensor) for n, tensor in enumerate(tensors)},
         }
 
     def _one_batch(self, live: _Live, samples: list[Sample], calls: list[Block]) -> tuple[Any, Any]:
@@ -515,13 +517,21 @@ def shapes(result: object) -> object:
     return type(result).__name__
 
 
-def finite(result: object) -> bool:
-    """Whether every number of a result is one."""
+def finite(result: object, *, infinite: bool = False) -> bool:
+    """Whether every number of a result is one; whether infinities pass, as a mask has them."""
     if isinstance(result, torch.Tensor):
-        return bool(torch.isfinite(result).all())
+        sound = ~torch.isnan(result) if infinite else torch.isfinite(result)
+        return bool(sound.all())
     if isinstance(result, (tuple, list)):
-        return all(finite(part) for part in result)
+        return all(finite(part, infinite=infinite) for part in result)
     return True
+
+
+def as_numbers(tensor: torch.Tensor) -> NDArray[Any]:
+    """The tensor as numpy holds it, of the same kind: low precision becomes fp32."""
+    half = tensor.dtype in (torch.bfloat16, torch.float16)
+    found: NDArray[Any] = (tensor.float() if half else tensor).resolve_conj().numpy().copy()
+    return found
 
 
 def graph_evidence(mode: Mode) -> dict[str, Any]:

@@ -208,9 +208,10 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(tmp_path: Path) -> Non
 
 
 def numbers(path: Path, *outputs: Any) -> Path:
-    """Outputs of a model of which nothing else is known."""
+    """Outputs of a model of which nothing else is known; fp32 unless they are arrays already."""
     arrays: dict[str, Any] = {
-        f"output_{n}": np.asarray(o, np.float32) for n, o in enumerate(outputs)
+        f"output_{n}": o if isinstance(o, np.ndarray) else np.asarray(o, np.float32)
+        for n, o in enumerate(outputs)
     }
     np.savez(path, images=2, trained=True, **arrays)
     return path
@@ -239,3 +240,29 @@ def test_outputs_of_unknown_meaning_are_held_to_their_own_scale(
     assert row.within_tolerance is within
     assert row.decisions_changed is None
     assert row.images == 2
+
+
+MASKED = np.array([1.0, -np.inf, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("expected", "found", "within"),
+    [
+        (np.arange(1000), np.arange(1000), True),
+        (np.arange(1000), np.arange(1000) + 1, False),  # near by number, and wrong everywhere
+        (np.array([True, False]), np.array([True, True]), False),
+        (np.array([1, 2]), np.array([1.0, 2.0]), False),
+        (MASKED, MASKED.copy(), True),
+        (MASKED, np.array([1.0, 2.0, -np.inf]), False),
+        (MASKED, np.array([1.0, 0.0, 2.0]), False),
+        (np.array([1 + 2j]), np.array([1 + 2j]), True),
+        (np.array([1 + 2j]), np.array([1 - 2j]), False),
+    ],
+)
+def test_outputs_that_are_no_fractions_are_compared_as_what_they_are(
+    tmp_path: Path, expected: Any, found: Any, within: bool
+) -> None:
+    """Names of classes, masks with infinities, complex numbers."""
+    left = numbers(tmp_path / "a.npz", expected)
+    right = numbers(tmp_path / "b.npz", found)
+    assert compared(left, right).within_tolerance is within

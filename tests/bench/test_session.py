@@ -399,4 +399,7 @@ def test_shapes_and_finiteness_follow_the_nesting() -> None:
     nested = (torch.ones(1, 2), [torch.ones(3)])
     assert shapes(nested) == [[1, 2], [[3]]]
     assert finite(nested)
-    assert not finite((torch.ones(1), [torch.tensor(float("inf"))]))
+    masked = (torch.ones(1), [torch.tensor(float("inf"))])
+    assert not finite(masked)
+    assert finite(masked, infinite=True)
+    assert not finite(torch.tensor(float("nan")), infinite=True)
