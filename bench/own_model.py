@@ -17,6 +17,7 @@ import hashlib
 import importlib.util
 import random
 import sys
+import sysconfig
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,6 +42,19 @@ if TYPE_CHECKING:
 
 _LONGEST_REASON = 160
 _HERE = Path(__file__).resolve().parent
+_STANDARD = Path(sysconfig.get_paths()["stdlib"]).resolve()
+_OF_NETWORKS = {
+    "URLError",
+    "ConnectionError",
+    "gaierror",
+    "OfflineModeIsEnabled",
+    "LocalEntryNotFoundError",
+}
+"""Errors of the standard library, requests and huggingface_hub, by name."""
+_OFFLINE = (
+    "; workers are kept off the network, where every launch would load again: name weights that "
+    "lie here already"
+)
 
 
 class OwnModel(Workload):
@@ -292,6 +306,7 @@ def _called(
         where = _place(error)
         raise BenchError(
             f"{option} {path} failed{where}: {type(error).__name__}: {lines[0][:_LONGEST_REASON]}"
+            f"{_OFFLINE if _wants_network(error) else ''}"
         ) from error
     finally:
         sys.argv = arguments
@@ -304,10 +319,19 @@ def _place(error: BaseException) -> str:
         for frame in traceback.extract_tb(error.__traceback__)
         if "site-packages" not in frame.filename
         and Path(frame.filename).is_file()
-        and _HERE not in Path(frame.filename).resolve().parents
-        and "importlib" not in frame.filename
+        and not {_HERE, _STANDARD} & {*Path(frame.filename).resolve().parents}
     ]
     return f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+
+
+def _wants_network(error: BaseException | None) -> bool:
+    """Whether the user's code, or a library of theirs, looked for another machine."""
+    while error is not None:
+        names = {kind.__name__ for kind in type(error).__mro__}
+        if names & _OF_NETWORKS:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _kind(value: object) -> str:

@@ -117,6 +117,10 @@ def exits():
     argparse.ArgumentParser().parse_args()
     raise SystemExit(3)
 
+def downloads():
+    import urllib.request
+    urllib.request.urlopen("http://localhost:1/weights.pt")
+
 def threads():
     torch.set_num_threads(torch.get_num_threads() + 1)
     return Small()
@@ -206,6 +210,7 @@ def test_what_it_is_and_takes_is_kept_with_the_run() -> None:
         ("compiled", {}, "is compiled already"),
         ("half", {}, r"holds weights in torch\.bfloat16"),
         ("exits", {}, r"failed at users_code.py:\d+: SystemExit: 3"),
+        ("downloads", {}, r"failed at users_code.py:\d+: URLError.*; workers are kept off"),
         ("threads", {}, "changed the number of threads"),
         ("Text", {}, "gives a str: its outputs must be a tensor"),
         ("Narrow", {}, r"Narrow with inputs \(1, 3, 8, 8\) failed at users_code.py"),
