@@ -98,11 +98,13 @@ def bf16_ability(facts: Facts) -> str:
 
 
 def _bf16_headline(found: Sequence[Comparison]) -> tuple[str, str]:
-    kinds = {item.verdict for item in found}
+    every = {item.verdict for item in found}
+    kinds = every - {Verdict.INCONCLUSIVE}
+    where = "in every way it was run" if kinds == every else "in every way that could be told"
     if kinds == {Verdict.FASTER}:
-        return "bf16 is faster than fp32 in every way it was run.", "good"
+        return f"bf16 is faster than fp32 {where}.", "good"
     if kinds == {Verdict.SLOWER}:
-        return "bf16 is SLOWER than fp32 in every way it was run: do not use it here.", "bad"
+        return f"bf16 is SLOWER than fp32 {where}: do not use it here.", "bad"
     if not kinds & {Verdict.FASTER, Verdict.SLOWER}:
         return "No difference between bf16 and fp32 could be shown.", "level"
     return "bf16 helps in some ways of running the model and not in others.", "level"

@@ -13,7 +13,7 @@ from bench.records import IterationRow, Run, SpeedupRow
 from bench.report import answers, banners, build, recovered, winners
 from bench.report.facts import Comparison, Facts, Group
 from bench.report.wording import bounds, digits, times
-from bench.scenarios import Status
+from bench.scenarios import Status, Verdict
 from tests.bench.calls import longer
 
 MakeRun = Callable[..., Run]
@@ -334,6 +334,23 @@ def test_emulated_bf16_is_called_slower_and_emulated(good: Facts) -> None:
     assert "SLOWER" in answer.headline
     assert "emulated" in answer.details[0]
     assert answer.tone == "bad"
+
+
+def test_a_pair_that_tells_nothing_is_not_one_that_bf16_does_not_help(make_run: MakeRun) -> None:
+    """Nine pairs near 2x, one of them open, are no `and not in others`."""
+    facts = Facts(make_run(native_bf16=True))
+    usual, (opened, twin) = facts.compare, winners.bf16_pairs(facts)[0]
+
+    def one_open(candidate: str, baseline: str, **more: Any) -> Comparison | None:
+        found = usual(candidate, baseline, **more)
+        if found is None or (candidate, baseline) != (opened.scenario, twin.scenario):
+            return found
+        return dataclasses.replace(found, verdict=Verdict.INCONCLUSIVE)
+
+    object.__setattr__(facts, "compare", one_open)  # frozen, and of this test alone
+    answer = said(facts, "bf16")
+    assert answer.tone == "good"
+    assert "in every way that could be told" in " ".join((answer.headline, *answer.details))
 
 
 def test_native_bf16_that_helps_is_said_to_help(make_run: MakeRun) -> None:
