@@ -96,8 +96,8 @@ class Engine:
     """Measures groups of seats, launch by launch, and keeps what it found.
 
     `start(seat, number)` starts the worker of a seat without waiting for it, `at_once` side by
-    side. Where all seats are `needed`, there are no rounds without one. A `probe` is a worker that
-    measures the machine's own speed before each round.
+    side. Where all seats are `needed`, there are no rounds without one. `record_call` and
+    `record_noise` put a row on disk before it counts.
     """
 
     run_id: str
@@ -418,13 +418,13 @@ class Engine:
             self.checks.unlike(lane, sentences)
 
     def _note_call(self, row: IterationRow) -> None:
+        self.record_call(row)
         self.calls.append(row)
         self.use.count(row)
-        self.record_call(row)
 
     def _note_noise(self, row: NoiseRow) -> None:
-        self.noise.append(row)
         self.record_noise(row)
+        self.noise.append(row)
 
 
 def _known_as(seat: Seat) -> str:

@@ -87,8 +87,6 @@ class Runner:
     """Seconds into measuring at which each claim was first seen decided, by its id."""
     _use: TimeUse = field(init=False)
     _started: float = field(init=False)
-    _writer: records.RunWriter = field(init=False)
-    _emulated: EmulatedShare = field(init=False)
     _checks: RunChecks = field(init=False)
     _engine: Engine = field(init=False)
     _planner: Planner = field(init=False)
@@ -166,12 +164,6 @@ class Runner:
                 self._save_answers()
 
     def _set_up(self, writer: records.RunWriter) -> None:
-        self._writer = writer
-        self._emulated = EmulatedShare(
-            policy=self.policy.budget,
-            budget_s=self.budget_s,
-            peak=self.peak.get("gflop_per_s", {}),
-        )
         self._checks = RunChecks(
             run_id=self.run_id,
             folder=self.folder,
@@ -180,7 +172,11 @@ class Runner:
             outcomes=self.outcomes,
             parity_s=self.profile.parity_s,
             thorough_s=self.profile.recommended_parity_s,
-            emulated=self._emulated,
+            emulated=EmulatedShare(
+                policy=self.policy.budget,
+                budget_s=self.budget_s,
+                peak=self.peak.get("gflop_per_s", {}),
+            ),
             keep=writer.append,
             note=self.notes.append,
             failed_one=self.save,  # at once, or a kill would leave it a verdict
@@ -192,12 +188,14 @@ class Runner:
                 worker_key(seat.scenario), seat.is_control, number
             ),
             checks=self._checks,
-            record_call=self._record,
-            record_noise=self._record_noise,
+            record_call=writer.append,
+            record_noise=writer.append,
             say=self._say,
             at_once=self.starts_at_once,
             clock=self.clock,
             use=self._use,
+            calls=self.iterations,
+            noise=self.noise_rows,
             notes=self.notes,
         )
 
@@ -276,7 +274,7 @@ class Runner:
             self._engine.end()
             self._first_task = visit.group[0]
         fresh = "" if visit.is_first else f"@{launch}"
-        outcomes = self._emulated.afforded([self.outcomes[name] for name in visit.scenarios])
+        outcomes = self._checks.emulated.afforded([self.outcomes[name] for name in visit.scenarios])
         scenarios = [outcome.scenario for outcome in outcomes]
         task, batch_size, trained = visit.group
         default = stock_default(task, batch_size, (trained,) if trained else ()).id
@@ -458,14 +456,6 @@ class Runner:
             "rounds_share": self._use.rounds_share,
             "seconds": {"all": self._use.total_s, **self._use.spent_s},
         }
-
-    def _record(self, row: records.IterationRow) -> None:
-        self._writer.append(row)
-        self.iterations.append(row)
-
-    def _record_noise(self, row: records.NoiseRow) -> None:
-        self._writer.append(row)
-        self.noise_rows.append(row)
 
     # ---- small things ----------------------------------------------------------------------
 

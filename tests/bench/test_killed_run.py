@@ -129,13 +129,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
         keep_workers=keep_workers,
         clock=clock,
     )
-    record = runner._record_noise
+    append = records.RunWriter.append
 
-    def note(row: NoiseRow) -> None:
-        noise.append((len(runner.iterations), row))
-        record(row)
+    def note(writer: records.RunWriter, row: Any) -> None:
+        if isinstance(row, NoiseRow):
+            noise.append((len(runner.iterations), row))
+        append(writer, row)
 
-    patch.setattr(runner, "_record_noise", note)
+    patch.setattr(records.RunWriter, "append", note)
     runner.measure()
     patch.undo()
     final = replace(records.read_run(folder), environment={"workers": runner.workers()})
