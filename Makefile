@@ -70,10 +70,11 @@ train: data ## train the inspector on the rendered pills
 test: $(VENV)/.installed-dev ## run the tests
 	@$(python) -m pytest
 
-check: $(VENV)/.installed-dev ## format, lint and types
+check: $(VENV)/.installed-dev ## format, lint, types and layers
 	@$(python) -m ruff format --check .
 	@$(python) -m ruff check .
 	@$(python) -m mypy
+	@$(VENV)/bin/lint-imports --no-logo
 
 microbench: $(VENV)/.installed-dev ## time single functions inside one process, and keep the times
 	@$(python) -m pytest tests/microbench/bench_*.py -n 0 -q --durations=0 -W default --benchmark-autosave

@@ -11,9 +11,9 @@ import re
 import sys
 from pathlib import Path
 
-from bench import records
+from bench.plan.scenario import Status
 from bench.report.varied import values_of
-from bench.scenarios import Status
+from bench.store import records
 
 MEASURED = (Status.OK, Status.NO_STEADY_STATE)
 SECTIONS = {

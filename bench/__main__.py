@@ -3,7 +3,7 @@
 import sys
 
 try:
-    from bench.cli import main
+    from bench.cli.main import main
 except KeyboardInterrupt:  # so early that nothing has begun
     sys.exit(130)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bench.scenarios import Status
+    from bench.plan.scenario import Status
 
 
 class BenchError(Exception):

@@ -3,7 +3,7 @@
 import sys
 
 try:
-    from pillqc.cli import main
+    from pillqc.commands.main import main
 except KeyboardInterrupt:  # so early that nothing has begun
     sys.exit(130)
 

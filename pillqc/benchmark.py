@@ -16,20 +16,20 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
-from pillqc.dataset import load_images
+from pillqc.data.images import load_images
 from pillqc.errors import PillqcError
-from pillqc.feeding import FileSource
-from pillqc.inspection import inspect
-from pillqc.model import load_model
-from pillqc.prediction import BATCH_SIZE
-from pillqc.training import TrainingOptions, ipex_optimize, train
+from pillqc.inspection.inspector import inspect
+from pillqc.inspection.prediction import BATCH_SIZE
+from pillqc.model.network import load_model
+from pillqc.training.batches import FileSource
+from pillqc.training.train import TrainingOptions, ipex_optimize, train
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from pillqc.dataset import Sample
-    from pillqc.model import LoadedModel
+    from pillqc.data.images import Sample
+    from pillqc.model.network import LoadedModel
 
 EPOCHS: Final = 3
 """Of the compared trainings: reuse of frozen outputs shows from the second on."""

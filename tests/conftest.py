@@ -52,7 +52,7 @@ def _heap_as_shipped() -> Iterator[None]:
     For the whole session, because fixtures of a module call the command too.
     """
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("pillqc.cli.keep_heap", lambda: False)
+        monkeypatch.setattr("pillqc.commands.main.keep_heap", lambda: False)
         yield
 
 

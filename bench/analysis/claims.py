@@ -16,15 +16,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from bench.analysis.ways import is_a_choice, is_stock_default, may_be_tuned, varied
-from bench.records import ClaimRow
-from bench.scenarios import DEFAULT_ENVIRONMENT, MEASURED, Dtype, Verdict
+from bench.plan.scenario import DEFAULT_ENVIRONMENT, MEASURED, Dtype, Verdict
+from bench.store.records import ClaimRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from bench.analysis.comparison import Comparison
     from bench.analysis.speedups import RunAnalysis
-    from bench.records import ScenarioRow
+    from bench.store.records import ScenarioRow
 
 BEST = "best"
 """Whatever is fastest over stock default. Without the placebo, which optimises nothing, and without

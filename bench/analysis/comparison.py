@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from bench.scenarios import DECIDED, Verdict
+from bench.plan.scenario import DECIDED, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Ratio:
     processes: int = 0
     """Processes of the side that has fewer; 0 where the run did not keep it."""
     borrowed: bool = False
-    """Whether a side has one process, so that the variance between processes is other lanes'."""
+    """Whether a side has one process, so that the variance between processes is borrowed."""
     p_value: float | None = None
     """Of "both are equally fast", two-sided."""
 

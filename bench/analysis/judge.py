@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING
 
 from bench.analysis.comparison import Comparison, Ratio
 from bench.analysis.model import Estimate, Fitted, GroupFit, fit, level_of, mean_of
-from bench.phrases import percent, plural, spell_seconds
-from bench.scenarios import CONTROL_SUFFIX, Verdict
+from bench.plan.scenario import CONTROL_SUFFIX, Verdict
+from bench.text.numbers import percent, plural, spell_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from bench.analysis.measurements import BlockTimes, Measurements
-    from bench.policy import Policy
+    from bench.plan.thresholds import Policy
 
 _FAR_MORE = 50
 """Further processes that nobody would wait for."""
@@ -39,7 +39,7 @@ def compare(
 
 
 class Judge:
-    """Judges any two lanes of some measurements; the model is fitted once.
+    """Judges any two participants of some measurements; the model is fitted once.
 
     Raises (from any method):
         BenchError: a block has a time that is not positive and finite.
@@ -50,7 +50,7 @@ class Judge:
         self.policy = policy
 
     def barring(self, refuted: Mapping[str, str]) -> Judge:
-        """The same judge of the same blocks, for whom these lanes are unusable too."""
+        """The same judge of the same blocks, for whom these participants are unusable too."""
         barred = {**self.measurements.unusable, **refuted}
         other = Judge(replace(self.measurements, unusable=barred), self.policy)
         other.__dict__["fitted"] = self.fitted
@@ -62,14 +62,16 @@ class Judge:
         measured = self.measurements
         return fit(
             {
-                group: {lane: measured.clean(group, lane) for lane in lanes}
-                for group, lanes in measured.groups.items()
+                group: {
+                    participant: measured.clean(group, participant) for participant in participants
+                }
+                for group, participants in measured.groups.items()
             },
             self.policy.model,
             measured.classes,
         )
 
-    # ---- two lanes -------------------------------------------------------------------------
+    # ---- two participants -------------------------------------------------------------------
 
     def compare(
         self,
@@ -81,21 +83,21 @@ class Judge:
     ) -> Comparison:
         """The speedup of a candidate over a baseline.
 
-        A lane that has a control counts with it: both are processes of one scenario. `group` names
-        the group where lanes stand in several.
+        A participant that has a control counts with it: both are processes of one scenario. `group`
+        names the group where participants stand in several.
         """
         group = group or self.measurements.group_of(candidate, baseline)
         ratio = self._ratio(group, candidate, baseline, confidence or self._confidence)
         return self._judged(group, candidate, baseline, ratio)
 
-    def check(self, group: str, lane: str) -> Comparison | None:
-        """A lane over its own control: the model's check of itself. None without a control."""
-        control = lane + CONTROL_SUFFIX
+    def check(self, group: str, participant: str) -> Comparison | None:
+        """Compare a participant with its own control: the model's check of itself, or None."""
+        control = participant + CONTROL_SUFFIX
         blocks = self.measurements.groups.get(group, {})
-        if not (blocks.get(lane) and blocks.get(control)):
+        if not (blocks.get(participant) and blocks.get(control)):
             return None
-        ratio = self._ratio(group, lane, control, self._confidence, alone=True)
-        return self._judged(group, lane, control, ratio)
+        ratio = self._ratio(group, participant, control, self._confidence, alone=True)
+        return self._judged(group, participant, control, ratio)
 
     def failed_check(self, group: str) -> str | None:
         """Why the group's variances cannot be believed: two identical workers differ beyond them.
@@ -104,9 +106,9 @@ class Judge:
         within the minimal effect.
         """
         rule = self.policy.verdict
-        for lane in self.measurements.groups.get(group, {}):
+        for participant in self.measurements.groups.get(group, {}):
             check = self._ratio(
-                group, lane, lane + CONTROL_SUFFIX, 1 - rule.check_error, alone=True
+                group, participant, participant + CONTROL_SUFFIX, 1 - rule.check_error, alone=True
             )
             limit = 1 + rule.minimal_effect
             if (
@@ -154,8 +156,8 @@ class Judge:
     def _estimate(self, group: str, candidate: Sequence[str], baseline: Sequence[str]) -> Estimate:
         """log(baseline's time) - log(candidate's time)."""
         weights = dict.fromkeys(baseline, 1 / len(baseline))
-        for lane in candidate:
-            weights[lane] = weights.get(lane, 0.0) - 1 / len(candidate)
+        for participant in candidate:
+            weights[participant] = weights.get(participant, 0.0) - 1 / len(candidate)
         return self._fit(group).contrast(weights)
 
     def _as_ratio(
@@ -178,7 +180,7 @@ class Judge:
             rounds=len(common),
             standard_error=estimate.standard_error if known else None,
             degrees_of_freedom=estimate.degrees_of_freedom if known else None,
-            processes=min(sum(processes[lane] for lane in side) for side in sides),
+            processes=min(sum(processes[participant] for participant in side) for side in sides),
             borrowed=estimate.borrowed,
             p_value=estimate.p_value if known else None,
         )
@@ -195,8 +197,8 @@ class Judge:
             return ours & theirs
         links = (
             (ours & between, theirs & between)
-            for lane in self.measurements.groups.get(group, {})
-            if (between := {*clean(group, lane)})
+            for participant in self.measurements.groups.get(group, {})
+            if (between := {*clean(group, participant)})
         )
         met = [min(pair, key=len) for pair in links if all(pair)]
         return max(met, key=len, default=set())
@@ -230,8 +232,8 @@ class Judge:
         the interval of `compare`.
         """
         group = self._group_of_any(candidates)
-        ours = [lane for lane in candidates if self._is_usable(group, lane)]
-        theirs = [lane for lane in opponents if self._is_usable(group, lane)]
+        ours = [participant for participant in candidates if self._is_usable(group, participant)]
+        theirs = [participant for participant in opponents if self._is_usable(group, participant)]
         if group is None or not ours or not theirs:
             return None
         tail = (1 - (confidence or self._confidence)) / 2
@@ -258,36 +260,38 @@ class Judge:
         )
         return self._judged(group, candidate, baseline, ratio)
 
-    def _group_of_any(self, lanes: Sequence[str]) -> str | None:
+    def _group_of_any(self, participants: Sequence[str]) -> str | None:
         """The group of a family, of which some may not have been measured."""
-        found = (self.measurements.group_of(lane) for lane in lanes)
+        found = (self.measurements.group_of(participant) for participant in participants)
         return next((group for group in found if group is not None), None)
 
-    def _is_usable(self, group: str | None, lane: str) -> bool:
+    def _is_usable(self, group: str | None, participant: str) -> bool:
         measured = self.measurements
-        barred = lane in measured.unusable or lane in measured.unchecked
-        return group is not None and not barred and bool(measured.clean(group, lane))
+        barred = participant in measured.unusable or participant in measured.unchecked
+        return group is not None and not barred and bool(measured.clean(group, participant))
 
     def _bound(self, group: str, one: str, other: str, tail: float, sign: int) -> float:
-        """One end of the interval of two lanes' log speedup."""
+        """One end of the interval of two participants' log speedup."""
         copies = self.measurements.copies
         estimate = self._estimate(group, copies(group, one), copies(group, other))
         return estimate.log_ratio + sign * estimate.half_width(tail)
 
-    def fastest(self, lanes: Sequence[str]) -> str | None:
-        """The usable lane with the least time; None where none is usable."""
-        group = self._group_of_any(lanes)
-        usable = [lane for lane in lanes if self._is_usable(group, lane)]
+    def fastest(self, participants: Sequence[str]) -> str | None:
+        """The usable participant with the least time; None where none is usable."""
+        group = self._group_of_any(participants)
+        usable = [
+            participant for participant in participants if self._is_usable(group, participant)
+        ]
         return self._fastest(group, usable) if group is not None and usable else None
 
-    def _fastest(self, group: str, lanes: Sequence[str]) -> str:
+    def _fastest(self, group: str, participants: Sequence[str]) -> str:
         copies = self.measurements.copies
-        first = copies(group, lanes[0])
+        first = copies(group, participants[0])
         return max(
-            lanes,
-            key=lambda lane: (
-                self._estimate(group, copies(group, lane), first).log_ratio
-                if lane != lanes[0]
+            participants,
+            key=lambda participant: (
+                self._estimate(group, copies(group, participant), first).log_ratio
+                if participant != participants[0]
                 else 0.0
             ),
         )
@@ -334,9 +338,9 @@ class Judge:
             return Verdict.INVALID, f"its baseline {baseline} cannot be used: {why}"
         if noise := self._why_too_noisy(group, candidate, baseline):
             return Verdict.INVALID, noise
-        for lane in (candidate, baseline):
-            if lane in measured.unchecked:
-                return Verdict.INCONCLUSIVE, measured.unchecked[lane]
+        for participant in (candidate, baseline):
+            if participant in measured.unchecked:
+                return Verdict.INCONCLUSIVE, measured.unchecked[participant]
         if ratio is None or group is None:
             return Verdict.INCONCLUSIVE, _NO_ROUND
         if ratio.rounds < rule.min_rounds:
@@ -360,12 +364,13 @@ class Judge:
         if group is None:
             return None
         measured, least = self.measurements, self.policy.verdict.min_rounds
-        for lane in (candidate, baseline):
-            blocks, clean = measured.blocks(group, lane), measured.clean(group, lane)
+        for participant in (candidate, baseline):
+            blocks, clean = measured.blocks(group, participant), measured.clean(group, participant)
             if len(clean) < least <= len(blocks):
                 return (
                     f"other work disturbed {len(blocks) - len(clean)} of the "
-                    f"{plural(len(blocks), 'block')} of {lane}, and {least} clean ones are needed: "
+                    f"{plural(len(blocks), 'block')} of {participant}, and {least} clean ones are "
+                    "needed: "
                     "stop what else runs on this machine"
                 )
         return None
@@ -427,15 +432,15 @@ class Judge:
     def _pair_seconds(self, group: str, candidate: str, baseline: str) -> float:
         """What one further process of both sides takes."""
         measured = self.measurements
-        lanes = {*measured.copies(group, candidate), *measured.copies(group, baseline)}
-        return sum(measured.process_s.get(lane, 0.0) for lane in lanes)
+        participants = {*measured.copies(group, candidate), *measured.copies(group, baseline)}
+        return sum(measured.process_s.get(participant, 0.0) for participant in participants)
 
 
-# ---- values of one lane ----------------------------------------------------------------------
+# ---- values of one participant -------------------------------------------------------------
 
 
 def level(blocks: BlockTimes, policy: Policy) -> Ratio | None:
-    """A lane's own value (ms, share, rate) with its interval over processes; None without blocks.
+    """Estimate a participant's own value (ms, share, rate), with its interval over processes.
 
     Of one process the interval is over its rounds, and says nothing of how processes differ.
     """

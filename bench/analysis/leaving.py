@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.analysis.ways import varied
-from bench.scenarios import DEFAULT_ENVIRONMENT, Verdict
+from bench.plan.scenario import DEFAULT_ENVIRONMENT, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bench.analysis.comparison import Comparison
     from bench.analysis.speedups import RunAnalysis
-    from bench.records import ScenarioRow
+    from bench.store.records import ScenarioRow
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What a judgement rests on: block times by group and lane, and what speaks against a lane.
+"""The input of the judge: block times by group and participant, and what excludes a participant.
 
 `Measurements` is what every part of the harness hands to `bench.analysis.judge`: a run, a study,
 the gate and the selfcheck differ in how they fill it and in nothing that follows.
@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.errors import BenchError
-from bench.noise import saw_other_work
-from bench.scenarios import CONTROL_SUFFIX, Phase
+from bench.machine.noise import saw_other_work
+from bench.plan.scenario import CONTROL_SUFFIX, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from bench.policy import NoisePolicy
-    from bench.records import IterationRow, NoiseRow
+    from bench.plan.thresholds import NoisePolicy
+    from bench.store.records import IterationRow, NoiseRow
 
 _UNDISTURBED = 0.9
 """The quantile of a scenario's CPU shares that is its usual one."""
@@ -35,10 +35,10 @@ BlockTimes = Mapping[Key, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Measurements:
-    """Blocks of some comparison groups, and what the judge must know about their lanes."""
+    """Blocks of some comparison groups, and what the judge must know about their participants."""
 
     groups: Mapping[str, Mapping[str, BlockTimes]]
-    """Group -> lane -> its blocks, disturbed ones included. Lanes of a group share rounds."""
+    """Group -> participant -> blocks, disturbed ones included. Members of a group share rounds."""
     lost: Mapping[str, frozenset[Key]] = field(default_factory=dict)
     """Lane -> blocks that other work disturbed and left nothing clean of; they do not count."""
     disturbed_shares: Mapping[str, float] = field(default_factory=dict)
@@ -48,42 +48,47 @@ class Measurements:
     unchecked: Mapping[str, str] = field(default_factory=dict)
     """Lane -> which check it still lacks, as a clause; it has no verdict yet."""
     classes: Mapping[str, str] = field(default_factory=dict)
-    """Lane -> its class, where its processes vary unlike other lanes'; unnamed ones share one."""
+    """Participant -> its class, where its processes vary unlike others'; unnamed ones share one."""
     process_s: Mapping[str, float] = field(default_factory=dict)
     """Lane -> seconds that one process of it takes, from its start to its last round."""
 
     def __post_init__(self) -> None:
-        for lanes in self.groups.values():
-            for lane, blocks in lanes.items():
+        for participants in self.groups.values():
+            for participant, blocks in participants.items():
                 for key, ms in blocks.items():
-                    _check_time(lane, key, ms)
+                    _check_time(participant, key, ms)
 
-    def group_of(self, *lanes: str) -> str | None:
-        """The first group that holds all these lanes."""
+    def group_of(self, *participants: str) -> str | None:
+        """The first group that holds all these participants."""
         return next(
-            (name for name, held in self.groups.items() if all(lane in held for lane in lanes)),
+            (
+                name
+                for name, held in self.groups.items()
+                if all(participant in held for participant in participants)
+            ),
             None,
         )
 
-    def blocks(self, group: str, lane: str) -> BlockTimes:
-        """All blocks of a lane, disturbed ones included."""
-        return self.groups.get(group, {}).get(lane, {})
+    def blocks(self, group: str, participant: str) -> BlockTimes:
+        """All blocks of a participant, disturbed ones included."""
+        return self.groups.get(group, {}).get(participant, {})
 
-    def clean(self, group: str, lane: str) -> BlockTimes:
-        """The blocks of a lane that nothing else disturbed."""
-        lost = self.lost.get(lane, frozenset())
-        return {key: ms for key, ms in self.blocks(group, lane).items() if key not in lost}
+    def clean(self, group: str, participant: str) -> BlockTimes:
+        """The blocks of a participant that nothing else disturbed."""
+        lost = self.lost.get(participant, frozenset())
+        return {key: ms for key, ms in self.blocks(group, participant).items() if key not in lost}
 
-    def copies(self, group: str, lane: str) -> tuple[str, ...]:
-        """The lane, with its control where it has one that was measured: both are one scenario."""
-        control = lane + CONTROL_SUFFIX
-        return (lane, control) if self.clean(group, control) else (lane,)
+    def copies(self, group: str, participant: str) -> tuple[str, ...]:
+        """The participant and, where one was measured, its control: both run one scenario."""
+        control = participant + CONTROL_SUFFIX
+        return (participant, control) if self.clean(group, control) else (participant,)
 
 
-def _check_time(lane: str, key: Key, ms: float) -> None:
+def _check_time(participant: str, key: Key, ms: float) -> None:
     if not (math.isfinite(ms) and ms > 0):
         raise BenchError(
-            f"{lane}, launch {key[0]}, round {key[1]} has a time of {ms} ms, which is not positive "
+            f"{participant}, launch {key[0]}, round {key[1]} has a time of {ms} ms, which is not "
+            "positive "
             "and finite: iterations.csv is damaged or a worker is faulty; measure again"
         )
 

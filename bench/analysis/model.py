@@ -7,16 +7,17 @@ One model describes every block that a run timed:
 
     log(block time) = scenario + round + process + error
 
-A *lane* is one scenario's worker in a group; a *process* is that worker in one launch. A round is
-shared by all lanes that took part in it, so its effect cancels in every comparison. A process has
-a level of its own that no number of rounds averages away; only further processes do. So the level
-of each process is estimated robustly from its rounds (Huber, since bursts hit single blocks), and
-a scenario's level is the plain mean of its processes.
+A *participant* is one scenario's worker in a group; a *process* is that worker in one launch. A
+round is shared by all participants that took part in it, so its effect cancels in every comparison.
+A process has a level of its own that no number of rounds averages away; only further processes do.
+So the level of each process is estimated robustly from its rounds (Huber, since bursts hit single
+blocks), and a scenario's level is the plain mean of its processes.
 
-The variances are what makes an interval true. One lane has one to five processes, which is far too
-few to estimate a variance from. All lanes of a run together have enough: the variance between
-processes is estimated once for each class of lanes, and a lane whose own processes vary more than
-that moves its own variance up. A lane with one process borrows the variance of the others.
+The variances are what makes an interval true. One participant has one to five processes, which is
+far too few to estimate a variance from. All participants of a run together have enough: the
+variance between processes is estimated once for each class of participants, and a participant whose
+own processes vary more than that moves its own variance up. A participant with one process borrows
+the variance of the others.
 
 Sources: the additive model of processes and iterations is Kalibera & Jones, *Rigorous benchmarking
 in reasonable time* (ISMM 2013); the robust location and its variance Huber, *Robust Statistics*
@@ -36,12 +37,12 @@ from numpy.typing import NDArray
 from scipy import optimize, stats
 
 if TYPE_CHECKING:
-    from bench.policy import ModelPolicy
+    from bench.plan.thresholds import ModelPolicy
 
 Floats = NDArray[np.float64]
 Blocks = Mapping[tuple[int, int], float]
 """(launch, round) -> time of the block in ms."""
-Lanes = Mapping[str, Blocks]
+Participants = Mapping[str, Blocks]
 
 _HUBER = 1.345
 """Huber's constant: 95 % as efficient as the mean where nothing is disturbed."""
@@ -50,8 +51,8 @@ _SWEEPS = 12
 _NORMAL_MAD = 1.4826
 """Median absolute deviation to standard deviation, for normal errors."""
 _ODD_LANE = 0.05
-"""A lane whose processes vary more than this share of equal lanes would may have a variance of its
-own, and counts in the pooled one only as far as an equal lane might."""
+"""A participant whose processes vary more than this share of equal participants would may have a
+variance of its own, and counts in the pooled one only as far as an equal participant might."""
 _WINSORIZING_PASSES = 4
 _RESOLUTION = 1e-5
 """No block's log time is known better than this, however alike scripted times are."""
@@ -68,7 +69,7 @@ class Estimate:
     degrees_of_freedom: float
     """Satterthwaite's, for Student's t."""
     borrowed: bool = False
-    """Whether a lane of it has one process, so that the variance between processes is others'."""
+    """Whether a participant has one process, so that the variance between processes is borrowed."""
 
     def half_width(self, tail: float) -> float:
         """How far the interval reaches to one side on the log scale, at this tail probability."""
@@ -85,7 +86,7 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """What one class of lanes was found to vary by, as standard deviations of log time."""
+    """What one class of participants was found to vary by, as standard deviations of log time."""
 
     between_processes: float
     degrees_of_freedom: float
@@ -98,54 +99,56 @@ class Spread:
 class GroupFit:
     """The fitted levels of one comparison group."""
 
-    lanes: tuple[str, ...]
+    participants: tuple[str, ...]
     processes: Mapping[str, int]
-    """Processes that each lane has."""
+    """Processes that each participant has."""
     _levels: Floats
-    """The fitted log time of each lane."""
+    """The fitted log time of each participant."""
     _solver: Floats
-    """lanes x observations: each level as a weighted sum of the processes' levels."""
+    """participants x observations: each level as a weighted sum of the processes' levels."""
     _variances: Floats
     """The pooled variance of each observation, one observation a process."""
     block_variance: float
     """Of one block's log time within its process, the median over all processes."""
     _owner: NDArray[np.intp]
-    """The lane of each observation."""
+    """The participant of each observation."""
     _factors: Floats
-    """By how much each lane's variance differs from the pooled one."""
+    """By how much each participant's variance differs from the pooled one."""
     _dof: Floats
-    """Degrees of freedom of each lane's variance; lanes that share one share its number."""
+    """Degrees of freedom of each participant's variance; those that share one share its number."""
 
-    def has(self, lane: str) -> bool:
-        """Whether the lane has at least one process with a usable block."""
-        return lane in self.processes
+    def has(self, participant: str) -> bool:
+        """Whether the participant has at least one process with a usable block."""
+        return participant in self.processes
 
     def contrast(self, weights: Mapping[str, float]) -> Estimate:
-        """The weighted sum of lanes' log times; the weights add up to zero.
+        """The weighted sum of participants' log times; the weights add up to zero.
 
         Raises:
-            KeyError: a lane is not in the group.
+            KeyError: a participant is not in the group.
         """
-        vector = np.zeros(len(self.lanes))
-        for lane, weight in weights.items():
-            vector[self.lanes.index(lane)] += weight
+        vector = np.zeros(len(self.participants))
+        for participant, weight in weights.items():
+            vector[self.participants.index(participant)] += weight
         squares = (vector @ self._solver) ** 2
-        pooled = np.bincount(self._owner, squares * self._variances, minlength=len(self.lanes))
-        by_lane = pooled * self._factors
-        variance = float(by_lane.sum())
+        pooled = np.bincount(
+            self._owner, squares * self._variances, minlength=len(self.participants)
+        )
+        by_participant = pooled * self._factors
+        variance = float(by_participant.sum())
         return Estimate(
             log_ratio=float(vector @ self._levels),
             standard_error=math.sqrt(variance),
-            degrees_of_freedom=self._degrees_of_freedom(by_lane, variance),
-            borrowed=any(self.processes[lane] == 1 for lane in weights),
+            degrees_of_freedom=self._degrees_of_freedom(by_participant, variance),
+            borrowed=any(self.processes[participant] == 1 for participant in weights),
         )
 
-    def _degrees_of_freedom(self, by_lane: Floats, variance: float) -> float:
+    def _degrees_of_freedom(self, by_participant: Floats, variance: float) -> float:
         """Satterthwaite's, of a sum of variances of which each class's is known with its own."""
         if variance <= 0:
             return math.inf
         parts = [
-            (float(by_lane[self._dof == dof].sum()) / variance, dof)
+            (float(by_participant[self._dof == dof].sum()) / variance, dof)
             for dof in set(self._dof.tolist())
         ]
         relative = float(sum(part**2 / dof for part, dof in parts))
@@ -158,14 +161,14 @@ class Fitted:
 
     groups: Mapping[str, GroupFit]
     spreads: Mapping[str, Spread]
-    """By class of lanes."""
+    """By class of participants."""
 
 
 @dataclass
 class _Processes:
     """Step one's result for a group: the level of each process, and how sure it is."""
 
-    lanes: list[str]
+    participants: list[str]
     owner: NDArray[np.intp]
     launch: NDArray[np.intp]
     level: Floats
@@ -177,7 +180,7 @@ class _Processes:
 
 @dataclass
 class _Design:
-    """Step two's least squares for a group: lanes and launches."""
+    """Step two's least squares for a group: participants and launches."""
 
     processes: _Processes
     solver: Floats
@@ -188,21 +191,24 @@ class _Design:
 
 
 def fit(
-    groups: Mapping[str, Lanes], policy: ModelPolicy, classes: Mapping[str, str] | None = None
+    groups: Mapping[str, Participants],
+    policy: ModelPolicy,
+    classes: Mapping[str, str] | None = None,
 ) -> Fitted:
     """Fit the model to the blocks of a run.
 
-    `groups` holds each comparison group's lanes; times must be positive and finite. `classes` names
-    the class of a lane whose processes may vary unlike the others' (a heap as glibc ships).
+    `groups` holds each comparison group's participants; times must be positive and finite.
+    `classes` names the class of a participant whose processes may vary unlike the others' (a heap
+    as glibc ships).
     """
     classes = classes or {}
     measured = {
-        name: _process_levels(lanes, policy)
-        for name, lanes in groups.items()
-        if any(lanes.values())
+        name: _process_levels(participants, policy)
+        for name, participants in groups.items()
+        if any(participants.values())
     }
     kinds = {
-        name: [f"{name}|{classes.get(lane, '')}" for lane in processes.lanes]
+        name: [f"{name}|{classes.get(participant, '')}" for participant in processes.participants]
         for name, processes in measured.items()
     }
     equal = {name: _design(one, np.ones_like(one.level)) for name, one in measured.items()}
@@ -215,16 +221,16 @@ def fit(
 
 
 def _group_fit(processes: _Processes, spreads: Sequence[Spread], policy: ModelPolicy) -> GroupFit:
-    """The levels of one group's lanes, with the variance of each; `spreads` are the lanes'."""
+    """Return the levels of one group's participants with their variances, given their `spreads`."""
     between = np.array([spread.between_processes**2 for spread in spreads])
     variances = between[processes.owner] + processes.error
     design = _design(processes, 1 / variances)
     pooled_dof = np.array([spread.degrees_of_freedom for spread in spreads])
     factors, dof = _own_variances(design, variances, pooled_dof, policy)
-    counts = np.bincount(processes.owner, minlength=len(processes.lanes))
+    counts = np.bincount(processes.owner, minlength=len(processes.participants))
     return GroupFit(
-        lanes=tuple(processes.lanes),
-        processes=dict(zip(processes.lanes, counts.tolist(), strict=True)),
+        participants=tuple(processes.participants),
+        processes=dict(zip(processes.participants, counts.tolist(), strict=True)),
         _levels=design.levels,
         _solver=design.solver,
         _variances=variances,
@@ -235,18 +241,18 @@ def _group_fit(processes: _Processes, spreads: Sequence[Spread], policy: ModelPo
     )
 
 
-# ---- step one: the level of each process ----------------------------------------------------
+# ---- step one: the level of each process ---------------------------------------------------
 
 
-def _process_levels(lanes: Lanes, policy: ModelPolicy) -> _Processes:
-    """Fit lane + round within each launch, robustly; one observation a process."""
-    names = [lane for lane, blocks in lanes.items() if blocks]
-    launches = sorted({launch for lane in names for launch, _ in lanes[lane]})
-    rounds = 1 + max(round_ for lane in names for _, round_ in lanes[lane])
+def _process_levels(participants: Participants, policy: ModelPolicy) -> _Processes:
+    """Fit participant + round within each launch, robustly; one observation a process."""
+    names = [participant for participant, blocks in participants.items() if blocks]
+    launches = sorted({launch for participant in names for launch, _ in participants[participant]})
+    rounds = 1 + max(round_ for participant in names for _, round_ in participants[participant])
     times = np.full((len(launches), len(names), rounds), np.nan)
     place = {launch: number for number, launch in enumerate(launches)}
-    for number, lane in enumerate(names):
-        for (launch, round_), ms in lanes[lane].items():
+    for number, participant in enumerate(names):
+        for (launch, round_), ms in participants[participant].items():
             times[place[launch], number, round_] = math.log(ms)
     level, residuals, scale = _additive(times, policy)
     present = ~np.isnan(times)
@@ -255,7 +261,7 @@ def _process_levels(lanes: Lanes, policy: ModelPolicy) -> _Processes:
     where = np.argwhere(count)
     place_of, owner = where[:, 0], where[:, 1]
     return _Processes(
-        lanes=names,
+        participants=names,
         owner=owner,
         launch=place_of,
         level=level[place_of, owner],
@@ -265,10 +271,11 @@ def _process_levels(lanes: Lanes, policy: ModelPolicy) -> _Processes:
 
 
 def _additive(times: Floats, policy: ModelPolicy) -> tuple[Floats, Floats, Floats]:
-    """Huber's fit of lane + round in each launch: levels, residuals and the scale of each lane.
+    """Fit participant + round in each launch by Huber's method: levels, residuals and scales.
 
-    `times` is launches x lanes x rounds, NaN where a lane took no part. The scale of a lane is that
-    of all its launches, moderated towards the group's, because a launch may have three rounds.
+    `times` is launches x participants x rounds, NaN where a participant took no part. The scale of
+    a participant is that of all its launches, moderated towards the group's, because a launch may
+    have three rounds.
     """
     present = ~np.isnan(times)
     filled = np.where(present, times, 0.0)
@@ -294,11 +301,11 @@ def _weighted(values: Floats, weights: Floats, axis: int) -> Floats:
 
 
 def _scales(residuals: Floats, present: NDArray[np.bool_], policy: ModelPolicy) -> Floats:
-    """The scale of each lane's errors, moderated towards the group's median."""
+    """The scale of each participant's errors, moderated towards the group's median."""
     own = _NORMAL_MAD * np.array(
         [
-            np.median(np.abs(residuals[:, lane][present[:, lane]]))
-            for lane in range(present.shape[1])
+            np.median(np.abs(residuals[:, participant][present[:, participant]]))
+            for participant in range(present.shape[1])
         ]
     )
     count = present.sum(axis=(0, 2))
@@ -310,7 +317,7 @@ def _scales(residuals: Floats, present: NDArray[np.bool_], policy: ModelPolicy) 
 def _error_variances(
     residuals: Floats, present: NDArray[np.bool_], scale: Floats, policy: ModelPolicy
 ) -> Floats:
-    """The variance that one round adds to each lane's level (Huber 1981, 7.6), moderated.
+    """The variance that one round adds to each participant's level (Huber 1981, 7.6), moderated.
 
     Residuals spend one degree of freedom on each process's level, and share one a round.
     """
@@ -327,16 +334,16 @@ def _error_variances(
     return np.asarray((prior * common + squares) / (prior + freedom) + _RESOLUTION**2)
 
 
-# ---- step two: lanes and launches -----------------------------------------------------------
+# ---- step two: participants and launches ---------------------------------------------------
 
 
 def _design(processes: _Processes, weights: Floats) -> _Design:
-    """Weighted least squares of process levels on lanes and launches."""
-    lanes, launches = len(processes.lanes), int(processes.launch.max()) + 1
+    """Weighted least squares of process levels on participants and launches."""
+    participants, launches = len(processes.participants), int(processes.launch.max()) + 1
     number = len(processes.level)
-    matrix = np.zeros((number, lanes + launches))
+    matrix = np.zeros((number, participants + launches))
     matrix[np.arange(number), processes.owner] = 1.0
-    matrix[np.arange(number), lanes + processes.launch] = 1.0
+    matrix[np.arange(number), participants + processes.launch] = 1.0
     root = np.sqrt(weights)
     inverse = np.linalg.pinv(matrix * root[:, None]) * root[None, :]
     coefficients = inverse @ processes.level
@@ -345,8 +352,8 @@ def _design(processes: _Processes, weights: Floats) -> _Design:
     freedom[freedom < 1e-9] = 0.0
     return _Design(
         processes=processes,
-        solver=inverse[:lanes],
-        levels=coefficients[:lanes],
+        solver=inverse[:participants],
+        levels=coefficients[:participants],
         residuals=processes.level - matrix @ coefficients,
         freedom=freedom,
     )
@@ -356,7 +363,7 @@ def _between(
     designs: Mapping[str, _Design], kinds: Mapping[str, Sequence[str]], policy: ModelPolicy
 ) -> dict[str, Spread]:
     """The variance between processes of each class, moderated towards the whole run's."""
-    lanes = [
+    participants = [
         _LaneSquares(
             kind=kinds[name][number],
             rows=np.stack([design.residuals**2, design.processes.error, design.freedom])[
@@ -364,20 +371,20 @@ def _between(
             ],
         )
         for name, design in designs.items()
-        for number in range(len(design.processes.lanes))
+        for number in range(len(design.processes.participants))
     ]
-    run_dof = sum(lane.dof for lane in lanes)
-    names = {lane.kind for lane in lanes}
+    run_dof = sum(participant.dof for participant in participants)
+    names = {participant.kind for participant in participants}
     missing = max(0.0, policy.assumed_dof - run_dof)
     assumed = policy.assumed_process_sd**2
     known_dof = run_dof + missing
     floor = policy.process_sd_floor**2 * min(1.0, policy.floor_dof / known_dof)
-    run = max((missing * assumed + run_dof * _winsorized(lanes)) / known_dof, floor)
+    run = max((missing * assumed + run_dof * _winsorized(participants)) / known_dof, floor)
     borrowed = min(policy.class_prior_dof, known_dof)
     found = {}
     for kind in names:
-        own = [lane for lane in lanes if lane.kind == kind]
-        dof = sum(lane.dof for lane in own)
+        own = [participant for participant in participants if participant.kind == kind]
+        dof = sum(participant.dof for participant in own)
         variance = (borrowed * run + dof * _winsorized(own)) / (borrowed + dof)
         found[kind] = Spread(
             between_processes=math.sqrt(max(variance, floor)),
@@ -389,7 +396,7 @@ def _between(
 
 @dataclass
 class _LaneSquares:
-    """One lane's processes: squared residuals, error variances and degrees of freedom."""
+    """One participant's processes: squared residuals, error variances and degrees of freedom."""
 
     kind: str
     rows: Floats
@@ -399,28 +406,34 @@ class _LaneSquares:
         return float(self.rows[2].sum())
 
 
-def _winsorized(lanes: Sequence[_LaneSquares]) -> float:
-    """The variance between these lanes' processes, without letting one odd lane make it.
+def _winsorized(participants: Sequence[_LaneSquares]) -> float:
+    """Pool the variance between processes, without letting one odd participant dominate it.
 
-    A lane whose squares lie beyond what one equal lane in twenty shows counts as if they lay there
-    (after Phipson et al., Annals of Applied Statistics 10, 2016).
+    A participant whose squares lie beyond what one equal participant in twenty shows counts as if
+    they lay there (after Phipson et al., Annals of Applied Statistics 10, 2016).
     """
-    known = [lane for lane in lanes if lane.dof > 0]
+    known = [participant for participant in participants if participant.dof > 0]
     if not known:
         return 0.0
-    squares = [lane.rows[0] for lane in known]
+    squares = [participant.rows[0] for participant in known]
     found = 0.0
     for _ in range(_WINSORIZING_PASSES):
         rows = np.concatenate(
-            [np.stack([own, *lane.rows[1:]]) for own, lane in zip(squares, known, strict=True)],
+            [
+                np.stack([own, *participant.rows[1:]])
+                for own, participant in zip(squares, known, strict=True)
+            ],
             axis=1,
         )
         found = _paule_mandel(rows)
-        limits = [float(stats.chi2.isf(_ODD_LANE, lane.dof)) for lane in known]
-        sums = [float((lane.rows[0] / (found + lane.rows[1])).sum()) for lane in known]
+        limits = [float(stats.chi2.isf(_ODD_LANE, participant.dof)) for participant in known]
+        sums = [
+            float((participant.rows[0] / (found + participant.rows[1])).sum())
+            for participant in known
+        ]
         squares = [
-            lane.rows[0] * min(1.0, limit / max(total, _TINY))
-            for lane, limit, total in zip(known, limits, sums, strict=True)
+            participant.rows[0] * min(1.0, limit / max(total, _TINY))
+            for participant, limit, total in zip(known, limits, sums, strict=True)
         ]
     return found
 
@@ -447,17 +460,17 @@ def _paule_mandel(rows: Floats) -> float:
 def _own_variances(
     design: _Design, variances: Floats, pooled_dof: Floats, policy: ModelPolicy
 ) -> tuple[Floats, Floats]:
-    """By how much each lane's variance exceeds the pooled one, and its degrees of freedom.
+    """By how much each participant's variance exceeds the pooled one, and its degrees of freedom.
 
-    The lane's squares are moderated towards the pooled variance as if that were known from
-    `lane_prior_dof` of its own processes, and never move it down: with few processes a small
-    variance is luck. A lane of several processes that varies more than one equal lane in twenty
-    would stands for itself: its own variance, known from its own processes alone.
+    The participant's squares are moderated towards the pooled variance as if that were known from
+    `participant_prior_dof` of its own processes, and never move it down: with few processes a small
+    variance is luck. A participant of several processes that varies more than one equal participant
+    in twenty would stands for itself: its own variance, known from its own processes alone.
     """
-    size, owner = len(design.processes.lanes), design.processes.owner
+    size, owner = len(design.processes.participants), design.processes.owner
     squares = np.bincount(owner, design.residuals**2 / variances, minlength=size)
     dof = np.bincount(owner, design.freedom, minlength=size)
-    prior = policy.lane_prior_dof
+    prior = policy.participant_prior_dof
     moderated = np.maximum((prior + squares) / (prior + dof), 1.0)
     odd = (dof >= policy.own_variance_dof) & (
         squares > stats.chi2.isf(_ODD_LANE, np.maximum(dof, _TINY))
@@ -466,11 +479,11 @@ def _own_variances(
     return factors, np.where(odd, dof, pooled_dof)
 
 
-# ---- values of one lane ----------------------------------------------------------------------
+# ---- values of one participant -------------------------------------------------------------
 
 
 def level_of(blocks: Blocks) -> Estimate | None:
-    """The log level of one lane alone, with its uncertainty over processes; None without blocks.
+    """Estimate one participant's own log level with its uncertainty over processes, or None.
 
     Of one process the uncertainty is that of its rounds.
     """

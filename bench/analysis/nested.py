@@ -1,6 +1,6 @@
 """Variance components of a balanced nested experiment, each with an upper bound. Pure arithmetic.
 
-    squares = mean_squares(values)         # lanes x execs x prepares x heaps x blocks
+    squares = mean_squares(values)         # participants x execs x prepares x heaps x blocks
     between(squares, 0, 2)                 # what execs and prepares vary by, blocks' noise apart
 
 Components are differences of mean squares (method of moments: Searle, Casella & McCulloch,
@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class MeanSquare:
-    """Of one level, pooled over lanes."""
+    """Of one level, pooled over participants."""
 
     value: float
     degrees_of_freedom: float
@@ -47,7 +47,7 @@ class Variance:
 
 
 def mean_squares(values: Floats) -> list[MeanSquare]:
-    """One for each level of lanes x outermost level x ... x blocks, the outermost first.
+    """One for each level of participants x outermost level x ... x blocks, the outermost first.
 
     Raises:
         BenchError: some level has one unit only, so that it shows no variance.
@@ -67,22 +67,23 @@ def mean_squares(values: Floats) -> list[MeanSquare]:
 
 
 def _pooled(products: Floats, dof: int, blocks: int) -> MeanSquare:
-    """The mean of the lanes' mean squares, with Satterthwaite's degrees of freedom.
+    """The mean of the participants' mean squares, with Satterthwaite's degrees of freedom.
 
-    `products` has the lanes' mean squares in its diagonal and their cross products beside it: lanes
-    are paired with the same blocks of one reference, so they share its noise and count for less
-    than as many independent ones. Squares are freed of what chance alone adds to them.
+    `products` has the participants' mean squares in its diagonal and their cross products beside
+    it: participants are paired with the same blocks of one reference, so they share its noise and
+    count for less than as many independent ones. Squares are freed of what chance alone adds to
+    them.
     """
     squares = np.diag(products)
-    lanes = len(squares)
+    participants = len(squares)
     own = float((squares**2).sum()) * dof / (dof + 2)
     chance = np.outer(squares, squares) / dof
-    shared = float((products**2 - chance)[~np.eye(lanes, dtype=bool)].sum())
+    shared = float((products**2 - chance)[~np.eye(participants, dtype=bool)].sum())
     spread = own + max(0.0, shared)
-    worth = float(squares.sum()) ** 2 / spread if spread > 0 else lanes
+    worth = float(squares.sum()) ** 2 / spread if spread > 0 else participants
     return MeanSquare(
         value=float(squares.mean()),
-        degrees_of_freedom=dof * min(max(worth, 1.0), lanes),
+        degrees_of_freedom=dof * min(max(worth, 1.0), participants),
         blocks=blocks,
     )
 
@@ -111,8 +112,9 @@ def between(squares: Sequence[MeanSquare], first: int, last: int) -> Variance:
 def quotient(these: Floats, those: Floats) -> tuple[float, float, float]:
     """How much longer these take than those: estimate and two-sided 95 % interval (Student's t).
 
-    Both are log times, lanes x outermost level x .... A unit of one was measured right after that
-    of the other, so they are paired; lanes share a reference, so their mean is one observation.
+    Both are log times, participants x outermost level x .... A unit of one was measured right after
+    that of the other, so they are paired; participants share a reference, so their mean is one
+    observation.
     """
     levels = [one.reshape(*one.shape[:2], -1).mean(axis=(0, 2)) for one in (these, those)]
     differences = levels[0] - levels[1]

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.phrases import percent
-from bench.scenarios import Dtype
+from bench.plan.scenario import Dtype
+from bench.text.numbers import percent
 
 if TYPE_CHECKING:
     from bench.analysis.comparison import Comparison, Ratio
-    from bench.policy import PlausibilityPolicy
-    from bench.records import ScenarioRow
+    from bench.plan.thresholds import PlausibilityPolicy
+    from bench.store.records import ScenarioRow
 
 
 def over_peak(row: ScenarioRow, policy: PlausibilityPolicy) -> str | None:

@@ -2,7 +2,7 @@
 
     rows = speedup_rows(run_id, scenarios, judge)
 
-`judge` knows lanes and no scenarios; here scenarios get their baselines.
+`judge` knows participants and no scenarios; here scenarios get their baselines.
 """
 
 from __future__ import annotations
@@ -29,9 +29,7 @@ from bench.analysis.ways import (
     varied,
     way,
 )
-from bench.conditions import unequal
-from bench.records import SpeedupRow
-from bench.scenarios import (
+from bench.plan.scenario import (
     CONTROL_SUFFIX,
     DEFAULT_ENVIRONMENT,
     MEASURED,
@@ -39,13 +37,15 @@ from bench.scenarios import (
     Status,
     Verdict,
 )
-from bench.variables import AS_SHIPPED
+from bench.plan.variables import AS_SHIPPED
+from bench.store.records import SpeedupRow
+from bench.worker.conditions import unequal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from bench.policy import Policy
-    from bench.records import IterationRow, NoiseRow, ParityRow, ScenarioRow
+    from bench.plan.thresholds import Policy
+    from bench.store.records import IterationRow, NoiseRow, ParityRow, ScenarioRow
 
 
 def measurements_of(
@@ -67,9 +67,9 @@ def measurements_of(
     groups: dict[str, dict[str, dict[tuple[int, int], float]]] = defaultdict(dict)
     labels = {row.scenario: group_label(row) for row in scenarios}
     for row in scenarios:
-        for lane in (row.scenario, row.scenario + CONTROL_SUFFIX):
-            if lane in medians:
-                groups[labels[row.scenario]][lane] = medians[lane]
+        for participant in (row.scenario, row.scenario + CONTROL_SUFFIX):
+            if participant in medians:
+                groups[labels[row.scenario]][participant] = medians[participant]
     wrong = {row.scenario: row for row in parity if not row.within_tolerance}
     unlike = unequal(workers)
     unusable, unchecked = {}, {}
@@ -90,10 +90,10 @@ def measurements_of(
         unusable=unusable,
         unchecked=unchecked,
         classes={
-            lane: AS_SHIPPED
+            participant: AS_SHIPPED
             for row in scenarios
             if varied(row).get("heap") == AS_SHIPPED
-            for lane in (row.scenario, row.scenario + CONTROL_SUFFIX)
+            for participant in (row.scenario, row.scenario + CONTROL_SUFFIX)
         },
         process_s=process_seconds(
             iterations,

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.policy import DEFAULT
-from bench.scenarios import MEASURED, Phase, Status
-from bench.steady import steady_after
+from bench.analysis.steady import steady_after
+from bench.plan.scenario import MEASURED, Phase, Status
+from bench.plan.thresholds import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from bench.policy import SteadyStatePolicy
-    from bench.records import IterationRow, ScenarioRow
-    from bench.steady import Floats
+    from bench.analysis.steady import Floats
+    from bench.plan.thresholds import SteadyStatePolicy
+    from bench.store.records import IterationRow, ScenarioRow
 
 _CALLS_FOR_P90 = 10
 _CALLS_FOR_P99 = 100

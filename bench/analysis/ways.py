@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench import variables
-from bench.scenarios import (
+from bench.plan import variables
+from bench.plan.scenario import (
     DEFAULT_ENVIRONMENT,
     TRAINING_OPTIONS,
     Dtype,
@@ -18,7 +18,7 @@ from bench.scenarios import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bench.records import ScenarioRow
+    from bench.store.records import ScenarioRow
 
 
 def tags(row: ScenarioRow) -> list[str]:

@@ -18,7 +18,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import asked, durable, machine, placement, rows, run_folder
+from bench import machine
+from bench.engine.launcher import CACHE, Launcher, told
+from bench.engine.progress import Progress
 from bench.errors import BenchError
 from bench.gate import base, checkout, environment
 from bench.gate.duel import Duel, Evidence, Finding, read_evidence, settle
@@ -27,19 +29,20 @@ from bench.gate.result import Case, GateReport, NoVerdictError, Outcome
 from bench.gate.side import Code, Side
 from bench.gate.thresholds import DEFAULT as DEFAULT_THRESHOLDS
 from bench.gate.thresholds import GatePolicy
-from bench.git import git
-from bench.launcher import CACHE, Launcher, told
-from bench.policy import DEFAULT, Policy
-from bench.progress import Progress
-from bench.records import IterationRow, NoiseRow
+from bench.machine import placement
+from bench.plan import arguments
+from bench.plan.thresholds import DEFAULT, Policy
+from bench.store import durable, rows, run_folder
+from bench.store.git import git
+from bench.store.records import IterationRow, NoiseRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from bench.client import WorkerHandle
+    from bench.engine.worker_process import WorkerHandle
     from bench.gate.duel import Launch
     from bench.gate.thresholds import Effort
-    from bench.scenarios import Scenario
+    from bench.plan.scenario import Scenario
 
 _CONFIRMING = 100
 """Launches of a confirmation are numbered from here, so that its rows and orders are its own."""
@@ -72,10 +75,10 @@ def compare(request: AgainstRequest, progress: Progress | None = None) -> GateRe
         BenchError: the other commit cannot be found, checked out or run, or a setting is wrong.
         KeyboardInterrupt: passed on, after the other commit's checkout is gone.
     """
-    asked.check_seed(request.seed)
-    asked.check_threads(request.threads)
-    asked.check_pills(request.data)
-    asked.check_writable(request.output, "--output")
+    arguments.check_seed(request.seed)
+    arguments.check_threads(request.threads)
+    arguments.check_pills(request.data)
+    arguments.check_writable(request.output, "--output")
     scenarios = gated(request.only)
     progress = progress or Progress()
     tree = base.top_level(request.repository)

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from bench.errors import BenchError
 from bench.gate.result import NoVerdictError
-from bench.git import git
+from bench.store.git import git
 
 CODE = ("bench", "pillqc", "pyproject.toml", "constraints.txt")
 """What decides how fast a side is, within the project's folder."""
-_WORKER = Path("bench", "worker.py")
+_PACKAGE = Path("bench", "__init__.py")
 _MAIN_BRANCHES = (
     "refs/remotes/origin/HEAD",
     "refs/remotes/origin/main",
@@ -56,7 +56,7 @@ def project(tree: Path, folder: Path) -> Path:
     for one in (here, *here.parents):
         if one.is_relative_to(tree) and is_project(one):
             return one
-    tracked = git(tree, "ls-files", "-z", "--", str(_WORKER), f"*/{_WORKER}").split("\0")
+    tracked = git(tree, "ls-files", "-z", "--", str(_PACKAGE), f"*/{_PACKAGE}").split("\0")
     found = {(tree / name).parents[1] for name in tracked if name}
     projects = sorted(one for one in found if is_project(one))
     if len(projects) == 1:
@@ -68,7 +68,7 @@ def project(tree: Path, folder: Path) -> Path:
 
 def is_project(folder: Path) -> bool:
     """Whether this folder holds both packages."""
-    return (folder / _WORKER).is_file() and (folder / "pillqc" / "__init__.py").is_file()
+    return (folder / _PACKAGE).is_file() and (folder / "pillqc" / "__init__.py").is_file()
 
 
 def resolve(project: Path, revision: str | None) -> Base:

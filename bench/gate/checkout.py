@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import BenchError
-from bench.git import git
+from bench.store.git import git
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

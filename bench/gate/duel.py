@@ -15,25 +15,25 @@ from typing import TYPE_CHECKING, Any
 
 from bench.analysis.judge import Judge
 from bench.analysis.measurements import Measurements, disturbance
-from bench.engine import Checks, Engine
+from bench.engine.engine import Checks, Engine
+from bench.engine.participants import Group, Participant
 from bench.errors import RefusalError, WorkerError
 from bench.gate.result import Interval, Outcome, weigh
 from bench.gate.side import Side
-from bench.scenarios import CONTROL_SUFFIX, Status, part_of, worker_key
-from bench.seats import Group, Seat
+from bench.plan.scenario import CONTROL_SUFFIX, Status, part_of, worker_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from bench.analysis.comparison import Ratio
     from bench.analysis.measurements import BlockTimes, Key
-    from bench.client import WorkerHandle
+    from bench.engine.execution import Execution
+    from bench.engine.worker_process import WorkerHandle
     from bench.gate.thresholds import Effort, GatePolicy
-    from bench.lane import Lane
-    from bench.policy import Policy
-    from bench.protocol import Message
-    from bench.records import IterationRow, NoiseRow
-    from bench.scenarios import Scenario
+    from bench.plan.scenario import Scenario
+    from bench.plan.thresholds import Policy
+    from bench.store.records import IterationRow, NoiseRow
+    from bench.worker.protocol import Message
 
     Launch = Callable[[Side, Scenario, int], WorkerHandle]
 
@@ -192,7 +192,9 @@ class Duel:
         return Engine(
             run_id=self.run_id,
             policy=self.policy,
-            start=lambda seat, number: OtherVersion(self.launch(_side(seat), key, number)),
+            start=lambda participant, number: OtherVersion(
+                self.launch(_side(participant), key, number)
+            ),
             checks=_SamePart(),
             record_call=self.record,
             record_noise=self.record_noise,
@@ -203,10 +205,10 @@ class Duel:
             clock=self.clock,
         )
 
-    def _seats(self) -> dict[Side, Seat]:
+    def _participants(self) -> dict[Side, Participant]:
         names = {side: f"{self.scenario.id}#{side}" for side in Side}
         return {
-            side: Seat(
+            side: Participant(
                 name=names[side],
                 scenario=self.scenario,
                 base="" if side is Side.BASE else names[Side.BASE],
@@ -217,13 +219,13 @@ class Duel:
 
     def _launch(self, number: int, engine: Engine) -> int:
         """One launch; returns its rounds. A confirmation, whose numbers go on, keeps its budget."""
-        seats = list(self._seats().values())
-        random.Random(f"{self.scenario.id}/{number}").shuffle(seats)  # noqa: S311 - an order
+        participants = list(self._participants().values())
+        random.Random(f"{self.scenario.id}/{number}").shuffle(participants)  # noqa: S311 - an order
         most = self.effort.max_rounds
         try:
             return engine.launch(
                 number,
-                Group(name=self.scenario.id, seats=tuple(seats)),
+                Group(name=self.scenario.id, participants=tuple(participants)),
                 most,
                 until=self._started + self.effort.budget_s,
                 at_least=0 if number else most,
@@ -232,7 +234,7 @@ class Duel:
             engine.end()
 
     def _evidence(self, engine: Engine) -> Evidence:
-        sides = {seat.name: side for side, seat in self._seats().items()}
+        sides = {participant.name: side for side, participant in self._participants().items()}
         labels = dict.fromkeys(sides, self.scenario.id)
         found = disturbance(engine.calls, engine.noise, labels, self.policy.noise)
         blocks = engine.blocks.get(self.scenario.id, {})
@@ -258,17 +260,17 @@ class Duel:
         return self.effort.budget_s - (self.clock() - self._started)
 
 
-def _side(seat: Seat) -> Side:
-    return Side(seat.details[_SIDE])
+def _side(participant: Participant) -> Side:
+    return Side(participant.details[_SIDE])
 
 
 class _SamePart(Checks):
     """A commit from before a part was known would run the whole model, and look fast or slow."""
 
-    def prepared(self, lane: Lane) -> None:
+    def prepared(self, execution: Execution) -> None:
         """Refuse a worker that times something else than the scenario's part."""
-        wanted = part_of(lane.scenario)
-        if lane.prepared.get("part") != wanted:
+        wanted = part_of(execution.scenario)
+        if execution.prepared.get("part") != wanted:
             raise RefusalError(
                 Status.UNSUPPORTED, f"that commit's worker does not time {wanted} on its own"
             )

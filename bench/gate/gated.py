@@ -11,16 +11,16 @@ import fnmatch
 from dataclasses import replace
 
 from bench.gate.result import NoVerdictError
-from bench.scenarios import (
+from bench.plan.matrix import matrix
+from bench.plan.profiles import PROFILES
+from bench.plan.scenario import (
     BOXES,
     INSPECTION,
     PREPARATION,
     PREPROCESSING,
-    PROFILES,
     Mode,
     Scenario,
     Task,
-    matrix,
     stock_default,
 )
 

@@ -16,18 +16,18 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench import durable
 from bench.errors import BenchError, RecordError
 from bench.gate import stored
 from bench.gate.result import Case, GateReport, Interval, NoVerdictError, Outcome
 from bench.gate.thresholds import DEFAULT, GatePolicy
-from bench.scenarios import BaselineKind
+from bench.plan.scenario import BaselineKind
+from bench.store import durable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from bench.records import Run, SpeedupRow
+    from bench.store.records import Run, SpeedupRow
 
 FORMAT = "pillqc-bench gate policy"
 VERSION = 1

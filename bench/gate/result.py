@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 
 from bench.errors import BenchError
-from bench.phrases import percent, plural
+from bench.text.numbers import percent, plural
 
 PASS = 0
 REGRESSION = 10

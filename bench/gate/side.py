@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from bench.client import first_path, worker_arguments
+from bench.engine.worker_process import first_path, worker_arguments
 from bench.errors import BenchError
 
 if TYPE_CHECKING:

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import RecordError
 from bench.gate.result import Case, GateReport, Interval, NoVerdictError, Outcome, weigh
 from bench.gate.thresholds import DEFAULT, GatePolicy
-from bench.records import read_run
-from bench.scenarios import MEASURED, BaselineKind, Verdict
+from bench.plan.scenario import MEASURED, BaselineKind, Verdict
+from bench.store.records import read_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from bench.records import Run, SpeedupRow
+    from bench.store.records import Run, SpeedupRow
 
 _NEEDED = ("speedups.csv", "scenarios.csv")
 

@@ -22,7 +22,7 @@ from bench.machine import cpu as cpus
 from bench.machine import frameworks as asked
 from bench.machine import host, software, topology
 from bench.machine.cpu import bf16_native
-from bench.machine.rendering import render, spell_cpus
+from bench.machine.text import render, spell_cpus
 from pillqc import limits
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _cpu_facts(cpu: Cpu) -> dict[str, Any]:
 
 
 def _cores(root: Path) -> dict[str, Any]:
-    from bench.placement import worker_cpus  # which asks this package itself
+    from bench.machine.placement import worker_cpus
 
     online = topology.online_cpus(root)
     affinity = topology.affinity(root)

@@ -21,8 +21,8 @@ MODULES = (
     "safetensors",
     "torch",
     "torchvision",
-    "bench.protocol",
-    "bench.session",
+    "bench.worker.protocol",
+    "bench.worker.session",
 )
 """In an order that names what is really missing: torchvision is of no use without torch."""
 
@@ -33,7 +33,7 @@ def answers() -> dict[str, Any]:
     try:
         for name in MODULES:
             importlib.import_module(name)
-        said["protocol"] = importlib.import_module("bench.protocol").VERSION
+        said["protocol"] = importlib.import_module("bench.worker.protocol").VERSION
     except ModuleNotFoundError as error:
         if error.name and "." not in error.name:
             said["missing"] = error.name

@@ -12,14 +12,14 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import durable
 from bench.errors import BenchError
-from bench.report.wording import option_tags
-from bench.scenarios import DEFAULT_ENVIRONMENT, NO_FREEZING
+from bench.plan.scenario import DEFAULT_ENVIRONMENT, NO_FREEZING
+from bench.store import durable
+from bench.text.wording import option_tags
 
 if TYPE_CHECKING:
-    from bench.records import ScenarioRow
-    from bench.report.facts import Facts
+    from bench.analysis.facts import Facts
+    from bench.store.records import ScenarioRow
 
 FORMAT = "pillqc-acceleration/1"
 _VARIABLE = "PILLQC_ACCELERATION"

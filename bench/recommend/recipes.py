@@ -1,28 +1,23 @@
 """The few lines of PyTorch that run the model the way a scenario does. Pure.
 
-They set up what `bench.backends` sets up, for people who want to use a result. `model` and `images`
-are the reader's own; int8 also needs `calibration`, a few batches of their training images, and
-training `labels` and a `loss_function`.
+They set up what `bench.worker.backends` sets up, for people who want to use a result. `model` and
+`images` are the reader's own; int8 also needs `calibration`, a few batches of their training
+images, and training `labels` and a `loss_function`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.placement import kept_heap
-from bench.report import wording
-from bench.scenarios import (
-    DEFAULT_ENVIRONMENT,
-    FURTHER_BACKENDS,
-    FUSED_ADAM,
-    NO_FREEZING,
-    Task,
-)
+from bench.machine.placement import kept_heap
+from bench.plan.matrix import FURTHER_BACKENDS
+from bench.plan.scenario import DEFAULT_ENVIRONMENT, FUSED_ADAM, NO_FREEZING, Task
+from bench.text import wording
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bench.records import ScenarioRow
+    from bench.store.records import ScenarioRow
 
 _LAST = "memory_format=torch.channels_last"
 _AUTOCAST = 'torch.autocast("cpu", torch.bfloat16)'

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.analysis.claims import BEST, Claim
+from bench.analysis.facts import is_stock_default, of_task
+from bench.analysis.winners import candidates, level_with, why_nothing
+from bench.plan.scenario import DEFAULT_ENVIRONMENT, Phase, Task, Verdict
 from bench.recommend.recipes import recipe
-from bench.report import wording
-from bench.report.facts import is_stock_default, of_task
-from bench.report.winners import candidates, level_with, why_nothing
-from bench.scenarios import DEFAULT_ENVIRONMENT, Phase, Task, Verdict
+from bench.text import wording
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bench.records import ScenarioRow
-    from bench.report.facts import Comparison, Facts, Group
+    from bench.analysis.facts import Comparison, Facts, Group
+    from bench.store.records import ScenarioRow
 
 
 _NEAREST = 4

@@ -9,15 +9,15 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bench.plan.scenario import Task
 from bench.recommend.rules import Wish, recommend
-from bench.report import wording
-from bench.scenarios import Task
+from bench.text import wording
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bench.analysis.facts import Facts
     from bench.recommend.rules import Recommendation
-    from bench.report.facts import Facts
 
 
 @dataclass(frozen=True, kw_only=True)

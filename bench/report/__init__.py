@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from bench.records import Run
-    from bench.report.prices import Prices
+    from bench.analysis.prices import Prices
+    from bench.store.records import Run
 
 __all__ = ["build", "build_comparison", "in_format", "write_report"]
 
 
 def build(run: Run, prices: Prices | None = None) -> str:
     """The page as a string; the same for the same run and prices."""
+    from bench.analysis.prices import shipped
     from bench.report.page import render
-    from bench.report.prices import shipped
     from bench.report.varied import page_facts
 
     return render(page_facts(run, prices or shipped()))
@@ -34,8 +34,8 @@ def build(run: Run, prices: Prices | None = None) -> str:
 
 def build_comparison(runs: Sequence[Run], prices: Prices | None = None) -> str:
     """The page of several runs."""
+    from bench.analysis.prices import shipped
     from bench.report.compare import render_comparison
-    from bench.report.prices import shipped
     from bench.report.varied import page_facts
 
     return render_comparison([page_facts(run, prices or shipped()) for run in runs])
@@ -43,8 +43,8 @@ def build_comparison(runs: Sequence[Run], prices: Prices | None = None) -> str:
 
 def in_format(run: Run, name: str, prices: Prices | None = None) -> str:
     """The report as `html`, `markdown` or `json`."""
+    from bench.analysis.prices import shipped
     from bench.report import formats
-    from bench.report.prices import shipped
     from bench.report.varied import page_facts
 
     if name == "html":
@@ -59,6 +59,6 @@ def write_report(run: Run, path: Path, prices: Prices | None = None) -> None:
     Raises:
         BenchError: the file cannot be written.
     """
-    from bench import durable
+    from bench.store import durable
 
     durable.replace(path, build(run, prices).encode(), make_folder=True)

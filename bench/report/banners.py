@@ -7,17 +7,18 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from bench.report.wording import count
-from bench.scenarios import INFERENCE_BATCHES, MEASURED, Status
+from bench.plan.matrix import INFERENCE_BATCHES
+from bench.plan.scenario import MEASURED, Status
+from bench.text.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bench.report.facts import Facts
+    from bench.analysis.facts import Facts
 
 
-_UNCOUNTED: Final = re.compile(r"A block of (?P<lane>.+) does not count: (?P<reason>.+)\.")
-"""As `bench.rounds` notes it; a run may have dozens, alike but for the scenario."""
+_UNCOUNTED: Final = re.compile(r"A block of (?P<participant>.+) does not count: (?P<reason>.+)\.")
+"""As `bench.engine.rounds` notes it; a run may have dozens, alike but for the scenario."""
 _BUDGET: Final = "The budget"
 
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.phrases import percent
-from bench.report import figures, tables, wording
-from bench.report.facts import Comparison, Facts, Group, is_stock_default, of_task
+from bench.analysis.facts import Comparison, Facts, Group, is_stock_default, of_task
+from bench.analysis.winners import best_ipex
+from bench.plan.scenario import BaselineKind, Task
+from bench.report import figures, tables
 from bench.report.figures import Bar, Curve, Drawing, Series, Span
-from bench.report.winners import best_ipex
-from bench.report.wording import TIMES
-from bench.scenarios import BaselineKind, Task
+from bench.text import wording
+from bench.text.numbers import percent
+from bench.text.wording import TIMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bench.records import ScenarioRow
+    from bench.store.records import ScenarioRow
 
 
 def speedup_bars(facts: Facts) -> Drawing | None:

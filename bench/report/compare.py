@@ -9,25 +9,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.report import answers, banners, figures, machine, wording
+from bench.analysis.facts import is_stock_default, of_task
+from bench.analysis.prices import images_per_dollar, images_per_hour
+from bench.analysis.winners import best_ipex, winner
+from bench.plan.scenario import BaselineKind, Task
+from bench.report import answers, banners, figures, machine
 from bench.report.answers.low_precision import bf16_ability
-from bench.report.facts import is_stock_default, of_task
 from bench.report.figures import Bar
 from bench.report.layout import lay_out
-from bench.report.prices import images_per_dollar, images_per_hour
 from bench.report.tables import Cell, Row, Table, number, ratio_cell, tags
-from bench.report.winners import best_ipex, winner
-from bench.report.wording import NOTHING, digits, milliseconds
-from bench.scenarios import BaselineKind, Task
+from bench.text import wording
+from bench.text.wording import NOTHING, digits, milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bench.records import ScenarioRow
+    from bench.analysis.facts import Facts
     from bench.report.answers import Answer
     from bench.report.banners import Banner
-    from bench.report.facts import Facts
     from bench.report.figures import Drawing
+    from bench.store.records import ScenarioRow
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,18 +6,19 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bench.analysis.facts import Facts, group_of, is_stock_default
+from bench.plan.scenario import CONTROL_SUFFIX
 from bench.recommend.recipes import recipe
-from bench.report import sparklines, wording
-from bench.report.facts import Facts, group_of, is_stock_default
+from bench.report import sparklines
 from bench.report.tables import break_even, start_up_ms
 from bench.report.tables.table import whole
-from bench.report.wording import NOTHING, digits, milliseconds, seconds
-from bench.scenarios import CONTROL_SUFFIX
+from bench.text import wording
+from bench.text.wording import NOTHING, digits, milliseconds, seconds
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-    from bench.records import KernelRow, ScenarioRow
+    from bench.store.records import KernelRow, ScenarioRow
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.analysis.leaving import Leaving, leaving
-from bench.report import wording
+from bench.plan.scenario import DEFAULT_ENVIRONMENT
 from bench.report.tables import Cell, Row, Table, number, scenario_cell
-from bench.report.wording import NOTHING, milliseconds
-from bench.scenarios import DEFAULT_ENVIRONMENT
+from bench.text import wording
+from bench.text.wording import NOTHING, milliseconds
 
 if TYPE_CHECKING:
-    from bench.records import ScenarioRow
-    from bench.report.facts import Facts
+    from bench.analysis.facts import Facts
+    from bench.store.records import ScenarioRow
 
 
 def others(facts: Facts) -> list[str]:

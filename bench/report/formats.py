@@ -7,13 +7,14 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bench.recommend.uses import uses
-from bench.report import answers, banners, machine, money, tables, wording
+from bench.report import answers, banners, machine, money, tables
+from bench.text import wording
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bench.analysis.facts import Comparison, Facts
     from bench.report.answers import Answer
-    from bench.report.facts import Comparison, Facts
     from bench.report.tables import Cell, Table
 
 

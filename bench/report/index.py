@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from bench import records
 from bench.analysis.speedups import comparison_of
 from bench.errors import RecordError
-from bench.report import machine, sparklines, wording
+from bench.plan.scenario import BaselineKind
+from bench.report import machine, sparklines
 from bench.report.layout import lay_out
 from bench.report.varied import page_facts
-from bench.scenarios import BaselineKind
+from bench.store import records
+from bench.text import wording
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from markupsafe import Markup
 
-    from bench.report.facts import Comparison, Facts
+    from bench.analysis.facts import Comparison, Facts
 
 
 @dataclass(frozen=True, kw_only=True)

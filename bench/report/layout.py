@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from markupsafe import Markup
 
-from bench.report import wording
+from bench.text import wording
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

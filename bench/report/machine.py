@@ -5,11 +5,11 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from bench import conditions
-from bench.report.wording import NOTHING, count, digits, percent, seconds
+from bench.text.wording import NOTHING, count, digits, percent, seconds
+from bench.worker import conditions
 
 if TYPE_CHECKING:
-    from bench.report.facts import Environment, Facts
+    from bench.analysis.facts import Environment, Facts
 
 _ISA_NAMES = (
     ("avx512f", "AVX-512"),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.report.facts import of_task
-from bench.report.prices import images_per_dollar, images_per_hour
-from bench.report.winners import winner
-from bench.report.wording import digits, spoken
-from bench.scenarios import Task
+from bench.analysis.facts import of_task
+from bench.analysis.prices import images_per_dollar, images_per_hour
+from bench.analysis.winners import winner
+from bench.plan.scenario import Task
+from bench.text.wording import digits, spoken
 
 if TYPE_CHECKING:
-    from bench.report.facts import Facts
+    from bench.analysis.facts import Facts
 
 
 def sentence(facts: Facts) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bench.analysis.facts import Facts, of_task
+from bench.analysis.winners import bf16_pairs, fusion_pairs
+from bench.plan.scenario import Task
 from bench.recommend.uses import uses
 from bench.report import (
     answers,
@@ -16,14 +19,11 @@ from bench.report import (
     pictures,
     tables,
     varied,
-    wording,
 )
-from bench.report.facts import Facts, of_task
 from bench.report.layout import lay_out
 from bench.report.published import PUBLISHED
 from bench.report.tables import Cell, Row, Table
-from bench.report.winners import bf16_pairs, fusion_pairs
-from bench.scenarios import Task
+from bench.text import wording
 
 if TYPE_CHECKING:
     from bench.report.figures import Drawing

@@ -12,14 +12,14 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.keepsakes import CONTENTS, FOLDER
-from bench.report.wording import NOTHING
+from bench.run.pictures import CONTENTS, FOLDER
+from bench.text.wording import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from bench.report.facts import Facts
+    from bench.analysis.facts import Facts
 
 _NAME = re.compile(r"[\w-]{1,60}\.(png|jpg)", re.ASCII)
 _KINDS = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg"}

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from bench.report.wording import times, with_interval
+from bench.text.wording import times, with_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.report.wording import Interval
+    from bench.text.wording import Interval
 
 _WIDTH, _HEIGHT, _PAD = 320, 96, 8
 _MOST_POINTS = 80

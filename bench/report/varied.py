@@ -9,17 +9,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bench import variables
-from bench.report import recovered, wording
-from bench.report.facts import Facts
-from bench.report.prices import NO_PRICES
+from bench.analysis import recovered
+from bench.analysis.facts import Facts
+from bench.analysis.prices import NO_PRICES
+from bench.plan import variables
+from bench.plan.scenario import CONTROL_SUFFIX, BaselineKind
 from bench.report.tables import Cell, Row, Table, number, ratio_cell, tags
-from bench.report.wording import NOTHING, TIMES, milliseconds
-from bench.scenarios import CONTROL_SUFFIX, BaselineKind
+from bench.text import wording
+from bench.text.wording import NOTHING, TIMES, milliseconds
 
 if TYPE_CHECKING:
-    from bench.records import Run, ScenarioRow
-    from bench.report.prices import Prices
+    from bench.analysis.prices import Prices
+    from bench.store.records import Run, ScenarioRow
 
 
 def ordinary(run: Run) -> Run:

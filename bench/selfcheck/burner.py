@@ -25,8 +25,8 @@ while os.getppid() == parent:
 def bursts(low_s: float = 0.2, high_s: float = 2.0) -> Iterator[int]:
     """While inside, a core is busy about half of the time; the value is the process.
 
-    Bursts of about the length of a block up to that of a round: some hit one lane, some hit all. It
-    ends by itself when its parent is gone.
+    Bursts of about the length of a block up to that of a round: some hit one participant, some hit
+    all. It ends by itself when its parent is gone.
     """
     code = _BURSTS.format(low=low_s, high=high_s)
     process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.DEVNULL)

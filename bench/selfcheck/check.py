@@ -10,38 +10,39 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from bench.engine.participants import Participant
+from bench.engine.time_use import TimeUse
 from bench.gate.thresholds import DEFAULT as GATE
-from bench.policy import DEFAULT, SELFCHECK
-from bench.scenarios import PROFILES, SLOWED, Task, Verdict, stock_default
-from bench.seats import Seat
+from bench.plan.profiles import PROFILES
+from bench.plan.scenario import SLOWED, Task, Verdict, stock_default
+from bench.plan.thresholds import DEFAULT, SELFCHECK
 from bench.selfcheck.experiment import Effort, Experiment
 from bench.selfcheck.result import Result, Tally
-from bench.time_use import TimeUse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from contextlib import AbstractContextManager
 
     from bench.analysis.comparison import Ratio
-    from bench.client import WorkerHandle
-    from bench.policy import Policy, SelfcheckPolicy
+    from bench.engine.worker_process import WorkerHandle
+    from bench.plan.thresholds import Policy, SelfcheckPolicy
     from bench.selfcheck.experiment import Measured
     from bench.selfcheck.processes import Processes
 
 _STOCK = stock_default(Task.INFERENCE, 1)
 _BASELINES = 3
-"""Stock seats of a planted experiment; they take turns as baseline and control."""
+"""Stock participants of a planted experiment; they take turns as baseline and control."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Amount:
     """How many comparisons of each kind, unless the time is over before."""
 
-    seats: int
+    participants: int
     identical: int
     in_bursts: int
     full_size: int
-    full_seats: int
+    full_participants: int
     copies: int
     """Of each planted share in one experiment."""
     planted: int
@@ -50,21 +51,21 @@ class Amount:
 
 
 FULL = Amount(
-    seats=12,
+    participants=12,
     identical=300,
     in_bursts=300,
     full_size=36,
-    full_seats=6,
+    full_participants=6,
     copies=3,
     planted=21,
     budget_s=7200,
 )
 QUICK = Amount(
-    seats=8,
+    participants=8,
     identical=8,
     in_bursts=8,
     full_size=0,
-    full_seats=0,
+    full_participants=0,
     copies=1,
     planted=1,
     budget_s=300,
@@ -81,15 +82,15 @@ PARTS = tuple(part for part in _TIME_SHARES if part != "processes")
 """What runs unless parts are named: `processes` asks nothing of the harness as it is."""
 
 
-def stock_seats(number: int) -> list[Seat]:
+def stock_participants(number: int) -> list[Participant]:
     """That many workers of the same scenario."""
-    return [Seat(name=f"stock-{place}", scenario=_STOCK) for place in range(number)]
+    return [Participant(name=f"stock-{place}", scenario=_STOCK) for place in range(number)]
 
 
-def slow_seat(share: float, copy: int) -> Seat:
+def slow_participant(share: float, copy: int) -> Participant:
     """A worker that is slower by that share."""
     scenario = replace(_STOCK, backend="planted", options=(f"{SLOWED}={share:g}",))
-    return Seat(name=f"slow-{share:g}-{copy}", scenario=scenario)
+    return Participant(name=f"slow-{share:g}-{copy}", scenario=scenario)
 
 
 def identical_effort(limits: SelfcheckPolicy) -> Effort:
@@ -113,9 +114,13 @@ def planted_effort() -> Effort:
 
 
 def verdict_of(
-    measured: Measured, scenario: Seat, baseline: Seat, control: Seat, policy: Policy
+    measured: Measured,
+    scenario: Participant,
+    baseline: Participant,
+    control: Participant,
+    policy: Policy,
 ) -> tuple[Verdict, Ratio | None]:
-    """What a run would say of these three seats."""
+    """What a run would say of these three participants."""
     found = measured.judge(baseline, control, policy).compare(scenario.name, baseline.name)
     return found.verdict, found.ratio
 
@@ -124,13 +129,13 @@ def verdict_of(
 class Selfcheck:
     """Runs all parts; `result` holds what is known at any moment.
 
-    `launch(image_size, seat)` starts a worker; `bursts()` burns a core while it is entered.
+    `launch(image_size, participant)` starts a worker; `bursts()` burns a core while it is entered.
 
     Raises (from `run`):
         WorkerError: a worker failed; what was counted until then is in `result`.
     """
 
-    launch: Callable[[int, Seat], WorkerHandle]
+    launch: Callable[[int, Participant], WorkerHandle]
     bursts: Callable[[], AbstractContextManager[object]]
     amount: Amount = FULL
     budget_s: float = FULL.budget_s
@@ -198,7 +203,11 @@ class Selfcheck:
 
     def _identical(self, tally: Tally, name: str) -> int:
         return self._compare_all(
-            tally, name, stock_seats(self.amount.seats), self.limits.image_size, self._small()
+            tally,
+            name,
+            stock_participants(self.amount.participants),
+            self.limits.image_size,
+            self._small(),
         )
 
     def _in_bursts(self, name: str) -> int:
@@ -206,36 +215,44 @@ class Selfcheck:
             return self._identical(self.result.identical_in_bursts, name)
 
     def _full_size(self, name: str) -> int:
-        seats = stock_seats(self.amount.full_seats)
+        participants = stock_participants(self.amount.full_participants)
         tally = self.result.identical_full_size
-        return self._compare_all(tally, name, seats, self.limits.full_size, self.policy)
+        return self._compare_all(tally, name, participants, self.limits.full_size, self.policy)
 
     def _compare_all(
-        self, tally: Tally, name: str, seats: list[Seat], size: int, policy: Policy
+        self, tally: Tally, name: str, participants: list[Participant], size: int, policy: Policy
     ) -> int:
-        """Every seat against the next two, which are its baseline and control.
+        """Every participant against the next two, which are its baseline and control.
 
         Once: a baseline and its control count alike, so that changing places asks nothing new.
         """
-        measured = self._measure(name, seats, size, identical_effort(self.limits), policy)
-        for place, seat in enumerate(seats):
-            baseline, control = (seats[(place + step) % len(seats)] for step in (1, 2))
-            tally.add(*verdict_of(measured, seat, baseline, control, policy))
+        measured = self._measure(name, participants, size, identical_effort(self.limits), policy)
+        for place, participant in enumerate(participants):
+            baseline, control = (
+                participants[(place + step) % len(participants)] for step in (1, 2)
+            )
+            tally.add(*verdict_of(measured, participant, baseline, control, policy))
         return tally.comparisons
 
     def _planted(self, name: str) -> int:
-        """Every slowed seat once, the stock seats in turns as its baseline and control."""
-        stock = stock_seats(_BASELINES)
+        """Compare every slowed participant once; stock ones take turns as baseline and control."""
+        stock = stock_participants(_BASELINES)
         shares = self.limits.shares
-        slow = [(share, slow_seat(share, c)) for c in range(self.amount.copies) for share in shares]
+        slow = [
+            (share, slow_participant(share, c))
+            for c in range(self.amount.copies)
+            for share in shares
+        ]
         policy = self._small()
-        seats = [*stock, *(seat for _, seat in slow)]
-        measured = self._measure(name, seats, self.limits.image_size, planted_effort(), policy)
-        for place, (share, seat) in enumerate(slow):
+        participants = [*stock, *(participant for _, participant in slow)]
+        measured = self._measure(
+            name, participants, self.limits.image_size, planted_effort(), policy
+        )
+        for place, (share, participant) in enumerate(slow):
             turn = place // len(shares) + place
             baseline, control = (stock[(turn + step) % _BASELINES] for step in (0, 1))
             judged = partial(
-                verdict_of, scenario=seat, baseline=baseline, control=control, policy=policy
+                verdict_of, scenario=participant, baseline=baseline, control=control, policy=policy
             )
             for launches, seconds in enumerate(measured.ends_s, start=1):
                 point = self.result.curve(share, launches)
@@ -246,11 +263,11 @@ class Selfcheck:
         return min(tally.comparisons for tally in self.result.planted.values())
 
     def _measure(
-        self, name: str, seats: list[Seat], size: int, effort: Effort, policy: Policy
+        self, name: str, participants: list[Participant], size: int, effort: Effort, policy: Policy
     ) -> Measured:
         return Experiment(
             name=name,
-            seats=seats,
+            participants=participants,
             effort=effort,
             policy=policy,
             launch=partial(self.launch, size),

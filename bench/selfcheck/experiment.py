@@ -1,8 +1,9 @@
-"""One experiment: seats of known speed measured together, launch by launch, as a run would.
+"""One experiment: participants of known speed measured together, launch by launch, as a run would.
 
-A run's groups are scenarios and a control; here a seat is a worker whose true speed is known, and
-any three identical seats can be scenario, baseline and control. What is timed, when, in which
-order, is the run's own code (`bench.engine`, `bench.lane`, `bench.rounds`).
+A run's groups are scenarios and a control; here a participant is a worker whose true speed is
+known, and any three identical participants can be scenario, baseline and control. What is timed,
+when, in which order, is the run's own code (`bench.engine`, `bench.engine.execution`,
+`bench.engine.rounds`).
 """
 
 from __future__ import annotations
@@ -13,19 +14,19 @@ from typing import TYPE_CHECKING
 
 from bench.analysis.judge import Judge
 from bench.analysis.measurements import Measurements, disturbance
-from bench.engine import Engine
-from bench.scenarios import CONTROL_SUFFIX
-from bench.seats import Group
-from bench.time_use import TimeUse
+from bench.engine.engine import Engine
+from bench.engine.participants import Group
+from bench.engine.time_use import TimeUse
+from bench.plan.scenario import CONTROL_SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from bench.analysis.measurements import Key
-    from bench.client import WorkerHandle
-    from bench.policy import Policy
-    from bench.records import IterationRow, NoiseRow
-    from bench.seats import Seat
+    from bench.engine.participants import Participant
+    from bench.engine.worker_process import WorkerHandle
+    from bench.plan.thresholds import Policy
+    from bench.store.records import IterationRow, NoiseRow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +41,13 @@ class Effort:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What an experiment gave: blocks by seat, its calls and noise, and when launches ended."""
+    """The outcome of an experiment: blocks by participant, calls, noise, ends of launches."""
 
     blocks: Mapping[str, Mapping[Key, float]]
     calls: tuple[IterationRow, ...] = ()
     noise: tuple[NoiseRow, ...] = ()
     unlike: Mapping[str, str] = field(default_factory=dict)
-    """Seats whose worker's conditions differed from the first one's, and how."""
+    """Participants whose worker's conditions differed from the first one's, and how."""
     ends_s: tuple[float, ...] = ()
     """For each launch, the seconds from the experiment's start to its end."""
 
@@ -63,41 +64,41 @@ class Measured:
             ends_s=self.ends_s[:launches],
         )
 
-    def judge(self, baseline: Seat, control: Seat, policy: Policy) -> Judge:
-        """Who judges the seats, with two of them as baseline and control."""
+    def judge(self, baseline: Participant, control: Participant, policy: Policy) -> Judge:
+        """Who judges the participants, with two of them as baseline and control."""
         disturbed = disturbance(self.calls, self.noise, {}, policy.noise)
         renamed = {control.name: baseline.name + CONTROL_SUFFIX}
 
-        def lane(name: str) -> str:
+        def participant(name: str) -> str:
             return renamed.get(name, name)
 
         found = Measurements(
-            groups={"": {lane(name): blocks for name, blocks in self.blocks.items()}},
-            lost={lane(name): keys for name, keys in disturbed.lost.items()},
-            disturbed_shares={lane(name): one for name, one in disturbed.shares.items()},
-            unusable={lane(name): why for name, why in self.unlike.items()},
+            groups={"": {participant(name): blocks for name, blocks in self.blocks.items()}},
+            lost={participant(name): keys for name, keys in disturbed.lost.items()},
+            disturbed_shares={participant(name): one for name, one in disturbed.shares.items()},
+            unusable={participant(name): why for name, why in self.unlike.items()},
         )
         return Judge(found, policy)
 
 
 @dataclass(kw_only=True)
 class Experiment:
-    """Measures the seats once.
+    """Measures the participants once.
 
-    `launch(seat)` starts a worker. Every launch has its minimum of rounds; more of them only within
-    its part of `allowed_s`, so that a noisy machine makes intervals wide and not the check endless.
-    A worker that fails ends the experiment: something is wrong with
-    the machine, and a rate of wrong verdicts must not depend on it.
+    `launch(participant)` starts a worker. Every launch has its minimum of rounds; more of them only
+    within its part of `allowed_s`, so that a noisy machine makes intervals wide and not the check
+    endless. A worker that fails ends the experiment: something is wrong with the machine, and a
+    rate of wrong verdicts must not depend on it.
 
     Raises (from `measure`):
         WorkerError: a worker failed.
     """
 
     name: str
-    seats: Sequence[Seat]
+    participants: Sequence[Participant]
     effort: Effort
     policy: Policy
-    launch: Callable[[Seat], WorkerHandle]
+    launch: Callable[[Participant], WorkerHandle]
     starts_at_once: int = 1
     allowed_s: float = float("inf")
     use: TimeUse = field(default_factory=TimeUse)
@@ -108,9 +109,12 @@ class Experiment:
         """All launches."""
         began, ends_s = self.clock(), []
         engine = self._engine()
-        first = self.seats[0].name
-        seats = [seat if seat.name == first else replace(seat, base=first) for seat in self.seats]
-        group = Group(name=self.name, seats=tuple(seats))
+        first = self.participants[0].name
+        participants = [
+            participant if participant.name == first else replace(participant, base=first)
+            for participant in self.participants
+        ]
+        group = Group(name=self.name, participants=tuple(participants))
         try:
             for number in range(self.effort.launches):
                 left = self.allowed_s - (self.clock() - began)
@@ -143,7 +147,7 @@ class Experiment:
         return Engine(
             run_id="selfcheck",
             policy=self.policy,
-            start=lambda seat, _: self.launch(seat),
+            start=lambda participant, _: self.launch(participant),
             say=self.say,
             at_once=self.starts_at_once,
             needed=True,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.analysis import nested
-from bench.phrases import percent
+from bench.text.numbers import percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -40,14 +40,14 @@ _LEAST = 2
 class ProcessResult:
     """Everything that the experiment measured.
 
-    A replicate is two arrays: lanes x prepares x heaps x blocks of fresh processes, and lanes x
-    forks x blocks. They hold logarithms of a block's time over the reference's, NaN where other
-    work took it.
+    A replicate is two arrays: participants x prepares x heaps x blocks of fresh processes, and
+    participants x forks x blocks. They hold logarithms of a block's time over the reference's, NaN
+    where other work took it.
     """
 
     max_missed_share: float
     """Of the whole variance between fresh processes, what a cheaper one may miss."""
-    lanes: list[str] = field(default_factory=list)
+    participants: list[str] = field(default_factory=list)
     replicates: list[tuple[Floats, Floats]] = field(default_factory=list)
     seconds: dict[str, list[float]] = field(default_factory=dict)
     """What renewing took, each time, by level."""
@@ -65,17 +65,19 @@ class ProcessResult:
         ]
         execs = np.array([one for one, _ in kept])
         forks = np.array([one for _, one in kept]) if with_forks else None
-        chosen = {name: slice(n, n + 1) for n, name in enumerate(self.lanes)}
+        chosen = {name: slice(n, n + 1) for n, name in enumerate(self.participants)}
         found = {
-            name: self._variances(execs[:, lanes], None if forks is None else forks[:, lanes])
-            for name, lanes in {**chosen, "all lanes": slice(None)}.items()
+            name: self._variances(
+                execs[:, participants], None if forks is None else forks[:, participants]
+            )
+            for name, participants in {**chosen, "all participants": slice(None)}.items()
             if len(kept) >= _LEAST
         }
         return {
             "replicates": len(kept),
             "replicates_lost": len(self.replicates) - len(kept),
-            "pooled": found.pop("all lanes", None),
-            "lanes": found,
+            "pooled": found.pop("all participants", None),
+            "participants": found,
             "max_missed_share": self.max_missed_share,
             "seconds": {kind: statistics.median(took) for kind, took in self.seconds.items()},
             "forks_refused": self.forks_refused,
@@ -87,7 +89,7 @@ class ProcessResult:
         }
 
     def _variances(self, execs: Floats, forks: Floats | None) -> dict[str, Any]:
-        """Of one lane, or pooled over all; the arrays are replicates x lanes x ...."""
+        """Of one participant, or pooled; the arrays are replicates x participants x ...."""
         fresh = np.moveaxis(execs, 1, 0)
         squares = nested.mean_squares(fresh)
         found = dict(zip(_LEVELS, _single(squares), strict=True))
@@ -130,7 +132,9 @@ def _told(found: Mapping[str, Any]) -> Iterator[str]:
     else:
         yield from _aligned(list(_levels(found, pooled)))
         yield ""
-        yield from _aligned(list(_components({**found["lanes"], "all lanes": pooled})))
+        yield from _aligned(
+            list(_components({**found["participants"], "all participants": pooled}))
+        )
     if found["forks_refused"]:
         yield f"Forks are left out: {found['forks_refused']}."
     if found["replicates_lost"]:
@@ -160,11 +164,11 @@ def _seconds(found: Mapping[str, Any], level: str) -> str:
     return f"{sum(found['seconds'][kind] for kind in _TAKES.get(level, (level,))):.2f}"
 
 
-def _components(lanes: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
-    """One row a lane: the standard deviation of each level, and its bound."""
+def _components(participants: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
+    """One row a participant: the standard deviation of each level, and its bound."""
     levels = (*_LEVELS, *_FORK_LEVELS)
     yield ("sd (at most)", "whole", *levels, "forked over fresh")
-    for name, one in lanes.items():
+    for name, one in participants.items():
         parts = [one["whole"], *(one["components"].get(level) for level in levels)]
         cells = [f"{_sd(p['estimate'])} ({_sd(p['upper'])})" if p else "" for p in parts]
         ratio = one["forked_over_fresh"]

@@ -2,8 +2,8 @@
 
 Processes of the same code differ, so a run starts fresh ones (exec), at seconds each. Cheaper are,
 from most to least renewed: a fork of a zygote, preparing again in a live process, and other pages
-for its heap. Each is renewed many times within the one above it, in all lanes side by side, and
-`bench.selfcheck.process_result` tells what each adds to the variance. Every block is divided by
+for its heap. Each is renewed many times within the one above it, in all participants side by side,
+and `bench.selfcheck.process_result` tells what each adds to the variance. Every block is divided by
 that of a reference worker, which is renewed never, in the same round.
 """
 
@@ -19,23 +19,25 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from bench import conditions, parity, schedule
+from bench.analysis import parity
+from bench.engine import schedule
+from bench.engine.execution import Execution
+from bench.engine.participants import Participant, control_of
+from bench.engine.rounds import Rounds
 from bench.errors import WorkerError
-from bench.lane import Lane
-from bench.policy import DEFAULT, SELFCHECK
-from bench.rounds import Rounds
-from bench.scenarios import Dtype, Layout, Mode, Status, Task, stock_default
-from bench.seats import Seat, control_of
+from bench.plan.scenario import Dtype, Layout, Mode, Status, Task, stock_default
+from bench.plan.thresholds import DEFAULT, SELFCHECK
 from bench.selfcheck.process_result import ProcessResult
+from bench.worker import conditions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from bench.analysis.nested import Floats
-    from bench.client import WorkerHandle
-    from bench.policy import Policy, SelfcheckPolicy
-    from bench.scenarios import Scenario
+    from bench.engine.worker_process import WorkerHandle
+    from bench.plan.scenario import Scenario
+    from bench.plan.thresholds import Policy, SelfcheckPolicy
 
 _REFERENCE = stock_default(Task.INFERENCE, 1)
 _NO_HEAP = "This system gives no heap back: `heap` shows what repeating blocks does."
@@ -61,7 +63,7 @@ FULL = Design(execs=6, prepares=4, heaps=4, blocks=3, forks=4, fork_blocks=6, bu
 QUICK = Design(execs=2, prepares=2, heaps=2, blocks=2, forks=2, fork_blocks=2, budget_s=240)
 
 
-def lanes_for(*, native_bf16: bool) -> tuple[Scenario, ...]:
+def scenarios_for(*, native_bf16: bool) -> tuple[Scenario, ...]:
     """Stock and IPEX, eager and TorchScript: what a run's headlines are made of, at batch 1."""
     script = replace(_REFERENCE, mode=Mode.TORCHSCRIPT, fusion=True, layout=Layout.CHANNELS_LAST)
     dtype = Dtype.BF16 if native_bf16 else Dtype.FP32
@@ -74,7 +76,7 @@ class Processes:
     """Measures replicate after replicate; `result` holds what is known at any moment.
 
     `start(scenario)` starts a worker, `zygote(scenario)` a zygote, and `fork(zygote)` a worker from
-    it. `folder` takes outputs. A lane whose backend is not there is left out with a note.
+    it. `folder` takes outputs. A participant whose backend is not there is left out with a note.
 
     Raises (from `replicate`):
         WorkerError: a fresh worker failed. A forked one that fails, computes something else or
@@ -93,9 +95,9 @@ class Processes:
     clock: Callable[[], float] = time.monotonic
     result: ProcessResult = field(init=False)
     _rounds: Rounds = field(init=False)
-    _reference: Lane | None = field(init=False, default=None)
+    _reference: Execution | None = field(init=False, default=None)
     _known: dict[str, Mapping[str, object]] = field(init=False, default_factory=dict)
-    """The conditions of each lane's first fresh worker."""
+    """The conditions of each participant's first fresh worker."""
     _numbers: Iterator[int] = field(init=False, default_factory=count)
     _orders: Iterator[tuple[str, ...]] = field(init=False, default_factory=lambda: iter(()))
 
@@ -112,9 +114,9 @@ class Processes:
         )
 
     def replicate(self, name: str) -> int:
-        """One fresh process of each lane and one zygote of each, with all that lies in them.
+        """One fresh process of each participant and one zygote of each, with all that lies in them.
 
-        Returns how many fresh processes each lane has had by now.
+        Returns how many fresh processes each participant has had by now.
         """
         if self._reference is None:
             self._open()
@@ -134,61 +136,61 @@ class Processes:
             self._reference.worker.stop()
 
     def _open(self) -> None:
-        """Start the reference, and see which lanes there are and what they compute."""
+        """Start the reference, and see which participants there are and what they compute."""
         reference = self.start(_REFERENCE)
-        self._reference = self._lane(_REFERENCE, reference, is_control=True)
+        self._reference = self._participant(_REFERENCE, reference, is_control=True)
         reference.greet(self.policy.start_timeout_s)
         self._warm(self._reference)
         for scenario in self.scenarios:
             self._learn(scenario)
         self.scenarios = [one for one in self.scenarios if one.id in self._known]
-        self.result.lanes += self._known
+        self.result.participants += self._known
         names = [self._reference.name, *self._known]
         self._orders = schedule.round_orders(names, seed=self.policy.order_seed)
 
     def _learn(self, scenario: Scenario) -> None:
-        """See what a fresh worker of a lane computes, and under which conditions it runs."""
+        """See what a fresh worker of a participant computes, and under which conditions it runs."""
         try:
             with self._workers("exec", [partial(self.start, scenario)]) as workers:
-                (lane,) = self._prepare([scenario], workers)
-                lane.outputs(self._outputs(scenario), within_s=0)
-                lane.read_conditions()
+                (participant,) = self._prepare([scenario], workers)
+                participant.outputs(self._outputs(scenario), within_s=0)
+                participant.read_conditions()
         except WorkerError as error:
             if error.status not in (Status.UNAVAILABLE, Status.UNSUPPORTED):
                 raise
             self.result.notes.append(f"{scenario.id} is left out: {error.reason}.")
         else:
-            self._known[scenario.id] = lane.conditions
+            self._known[scenario.id] = participant.conditions
 
     def _fresh(self, name: str) -> Floats:
-        """Log ratios: lanes x prepares x heaps x blocks."""
+        """Log ratios: participants x prepares x heaps x blocks."""
         starts = [partial(self.start, scenario) for scenario in self.scenarios]
         prepares = []
         with self._workers("exec", starts) as workers:
             for turn in range(self.design.prepares):
                 self.say(f"{name}: prepared {turn + 1} of {self.design.prepares} times")
-                lanes = self._prepare(self.scenarios, workers)
-                self._compare_conditions(lanes)
-                heaps = [self._blocks(lanes, self.design.blocks)]
+                participants = self._prepare(self.scenarios, workers)
+                self._compare_conditions(participants)
+                heaps = [self._blocks(participants, self.design.blocks)]
                 for _ in range(1, self.design.heaps):
-                    self._renew(lanes)
-                    heaps.append(self._blocks(lanes, self.design.blocks))
+                    self._renew(participants)
+                    heaps.append(self._blocks(participants, self.design.blocks))
                 prepares.append(heaps)
         return np.moveaxis(np.array(prepares), 2, 0)
 
     def _forked(self, name: str) -> Floats:
-        """Log ratios: lanes x forks x blocks."""
+        """Log ratios: participants x forks x blocks."""
         starts = [partial(self.zygote, scenario) for scenario in self.scenarios]
         forks = []
         with self._workers("zygote", starts) as zygotes:
             for turn in range(self.design.forks):
                 self.say(f"{name}: forked {turn + 1} of {self.design.forks} times")
                 with self._workers("fork", [partial(self.fork, one) for one in zygotes]) as workers:
-                    lanes = self._prepare(self.scenarios, workers)
-                    self._compare_conditions(lanes)
-                    forks.append(self._blocks(lanes, self.design.fork_blocks))
+                    participants = self._prepare(self.scenarios, workers)
+                    self._compare_conditions(participants)
+                    forks.append(self._blocks(participants, self.design.fork_blocks))
                     if turn == 0:
-                        self._compare_outputs(lanes)
+                        self._compare_outputs(participants)
         return np.moveaxis(np.array(forks), 1, 0)
 
     @contextmanager
@@ -209,19 +211,21 @@ class Processes:
 
     def _prepare(
         self, scenarios: Sequence[Scenario], workers: Sequence[WorkerHandle]
-    ) -> list[Lane]:
+    ) -> list[Execution]:
         """The scenarios, built afresh in their workers and warmed up."""
-        lanes = [self._lane(*pair) for pair in zip(scenarios, workers, strict=True)]
-        for lane in lanes:
+        participants = [self._participant(*pair) for pair in zip(scenarios, workers, strict=True)]
+        for participant in participants:
             with self._timed("prepare"):
-                self._warm(lane)
-        return lanes
+                self._warm(participant)
+        return participants
 
-    def _lane(self, scenario: Scenario, worker: WorkerHandle, *, is_control: bool = False) -> Lane:
-        seat = Seat(name=scenario.id, scenario=scenario)
-        return Lane(
+    def _participant(
+        self, scenario: Scenario, worker: WorkerHandle, *, is_control: bool = False
+    ) -> Execution:
+        participant = Participant(name=scenario.id, scenario=scenario)
+        return Execution(
             run_id="selfcheck",
-            seat=control_of(seat) if is_control else seat,
+            participant=control_of(participant) if is_control else participant,
             launch=0,
             worker=worker,
             policy=self.policy,
@@ -229,55 +233,57 @@ class Processes:
             known_trend_calls=0,  # as long as a later launch of a run warms up
         )
 
-    def _warm(self, lane: Lane) -> None:
-        lane.prepare()
-        lane.warm_up()
+    def _warm(self, participant: Execution) -> None:
+        participant.prepare()
+        participant.warm_up()
 
-    def _renew(self, lanes: Sequence[Lane]) -> None:
-        for lane in lanes:
+    def _renew(self, participants: Sequence[Execution]) -> None:
+        for participant in participants:
             with self._timed("heap"):
-                renewed = lane.worker.ask("renew", self.policy.call_timeout_s)["renewed"]
+                renewed = participant.worker.ask("renew", self.policy.call_timeout_s)["renewed"]
             if not renewed and _NO_HEAP not in self.result.notes:
                 self.result.notes.append(_NO_HEAP)
 
-    def _blocks(self, lanes: Sequence[Lane], blocks: int) -> Floats:
-        """Log ratios to the reference, lanes x blocks; NaN if other work left too few rounds clean.
+    def _blocks(self, participants: Sequence[Execution], blocks: int) -> Floats:
+        """Return log ratios to the reference, participants x blocks; NaN where too few are clean.
 
         A round of which a block is lost is made again, up to twice as many as there are blocks.
         """
         assert self._reference is not None  # noqa: S101 - `replicate` has started it
-        everyone = [self._reference, *lanes]
+        everyone = [self._reference, *participants]
         rounds: list[Floats] = []
         for _ in range(2 * blocks):
             if len(rounds) < blocks and all(times := self._round(everyone)):
                 logs: Floats = np.log(times)
                 rounds.append(logs[1:] - logs[0])
-        rounds += [np.full(len(lanes), math.nan)] * (blocks - len(rounds))
+        rounds += [np.full(len(participants), math.nan)] * (blocks - len(rounds))
         return np.array(rounds).T
 
-    def _round(self, lanes: list[Lane]) -> list[float]:
-        """Each lane's block in ms; zero where other work took it."""
+    def _round(self, participants: list[Execution]) -> list[float]:
+        """Each participant's block in ms; zero where other work took it."""
         number = next(self._numbers)
-        for lane in lanes:
-            lane.launch = number
-        self._rounds.run("processes", number, lanes, 1, at_least=1, orders=self._orders)
-        return [lane.blocks_ms.get((number, 0), 0.0) for lane in lanes]
+        for participant in participants:
+            participant.launch = number
+        self._rounds.run("processes", number, participants, 1, at_least=1, orders=self._orders)
+        return [participant.blocks_ms.get((number, 0), 0.0) for participant in participants]
 
-    def _compare_conditions(self, lanes: Sequence[Lane]) -> None:
-        """Raises WorkerError: a lane's worker runs under other conditions than its first one."""
-        for lane in lanes:
-            lane.read_conditions()
-            found = conditions.differences(self._known[lane.name], lane.conditions)
+    def _compare_conditions(self, participants: Sequence[Execution]) -> None:
+        """Raises WorkerError: a worker runs under other conditions than its scenario's first."""
+        for participant in participants:
+            participant.read_conditions()
+            found = conditions.differences(self._known[participant.name], participant.conditions)
             if found:
-                reason = f"a worker of {lane.name} ran under other conditions: {'; '.join(found)}"
+                reason = (
+                    f"a worker of {participant.name} ran under other conditions: {'; '.join(found)}"
+                )
                 raise WorkerError(Status.UNSUPPORTED, reason)
 
-    def _compare_outputs(self, lanes: Sequence[Lane]) -> None:
-        """Raises WorkerError: a lane's worker computes something else than its first one."""
-        for lane in lanes:
+    def _compare_outputs(self, participants: Sequence[Execution]) -> None:
+        """Raises WorkerError: a participant's worker computes something else than its first one."""
+        for participant in participants:
             path = self.folder / "forked.npz"
-            lane.outputs(path, within_s=0)
-            scenario = lane.scenario
+            participant.outputs(path, within_s=0)
+            scenario = participant.scenario
             found = parity.compare(
                 self._outputs(scenario),
                 path,
@@ -286,7 +292,9 @@ class Processes:
                 tolerance=self.policy.parity,
             )
             if not found.within_tolerance:
-                reason = f"a forked worker of {lane.name} gave other outputs than a fresh one"
+                reason = (
+                    f"a forked worker of {participant.name} gave other outputs than a fresh one"
+                )
                 raise WorkerError(Status.WRONG_OUTPUT, reason)
 
     def _outputs(self, scenario: Scenario) -> Path:
@@ -299,5 +307,5 @@ class Processes:
         self.result.seconds.setdefault(kind, []).append(self.clock() - began)
 
 
-def _give_up(_: Lane, error: WorkerError) -> NoReturn:
+def _give_up(_: Execution, error: WorkerError) -> NoReturn:
     raise error

@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bench.analysis import shares
-from bench.phrases import percent
-from bench.scenarios import Verdict
+from bench.plan.scenario import Verdict
 from bench.selfcheck.process_result import table as process_table
+from bench.text.numbers import percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bench.analysis.comparison import Ratio
-    from bench.policy import SelfcheckPolicy
+    from bench.plan.thresholds import SelfcheckPolicy
     from bench.selfcheck.process_result import ProcessResult
 
 _WRONG = (Verdict.FASTER, Verdict.SLOWER)

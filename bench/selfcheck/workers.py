@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench import placement
-from bench.launcher import Launcher, told
+from bench.engine.launcher import Launcher, told
+from bench.machine import placement
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bench.client import WorkerHandle, WorkerProcess
-    from bench.scenarios import Scenario
-    from bench.seats import Seat
+    from bench.engine.participants import Participant
+    from bench.engine.worker_process import WorkerHandle, WorkerProcess
+    from bench.plan.scenario import Scenario
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,14 +29,14 @@ class Workers:
         """The CPUs that a run would use here."""
         return placement.chosen_cpus(self.threads)
 
-    def launch(self, image_size: int, seat: Seat) -> WorkerHandle:
-        """A fresh process for this seat."""
-        return self.start(image_size, seat.name, seat.scenario)
+    def launch(self, image_size: int, participant: Participant) -> WorkerHandle:
+        """A fresh process for this participant."""
+        return self.start(image_size, participant.name, participant.scenario)
 
     def start(
         self, image_size: int, name: str, scenario: Scenario, module: str = "bench.worker"
     ) -> WorkerProcess:
-        """A fresh process for this scenario, a worker's or a zygote's (`bench.zygote`)."""
+        """A fresh process for this scenario, a worker's or a zygote's (`bench.worker.zygote`)."""
         launcher = Launcher(
             folder=self.folder, cpus=self.cpus, told=told(data=self.data, weights="random")
         )

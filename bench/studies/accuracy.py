@@ -15,28 +15,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench import records
 from bench.analysis.judge import mean_ratio
 from bench.errors import UsageError, WorkerError
-from bench.policy import STUDIES
-from bench.records import NoiseRow
+from bench.plan.thresholds import STUDIES
 from bench.report.tables.table import Cell, Row, Table, number
-from bench.report.wording import NOTHING, bounds, percent, seconds, times
+from bench.store import records
+from bench.store.records import NoiseRow
 from bench.studies import ways
 from bench.studies.page import Page
 from bench.studies.reading import failures_kept, measured_again
 from bench.studies.workplace import workplace
+from bench.text.wording import NOTHING, bounds, percent, seconds, times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from bench import protocol
     from bench.analysis.comparison import Ratio
-    from bench.client import WorkerHandle
-    from bench.policy import Policy
-    from bench.seats import Seat
+    from bench.engine.participants import Participant
+    from bench.engine.worker_process import WorkerHandle
+    from bench.plan.thresholds import Policy
     from bench.studies.workplace import StudyRequest
+    from bench.worker import protocol
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class AccuracyRow:
     """One evaluation."""
 
     run_id: str
-    seat: str
+    participant: str
     seed: int
     step: int
     train_s: float
@@ -65,16 +65,16 @@ class Reached:
     seconds: float | None
 
 
-def seats(asked: StudyRequest) -> list[Seat]:
+def participants(request: StudyRequest) -> list[Participant]:
     """The ways of training."""
-    return ways.seats_of(ways.training(asked.profile))
+    return ways.participants_of(ways.training(request.profile))
 
 
 @dataclass(kw_only=True)
 class Trainer:
     """One way from one seed."""
 
-    seat: Seat
+    participant: Participant
     worker: WorkerHandle
     step: int = 0
     train_s: float = 0.0
@@ -90,14 +90,14 @@ class TimeToAccuracy:
     policy: Policy
     target: float
     max_steps: int
-    launch: Callable[[Seat, int], WorkerHandle]
+    launch: Callable[[Participant, int], WorkerHandle]
     record: Callable[[AccuracyRow], None]
     left_s: Callable[[], float]
     say: Callable[[str], None] = lambda _: None
     failures: dict[str, WorkerError] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def measure(self, chosen: Sequence[Seat], seeds: Sequence[int]) -> None:
+    def measure(self, chosen: Sequence[Participant], seeds: Sequence[int]) -> None:
         """One seed after the other, each in fresh processes.
 
         The first one runs to its end whatever the budget is; the steps have a limit of their own.
@@ -110,12 +110,12 @@ class TimeToAccuracy:
                 return
             self._one_seed(chosen, seed, done)
 
-    def _one_seed(self, chosen: Sequence[Seat], seed: int, launch: int) -> None:
+    def _one_seed(self, chosen: Sequence[Participant], seed: int, launch: int) -> None:
         trainers: list[Trainer] = []
         try:
-            for seat in chosen:
-                if seat.name not in self.failures:
-                    self._start(trainers, seat, seed, launch)
+            for participant in chosen:
+                if participant.name not in self.failures:
+                    self._start(trainers, participant, seed, launch)
             order = random.Random(seed)  # noqa: S311 - an order, not a secret
             while running := [one for one in trainers if not one.done]:
                 if launch and self.left_s() <= 0:
@@ -128,24 +128,26 @@ class TimeToAccuracy:
             for trainer in trainers:
                 trainer.worker.stop()
 
-    def _start(self, trainers: list[Trainer], seat: Seat, seed: int, launch: int) -> None:
-        from bench import protocol as messages
+    def _start(
+        self, trainers: list[Trainer], participant: Participant, seed: int, launch: int
+    ) -> None:
+        from bench.worker import protocol as messages
 
-        self.say(f"seed {seed} · preparing {seat.name}")
+        self.say(f"seed {seed} · preparing {participant.name}")
         try:
-            worker = self.launch(seat, launch)
-            trainers.append(Trainer(seat=seat, worker=worker))
+            worker = self.launch(participant, launch)
+            trainers.append(Trainer(participant=participant, worker=worker))
             worker.greet(self.policy.start_timeout_s)
             limit = self.policy.prepare_timeout_s
-            worker.ask("prepare", limit, scenario=messages.encode(seat.scenario))
+            worker.ask("prepare", limit, scenario=messages.encode(participant.scenario))
             worker.ask("start_training", limit, seed=seed)
             self._evaluate(trainers[-1], seed, None)
         except WorkerError as error:
-            self._failed(seat, error, trainers)
+            self._failed(participant, error, trainers)
 
     def _turn(self, trainer: Trainer, seed: int) -> None:
         """Some steps, then an evaluation."""
-        self.say(f"seed {seed} · {trainer.seat.name} · step {trainer.step}")
+        self.say(f"seed {seed} · {trainer.participant.name} · step {trainer.step}")
         limit = self.policy.call_timeout_s * STUDIES.accuracy_steps_a_turn
         try:
             reply = trainer.worker.ask(
@@ -156,14 +158,14 @@ class TimeToAccuracy:
             self._evaluate(trainer, seed, reply)
         except WorkerError as error:
             trainer.done = True
-            self.failures.setdefault(trainer.seat.name, error)
+            self.failures.setdefault(trainer.participant.name, error)
 
     def _evaluate(self, trainer: Trainer, seed: int, reply: protocol.Message | None) -> None:
         found = trainer.worker.ask("evaluate", self.policy.prepare_timeout_s)["accuracy"]
         self.record(
             AccuracyRow(
                 run_id=self.run_id,
-                seat=trainer.seat.name,
+                participant=trainer.participant.name,
                 seed=seed,
                 step=trainer.step,
                 train_s=trainer.train_s,
@@ -174,14 +176,16 @@ class TimeToAccuracy:
         trainer.hits = trainer.hits + 1 if found >= self.target else 0
         trainer.done = trainer.hits >= STUDIES.accuracy_in_a_row or trainer.step >= self.max_steps
 
-    def _failed(self, seat: Seat, error: WorkerError, trainers: list[Trainer]) -> None:
-        self.failures.setdefault(seat.name, error)
+    def _failed(
+        self, participant: Participant, error: WorkerError, trainers: list[Trainer]
+    ) -> None:
+        self.failures.setdefault(participant.name, error)
         for trainer in trainers:
-            if trainer.seat is seat:
+            if trainer.participant is participant:
                 trainer.done = True
 
 
-def measure(target: float, max_steps: int, asked: StudyRequest) -> Path:
+def measure(target: float, max_steps: int, request: StudyRequest) -> Path:
     """Measure, and return the study's folder.
 
     Raises:
@@ -195,8 +199,8 @@ def measure(target: float, max_steps: int, asked: StudyRequest) -> Path:
             f"at least {STUDIES.accuracy_steps_a_turn} steps are needed, not {max_steps}"
         )
     facts = {"target": target, "max_steps": max_steps}
-    with workplace("accuracy", asked, FILES, facts=facts) as place:
-        ends = place.clock() + asked.budget
+    with workplace("accuracy", request, FILES, facts=facts) as place:
+        ends = place.clock() + request.budget
         study = TimeToAccuracy(
             run_id=place.run_id,
             policy=place.policy,
@@ -208,10 +212,10 @@ def measure(target: float, max_steps: int, asked: StudyRequest) -> Path:
             say=place.progress.show,
         )
         seeds = [
-            asked.seed + number for number in range(STUDIES.accuracy_seeds[asked.profile.name])
+            request.seed + number for number in range(STUDIES.accuracy_seeds[request.profile.name])
         ]
         try:
-            study.measure(seats(asked), seeds)
+            study.measure(participants(request), seeds)
             place.environment["complete"] = not study.notes
         finally:
             place.environment.update(notes=study.notes, failures=failures_kept(study.failures))
@@ -225,10 +229,10 @@ def reached(rows: Sequence[AccuracyRow], target: float) -> dict[str, dict[int, R
     """Way -> seed -> when the first of the evaluations in a row reached the target."""
     found: dict[str, dict[int, list[AccuracyRow]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        found[row.seat][row.seed].append(row)
+        found[row.participant][row.seed].append(row)
     return {
-        seat: {seed: _first(points, target) for seed, points in by_seed.items()}
-        for seat, by_seed in found.items()
+        participant: {seed: _first(points, target) for seed, points in by_seed.items()}
+        for participant, by_seed in found.items()
     }
 
 
@@ -241,14 +245,16 @@ def _first(points: Sequence[AccuracyRow], target: float) -> Reached:
     return Reached(steps=None, seconds=None)
 
 
-def over_default(found: dict[str, dict[int, Reached]], seat: str, policy: Policy) -> Ratio | None:
+def over_default(
+    found: dict[str, dict[int, Reached]], participant: str, policy: Policy
+) -> Ratio | None:
     """Stock default's time over the way's, paired by seed; the interval is over seeds.
 
     None where no seed has both, or where one took no step at all.
     """
     logs = [
         math.log(base.seconds / own.seconds)
-        for seed, own in found.get(seat, {}).items()
+        for seed, own in found.get(participant, {}).items()
         if (base := found.get(ways.DEFAULT, {}).get(seed)) and base.seconds and own.seconds
     ]
     return mean_ratio(logs, policy)
@@ -277,7 +283,9 @@ def page(
 ) -> Page:
     """What the rows say."""
     found = reached(rows, target)
-    made = [_row(seat, found, rows, failures, policy) for seat in {**found, **failures}]
+    made = [
+        _row(participant, found, rows, failures, policy) for participant in {**found, **failures}
+    ]
     return Page(
         title=f"Time to an accuracy of {percent(target)}",
         lead=tuple(sentence for sentence, _ in made) or ("Nothing was measured.",),
@@ -303,20 +311,20 @@ def page(
 
 
 def _row(
-    seat: str,
+    participant: str,
     found: dict[str, dict[int, Reached]],
     rows: Sequence[AccuracyRow],
     failures: dict[str, WorkerError],
     policy: Policy,
 ) -> tuple[str, Row]:
-    own = found.get(seat, {})
+    own = found.get(participant, {})
     steps = [one.steps for one in own.values() if one.steps is not None]
     took = [one.seconds for one in own.values() if one.seconds is not None]
-    best = max((row.accuracy for row in rows if row.seat == seat), default=None)
-    ratio = None if seat == ways.DEFAULT else over_default(found, seat, policy)
+    best = max((row.accuracy for row in rows if row.participant == participant), default=None)
+    ratio = None if participant == ways.DEFAULT else over_default(found, participant, policy)
     several = ratio is not None and ratio.rounds > 1
     interval = bounds(ratio.low, ratio.high) if ratio and several else ""
-    error = failures.get(seat)
+    error = failures.get(participant)
     said = f"reached from {len(steps)} of {len(own)} seeds"
     if took:
         said += f", {seconds(float(np.median(took)))} of steps"
@@ -325,7 +333,7 @@ def _row(
     if error and not own:
         said = f"not measured: {error.reason}"
     cells = (
-        Cell(text=seat),
+        Cell(text=participant),
         number(f"{len(steps)} of {len(own)}", len(steps)),
         number(f"{np.median(steps):g}" if steps else NOTHING, None),
         number(seconds(float(np.median(took))) if took else NOTHING, None),
@@ -333,4 +341,4 @@ def _row(
         number(percent(best, 3), best),
         Cell(text=str(error.status) if error else "ok", note=error.reason if error else ""),
     )
-    return f"{seat}: {said}.", Row(cells=cells)
+    return f"{participant}: {said}.", Row(cells=cells)

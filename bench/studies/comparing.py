@@ -6,22 +6,23 @@ from typing import TYPE_CHECKING
 
 from bench.analysis.judge import Judge
 from bench.analysis.measurements import Measurements
-from bench.conditions import unequal
+from bench.worker.conditions import unequal
 
 if TYPE_CHECKING:
-    from bench.policy import Policy
+    from bench.plan.thresholds import Policy
     from bench.studies.study import Measured
 
 
 def judge_of(measured: Measured, policy: Policy) -> Judge:
     """The judge of everything that a study measured, all its groups in one model.
 
-    A seat without blocks that failed is unusable, as is one whose worker's conditions differed.
+    A participant without blocks that failed is unusable, as is one whose worker's conditions
+    differed.
     """
     unusable = {
-        seat: str(error)
-        for seat, error in measured.failures.items()
-        if not any(blocks.get(seat) for blocks in measured.groups.values())
+        participant: str(error)
+        for participant, error in measured.failures.items()
+        if not any(blocks.get(participant) for blocks in measured.groups.values())
     }
     found = Measurements(groups=measured.groups, unusable={**unequal(measured.workers), **unusable})
     return Judge(found, policy)

@@ -11,28 +11,30 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench import placement, records
 from bench.analysis.judge import Judge, level
+from bench.engine.participants import Group, Participant, control_of
 from bench.errors import UsageError, WorkerError
-from bench.policy import STUDIES
-from bench.records import IterationRow, NoiseRow
+from bench.machine import placement
+from bench.plan.scenario import CONTROL_SUFFIX, Status
+from bench.plan.thresholds import STUDIES
 from bench.report.tables.table import Cell, Row, Table, number
-from bench.report.wording import NOTHING, bounds, digits, times
-from bench.scenarios import CONTROL_SUFFIX, Status
-from bench.seats import Group, Seat, control_of
-from bench.studies import arrivals, comparing, ways
+from bench.store import records
+from bench.store.records import IterationRow, NoiseRow
+from bench.studies import comparing, ways
 from bench.studies.page import Page
 from bench.studies.reading import measured_again
 from bench.studies.several import Instances
 from bench.studies.workplace import workplace
+from bench.text.wording import NOTHING, bounds, digits, times
+from bench.worker import arrivals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from bench.client import WorkerHandle
-    from bench.lane import Lane
-    from bench.policy import Policy
+    from bench.engine.execution import Execution
+    from bench.engine.worker_process import WorkerHandle
+    from bench.plan.thresholds import Policy
     from bench.studies.study import Measured
     from bench.studies.workplace import Place, StudyRequest
 
@@ -45,7 +47,7 @@ class InstanceRow:
     """One block of one configuration: all its instances at once."""
 
     run_id: str
-    seat: str
+    participant: str
     group: str
     base: str
     launch: int
@@ -104,25 +106,31 @@ def split(cpus: tuple[int, ...], instances: int, cores: int) -> list[tuple[int, 
 
 
 def groups(
-    asked: StudyRequest, configs: Sequence[tuple[int, int]], cores: int, batch_size: int
+    request: StudyRequest, configs: Sequence[tuple[int, int]], cores: int, batch_size: int
 ) -> list[Group]:
     """One group for each configuration: every way in it beside stock default with all cores."""
-    chosen = ways.inference(asked.profile, batch_size, asked.backends)
-    whole = _seat(ways.DEFAULT, chosen, 1, cores, "")
+    chosen = ways.inference(request.profile, batch_size, request.backends)
+    whole = _participant(ways.DEFAULT, chosen, 1, cores, "")
     found = []
     for instances, each in configs:
-        seats = [
-            _seat(name, chosen, instances, each, whole.name)
+        participants = [
+            _participant(name, chosen, instances, each, whole.name)
             for name in chosen
             if (name, instances, each) != (ways.DEFAULT, 1, cores)
         ]
-        found.append(Group(name=f"{instances}x{each}", seats=(whole, control_of(whole), *seats)))
+        found.append(
+            Group(
+                name=f"{instances}x{each}", participants=(whole, control_of(whole), *participants)
+            )
+        )
     return found
 
 
-def _seat(name: str, chosen: dict[str, Any], instances: int, cores: int, base: str) -> Seat:
+def _participant(
+    name: str, chosen: dict[str, Any], instances: int, cores: int, base: str
+) -> Participant:
     full = f"{name}/{instances}x{cores}"
-    return Seat(
+    return Participant(
         name=full,
         scenario=chosen[name],
         worker=full,
@@ -131,18 +139,18 @@ def _seat(name: str, chosen: dict[str, Any], instances: int, cores: int, base: s
     )
 
 
-def launcher(place: Place) -> Callable[[Seat, int], WorkerHandle]:
-    """How the instances of a seat are started."""
+def launcher(place: Place) -> Callable[[Participant, int], WorkerHandle]:
+    """How the instances of a participant are started."""
 
-    def launch(seat: Seat, number: int) -> WorkerHandle:
-        count, cores = seat.details["instances"], seat.details["cores"]
+    def launch(participant: Participant, number: int) -> WorkerHandle:
+        count, cores = participant.details["instances"], participant.details["cores"]
         if count * cores > len(place.cpus):
             raise WorkerError(
                 Status.UNAVAILABLE, f"{count}x{cores} needs more than {len(place.cpus)} cores"
             )
         return Instances(
             workers=[
-                place.start(seat, number, cpus, f"-{index + 1}")  # type: ignore[misc] # processes
+                place.start(participant, number, cpus, f"-{index + 1}")  # type: ignore[misc] # processes
                 for index, cpus in enumerate(split(place.cpus, count, cores))
             ]
         )
@@ -152,11 +160,13 @@ def launcher(place: Place) -> Callable[[Seat, int], WorkerHandle]:
 
 def turn_of(
     run_id: str, seconds: float, record: Callable[[InstanceRow], None], group_of: dict[str, str]
-) -> Callable[[Lane, int, int], float]:
+) -> Callable[[Execution, int, int], float]:
     """One turn: all instances at once for so long; its time is that of one call of them all."""
 
-    def turn(lane: Lane, round_number: int, position: int) -> float:
-        reply = lane.worker.ask("call_for", lane.policy.call_timeout_s + seconds, seconds=seconds)
+    def turn(execution: Execution, round_number: int, position: int) -> float:
+        reply = execution.worker.ask(
+            "call_for", execution.policy.call_timeout_s + seconds, seconds=seconds
+        )
         spans = [
             list(zip(one["start_ns"], one["end_ns"], strict=True)) for one in reply["instances"]
         ]
@@ -166,18 +176,18 @@ def turn_of(
         record(
             InstanceRow(
                 run_id=run_id,
-                seat=lane.name,
+                participant=execution.name,
                 group=group_of["now"],
-                base=lane.seat.base,
-                launch=lane.launch,
+                base=execution.participant.base,
+                launch=execution.launch,
                 round=round_number,
                 position=position,
-                instances=lane.seat.details["instances"],
-                cores=lane.seat.details["cores"],
-                batch_size=lane.scenario.batch_size,
+                instances=execution.participant.details["instances"],
+                cores=execution.participant.details["cores"],
+                batch_size=execution.scenario.batch_size,
                 calls=sum(map(len, spans)),
                 ms_per_call=each,
-                images_per_s=1000 * lane.scenario.batch_size / each,
+                images_per_s=1000 * execution.scenario.batch_size / each,
             )
         )
         return each
@@ -185,7 +195,7 @@ def turn_of(
     return turn
 
 
-def measure(config: Sequence[str], batch_size: int, asked: StudyRequest) -> Path:
+def measure(config: Sequence[str], batch_size: int, request: StudyRequest) -> Path:
     """Measure, and return the study's folder.
 
     Each group's blocks are its own: stock default stands in every one of them.
@@ -194,11 +204,11 @@ def measure(config: Sequence[str], batch_size: int, asked: StudyRequest) -> Path
         UsageError: a configuration does not fit.
         BenchError: it cannot be measured.
     """
-    cores = len(placement.chosen_cpus(asked.threads))
+    cores = len(placement.chosen_cpus(request.threads))
     configs = parse(config, cores)
-    with workplace("instances", asked, FILES) as place:
+    with workplace("instances", request, FILES) as place:
         now = {"now": ""}
-        found = groups(asked, configs, cores, batch_size)
+        found = groups(request, configs, cores, batch_size)
         study = place.study(
             found, turn_of(place.run_id, STUDIES.instances_block_s, place.writer.append, now)
         )
@@ -223,12 +233,12 @@ def read_page(folder: Path) -> Page:
 def blocks(
     rows: Sequence[InstanceRow],
 ) -> dict[str, dict[str, dict[tuple[int, int], float]]]:
-    """Group -> seat -> (launch, round) -> ms of one call of all instances."""
+    """Group -> participant -> (launch, round) -> ms of one call of all instances."""
     found: dict[str, dict[str, dict[tuple[int, int], float]]] = defaultdict(
         lambda: defaultdict(dict)
     )
     for row in rows:
-        found[row.group][row.seat][row.launch, row.round] = row.ms_per_call
+        found[row.group][row.participant][row.launch, row.round] = row.ms_per_call
     return found
 
 
@@ -246,17 +256,17 @@ def page(rows: Sequence[InstanceRow], measured: Measured, policy: Policy) -> Pag
     shown: set[str] = set()
     measured.groups = by_group
     judge = comparing.judge_of(measured, policy)
-    for group, seats in by_group.items():
-        for seat in seats:
-            if seat in shown or seat.endswith(CONTROL_SUFFIX):
+    for group, participants in by_group.items():
+        for participant in participants:
+            if participant in shown or participant.endswith(CONTROL_SUFFIX):
                 continue
-            shown.add(seat)
-            made.append(_row(seat, group, rows, judge))
-    for seat, error in measured.failures.items():
-        if seat not in shown:
-            cells = (Cell(text=seat), *[Cell(text=NOTHING)] * 4)
+            shown.add(participant)
+            made.append(_row(participant, group, rows, judge))
+    for participant, error in measured.failures.items():
+        if participant not in shown:
+            cells = (Cell(text=participant), *[Cell(text=NOTHING)] * 4)
             status = Cell(text=str(error.status), note=error.reason)
-            made.append((0.0, f"{seat}: {error.reason}.", Row(cells=(*cells, status))))
+            made.append((0.0, f"{participant}: {error.reason}.", Row(cells=(*cells, status))))
     best = sorted(made, key=lambda one: -one[0])
     return Page(
         title="Instances: N workers with M cores each",
@@ -283,25 +293,25 @@ def page(rows: Sequence[InstanceRow], measured: Measured, policy: Policy) -> Pag
 
 
 def _row(
-    seat: str, group: str, rows: Sequence[InstanceRow], judge: Judge
+    participant: str, group: str, rows: Sequence[InstanceRow], judge: Judge
 ) -> tuple[float, str, Row]:
-    own = next(row for row in rows if row.seat == seat)
-    each = level(judge.measurements.groups[group][seat], judge.policy)
+    own = next(row for row in rows if row.participant == participant)
+    each = level(judge.measurements.groups[group][participant], judge.policy)
     rate = 1000 * own.batch_size / each.estimate if each else 0.0
-    compared = judge.compare(seat, own.base, group=group) if own.base else None
+    compared = judge.compare(participant, own.base, group=group) if own.base else None
     ratio = compared.ratio if compared else None
     beside = ""
     if ratio and compared:
         over = f"{times(ratio.estimate)} {bounds(ratio.low, ratio.high)}"
         beside = f", {over} of stock default on all cores ({compared.verdict})"
-    sentence = f"{seat}: {digits(rate)} images per second{beside}."
+    sentence = f"{participant}: {digits(rate)} images per second{beside}."
     cores = own.instances * own.cores
     return (
         rate,
         sentence,
         Row(
             cells=(
-                Cell(text=seat, note=f"batch {own.batch_size}"),
+                Cell(text=participant, note=f"batch {own.batch_size}"),
                 number(digits(rate), rate),
                 number(digits(rate / cores), rate / cores),
                 number(

@@ -13,26 +13,27 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench import records
-from bench.engine import Checks
+from bench.engine.engine import Checks
 from bench.errors import UsageError
-from bench.policy import STUDIES
-from bench.records import IterationRow, NoiseRow
+from bench.plan.scenario import CONTROL_SUFFIX
+from bench.plan.thresholds import STUDIES
 from bench.report.tables.table import Cell, Row, Table, number
-from bench.report.wording import NOTHING, digits, milliseconds
-from bench.scenarios import CONTROL_SUFFIX
-from bench.studies import arrivals, ways
+from bench.store import records
+from bench.store.records import IterationRow, NoiseRow
+from bench.studies import ways
 from bench.studies.page import Page
 from bench.studies.reading import measured_again
 from bench.studies.workplace import workplace
+from bench.text.wording import NOTHING, digits, milliseconds
+from bench.worker import arrivals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from bench.lane import Lane
-    from bench.policy import Policy
-    from bench.seats import Group
+    from bench.engine.execution import Execution
+    from bench.engine.participants import Group
+    from bench.plan.thresholds import Policy
     from bench.studies.study import Measured
     from bench.studies.workplace import StudyRequest
 
@@ -44,7 +45,7 @@ class LoadRow:
     """One request."""
 
     run_id: str
-    seat: str
+    participant: str
     launch: int
     round: int
     position: int
@@ -63,16 +64,16 @@ FILES: dict[str, type[Any]] = {
 }
 
 
-def group(asked: StudyRequest) -> Group:
+def group(request: StudyRequest) -> Group:
     """Stock default, its control, and the other ways."""
-    return ways.group(GROUP, ways.inference(asked.profile, backends=asked.backends))
+    return ways.group(GROUP, ways.inference(request.profile, backends=request.backends))
 
 
 @dataclass(kw_only=True)
 class Turns(Checks):
     """The turns of a study: every rate once, lowest first, with arrivals of that round.
 
-    `rates` empty means that the first seat to be opened, stock default, decides them.
+    `rates` empty means that the first participant to be opened, stock default, decides them.
     """
 
     run_id: str
@@ -81,29 +82,29 @@ class Turns(Checks):
     rates: tuple[float, ...] = ()
     now_ns: Callable[[], int] = time.monotonic_ns
 
-    def opened(self, lane: Lane) -> None:
+    def opened(self, execution: Execution) -> None:
         """Learn the rates from stock default's own calls."""
-        if not self.rates and lane.is_base:
-            typical_ms = statistics.median(lane.warm_ms[-5:])
+        if not self.rates and execution.is_base:
+            typical_ms = statistics.median(execution.warm_ms[-5:])
             self.rates = tuple(round(share * 1000 / typical_ms, 3) for share in STUDIES.load_shares)
 
-    def __call__(self, lane: Lane, round_number: int, position: int) -> float:
+    def __call__(self, execution: Execution, round_number: int, position: int) -> float:
         """One turn; its time is the median latency at the lowest rate."""
         medians = []
         for place, rate in enumerate(self.rates):
-            seed = (lane.launch * 1000 + round_number) * 100 + place
-            latencies = self._serve(lane, round_number, position, rate, seed)
+            seed = (execution.launch * 1000 + round_number) * 100 + place
+            latencies = self._serve(execution, round_number, position, rate, seed)
             medians.append(statistics.median(latencies))
         return medians[0]
 
     def _serve(
-        self, lane: Lane, round_number: int, position: int, rate: float, seed: int
+        self, execution: Execution, round_number: int, position: int, rate: float, seed: int
     ) -> list[float]:
         offsets = arrivals.poisson(rate, self.requests, seed)
         begin = self.now_ns() + STUDIES.load_start_ns
-        reply = lane.worker.ask(
+        reply = execution.worker.ask(
             "serve",
-            lane.policy.call_timeout_s + offsets[-1] / 1e9,
+            execution.policy.call_timeout_s + offsets[-1] / 1e9,
             begin_ns=begin,
             offsets_ns=offsets,
         )
@@ -113,8 +114,8 @@ class Turns(Checks):
             self.record(
                 LoadRow(
                     run_id=self.run_id,
-                    seat=lane.name,
-                    launch=lane.launch,
+                    participant=execution.name,
+                    launch=execution.launch,
                     round=round_number,
                     position=position,
                     rate_per_s=rate,
@@ -138,7 +139,7 @@ def parse_rates(asked: Sequence[float]) -> tuple[float, ...]:
     return tuple(sorted(set(asked)))
 
 
-def measure(rates: Sequence[float], bound_ms: float | None, asked: StudyRequest) -> Path:
+def measure(rates: Sequence[float], bound_ms: float | None, request: StudyRequest) -> Path:
     """Measure, and return the study's folder.
 
     Raises:
@@ -148,14 +149,14 @@ def measure(rates: Sequence[float], bound_ms: float | None, asked: StudyRequest)
     chosen = parse_rates(rates)
     if bound_ms is not None and not bound_ms > 0:
         raise UsageError(f"the latency bound must be above zero ms, not {bound_ms:g}")
-    with workplace("load", asked, FILES, facts={"bound_ms": bound_ms}) as place:
+    with workplace("load", request, FILES, facts={"bound_ms": bound_ms}) as place:
         turns = Turns(
             run_id=place.run_id,
-            requests=STUDIES.load_requests[asked.profile.name],
+            requests=STUDIES.load_requests[request.profile.name],
             record=place.writer.append,
             rates=chosen,
         )
-        study = place.study([group(asked)], turns)
+        study = place.study([group(request)], turns)
         study.checks = turns
         with place.finished(study):
             study.measure()
@@ -169,7 +170,7 @@ def measure(rates: Sequence[float], bound_ms: float | None, asked: StudyRequest)
 class Served:
     """How one way of running serves one rate."""
 
-    seat: str
+    participant: str
     rate_per_s: float
     requests: int
     p50: tuple[float, float, float] | None
@@ -187,16 +188,16 @@ def served(rows: Sequence[LoadRow], policy: Policy) -> list[Served]:
         lambda: defaultdict(list)
     )
     for row in rows:
-        found[row.seat, row.rate_per_s][row.launch, row.round].append(row.latency_ms)
+        found[row.participant, row.rate_per_s][row.launch, row.round].append(row.latency_ms)
     return [
         Served(
-            seat=seat,
+            participant=participant,
             rate_per_s=rate,
             requests=sum(map(len, blocks.values())),
             p50=_percentile(blocks, 0.5, policy),
             p99=_percentile(blocks, 0.99, policy),
         )
-        for (seat, rate), blocks in sorted(found.items())
+        for (participant, rate), blocks in sorted(found.items())
     ]
 
 
@@ -216,7 +217,7 @@ def bound_of(rows: Sequence[LoadRow], asked_ms: float | None) -> float | None:
     """The bound that was asked for, else one made from stock default's own service time."""
     if asked_ms is not None:
         return asked_ms
-    own = [row.service_ms for row in rows if row.seat == ways.DEFAULT]
+    own = [row.service_ms for row in rows if row.participant == ways.DEFAULT]
     return STUDIES.load_bound_calls * statistics.median(own) if own else None
 
 
@@ -225,13 +226,13 @@ def highest_rates(found: Sequence[Served], bound_ms: float) -> dict[str, float |
     highest: dict[str, float | None] = {}
     stopped: set[str] = set()
     for one in sorted(found, key=lambda one: one.rate_per_s):
-        highest.setdefault(one.seat, None)
-        if one.seat in stopped:
+        highest.setdefault(one.participant, None)
+        if one.participant in stopped:
             continue
         if one.meets(bound_ms):
-            highest[one.seat] = one.rate_per_s
+            highest[one.participant] = one.rate_per_s
         else:
-            stopped.add(one.seat)
+            stopped.add(one.participant)
     return highest
 
 
@@ -269,22 +270,28 @@ def lead(found: Sequence[Served], measured: Measured, bound: float | None) -> li
     """The answers, a sentence each."""
     sentences = []
     if bound is not None:
-        for seat, rate in highest_rates(found, bound).items():
-            if seat.endswith(CONTROL_SUFFIX):
+        for participant, rate in highest_rates(found, bound).items():
+            if participant.endswith(CONTROL_SUFFIX):
                 continue
             said = (
-                f"up to {digits(rate)} images per second" if rate else _why_none(found, seat, bound)
+                f"up to {digits(rate)} images per second"
+                if rate
+                else _why_none(found, participant, bound)
             )
-            sentences.append(f"{seat}: p99 within {milliseconds(bound)} {said}.")
+            sentences.append(f"{participant}: p99 within {milliseconds(bound)} {said}.")
     if any(one.p99 is None for one in found):
         sentences.append("Some rates had too few requests for a p99: raise --budget.")
-    sentences += [f"{seat}: {error.reason}." for seat, error in measured.failures.items()]
+    sentences += [
+        f"{participant}: {error.reason}." for participant, error in measured.failures.items()
+    ]
     return sentences or ["Nothing was measured."]
 
 
-def _why_none(found: Sequence[Served], seat: str, bound: float) -> str:
+def _why_none(found: Sequence[Served], participant: str, bound: float) -> str:
     """Whether the lowest rate missed the bound, or merely did not show that it meets it."""
-    lowest = min((one for one in found if one.seat == seat), key=lambda one: one.rate_per_s)
+    lowest = min(
+        (one for one in found if one.participant == participant), key=lambda one: one.rate_per_s
+    )
     return {
         NOTHING: "is not known: too few requests",
         "no": "at none of these rates",
@@ -299,7 +306,7 @@ def _table(found: Sequence[Served], bound: float | None) -> Table:
         rows=tuple(
             Row(
                 cells=(
-                    Cell(text=one.seat),
+                    Cell(text=one.participant),
                     number(digits(one.rate_per_s), one.rate_per_s),
                     number(str(one.requests), one.requests),
                     _latency(one.p50),

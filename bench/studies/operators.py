@@ -1,7 +1,7 @@
 """`bench operators`: ROIAlign and NMS, stock torchvision against IPEX, on shapes of Mask R-CNN.
 
 The tutorial names both as operators that IPEX speeds up. Here each case is a comparison group of
-three seats: stock torchvision, a control of it, and the same call where IPEX was imported.
+three participants: stock torchvision, a control of it, and the same call where IPEX was imported.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench import records, run_folder
 from bench.analysis.judge import level
-from bench.engine import Checks
-from bench.errors import UsageError
-from bench.policy import STUDIES
-from bench.records import IterationRow, NoiseRow
+from bench.engine.engine import Checks
+from bench.engine.participants import Group, Participant, control_of
+from bench.plan.operators import CASE, CASES, Case, case_named
+from bench.plan.scenario import Mode, Scenario, Task
+from bench.plan.thresholds import STUDIES
 from bench.report.tables.table import Cell, Row, Table, number
-from bench.report.wording import NOTHING, bounds, finite, milliseconds, times
-from bench.scenarios import Layout, Mode, Scenario, Task
-from bench.seats import Group, Seat, control_of
+from bench.store import records, run_folder
+from bench.store.records import IterationRow, NoiseRow
 from bench.studies import comparing
 from bench.studies.page import Page
 from bench.studies.workplace import OPERATORS, workplace
+from bench.text.wording import NOTHING, bounds, finite, milliseconds, times
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,78 +31,11 @@ if TYPE_CHECKING:
 
     from bench.analysis.comparison import Comparison
     from bench.analysis.judge import Judge
+    from bench.engine.execution import Execution
     from bench.errors import WorkerError
-    from bench.lane import Lane
-    from bench.policy import Policy
+    from bench.plan.thresholds import Policy
     from bench.studies.study import Measured
     from bench.studies.workplace import StudyRequest
-
-CASE = "case"
-"""Option of a scenario that names its case."""
-ROI_ALIGN = "roi_align"
-NMS = "nms"
-NO_GRAD = "no_grad"
-INFERENCE_MODE = "inference_mode"
-LEVELS = (4, 8, 16, 32)
-"""Strides of the pyramid's levels that ROIAlign pools from."""
-CHANNELS = 256
-
-
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """One call on one set of shapes."""
-
-    name: str
-    operator: str
-    context: str
-    """How autograd is switched off: `no_grad` or `inference_mode`."""
-    proposals: int
-    layout: Layout = Layout.CONTIGUOUS
-    output_size: int = 0
-    iou_threshold: float = 0.0
-
-    @property
-    def shapes(self) -> str:
-        """The shapes for people."""
-        if self.operator == NMS:
-            return f"{self.proposals} boxes, IoU {self.iou_threshold:g}"
-        size = f"{self.output_size}x{self.output_size}"
-        return f"{self.proposals} proposals, {len(LEVELS)} levels of {CHANNELS} channels, {size}"
-
-
-def _roi(size: int, context: str, layout: Layout = Layout.CONTIGUOUS) -> Case:
-    tail = "" if layout is Layout.CONTIGUOUS else f"-{layout}"
-    return Case(
-        name=f"{ROI_ALIGN}-{size}x{size}-{context}{tail}",
-        operator=ROI_ALIGN,
-        context=context,
-        proposals=1000,
-        layout=layout,
-        output_size=size,
-    )
-
-
-def _nms(boxes: int, threshold: float, context: str) -> Case:
-    return Case(
-        name=f"{NMS}-{boxes}-{context}",
-        operator=NMS,
-        context=context,
-        proposals=boxes,
-        iou_threshold=threshold,
-    )
-
-
-CASES: tuple[Case, ...] = (
-    _roi(7, NO_GRAD),
-    _roi(7, INFERENCE_MODE),
-    _roi(7, NO_GRAD, Layout.CHANNELS_LAST),
-    _roi(14, NO_GRAD),
-    _roi(14, INFERENCE_MODE),
-    _nms(1000, 0.5, NO_GRAD),
-    _nms(1000, 0.5, INFERENCE_MODE),
-    _nms(4000, 0.7, NO_GRAD),
-)
-"""Box head (7x7), mask head (14x14), detections (1000 boxes), and the proposals of all levels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,30 +67,21 @@ class OperatorRow:
     same_output: bool | None
 
 
-def case_named(name: str) -> Case:
-    """The case of that name.
-
-    Raises:
-        UsageError: there is none.
-    """
-    for case in CASES:
-        if case.name == name:
-            return case
-    raise UsageError(f"there is no case {name!r}: choose from {', '.join(c.name for c in CASES)}")
-
-
 def groups(cases: Sequence[Case]) -> list[Group]:
     """A group for each case: stock, its control, IPEX."""
     found = []
     for case in cases:
-        stock = _seat(case, "stock", "")
+        stock = _participant(case, "stock", "")
         found.append(
-            Group(name=case.name, seats=(stock, control_of(stock), _seat(case, "ipex", stock.name)))
+            Group(
+                name=case.name,
+                participants=(stock, control_of(stock), _participant(case, "ipex", stock.name)),
+            )
         )
     return found
 
 
-def _seat(case: Case, backend: str, base: str) -> Seat:
+def _participant(case: Case, backend: str, base: str) -> Participant:
     scenario = Scenario(
         task=Task.INFERENCE,
         backend=backend,
@@ -166,23 +90,23 @@ def _seat(case: Case, backend: str, base: str) -> Seat:
         batch_size=1,
         options=(f"{CASE}={case.name}",),
     )
-    return Seat(name=f"{case.name}/{backend}", scenario=scenario, worker=backend, base=base)
+    return Participant(name=f"{case.name}/{backend}", scenario=scenario, worker=backend, base=base)
 
 
 @dataclass(frozen=True)
 class KeepOutputs(Checks):
-    """Has every seat's outputs written to the folder, for `rows` to compare."""
+    """Has every participant's outputs written to the folder, for `rows` to compare."""
 
     folder: Path
 
-    def opened(self, lane: Lane) -> None:
+    def opened(self, execution: Execution) -> None:
         """Ask for them once."""
-        lane.outputs(output_path(self.folder, lane.seat))
+        execution.outputs(output_path(self.folder, execution.participant))
 
 
-def output_path(folder: Path, seat: Seat) -> Path:
-    """Where a seat's outputs lie while the study runs."""
-    return folder / f"{seat.name.replace('/', '-').replace('#', '-')}.npz"
+def output_path(folder: Path, participant: Participant) -> Path:
+    """Where a participant's outputs lie while the study runs."""
+    return folder / f"{participant.name.replace('/', '-').replace('#', '-')}.npz"
 
 
 def rows(
@@ -192,10 +116,10 @@ def rows(
     found = []
     judge = comparing.judge_of(measured, policy)
     for group, case in zip(groups(cases), cases, strict=True):
-        stock = group.seats[0]
+        stock = group.participants[0]
         found += [
-            _row(run_id, case, seat, stock, group.name, measured, outputs, judge)
-            for seat in group.seats
+            _row(run_id, case, participant, stock, group.name, measured, outputs, judge)
+            for participant in group.participants
         ]
     return found
 
@@ -203,18 +127,20 @@ def rows(
 def _row(
     run_id: str,
     case: Case,
-    seat: Seat,
-    stock: Seat,
+    participant: Participant,
+    stock: Participant,
     group: str,
     measured: Measured,
     outputs: Path,
     judge: Judge,
 ) -> OperatorRow:
-    blocks = measured.groups.get(group, {}).get(seat.name, {})
+    blocks = measured.groups.get(group, {}).get(participant.name, {})
     own = level(blocks, judge.policy)
-    error = measured.failures.get(seat.name)
-    difference = largest_difference(output_path(outputs, stock), output_path(outputs, seat))
-    compared = None if seat is stock else judge.compare(seat.name, stock.name, group=group)
+    error = measured.failures.get(participant.name)
+    difference = largest_difference(output_path(outputs, stock), output_path(outputs, participant))
+    compared = (
+        None if participant is stock else judge.compare(participant.name, stock.name, group=group)
+    )
     ratio = compared.ratio if compared else None
     allowed = STUDIES.pooled_tolerance if case.output_size else 0
     same = None if difference is None else difference <= allowed
@@ -226,10 +152,11 @@ def _row(
         context=case.context,
         shapes=case.shapes,
         layout=str(case.layout),
-        backend="stock#control" if seat.is_control else seat.scenario.backend,
+        backend="stock#control" if participant.is_control else participant.scenario.backend,
         status="ok" if error is None else str(error.status),
         reason=_reason(error, compared, same=same),
-        served_by=", ".join(measured.prepared.get(seat.name, {}).get("served_by", ())) or None,
+        served_by=", ".join(measured.prepared.get(participant.name, {}).get("served_by", ()))
+        or None,
         rounds=len(blocks),
         launches=len({launch for launch, _ in blocks}),
         median_ms=own.estimate if own else None,
@@ -237,7 +164,7 @@ def _row(
         speedup_low=ratio.low if ratio else None,
         speedup_high=finite(ratio.high) if ratio else None,
         margin=compared.margin if compared else None,
-        verdict="invalid" if same is False and not seat.is_control else verdict,
+        verdict="invalid" if same is False and not participant.is_control else verdict,
         max_abs_error=finite(difference),
         same_output=same,
     )
@@ -354,7 +281,7 @@ FILES: dict[str, type[Any]] = {
 }
 
 
-def measure(names: Sequence[str], asked: StudyRequest) -> Path:
+def measure(names: Sequence[str], request: StudyRequest) -> Path:
     """Measure these cases, or all, and return the study's folder.
 
     Raises:
@@ -362,7 +289,7 @@ def measure(names: Sequence[str], asked: StudyRequest) -> Path:
         BenchError: it cannot be measured.
     """
     cases = [case_named(name) for name in names] or list(CASES)
-    with workplace("operators", asked, FILES, work=OPERATORS, facts=facts(cases)) as place:
+    with workplace("operators", request, FILES, work=OPERATORS, facts=facts(cases)) as place:
         study = place.study(groups(cases))
         outputs = place.folder / run_folder.OUTPUTS
         study.checks = KeepOutputs(outputs)

@@ -6,10 +6,10 @@ import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.records import Run
+from bench.analysis.facts import Facts
 from bench.report import machine
-from bench.report.facts import Facts
 from bench.report.layout import lay_out
+from bench.store.records import Run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bench import records
 from bench.errors import WorkerError
-from bench.policy import policy_of
-from bench.records import NoiseRow
-from bench.scenarios import Status
+from bench.plan.scenario import Status
+from bench.plan.thresholds import policy_of
+from bench.store import records
+from bench.store.records import NoiseRow
 from bench.studies.study import Measured
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from bench.policy import Policy
+    from bench.plan.thresholds import Policy
 
 
 def measured_again(
@@ -39,16 +39,16 @@ def measured_again(
 
 
 def failures_of(environment: Mapping[str, Any]) -> dict[str, WorkerError]:
-    """The seats that failed, and why."""
+    """The participants that failed, and why."""
     return {
-        seat: WorkerError(Status(said["status"]), str(said["reason"]))
-        for seat, said in (environment.get("failures") or {}).items()
+        participant: WorkerError(Status(said["status"]), str(said["reason"]))
+        for participant, said in (environment.get("failures") or {}).items()
     }
 
 
 def failures_kept(failures: Mapping[str, WorkerError]) -> dict[str, dict[str, str]]:
     """The same for environment.json."""
     return {
-        seat: {"status": str(error.status), "reason": error.reason}
-        for seat, error in failures.items()
+        participant: {"status": str(error.status), "reason": error.reason}
+        for participant, error in failures.items()
     }

@@ -11,7 +11,7 @@ from bench.errors import BenchError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench import protocol
+    from bench.worker import protocol
 
 
 class SplitWorker(Protocol):

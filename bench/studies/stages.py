@@ -12,25 +12,25 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench import records
 from bench.analysis.judge import level
-from bench.policy import STUDIES
-from bench.records import IterationRow, NoiseRow
+from bench.plan.thresholds import STUDIES
 from bench.report.tables.table import Cell, Row, Table, number
-from bench.report.wording import NOTHING, bounds, milliseconds, times
+from bench.store import records
+from bench.store.records import IterationRow, NoiseRow
 from bench.studies import comparing, ways
 from bench.studies.page import Page
 from bench.studies.reading import measured_again
 from bench.studies.workplace import workplace
+from bench.text.wording import NOTHING, bounds, milliseconds, times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from bench.analysis.comparison import Comparison, Ratio
-    from bench.lane import Lane
-    from bench.policy import Policy
-    from bench.seats import Group
+    from bench.engine.execution import Execution
+    from bench.engine.participants import Group
+    from bench.plan.thresholds import Policy
     from bench.studies.study import Measured
     from bench.studies.workplace import StudyRequest
 
@@ -44,7 +44,7 @@ class StageRow:
     """One image through one backend, from disk to its decision."""
 
     run_id: str
-    seat: str
+    participant: str
     launch: int
     round: int
     position: int
@@ -81,18 +81,18 @@ def group(request: StudyRequest) -> Group:
 
 def turn_of(
     run_id: str, images: int, record: Callable[[StageRow], None]
-) -> Callable[[Lane, int, int], float]:
+) -> Callable[[Execution, int, int], float]:
     """One turn: so many images; its time is the median image's, from disk to decision."""
 
-    def turn(lane: Lane, round_number: int, position: int) -> float:
-        reply = lane.worker.ask(
-            "stages", lane.policy.call_timeout_s, first=round_number * images, n=images
+    def turn(execution: Execution, round_number: int, position: int) -> float:
+        reply = execution.worker.ask(
+            "stages", execution.policy.call_timeout_s, first=round_number * images, n=images
         )
         rows = [
             StageRow(
                 run_id=run_id,
-                seat=lane.name,
-                launch=lane.launch,
+                participant=execution.name,
+                launch=execution.launch,
                 round=round_number,
                 position=position,
                 image=found["image"],
@@ -113,15 +113,17 @@ def turn_of(
     return turn
 
 
-def measure(asked: StudyRequest) -> Path:
+def measure(request: StudyRequest) -> Path:
     """Measure, and return the study's folder.
 
     Raises:
         BenchError: it cannot be measured.
     """
-    with workplace("stages", asked, FILES) as place:
-        turn = turn_of(place.run_id, STUDIES.stage_images[asked.profile.name], place.writer.append)
-        study = place.study([group(asked)], turn)
+    with workplace("stages", request, FILES) as place:
+        turn = turn_of(
+            place.run_id, STUDIES.stage_images[request.profile.name], place.writer.append
+        )
+        study = place.study([group(request)], turn)
         with place.finished(study):
             study.measure()
         return place.folder
@@ -150,13 +152,13 @@ def model_share(row: StageRow) -> float:
 def blocks(
     rows: Sequence[StageRow], value: Callable[[StageRow], float]
 ) -> dict[str, dict[tuple[int, int], float]]:
-    """Seat -> (launch, round) -> the median image's value."""
+    """Participant -> (launch, round) -> the median image's value."""
     found: dict[str, dict[tuple[int, int], list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        found[row.seat][row.launch, row.round].append(value(row))
+        found[row.participant][row.launch, row.round].append(value(row))
     return {
-        seat: {key: statistics.median(values) for key, values in turns.items()}
-        for seat, turns in found.items()
+        participant: {key: statistics.median(values) for key, values in turns.items()}
+        for participant, turns in found.items()
     }
 
 
@@ -191,19 +193,19 @@ def bound_of(rows: Sequence[StageRow], policy: Policy) -> Bound | None:
 
 
 def changed_decisions(rows: Sequence[StageRow]) -> dict[str, int]:
-    """Seat -> images whose decision is another than stock default's in the same turn.
+    """Participant -> images whose decision is another than stock default's in the same turn.
 
-    A turn shows every seat the same images in the same order.
+    A turn shows every participant the same images in the same order.
     """
     turns: dict[tuple[str, int, int], list[StageRow]] = defaultdict(list)
     for row in rows:
-        turns[row.seat, row.launch, row.round].append(row)
+        turns[row.participant, row.launch, row.round].append(row)
     changed: dict[str, set[str]] = defaultdict(set)
-    for (seat, launch, round_number), own in turns.items():
+    for (participant, launch, round_number), own in turns.items():
         default = turns.get((ways.DEFAULT, launch, round_number), ())
         pairs = zip(default, own, strict=False)  # a turn that was cut has fewer
-        changed[seat] |= {row.image for base, row in pairs if row.decision != base.decision}
-    return {seat: len(images) for seat, images in changed.items() if images}
+        changed[participant] |= {row.image for base, row in pairs if row.decision != base.decision}
+    return {participant: len(images) for participant, images in changed.items() if images}
 
 
 _REMARK = (
@@ -215,19 +217,24 @@ _REMARK = (
 
 def page(rows: Sequence[StageRow], measured: Measured, policy: Policy) -> Page:
     """What the rows say."""
-    found = dict.fromkeys([*(row.seat for row in rows), *measured.failures])
-    opened = [seat for seat in measured.workers if seat in found]  # stock default first
-    seats = list(dict.fromkeys([*opened, *found]))
+    found = dict.fromkeys([*(row.participant for row in rows), *measured.failures])
+    opened = [
+        participant for participant in measured.workers if participant in found
+    ]  # stock default first
+    participants = list(dict.fromkeys([*opened, *found]))
     judge = comparing.judge_of(measured, policy)
     compared = {
-        seat: judge.compare(seat, ways.DEFAULT, group=GROUP)
-        for seat in seats
-        if seat != ways.DEFAULT
+        participant: judge.compare(participant, ways.DEFAULT, group=GROUP)
+        for participant in participants
+        if participant != ways.DEFAULT
     }
     return Page(
         title="From disk to decision: where the time goes, and what a backend can touch",
         lead=tuple(_lead(rows, compared, policy)),
-        tables=(_table(seats, rows, measured, compared, policy), _stage_table(seats, rows)),
+        tables=(
+            _table(participants, rows, measured, compared, policy),
+            _stage_table(participants, rows),
+        ),
         remarks=(_REMARK,),
     )
 
@@ -244,10 +251,11 @@ def _lead(rows: Sequence[StageRow], compared: dict[str, Comparison], policy: Pol
     )
     sentences = [first]
     sentences += [
-        f"{seat}: {times(one.ratio.estimate)} {bounds(one.ratio.low, one.ratio.high)} from end to "
+        f"{participant}: {times(one.ratio.estimate)} {bounds(one.ratio.low, one.ratio.high)} "
+        "from end to "
         f"end over stock default, {one.verdict}."
-        for seat, one in compared.items()
-        if one.ratio and not seat.endswith("#control")
+        for participant, one in compared.items()
+        if one.ratio and not participant.endswith("#control")
     ]
     return sentences
 
@@ -258,7 +266,7 @@ def _share(share: float) -> str:
 
 
 def _table(
-    seats: Sequence[str],
+    participants: Sequence[str],
     rows: Sequence[StageRow],
     measured: Measured,
     compared: dict[str, Comparison],
@@ -267,15 +275,15 @@ def _table(
     whole = blocks(rows, total)
     changed = changed_decisions(rows)
     made = []
-    for seat in seats:
-        own = level(whole[seat], policy) if seat in whole else None
-        one = compared.get(seat)
-        error = measured.failures.get(seat)
+    for participant in participants:
+        own = level(whole[participant], policy) if participant in whole else None
+        one = compared.get(participant)
+        error = measured.failures.get(participant)
         ratio = one.ratio if one else None
         made.append(
             Row(
                 cells=(
-                    Cell(text=seat),
+                    Cell(text=participant),
                     number(
                         milliseconds(own.estimate if own else None), own.estimate if own else None
                     ),
@@ -285,7 +293,10 @@ def _table(
                         bounds(ratio.low, ratio.high) if ratio else "",
                     ),
                     Cell(text="" if one else NOTHING, verdict=str(one.verdict) if one else ""),
-                    number(str(changed.get(seat, 0)) if own else NOTHING, changed.get(seat, 0)),
+                    number(
+                        str(changed.get(participant, 0)) if own else NOTHING,
+                        changed.get(participant, 0),
+                    ),
                     Cell(
                         text=str(error.status) if error else "ok",
                         note=str(error) if error else ((one.reason if one else None) or ""),
@@ -309,11 +320,11 @@ def _table(
     )
 
 
-def _stage_table(seats: Sequence[str], rows: Sequence[StageRow]) -> Table:
+def _stage_table(participants: Sequence[str], rows: Sequence[StageRow]) -> Table:
     """The median of each stage, and its share of the sum of medians."""
     made = []
-    for seat in seats:
-        own = [row for row in rows if row.seat == seat]
+    for participant in participants:
+        own = [row for row in rows if row.participant == participant]
         if not own:
             continue
         medians = {
@@ -324,7 +335,7 @@ def _stage_table(seats: Sequence[str], rows: Sequence[StageRow]) -> Table:
             number(milliseconds(ms), ms, _share(ms / whole) if whole else "")
             for ms in medians.values()
         ]
-        made.append(Row(cells=(Cell(text=seat), *cells)))
+        made.append(Row(cells=(Cell(text=participant), *cells)))
     return Table(
         name="stages",
         caption="Median of each stage, with its share.",

@@ -1,7 +1,7 @@
-"""What every study has in common: groups of seats, launch by launch, within its budget.
+"""What every study has in common: groups of participants, launch by launch, within its budget.
 
-Orders, warm-up, noise and pairing are a run's, by `bench.engine`; what a turn of a seat does is the
-study's own: by default a block of timed calls, as in a run.
+Orders, warm-up, noise and pairing are a run's, by `bench.engine`; what a turn of a participant does
+is the study's own: by default a block of timed calls, as in a run.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bench.conditions import DIFFERS
-from bench.engine import Checks, Engine
+from bench.engine.engine import Checks, Engine
+from bench.worker.conditions import DIFFERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from bench.analysis.measurements import Key
-    from bench.client import WorkerHandle
+    from bench.engine.execution import Turn
+    from bench.engine.participants import Group, Participant
+    from bench.engine.worker_process import WorkerHandle
     from bench.errors import WorkerError
-    from bench.lane import Turn
-    from bench.policy import Policy
-    from bench.records import IterationRow, NoiseRow
-    from bench.scenarios import Profile
-    from bench.seats import Group, Seat
+    from bench.plan.profiles import Profile
+    from bench.plan.thresholds import Policy
+    from bench.store.records import IterationRow, NoiseRow
 
 
 @dataclass(kw_only=True)
@@ -31,24 +31,24 @@ class Measured:
     """What a study found out."""
 
     groups: dict[str, dict[str, dict[Key, float]]] = field(default_factory=dict)
-    """By group and seat, since a seat may stand in several: ms by (launch, round)."""
+    """By group and participant, since a participant may stand in several: ms by (launch, round)."""
     noise: list[NoiseRow] = field(default_factory=list)
     failures: dict[str, WorkerError] = field(default_factory=dict)
-    """By seat: why it has no, or no further, blocks."""
+    """By participant: why it has no, or no further, blocks."""
     workers: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By seat: the conditions its worker said it ran under, and what differed."""
+    """By participant: the conditions its worker said it ran under, and what differed."""
     prepared: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By seat: what `prepare` said."""
+    """By participant: what `prepare` said."""
     notes: list[str] = field(default_factory=list)
 
 
 @dataclass(kw_only=True)
 class Study:
-    """Measures groups of seats.
+    """Measures groups of participants.
 
-    `launch(seat, number)` starts the worker of a seat. `record_call` and `record_noise` take
-    rows as they come. The first launch gives every group its minimum of rounds; later ones run
-    while there is budget. A seat that fails costs itself only.
+    `launch(participant, number)` starts the worker of a participant. `record_call` and
+    `record_noise` take rows as they come. The first launch gives every group its minimum of rounds;
+    later ones run while there is budget. A participant that fails costs itself only.
     """
 
     run_id: str
@@ -56,7 +56,7 @@ class Study:
     policy: Policy
     budget_s: float
     groups: Sequence[Group]
-    launch: Callable[[Seat, int], WorkerHandle]
+    launch: Callable[[Participant, int], WorkerHandle]
     turn: Turn | None = None
     checks: Checks = field(default_factory=Checks)
     record_call: Callable[[IterationRow], None] = lambda _: None
@@ -127,8 +127,8 @@ class Study:
     def _note_launches(self) -> None:
         """Say which groups the budget gave fewer launches than the profile asks for."""
         had = {
-            name: len({launch for blocks in seats.values() for launch, _ in blocks})
-            for name, seats in self.measured.groups.items()
+            name: len({launch for blocks in participants.values() for launch, _ in blocks})
+            for name, participants in self.measured.groups.items()
         }
         wanted = self.profile.launches
         fewer = [f"{name} ({count})" for name, count in had.items() if 0 < count < wanted]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bench.scenarios import (
+from bench.engine.participants import Group, Participant, control_of
+from bench.plan.matrix import further
+from bench.plan.scenario import (
     FROZEN,
     FUSED_ADAM,
     Dtype,
@@ -13,15 +15,13 @@ from bench.scenarios import (
     Mode,
     Scenario,
     Task,
-    further,
     stock_default,
 )
-from bench.seats import Group, Seat, control_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bench.scenarios import Profile
+    from bench.plan.profiles import Profile
 
 DEFAULT = "stock-default"
 
@@ -54,14 +54,16 @@ def inference(
 
 def group(name: str, ways: dict[str, Scenario]) -> Group:
     """Stock default, its control, and the other ways, each in a process of its own."""
-    seats = seats_of(ways)
-    return Group(name=name, seats=(seats[0], control_of(seats[0]), *seats[1:]))
+    participants = participants_of(ways)
+    return Group(
+        name=name, participants=(participants[0], control_of(participants[0]), *participants[1:])
+    )
 
 
-def seats_of(ways: dict[str, Scenario]) -> list[Seat]:
-    """A seat for each way, divided by stock default."""
+def participants_of(ways: dict[str, Scenario]) -> list[Participant]:
+    """A participant for each way, divided by stock default."""
     return [
-        Seat(name=name, scenario=way, worker=name, base="" if name == DEFAULT else DEFAULT)
+        Participant(name=name, scenario=way, worker=name, base="" if name == DEFAULT else DEFAULT)
         for name, way in ways.items()
     ]
 

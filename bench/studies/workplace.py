@@ -10,11 +10,15 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from bench import asked, machine, placement, records, run_folder
-from bench.launcher import CACHE, Launcher, told
-from bench.policy import DEFAULT, STUDIES, Policy
-from bench.progress import Progress
-from bench.scenarios import Profile, further, profile_named
+from bench import machine
+from bench.engine.launcher import CACHE, Launcher, told
+from bench.engine.progress import Progress
+from bench.machine import placement
+from bench.plan import arguments
+from bench.plan.matrix import further
+from bench.plan.profiles import Profile, profile_named
+from bench.plan.thresholds import DEFAULT, STUDIES, Policy
+from bench.store import records, run_folder
 from bench.studies.reading import failures_kept
 from bench.studies.study import Study
 
@@ -24,9 +28,9 @@ if TYPE_CHECKING:
 
     from _typeshed import DataclassInstance
 
-    from bench.client import WorkerHandle
-    from bench.lane import Turn
-    from bench.seats import Group, Seat
+    from bench.engine.execution import Turn
+    from bench.engine.participants import Group, Participant
+    from bench.engine.worker_process import WorkerHandle
 
 PILLS = "pills"
 OPERATORS = "operators"
@@ -62,13 +66,13 @@ class StudyRequest:
             UsageError: a wrong number, or there is no such further backend.
             BenchError: there is no data.
         """
-        asked.check_budget(self.budget)
-        asked.check_seed(self.seed)
-        asked.check_threads(self.threads)
+        arguments.check_budget(self.budget)
+        arguments.check_seed(self.seed)
+        arguments.check_threads(self.threads)
         for backend in self.backends:
             further(backend, 1)
         if self.data is not None:
-            asked.check_pills(self.data)
+            arguments.check_pills(self.data)
 
 
 def request(
@@ -116,14 +120,14 @@ class Place:
         """The CPUs that a run would use here."""
         return placement.chosen_cpus(self.request.threads)
 
-    def launch(self, seat: Seat, number: int) -> WorkerHandle:
-        """A fresh process for this seat, on all CPUs."""
-        return self.start(seat, number, self.cpus)
+    def launch(self, participant: Participant, number: int) -> WorkerHandle:
+        """A fresh process for this participant, on all CPUs."""
+        return self.start(participant, number, self.cpus)
 
     def start(
-        self, seat: Seat, number: int, cpus: tuple[int, ...], instance: str = ""
+        self, participant: Participant, number: int, cpus: tuple[int, ...], instance: str = ""
     ) -> WorkerHandle:
-        """A fresh process for this seat on these CPUs, one thread each.
+        """A fresh process for this participant on these CPUs, one thread each.
 
         Raises:
             WorkerError: a variable of its scenario cannot be had here.
@@ -140,7 +144,9 @@ class Place:
                 weights=request.weights,
             ),
         )
-        return launcher.start(f"{seat.worker}{instance}-launch{number + 1}", seat.scenario)
+        return launcher.start(
+            f"{participant.worker}{instance}-launch{number + 1}", participant.scenario
+        )
 
     def study(self, groups: Sequence[Group], turn: Turn | None = None) -> Study:
         """A study of these groups in this place."""
@@ -184,7 +190,7 @@ class Place:
 @contextmanager
 def workplace(
     name: str,
-    asked: StudyRequest,
+    request: StudyRequest,
     files: Mapping[str, type[DataclassInstance]],
     *,
     work: str = PILLS,
@@ -200,14 +206,14 @@ def workplace(
         progress.show("looking at the machine")
         here = machine.describe()
         code = run_folder.commit()
-        folder = run_folder.create(asked.results / name, machine.run_name(here), code.revision)
+        folder = run_folder.create(request.results / name, machine.run_name(here), code.revision)
         environment: dict[str, Any] = {
             "run_id": folder.name,
             "study": name,
             "started_utc": _now(),
             "finished_utc": None,
-            "profile": asked.profile.name,
-            "budget_s": asked.budget,
+            "profile": request.profile.name,
+            "budget_s": request.budget,
             "complete": False,
             "notes": code.notes,
             "commit": code.revision,
@@ -224,7 +230,7 @@ def workplace(
             with records.RunWriter(folder, files) as writer:
                 yield Place(
                     folder=folder,
-                    request=asked,
+                    request=request,
                     environment=environment,
                     writer=writer,
                     progress=progress,

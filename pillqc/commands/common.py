@@ -13,9 +13,9 @@ from typing_extensions import Self
 from pillqc.errors import shown
 
 if TYPE_CHECKING:
-    from pillqc.dataset import Sample
-    from pillqc.inspection import Tally
-    from pillqc.model import LoadedModel
+    from pillqc.data.images import Sample
+    from pillqc.inspection.inspector import Tally
+    from pillqc.model.network import LoadedModel
 
 UNTRAINED: Final = (
     "THE MODEL IS UNTRAINED: its decisions mean nothing; give a trained one with --model"
@@ -50,14 +50,14 @@ def note(text: str) -> None:
 
 def samples_in(data: Path, good: str | None) -> list[Sample]:
     """The samples of a data set; says what was understood by its folders' names."""
-    from pillqc.folders import read_samples
+    from pillqc.data.folders import read_samples
 
     return read_samples(data, good=good, on_note=note)
 
 
 def loaded_model(model: str | None) -> LoadedModel:
     """The model that was asked for; an untrained one says so."""
-    from pillqc.model import load_model
+    from pillqc.model.network import load_model
 
     loaded = load_model(model)
     if not loaded.trained:

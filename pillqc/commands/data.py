@@ -41,8 +41,8 @@ def render_command(
       pillqc render --out data/pills
       pillqc render --out data/other --imprint K7 --colour 205,170,160 --seed 1
     """
+    from pillqc.rendering.dataset import RenderPlan, render_dataset
     from pillqc.rendering.design import DEFAULT_DESIGN, PillDesign
-    from pillqc.synthetic import RenderPlan, render_dataset
 
     plan = RenderPlan(
         seed=seed,
@@ -91,7 +91,7 @@ def prepare_command(
       pillqc prepare mvtec --archive mvtec_anomaly_detection.tar.xz
       pillqc prepare mvtec --root /data/mvtec --category capsule --out data/capsule
     """
-    from pillqc.preparation import LICENCE, prepare_mvtec
+    from pillqc.data.preparation import LICENCE, prepare_mvtec
 
     done = prepare_mvtec(out=out, archive=archive, root=root, category=category, good=good)
     click.echo(f"{done.root}: {done.images} images, defects: {', '.join(done.defects)}")
@@ -113,8 +113,8 @@ def explore_command(data: Path, good: str | None, out: Path, split: str | None, 
     Examples:
       pillqc explore --data data/pills --out figures/
     """
-    from pillqc.exploration import explore
-    from pillqc.folders import samples_of
+    from pillqc.data.exploration import explore
+    from pillqc.data.folders import samples_of
 
     found = explore(samples_of(samples_in(data, good), split, data), out, size=size)
     share = found.believed.mean()
@@ -136,9 +136,9 @@ def check_split_command(data: Path, good: str | None, manifest: Path | None) -> 
       pillqc check-split --data data/pills
       pillqc check-split --data data/pills --manifest model.split.csv
     """
-    from pillqc.masks import survey_masks
-    from pillqc.split_manifest import apply_split, read_split
-    from pillqc.splits import find_crossings
+    from pillqc.data.masks import survey_masks
+    from pillqc.data.split_manifest import apply_split, read_split
+    from pillqc.data.splits import find_crossings
 
     samples = samples_in(data, good)
     note(survey_masks(samples).line)

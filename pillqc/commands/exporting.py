@@ -32,8 +32,8 @@ def export_command(
       pillqc export --format torchscript --data data/pills --out model.pt
       pillqc export --format onnx --data data/pills --model model.safetensors --out model.onnx
     """
-    from pillqc.export import COMPARED, export
-    from pillqc.folders import samples_of
+    from pillqc.data.folders import samples_of
+    from pillqc.model.export import COMPARED, export
 
     samples = samples_of(samples_in(data, good), None, data)
     # sorted by defect: every so manyth one gives some of each

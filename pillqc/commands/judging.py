@@ -28,9 +28,9 @@ from pillqc.errors import PillqcError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from pillqc.inspection import Inspection
-    from pillqc.model import LoadedModel
-    from pillqc.prediction import Unreadable
+    from pillqc.inspection.inspector import Inspection
+    from pillqc.inspection.prediction import Unreadable
+    from pillqc.model.network import LoadedModel
 
 SEEN = "{} OF THESE IMAGES WERE SEEN IN TRAINING: the figures are too good"
 
@@ -69,8 +69,8 @@ def evaluate_command(
       pillqc evaluate --data data/pills --model model.safetensors --json
       pillqc evaluate --data data/pills --figures figures/
     """
-    from pillqc.evaluation import evaluate, samples_to_judge
-    from pillqc.presentation import evaluation_table
+    from pillqc.commands.text import evaluation_table
+    from pillqc.evaluation.evaluate import evaluate, samples_to_judge
 
     found = samples_in(data, good)
     loaded = loaded_model(model)
@@ -83,7 +83,7 @@ def evaluate_command(
         click.echo(SEEN.format(report.seen), err=True)
     click.echo(json.dumps(report.as_dict()) if as_json else evaluation_table(report))
     if figures:
-        from pillqc.figures import draw_figures
+        from pillqc.evaluation.figures import draw_figures
 
         names = ", ".join(path.name for path in draw_figures(report, figures))
         click.echo(f"{figures}: {names}", err=True)
@@ -156,11 +156,11 @@ def inspect_command(
       pillqc inspect tray/ --backend auto
       pillqc inspect tray/ --shards out/ --shard 2/4    on the second of four machines
     """
-    from pillqc.acceleration import accelerated, choose
-    from pillqc.ahead import ahead
-    from pillqc.inspection import Tally, find_images, inspect, terms_of
-    from pillqc.pictures import Album
-    from pillqc.presentation import CsvLines, inspection_line
+    from pillqc.commands.text import CsvLines, inspection_line
+    from pillqc.inspection.inspector import Tally, find_images, inspect, terms_of
+    from pillqc.inspection.pictures import Album
+    from pillqc.model.acceleration import accelerated, choose
+    from pillqc.prefetch import ahead
 
     if shards is not None and (as_json or csv_file or exit_code):
         raise UsageError(

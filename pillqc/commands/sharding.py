@@ -13,8 +13,8 @@ from pillqc.commands.common import CSV, EXIT_CODE, FILE, exit_by, note
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from pillqc.inspection import Inspection
-    from pillqc.prediction import Unreadable
+    from pillqc.inspection.inspector import Inspection
+    from pillqc.inspection.prediction import Unreadable
 
 
 def inspect_in_shards(
@@ -27,8 +27,8 @@ def inspect_in_shards(
     inspect: Callable[[Iterable[Path | Unreadable]], Iterator[Inspection]],
 ) -> None:
     """This process's part of the images, into its own file in the folder."""
-    from pillqc import shards
-    from pillqc.inspection import find_images
+    from pillqc.inspection import shards
+    from pillqc.inspection.inspector import find_images
 
     shard = shards.parse(which)
     images = list(find_images(paths, on_note=note))
@@ -62,10 +62,10 @@ def merge_command(
       pillqc merge out/ --output decisions.jsonl --csv decisions.csv
       pillqc merge out/ --output decisions.jsonl --exit-code && echo "all good"
     """
-    from pillqc import shards
+    from pillqc.commands.text import CsvLines
     from pillqc.errors import PillqcError
-    from pillqc.inspection import Tally
-    from pillqc.presentation import CsvLines
+    from pillqc.inspection import shards
+    from pillqc.inspection.inspector import Tally
 
     merged = shards.merge(folder)
     lacking = ", ".join(f"shard {which} lacks {count}" for which, count in merged.missing.items())

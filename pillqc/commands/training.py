@@ -106,8 +106,8 @@ def train_command(
       torchrun --nproc-per-node 2 -m pillqc train --data data/pills --out model.safetensors
       pillqc train --from-scratch --device cuda --out model.safetensors
     """
-    from pillqc.presentation import epoch_line, trained_text
-    from pillqc.training_run import TrainingRun, run_training
+    from pillqc.commands.text import epoch_line, trained_text
+    from pillqc.training.run import TrainingRun, run_training
 
     if out.suffix != ".safetensors":
         raise UsageError(f"{out}: a model file ends in .safetensors")
@@ -134,7 +134,7 @@ def train_command(
 
 def _adapting() -> dict[str, Any]:
     """What --adapt sets: all that was not given on the command line."""
-    from pillqc.recipe import native_bf16
+    from pillqc.training.recipe import native_bf16
 
     context = click.get_current_context()
     given = click.core.ParameterSource.COMMANDLINE
@@ -150,9 +150,9 @@ def _train_from_scratch(
     jobs: int | None,
     seed: int,
 ) -> None:
-    from pillqc.presentation import evaluation_table, recipe_line
-    from pillqc.recipe import Recipe
-    from pillqc.shipping import train_from_scratch
+    from pillqc.commands.text import evaluation_table, recipe_line
+    from pillqc.training.recipe import Recipe
+    from pillqc.training.shipped_model import train_from_scratch
 
     asked: dict[str, Any] = {"images": images, "jobs": jobs}
     recipe = Recipe(seed=seed, device=device, **{k: v for k, v in asked.items() if v is not None})
@@ -179,7 +179,7 @@ def summary_command(model: str | None, optimize: str, dtype: str, size: int) -> 
       pillqc summary
       pillqc summary --optimize ipex
     """
-    from pillqc.presentation import summaries
+    from pillqc.commands.text import summaries
 
     for text in summaries(loaded_model(model), optimize=optimize, dtype=dtype, size=size):
         click.echo(text)

@@ -7,6 +7,6 @@
     defects.py   the seven defects; each edits height, colour or shape and adds its footprint
     scene.py     puts them together and takes the photograph
 
-`pillqc.synthetic` is the face of it. All lengths are shares of the image side, so that a pill looks
-the same at 64 and at 800 px.
+`pillqc.rendering.dataset` is the face of it. All lengths are shares of the image side, so that a
+pill looks the same at 64 and at 800 px.
 """

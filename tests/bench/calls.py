@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from bench.records import IterationRow, Run
+from bench.store.records import IterationRow, Run
 
 
 def timed_call(scenario: str, launch: int, round_: int, ms: float, **changes: Any) -> IterationRow:

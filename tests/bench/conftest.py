@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from bench import noise, variables
-from bench.protocol import decode
-from bench.scenarios import Scenario, Task
+from bench.machine import noise
+from bench.plan import variables
+from bench.plan.scenario import Scenario, Task
+from bench.worker.protocol import decode
 
 if TYPE_CHECKING:
     from bench.errors import WorkerError
@@ -111,13 +112,13 @@ class FakeWorker:
     backend: FakeBackend
     key: Scenario
     number: int
-    seat: str = ""
+    participant: str = ""
     scenario: Scenario | None = None
 
     @property
     def name(self) -> str:
-        """Its seat's name, or what it was last asked to prepare."""
-        return self.seat or (self.scenario or self.key).id
+        """Its participant's name, or what it was last asked to prepare."""
+        return self.participant or (self.scenario or self.key).id
 
     @property
     def pid(self) -> int:

@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.analysis.speedups import RunAnalysis
-from bench.outcome import Outcome
-from bench.planner import Cost, Known, Planner, Visit
-from bench.policy import DEFAULT
-from bench.scenarios import CONTROL_SUFFIX, PROFILES, Mode, Profile, Scenario
+from bench.plan.profiles import PROFILES, Profile
+from bench.plan.scenario import CONTROL_SUFFIX, Mode, Scenario
+from bench.plan.thresholds import DEFAULT
+from bench.run.outcomes import Outcome
+from bench.run.planner import Cost, Known, Planner, Visit
 from tests.bench.calls import timed_call
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bench.records import IterationRow
+    from bench.store.records import IterationRow
 
 
 @dataclass(kw_only=True)
@@ -83,16 +84,18 @@ class Machine:
         launch = len(self.visits)
         self.visits.append(visit)
         by_id = {one.id: one for one in self.scenarios}
-        lanes = [(name, by_id[name]) for name in visit.scenarios]
-        lanes += [(n + CONTROL_SUFFIX, one) for n, one in lanes if one.is_stock_default]
-        level = {n: self.time_ms(one) * self._luck(self.process) for n, one in lanes}
+        participants = [(name, by_id[name]) for name in visit.scenarios]
+        participants += [
+            (n + CONTROL_SUFFIX, one) for n, one in participants if one.is_stock_default
+        ]
+        level = {n: self.time_ms(one) * self._luck(self.process) for n, one in participants}
         rounds = self.profile.min_rounds if visit.is_first else visit.rounds
         for number in range(rounds):
             self.rows += [
                 timed_call(name, launch, number, level[name] * self._luck(self.block))
-                for name, _ in lanes
+                for name, _ in participants
             ]
-        for name, one in lanes:
+        for name, one in participants:
             first_s = self.open_s + (15.0 if one.mode is Mode.COMPILE else 0.0)
             round_s = 2 * self.time_ms(one) / 1000
             cost = Cost(open_s=self.open_s, round_s=round_s, first_s=first_s)

@@ -26,16 +26,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench import records, run_folder
-from bench.policy import DEFAULT
-from bench.scenarios import SLOWED, Layout, Mode, Task, Verdict, stock_default
-from bench.seats import Seat
+from bench.engine.participants import Participant
+from bench.plan.scenario import SLOWED, Layout, Mode, Task, Verdict, stock_default
+from bench.plan.thresholds import DEFAULT
 from bench.selfcheck.check import verdict_of
 from bench.selfcheck.experiment import Effort, Experiment
 from bench.selfcheck.workers import Workers
+from bench.store import records, run_folder
 
 if TYPE_CHECKING:
-    from bench.policy import Policy
+    from bench.plan.thresholds import Policy
     from bench.selfcheck.experiment import Measured
 
 MANY = 10_000
@@ -47,7 +47,7 @@ LAST = replace(STOCK, layout=Layout.CHANNELS_LAST)
 IPEX = replace(LAST, backend="ipex")
 SCRIPT = replace(IPEX, mode=Mode.TORCHSCRIPT, fusion=True)
 FIVE = [
-    Seat(name=name, scenario=scenario)
+    Participant(name=name, scenario=scenario)
     for name, scenario in (
         ("stock", STOCK),
         ("control", STOCK),
@@ -61,8 +61,8 @@ FIVE = [
 _LANES = """
 import json, os
 import torch
-from bench.backends.planted import Slowed, _seconds, calibrated
-from pillqc.model import load_model
+from bench.worker.backends.planted import Slowed, _seconds, calibrated
+from pillqc.model.network import load_model
 share, size, threads, seconds = json.loads(os.environ["AGAINST"])
 torch.set_num_threads(threads)
 image = torch.rand(1, 3, size, size)
@@ -90,7 +90,7 @@ def test_one(benchmark):
 def test_other(benchmark):
     benchmark(call, other)
 """
-"""One process, one lane after the other, each tool as its own documentation uses it."""
+"""One process, one participant after the other, each tool as its own documentation uses it."""
 
 
 def differs(times: list[float]) -> str:
@@ -122,7 +122,7 @@ _DATA = click.option("--data", type=click.Path(path_type=Path, exists=True), req
 @click.option("--times", type=int, default=20, show_default=True)
 @click.option("--size", type=int, default=64, show_default=True, help="Pixels a side.")
 def tools(data: Path, share: float, seconds: float, times: int, size: int) -> None:
-    """Verdicts of three ways of comparing two lanes in the same time, starting them included."""
+    """Verdicts of three ways of comparing two participants in the same time, starts included."""
     counts: dict[str, list[str]] = {"harness": [], "torch": [], "pytest-benchmark": []}
     with run_folder.only_run_here(), tempfile.TemporaryDirectory() as folder:
         workers = Workers(data=data, folder=Path(folder))
@@ -142,7 +142,7 @@ def _by_torch(asked: list[float]) -> list[float]:
 
 def _by_pytest(asked: list[float], folder: Path) -> list[float]:
     """Its means, and half of the time for each test."""
-    tests, kept = folder / "test_lanes.py", folder / "lanes.json"
+    tests, kept = folder / "test_participants.py", folder / "participants.json"
     tests.write_text(_LANES + _BY_PYTEST)
     options = ["--benchmark-json", str(kept), "--benchmark-max-time", str(asked[-1] / 2)]
     plugins = ["-c", "/dev/null", "--rootdir", str(folder), "-p", "no:cacheprovider"]
@@ -164,28 +164,36 @@ def _run(arguments: list[str], asked: list[float]) -> str:
 
 
 def _by_harness(workers: Workers, share: float, seconds: float, size: int) -> str:
-    stock = [Seat(name=f"stock-{place}", scenario=STOCK) for place in range(2)]
+    stock = [Participant(name=f"stock-{place}", scenario=STOCK) for place in range(2)]
     slow = replace(STOCK, backend="planted", options=(f"{SLOWED}={share:g}",))
-    seat = Seat(name="other", scenario=slow if share else STOCK)
-    measured = _measured(workers, [*stock, seat], size, DEFAULT, allowed_s=seconds, rounds=MANY)
-    verdict, _ = verdict_of(measured, seat, stock[0], stock[1], DEFAULT)
+    participant = Participant(name="other", scenario=slow if share else STOCK)
+    measured = _measured(
+        workers, [*stock, participant], size, DEFAULT, allowed_s=seconds, rounds=MANY
+    )
+    verdict, _ = verdict_of(measured, participant, stock[0], stock[1], DEFAULT)
     return str(verdict)
 
 
-def half_width(measured: Measured, seat: Seat) -> float | None:
-    """Of the seat's interval over the first one, the second being its control."""
-    _, ratio = verdict_of(measured, seat, FIVE[0], FIVE[1], DEFAULT)
+def half_width(measured: Measured, participant: Participant) -> float | None:
+    """Of the participant's interval over the first one, the second being its control."""
+    _, ratio = verdict_of(measured, participant, FIVE[0], FIVE[1], DEFAULT)
     return ratio.half_width if ratio else None
 
 
 def _measured(
-    workers: Workers, seats: list[Seat], size: int, policy: Policy, *, allowed_s: float, rounds: int
+    workers: Workers,
+    participants: list[Participant],
+    size: int,
+    policy: Policy,
+    *,
+    allowed_s: float,
+    rounds: int,
 ) -> Measured:
     least = rounds if allowed_s == math.inf else 2
     effort = Effort(launches=3, min_rounds=least, max_rounds=rounds)
     return Experiment(
         name="against",
-        seats=seats,
+        participants=participants,
         effort=effort,
         policy=policy,
         launch=partial(workers.launch, size),
@@ -216,9 +224,13 @@ def plain(data: Path, times: int) -> None:
             began = time.monotonic()
             second = _measured(workers, FIVE, 224, DEFAULT, allowed_s=seconds, rounds=MANY)
             click.echo(json.dumps({"plain_s": seconds, "own_s": time.monotonic() - began}))
-            for seat in FIVE[1:]:
-                widths = [half_width(one, seat) for one in (first, second)]
-                click.echo(json.dumps({"lane": seat.name, "plain": widths[0], "own": widths[1]}))
+            for participant in FIVE[1:]:
+                widths = [half_width(one, participant) for one in (first, second)]
+                click.echo(
+                    json.dumps(
+                        {"participant": participant.name, "plain": widths[0], "own": widths[1]}
+                    )
+                )
 
 
 @main.command()

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import records
 from bench.analysis.judge import Judge
-from bench.policy import DEFAULT
-from pillqc.apart import read_image
-from pillqc.dataset import GOOD, normalised
-from pillqc.evaluation import judge
-from pillqc.localization import find_boxes
-from pillqc.pixels import PixelGatherer
-from tests.bench.analysis.simulation import BASE, Noise, lane_names, run
+from bench.plan.thresholds import DEFAULT
+from bench.store import records
+from pillqc.data.decoding_process import read_image
+from pillqc.data.images import GOOD, normalised
+from pillqc.evaluation.evaluate import judge
+from pillqc.evaluation.pixels import PixelGatherer
+from pillqc.inspection.boxes import find_boxes
+from tests.bench.analysis.simulation import BASE, Noise, participant_names, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,12 +100,12 @@ def test_image_metrics(benchmark: BenchmarkFixture, heat: Any) -> None:
 
 
 def test_model_of_a_run(benchmark: BenchmarkFixture) -> None:
-    """The model of a run with twenty lanes in two groups, and every speedup over stock default."""
+    """The model of a run with twenty participants in two groups, and every speedup of it."""
 
     def judged() -> int:
         one = run(Noise(), np.random.default_rng(0), processes=1, rounds=8)
         judge = Judge(one.judge.measurements, DEFAULT)
-        return sum(judge.compare(name, BASE).rounds for name in lane_names()[2:])
+        return sum(judge.compare(name, BASE).rounds for name in participant_names()[2:])
 
     assert benchmark(judged) == 8 * 18
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import click
 
-from bench import placement
+from bench.machine import placement
 from bench.selfcheck.burner import bursts
 
 _FOREVER_S = 3600.0
@@ -28,9 +28,9 @@ import json, sys, time
 import torch
 if sys.argv[1] == "ipex":
     import intel_extension_for_pytorch
-from bench.scenarios import Task, stock_default
-from bench.studies.operators import case_named
-from bench.studies.operators_inside import operator_of
+from bench.plan.scenario import Task, stock_default
+from bench.plan.operators import case_named
+from bench.worker.operators import operator_of
 torch.set_num_threads(int(sys.argv[4]))
 torch.manual_seed(0)
 operator = operator_of(case_named(sys.argv[2]))

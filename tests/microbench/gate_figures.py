@@ -27,8 +27,8 @@ import click
 
 from bench.gate.result import NO_VERDICT, PASS, REGRESSION
 from bench.gate.thresholds import DEFAULT as GATE
-from bench.placement import kept_heap
-from bench.policy import SELFCHECK
+from bench.machine.placement import kept_heap
+from bench.plan.thresholds import SELFCHECK
 from bench.selfcheck.burner import bursts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,8 +55,8 @@ CHANNELS = 128
 small matrix products was 6 % in one hour and 3 % in the next. One unit is .2 % of the model."""
 CALIBRATE = """
 import statistics, sys, torch
-from bench.backends import planted
-from pillqc.model import load_model
+from bench.worker.backends import planted
+from pillqc.model.network import load_model
 share, channels = float(sys.argv[1]), int(sys.argv[2])
 model = load_model("random").model
 images = torch.rand(1, 3, 224, 224)

@@ -15,8 +15,8 @@ from unittest import mock
 
 import click
 
-from bench import noise
 from bench.gate.result import Outcome
+from bench.machine import noise
 from tests.bench.gate.simulated import Machine, gate
 
 CASES = [(slowdown, process) for process in (0.01, 0.015) for slowdown in (0.0, 0.05)]

@@ -18,7 +18,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from bench.scenarios import Verdict
+from bench.plan.scenario import Verdict
 from tests.bench.analysis.simulation import Coverage, Noise, coverage, verdicts, wrong_headlines
 
 PROCESSES = (1, 2, 3, 5, 8)
@@ -27,7 +27,7 @@ KINDS = {
     "plain": Noise(),
     "5 % of blocks hit": Noise(hit=0.05),
     "two kinds of processes": Noise(slow_kind=0.2),
-    "one lane three times as variable": Noise(variable=True),
+    "one participant three times as variable": Noise(variable=True),
 }
 
 
@@ -92,7 +92,9 @@ def _verdicts(runs: int, cell: tuple[float, int]) -> dict[Verdict, float]:
 
 
 def _headlines(pool: ProcessPoolExecutor, runs: int) -> None:
-    click.echo(f"\nRuns with a wrong headline among six, all lanes equal; {runs} runs a cell.\n")
+    click.echo(
+        f"\nRuns with a wrong headline among six, all participants equal; {runs} runs a cell.\n"
+    )
     click.echo("| processes differ by | processes | wrong, in % of runs |")
     click.echo("|---|---|---|")
     cells = [(spread, count) for spread in (0.003, 0.01, 0.04) for count in (2, 3, 5)]

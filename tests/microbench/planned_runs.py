@@ -19,7 +19,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from bench.analysis.claims import IPEX, Claims
-from bench.scenarios import PROFILES, Dtype, Layout, Mode, Scenario, Verdict, matrix
+from bench.plan.matrix import matrix
+from bench.plan.profiles import PROFILES
+from bench.plan.scenario import Dtype, Layout, Mode, Scenario, Verdict
 from tests.bench.imagined_machine import Machine
 
 GAINS = (0.0, 0.05, 0.1)

@@ -22,12 +22,12 @@ import click
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from bench import records
-from bench.policy import DEFAULT
-from bench.scenarios import DECIDED, Verdict
+from bench.plan.scenario import DECIDED, Verdict
+from bench.plan.thresholds import DEFAULT
+from bench.store import records
 
 if TYPE_CHECKING:
-    from bench.records import ClaimRow
+    from bench.store.records import ClaimRow
 
 
 def contradict(one: ClaimRow, other: ClaimRow) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.records import ClaimRow
+from bench.store.records import ClaimRow
 from tests.microbench.repeat_runs import contradict
 
 

@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from pillqc.benchmark import compare
-from pillqc.cli import main
-from pillqc.synthetic import RenderPlan, render_dataset
+from pillqc.commands.main import main
+from pillqc.rendering.dataset import RenderPlan, render_dataset
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +44,7 @@ def test_the_command_measures_on_real_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     """It prints both throughputs and their ratio; what they are decides nothing here."""
-    monkeypatch.setattr("pillqc.model.DEFAULT_SIZE", 32)
+    monkeypatch.setattr("pillqc.model.network.DEFAULT_SIZE", 32)
     root = tmp_path / "pills"
     render_dataset(root, RenderPlan(size=32, train_good=2, test_good=1, per_defect=1), jobs=1)
     asked = ("benchmark", what, "--data", str(root), "--model", "random", "--size", "32")

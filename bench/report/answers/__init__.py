@@ -21,7 +21,7 @@ from bench.report.answers.surroundings import surroundings
 from bench.report.answers.trust import decisions, noise
 
 if TYPE_CHECKING:
-    from bench.report.facts import Facts
+    from bench.analysis.facts import Facts
 
 __all__ = ["Answer", "Line", "answers", "bf16_ability", "lead"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.report.winners import ipex_over_tuned
-from bench.scenarios import Task
+from bench.analysis.winners import ipex_over_tuned
+from bench.plan.scenario import Task
 
 if TYPE_CHECKING:
-    from bench.records import ScenarioRow
-    from bench.report.facts import Comparison, Facts, Group
+    from bench.analysis.facts import Comparison, Facts, Group
+    from bench.store.records import ScenarioRow
 
 THIN = "Too few rounds for a verdict."
 """Not the same as "no difference could be shown"."""

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.report import wording
+from bench.analysis.facts import is_stock_default, of_task
+from bench.analysis.winners import best_ipex, ipex_over_tuned, why_nothing
+from bench.plan.scenario import Status, Task, Verdict
 from bench.report.answers.answer import BASELINES, THIN, Answer, gain_line, unmeasured
-from bench.report.facts import is_stock_default, of_task
-from bench.report.winners import best_ipex, ipex_over_tuned, why_nothing
-from bench.report.wording import listed, spoken, with_interval
-from bench.scenarios import Status, Task, Verdict
+from bench.text import wording
+from bench.text.wording import listed, spoken, with_interval
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bench.records import ScenarioRow
-    from bench.report.facts import Facts, Group
+    from bench.analysis.facts import Facts, Group
+    from bench.store.records import ScenarioRow
 
 
 def ipex_gain(facts: Facts) -> Answer:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bench.plan.scenario import Task, Verdict
 from bench.report.answers.answer import Answer, Line, capitalised
-from bench.report.wording import count, spoken, times, with_interval
-from bench.scenarios import Task, Verdict
+from bench.text.wording import count, spoken, times, with_interval
 
 if TYPE_CHECKING:
     from bench.analysis.comparison import Comparison
-    from bench.records import ScenarioRow
-    from bench.report.facts import Facts
+    from bench.analysis.facts import Facts
+    from bench.store.records import ScenarioRow
 
 _TOLD = (Verdict.FASTER, Verdict.SLOWER, Verdict.SAME)
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bench.analysis.facts import is_stock_default, of_task
+from bench.analysis.winners import best_ipex, ipex_over_tuned, runner_up, why_nothing, winner
+from bench.plan.scenario import Task, Verdict
 from bench.report.answers.answer import capitalised, small
-from bench.report.facts import is_stock_default, of_task
-from bench.report.winners import best_ipex, ipex_over_tuned, runner_up, why_nothing, winner
-from bench.report.wording import spoken, with_interval
-from bench.scenarios import Task, Verdict
+from bench.text.wording import spoken, with_interval
 
 if TYPE_CHECKING:
-    from bench.records import ScenarioRow
-    from bench.report.facts import Comparison, Facts, Group
+    from bench.analysis.facts import Comparison, Facts, Group
+    from bench.store.records import ScenarioRow
 
 
 def lead(facts: Facts) -> str:

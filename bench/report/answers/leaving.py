@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.report import wording
+from bench.plan.scenario import DEFAULT_ENVIRONMENT, Verdict
 from bench.report.answers.answer import Answer, Line
 from bench.report.environments import found, others, place, versions
-from bench.scenarios import DEFAULT_ENVIRONMENT, Verdict
+from bench.text import wording
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from bench.analysis.facts import Facts
     from bench.analysis.leaving import Leaving
-    from bench.report.facts import Facts
 
 _QUESTION = "Leaving IPEX"
 _WORDS = {

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.analysis.claims import BF16
+from bench.analysis.facts import of_task
+from bench.analysis.winners import bf16_pairs
+from bench.plan.scenario import Task, Verdict
 from bench.report.answers.answer import THIN, Answer, Line, capitalised
-from bench.report.facts import of_task
-from bench.report.winners import bf16_pairs
-from bench.report.wording import spoken, times, with_interval
-from bench.scenarios import Task, Verdict
+from bench.text.wording import spoken, times, with_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.report.facts import Comparison, Facts
+    from bench.analysis.facts import Comparison, Facts
 
 
 def bf16(facts: Facts) -> Answer:

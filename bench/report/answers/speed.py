@@ -5,19 +5,19 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from bench.report import wording
+from bench.analysis.facts import of_task
+from bench.analysis.winners import runner_up, why_nothing, winner
+from bench.plan.scenario import Status, Task
 from bench.report.answers.answer import THIN, Answer, capitalised, small, unmeasured
-from bench.report.facts import of_task
-from bench.report.winners import runner_up, why_nothing, winner
-from bench.report.wording import at_least, digits, listed, spoken, with_interval
-from bench.scenarios import Status, Task
+from bench.text import wording
+from bench.text.wording import at_least, digits, listed, spoken, with_interval
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bench.records import ScenarioRow
-    from bench.report.facts import Facts, Group
-    from bench.report.winners import Winner
+    from bench.analysis.facts import Facts, Group
+    from bench.analysis.winners import Winner
+    from bench.store.records import ScenarioRow
 
 
 def latency(facts: Facts) -> Answer:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bench.analysis.facts import of_task
+from bench.analysis.winners import best_ipex, why_nothing, winner
+from bench.plan.scenario import Task
 from bench.report.answers.answer import (
     BASELINES,
     Answer,
@@ -12,16 +15,13 @@ from bench.report.answers.answer import (
     trained_name,
     unmeasured,
 )
-from bench.report.facts import of_task
-from bench.report.winners import best_ipex, why_nothing, winner
-from bench.report.wording import listed, spoken, times, with_interval
-from bench.scenarios import Task
+from bench.text.wording import listed, spoken, times, with_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.report.facts import Facts, Group
-    from bench.report.winners import Winner
+    from bench.analysis.facts import Facts, Group
+    from bench.analysis.winners import Winner
 
 
 def training(facts: Facts) -> Answer:

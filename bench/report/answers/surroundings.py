@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from bench import placement, variables
+from bench.analysis.facts import comparison_of
 from bench.analysis.ways import is_stock_default
+from bench.machine import placement
+from bench.plan import variables
+from bench.plan.scenario import BaselineKind, Task, Verdict
 from bench.report.answers.answer import Answer, Line, capitalised
-from bench.report.facts import comparison_of
 from bench.report.varied import plain, values_of
-from bench.report.wording import option_tags, spoken, times, with_interval
-from bench.scenarios import BaselineKind, Task, Verdict
+from bench.text.wording import option_tags, spoken, times, with_interval
 
 if TYPE_CHECKING:
-    from bench.records import ScenarioRow
-    from bench.report.facts import Comparison, Facts
+    from bench.analysis.facts import Comparison, Facts
+    from bench.store.records import ScenarioRow
 
 _QUESTION = "Before any backend"
 _FREE = ("heap", "allocator", "openmp")

@@ -7,19 +7,19 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from bench.analysis import shares
-from bench.phrases import spell_seconds
-from bench.report import wording
+from bench.analysis.facts import is_stock_default
+from bench.plan.scenario import CONTROL_SUFFIX, DECIDED, Phase, Task
 from bench.report.answers.answer import Answer, Line, unmeasured
-from bench.report.facts import is_stock_default
-from bench.report.wording import count, with_interval
-from bench.scenarios import CONTROL_SUFFIX, DECIDED, Phase, Task
+from bench.text import wording
+from bench.text.numbers import spell_seconds
+from bench.text.wording import count, with_interval
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from bench.analysis.comparison import Comparison
-    from bench.records import ParityRow
-    from bench.report.facts import Facts, Group
+    from bench.analysis.facts import Facts, Group
+    from bench.store.records import ParityRow
 
 _UNLIKE_PAGES, _UNLIKE_SHARE = 1000, 1.1
 """Fewer than these 4 MB a call, or a smaller part, make no difference that a run could show."""

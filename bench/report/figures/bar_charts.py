@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter
 
 from bench.report import svg
 from bench.report.figures.drawing import FILLS, Drawing, Text, in_two_widths, said
-from bench.report.wording import times
+from bench.text.wording import times
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

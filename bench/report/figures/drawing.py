@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.report import svg
-from bench.report.wording import bounds, times
+from bench.text.wording import bounds, times
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLo
 
 from bench.report import svg
 from bench.report.figures.drawing import COLOURS, Drawing, Text, in_two_widths, said
-from bench.report.wording import bounds, times
+from bench.text.wording import bounds, times
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

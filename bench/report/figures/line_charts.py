@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from bench.report import svg
 from bench.report.figures.drawing import COLOURS, Drawing, Text, in_two_widths
-from bench.report.wording import digits
+from bench.text.wording import digits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

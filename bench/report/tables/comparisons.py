@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.phrases import spell_seconds
-from bench.report import wording
-from bench.report.facts import Facts, Group, is_stock_default
+from bench.analysis.facts import Facts, Group, is_stock_default
+from bench.plan.scenario import MEASURED, BaselineKind, Status, Verdict
 from bench.report.tables.table import (
     Cell,
     Row,
@@ -17,13 +16,14 @@ from bench.report.tables.table import (
     tags,
     verdict_cell,
 )
-from bench.report.wording import NOTHING, TIMES, milliseconds, percent
-from bench.scenarios import MEASURED, BaselineKind, Status, Verdict
+from bench.text import wording
+from bench.text.numbers import spell_seconds
+from bench.text.wording import NOTHING, TIMES, milliseconds, percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bench.records import ScenarioRow, SpeedupRow
+    from bench.store.records import ScenarioRow, SpeedupRow
 
 
 def speedups(facts: Facts, anchors: dict[str, str]) -> Table:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.report.prices import images_per_dollar, images_per_hour
+from bench.analysis.prices import images_per_dollar, images_per_hour
+from bench.plan.scenario import Task
 from bench.report.tables.table import (
     Cell,
     Row,
@@ -15,12 +16,11 @@ from bench.report.tables.table import (
     tags,
     whole,
 )
-from bench.report.wording import NOTHING, digits, milliseconds, seconds
-from bench.scenarios import Task
+from bench.text.wording import NOTHING, digits, milliseconds, seconds
 
 if TYPE_CHECKING:
-    from bench.records import ScenarioRow
-    from bench.report.facts import Facts
+    from bench.analysis.facts import Facts
+    from bench.store.records import ScenarioRow
 
 
 def timings(facts: Facts, anchors: dict[str, str]) -> Table:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
-from bench.report import wording
-from bench.report.facts import comparison_of, is_stock_default
-from bench.report.wording import NOTHING, digits
+from bench.analysis.facts import comparison_of, is_stock_default
+from bench.text import wording
+from bench.text.wording import NOTHING, digits
 
 if TYPE_CHECKING:
-    from bench.records import ScenarioRow, SpeedupRow
+    from bench.store.records import ScenarioRow, SpeedupRow
 
 
 @dataclass(frozen=True, kw_only=True)

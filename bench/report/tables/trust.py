@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.report import wording
+from bench.plan.scenario import Status
 from bench.report.tables.table import (
     NO_TAGS,
     Cell,
@@ -15,14 +15,14 @@ from bench.report.tables.table import (
     tags,
     whole,
 )
-from bench.report.wording import NOTHING, percent
-from bench.scenarios import Status
+from bench.text import wording
+from bench.text.wording import NOTHING, percent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bench.analysis.comparison import Comparison
-    from bench.report.facts import Facts
+    from bench.analysis.facts import Facts
 
 
 def parity(facts: Facts, anchors: dict[str, str]) -> Table:

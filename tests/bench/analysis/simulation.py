@@ -3,9 +3,10 @@
     found = coverage(Noise(process=0.01), processes=3, runs=100, seed=1)
     found.covered / found.intervals
 
-A run has 20 lanes (stock default, its control and 18 scenarios) whose true speeds are drawn anew,
-rounds that all lanes share, processes and blocks with luck of their own. Where a lane has one
-process, a second group of the same run has three, as a run whose contenders get further processes.
+A run has 20 participants (stock default, its control and 18 scenarios) whose true speeds are drawn
+anew, rounds that all participants share, processes and blocks with luck of their own. Where a
+participant has one process, a second group of the same run has three, as a run whose contenders get
+further processes.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ import numpy as np
 
 from bench.analysis.judge import Judge
 from bench.analysis.measurements import Measurements
-from bench.policy import DEFAULT
-from bench.scenarios import CONTROL_SUFFIX, Verdict
+from bench.plan.scenario import CONTROL_SUFFIX, Verdict
+from bench.plan.thresholds import DEFAULT
 
 LANES = 20
 BASE = "base"
-VARIABLE = "lane2"
-"""The lane that varies three times as much, where one does."""
+VARIABLE = "participant2"
+"""The participant that varies three times as much, where one does."""
 _FIRST = (BASE, BASE + CONTROL_SUFFIX)
 
 
@@ -35,13 +36,13 @@ class Noise:
     block: float = 0.02
     """Between blocks of one process."""
     round: float = 0.03
-    """Between rounds, shared by all lanes."""
+    """Between rounds, shared by all participants."""
     hit: float = 0.0
     """Share of the blocks that a burst makes longer, by a fifth on average."""
     slow_kind: float = 0.0
     """Share of the processes that are of a slower kind, by 6 %."""
     variable: bool = False
-    """Whether one lane's processes vary three times as much."""
+    """Whether one participant's processes vary three times as much."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +51,12 @@ class Run:
 
     judge: Judge
     log_times: dict[str, float]
-    """The true log time of each lane of the first group."""
+    """The true log time of each participant of the first group."""
 
 
-def lane_names() -> list[str]:
+def participant_names() -> list[str]:
     """Stock default, its control, and the scenarios."""
-    return [*_FIRST, *(f"lane{number}" for number in range(2, LANES))]
+    return [*_FIRST, *(f"participant{number}" for number in range(2, LANES))]
 
 
 def run(
@@ -77,7 +78,7 @@ def run(
 
 
 def _drawn(rng: np.random.Generator) -> dict[str, float]:
-    times = dict(zip(lane_names(), rng.normal(0, 0.1, LANES).tolist(), strict=True))
+    times = dict(zip(participant_names(), rng.normal(0, 0.1, LANES).tolist(), strict=True))
     times[_FIRST[1]] = times[BASE]
     return times
 
@@ -91,7 +92,7 @@ def _group(
 ) -> dict[str, dict[tuple[int, int], float]]:
     number = rounds or int(rng.integers(6, 20))
     shared = rng.normal(0, noise.round, (processes, number))
-    lanes = {}
+    participants = {}
     for name, level in truth.items():
         spread = noise.process * (3 if noise.variable and name == VARIABLE else 1)
         own = rng.normal(0, spread, (processes, 1))
@@ -101,12 +102,12 @@ def _group(
         struck = rng.random((processes, number)) < noise.hit
         blocks = blocks + struck * rng.exponential(0.2, (processes, number))
         ms = np.exp(level + own + blocks + shared)
-        lanes[name] = {
+        participants[name] = {
             (launch, place): float(ms[launch, place])
             for launch in range(processes)
             for place in range(number)
         }
-    return lanes
+    return participants
 
 
 @dataclass(kw_only=True)
@@ -121,12 +122,12 @@ class Coverage:
 
     @property
     def share(self) -> float:
-        """Of all lanes but the variable one."""
+        """Of all participants but the variable one."""
         return self.covered / self.intervals
 
     @property
     def variable_share(self) -> float:
-        """Of the variable lane."""
+        """Of the variable participant."""
         return self.variable_covered / self.variable_intervals
 
 
@@ -138,7 +139,7 @@ def coverage(
     found = Coverage(half_widths=[])
     for _ in range(runs):
         one = run(noise, rng, processes=processes, rounds=rounds)
-        for name in lane_names()[2:]:
+        for name in participant_names()[2:]:
             ratio = one.judge.compare(name, BASE).known
             truth = float(np.exp(one.log_times[BASE] - one.log_times[name]))
             held = ratio.low <= truth <= ratio.high
@@ -155,10 +156,10 @@ def coverage(
 def verdicts(
     noise: Noise, *, difference: float, processes: int, rounds: int, runs: int, seed: int
 ) -> dict[Verdict, float]:
-    """How often each verdict is given of a scenario that is slower by that share, in all lanes."""
+    """How often each verdict is given of a scenario that is slower by that share."""
     rng = np.random.default_rng(seed)
-    truth = dict.fromkeys(lane_names(), 0.0)
-    slow = lane_names()[2:5]
+    truth = dict.fromkeys(participant_names(), 0.0)
+    slow = participant_names()[2:5]
     truth.update(dict.fromkeys(slow, float(np.log1p(difference))))
     given = []
     for _ in range(runs):
@@ -168,13 +169,13 @@ def verdicts(
 
 
 def wrong_headlines(noise: Noise, *, processes: int, runs: int, seed: int) -> float:
-    """The share of runs in which a headline is wrong, where all lanes are equally fast.
+    """The share of runs in which a headline is wrong, where all participants are equally fast.
 
     Six headlines: the best of nine against stock default and the best of four against the best of
     six, in three groups that are judged together, each with its part of the error.
     """
     rng = np.random.default_rng(seed)
-    names, wrong, rule = lane_names(), 0, DEFAULT.verdict
+    names, wrong, rule = participant_names(), 0, DEFAULT.verdict
     confidence = 1 - rule.headline_error / 6
     for _ in range(runs):
         groups = {}
@@ -184,8 +185,8 @@ def wrong_headlines(noise: Noise, *, processes: int, runs: int, seed: int) -> fl
         judge = Judge(Measurements(groups=groups), DEFAULT)
         bad = False
         for label in "abc":
-            lanes = [f"{label}/{name}" for name in names]
-            default, stock, ipex = lanes[0], lanes[2:7], lanes[7:11]
+            participants = [f"{label}/{name}" for name in names]
+            default, stock, ipex = participants[0], participants[2:7], participants[7:11]
             for ours, theirs in (([*stock, *ipex], [default]), (ipex, [default, *stock])):
                 found = judge.best(ours, theirs, confidence=confidence)
                 bad |= found is not None and found.found

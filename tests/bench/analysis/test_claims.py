@@ -10,15 +10,15 @@ import pytest
 
 from bench.analysis.claims import BEST, IPEX, LEAVING, Claims
 from bench.analysis.speedups import RunAnalysis
-from bench.outcome import Outcome
-from bench.policy import DEFAULT
-from bench.scenarios import CONTROL_SUFFIX, Dtype, Layout, Mode, Scenario, Task, stock_default
+from bench.plan.scenario import CONTROL_SUFFIX, Dtype, Layout, Mode, Scenario, Task, stock_default
+from bench.plan.thresholds import DEFAULT
+from bench.run.outcomes import Outcome
 from tests.bench.calls import timed_call
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bench.records import ScenarioRow
+    from bench.store.records import ScenarioRow
 
 STOCK = stock_default(Task.INFERENCE, 1)
 NHWC = replace(STOCK, layout=Layout.CHANNELS_LAST)
@@ -35,13 +35,13 @@ GROUP = "inference/b1"
 def claims(ms: Mapping[Scenario, float], **changes: object) -> Claims:
     """Of a run with three launches of six rounds; `changes` are those of every row."""
     rng = np.random.default_rng(5)
-    lanes = {scenario.id: time for scenario, time in ms.items()}
-    lanes[STOCK.id + CONTROL_SUFFIX] = ms[STOCK]
+    participants = {scenario.id: time for scenario, time in ms.items()}
+    participants[STOCK.id + CONTROL_SUFFIX] = ms[STOCK]
     calls = [
         timed_call(name, launch, round_, time * rng.normal(1, 0.004))
         for launch in range(3)
         for round_ in range(6)
-        for name, time in lanes.items()
+        for name, time in participants.items()
     ]
     rows: list[ScenarioRow] = []
     for scenario in ms:

@@ -14,8 +14,8 @@ from bench.analysis.comparison import Comparison, Ratio
 from bench.analysis.judge import Judge, compare, level, mean_ratio
 from bench.analysis.measurements import Measurements
 from bench.errors import BenchError
-from bench.policy import DEFAULT, Policy, VerdictPolicy
-from bench.scenarios import Verdict
+from bench.plan.scenario import Verdict
+from bench.plan.thresholds import DEFAULT, Policy, VerdictPolicy
 
 BASE, CONTROL = "base", "base#control"
 Group = dict[str, dict[tuple[int, int], float]]
@@ -30,7 +30,7 @@ def group(
     launches: int = 3,
     rounds: int = 6,
 ) -> Group:
-    """Lanes with these times relative to 100 ms, with luck of processes and blocks."""
+    """Participants with these times relative to 100 ms, with luck of processes and blocks."""
     rng = np.random.default_rng(seed)
     shared = rng.normal(0, 0.05, (launches, rounds))
     found: Group = {}
@@ -46,15 +46,15 @@ def group(
     return found
 
 
-def judge(lanes: Group, policy: Policy = DEFAULT, **more: object) -> Judge:
+def judge(participants: Group, policy: Policy = DEFAULT, **more: object) -> Judge:
     """Of one group."""
-    return Judge(Measurements(groups={"": lanes}, **more), policy)  # type: ignore[arg-type] # any field
+    return Judge(Measurements(groups={"": participants}, **more), policy)  # type: ignore[arg-type] # any field
 
 
 EQUAL = {BASE: 1.0, CONTROL: 1.0, "a": 1.0, "b": 1.0, "c": 1.0, "d": 1.0}
 
 
-# --- verdicts ------------------------------------------------------------------------------------
+# --- verdicts -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_at_least_is_the_end_nearer_to_one() -> None:
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 500), st.floats(0.9, 1.1))
-def test_verdicts_mirror_when_the_lanes_are_swapped(seed: int, time: float) -> None:
+def test_verdicts_mirror_when_the_participants_are_swapped(seed: int, time: float) -> None:
     """Faster one way is slower the other."""
     one = judge(group({"x": 1.0, "y": time, "a": 1.0, "b": 1.0}, seed=seed))
     there, back = one.compare("y", "x"), one.compare("x", "y")
@@ -117,7 +117,7 @@ def test_what_is_open_says_what_would_decide_it() -> None:
     found = judge(wide, process_s=dict.fromkeys(EQUAL, 10.0)).compare("a", BASE)
     assert found.verdict == "inconclusive"
     assert found.seconds_to_decide is not None
-    assert found.seconds_to_decide % 30 == 0  # of the lane, the baseline and its control
+    assert found.seconds_to_decide % 30 == 0  # of the participant, the baseline and its control
     assert "further process" in (found.reason or "")
     assert judge(wide).compare("a", BASE).seconds_to_decide is None
 
@@ -135,9 +135,9 @@ def test_more_processes_decide_what_was_open() -> None:
 
 def test_a_baseline_counts_with_its_control() -> None:
     """Both are processes of one scenario, so the interval is narrower than over one of them."""
-    lanes = group(EQUAL, process=0.02, launches=6)
-    both = judge(lanes).compare("a", BASE).known
-    alone = judge({k: v for k, v in lanes.items() if k != CONTROL}).compare("a", BASE).known
+    participants = group(EQUAL, process=0.02, launches=6)
+    both = judge(participants).compare("a", BASE).known
+    alone = judge({k: v for k, v in participants.items() if k != CONTROL}).compare("a", BASE).known
     assert both.standard_error is not None
     assert alone.standard_error is not None
     assert both.standard_error < 0.95 * alone.standard_error
@@ -145,14 +145,14 @@ def test_a_baseline_counts_with_its_control() -> None:
 
 def test_a_control_over_its_own_baseline_is_those_two_alone() -> None:
     """And not half of itself."""
-    lanes = group({**EQUAL, CONTROL: 1.1})
-    assert judge(lanes).compare(CONTROL, BASE).estimate == pytest.approx(1 / 1.1, rel=0.02)
+    participants = group({**EQUAL, CONTROL: 1.1})
+    assert judge(participants).compare(CONTROL, BASE).estimate == pytest.approx(1 / 1.1, rel=0.02)
 
 
-# --- what speaks against a comparison ------------------------------------------------------------
+# --- what speaks against a comparison -------------------------------------------------------
 
 
-def test_an_unusable_lane_is_invalid_on_either_side() -> None:
+def test_an_unusable_participant_is_invalid_on_either_side() -> None:
     """With its reason; as a baseline it is named."""
     one = judge(group({**EQUAL, "a": 0.5}), unusable={"a": "its outputs differ"})
     assert (one.compare("a", BASE).verdict, one.compare("a", BASE).reason) == (
@@ -164,7 +164,7 @@ def test_an_unusable_lane_is_invalid_on_either_side() -> None:
     assert "a cannot be used: its outputs differ" in (against.reason or "")
 
 
-def test_an_unchecked_lane_is_inconclusive() -> None:
+def test_an_unchecked_participant_is_inconclusive() -> None:
     """However clear its interval is."""
     found = judge(group({**EQUAL, "a": 0.5}), unchecked={"a": "not checked"}).compare("a", BASE)
     assert (found.verdict, found.reason) == ("inconclusive", "not checked")
@@ -175,26 +175,28 @@ def test_an_unchecked_lane_is_inconclusive() -> None:
 )
 def test_three_rounds_are_needed(rounds: int, verdict: str) -> None:
     """And enough, where processes of the others tell how they differ."""
-    lanes = group({**EQUAL, "a": 0.5}, launches=4)
-    lanes["a"] = {key: ms for key, ms in lanes["a"].items() if key[0] == 0 and key[1] < rounds}
-    found = judge(lanes).compare("a", BASE)
+    participants = group({**EQUAL, "a": 0.5}, launches=4)
+    participants["a"] = {
+        key: ms for key, ms in participants["a"].items() if key[0] == 0 and key[1] < rounds
+    }
+    found = judge(participants).compare("a", BASE)
     assert (found.verdict, found.rounds) == (verdict, rounds)
     assert found.known.borrowed
 
 
 def test_one_round_has_no_interval() -> None:
     """Nothing narrows it: it must not look like an answer."""
-    lanes = group({**EQUAL, "a": 0.5}, launches=1)
-    lanes["a"] = {(0, 0): lanes["a"][0, 0]}
-    found = judge(lanes).compare("a", BASE)
+    participants = group({**EQUAL, "a": 0.5}, launches=1)
+    participants["a"] = {(0, 0): participants["a"][0, 0]}
+    found = judge(participants).compare("a", BASE)
     assert (found.low, found.high) == (0.0, math.inf)
 
 
 def test_no_common_round_is_no_ratio() -> None:
     """Launches of their own are compared with nothing."""
-    lanes = group(EQUAL)
-    lanes["a"] = {(9, place): ms for (_, place), ms in lanes["a"].items()}
-    found = judge(lanes).compare("a", BASE)
+    participants = group(EQUAL)
+    participants["a"] = {(9, place): ms for (_, place), ms in participants["a"].items()}
+    found = judge(participants).compare("a", BASE)
     assert (found.ratio, found.verdict, found.rounds) == (None, "inconclusive", 0)
 
 
@@ -210,7 +212,7 @@ def test_a_failed_check_makes_the_whole_group_invalid() -> None:
 
 
 def test_a_control_that_differs_by_luck_changes_nothing() -> None:
-    """A one-degree-of-freedom lottery is no margin: the verdict is that of the lane's interval."""
+    """A one-degree-of-freedom lottery is no margin: the verdict is the interval's."""
     lucky = [
         seed
         for seed in range(60)
@@ -224,34 +226,34 @@ def test_a_control_that_differs_by_luck_changes_nothing() -> None:
 
 def test_too_few_clean_blocks_are_invalid() -> None:
     """Two of eighteen are left; with three it is judged by those."""
-    lanes = group({**EQUAL, "a": 0.5})
-    keys = sorted(lanes["a"])
+    participants = group({**EQUAL, "a": 0.5})
+    keys = sorted(participants["a"])
     every = {name: frozenset(keys[2:]) for name in EQUAL}
-    assert judge(lanes, lost=every).compare("a", BASE).verdict == "invalid"
+    assert judge(participants, lost=every).compare("a", BASE).verdict == "invalid"
     fewer = {name: frozenset(keys[3:]) for name in EQUAL}
-    assert judge(lanes, lost=fewer).compare("a", BASE).verdict == "faster"
+    assert judge(participants, lost=fewer).compare("a", BASE).verdict == "faster"
 
 
-def test_a_lane_that_lost_many_more_calls_is_inconclusive() -> None:
+def test_a_participant_that_lost_many_more_calls_is_inconclusive() -> None:
     """Its own stalls must not be thrown away."""
-    lanes = group({**EQUAL, "a": 0.5})
-    found = judge(lanes, disturbed_shares={"a": 0.5, BASE: 0.2}).compare("a", BASE)
+    participants = group({**EQUAL, "a": 0.5})
+    found = judge(participants, disturbed_shares={"a": 0.5, BASE: 0.2}).compare("a", BASE)
     assert found.verdict == "inconclusive"
     assert "50 %" in (found.reason or "")
-    alike = judge(lanes, disturbed_shares={"a": 0.5, BASE: 0.3}).compare("a", BASE)
+    alike = judge(participants, disturbed_shares={"a": 0.5, BASE: 0.3}).compare("a", BASE)
     assert alike.verdict == "faster"
 
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])
 def test_a_time_that_is_none_is_an_error(bad: float) -> None:
-    """It names the lane, the launch and the round."""
-    lanes = group(EQUAL)
-    lanes["a"][1, 2] = bad
+    """It names the participant, the launch and the round."""
+    participants = group(EQUAL)
+    participants["a"][1, 2] = bad
     with pytest.raises(BenchError, match="a, launch 1, round 2"):
-        compare(Measurements(groups={"": lanes}), "a", BASE, DEFAULT)
+        compare(Measurements(groups={"": participants}), "a", BASE, DEFAULT)
 
 
-# --- the best of two families --------------------------------------------------------------------
+# --- the best of two families ---------------------------------------------------------------
 
 
 def test_one_against_one_is_the_plain_comparison() -> None:
@@ -272,13 +274,13 @@ def test_the_best_of_each_side_is_named_and_judged() -> None:
     assert best.high > plain.high or best.high == pytest.approx(plain.high, rel=0.02)
 
 
-def test_the_best_of_equal_lanes_does_not_win_by_its_luck() -> None:
+def test_the_best_of_equal_participants_does_not_win_by_its_luck() -> None:
     """The luckiest of nine over one: plainly compared it would be called faster now and then."""
-    speeds = {BASE: 1.0, CONTROL: 1.0, **{f"lane{n}": 1.0 for n in range(9)}}
+    speeds = {BASE: 1.0, CONTROL: 1.0, **{f"participant{n}": 1.0 for n in range(9)}}
     plain = corrected = 0
     for seed in range(60):
         one = judge(group(speeds, seed=seed, process=0.01, launches=2))
-        names = [name for name in speeds if name.startswith("lane")]
+        names = [name for name in speeds if name.startswith("participant")]
         fastest = one.fastest(names)
         assert fastest is not None
         plain += one.compare(fastest, BASE).found
@@ -288,7 +290,7 @@ def test_the_best_of_equal_lanes_does_not_win_by_its_luck() -> None:
     assert plain > corrected
 
 
-def test_unusable_lanes_are_in_no_family() -> None:
+def test_unusable_participants_are_in_no_family() -> None:
     """The next best stands for its side; without any there is no answer."""
     one = judge(group({**EQUAL, "a": 0.5, "b": 0.8}), unusable={"a": "wrong", "d": "wrong"})
     best = one.best(["a", "b"], [BASE])
@@ -308,13 +310,13 @@ def test_a_named_candidate_stands_for_its_family() -> None:
     assert best.estimate == pytest.approx(one.compare("b", BASE).estimate)
 
 
-# --- values of one lane --------------------------------------------------------------------------
+# --- values of one participant --------------------------------------------------------------
 
 
 def test_a_level_has_an_interval_over_processes() -> None:
     """The geometric mean of processes, and how far it may be off."""
-    lanes = group({"a": 1.0}, process=0.02, launches=5)
-    found = level(lanes["a"], DEFAULT)
+    participants = group({"a": 1.0}, process=0.02, launches=5)
+    found = level(participants["a"], DEFAULT)
     assert found is not None
     assert found.low < 100 < found.high
     assert (found.launches, found.rounds) == (5, 30)

@@ -10,15 +10,15 @@ import pytest
 
 from bench.analysis.leaving import Leaving, leaving
 from bench.analysis.speedups import RunAnalysis, speedup_rows
-from bench.outcome import Outcome
-from bench.policy import DEFAULT
-from bench.scenarios import CONTROL_SUFFIX, Dtype, Layout, Mode, Scenario, Status, Task
+from bench.plan.scenario import CONTROL_SUFFIX, Dtype, Layout, Mode, Scenario, Status, Task
+from bench.plan.thresholds import DEFAULT
+from bench.run.outcomes import Outcome
 from tests.bench.calls import timed_call
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bench.records import IterationRow, ScenarioRow
+    from bench.store.records import IterationRow, ScenarioRow
 
 STOCK = Scenario(task=Task.INFERENCE, backend="stock", mode=Mode.EAGER, batch_size=8)
 NHWC = replace(STOCK, layout=Layout.CHANNELS_LAST)
@@ -34,8 +34,8 @@ POLICY = DEFAULT
 def calls(ms: Mapping[Scenario, float]) -> list[IterationRow]:
     """Three launches of four rounds; drift slows whole rounds, so only pairing recovers ratios."""
     rng = np.random.default_rng(3)
-    lanes = [(scenario.id, time) for scenario, time in ms.items()]
-    lanes.append((STOCK.id + CONTROL_SUFFIX, ms[STOCK]))
+    participants = [(scenario.id, time) for scenario, time in ms.items()]
+    participants.append((STOCK.id + CONTROL_SUFFIX, ms[STOCK]))
     return [
         timed_call(
             name,
@@ -45,7 +45,7 @@ def calls(ms: Mapping[Scenario, float]) -> list[IterationRow]:
         )
         for launch in range(3)
         for round_ in range(4)
-        for name, time in lanes
+        for name, time in participants
     ]
 
 

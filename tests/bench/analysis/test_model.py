@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.analysis.model import fit, level_of, mean_of
-from bench.policy import ModelPolicy
+from bench.plan.thresholds import ModelPolicy
 from tests.bench.analysis.simulation import Noise, coverage, verdicts, wrong_headlines
 
 POLICY = ModelPolicy()
-PAIR = {"base": 1.0, "lane": -1.0}
+PAIR = {"base": 1.0, "participant": -1.0}
 
 
-def lanes(
+def participants(
     seed: int = 0,
     *,
     names: int = 8,
@@ -27,9 +27,9 @@ def lanes(
     process: float = 0.01,
     block: float = 0.02,
 ) -> dict[str, dict[tuple[int, int], float]]:
-    """Equal lanes, `base` and `lane` first, with luck of processes and blocks."""
+    """Equal participants, `base` and `participant` first, with luck of processes and blocks."""
     rng = np.random.default_rng(seed)
-    titles = ["base", "lane", *(f"other{number}" for number in range(names - 2))]
+    titles = ["base", "participant", *(f"other{number}" for number in range(names - 2))]
     shared = rng.normal(0, 0.1, (processes, rounds))
     return {
         title: {
@@ -44,14 +44,14 @@ def lanes(
     }
 
 
-# --- laws ----------------------------------------------------------------------------------------
+# --- laws -----------------------------------------------------------------------------------
 
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 1000), st.floats(0.01, 100))
 def test_a_faster_machine_changes_nothing(seed: int, factor: float) -> None:
     """Times in other units give the same ratio and the same interval."""
-    found = lanes(seed)
+    found = participants(seed)
     scaled = {
         name: {key: ms * factor for key, ms in blocks.items()} for name, blocks in found.items()
     }
@@ -63,10 +63,10 @@ def test_a_faster_machine_changes_nothing(seed: int, factor: float) -> None:
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 1000))
-def test_swapping_the_lanes_turns_the_sign(seed: int) -> None:
+def test_swapping_the_participants_turns_the_sign(seed: int) -> None:
     """And leaves the uncertainty."""
-    group = fit({"": lanes(seed)}, POLICY).groups[""]
-    one, other = group.contrast(PAIR), group.contrast({"base": -1.0, "lane": 1.0})
+    group = fit({"": participants(seed)}, POLICY).groups[""]
+    one, other = group.contrast(PAIR), group.contrast({"base": -1.0, "participant": 1.0})
     assert other.log_ratio == pytest.approx(-one.log_ratio, abs=1e-12)
     assert other.standard_error == pytest.approx(one.standard_error)
 
@@ -74,8 +74,8 @@ def test_swapping_the_lanes_turns_the_sign(seed: int) -> None:
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 1000), st.integers(0, 3), st.floats(-1, 1))
 def test_what_slows_a_whole_launch_or_round_cancels(seed: int, launch: int, by: float) -> None:
-    """Rounds and launches are shared by all lanes."""
-    found = lanes(seed)
+    """Rounds and launches are shared by all participants."""
+    found = participants(seed)
     slowed = {
         name: {
             key: ms * math.exp(by * ((key[0] == launch) + (key[1] == 2)))
@@ -91,41 +91,44 @@ def test_what_slows_a_whole_launch_or_round_cancels(seed: int, launch: int, by: 
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 1000), st.floats(0.5, 2))
-def test_a_slower_lane_moves_the_ratio_by_as_much(seed: int, factor: float) -> None:
+def test_a_slower_participant_moves_the_ratio_by_as_much(seed: int, factor: float) -> None:
     """The uncertainty stays, since it is that of processes and blocks."""
-    found = lanes(seed)
-    slower = {**found, "lane": {key: ms * factor for key, ms in found["lane"].items()}}
+    found = participants(seed)
+    slower = {
+        **found,
+        "participant": {key: ms * factor for key, ms in found["participant"].items()},
+    }
     one = fit({"": found}, POLICY).groups[""].contrast(PAIR)
     other = fit({"": slower}, POLICY).groups[""].contrast(PAIR)
     assert other.log_ratio == pytest.approx(one.log_ratio - math.log(factor), abs=1e-6)
     assert other.standard_error == pytest.approx(one.standard_error, rel=1e-4)
 
 
-# --- levels --------------------------------------------------------------------------------------
+# --- levels ---------------------------------------------------------------------------------
 
 
 def test_a_hit_block_hardly_moves_a_level() -> None:
     """One block of eight that took three times as long moves the ratio by less than a percent."""
-    found = lanes(1, processes=1, process=0.0, block=0.005)
+    found = participants(1, processes=1, process=0.0, block=0.005)
     before = fit({"": found}, POLICY).groups[""].contrast(PAIR).log_ratio
-    found["lane"][0, 3] *= 3
+    found["participant"][0, 3] *= 3
     after = fit({"": found}, POLICY).groups[""].contrast(PAIR).log_ratio
     assert abs(after - before) < 0.01
 
 
-def test_a_lane_that_rested_is_compared_all_the_same() -> None:
-    """The round effects of the rounds that it missed are the other lanes'."""
-    found = lanes(2, block=0.001, process=0.0)
-    found["lane"] = {key: ms for key, ms in found["lane"].items() if key[1] < 3}
+def test_a_participant_that_rested_is_compared_all_the_same() -> None:
+    """The round effects of the rounds that it missed are the other participants'."""
+    found = participants(2, block=0.001, process=0.0)
+    found["participant"] = {key: ms for key, ms in found["participant"].items() if key[1] < 3}
     assert abs(fit({"": found}, POLICY).groups[""].contrast(PAIR).log_ratio) < 0.002
 
 
 def test_a_mean_of_processes_weighs_each_once() -> None:
     """A process with eight rounds counts no more than one with four."""
-    found = lanes(3, processes=2, process=0.0, block=0.0, names=4)
-    for key in list(found["lane"]):
+    found = participants(3, processes=2, process=0.0, block=0.0, names=4)
+    for key in list(found["participant"]):
         if key[0] == 1:
-            found["lane"][key] *= 1.10
+            found["participant"][key] *= 1.10
     for blocks in found.values():
         for place in range(4, 8):
             del blocks[1, place]
@@ -133,23 +136,25 @@ def test_a_mean_of_processes_weighs_each_once() -> None:
     assert ratio == pytest.approx(-math.log(1.10) / 2, abs=1e-6)
 
 
-# --- variances -----------------------------------------------------------------------------------
+# --- variances ------------------------------------------------------------------------------
 
 
 def test_the_spread_between_processes_is_found() -> None:
     """2 % is found as 2 %, whatever blocks vary by."""
     spreads = [
-        fit({"": lanes(seed, names=20, process=0.02)}, POLICY).spreads["|"].between_processes
+        fit({"": participants(seed, names=20, process=0.02)}, POLICY).spreads["|"].between_processes
         for seed in range(20)
     ]
     assert np.mean(spreads) == pytest.approx(0.02, rel=0.06)
 
 
-def test_a_lane_with_one_process_borrows_and_says_so() -> None:
-    """The variance is that of the group that has three processes a lane."""
-    one = {f"one/{name}": blocks for name, blocks in lanes(1, processes=1).items()}
-    fitted = fit({"one": one, "three": lanes(2, processes=3, names=20, process=0.03)}, POLICY)
-    borrowed = fitted.groups["one"].contrast({"one/base": 1.0, "one/lane": -1.0})
+def test_a_participant_with_one_process_borrows_and_says_so() -> None:
+    """The variance is that of the group that has three processes a participant."""
+    one = {f"one/{name}": blocks for name, blocks in participants(1, processes=1).items()}
+    fitted = fit(
+        {"one": one, "three": participants(2, processes=3, names=20, process=0.03)}, POLICY
+    )
+    borrowed = fitted.groups["one"].contrast({"one/base": 1.0, "one/participant": -1.0})
     assert borrowed.borrowed
     assert borrowed.standard_error == pytest.approx(0.03 * math.sqrt(2), rel=0.25)
     assert not fitted.groups["three"].contrast(PAIR).borrowed
@@ -157,7 +162,7 @@ def test_a_lane_with_one_process_borrows_and_says_so() -> None:
 
 def test_where_nothing_was_repeated_a_spread_is_assumed() -> None:
     """It is the policy's, and the model says that it rests on nothing."""
-    fitted = fit({"": lanes(processes=1)}, POLICY)
+    fitted = fit({"": participants(processes=1)}, POLICY)
     (spread,) = fitted.spreads.values()
     assert spread.is_assumed
     assert spread.between_processes == pytest.approx(POLICY.assumed_process_sd)
@@ -167,21 +172,21 @@ def test_where_nothing_was_repeated_a_spread_is_assumed() -> None:
 
 
 def test_a_class_keeps_a_spread_of_its_own() -> None:
-    """Lanes whose heap is as shipped vary more, and do not widen the others' intervals."""
-    wild = {f"wild{n}": blocks for n, blocks in enumerate(lanes(5, process=0.10).values())}
+    """Participants whose heap is as shipped vary more, and do not widen the others' intervals."""
+    wild = {f"wild{n}": blocks for n, blocks in enumerate(participants(5, process=0.10).values())}
     classes = dict.fromkeys(wild, "glibc")
-    fitted = fit({"": {**lanes(4, names=20, process=0.01), **wild}}, POLICY, classes)
+    fitted = fit({"": {**participants(4, names=20, process=0.01), **wild}}, POLICY, classes)
     own, theirs = fitted.spreads["|"], fitted.spreads["|glibc"]
     assert theirs.between_processes > 3 * own.between_processes
 
 
-def test_a_variable_lane_widens_its_own_interval_only() -> None:
+def test_a_variable_participant_widens_its_own_interval_only() -> None:
     """Its processes vary by 10 %, the others' by 1 %."""
-    found = lanes(6, names=20, processes=5)
+    found = participants(6, names=20, processes=5)
     rng = np.random.default_rng(1)
     for launch, luck in enumerate(rng.normal(0, 0.10, 5)):
         for place in range(8):
-            found["lane"][launch, place] *= math.exp(luck)
+            found["participant"][launch, place] *= math.exp(luck)
     group = fit({"": found}, POLICY).groups[""]
     variable = group.contrast(PAIR)
     usual = group.contrast({"base": 1.0, "other1": -1.0})
@@ -191,13 +196,13 @@ def test_a_variable_lane_widens_its_own_interval_only() -> None:
 
 def test_what_blocks_differ_by_is_told_apart_from_processes() -> None:
     """It says how many rounds a process is worth."""
-    group = fit({"": lanes(7, rounds=40, names=20)}, POLICY).groups[""]
+    group = fit({"": participants(7, rounds=40, names=20)}, POLICY).groups[""]
     assert math.sqrt(group.block_variance) == pytest.approx(0.02, rel=0.15)
 
 
 def test_few_processes_have_heavy_tails() -> None:
-    """Two lanes with two processes: six degrees of freedom, most of them assumed."""
-    fitted = fit({"": lanes(8, names=2, processes=2)}, POLICY)
+    """Two participants with two processes: six degrees of freedom, most of them assumed."""
+    fitted = fit({"": participants(8, names=2, processes=2)}, POLICY)
     found = fitted.groups[""].contrast(PAIR)
     assert found.degrees_of_freedom == pytest.approx(POLICY.assumed_dof)
     assert found.half_width(0.025) > 2.4 * found.standard_error
@@ -205,11 +210,11 @@ def test_few_processes_have_heavy_tails() -> None:
 
 
 def test_repeating_a_few_makes_no_interval_wider_than_repeating_none() -> None:
-    """One group of three lanes has a second process, the others of the run have none."""
-    one = {f"one/{name}": blocks for name, blocks in lanes(3, processes=1, names=12).items()}
-    pair = {"one/base": 1.0, "one/lane": -1.0}
+    """One group of three participants has a second process, the others of the run have none."""
+    one = {f"one/{name}": blocks for name, blocks in participants(3, processes=1, names=12).items()}
+    pair = {"one/base": 1.0, "one/participant": -1.0}
     alone = fit({"one": one}, POLICY).groups["one"].contrast(pair)
-    few = fit({"one": one, "two": lanes(4, names=3, processes=2)}, POLICY).groups["one"]
+    few = fit({"one": one, "two": participants(4, names=3, processes=2)}, POLICY).groups["one"]
     beside = few.contrast(pair)
     assert beside.half_width(0.0005) < 1.2 * alone.half_width(0.0005)
 
@@ -217,23 +222,23 @@ def test_repeating_a_few_makes_no_interval_wider_than_repeating_none() -> None:
 def test_floor_weighs_less_the_more_was_seen() -> None:
     """Identical processes: the floor holds a small run up and leaves a large one alone."""
     bare = replace(POLICY, assumed_dof=0.0)
-    small = fit({"": lanes(9, names=3, processes=2, process=0.0)}, bare).spreads["|"]
-    large = fit({"": lanes(9, names=20, processes=8, process=0.0)}, POLICY).spreads["|"]
+    small = fit({"": participants(9, names=3, processes=2, process=0.0)}, bare).spreads["|"]
+    large = fit({"": participants(9, names=20, processes=8, process=0.0)}, POLICY).spreads["|"]
     assert small.between_processes == pytest.approx(POLICY.process_sd_floor, rel=0.5)
     assert large.between_processes < 0.7 * small.between_processes
 
 
-def test_p_values_of_equal_lanes_are_uniform() -> None:
+def test_p_values_of_equal_participants_are_uniform() -> None:
     """The model's check of itself: of 200 pairs a tenth lies below .1."""
     values = [
-        fit({"": lanes(seed, names=12)}, POLICY).groups[""].contrast(PAIR).p_value
+        fit({"": participants(seed, names=12)}, POLICY).groups[""].contrast(PAIR).p_value
         for seed in range(200)
     ]
     assert 0.05 <= np.mean(np.array(values) < 0.1) <= 0.16
     assert 0.4 <= np.mean(values) <= 0.6
 
 
-# --- one lane's own value ------------------------------------------------------------------------
+# --- one participant's own value ------------------------------------------------------------
 
 
 def test_a_level_is_over_processes_where_there_are_several() -> None:
@@ -253,7 +258,7 @@ def test_a_level_is_over_processes_where_there_are_several() -> None:
     assert mean_of([]) is None
 
 
-# --- how often it is right -----------------------------------------------------------------------
+# --- how often it is right ------------------------------------------------------------------
 
 HELD = [
     (Noise(process=0.003), 1),
@@ -272,7 +277,7 @@ def test_intervals_hold_the_truth(noise: Noise, processes: int) -> None:
     assert 0.92 <= found.share <= 0.985
 
 
-def test_a_variable_lane_is_held_with_five_processes() -> None:
+def test_a_variable_participant_is_held_with_five_processes() -> None:
     """Three times as variable as the others."""
     found = coverage(Noise(variable=True), processes=5, runs=60, seed=2)
     assert found.variable_share >= 0.85
@@ -289,7 +294,7 @@ def test_five_percent_are_found(processes: int, least: float) -> None:
     assert given_["faster"] == 0  # type: ignore[index] # as above
 
 
-def test_equal_lanes_are_hardly_called_different() -> None:
+def test_equal_participants_are_hardly_called_different() -> None:
     """2.5 % in a direction at most."""
     found = verdicts(Noise(), difference=0.0, processes=3, rounds=8, runs=100, seed=4)
     assert found["faster"] <= 0.025  # type: ignore[index] # as above
@@ -297,6 +302,6 @@ def test_equal_lanes_are_hardly_called_different() -> None:
     assert found["same"] >= 0.7  # type: ignore[index] # as above
 
 
-def test_headlines_of_equal_lanes_are_hardly_ever_wrong() -> None:
+def test_headlines_of_equal_participants_are_hardly_ever_wrong() -> None:
     """Although each is of the best, chosen by the data: at most 5 % of runs."""
     assert wrong_headlines(Noise(), processes=3, runs=60, seed=5) <= 0.05

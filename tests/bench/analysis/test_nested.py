@@ -20,12 +20,12 @@ SHAPE = (6, 4, 4, 3)
 
 
 def simulated(
-    draws: np.random.Generator, sds: Sequence[float], *, lanes: int = 4, shared: float = 0.0
+    draws: np.random.Generator, sds: Sequence[float], *, participants: int = 4, shared: float = 0.0
 ) -> Floats:
-    """Lanes x 6 x 4 x 4 x 3; `sds` are the levels' deviations, `shared` that of the reference."""
-    values = draws.normal(0.0, shared, SHAPE) + np.zeros((lanes, *SHAPE))
+    """Participants x 6 x 4 x 4 x 3; `sds` are the levels' deviations, `shared` the reference's."""
+    values = draws.normal(0.0, shared, SHAPE) + np.zeros((participants, *SHAPE))
     for level, sd in enumerate(sds):
-        units = (lanes, *SHAPE[: level + 1])
+        units = (participants, *SHAPE[: level + 1])
         values += draws.normal(0.0, sd, units).reshape(units + (1,) * (len(SHAPE) - level - 1))
     return values
 
@@ -55,17 +55,20 @@ def test_a_level_that_shows_less_than_noise_is_estimated_below_zero() -> None:
         ((0.0, 0.006, 0.0, 0.02), 0.02),
     ],
 )
-@pytest.mark.parametrize("lanes", [1, 4])
+@pytest.mark.parametrize("participants", [1, 4])
 def test_components_are_unbiased_and_their_bounds_hold(
-    sds: tuple[float, ...], shared: float, lanes: int
+    sds: tuple[float, ...], shared: float, participants: int
 ) -> None:
-    """About 95 % of bounds hold, also where lanes share a reference: 91 % at least, of 300."""
+    """About 95 % of bounds hold, also with a shared reference: 91 % at least, of 300."""
     draws = np.random.default_rng(7)
     variances = np.array(sds) ** 2
     variances[3] += shared**2
     spans = [(0, 1), (1, 2), (2, 3), (3, 4), (0, 2), (0, 3)]
     truth = np.array([variances[slice(*span)].sum() for span in spans])
-    squares = [mean_squares(simulated(draws, sds, lanes=lanes, shared=shared)) for _ in range(300)]
+    squares = [
+        mean_squares(simulated(draws, sds, participants=participants, shared=shared))
+        for _ in range(300)
+    ]
     found = [[between(one, *span) for span in spans] for one in squares]
     estimates = np.array([[one.estimate for one in row] for row in found])
     error = estimates.std(axis=0) / math.sqrt(len(found))
@@ -75,7 +78,7 @@ def test_components_are_unbiased_and_their_bounds_hold(
 
 
 def test_bounds_are_of_use() -> None:
-    """Four lanes with 2 % between blocks show that nothing more than half a percent is missed."""
+    """Four participants with 2 % between blocks show that at most half a percent is missed."""
     draws = np.random.default_rng(3)
     squares = mean_squares(simulated(draws, (0.0, 0.008, 0.0, 0.02)))
     assert between(squares, 1, 2).upper < 2 * 0.008**2
@@ -83,8 +86,8 @@ def test_bounds_are_of_use() -> None:
     assert between(nothing, 0, 1).upper < 0.005**2
 
 
-def test_lanes_that_share_their_reference_count_for_less() -> None:
-    """All noise in common: four lanes know no more than one."""
+def test_participants_that_share_their_reference_count_for_less() -> None:
+    """All noise in common: four participants know no more than one."""
     draws = np.random.default_rng(5)
     alike = mean_squares(simulated(draws, (0.0,) * 4, shared=0.02))
     apart = mean_squares(simulated(draws, (0.0, 0.0, 0.0, 0.02)))

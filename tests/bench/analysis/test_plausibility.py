@@ -8,10 +8,10 @@ import pytest
 
 from bench.analysis.comparison import Comparison, Ratio
 from bench.analysis.plausibility import beyond_reach, over_peak, placebo_differs
-from bench.policy import PlausibilityPolicy
-from bench.records import ScenarioRow
-from bench.rows import columns
-from bench.scenarios import Verdict
+from bench.plan.scenario import Verdict
+from bench.plan.thresholds import PlausibilityPolicy
+from bench.store.records import ScenarioRow
+from bench.store.rows import columns
 
 POLICY = PlausibilityPolicy(peak_tolerance=0.10)
 

@@ -10,9 +10,9 @@ import pytest
 
 from bench.analysis.speedups import RunAnalysis, comparison_of, speedup_rows
 from bench.analysis.ways import group_label
-from bench.policy import DEFAULT
-from bench.records import IterationRow, NoiseRow, ParityRow, ScenarioRow, SpeedupRow
-from bench.scenarios import Dtype, Layout, Mode, Scenario, Task
+from bench.plan.scenario import Dtype, Layout, Mode, Scenario, Task
+from bench.plan.thresholds import DEFAULT
+from bench.store.records import IterationRow, NoiseRow, ParityRow, ScenarioRow, SpeedupRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -95,7 +95,7 @@ def _call(scenario: str = "a", **changes: object) -> IterationRow:
 def _iterations(
     speeds: Mapping[str, float] = SPEEDS, launches: int = 3, rounds: int = 4
 ) -> Iterator[IterationRow]:
-    """Every lane in every round, with 0.2 % noise; drift slows whole rounds."""
+    """Every participant in every round, with 0.2 % noise; drift slows whole rounds."""
     rng = np.random.default_rng(1)
     for launch in range(launches):
         for round_ in range(rounds):

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from bench.analysis.measurements import block_medians
+from bench.analysis.recovered import scenario_rows
 from bench.analysis.timing import as_ended, timing_summary, with_timing
-from bench.outcome import Outcome
-from bench.records import IterationRow, Run
-from bench.report.recovered import scenario_rows
-from bench.scenarios import Task, stock_default
+from bench.plan.scenario import Task, stock_default
+from bench.run.outcomes import Outcome
+from bench.store.records import IterationRow, Run
 
 
 def _call(scenario: str = "a", **changes: object) -> IterationRow:

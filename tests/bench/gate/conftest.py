@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from bench import records
-from bench.scenarios import Layout, Mode, Scenario, Status, Task, stock_default
+from bench.plan.scenario import Layout, Mode, Scenario, Status, Task, stock_default
+from bench.store import records
 
 DEFAULT_1 = stock_default(Task.INFERENCE, 1)
 IPEX_1 = Scenario(

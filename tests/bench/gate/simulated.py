@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.engine.progress import Progress
 from bench.gate import against
 from bench.gate.against import AgainstRequest
 from bench.gate.side import Side
 from bench.gate.thresholds import DEFAULT
-from bench.policy import DEFAULT as POLICY
-from bench.progress import Progress
-from bench.scenarios import Scenario, Task, part_of, stock_default
+from bench.plan.scenario import Scenario, Task, part_of, stock_default
+from bench.plan.thresholds import DEFAULT as POLICY
 from tests.bench.conftest import FakeBackend, FakeClock, FakeWorker
 
 if TYPE_CHECKING:

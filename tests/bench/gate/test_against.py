@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench import launcher
 from bench.analysis.measurements import Disturbance
+from bench.engine import launcher
 from bench.errors import BenchError
 from bench.gate import against, duel
 from bench.gate.against import AgainstRequest
@@ -23,12 +23,12 @@ from bench.gate.duel import Finding, settle
 from bench.gate.result import Interval, NoVerdictError, Outcome
 from bench.gate.side import Code, Side
 from bench.gate.thresholds import Effort, GatePolicy
-from bench.placement import keeps_heap
-from bench.scenarios import Task, stock_default
+from bench.machine.placement import keeps_heap
+from bench.plan.scenario import Task, stock_default
 
 if TYPE_CHECKING:
-    from bench.client import WorkerCommand
-    from bench.records import IterationRow
+    from bench.engine.worker_process import WorkerCommand
+    from bench.store.records import IterationRow
 
 INFERENCE = "inference/stock/eager/fp32/contiguous/b1"
 TRAINING = "training/stock/eager/fp32/contiguous/b1/frozen"
@@ -474,7 +474,7 @@ def test_an_interrupted_gate_leaves_nothing_behind(
     asked = request(repository)
     arguments = ["gate", "--against", "HEAD", "--only", INFERENCE, "--data", str(asked.data)]
     arguments += ["--output", str(asked.output)]
-    code = f"import sys; sys.path[0] = {str(ROOT)!r}; from bench.cli import main; main()"
+    code = f"import sys; sys.path[0] = {str(ROOT)!r}; from bench.cli.main import main; main()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         cwd=repository,

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench import noise
 from bench.analysis.measurements import Disturbance
 from bench.gate import against, duel
 from bench.gate.against import AgainstRequest
 from bench.gate.side import Code
 from bench.gate.thresholds import Effort, GatePolicy
-from bench.policy import Policy, SteadyStatePolicy
+from bench.machine import noise
+from bench.plan.thresholds import Policy, SteadyStatePolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

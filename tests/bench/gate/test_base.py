@@ -57,7 +57,7 @@ class Repository:
 def repository(tmp_path: Path) -> Repository:
     """One commit on main."""
     made = Repository(folder=tmp_path / "repository")
-    for file in ("bench/worker.py", "pillqc/__init__.py"):
+    for file in ("bench/__init__.py", "pillqc/__init__.py"):
         (made.folder / file).parent.mkdir(parents=True)
         (made.folder / file).touch()
     made.git("init", "--quiet", "--initial-branch", "main")

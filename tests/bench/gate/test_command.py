@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner, Result
 
-from bench import cli
+from bench.cli import main
 
 if TYPE_CHECKING:
     from tests.bench.gate.conftest import MakeRun
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def gate(*arguments: str) -> Result:
     """The command as a user types it."""
-    return CliRunner().invoke(cli.cli, ["gate", *arguments], catch_exceptions=False)
+    return CliRunner().invoke(main.cli, ["gate", *arguments], catch_exceptions=False)
 
 
 def test_help_has_examples_and_the_exit_codes() -> None:

@@ -11,7 +11,7 @@ from bench.gate.duel import Evidence, Finding, read_evidence, settle
 from bench.gate.result import Outcome
 from bench.gate.side import Side
 from bench.gate.thresholds import DEFAULT as THRESHOLDS
-from bench.policy import DEFAULT as POLICY
+from bench.plan.thresholds import DEFAULT as POLICY
 
 LAUNCHES, ROUNDS = 4, 9
 """About what the budgets allow for one full-size scenario on two cores."""

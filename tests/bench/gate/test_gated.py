@@ -6,7 +6,9 @@ import pytest
 
 from bench.gate import gated
 from bench.gate.result import NoVerdictError
-from bench.scenarios import PARTS, PROFILES, Task, matrix, part_of
+from bench.plan.matrix import matrix
+from bench.plan.profiles import PROFILES
+from bench.plan.scenario import PARTS, Task, part_of
 
 
 def test_what_is_gated_by_default_exists() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner, Result
 
-from bench import cli
+from bench.cli import main
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,7 @@ B = "inference/stock/eager/fp32/channels_last/b1"
 
 def gate(*arguments: str | Path) -> Result:
     """The command as CI types it."""
-    return CliRunner().invoke(cli.cli, ["gate", *map(str, arguments)], catch_exceptions=False)
+    return CliRunner().invoke(main.cli, ["gate", *map(str, arguments)], catch_exceptions=False)
 
 
 def policy(path: Path, floors: Any, fingerprint: str = "abc") -> Path:

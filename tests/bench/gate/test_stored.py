@@ -11,10 +11,10 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import cli
+from bench.cli import main
 from bench.gate import stored
 from bench.gate.result import Interval, Outcome, weigh
-from bench.scenarios import Status
+from bench.plan.scenario import Status
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,7 @@ B = "inference/stock/eager/fp32/channels_last/b1"
 
 def gate(*arguments: str | Path) -> Result:
     """The command as CI types it."""
-    return CliRunner().invoke(cli.cli, ["gate", *map(str, arguments)], catch_exceptions=False)
+    return CliRunner().invoke(main.cli, ["gate", *map(str, arguments)], catch_exceptions=False)
 
 
 def around(estimate: float, width: float = 0.01) -> tuple[float, float, float]:

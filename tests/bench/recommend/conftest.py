@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-    from bench.records import Run
+    from bench.store.records import Run
 
 _NAME = "made_up_runs"
 

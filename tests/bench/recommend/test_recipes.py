@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from bench.cli import cli
-from bench.placement import kept_heap
+from bench.analysis.facts import Facts
+from bench.cli.main import cli
+from bench.machine.placement import kept_heap
+from bench.plan.matrix import FURTHER_BACKENDS
 from bench.recommend.recipes import recipe
 from bench.recommend.rules import Wish, recommend
 from bench.recommend.uses import uses
-from bench.records import Run, ScenarioRow
 from bench.report import build, formats
-from bench.report.facts import Facts
-from bench.scenarios import FURTHER_BACKENDS
+from bench.store.records import Run, ScenarioRow
 from tests.hardware import ONEDNN_HAS_BF16, needs_ipex
 
 if TYPE_CHECKING:

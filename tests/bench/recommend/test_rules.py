@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from bench.cli import cli
+from bench.analysis.facts import Facts
+from bench.cli.main import cli
+from bench.plan.matrix import FURTHER_BACKENDS
 from bench.recommend import handover
 from bench.recommend.rules import Wish, recommend, slow_call_ms
-from bench.records import Run
-from bench.report.facts import Facts
-from bench.scenarios import FURTHER_BACKENDS
+from bench.store.records import Run
 
 MakeRun = Callable[..., Run]
 Save = Callable[[Run, Path], Path]
@@ -179,7 +179,7 @@ def test_json_is_one_object(run: MakeRun, save: Save, tmp_path: Path) -> None:
 @pytest.mark.torch
 def test_both_sides_name_the_same_format_and_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither imports the other, so what they agree on stands twice."""
-    from pillqc import acceleration
+    from pillqc.model import acceleration
 
     monkeypatch.delenv(acceleration.VARIABLE, raising=False)
     assert acceleration.FORMAT == handover.FORMAT
@@ -242,7 +242,7 @@ def test_pillqc_reads_every_way_that_can_be_handed_over(
     run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever is recommended, `pillqc inspect --backend auto` takes it as it was measured."""
-    from pillqc import acceleration
+    from pillqc.model import acceleration
 
     facts = Facts(run(profile="full", rounds=2, launches=1))
     monkeypatch.setattr(

@@ -12,31 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from bench import records
 from bench.analysis.speedups import speedup_rows
 from bench.analysis.timing import timing_summary
 from bench.analysis.ways import group_label
-from bench.policy import DEFAULT
-from bench.records import (
-    IterationRow,
-    KernelRow,
-    NoiseRow,
-    ParityRow,
-    Run,
-    ScenarioRow,
-)
-from bench.scenarios import (
-    CONTROL_SUFFIX,
-    EXCLUSIONS,
-    PROFILES,
-    Dtype,
-    Mode,
-    Phase,
-    Scenario,
-    Status,
-    Task,
-    matrix,
-)
+from bench.plan.matrix import EXCLUSIONS, matrix
+from bench.plan.profiles import PROFILES
+from bench.plan.scenario import CONTROL_SUFFIX, Dtype, Mode, Phase, Scenario, Status, Task
+from bench.plan.thresholds import DEFAULT
+from bench.store import records
+from bench.store.records import IterationRow, KernelRow, NoiseRow, ParityRow, Run, ScenarioRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -146,21 +130,21 @@ def _calls(plan: Plan, wanted: Iterable[Scenario]) -> list[IterationRow]:
             ms *= plan.slow_ipex
         if scenario.environment in plan.environments:
             ms *= plan.elsewhere
-        lanes = groups.setdefault(scenario.group, [])
+        participants = groups.setdefault(scenario.group, [])
         if plan.fault(scenario)[0] in (Status.OK, Status.NO_STEADY_STATE, Status.WRONG_OUTPUT):
-            lanes.append((scenario.id, ms))
+            participants.append((scenario.id, ms))
             if scenario.is_stock_default:
-                lanes.append((scenario.id + CONTROL_SUFFIX, ms))
+                participants.append((scenario.id + CONTROL_SUFFIX, ms))
     for launch in range(plan.launches):
-        for lanes in groups.values():
-            rows += _launch(plan, rng, launch, lanes)
+        for participants in groups.values():
+            rows += _launch(plan, rng, launch, participants)
     return rows
 
 
 def _launch(
-    plan: Plan, rng: np.random.Generator, launch: int, lanes: list[tuple[str, float]]
+    plan: Plan, rng: np.random.Generator, launch: int, participants: list[tuple[str, float]]
 ) -> list[IterationRow]:
-    process = {name: rng.normal(0, plan.process) for name, _ in lanes}
+    process = {name: rng.normal(0, plan.process) for name, _ in participants}
     if plan.noisy:
         process = {
             name: value + (np.log(1.1) if name.endswith(CONTROL_SUFFIX) else 0)
@@ -185,7 +169,7 @@ def _launch(
         )
 
     rows = []
-    for name, ms in lanes:
+    for name, ms in participants:
         first = 9000.0 if "/compile/" in name else 140.0 if "eager" in name else 600.0
         rows.append(call(name, ms + first, Phase.FIRST_CALL, None))
         rows += [
@@ -194,8 +178,8 @@ def _launch(
         ]
     for round_ in range(plan.rounds):
         drift = 1 + 0.15 * np.sin(round_ + launch) + 0.05 * rng.random()
-        for position, at in enumerate(rng.permutation(len(lanes))):
-            name, ms = lanes[at]
+        for position, at in enumerate(rng.permutation(len(participants))):
+            name, ms = participants[at]
             for _ in range(1 if ms > 150 else 3):
                 took = ms * drift * np.exp(process[name] + rng.normal(0, plan.spread))
                 rows.append(call(name, took, Phase.TIMED, (round_, position)))

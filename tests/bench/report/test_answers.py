@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from bench.records import IterationRow, Run, SpeedupRow
-from bench.report import answers, banners, build, recovered, winners
-from bench.report.facts import Comparison, Facts, Group
-from bench.report.wording import bounds, digits, times
-from bench.scenarios import Status, Verdict
+from bench.analysis import recovered, winners
+from bench.analysis.facts import Comparison, Facts, Group
+from bench.plan.scenario import Status, Verdict
+from bench.report import answers, banners, build
+from bench.store.records import IterationRow, Run, SpeedupRow
+from bench.text.wording import bounds, digits, times
 from tests.bench.calls import longer
 
 MakeRun = Callable[..., Run]

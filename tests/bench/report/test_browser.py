@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench.report import write_report
-from bench.report.wording import times
+from bench.text.wording import times
 from tests.bench.report.test_varied import renamed, with_variable
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page
 
-    from bench.records import Run
+    from bench.store.records import Run
 
 pytestmark = pytest.mark.browser
 

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.records import read_run
 from bench.report import build, build_comparison
 from bench.report.index import render_index
 from bench.report.tables.table import Cell, Row, Table, number
-from bench.report.wording import times
+from bench.store.records import read_run
 from bench.studies import page as study
+from bench.text.wording import times
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from playwright.sync_api import Page
 
-    from bench.records import Run
+    from bench.store.records import Run
 
 pytestmark = pytest.mark.browser
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from bench.records import Run
+from bench.analysis.facts import Facts
 from bench.report import build, environments
 from bench.report.answers.leaving import leaving
-from bench.report.facts import Facts
+from bench.store.records import Run
 
 MakeRun = Callable[..., Run]
 LATEST = {"environments": {"torch-latest": {"version": "3.11.7", "packages": {"torch": "2.14.1"}}}}

@@ -10,10 +10,10 @@ from collections.abc import Callable
 import pytest
 from matplotlib.figure import Figure
 
-from bench.records import Run
+from bench.analysis.facts import Facts
 from bench.report import charts, figures, sparklines, svg
-from bench.report.facts import Facts
 from bench.report.figures import Bar, Curve, Span, interval_charts
+from bench.store.records import Run
 
 HOSTILE = "<script>&\"' $x^2$ \\frac{1}{2}"
 MakeRun = Callable[..., Run]

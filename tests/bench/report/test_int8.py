@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bench.records import Run
+from bench.analysis.facts import Facts
+from bench.analysis.winners import winner
 from bench.report.answers.int8 import int8
-from bench.report.facts import Facts
-from bench.report.winners import winner
+from bench.store.records import Run
 
 MakeRun = Callable[..., Run]
 DEFAULT = "inference/stock/eager/fp32/contiguous/b1"

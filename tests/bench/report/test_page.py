@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from bench.errors import BenchError
-from bench.placement import kept_heap
-from bench.records import Run
+from bench.machine.placement import kept_heap
+from bench.plan.scenario import Status
 from bench.report import build, write_report
-from bench.report.wording import bounds, times
-from bench.scenarios import Status
+from bench.store.records import Run
+from bench.text.wording import bounds, times
 
 MakeRun = Callable[..., Run]
 SMALL = (

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from bench.records import Run
+from bench.analysis.facts import Facts
 from bench.report import build
-from bench.report.facts import Facts
 from bench.report.pictures import album
+from bench.store.records import Run
 
 if TYPE_CHECKING:
     from pathlib import Path

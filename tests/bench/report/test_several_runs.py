@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from bench.cli import cli
+from bench.analysis.facts import Facts
+from bench.analysis.prices import images_per_dollar, read_prices, shipped
+from bench.cli.main import cli
 from bench.errors import UsageError
-from bench.records import Run
 from bench.report import build_comparison, compare, in_format
-from bench.report.facts import Facts
 from bench.report.index import render_index
-from bench.report.prices import images_per_dollar, read_prices, shipped
-from bench.report.wording import TIMES, times
+from bench.store.records import Run
+from bench.text.wording import TIMES, times
 
 MakeRun = Callable[..., Run]
 Save = Callable[[Run, Path], Path]

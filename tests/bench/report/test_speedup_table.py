@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench.analysis import judge, model
-from bench.records import Run
+from bench.analysis.facts import Facts
+from bench.plan.scenario import BaselineKind
 from bench.report import build, formats, tables
-from bench.report.facts import Facts
-from bench.scenarios import BaselineKind
+from bench.store.records import Run
 from tests.bench.report.test_varied import with_variable
 
 if TYPE_CHECKING:

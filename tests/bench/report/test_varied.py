@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench import records, report
+from bench import report
+from bench.analysis.facts import Facts
 from bench.report import varied
 from bench.report.answers import answers
 from bench.report.answers.surroundings import surroundings
-from bench.report.facts import Facts
-from bench.report.wording import TIMES
-from bench.summary import summary
+from bench.report.terminal import summary
+from bench.store import records
+from bench.text.wording import TIMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

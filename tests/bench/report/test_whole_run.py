@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-    from bench.records import Run
+    from bench.store.records import Run
 
 SCRIPT = Path(__file__).parents[3] / ".ci" / "whole_run.py"
 

@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.records import Run
-from bench.report import answers, winners
-from bench.report.facts import Facts, Group
-from bench.scenarios import Verdict
+from bench.analysis import winners
+from bench.analysis.facts import Facts, Group
+from bench.plan.scenario import Verdict
+from bench.report import answers
+from bench.store.records import Run
 from tests.bench.calls import longer
 
 MakeRun = Callable[..., Run]

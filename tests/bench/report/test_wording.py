@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from bench.report import wording
+from bench.text import wording
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_words_of_a_newer_version_pass_through() -> None:
 
 def test_every_verdict_has_a_glyph_beside_its_colour() -> None:
     """Colour alone never tells a verdict."""
-    from bench.scenarios import Verdict
+    from bench.plan.scenario import Verdict
 
     assert set(wording.GLYPHS) == {str(verdict) for verdict in Verdict}
     assert len(set(wording.GLYPHS.values())) == len(wording.GLYPHS)

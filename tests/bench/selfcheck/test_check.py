@@ -12,22 +12,32 @@ import pytest
 
 from bench.analysis import shares
 from bench.errors import WorkerError
-from bench.policy import DEFAULT
-from bench.scenarios import PROFILES, Status, Verdict
-from bench.selfcheck.check import FULL, QUICK, Amount, Selfcheck, slow_seat, stock_seats
+from bench.plan.profiles import PROFILES
+from bench.plan.scenario import Status, Verdict
+from bench.plan.thresholds import DEFAULT
+from bench.selfcheck.check import (
+    FULL,
+    QUICK,
+    Amount,
+    Selfcheck,
+    slow_participant,
+    stock_participants,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from bench.seats import Seat
+    from bench.engine.participants import Participant
 
     Build = Callable[..., Selfcheck]
 
 pytestmark = pytest.mark.usefixtures("quiet_machine")
 
-FEW = replace(QUICK, seats=4, identical=8, in_bursts=4, planted=2, full_size=3, full_seats=3)
+FEW = replace(
+    QUICK, participants=4, identical=8, in_bursts=4, planted=2, full_size=3, full_participants=3
+)
 FAST = DEFAULT
-STOCK = stock_seats(1)[0].scenario.id
+STOCK = stock_participants(1)[0].scenario.id
 
 
 @pytest.fixture
@@ -35,11 +45,11 @@ def build(backend: Any) -> Build:
     """A selfcheck over scripted workers of 15 ms a call; keywords replace its parts."""
     backend.default_ms = 15.0
     for share in (0.03, 0.05, 0.10):
-        backend.call_ms[slow_seat(share, 0).scenario.id] = 15.0 * (1 + share)
+        backend.call_ms[slow_participant(share, 0).scenario.id] = 15.0 * (1 + share)
 
-    def launch(size: int, seat: Seat) -> Any:
+    def launch(size: int, participant: Participant) -> Any:
         backend.sizes = [*getattr(backend, "sizes", []), size]
-        return backend.launch(seat.scenario, False, 0)
+        return backend.launch(participant.scenario, False, 0)
 
     @contextmanager
     def bursts() -> Iterator[None]:
@@ -163,8 +173,8 @@ def test_a_noisy_machine_makes_no_experiment_endless(build: Build, backend: Any)
     build(amount, budget_s=1.0).run()
     assert backend.clock() - began < whole
     assert backend.asked[STOCK, "call"] < calls
-    launches, seats = PROFILES["standard"].launches, amount.seats
-    assert backend.asked[STOCK, "call"] >= launches * seats * PROFILES["standard"].min_rounds
+    launches, participants = PROFILES["standard"].launches, amount.participants
+    assert backend.asked[STOCK, "call"] >= launches * participants * PROFILES["standard"].min_rounds
 
 
 def test_where_the_time_went_is_told(build: Build) -> None:
@@ -201,4 +211,6 @@ def test_the_amounts_are_what_the_bounds_ask_for() -> None:
     assert shares.at_most(0, FULL.in_bursts) < 0.01
     assert FULL.full_size >= 24
     assert FULL.planted >= 20
-    assert min(QUICK.seats, FULL.seats, FULL.full_seats) >= 5  # no two are compared twice
+    assert (
+        min(QUICK.participants, FULL.participants, FULL.full_participants) >= 5
+    )  # no two are compared twice

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner, Result
 
-from bench import cli
-from bench.policy import DEFAULT, SELFCHECK, SteadyStatePolicy
-from bench.scenarios import Verdict
+from bench.cli import main
+from bench.plan.scenario import Verdict
+from bench.plan.thresholds import DEFAULT, SELFCHECK, SteadyStatePolicy
 from bench.selfcheck import check, processes
 from bench.selfcheck.experiment import Effort
-from pillqc.synthetic import RenderPlan, render_dataset
+from pillqc.rendering.dataset import RenderPlan, render_dataset
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def call(*arguments: object) -> Result:
     """The command, as on the terminal."""
-    return CliRunner().invoke(cli.cli, ["selfcheck", *map(str, arguments)], catch_exceptions=False)
+    return CliRunner().invoke(main.cli, ["selfcheck", *map(str, arguments)], catch_exceptions=False)
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[check.Selfcheck]:
         self.result.identical.add(Verdict.SAME, None)
 
     monkeypatch.setattr(check.Selfcheck, "run", run)
-    monkeypatch.setattr("bench.cli.stop_like_ctrl_c", lambda: None)
-    monkeypatch.setattr("bench.run_folder.only_run_here", nullcontext)
+    monkeypatch.setattr("bench.cli.main.stop_like_ctrl_c", lambda: None)
+    monkeypatch.setattr("bench.store.run_folder.only_run_here", nullcontext)
     return ran
 
 
@@ -135,7 +135,7 @@ def test_real_workers_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ).root
     small: dict[str, Any] = {
         **vars(check.QUICK),
-        "seats": 3,
+        "participants": 3,
         "identical": 3,
         "in_bursts": 3,
         "planted": 1,

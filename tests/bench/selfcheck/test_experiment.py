@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.policy import DEFAULT
-from bench.selfcheck.check import stock_seats, verdict_of
+from bench.plan.thresholds import DEFAULT
+from bench.selfcheck.check import stock_participants, verdict_of
 from bench.selfcheck.experiment import Effort, Experiment
 
 if TYPE_CHECKING:
-    from bench.seats import Seat
+    from bench.engine.participants import Participant
 
 pytestmark = pytest.mark.usefixtures("quiet_machine")
 
@@ -24,10 +24,10 @@ def test_no_launch_takes_more_than_its_part_of_the_time(backend: Any, allowed_s:
     began = backend.clock()
     measured = Experiment(
         name="long",
-        seats=stock_seats(3),
+        participants=stock_participants(3),
         effort=Effort(launches=3, min_rounds=2, max_rounds=500),
         policy=DEFAULT,
-        launch=lambda seat: backend.launch(seat.scenario, False, 0),
+        launch=lambda participant: backend.launch(participant.scenario, False, 0),
         allowed_s=allowed_s,
         clock=backend.clock,
     ).measure()
@@ -39,12 +39,12 @@ def test_no_launch_takes_more_than_its_part_of_the_time(backend: Any, allowed_s:
 
 def test_a_worker_under_other_conditions_has_no_verdict(backend: Any) -> None:
     """A thread less is a finding about the machine, and no wrong verdict of the harness."""
-    seats = stock_seats(3)
+    participants = stock_participants(3)
     workers: list[Any] = []
 
-    def launch(seat: Seat) -> Any:
-        worker = backend.launch(seat.scenario, False, 0)
-        if seat.name == seats[2].name:
+    def launch(participant: Participant) -> Any:
+        worker = backend.launch(participant.scenario, False, 0)
+        if participant.name == participants[2].name:
             workers.append(worker)
         return worker
 
@@ -52,16 +52,21 @@ def test_a_worker_under_other_conditions_has_no_verdict(backend: Any) -> None:
         threads = 1 if worker in workers else 2
         return {"conditions": {"threads": threads}}
 
-    backend.faults[seats[0].scenario.id, "conditions"] = conditions
+    backend.faults[participants[0].scenario.id, "conditions"] = conditions
     measured = Experiment(
         name="unlike",
-        seats=seats,
+        participants=participants,
         effort=Effort(launches=2, min_rounds=3, max_rounds=4),
         policy=DEFAULT,
         launch=launch,
         clock=backend.clock,
     ).measure()
-    assert "threads: 2 against 1" in measured.unlike[seats[2].name]
-    verdict, ratio = verdict_of(measured, seats[2], seats[0], seats[1], DEFAULT)
+    assert "threads: 2 against 1" in measured.unlike[participants[2].name]
+    verdict, ratio = verdict_of(
+        measured, participants[2], participants[0], participants[1], DEFAULT
+    )
     assert (verdict, ratio is not None) == ("invalid", True)
-    assert verdict_of(measured, seats[1], seats[0], seats[2], DEFAULT)[0] != "invalid"
+    assert (
+        verdict_of(measured, participants[1], participants[0], participants[2], DEFAULT)[0]
+        != "invalid"
+    )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from bench.policy import SELFCHECK
+from bench.plan.thresholds import SELFCHECK
 from bench.selfcheck.process_result import ProcessResult, table
 from bench.selfcheck.result import Result
 
@@ -29,7 +29,7 @@ SECONDS = {
 
 
 def replicates(count: int, *, level: float = 0.01) -> list[tuple[Floats, Floats]]:
-    """Two lanes whose processes differ by so much, and whose forks are 1 % faster."""
+    """Two participants whose processes differ by so much, and whose forks are 1 % faster."""
     draws = np.random.default_rng(4)
     found = []
     for _ in range(count):
@@ -43,7 +43,7 @@ def replicates(count: int, *, level: float = 0.01) -> list[tuple[Floats, Floats]
 def result(count: int, **changes: object) -> ProcessResult:
     """Of so many replicates."""
     made = ProcessResult(
-        max_missed_share=0.25, lanes=["stock", "ipex"], replicates=replicates(count)
+        max_missed_share=0.25, participants=["stock", "ipex"], replicates=replicates(count)
     )
     made.seconds = SECONDS
     for name, value in changes.items():
@@ -51,10 +51,10 @@ def result(count: int, **changes: object) -> ProcessResult:
     return made
 
 
-def test_the_json_has_each_lane_and_all_together() -> None:
+def test_the_json_has_each_participant_and_all_together() -> None:
     """Components, what a level misses with its share of the whole, seconds, the ratios."""
     found = json.loads(json.dumps(result(6).json()))
-    assert set(found["lanes"]) == {"stock", "ipex"}
+    assert set(found["participants"]) == {"stock", "ipex"}
     pooled = found["pooled"]
     assert pooled["whole"]["estimate"] == pytest.approx(1e-4, rel=0.6)
     for level in ("prepare", "heap", "fork"):
@@ -85,7 +85,7 @@ def test_too_few_replicates_tell_nothing(count: int) -> None:
     """And are no error: the budget may be over, or Ctrl-C pressed, before there are two."""
     found = json.loads(json.dumps(result(count).json(), allow_nan=False))
     assert found["pooled"] is None
-    assert found["lanes"] == {}
+    assert found["participants"] == {}
     assert "takes two replicates" in table(found)
 
 
@@ -99,7 +99,7 @@ def test_where_fresh_processes_do_not_differ_nothing_is_accepted() -> None:
     assert (missed["share"], missed["accepted"]) == (None, False)
 
 
-def test_the_table_is_markdown_with_a_row_a_level_and_a_row_a_lane() -> None:
+def test_the_table_is_markdown_with_a_row_a_level_and_a_row_a_participant() -> None:
     """Seconds of all that a launch renews, deviations in percent, and the decision."""
     lines = table(result(6).json()).splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
@@ -111,7 +111,7 @@ def test_the_table_is_markdown_with_a_row_a_level_and_a_row_a_lane() -> None:
     ]
     assert cells[0][-1] == "accepted below 25 %"
     assert {row[-1] for row in cells[3:6]} == {"not accepted"}
-    assert [row[0] for row in cells[9:]] == ["stock", "ipex", "all lanes"]
+    assert [row[0] for row in cells[9:]] == ["stock", "ipex", "all participants"]
     assert cells[-1][-1].startswith("0.990 [0.9")
     assert {line.count("|") for line in lines[:6]} == {7}
 

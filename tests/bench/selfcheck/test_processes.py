@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from bench.engine.execution import Block, Execution
 from bench.errors import WorkerError
-from bench.lane import Block, Lane
-from bench.scenarios import Dtype, Mode, Status
+from bench.plan.scenario import Dtype, Mode, Status
 from bench.selfcheck.check import Selfcheck
-from bench.selfcheck.processes import FULL, QUICK, Design, Processes, lanes_for
+from bench.selfcheck.processes import FULL, QUICK, Design, Processes, scenarios_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from bench.scenarios import Scenario
+    from bench.plan.scenario import Scenario
 
     Build = Callable[..., Processes]
 
 pytestmark = pytest.mark.usefixtures("quiet_machine")
 
 SMALL = replace(QUICK, heaps=3, forks=3)
-STOCK, SCRIPT, IPEX_SCRIPT, IPEX = lanes_for(native_bf16=True)
+STOCK, SCRIPT, IPEX_SCRIPT, IPEX = scenarios_for(native_bf16=True)
 
 
 @dataclass
@@ -81,7 +81,7 @@ def build(script: Script, tmp_path: Path) -> Build:
             "zygote": lambda scenario: script.begin("zygote", scenario),
             "fork": lambda zygote: script.begin("fork", zygote.key, zygote.levels[0]),
             "folder": tmp_path,
-            "scenarios": lanes_for(native_bf16=True),
+            "scenarios": scenarios_for(native_bf16=True),
             "design": SMALL,
             "clock": script.backend.clock,
         }
@@ -100,29 +100,33 @@ def measured(processes: Processes, replicates: int) -> dict[str, Any]:
 
 
 def test_each_level_is_renewed_within_the_one_above(build: Build, script: Script) -> None:
-    """In every lane: exec, (prepare, blocks, (renew, blocks) ...) ..., then zygote and forks."""
+    """Each: exec, (prepare, blocks, (renew, blocks) ...) ..., then zygote and forks."""
     processes = build()
     processes.replicate("0")
     begun = len(script.events)
     processes.replicate("1")
-    ops = [op for op, lane in script.events[begun:] if lane == IPEX.id and op != "call"]
+    ops = [
+        op for op, participant in script.events[begun:] if participant == IPEX.id and op != "call"
+    ]
     prepared = ["prepare", "renew", "renew"]
     assert ops == ["exec", *prepared, *prepared, "zygote", *["fork", "prepare"] * 3]
-    calls = [lane for op, lane in script.events[begun:] if op == "call"]
+    calls = [participant for op, participant in script.events[begun:] if op == "call"]
     warming = 3 * (2 + 3)  # first call and two more, of each preparation
     assert calls.count(IPEX.id) == warming + 2 * 3 * 2 + 3 * 2
     processes.end()
     assert not script.backend.alive
 
 
-def test_lanes_take_turns_in_balanced_orders(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_participants_take_turns_in_balanced_orders(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Over the cycle of five every one stands at every place equally often, the reference too."""
     processes = build(design=replace(SMALL, prepares=5, heaps=2, blocks=3))
     rounds: list[tuple[str, ...]] = []
     run = processes._rounds._round
 
     def noted(*arguments: Any) -> None:
-        rounds.append(tuple(lane.name for lane in arguments[3]))
+        rounds.append(tuple(participant.name for participant in arguments[3]))
         run(*arguments)
 
     monkeypatch.setattr(processes._rounds, "_round", noted)
@@ -175,16 +179,16 @@ def test_a_round_that_lost_a_block_is_made_again(
 ) -> None:
     """So that no replicate of minutes is lost for one; not forever."""
     left = {"n": spoilt}
-    run_block = Lane.run_block
+    run_block = Execution.run_block
 
-    def disturbed(lane: Lane, *arguments: Any, **options: Any) -> Block:
-        block = run_block(lane, *arguments, **options)
-        if lane.name == IPEX.id and left["n"] > 0:
+    def disturbed(participant: Execution, *arguments: Any, **options: Any) -> Block:
+        block = run_block(participant, *arguments, **options)
+        if participant.name == IPEX.id and left["n"] > 0:
             left["n"] -= 1
-            lane.blocks_ms.clear()
+            participant.blocks_ms.clear()
         return block
 
-    monkeypatch.setattr(Lane, "run_block", disturbed)
+    monkeypatch.setattr(Execution, "run_block", disturbed)
     processes = build()
     found = measured(processes, 1)
     assert (found["replicates"], found["replicates_lost"]) == (1 - lost, lost)
@@ -247,27 +251,29 @@ def test_a_fresh_worker_that_fails_ends_it(build: Build, script: Script) -> None
     assert not script.backend.alive
 
 
-def test_a_lane_without_its_backend_is_left_out(build: Build, script: Script) -> None:
-    """IPEX exists for x86-64 alone; stock's lanes answer the question there."""
+def test_a_participant_without_its_backend_is_left_out(build: Build, script: Script) -> None:
+    """IPEX exists for x86-64 alone; stock's participants answer the question there."""
     missing = WorkerError(Status.UNAVAILABLE, "IPEX is not installed")
     script.backend.greeting_faults["ipex"] = missing
     found = measured(build(), 2)
-    assert list(found["lanes"]) == [STOCK.id, SCRIPT.id]
+    assert list(found["participants"]) == [STOCK.id, SCRIPT.id]
     assert [f"{one.id} is left out: IPEX is not installed." for one in (IPEX_SCRIPT, IPEX)] == (
         found["notes"]
     )
 
 
-def test_the_lanes_are_stock_and_ipex_eager_and_torchscript() -> None:
+def test_the_participants_are_stock_and_ipex_eager_and_torchscript() -> None:
     """bf16 where it is native, since emulation would be most of the time."""
-    assert [(lane.backend, lane.mode) for lane in lanes_for(native_bf16=False)] == [
+    assert [
+        (participant.backend, participant.mode) for participant in scenarios_for(native_bf16=False)
+    ] == [
         ("stock", Mode.EAGER),
         ("stock", Mode.TORCHSCRIPT),
         ("ipex", Mode.TORCHSCRIPT),
         ("ipex", Mode.EAGER),
     ]
     assert IPEX.dtype is Dtype.BF16
-    assert lanes_for(native_bf16=False)[-1].dtype is Dtype.FP32
+    assert scenarios_for(native_bf16=False)[-1].dtype is Dtype.FP32
 
 
 def test_a_selfcheck_has_it_as_a_part_that_keeps_its_budget(build: Build, script: Script) -> None:

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from bench.analysis.comparison import Ratio
-from bench.policy import SelfcheckPolicy
-from bench.scenarios import Verdict
+from bench.plan.scenario import Verdict
+from bench.plan.thresholds import SelfcheckPolicy
 from bench.selfcheck.result import Result, Tally
 
 POLICY = SelfcheckPolicy(max_wrong_share=0.01, found_at_least={0.05: 0.9, 0.10: 1.0})

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench import noise
-from bench.policy import DEFAULT
-from bench.scenarios import PROFILES
+from bench.machine import noise
+from bench.plan.profiles import PROFILES
+from bench.plan.thresholds import DEFAULT
 from bench.studies.study import Study
 from tests.bench.conftest import FakeBackend, FakeClock, FakeWorker
 
 if TYPE_CHECKING:
+    from bench.engine.participants import Participant
     from bench.errors import WorkerError
-    from bench.seats import Seat
 
 
 Answer = Callable[[str, Mapping[str, Any]], dict[str, Any]]
@@ -24,7 +24,7 @@ Answer = Callable[[str, Mapping[str, Any]], dict[str, Any]]
 
 @dataclass(kw_only=True)
 class Bench(FakeBackend):
-    """Starts scripted workers by seat and remembers them; `answers` are by operation."""
+    """Starts scripted workers by participant and remembers them; `answers` are by operation."""
 
     clock: FakeClock = field(default_factory=FakeClock)
     first_call_factor: float = 1.0
@@ -36,26 +36,26 @@ class Bench(FakeBackend):
     conditions: dict[str, dict[str, Any]] = field(default_factory=dict)
     workers: list[FakeWorker] = field(default_factory=list)
 
-    def sit(self, seat: Seat, number: int) -> FakeWorker:
-        """Start the worker of a seat."""
-        if seat.name in self.refused:
-            raise self.refused[seat.name]
-        worker = self.launch(seat.scenario, seat.is_control, number)
-        worker.seat = seat.name
+    def sit(self, participant: Participant, number: int) -> FakeWorker:
+        """Start the worker of a participant."""
+        if participant.name in self.refused:
+            raise self.refused[participant.name]
+        worker = self.launch(participant.scenario, participant.is_control, number)
+        worker.participant = participant.name
         self.workers.append(worker)
         return worker
 
     def ms(self, worker: FakeWorker) -> float:
-        return self.call_ms.get(worker.seat.removesuffix("#control"), self.default_ms)
+        return self.call_ms.get(worker.participant.removesuffix("#control"), self.default_ms)
 
     def scripted(
         self, worker: FakeWorker, op: str, fields: Mapping[str, Any]
     ) -> dict[str, Any] | None:
         answer = self.answers.get(op)
-        return answer(worker.seat, fields) if answer else None
+        return answer(worker.participant, fields) if answer else None
 
     def conditions_of(self, worker: FakeWorker) -> dict[str, Any]:
-        return super().conditions_of(worker) | self.conditions.get(worker.seat, {})
+        return super().conditions_of(worker) | self.conditions.get(worker.participant, {})
 
     def study(self, groups: Any, turn: Any = None, **changes: Any) -> Study:
         fields: dict[str, Any] = {

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench.errors import UsageError, WorkerError
-from bench.policy import DEFAULT
-from bench.scenarios import PROFILES, Status
+from bench.plan.profiles import PROFILES
+from bench.plan.scenario import Status
+from bench.plan.thresholds import DEFAULT
 from bench.studies import accuracy
 from bench.studies.accuracy import AccuracyRow, TimeToAccuracy
 from bench.studies.workplace import StudyRequest
@@ -24,21 +25,21 @@ def scripted(bench: Any, *, reach_at: int = 8, diverges: str = "") -> dict[str, 
     """Workers that reach 0.95 after so many steps."""
     done: dict[str, int] = {}
 
-    def start(seat: str, _: Mapping[str, Any]) -> dict[str, Any]:
-        done[seat] = 0
+    def start(participant: str, _: Mapping[str, Any]) -> dict[str, Any]:
+        done[participant] = 0
         return {"images": 16, "evaluated": 8}
 
-    def train(seat: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        if seat == diverges:
+    def train(participant: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        if participant == diverges:
             raise WorkerError(Status.WRONG_OUTPUT, "training diverged")
-        assert fields["first"] == done[seat]
-        done[seat] += fields["n"]
-        bench.clock.spend_ms(STEP_MS[seat] * fields["n"])
-        return {"wall_ns": [round(STEP_MS[seat] * 1e6)] * fields["n"], "loss": 0.5}
+        assert fields["first"] == done[participant]
+        done[participant] += fields["n"]
+        bench.clock.spend_ms(STEP_MS[participant] * fields["n"])
+        return {"wall_ns": [round(STEP_MS[participant] * 1e6)] * fields["n"], "loss": 0.5}
 
-    def evaluate(seat: str, _: Mapping[str, Any]) -> dict[str, Any]:
+    def evaluate(participant: str, _: Mapping[str, Any]) -> dict[str, Any]:
         bench.clock.spend_ms(5000)
-        return {"accuracy": 0.95 if done[seat] >= reach_at else 0.6}
+        return {"accuracy": 0.95 if done[participant] >= reach_at else 0.6}
 
     return {"start_training": start, "train": train, "evaluate": evaluate}
 
@@ -58,7 +59,7 @@ def trained(
         "left_s": lambda: 1000.0,
     }
     study = TimeToAccuracy(**{**fields, **changes})
-    study.measure(accuracy.seats(ASKED), seeds)
+    study.measure(accuracy.participants(ASKED), seeds)
     return rows, study
 
 
@@ -91,7 +92,13 @@ def test_one_lucky_evaluation_is_not_reaching_the_target() -> None:
     points = [(0, 0.5), (4, 0.95), (8, 0.7), (12, 0.92), (16, 0.91)]
     rows = [
         AccuracyRow(
-            run_id="run", seat="a", seed=0, step=step, train_s=step / 10, loss=None, accuracy=found
+            run_id="run",
+            participant="a",
+            seed=0,
+            step=step,
+            train_s=step / 10,
+            loss=None,
+            accuracy=found,
         )
         for step, found in points
     ]

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench.errors import BenchError, UsageError, WorkerError
-from bench.policy import DEFAULT
-from bench.scenarios import PROFILES, Status
+from bench.plan.profiles import PROFILES
+from bench.plan.scenario import Status
+from bench.plan.thresholds import DEFAULT
 from bench.studies import instances
 from bench.studies.several import Instances
 from bench.studies.study import Measured
@@ -61,17 +62,17 @@ def test_each_configuration_is_measured_beside_stock_default_on_all_cores() -> N
     groups = instances.groups(ASKED, [(1, 2), (2, 1)], 2, 1)
     assert [group.name for group in groups] == ["1x2", "2x1"]
     for group in groups:
-        names = [seat.name for seat in group.seats]
+        names = [participant.name for participant in group.participants]
         assert names[:2] == ["stock-default/1x2", "stock-default/1x2#control"]
         assert len(set(names)) == len(names)
-        assert all(seat.base == names[0] for seat in group.seats[1:])
+        assert all(participant.base == names[0] for participant in group.participants[1:])
 
 
 def test_two_instances_do_twice_the_work_of_one(bench: Any) -> None:
     """What all of them finished while all were at work, over stock default with all cores."""
 
-    def answer(seat: str, _: Mapping[str, Any]) -> dict[str, Any]:
-        count = int(seat.removesuffix("#control").rsplit("/", 1)[1].split("x")[0])
+    def answer(participant: str, _: Mapping[str, Any]) -> dict[str, Any]:
+        count = int(participant.removesuffix("#control").rsplit("/", 1)[1].split("x")[0])
         spans = [[(n * 100, (n + 1) * 100) for n in range(20)] for _ in range(count)]
         bench.clock.spend_ms(2000)
         return {

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench.errors import UsageError
-from bench.policy import DEFAULT, STUDIES
-from bench.report.wording import NOTHING
-from bench.scenarios import PROFILES
-from bench.studies import arrivals, load
+from bench.plan.profiles import PROFILES
+from bench.plan.thresholds import DEFAULT, STUDIES
+from bench.studies import load
 from bench.studies.load import LoadRow, Turns
 from bench.studies.study import Measured
 from bench.studies.workplace import StudyRequest
+from bench.text.wording import NOTHING
+from bench.worker import arrivals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,8 +25,8 @@ ASKED = StudyRequest(profile=PROFILES["smoke"], results=None)  # type: ignore[ar
 def scripted(bench: Any, service_ms: dict[str, float]) -> Any:
     """Workers that serve each request in so many ms, one after the other."""
 
-    def answer(seat: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        name = seat.removesuffix("#control")
+    def answer(participant: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        name = participant.removesuffix("#control")
         spans = arrivals.serve(
             fields["offsets_ns"],
             fields["begin_ns"],
@@ -64,7 +65,7 @@ def test_a_faster_way_serves_a_higher_rate_within_the_bound(bench: Any) -> None:
 def test_a_rate_above_what_can_be_served_shows_in_the_latency(bench: Any) -> None:
     """Latency counts from when a request was due: a saturated server's queue is not hidden."""
     rows = measured(bench, {"stock-default": 100.0}, (50.0,))
-    own = [row for row in rows if row.seat == "stock-default"]
+    own = [row for row in rows if row.participant == "stock-default"]
     assert all(row.service_ms == pytest.approx(100.0) for row in own)
     assert max(row.latency_ms for row in own) > 2000
 
@@ -72,10 +73,10 @@ def test_a_rate_above_what_can_be_served_shows_in_the_latency(bench: Any) -> Non
 def test_every_way_sees_the_same_arrivals(bench: Any) -> None:
     """Where all serve alike, all latencies are alike, request by request."""
     rows = measured(bench, {}, (8.0,))
-    by_seat: dict[str, list[float]] = {}
+    by_participant: dict[str, list[float]] = {}
     for row in rows:
-        by_seat.setdefault(row.seat, []).append(round(row.latency_ms, 3))
-    first, *others = by_seat.values()
+        by_participant.setdefault(row.participant, []).append(round(row.latency_ms, 3))
+    first, *others = by_participant.values()
     assert others
     assert all(other == pytest.approx(first) for other in others)
 
@@ -104,7 +105,7 @@ def test_rates_above_one_that_is_missed_do_not_count() -> None:
     """A lucky high rate does not make up for a lower one that missed the bound."""
     good, bad = (10.0, 9.0, 11.0), (99.0, 90.0, 120.0)
     found = [
-        load.Served(seat="a", rate_per_s=rate, requests=100, p50=good, p99=p99)
+        load.Served(participant="a", rate_per_s=rate, requests=100, p50=good, p99=p99)
         for rate, p99 in ((1.0, good), (2.0, bad), (3.0, good))
     ]
     assert load.highest_rates(found, 20.0) == {"a": 1.0}
@@ -131,7 +132,7 @@ def test_a_bound_that_was_missed_is_told_from_one_that_was_not_shown(
     p99: tuple[float, float, float], words: str
 ) -> None:
     """An interval across the bound is no miss."""
-    one = load.Served(seat="a", rate_per_s=2.0, requests=100, p50=(1.0, 1.0, 1.0), p99=p99)
+    one = load.Served(participant="a", rate_per_s=2.0, requests=100, p50=(1.0, 1.0, 1.0), p99=p99)
     (sentence,) = load.lead([one], Measured(), 300.0)
     assert words in sentence
 

@@ -9,18 +9,19 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from bench.cli import cli
-from bench.engine import Checks
+from bench.cli.main import cli
+from bench.engine.engine import Checks
 from bench.errors import UsageError
-from bench.policy import DEFAULT
+from bench.plan.operators import CASES, case_named
+from bench.plan.thresholds import DEFAULT
 from bench.studies import operators
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bench.lane import Lane
+    from bench.engine.execution import Execution
 
-CASE = operators.case_named("roi_align-7x7-no_grad")
+CASE = case_named("roi_align-7x7-no_grad")
 
 
 def measured_rows(
@@ -28,17 +29,19 @@ def measured_rows(
 ) -> list[operators.OperatorRow]:
     """A whole study of one case, with scripted outputs."""
 
-    def prepare(seat: str, _: Any) -> dict[str, Any]:
-        own = ["torch_ipex::ROIAlign_forward"] if seat.endswith("ipex") else []
+    def prepare(participant: str, _: Any) -> dict[str, Any]:
+        own = ["torch_ipex::ROIAlign_forward"] if participant.endswith("ipex") else []
         return {"prepare_s": 0.0, "served_by": own}
 
     bench.answers = {"prepare": prepare}
     bench.call_ms = {f"{CASE.name}/stock": 30.0, f"{CASE.name}/ipex": 20.0}
 
     class Scripted(Checks):
-        def opened(self, lane: Lane) -> None:
-            found = values.get(lane.scenario.backend, [1.0, 2.0])
-            np.savez(operators.output_path(outputs, lane.seat), values=np.array(found))
+        def opened(self, participant: Execution) -> None:
+            found = values.get(participant.scenario.backend, [1.0, 2.0])
+            np.savez(
+                operators.output_path(outputs, participant.participant), values=np.array(found)
+            )
 
     study = bench.study(operators.groups([CASE]), checks=Scripted())
     study.measure()
@@ -79,14 +82,14 @@ def test_outputs_of_other_shapes_are_infinitely_far(tmp_path: Path) -> None:
 def test_an_unknown_case_is_one_line_with_what_there_is() -> None:
     """And wrong usage."""
     with pytest.raises(UsageError, match="choose from roi_align-7x7-no_grad"):
-        operators.case_named("roi")
+        case_named("roi")
     done = CliRunner().invoke(cli, ["operators", "--case", "roi"])
     assert done.exit_code == 2
 
 
 def test_both_ways_of_switching_autograd_off_are_cases() -> None:
     """They reach different kernels, so one alone would say something untrue of the other."""
-    contexts = {(case.operator, case.context) for case in operators.CASES}
+    contexts = {(case.operator, case.context) for case in CASES}
     assert len(contexts) == 4
 
 
@@ -96,17 +99,17 @@ def test_cases_compute_what_torchvision_does() -> None:
     import torch
     import torchvision
 
-    from bench.studies import operators_inside as inside
+    from bench.worker import operators as inside
 
     torch.manual_seed(0)
     case = replace(CASE, proposals=20, output_size=2)
     operator = inside.operator_of(case)
-    pooled = operator(operator.inputs(operators.groups([case])[0].seats[0].scenario))
+    pooled = operator(operator.inputs(operators.groups([case])[0].participants[0].scenario))
     assert sum(len(part) for part in pooled) == 20
     assert {tuple(part.shape[1:]) for part in pooled} == {(256, 2, 2)}
     boxes = inside.proposals(200)
     assert bool((boxes[:, 2] >= boxes[:, 0]).all())
-    kept = inside.operator_of(operators.case_named("nms-1000-no_grad"))
-    found = kept(kept.inputs(operators.groups([case])[0].seats[0].scenario))[0]
+    kept = inside.operator_of(case_named("nms-1000-no_grad"))
+    found = kept(kept.inputs(operators.groups([case])[0].participants[0].scenario))[0]
     assert 0 < len(found) < 1000
     assert inside.served_by(lambda: torchvision.ops.nms(boxes, boxes[:, 0], 0.5)) == []

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from bench import records
-from bench.policy import DEFAULT, Policy, policy_of
+from bench.plan.thresholds import DEFAULT, Policy, policy_of
+from bench.store import records
 from bench.studies.comparing import judge_of
 from bench.studies.reading import measured_again
 
@@ -28,15 +28,15 @@ def stored(folder: Path, policy: object) -> Path:
 
 
 def blocks() -> dict[str, dict[tuple[int, int], float]]:
-    """Three processes of each seat; `fast` takes four fifths of the time."""
+    """Three processes of each participant; `fast` takes four fifths of the time."""
     rng = np.random.default_rng(1)
     return {
-        seat: {
+        participant: {
             (launch, place): float(ms * np.exp(rng.normal(0, 0.005)))
             for launch in range(3)
             for place in range(5)
         }
-        for seat, ms in (("base", 100.0), ("base#control", 100.0), ("fast", 80.0))
+        for participant, ms in (("base", 100.0), ("base#control", 100.0), ("fast", 80.0))
     }
 
 

@@ -7,20 +7,20 @@ from typing import Any
 
 import pytest
 
-from bench.policy import DEFAULT
-from bench.scenarios import PROFILES
+from bench.plan.profiles import PROFILES
+from bench.plan.thresholds import DEFAULT
 from bench.studies import stages, ways
 from bench.studies.stages import StageRow
 from bench.studies.study import Measured
 from bench.studies.workplace import StudyRequest
 
 
-def row(seat: str, model_ms: float, *, number: int = 0, rest_ms: float = 25.0) -> StageRow:
+def row(participant: str, model_ms: float, *, number: int = 0, rest_ms: float = 25.0) -> StageRow:
     """An image whose model call takes so long, and everything else together `rest_ms`."""
     ns = round(rest_ms * 1e6 / 5)
     return StageRow(
         run_id="run",
-        seat=seat,
+        participant=participant,
         launch=number // 5,
         round=number % 5,
         position=0,
@@ -56,10 +56,10 @@ def test_changed_decisions_are_counted_by_image() -> None:
     """An image that was seen in two rounds counts once."""
     plain = [row(ways.DEFAULT, 75.0, number=number) for number in range(3)]
     plain[1] = replace(plain[1], image=plain[0].image)
-    other = [replace(one, seat="ipex-eager", decision="bad") for one in plain[:2]]
-    assert stages.changed_decisions([*plain, *other, replace(plain[2], seat="ipex-eager")]) == {
-        "ipex-eager": 1
-    }
+    other = [replace(one, participant="ipex-eager", decision="bad") for one in plain[:2]]
+    assert stages.changed_decisions(
+        [*plain, *other, replace(plain[2], participant="ipex-eager")]
+    ) == {"ipex-eager": 1}
 
 
 def test_the_table_has_the_order_in_which_the_ways_were_opened() -> None:
@@ -76,17 +76,17 @@ def test_two_images_of_one_name_are_two_images() -> None:
         row(ways.DEFAULT, 75.0),
         replace(row(ways.DEFAULT, 75.0), decision="bad"),
     ]
-    same = [replace(one, seat="ipex-eager") for one in plain]
+    same = [replace(one, participant="ipex-eager") for one in plain]
     assert stages.changed_decisions([*plain, *same]) == {}
 
 
 def test_a_turn_is_rows_and_the_median_images_time(bench: Any) -> None:
-    """The same images for every seat in a round, others in the next; speedups are of the whole."""
+    """A round has the same images for all, the next has others; speedups are of the whole."""
     firsts: dict[str, list[int]] = {}
 
-    def answer(seat: str, fields: Any) -> dict[str, Any]:
-        firsts.setdefault(seat, []).append(fields["first"])
-        model = 50 if seat == "ipex-torchscript" else 100
+    def answer(participant: str, fields: Any) -> dict[str, Any]:
+        firsts.setdefault(participant, []).append(fields["first"])
+        model = 50 if participant == "ipex-torchscript" else 100
         one = dict.fromkeys(("read", "decode", "resize", "map", "boxes"), 10_000_000)
         image = {**one, "model": model * 1_000_000, "decision": "good", "image": "a.png"}
         bench.clock.spend_ms(50 + model)

@@ -6,20 +6,20 @@ from typing import Any
 
 import pytest
 
+from bench.engine.participants import Group, Participant, control_of
 from bench.errors import WorkerError
-from bench.policy import DEFAULT
-from bench.scenarios import Status, Task, stock_default
-from bench.seats import Group, Seat, control_of
+from bench.plan.scenario import Status, Task, stock_default
+from bench.plan.thresholds import DEFAULT
 from bench.studies import comparing
 
 SCENARIO = stock_default(Task.INFERENCE, 1)
-STOCK = Seat(name="stock", scenario=SCENARIO, worker="stock")
-FAST = Seat(name="fast", scenario=SCENARIO, worker="fast", base="stock")
-GROUP = Group(name="inference/b1", seats=(STOCK, control_of(STOCK), FAST))
+STOCK = Participant(name="stock", scenario=SCENARIO, worker="stock")
+FAST = Participant(name="fast", scenario=SCENARIO, worker="fast", base="stock")
+GROUP = Group(name="inference/b1", participants=(STOCK, control_of(STOCK), FAST))
 
 
 def test_a_known_ratio_comes_out_with_its_verdict(bench: Any) -> None:
-    """A seat scripted to take two thirds of the time is 1.5 times as fast."""
+    """A participant scripted to take two thirds of the time is 1.5 times as fast."""
     bench.call_ms = {"stock": 150.0, "fast": 100.0}
     measured = bench.study([GROUP]).measure()
     found = comparing.judge_of(measured, DEFAULT).compare("fast", "stock", group=GROUP.name)
@@ -36,7 +36,7 @@ def test_every_worker_is_ended(bench: Any) -> None:
     assert not any(worker.alive for worker in bench.workers)
 
 
-def test_a_seat_that_fails_costs_itself_only(bench: Any) -> None:
+def test_a_participant_that_fails_costs_itself_only(bench: Any) -> None:
     """Its reason stands in the comparison; the others are measured."""
     bench.refused = {"fast": WorkerError(Status.UNAVAILABLE, "it is not installed")}
     measured = bench.study([GROUP]).measure()
@@ -47,7 +47,7 @@ def test_a_seat_that_fails_costs_itself_only(bench: Any) -> None:
 
 
 def test_other_conditions_than_the_bases_make_a_comparison_invalid(bench: Any) -> None:
-    """An allocator of its own would be measured as the seat's speed."""
+    """An allocator of its own would be measured as the participant's speed."""
     bench.call_ms = {"stock": 150.0, "fast": 100.0}
     bench.conditions = {"fast": {"allocator": "tcmalloc"}}
     measured = bench.study([GROUP]).measure()
@@ -56,17 +56,17 @@ def test_other_conditions_than_the_bases_make_a_comparison_invalid(bench: Any) -
     assert "glibc against tcmalloc" in (found.reason or "")
 
 
-def test_what_a_seat_varies_on_purpose_may_differ(bench: Any) -> None:
-    """The details of a seat name it."""
+def test_what_a_participant_varies_on_purpose_may_differ(bench: Any) -> None:
+    """The details of a participant name it."""
     bench.conditions = {"fast": {"threads": 1}}
-    varied = Seat(
+    varied = Participant(
         name="fast",
         scenario=SCENARIO,
         worker="fast",
         base="stock",
         details={"differs": ("threads",)},
     )
-    group = Group(name="g", seats=(STOCK, control_of(STOCK), varied))
+    group = Group(name="g", participants=(STOCK, control_of(STOCK), varied))
     measured = bench.study([group]).measure()
     assert (
         comparing.judge_of(measured, DEFAULT).compare("fast", "stock", group="g").verdict == "same"
@@ -75,7 +75,7 @@ def test_what_a_seat_varies_on_purpose_may_differ(bench: Any) -> None:
 
 def test_a_used_up_budget_ends_after_the_launch_that_runs_and_says_so(bench: Any) -> None:
     """The first launch gives every group its minimum of rounds whatever it takes."""
-    other = Group(name="other", seats=(STOCK, control_of(STOCK)))
+    other = Group(name="other", participants=(STOCK, control_of(STOCK)))
     measured = bench.study([GROUP, other], budget_s=0.5).measure()
     assert {launch for launch, _ in measured.groups[GROUP.name]["fast"]} == {0}
     assert {row.group for row in measured.noise} == {GROUP.name, "other"}
@@ -101,7 +101,7 @@ def test_all_launches_leave_no_note(bench: Any) -> None:
 
 def test_workers_serve_the_next_group_unless_told_not_to(bench: Any) -> None:
     """Instances must not hold the memory of another configuration's."""
-    other = Group(name="other", seats=(STOCK, control_of(STOCK)))
+    other = Group(name="other", participants=(STOCK, control_of(STOCK)))
     bench.study([GROUP, other]).measure()
     assert len(bench.workers) == 6
     bench.workers.clear()

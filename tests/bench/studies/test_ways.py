@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.errors import UsageError
-from bench.scenarios import FURTHER_BACKENDS, PROFILES, Dtype, Layout
+from bench.plan.matrix import FURTHER_BACKENDS
+from bench.plan.profiles import PROFILES
+from bench.plan.scenario import Dtype, Layout
 from bench.studies import stages, ways
 from bench.studies.workplace import request
 
@@ -18,9 +20,9 @@ if TYPE_CHECKING:
 def test_a_further_backend_stands_beside_the_others_in_fp32(tmp_path: Path) -> None:
     """OpenVINO has bf16 too, but the ways are of one dtype; stock default stays first."""
     asked = request("smoke", tmp_path, backends=tuple(FURTHER_BACKENDS))
-    first, control, *others = stages.group(asked).seats
+    first, control, *others = stages.group(asked).participants
     assert (first.name, control.is_control) == (ways.DEFAULT, True)
-    added = [seat.scenario for seat in others if seat.name in FURTHER_BACKENDS]
+    added = [participant.scenario for participant in others if participant.name in FURTHER_BACKENDS]
     assert [way.backend for way in added] == list(FURTHER_BACKENDS)
     assert {(way.dtype, way.layout) for way in added} == {(Dtype.FP32, Layout.CONTIGUOUS)}
 

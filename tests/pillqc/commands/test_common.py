@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from pillqc.artifact import read_artifact
-from pillqc.cli import main
-from pillqc.synthetic import RenderPlan, render_dataset
+from pillqc.commands.main import main
+from pillqc.model.artifact import read_artifact
+from pillqc.rendering.dataset import RenderPlan, render_dataset
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,295 @@
+"""What a run holds, indexed the way the page asks for it. Pure, from a `records.Run`.
+
+Everything here tolerates absence: a run that was cut short, a file that is missing, an environment
+written by another version. What is missing reads as None or as empty, never as an exception.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from bench.analysis import recovered
+from bench.analysis.claims import Claims
+from bench.analysis.comparison import Comparison
+from bench.analysis.groups import Group, group_of, of_task
+from bench.analysis.measurements import block_medians
+from bench.analysis.metadata import Environment
+from bench.analysis.prices import NO_PRICES, Price, Prices
+from bench.analysis.speedups import RunAnalysis, comparison_of
+from bench.analysis.ways import is_stock_default
+from bench.machine import placement
+from bench.plan.scenario import CONTROL_SUFFIX, MEASURED, BaselineKind, Phase, Verdict
+from bench.plan.thresholds import policy_of
+
+if TYPE_CHECKING:
+    from bench.plan.thresholds import Policy
+    from bench.store.records import (
+        IterationRow,
+        KernelRow,
+        NoiseRow,
+        ParityRow,
+        Run,
+        ScenarioRow,
+        SpeedupRow,
+    )
+
+__all__ = [
+    "Comparison",
+    "Environment",
+    "Facts",
+    "Group",
+    "comparison_of",
+    "group_of",
+    "is_stock_default",
+    "of_task",
+]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A run, indexed."""
+
+    run: Run
+    prices: Prices = NO_PRICES
+    whole: Facts | None = None
+    """The facts of the whole run where `run` leaves varied scenarios out: one model judges both."""
+    environment: Environment = field(init=False)
+    policy: Policy = field(init=False)
+
+    def __post_init__(self) -> None:
+        environment = Environment(self.run.environment)
+        object.__setattr__(self, "environment", environment)
+        object.__setattr__(self, "policy", policy_of(environment.get("policy")))
+
+    @cached_property
+    def scenarios(self) -> dict[str, ScenarioRow]:
+        """Rows by scenario id; the last row of an id counts.
+
+        A run killed before its last summary was written has calls that its rows do not know: the
+        rows are brought up to date, or made, from them.
+        """
+        rows = recovered.scenario_rows(self.run)
+        return {row.scenario: row for row in rows}
+
+    @property
+    def summaries_were_missing(self) -> bool:
+        """Whether the scenarios' rows were made here rather than read."""
+        return bool(self.scenarios) and not self.run.scenarios
+
+    @cached_property
+    def groups(self) -> dict[Group, list[ScenarioRow]]:
+        """Rows by comparison group: inference by batch size, then training."""
+        groups: dict[Group, list[ScenarioRow]] = defaultdict(list)
+        for row in self.scenarios.values():
+            groups[group_of(row)].append(row)
+        return dict(sorted(groups.items(), key=lambda item: item[0]))
+
+    @cached_property
+    def analysis(self) -> RunAnalysis:
+        """The run's rows, judged by the policy that it kept."""
+        if self.whole is not None:
+            return self.whole.analysis
+        return RunAnalysis(
+            self.run_id,
+            list(self.scenarios.values()),
+            self.run.iterations,
+            self.run.noise,
+            self.run.parity,
+            self.policy,
+            workers=self.environment.tables("workers"),
+        )
+
+    @property
+    def assumes_processes(self) -> bool:
+        """Whether nothing had a second process, so that how processes differ is assumed."""
+        spreads = self.analysis.judge.fitted.spreads.values()
+        return bool(spreads) and all(one.is_assumed for one in spreads)
+
+    @cached_property
+    def claims(self) -> Claims:
+        """The run's headlines."""
+        return Claims(self.analysis)
+
+    @property
+    def is_judged_again(self) -> bool:
+        """Whether its verdicts were written by version 0.1, whose rule is no longer known here.
+
+        The page then judges every row anew, so that all of it follows one rule.
+        """
+        has_old_rows = bool(self.run.speedups and self.run.iterations)
+        return has_old_rows and self.environment.get("policy", "model") is None
+
+    @cached_property
+    def speedup_rows(self) -> tuple[SpeedupRow, ...]:
+        """speedups.csv; made from the timed calls where a kill left it empty, or it is too old."""
+        can_judge = bool(self.run.iterations and self.scenarios)
+        if not can_judge or (self.run.speedups and not self.is_judged_again):
+            return self.run.speedups
+        rows = self.analysis.rows()
+        return tuple(row for row in rows if row.scenario in self.scenarios)
+
+    @property
+    def speedups_were_missing(self) -> bool:
+        """Whether the speedups were computed here rather than read."""
+        return bool(self.speedup_rows) and not self.run.speedups
+
+    @cached_property
+    def _speedups(self) -> dict[tuple[str, str], SpeedupRow]:
+        return {(row.scenario, row.baseline_kind): row for row in self.speedup_rows}
+
+    def speedup(self, scenario: str, kind: BaselineKind) -> SpeedupRow | None:
+        """The row of that scenario against that baseline."""
+        return self._speedups.get((scenario, str(kind)))
+
+    def against_default(self, scenario: str) -> Comparison | None:
+        """The scenario against stock default."""
+        return comparison_of(self.speedup(scenario, BaselineKind.STOCK_DEFAULT))
+
+    def against_tuned(self, scenario: str) -> Comparison | None:
+        """The scenario against stock tuned."""
+        return comparison_of(self.speedup(scenario, BaselineKind.STOCK_TUNED))
+
+    def default_of(self, group: Group) -> ScenarioRow | None:
+        """The group's stock default."""
+        return next((row for row in self.groups.get(group, ()) if is_stock_default(row)), None)
+
+    def control_of(self, group: Group) -> Comparison | None:
+        """Two identical stock workers against each other, in that group."""
+        default = self.default_of(group)
+        if default is None:
+            return None
+        return comparison_of(self.speedup(default.scenario, BaselineKind.CONTROL))
+
+    @cached_property
+    def parity(self) -> dict[str, ParityRow]:
+        """Parity rows by scenario id."""
+        return {row.scenario: row for row in self.run.parity}
+
+    @cached_property
+    def kernels(self) -> dict[str, list[KernelRow]]:
+        """Kernel rows by scenario id, in order of execution."""
+        kernels: dict[str, list[KernelRow]] = defaultdict(list)
+        for row in self.run.kernels:
+            kernels[row.scenario].append(row)
+        return {key: sorted(rows, key=lambda row: row.position) for key, rows in kernels.items()}
+
+    @cached_property
+    def calls(self) -> dict[str, list[IterationRow]]:
+        """Calls by worker (scenario id, or with `#control`), in order."""
+        calls: dict[str, list[IterationRow]] = defaultdict(list)
+        for row in self.run.iterations:
+            calls[row.scenario].append(row)
+        return {
+            key: sorted(rows, key=lambda row: (row.launch, row.iteration))
+            for key, rows in calls.items()
+        }
+
+    @cached_property
+    def blocks(self) -> dict[str, dict[tuple[int, int], float]]:
+        """Block medians by worker, then by (launch, round), in ms."""
+        return block_medians(self.run.iterations)
+
+    def keeps_heap(self, scenario: str) -> bool:
+        """Whether its worker said that it keeps the memory that it frees."""
+        return placement.keeps_heap(
+            self.environment.text("workers", scenario, "env", "GLIBC_TUNABLES")
+        )
+
+    def is_thin(self, comparison: Comparison) -> bool:
+        """Whether it rests on too few rounds for any verdict: that is not "no difference"."""
+        few = comparison.rounds < self.policy.verdict.min_rounds
+        return few and comparison.verdict == Verdict.INCONCLUSIVE
+
+    @cached_property
+    def thin_groups(self) -> list[Group]:
+        """Groups in which every comparison with stock default is thin."""
+        thin = []
+        for group, rows in self.groups.items():
+            found = [item for row in rows if (item := self.against_default(row.scenario))]
+            if found and all(self.is_thin(item) for item in found):
+                thin.append(group)
+        return thin
+
+    def ratios_in_time(self, scenario: str) -> list[tuple[int, int, float]]:
+        """(launch, round, stock default / scenario), in time order."""
+        row = self.scenarios.get(scenario.removesuffix(CONTROL_SUFFIX))
+        default = self.default_of(group_of(row)) if row else None
+        if default is None:
+            return []
+        base = self.blocks.get(default.scenario, {})
+        mine = self.blocks.get(scenario, {})
+        shared = sorted(base.keys() & mine.keys())
+        return [(key[0], key[1], base[key] / mine[key]) for key in shared if mine[key] > 0]
+
+    def warmup(self, scenario: str) -> list[float]:
+        """Times of the first call and the warm-up of its first launch, in ms."""
+        calls = self.calls.get(scenario, [])
+        first = min((row.launch for row in calls), default=0)
+        return [
+            row.wall_ns / 1e6
+            for row in calls
+            if row.launch == first and row.phase in (Phase.FIRST_CALL, Phase.WARMUP)
+        ]
+
+    def noise_of(self, group: Group) -> list[NoiseRow]:
+        """The group's rounds, in time order."""
+        rows = [row for row in self.run.noise if row.group == group.noise_name]
+        return sorted(rows, key=lambda row: (row.launch, row.round))
+
+    def noisy_share(self, group: Group) -> float | None:
+        """Share of the group's rounds that were not quiet."""
+        rows = self.noise_of(group)
+        return sum(not row.quiet for row in rows) / len(rows) if rows else None
+
+    def is_measured(self, row: ScenarioRow) -> bool:
+        """Whether the row carries times that mean something."""
+        return row.status in MEASURED and self.outputs_agree(row.scenario) is not False
+
+    def outputs_agree(self, scenario: str) -> bool | None:
+        """Whether its outputs agree with stock default's; None where nobody looked."""
+        row = self.parity.get(scenario)
+        return None if row is None else row.within_tolerance
+
+    def compare(
+        self, scenario: str, baseline: str, *, confidence: float | None = None
+    ) -> Comparison | None:
+        """Any scenario against any other of its group, by the same judge as every speedup.
+
+        None where they share no round or either one's times mean nothing.
+        """
+        rows = (self.scenarios.get(scenario), self.scenarios.get(baseline))
+        if rows[0] is None or rows[1] is None or group_of(rows[0]) != group_of(rows[1]):
+            return None
+        if not (self.is_measured(rows[0]) and self.is_measured(rows[1])):
+            return None
+        return self.analysis.compare(scenario, baseline, confidence=confidence)
+
+    @property
+    def run_id(self) -> str:
+        """The run's name: what environment.json says, else its folder's name."""
+        return self.environment.text("run_id") or str(getattr(self.run.folder, "name", ""))
+
+    @property
+    def native_bf16(self) -> bool | None:
+        """Whether this CPU computes bf16 itself; None where the run does not say."""
+        return self.environment.flag("machine", "native_bf16")
+
+    @property
+    def price(self) -> Price | None:
+        """What an hour of this machine costs; None where the table does not know it."""
+        return self.prices.of(self.environment.text("machine", "instance_type"))
+
+    @property
+    def is_untrained(self) -> bool:
+        """Whether the model's decisions mean nothing because its weights are random."""
+        said = self.environment.flag("model", "trained")
+        return said is False or any(not row.trained for row in self.run.parity)
+
+    @cached_property
+    def never_measured(self) -> list[str]:
+        """Ids that the run wanted and that have no row: it ended before their turn."""
+        wanted = [str(item) for item in self.environment.items("matrix", "scenarios")]
+        return [name for name in wanted if name not in self.scenarios]

@@ -1,0 +1,210 @@
+"""Does it still make the same decisions? One scenario's outputs against the stock default's.
+
+Workers write what they computed to `.npz` files; the parent compares two of them here. Only numpy:
+the two may come from different PyTorch versions.
+
+Inference file: `probabilities` (N, C) float32, `maps` (N, C, h, w) float32, `bad` (N,) bool,
+`paths` (N,), `threshold`, `trained`. Training file: `losses` (steps,) float64, `trained`. Images
+are matched by path, so a slow scenario may have computed fewer. A model of the user's own:
+`output_0`, `output_1`, ... of one batch, `images`, `trained`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from bench.errors import BenchError
+from bench.plan.scenario import Dtype, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from bench.plan.thresholds import ParityTolerance
+
+BAD = 1
+"""The column of `probabilities` that says bad."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parity:
+    """The fields of `records.ParityRow` but the run's and the scenario's."""
+
+    images: int
+    max_abs_error: float | None
+    max_abs_map_error: float | None
+    decisions_changed: int | None
+    accuracy: float | None
+    recall_bad: float | None
+    tolerance: float
+    within_tolerance: bool
+    trained: bool
+    recall_bad_default: float | None = None
+
+
+def compare(
+    reference: Path, candidate: Path, *, task: Task, dtype: Dtype, tolerance: ParityTolerance
+) -> Parity:
+    """Compare two files of outputs; NaN anywhere is outside every tolerance.
+
+    Raises:
+        BenchError: a file is missing or damaged, or the two share nothing to compare.
+    """
+    left, right = _load(reference), _load(candidate)
+    try:
+        if task is Task.TRAINING:
+            return _losses(left, right, dtype, tolerance)
+        if "output_0" in left:
+            return _numbers(left, right, dtype, tolerance)
+        return _decisions(left, right, dtype, tolerance)
+    except KeyError as error:
+        raise BenchError(f"{candidate} or {reference} holds no array {error}") from error
+
+
+def _load(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise BenchError(f"cannot read the outputs in {path}: {error}") from error
+
+
+def _losses(
+    reference: Mapping[str, NDArray[Any]],
+    candidate: Mapping[str, NDArray[Any]],
+    dtype: Dtype,
+    tolerance: ParityTolerance,
+) -> Parity:
+    """Largest absolute difference; held to the tolerance relative to the reference's first loss.
+
+    The first loss is the scale because later ones go to zero as one batch is learnt by heart.
+    """
+    steps = min(len(reference["losses"]), len(candidate["losses"]))
+    if steps == 0:
+        raise BenchError("the outputs hold no loss to compare")
+    expected, found = reference["losses"][:steps], candidate["losses"][:steps]
+    error = float(np.max(np.abs(expected - found)))
+    relative = tolerance.training_loss if dtype is Dtype.FP32 else tolerance.training_loss_bf16
+    allowed = relative * abs(float(expected[0]))
+    return Parity(
+        images=steps,
+        max_abs_error=_finite(error),
+        max_abs_map_error=None,
+        decisions_changed=None,
+        accuracy=None,
+        recall_bad=None,
+        tolerance=allowed,
+        within_tolerance=bool(error <= allowed),
+        trained=bool(candidate["trained"]),
+    )
+
+
+def _decisions(
+    reference: Mapping[str, NDArray[Any]],
+    candidate: Mapping[str, NDArray[Any]],
+    dtype: Dtype,
+    tolerance: ParityTolerance,
+) -> Parity:
+    _shared, here, there = np.intersect1d(
+        reference["paths"], candidate["paths"], return_indices=True
+    )
+    if len(here) == 0:
+        raise BenchError("the outputs share no image to compare")
+    expected, found = reference["probabilities"][here], candidate["probabilities"][there]
+    error = _largest_difference(expected, found)
+    map_error = _largest_difference(reference["maps"][here], candidate["maps"][there])
+    allowed = _allowed(dtype, tolerance)
+    allowed_map = min(allowed * tolerance.map_factor, tolerance.max_map_error)
+    bad = candidate["bad"][there].astype(bool)
+    threshold = float(reference["threshold"])
+    called, called_before = found[:, BAD] >= threshold, expected[:, BAD] >= threshold
+    return Parity(
+        images=len(here),
+        max_abs_error=_finite(error),
+        max_abs_map_error=_finite(map_error),
+        decisions_changed=int(np.sum(called != called_before)),
+        accuracy=float(np.mean(called == bad)),
+        recall_bad=float(np.mean(called[bad])) if bad.any() else None,
+        recall_bad_default=float(np.mean(called_before[bad])) if bad.any() else None,
+        tolerance=allowed,
+        within_tolerance=bool(error <= allowed and map_error <= allowed_map),
+        trained=bool(candidate["trained"]),
+    )
+
+
+def _numbers(
+    reference: Mapping[str, NDArray[Any]],
+    candidate: Mapping[str, NDArray[Any]],
+    dtype: Dtype,
+    tolerance: ParityTolerance,
+) -> Parity:
+    """Outputs of any meaning: the tolerance is a share of each output's own largest value.
+
+    Whole numbers and truth values are names of things, of which no other one is nearer: of them
+    that share may differ at all. The output that comes nearest to its limit, or passes it, is the
+    one that is told.
+    """
+    names = [name for name in reference if name.startswith("output_")]
+    share = _allowed(dtype, tolerance)
+    worst, error, allowed = -1.0, 0.0, share
+    for name in names:
+        difference, scale = _difference(reference[name], candidate.get(name, np.empty(0)))
+        used = difference / scale if np.isfinite(difference) else float("inf")
+        if used > worst:
+            worst, error, allowed = used, difference, share * scale
+    same_number = len(names) == sum(name.startswith("output_") for name in candidate)
+    return Parity(
+        images=int(reference["images"]),
+        max_abs_error=_finite(error),
+        max_abs_map_error=None,
+        decisions_changed=None,
+        accuracy=None,
+        recall_bad=None,
+        tolerance=allowed,
+        within_tolerance=same_number and worst <= share,
+        trained=bool(candidate["trained"]),
+    )
+
+
+def _difference(expected: NDArray[Any], found: NDArray[Any]) -> tuple[float, float]:
+    """How far one output is off, and the scale that this is held against; NaN for not alike.
+
+    Infinities (a mask's, say) stand at the same places, or the outputs are not alike.
+    """
+    exact = "iub"
+    if expected.dtype.kind in exact or found.dtype.kind in exact:
+        if (expected.shape, expected.dtype.kind) != (found.shape, found.dtype.kind):
+            return float("nan"), 1.0
+        return (float(np.mean(expected != found)) if expected.size else 0.0), 1.0
+    if expected.shape != found.shape:
+        return float("nan"), 1.0
+    finite = np.isfinite(expected)
+    if not np.array_equal(expected[~finite], found[~finite]):
+        return float("nan"), 1.0
+    scale = float(np.max(np.abs(expected[finite]), initial=0.0)) or 1.0
+    return float(np.max(np.abs(expected[finite] - found[finite]), initial=0.0)), scale
+
+
+def _allowed(dtype: Dtype, tolerance: ParityTolerance) -> float:
+    return {
+        Dtype.FP32: tolerance.fp32,
+        Dtype.BF16: tolerance.bf16,
+        Dtype.INT8: tolerance.int8,
+    }[dtype]
+
+
+def _largest_difference(expected: NDArray[Any], found: NDArray[Any]) -> float:
+    if expected.shape != found.shape:
+        return float("nan")
+    difference = np.abs(expected.astype(np.float64) - found.astype(np.float64))
+    return float(np.max(difference, initial=0.0))
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None

@@ -1,0 +1,112 @@
+"""What an hour of a machine costs: a dated table that users can replace. Pure but for reading it.
+
+The shipped table knows a few instance types at list price in one region; it is no offer and no
+bill. `bench report --prices FILE` takes yours instead: a CSV with the same columns, in which
+`instance_type` may also be any name that your environment.json holds there.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import io
+import math
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_COLUMNS = ("instance_type", "usd_per_hour", "region", "date", "source")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Price:
+    """An hour of one instance type."""
+
+    instance_type: str
+    usd_per_hour: float
+    region: str
+    date: str
+    source: str
+
+    @property
+    def words(self) -> str:
+        """The price and where it comes from."""
+        return f"{self.usd_per_hour:g} USD an hour ({self.region}, {self.date}: {self.source})"
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Prices by instance type."""
+
+    known: tuple[Price, ...] = ()
+
+    def of(self, instance_type: str) -> Price | None:
+        """The price of that type; None where it is not in the table."""
+        found = (price for price in self.known if price.instance_type == instance_type)
+        return next(found, None) if instance_type else None
+
+
+NO_PRICES = Prices()
+
+
+@functools.cache
+def shipped() -> Prices:
+    """The table that comes with the package."""
+    text = resources.files("bench.analysis").joinpath("prices.csv").read_text(encoding="utf-8")
+    return _parse("prices.csv", text)
+
+
+def read_prices(path: Path) -> Prices:
+    """A user's own table.
+
+    Raises:
+        UsageError: it cannot be read, or a line of it is wrong; names the line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the prices {path} cannot be read ({error})") from error
+    return _parse(str(path), text)
+
+
+def _parse(name: str, text: str) -> Prices:
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
+    if missing:
+        raise UsageError(f"{name}: the columns are {', '.join(_COLUMNS)}; {missing[0]} is missing")
+    return Prices(tuple(_price(name, reader.line_num, row) for row in reader))
+
+
+def _price(name: str, line: int, row: dict[str, str | None]) -> Price:
+    try:
+        usd = float(row["usd_per_hour"] or "")
+    except ValueError:
+        usd = math.nan
+    if not (math.isfinite(usd) and usd > 0):
+        raise UsageError(
+            f"{name}, line {line}: usd_per_hour is {row['usd_per_hour']!r}, not a price above zero"
+        )
+    text = {column: (row[column] or "").strip() for column in _COLUMNS}
+    return Price(
+        instance_type=text["instance_type"],
+        usd_per_hour=usd,
+        region=text["region"],
+        date=text["date"],
+        source=text["source"],
+    )
+
+
+def images_per_hour(images_per_s: float | None) -> float | None:
+    """Images that one worker gets through in an hour."""
+    return None if images_per_s is None else images_per_s * 3600
+
+
+def images_per_dollar(images_per_s: float | None, price: Price | None) -> float | None:
+    """Images for a dollar; None where the price is not known."""
+    hourly = images_per_hour(images_per_s)
+    return None if hourly is None or price is None else hourly / price.usd_per_hour

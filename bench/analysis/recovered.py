@@ -1,0 +1,86 @@
+"""The scenario rows of a run that was killed: brought up to date by its calls, or made. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from bench.analysis.timing import as_ended, timing_summary, with_timing
+from bench.plan.scenario import CONTROL_SUFFIX, DEFAULT_ENVIRONMENT, Status
+from bench.store.records import ScenarioRow
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.store.records import IterationRow, Run
+
+_ID = re.compile(
+    r"(?P<task>\w+)/(?P<backend>[^/]+)/(?P<mode>[^/+]+)(?P<fusion>\+fusion)?/(?P<dtype>\w+)/"
+    r"(?P<layout>\w+)/b(?P<batch>\d+)(?:/(?P<options>[^/@]+))?(?:@(?P<environment>.+))?"
+)
+
+
+def scenario_rows(run: Run) -> tuple[ScenarioRow, ...]:
+    """The rows of scenarios.csv, as a run that had ended at its last call would have written them.
+
+    Once speedups.csv was written, the rows are those of the end. Before, calls may have followed
+    them: times are made again from all calls, and a scenario without a row gets one from its id.
+    What was checked of it is then unknown, so it has no verdict.
+    """
+    if run.speedups:
+        return run.scenarios
+    calls: dict[str, list[IterationRow]] = {}
+    for call in run.iterations:
+        if not call.scenario.endswith(CONTROL_SUFFIX):
+            calls.setdefault(call.scenario, []).append(call)
+    known = [
+        as_ended(with_timing(row, found)) if (found := calls.get(row.scenario)) else as_ended(row)
+        for row in run.scenarios
+    ]
+    run_id = run.iterations[0].run_id if run.iterations else ""
+    missing = calls.keys() - {row.scenario for row in run.scenarios}
+    made = (_row(run_id, name, found) for name, found in calls.items() if name in missing)
+    return (*known, *(row for row in made if row is not None))
+
+
+def _row(run_id: str, name: str, calls: Sequence[IterationRow]) -> ScenarioRow | None:
+    parts = _ID.fullmatch(name)
+    timing = timing_summary(calls)
+    if parts is None or not timing.median_ms:
+        return None
+    batch = int(parts["batch"])
+    fusion = "on" if parts["fusion"] else "off"
+    return ScenarioRow(
+        run_id=run_id,
+        scenario=name,
+        task=parts["task"],
+        backend=parts["backend"],
+        mode=parts["mode"],
+        fusion=fusion if parts["mode"] == "torchscript" else None,
+        dtype=parts["dtype"],
+        layout=parts["layout"],
+        batch_size=batch,
+        options=parts["options"],
+        environment=parts["environment"] or DEFAULT_ENVIRONMENT,
+        threads=None,
+        status=str(Status.OK),
+        reason=None,
+        rounds=timing.rounds,
+        launches=timing.launches,
+        median_ms=timing.median_ms,
+        p90_ms=timing.p90_ms,
+        p99_ms=timing.p99_ms,
+        images_per_s=timing.images_per_s(batch),
+        import_s=None,
+        prepare_s=None,
+        first_call_ms=timing.first_call_ms,
+        warmup_iterations=timing.warmup_iterations,
+        peak_rss_mb=None,
+        gflop_per_s=None,
+        percent_of_peak=None,
+        native_dtype=None,
+        isa=None,
+        fused_ops=None,
+        layers_replaced=None,
+        checked=False,
+    )

@@ -1,0 +1,83 @@
+"""When a scenario counts as warmed up. Pure.
+
+is_steady(calls_ms, DEFAULT.steady_state)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.plan.thresholds import SteadyStatePolicy
+
+Floats = NDArray[np.float64]
+
+
+def is_steady(calls_ms: Sequence[float], policy: SteadyStatePolicy) -> bool:
+    """Whether the latest warm-up calls show no trend any more.
+
+    `calls_ms` holds all warm-up calls so far, in order, without the first call. Two consecutive
+    windows must have medians within `max_median_change` and a Theil-Sen slope under `max_slope`,
+    at `confirmations` consecutive positions of the sliding pair. Where the median of as many latest
+    calls takes longer than `slow_call_ms`, `slow_window` and `slow_max_median_change` hold instead,
+    once.
+
+    Raises:
+        BenchError: a time is not a positive finite number.
+    """
+    calls = np.asarray(calls_ms, dtype=np.float64)
+    if not (np.isfinite(calls) & (calls > 0)).all():
+        raise BenchError("a warm-up call took no positive finite time: the worker is faulty")
+    needed = _stretch(calls_ms, policy)
+    if calls.size < needed:
+        return False
+    if needed == 2 * policy.slow_window:
+        return _is_level(calls[-needed:], policy.slow_max_median_change)
+    size = 2 * policy.window
+    ends = (calls.size - back for back in range(policy.confirmations))
+    return all(_is_flat(calls[end - size : end], policy) for end in ends)
+
+
+def steady_after(calls_ms: Sequence[float], policy: SteadyStatePolicy) -> int | None:
+    """After how many warm-up calls `is_steady` first held; None where it never did."""
+    counts = range(1, len(calls_ms) + 1)
+    return next((count for count in counts if is_steady(calls_ms[:count], policy)), None)
+
+
+def calls_before_level(calls_ms: Sequence[float], policy: SteadyStatePolicy) -> int | None:
+    """How many warm-up calls the level stretch that `is_steady` saw was preceded by.
+
+    What a later launch of the same scenario has to make before it is level too; telling so again
+    would take the whole stretch. None where it never got level.
+    """
+    count = steady_after(calls_ms, policy)
+    return None if count is None else count - _stretch(calls_ms[:count], policy)
+
+
+def _stretch(calls_ms: Sequence[float], policy: SteadyStatePolicy) -> int:
+    """How many calls the rule looks at, with calls as long as the latest."""
+    needed = 2 * policy.window + policy.confirmations - 1
+    if len(calls_ms) and np.median(calls_ms[-needed:]) > policy.slow_call_ms:
+        return 2 * policy.slow_window
+    return needed
+
+
+def _is_level(pair: Floats, max_change: float) -> bool:
+    """Whether the medians of both halves differ by at most this share of the smaller."""
+    first, second = np.median(pair.reshape(2, -1), axis=1)
+    return bool(abs(second - first) <= max_change * min(first, second))
+
+
+def _is_flat(pair: Floats, policy: SteadyStatePolicy) -> bool:
+    if not _is_level(pair, policy.max_median_change):
+        return False
+    slope = stats.theilslopes(pair).slope / np.median(pair)
+    return bool(abs(slope) < policy.max_slope)

@@ -1,0 +1,184 @@
+"""Who is fastest in a comparison group, who is level with it, and why nobody may be. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, NamedTuple
+
+from bench.analysis.claims import BEST, IPEX
+from bench.analysis.groups import group_of
+from bench.analysis.ways import is_a_choice
+from bench.plan.scenario import Status, Verdict
+from bench.text.wording import count
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.analysis.facts import Comparison, Facts, Group
+    from bench.store.records import ScenarioRow
+
+
+class Winner(NamedTuple):
+    """The fastest valid scenario of a group."""
+
+    group: Group
+    row: ScenarioRow
+    comparison: Comparison | None
+    """Against stock default; None where stock default itself is the fastest."""
+    level: tuple[tuple[ScenarioRow, Comparison], ...]
+    """Others that no comparison with it, round by round, showed to be slower; fastest first."""
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether it was shown to be faster than stock default."""
+        return self.comparison is not None and self.comparison.verdict == Verdict.FASTER
+
+
+def candidates(
+    facts: Facts, group: Group, *, int8: bool = False
+) -> list[tuple[ScenarioRow, Comparison]]:
+    """Valid ways of running the model, fastest first.
+
+    int8 is none unless asked for: it runs another model, made from this one by rounding its
+    weights, so it has an answer of its own.
+    """
+    found = []
+    for row in facts.groups.get(group, ()):
+        comparison = facts.against_default(row.scenario)
+        if not (is_a_choice(row) or (row.dtype == "int8" and int8)):
+            continue
+        if comparison is None or not comparison.is_valid:
+            continue
+        if facts.is_measured(row):
+            found.append((row, comparison))
+    return sorted(found, key=lambda item: -item[1].estimate)
+
+
+def winner(facts: Facts, group: Group) -> Winner | None:
+    """The fastest valid scenario of the group and those level with it; None where none is valid.
+
+    Of those shown to be faster than stock default, if any was: a higher estimate of which nothing
+    was shown must not hide them. It is then among those level. Its comparison with stock default is
+    that of the best of all that could have won.
+    """
+    ranked = candidates(facts, group)
+    if not ranked:
+        return None
+    default = facts.default_of(group)
+    usable = [default] if default and facts.is_measured(default) and default.rounds else []
+    shown = [item for item in ranked if item[1].verdict == Verdict.FASTER]
+    fastest, alone = (shown or ranked)[0]
+    rows = [row for row, _ in ranked]
+    if alone.estimate > 1 or not usable:
+        others = [row for row in rows if row is not fastest]
+        comparison = facts.claims.answer(BEST, group.noise_name, named=fastest.scenario) or alone
+        return Winner(group, fastest, comparison, level_with(facts, fastest, others + usable))
+    return Winner(group, usable[0], None, level_with(facts, usable[0], rows))
+
+
+def level_with(
+    facts: Facts, best: ScenarioRow, others: Sequence[ScenarioRow]
+) -> tuple[tuple[ScenarioRow, Comparison], ...]:
+    """Those of the others that no comparison with the best showed to be slower; fastest first.
+
+    The best was chosen by the data from all of them, so that each comparison is surer (Bonferroni).
+    """
+    confidence = _surer(facts, len(others))
+    found = [
+        (row, comparison)
+        for row in others
+        if (comparison := facts.compare(row.scenario, best.scenario, confidence=confidence))
+        is not None
+        and comparison.is_valid
+        and comparison.verdict != Verdict.SLOWER
+    ]
+    return tuple(sorted(found, key=lambda item: -item[1].estimate))
+
+
+def _surer(facts: Facts, rivals: int) -> float:
+    """The confidence of each comparison with the best of so many others and itself."""
+    return 1 - (1 - facts.policy.verdict.confidence) / max(1, rivals)
+
+
+def runner_up(facts: Facts, best: Winner) -> tuple[ScenarioRow, Comparison] | None:
+    """Who comes next, and the fastest over it, round by round; None where nobody is comparable.
+
+    As sure as `level_with`, so that nobody is both level and shown to be slower.
+    """
+    ranked = [row for row, _ in candidates(facts, best.group) if row is not best.row]
+    default = facts.default_of(best.group)
+    others = [*ranked, *([default] if default and default is not best.row else [])]
+    if not others:
+        return None
+    second = best.level[0][0] if best.level else others[0]
+    confidence = _surer(facts, len(others))
+    comparison = facts.compare(best.row.scenario, second.scenario, confidence=confidence)
+    return (second, comparison) if comparison is not None and comparison.is_valid else None
+
+
+def best_ipex(facts: Facts, group: Group, dtype: str = "fp32") -> ScenarioRow | None:
+    """The fastest valid IPEX scenario of a group in that dtype."""
+    ranked = candidates(facts, group)
+    mine = (row for row, _ in ranked if row.backend == "ipex" and row.dtype == dtype)
+    return next(mine, None)
+
+
+def ipex_over_tuned(facts: Facts, row: ScenarioRow) -> Comparison | None:
+    """The best of IPEX, which is `row`, over the best of stock PyTorch in its group and dtype."""
+    group = group_of(row).noise_name
+    return facts.claims.answer(IPEX, group, row.dtype, named=row.scenario)
+
+
+def why_nothing(facts: Facts, group: Group) -> str:
+    """Why a group has no valid comparison, and what would help: a sentence."""
+    rows = facts.groups.get(group, [])
+    if facts.default_of(group) is None:
+        return "Stock default was not measured, so there is nothing to divide by."
+    if len(rows) == 1:
+        return "Only stock default was measured: measure something to compare it with."
+    control = facts.control_of(group)
+    if control is not None and not control.is_valid:
+        return _sentence("The control failed", control.reason or "identical workers differed")
+    reasons = [
+        comparison.reason
+        for row in rows
+        if (comparison := facts.against_default(row.scenario)) is not None and comparison.reason
+    ]
+    if reasons:
+        return _sentence("No comparison is valid", reasons[0])
+    failed = [row for row in rows if row.status not in (Status.OK, Status.NO_STEADY_STATE)]
+    if failed:
+        start = f"{count(len(failed), 'scenario')} of {len(rows)} gave no usable times"
+        return _sentence(start, failed[0].reason or failed[0].status)
+    return "No paired rounds were measured: raise the budget and run again."
+
+
+def _sentence(start: str, reason: str) -> str:
+    return f"{start}: {reason.rstrip('.')}."
+
+
+def bf16_pairs(facts: Facts) -> list[tuple[ScenarioRow, ScenarioRow]]:
+    """(bf16, fp32) for every bf16 scenario whose fp32 twin is in the run."""
+    twins = {_way(row): row for row in facts.scenarios.values() if row.dtype == "fp32"}
+    return [
+        (row, twins[_way(row)])
+        for row in facts.scenarios.values()
+        if row.dtype == "bf16" and _way(row) in twins
+    ]
+
+
+def _way(row: ScenarioRow) -> tuple[object, ...]:
+    """Everything that makes a scenario but its dtype."""
+    kind = (row.task, row.backend, row.mode, row.fusion, row.layout)
+    return (*kind, row.batch_size, row.options, row.environment)
+
+
+def fusion_pairs(facts: Facts) -> list[tuple[ScenarioRow, ScenarioRow]]:
+    """(fusion on, fusion off) for every scenario whose twin is in the run."""
+
+    def key(row: ScenarioRow) -> tuple[object, ...]:
+        return _way(dataclasses.replace(row, fusion=None)), row.dtype
+
+    rows = facts.scenarios.values()
+    off = {key(row): row for row in rows if row.fusion == "off"}
+    return [(row, off[key(row)]) for row in rows if row.fusion == "on" and key(row) in off]

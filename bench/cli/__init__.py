@@ -1,0 +1,1 @@
+"""What people type: one file a command, with its options and exit codes."""

@@ -1,0 +1,1 @@
+"""The engine: starts workers and measures groups of participants in paired rounds."""

@@ -1,0 +1,47 @@
+"""What the terminal shows while a run goes on: where it is and how long it may still take.
+
+Silent when the output is not a terminal, so that logs and pipes carry results only.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, TextIO
+
+from bench.text.numbers import spell_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_WIDTH = 100
+_REDRAW_S = 0.2
+
+
+class Progress:
+    """One line that is rewritten in place."""
+
+    def __init__(
+        self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        self._clock = clock
+        self._shown = self._stream.isatty()
+        self._last = float("-inf")
+
+    def show(self, text: str, left_s: float | None = None) -> None:
+        """Say what happens now, and about how long everything may still take."""
+        now = self._clock()
+        if not self._shown or now - self._last < _REDRAW_S:
+            return
+        self._last = now
+        left = "" if left_s is None else f" · at most {spell_seconds(left_s)} left"
+        line = f"{text[: _WIDTH - len(left)]}{left}"
+        self._stream.write(f"\r\x1b[2K{line}")
+        self._stream.flush()
+
+    def clear(self) -> None:
+        """Take the line away, before something else is printed."""
+        if self._shown:
+            self._stream.write("\r\x1b[2K")
+            self._stream.flush()

@@ -1,0 +1,370 @@
+"""The parent's side of a worker: start it, ask it, let it rest, end it.
+
+The parent sleeps in `poll` while a worker computes; it never spins. An idle worker is stopped with
+SIGSTOP, because OpenMP threads go on spinning after a parallel region and would disturb whoever is
+measured next. A worker dies with its parent (PR_SET_PDEATHSIG), stopped or not.
+
+A `ForkedWorker` is asked in the same way; a zygote (`bench.worker.zygote`) forked it.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from bench.errors import BenchError, WorkerError
+from bench.machine import plain_paths
+from bench.plan.scenario import Status
+from bench.worker import protocol
+from bench.worker.lifetime import die_with_parent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_READ_SIZE = 1 << 16
+_LONGEST_LINE = 64 << 20
+_HERE = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerCommand:
+    """How to start one worker process.
+
+    `arguments` come before the two pipe options that every worker takes (`--read-fd`,
+    `--write-fd`). `cpus` binds the process; empty leaves it where it is.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    cpus: tuple[int, ...] = ()
+    log: Path
+
+
+class WorkerHandle(Protocol):
+    """What the runner needs of a worker; tests bring a scripted one."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked anything more."""
+
+    @property
+    def pid(self) -> int:
+        """Its process, for the kernel's counters."""
+
+    def greet(self, timeout_s: float) -> protocol.Message:
+        """Wait until it is ready and return its greeting."""
+
+    def ask(self, op: str, timeout_s: float, **fields: object) -> protocol.Message:
+        """One request, one reply; it rests before and after."""
+
+    def stop(self) -> None:
+        """End it. Never fails."""
+
+
+def _oom_kills() -> int:
+    """How many processes the kernel has killed for memory since boot; 0 where it does not say."""
+    with suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
+
+
+class WorkerProcess:
+    """A worker in a process of its own.
+
+    Raises (from `greet` and `ask`):
+        WorkerError: it died, hung, or replied that it could not; `status` says which.
+    """
+
+    def __init__(self, command: WorkerCommand) -> None:
+        self._command = command
+        self._buffer = b""
+        self._oom_kills = _oom_kills()
+        request_read, self._request_fd = os.pipe()
+        self._reply_fd, reply_write = os.pipe()
+        try:
+            self._process = self._start(request_read, reply_write)
+        except BenchError:
+            self._close_pipes()
+            raise
+        finally:
+            os.close(request_read)
+            os.close(reply_write)
+
+    def _start(self, request_read: int, reply_write: int) -> subprocess.Popen[bytes] | _Grandchild:
+        """Have the process started, with its ends of the two pipes.
+
+        Raises:
+            BenchError: it cannot be.
+        """
+        command = self._command
+        try:
+            if temporary := command.environment.get("TMPDIR"):
+                Path(temporary).mkdir(parents=True, exist_ok=True)
+            with command.log.open("ab") as log:
+                return subprocess.Popen(
+                    [
+                        *command.arguments,
+                        "--read-fd",
+                        str(request_read),
+                        "--write-fd",
+                        str(reply_write),
+                    ],
+                    env=dict(command.environment),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=(request_read, reply_write),
+                    start_new_session=True,
+                    preexec_fn=self._in_child,  # noqa: PLW1509 - the parent has one thread
+                )
+        except OSError as error:
+            raise BenchError(
+                f"cannot start a worker with {command.arguments[0]}: {error.strerror}"
+            ) from error
+
+    @property
+    def command(self) -> WorkerCommand:
+        """How it was started."""
+        return self._command
+
+    def _in_child(self) -> None:
+        die_with_parent()
+        if self._command.cpus:
+            os.sched_setaffinity(0, self._command.cpus)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked anything more."""
+        return self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
+    def greet(self, timeout_s: float) -> protocol.Message:
+        """Wait until it is ready and return its greeting, then let it rest."""
+        return self._reply("starting", timeout_s)
+
+    def ask(self, op: str, timeout_s: float, **fields: object) -> protocol.Message:
+        """Wake it, send one request, wait for the reply, let it rest again."""
+        self.send(op, **fields)
+        return self.receive(op, timeout_s)
+
+    def send(self, op: str, **fields: object) -> None:
+        """Wake it and send one request, without waiting: several workers may compute at once."""
+        self._signal(signal.SIGCONT)
+        try:
+            os.write(self._request_fd, protocol.dump(protocol.request(op, **fields)))
+        except OSError as error:
+            raise self._death(op) from error
+
+    def receive(self, op: str, timeout_s: float) -> protocol.Message:
+        """Wait for the reply to what was sent, and let it rest again."""
+        return self._reply(op, timeout_s)
+
+    def stop(self) -> None:
+        """End it and close the pipes. Never fails.
+
+        It has nothing to save, so it is not asked: polite endings cost a launch ten seconds.
+        """
+        self._kill()
+        self._close_pipes()
+
+    def _reply(self, op: str, timeout_s: float) -> protocol.Message:
+        line = self._read_line(op, timeout_s)
+        self._signal(signal.SIGSTOP)
+        try:
+            message = protocol.load(line)
+        except BenchError as error:
+            self._kill()
+            raise WorkerError(Status.CRASHED, str(error)) from error
+        if not message.get("ok"):
+            raise _refusal(message)
+        return message
+
+    def _read_line(self, op: str, timeout_s: float) -> bytes:
+        deadline = time.monotonic() + timeout_s
+        poll = select.poll()
+        poll.register(self._reply_fd, select.POLLIN | select.POLLHUP)
+        while b"\n" not in self._buffer:
+            left_ms = (deadline - time.monotonic()) * 1000
+            if left_ms <= 0 or not poll.poll(left_ms):
+                self._kill()
+                raise WorkerError(
+                    Status.TIMEOUT, f"no answer to `{op}` within {timeout_s:.0f} s, so it was ended"
+                )
+            chunk = os.read(self._reply_fd, _READ_SIZE)
+            if not chunk:
+                raise self._death(op)
+            self._buffer += chunk
+            if len(self._buffer) > _LONGEST_LINE:
+                self._kill()
+                raise WorkerError(Status.CRASHED, f"endless reply to `{op}`")
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line
+
+    def _death(self, op: str) -> WorkerError:
+        """Why the worker is gone, in the words of its exit status."""
+        try:
+            code = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._kill()
+            return WorkerError(Status.CRASHED, f"closed its pipe during `{op}` without ending")
+        where = f"during `{op}`; its output is in logs/{self._command.log.name}"
+        if code == -signal.SIGKILL and _oom_kills() > self._oom_kills:
+            return WorkerError(Status.OUT_OF_MEMORY, f"killed by the kernel for memory {where}")
+        if code < 0:
+            return WorkerError(Status.CRASHED, f"killed by {signal.Signals(-code).name} {where}")
+        return WorkerError(Status.CRASHED, f"ended with exit code {code} {where}")
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.alive:
+            with suppress(ProcessLookupError):
+                os.kill(self._process.pid, number)
+
+    def _kill(self) -> None:
+        """End the whole process group: a compile pool must not outlive its worker."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _close_pipes(self) -> None:
+        for descriptor in (self._request_fd, self._reply_fd):
+            with suppress(OSError):
+                os.close(descriptor)
+
+
+class ForkedWorker(WorkerProcess):
+    """A worker that a zygote forks: imported already, everything else as a worker's own.
+
+    Raises (when made, beside what every worker raises):
+        WorkerError: the zygote died, or cannot fork soundly.
+    """
+
+    def __init__(self, zygote: WorkerProcess, timeout_s: float = 60.0) -> None:
+        self._zygote = zygote
+        self._timeout_s = timeout_s
+        super().__init__(zygote.command)
+
+    def _start(self, request_read: int, reply_write: int) -> _Grandchild:
+        here = f"/proc/{os.getpid()}/fd"
+        pipes = {"requests": f"{here}/{request_read}", "replies": f"{here}/{reply_write}"}
+        return _Grandchild(int(self._zygote.ask("fork", self._timeout_s, **pipes)["pid"]))
+
+
+@dataclass(frozen=True)
+class _Grandchild:
+    """A process that only its own parent, the zygote, may wait for; that one leaves it a zombie."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        with suppress(subprocess.TimeoutExpired):
+            return self.wait(0)
+        return None
+
+    def wait(self, timeout: float | None = None) -> int:
+        with suppress(ProcessLookupError):
+            ended = os.pidfd_open(self.pid)
+            try:
+                if not select.select([ended], [], [], timeout)[0]:
+                    raise subprocess.TimeoutExpired("a forked worker", timeout or 0.0)
+            finally:
+                os.close(ended)
+        with suppress(OSError):
+            status = Path(f"/proc/{self.pid}/stat").read_text().split()[-1]
+            return os.waitstatus_to_exitcode(int(status))
+        return -signal.SIGKILL  # gone with its zygote
+
+
+@dataclass(kw_only=True)
+class ParentUse:
+    """What the parent itself took of the CPU while it waited for workers."""
+
+    waited_s: float = 0.0
+    cpu_s: float = 0.0
+
+    @property
+    def cpu_share(self) -> float | None:
+        """Its CPU time as a share of one core; None before anything was asked."""
+        return self.cpu_s / self.waited_s if self.waited_s else None
+
+
+@dataclass(frozen=True)
+class AccountedWorker:
+    """A worker whose answers are waited for on the parent's account."""
+
+    worker: WorkerHandle
+    use: ParentUse
+
+    @property
+    def alive(self) -> bool:
+        """As the worker's own."""
+        return self.worker.alive
+
+    @property
+    def pid(self) -> int:
+        """As the worker's own."""
+        return self.worker.pid
+
+    def greet(self, timeout_s: float) -> protocol.Message:
+        """As the worker's own."""
+        return self.worker.greet(timeout_s)
+
+    def stop(self) -> None:
+        """As the worker's own."""
+        self.worker.stop()
+
+    def ask(self, op: str, timeout_s: float, **fields: object) -> protocol.Message:
+        """As the worker's own, with the parent's time added up."""
+        started, cpu_started = time.monotonic(), time.process_time()
+        try:
+            return self.worker.ask(op, timeout_s, **fields)
+        finally:
+            self.use.waited_s += time.monotonic() - started
+            self.use.cpu_s += time.process_time() - cpu_started
+
+
+def _refusal(message: protocol.Message) -> WorkerError:
+    try:
+        status = Status(str(message.get("status")))
+    except ValueError:
+        status = Status.CRASHED
+    return WorkerError(status, str(message.get("reason") or "refused without a reason"))
+
+
+def first_path(checkout: Path) -> str:
+    """Python code that puts a checkout before the current folder, where `-c` and `-m` look first.
+
+    A file `bench.py` of the user's would be taken for this package otherwise, and the package that
+    is installed for that of another commit.
+    """
+    return f"import sys; sys.path[0] = {str(checkout)!r}; "
+
+
+def worker_arguments(
+    python: str | Path,
+    options: Sequence[str],
+    module: str = "bench.worker",
+    checkout: Path | None = _HERE,
+) -> tuple[str, ...]:
+    """The command line of a worker, or a zygote, under the interpreter `python`.
+
+    It runs the code of a checkout, or, for None, what is installed beside that interpreter.
+    """
+    interpreter = str(plain_paths.interpreter(Path(python)))
+    if checkout is None:
+        return (interpreter, "-m", module, *options)
+    run = f"import runpy; runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
+    return (interpreter, "-c", first_path(checkout) + run, *options)

@@ -1,0 +1,1 @@
+"""What to measure: scenarios, the matrix, profiles, variables, and every threshold."""

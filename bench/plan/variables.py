@@ -1,0 +1,356 @@
+"""Variables of a scenario: what surrounds the model and decides speed without being the backend.
+
+A variable is set for one worker through how its process is started, and written in the scenario's
+options as `name=value`, so that its id says it: `.../contiguous/b1/allocator=tcmalloc`. Scenarios
+without such a tag run as everything does by default, and their ids never change.
+
+    varied = vary(scenarios, parse_vary(("allocator",)), everything=False)
+    setting = setting_of(scenario)        # environment, preloaded library, threads of its worker
+    sentence = contradiction(scenario, conditions)    # what its process said afterwards
+
+To add a variable, add its line to `VARIABLES`. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import UsageError, WorkerError
+from bench.machine import isa, placement
+from bench.machine.cpu import read_cpu
+from bench.plan.scenario import DEFAULT_ENVIRONMENT, Dtype, Layout, Mode, Scenario, Status, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+AS_SHIPPED = "glibc"
+"""The heap that workers do not have unless it is varied: what a user has who does nothing."""
+_FOLDERS = ("/usr/lib", "/usr/local/lib", "/lib", "/usr/lib64", "/lib64")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """How a worker is started so that its variables have their values."""
+
+    environment: Mapping[str, str] = field(default_factory=dict)
+    preload: tuple[Path, ...] = ()
+    """Libraries that the loader maps before all others."""
+    threads: int | None = None
+    """Threads, and as many CPUs; None for those of every other worker."""
+
+    def variables(self, base: Mapping[str, str]) -> dict[str, str]:
+        """The worker's environment: `base`, changed."""
+        preload = {"LD_PRELOAD": ":".join(map(str, self.preload))} if self.preload else {}
+        return {**base, **self.environment, **preload}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variable:
+    """Something that can be varied.
+
+    `setting(value)` says how, or raises a WorkerError with the status `unavailable`. `differs` are
+    the conditions and environment variables that may differ because of it. `denies(conditions,
+    value)` says in a sentence that the worker did not get the value.
+    """
+
+    what: str
+    phrase: str
+    """A value of it in a sentence, with `{value}` where it stands."""
+    values: tuple[str, ...]
+    """Those that `--vary NAME` alone asks for."""
+    setting: Callable[[str], Setting]
+    differs: tuple[str, ...]
+    denies: Callable[[Mapping[str, Any], str], str | None]
+    dtypes: tuple[Dtype, ...] = (Dtype.FP32,)
+    """Of what is varied by default, those that the variable says something about."""
+    few: bool = False
+    """Whether stock default and IPEX eager at inference say enough of what is varied by default."""
+    any_number: bool = False
+    """Whether every positive whole number is a value too."""
+
+    def has(self, value: str) -> bool:
+        """Whether there is such a value."""
+        return value in self.values or (self.any_number and value.isdecimal() and int(value) > 0)
+
+
+# ---- the variables -------------------------------------------------------------------------------
+
+
+def _allocator(value: str) -> Setting:
+    """The library by its name in any version, from Debian's packages or an environment's own."""
+    names = {
+        "tcmalloc": ("libtcmalloc_minimal.so*", "libtcmalloc.so*"),
+        "jemalloc": ("libjemalloc.so*",),
+    }[value]
+    package = {"tcmalloc": "libtcmalloc-minimal4", "jemalloc": "libjemalloc2"}[value]
+    return Setting(preload=(_library(names, f"apt-get install {package}"),))
+
+
+def _heap(_: str) -> Setting:
+    """No tunables; an empty value is none."""
+    return Setting(environment={"GLIBC_TUNABLES": ""})
+
+
+def _openmp(value: str) -> Setting:
+    hint = "pip install 'pillqc-bench[variables]'"
+    return Setting(preload=(_library({"iomp5": ("libiomp5.so",)}[value], hint),))
+
+
+def _threads(value: str) -> Setting:
+    """One process per thread count, set before import: a change afterwards gives wrong results."""
+    return Setting(
+        environment={"OMP_NUM_THREADS": value, "MKL_NUM_THREADS": value}, threads=int(value)
+    )
+
+
+def _isa(value: str) -> Setting:
+    cap = isa.CAPS[value]
+    if cap.flag not in read_cpu(Path("/")).flags:
+        raise WorkerError(
+            Status.UNAVAILABLE, f"this CPU has no {cap.flag}: there is nothing to cap at {value}"
+        )
+    return Setting(environment=cap.environment)
+
+
+def _other_isa(conditions: Mapping[str, Any], value: str) -> str | None:
+    """The environment at least; what ran is held against the cap by `kernels.contradiction`."""
+    found = conditions.get("env") or {}
+    missing = [n for n, v in isa.CAPS[value].environment.items() if found.get(n) != v]
+    return f"the process has no such {', '.join(missing)}" if missing else None
+
+
+def _library(patterns: Iterable[str], hint: str, folders: Sequence[Path] | None = None) -> Path:
+    """The newest library of the first pattern that is anywhere a loader or an environment looks.
+
+    Raises:
+        WorkerError: there is none; says how to get it.
+    """
+    for pattern in patterns:
+        for folder in library_folders() if folders is None else folders:
+            found = sorted(path for path in folder.glob(pattern) if path.is_file())
+            if found:
+                return found[-1]
+    raise WorkerError(
+        Status.UNAVAILABLE, f"no {' or '.join(patterns)} is installed here: `{hint}` brings it"
+    )
+
+
+def library_folders() -> list[Path]:
+    """Where libraries lie: LD_LIBRARY_PATH, this environment's, and the system's, in that order."""
+    named = [Path(part) for part in os.environ.get("LD_LIBRARY_PATH", "").split(":") if part]
+    system = [Path(folder) for folder in _FOLDERS]
+    triples = [
+        path for folder in system if folder.is_dir() for path in sorted(folder.glob("*-linux-*"))
+    ]
+    return [*named, Path(sys.prefix) / "lib", *triples, *system]
+
+
+def _other_allocator(conditions: Mapping[str, Any], value: str) -> str | None:
+    found = conditions.get("allocator")
+    return None if found == value else f"the process has {found} and not {value}"
+
+
+def _other_heap(conditions: Mapping[str, Any], value: str) -> str | None:
+    """Another allocator does not listen to glibc's tunables."""
+    if conditions.get("allocator") != value:
+        return f"the process has {conditions.get('allocator')} and not {value}'s allocator"
+    if placement.keeps_heap((conditions.get("env") or {}).get("GLIBC_TUNABLES")):
+        return "the process keeps its heap"
+    return None
+
+
+def _other_openmp(conditions: Mapping[str, Any], value: str) -> str | None:
+    """Of two mapped runtimes the preloaded one serves, as the loader binds to it first."""
+    mapped = [str(name) for name in conditions.get("openmp") or ()]
+    if any(value in name for name in mapped):
+        return None
+    return f"the process has {', '.join(mapped) or 'no OpenMP runtime'} and not {value}"
+
+
+def _other_threads(conditions: Mapping[str, Any], value: str) -> str | None:
+    found = conditions.get("threads")
+    return None if found == int(value) else f"the process has {found} threads and not {value}"
+
+
+VARIABLES: dict[str, Variable] = {
+    "allocator": Variable(
+        what="which library serves malloc, glibc's own by default",
+        phrase="{value} as allocator",
+        values=("tcmalloc", "jemalloc"),
+        setting=_allocator,
+        differs=("allocator", "LD_PRELOAD"),
+        denies=_other_allocator,
+    ),
+    "heap": Variable(
+        what="whether freed memory is kept, by default, or given back to the kernel as glibc ships",
+        phrase="the heap as {value} ships it",
+        values=(AS_SHIPPED,),
+        setting=_heap,
+        differs=("GLIBC_TUNABLES",),
+        denies=_other_heap,
+        few=True,
+    ),
+    "openmp": Variable(
+        what="which OpenMP runtime runs the threads, PyTorch's libgomp by default",
+        phrase="lib{value} as OpenMP runtime",
+        values=("iomp5",),
+        setting=_openmp,
+        differs=("openmp", "LD_PRELOAD"),
+        denies=_other_openmp,
+    ),
+    "threads": Variable(
+        what="threads of a worker, as many CPUs; one for each physical core by default",
+        phrase="{value} threads",
+        values=("1", "2", "4", "8"),
+        setting=_threads,
+        differs=("threads", "affinity", "OMP_NUM_THREADS", "MKL_NUM_THREADS"),
+        denies=_other_threads,
+        any_number=True,
+    ),
+    "isa": Variable(
+        what="the latest instructions that libraries may use, all that the CPU has by default",
+        phrase="instructions up to {value}",
+        values=tuple(isa.CAPS),
+        setting=_isa,
+        differs=("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS"),
+        denies=_other_isa,
+        dtypes=(Dtype.FP32, Dtype.BF16),
+    ),
+}
+"""By the name that tags carry."""
+
+
+# ---- scenarios -----------------------------------------------------------------------------------
+
+
+def of_tags(tags: Iterable[str]) -> dict[str, str]:
+    """The variables among a scenario's options, and their values."""
+    pairs = (tag.partition("=") for tag in tags)
+    return {name: value for name, equals, value in pairs if equals and name in VARIABLES}
+
+
+def of(scenario: Scenario) -> dict[str, str]:
+    """The variables of a scenario; empty for one that runs as everything does by default."""
+    return of_tags(scenario.options)
+
+
+def without(tags: Iterable[str]) -> tuple[str, ...]:
+    """The options that are no variables."""
+    kept = tuple(tags)
+    varied = of_tags(kept)
+    return tuple(tag for tag in kept if tag.partition("=")[0] not in varied)
+
+
+def parse_vary(asked: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """`NAME` or `NAME=VALUE,VALUE` of each `--vary`, as values by name.
+
+    Raises:
+        UsageError: there is no such variable or value.
+    """
+    chosen: dict[str, tuple[str, ...]] = {}
+    for text in asked:
+        name, equals, listed = text.partition("=")
+        if name not in VARIABLES:
+            raise UsageError(f"there is no variable {name!r}: choose one of {', '.join(VARIABLES)}")
+        variable = VARIABLES[name]
+        values = tuple(listed.split(",")) if equals else variable.values
+        for value in values:
+            if not variable.has(value):
+                numbers = " or another number" if variable.any_number else ""
+                raise UsageError(
+                    f"{name} has no value {value!r}: choose from "
+                    f"{', '.join(variable.values)}{numbers}"
+                )
+        chosen[name] = values
+    return chosen
+
+
+def vary(
+    scenarios: Sequence[Scenario], chosen: Mapping[str, Sequence[str]], *, everything: bool
+) -> tuple[Scenario, ...]:
+    """The scenarios, and behind them those that are varied, once for each value of each variable.
+
+    One variable at a time, so that each effect is its own. `everything` varies all of the default
+    environment; else a few that stand for their kind (`is_varied_by_default`).
+    """
+    added = [
+        replace(scenario, options=(*scenario.options, f"{name}={value}"))
+        for name, values in chosen.items()
+        for value in values
+        for scenario in scenarios
+        if scenario.environment == DEFAULT_ENVIRONMENT
+        and (everything or is_varied_by_default(scenario, VARIABLES[name]))
+    ]
+    return tuple(dict.fromkeys((*scenarios, *added)))
+
+
+def is_varied_by_default(scenario: Scenario, variable: Variable) -> bool:
+    """Stock default, stock channels_last, and IPEX's fastest way, in fp32: one of each kind."""
+    if scenario.dtype not in variable.dtypes or of(scenario):
+        return False
+    if variable.few:
+        eager_ipex = scenario.backend == "ipex" and scenario.mode is Mode.EAGER
+        return scenario.task is Task.INFERENCE and (scenario.is_stock_default or eager_ipex)
+    if scenario.backend == "stock":
+        plain = scenario.mode is Mode.EAGER and scenario.layout is Layout.CHANNELS_LAST
+        return scenario.is_stock_default or plain
+    return (
+        scenario.backend == "ipex"
+        and scenario.fusion is not False
+        and (scenario.mode is not Mode.COMPILE)
+    )
+
+
+def in_words(tags: Iterable[str]) -> str:
+    """The variables among a scenario's options as a sentence says them: `a kept heap`."""
+    found = of_tags(tags).items()
+    return ", ".join(VARIABLES[name].phrase.format(value=value) for name, value in found)
+
+
+# ---- workers -------------------------------------------------------------------------------------
+
+
+def setting_of(scenario: Scenario) -> Setting:
+    """How the worker of this scenario is started.
+
+    Raises:
+        WorkerError: a value cannot be had on this machine; the sentence says how to get it.
+    """
+    environment: dict[str, str] = {}
+    preload: list[Path] = []
+    threads = None
+    for name, value in of(scenario).items():
+        one = VARIABLES[name].setting(value)
+        environment.update(one.environment)
+        preload.extend(one.preload)
+        threads = one.threads or threads
+    return Setting(environment=environment, preload=tuple(preload), threads=threads)
+
+
+def may_differ(scenario: Scenario) -> frozenset[str]:
+    """The conditions in which this scenario's worker may differ from stock default's."""
+    return frozenset(name for variable in of(scenario) for name in VARIABLES[variable].differs)
+
+
+def contradiction(scenario: Scenario, conditions: Mapping[str, Any]) -> str | None:
+    """A sentence when the worker says that it did not get what its scenario names."""
+    for name, value in of(scenario).items():
+        denied = VARIABLES[name].denies(conditions, value)
+        if denied:
+            return f"{name}={value} did not take: {denied}"
+    return None
+
+
+def check(scenario: Scenario, conditions: Mapping[str, Any]) -> None:
+    """A variable that did not take would be measured under a label that is not true.
+
+    Raises:
+        WorkerError: the worker says that it did not.
+    """
+    denied = contradiction(scenario, conditions)
+    if denied:
+        raise WorkerError(Status.UNSUPPORTED, denied)

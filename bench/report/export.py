@@ -1,0 +1,193 @@
+"""A run in the formats of other tools: pytest-benchmark and github-action-benchmark.
+
+    text = pytest_benchmark(run)                    # `pytest-benchmark compare` reads it
+    text = github_action_benchmark(run, "speedup")  # its tool is customBiggerIsBetter
+    text = github_action_benchmark(run, "time")     # its tool is customSmallerIsBetter
+
+Both know one number and its spread a benchmark: pairing, margins and verdicts stay behind, so what
+they call a regression is theirs to answer for. `bench gate` is the one that can be trusted.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.analysis.measurements import counted_blocks
+from bench.analysis.ways import group_label
+from bench.errors import BenchError
+from bench.plan.scenario import BaselineKind, Verdict
+from bench.plan.thresholds import policy_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from bench.store.records import Run, ScenarioRow
+
+_PYTEST_BENCHMARK = "5.3.1"
+"""The version whose files these look like, and with which the test reads them."""
+_WHISKER = 1.5
+"""Tukey's: data farther than this many interquartile ranges from the quartiles are outliers."""
+
+
+def pytest_benchmark(run: Run) -> str:
+    """As pytest-benchmark saves a session; each round's block median is one of its rounds.
+
+    Raises:
+        BenchError: nothing was timed.
+    """
+    blocks = _blocks(run)
+    machine = run.environment.get("machine") or {}
+    benchmarks = [
+        _benchmark(row, np.array(list(blocks[row.scenario].values())) / 1000)
+        for row in run.scenarios
+        if blocks.get(row.scenario)
+    ]
+    if not benchmarks:
+        raise _nothing(run)
+    return _text(
+        {
+            "machine_info": _machine_info(machine),
+            "commit_info": {
+                "id": run.environment.get("commit"),
+                "dirty": run.environment.get("dirty"),
+                "time": run.environment.get("started_utc"),
+                "author_time": None,
+                "project": "pillqc-bench",
+                "branch": None,
+            },
+            "benchmarks": benchmarks,
+            "datetime": run.environment.get("started_utc"),
+            "version": _PYTEST_BENCHMARK,
+        }
+    )
+
+
+def _blocks(run: Run) -> dict[str, dict[tuple[int, int], float]]:
+    """Scenario -> (launch, round) -> ms, of the blocks that count."""
+    labels = {row.scenario: group_label(row) for row in run.scenarios}
+    policy = policy_of(run.environment.get("policy"))
+    return counted_blocks(run.iterations, run.noise, labels, policy.noise)
+
+
+def _machine_info(machine: dict[str, Any]) -> dict[str, Any]:
+    packages = machine.get("packages") or {}
+    return {
+        "node": machine.get("name"),
+        "processor": machine.get("cpu_model"),
+        "machine": machine.get("architecture"),
+        "system": "Linux",
+        "release": machine.get("kernel"),
+        "cpu": {
+            "vendor_id_raw": machine.get("vendor"),
+            "brand_raw": machine.get("cpu_model"),
+            "count": machine.get("usable_logical_cores"),
+        },
+        "fingerprint": machine.get("fingerprint"),
+        "torch": packages.get("torch"),
+    }
+
+
+def _benchmark(row: ScenarioRow, seconds: NDArray[np.float64]) -> dict[str, Any]:
+    return {
+        "group": group_label(row),
+        "name": row.scenario,
+        "fullname": row.scenario,
+        "params": None,
+        "param": None,
+        "extra_info": {"status": row.status, "launches": row.launches},
+        "options": {"timer": "perf_counter_ns", "warmup": True, "disable_gc": True},
+        "stats": _stats(seconds),
+    }
+
+
+def _stats(seconds: NDArray[np.float64]) -> dict[str, Any]:
+    low, middle, high = np.quantile(seconds, [0.25, 0.5, 0.75])
+    reach = _WHISKER * (high - low)
+    inside = seconds[(seconds >= low - reach) & (seconds <= high + reach)]
+    mean = float(seconds.mean())
+    deviation = float(seconds.std(ddof=1)) if seconds.size > 1 else 0.0
+    beyond = int((abs(seconds - mean) > deviation).sum())
+    return {
+        "min": float(seconds.min()),
+        "max": float(seconds.max()),
+        "mean": mean,
+        "stddev": deviation,
+        "rounds": int(seconds.size),
+        "median": float(middle),
+        "iqr": float(high - low),
+        "q1": float(low),
+        "q3": float(high),
+        "iqr_outliers": int(seconds.size - inside.size),
+        "stddev_outliers": beyond,
+        "outliers": f"{beyond};{seconds.size - inside.size}",
+        "ld15iqr": float(inside.min()),
+        "hd15iqr": float(inside.max()),
+        "ops": 1 / mean,
+        "total": float(seconds.sum()),
+        "data": seconds.tolist(),
+        "iterations": 1,
+    }
+
+
+def github_action_benchmark(run: Run, measure: str) -> str:
+    """A list of named numbers: speedups over stock default, or median times in ms.
+
+    Raises:
+        BenchError: the run has none.
+    """
+    entries = list(_speedups(run) if measure == "speedup" else _times(run))
+    if not entries:
+        raise _nothing(run)
+    return _text(entries)
+
+
+def _speedups(run: Run) -> Iterator[dict[str, Any]]:
+    for row in run.speedups:
+        if row.baseline_kind != BaselineKind.STOCK_DEFAULT or row.verdict == Verdict.INVALID:
+            continue
+        if row.speedup is None or row.speedup_low is None or row.speedup_high is None:
+            continue
+        half = (row.speedup_high - row.speedup_low) / 2
+        if not np.isfinite([row.speedup, half]).all():
+            continue
+        yield {
+            "name": row.scenario,
+            "value": row.speedup,
+            "unit": "times stock default",
+            "range": f"± {half:.4g}",
+            "extra": (
+                f"95 %: {row.speedup_low:.4g} to {row.speedup_high:.4g}\n"
+                f"{row.verdict}, {row.rounds} rounds in {row.launches} launches"
+            ),
+        }
+
+
+def _times(run: Run) -> Iterator[dict[str, Any]]:
+    blocks = _blocks(run)
+    for row in run.scenarios:
+        times = np.array(list(blocks.get(row.scenario, {}).values()))
+        if not times.size:
+            continue
+        low, middle, high = np.quantile(times, [0.25, 0.5, 0.75])
+        yield {
+            "name": row.scenario,
+            "value": float(middle),
+            "unit": "ms",
+            "range": f"± {(high - low) / 2:.4g}",
+            "extra": f"half of {times.size} rounds: {low:.4g} to {high:.4g} ms\n{row.status}",
+        }
+
+
+def _nothing(run: Run) -> BenchError:
+    return BenchError(
+        f"{run.folder} has nothing to export: no scenario was measured; `bench report` says why"
+    )
+
+
+def _text(content: object) -> str:
+    return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"

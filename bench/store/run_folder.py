@@ -1,0 +1,134 @@
+"""The folder of one run, and the lock that keeps two runs from measuring each other."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import socket
+import struct
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.errors import BenchError
+from bench.store.git import git
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LOCK_NAME = "pillqc-bench.lock"
+LOCK_VARIABLE = "PILLQC_BENCH_LOCK"
+"""Names another lock, for tests of the harness beside each other; their figures mean nothing."""
+_MANY = 1024
+LOGS = "logs"
+"""What the workers printed, one file each."""
+OUTPUTS = "outputs"
+"""Outputs that are compared for parity; gone when the run has ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commit:
+    """The code that runs: its commit and whether it has changes, or in a sentence why none."""
+
+    revision: str | None = None
+    dirty: bool | None = None
+    unknown: str | None = None
+
+    @property
+    def notes(self) -> list[str]:
+        """What a run says of it besides."""
+        return [f"The commit of the code is not known: {self.unknown}."] if self.unknown else []
+
+
+def commit(project: Path = Path(__file__).parents[2]) -> Commit:
+    """The commit of the code in `project`, whatever else its repository holds."""
+    try:
+        git(project, "rev-parse", "HEAD:./")  # fails in a venv inside somebody else's repository
+        revision = git(project, "rev-parse", "HEAD")
+        changes = git(project, "status", "--porcelain", "--untracked-files=no", "--", ".")
+    except BenchError as error:
+        return Commit(unknown=str(error))
+    return Commit(revision=revision, dirty=bool(changes))
+
+
+def create(results: Path, machine: str, revision: str | None, now: datetime | None = None) -> Path:
+    """Make `<utc>-<machine>-<short commit>` under `results`; never an existing folder.
+
+    Raises:
+        BenchError: it cannot be written.
+    """
+    stamp = (now or datetime.now(timezone.utc)).strftime("%Y%m%dT%H%M%SZ")
+    name = f"{stamp}-{machine}-{(revision or 'nogit')[:7]}"
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        for attempt in range(100):
+            folder = results / (name if attempt == 0 else f"{name}-{attempt}")
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                continue
+            (folder / LOGS).mkdir()
+            (folder / OUTPUTS).mkdir()
+            return folder
+    except OSError as error:
+        raise BenchError(
+            f"cannot write to the results folder {results}: {error.strerror}. "
+            "Choose another with --results"
+        ) from error
+    raise BenchError(f"{results} already has a hundred runs of this second: check the clock")
+
+
+def clear_outputs(folder: Path) -> None:
+    """An empty folder for outputs, where a run that was cut may have left some."""
+    shutil.rmtree(folder / OUTPUTS, ignore_errors=True)
+    (folder / OUTPUTS).mkdir()
+    (folder / LOGS).mkdir(exist_ok=True)
+
+
+@contextmanager
+def only_run_here() -> Iterator[None]:
+    """Hold the machine's lock: two runs at once would measure each other.
+
+    The lock is a socket's name in the kernel and no file: every user sees the same one wherever
+    temporary files lie, nobody needs a right to it, and it goes with the process that holds it.
+
+    Raises:
+        BenchError: another run holds it, or nothing can be measured on this system.
+    """
+    _check_system()
+    name = f"\0{os.environ.get(LOCK_VARIABLE, LOCK_NAME)}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as lock:
+        try:
+            lock.bind(name)
+            lock.listen(_MANY)  # whoever is refused asks so who holds it
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise BenchError(f"cannot take the machine's lock: {error.strerror}") from error
+            raise BenchError(
+                f"another run is measuring on this machine (process {_holder(name)}), and two at "
+                "once would measure each other: wait for it to end"
+            ) from error
+        yield
+
+
+def _holder(name: str) -> str:
+    """The process that holds the lock; one in another container has no number here."""
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.setblocking(False)
+        asking.connect(name)
+        said = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        return str(struct.unpack("3i", said)[0] or "unknown")
+    return "unknown"
+
+
+def _check_system(root: Path = Path("/")) -> None:
+    """Raises BenchError: this system lacks what every measurement rests on."""
+    if not (hasattr(os, "sched_setaffinity") and (root / "proc/self/status").exists()):
+        raise BenchError(
+            "measuring needs Linux and its /proc: workers are bound to CPUs, and the kernel's "
+            "counters say what they held and what disturbed them. Here `bench machine`, "
+            "`scenarios`, `report`, `recommend` and `export` work"
+        )

@@ -1,0 +1,1 @@
+"""Numbers, scenarios and verdicts as people read them."""

@@ -1,0 +1,202 @@
+"""Intel Extension for PyTorch 2.8, by the recipes of its own documentation.
+
+Inference: weights loaded, `.eval()`, `ipex.optimize(model, dtype=...)`, then traced and frozen for
+TorchScript, or (`weights_prepack=False`) compiled by IPEX's backend with freezing. Training:
+`.train()`, `ipex.optimize(model, optimizer=..., dtype=...)`. bf16 runs under autocast.
+
+`ipex.optimize` changes the model that it is given even with `inplace=False`; it gets a copy here.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import sys
+from contextlib import redirect_stdout
+from typing import TYPE_CHECKING, NoReturn
+
+import torch
+
+from bench.plan.scenario import FUSED_ADAM, NO_FREEZING, Mode, Scenario, Task
+from bench.worker.backends import Prepared
+from bench.worker.backends.stock import compiled, compute_dtype, lay_out, script
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from bench.worker.workload.inputs import Inputs
+
+IMPORTS: tuple[str, ...] = ("intel_extension_for_pytorch",)
+QUANTIZER = "bench.worker.backends.ipex_int8"
+
+FUSED_OPTIMIZERS = ("SGD", "Adagrad", "Adam", "Lamb", "Lars")
+"""Optimizers whose step IPEX fuses on the CPU; it leaves others as they are, without a word."""
+
+_TOO_NEW = (3, 13)
+"""IPEX 2.8 has wheels for it, and its eager layers crash there."""
+_MISMATCH = "needs to work with PyTorch"
+
+
+def load() -> None:
+    """Import IPEX.
+
+    Raises:
+        ImportError: it is not installed, or not made for this Python or this PyTorch. In the last
+            case it prints a message to stdout and then trips over a function that does not exist.
+    """
+    if sys.version_info >= _TOO_NEW:
+        raise ImportError("IPEX 2.8 crashes on Python 3.13 and later: it needs 3.10 to 3.12")
+    said = io.StringIO()
+    try:
+        with redirect_stdout(said):
+            import intel_extension_for_pytorch  # noqa: F401
+    except Exception as error:
+        raise ImportError(_why_not(error, said.getvalue())) from error
+    finally:
+        sys.stdout.write(said.getvalue())
+
+
+def _why_not(error: Exception, said: str) -> str:
+    mismatch = next((line for line in said.splitlines() if _MISMATCH in line), None)
+    if mismatch is not None:
+        return f"IPEX does not fit this PyTorch: {mismatch.removeprefix('ERROR! ').strip()}"
+    if isinstance(error, ModuleNotFoundError) and error.name in IMPORTS:
+        return (
+            "intel-extension-for-pytorch is not installed (it exists for x86-64 Linux only, and "
+            "for PyTorch 2.8 at the latest)"
+        )
+    return f"IPEX could not be imported: {type(error).__name__}: {error}"
+
+
+def verbose() -> AbstractContextManager[object]:
+    """Both copies of oneDNN, PyTorch's and IPEX's, log what they execute."""
+    import intel_extension_for_pytorch as ipex
+
+    context: AbstractContextManager[object] = ipex.verbose(1)
+    return context
+
+
+def prepare(
+    model: torch.nn.Module,
+    scenario: Scenario,
+    example: Inputs,
+    optimizer: torch.optim.Optimizer | None = None,
+) -> Prepared:
+    """Set the model up as the scenario says.
+
+    Raises:
+        NotImplementedError: IPEX has no such way of running it, or not on this CPU, or it replaced
+            nothing.
+        TypeError: a ScriptModule, which `ipex.optimize` would return unchanged without a word.
+    """
+    if isinstance(model, torch.jit.ScriptModule):
+        raise TypeError("ipex.optimize ignores a ScriptModule: optimise first, trace afterwards")
+    dtype = compute_dtype(scenario)
+    lay_out(model, scenario.layout)
+    if scenario.task is Task.TRAINING:
+        return _training(model, scenario, dtype, optimizer)
+    if scenario.mode is Mode.COMPILE:
+        return _compiled(model, scenario, dtype)
+    _refuse_unpacked(dtype)
+    optimized = _optimize(copy.deepcopy(model).eval(), dtype)
+    replaced = _at_least_one(count_replaced(optimized))
+    _refuse_loading(optimized)
+    if scenario.mode is Mode.TORCHSCRIPT:
+        _set_fusion(on=bool(scenario.fusion))
+        return Prepared(model=script(optimized, example, dtype), layers_replaced=replaced)
+    return Prepared(model=optimized, autocast=dtype, layers_replaced=replaced)
+
+
+def count_replaced(model: torch.nn.Module) -> int:
+    """How many layers are IPEX's own: the proof that optimising took."""
+    return sum(type(module).__name__.startswith("_IPEX") for module in model.modules())
+
+
+def steps_are_fused(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether the optimizer's step is IPEX's own."""
+    return getattr(optimizer.step, "__module__", "").startswith(IMPORTS[0])
+
+
+def _refuse_loading(model: torch.nn.Module) -> None:
+    """Packed weights take a state dict without complaint, and the model then computes garbage."""
+
+    def refuse(*_arguments: object, **_options: object) -> NoReturn:
+        raise RuntimeError("load weights before ipex.optimize: packed ones cannot take them")
+
+    model.load_state_dict = refuse  # type: ignore[method-assign] # that is the point
+
+
+def _refuse_unpacked(dtype: torch.dtype | None) -> None:
+    """Below AVX-512 IPEX packs no bf16 weights: `optimize` would fail on an assertion."""
+    import intel_extension_for_pytorch as ipex
+
+    if dtype is torch.bfloat16 and not ipex._C.onednn_has_bf16_support():  # noqa: SLF001 - no public way to ask
+        raise NotImplementedError(
+            "IPEX packs no bf16 weights on this CPU: its oneDNN needs AVX-512 (BW, VL and DQ) or "
+            "AVX-NE-CONVERT for bf16, even emulated"
+        )
+
+
+def _optimize(model: torch.nn.Module, dtype: torch.dtype | None) -> torch.nn.Module:
+    import intel_extension_for_pytorch as ipex
+
+    optimized: torch.nn.Module = ipex.optimize(model, dtype=dtype or torch.float32, inplace=True)
+    return optimized
+
+
+def _compiled(model: torch.nn.Module, scenario: Scenario, dtype: torch.dtype | None) -> Prepared:
+    """IPEX's compile backend packs the weights in the graph, so `optimize` must not."""
+    import intel_extension_for_pytorch as ipex
+
+    optimized: torch.nn.Module = ipex.optimize(
+        copy.deepcopy(model).eval(),
+        dtype=dtype or torch.float32,
+        weights_prepack=False,
+        inplace=True,
+    )
+    call = compiled(optimized, "ipex", freezing=NO_FREEZING not in scenario.options)
+    return Prepared(model=call, autocast=dtype, layers_replaced=count_replaced(optimized))
+
+
+def _training(
+    model: torch.nn.Module,
+    scenario: Scenario,
+    dtype: torch.dtype | None,
+    optimizer: torch.optim.Optimizer | None,
+) -> Prepared:
+    import intel_extension_for_pytorch as ipex
+
+    if scenario.mode is not Mode.EAGER:
+        raise NotImplementedError("IPEX trains in eager mode only")
+    if optimizer is None:
+        raise TypeError("training with IPEX needs the optimizer: ipex.optimize takes both")
+    if type(optimizer).__name__ not in FUSED_OPTIMIZERS:
+        raise NotImplementedError(f"IPEX has no fused {type(optimizer).__name__}")
+    if FUSED_ADAM in scenario.options:
+        raise NotImplementedError("IPEX brings its own fused Adam; PyTorch's does not go with it")
+    _refuse_unpacked(dtype)
+    trained, stepper = ipex.optimize(
+        model.train(), optimizer=optimizer, dtype=dtype or torch.float32, inplace=True
+    )
+    if not steps_are_fused(stepper):
+        raise NotImplementedError("IPEX left the optimizer's step as it was")
+    return Prepared(
+        model=trained,
+        optimizer=stepper,
+        autocast=dtype,
+        layers_replaced=_at_least_one(count_replaced(trained)),
+    )
+
+
+def _at_least_one(replaced: int) -> int:
+    if replaced == 0:
+        raise NotImplementedError("ipex.optimize replaced no layer: this would time stock PyTorch")
+    return replaced
+
+
+def _set_fusion(*, on: bool) -> None:
+    """IPEX's TorchScript pre-pass, process-wide; PyTorch's own graph fuser stays off beside it."""
+    import intel_extension_for_pytorch as ipex
+
+    torch.jit.enable_onednn_fusion(False)
+    ipex.enable_onednn_fusion(on)

@@ -1,0 +1,54 @@
+"""IPEX's int8: static quantisation by its own recipe, then traced and frozen.
+
+`prepare`, calibration images, `convert`, trace, freeze. Its TorchScript pre-pass makes the int8
+operators (`ipex::LlgaFusionGroup`, by oneDNN's graph compiler), so without fusion there is no int8.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from typing import TYPE_CHECKING
+
+import torch
+
+from bench.plan.scenario import Mode, Scenario
+from bench.worker.backends import Prepared
+from bench.worker.backends.stock import lay_out, script
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def quantize(
+    model: torch.nn.Module,
+    scenario: Scenario,
+    example: torch.Tensor,
+    calibration: Iterable[torch.Tensor],
+) -> Prepared:
+    """The model in int8, its activations' ranges taken from the calibration images.
+
+    Raises:
+        NotImplementedError: another way than TorchScript with fusion.
+    """
+    if scenario.mode is not Mode.TORCHSCRIPT or not scenario.fusion:
+        raise NotImplementedError("IPEX's int8 runs in TorchScript with fusion on, no other way")
+    import intel_extension_for_pytorch as ipex
+    from intel_extension_for_pytorch.quantization import convert, prepare
+
+    model = copy.deepcopy(model).eval()
+    lay_out(model, scenario.layout)
+    torch.jit.enable_onednn_fusion(False)
+    ipex.enable_onednn_fusion(True)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # observers complain of settings that IPEX chose
+        observed = prepare(
+            model,
+            ipex.quantization.default_static_qconfig_mapping,
+            example_inputs=example,
+            inplace=True,
+        )
+        for images in calibration:
+            observed(images)
+        converted = convert(observed, inplace=True)
+    return Prepared(model=script(converted, example, None))

@@ -1,0 +1,116 @@
+"""ONNX Runtime on the CPU, an optional backend: `pip install 'pillqc-bench[onnxruntime]'`.
+
+The model is exported to ONNX, optimised in every way that the runtime has, and run on as many
+threads as every worker has. The runtime names no instruction set and logs no kernel; its own
+profile of one call tells which operators it executed, after its fusions and in its own layout.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import warnings
+from collections import Counter
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from bench.plan.scenario import Dtype
+from bench.worker.backends import Prepared, optional
+from bench.worker.workload.inputs import only_tensor
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from bench.plan.scenario import Scenario
+    from bench.worker.workload.inputs import Inputs
+
+IMPORTS: tuple[str, ...] = ("onnxruntime", "onnx")
+_NAME = "ONNX Runtime"
+
+
+def load() -> None:
+    """Import ONNX Runtime, and onnx, without which PyTorch cannot export.
+
+    Raises:
+        ImportError: one of them is not installed.
+    """
+    optional.load("onnxruntime", _NAME)
+    optional.load("onnx", "onnx", extra="onnxruntime")
+
+
+def verbose() -> AbstractContextManager[object]:
+    """It does not use oneDNN; `Prepared.evidence` has what it ran."""
+    return nullcontext()
+
+
+def prepare(
+    model: torch.nn.Module,
+    scenario: Scenario,
+    example: Inputs,
+    optimizer: torch.optim.Optimizer | None = None,  # noqa: ARG001 - the backends' common face
+) -> Prepared:
+    """Export and optimise.
+
+    Raises:
+        NotImplementedError: another task, mode, layout or dtype.
+    """
+    optional.check(scenario, _NAME, (Dtype.FP32,))
+    example = only_tensor(example, "ONNX Runtime")
+    exported = _exported(model.eval(), example)
+    return Prepared(
+        model=_Call(_session(exported)),
+        evidence=lambda: {"nodes": _executed(exported, example)},
+    )
+
+
+def _exported(model: torch.nn.Module, example: torch.Tensor) -> bytes:
+    """By the tracing exporter, which PyTorch 2.8 has without further packages."""
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own age
+        path = Path(folder) / "model.onnx"
+        torch.onnx.export(
+            model, (example,), str(path), input_names=["images"], dynamo=False, opset_version=17
+        )
+        return path.read_bytes()
+
+
+def _session(exported: bytes, profile: str | None = None) -> Any:  # noqa: ANN401 - it has no types
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = profile
+    return onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
+
+
+def _executed(exported: bytes, example: torch.Tensor) -> dict[str, int]:
+    """How often it ran each operator in one call of a session of its own, which keeps a profile."""
+    with tempfile.TemporaryDirectory() as folder:
+        session = _session(exported, str(Path(folder) / "profile"))
+        session.run(None, {"images": example.numpy()})
+        events = json.loads(Path(session.end_profiling()).read_text())
+    ran = Counter(
+        str(event["args"]["op_name"])
+        for event in events
+        if event.get("cat") == "Node" and str(event.get("name")).endswith("_kernel_time")
+    )
+    return dict(sorted(ran.items()))
+
+
+class _Call(torch.nn.Module):
+    """The session as PyTorch calls a model."""
+
+    def __init__(self, session: Any) -> None:  # noqa: ANN401 - it has no types
+        super().__init__()
+        self._session = session
+
+    def forward(self, images: torch.Tensor) -> Any:  # noqa: ANN401 - as many as the model has
+        """One output as it is, several as a tuple."""
+        return optional.as_model_gives(self._session.run(None, {"images": images.numpy()}))

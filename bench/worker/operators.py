@@ -1,0 +1,198 @@
+"""Inside a worker: ROIAlign and NMS on the shapes of Mask R-CNN, called as a scenario's model is.
+
+Importing IPEX registers kernels of its own for some of torchvision's operators; nothing else has to
+be called. Which kernel then serves depends on how autograd is switched off: `no_grad` still goes
+through the kernels registered for autograd, `inference_mode` does not. So both are cases, and what
+really ran is read from PyTorch's profiler.
+"""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torchvision
+from torch.profiler import profile
+
+from bench.errors import WorkerError
+from bench.plan.operators import (
+    CASE,
+    CHANNELS,
+    LEVELS,
+    NMS,
+    NO_GRAD,
+    ROI_ALIGN,
+    Case,
+    case_named,
+)
+from bench.plan.scenario import Scenario, Status
+from bench.worker import workload
+from bench.worker.backends import Prepared
+from bench.worker.session import Session, _Live, in_layout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from bench.worker.backends import Backend
+
+IMAGE = (800, 1344)
+"""Height and width of Mask R-CNN's usual input, padded to a multiple of 32."""
+_CANONICAL = 224
+"""A proposal of this size belongs to level 4 of the pyramid (FPN's equation 1)."""
+_SEED = 20_251_124
+
+
+class OperatorSession(Session):
+    """A session whose scenarios are operators: `case=NAME` among the options says which."""
+
+    def __init__(self, name: str, backend: Backend) -> None:
+        super().__init__(name, backend, None)  # type: ignore[arg-type] # no model, no images
+
+    def prepare(
+        self, scenario: Scenario, *, before: Callable[[torch.nn.Module], None] | None = None
+    ) -> dict[str, Any]:
+        """Lay out the case's inputs; they are the same in every worker."""
+        del before  # operators have no weights
+        self.release()
+        self._memory.start()
+        case = case_of(scenario)
+        torch.manual_seed(_SEED)
+        operator = operator_of(case)
+        inputs = operator.inputs(scenario)
+        self._now = _Live(
+            scenario=scenario,
+            prepared=Prepared(model=operator),
+            batch=workload.Batch(images=inputs, labels=inputs, class_weights=inputs),
+            threshold=0.5,
+            trained=True,
+        )
+        gc.collect()
+        return {
+            "prepare_s": 0.0,
+            "native_dtype": True,
+            "served_by": served_by(lambda: operator(inputs)),
+            "case": case.name,
+        }
+
+    def outputs(self, path: Path, *, within_s: float | None = None) -> dict[str, Any]:  # noqa: ARG002 - one call
+        """Write the operator's result."""
+        live = self._live
+        with self._memory.left_out(), live.context():
+            result = live.call()
+            values = [part.detach().double().numpy().reshape(-1) for part in result]
+            np.savez(path, values=np.concatenate(values))
+        return {"images": 1, "trained": True}
+
+
+@dataclass(eq=False)
+class _Operator(torch.nn.Module):
+    """An operator with all but its first input inside it."""
+
+    case: Case
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def forward(self, inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """One call, in the case's own way of switching autograd off."""
+        if self.case.context == NO_GRAD:
+            with torch.inference_mode(mode=False), torch.no_grad():
+                return self.run(inputs)
+        with torch.inference_mode():
+            return self.run(inputs)
+
+    def inputs(self, scenario: Scenario) -> torch.Tensor:
+        raise NotImplementedError
+
+    def run(self, inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        raise NotImplementedError
+
+
+class _RoiAlign(_Operator):
+    """As in torchvision's Mask R-CNN: every level pools the proposals of its size."""
+
+    def inputs(self, scenario: Scenario) -> torch.Tensor:
+        height, width = IMAGE
+        self.features = [
+            in_layout(torch.randn(1, CHANNELS, height // stride, width // stride), scenario.layout)
+            for stride in LEVELS
+        ]
+        boxes = proposals(self.case.proposals)
+        levels = level_of(boxes)
+        first = torch.zeros(len(boxes), 1)
+        rois = torch.cat([first, boxes], dim=1)
+        self.rois = [rois[levels == number] for number in range(len(LEVELS))]
+        return self.features[0]
+
+    def run(self, inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        del inputs  # the first level is among the features
+        size = self.case.output_size
+        pooled = [
+            torchvision.ops.roi_align(
+                features, rois, size, 1 / stride, sampling_ratio=2, aligned=False
+            )
+            for features, rois, stride in zip(self.features, self.rois, LEVELS, strict=True)
+        ]
+        return tuple(pooled)
+
+
+class _Nms(_Operator):
+    """The boxes that are left; none of a kept one's neighbours above the threshold is."""
+
+    def inputs(self, scenario: Scenario) -> torch.Tensor:
+        del scenario
+        self.scores = torch.rand(self.case.proposals)
+        return proposals(self.case.proposals)
+
+    def run(self, inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return (torchvision.ops.nms(inputs, self.scores, self.case.iou_threshold),)
+
+
+def operator_of(case: Case) -> _Operator:
+    """The module of a case."""
+    return {ROI_ALIGN: _RoiAlign, NMS: _Nms}[case.operator](case)
+
+
+def proposals(count: int) -> torch.Tensor:
+    """Boxes (x1, y1, x2, y2) in clusters, as a detector proposes them: many around each object."""
+    height, width = IMAGE
+    objects = max(1, count // 20)
+    centre = torch.rand(objects, 2) * torch.tensor([width, height])
+    size = 16 * 2 ** (torch.rand(objects, 2) * 5)
+    which = torch.randint(objects, (count,))
+    middle = centre[which] + torch.randn(count, 2) * size[which] * 0.15
+    extent = size[which] * (1 + 0.2 * torch.randn(count, 2)).clamp(0.3, 2)
+    boxes = torch.cat([middle - extent / 2, middle + extent / 2], dim=1)
+    limit = torch.tensor([width, height, width, height])
+    return torch.minimum(boxes.clamp_min(0), limit).float()
+
+
+def level_of(boxes: torch.Tensor) -> torch.Tensor:
+    """Which level pools a box: the larger, the coarser."""
+    area = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).clamp_min(1)
+    level = torch.floor(2 + torch.log2(area.sqrt() / _CANONICAL))
+    return level.clamp(0, len(LEVELS) - 1).long()
+
+
+def served_by(call: Any) -> list[str]:  # noqa: ANN401 - any callable
+    """IPEX's own operators that one call goes through; empty when torchvision's kernels serve."""
+    with profile() as seen:
+        call()
+    return sorted({event.name for event in seen.events() if event.name.startswith("torch_ipex::")})
+
+
+def case_of(scenario: Scenario) -> Case:
+    """The case that the options name.
+
+    Raises:
+        WorkerError: they name none.
+    """
+    for tag in scenario.options:
+        name, _, value = tag.partition("=")
+        if name == CASE:
+            return case_named(value)
+    raise WorkerError(Status.CRASHED, f"{scenario.id} names no case")

@@ -1,0 +1,99 @@
+"""What is called and timed, and what a call costs in arithmetic."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.plan.scenario import FUSED_ADAM, Scenario, Task
+from pillqc.inspection.boxes import Box, find_boxes
+from pillqc.model.network import FROZEN_LAYERS
+from pillqc.training.train import make_optimizer, training_step
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from bench.worker.backends import Prepared
+    from bench.worker.workload.images import Batch
+
+LEARNING_RATE = 1e-5
+"""A tenth of the tutorial's: parity compares losses, and from random weights the first step at 1e-4
+overshoots (0.7 to 2.6), which magnifies rounding. It changes nothing about the time of a step."""
+
+
+def optimizer_for(model: torch.nn.Module, scenario: Scenario) -> torch.optim.Optimizer | None:
+    """Adam over what trains; None for inference."""
+    if scenario.task is not Task.TRAINING:
+        return None
+    return make_optimizer(model, lr=LEARNING_RATE, fused=FUSED_ADAM in scenario.options)
+
+
+def step(prepared: Prepared, batch: Batch) -> torch.Tensor:
+    """One optimiser step: forward, loss, backward, update. Returns the loss before the update."""
+    if prepared.optimizer is None:
+        raise TypeError("a training step needs the scenario prepared with its optimizer")
+    loss: torch.Tensor = training_step(
+        prepared.model,
+        prepared.optimizer,
+        batch.tensor,
+        batch.labels,
+        batch.class_weights,
+        autocast_dtype=prepared.autocast,
+    )
+    return loss
+
+
+def flop_per_call(model: torch.nn.Module, images: torch.Tensor, *, training: bool) -> int:
+    """Floating point operations of convolutions and matrix products, a multiply-add counting two.
+
+    Counted on tensors without storage, so it costs neither time nor memory. Of a training step the
+    backward pass counts too, less what frozen layers spare.
+    """
+    weights: dict[str, Any] = {
+        name: torch.empty_like(value, device="meta").requires_grad_(value.requires_grad)
+        for name, value in (*model.named_parameters(), *model.named_buffers())
+    }
+    inputs = torch.empty_like(images, device="meta")
+    was_training = model.training
+    model.train(training)
+    try:
+        with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(training):
+            outputs = torch.func.functional_call(model, weights, (inputs,))
+            if training:
+                outputs.sum().backward()
+    finally:
+        model.train(was_training)
+    return int(counter.get_total_flops())
+
+
+def boxes(maps: NDArray[np.float32]) -> list[list[Box]]:
+    """The boxes in each of these maps."""
+    return [find_boxes(heat) for heat in maps]
+
+
+def layers(model: torch.nn.Module) -> list[tuple[str, str]]:
+    """Name and kind of every layer that holds no others."""
+    return [
+        (name, type(module).__name__)
+        for name, module in model.named_modules()
+        if name and next(module.children(), None) is None
+    ]
+
+
+def start_afresh(model: torch.nn.Module, seed: int) -> None:
+    """Forget what trains: the deep block and the head get new weights from the seed.
+
+    The shallow blocks stay as they are, as in the tutorial, which starts from ImageNet's.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for layer in model.features[FROZEN_LAYERS:]:  # type: ignore[index] # a Sequential
+            if isinstance(layer, torch.nn.Conv2d):
+                torch.nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+                torch.nn.init.zeros_(cast("torch.Tensor", layer.bias))
+        head = cast("torch.nn.Linear", model.head)
+        torch.nn.init.normal_(head.weight, 0.0, 0.01)
+        torch.nn.init.zeros_(head.bias)

@@ -1,0 +1,77 @@
+"""A worker's process that imports everything and then only forks: `python -m bench.worker.zygote`.
+
+It takes a worker's options. A forked worker starts in milliseconds with torch and the backend
+imported, and answers on pipes of its own as any worker does (see
+`bench.engine.worker_process.ForkedWorker`). Whether such workers vary as fresh ones do is what
+`bench selfcheck --part processes` measures.
+
+libgomp's threads do not survive a fork, so the zygote computes nothing: it answers `fork` alone,
+and refuses that once it has threads of its own. (Those of OpenBLAS end before a fork by themselves
+and are started again when needed.)
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import WorkerError
+from bench.plan.scenario import Status
+from bench.worker import conditions, main, protocol
+from bench.worker.lifetime import die_with_parent
+
+if TYPE_CHECKING:
+    from bench.worker.session import Session
+
+
+def fork(session: Session, requests: str, replies: str) -> dict[str, Any]:
+    """Fork a worker that takes its requests and gives its replies by these two pipes.
+
+    Raises:
+        WorkerError: a parallel region has run here, so that no child of this process is sound.
+    """
+    pipes = os.open(requests, os.O_RDONLY), os.open(replies, os.O_WRONLY)
+    zygote = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _work(session, zygote, *pipes)
+        except BaseException:  # noqa: BLE001 - nothing may return into the zygote's own code
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    os.setpgid(pid, pid)
+    for pipe in pipes:
+        os.close(pipe)
+    if len(list(Path("/proc/self/task").iterdir())) > 1:
+        os.kill(pid, signal.SIGKILL)
+        raise WorkerError(
+            Status.UNSUPPORTED,
+            "importing started threads, which do not survive a fork: forked workers are not sound",
+        )
+    return {"pid": pid}
+
+
+def _work(session: Session, zygote: int, requests: int, replies: int) -> None:
+    """Be a worker for as long as the zygote lives."""
+    die_with_parent()
+    if os.getppid() != zygote:
+        return
+    out = os.fdopen(replies, "wb")
+    hello = {"protocol": protocol.VERSION, "pid": os.getpid(), "conditions": conditions.read()}
+    main.send(out, protocol.success(hello=hello))
+    main.serve(os.fdopen(requests, "rb"), out, main.operations(session))
+
+
+def _operations(session: Session) -> main.Operations:
+    return {"fork": lambda r: fork(session, str(r["requests"]), str(r["replies"]))}
+
+
+if __name__ == "__main__":
+    code = main.main(operations_of=_operations)
+    sys.stdout.flush()
+    os._exit(code)

@@ -1,0 +1,1 @@
+"""Images in: folders, splits, masks, safe decoding."""

@@ -1,0 +1,106 @@
+"""What good and bad look like: galleries, and the difference of their mean images.
+
+    findings = explore(samples, out, size=224)
+
+Means of a few dozen images differ by noise alone. So the labels are shuffled many times, and what a
+difference must exceed at any pixel to be believed is the 95 % quantile of the largest differences
+that shuffling gives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from PIL import Image
+
+from pillqc.data.decoding_process import read_image
+from pillqc.data.marker import save_drawing
+from pillqc.errors import PillqcError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pillqc.data.images import Sample
+
+PERMUTATIONS: Final = 200
+CONFIDENCE: Final = 0.95
+_GALLERY: Final = 8
+"""Images a row."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Mean bad minus mean good image, and what of it is more than chance."""
+
+    levels: NDArray[np.float64]
+    """Grey levels (size, size)."""
+    limit: float
+    """Differences beyond this are believed at 95 %, all pixels together."""
+
+    @property
+    def believed(self) -> NDArray[np.bool_]:
+        """Pixels whose difference is more than chance."""
+        return np.abs(self.levels) > self.limit
+
+
+def mean_difference(
+    images: NDArray[np.floating], bad: NDArray[np.bool_], *, seed: int = 0
+) -> Difference:
+    """Compare grey images (N, H, W) of bad and good pills under shuffled labels."""
+    if not bad.any() or bad.all():
+        raise PillqcError("a difference needs good and bad images; the data holds one kind only")
+    flat = images.reshape(len(images), -1).astype(np.float64)
+    rng = np.random.default_rng(seed)
+    shuffled = [np.abs(_difference(flat, rng.permutation(bad))).max() for _ in range(PERMUTATIONS)]
+    return Difference(
+        levels=_difference(flat, bad).reshape(images.shape[1:]),
+        limit=float(np.quantile(shuffled, CONFIDENCE)),
+    )
+
+
+def explore(samples: Sequence[Sample], out: Path, *, size: int = 224) -> Difference:
+    """Write `gallery.png` and `difference.png` to `out`, and return the difference."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PillqcError(f"{out}: cannot be written ({error.strerror})") from error
+    save_drawing(_gallery(samples, size), out / "gallery.png")
+    grey = np.stack(
+        [np.asarray(read_image(s.path).convert("L").resize((size, size))) for s in samples]
+    )
+    found = mean_difference(grey, np.array([s.bad for s in samples], dtype=np.bool_))
+    save_drawing(_drawn(found), out / "difference.png")
+    return found
+
+
+def _difference(flat: NDArray[np.float64], bad: NDArray[np.bool_]) -> NDArray[np.float64]:
+    difference: NDArray[np.float64] = flat[bad].mean(axis=0) - flat[~bad].mean(axis=0)
+    return difference
+
+
+def _gallery(samples: Sequence[Sample], size: int) -> Image.Image:
+    """A row of each kind, good ones first."""
+    kinds = sorted({s.defect for s in samples}, key=lambda kind: (kind != "good", kind))
+    sheet = Image.new("RGB", (_GALLERY * size, len(kinds) * size), "white")
+    for row, kind in enumerate(kinds):
+        chosen = [s for s in samples if s.defect == kind][:_GALLERY]
+        for column, sample in enumerate(chosen):
+            tile = read_image(sample.path).resize((size, size))
+            sheet.paste(tile, (column * size, row * size))
+    return sheet
+
+
+def _drawn(found: Difference) -> Image.Image:
+    """Red where bad pills are brighter, blue where darker; faint where it may be chance."""
+    strength = np.clip(np.abs(found.levels) / max(2.0 * found.limit, 1e-9), 0.0, 1.0)
+    strength = np.where(found.believed, strength, 0.3 * strength)
+    fade = 255.0 * (1.0 - strength)
+    full = np.full_like(fade, 255.0)
+    brighter = found.levels > 0
+    red, blue = np.where(brighter, full, fade), np.where(brighter, fade, full)
+    return Image.fromarray(np.stack([red, fade, blue], axis=2).round().astype(np.uint8))

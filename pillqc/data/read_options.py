@@ -1,0 +1,48 @@
+"""How a command reads pictures: how long one may take, and of how many bits they are.
+
+    with reading(seconds=60.0):
+        read_picture(path)      # of `pillqc.data.decoding_process`, in a process of its own
+
+Apart from what reads them, so that the command line starts without its libraries.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SECONDS: Final = 60.0
+"""For one file: 100 megapixels of the slowest format take some ten on a slow core."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What is asked of every picture."""
+
+    seconds: float | None = None
+    """Limit for one file in a child; None: in this process, without one."""
+    bits: int | None = None
+    """How many bits of a 16-bit file its camera fills; None: as the file says."""
+
+
+_asked = Reading()
+
+
+def asked() -> Reading:
+    """How pictures are read now."""
+    return _asked
+
+
+@contextmanager
+def reading(*, seconds: float | None = SECONDS, bits: int | None = None) -> Iterator[None]:
+    """Read all pictures so within the block, whichever thread does it."""
+    global _asked  # noqa: PLW0603 - other threads read by it, so no context variable can be
+    before, _asked = _asked, Reading(seconds=seconds, bits=bits)
+    try:
+        yield
+    finally:
+        _asked = before

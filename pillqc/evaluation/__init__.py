@@ -1,0 +1,1 @@
+"""How good a model is: thresholds, metrics of images and pixels, figures."""

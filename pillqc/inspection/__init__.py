@@ -1,0 +1,1 @@
+"""A pill in, a decision out: probabilities, boxes, pictures, shards."""

@@ -1,0 +1,1 @@
+"""The network: its weights, file format, backends and exports."""

@@ -1,0 +1,234 @@
+"""How the model is run: stock PyTorch as it is, with IPEX, or as was measured to be fastest here.
+
+    way, note = choose("auto")
+    fast = accelerated(loaded, way)     # a LoadedModel that computes the same, another way
+
+`auto` reads a small JSON file that `bench recommend --write` leaves (docs/recommend.md lists its
+keys). It counts only on the CPU and with the package versions that it names; otherwise the way is
+stock PyTorch's, and the note says why.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import os
+import re
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import torch
+
+from pillqc.errors import PillqcError
+from pillqc.model import runtimes
+from pillqc.model.optimizing import load_ipex
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from torch import Tensor, nn
+
+    from pillqc.model.network import CustomVGG, LoadedModel
+
+    _Call = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+FORMAT: Final = "pillqc-acceleration/1"
+VARIABLE: Final = "PILLQC_ACCELERATION"
+_CHOICES: Final = {
+    "backend": ("stock", "ipex", "openvino", "onnxruntime"),
+    "mode": ("eager", "torchscript", "compile"),
+    "fusion": (None, False, True),
+    "dtype": ("fp32", "bf16"),
+    "layout": ("contiguous", "channels_last"),
+    "freezing": (True, False),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """One way of running the model, in the words of the benchmark."""
+
+    backend: str = "stock"
+    mode: str = "eager"
+    fusion: bool | None = None
+    dtype: str = "fp32"
+    layout: str = "contiguous"
+    freezing: bool = True
+    """Whether compiling makes the weights constants."""
+
+
+STOCK: Final = Way()
+IPEX: Final = Way(backend="ipex", layout="channels_last")
+"""What IPEX's own documentation shows first: `ipex.optimize`, eager."""
+
+
+def choose(backend: str, path: Path | None = None) -> tuple[Way, str]:
+    """The way for `stock`, `ipex` or `auto`, and for `auto` a sentence about it.
+
+    Raises:
+        PillqcError: the file that `auto` reads is damaged.
+    """
+    if backend != "auto":
+        return {"stock": STOCK, "ipex": IPEX}[backend], ""
+    path = path or default_path()
+    try:
+        found = _read(path)
+    except FileNotFoundError:
+        return STOCK, f"{path} is not there: `bench recommend --write` makes it; using stock"
+    unlike = _unlike(found)
+    if unlike:
+        return STOCK, f"{path} is about {unlike}; using stock"
+    way = Way(**{key: found[key] for key in _CHOICES})
+    return way, f"{found.get('scenario')}, measured in {found.get('run_id')}"
+
+
+def default_path() -> Path:
+    """Where the file is looked for: a variable, else the user's settings."""
+    if os.environ.get(VARIABLE):
+        return Path(os.environ[VARIABLE])
+    settings = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(settings) / "pillqc" / "acceleration.json"
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise PillqcError(f"{path}: cannot be read ({error}); write it again") from error
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise PillqcError(f"{path}: is not of the format {FORMAT}; write it again")
+    found.setdefault("freezing", True)
+    for key, allowed in _CHOICES.items():
+        if found.get(key, "") not in allowed:
+            raise PillqcError(f"{path}: {key} is {found.get(key)!r}; write it again")
+    return found
+
+
+def _unlike(found: Mapping[str, Any]) -> str:
+    """What the file was measured with that is not so here; empty if all is."""
+    here = cpu_model()
+    if here is not None and found.get("cpu_model") != here:
+        return f"another CPU ({found.get('cpu_model')})"
+    for name, version in dict(found.get("versions") or {}).items():
+        installed = _version(str(name))
+        if installed != _plain(str(version)):
+            return f"{name} {version}, and {installed or 'none'} is installed"
+    return ""
+
+
+def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
+    """What the kernel calls this CPU; None where it does not say."""
+    try:
+        found = re.search(r"^model name\s*:\s*(.+?)\s*$", cpuinfo.read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return found[1] if found else None
+
+
+def _version(name: str) -> str | None:
+    try:
+        return _plain(metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _plain(version: str) -> str:
+    """Without the build: `2.8.0+cpu` is 2.8.0."""
+    return version.partition("+")[0]
+
+
+def accelerated(loaded: LoadedModel, way: Way) -> LoadedModel:
+    """The same model, run that way.
+
+    Raises:
+        PillqcError: the backend is not installed or cannot be used here.
+    """
+    if way == STOCK:
+        return loaded
+    if way.backend == "ipex":
+        _ipex(way)
+    runtimes.check(way.backend)
+    return dataclasses.replace(loaded, model=cast("CustomVGG", Accelerated(loaded.model, way)))
+
+
+class Accelerated:
+    """Calls like the model. It is set up at the first batch, for whose shape it then stays.
+
+    A smaller batch, such as the last one, is filled up, because a traced or compiled model would
+    otherwise be made again for it.
+    """
+
+    def __init__(self, model: CustomVGG, way: Way) -> None:
+        self._model = model
+        self._way = way
+        self._size = 0
+        self._run: _Call | None = None
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Probabilities and maps, as from the model in evaluation mode."""
+        count = len(images)
+        if self._run is None or count > self._size:
+            self._size = count
+            self._run = _prepared(self._model, self._way, _laid_out(images, self._way))
+        if count < self._size:
+            images = torch.cat([images, images[:1].expand(self._size - count, -1, -1, -1)])
+        with _cast(self._way):
+            probabilities, maps = self._run(_laid_out(images, self._way))
+        return probabilities[:count].float(), maps[:count].float()
+
+
+def _prepared(model: CustomVGG, way: Way, images: Tensor) -> _Call:
+    ready: nn.Module = copy.deepcopy(model).eval()
+    if way.backend in runtimes.PREPARE:
+        return runtimes.PREPARE[way.backend](ready, way.dtype, images)
+    if way.layout == "channels_last":
+        ready = ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # not in its stubs
+    if way.backend == "ipex":
+        prepack = {"weights_prepack": False} if way.mode == "compile" else {}
+        ready = _ipex(way).optimize(ready, dtype=_dtype(way), **prepack)
+    elif way.dtype == "bf16":
+        for layer in ready.modules():
+            if isinstance(layer, (torch.nn.Conv2d, torch.nn.Linear)):
+                layer.to(torch.bfloat16)
+    if way.mode == "torchscript":
+        ready = _scripted(ready, way, images)
+    if way.mode == "compile":
+        import torch._inductor.config as inductor
+
+        inductor.freezing = way.freezing
+        backend = "ipex" if way.backend == "ipex" else "inductor"
+        return cast("_Call", torch.compile(ready, backend=backend, dynamic=False))
+    return cast("_Call", ready)
+
+
+def _scripted(ready: nn.Module, way: Way, images: Tensor) -> nn.Module:
+    switch = _ipex(way) if way.backend == "ipex" else torch.jit
+    switch.enable_onednn_fusion(bool(way.fusion))
+    # the trace holds autocast's casts already; PyTorch gives the switch no public name
+    torch._C._jit_set_autocast_mode(False)  # type: ignore[attr-defined] # noqa: SLF001
+    with torch.no_grad(), _cast(way):
+        traced = torch.jit.trace(ready, images, check_trace=False)  # type: ignore[no-untyped-call]
+        return cast("nn.Module", torch.jit.freeze(traced.eval()))
+
+
+def _laid_out(images: Tensor, way: Way) -> Tensor:
+    last = way.layout == "channels_last"
+    return images.contiguous(memory_format=torch.channels_last) if last else images.contiguous()
+
+
+def _cast(way: Way) -> AbstractContextManager[object]:
+    return torch.autocast("cpu", torch.bfloat16) if way.dtype == "bf16" else nullcontext()
+
+
+def _dtype(way: Way) -> torch.dtype:
+    return torch.bfloat16 if way.dtype == "bf16" else torch.float32
+
+
+def _ipex(way: Way) -> Any:  # noqa: ANN401 - it ships no types
+    return load_ipex(_dtype(way), instead="use --backend stock")

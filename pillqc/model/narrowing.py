@@ -1,0 +1,80 @@
+"""The shipped model's own, narrow form, in which it trains at a sixteenth of the arithmetic.
+
+    narrow = narrow_form(model)         # computes the same
+    ... train ...
+    model = wide_form(narrow)           # of full width again, computes what `narrow` does
+
+A model that was widened after its training (`widening`) holds every channel several times. Taken
+together again, the copies are the network that was trained. One whose copies have parted, or that
+never was widened, has no narrower form than itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, cast
+
+import torch
+from torch import nn
+
+from pillqc.model.network import FEATURE_CHANNELS, CustomVGG
+from pillqc.model.widening import Layer, narrowed, widened
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+_FACTORS: Final = (8, 4, 2)
+_BUFFERS: Final = ("map_low", "map_high", "map_calibrated")
+
+
+def narrow_form(model: CustomVGG, *, freeze: bool = False) -> CustomVGG:
+    """The narrowest network that computes the same; the model itself where that is all there is."""
+    wide = _layers(model)
+    for factor in _FACTORS:
+        layers = narrowed(wide, factor=factor)
+        if layers is not None:
+            return _like(from_layers(layers, freeze=freeze), model)
+    return model
+
+
+def wide_form(model: CustomVGG, *, seed: int = 0) -> CustomVGG:
+    """The network of VGG-16's full width that computes the same."""
+    factor = FEATURE_CHANNELS // model.head.in_features
+    if factor == 1:
+        return model
+    generator = torch.Generator().manual_seed(seed)
+    return _like(from_layers(widened(_layers(model), factor=factor, generator=generator)), model)
+
+
+@torch.no_grad()
+def from_layers(layers: Sequence[Layer], *, freeze: bool = True) -> CustomVGG:
+    """A model with these weights, as wide as they are."""
+    last = layers[-1].weight
+    narrowing = FEATURE_CHANNELS // last.shape[1]
+    model = CustomVGG(last.shape[0], freeze=freeze, narrowing=narrowing)
+    for target, layer in zip(_trained(model), layers, strict=True):
+        cast("Tensor", target.weight).copy_(layer.weight)
+        cast("Tensor", target.bias).copy_(layer.bias)
+    return model
+
+
+def _layers(model: CustomVGG) -> list[Layer]:
+    return [
+        Layer(
+            weight=cast("Tensor", layer.weight).detach().double(),
+            bias=cast("Tensor", layer.bias).detach().double(),
+        )
+        for layer in _trained(model)
+    ]
+
+
+def _trained(model: CustomVGG) -> list[nn.Module]:
+    return [*(layer for layer in model.features if isinstance(layer, nn.Conv2d)), model.head]
+
+
+def _like(made: CustomVGG, model: CustomVGG) -> CustomVGG:
+    """With the other one's scale of maps, and in its mode."""
+    for name in _BUFFERS:
+        made.get_buffer(name).copy_(model.get_buffer(name))
+    return made.train(model.training)

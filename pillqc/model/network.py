@@ -1,0 +1,309 @@
+"""The tutorial's network and the ways to get one with weights in it.
+
+    model = CustomVGG(n_classes=2)              # training mode: scores (N, C)
+    probabilities, maps = model.eval()(images)  # (N, C) and (N, C, H, W) in 0..1
+    loaded = load_model()                       # the shipped model, or a seeded random one
+
+`CustomVGG` is built from torchvision's VGG-16 layers without its classifier, whose 553 MB would be
+allocated only to be thrown away and would spoil every figure of peak memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - PyTorch's own convention
+from torch import Tensor, nn
+from torchvision.models import vgg
+
+from pillqc.errors import ModelFileError, PillqcError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pillqc.model.artifact import ModelCard
+
+FROZEN_LAYERS: Final = 23
+"""`features[:23]`: blocks 1 to 4. conv5_1 to conv5_3 and the head are left to train."""
+FEATURE_CHANNELS: Final = 512
+CLASSES: Final = ("good", "bad")
+DEFAULT_SIZE: Final = 224
+BAD: Final = 1
+"""Index of the class that a QC engineer looks for."""
+SHIPPED_MODEL: Final = Path(__file__).parent / "pillqc.safetensors"
+_FLATTEST_RANGE: Final = 1e-6
+"""Maps whose values differ by less are flat: they scale to 0, not to noise."""
+_RANDOM_HEAD_STD: Final = 0.3
+"""Standard deviation of the head's weights: class probabilities then differ from image to image."""
+
+
+class CustomVGG(nn.Module):
+    """VGG-16 that says whether a pill is bad, and shows where.
+
+    In training mode the forward pass returns class scores (N, C). In evaluation mode it returns
+    class probabilities (N, C) and a map per class (N, C, H, W) in 0..1, as large as the input.
+
+    The tutorial takes its map from the features before the last max-pool, so that the map does not
+    add up to the score. Here the pooling window slides by one cell instead of two: every second
+    window is exactly what the classifier averages (`cells` proves it), at twice the resolution of
+    the pooled features. The map shows what all windows around a place agree on (`evidence`).
+
+    Maps are scaled by `map_low` and `map_high`, one pair per class for a whole data set, once
+    `calibrate_maps` has set them. Until then every image is scaled by its own minimum and maximum,
+    as in the tutorial, except that a flat map is 0 and not a division by zero. Both ways are plain
+    tensor arithmetic, so that tracing, freezing and compiling keep them.
+    """
+
+    map_low: Tensor
+    map_high: Tensor
+    map_calibrated: Tensor
+
+    def __init__(self, n_classes: int = 2, *, freeze: bool = True, narrowing: int = 1) -> None:
+        super().__init__()
+        if n_classes < 2:
+            raise PillqcError(f"a model needs at least 2 classes, not {n_classes}")
+        self.n_classes = n_classes
+        self.features = vgg.make_layers(channels(narrowing), batch_norm=False)[:-1]
+        self.pool = nn.MaxPool2d(2)
+        self.average = nn.AdaptiveAvgPool2d(1)
+        self.flatten = nn.Flatten()
+        self.head = nn.Linear(FEATURE_CHANNELS // narrowing, n_classes)
+        self.register_buffer("map_low", torch.zeros(n_classes))
+        self.register_buffer("map_high", torch.ones(n_classes))
+        self.register_buffer("map_calibrated", torch.zeros((), dtype=torch.bool))
+        self._initialise()
+        if freeze:
+            self.freeze()
+
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Return scores in training mode, (probabilities, maps) in evaluation mode."""
+        features = self.features(images)
+        scores = self.scores(features)
+        if self.training:
+            return scores
+        maps = self._scaled(self.evidence(features, images.shape[-2:]))
+        return torch.softmax(scores, dim=1), maps
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Class scores (N, C) of the features (N, 512, h, w)."""
+        return cast("Tensor", self.head(self.flatten(self.average(self.pool(features)))))
+
+    def cells(self, features: Tensor) -> Tensor:
+        """Class scores of every pooling window (N, C, h+1, w+1), windows one cell apart.
+
+        The windows at odd rows and columns are those that `scores` averages.
+        """
+        windows = F.max_pool2d(features, 2, stride=1, padding=1)
+        # Through the layer and never by its weight: `ipex.optimize` packs that into a form of its
+        # own, which only the layer can read.
+        scores = cast("Tensor", self.head(windows.permute(0, 2, 3, 1)))
+        return scores.permute(0, 3, 1, 2)
+
+    def evidence(self, features: Tensor, size: Sequence[int]) -> Tensor:
+        """Unscaled maps (N, C, *size): a place counts as the least suspicious window around it.
+
+        A window is as suspicious as the most suspicious of its four cells, so windows alone show
+        every defect one cell too wide on all sides.
+        """
+        least = -F.max_pool2d(-self.cells(features), 2, stride=1)
+        wide = F.interpolate(least, size=list(size), mode="bilinear", align_corners=False)
+        return cast("Tensor", wide)
+
+    def freeze(self) -> None:
+        """Keep blocks 1 to 4 as they are: no gradient for `features[:23]`."""
+        self.features[:FROZEN_LAYERS].requires_grad_(requires_grad=False)
+
+    def is_frozen(self) -> bool:
+        """Whether no parameter of blocks 1 to 4 trains."""
+        return not any(p.requires_grad for p in self.features[:FROZEN_LAYERS].parameters())
+
+    def frozen_outputs(self, images: Tensor) -> Tensor:
+        """What blocks 1 to 4 make of the images: (N, 512, H/16, W/16)."""
+        return cast("Tensor", self.features[:FROZEN_LAYERS](images))
+
+    def calibrate_maps(self, low: Tensor, high: Tensor) -> None:
+        """Set one scale per class for all images: `low` becomes 0, the middle to `high` .5.
+
+        Above the middle the scale bends towards 1 and never reaches it, so that the hottest place
+        of a glaring defect is still one place.
+        """
+        if not bool(torch.all(high - low > _FLATTEST_RANGE)):
+            raise PillqcError("the scale of the maps is empty: high must be above low")
+        self.map_low.copy_(low)
+        self.map_high.copy_(high)
+        self.map_calibrated.fill_(value=True)
+
+    def _scaled(self, maps: Tensor) -> Tensor:
+        low = torch.where(self.map_calibrated, self._wide(self.map_low), maps.amin((2, 3), True))
+        high = torch.where(self.map_calibrated, self._wide(self.map_high), maps.amax((2, 3), True))
+        share = ((maps - low) / (high - low).clamp_min(_FLATTEST_RANGE)).clamp_min(0.0)
+        return torch.where(self.map_calibrated, share / (share + 0.5), share.clamp_max(1.0))
+
+    def _wide(self, per_class: Tensor) -> Tensor:
+        return per_class[None, :, None, None]
+
+    def _initialise(self) -> None:
+        """As torchvision initialises VGG, but for the head, which has no norm before it."""
+        for layer in self.features:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+                nn.init.zeros_(cast("Tensor", layer.bias))
+        nn.init.normal_(self.head.weight, 0.0, _RANDOM_HEAD_STD)
+        nn.init.zeros_(self.head.bias)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """A model with what one must know to use it."""
+
+    model: CustomVGG
+    """In evaluation mode."""
+    trained: bool
+    """False: its decisions mean nothing, and whoever shows them must say so."""
+    threshold: float
+    """Probability of `bad` from which a pill is called bad."""
+    name: str
+    """`shipped`, `random`, `imagenet`, or the model file's name."""
+    card: ModelCard | None = None
+    """What the model file says about itself."""
+    path: Path | None = None
+    """Of the model file."""
+
+    @cached_property
+    def sha256(self) -> str | None:
+        """Of the model file; None where the model is not from one."""
+        from pillqc.data.splits import content_hash
+
+        return content_hash(self.path) if self.path else None
+
+    def at_threshold(self, threshold: float) -> LoadedModel:
+        """The same model with this threshold and, since it belonged to another, no band."""
+        card = replace(self.card, undecided=None) if self.card else None
+        return replace(self, threshold=threshold, card=card)
+
+    def at_false_rejects(self, share: float) -> LoadedModel:
+        """The same model with the threshold that called at most this share of good pills bad.
+
+        Raises:
+            PillqcError: its card does not tell.
+        """
+        told = {
+            float(known): at for known, at in (self.card.thresholds if self.card else {}).items()
+        }
+        fitting = [known for known in told if known <= share]
+        if not fitting:
+            least = f"tells the thresholds from a share of {min(told)} on" if told else "tells none"
+            raise PillqcError(
+                f"{self.name}: no threshold is known to reject at most {share} of good pills: its"
+                f" card {least}; give --threshold, or a model trained with more good pills"
+            )
+        return self.at_threshold(told[max(fitting)])
+
+    @property
+    def size(self) -> int:
+        """Side to which images are resized for it."""
+        return self.card.size if self.card else DEFAULT_SIZE
+
+    @property
+    def undecided(self) -> tuple[float, float] | None:
+        """Between these probabilities a person should look."""
+        return self.card.undecided if self.card else None
+
+    @property
+    def box_threshold(self) -> float:
+        """Heat from which a pixel belongs to a box."""
+        return self.card.box_threshold if self.card else 0.5
+
+
+def load_model(
+    weights: str | Path | None = None, *, freeze: bool = True, seed: int = 0
+) -> LoadedModel:
+    """Return a model in evaluation mode.
+
+    Args:
+        weights: a pillqc model file; `imagenet` (torchvision's, with an untrained head); `random`;
+            or None for the shipped model, which is random where the package has none.
+        freeze: whether blocks 1 to 4 get no gradient.
+        seed: for what is random. The same seed gives the same bits.
+    """
+    if weights is None:
+        if SHIPPED_MODEL.is_file():
+            return _from_file(SHIPPED_MODEL, name="shipped", freeze=freeze)
+        weights = "random"
+    if str(weights) == "random":
+        return _untrained(_seeded(seed, freeze=freeze), name="random")
+    if str(weights) == "imagenet":
+        model = _seeded(seed, freeze=freeze)
+        model.features.load_state_dict(_imagenet_features())
+        return _untrained(model, name="imagenet")
+    return _from_file(Path(weights), name=Path(weights).name, freeze=freeze)
+
+
+def channels(narrowing: int = 1) -> list[str | int]:
+    """VGG-16's layers, each with this part of its channels, as torchvision lists them."""
+    if narrowing < 1 or any(isinstance(c, int) and c % narrowing for c in vgg.cfgs["D"]):
+        raise PillqcError(f"VGG-16's layers cannot be divided by {narrowing}; take 1, 2, 4 or 8")
+    return [c // narrowing if isinstance(c, int) else c for c in vgg.cfgs["D"]]
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """Return how many parameters train, and how many there are."""
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return sum(size for size, trains in sizes if trains), sum(size for size, _ in sizes)
+
+
+def _untrained(model: CustomVGG, *, name: str) -> LoadedModel:
+    return LoadedModel(model=model.eval(), trained=False, threshold=0.5, name=name)
+
+
+def _seeded(seed: int, *, freeze: bool, n_classes: int = 2) -> CustomVGG:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return CustomVGG(n_classes, freeze=freeze)
+
+
+def _imagenet_features() -> dict[str, Tensor]:
+    """Torchvision's published weights of the features, downloaded or from its cache."""
+    try:
+        state: Mapping[str, Any] = vgg.VGG16_Weights.IMAGENET1K_V1.get_state_dict(
+            progress=False, check_hash=True
+        )
+    except (OSError, RuntimeError) as error:
+        raise PillqcError(
+            f"ImageNet weights cannot be had ({error}); put torchvision's vgg16 file into the "
+            "torch hub cache, or use --weights random or a model file"
+        ) from error
+    prefix = "features."
+    return {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
+
+
+def _from_file(path: Path, *, name: str, freeze: bool) -> LoadedModel:
+    from pillqc.model.artifact import read_artifact
+
+    card, tensors = read_artifact(path)
+    with torch.device("meta"):  # random weights would only be thrown away
+        model = CustomVGG(len(card.classes), freeze=freeze)
+    expected = model.state_dict()
+    wrong = sorted(expected.keys() ^ tensors.keys()) or sorted(
+        k for k, v in expected.items() if tensors[k].shape != v.shape
+    )
+    if wrong:
+        raise ModelFileError(
+            f"{path}: not a model of this version: {wrong[0]} is missing, unknown or of another "
+            "shape; train or download it again"
+        )
+    # Copies, for what was read may be the file itself, mapped.
+    own = {name: value.to(expected[name].dtype, copy=True) for name, value in tensors.items()}
+    model.load_state_dict(own, assign=True)
+    return LoadedModel(
+        model=model.eval(),
+        trained=card.trained,
+        threshold=card.threshold,
+        name=name,
+        card=card,
+        path=path,
+    )

@@ -1,0 +1,1 @@
+"""Training: batches, loss, loop, and the shipped model's recipe."""

@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from bench.analysis.parity import Parity, compare
+from bench.errors import BenchError
+from bench.plan.scenario import Dtype, Task
+from bench.plan.thresholds import ParityTolerance
+from bench.store.records import ParityRow
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TOLERANCE = ParityTolerance()
+
+
+def decisions(path: Path, bad_probability: list[float], **more: Any) -> Path:
+    """Inference outputs as a worker writes them."""
+    bad = np.array(bad_probability)
+    arrays: dict[str, Any] = {
+        "probabilities": np.stack([1 - bad, bad], axis=1).astype(np.float32),
+        "maps": np.zeros((len(bad), 2, 3, 3), np.float32),
+        "bad": np.array([False, True, False, True][: len(bad)]),
+        "paths": np.array(list("abcd")[: len(bad)]),
+        "threshold": 0.5,
+        "trained": True,
+        **more,
+    }
+    np.savez(path, **arrays)
+    return path
+
+
+def losses(path: Path, values: list[float]) -> Path:
+    """Training outputs as a worker writes them."""
+    np.savez(path, losses=np.array(values), trained=True)
+    return path
+
+
+def compared(left: Path, right: Path, dtype: Dtype = Dtype.FP32) -> Parity:
+    """Compare two inference files."""
+    return compare(left, right, task=Task.INFERENCE, dtype=dtype, tolerance=TOLERANCE)
+
+
+BEFORE = [0.1, 0.9, 0.2, 0.8]
+
+
+def test_equal_outputs_agree_in_everything(tmp_path: Path) -> None:
+    """No error, no changed decision, and the labels give accuracy and recall."""
+    left = decisions(tmp_path / "a.npz", BEFORE)
+    right = decisions(tmp_path / "b.npz", BEFORE)
+
+    assert compared(left, right) == Parity(
+        images=4,
+        max_abs_error=0.0,
+        max_abs_map_error=0.0,
+        decisions_changed=0,
+        accuracy=1.0,
+        recall_bad=1.0,
+        tolerance=TOLERANCE.fp32,
+        within_tolerance=True,
+        trained=True,
+        recall_bad_default=1.0,
+    )
+
+
+def test_a_parity_has_the_fields_of_its_row() -> None:
+    """The parent adds the run and the scenario and nothing else."""
+    row = set(ParityRow.__dataclass_fields__) - {"run_id", "scenario"}
+    assert set(Parity.__dataclass_fields__) == row
+
+
+def test_decisions_are_counted_at_the_models_threshold(tmp_path: Path) -> None:
+    """A bad pill now called good: one decision changed, recall halved."""
+    left = decisions(tmp_path / "a.npz", BEFORE, threshold=0.7)
+    right = decisions(tmp_path / "b.npz", [0.1, 0.69, 0.2, 0.8], threshold=0.7)
+    found = compared(left, right)
+
+    assert found.decisions_changed == 1
+    assert found.accuracy == 0.75
+    assert found.recall_bad == 0.5
+    assert not found.within_tolerance
+
+
+@pytest.mark.parametrize(
+    ("dtype", "error", "within"),
+    [
+        (Dtype.FP32, 5e-4, True),
+        (Dtype.FP32, 5e-3, False),
+        (Dtype.BF16, 2e-2, True),
+        (Dtype.BF16, 2e-1, False),
+        (Dtype.INT8, 1e-1, True),
+        (Dtype.INT8, 2e-1, False),
+    ],
+)
+def test_each_dtype_has_its_tolerance(
+    tmp_path: Path, dtype: Dtype, error: float, within: bool
+) -> None:
+    """What is rounding in bf16 is a bug in fp32."""
+    left = decisions(tmp_path / "a.npz", BEFORE)
+    right = decisions(tmp_path / "b.npz", [BEFORE[0] + error, *BEFORE[1:]])
+
+    assert compared(left, right, dtype).within_tolerance is within
+
+
+def test_maps_count_too(tmp_path: Path) -> None:
+    """Right decisions with a wrong heat map are wrong output."""
+    wrong = np.zeros((4, 2, 3, 3), np.float32)
+    wrong[2, 1, 0, 0] = 0.5
+    left = decisions(tmp_path / "a.npz", BEFORE)
+    right = decisions(tmp_path / "b.npz", BEFORE, maps=wrong)
+    found = compared(left, right)
+
+    assert found.max_abs_map_error == 0.5
+    assert not found.within_tolerance
+
+
+def test_no_dtype_may_move_a_map_by_more_than_half(tmp_path: Path) -> None:
+    """Ten times int8's tolerance would be more than a map can differ by at all."""
+    wrong = np.zeros((4, 2, 3, 3), np.float32)
+    wrong[2, 1, 0, 0] = 0.6
+    left = decisions(tmp_path / "a.npz", BEFORE)
+    right = decisions(tmp_path / "b.npz", BEFORE, maps=wrong)
+
+    assert not compared(left, right, Dtype.INT8).within_tolerance
+
+
+def test_images_are_matched_by_path(tmp_path: Path) -> None:
+    """A slow scenario computed fewer, in whatever order."""
+    left = decisions(tmp_path / "a.npz", BEFORE)
+    right = decisions(
+        tmp_path / "b.npz",
+        [0.8, 0.1],
+        paths=np.array(["d", "a"]),
+        bad=np.array([True, False]),
+    )
+    found = compared(left, right)
+
+    assert found.images == 2
+    assert found.max_abs_error == pytest.approx(0, abs=1e-7)
+    assert found.accuracy == 1.0
+
+
+def test_nan_is_never_within_tolerance(tmp_path: Path) -> None:
+    """And is written as an empty cell, not as a number."""
+    left = decisions(tmp_path / "a.npz", BEFORE)
+    right = decisions(tmp_path / "b.npz", [float("nan"), *BEFORE[1:]])
+    found = compared(left, right)
+
+    assert not found.within_tolerance
+    assert found.max_abs_error is None
+
+
+def test_other_shapes_are_never_within_tolerance(tmp_path: Path) -> None:
+    """Maps of another size cannot be compared point by point."""
+    left = decisions(tmp_path / "a.npz", BEFORE)
+    right = decisions(tmp_path / "b.npz", BEFORE, maps=np.zeros((4, 2, 5, 5), np.float32))
+    assert not compared(left, right).within_tolerance
+
+
+def test_without_bad_images_there_is_no_recall(tmp_path: Path) -> None:
+    """An empty cell instead of a division by zero."""
+    none = np.zeros(4, bool)
+    left = decisions(tmp_path / "a.npz", BEFORE, bad=none)
+    right = decisions(tmp_path / "b.npz", BEFORE, bad=none)
+    assert compared(left, right).recall_bad is None
+
+
+@pytest.mark.parametrize(
+    ("dtype", "later", "within"),
+    [
+        (Dtype.FP32, 0.603, True),
+        (Dtype.FP32, 0.65, False),
+        (Dtype.BF16, 0.615, True),
+        (Dtype.BF16, 0.9, False),
+    ],
+)
+def test_losses_are_held_to_a_share_of_the_first(
+    tmp_path: Path, dtype: Dtype, later: float, within: bool
+) -> None:
+    """Later losses go to zero, where a share of themselves would mean nothing."""
+    left = losses(tmp_path / "a.npz", [0.7, 0.6])
+    right = losses(tmp_path / "b.npz", [0.7, later])
+    found = compare(left, right, task=Task.TRAINING, dtype=dtype, tolerance=TOLERANCE)
+
+    assert found.within_tolerance is within
+    assert found.max_abs_error == pytest.approx(later - 0.6)
+    assert found.decisions_changed is None
+
+
+def test_what_cannot_be_compared_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    """Missing, damaged, foreign, and disjoint files."""
+    good = decisions(tmp_path / "a.npz", BEFORE)
+    damaged = tmp_path / "damaged.npz"
+    damaged.write_bytes(good.read_bytes()[:100])
+    other = decisions(tmp_path / "other.npz", BEFORE, paths=np.array(list("wxyz")))
+
+    with pytest.raises(BenchError, match="cannot read the outputs"):
+        compared(good, tmp_path / "none.npz")
+    with pytest.raises(BenchError, match="cannot read the outputs"):
+        compared(good, damaged)
+    with pytest.raises(BenchError, match="holds no array"):
+        compared(good, losses(tmp_path / "l.npz", [1.0]))
+    with pytest.raises(BenchError, match="share no image"):
+        compared(good, other)
+
+
+def numbers(path: Path, *outputs: Any) -> Path:
+    """Outputs of a model of which nothing else is known; fp32 unless they are arrays already."""
+    arrays: dict[str, Any] = {
+        f"output_{n}": o if isinstance(o, np.ndarray) else np.asarray(o, np.float32)
+        for n, o in enumerate(outputs)
+    }
+    np.savez(path, images=2, trained=True, **arrays)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("found", "within"),
+    [
+        (([100.05, -3.0], [0.002]), True),
+        (([100.2, -3.0], [0.002]), False),
+        (([100.0, -3.0], [0.0021]), False),
+        (([100.0, float("nan")], [0.002]), False),
+        (([100.0, -3.0],), False),
+        (([100.0, -3.0], [0.002], [1.0]), False),
+        (([[100.0, -3.0]], [0.002]), False),
+    ],
+)
+def test_outputs_of_unknown_meaning_are_held_to_their_own_scale(
+    tmp_path: Path, found: Any, within: bool
+) -> None:
+    """A logit of 100 and a tiny second output each have a thousandth of their own size."""
+    left = numbers(tmp_path / "a.npz", [100.0, -3.0], [0.002])
+    right = numbers(tmp_path / "b.npz", *found)
+    row = compared(left, right)
+
+    assert row.within_tolerance is within
+    assert row.decisions_changed is None
+    assert row.images == 2
+
+
+MASKED = np.array([1.0, -np.inf, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("expected", "found", "within"),
+    [
+        (np.arange(1000), np.arange(1000), True),
+        (np.arange(1000), np.arange(1000) + 1, False),  # near by number, and wrong everywhere
+        (np.array([True, False]), np.array([True, True]), False),
+        (np.array([1, 2]), np.array([1.0, 2.0]), False),
+        (MASKED, MASKED.copy(), True),
+        (MASKED, np.array([1.0, 2.0, -np.inf]), False),
+        (MASKED, np.array([1.0, 0.0, 2.0]), False),
+        (np.array([1 + 2j]), np.array([1 + 2j]), True),
+        (np.array([1 + 2j]), np.array([1 - 2j]), False),
+    ],
+)
+def test_outputs_that_are_no_fractions_are_compared_as_what_they_are(
+    tmp_path: Path, expected: Any, found: Any, within: bool
+) -> None:
+    """Names of classes, masks with infinities, complex numbers."""
+    left = numbers(tmp_path / "a.npz", expected)
+    right = numbers(tmp_path / "b.npz", found)
+    assert compared(left, right).within_tolerance is within

@@ -1,0 +1,246 @@
+"""Blocks that other work disturbs are measured again, and kept; an execution's own stalls count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bench.analysis.judge import Judge
+from bench.analysis.measurements import Measurements, block_medians, disturbance
+from bench.engine.execution import Execution
+from bench.engine.participants import Participant, control_of
+from bench.engine.rounds import Rounds
+from bench.machine import noise
+from bench.plan.scenario import CONTROL_SUFFIX, Scenario, Task, stock_default
+from bench.plan.thresholds import DEFAULT
+from bench.store.records import IterationRow, NoiseRow
+
+if TYPE_CHECKING:
+    from tests.bench.conftest import FakeBackend, FakeWorker
+
+STOCK = stock_default(Task.INFERENCE, 1)
+OTHER = replace(STOCK, backend="ipex")
+ROUNDS = 8
+
+Disturb = Callable[["FakeWorker", int], float]
+
+
+class Machine:
+    """Rounds of stock default, its control and another scenario, where some blocks stall.
+
+    `stall(worker, block)` says how much longer a block takes without more CPU time; `busy` whether
+    the kernel sees other work in such blocks.
+    """
+
+    def __init__(
+        self,
+        backend: FakeBackend,
+        monkeypatch: pytest.MonkeyPatch,
+        stall: Disturb,
+        *,
+        busy: bool,
+    ) -> None:
+        self.calls: list[IterationRow] = []
+        self.noise: list[NoiseRow] = []
+        self.waits: list[float] = []
+        self._blocks: dict[int, int] = {}
+        self._stalled = False
+
+        def call(worker: FakeWorker, fields: Mapping[str, Any]) -> dict[str, Any]:
+            reply = worker._call(**fields)
+            self._stalled = False
+            if fields["phase"] == "timed":
+                block = self._blocks[worker.number] = self._blocks.get(worker.number, -1) + 1
+                longer = stall(worker, block)
+                self._stalled = longer > 1
+                reply["wall_ns"] = [int(ns * longer) for ns in reply["wall_ns"]]
+            return reply
+
+        for scenario in (STOCK, OTHER):
+            backend.faults[scenario.id, "call"] = call
+        monkeypatch.setattr(noise, "saw_other_work", lambda *_: busy and self._stalled)
+        monkeypatch.setattr(noise, "is_quiet", lambda *_: True)
+        executions = [
+            self._execution(backend, STOCK),
+            self._execution(backend, STOCK, is_control=True),
+            self._execution(backend, OTHER),
+        ]
+        rounds = Rounds(
+            run_id="run",
+            policy=DEFAULT,
+            record=self.noise.append,
+            failed=lambda *_: None,
+            note=lambda _: None,
+            say=lambda _: None,
+            clock=backend.clock,
+            wait_for_idle=self.waits.append,
+        )
+        rounds.run("g", 0, executions, ROUNDS)
+
+    def _execution(
+        self, backend: FakeBackend, scenario: Scenario, *, is_control: bool = False
+    ) -> Execution:
+        participant = Participant(name=scenario.id, scenario=scenario)
+        execution = Execution(
+            run_id="run",
+            participant=control_of(participant) if is_control else participant,
+            launch=0,
+            worker=backend.launch(scenario, is_control, 0),
+            policy=DEFAULT,
+            record=self.calls.append,
+        )
+        execution.prepare()
+        execution.warm_up()
+        return execution
+
+    def timed(self, scenario: str) -> list[IterationRow]:
+        """The timed calls of a scenario."""
+        return [one for one in self.calls if one.phase == "timed" and one.scenario == scenario]
+
+    def judge(self) -> Judge:
+        """Who judges these calls, as a run's."""
+        labels = {STOCK.id: "g", OTHER.id: "g"}
+        found = disturbance(self.calls, self.noise, labels, DEFAULT.noise)
+        return Judge(
+            Measurements(
+                groups={"g": block_medians(self.calls)},
+                lost=found.lost,
+                disturbed_shares=found.shares,
+            ),
+            DEFAULT,
+        )
+
+
+def test_a_disturbed_block_is_measured_again_and_kept(
+    backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After waiting for idle CPUs; its first calls stand in the file and count for nothing."""
+    machine = Machine(
+        backend,
+        monkeypatch,
+        lambda worker, block: 1.5 if worker.key.backend == "ipex" and block == 3 else 1.0,
+        busy=True,
+    )
+    rows = machine.timed(OTHER.id)
+    marked = [row for row in rows if row.disturbed]
+    again = [row for row in rows if row.round == marked[0].round and not row.disturbed]
+    assert len(marked) == len(again) == 1
+    assert marked[0].iteration < again[0].iteration
+    assert machine.waits == [DEFAULT.noise.idle_wait_s]
+    assert block_medians(machine.calls)[OTHER.id][0, marked[0].round or 0] == pytest.approx(
+        again[0].wall_ns / 1e6
+    )
+    assert machine.judge().compare(OTHER.id, STOCK.id).estimate == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_execution_that_stalls_by_itself_stays_slow(
+    backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every other block takes half as long again, and the kernel saw nobody else: it is its own."""
+    machine = Machine(
+        backend,
+        monkeypatch,
+        lambda worker, block: 1.5 if worker.key.backend == "ipex" and block % 2 else 1.0,
+        busy=False,
+    )
+    assert not any(row.disturbed for row in machine.calls)
+    assert machine.waits == []
+    found = machine.judge().compare(OTHER.id, STOCK.id)
+    assert found.estimate < 0.9
+
+
+def test_a_execution_that_never_gets_its_cpus_is_given_up_after_a_few_tries(
+    backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each block so often and no more; with fewer than three clean blocks it has no verdict."""
+    machine = Machine(
+        backend,
+        monkeypatch,
+        lambda worker, block: 1.5 if worker.key.backend == "ipex" and block > 1 else 1.0,
+        busy=True,
+    )
+    rows = machine.timed(OTHER.id)
+    tries = 1 + DEFAULT.noise.max_repeats
+    assert len([row for row in rows if row.round == 4]) == tries
+    assert len([row for row in rows if not row.disturbed]) == 2
+    found = machine.judge().compare(OTHER.id, STOCK.id)
+    assert found.verdict == "invalid"
+    assert "clean ones are needed" in (found.reason or "")
+
+
+def test_a_execution_that_was_disturbed_much_more_than_its_baseline_is_inconclusive(
+    backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What looks like other work may be its own: the shares are compared."""
+    machine = Machine(
+        backend,
+        monkeypatch,
+        lambda worker, block: 1.5 if worker.key.backend == "ipex" and block % 2 else 1.0,
+        busy=True,
+    )
+    assert machine.judge().compare(OTHER.id, STOCK.id).verdict == "inconclusive"
+
+
+def test_rows_of_the_first_version_are_judged_by_their_rounds() -> None:
+    """They carry no mark: a block had less CPU time, in a round in which the kernel saw work."""
+    calls = [
+        IterationRow(
+            run_id="run",
+            scenario=STOCK.id,
+            launch=0,
+            round=number,
+            position=0,
+            iteration=number,
+            phase="timed",
+            wall_ns=100,
+            cpu_ns=150 if number in (1, 2) else 200,
+        )
+        for number in range(6)
+    ]
+    rounds = [
+        NoiseRow(
+            run_id="run",
+            launch=0,
+            group="g",
+            round=number,
+            cpu_pressure=0.9 if number in (2, 3) else 0.0,
+            steal=None,
+            involuntary_switches=None,
+            probe_ratio=None,
+            quiet=True,
+        )
+        for number in range(6)
+    ]
+    found = disturbance(calls, rounds, {STOCK.id: "g"}, DEFAULT.noise)
+    assert found.lost[STOCK.id] == {(0, 2)}
+    assert found.shares[STOCK.id] == pytest.approx(1 / 6)
+
+
+@pytest.mark.parametrize(("busy_for_s", "idle"), [(0.0, True), (0.5, True), (5.0, False)])
+def test_waiting_for_idle_cpus_ends(busy_for_s: float, idle: bool) -> None:
+    """When they are, or when it has waited long enough."""
+    now = [0.0]
+
+    def busy() -> bool:
+        now[0] += 0.05
+        return now[0] <= busy_for_s
+
+    assert noise.wait_for_idle(2.0, busy=busy, clock=lambda: now[0]) is idle
+    assert now[0] <= 2.2
+
+
+def test_the_control_counts_with_its_scenario(
+    backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its blocks are marked as those of its own worker."""
+    machine = Machine(
+        backend,
+        monkeypatch,
+        lambda worker, block: 1.5 if worker.number == 2 and block == 1 else 1.0,
+        busy=True,
+    )
+    assert sum(bool(row.disturbed) for row in machine.timed(STOCK.id + CONTROL_SUFFIX)) == 1
+    assert not any(row.disturbed for row in machine.timed(STOCK.id))

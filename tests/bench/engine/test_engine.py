@@ -1,0 +1,171 @@
+"""The engine on scripted workers: what fails costs itself, and what differs is found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bench.engine.engine import Checks, Engine
+from bench.engine.participants import Group, Participant, control_of
+from bench.errors import RefusalError, WorkerError
+from bench.plan.scenario import Layout, Status, Task, stock_default
+from bench.plan.thresholds import DEFAULT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Build = Callable[..., Engine]
+
+pytestmark = pytest.mark.usefixtures("quiet_machine")
+
+STOCK = stock_default(Task.INFERENCE, 1)
+NHWC = replace(STOCK, layout=Layout.CHANNELS_LAST)
+BASE = Participant(name="base", scenario=STOCK)
+OTHER = Participant(name="other", scenario=NHWC, base="base")
+PAIR = Group(name="pair", participants=(BASE, OTHER, control_of(BASE)))
+NEVER = float("inf")
+
+
+@pytest.fixture
+def build(backend: Any) -> Build:
+    """An engine over scripted workers; keywords replace its parts."""
+
+    def make(**changes: Any) -> Engine:
+        fields: dict[str, Any] = {
+            "run_id": "run",
+            "policy": DEFAULT,
+            "start": lambda participant, number: backend.launch(
+                participant.scenario, participant.is_control, number
+            ),
+            "clock": backend.clock,
+        }
+        return Engine(**{**fields, **changes})
+
+    return make
+
+
+def fails(worker: Any, _fields: Mapping[str, Any]) -> None:
+    """A worker that dies when asked."""
+    worker.die()
+    raise WorkerError(Status.CRASHED, "planted")
+
+
+def test_participants_share_every_round_and_each_has_its_block(build: Build, backend: Any) -> None:
+    """In ms, by launch and round."""
+    backend.call_ms = {NHWC.id: 50.0}
+    engine = build()
+    assert engine.launch(3, PAIR, 4, until=NEVER) == 4
+    blocks = engine.blocks["pair"]
+    assert {name: set(found) for name, found in blocks.items()} == {
+        participant.name: {(3, number) for number in range(4)} for participant in PAIR.participants
+    }
+    assert blocks["other"][3, 0] == pytest.approx(50.0, rel=0.05)
+    assert len(engine.noise) == 4
+
+
+def test_a_participant_that_fails_costs_itself_only(build: Build, backend: Any) -> None:
+    """And is not started again."""
+    backend.faults[NHWC.id, "prepare"] = fails
+    engine = build()
+    assert engine.launch(0, PAIR, 3, until=NEVER) == 3
+    assert engine.launch(1, PAIR, 3, until=NEVER) == 3
+    assert set(engine.failures) == {"other"}
+    assert set(engine.blocks["pair"]) == {"base", "base#control"}
+    assert [name for name, _, _ in backend.started].count(NHWC.id) == 1
+
+
+def test_where_all_are_needed_nothing_is_measured_without_one(build: Build, backend: Any) -> None:
+    """Two of three would tell nothing."""
+    backend.faults[NHWC.id, "prepare"] = fails
+    engine = build(needed=True)
+    assert engine.launch(0, PAIR, 3, until=NEVER) == 0
+    assert engine.blocks.get("pair", {}) == {}
+
+
+def test_a_worker_that_cannot_start_or_is_refused_says_why(build: Build, backend: Any) -> None:
+    """By the launcher, or by the caller once it has prepared."""
+
+    def start(participant: Participant, number: int) -> Any:
+        if participant.name == "other":
+            raise WorkerError(Status.UNAVAILABLE, "no such backend")
+        return backend.launch(participant.scenario, participant.is_control, number)
+
+    engine = build(start=start)
+    engine.launch(0, PAIR, 1, until=NEVER)
+    assert engine.failures["other"].reason == "no such backend"
+
+    class Refusing(Checks):
+        def prepared(self, execution: Any) -> None:
+            if execution.name == "other":
+                raise RefusalError(Status.UNSUPPORTED, "not this part")
+
+    engine = build(checks=Refusing())
+    engine.launch(0, PAIR, 1, until=NEVER)
+    assert engine.failures["other"].reason == "not this part"
+
+
+def test_participants_of_one_process_take_turns_in_it_until_the_end(
+    build: Build, backend: Any
+) -> None:
+    """Group after group; whoever asks for fresh ones ends them between."""
+    later = Group(name="later", participants=(replace(BASE, name="again", worker="base"),))
+    engine = build()
+    engine.launch(0, PAIR, 1, until=NEVER)
+    engine.launch(0, later, 1, until=NEVER)
+    assert len(backend.started) == 3
+    engine.end()
+    assert not backend.alive
+    engine.launch(1, later, 1, until=NEVER)
+    assert len(backend.started) == 4
+
+
+def test_rounds_end_in_time_but_not_before_the_least(build: Build, backend: Any) -> None:
+    """The time is over when the workers are ready."""
+    assert build().launch(0, PAIR, 50, until=backend.clock()) == 0
+    assert build().launch(0, PAIR, 50, until=backend.clock(), at_least=3) == 3
+
+
+def test_conditions_are_held_against_the_bases(build: Build, backend: Any) -> None:
+    """Unless the participant is there for that difference."""
+    unlike = {"conditions": {"threads": 1, "allocator": "glibc"}}
+    backend.faults[NHWC.id, "conditions"] = lambda *_: unlike
+    engine = build()
+    engine.launch(0, PAIR, 1, until=NEVER)
+    assert "threads" in engine.unlike["other"][0]
+    allowed = replace(OTHER, details={"differs": ("threads", "openmp")})
+    engine = build()
+    engine.launch(0, Group(name="pair", participants=(BASE, allowed)), 1, until=NEVER)
+    assert engine.unlike == {}
+
+
+def test_a_cpu_taken_away_in_the_rounds_is_found(build: Build, backend: Any) -> None:
+    """Conditions are read before and after."""
+    reads = iter([[0, 1], [0]])
+
+    def conditions(*_: Any) -> dict[str, Any]:
+        return {"conditions": {"threads": 2, "affinity": next(reads)}}
+
+    backend.faults[NHWC.id, "conditions"] = conditions
+    engine = build()
+    alone = Group(name="alone", participants=(replace(OTHER, base=""),))
+    engine.launch(0, alone, 1, until=NEVER)
+    assert "changed while it was measured" in engine.unlike["other"][0]
+
+
+def test_a_turn_of_the_callers_own_is_what_a_block_takes(build: Build) -> None:
+    """Whatever it measures."""
+    engine = build(
+        turn=lambda execution, round_number, _: 10.0 * len(execution.name) + round_number
+    )
+    engine.launch(0, PAIR, 2, until=NEVER)
+    assert engine.blocks["pair"]["base"] == {(0, 0): 40.0, (0, 1): 41.0}
+
+
+def test_a_participant_that_never_settles_is_measured_and_noted(build: Build, backend: Any) -> None:
+    """As in a run."""
+    backend.spread = 0.3
+    engine = build(policy=replace(DEFAULT, steady_state=replace(DEFAULT.steady_state, max_calls=4)))
+    engine.launch(0, PAIR, 1, until=NEVER)
+    assert any("did not settle in launch 1" in note for note in engine.notes)

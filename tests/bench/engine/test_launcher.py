@@ -1,0 +1,91 @@
+"""How workers are started: alike in everything but what their scenario varies."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bench.engine import launcher
+from bench.engine.launcher import Launcher, first_cpus, told
+from bench.errors import WorkerError
+from bench.plan.scenario import Task, stock_default
+
+if TYPE_CHECKING:
+    from bench.engine.worker_process import WorkerCommand
+
+STOCK = stock_default(Task.INFERENCE, 1)
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Commands in place of processes; keywords replace the launcher's parts."""
+    monkeypatch.setattr(launcher, "WorkerProcess", lambda command: command)
+
+    def begin(name: str = "w", scenario: Any = STOCK, *, own: Any = None, **more: Any) -> Any:
+        fields = {"folder": tmp_path, "cpus": (0, 1), "told": told(data=tmp_path, seed=3)}
+        return Launcher(**{**fields, **(own or {})}).start(name, scenario, **more)
+
+    return begin
+
+
+def after(command: WorkerCommand, option: str) -> str:
+    """What follows an option on the command line."""
+    return command.arguments[command.arguments.index(option) + 1]
+
+
+def test_workers_are_told_what_the_launcher_is_told(start: Any, tmp_path: Path) -> None:
+    """And each what is its alone; nothing of what was not said."""
+    command = start(more=told(**{"image-size": 64, "weights": None}))
+    assert command.arguments[0] == sys.executable
+    found = {name: after(command, f"--{name}") for name in ("data", "seed", "image-size")}
+    assert found == {"data": str(tmp_path), "seed": "3", "image-size": "64"}
+    assert "--weights" not in command.arguments
+    assert (after(command, "--threads"), command.cpus) == ("2", (0, 1))
+
+
+def test_a_scenarios_threads_are_its_cpus_and_variables_too(start: Any) -> None:
+    """OpenMP reads them when it is loaded."""
+    command = start(scenario=replace(STOCK, options=("threads=1",)))
+    assert (after(command, "--threads"), command.cpus) == ("1", (0,))
+    assert command.environment["OMP_NUM_THREADS"] == "1"
+
+
+def test_whoever_is_kept_apart_shares_nothing_compiled(start: Any) -> None:
+    """Two sides of a gate, and two environments."""
+    folders = [
+        start(apart=name, scenario=replace(STOCK, environment=other)).environment
+        for name, other in (("base", "a"), ("head", "a"), ("", "a"), ("", "b"))
+    ]
+    for own in ("TORCHINDUCTOR_CACHE_DIR", "TMPDIR"):
+        assert len({one[own] for one in folders}) == len(folders)
+
+
+def test_another_environments_worker_runs_this_code_under_that_interpreter(
+    start: Any, tmp_path: Path
+) -> None:
+    """Not the packages that are installed beside this one."""
+    python = tmp_path / "bin" / "python"
+    command = start(
+        scenario=replace(STOCK, environment="other"), own={"pythons": {"other": python}}
+    )
+    assert Path(command.arguments[0]) == python
+    assert command.environment["PYTHONPATH"].split(":")[0] == str(Path(__file__).parents[3])
+
+
+def test_logs_are_named_as_files(start: Any, tmp_path: Path) -> None:
+    """A scenario's id has slashes, a control's name a mark."""
+    command = start(name="inference/stock#control-launch1")
+    assert command.log == tmp_path / "logs" / "inference-stock-control-launch1.log"
+    assert command.log.parent.is_dir()
+
+
+def test_threads_bind_as_many_cpus_and_more_than_there_are_is_unavailable() -> None:
+    """More threads than cores would be measured as if it were speed."""
+    assert first_cpus((4, 5, 6), 2) == (4, 5)
+    assert first_cpus((4, 5), None) == (4, 5)
+    with pytest.raises(WorkerError, match="8 threads need as many physical cores"):
+        first_cpus((4, 5), 8)

@@ -1,0 +1,120 @@
+"""Where a run's time goes: the ledger, and a whole `standard` run on a clock that is scripted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bench.engine.progress import Progress
+from bench.engine.time_use import MEASURING, TimeUse
+from bench.plan.matrix import matrix
+from bench.plan.profiles import PROFILES
+from bench.plan.scenario import Dtype, Mode, Scenario, Task
+from bench.plan.thresholds import DEFAULT, SELFCHECK
+from bench.run.runner import Runner
+from bench.store import records
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STANDARD = PROFILES["standard"]
+
+
+def test_first_calls_are_not_measuring(clock: Any) -> None:
+    """They may compile for a minute; only warm-up and timed calls count."""
+    use = TimeUse(clock=clock)
+    with use.during(MEASURING):
+        clock.spend(10)
+    use.total_s = 20.0
+    for phase, seconds in (("first_call", 5), ("warmup", 2), ("timed", 6)):
+        use.count(_call(phase, seconds))
+    assert use.rounds_share == pytest.approx(0.8)
+    assert use.measuring_share == pytest.approx(0.4)
+
+
+def test_time_counts_whatever_ended_it(clock: Any) -> None:
+    """An entry of a run that was interrupted is not lost."""
+    use = TimeUse(clock=clock)
+
+    def interrupted() -> None:
+        with use.during("starting"):
+            clock.spend(3)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert use.spent_s["starting"] == pytest.approx(3)
+
+
+def test_nothing_measured_has_no_share(clock: Any) -> None:
+    """A share of nothing is unknown, not zero."""
+    use = TimeUse(clock=clock)
+    assert use.measuring_share is None
+    assert use.rounds_share is None
+
+
+def _call(phase: str, seconds: float) -> records.IterationRow:
+    return records.IterationRow(
+        run_id="run",
+        scenario="s",
+        launch=0,
+        round=None,
+        position=None,
+        iteration=0,
+        phase=phase,
+        wall_ns=int(seconds * 1e9),
+        cpu_ns=0,
+    )
+
+
+# --- a standard run on two cores -----------------------------------------------------------------
+
+
+def _ms_an_image(scenario: Scenario) -> float:
+    """About what two cloud cores with native bf16 take."""
+    forward = 60.0 if scenario.dtype is Dtype.BF16 else 105.0
+    return forward * (1.6 if scenario.task is Task.TRAINING else 1.0)
+
+
+@pytest.fixture
+def standard_run(tmp_path: Path, backend: Any, quiet_machine: None) -> Runner:
+    """The whole matrix within 15 minutes, with the costs of real workers, noisy calls included."""
+    scenarios = matrix(STANDARD, (1, 4))
+    backend.call_ms = {scenario.id: _ms_an_image(scenario) for scenario in scenarios}
+    backend.first_call_s = {s.id: 12.0 for s in scenarios if s.mode is Mode.COMPILE}
+    backend.first_call_factor = 1.4
+    backend.start_s = 1.7  # a worker takes twice as long, and two start side by side
+    backend.prepare_s = 0.45
+    backend.spread = 0.03
+    (tmp_path / "outputs").mkdir()
+    records.write_environment(tmp_path, {"run_id": "run"})
+    runner = Runner(
+        run_id="run",
+        folder=tmp_path,
+        profile=STANDARD,
+        scenarios=scenarios,
+        policy=DEFAULT,
+        budget_s=STANDARD.budget_s,
+        launch=backend.launch,
+        clock=backend.clock,
+        progress=Progress(),
+    )
+    runner.measure()
+    return runner
+
+
+def test_a_standard_run_keeps_its_budget_and_decides_most(standard_run: Runner) -> None:
+    """Hardly anything is left out, though IPEX is as fast as stock here: that takes longest."""
+    run = records.read_run(standard_run.folder)
+    left_out = [row for row in run.scenarios if row.status != "ok"]
+    assert len(left_out) < 0.1 * len(run.scenarios)
+    over_default = [row for row in run.speedups if row.baseline_kind == "stock_default"]
+    decided = [row for row in over_default if row.verdict in ("faster", "slower", "same")]
+    assert len(decided) >= 0.55 * len(over_default)  # all of fp32 is level here
+    best = next(row for row in run.claims if row.claim == "best/inference/b1")
+    assert best.decided_s is not None
+    assert best.decided_s < 150
+    use = standard_run.self_use()
+    assert SELFCHECK.min_measuring_share <= use["rounds_share"] <= 1
+    assert use["seconds"]["all"] <= 1.02 * STANDARD.budget_s  # a last visit is foreseen, not known

@@ -1,0 +1,154 @@
+"""What a run finds out before it chooses: the largest batch, and why not a larger one."""
+
+from __future__ import annotations
+
+import itertools
+import mmap
+import os
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+from bench.plan.scenario import Task, stock_default, worker_key
+from bench.plan.thresholds import DEFAULT
+from bench.run import limits
+from bench.run.limits import Limits, find_limits, larger_peak
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_own_pages_mib = limits._own_pages_mib  # before the fixture below replaces them
+_memory_limit_gib = limits._memory_limit_gib
+
+
+@pytest.fixture(autouse=True)
+def _plenty_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test machine's own memory must not decide a test."""
+    monkeypatch.setattr(limits, "_memory_limit_gib", lambda _policy: 15.0)
+    monkeypatch.setattr(limits, "_own_pages_mib", lambda _pid: 450.0)
+
+
+def found(backend: Any, *wanted: int, participants: int = 18) -> Limits:
+    """The limits that a scripted worker leads to."""
+    worker = backend.launch(worker_key(stock_default(Task.INFERENCE, 1)), False, -1)
+    return find_limits(worker, wanted, participants=participants, policy=DEFAULT)
+
+
+def test_the_largest_power_of_two_below_two_seconds_is_the_cap(backend: Any) -> None:
+    """At 100 ms an image, 16 images take 1.6 s and 32 would take 3.2 s."""
+    limit = found(backend, 1, 8, 32)
+    assert limit.largest_batch == 16
+    assert limit.call_s[16] == pytest.approx(1.6, rel=0.05)
+    (left_out,) = limit.excluded
+    assert left_out.what == "inference batches above 16"
+    assert "1.6" in left_out.reason
+
+
+def test_a_call_that_turns_out_too_slow_is_left_out(backend: Any) -> None:
+    """The growth is foreseen only roughly: 1.1 s for 8 allows a try of 16, which takes 2.2 s."""
+    backend.default_ms = 137.5
+    limit = found(backend, 1, 8, 32)
+    assert limit.largest_batch == 8
+    assert "2.2" in limit.excluded[0].reason
+
+
+def test_a_kept_heap_counts_once_for_every_worker(
+    backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no larger for other backends, as what they prepare is."""
+    pages = itertools.cycle((400.0, 900.0))
+    monkeypatch.setattr(limits, "_own_pages_mib", lambda _pid: next(pages))
+    backend.default_ms = 10.0
+    assert found(backend, 1, 8, participants=10).largest_batch == 8
+    (left_out,) = found(backend, 1, 8, participants=15).excluded
+    assert "would need about 15.7 GiB" in left_out.reason
+
+
+def test_a_fast_machine_has_no_cap(backend: Any) -> None:
+    """Nothing is left out that was wanted and fits."""
+    backend.default_ms = 10.0
+    limit = found(backend, 1, 8, 32)
+    assert limit.largest_batch == 32
+    assert limit.excluded == ()
+
+
+def test_batch_one_is_measured_however_slow(backend: Any) -> None:
+    """A machine too slow for everything still gets its answer for one image."""
+    backend.default_ms = 5000.0
+    assert found(backend, 1, 8).largest_batch == 1
+
+
+@pytest.mark.parametrize(
+    ("files", "share"),
+    [
+        ({}, 1.0),
+        ({"memory.max": "max", "memory.current": "1073741824"}, 1.0),
+        ({"memory.max": "4294967296", "memory.current": "1073741824"}, 3 / 64),
+        ({"memory.max": "1073741824", "memory.current": "2147483648"}, 0.0),
+        ({"memory.max": str(1 << 40)}, 1.0),
+        ({"memory.max": "max", "memory.high": "1073741824"}, 1 / 64),
+        (  # pages of files that nobody reads are the kernel's to take back
+            {
+                "memory.max": "2147483648",
+                "memory.current": "2147483648",
+                "memory.stat": "anon 1\ninactive_file 1073741824",
+            },
+            1 / 64,
+        ),
+    ],
+)
+def test_memory_is_a_share_of_what_machine_and_group_have_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], share: float
+) -> None:
+    """64 GiB that are free may be used by 85 %; a container of 4 GiB is not filled to be killed."""
+    for name, text in files.items():
+        path = tmp_path / "sys/fs/cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=64 * 2**30))
+    allowed = _memory_limit_gib(DEFAULT, tmp_path)
+    assert allowed == pytest.approx(DEFAULT.budget.free_memory_share * 64 * share)
+
+
+def test_batches_that_memory_does_not_hold_are_left_out_with_the_sum(
+    backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """18 workers of 450 MiB and a little more each, and one of them at its peak of 800 MiB."""
+    monkeypatch.setattr(limits, "_memory_limit_gib", lambda _policy: 9.0)
+    limit = found(backend, 1, 8, 32)
+    assert limit.largest_batch == 1
+    assert "18 workers with a batch of 2 would need about 11.1 GiB" in limit.excluded[0].reason
+    assert found(backend, 1, 8, 32, participants=4).largest_batch == 16
+
+
+def test_facts_of_model_and_data_come_along(backend: Any) -> None:
+    """They stand in environment.json."""
+    limit = found(backend, 1)
+    assert limit.model["trained"] is False
+    assert limit.model["gflop_per_image"] == pytest.approx(30.7)
+    assert limit.peak["gflop_per_s"] == dict.fromkeys(("fp32", "bf16", "int8"), 400.0)
+
+
+def test_of_two_peaks_the_higher_counts() -> None:
+    """A slowed machine reads too low, and nothing makes it read too high."""
+    one = {"gflop_per_s": {"fp32": 300.0, "bf16": 500.0}, "memory_gb_per_s": 20.0}
+    other = {"gflop_per_s": {"fp32": 340.0}, "memory_gb_per_s": 10.0}
+    assert larger_peak(one, other) == {
+        "gflop_per_s": {"fp32": 340.0, "bf16": 500.0},
+        "memory_gb_per_s": 20.0,
+    }
+
+
+def test_pages_of_libraries_are_not_counted_for_each_worker(tmp_path: Path) -> None:
+    """They are held once for all, though the kernel calls them unique while one worker is alone."""
+    library = tmp_path / "library.so"
+    library.write_bytes(b"\1" * (64 << 20))
+    before = _own_pages_mib(os.getpid())
+    with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages:
+        assert sum(pages[:: mmap.PAGESIZE]) == (64 << 20) // mmap.PAGESIZE
+        after = _own_pages_mib(os.getpid())
+    assert before is not None
+    assert after is not None
+    assert after - before < 32

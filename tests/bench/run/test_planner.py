@@ -1,0 +1,176 @@
+"""What a run measures next: played on an imagined machine whose true speeds and costs are known."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from bench.analysis.claims import Claims
+from bench.plan.matrix import matrix
+from bench.plan.profiles import PROFILES
+from bench.plan.scenario import Dtype, Layout, Mode, Task, stock_default
+from bench.plan.thresholds import DEFAULT
+from tests.bench.imagined_machine import Machine
+
+STANDARD = PROFILES["standard"]
+STOCK = stock_default(Task.INFERENCE, 1)
+NHWC = replace(STOCK, layout=Layout.CHANNELS_LAST)
+COMPILED = replace(NHWC, mode=Mode.COMPILE)
+EAGER = replace(NHWC, backend="ipex")
+SCRIPT = replace(EAGER, mode=Mode.TORCHSCRIPT, fusion=True)
+BF16 = replace(EAGER, dtype=Dtype.BF16)
+INT8 = replace(SCRIPT, dtype=Dtype.INT8)
+SHIPPED = replace(STOCK, options=("heap=glibc",))
+FEW = (STOCK, NHWC, COMPILED, EAGER, SCRIPT, BF16, INT8, SHIPPED)
+MS = {STOCK: 100.0, NHWC: 85.0, COMPILED: 72.0, EAGER: 60.0, SCRIPT: 50.0}
+MS |= {BF16: 30.0, INT8: 20.0, SHIPPED: 130.0}
+
+
+def test_claimants_come_before_what_no_claim_needs() -> None:
+    """int8 and variables last, whatever their place in the matrix."""
+    visits = Machine(scenarios=tuple(reversed(FEW)), ms=MS).play().visits
+    first = {name: place for place, v in reversed([*enumerate(visits)]) for name in v.scenarios}
+    late = {INT8.id, SHIPPED.id}
+    assert max(first[one.id] for one in FEW if one.id not in late) < min(first[n] for n in late)
+
+
+def test_what_compiles_does_not_hold_up_the_others() -> None:
+    """In a visit of its own, if there are many."""
+    more = replace(NHWC, mode=Mode.TORCHSCRIPT, fusion=True)
+    visits = Machine(scenarios=(*FEW, more), ms=MS).play().visits
+    assert COMPILED.id not in visits[0].scenarios
+    assert COMPILED.id in visits[1].scenarios
+    assert Machine(scenarios=(STOCK, NHWC, COMPILED), ms=MS).play().visits[0].scenarios == (
+        STOCK.id,
+        NHWC.id,
+        COMPILED.id,
+    )
+
+
+def test_every_visit_has_stock_default_and_the_matrix_order() -> None:
+    """It is what its times are paired with."""
+    for visit in Machine(scenarios=FEW, ms=MS).play().visits:
+        assert STOCK.id in visit.scenarios
+        assert list(visit.scenarios) == [one.id for one in FEW if one.id in visit.scenarios]
+
+
+def test_a_clear_run_ends_early() -> None:
+    """Where everything differs plainly nothing is repeated."""
+    machine = Machine(scenarios=FEW, ms=MS, process=0.001, block=0.002).play()
+    assert all(visit.is_first or visit.thorough for visit in machine.visits)
+    assert machine.spent_s < 0.3 * machine.budget_s
+
+
+def test_who_leads_is_compared_thoroughly_once_before_what_no_claim_needs() -> None:
+    """With stock default, whose decisions it is held against; a profile may leave that out."""
+    machine = Machine(scenarios=FEW, ms=MS, process=0.001, block=0.002).play()
+    looks = [visit for visit in machine.visits if visit.thorough]
+    leader = Claims(machine.analysis()).answer("best", "inference/b1")
+    assert leader is not None
+    assert looks[0].thorough == {STOCK.id, leader.scenario}
+    assert len({visit.group for visit in looks}) == len(looks)
+    late = [n for n, visit in enumerate(machine.visits) if INT8.id in visit.scenarios]
+    assert machine.visits.index(looks[0]) < late[0]
+    brief = replace(STANDARD, recommended_parity_s=0.0)
+    visits = Machine(scenarios=FEW, ms=MS, profile=brief).play().visits
+    assert not any(visit.thorough for visit in visits)
+
+
+def test_only_what_is_open_is_measured_again() -> None:
+    """IPEX 1.5 % before stock: these two and stock default, not who is far behind."""
+    ms = {**MS, SCRIPT: 84.0, COMPILED: 85.3, EAGER: 99.0, NHWC: 99.0}
+    machine = Machine(scenarios=FEW, ms=ms).play()
+    again = Counter(
+        n for v in machine.visits if not (v.is_first or v.thorough) for n in v.scenarios
+    )
+    assert again[SCRIPT.id] >= 2
+    assert again[COMPILED.id] >= 2
+    assert again[BF16.id] == 0
+    claim = "ipex/inference/b1/fp32"
+    assert claim in machine.planner.decided(machine.analysis())
+
+
+def test_what_cannot_be_decided_takes_the_budget_and_no_more() -> None:
+    """Two ways that differ by the minimal effect, on a noisy machine."""
+    ms = {**MS, SCRIPT: 84.0, COMPILED: 86.4}
+    machine = Machine(scenarios=FEW, ms=ms, process=0.03, budget_s=400.0).play()
+    assert 300.0 < machine.spent_s <= 400.0
+
+
+def test_a_question_stays_open_when_both_sides_had_all_processes() -> None:
+    """However large the budget is."""
+    ms = {**MS, SCRIPT: 84.0, COMPILED: 86.4}
+    machine = Machine(scenarios=FEW, ms=ms, process=0.05, budget_s=1e6).play()
+    counts = sorted(machine.processes(one) for one in FEW if one is not STOCK)
+    assert counts[-2] == DEFAULT.budget.most_processes
+    assert machine.spent_s < 1e5
+
+
+def test_a_refused_result_is_measured_once_more() -> None:
+    """It surprises; a second time is enough."""
+    machine = Machine(scenarios=FEW, ms=MS, process=0.001, block=0.002)
+    machine.refused = frozenset({EAGER.id})
+    machine.play()
+    assert machine.processes(EAGER) == 2
+
+
+def test_processes_that_the_profile_asks_for_are_measured() -> None:
+    """Though everything is decided after one."""
+    profile = replace(STANDARD, processes=3)
+    machine = Machine(scenarios=FEW, ms=MS, process=0.001, block=0.002, profile=profile).play()
+    assert {machine.processes(one) for one in FEW if one is not STOCK} == {3}
+
+
+def test_a_budget_that_is_too_small_still_has_each_task_begun() -> None:
+    """The first group of each; what no claim needs is left out."""
+    scenarios = matrix(STANDARD, (1, 8))
+    machine = Machine(scenarios=scenarios, ms={}, budget_s=10.0).play()
+    groups = [visit.group for visit in machine.visits]
+    assert [group[0] for group in groups] == [Task.INFERENCE, Task.TRAINING]
+
+
+def test_stock_default_alone_is_not_worth_a_visit() -> None:
+    """Unless it is all that was asked for."""
+    other = replace(NHWC, batch_size=8)
+    scenarios = (STOCK, NHWC, replace(STOCK, batch_size=8), other)
+    whole = Machine(scenarios=scenarios, ms=MS).play()
+    first_s = whole.ends_s[0]
+    assert any(other.id in visit.scenarios for visit in whole.visits)
+    short = Machine(scenarios=scenarios, ms=MS, budget_s=first_s + 1.0).play()
+    assert [visit.group for visit in short.visits] == [STOCK.group]
+    assert len(Machine(scenarios=(STOCK,), ms=MS).play().visits) == 1
+
+
+def test_who_is_out_of_the_race_at_one_batch_comes_late_at_the_next() -> None:
+    """Twice as slow as the best of its kind: that changes at no batch size within one visit."""
+    eight = [replace(one, batch_size=8) for one in FEW]
+    ms = {**MS, EAGER: 160.0, NHWC: 170.0}
+    machine = Machine(scenarios=(*FEW, *eight), ms=ms).play()
+    visits = [visit for visit in machine.visits if visit.group == eight[0].group]
+    assert {eight[3].id, eight[1].id}.isdisjoint(visits[0].scenarios)
+    assert eight[4].id in visits[0].scenarios
+    assert machine.processes(eight[3]) >= 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_standard_run_decides_its_headlines(seed: int) -> None:
+    """IPEX is 5 % before stock; processes differ by .8 % and blocks by 3 %, as on a cloud guest."""
+    scenarios = matrix(STANDARD, (1, 8))
+    ms = {
+        one: 100.0
+        * (0.6 if one.dtype is Dtype.BF16 else 1.0)
+        * (0.9 if one.layout is Layout.CHANNELS_LAST else 1.0)
+        * (0.95 if one.mode is not Mode.EAGER else 1.0)
+        * (0.95 if one.backend == "ipex" else 1.0)
+        for one in scenarios
+        if one.batch_size == 1
+    }
+    machine = Machine(
+        scenarios=scenarios, ms=ms, process=0.008, block=0.03, seed=seed, budget_s=STANDARD.budget_s
+    ).play()
+    assert machine.decided_s("best/inference/b1") < 120
+    bf16, fp32 = (f"ipex/inference/b1/{dtype}" for dtype in ("bf16", "fp32"))
+    assert min(machine.decided_s(bf16), machine.decided_s(fp32)) < 600
+    assert machine.spent_s <= 1.02 * machine.budget_s

@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+import torch
+
+from bench.analysis import parity
+from bench.errors import WorkerError
+from bench.plan.scenario import (
+    FROZEN,
+    FULL,
+    FUSED_ADAM,
+    Dtype,
+    Layout,
+    Mode,
+    Scenario,
+    Status,
+    Task,
+)
+from bench.plan.thresholds import ParityTolerance
+from bench.worker.backends import ipex as backend
+from tests.hardware import FLAGS, needs_onednn_bf16
+
+if TYPE_CHECKING:
+    from tests.bench.worker.backends.conftest import Worker
+
+pytestmark = [pytest.mark.torch, pytest.mark.ipex]
+
+
+def scenario(**more: Any) -> Scenario:
+    """IPEX eager in fp32 at batch size 2 unless said otherwise."""
+    values = {
+        "task": Task.INFERENCE,
+        "backend": "ipex",
+        "mode": Mode.EAGER,
+        "layout": Layout.CHANNELS_LAST,
+        "batch_size": 2,
+    }
+    return Scenario(**{**values, **more})
+
+
+def training(**more: Any) -> Scenario:
+    """A training step, frozen unless said otherwise."""
+    return scenario(**{"task": Task.TRAINING, "options": (FROZEN,), **more})
+
+
+def default_of(case: Scenario) -> Scenario:
+    """The stock default that a case is compared with."""
+    return Scenario(
+        task=case.task,
+        backend="stock",
+        mode=Mode.EAGER,
+        batch_size=case.batch_size,
+        options=tuple(tag for tag in case.options if tag in (FROZEN, FULL)),
+    )
+
+
+def compare(ipex: Worker, stock: Worker, case: Scenario) -> parity.Parity:
+    """The case's outputs against those of a stock worker."""
+    stock.prepare(default_of(case))
+    ipex.prepare(case)
+    return parity.compare(
+        stock.outputs("reference"),
+        ipex.outputs("candidate"),
+        task=case.task,
+        dtype=case.dtype,
+        tolerance=ParityTolerance(),
+    )
+
+
+def test_an_ipex_worker_has_ipex_and_no_process_beside_it(ipex: Worker) -> None:
+    """Importing it with triton installed would start a pool that burns seconds of CPU."""
+    assert ipex.hello["ipex_imported"] is True
+    assert ipex.hello["packages"]["ipex"].startswith("2.8")
+    assert psutil.Process(ipex.pid).children() == []
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(scenario(mode=mode, fusion=fusion, dtype=dtype), marks=marks)
+        for dtype, marks in ((Dtype.FP32, ()), (Dtype.BF16, needs_onednn_bf16))
+        for mode, fusion in (
+            (Mode.EAGER, None),
+            (Mode.TORCHSCRIPT, False),
+            (Mode.TORCHSCRIPT, True),
+        )
+    ],
+    ids=lambda case: case.id,
+)
+def test_every_way_runs_what_its_label_says_and_decides_the_same(
+    ipex: Worker, stock: Worker, case: Scenario
+) -> None:
+    """13 convolutions and the head are IPEX's, and nothing is repacked at a call.
+
+    Not so with AVX2: there IPEX packs weights that oneDNN then packs again at each call, unless
+    TorchScript fuses.
+    """
+    found = compare(ipex, stock, case)
+    evidence = ipex.ask("kernels")
+
+    assert found.within_tolerance, found
+    assert evidence["contradiction"] is None
+    assert evidence["layers_replaced"] == 14
+    assert (evidence["fused_ops"] >= 13) == bool(case.fusion)
+    if case.dtype is Dtype.FP32 and (case.fusion or "avx512f" in FLAGS):
+        assert evidence["graph"]["reorder_share"] < 0.02
+
+
+def test_a_python_on_which_ipex_crashes_is_unavailable_with_that_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It can be imported there, and its layers end the process."""
+    monkeypatch.setattr(sys, "version_info", (3, 13, 0))
+    with pytest.raises(ImportError, match=r"IPEX 2\.8 crashes on Python 3\.13 and later"):
+        backend.load()
+
+
+def test_fusion_is_off_again_after_it_was_on(ipex: Worker) -> None:
+    """The pre-pass is process-wide, and a worker may serve both; weights stay packed."""
+    for fusion in (True, False):
+        ipex.prepare(scenario(mode=Mode.TORCHSCRIPT, fusion=fusion))
+        evidence = ipex.ask("kernels")
+        fused = "ipex_prepack::convolution_relu_run" in evidence["graph"]["nodes"]
+        assert fused is fusion
+        assert evidence["layers_replaced"] == 14
+
+
+def test_ipex_compile_packs_in_the_graph(ipex: Worker, stock: Worker) -> None:
+    """Nothing is replaced before, one graph is compiled, and no call repacks a weight."""
+    found = compare(ipex, stock, scenario(mode=Mode.COMPILE))
+    evidence = ipex.ask("kernels")
+
+    assert found.within_tolerance, found
+    assert evidence["contradiction"] is None
+    assert evidence["layers_replaced"] == 0
+    assert evidence["graph"] == {"graphs": 1, "breaks": 0, "reorder_share": 0.0}
+    assert evidence["fused_ops"] == 13
+
+
+@pytest.mark.parametrize(
+    ("case", "layers"),
+    [
+        (training(), 13),
+        pytest.param(training(dtype=Dtype.BF16), 14, marks=needs_onednn_bf16),
+        (training(options=(FULL,)), 13),
+    ],
+    ids=lambda value: value.id if isinstance(value, Scenario) else str(value),
+)
+def test_training_follows_stocks_losses(
+    ipex: Worker, stock: Worker, case: Scenario, layers: int
+) -> None:
+    """In fp32 the head stays PyTorch's own layer; in bf16 it does not."""
+    found = compare(ipex, stock, case)
+    evidence = ipex.ask("kernels")
+
+    assert found.within_tolerance, found
+    assert evidence["contradiction"] is None
+    assert evidence["layers_replaced"] == layers
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        scenario(dtype=Dtype.INT8),
+        training(mode=Mode.COMPILE),
+        training(options=(FROZEN, FUSED_ADAM)),
+    ],
+    ids=lambda case: case.id,
+)
+def test_what_ipex_cannot_do_is_unsupported(ipex: Worker, case: Scenario) -> None:
+    """The scenario's row carries the reason, and the worker serves the next."""
+    with pytest.raises(WorkerError) as caught:
+        ipex.prepare(case)
+    assert caught.value.status is Status.UNSUPPORTED
+    assert ipex.prepare(scenario())["layers_replaced"] == 14
+
+
+@pytest.mark.parametrize("case", [scenario(), scenario(mode=Mode.TORCHSCRIPT), training()])
+def test_a_cpu_without_bf16_kernels_is_unsupported(
+    monkeypatch: pytest.MonkeyPatch, case: Scenario
+) -> None:
+    """`ipex.optimize` would fail on an assertion there: the row would say `crashed`.
+
+    A stand-in for IPEX, which must not be imported here.
+    """
+    native = SimpleNamespace(onednn_has_bf16_support=lambda: False)
+    stand_in = SimpleNamespace(_C=native)
+    monkeypatch.setitem(sys.modules, "intel_extension_for_pytorch", stand_in)
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    optimizer = torch.optim.Adam(model.parameters())
+    with pytest.raises(NotImplementedError, match="packs no bf16 weights on this CPU"):
+        backend.prepare(model, replace(case, dtype=Dtype.BF16), torch.rand(1, 2), optimizer)
+
+
+FINDINGS = """
+import json, torch
+from bench.worker.backends import ipex
+from bench.plan.scenario import Dtype, Layout, Mode, Scenario, Task, FROZEN
+from pillqc.model.network import load_model
+from pillqc.training.train import make_optimizer
+ipex.load()
+import intel_extension_for_pytorch
+found = {}
+
+def scenario(task=Task.INFERENCE, **more):
+    return Scenario(task=task, backend="ipex", mode=Mode.EAGER, batch_size=1, **more)
+
+def refused(call):
+    try:
+        call()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+def weights_are_contiguous(model):
+    return all(p.is_contiguous() for p in model.parameters())
+
+images = torch.rand(1, 3, 32, 32)
+plain = load_model("random").model
+prepared = ipex.prepare(plain, scenario(), images)
+found["ours leaves the model alone"] = weights_are_contiguous(plain)
+found["ours replaces nothing in it"] = ipex.count_replaced(plain) == 0
+naked = load_model("random").model
+intel_extension_for_pytorch.optimize(naked, dtype=torch.float32, inplace=False)
+found["ipex.optimize leaves the model alone"] = weights_are_contiguous(naked)
+
+found["loading"] = refused(lambda: prepared.model.load_state_dict(plain.state_dict()))
+optimized = intel_extension_for_pytorch.optimize(naked, dtype=torch.float32)
+other = load_model("random", seed=1).model
+optimized.load_state_dict(other.state_dict(), strict=False)
+with torch.inference_mode():
+    error = (optimized(images)[0] - other(images)[0]).abs().max()
+found["loading anyway is right"] = bool(error < 1e-3)
+
+traced = torch.jit.trace(plain, images)
+same = intel_extension_for_pytorch.optimize(traced)
+found["ipex.optimize returns a script unchanged"] = same is traced
+found["script"] = refused(lambda: ipex.prepare(traced, scenario(), images))
+
+training = scenario(Task.TRAINING, options=(FROZEN,))
+found["no optimizer"] = refused(lambda: ipex.prepare(plain, training, images))
+adamw = torch.optim.AdamW(plain.parameters())
+found["AdamW"] = refused(lambda: ipex.prepare(plain, training, images, adamw))
+adam = make_optimizer(plain)
+found["Adam was fused before"] = ipex.steps_are_fused(adam)
+stepper = ipex.prepare(plain, training, images, adam).optimizer
+found["Adam is fused"] = ipex.steps_are_fused(stepper)
+nothing = torch.nn.Sequential(torch.nn.ReLU())
+found["nothing to replace"] = refused(lambda: ipex.prepare(nothing, scenario(), images))
+found["fused optimizers"] = sorted(
+    {cls.__name__ for cls in intel_extension_for_pytorch.optim._optimizer_utils
+     .IPEX_FUSED_OPTIMIZER_LIST_CPU})
+print("FOUND " + json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Any]:
+    """What IPEX and our backend do in a process of their own."""
+    pytest.importorskip("torch")
+    done = subprocess.run(
+        [sys.executable, "-c", FINDINGS],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("FOUND ")]
+    assert lines, done.stderr
+    findings: dict[str, Any] = json.loads(lines[0].removeprefix("FOUND "))
+    return findings
+
+
+def test_the_model_that_is_handed_over_stays_as_it_was(found: dict[str, Any]) -> None:
+    """IPEX itself lays its argument out anew, even when told to work on a copy."""
+    assert found["ipex.optimize leaves the model alone"] is False
+    assert found["ours leaves the model alone"] is True
+    assert found["ours replaces nothing in it"] is True
+
+
+def test_loading_weights_into_a_packed_model_is_refused(found: dict[str, Any]) -> None:
+    """IPEX takes them without complaint and then computes garbage."""
+    assert found["loading anyway is right"] is False
+    assert "load weights before" in found["loading"]
+
+
+def test_a_script_module_is_refused(found: dict[str, Any]) -> None:
+    """IPEX returns it unchanged, without a word."""
+    assert found["ipex.optimize returns a script unchanged"] is True
+    assert found["script"].startswith("TypeError: ipex.optimize ignores a ScriptModule")
+
+
+def test_training_needs_an_optimizer_that_ipex_fuses(found: dict[str, Any]) -> None:
+    """Without one IPEX trips over an assertion; AdamW it would leave as it is."""
+    assert found["no optimizer"].startswith("TypeError")
+    assert found["AdamW"] == "NotImplementedError: IPEX has no fused AdamW"
+    assert found["Adam was fused before"] is False
+    assert found["Adam is fused"] is True
+
+
+def test_optimising_that_replaced_nothing_is_unsupported(found: dict[str, Any]) -> None:
+    """It would be stock PyTorch under IPEX's name."""
+    assert "replaced no layer" in found["nothing to replace"]
+
+
+def test_the_list_of_fused_optimizers_is_ipexs_own(found: dict[str, Any]) -> None:
+    """Of another version it may be another."""
+    from bench.worker.backends.ipex import FUSED_OPTIMIZERS
+
+    assert set(FUSED_OPTIMIZERS) == set(found["fused optimizers"])

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+from bench.analysis import parity
+from bench.errors import WorkerError
+from bench.plan.scenario import (
+    FROZEN,
+    FULL,
+    FUSED_ADAM,
+    NO_FREEZING,
+    Dtype,
+    Layout,
+    Mode,
+    Scenario,
+    Status,
+    Task,
+)
+from bench.plan.thresholds import ParityTolerance
+from bench.worker import protocol
+from tests.hardware import needs_onednn_bf16
+
+if TYPE_CHECKING:
+    from tests.bench.worker.backends.conftest import Worker
+
+pytestmark = pytest.mark.torch
+
+LAST = Layout.CHANNELS_LAST
+
+
+def scenario(**more: Any) -> Scenario:
+    """Stock default at batch size 2 unless said otherwise."""
+    values = {"task": Task.INFERENCE, "backend": "stock", "mode": Mode.EAGER, "batch_size": 2}
+    return Scenario(**{**values, **more})
+
+
+def training(**more: Any) -> Scenario:
+    """A training step, frozen unless said otherwise."""
+    return scenario(**{"task": Task.TRAINING, "options": (FROZEN,), **more})
+
+
+INFERENCE = [
+    scenario(layout=LAST),
+    *(scenario(mode=Mode.TORCHSCRIPT, fusion=fusion, layout=LAST) for fusion in (True, False)),
+]
+IN_BF16 = [
+    scenario(dtype=Dtype.BF16),
+    *(replace(case, dtype=Dtype.BF16) for case in INFERENCE),
+]
+
+
+def compare(stock: Worker, case: Scenario, default: Scenario) -> parity.Parity:
+    """The case's outputs against the default's, from the same worker."""
+    stock.prepare(default)
+    reference = stock.outputs("reference")
+    stock.prepare(case)
+    return parity.compare(
+        reference,
+        stock.outputs("candidate"),
+        task=case.task,
+        dtype=case.dtype,
+        tolerance=ParityTolerance(),
+    )
+
+
+def test_a_stock_worker_never_imports_ipex(stock: Worker) -> None:
+    """Importing it changes PyTorch for good; its own `sys.modules` is the proof."""
+    assert stock.hello["ipex_imported"] is False
+    assert stock.hello["packages"]["ipex"] is None
+    assert stock.hello["protocol"] == 1
+    assert stock.hello["conditions"]["threads"] == 1
+
+
+@pytest.mark.parametrize(
+    "case",
+    [*INFERENCE, *(pytest.param(case, marks=needs_onednn_bf16) for case in IN_BF16)],
+    ids=lambda case: case.id,
+)
+def test_every_way_runs_what_its_label_says_and_decides_the_same(
+    stock: Worker, case: Scenario
+) -> None:
+    """OneDNN's own log does not deny the label, and the outputs agree with stock default's."""
+    found = compare(stock, case, scenario())
+    evidence = stock.ask("kernels")
+
+    assert found.within_tolerance, found
+    assert evidence["contradiction"] is None
+    assert len(evidence["kernels"]) > 13
+    assert (evidence["fused_ops"] >= 13) == bool(case.fusion)
+    sources = {k["data_types"].split()[0] for k in evidence["kernels"] if "conv" in k["primitive"]}
+    assert sources == {"src:bf16" if case.dtype is Dtype.BF16 else "src:f32"}
+
+
+def test_fusion_is_off_again_after_it_was_on(stock: Worker) -> None:
+    """The switch is process-wide, and a worker may serve both."""
+    for fusion in (True, False):
+        stock.prepare(scenario(mode=Mode.TORCHSCRIPT, fusion=fusion, layout=LAST))
+        evidence = stock.ask("kernels")
+        assert ("oneDNNFusionGroup" in evidence["graph"]["nodes"]) is fusion
+
+
+def test_compile_freezes_fuses_and_leaves_no_process_behind(stock: Worker) -> None:
+    """One graph without breaks, weights packed (no reorder at a call), no pool of compilers."""
+    case = scenario(mode=Mode.COMPILE, layout=LAST)
+    found = compare(stock, case, scenario())
+    evidence = stock.ask("kernels")
+
+    assert found.within_tolerance, found
+    assert evidence["contradiction"] is None
+    assert evidence["graph"] == {"graphs": 1, "breaks": 0, "reorder_share": 0.0}
+    assert evidence["fused_ops"] == 13
+    assert stock.ask("call", n=2, phase="timed")["invalid"] is None
+    assert psutil.Process(stock.pid).children() == []
+
+
+def test_calls_before_torchscript_settled_do_not_count(stock: Worker) -> None:
+    """It records types first and optimises later: timing that would time the interpreter."""
+    case = scenario(mode=Mode.TORCHSCRIPT, fusion=True, layout=LAST)
+    stock.ask("prepare", scenario=protocol.encode(case))
+    stock.ask("call", n=1, phase="first_call")
+    early = stock.ask("call", n=1, phase="timed")
+    stock.ask("call", n=1, phase="warmup")
+    later = stock.ask("call", n=2, phase="timed")
+
+    assert "compiled anew" in str(early["invalid"])
+    assert later["invalid"] is None
+
+
+@pytest.mark.slow
+def test_compile_without_freezing_packs_weights_at_every_call(stock: Worker) -> None:
+    """The option is what its name says."""
+    stock.prepare(scenario(mode=Mode.COMPILE, layout=LAST, options=(NO_FREEZING,)))
+    evidence = stock.ask("kernels")
+    assert any(kernel["primitive"] == "reorder" for kernel in evidence["kernels"])
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        training(layout=LAST, options=(FROZEN, FUSED_ADAM)),
+        training(dtype=Dtype.BF16),
+        training(options=(FULL,), layout=LAST, dtype=Dtype.BF16),
+    ],
+    ids=lambda case: case.id,
+)
+def test_training_follows_the_same_losses(stock: Worker, case: Scenario) -> None:
+    """Five steps from the same start on the same batch."""
+    trained = FULL if FULL in case.options else FROZEN
+    found = compare(stock, case, training(options=(trained,)))
+
+    assert found.images == 3
+    assert found.within_tolerance, found
+    assert stock.ask("kernels")["contradiction"] is None
+
+
+@pytest.mark.parametrize(
+    "case",
+    [scenario(dtype=Dtype.INT8), training(mode=Mode.TORCHSCRIPT, fusion=False)],
+    ids=lambda case: case.id,
+)
+def test_what_cannot_run_is_unsupported_and_costs_nothing_else(
+    stock: Worker, case: Scenario
+) -> None:
+    """The scenario's row carries the reason, and the worker serves the next."""
+    with pytest.raises(WorkerError) as caught:
+        stock.prepare(case)
+    assert caught.value.status is Status.UNSUPPORTED
+    assert stock.prepare(scenario())["layers_replaced"] is None
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [Mode.EAGER, Mode.TORCHSCRIPT, pytest.param(Mode.COMPILE, marks=pytest.mark.slow)],
+)
+def test_release_gives_the_memory_back(stock: Worker, mode: Mode) -> None:
+    """PyTorch and Inductor hold on to 60 MB of frozen weights a model unless told otherwise."""
+    case = scenario(mode=mode, fusion=mode is Mode.TORCHSCRIPT or None, layout=LAST)
+    resident = []
+    for _ in range(3):
+        stock.prepare(case)
+        stock.ask("release")
+        resident.append(stock.ask("memory")["rss_mb"])
+    assert resident[2] < resident[1] + 30
+
+
+def test_one_batch_size_after_the_other(stock: Worker) -> None:
+    """A worker serves all of them, and each has a peak of its own."""
+    peaks = []
+    for size in (8, 1):
+        stock.prepare(scenario(batch_size=size))
+        peaks.append(stock.ask("memory")["peak_rss_mb"])
+        stock.ask("release")
+    assert peaks[1] < peaks[0]

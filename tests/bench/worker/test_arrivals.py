@@ -1,0 +1,102 @@
+"""Schedules, latencies and throughput from scripted clocks."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from dataclasses import dataclass
+
+import pytest
+
+from bench.worker import arrivals
+
+MS = 1_000_000
+
+
+@dataclass
+class Clock:
+    """Nanoseconds that pass only when spent."""
+
+    now: int = 0
+
+    def spend(self, ns: int) -> None:
+        self.now += ns
+
+
+def served(offsets_ms: list[int], call_ms: int) -> list[float]:
+    """Latencies of a server whose every call takes as long."""
+    clock = Clock()
+    offsets = [offset * MS for offset in offsets_ms]
+    spans = arrivals.serve(
+        offsets,
+        0,
+        call=lambda: clock.spend(call_ms * MS),
+        now_ns=lambda: clock.now,
+        sleep=clock.spend,
+    )
+    return arrivals.latencies_ms(offsets, 0, [end for _, end in spans])
+
+
+def test_a_server_that_keeps_up_answers_in_its_own_time() -> None:
+    """Nobody waits when each is done before the next is due."""
+    assert served([0, 100, 200], 40) == [40, 40, 40]
+
+
+def test_waiting_counts_from_when_a_request_was_due() -> None:
+    """No coordinated omission: a slow server's queue shows in every latency behind it."""
+    assert served([0, 10, 20, 30], 40) == [40, 70, 100, 130]
+
+
+def test_a_pause_ends_with_the_next_arrival() -> None:
+    """After a queue has drained the server waits again."""
+    assert served([0, 10, 500], 40) == [40, 70, 40]
+
+
+def test_poisson_arrivals_have_their_rate_and_are_the_same_for_the_same_seed() -> None:
+    """So every way of running sees the same arrivals."""
+    offsets = arrivals.poisson(50.0, 20_000, 1)
+    gaps = [(b - a) / 1e9 for a, b in itertools.pairwise(offsets)]
+    assert statistics.mean(gaps) == pytest.approx(1 / 50, rel=0.03)
+    assert statistics.stdev(gaps) == pytest.approx(1 / 50, rel=0.05)
+    assert offsets == arrivals.poisson(50.0, 20_000, 1)
+    assert offsets != arrivals.poisson(50.0, 20_000, 2)
+
+
+def test_a_percentile_needs_requests_beyond_it() -> None:
+    """The p99 of fifty is their maximum under another name."""
+    few = {(0, 0): [1.0] * 50}
+    assert arrivals.percentile(few, 0.99, beyond=1, draws=50, seed=1) is None
+    assert arrivals.percentile(few, 0.5, beyond=1, draws=50, seed=1) == (1.0, 1.0, 1.0)
+
+
+def test_the_interval_of_a_percentile_resamples_whole_blocks() -> None:
+    """One bad block of many makes the interval wide, however many requests it holds."""
+    blocks = {(0, number): [10.0] * 100 for number in range(9)} | {(0, 9): [90.0] * 100}
+    found = arrivals.percentile(blocks, 0.99, beyond=1, draws=400, seed=1)
+    assert found is not None
+    estimate, low, high = found
+    assert (estimate, low, high) == (90.0, 10.0, 90.0)
+
+
+def test_throughput_counts_only_while_all_instances_work() -> None:
+    """Two at 100 ms each do a call every 50 ms, whatever one did alone before and after."""
+    one = [(n * 100 * MS, (n + 1) * 100 * MS) for n in range(10)]
+    late = [(start + 300 * MS, end + 300 * MS) for start, end in one]
+    assert arrivals.common_window([one, late]) == (300 * MS, 1000 * MS)
+    assert arrivals.ms_per_call([one, late]) == pytest.approx(50.0)
+
+
+def test_a_call_that_lies_partly_in_the_window_counts_by_its_part() -> None:
+    """Else long calls would round throughput up or down."""
+    assert arrivals.calls_within([(0, 100), (100, 200)], (50, 150)) == pytest.approx(1.0)
+
+
+def test_instances_that_never_overlap_have_no_throughput() -> None:
+    """There is no time in which all were at work."""
+    assert arrivals.ms_per_call([[(0, 10)], [(20, 30)]]) is None
+    assert arrivals.ms_per_call([]) is None
+
+
+def test_requests_are_shared_out_in_turn() -> None:
+    """Every instance gets its own arrivals."""
+    assert arrivals.shared_out([1, 2, 3, 4, 5], 2) == [[1, 3, 5], [2, 4]]

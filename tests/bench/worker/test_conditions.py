@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bench.worker import conditions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAPS = """\
+5581c0000000-5581c0100000 r--p 00000000 08:01 131 /usr/bin/python3.11
+7f0000000000-7f0000100000 r-xp 00000000 08:01 132 /usr/lib/x86_64-linux-gnu/libc.so.6
+7f0000200000-7f0000300000 r-xp 00000000 08:01 133 /venv/lib/torch/lib/libgomp.so.1
+7f0000300000-7f0000310000 rw-p 00000000 00:00 0
+7ffd00000000-7ffd00021000 rw-p 00000000 00:00 0                          [stack]
+"""
+
+
+def with_library(path: str) -> str:
+    """A memory map with one more library."""
+    return f"{MAPS}7f0000400000-7f0000500000 r-xp 00000000 08:01 140 {path}\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/opt/lib/libtcmalloc.so.4", "tcmalloc"),
+        ("/opt/lib/libtcmalloc_minimal.so.4.5.9", "tcmalloc"),
+        ("/usr/lib/x86_64-linux-gnu/libjemalloc.so.2", "jemalloc"),
+        ("/usr/lib/libmimalloc.so.2", "mimalloc"),
+        ("/lib/ld-musl-x86_64.so.1", "musl"),
+        ("/home/tcmalloc-lover/libfoo.so", "glibc"),
+        ("/opt/with spaces/libtcmalloc.so.4", "tcmalloc"),
+    ],
+)
+def test_the_allocator_is_the_one_that_is_mapped(path: str, name: str) -> None:
+    """By the file's own name: a preload that failed leaves nothing here."""
+    assert conditions.allocator(with_library(path)) == name
+
+
+def test_every_openmp_runtime_is_listed() -> None:
+    """Two at once fight for the cores, so one name would hide it."""
+    both = with_library("/opt/intel/lib/libiomp5.so")
+
+    assert conditions.openmp(MAPS) == ["libgomp.so.1"]
+    assert conditions.openmp(both) == ["libgomp.so.1", "libiomp5.so"]
+    assert conditions.openmp(with_library("/x/libgomp-a34b3233.so.1.0.0")) == [
+        "libgomp-a34b3233.so.1.0.0",
+        "libgomp.so.1",
+    ]
+    assert conditions.openmp("") == []
+
+
+def test_only_variables_that_can_change_speed_are_recorded() -> None:
+    """Anything else may be private, and would make every comparison differ."""
+    environment = {"OMP_NUM_THREADS": "2", "HOME": "/root", "LD_PRELOAD": "x", "API_TOKEN": "s"}
+    assert conditions.recorded(environment) == {"LD_PRELOAD": "x", "OMP_NUM_THREADS": "2"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, "default"),
+        ({"OMP_WAIT_POLICY": "PASSIVE"}, "OMP_WAIT_POLICY=PASSIVE"),
+        (
+            {"GOMP_SPINCOUNT": "0", "OMP_WAIT_POLICY": "PASSIVE"},
+            "OMP_WAIT_POLICY=PASSIVE, GOMP_SPINCOUNT=0",
+        ),
+    ],
+)
+def test_the_wait_policy_is_told_from_the_environment(
+    environment: dict[str, str], expected: str
+) -> None:
+    """Whichever runtime it is for."""
+    assert conditions.wait_policy(environment) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("always [madvise] never\n", "madvise"), ("nonsense", None), (None, None)],
+)
+def test_transparent_huge_pages(text: str | None, expected: str | None) -> None:
+    """The kernel brackets what is chosen."""
+    assert conditions.chosen(text) == expected
+
+
+def state(**more: Any) -> dict[str, Any]:
+    """A worker's conditions."""
+    return {
+        "threads": 2,
+        "allocator": "glibc",
+        "openmp": ["libgomp.so.1"],
+        "wait_policy": "default",
+        "affinity": [0, 1],
+        "cpu_quota": None,
+        "thp": "madvise",
+        "denormals_flushed": False,
+        "env": {"OMP_NUM_THREADS": "2"},
+        **more,
+    }
+
+
+def test_equal_conditions_do_not_differ() -> None:
+    """Nor does each worker's own compile cache."""
+    own = state(env={"OMP_NUM_THREADS": "2", "TORCHINDUCTOR_CACHE_DIR": "/a"})
+    assert conditions.differences(state(), state()) == []
+    assert conditions.differences(state(), own) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"allocator": "tcmalloc"}, "allocator: glibc against tcmalloc"),
+        ({"threads": 4}, "threads: 2 against 4"),
+        ({"openmp": []}, "openmp: ['libgomp.so.1'] against []"),
+        (
+            {"openmp": ["libgomp.so.1", "libiomp5.so"]},
+            "openmp: ['libgomp.so.1'] against ['libgomp.so.1', 'libiomp5.so']",
+        ),
+        (
+            {"openmp": ["libgomp-a34b3233.so.1", "libgomp.so.1"]},
+            "openmp: ['libgomp.so.1'] against ['libgomp-a34b3233.so.1', 'libgomp.so.1']",
+        ),
+        ({"affinity": [0]}, "affinity: [0, 1] against [0]"),
+        ({"denormals_flushed": True}, "denormals are flushed to zero in one of them only"),
+        ({"env": {}}, "OMP_NUM_THREADS: 2 against unset"),
+    ],
+)
+def test_each_difference_is_a_sentence(changed: dict[str, Any], sentence: str) -> None:
+    """Whoever compares two workers is told what makes them incomparable."""
+    assert conditions.differences(state(), state(**changed)) == [sentence]
+
+
+def test_the_same_openmp_under_another_packages_name_is_no_difference() -> None:
+    """Wheels rename the library that they bring; another environment is still comparable."""
+    assert conditions.differences(state(), state(openmp=["libgomp-a34b3233.so.1"])) == []
+
+
+def test_what_was_found_unlike_makes_a_scenario_unequal() -> None:
+    """It is read from the run's own file, so a later look at the run sees it too."""
+    workers = {
+        "a": state(),
+        "b": state(differs=["allocator: glibc against tcmalloc", "threads: 2 against 4"]),
+        "c": {},
+    }
+    assert conditions.unequal(workers) == {
+        "b": "its worker ran under other conditions than stock default's: "
+        "allocator: glibc against tcmalloc; threads: 2 against 4"
+    }
+
+
+@pytest.mark.torch
+def test_this_process_is_read(tmp_path: Path) -> None:
+    """The real thing has every key; a host that tells nothing gives None, not an error."""
+    here = conditions.read()
+    bare = conditions.read(root=tmp_path)
+
+    assert set(here) == set(state())
+    assert here["threads"] >= 1
+    assert bare["thp"] is None
+    assert bare["openmp"] == []
+
+
+@pytest.mark.torch
+def test_flushing_denormals_is_noticed() -> None:
+    """It is a setting of the thread that no variable shows."""
+    import torch
+
+    try:
+        if not torch.set_flush_denormal(True):
+            pytest.skip("this CPU cannot flush denormals")
+        assert conditions.denormals_flushed()
+    finally:
+        torch.set_flush_denormal(False)
+    assert not conditions.denormals_flushed()

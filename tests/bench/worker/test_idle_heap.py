@@ -1,0 +1,137 @@
+"""What a waiting worker gives back, and that it has the same again before its next call."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.machine.placement import kept_heap
+from bench.worker.idle_heap import KEPT_AT_MOST, IdleHeap, _runs
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity"), reason="glibc's allocator is Linux's"
+)
+
+PROGRAM = """
+import json, resource, sys
+from bench.worker.idle_heap import IdleHeap
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+import numpy as np
+advised = np.ones(8 << 20, np.uint8)  # NumPy asks for huge pages, which splits the mapping
+
+def work(size):
+    "Many blocks of unlike sizes, some of which stay between others: the free heap has holes."
+    blocks = [bytearray(size // n) for n in range(1, 40)]
+    kept = blocks[5::9]
+    return kept
+
+size = int(sys.argv[1])
+heap = IdleHeap()
+heap.settle()
+living = [work(size), work(size)]
+said = []
+for _ in range(3):
+    before = heap._resident()
+    with heap.at_work():
+        living[0] = []
+        mapped = faults()
+        living[0] = work(size)
+        worked = faults() - mapped
+        inside = heap._resident()
+    said.append((worked, inside, heap._resident(), heap._given is not None))
+heap.take()
+again = heap._resident()
+with heap.put_aside():
+    bytearray(300 << 20)
+heap.take()
+mapped = faults()
+living[0] = []
+living[0] = work(size)
+aside = (heap._resident() - again, faults() - mapped)
+living[0] = []
+kept = heap._resident()
+given = heap.renew()
+mapped, grown = faults(), heap._resident() - kept
+living[0] = work(size)
+renewed = (given, grown, faults() - mapped)
+print(json.dumps([said, again, [list(block[:1]) for block in living[1]], aside, renewed]))
+"""
+
+
+def ran(size: int, **extra: str) -> Any:
+    """What the program said, in a process with those variables."""
+    base = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(size)],
+        env=base | extra,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_much_is_given_back_and_the_same_pages_are_there_again() -> None:
+    """No call after the first faults anything, and between calls the memory is others'.
+
+    A probe's buffers in between are no part of it.
+    """
+    said, again, living, (grown, worked), _ = ran(150 << 20, **kept_heap({}))
+    assert grown < 30 << 20
+    assert worked < 500
+    for worked, inside, waiting, gave in said[1:]:
+        assert gave
+        assert worked < 500
+        assert inside - waiting > KEPT_AT_MOST
+    assert again == pytest.approx(said[-1][1], rel=0.02)
+    assert living == [[0]] * len(living)
+
+
+def test_little_is_kept() -> None:
+    """Taking it again before each short call would cost more than it is worth."""
+    said, _, _, (grown, _), _ = ran(4 << 20, **kept_heap({}))
+    assert grown < 30 << 20
+    assert not any(gave for _, _, _, gave in said)
+
+
+def test_little_is_renewed_when_asked_for() -> None:
+    """Given back and there again at once, so that the next call faults nothing."""
+    _, _, _, _, (given, grown, worked) = ran(4 << 20, **kept_heap({}))
+    assert given
+    assert abs(grown) < 2 << 20
+    assert worked < 200
+
+
+def test_a_heap_as_glibc_ships_it_is_left_alone() -> None:
+    """What is measured there is what its process does by itself."""
+    said, _, _, _, renewed = ran(150 << 20)
+    assert not any(gave for _, _, _, gave in said)
+    assert not renewed[0]
+    assert max(worked for worked, _, _, _ in said) > 5000
+
+
+def test_a_kernel_that_cannot_populate_keeps_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before Linux 5.14: giving back would only move the faults into the timed calls."""
+    monkeypatch.setenv("GLIBC_TUNABLES", kept_heap({})["GLIBC_TUNABLES"])
+    monkeypatch.setattr("bench.worker.idle_heap._POPULATE_WRITE", 4096)
+    heap = IdleHeap()
+    assert not heap._works
+    assert not heap.give()
+
+
+def test_neighbouring_pages_are_one_run() -> None:
+    """As addresses and bytes."""
+    page = 4096
+    pages = np.array([1, 1, 0, 0, 1], dtype=bool)
+    assert _runs(8 * page, pages) == [(8 * page, 2 * page), (12 * page, page)]
+    assert _runs(0, np.zeros(3, dtype=bool)) == []

@@ -1,0 +1,395 @@
+from __future__ import annotations
+
+import os
+from contextlib import nullcontext
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.plan.scenario import FROZEN, Dtype, Layout, Mode, Scenario, Task, stock_default
+from bench.store.records import KernelRow
+from bench.worker import kernels
+from bench.worker.kernels import Evidence, Kernel, contradiction, graph_nodes, parse, widest
+
+SAMPLES = Path(__file__).with_name("samples")
+CONVOLUTION = (
+    "onednn_verbose,v1,primitive,exec,cpu,convolution,{implementation},forward_training,"
+    "src:{src}:a:blocked:{layout}::f0 wei:{src}:a:blocked:Acdb64a::f0 bia:f32:a:blocked:a::f0 "
+    "dst:{src}:a:blocked:acdb::f0,attr-scratchpad:user{post},alg:convolution_direct,"
+    "mb2_ic64oc64_ih64oh64kh3sh1dh0ph1_iw64ow64kw3sw1dw0pw1,2.5"
+)
+
+
+def sample(name: str) -> str:
+    """Text that a real worker logged."""
+    return (SAMPLES / name).read_text()
+
+
+def line(
+    *,
+    implementation: str = "brg_conv_fwd:avx512_core",
+    src: str = "f32",
+    layout: str = "acdb",
+    post: str = "",
+) -> str:
+    """A convolution's line."""
+    return CONVOLUTION.format(implementation=implementation, src=src, layout=layout, post=post)
+
+
+INT8_LINE = line(src="u8").replace("wei:u8", "wei:s8")
+IPEX_INT8 = "ipex-torchscript-fusion-int8.txt"
+
+
+def evidence(text: str, **more: Any) -> Evidence:
+    """What a log proves."""
+    return Evidence(kernels=parse(text), **more)
+
+
+def scenario(backend: str = "stock", mode: Mode = Mode.EAGER, **more: Any) -> Scenario:
+    """A scenario that is fp32, contiguous inference unless said otherwise."""
+    values: dict[str, Any] = {"task": Task.INFERENCE, "batch_size": 2, **more}
+    return Scenario(backend=backend, mode=mode, **values)
+
+
+def test_a_line_is_read_into_every_field() -> None:
+    """One convolution of a real log, field by field."""
+    kernel = parse(line(post=" attr-post-ops:eltwise_relu"))[0]
+
+    assert kernel == Kernel(
+        position=0,
+        primitive="convolution",
+        implementation="brg_conv_fwd:avx512_core",
+        isa="avx512_core",
+        data_types="src:f32 wei:f32 bia:f32 dst:f32",
+        layouts="src:acdb wei:Acdb64a bia:a dst:acdb",
+        post_ops="eltwise_relu",
+        problem="mb2_ic64oc64_ih64oh64kh3sh1dh0ph1_iw64ow64kw3sw1dw0pw1",
+        ms=2.5,
+    )
+    assert kernel.data_type("src") == "f32"
+    assert kernel.layout("wei") == "Acdb64a"
+
+
+def test_a_kernel_has_the_fields_of_its_row() -> None:
+    """The parent adds the run and the scenario and nothing else."""
+    ours = {field.name for field in fields(Kernel)}
+    assert ours == {field.name for field in fields(KernelRow)} - {"run_id", "scenario"}
+
+
+def test_stock_default_reorders_at_every_convolution() -> None:
+    """Contiguous weights are repacked at every call: that is what IPEX and freezing spare."""
+    found = evidence(sample("stock-eager-fp32-contiguous.txt"))
+
+    assert len(found.convolutions) >= 13
+    assert sum(kernel.primitive == "reorder" for kernel in found.kernels) >= 26
+    assert found.fused_ops == 0
+    assert found.isa == "avx512_core"
+    assert found.reorder_share is not None
+    assert 0 < found.reorder_share < 1
+
+
+def test_native_bf16_shows_in_type_and_instruction_set() -> None:
+    """`avx512_core_bf16` with bf16 data is native; the log was taken on such a CPU."""
+    found = evidence(sample("stock-eager-bf16-channels_last.txt"))
+
+    assert {kernel.data_type("src") for kernel in found.convolutions} == {"bf16"}
+    assert found.isa == "avx512_core_bf16"
+
+
+def test_lines_of_the_graph_api_are_not_counted_twice() -> None:
+    """OneDNN Graph wraps every primitive line in one of its own."""
+    text = sample("stock-torchscript-fusion-fp32.txt")
+    found = evidence(text)
+
+    assert "graph,exec" in text
+    assert len(found.convolutions) == 14
+    assert found.fused_ops == 13
+    assert len(found.kernels) == text.count("primitive,exec")
+
+
+def test_both_copies_of_onednn_are_read() -> None:
+    """IPEX brings its own oneDNN; its lines look the same and carry no reorders."""
+    text = sample("ipex-torchscript-fusion-fp32.txt")
+    found = evidence(text)
+
+    assert found.fused_ops == 13
+    assert found.reorder_share == 0.0
+
+
+def test_a_softmax_line_is_no_evidence_of_what_the_arithmetic_ran_on() -> None:
+    """It names the CPU's widest set whatever the data: an fp32 model must not look like bf16."""
+    text = sample("ipex-torchscript-fusion-fp32.txt")
+
+    assert "softmax,jit:avx512_core_bf16" in text
+    assert evidence(text).isa == "avx512_core"
+
+
+VERSION_2 = (
+    "onednn_verbose,exec,cpu,convolution,jit:avx2,forward_inference,src_f32::blocked:abcd:f0 "
+    "wei_f32::blocked:Acdb8a:f0,,alg:convolution_direct,mb1,1.5"
+)
+WITH_TIMESTAMP = (
+    "onednn_verbose,v1,1700000000.25,primitive,exec,cpu,convolution,jit:avx2,forward_inference,"
+    "src:f32::blocked:abcd::f0 wei:f32::blocked:Acdb8a::f0,,alg:convolution_direct,mb1,1.5"
+)
+
+
+@pytest.mark.parametrize("other", [VERSION_2, WITH_TIMESTAMP], ids=["version 2", "timestamp"])
+def test_lines_of_other_versions_are_read(other: str) -> None:
+    """Another environment brings another oneDNN."""
+    (kernel,) = parse(other)
+
+    assert (kernel.primitive, kernel.isa, kernel.ms) == ("convolution", "avx2", 1.5)
+    assert kernel.data_types == "src:f32 wei:f32"
+    assert kernel.layouts == "src:abcd wei:Acdb8a"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "hello from the model",
+        "onednn_verbose,v1,info,oneDNN v3.7.1 (commit N/A)",
+        "onednn_verbose,v1,primitive,info,template:operation,engine,primitive,implementation",
+        line()[:-20],
+        line() + "x",
+        "onednn_verbose,v1,primitive,exec",
+    ],
+)
+def test_what_is_no_execution_is_passed_over(text: str) -> None:
+    """Headers, foreign output and lines cut short yield nothing and raise nothing."""
+    assert parse(text) == ()
+
+
+def test_foreign_text_before_a_line_does_not_hide_it() -> None:
+    """A print without a newline may share the line."""
+    assert len(parse("progress 10%" + line())) == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["avx2", "avx512_core", None], "avx512_core"),
+        (["avx512_core_amx", "avx512_core_bf16"], "avx512_core_amx"),
+        (["avx512_core", "avx99_new"], "avx99_new"),
+        ([None], None),
+        ([], None),
+    ],
+)
+def test_widest_instruction_set(names: list[str | None], expected: str | None) -> None:
+    """Known sets by their rank; an unknown one is shown rather than dropped."""
+    assert widest(names) == expected
+
+
+@pytest.mark.parametrize("implementation", ["jit:uni", "jit:blk", "ref:any", "simple:any"])
+def test_an_implementation_without_instruction_set_has_none(implementation: str) -> None:
+    """`uni` means that it was generated for whatever there was."""
+    assert parse(line(implementation=implementation))[0].isa is None
+
+
+def test_fused_and_ipex_nodes_of_a_graph_are_counted() -> None:
+    """Graphs that PyTorch really optimised, with fusion by stock, by IPEX, and off."""
+    stock = graph_nodes(sample("stock-torchscript-fusion-fp32.graph"))
+    ipex = graph_nodes(sample("ipex-torchscript-fusion-fp32.graph"))
+    off = graph_nodes(sample("ipex-torchscript-fp32.graph"))
+
+    assert set(stock) == {"oneDNNFusionGroup"}
+    assert ipex["ipex_prepack::convolution_relu_run"] == 13
+    assert off["torch_ipex::convolution_forward"] == 13
+    assert not any("relu_run" in name for name in off)
+
+
+def test_genuine_scenarios_are_not_contradicted() -> None:
+    """The logs of this project's own scenarios bear out their labels."""
+    last = Layout.CHANNELS_LAST
+    torchscript = Mode.TORCHSCRIPT
+    cases: list[tuple[Scenario, str, dict[str, Any]]] = [
+        (scenario(), "stock-eager-fp32-contiguous", {}),
+        (scenario(dtype=Dtype.BF16, layout=last), "stock-eager-bf16-channels_last", {}),
+        (
+            scenario(mode=torchscript, fusion=True, layout=last),
+            "stock-torchscript-fusion-fp32",
+            {},
+        ),
+        (scenario("ipex", layout=last), "ipex-eager-fp32", {"layers_replaced": 14}),
+        (
+            scenario("ipex", torchscript, fusion=True, layout=last),
+            "ipex-torchscript-fusion-fp32",
+            {"layers_replaced": 14},
+        ),
+        (
+            scenario("ipex", torchscript, fusion=False, layout=last),
+            "ipex-torchscript-fp32",
+            {"layers_replaced": 14},
+        ),
+    ]
+    for case, name, more in cases:
+        graph = SAMPLES / f"{name}.graph"
+        nodes = {"nodes": graph_nodes(graph.read_text())} if graph.exists() else {}
+        found = evidence(sample(f"{name}.txt"), graph=nodes, **more)
+        assert contradiction(case, found) is None, case.id
+
+
+MATMUL = (
+    "onednn_verbose,v1,primitive,exec,cpu,inner_product,brgemm:avx512_core_bf16,forward_inference,"
+    "src:bf16:a:blocked:ab::f0 wei:bf16:a:blocked:AB16b64a2b::f0 dst:bf16:a:blocked:ab::f0,{post},,"
+    "mb32ic64oc128,0.02"
+)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "post", "fused"),
+    [
+        ({"ipex_prepack::linear_gelu_run": 1}, "attr-post-ops:eltwise_gelu_erf", True),
+        ({"ipex::add_layernorm": 2}, "", True),
+        ({"oneDNNFusionGroup": 4}, "attr-post-ops:eltwise_relu", True),
+        ({"ipex_prepack::mkl_sgemm_run": 3, "ipex_prepack::linear_run": 1}, "", False),
+        ({}, "attr-post-ops:sum", False),
+    ],
+)
+def test_fusion_is_known_without_a_convolution(
+    nodes: dict[str, int], post: str, fused: bool
+) -> None:
+    """A transformer's: by each library's own names; adding a bias is a matrix product's own."""
+    found = evidence(MATMUL.format(post=post), layers_replaced=3, graph={"nodes": nodes})
+    on = scenario("ipex", Mode.TORCHSCRIPT, fusion=True)
+    assert contradiction(on, found) is None
+    off = contradiction(replace(on, fusion=False), found)
+    assert (off is not None) == fused
+    assert bool(found.fused_ops) == ("eltwise" in post)
+
+
+FUSED = line(post=" attr-post-ops:eltwise_relu")
+FUSION_ON = scenario(mode=Mode.TORCHSCRIPT, fusion=True)
+FUSION_OFF = replace(FUSION_ON, fusion=False)
+COMPILED = scenario(mode=Mode.COMPILE)
+
+
+@pytest.mark.parametrize(
+    ("case", "found", "words"),
+    [
+        (FUSION_ON, evidence(line()), "nothing that oneDNN ran carries a fused"),
+        (FUSION_ON, replace(evidence(line()), graph={"nodes": {}}), "no fused operator"),
+        (FUSION_OFF, evidence(FUSED), "fusion is off"),
+        (FUSION_OFF, Evidence(graph={"nodes": {"oneDNNFusionGroup": 3}}), "fusion is off"),
+        (scenario(dtype=Dtype.BF16), evidence(line(layout="abcd")), "ran in f32"),
+        (scenario(), evidence(line(src="bf16", layout="abcd")), "ran in bf16"),
+        (scenario(dtype=Dtype.INT8), evidence(line()), "ran in f32"),
+        (scenario(dtype=Dtype.INT8), Evidence(), "no kernel printed"),
+        (scenario(dtype=Dtype.INT8), evidence(f"{line()}\n{INT8_LINE}"), "1 of 2 kernels"),
+        (scenario(layout=Layout.CHANNELS_LAST), evidence(line(layout="abcd")), "channels_last"),
+        (scenario(), evidence(line(layout="acdb")), "contiguous was asked for"),
+        (scenario("ipex"), Evidence(layers_replaced=0), "replaced no layer"),
+        (scenario("ipex"), Evidence(layers_replaced=None), "replaced no layer"),
+        (
+            scenario(mode=Mode.TORCHSCRIPT, fusion=False),
+            Evidence(graph={"nodes": {"ipex_prepack::convolution_run": 13}}),
+            "runs IPEX operators",
+        ),
+        (COMPILED, Evidence(graph={"graphs": 0, "breaks": 0}), "no graph was compiled"),
+        (COMPILED, Evidence(graph={"graphs": 2, "breaks": 1}), "1 graph break"),
+    ],
+)
+def test_evidence_that_denies_the_label_is_a_contradiction(
+    case: Scenario, found: Evidence, words: str
+) -> None:
+    """Each label has something that gives a false one away."""
+    sentence = contradiction(case, found)
+
+    assert sentence is not None
+    assert words in sentence
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        scenario(),
+        scenario(dtype=Dtype.BF16),
+        scenario(layout=Layout.CHANNELS_LAST),
+        FUSION_ON,
+        FUSION_OFF,
+        COMPILED,
+        scenario("placebo"),
+        scenario(task=Task.TRAINING, options=(FROZEN,)),
+    ],
+)
+def test_an_empty_log_proves_nothing(case: Scenario) -> None:
+    """Small convolutions and MKL's matrix products print no line."""
+    assert contradiction(case, Evidence()) is None
+
+
+def test_int8_is_proved_by_8_bit_kernels_of_most_of_the_arithmetic() -> None:
+    """A real log of IPEX: 13 convolutions and 2 matrix products, by VNNI."""
+    ran = evidence(sample(IPEX_INT8))
+    case = scenario(
+        "ipex", Mode.TORCHSCRIPT, fusion=True, dtype=Dtype.INT8, layout=Layout.CHANNELS_LAST
+    )
+    assert contradiction(case, ran) is None
+    assert len(ran.convolutions) == 13
+    assert ran.isa == "avx512_core_vnni"
+
+
+def test_the_groups_of_ipex_int8_are_counted_as_one_kind_of_node() -> None:
+    """Their numbers tell them apart in the graph."""
+    graph = "%1 = ipex::LlgaFusionGroup_0[a=[1]](%0)\n%2 = ipex::LlgaFusionGroup_13[a=[1]](%1)\n"
+    assert graph_nodes(graph) == {"ipex::LlgaFusionGroup": 2}
+
+
+def test_one_layer_in_another_dtype_is_no_contradiction() -> None:
+    """A first convolution in f32 beside bf16 ones is a choice of autocast, not a false label."""
+    text = f"{line(layout='abcd')}\n{line(src='bf16', layout='abcd')}"
+    assert contradiction(scenario(dtype=Dtype.BF16), evidence(text)) is None
+
+
+def test_the_reply_carries_what_the_protocol_promises() -> None:
+    """Fields of the `kernels` reply but the contradiction, which the session adds."""
+    reply = evidence(FUSED, layers_replaced=14).reply()
+
+    assert set(reply) == {"kernels", "fused_ops", "isa", "layers_replaced", "graph"}
+    assert reply["fused_ops"] == 1
+    assert reply["graph"] == {"reorder_share": 0.0}
+
+
+def test_capture_reads_what_is_written_past_pythons_stdout(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """C code writes to the descriptor; afterwards stdout is what it was."""
+    captured = kernels.capture(lambda: os.write(1, b"from C\n"), nullcontext())
+    os.write(1, b"after\n")
+
+    assert captured == "from C\n"
+    assert capfd.readouterr().out == "after\n"
+
+
+def test_capture_restores_stdout_when_the_call_fails(capfd: pytest.CaptureFixture[str]) -> None:
+    """A failing call must not leave the worker mute."""
+
+    def fail() -> None:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        kernels.capture(fail, nullcontext())
+    os.write(1, b"after\n")
+
+    assert capfd.readouterr().out == "after\n"
+
+
+def test_a_cap_that_did_not_take_is_a_contradiction() -> None:
+    """The verbose log and not the environment says which instructions ran."""
+    convolution = kernels.Kernel(
+        position=0,
+        primitive="convolution",
+        implementation="brg_conv_fwd:avx512_core",
+        isa="avx512_core",
+        data_types="src:f32",
+        layouts="src:abcd",
+        post_ops=None,
+        problem="mb1",
+        ms=1.0,
+    )
+    evidence = kernels.Evidence(kernels=(convolution,))
+    capped = replace(stock_default(Task.INFERENCE, 1), options=("isa=avx2",))
+    assert "avx512_core ran" in str(kernels.contradiction(capped, evidence))
+    assert kernels.contradiction(replace(capped, options=("isa=avx512",)), evidence) is None

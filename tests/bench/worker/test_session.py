@@ -1,0 +1,397 @@
+from __future__ import annotations
+
+import gc
+import math
+import mmap
+import weakref
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+
+from bench.errors import WorkerError
+from bench.plan.scenario import FROZEN, Dtype, Layout, Mode, Phase, Scenario, Status, Task
+from bench.worker import session as session_module
+from bench.worker.backends import Prepared, stock
+from bench.worker.session import SETTLING_CALLS, Session, cpu_flags, finite, native, shapes, timed
+from bench.worker.workload import Workload
+from pillqc.rendering.dataset import RenderPlan, render_dataset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.torch
+
+SIDE = 32
+
+
+class Scripted(torch.nn.Module):
+    """Returns what it is told to, call after call; the last answer again and again."""
+
+    def __init__(self, *outputs: Any) -> None:
+        super().__init__()
+        self.outputs = list(outputs)
+        self.seen: list[torch.Tensor] = []
+
+    def forward(self, images: torch.Tensor) -> Any:
+        self.seen.append(images)
+        return self.outputs.pop(0) if len(self.outputs) > 1 else self.outputs[0]
+
+
+class ScriptedBackend:
+    """Prepares one given model for every scenario."""
+
+    IMPORTS: tuple[str, ...] = ()
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self.model = model
+
+    def load(self) -> None:
+        """Nothing to import."""
+
+    def prepare(self, *_: Any) -> Prepared:
+        """Whatever the scenario, the given model."""
+        return Prepared(model=self.model)
+
+    def verbose(self) -> nullcontext[None]:
+        """No log."""
+        return nullcontext()
+
+
+def scenario(**more: Any) -> Scenario:
+    """Stock default at batch size 2 unless said otherwise."""
+    values = {"task": Task.INFERENCE, "backend": "stock", "mode": Mode.EAGER, "batch_size": 2}
+    return Scenario(**{**values, **more})
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Threads that wait for each other on a busy machine make a test ten times as long."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def pills(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few rendered pills of every kind."""
+    root = tmp_path_factory.mktemp("data") / "pills"
+    plan = RenderPlan(size=SIDE, train_good=1, test_good=24, per_defect=5)
+    return render_dataset(root, plan, jobs=1).root
+
+
+@pytest.fixture
+def work(pills: Path) -> Workload:
+    """The real workload on small random images."""
+    return Workload(pills, seed=0, weights="random", image_size=SIDE)
+
+
+@pytest.fixture
+def real(work: Workload) -> Session:
+    """A session of the stock backend."""
+    return Session("stock", stock, work)
+
+
+@pytest.fixture
+def scripted(work: Workload) -> Callable[..., tuple[Session, Scripted]]:
+    """A prepared session whose model returns what is given."""
+
+    def build(*outputs: Any) -> tuple[Session, Scripted]:
+        model = Scripted(*outputs)
+        session = Session("stock", ScriptedBackend(model), work)
+        session.prepare(scenario())
+        return session, model
+
+    return build
+
+
+def test_calls_for_outputs_settle_torchscript_and_the_next_block_counts(
+    real: Session, tmp_path: Path
+) -> None:
+    """It optimises at its second call, which may be one of those: none is compiled anew later."""
+    real.prepare(scenario(mode=Mode.TORCHSCRIPT, fusion=False, layout=Layout.CHANNELS_LAST))
+    real.call(1, Phase.FIRST_CALL)
+    real.outputs(tmp_path / "outputs.npz")
+    assert real.call(1, Phase.TIMED)["invalid"] is None
+
+
+def test_each_call_is_timed_on_its_own() -> None:
+    """As many times as calls, wall and CPU, and the last result."""
+    results = iter(range(10))
+    block = timed(lambda: next(results), 4)
+
+    assert len(block.wall_ns) == len(block.cpu_ns) == 4
+    assert all(time > 0 for time in block.wall_ns)
+    assert block.result == 3
+
+
+def test_pages_that_a_call_faults_in_are_counted_for_that_call() -> None:
+    """Fresh memory is mapped in page by page; a call that takes none faults next to none."""
+    sizes = iter([1 << 26, 1, 1 << 26])
+    block = timed(lambda: mmap.mmap(-1, size := next(sizes)).write(bytes(size)), 3)
+    few = block.page_faults.pop(1)
+    huge_pages = (1 << 26) >> 21
+    assert few < huge_pages
+    assert all(count >= huge_pages for count in block.page_faults)
+
+
+def test_freeing_a_result_is_not_timed() -> None:
+    """The previous result is still alive when a call ends, so its end falls between the clocks."""
+
+    class Result:
+        pass
+
+    alive: list[bool] = []
+    previous: list[weakref.ref[Result]] = []
+
+    def call() -> Result:
+        result = Result()
+        if previous:
+            alive.append(previous[-1]() is not None)
+        previous.append(weakref.ref(result))
+        return result
+
+    timed(call, 5)
+    assert alive == [True] * 4
+
+
+def test_the_garbage_collector_rests_while_timing_and_works_again_after() -> None:
+    """Even when a call fails."""
+    during: list[bool] = []
+    timed(lambda: during.append(gc.isenabled()), 2)
+
+    def fail() -> None:
+        raise ValueError
+
+    with pytest.raises(ValueError):  # noqa: PT011 - raised right above
+        timed(fail, 1)
+    assert during == [False, False]
+    assert gc.isenabled()
+
+
+def test_nothing_can_be_called_before_prepare(work: Workload) -> None:
+    """A mistake of the parent is answered, not crashed on."""
+    with pytest.raises(WorkerError, match="nothing is prepared"):
+        Session("stock", stock, work).call(1, Phase.TIMED)
+
+
+def test_a_worker_serves_its_own_backend_only(real: Session) -> None:
+    """An ipex scenario in a process without IPEX would be stock under another name."""
+    with pytest.raises(WorkerError, match="runs stock, not ipex"):
+        real.prepare(scenario(backend="ipex"))
+
+
+def test_nan_is_wrong_output(scripted: Callable[..., tuple[Session, Scripted]]) -> None:
+    """A fast model that computes nothing must not win."""
+    session, _ = scripted((torch.ones(2, 2), torch.full((2, 2, 4, 4), float("nan"))))
+
+    with pytest.raises(WorkerError, match="NaN") as caught:
+        session.call(1, Phase.TIMED)
+    assert caught.value.status is Status.WRONG_OUTPUT
+
+
+def test_a_changed_shape_is_wrong_output(
+    scripted: Callable[..., tuple[Session, Scripted]],
+) -> None:
+    """The first call's shape holds for all."""
+    session, _ = scripted(torch.ones(2, 2), torch.ones(2, 3))
+    session.call(1, Phase.FIRST_CALL)
+
+    with pytest.raises(WorkerError, match=r"changed from \[2, 2\] to \[2, 3\]"):
+        session.call(1, Phase.TIMED)
+
+
+def test_a_recompilation_invalidates_timed_calls_only(
+    scripted: Callable[..., tuple[Session, Scripted]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compiling is what the first calls are for."""
+    graphs = iter([1, 2, 2, 3])
+    monkeypatch.setattr(session_module, "_graph_identity", lambda _: next(graphs))
+    session, _ = scripted(torch.ones(2, 2))
+
+    said = [
+        session.call(1, phase)["invalid"]
+        for phase in (Phase.FIRST_CALL, Phase.WARMUP, Phase.TIMED, Phase.TIMED)
+    ]
+    assert said[:3] == [None, None, None]
+    assert "compiled anew" in str(said[3])
+
+
+def test_a_changed_thread_count_invalidates_the_calls(
+    scripted: Callable[..., tuple[Session, Scripted]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """IPEX gives wrong results then, and no two blocks could be compared."""
+    session, _ = scripted(torch.ones(2, 2))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
+    assert "thread count changed" in str(session.call(1, Phase.TIMED)["invalid"])
+
+
+def test_every_call_gets_the_same_images_laid_out_before(work: Workload) -> None:
+    """Reading and laying out are not part of what is timed."""
+    model = Scripted(torch.ones(2, 2))
+    session = Session("stock", ScriptedBackend(model), work)
+    session.prepare(scenario(layout=Layout.CHANNELS_LAST))
+    session.call(3, Phase.TIMED)
+
+    first, *others = model.seen
+    assert all(image is first for image in others)
+    assert first.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(first, work.batch(2).tensor)
+
+
+def test_prepare_reports_what_the_protocol_promises(real: Session) -> None:
+    """The parameters of VGG-16's features and a small head; arithmetic counted for the batch."""
+    reply = real.prepare(scenario())
+
+    assert reply["parameters"] == 14_715_714
+    assert reply["batch_shape"] == [2, 3, SIDE, SIDE]
+    assert reply["native_dtype"] is True
+    assert reply["layers_replaced"] is None
+    assert reply["flop_per_call"] > 2 * 0.5e9
+    assert reply["model"] == {"name": "random", "trained": False, "threshold": 0.5}
+
+
+def test_outputs_cover_the_parity_set_whatever_the_batch_size(
+    real: Session, tmp_path: Path
+) -> None:
+    """The last batch is filled up and what was filled in is dropped.
+
+    Every call is timed, those before the final graph among them: they are the participant's
+    warm-up.
+    """
+    arrays = {}
+    count = len(real.work.parity_samples())
+    for size in (1, 8):
+        batches = math.ceil(count / size)
+        assert size == 1 or count % size
+        real.prepare(scenario(batch_size=size))
+        reply = real.outputs(tmp_path / f"{size}.npz")
+        assert (reply["images"], reply["trained"]) == (count, False)
+        assert len(reply["wall_ns"]) == len(reply["cpu_ns"]) == batches + SETTLING_CALLS
+        with np.load(tmp_path / f"{size}.npz") as file:
+            arrays[size] = {name: file[name] for name in file.files}
+
+    assert list(arrays[1]["paths"]) == list(arrays[8]["paths"])
+    np.testing.assert_allclose(arrays[1]["probabilities"], arrays[8]["probabilities"], atol=1e-5)
+    assert arrays[8]["maps"].shape == (count, 2, SIDE, SIDE)
+    assert set(arrays[8]["bad"]) == {True, False}
+
+
+def test_a_slow_scenario_stops_the_parity_check_early(real: Session, tmp_path: Path) -> None:
+    """Whole batches, eight images at least."""
+    real.prepare(scenario(batch_size=4))
+    assert real.outputs(tmp_path / "o.npz", within_s=0.0)["images"] == 8
+
+
+def test_training_outputs_are_the_first_steps_whenever_they_are_asked_for(
+    real: Session, tmp_path: Path
+) -> None:
+    """Timing changes the model, so losses are noted from the very first step on."""
+    training = scenario(task=Task.TRAINING, options=(FROZEN,))
+    losses = []
+    for calls_before in (0, 2, 7):
+        real.prepare(training)
+        if calls_before:
+            real.call(calls_before, Phase.WARMUP)
+        real.outputs(tmp_path / "o.npz")
+        with np.load(tmp_path / "o.npz") as file:
+            losses.append(file["losses"])
+
+    assert len(losses[0]) == session_module.TRAINING_STEPS_COMPARED
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+    np.testing.assert_allclose(losses[0], losses[2], rtol=1e-4)
+    assert losses[0][0] != losses[0][-1]
+
+
+def test_release_lets_go_of_the_model(
+    scripted: Callable[..., tuple[Session, Scripted]],
+) -> None:
+    """A worker serves several batch sizes; two models at once would double its memory."""
+    session, model = scripted(torch.ones(2, 2))
+    images = weakref.ref(session._live.batch.images)
+    model.seen.clear()
+    session.release()
+
+    assert images() is None
+    with pytest.raises(WorkerError, match="nothing is prepared"):
+        session.call(1, Phase.TIMED)
+
+
+def test_memory_probe_and_peak_answer_with_what_the_protocol_promises(
+    real: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A probe's buffers are no part of the scenario, and left out of its peak.
+
+    A gigabyte of them, so that what libraries and allocator keep (230 MB were seen, in a process in
+    which many tests had run) cannot be taken for them.
+    """
+    monkeypatch.setattr("bench.worker.calibration.PROBE_MIB", 512)
+    monkeypatch.setattr("bench.worker.calibration.PEAK_SECONDS", 0.0)
+    monkeypatch.setattr("bench.worker.calibration.PEAK_MIB", 1)
+    real.prepare(scenario())
+    real.call(2, Phase.WARMUP)
+    before = real.memory()
+    probe = real.probe()
+    peak = real.peak(["fp32", "bf16"])
+    after = real.memory()
+
+    assert set(probe) == {"compute_ns", "memory_ns", "gflop_per_s"}
+    assert set(peak["gflop_per_s"]) == {"fp32", "bf16"}
+    assert peak["memory_gb_per_s"] > 0
+    assert before["peak_rss_mb"] >= before["rss_mb"] > 0
+    assert after["peak_rss_mb"] == pytest.approx(before["peak_rss_mb"], abs=400)
+
+
+def test_preparing_takes_no_memory_for_what_is_thrown_away(real: Session) -> None:
+    """Torchvision's VGG-16 comes with a classifier of 553 MB that this model does not have."""
+    real.release()
+    before = real.memory()["rss_mb"]
+    real.prepare(scenario())
+    assert real.memory()["peak_rss_mb"] < before + 300
+
+
+@pytest.mark.parametrize(
+    ("flags", "dtype", "expected"),
+    [
+        ("fma avx512f avx512_bf16", Dtype.BF16, True),
+        ("fma amx_bf16", Dtype.BF16, True),
+        ("fma avx512f avx512_vnni", Dtype.BF16, False),
+        ("fma avx512f avx512_vnni", Dtype.INT8, True),
+        ("fma avx2", Dtype.INT8, False),
+        ("", Dtype.FP32, True),
+    ],
+)
+def test_native_is_what_the_cpus_flags_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, dtype: Dtype, expected: bool
+) -> None:
+    """OneDNN and IPEX call bf16 supported where they can only emulate it."""
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {flags}\n\nprocessor\t: 1\nflags\t\t: x\n")
+    monkeypatch.setattr(session_module, "cpu_flags", lambda: cpu_flags(cpuinfo))
+    assert native(dtype) is expected
+
+
+def test_native_bf16_agrees_with_pytorch() -> None:
+    """PyTorch asks the CPU itself."""
+    supported = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    assert native(Dtype.BF16) == supported
+
+
+def test_a_host_without_cpuinfo_has_no_flags(tmp_path: Path) -> None:
+    """Not every system has the file."""
+    assert cpu_flags(tmp_path / "none") == set()
+
+
+def test_shapes_and_finiteness_follow_the_nesting() -> None:
+    """A model may return a tensor or a tuple of them."""
+    nested = (torch.ones(1, 2), [torch.ones(3)])
+    assert shapes(nested) == [[1, 2], [[3]]]
+    assert finite(nested)
+    masked = (torch.ones(1), [torch.tensor(float("inf"))])
+    assert not finite(masked)
+    assert finite(masked, infinite=True)
+    assert not finite(torch.tensor(float("nan")), infinite=True)

@@ -1,0 +1,128 @@
+"""What studies ask of a real worker's session: stages, calls, arrivals, training."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench.plan.profiles import PROFILES
+from bench.plan.thresholds import STUDIES
+from bench.studies import ways
+from bench.worker import backends
+from bench.worker.arrivals import ms_per_call
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bench.worker.session import Session
+
+pytestmark = pytest.mark.torch
+
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Bright and dark squares: good and bad that a network tells apart at once."""
+    root = tmp_path_factory.mktemp("pills")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 8), ("test", 4)):
+        for kind, level in (("good", 200), ("chip", 40)):
+            folder = root / split / kind
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.normal(level, 5, (SIZE, SIZE, 3)).clip(0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+    return root
+
+
+def session_of(backend: str, data: Path) -> Session:
+    """A session as the worker makes it, on small images."""
+    from bench.worker.session import Session
+    from bench.worker.workload import Workload
+
+    module = backends.get(backend)
+    module.load()
+    return Session(backend, module, Workload(data, seed=0, weights="random", image_size=SIZE))
+
+
+def test_an_image_goes_through_all_stages(data: Path) -> None:
+    """Each has its time; images take turns from the asked number on."""
+    from bench.worker import study_requests
+    from bench.worker.workload import STAGES
+
+    session = session_of("stock", data)
+    session.prepare(ways.inference(PROFILES["smoke"])["stock-torchscript"])
+    found = study_requests.stages(session, 6, 4)["images"]
+    assert len(found) == 4
+    assert all(one[stage] > 0 for one in found for stage in STAGES)
+    assert {one["decision"] for one in found} <= {"good", "bad"}
+    names = [one["image"] for one in study_requests.stages(session, 0, 8)["images"]]
+    assert len(set(names)) == 8, "good and bad images of one name must not be taken for one"
+
+
+def test_calls_and_arrivals_carry_their_times(data: Path) -> None:
+    """On the machine's own clock, so that processes can be held against each other."""
+    from bench.worker import study_requests
+
+    session = session_of("stock", data)
+    session.prepare(ways.inference(PROFILES["smoke"])[ways.DEFAULT])
+    called = study_requests.call_for(session, 0.05)
+    spans = list(zip(called["start_ns"], called["end_ns"], strict=True))
+    assert ms_per_call([spans])
+    begin = time.monotonic_ns() + 1_000_000
+    served = study_requests.serve(session, begin, [0, 2_000_000])
+    assert len(served["end_ns"]) == 2
+    assert served["start_ns"][1] >= begin + 2_000_000
+
+
+def trained(session: Session, way: str) -> tuple[float, float]:
+    """Loss of the first steps and of the last ones, from seed 1's start."""
+    from bench.worker import study_requests
+
+    session.prepare(ways.training(PROFILES["standard"])[way])
+    study_requests.start_training(session, 1)
+    first = study_requests.train(session, 0, 1)["loss"]
+    study_requests.train(session, 1, 10)
+    last = study_requests.train(session, 11, 1)["loss"]
+    assert 0 <= study_requests.evaluate(session)["accuracy"] <= 1
+    return first, last
+
+
+def test_training_starts_from_the_seeds_own_weights_and_learns(data: Path) -> None:
+    """The same start for every way: the first loss is the same; it falls."""
+    default = trained(session_of("stock", data), ways.DEFAULT)
+    tuned = trained(session_of("stock", data), "stock-tuned")
+    assert default[0] == pytest.approx(tuned[0], rel=1e-2)
+    assert default[1] < default[0]
+
+
+def test_training_to_an_accuracy_learns_as_fast_as_a_user_would(data: Path) -> None:
+    """A run's own steps are a tenth as long, so that losses can be compared: not here."""
+    from bench.worker import study_requests
+
+    session = session_of("stock", data)
+    session.prepare(ways.training(PROFILES["smoke"])[ways.DEFAULT])
+    own = session.live.prepared.optimizer
+    assert own is not None
+    study_requests.start_training(session, 0)
+    optimizer = session.live.prepared.optimizer
+    assert optimizer is not None
+    assert {group["lr"] for group in optimizer.param_groups} == {STUDIES.accuracy_learning_rate}
+    assert {group["lr"] for group in own.param_groups} == {STUDIES.accuracy_learning_rate / 10}
+
+
+def test_training_needs_both_kinds(data: Path) -> None:
+    """One sentence, not a training that learns nothing."""
+    from bench.errors import WorkerError
+    from bench.worker import study_requests
+
+    session = session_of("stock", data)
+    session.work.training_samples = [one for one in session.work.training_samples if one.bad]
+    session.prepare(ways.training(PROFILES["smoke"])[ways.DEFAULT])
+    with pytest.raises(WorkerError, match="needs good and bad images"):
+        study_requests.start_training(session, 0)

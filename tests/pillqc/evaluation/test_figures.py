@@ -1,0 +1,62 @@
+"""Figures are drawn from the report alone, and say what must not be overlooked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pillqc.errors import PillqcError
+from pillqc.evaluation.evaluate import Evaluation, judge
+from pillqc.evaluation.figures import _caption, draw_figures
+from pillqc.evaluation.pixels import PixelMetrics
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.fixture
+def report() -> Evaluation:
+    """Two hundred decisions, most of them right, and one defect that is always missed."""
+    defects = ["good"] * 100 + ["crack"] * 60 + ["faulty_imprint"] * 40
+    rng = np.random.default_rng(0)
+    bad = rng.beta(2, 5, 200) + np.array([0.0] * 100 + [0.4] * 60 + [0.0] * 40)
+    nothing = PixelMetrics(pixel_auroc=None, aupro=None, pointing_game=None, box_iou=None)
+    return judge(
+        model="m",
+        trained=True,
+        threshold=0.6,
+        bad=np.clip(bad, 0, 1),
+        defects=defects,
+        pixels=nothing,
+    )
+
+
+def test_every_figure_is_a_readable_picture(report: Evaluation, tmp_path: Path) -> None:
+    """Curves, reliability, confusion and recall by defect."""
+    paths = draw_figures(report, tmp_path / "figures")
+    names = {path.stem for path in paths}
+    assert names == {"curves", "reliability", "confusion", "recall_by_defect"}
+    for path in paths:
+        with Image.open(path) as image:
+            assert image.width > 300
+            assert np.asarray(image.convert("L")).std() > 5
+
+
+def test_doubtful_figures_say_so(report: Evaluation) -> None:
+    """Below every one of them."""
+    assert _caption(report) == "m, 100 good and 100 bad images"
+    assert "UNTRAINED" in _caption(replace(report, trained=False))
+    assert "TOO GOOD: 3 images" in _caption(replace(report, seen=3))
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(report: Evaluation, tmp_path: Path) -> None:
+    """No traceback of matplotlib's."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PillqcError, match="cannot be written"):
+        draw_figures(report, tmp_path / "file")

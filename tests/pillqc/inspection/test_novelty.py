@@ -1,0 +1,83 @@
+"""What a model has never seen the like of is said to be unlike, and never good."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pillqc.inspection.novelty import described, known_limits, unlike
+from pillqc.rendering.scene import render
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def pills() -> list[Image.Image]:
+    """Good ones."""
+    return [Image.fromarray(render(seed=seed, size=64).image) for seed in range(24)]
+
+
+def test_other_light_colour_and_things_are_unlike_and_other_pills_are_not(
+    pills: list[Image.Image],
+) -> None:
+    """The sentence names what is outside, and the limits."""
+    limits = known_limits(described(pill) for pill in pills[:20])
+    assert [unlike(limits, described(pill)) for pill in pills[20:]] == [None] * 4
+    pill = pills[20]
+    others = {
+        "brightness 0.0, known": Image.new("RGB", (64, 64)),
+        "colour 0.0, known": pill.convert("L").convert("RGB"),
+        "left against right": Image.fromarray(np.roll(np.asarray(pill), 20, axis=1)),
+        "contrast": pill.point(lambda level: level // 16),
+    }
+    for told, other in others.items():
+        assert told in str(unlike(limits, described(other)))
+
+
+def test_few_pictures_leave_wider_limits() -> None:
+    """Two values of 0 and 1 say less of what comes than a hundred between them."""
+    few = known_limits({"contrast": value} for value in (0.0, 1.0))
+    many = known_limits({"contrast": value} for value in np.linspace(0, 1, 100).tolist())
+    assert few["contrast"][0] < many["contrast"][0] < 0 < 1 < many["contrast"][1]
+    assert known_limits([]) == {}
+    assert unlike({}, {"contrast": 5.0}) is None
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(("threshold", "decision"), [(1.0, "undecided"), (0.0, "bad")])
+def test_an_unlike_picture_is_never_called_good(
+    tmp_path: Path, pills: list[Image.Image], threshold: float, decision: str
+) -> None:
+    """A pill is, by the same threshold; bad stays bad, and both are said to be unlike."""
+    from pillqc.inspection.inspector import inspect
+    from pillqc.model.artifact import ModelCard
+    from pillqc.model.network import load_model
+
+    card = ModelCard(known=known_limits(described(pill) for pill in pills[:20]), size=32)
+    loaded = replace(load_model("random"), card=card).at_threshold(threshold)
+    pills[20].save(tmp_path / "pill.png")
+    Image.new("RGB", (64, 64)).save(tmp_path / "black.png")
+    paths = [tmp_path / "pill.png", tmp_path / "black.png"]
+    pill, black = inspect(loaded, paths)
+    assert (pill.decision, pill.unlike) == ("good" if threshold else "bad", None)
+    assert black.decision == decision
+    assert "brightness 0.0" in str(black.as_dict()["unlike"])
+
+
+@pytest.mark.torch
+def test_the_shipped_model_knows_pills_of_another_seed_and_nothing_else() -> None:
+    """Its limits come from the pills that chose its threshold."""
+    from pillqc.model.network import load_model
+
+    card = load_model().card
+    assert card is not None
+    strangers = [render(seed=9_000_000 + seed, size=224).image for seed in range(6)]
+    told = [unlike(card.known, described(Image.fromarray(image))) for image in strangers]
+    assert told == [None] * 6
+    grey = Image.fromarray(strangers[0]).convert("L").convert("RGB")
+    assert "colour 0.0" in str(unlike(card.known, described(grey)))

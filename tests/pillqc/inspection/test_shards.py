@@ -1,0 +1,249 @@
+"""Inspection in shards: parts, lost processes, merging."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from pillqc.commands.main import main
+from pillqc.errors import PillqcError, UsageError
+from pillqc.inspection import shards
+from pillqc.inspection.inspector import Inspection
+from pillqc.inspection.shards import Shard
+from pillqc.rendering.dataset import RenderPlan, render_dataset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pillqc.inspection.inspector import Decision
+    from pillqc.inspection.prediction import Unreadable
+
+IMAGES = [Path(f"{number}.png") for number in range(7)]
+
+
+class LostError(Exception):
+    """The process is gone."""
+
+
+def inspecting(
+    paths: Iterable[Path | Unreadable], *, lost_after: int | None = None
+) -> Iterator[Inspection]:
+    """An inspector that finds everything good, until it is lost."""
+    for done, path in enumerate(paths):
+        if done == lost_after:
+            raise LostError
+        assert isinstance(path, Path)
+        yield Inspection(path=path, decision="good", probability_bad=0.1, ms=1.0)
+
+
+def run(shard: Shard, folder: Path, *, lost_after: int | None = None) -> tuple[int, int]:
+    """One process of an inspection."""
+    return shards.inspect_shard(
+        shard,
+        folder,
+        IMAGES,
+        common="same",
+        inspect=lambda own: inspecting(own, lost_after=lost_after),
+    )
+
+
+def test_shards_share_out_all_images_and_none_twice() -> None:
+    """Every N-th, so that all have about as many, whatever the folders hold."""
+    parts = [list(Shard(rank=rank, size=3).numbers(7)) for rank in range(3)]
+    assert sorted(number for part in parts for number in part) == list(range(7))
+    assert [len(part) for part in parts] == [3, 2, 2]
+    assert list(Shard(rank=5, size=6).numbers(3)) == []
+
+
+def test_the_shard_is_named_or_torchruns(tmp_path: Path) -> None:
+    """Without either, one process takes all."""
+    assert shards.parse("2/4") == Shard(rank=1, size=4)
+    assert shards.parse(None, {"RANK": "3", "WORLD_SIZE": "8"}) == Shard(rank=3, size=8)
+    assert shards.parse(None, {}) == Shard(rank=0, size=1)
+    for wrong in ("0/4", "5/4", "2", "a/b"):
+        with pytest.raises(UsageError, match="is not K/N"):
+            shards.parse(wrong)
+
+
+def test_merged_results_are_in_the_order_of_the_images(tmp_path: Path) -> None:
+    """As one process would have given them."""
+    for rank in (1, 0):
+        run(Shard(rank=rank, size=2), tmp_path)
+    merged = shards.merge(tmp_path)
+    assert merged.is_whole
+    assert [result["path"] for result in merged.results] == [str(path) for path in IMAGES]
+    assert all("number" not in result for result in merged.results)
+
+
+def test_a_process_lost_in_the_middle_loses_nothing_that_was_done(tmp_path: Path) -> None:
+    """What is missing is said; started again, it does only that; the other is not touched."""
+    first, second = Shard(rank=0, size=2), Shard(rank=1, size=2)
+    run(second, tmp_path)
+    with pytest.raises(LostError):
+        run(first, tmp_path, lost_after=1)
+    merged = shards.merge(tmp_path)
+    assert merged.missing == {"1/2": 3}
+    assert len(merged.results) == 4
+    assert run(first, tmp_path) == (1, 3)
+    assert shards.merge(tmp_path).is_whole
+
+
+def test_a_line_cut_by_a_kill_is_done_again(tmp_path: Path) -> None:
+    """Whole lines before it are kept."""
+    shard = Shard(rank=0, size=1)
+    run(shard, tmp_path)
+    path = shard.path(tmp_path)
+    path.write_bytes(path.read_bytes()[:-5])
+    assert shards.merge(tmp_path).missing == {"1/1": 1}
+    assert run(shard, tmp_path) == (6, 1)
+    assert shards.merge(tmp_path).is_whole
+
+
+def test_a_process_that_never_started_is_missed(tmp_path: Path) -> None:
+    """Its file is not there; the names of the others say that it should be."""
+    run(Shard(rank=0, size=2), tmp_path)
+    assert shards.merge(tmp_path).missing == {"2/2": 3}
+
+
+def test_shards_of_another_inspection_are_refused(tmp_path: Path) -> None:
+    """Other images or another model in one folder would be merged into nonsense."""
+    run(Shard(rank=0, size=2), tmp_path)
+    with pytest.raises(PillqcError, match="of another inspection"):
+        shards.inspect_shard(
+            Shard(rank=0, size=2), tmp_path, IMAGES, common="other", inspect=inspecting
+        )
+    shards.inspect_shard(
+        Shard(rank=1, size=2), tmp_path, IMAGES, common="other", inspect=inspecting
+    )
+    with pytest.raises(PillqcError, match="of different inspections"):
+        shards.merge(tmp_path)
+
+
+def test_merge_says_in_one_line_what_is_missing(tmp_path: Path) -> None:
+    """And gives what there is when asked to."""
+    run(Shard(rank=0, size=2), tmp_path)
+    refused = CliRunner().invoke(main, ["merge", str(tmp_path)])
+    assert refused.exit_code == 1
+    assert "shard 2/2 lacks 3 of 7 images" in refused.output
+    out = tmp_path / "all.jsonl"
+    done = CliRunner().invoke(main, ["merge", str(tmp_path), "--partial", "--output", str(out)])
+    assert done.exit_code == 0
+    assert len(out.read_text().splitlines()) == 4
+
+
+def test_a_damaged_or_empty_folder_is_one_line(tmp_path: Path) -> None:
+    """With what to do, or what is wrong."""
+    empty = CliRunner().invoke(main, ["merge", str(tmp_path)])
+    assert empty.exit_code == 1
+    assert "holds no shards" in empty.output
+    (tmp_path / "shard-1-of-1.jsonl").write_text('{"images": 1}\nnonsense\n')
+    damaged = CliRunner().invoke(main, ["merge", str(tmp_path)])
+    assert damaged.exit_code == 1
+    assert "is damaged" in damaged.output
+
+
+@pytest.mark.parametrize("option", [["--json"], ["--csv", "all.csv"], ["--exit-code"]])
+def test_what_only_the_whole_can_give_is_refused_with_shards(
+    option: list[str], tmp_path: Path
+) -> None:
+    """Instead of being left out without a word; `merge` has all three."""
+    asked = ["inspect", "pill.png", "--shards", str(tmp_path / "out"), *option]
+    refused = CliRunner().invoke(main, asked)
+    assert refused.exit_code == 2
+    assert "`pillqc merge` gives those of all parts" in refused.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_part_without_a_folder_is_refused() -> None:
+    """All images would be inspected by everyone."""
+    refused = CliRunner().invoke(main, ["inspect", "pill.png", "--shard", "2/4"])
+    assert refused.exit_code == 2
+    assert "--shard needs --shards" in refused.output
+
+
+@pytest.mark.parametrize(
+    ("decisions", "usual", "asked"),
+    [(("good", "good"), 0, 0), (("good", "undecided"), 0, 3), (("bad", "error"), 1, 4)],
+)
+def test_merge_exits_and_writes_a_table_as_one_inspection_does(
+    decisions: tuple[Decision, ...], usual: int, asked: int, tmp_path: Path
+) -> None:
+    """1 for a file that could not be read, 3 for a bad pill where that is asked for."""
+    folder, table = tmp_path / "out", tmp_path / "all.csv"
+    found = [
+        Inspection(path=Path(f"{number}.png"), decision=decision, probability_bad=0.5)
+        for number, decision in enumerate(decisions)
+    ]
+    images = [one.path for one in found]
+    shards.inspect_shard(
+        Shard(rank=0, size=1), folder, images, common="", inspect=lambda _: iter(found)
+    )
+    plain = CliRunner().invoke(main, ["merge", str(folder), "--csv", str(table)])
+    assert plain.exit_code == usual
+    rows = table.read_text().splitlines()
+    assert [row.split(",")[:2] for row in rows[1:]] == [
+        [f"{number}.png", decision] for number, decision in enumerate(decisions)
+    ]
+    assert CliRunner().invoke(main, ["merge", str(folder), "--exit-code"]).exit_code == asked
+
+
+@pytest.fixture
+def pills(tmp_path: Path) -> Path:
+    """Real images to inspect."""
+    plan = RenderPlan(size=64, train_good=1, test_good=8, per_defect=1)
+    return render_dataset(tmp_path / "pills", plan, jobs=1).root / "test"
+
+
+def alone(*words: str) -> str:
+    """What `pillqc ...` prints, in this process."""
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+def test_several_processes_of_torchrun_inspect_as_one_does(pills: Path, tmp_path: Path) -> None:
+    """Same decisions and probabilities, in the same order."""
+    asked = ["inspect", str(pills), "--size", "64", "--model", "random"]
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "pillqc"]
+    out = ["--shards", str(tmp_path / "out"), "--pictures", str(tmp_path / "marked")]
+    subprocess.run([sys.executable, "-m", *torchrun, *asked, *out], check=True)
+    single = [json.loads(line) for line in alone(*asked, "--json").splitlines()]
+    merged = shards.merge(tmp_path / "out")
+    assert merged.is_whole
+    assert len(list((tmp_path / "marked").iterdir())) == len(single)
+    kept = ("path", "decision", "boxes")
+    assert [{k: one[k] for k in kept} for one in merged.results] == [
+        {k: one[k] for k in kept} for one in single
+    ]
+    for one, other in zip(merged.results, single, strict=True):
+        assert one["probability_bad"] == pytest.approx(other["probability_bad"], abs=1e-4)
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+def test_a_process_killed_in_the_middle_is_made_up_for(pills: Path, tmp_path: Path) -> None:
+    """A real process is killed while it works. The other ends, merging says what lacks."""
+    asked = ["inspect", str(pills), "--model", "random", "--batch-size", "1"]
+    asked += ["--shards", str(tmp_path / "out")]
+    killed = Shard(rank=0, size=2).path(tmp_path / "out")
+    lost_words = [sys.executable, "-m", "pillqc", *asked, "--shard", "1/2"]
+    with subprocess.Popen(lost_words) as lost:
+        while not (killed.exists() and len(killed.read_bytes().splitlines()) >= 3):
+            assert lost.poll() is None, "it ended before it could be killed"
+            time.sleep(0.01)
+        lost.kill()
+    alone(*asked, "--shard", "2/2")
+    lacking = shards.merge(tmp_path / "out")
+    assert set(lacking.missing) == {"1/2"}
+    assert lacking.results
+    alone(*asked, "--shard", "1/2")
+    assert shards.merge(tmp_path / "out").is_whole

@@ -1,0 +1,248 @@
+"""A tray as people have it: any format, any name, and a decision or a reason for every file."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from pillqc.commands.common import Progress
+from pillqc.commands.main import main
+from pillqc.data.decoding import FORMATS, decode
+from pillqc.errors import DataError, PillqcError
+from pillqc.inspection.inspector import Inspection, Tally
+from pillqc.inspection.pictures import Album, picture_name
+from pillqc.model.artifact import ModelCard
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+pytestmark = pytest.mark.torch
+
+PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 48, 3)).astype(np.uint8))
+RANDOM = ("--model", "random", "--size", 32)
+
+
+def inspected(*arguments: object) -> Result:
+    """The command."""
+    return CliRunner().invoke(main, ["inspect", *(str(one) for one in (*arguments, *RANDOM))])
+
+
+def lines(result: Result) -> list[dict[str, Any]]:
+    """What `--json` printed."""
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_what_the_library_decodes_is_taken_and_the_rest_is_listed(tmp_path: Path) -> None:
+    """By any of its names; a file that nobody looked at must not pass for a good pill."""
+    formats = ("jfif", "JPE", "jp2", "gif", "ppm", "tga", "ico", "qoi")
+    for suffix in formats:
+        PHOTO.resize((16, 16)).save(
+            tmp_path / f"pill.{suffix}", {"jfif": "JPEG", "JPE": "JPEG"}.get(suffix)
+        )
+    unseen = {"a.heic", "notes.txt", "pill", "pill.png~", ".hidden.png", "folder.png"}
+    for name in unseen - {"folder.png"}:
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "Thumbs.db").write_bytes(b"x")
+    done = inspected(tmp_path, "--json")
+    told = {Path(line["path"]).name: line for line in lines(done)}
+    assert set(told) == {*(f"pill.{suffix}" for suffix in formats), *unseen}
+    assert {name for name, line in told.items() if line["decision"] == "error"} == unseen
+    assert {told[name]["looked_at"] for name in unseen} == {False}
+    assert "looked at 8: " in done.stderr
+    assert "not looked at: 6" in done.stderr
+    assert done.exit_code == 1
+
+
+def test_postscript_under_a_pictures_name_is_not_executed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow would hand it to Ghostscript; so with PDF and WMF, which others draw."""
+    ran = tmp_path / "ran"
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {ran}\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    eps = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n{ } loop\n"
+    for name, content in {"a.png": eps, "b.tif": f"\n{eps}", "c.jpg": "%PDF-1.4\n"}.items():
+        (tmp_path / name).write_text(content)
+        with pytest.raises(DataError, match="not an image"):
+            decode(tmp_path / name)
+    assert not ran.exists()
+    assert not {"EPS", "WMF", "HDF5", "GRIB", "BUFR", "PDF"} & set(FORMATS)
+
+
+def test_names_that_are_no_text_are_escaped_for_people_and_exact_for_programs(
+    tmp_path: Path,
+) -> None:
+    """Bytes that are no UTF-8, lines, and names so long that a picture's would not fit."""
+    tray, table, marked = tmp_path / "tray", tmp_path / "d.csv", tmp_path / "marked"
+    tray.mkdir()
+    names = [os.fsdecode(b"\xff\xfe.png"), "new\nline.png", "l" * 248 + ".png"]
+    for name in names:
+        PHOTO.save(tray / name)
+    asked = (tray, "--csv", table, "--pictures", marked)
+    done = inspected(*asked, "--json")
+    assert done.exit_code == 0, done.output
+    assert {Path(line["path"]).name for line in lines(done)} == set(names)
+    with table.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        assert {Path(row["path"]).name for row in csv.DictReader(file)} == set(names)
+    assert len(list(marked.iterdir())) == 3
+    shown = inspected(*asked).stdout.splitlines()
+    assert len(shown) == 3
+    assert [r"\xff\xfe.png: " in line for line in shown].count(True) == 1
+    assert [r"new\nline.png: " in line for line in shown].count(True) == 1
+
+
+def test_a_name_that_is_no_text_is_trained_on_and_split(tmp_path: Path) -> None:
+    """The manifest of the split has its very bytes, and is read again."""
+    from pillqc.data.folders import read_samples
+    from pillqc.data.split_manifest import apply_split, manifest_of, read_split, write_split
+
+    for name in (b"good/\xff.png", b"bad/\n.png"):
+        path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/data/" + name))
+        path.parent.mkdir(parents=True)
+        path.write_bytes(name)
+    samples = read_samples(tmp_path / "data")
+    manifest = manifest_of({"train": samples}, tmp_path / "data")
+    write_split(tmp_path / "s.csv", manifest)
+    assert read_split(tmp_path / "s.csv") == manifest
+    assert len(apply_split(manifest, samples, tmp_path / "s.csv")) == 2
+    assert len(manifest.sha256) == 64
+
+
+def test_a_file_that_disappears_keeps_its_decision_or_gets_a_reason(tmp_path: Path) -> None:
+    """Before it is read an error; after it, a decision without a picture. The rest goes on."""
+    for number in range(4):
+        PHOTO.save(tmp_path / f"{number}.png")
+    gone = DataError(tmp_path / "0.png", "no such file")
+    with mock.patch("pillqc.inspection.pictures.read_image", side_effect=gone):
+        done = inspected(
+            *(tmp_path, tmp_path / "gone.png", "--json", "--pictures", tmp_path / "marked")
+        )
+    *decided, missing = lines(done)
+    assert [line["picture_error"] for line in decided] == ["no such file"] * 4
+    assert "error" not in {line["decision"] for line in decided}
+    assert (missing["decision"], missing["reason"]) == ("error", "no such file")
+    assert "1 errors; not looked at: 0; 4 without a picture" in done.stderr
+    assert done.exit_code == 1
+
+
+def test_a_picture_is_whole_or_not_there(tmp_path: Path) -> None:
+    """A folder in its place is that file's remark."""
+    PHOTO.save(tmp_path / "a.png")
+    result = Inspection(
+        path=tmp_path / "a.png",
+        decision="good",
+        probability_bad=0.1,
+        heat=np.zeros((4, 4), np.float32),
+    )
+    album = Album(tmp_path / "marked")
+    assert album.add(result) is result
+    place = tmp_path / "marked" / picture_name(result.path)
+    assert [p.name for p in place.parent.iterdir()] == [place.name]
+    place.unlink()
+    place.mkdir()
+    assert "cannot be written" in str(album.add(result).picture_error)
+    assert list(place.parent.iterdir()) == [place]
+
+
+def test_several_frames_are_said(tmp_path: Path) -> None:
+    """In every format that has them; the first counts."""
+    kinds = {"a.gif": "GIF", "b.png": "PNG", "c.tif": "TIFF", "d.webp": "WEBP", "e.mpo": "MPO"}
+    for name, kind in kinds.items():
+        PHOTO.save(
+            tmp_path / name, kind, save_all=True, append_images=[PHOTO.rotate(90), PHOTO.rotate(45)]
+        )
+    PHOTO.save(tmp_path / "one.gif")
+    told = {Path(line["path"]).name: line["notes"] for line in lines(inspected(tmp_path, "--json"))}
+    assert told.pop("one.gif") == []
+    assert told == {name: ["the first of 3 pages or frames"] for name in kinds}
+
+
+@pytest.mark.parametrize(
+    ("decisions", "usual", "asked"),
+    [
+        (["good"], 0, 0),
+        (["good", "bad"], 0, 3),
+        (["error", "good"], 1, 1),
+        (["error", "undecided"], 1, 4),
+    ],
+)
+def test_the_exit_code_tells_both(
+    tmp_path: Path, decisions: Sequence[str], usual: int, asked: int
+) -> None:
+    """An error does not hide a bad pill."""
+
+    def found(*_: object, **__: object) -> Any:
+        for decision in decisions:
+            yield Inspection(path=Path("x"), decision=decision, probability_bad=0.5, ms=1.0)  # type: ignore[arg-type]
+
+    with mock.patch("pillqc.inspection.inspector.inspect", found):
+        assert inspected(tmp_path).exit_code == usual
+        done = inspected(tmp_path, "--exit-code")
+    assert done.exit_code == asked
+    assert f"{decisions.count('good')} good, {decisions.count('bad')} bad" in done.stderr
+
+
+def test_the_tally_counts_what_was_not_looked_at_by_itself() -> None:
+    """It is no error of reading, and yet a failure."""
+    tally = Tally()
+    assert (tally.failed, tally.suspicious) == (False, False)
+    tally.add({"decision": "error", "looked_at": False})
+    assert (tally.failed, tally.suspicious) == (True, False)
+    assert str(tally) == ("looked at 0: 0 good, 0 bad, 0 undecided, 0 errors; not looked at: 1")
+
+
+def test_a_decision_says_by_what_it_was_made(tmp_path: Path) -> None:
+    """Threshold, model, time and every box, for a program and on the error stream."""
+    PHOTO.save(tmp_path / "a.png")
+    done = inspected(tmp_path / "a.png", "--json", "--threshold", 0, "--csv", tmp_path / "d.csv")
+    (line,) = lines(done)
+    assert (line["decision"], line["threshold"], line["undecided"]) == ("bad", 0.0, None)
+    assert (line["model"], line["model_sha256"], line["batch"]) == ("random", None, 1)
+    assert line["time"].endswith("+00:00")
+    assert "model random, threshold 0, no undecided band" in done.stderr
+    with (tmp_path / "d.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert json.loads(row["all_boxes"]) == line["boxes"]
+    assert (row["boxes"], row["threshold"]) == (str(len(line["boxes"])), "0.0")
+
+
+def test_a_threshold_is_chosen_by_the_false_rejects_that_it_may_cost(tmp_path: Path) -> None:
+    """The largest share that the card tells below the one asked for; else a sentence."""
+    from pillqc.model.network import load_model
+
+    card = ModelCard(thresholds={"0.01": 0.6, "0.05": 0.3}, undecided=(0.3, 0.6), threshold=0.6)
+    loaded = replace(load_model("random"), card=card)
+    for share, threshold in ((0.01, 0.6), (0.049, 0.6), (0.5, 0.3)):
+        chosen = loaded.at_false_rejects(share)
+        assert (chosen.threshold, chosen.undecided) == (threshold, None)
+    with pytest.raises(PillqcError, match=r"from a share of 0.01 on; give --threshold"):
+        loaded.at_false_rejects(0.001)
+    PHOTO.save(tmp_path / "a.png")
+    refused = inspected(tmp_path / "a.png", "--max-false-rejects", 0.1)
+    assert refused.exit_code == 1
+    assert "card tells none" in refused.output
+    both = inspected(tmp_path / "a.png", "--max-false-rejects", 0.1, "--threshold", 0.5)
+    assert both.exit_code == 2
+
+
+def test_progress_without_a_known_end_says_how_fast(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal's error stream, unless the lines themselves go to a terminal."""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    for quiet in (False, True):
+        with Progress("inspecting", quiet=quiet) as progress:
+            progress(3)
+        assert ("inspecting: 3, " in capsys.readouterr().err) is not quiet

@@ -1,0 +1,240 @@
+"""Other ways of running the model compute the same; `auto` follows what was measured here alone."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from pillqc.commands.main import main
+from pillqc.errors import PillqcError
+from pillqc.model import acceleration
+from pillqc.model.acceleration import IPEX, STOCK, Way, accelerated, choose
+from pillqc.model.network import load_model
+from tests.hardware import needs_ipex
+
+FOUND: dict[str, Any] = {
+    "format": acceleration.FORMAT,
+    "run_id": "a-run",
+    "scenario": "inference/stock/torchscript+fusion/fp32/channels_last/b1",
+    "cpu_model": "This CPU",
+    "versions": {"torch": torch.__version__},
+    "backend": "stock",
+    "mode": "torchscript",
+    "fusion": True,
+    "dtype": "fp32",
+    "layout": "channels_last",
+}
+
+
+@pytest.fixture(autouse=True)
+def this_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine of these tests has a name of its own."""
+    monkeypatch.setattr(acceleration, "cpu_model", lambda: "This CPU")
+
+
+def file(tmp_path: Path, **changes: Any) -> Path:
+    """What `bench recommend --write` leaves, with changes."""
+    path = tmp_path / "acceleration.json"
+    path.write_text(json.dumps({**FOUND, **changes}))
+    return path
+
+
+def test_stock_and_ipex_need_no_file() -> None:
+    """They are what they say."""
+    assert choose("stock") == (STOCK, "")
+    assert choose("ipex") == (IPEX, "")
+
+
+def test_auto_takes_what_was_measured_here(tmp_path: Path) -> None:
+    """And says in which run."""
+    way, note = choose("auto", file(tmp_path))
+    assert way == Way(mode="torchscript", fusion=True, layout="channels_last")
+    assert "a-run" in note
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"cpu_model": "Another"}, "another CPU (Another)"),
+        ({"versions": {"torch": "1.0.0"}}, "torch 1.0.0"),
+        ({"versions": {"no-such-package": "1"}}, "none is installed"),
+    ],
+)
+def test_what_was_measured_elsewhere_does_not_count(
+    tmp_path: Path, changes: dict[str, Any], says: str
+) -> None:
+    """The fastest way of another machine may be the slowest here."""
+    way, note = choose("auto", file(tmp_path, **changes))
+    assert way == STOCK
+    assert says in note
+
+
+def test_without_a_file_auto_is_stock_and_says_how_to_get_one(tmp_path: Path) -> None:
+    """Nobody has to benchmark before inspecting."""
+    way, note = choose("auto", tmp_path / "none.json")
+    assert way == STOCK
+    assert "bench recommend --write" in note
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", json.dumps({**FOUND, "mode": "rm -rf"}), "\x00"]
+)
+def test_a_damaged_file_is_one_line(tmp_path: Path, content: str) -> None:
+    """It names the file."""
+    path = tmp_path / "acceleration.json"
+    path.write_text(content)
+    with pytest.raises(PillqcError, match=r"acceleration\.json"):
+        choose("auto", path)
+
+
+def test_the_variable_names_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A service has no home."""
+    monkeypatch.setenv(acceleration.VARIABLE, str(tmp_path / "x.json"))
+    assert acceleration.default_path() == tmp_path / "x.json"
+
+
+def agrees(way: Way, tolerance: float) -> None:
+    """Probabilities and maps are the model's, also for a smaller and for a larger batch."""
+    loaded = load_model("random", seed=3)
+    fast = accelerated(loaded, way)
+    with torch.inference_mode():
+        for images in (
+            torch.rand(2, 3, 64, 64),
+            torch.rand(1, 3, 64, 64),
+            torch.rand(3, 3, 64, 64),
+        ):
+            expected, found = loaded.model(images), fast.model(images)
+            for one, other in zip(expected, found, strict=True):
+                assert other.shape == one.shape
+                assert (one - other).abs().max() <= tolerance
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    "way",
+    [
+        Way(layout="channels_last"),
+        Way(mode="torchscript", fusion=True, layout="channels_last"),
+        Way(mode="torchscript", fusion=False),
+    ],
+)
+def test_other_stock_ways_agree(way: Way) -> None:
+    """The same numbers up to rounding."""
+    agrees(way, 1e-3)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_further_backends_agree(backend: str) -> None:
+    """Where they are installed: what `bench` may find fastest, pillqc can run."""
+    pytest.importorskip(backend)
+    agrees(Way(backend=backend, mode="compile"), 1e-3)
+
+
+def test_a_backend_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said before an image is read."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(PillqcError, match="openvino is not installed"):
+        accelerated(load_model("random"), Way(backend="openvino", mode="compile"))
+
+
+def test_onnxruntime_needs_onnx_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch exports through it."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnx" else name)
+    with pytest.raises(PillqcError, match=r"onnx is not installed: pip install .*onnxruntime"):
+        accelerated(load_model("random"), Way(backend="onnxruntime", mode="compile"))
+
+
+def test_freezing_follows_the_file(tmp_path: Path) -> None:
+    """A file from before it was told apart means frozen, as all were then."""
+    assert choose("auto", file(tmp_path))[0].freezing is True
+    assert choose("auto", file(tmp_path, mode="compile", freezing=False))[0].freezing is False
+
+
+@pytest.mark.torch
+def test_bf16_agrees_within_its_precision() -> None:
+    """Eight bits of mantissa; maps of a random model are scaled by their own range."""
+    loaded = load_model("random", seed=3)
+    images = torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        fast = accelerated(loaded, Way(dtype="bf16")).model(images)
+        assert (loaded.model(images)[0] - fast[0]).abs().max() <= 0.05
+
+
+@pytest.mark.torch
+def test_inspect_runs_as_the_file_says_and_decides_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--backend auto`: the same decision by another way, which is named on stderr."""
+    from PIL import Image
+
+    photo = tmp_path / "pill.png"
+    Image.new("RGB", (64, 64), (90, 120, 150)).save(photo)
+    monkeypatch.setenv(acceleration.VARIABLE, str(file(tmp_path)))
+    said = {}
+    for backend in ("stock", "auto"):
+        arguments = ["inspect", str(photo), "--json", "--model", "random", "--size", "64"]
+        done = CliRunner().invoke(main, [*arguments, "--backend", backend])
+        assert done.exit_code == 0, done.output
+        said[backend] = json.loads(done.stdout.strip().splitlines()[-1])
+    assert "torchscript" in done.stderr
+    assert said["auto"]["decision"] == said["stock"]["decision"]
+    assert said["auto"]["probability_bad"] == pytest.approx(
+        said["stock"]["probability_bad"], abs=1e-4
+    )
+
+
+def test_bf16_with_ipex_where_it_has_none_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ipex.optimize` would end in an assertion of its own; a stand-in answers as it does there."""
+    native = SimpleNamespace(onednn_has_bf16_support=lambda: False)
+    stand_in = SimpleNamespace(_C=native)
+    monkeypatch.setitem(sys.modules, "intel_extension_for_pytorch", stand_in)
+    loaded = load_model("random")
+    assert accelerated(loaded, IPEX).model is not loaded.model
+    with pytest.raises(PillqcError, match="no bf16 on this CPU; use --backend stock or fp32"):
+        accelerated(loaded, replace(IPEX, dtype="bf16"))
+
+
+_IPEX_PROGRAM = """
+import torch
+from pillqc.model.acceleration import IPEX, Way, accelerated
+from pillqc.model.network import load_model
+script = Way(backend="ipex", mode="torchscript", fusion=True, layout="channels_last")
+plain = load_model("random", seed=3)
+sizes = (2, 1, 3)
+images = [torch.rand(n, 3, 64, 64, generator=torch.Generator().manual_seed(n)) for n in sizes]
+with torch.inference_mode():
+    expected = [plain.model(batch) for batch in images]
+    for way in (IPEX, script):
+        fast = accelerated(load_model("random", seed=3), way)
+        for batch, outputs in zip(images, expected):
+            for one, other in zip(outputs, fast.model(batch)):
+                assert other.shape == one.shape
+                assert (one - other).abs().max() <= 1e-3, way
+"""
+
+
+@pytest.mark.torch
+@pytest.mark.ipex
+@needs_ipex
+def test_ipex_agrees() -> None:
+    """Eager and TorchScript; in a process of its own, because importing IPEX changes PyTorch."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _IPEX_PROGRAM],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+        cwd=Path(__file__).parents[3],
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,158 @@
+"""Model files keep weights and card together, and refuse what is not theirs."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from pillqc.errors import ModelFileError
+from pillqc.model.artifact import ModelCard, read_artifact, save_artifact
+from pillqc.model.network import CustomVGG, load_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole model file in half precision."""
+    path = tmp_path_factory.mktemp("model") / "m.safetensors"
+    card = ModelCard(threshold=0.4, undecided=(0.3, 0.6), known_failures=("faint imprint",))
+    save_artifact(path, CustomVGG(), card, dtype=torch.float16)
+    return path
+
+
+def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
+    """Weights come back bit by bit, the card value by value."""
+    path = tmp_path / "m.safetensors"
+    model = load_model("random", seed=9).model
+    card = ModelCard(threshold=0.25, metrics={"image_auroc": 0.9}, undecided=(0.2, 0.3))
+    save_artifact(path, model, card)
+    loaded = load_model(path)
+    assert loaded.card == card
+    assert (loaded.trained, loaded.threshold, loaded.name) == (True, 0.25, "m.safetensors")
+    wanted = model.state_dict()
+    assert all(
+        torch.equal(value, wanted[name]) for name, value in loaded.model.state_dict().items()
+    )
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_the_umask_says_who_may_read_a_model_file(umask: int, mode: int, tmp_path: Path) -> None:
+    """As of any other file: a colleague can use the model, unless the user keeps files private."""
+    path = tmp_path / "m.safetensors"
+    before = os.umask(umask)
+    try:
+        save_artifact(path, torch.nn.Linear(2, 2), ModelCard())
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == mode
+
+
+def test_a_place_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
+    """A file where the folder should be, and a folder where the file should be; nothing is left."""
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "file" / "m.safetensors", tmp_path / "folder"):
+        with pytest.raises(ModelFileError, match="cannot be written"):
+            save_artifact(path, torch.nn.Linear(2, 2), ModelCard())
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_half_precision_files_load_as_fp32(saved: Path) -> None:
+    """A file of under 32 MB becomes an fp32 model."""
+    assert saved.stat().st_size < 32_000_000
+    loaded = load_model(saved)
+    assert loaded.model.head.weight.dtype == torch.float32
+    assert loaded.card is not None
+    assert loaded.card.undecided == (0.3, 0.6)
+
+
+def test_a_missing_file_is_one_clear_line(tmp_path: Path) -> None:
+    """A wrong path is named."""
+    with pytest.raises(ModelFileError, match="no such model file"):
+        load_model(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize("cut", [0, 4, 100, 1_000_000])
+def test_a_cut_file_is_refused(saved: Path, tmp_path: Path, cut: int) -> None:
+    """A download that broke off is not a model."""
+    broken = tmp_path / "cut.safetensors"
+    broken.write_bytes(saved.read_bytes()[:cut])
+    with pytest.raises(ModelFileError, match="not a readable model file"):
+        load_model(broken)
+
+
+class _Bomb:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return exec, ("raise SystemExit('executed')",)
+
+
+def test_a_pickle_is_refused_and_not_executed(tmp_path: Path) -> None:
+    """Nothing runs on load, whatever the file holds."""
+    path = tmp_path / "evil.safetensors"
+    path.write_bytes(pickle.dumps(_Bomb()))
+    with pytest.raises(ModelFileError, match="not a readable model file"):
+        load_model(path)
+
+
+def test_a_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:
+    """Weights without our card have no threshold and are not ours."""
+    path = tmp_path / "foreign.safetensors"
+    save_file({"a": torch.zeros(2)}, path)
+    with pytest.raises(ModelFileError, match="not one that pillqc wrote"):
+        load_model(path)
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    """The first wrong tensor is named."""
+    path = tmp_path / "other.safetensors"
+    save_artifact(path, torch.nn.Linear(2, 2), ModelCard())
+    with pytest.raises(ModelFileError, match="missing, unknown or of another shape"):
+        load_model(path)
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    """A diverged training must not become a model file that loads."""
+    path = tmp_path / "nan.safetensors"
+    layer = torch.nn.Linear(2, 2)
+    torch.nn.init.constant_(layer.weight, float("nan"))
+    save_artifact(path, layer, ModelCard())
+    with pytest.raises(ModelFileError, match="values that are no numbers"):
+        read_artifact(path)
+
+
+@pytest.mark.parametrize(
+    ("card", "message"),
+    [
+        (replace(ModelCard(), format=99), "model format 99"),
+        (replace(ModelCard(), threshold=7.0), "card is damaged"),
+        (replace(ModelCard(), threshold="high"), "card is damaged"),  # type: ignore[arg-type] # the damage
+    ],
+)
+def test_a_card_that_cannot_be_used_is_refused(
+    tmp_path: Path, card: ModelCard, message: str
+) -> None:
+    """Another format and an impossible threshold are told apart from good cards."""
+    path = tmp_path / "m.safetensors"
+    save_artifact(path, torch.nn.Linear(2, 2), card)
+    with pytest.raises(ModelFileError, match=message):
+        read_artifact(path)
+
+
+def test_a_failed_save_leaves_the_old_file(saved: Path, tmp_path: Path) -> None:
+    """A crash while writing costs nothing."""
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(saved.read_bytes())
+    with pytest.raises(TypeError):
+        save_artifact(path, CustomVGG(), ModelCard(data={"x": object()}))
+    assert path.read_bytes() == saved.read_bytes()
+    assert list(tmp_path.iterdir()) == [path]

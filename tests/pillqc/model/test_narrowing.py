@@ -1,0 +1,81 @@
+"""A widened model trains in its narrow form and comes back to full width; nothing else changes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import pytest
+import torch
+
+from pillqc.model.narrowing import narrow_form, wide_form
+from pillqc.model.network import CustomVGG, load_model
+from pillqc.training.loop import cycle
+from pillqc.training.train import TrainingOptions
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+pytestmark = pytest.mark.torch
+
+
+def answers(model: CustomVGG, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores and raw evidence, which probabilities of a sure model would hide."""
+    with torch.inference_mode():
+        features = model.features(images)
+        return model.scores(features), model.evidence(features, images.shape[-2:])
+
+
+def narrow_model() -> CustomVGG:
+    """An eighth of the width, with a scale of maps."""
+    torch.manual_seed(5)
+    model = CustomVGG(freeze=False, narrowing=8).eval()
+    model.calibrate_maps(torch.tensor([-1.0, -2.0]), torch.tensor([1.0, 3.0]))
+    return model
+
+
+IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+
+
+def test_the_shipped_model_has_a_narrow_form_that_answers_alike() -> None:
+    """A quarter of the width, within what half precision rounds."""
+    shipped = load_model().model
+    narrow = narrow_form(shipped)
+    assert narrow.head.in_features == 128
+    for mine, its in zip(answers(narrow, IMAGES), answers(shipped, IMAGES), strict=True):
+        assert float((mine - its).abs().max()) < 0.02 * float(its.abs().max())
+
+
+def test_there_and_back_again_nothing_changes() -> None:
+    """Neither evidence nor the scale of the maps, whichever part of the width it is."""
+    narrow = narrow_model()
+    wide = wide_form(narrow)
+    assert wide.head.in_features == 512
+    again = narrow_form(wide)
+    assert again.head.in_features == 64
+    for model in (wide, again):
+        for mine, its in zip(answers(model, IMAGES), answers(narrow, IMAGES), strict=True):
+            assert torch.allclose(mine, its, rtol=1e-4, atol=1e-5)
+        assert torch.equal(model.map_low, narrow.map_low)
+        assert bool(model.map_calibrated)
+
+
+def test_a_model_that_is_no_widened_one_stays_as_it_is() -> None:
+    """Taking unlike channels together would destroy what it has learnt."""
+    wide = wide_form(narrow_model())
+    with torch.no_grad():
+        cast("torch.nn.Conv2d", wide.features[10]).weight[1] *= 1.1
+    assert narrow_form(wide) is wide
+    random = load_model("random").model
+    assert narrow_form(random) is random
+    assert wide_form(random) is random
+
+
+def test_a_cycle_rises_then_falls_to_nothing() -> None:
+    """The highest rate comes after a fifth."""
+    rates = [cycle(step / 100) for step in range(101)]
+    assert max(rates) == rates[20] == 1.0
+    assert rates[:21] == sorted(rates[:21])
+    assert rates[20:] == sorted(rates[20:], reverse=True)
+    assert 0.0 < rates[0] < 0.1
+    assert rates[100] == pytest.approx(0.0, abs=1e-12)
+    assert not TrainingOptions().cycle
