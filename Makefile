@@ -43,7 +43,7 @@ or_stop = >>$(if $(2),$(2),$(log)) 2>&1 || { echo "make: installing $(1) failed:
 unknown_backends := $(strip $(foreach name,$(BACKENDS),$(if $(shell grep '^$(name) = \[' pyproject.toml),,$(name))))
 
 .DEFAULT_GOAL := help
-.PHONY: help bench gate report machine data train test check microbench microbench-compare clean known-envs known-backends
+.PHONY: help bench gate report machine data train test check microbench microbench-compare example clean known-envs known-backends
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,6 +81,9 @@ microbench: $(VENV)/.installed-dev ## time single functions inside one process, 
 
 microbench-compare: $(VENV)/.installed-dev ## the kept times of single functions, side by side
 	@$(VENV)/bin/pytest-benchmark compare --group-by=name --columns=min,median,iqr,rounds
+
+example: $(VENV)/.installed-dev ## make the docs' example page and picture again (RUN=results/...)
+	@$(python) .ci/example.py $(RUN)
 
 clean: ## remove the environments and caches; results and reports stay
 	@rm -rf $(VENV) $(VENV_LATEST) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
