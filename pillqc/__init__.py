@@ -4,4 +4,4 @@ Usable on its own; it never imports the benchmark. Nothing is imported here, so 
 reading a folder do not wait for torch.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
