@@ -183,12 +183,17 @@ def _run(
     """Measure, or take what was measured, and tell it."""
     from bench.cli.main import stop_like_ctrl_c
     from bench.plan.arguments import check_writable
-    from bench.studies.workplace import request
+    from bench.plan.profiles import profile_named
+    from bench.studies.workplace import StudyRequest
 
     reports = options.pop("reports")
+    options.update(
+        profile=profile_named(options["profile"]),
+        budget_s=options.pop("budget"),
+    )
     check_writable(reports, "--reports")
     stop_like_ctrl_c()
-    folder = again or measure(request(**options))
+    folder = again or measure(StudyRequest(**options))
     tell(name, folder, read_page(folder), reports)
 
 

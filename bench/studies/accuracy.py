@@ -1,8 +1,8 @@
 """`bench accuracy`: the time that training takes to a target accuracy, from the same start.
 
-For each seed every way starts from the same weights and sees the same batches in the same order.
-They take turns, a few steps each, so that what slows the machine slows all of them. Only the steps
-count as time to accuracy, not reading images or evaluating, which cost every way the same.
+For each seed every way starts from the same weights and gets the same batches in the same order.
+Ways take turns, a few steps each, so that a slower machine slows all of them. Only steps count as
+time, not reading images or evaluating, which cost every way the same.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from bench.report.tables.table import Cell, Row, Table, number
 from bench.store import records
 from bench.store.records import NoiseRow
 from bench.studies import ways
-from bench.studies.page import Page
-from bench.studies.reading import failures_kept, measured_again
+from bench.studies.measured import failures_kept, measured_again
+from bench.studies.page import Page, status_cell
 from bench.studies.workplace import workplace
 from bench.text.wording import NOTHING, bounds, percent, seconds, times
+from bench.worker import protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from bench.engine.worker_process import WorkerHandle
     from bench.plan.thresholds import Policy
     from bench.studies.workplace import StudyRequest
-    from bench.worker import protocol
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,21 +58,21 @@ FILES: dict[str, type[Any]] = {"accuracy.csv": AccuracyRow, "noise.csv": NoiseRo
 
 @dataclass(frozen=True, kw_only=True)
 class Reached:
-    """How one way did from one seed."""
+    """When one way reached the target from one seed."""
 
     steps: int | None
-    """None where it never reached the target."""
+    """None if it did not."""
     seconds: float | None
 
 
 def participants(request: StudyRequest) -> list[Participant]:
-    """The ways of training."""
+    """Return a participant for each way of training."""
     return ways.participants_of(ways.training(request.profile))
 
 
 @dataclass(kw_only=True)
 class Trainer:
-    """One way from one seed."""
+    """The state of one way during one seed."""
 
     participant: Participant
     worker: WorkerHandle
@@ -84,7 +84,7 @@ class Trainer:
 
 @dataclass(kw_only=True)
 class TimeToAccuracy:
-    """Trains every way from every seed; `failures` are the ways that could not go on."""
+    """Trains every way from every seed; `failures` are ways that could not go on."""
 
     run_id: str
     policy: Policy
@@ -98,9 +98,9 @@ class TimeToAccuracy:
     notes: list[str] = field(default_factory=list)
 
     def measure(self, chosen: Sequence[Participant], seeds: Sequence[int]) -> None:
-        """One seed after the other, each in fresh processes.
+        """Train from one seed after the other, each in fresh processes.
 
-        The first one runs to its end whatever the budget is; the steps have a limit of their own.
+        The first seed runs to its end whatever the budget is; `max_steps` limits it.
         """
         for done, seed in enumerate(seeds):
             if done and self.left_s() <= 0:
@@ -131,22 +131,20 @@ class TimeToAccuracy:
     def _start(
         self, trainers: list[Trainer], participant: Participant, seed: int, launch: int
     ) -> None:
-        from bench.worker import protocol as messages
-
         self.say(f"seed {seed} · preparing {participant.name}")
         try:
             worker = self.launch(participant, launch)
             trainers.append(Trainer(participant=participant, worker=worker))
             worker.greet(self.policy.start_timeout_s)
             limit = self.policy.prepare_timeout_s
-            worker.ask("prepare", limit, scenario=messages.encode(participant.scenario))
+            worker.ask("prepare", limit, scenario=protocol.encode(participant.scenario))
             worker.ask("start_training", limit, seed=seed)
             self._evaluate(trainers[-1], seed, None)
         except WorkerError as error:
             self._failed(participant, error, trainers)
 
     def _turn(self, trainer: Trainer, seed: int) -> None:
-        """Some steps, then an evaluation."""
+        """Train some steps, then evaluate."""
         self.say(f"seed {seed} · {trainer.participant.name} · step {trainer.step}")
         limit = self.policy.call_timeout_s * STUDIES.accuracy_steps_a_turn
         try:
@@ -226,7 +224,7 @@ def measure(target: float, max_steps: int, request: StudyRequest) -> Path:
 
 
 def reached(rows: Sequence[AccuracyRow], target: float) -> dict[str, dict[int, Reached]]:
-    """Way -> seed -> when the first of the evaluations in a row reached the target."""
+    """Return way -> seed -> the first of the evaluations in a row that reached the target."""
     found: dict[str, dict[int, list[AccuracyRow]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         found[row.participant][row.seed].append(row)
@@ -248,9 +246,9 @@ def _first(points: Sequence[AccuracyRow], target: float) -> Reached:
 def over_default(
     found: dict[str, dict[int, Reached]], participant: str, policy: Policy
 ) -> Ratio | None:
-    """Stock default's time over the way's, paired by seed; the interval is over seeds.
+    """Return stock default's time over the way's, paired by seed, with an interval over seeds.
 
-    None where no seed has both, or where one took no step at all.
+    None where no seed has both times.
     """
     logs = [
         math.log(base.seconds / own.seconds)
@@ -261,7 +259,7 @@ def over_default(
 
 
 def read_page(folder: Path) -> Page:
-    """The page of a study that was measured."""
+    """Build the page of a measured study from its folder."""
     rows, _ = records.read_rows(folder / "accuracy.csv", AccuracyRow)
     measured, policy = measured_again(folder, {})
     target = records.read_environment(folder)["target"]
@@ -269,9 +267,9 @@ def read_page(folder: Path) -> Page:
 
 
 _REMARK = (
-    "The shallow blocks are as in the model file and frozen; the deep block and the head "
-    "start from the seed's random weights. Above 1 is sooner than stock default. Brackets "
-    "are over seeds; with one seed there are none, and a difference may be the seed's own."
+    "The shallow blocks come from the model file and are frozen; the deep block and the head "
+    "start from the seed's random weights. Above 1 is sooner than stock default. Intervals "
+    "are over seeds; one seed has none, and a difference may be the seed's own."
 )
 
 
@@ -281,7 +279,7 @@ def page(
     failures: dict[str, WorkerError],
     policy: Policy,
 ) -> Page:
-    """What the rows say."""
+    """Build the study's page."""
     found = reached(rows, target)
     made = [
         _row(participant, found, rows, failures, policy) for participant in {**found, **failures}
@@ -339,6 +337,6 @@ def _row(
         number(seconds(float(np.median(took))) if took else NOTHING, None),
         number(times(ratio.estimate if ratio else None), None, interval),
         number(percent(best, 3), best),
-        Cell(text=str(error.status) if error else "ok", note=error.reason if error else ""),
+        status_cell(error),
     )
     return f"{participant}: {said}.", Row(cells=cells)

@@ -1,8 +1,8 @@
 """`bench instances`: the throughput of N workers with M cores each, and how one scales with cores.
 
-Every instance is a process of its own, bound to its own consecutive physical cores with as many
-threads, as `torch.backends.xeon.run_cpu` places them. A block lets all instances of a configuration
-run at once for a while; what counts is the time in which all of them were at work.
+Every instance is a process bound to its own consecutive physical cores, one thread each, as
+`torch.backends.xeon.run_cpu` places them. In a block all instances of a configuration run at once;
+only the time in which all of them work counts.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from bench.plan.thresholds import STUDIES
 from bench.report.tables.table import Cell, Row, Table, number
 from bench.store import records
 from bench.store.records import IterationRow, NoiseRow
-from bench.studies import comparing, ways
-from bench.studies.page import Page
-from bench.studies.reading import measured_again
+from bench.studies import ways
+from bench.studies.measured import measured_again
+from bench.studies.page import Page, speedup_cells, status_cell
 from bench.studies.several import Instances
 from bench.studies.workplace import workplace
 from bench.text.wording import NOTHING, bounds, digits, times
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from bench.engine.execution import Execution
     from bench.engine.worker_process import WorkerHandle
     from bench.plan.thresholds import Policy
-    from bench.studies.study import Measured
+    from bench.studies.measured import Measured
     from bench.studies.workplace import Place, StudyRequest
 
 PLACED = ("threads", "affinity", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -72,7 +72,7 @@ FILES: dict[str, type[Any]] = {
 
 
 def configurations(cores: int) -> list[tuple[int, int]]:
-    """(instances, cores each): one with all, halves until one core each, then one with fewer."""
+    """Return (instances, cores each): one with all, halves down to one, then one with fewer."""
     side_by_side, scaling = [], []
     each = cores
     while each >= 1:
@@ -83,14 +83,14 @@ def configurations(cores: int) -> list[tuple[int, int]]:
     return list(dict.fromkeys((*side_by_side, *scaling)))
 
 
-def parse(asked: Sequence[str], cores: int) -> list[tuple[int, int]]:
-    """`NxM` of each `--config`; none means all that fit.
+def parse(given: Sequence[str], cores: int) -> list[tuple[int, int]]:
+    """Parse `NxM` of each `--config`; none means all that fit.
 
     Raises:
         UsageError: one is not of that form, or needs more cores than there are.
     """
     chosen = []
-    for text in asked:
+    for text in given:
         left, _, right = text.partition("x")
         if not (left.isdecimal() and right.isdecimal() and int(left) and int(right)):
             raise UsageError(f"--config {text!r} is not INSTANCESxCORES, e.g. 2x4")
@@ -101,14 +101,14 @@ def parse(asked: Sequence[str], cores: int) -> list[tuple[int, int]]:
 
 
 def split(cpus: tuple[int, ...], instances: int, cores: int) -> list[tuple[int, ...]]:
-    """The CPUs of each instance: consecutive ones, none twice."""
+    """Return the CPUs of each instance: consecutive, none twice."""
     return [cpus[number * cores : (number + 1) * cores] for number in range(instances)]
 
 
 def groups(
     request: StudyRequest, configs: Sequence[tuple[int, int]], cores: int, batch_size: int
 ) -> list[Group]:
-    """One group for each configuration: every way in it beside stock default with all cores."""
+    """Return a group for each configuration: every way in it, and stock default with all cores."""
     chosen = ways.inference(request.profile, batch_size, request.backends)
     whole = _participant(ways.DEFAULT, chosen, 1, cores, "")
     found = []
@@ -140,7 +140,7 @@ def _participant(
 
 
 def launcher(place: Place) -> Callable[[Participant, int], WorkerHandle]:
-    """How the instances of a participant are started."""
+    """Return the function that starts the instances of a participant."""
 
     def launch(participant: Participant, number: int) -> WorkerHandle:
         count, cores = participant.details["instances"], participant.details["cores"]
@@ -161,7 +161,7 @@ def launcher(place: Place) -> Callable[[Participant, int], WorkerHandle]:
 def turn_of(
     run_id: str, seconds: float, record: Callable[[InstanceRow], None], group_of: dict[str, str]
 ) -> Callable[[Execution, int, int], float]:
-    """One turn: all instances at once for so long; its time is that of one call of them all."""
+    """Return a turn: all instances at once for `seconds`; its time is that of one call of all."""
 
     def turn(execution: Execution, round_number: int, position: int) -> float:
         reply = execution.worker.ask(
@@ -224,7 +224,7 @@ def measure(config: Sequence[str], batch_size: int, request: StudyRequest) -> Pa
 
 
 def read_page(folder: Path) -> Page:
-    """The page of a study that was measured."""
+    """Build the page of a measured study from its folder."""
     rows, _ = records.read_rows(folder / "instances.csv", InstanceRow)
     measured, policy = measured_again(folder, {})
     return page(rows, measured, policy)
@@ -250,12 +250,12 @@ _REMARK = (
 
 
 def page(rows: Sequence[InstanceRow], measured: Measured, policy: Policy) -> Page:
-    """What the rows say."""
+    """Build the study's page."""
     made: list[tuple[float, str, Row]] = []
     by_group = blocks(rows)
     shown: set[str] = set()
     measured.groups = by_group
-    judge = comparing.judge_of(measured, policy)
+    judge = measured.judge(policy)
     for group, participants in by_group.items():
         for participant in participants:
             if participant in shown or participant.endswith(CONTROL_SUFFIX):
@@ -265,8 +265,8 @@ def page(rows: Sequence[InstanceRow], measured: Measured, policy: Policy) -> Pag
     for participant, error in measured.failures.items():
         if participant not in shown:
             cells = (Cell(text=participant), *[Cell(text=NOTHING)] * 4)
-            status = Cell(text=str(error.status), note=error.reason)
-            made.append((0.0, f"{participant}: {error.reason}.", Row(cells=(*cells, status))))
+            row = Row(cells=(*cells, status_cell(error)))
+            made.append((0.0, f"{participant}: {error.reason}.", row))
     best = sorted(made, key=lambda one: -one[0])
     return Page(
         title="Instances: N workers with M cores each",
@@ -314,16 +314,8 @@ def _row(
                 Cell(text=participant, note=f"batch {own.batch_size}"),
                 number(digits(rate), rate),
                 number(digits(rate / cores), rate / cores),
-                number(
-                    times(ratio.estimate if ratio else None),
-                    ratio.estimate if ratio else None,
-                    bounds(ratio.low, ratio.high) if ratio else "",
-                ),
-                Cell(
-                    text="" if compared else NOTHING,
-                    verdict=str(compared.verdict) if compared else "",
-                ),
-                Cell(text="ok", note=(compared.reason if compared else None) or ""),
+                *speedup_cells(compared),
+                status_cell(None, compared),
             )
         ),
     )

@@ -1,8 +1,7 @@
 """`bench load`: latency when images arrive at a fixed mean rate, and the highest rate served.
 
-Arrivals are scheduled before anything runs (Poisson, the same ones for every way of running), and a
-latency counts from when an image was due. So a server that falls behind shows it, as its customers
-would see it.
+Arrivals are drawn before anything runs (Poisson, the same for every way of running). A latency
+counts from when an image was due, so it includes the wait behind a busy server.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from bench.report.tables.table import Cell, Row, Table, number
 from bench.store import records
 from bench.store.records import IterationRow, NoiseRow
 from bench.studies import ways
+from bench.studies.measured import measured_again
 from bench.studies.page import Page
-from bench.studies.reading import measured_again
 from bench.studies.workplace import workplace
 from bench.text.wording import NOTHING, digits, milliseconds
 from bench.worker import arrivals
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from bench.engine.execution import Execution
     from bench.engine.participants import Group
     from bench.plan.thresholds import Policy
-    from bench.studies.study import Measured
+    from bench.studies.measured import Measured
     from bench.studies.workplace import StudyRequest
 
 GROUP = "load/b1"
@@ -65,15 +64,15 @@ FILES: dict[str, type[Any]] = {
 
 
 def group(request: StudyRequest) -> Group:
-    """Stock default, its control, and the other ways."""
+    """Return a group of stock default, its control, and the other ways."""
     return ways.group(GROUP, ways.inference(request.profile, backends=request.backends))
 
 
 @dataclass(kw_only=True)
 class Turns(Checks):
-    """The turns of a study: every rate once, lowest first, with arrivals of that round.
+    """A turn serves every rate once, lowest first, with the arrivals of that round.
 
-    `rates` empty means that the first participant to be opened, stock default, decides them.
+    Without `rates`, stock default's own calls set them.
     """
 
     run_id: str
@@ -83,13 +82,13 @@ class Turns(Checks):
     now_ns: Callable[[], int] = time.monotonic_ns
 
     def opened(self, execution: Execution) -> None:
-        """Learn the rates from stock default's own calls."""
+        """Set the rates from stock default's warm calls, unless they were given."""
         if not self.rates and execution.is_base:
             typical_ms = statistics.median(execution.warm_ms[-5:])
             self.rates = tuple(round(share * 1000 / typical_ms, 3) for share in STUDIES.load_shares)
 
     def __call__(self, execution: Execution, round_number: int, position: int) -> float:
-        """One turn; its time is the median latency at the lowest rate."""
+        """Serve every rate once; return the median latency at the lowest, in ms."""
         medians = []
         for place, rate in enumerate(self.rates):
             seed = (execution.launch * 1000 + round_number) * 100 + place
@@ -127,16 +126,16 @@ class Turns(Checks):
         return latencies
 
 
-def parse_rates(asked: Sequence[float]) -> tuple[float, ...]:
-    """The rates that the user names, lowest first; none leaves them to stock default.
+def parse_rates(given: Sequence[float]) -> tuple[float, ...]:
+    """Return the given rates, lowest first.
 
     Raises:
         UsageError: one is not above zero.
     """
-    for rate in asked:
+    for rate in given:
         if not rate > 0:
             raise UsageError(f"a rate must be above zero images per second, not {rate:g}")
-    return tuple(sorted(set(asked)))
+    return tuple(sorted(set(given)))
 
 
 def measure(rates: Sequence[float], bound_ms: float | None, request: StudyRequest) -> Path:
@@ -168,7 +167,7 @@ def measure(rates: Sequence[float], bound_ms: float | None, request: StudyReques
 
 @dataclass(frozen=True, kw_only=True)
 class Served:
-    """How one way of running serves one rate."""
+    """The latencies of one way of running at one rate."""
 
     participant: str
     rate_per_s: float
@@ -178,12 +177,12 @@ class Served:
     p99: tuple[float, float, float] | None
 
     def meets(self, bound_ms: float) -> bool:
-        """Whether the whole interval of p99 lies within the bound."""
+        """Return whether the whole interval of p99 lies within the bound."""
         return self.p99 is not None and self.p99[2] <= bound_ms
 
 
 def served(rows: Sequence[LoadRow], policy: Policy) -> list[Served]:
-    """Every way at every rate, in that order."""
+    """Return the latencies of every way at every rate."""
     found: dict[tuple[str, float], dict[tuple[int, int], list[float]]] = defaultdict(
         lambda: defaultdict(list)
     )
@@ -213,16 +212,16 @@ def _percentile(
     )
 
 
-def bound_of(rows: Sequence[LoadRow], asked_ms: float | None) -> float | None:
-    """The bound that was asked for, else one made from stock default's own service time."""
-    if asked_ms is not None:
-        return asked_ms
+def bound_of(rows: Sequence[LoadRow], given_ms: float | None) -> float | None:
+    """Return the given bound, else a multiple of stock default's service time."""
+    if given_ms is not None:
+        return given_ms
     own = [row.service_ms for row in rows if row.participant == ways.DEFAULT]
     return STUDIES.load_bound_calls * statistics.median(own) if own else None
 
 
 def highest_rates(found: Sequence[Served], bound_ms: float) -> dict[str, float | None]:
-    """Way -> the highest rate up to which every rate meets the bound; None where none does."""
+    """Return way -> the highest rate up to which every rate meets the bound, or None."""
     highest: dict[str, float | None] = {}
     stopped: set[str] = set()
     for one in sorted(found, key=lambda one: one.rate_per_s):
@@ -237,11 +236,11 @@ def highest_rates(found: Sequence[Served], bound_ms: float) -> dict[str, float |
 
 
 def read_page(folder: Path) -> Page:
-    """The page of a study that was measured."""
+    """Build the page of a measured study from its folder."""
     rows, _ = records.read_rows(folder / "load.csv", LoadRow)
     measured, policy = measured_again(folder, {})
-    asked = records.read_environment(folder).get("bound_ms")
-    return page(rows, measured, policy, asked if isinstance(asked, (int, float)) else None)
+    given = records.read_environment(folder).get("bound_ms")
+    return page(rows, measured, policy, given if isinstance(given, (int, float)) else None)
 
 
 _REMARK = (
@@ -253,11 +252,11 @@ _REMARK = (
 
 
 def page(
-    rows: Sequence[LoadRow], measured: Measured, policy: Policy, asked_ms: float | None
+    rows: Sequence[LoadRow], measured: Measured, policy: Policy, given_ms: float | None
 ) -> Page:
-    """What the rows say."""
+    """Build the study's page."""
     found = served(rows, policy)
-    bound = bound_of(rows, asked_ms)
+    bound = bound_of(rows, given_ms)
     return Page(
         title="Latency under a fixed arrival rate",
         lead=tuple(lead(found, measured, bound)),
@@ -267,7 +266,7 @@ def page(
 
 
 def lead(found: Sequence[Served], measured: Measured, bound: float | None) -> list[str]:
-    """The answers, a sentence each."""
+    """Return the answers, a sentence each."""
     sentences = []
     if bound is not None:
         for participant, rate in highest_rates(found, bound).items():
@@ -288,7 +287,7 @@ def lead(found: Sequence[Served], measured: Measured, bound: float | None) -> li
 
 
 def _why_none(found: Sequence[Served], participant: str, bound: float) -> str:
-    """Whether the lowest rate missed the bound, or merely did not show that it meets it."""
+    """Say whether the lowest rate missed the bound, or only did not show that it meets it."""
     lowest = min(
         (one for one in found if one.participant == participant), key=lambda one: one.rate_per_s
     )

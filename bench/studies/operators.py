@@ -1,7 +1,7 @@
 """`bench operators`: ROIAlign and NMS, stock torchvision against IPEX, on shapes of Mask R-CNN.
 
-The tutorial names both as operators that IPEX speeds up. Here each case is a comparison group of
-three participants: stock torchvision, a control of it, and the same call where IPEX was imported.
+Each case is a comparison group of three participants: stock torchvision, its control, and the same
+call in a process that imported IPEX.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from bench.plan.thresholds import STUDIES
 from bench.report.tables.table import Cell, Row, Table, number
 from bench.store import records, run_folder
 from bench.store.records import IterationRow, NoiseRow
-from bench.studies import comparing
 from bench.studies.page import Page
 from bench.studies.workplace import OPERATORS, workplace
 from bench.text.wording import NOTHING, bounds, finite, milliseconds, times
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from bench.engine.execution import Execution
     from bench.errors import WorkerError
     from bench.plan.thresholds import Policy
-    from bench.studies.study import Measured
+    from bench.studies.measured import Measured
     from bench.studies.workplace import StudyRequest
 
 
@@ -68,7 +67,7 @@ class OperatorRow:
 
 
 def groups(cases: Sequence[Case]) -> list[Group]:
-    """A group for each case: stock, its control, IPEX."""
+    """Return a group for each case: stock, its control, IPEX."""
     found = []
     for case in cases:
         stock = _participant(case, "stock", "")
@@ -95,26 +94,26 @@ def _participant(case: Case, backend: str, base: str) -> Participant:
 
 @dataclass(frozen=True)
 class KeepOutputs(Checks):
-    """Has every participant's outputs written to the folder, for `rows` to compare."""
+    """Has every participant write its outputs to the folder, for `rows` to compare."""
 
     folder: Path
 
     def opened(self, execution: Execution) -> None:
-        """Ask for them once."""
+        """Request the outputs, once a launch."""
         execution.outputs(output_path(self.folder, execution.participant))
 
 
 def output_path(folder: Path, participant: Participant) -> Path:
-    """Where a participant's outputs lie while the study runs."""
+    """Return the file of a participant's outputs."""
     return folder / f"{participant.name.replace('/', '-').replace('#', '-')}.npz"
 
 
 def rows(
     run_id: str, cases: Sequence[Case], measured: Measured, outputs: Path, policy: Policy
 ) -> list[OperatorRow]:
-    """A row for every case and backend, whatever became of it."""
+    """Return a row for every case and backend, failed ones included."""
     found = []
-    judge = comparing.judge_of(measured, policy)
+    judge = measured.judge(policy)
     for group, case in zip(groups(cases), cases, strict=True):
         stock = group.participants[0]
         found += [
@@ -173,7 +172,7 @@ def _row(
 def _reason(
     error: WorkerError | None, compared: Comparison | None, *, same: bool | None
 ) -> str | None:
-    """Why there is no verdict, the gravest first."""
+    """Return why there is no verdict, the gravest reason first."""
     if error is not None:
         return error.reason
     if same is False:
@@ -182,7 +181,7 @@ def _reason(
 
 
 def largest_difference(stock: Path, other: Path) -> float | None:
-    """Of two files of outputs; infinity where the shapes differ, None where one is missing."""
+    """Return the largest difference of two files: infinity for other shapes, None if missing."""
     if not (stock.exists() and other.exists()):
         return None
     with np.load(stock) as left, np.load(other) as right:
@@ -193,15 +192,15 @@ def largest_difference(stock: Path, other: Path) -> float | None:
 
 
 _REMARK = (
-    "Importing IPEX is all it takes: it registers kernels under torchvision's operators. For "
-    "ROIAlign it registers them with autograd, so `torch.inference_mode()` passes them by and "
-    "torchvision's own kernel runs, whatever was imported; `torch.no_grad()` reaches IPEX's. The "
-    "column says which one served, as PyTorch's profiler saw it."
+    "Importing IPEX is enough: it registers kernels under torchvision's operators. For ROIAlign it "
+    "registers them with autograd, which `torch.inference_mode()` bypasses, so torchvision's own "
+    "kernel runs there; `torch.no_grad()` reaches IPEX's. \"Served by\" is what PyTorch's "
+    "profiler saw."
 )
 
 
 def page(found: Sequence[OperatorRow]) -> Page:
-    """What the rows say."""
+    """Build the study's page."""
     return Page(
         title="ROIAlign and NMS: stock torchvision against IPEX",
         lead=tuple(_lead(found)),
@@ -270,7 +269,7 @@ def _cells(row: OperatorRow) -> Row:
 
 
 def facts(cases: Sequence[Case]) -> dict[str, Any]:
-    """What environment.json keeps of the study."""
+    """Return what environment.json keeps of the study."""
     return {"cases": [case.name for case in cases]}
 
 
@@ -301,6 +300,6 @@ def measure(names: Sequence[str], request: StudyRequest) -> Path:
 
 
 def read_page(folder: Path) -> Page:
-    """The page of a study that was measured."""
+    """Build the page of a measured study from its folder."""
     found, _ = records.read_rows(folder / "operators.csv", OperatorRow)
     return page(found)

@@ -1,4 +1,4 @@
-"""A study's page and its text in the terminal, from what is on disk alone. All text is escaped."""
+"""A study's page and terminal text, made from files alone. All text is escaped."""
 
 from __future__ import annotations
 
@@ -9,31 +9,35 @@ from typing import TYPE_CHECKING, Any
 from bench.analysis.facts import Facts
 from bench.report import machine
 from bench.report.layout import lay_out
+from bench.report.tables.table import Cell, number
 from bench.store.records import Run
+from bench.text.wording import NOTHING, bounds, times
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from bench.report.tables.table import Cell, Table
+    from bench.analysis.comparison import Comparison
+    from bench.errors import WorkerError
+    from bench.report.tables.table import Table
 
 _WIDTH = 98
 
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """What a study says."""
+    """A study's answers and tables."""
 
     title: str
     lead: tuple[str, ...]
     """The answers, a sentence each, the most important first."""
     tables: tuple[Table, ...]
     remarks: tuple[str, ...] = ()
-    """What a reader must know to read the answers."""
+    """What a reader must know about the answers."""
 
 
 def render(page: Page, folder: Path, environment: Mapping[str, Any]) -> str:
-    """The page as HTML; the same for the same files."""
+    """Return the page as HTML."""
     facts = Facts(Run(folder=folder, environment=dict(environment)))
     context = {
         "title": page.title,
@@ -48,7 +52,7 @@ def render(page: Page, folder: Path, environment: Mapping[str, Any]) -> str:
 
 
 def text(page: Page, environment: Mapping[str, Any]) -> str:
-    """The same for the terminal: warnings, answers, tables."""
+    """Return warnings, answers and tables for the terminal."""
     lines = [*_wrapped(warnings(environment), "! "), *_wrapped(page.lead, "- ")]
     for table in page.tables:
         lines += ["", *_plain(table)]
@@ -56,7 +60,7 @@ def text(page: Page, environment: Mapping[str, Any]) -> str:
 
 
 def warnings(environment: Mapping[str, Any]) -> list[str]:
-    """What makes the figures less than they look."""
+    """Return what weakens the figures: notes, a cut, rounds that were not quiet."""
     found = [str(note) for note in environment.get("notes") or ()]
     if environment.get("complete") is False:
         found.insert(0, "The study was cut: this is what was measured until then.")
@@ -64,6 +68,26 @@ def warnings(environment: Mapping[str, Any]) -> list[str]:
     if isinstance(share, float) and share > 0:
         found.append(f"{share:.0%} of the rounds were not quiet.".replace("%", " %"))
     return found
+
+
+def speedup_cells(compared: Comparison | None) -> tuple[Cell, Cell]:
+    """Return the cells of a speedup and its verdict; dashes without a comparison."""
+    ratio = compared.ratio if compared else None
+    if ratio is None:
+        return number(NOTHING, None), _verdict_cell(compared)
+    speedup = number(times(ratio.estimate), ratio.estimate, bounds(ratio.low, ratio.high))
+    return speedup, _verdict_cell(compared)
+
+
+def _verdict_cell(compared: Comparison | None) -> Cell:
+    return Cell(text="", verdict=str(compared.verdict)) if compared else Cell(text=NOTHING)
+
+
+def status_cell(error: WorkerError | None, compared: Comparison | None = None) -> Cell:
+    """Return the cell of a status with its reason."""
+    if error:
+        return Cell(text=str(error.status), note=error.reason)
+    return Cell(text="ok", note=(compared.reason if compared else None) or "")
 
 
 def _wrapped(sentences: tuple[str, ...] | list[str], mark: str) -> list[str]:
@@ -78,7 +102,7 @@ def _wrapped(sentences: tuple[str, ...] | list[str], mark: str) -> list[str]:
 
 
 def _plain(table: Table) -> list[str]:
-    """A table of fixed columns; the last column is not padded."""
+    """Lay a table out in fixed columns."""
     if not table.rows:
         return [table.empty]
     grid = [table.columns, *([_shown(cell) for cell in row.cells] for row in table.rows)]

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class SplitWorker(Protocol):
-    """A worker that can be asked without being waited for."""
+    """A worker whose requests and replies are separate steps."""
 
     @property
     def alive(self) -> bool:
-        """Whether it can be asked anything more."""
+        """Whether it still takes requests."""
 
     @property
     def pid(self) -> int:
@@ -39,12 +39,12 @@ class SplitWorker(Protocol):
 
 
 _FIRST_ONLY = ("probe", "outputs", "kernels", "memory", "conditions", "peak")
-"""What only one of them is asked: the others would disturb it, or say the same."""
+"""Requests that go to one of them: the others would disturb it, or reply the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Instances:
-    """A worker handle over several: one dies or fails, all count as failed.
+    """A worker handle over several: if one dies or fails, all count as failed.
 
     `call` replies with the slowest instance's time of each call, which is what warming up needs;
     throughput comes from `call_for` and `serve`, whose replies are under `instances`.
@@ -54,12 +54,12 @@ class Instances:
 
     @property
     def alive(self) -> bool:
-        """Whether all of them are."""
+        """Whether all of them are alive."""
         return all(worker.alive for worker in self.workers)
 
     @property
     def pid(self) -> int:
-        """The first one's process."""
+        """The first one's process id."""
         return self.workers[0].pid
 
     def greet(self, timeout_s: float) -> protocol.Message:
@@ -68,12 +68,12 @@ class Instances:
         return greetings[0]
 
     def stop(self) -> None:
-        """End all."""
+        """End all of them."""
         for worker in self.workers:
             worker.stop()
 
     def ask(self, op: str, timeout_s: float, **fields: object) -> protocol.Message:
-        """The same request to all of them at once; one reply for all."""
+        """Send the same request to all of them at once; return one reply for all."""
         if op in _FIRST_ONLY:
             return self._all(op, timeout_s, [fields])[0]
         replies = self.ask_each(op, timeout_s, [fields] * len(self.workers))
@@ -84,7 +84,7 @@ class Instances:
     def ask_each(
         self, op: str, timeout_s: float, fields: Sequence[dict[str, Any]]
     ) -> list[protocol.Message]:
-        """To each its own request, at once; replies in the same order.
+        """Send each its own request at once; return the replies in the same order.
 
         Raises:
             BenchError: there are not as many requests as instances.
@@ -97,21 +97,19 @@ class Instances:
     def _all(
         self, op: str, timeout_s: float, fields: Sequence[dict[str, Any]]
     ) -> list[protocol.Message]:
-        asked = list(zip(self.workers, fields, strict=False))
+        each = list(zip(self.workers, fields, strict=False))
         deadline = time.monotonic() + timeout_s
         try:
-            for worker, one in asked:
+            for worker, one in each:
                 worker.send(op, **one)
-            return [
-                worker.receive(op, max(0.1, deadline - time.monotonic())) for worker, _ in asked
-            ]
+            return [worker.receive(op, max(0.1, deadline - time.monotonic())) for worker, _ in each]
         except BenchError:
             self.stop()
             raise
 
 
 def _merged(replies: Sequence[protocol.Message]) -> protocol.Message:
-    """One reply of timed calls for all: the slowest wall time, all CPU time."""
+    """Merge replies of timed calls: the slowest wall time, the sum of CPU time."""
     walls = zip(*(reply["wall_ns"] for reply in replies), strict=True)
     cpus = zip(*(reply["cpu_ns"] for reply in replies), strict=True)
     return {

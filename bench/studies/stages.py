@@ -1,8 +1,7 @@
-"""`bench stages`: images from disk to decisions, and which share of the time IPEX can touch at all.
+"""`bench stages`: images from disk to decisions, and what any backend can gain from end to end.
 
-Reading, decoding and resizing, taking the map out and drawing boxes are the same code for every
-backend. Only the model call differs, so its share of stock default's time bounds what any backend
-can gain from end to end (Amdahl's law), whatever it gains on tensors.
+Reading, decoding, resizing, copying the map and finding boxes are the same code for every backend.
+Only the model call differs, so its share of stock default's time bounds the gain (Amdahl's law).
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from bench.plan.thresholds import STUDIES
 from bench.report.tables.table import Cell, Row, Table, number
 from bench.store import records
 from bench.store.records import IterationRow, NoiseRow
-from bench.studies import comparing, ways
-from bench.studies.page import Page
-from bench.studies.reading import measured_again
+from bench.studies import ways
+from bench.studies.measured import measured_again
+from bench.studies.page import Page, speedup_cells, status_cell
 from bench.studies.workplace import workplace
 from bench.text.wording import NOTHING, bounds, milliseconds, times
 
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from bench.engine.execution import Execution
     from bench.engine.participants import Group
     from bench.plan.thresholds import Policy
-    from bench.studies.study import Measured
+    from bench.studies.measured import Measured
     from bench.studies.workplace import StudyRequest
 
 GROUP = "stages/b1"
@@ -75,14 +74,14 @@ FILES: dict[str, type[Any]] = {
 
 
 def group(request: StudyRequest) -> Group:
-    """Stock default, its control, and the other ways."""
+    """Return a group of stock default, its control, and the other ways."""
     return ways.group(GROUP, ways.inference(request.profile, backends=request.backends))
 
 
 def turn_of(
     run_id: str, images: int, record: Callable[[StageRow], None]
 ) -> Callable[[Execution, int, int], float]:
-    """One turn: so many images; its time is the median image's, from disk to decision."""
+    """Return a turn of `images` images; its time is the median image's, from disk to decision."""
 
     def turn(execution: Execution, round_number: int, position: int) -> float:
         reply = execution.worker.ask(
@@ -97,12 +96,7 @@ def turn_of(
                 position=position,
                 image=found["image"],
                 decision=found["decision"],
-                read_ns=found["read"],
-                decode_ns=found["decode"],
-                resize_ns=found["resize"],
-                model_ns=found["model"],
-                map_ns=found["map"],
-                boxes_ns=found["boxes"],
+                **{f"{stage}_ns": found[stage] for stage in STAGES},
             )
             for found in reply["images"]
         ]
@@ -133,26 +127,26 @@ def measure(request: StudyRequest) -> Path:
 
 
 def read_page(folder: Path) -> Page:
-    """The page of a study that was measured."""
+    """Build the page of a measured study from its folder."""
     rows, _ = records.read_rows(folder / "stages.csv", StageRow)
     measured, policy = measured_again(folder, {GROUP: blocks(rows, total)})
     return page(rows, measured, policy)
 
 
 def total(row: StageRow) -> float:
-    """The whole way in ms."""
+    """Return an image's time from disk to decision, in ms."""
     return row.total_ns / 1e6
 
 
 def model_share(row: StageRow) -> float:
-    """The model call's share of an image's time."""
+    """Return the model call's share of an image's time."""
     return row.model_ns / row.total_ns
 
 
 def blocks(
     rows: Sequence[StageRow], value: Callable[[StageRow], float]
 ) -> dict[str, dict[tuple[int, int], float]]:
-    """Participant -> (launch, round) -> the median image's value."""
+    """Return participant -> (launch, round) -> the median image's value."""
     found: dict[str, dict[tuple[int, int], list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         found[row.participant][row.launch, row.round].append(value(row))
@@ -164,7 +158,7 @@ def blocks(
 
 @dataclass(frozen=True, kw_only=True)
 class Bound:
-    """How much faster the whole way could be if the model took no time at all."""
+    """The most that any backend can gain: the speedup if the model took no time (Amdahl)."""
 
     share: Ratio
     """The model's share of stock default's time."""
@@ -186,16 +180,16 @@ class Bound:
 
 
 def bound_of(rows: Sequence[StageRow], policy: Policy) -> Bound | None:
-    """Amdahl's bound with the interval of the share that it rests on."""
+    """Return Amdahl's bound, or None without stock default's times."""
     shares = blocks(rows, model_share).get(ways.DEFAULT)
     share = level(shares, policy) if shares else None
     return Bound(share=share) if share else None
 
 
 def changed_decisions(rows: Sequence[StageRow]) -> dict[str, int]:
-    """Participant -> images whose decision is another than stock default's in the same turn.
+    """Count, by participant, the images whose decision differs from stock default's.
 
-    A turn shows every participant the same images in the same order.
+    A turn gives every participant the same images in the same order.
     """
     turns: dict[tuple[str, int, int], list[StageRow]] = defaultdict(list)
     for row in rows:
@@ -210,26 +204,26 @@ def changed_decisions(rows: Sequence[StageRow]) -> dict[str, int]:
 
 _REMARK = (
     "One image at a time, files in the page cache. The model call makes the heat map too; "
-    "the stage `map` only takes it out. Batches and reading ahead, which `pillqc inspect` "
+    "the stage `map` only copies it. Batches and reading ahead, which `pillqc inspect` "
     "does, hide part of reading and decoding behind the model."
 )
 
 
 def page(rows: Sequence[StageRow], measured: Measured, policy: Policy) -> Page:
-    """What the rows say."""
+    """Build the study's page."""
     found = dict.fromkeys([*(row.participant for row in rows), *measured.failures])
     opened = [
         participant for participant in measured.workers if participant in found
     ]  # stock default first
     participants = list(dict.fromkeys([*opened, *found]))
-    judge = comparing.judge_of(measured, policy)
+    judge = measured.judge(policy)
     compared = {
         participant: judge.compare(participant, ways.DEFAULT, group=GROUP)
         for participant in participants
         if participant != ways.DEFAULT
     }
     return Page(
-        title="From disk to decision: where the time goes, and what a backend can touch",
+        title="From disk to decision: where the time goes, and what a backend can change",
         lead=tuple(_lead(rows, compared, policy)),
         tables=(
             _table(participants, rows, measured, compared, policy),
@@ -246,7 +240,7 @@ def _lead(rows: Sequence[StageRow], compared: dict[str, Comparison], policy: Pol
     share = bound.share
     first = (
         f"The model takes {_share(share.estimate)} [{_share(share.low)}, {_share(share.high)}] "
-        "of stock default's way from disk to decision. No backend can touch the rest, so none can "
+        "of stock default's time from disk to decision. No backend changes the rest, so none can "
         f"gain more than {times(bound.estimate)} {bounds(bound.low, bound.high)} from end to end."
     )
     sentences = [first]
@@ -261,7 +255,7 @@ def _lead(rows: Sequence[StageRow], compared: dict[str, Comparison], policy: Pol
 
 
 def _share(share: float) -> str:
-    """A share of the time, to a tenth of a percent."""
+    """Format a share of time to a tenth of a percent."""
     return f"{100 * share:.1f} %"
 
 
@@ -278,29 +272,16 @@ def _table(
     for participant in participants:
         own = level(whole[participant], policy) if participant in whole else None
         one = compared.get(participant)
-        error = measured.failures.get(participant)
-        ratio = one.ratio if one else None
+        differ = changed.get(participant, 0)
+        ms = own.estimate if own else None
         made.append(
             Row(
                 cells=(
                     Cell(text=participant),
-                    number(
-                        milliseconds(own.estimate if own else None), own.estimate if own else None
-                    ),
-                    number(
-                        times(ratio.estimate if ratio else None),
-                        ratio.estimate if ratio else None,
-                        bounds(ratio.low, ratio.high) if ratio else "",
-                    ),
-                    Cell(text="" if one else NOTHING, verdict=str(one.verdict) if one else ""),
-                    number(
-                        str(changed.get(participant, 0)) if own else NOTHING,
-                        changed.get(participant, 0),
-                    ),
-                    Cell(
-                        text=str(error.status) if error else "ok",
-                        note=str(error) if error else ((one.reason if one else None) or ""),
-                    ),
+                    number(milliseconds(ms), ms),
+                    *speedup_cells(one),
+                    number(str(differ) if own else NOTHING, differ),
+                    status_cell(measured.failures.get(participant), one),
                 )
             )
         )
@@ -321,7 +302,7 @@ def _table(
 
 
 def _stage_table(participants: Sequence[str], rows: Sequence[StageRow]) -> Table:
-    """The median of each stage, and its share of the sum of medians."""
+    """Build the table of each stage's median and its share of their sum."""
     made = []
     for participant in participants:
         own = [row for row in rows if row.participant == participant]

@@ -1,54 +1,37 @@
-"""What every study has in common: groups of participants, launch by launch, within its budget.
+"""A study: groups of participants that the engine measures launch by launch, within a budget.
 
-Orders, warm-up, noise and pairing are a run's, by `bench.engine`; what a turn of a participant does
-is the study's own: by default a block of timed calls, as in a run.
+Orders, warm-up, noise and pairing are those of a run. A study may replace a turn of a participant,
+which is a block of timed calls by default.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.engine.engine import Checks, Engine
+from bench.studies.measured import Measured
 from bench.worker.conditions import DIFFERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bench.analysis.measurements import Key
     from bench.engine.execution import Turn
     from bench.engine.participants import Group, Participant
     from bench.engine.worker_process import WorkerHandle
-    from bench.errors import WorkerError
     from bench.plan.profiles import Profile
     from bench.plan.thresholds import Policy
     from bench.store.records import IterationRow, NoiseRow
 
 
 @dataclass(kw_only=True)
-class Measured:
-    """What a study found out."""
-
-    groups: dict[str, dict[str, dict[Key, float]]] = field(default_factory=dict)
-    """By group and participant, since a participant may stand in several: ms by (launch, round)."""
-    noise: list[NoiseRow] = field(default_factory=list)
-    failures: dict[str, WorkerError] = field(default_factory=dict)
-    """By participant: why it has no, or no further, blocks."""
-    workers: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By participant: the conditions its worker said it ran under, and what differed."""
-    prepared: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By participant: what `prepare` said."""
-    notes: list[str] = field(default_factory=list)
-
-
-@dataclass(kw_only=True)
 class Study:
     """Measures groups of participants.
 
-    `launch(participant, number)` starts the worker of a participant. `record_call` and
-    `record_noise` take rows as they come. The first launch gives every group its minimum of rounds;
-    later ones run while there is budget. A participant that fails costs itself only.
+    `launch(participant, number)` starts a participant's worker. `record_call` and `record_noise`
+    get each row at once. The first launch gives every group its least rounds; later launches run
+    while there is budget. A participant that fails does not stop the others.
     """
 
     run_id: str
@@ -64,30 +47,16 @@ class Study:
     say: Callable[[str, float], None] = lambda _what, _left: None
     begin_group: Callable[[Group], None] = lambda _: None
     keep_workers: bool = True
-    """Whether a worker serves the next group too; else each group has fresh ones."""
+    """Whether a worker stays for the next group; else each group has fresh ones."""
     clock: Callable[[], float] = time.monotonic
     measured: Measured = field(default_factory=Measured)
     _ends: float = field(init=False, default=float("inf"))
     _where: str = field(init=False, default="")
 
     def measure(self) -> Measured:
-        """All launches that fit."""
+        """Measure all launches that fit into the budget."""
         self._ends = self.clock() + self.budget_s
-        engine = self._engine()
-        for number in range(self.profile.launches):
-            if number and self.clock() >= self._ends:
-                break
-            try:
-                self._launch(number, engine)
-            finally:
-                engine.end()
-                self._note_workers(engine)
-        self._note_launches()
-        return self.measured
-
-    def _engine(self) -> Engine:
-        """The engine, which fills what was measured."""
-        return Engine(
+        engine = Engine(
             run_id=self.run_id,
             policy=self.policy,
             start=self.launch,
@@ -103,6 +72,16 @@ class Study:
             descriptions=self.measured.prepared,
             notes=self.measured.notes,
         )
+        for number in range(self.profile.launches):
+            if number and self.clock() >= self._ends:
+                break
+            try:
+                self._launch(number, engine)
+            finally:
+                engine.end()
+                self._note_workers(engine)
+        self._note_launches()
+        return self.measured
 
     def _launch(self, number: int, engine: Engine) -> None:
         for place, group in enumerate(self.groups):
@@ -125,7 +104,7 @@ class Study:
             self.measured.workers[name] = {**found, **({DIFFERS: differs} if differs else {})}
 
     def _note_launches(self) -> None:
-        """Say which groups the budget gave fewer launches than the profile asks for."""
+        """Note the groups that got fewer launches than the profile has."""
         had = {
             name: len({launch for blocks in participants.values() for launch, _ in blocks})
             for name, participants in self.measured.groups.items()

@@ -1,4 +1,4 @@
-"""The ways of running that studies compare: what a user has, and the best of stock and IPEX."""
+"""The ways of running that studies compare: stock default, and the best of stock and IPEX."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DEFAULT = "stock-default"
 def inference(
     profile: Profile, batch_size: int = 1, backends: Iterable[str] = ()
 ) -> dict[str, Scenario]:
-    """Ways by name, stock default first; `smoke` has the fused TorchScript of both only.
+    """Return ways by name, stock default first; `smoke` has the fused TorchScript of both only.
 
     Further `backends` follow, each in fp32.
 
@@ -53,7 +53,7 @@ def inference(
 
 
 def group(name: str, ways: dict[str, Scenario]) -> Group:
-    """Stock default, its control, and the other ways, each in a process of its own."""
+    """Return a group of stock default, its control, and the other ways, each in its own process."""
     participants = participants_of(ways)
     return Group(
         name=name, participants=(participants[0], control_of(participants[0]), *participants[1:])
@@ -61,7 +61,7 @@ def group(name: str, ways: dict[str, Scenario]) -> Group:
 
 
 def participants_of(ways: dict[str, Scenario]) -> list[Participant]:
-    """A participant for each way, divided by stock default."""
+    """Return a participant for each way, with stock default as base."""
     return [
         Participant(name=name, scenario=way, worker=name, base="" if name == DEFAULT else DEFAULT)
         for name, way in ways.items()
@@ -69,7 +69,7 @@ def participants_of(ways: dict[str, Scenario]) -> list[Participant]:
 
 
 def training(profile: Profile) -> dict[str, Scenario]:
-    """Stock default, stock tuned and IPEX, in fp32 and bf16, the shallow blocks frozen."""
+    """Return stock default, stock tuned and IPEX, in fp32 and bf16, the shallow blocks frozen."""
     default = stock_default(Task.TRAINING, 8, (FROZEN,))
     tuned = replace(default, layout=Layout.CHANNELS_LAST, options=(FROZEN, FUSED_ADAM))
     ipex = replace(default, backend="ipex", layout=Layout.CHANNELS_LAST)

@@ -1,4 +1,4 @@
-"""Where a study runs: its folder, its environment.json, the machine's lock, and its workers."""
+"""A study's folder, run metadata, lock and workers."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from bench.engine.progress import Progress
 from bench.machine import placement
 from bench.plan import arguments
 from bench.plan.matrix import further
-from bench.plan.profiles import Profile, profile_named
 from bench.plan.thresholds import DEFAULT, STUDIES, Policy
 from bench.store import records, run_folder
-from bench.studies.reading import failures_kept
+from bench.studies.measured import failures_kept
 from bench.studies.study import Study
 
 if TYPE_CHECKING:
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from bench.engine.execution import Turn
     from bench.engine.participants import Group, Participant
     from bench.engine.worker_process import WorkerHandle
+    from bench.plan.profiles import Profile
 
 PILLS = "pills"
 OPERATORS = "operators"
@@ -39,33 +39,32 @@ OPERATORS = "operators"
 
 @dataclass(frozen=True, kw_only=True)
 class StudyRequest:
-    """What every study is asked with."""
+    """The options of every study.
+
+    Raises:
+        UsageError: a number is wrong, or there is no such backend.
+        BenchError: there is no data.
+    """
 
     profile: Profile
     results: Path
     data: Path | None = None
     budget_s: float | None = None
     good: str | None = None
-    """The folder of good pills, where it is not called good."""
+    """The folder of good pills, if it has another name."""
     weights: str | None = None
     seed: int = 0
     threads: int | None = None
     backends: tuple[str, ...] = ()
-    """Further ones, beside stock and IPEX."""
+    """Further backends, beside stock and IPEX."""
 
     @property
     def budget(self) -> float:
-        """Seconds of measuring: what was asked for, else a share of a run's."""
+        """Seconds of measuring: those given, else a share of a run's."""
         share = self.profile.budget_s * STUDIES.budget_share
         return share if self.budget_s is None else self.budget_s
 
-    def check(self) -> None:
-        """Refuse early what cannot work.
-
-        Raises:
-            UsageError: a wrong number, or there is no such further backend.
-            BenchError: there is no data.
-        """
+    def __post_init__(self) -> None:
         arguments.check_budget(self.budget)
         arguments.check_seed(self.seed)
         arguments.check_threads(self.threads)
@@ -73,27 +72,6 @@ class StudyRequest:
             further(backend, 1)
         if self.data is not None:
             arguments.check_pills(self.data)
-
-
-def request(
-    profile: str,
-    results: Path,
-    *,
-    data: Path | None = None,
-    budget: float | None = None,
-    **more: Any,  # noqa: ANN401 - passed on as they are
-) -> StudyRequest:
-    """A checked request.
-
-    Raises:
-        UsageError: there is no such profile or backend, or a number is wrong.
-        BenchError: there is no data.
-    """
-    made = StudyRequest(
-        profile=profile_named(profile), results=results, data=data, budget_s=budget, **more
-    )
-    made.check()
-    return made
 
 
 @dataclass(kw_only=True)
@@ -117,20 +95,20 @@ class Place:
 
     @property
     def cpus(self) -> tuple[int, ...]:
-        """The CPUs that a run would use here."""
+        """The CPUs that a run would use on this machine."""
         return placement.chosen_cpus(self.request.threads)
 
     def launch(self, participant: Participant, number: int) -> WorkerHandle:
-        """A fresh process for this participant, on all CPUs."""
+        """Start a fresh process for this participant, on all CPUs."""
         return self.start(participant, number, self.cpus)
 
     def start(
         self, participant: Participant, number: int, cpus: tuple[int, ...], instance: str = ""
     ) -> WorkerHandle:
-        """A fresh process for this participant on these CPUs, one thread each.
+        """Start a fresh process for this participant on these CPUs, one thread each.
 
         Raises:
-            WorkerError: a variable of its scenario cannot be had here.
+            WorkerError: a variable of its scenario is not available.
         """
         request = self.request
         launcher = Launcher(
@@ -149,7 +127,7 @@ class Place:
         )
 
     def study(self, groups: Sequence[Group], turn: Turn | None = None) -> Study:
-        """A study of these groups in this place."""
+        """Return a study of these groups."""
         return Study(
             run_id=self.run_id,
             profile=self.request.profile,
@@ -165,10 +143,9 @@ class Place:
 
     @contextmanager
     def finished(self, study: Study) -> Iterator[None]:
-        """Whatever ends the study inside, what it learnt goes into environment.json.
+        """Write the study's results into environment.json, however its measuring ends.
 
-        An interruption ends the measuring and not the study: its rows and page are of what there
-        is, and say so.
+        An interruption ends the measuring only: rows and page are made of what was measured.
         """
         complete = False
         try:
@@ -196,10 +173,10 @@ def workplace(
     work: str = PILLS,
     facts: Mapping[str, Any] | None = None,
 ) -> Iterator[Place]:
-    """A new folder `results/<name>/<run_id>`, alone on the machine; whole whatever ends the study.
+    """Make a folder `results/<name>/<run_id>` and hold the machine's lock.
 
     Raises:
-        BenchError: another run measures here, or the folder cannot be written.
+        BenchError: another run is measuring, or the folder cannot be written.
     """
     with run_folder.only_run_here():
         progress = Progress()

@@ -12,8 +12,8 @@ from bench.plan.profiles import PROFILES
 from bench.plan.scenario import Status
 from bench.plan.thresholds import DEFAULT
 from bench.studies import instances
+from bench.studies.measured import Measured
 from bench.studies.several import Instances
-from bench.studies.study import Measured
 from bench.studies.workplace import StudyRequest
 
 if TYPE_CHECKING:

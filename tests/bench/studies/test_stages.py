@@ -10,8 +10,8 @@ import pytest
 from bench.plan.profiles import PROFILES
 from bench.plan.thresholds import DEFAULT
 from bench.studies import stages, ways
+from bench.studies.measured import Measured
 from bench.studies.stages import StageRow
-from bench.studies.study import Measured
 from bench.studies.workplace import StudyRequest
 
 

@@ -10,7 +10,6 @@ from bench.engine.participants import Group, Participant, control_of
 from bench.errors import WorkerError
 from bench.plan.scenario import Status, Task, stock_default
 from bench.plan.thresholds import DEFAULT
-from bench.studies import comparing
 
 SCENARIO = stock_default(Task.INFERENCE, 1)
 STOCK = Participant(name="stock", scenario=SCENARIO, worker="stock")
@@ -22,7 +21,7 @@ def test_a_known_ratio_comes_out_with_its_verdict(bench: Any) -> None:
     """A participant scripted to take two thirds of the time is 1.5 times as fast."""
     bench.call_ms = {"stock": 150.0, "fast": 100.0}
     measured = bench.study([GROUP]).measure()
-    found = comparing.judge_of(measured, DEFAULT).compare("fast", "stock", group=GROUP.name)
+    found = measured.judge(DEFAULT).compare("fast", "stock", group=GROUP.name)
     assert found.ratio is not None
     assert found.ratio.estimate == pytest.approx(1.5)
     assert found.ratio.launches == 2
@@ -41,7 +40,7 @@ def test_a_participant_that_fails_costs_itself_only(bench: Any) -> None:
     bench.refused = {"fast": WorkerError(Status.UNAVAILABLE, "it is not installed")}
     measured = bench.study([GROUP]).measure()
     assert measured.groups[GROUP.name]["stock"]
-    found = comparing.judge_of(measured, DEFAULT).compare("fast", "stock", group=GROUP.name)
+    found = measured.judge(DEFAULT).compare("fast", "stock", group=GROUP.name)
     assert found.verdict == "invalid"
     assert "it is not installed" in (found.reason or "")
 
@@ -51,7 +50,7 @@ def test_other_conditions_than_the_bases_make_a_comparison_invalid(bench: Any) -
     bench.call_ms = {"stock": 150.0, "fast": 100.0}
     bench.conditions = {"fast": {"allocator": "tcmalloc"}}
     measured = bench.study([GROUP]).measure()
-    found = comparing.judge_of(measured, DEFAULT).compare("fast", "stock", group=GROUP.name)
+    found = measured.judge(DEFAULT).compare("fast", "stock", group=GROUP.name)
     assert found.verdict == "invalid"
     assert "glibc against tcmalloc" in (found.reason or "")
 
@@ -68,9 +67,7 @@ def test_what_a_participant_varies_on_purpose_may_differ(bench: Any) -> None:
     )
     group = Group(name="g", participants=(STOCK, control_of(STOCK), varied))
     measured = bench.study([group]).measure()
-    assert (
-        comparing.judge_of(measured, DEFAULT).compare("fast", "stock", group="g").verdict == "same"
-    )
+    assert measured.judge(DEFAULT).compare("fast", "stock", group="g").verdict == "same"
 
 
 def test_a_used_up_budget_ends_after_the_launch_that_runs_and_says_so(bench: Any) -> None:

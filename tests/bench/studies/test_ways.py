@@ -11,7 +11,7 @@ from bench.plan.matrix import FURTHER_BACKENDS
 from bench.plan.profiles import PROFILES
 from bench.plan.scenario import Dtype, Layout
 from bench.studies import stages, ways
-from bench.studies.workplace import request
+from bench.studies.workplace import StudyRequest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 def test_a_further_backend_stands_beside_the_others_in_fp32(tmp_path: Path) -> None:
     """OpenVINO has bf16 too, but the ways are of one dtype; stock default stays first."""
-    asked = request("smoke", tmp_path, backends=tuple(FURTHER_BACKENDS))
-    first, control, *others = stages.group(asked).participants
+    request = StudyRequest(
+        profile=PROFILES["smoke"], results=tmp_path, backends=tuple(FURTHER_BACKENDS)
+    )
+    first, control, *others = stages.group(request).participants
     assert (first.name, control.is_control) == (ways.DEFAULT, True)
     added = [participant.scenario for participant in others if participant.name in FURTHER_BACKENDS]
     assert [way.backend for way in added] == list(FURTHER_BACKENDS)
@@ -30,7 +32,7 @@ def test_a_further_backend_stands_beside_the_others_in_fp32(tmp_path: Path) -> N
 def test_an_unknown_backend_is_refused_before_anything_starts(tmp_path: Path) -> None:
     """In the words of a run, which names those that there are."""
     with pytest.raises(UsageError, match=r"no further backend 'tvm': choose one of openvino"):
-        request("smoke", tmp_path, backends=("tvm",))
+        StudyRequest(profile=PROFILES["smoke"], results=tmp_path, backends=("tvm",))
 
 
 def test_the_larger_profiles_have_the_steps_in_between() -> None:

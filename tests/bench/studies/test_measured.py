@@ -10,8 +10,7 @@ import pytest
 
 from bench.plan.thresholds import DEFAULT, Policy, policy_of
 from bench.store import records
-from bench.studies.comparing import judge_of
-from bench.studies.reading import measured_again
+from bench.studies.measured import measured_again
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +47,7 @@ def test_a_study_is_judged_by_its_own_policy(tmp_path: Path, policy: Policy, ver
     folder = stored(tmp_path, asdict(policy))
     measured, own = measured_again(folder, {"g": blocks()})
     assert own == policy
-    assert judge_of(measured, own).compare("fast", "base").verdict == verdict
+    assert measured.judge(own).compare("fast", "base").verdict == verdict
 
 
 @pytest.mark.parametrize("kept", [None, [], {"verdict": None}, {"verdict": {"gone": 1}, "x": {}}])

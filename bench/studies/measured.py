@@ -1,0 +1,83 @@
+"""What a study measured: its blocks, failures and conditions, and the judge of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from bench.analysis.judge import Judge
+from bench.analysis.measurements import Measurements
+from bench.errors import WorkerError
+from bench.plan.scenario import Status
+from bench.plan.thresholds import policy_of
+from bench.store import records
+from bench.store.records import NoiseRow
+from bench.worker.conditions import unequal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from bench.analysis.measurements import Key
+    from bench.plan.thresholds import Policy
+
+
+@dataclass(kw_only=True)
+class Measured:
+    """The measurements of a study, by participant where not said otherwise."""
+
+    groups: dict[str, dict[str, dict[Key, float]]] = field(default_factory=dict)
+    """Group -> participant -> (launch, round) -> ms."""
+    noise: list[NoiseRow] = field(default_factory=list)
+    failures: dict[str, WorkerError] = field(default_factory=dict)
+    """Why it has no blocks, or no further ones."""
+    workers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The conditions that its worker reported, and what differed from its base's."""
+    prepared: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The reply to `prepare`."""
+    notes: list[str] = field(default_factory=list)
+
+    def judge(self, policy: Policy) -> Judge:
+        """Return the judge of all groups in one model.
+
+        A participant that failed before its first block is unusable, and so is one whose worker's
+        conditions differed.
+        """
+        unusable = {
+            name: str(error)
+            for name, error in self.failures.items()
+            if not any(blocks.get(name) for blocks in self.groups.values())
+        }
+        found = Measurements(groups=self.groups, unusable={**unequal(self.workers), **unusable})
+        return Judge(found, policy)
+
+
+def measured_again(
+    folder: Path, groups: Mapping[str, dict[str, dict[tuple[int, int], float]]]
+) -> tuple[Measured, Policy]:
+    """Read a study's measurements and thresholds from noise.csv and environment.json.
+
+    Raises:
+        RecordError: the folder is not a study's, or a file is damaged.
+    """
+    environment = records.read_environment(folder)
+    noise, _ = records.read_rows(folder / "noise.csv", NoiseRow)
+    measured = Measured(
+        groups=dict(groups),
+        noise=noise,
+        failures={
+            name: WorkerError(Status(kept["status"]), str(kept["reason"]))
+            for name, kept in (environment.get("failures") or {}).items()
+        },
+        workers=dict(environment.get("workers") or {}),
+        notes=[str(note) for note in environment.get("notes") or ()],
+    )
+    return measured, policy_of(environment.get("policy"))
+
+
+def failures_kept(failures: Mapping[str, WorkerError]) -> dict[str, dict[str, str]]:
+    """Return the failures as environment.json keeps them."""
+    return {
+        name: {"status": str(error.status), "reason": error.reason}
+        for name, error in failures.items()
+    }
