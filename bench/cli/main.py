@@ -18,6 +18,7 @@ from bench.cli import studies
 from bench.cli.gate import gate
 from bench.cli.recommend import recommend
 from bench.cli.selfcheck import selfcheck
+from bench.cli.suite import suite
 from bench.errors import BenchError, UsageError
 from bench.report.command import newest_run, report
 from pillqc.shadowing import hidden_package
@@ -378,6 +379,7 @@ cli.add_command(gate)
 cli.add_command(recommend)
 cli.add_command(report)
 cli.add_command(selfcheck)
+cli.add_command(suite)
 for study in (
     studies.operators,
     studies.stages,

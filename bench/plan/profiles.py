@@ -63,6 +63,15 @@ PROFILES = {
             int8=True,
         ),
         Profile(
+            name="suite",
+            batch_sizes=(1, 4),
+            training_batch_size=1,
+            launches=2,
+            min_rounds=3,
+            max_rounds=24,
+            budget_s=100,
+        ),
+        Profile(
             name="full",
             batch_sizes=(1, 2, 4, 8, 16, 32, 64, 128),
             training_batch_size=8,

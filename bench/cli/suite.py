@@ -1,0 +1,79 @@
+"""`bench suite` on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+@click.command()
+@click.option("--only", "names", multiple=True, metavar="NAME", help="Only these models.")
+@click.option(
+    "--models",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="A JSON file of your own models, which are added.",
+)
+@click.option("--list", "list_", is_flag=True, help="List the models, and stop.")
+@click.option(
+    "--budget", type=click.FloatRange(1), default=100.0, show_default=True, help="Seconds a model."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--threads", type=click.IntRange(1), help="Threads a worker; else all cores.")
+@click.option("--resume", type=_FOLDER, metavar="SUITE", help="Go on with that suite.")
+@click.option("--again", type=_FOLDER, metavar="SUITE", help="Only make that suite's page again.")
+@click.option("--results", type=_FOLDER, default=Path("results"), help="Where folders go.")
+@click.option("--reports", type=_FOLDER, default=Path("reports"), help="Where pages go.")
+def suite(
+    names: tuple[str, ...],
+    file: Path | None,
+    list_: bool,
+    budget: float,
+    seed: int,
+    threads: int | None,
+    resume: Path | None,
+    again: Path | None,
+    results: Path,
+    reports: Path,
+) -> None:
+    """Measure many models: does the answer of one fit the others?
+
+    \b
+    Examples:
+      bench suite                        24 of torchvision's architectures, about an hour
+      bench suite --only resnet18 --only vit_b_16 --only vgg16
+      bench suite --models mine.json     yours beside them (docs/suite.md)
+      bench suite --resume results/suite/20261128T170000Z
+    """
+    from bench.cli.main import stop_like_ctrl_c
+    from bench.cli.studies import tell
+    from bench.plan.arguments import check_writable
+    from bench.store import records
+    from bench.suite import measure, models, page, result
+
+    extra = models.read_models(file) if file else ()
+    if list_:
+        for model in models.chosen(names, extra):
+            click.echo(f"{model.name:40} {model.kind}")
+        return
+    check_writable(reports, "--reports")
+    folder = again or resume
+    if folder:
+        chosen, _ = measure.read(folder)
+    else:
+        wanted = models.chosen(names, extra)
+        chosen = measure.new(results, wanted, budget_s=budget, seed=seed, threads=threads)
+    if not again:
+        stop_like_ctrl_c()
+        try:
+            measure.measure(chosen, lambda text: click.echo(f"suite    {text}", err=True))
+        except KeyboardInterrupt:
+            again = chosen.folder
+            click.echo(f"bench: interrupted; go on with --resume {chosen.folder}", err=True)
+    kept, failures = measure.read(chosen.folder)
+    found = result.rows(kept, failures)
+    records.replace_rows(kept.folder / "suite.csv", found, result.SuiteRow)
+    tell("suite", kept.folder, page.page(found), reports)

@@ -1,0 +1,137 @@
+"""The suite's models: torchvision's architectures with random weights, and yours from a file.
+
+Speed does not depend on the values of weights, so none are downloaded.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.errors import UsageError
+from bench.run.measure import OwnChoice
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+REFERENCE = "vgg16"
+"""The model whose answer is compared with the others'."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteModel:
+    """One model of a suite."""
+
+    name: str
+    kind: str
+    """`residual`, `mobile`, `dense`, `plain`, `attention`, `detection`, `segmentation`, `own`."""
+    choice: OwnChoice
+
+
+def _classifier(name: str, kind: str, *settings: str, side: int = 224) -> SuiteModel:
+    choice = OwnChoice(
+        model=f"torchvision.models:{name}", shape=f"3,{side},{side}", settings=settings
+    )
+    return SuiteModel(name=name, kind=kind, choice=choice)
+
+
+def _segmenter(name: str) -> SuiteModel:
+    choice = OwnChoice(
+        model=f"torchvision.models.segmentation:{name}",
+        shape="3,256,256",
+        settings=("weights_backbone=None",),
+    )
+    return SuiteModel(name=name, kind="segmentation", choice=choice)
+
+
+def _detector(name: str) -> SuiteModel:
+    choice = OwnChoice(
+        model=f"torchvision.models.detection:{name}",
+        inputs="bench.worker.workload.suite_inputs:image_list",
+        settings=("weights_backbone=None",),
+    )
+    return SuiteModel(name=name, kind="detection", choice=choice)
+
+
+MODELS: tuple[SuiteModel, ...] = (
+    _classifier(REFERENCE, "plain"),
+    _classifier("alexnet", "plain"),
+    _classifier("squeezenet1_1", "plain"),
+    _classifier("resnet18", "residual"),
+    _classifier("resnet50", "residual"),
+    _classifier("resnext50_32x4d", "residual"),
+    _classifier("wide_resnet50_2", "residual"),
+    _classifier("regnet_y_400mf", "residual"),
+    _classifier("convnext_tiny", "residual"),
+    _classifier("mobilenet_v2", "mobile"),
+    _classifier("mobilenet_v3_large", "mobile"),
+    _classifier("mnasnet1_0", "mobile"),
+    _classifier("shufflenet_v2_x1_0", "mobile"),
+    _classifier("efficientnet_b0", "mobile"),
+    _classifier("densenet121", "dense"),
+    _classifier("googlenet", "dense", "aux_logits=False", "init_weights=False"),
+    _classifier("inception_v3", "dense", "aux_logits=False", "init_weights=False", side=299),
+    _classifier("vit_b_16", "attention"),
+    _classifier("swin_t", "attention"),
+    _classifier("maxvit_t", "attention"),
+    _segmenter("lraspp_mobilenet_v3_large"),
+    _segmenter("deeplabv3_mobilenet_v3_large"),
+    _detector("ssdlite320_mobilenet_v3_large"),
+    _detector("fasterrcnn_mobilenet_v3_large_320_fpn"),
+)
+
+
+def chosen(names: tuple[str, ...], extra: tuple[SuiteModel, ...] = ()) -> tuple[SuiteModel, ...]:
+    """Return the named models, or all; the extra ones come last.
+
+    Raises:
+        UsageError: there is no model of that name.
+    """
+    every = {model.name: model for model in (*MODELS, *extra)}
+    for name in names:
+        if name not in every:
+            raise UsageError(f"there is no model {name!r}: choose from {', '.join(every)}")
+    return tuple(every[name] for name in names or every)
+
+
+def read_models(path: Path) -> tuple[SuiteModel, ...]:
+    """Read your own models from a JSON file.
+
+        [{"name": "mine", "model": "shop/model.py:load", "input_shape": "3,224,224"},
+         {"name": "other", "model": "shop:Net", "inputs": "shop:batch", "factory_args": ["n=3"]}]
+
+    Raises:
+        UsageError: the file cannot be read, or an entry is not of that form.
+    """
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read the models in {path}: {error}") from error
+    if not isinstance(entries, list) or not entries:
+        raise UsageError(f"{path} is not a list of models: see docs/suite.md")
+    return tuple(_own(path, number, entry) for number, entry in enumerate(entries, start=1))
+
+
+_KEYS = {"name", "model", "input_shape", "inputs", "factory_args"}
+
+
+def _own(path: Path, number: int, entry: object) -> SuiteModel:
+    where = f"{path}, model {number}"
+    if not isinstance(entry, dict) or not {"name", "model"} <= entry.keys() <= _KEYS:
+        keys = ", ".join(sorted(_KEYS))
+        raise UsageError(f"{where}: a model has a name, a model and, of these, its inputs: {keys}")
+    name = str(entry["name"])
+    if not name or not set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789._-"):
+        raise UsageError(f"{where}: the name {name!r} is not small letters, digits, '.', '_', '-'")
+    choice = OwnChoice(
+        model=str(entry["model"]),
+        inputs=entry.get("inputs"),
+        shape=entry.get("input_shape"),
+        settings=tuple(map(str, entry.get("factory_args", ()))),
+    )
+    try:
+        choice.check()
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error
+    return SuiteModel(name=name, kind="own", choice=choice)

@@ -1,0 +1,238 @@
+"""From a suite's runs to one table: a row for each model and batch size. Pure but for reading."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.analysis.claims import BEST, BF16, IPEX
+from bench.analysis.facts import Facts
+from bench.analysis.judge import mean_ratio
+from bench.plan.scenario import Dtype, Verdict
+from bench.plan.thresholds import DEFAULT
+from bench.store import records
+from bench.suite import measure
+from bench.suite.models import REFERENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.analysis.comparison import Comparison, Ratio
+    from bench.store.records import ScenarioRow
+    from bench.suite.measure import Suite
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteRow:
+    """One model at one batch size; empty cells where a side was not measured."""
+
+    model: str
+    kind: str
+    batch_size: int
+    status: str
+    """`ok`; `not measured` or `failed`, with the reason."""
+    reason: str | None
+    run: str | None
+    """The run's folder, below the suite's."""
+    default_ms: float | None
+    best: str | None
+    """The fastest way, without its batch size."""
+    best_speedup: float | None
+    """Over stock default, at the confidence that the run's headlines share; so are the others."""
+    best_low: float | None
+    best_high: float | None
+    best_verdict: str | None
+    ipex_fp32: float | None
+    """The best of IPEX over the best of stock PyTorch in fp32."""
+    ipex_fp32_low: float | None
+    ipex_fp32_high: float | None
+    ipex_fp32_verdict: str | None
+    ipex_bf16: float | None
+    ipex_bf16_low: float | None
+    ipex_bf16_high: float | None
+    ipex_bf16_verdict: str | None
+    bf16: float | None
+    """The best in bf16 over the best in fp32."""
+    bf16_low: float | None
+    bf16_high: float | None
+    bf16_verdict: str | None
+    reference_way: str | None = None
+    """The fastest way of the reference model at the batch size in this place (smaller, larger)."""
+    reference_holds: str | None = None
+    """`yes`, `no` (shown to be slower than this model's best, or it did not run) or `open`."""
+
+
+def rows(suite: Suite, failures: dict[str, str]) -> list[SuiteRow]:
+    """Read every run of the suite and return its rows, the reference's answer compared.
+
+    Raises:
+        RecordError: a run's file is damaged.
+    """
+    found = {model.name: _facts(suite, model.name) for model in suite.models}
+    answers = _ways(found.get(REFERENCE))
+    made = []
+    for model in suite.models:
+        facts = found[model.name]
+        groups = _groups(facts)
+        if facts is None or not groups:
+            reason = failures.get(model.name, "not measured yet")
+            made.append(_empty(model.name, model.kind, reason))
+            continue
+        run = f"{model.name}/{facts.run_id}"
+        for place, label in enumerate(groups):
+            way = answers[place] if place < len(answers) else None
+            made.append(_row(model.name, model.kind, run, facts, label, way))
+    return made
+
+
+def _facts(suite: Suite, name: str) -> Facts | None:
+    model = next(one for one in suite.models if one.name == name)
+    folder = measure.run_of(suite, model)
+    return Facts(records.read_run(folder)) if folder else None
+
+
+def _groups(facts: Facts | None) -> list[str]:
+    """The labels of the run's comparison groups, the smallest batch first."""
+    if facts is None:
+        return []
+    sized = {label: rows[0].batch_size for label, rows in facts.analysis.groups.items() if rows}
+    return sorted(sized, key=lambda label: sized[label])
+
+
+def _ways(reference: Facts | None) -> list[str | None]:
+    """The reference's fastest way at each of its batch sizes."""
+    if reference is None:
+        return []
+    best = [reference.claims.answer(BEST, label) for label in _groups(reference)]
+    return [way_of(one.scenario) if one else None for one in best]
+
+
+def way_of(scenario: str) -> str:
+    """The way of running in a scenario's id: `stock/torchscript+fusion/bf16/channels_last`."""
+    return "/".join(scenario.split("/")[1:5])
+
+
+def _row(
+    name: str, kind: str, run: str, facts: Facts, label: str, reference: str | None
+) -> SuiteRow:
+    scenarios = facts.analysis.groups[label]
+    batch = scenarios[0].batch_size
+    default = next(
+        (row for row in scenarios if row.backend == "stock" and _is_default(row.scenario)), None
+    )
+    best = facts.claims.answer(BEST, label)
+    parts = {
+        "best": best,
+        "ipex_fp32": facts.claims.answer(IPEX, label, str(Dtype.FP32)),
+        "ipex_bf16": facts.claims.answer(IPEX, label, str(Dtype.BF16)),
+        "bf16": facts.claims.answer(BF16, label),
+    }
+    values: dict[str, object] = {}
+    for part, answer in parts.items():
+        values |= _cells(part, answer)
+    return SuiteRow(
+        model=name,
+        kind=kind,
+        batch_size=batch,
+        status="ok" if best else "not measured",
+        reason=None if best else _why_not(scenarios),
+        run=run,
+        default_ms=default.median_ms if default else None,
+        best=way_of(best.scenario) if best else None,
+        reference_way=reference,
+        reference_holds=_holds(facts, label, reference, best),
+        **values,  # type: ignore[arg-type] # floats and words by their names
+    )
+
+
+def _is_default(scenario: str) -> bool:
+    return way_of(scenario) == "stock/eager/fp32/contiguous"
+
+
+def _why_not(scenarios: Sequence[ScenarioRow]) -> str:
+    """Return why no way is faster than stock default: the commonest reason."""
+    reasons = Counter(row.reason for row in scenarios if row.reason)
+    return reasons.most_common(1)[0][0] if reasons else "no other way than stock default ran"
+
+
+def _cells(part: str, answer: Comparison | None) -> dict[str, object]:
+    ratio = answer.ratio if answer else None
+    estimate = "best_speedup" if part == "best" else part
+    high = ratio.high if ratio and math.isfinite(ratio.high) else None
+    return {
+        estimate: ratio.estimate if ratio else None,
+        f"{part}_low": ratio.low if ratio else None,
+        f"{part}_high": high,
+        f"{part}_verdict": str(answer.verdict) if answer else None,
+    }
+
+
+def _holds(facts: Facts, label: str, reference: str | None, best: Comparison | None) -> str | None:
+    """Whether the reference's way is as good as any for this model."""
+    if reference is None or best is None:
+        return None
+    same = [row for row in facts.analysis.groups[label] if way_of(row.scenario) == reference]
+    if not same or not facts.is_measured(same[0]):
+        return "no"
+    if same[0].scenario == best.scenario:
+        return "yes"
+    found = facts.analysis.compare(best.scenario, same[0].scenario)
+    if found is None or found.verdict is Verdict.INVALID:
+        return "no"
+    return {Verdict.FASTER: "no", Verdict.INCONCLUSIVE: "open"}.get(found.verdict, "yes")
+
+
+def _empty(name: str, kind: str, reason: str) -> SuiteRow:
+    optional = {
+        field: None
+        for field in SuiteRow.__dataclass_fields__
+        if field not in ("model", "kind", "batch_size", "status", "reason")
+    }
+    return SuiteRow(
+        model=name,
+        kind=kind,
+        batch_size=0,
+        status="failed",
+        reason=reason,
+        **optional,
+    )
+
+
+# ---- over models ---------------------------------------------------------------------------------
+
+PARTS = {
+    "best_speedup": "the best way over stock default",
+    "ipex_fp32": "the best of IPEX over the best of stock PyTorch in fp32",
+    "ipex_bf16": "the best of IPEX over the best of stock PyTorch in bf16",
+    "bf16": "the best in bf16 over the best in fp32",
+}
+
+
+def smaller(found: Sequence[SuiteRow]) -> list[SuiteRow]:
+    """The rows of each model's smallest batch size."""
+    return [row for row in found if row.status == "ok" and row.batch_size == 1]
+
+
+def larger(found: Sequence[SuiteRow]) -> list[SuiteRow]:
+    """The rows of each model's largest batch size, where that is more than one."""
+    most = {row.model: row for row in found if row.status == "ok" and row.batch_size > 1}
+    return list(most.values())
+
+
+def geometric_mean(found: Sequence[SuiteRow], part: str) -> Ratio | None:
+    """The geometric mean over models with a 95 % interval over models; None without any."""
+    values = [getattr(row, part) for row in found]
+    return mean_ratio([math.log(value) for value in values if value], DEFAULT)
+
+
+def best_ways(found: Sequence[SuiteRow]) -> list[tuple[str, int]]:
+    """How many models each way is the fastest of, the most frequent first."""
+    return Counter(row.best for row in found if row.best).most_common()
+
+
+def holding(found: Sequence[SuiteRow]) -> Counter[str]:
+    """How many other models the reference's answer holds for: `yes`, `no`, `open`."""
+    others = (row for row in found if row.model != REFERENCE)
+    return Counter(row.reference_holds for row in others if row.reference_holds)

@@ -1,0 +1,127 @@
+"""A suite's runs as one table, and what it says over models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bench.errors import BenchError, UsageError
+from bench.run import measure as runs
+from bench.store import records
+from bench.suite import measure, page, result
+from bench.suite.models import chosen
+from tests.bench.report.conftest import Plan, build_run, save_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bench.suite.measure import Suite
+
+NAMES = ("vgg16", "resnet18", "vit_b_16")
+FUSED = "stock/torchscript+fusion/bf16/channels_last"
+ONLY = tuple(
+    f"inference/{way}/b{batch}"
+    for batch in (1, 8)
+    for way in (
+        "stock/eager/fp32/contiguous",
+        "stock/eager/fp32/channels_last",
+        "stock/torchscript+fusion/fp32/channels_last",
+        FUSED,
+        "ipex/torchscript+fusion/fp32/channels_last",
+        "ipex/torchscript+fusion/bf16/channels_last",
+    )
+)
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Suite:
+    """A suite of three models."""
+    return measure.Suite(
+        folder=tmp_path, models=chosen(NAMES), budget_s=60, seed=0, threads=None, machine={}
+    )
+
+
+def measured(suite: Suite, name: str, slow_ipex: float = 1.0, *, complete: bool = True) -> None:
+    """Put a made-up run where the model's would be."""
+    plan = Plan(native_bf16=True, only=ONLY, slow_ipex=slow_ipex, complete=complete)
+    save_run(build_run(plan), suite.folder / name / "20260101T000000Z-run")
+
+
+def test_a_row_for_every_model_and_batch_size(suite: Suite) -> None:
+    """With the answers of the model's own run; a model without a run keeps its reason."""
+    measured(suite, "vgg16", slow_ipex=1.3)
+    measured(suite, "resnet18")
+    rows = result.rows(suite, {"vit_b_16": "it broke"})
+    assert [(row.model, row.batch_size, row.status) for row in rows] == [
+        ("vgg16", 1, "ok"),
+        ("vgg16", 8, "ok"),
+        ("resnet18", 1, "ok"),
+        ("resnet18", 8, "ok"),
+        ("vit_b_16", 0, "failed"),
+    ]
+    vgg, _, resnet, _, failed = rows
+    assert (vgg.best, vgg.best_verdict, vgg.reference_holds) == (FUSED, "faster", "yes")
+    assert vgg.best_speedup is not None
+    assert vgg.best_speedup > 2
+    assert vgg.ipex_fp32 is not None
+    assert vgg.ipex_fp32 < 0.9
+    assert resnet.reference_way == FUSED
+    assert failed.reason == "it broke"
+
+
+def test_the_references_way_does_not_hold_where_another_is_shown_to_be_faster(
+    suite: Suite,
+) -> None:
+    """IPEX is made a third faster in one of the two models."""
+    measured(suite, "vgg16", slow_ipex=1.3)
+    measured(suite, "resnet18", slow_ipex=0.7)
+    rows = result.smaller(result.rows(suite, {}))
+    assert [(row.model, row.reference_holds) for row in rows] == [
+        ("vgg16", "yes"),
+        ("resnet18", "no"),
+    ]
+    assert result.holding(rows) == {"no": 1}
+    assert dict(result.best_ways(rows))[FUSED] == 1
+
+
+def test_means_are_over_models(suite: Suite) -> None:
+    """The interval contains both models' values; a single model has none on the page."""
+    for name, slow in (("vgg16", 1.2), ("resnet18", 0.8)):
+        measured(suite, name, slow_ipex=slow)
+    rows = result.smaller(result.rows(suite, {}))
+    mean = result.geometric_mean(rows, "ipex_fp32")
+    assert mean is not None
+    assert mean.low < 1 < mean.high
+    text = " ".join(page.page(rows[:1]).lead)
+    assert "∞" not in text
+    assert "over 1 model." in text
+
+
+def test_a_suite_is_read_back_and_an_other_folder_refused(suite: Suite) -> None:
+    """What it measures, and what failed."""
+    suite.save({"resnet18": "no memory"})
+    again, failures = measure.read(suite.folder)
+    assert (again.models, failures) == (suite.models, {"resnet18": "no memory"})
+    records.write_environment(suite.folder, {"run_id": "x"})
+    with pytest.raises(UsageError, match="not the folder of a suite"):
+        measure.read(suite.folder)
+
+
+def test_a_suite_goes_on_where_it_was_cut(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole run is kept, a cut one finished, a model that fails does not stop the others."""
+    measured(suite, "vgg16")
+    measured(suite, "resnet18", complete=False)
+    seen = []
+
+    def fails(request: runs.RunRequest) -> Path:
+        assert request.own is not None
+        seen.append(request.own.model)
+        raise BenchError("it cannot be traced")
+
+    monkeypatch.setattr(runs, "run", fails)
+    monkeypatch.setattr(runs, "go_on", lambda folder, **_: seen.append(folder.parent.name))
+    measure.measure(suite, lambda _: None)
+    assert seen == ["resnet18", "torchvision.models:vit_b_16"]
+    assert measure.read(suite.folder)[1] == {"vit_b_16": "it cannot be traced"}
+    assert records.read_environment(suite.folder)["complete"] is True
