@@ -71,16 +71,26 @@ _backends = click.option(
 @click.command()
 @common(data=False)
 @click.option("--case", "names", multiple=True, help="Only these cases; all by default.")
-def operators(names: tuple[str, ...], again: Path | None, **request: Any) -> None:  # noqa: ANN401
+@click.option("--replaced", is_flag=True, help="List what IPEX replaces; measure nothing.")
+def operators(
+    names: tuple[str, ...],
+    replaced: bool,
+    again: Path | None,
+    **request: Any,  # noqa: ANN401
+) -> None:
     """ROIAlign and NMS: stock torchvision against IPEX, on shapes of Mask R-CNN.
 
     \b
     Examples:
       bench operators                    a few minutes
       bench operators --profile standard --case nms-1000-no_grad
+      bench operators --replaced         every operator that importing IPEX replaces
     """
     from bench.studies import operators as study
 
+    if replaced:
+        click.echo(study.replaced_operators())
+        return
     measure = functools.partial(study.measure, names)
     _run("operators", measure, study.read_page, again, request)
 

@@ -6,6 +6,7 @@ call in a process that imported IPEX.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ import numpy as np
 from bench.analysis.judge import level
 from bench.engine.engine import Checks
 from bench.engine.participants import Group, Participant, control_of
+from bench.errors import BenchError
+from bench.machine import frameworks
 from bench.plan.operators import CASE, CASES, Case, case_named
 from bench.plan.scenario import Mode, Scenario, Task
 from bench.plan.thresholds import STUDIES
@@ -265,6 +268,30 @@ def _cells(row: OperatorRow) -> Row:
             ),
             Cell(text=row.status, note=row.reason or ""),
         ),
+    )
+
+
+def replaced_operators() -> str:
+    """Return a Markdown table of the operators that importing IPEX replaces in PyTorch.
+
+    Raises:
+        BenchError: IPEX or torchvision cannot be imported here.
+    """
+    answer = frameworks.ask("ask_operators", sys.executable)
+    if answer.result is None:
+        raise BenchError(f"what IPEX replaces cannot be listed: {answer.reason}")
+    found = answer.result
+    added = ", ".join(f"{count} of `{name}`" for name, count in found["added"].items())
+    rows = [f"| `{name}` | {', '.join(keys)} |" for name, keys in found["replaced"].items()]
+    return "\n".join(
+        [
+            f"IPEX {found['ipex']} replaces kernels of {len(rows)} operators of PyTorch "
+            f"{found['torch']} and torchvision {found['torchvision']}, and adds operators: {added}.",
+            "",
+            "| operator | replaced for |",
+            "|---|---|",
+            *rows,
+        ]
     )
 
 
