@@ -30,11 +30,8 @@ def kernels() -> dict[str, dict[str, str]]:
     for name in names:
         lines = dispatcher._dispatch_dump(name).splitlines()  # noqa: SLF001 - as above
         entries = (line.partition(":") for line in lines)
-        found[name] = {
-            key.partition("[")[0]: where
-            for key, _, where in entries
-            if key.partition("[")[0] in KEYS
-        }
+        by_key = {key.partition("[")[0]: where for key, _, where in entries}
+        found[name] = {key: by_key[key] for key in KEYS if key in by_key}
     return found
 
 

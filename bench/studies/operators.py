@@ -283,16 +283,11 @@ def replaced_operators() -> str:
     found = answer.result
     added = ", ".join(f"{count} of `{name}`" for name, count in found["added"].items())
     rows = [f"| `{name}` | {', '.join(keys)} |" for name, keys in found["replaced"].items()]
-    return "\n".join(
-        [
-            f"IPEX {found['ipex']} replaces kernels of {len(rows)} operators of PyTorch "
-            f"{found['torch']} and torchvision {found['torchvision']}, and adds operators: {added}.",
-            "",
-            "| operator | replaced for |",
-            "|---|---|",
-            *rows,
-        ]
+    first = (
+        f"IPEX {found['ipex']} replaces kernels of {len(rows)} operators of PyTorch "
+        f"{found['torch']} and torchvision {found['torchvision']}, and adds {added}."
     )
+    return "\n".join([first, "", "| operator | replaced for |", "|---|---|", *rows])
 
 
 def facts(cases: Sequence[Case]) -> dict[str, Any]:

@@ -12,9 +12,11 @@ from click.testing import CliRunner
 from bench.cli.main import cli
 from bench.engine.engine import Checks
 from bench.errors import UsageError
+from bench.machine import frameworks
 from bench.plan.operators import CASES, case_named
 from bench.plan.thresholds import DEFAULT
 from bench.studies import operators
+from tests.hardware import needs_ipex
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -113,3 +115,24 @@ def test_cases_compute_what_torchvision_does() -> None:
     found = kept(kept.inputs(operators.groups([case])[0].participants[0].scenario))[0]
     assert 0 < len(found) < 1000
     assert inside.served_by(lambda: torchvision.ops.nms(boxes, boxes[:, 0], 0.5)) == []
+
+
+@needs_ipex
+def test_what_ipex_replaces_is_read_from_the_dispatcher() -> None:
+    """NMS on the CPU; ROIAlign for autograd and autocast, and not the plain CPU kernel."""
+    done = CliRunner().invoke(cli, ["operators", "--replaced"])
+    assert done.exit_code == 0, done.output
+    lines = [line.strip("| ").split(" | ") for line in done.output.splitlines() if "::" in line]
+    table = dict(lines)
+    assert "CPU" in table["`torchvision::nms`"].split(", ")
+    assert table["`torchvision::roi_align`"].split(", ") == ["AutocastCPU", "AutogradCPU"]
+    assert "`aten::conv2d`" not in table
+
+
+def test_without_ipex_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one line."""
+    answer = frameworks.Answer(result=None, reason="No module named 'x'", output="")
+    monkeypatch.setattr(frameworks, "ask", lambda *_: answer)
+    done = CliRunner().invoke(cli, ["operators", "--replaced"])
+    assert done.exit_code == 1
+    assert "cannot be listed: No module named 'x'" in done.output
