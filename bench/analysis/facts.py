@@ -7,7 +7,7 @@ written by another version. What is missing reads as None or as empty, never as 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -16,16 +16,15 @@ from bench.analysis.claims import Claims
 from bench.analysis.comparison import Comparison
 from bench.analysis.groups import Group, group_of, of_task
 from bench.analysis.measurements import block_medians
-from bench.analysis.metadata import Environment
 from bench.analysis.prices import NO_PRICES, Price, Prices
 from bench.analysis.speedups import RunAnalysis, comparison_of
 from bench.analysis.ways import is_stock_default
 from bench.machine import placement
 from bench.plan.scenario import CONTROL_SUFFIX, MEASURED, BaselineKind, Phase, Verdict
-from bench.plan.thresholds import policy_of
 
 if TYPE_CHECKING:
     from bench.plan.thresholds import Policy
+    from bench.store.metadata import RunMetadata
     from bench.store.records import (
         IterationRow,
         KernelRow,
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Comparison",
-    "Environment",
     "Facts",
     "Group",
     "comparison_of",
@@ -56,13 +54,16 @@ class Facts:
     prices: Prices = NO_PRICES
     whole: Facts | None = None
     """The facts of the whole run where `run` leaves varied scenarios out: one model judges both."""
-    environment: Environment = field(init=False)
-    policy: Policy = field(init=False)
 
-    def __post_init__(self) -> None:
-        environment = Environment(self.run.environment)
-        object.__setattr__(self, "environment", environment)
-        object.__setattr__(self, "policy", policy_of(environment.get("policy")))
+    @property
+    def metadata(self) -> RunMetadata:
+        """What environment.json says."""
+        return self.run.metadata
+
+    @property
+    def policy(self) -> Policy:
+        """The thresholds that the run kept."""
+        return self.metadata.policy
 
     @cached_property
     def scenarios(self) -> dict[str, ScenarioRow]:
@@ -99,7 +100,7 @@ class Facts:
             self.run.noise,
             self.run.parity,
             self.policy,
-            workers=self.environment.tables("workers"),
+            workers=self.metadata.workers,
         )
 
     @property
@@ -120,7 +121,7 @@ class Facts:
         The page then judges every row anew, so that all of it follows one rule.
         """
         has_old_rows = bool(self.run.speedups and self.run.iterations)
-        return has_old_rows and self.environment.get("policy", "model") is None
+        return has_old_rows and not self.metadata.has_model_policy
 
     @cached_property
     def speedup_rows(self) -> tuple[SpeedupRow, ...]:
@@ -194,9 +195,8 @@ class Facts:
 
     def keeps_heap(self, scenario: str) -> bool:
         """Whether its worker said that it keeps the memory that it frees."""
-        return placement.keeps_heap(
-            self.environment.text("workers", scenario, "env", "GLIBC_TUNABLES")
-        )
+        variables = self.metadata.workers.get(scenario, {}).get("env") or {}
+        return placement.keeps_heap(variables.get("GLIBC_TUNABLES"))
 
     def is_thin(self, comparison: Comparison) -> bool:
         """Whether it rests on too few rounds for any verdict: that is not "no difference"."""
@@ -270,26 +270,26 @@ class Facts:
     @property
     def run_id(self) -> str:
         """The run's name: what environment.json says, else its folder's name."""
-        return self.environment.text("run_id") or str(getattr(self.run.folder, "name", ""))
+        return self.metadata.run_id or self.run.folder.name
 
     @property
     def native_bf16(self) -> bool | None:
         """Whether this CPU computes bf16 itself; None where the run does not say."""
-        return self.environment.flag("machine", "native_bf16")
+        return self.metadata.machine.native_bf16
 
     @property
     def price(self) -> Price | None:
         """What an hour of this machine costs; None where the table does not know it."""
-        return self.prices.of(self.environment.text("machine", "instance_type"))
+        return self.prices.of(self.metadata.machine.instance_type)
 
     @property
     def is_untrained(self) -> bool:
         """Whether the model's decisions mean nothing because its weights are random."""
-        said = self.environment.flag("model", "trained")
-        return said is False or any(not row.trained for row in self.run.parity)
+        trained = self.metadata.model.trained
+        return trained is False or any(not row.trained for row in self.run.parity)
 
     @cached_property
     def never_measured(self) -> list[str]:
         """Ids that the run wanted and that have no row: it ended before their turn."""
-        wanted = [str(item) for item in self.environment.items("matrix", "scenarios")]
-        return [name for name in wanted if name not in self.scenarios]
+        planned = self.metadata.matrix.scenarios
+        return [name for name in planned if name not in self.scenarios]

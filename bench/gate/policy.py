@@ -156,7 +156,7 @@ def check(policy: PolicyFile, run: Run, *, thresholds: GatePolicy = DEFAULT) -> 
     return GateReport(
         title="Floors on speedups",
         compared=(
-            f"Speedups of {run.environment.get('run_id') or run.folder.name} against the floors of "
+            f"Speedups of {run.metadata.run_id or run.folder.name} against the floors of "
             f"{policy.path} for {stored.machine_name(run)}."
         ),
         repeat=(

@@ -6,10 +6,11 @@ number is not our own measurement; docs/method.md tells the whole procedure.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ class ModelPolicy:
     """The variance between processes of a class of participants (one group's, say) is moderated
     towards the whole run's as if that were known from so many processes: about what a group of
     twenty participants with two processes each has of its own."""
-    participant_prior_dof: float = 4.0
+    participant_prior_dof: float = field(default=4.0, metadata={"also": ("lane_prior_dof",)})
     """A participant whose own processes vary more moves up from its class's variance, moderated as
     if that were known from so many processes."""
     own_variance_dof: float = 2.5
@@ -332,34 +333,5 @@ class StudyPolicy:
 DEFAULT = Policy()
 SELFCHECK = SelfcheckPolicy()
 STUDIES = StudyPolicy()
-
-
-def _section(kind: type[Any], values: object) -> Any:  # noqa: ANN401 -- one of the policy classes
-    """A policy section from JSON; unknown or missing entries fall back to today's defaults."""
-    if not isinstance(values, Mapping):
-        return kind()
-    names = {item.name for item in dataclasses.fields(kind)}
-    usable = {
-        key: value
-        for key, value in values.items()
-        if key in names and isinstance(value, int | float) and not isinstance(value, bool)
-    }
-    return kind(**usable)
-
-
-def policy_of(values: object) -> Policy:
-    """The thresholds that a run or a study kept in its `environment.json`, as far as it says.
-
-    `values` is its entry `policy`. What an earlier version did not know has today's default.
-    """
-    kept = values if isinstance(values, Mapping) else {}
-    sections = {
-        item.name: _section(type(value), kept.get(item.name))
-        for item in dataclasses.fields(DEFAULT)
-        if dataclasses.is_dataclass(value := getattr(DEFAULT, item.name))
-    }
-    return dataclasses.replace(DEFAULT, **sections)
-
-
 LEAST_IMAGES = 8
 """Outputs of so many are compared however slow a scenario is: four good, four bad."""

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import WorkerError
 from bench.plan.scenario import Status
-from bench.plan.thresholds import policy_of
 from bench.store import records
+from bench.store.metadata import RunMetadata
 from bench.store.records import NoiseRow
 from bench.studies.study import Measured
 
@@ -27,15 +27,16 @@ def measured_again(
         RecordError: the folder is not a study's, or a file is damaged.
     """
     environment = records.read_environment(folder)
+    known = RunMetadata.of(environment)
     noise, _ = records.read_rows(folder / "noise.csv", NoiseRow)
     measured = Measured(
         groups=dict(groups),
         noise=noise,
         failures=failures_of(environment),
-        workers=dict(environment.get("workers") or {}),
-        notes=[str(note) for note in environment.get("notes") or ()],
+        workers={name: dict(kept) for name, kept in known.workers.items()},
+        notes=list(known.notes),
     )
-    return measured, policy_of(environment.get("policy"))
+    return measured, known.policy
 
 
 def failures_of(environment: Mapping[str, Any]) -> dict[str, WorkerError]:
