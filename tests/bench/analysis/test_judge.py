@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.analysis import verdicts
 from bench.analysis.comparison import Comparison, Ratio
-from bench.analysis.judge import Judge, compare, level, mean_ratio
+from bench.analysis.judge import Judge, level, mean_ratio
 from bench.analysis.measurements import Measurements
 from bench.errors import BenchError
 from bench.plan.scenario import Verdict
@@ -87,7 +88,7 @@ def test_every_edge_of_the_rule(low: float, high: float, verdict: str) -> None:
     """The whole interval must lie beyond the minimal effect, or within what counts as the same."""
     middle = math.sqrt(low * high) if low > 0 and high < math.inf else 1.0
     ratio = Ratio(estimate=middle, low=low, high=high, launches=3, rounds=9)
-    assert judge(group(EQUAL))._by_interval(ratio) == verdict
+    assert verdicts.by_interval(ratio, RULE) == verdict
 
 
 def test_at_least_is_the_end_nearer_to_one() -> None:
@@ -250,7 +251,7 @@ def test_a_time_that_is_none_is_an_error(bad: float) -> None:
     participants = group(EQUAL)
     participants["a"][1, 2] = bad
     with pytest.raises(BenchError, match="a, launch 1, round 2"):
-        compare(Measurements(groups={"": participants}), "a", BASE, DEFAULT)
+        judge(participants)
 
 
 # --- the best of two families ---------------------------------------------------------------
