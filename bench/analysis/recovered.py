@@ -1,4 +1,4 @@
-"""The scenario rows of a run that was killed: brought up to date by its calls, or made. Pure."""
+"""The scenario rows of a run that was killed: updated from its calls, or made from them. Pure."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _ID = re.compile(
 
 
 def scenario_rows(run: Run) -> tuple[ScenarioRow, ...]:
-    """The rows of scenarios.csv, as a run that had ended at its last call would have written them.
+    """Return the rows of scenarios.csv as a run that ended at its last call would have them.
 
-    Once speedups.csv was written, the rows are those of the end. Before, calls may have followed
-    them: times are made again from all calls, and a scenario without a row gets one from its id.
-    What was checked of it is then unknown, so it has no verdict.
+    A run with a speedups.csv wrote its rows at its end. Otherwise calls may have followed them:
+    times are made again from all calls, and a scenario without a row gets one from its id. It
+    counts as unchecked, so it has no verdict.
     """
     if run.speedups:
         return run.scenarios

@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from bench.plan.scenario import Verdict
-from bench.text.numbers import percent, plural, spell_seconds
+from bench.text.numbers import percent, spell_seconds
+from bench.text.wording import count
 
 if TYPE_CHECKING:
     from bench.analysis.comparison import Ratio
@@ -47,7 +48,7 @@ def why_open(ratio: Ratio, more: int | None, seconds: float | None) -> str:
     """Say why an interval decides nothing, and what would: the reason of an open comparison."""
     remedy = "only a quieter machine would tell"
     if more is not None:
-        remedy = f"{plural(more, 'further process', 'further processes')} of each"
+        remedy = f"{count(more, 'further process', 'further processes')} of each"
         remedy += f", about {spell_seconds(seconds)}, would tell" if seconds else " would tell"
     return (
         f"the interval {ratio.low:.3g} to {ratio.high:.3g} allows both no difference and one that "
@@ -62,7 +63,7 @@ def too_few_rounds(ratio: Ratio | None, rule: VerdictPolicy) -> str | None:
     if ratio.rounds >= rule.min_rounds:
         return None
     return (
-        f"{plural(ratio.rounds, 'paired round')}, {rule.min_rounds} are needed: "
+        f"{count(ratio.rounds, 'paired round')}, {rule.min_rounds} are needed: "
         "raise the budget or measure fewer scenarios"
     )
 
@@ -73,7 +74,7 @@ def too_noisy(measured: Measurements, group: str, participant: str, least: int) 
     if not len(clean) < least <= len(blocks):
         return None
     return (
-        f"other work disturbed {len(blocks) - len(clean)} of the {plural(len(blocks), 'block')} of "
+        f"other work disturbed {len(blocks) - len(clean)} of the {count(len(blocks), 'block')} of "
         f"{participant}, and {least} clean ones are needed: stop what else runs on this machine"
     )
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.analysis.groups import group_label
 from bench.analysis.measurements import counted_blocks
-from bench.analysis.ways import group_label
 from bench.errors import BenchError
 from bench.plan.scenario import BaselineKind, Verdict
 

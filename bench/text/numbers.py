@@ -8,11 +8,6 @@ def percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
-def plural(count: int, noun: str, several: str | None = None) -> str:
-    """A count with its noun: `1 round`, `2 rounds`."""
-    return f"{count:,} {noun if count == 1 else several or noun + 's'}"
-
-
 def spell_seconds(seconds: float) -> str:
     """A duration: `40 s`, `3 min 20 s`, `1 h 5 min`."""
     whole = max(0, round(seconds))

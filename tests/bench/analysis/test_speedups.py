@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from bench.analysis.groups import group_label
 from bench.analysis.speedups import RunAnalysis, comparison_of, speedup_rows
-from bench.analysis.ways import group_label
 from bench.plan.scenario import Dtype, Layout, Mode, Scenario, Task
 from bench.plan.thresholds import DEFAULT
 from bench.store.records import IterationRow, NoiseRow, ParityRow, ScenarioRow, SpeedupRow
