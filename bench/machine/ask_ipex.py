@@ -1,8 +1,8 @@
-"""Run in an interpreter of its own: what Intel Extension for PyTorch says about this CPU.
+"""A script for a separate interpreter: what Intel Extension for PyTorch reports about this CPU.
 
-`python -c <this text> RESULT` writes JSON to the file RESULT. With another torch than the one it
-was built for, IPEX prints its complaint to standard output and dies on a call that does not exist.
-It must run on its own, in other environments too: nothing of this project is imported here.
+`python -c <this text> RESULT` writes JSON to the file RESULT. With a torch that IPEX
+was not built for, it prints an error to standard output and fails on a call that does not exist.
+It must run in other environments too, so it imports nothing of this project.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def quiet(question: Callable[[], Any]) -> Any:  # noqa: ANN401 - any answer
-    """The answer, or None where this version does not know the question."""
+    """Return the answer, or None if this version cannot tell."""
     try:
         return question()
     except Exception:  # noqa: BLE001 - one missing answer must not cost the others
@@ -25,7 +25,7 @@ def quiet(question: Callable[[], Any]) -> Any:  # noqa: ANN401 - any answer
 
 
 def answers() -> dict[str, Any]:
-    """What IPEX says.
+    """Return what IPEX reports.
 
     Raises:
         ImportError: on a Python where it can be imported and crashes in its layers.

@@ -1,7 +1,7 @@
-"""Run in an interpreter of its own: what stock PyTorch and its oneDNN say about this CPU.
+"""A script for a separate interpreter: what stock PyTorch and its oneDNN report about this CPU.
 
 `python -c <this text> RESULT` writes JSON to the file RESULT; oneDNN's log goes to standard output.
-It must run on its own, in other environments too: nothing of this project is imported here.
+It must run in other environments too, so it imports nothing of this project.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ QUERIES = (
 
 
 def quiet(question: Callable[[], Any]) -> Any:  # noqa: ANN401 - any answer
-    """The answer, or None where this version does not know the question."""
+    """Return the answer, or None if this version cannot tell."""
     try:
         return question()
     except Exception:  # noqa: BLE001 - one missing answer must not cost the others
@@ -33,7 +33,7 @@ def quiet(question: Callable[[], Any]) -> Any:  # noqa: ANN401 - any answer
 
 
 def answers() -> dict[str, Any]:
-    """What torch says."""
+    """Return what torch reports."""
     import torch
 
     cpu: Any = torch.cpu

@@ -82,7 +82,7 @@ def _row(one: Leaving, anchors: dict[str, str]) -> Row:
             Cell(text=one.environment),
             ratio,
             Cell(
-                text=wording.verdict_words(one.verdict),
+                text=str(one.verdict),
                 sort=str(one.verdict),
                 verdict=str(one.verdict),
             ),
