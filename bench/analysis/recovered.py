@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.analysis.timing import as_ended, timing_summary, with_timing
 from bench.plan.scenario import CONTROL_SUFFIX, DEFAULT_ENVIRONMENT, Status
+from bench.store import rows
 from bench.store.records import ScenarioRow
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def _row(run_id: str, name: str, calls: Sequence[IterationRow]) -> ScenarioRow |
         return None
     batch = int(parts["batch"])
     fusion = "on" if parts["fusion"] else "off"
-    return ScenarioRow(
+    return rows.blank(
+        ScenarioRow,
         run_id=run_id,
         scenario=name,
         task=parts["task"],
@@ -62,25 +64,14 @@ def _row(run_id: str, name: str, calls: Sequence[IterationRow]) -> ScenarioRow |
         batch_size=batch,
         options=parts["options"],
         environment=parts["environment"] or DEFAULT_ENVIRONMENT,
-        threads=None,
         status=str(Status.OK),
-        reason=None,
         rounds=timing.rounds,
         launches=timing.launches,
         median_ms=timing.median_ms,
         p90_ms=timing.p90_ms,
         p99_ms=timing.p99_ms,
         images_per_s=timing.images_per_s(batch),
-        import_s=None,
-        prepare_s=None,
         first_call_ms=timing.first_call_ms,
         warmup_iterations=timing.warmup_iterations,
-        peak_rss_mb=None,
-        gflop_per_s=None,
-        percent_of_peak=None,
-        native_dtype=None,
-        isa=None,
-        fused_ops=None,
-        layers_replaced=None,
         checked=False,
     )

@@ -263,20 +263,6 @@ class RunAnalysis:
         )
 
 
-def speedup_rows(
-    run_id: str,
-    scenarios: Sequence[ScenarioRow],
-    iterations: Iterable[IterationRow],
-    noise: Iterable[NoiseRow],
-    parity: Iterable[ParityRow],
-    policy: Policy,
-    *,
-    workers: Mapping[str, Mapping[str, Any]] | None = None,
-) -> list[SpeedupRow]:
-    """Return the rows of speedups.csv."""
-    return RunAnalysis(run_id, scenarios, iterations, noise, parity, policy, workers=workers).rows()
-
-
 def comparison_of(row: SpeedupRow | None) -> Comparison | None:
     """Return the comparison that a row of speedups.csv states; None without a ratio."""
     if row is None or row.speedup is None:

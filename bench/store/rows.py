@@ -101,6 +101,12 @@ def columns(row_type: type[DataclassInstance]) -> tuple[Column, ...]:
     return tuple(found)
 
 
+def blank(row_type: type[Row], **values: Any) -> Row:  # noqa: ANN401 - values of its columns
+    """Make a row whose optional columns are empty unless given."""
+    empty = {column.name: None for column in columns(row_type) if column.optional}
+    return row_type(**{**empty, **values})
+
+
 # --- writing ---------------------------------------------------------------------------------
 
 

@@ -5,20 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 
 from bench.analysis.claims import BEST, IPEX, LEAVING, Claims
 from bench.analysis.speedups import RunAnalysis
 from bench.plan.scenario import CONTROL_SUFFIX, Dtype, Layout, Mode, Scenario, Task, stock_default
 from bench.plan.thresholds import DEFAULT
-from bench.run.outcomes import Outcome
-from tests.bench.calls import timed_call
+from tests.bench.calls import measured, shared_rounds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from bench.store.records import ScenarioRow
 
 STOCK = stock_default(Task.INFERENCE, 1)
 NHWC = replace(STOCK, layout=Layout.CHANNELS_LAST)
@@ -33,20 +29,10 @@ GROUP = "inference/b1"
 
 
 def claims(ms: Mapping[Scenario, float], **changes: object) -> Claims:
-    """Of a run with three launches of six rounds; `changes` are those of every row."""
-    rng = np.random.default_rng(5)
-    participants = {scenario.id: time for scenario, time in ms.items()}
-    participants[STOCK.id + CONTROL_SUFFIX] = ms[STOCK]
-    calls = [
-        timed_call(name, launch, round_, time * rng.normal(1, 0.004))
-        for launch in range(3)
-        for round_ in range(6)
-        for name, time in participants.items()
-    ]
-    rows: list[ScenarioRow] = []
-    for scenario in ms:
-        row = Outcome(scenario=scenario).row("run", calls[:1], {})
-        rows.append(replace(row, status="ok", checked=True, **changes))  # type: ignore[arg-type] # any
+    """Of a run with three launches of six rounds; `changes` are columns of every row."""
+    times = {scenario.id: time for scenario, time in ms.items()}
+    calls = shared_rounds({**times, STOCK.id + CONTROL_SUFFIX: ms[STOCK]}, rounds=6, spread=0.004)
+    rows = [measured(scenario, **changes) for scenario in ms]
     return Claims(RunAnalysis("run", rows, calls, [], [], DEFAULT))
 
 

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from bench.analysis.comparison import Comparison, Ratio
 from bench.analysis.plausibility import beyond_reach, over_peak, placebo_differs
-from bench.plan.scenario import Verdict
+from bench.plan.scenario import Mode, Scenario, Task, Verdict
 from bench.plan.thresholds import PlausibilityPolicy
-from bench.store.records import ScenarioRow
-from bench.store.rows import columns
+from tests.bench.calls import measured
+
+if TYPE_CHECKING:
+    from bench.store.records import ScenarioRow
 
 POLICY = PlausibilityPolicy(peak_tolerance=0.10)
 
 
 def row(**fields: Any) -> ScenarioRow:
     """A scenario's row of which only the given fields matter."""
-    empty = {c.name: None if c.optional else c.kind() for c in columns(ScenarioRow)}
-    known = {"scenario": "a", "backend": "ipex", "dtype": "fp32", "native_dtype": True}
-    return ScenarioRow(**{**empty, **known, **fields})
+    plain = Scenario(task=Task.INFERENCE, backend="ipex", mode=Mode.EAGER, batch_size=1)
+    return measured(plain, **{"scenario": "a", "native_dtype": True, **fields})
 
 
 def ratio(estimate: float, low: float | None = None) -> Ratio:

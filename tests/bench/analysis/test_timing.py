@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,21 +14,11 @@ from bench.analysis.timing import as_ended, timing_summary, with_timing
 from bench.plan.scenario import Task, stock_default
 from bench.run.outcomes import Outcome
 from bench.store.records import IterationRow, Run
+from tests.bench.calls import timed_call
 
 
-def _call(scenario: str = "a", **changes: object) -> IterationRow:
-    row = IterationRow(
-        run_id="run",
-        scenario=scenario,
-        launch=0,
-        round=0,
-        position=0,
-        iteration=0,
-        phase="timed",
-        wall_ns=1_000_000,
-        cpu_ns=1,
-    )
-    return replace(row, **changes)  # type: ignore[arg-type] # fields of mixed types
+def _call(scenario: str = "a", **changes: Any) -> IterationRow:
+    return replace(timed_call(scenario, 0, 0, 1.0), **changes)
 
 
 def test_a_block_is_the_median_of_its_timed_calls() -> None:

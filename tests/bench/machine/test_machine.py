@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import stat
@@ -14,6 +15,7 @@ import pytest
 
 from bench import machine
 from bench.machine import cpu, frameworks, host, software, topology
+from bench.store.metadata import MachineFacts
 from pillqc import limits
 from tests.hardware import ONEDNN_HAS_BF16
 
@@ -26,6 +28,12 @@ def write(root: Path, path: str, text: str) -> None:
     """Put a file into a fake root."""
     (root / path).parent.mkdir(parents=True, exist_ok=True)
     (root / path).write_text(text + "\n")
+
+
+def write_all(root: Path, files: dict[str, str]) -> None:
+    """Put several files into a fake root."""
+    for path, text in files.items():
+        write(root, path, text)
 
 
 def build(name: str, root: Path) -> dict[str, Any]:
@@ -58,8 +66,7 @@ def build(name: str, root: Path) -> dict[str, Any]:
             f"sys/devices/system/node/node{node}/meminfo",
             f"Node {node} MemTotal:       32505856 kB",
         )
-    for path, text in about["files"].items():
-        write(root, path, text)
+    write_all(root, about["files"])
     return about
 
 
@@ -73,39 +80,22 @@ def described(name: str, root: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_instruction_sets_are_those_of_the_flags(name: str, tmp_path: Path) -> None:
-    """Each stored machine has exactly the sets that its flags name, and bf16 by the right ones."""
+def test_stored_machines(name: str, tmp_path: Path) -> None:
+    """Instruction sets and bf16 by the flags alone, names, cores, caches, limits, and notes.
+
+    The terminal shows whether bf16 is native in the second line, before all detail.
+    """
     about, found = described(name, tmp_path)
     assert sorted(flag for flag, has in found["isa"].items() if has) == about["isa"]
     assert found["native_bf16_by"] == about["native_bf16_by"]
     assert found["native_bf16"] == bool(about["native_bf16_by"])
     assert machine.bf16_native(found["isa"]) == found["native_bf16"]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_facts_of_stored_machines(name: str, tmp_path: Path) -> None:
-    """Names, cores, caches, instance types and limits of each stored machine."""
-    about, found = described(name, tmp_path)
     assert {key: found[key] for key in about["expect"]} == about["expect"]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_notes_say_what_a_reader_must_know_and_no_more(name: str, tmp_path: Path) -> None:
-    """One note for each thing that matters on that machine, in order."""
-    about, found = described(name, tmp_path)
-    assert len(found["notes"]) == len(about["notes"])
     for note, part in zip(found["notes"], about["notes"], strict=True):
         assert part in note
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_terminal_is_loud_about_emulated_bf16(name: str, tmp_path: Path) -> None:
-    """Whether bf16 is native is the second line, before all detail; no line is too long."""
-    _, found = described(name, tmp_path)
     lines = machine.render(found).splitlines()
     assert lines[0] == found["name"]
-    assert ("EMULATED" in lines[1]) == (not found["native_bf16"])
-    assert ("native" in lines[1]) == found["native_bf16"]
+    assert lines[1].startswith("bf16: native" if found["native_bf16"] else "bf16: EMULATED")
     assert max(map(len, lines)) <= 100
 
 
@@ -120,14 +110,8 @@ def test_the_terminal_names_every_package(tmp_path: Path) -> None:
 def test_every_promised_key_is_there(tmp_path: Path) -> None:
     """The report and other people's scripts rely on these names."""
     _, found = described("m6i.4xlarge", tmp_path)
-    promised = (
-        "name cpu_model vendor family model stepping physical_cores logical_cores sockets "
-        "usable_physical_cores usable_logical_cores affinity cgroup_cpu_limit isa native_bf16 "
-        "native_bf16_by caches numa_nodes memory_total_gib memory_limit_gib governor turbo "
-        "instance_type notes virtualization container os kernel libc transparent_huge_pages "
-        "packages env frameworks fingerprint"
-    )
-    assert set(promised.split()) <= set(found)
+    promised = {item.name for item in dataclasses.fields(MachineFacts)} | {"native_bf16_by"}
+    assert promised <= set(found)
     flags = "avx2 avx512f avx512bw avx512vl avx512_vnni avx512_bf16 avx512_fp16 amx_tile amx_int8"
     assert {*flags.split(), "amx_bf16"} <= set(found["isa"])
 
@@ -331,8 +315,7 @@ def test_cpu_limits_of_control_groups(
     tmp_path: Path, files: dict[str, str], limit: float | None
 ) -> None:
     """Version 1 and 2, nested, in containers: the smallest limit above the process holds."""
-    for path, text in files.items():
-        write(tmp_path, path, text)
+    write_all(tmp_path, files)
     assert limits.cpu_limit(tmp_path) == limit
 
 
@@ -370,8 +353,7 @@ def test_memory_limits_of_control_groups(
     tmp_path: Path, files: dict[str, str], limit: float | None
 ) -> None:
     """Version 1 says 'none' with a huge number, version 2 with a word."""
-    for path, text in files.items():
-        write(tmp_path, path, text)
+    write_all(tmp_path, files)
     found = limits.memory_limit(tmp_path)
     assert (found and found / 2**30) == limit
 
@@ -455,8 +437,7 @@ def test_instance_and_hypervisor_come_from_the_firmware(
     tmp_path: Path, files: dict[str, str], instance: str | None, virtualization: str
 ) -> None:
     """Nitro, Xen-era EC2, other clouds; nobody is asked over the network."""
-    for path, text in files.items():
-        write(tmp_path, path, text)
+    write_all(tmp_path, files)
     assert host.instance_type(tmp_path) == instance
     assert host.virtualization(tmp_path, GUEST) == virtualization
 
