@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -120,7 +120,7 @@ def _winsorized(participants: Sequence[Floats]) -> float:
     if not known:
         return 0.0
     squares = [rows[0] for rows in known]
-    limits = [float(stats.chi2.isf(_ODD, _dof(rows))) for rows in known]
+    limits = [float(special.chdtri(_dof(rows), _ODD)) for rows in known]
     found = 0.0
     for _ in range(_WINSORIZING_PASSES):
         pooled = [np.stack([own, *rows[1:]]) for own, rows in zip(squares, known, strict=True)]
@@ -168,7 +168,7 @@ def own_variances(
     prior = policy.participant_prior_dof
     moderated = np.maximum((prior + squares) / (prior + dof), 1.0)
     odd = (dof >= policy.own_variance_dof) & (
-        squares > stats.chi2.isf(_ODD, np.maximum(dof, _TINY))
+        squares > special.chdtri(np.maximum(dof, _TINY), _ODD)
     )
     factors = np.where(odd, squares / np.maximum(dof, _TINY), moderated)
     return factors, np.where(odd, dof, pooled_dof)
