@@ -50,11 +50,7 @@ class Judge:
     def fitted(self) -> Fitted:
         """The model of all clean blocks."""
         measured = self.measurements
-        clean = {
-            group: {participant: measured.clean(group, participant) for participant in participants}
-            for group, participants in measured.groups.items()
-        }
-        return fit(clean, self.policy.model, measured.classes)
+        return fit(measured.all_clean, self.policy.model, measured.classes)
 
     # ---- two participants -------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -74,8 +75,21 @@ class Measurements:
 
     def clean(self, group: str, participant: str) -> BlockTimes:
         """Return the blocks of a participant that other work did not disturb."""
-        lost = self.lost.get(participant, frozenset())
-        return {key: ms for key, ms in self.blocks(group, participant).items() if key not in lost}
+        return self.all_clean.get(group, {}).get(participant, {})
+
+    @cached_property
+    def all_clean(self) -> Mapping[str, Mapping[str, BlockTimes]]:
+        """`groups` without the blocks that other work disturbed."""
+        nothing: frozenset[Key] = frozenset()
+        return {
+            group: {
+                name: {
+                    key: ms for key, ms in blocks.items() if key not in self.lost.get(name, nothing)
+                }
+                for name, blocks in participants.items()
+            }
+            for group, participants in self.groups.items()
+        }
 
     def copies(self, group: str, participant: str) -> tuple[str, ...]:
         """Return the participant and its control, if that was measured: both run one scenario."""

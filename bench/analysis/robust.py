@@ -105,12 +105,8 @@ def _weighted(values: Floats, weights: Floats, axis: int) -> Floats:
 
 def _scales(residuals: Floats, present: NDArray[np.bool_], policy: ModelPolicy) -> Floats:
     """Return the scale of each participant's errors, moderated towards the group's median."""
-    own = _NORMAL_MAD * np.array(
-        [
-            np.median(np.abs(residuals[:, participant][present[:, participant]]))
-            for participant in range(present.shape[1])
-        ]
-    )
+    known = np.where(present, np.abs(residuals), np.nan)
+    own = _NORMAL_MAD * np.nanmedian(known, axis=(0, 2))
     count = present.sum(axis=(0, 2))
     common = max(float(np.median(own)), _TINY)
     prior = policy.error_prior_dof
