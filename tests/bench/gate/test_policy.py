@@ -108,6 +108,20 @@ def test_a_floor_that_is_no_number_is_refused(make_run: Any, tmp_path: Path, val
     assert "speedup_at_least" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("floors", "fingerprint"),
+    [([floor("")], "abc"), ([floor()], ""), ([floor(baseline="x")], "abc")],
+)
+def test_a_floor_of_nothing_is_refused(
+    make_run: Any, tmp_path: Path, floors: Any, fingerprint: str
+) -> None:
+    """Of no scenario, no machine or no baseline."""
+    path = policy(tmp_path / "p.json", floors, fingerprint)
+    result = gate("--policy", path, make_run("a", {A: (1.4, 1.35, 1.45)}))
+    assert result.exit_code == 1
+    assert "damaged" in result.stderr
+
+
 def test_two_floors_for_one_thing_are_refused(make_run: Any, tmp_path: Path) -> None:
     """Which one holds would be a guess."""
     path = policy(tmp_path / "p.json", [floor(value=1.1), floor(value=1.2)])

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.machine.files import parse_cpu_list
+from bench.machine.files import numbered, parse_cpu_list
 from bench.machine.placement import (
     chosen_cpus,
     keeps_heap,
@@ -153,14 +153,20 @@ def test_the_kernels_list_format_reads_back(cpus: list[int]) -> None:
     assert parse_cpu_list("0-3,8\n") == (0, 1, 2, 3, 8)
 
 
-@pytest.mark.parametrize("text", ["a", "1-", "-"])
+@pytest.mark.parametrize("text", ["a", "-"])
 def test_a_list_in_another_format_is_refused(text: str) -> None:
     """Never a guess."""
-    if text == "1-":
-        assert parse_cpu_list(text) == (1,)
-        return
     with pytest.raises(ValueError, match="invalid literal"):
         parse_cpu_list(text)
+
+
+def test_numbered_entries_are_those_of_the_prefix(tmp_path: Path) -> None:
+    """In the order of their numbers."""
+    for name in ("cpu10", "cpu2", "cpu", "cpufreq", "7"):
+        (tmp_path / name).mkdir()
+    found = [(number, path.name) for number, path in numbered(tmp_path, "cpu")]
+    assert found == [(2, "cpu2"), (10, "cpu10")]
+    assert numbered(tmp_path / "none", "cpu") == []
 
 
 def test_what_decides_speed_is_set_alike_and_the_rest_is_the_users(tmp_path: Path) -> None:

@@ -133,14 +133,22 @@ def test_values_may_be_listed_or_left_to_the_variable() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [
+        ("allocator=tcmalloc", "libtcmalloc_minimal.so.4.5.9"),
+        ("allocator=jemalloc", "libjemalloc.so.2"),
+        ("openmp=iomp5", "libiomp5.so"),
+    ],
+)
 def test_a_library_is_found_under_any_version(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, name: str
 ) -> None:
     """Debian ships libtcmalloc_minimal.so.4 and no plain .so; a user's folder comes first."""
-    library = tmp_path / "libtcmalloc_minimal.so.4.5.9"
+    library = tmp_path / name
     library.write_bytes(b"")
     monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
-    setting = variables.setting_of(TCMALLOC)
+    setting = variables.setting_of(replace(STOCK, options=(option,)))
     assert setting.preload == (library,)
     assert setting.variables({"A": "1"}) == {"A": "1", "LD_PRELOAD": str(library)}
 
