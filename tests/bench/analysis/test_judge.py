@@ -52,6 +52,13 @@ def judge(participants: Group, policy: Policy = DEFAULT, **more: object) -> Judg
     return Judge(Measurements(groups={"": participants}, **more), policy)  # type: ignore[arg-type] # any field
 
 
+def best(one: Judge, ours: list[str], theirs: list[str], **more: str) -> Comparison:
+    """The best of two families, which there must be."""
+    found = one.best(ours, theirs, **more)  # type: ignore[arg-type] # `named` alone
+    assert found is not None
+    return found
+
+
 EQUAL = {BASE: 1.0, CONTROL: 1.0, "a": 1.0, "b": 1.0, "c": 1.0, "d": 1.0}
 
 
@@ -260,19 +267,17 @@ def test_a_time_that_is_none_is_an_error(bad: float) -> None:
 def test_one_against_one_is_the_plain_comparison() -> None:
     """Nothing was chosen, so nothing is paid for it."""
     one = judge(group({**EQUAL, "a": 0.9}))
-    best, plain = one.best(["a"], [BASE]), one.compare("a", BASE)
-    assert best is not None
-    assert (best.low, best.high) == pytest.approx((plain.low, plain.high))
+    found, plain = best(one, ["a"], [BASE]), one.compare("a", BASE)
+    assert (found.low, found.high) == pytest.approx((plain.low, plain.high))
 
 
 def test_the_best_of_each_side_is_named_and_judged() -> None:
     """Its interval is wider than that of the two that happened to lead."""
     one = judge(group({**EQUAL, "a": 0.8, "b": 0.81, "c": 0.9, "d": 0.91}))
-    best, plain = one.best(["a", "b"], ["c", "d"]), one.compare("a", "c")
-    assert best is not None
-    assert (best.scenario, best.baseline, best.verdict) == ("a", "c", "faster")
-    assert best.low < plain.low
-    assert best.high > plain.high or best.high == pytest.approx(plain.high, rel=0.02)
+    found, plain = best(one, ["a", "b"], ["c", "d"]), one.compare("a", "c")
+    assert (found.scenario, found.baseline, found.verdict) == ("a", "c", "faster")
+    assert found.low < plain.low
+    assert found.high > plain.high or found.high == pytest.approx(plain.high, rel=0.02)
 
 
 def test_the_best_of_equal_participants_does_not_win_by_its_luck() -> None:
@@ -282,11 +287,8 @@ def test_the_best_of_equal_participants_does_not_win_by_its_luck() -> None:
     for seed in range(60):
         one = judge(group(speeds, seed=seed, process=0.01, launches=2))
         names = [name for name in speeds if name.startswith("participant")]
-        fastest = one.fastest(names)
-        assert fastest is not None
-        plain += one.compare(fastest, BASE).found
-        best = one.best(names, [BASE])
-        corrected += best is not None and best.found
+        plain += one.compare(str(one.fastest(names)), BASE).found
+        corrected += best(one, names, [BASE]).found
     assert corrected <= 3
     assert plain > corrected
 
@@ -294,9 +296,7 @@ def test_the_best_of_equal_participants_does_not_win_by_its_luck() -> None:
 def test_unusable_participants_are_in_no_family() -> None:
     """The next best stands for its side; without any there is no answer."""
     one = judge(group({**EQUAL, "a": 0.5, "b": 0.8}), unusable={"a": "wrong", "d": "wrong"})
-    best = one.best(["a", "b"], [BASE])
-    assert best is not None
-    assert best.scenario == "b"
+    assert best(one, ["a", "b"], [BASE]).scenario == "b"
     assert one.best(["d"], [BASE]) is None
     assert one.fastest(["d"]) is None
     assert one.fastest([]) is None
@@ -305,10 +305,9 @@ def test_unusable_participants_are_in_no_family() -> None:
 def test_a_named_candidate_stands_for_its_family() -> None:
     """The interval is that of the family; the estimate is its own."""
     one = judge(group({**EQUAL, "a": 0.80, "b": 0.82}))
-    best = one.best(["a", "b"], [BASE], named="b")
-    assert best is not None
-    assert best.scenario == "b"
-    assert best.estimate == pytest.approx(one.compare("b", BASE).estimate)
+    found = best(one, ["a", "b"], [BASE], named="b")
+    assert found.scenario == "b"
+    assert found.estimate == pytest.approx(one.compare("b", BASE).estimate)
 
 
 # --- values of one participant --------------------------------------------------------------

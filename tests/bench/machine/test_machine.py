@@ -138,11 +138,13 @@ def test_a_name_never_decides(tmp_path: Path) -> None:
     assert found["notes"] == []
 
 
-def test_amx_without_its_tiles_is_not_native() -> None:
+@pytest.mark.parametrize(
+    ("isa", "native"),
+    [({"amx_bf16": True}, False), ({"amx_bf16": True, "amx_tile": True}, True), ({}, False)],
+)
+def test_amx_without_its_tiles_is_not_native(isa: dict[str, bool], native: bool) -> None:
     """amx_bf16 computes on tiles; a guest that masks amx_tile cannot use it."""
-    assert not machine.bf16_native({"amx_bf16": True})
-    assert machine.bf16_native({"amx_bf16": True, "amx_tile": True})
-    assert not machine.bf16_native({})
+    assert machine.bf16_native(isa) is native
 
 
 # --- hosts that say little, or nonsense ------------------------------------------------------
@@ -235,26 +237,38 @@ def test_affinity_limits_the_usable_cores(tmp_path: Path) -> None:
     assert (found["physical_cores"], found["logical_cores"]) == (8, 16)
 
 
+def version_1(groups: str, folder: str, quota: int) -> dict[str, str]:
+    """Files of a process in these control groups of version 1, with a quota of 100 ms periods."""
+    return {
+        "proc/self/cgroup": groups,
+        f"{folder}/cpu.cfs_quota_us": str(quota),
+        f"{folder}/cpu.cfs_period_us": "100000",
+    }
+
+
+CGROUP = "sys/fs/cgroup"
+
+
 @pytest.mark.parametrize(
     ("files", "limit"),
     [
         ({}, None),
-        ({"sys/fs/cgroup/cpu.max": "max 100000"}, None),
-        ({"sys/fs/cgroup/cpu.max": "150000 100000"}, 1.5),
-        ({"proc/self/cgroup": "0::/a/b", "sys/fs/cgroup/a/b/cpu.max": "400000 100000"}, 4.0),
+        ({f"{CGROUP}/cpu.max": "max 100000"}, None),
+        ({f"{CGROUP}/cpu.max": "150000 100000"}, 1.5),
+        ({"proc/self/cgroup": "0::/a/b", f"{CGROUP}/a/b/cpu.max": "400000 100000"}, 4.0),
         (
             {
                 "proc/self/cgroup": "0::/a/b",
-                "sys/fs/cgroup/a/b/cpu.max": "max 100000",
-                "sys/fs/cgroup/a/cpu.max": "200000 100000",
+                f"{CGROUP}/a/b/cpu.max": "max 100000",
+                f"{CGROUP}/a/cpu.max": "200000 100000",
             },
             2.0,
         ),
         (
             {  # the stricter limit is that of a group above
                 "proc/self/cgroup": "0::/a/b",
-                "sys/fs/cgroup/a/b/cpu.max": "800000 100000",
-                "sys/fs/cgroup/a/cpu.max": "150000 100000",
+                f"{CGROUP}/a/b/cpu.max": "800000 100000",
+                f"{CGROUP}/a/cpu.max": "150000 100000",
             },
             1.5,
         ),
@@ -268,44 +282,23 @@ def test_affinity_limits_the_usable_cores(tmp_path: Path) -> None:
         ),
         (
             {
-                "proc/self/cgroup": "2:cpuacct,cpu:/d\n0::/",
+                **version_1("2:cpuacct,cpu:/d\n0::/", "cg/d", 50000),
                 "proc/self/mountinfo": "30 1 0:1 / /cg rw - cgroup cgroup rw,cpu,cpuacct",
-                "cg/d/cpu.cfs_quota_us": "50000",
-                "cg/d/cpu.cfs_period_us": "100000",
             },
             0.5,
         ),
-        ({"proc/self/cgroup": "0::/../x", "sys/fs/cgroup/cpu.max": "50000 100000"}, 0.5),
+        ({"proc/self/cgroup": "0::/../x", f"{CGROUP}/cpu.max": "50000 100000"}, 0.5),
         (
-            {
-                "proc/self/cgroup": "4:memory:/d/1\n3:cpu,cpuacct:/d/1",
-                "sys/fs/cgroup/cpu,cpuacct/d/1/cpu.cfs_quota_us": "300000",
-                "sys/fs/cgroup/cpu,cpuacct/d/1/cpu.cfs_period_us": "100000",
-            },
+            version_1("4:memory:/d/1\n3:cpu,cpuacct:/d/1", f"{CGROUP}/cpu,cpuacct/d/1", 300000),
             3.0,
         ),
-        (
-            {  # inside a container: the host's name, the container's tree
-                "proc/self/cgroup": "3:cpu,cpuacct:/docker/0123",
-                "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "250000",
-                "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000",
-            },
-            2.5,
-        ),
-        (
-            {
-                "proc/self/cgroup": "1:cpu:/",
-                "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1",
-                "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000",
-            },
-            None,
-        ),
+        # inside a container: the host's name, the container's tree
+        (version_1("3:cpu,cpuacct:/docker/0123", f"{CGROUP}/cpu", 250000), 2.5),
+        (version_1("1:cpu:/", f"{CGROUP}/cpu", -1), None),
         (
             {  # both versions side by side: the smaller one holds
-                "proc/self/cgroup": "1:cpu:/\n0::/",
-                "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "400000",
-                "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000",
-                "sys/fs/cgroup/unified/cpu.max": "300000 100000",
+                **version_1("1:cpu:/\n0::/", f"{CGROUP}/cpu", 400000),
+                f"{CGROUP}/unified/cpu.max": "300000 100000",
             },
             3.0,
         ),
