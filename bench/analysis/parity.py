@@ -64,7 +64,7 @@ def compare(
             return _numbers(left, right, dtype, tolerance)
         return _decisions(left, right, dtype, tolerance)
     except KeyError as error:
-        raise BenchError(f"{candidate} or {reference} holds no array {error}") from error
+        raise BenchError(f"{candidate} or {reference} has no array {error}") from error
 
 
 def _load(path: Path) -> dict[str, NDArray[Any]]:
@@ -87,7 +87,7 @@ def _losses(
     """
     steps = min(len(reference["losses"]), len(candidate["losses"]))
     if steps == 0:
-        raise BenchError("the outputs hold no loss to compare")
+        raise BenchError("the outputs have no loss to compare")
     expected, found = reference["losses"][:steps], candidate["losses"][:steps]
     error = float(np.max(np.abs(expected - found)))
     relative = tolerance.training_loss if dtype is Dtype.FP32 else tolerance.training_loss_bf16

@@ -231,8 +231,8 @@ class RunAnalysis:
             if not varied(other) and way(other) == way(row):
                 found = self.judge.compare(row.scenario, other.scenario)
                 yield self._row(row, BaselineKind.UNVARIED, found)
-            alike = varied(other) == varied(row) and way(other) == way(default)
-            if alike and other is not row:
+            same = varied(other) == varied(row) and way(other) == way(default)
+            if same and other is not row:
                 found = self.judge.compare(row.scenario, other.scenario)
                 yield self._row(row, BaselineKind.STOCK_ALIKE, found)
 

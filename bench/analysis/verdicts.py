@@ -1,4 +1,4 @@
-"""What an interval allows to be said, and what would decide one that allows nothing. Pure."""
+"""The verdict of an interval, and what would decide one that is open. Pure."""
 
 from __future__ import annotations
 

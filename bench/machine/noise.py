@@ -195,7 +195,7 @@ def _pressure(before: Reading, after: Reading) -> float | None:
 
 
 def _throttled(before: Reading, after: Reading) -> float | None:
-    """Threads are stopped on several CPUs at once, so their time may pass the clock's."""
+    """Return the stopped share, at most 1: threads on several CPUs are stopped at once."""
     if before.throttled_us is None or after.throttled_us is None:
         return None
     elapsed_us, stopped_us = _elapsed_us(before, after), after.throttled_us - before.throttled_us

@@ -81,9 +81,9 @@ def _cores(machine: Mapping[str, Any]) -> str:
     physical, logical = (machine.get(f"usable_{kind}_cores") for kind in ("physical", "logical"))
     there = f"{machine.get('physical_cores')} physical, {machine.get('logical_cores')} logical"
     limit = machine.get("cgroup_cpu_limit")
-    held = f"; a control group allows {limit:g}" if limit is not None else ""
+    quota = f"; a control group allows {limit:g}" if limit is not None else ""
     sockets = machine.get("sockets") or 1
-    where = f"{there}, {sockets} socket{'s' if sockets > 1 else ''}{held}"
+    where = f"{there}, {sockets} socket{'s' if sockets > 1 else ''}{quota}"
     return f"{physical} physical, {logical} logical usable (of {where})"
 
 

@@ -171,7 +171,7 @@ class PlausibilityPolicy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BudgetPolicy:
+class BudgetPolicy:  # as many fields as the planner has thresholds
     """How the measuring time is distributed."""
 
     emulated_rounds: int = 3
@@ -275,7 +275,7 @@ class SelfcheckPolicy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyPolicy:
+class StudyPolicy:  # as many fields as the studies have thresholds
     """How the studies measure, beside the thresholds of a run."""
 
     budget_share: float = 1 / 3

@@ -163,7 +163,7 @@ def _other_heap(conditions: Mapping[str, Any], value: str) -> str | None:
 
 
 def _other_openmp(conditions: Mapping[str, Any], value: str) -> str | None:
-    """Of two mapped runtimes the preloaded one is used, as the loader binds to it first."""
+    """Accept a second mapped runtime: the loader binds to the preloaded one first."""
     mapped = [str(name) for name in conditions.get("openmp") or ()]
     if any(value in name for name in mapped):
         return None

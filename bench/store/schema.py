@@ -35,7 +35,7 @@ class IterationRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScenarioRow:
+class ScenarioRow:  # as many fields as its file has columns
     """One scenario of the run, measured or not."""
 
     run_id: str
@@ -95,7 +95,7 @@ class ScenarioRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpeedupRow:
+class SpeedupRow:  # as many fields as its file has columns
     """The speedup of one scenario over one baseline."""
 
     run_id: str
@@ -175,7 +175,7 @@ class NoiseRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClaimRow:
+class ClaimRow:  # as many fields as its file has columns
     """One claim: the best of one family of scenarios compared with the best of another."""
 
     run_id: str

@@ -181,7 +181,7 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(tmp_path: Path) -> Non
         compared(good, tmp_path / "none.npz")
     with pytest.raises(BenchError, match="cannot read the outputs"):
         compared(good, damaged)
-    with pytest.raises(BenchError, match="holds no array"):
+    with pytest.raises(BenchError, match="has no array"):
         compared(good, losses(tmp_path / "l.npz", [1.0]))
     with pytest.raises(BenchError, match="share no image"):
         compared(good, other)
