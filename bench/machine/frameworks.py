@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from bench.machine import software
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _TIMEOUT_S = 90
 """Importing both takes up to ten seconds, on a cold disk tens of them."""
@@ -51,7 +51,9 @@ class Answer:
 def frameworks(python: str) -> dict[str, Any]:
     """Query both at the same time; a failed query is `{"unavailable": reason}`."""
     with ThreadPoolExecutor(2) as pool:
-        stock, ipex = pool.map(lambda script: ask(script, python), ("ask_torch", "ask_ipex"))
+        stock, ipex = pool.map(
+            lambda library: ask("ask_library", python, arguments=(library,)), ("torch", "ipex")
+        )
     return {
         "torch": _labelled(stock, TORCH_LABELS),
         "onednn": _onednn(stock),
@@ -59,10 +61,17 @@ def frameworks(python: str) -> dict[str, Any]:
     }
 
 
-def ask(script: str, python: str, base: Mapping[str, str] | None = None) -> Answer:
+def ask(
+    script: str,
+    python: str,
+    base: Mapping[str, str] | None = None,
+    *,
+    arguments: Sequence[str] = (),
+) -> Answer:
     """Run one of the scripts beside this file in another interpreter.
 
-    `base` are its environment variables, by default those of this process.
+    `base` are its environment variables, by default those of this process; `arguments` follow the
+    path of its result.
     """
     source = Path(__file__).with_name(f"{script}.py").read_text()
     environment = {
@@ -74,7 +83,9 @@ def ask(script: str, python: str, base: Mapping[str, str] | None = None) -> Answ
     # an empty folder, so that nothing in the current one is imported by mistake
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "answer.json"
-        return _run([_absolute(python), "-c", source, str(result)], folder, environment, result)
+        return _run(
+            [_absolute(python), "-c", source, str(result), *arguments], folder, environment, result
+        )
 
 
 def _absolute(python: str) -> str:

@@ -617,7 +617,7 @@ def test_a_missing_interpreter_is_no_failure(tmp_path: Path) -> None:
 def test_a_hanging_import_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With everything that it started."""
     monkeypatch.setattr(frameworks, "_TIMEOUT_S", 0.2)
-    answer = frameworks.ask("ask_ipex", interpreter(tmp_path, "sleep 1000 & sleep 1000"))
+    answer = frameworks.ask("ask_library", interpreter(tmp_path, "sleep 1000 & sleep 1000"))
     assert answer.result is None
     assert "did not end within 0.2 s" in answer.reason
 
@@ -625,7 +625,7 @@ def test_a_hanging_import_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_chatter_cannot_spoil_an_answer(tmp_path: Path) -> None:
     """Answers go through a file, whatever is printed; crashes after the answer do not matter."""
     python = interpreter(tmp_path, 'echo "{ERROR!"; echo \'{"version": "9"}\' > "$3"; exit 3')
-    assert frameworks.ask("ask_ipex", python).result == {"version": "9"}
+    assert frameworks.ask("ask_library", python).result == {"version": "9"}
 
 
 def test_known_untruths_are_labelled(tmp_path: Path) -> None:
