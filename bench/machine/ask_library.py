@@ -1,8 +1,8 @@
 """A script for a separate interpreter: what torch or IPEX report about this CPU.
 
-`python -c <this text> RESULT LIBRARY` writes JSON to the file RESULT. oneDNN's log, and the error of
-an IPEX that was built for another torch, go to standard output. It must run in other environments
-too, so it imports nothing of this project.
+`python -c <this text> RESULT LIBRARY` writes JSON to the file RESULT. The log of oneDNN goes to
+standard output, as does the error of an IPEX that was built for another torch. It must run in other
+environments too, so it imports nothing of this project.
 """
 
 from __future__ import annotations
