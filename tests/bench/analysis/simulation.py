@@ -112,7 +112,7 @@ def _group(
 
 @dataclass(kw_only=True)
 class Coverage:
-    """How often intervals held the truth."""
+    """How often intervals covered the truth."""
 
     intervals: int = 0
     covered: int = 0

@@ -75,7 +75,7 @@ def test_headlines_share_one_error() -> None:
     assert other.high - other.low > one.high - one.low
 
 
-def test_another_environment_is_held_against_ipex() -> None:
+def test_another_environment_is_compared_with_ipex() -> None:
     """85 ms there against 80 ms here is a loss."""
     found = claims({STOCK: 100, NHWC: 90, EAGER: 80, LATEST: 85})
     leaving = found.answer(LEAVING, GROUP, "fp32", "torch-latest")
@@ -90,7 +90,7 @@ def test_emulated_bf16_and_varied_scenarios_are_in_no_claim() -> None:
     assert SHIPPED.id not in found.all[0].candidates
 
 
-def test_what_nobody_asked_has_no_answer() -> None:
+def test_a_claim_that_the_run_does_not_make_has_no_answer() -> None:
     """A run without IPEX, or of another batch size."""
     found = claims({STOCK: 100, NHWC: 90})
     assert found.answer(IPEX, GROUP, "fp32") is None

@@ -131,7 +131,7 @@ def test_what_is_open_says_what_would_decide_it() -> None:
 
 
 def test_more_processes_decide_what_was_open() -> None:
-    """The estimate of what would decide it is about right: with four times as many it is said."""
+    """With twice as many processes as it names, the comparison is decided."""
     few = judge(
         group(EQUAL, block=0.02, process=0.01, launches=2), process_s=dict.fromkeys(EQUAL, 1.0)
     ).compare("a", BASE)
@@ -182,7 +182,7 @@ def test_an_unchecked_participant_is_inconclusive() -> None:
     ("rounds", "verdict"), [(1, "inconclusive"), (2, "inconclusive"), (3, "faster")]
 )
 def test_three_rounds_are_needed(rounds: int, verdict: str) -> None:
-    """And enough, where processes of the others tell how they differ."""
+    """And enough, if the others' processes show how processes differ."""
     participants = group({**EQUAL, "a": 0.5}, launches=4)
     participants["a"] = {
         key: ms for key, ms in participants["a"].items() if key[0] == 0 and key[1] < rounds
@@ -294,7 +294,7 @@ def test_the_best_of_equal_participants_does_not_win_by_its_luck() -> None:
 
 
 def test_unusable_participants_are_in_no_family() -> None:
-    """The next best stands for its side; without any there is no answer."""
+    """The next best represents its side; without any there is no answer."""
     one = judge(group({**EQUAL, "a": 0.5, "b": 0.8}), unusable={"a": "wrong", "d": "wrong"})
     assert best(one, ["a", "b"], [BASE]).scenario == "b"
     assert one.best(["d"], [BASE]) is None
@@ -302,7 +302,7 @@ def test_unusable_participants_are_in_no_family() -> None:
     assert one.fastest([]) is None
 
 
-def test_a_named_candidate_stands_for_its_family() -> None:
+def test_a_named_candidate_represents_its_family() -> None:
     """The interval is that of the family; the estimate is its own."""
     one = judge(group({**EQUAL, "a": 0.80, "b": 0.82}))
     found = best(one, ["a", "b"], [BASE], named="b")

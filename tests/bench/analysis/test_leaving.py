@@ -78,7 +78,7 @@ def test_stock_default_itself_may_be_the_best_that_is_left() -> None:
 
 
 def test_what_failed_is_not_chosen() -> None:
-    """The next best stands for its side."""
+    """The next best represents its side."""
     found = answers(failed={COMPILED: "no compiler"})["fp32", "torch-latest"]
     assert found.stock is not None
     assert found.stock.scenario == LATEST.id
@@ -93,7 +93,7 @@ def test_a_side_without_a_valid_scenario_gives_the_reason() -> None:
     assert one.reason == "no IPEX scenario is valid: crashed: not installed"
 
 
-def test_without_ipex_in_the_matrix_nothing_is_asked() -> None:
+def test_without_ipex_in_the_matrix_there_is_no_answer() -> None:
     """A run of stock scenarios alone says nothing about leaving."""
     assert answers({STOCK: 100.0, LATEST: 76.0}) == {}
 

@@ -1,4 +1,4 @@
-"""The model of a run, held against known distributions and against laws that hold always."""
+"""The model of a run, checked with known distributions and with laws that are always true."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_a_hit_block_hardly_moves_a_level() -> None:
     assert abs(after - before) < 0.01
 
 
-def test_a_participant_that_rested_is_compared_all_the_same() -> None:
+def test_a_participant_that_missed_rounds_is_compared() -> None:
     """The round effects of the rounds that it missed are the other participants'."""
     found = participants(2, block=0.001, process=0.0)
     found["participant"] = {key: ms for key, ms in found["participant"].items() if key[1] < 3}
@@ -203,7 +203,7 @@ def test_a_variable_participant_widens_its_own_interval_only() -> None:
     assert variable.degrees_of_freedom < 5 < usual.degrees_of_freedom
 
 
-def test_what_blocks_differ_by_is_told_apart_from_processes() -> None:
+def test_the_variance_of_blocks_is_separate_from_that_of_processes() -> None:
     """It says how many rounds a process is worth."""
     group = fit({"": participants(7, rounds=40, names=20)}, POLICY).groups[""]
     assert math.sqrt(group.block_variance) == pytest.approx(0.02, rel=0.15)
@@ -283,7 +283,7 @@ def test_intervals_hold_the_truth(noise: Noise, processes: int) -> None:
     assert 0.92 <= found.share <= 0.985
 
 
-def test_a_variable_participant_is_held_with_five_processes() -> None:
+def test_intervals_of_a_variable_participant_hold_with_five_processes() -> None:
     """Three times as variable as the others."""
     found = coverage(Noise(variable=True), processes=5, runs=60, seed=2)
     assert found.variable_share >= 0.85

@@ -157,7 +157,7 @@ def test_without_bad_images_there_is_no_recall(tmp_path: Path) -> None:
         (Dtype.BF16, 0.9, False),
     ],
 )
-def test_losses_are_held_to_a_share_of_the_first(
+def test_the_tolerance_of_losses_is_a_share_of_the_first(
     tmp_path: Path, dtype: Dtype, later: float, within: bool
 ) -> None:
     """Later losses go to zero, where a share of themselves would mean nothing."""
@@ -209,7 +209,7 @@ def numbers(path: Path, *outputs: Any) -> Path:
         (([[100.0, -3.0]], [0.002]), False),
     ],
 )
-def test_outputs_of_unknown_meaning_are_held_to_their_own_scale(
+def test_outputs_of_unknown_meaning_have_a_tolerance_of_their_scale(
     tmp_path: Path, found: Any, within: bool
 ) -> None:
     """A logit of 100 and a tiny second output each have a thousandth of their own size."""

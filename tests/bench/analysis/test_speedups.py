@@ -228,7 +228,7 @@ def test_wrong_outputs_without_a_number_are_invalid_too() -> None:
 
 
 def test_a_worker_under_other_conditions_is_invalid_but_shown() -> None:
-    """From what the run keeps of its workers; the others' verdicts stand."""
+    """From the conditions that the run keeps; the others' verdicts are unchanged."""
     workers = {IPEX.id: {"differs": ["threads: 2 against 4"]}}
     found = _speedups(STOCK, NHWC, IPEX, workers=workers)
     row = found[IPEX.id, "stock_default"]
@@ -283,7 +283,7 @@ def test_right_outputs_change_nothing() -> None:
     assert rows[IPEX.id, "stock_default"].verdict == "faster"
 
 
-def test_without_its_baseline_nothing_can_be_said() -> None:
+def test_without_its_baseline_there_is_no_verdict() -> None:
     """The reason names the baseline and what became of it."""
     rows = _speedups(measured(STOCK, status="timeout", reason="no answer in 180 s"), IPEX)
     row = rows[IPEX.id, "stock_default"]
@@ -294,7 +294,7 @@ def test_without_its_baseline_nothing_can_be_said() -> None:
 
 
 def test_a_run_without_stock_default_says_so() -> None:
-    """A choice of scenarios may leave it out; the rows are there all the same."""
+    """A choice of scenarios may leave it out; the rows are still there."""
     rows = _speedups(IPEX)
     assert rows[IPEX.id, "stock_default"].verdict == "invalid"
     assert "no stock default" in str(rows[IPEX.id, "stock_default"].reason)
@@ -385,7 +385,7 @@ def test_an_unchecked_scenario_has_no_verdict_yet() -> None:
     ],
 )
 def test_remarks_stand_beside_any_verdict(changes: dict[str, object], remark: str) -> None:
-    """Emulation and an unsteady warm-up leave the verdict and are said."""
+    """Emulation and an unsteady warm-up change no verdict and are mentioned."""
     rows = _speedups(STOCK, measured(IPEX_BF16, **changes))
     row = rows[IPEX_BF16.id, "stock_default"]
     assert (row.verdict, row.reason) == ("slower", remark)
@@ -403,7 +403,7 @@ def test_remarks_say_only_what_is_known_of_what_ran() -> None:
 
 
 def test_stock_default_is_known_by_its_options_too() -> None:
-    """Fused Adam is a choice that a user has to make: it is not the default, wherever it stands."""
+    """Fused Adam is a choice that a user has to make: it is never the default."""
     plain = replace(STOCK, task=Task.TRAINING, options=("full",))
     fused = replace(plain, options=("full", "fused_adam"))
     elsewhere = replace(plain, environment="torch-latest")

@@ -83,7 +83,7 @@ def test_the_first_call_is_that_of_the_first_launch() -> None:
 STEP = replace(stock_default(Task.TRAINING, 8), options=("frozen",))
 
 
-def test_images_a_second_are_those_of_inference_and_training_alike() -> None:
+def test_images_a_second_have_one_rule_for_inference_and_training() -> None:
     """In the row that a run writes and in the one that its page makes from calls alone."""
     calls = [_call(STEP.id, launch=launch, wall_ns=400_000_000) for launch in range(3)]
     written = Outcome(scenario=STEP).row("run", calls, {})
@@ -92,7 +92,7 @@ def test_images_a_second_are_those_of_inference_and_training_alike() -> None:
 
 
 def test_a_row_is_brought_up_to_date_by_its_calls() -> None:
-    """Times, rounds and throughput are those of all calls; what the run said besides stays."""
+    """Times, rounds and throughput are those of all calls; everything else of the row stays."""
     early = Outcome(scenario=STEP, prepared={"flop_per_call": 8e9}).row(
         "run", [_call(STEP.id, wall_ns=400_000_000)], {"fp32": 40.0}
     )

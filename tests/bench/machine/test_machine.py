@@ -150,7 +150,7 @@ def test_amx_without_its_tiles_is_not_native(isa: dict[str, bool], native: bool)
 # --- hosts that say little, or nonsense ------------------------------------------------------
 
 
-def test_a_host_that_says_nothing_is_described_all_the_same(tmp_path: Path) -> None:
+def test_a_host_without_proc_and_sys_is_described(tmp_path: Path) -> None:
     """No /proc and no /sys: unknown everywhere, one usable core, and nothing raised."""
     found = machine.describe(tmp_path, frameworks=False)
     assert (found["cpu_model"], found["logical_cores"], found["instance_type"]) == (None,) * 3
@@ -352,7 +352,7 @@ def test_memory_limits_of_control_groups(
 
 
 def test_a_cpuset_that_is_smaller_than_the_affinity_holds(tmp_path: Path) -> None:
-    """Both are the kernel's, and some sandboxes tell only one of them."""
+    """Both are the kernel's, and some sandboxes show only one of them."""
     build("m6i.4xlarge", tmp_path)
     write(tmp_path, "proc/self/cgroup", "0::/a")
     write(tmp_path, "sys/fs/cgroup/a/cpuset.cpus.effective", "2-3")
@@ -429,7 +429,7 @@ DMI = "sys/class/dmi/id"
 def test_instance_and_hypervisor_come_from_the_firmware(
     tmp_path: Path, files: dict[str, str], instance: str | None, virtualization: str
 ) -> None:
-    """Nitro, Xen-era EC2, other clouds; nobody is asked over the network."""
+    """Nitro, Xen-era EC2, other clouds; without a network call."""
     write_all(tmp_path, files)
     assert host.instance_type(tmp_path) == instance
     assert host.virtualization(tmp_path, GUEST) == virtualization
@@ -593,7 +593,7 @@ def test_the_reason_of_a_failed_import_is_one_true_sentence(
 
 
 def interpreter(tmp_path: Path, script: str) -> str:
-    """A program that stands in for a Python interpreter."""
+    """A program in place of a Python interpreter."""
     path = tmp_path / "python"
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
@@ -629,7 +629,7 @@ def test_chatter_cannot_spoil_an_answer(tmp_path: Path) -> None:
 
 
 def test_known_untruths_are_labelled(tmp_path: Path) -> None:
-    """'bf16 supported' of oneDNN means 'can emulate', and stands there with that label."""
+    """'bf16 supported' of oneDNN means 'can emulate', and has that label."""
     said = '{"version": "2.8", "mkldnn_bf16_supported": true, "onednn_bf16_supported": true}'
     python = interpreter(tmp_path, f"echo '{said}' > \"$3\"")
     found = frameworks.frameworks(python)
@@ -650,7 +650,7 @@ onednn_verbose,v1,primitive,exec,cpu,convolution,jit_bf16:avx512_core,forward_tr
 """
 
 
-def test_the_log_tells_what_onednn_chose() -> None:
+def test_the_log_shows_what_onednn_chose() -> None:
     """Version, instruction set and the kernel of each type: emulated bf16 shows in its name."""
     assert frameworks.read_log(LOG) == {
         "version": "3.7.1",

@@ -137,7 +137,7 @@ def test_only_a_neighbour_on_our_own_cpus_is_noise(
         ("4:memory:/x\n0::/a", "sys/fs/cgroup/unified/a"),
     ],
 )
-def test_pressure_is_our_own_groups_where_it_tells(host: Path, groups: str, folder: str) -> None:
+def test_pressure_is_that_of_our_own_group_if_known(host: Path, groups: str, folder: str) -> None:
     """On a shared host the rest of the machine is none of our business."""
     write(host, "proc/self/cgroup", groups)
     write(host, f"{folder}/cpu.pressure", "some avg10=0.00 avg60=0.00 avg300=0.00 total=5")

@@ -87,7 +87,7 @@ def test_a_quota_limits_the_threads(tmp_path: Path) -> None:
 def test_cores_of_unequal_speed_are_not_mixed(
     tmp_path: Path, files: dict[str, tuple[object, ...]], fast: tuple[int, ...] | None
 ) -> None:
-    """The first that tells decides; a core clocked up to a tenth higher is of the same kind."""
+    """The first file that differs decides; cores within a tenth are of the same kind."""
     for name, values in files.items():
         for cpu, value in enumerate(values):
             path = tmp_path / f"sys/devices/system/cpu/cpu{cpu}/{name}"
@@ -142,7 +142,7 @@ def test_what_a_worker_needs_to_start_is_kept(tmp_path: Path) -> None:
 
 
 def test_without_topology_every_allowed_cpu_is_used(tmp_path: Path) -> None:
-    """A host that hides sysfs is measured all the same."""
+    """A host that hides sysfs is measured too."""
     assert worker_cpus({4, 5}, tmp_path) == (4, 5)
 
 
@@ -169,7 +169,7 @@ def test_numbered_entries_are_those_of_the_prefix(tmp_path: Path) -> None:
     assert numbered(tmp_path / "none", "cpu") == []
 
 
-def test_what_decides_speed_is_set_alike_and_the_rest_is_the_users(tmp_path: Path) -> None:
+def test_what_decides_speed_is_set_and_the_rest_is_the_users(tmp_path: Path) -> None:
     """Threads, Inductor's cache and pool are ours; PATH stays."""
     made = worker_environment(4, tmp_path, {"PATH": "/bin", "OMP_NUM_THREADS": "99"})
     assert made["OMP_NUM_THREADS"] == made["MKL_NUM_THREADS"] == "4"

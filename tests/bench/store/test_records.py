@@ -431,7 +431,7 @@ def test_columns_of_a_newer_version_are_ignored_with_a_warning(tmp_path: Path) -
 
 @pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf", b"\n\n", HEADER[:20].encode()])
 def test_a_file_without_a_whole_header_has_no_rows(tmp_path: Path, content: bytes) -> None:
-    """The kill came before the first row: nothing is lost, and it is said."""
+    """The kill came before the first row: nothing is lost, and there is a warning."""
     path = tmp_path / "iterations.csv"
     path.write_bytes(content)
     found, warnings = read_rows(path, IterationRow)
