@@ -1,11 +1,11 @@
-"""The headlines of a run as claims: two families of scenarios, and which has the faster best. Pure.
+"""The claims of a run: which of two families of scenarios has the faster best. Pure.
 
     claims = Claims(run_analysis)
     claims.answer("ipex", "inference/b1", "fp32")      # best IPEX over best stock, a Comparison
 
-Each headline compares the best of one family with the best of another, both chosen by the data
-(`Judge.best`). All headlines of a run share one error: the chance that any of them is wrong is at
-most the policy's `headline_error`, however many there are.
+Each claim compares the best of one family with the best of another, both chosen by the data
+(`Judge.best`). The chance that any claim of a run is wrong is at most the policy's
+`headline_error`, however many claims there are.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from bench.plan.scenario import DEFAULT_ENVIRONMENT, MEASURED, Dtype, Verdict
 from bench.store.records import ClaimRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from bench.analysis.comparison import Comparison
     from bench.analysis.speedups import RunAnalysis
     from bench.store.records import ScenarioRow
 
 BEST = "best"
-"""Whatever is fastest over stock default. Without the placebo, which optimises nothing, and without
+"""The fastest way over stock default; without the placebo, which optimises nothing, and without
 int8, which is another model."""
 IPEX = "ipex"
 """The best of IPEX over the best of stock PyTorch in the same environment and dtype."""
@@ -39,14 +39,14 @@ LEAVING = "leaving"
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """One headline: is the best of the candidates faster than the best of the opponents?"""
+    """One claim: is the best of the candidates faster than the best of the opponents?"""
 
     kind: str
     """`best`, `ipex`, `bf16` or `leaving`."""
     group: str
     """As in noise.csv: `inference/b8`, `training/b8/frozen`."""
     dtype: str
-    """Empty where it does not matter."""
+    """Empty if it does not matter."""
     environment: str
     """Of the candidates."""
     candidates: tuple[str, ...]
@@ -54,7 +54,7 @@ class Claim:
 
     @property
     def id(self) -> str:
-        """How the claim is called in files: `ipex/inference/b1/fp32`."""
+        """The claim's name in files: `ipex/inference/b1/fp32`."""
         where = "" if self.environment == DEFAULT_ENVIRONMENT else self.environment
         return "/".join(part for part in (self.kind, self.group, self.dtype, where) if part)
 
@@ -68,23 +68,23 @@ class Claims:
 
     @cached_property
     def confidence(self) -> float:
-        """Of each claim's interval, so that together they keep the error of the headlines."""
+        """Of each claim's interval, so that all claims together keep `headline_error`."""
         error = self._run.policy.verdict.headline_error
         return 1 - error / max(1, len(self.all))
 
     def find(
         self, kind: str, group: str, dtype: str = "", environment: str = DEFAULT_ENVIRONMENT
     ) -> Claim | None:
-        """The claim of that kind; None where the run does not make it."""
-        wanted = (kind, group, dtype, environment)
-        return next(
-            (
-                one
-                for one in self.all
-                if (one.kind, one.group, one.dtype, one.environment) == wanted
-            ),
-            None,
-        )
+        """Return the claim of that kind; None if the run does not make it."""
+        for one in self.all:
+            if (one.kind, one.group, one.dtype, one.environment) == (
+                kind,
+                group,
+                dtype,
+                environment,
+            ):
+                return one
+        return None
 
     def answer(
         self,
@@ -95,9 +95,9 @@ class Claims:
         *,
         named: str | None = None,
     ) -> Comparison | None:
-        """The answer to a claim; None where a side has nothing usable, or nobody makes it.
+        """Return the answer to a claim; None if the run has none, or a side has nothing usable.
 
-        `named` is the candidate that the answer is told of; otherwise the fastest.
+        `named` is the candidate that the answer is about; by default the fastest.
         """
         claim = self.find(kind, group, dtype, environment)
         found = None if claim is None else self.compare(claim, named=named)
@@ -106,7 +106,7 @@ class Claims:
     def compare(
         self, claim: Claim, *, confidence: float | None = None, named: str | None = None
     ) -> Comparison | None:
-        """The best of the candidates over the best of the opponents; None without one a side."""
+        """Compare the best of the candidates with the best of the opponents; None without both."""
         return self._run.judge.best(
             claim.candidates,
             claim.opponents,
@@ -115,7 +115,7 @@ class Claims:
         )
 
     def rows(self, decided_s: Mapping[str, float]) -> list[ClaimRow]:
-        """The rows of claims.csv; `decided_s` says when each claim was decided, by its id."""
+        """Return the rows of claims.csv; `decided_s` has when each claim was decided, by its id."""
         return [self._row(claim, decided_s.get(claim.id)) for claim in self.all]
 
     def _row(self, claim: Claim, decided_s: float | None) -> ClaimRow:
@@ -145,70 +145,62 @@ class Claims:
 
 
 def claims_of(groups: Mapping[str, Sequence[ScenarioRow]]) -> tuple[Claim, ...]:
-    """The claims of a run whose rows of scenarios.csv are these, by comparison group."""
+    """Return the claims of a run from its rows of scenarios.csv by comparison group."""
     return tuple(
         claim
         for label, rows in groups.items()
         for claim in _claims_of(label, [row for row in rows if not varied(row)])
+        if claim.candidates and claim.opponents
     )
 
 
 def _claims_of(label: str, rows: Sequence[ScenarioRow]) -> Iterator[Claim]:
-    """Every claim of one comparison group that has both sides."""
-    default = [row.scenario for row in rows if is_stock_default(row)]
-    leaders = [row.scenario for row in rows if _may_lead(row)]
-    others = [
-        name for name in dict.fromkeys(r.environment for r in rows) if name != DEFAULT_ENVIRONMENT
-    ]
-    yield from _claim(BEST, label, "", DEFAULT_ENVIRONMENT, leaders, default)
+    """Yield the claims of one comparison group; a side may be empty."""
+
+    def claim(
+        kind: str,
+        candidates: Iterable[ScenarioRow],
+        opponents: Iterable[ScenarioRow],
+        dtype: str = "",
+        environment: str = DEFAULT_ENVIRONMENT,
+    ) -> Claim:
+        return Claim(
+            kind=kind,
+            group=label,
+            dtype=str(dtype),
+            environment=environment,
+            candidates=tuple(row.scenario for row in candidates),
+            opponents=tuple(dict.fromkeys(row.scenario for row in opponents)),
+        )
+
+    default = [row for row in rows if is_stock_default(row)]
+    yield claim(BEST, filter(_may_lead, rows), default)
     low, full = (
         [
-            row.scenario
+            row
             for row in rows
             if row.environment == DEFAULT_ENVIRONMENT
             and any(_is_native(row, backend, dtype) for backend in ("stock", "ipex"))
         ]
         for dtype in (Dtype.BF16, Dtype.FP32)
     )
-    yield from _claim(BF16, label, "", DEFAULT_ENVIRONMENT, low, [*default, *full])
+    yield claim(BF16, low, [*default, *full])
     for dtype in (Dtype.FP32, Dtype.BF16):
-        ipex = [row.scenario for row in rows if _is_native(row, "ipex", dtype)]
-        stock = [row.scenario for row in rows if may_be_tuned(row, dtype) and is_a_choice(row)]
-        yield from _claim(IPEX, label, dtype, DEFAULT_ENVIRONMENT, ipex, [*default, *stock])
-        for name in others:
-            there = [
-                row.scenario
-                for row in rows
-                if _is_native(row, "stock", dtype) and row.environment == name
-            ]
-            yield from _claim(LEAVING, label, dtype, name, there, ipex)
-
-
-def _claim(
-    kind: str,
-    group: str,
-    dtype: str,
-    environment: str,
-    candidates: Sequence[str],
-    opponents: Sequence[str],
-) -> Iterator[Claim]:
-    if candidates and opponents:
-        yield Claim(
-            kind=kind,
-            group=group,
-            dtype=str(dtype),
-            environment=environment,
-            candidates=tuple(candidates),
-            opponents=tuple(dict.fromkeys(opponents)),
-        )
+        ipex = [row for row in rows if _is_native(row, "ipex", dtype)]
+        stock = [row for row in rows if may_be_tuned(row, dtype) and is_a_choice(row)]
+        yield claim(IPEX, ipex, [*default, *stock], dtype)
+        for name in dict.fromkeys(row.environment for row in rows):
+            if name != DEFAULT_ENVIRONMENT:
+                there = [r for r in rows if _is_native(r, "stock", dtype) and r.environment == name]
+                yield claim(LEAVING, there, ipex, dtype, name)
 
 
 def _may_lead(row: ScenarioRow) -> bool:
-    """Whether it ran and may be the fastest way."""
+    """Return whether it ran and may be the fastest way."""
     return is_a_choice(row) and not is_stock_default(row) and row.status in MEASURED
 
 
 def _is_native(row: ScenarioRow, backend: str, dtype: str) -> bool:
-    """Whether that backend ran it in that dtype, without emulating it: no way to choose else."""
+    """Return whether it ran with that backend and dtype, not emulated, and may be chosen."""
     ran = row.status in MEASURED and row.native_dtype is not False
     return ran and is_a_choice(row) and (row.backend, row.dtype) == (backend, dtype)

@@ -1,4 +1,4 @@
-"""One scenario against another: the ratio of their speeds, how sure it is, what may be said."""
+"""Values: a speedup with its interval, and the verdict on it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from bench.plan.scenario import DECIDED, Verdict
 
 @dataclass(frozen=True, kw_only=True)
 class Ratio:
-    """A speedup with its interval. Above 1 the scenario is faster than its baseline.
+    """A speedup with its interval; above 1 the scenario is faster than its baseline.
 
-    A ratio of which too little is known to give an interval has 0 and infinity as its ends.
+    The interval of one round is from 0 to infinity.
     """
 
     estimate: float
@@ -23,30 +23,23 @@ class Ratio:
     rounds: int
     """Rounds in which both sides have a clean block, over all launches."""
     standard_error: float | None = None
-    """Of the speedup's logarithm; None where there is none, or the run did not keep it."""
+    """Of the speedup's logarithm; None if it is not known."""
     degrees_of_freedom: float | None = None
     processes: int = 0
-    """Processes of the side that has fewer; 0 where the run did not keep it."""
+    """Processes of the side that has fewer; 0 if it is not known."""
     borrowed: bool = False
     """Whether a side has one process, so that the variance between processes is borrowed."""
     p_value: float | None = None
-    """Of "both are equally fast", two-sided."""
+    """Two-sided, of "both are equally fast"."""
 
     @property
     def half_width(self) -> float:
-        """Half the interval as a share of the estimate; the stopping rule looks at nothing else."""
+        """Half the interval as a share of the estimate."""
         return (self.high - self.low) / 2 / self.estimate
 
     @property
-    def is_sound(self) -> bool:
-        """Whether the interval has two finite ends around its estimate."""
-        values = (self.low, self.estimate, self.high)
-        finite = all(math.isfinite(value) and value > 0 for value in values)
-        return finite and self.low <= self.estimate <= self.high
-
-    @property
     def inverted(self) -> Ratio:
-        """The same ratio read the other way round."""
+        """The ratio with both sides exchanged."""
         return replace(
             self,
             estimate=1 / self.estimate,
@@ -60,25 +53,25 @@ _TURNED = {Verdict.FASTER: Verdict.SLOWER, Verdict.SLOWER: Verdict.FASTER}
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """One scenario against one baseline, judged."""
+    """A scenario compared with a baseline, judged."""
 
     scenario: str
     baseline: str
     ratio: Ratio | None
-    """None where no round has both."""
+    """None if no round has both."""
     verdict: Verdict
     reason: str | None = None
-    """For `invalid` and `inconclusive`: why, and what would help; a sentence without its stop."""
+    """For `invalid` and `inconclusive`: why, and what would help; a sentence without full stop."""
     margin: float | None = None
-    """The smallest difference that is called one, as a share."""
+    """The smallest difference that counts, as a share."""
     processes_to_decide: int | None = None
-    """Where it is open: how many further processes of both would decide it; None for too many."""
+    """If inconclusive: further processes of both that would decide it; None for too many."""
     seconds_to_decide: float | None = None
-    """Where it is open: about how long measuring further processes of both would take."""
+    """If inconclusive: about how long these processes take."""
 
     @property
     def known(self) -> Ratio:
-        """The ratio of a comparison that has one.
+        """The ratio.
 
         Raises:
             ValueError: it has none.
@@ -89,27 +82,27 @@ class Comparison:
 
     @property
     def estimate(self) -> float:
-        """The speedup, of a comparison that has one."""
+        """The speedup; as `known`, it raises ValueError without a ratio."""
         return self.known.estimate
 
     @property
     def low(self) -> float:
-        """The interval's lower end, of a comparison that has one."""
+        """The interval's lower end."""
         return self.known.low
 
     @property
     def high(self) -> float:
-        """The interval's upper end, of a comparison that has one."""
+        """The interval's upper end."""
         return self.known.high
 
     @property
     def launches(self) -> int:
-        """Launches that it rests on."""
+        """Launches in which both have a clean block."""
         return self.ratio.launches if self.ratio else 0
 
     @property
     def rounds(self) -> int:
-        """Rounds that it rests on."""
+        """Rounds in which both have a clean block."""
         return self.ratio.rounds if self.ratio else 0
 
     @property
@@ -119,28 +112,24 @@ class Comparison:
 
     @property
     def is_valid(self) -> bool:
-        """Whether the comparison may be used at all."""
+        """Whether the verdict is any but `invalid`."""
         return self.verdict != Verdict.INVALID
 
     @property
     def is_decided(self) -> bool:
-        """Whether the question has an answer: faster, slower, or the same."""
+        """Whether the verdict is faster, slower or the same."""
         return self.verdict in DECIDED
 
     @property
     def at_least(self) -> float | None:
-        """By how much of the baseline's speed it differs at least, as a share; None unless shown.
-
-        The end of the interval that is nearer to 1: what may be promised, where the estimate may
-        not.
-        """
+        """The smallest difference in the interval, as a share; None unless one was shown."""
         if self.ratio is None or not self.found:
             return None
         return self.low - 1 if self.verdict == Verdict.FASTER else 1 - self.high
 
     @property
     def inverted(self) -> Comparison:
-        """The baseline against the scenario: the same rounds, read the other way round."""
+        """The comparison with both sides exchanged."""
         return replace(
             self,
             scenario=self.baseline,

@@ -1,13 +1,13 @@
-"""What a run holds, indexed the way the page asks for it. Pure, from a `records.Run`.
+"""A run, indexed for its readers: pages, exports, recommendations. Pure, from a `records.Run`.
 
-Everything here tolerates absence: a run that was cut short, a file that is missing, an environment
-written by another version. What is missing reads as None or as empty, never as an exception.
+Everything tolerates absence: a run that was killed, a missing file, metadata of another version.
+What is missing reads as None or as empty and never raises.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -16,16 +16,15 @@ from bench.analysis.claims import Claims
 from bench.analysis.comparison import Comparison
 from bench.analysis.groups import Group, group_of, of_task
 from bench.analysis.measurements import block_medians
-from bench.analysis.metadata import Environment
 from bench.analysis.prices import NO_PRICES, Price, Prices
 from bench.analysis.speedups import RunAnalysis, comparison_of
 from bench.analysis.ways import is_stock_default
 from bench.machine import placement
 from bench.plan.scenario import CONTROL_SUFFIX, MEASURED, BaselineKind, Phase, Verdict
-from bench.plan.thresholds import policy_of
 
 if TYPE_CHECKING:
     from bench.plan.thresholds import Policy
+    from bench.store.metadata import RunMetadata
     from bench.store.records import (
         IterationRow,
         KernelRow,
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Comparison",
-    "Environment",
     "Facts",
     "Group",
     "comparison_of",
@@ -55,28 +53,29 @@ class Facts:
     run: Run
     prices: Prices = NO_PRICES
     whole: Facts | None = None
-    """The facts of the whole run where `run` leaves varied scenarios out: one model judges both."""
-    environment: Environment = field(init=False)
-    policy: Policy = field(init=False)
+    """The facts of the whole run, if `run` lacks its varied scenarios: one model judges both."""
 
-    def __post_init__(self) -> None:
-        environment = Environment(self.run.environment)
-        object.__setattr__(self, "environment", environment)
-        object.__setattr__(self, "policy", policy_of(environment.get("policy")))
+    @property
+    def metadata(self) -> RunMetadata:
+        """What environment.json says."""
+        return self.run.metadata
+
+    @property
+    def policy(self) -> Policy:
+        """The thresholds that the run kept."""
+        return self.metadata.policy
 
     @cached_property
     def scenarios(self) -> dict[str, ScenarioRow]:
         """Rows by scenario id; the last row of an id counts.
 
-        A run killed before its last summary was written has calls that its rows do not know: the
-        rows are brought up to date, or made, from them.
+        Rows of a run that was killed are updated from its calls, or made from them.
         """
-        rows = recovered.scenario_rows(self.run)
-        return {row.scenario: row for row in rows}
+        return {row.scenario: row for row in recovered.scenario_rows(self.run)}
 
     @property
     def summaries_were_missing(self) -> bool:
-        """Whether the scenarios' rows were made here rather than read."""
+        """Whether scenarios.csv has no row, so that the rows were made from calls."""
         return bool(self.scenarios) and not self.run.scenarios
 
     @cached_property
@@ -89,7 +88,7 @@ class Facts:
 
     @cached_property
     def analysis(self) -> RunAnalysis:
-        """The run's rows, judged by the policy that it kept."""
+        """The run's rows, judged by its own policy."""
         if self.whole is not None:
             return self.whole.analysis
         return RunAnalysis(
@@ -99,32 +98,32 @@ class Facts:
             self.run.noise,
             self.run.parity,
             self.policy,
-            workers=self.environment.tables("workers"),
+            workers=self.metadata.workers,
         )
 
     @property
     def assumes_processes(self) -> bool:
-        """Whether nothing had a second process, so that how processes differ is assumed."""
+        """Whether nothing had a second process, so that the variance between them is assumed."""
         spreads = self.analysis.judge.fitted.spreads.values()
         return bool(spreads) and all(one.is_assumed for one in spreads)
 
     @cached_property
     def claims(self) -> Claims:
-        """The run's headlines."""
+        """The run's claims."""
         return Claims(self.analysis)
 
     @property
     def is_judged_again(self) -> bool:
-        """Whether its verdicts were written by version 0.1, whose rule is no longer known here.
+        """Whether version 0.1 wrote its verdicts, by a rule that no longer exists.
 
-        The page then judges every row anew, so that all of it follows one rule.
+        Every row is then judged again, so that all verdicts follow one rule.
         """
         has_old_rows = bool(self.run.speedups and self.run.iterations)
-        return has_old_rows and self.environment.get("policy", "model") is None
+        return has_old_rows and not self.metadata.has_model_policy
 
     @cached_property
     def speedup_rows(self) -> tuple[SpeedupRow, ...]:
-        """speedups.csv; made from the timed calls where a kill left it empty, or it is too old."""
+        """The rows of speedups.csv; made from calls if it is empty or too old."""
         can_judge = bool(self.run.iterations and self.scenarios)
         if not can_judge or (self.run.speedups and not self.is_judged_again):
             return self.run.speedups
@@ -133,7 +132,7 @@ class Facts:
 
     @property
     def speedups_were_missing(self) -> bool:
-        """Whether the speedups were computed here rather than read."""
+        """Whether speedups.csv has no row, so that the speedups were made from calls."""
         return bool(self.speedup_rows) and not self.run.speedups
 
     @cached_property
@@ -141,23 +140,23 @@ class Facts:
         return {(row.scenario, row.baseline_kind): row for row in self.speedup_rows}
 
     def speedup(self, scenario: str, kind: BaselineKind) -> SpeedupRow | None:
-        """The row of that scenario against that baseline."""
+        """Return the row of that scenario and baseline."""
         return self._speedups.get((scenario, str(kind)))
 
     def against_default(self, scenario: str) -> Comparison | None:
-        """The scenario against stock default."""
+        """Return the scenario compared with stock default."""
         return comparison_of(self.speedup(scenario, BaselineKind.STOCK_DEFAULT))
 
     def against_tuned(self, scenario: str) -> Comparison | None:
-        """The scenario against stock tuned."""
+        """Return the scenario compared with stock tuned."""
         return comparison_of(self.speedup(scenario, BaselineKind.STOCK_TUNED))
 
     def default_of(self, group: Group) -> ScenarioRow | None:
-        """The group's stock default."""
+        """Return the group's stock default."""
         return next((row for row in self.groups.get(group, ()) if is_stock_default(row)), None)
 
     def control_of(self, group: Group) -> Comparison | None:
-        """Two identical stock workers against each other, in that group."""
+        """Return the comparison of the group's two identical stock workers."""
         default = self.default_of(group)
         if default is None:
             return None
@@ -172,20 +171,17 @@ class Facts:
     def kernels(self) -> dict[str, list[KernelRow]]:
         """Kernel rows by scenario id, in order of execution."""
         kernels: dict[str, list[KernelRow]] = defaultdict(list)
-        for row in self.run.kernels:
+        for row in sorted(self.run.kernels, key=lambda row: row.position):
             kernels[row.scenario].append(row)
-        return {key: sorted(rows, key=lambda row: row.position) for key, rows in kernels.items()}
+        return kernels
 
     @cached_property
     def calls(self) -> dict[str, list[IterationRow]]:
         """Calls by worker (scenario id, or with `#control`), in order."""
         calls: dict[str, list[IterationRow]] = defaultdict(list)
-        for row in self.run.iterations:
+        for row in sorted(self.run.iterations, key=lambda row: (row.launch, row.iteration)):
             calls[row.scenario].append(row)
-        return {
-            key: sorted(rows, key=lambda row: (row.launch, row.iteration))
-            for key, rows in calls.items()
-        }
+        return calls
 
     @cached_property
     def blocks(self) -> dict[str, dict[tuple[int, int], float]]:
@@ -193,28 +189,26 @@ class Facts:
         return block_medians(self.run.iterations)
 
     def keeps_heap(self, scenario: str) -> bool:
-        """Whether its worker said that it keeps the memory that it frees."""
-        return placement.keeps_heap(
-            self.environment.text("workers", scenario, "env", "GLIBC_TUNABLES")
-        )
+        """Return whether the scenario's worker kept the memory that it freed."""
+        variables = self.metadata.workers.get(scenario, {}).get("env") or {}
+        return placement.keeps_heap(variables.get("GLIBC_TUNABLES"))
 
     def is_thin(self, comparison: Comparison) -> bool:
-        """Whether it rests on too few rounds for any verdict: that is not "no difference"."""
+        """Return whether it has too few rounds for any verdict, which is not "no difference"."""
         few = comparison.rounds < self.policy.verdict.min_rounds
         return few and comparison.verdict == Verdict.INCONCLUSIVE
 
     @cached_property
     def thin_groups(self) -> list[Group]:
         """Groups in which every comparison with stock default is thin."""
-        thin = []
-        for group, rows in self.groups.items():
-            found = [item for row in rows if (item := self.against_default(row.scenario))]
-            if found and all(self.is_thin(item) for item in found):
-                thin.append(group)
-        return thin
+        found = {
+            group: [item for row in rows if (item := self.against_default(row.scenario))]
+            for group, rows in self.groups.items()
+        }
+        return [g for g, items in found.items() if items and all(map(self.is_thin, items))]
 
     def ratios_in_time(self, scenario: str) -> list[tuple[int, int, float]]:
-        """(launch, round, stock default / scenario), in time order."""
+        """Return (launch, round, stock default / scenario) in time order."""
         row = self.scenarios.get(scenario.removesuffix(CONTROL_SUFFIX))
         default = self.default_of(group_of(row)) if row else None
         if default is None:
@@ -225,7 +219,7 @@ class Facts:
         return [(key[0], key[1], base[key] / mine[key]) for key in shared if mine[key] > 0]
 
     def warmup(self, scenario: str) -> list[float]:
-        """Times of the first call and the warm-up of its first launch, in ms."""
+        """Return the times of the first launch's first call and warm-up, in ms."""
         calls = self.calls.get(scenario, [])
         first = min((row.launch for row in calls), default=0)
         return [
@@ -235,31 +229,28 @@ class Facts:
         ]
 
     def noise_of(self, group: Group) -> list[NoiseRow]:
-        """The group's rounds, in time order."""
+        """Return the group's rounds in time order."""
         rows = [row for row in self.run.noise if row.group == group.noise_name]
         return sorted(rows, key=lambda row: (row.launch, row.round))
 
     def noisy_share(self, group: Group) -> float | None:
-        """Share of the group's rounds that were not quiet."""
+        """Return the share of the group's rounds that were not quiet."""
         rows = self.noise_of(group)
         return sum(not row.quiet for row in rows) / len(rows) if rows else None
 
     def is_measured(self, row: ScenarioRow) -> bool:
-        """Whether the row carries times that mean something."""
+        """Return whether the row has usable times."""
         return row.status in MEASURED and self.outputs_agree(row.scenario) is not False
 
     def outputs_agree(self, scenario: str) -> bool | None:
-        """Whether its outputs agree with stock default's; None where nobody looked."""
+        """Return whether its outputs agree with stock default's; None if nobody compared them."""
         row = self.parity.get(scenario)
         return None if row is None else row.within_tolerance
 
     def compare(
         self, scenario: str, baseline: str, *, confidence: float | None = None
     ) -> Comparison | None:
-        """Any scenario against any other of its group, by the same judge as every speedup.
-
-        None where they share no round or either one's times mean nothing.
-        """
+        """Compare any two scenarios of a group; None without a common round or usable times."""
         rows = (self.scenarios.get(scenario), self.scenarios.get(baseline))
         if rows[0] is None or rows[1] is None or group_of(rows[0]) != group_of(rows[1]):
             return None
@@ -269,27 +260,27 @@ class Facts:
 
     @property
     def run_id(self) -> str:
-        """The run's name: what environment.json says, else its folder's name."""
-        return self.environment.text("run_id") or str(getattr(self.run.folder, "name", ""))
+        """The run's name: from its metadata, else from its folder."""
+        return self.metadata.run_id or self.run.folder.name
 
     @property
     def native_bf16(self) -> bool | None:
-        """Whether this CPU computes bf16 itself; None where the run does not say."""
-        return self.environment.flag("machine", "native_bf16")
+        """Whether the CPU computes bf16 itself; None if the run does not say."""
+        return self.metadata.machine.native_bf16
 
     @property
     def price(self) -> Price | None:
-        """What an hour of this machine costs; None where the table does not know it."""
-        return self.prices.of(self.environment.text("machine", "instance_type"))
+        """The price of the machine; None if the table does not have it."""
+        return self.prices.of(self.metadata.machine.instance_type)
 
     @property
     def is_untrained(self) -> bool:
-        """Whether the model's decisions mean nothing because its weights are random."""
-        said = self.environment.flag("model", "trained")
-        return said is False or any(not row.trained for row in self.run.parity)
+        """Whether the weights are random, so that the model's decisions mean nothing."""
+        trained = self.metadata.model.trained
+        return trained is False or any(not row.trained for row in self.run.parity)
 
     @cached_property
     def never_measured(self) -> list[str]:
-        """Ids that the run wanted and that have no row: it ended before their turn."""
-        wanted = [str(item) for item in self.environment.items("matrix", "scenarios")]
-        return [name for name in wanted if name not in self.scenarios]
+        """Ids of the matrix that have no row: the run ended before their turn."""
+        planned = self.metadata.matrix.scenarios
+        return [name for name in planned if name not in self.scenarios]

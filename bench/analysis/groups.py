@@ -1,4 +1,4 @@
-"""Comparison groups as the page names them. Pure."""
+"""The comparison groups of scenarios. Pure."""
 
 from __future__ import annotations
 
@@ -30,17 +30,22 @@ class Group(NamedTuple):
 
     @property
     def noise_name(self) -> str:
-        """The group's name in noise.csv."""
+        """The group's name in noise.csv: `inference/b8`, `training/b8/frozen`."""
         tail = f"/{self.trained}" if self.trained else ""
         return f"{self.task}/b{self.batch_size}{tail}"
 
 
 def group_of(row: ScenarioRow) -> Group:
-    """The comparison group of a scenario's row."""
+    """Return the comparison group of a scenario."""
     trained = next((tag for tag in option_tags(row) if tag in TRAINING_OPTIONS), "")
     return Group(row.task, row.batch_size, trained)
 
 
+def group_label(row: ScenarioRow) -> str:
+    """Return the name of a scenario's group in noise.csv."""
+    return group_of(row).noise_name
+
+
 def of_task(groups: Iterable[Group], task: str) -> list[Group]:
-    """The groups of one task."""
+    """Return the groups of one task."""
     return [group for group in groups if group.task == task]

@@ -1,11 +1,10 @@
-"""What do we lose or gain by leaving IPEX? The best without it against the best with it. Pure.
+"""What leaving IPEX costs or gains: the best without it over the best with it. Pure.
 
     for one in leaving(run_analysis): ...
 
-One answer for every task, batch size, dtype and environment whose stock PyTorch was measured: the
+There is one answer for each task, batch size, dtype and environment with stock scenarios: the
 fastest usable stock scenario there over the fastest usable IPEX scenario of the same group, both
-chosen by the data and compared as such (`Judge.best`). They must have shared rounds, so an
-environment can only be compared with IPEX where the two were measured in one run.
+chosen by the data (`Judge.best`). They must have shared rounds, so both must be of one run.
 """
 
 from __future__ import annotations
@@ -34,11 +33,11 @@ class Leaving:
     dtype: str
     environment: str
     stock: ScenarioRow | None
-    """The fastest usable stock scenario there; None where none is."""
+    """The fastest usable stock scenario there."""
     ipex: ScenarioRow | None
-    """The fastest usable IPEX scenario; None where none is."""
+    """The fastest usable IPEX scenario."""
     comparison: Comparison | None
-    """Stock over IPEX: above 1 leaving makes it faster, below 1 it costs. None without both."""
+    """Stock over IPEX: above 1 leaving is faster. None without both."""
     verdict: Verdict
     """Of stock over IPEX: `faster` is a gain by leaving, `slower` a loss."""
     reason: str | None
@@ -46,10 +45,10 @@ class Leaving:
 
 
 def leaving(run: RunAnalysis, *, confidence: float) -> list[Leaving]:
-    """One answer for each group, dtype and environment with both sides in the matrix.
+    """Answer for each group, dtype and environment with both sides in the matrix.
 
-    The order is that of the scenarios; the default environment comes first, as what leaving costs
-    a team that stays on the same PyTorch. `confidence` is that of the run's claims.
+    In the order of the scenarios, the default environment first. `confidence` is that of the run's
+    claims.
     """
     kinds: dict[tuple[str, str], list[ScenarioRow]] = defaultdict(list)
     for label, rows in run.groups.items():
@@ -65,7 +64,7 @@ def leaving(run: RunAnalysis, *, confidence: float) -> list[Leaving]:
 
 
 def _environments(rows: Sequence[ScenarioRow]) -> list[str]:
-    """Those with stock scenarios, the default one first."""
+    """Return the environments with stock scenarios, the default one first."""
     named = dict.fromkeys(row.environment for row in rows if row.backend == "stock")
     return sorted(named, key=lambda name: name != DEFAULT_ENVIRONMENT)
 
@@ -78,17 +77,14 @@ def _answer(
     rows: Sequence[ScenarioRow],
     confidence: float,
 ) -> Leaving:
-    """The best of both sides against each other, or why there is nothing to compare."""
-    there = [row for row in rows if (row.backend, row.environment) == ("stock", environment)]
-    with_ipex = [row for row in rows if row.backend == "ipex"]
+    """Compare the best of both sides, or say why that is impossible."""
     by_name = {row.scenario: row for row in rows}
-    stock = run.judge.fastest([row.scenario for row in there])
-    ipex = run.judge.fastest([row.scenario for row in with_ipex])
-    found = run.judge.best(
-        [row.scenario for row in there],
-        [row.scenario for row in with_ipex],
-        confidence=confidence,
-    )
+    there = [
+        row.scenario for row in rows if (row.backend, row.environment) == ("stock", environment)
+    ]
+    with_ipex = [row.scenario for row in rows if row.backend == "ipex"]
+    stock, ipex = run.judge.fastest(there), run.judge.fastest(with_ipex)
+    found = run.judge.best(there, with_ipex, confidence=confidence)
     verdict, reason = (
         (found.verdict, found.reason)
         if found is not None
@@ -106,8 +102,8 @@ def _answer(
     )
 
 
-def _nothing(run: RunAnalysis, rows: Sequence[ScenarioRow], name: str) -> tuple[Verdict, str]:
-    """The verdict and its reason where a side has no usable scenario."""
+def _nothing(run: RunAnalysis, names: Sequence[str], side: str) -> tuple[Verdict, str]:
+    """Return the verdict and its reason when a side has no usable scenario."""
     barred = {**run.judge.measurements.unchecked, **run.judge.measurements.unusable}
-    why = next((barred[row.scenario] for row in rows if row.scenario in barred), "")
-    return Verdict.INVALID, f"no {name} scenario is valid{': ' + why.rstrip('.') if why else ''}"
+    why = next((barred[name] for name in names if name in barred), "")
+    return Verdict.INVALID, f"no {side} scenario is valid{': ' + why.rstrip('.') if why else ''}"

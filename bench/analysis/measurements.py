@@ -1,7 +1,7 @@
-"""The input of the judge: block times by group and participant, and what excludes a participant.
+"""The input of the judge: block times by group and participant, and reasons to exclude them.
 
-`Measurements` is what every part of the harness hands to `bench.analysis.judge`: a run, a study,
-the gate and the selfcheck differ in how they fill it and in nothing that follows.
+A run, a study, the gate and the selfcheck differ in how they fill `Measurements`; everything after
+that is the same for all.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,68 +36,71 @@ BlockTimes = Mapping[Key, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Measurements:
-    """Blocks of some comparison groups, and what the judge must know about their participants."""
+    """Blocks of some comparison groups, and what the judge needs about their participants."""
 
     groups: Mapping[str, Mapping[str, BlockTimes]]
     """Group -> participant -> blocks, disturbed ones included. Members of a group share rounds."""
     lost: Mapping[str, frozenset[Key]] = field(default_factory=dict)
-    """Lane -> blocks that other work disturbed and left nothing clean of; they do not count."""
+    """Participant -> blocks without a clean call, because of other work; they do not count."""
     disturbed_shares: Mapping[str, float] = field(default_factory=dict)
-    """Lane -> share of its calls that other work disturbed, those measured again included."""
+    """Participant -> share of its calls that other work disturbed, repeated ones included."""
     unusable: Mapping[str, str] = field(default_factory=dict)
-    """Lane -> why no verdict may rest on it, as a clause."""
+    """Participant -> why no verdict may rest on it, as a clause."""
     unchecked: Mapping[str, str] = field(default_factory=dict)
-    """Lane -> which check it still lacks, as a clause; it has no verdict yet."""
+    """Participant -> which check it still lacks, as a clause; it has no verdict yet."""
     classes: Mapping[str, str] = field(default_factory=dict)
-    """Participant -> its class, where its processes vary unlike others'; unnamed ones share one."""
+    """Participant -> its class, if its processes vary unlike others'; the rest is one class."""
     process_s: Mapping[str, float] = field(default_factory=dict)
-    """Lane -> seconds that one process of it takes, from its start to its last round."""
+    """Participant -> seconds of one process, from its start to its last round."""
 
     def __post_init__(self) -> None:
         for participants in self.groups.values():
             for participant, blocks in participants.items():
-                for key, ms in blocks.items():
-                    _check_time(participant, key, ms)
+                for (launch, round_), ms in blocks.items():
+                    if not (math.isfinite(ms) and ms > 0):
+                        raise BenchError(
+                            f"{participant}, launch {launch}, round {round_}: a time of {ms} ms is "
+                            "not positive and finite: iterations.csv is damaged or a worker is "
+                            "faulty; measure again"
+                        )
 
     def group_of(self, *participants: str) -> str | None:
-        """The first group that holds all these participants."""
-        return next(
-            (
-                name
-                for name, held in self.groups.items()
-                if all(participant in held for participant in participants)
-            ),
-            None,
-        )
+        """Return the first group that has all these participants."""
+        wanted = set(participants)
+        return next((name for name, one in self.groups.items() if wanted <= one.keys()), None)
 
     def blocks(self, group: str, participant: str) -> BlockTimes:
-        """All blocks of a participant, disturbed ones included."""
+        """Return all blocks of a participant, disturbed ones included."""
         return self.groups.get(group, {}).get(participant, {})
 
     def clean(self, group: str, participant: str) -> BlockTimes:
-        """The blocks of a participant that nothing else disturbed."""
-        lost = self.lost.get(participant, frozenset())
-        return {key: ms for key, ms in self.blocks(group, participant).items() if key not in lost}
+        """Return the blocks of a participant that other work did not disturb."""
+        return self.all_clean.get(group, {}).get(participant, {})
+
+    @cached_property
+    def all_clean(self) -> Mapping[str, Mapping[str, BlockTimes]]:
+        """`groups` without the blocks that other work disturbed."""
+        nothing: frozenset[Key] = frozenset()
+        return {
+            group: {
+                name: {
+                    key: ms for key, ms in blocks.items() if key not in self.lost.get(name, nothing)
+                }
+                for name, blocks in participants.items()
+            }
+            for group, participants in self.groups.items()
+        }
 
     def copies(self, group: str, participant: str) -> tuple[str, ...]:
-        """The participant and, where one was measured, its control: both run one scenario."""
+        """Return the participant and its control, if that was measured: both run one scenario."""
         control = participant + CONTROL_SUFFIX
         return (participant, control) if self.clean(group, control) else (participant,)
 
 
-def _check_time(participant: str, key: Key, ms: float) -> None:
-    if not (math.isfinite(ms) and ms > 0):
-        raise BenchError(
-            f"{participant}, launch {key[0]}, round {key[1]} has a time of {ms} ms, which is not "
-            "positive "
-            "and finite: iterations.csv is damaged or a worker is faulty; measure again"
-        )
-
-
 def block_medians(iterations: Iterable[IterationRow]) -> dict[str, dict[Key, float]]:
-    """Scenario -> (launch, round) -> median wall ms of the block's timed calls.
+    """Return scenario -> (launch, round) -> median wall ms of the block's timed calls.
 
-    Where a block was measured again because other work disturbed it, of its clean calls.
+    Of a block that was repeated because other work disturbed it, the clean calls count.
     """
     return {
         scenario: {
@@ -113,7 +117,7 @@ def counted_blocks(
     labels: Mapping[str, str],
     policy: NoisePolicy,
 ) -> dict[str, dict[Key, float]]:
-    """As `block_medians`, without the blocks of which other work left nothing clean."""
+    """Return `block_medians` without the blocks that have no clean call."""
     lost = disturbance(iterations, noise, labels, policy).lost
     return {
         scenario: {key: ms for key, ms in blocks.items() if key not in lost[scenario]}
@@ -122,14 +126,14 @@ def counted_blocks(
 
 
 def clean_of(calls: Sequence[IterationRow]) -> Sequence[IterationRow]:
-    """The calls that nothing disturbed; all of them where there are none."""
+    """Return the undisturbed calls, or all of them if there are none."""
     return [row for row in calls if not row.disturbed] or calls
 
 
 def timed_blocks(
     iterations: Iterable[IterationRow],
 ) -> dict[str, dict[Key, list[IterationRow]]]:
-    """Scenario -> (launch, round) -> the timed calls of the block, disturbed ones included."""
+    """Return scenario -> (launch, round) -> the block's timed calls, disturbed ones included."""
     blocks: dict[str, dict[Key, list[IterationRow]]] = defaultdict(lambda: defaultdict(list))
     for row in iterations:
         if row.phase == Phase.TIMED and row.round is not None:
@@ -142,9 +146,9 @@ class Disturbance:
     """What other work did to the blocks of some scenarios."""
 
     lost: Mapping[str, frozenset[Key]] = field(default_factory=dict)
-    """Scenario -> blocks of which nothing clean is left."""
+    """Scenario -> blocks without a clean call."""
     shares: Mapping[str, float] = field(default_factory=dict)
-    """Scenario -> which share of its timed calls was disturbed, those measured again included."""
+    """Scenario -> the disturbed share of its timed calls, repeated ones included."""
 
 
 def disturbance(
@@ -153,11 +157,11 @@ def disturbance(
     labels: Mapping[str, str],
     policy: NoisePolicy,
 ) -> Disturbance:
-    """Which blocks other work disturbed.
+    """Return which blocks other work disturbed.
 
-    A run marks the calls itself, block by block. One of version 0.1 kept what the kernel saw round
-    by round: there a block is disturbed if it had less CPU time than the scenario usually has, in a
-    round with other work. `labels` names the group of each scenario.
+    A run marks its calls. Version 0.1 recorded noise by the round instead: there a block is
+    disturbed if it had less CPU time than is usual for the scenario, in a round with other work.
+    `labels` names the group of each scenario.
     """
     busy = {(row.group, row.launch, row.round) for row in noise if saw_other_work(row, policy)}
     lost, shares = {}, {}
@@ -181,15 +185,15 @@ def disturbance(
 
 
 def upper_share(shares: Sequence[float]) -> float:
-    """The CPU time per wall time of a scenario's least disturbed blocks.
+    """Return the CPU share of a scenario's least disturbed blocks.
 
-    Beside a busy neighbour most of its blocks may be disturbed, and hardly all of them.
+    Beside a busy neighbour most of its blocks may be disturbed, but hardly all of them.
     """
     return float(np.quantile(shares, _UNDISTURBED))
 
 
 def _cpu_share(calls: Sequence[IterationRow]) -> float:
-    """CPU time of all threads over wall time."""
+    """Return the CPU time of all threads over wall time."""
     wall_ns = sum(row.wall_ns for row in calls)
     return sum(row.cpu_ns for row in calls) / wall_ns if wall_ns else 0.0
 
@@ -197,9 +201,9 @@ def _cpu_share(calls: Sequence[IterationRow]) -> float:
 def process_seconds(
     iterations: Iterable[IterationRow], started_s: Mapping[str, float]
 ) -> dict[str, float]:
-    """Scenario -> seconds of a process: what starting it took and the calls of a usual launch.
+    """Return scenario -> seconds of a process: its start and the calls of a median launch.
 
-    `started_s` is what importing and preparing took; a scenario that is not in it counts its calls.
+    `started_s` has the seconds for importing and preparing; a missing scenario counts as 0.
     """
     calls: dict[str, dict[int, float]] = defaultdict(lambda: defaultdict(float))
     for row in iterations:

@@ -1,7 +1,7 @@
 """Variance components of a balanced nested experiment, each with an upper bound. Pure arithmetic.
 
     squares = mean_squares(values)         # participants x execs x prepares x heaps x blocks
-    between(squares, 0, 2)                 # what execs and prepares vary by, blocks' noise apart
+    between(squares, 0, 2)                 # the variance of execs and prepares, without blocks'
 
 Components are differences of mean squares (method of moments: Searle, Casella & McCulloch,
 *Variance Components*, 1992). Their upper bounds are the modified large-sample ones of Ting,
@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class MeanSquare:
-    """Of one level, pooled over participants."""
+    """The mean square of one level, pooled over participants."""
 
     value: float
     degrees_of_freedom: float
@@ -39,7 +39,7 @@ class MeanSquare:
 
 @dataclass(frozen=True, kw_only=True)
 class Variance:
-    """Of log times; the estimate is below zero where the level shows less than noise would."""
+    """A variance of log times; the estimate is below zero if the level shows less than noise."""
 
     estimate: float
     upper: float
@@ -47,7 +47,7 @@ class Variance:
 
 
 def mean_squares(values: Floats) -> list[MeanSquare]:
-    """One for each level of participants x outermost level x ... x blocks, the outermost first.
+    """Return one for each level of participants x outermost level x ... x blocks.
 
     Raises:
         BenchError: some level has one unit only, so that it shows no variance.
@@ -67,12 +67,11 @@ def mean_squares(values: Floats) -> list[MeanSquare]:
 
 
 def _pooled(products: Floats, dof: int, blocks: int) -> MeanSquare:
-    """The mean of the participants' mean squares, with Satterthwaite's degrees of freedom.
+    """Return the mean of the participants' mean squares, with Satterthwaite's degrees of freedom.
 
     `products` has the participants' mean squares in its diagonal and their cross products beside
     it: participants are paired with the same blocks of one reference, so they share its noise and
-    count for less than as many independent ones. Squares are freed of what chance alone adds to
-    them.
+    count for less than as many independent ones. What chance alone adds to squares is subtracted.
     """
     squares = np.diag(products)
     participants = len(squares)
@@ -89,7 +88,7 @@ def _pooled(products: Floats, dof: int, blocks: int) -> MeanSquare:
 
 
 def between(squares: Sequence[MeanSquare], first: int, last: int) -> Variance:
-    """The sum of the components of the levels from `first` up to, without, `last`."""
+    """Return the sum of the components of the levels from `first` up to, without, `last`."""
     weights = np.zeros(len(squares) + 1)
     for level in range(first, last):
         weights[level] += 1 / squares[level].blocks
@@ -110,7 +109,7 @@ def between(squares: Sequence[MeanSquare], first: int, last: int) -> Variance:
 
 
 def quotient(these: Floats, those: Floats) -> tuple[float, float, float]:
-    """How much longer these take than those: estimate and two-sided 95 % interval (Student's t).
+    """Return the ratio of two times and its two-sided 95 % interval (Student's t).
 
     Both are log times, participants x outermost level x .... A unit of one was measured right after
     that of the other, so they are paired; participants share a reference, so their mean is one

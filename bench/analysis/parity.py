@@ -1,7 +1,7 @@
-"""Does it still make the same decisions? One scenario's outputs against the stock default's.
+"""Compare the outputs of one scenario with stock default's: does it make the same decisions?
 
-Workers write what they computed to `.npz` files; the parent compares two of them here. Only numpy:
-the two may come from different PyTorch versions.
+Workers write their outputs to `.npz` files; the parent compares two of them here, with numpy alone,
+as they may come from different PyTorch versions.
 
 Inference file: `probabilities` (N, C) float32, `maps` (N, C, h, w) float32, `bad` (N,) bool,
 `paths` (N,), `threshold`, `trained`. Training file: `losses` (steps,) float64, `trained`. Images
@@ -34,14 +34,14 @@ BAD = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Parity:
-    """The fields of `records.ParityRow` but the run's and the scenario's."""
+    """The fields of `ParityRow` without run and scenario."""
 
     images: int
     max_abs_error: float | None
-    max_abs_map_error: float | None
-    decisions_changed: int | None
-    accuracy: float | None
-    recall_bad: float | None
+    max_abs_map_error: float | None = None
+    decisions_changed: int | None = None
+    accuracy: float | None = None
+    recall_bad: float | None = None
     tolerance: float
     within_tolerance: bool
     trained: bool
@@ -51,7 +51,7 @@ class Parity:
 def compare(
     reference: Path, candidate: Path, *, task: Task, dtype: Dtype, tolerance: ParityTolerance
 ) -> Parity:
-    """Compare two files of outputs; NaN anywhere is outside every tolerance.
+    """Compare two files of outputs. NaN is outside every tolerance.
 
     Raises:
         BenchError: a file is missing or damaged, or the two share nothing to compare.
@@ -64,7 +64,7 @@ def compare(
             return _numbers(left, right, dtype, tolerance)
         return _decisions(left, right, dtype, tolerance)
     except KeyError as error:
-        raise BenchError(f"{candidate} or {reference} holds no array {error}") from error
+        raise BenchError(f"{candidate} or {reference} has no array {error}") from error
 
 
 def _load(path: Path) -> dict[str, NDArray[Any]]:
@@ -81,13 +81,13 @@ def _losses(
     dtype: Dtype,
     tolerance: ParityTolerance,
 ) -> Parity:
-    """Largest absolute difference; held to the tolerance relative to the reference's first loss.
+    """Compare losses; the tolerance is a share of the reference's first loss.
 
-    The first loss is the scale because later ones go to zero as one batch is learnt by heart.
+    Later losses go to zero, since the model trains on one batch.
     """
     steps = min(len(reference["losses"]), len(candidate["losses"]))
     if steps == 0:
-        raise BenchError("the outputs hold no loss to compare")
+        raise BenchError("the outputs have no loss to compare")
     expected, found = reference["losses"][:steps], candidate["losses"][:steps]
     error = float(np.max(np.abs(expected - found)))
     relative = tolerance.training_loss if dtype is Dtype.FP32 else tolerance.training_loss_bf16
@@ -95,10 +95,6 @@ def _losses(
     return Parity(
         images=steps,
         max_abs_error=_finite(error),
-        max_abs_map_error=None,
-        decisions_changed=None,
-        accuracy=None,
-        recall_bad=None,
         tolerance=allowed,
         within_tolerance=bool(error <= allowed),
         trained=bool(candidate["trained"]),
@@ -144,11 +140,10 @@ def _numbers(
     dtype: Dtype,
     tolerance: ParityTolerance,
 ) -> Parity:
-    """Outputs of any meaning: the tolerance is a share of each output's own largest value.
+    """Compare outputs of unknown meaning; the tolerance is a share of each one's largest value.
 
-    Whole numbers and truth values are names of things, of which no other one is nearer: of them
-    that share may differ at all. The output that comes nearest to its limit, or passes it, is the
-    one that is told.
+    Of whole numbers and booleans, which may be classes, that share of the values may differ. The
+    result is that of the output nearest to its limit, or furthest beyond it.
     """
     names = [name for name in reference if name.startswith("output_")]
     share = _allowed(dtype, tolerance)
@@ -162,10 +157,6 @@ def _numbers(
     return Parity(
         images=int(reference["images"]),
         max_abs_error=_finite(error),
-        max_abs_map_error=None,
-        decisions_changed=None,
-        accuracy=None,
-        recall_bad=None,
         tolerance=allowed,
         within_tolerance=same_number and worst <= share,
         trained=bool(candidate["trained"]),
@@ -173,9 +164,9 @@ def _numbers(
 
 
 def _difference(expected: NDArray[Any], found: NDArray[Any]) -> tuple[float, float]:
-    """How far one output is off, and the scale that this is held against; NaN for not alike.
+    """Return the difference of one output and its scale; NaN if the two cannot be compared.
 
-    Infinities (a mask's, say) stand at the same places, or the outputs are not alike.
+    Infinities (of a mask, say) must be at the same places.
     """
     exact = "iub"
     if expected.dtype.kind in exact or found.dtype.kind in exact:

@@ -1,8 +1,7 @@
-"""What physics or the placebo refutes: a claim that cannot be true is no result, however narrow.
+"""Rules that refute impossible results, however narrow their interval is. Pure.
 
-An interval says how steady a difference is, not that it is one between the two things named. These
-rules ask the rest: is it more arithmetic than the machine can do, and does doing nothing show it
-too? Each gives a sentence when it refutes, else None. Pure.
+Was more arithmetic done than the machine can do? Does the placebo, which optimises nothing, show
+the same gain? Each rule returns a sentence when it refutes, else None.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def over_peak(row: ScenarioRow, policy: PlausibilityPolicy) -> str | None:
-    """Refutes a scenario that would have done more arithmetic than library calls reach here.
+    """Refute a scenario that would have run above the measured peak of library calls.
 
-    Not asked of an emulated dtype: its products and its convolutions are emulated differently, so
-    neither bounds the other.
+    Not for an emulated dtype: its matrix products and convolutions are emulated in different ways,
+    so neither bounds the other.
     """
     if row.percent_of_peak is None or row.native_dtype is False:
         return None
@@ -40,10 +39,10 @@ def beyond_reach(
     channels_last: ScenarioRow | None,
     policy: PlausibilityPolicy,
 ) -> str | None:
-    """Refutes an fp32 gain over stock channels_last that the peak leaves no room for.
+    """Refute an fp32 gain over stock channels_last that would pass the peak.
 
-    This is `over_peak` asked of paired rounds: drift that hides an impossible time in the median of
-    all calls cancels in the ratio. The whole interval must lie beyond what is possible.
+    This is `over_peak` for paired rounds: drift that hides an impossible time in the median of all
+    calls cancels in the ratio. The whole interval must lie beyond the possible.
     """
     if row.dtype != Dtype.FP32 or over_channels_last is None or channels_last is None:
         return None
@@ -62,10 +61,10 @@ def beyond_reach(
 
 
 def placebo_differs(row: ScenarioRow, over_default: Comparison) -> str | None:
-    """Refutes a difference between stock default and itself beside an imported IPEX.
+    """Refute a difference between stock default and stock default with IPEX imported.
 
-    Nothing was optimised there. What differs is the process, or the kernels that the import
-    exchanged; neither is a way of running the model faster.
+    Nothing was optimised. What differs is the process, or kernels that the import exchanged;
+    neither is a way of running the model faster.
     """
     if row.backend != "placebo" or not over_default.found:
         return None

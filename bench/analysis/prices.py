@@ -1,8 +1,8 @@
-"""What an hour of a machine costs: a dated table that users can replace. Pure but for reading it.
+"""What an hour of a machine costs: a dated table that users can replace.
 
-The shipped table knows a few instance types at list price in one region; it is no offer and no
-bill. `bench report --prices FILE` takes yours instead: a CSV with the same columns, in which
-`instance_type` may also be any name that your environment.json holds there.
+The shipped table has list prices of a few instance types in one region; it is no offer and no bill.
+`bench report --prices FILE` reads another: a CSV with the same columns, in which `instance_type`
+may also be any name that an environment.json has there.
 """
 
 from __future__ import annotations
@@ -46,9 +46,10 @@ class Prices:
     known: tuple[Price, ...] = ()
 
     def of(self, instance_type: str) -> Price | None:
-        """The price of that type; None where it is not in the table."""
-        found = (price for price in self.known if price.instance_type == instance_type)
-        return next(found, None) if instance_type else None
+        """Return the price of that type; None if the table does not have it."""
+        return next(
+            (p for p in self.known if instance_type and p.instance_type == instance_type), None
+        )
 
 
 NO_PRICES = Prices()
@@ -56,13 +57,13 @@ NO_PRICES = Prices()
 
 @functools.cache
 def shipped() -> Prices:
-    """The table that comes with the package."""
+    """Return the table that comes with the package."""
     text = resources.files("bench.analysis").joinpath("prices.csv").read_text(encoding="utf-8")
     return _parse("prices.csv", text)
 
 
 def read_prices(path: Path) -> Prices:
-    """A user's own table.
+    """Read a user's own table.
 
     Raises:
         UsageError: it cannot be read, or a line of it is wrong; names the line.
@@ -91,22 +92,16 @@ def _price(name: str, line: int, row: dict[str, str | None]) -> Price:
         raise UsageError(
             f"{name}, line {line}: usd_per_hour is {row['usd_per_hour']!r}, not a price above zero"
         )
-    text = {column: (row[column] or "").strip() for column in _COLUMNS}
-    return Price(
-        instance_type=text["instance_type"],
-        usd_per_hour=usd,
-        region=text["region"],
-        date=text["date"],
-        source=text["source"],
-    )
+    text = {column: (row[column] or "").strip() for column in _COLUMNS if column != "usd_per_hour"}
+    return Price(usd_per_hour=usd, **text)
 
 
 def images_per_hour(images_per_s: float | None) -> float | None:
-    """Images that one worker gets through in an hour."""
+    """Return the images of one worker in an hour."""
     return None if images_per_s is None else images_per_s * 3600
 
 
 def images_per_dollar(images_per_s: float | None, price: Price | None) -> float | None:
-    """Images for a dollar; None where the price is not known."""
+    """Return the images for a dollar; None if the price is not known."""
     hourly = images_per_hour(images_per_s)
     return None if hourly is None or price is None else hourly / price.usd_per_hour

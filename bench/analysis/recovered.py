@@ -1,4 +1,4 @@
-"""The scenario rows of a run that was killed: brought up to date by its calls, or made. Pure."""
+"""The scenario rows of a run that was killed: updated from its calls, or made from them. Pure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.analysis.timing import as_ended, timing_summary, with_timing
 from bench.plan.scenario import CONTROL_SUFFIX, DEFAULT_ENVIRONMENT, Status
+from bench.store import rows
 from bench.store.records import ScenarioRow
 
 if TYPE_CHECKING:
@@ -21,11 +22,11 @@ _ID = re.compile(
 
 
 def scenario_rows(run: Run) -> tuple[ScenarioRow, ...]:
-    """The rows of scenarios.csv, as a run that had ended at its last call would have written them.
+    """Return the rows of scenarios.csv as a run that ended at its last call would have them.
 
-    Once speedups.csv was written, the rows are those of the end. Before, calls may have followed
-    them: times are made again from all calls, and a scenario without a row gets one from its id.
-    What was checked of it is then unknown, so it has no verdict.
+    A run with a speedups.csv wrote its rows at its end. Otherwise calls may have followed them:
+    times are made again from all calls, and a scenario without a row gets one from its id. It
+    counts as unchecked, so it has no verdict.
     """
     if run.speedups:
         return run.scenarios
@@ -50,7 +51,8 @@ def _row(run_id: str, name: str, calls: Sequence[IterationRow]) -> ScenarioRow |
         return None
     batch = int(parts["batch"])
     fusion = "on" if parts["fusion"] else "off"
-    return ScenarioRow(
+    return rows.blank(
+        ScenarioRow,
         run_id=run_id,
         scenario=name,
         task=parts["task"],
@@ -62,25 +64,14 @@ def _row(run_id: str, name: str, calls: Sequence[IterationRow]) -> ScenarioRow |
         batch_size=batch,
         options=parts["options"],
         environment=parts["environment"] or DEFAULT_ENVIRONMENT,
-        threads=None,
         status=str(Status.OK),
-        reason=None,
         rounds=timing.rounds,
         launches=timing.launches,
         median_ms=timing.median_ms,
         p90_ms=timing.p90_ms,
         p99_ms=timing.p99_ms,
         images_per_s=timing.images_per_s(batch),
-        import_s=None,
-        prepare_s=None,
         first_call_ms=timing.first_call_ms,
         warmup_iterations=timing.warmup_iterations,
-        peak_rss_mb=None,
-        gflop_per_s=None,
-        percent_of_peak=None,
-        native_dtype=None,
-        isa=None,
-        fused_ops=None,
-        layers_replaced=None,
         checked=False,
     )

@@ -1,7 +1,4 @@
-"""What a count of events says of their true share: exact bounds (Clopper and Pearson, 1934). Pure.
-
-The bounds are one-sided, at 95 % confidence.
-"""
+"""Exact one-sided 95 % bounds of a share from a count (Clopper and Pearson, 1934). Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ CONFIDENCE = 0.95
 
 
 def at_most(events: int, trials: int) -> float:
-    """The largest true share that so many events in so many trials leave room for; 1 of none."""
+    """Return the upper bound of the true share; 1 without trials."""
     if trials == 0:
         return 1.0
     test = stats.binomtest(events, trials, alternative="less")
@@ -19,5 +16,5 @@ def at_most(events: int, trials: int) -> float:
 
 
 def at_least(events: int, trials: int) -> float:
-    """The smallest one; 0 of none."""
+    """Return the lower bound of the true share; 0 without trials."""
     return 1 - at_most(trials - events, trials)

@@ -1,8 +1,8 @@
-"""From a run's rows to its speedups: what is compared with what, and what it shows. Pure.
+"""From a run's rows to its speedups: each scenario gets its baselines and is judged. Pure.
 
-    rows = speedup_rows(run_id, scenarios, judge)
-
-`judge` knows participants and no scenarios; here scenarios get their baselines.
+run = RunAnalysis(run_id, scenarios, iterations, noise, parity, policy, workers=workers)
+run.rows()                          # the rows of speedups.csv
+run.compare("inference/ipex/...", "inference/stock/...")
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.analysis import plausibility
 from bench.analysis.comparison import Comparison, Ratio
+from bench.analysis.groups import group_label
 from bench.analysis.judge import Judge
 from bench.analysis.measurements import (
     Measurements,
@@ -22,7 +23,6 @@ from bench.analysis.measurements import (
     process_seconds,
 )
 from bench.analysis.ways import (
-    group_label,
     is_stock_channels_last,
     is_stock_default,
     may_be_tuned,
@@ -57,11 +57,11 @@ def measurements_of(
     *,
     workers: Mapping[str, Mapping[str, Any]],
 ) -> Measurements:
-    """What a run's rows give the judge. `workers` is environment.json's.
+    """Return the judge's input from a run's rows; `workers` is environment.json's.
 
-    A scenario is unusable that could not run, whose outputs are wrong or whose worker's conditions
-    differed from stock default's. It is unchecked, and has no verdict yet, until its outputs,
-    conditions and kernels have been looked at.
+    A scenario is unusable if it could not run, its outputs are wrong or its worker's conditions
+    differed from stock default's. It is unchecked, without a verdict, until its outputs, conditions
+    and kernels have been checked.
     """
     medians = block_medians(iterations)
     groups: dict[str, dict[str, dict[tuple[int, int], float]]] = defaultdict(dict)
@@ -103,7 +103,7 @@ def measurements_of(
 
 
 def _why_unusable(row: ScenarioRow, wrong: ParityRow | None, unlike: str | None) -> str | None:
-    """Why no verdict can rest on a scenario; None where nothing speaks against it."""
+    """Return why no verdict may rest on a scenario, or None."""
     if row.status not in MEASURED:
         return f"{row.status}: {row.reason}" if row.reason else row.status
     if wrong is None:
@@ -117,7 +117,7 @@ def _why_unusable(row: ScenarioRow, wrong: ParityRow | None, unlike: str | None)
 
 
 class RunAnalysis:
-    """A run's rows, judged: its speedups, and any other comparison of two of its scenarios."""
+    """A run's rows, judged: its speedups and any other comparison of two of its scenarios."""
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class RunAnalysis:
         self.judge = judge.barring(dict(self._refuted(judge)))
 
     def _refuted(self, judge: Judge) -> Iterator[tuple[str, str]]:
-        """Scenarios that cannot have done what they are said to have done, and why."""
+        """Yield scenarios that cannot have done what their label says, and why."""
         policy = self.policy.plausibility
         for rows in self.groups.values():
             nhwc = next((row for row in rows if is_stock_channels_last(row)), None)
@@ -157,15 +157,15 @@ class RunAnalysis:
     def compare(
         self, scenario: str, baseline: str, *, confidence: float | None = None
     ) -> Comparison | None:
-        """Any scenario against any other of its group; None where no round has both."""
+        """Compare any two scenarios of a group; None without a common round."""
         found = self.judge.compare(scenario, baseline, confidence=confidence)
         return found if found.ratio is not None else None
 
     def rows(self) -> list[SpeedupRow]:
-        """One row for every scenario and baseline, group by group, the group's control first.
+        """Return a row for each scenario and baseline, group by group, the control first.
 
-        A scenario that could not run has its rows too: `invalid`, its reason, no speedup. One whose
-        outputs are wrong keeps its speedup and is `invalid`.
+        A scenario that could not run has rows too: `invalid`, with its reason, without a speedup.
+        One with wrong outputs keeps its speedup and is `invalid`.
         """
         return [row for label in self.groups for row in self._group_rows(label)]
 
@@ -203,16 +203,16 @@ class RunAnalysis:
         return self._row(default, BaselineKind.CONTROL, found)
 
     def tuned_family(self, rows: Sequence[ScenarioRow], dtype: str) -> list[str]:
-        """The scenarios of which the fastest is stock tuned in that dtype.
+        """Return the scenarios of which the fastest is stock tuned in that dtype.
 
-        Stock default is among them: where nothing beats it, it is stock tuned itself.
+        Stock default is one of them: if nothing beats it, it is stock tuned itself.
         """
         return [row.scenario for row in rows if may_be_tuned(row, dtype) or is_stock_default(row)]
 
     def _over_tuned(
         self, row: ScenarioRow, rows: Sequence[ScenarioRow], default: ScenarioRow
     ) -> Comparison | None:
-        """The row over the best stock scenario of its dtype; None for that scenario itself."""
+        """Compare the row with the best stock scenario of its dtype; None for that one itself."""
         family = self.tuned_family(rows, row.dtype)
         tuned = self.judge.fastest(family) or default.scenario
         if row.scenario == tuned:
@@ -224,15 +224,15 @@ class RunAnalysis:
     def _of_variables(
         self, row: ScenarioRow, rows: Sequence[ScenarioRow], default: ScenarioRow
     ) -> Iterator[SpeedupRow]:
-        """What its variables are worth, and what it is worth under them; nothing without any."""
+        """Yield what the scenario's variables gain, and what it gains under them."""
         if not varied(row):
             return
         for other in rows:
             if not varied(other) and way(other) == way(row):
                 found = self.judge.compare(row.scenario, other.scenario)
                 yield self._row(row, BaselineKind.UNVARIED, found)
-            alike = varied(other) == varied(row) and way(other) == way(default)
-            if alike and other is not row:
+            same = varied(other) == varied(row) and way(other) == way(default)
+            if same and other is not row:
                 found = self.judge.compare(row.scenario, other.scenario)
                 yield self._row(row, BaselineKind.STOCK_ALIKE, found)
 
@@ -263,22 +263,8 @@ class RunAnalysis:
         )
 
 
-def speedup_rows(
-    run_id: str,
-    scenarios: Sequence[ScenarioRow],
-    iterations: Iterable[IterationRow],
-    noise: Iterable[NoiseRow],
-    parity: Iterable[ParityRow],
-    policy: Policy,
-    *,
-    workers: Mapping[str, Mapping[str, Any]] | None = None,
-) -> list[SpeedupRow]:
-    """The rows of speedups.csv, as `RunAnalysis.rows` gives them."""
-    return RunAnalysis(run_id, scenarios, iterations, noise, parity, policy, workers=workers).rows()
-
-
 def comparison_of(row: SpeedupRow | None) -> Comparison | None:
-    """The comparison that a row of speedups.csv states; None where the row holds no ratio."""
+    """Return the comparison that a row of speedups.csv states; None without a ratio."""
     if row is None or row.speedup is None:
         return None
     return Comparison(
@@ -296,7 +282,7 @@ def comparison_of(row: SpeedupRow | None) -> Comparison | None:
             borrowed=bool(row.borrowed),
             p_value=row.p_value,
         ),
-        verdict=_known_verdict(row.verdict),
+        verdict=Verdict(row.verdict) if row.verdict in set(Verdict) else Verdict.INVALID,
         reason=row.reason,
         margin=row.margin,
         processes_to_decide=row.processes_to_decide,
@@ -304,18 +290,12 @@ def comparison_of(row: SpeedupRow | None) -> Comparison | None:
     )
 
 
-def _known_verdict(word: str) -> Verdict:
-    """The verdict that a file names; a word of another version supports no claim."""
-    known = {str(verdict): verdict for verdict in Verdict}
-    return known.get(word, Verdict.INVALID)
-
-
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
 def _remarks(row: ScenarioRow) -> Iterator[str]:
-    """What a reader must know beside any verdict."""
+    """Yield what a reader must know beside any verdict."""
     if row.status not in MEASURED:
         return
     if row.environment != DEFAULT_ENVIRONMENT:

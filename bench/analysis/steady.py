@@ -1,7 +1,4 @@
-"""When a scenario counts as warmed up. Pure.
-
-is_steady(calls_ms, DEFAULT.steady_state)
-"""
+"""When a scenario counts as warmed up. Pure."""
 
 from __future__ import annotations
 
@@ -22,13 +19,12 @@ Floats = NDArray[np.float64]
 
 
 def is_steady(calls_ms: Sequence[float], policy: SteadyStatePolicy) -> bool:
-    """Whether the latest warm-up calls show no trend any more.
+    """Return whether the latest warm-up calls show no trend.
 
-    `calls_ms` holds all warm-up calls so far, in order, without the first call. Two consecutive
-    windows must have medians within `max_median_change` and a Theil-Sen slope under `max_slope`,
-    at `confirmations` consecutive positions of the sliding pair. Where the median of as many latest
-    calls takes longer than `slow_call_ms`, `slow_window` and `slow_max_median_change` hold instead,
-    once.
+    `calls_ms` has all warm-up calls so far, in order, without the first call. Two consecutive
+    windows must have medians within `max_median_change` and a Theil-Sen slope under `max_slope`, at
+    `confirmations` consecutive positions of the sliding pair. If the median of these calls is above
+    `slow_call_ms`, one pair of `slow_window` within `slow_max_median_change` is enough.
 
     Raises:
         BenchError: a time is not a positive finite number.
@@ -47,23 +43,23 @@ def is_steady(calls_ms: Sequence[float], policy: SteadyStatePolicy) -> bool:
 
 
 def steady_after(calls_ms: Sequence[float], policy: SteadyStatePolicy) -> int | None:
-    """After how many warm-up calls `is_steady` first held; None where it never did."""
+    """Return after how many warm-up calls `is_steady` was first true, or None."""
     counts = range(1, len(calls_ms) + 1)
     return next((count for count in counts if is_steady(calls_ms[:count], policy)), None)
 
 
 def calls_before_level(calls_ms: Sequence[float], policy: SteadyStatePolicy) -> int | None:
-    """How many warm-up calls the level stretch that `is_steady` saw was preceded by.
+    """Return how many warm-up calls preceded the level stretch that `is_steady` saw, or None.
 
-    What a later launch of the same scenario has to make before it is level too; telling so again
-    would take the whole stretch. None where it never got level.
+    A later launch of the scenario makes so many calls and then counts as level, without the stretch
+    that would show it again.
     """
     count = steady_after(calls_ms, policy)
     return None if count is None else count - _stretch(calls_ms[:count], policy)
 
 
 def _stretch(calls_ms: Sequence[float], policy: SteadyStatePolicy) -> int:
-    """How many calls the rule looks at, with calls as long as the latest."""
+    """Return how many calls the rule needs when calls are as long as the latest."""
     needed = 2 * policy.window + policy.confirmations - 1
     if len(calls_ms) and np.median(calls_ms[-needed:]) > policy.slow_call_ms:
         return 2 * policy.slow_window
@@ -71,7 +67,7 @@ def _stretch(calls_ms: Sequence[float], policy: SteadyStatePolicy) -> int:
 
 
 def _is_level(pair: Floats, max_change: float) -> bool:
-    """Whether the medians of both halves differ by at most this share of the smaller."""
+    """Return whether the medians of both halves differ by at most this share of the smaller."""
     first, second = np.median(pair.reshape(2, -1), axis=1)
     return bool(abs(second - first) <= max_change * min(first, second))
 

@@ -1,4 +1,4 @@
-"""What the calls of one scenario say about its own time. Pure."""
+"""The times of one scenario, from its calls. Pure."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ class TimingSummary:
     rounds: int
     launches: int
     median_ms: float | None
-    """Over all timed calls. For reading; speedups are made from paired blocks instead."""
+    """Over all timed calls; for reading, as speedups come from paired blocks."""
     p90_ms: float | None
     """Empty for fewer than 10 timed calls: it would be the maximum under another name."""
     p99_ms: float | None
     """Empty for fewer than 100 timed calls."""
     first_call_ms: float | None
-    """Of its first launch, the only one that finds the machine's caches cold."""
+    """Of the first launch: only that one finds caches cold."""
     warmup_iterations: int | None
-    """Calls until it was steady in the first launch, without the first call; all that were made
-    where it never was. The calls that outputs were compared by may be more."""
+    """Warm-up calls of the first launch, without the first call, until it was steady, or all if it
+    never was. Comparing outputs may have needed more."""
     page_faults: float | None
-    """The median over all timed calls that tell."""
+    """The median over all timed calls that have it."""
 
     def images_per_s(self, batch_size: int) -> float | None:
-        """Images a second of one call after another, of inference and training alike."""
+        """Return images a second of one call after another, at inference or training."""
         return 1000 * batch_size / self.median_ms if self.median_ms else None
 
 
 def timing_summary(
     iterations: Iterable[IterationRow], steady_state: SteadyStatePolicy = DEFAULT.steady_state
 ) -> TimingSummary:
-    """What the calls of one scenario say about its own time. All None without timed calls."""
+    """Summarise the calls of one scenario; all None without timed calls."""
     rows = list(iterations)
     timed = [row for row in rows if row.phase == Phase.TIMED and row.round is not None]
     timed = [row for row in timed if not row.disturbed]
@@ -72,7 +72,7 @@ def timing_summary(
 
 
 def with_timing(row: ScenarioRow, calls: Iterable[IterationRow]) -> ScenarioRow:
-    """The row of a scenario with its times made again from all its calls."""
+    """Return the row of a scenario with its times made again from all its calls."""
     timing = timing_summary(calls)
     flop = row.gflop_per_s * row.median_ms if row.gflop_per_s and row.median_ms else None
     gflop_per_s = flop / timing.median_ms if flop and timing.median_ms else None
@@ -95,7 +95,7 @@ def with_timing(row: ScenarioRow, calls: Iterable[IterationRow]) -> ScenarioRow:
 
 
 def as_ended(row: ScenarioRow) -> ScenarioRow:
-    """The row once no round will follow: a scenario without any was not measured."""
+    """Return the row at the end of a run: a scenario without a round was not measured."""
     if row.status not in MEASURED or row.rounds:
         return row
     return replace(

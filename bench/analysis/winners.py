@@ -1,4 +1,4 @@
-"""Who is fastest in a comparison group, who is level with it, and why nobody may be. Pure."""
+"""The fastest scenario of a comparison group, and those level with it. Pure."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Winner(NamedTuple):
     group: Group
     row: ScenarioRow
     comparison: Comparison | None
-    """Against stock default; None where stock default itself is the fastest."""
+    """With stock default; None if stock default itself is the fastest."""
     level: tuple[tuple[ScenarioRow, Comparison], ...]
-    """Others that no comparison with it, round by round, showed to be slower; fastest first."""
+    """Others that were not shown to be slower than it; fastest first."""
 
     @property
     def is_shown(self) -> bool:
@@ -37,10 +37,9 @@ class Winner(NamedTuple):
 def candidates(
     facts: Facts, group: Group, *, int8: bool = False
 ) -> list[tuple[ScenarioRow, Comparison]]:
-    """Valid ways of running the model, fastest first.
+    """Return the valid ways of running the model, fastest first.
 
-    int8 is none unless asked for: it runs another model, made from this one by rounding its
-    weights, so it has an answer of its own.
+    Without `int8` those in int8 are left out: they run another model, with rounded weights.
     """
     found = []
     for row in facts.groups.get(group, ()):
@@ -55,11 +54,11 @@ def candidates(
 
 
 def winner(facts: Facts, group: Group) -> Winner | None:
-    """The fastest valid scenario of the group and those level with it; None where none is valid.
+    """Return the fastest valid scenario of the group and those level with it, or None.
 
-    Of those shown to be faster than stock default, if any was: a higher estimate of which nothing
-    was shown must not hide them. It is then among those level. Its comparison with stock default is
-    that of the best of all that could have won.
+    If any was shown to be faster than stock default, one of these wins: a higher estimate without a
+    verdict must not hide them, and is level with the winner instead. The comparison with stock
+    default allows for the choice among all that could have won.
     """
     ranked = candidates(facts, group)
     if not ranked:
@@ -79,9 +78,9 @@ def winner(facts: Facts, group: Group) -> Winner | None:
 def level_with(
     facts: Facts, best: ScenarioRow, others: Sequence[ScenarioRow]
 ) -> tuple[tuple[ScenarioRow, Comparison], ...]:
-    """Those of the others that no comparison with the best showed to be slower; fastest first.
+    """Return the others that were not shown to be slower than the best; fastest first.
 
-    The best was chosen by the data from all of them, so that each comparison is surer (Bonferroni).
+    The data chose the best from all of them, so each comparison is surer (Bonferroni).
     """
     confidence = _surer(facts, len(others))
     found = [
@@ -96,14 +95,14 @@ def level_with(
 
 
 def _surer(facts: Facts, rivals: int) -> float:
-    """The confidence of each comparison with the best of so many others and itself."""
+    """Return the confidence of each comparison of the best with so many rivals."""
     return 1 - (1 - facts.policy.verdict.confidence) / max(1, rivals)
 
 
 def runner_up(facts: Facts, best: Winner) -> tuple[ScenarioRow, Comparison] | None:
-    """Who comes next, and the fastest over it, round by round; None where nobody is comparable.
+    """Return the second fastest and the fastest's speedup over it, or None.
 
-    As sure as `level_with`, so that nobody is both level and shown to be slower.
+    With the confidence of `level_with`, so that nothing is both level and shown to be slower.
     """
     ranked = [row for row, _ in candidates(facts, best.group) if row is not best.row]
     default = facts.default_of(best.group)
@@ -117,20 +116,20 @@ def runner_up(facts: Facts, best: Winner) -> tuple[ScenarioRow, Comparison] | No
 
 
 def best_ipex(facts: Facts, group: Group, dtype: str = "fp32") -> ScenarioRow | None:
-    """The fastest valid IPEX scenario of a group in that dtype."""
+    """Return the fastest valid IPEX scenario of a group in that dtype."""
     ranked = candidates(facts, group)
     mine = (row for row, _ in ranked if row.backend == "ipex" and row.dtype == dtype)
     return next(mine, None)
 
 
 def ipex_over_tuned(facts: Facts, row: ScenarioRow) -> Comparison | None:
-    """The best of IPEX, which is `row`, over the best of stock PyTorch in its group and dtype."""
+    """Return the best of IPEX, which is `row`, over the best of stock in its group and dtype."""
     group = group_of(row).noise_name
     return facts.claims.answer(IPEX, group, row.dtype, named=row.scenario)
 
 
 def why_nothing(facts: Facts, group: Group) -> str:
-    """Why a group has no valid comparison, and what would help: a sentence."""
+    """Return why a group has no valid comparison, and what would help: a sentence."""
     rows = facts.groups.get(group, [])
     if facts.default_of(group) is None:
         return "Stock default was not measured, so there is nothing to divide by."
@@ -158,7 +157,7 @@ def _sentence(start: str, reason: str) -> str:
 
 
 def bf16_pairs(facts: Facts) -> list[tuple[ScenarioRow, ScenarioRow]]:
-    """(bf16, fp32) for every bf16 scenario whose fp32 twin is in the run."""
+    """Return (bf16, fp32) of every bf16 scenario whose fp32 twin is in the run."""
     twins = {_way(row): row for row in facts.scenarios.values() if row.dtype == "fp32"}
     return [
         (row, twins[_way(row)])
@@ -168,13 +167,13 @@ def bf16_pairs(facts: Facts) -> list[tuple[ScenarioRow, ScenarioRow]]:
 
 
 def _way(row: ScenarioRow) -> tuple[object, ...]:
-    """Everything that makes a scenario but its dtype."""
+    """Return what identifies a scenario apart from its dtype."""
     kind = (row.task, row.backend, row.mode, row.fusion, row.layout)
     return (*kind, row.batch_size, row.options, row.environment)
 
 
 def fusion_pairs(facts: Facts) -> list[tuple[ScenarioRow, ScenarioRow]]:
-    """(fusion on, fusion off) for every scenario whose twin is in the run."""
+    """Return (fusion on, fusion off) of every scenario whose twin is in the run."""
 
     def key(row: ScenarioRow) -> tuple[object, ...]:
         return _way(dataclasses.replace(row, fusion=None)), row.dtype

@@ -13,18 +13,19 @@ from __future__ import annotations
 import json
 import math
 import shlex
+from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.errors import BenchError, RecordError
 from bench.gate import stored
 from bench.gate.result import Case, GateReport, Interval, NoVerdictError, Outcome
 from bench.gate.thresholds import DEFAULT, GatePolicy
 from bench.plan.scenario import BaselineKind
-from bench.store import durable
+from bench.store import durable, typed_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from bench.store.records import Run, SpeedupRow
@@ -49,8 +50,13 @@ class Machine:
     """The floors of one machine."""
 
     fingerprint: str
-    name: str
+    name: str = "?"
     floors: tuple[Floor, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Machines:
+    machines: tuple[Machine, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,68 +78,48 @@ def read(path: Path) -> PolicyFile:
         BenchError: there is none, or it says something that a policy cannot say.
     """
     try:
-        content = durable.read(path)
+        found = typed_json.read_object(path)
+        _check_format(found)
+        machines = typed_json.convert(_Machines, found).machines
+        _check(machines)
     except FileNotFoundError as error:
         raise BenchError(
             f"there is no policy at {path}: write one with `bench gate --write-policy {path} RUN`"
         ) from error
-    try:
-        found = json.loads(content.decode("utf-8-sig"), object_pairs_hook=_once)
-        return PolicyFile(path=path, machines=tuple(_machines(found)))
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise BenchError(f"the policy {path} is damaged: {error}") from error
+    return PolicyFile(path=path, machines=machines)
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose keys stand once: the second of two would silently win."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError(f"a key stands twice in {sorted(key for key, _ in pairs)}")
-    return found
+def _check_format(found: Mapping[str, object]) -> None:
+    if (found.get("format"), found.get("version")) != (FORMAT, VERSION):
+        raise ValueError(f'this bench reads "format": "{FORMAT}", "version": {VERSION}')
 
 
-def _machines(found: object) -> Iterable[Machine]:
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise ValueError(f'it does not start with "format": "{FORMAT}"')
-    if found.get("version") != VERSION:
-        raise ValueError(f"its version is {found.get('version')!r}, this bench reads {VERSION}")
-    seen: set[str] = set()
-    for entry in _list(found, "machines"):
-        print_ = _text(entry, "fingerprint")
-        if print_ in seen:
-            raise ValueError(f"the machine {print_} stands twice")
-        seen.add(print_)
-        floors = tuple(_floor(floor) for floor in _list(entry, "floors"))
-        keys = [(floor.scenario, floor.baseline) for floor in floors]
-        if len(set(keys)) != len(keys):
-            raise ValueError(f"machine {print_} has two floors for one scenario and baseline")
-        yield Machine(fingerprint=print_, name=str(entry.get("name", "?")), floors=floors)
+def _check(machines: Sequence[Machine]) -> None:
+    """Raise ValueError for what the types allow and a policy does not."""
+    _check_once([machine.fingerprint for machine in machines], "machine")
+    for machine in machines:
+        if not all([machine.fingerprint, *(floor.scenario for floor in machine.floors)]):
+            raise ValueError(f"a fingerprint or a scenario of {machine.name} is empty text")
+        _check_once(
+            [f"{floor.scenario} over {floor.baseline}" for floor in machine.floors],
+            f"floor of {machine.name}",
+        )
+        for floor in machine.floors:
+            if floor.baseline not in _BASELINES:
+                known = " or ".join(_BASELINES)
+                raise ValueError(f"{floor.scenario}: baseline is {floor.baseline!r}, not {known}")
+            if floor.speedup_at_least <= 0:
+                raise ValueError(
+                    f"{floor.scenario}: speedup_at_least is {floor.speedup_at_least}, not above 0"
+                )
 
 
-def _floor(entry: object) -> Floor:
-    scenario = _text(entry, "scenario")
-    baseline = _text(entry, "baseline")
-    if baseline not in _BASELINES:
-        raise ValueError(f"{scenario}: baseline is {baseline!r}, not {' or '.join(_BASELINES)}")
-    value = entry.get("speedup_at_least") if isinstance(entry, dict) else None
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not math.isfinite(float(value)) or value <= 0:  # type: ignore[arg-type,operator] # `number` says so
-        raise ValueError(f"{scenario}: speedup_at_least is {value!r}, not a number above 0")
-    return Floor(scenario=scenario, baseline=baseline, speedup_at_least=float(value))  # type: ignore[arg-type] # checked
-
-
-def _list(entry: object, key: str) -> list[Any]:
-    value = entry.get(key) if isinstance(entry, dict) else None
-    if not isinstance(value, list):
-        raise ValueError(f"`{key}` is not a list")  # noqa: TRY004 - one kind of error for a damaged file
-    return value
-
-
-def _text(entry: object, key: str) -> str:
-    value = entry.get(key) if isinstance(entry, dict) else None
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"`{key}` is missing, or is not text")
-    return value
+def _check_once(names: Sequence[str], what: str) -> None:
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise ValueError(f"there are two entries for the {what} {twice}")
 
 
 def check(policy: PolicyFile, run: Run, *, thresholds: GatePolicy = DEFAULT) -> GateReport:
@@ -156,7 +142,7 @@ def check(policy: PolicyFile, run: Run, *, thresholds: GatePolicy = DEFAULT) -> 
     return GateReport(
         title="Floors on speedups",
         compared=(
-            f"Speedups of {run.environment.get('run_id') or run.folder.name} against the floors of "
+            f"Speedups of {run.metadata.run_id or run.folder.name} against the floors of "
             f"{policy.path} for {stored.machine_name(run)}."
         ),
         repeat=(

@@ -8,7 +8,8 @@ from enum import Enum
 from typing import Any
 
 from bench.errors import BenchError
-from bench.text.numbers import percent, plural
+from bench.text.numbers import percent
+from bench.text.wording import count
 
 PASS = 0
 REGRESSION = 10
@@ -101,7 +102,7 @@ class GateReport:
             return f"No verdict on {_of(len(unknown), len(self.cases))}: {', '.join(unknown)}"
         if not self.cases:
             return "No verdict: there was nothing to compare"
-        return f"Passed: no regression in {plural(len(self.cases), 'scenario')}"
+        return f"Passed: no regression in {count(len(self.cases), 'scenario')}"
 
     def named(self, outcome: Outcome) -> list[str]:
         """Scenarios with this outcome, in order."""
@@ -137,5 +138,5 @@ def spell_range(ratio: Interval) -> str:
     return f"between {spell_change(ratio.high)} and {spell_change(ratio.low)}"
 
 
-def _of(count: int, total: int) -> str:
-    return f"{count} of {plural(total, 'scenario')}"
+def _of(number: int, total: int) -> str:
+    return f"{number} of {count(total, 'scenario')}"

@@ -45,17 +45,15 @@ def fingerprint(run: Run) -> str:
     Raises:
         NoVerdictError: the run does not say.
     """
-    machine = run.environment.get("machine")
-    found = machine.get("fingerprint") if isinstance(machine, dict) else None
-    if not isinstance(found, str) or not found:
+    found = run.metadata.machine.fingerprint
+    if not found:
         raise NoVerdictError(f"{run.folder} does not say on which machine it was measured")
     return found
 
 
 def machine_name(run: Run) -> str:
     """What people call that machine."""
-    machine = run.environment.get("machine")
-    return str(machine.get("name", "?")) if isinstance(machine, dict) else "?"
+    return run.metadata.machine.name or "?"
 
 
 def compare(
@@ -86,7 +84,7 @@ def compare(
 
 
 def _name(run: Run) -> str:
-    return str(run.environment.get("run_id") or run.folder.name)
+    return run.metadata.run_id or run.folder.name
 
 
 def _different_machines(baseline: Run, candidate: Run) -> str | None:
@@ -186,18 +184,14 @@ def quotient(above: Interval, below: Interval) -> Interval:
 
 def _notes(baseline: Run, candidate: Run) -> Iterable[str]:
     for run in (baseline, candidate):
-        if not run.environment.get("complete"):
+        if not run.metadata.complete:
             yield f"{_name(run)} did not end by itself: it shows what was measured until then."
         yield from (f"{_name(run)}: {warning}" for warning in run.warnings)
     new = default_rows(candidate).keys() - default_rows(baseline).keys()
     if new:
         yield f"Only in the candidate, so not judged: {', '.join(sorted(new))}."
-    software = [run.environment.get("machine", {}).get("packages") for run in (baseline, candidate)]
-    if all(isinstance(packages, dict) for packages in software):
-        changed = sorted(
-            name
-            for name in ("torch", "intel-extension-for-pytorch", "numpy")
-            if software[0].get(name) != software[1].get(name)
-        )
-        if changed:
-            yield f"Other versions in the two runs: {', '.join(changed)}."
+    before, after = (run.metadata.machine.packages for run in (baseline, candidate))
+    names = ("intel-extension-for-pytorch", "numpy", "torch")
+    changed = [name for name in names if before.get(name) != after.get(name)]
+    if before and after and changed:
+        yield f"Other versions in the two runs: {', '.join(changed)}."

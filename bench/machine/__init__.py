@@ -3,9 +3,8 @@
     here = describe()
     print(render(here))
 
-`describe` is made of many small questions, each of which is skipped where a host has no answer. The
-result is the `machine` object of a run's environment.json. Nothing here touches the network, and
-torch is only ever imported in processes of its own.
+`describe` leaves out what a host does not tell. Its result is the `machine` object of a run's
+environment.json. Nothing here uses the network, and torch is imported in separate processes only.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.machine import cpu as cpus
-from bench.machine import frameworks as asked
+from bench.machine import frameworks as libraries
 from bench.machine import host, software, topology
 from bench.machine.cpu import bf16_native
 from bench.machine.text import render, spell_cpus
@@ -54,12 +53,12 @@ _LONGEST_NAME = 40
 def describe(
     root: Path = Path("/"), *, frameworks: bool = True, python: str = sys.executable
 ) -> dict[str, Any]:
-    """Everything about the machine that a reader of its results may ask.
+    """Describe the machine: CPU, cores, caches, memory, host, software.
 
     Args:
-        root: where `/proc` and `/sys` are looked for; tests give stored ones.
-        frameworks: whether torch and IPEX are asked too, which takes seconds.
-        python: the interpreter in which they are asked.
+        root: the folder of `/proc` and `/sys`.
+        frameworks: whether to query torch and IPEX too, which takes seconds.
+        python: the interpreter that imports them.
     """
     cpu = cpus.read_cpu(root)
     machine: dict[str, Any] = {
@@ -70,7 +69,7 @@ def describe(
         **_host_facts(root, cpu),
         "packages": software.packages(),
         "env": software.variables(),
-        "frameworks": asked.frameworks(python) if frameworks else {},
+        "frameworks": libraries.frameworks(python) if frameworks else {},
     }
     machine["notes"] = _notes(cpu, machine)
     return {"name": run_name(machine), **machine, "fingerprint": fingerprint(machine)}
@@ -131,7 +130,7 @@ def _host_facts(root: Path, cpu: Cpu) -> dict[str, Any]:
 
 
 def _notes(cpu: Cpu, machine: Mapping[str, Any]) -> list[str]:
-    """Sentences that a reader of the results must know."""
+    """Return sentences that a reader of the results must know."""
     found = cpus.notes(cpu, machine["instance_type"])
     if machine["slow_cpus"]:
         found.append(
@@ -151,37 +150,38 @@ def _notes(cpu: Cpu, machine: Mapping[str, Any]) -> list[str]:
 
 
 def _about_quota(limit: float | None, seen: int) -> list[str]:
-    """What a CPU quota of the control groups means for figures."""
+    """Return what a CPU quota of the control groups means for figures."""
     if limit is None or limit >= seen:
         return []
+    effect = "workers have as many threads as it carries, since more would be stopped in part"
+    if limit < 1:
+        effect = (
+            f"even one thread is stopped {1 - limit:.0%} of the time, and every time that is "
+            "measured on this machine is longer by that"
+        )
     start = f"A control group allows {limit:g} CPUs' worth of time although {seen} can be seen"
-    stopped = (
-        f"even one thread is stopped {1 - limit:.0%} of the time, and every time measured here is "
-        "longer by that"
-    )
-    follows = "workers have as many threads as it carries, for more would be stopped in part"
-    return [f"{start}: {stopped if limit < 1 else follows}."]
+    return [f"{start}: {effect}."]
 
 
 def _about_variables(env: Mapping[str, str]) -> list[str]:
-    """Which variables of this shell workers do not get."""
+    """Return which variables of this shell workers do not get."""
     names = [name for name in software.steering(env) if name not in software.SET_FOR_WORKERS]
     return [f"Set in this shell and not passed on to workers: {', '.join(names)}."] if names else []
 
 
 def fingerprint(machine: Mapping[str, Any]) -> str:
-    """12 hexadecimal digits that are equal where speedups may be compared.
+    """Return 12 hexadecimal digits that are equal for machines whose speedups may be compared.
 
-    They cover the CPU's name and numbers, its instruction sets, the usable cores, the caches and
-    the instance type: what decides a ratio between two ways of running one model. Packages,
-    settings and memory are left out: they are compared by themselves.
+    They cover what decides a ratio of two ways of running one model: the CPU's name and numbers,
+    its instruction sets, the usable cores, the caches and the instance type. Packages, settings and
+    memory are compared separately.
     """
     facts = {name: machine.get(name) for name in _FINGERPRINTED}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def run_name(machine: Mapping[str, Any]) -> str:
-    """A short name that is safe in file names: `m6i.4xlarge`, else `amd-epyc-2c`."""
+    """Return a short name that is safe in file names: `m6i.4xlarge`, else `amd-epyc-2c`."""
     instance = machine.get("instance_type")
     if instance:
         return _safe(str(instance))

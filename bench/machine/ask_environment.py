@@ -1,7 +1,7 @@
-"""Run in another environment's interpreter: could a worker run here, and what is installed?
+"""A script for another environment's interpreter: can a worker run in it, what is installed?
 
-`python -c <this text> RESULT` writes JSON to the file RESULT. Everything that a worker imports is
-imported, so that what is missing shows before anything is measured.
+`python -c <this text> RESULT` writes JSON to the file RESULT. It imports all that a worker imports,
+so that missing packages show before anything is measured.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ MODULES = (
     "bench.worker.protocol",
     "bench.worker.session",
 )
-"""In an order that names what is really missing: torchvision is of no use without torch."""
+"""In the order of what needs what, so that the first missing one is the cause."""
 
 
 def answers() -> dict[str, Any]:
-    """`missing`: the first module that is not there; `error`: why one that is there fails."""
-    said: dict[str, Any] = {"missing": None, "error": None, "protocol": None, "packages": {}}
+    """Return `missing`, the first missing module; `error`, why an installed one fails; and more."""
+    found: dict[str, Any] = {"missing": None, "error": None, "protocol": None, "packages": {}}
     try:
         for name in MODULES:
             importlib.import_module(name)
-        said["protocol"] = importlib.import_module("bench.worker.protocol").VERSION
+        found["protocol"] = importlib.import_module("bench.worker.protocol").VERSION
     except ModuleNotFoundError as error:
         if error.name and "." not in error.name:
-            said["missing"] = error.name
+            found["missing"] = error.name
         else:
-            said["error"] = f"{type(error).__name__}: {error}"
+            found["error"] = f"{type(error).__name__}: {error}"
     except Exception as error:  # noqa: BLE001 - packages that do not fit together fail in any way
         lines = str(error).strip().splitlines() or [""]
-        said["error"] = f"{type(error).__name__}: {lines[0]}"
+        found["error"] = f"{type(error).__name__}: {lines[0]}"
     for distribution in metadata.distributions():
         name = distribution.metadata["Name"]
         if name:
-            said["packages"][re.sub(r"[-_.]+", "-", name).lower()] = distribution.version
-    said["packages"] = dict(sorted(said["packages"].items()))
-    return said
+            found["packages"][re.sub(r"[-_.]+", "-", name).lower()] = distribution.version
+    found["packages"] = dict(sorted(found["packages"].items()))
+    return found
 
 
 if __name__ == "__main__":

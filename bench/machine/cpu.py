@@ -1,7 +1,7 @@
 """What the CPU is and which instructions it has, from `/proc/cpuinfo`.
 
-Instruction sets come from the flags alone. Names and model numbers lie under virtualisation: a
-guest can show a fifth-generation model number with bf16 and AMX masked off.
+Instruction sets come from the flags alone. Names and model numbers mislead under virtualisation: a
+guest may have a fifth-generation model number with bf16 and AMX masked.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _ARM_CORES = {
     ("0x41", "0xd49"): "Arm Neoverse-N2",
     ("0x41", "0xd4f"): "Arm Neoverse-V2",
 }
-"""Arm kernels give numbers instead of a name (Arm's register MIDR_EL1)."""
+"""Arm kernels list numbers instead of a name (Arm's register MIDR_EL1)."""
 
 _ARM_VENDORS = {"0x41": "ARM", "0x61": "Apple", "0xc0": "Ampere"}
 
@@ -66,7 +66,7 @@ class Cpu:
 
     @property
     def isa(self) -> dict[str, bool]:
-        """Which instruction sets the flags name."""
+        """Whether the flags name each instruction set."""
         # other systems write avx512vnni for Linux's avx512_vnni
         seen = {flag.replace("_", "") for flag in self.flags}
         names = (*X86_ISA, *ARM_ISA) if self.arm else X86_ISA
@@ -74,10 +74,10 @@ class Cpu:
 
 
 def read_cpu(root: Path) -> Cpu:
-    """The CPU as `/proc/cpuinfo` tells, and as py-cpuinfo does where that file says too little.
+    """Read the CPU from `/proc/cpuinfo`; if that has no name, from py-cpuinfo.
 
-    py-cpuinfo starts programs and takes up to a second, so it is asked only on this machine itself
-    (not for a root elsewhere), and only when there is no name to be had.
+    py-cpuinfo starts programs and takes up to a second, and describes this machine whatever `root`
+    is.
     """
     found = parse_cpuinfo(files.text(root / "proc/cpuinfo") or "")
     if found.model_name is None and root == type(root)("/"):
@@ -118,7 +118,7 @@ def _whole(value: object) -> int | None:
 
 
 def _completed(found: Cpu) -> Cpu:
-    """Fill in from py-cpuinfo what `/proc/cpuinfo` does not say (other systems, new Arm cores)."""
+    """Add from py-cpuinfo what `/proc/cpuinfo` lacks (other systems, new Arm cores)."""
     try:
         import cpuinfo
 
@@ -138,7 +138,7 @@ def _completed(found: Cpu) -> Cpu:
 
 
 def native_bf16_by(isa: Mapping[str, bool]) -> list[str]:
-    """The flags that make bf16 arithmetic native; empty where it is emulated."""
+    """Return the flags that make bf16 arithmetic native; empty if it is emulated."""
     native = [flag for flag in ("avx512_bf16", "bf16") if isa.get(flag)]
     if isa.get("amx_bf16") and isa.get("amx_tile"):
         native.append("amx_bf16")
@@ -146,12 +146,12 @@ def native_bf16_by(isa: Mapping[str, bool]) -> list[str]:
 
 
 def bf16_native(isa: Mapping[str, bool]) -> bool:
-    """Whether the CPU itself computes in bf16; False means that libraries emulate it."""
+    """Return whether the CPU itself computes in bf16; otherwise libraries emulate it."""
     return bool(native_bf16_by(isa))
 
 
 def notes(cpu: Cpu, instance_type: str | None) -> list[str]:
-    """Sentences about the CPU that a reader of the results must know."""
+    """Return sentences about the CPU that a reader of the results must know."""
     if not cpu.flags:
         return ["The CPU's flags cannot be read here, so no instruction set is taken for granted."]
     found = [] if bf16_native(cpu.isa) else [_emulated(cpu)]
@@ -193,7 +193,7 @@ def _emulated(cpu: Cpu) -> str:
 
 
 def _onednn_emulates_bf16(cpu: Cpu) -> bool:
-    """As oneDNN decides it: with AVX-512 (BW, VL and DQ), or AVX-NE-CONVERT on cores without it."""
+    """Return whether oneDNN emulates bf16: with AVX-512 (BW, VL and DQ) or AVX-NE-CONVERT."""
     return {"avx512bw", "avx512vl", "avx512dq"} <= cpu.flags or "avx_ne_convert" in cpu.flags
 
 
@@ -205,7 +205,7 @@ def _is_ice_lake_server(cpu: Cpu, instance_type: str | None) -> bool:
 
 
 def _masked(cpu: Cpu) -> str | None:
-    """The chip that the model number names, when the flags lack what that chip has."""
+    """Return the chip that the model number names if the flags lack what that chip has."""
     if cpu.vendor != "GenuineIntel" or cpu.family != 6 or cpu.model is None:
         return None
     lacks = not cpu.isa["avx512_bf16"] or not cpu.isa["amx_bf16"]

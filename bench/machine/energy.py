@@ -4,9 +4,9 @@
     ...  # one block
     joules = used(before, read_energy())
 
-Few virtual machines have the counters, and many hosts let only root read them: then there is no
-reading, and nothing is said. What is counted is the whole package, so it means something only while
-one worker runs and the others are stopped, as in a block.
+Few virtual machines have the counters, and on many hosts only root may read them: then the reading
+is empty. A counter covers the whole package, so it is meaningful only while one worker runs and the
+others are stopped, as in a block.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _PACKAGE = re.compile(r"intel-rapl:\d+", re.ASCII)
-"""A CPU package; its parts (`intel-rapl:0:1`) are counted in it. AMD's are named so too."""
+"""A CPU package, which includes its parts (`intel-rapl:0:1`). AMD's have the same names."""
 
 Reading = dict[str, tuple[int, int]]
-"""Microjoules so far and where the counter starts over, by package."""
+"""Microjoules so far and the counter's maximum, by package."""
 
 
 def read_energy(root: Path = Path("/")) -> Reading:
-    """The counters of all packages now; empty where the host has none or does not let us read."""
+    """Read the counters of all packages; empty if there are none or they are not readable."""
     folder = root / "sys/class/powercap"
     try:
         zones = [zone for zone in sorted(folder.iterdir()) if _PACKAGE.fullmatch(zone.name)]
@@ -42,7 +42,7 @@ def read_energy(root: Path = Path("/")) -> Reading:
 def used(
     before: Mapping[str, tuple[int, int]], after: Mapping[str, tuple[int, int]]
 ) -> float | None:
-    """Joules of all packages between two readings; None where there are none to compare."""
+    """Return the joules of all packages between two readings, or None."""
     if not before or before.keys() != after.keys():
         return None
     return sum((after[name][0] - start) % (end + 1) for name, (start, end) in before.items()) / 1e6

@@ -1,4 +1,4 @@
-"""Small reads under a root folder; what is not there, or may not be read, is None."""
+"""Small reads of `/proc` and `/sys`; what is missing or not readable is None."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def text(path: Path) -> str | None:
-    """The file's content without surrounding white space."""
+    """Return the file's content without surrounding white space."""
     try:
         return path.read_text(errors="replace").strip("\0 \n\t")
     except (OSError, ValueError):
@@ -18,7 +18,7 @@ def text(path: Path) -> str | None:
 
 
 def number(path: Path) -> int | None:
-    """The file's content as a whole number."""
+    """Return the file's content as a whole number."""
     try:
         return int(text(path) or "")
     except ValueError:
@@ -26,7 +26,7 @@ def number(path: Path) -> int | None:
 
 
 def parse_cpu_list(text: str) -> tuple[int, ...]:
-    """The kernel's list format: `0-3,8` is (0, 1, 2, 3, 8).
+    """Parse the kernel's list format: `0-3,8` is (0, 1, 2, 3, 8).
 
     Raises:
         ValueError: the text is not in that format.
@@ -41,12 +41,12 @@ def parse_cpu_list(text: str) -> tuple[int, ...]:
 
 
 def cpu_list(path: Path) -> tuple[int, ...]:
-    """The file's content as the kernel writes lists of CPUs (`0-3,8`); empty where it is not."""
+    """Return the list of CPUs in a file; empty if it is no such list."""
     return cpus(text(path) or "")
 
 
 def cpus(listed: str) -> tuple[int, ...]:
-    """A list of CPUs as the kernel writes it; empty where it is no such list."""
+    """Parse a list of CPUs; empty if it is no such list."""
     try:
         return parse_cpu_list(listed)
     except ValueError:
@@ -54,27 +54,24 @@ def cpus(listed: str) -> tuple[int, ...]:
 
 
 def allowed(status: Path) -> tuple[int, ...]:
-    """The CPUs that a process may run on, from its `status`; empty where it does not say."""
+    """Return the CPUs that a process may run on, from its `status`; empty if unknown."""
     found = re.search(r"^Cpus_allowed_list:\s*([\d,-]+)$", text(status) or "", re.MULTILINE)
     return cpus(found[1]) if found else ()
 
 
 def numbered(folder: Path, prefix: str) -> list[tuple[int, Path]]:
-    """The entries `<prefix><number>` of a folder, by number."""
+    """Return the entries `<prefix><number>` of a folder, by number."""
     try:
         entries = list(folder.iterdir())
     except OSError:
         return []
-    found = [
-        (int(entry.name[len(prefix) :]), entry)
-        for entry in entries
-        if entry.name.startswith(prefix) and entry.name[len(prefix) :].isdecimal()
-    ]
-    return sorted(found)
+    names = ((entry.name.removeprefix(prefix), entry) for entry in entries)
+    found = [(rest, entry) for rest, entry in names if entry.name == f"{prefix}{rest}"]
+    return sorted((int(rest), entry) for rest, entry in found if rest.isdecimal())
 
 
 def exists(path: Path) -> bool:
-    """Whether something of that name can be seen."""
+    """Return whether something of that name is visible."""
     try:
         return path.exists()
     except OSError:

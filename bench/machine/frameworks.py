@@ -1,7 +1,7 @@
-"""What torch, oneDNN and IPEX each say that they will use, asked in processes of their own.
+"""What torch, oneDNN and IPEX report that they will use, each queried in a separate process.
 
-Some of what they say is untrue in a known way; it is recorded as said and labelled. oneDNN's own
-log of what it ran is the only witness that is trusted.
+Some reports are untrue in a known way; they are recorded unchanged, with a label. Only oneDNN's own
+log of what it ran is trusted.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 from bench.machine import software
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _TIMEOUT_S = 90
 """Importing both takes up to ten seconds, on a cold disk tens of them."""
 
-_COMPLAINT = re.compile(r"ERROR!\s*(.+)")
+_IPEX_ERROR = re.compile(r"ERROR!\s*(.+)")
 _MISSING = re.compile(r"No module named '(torch|intel_extension_for_pytorch)'")
 _PACKAGES = {"torch": "torch", "intel_extension_for_pytorch": "intel-extension-for-pytorch"}
 
@@ -41,7 +41,7 @@ IPEX_LABELS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What came of asking: the JSON that was written, or the reason why there is none."""
+    """The result of one script: the JSON that it wrote, or the reason why it wrote none."""
 
     result: dict[str, Any] | None
     reason: str
@@ -49,9 +49,11 @@ class Answer:
 
 
 def frameworks(python: str) -> dict[str, Any]:
-    """Ask both, at the same time; what cannot be asked is `{"unavailable": reason}`."""
+    """Query both at the same time; a failed query is `{"unavailable": reason}`."""
     with ThreadPoolExecutor(2) as pool:
-        stock, ipex = pool.map(lambda script: ask(script, python), ("ask_torch", "ask_ipex"))
+        stock, ipex = pool.map(
+            lambda library: ask("ask_library", python, arguments=(library,)), ("torch", "ipex")
+        )
     return {
         "torch": _labelled(stock, TORCH_LABELS),
         "onednn": _onednn(stock),
@@ -59,10 +61,17 @@ def frameworks(python: str) -> dict[str, Any]:
     }
 
 
-def ask(script: str, python: str, base: Mapping[str, str] | None = None) -> Answer:
+def ask(
+    script: str,
+    python: str,
+    base: Mapping[str, str] | None = None,
+    *,
+    arguments: Sequence[str] = (),
+) -> Answer:
     """Run one of the scripts beside this file in another interpreter.
 
-    `base` are the variables it is started with; this process's own by default.
+    `base` are its environment variables, by default those of this process; `arguments` follow the
+    path of its result.
     """
     source = Path(__file__).with_name(f"{script}.py").read_text()
     environment = {
@@ -74,11 +83,13 @@ def ask(script: str, python: str, base: Mapping[str, str] | None = None) -> Answ
     # an empty folder, so that nothing in the current one is imported by mistake
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "answer.json"
-        return _run([_absolute(python), "-c", source, str(result)], folder, environment, result)
+        return _run(
+            [_absolute(python), "-c", source, str(result), *arguments], folder, environment, result
+        )
 
 
 def _absolute(python: str) -> str:
-    """A path that holds in another working folder; links are kept, as environments are links."""
+    """Return a path that works from another folder; links stay, as environments are links."""
     return os.path.abspath(python) if os.sep in python else python  # noqa: PTH100 - resolve() follows links
 
 
@@ -111,13 +122,13 @@ def _run(command: list[str], folder: str, environment: Mapping[str, str], result
 
 
 def why(output: str, code: int) -> str:
-    """One sentence about an interpreter that gave no answer.
+    """Explain in one sentence why an interpreter wrote no result.
 
-    IPEX's complaint about a mismatch stands in its standard output; the exit code says nothing.
+    IPEX prints a version mismatch to standard output; its exit code does not show it.
     """
-    complaint = _COMPLAINT.search(output)
-    if complaint:
-        return " ".join(complaint[1].split())
+    error = _IPEX_ERROR.search(output)
+    if error:
+        return " ".join(error[1].split())
     missing = _MISSING.search(output)
     if missing:
         return f"{_PACKAGES[missing[1]]} is not installed in this environment"
@@ -137,12 +148,12 @@ def _signal_name(number: int) -> str:
 def _labelled(answer: Answer, labels: Mapping[str, str]) -> dict[str, Any]:
     if answer.result is None:
         return {"unavailable": answer.reason}
-    said = {key: meaning for key, meaning in labels.items() if answer.result.get(key) is not None}
-    return {**answer.result, "caution": said}
+    caution = {key: text for key, text in labels.items() if answer.result.get(key) is not None}
+    return {**answer.result, "caution": caution}
 
 
 def _onednn(answer: Answer) -> dict[str, Any]:
-    """Torch's oneDNN: what its log says it is and what it chose for a convolution."""
+    """Return the version of torch's oneDNN and its choice for a convolution, from its log."""
     if answer.result is None:
         return {"unavailable": answer.reason}
     log = read_log(answer.output)
@@ -150,7 +161,7 @@ def _onednn(answer: Answer) -> dict[str, Any]:
 
 
 def read_log(output: str) -> dict[str, Any]:
-    """Version, instruction set and the implementation per dtype, from oneDNN's verbose lines."""
+    """Return version, instruction set and implementation per dtype from oneDNN's log."""
     found: dict[str, Any] = {}
     patterns = {
         "version": r"info,oneDNN v([\w.-]+)",

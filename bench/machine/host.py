@@ -1,4 +1,4 @@
-"""What the CPU is embedded in: instance, hypervisor, container, clock speed, kernel, memory."""
+"""The host of the CPU: instance, hypervisor, container, clock speed, kernel, memory."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _CONTAINERS = ("kubepods", "docker", "libpod", "containerd", "lxc", "garden")
 
 
 def _dmi(root: Path, name: str) -> str:
-    """A field of the firmware's tables, which need no network and no rights."""
+    """Read a field of the firmware's tables, which needs no network and no privileges."""
     return files.text(root / "sys/class/dmi/id" / name) or ""
 
 
 def instance_type(root: Path) -> str | None:
-    """The EC2 instance type: Nitro instances carry it as the product's name.
+    """Return the EC2 instance type: the product's name of Nitro instances.
 
-    Xen instances (m4 and older) are called `HVM domU`; without a network call nobody can tell more.
+    Xen instances (m4 and older) are named `HVM domU`; only a network call would tell more.
     """
     product = _dmi(root, "product_name")
     if _dmi(root, "sys_vendor") == "Amazon EC2" and _INSTANCE_TYPE.fullmatch(product):
@@ -49,7 +49,7 @@ def instance_type(root: Path) -> str | None:
 
 
 def virtualization(root: Path, cpu: Cpu) -> str | None:
-    """What the machine runs on; None on bare metal, or where nothing shows."""
+    """Return the hypervisor; None on bare metal, or if nothing shows."""
     if "microsoft" in (kernel(root) or "").lower():
         return "Hyper-V (WSL)"
     if _dmi(root, "product_name").endswith(".metal"):
@@ -71,7 +71,7 @@ def _hypervisor(root: Path) -> str | None:
 
 
 def container(root: Path) -> str | None:
-    """The kind of container that this process runs in; None outside, or where nothing shows."""
+    """Return the kind of container that this process runs in, or None."""
     if files.exists(root / "var/run/secrets/kubernetes.io"):
         return "kubernetes"
     if files.exists(root / ".dockerenv"):
@@ -84,14 +84,14 @@ def container(root: Path) -> str | None:
 
 
 def governor(root: Path) -> str | None:
-    """How the kernel chooses clock speeds; virtual machines do not show it."""
+    """Return how the kernel chooses clock speeds; virtual machines do not show it."""
     policies = files.numbered(root / "sys/devices/system/cpu/cpufreq", "policy")
     found = {files.text(path / "scaling_governor") for _, path in policies}
     return ", ".join(sorted(name for name in found if name)) or None
 
 
 def turbo(root: Path) -> bool | None:
-    """Whether the CPU may clock above its base frequency."""
+    """Return whether the CPU may clock above its base frequency."""
     cpus = root / "sys/devices/system/cpu"
     no_turbo = files.number(cpus / "intel_pstate/no_turbo")
     if no_turbo is not None:
@@ -101,21 +101,21 @@ def turbo(root: Path) -> bool | None:
 
 
 def memory_total_gib(root: Path) -> float | None:
-    """Memory of the whole machine."""
+    """Return the memory of the whole machine."""
     meminfo = files.text(root / "proc/meminfo") or ""
     match = re.search(r"^MemTotal:\s*(\d+) kB", meminfo, re.MULTILINE)
     return round(int(match[1]) / 2**20, 2) if match else None
 
 
 def transparent_huge_pages(root: Path) -> str | None:
-    """`always`, `madvise` or `never`."""
+    """Return `always`, `madvise` or `never`."""
     setting = files.text(root / "sys/kernel/mm/transparent_hugepage/enabled") or ""
     match = re.search(r"\[(\w+)\]", setting)
     return match[1] if match else None
 
 
 def operating_system(root: Path) -> str:
-    """The distribution's name and version."""
+    """Return the distribution's name and version."""
     for path in ("etc/os-release", "usr/lib/os-release"):
         match = re.search(r'^PRETTY_NAME="?([^"\n]+)', files.text(root / path) or "", re.MULTILINE)
         if match:
@@ -124,10 +124,10 @@ def operating_system(root: Path) -> str:
 
 
 def kernel(root: Path) -> str | None:
-    """The kernel's release."""
+    """Return the kernel's release."""
     return files.text(root / "proc/sys/kernel/osrelease")
 
 
 def libc() -> str | None:
-    """The C library of this interpreter, e.g. `glibc 2.36`."""
+    """Return the C library of this interpreter: `glibc 2.36`."""
     return " ".join(part for part in platform.libc_ver() if part) or None

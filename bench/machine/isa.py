@@ -1,8 +1,7 @@
-"""Instruction sets as caps: a worker that may use a generation's instructions and no later ones.
+"""Caps on instruction sets: a worker may use a generation's instructions and no later ones.
 
-Three libraries compute here and each has a cap of its own: oneDNN (both copies, PyTorch's and
-IPEX's), ATen's own kernels, and MKL. A cap is believed only when oneDNN's log shows nothing wider:
-after ATen's was set, IPEX misreports what oneDNN does. Nothing here imports torch.
+oneDNN (PyTorch's and IPEX's copy), ATen's own kernels and MKL each have a cap. A cap counts only if
+oneDNN's log shows nothing wider: IPEX misreports what oneDNN does once ATen's cap is set.
 """
 
 from __future__ import annotations
@@ -34,18 +33,18 @@ ORDER = (
 
 @dataclass(frozen=True, kw_only=True)
 class Cap:
-    """One generation."""
+    """The cap at one generation."""
 
     widest: str
-    """In oneDNN's log."""
+    """Its name in oneDNN's log."""
     flag: str
-    """The CPU's flag without which it has no such generation."""
+    """The flag that a CPU of that generation has."""
     vectors: str
-    """What ATen and MKL call the vectors that it brings."""
+    """Its name in ATen and MKL."""
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What caps the three libraries."""
+        """The variables that cap the three libraries."""
         return {
             "ONEDNN_MAX_CPU_ISA": self.widest.upper(),
             "ATEN_CPU_CAPABILITY": self.vectors,
@@ -64,14 +63,14 @@ CAPS = {
 
 
 def rank(name: str) -> int:
-    """The place in `ORDER`; unknown ones rank above all, to be seen."""
+    """Return the place in `ORDER`; unknown names rank above all, so that they show."""
     return ORDER.index(name) if name in ORDER else len(ORDER)
 
 
 def passed(cap: str, seen: str | None) -> str | None:
-    """A sentence when the widest instruction set that was seen lies beyond the cap."""
+    """Return a sentence if the widest instruction set that was seen is beyond the cap."""
     if seen is None:
-        return f"isa={cap} was asked for, but no oneDNN line says which instructions ran"
+        return f"isa={cap} was requested, but no oneDNN line says which instructions ran"
     if rank(seen) > rank(CAPS[cap].widest):
-        return f"isa={cap} was asked for, but {seen} ran"
+        return f"isa={cap} was requested, but {seen} ran"
     return None

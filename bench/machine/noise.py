@@ -5,13 +5,11 @@
     noise = difference(before, read_noise(pids))
     is_quiet(noise, probe_ratio, policy)
 
-Pressure is read beside steal because neither shows everything: work that competes inside a virtual
-machine shows as pressure while steal stays at zero; a crowded host shows the other way round.
-Both are of what is our own where the kernel says so: the control group's pressure, and the CPUs
-that the watched processes are bound to. A neighbour on other CPUs of a shared host disturbs nobody.
-Being stopped by the group's own CPU quota has a name of its own: no neighbour is to blame for it.
-A counter that a host lacks, or that went backwards (a migrated container, a reused process id),
-reads as None: unknown is never reported as quiet nor as noisy.
+Work that competes inside a virtual machine shows as pressure, and that on a crowded host as steal,
+so both are read: of our own control group and of the CPUs that the watched processes are bound to,
+if the kernel tells. Other CPUs of a shared host do not matter. Time for which the group's own CPU
+quota stops threads is separate, as no neighbour causes it. A counter that is missing, or that went
+backwards (a migrated container, a reused process id), reads as None: neither quiet nor noisy.
 """
 
 from __future__ import annotations
@@ -41,7 +39,7 @@ _STAT_FIELDS = 8
 
 _OVERSHOOT = 1.05
 """Counters and clock are read microseconds apart, so a share may pass 1 by a little; beyond this
-the counter did not count this interval."""
+the counter is of another interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,17 +52,16 @@ class Jiffies:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """The counters at one moment; None where the host does not say."""
+    """The counters at one moment; None if the host does not have one."""
 
     monotonic_ns: int
     waited_us: int | None
-    """Time in which some runnable task of our group waited for a CPU; the host's where no group
-    tells."""
+    """Time in which some runnable task of our group (else of the host) waited for a CPU."""
     jiffies: Jiffies | None
     others_us: int | None = None
-    """CPU time of the watched CPUs that was not the watched processes'."""
+    """CPU time of the watched CPUs for other processes than the watched ones."""
     slack_us: int = 0
-    """How far the last may be off: a tick for each CPU."""
+    """Error of `others_us`: a tick for each CPU."""
     throttled_us: int | None = None
     """CPU time for which our group's quota stopped its threads."""
     switches: Mapping[tuple[int, int], int] = field(default_factory=dict)
@@ -73,7 +70,7 @@ class Reading:
 
 @dataclass(frozen=True, kw_only=True)
 class Noise:
-    """What happened between two readings; None where it is unknown."""
+    """What happened between two readings; None if it is unknown."""
 
     cpu_pressure: float | None
     """Share of the time in which some runnable task waited for a CPU."""
@@ -86,7 +83,7 @@ class Noise:
 
 
 def read_noise(pids: Sequence[int] = (), root: Path = Path("/")) -> Reading:
-    """The counters now; `pids` are the processes whose context switches are of interest."""
+    """Read the counters; `pids` are the watched processes."""
     cpus = {cpu for pid in pids for cpu in files.allowed(root / f"proc/{pid}/status")}
     cpus = cpus or {*files.allowed(root / "proc/self/status")}
     ticks = _ticks(root, cpus)
@@ -104,7 +101,7 @@ def read_noise(pids: Sequence[int] = (), root: Path = Path("/")) -> Reading:
 
 
 def difference(before: Reading, after: Reading) -> Noise:
-    """What happened between two readings."""
+    """Return what happened between two readings."""
     return Noise(
         cpu_pressure=_pressure(before, after),
         steal=_steal(before.jiffies, after.jiffies),
@@ -114,13 +111,13 @@ def difference(before: Reading, after: Reading) -> Noise:
 
 
 def is_quiet(noise: Noise, probe_ratio: float | None, policy: NoisePolicy) -> bool:
-    """Whether nothing that is known speaks against the round."""
+    """Return whether no counter shows a disturbance of the round."""
     calm = not saw_other_work(noise, policy) and _within(noise.throttled, policy.max_throttled)
     return calm and _within(probe_ratio, policy.max_probe_ratio)
 
 
 class Seen(Protocol):
-    """What the kernel saw in some time: a `Noise`, or a round's row of noise.csv."""
+    """What the kernel saw in an interval: a `Noise`, or a row of noise.csv."""
 
     @property
     def cpu_pressure(self) -> float | None:
@@ -136,9 +133,9 @@ class Seen(Protocol):
 
 
 def saw_other_work(noise: Seen, policy: NoisePolicy) -> bool:
-    """Whether the kernel saw other work compete for CPUs: pressure, or steal by the hypervisor.
+    """Return whether other work competed for CPUs: pressure, or steal by the hypervisor.
 
-    A thread that a quota stops waits too, and the kernel counts it as pressure.
+    The kernel counts a thread that a quota stops as pressure too, so that is subtracted.
     """
     waited = None if noise.cpu_pressure is None else noise.cpu_pressure - (noise.throttled or 0.0)
     return not (_within(waited, policy.max_cpu_pressure) and _within(noise.steal, policy.max_steal))
@@ -150,9 +147,9 @@ def wait_for_idle(
     busy: Callable[[], bool] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> bool:
-    """Wait until no CPU that workers use works, at most so long; whether none does.
+    """Wait, at most so long, until the workers' CPUs are idle; return whether they are.
 
-    Called while all workers are stopped, so whatever is busy is other work.
+    All workers are stopped meanwhile, so what keeps CPUs busy is other work.
     """
     is_busy = busy or _is_busy
     ends = clock() + within_s
@@ -163,11 +160,11 @@ def wait_for_idle(
 
 
 _IDLE_WINDOW_S = 0.05
-"""Five ticks of the kernel's clock: one tick of housekeeping is no work."""
+"""Five ticks of the kernel's clock: one tick of housekeeping does not count."""
 
 
 def _is_busy(root: Path = Path("/")) -> bool:
-    """Whether more than a tick of CPU time was used in a short window."""
+    """Return whether more than a tick of CPU time was used in a short window."""
     cores = placement.worker_cpus(topology.affinity(root), root)
     cpus = {cpu for core in cores for cpu in topology.siblings(core, root) or (core,)}
     before = _ticks(root, cpus)
@@ -177,7 +174,7 @@ def _is_busy(root: Path = Path("/")) -> bool:
 
 
 def _busy(ticks: Sequence[int]) -> int:
-    """CPU time that was neither idle nor waiting for a disk, nor the hypervisor's."""
+    """Return the CPU time that was not idle, waiting for a disk or stolen."""
     return sum(ticks) - ticks[3] - ticks[4] - ticks[7]
 
 
@@ -198,7 +195,7 @@ def _pressure(before: Reading, after: Reading) -> float | None:
 
 
 def _throttled(before: Reading, after: Reading) -> float | None:
-    """Threads are stopped on several CPUs at once, so their time may pass the clock's."""
+    """Return the stopped share, at most 1: threads on several CPUs are stopped at once."""
     if before.throttled_us is None or after.throttled_us is None:
         return None
     elapsed_us, stopped_us = _elapsed_us(before, after), after.throttled_us - before.throttled_us
@@ -216,7 +213,7 @@ def _steal(before: Jiffies | None, after: Jiffies | None) -> float | None:
 
 
 def _share(part: float, whole: float) -> float | None:
-    """`part` of `whole` in 0..1; None where the counters cannot belong to one interval."""
+    """Return `part` of `whole` in 0..1; None if they cannot be of one interval."""
     if whole <= 0 or part < 0 or part > whole * _OVERSHOOT:
         return None
     return min(part / whole, 1.0)
@@ -225,7 +222,7 @@ def _share(part: float, whole: float) -> float | None:
 def _new_switches(
     before: Mapping[tuple[int, int], int], after: Mapping[tuple[int, int], int]
 ) -> int | None:
-    """Switches since `before`; threads that ended in between are not counted."""
+    """Return the switches since `before`, without threads that ended in between."""
     if not before or not after:
         return None
     growth = [count - before.get(thread, 0) for thread, count in after.items()]
@@ -233,8 +230,8 @@ def _new_switches(
 
 
 def _ticks(root: Path, cpus: Collection[int]) -> list[int] | None:
-    """Of /proc/stat's lines of these CPUs, else of its first, which is all of the machine."""
-    text = _text(root / "proc/stat")
+    """Sum /proc/stat's lines of these CPUs; if some are missing, take its line of all CPUs."""
+    text = files.text(root / "proc/stat") or ""
     lines = {
         name: line.split() for name, _, line in (row.partition(" ") for row in text.split("\n"))
     }
@@ -250,8 +247,8 @@ def _ticks(root: Path, cpus: Collection[int]) -> list[int] | None:
 
 
 def _own_ticks(path: Path) -> int:
-    """User and system time of a process; its name, in brackets, may hold anything."""
-    fields = _text(path).rpartition(")")[2].split()
+    """Return user and system time of a process; its name, in brackets, may have any text."""
+    fields = (files.text(path) or "").rpartition(")")[2].split()
     try:
         return int(fields[11]) + int(fields[12])
     except (IndexError, ValueError):
@@ -259,28 +256,8 @@ def _own_ticks(path: Path) -> int:
 
 
 def _switches(pids: Sequence[int], root: Path) -> Iterable[tuple[tuple[int, int], int]]:
-    """Per thread, because a process's own `status` counts its first thread only."""
+    """Yield per thread, since a process's own `status` counts its first thread only."""
     for pid in pids:
-        for thread in _entries(root / f"proc/{pid}/task"):
-            count = _first_number(_SWITCHES, thread / "status")
-            if count is not None and thread.name.isdecimal():
-                yield (pid, int(thread.name)), count
-
-
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except OSError:
-        return []  # the process ended, or this host has no /proc
-
-
-def _first_number(pattern: re.Pattern[str], path: Path) -> int | None:
-    found = pattern.search(_text(path))
-    return int(found[1]) if found else None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
+        for thread, folder in files.numbered(root / f"proc/{pid}/task", ""):
+            if found := _SWITCHES.search(files.text(folder / "status") or ""):
+                yield (pid, thread), int(found[1])

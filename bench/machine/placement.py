@@ -1,7 +1,7 @@
-"""Where workers run: the CPUs they are bound to, and the environment they all share.
+"""The CPUs that workers are bound to, and the environment variables that they share.
 
-Every worker gets the same threads, affinity and variables, whatever it runs: a difference here
-would be measured as if it were the backend's.
+Every worker gets the same threads, affinity and variables: a difference would be measured as if it
+were the backend's.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def worker_cpus(allowed: Collection[int], root: Path = Path("/")) -> tuple[int, ...]:
-    """One logical CPU for each physical core, within the one NUMA node that has most of them.
+    """Return one logical CPU of each fast physical core of the NUMA node that has most of them.
 
     Two threads of one core share its vector units, so a second one adds noise and no speed; memory
     of another node is slower; threads on fast cores wait for those on slow ones; and more threads
-    than a CPU quota carries are stopped part of the time. Where the topology cannot be read, every
-    CPU of `allowed` counts as a core.
+    than a CPU quota carries are stopped part of the time. If the topology is unknown, every CPU of
+    `allowed` counts as a core.
     """
     fast = set(topology.fast_cpus(allowed, root))
     nodes = [node["cpus"] for node in topology.numa_nodes(root)] or [fast]
@@ -41,7 +41,7 @@ def _one_per_core(cpus: Collection[int], root: Path) -> tuple[int, ...]:
 
 
 def chosen_cpus(threads: int | None, root: Path = Path("/")) -> tuple[int, ...]:
-    """The CPUs of every worker here: `worker_cpus`, or as many of them as threads were asked for.
+    """Return the CPUs of every worker: this machine's `worker_cpus`, or `threads` of them.
 
     Raises:
         UsageError: there are fewer; more threads than cores would be measured as if it were speed.
@@ -60,14 +60,13 @@ def chosen_cpus(threads: int | None, root: Path = Path("/")) -> tuple[int, ...]:
 def worker_environment(
     threads: int, cache: Path, base: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """The variables of every worker: the user's own, with those that decide speed set or cleared.
+    """Return the variables of every worker: the user's, those that decide speed set or cleared.
 
-    What steers OpenMP, oneDNN, MKL, ATEN, the allocator or the loader from outside
-    (`software.STEERING`) is not passed on: two threads that the shell binds to one CPU, or a log
-    that it asks for, would be measured as if they were the backend's. `cache` holds what Inductor
-    compiles, fresh for each run, so that first calls are cold once and the user's own cache is
-    never touched. The heap is kept (`kept_heap`): what a process would give back, and fault in
-    again, is otherwise the largest difference between two of the same code.
+    Variables that steer OpenMP, oneDNN, MKL, ATen, the allocator or the loader
+    (`software.STEERING`) are not passed on: two threads that the shell binds to one CPU would be
+    measured as if they were the backend's. `cache` is for what Inductor compiles, new for each run,
+    so that first calls are cold once and the user's own cache stays untouched. The heap is kept
+    (`kept_heap`).
     """
     environment = software.unsteered(os.environ if base is None else base)
     cache = plain_paths.plain(cache)
@@ -90,17 +89,17 @@ def worker_environment(
 
 
 _KEPT_HEAP = "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=4611686018427387904"
-"""Large blocks come from the heap too, and its free top is never given back to the kernel."""
+"""Large blocks come from the heap too, and its free top is never returned to the kernel."""
 
 
 def kept_heap(base: Mapping[str, str]) -> dict[str, str]:
-    """The variables with which a process of glibc keeps the memory that it has freed.
+    """Return the variables with which glibc keeps the memory that a process frees.
 
     As glibc ships, a model's activations go back to the kernel and are faulted in again page by
-    page in every call, and where a process's blocks happen to lie decides how many: of sixteen
-    processes of stock default at batch 1 on the 2-core EPYC guest twelve faulted 6,240 pages a call
-    and four 15,648 or 23,456, and those were 5 to 11 % slower. With this none faults any, and what
-    processes differ by was too small to be told from noise.
+    page in every call; the heap layout of a process decides how many pages. Of sixteen processes of
+    stock default at batch 1 on the 2-core EPYC guest twelve faulted 6,240 pages a call and four
+    15,648 or 23,456, and those were 5 to 11 % slower. With these variables none faults any, and the
+    differences between processes are lost in noise.
     """
     own = base.get("GLIBC_TUNABLES")
     if keeps_heap(own):
@@ -109,5 +108,5 @@ def kept_heap(base: Mapping[str, str]) -> dict[str, str]:
 
 
 def keeps_heap(tunables: str | None) -> bool:
-    """Whether that value of GLIBC_TUNABLES has what `kept_heap` sets."""
+    """Return whether that value of GLIBC_TUNABLES has what `kept_heap` sets."""
     return set(_KEPT_HEAP.split(":")) <= set((tunables or "").split(":"))

@@ -1,11 +1,11 @@
-"""Paths that a compiler's command line takes whole.
+"""Paths without spaces and other special characters, for a compiler's command line.
 
     plain(folder)          # the folder, or a link to it without spaces
     interpreter(python)    # the same interpreter, its packages at such paths
 
-Inductor writes its compiler's command as one line and splits it at spaces again, so a checkout, a
-home or a results folder with one in its name would fail every compiled scenario. The links lie in a
-folder for temporary files of this process, and go with it.
+Inductor writes its compiler's command as one line and splits it at spaces, so a space in the path
+of the checkout, home or results folder would fail every compiled scenario. The links are in a
+temporary folder that is removed with this process.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ import tempfile
 from pathlib import Path
 
 _SPLIT = re.compile(r"[\s'\"\\$&;()<>|*?!`#]")
-"""What a shell, or who splits as a shell does, reads as more than a letter."""
+"""Characters that are special to a shell."""
 _PLACES = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - a folder of our own is made in it
 
 
 def is_plain(path: Path | str) -> bool:
-    """Whether the absolute path is one word of a command line."""
+    """Return whether the absolute path is one word of a command line."""
     return not _SPLIT.search(os.path.abspath(path))  # noqa: PTH100 - resolve() follows links
 
 
 def plain(folder: Path) -> Path:
-    """The folder itself where its path is plain, else a link to it; it is made if it is missing."""
+    """Return the folder if its path is plain, else a link to it; make it if it is missing."""
     links = None if is_plain(folder) else _links()
     if links is None:
         return folder
@@ -39,10 +39,10 @@ def plain(folder: Path) -> Path:
 
 
 def interpreter(python: Path) -> Path:
-    """The interpreter itself where its environment's paths are plain, else one that mirrors it.
+    """Return the interpreter if its environment's paths are plain, else one in a mirror of it.
 
-    The mirror has links to the same packages and starts the same program, so that what is installed
-    is found at plain paths, the headers of Python itself too.
+    The mirror has links to the same packages and starts the same program, so that packages and
+    Python's headers are found at plain paths.
     """
     python = Path(os.path.abspath(python))  # noqa: PTH100 - environments are links, which are kept
     prefix = python.parent.parent
@@ -62,7 +62,7 @@ def interpreter(python: Path) -> Path:
 
 
 def _base(prefix: Path) -> Path | None:
-    """Where the Python of an environment is installed; None if this is no environment."""
+    """Return where the Python of an environment is installed; None if this is no environment."""
     try:
         text = (prefix / "pyvenv.cfg").read_text(encoding="utf-8")
     except OSError:
@@ -83,7 +83,7 @@ def _short(path: Path) -> str:
 
 @functools.cache
 def _links() -> Path | None:
-    """A fresh folder with a plain path; None where there is none to be had."""
+    """Make a temporary folder with a plain path; None if there is no place for one."""
     for place in (tempfile.gettempdir(), *_PLACES):
         if is_plain(place) and os.access(place, os.W_OK | os.X_OK):
             folder = Path(tempfile.mkdtemp(prefix="pillqc-bench-", dir=place))

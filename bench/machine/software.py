@@ -25,10 +25,10 @@ STEERING = re.compile(
     r"|PYTHON(MALLOC|MALLOCSTATS|HASHSEED|DEVMODE|DEBUG|OPTIMIZE|INSPECT|VERBOSE|TRACEMALLOC"
     r"|PROFILEIMPORTTIME|ASYNCIODEBUG|DUMPREFS|PERFSUPPORT|FAULTHANDLER|_\w+)"
 )
-"""Variables that can change how fast the same code runs, or have it write a log meanwhile."""
+"""Variables that can change how fast the same code runs, or make it write a log."""
 
 _HARMLESS = re.compile(r"TORCH_(HOME|INDEX)|PYTHON_(HISTORY|COLORS|BASIC_REPL)")
-"""Where models lie that were downloaded, and the like."""
+"""Folders of downloaded models, settings of the prompt."""
 
 SET_FOR_WORKERS = (
     "OMP_NUM_THREADS",
@@ -37,11 +37,11 @@ SET_FOR_WORKERS = (
     "TORCHINDUCTOR_COMPILE_THREADS",
     "TORCHINDUCTOR_CACHE_DIR",
 )
-"""Those of them that every worker gets from us, whatever the shell says."""
+"""Steering variables that are set for every worker, whatever the shell says."""
 
 
 def packages() -> dict[str, str]:
-    """Every installed package and its version, under its normalised name (`scikit-learn`)."""
+    """Return every installed package by its normalised name (`scikit-learn`), with its version."""
     found: dict[str, str] = {}
     for distribution in metadata.distributions():
         name = distribution.metadata["Name"]
@@ -51,21 +51,21 @@ def packages() -> dict[str, str]:
 
 
 def variables(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The variables that allocators, OpenMP, MKL, oneDNN, PyTorch and IPEX listen to."""
+    """Return the variables that allocators, OpenMP, MKL, oneDNN, PyTorch and IPEX read."""
     source = os.environ if environment is None else environment
     names = {*steering(source), *({"LD_LIBRARY_PATH"} & {*source})}
     return {name: source[name] for name in sorted(names)}
 
 
 def steering(environment: Mapping[str, str]) -> list[str]:
-    """Names of the variables that steer the libraries of a worker, sorted."""
+    """Return the names of the variables that steer the libraries of a worker, sorted."""
     return sorted(
         name for name in environment if STEERING.fullmatch(name) and not _HARMLESS.fullmatch(name)
     )
 
 
 def unsteered(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment without those variables; of glibc's tunables those of its loader stay."""
+    """Return the environment without those variables; glibc's tunables of the loader stay."""
     cleared = {*steering(environment)}
     kept = {name: value for name, value in environment.items() if name not in cleared}
     tunables = environment.get("GLIBC_TUNABLES", "").split(":")

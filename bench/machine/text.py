@@ -14,7 +14,7 @@ _SHOWN_FIRST = ("torch", "torchvision", "intel-extension-for-pytorch", "triton",
 
 
 def render(machine: Mapping[str, Any]) -> str:
-    """Aligned lines, what is unknown left out; whether bf16 is native comes first and loud."""
+    """Return aligned lines without what is unknown; whether bf16 is native comes first."""
     lines = [str(machine.get("name", "this machine")), _bf16(machine), ""]
     for label, value in _pairs(machine):
         if value:
@@ -81,14 +81,14 @@ def _cores(machine: Mapping[str, Any]) -> str:
     physical, logical = (machine.get(f"usable_{kind}_cores") for kind in ("physical", "logical"))
     there = f"{machine.get('physical_cores')} physical, {machine.get('logical_cores')} logical"
     limit = machine.get("cgroup_cpu_limit")
-    held = f"; a control group allows {limit:g}" if limit is not None else ""
+    quota = f"; a control group allows {limit:g}" if limit is not None else ""
     sockets = machine.get("sockets") or 1
-    where = f"{there}, {sockets} socket{'s' if sockets > 1 else ''}{held}"
+    where = f"{there}, {sockets} socket{'s' if sockets > 1 else ''}{quota}"
     return f"{physical} physical, {logical} logical usable (of {where})"
 
 
 def spell_cpus(cpus: Sequence[int]) -> str:
-    """The CPUs as the kernel lists them: `0-3,8`."""
+    """Return the CPUs as the kernel lists them: `0-3,8`."""
     starts = [cpu for cpu in cpus if cpu - 1 not in cpus]
     ends = [cpu for cpu in cpus if cpu + 1 not in cpus]
     pairs = zip(starts, ends, strict=True)
@@ -125,24 +125,21 @@ def _clock(machine: Mapping[str, Any]) -> str:
 
 def _frameworks(frameworks: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, label in (("torch", "torch says"), ("onednn", "oneDNN says"), ("ipex", "IPEX says")):
-        said = frameworks.get(name)
-        if said:
-            yield label, _said(said)
+        if found := frameworks.get(name):
+            yield label, _framework(found)
 
 
-def _said(said: Mapping[str, Any]) -> str:
-    if "unavailable" in said:
-        return f"unavailable: {said['unavailable']}"
-    caution = said.get("caution", {})
+def _framework(found: Mapping[str, Any]) -> str:
+    if "unavailable" in found:
+        return f"unavailable: {found['unavailable']}"
+    caution = found.get("caution", {})
     parts = []
-    for name, value in said.items():
+    for name, value in found.items():
         if name in ("caution", "git") or value is None:
             continue
-        shown = _answers(value) if isinstance(value, dict) else str(value)
+        shown = str(value)
+        if isinstance(value, dict):
+            shown = " ".join(f"{key}={'yes' if has else 'no'}" for key, has in value.items())
         label = f" ({caution[name]})" if name in caution else ""
         parts.append(f"{name.replace('_', ' ')} {shown}{label}")
     return "; ".join(parts)
-
-
-def _answers(answers: Mapping[str, Any]) -> str:
-    return " ".join(f"{name}={'yes' if value else 'no'}" for name, value in answers.items())

@@ -19,7 +19,7 @@ _KIB = {"": 1 / 1024, "K": 1, "M": 1024, "G": 1024 * 1024}
 
 
 def online_cpus(root: Path) -> tuple[int, ...]:
-    """The logical CPUs that the kernel runs on."""
+    """Return the logical CPUs that the kernel runs on."""
     listed = files.cpu_list(root / _CPUS / "online")
     if listed:
         return listed
@@ -31,7 +31,7 @@ def online_cpus(root: Path) -> tuple[int, ...]:
 
 
 def affinity(root: Path) -> tuple[int, ...]:
-    """The logical CPUs that this process may run on (`taskset` and cpusets included)."""
+    """Return the logical CPUs that this process may run on (after `taskset` and cpusets)."""
     online = online_cpus(root)
     if root == type(root)("/") and hasattr(os, "sched_getaffinity"):
         allowed = os.sched_getaffinity(0)
@@ -47,15 +47,15 @@ _SPEEDS = (
     "acpi_cppc/nominal_perf",
     "cpufreq/cpuinfo_max_freq",
 )
-"""What tells cores of one kind from those of another, the most direct first. The last is there for
-kernels without the others: cores of one kind differ in it by a few percent."""
-_ALIKE = 0.9
+"""Files that tell fast cores from slow ones, the most direct first. The last is for kernels without
+the others: cores of one kind differ in it by a few percent."""
+_SAME_KIND = 0.9
 """Favoured cores of one kind clock up to 9 % higher; an efficient core has 40 to 80 % of a fast
 one's capacity, and a server's cores of low base frequency have 78 % of the others'."""
 
 
 def fast_cpus(cpus: Collection[int], root: Path) -> tuple[int, ...]:
-    """Those of the fast kind, where cores differ; all of them where they do not, or nothing tells.
+    """Return the CPUs of the fast kind; all of them if cores are equal or nothing tells.
 
     Intel's mixed CPUs list their kinds (`cpu_core`, `cpu_atom`), some kernels name each CPU's
     (`core_type`), others give numbers.
@@ -68,7 +68,7 @@ def fast_cpus(cpus: Collection[int], root: Path) -> tuple[int, ...]:
         speeds = {cpu: files.number(root / _CPUS / f"cpu{cpu}" / name) for cpu in chosen}
         known = [speed for speed in speeds.values() if speed]
         if known and len(known) == len(chosen):
-            return tuple(cpu for cpu in chosen if (speeds[cpu] or 0) >= _ALIKE * max(known))
+            return tuple(cpu for cpu in chosen if (speeds[cpu] or 0) >= _SAME_KIND * max(known))
     return tuple(chosen)
 
 
@@ -79,21 +79,21 @@ def _is_slow_kind(cpu: int, root: Path) -> bool:
 
 
 def physical_cores(root: Path, cpus: Collection[int]) -> int:
-    """How many physical cores the given logical CPUs belong to.
+    """Count the physical cores of the given logical CPUs.
 
-    Where the topology cannot be read each logical CPU counts as a core of its own.
+    If the topology is unknown, each logical CPU counts as a core.
     """
     from_cpuinfo = _cores_in_cpuinfo(root)
     return len({siblings(cpu, root) or from_cpuinfo.get(cpu) or (cpu,) for cpu in cpus})
 
 
 def siblings(cpu: int, root: Path) -> tuple[int, ...]:
-    """The logical CPUs of that one's core, itself among them; empty where the kernel is silent."""
+    """Return the logical CPUs of that one's core, itself included; empty if unknown."""
     return files.cpu_list(root / _CPUS / f"cpu{cpu}/topology/thread_siblings_list")
 
 
 def _cores_in_cpuinfo(root: Path) -> dict[int, tuple[str, str]]:
-    """(package, core) of each logical CPU, from the file that every x86 Linux has."""
+    """Return (package, core) of each logical CPU from `/proc/cpuinfo` of x86."""
     cores = {}
     for block in (files.text(root / "proc/cpuinfo") or "").split("\n\n"):
         fields = dict(_CORE_FIELDS.findall(block))
@@ -103,7 +103,7 @@ def _cores_in_cpuinfo(root: Path) -> dict[int, tuple[str, str]]:
 
 
 def sockets(root: Path) -> int | None:
-    """How many CPU packages there are."""
+    """Count the CPU packages."""
     packages = {
         files.text(path / "topology/physical_package_id")
         for _, path in files.numbered(root / _CPUS, "cpu")
@@ -113,7 +113,7 @@ def sockets(root: Path) -> int | None:
 
 
 def caches(root: Path, cpu: int = 0) -> dict[str, int | None]:
-    """Sizes of the caches that one logical CPU sees, in KiB."""
+    """Return the sizes of the caches of one logical CPU, in KiB."""
     found: dict[str, int | None] = {"l1d_kib": None, "l2_kib": None, "l3_kib": None}
     for _, index in files.numbered(root / _CPUS / f"cpu{cpu}/cache", "index"):
         kind, level = files.text(index / "type"), files.number(index / "level")
@@ -124,13 +124,13 @@ def caches(root: Path, cpu: int = 0) -> dict[str, int | None]:
 
 
 def kib(size: str) -> int | None:
-    """`1280K` or `36M` in KiB."""
+    """Return `1280K` or `36M` in KiB."""
     match = re.fullmatch(r"(\d+)([KMG]?)", size)
     return round(int(match[1]) * _KIB[match[2]]) if match else None
 
 
 def numa_nodes(root: Path) -> list[dict[str, Any]]:
-    """Memory nodes with their CPUs and memory."""
+    """Return the memory nodes with their CPUs and memory."""
     return [
         {"node": node, "cpus": list(files.cpu_list(path / "cpulist")), "memory_gib": _memory(path)}
         for node, path in files.numbered(root / "sys/devices/system/node", "node")

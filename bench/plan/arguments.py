@@ -1,4 +1,4 @@
-"""What every measuring command is asked, refused early where it cannot work."""
+"""Checks of the options that all measuring commands have, before anything is measured."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ if TYPE_CHECKING:
 
 
 def check_budget(seconds: float) -> None:
-    """Raises UsageError: it buys nothing, or never ends."""
+    """Raise UsageError unless the budget is positive and finite."""
     if not 0 < seconds < float("inf"):
         raise UsageError(f"the budget must be above zero seconds and have an end, not {seconds:g}")
 
 
 def check_seed(seed: int) -> None:
-    """Raises UsageError: no generator takes it."""
+    """Raise UsageError for a negative seed."""
     if seed < 0:
         raise UsageError(f"the seed must be 0 or more, not {seed}")
 
 
 def check_threads(threads: int | None) -> None:
-    """Raises UsageError: no worker can run with so many. None leaves the choice to the machine."""
+    """Raise UsageError if workers cannot have so many threads. None means the default."""
     if threads is not None and threads < 1:
         raise UsageError(f"threads must be 1 or more, not {threads}")
     placement.chosen_cpus(threads)
 
 
 def check_writable(folder: Path, option: str) -> None:
-    """Raises BenchError: nothing can be written there, which would show after all the measuring."""
+    """Raise BenchError if the folder cannot be written."""
     there = folder.absolute()
     while not there.exists() and there != there.parent:
         there = there.parent
@@ -41,7 +41,7 @@ def check_writable(folder: Path, option: str) -> None:
 
 
 def check_pills(folder: Path) -> None:
-    """Raises BenchError: there is no folder of images."""
+    """Raise BenchError if there is no folder of images."""
     if not folder.is_dir():
         raise BenchError(
             f"there are no pill images at {folder}: run `make data`, or "

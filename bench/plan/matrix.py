@@ -1,4 +1,4 @@
-"""The matrix: every scenario of a profile, and what is left out and why."""
+"""The matrix: every scenario of a profile, and which combinations it leaves out."""
 
 from __future__ import annotations
 
@@ -37,20 +37,12 @@ class Exclusion:
 
 
 INFERENCE_BATCHES = "inference batches"
-
-
-"""How an exclusion begins that says which batch sizes the machine could not do."""
-
-
+"""The start of an exclusion that names batch sizes beyond the machine."""
 FURTHER_BACKENDS = {
     "openvino": (Dtype.FP32, Dtype.BF16),
     "onnxruntime": (Dtype.FP32,),
 }
-
-
-"""Backends that are measured when asked for (`--backend`), and the dtypes that they run in."""
-
-
+"""Backends that `--backend` adds, with the dtypes that they run in."""
 EXCLUSIONS = (
     Exclusion(
         what="training/*/torchscript",
@@ -62,7 +54,7 @@ EXCLUSIONS = (
     ),
     Exclusion(
         what="*/compile/bf16",
-        reason="the question for compile is fp32 fusion; bf16 is asked of eager and TorchScript",
+        reason="compile is measured for its fp32 fusion; bf16 in eager and TorchScript",
     ),
     Exclusion(
         what="ipex/*/contiguous",
@@ -70,13 +62,13 @@ EXCLUSIONS = (
     ),
     Exclusion(
         what="inference/stock/{torchscript,compile,*/bf16}/contiguous",
-        reason="IPEX gets channels_last, so its fair opponent has it too; what the layout alone is "
-        "worth shows in stock eager, which is measured in both",
+        reason="IPEX gets channels_last, so its fair opponent has it too; stock eager is measured "
+        "in both, which shows what the layout alone gains",
     ),
     Exclusion(
         what=f"{{{','.join(FURTHER_BACKENDS)}}}/*",
-        reason="measured when asked for with --backend, so that what a profile measures does not "
-        "depend on what happens to be installed",
+        reason="measured with --backend only, so that what a profile measures does not depend on "
+        "what happens to be installed",
     ),
     Exclusion(
         what="placebo/* beyond eager fp32 contiguous",
@@ -88,8 +80,6 @@ EXCLUSIONS = (
         "to run it; calibrating and compiling would be most of a smoke run",
     ),
 )
-
-
 OF_OWN_MODELS = (
     Exclusion(
         what="training/* of a model of your own",
@@ -103,7 +93,7 @@ OF_OWN_MODELS = (
 
 
 def of_own_model(scenarios: Iterable[Scenario]) -> tuple[Scenario, ...]:
-    """What of a matrix makes sense for a model of which only the inputs are known."""
+    """Return the scenarios that make sense for a model of which only the inputs are known."""
     return tuple(
         scenario
         for scenario in scenarios
@@ -148,7 +138,7 @@ def _inference(profile: Profile, batch_size: int) -> list[Scenario]:
 
 
 def further(backend: str, batch_size: int) -> list[Scenario]:
-    """In each of its dtypes. They lay tensors out as they like, from inputs as a user has them.
+    """Return a further backend's scenario in each of its dtypes, with contiguous inputs.
 
     Raises:
         UsageError: there is no such further backend.
@@ -181,11 +171,10 @@ def matrix(
     environments: Iterable[str] = (),
     backends: Iterable[str] = (),
 ) -> tuple[Scenario, ...]:
-    """Every scenario of a profile, group by group, the stock default first in each group.
+    """Return every scenario of a profile, group by group, the stock default first in each group.
 
-    `batch_sizes` replaces the profile's own where the machine caps them. Of each of the other
-    `environments` the stock scenarios follow: the same ways of running the model on other packages.
-    `backends` are further ones, for inference.
+    `batch_sizes` replaces the profile's. The stock scenarios follow once more for each of the other
+    `environments`. `backends` are further ones, for inference.
 
     Raises:
         UsageError: there is no such further backend.
@@ -206,14 +195,14 @@ def matrix(
 
 
 def capped_batch_sizes(wanted: tuple[int, ...], largest: int) -> tuple[int, ...]:
-    """The wanted batch sizes with each one above `largest` replaced by it, without repeats."""
+    """Return the batch sizes with each one above `largest` replaced by it, without repeats."""
     return tuple(dict.fromkeys(min(size, largest) for size in wanted))
 
 
 def select(scenarios: tuple[Scenario, ...], patterns: tuple[str, ...]) -> tuple[Scenario, ...]:
-    """The scenarios whose id matches any of the shell-style patterns, each with its baseline.
+    """Return the scenarios whose id matches a shell-style pattern, with their baselines.
 
-    A pattern without `@` means the way of running the model, in every environment.
+    A pattern without `@` matches in every environment.
 
     Raises:
         UsageError: a pattern matches nothing; the line names the nearest ids.
@@ -240,7 +229,7 @@ def select(scenarios: tuple[Scenario, ...], patterns: tuple[str, ...]) -> tuple[
 
 
 def _named_in(scenario: Scenario, pattern: str) -> str:
-    """What a pattern is held against: the id, without the environment unless it asks for one."""
+    """Return what a pattern is matched with: the id, without environment unless it has one."""
     if "@" in pattern:
         return scenario.id
     return replace(scenario, environment=DEFAULT_ENVIRONMENT).id

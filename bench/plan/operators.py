@@ -25,7 +25,7 @@ class Case:
     name: str
     operator: str
     context: str
-    """How autograd is switched off: `no_grad` or `inference_mode`."""
+    """How autograd is off: `no_grad` or `inference_mode`."""
     proposals: int
     layout: Layout = Layout.CONTIGUOUS
     output_size: int = 0
@@ -33,7 +33,7 @@ class Case:
 
     @property
     def shapes(self) -> str:
-        """The shapes for people."""
+        """The shapes in words."""
         if self.operator == NMS:
             return f"{self.proposals} boxes, IoU {self.iou_threshold:g}"
         size = f"{self.output_size}x{self.output_size}"
@@ -72,11 +72,11 @@ CASES: tuple[Case, ...] = (
     _nms(1000, 0.5, INFERENCE_MODE),
     _nms(4000, 0.7, NO_GRAD),
 )
-"""Box head (7x7), mask head (14x14), detections (1000 boxes), and the proposals of all levels."""
+"""Box head (7x7), mask head (14x14), detections (1000 boxes), proposals of all levels (4000)."""
 
 
 def case_named(name: str) -> Case:
-    """The case of that name.
+    """Return the case of that name.
 
     Raises:
         UsageError: there is none.

@@ -11,28 +11,28 @@ from bench.errors import UsageError
 class Profile:
     """How much to measure.
 
-    `rounds` are per launch. A batch size above what the machine can do in `Policy.max_call_s` is
-    replaced by the largest power of two that it can.
+    Rounds are per launch. A batch size whose call takes longer than `Policy.max_call_s` is replaced
+    by the largest power of two that does not.
     """
 
     name: str
     batch_sizes: tuple[int, ...]
     training_batch_size: int
     launches: int
-    """Of a study. A run gives each scenario the processes that its claims need."""
+    """Of a study; a run gives each scenario the processes that its claims need."""
     min_rounds: int
     max_rounds: int
     budget_s: float
     processes: int = 1
-    """Fewest processes of each scenario of a run, as far as its budget goes."""
+    """Fewest processes of each scenario of a run, if the budget allows."""
     whole_matrix: bool = True
     """False keeps at least one scenario of each kind."""
     vary: tuple[str, ...] = ()
-    """Variables (`bench.plan.variables`) that are varied without being asked for."""
+    """Variables (`bench.plan.variables`) that are varied by default."""
     parity_s: float = 2.0
-    """A scenario's outputs are compared on the images that it gets through in so long."""
+    """Seconds of images on which a scenario's outputs are compared."""
     recommended_parity_s: float = 0.0
-    """The same of whoever leads at inference, before it is recommended; 0 for no second look."""
+    """The same for the fastest at inference, before it is recommended; 0 to skip that."""
     int8: bool = False
     """Whether int8 is measured too: calibrating and compiling take half a minute a scenario."""
 
@@ -89,7 +89,7 @@ PROFILES = {
 
 
 def profile_named(name: str) -> Profile:
-    """The profile of that name.
+    """Return the profile of that name.
 
     Raises:
         UsageError: there is none.

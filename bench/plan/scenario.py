@@ -1,7 +1,4 @@
-"""A scenario is one way of running the model; its `id` is a stable name for files and policies.
-
-Nothing here imports torch.
-"""
+"""Scenarios: ways of running the model, each with an `id` that is stable in files and policies."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class _Word(str, Enum):
-    """A closed set of words that read and print as plain strings."""
+    """A closed set of words that print as plain strings."""
 
     def __str__(self) -> str:
         return str(self.value)
@@ -36,7 +33,7 @@ class Mode(_Word):
 
 
 class Dtype(_Word):
-    """The arithmetic that is asked for; what really ran is evidence, kept beside it."""
+    """The requested arithmetic; what really ran is recorded beside it."""
 
     FP32 = "fp32"
     BF16 = "bf16"
@@ -51,7 +48,7 @@ class Layout(_Word):
 
 
 class Status(_Word):
-    """What became of a scenario."""
+    """The result of measuring a scenario."""
 
     OK = "ok"
     UNSUPPORTED = "unsupported"
@@ -64,13 +61,11 @@ class Status(_Word):
 
 
 MEASURED = (Status.OK, Status.NO_STEADY_STATE)
-
-
 """Statuses of scenarios whose times mean something."""
 
 
 class Verdict(_Word):
-    """What a comparison allows to be said."""
+    """The result of a comparison."""
 
     FASTER = "faster"
     SLOWER = "slower"
@@ -80,13 +75,11 @@ class Verdict(_Word):
 
 
 DECIDED = (Verdict.FASTER, Verdict.SLOWER, Verdict.SAME)
-
-
 """The verdicts that answer the question."""
 
 
 class Phase(_Word):
-    """Which part of a worker's life a call belongs to."""
+    """The part of a worker's life that a call belongs to."""
 
     FIRST_CALL = "first_call"
     WARMUP = "warmup"
@@ -94,90 +87,47 @@ class Phase(_Word):
 
 
 class BaselineKind(_Word):
-    """Which baseline a speedup divides by."""
+    """The baseline that a speedup divides by."""
 
     STOCK_DEFAULT = "stock_default"
     STOCK_TUNED = "stock_tuned"
     CONTROL = "control"
     UNVARIED = "unvaried"
-    """The same scenario without its variables: what a variable is worth."""
+    """The same scenario without its variables: what a variable gains."""
     STOCK_ALIKE = "stock_alike"
-    """Stock default with the same variables: what the scenario is worth under them."""
+    """Stock default with the same variables: what the scenario gains under them."""
 
 
 DEFAULT_ENVIRONMENT = "ipex-2.8"
-
-
 CONTROL_SUFFIX = "#control"
-
-
 FROZEN = "frozen"
-
-
 """Training option: the shallow blocks are frozen, as in the tutorial."""
-
-
 FULL = "full"
-
-
 """Training option: every parameter trains."""
-
-
 FUSED_ADAM = "fused_adam"
-
-
 """Training option: PyTorch's own fused Adam."""
-
-
 NO_FREEZING = "no_freezing"
-
-
 """Compile option: Inductor without weight freezing."""
-
-
 SLOWED = "slow"
-
-
 """Option of the backend `planted`, with its share: `slow=0.05`. In no profile."""
-
-
 PREPROCESSING = "preprocessing"
-
-
 """Part: a call reads image files, decodes, resizes and normalises them."""
-
-
 BOXES = "boxes"
-
-
 """Part: a call finds the boxes in maps."""
-
-
 INSPECTION = "inspection"
-
-
 """Part: a call takes image files and gives decisions with boxes."""
-
-
 PREPARATION = "preparation"
-
-
 """Part: a call is the backend's preparation of a fresh model."""
-
-
 PARTS = (PREPROCESSING, BOXES, INSPECTION, PREPARATION)
-
-
-"""Options of scenarios whose call is not the model's but another part of the product. In no
-profile: the gate times them."""
+"""Options of scenarios that call another part of the product than the model; for the gate only."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
     """One way of running the model.
 
-    `fusion` is None where it does not apply (every mode but TorchScript). `options` are tags that
-    tell apart what the other fields do not (see the constants above), in the order they print.
+    `fusion` is None in every mode but TorchScript. `options` are tags for what the other fields do
+    not cover (see the constants above), in the order in which they print.
     """
 
     task: Task
@@ -192,7 +142,7 @@ class Scenario:
 
     @property
     def id(self) -> str:
-        """The stable name, e.g. `inference/ipex/torchscript+fusion/bf16/channels_last/b8`."""
+        """The stable name: `inference/ipex/torchscript+fusion/bf16/channels_last/b8`."""
         mode = f"{self.mode}+fusion" if self.fusion else str(self.mode)
         parts = [self.task, self.backend, mode, self.dtype, self.layout, f"b{self.batch_size}"]
         if self.options:
@@ -208,7 +158,7 @@ class Scenario:
 
     @property
     def is_stock_default(self) -> bool:
-        """Whether this is what a user has before doing anything."""
+        """Whether this is PyTorch's default: stock, eager, fp32, contiguous."""
         return self == replace(
             self,
             backend="stock",
@@ -227,40 +177,40 @@ TRAINING_OPTIONS = (FROZEN, FULL)
 Group = tuple[Task, int, str]
 
 
-"""What `Scenario.group` gives."""
+"""The type of `Scenario.group`."""
 
 
 def group_name(group: Group) -> str:
-    """How rows and sentences call a comparison group: `inference/b8`, `training/b8/frozen`."""
+    """Return the name of a comparison group: `inference/b8`, `training/b8/frozen`."""
     task, batch_size, trained = group
     return "/".join(part for part in (str(task), f"b{batch_size}", trained) if part)
 
 
 def part_of(scenario: Scenario) -> str | None:
-    """Which part of the product a call is; None: the model or the optimiser step."""
+    """Return the part of the product that a call is; None for the model or a training step."""
     return next((tag for tag in scenario.options if tag in PARTS), None)
 
 
 def only_shows(backend: str, dtype: str, options: Iterable[str]) -> bool:
-    """Whether nobody would choose it for its speed.
+    """Return whether a scenario is only measured to show something, and not to be chosen.
 
-    The placebo optimises nothing, int8 is another model made from this one, and compiling without
-    freezing shows what freezing is worth.
+    The placebo optimises nothing, int8 is another model, and compiling without freezing shows what
+    freezing gains.
     """
     return backend == "placebo" or dtype == Dtype.INT8 or NO_FREEZING in options
 
 
 def worker_key(scenario: Scenario) -> Scenario:
-    """The part of a scenario that needs a process of its own.
+    """Return the part of a scenario that needs a separate process.
 
-    Batch sizes, and frozen or full training, take turns inside one process.
+    Batch sizes, and frozen or full training, take turns in one process.
     """
     options = tuple(tag for tag in scenario.options if tag not in TRAINING_OPTIONS)
     return replace(scenario, batch_size=0, options=options)
 
 
 def stock_default(task: Task, batch_size: int, options: tuple[str, ...] = ()) -> Scenario:
-    """What a user has before doing anything: eager, fp32, contiguous."""
+    """Return PyTorch's default: stock, eager, fp32, contiguous."""
     return Scenario(
         task=task, backend="stock", mode=Mode.EAGER, batch_size=batch_size, options=options
     )

@@ -1,14 +1,14 @@
-"""Variables of a scenario: what surrounds the model and decides speed without being the backend.
+"""Variables of a scenario: allocator, heap, OpenMP runtime, threads, instruction set.
 
-A variable is set for one worker through how its process is started, and written in the scenario's
-options as `name=value`, so that its id says it: `.../contiguous/b1/allocator=tcmalloc`. Scenarios
-without such a tag run as everything does by default, and their ids never change.
+A variable is set by how a worker's process is started. It is part of the scenario's options and id,
+as `name=value`: `.../contiguous/b1/allocator=tcmalloc`. Scenarios without such a tag have the
+defaults.
 
     varied = vary(scenarios, parse_vary(("allocator",)), everything=False)
     setting = setting_of(scenario)        # environment, preloaded library, threads of its worker
-    sentence = contradiction(scenario, conditions)    # what its process said afterwards
+    sentence = contradiction(scenario, conditions)    # whether its process really had them
 
-To add a variable, add its line to `VARIABLES`. Nothing here imports torch.
+To add a variable, add its entry to `VARIABLES`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 AS_SHIPPED = "glibc"
-"""The heap that workers do not have unless it is varied: what a user has who does nothing."""
+"""The value of `heap` without tunables, as a user has it; workers keep their heap by default."""
 _FOLDERS = ("/usr/lib", "/usr/local/lib", "/lib", "/usr/lib64", "/lib64")
 
 
@@ -38,12 +38,12 @@ class Setting:
 
     environment: Mapping[str, str] = field(default_factory=dict)
     preload: tuple[Path, ...] = ()
-    """Libraries that the loader maps before all others."""
+    """Libraries that the loader maps first."""
     threads: int | None = None
-    """Threads, and as many CPUs; None for those of every other worker."""
+    """Threads, and as many CPUs; None for the default."""
 
     def variables(self, base: Mapping[str, str]) -> dict[str, str]:
-        """The worker's environment: `base`, changed."""
+        """Return the worker's environment: `base`, changed."""
         preload = {"LD_PRELOAD": ":".join(map(str, self.preload))} if self.preload else {}
         return {**base, **self.environment, **preload}
 
@@ -52,28 +52,28 @@ class Setting:
 class Variable:
     """Something that can be varied.
 
-    `setting(value)` says how, or raises a WorkerError with the status `unavailable`. `differs` are
-    the conditions and environment variables that may differ because of it. `denies(conditions,
-    value)` says in a sentence that the worker did not get the value.
+    `setting(value)` returns how, or raises a WorkerError with the status `unavailable`. `differs`
+    are the conditions and environment variables that it may change. `denies(conditions, value)`
+    returns a sentence if the worker did not get the value.
     """
 
     what: str
     phrase: str
-    """A value of it in a sentence, with `{value}` where it stands."""
+    """Its value in a sentence, with `{value}` as placeholder."""
     values: tuple[str, ...]
-    """Those that `--vary NAME` alone asks for."""
+    """The values for `--vary NAME` alone."""
     setting: Callable[[str], Setting]
     differs: tuple[str, ...]
     denies: Callable[[Mapping[str, Any], str], str | None]
     dtypes: tuple[Dtype, ...] = (Dtype.FP32,)
-    """Of what is varied by default, those that the variable says something about."""
+    """The dtypes in which it is varied by default."""
     few: bool = False
-    """Whether stock default and IPEX eager at inference say enough of what is varied by default."""
+    """Whether it is varied by default for stock default and IPEX eager at inference only."""
     any_number: bool = False
     """Whether every positive whole number is a value too."""
 
     def has(self, value: str) -> bool:
-        """Whether there is such a value."""
+        """Return whether there is such a value."""
         return value in self.values or (self.any_number and value.isdecimal() and int(value) > 0)
 
 
@@ -81,27 +81,26 @@ class Variable:
 
 
 def _allocator(value: str) -> Setting:
-    """The library by its name in any version, from Debian's packages or an environment's own."""
-    names = {
-        "tcmalloc": ("libtcmalloc_minimal.so*", "libtcmalloc.so*"),
-        "jemalloc": ("libjemalloc.so*",),
+    """Find the library in any version, from Debian's packages or an environment's own."""
+    names, package = {
+        "tcmalloc": (("libtcmalloc_minimal.so*", "libtcmalloc.so*"), "libtcmalloc-minimal4"),
+        "jemalloc": (("libjemalloc.so*",), "libjemalloc2"),
     }[value]
-    package = {"tcmalloc": "libtcmalloc-minimal4", "jemalloc": "libjemalloc2"}[value]
     return Setting(preload=(_library(names, f"apt-get install {package}"),))
 
 
 def _heap(_: str) -> Setting:
-    """No tunables; an empty value is none."""
+    """Set no tunables; an empty value is none."""
     return Setting(environment={"GLIBC_TUNABLES": ""})
 
 
 def _openmp(value: str) -> Setting:
     hint = "pip install 'pillqc-bench[variables]'"
-    return Setting(preload=(_library({"iomp5": ("libiomp5.so",)}[value], hint),))
+    return Setting(preload=(_library((f"lib{value}.so",), hint),))
 
 
 def _threads(value: str) -> Setting:
-    """One process per thread count, set before import: a change afterwards gives wrong results."""
+    """Set the thread count before import: a change afterwards gives wrong results."""
     return Setting(
         environment={"OMP_NUM_THREADS": value, "MKL_NUM_THREADS": value}, threads=int(value)
     )
@@ -117,17 +116,17 @@ def _isa(value: str) -> Setting:
 
 
 def _other_isa(conditions: Mapping[str, Any], value: str) -> str | None:
-    """The environment at least; what ran is held against the cap by `kernels.contradiction`."""
+    """Check the environment; `kernels.contradiction` compares what ran with the cap."""
     found = conditions.get("env") or {}
     missing = [n for n, v in isa.CAPS[value].environment.items() if found.get(n) != v]
     return f"the process has no such {', '.join(missing)}" if missing else None
 
 
 def _library(patterns: Iterable[str], hint: str, folders: Sequence[Path] | None = None) -> Path:
-    """The newest library of the first pattern that is anywhere a loader or an environment looks.
+    """Return the newest library of the first pattern that is in a folder of libraries.
 
     Raises:
-        WorkerError: there is none; says how to get it.
+        WorkerError: there is none; says how to install it.
     """
     for pattern in patterns:
         for folder in library_folders() if folders is None else folders:
@@ -135,12 +134,12 @@ def _library(patterns: Iterable[str], hint: str, folders: Sequence[Path] | None 
             if found:
                 return found[-1]
     raise WorkerError(
-        Status.UNAVAILABLE, f"no {' or '.join(patterns)} is installed here: `{hint}` brings it"
+        Status.UNAVAILABLE, f"no {' or '.join(patterns)} is installed: `{hint}` installs it"
     )
 
 
 def library_folders() -> list[Path]:
-    """Where libraries lie: LD_LIBRARY_PATH, this environment's, and the system's, in that order."""
+    """Return folders of libraries: LD_LIBRARY_PATH, this environment's, the system's."""
     named = [Path(part) for part in os.environ.get("LD_LIBRARY_PATH", "").split(":") if part]
     system = [Path(folder) for folder in _FOLDERS]
     triples = [
@@ -155,7 +154,7 @@ def _other_allocator(conditions: Mapping[str, Any], value: str) -> str | None:
 
 
 def _other_heap(conditions: Mapping[str, Any], value: str) -> str | None:
-    """Another allocator does not listen to glibc's tunables."""
+    """Another allocator does not read glibc's tunables."""
     if conditions.get("allocator") != value:
         return f"the process has {conditions.get('allocator')} and not {value}'s allocator"
     if placement.keeps_heap((conditions.get("env") or {}).get("GLIBC_TUNABLES")):
@@ -164,7 +163,7 @@ def _other_heap(conditions: Mapping[str, Any], value: str) -> str | None:
 
 
 def _other_openmp(conditions: Mapping[str, Any], value: str) -> str | None:
-    """Of two mapped runtimes the preloaded one serves, as the loader binds to it first."""
+    """Accept a second mapped runtime: the loader binds to the preloaded one first."""
     mapped = [str(name) for name in conditions.get("openmp") or ()]
     if any(value in name for name in mapped):
         return None
@@ -221,38 +220,38 @@ VARIABLES: dict[str, Variable] = {
         dtypes=(Dtype.FP32, Dtype.BF16),
     ),
 }
-"""By the name that tags carry."""
+"""By the name in tags."""
 
 
 # ---- scenarios -----------------------------------------------------------------------------------
 
 
 def of_tags(tags: Iterable[str]) -> dict[str, str]:
-    """The variables among a scenario's options, and their values."""
+    """Return the variables among a scenario's options, with their values."""
     pairs = (tag.partition("=") for tag in tags)
     return {name: value for name, equals, value in pairs if equals and name in VARIABLES}
 
 
 def of(scenario: Scenario) -> dict[str, str]:
-    """The variables of a scenario; empty for one that runs as everything does by default."""
+    """Return the variables of a scenario, with their values."""
     return of_tags(scenario.options)
 
 
 def without(tags: Iterable[str]) -> tuple[str, ...]:
-    """The options that are no variables."""
+    """Return the options that are no variables."""
     kept = tuple(tags)
     varied = of_tags(kept)
     return tuple(tag for tag in kept if tag.partition("=")[0] not in varied)
 
 
-def parse_vary(asked: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """`NAME` or `NAME=VALUE,VALUE` of each `--vary`, as values by name.
+def parse_vary(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Parse `NAME` or `NAME=VALUE,VALUE` of each `--vary` into values by name.
 
     Raises:
         UsageError: there is no such variable or value.
     """
     chosen: dict[str, tuple[str, ...]] = {}
-    for text in asked:
+    for text in texts:
         name, equals, listed = text.partition("=")
         if name not in VARIABLES:
             raise UsageError(f"there is no variable {name!r}: choose one of {', '.join(VARIABLES)}")
@@ -272,10 +271,10 @@ def parse_vary(asked: Sequence[str]) -> dict[str, tuple[str, ...]]:
 def vary(
     scenarios: Sequence[Scenario], chosen: Mapping[str, Sequence[str]], *, everything: bool
 ) -> tuple[Scenario, ...]:
-    """The scenarios, and behind them those that are varied, once for each value of each variable.
+    """Return the scenarios, then varied copies, one for each value of each variable.
 
-    One variable at a time, so that each effect is its own. `everything` varies all of the default
-    environment; else a few that stand for their kind (`is_varied_by_default`).
+    One variable changes at a time, which isolates its effect. `everything` varies all scenarios of
+    the default environment; otherwise those of `is_varied_by_default`.
     """
     added = [
         replace(scenario, options=(*scenario.options, f"{name}={value}"))
@@ -289,7 +288,7 @@ def vary(
 
 
 def is_varied_by_default(scenario: Scenario, variable: Variable) -> bool:
-    """Stock default, stock channels_last, and IPEX's fastest way, in fp32: one of each kind."""
+    """Return whether it is stock default, stock channels_last or IPEX's fastest way, in fp32."""
     if scenario.dtype not in variable.dtypes or of(scenario):
         return False
     if variable.few:
@@ -306,7 +305,7 @@ def is_varied_by_default(scenario: Scenario, variable: Variable) -> bool:
 
 
 def in_words(tags: Iterable[str]) -> str:
-    """The variables among a scenario's options as a sentence says them: `a kept heap`."""
+    """Return the variables among a scenario's options in words: `2 threads`."""
     found = of_tags(tags).items()
     return ", ".join(VARIABLES[name].phrase.format(value=value) for name, value in found)
 
@@ -315,10 +314,10 @@ def in_words(tags: Iterable[str]) -> str:
 
 
 def setting_of(scenario: Scenario) -> Setting:
-    """How the worker of this scenario is started.
+    """Return how the worker of this scenario is started.
 
     Raises:
-        WorkerError: a value cannot be had on this machine; the sentence says how to get it.
+        WorkerError: a value is not available on this machine; the sentence says how to get it.
     """
     environment: dict[str, str] = {}
     preload: list[Path] = []
@@ -332,12 +331,12 @@ def setting_of(scenario: Scenario) -> Setting:
 
 
 def may_differ(scenario: Scenario) -> frozenset[str]:
-    """The conditions in which this scenario's worker may differ from stock default's."""
+    """Return the conditions in which this scenario's worker may differ from stock default's."""
     return frozenset(name for variable in of(scenario) for name in VARIABLES[variable].differs)
 
 
 def contradiction(scenario: Scenario, conditions: Mapping[str, Any]) -> str | None:
-    """A sentence when the worker says that it did not get what its scenario names."""
+    """Return a sentence if the worker did not get what its scenario names."""
     for name, value in of(scenario).items():
         denied = VARIABLES[name].denies(conditions, value)
         if denied:
@@ -346,10 +345,10 @@ def contradiction(scenario: Scenario, conditions: Mapping[str, Any]) -> str | No
 
 
 def check(scenario: Scenario, conditions: Mapping[str, Any]) -> None:
-    """A variable that did not take would be measured under a label that is not true.
+    """Check that the worker got what its scenario names.
 
     Raises:
-        WorkerError: the worker says that it did not.
+        WorkerError: it did not, so that its label would be untrue.
     """
     denied = contradiction(scenario, conditions)
     if denied:

@@ -18,6 +18,8 @@ from bench.store import durable
 from bench.text.wording import option_tags
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from bench.analysis.facts import Facts
     from bench.store.records import ScenarioRow
 
@@ -44,7 +46,7 @@ def handover(facts: Facts, row: ScenarioRow) -> dict[str, Any]:
         "format": FORMAT,
         "run_id": facts.run_id,
         "scenario": row.scenario,
-        "cpu_model": facts.environment.text("machine", "cpu_model"),
+        "cpu_model": facts.metadata.machine.cpu_model,
         "versions": {name: packages.get(name) for name in names},
         "backend": row.backend,
         "mode": row.mode,
@@ -57,11 +59,12 @@ def handover(facts: Facts, row: ScenarioRow) -> dict[str, Any]:
     }
 
 
-def _packages(facts: Facts, row: ScenarioRow) -> dict[str, Any]:
+def _packages(facts: Facts, row: ScenarioRow) -> Mapping[str, str]:
     """The versions that the scenario ran with: those of its own environment."""
     if row.environment == DEFAULT_ENVIRONMENT:
-        return facts.environment.table("machine", "packages")
-    return facts.environment.table("environments", row.environment, "packages")
+        return facts.metadata.machine.packages
+    other = facts.metadata.environments.get(row.environment)
+    return other.packages if other else {}
 
 
 def write(facts: Facts, row: ScenarioRow, path: Path) -> None:

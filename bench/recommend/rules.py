@@ -190,7 +190,7 @@ def _reasons(row: ScenarioRow, comparison: Comparison | None, wish: Wish) -> Ite
 def _warnings(facts: Facts, row: ScenarioRow, wish: Wish) -> Iterator[str]:
     if facts.is_untrained:
         yield "The model was untrained, so that its decisions stayed the same means nothing."
-    if facts.environment.flag("complete") is not True:
+    if facts.metadata.complete is not True:
         yield "The run is incomplete."
     _, name = slow_call_ms(facts, row)
     if wish.latency_p99_ms is not None and row.p99_ms is None:

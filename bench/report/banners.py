@@ -12,7 +12,7 @@ from bench.plan.scenario import MEASURED, Status
 from bench.text.wording import count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from bench.analysis.facts import Facts
 
@@ -58,8 +58,8 @@ def _incomplete(facts: Facts) -> Iterator[Banner]:
             title="Nothing was measured",
             text="The run's files hold no scenario. What is known of the machine is below.",
         )
-    complete = facts.environment.flag("complete")
-    notes = _gathered([str(note) for note in facts.environment.items("notes")])
+    complete = facts.metadata.complete
+    notes = _gathered(facts.metadata.notes)
     if facts.never_measured and facts.scenarios:
         total = len(facts.never_measured) + len(facts.scenarios)
         notes.append(f"{len(facts.never_measured)} of {total} scenarios have no row.")
@@ -77,8 +77,8 @@ def _incomplete(facts: Facts) -> Iterator[Banner]:
 
 def _restricted(facts: Facts) -> Iterator[Banner]:
     """Where a CPU quota, or cores of unequal speed, change what the figures mean."""
-    limit = facts.environment.get("machine", "cgroup_cpu_limit")
-    seen = facts.environment.items("machine", "affinity")
+    machine = facts.metadata.machine
+    limit, seen = machine.cgroup_cpu_limit, machine.affinity
     noise = [row for group in facts.groups for row in facts.noise_of(group)]
     most = facts.policy.noise.max_throttled
     stopped = sum((row.throttled or 0.0) > most for row in noise)
@@ -90,7 +90,7 @@ def _restricted(facts: Facts) -> Iterator[Banner]:
             "stopped threads, which lengthens times and is no neighbour's doing: raise the quota "
             "or measure fewer threads with --threads.",
         )
-    if isinstance(limit, (int, float)) and limit < len(seen):
+    if limit is not None and limit < len(seen):
         yield Banner(
             level="warn" if limit < 1 else "note",
             title=f"A CPU quota of {limit:g}",
@@ -98,7 +98,7 @@ def _restricted(facts: Facts) -> Iterator[Banner]:
             "can be seen. The figures are those of a machine of that size"
             + (", whose one thread is stopped part of the time." if limit < 1 else "."),
         )
-    if slow := facts.environment.items("machine", "slow_cpus"):
+    if slow := machine.slow_cpus:
         yield Banner(
             level="note",
             title="Fast cores only",
@@ -106,7 +106,7 @@ def _restricted(facts: Facts) -> Iterator[Banner]:
         )
 
 
-def _gathered(notes: list[str]) -> list[str]:
+def _gathered(notes: Sequence[str]) -> list[str]:
     """Blocks that do not count for the same reason as one note; the CSVs have them one by one."""
     found = [(note, _UNCOUNTED.fullmatch(note)) for note in notes]
     reasons = Counter(match["reason"] for _, match in found if match)
@@ -116,10 +116,9 @@ def _gathered(notes: list[str]) -> list[str]:
 
 def _smaller_batches(facts: Facts) -> Iterator[Banner]:
     """What the profile wanted and the machine could not do, in time or in memory."""
-    for left_out in facts.environment.items("matrix", "excluded"):
-        if isinstance(left_out, dict) and str(left_out.get("what")).startswith(INFERENCE_BATCHES):
-            what = str(left_out["what"]).capitalize()
-            text = f"{what}: {left_out.get('reason', '')}."
+    for left_out in facts.metadata.matrix.excluded:
+        if left_out.what.startswith(INFERENCE_BATCHES):
+            text = f"{left_out.what.capitalize()}: {left_out.reason}."
             yield Banner(level="note", title="Larger batches are left out", text=text)
 
 
@@ -178,7 +177,7 @@ def _untrained(facts: Facts) -> Iterator[Banner]:
 
 
 def _synthetic(facts: Facts) -> Iterator[Banner]:
-    if facts.environment.text("data", "source") == "synthetic":
+    if facts.metadata.data.source == "synthetic":
         yield Banner(
             level="note",
             title="Synthetic pills",

@@ -7,6 +7,7 @@ side by side, without a ratio and without an interval: they were never paired.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from bench.analysis.facts import is_stock_default, of_task
@@ -104,16 +105,12 @@ def run_names(runs: Sequence[Facts]) -> list[str]:
 
 
 def _machine(facts: Facts) -> str:
-    environment = facts.environment
-    return (
-        environment.text("machine", "instance_type")
-        or environment.text("machine", "cpu_model")
-        or facts.run_id
-    )
+    machine = facts.metadata.machine
+    return machine.instance_type or machine.cpu_model or facts.run_id
 
 
 def _torch(facts: Facts) -> str:
-    return facts.environment.text("machine", "packages", "torch") or "unknown"
+    return facts.metadata.machine.packages.get("torch") or "unknown"
 
 
 _ASKED = ("latency", "throughput", "ipex", "decisions", "noise")
@@ -138,26 +135,25 @@ def _card(name: str, facts: Facts) -> Card:
 
 
 def _packages(facts: Facts) -> str:
-    packages = facts.environment.table("machine", "packages")
-    ipex = packages.get("intel-extension-for-pytorch")
+    ipex = facts.metadata.machine.packages.get("intel-extension-for-pytorch")
     return f"torch {_torch(facts)}, " + (f"IPEX {ipex}" if ipex else "no IPEX")
 
 
 _SAME = (
-    ("commit", ("commit",)),
-    ("profile", ("profile",)),
-    ("model", ("model", "name")),
-    ("model's weights", ("model", "weights")),
-    ("images", ("data", "sha256")),
-    ("policy", ("policy", "verdict", "minimal_effect")),
+    ("commit", attrgetter("commit")),
+    ("profile", attrgetter("profile")),
+    ("model", attrgetter("model.name")),
+    ("model's weights", attrgetter("model.weights")),
+    ("images", attrgetter("data.sha256")),
+    ("policy", attrgetter("policy.verdict.minimal_effect")),
 )
 
 
 def differences(names: Sequence[str], runs: Sequence[Facts]) -> list[str]:
     """A sentence for each thing that should be the same in runs that are compared."""
     found = []
-    for what, path in _SAME:
-        values = [facts.environment.text(*path) or "unknown" for facts in runs]
+    for what, read in _SAME:
+        values = [str(read(facts.metadata) or "unknown") for facts in runs]
         if len(set(values)) > 1:
             each = "; ".join(
                 f"{name}: {value[:16]}" for name, value in zip(names, values, strict=True)

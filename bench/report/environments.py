@@ -40,11 +40,10 @@ def place(one: Leaving) -> str:
 def versions(facts: Facts) -> list[str]:
     """Which PyTorch each environment has, a sentence each."""
     return [
-        f"{name} is PyTorch {facts.environment.text('environments', name, 'packages', 'torch')} "
-        f"on Python {facts.environment.text('environments', name, 'version')}; IPEX 2.8 needs "
+        f"{name} is PyTorch {known.packages['torch']} on Python {known.version}; IPEX 2.8 needs "
         "PyTorch 2.8, so it cannot be beside it."
         for name in others(facts)
-        if facts.environment.text("environments", name, "packages", "torch")
+        if (known := facts.metadata.environments.get(name)) and known.packages.get("torch")
     ]
 
 
@@ -83,7 +82,7 @@ def _row(one: Leaving, anchors: dict[str, str]) -> Row:
             Cell(text=one.environment),
             ratio,
             Cell(
-                text=wording.verdict_words(one.verdict),
+                text=str(one.verdict),
                 sort=str(one.verdict),
                 verdict=str(one.verdict),
             ),

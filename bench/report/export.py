@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.analysis.groups import group_label
 from bench.analysis.measurements import counted_blocks
-from bench.analysis.ways import group_label
 from bench.errors import BenchError
 from bench.plan.scenario import BaselineKind, Verdict
-from bench.plan.thresholds import policy_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
+    from bench.store.metadata import MachineFacts
     from bench.store.records import Run, ScenarioRow
 
 _PYTEST_BENCHMARK = "5.3.1"
@@ -41,7 +41,6 @@ def pytest_benchmark(run: Run) -> str:
         BenchError: nothing was timed.
     """
     blocks = _blocks(run)
-    machine = run.environment.get("machine") or {}
     benchmarks = [
         _benchmark(row, np.array(list(blocks[row.scenario].values())) / 1000)
         for row in run.scenarios
@@ -51,17 +50,17 @@ def pytest_benchmark(run: Run) -> str:
         raise _nothing(run)
     return _text(
         {
-            "machine_info": _machine_info(machine),
+            "machine_info": _machine_info(run.metadata.machine),
             "commit_info": {
-                "id": run.environment.get("commit"),
-                "dirty": run.environment.get("dirty"),
-                "time": run.environment.get("started_utc"),
+                "id": run.metadata.commit or None,
+                "dirty": run.metadata.dirty,
+                "time": run.metadata.started_utc or None,
                 "author_time": None,
                 "project": "pillqc-bench",
                 "branch": None,
             },
             "benchmarks": benchmarks,
-            "datetime": run.environment.get("started_utc"),
+            "datetime": run.metadata.started_utc or None,
             "version": _PYTEST_BENCHMARK,
         }
     )
@@ -70,25 +69,23 @@ def pytest_benchmark(run: Run) -> str:
 def _blocks(run: Run) -> dict[str, dict[tuple[int, int], float]]:
     """Scenario -> (launch, round) -> ms, of the blocks that count."""
     labels = {row.scenario: group_label(row) for row in run.scenarios}
-    policy = policy_of(run.environment.get("policy"))
-    return counted_blocks(run.iterations, run.noise, labels, policy.noise)
+    return counted_blocks(run.iterations, run.noise, labels, run.metadata.policy.noise)
 
 
-def _machine_info(machine: dict[str, Any]) -> dict[str, Any]:
-    packages = machine.get("packages") or {}
+def _machine_info(machine: MachineFacts) -> dict[str, Any]:
     return {
-        "node": machine.get("name"),
-        "processor": machine.get("cpu_model"),
-        "machine": machine.get("architecture"),
+        "node": machine.name or None,
+        "processor": machine.cpu_model or None,
+        "machine": machine.architecture or None,
         "system": "Linux",
-        "release": machine.get("kernel"),
+        "release": machine.kernel or None,
         "cpu": {
-            "vendor_id_raw": machine.get("vendor"),
-            "brand_raw": machine.get("cpu_model"),
-            "count": machine.get("usable_logical_cores"),
+            "vendor_id_raw": machine.vendor or None,
+            "brand_raw": machine.cpu_model or None,
+            "count": machine.usable_logical_cores,
         },
-        "fingerprint": machine.get("fingerprint"),
-        "torch": packages.get("torch"),
+        "fingerprint": machine.fingerprint or None,
+        "torch": machine.packages.get("torch"),
     }
 
 

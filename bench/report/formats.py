@@ -64,7 +64,7 @@ def _answer(answer: Answer) -> Iterator[str]:
 def _comparison(cell: Comparison | None) -> str:
     if cell is None:
         return ""
-    return f"{wording.with_interval(cell)} ({wording.verdict_words(cell.verdict)})"
+    return f"{wording.with_interval(cell)} ({cell.verdict!s})"
 
 
 def _table(table: Table) -> Iterator[str]:

@@ -70,7 +70,7 @@ def render_index(results: Path, reports: Path) -> str:
     read = [(folder, *_read(folder)) for folder in folders]
     runs = sorted(
         (facts for _, facts, _ in read if facts is not None),
-        key=lambda facts: (facts.environment.text("started_utc"), facts.run_id),
+        key=lambda facts: (facts.metadata.started_utc, facts.run_id),
     )
     entries = [_entry(folder, facts, trouble, reports) for folder, facts, trouble in read]
     return lay_out(
@@ -106,18 +106,18 @@ def _entry(folder: Path, facts: Facts | None, trouble: str, reports: Path) -> En
             run_id=folder.name, link=link, started="", machine="", profile="", commit="",
             measured="", trouble=trouble,
         )  # fmt: skip
-    environment = facts.environment
+    metadata = facts.metadata
     good = sum(facts.is_measured(row) for row in facts.scenarios.values())
-    trouble = "" if environment.flag("complete") else "incomplete"
+    trouble = "" if metadata.complete else "incomplete"
     if not facts.scenarios:
         trouble = "no scenario was measured"
     return Entry(
         run_id=folder.name,
         link=link,
-        started=environment.text("started_utc"),
+        started=metadata.started_utc,
         machine=machine.in_one_line(facts),
-        profile=environment.text("profile"),
-        commit=environment.text("commit")[:12],
+        profile=metadata.profile,
+        commit=metadata.commit[:12],
         measured=f"{good} of {wording.count(len(facts.scenarios), 'scenario')}",
         trouble=trouble,
     )
@@ -126,7 +126,7 @@ def _entry(folder: Path, facts: Facts | None, trouble: str, reports: Path) -> En
 def _machines(runs: Sequence[Facts]) -> list[Machine]:
     by_machine: dict[str, list[Facts]] = defaultdict(list)
     for facts in runs:
-        by_machine[facts.environment.text("machine", "fingerprint") or facts.run_id].append(facts)
+        by_machine[facts.metadata.machine.fingerprint or facts.run_id].append(facts)
     return [
         Machine(
             name=machine.in_one_line(mine[-1]),

@@ -37,7 +37,6 @@ def lay_out(template: str, values: Mapping[str, Any]) -> str:
         glyphs=wording.GLYPHS,
         times=wording.times,
         bounds=wording.bounds,
-        verdict_words=wording.verdict_words,
     )
     return environment.get_template(template).render(values) + "\n"
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from bench.store.metadata import MachineFacts
 from bench.text.wording import NOTHING, count, digits, percent, seconds
 from bench.worker import conditions
 
 if TYPE_CHECKING:
-    from bench.analysis.facts import Environment, Facts
+    from collections.abc import Mapping
+
+    from bench.analysis.facts import Facts
+    from bench.store.metadata import PeakFacts, RunMetadata
 
 _ISA_NAMES = (
     ("avx512f", "AVX-512"),
@@ -23,41 +27,39 @@ _ISA_NAMES = (
 
 def in_one_line(facts: Facts) -> str:
     """`m6i.4xlarge · Xeon 8375C · 8 of 8 cores · AVX-512, VNNI · bf16 emulated`."""
-    environment = facts.environment
-    if not environment.table("machine"):
+    machine = facts.metadata.machine
+    if machine == MachineFacts():
         return "The run does not say which machine it ran on."
     parts = [
-        environment.text("machine", "instance_type"),
-        environment.text("machine", "cpu_model"),
-        _cores(environment),
-        instruction_sets(environment),
+        machine.instance_type,
+        machine.cpu_model,
+        _cores(machine),
+        instruction_sets(machine),
         {True: "bf16 native", False: "bf16 emulated", None: "bf16 unknown"}[facts.native_bf16],
-        environment.text("machine", "virtualization"),
+        machine.virtualization,
     ]
     return " · ".join(part for part in parts if part)
 
 
-def instruction_sets(environment: Environment) -> str:
+def instruction_sets(machine: MachineFacts) -> str:
     """The widest ones by name, from the CPU's own flags."""
-    flags = environment.table("machine", "isa")
-    if not flags:
+    if not machine.isa:
         return ""
-    names = [name for flag, name in _ISA_NAMES if flags.get(flag) is True]
+    names = [name for flag, name in _ISA_NAMES if machine.isa.get(flag)]
     if not names:
-        return "AVX2" if flags.get("avx2") is True else "no AVX2"
+        return "AVX2" if machine.isa.get("avx2") else "no AVX2"
     return ", ".join(names)
 
 
-def _cores(environment: Environment) -> str:
-    usable = environment.number("machine", "usable_physical_cores")
-    physical = environment.number("machine", "physical_cores")
-    logical = environment.number("machine", "usable_logical_cores")
+def _cores(machine: MachineFacts) -> str:
+    usable, physical = machine.usable_physical_cores, machine.physical_cores
+    logical = machine.usable_logical_cores
     if usable is None:
         return ""
-    cores = count(int(usable), "core")
+    cores = count(usable, "core")
     if physical is not None and physical > usable:
-        cores = f"{int(usable)} of {count(int(physical), 'core')}"
-    return f"{cores} ({int(logical)} logical)" if logical is not None else cores
+        cores = f"{usable} of {count(physical, 'core')}"
+    return f"{cores} ({logical} logical)" if logical is not None else cores
 
 
 _MACHINE = (
@@ -86,50 +88,39 @@ _MACHINE = (
 
 def described(facts: Facts) -> list[tuple[str, str]]:
     """The machine in full, as far as the run knows it."""
-    environment = facts.environment
-    pairs = [(label, plain(environment.get("machine", key))) for label, key in _MACHINE]
-    flags = environment.table("machine", "isa")
-    pairs.append(("Has", ", ".join(name for name, has in flags.items() if has is True)))
-    pairs.append(("Lacks", ", ".join(name for name, has in flags.items() if has is False)))
-    family = [environment.text("machine", key) for key in ("family", "model", "stepping")]
+    machine = facts.metadata.machine
+    pairs = [(label, plain(getattr(machine, key))) for label, key in _MACHINE]
+    pairs.append(("Has", ", ".join(name for name, has in machine.isa.items() if has)))
+    pairs.append(("Lacks", ", ".join(name for name, has in machine.isa.items() if not has)))
+    family = [plain(part) for part in (machine.family, machine.model, machine.stepping)]
     pairs.append(("Family / model / stepping", " / ".join(family) if all(family) else ""))
-    pairs.append(("Caches", _caches(environment)))
-    pairs.append(("NUMA nodes", _count_items(environment, "numa_nodes")))
-    pairs.append(("Measured peak", _peaks(environment)))
-    pairs.append(("Frameworks", _frameworks(environment)))
+    pairs.append(("Caches", _caches(machine)))
+    pairs.append(("NUMA nodes", str(len(machine.numa_nodes) or "")))
+    pairs.append(("Measured peak", _peaks(facts.metadata.peak)))
+    pairs.append(("Frameworks", _frameworks(machine)))
     return [(label, value) for label, value in pairs if value]
 
 
-def _caches(environment: Environment) -> str:
+def _caches(machine: MachineFacts) -> str:
     names = (("l1d_kib", "L1d"), ("l2_kib", "L2"), ("l3_kib", "L3"))
-    sizes = ((name, environment.number("machine", "caches", key)) for key, name in names)
-    return ", ".join(f"{name} {size:,.0f} KiB" for name, size in sizes if size is not None)
+    return ", ".join(
+        f"{name} {machine.caches[key]:,} KiB" for key, name in names if key in machine.caches
+    )
 
 
-def _count_items(environment: Environment, key: str) -> str:
-    items = environment.items("machine", key)
-    return str(len(items)) if items else ""
-
-
-def _peaks(environment: Environment) -> str:
-    peaks = [
-        f"{digits(float(value))} GFLOP/s in {name}"
-        for name, value in environment.table("peak", "gflop_per_s").items()
-        if isinstance(value, int | float)
-    ]
-    bandwidth = environment.number("peak", "memory_gb_per_s")
-    if bandwidth is not None:
-        peaks.append(f"{digits(bandwidth)} GB/s from memory")
+def _peaks(peak: PeakFacts) -> str:
+    peaks = [f"{digits(value)} GFLOP/s in {name}" for name, value in peak.gflop_per_s.items()]
+    if peak.memory_gb_per_s is not None:
+        peaks.append(f"{digits(peak.memory_gb_per_s)} GB/s from memory")
     return ", ".join(peaks)
 
 
-def _frameworks(environment: Environment) -> str:
+def _frameworks(machine: MachineFacts) -> str:
     described = []
-    for name in environment.table("machine", "frameworks"):
-        parts = environment.table("machine", "frameworks", name)
-        words = [plain(parts.get(key)) for key in ("version", "isa", "unavailable")]
-        if any(words):
-            described.append(f"{name}: {', '.join(word for word in words if word)}")
+    for name, found in machine.frameworks.items():
+        words = [word for word in (found.version, found.isa, found.unavailable) if word]
+        if words:
+            described.append(f"{name}: {', '.join(words)}")
     return "; ".join(described)
 
 
@@ -148,13 +139,13 @@ def plain(value: Any) -> str:  # noqa: ANN401 -- anything that JSON can hold
     return str(value)
 
 
-def _named(values: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {plain(value)}" for key, value in values.items() if plain(value))
+def _named(values: Mapping[str, Any], sign: str = " ") -> str:
+    return ", ".join(f"{key}{sign}{plain(value)}" for key, value in values.items() if plain(value))
 
 
 def notes(facts: Facts) -> list[str]:
     """What the machine's description says about itself."""
-    return [str(note) for note in facts.environment.items("machine", "notes")]
+    return list(facts.metadata.machine.notes)
 
 
 _SETTINGS = {
@@ -171,9 +162,9 @@ _SETTINGS = {
 
 def shared_settings(facts: Facts) -> tuple[list[tuple[str, str]], list[str]]:
     """The first worker's settings, and a sentence for each way in which another one differs."""
-    named = facts.environment.table("workers").values()
+    named = facts.metadata.workers.values()
     # one that never came up, for lack of budget or of its package, has nothing to differ in
-    workers = [one for one in named if isinstance(one, dict) and one.get("threads") is not None]
+    workers = [one for one in named if one.get("threads") is not None]
     if not workers:
         return [], []
     first = workers[0]
@@ -195,72 +186,65 @@ def _without_paths(variables: object) -> dict[str, str]:
 
 def repeat(facts: Facts) -> str:
     """The commands that measure the same again."""
-    environment = facts.environment
-    commit = environment.text("commit")
-    profile = environment.text("profile")
-    budget = environment.number("budget_s")
+    metadata = facts.metadata
     bench = "make bench"
-    if profile:
-        bench += f" PROFILE={profile}"
-    if budget is not None:
-        bench += f" BUDGET={budget:g}"
-    command = environment.items("command")
-    if command:
-        bench = shlex.join(str(word) for word in command)
-    checkout = [f"git checkout {commit}"] if commit else []
+    if metadata.profile:
+        bench += f" PROFILE={metadata.profile}"
+    if metadata.budget_s is not None:
+        bench += f" BUDGET={metadata.budget_s:g}"
+    if metadata.command:
+        bench = shlex.join(metadata.command)
+    checkout = [f"git checkout {metadata.commit}"] if metadata.commit else []
     return "\n".join([*checkout, bench, f"python -m bench report results/{facts.run_id}"])
 
 
 def provenance(facts: Facts) -> list[tuple[str, str]]:
     """Where the run comes from."""
-    environment = facts.environment
-    dirty = environment.flag("dirty")
-    commit = environment.text("commit")
-    if commit and dirty:
+    metadata = facts.metadata
+    commit = metadata.commit
+    if commit and metadata.dirty:
         commit += " with uncommitted changes"
-    trained = environment.flag("model", "trained")
-    model = environment.text("model", "name")
-    if model and trained is not None:
-        model += ", trained" if trained else ", UNTRAINED (random weights)"
-    data = environment.text("data", "source")
-    images = environment.number("data", "images")
-    if data and images is not None:
-        data += f", {count(int(images), 'image')}"
+    model = metadata.model.name
+    if model and metadata.model.trained is not None:
+        model += ", trained" if metadata.model.trained else ", UNTRAINED (random weights)"
+    data = metadata.data.source
+    if data and metadata.data.images is not None:
+        data += f", {count(metadata.data.images, 'image')}"
     pairs = [
         ("Run", facts.run_id),
-        ("Started", environment.text("started_utc")),
-        ("Finished", environment.text("finished_utc") or "never"),
-        ("Profile", environment.text("profile")),
-        ("Budget", seconds(environment.number("budget_s"))),
+        ("Started", metadata.started_utc),
+        ("Finished", metadata.finished_utc or "never"),
+        ("Profile", metadata.profile),
+        ("Budget", seconds(metadata.budget_s)),
         ("Commit", commit),
         ("Model", model),
-        ("Model's arithmetic", _gflop(environment)),
+        ("Model's arithmetic", _gflop(metadata)),
         ("Images", data),
-        ("Images' checksum", environment.text("data", "sha256")),
-        ("Memory of all processes together, at most", _gib(environment)),
-        ("Harness's own CPU use", percent(environment.number("self", "parent_cpu_share"))),
+        ("Images' checksum", metadata.data.sha256),
+        ("Memory of all processes together, at most", _gib(metadata)),
+        ("Harness's own CPU use", percent(metadata.harness.parent_cpu_share)),
         (
             "Share of all time spent in warm-up and timed calls",
-            percent(environment.number("self", "measuring_share")),
+            percent(metadata.harness.measuring_share),
         ),
-        ("Packages", _packages(environment)),
-        ("Environment variables", _variables(environment)),
+        ("Packages", _packages(metadata.machine)),
+        ("Environment variables", _named(metadata.machine.env, "=")),
     ]
     return [(label, value) for label, value in pairs if value and value != NOTHING]
 
 
-def _gib(environment: Environment) -> str:
+def _gib(metadata: RunMetadata) -> str:
     """Empty in older runs, which did not look."""
-    held = environment.number("self", "peak_memory_gib")
+    held = metadata.harness.peak_memory_gib
     return f"{held:.1f} GiB" if held else ""
 
 
 _PACKAGES = ("torch", "torchvision", "intel-extension-for-pytorch", "numpy", "triton")
 
 
-def _packages(environment: Environment) -> str:
+def _packages(machine: MachineFacts) -> str:
     """The ones that can matter; environment.json has them all."""
-    packages = environment.table("machine", "packages")
+    packages = machine.packages
     named = [f"{name} {packages[name]}" for name in _PACKAGES if name in packages]
     others = len(packages) - len(named)
     if others > 0:
@@ -268,15 +252,9 @@ def _packages(environment: Environment) -> str:
     return ", ".join(named)
 
 
-def _gflop(environment: Environment) -> str:
-    value = environment.number("model", "gflop_per_image")
+def _gflop(metadata: RunMetadata) -> str:
+    value = metadata.model.gflop_per_image
     return f"{digits(value)} GFLOP an image" if value is not None else ""
-
-
-def _variables(environment: Environment) -> str:
-    return ", ".join(
-        f"{name}={plain(value)}" for name, value in environment.table("machine", "env").items()
-    )
 
 
 def _heaps(facts: Facts) -> str:

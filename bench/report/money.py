@@ -27,6 +27,6 @@ def sentence(facts: Facts) -> str:
     )
     dollar = images_per_dollar(best.images_per_s, facts.price)
     if facts.price is None or dollar is None:
-        name = facts.environment.text("machine", "instance_type") or "this machine"
+        name = facts.metadata.machine.instance_type or "this machine"
         return f"{start}. No price is known for {name}, so there is none per dollar."
     return f"{start}, {digits(dollar)} for a dollar at {facts.price.words}."

@@ -40,7 +40,8 @@ from bench.run.emulation import EmulatedShare
 from bench.run.outcomes import Outcome, calls_by_scenario
 from bench.run.planner import Cost, Known, Planner
 from bench.store import records
-from bench.text.numbers import plural, spell_seconds
+from bench.text.numbers import spell_seconds
+from bench.text.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -402,7 +403,7 @@ class Runner:
             more = f"; about {minutes} min should do (BUDGET={60 * minutes})"
         self.notes.append(
             f"The budget of {spell_seconds(self.budget_s)} left {len(still_open)} of "
-            f"{plural(len(rows), 'headline')} open{more}."
+            f"{count(len(rows), 'headline')} open{more}."
         )
 
     def _note_decided(self, analysis: RunAnalysis) -> None:
@@ -416,7 +417,7 @@ class Runner:
 
     def _spell_claims(self) -> str:
         """For the progress line."""
-        return f"{len(self._decided_s)} of {plural(self._claims, 'headline')} decided"
+        return f"{len(self._decided_s)} of {count(self._claims, 'headline')} decided"
 
     def workers(self) -> dict[str, dict[str, Any]]:
         """What every scenario's worker ran under, for environment.json."""

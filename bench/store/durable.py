@@ -1,6 +1,6 @@
-"""Files that survive a kill and a full disk: appending whole pieces, replacing, reading safely.
+"""Files that survive a kill and a full disk: appending, replacing, reading.
 
-Everything that goes wrong is a `RecordError` of one sentence: what, where, what to do.
+Every failure is a `RecordError` of one sentence: what, where, what to do.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _LARGEST_BYTES = 1 << 30
-"""A run's largest file has tens of megabytes; a gigabyte is some other file."""
+"""A run's largest file has tens of megabytes; one of a gigabyte is no file of a run."""
 
 
 class AppendOnly:
     r"""A file to which pieces are added whole, each by exactly one `write`.
 
-    A piece that did not fit (full disk, quota, size limit) is taken back, so that the file always
-    ends where the last whole piece ends.
+    A piece that did not fit (full disk, quota, size limit) is removed, so that the file always ends
+    with a whole piece.
 
         with AppendOnly(path) as file:
             file.append(b"one row\n")
@@ -41,7 +41,7 @@ class AppendOnly:
 
     @property
     def size(self) -> int:
-        """How many bytes the file has now."""
+        """The size of the file in bytes."""
         return os.fstat(self._descriptor).st_size
 
     def append(self, piece: bytes) -> None:
@@ -54,16 +54,16 @@ class AppendOnly:
         try:
             written = os.write(self._descriptor, piece)
         except OSError as error:
-            self._take_back(before)
+            self._shorten(before)
             raise _cannot("add a row to", self.path, error) from error
         if written != len(piece):
-            self._take_back(before)
+            self._shorten(before)
             raise RecordError(
                 f"cannot add a row to {self.path}: only {written} of {len(piece)} bytes fitted. "
                 "What was written before is whole; free some space or choose another folder"
             )
 
-    def _take_back(self, size: int) -> None:
+    def _shorten(self, size: int) -> None:
         with suppress(OSError):  # a device (/dev/full) has no length to restore
             os.ftruncate(self._descriptor, size)
 
@@ -81,7 +81,7 @@ class AppendOnly:
 
 
 def replace(path: Path, content: bytes, *, make_folder: bool = False) -> None:
-    """Give `path` this content in one step: readers see the old file or the new one, never a part.
+    """Replace a file in one step: readers see the old content or the new, never a part.
 
     Raises:
         RecordError: it could not be written; the old file is untouched.
@@ -117,11 +117,11 @@ def truncate(path: Path, size: int) -> None:
 
 
 def read(path: Path) -> bytes:
-    """The content of a regular file; never hangs on a pipe nor swallows a device.
+    """Return the content of a regular file; refuse pipes, which could hang, and devices.
 
     Raises:
-        FileNotFoundError: there is nothing of that name.
-        RecordError: it is there and cannot be read.
+        FileNotFoundError: it does not exist.
+        RecordError: it cannot be read.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -153,7 +153,7 @@ def _check_regular(path: Path, status: os.stat_result) -> None:
 
 def _cannot(verb: str, path: Path, error: OSError) -> RecordError:
     reason = (error.strerror or str(error)).lower()
-    advice = {"read": "check the name and its permissions"}.get(
-        verb, "free some space or choose another folder"
-    )
+    advice = "free some space or choose another folder"
+    if verb == "read":
+        advice = "check the name and its permissions"
     return RecordError(f"cannot {verb} {path}: {reason}; {advice}")

@@ -1,4 +1,4 @@
-"""git as the user has it: with their configuration, and about the repository that a folder is in.
+"""Run git with the user's configuration, for the repository that a folder is in.
 
 commit = git(folder, "rev-parse", "HEAD")
 """
@@ -14,10 +14,10 @@ from bench.errors import BenchError
 _TIMEOUT_S = 300
 _LONGEST_REASON = 500
 _SETTINGS = ("-c", "core.hooksPath=/dev/null", "-c", "core.fileMode=false")
-"""Nobody's hooks run; mounted folders show modes that nobody changed."""
-_WHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR")
-_OF_ANOTHER = (
-    *_WHERE,
+"""No hooks run; file modes are ignored, since mounted folders change them."""
+_LOCATIONS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR")
+_REPOSITORY_VARIABLES = (
+    *_LOCATIONS,
     "GIT_INDEX_FILE",
     "GIT_OBJECT_DIRECTORY",
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
@@ -29,15 +29,15 @@ _OF_ANOTHER = (
     "GIT_IMPLICIT_WORK_TREE",
     "GIT_QUARANTINE_PATH",
 )
-"""What git sets for its hooks (`git rev-parse --local-env-vars`). The configuration that variables
-carry (`GIT_CONFIG_COUNT`, `GIT_CONFIG_GLOBAL`, ...) is the user's own and stays."""
+"""What git sets for its hooks (`git rev-parse --local-env-vars`), without variables of
+configuration (`GIT_CONFIG_COUNT`, `GIT_CONFIG_GLOBAL`, ...), which stay."""
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """What git prints, run in `folder`.
+    """Run git in `folder` and return what it prints.
 
     Raises:
-        BenchError: git is missing, or refuses; says what it said.
+        BenchError: git is missing or fails; has git's message.
     """
     try:
         done = subprocess.run(
@@ -57,17 +57,19 @@ def git(folder: Path, *arguments: str) -> str:
     except subprocess.TimeoutExpired as error:
         raise BenchError(f"git {arguments[0]} did not end in {_TIMEOUT_S} s") from error
     if done.returncode:
-        said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
-        raise BenchError(f"git {arguments[0]} failed: {said[:_LONGEST_REASON]}")
+        message = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
+        raise BenchError(f"git {arguments[0]} failed: {message[:_LONGEST_REASON]}")
     return done.stdout.strip()
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """The user's variables without those that name another repository than the folder's own."""
-    kept = {key: value for key, value in os.environ.items() if key not in _OF_ANOTHER}
+    """Return the user's variables without those that name another repository than the folder's."""
+    kept = {key: value for key, value in os.environ.items() if key not in _REPOSITORY_VARIABLES}
     above = (folder, *folder.parents)
     tree = os.environ.get("GIT_WORK_TREE")
     if tree and Path(tree).resolve() in above and not any((one / ".git").exists() for one in above):
-        # a working tree without a `.git`, whose repository lies elsewhere and is named here alone
-        kept |= {key: str(Path(os.environ[key]).resolve()) for key in _WHERE if key in os.environ}
+        # a working tree without a `.git`, whose repository is elsewhere: only these name it
+        kept |= {
+            key: str(Path(os.environ[key]).resolve()) for key in _LOCATIONS if key in os.environ
+        }
     return kept

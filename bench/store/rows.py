@@ -1,9 +1,9 @@
-"""Dataclasses as lines of CSV and back, driven by their annotations. Pure: no files here.
+"""Dataclasses as lines of CSV and back, driven by their annotations. Pure: no files.
 
 A row type is a frozen dataclass whose fields are `int`, `float`, `bool` or `str`, each possibly
-`| None`. Cells: None is empty, booleans are `true` and `false`, floats are written so that they
-read back exactly, text is quoted as CSV quotes it. Empty optional text reads back as None.
-No number in a run's files is negative, infinite or NaN, so such a number is damage.
+`| None`. Cells: None is empty, booleans are `true` and `false`, floats read back exactly, text is
+quoted as CSV quotes it. Empty optional text reads back as None. No number in a run's files is
+negative, infinite or NaN, so such a number is damage.
 """
 
 from __future__ import annotations
@@ -25,20 +25,55 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from bench.errors import RecordError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from _typeshed import DataclassInstance
 
     Cell = int | float | str | None
     Row = TypeVar("Row", bound=DataclassInstance)
 
-_INTEGER = re.compile(r"[0-9]{1,19}", re.ASCII)
-_FLOAT = re.compile(r"[0-9]+(\.[0-9]+)?(e[+-]?[0-9]{1,3})?", re.ASCII | re.IGNORECASE)
-_BOOLEANS = {"true": True, "false": False}
 _LONGEST_TEXT = 100_000
 """Longer text is cut when written: Python's own CSV reader refuses cells above 131,072."""
 _EXCERPT = 60
-_NEEDS_QUOTES = re.compile(r'[",\r\n]')
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kind:
+    """How values of one type are written and read."""
+
+    noun: str
+    cell: re.Pattern[str]
+    """What a cell may hold."""
+    write: Callable[[Any], str]
+    read: Callable[[str], Cell]
+
+
+def _text(value: object) -> str:
+    text = str(value).replace("\0", "\\x00")
+    return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + " [cut]"
+
+
+_KINDS = {
+    bool: _Kind(
+        noun="true or false",
+        cell=re.compile(r"true|false"),
+        write=lambda value: str(value).lower(),
+        read="true".__eq__,
+    ),
+    int: _Kind(
+        noun="a whole number",
+        cell=re.compile(r"[0-9]{1,19}"),
+        write=lambda value: str(operator.index(value)),
+        read=int,
+    ),
+    float: _Kind(
+        noun="a number of zero or more",
+        cell=re.compile(r"[0-9]+(\.[0-9]+)?(e[+-]?[0-9]{1,3})?", re.IGNORECASE),
+        write=lambda value: repr(float(value) + 0.0),  # a negative zero becomes zero
+        read=float,
+    ),
+    str: _Kind(noun="text", cell=re.compile(r".*", re.DOTALL), write=_text, read=str),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,46 +83,46 @@ class Column:
     name: str
     kind: type
     optional: bool
-    is_later: bool = False
-    """It has a default: files of earlier versions lack the column, and read as the default."""
+    is_later: bool
+    """Whether it has a default, as which files of earlier versions, which lack it, read."""
 
 
 @functools.cache
 def columns(row_type: type[DataclassInstance]) -> tuple[Column, ...]:
-    """The columns of a row type, in the order they are written."""
+    """Return the columns of a row type, in the order in which they are written."""
+    found = []
     hints = typing.get_type_hints(row_type)
-    return tuple(
-        dataclasses.replace(
-            _column(field.name, hints[field.name]),
-            is_later=field.default is not dataclasses.MISSING,
-        )
-        for field in dataclasses.fields(row_type)
-    )
+    for field in dataclasses.fields(row_type):
+        hint = hints[field.name]
+        optional = typing.get_origin(hint) in (types.UnionType, typing.Union)
+        kinds = [part for part in typing.get_args(hint) if part is not types.NoneType] or [hint]
+        later = field.default is not dataclasses.MISSING
+        found.append(Column(name=field.name, kind=kinds[0], optional=optional, is_later=later))
+    return tuple(found)
 
 
-def _column(name: str, hint: Any) -> Column:  # noqa: ANN401 - a type expression has no type of its own
-    if typing.get_origin(hint) in (types.UnionType, typing.Union):
-        (kind,) = (part for part in typing.get_args(hint) if part is not type(None))
-        return Column(name=name, kind=kind, optional=True)
-    return Column(name=name, kind=hint, optional=False)
+def blank(row_type: type[Row], **values: Any) -> Row:  # noqa: ANN401 - values of its columns
+    """Make a row whose optional columns are empty unless given."""
+    empty = {column.name: None for column in columns(row_type) if column.optional}
+    return row_type(**{**empty, **values})
 
 
 # --- writing ---------------------------------------------------------------------------------
 
 
 def header_line(row_type: type[DataclassInstance]) -> bytes:
-    """The first line of a file of such rows."""
+    """Return the first line of a file of such rows."""
     return _line(column.name for column in columns(row_type))
 
 
 def has_header_of(content: bytes, row_type: type[DataclassInstance]) -> bool:
-    """Whether such rows can be added: its columns are theirs, whatever a spreadsheet made of it."""
+    """Return whether such rows can be appended, also after a spreadsheet has saved the file."""
     first = content.removeprefix(codecs.BOM_UTF8).partition(b"\n")[0]
-    return first.rstrip(b"\r") == header_line(row_type).rstrip(b"\r\n")
+    return first.rstrip(b"\r") == header_line(row_type).rstrip(b"\n")
 
 
 def row_line(row: DataclassInstance) -> bytes:
-    """One row as one line, ready to be written.
+    """Return one row as one line of its file.
 
     Raises:
         RecordError: a value does not fit its column.
@@ -95,70 +130,37 @@ def row_line(row: DataclassInstance) -> bytes:
     return _line(_written(getattr(row, column.name), column) for column in columns(type(row)))
 
 
-def _line(cells: typing.Iterable[str]) -> bytes:
-    return (",".join(map(_quoted, cells)) + "\n").encode("utf-8", "backslashreplace")
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"' if _NEEDS_QUOTES.search(text) else text
+def _line(cells: Iterable[str]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\r\n").writerow(cells)  # quotes cells with \r or \n
+    return text.getvalue().removesuffix("\r\n").encode("utf-8", "backslashreplace") + b"\n"
 
 
 def _written(value: Any, column: Column) -> str:  # noqa: ANN401 - numpy scalars and enums come too
+    kind = _KINDS[column.kind]
     if value is None:
         if column.optional:
             return ""
         raise RecordError(f"column {column.name!r} needs a value and got none")
     try:
-        return _WRITERS[column.kind](value, column)
-    except (TypeError, ValueError) as error:
-        raise RecordError(
-            f"column {column.name!r} takes {_NOUNS[column.kind]}, not {excerpt(value)}"
-        ) from error
-
-
-def _written_bool(value: Any, _: Column) -> str:  # noqa: ANN401 - as above
-    if value not in (True, False):
-        raise ValueError
-    return "true" if value else "false"
-
-
-def _written_int(value: Any, _: Column) -> str:  # noqa: ANN401 - as above
-    text = str(operator.index(value))
-    if not _INTEGER.fullmatch(text):
-        raise ValueError
-    return text
-
-
-def _written_float(value: Any, column: Column) -> str:  # noqa: ANN401 - as above
-    number = float(value)
-    if not math.isfinite(number) and column.optional:
-        return ""  # a ratio that could not be formed is "not applicable", not a reason to stop
-    if not math.isfinite(number) or number < 0:
-        raise ValueError
-    return repr(abs(number))  # abs: a negative zero is zero
-
-
-def _written_str(value: Any, _: Column) -> str:  # noqa: ANN401 - as above
-    text = str(value).replace("\0", "\\x00")
-    return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + " [cut]"
-
-
-_WRITERS = {bool: _written_bool, int: _written_int, float: _written_float, str: _written_str}
-_NOUNS = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number of zero or more",
-    str: "text",
-}
+        cell = kind.write(value)
+        if column.optional and cell in ("nan", "inf", "-inf") and column.kind is float:
+            return ""  # a ratio that cannot be formed is "not applicable"
+    except (TypeError, ValueError):
+        cell = None
+    if cell is None or not kind.cell.fullmatch(cell):
+        raise RecordError(f"column {column.name!r} takes {kind.noun}, not {excerpt(value)}")
+    return cell
 
 
 # --- reading ---------------------------------------------------------------------------------
 
 
 def parse(name: str, content: bytes, row_type: type[Row]) -> tuple[list[Row], list[str]]:
-    """The rows in the `content` of the file called `name`, and warnings about what was left out.
+    """Return the rows in the `content` of the file called `name`, with warnings.
 
-    A last line that was cut short is left out, as are columns that this version does not know.
+    Left out with a warning: a last line that was cut short, columns that this version does not
+    know.
 
     Raises:
         RecordError: anything else is wrong; names the file, line, column and value.
@@ -170,15 +172,14 @@ def parse(name: str, content: bytes, row_type: type[Row]) -> tuple[list[Row], li
     records = _records(name, _decoded(name, whole))
     first = next(records, None)
     if first is None:
-        _check_cut_header(name, cut, row_type)
+        if not header_line(row_type).startswith(cut):
+            raise _not_the_header(name, cut.decode(errors="replace"))
         return [], warnings or [f"{short}: the file is empty"]
     header = first[1]
-    places = _places(name, header, row_type)
-    unknown = [title for title in header if title not in places]
+    wanted = _places(name, header, row_type)
+    unknown = [title for title in header if title not in {column.name for column, _ in wanted}]
     if unknown:
         warnings.append(f"{short}: columns of another version are ignored: {', '.join(unknown)}")
-    present = (column for column in columns(row_type) if column.name in places)
-    wanted = [(column, places[column.name]) for column in present]
     rows = []
     for line, cells in records:
         if len(cells) != len(header):
@@ -191,7 +192,7 @@ def parse(name: str, content: bytes, row_type: type[Row]) -> tuple[list[Row], li
 
 
 def whole_length(content: bytes) -> int:
-    """How many bytes of `content` are whole lines of CSV: a line end within quotes ends no line."""
+    """Return how many bytes of `content` are whole lines of CSV, line ends in quotes apart."""
     quotes = content.count(b'"')
     end = len(content)
     while end:
@@ -204,10 +205,10 @@ def whole_length(content: bytes) -> int:
 
 
 def _split_tail(name: str, content: bytes) -> tuple[bytes, bytes]:
-    """Whole lines, and what a crash left of the last one.
+    """Split content into whole lines and what a crash left of the last one.
 
-    A quote that is never closed also makes a tail; when whole rows follow in it, as wide as this
-    file's header, it is damage.
+    A quote that is never closed makes a tail too. It is damage if whole rows follow in it, as wide
+    as the file's header.
     """
     commas = content.partition(b"\n")[0].count(b",")
     length = whole_length(content)
@@ -232,85 +233,53 @@ def _decoded(name: str, content: bytes) -> str:
 
 
 def _records(name: str, text: str) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of each record that is not an empty line."""
+    """Yield line number and cells of each record that is not an empty line."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     line = 1
-    while True:
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise RecordError(f"{name}, line {line}: {error}") from error
-        if cells:
-            yield line, cells
-        line = reader.line_num + 1
+    try:
+        for cells in reader:
+            if cells:
+                yield line, cells
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise RecordError(f"{name}, line {line}: {error}") from error
 
 
-def _check_cut_header(name: str, cut: bytes, row_type: type[DataclassInstance]) -> None:
-    if not header_line(row_type).startswith(cut):
-        raise RecordError(
-            f"{name}, line 1: {excerpt(cut.decode(errors='replace'))} "
-            "is not the header of such a file"
-        )
-
-
-def _places(name: str, header: Sequence[str], row_type: type[DataclassInstance]) -> dict[str, int]:
-    """Where in a line each known column stands."""
-    known = [column.name for column in columns(row_type)]
-    missing = [c.name for c in columns(row_type) if c.name not in header and not c.is_later]
-    if not set(known) & set(header):
-        raise RecordError(
-            f"{name}, line 1: {excerpt(','.join(header))} is not the header of such a file"
-        )
+def _places(
+    name: str, header: Sequence[str], row_type: type[DataclassInstance]
+) -> list[tuple[Column, int]]:
+    """Return each column that the file has, with its place in a line."""
+    known = columns(row_type)
+    present = [column for column in known if column.name in header]
+    if not present:
+        raise _not_the_header(name, ",".join(header))
+    missing = [c.name for c in known if c.name not in header and not c.is_later]
     if missing:
         raise RecordError(f"{name}, line 1: column {', '.join(missing)} is missing")
-    twice = [title for title in known if header.count(title) > 1]
+    twice = [column.name for column in present if header.count(column.name) > 1]
     if twice:
         raise RecordError(f"{name}, line 1: column {', '.join(twice)} is there twice")
-    return {title: header.index(title) for title in known if title in header}
+    return [(column, header.index(column.name)) for column in present]
+
+
+def _not_the_header(name: str, first: str) -> RecordError:
+    return RecordError(f"{name}, line 1: {excerpt(first)} is not the header of such a file")
 
 
 def _read(name: str, line: int, column: Column, cell: str) -> Cell:
     if not cell and column.optional:
         return None
-    try:
-        return _READERS[column.kind](cell)
-    except ValueError as error:
+    kind = _KINDS[column.kind]
+    value = kind.read(cell) if kind.cell.fullmatch(cell) else None
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
         raise RecordError(
-            f"{name}, line {line}, column {column.name}: "
-            f"{excerpt(cell)} is not {_NOUNS[column.kind]}"
-        ) from error
-
-
-def _read_bool(cell: str) -> bool:
-    if cell not in _BOOLEANS:
-        raise ValueError
-    return _BOOLEANS[cell]
-
-
-def _read_int(cell: str) -> int:
-    if not _INTEGER.fullmatch(cell):
-        raise ValueError
-    return int(cell)
-
-
-def _read_float(cell: str) -> float:
-    if not _FLOAT.fullmatch(cell) or not math.isfinite(float(cell)):
-        raise ValueError
-    return float(cell)
-
-
-_READERS: dict[type, typing.Callable[[str], Cell]] = {
-    bool: _read_bool,
-    int: _read_int,
-    float: _read_float,
-    str: str,
-}
+            f"{name}, line {line}, column {column.name}: {excerpt(cell)} is not {kind.noun}"
+        )
+    return value
 
 
 def excerpt(value: object) -> str:
-    """A value as a message may show it: short, with control characters spelled out."""
+    """Return a value as a message may show it: short, with control characters escaped."""
     text = value if isinstance(value, str) else repr(value)
     shown = ascii(text[:_EXCERPT])
     return f"{shown}... ({len(text):,} characters)" if len(text) > _EXCERPT else shown

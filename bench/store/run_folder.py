@@ -1,4 +1,4 @@
-"""The folder of one run, and the lock that keeps two runs from measuring each other."""
+"""The folder of one run, and the lock that prevents two runs at once."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 LOCK_NAME = "pillqc-bench.lock"
 LOCK_VARIABLE = "PILLQC_BENCH_LOCK"
-"""Names another lock, for tests of the harness beside each other; their figures mean nothing."""
+"""Names another lock, for tests that run at the same time; their figures mean nothing."""
 _MANY = 1024
 LOGS = "logs"
-"""What the workers printed, one file each."""
+"""The output of the workers, one file each."""
 OUTPUTS = "outputs"
-"""Outputs that are compared for parity; gone when the run has ended."""
+"""Outputs that are compared for parity, until the run has ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Commit:
-    """The code that runs: its commit and whether it has changes, or in a sentence why none."""
+    """The commit of the code and whether it has changes, or why that is not known."""
 
     revision: str | None = None
     dirty: bool | None = None
@@ -39,12 +39,12 @@ class Commit:
 
     @property
     def notes(self) -> list[str]:
-        """What a run says of it besides."""
+        """The notes for a run's metadata."""
         return [f"The commit of the code is not known: {self.unknown}."] if self.unknown else []
 
 
 def commit(project: Path = Path(__file__).parents[2]) -> Commit:
-    """The commit of the code in `project`, whatever else its repository holds."""
+    """Return the commit of the code in `project`, a folder of any repository."""
     try:
         git(project, "rev-parse", "HEAD:./")  # fails in a venv inside somebody else's repository
         revision = git(project, "rev-parse", "HEAD")
@@ -82,7 +82,7 @@ def create(results: Path, machine: str, revision: str | None, now: datetime | No
 
 
 def clear_outputs(folder: Path) -> None:
-    """An empty folder for outputs, where a run that was cut may have left some."""
+    """Empty the folder of outputs, where a run that was killed may have left some."""
     shutil.rmtree(folder / OUTPUTS, ignore_errors=True)
     (folder / OUTPUTS).mkdir()
     (folder / LOGS).mkdir(exist_ok=True)
@@ -90,10 +90,10 @@ def clear_outputs(folder: Path) -> None:
 
 @contextmanager
 def only_run_here() -> Iterator[None]:
-    """Hold the machine's lock: two runs at once would measure each other.
+    """Hold the machine's lock: two runs at once would disturb each other.
 
-    The lock is a socket's name in the kernel and no file: every user sees the same one wherever
-    temporary files lie, nobody needs a right to it, and it goes with the process that holds it.
+    The lock is the name of a kernel socket, not a file: all users share it without permissions, and
+    it ends with its process.
 
     Raises:
         BenchError: another run holds it, or nothing can be measured on this system.
@@ -103,7 +103,7 @@ def only_run_here() -> Iterator[None]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as lock:
         try:
             lock.bind(name)
-            lock.listen(_MANY)  # whoever is refused asks so who holds it
+            lock.listen(_MANY)  # so that a refused process can ask who holds it
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise BenchError(f"cannot take the machine's lock: {error.strerror}") from error
@@ -115,20 +115,20 @@ def only_run_here() -> Iterator[None]:
 
 
 def _holder(name: str) -> str:
-    """The process that holds the lock; one in another container has no number here."""
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
-        asking.setblocking(False)
-        asking.connect(name)
-        said = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        return str(struct.unpack("3i", said)[0] or "unknown")
+    """Return the process that holds the lock; `unknown` for one in another container."""
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.setblocking(False)
+        client.connect(name)
+        found = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        return str(struct.unpack("3i", found)[0] or "unknown")
     return "unknown"
 
 
 def _check_system(root: Path = Path("/")) -> None:
-    """Raises BenchError: this system lacks what every measurement rests on."""
+    """Raise BenchError if this system lacks what every measurement needs."""
     if not (hasattr(os, "sched_setaffinity") and (root / "proc/self/status").exists()):
         raise BenchError(
-            "measuring needs Linux and its /proc: workers are bound to CPUs, and the kernel's "
-            "counters say what they held and what disturbed them. Here `bench machine`, "
-            "`scenarios`, `report`, `recommend` and `export` work"
+            "measuring needs Linux and its /proc, to bind workers to CPUs and to read the kernel's "
+            "counters of memory and noise. Without it `bench machine`, `scenarios`, `report`, "
+            "`recommend` and `export` work"
         )

@@ -9,8 +9,8 @@ from bench.analysis.judge import Judge
 from bench.analysis.measurements import Measurements
 from bench.errors import WorkerError
 from bench.plan.scenario import Status
-from bench.plan.thresholds import policy_of
 from bench.store import records
+from bench.store.metadata import RunMetadata
 from bench.store.records import NoiseRow
 from bench.worker.conditions import unequal
 
@@ -61,6 +61,7 @@ def measured_again(
         RecordError: the folder is not a study's, or a file is damaged.
     """
     environment = records.read_environment(folder)
+    known = RunMetadata.of(environment)
     noise, _ = records.read_rows(folder / "noise.csv", NoiseRow)
     measured = Measured(
         groups=dict(groups),
@@ -69,10 +70,10 @@ def measured_again(
             name: WorkerError(Status(kept["status"]), str(kept["reason"]))
             for name, kept in (environment.get("failures") or {}).items()
         },
-        workers=dict(environment.get("workers") or {}),
-        notes=[str(note) for note in environment.get("notes") or ()],
+        workers={name: dict(kept) for name, kept in known.workers.items()},
+        notes=list(known.notes),
     )
-    return measured, policy_of(environment.get("policy"))
+    return measured, known.policy
 
 
 def failures_kept(failures: Mapping[str, WorkerError]) -> dict[str, dict[str, str]]:

@@ -8,8 +8,8 @@ from bench.report.tables.table import Cell, Row, Table, number
 from bench.studies.page import Page
 from bench.suite import result
 from bench.suite.models import REFERENCE
-from bench.text.numbers import plural
 from bench.text.wording import NOTHING, bounds, milliseconds, times
+from bench.text.wording import count as count_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,9 +32,9 @@ def page(found: Sequence[SuiteRow]) -> Page:
     failed = [row for row in found if row.status != "ok"]
     if failed:
         named = ", ".join(row.model for row in failed)
-        lead.append(f"{plural(len(failed), 'model')} without figures: {named}.")
+        lead.append(f"{count_of(len(failed), 'model')} without figures: {named}.")
     return Page(
-        title=f"{plural(len({row.model for row in found}), 'model')}: does one answer fit all?",
+        title=f"{count_of(len({row.model for row in found}), 'model')}: does one answer fit all?",
         lead=tuple(lead) or ("Nothing was measured.",),
         tables=(_means(small, large), _models(found)),
         remarks=(_REMARK,),
@@ -44,24 +44,24 @@ def page(found: Sequence[SuiteRow]) -> Page:
 def _sentences(where: str, found: Sequence[SuiteRow]) -> list[str]:
     if not found:
         return []
-    count = plural(len({row.model for row in found}), "model")
+    total = count_of(len({row.model for row in found}), "model")
     sentences = []
     for part, what in result.PARTS.items():
         mean = result.geometric_mean(found, part)
         if mean is not None:
             sentences.append(
                 f"At {where}, {what} is {times(mean.estimate)} {_interval(mean)}".rstrip()
-                + f" in the geometric mean over {plural(mean.rounds, 'model')}."
+                + f" in the geometric mean over {count_of(mean.rounds, 'model')}."
             )
     if not sentences:
         return []
     ways = "; ".join(f"{way} {number_}" for way, number_ in result.best_ways(found))
-    sentences.append(f"Fastest way at {where}, of {count}: {ways}.")
+    sentences.append(f"Fastest way at {where}, of {total}: {ways}.")
     holds = result.holding(found)
     if holds:
         sentences.append(
             f"The fastest way of {REFERENCE} at {where} is as good as any for {holds['yes']} of "
-            f"{plural(sum(holds.values()), 'other model')}, shown to be slower than another for "
+            f"{count_of(sum(holds.values()), 'other model')}, shown to be slower than another for "
             f"{holds['no']}, undecided for {holds['open']}."
         )
     return sentences

@@ -1,1 +1,1 @@
-"""Numbers, scenarios and verdicts as people read them."""
+"""Numbers, scenarios and verdicts in words."""

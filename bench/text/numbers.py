@@ -1,20 +1,15 @@
-"""Numbers as people read them, for sentences of every part of the harness. Pure."""
+"""Numbers in the sentences of the harness. Pure."""
 
 from __future__ import annotations
 
 
 def percent(share: float) -> str:
-    """A share in percent: 0.03 becomes `3 %`."""
+    """Return a share in percent: `3 %` of 0.03."""
     return f"{100 * share:.3g} %"
 
 
-def plural(count: int, noun: str, several: str | None = None) -> str:
-    """A count with its noun: `1 round`, `2 rounds`."""
-    return f"{count:,} {noun if count == 1 else several or noun + 's'}"
-
-
 def spell_seconds(seconds: float) -> str:
-    """A duration: `40 s`, `3 min 20 s`, `1 h 5 min`."""
+    """Return a duration: `40 s`, `3 min 20 s`, `1 h 5 min`."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"

@@ -1,4 +1,4 @@
-"""How numbers and scenarios read on the page: sensible digits, units, plain names. Pure."""
+"""Numbers and scenarios in words: sensible digits, units, plain names. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Protocol
 
 from bench.plan.matrix import FURTHER_BACKENDS
-from bench.plan.scenario import Verdict
+from bench.plan.scenario import DEFAULT_ENVIRONMENT, Status
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bench.store.records import ScenarioRow
 
 NOTHING = "\N{EN DASH}"
-"""What a cell shows where there is no value."""
+"""What a cell shows without a value."""
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 
@@ -34,23 +34,6 @@ _OPTIONS = {
     "fused_adam": "fused Adam",
     "no_freezing": "no freezing",
 }
-_STATUS = {
-    "ok": "ok",
-    "unsupported": "unsupported",
-    "unavailable": "unavailable",
-    "crashed": "crashed",
-    "out_of_memory": "out of memory",
-    "timeout": "timed out",
-    "wrong_output": "wrong output",
-    "no_steady_state": "no steady state",
-}
-_VERDICTS = {
-    Verdict.FASTER: "faster",
-    Verdict.SLOWER: "slower",
-    Verdict.SAME: "same",
-    Verdict.INCONCLUSIVE: "inconclusive",
-    Verdict.INVALID: "invalid",
-}
 GLYPHS = {
     "faster": "▲",
     "slower": "▼",
@@ -58,7 +41,7 @@ GLYPHS = {
     "inconclusive": "?",
     "invalid": "✕",
 }
-"""A verdict is never told by colour alone."""
+"""Shown beside a verdict, so that colour is never its only sign."""
 
 
 class Interval(Protocol):
@@ -67,26 +50,23 @@ class Interval(Protocol):
     @property
     def estimate(self) -> float:
         """The ratio."""
-        ...
 
     @property
     def low(self) -> float:
-        """Lower bound."""
-        ...
+        """The lower bound."""
 
     @property
     def high(self) -> float:
-        """Upper bound."""
-        ...
+        """The upper bound."""
 
 
 def finite(value: float | None) -> float | None:
-    """The value, or None where it is missing or no number."""
+    """Return the value, or None if it is missing or not finite."""
     return value if value is not None and math.isfinite(value) else None
 
 
 def times(ratio: float | None) -> str:
-    """A speedup: `1.32x`."""
+    """Return a speedup: `1.32x`."""
     value = finite(ratio)
     if value is None:
         return NOTHING
@@ -94,7 +74,7 @@ def times(ratio: float | None) -> str:
 
 
 def bounds(low: float | None, high: float | None) -> str:
-    """An interval: `[1.28, 1.37]`; an open end reads as such."""
+    """Return an interval: `[1.28, 1.37]`, `[1.28, ∞]`."""
     if low is None or high is None:
         return ""
     upper = f"{high:.2f}" if math.isfinite(high) else "∞"
@@ -102,12 +82,12 @@ def bounds(low: float | None, high: float | None) -> str:
 
 
 def with_interval(ratio: Interval) -> str:
-    """A speedup with its interval: `1.32x [1.28, 1.37]`."""
+    """Return a speedup with its interval: `1.32x [1.28, 1.37]`."""
     return f"{times(ratio.estimate)} {bounds(ratio.low, ratio.high)}".strip()
 
 
 def at_least(comparison: Comparison) -> str:
-    """By how much it differs at least, where that was shown: `by at least 3.2 %`."""
+    """Return the smallest difference that was shown, if any: `by at least 3.2 %`."""
     if comparison.at_least is None:
         return ""
     if comparison.at_least >= 1:
@@ -116,7 +96,7 @@ def at_least(comparison: Comparison) -> str:
 
 
 def digits(value: float | None, significant: int = 3) -> str:
-    """A number with so many significant digits and never an exponent: `1,240`, `84.3`, `0.123`."""
+    """Return a number with so many significant digits, without exponent: `1,240`, `84.3`."""
     number = finite(value)
     if number is None:
         return NOTHING
@@ -127,13 +107,13 @@ def digits(value: float | None, significant: int = 3) -> str:
 
 
 def tiny(value: float | None) -> str:
-    """An error, which may be far below 1: `3.1e-05`."""
+    """Return a number that may be far below 1: `3.1e-05`."""
     number = finite(value)
     return NOTHING if number is None else f"{number:.2g}"
 
 
 def milliseconds(value: float | None) -> str:
-    """`84.3 ms`, and from ten seconds on `12.4 s`."""
+    """Return `84.3 ms`, or `12.4 s` from ten seconds on."""
     number = finite(value)
     if number is None:
         return NOTHING
@@ -141,7 +121,7 @@ def milliseconds(value: float | None) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """`12.4 s`, and from two minutes on `3 min 5 s`."""
+    """Return `12.4 s`, or `3 min 5 s` from two minutes on."""
     number = finite(value)
     if number is None:
         return NOTHING
@@ -153,24 +133,24 @@ def seconds(value: float | None) -> str:
 
 
 def percent(share: float | None, significant: int = 2) -> str:
-    """A share of one as `3 %`."""
+    """Return a share of one as `3 %`."""
     number = finite(share)
     return NOTHING if number is None else f"{100 * number:.{significant}g} %"
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:
-    """`1 round`, `2 rounds`."""
+    """Return `1 round`, `2 rounds`."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def span(numbers: Collection[int], noun: str) -> str:
-    """`32 images` where all are alike, else `8 to 32 images`."""
+    """Return `32 images` if all are equal, else `8 to 32 images`."""
     low, high = min(numbers), max(numbers)
     return count(high, noun) if low == high else f"{low:,} to {count(high, noun)}"
 
 
 def listed(items: list[str], limit: int = 0) -> str:
-    """`a`, `a and b`, `a, b and c`; beyond `limit`, `a, b and 3 more`."""
+    """Return `a, b and c`; beyond `limit`, `a, b and 3 more`."""
     if limit and len(items) > limit:
         return f"{', '.join(items[:limit])} and {len(items) - limit} more"
     if len(items) < 2:
@@ -179,27 +159,22 @@ def listed(items: list[str], limit: int = 0) -> str:
 
 
 def status_words(status: str) -> str:
-    """A status as people read it; one from a newer version reads as it is."""
-    return _STATUS.get(status, status)
-
-
-def verdict_words(verdict: str) -> str:
-    """A verdict as people read it."""
-    return _VERDICTS.get(Verdict(verdict), verdict) if verdict in GLYPHS else verdict
+    """Return a status in words; one from a newer version stays unchanged."""
+    return "timed out" if status == Status.TIMEOUT else status.replace("_", " ")
 
 
 def option_tags(row: ScenarioRow) -> tuple[str, ...]:
-    """The scenario's option tags, in order."""
+    """Return the scenario's options, in order."""
     return tuple(tag for tag in (row.options or "").split("+") if tag)
 
 
 def backend_name(backend: str) -> str:
-    """`Stock`, `IPEX`, ..."""
+    """Return `Stock`, `IPEX`, ..."""
     return _BACKENDS.get(backend, backend)
 
 
 def way_name(row: ScenarioRow) -> str:
-    """Backend, mode and fusion: `IPEX · TorchScript, fusion on`."""
+    """Return backend, mode and fusion: `IPEX · TorchScript, fusion on`."""
     if row.backend in FURTHER_BACKENDS:
         return backend_name(row.backend)
     mode = _MODES.get(row.mode, row.mode)
@@ -209,30 +184,30 @@ def way_name(row: ScenarioRow) -> str:
 
 
 def detail_name(row: ScenarioRow, *, batch: bool = True) -> str:
-    """What `way_name` leaves out: `fp32 · channels_last · batch 8`."""
+    """Return what `way_name` leaves out: `fp32 · channels_last · batch 8`."""
     parts = [row.dtype, row.layout]
     if batch:
         parts.append(f"batch {row.batch_size}")
     parts += [_OPTIONS.get(tag, tag) for tag in option_tags(row)]
-    if row.environment != "ipex-2.8":
+    if row.environment != DEFAULT_ENVIRONMENT:
         parts.append(row.environment)
     return " · ".join(parts)
 
 
 def chart_name(row: ScenarioRow) -> str:
-    """One line that tells scenarios of one comparison group apart."""
+    """Return one line that distinguishes scenarios of one comparison group."""
     extra = [_OPTIONS.get(tag, tag) for tag in option_tags(row) if tag not in ("frozen", "full")]
     if row.backend == "placebo":
         return f"Placebo (IPEX imported) · {row.mode} · {row.dtype}"
     layout = "" if row.layout == "channels_last" else row.layout
     parts = [way_name(row), row.dtype, layout, *extra]
-    if row.environment != "ipex-2.8":
+    if row.environment != DEFAULT_ENVIRONMENT:
         parts.append(row.environment)
     return " · ".join(part for part in parts if part)
 
 
 def spoken(row: ScenarioRow) -> str:
-    """A scenario inside a sentence: `IPEX with TorchScript (fusion on)`."""
+    """Return a scenario inside a sentence: `IPEX with TorchScript (fusion on)`."""
     if row.backend in FURTHER_BACKENDS:
         dtype = "" if row.dtype == "fp32" else f" in {row.dtype}"
         return f"{backend_name(row.backend)}{dtype}"
@@ -248,5 +223,5 @@ def spoken(row: ScenarioRow) -> str:
     notes += [_OPTIONS.get(tag, tag) for tag in option_tags(row) if tag not in ("frozen", "full")]
     inside = ", ".join(note for note in notes if note)
     dtype = "" if row.dtype == "fp32" else f" in {row.dtype}"
-    environment = "" if row.environment == "ipex-2.8" else f" ({row.environment})"
+    environment = "" if row.environment == DEFAULT_ENVIRONMENT else f" ({row.environment})"
     return f"{backend} {mode}{f' ({inside})' if inside else ''}{dtype}{environment}"

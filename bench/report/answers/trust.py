@@ -82,7 +82,7 @@ def _decision_headline(
     if wrong:
         start = f"{count(wrong, 'scenario')} gave wrong outputs and got no verdict"
         return f"{start}; the others agree with stock default.", "bad"
-    if facts.environment.text("request", "own", "model"):
+    if facts.metadata.request.own.model:
         sentence = (
             "Outputs agree with stock default's everywhere, as numbers: what this model decides is "
             "not known here."

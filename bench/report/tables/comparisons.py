@@ -192,7 +192,7 @@ def pairs_table(
                     wording.bounds(found.low, found.high),
                 )
                 verdict = Cell(
-                    text=wording.verdict_words(found.verdict),
+                    text=str(found.verdict),
                     sort=found.verdict,
                     verdict=found.verdict,
                 )

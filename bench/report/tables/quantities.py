@@ -132,7 +132,7 @@ _NO_ENERGY = " This host does not let its energy counters be read."
 
 
 def _unknown_price(facts: Facts) -> str:
-    name = facts.environment.text("machine", "instance_type") or "this machine"
+    name = facts.metadata.machine.instance_type or "this machine"
     return f"No price is known for {name}: give a table of yours with --prices FILE."
 
 

@@ -109,7 +109,7 @@ def verdict_cell(row: SpeedupRow | None) -> Cell:
         return Cell(text=NOTHING)
     comparison = comparison_of(row)
     return Cell(
-        text=wording.verdict_words(row.verdict),
+        text=str(row.verdict),
         sort=row.verdict,
         verdict=row.verdict,
         note=wording.at_least(comparison) if comparison else "",

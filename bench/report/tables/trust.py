@@ -105,11 +105,10 @@ def failures(facts: Facts, anchors: dict[str, str]) -> Table:
 
 def exclusions(facts: Facts) -> Table:
     """What the matrix leaves out by design."""
-    rows = []
-    for item in facts.environment.items("matrix", "excluded"):
-        if isinstance(item, dict):
-            what, reason = str(item.get("what", "")), str(item.get("reason", ""))
-            rows.append(Row(cells=(Cell(text=what), Cell(text=reason))))
+    rows = [
+        Row(cells=(Cell(text=item.what), Cell(text=item.reason)))
+        for item in facts.metadata.matrix.excluded
+    ]
     return Table(
         name="exclusions",
         caption="Combinations that were not tried.",

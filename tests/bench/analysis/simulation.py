@@ -20,7 +20,7 @@ from bench.analysis.measurements import Measurements
 from bench.plan.scenario import CONTROL_SUFFIX, Verdict
 from bench.plan.thresholds import DEFAULT
 
-LANES = 20
+PARTICIPANTS = 20
 BASE = "base"
 VARIABLE = "participant2"
 """The participant that varies three times as much, where one does."""
@@ -56,7 +56,7 @@ class Run:
 
 def participant_names() -> list[str]:
     """Stock default, its control, and the scenarios."""
-    return [*_FIRST, *(f"participant{number}" for number in range(2, LANES))]
+    return [*_FIRST, *(f"participant{number}" for number in range(2, PARTICIPANTS))]
 
 
 def run(
@@ -78,7 +78,7 @@ def run(
 
 
 def _drawn(rng: np.random.Generator) -> dict[str, float]:
-    times = dict(zip(participant_names(), rng.normal(0, 0.1, LANES).tolist(), strict=True))
+    times = dict(zip(participant_names(), rng.normal(0, 0.1, PARTICIPANTS).tolist(), strict=True))
     times[_FIRST[1]] = times[BASE]
     return times
 
@@ -112,7 +112,7 @@ def _group(
 
 @dataclass(kw_only=True)
 class Coverage:
-    """How often intervals held the truth."""
+    """How often intervals covered the truth."""
 
     intervals: int = 0
     covered: int = 0

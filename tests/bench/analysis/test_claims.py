@@ -5,20 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 
 from bench.analysis.claims import BEST, IPEX, LEAVING, Claims
 from bench.analysis.speedups import RunAnalysis
 from bench.plan.scenario import CONTROL_SUFFIX, Dtype, Layout, Mode, Scenario, Task, stock_default
 from bench.plan.thresholds import DEFAULT
-from bench.run.outcomes import Outcome
-from tests.bench.calls import timed_call
+from tests.bench.calls import measured, shared_rounds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from bench.store.records import ScenarioRow
 
 STOCK = stock_default(Task.INFERENCE, 1)
 NHWC = replace(STOCK, layout=Layout.CHANNELS_LAST)
@@ -33,20 +29,10 @@ GROUP = "inference/b1"
 
 
 def claims(ms: Mapping[Scenario, float], **changes: object) -> Claims:
-    """Of a run with three launches of six rounds; `changes` are those of every row."""
-    rng = np.random.default_rng(5)
-    participants = {scenario.id: time for scenario, time in ms.items()}
-    participants[STOCK.id + CONTROL_SUFFIX] = ms[STOCK]
-    calls = [
-        timed_call(name, launch, round_, time * rng.normal(1, 0.004))
-        for launch in range(3)
-        for round_ in range(6)
-        for name, time in participants.items()
-    ]
-    rows: list[ScenarioRow] = []
-    for scenario in ms:
-        row = Outcome(scenario=scenario).row("run", calls[:1], {})
-        rows.append(replace(row, status="ok", checked=True, **changes))  # type: ignore[arg-type] # any
+    """Of a run with three launches of six rounds; `changes` are columns of every row."""
+    times = {scenario.id: time for scenario, time in ms.items()}
+    calls = shared_rounds({**times, STOCK.id + CONTROL_SUFFIX: ms[STOCK]}, rounds=6, spread=0.004)
+    rows = [measured(scenario, **changes) for scenario in ms]
     return Claims(RunAnalysis("run", rows, calls, [], [], DEFAULT))
 
 
@@ -89,7 +75,7 @@ def test_headlines_share_one_error() -> None:
     assert other.high - other.low > one.high - one.low
 
 
-def test_another_environment_is_held_against_ipex() -> None:
+def test_another_environment_is_compared_with_ipex() -> None:
     """85 ms there against 80 ms here is a loss."""
     found = claims({STOCK: 100, NHWC: 90, EAGER: 80, LATEST: 85})
     leaving = found.answer(LEAVING, GROUP, "fp32", "torch-latest")
@@ -104,7 +90,7 @@ def test_emulated_bf16_and_varied_scenarios_are_in_no_claim() -> None:
     assert SHIPPED.id not in found.all[0].candidates
 
 
-def test_what_nobody_asked_has_no_answer() -> None:
+def test_a_claim_that_the_run_does_not_make_has_no_answer() -> None:
     """A run without IPEX, or of another batch size."""
     found = claims({STOCK: 100, NHWC: 90})
     assert found.answer(IPEX, GROUP, "fp32") is None

@@ -5,20 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 
 from bench.analysis.leaving import Leaving, leaving
-from bench.analysis.speedups import RunAnalysis, speedup_rows
-from bench.plan.scenario import CONTROL_SUFFIX, Dtype, Layout, Mode, Scenario, Status, Task
+from bench.analysis.speedups import RunAnalysis
+from bench.plan.scenario import CONTROL_SUFFIX, Dtype, Layout, Mode, Scenario, Task
 from bench.plan.thresholds import DEFAULT
-from bench.run.outcomes import Outcome
-from tests.bench.calls import timed_call
+from tests.bench.calls import measured, shared_rounds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from bench.store.records import IterationRow, ScenarioRow
 
 STOCK = Scenario(task=Task.INFERENCE, backend="stock", mode=Mode.EAGER, batch_size=8)
 NHWC = replace(STOCK, layout=Layout.CHANNELS_LAST)
@@ -26,42 +22,28 @@ IPEX = replace(NHWC, backend="ipex")
 SCRIPT = replace(IPEX, mode=Mode.TORCHSCRIPT, fusion=True)
 LATEST = replace(NHWC, environment="torch-latest")
 COMPILED = replace(LATEST, mode=Mode.COMPILE)
-ALL = (STOCK, NHWC, IPEX, SCRIPT, LATEST, COMPILED)
 MS = {STOCK: 100.0, NHWC: 80.0, IPEX: 75.0, SCRIPT: 70.0, LATEST: 76.0, COMPILED: 63.0}
-POLICY = DEFAULT
 
 
-def calls(ms: Mapping[Scenario, float]) -> list[IterationRow]:
-    """Three launches of four rounds; drift slows whole rounds, so only pairing recovers ratios."""
-    rng = np.random.default_rng(3)
-    participants = [(scenario.id, time) for scenario, time in ms.items()]
-    participants.append((STOCK.id + CONTROL_SUFFIX, ms[STOCK]))
-    return [
-        timed_call(
-            name,
-            launch,
-            round_,
-            time * (1 + 0.3 * launch + 0.1 * round_) * rng.normal(1, 0.002),
-        )
-        for launch in range(3)
-        for round_ in range(4)
-        for name, time in participants
+def run_of(
+    ms: Mapping[Scenario, float], failed: Mapping[Scenario, str] | None = None
+) -> RunAnalysis:
+    """A run with these times; those that `failed` names crashed."""
+    times = {scenario.id: time for scenario, time in ms.items()}
+    calls = shared_rounds({**times, STOCK.id + CONTROL_SUFFIX: ms[STOCK]})
+    crashed = {"status": "crashed"}
+    rows = [
+        measured(one, **({**crashed, "reason": failed[one]} if failed and one in failed else {}))
+        for one in ms
     ]
+    return RunAnalysis("run", rows, calls, [], [], DEFAULT)
 
 
 def answers(
     ms: Mapping[Scenario, float] = MS, failed: Mapping[Scenario, str] | None = None
 ) -> dict[tuple[str, str], Leaving]:
     """Every answer by dtype and environment."""
-    rows: list[ScenarioRow] = []
-    for scenario in ms:
-        outcome = Outcome(scenario=scenario)
-        if failed and scenario in failed:
-            outcome.fail(Status.CRASHED, failed[scenario])
-        row = outcome.row("run", calls(ms)[:1], {})
-        rows.append(replace(row, status=str(outcome.status), checked=True))
-    run = RunAnalysis("run", rows, calls(ms), [], [], POLICY)
-    found = leaving(run, confidence=0.99)
+    found = leaving(run_of(ms, failed), confidence=0.99)
     return {(one.dtype, one.environment): one for one in found}
 
 
@@ -96,7 +78,7 @@ def test_stock_default_itself_may_be_the_best_that_is_left() -> None:
 
 
 def test_what_failed_is_not_chosen() -> None:
-    """The next best stands for its side."""
+    """The next best represents its side."""
     found = answers(failed={COMPILED: "no compiler"})["fp32", "torch-latest"]
     assert found.stock is not None
     assert found.stock.scenario == LATEST.id
@@ -111,7 +93,7 @@ def test_a_side_without_a_valid_scenario_gives_the_reason() -> None:
     assert one.reason == "no IPEX scenario is valid: crashed: not installed"
 
 
-def test_without_ipex_in_the_matrix_nothing_is_asked() -> None:
+def test_without_ipex_in_the_matrix_there_is_no_answer() -> None:
     """A run of stock scenarios alone says nothing about leaving."""
     assert answers({STOCK: 100.0, LATEST: 76.0}) == {}
 
@@ -126,9 +108,7 @@ def test_dtypes_are_answered_apart() -> None:
 
 def test_stock_tuned_stays_in_the_default_environment() -> None:
     """What another environment's packages reach is no baseline of this one."""
-    rows = [Outcome(scenario=s).row("run", calls(MS)[:1], {}) for s in MS]
-    rows = [replace(row, status="ok", checked=True) for row in rows]
-    found = speedup_rows("run", rows, calls(MS), [], [], POLICY)
+    found = run_of(MS).rows()
     tuned = {row.baseline for row in found if row.baseline_kind == "stock_tuned"}
     assert tuned == {NHWC.id}
     there = next(row for row in found if row.scenario == COMPILED.id)

@@ -1,18 +1,22 @@
-"""The model of a run, held against known distributions and against laws that hold always."""
+"""The model of a run, checked with known distributions and with laws that are always true."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.analysis.model import fit, level_of, mean_of
+from bench.analysis.model import Estimate, fit, level_of, mean_of
 from bench.plan.thresholds import ModelPolicy
 from tests.bench.analysis.simulation import Noise, coverage, verdicts, wrong_headlines
+
+if TYPE_CHECKING:
+    from bench.analysis.robust import Participants
 
 POLICY = ModelPolicy()
 PAIR = {"base": 1.0, "participant": -1.0}
@@ -44,10 +48,15 @@ def participants(
     }
 
 
+def contrast(found: Participants) -> Estimate:
+    """`base` against `participant` of one group."""
+    return fit({"": found}, POLICY).groups[""].contrast(PAIR)
+
+
 # --- laws -----------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(st.integers(0, 1000), st.floats(0.01, 100))
 def test_a_faster_machine_changes_nothing(seed: int, factor: float) -> None:
     """Times in other units give the same ratio and the same interval."""
@@ -55,13 +64,13 @@ def test_a_faster_machine_changes_nothing(seed: int, factor: float) -> None:
     scaled = {
         name: {key: ms * factor for key, ms in blocks.items()} for name, blocks in found.items()
     }
-    one = fit({"": found}, POLICY).groups[""].contrast(PAIR)
-    other = fit({"": scaled}, POLICY).groups[""].contrast(PAIR)
+    one = contrast(found)
+    other = contrast(scaled)
     assert other.log_ratio == pytest.approx(one.log_ratio, abs=1e-9)
     assert other.standard_error == pytest.approx(one.standard_error, rel=1e-6)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(st.integers(0, 1000))
 def test_swapping_the_participants_turns_the_sign(seed: int) -> None:
     """And leaves the uncertainty."""
@@ -71,7 +80,7 @@ def test_swapping_the_participants_turns_the_sign(seed: int) -> None:
     assert other.standard_error == pytest.approx(one.standard_error)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(st.integers(0, 1000), st.integers(0, 3), st.floats(-1, 1))
 def test_what_slows_a_whole_launch_or_round_cancels(seed: int, launch: int, by: float) -> None:
     """Rounds and launches are shared by all participants."""
@@ -83,13 +92,13 @@ def test_what_slows_a_whole_launch_or_round_cancels(seed: int, launch: int, by: 
         }
         for name, blocks in found.items()
     }
-    one = fit({"": found}, POLICY).groups[""].contrast(PAIR)
-    other = fit({"": slowed}, POLICY).groups[""].contrast(PAIR)
+    one = contrast(found)
+    other = contrast(slowed)
     assert other.log_ratio == pytest.approx(one.log_ratio, abs=1e-6)
     assert other.standard_error == pytest.approx(one.standard_error, rel=1e-4)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(st.integers(0, 1000), st.floats(0.5, 2))
 def test_a_slower_participant_moves_the_ratio_by_as_much(seed: int, factor: float) -> None:
     """The uncertainty stays, since it is that of processes and blocks."""
@@ -98,8 +107,8 @@ def test_a_slower_participant_moves_the_ratio_by_as_much(seed: int, factor: floa
         **found,
         "participant": {key: ms * factor for key, ms in found["participant"].items()},
     }
-    one = fit({"": found}, POLICY).groups[""].contrast(PAIR)
-    other = fit({"": slower}, POLICY).groups[""].contrast(PAIR)
+    one = contrast(found)
+    other = contrast(slower)
     assert other.log_ratio == pytest.approx(one.log_ratio - math.log(factor), abs=1e-6)
     assert other.standard_error == pytest.approx(one.standard_error, rel=1e-4)
 
@@ -110,17 +119,17 @@ def test_a_slower_participant_moves_the_ratio_by_as_much(seed: int, factor: floa
 def test_a_hit_block_hardly_moves_a_level() -> None:
     """One block of eight that took three times as long moves the ratio by less than a percent."""
     found = participants(1, processes=1, process=0.0, block=0.005)
-    before = fit({"": found}, POLICY).groups[""].contrast(PAIR).log_ratio
+    before = contrast(found).log_ratio
     found["participant"][0, 3] *= 3
-    after = fit({"": found}, POLICY).groups[""].contrast(PAIR).log_ratio
+    after = contrast(found).log_ratio
     assert abs(after - before) < 0.01
 
 
-def test_a_participant_that_rested_is_compared_all_the_same() -> None:
+def test_a_participant_that_missed_rounds_is_compared() -> None:
     """The round effects of the rounds that it missed are the other participants'."""
     found = participants(2, block=0.001, process=0.0)
     found["participant"] = {key: ms for key, ms in found["participant"].items() if key[1] < 3}
-    assert abs(fit({"": found}, POLICY).groups[""].contrast(PAIR).log_ratio) < 0.002
+    assert abs(contrast(found).log_ratio) < 0.002
 
 
 def test_a_mean_of_processes_weighs_each_once() -> None:
@@ -132,7 +141,7 @@ def test_a_mean_of_processes_weighs_each_once() -> None:
     for blocks in found.values():
         for place in range(4, 8):
             del blocks[1, place]
-    ratio = fit({"": found}, POLICY).groups[""].contrast(PAIR).log_ratio
+    ratio = contrast(found).log_ratio
     assert ratio == pytest.approx(-math.log(1.10) / 2, abs=1e-6)
 
 
@@ -194,7 +203,7 @@ def test_a_variable_participant_widens_its_own_interval_only() -> None:
     assert variable.degrees_of_freedom < 5 < usual.degrees_of_freedom
 
 
-def test_what_blocks_differ_by_is_told_apart_from_processes() -> None:
+def test_the_variance_of_blocks_is_separate_from_that_of_processes() -> None:
     """It says how many rounds a process is worth."""
     group = fit({"": participants(7, rounds=40, names=20)}, POLICY).groups[""]
     assert math.sqrt(group.block_variance) == pytest.approx(0.02, rel=0.15)
@@ -229,11 +238,8 @@ def test_floor_weighs_less_the_more_was_seen() -> None:
 
 
 def test_p_values_of_equal_participants_are_uniform() -> None:
-    """The model's check of itself: of 200 pairs a tenth lies below .1."""
-    values = [
-        fit({"": participants(seed, names=12)}, POLICY).groups[""].contrast(PAIR).p_value
-        for seed in range(200)
-    ]
+    """The model's check of itself: of 200 pairs a tenth is below 0.1."""
+    values = [contrast(participants(seed, names=12)).p_value for seed in range(200)]
     assert 0.05 <= np.mean(np.array(values) < 0.1) <= 0.16
     assert 0.4 <= np.mean(values) <= 0.6
 
@@ -277,7 +283,7 @@ def test_intervals_hold_the_truth(noise: Noise, processes: int) -> None:
     assert 0.92 <= found.share <= 0.985
 
 
-def test_a_variable_participant_is_held_with_five_processes() -> None:
+def test_intervals_of_a_variable_participant_hold_with_five_processes() -> None:
     """Three times as variable as the others."""
     found = coverage(Noise(variable=True), processes=5, runs=60, seed=2)
     assert found.variable_share >= 0.85

@@ -59,7 +59,7 @@ def test_a_level_that_shows_less_than_noise_is_estimated_below_zero() -> None:
 def test_components_are_unbiased_and_their_bounds_hold(
     sds: tuple[float, ...], shared: float, participants: int
 ) -> None:
-    """About 95 % of bounds hold, also with a shared reference: 91 % at least, of 300."""
+    """About 95 % of bounds hold, also with a shared reference: 91 % at least, of 200."""
     draws = np.random.default_rng(7)
     variances = np.array(sds) ** 2
     variances[3] += shared**2
@@ -67,7 +67,7 @@ def test_components_are_unbiased_and_their_bounds_hold(
     truth = np.array([variances[slice(*span)].sum() for span in spans])
     squares = [
         mean_squares(simulated(draws, sds, participants=participants, shared=shared))
-        for _ in range(300)
+        for _ in range(200)
     ]
     found = [[between(one, *span) for span in spans] for one in squares]
     estimates = np.array([[one.estimate for one in row] for row in found])

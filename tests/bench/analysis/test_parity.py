@@ -1,3 +1,5 @@
+"""Outputs of two scenarios are compared: decisions, losses, outputs of unknown meaning."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
@@ -47,12 +49,25 @@ def compared(left: Path, right: Path, dtype: Dtype = Dtype.FP32) -> Parity:
 BEFORE = [0.1, 0.9, 0.2, 0.8]
 
 
+def decided(
+    tmp_path: Path, after: list[float], dtype: Dtype = Dtype.FP32, *, both: Any = None, **more: Any
+) -> Parity:
+    """Compare `after` with `BEFORE`; `both` are arrays of both files, `more` of the second."""
+    left = decisions(tmp_path / "a.npz", BEFORE, **(both or {}))
+    right = decisions(tmp_path / "b.npz", after, **{**(both or {}), **more})
+    return compared(left, right, dtype)
+
+
+def map_off_by(error: float) -> Any:
+    """Maps of zeros but for one point."""
+    maps = np.zeros((4, 2, 3, 3), np.float32)
+    maps[2, 1, 0, 0] = error
+    return maps
+
+
 def test_equal_outputs_agree_in_everything(tmp_path: Path) -> None:
     """No error, no changed decision, and the labels give accuracy and recall."""
-    left = decisions(tmp_path / "a.npz", BEFORE)
-    right = decisions(tmp_path / "b.npz", BEFORE)
-
-    assert compared(left, right) == Parity(
+    assert decided(tmp_path, BEFORE) == Parity(
         images=4,
         max_abs_error=0.0,
         max_abs_map_error=0.0,
@@ -74,13 +89,8 @@ def test_a_parity_has_the_fields_of_its_row() -> None:
 
 def test_decisions_are_counted_at_the_models_threshold(tmp_path: Path) -> None:
     """A bad pill now called good: one decision changed, recall halved."""
-    left = decisions(tmp_path / "a.npz", BEFORE, threshold=0.7)
-    right = decisions(tmp_path / "b.npz", [0.1, 0.69, 0.2, 0.8], threshold=0.7)
-    found = compared(left, right)
-
-    assert found.decisions_changed == 1
-    assert found.accuracy == 0.75
-    assert found.recall_bad == 0.5
+    found = decided(tmp_path, [0.1, 0.69, 0.2, 0.8], both={"threshold": 0.7})
+    assert (found.decisions_changed, found.accuracy, found.recall_bad) == (1, 0.75, 0.5)
     assert not found.within_tolerance
 
 
@@ -99,45 +109,28 @@ def test_each_dtype_has_its_tolerance(
     tmp_path: Path, dtype: Dtype, error: float, within: bool
 ) -> None:
     """What is rounding in bf16 is a bug in fp32."""
-    left = decisions(tmp_path / "a.npz", BEFORE)
-    right = decisions(tmp_path / "b.npz", [BEFORE[0] + error, *BEFORE[1:]])
-
-    assert compared(left, right, dtype).within_tolerance is within
+    found = decided(tmp_path, [BEFORE[0] + error, *BEFORE[1:]], dtype)
+    assert found.within_tolerance is within
 
 
-def test_maps_count_too(tmp_path: Path) -> None:
-    """Right decisions with a wrong heat map are wrong output."""
-    wrong = np.zeros((4, 2, 3, 3), np.float32)
-    wrong[2, 1, 0, 0] = 0.5
-    left = decisions(tmp_path / "a.npz", BEFORE)
-    right = decisions(tmp_path / "b.npz", BEFORE, maps=wrong)
-    found = compared(left, right)
-
-    assert found.max_abs_map_error == 0.5
+@pytest.mark.parametrize(
+    ("dtype", "maps"),
+    [
+        (Dtype.FP32, map_off_by(0.5)),
+        (Dtype.INT8, map_off_by(0.6)),  # ten times its tolerance is more than a map can differ by
+        (Dtype.FP32, np.zeros((4, 2, 5, 5), np.float32)),
+    ],
+)
+def test_maps_count_too(tmp_path: Path, dtype: Dtype, maps: Any) -> None:
+    """Right decisions with a wrong heat map, or one of another size, are wrong output."""
+    found = decided(tmp_path, BEFORE, dtype, maps=maps)
     assert not found.within_tolerance
-
-
-def test_no_dtype_may_move_a_map_by_more_than_half(tmp_path: Path) -> None:
-    """Ten times int8's tolerance would be more than a map can differ by at all."""
-    wrong = np.zeros((4, 2, 3, 3), np.float32)
-    wrong[2, 1, 0, 0] = 0.6
-    left = decisions(tmp_path / "a.npz", BEFORE)
-    right = decisions(tmp_path / "b.npz", BEFORE, maps=wrong)
-
-    assert not compared(left, right, Dtype.INT8).within_tolerance
+    assert found.max_abs_map_error in (None, pytest.approx(maps.max()))
 
 
 def test_images_are_matched_by_path(tmp_path: Path) -> None:
     """A slow scenario computed fewer, in whatever order."""
-    left = decisions(tmp_path / "a.npz", BEFORE)
-    right = decisions(
-        tmp_path / "b.npz",
-        [0.8, 0.1],
-        paths=np.array(["d", "a"]),
-        bad=np.array([True, False]),
-    )
-    found = compared(left, right)
-
+    found = decided(tmp_path, [0.8, 0.1], paths=np.array(["d", "a"]), bad=np.array([True, False]))
     assert found.images == 2
     assert found.max_abs_error == pytest.approx(0, abs=1e-7)
     assert found.accuracy == 1.0
@@ -145,27 +138,14 @@ def test_images_are_matched_by_path(tmp_path: Path) -> None:
 
 def test_nan_is_never_within_tolerance(tmp_path: Path) -> None:
     """And is written as an empty cell, not as a number."""
-    left = decisions(tmp_path / "a.npz", BEFORE)
-    right = decisions(tmp_path / "b.npz", [float("nan"), *BEFORE[1:]])
-    found = compared(left, right)
-
+    found = decided(tmp_path, [float("nan"), *BEFORE[1:]])
     assert not found.within_tolerance
     assert found.max_abs_error is None
 
 
-def test_other_shapes_are_never_within_tolerance(tmp_path: Path) -> None:
-    """Maps of another size cannot be compared point by point."""
-    left = decisions(tmp_path / "a.npz", BEFORE)
-    right = decisions(tmp_path / "b.npz", BEFORE, maps=np.zeros((4, 2, 5, 5), np.float32))
-    assert not compared(left, right).within_tolerance
-
-
 def test_without_bad_images_there_is_no_recall(tmp_path: Path) -> None:
     """An empty cell instead of a division by zero."""
-    none = np.zeros(4, bool)
-    left = decisions(tmp_path / "a.npz", BEFORE, bad=none)
-    right = decisions(tmp_path / "b.npz", BEFORE, bad=none)
-    assert compared(left, right).recall_bad is None
+    assert decided(tmp_path, BEFORE, both={"bad": np.zeros(4, bool)}).recall_bad is None
 
 
 @pytest.mark.parametrize(
@@ -177,7 +157,7 @@ def test_without_bad_images_there_is_no_recall(tmp_path: Path) -> None:
         (Dtype.BF16, 0.9, False),
     ],
 )
-def test_losses_are_held_to_a_share_of_the_first(
+def test_the_tolerance_of_losses_is_a_share_of_the_first(
     tmp_path: Path, dtype: Dtype, later: float, within: bool
 ) -> None:
     """Later losses go to zero, where a share of themselves would mean nothing."""
@@ -201,7 +181,7 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(tmp_path: Path) -> Non
         compared(good, tmp_path / "none.npz")
     with pytest.raises(BenchError, match="cannot read the outputs"):
         compared(good, damaged)
-    with pytest.raises(BenchError, match="holds no array"):
+    with pytest.raises(BenchError, match="has no array"):
         compared(good, losses(tmp_path / "l.npz", [1.0]))
     with pytest.raises(BenchError, match="share no image"):
         compared(good, other)
@@ -229,7 +209,7 @@ def numbers(path: Path, *outputs: Any) -> Path:
         (([[100.0, -3.0]], [0.002]), False),
     ],
 )
-def test_outputs_of_unknown_meaning_are_held_to_their_own_scale(
+def test_outputs_of_unknown_meaning_have_a_tolerance_of_their_scale(
     tmp_path: Path, found: Any, within: bool
 ) -> None:
     """A logit of 100 and a tiny second output each have a thousandth of their own size."""

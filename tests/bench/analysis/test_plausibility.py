@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from bench.analysis.comparison import Comparison, Ratio
 from bench.analysis.plausibility import beyond_reach, over_peak, placebo_differs
-from bench.plan.scenario import Verdict
+from bench.plan.scenario import Mode, Scenario, Task, Verdict
 from bench.plan.thresholds import PlausibilityPolicy
-from bench.store.records import ScenarioRow
-from bench.store.rows import columns
+from tests.bench.calls import measured
+
+if TYPE_CHECKING:
+    from bench.store.records import ScenarioRow
 
 POLICY = PlausibilityPolicy(peak_tolerance=0.10)
 
 
 def row(**fields: Any) -> ScenarioRow:
     """A scenario's row of which only the given fields matter."""
-    empty = {c.name: None if c.optional else c.kind() for c in columns(ScenarioRow)}
-    known = {"scenario": "a", "backend": "ipex", "dtype": "fp32", "native_dtype": True}
-    return ScenarioRow(**{**empty, **known, **fields})
+    plain = Scenario(task=Task.INFERENCE, backend="ipex", mode=Mode.EAGER, batch_size=1)
+    return measured(plain, **{"scenario": "a", "native_dtype": True, **fields})
 
 
 def ratio(estimate: float, low: float | None = None) -> Ratio:
@@ -45,7 +46,7 @@ def test_more_arithmetic_than_the_peak_is_refuted() -> None:
     assert "at 131 % of the peak" in (over_peak(row(percent_of_peak=131.2), POLICY) or "")
 
 
-def test_an_emulated_dtype_is_not_held_to_the_peak_of_its_emulation() -> None:
+def test_an_emulated_dtype_may_pass_the_peak_of_its_emulation() -> None:
     """The product may be emulated much worse than the convolution."""
     assert over_peak(row(percent_of_peak=300.0, native_dtype=False), POLICY) is None
 
@@ -70,7 +71,7 @@ def test_a_gain_over_channels_last_is_bounded_by_its_distance_from_the_peak(
     assert (beyond_reach(row(), gain, NHWC, POLICY) is None) is plausible
 
 
-def test_the_bound_is_said() -> None:
+def test_the_sentence_has_the_bound() -> None:
     """A reader can check the sum."""
     sentence = beyond_reach(row(), ratio(2.0), NHWC, POLICY) or ""
     assert "2 times as fast" in sentence
@@ -111,7 +112,7 @@ def test_a_placebo_with_a_verdict_is_refuted(verdict: Verdict) -> None:
 
 
 @pytest.mark.parametrize("verdict", [Verdict.SAME, Verdict.INCONCLUSIVE, Verdict.INVALID])
-def test_a_placebo_that_is_no_different_stands(verdict: Verdict) -> None:
+def test_a_placebo_that_does_not_differ_is_not_refuted(verdict: Verdict) -> None:
     """It is what a placebo should be, or it was refused already."""
     assert placebo_differs(row(backend="placebo"), over_default(1.01, verdict)) is None
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 
-from bench.analysis.speedups import RunAnalysis, comparison_of, speedup_rows
-from bench.analysis.ways import group_label
+from bench.analysis.groups import group_label
+from bench.analysis.speedups import RunAnalysis, comparison_of
 from bench.plan.scenario import Dtype, Layout, Mode, Scenario, Task
 from bench.plan.thresholds import DEFAULT
-from bench.store.records import IterationRow, NoiseRow, ParityRow, ScenarioRow, SpeedupRow
+from bench.store.records import NoiseRow, ParityRow
+from bench.store.rows import blank
+from tests.bench.calls import measured, shared_rounds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping, Sequence
+
+    from bench.store.records import IterationRow, ScenarioRow, SpeedupRow
 
 STOCK = Scenario(task=Task.INFERENCE, backend="stock", mode=Mode.EAGER, batch_size=8)
 NHWC = replace(STOCK, layout=Layout.CHANNELS_LAST)
@@ -36,114 +39,49 @@ SPEEDS = {
     STOCK_BF16.id: 200.0,
     IPEX_BF16.id: 150.0,
 }
-QUICK = DEFAULT
 
 
-def _row(scenario: Scenario, **changes: object) -> ScenarioRow:
-    fusion = None if scenario.fusion is None else "on" if scenario.fusion else "off"
-    row = ScenarioRow(
-        run_id="run",
-        scenario=scenario.id,
-        task=str(scenario.task),
-        backend=scenario.backend,
-        mode=str(scenario.mode),
-        fusion=fusion,
-        dtype=str(scenario.dtype),
-        layout=str(scenario.layout),
-        batch_size=scenario.batch_size,
-        options="+".join(scenario.options) or None,
-        environment=scenario.environment,
-        threads=2,
-        status="ok",
-        reason=None,
-        rounds=0,
-        launches=0,
-        median_ms=None,
-        p90_ms=None,
-        p99_ms=None,
-        images_per_s=None,
-        import_s=None,
-        prepare_s=None,
-        first_call_ms=None,
-        warmup_iterations=None,
-        peak_rss_mb=None,
-        gflop_per_s=None,
-        percent_of_peak=None,
-        native_dtype=True,
-        isa=None,
-        fused_ops=None,
-        layers_replaced=None,
-    )
-    return replace(row, **changes)  # type: ignore[arg-type] # fields of mixed types
-
-
-def _call(scenario: str = "a", **changes: object) -> IterationRow:
-    row = IterationRow(
-        run_id="run",
-        scenario=scenario,
-        launch=0,
-        round=0,
-        position=0,
-        iteration=0,
-        phase="timed",
-        wall_ns=1_000_000,
-        cpu_ns=1,
-    )
-    return replace(row, **changes)  # type: ignore[arg-type] # fields of mixed types
-
-
-def _iterations(
-    speeds: Mapping[str, float] = SPEEDS, launches: int = 3, rounds: int = 4
-) -> Iterator[IterationRow]:
-    """Every participant in every round, with 0.2 % noise; drift slows whole rounds."""
-    rng = np.random.default_rng(1)
-    for launch in range(launches):
-        for round_ in range(rounds):
-            drift = 1 + 0.1 * round_ + 0.3 * launch
-            for name, ms in speeds.items():
-                wall_ns = round(1e6 * ms * drift * (1 + 0.002 * rng.standard_normal()))
-                yield _call(name, launch=launch, round=round_, wall_ns=wall_ns)
-
-
-def _noise(group: str, round_: int, *, launch: int = 0) -> NoiseRow:
-    return NoiseRow(
+def _noise(group: str, round_: int, *, launch: int = 0, pressure: float | None = None) -> NoiseRow:
+    return blank(
+        NoiseRow,
         run_id="run",
         launch=launch,
         group=group,
         round=round_,
-        cpu_pressure=None,
-        steal=None,
-        involuntary_switches=None,
-        probe_ratio=None,
+        cpu_pressure=pressure,
         quiet=False,
     )
 
 
 def _parity(scenario: Scenario, *, right: bool, error: float | None = 0.5) -> ParityRow:
-    return ParityRow(
+    return blank(
+        ParityRow,
         run_id="run",
         scenario=scenario.id,
         images=8,
         max_abs_error=error,
-        max_abs_map_error=None,
-        decisions_changed=0,
-        accuracy=None,
-        recall_bad=None,
         tolerance=0.001,
         within_tolerance=right,
         trained=False,
     )
 
 
-def _speedups(
-    *rows: ScenarioRow,
-    iterations: Iterator[IterationRow] | None = None,
-    noise: tuple[NoiseRow, ...] = (),
-    parity: tuple[ParityRow, ...] = (),
-) -> dict[tuple[str, str], SpeedupRow]:
+def _run(
+    *rows: Scenario | ScenarioRow,
+    iterations: Sequence[IterationRow] = (),
+    noise: Sequence[NoiseRow] = (),
+    parity: Sequence[ParityRow] = (),
+    workers: Mapping[str, dict[str, object]] | None = None,
+) -> RunAnalysis:
+    """A run of these scenarios, measured and checked unless a row says otherwise."""
+    made = [measured(row) if isinstance(row, Scenario) else row for row in rows]
+    calls = iterations or shared_rounds(SPEEDS)
+    return RunAnalysis("run", made, calls, noise, parity, DEFAULT, workers=workers)
+
+
+def _speedups(*rows: Scenario | ScenarioRow, **more: Any) -> dict[tuple[str, str], SpeedupRow]:
     """By scenario and kind of baseline."""
-    calls = iterations or _iterations()
-    made = speedup_rows("run", rows, calls, noise, parity, QUICK)
+    made = _run(*rows, **more).rows()
     keyed = {(row.scenario, row.baseline_kind): row for row in made}
     assert len(keyed) == len(made)
     return keyed
@@ -164,14 +102,14 @@ def _speedups(
 def test_the_label_names_the_group(task: Task, options: tuple[str, ...], label: str) -> None:
     """It is what noise.csv calls the group, and tags that are no group stay out of it."""
     scenario = replace(STOCK, task=task, options=options)
-    assert group_label(_row(scenario)) == label
+    assert group_label(measured(scenario)) == label
     task_, batch_size, trained = scenario.group
     assert label.split("/") == [str(task_), f"b{batch_size}", *filter(None, [trained])]
 
 
 def test_every_scenario_meets_both_baselines_and_the_control_comes_first() -> None:
     """A scenario is never compared with itself."""
-    rows = speedup_rows("run", [_row(STOCK), _row(NHWC), _row(IPEX)], _iterations(), [], [], QUICK)
+    rows = _run(STOCK, NHWC, IPEX).rows()
     assert [(row.scenario, row.baseline_kind, row.baseline) for row in rows] == [
         (STOCK.id, "control", CONTROL),
         (STOCK.id, "stock_tuned", NHWC.id),
@@ -183,7 +121,7 @@ def test_every_scenario_meets_both_baselines_and_the_control_comes_first() -> No
 
 def test_speedups_are_paired_and_carry_what_they_rest_on() -> None:
     """Drift of 90 % over the run is gone; the interval, margin, launches and rounds are there."""
-    row = _speedups(_row(STOCK), _row(IPEX))[IPEX.id, "stock_default"]
+    row = _speedups(STOCK, IPEX)[IPEX.id, "stock_default"]
     assert row.speedup == pytest.approx(2.0, rel=0.005)
     ends = (row.speedup_low, row.speedup, row.speedup_high)
     assert list(ends) == sorted(end for end in ends if end is not None)
@@ -199,7 +137,7 @@ def test_speedups_are_paired_and_carry_what_they_rest_on() -> None:
 
 def test_the_control_comes_out_as_the_same() -> None:
     """Baseline against a second worker of the baseline."""
-    row = _speedups(_row(STOCK))[STOCK.id, "control"]
+    row = _speedups(STOCK)[STOCK.id, "control"]
     assert row.verdict == "same"
     assert row.speedup == pytest.approx(1, abs=0.01)
 
@@ -210,7 +148,7 @@ def test_groups_do_not_mix() -> None:
     frozen = replace(STOCK, task=Task.TRAINING, options=("frozen",))
     full = replace(STOCK, task=Task.TRAINING, options=("full",))
     others = [replace(default, layout=Layout.CHANNELS_LAST) for default in (one, frozen, full)]
-    rows = _speedups(*(_row(scenario) for scenario in (one, frozen, full, *others)))
+    rows = _speedups(*(scenario for scenario in (one, frozen, full, *others)))
     for default, other in zip((one, frozen, full), others, strict=True):
         assert rows[other.id, "stock_default"].baseline == default.id
 
@@ -220,7 +158,7 @@ def test_groups_do_not_mix() -> None:
 
 def test_stock_tuned_is_the_fastest_stock_scenario_of_the_dtype() -> None:
     """Neither IPEX nor the placebo nor another dtype can be it."""
-    rows = _speedups(*(_row(s) for s in (STOCK, SCRIPT, NHWC, IPEX, PLACEBO, IPEX_BF16)))
+    rows = _speedups(*(s for s in (STOCK, SCRIPT, NHWC, IPEX, PLACEBO, IPEX_BF16)))
     assert rows[IPEX.id, "stock_tuned"].baseline == NHWC.id
     assert rows[IPEX.id, "stock_tuned"].speedup == pytest.approx(1.6, rel=0.005)
     assert rows[SCRIPT.id, "stock_tuned"].verdict == "slower"
@@ -228,7 +166,7 @@ def test_stock_tuned_is_the_fastest_stock_scenario_of_the_dtype() -> None:
 
 def test_stock_default_is_tuned_when_nothing_beats_it() -> None:
     """Emulated bf16 is slower than fp32: then the default is the best that stock has."""
-    rows = _speedups(_row(STOCK), _row(STOCK_BF16), _row(IPEX_BF16), _row(IPEX))
+    rows = _speedups(STOCK, STOCK_BF16, IPEX_BF16, IPEX)
     assert rows[IPEX_BF16.id, "stock_tuned"].baseline == STOCK.id
     assert rows[STOCK_BF16.id, "stock_tuned"].baseline == STOCK.id
     assert (STOCK.id, "stock_tuned") not in rows
@@ -238,7 +176,11 @@ def test_stock_tuned_of_bf16_is_a_bf16_scenario() -> None:
     """Like is compared with like where stock bf16 is worth having."""
     speeds = {**SPEEDS, STOCK_BF16.id: 40.0, IPEX_BF16.id: 30.0}
     rows = _speedups(
-        _row(STOCK), _row(NHWC), _row(STOCK_BF16), _row(IPEX_BF16), iterations=_iterations(speeds)
+        STOCK,
+        NHWC,
+        STOCK_BF16,
+        IPEX_BF16,
+        iterations=shared_rounds(speeds),
     )
     assert rows[IPEX_BF16.id, "stock_tuned"].baseline == STOCK_BF16.id
     assert rows[STOCK.id, "stock_tuned"].baseline == NHWC.id
@@ -247,13 +189,13 @@ def test_stock_tuned_of_bf16_is_a_bf16_scenario() -> None:
 @pytest.mark.parametrize("status", ["no_steady_state", "crashed", "wrong_output"])
 def test_only_a_scenario_that_is_ok_can_be_tuned(status: str) -> None:
     """A baseline must be beyond doubt."""
-    rows = _speedups(_row(STOCK), _row(SCRIPT), _row(NHWC, status=status), _row(IPEX))
+    rows = _speedups(STOCK, SCRIPT, measured(NHWC, status=status), IPEX)
     assert rows[IPEX.id, "stock_tuned"].baseline == SCRIPT.id
 
 
 def test_a_scenario_with_wrong_outputs_cannot_be_tuned() -> None:
     """Fast and wrong is no baseline."""
-    rows = _speedups(_row(STOCK), _row(NHWC), _row(IPEX), parity=(_parity(NHWC, right=False),))
+    rows = _speedups(STOCK, NHWC, IPEX, parity=(_parity(NHWC, right=False),))
     assert rows[IPEX.id, "stock_tuned"].baseline == STOCK.id
 
 
@@ -262,8 +204,8 @@ def test_a_scenario_with_wrong_outputs_cannot_be_tuned() -> None:
 
 def test_a_scenario_that_could_not_run_keeps_its_rows() -> None:
     """Invalid against both baselines, with its own reason and no number."""
-    crashed = _row(IPEX, status="crashed", reason="the worker died of signal 11")
-    rows = _speedups(_row(STOCK), _row(NHWC), crashed)
+    crashed = measured(IPEX, status="crashed", reason="the worker died of signal 11")
+    rows = _speedups(STOCK, NHWC, crashed)
     for kind in ("stock_default", "stock_tuned"):
         row = rows[IPEX.id, kind]
         assert (row.verdict, row.reason) == ("invalid", "crashed: the worker died of signal 11")
@@ -272,9 +214,7 @@ def test_a_scenario_that_could_not_run_keeps_its_rows() -> None:
 
 def test_wrong_outputs_are_invalid_but_shown() -> None:
     """What was measured stays visible; the reason says how wrong it is."""
-    row = _speedups(_row(STOCK), _row(IPEX), parity=(_parity(IPEX, right=False),))[
-        IPEX.id, "stock_default"
-    ]
+    row = _speedups(STOCK, IPEX, parity=(_parity(IPEX, right=False),))[IPEX.id, "stock_default"]
     assert row.verdict == "invalid"
     assert row.speedup == pytest.approx(2, rel=0.01)
     assert row.reason == "its outputs differ from stock default's by 0.5, 0.001 is allowed"
@@ -283,49 +223,45 @@ def test_wrong_outputs_are_invalid_but_shown() -> None:
 def test_wrong_outputs_without_a_number_are_invalid_too() -> None:
     """An output of NaN or of another shape has no error that could be printed."""
     parity = (_parity(IPEX, right=False, error=None),)
-    row = _speedups(_row(STOCK), _row(IPEX), parity=parity)[IPEX.id, "stock_default"]
+    row = _speedups(STOCK, IPEX, parity=parity)[IPEX.id, "stock_default"]
     assert (row.verdict, row.reason) == ("invalid", "its outputs do not match stock default's")
 
 
 def test_a_worker_under_other_conditions_is_invalid_but_shown() -> None:
-    """From what the run keeps of its workers; the others' verdicts stand."""
-    workers: dict[str, dict[str, object]] = {IPEX.id: {"differs": ["threads: 2 against 4"]}}
-    rows = [_row(STOCK), _row(NHWC), _row(IPEX)]
-    made = speedup_rows("run", rows, _iterations(), [], [], QUICK, workers=workers)
-    found = {(row.scenario, row.baseline_kind): row for row in made}
-    assert found[IPEX.id, "stock_default"].verdict == "invalid"
-    assert "threads: 2 against 4" in (found[IPEX.id, "stock_default"].reason or "")
-    assert found[IPEX.id, "stock_default"].speedup is not None
+    """From the conditions that the run keeps; the others' verdicts are unchanged."""
+    workers = {IPEX.id: {"differs": ["threads: 2 against 4"]}}
+    found = _speedups(STOCK, NHWC, IPEX, workers=workers)
+    row = found[IPEX.id, "stock_default"]
+    assert row.verdict == "invalid"
+    assert "threads: 2 against 4" in (row.reason or "")
+    assert row.speedup is not None
     assert found[NHWC.id, "stock_default"].verdict == "faster"
 
 
 def test_more_than_the_peak_is_invalid_and_no_baseline() -> None:
     """The fastest stock scenario would be the tuned one, had it not passed the machine's peak."""
-    rows = (_row(STOCK), _row(NHWC, percent_of_peak=150.0), _row(SCRIPT), _row(IPEX))
-    found = _speedups(*rows)
-    assert found[NHWC.id, "stock_default"].verdict == "invalid"
-    assert "150 % of the peak" in (found[NHWC.id, "stock_default"].reason or "")
-    assert found[NHWC.id, "stock_default"].speedup == pytest.approx(1.25, rel=0.01)
+    found = _speedups(STOCK, measured(NHWC, percent_of_peak=150.0), SCRIPT, IPEX)
+    row = found[NHWC.id, "stock_default"]
+    assert row.verdict == "invalid"
+    assert "150 % of the peak" in (row.reason or "")
+    assert row.speedup == pytest.approx(1.25, rel=0.01)
     assert found[IPEX.id, "stock_tuned"].baseline == SCRIPT.id
     assert found[IPEX.id, "stock_default"].verdict == "faster"
 
 
-def test_what_was_refused_is_refused_in_every_comparison() -> None:
+@pytest.mark.parametrize(("peak", "verdict"), [(150.0, "invalid"), (None, "slower")])
+def test_what_was_refused_is_refused_in_every_comparison(peak: float | None, verdict: str) -> None:
     """Not only over the baselines: bf16 over fp32, say, of a scenario that passed the peak."""
-    rows = [_row(STOCK), _row(IPEX), _row(IPEX_BF16, percent_of_peak=150.0)]
-    run = RunAnalysis("run", rows, _iterations(), [], [], QUICK)
-    found = run.compare(IPEX_BF16.id, IPEX.id)
+    found = _run(STOCK, IPEX, measured(IPEX_BF16, percent_of_peak=peak)).compare(
+        IPEX_BF16.id, IPEX.id
+    )
     assert found is not None
-    assert (found.verdict, found.is_valid) == ("invalid", False)
-    plain = RunAnalysis("run", [*rows[:2], _row(IPEX_BF16)], _iterations(), [], [], QUICK)
-    other = plain.compare(IPEX_BF16.id, IPEX.id)
-    assert other is not None
-    assert other.verdict == "slower"
+    assert (found.verdict, found.is_valid) == (verdict, peak is None)
 
 
 def test_a_gain_beyond_the_peak_over_channels_last_is_invalid() -> None:
     """1.6 times as fast as what runs at 80 % of the peak cannot be the same arithmetic."""
-    found = _speedups(_row(STOCK), _row(NHWC, percent_of_peak=80.0), _row(IPEX))
+    found = _speedups(STOCK, measured(NHWC, percent_of_peak=80.0), IPEX)
     assert found[IPEX.id, "stock_default"].verdict == "invalid"
     assert "stock channels_last" in (found[IPEX.id, "stock_default"].reason or "")
     assert found[NHWC.id, "stock_default"].verdict == "faster"
@@ -333,8 +269,8 @@ def test_a_gain_beyond_the_peak_over_channels_last_is_invalid() -> None:
 
 def test_a_placebo_that_differs_is_invalid() -> None:
     """Against stock default only: against stock tuned it is slower as stock default is."""
-    calls = _iterations({**SPEEDS, PLACEBO.id: 85.0})
-    found = _speedups(_row(STOCK), _row(NHWC), _row(PLACEBO), iterations=calls)
+    calls = shared_rounds({**SPEEDS, PLACEBO.id: 85.0})
+    found = _speedups(STOCK, NHWC, PLACEBO, iterations=calls)
     row = found[PLACEBO.id, "stock_default"]
     assert row.verdict == "invalid"
     assert "optimising nothing" in (row.reason or "")
@@ -343,13 +279,13 @@ def test_a_placebo_that_differs_is_invalid() -> None:
 
 def test_right_outputs_change_nothing() -> None:
     """Parity that holds is no reason."""
-    rows = _speedups(_row(STOCK), _row(IPEX), parity=(_parity(IPEX, right=True),))
+    rows = _speedups(STOCK, IPEX, parity=(_parity(IPEX, right=True),))
     assert rows[IPEX.id, "stock_default"].verdict == "faster"
 
 
-def test_without_its_baseline_nothing_can_be_said() -> None:
+def test_without_its_baseline_there_is_no_verdict() -> None:
     """The reason names the baseline and what became of it."""
-    rows = _speedups(_row(STOCK, status="timeout", reason="no answer in 180 s"), _row(IPEX))
+    rows = _speedups(measured(STOCK, status="timeout", reason="no answer in 180 s"), IPEX)
     row = rows[IPEX.id, "stock_default"]
     assert row.verdict == "invalid"
     assert row.reason == f"its baseline {STOCK.id} cannot be used: timeout: no answer in 180 s"
@@ -358,8 +294,8 @@ def test_without_its_baseline_nothing_can_be_said() -> None:
 
 
 def test_a_run_without_stock_default_says_so() -> None:
-    """A choice of scenarios may leave it out; the rows are there all the same."""
-    rows = _speedups(_row(IPEX))
+    """A choice of scenarios may leave it out; the rows are still there."""
+    rows = _speedups(IPEX)
     assert rows[IPEX.id, "stock_default"].verdict == "invalid"
     assert "no stock default" in str(rows[IPEX.id, "stock_default"].reason)
 
@@ -367,7 +303,7 @@ def test_a_run_without_stock_default_says_so() -> None:
 def test_without_a_control_verdicts_stand_on_the_baseline_alone() -> None:
     """The control crashed: the model is unchecked, and what processes differ by is known still."""
     speeds = {name: ms for name, ms in SPEEDS.items() if name != CONTROL}
-    rows = _speedups(_row(STOCK), _row(IPEX), _row(NHWC), iterations=_iterations(speeds))
+    rows = _speedups(STOCK, IPEX, NHWC, iterations=shared_rounds(speeds))
     assert rows[IPEX.id, "stock_default"].verdict == "faster"
     assert rows[STOCK.id, "control"].verdict == "inconclusive"
     assert rows[STOCK.id, "control"].speedup is None
@@ -375,16 +311,14 @@ def test_without_a_control_verdicts_stand_on_the_baseline_alone() -> None:
 
 def test_a_control_that_differs_makes_its_group_invalid() -> None:
     """Two identical workers that differ by 10 %: no number of this group can be believed."""
-    rows = _speedups(_row(STOCK), _row(IPEX), iterations=_iterations({**SPEEDS, CONTROL: 110.0}))
+    rows = _speedups(STOCK, IPEX, iterations=shared_rounds({**SPEEDS, CONTROL: 110.0}))
     assert {row.verdict for row in rows.values()} == {"invalid"}
 
 
 def test_a_scenario_without_a_shared_round_is_inconclusive() -> None:
     """It is ok but the budget ended before its first round."""
     speeds = {name: ms for name, ms in SPEEDS.items() if name != IPEX.id}
-    row = _speedups(_row(STOCK), _row(IPEX), iterations=_iterations(speeds))[
-        IPEX.id, "stock_default"
-    ]
+    row = _speedups(STOCK, IPEX, iterations=shared_rounds(speeds))[IPEX.id, "stock_default"]
     assert (row.verdict, row.speedup, row.rounds) == ("inconclusive", None, 0)
     assert "no round has both" in str(row.reason)
 
@@ -405,29 +339,29 @@ def test_blocks_whose_cpus_other_work_took_do_not_count(
 ) -> None:
     """Of twelve, three clean ones are needed, and about as many as its baseline has."""
     noise = tuple(
-        replace(_noise("inference/b8", round_, launch=launch), cpu_pressure=pressure)
+        _noise("inference/b8", round_, launch=launch, pressure=pressure)
         for launch in range(3)
         for round_ in range(4)
     )
-    calls = [_with_cpu(row, lost) for row in _iterations()]
-    rows = _speedups(_row(STOCK), _row(NHWC), _row(IPEX), iterations=iter(calls), noise=noise)
+    calls = [_with_cpu(row, lost) for row in shared_rounds(SPEEDS)]
+    rows = _speedups(STOCK, NHWC, IPEX, iterations=calls, noise=noise)
     row = rows[IPEX.id, "stock_default"]
     assert (row.verdict, row.rounds) == (verdict, 12 - lost)
 
 
 def test_stalls_that_nothing_else_caused_count() -> None:
     """The kernel saw no other work in these rounds, or only in another group's: its own time."""
-    calls = [_with_cpu(row, 10) for row in _iterations()]
+    calls = [_with_cpu(row, 10) for row in shared_rounds(SPEEDS)]
     quiet = tuple(_noise("inference/b8", round_) for round_ in range(4))
-    other = tuple(replace(_noise("inference/b1", r), cpu_pressure=0.9) for r in range(4))
-    rows = _speedups(_row(STOCK), _row(IPEX), iterations=iter(calls), noise=(*quiet, *other))
+    other = tuple(_noise("inference/b1", r, pressure=0.9) for r in range(4))
+    rows = _speedups(STOCK, IPEX, iterations=calls, noise=(*quiet, *other))
     row = rows[IPEX.id, "stock_default"]
     assert (row.verdict, row.rounds) == ("faster", 12)
 
 
 def test_one_launch_borrows_what_processes_differ_by() -> None:
     """It says so. Nothing was repeated at all here, so that a spread is assumed."""
-    rows = _speedups(_row(STOCK), _row(SCRIPT), iterations=_iterations(launches=1, rounds=8))
+    rows = _speedups(STOCK, SCRIPT, iterations=shared_rounds(SPEEDS, launches=1, rounds=8))
     row = rows[SCRIPT.id, "stock_default"]
     assert (row.processes, row.borrowed) == (1, True)
     assert row.standard_error == pytest.approx(DEFAULT.model.assumed_process_sd * 1.5**0.5, rel=0.1)
@@ -436,7 +370,7 @@ def test_one_launch_borrows_what_processes_differ_by() -> None:
 
 def test_an_unchecked_scenario_has_no_verdict_yet() -> None:
     """A run that was killed before its kernels were looked at says nothing of it."""
-    rows = _speedups(_row(STOCK), _row(IPEX, checked=False), _row(NHWC, checked=True))
+    rows = _speedups(STOCK, measured(IPEX, checked=False), measured(NHWC, checked=True))
     assert rows[IPEX.id, "stock_default"].verdict == "inconclusive"
     assert rows[IPEX.id, "stock_default"].speedup is not None
     assert rows[NHWC.id, "stock_default"].verdict == "faster"
@@ -451,8 +385,8 @@ def test_an_unchecked_scenario_has_no_verdict_yet() -> None:
     ],
 )
 def test_remarks_stand_beside_any_verdict(changes: dict[str, object], remark: str) -> None:
-    """Emulation and an unsteady warm-up leave the verdict and are said."""
-    rows = _speedups(_row(STOCK), _row(IPEX_BF16, **changes))
+    """Emulation and an unsteady warm-up change no verdict and are mentioned."""
+    rows = _speedups(STOCK, measured(IPEX_BF16, **changes))
     row = rows[IPEX_BF16.id, "stock_default"]
     assert (row.verdict, row.reason) == ("slower", remark)
 
@@ -460,35 +394,35 @@ def test_remarks_stand_beside_any_verdict(changes: dict[str, object], remark: st
 def test_remarks_say_only_what_is_known_of_what_ran() -> None:
     """Unknown is not emulated, and of a scenario that crashed only that matters."""
     rows = _speedups(
-        _row(STOCK),
-        _row(IPEX, native_dtype=None),
-        _row(IPEX_BF16, native_dtype=False, status="crashed", reason="signal 11"),
+        STOCK,
+        measured(IPEX, native_dtype=None),
+        measured(IPEX_BF16, native_dtype=False, status="crashed", reason="signal 11"),
     )
     assert rows[IPEX.id, "stock_default"].reason is None
     assert rows[IPEX_BF16.id, "stock_default"].reason == "crashed: signal 11"
 
 
 def test_stock_default_is_known_by_its_options_too() -> None:
-    """Fused Adam is a choice that a user has to make: it is not the default, wherever it stands."""
+    """Fused Adam is a choice that a user has to make: it is never the default."""
     plain = replace(STOCK, task=Task.TRAINING, options=("full",))
     fused = replace(plain, options=("full", "fused_adam"))
     elsewhere = replace(plain, environment="torch-latest")
-    rows = _speedups(_row(fused), _row(elsewhere), _row(plain))
+    rows = _speedups(fused, elsewhere, plain)
     assert rows[fused.id, "stock_default"].baseline == plain.id
     assert rows[elsewhere.id, "stock_default"].baseline == plain.id
 
 
 def test_rows_can_be_made_again_from_rows_in_any_order() -> None:
     """Nothing depends on the order in which calls were written."""
-    scenarios = [_row(STOCK), _row(NHWC), _row(IPEX)]
-    calls = list(_iterations())
-    forward = speedup_rows("run", scenarios, calls, [], [], QUICK)
-    assert speedup_rows("run", scenarios, calls[::-1], [], [], QUICK) == forward
+    calls = shared_rounds(SPEEDS)
+    assert _speedups(STOCK, NHWC, IPEX, iterations=calls[::-1]) == _speedups(
+        STOCK, NHWC, IPEX, iterations=calls
+    )
 
 
 def test_a_verdict_of_another_version_supports_no_claim() -> None:
     """Its figures are shown; the word that nobody here knows is not taken for a finding."""
-    row = _speedups(_row(STOCK), _row(IPEX))[IPEX.id, "stock_default"]
+    row = _speedups(STOCK, IPEX)[IPEX.id, "stock_default"]
     found = comparison_of(replace(row, verdict="splendid"))
     assert found is not None
     assert (found.verdict, found.at_least) == ("invalid", None)

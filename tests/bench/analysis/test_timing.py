@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,21 +14,11 @@ from bench.analysis.timing import as_ended, timing_summary, with_timing
 from bench.plan.scenario import Task, stock_default
 from bench.run.outcomes import Outcome
 from bench.store.records import IterationRow, Run
+from tests.bench.calls import timed_call
 
 
-def _call(scenario: str = "a", **changes: object) -> IterationRow:
-    row = IterationRow(
-        run_id="run",
-        scenario=scenario,
-        launch=0,
-        round=0,
-        position=0,
-        iteration=0,
-        phase="timed",
-        wall_ns=1_000_000,
-        cpu_ns=1,
-    )
-    return replace(row, **changes)  # type: ignore[arg-type] # fields of mixed types
+def _call(scenario: str = "a", **changes: Any) -> IterationRow:
+    return replace(timed_call(scenario, 0, 0, 1.0), **changes)
 
 
 def test_a_block_is_the_median_of_its_timed_calls() -> None:
@@ -92,7 +83,7 @@ def test_the_first_call_is_that_of_the_first_launch() -> None:
 STEP = replace(stock_default(Task.TRAINING, 8), options=("frozen",))
 
 
-def test_images_a_second_are_those_of_inference_and_training_alike() -> None:
+def test_images_a_second_have_one_rule_for_inference_and_training() -> None:
     """In the row that a run writes and in the one that its page makes from calls alone."""
     calls = [_call(STEP.id, launch=launch, wall_ns=400_000_000) for launch in range(3)]
     written = Outcome(scenario=STEP).row("run", calls, {})
@@ -101,7 +92,7 @@ def test_images_a_second_are_those_of_inference_and_training_alike() -> None:
 
 
 def test_a_row_is_brought_up_to_date_by_its_calls() -> None:
-    """Times, rounds and throughput are those of all calls; what the run said besides stays."""
+    """Times, rounds and throughput are those of all calls; everything else of the row stays."""
     early = Outcome(scenario=STEP, prepared={"flop_per_call": 8e9}).row(
         "run", [_call(STEP.id, wall_ns=400_000_000)], {"fp32": 40.0}
     )

@@ -79,10 +79,10 @@ def test_what_the_run_cannot_answer_is_no_verdict(
     [
         ("", "damaged"),
         ("{", "damaged"),
-        ("[]", "does not start with"),
-        ('{"format": "pillqc-bench gate policy", "version": 2, "machines": []}', "version"),
-        ('{"format": "pillqc-bench gate policy", "version": 1}', "`machines` is not a list"),
-        ('{"format": "x", "format": "x"}', "stands twice"),
+        ("[]", "not an object"),
+        ('{"format": "pillqc-bench gate policy", "version": 2, "machines": []}', "reads"),
+        ('{"format": "pillqc-bench gate policy", "version": 1}', "`machines` is missing"),
+        ('{"format": "x", "format": "x"}', "is there twice"),
         ("[" * 100_000, "damaged"),
         ("\xff", "damaged"),
     ],
@@ -108,12 +108,26 @@ def test_a_floor_that_is_no_number_is_refused(make_run: Any, tmp_path: Path, val
     assert "speedup_at_least" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("floors", "fingerprint"),
+    [([floor("")], "abc"), ([floor()], ""), ([floor(baseline="x")], "abc")],
+)
+def test_a_floor_of_nothing_is_refused(
+    make_run: Any, tmp_path: Path, floors: Any, fingerprint: str
+) -> None:
+    """Of no scenario, no machine or no baseline."""
+    path = policy(tmp_path / "p.json", floors, fingerprint)
+    result = gate("--policy", path, make_run("a", {A: (1.4, 1.35, 1.45)}))
+    assert result.exit_code == 1
+    assert "damaged" in result.stderr
+
+
 def test_two_floors_for_one_thing_are_refused(make_run: Any, tmp_path: Path) -> None:
     """Which one holds would be a guess."""
     path = policy(tmp_path / "p.json", [floor(value=1.1), floor(value=1.2)])
     result = gate("--policy", path, make_run("a", {A: (1.4, 1.35, 1.45)}))
     assert result.exit_code == 1
-    assert "two floors" in result.stderr
+    assert "two entries for the floor" in result.stderr
 
 
 def test_a_missing_policy_says_how_to_write_one(make_run: Any, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import stat
@@ -14,6 +15,7 @@ import pytest
 
 from bench import machine
 from bench.machine import cpu, frameworks, host, software, topology
+from bench.store.metadata import MachineFacts
 from pillqc import limits
 from tests.hardware import ONEDNN_HAS_BF16
 
@@ -26,6 +28,12 @@ def write(root: Path, path: str, text: str) -> None:
     """Put a file into a fake root."""
     (root / path).parent.mkdir(parents=True, exist_ok=True)
     (root / path).write_text(text + "\n")
+
+
+def write_all(root: Path, files: dict[str, str]) -> None:
+    """Put several files into a fake root."""
+    for path, text in files.items():
+        write(root, path, text)
 
 
 def build(name: str, root: Path) -> dict[str, Any]:
@@ -58,8 +66,7 @@ def build(name: str, root: Path) -> dict[str, Any]:
             f"sys/devices/system/node/node{node}/meminfo",
             f"Node {node} MemTotal:       32505856 kB",
         )
-    for path, text in about["files"].items():
-        write(root, path, text)
+    write_all(root, about["files"])
     return about
 
 
@@ -73,39 +80,22 @@ def described(name: str, root: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_instruction_sets_are_those_of_the_flags(name: str, tmp_path: Path) -> None:
-    """Each stored machine has exactly the sets that its flags name, and bf16 by the right ones."""
+def test_stored_machines(name: str, tmp_path: Path) -> None:
+    """Instruction sets and bf16 by the flags alone, names, cores, caches, limits, and notes.
+
+    The terminal shows whether bf16 is native in the second line, before all detail.
+    """
     about, found = described(name, tmp_path)
     assert sorted(flag for flag, has in found["isa"].items() if has) == about["isa"]
     assert found["native_bf16_by"] == about["native_bf16_by"]
     assert found["native_bf16"] == bool(about["native_bf16_by"])
     assert machine.bf16_native(found["isa"]) == found["native_bf16"]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_facts_of_stored_machines(name: str, tmp_path: Path) -> None:
-    """Names, cores, caches, instance types and limits of each stored machine."""
-    about, found = described(name, tmp_path)
     assert {key: found[key] for key in about["expect"]} == about["expect"]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_notes_say_what_a_reader_must_know_and_no_more(name: str, tmp_path: Path) -> None:
-    """One note for each thing that matters on that machine, in order."""
-    about, found = described(name, tmp_path)
-    assert len(found["notes"]) == len(about["notes"])
     for note, part in zip(found["notes"], about["notes"], strict=True):
         assert part in note
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_terminal_is_loud_about_emulated_bf16(name: str, tmp_path: Path) -> None:
-    """Whether bf16 is native is the second line, before all detail; no line is too long."""
-    _, found = described(name, tmp_path)
     lines = machine.render(found).splitlines()
     assert lines[0] == found["name"]
-    assert ("EMULATED" in lines[1]) == (not found["native_bf16"])
-    assert ("native" in lines[1]) == found["native_bf16"]
+    assert lines[1].startswith("bf16: native" if found["native_bf16"] else "bf16: EMULATED")
     assert max(map(len, lines)) <= 100
 
 
@@ -120,14 +110,8 @@ def test_the_terminal_names_every_package(tmp_path: Path) -> None:
 def test_every_promised_key_is_there(tmp_path: Path) -> None:
     """The report and other people's scripts rely on these names."""
     _, found = described("m6i.4xlarge", tmp_path)
-    promised = (
-        "name cpu_model vendor family model stepping physical_cores logical_cores sockets "
-        "usable_physical_cores usable_logical_cores affinity cgroup_cpu_limit isa native_bf16 "
-        "native_bf16_by caches numa_nodes memory_total_gib memory_limit_gib governor turbo "
-        "instance_type notes virtualization container os kernel libc transparent_huge_pages "
-        "packages env frameworks fingerprint"
-    )
-    assert set(promised.split()) <= set(found)
+    promised = {item.name for item in dataclasses.fields(MachineFacts)} | {"native_bf16_by"}
+    assert promised <= set(found)
     flags = "avx2 avx512f avx512bw avx512vl avx512_vnni avx512_bf16 avx512_fp16 amx_tile amx_int8"
     assert {*flags.split(), "amx_bf16"} <= set(found["isa"])
 
@@ -154,17 +138,19 @@ def test_a_name_never_decides(tmp_path: Path) -> None:
     assert found["notes"] == []
 
 
-def test_amx_without_its_tiles_is_not_native() -> None:
+@pytest.mark.parametrize(
+    ("isa", "native"),
+    [({"amx_bf16": True}, False), ({"amx_bf16": True, "amx_tile": True}, True), ({}, False)],
+)
+def test_amx_without_its_tiles_is_not_native(isa: dict[str, bool], native: bool) -> None:
     """amx_bf16 computes on tiles; a guest that masks amx_tile cannot use it."""
-    assert not machine.bf16_native({"amx_bf16": True})
-    assert machine.bf16_native({"amx_bf16": True, "amx_tile": True})
-    assert not machine.bf16_native({})
+    assert machine.bf16_native(isa) is native
 
 
 # --- hosts that say little, or nonsense ------------------------------------------------------
 
 
-def test_a_host_that_says_nothing_is_described_all_the_same(tmp_path: Path) -> None:
+def test_a_host_without_proc_and_sys_is_described(tmp_path: Path) -> None:
     """No /proc and no /sys: unknown everywhere, one usable core, and nothing raised."""
     found = machine.describe(tmp_path, frameworks=False)
     assert (found["cpu_model"], found["logical_cores"], found["instance_type"]) == (None,) * 3
@@ -251,26 +237,38 @@ def test_affinity_limits_the_usable_cores(tmp_path: Path) -> None:
     assert (found["physical_cores"], found["logical_cores"]) == (8, 16)
 
 
+def version_1(groups: str, folder: str, quota: int) -> dict[str, str]:
+    """Files of a process in these control groups of version 1, with a quota of 100 ms periods."""
+    return {
+        "proc/self/cgroup": groups,
+        f"{folder}/cpu.cfs_quota_us": str(quota),
+        f"{folder}/cpu.cfs_period_us": "100000",
+    }
+
+
+CGROUP = "sys/fs/cgroup"
+
+
 @pytest.mark.parametrize(
     ("files", "limit"),
     [
         ({}, None),
-        ({"sys/fs/cgroup/cpu.max": "max 100000"}, None),
-        ({"sys/fs/cgroup/cpu.max": "150000 100000"}, 1.5),
-        ({"proc/self/cgroup": "0::/a/b", "sys/fs/cgroup/a/b/cpu.max": "400000 100000"}, 4.0),
+        ({f"{CGROUP}/cpu.max": "max 100000"}, None),
+        ({f"{CGROUP}/cpu.max": "150000 100000"}, 1.5),
+        ({"proc/self/cgroup": "0::/a/b", f"{CGROUP}/a/b/cpu.max": "400000 100000"}, 4.0),
         (
             {
                 "proc/self/cgroup": "0::/a/b",
-                "sys/fs/cgroup/a/b/cpu.max": "max 100000",
-                "sys/fs/cgroup/a/cpu.max": "200000 100000",
+                f"{CGROUP}/a/b/cpu.max": "max 100000",
+                f"{CGROUP}/a/cpu.max": "200000 100000",
             },
             2.0,
         ),
         (
             {  # the stricter limit is that of a group above
                 "proc/self/cgroup": "0::/a/b",
-                "sys/fs/cgroup/a/b/cpu.max": "800000 100000",
-                "sys/fs/cgroup/a/cpu.max": "150000 100000",
+                f"{CGROUP}/a/b/cpu.max": "800000 100000",
+                f"{CGROUP}/a/cpu.max": "150000 100000",
             },
             1.5,
         ),
@@ -284,44 +282,23 @@ def test_affinity_limits_the_usable_cores(tmp_path: Path) -> None:
         ),
         (
             {
-                "proc/self/cgroup": "2:cpuacct,cpu:/d\n0::/",
+                **version_1("2:cpuacct,cpu:/d\n0::/", "cg/d", 50000),
                 "proc/self/mountinfo": "30 1 0:1 / /cg rw - cgroup cgroup rw,cpu,cpuacct",
-                "cg/d/cpu.cfs_quota_us": "50000",
-                "cg/d/cpu.cfs_period_us": "100000",
             },
             0.5,
         ),
-        ({"proc/self/cgroup": "0::/../x", "sys/fs/cgroup/cpu.max": "50000 100000"}, 0.5),
+        ({"proc/self/cgroup": "0::/../x", f"{CGROUP}/cpu.max": "50000 100000"}, 0.5),
         (
-            {
-                "proc/self/cgroup": "4:memory:/d/1\n3:cpu,cpuacct:/d/1",
-                "sys/fs/cgroup/cpu,cpuacct/d/1/cpu.cfs_quota_us": "300000",
-                "sys/fs/cgroup/cpu,cpuacct/d/1/cpu.cfs_period_us": "100000",
-            },
+            version_1("4:memory:/d/1\n3:cpu,cpuacct:/d/1", f"{CGROUP}/cpu,cpuacct/d/1", 300000),
             3.0,
         ),
-        (
-            {  # inside a container: the host's name, the container's tree
-                "proc/self/cgroup": "3:cpu,cpuacct:/docker/0123",
-                "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "250000",
-                "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000",
-            },
-            2.5,
-        ),
-        (
-            {
-                "proc/self/cgroup": "1:cpu:/",
-                "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1",
-                "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000",
-            },
-            None,
-        ),
+        # inside a container: the host's name, the container's tree
+        (version_1("3:cpu,cpuacct:/docker/0123", f"{CGROUP}/cpu", 250000), 2.5),
+        (version_1("1:cpu:/", f"{CGROUP}/cpu", -1), None),
         (
             {  # both versions side by side: the smaller one holds
-                "proc/self/cgroup": "1:cpu:/\n0::/",
-                "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "400000",
-                "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000",
-                "sys/fs/cgroup/unified/cpu.max": "300000 100000",
+                **version_1("1:cpu:/\n0::/", f"{CGROUP}/cpu", 400000),
+                f"{CGROUP}/unified/cpu.max": "300000 100000",
             },
             3.0,
         ),
@@ -331,8 +308,7 @@ def test_cpu_limits_of_control_groups(
     tmp_path: Path, files: dict[str, str], limit: float | None
 ) -> None:
     """Version 1 and 2, nested, in containers: the smallest limit above the process holds."""
-    for path, text in files.items():
-        write(tmp_path, path, text)
+    write_all(tmp_path, files)
     assert limits.cpu_limit(tmp_path) == limit
 
 
@@ -370,14 +346,13 @@ def test_memory_limits_of_control_groups(
     tmp_path: Path, files: dict[str, str], limit: float | None
 ) -> None:
     """Version 1 says 'none' with a huge number, version 2 with a word."""
-    for path, text in files.items():
-        write(tmp_path, path, text)
+    write_all(tmp_path, files)
     found = limits.memory_limit(tmp_path)
     assert (found and found / 2**30) == limit
 
 
 def test_a_cpuset_that_is_smaller_than_the_affinity_holds(tmp_path: Path) -> None:
-    """Both are the kernel's, and some sandboxes tell only one of them."""
+    """Both are the kernel's, and some sandboxes show only one of them."""
     build("m6i.4xlarge", tmp_path)
     write(tmp_path, "proc/self/cgroup", "0::/a")
     write(tmp_path, "sys/fs/cgroup/a/cpuset.cpus.effective", "2-3")
@@ -454,9 +429,8 @@ DMI = "sys/class/dmi/id"
 def test_instance_and_hypervisor_come_from_the_firmware(
     tmp_path: Path, files: dict[str, str], instance: str | None, virtualization: str
 ) -> None:
-    """Nitro, Xen-era EC2, other clouds; nobody is asked over the network."""
-    for path, text in files.items():
-        write(tmp_path, path, text)
+    """Nitro, Xen-era EC2, other clouds; without a network call."""
+    write_all(tmp_path, files)
     assert host.instance_type(tmp_path) == instance
     assert host.virtualization(tmp_path, GUEST) == virtualization
 
@@ -619,7 +593,7 @@ def test_the_reason_of_a_failed_import_is_one_true_sentence(
 
 
 def interpreter(tmp_path: Path, script: str) -> str:
-    """A program that stands in for a Python interpreter."""
+    """A program in place of a Python interpreter."""
     path = tmp_path / "python"
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
@@ -643,7 +617,7 @@ def test_a_missing_interpreter_is_no_failure(tmp_path: Path) -> None:
 def test_a_hanging_import_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With everything that it started."""
     monkeypatch.setattr(frameworks, "_TIMEOUT_S", 0.2)
-    answer = frameworks.ask("ask_ipex", interpreter(tmp_path, "sleep 1000 & sleep 1000"))
+    answer = frameworks.ask("ask_library", interpreter(tmp_path, "sleep 1000 & sleep 1000"))
     assert answer.result is None
     assert "did not end within 0.2 s" in answer.reason
 
@@ -651,11 +625,11 @@ def test_a_hanging_import_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_chatter_cannot_spoil_an_answer(tmp_path: Path) -> None:
     """Answers go through a file, whatever is printed; crashes after the answer do not matter."""
     python = interpreter(tmp_path, 'echo "{ERROR!"; echo \'{"version": "9"}\' > "$3"; exit 3')
-    assert frameworks.ask("ask_ipex", python).result == {"version": "9"}
+    assert frameworks.ask("ask_library", python).result == {"version": "9"}
 
 
 def test_known_untruths_are_labelled(tmp_path: Path) -> None:
-    """'bf16 supported' of oneDNN means 'can emulate', and stands there with that label."""
+    """'bf16 supported' of oneDNN means 'can emulate', and has that label."""
     said = '{"version": "2.8", "mkldnn_bf16_supported": true, "onednn_bf16_supported": true}'
     python = interpreter(tmp_path, f"echo '{said}' > \"$3\"")
     found = frameworks.frameworks(python)
@@ -676,7 +650,7 @@ onednn_verbose,v1,primitive,exec,cpu,convolution,jit_bf16:avx512_core,forward_tr
 """
 
 
-def test_the_log_tells_what_onednn_chose() -> None:
+def test_the_log_shows_what_onednn_chose() -> None:
     """Version, instruction set and the kernel of each type: emulated bf16 shows in its name."""
     assert frameworks.read_log(LOG) == {
         "version": "3.7.1",

@@ -111,25 +111,21 @@ def moment(root: Path, second: int, *, others: int, own: int, waited_us: int) ->
     return replace(read_noise([7], root), monotonic_ns=second * SECOND_NS)
 
 
-def test_a_neighbour_on_other_cpus_is_no_noise(host: Path) -> None:
-    """The host's pressure and steal are of CPUs that our workers are not bound to."""
+@pytest.mark.parametrize(
+    ("others", "own", "waited_us", "pressure", "quiet"),
+    [(5, 900, 9_000_000, (5 + 1) / 1000, True), (500, 500, 5_000_000, 0.5, False)],
+)
+def test_only_a_neighbour_on_our_own_cpus_is_noise(
+    host: Path, others: int, own: int, waited_us: int, pressure: float, quiet: bool
+) -> None:
+    """The host's pressure and steal are of other CPUs too; our threads wait for others on ours."""
     noise = difference(
         moment(host, 0, others=0, own=0, waited_us=0),
-        moment(host, 10, others=5, own=900, waited_us=9_000_000),
+        moment(host, 10, others=others, own=own, waited_us=waited_us),
     )
     assert noise.steal == 0
-    assert noise.cpu_pressure == pytest.approx((5 + 1) / 1000)
-    assert is_quiet(noise, None, NoisePolicy())
-
-
-def test_a_neighbour_on_our_own_cpus_is_noise(host: Path) -> None:
-    """Its CPU time there is what our threads may have waited for."""
-    noise = difference(
-        moment(host, 0, others=0, own=0, waited_us=0),
-        moment(host, 10, others=500, own=500, waited_us=5_000_000),
-    )
-    assert noise.cpu_pressure == pytest.approx(0.5)
-    assert not is_quiet(noise, None, NoisePolicy())
+    assert noise.cpu_pressure == pytest.approx(pressure)
+    assert is_quiet(noise, None, NoisePolicy()) is quiet
 
 
 @pytest.mark.parametrize(
@@ -141,7 +137,7 @@ def test_a_neighbour_on_our_own_cpus_is_noise(host: Path) -> None:
         ("4:memory:/x\n0::/a", "sys/fs/cgroup/unified/a"),
     ],
 )
-def test_pressure_is_our_own_groups_where_it_tells(host: Path, groups: str, folder: str) -> None:
+def test_pressure_is_that_of_our_own_group_if_known(host: Path, groups: str, folder: str) -> None:
     """On a shared host the rest of the machine is none of our business."""
     write(host, "proc/self/cgroup", groups)
     write(host, f"{folder}/cpu.pressure", "some avg10=0.00 avg60=0.00 avg300=0.00 total=5")
@@ -200,24 +196,21 @@ def test_a_process_that_ended_is_left_out(host: Path) -> None:
     assert read_noise([7, 4_000_000], host).switches == {(7, 7): 11, (7, 9): 22}
 
 
-def test_shares_are_of_the_interval() -> None:
-    """A quarter of a second waited in one second is .25; 5 of 200 ticks stolen are .025."""
+def test_shares_are_of_the_interval_and_switches_of_threads_old_and_new() -> None:
+    """0.25 s of one waited, 5 of 200 ticks stolen; a thread that was started counts from zero."""
     noise = difference(
-        START, later(waited_us=1_250_000, jiffies=Jiffies(steal=15, total=1200), switches={})
+        START,
+        later(
+            waited_us=1_250_000,
+            jiffies=Jiffies(steal=15, total=1200),
+            switches={(7, 7): 103, (7, 12): 4},
+        ),
     )
     assert noise.cpu_pressure == pytest.approx(0.25)
     assert noise.steal == pytest.approx(0.025)
-
-
-def test_switches_are_summed_over_threads_old_and_new() -> None:
-    """A thread that was started in between counts from zero; one that ended is left out."""
-    noise = difference(START, later(switches={(7, 7): 103, (7, 12): 4}))
     assert noise.involuntary_switches == 3 + 4
-
-
-def test_without_processes_switches_are_unknown() -> None:
-    """Nobody was watched, which is not the same as no switch."""
     assert difference(later(switches={}), later(switches={})).involuntary_switches is None
+    assert difference(START, later(waited_us=2_000_500)).cpu_pressure == 1.0  # just above one
 
 
 @pytest.mark.parametrize(
@@ -238,11 +231,6 @@ def test_without_processes_switches_are_unknown() -> None:
 def test_counters_that_cannot_be_right_are_unknown(after: Reading, field: str) -> None:
     """Counters going backwards, or faster than time, come from a migration and mean nothing."""
     assert getattr(difference(START, after), field) is None
-
-
-def test_a_share_just_above_one_is_one() -> None:
-    """Counter and clock are read microseconds apart; a full wait must not become unknown."""
-    assert difference(START, later(waited_us=2_000_500)).cpu_pressure == 1.0
 
 
 numbers = st.none() | st.integers(0, 10**12)
@@ -269,21 +257,25 @@ def test_no_pair_of_readings_gives_a_share_outside_0_to_1(before: Reading, after
     assert noise.involuntary_switches is None or noise.involuntary_switches >= 0
 
 
-def test_each_limit_alone_makes_a_round_noisy() -> None:
-    """Pressure, steal and probe each see what the others miss; the limit itself is still quiet."""
+@pytest.mark.parametrize(
+    ("changes", "probe", "quiet"),
+    [
+        ({}, 1.0, True),
+        ({"cpu_pressure": 0.2, "steal": 0.05}, 1.25, True),
+        ({"cpu_pressure": None, "steal": None, "involuntary_switches": None}, None, True),
+        ({"cpu_pressure": 0.21}, 1.0, False),
+        ({"steal": 0.051}, 1.0, False),
+        ({}, 1.26, False),
+        ({}, float("nan"), False),
+    ],
+)
+def test_each_limit_alone_makes_a_round_noisy(
+    changes: dict[str, float | None], probe: float | None, quiet: bool
+) -> None:
+    """The limit itself is still quiet, and so is what is unknown: the report shows empty cells."""
     policy = NoisePolicy(max_cpu_pressure=0.2, max_steal=0.05, max_probe_ratio=1.25)
-    assert is_quiet(QUIET, 1.0, policy)
-    assert is_quiet(replace(QUIET, cpu_pressure=0.2, steal=0.05), 1.25, policy)
-    assert not is_quiet(replace(QUIET, cpu_pressure=0.21), 1.0, policy)
-    assert not is_quiet(replace(QUIET, steal=0.051), 1.0, policy)
-    assert not is_quiet(QUIET, 1.26, policy)
-    assert not is_quiet(QUIET, float("nan"), policy)
-
-
-def test_what_is_unknown_does_not_make_a_round_noisy() -> None:
-    """On a host that shows nothing the rounds still count; the report shows the empty cells."""
-    unknown = Noise(cpu_pressure=None, steal=None, involuntary_switches=None)
-    assert is_quiet(unknown, None, NoisePolicy())
+    noise = replace(QUIET, **changes)  # type: ignore[arg-type] # a test's shorthand
+    assert is_quiet(noise, probe, policy) is quiet
 
 
 def test_this_host_can_be_read() -> None:

@@ -56,7 +56,7 @@ def test_a_plain_path_stays_itself(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a b", "tab\tname", "it's", 'a"b', "a\\b", "a(b)", "$HOME"])
 def test_a_link_leads_to_what_has_another_path(tmp_path: Path, name: str) -> None:
-    """What is written there lies in the folder itself; asked again, it is the same link."""
+    """What is written there is in the folder itself; a second call gives the same link."""
     folder = tmp_path / name / "cache"
     link = plain_paths.plain(folder)
     assert plain_paths.is_plain(link)

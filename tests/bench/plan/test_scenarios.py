@@ -162,11 +162,11 @@ def test_an_unknown_scenario_or_profile_is_one_line_with_a_hint() -> None:
 
 @pytest.mark.parametrize("scenario", STANDARD, ids=lambda scenario: scenario.id)
 def test_a_scenario_survives_the_protocol(scenario: Scenario) -> None:
-    """What the worker prepares is what the parent asked for."""
+    """The worker prepares what the parent requested."""
     assert decode(encode(scenario)) == scenario
 
 
-def test_further_backends_are_measured_when_asked_for() -> None:
+def test_further_backends_are_measured_on_request() -> None:
     """What a profile measures does not depend on what is installed."""
     assert not any(s.backend in FURTHER_BACKENDS for s in STANDARD)
     asked = matrix(PROFILES["smoke"], backends=("openvino",))

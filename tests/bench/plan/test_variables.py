@@ -42,7 +42,7 @@ def test_a_varied_scenario_says_so_in_its_id() -> None:
 
 
 def test_a_varied_scenario_shares_rounds_and_is_no_baseline() -> None:
-    """It is paired with its group, runs in a process of its own, and never is stock default."""
+    """It is paired with its group, runs in a separate process, and is never stock default."""
     assert TCMALLOC.group == STOCK.group
     assert not TCMALLOC.is_stock_default
     assert worker_key(TCMALLOC) != worker_key(STOCK)
@@ -71,7 +71,7 @@ def test_without_a_pattern_one_of_each_kind_is_varied() -> None:
 
 
 def test_the_heap_of_few_is_varied_without_a_pattern() -> None:
-    """Stock default and IPEX eager say what it is worth, without being asked."""
+    """Stock default and IPEX eager show by default what it gains."""
     assert all("heap" in PROFILES[name].vary for name in ("standard", "full"))
     scenarios = matrix(PROFILES["standard"], (1, 8))
     wanted = variables.parse_vary(("heap",))
@@ -133,14 +133,22 @@ def test_values_may_be_listed_or_left_to_the_variable() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [
+        ("allocator=tcmalloc", "libtcmalloc_minimal.so.4.5.9"),
+        ("allocator=jemalloc", "libjemalloc.so.2"),
+        ("openmp=iomp5", "libiomp5.so"),
+    ],
+)
 def test_a_library_is_found_under_any_version(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, name: str
 ) -> None:
     """Debian ships libtcmalloc_minimal.so.4 and no plain .so; a user's folder comes first."""
-    library = tmp_path / "libtcmalloc_minimal.so.4.5.9"
+    library = tmp_path / name
     library.write_bytes(b"")
     monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
-    setting = variables.setting_of(TCMALLOC)
+    setting = variables.setting_of(replace(STOCK, options=(option,)))
     assert setting.preload == (library,)
     assert setting.variables({"A": "1"}) == {"A": "1", "LD_PRELOAD": str(library)}
 
@@ -161,7 +169,7 @@ def test_threads_are_an_option_of_the_scenario() -> None:
 
 
 def test_a_variable_that_did_not_take_is_a_contradiction() -> None:
-    """Read back from the worker's own memory map, never from what was asked."""
+    """Read back from the worker's own memory map, not from the request."""
     sentence = variables.contradiction(TCMALLOC, {"allocator": "glibc"})
     assert sentence == "allocator=tcmalloc did not take: the process has glibc and not tcmalloc"
     assert variables.contradiction(TCMALLOC, {"allocator": "tcmalloc"}) is None

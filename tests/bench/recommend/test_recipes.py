@@ -234,9 +234,7 @@ def test_code_says_how_its_process_was_started(make_run: MakeRun) -> None:
     said = recommend(facts, Wish()).code
     assert said is not None
     assert "GLIBC_TUNABLES" not in said
-    workers = {
-        name: {"env": kept_heap({})} for name, _ in facts.environment.table("workers").items()
-    }
+    workers = {name: {"env": kept_heap({})} for name, _ in facts.metadata.workers.items()}
     kept = dataclasses.replace(run, environment={**run.environment, "workers": workers})
     code = recommend(Facts(kept), Wish()).code
     assert code is not None

@@ -245,9 +245,7 @@ def test_pillqc_reads_every_way_that_can_be_handed_over(
     from pillqc.model import acceleration
 
     facts = Facts(run(profile="full", rounds=2, launches=1))
-    monkeypatch.setattr(
-        acceleration, "cpu_model", lambda: facts.environment.text("machine", "cpu_model")
-    )
+    monkeypatch.setattr(acceleration, "cpu_model", lambda: facts.metadata.machine.cpu_model)
     rows = [row for row in facts.run.scenarios if row.task == "inference" and row.batch_size == 1]
     compiled = next(row for row in rows if row.mode == "compile")
     rows += [

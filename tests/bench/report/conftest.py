@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from bench.analysis.speedups import speedup_rows
+from bench.analysis.groups import group_label
+from bench.analysis.speedups import RunAnalysis
 from bench.analysis.timing import timing_summary
-from bench.analysis.ways import group_label
 from bench.plan.matrix import EXCLUSIONS, matrix
 from bench.plan.profiles import PROFILES
 from bench.plan.scenario import CONTROL_SUFFIX, Dtype, Mode, Phase, Scenario, Status, Task
@@ -413,7 +413,7 @@ def build_run(plan: Plan) -> Run:
         environment=_environment(plan),
         iterations=tuple(iterations),
         scenarios=tuple(rows),
-        speedups=tuple(speedup_rows(RUN_ID, rows, iterations, noise, parity, DEFAULT)),
+        speedups=tuple(RunAnalysis(RUN_ID, rows, iterations, noise, parity, DEFAULT).rows()),
         parity=tuple(parity),
         noise=tuple(noise),
         kernels=tuple(_kernels(rows)),

@@ -111,7 +111,7 @@ def test_the_commit_and_changes_come_from_git(project: Path, tmp_path: Path) -> 
     assert run_folder.commit(project).dirty is True
 
 
-def test_why_git_cannot_say_is_said(
+def test_the_reason_for_an_unknown_commit_is_noted(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another owner's checkout, no repository and no git are three reasons, noted with the run."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from bench.plan.thresholds import DEFAULT, Policy, policy_of
+from bench.plan.thresholds import DEFAULT, Policy
 from bench.store import records
 from bench.studies.measured import measured_again
 
@@ -59,7 +59,8 @@ def test_what_an_earlier_version_did_not_know_has_todays_value(
     assert own == DEFAULT
 
 
-def test_numbers_of_a_policy_are_taken_and_nothing_else() -> None:
+def test_numbers_of_a_policy_are_taken_and_nothing_else(tmp_path: Path) -> None:
     """Text where a number belongs is left out, as is a flag."""
-    found = policy_of({"verdict": {"same_within": 0.1, "confidence": "high", "min_rounds": True}})
-    assert found.verdict == replace(DEFAULT.verdict, same_within=0.1)
+    kept = {"verdict": {"same_within": 0.1, "confidence": "high", "min_rounds": True}}
+    _, own = measured_again(stored(tmp_path, kept), {})
+    assert own.verdict == replace(DEFAULT.verdict, same_within=0.1)

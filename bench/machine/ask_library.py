@@ -1,7 +1,8 @@
-"""Run in an interpreter of its own: what stock PyTorch and its oneDNN say about this CPU.
+"""A script for a separate interpreter: what torch or IPEX report about this CPU.
 
-`python -c <this text> RESULT` writes JSON to the file RESULT; oneDNN's log goes to standard output.
-It must run on its own, in other environments too: nothing of this project is imported here.
+`python -c <this text> RESULT LIBRARY` writes JSON to the file RESULT. The log of oneDNN goes to
+standard output, as does the error of an IPEX that was built for another torch. It must run in other
+environments too, so it imports nothing of this project.
 """
 
 from __future__ import annotations
@@ -25,15 +26,35 @@ QUERIES = (
 
 
 def quiet(question: Callable[[], Any]) -> Any:  # noqa: ANN401 - any answer
-    """The answer, or None where this version does not know the question."""
+    """Return the answer, or None if this version has none."""
     try:
         return question()
     except Exception:  # noqa: BLE001 - one missing answer must not cost the others
         return None
 
 
-def answers() -> dict[str, Any]:
-    """What torch says."""
+def ipex() -> dict[str, Any]:
+    """Return what IPEX reports.
+
+    Raises:
+        ImportError: on a Python where it can be imported and crashes in its layers.
+    """
+    if sys.version_info >= (3, 13):
+        raise ImportError("IPEX 2.8 crashes on Python 3.13 and later: it needs 3.10 to 3.12")
+    import intel_extension_for_pytorch as ipex
+
+    native: Any = ipex._C  # noqa: SLF001 - no public way to ask
+    return {
+        "version": ipex.__version__,
+        "isa": quiet(native._get_current_isa_level),  # noqa: SLF001 - as above
+        "highest_cpu_isa": quiet(native._get_highest_cpu_support_isa_level),  # noqa: SLF001 - as above
+        "onednn_isa": quiet(native._get_current_onednn_isa_level),  # noqa: SLF001 - as above
+        "onednn_bf16_supported": quiet(native.onednn_has_bf16_support),
+    }
+
+
+def torch() -> dict[str, Any]:
+    """Return what stock PyTorch reports."""
     import torch
 
     cpu: Any = torch.cpu
@@ -67,5 +88,8 @@ def convolve() -> None:
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(json.dumps(answers()))
-    convolve()
+    if sys.argv[2] == "ipex":
+        Path(sys.argv[1]).write_text(json.dumps(ipex()))
+    else:
+        Path(sys.argv[1]).write_text(json.dumps(torch()))
+        convolve()

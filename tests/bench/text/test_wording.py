@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from bench.text import wording
+from bench.plan.scenario import Verdict
+from bench.text import numbers, wording
 
 
 @pytest.mark.parametrize(
@@ -46,6 +47,14 @@ def test_seconds_become_minutes_and_hours(value: float, shown: str) -> None:
     assert wording.seconds(value) == shown
 
 
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(40.4, "40 s"), (200, "3 min 20 s"), (120, "2 min"), (3900, "1 h 5 min")]
+)
+def test_a_duration_in_a_sentence(seconds: float, words: str) -> None:
+    """Whole seconds, minutes or hours."""
+    assert numbers.spell_seconds(seconds) == words
+
+
 def test_open_interval_reads_as_such() -> None:
     """One paired round says nothing about spread."""
     assert wording.bounds(0.0, math.inf) == "[0.00, \N{INFINITY}]"
@@ -62,15 +71,22 @@ def test_lists_read_as_prose(items: list[str], limit: int, shown: str) -> None:
     assert wording.listed(items, limit) == shown
 
 
-def test_words_of_a_newer_version_pass_through() -> None:
-    """A status or verdict that this version does not know is shown as it is."""
-    assert wording.status_words("melted") == "melted"
-    assert wording.verdict_words("perhaps") == "perhaps"
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ("ok", "ok"),
+        ("timeout", "timed out"),
+        ("out_of_memory", "out of memory"),
+        ("no_steady_state", "no steady state"),
+        ("melted", "melted"),  # of a newer version
+    ],
+)
+def test_a_status_in_words(status: str, words: str) -> None:
+    """One that this version does not know stays unchanged."""
+    assert wording.status_words(status) == words
 
 
 def test_every_verdict_has_a_glyph_beside_its_colour() -> None:
-    """Colour alone never tells a verdict."""
-    from bench.plan.scenario import Verdict
-
+    """A verdict is never shown by colour alone."""
     assert set(wording.GLYPHS) == {str(verdict) for verdict in Verdict}
     assert len(set(wording.GLYPHS.values())) == len(wording.GLYPHS)
