@@ -1,4 +1,4 @@
-"""Commands that use a model: `evaluate`, `inspect` and `card`."""
+"""Commands that decide about pills: `inspect`, and `merge` for inspections in shards."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ import click
 
 from pillqc.commands.common import (
     CSV,
-    DATA,
     EXIT_CODE,
+    FILE,
     FOLDER,
-    GOOD,
+    JSON,
     MODEL,
+    SHARE,
+    SIZE,
+    FiniteRange,
     Progress,
     exit_by,
     loaded_model,
     note,
-    samples_in,
 )
-from pillqc.commands.sharding import inspect_in_shards
 from pillqc.errors import PillqcError, UsageError
 
 if TYPE_CHECKING:
@@ -32,92 +33,36 @@ if TYPE_CHECKING:
     from pillqc.inspection.prediction import Unreadable
     from pillqc.model.network import LoadedModel
 
-SEEN = "{} OF THESE IMAGES WERE SEEN IN TRAINING: the figures are too good"
-
-
-@click.command("evaluate")
-@DATA
-@GOOD
-@MODEL
-@click.option(
-    "--split",
-    help="Which folder; by default `test` where there is one, or all that the model has not seen"
-    " where it was trained on these images.",
-)
-@click.option("--include-seen", is_flag=True, help="Judge by images seen in training, too.")
-@click.option("--size", type=click.IntRange(32), help="Side in pixels; the model's by default.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-@click.option("--figures", type=FOLDER, help="Folder for ROC, reliability and other figures.")
-def evaluate_command(
-    data: Path,
-    good: str | None,
-    model: str | None,
-    split: str | None,
-    include_seen: bool,
-    size: int | None,
-    as_json: bool,
-    figures: Path | None,
-) -> None:
-    """Compare the model's decisions and heat maps with the truth.
-
-    Images that the model has seen in training, by content, are left out and counted. So a model is
-    judged honestly by the very folder that it was trained on.
-
-    \b
-    Examples:
-      pillqc evaluate --data data/pills
-      pillqc evaluate --data data/pills --model model.safetensors --json
-      pillqc evaluate --data data/pills --figures figures/
-    """
-    from pillqc.commands.text import evaluation_table
-    from pillqc.evaluation.evaluate import evaluate, samples_to_judge
-
-    found = samples_in(data, good)
-    loaded = loaded_model(model)
-    samples = samples_to_judge(loaded, found, split, data)
-    with Progress("evaluating") as progress:
-        report = evaluate(
-            loaded, samples, size=size, include_seen=include_seen, on_progress=progress
-        )
-    if report.seen:
-        click.echo(SEEN.format(report.seen), err=True)
-    click.echo(json.dumps(report.as_dict()) if as_json else evaluation_table(report))
-    if figures:
-        from pillqc.evaluation.figures import draw_figures
-
-        names = ", ".join(path.name for path in draw_figures(report, figures))
-        click.echo(f"{figures}: {names}", err=True)
-
 
 @click.command("inspect")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @MODEL
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@JSON
 @CSV
 @click.option("--pictures", type=FOLDER, help="Folder for pictures with heat map and boxes.")
 @click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True)
-@click.option("--size", type=click.IntRange(32), help="Side in pixels; the model's by default.")
+@SIZE
 @EXIT_CODE
 @click.option(
     "--threshold",
-    type=click.FloatRange(0, 1),
-    help="Probability from which a pill is bad; nothing is undecided then.",
+    type=SHARE,
+    help="Probability from which a pill is bad; no pill is undecided then.",
 )
 @click.option(
     "--max-false-rejects",
-    type=click.FloatRange(0, 1, min_open=True),
-    help="The threshold that called at most this share of good validation pills bad.",
+    type=FiniteRange(0, 1, min_open=True),
+    help="Use the threshold that called at most this share of good validation pills bad.",
 )
 @click.option(
     "--backend",
     type=click.Choice(["stock", "ipex", "auto"]),
     default="stock",
     show_default=True,
-    help="How to run the model; auto: as `bench recommend --write` found fastest here.",
+    help="What runs the model; auto: what `bench recommend --write` found fastest here.",
 )
 @click.option("--shards", type=FOLDER, help="Inspect one part, into a file of this folder.")
-@click.option("--shard", metavar="K/N", help="Which part; by default as torchrun says.")
-def inspect_command(
+@click.option("--shard", metavar="K/N", help="Which part; by default as torchrun sets it.")
+def inspect_command(  # more than 8 parameters: click passes one for each option
     paths: tuple[Path, ...],
     model: str | None,
     as_json: bool,
@@ -132,14 +77,14 @@ def inspect_command(
     shards: Path | None,
     shard: str | None,
 ) -> None:
-    """Say of every image whether the pill is good, and where the defects are.
+    """Decide for every image whether the pill is good, and where the defects are.
 
     A file that cannot be read, or whose name in a folder is not an image's, gets the decision
-    `error`. The last line on the error stream counts everything.
+    `error`. The last line on the error stream counts all decisions.
 
     \b
     Exit codes:
-      0  every file was decided, and has its picture where one was asked for
+      0  every file was decided, and has its picture if --pictures was given
       1  a file was not, or the command failed: one line says why
       2  wrong usage
       3  with --exit-code: a pill is bad or undecided
@@ -164,8 +109,8 @@ def inspect_command(
 
     if shards is not None and (as_json or csv_file or exit_code):
         raise UsageError(
-            "--json, --csv and --exit-code do not go with --shards: a part has no results of its"
-            " own, `pillqc merge` gives those of all parts"
+            "--json, --csv and --exit-code do not go with --shards: one part has no results;"
+            " `pillqc merge` gives those of all parts"
         )
     if shard is not None and shards is None:
         raise UsageError("--shard needs --shards, the folder for the parts")
@@ -182,43 +127,85 @@ def inspect_command(
             done = ahead(Album(pictures).add, done, depth=2 * batch_size)
         return done
 
+    images = find_images(paths, on_note=note)
     if shards is not None:
-        inspect_in_shards(repr(terms), paths, shards, shard, size=size, inspect=results)
+        from pillqc.inspection.shards import fingerprint, inspect_shard, parse
+
+        part, listed = parse(shard), list(images)
+        common = fingerprint(listed, repr(terms), size)
+        had, done = inspect_shard(part, shards, listed, common=common, inspect=results)
+        before = f", {had} were done before" if had else ""
+        click.echo(f"{part.path(shards)}: {done} images inspected{before}")
         return
     tally = Tally()
-    quiet = sys.stdout.isatty()  # the lines themselves show it
+    quiet = sys.stdout.isatty()  # the lines themselves show the progress
     with CsvLines(csv_file) as lines, Progress("inspecting", quiet=quiet) as progress:
-        for number, result in enumerate(results(find_images(paths, on_note=note)), start=1):
-            told = result.as_dict()
-            tally.add(told)
-            lines.add(told)
-            click.echo(json.dumps(told) if as_json else inspection_line(result))
+        for number, result in enumerate(results(images), start=1):
+            values = result.as_dict()
+            tally.add(values)
+            lines.add(values)
+            click.echo(json.dumps(values) if as_json else inspection_line(result))
             progress(number)
     click.echo(f"{tally}\n{terms}", err=True)
-    exit_by(tally, asked=exit_code)
+    exit_by(tally, exit_code=exit_code)
 
 
-def _with_threshold(loaded: LoadedModel, asked: float | None, share: float | None) -> LoadedModel:
-    if asked is not None and share is not None:
+def _with_threshold(
+    loaded: LoadedModel, threshold: float | None, max_false_rejects: float | None
+) -> LoadedModel:
+    if threshold is not None and max_false_rejects is not None:
         raise UsageError("--threshold and --max-false-rejects exclude each other: give one")
-    if share is not None:
-        return loaded.at_false_rejects(share)
-    return loaded if asked is None else loaded.at_threshold(asked)
+    if max_false_rejects is not None:
+        return loaded.at_false_rejects(max_false_rejects)
+    return loaded if threshold is None else loaded.at_threshold(threshold)
 
 
-@click.command("card")
-@MODEL
-def card_command(model: str | None) -> None:
-    """Print what the model file says about itself: data, training, figures, thresholds, limits.
+@click.command("merge")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.option("--output", type=FILE, help="File for the results; by default the terminal.")
+@CSV
+@EXIT_CODE
+@click.option("--partial", is_flag=True, help="Merge what there is, even if images are missing.")
+def merge_command(
+    folder: Path, output: Path | None, csv_file: Path | None, exit_code: bool, partial: bool
+) -> None:
+    """Merge the shards of an inspection, in the order of the images.
+
+    If images are missing, because a process was lost, it names their shard and exits with 1. The
+    other exit codes are those of `pillqc inspect`.
 
     \b
     Examples:
-      pillqc card
-      pillqc card --model model.safetensors
+      pillqc merge out/ --output decisions.jsonl --csv decisions.csv
+      pillqc merge out/ --output decisions.jsonl --exit-code && echo "all good"
     """
-    from dataclasses import asdict
+    from pillqc.commands.text import CsvLines
+    from pillqc.data.marker import write_whole
+    from pillqc.inspection import shards
+    from pillqc.inspection.inspector import Tally
 
-    loaded = loaded_model(model)
-    if loaded.card is None:
-        raise PillqcError(f"{loaded.name}: not a model file, so it has no card")
-    click.echo(json.dumps(asdict(loaded.card), indent=2))
+    merged = shards.merge(folder)
+    lacking = ", ".join(f"shard {which} lacks {count}" for which, count in merged.missing.items())
+    if lacking and not partial:
+        raise PillqcError(
+            f"{folder}: {lacking} of {merged.images} images; run the same `pillqc inspect` command"
+            " again to do the rest, or merge what there is with --partial"
+        )
+    if lacking:
+        click.echo(f"{folder}: {lacking} of {merged.images} images", err=True)
+    tally = Tally()
+    with CsvLines(csv_file) as lines:
+        for result in merged.results:
+            tally.add(result)
+            lines.add(result)
+    text = "".join(f"{json.dumps(result)}\n" for result in merged.results)
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        try:
+            write_whole(output, text.encode())
+        except OSError as error:
+            raise PillqcError(f"{output}: cannot be written ({error.strerror})") from error
+        click.echo(f"{output}: {len(merged.results)} of {merged.images} images")
+    click.echo(tally, err=True)
+    exit_by(tally, exit_code=exit_code)
