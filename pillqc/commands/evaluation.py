@@ -65,9 +65,9 @@ def evaluate_command(
       pillqc evaluate --data data/pills --model model.safetensors --json
       pillqc evaluate --data data/pills --figures figures/
     """
+    found = samples_in(data, good)  # fails before torch is imported, which takes seconds
     from pillqc.evaluation.evaluate import evaluate, samples_to_judge
 
-    found = samples_in(data, good)
     loaded = loaded_model(model)
     samples = samples_to_judge(loaded, found, split, data)
     with Progress("evaluating") as progress:
