@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from pillqc.model.network import FROZEN_LAYERS, load_model
-from pillqc.training.step import class_weights, make_optimizer, training_step, window_truth
+from pillqc.training.step import (
+    class_weights,
+    make_optimizer,
+    training_step,
+    window_loss,
+    window_truth,
+)
 
 pytestmark = pytest.mark.torch
 
@@ -43,3 +49,13 @@ def test_a_window_is_defective_when_one_of_its_cells_is() -> None:
     speck = torch.zeros(1, 64, 64, dtype=torch.bool)
     speck[0, 20, 40] = True
     assert window_truth(speck, 4).max() == 0.5
+
+
+def test_images_without_a_known_mask_add_nothing_to_the_window_loss() -> None:
+    """A bad image without a mask says nothing about its windows."""
+    cells = torch.randn(2, 2, 5, 5, generator=torch.Generator().manual_seed(0))
+    masks = torch.zeros(2, 64, 64, dtype=torch.bool)
+    masks[:, 17:30, 33:47] = True
+    some = window_loss(cells, masks, torch.tensor([True, False]))
+    assert float(some) == pytest.approx(float(window_loss(cells[:1], masks[:1])))
+    assert float(some) != pytest.approx(float(window_loss(cells, masks)))
