@@ -1,10 +1,10 @@
-"""`python -m pillqc` is the command `pillqc`."""
+"""Run the command `pillqc` as `python -m pillqc`."""
 
 import sys
 
 try:
     from pillqc.commands.main import main
-except KeyboardInterrupt:  # so early that nothing has begun
+except KeyboardInterrupt:  # while the modules are imported
     sys.exit(130)
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""What reading, resizing, boxes and printing cost beside the model: `pillqc benchmark`.
+"""Compare the speed of two ways of working: `pillqc benchmark`.
 
-    rounds = inspection_rounds(loaded, paths, rounds=5)
-    summary = share_of_bare(rounds)
+    done = compare_inspection(loaded, paths, rounds=5)
+    done.ratio, done.spread
 
-Each round times both ways, one directly after the other and in alternating order, so that a slow
+Every round times both ways directly one after the other, in alternating order, so that a slow
 minute of the machine slows both.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import statistics
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
@@ -21,57 +21,64 @@ from pillqc.errors import PillqcError
 from pillqc.inspection.inspector import inspect
 from pillqc.inspection.prediction import BATCH_SIZE
 from pillqc.model.network import load_model
+from pillqc.model.optimizing import ipex_optimize
 from pillqc.training.batches import FileSource
-from pillqc.training.train import TrainingOptions, ipex_optimize, train
+from pillqc.training.loop import TrainingOptions, train
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from pillqc.data.images import Sample
     from pillqc.model.network import LoadedModel
 
 EPOCHS: Final = 3
-"""Of the compared trainings: reuse of frozen outputs shows from the second on."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Round:
-    """Seconds of both ways, measured one after the other."""
-
-    plain: float
-    ours: float
-
-    @property
-    def ratio(self) -> float:
-        """Throughput of ours in shares of the plain one's; above 1 ours is faster."""
-        return self.plain / self.ours
+"""Epochs of the compared trainings: reuse of frozen outputs shows from the second on."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Several rounds."""
+    """Times of the plain way and of pillqc's way, round by round."""
 
     images: int
-    rounds: tuple[Round, ...]
+    plain_seconds: tuple[float, ...]
+    our_seconds: tuple[float, ...]
+
+    @property
+    def ratios(self) -> list[float]:
+        """Our throughput divided by the plain one, in every round; above 1 ours is faster."""
+        pairs = zip(self.plain_seconds, self.our_seconds, strict=True)
+        return [plain / ours for plain, ours in pairs]
 
     @property
     def ratio(self) -> float:
-        """The median of the rounds' ratios."""
-        return statistics.median(r.ratio for r in self.rounds)
+        """The median ratio."""
+        return statistics.median(self.ratios)
 
     @property
     def spread(self) -> tuple[float, float]:
-        """The lowest and the highest."""
-        ratios = [r.ratio for r in self.rounds]
-        return min(ratios), max(ratios)
+        """The lowest and the highest ratio."""
+        return min(self.ratios), max(self.ratios)
 
     @property
     def images_per_s(self) -> tuple[float, float]:
-        """Median of plain and of ours."""
-        plain = statistics.median(r.plain for r in self.rounds)
-        ours = statistics.median(r.ours for r in self.rounds)
+        """Median throughput of the plain way and of ours."""
+        plain, ours = map(statistics.median, (self.plain_seconds, self.our_seconds))
         return self.images / plain, self.images / ours
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the figures of `pillqc benchmark --json`."""
+        plain, ours = self.images_per_s
+        low, high = self.spread
+        return {
+            "images": self.images,
+            "rounds": len(self.ratios),
+            "plain_images_per_s": plain,
+            "images_per_s": ours,
+            "ratio": self.ratio,
+            "ratio_low": low,
+            "ratio_high": high,
+        }
 
 
 def compare(
@@ -82,20 +89,19 @@ def compare(
     rounds: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Comparison:
-    """Time both in every round, each first in every second one."""
-    found = []
+    """Time both ways in every round; the first one to run alternates."""
+    seconds: tuple[list[float], list[float]] = ([], [])
+    ways = list(zip((plain, ours), seconds, strict=True))
     for number in range(rounds):
-        times = {}
-        for name, work in _in_turn(plain, ours, number):
+        for work, times in ways if number % 2 == 0 else ways[::-1]:
             started = clock()
             work()
-            times[name] = clock() - started
-        found.append(Round(**times))
-    return Comparison(images=images, rounds=tuple(found))
+            times.append(clock() - started)
+    return Comparison(images=images, plain_seconds=tuple(seconds[0]), our_seconds=tuple(seconds[1]))
 
 
 def compare_inspection(loaded: LoadedModel, paths: Sequence[Path], *, rounds: int) -> Comparison:
-    """Inspection of files on disk against the bare model on the same images, read before."""
+    """Compare the inspection of files with the bare model on the same images in memory."""
     if not paths:
         raise PillqcError("there are no images to inspect")
     batches = [
@@ -113,30 +119,24 @@ def compare_inspection(loaded: LoadedModel, paths: Sequence[Path], *, rounds: in
             str(result.as_dict())
 
     with torch.inference_mode():
-        loaded.model(batches[0])  # the first call is slow, whoever makes it
+        loaded.model(batches[0])  # the first call of a process is slow
     return compare(bare, whole, images=len(paths), rounds=rounds)
 
 
 def compare_training(
     samples: Sequence[Sample], *, backend: str, size: int, rounds: int, weights: str | None = None
 ) -> Comparison:
-    """Epochs of training as `pillqc train` does them, against the plain loop of the tutorial."""
+    """Compare training epochs of `pillqc train` with the plain loop of the tutorial."""
 
-    def of(*, plain: bool) -> Callable[[], object]:
-        def work() -> object:
-            options = TrainingOptions(epochs=EPOCHS, target_accuracy=None, plain=plain)
-            optimize = ipex_optimize() if backend == "ipex" else None
-            source = FileSource(samples, size=size)
-            return train(load_model(weights).model, source, options, optimize=optimize)
+    def work(*, plain: bool) -> None:
+        options = TrainingOptions(epochs=EPOCHS, target_accuracy=None, plain=plain)
+        optimize = ipex_optimize() if backend == "ipex" else None
+        source = FileSource(samples, size=size)
+        train(load_model(weights).model, source, options, optimize=optimize)
 
-        return work
-
-    images = EPOCHS * len(samples)
-    return compare(of(plain=True), of(plain=False), images=images, rounds=rounds)
-
-
-def _in_turn(
-    plain: Callable[[], object], ours: Callable[[], object], number: int
-) -> Iterator[tuple[str, Callable[[], object]]]:
-    both = [("plain", plain), ("ours", ours)]
-    yield from both if number % 2 == 0 else both[::-1]
+    return compare(
+        lambda: work(plain=True),
+        lambda: work(plain=False),
+        images=EPOCHS * len(samples),
+        rounds=rounds,
+    )

@@ -1,1 +1,1 @@
-"""The commands of `pillqc`: each reads arguments, calls one module, prints what came back."""
+"""Commands of `pillqc`: each parses options, calls a module of the package, and prints."""

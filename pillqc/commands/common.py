@@ -1,7 +1,8 @@
-"""What the commands share: options, the model, a line of progress."""
+"""Options, messages and exit codes that several commands share."""
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from pathlib import Path
@@ -20,43 +21,77 @@ if TYPE_CHECKING:
 UNTRAINED: Final = (
     "THE MODEL IS UNTRAINED: its decisions mean nothing; give a trained one with --model"
 )
+_FAILED, _SUSPICIOUS, _BOTH = 1, 3, 4
+
+
+class FiniteRange(click.FloatRange):
+    """A `click.FloatRange` that refuses `nan` and `inf`, which pass click's comparisons."""
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number, or fail with click's message of wrong usage."""
+        number: float = super().convert(value, param, ctx)  # type: ignore[arg-type] # it takes text
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return number
+
+
 FOLDER: Final = click.Path(path_type=Path, file_okay=False)
 FILE: Final = click.Path(path_type=Path, dir_okay=False)
-MODEL: Final = click.option(
-    "--model",
-    help="Model file, `imagenet` or `random`; the shipped model by default.",
-)
-EXIT_CODE: Final = click.option(
-    "--exit-code",
-    is_flag=True,
-    help="Exit with 3 if a pill is bad or undecided, with 4 if also a file was not decided.",
-)
-CSV: Final = click.option(
-    "--csv", "csv_file", type=FILE, help="Also a table, one line for each file."
-)
-_FAILED, _SUSPICIOUS, _BOTH = 1, 3, 4
+POSITIVE: Final = FiniteRange(min=0, min_open=True)
+SHARE: Final = FiniteRange(0, 1)
+
 DATA: Final = click.option(
     "--data", type=FOLDER, required=True, help="Folder in MVTec AD's layout, or good/ and bad/."
 )
 GOOD: Final = click.option(
-    "--good", metavar="NAME", help="The folder of good pills, where it is not called good."
+    "--good", metavar="NAME", help="Name of the folder of good pills, if it is not `good`."
+)
+MODEL: Final = click.option(
+    "--model", help="Model file, `imagenet` or `random`; the shipped model by default."
+)
+SIZE: Final = click.option(
+    "--size", type=click.IntRange(32), help="Side in pixels; the model's by default."
+)
+SIZE_224: Final = click.option(
+    "--size", type=click.IntRange(32), default=224, show_default=True, help="Side in pixels."
+)
+BACKEND: Final = click.option(
+    "--backend",
+    type=click.Choice(["stock", "ipex"]),
+    default="stock",
+    show_default=True,
+    help="What trains the model.",
+)
+DTYPE: Final = click.option(
+    "--dtype", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True
+)
+JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON, an object a line.")
+CSV: Final = click.option(
+    "--csv", "csv_file", type=FILE, help="Write a table, a row for each file."
+)
+EXIT_CODE: Final = click.option(
+    "--exit-code",
+    is_flag=True,
+    help="Exit with 3 if a pill is bad or undecided, with 4 if a file also failed.",
 )
 
 
 def note(text: str) -> None:
-    """Say what is no result."""
+    """Print a note on the error stream."""
     click.echo(f"note: {shown(text)}", err=True)
 
 
 def samples_in(data: Path, good: str | None) -> list[Sample]:
-    """The samples of a data set; says what was understood by its folders' names."""
+    """Return the samples of a data set; notes tell how its folders' names were understood."""
     from pillqc.data.folders import read_samples
 
     return read_samples(data, good=good, on_note=note)
 
 
 def loaded_model(model: str | None) -> LoadedModel:
-    """The model that was asked for; an untrained one says so."""
+    """Return the model that `--model` names, and warn if it is untrained."""
     from pillqc.model.network import load_model
 
     loaded = load_model(model)
@@ -65,12 +100,12 @@ def loaded_model(model: str | None) -> LoadedModel:
     return loaded
 
 
-def exit_by(tally: Tally, *, asked: bool) -> None:
-    """Exit with 1 if a file was not decided, with 3 for a pill that is not good, with 4 for both.
+def exit_by(tally: Tally, *, exit_code: bool) -> None:
+    """Exit with 1 if a file failed, with 3 for a pill that is not good, with 4 for both.
 
-    `asked`: whether pills count; without it only files do.
+    Pills count with `--exit-code` only.
     """
-    suspicious = asked and tally.suspicious
+    suspicious = exit_code and tally.suspicious
     if tally.failed:
         raise click.exceptions.Exit(_BOTH if suspicious else _FAILED)
     if suspicious:
@@ -78,7 +113,7 @@ def exit_by(tally: Tally, *, asked: bool) -> None:
 
 
 class Progress:
-    """A line with the estimated time left, on a terminal only."""
+    """A line on a terminal's error stream, with the estimated time left or the speed."""
 
     def __init__(self, what: str, *, quiet: bool = False) -> None:
         self._what = what
@@ -94,13 +129,13 @@ class Progress:
             click.echo("\r\x1b[K", err=True, nl=False)
 
     def __call__(self, done: int, total: int | None = None) -> None:
-        """Show how far it is, at most five times a second; where the end is unknown, how fast."""
+        """Update the line, at most five times a second; without a total it shows the speed."""
         now = time.monotonic()
         if not self._shown or (now - self._last < 0.2 and done != total):
             return
         self._last = now
         each = (now - self._started) / done
-        far = f"{done}, {1 / max(each, 1e-9):.1f} a second"
+        text = f"{done}, {1 / max(each, 1e-9):.1f} a second"
         if total is not None:
-            far = f"{done} of {total}, {each * (total - done):.0f} s left"
-        click.echo(f"\r\x1b[K{self._what}: {far}", err=True, nl=False)
+            text = f"{done} of {total}, {each * (total - done):.0f} s left"
+        click.echo(f"\r\x1b[K{self._what}: {text}", err=True, nl=False)

@@ -1,38 +1,62 @@
-"""Commands that make, fetch and look at images."""
+"""Commands about images: `render`, `prepare`, `explore` and `check-split`."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from pillqc.commands.common import DATA, FILE, FOLDER, GOOD, Progress, note, samples_in
-from pillqc.errors import PillqcError, UsageError, shown
+from pillqc.commands.common import (
+    DATA,
+    FILE,
+    FOLDER,
+    GOOD,
+    FiniteRange,
+    Progress,
+    note,
+    samples_in,
+)
+from pillqc.errors import PillqcError, shown
+
+if TYPE_CHECKING:
+    from pillqc.rendering.design import Colour
+
+_COUNT = click.IntRange(0)
+
+
+def _colour(context: click.Context, option: click.Parameter, text: str | None) -> Colour | None:
+    if text is None:
+        return None
+    parts = text.split(",")
+    if len(parts) != 3:
+        raise click.BadParameter(f"{text!r} is not three numbers such as 205,170,160")
+    level = FiniteRange(0, 255)
+    red, green, blue = (level.convert(part, option, context) for part in parts)
+    return red, green, blue
 
 
 @click.command("render")
 @click.option("--out", type=FOLDER, required=True, help="Folder to create.")
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--size", type=int, default=224, show_default=True, help="Side in pixels.")
-@click.option("--train-good", type=int, default=267, show_default=True)
-@click.option("--test-good", type=int, default=26, show_default=True)
-@click.option("--per-defect", type=int, default=20, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--size", type=click.IntRange(32, 1600), default=224, show_default=True, help="Side in pixels."
+)
+@click.option("--train-good", type=_COUNT, default=267, show_default=True)
+@click.option("--test-good", type=_COUNT, default=26, show_default=True)
+@click.option("--per-defect", type=_COUNT, default=20, show_default=True)
 @click.option("--imprint", default="FF", show_default=True, help="Letters of another product.")
 @click.option("--shape", type=click.Choice(["oval", "capsule"]), default="oval", show_default=True)
-@click.option("--colour", help="Red, green and blue of another product, such as 205,170,160.")
+@click.option("--colour", callback=_colour, help="Colour of another product, such as 205,170,160.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes; the usable cores by default.")
 def render_command(
     out: Path,
-    seed: int,
-    size: int,
-    train_good: int,
-    test_good: int,
-    per_defect: int,
     imprint: str,
     shape: str,
-    colour: str | None,
+    colour: Colour | None,
     jobs: int | None,
+    **counts: int,
 ) -> None:
     """Render synthetic pills with exact masks, in MVTec AD's layout.
 
@@ -44,18 +68,8 @@ def render_command(
     from pillqc.rendering.dataset import RenderPlan, render_dataset
     from pillqc.rendering.design import DEFAULT_DESIGN, PillDesign
 
-    plan = RenderPlan(
-        seed=seed,
-        size=size,
-        train_good=train_good,
-        test_good=test_good,
-        per_defect=per_defect,
-        design=PillDesign(
-            imprint=imprint,
-            shape=shape,
-            colour=_colour(colour) if colour else DEFAULT_DESIGN.colour,
-        ),
-    )
+    colour = colour or DEFAULT_DESIGN.colour
+    plan = RenderPlan(design=PillDesign(imprint=imprint, shape=shape, colour=colour), **counts)
     started = time.perf_counter()
     with Progress("rendering") as progress:
         done = render_dataset(out, plan, jobs=jobs, on_progress=progress)
@@ -72,12 +86,12 @@ def render_command(
 @click.command("prepare")
 @click.argument("dataset", type=click.Choice(["mvtec"]))
 @click.option("--archive", type=FILE)
-@click.option("--root", type=FOLDER, help="Where MVTec AD or its category is unpacked already.")
+@click.option("--root", type=FOLDER, help="Folder of the unpacked MVTec AD or of its category.")
 @click.option("--out", type=FOLDER, default=Path("data/mvtec_pill"), show_default=True)
 @click.option("--category", default="pill", show_default=True)
 @GOOD
 def prepare_command(
-    dataset: str,  # noqa: ARG001 - one choice so far
+    dataset: str,  # noqa: ARG001 - the only choice so far
     archive: Path | None,
     root: Path | None,
     out: Path,
@@ -104,10 +118,10 @@ def prepare_command(
 @DATA
 @GOOD
 @click.option("--out", type=FOLDER, required=True, help="Folder for the pictures.")
-@click.option("--split", help="Which split; `test` where there is one, else all images.")
+@click.option("--split", help="Which split; by default `test`, or all images without one.")
 @click.option("--size", type=click.IntRange(16), default=224, show_default=True)
 def explore_command(data: Path, good: str | None, out: Path, split: str | None, size: int) -> None:
-    """Show what good and bad look like, and where their mean images differ by more than chance.
+    """Draw good and bad pills, and where their mean images differ by more than chance.
 
     \b
     Examples:
@@ -127,9 +141,9 @@ def explore_command(data: Path, good: str | None, out: Path, split: str | None, 
 @click.command("check-split")
 @DATA
 @GOOD
-@click.option("--manifest", type=FILE, help="The .split.csv beside a model; else the folders.")
+@click.option("--manifest", type=FILE, help="A model's .split.csv; by default the folders decide.")
 def check_split_command(data: Path, good: str | None, manifest: Path | None) -> None:
-    """Fail if an image, or nearly the same image, is in two splits.
+    """Fail if an image, or a nearly identical one, is in two splits.
 
     \b
     Examples:
@@ -151,13 +165,3 @@ def check_split_command(data: Path, good: str | None, manifest: Path | None) -> 
     if crossings:
         raise PillqcError(f"{data}: {len(crossings)} pairs of images cross its splits")
     click.echo(f"{data}: no image of {len(samples)} is in two splits")
-
-
-def _colour(text: str) -> tuple[float, float, float]:
-    try:
-        red, green, blue = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise UsageError(f"colour {text!r} is not three numbers such as 205,170,160") from error
-    if not all(0.0 <= level <= 255.0 for level in (red, green, blue)):
-        raise UsageError(f"colour {text!r}: levels go from 0 to 255")
-    return red, green, blue

@@ -1,4 +1,4 @@
-"""The command `pillqc`: its group, and how errors become one line."""
+"""The command `pillqc`: its subcommands, and its errors as one line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from pillqc import __version__
-from pillqc.commands import benchmarking, data, exporting, judging, sharding, training
+from pillqc.commands import data, evaluation, inspection, model, training
+from pillqc.commands.common import POSITIVE
 from pillqc.data.read_options import SECONDS, reading
 from pillqc.errors import PillqcError, shown
 from pillqc.limits import follow_quota
@@ -20,16 +21,16 @@ _INTERRUPTED = 130
 
 
 class _Group(click.Group):
-    """Turns our errors into one line and an exit code; `--debug` shows the traceback.
+    """Prepares the process, and turns errors into one line and an exit code.
 
-    It keeps its heap, for batch after batch takes the same memory, and has no more threads than a
-    CPU quota of its control group carries.
+    The process keeps its heap, because every batch needs the same memory, and starts no more
+    threads than the CPU quota of its control group allows.
     """
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own signature
         keep_heap()
         follow_quota()
-        for stream in (sys.stdout, sys.stderr):  # no name may end a command, whatever the locale
+        for stream in (sys.stdout, sys.stderr):  # names that the locale cannot print
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
         try:
@@ -44,7 +45,7 @@ class _Group(click.Group):
             click.echo("pillqc: interrupted", err=True)
             ctx.exit(_INTERRUPTED)
         except OSError as error:
-            if ctx.params.get("debug") or isinstance(error, BrokenPipeError):  # click's to end
+            if ctx.params.get("debug") or isinstance(error, BrokenPipeError):  # click ends it
                 raise
             place = f" ({shown(error.filename)})" if error.filename else ""
             click.echo(f"pillqc: {error.strerror or error}{place}", err=True)
@@ -56,14 +57,14 @@ class _Group(click.Group):
 @click.option(
     "--bits",
     type=click.IntRange(9, 16),
-    help="How many bits the camera fills in files of 16, where they do not say so.",
+    help="Bits that the camera fills in 16-bit files that do not say so.",
 )
 @click.option(
     "--file-seconds",
-    type=click.FloatRange(0, min_open=True),
+    type=POSITIVE,
     default=SECONDS,
     show_default=True,
-    help="A file that takes longer to decode is given up.",
+    help="Give up a file that takes longer to decode.",
 )
 @click.version_option(__version__, prog_name="pillqc")
 def main(**_options: object) -> None:
@@ -86,12 +87,12 @@ for _command in (
     data.explore_command,
     data.check_split_command,
     training.train_command,
-    training.summary_command,
-    judging.evaluate_command,
-    judging.inspect_command,
-    sharding.merge_command,
-    judging.card_command,
-    exporting.export_command,
-    benchmarking.benchmark_command,
+    model.summary_command,
+    evaluation.evaluate_command,
+    inspection.inspect_command,
+    inspection.merge_command,
+    model.card_command,
+    model.export_command,
+    evaluation.benchmark_command,
 ):
     main.add_command(_command)

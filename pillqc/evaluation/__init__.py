@@ -1,1 +1,1 @@
-"""How good a model is: thresholds, metrics of images and pixels, figures."""
+"""Evaluation: thresholds, metrics of images and of pixels, figures."""

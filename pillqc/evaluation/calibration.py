@@ -1,12 +1,12 @@
-"""What is chosen on validation data, once, before any test: temperature, threshold, map scale.
+"""Choose temperature, thresholds and the scale of the maps on validation data.
 
-chosen = choose(model, validation_samples, size=224)
-# the model's head and maps are calibrated now; threshold and band go into its card
+chosen = choose(model, validation_samples, size=224)    # calibrates the model in place
+card = chosen.apply_to(card)
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -29,83 +29,75 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pillqc.data.images import Sample
+    from pillqc.model.artifact import ModelCard
     from pillqc.model.network import CustomVGG
 
 FALSE_REJECTS: Final = 0.01
-"""From the threshold on, this share of good validation pills is called bad."""
+"""The threshold calls this share of the good validation pills bad."""
 UNDECIDED_REJECTS: Final = 0.05
-"""Pills between the thresholds of these two rates are for a person to look at."""
+"""Pills between the threshold of this rate and the threshold proper are undecided."""
 SHARES: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
-"""Of false rejects, whose thresholds a card keeps for `pillqc inspect --max-false-rejects`."""
+"""False-reject rates whose thresholds go into the card, for `inspect --max-false-rejects`."""
 _TEMPERATURES: Final = (0.02, 50.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """What validation data decided."""
+    """Thresholds and temperature that validation data decided."""
 
     threshold: float
     undecided: tuple[float, float] | None
     temperature: float
     thresholds: dict[str, float]
-    """Share of false rejects -> threshold, for shares that the good images can tell apart."""
+    """False-reject rate -> threshold, for rates of at least one good image."""
     images: int
 
-
-@dataclass(frozen=True, kw_only=True)
-class _Answers:
-    """What a model says of samples, before any scale."""
-
-    scores: NDArray[np.float64]
-    """Class scores (images, classes)."""
-    inside: NDArray[np.float32]
-    """Map of `bad` where masks say defect, every fourth pixel of each side."""
-    outside: NDArray[np.float32]
-    """The same everywhere else; images that are bad and have no mask are in neither."""
-
-    def bad(self, temperature: float) -> NDArray[np.float64]:
-        """Probabilities of `bad`."""
-        bad: NDArray[np.float64] = special.softmax(self.scores / temperature, axis=1)[:, BAD]
-        return bad
+    def apply_to(self, card: ModelCard) -> ModelCard:
+        """Return the card with these thresholds and this temperature."""
+        return replace(
+            card,
+            threshold=self.threshold,
+            undecided=self.undecided,
+            temperature=self.temperature,
+            thresholds=self.thresholds,
+        )
 
 
 def choose(model: CustomVGG, samples: Sequence[Sample], *, size: int) -> Chosen:
     """Calibrate the model on validation samples, in place, and choose its thresholds.
 
-    Every sample is shown once: a temperature divides scores and maps alike.
+    Every sample is computed once, because a temperature divides scores and maps equally.
     """
     labels = np.array([sample.bad for sample in samples], dtype=np.bool_)
     if not labels.any() or labels.all():
         raise PillqcError("validation needs good and bad images; there is one kind only")
     symmetrise_head(model)
-    answers = _ask(model, samples, size)
-    temperature = fit_temperature(_logits(answers.bad(1.0)), labels)
+    scores, inside, outside = _outputs(model, samples, size)
+    uncalibrated = np.clip(_probability_bad(scores), 1e-7, 1.0 - 1e-7)
+    temperature = fit_temperature(np.log(uncalibrated / (1.0 - uncalibrated)), labels)
     divide_head(model, temperature)
-    _scale_maps(model, answers.inside / temperature, answers.outside / temperature)
-    bad = answers.bad(temperature)
+    if len(inside):
+        _scale_maps(model, inside / temperature, outside / temperature)
+    bad = _probability_bad(scores / temperature)
     threshold = min(threshold_at(labels, bad, FALSE_REJECTS), 1.0)
     careful = min(threshold_at(labels, bad, UNDECIDED_REJECTS), 1.0)
+    shares = [share for share in SHARES if share * (~labels).sum() >= 1.0]
     return Chosen(
         threshold=threshold,
         undecided=(careful, threshold) if careful < threshold else None,
         temperature=temperature,
-        thresholds=thresholds_of(labels, bad),
+        thresholds={str(share): min(threshold_at(labels, bad, share), 1.0) for share in shares},
         images=len(samples),
     )
 
 
-def thresholds_of(labels: NDArray[np.bool_], bad: NDArray[np.float64]) -> dict[str, float]:
-    """The lowest threshold at each share of false rejects that is one good image or more."""
-    shares = [share for share in SHARES if share * (~labels).sum() >= 1.0]
-    return {str(share): min(threshold_at(labels, bad, share), 1.0) for share in shares}
-
-
 def fit_temperature(logits: NDArray[np.float64], labels: NDArray[np.bool_]) -> float:
-    """The temperature under which probabilities fit the labels best (least cross-entropy)."""
+    """Return the temperature whose probabilities have the least cross-entropy with the labels."""
 
     def loss(log_temperature: float) -> float:
         scaled = logits / np.exp(log_temperature)
-        return float(np.mean(special.log1p(np.exp(-np.abs(scaled))) + _wrong(scaled, labels)))
+        on_wrong_side = np.maximum(np.where(labels, -scaled, scaled), 0.0)
+        return float(np.mean(special.log1p(np.exp(-np.abs(scaled))) + on_wrong_side))
 
     low, high = (float(np.log(limit)) for limit in _TEMPERATURES)
     return float(np.exp(optimize.fminbound(loss, low, high)))
@@ -113,39 +105,26 @@ def fit_temperature(logits: NDArray[np.float64], labels: NDArray[np.bool_]) -> f
 
 @torch.no_grad()
 def symmetrise_head(model: CustomVGG) -> None:
-    """Take from every class what all share; no probability changes, and maps show evidence."""
+    """Subtract what all classes share; no probability changes, and maps show evidence."""
     model.head.weight.sub_(model.head.weight.mean(dim=0, keepdim=True))
     model.head.bias.sub_(model.head.bias.mean())
 
 
 @torch.no_grad()
 def divide_head(model: CustomVGG, temperature: float) -> None:
-    """Put the temperature into the head; decisions by rank stay, probabilities become honest."""
-    model.head.weight.div_(temperature)
-    model.head.bias.div_(temperature)
-    model.map_low.div_(temperature)
-    model.map_high.div_(temperature)
+    """Divide scores and maps by a temperature; the order of images stays."""
+    for values in (model.head.weight, model.head.bias, model.map_low, model.map_high):
+        values.div_(temperature)
 
 
-def _scale_maps(
-    model: CustomVGG, inside: NDArray[np.float32], outside: NDArray[np.float32]
-) -> None:
-    """One scale for all images: 0 is the middle of good pills, .5 parts defects from the rest.
+def _outputs(
+    model: CustomVGG, samples: Sequence[Sample], size: int
+) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]]:
+    """Return class scores (images, classes), and the map of `bad` inside and outside of masks.
 
-    Heat of .5 is where the share of defective pixels above equals the share of others below.
+    The maps are sampled at every fourth pixel of each side. Bad images without a mask are left out
+    of them.
     """
-    if not len(inside):
-        return
-    low, cut = float(np.median(outside)), _equal_error(inside, outside)
-    width = max(2.0 * (cut - low), 1e-3)
-    ends = torch.tensor([low, low + width])
-    if model.n_classes == 2:  # the map of good is what the map of bad leaves
-        model.calibrate_maps(torch.stack([-ends[1], ends[0]]), torch.stack([-ends[0], ends[1]]))
-    else:
-        model.calibrate_maps(ends[0].expand(model.n_classes), ends[1].expand(model.n_classes))
-
-
-def _ask(model: CustomVGG, samples: Sequence[Sample], size: int) -> _Answers:
     scores, inside, outside = [], [np.empty(0, np.float32)], [np.empty(0, np.float32)]
     images = ahead(lambda s: normalised(read_image(s.path), size), samples, depth=2 * BATCH_SIZE)
     for start in range(0, len(samples), BATCH_SIZE):
@@ -160,27 +139,33 @@ def _ask(model: CustomVGG, samples: Sequence[Sample], size: int) -> _Answers:
                 mask = read_mask(sample, size)[::4, ::4]
                 inside.append(values[mask])
                 outside.append(values[~mask])
-    return _Answers(
-        scores=np.concatenate(scores).astype(np.float64),
-        inside=np.concatenate(inside),
-        outside=np.concatenate(outside),
+    return (
+        np.concatenate(scores).astype(np.float64),
+        np.concatenate(inside),
+        np.concatenate(outside),
     )
 
 
-def _equal_error(inside: NDArray[np.float32], outside: NDArray[np.float32]) -> float:
+def _probability_bad(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    bad: NDArray[np.float64] = special.softmax(scores, axis=1)[:, BAD]
+    return bad
+
+
+def _scale_maps(
+    model: CustomVGG, inside: NDArray[np.float32], outside: NDArray[np.float32]
+) -> None:
+    """Set one scale for all images: the median outside of defects becomes 0, the cut .5.
+
+    At the cut, the share of defective pixels below equals the share of other pixels above.
+    """
     cuts = np.quantile(np.concatenate([inside, outside]), np.linspace(0.0, 1.0, 2001))
     missed = np.searchsorted(np.sort(inside), cuts) / len(inside)
     false = 1.0 - np.searchsorted(np.sort(outside), cuts) / len(outside)
-    return float(cuts[int(np.argmin(np.abs(missed - false)))])
-
-
-def _logits(bad: NDArray[np.float64]) -> NDArray[np.float64]:
-    limited = np.clip(bad, 1e-7, 1.0 - 1e-7)
-    logits: NDArray[np.float64] = np.log(limited / (1.0 - limited))
-    return logits
-
-
-def _wrong(logits: NDArray[np.float64], labels: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """How far a logit lies on the wrong side; 0 on the right one."""
-    wrong: NDArray[np.float64] = np.maximum(np.where(labels, -logits, logits), 0.0)
-    return wrong
+    cut = float(cuts[int(np.argmin(np.abs(missed - false)))])
+    low = float(np.median(outside))
+    high = low + max(2.0 * (cut - low), 1e-3)
+    if model.n_classes == 2:  # the map of good is the negative of the map of bad
+        model.calibrate_maps(torch.tensor([-high, low]), torch.tensor([-low, high]))
+    else:
+        wide = torch.ones(model.n_classes)
+        model.calibrate_maps(low * wide, high * wide)

@@ -1,4 +1,4 @@
-"""How good the inspector is, with bad as the positive class.
+"""Compare a model's decisions and heat maps with the truth; `bad` is the positive class.
 
     report = evaluate(loaded, samples)
     report.as_dict()        # what `pillqc evaluate --json` prints
@@ -9,7 +9,7 @@ Metrics of whole images come from scikit-learn and scipy, those of pixels from
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pillqc.model.network import LoadedModel
 
 FALSE_REJECT_RATES: Final = (0.01, 0.05, 0.1)
-"""Shares of good pills that are called bad, at which escapes are reported."""
+"""Shares of good pills called bad at which the escapes are reported."""
 CONFIDENCE: Final = 0.95
 CALIBRATION_BINS: Final = 10
 
@@ -44,22 +44,35 @@ Scores = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """So many of so many, with an exact interval."""
+    """`count` of `n`, with an exact confidence interval."""
 
     count: int
     n: int
     share: float | None
+    """None where `n` is 0."""
     low: float
     high: float
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """Everything that `pillqc evaluate` shows."""
+class DefectRecall(Share):
+    """How many pills with one defect are called bad at the model's threshold."""
+
+    at_false_reject: dict[str, float]
+    """False-reject rate -> recall at the threshold of that rate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:  # more than 15 fields: they are the keys of the JSON
+    """Everything that `pillqc evaluate` shows; a field's name is its key in the JSON."""
 
     model: str
     trained: bool
     images: int
+    left_out_as_seen: int = 0
+    """Images left out because the model saw them in training."""
+    seen_in_training: int = 0
+    """Images included although the model saw them in training (`--include-seen`)."""
     good: int
     bad: int
     threshold: float
@@ -68,48 +81,24 @@ class Evaluation:
     accuracy: float
     recall_bad: Share
     false_rejects: Share
-    escapes_at_false_reject: dict[str, float]
-    recall_by_defect: dict[str, Share]
-    recall_by_defect_at_false_reject: dict[str, dict[str, float]]
+    escape_rate_at_false_reject: dict[str, float]
+    recall_by_defect: dict[str, DefectRecall]
     confusion: dict[str, int]
     ece: float
     brier: float
     pixels: PixelMetrics
-    scores: Scores = field(repr=False)
-    """Probability of bad of every image, in the order of `truth`."""
-    truth: Labels = field(repr=False)
-    """Which of them are bad."""
-    left_out: int = 0
-    """Images that the model had seen in training, and that did not judge it."""
-    seen: int = 0
-    """Images that it had seen and that judged it all the same, because that was asked for."""
     masks: MaskSurvey = field(default_factory=MaskSurvey)
+    scores: Scores = field(repr=False)
+    """Probability of bad of every image, in the order of `truth`; not in the JSON."""
+    truth: Labels = field(repr=False)
+    """Which images are bad; not in the JSON."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The object that scripts rely on."""
-        return {
-            "model": self.model,
-            "trained": self.trained,
-            "images": self.images,
-            "left_out_as_seen": self.left_out,
-            "seen_in_training": self.seen,
-            "good": self.good,
-            "bad": self.bad,
-            "threshold": self.threshold,
-            "image_auroc": self.image_auroc,
-            "average_precision": self.average_precision,
-            "accuracy": self.accuracy,
-            "recall_bad": vars(self.recall_bad),
-            "false_rejects": vars(self.false_rejects),
-            "escape_rate_at_false_reject": self.escapes_at_false_reject,
-            "recall_by_defect": {
-                defect: vars(share)
-                | {"at_false_reject": self.recall_by_defect_at_false_reject[defect]}
-                for defect, share in self.recall_by_defect.items()
-            },
-            "confusion": self.confusion,
-            "ece": self.ece,
-            "brier": self.brier,
+        """Return the JSON object of `pillqc evaluate --json`."""
+        values = asdict(self)
+        for name in ("scores", "truth", "pixels", "masks"):
+            del values[name]
+        return values | {
             **vars(self.pixels),
             "masks_used": self.masks.used,
             "masks_missing": self.masks.missing,
@@ -120,10 +109,10 @@ class Evaluation:
 def samples_to_judge(
     loaded: LoadedModel, samples: Sequence[Sample], split: str | None, root: Path
 ) -> list[Sample]:
-    """The samples of a split; without one, what is fit to judge the model.
+    """Return the samples of the split, or, without one, those that may judge the model.
 
-    That is `test` where there is one. But a model that was trained on images of this folder was
-    given its own split, so then it is all images, of which `evaluate` leaves out the seen ones.
+    These are `test`, or all images where there is no test. A model that was trained on this folder
+    had a split of its own, so for it they are all images; `evaluate` leaves out those it has seen.
     """
     if split is None and loaded.card is not None and without_seen(samples, loaded.card.seen)[1]:
         return list(samples)
@@ -138,9 +127,11 @@ def evaluate(
     include_seen: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Show the model every sample once and compare; a file that cannot be read is an error.
+    """Run the model on every sample that it has not seen in training, and compare with the truth.
 
-    Images that it has seen in training are left out, and counted. Masks are looked at before.
+    Raises:
+        DataError: a file cannot be read.
+        PillqcError: good or bad images are missing.
     """
     size = size or loaded.size
     unseen, seen = without_seen(samples, loaded.card.seen if loaded.card else "")
@@ -161,7 +152,7 @@ def evaluate(
         return result.bad
 
     pairs = zip(samples, results, strict=True)
-    # maps are compared with masks in another thread while the next batch is computed
+    # another thread compares maps with masks while the next batch is computed
     for index, probability in enumerate(ahead(judged, pairs, depth=2 * BATCH_SIZE)):
         bad[index] = probability
         if on_progress:
@@ -174,8 +165,9 @@ def evaluate(
         defects=[sample.defect for sample in samples],
         pixels=gathered.metrics(),
     )
-    report = replace(report, masks=masks)
-    return replace(report, seen=seen) if include_seen else replace(report, left_out=seen)
+    if include_seen:
+        return replace(report, masks=masks, seen_in_training=seen)
+    return replace(report, masks=masks, left_out_as_seen=seen)
 
 
 def judge(
@@ -187,7 +179,7 @@ def judge(
     defects: Sequence[str],
     pixels: PixelMetrics,
 ) -> Evaluation:
-    """Compare probabilities of `bad` with what the pills are."""
+    """Compare probabilities of `bad` with the pills' true defects (`good` for none)."""
     labels = np.array([defect != GOOD for defect in defects], dtype=np.bool_)
     rejected = bad >= threshold
     cuts = {str(rate): threshold_at(labels, bad, rate) for rate in FALSE_REJECT_RATES}
@@ -205,15 +197,16 @@ def judge(
         accuracy=float((rejected == labels).mean()),
         recall_bad=share(int(rejected[labels].sum()), int(labels.sum())),
         false_rejects=share(int(rejected[~labels].sum()), int((~labels).sum())),
-        escapes_at_false_reject={
+        escape_rate_at_false_reject={
             rate: float((bad[labels] < cut).mean()) for rate, cut in cuts.items()
         },
         recall_by_defect={
-            name: share(int(rejected[mine].sum()), int(mine.sum()))
-            for name, mine in of_defect.items()
-        },
-        recall_by_defect_at_false_reject={
-            name: {rate: float((bad[mine] >= cut).mean()) for rate, cut in cuts.items()}
+            name: DefectRecall(
+                **vars(share(int(rejected[mine].sum()), int(mine.sum()))),
+                at_false_reject={
+                    rate: float((bad[mine] >= cut).mean()) for rate, cut in cuts.items()
+                },
+            )
             for name, mine in of_defect.items()
         },
         confusion={
@@ -231,7 +224,7 @@ def judge(
 
 
 def share(count: int, n: int, confidence: float = CONFIDENCE) -> Share:
-    """A share with its Clopper-Pearson interval; nothing is known of 0 of 0."""
+    """Return `count` of `n` with its Clopper-Pearson interval; that of 0 of 0 is 0 to 1."""
     if n == 0:
         return Share(count=0, n=0, share=None, low=0.0, high=1.0)
     interval = stats.binomtest(count, n).proportion_ci(confidence, method="exact")
@@ -241,9 +234,9 @@ def share(count: int, n: int, confidence: float = CONFIDENCE) -> Share:
 
 
 def threshold_at(labels: Labels, bad: Scores, false_reject: float) -> float:
-    """The lowest threshold that calls at most this share of the good pills bad.
+    """Return the lowest threshold that calls at most this share of the good pills bad.
 
-    It lies just above a good pill's own probability: a pill is bad from the threshold on.
+    It is just above the probability of a good pill, because a pill at the threshold is bad.
     """
     good = np.sort(bad[~labels])[::-1]
     allowed = int(np.floor(false_reject * len(good) + 1e-9))
@@ -253,17 +246,16 @@ def threshold_at(labels: Labels, bad: Scores, false_reject: float) -> float:
 
 
 def calibration_error(labels: Labels, bad: Scores, bins: int = CALIBRATION_BINS) -> float:
-    """Expected calibration error: mean distance of probability and frequency over equal bins."""
+    """Return the expected calibration error.
+
+    It is the mean distance between probability and frequency over bins of equal width, weighted by
+    their images.
+    """
     which = np.minimum((bad * bins).astype(np.int64), bins - 1)
-    error = 0.0
-    for number in range(bins):
-        mine = which == number
-        if mine.any():
-            error += float(mine.mean()) * abs(float(labels[mine].mean()) - float(bad[mine].mean()))
-    return error
+    return float(np.abs(np.bincount(which, labels - bad)).sum()) / len(bad)
 
 
-def _check_both_kinds(samples: Sequence[Sample], *, left_out: int = 0) -> None:
+def _check_both_kinds(samples: Sequence[Sample], *, left_out: int) -> None:
     if left_out and not samples:
         raise PillqcError(
             f"the model has seen all {left_out} images in training, so they cannot judge it; give"
@@ -273,7 +265,7 @@ def _check_both_kinds(samples: Sequence[Sample], *, left_out: int = 0) -> None:
         return
     if left_out:
         raise PillqcError(
-            f"without the {left_out} images that the model has seen in training, one kind only is"
+            f"without the {left_out} images that the model has seen in training, only one kind is"
             " left; an evaluation needs good and bad images"
         )
     kinds = ", ".join(sorted({sample.defect for sample in samples}))

@@ -1,4 +1,4 @@
-"""An evaluation as figures.
+"""Draw an evaluation's figures.
 
 draw_figures(report, Path("figures"))    # curves.png, reliability.png, confusion.png, ...
 """
@@ -30,7 +30,11 @@ _DPI: Final = 120
 
 
 def draw_figures(report: Evaluation, folder: Path) -> list[Path]:
-    """Write all figures as PNG, and return their paths."""
+    """Write all figures as PNG and return their paths.
+
+    Raises:
+        PillqcError: they cannot be written.
+    """
     drawings: dict[str, Callable[[Evaluation], Figure]] = {
         "curves": _curves,
         "reliability": _reliability,
@@ -42,7 +46,7 @@ def draw_figures(report: Evaluation, folder: Path) -> list[Path]:
         paths = []
         for name, draw in drawings.items():
             figure = draw(report)
-            figure.text(0.005, 0.005, _caption(report), fontsize=6, color=_GREY)
+            figure.text(0.005, 0.005, caption(report), fontsize=6, color=_GREY)
             picture = io.BytesIO()
             figure.savefig(picture, dpi=_DPI, metadata={"Comment": MARK})
             write_whole(folder / f"{name}.png", picture.getvalue())
@@ -52,15 +56,16 @@ def draw_figures(report: Evaluation, folder: Path) -> list[Path]:
     return paths
 
 
-def _caption(report: Evaluation) -> str:
+def caption(report: Evaluation) -> str:
+    """Return the line below every figure, with what makes the figures doubtful."""
     doubts = "" if report.trained else "UNTRAINED MODEL. "
-    if report.seen:
-        doubts += f"TOO GOOD: {report.seen} images were seen in training. "
+    if report.seen_in_training:
+        doubts += f"TOO GOOD: {report.seen_in_training} images were seen in training. "
     return f"{doubts}{report.model}, {report.good} good and {report.bad} bad images"
 
 
 def _curves(report: Evaluation) -> Figure:
-    """ROC beside precision and recall; the threshold of the model is the dot."""
+    """Draw ROC beside precision and recall, with a dot at the model's threshold."""
     figure, (left, right) = _axes(9.0, 4.5, columns=2)
     false, true, _ = metrics.roc_curve(report.truth, report.scores)
     left.plot(false, true, color=_BLUE)
@@ -80,13 +85,13 @@ def _curves(report: Evaluation) -> Figure:
 
 
 def _reliability(report: Evaluation) -> Figure:
-    """How often a pill is bad that gets a certain probability; on the diagonal it is honest."""
+    """Draw how often pills are bad by their probability of bad; the diagonal is perfect."""
     figure, (top, below) = _axes(5.0, 6.0, rows=2, heights=(3, 1))
-    happened, said = calibration.calibration_curve(
+    frequency, probability = calibration.calibration_curve(
         report.truth, report.scores, n_bins=CALIBRATION_BINS
     )
     top.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=":")
-    top.plot(said, happened, "o-", color=_BLUE)
+    top.plot(probability, frequency, "o-", color=_BLUE)
     title = f"Reliability, ECE {report.ece:.4f}, Brier score {report.brier:.4f}"
     _label(top, title, "", "share that is bad")
     edges = np.linspace(0.0, 1.0, CALIBRATION_BINS + 1)
@@ -96,7 +101,7 @@ def _reliability(report: Evaluation) -> Figure:
 
 
 def _confusion(report: Evaluation) -> Figure:
-    """Counts at the threshold, with their share of the row."""
+    """Draw the counts at the threshold, with their shares of the row."""
     figure, (axes,) = _axes(4.6, 4.2)
     counts = np.array(
         [
@@ -117,7 +122,7 @@ def _confusion(report: Evaluation) -> Figure:
 
 
 def _recall_by_defect(report: Evaluation) -> Figure:
-    """What share of each defect is found, with its exact interval."""
+    """Draw the share of each defect that is found, with its exact interval."""
     names = list(report.recall_by_defect)
     figure, (axes,) = _axes(6.5, 1.2 + 0.45 * len(names))
     for row, (name, share) in enumerate(report.recall_by_defect.items()):

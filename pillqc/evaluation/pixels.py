@@ -1,11 +1,11 @@
-"""How well heat maps show where the defects are.
+"""Measure how well heat maps show where the defects are.
 
     gathered = PixelGatherer(box_threshold=0.5)
     gathered.add(heat, mask)        # image by image
     gathered.metrics().pixel_auroc
 
-Pixels are gathered in histograms of 65,536 levels of heat, so that memory does not grow with the
-data; a test holds them against scikit-learn's exact values.
+Pixels are counted in histograms of 65,536 levels of heat, so that memory does not grow with the
+data. A test compares the results with scikit-learn's exact ones.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PRO_LIMIT: Final = 0.3
-"""AUPRO integrates up to this false-positive rate, as MVTec AD's authors do."""
+"""AUPRO integrates up to this false-positive rate, as in MVTec AD's paper."""
 POINTING_TOLERANCE: Final = 15 / 224
-"""Pixels around the mask that still count, as in Zhang et al. 2016, in shares of the side."""
+"""Distance to the mask that still counts as a hit (Zhang et al. 2016), as a share of the side."""
 _LEVELS: Final = 65_536
 
 
 @dataclass(frozen=True, kw_only=True)
 class PixelMetrics:
-    """How well the heat maps show where the defects are; None where no masks exist."""
+    """Figures of heat maps against masks; None where there are no masks."""
 
     pixel_auroc: float | None
     aupro: float | None
@@ -39,7 +39,7 @@ class PixelMetrics:
 
 
 class PixelGatherer:
-    """Gathers heat maps and masks image by image."""
+    """Adds up heat maps and masks, image by image."""
 
     def __init__(self, *, box_threshold: float = 0.5) -> None:
         self._box_threshold = box_threshold
@@ -51,17 +51,24 @@ class PixelGatherer:
         self._overlaps: list[float] = []
 
     def add(self, heat: NDArray[np.float32], mask: NDArray[np.bool_]) -> None:
-        """Add one image; a mask without a pixel is a good pill."""
+        """Add one image; the mask of a good pill is empty."""
         levels = (np.clip(heat, 0.0, 1.0) * (_LEVELS - 1)).astype(np.int64)
         self._inside += np.bincount(levels[mask], minlength=_LEVELS)
         self._outside += np.bincount(levels[~mask], minlength=_LEVELS)
         if mask.any():
-            self._add_components(levels, mask)
+            regions, count = connected(mask)
+            for number in range(1, count + 1):  # every component counts the same, whatever its size
+                mine = levels[regions == number]
+                self._components += np.bincount(mine, minlength=_LEVELS) / len(mine)
+            self._component_count += count
             self._pointed.append(_points_at(heat, mask))
-            self._overlaps.extend(self._box_overlaps(heat, mask))
+            found = find_boxes(heat, threshold=self._box_threshold)
+            for real in boxes_of_mask(mask):
+                overlaps = (intersection_over_union(real, box) for box in found)
+                self._overlaps.append(max(overlaps, default=0.0))
 
     def metrics(self) -> PixelMetrics:
-        """What the images so far say."""
+        """Return the figures of the images so far."""
         if not self._component_count or not self._outside.any():
             return PixelMetrics(pixel_auroc=None, aupro=None, pointing_game=None, box_iou=None)
         false_positives = _from_the_top(self._outside)
@@ -72,29 +79,14 @@ class PixelGatherer:
             box_iou=float(np.mean(self._overlaps)),
         )
 
-    def _add_components(self, levels: NDArray[np.int64], mask: NDArray[np.bool_]) -> None:
-        """Every component counts the same, however small it is."""
-        regions, count = connected(mask)
-        for number in range(1, count + 1):
-            mine = levels[regions == number]
-            self._components += np.bincount(mine, minlength=_LEVELS) / len(mine)
-        self._component_count += count
-
-    def _box_overlaps(self, heat: NDArray[np.float32], mask: NDArray[np.bool_]) -> list[float]:
-        found = find_boxes(heat, threshold=self._box_threshold)
-        return [
-            max((intersection_over_union(real, box) for box in found), default=0.0)
-            for real in boxes_of_mask(mask)
-        ]
-
 
 def _from_the_top(histogram: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share of the mass at or above each level, from the highest level down, starting at 0."""
+    """Return the share of the mass at or above each level, from the highest level down."""
     return np.concatenate([[0.0], np.cumsum(histogram[::-1]) / histogram.sum()])
 
 
 def _area_below(x: NDArray[np.float64], y: NDArray[np.float64], *, limit: float) -> float:
-    """Mean of y over x from 0 to `limit`."""
+    """Return the mean of y over x from 0 to `limit`."""
     inside = x <= limit
     xs = np.append(x[inside], limit)
     ys = np.append(y[inside], np.interp(limit, x, y))

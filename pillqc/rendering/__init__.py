@@ -1,12 +1,13 @@
-"""The parts of a rendered pill, in the order in which light meets them.
+"""Rendered pills, with exact masks.
 
-    grid.py      coordinates in shares of the image side, windows, smooth noise, irregular blobs
     design.py    what one product looks like: colour, shape, imprint, specks
-    imprint.py   strokes of letters and the height map that they press into the surface
-    surface.py   body, lighting and the specks that good pills carry too
-    defects.py   the seven defects; each edits height, colour or shape and adds its footprint
-    scene.py     puts them together and takes the photograph
+    grid.py      coordinates, windows, smooth noise, irregular blobs
+    imprint.py   strokes of letters, and the height map that they press into the surface
+    surface.py   body, lighting, and the specks that good pills carry too
+    defects.py   the seven defects; each edits the scene and adds its footprint to the mask
+    scene.py     one pill from seed to photograph
+    dataset.py   data sets on disk
+    stream.py    endless batches for training
 
-`pillqc.rendering.dataset` is the face of it. All lengths are shares of the image side, so that a
-pill looks the same at 64 and at 800 px.
+Lengths are shares of the image side, so a pill looks the same at 64 and at 800 px.
 """

@@ -1,11 +1,10 @@
-"""Renders a whole data set of pills with exact masks, in MVTec AD's layout.
+"""Render a data set of pills with exact masks, in MVTec AD's layout.
 
-    plan = RenderPlan(seed=0, size=224, train_good=267, test_good=26, per_defect=20)
-    rendered = render_dataset(Path("data/pills"), plan)
+    rendered = render_dataset(Path("data/pills"), RenderPlan(seed=0, size=224))
 
-Every image has its own seed, derived from the plan's seed, split, class and index, so the bits do
-not depend on how many processes render. A data set appears under its name only when it is whole; an
-existing whole one of the same plan is used again at once, anything else there is never touched.
+Every image has a seed of its own, derived from the plan's seed, split, class and index, so the bits
+do not depend on how many processes render. The folder appears only when it is complete. A complete
+data set of the same plan is reused; anything else at its place is left untouched.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ import tempfile
 import zlib
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -27,38 +27,25 @@ import numpy as np
 from PIL import Image
 
 from pillqc.data import marker
+from pillqc.data.images import GOOD
 from pillqc.errors import RenderError, UsageError
 from pillqc.limits import usable_cores
 from pillqc.rendering.design import DEFAULT_DESIGN, SHAPES, PillDesign
 from pillqc.rendering.imprint import GLYPHS
-from pillqc.rendering.scene import DEFECTS, GOOD, RenderedPill, render
+from pillqc.rendering.scene import DEFECTS, render
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-__all__ = [
-    "DEFECTS",
-    "GOOD",
-    "PillDesign",
-    "RenderPlan",
-    "RenderedDataset",
-    "RenderedPill",
-    "image_seed",
-    "render",
-    "render_dataset",
-]
+    from collections.abc import Callable, Iterator
 
 RENDERER_VERSION: Final = 1
-"""Raised whenever the same seed gives other pixels; older data sets are then not used again."""
+"""Raised whenever the same seed gives other pixels; older data sets are then not reused."""
 MANIFEST: Final = "manifest.csv"
 PLAN_FILE: Final = "dataset.json"
-SIZES: Final = (32, 1600)
-_MANIFEST_COLUMNS: Final = ("path", "sha256", "defect", "severity", "mask_area", "seed")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RenderPlan:
-    """What a data set consists of; checked on construction."""
+    """The contents of a data set; the command checks their ranges."""
 
     seed: int = 0
     size: int = 224
@@ -70,51 +57,51 @@ class RenderPlan:
     design: PillDesign = field(default_factory=lambda: DEFAULT_DESIGN)
 
     def __post_init__(self) -> None:
-        if not SIZES[0] <= self.size <= SIZES[1]:
-            raise UsageError(f"size {self.size} is outside {SIZES[0]} to {SIZES[1]} px")
-        if self.seed < 0:
-            raise UsageError(f"seed {self.seed} is negative; seeds count from 0")
-        counts = (self.train_good, self.test_good, self.per_defect)
-        if min(counts) < 0 or sum(counts) == 0:
-            raise UsageError("counts must not be negative, and at least one must be above 0")
-        _check_design(self.design)
+        if self.train_good + self.test_good + self.per_defect == 0:
+            raise UsageError("there is nothing to render: at least one count must be above 0")
+        imprint, shape = self.design.imprint, self.design.shape
+        if not set(imprint) <= set(GLYPHS) or not 1 <= len(imprint) <= 3:
+            known = "".join(sorted(GLYPHS))
+            raise UsageError(f"imprint {imprint!r}: give 1 to 3 of the characters {known}")
+        if shape not in SHAPES:
+            raise UsageError(f"shape {shape!r} is unknown; choose {' or '.join(SHAPES)}")
+
+    @property
+    def text(self) -> str:
+        """The content of `dataset.json`."""
+        content = {"renderer": RENDERER_VERSION, "synthetic": True, "plan": asdict(self)}
+        return json.dumps(content, indent=2, sort_keys=True) + "\n"
 
 
 @dataclass(frozen=True, kw_only=True)
 class RenderedDataset:
-    """What `render_dataset` left on disk."""
+    """A complete data set on disk."""
 
     root: Path
     images: int
     reused: bool
-    """True: it was there already, whole and of the same plan."""
+    """Whether it was there before."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Task:
+    """One image to render."""
+
     split: str
     defect: str
     index: int
-    plan: RenderPlan
 
     @property
     def path(self) -> str:
         return f"{self.split}/{self.defect}/{self.index:03d}.png"
 
-
-@dataclass(frozen=True, kw_only=True)
-class _Row:
-    path: str
-    sha256: str
-    defect: str
-    severity: float
-    mask_area: float
-    """Share of the image, 0 to 1."""
-    seed: int
+    @property
+    def mask_path(self) -> str:
+        return f"ground_truth/{self.defect}/{self.index:03d}_mask.png"
 
 
 def image_seed(seed: int, split: str, defect: str, index: int) -> int:
-    """Seed of one image: depends on these four values only."""
+    """Return the seed of one image; it depends on these four values only."""
     words = (seed, zlib.crc32(split.encode()), zlib.crc32(defect.encode()), index)
     return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0])
 
@@ -126,30 +113,34 @@ def render_dataset(
     jobs: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> RenderedDataset:
-    """Render `plan` to `root`, in `jobs` processes (None: one for each usable core).
+    """Render the plan to `root`, in `jobs` processes (None: one for each usable core).
 
     Raises:
         RenderError: something else is at `root`, or it cannot be written.
     """
-    tasks = list(_tasks(plan))
-    if root.exists() and not _is_empty_folder(root):
+    tasks = [_Task("train", GOOD, index) for index in range(plan.train_good)]
+    tasks += [_Task("test", GOOD, index) for index in range(plan.test_good)]
+    tasks += [_Task("test", defect, i) for defect in DEFECTS for i in range(plan.per_defect)]
+    if root.exists() and not (root.is_dir() and not any(root.iterdir())):
         _check_same(root, plan)
         return RenderedDataset(root=root, images=len(tasks), reused=True)
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{root.name}.", suffix=".part", dir=root.parent))
+        unfinished = Path(
+            tempfile.mkdtemp(prefix=f".{root.name}.", suffix=".part", dir=root.parent)
+        )
     except OSError as error:
         raise RenderError(
             f"{root}: cannot be written ({error.strerror}); choose another"
         ) from error
     try:
-        _render_into(partial, plan, tasks, jobs or usable_cores(), on_progress)
-        partial.chmod((partial / tasks[0].split).stat().st_mode)  # as the umask says
-        partial.replace(root)
+        _render_into(unfinished, plan, tasks, jobs or usable_cores(), on_progress)
+        unfinished.chmod((unfinished / tasks[0].split).stat().st_mode)  # as the umask says
+        unfinished.replace(root)
     except OSError as error:
         raise RenderError(f"{root}: rendering failed ({error.strerror or error})") from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
     return RenderedDataset(root=root, images=len(tasks), reused=False)
 
 
@@ -163,87 +154,58 @@ def _render_into(
     for task in tasks:
         (folder / task.path).parent.mkdir(parents=True, exist_ok=True)
         if task.defect != GOOD:
-            _mask_path(folder, task).parent.mkdir(parents=True, exist_ok=True)
+            (folder / task.mask_path).parent.mkdir(parents=True, exist_ok=True)
     rows = []
-    for row in _rows(folder, tasks, jobs):
+    for row in _rows(partial(_render_one, folder, plan), tasks, jobs):
         rows.append(row)
         if on_progress:
             on_progress(len(rows), len(tasks))
-    _write_manifest(folder / MANIFEST, rows)
-    (folder / PLAN_FILE).write_text(_plan_text(plan), encoding="utf-8")
+    with (folder / MANIFEST).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    (folder / PLAN_FILE).write_text(plan.text, encoding="utf-8")
 
 
-def _rows(folder: Path, tasks: list[_Task], jobs: int) -> Iterator[_Row]:
+def _rows(
+    work: Callable[[_Task], dict[str, object]], tasks: list[_Task], jobs: int
+) -> Iterator[dict[str, object]]:
     if jobs == 1 or len(tasks) < 2 * jobs:
-        yield from (_render_one(folder, task) for task in tasks)
+        yield from map(work, tasks)
         return
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
     with ProcessPoolExecutor(jobs, mp_context=context) as pool:
         try:
-            chunk = max(1, min(16, len(tasks) // (4 * jobs)))
-            yield from pool.map(_render_one, [folder] * len(tasks), tasks, chunksize=chunk)
+            yield from pool.map(work, tasks, chunksize=max(1, min(16, len(tasks) // (4 * jobs))))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def _render_one(folder: Path, task: _Task) -> _Row:
-    seed = image_seed(task.plan.seed, task.split, task.defect, task.index)
-    pill = render(seed=seed, size=task.plan.size, defect=task.defect, design=task.plan.design)
-    encoded = _png(Image.fromarray(pill.image))
-    (folder / task.path).write_bytes(encoded)
+def _render_one(folder: Path, plan: RenderPlan, task: _Task) -> dict[str, object]:
+    """Write the image, and the mask of a bad pill; return the image's row of the manifest."""
+    seed = image_seed(plan.seed, task.split, task.defect, task.index)
+    pill = render(seed=seed, size=plan.size, defect=task.defect, design=plan.design)
+    buffer = io.BytesIO()
+    Image.fromarray(pill.image).save(buffer, "PNG", compress_level=3)
+    (folder / task.path).write_bytes(buffer.getvalue())
     if task.defect != GOOD:
         mask = Image.fromarray(pill.mask.astype(np.uint8) * np.uint8(255))
-        _mask_path(folder, task).write_bytes(marker.encoded(mask, "PNG"))
-    return _Row(
-        path=task.path,
-        sha256=hashlib.sha256(encoded).hexdigest(),
-        defect=task.defect,
-        severity=pill.severity,
-        mask_area=round(float(pill.mask.mean()), 6),
-        seed=seed,
-    )
-
-
-def _mask_path(folder: Path, task: _Task) -> Path:
-    return folder / "ground_truth" / task.defect / f"{task.index:03d}_mask.png"
-
-
-def _png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=3)
-    return buffer.getvalue()
-
-
-def _tasks(plan: RenderPlan) -> Iterator[_Task]:
-    for split, count in (("train", plan.train_good), ("test", plan.test_good)):
-        for index in range(count):
-            yield _Task(split=split, defect=GOOD, index=index, plan=plan)
-    for defect in DEFECTS:
-        for index in range(plan.per_defect):
-            yield _Task(split="test", defect=defect, index=index, plan=plan)
-
-
-def _write_manifest(path: Path, rows: Iterable[_Row]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, _MANIFEST_COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
-
-
-def _plan_text(plan: RenderPlan) -> str:
-    content = {"renderer": RENDERER_VERSION, "synthetic": True, "plan": asdict(plan)}
-    return json.dumps(content, indent=2, sort_keys=True) + "\n"
-
-
-def _is_empty_folder(root: Path) -> bool:
-    return root.is_dir() and not any(root.iterdir())
+        (folder / task.mask_path).write_bytes(marker.encoded(mask, "PNG"))
+    return {
+        "path": task.path,
+        "sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
+        "defect": task.defect,
+        "severity": pill.severity,
+        "mask_area": round(float(pill.mask.mean()), 6),
+        "seed": seed,
+    }
 
 
 def _check_same(root: Path, plan: RenderPlan) -> None:
-    """Accept only a whole data set of the same plan."""
+    """Raise an error unless `root` is a complete data set of the plan."""
     try:
-        same = (root / PLAN_FILE).read_text(encoding="utf-8") == _plan_text(plan)
+        same = (root / PLAN_FILE).read_text(encoding="utf-8") == plan.text
         with (root / MANIFEST).open(encoding="utf-8", newline="") as file:
             missing = [r["path"] for r in csv.DictReader(file) if not (root / r["path"]).is_file()]
     except (OSError, KeyError, UnicodeDecodeError) as error:
@@ -255,14 +217,4 @@ def _check_same(root: Path, plan: RenderPlan) -> None:
             f"{root}: holds pills rendered with other settings; choose another folder or remove it"
         )
     if missing:
-        raise RenderError(f"{root}: {missing[0]} is gone; remove the folder and render it again")
-
-
-def _check_design(design: PillDesign) -> None:
-    unknown = sorted(set(design.imprint) - set(GLYPHS))
-    if unknown or not 1 <= len(design.imprint) <= 3:
-        raise UsageError(
-            f"imprint {design.imprint!r}: 1 to 3 of {''.join(sorted(GLYPHS))} are known"
-        )
-    if design.shape not in SHAPES:
-        raise UsageError(f"shape {design.shape!r} is unknown; choose {' or '.join(SHAPES)}")
+        raise RenderError(f"{root}: {missing[0]} is missing; remove the folder and render it again")

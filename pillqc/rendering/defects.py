@@ -1,7 +1,7 @@
-"""The seven kinds of bad pill. Each edits the scene and adds its own footprint to the mask.
+"""The seven defects: each edits the scene and adds its footprint to the mask.
 
-Sizes follow what was measured on real defects, in shares of the image: crack .30 to 1.32 %, faulty
-imprint 1.14 to 5.5 %, contamination .73 to .89 %. `severity` runs from 0 (just visible) to 1.
+The sizes were measured on real defects, as shares of the image: crack .30 to 1.32 %, faulty imprint
+1.14 to 5.5 %, contamination .73 to .89 %. `severity` runs from 0 (just visible) to 1.
 """
 
 from __future__ import annotations
@@ -14,52 +14,31 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from scipy import ndimage
 
-from pillqc.rendering.grid import blob, distance_to, extent, smooth_noise, soft_step
-from pillqc.rendering.imprint import (
-    GLYPHS,
-    Stroke,
-    imprint_strokes,
-    moved,
-    pressed,
-    turned,
+from pillqc.rendering.design import colours
+from pillqc.rendering.grid import (
+    EVERYWHERE,
+    blob,
+    distance_to,
+    extent,
+    smooth_noise,
+    soft_step,
 )
+from pillqc.rendering.imprint import GLYPHS, Stroke, imprint_strokes, moved, pressed, turned
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pillqc.rendering.design import Colour, PillDesign
+    from pillqc.rendering.design import PillDesign
     from pillqc.rendering.grid import Segment
     from pillqc.rendering.scene import Scene
 
-_STAINS: Final[tuple[Colour, ...]] = (
-    (208.0, 178.0, 96.0),
-    (206.0, 142.0, 88.0),
-    (196.0, 96.0, 104.0),
-    (128.0, 164.0, 116.0),
-    (118.0, 138.0, 184.0),
-    (152.0, 112.0, 166.0),
-    (150.0, 112.0, 76.0),
-)
-_DIRT: Final[tuple[Colour, ...]] = (
-    (112.0, 84.0, 62.0),
-    (100.0, 98.0, 96.0),
-    (134.0, 126.0, 84.0),
-    (148.0, 98.0, 66.0),
-    (186.0, 172.0, 120.0),
-    (106.0, 128.0, 152.0),
-    (124.0, 146.0, 110.0),
-)
-_OTHER_BODIES: Final[tuple[Colour, ...]] = (
-    (184.0, 170.0, 140.0),
-    (180.0, 158.0, 156.0),
-    (160.0, 168.0, 178.0),
-    (186.0, 184.0, 170.0),
-    (156.0, 156.0, 152.0),
-)
+_STAINS: Final = colours("d0b260 ce8e58 c46068 80a474 768ab8 9870a6 96704c")
+_DIRT: Final = colours("70543e 646260 867e54 946242 baac78 6a8098 7c926e")
+_OTHER_BODIES: Final = colours("b8aa8c b49e9c a0a8b2 bab8aa 9c9c98")
 
 
 def stain(rng: np.random.Generator, scene: Scene, severity: float) -> None:
-    """`color`: one to three translucent stains."""
+    """Add a `color` defect: one to three translucent stains."""
     area = _between(0.004, 0.030, severity) * rng.uniform(0.8, 1.2)
     spots = int(rng.integers(1, 4))
     colour = np.asarray(_STAINS[rng.integers(len(_STAINS))]) + rng.normal(0.0, 6.0, 3)
@@ -79,7 +58,7 @@ def stain(rng: np.random.Generator, scene: Scene, severity: float) -> None:
 
 
 def contaminate(rng: np.random.Generator, scene: Scene, severity: float) -> None:
-    """`contamination`: a foreign particle with crumbs around it, lying on the coating."""
+    """Add a `contamination`: a foreign particle with crumbs around it, on the coating."""
     area = _between(0.0070, 0.0092, severity)
     colour = np.asarray(_DIRT[rng.integers(len(_DIRT))]) * rng.uniform(0.7, 1.3)
     x, y = _inside(rng, scene, 0.82)
@@ -88,18 +67,12 @@ def contaminate(rng: np.random.Generator, scene: Scene, severity: float) -> None
     _particle(rng, scene, x, y, math.sqrt(main / math.pi), colour)
     for _ in range(crumbs):
         direction, away = rng.uniform(0.0, 2.0 * math.pi), rng.uniform(0.06, 0.12)
-        _particle(
-            rng,
-            scene,
-            x + away * math.cos(direction),
-            y + away * math.sin(direction),
-            math.sqrt(0.08 * area / math.pi),
-            colour,
-        )
+        crumb_x, crumb_y = x + away * math.cos(direction), y + away * math.sin(direction)
+        _particle(rng, scene, crumb_x, crumb_y, math.sqrt(0.08 * area / math.pi), colour)
 
 
 def crack(rng: np.random.Generator, scene: Scene, severity: float) -> None:
-    """`crack`: a crack that wanders over the surface, or a chip broken out of the rim."""
+    """Add a `crack`: a crack across the surface, or a chip broken out of the rim."""
     if rng.uniform() < 0.35:
         _chip(rng, scene, severity)
     else:
@@ -107,7 +80,7 @@ def crack(rng: np.random.Generator, scene: Scene, severity: float) -> None:
 
 
 def scratch(rng: np.random.Generator, scene: Scene, severity: float) -> None:
-    """`scratch`: one to three shallow, nearly straight lines side by side."""
+    """Add a `scratch`: one to three shallow, nearly straight lines side by side."""
     x, y = _inside(rng, scene, 0.6)
     heading = rng.uniform(0.0, 2.0 * math.pi)
     bend = rng.normal(0.0, 0.05)
@@ -119,12 +92,11 @@ def scratch(rng: np.random.Generator, scene: Scene, severity: float) -> None:
         sx = x + rng.normal(0.0, 0.02) - math.cos(heading) * length / 2
         sy = y + rng.normal(0.0, 0.02) - math.sin(heading) * length / 2
         path = _walk(rng, scene, sx, sy, heading + rng.normal(0.0, 0.06), length, bend, 0.03)
-        if path:
-            _engrave(rng, scene, path, width=rng.uniform(0.0045, 0.0075), glow=float(glow))
+        _engrave(rng, scene, path, width=rng.uniform(0.0045, 0.0075), glow=float(glow))
 
 
 def spoil_imprint(rng: np.random.Generator, scene: Scene, severity: float) -> None:
-    """`faulty_imprint`: missing, doubled, shifted, faint or wrong letters."""
+    """Make a `faulty_imprint`: missing, doubled, shifted, faint or wrong letters."""
     intended = pressed(scene.grid, scene.strokes)
     for _ in range(8):
         fault = _IMPRINT_FAULTS[rng.integers(len(_IMPRINT_FAULTS))]
@@ -133,16 +105,14 @@ def spoil_imprint(rng: np.random.Generator, scene: Scene, severity: float) -> No
         if changed.mean() >= 0.006:
             break
     scene.strokes = strokes
-    scene.mark((slice(None), slice(None)), _widened(changed, 0.006, scene.grid.size))
+    iterations = max(round(0.006 * scene.grid.size), 1)
+    scene.mark(EVERYWHERE, ndimage.binary_dilation(changed, iterations=iterations))
 
 
 def other_design(rng: np.random.Generator, design: PillDesign) -> PillDesign:
-    """`pill_type`: another product; differs in imprint, and mostly in colour, specks or shape."""
+    """Return another product (`pill_type`): another imprint, often other colours or specks."""
     letters = sorted(set(GLYPHS) - set(design.imprint))
-    changed = replace(
-        design,
-        imprint="".join(rng.choice(letters, size=len(design.imprint))),
-    )
+    changed = replace(design, imprint="".join(rng.choice(letters, size=len(design.imprint))))
     if rng.uniform() < 0.7:
         changed = replace(changed, colour=_OTHER_BODIES[rng.integers(len(_OTHER_BODIES))])
     if rng.uniform() < 0.5:
@@ -155,7 +125,7 @@ def other_design(rng: np.random.Generator, design: PillDesign) -> PillDesign:
 
 
 def combine(rng: np.random.Generator, scene: Scene, severity: float) -> None:
-    """`combined`: two or three different defects on one pill."""
+    """Add a `combined` defect: two or three different ones."""
     count = 3 if rng.uniform() < 0.3 else 2
     for name in sorted(rng.choice(sorted(_SINGLE), size=count, replace=False)):
         _SINGLE[name](rng, scene, 0.75 * severity)
@@ -171,7 +141,7 @@ _SINGLE: Final[dict[str, Edit]] = {
     "scratch": scratch,
 }
 EDITS: Final[dict[str, Edit]] = {**_SINGLE, "combined": combine}
-"""What each defect does to a scene; `pill_type` is another design instead."""
+"""Defect -> function that adds it to a scene; `pill_type` is another design instead."""
 
 
 def _particle(
@@ -256,7 +226,7 @@ def _walk(
     bend: float,
     jitter: float,
 ) -> list[Segment]:
-    """A path of short segments that stays on the pill."""
+    """Return a path of short segments that stays on the pill."""
     step = 0.02
     path: list[Segment] = []
     for _ in range(max(int(length / step), 2)):
@@ -269,11 +239,15 @@ def _walk(
             continue
         path.append((x, y, nx, ny))
         x, y = nx, ny
-    return path or [(x, y, *scene.body.centre)][:1]
+    return path or [(x, y, *scene.body.centre)]
+
+
+def _any_letter(rng: np.random.Generator, scene: Scene) -> int:
+    return int(rng.integers(1 + max(stroke.letter for stroke in scene.strokes)))
 
 
 def _missing(rng: np.random.Generator, scene: Scene, severity: float) -> list[Stroke]:
-    letter = int(rng.integers(1 + max(s.letter for s in scene.strokes)))
+    letter = _any_letter(rng, scene)
     mine = [i for i, s in enumerate(scene.strokes) if s.letter == letter]
     count = 1 + int(severity * (len(mine) - 1) + rng.uniform(0.0, 0.9))
     lost = set(rng.permutation(mine)[:count].tolist())
@@ -281,7 +255,7 @@ def _missing(rng: np.random.Generator, scene: Scene, severity: float) -> list[St
 
 
 def _faint(rng: np.random.Generator, scene: Scene, severity: float) -> list[Stroke]:
-    letter = int(rng.integers(1 + max(s.letter for s in scene.strokes)))
+    letter = _any_letter(rng, scene)
     depth = round(_between(0.4, 0.0, severity), 2)
     return [replace(s, depth=depth) if s.letter == letter else s for s in scene.strokes]
 
@@ -295,7 +269,7 @@ def _doubled(rng: np.random.Generator, scene: Scene, severity: float) -> list[St
 
 
 def _shifted(rng: np.random.Generator, scene: Scene, severity: float) -> list[Stroke]:
-    letter = int(rng.integers(1 + max(s.letter for s in scene.strokes)))
+    letter = _any_letter(rng, scene)
     mine = [s for s in scene.strokes if s.letter == letter]
     x = float(np.mean([(s.segment[0] + s.segment[2]) / 2 for s in mine]))
     y = float(np.mean([(s.segment[1] + s.segment[3]) / 2 for s in mine]))
@@ -310,7 +284,7 @@ def _shifted(rng: np.random.Generator, scene: Scene, severity: float) -> list[St
 
 
 def _wrong(rng: np.random.Generator, scene: Scene, severity: float) -> list[Stroke]:
-    del severity  # a wrong letter is wrong
+    del severity  # a letter is wrong or right
     text = list(scene.design.imprint)
     index = int(rng.integers(len(text)))
     text[index] = str(rng.choice(sorted(set(GLYPHS) - {text[index]})))
@@ -326,9 +300,3 @@ def _inside(rng: np.random.Generator, scene: Scene, most: float) -> tuple[float,
 
 def _between(mild: float, severe: float, severity: float) -> float:
     return mild + (severe - mild) * severity
-
-
-def _widened(mask: NDArray[np.bool_], by: float, size: int) -> NDArray[np.bool_]:
-    times = max(round(by * size), 1)
-    wide: NDArray[np.bool_] = ndimage.binary_dilation(mask, iterations=times)
-    return wide

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ Field: TypeAlias = NDArray[np.float32]
 Window: TypeAlias = tuple[slice, slice]
 Segment: TypeAlias = tuple[float, float, float, float]
 """x0, y0, x1, y1 in shares of the image side."""
+EVERYWHERE: Final[Window] = (slice(None), slice(None))
 
 
 @dataclass(frozen=True)
@@ -42,21 +43,21 @@ class Grid:
         return self.x.reshape(-1, 1)
 
     def window(self, x0: float, y0: float, x1: float, y1: float) -> Window:
-        """Slices of the pixels inside a rectangle; never empty, never outside the image."""
-        rows, columns = (self._span(y0, y1), self._span(x0, x1))
-        return rows, columns
+        """Return the slices of a rectangle's pixels; never empty, never outside the image."""
+
+        def span(low: float, high: float) -> slice:
+            start = min(max(math.floor(low * self.size), 0), self.size - 1)
+            return slice(start, max(min(math.ceil(high * self.size), self.size), start + 1))
+
+        return span(y0, y1), span(x0, x1)
 
     def zeros(self) -> Field:
-        """A field of zeros."""
+        """Return a field of zeros."""
         return np.zeros((self.size, self.size), np.float32)
-
-    def _span(self, low: float, high: float) -> slice:
-        start = min(max(math.floor(low * self.size), 0), self.size - 1)
-        return slice(start, max(min(math.ceil(high * self.size), self.size), start + 1))
 
 
 def smooth_noise(rng: np.random.Generator, grid: Grid, cell: float) -> Field:
-    """Noise of mean 0 and deviation about 1 whose bumps are `cell` wide."""
+    """Return noise of mean 0 and deviation about 1 with bumps of width `cell`."""
     knots = max(round(1.0 / cell), 2) + 3
     coarse = rng.standard_normal((knots, knots), dtype=np.float32)
     margin = 1.0 / (knots - 1)
@@ -65,12 +66,12 @@ def smooth_noise(rng: np.random.Generator, grid: Grid, cell: float) -> Field:
         Image.Resampling.BICUBIC,
         box=(margin * knots, margin * knots, (1 - margin) * knots, (1 - margin) * knots),
     )
-    # interpolation between independent knots lowers the deviation to about two thirds
+    # interpolation between independent knots reduces the deviation to about two thirds
     return np.asarray(image, dtype=np.float32) * np.float32(1.5)
 
 
 def soft_step(distance: Field, width: float) -> Field:
-    """1 inside (distance below 0), 0 outside, a smooth edge of `width` between them."""
+    """Return 1 inside (distance below 0) and 0 outside, with a smooth edge of `width`."""
     t: Field = np.clip(0.5 - distance * np.float32(1.0 / max(width, 1e-6)), 0.0, 1.0)
     smooth: Field = t * t * (3.0 - 2.0 * t)
     return smooth
@@ -86,7 +87,7 @@ def blob(
     roughness: float = 0.25,
     stretch: float = 1.0,
 ) -> tuple[Window, Field]:
-    """An irregular spot: its window, and the signed distance to its edge there."""
+    """Return an irregular spot's window, and the signed distance to its edge there."""
     reach = radius * (1.0 + 2.5 * roughness) * max(stretch, 1.0) + 0.03
     window = grid.window(x - reach, y - reach, x + reach, y + reach)
     angle = rng.uniform(0.0, math.pi)
@@ -99,9 +100,9 @@ def blob(
     return window, distance
 
 
-def distance_to(grid: Grid, segments: Iterable[Segment], window: Window | None = None) -> Field:
-    """Distance of every pixel to the nearest of the segments."""
-    rows, columns = window or (slice(None), slice(None))
+def distance_to(grid: Grid, segments: Iterable[Segment], window: Window) -> Field:
+    """Return the distance of the window's pixels to the nearest segment, at most 2."""
+    rows, columns = window
     px, py = grid.x[:, columns], grid.y[rows]
     nearest = np.full((py.shape[0], px.shape[1]), 2.0, np.float32)
     for x0, y0, x1, y1 in segments:
@@ -120,14 +121,14 @@ def distance_to(grid: Grid, segments: Iterable[Segment], window: Window | None =
 
 
 def extent(segments: Iterable[Segment], margin: float) -> tuple[float, float, float, float]:
-    """The rectangle around segments, widened by `margin`."""
+    """Return the rectangle around segments, widened by `margin`."""
     points = np.asarray(list(segments), dtype=np.float64).reshape(-1, 2)
     (x0, y0), (x1, y1) = points.min(axis=0), points.max(axis=0)
     return float(x0 - margin), float(y0 - margin), float(x1 + margin), float(y1 + margin)
 
 
 def _wobbling(rng: np.random.Generator, theta: Field, roughness: float) -> Field:
-    """An outline around 1 by angle, scaled so that it encloses the area of a circle."""
+    """Return an irregular radius by angle; the outline encloses the area of a unit circle."""
     orders = np.array([1, 2, 3, 5, 8], np.float32)
     amplitudes = (roughness * 1.4 * rng.standard_normal(len(orders)) / orders).astype(np.float32)
     phases = rng.uniform(0.0, 2.0 * math.pi, len(orders)).astype(np.float32)

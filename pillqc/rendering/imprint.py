@@ -1,4 +1,4 @@
-"""Letters as strokes, and the height map that they press into the surface.
+"""Strokes of letters, and the height map that they press into the surface.
 
 strokes = imprint_strokes("FF", centre=(0.5, 0.5))
 height = pressed(grid, strokes)      # 0 at the surface, -1 at the floor of a stroke
@@ -23,9 +23,9 @@ LETTER_HEIGHT: Final = 0.235
 LETTER_WIDTH: Final = 0.125
 PITCH: Final = 0.21
 TOP: Final = -0.1145
-"""Top of the letters below the pill's centre: measured y .385 with the centre at .4995."""
+"""Top of the letters, from the pill's centre: measured y .385 with the centre at .4995."""
 _MIDDLE: Final = 0.42
-"""Height of the middle arm in the letter: measured y .484."""
+"""Height of the middle arm in the letter: measured at y .484."""
 
 # strokes in a unit box, x to the right, y down
 GLYPHS: Final[dict[str, tuple[Segment, ...]]] = {
@@ -66,31 +66,36 @@ class Stroke:
 
 
 def imprint_strokes(text: str, *, centre: tuple[float, float], angle: float = 0.0) -> list[Stroke]:
-    """The strokes of an imprint in the image, its middle at the pill's centre."""
+    """Return the strokes of an imprint whose middle is at the pill's centre."""
     strokes = []
     left = -((len(text) - 1) * PITCH + LETTER_WIDTH) / 2.0 - 0.0025
     for index, letter in enumerate(text):
-        for segment in GLYPHS[letter]:
-            placed = _place(segment, left + index * PITCH, TOP)
+        x = left + index * PITCH
+        for x0, y0, x1, y1 in GLYPHS[letter]:
+            placed = (
+                x + x0 * LETTER_WIDTH,
+                TOP + y0 * LETTER_HEIGHT,
+                x + x1 * LETTER_WIDTH,
+                TOP + y1 * LETTER_HEIGHT,
+            )
             strokes.append(Stroke(letter=index, segment=turned(placed, angle, centre)))
     return strokes
 
 
-def pressed(grid: Grid, strokes: Sequence[Stroke], *, width: float = STROKE_WIDTH) -> Field:
-    """The height map of the strokes: 0 at the surface, -depth at the floor."""
+def pressed(grid: Grid, strokes: Sequence[Stroke]) -> Field:
+    """Return the height map of the strokes: 0 at the surface, -depth at the floor."""
     height = grid.zeros()
-    depths = sorted({stroke.depth for stroke in strokes})
-    for depth in depths:
+    for depth in sorted({stroke.depth for stroke in strokes}):
         segments = [stroke.segment for stroke in strokes if stroke.depth == depth]
-        window = grid.window(*extent(segments, width + WALL_WIDTH))
-        floor = soft_step(distance_to(grid, segments, window) - width / 2.0, WALL_WIDTH)
+        window = grid.window(*extent(segments, STROKE_WIDTH + WALL_WIDTH))
+        floor = soft_step(distance_to(grid, segments, window) - STROKE_WIDTH / 2.0, WALL_WIDTH)
         part = height[window]
         part[...] = np.minimum(part, -floor * np.float32(depth))
     return height
 
 
 def turned(segment: Segment, angle: float, centre: tuple[float, float]) -> Segment:
-    """A segment around (0, 0), turned and moved to `centre`."""
+    """Return a segment turned around (0, 0) and then moved to `centre`."""
     cos, sin = math.cos(angle), math.sin(angle)
     x0, y0, x1, y1 = segment
     return (
@@ -102,16 +107,6 @@ def turned(segment: Segment, angle: float, centre: tuple[float, float]) -> Segme
 
 
 def moved(segment: Segment, dx: float, dy: float) -> Segment:
-    """A segment moved by (dx, dy)."""
+    """Return a segment moved by (dx, dy)."""
     x0, y0, x1, y1 = segment
     return x0 + dx, y0 + dy, x1 + dx, y1 + dy
-
-
-def _place(segment: Segment, left: float, top: float) -> Segment:
-    x0, y0, x1, y1 = segment
-    return (
-        left + x0 * LETTER_WIDTH,
-        top + y0 * LETTER_HEIGHT,
-        left + x1 * LETTER_WIDTH,
-        top + y1 * LETTER_HEIGHT,
-    )

@@ -1,10 +1,10 @@
-"""One pill from seed to photograph.
+"""Render one pill, from seed to photograph.
 
     pill = render(seed=7, size=224, defect="crack")
     pill.image     # uint8 (224, 224, 3)
-    pill.mask      # bool (224, 224), exactly the footprint of what was done to the pill
+    pill.mask      # bool (224, 224), exactly the footprint of the defect
 
-Every camera step runs for every class: nothing but the defect itself tells good from bad.
+Good and bad pills go through the same camera, so they differ by the defect only.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from scipy import ndimage
 
+from pillqc.data.images import GOOD
 from pillqc.rendering.defects import EDITS, other_design
 from pillqc.rendering.design import DEFAULT_DESIGN, PillDesign
-from pillqc.rendering.grid import Field, Grid, Window, smooth_noise, soft_step
+from pillqc.rendering.grid import EVERYWHERE, Field, Grid, Window, smooth_noise, soft_step
 from pillqc.rendering.imprint import Stroke, imprint_strokes, pressed
 from pillqc.rendering.surface import WHITE, Body, lay_body, shaded, speckle
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-GOOD: Final = "good"
 PILL_TYPE: Final = "pill_type"
 DEFECTS: Final = (
     "color",
@@ -36,27 +36,27 @@ DEFECTS: Final = (
     "scratch",
 )
 _BACKGROUND: Final = ((15.0, 19.0), (15.0, 19.0), (23.0, 30.0))
-"""Measured range of red, green and blue."""
+"""Measured ranges of red, green and blue."""
 _RIM_WIDTH: Final = (0.022, 0.040)
-"""Full width of the rim's edge; its 10-90 % part is then 8 to 16 px of 551."""
+"""Full width of the rim's edge, of which 10 to 90 % take 8 to 16 px of 551."""
 _IMPRINT_DEPTH: Final = 0.9
 _GROOVE_SHADE: Final = 2.5
-"""Grey levels that the floor of a letter is darker."""
+"""Grey levels by which the floor of a letter is darker."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RenderedPill:
-    """A photograph and what is known about it."""
+    """A photograph with its truth."""
 
     image: NDArray[np.uint8]
     mask: NDArray[np.bool_]
     severity: float
-    """0 (just visible) to 1; 0 for good pills."""
+    """From 0 (just visible) to 1; 0 for good pills."""
 
 
 @dataclass(kw_only=True)
 class Scene:
-    """A pill while it is being made."""
+    """A pill that defects can still change."""
 
     grid: Grid
     design: PillDesign
@@ -66,23 +66,23 @@ class Scene:
     pigment: Field
     """Colour of the coating relative to white (size, size, 3)."""
     relief: Field
-    """Height of the surface apart from the imprint; letters are 1 deep."""
+    """Height of the surface without the imprint; letters are 1 deep."""
     glow: Field
     """Grey levels that a defect adds to the light."""
     rim: Field
-    """Signed distance to the outline of what is left of the pill."""
+    """Signed distance to the outline, with what has broken off taken away."""
     footprint: NDArray[np.bool_] = field(init=False)
 
     def __post_init__(self) -> None:
         self.footprint = np.zeros((self.grid.size, self.grid.size), np.bool_)
 
     def paint(self, window: Window, alpha: Field, colour: NDArray[np.float64]) -> None:
-        """Lay a colour over the coating."""
+        """Paint a colour on the coating."""
         part = self.pigment[window]
         part += alpha[..., None] * ((colour / WHITE).astype(np.float32) - part)
 
     def mark(self, window: Window, where: NDArray[np.bool_]) -> None:
-        """Add to the mask what a defect covers on the pill."""
+        """Add to the mask what a defect covers of the pill."""
         self.footprint[window] |= where & (self.body.distance[window] < 0.0)
 
 
@@ -98,7 +98,7 @@ def render(
     if defect in EDITS:
         EDITS[defect](rng, scene, severity)
     if defect == PILL_TYPE:
-        scene.mark((slice(None), slice(None)), scene.body.distance < 0.0)
+        scene.mark(EVERYWHERE, scene.body.distance < 0.0)
     return RenderedPill(image=_photograph(rng, scene), mask=scene.footprint, severity=severity)
 
 
@@ -133,7 +133,7 @@ def _photograph(rng: np.random.Generator, scene: Scene) -> NDArray[np.uint8]:
 
 
 def _table(rng: np.random.Generator, grid: Grid) -> Field:
-    """The dark background with faint dust."""
+    """Return the dark background with faint dust."""
     colour = np.array([rng.uniform(low, high) for low, high in _BACKGROUND], np.float32)
     dust = np.maximum(smooth_noise(rng, grid, 0.012) - 2.2, 0.0) * np.float32(5.0)
     cloud = smooth_noise(rng, grid, 0.2) * np.float32(0.6)
@@ -142,7 +142,7 @@ def _table(rng: np.random.Generator, grid: Grid) -> Field:
 
 
 def _camera(rng: np.random.Generator, photo: Field, grid: Grid) -> NDArray[np.uint8]:
-    """Lens, exposure, white balance, sensor noise and rounding."""
+    """Apply lens, exposure, white balance, sensor noise and rounding."""
     blur = rng.uniform(0.0012, 0.0024) * grid.size
     photo = ndimage.gaussian_filter(photo, (blur, blur, 0.0), truncate=3.0)
     gain = rng.normal(1.0, 0.015) * rng.normal(1.0, 0.008, 3)

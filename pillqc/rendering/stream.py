@@ -1,9 +1,9 @@
-"""An endless stream of freshly rendered pills: every image is new, and all are repeatable.
+"""Yield freshly rendered pills without end: every image is new, and all are repeatable.
 
     for images, masks, bad in stream(StreamPlan(seed=0, size=112), start=0, count=6400): ...
 
-Image number n of a stream depends on the seed and n only, so a training that resumes at n goes on
-with exactly the images that it would have seen. No image of a stream is one of a data set.
+Image n depends on the seed and n only, so a training that resumes at n sees the same images as one
+that was never stopped. No image of a stream is in a data set.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pillqc.data.images import MEAN, STD
+from pillqc.data.images import GOOD, MEAN, STD
 from pillqc.rendering.dataset import image_seed
 from pillqc.rendering.design import DEFAULT_DESIGN, PillDesign
-from pillqc.rendering.scene import DEFECTS, GOOD, render
+from pillqc.rendering.scene import DEFECTS, render
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 GOOD_SHARE: Final = 0.5
 _HARD: Final = {"faulty_imprint": 2.0, "crack": 1.5, "scratch": 1.5}
-"""Defects that are learnt late come more often than once in seven."""
+"""Weights of defects that are learnt late; the others have 1."""
 _MEAN: Final = np.asarray(MEAN, np.float32)
 _STD: Final = np.asarray(STD, np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamPlan:
-    """What a stream shows."""
+    """The settings of a stream."""
 
     seed: int = 0
     size: int = 112
     batch_size: int = 32
     jobs: int = 2
-    """Processes that render; 0 renders in this one."""
+    """Processes that render; 0: this process renders."""
     design: PillDesign = field(default_factory=lambda: DEFAULT_DESIGN)
 
 
@@ -61,7 +61,7 @@ class _Rendered(Dataset[tuple[Tensor, Tensor, int]]):
 
 
 def kind_of(seed: int, number: int) -> str:
-    """Whether image `number` is good, and which defect it has."""
+    """Return the defect of image `number`, or `good`."""
     rng = np.random.default_rng(image_seed(seed, "kind", "", number))
     if rng.uniform() < GOOD_SHARE:
         return GOOD
@@ -70,7 +70,7 @@ def kind_of(seed: int, number: int) -> str:
 
 
 def stream(plan: StreamPlan, *, start: int, count: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield batches (images, masks, bad) of the images `start` to `start + count`."""
+    """Yield whole batches (images, masks, bad) of the images `start` to `start + count`."""
     loader = DataLoader(
         _Rendered(plan, start, count),
         batch_size=plan.batch_size,

@@ -1,4 +1,4 @@
-"""The pill's body, how light falls on it, and the specks that good pills carry too."""
+"""The body of a pill, the light on it, and the specks that good pills have too."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 CENTRE: Final = (0.50, 0.499)
 POSE_SPREAD: Final = 0.002
 WHITE: Final = 174.0
-"""Grey level of the real pill; pigment is relative to it."""
-# measured luminance by radius (0 in the middle, 1 at the rim), less what specks and letters take
+"""Grey level of the real pill, to which pigment is relative."""
+# measured luminance by radius (0 in the middle, 1 at the rim), without specks and letters
 _RADII: Final = (0.0, 0.5, 0.8, 0.95, 1.0, 1.2)
 _LUMINANCE: Final = (188.0, 180.0, 171.0, 159.0, 151.0, 141.0)
 _LIGHT_FROM_ABOVE: Final = 6.5
@@ -26,18 +26,18 @@ _LIGHT_FROM_ABOVE: Final = 6.5
 _LIGHT_X: Final = 0.6
 _LIGHT_Y: Final = 0.8
 _DARK_WALL: Final = 0.40
-"""Grey levels per unit of slope (depth per share of the side) on walls that face away."""
+"""Grey levels per unit of slope (depth per share of the side) on walls away from the light."""
 _BRIGHT_WALL: Final = 0.15
 _MAX_DARK: Final = 27.0
 _SPECK_MEDIAN: Final = 0.02
 _SPECK_RANGE: Final = (0.008, 0.07)
 _BELOW_COATING: Final = 0.3
-"""Share of the specks that shine through the coating, faint and blurred."""
+"""Share of the specks that are below the coating, faint and blurred."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Body:
-    """Where the pill lies: its pose, and for every pixel how far out it is."""
+    """The pose of a pill, and every pixel's distance from its middle and its rim."""
 
     centre: tuple[float, float]
     semi_axes: tuple[float, float]
@@ -48,21 +48,21 @@ class Body:
     """Signed distance to the rim in shares of the image side, negative inside."""
 
     def point(self, radius: float, direction: float) -> tuple[float, float]:
-        """The point in a direction at a radius between 0 and 1."""
+        """Return the point in a direction at a radius between 0 and 1."""
         return (
             self.centre[0] + radius * self.semi_axes[0] * math.cos(direction),
             self.centre[1] + radius * self.semi_axes[1] * math.sin(direction),
         )
 
     def radius_at(self, x: float, y: float) -> float:
-        """How far out a point lies: 0 in the middle, 1 at the rim."""
+        """Return the radius of a point: 0 in the middle, 1 at the rim."""
         return math.hypot(
             (x - self.centre[0]) / self.semi_axes[0], (y - self.centre[1]) / self.semi_axes[1]
         )
 
 
 def lay_body(rng: np.random.Generator, grid: Grid, design: PillDesign) -> Body:
-    """Lay the pill under the camera; the fixture leaves it a spread of .2 % only."""
+    """Return a body in a random pose; the real fixture has a spread of only .2 %."""
     jitter = rng.uniform(-POSE_SPREAD, POSE_SPREAD, 4)
     centre = (CENTRE[0] + jitter[0], CENTRE[1] + jitter[1])
     axes = (design.semi_axes[0] + jitter[2] / 2, design.semi_axes[1] + jitter[3] / 2)
@@ -83,17 +83,17 @@ def lay_body(rng: np.random.Generator, grid: Grid, design: PillDesign) -> Body:
 
 
 def speckle(rng: np.random.Generator, scene: Scene, design: PillDesign) -> None:
-    """Scatter specks over the coating, as every good pill has them.
+    """Paint the specks that every good pill has.
 
-    Batches differ in how large and how strong their specks are: without that the specks' own
-    spread would be so small that the mere amount of dark pixels gives a defect away.
+    Their size and strength vary by production batch. Without that, the number of dark pixels alone
+    would tell good pills from bad.
     """
-    batch_size = math.exp(0.50 * rng.normal())
+    batch_scale = math.exp(0.50 * rng.normal())
     batch_strength = rng.uniform(0.40, 1.0)
     for _ in range(int(rng.integers(design.specks[0], design.specks[1] + 1))):
         x, y = scene.body.point(0.93 * math.sqrt(rng.uniform()), rng.uniform(0.0, 2.0 * math.pi))
         diameter = float(
-            np.clip(_SPECK_MEDIAN * batch_size * math.exp(0.5 * rng.normal()), *_SPECK_RANGE)
+            np.clip(_SPECK_MEDIAN * batch_scale * math.exp(0.5 * rng.normal()), *_SPECK_RANGE)
         )
         below = rng.uniform() < _BELOW_COATING
         strength = rng.uniform(0.12, 0.40) if below else rng.uniform(0.40, 1.0)
@@ -110,7 +110,7 @@ def speckle(rng: np.random.Generator, scene: Scene, design: PillDesign) -> None:
 
 
 def shaded(rng: np.random.Generator, scene: Scene, relief: Field) -> Field:
-    """Colours of the surface under the lamp (size, size, 3)."""
+    """Return the lit colours of the surface (size, size, 3)."""
     grid, body = scene.grid, scene.body
     light = np.interp(body.radius, _RADII, _LUMINANCE).astype(np.float32)
     light += (body.centre[1] - grid.y) * np.float32(_LIGHT_FROM_ABOVE / body.semi_axes[1])
@@ -123,7 +123,7 @@ def shaded(rng: np.random.Generator, scene: Scene, relief: Field) -> Field:
 
 
 def relief_light(relief: Field, grid: Grid) -> Field:
-    """Grey levels that walls gain or lose; light comes from the top left."""
+    """Return the grey levels that walls gain or lose; light comes from the top left."""
     slope_y, slope_x = np.gradient(relief, 1.0 / grid.size)
     slope = slope_x * np.float32(_LIGHT_X) + slope_y * np.float32(_LIGHT_Y)
     levels = np.where(slope < 0, slope * np.float32(_DARK_WALL), slope * np.float32(_BRIGHT_WALL))

@@ -1,12 +1,12 @@
-"""What a training step is fed: images, or what the frozen blocks make of them.
+"""Batches of images, and the class scores that a model gives them.
 
-    feed = feed_for(model, source)
-    for loaded in ahead(feed.load, batches, depth=2):   # reads files, in another thread
-        scores = feed.scores(feed.inputs(loaded))       # computes, in this one
+    pipeline = BatchPipeline(model, source)
+    for loaded in ahead(lambda indices: pipeline.load(indices, epoch), batches, depth=2):
+        scores = pipeline.scores(pipeline.inputs(loaded))    # files are read in another thread
 
-Blocks 1 to 4 hold nine tenths of VGG-16's arithmetic. While they are frozen, and the images the
-same in every epoch, their outputs are the same too: they are computed when an image is first seen,
-kept as long as there is room, and used again.
+Blocks 1 to 4 do nine tenths of VGG-16's arithmetic. While they are frozen and the images are the
+same in every epoch, the pipeline computes their outputs once per image and keeps them as far as
+memory allows.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pillqc.data.masks import read_mask
 from pillqc.errors import PillqcError
 from pillqc.limits import free_memory
 from pillqc.model.network import FROZEN_LAYERS, CustomVGG
-from pillqc.training.augmentation import augment, moved
+from pillqc.training.augmentation import augment, augment_masks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pillqc.data.images import Sample
 
 _SHARE_OF_MEMORY: Final = 0.25
-"""Of what is available when training begins; a part of MVTec AD's size takes some 170 MB."""
+"""Share of the free memory for kept outputs; MVTec AD's pill category takes some 170 MB."""
 
 
 class Source(Protocol):
@@ -48,14 +48,14 @@ class Source(Protocol):
         """Whether an image is the same in every epoch."""
 
     @property
-    def masked(self) -> Tensor | None:
-        """Whether it is known where an image is defective, bool (N,); None: of no image."""
+    def masked(self) -> Tensor:
+        """Which images are good or have a mask, bool (N,)."""
 
     def images(self, indices: Sequence[int], epoch: int) -> Tensor:
-        """Images of the given indices, normalised float32 (n, 3, H, W)."""
+        """Return normalised float32 images (n, 3, H, W)."""
 
     def masks(self, indices: Sequence[int], epoch: int) -> Tensor:
-        """Where those images are defective, bool (n, H, W)."""
+        """Return where those images are defective, bool (n, H, W)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,23 +68,27 @@ class TensorSource:
     all_masks: Tensor | None = None
 
     @property
-    def masked(self) -> Tensor | None:
-        """All of them, where there are masks."""
-        return None if self.all_masks is None else torch.ones(len(self.labels), dtype=torch.bool)
+    def masked(self) -> Tensor:
+        """Which images are good or have a mask, bool (N,)."""
+        return self.labels == 0 if self.all_masks is None else torch.ones_like(self.labels).bool()
 
     def images(self, indices: Sequence[int], epoch: int) -> Tensor:  # noqa: ARG002 - the protocol
-        """Images of the given indices."""
+        """Return the images of the indices."""
         return self.all_images[torch.as_tensor(indices)]
 
     def masks(self, indices: Sequence[int], epoch: int) -> Tensor:  # noqa: ARG002 - the protocol
-        """Masks of the given indices."""
+        """Return the masks of the indices."""
         if self.all_masks is None:
             raise PillqcError("these images have no masks")
         return self.all_masks[torch.as_tensor(indices)]
 
 
 class FileSource:
-    """Images that are read from disk when they are needed, so memory does not grow with them."""
+    """Images read from disk when they are needed, so that memory does not grow with them.
+
+    With `augment_seed`, images change in every epoch. How depends on the seed, the epoch and the
+    image's index only, so it is the same however many processes share a batch.
+    """
 
     def __init__(
         self, samples: Sequence[Sample], *, size: int = 224, augment_seed: int | None = None
@@ -95,183 +99,124 @@ class FileSource:
         self.fixed = augment_seed is None
         self.labels = torch.tensor([int(sample.bad) for sample in samples], dtype=torch.int64)
         known = [not sample.bad or sample.mask is not None for sample in samples]
-        self.masked: Tensor | None = torch.tensor(known, dtype=torch.bool)
-        self._kept_masks: dict[int, NDArray[np.uint8]] = {}
+        self.masked = torch.tensor(known, dtype=torch.bool)
+        self._packed_masks: dict[int, NDArray[np.uint8]] = {}
 
     def images(self, indices: Sequence[int], epoch: int) -> Tensor:
-        """Images of the given indices; changed anew in every epoch if that was asked for.
-
-        How an image is changed depends on the seed, the epoch and its own index, and not on the
-        batch that it is in: so it is the same however many processes share a batch.
-        """
+        """Return the images of the indices, augmented for this epoch."""
         images = load_images([self._samples[index].path for index in indices], self._size)
-        if self._augment_seed is None:
-            return images
-        changed = [
-            augment(image[None], self._generator(index, epoch))[0]
-            for index, image in zip(indices, images, strict=True)
-        ]
-        return torch.cat(changed)
+        return self._augmented(augment, images, indices, epoch)
 
     def masks(self, indices: Sequence[int], epoch: int) -> Tensor:
-        """Masks of the given indices, moved as their images are."""
+        """Return the masks of the indices, moved as the images are."""
         masks = torch.from_numpy(np.stack([self._mask(index) for index in indices]))
+        return self._augmented(augment_masks, masks, indices, epoch)
+
+    def _augmented(
+        self,
+        change: Callable[[Tensor, torch.Generator], Tensor],
+        values: Tensor,
+        indices: Sequence[int],
+        epoch: int,
+    ) -> Tensor:
         if self._augment_seed is None:
-            return masks
-        return torch.cat(
-            [
-                moved(mask[None], self._generator(index, epoch))
-                for index, mask in zip(indices, masks, strict=True)
-            ]
-        )
+            return values
+        changed = []
+        for index, value in zip(indices, values, strict=True):
+            seed = hash((self._augment_seed, epoch, index)) % 2**63  # Python salts text only
+            changed.append(change(value[None], torch.Generator().manual_seed(seed)))
+        return torch.cat(changed)
 
     def _mask(self, index: int) -> NDArray[np.bool_]:
-        """Read once and kept, eight pixels in a byte."""
-        packed = self._kept_masks.get(index)
-        if packed is None:
-            packed = self._kept_masks[index] = np.packbits(
-                read_mask(self._samples[index], self._size)
-            )
-        flat = np.unpackbits(packed, count=self._size**2).astype(np.bool_)
+        """Return the image's mask; it is read once and kept with eight pixels in a byte."""
+        if index not in self._packed_masks:
+            mask = read_mask(self._samples[index], self._size)
+            self._packed_masks[index] = np.packbits(mask)
+        flat = np.unpackbits(self._packed_masks[index], count=self._size**2).astype(np.bool_)
         return flat.reshape(self._size, self._size)
-
-    def _generator(self, index: int, epoch: int) -> torch.Generator:
-        seed = hash((self._augment_seed, epoch, index)) % 2**63  # of numbers: the same everywhere
-        return torch.Generator().manual_seed(seed)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """A batch whose files were read."""
+    """A batch whose files have been read."""
 
     indices: Sequence[int]
+    new: Sequence[int]
+    """Those whose images were read; the others' outputs are known."""
     images: Tensor | None
-    """Those that are not known yet, in the order of `indices`; None if all are."""
-    masks: Tensor | None = None
-    """Of all of them, where a step learns from masks."""
+    """The images of `new`."""
+    masks: Tensor | None
+    """The masks of `indices`, where a training learns from masks."""
 
 
-class Feed(Protocol):
-    """How a model gets its images."""
-
-    def load(self, indices: Sequence[int], epoch: int) -> Loaded:
-        """Read what this batch needs; may run in another thread."""
-
-    def inputs(self, loaded: Loaded) -> Tensor:
-        """What `scores` takes."""
-
-    def scores(self, inputs: Tensor) -> Tensor:
-        """Class scores (N, C)."""
-
-    def cells(self, inputs: Tensor) -> Tensor:
-        """Class scores of every window of the map (N, C, h, w)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageFeed:
-    """Every image through the whole model, every time."""
-
-    model: nn.Module
-    source: Source
-    masks: bool = False
-
-    def load(self, indices: Sequence[int], epoch: int) -> Loaded:
-        """Read the images."""
-        images = self.source.images(indices, epoch) if indices else None
-        masks = _masks(self.source, indices, epoch, wanted=self.masks)
-        return Loaded(indices=indices, images=images, masks=masks)
-
-    def inputs(self, loaded: Loaded) -> Tensor:
-        """The images."""
-        return cast("Tensor", loaded.images)
-
-    def scores(self, inputs: Tensor) -> Tensor:
-        """The model's, in training mode."""
-        if isinstance(self.model, CustomVGG):
-            return _exact(self.model, self.model.features(inputs), self.model.scores)
-        return cast("Tensor", self.model(inputs))
-
-    def cells(self, inputs: Tensor) -> Tensor:
-        """The model's."""
-        model = cast("CustomVGG", self.model)
-        return _exact(model, model.features(inputs), model.cells)
-
-
-class FrozenFeed:
-    """Outputs of the frozen blocks, each computed once as far as there is room."""
+class BatchPipeline:
+    """Loads a model's batches and computes their scores, from the frozen blocks' outputs on."""
 
     def __init__(
-        self, model: CustomVGG, source: Source, *, room_bytes: int, masks: bool = False
+        self,
+        model: nn.Module,
+        source: Source,
+        *,
+        reuse: bool = True,
+        masks: bool = False,
+        room_bytes: int | None = None,
     ) -> None:
-        self._model = model
-        self._masks = masks
-        self._source = source
-        self._room = room_bytes
-        self._known: dict[int, Tensor] = {}
+        self._model, self._source, self._masks = model, source, masks
+        self.reuses: bool = (
+            reuse and source.fixed and isinstance(model, CustomVGG) and model.is_frozen()
+        )
+        """Whether outputs of the frozen blocks are kept."""
+        self._outputs: dict[int, Tensor] = {}
+        share_of_memory = int(free_memory() * _SHARE_OF_MEMORY)
+        self._room = share_of_memory if room_bytes is None else room_bytes
 
     def load(self, indices: Sequence[int], epoch: int) -> Loaded:
-        """Read the images whose outputs are not known."""
-        unknown = [index for index in indices if index not in self._known]
-        images = self._source.images(unknown, epoch) if unknown else None
-        masks = _masks(self._source, indices, epoch, wanted=self._masks)
-        return Loaded(indices=indices, images=images, masks=masks)
+        """Read the files that a batch needs; may run in another thread."""
+        new = [index for index in indices if index not in self._outputs]
+        return Loaded(
+            indices=indices,
+            new=new,
+            images=self._source.images(new, epoch) if new else None,
+            masks=self._source.masks(indices, epoch) if self._masks and indices else None,
+        )
 
     def inputs(self, loaded: Loaded) -> Tensor:
-        """Outputs of the frozen blocks (N, 512, h, w), in the dtype of an autocast around it."""
+        """Return the tensor that `scores` and `cells` take: images, or frozen blocks' outputs."""
+        if not self.reuses:
+            return cast("Tensor", loaded.images)
         if loaded.images is None:
-            return torch.stack([self._known[index] for index in loaded.indices])
+            return torch.stack([self._outputs[index] for index in loaded.indices])
         with torch.no_grad():
-            fresh = self._model.frozen_outputs(loaded.images)
-        if len(fresh) == len(loaded.indices):  # as in the plain loop, and without a copy
-            for index, output in zip(loaded.indices, fresh, strict=True):
-                self._keep(index, output)
-            return fresh
-        rest = iter(fresh)
-        outputs = []
-        for index in loaded.indices:
-            output = self._known.get(index)
-            if output is None:
-                output = next(rest)
-                self._keep(index, output)
-            outputs.append(output)
-        return torch.stack(outputs)
+            outputs = cast("CustomVGG", self._model).frozen_outputs(loaded.images)
+        fresh = dict(zip(loaded.new, outputs, strict=True))
+        for index, output in fresh.items():
+            size = output.numel() * output.element_size()
+            if size <= self._room:
+                self._room -= size
+                self._outputs[index] = output.clone()
+        if len(fresh) == len(loaded.indices):
+            return outputs
+        return torch.stack([fresh[i] if i in fresh else self._outputs[i] for i in loaded.indices])
 
     def scores(self, inputs: Tensor) -> Tensor:
-        """The model's, from where the frozen blocks end."""
-        model = self._model
-        return _exact(model, model.features[FROZEN_LAYERS:](inputs), model.scores)
+        """Return class scores (N, C), as the model gives them in training mode."""
+        if not isinstance(self._model, CustomVGG):
+            return cast("Tensor", self._model(inputs))
+        return self._head(self._model.scores, inputs)
 
     def cells(self, inputs: Tensor) -> Tensor:
-        """The model's, from where the frozen blocks end."""
-        model = self._model
-        return _exact(model, model.features[FROZEN_LAYERS:](inputs), model.cells)
+        """Return class scores of every window of the map (N, C, h+1, w+1)."""
+        return self._head(cast("CustomVGG", self._model).cells, inputs)
 
-    def _keep(self, index: int, output: Tensor) -> None:
-        size = output.numel() * output.element_size()
-        if size <= self._room:
-            self._room -= size
-            self._known[index] = output.clone()
+    def _head(self, head: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+        """Apply the trained layers and then the head, which computes in fp32 under autocast too.
 
-
-def feed_for(model: nn.Module, source: Source, *, reuse: bool = True, masks: bool = False) -> Feed:
-    """The frozen blocks' outputs where that is possible, the images otherwise."""
-    if reuse and source.fixed and isinstance(model, CustomVGG) and model.is_frozen():
-        room = int(free_memory() * _SHARE_OF_MEMORY)
-        return FrozenFeed(model, source, room_bytes=room, masks=masks)
-    return ImageFeed(model=model, source=source, masks=masks)
-
-
-def _exact(model: CustomVGG, features: Tensor, head: Callable[[Tensor], Tensor]) -> Tensor:
-    """What the head makes of features, in fp32 under an autocast too.
-
-    Evidence is a sum of hundreds, and bf16 rounds sums of 64 to quarters. A head that IPEX has
-    packed takes what IPEX made of it.
-    """
-    if type(model.head) is not nn.Linear or model.head.weight.dtype != torch.float32:
-        return head(features)
-    with torch.autocast("cpu", enabled=False):
-        return head(features.float())
-
-
-def _masks(source: Source, indices: Sequence[int], epoch: int, *, wanted: bool) -> Tensor | None:
-    return source.masks(indices, epoch) if wanted and indices else None
+        Evidence is a sum of hundreds, and bf16 rounds sums of 64 to quarters. A head that IPEX has
+        packed computes in the dtype that IPEX chose.
+        """
+        model = cast("CustomVGG", self._model)
+        features = model.features[FROZEN_LAYERS if self.reuses else 0 :](inputs)
+        if type(model.head) is not nn.Linear or model.head.weight.dtype != torch.float32:
+            return head(features)
+        with torch.autocast("cpu", enabled=False):
+            return head(features.float())

@@ -2,8 +2,8 @@
 
     torchrun --nproc-per-node 2 -m pillqc train --data data/pills --out model.safetensors
 
-Each takes its part of every batch, so the batch size stays that of all together, and the sum of
-their gradients is the gradient that one process would have had, up to the order of additions.
+Each process computes its part of every batch, so `--batch-size` is the total. The gradients are
+added up: the sum is what one process would have computed, up to the order of additions.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Team:
-    """The processes that train together; alone, everything here does nothing."""
+    """The processes that train together; with one process every method returns its argument."""
 
     rank: int = 0
     size: int = 1
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes files and speaks."""
+        """Whether this process writes files and prints."""
         return self.rank == 0
 
     def part(self, items: Sequence[T]) -> Sequence[T]:
-        """This process's share; small ones may leave some with nothing."""
+        """Return this process's part; it may be empty."""
         start, end = (len(items) * rank // self.size for rank in (self.rank, self.rank + 1))
         return items[start:end]
 
     def total(self, values: Tensor) -> Tensor:
-        """The sum over all processes."""
+        """Return the sum over all processes, in place."""
         if self.size > 1:
             dist.all_reduce(values)
         return values
@@ -53,14 +53,12 @@ class Team:
         trained = [p for p in parameters if p.requires_grad]
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
         flat = self.total(torch.cat([gradient.float().flatten() for gradient in gradients]))
-        start = 0
-        for parameter in trained:
-            part = flat[start : start + parameter.numel()]
-            parameter.grad = part.view_as(parameter).to(parameter.dtype)
-            start += parameter.numel()
+        sums = torch.split(flat, [parameter.numel() for parameter in trained])
+        for parameter, gradient in zip(trained, sums, strict=True):
+            parameter.grad = gradient.view_as(parameter).to(parameter.dtype)
 
     def gathered(self, items: list[T]) -> list[T]:
-        """The items of all processes, in the order of their parts."""
+        """Return the items of all processes, in the order of their parts."""
         if self.size == 1:
             return items
         parts: list[list[T]] = [[] for _ in range(self.size)]
@@ -70,7 +68,7 @@ class Team:
 
 @contextmanager
 def team() -> Iterator[Team]:
-    """The processes that torchrun started, connected until the end of the block; else this one."""
+    """Connect the processes that torchrun started until the block ends; else yield this one."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield Team()

@@ -1,11 +1,18 @@
-"""The loop behind `pillqc.training.train.train`: epochs, steps, validation, checkpoints."""
+"""Training as in the tutorial: class weights, Adam, a target accuracy, an optional `optimize`.
+
+    result = train(model, TensorSource(all_images=images, labels=labels))
+    result = train(model, source, validation=held_out, optimize=ipex_optimize(torch.bfloat16))
+
+With validation images, the weights of the best epoch are kept. The same seed and backend give the
+same bits, also across a kill and a resume; a team of processes shares every batch.
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Final
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own convention
@@ -16,21 +23,20 @@ from pillqc.errors import PillqcError
 from pillqc.model.batch_norm import image_scores
 from pillqc.model.optimizing import plain_state, replaced_layers, trained_state
 from pillqc.prefetch import ahead
-from pillqc.training.batches import feed_for
-from pillqc.training.checkpoint import Checkpoint, Position, read_checkpoint, save_checkpoint
-from pillqc.training.loss import Truth, image_loss, window_loss
-from pillqc.training.train import Epoch, TrainingResult, class_weights, make_optimizer
+from pillqc.training.batches import BatchPipeline
+from pillqc.training.distributed import Team
+from pillqc.training.step import LEARNING_RATE, class_weights, make_optimizer, window_loss
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from pillqc.model.optimizing import Optimize
-    from pillqc.training.batches import Feed, Loaded, Source
-    from pillqc.training.distributed import Team
-    from pillqc.training.train import Kept, TrainingOptions
+    from pillqc.training.batches import Loaded, Source
+    from pillqc.training.checkpoint import CheckpointFile
 
-_READ_AHEAD: Final = 2
-"""Batches whose files are read while a step computes."""
+CHECKPOINT_SECONDS: Final = 60.0
+"""Seconds between checkpoints inside an epoch; every epoch ends with one."""
+_BATCHES_READ_AHEAD: Final = 2
 _RISE: Final = 0.2
 """Share of a cycle in which the learning rate rises."""
 _LOWEST: Final = 0.04
@@ -38,59 +44,167 @@ _LOWEST: Final = 0.04
 _LONGEST_GRADIENT: Final = 5.0
 
 
-class TrainingLoop:
-    """A training from its first or its resumed step to its end."""
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """How to train."""
+
+    epochs: int = 20
+    batch_size: int = 8
+    """Images of a step, of all processes together."""
+    learning_rate: float = LEARNING_RATE
+    target_accuracy: float | None = 0.98
+    """Stop after the epoch whose training accuracy reaches this."""
+    patience: int | None = None
+    """Stop after this many epochs without a better validation result."""
+    max_seconds: float | None = None
+    """Stop after the epoch that passes this time."""
+    autocast_dtype: torch.dtype | None = None
+    """`torch.bfloat16` for mixed precision; None for fp32."""
+    seed: int = 0
+    masks: bool = False
+    """Learn from masks too: the map's windows are supervised beside the image's label."""
+    cycle: bool = False
+    """Let the learning rate rise over the first fifth of all steps and fall to 0 over the rest, and
+    limit gradients; else the rate is constant."""
+    plain: bool = False
+    """Neither read ahead nor keep outputs of frozen blocks: the baseline of `pillqc benchmark`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """Figures of one epoch."""
+
+    epoch: int
+    """From 1."""
+    loss: float
+    accuracy: float
+    seconds: float
+    validation_loss: float | None = None
+    validation_auroc: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """Figures of a training; the trained weights are in the model that was passed in."""
+
+    history: tuple[Epoch, ...]
+    seconds: float
+    """Training time with `optimize`, validation and earlier sessions."""
+    images_per_s: float
+    stopped: str
+    """Why it ended: `target accuracy`, `patience`, `epochs` or `time`."""
+    optimized_layers: int
+    """How many layers `optimize` replaced; 0 means that it had no effect."""
+    best_epoch: int | None = None
+    """The epoch whose weights were kept; None without validation images, when it is the last."""
+    resumed_at: int | None = None
+    """The epoch in which this session resumed from a checkpoint."""
+
+
+@dataclass(kw_only=True)
+class _Position:
+    """How far a training has come; its fields are in the checkpoint."""
+
+    epoch: int = 0
+    """The running epoch, from 0."""
+    batches: int = 0
+    """Batches of this epoch that are done."""
+    loss_sum: float = 0.0
+    right: int = 0
+    seconds: float = 0.0
+    """Time of all sessions together."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """An `Epoch` for each completed epoch."""
+    order: Tensor | None = None
+    """State of the generator that shuffles, before it drew this epoch's order."""
+    best: dict[str, Tensor] | None = None
+    """The weights of the best epoch so far, by validation images."""
+    best_epoch: int | None = None
+    best_score: tuple[float, ...] = ()
+
+
+def train(
+    model: nn.Module,
+    source: Source,
+    options: TrainingOptions | None = None,
+    *,
+    validation: Source | None = None,
+    optimize: Optimize | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+    team: Team | None = None,
+    checkpoint: CheckpointFile | None = None,
+) -> TrainingResult:
+    """Train `model` in place until the target accuracy, the last epoch or the time limit."""
+    loop = _Loop(
+        model,
+        source,
+        options or TrainingOptions(),
+        validation,
+        optimize,
+        team or Team(),
+        checkpoint,
+    )
+    return loop.run(on_epoch)
+
+
+class _Loop:
+    """A training from its first or resumed step to its end."""
 
     def __init__(
         self,
         model: nn.Module,
         source: Source,
         options: TrainingOptions,
-        *,
         validation: Source | None,
         optimize: Optimize | None,
         team: Team,
-        kept: Kept | None,
+        checkpoint: CheckpointFile | None,
     ) -> None:
-        self._labels = _checked_labels(source)
+        self._model, self._source, self._options, self._team = model, source, options, team
+        self._checkpoint = checkpoint
+        self._labels = source.labels
+        if len(self._labels) == 0 or int(self._labels.min()) == int(self._labels.max()):
+            raise PillqcError("training needs good and bad images; the data holds one kind only")
+        if options.masks and not bool((source.masked & (self._labels > 0)).any()):
+            raise PillqcError(
+                "there are no masks of bad images to learn from; train without --masks or --adapt"
+            )
         self._weights = class_weights(self._labels)
-        self._model, self._options, self._team, self._kept = model, options, team, kept
-        self._masked = _masked(source, options)
-        self._position = Position()
+        self._position = _Position()
         self._generator = torch.Generator().manual_seed(options.seed)
-        self._mark = self._saved = time.perf_counter()
-        optimizer: torch.optim.Optimizer = make_optimizer(
-            model.train(), lr=options.learning_rate, fused=options.fused
-        )
-        self._resumed_at = self._resume(optimizer)
+        self._resumed_at: int | None = None
+        self._clock = self._saved = time.perf_counter()
+        optimizer: torch.optim.Optimizer = make_optimizer(model.train(), lr=options.learning_rate)
+        self._resume(optimizer)
         self._running, self._optimizer = (
             optimize(model, optimizer) if optimize else (model, optimizer)
         )
-        reuse = not options.plain
-        self._feed = feed_for(self._running, source, reuse=reuse, masks=options.masks)
-        self._validation: tuple[Feed, Tensor] | None = None
+        self._pipeline = BatchPipeline(
+            self._running, source, reuse=not options.plain, masks=options.masks
+        )
+        self._validation: tuple[BatchPipeline, Tensor] | None = None
         if validation is not None and len(torch.unique(validation.labels)) > 1:
-            feed = feed_for(self._running, validation, reuse=reuse)
-            self._validation = (feed, validation.labels)
+            pipeline = BatchPipeline(self._running, validation, reuse=not options.plain)
+            self._validation = (pipeline, validation.labels)
 
     def run(self, on_epoch: Callable[[Epoch], None] | None) -> TrainingResult:
-        """Train to the end, and leave the best weights in the plain model."""
+        """Train to the end and leave the best weights in the model."""
         while (stopped := self._stopped()) is None:
             epoch = self._epoch()
             self._save()
             if on_epoch:
                 on_epoch(epoch)
         position = self._position
-        history = tuple(Epoch(**told) for told in position.history)
         state = position.best or trained_state(self._model, self._running)
         if self._running is not self._model:
-            plain_state(self._model, self._running)  # says so if anything was lost
+            plain_state(self._model, self._running)  # raises if the optimized model lost a weight
         self._model.load_state_dict(state, strict=False)
         self._model.eval()
+        epochs = len(position.history)
         return TrainingResult(
-            history=history,
+            history=tuple(Epoch(**values) for values in position.history),
             seconds=position.seconds,
-            images_per_s=len(history) * len(self._labels) / max(position.seconds, 1e-9),
+            images_per_s=epochs * len(self._labels) / max(position.seconds, 1e-9),
             stopped=stopped,
             optimized_layers=replaced_layers(self._model, self._running),
             best_epoch=position.best_epoch,
@@ -98,7 +212,7 @@ class TrainingLoop:
         )
 
     def _stopped(self) -> str | None:
-        """Why training ends here, by what is in the checkpoint too; None to go on."""
+        """Return why training ends now, or None to continue."""
         position, options = self._position, self._options
         if not position.history or position.batches:
             return None
@@ -116,24 +230,30 @@ class TrainingLoop:
         position, started = self._position, time.perf_counter()
         position.order = self._generator.get_state()
         order = torch.randperm(len(self._labels), generator=self._generator).tolist()
-        batches = list(_batches(order, self._options.batch_size))
-        for whole, loaded in self._loaded(batches[position.batches :]):
-            loss, right = self._step(whole, loaded)
-            position.loss_sum += loss * len(whole)
+        batches = _batches(order, self._options.batch_size)[position.batches :]
+        parts = [self._team.part(batch) for batch in batches]
+        loaded_parts = ahead(
+            lambda indices: self._pipeline.load(indices, position.epoch),
+            parts,
+            depth=0 if self._options.plain else _BATCHES_READ_AHEAD,
+        )
+        for batch, loaded in zip(batches, loaded_parts, strict=True):
+            loss, right = self._step(batch, loaded)
+            position.loss_sum += loss * len(batch)
             position.right += right
             position.batches += 1
-            if self._kept and time.perf_counter() - self._saved >= self._kept.seconds:
+            if self._checkpoint and time.perf_counter() - self._saved >= CHECKPOINT_SECONDS:
                 self._save()
-        if not torch.isfinite(torch.tensor(position.loss_sum)):
+        if not math.isfinite(position.loss_sum):
             number = position.epoch + 1
             raise PillqcError(f"training diverged in epoch {number}; lower the learning rate")
         return self._close_epoch(len(order), started)
 
     def _close_epoch(self, images: int, started: float) -> Epoch:
         position = self._position
-        tried = self._validate()
+        auroc, loss = self._validate()
         self._tick()
-        # one clock for all: whether time is over must not differ between processes
+        # the mean of all clocks: processes must agree on whether the time limit has passed
         clock = self._team.total(torch.tensor(position.seconds, dtype=torch.float64))
         position.seconds = float(clock) / self._team.size
         epoch = Epoch(
@@ -141,148 +261,125 @@ class TrainingLoop:
             loss=position.loss_sum / images,
             accuracy=position.right / images,
             seconds=time.perf_counter() - started,
-            validation_loss=tried[1] if tried else None,
-            validation_auroc=tried[0] if tried else None,
+            validation_loss=loss,
+            validation_auroc=auroc,
         )
-        if tried and (better := (tried[0], -tried[1])) > (position.best_score or (-1.0, 0.0)):
-            position.best_score, position.best_epoch = better, epoch.epoch
-            position.best = trained_state(self._model, self._running)
+        if auroc is not None and loss is not None:
+            score = (auroc, -loss)
+            if score > (position.best_score or (-1.0, 0.0)):
+                position.best_score, position.best_epoch = score, epoch.epoch
+                position.best = trained_state(self._model, self._running)
         position.history.append(asdict(epoch))
         position.epoch += 1
         position.batches, position.loss_sum, position.right = 0, 0.0, 0
         position.order = self._generator.get_state()
         return epoch
 
-    def _loaded(self, batches: Sequence[Sequence[int]]) -> Iterator[tuple[Sequence[int], Loaded]]:
-        """This process's part of every batch, its files read ahead."""
-        number = self._position.epoch
-        parts = [self._team.part(batch) for batch in batches]
-        loaded = ahead(
-            lambda indices: self._feed.load(indices, number),
-            parts,
-            depth=0 if self._options.plain else _READ_AHEAD,
-        )
-        yield from zip(batches, loaded, strict=True)
-
-    def _step(self, whole: Sequence[int], loaded: Loaded) -> tuple[float, int]:
-        """One step of all processes: the batch's mean loss, and how many it had right."""
+    def _step(self, batch: Sequence[int], loaded: Loaded) -> tuple[float, int]:
+        """Do one step of all processes; return the batch's mean loss and how many were right."""
         self._optimizer.zero_grad(set_to_none=True)
-        mine = list(loaded.indices)
-        truth = Truth(
-            labels=self._labels[mine],
-            all_labels=self._labels[list(whole)],
-            masks=loaded.masks,
-            masked=None if self._masked is None else self._masked[mine],
-        )
-        told = torch.zeros(2, dtype=torch.float64)
-        if mine:
-            loss, scores = self._forward(loaded, truth)
+        figures = torch.zeros(2, dtype=torch.float64)
+        if loaded.indices:
+            loss, right = self._forward(batch, loaded)
             loss.backward()  # type: ignore[no-untyped-call] # torch has no annotation there
-            right = int((scores.argmax(dim=1) == truth.labels).sum())
-            told = torch.tensor([float(loss.detach()), right], dtype=torch.float64)
+            figures = torch.tensor([float(loss.detach()), right], dtype=torch.float64)
         elif self._options.masks:
-            self._team.total(torch.zeros(()))  # the others add up the weights of their windows
+            self._team.total(torch.zeros(()))  # the other processes add up their windows' weights
         self._team.add_gradients(self._running.parameters())
         if self._options.cycle:
-            self._turn()
+            self._follow_cycle()
         self._optimizer.step()
-        self._team.total(told)
-        return float(told[0]), int(told[1])
+        self._team.total(figures)
+        return float(figures[0]), int(figures[1])
 
-    def _turn(self) -> None:
-        """Set this step's learning rate, by where it stands in the whole training."""
+    def _forward(self, batch: Sequence[int], loaded: Loaded) -> tuple[Tensor, int]:
+        """Return this process's share of the batch's loss, and how many images it had right."""
+        with self._autocast():
+            inputs = self._pipeline.inputs(loaded)
+            cells = self._pipeline.cells(inputs) if self._options.masks else None
+            scores = self._pipeline.scores(inputs) if cells is None else image_scores(cells)
+        mine = list(loaded.indices)
+        labels = self._labels[mine]
+        summed = F.cross_entropy(scores.float(), labels, weight=self._weights, reduction="sum")
+        loss = summed / self._weights[self._labels[list(batch)]].sum()
+        if cells is not None and loaded.masks is not None:
+            known = self._source.masked[mine]
+            loss = loss + window_loss(cells, loaded.masks, known, self._team)
+        return loss, int((scores.detach().argmax(dim=1) == labels).sum())
+
+    def _follow_cycle(self) -> None:
+        """Limit the gradients, and set the learning rate of this step."""
         options, position = self._options, self._position
-        steps = -(-len(self._labels) // options.batch_size)
+        steps = math.ceil(len(self._labels) / options.batch_size)
         share = (position.epoch * steps + position.batches) / (options.epochs * steps)
         for group in self._optimizer.param_groups:
             group["lr"] = options.learning_rate * cycle(share)
         trained = [p for p in self._running.parameters() if p.requires_grad]
         torch.nn.utils.clip_grad_norm_(trained, _LONGEST_GRADIENT)
 
-    def _forward(self, loaded: Loaded, truth: Truth) -> tuple[Tensor, Tensor]:
-        dtype = self._options.autocast_dtype
-        with torch.autocast("cpu", dtype=dtype, enabled=dtype is not None):
-            inputs = self._feed.inputs(loaded)
-            cells = self._feed.cells(inputs) if self._options.masks else None
-            scores = self._feed.scores(inputs) if cells is None else image_scores(cells)
-        loss = image_loss(scores, truth, self._weights)
-        if cells is not None:
-            loss = loss + window_loss(cells, truth, self._team)
-        return loss, scores.detach()
-
     @torch.no_grad()
-    def _validate(self) -> tuple[float, float] | None:
-        """AUROC and class-weighted loss on the validation images, as far as there are both kinds.
+    def _validate(self) -> tuple[float, float] | tuple[None, None]:
+        """Return AUROC and class-weighted loss on the validation images, if there are both kinds.
 
-        In training mode, as no layer here computes anything else then.
+        The model stays in training mode: none of its layers computes anything else in it.
         """
         if self._validation is None:
-            return None
-        feed, labels = self._validation
-        dtype = self._options.autocast_dtype
-        mine = list(self._team.part(range(len(labels))))
+            return None, None
+        pipeline, labels = self._validation
+        mine = self._team.part(range(len(labels)))
         batches = _batches(mine, self._options.batch_size)
         found: list[list[float]] = []
-        for loaded in ahead(lambda indices: feed.load(indices, 0), batches, depth=_READ_AHEAD):
-            with torch.autocast("cpu", dtype=dtype, enabled=dtype is not None):
-                found.extend(feed.scores(feed.inputs(loaded)).float().tolist())
+        read = ahead(lambda indices: pipeline.load(indices, 0), batches, depth=_BATCHES_READ_AHEAD)
+        for loaded in read:
+            with self._autocast():
+                found.extend(pipeline.scores(pipeline.inputs(loaded)).float().tolist())
         scores = torch.tensor(self._team.gathered(found))
         loss = float(F.cross_entropy(scores, labels, weight=class_weights(labels)))
         return float(metrics.roc_auc_score(labels, scores[:, 1] - scores[:, 0])), loss
 
-    def _resume(self, optimizer: torch.optim.Optimizer) -> int | None:
-        stored = read_checkpoint(self._kept.path, self._kept.told) if self._kept else None
-        if stored is None:
-            return None
-        self._model.load_state_dict(stored.weights, strict=False)
-        optimizer.load_state_dict(stored.optimizer)
-        self._position = stored.position
-        if stored.position.order is not None:
-            self._generator.set_state(stored.position.order)
-        return stored.position.epoch + 1
+    def _autocast(self) -> torch.autocast:
+        dtype = self._options.autocast_dtype
+        return torch.autocast("cpu", dtype=dtype, enabled=dtype is not None)
+
+    def _resume(self, optimizer: torch.optim.Optimizer) -> None:
+        state = self._checkpoint.read() if self._checkpoint else None
+        if state is None:
+            return
+        self._model.load_state_dict(state["weights"], strict=False)
+        optimizer.load_state_dict(state["optimizer"])
+        self._position = _Position(**state["position"])
+        if self._position.order is not None:
+            self._generator.set_state(self._position.order)
+        self._resumed_at = self._position.epoch + 1
 
     def _save(self) -> None:
         self._tick()
-        if self._kept and self._team.leads:
-            checkpoint = Checkpoint(
-                position=self._position,
-                weights=trained_state(self._model, self._running),
-                optimizer=self._optimizer.state_dict(),
+        if self._checkpoint and self._team.leads:
+            self._checkpoint.save(
+                {
+                    "position": vars(self._position),
+                    "weights": trained_state(self._model, self._running),
+                    "optimizer": self._optimizer.state_dict(),
+                }
             )
-            save_checkpoint(self._kept.path, self._kept.told, checkpoint)
         self._saved = time.perf_counter()
 
     def _tick(self) -> None:
+        """Add the time since the last call to the training time."""
         now = time.perf_counter()
-        self._position.seconds += now - self._mark
-        self._mark = now
+        self._position.seconds += now - self._clock
+        self._clock = now
 
 
 def cycle(share: float) -> float:
-    """Part of the highest rate after this share of all steps: half a cosine up, half one down."""
+    """Return the share of the highest learning rate after this share of all steps.
+
+    It rises along half a cosine and falls to 0 along another half.
+    """
     if share < _RISE:
         return _LOWEST + (1.0 - _LOWEST) * 0.5 * (1.0 - math.cos(math.pi * share / _RISE))
     return 0.5 * (1.0 + math.cos(math.pi * (share - _RISE) / (1.0 - _RISE)))
 
 
-def _batches(order: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
-
-
-def _checked_labels(source: Source) -> Tensor:
-    labels = source.labels
-    if len(labels) == 0 or int(labels.min()) == int(labels.max()):
-        raise PillqcError("training needs good and bad images; the data holds one kind only")
-    return labels
-
-
-def _masked(source: Source, options: TrainingOptions) -> Tensor | None:
-    if not options.masks:
-        return None
-    masked = source.masked
-    if masked is None or not bool((masked & (source.labels > 0)).any()):
-        raise PillqcError(
-            "there are no masks of bad images to learn from; train without --masks or --adapt"
-        )
-    return masked
+def _batches(order: Sequence[int], size: int) -> list[Sequence[int]]:
+    return [order[start : start + size] for start in range(0, len(order), size)]

@@ -1,20 +1,18 @@
-"""How the shipped model is trained: from nothing, on rendered pills only, by one command.
+"""How the shipped model is trained: from random weights, on rendered pills only.
 
     pillqc train --from-scratch --out model.safetensors --device cuda
 
-A network of a quarter of the width, with batch norm, sees freshly rendered pills, never one twice,
-at growing resolution. Every window of its map is supervised with the mask, and the image with its
-label. A one-cycle rate with AdamW, an average of the weights over the last steps, then the norms
-are folded in and the channels multiplied (`widening`): a plain VGG-16 of full width that computes
-the same. That takes about an hour on two cores with bf16. Validation pills choose the best
-checkpoint, temperature, thresholds and the maps' scale; test pills are rendered and judged once at
-the end. It checkpoints, and resumes where it stopped.
+A network of a quarter of VGG-16's width, with batch norm, sees freshly rendered pills, none of them
+twice, at growing resolution. Every window of its map is supervised with the mask, and the image
+with its label. AdamW follows a one-cycle learning rate, and the weights of the last steps are
+averaged. Then the norms are folded in and the channels widened (`pillqc.model.widening`), which
+gives a plain VGG-16 of full width that computes the same. It takes about an hour on two cores with
+bf16. It writes checkpoints, and resumes from them.
 """
 
 from __future__ import annotations
 
 import math
-import pickle
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -25,33 +23,26 @@ from sklearn import metrics
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from pillqc.errors import ModelFileError, PillqcError
+from pillqc.errors import PillqcError
 from pillqc.limits import usable_cores
 from pillqc.model.batch_norm import NormedVGG, image_scores
 from pillqc.rendering.design import DEFAULT_DESIGN, PillDesign
 from pillqc.rendering.stream import StreamPlan, stream
-from pillqc.training.augmentation import augment
+from pillqc.training.augmentation import augment, augment_masks
+from pillqc.training.checkpoint import CheckpointFile
+from pillqc.training.step import window_loss
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-DEFECT_WEIGHT: Final = 8.0
-"""A defective window weighs this much: there is about one in twenty."""
-EVIDENCE_OFFSET: Final = 10.0
-EVIDENCE_SCALE: Final = 2.5
-"""A window's evidence d (bad minus good score) is supervised as the logit (d - offset) / scale.
-
-An image's score is the mean over some fifty windows, so one defective window must weigh more than
-all others together: windows without a defect may lie anywhere below the offset, close together, and
-defective ones far above it. Plain cross-entropy per window would instead push the background far
-down, where its spread drowns a single window."""
-IMAGE_WEIGHT: Final = 1.0
 AVERAGE_DECAY: Final = 0.998
 CHECKPOINT_SECONDS: Final = 120.0
-_FORMAT: Final = 1
+VALIDATION_SEED_OFFSET: Final = 1_000_000
+TEST_SEED_OFFSET: Final = 2_000_000
+"""Validation and test pills have seeds of their own: the recipe's seed plus the offset."""
 _FEWEST_STEPS: Final = 10
-"""A cycle of fewer steps has no rise."""
+"""A one-cycle rate needs this many steps to rise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +51,7 @@ class Phase:
 
     size: int
     share: float
-    """Of all images."""
+    """Share of all images."""
     batch_size: int
 
 
@@ -71,29 +62,29 @@ class Recipe:
     images: int = 100_000
     seed: int = 0
     narrowing: int = 4
-    """The network is trained at this part of VGG-16's width."""
+    """VGG-16's width divided by the width of the trained network."""
     phases: tuple[Phase, ...] = (
         Phase(size=128, share=0.55, batch_size=32),
         Phase(size=192, share=0.15, batch_size=32),
         Phase(size=224, share=0.30, batch_size=32),
     )
-    """Sides of which a half, a quarter ... is whole down to the pooled map: nothing falls off."""
+    """The sizes are multiples of 32, so that pooling cuts off no edge."""
     max_rate: float = 2e-3
     weight_decay: float = 0.02
     validation_images: int = 512
     validations: int = 10
-    """How often the average is tried on validation pills, evenly over the training."""
+    """How often the averaged weights are validated, evenly over the training."""
     device: str = "cpu"
     jobs: int = field(default_factory=usable_cores)
     design: PillDesign = field(default_factory=lambda: DEFAULT_DESIGN)
 
     def steps(self) -> list[tuple[Phase, int]]:
-        """Steps of every phase."""
+        """Return every phase with its number of steps."""
         return [(p, max(round(self.images * p.share / p.batch_size), 1)) for p in self.phases]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class StepReport:
     """How far the training is."""
 
     step: int
@@ -102,58 +93,59 @@ class Report:
     loss: float
     images_per_s: float
     auroc: float | None = None
-    """Of the averaged weights on validation pills, where they were just tried."""
+    """AUROC of the averaged weights, if this step validated them."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grown:
-    """What came out of the recipe."""
+class RecipeResult:
+    """The trained network and its figures."""
 
     net: NormedVGG
-    """With the averaged weights of the best validation."""
+    """It has the averaged weights of the best validation."""
     auroc: float
     steps: int
     seconds: float
-    """Of all sessions together."""
+    """Time of all sessions together."""
 
 
-def grow(
-    recipe: Recipe, checkpoint: Path, *, on_report: Callable[[Report], None] | None = None
-) -> Grown:
-    """Run the recipe to its end, from `checkpoint` where there is one."""
+def run_recipe(
+    recipe: Recipe, checkpoint: Path, *, on_report: Callable[[StepReport], None] | None = None
+) -> RecipeResult:
+    """Train from the checkpoint, or from the start, to the last step."""
     run = _Run(recipe, checkpoint)
-    run.resume()
-    total = sum(steps for _, steps in recipe.steps())
-    started, first = time.monotonic(), run.step
+    first, started = run.step, time.monotonic()
     images = 0
     for phase, batch in run.batches():
         loss = run.train(batch)
         images += phase.batch_size
-        tried = run.maybe_validate(total)
-        run.maybe_save(time.monotonic() - started)
-        if on_report and (tried is not None or run.step % 20 == 0 or run.step == first + 1):
-            on_report(
-                Report(
-                    step=run.step,
-                    steps=total,
-                    size=phase.size,
-                    loss=loss,
-                    images_per_s=images / (time.monotonic() - started),
-                    auroc=tried,
-                )
+        auroc = run.validate_when_due()
+        if time.monotonic() - run.saved >= CHECKPOINT_SECONDS:
+            run.save()
+        if on_report and (auroc is not None or run.step % 20 == 0 or run.step == first + 1):
+            report = StepReport(
+                step=run.step,
+                steps=run.total,
+                size=phase.size,
+                loss=loss,
+                images_per_s=images / (time.monotonic() - started),
+                auroc=auroc,
             )
-    run.save(time.monotonic() - started)
+            on_report(report)
+    run.save()
     return run.result()
 
 
 class _Run:
-    """The state of a training, and how it is saved."""
+    """The state of a training by a recipe."""
 
     def __init__(self, recipe: Recipe, checkpoint: Path) -> None:
-        self.recipe = recipe
-        self.checkpoint = checkpoint
-        self.step = 0
-        self._device = _device(recipe.device)
+        if recipe.device == "cuda" and not torch.cuda.is_available():
+            raise PillqcError("torch can use no GPU; train with --device cpu")
+        self.step, self.total = 0, sum(steps for _, steps in recipe.steps())
+        self._recipe, self._device = recipe, torch.device(recipe.device)
+        # the machine may change between sessions
+        settings = repr(replace(recipe, device="", jobs=0))
+        self._checkpoint = CheckpointFile(path=checkpoint, settings=settings, key="recipe")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             self._net = NormedVGG(narrowing=recipe.narrowing).to(
@@ -164,52 +156,85 @@ class _Run:
             multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY),  # type: ignore[no-untyped-call] # torch leaves it untyped
             use_buffers=True,
         )
+        matrices = [p for p in self._net.parameters() if p.ndim > 1]
+        norms_and_biases = [p for p in self._net.parameters() if p.ndim <= 1]
         self._optimizer = torch.optim.AdamW(
-            _decayed(self._net, recipe.weight_decay), lr=recipe.max_rate
+            [
+                {"params": matrices, "weight_decay": recipe.weight_decay},
+                {"params": norms_and_biases, "weight_decay": 0.0},
+            ],
+            lr=recipe.max_rate,
         )
-        self._total = sum(steps for _, steps in recipe.steps())
         self._rate = torch.optim.lr_scheduler.OneCycleLR(
             self._optimizer,
             recipe.max_rate,
-            total_steps=max(self._total + 1, _FEWEST_STEPS),
+            total_steps=max(self.total + 1, _FEWEST_STEPS),
             pct_start=0.2,
         )
         self._best: dict[str, Tensor] | None = None
         self._best_auroc = -1.0
         self._seconds = 0.0
-        self._saved = 0.0
         self._validation: list[tuple[Tensor, Tensor]] = []
+        self._resume()
+        self.saved = time.monotonic()
+        """When the last checkpoint was written, or the session began."""
+
+    def _resume(self) -> None:
+        state = self._checkpoint.read()
+        if state is not None:
+            for name, part in self._parts().items():
+                part.load_state_dict(state[name])
+            self.step, self._seconds = state["step"], state["seconds"]
+            self._best, self._best_auroc = state["best"], state["best_auroc"]
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        now = time.monotonic()
+        self._seconds += now - self.saved
+        self._checkpoint.save(
+            {
+                "step": self.step,
+                "seconds": self._seconds,
+                **{name: part.state_dict() for name, part in self._parts().items()},
+                "best": self._best,
+                "best_auroc": self._best_auroc,
+            }
+        )
+        self.saved = now
+
+    def _parts(self) -> dict[str, Any]:
+        """Return everything that has a `state_dict`, by its name in the checkpoint."""
+        return {
+            "net": self._net,
+            "average": self._average,
+            "optimizer": self._optimizer,
+            "rate": self._rate,
+        }
 
     def batches(self) -> Iterator[tuple[Phase, tuple[Tensor, Tensor, Tensor]]]:
-        """What is left to see, from the step that was reached."""
+        """Yield the batches (images, masks, bad) that are left."""
         first_step = first_image = 0
-        for phase, steps in self.recipe.steps():
+        for phase, steps in self._recipe.steps():
             done = min(max(self.step - first_step, 0), steps)
-            plan = StreamPlan(
-                seed=self.recipe.seed,
-                size=phase.size,
-                batch_size=phase.batch_size,
-                jobs=self.recipe.jobs,
-                design=self.recipe.design,
-            )
             if done < steps:
+                plan = self._stream_plan(self._recipe.seed, phase.size, phase.batch_size)
                 start = first_image + done * phase.batch_size
-                count = (steps - done) * phase.batch_size
-                for batch in stream(plan, start=start, count=count):
+                for batch in stream(plan, start=start, count=(steps - done) * phase.batch_size):
                     yield phase, batch
             first_step += steps
             first_image += steps * phase.batch_size
 
     def train(self, batch: tuple[Tensor, Tensor, Tensor]) -> float:
-        """One optimiser step."""
-        generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + self.step)
-        images, masks = augment(batch[0], generator, batch[1])
-        assert masks is not None  # noqa: S101 - masks were given
-        images = images.to(self._device, memory_format=torch.channels_last)
+        """Do one optimizer step and return its loss."""
+        images, masks, bad = batch
+        seed = self._recipe.seed * 1_000_003 + self.step
+        images = augment(images, torch.Generator().manual_seed(seed))
+        masks = augment_masks(masks, torch.Generator().manual_seed(seed))
         self._net.train()
         with self._autocast():
-            cells = self._net(images)
-        loss = loss_of(cells.float(), masks.to(self._device), batch[2].to(self._device))
+            cells = self._net(images.to(self._device, memory_format=torch.channels_last)).float()
+        loss = window_loss(cells, masks.to(self._device))
+        loss = loss + F.cross_entropy(image_scores(cells), bad.to(self._device))
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call] # torch has no annotation there
         torch.nn.utils.clip_grad_norm_(self._net.parameters(), 5.0)
@@ -217,20 +242,27 @@ class _Run:
         self._rate.step()
         self._average.update_parameters(self._net)
         self.step += 1
-        value = float(loss.detach()) if self.step % 20 == 0 or self.step == 1 else 0.0
+        value = float(loss.detach())
         if not math.isfinite(value):
             raise PillqcError(f"training diverged at step {self.step}; lower the learning rate")
         return value
 
-    def maybe_validate(self, total: int) -> float | None:
-        """Try the averaged weights at every so many steps and at the last."""
-        every = max(total // self.recipe.validations, 1)
-        if self.step % every and self.step != total:
+    def validate_when_due(self) -> float | None:
+        """Return the averaged weights' AUROC on validation pills; None between validations."""
+        every = max(self.total // self._recipe.validations, 1)
+        if self.step % every and self.step != self.total:
             return None
+        if not self._validation:
+            count, size = self._recipe.validation_images, self._recipe.phases[-1].size
+            plan = self._stream_plan(
+                self._recipe.seed + VALIDATION_SEED_OFFSET, size, min(32, count)
+            )
+            plan = replace(plan, jobs=min(plan.jobs, 8))
+            self._validation = [(i, bad) for i, _, bad in stream(plan, start=0, count=count)]
         self._average.module.eval()
         scores, labels = [], []
         with torch.inference_mode(), self._autocast():
-            for images, bad in self._validation_batches():
+            for images, bad in self._validation:
                 on_device = images.to(self._device, memory_format=torch.channels_last)
                 image = image_scores(self._average.module(on_device).float())
                 scores.append((image[:, 1] - image[:, 0]).cpu())
@@ -242,139 +274,27 @@ class _Run:
             self._best = {k: v.detach().cpu().clone() for k, v in state.items()}
         return auroc
 
-    def resume(self) -> None:
-        """Go on from the checkpoint, if there is one of this recipe."""
-        if not self.checkpoint.exists():
-            return
-        state = _read_checkpoint(self.checkpoint)
-        if state["recipe"] != _told(self.recipe):
-            raise ModelFileError(
-                f"{self.checkpoint}: belongs to a training with other settings; remove it or give"
-                " another --checkpoint"
-            )
-        self._net.load_state_dict(state["net"])
-        self._average.load_state_dict(state["average"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._rate.load_state_dict(state["rate"])
-        self.step, self._seconds = state["step"], state["seconds"]
-        self._best, self._best_auroc = state["best"], state["best_auroc"]
-
-    def maybe_save(self, seconds: float) -> None:
-        """Save every couple of minutes."""
-        if seconds - self._saved >= CHECKPOINT_SECONDS:
-            self.save(seconds)
-
-    def save(self, seconds: float) -> None:
-        """Write the checkpoint; a kill leaves the old one or the new one whole."""
-        self._seconds += seconds - self._saved
-        state = {
-            "format": _FORMAT,
-            "recipe": _told(self.recipe),
-            "step": self.step,
-            "seconds": self._seconds,
-            "net": self._net.state_dict(),
-            "average": self._average.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "rate": self._rate.state_dict(),
-            "best": self._best,
-            "best_auroc": self._best_auroc,
-        }
-        partial = self.checkpoint.with_name(self.checkpoint.name + ".partial")
-        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(state, partial)
-        partial.replace(self.checkpoint)
-        self._saved = seconds
-
-    def result(self) -> Grown:
-        """The network with the best averaged weights, on the CPU."""
-        net = NormedVGG(narrowing=self.recipe.narrowing)
+    def result(self) -> RecipeResult:
+        """Return the network with the best averaged weights, on the CPU."""
+        net = NormedVGG(narrowing=self._recipe.narrowing)
         if self._best is not None:
             net.load_state_dict(self._best)
-        return Grown(net=net.eval(), auroc=self._best_auroc, steps=self.step, seconds=self._seconds)
+        return RecipeResult(
+            net=net.eval(), auroc=self._best_auroc, steps=self.step, seconds=self._seconds
+        )
+
+    def _stream_plan(self, seed: int, size: int, batch_size: int) -> StreamPlan:
+        recipe = self._recipe
+        return StreamPlan(
+            seed=seed, size=size, batch_size=batch_size, jobs=recipe.jobs, design=recipe.design
+        )
 
     def _autocast(self) -> torch.autocast:
-        """Convolutions in bf16 where the hardware has it; emulated it would be slower."""
-        native = self._device.type == "cuda" or native_bf16()
+        """Return bf16 autocast where the hardware has bf16; emulated bf16 is slower than fp32."""
+        native = self._device.type == "cuda" or has_native_bf16()
         return torch.autocast(self._device.type, torch.bfloat16, enabled=native)
 
-    def _validation_batches(self) -> list[tuple[Tensor, Tensor]]:
-        """Rendered once: pills of another stream, at the final resolution."""
-        if not self._validation:
-            plan = StreamPlan(
-                seed=self.recipe.seed + VALIDATION_SEED_OFFSET,
-                size=self.recipe.phases[-1].size,
-                batch_size=min(32, self.recipe.validation_images),
-                jobs=min(self.recipe.jobs, 8),
-                design=self.recipe.design,
-            )
-            batches = stream(plan, start=0, count=self.recipe.validation_images)
-            self._validation = [(images, bad) for images, _, bad in batches]
-        return self._validation
 
-
-def native_bf16() -> bool:
-    """Whether this CPU has instructions for bf16 (AVX512_BF16 or AMX)."""
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())  # noqa: SLF001 - torch offers no public question
-
-
-VALIDATION_SEED_OFFSET: Final = 1_000_000
-TEST_SEED_OFFSET: Final = 2_000_000
-"""Data sets for choosing and for testing have seeds of their own."""
-
-
-def loss_of(cells: Tensor, masks: Tensor, bad: Tensor) -> Tensor:
-    """Loss of the windows against the mask, plus loss of the image against its label."""
-    evidence = cells[:, 1] - cells[:, 0]
-    truth = window_truth(masks, evidence.shape[-1] - 1)
-    weight = torch.where(truth > 0.5, DEFECT_WEIGHT, 1.0) * (truth - 0.5).abs().mul(2.0)
-    per_window = F.binary_cross_entropy_with_logits(
-        (evidence - EVIDENCE_OFFSET) / EVIDENCE_SCALE, (truth > 0.5).float(), reduction="none"
-    )
-    window_loss = (per_window * weight).sum() / weight.sum().clamp_min(1.0)
-    image_loss = F.cross_entropy(image_scores(cells), bad)
-    return window_loss + IMAGE_WEIGHT * image_loss
-
-
-def window_truth(masks: Tensor, side: int) -> Tensor:
-    """How clearly each pooling window holds a defect: 1 it does, 0 it does not, .5 hardly.
-
-    A cell of the map counts from 4 % of its pixels on; with a pixel or two it is left out, because
-    whether the network should see so little is undecided.
-    """
-    covered = F.adaptive_avg_pool2d(masks[:, None].float(), side)
-    cell = torch.where(covered > 0.04, 1.0, torch.where(covered > 0.0, 0.5, 0.0))
-    return F.max_pool2d(cell, 2, stride=1, padding=1)[:, 0]
-
-
-def _read_checkpoint(path: Path) -> dict[str, Any]:
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        known = state["format"] == _FORMAT
-    except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
-        raise ModelFileError(
-            f"{path}: not a checkpoint that can be read; remove it to start again"
-        ) from error
-    if not known:
-        raise ModelFileError(f"{path}: a checkpoint of another version; remove it to start again")
-    return state
-
-
-def _decayed(net: NormedVGG, weight_decay: float) -> list[dict[str, Any]]:
-    """Norms and biases are not pulled to 0."""
-    matrices = [p for p in net.parameters() if p.ndim > 1]
-    others = [p for p in net.parameters() if p.ndim <= 1]
-    return [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-
-
-def _told(recipe: Recipe) -> str:
-    """What must be the same for a checkpoint to be continued; the machine may change."""
-    return repr(replace(recipe, device="", jobs=0))
-
-
-def _device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise PillqcError("no GPU that torch can use; train with --device cpu")
-    return torch.device(name)
+def has_native_bf16() -> bool:
+    """Return whether this CPU has instructions for bf16 (AVX512_BF16 or AMX)."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())  # noqa: SLF001 - torch has no public function

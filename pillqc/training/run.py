@@ -1,10 +1,10 @@
-"""From a folder to a model file: split, train, choose the threshold on validation data, save.
+"""From a folder to a model file: split, train, choose thresholds on validation data, save.
 
     done = run_training(TrainingRun(data=Path("data/pills"), out=Path("model.safetensors")))
 
-What comes out are the model file and, beside it, the manifest of the split. The card names every
-image that the model has seen, so that `pillqc evaluate` judges it by others. Test images are not
-even opened but for their hash and for the search for near copies.
+It writes the model file and, beside it, the manifest of the split. The model's card lists every
+image that the model has seen, so that `pillqc evaluate` can leave these out. Test images are read
+only for their hash and for the search for near copies.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ from pillqc.data.masks import MaskSurvey, survey_masks
 from pillqc.data.seen_images import remembered
 from pillqc.data.split_manifest import manifest_of, path_beside, write_split
 from pillqc.data.splits import as_split, find_crossings, split_by_folders, split_samples
-from pillqc.errors import UsageError, shown
+from pillqc.errors import shown
 from pillqc.evaluation.calibration import Chosen, choose, divide_head
 from pillqc.inspection.novelty import described, known_limits
 from pillqc.model.artifact import ModelCard, check_writable, save_artifact
 from pillqc.model.narrowing import narrow_form, wide_form
 from pillqc.model.network import CLASSES, load_model
-from pillqc.model.optimizing import Optimize, ipex_optimize
+from pillqc.model.optimizing import ipex_optimize
 from pillqc.training.batches import FileSource
+from pillqc.training.checkpoint import CheckpointFile
 from pillqc.training.distributed import Team, team
-from pillqc.training.train import Epoch, Kept, TrainingOptions, TrainingResult, train
+from pillqc.training.loop import Epoch, TrainingOptions, TrainingResult, train
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from pillqc.data.images import Sample
@@ -44,18 +45,20 @@ if TYPE_CHECKING:
 
 
 ADAPTING_IMAGES: Final = 14_000
-"""Shown in all while a trained model adapts to another product, each of them several times."""
+"""Images that `--adapt` shows in all, each of them several times."""
+_NOT_IN_CARD: Final = ("data", "good", "out", "checkpoint")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingRun:
-    """What `pillqc train` was asked for."""
+class TrainingRun:  # more than 15 fields: one for each option of `pillqc train`
+    """The options of `pillqc train`; those that decide the result go into the model's card."""
 
     data: Path
     out: Path
     good: str | None = None
-    """The folder of good pills where it is not called `good`."""
+    """Name of the folder of good pills, if it is not `good`."""
     checkpoint: Path | None = None
+    """None: beside `out`."""
     weights: str | None = None
     backend: str = "stock"
     dtype: str = "fp32"
@@ -70,7 +73,7 @@ class TrainingRun:
     masks: bool = False
     augment: bool = False
     narrow: bool = False
-    """Whether a widened model trains in its narrow form."""
+    """Train a widened model in its narrow form."""
     cycle: bool = False
     split_by: str = "content"
     size: int = 0
@@ -80,11 +83,12 @@ class TrainingRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What a process did; only the leading one has a model file."""
+    """A finished training."""
 
     result: TrainingResult
     manifest: SplitManifest
     chosen: Chosen | None
+    """None where validation lacks good or bad images."""
 
 
 def run_training(
@@ -93,12 +97,10 @@ def run_training(
     on_epoch: Callable[[Epoch], None] | None = None,
     on_note: Callable[[str], None] = lambda _: None,
 ) -> Trained | None:
-    """Train on a part of the data, choose on another, write the model file.
+    """Train on one part of the data, choose on another, and write the model file.
 
-    None in a process that only helped another one.
+    Returns None in the processes of a team that do not lead it.
     """
-    if run.out.suffix != ".safetensors":
-        raise UsageError(f"{run.out}: a model file ends in .safetensors")
     check_writable(run.out)
     notes: list[str] = []
     samples = read_samples(run.data, good=run.good, on_note=notes.append)
@@ -111,37 +113,44 @@ def run_training(
     loaded = load_model(run.weights, freeze=not run.full, seed=run.seed)
     epochs = run.epochs or -(-ADAPTING_IMAGES // max(len(splits["train"]), 1))
     run = replace(run, size=run.size or loaded.size, epochs=epochs)
-    model = _ready(loaded, run)
-    kept = Kept(path=_checkpoint(run), told=_told(run, manifest, model))
+    model = _prepared(loaded, run)
+    checkpoint = CheckpointFile(
+        path=run.checkpoint or run.out.with_suffix(".checkpoint"),
+        settings=_settings(run, manifest, model),
+    )
+    can_choose = len({sample.bad for sample in splits["validation"]}) == len(CLASSES)
     with team() as together:
         if together.leads:
-            for note in (*notes, masks.line):
+            for note in (*notes, masks.line, *_doubts(splits, can_choose=can_choose)):
                 on_note(note)
-            _note_doubts(splits, on_note)
-        result = _train(run, model, splits, together, kept, on_epoch)
+        result = _train(run, model, splits, together, checkpoint, on_epoch)
     if not together.leads:
         return None
     model = wide_form(model)
-    chosen = _chosen(model, splits["validation"], run.size)
+    chosen = choose(model, splits["validation"], size=run.size) if can_choose else None
     images = [sample.path for name in ("train", "validation") for sample in splits[name]]
-    save_artifact(run.out, model, _card(run, loaded, manifest, masks, chosen, result, images))
+    card = _card(run, loaded, manifest, masks, result, images)
+    if chosen is None:
+        failures = ("no validation data: the threshold is a guess",)
+        card = replace(card, known_failures=failures)
+    else:
+        card = replace(card, data=card.data | {"validation_images": chosen.images})
+        card = chosen.apply_to(card)
+    save_artifact(run.out, model, card)
     write_split(path_beside(run.out), manifest)
-    kept.path.unlink(missing_ok=True)
+    checkpoint.path.unlink(missing_ok=True)
     return Trained(result=result, manifest=manifest, chosen=chosen)
 
 
 def _train(
     run: TrainingRun,
     model: CustomVGG,
-    splits: dict[str, list[Sample]],
+    splits: Mapping[str, Sequence[Sample]],
     together: Team,
-    kept: Kept,
+    checkpoint: CheckpointFile,
     on_epoch: Callable[[Epoch], None] | None,
 ) -> TrainingResult:
     dtype = torch.bfloat16 if run.dtype == "bf16" else None
-    optimize: Optimize | None = None
-    if run.backend == "ipex":
-        optimize = ipex_optimize(dtype or torch.float32)
     return train(
         model,
         FileSource(splits["train"], size=run.size, augment_seed=run.seed if run.augment else None),
@@ -158,38 +167,41 @@ def _train(
             cycle=run.cycle,
         ),
         validation=FileSource(splits["validation"], size=run.size),
-        optimize=optimize,
+        optimize=ipex_optimize(dtype or torch.float32) if run.backend == "ipex" else None,
         on_epoch=on_epoch if together.leads else None,
         team=together,
-        kept=kept,
+        checkpoint=checkpoint,
     )
 
 
-def _ready(loaded: LoadedModel, run: TrainingRun) -> CustomVGG:
-    """The model as it was when it was trained: without the temperature that calibrated it."""
+def _prepared(loaded: LoadedModel, run: TrainingRun) -> CustomVGG:
+    """Return the model without its calibration, in the form and layout that trains fastest."""
     model = loaded.model
     if loaded.card is not None and loaded.trained:
         divide_head(model, 1.0 / loaded.card.temperature)
     if run.narrow:
         model = narrow_form(model, freeze=not run.full)
-    if run.dtype == "bf16" and run.backend == "stock":  # oneDNN would turn it around for each call
+    if run.dtype == "bf16" and run.backend == "stock":  # else oneDNN reorders it in each call
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # not in its stubs
     return model
 
 
-def _note_doubts(splits: dict[str, list[Sample]], on_note: Callable[[str], None]) -> None:
-    """Read every image once, before hours are spent, and say what crosses the split."""
+def _doubts(splits: dict[str, list[Sample]], *, can_choose: bool) -> list[str]:
+    """Return what makes the result doubtful; every image is read once, before training."""
+    doubts = []
     crossings = find_crossings(as_split(splits))
     if crossings:
         first = crossings[0]
-        on_note(
-            f"{len(crossings)} pairs of images are nearly the same and on two sides of the split,"
-            f" for example {shown(first.first.path)} and {shown(first.second.path)}:"
-            " figures of this model on its test images will look too good (pillqc check-split shows"
-            " all of them)"
+        doubts.append(
+            f"{len(crossings)} pairs of nearly identical images cross the split, for example"
+            f" {shown(first.first.path)} and {shown(first.second.path)}: this model's figures on"
+            " its test images will be too good (pillqc check-split lists all pairs)"
         )
-    if len({sample.bad for sample in splits["validation"]}) < len(CLASSES):
-        on_note("validation lacks good or bad images: no best epoch, and the threshold is a guess")
+    if not can_choose:
+        doubts.append(
+            "validation lacks good or bad images: no best epoch, and the threshold is a guess"
+        )
+    return doubts
 
 
 def _card(
@@ -197,11 +209,10 @@ def _card(
     loaded: LoadedModel,
     manifest: SplitManifest,
     masks: MaskSurvey,
-    chosen: Chosen | None,
     result: TrainingResult,
-    shown_images: Sequence[Path],
+    images: Sequence[Path],
 ) -> ModelCard:
-    told = {
+    figures = {
         "seconds": round(result.seconds, 3),
         "stopped": result.stopped,
         "best_epoch": result.best_epoch,
@@ -211,8 +222,8 @@ def _card(
         "pillqc": __version__,
         "torch": torch.__version__,
     }
-    before = loaded.card.seen if loaded.card else ""
-    card = ModelCard(
+    seen_before = loaded.card.seen if loaded.card else ""
+    return ModelCard(
         size=run.size,
         mean=MEAN,
         std=STD,
@@ -224,39 +235,18 @@ def _card(
             "images": manifest.counts(),
             "masks": asdict(masks),
         },
-        training=_options(run) | told,
-        known=known_limits(described(read_image(path)) for path in shown_images),
-        seen=remembered(manifest.digests("train", "validation"), before),
+        training=_options(run) | figures,
+        known=known_limits(described(read_image(path)) for path in images),
+        seen=remembered(manifest.digests("train", "validation"), seen_before),
     )
-    if chosen is None:
-        return replace(card, known_failures=("no validation data: the threshold is a guess",))
-    return replace(
-        card,
-        threshold=chosen.threshold,
-        undecided=chosen.undecided,
-        temperature=chosen.temperature,
-        thresholds=chosen.thresholds,
-        data=card.data | {"validation_images": chosen.images},
-    )
-
-
-def _chosen(model: CustomVGG, validation: Sequence[Sample], size: int) -> Chosen | None:
-    """Choose on validation data, or nothing where it lacks one of the kinds."""
-    if len({sample.bad for sample in validation}) < len(CLASSES):
-        return None
-    return choose(model, validation, size=size)
-
-
-def _checkpoint(run: TrainingRun) -> Path:
-    return run.checkpoint or run.out.with_suffix(".checkpoint")
 
 
 def _options(run: TrainingRun) -> dict[str, Any]:
-    return {k: v for k, v in asdict(run).items() if k not in ("data", "good", "out", "checkpoint")}
+    return {name: value for name, value in asdict(run).items() if name not in _NOT_IN_CARD}
 
 
-def _told(run: TrainingRun, manifest: SplitManifest, model: CustomVGG) -> str:
-    """What must be the same for a training to go on with the same bits."""
+def _settings(run: TrainingRun, manifest: SplitManifest, model: CustomVGG) -> str:
+    """Return all that decides the bits of a training, so that a resume can compare it."""
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode() + value.detach().contiguous().numpy().tobytes())

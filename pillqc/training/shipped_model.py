@@ -1,9 +1,9 @@
-"""From the recipe's network to a model file that tells the truth about itself.
+"""Train by the recipe, choose thresholds, evaluate, and write the model file with its card.
 
-    shipped = train_from_scratch(Recipe(device="cuda"), out, checkpoint)
+    report = train_from_scratch(Recipe(device="cuda"), out, checkpoint)
 
-Validation and test pills are rendered to folders of their own seeds; anyone can render the same
-ones and repeat the figures with `pillqc evaluate`.
+Validation and test pills are rendered from seeds of their own. Anyone can render the same ones and
+check the figures with `pillqc evaluate`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import platform
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -32,11 +32,11 @@ from pillqc.rendering.dataset import RENDERER_VERSION, RenderPlan, render_datase
 from pillqc.training.recipe import (
     TEST_SEED_OFFSET,
     VALIDATION_SEED_OFFSET,
-    Grown,
     Recipe,
-    Report,
-    grow,
-    native_bf16,
+    RecipeResult,
+    StepReport,
+    has_native_bf16,
+    run_recipe,
 )
 
 if TYPE_CHECKING:
@@ -44,21 +44,16 @@ if TYPE_CHECKING:
 
     from pillqc.data.images import Sample
 
-VALIDATION_GOOD: Final = 1000
-VALIDATION_PER_DEFECT: Final = 72
-TEST_GOOD: Final = 500
-TEST_PER_DEFECT: Final = 72
-"""Together 1,004 test pills."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class Judging:
+class PillCounts:
     """How many pills choose the thresholds, and how many judge the result."""
 
-    validation_good: int = VALIDATION_GOOD
-    validation_per_defect: int = VALIDATION_PER_DEFECT
-    test_good: int = TEST_GOOD
-    test_per_defect: int = TEST_PER_DEFECT
+    validation_good: int = 1000
+    validation_per_defect: int = 72
+    test_good: int = 500
+    test_per_defect: int = 72
+    """Together 1,004 test pills."""
 
 
 def train_from_scratch(
@@ -66,51 +61,56 @@ def train_from_scratch(
     out: Path,
     checkpoint: Path,
     *,
-    judging: Judging | None = None,
-    on_report: Callable[[Report], None] | None = None,
+    counts: PillCounts | None = None,
+    on_report: Callable[[StepReport], None] | None = None,
 ) -> Evaluation:
-    """Run the recipe, choose on validation pills, judge on test pills, write the model file."""
-    judging = judging or Judging()
-    grown = grow(recipe, checkpoint, on_report=on_report)
-    model = folded(grown.net)
+    """Write the model file and return its evaluation on test pills."""
+    counts = counts or PillCounts()
     size = recipe.phases[-1].size
+
+    def plan(seed_offset: int, good: int, per_defect: int) -> RenderPlan:
+        return RenderPlan(
+            seed=recipe.seed + seed_offset,
+            size=size,
+            train_good=0,
+            test_good=good,
+            per_defect=per_defect,
+            design=recipe.design,
+        )
+
+    result = run_recipe(recipe, checkpoint, on_report=on_report)
+    model = folded(result.net)
     with tempfile.TemporaryDirectory(prefix="pillqc-") as folder:
-        validation = _pills(Path(folder) / "validation", recipe, judging, test=False)
+        validation_root, test_root = Path(folder) / "validation", Path(folder) / "test"
+        validation_plan = plan(
+            VALIDATION_SEED_OFFSET, counts.validation_good, counts.validation_per_defect
+        )
+        render_dataset(validation_root, validation_plan, jobs=max(recipe.jobs, 1))
+        validation = read_samples(validation_root)
         chosen = choose(model, validation, size=size)
-        card = _card(recipe, grown, chosen, validation)
-        # judged as it will be loaded: in half precision
+        card = _card(recipe, result, chosen, validation)
+        # evaluate what users will load: the weights in half precision
         save_artifact(out, model, card, dtype=torch.float16)
-        test = _pills(Path(folder) / "test", recipe, judging, test=True)
-        shipped = load_model(out)
-        report = evaluate(replace(shipped, name=out.name), test, size=size)
-        card = replace(card, metrics=_metrics(report, Path(folder) / "test", recipe, judging))
-    save_artifact(out, shipped.model, card, dtype=torch.float16)
+        test_plan = plan(TEST_SEED_OFFSET, counts.test_good, counts.test_per_defect)
+        render_dataset(test_root, test_plan, jobs=max(recipe.jobs, 1))
+        loaded = load_model(out)
+        report = evaluate(loaded, read_samples(test_root), size=size)
+        command = (
+            f"pillqc render --out test --seed {test_plan.seed} --size {size} --train-good 0"
+            f" --test-good {test_plan.test_good} --per-defect {test_plan.per_defect}"
+            " && pillqc evaluate --data test"
+        )
+        manifest = content_hash(test_root / "manifest.csv")
+        figures = report.as_dict() | {"command": command, "manifest_sha256": manifest}
+    save_artifact(out, loaded.model, replace(card, metrics=figures), dtype=torch.float16)
     return report
 
 
-def _pills(root: Path, recipe: Recipe, judging: Judging, *, test: bool) -> list[Sample]:
-    render_dataset(root, _plan(recipe, judging, test=test), jobs=max(recipe.jobs, 1))
-    return read_samples(root)
-
-
-def _plan(recipe: Recipe, judging: Judging, *, test: bool) -> RenderPlan:
-    return RenderPlan(
-        seed=recipe.seed + (TEST_SEED_OFFSET if test else VALIDATION_SEED_OFFSET),
-        size=recipe.phases[-1].size,
-        train_good=0,
-        test_good=judging.test_good if test else judging.validation_good,
-        per_defect=judging.test_per_defect if test else judging.validation_per_defect,
-        design=recipe.design,
-    )
-
-
-def _card(recipe: Recipe, grown: Grown, chosen: Chosen, validation: Sequence[Sample]) -> ModelCard:
-    return ModelCard(
+def _card(
+    recipe: Recipe, result: RecipeResult, chosen: Chosen, validation: Sequence[Sample]
+) -> ModelCard:
+    card = ModelCard(
         seen=remembered(content_hash(sample.path) for sample in validation),
-        threshold=chosen.threshold,
-        undecided=chosen.undecided,
-        temperature=chosen.temperature,
-        thresholds=chosen.thresholds,
         known=known_limits(described(read_image(sample.path)) for sample in validation),
         size=recipe.phases[-1].size,
         mean=MEAN,
@@ -127,11 +127,11 @@ def _card(recipe: Recipe, grown: Grown, chosen: Chosen, validation: Sequence[Sam
         training={
             "recipe": {k: v for k, v in asdict(recipe).items() if k != "design"},
             "design": asdict(recipe.design),
-            "steps": grown.steps,
-            "seconds": round(grown.seconds, 1),
-            "validation_auroc": grown.auroc,
+            "steps": result.steps,
+            "seconds": round(result.seconds, 1),
+            "validation_auroc": result.auroc,
             "command": "pillqc train --from-scratch --out model.safetensors",
-            "arithmetic": "bf16 autocast" if native_bf16() else "fp32",
+            "arithmetic": "bf16 autocast" if has_native_bf16() else "fp32",
             "pillqc": __version__,
             "torch": torch.__version__,
             "python": platform.python_version(),
@@ -142,16 +142,4 @@ def _card(recipe: Recipe, grown: Grown, chosen: Chosen, validation: Sequence[Sam
         ),
         known_failures=("photographs of real pills", "other products, poses or lighting"),
     )
-
-
-def _metrics(report: Evaluation, root: Path, recipe: Recipe, judging: Judging) -> dict[str, Any]:
-    plan = _plan(recipe, judging, test=True)
-    command = (
-        f"pillqc render --out test --seed {plan.seed} --size {plan.size} --train-good 0"
-        f" --test-good {plan.test_good} --per-defect {plan.per_defect}"
-        " && pillqc evaluate --data test"
-    )
-    return report.as_dict() | {
-        "command": command,
-        "manifest_sha256": content_hash(root / "manifest.csv"),
-    }
+    return chosen.apply_to(card)

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.plan.scenario import FUSED_ADAM, Scenario, Task
 from pillqc.inspection.boxes import Box, find_boxes
 from pillqc.model.network import FROZEN_LAYERS
-from pillqc.training.train import make_optimizer, training_step
+from pillqc.training.step import make_optimizer, training_step
 
 if TYPE_CHECKING:
     import numpy as np

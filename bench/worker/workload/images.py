@@ -24,7 +24,7 @@ from pillqc.data.splits import split_samples
 from pillqc.inspection.inspector import Inspection, inspect
 from pillqc.model.network import LoadedModel, load_model
 from pillqc.rendering.dataset import MANIFEST
-from pillqc.training.train import class_weights
+from pillqc.training.step import class_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The command answers in one line, with an exit code that scripts can use."""
+"""Commands print what they did, and exit with a code that scripts can use."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pillqc.commands.main import main
+from pillqc.errors import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +37,7 @@ def pills(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("command", ["", *sorted(main.commands)])
 def test_every_command_has_help_with_an_example(command: str) -> None:
-    """Help shows how it is called."""
+    """Help shows how to call it."""
     done = _run(*([command] if command else []), "--help")
     assert done.exit_code == 0
     assert f"pillqc {command}" in done.output
@@ -46,40 +47,48 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["nonsense"],
-        ["render"],
-        ["render", "--out", "x", "--size", "7"],
-        ["render", "--out", "x", "--colour", "pink"],
-        ["render", "--out", "x", "--imprint", "@@"],
-        ["evaluate", "--data", "x", "--nonsense"],
-        ["inspect"],
+        "nonsense",
+        "render",
+        "render --out x --size 31",
+        "render --out x --size 1601",
+        "render --out x --seed -1",
+        "render --out x --train-good -1",
+        "render --out x --colour pink",
+        "render --out x --colour 1,2,256",
+        "render --out x --colour 1,2,nan",
+        "render --out x --imprint @@",
+        "evaluate --data x --nonsense",
+        "inspect",
+        "inspect x --threshold nan",
+        "train --data x --learning-rate -1",
+        "train --data x --learning-rate nan",
+        "train --data x --learning-rate inf",
+        "train --data x --max-minutes nan",
+        "train --data x --out model.pt",
+        "train --out model.safetensors",
     ],
 )
-def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
+def test_wrong_usage_exits_with_2(
+    arguments: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Unknown commands, options and values."""
-    assert _run(*arguments).exit_code == 2
+    monkeypatch.chdir(tmp_path)
+    assert _run(*arguments.split()).exit_code == 2
 
 
 def test_a_failure_is_one_line_without_a_traceback(tmp_path: Path) -> None:
-    """Exit code 1, and the sentence names the path; --debug shows where it was raised."""
+    """The exit code is 1, and the line names the path; --debug raises the error."""
+    words = ["evaluate", "--data", str(tmp_path / "none")]
     done = subprocess.run(
-        [sys.executable, "-m", "pillqc", "evaluate", "--data", str(tmp_path / "none")],
+        [sys.executable, "-m", "pillqc", *words],
         capture_output=True,
         text=True,
         check=False,
         timeout=120,
     )
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert done.stderr.count("\n") == 1
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     assert "none: no such folder" in done.stderr
-
-
-def test_debug_shows_the_traceback(tmp_path: Path) -> None:
-    """For whoever must find out more."""
-    done = _run("--debug", "evaluate", "--data", tmp_path / "none")
-    assert done.exception is not None
-    assert type(done.exception).__name__ == "DataError"
+    assert isinstance(_run("--debug", *words).exception, DataError)
 
 
 @pytest.mark.parametrize(
@@ -92,16 +101,16 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
 def test_an_interrupt_and_a_full_disk_are_one_line(
     raised: BaseException, words: str, code: int, tmp_path: Path
 ) -> None:
-    """Ctrl-C ends as a shell expects it; whatever the system refuses is named."""
+    """Ctrl-C exits as a shell expects; errors of the system are named."""
     with mock.patch("pillqc.rendering.dataset.render_dataset", side_effect=raised):
-        result = CliRunner().invoke(main, ["render", "--out", str(tmp_path / "pills")])
+        result = _run("render", "--out", tmp_path / "pills")
     assert result.exit_code == code
     assert result.stderr.strip().splitlines() == [result.stderr.strip()]
     assert words in result.stderr
 
 
-def test_rendering_says_what_it_made_and_reuses_it(pills: Path) -> None:
-    """The second call renders nothing; what is there of another plan is refused with 1."""
+def test_a_rendered_data_set_is_reused(pills: Path) -> None:
+    """The second call renders nothing; another plan for the same folder fails."""
     same = ("--size", 48, "--train-good", 6, "--test-good", 3, "--per-defect", 1)
     again = _run("render", "--out", pills, *same)
     assert again.exit_code == 0
@@ -112,20 +121,19 @@ def test_rendering_says_what_it_made_and_reuses_it(pills: Path) -> None:
 
 
 @pytest.mark.torch
-def test_an_untrained_model_says_so_loudly(pills: Path) -> None:
+def test_an_untrained_model_is_announced(pills: Path) -> None:
     """In the table, and on the error stream beside JSON."""
-    table = _run("evaluate", "--data", pills, "--model", "random", "--size", 32)
-    assert "UNTRAINED MODEL" in table.stdout
-    printed = _run("evaluate", "--data", pills, "--model", "random", "--size", 32, "--json")
+    words = ("evaluate", "--data", pills, "--model", "random", "--size", 32)
+    assert "UNTRAINED MODEL" in _run(*words).stdout
+    printed = _run(*words, "--json")
     assert "UNTRAINED" in printed.stderr
     report = json.loads(printed.stdout)
-    assert report["images"] == 10
-    assert report["trained"] is False
+    assert (report["images"], report["trained"]) == (10, False)
     assert report["recall_by_defect"]["crack"]["n"] == 1
 
 
 @pytest.mark.torch
-def test_inspection_goes_on_after_a_broken_file(pills: Path, tmp_path: Path) -> None:
+def test_inspection_continues_after_a_broken_file(pills: Path, tmp_path: Path) -> None:
     """One JSON object a line; the broken file is an `error` with a reason, and the exit code 1."""
     broken = tmp_path / "broken.png"
     broken.write_text("no picture")
@@ -142,7 +150,7 @@ def test_inspection_goes_on_after_a_broken_file(pills: Path, tmp_path: Path) -> 
 
 @pytest.mark.torch
 def test_a_model_is_trained_saved_and_used(pills: Path, tmp_path: Path) -> None:
-    """Train, evaluate and inspect with the file, from one folder of pills."""
+    """The model file works with evaluate, inspect and card."""
     out = tmp_path / "m.safetensors"
     trained = _run("train", "--data", pills, "--out", out, "--size", 32, "--epochs", 1)
     assert trained.exit_code == 0, trained.output
@@ -159,25 +167,20 @@ def test_a_model_is_trained_saved_and_used(pills: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.torch
-def test_the_summary_shows_layers_and_parameters() -> None:
-    """As the tutorial prints them."""
+def test_the_summary_shows_layers_and_parameters(tmp_path: Path) -> None:
+    """A damaged model file is one line."""
     done = _run("summary", "--model", "random", "--size", 32)
     assert done.output.count("Conv2d") == 13
     assert "7,080,450 of 14,715,714 parameters train" in done.output
-
-
-@pytest.mark.torch
-def test_a_damaged_model_file_is_one_line(tmp_path: Path) -> None:
-    """Exit code 1 and what is wrong with the file."""
     path = tmp_path / "m.safetensors"
     path.write_bytes(b"garbage")
-    done = _run("summary", "--model", path)
-    assert done.exit_code == 1
-    assert "not a readable model file" in done.output
+    failed = _run("summary", "--model", path)
+    assert failed.exit_code == 1
+    assert "not a readable model file" in failed.output
 
 
 def test_pills_are_explored_and_splits_checked(pills: Path, tmp_path: Path) -> None:
-    """Pictures are written; a rendered data set has no image in two splits; a copied one has."""
+    """A rendered data set has no image in two splits; a copy is found."""
     done = _run("explore", "--data", pills, "--out", tmp_path / "figures", "--size", 32)
     assert done.exit_code == 0, done.output
     assert {p.name for p in (tmp_path / "figures").iterdir()} == {"gallery.png", "difference.png"}
@@ -193,34 +196,22 @@ def test_pills_are_explored_and_splits_checked(pills: Path, tmp_path: Path) -> N
 
 @pytest.mark.torch
 def test_inspection_writes_csv_and_pictures(pills: Path, tmp_path: Path) -> None:
-    """A line and a picture for every file, beside what is printed."""
-    marked, lines = tmp_path / "marked", tmp_path / "d.csv"
-    done = _run(
-        *("inspect", pills / "test/crack", pills / "test/color", "--model", "random"),
-        *("--size", 32, "--csv", lines, "--pictures", marked),
-    )
-    assert done.exit_code == 0, done.output
-    assert len(lines.read_text(encoding="utf-8").splitlines()) == 3
+    """Every file has a row and a picture; a bad pill exits with 3 if --exit-code is given."""
+    marked, table = tmp_path / "marked", tmp_path / "d.csv"
+    folders = (pills / "test/crack", pills / "test/color")
+    options = ("--model", "random", "--size", 32, "--csv", table, "--pictures", marked)
+    with mock.patch("pillqc.inspection.inspector.decide", return_value="bad"):
+        done = _run("inspect", *folders, *options)
+        assert done.exit_code == 0, done.output
+        assert _run("inspect", *folders, *options, "--exit-code").exit_code == 3
+    assert len(table.read_text(encoding="utf-8").splitlines()) == 3
     assert {p.name[:-11] for p in marked.iterdir()} == {"crack-000", "color-000"}
 
 
-@pytest.mark.torch
-def test_the_exit_code_tells_bad_pills_when_asked(pills: Path) -> None:
-    """3 for a bad pill with --exit-code, 0 without."""
-    with mock.patch("pillqc.inspection.inspector.decide", return_value="bad"):
-        arguments = ("inspect", pills / "test/crack", "--model", "random", "--size", 32)
-        assert _run(*arguments).exit_code == 0
-        assert _run(*arguments, "--exit-code").exit_code == 3
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [["--learning-rate", "-1"], ["--learning-rate", "nan"], ["--out", "/proc/none/m.safetensors"]],
-)
-def test_training_refuses_before_it_begins(wrong: list[str], tmp_path: Path) -> None:
-    """No traceback, and not only after hours."""
-    out = ["--out", str(tmp_path / "m.safetensors"), "--checkpoint", str(tmp_path / "c")]
-    refused = CliRunner().invoke(main, ["train", "--data", str(tmp_path), *out, *wrong])
-    assert isinstance(refused.exception, SystemExit)
-    assert ("is not above 0" if "rate" in wrong[0] else "cannot be written") in refused.output
+def test_training_refuses_an_output_that_cannot_be_written(tmp_path: Path) -> None:
+    """Before it begins, and in one line."""
+    words = ("train", "--data", tmp_path, "--out", "/proc/none/m.safetensors")
+    refused = _run(*words, "--checkpoint", tmp_path / "c")
+    assert refused.exit_code == 1
+    assert "cannot be written" in refused.output
     assert not list(tmp_path.iterdir())

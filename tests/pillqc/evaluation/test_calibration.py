@@ -1,7 +1,8 @@
-"""What validation data chooses: one look at each image decides scale, temperature, thresholds."""
+"""Validation data chooses temperature, thresholds and the scale of the maps."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,10 +11,10 @@ import torch
 
 from pillqc.data.folders import read_samples
 from pillqc.errors import DataError, PillqcError
-from pillqc.evaluation.calibration import choose
+from pillqc.evaluation.calibration import choose, divide_head, fit_temperature, symmetrise_head
 from pillqc.evaluation.evaluate import threshold_at
 from pillqc.inspection.prediction import Prediction, predict
-from pillqc.model.network import load_model
+from pillqc.model.network import CustomVGG
 from pillqc.rendering.dataset import RenderPlan, render_dataset
 
 if TYPE_CHECKING:
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.torch
 _SIZE = 64
+
+
+def _model() -> CustomVGG:
+    torch.manual_seed(0)
+    return CustomVGG(narrowing=8).eval()
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +43,8 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
 def test_the_calibrated_model_has_the_probabilities_that_chose_the_threshold(
     samples: list[Sample],
 ) -> None:
-    """Shown again, it gives a threshold at the same pill: nothing is scaled twice or not at all."""
-    model = load_model("random").model
+    """The calibrated model gives the same threshold, so nothing is scaled twice or not at all."""
+    model = _model()
     chosen = choose(model, samples, size=_SIZE)
     shown = list(predict(model, (s.path for s in samples), size=_SIZE))
     bad = np.array([p.bad for p in shown if isinstance(p, Prediction)])
@@ -47,9 +53,9 @@ def test_the_calibrated_model_has_the_probabilities_that_chose_the_threshold(
     assert chosen.threshold == pytest.approx(threshold_at(labels, bad, 0.01), abs=1e-6)
 
 
-def test_half_of_the_heat_of_good_pills_lies_at_nothing(samples: list[Sample]) -> None:
-    """The scale of the maps starts at the middle of what is no defect, for all images together."""
-    model = load_model("random").model
+def test_half_of_the_heat_of_good_pills_is_0(samples: list[Sample]) -> None:
+    """The scale of the maps starts at the median outside of defects, for all images together."""
+    model = _model()
     choose(model, samples, size=_SIZE)
     assert bool(model.map_calibrated)
     assert torch.allclose(model.map_low[0], -model.map_high[1])
@@ -58,21 +64,43 @@ def test_half_of_the_heat_of_good_pills_lies_at_nothing(samples: list[Sample]) -
     assert 0.3 < (np.stack(heat) == 0).mean() < 0.7
 
 
-def test_one_kind_of_pill_chooses_nothing(samples: list[Sample]) -> None:
+def test_one_kind_of_pill_cannot_choose(samples: list[Sample]) -> None:
     """Without good and bad there is no threshold between them."""
     with pytest.raises(PillqcError, match="good and bad"):
-        choose(load_model("random").model, [s for s in samples if s.bad], size=_SIZE)
+        choose(_model(), [s for s in samples if s.bad], size=_SIZE)
 
 
 def test_a_broken_validation_image_is_named(samples: list[Sample], tmp_path: Path) -> None:
-    """It may not silently choose a threshold with one image less."""
-    from dataclasses import replace
-
+    """It must not choose a threshold with one image less."""
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(DataError, match=r"broken\.png"):
         choose(
-            load_model("random").model,
+            _model(),
             [*samples, replace(samples[0], path=broken)],
             size=_SIZE,
         )
+
+
+def test_the_temperature_corrects_overconfident_logits() -> None:
+    """Logits three times too large are divided by about three."""
+    generator = torch.Generator().manual_seed(0)
+    correct = torch.randn(20_000, generator=generator) * 2.0
+    labels = torch.rand(20_000, generator=generator) < torch.sigmoid(correct)
+    logits = (3.0 * correct).double().numpy()
+    assert fit_temperature(logits, labels.numpy()) == pytest.approx(3.0, rel=0.1)
+
+
+def test_temperature_and_symmetry_keep_the_order_of_images() -> None:
+    """Symmetry changes no probability at all."""
+    model = _model()
+    images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before = model(images)[0]
+        symmetrise_head(model)
+        assert torch.allclose(model(images)[0], before, atol=1e-6)
+        divide_head(model, 2.0)
+        after = model(images)[0]
+    assert after[:, 1].argsort().equal(before[:, 1].argsort())
+    expected = torch.sigmoid(torch.logit(before[:, 1]) / 2.0)
+    assert torch.allclose(after[:, 1], expected, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Figures are drawn from the report alone, and say what must not be overlooked."""
+"""Figures are drawn from the report, and their caption warns of doubtful ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 from pillqc.errors import PillqcError
 from pillqc.evaluation.evaluate import Evaluation, judge
-from pillqc.evaluation.figures import _caption, draw_figures
+from pillqc.evaluation.figures import caption, draw_figures
 from pillqc.evaluation.pixels import PixelMetrics
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.torch
 
 @pytest.fixture
 def report() -> Evaluation:
-    """Two hundred decisions, most of them right, and one defect that is always missed."""
+    """Two hundred decisions, most of them right, and one defect that is never found."""
     defects = ["good"] * 100 + ["crack"] * 60 + ["faulty_imprint"] * 40
     rng = np.random.default_rng(0)
     bad = rng.beta(2, 5, 200) + np.array([0.0] * 100 + [0.4] * 60 + [0.0] * 40)
@@ -48,15 +48,15 @@ def test_every_figure_is_a_readable_picture(report: Evaluation, tmp_path: Path) 
             assert np.asarray(image.convert("L")).std() > 5
 
 
-def test_doubtful_figures_say_so(report: Evaluation) -> None:
-    """Below every one of them."""
-    assert _caption(report) == "m, 100 good and 100 bad images"
-    assert "UNTRAINED" in _caption(replace(report, trained=False))
-    assert "TOO GOOD: 3 images" in _caption(replace(report, seen=3))
+def test_the_caption_warns_of_doubtful_figures(report: Evaluation) -> None:
+    """The caption is below every figure."""
+    assert caption(report) == "m, 100 good and 100 bad images"
+    assert "UNTRAINED" in caption(replace(report, trained=False))
+    assert "TOO GOOD: 3 images" in caption(replace(report, seen_in_training=3))
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(report: Evaluation, tmp_path: Path) -> None:
-    """No traceback of matplotlib's."""
+    """There is no traceback."""
     (tmp_path / "file").write_text("")
     with pytest.raises(PillqcError, match="cannot be written"):
         draw_figures(report, tmp_path / "file")

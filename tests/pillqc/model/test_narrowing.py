@@ -9,8 +9,6 @@ import torch
 
 from pillqc.model.narrowing import narrow_form, wide_form
 from pillqc.model.network import CustomVGG, load_model
-from pillqc.training.loop import cycle
-from pillqc.training.train import TrainingOptions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,14 +66,3 @@ def test_a_model_that_is_no_widened_one_stays_as_it_is() -> None:
     random = load_model("random").model
     assert narrow_form(random) is random
     assert wide_form(random) is random
-
-
-def test_a_cycle_rises_then_falls_to_nothing() -> None:
-    """The highest rate comes after a fifth."""
-    rates = [cycle(step / 100) for step in range(101)]
-    assert max(rates) == rates[20] == 1.0
-    assert rates[:21] == sorted(rates[:21])
-    assert rates[20:] == sorted(rates[20:], reverse=True)
-    assert 0.0 < rates[0] < 0.1
-    assert rates[100] == pytest.approx(0.0, abs=1e-12)
-    assert not TrainingOptions().cycle

@@ -206,7 +206,7 @@ import json, torch
 from bench.worker.backends import ipex
 from bench.plan.scenario import Dtype, Layout, Mode, Scenario, Task, FROZEN
 from pillqc.model.network import load_model
-from pillqc.training.train import make_optimizer
+from pillqc.training.step import make_optimizer
 ipex.load()
 import intel_extension_for_pytorch
 found = {}

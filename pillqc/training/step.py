@@ -1,0 +1,99 @@
+"""Optimizer, class weights, losses, and one plain training step.
+
+optimizer = make_optimizer(model)
+loss = training_step(model, optimizer, images, labels, class_weights(all_labels))
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - PyTorch's own convention
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from pillqc.training.distributed import Team
+
+LEARNING_RATE: Final = 1e-4
+"""The tutorial's."""
+DEFECT_WEIGHT: Final = 8.0
+"""A defective window weighs this much, because about one window in twenty is defective."""
+EVIDENCE_OFFSET: Final = 10.0
+EVIDENCE_SCALE: Final = 2.5
+"""A window's evidence d (bad minus good score) is supervised as the logit (d - offset) / scale.
+
+An image's score is the mean over some fifty windows, so one defective window must outweigh all the
+others. With the offset, windows without a defect stay close together anywhere below it, and
+defective ones rise far above it. Plain cross-entropy per window would push the background so far
+down that its spread hides a single window."""
+
+
+def make_optimizer(
+    model: nn.Module, *, lr: float = LEARNING_RATE, fused: bool = False
+) -> torch.optim.Adam:
+    """Return Adam over the parameters that train; no step can change frozen ones."""
+    return torch.optim.Adam((p for p in model.parameters() if p.requires_grad), lr=lr, fused=fused)
+
+
+def class_weights(labels: Tensor, n_classes: int = 2) -> Tensor:
+    """Return weights that give every class the same total weight; their mean is 1."""
+    counts = torch.bincount(labels, minlength=n_classes).clamp_min(1).to(torch.float32)
+    weights = 1.0 / counts
+    balanced: Tensor = weights * (n_classes / weights.sum())
+    return balanced
+
+
+def training_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    weights: Tensor,
+    autocast_dtype: torch.dtype | None = None,
+) -> Tensor:
+    """Do one optimizer step (forward, loss, backward, update) and return the loss before it."""
+    optimizer.zero_grad(set_to_none=True)
+    with torch.autocast("cpu", dtype=autocast_dtype, enabled=autocast_dtype is not None):
+        scores = model(images)
+    loss = F.cross_entropy(scores.float(), labels, weight=weights)
+    loss.backward()  # type: ignore[no-untyped-call] # torch has no annotation there
+    optimizer.step()
+    return loss.detach()
+
+
+def window_loss(
+    cells: Tensor, masks: Tensor, known: Tensor | None = None, team: Team | None = None
+) -> Tensor:
+    """Return the loss of the map's windows against the masks.
+
+    Args:
+        cells: class scores of the windows (n, C, h+1, w+1).
+        masks: where the images are defective, bool (n, H, W).
+        known: images whose mask is to be trusted, bool (n,); None for all. A bad image without a
+            mask says nothing about its windows.
+        team: processes that share the batch; the losses of all of them add up to the batch's.
+    """
+    evidence = (cells[:, 1] - cells[:, 0]).float()
+    truth = window_truth(masks, evidence.shape[-1] - 1)
+    weight = torch.where(truth > 0.5, DEFECT_WEIGHT, 1.0) * (truth - 0.5).abs() * 2.0
+    if known is not None:
+        weight = weight * known[:, None, None]
+    per_window = F.binary_cross_entropy_with_logits(
+        (evidence - EVIDENCE_OFFSET) / EVIDENCE_SCALE, (truth > 0.5).float(), reduction="none"
+    )
+    total = weight.sum()
+    if team is not None:
+        total = team.total(total)
+    return (per_window * weight).sum() / total.clamp_min(1.0)
+
+
+def window_truth(masks: Tensor, side: int) -> Tensor:
+    """Return for each pooling window whether it holds a defect: 1 yes, 0 no, .5 unclear.
+
+    A cell of the map is defective if the mask covers more than 4 % of it. Fewer pixels make it
+    unclear, and unclear windows have no weight in the loss.
+    """
+    covered = F.adaptive_avg_pool2d(masks[:, None].float(), side)
+    cell = torch.where(covered > 0.04, 1.0, torch.where(covered > 0.0, 0.5, 0.0))
+    return F.max_pool2d(cell, 2, stride=1, padding=1)[:, 0]

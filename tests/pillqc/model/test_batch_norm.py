@@ -1,0 +1,49 @@
+"""A network with batch norm folds into a plain one that computes the same."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from pillqc.errors import PillqcError
+from pillqc.model.batch_norm import NormedVGG, folded, image_scores
+from pillqc.model.network import CustomVGG
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.mark.parametrize("narrowing", [1, 4])
+def test_folding_the_norms_changes_nothing(narrowing: int) -> None:
+    """The plain network has the same probabilities, and a symmetric head."""
+    torch.manual_seed(0)
+    net = NormedVGG(narrowing=narrowing).eval()
+    for layer in net.features:
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.normal_(layer.weight, 1.0, 0.1)
+            nn.init.normal_(layer.bias, 0.0, 0.1)
+            nn.init.uniform_(layer.running_var, 0.5, 1.5)  # type: ignore[arg-type] # a buffer
+            nn.init.normal_(layer.running_mean, 0.0, 0.1)  # type: ignore[arg-type] # a buffer
+    nn.init.normal_(net.head.weight, 0.0, 0.3)
+    images = torch.randn(2, 3, 64, 64)
+    model = folded(net)
+    with torch.no_grad():
+        expected = torch.softmax(image_scores(net(images)), dim=1)
+        assert torch.allclose(model(images)[0], expected, atol=1e-5)
+    assert torch.allclose(model.head.weight[0], -model.head.weight[1])
+
+
+def test_only_widths_that_divide_vgg16_are_known() -> None:
+    """A third of 64 channels is no number of channels."""
+    with pytest.raises(PillqcError, match="cannot be divided by 3"):
+        NormedVGG(narrowing=3)
+
+
+@pytest.mark.parametrize("side", [4, 5])
+def test_image_scores_are_what_the_plain_network_pools(side: int) -> None:
+    """For even and for odd feature maps, whose last row and column are not pooled."""
+    model = CustomVGG(narrowing=8)
+    features = torch.rand(2, 64, side, side, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        scores = image_scores(model.cells(features))
+        assert torch.allclose(scores, model.scores(features), atol=1e-5)

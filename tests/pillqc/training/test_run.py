@@ -1,0 +1,174 @@
+"""A run splits, trains, chooses and saves; killed, it resumes to the same bits."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from pillqc.commands.main import main
+from pillqc.data.folders import read_samples
+from pillqc.errors import ModelFileError
+from pillqc.evaluation.evaluate import evaluate
+from pillqc.model.artifact import read_artifact
+from pillqc.model.narrowing import narrow_form
+from pillqc.model.network import load_model
+from pillqc.rendering.dataset import RenderPlan, render_dataset
+from pillqc.rendering.design import PillDesign
+from pillqc.training.run import Trained, TrainingRun, run_training
+from tests.hardware import ONEDNN_HAS_BF16, needs_ipex
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pillqc.training.loop import Epoch
+
+pytestmark = pytest.mark.torch
+
+EPOCHS = 3
+
+
+@pytest.fixture(scope="module")
+def pills(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some pills of every kind."""
+    root = tmp_path_factory.mktemp("data") / "pills"
+    render_dataset(root, RenderPlan(size=32, train_good=9, test_good=3, per_defect=4), jobs=1)
+    return root
+
+
+def short(pills: Path, out: Path, **options: Any) -> TrainingRun:
+    """A short training of the shipped model, as narrow as it was trained."""
+    usual = {"size": 32, "epochs": EPOCHS, "target_accuracy": None, "narrow": True}
+    return TrainingRun(data=pills, out=out, **(usual | options))
+
+
+def trained(run: TrainingRun) -> tuple[Trained, dict[str, torch.Tensor]]:
+    """The training's result and the weights in its file."""
+    done = run_training(run)
+    assert done is not None
+    return done, read_artifact(run.out)[1]
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing catches it."""
+
+
+def kill_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Make the given optimizer step raise."""
+    original, steps = torch.optim.Adam.step, []
+
+    def counted(self: torch.optim.Adam, *arguments: Any) -> Any:
+        steps.append(self)
+        if len(steps) == step:
+            raise Killed
+        return original(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", counted)
+
+
+@pytest.mark.parametrize(
+    ("step", "options"),
+    [
+        (5, {}),
+        (7, {"full": True, "augment": True, "masks": True, "cycle": True}),
+        (6, {"masks": True}),
+    ],
+)
+def test_a_killed_training_ends_with_the_same_bits(
+    pills: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, options: dict[str, Any]
+) -> None:
+    """Between epochs and inside one: weights, history and threshold are those of a whole run."""
+    whole, expected = trained(short(pills, tmp_path / "whole.safetensors", **options))
+    run = short(pills, tmp_path / "killed.safetensors", **options)
+    with monkeypatch.context() as patched:
+        # a checkpoint after every step
+        patched.setattr("pillqc.training.loop.CHECKPOINT_SECONDS", 0.0)
+        kill_at(patched, step)
+        with pytest.raises(Killed):
+            run_training(run)
+    assert run.out.with_suffix(".checkpoint").is_file()
+    assert not run.out.exists()
+    done, got = trained(run)
+    assert done.result.resumed_at is not None
+    assert [e.loss for e in done.result.history] == [e.loss for e in whole.result.history]
+    assert done.chosen == whole.chosen
+    assert all(torch.equal(expected[name], value) for name, value in got.items())
+    assert not run.out.with_suffix(".checkpoint").exists()
+
+
+def test_a_checkpoint_of_another_training_is_refused(pills: Path, tmp_path: Path) -> None:
+    """With other settings it would not be the same training."""
+
+    def kill(_: Epoch) -> None:
+        raise Killed
+
+    out = tmp_path / "m.safetensors"
+    with pytest.raises(Killed):
+        run_training(short(pills, out), on_epoch=kill)
+    with pytest.raises(ModelFileError, match="other settings, images or weights"):
+        run_training(short(pills, out, seed=1))
+
+
+def test_the_best_epoch_by_validation_is_kept(pills: Path, tmp_path: Path) -> None:
+    """Its number is in the card, and its figures are the best of the history."""
+    run = short(pills, tmp_path / "m.safetensors", epochs=4)
+    run_training(run)
+    training = read_artifact(run.out)[0].training
+    scores = [(e["validation_auroc"], -e["validation_loss"]) for e in training["history"]]
+    assert training["best_epoch"] == scores.index(max(scores)) + 1
+    assert json.dumps(training)
+
+
+@pytest.mark.slow
+def test_an_adapted_model_knows_a_product_that_the_shipped_one_does_not(tmp_path: Path) -> None:
+    """The result is a model of full width like any other, and can be narrowed again.
+
+    The pills are few and small, so the figures are not to be quoted.
+    """
+    size, out = 64, tmp_path / "other.safetensors"
+    other = PillDesign(imprint="K7", shape="capsule", colour=(205.0, 170.0, 160.0))
+    for name, seed, good, bad in (("train", 1, 70, 10), ("test", 2, 35, 5)):
+        plan = RenderPlan(
+            seed=seed, size=size, train_good=0, test_good=good, per_defect=bad, design=other
+        )
+        render_dataset(tmp_path / name, plan, jobs=1)
+    words = ["train", "--data", tmp_path / "train", "--adapt", "--size", size, "--epochs", 8]
+    done = CliRunner().invoke(main, [str(word) for word in (*words, "--out", out)])
+    assert done.exit_code == 0, done.output
+    assert "stopped at epochs" in done.output
+    card, tensors = read_artifact(out)
+    assert tensors["head.weight"].shape == (2, 512)
+    training = card.training
+    assert all(training[name] for name in ("full", "narrow", "masks", "augment", "cycle"))
+    assert (training["batch_size"], training["learning_rate"]) == (16, 1e-3)
+    test = read_samples(tmp_path / "test")
+    aurocs = []
+    for loaded in (load_model(), load_model(out)):
+        narrow = narrow_form(loaded.model)  # computes the same in a sixteenth of the time
+        assert narrow.head.in_features == 128
+        evaluation = evaluate(replace(loaded, model=narrow), test, size=size)
+        aurocs.append(evaluation.image_auroc)
+    assert aurocs[0] < 0.7, "the shipped model has never seen this product"
+    assert aurocs[1] > aurocs[0] + 0.15
+
+
+@pytest.mark.ipex
+@pytest.mark.slow
+@needs_ipex
+def test_ipex_learns_the_same_and_resumes_to_the_same_bits(pills: Path, tmp_path: Path) -> None:
+    """In a process of its own, because importing IPEX changes PyTorch."""
+    dtypes = ["fp32", "bf16"] if ONEDNN_HAS_BF16 else ["fp32"]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.pillqc.training.ipex_training", pills, tmp_path, *dtypes],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]

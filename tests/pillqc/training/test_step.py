@@ -1,0 +1,61 @@
+"""A step changes only what trains; rare classes weigh more; windows see the masks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pillqc.model.network import FROZEN_LAYERS, load_model
+from pillqc.training.step import (
+    class_weights,
+    make_optimizer,
+    training_step,
+    window_loss,
+    window_truth,
+)
+
+pytestmark = pytest.mark.torch
+
+
+def test_a_step_of_the_real_model_changes_only_conv5_and_the_head() -> None:
+    """Blocks 1 to 4 are frozen."""
+    model = load_model("random").model.train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    labels = torch.tensor([0, 1])
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    loss = training_step(model, make_optimizer(model), images, labels, class_weights(labels))
+    changed = {n for n, v in model.state_dict().items() if not torch.equal(before[n], v)}
+    layers = {int(name.split(".")[1]) for name in changed if name.startswith("features")}
+    assert layers == {24, 26, 28}
+    assert min(layers) > FROZEN_LAYERS
+    assert {"head.weight", "head.bias"} <= changed
+    assert float(loss) > 0
+
+
+def test_rare_classes_weigh_more() -> None:
+    """Of 3 good and 1 bad, the bad one counts three times; the mean weight is 1."""
+    weights = class_weights(torch.tensor([0, 0, 0, 1]))
+    assert weights.tolist() == pytest.approx([0.5, 1.5])
+    assert class_weights(torch.tensor([0, 0])).isfinite().all()
+
+
+def test_a_window_is_defective_when_one_of_its_cells_is() -> None:
+    """A mask in one cell marks the four windows around it; a single pixel leaves them unclear."""
+    mask = torch.zeros(1, 64, 64, dtype=torch.bool)
+    mask[0, 17:30, 33:47] = True
+    truth = window_truth(mask, 4)
+    assert truth.shape == (1, 5, 5)
+    assert truth[0].nonzero().tolist() == [[1, 2], [1, 3], [2, 2], [2, 3]]
+    speck = torch.zeros(1, 64, 64, dtype=torch.bool)
+    speck[0, 20, 40] = True
+    assert window_truth(speck, 4).max() == 0.5
+
+
+def test_images_without_a_known_mask_add_nothing_to_the_window_loss() -> None:
+    """A bad image without a mask says nothing about its windows."""
+    cells = torch.randn(2, 2, 5, 5, generator=torch.Generator().manual_seed(0))
+    masks = torch.zeros(2, 64, 64, dtype=torch.bool)
+    masks[:, 17:30, 33:47] = True
+    some = window_loss(cells, masks, torch.tensor([True, False]))
+    assert float(some) == pytest.approx(float(window_loss(cells[:1], masks[:1])))
+    assert float(some) != pytest.approx(float(window_loss(cells, masks)))
