@@ -159,8 +159,8 @@ def inspect_command(
     from pillqc.commands.text import CsvLines, inspection_line
     from pillqc.inspection.inspector import Tally, find_images, inspect, terms_of
     from pillqc.inspection.pictures import Album
-    from pillqc.model.acceleration import accelerated, choose
-    from pillqc.prefetch import ahead
+    from pillqc.model.acceleration import accelerate, choose
+    from pillqc.prefetch import prefetch
 
     if shards is not None and (as_json or csv_file or exit_code):
         raise UsageError(
@@ -174,12 +174,12 @@ def inspect_command(
         click.echo(f"backend auto: {doubt}", err=True)
     loaded = _with_threshold(loaded_model(model), threshold, max_false_rejects)
     terms = terms_of(loaded)
-    loaded = accelerated(loaded, way)
+    loaded = accelerate(loaded, way)
 
     def results(found: Iterable[Path | Unreadable]) -> Iterator[Inspection]:
         done = inspect(loaded, found, size=size, batch_size=batch_size)
         if pictures:  # drawn while the next batch is computed
-            done = ahead(Album(pictures).add, done, depth=2 * batch_size)
+            done = prefetch(Album(pictures).add, done, depth=2 * batch_size)
         return done
 
     if shards is not None:

@@ -6,7 +6,7 @@ import csv
 import json
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from pillqc.data.split_manifest import path_beside
+from pillqc.data.split_manifest import manifest_path
 from pillqc.errors import PillqcError, shown
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def trained_text(done: Trained, out: Path) -> str:
     return (
         f"trained for {result.seconds:.1f} s ({result.images_per_s:.1f} images/s){went_on}, stopped"
         f" at {result.stopped}{best}\n"
-        f"wrote {out} and {path_beside(out).name} (images: {sides})"
+        f"wrote {out} and {manifest_path(out).name} (images: {sides})"
     )
 
 

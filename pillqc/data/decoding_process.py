@@ -1,6 +1,6 @@
 """Decoding in a process of its own, so that no file can stop the others.
 
-    with reading(seconds=60.0):     # of `pillqc.data.read_options`; the command does so
+    with read_options(seconds=60.0):     # of `pillqc.data.read_options`; the command does so
         read_picture(path)
 
 A decoder is C code: one that hangs, crashes or takes all memory takes its process along, and no
@@ -25,7 +25,7 @@ from typing import Final
 from PIL import Image
 
 from pillqc.data.decoding import Picture, check_is_file, decode
-from pillqc.data.read_options import asked
+from pillqc.data.read_options import current_options
 from pillqc.errors import DataError, PillqcError
 
 _START_S: Final = 120.0
@@ -42,7 +42,7 @@ _CHILD: Final = (
 def read_picture(path: Path) -> Picture:
     """Return the picture of a file, or raise a `DataError` with the reason."""
     check_is_file(path)  # here, where /dev/fd/3 is what the user means by it
-    how = asked()
+    how = current_options()
     if how.seconds is None:
         return decode(path, bits=how.bits)
     return _decoder.read(path, how.seconds, how.bits)

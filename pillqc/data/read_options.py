@@ -1,6 +1,6 @@
 """How a command reads pictures: how long one may take, and of how many bits they are.
 
-    with reading(seconds=60.0):
+    with read_options(seconds=60.0):
         read_picture(path)      # of `pillqc.data.decoding_process`, in a process of its own
 
 Apart from what reads them, so that the command line starts without its libraries.
@@ -20,7 +20,7 @@ SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class ReadOptions:
     """What is asked of every picture."""
 
     seconds: float | None = None
@@ -29,20 +29,20 @@ class Reading:
     """How many bits of a 16-bit file its camera fills; None: as the file says."""
 
 
-_asked = Reading()
+_current = ReadOptions()
 
 
-def asked() -> Reading:
+def current_options() -> ReadOptions:
     """How pictures are read now."""
-    return _asked
+    return _current
 
 
 @contextmanager
-def reading(*, seconds: float | None = SECONDS, bits: int | None = None) -> Iterator[None]:
+def read_options(*, seconds: float | None = SECONDS, bits: int | None = None) -> Iterator[None]:
     """Read all pictures so within the block, whichever thread does it."""
-    global _asked  # noqa: PLW0603 - other threads read by it, so no context variable can be
-    before, _asked = _asked, Reading(seconds=seconds, bits=bits)
+    global _current  # noqa: PLW0603 - other threads read by it, so no context variable can be
+    before, _current = _current, ReadOptions(seconds=seconds, bits=bits)
     try:
         yield
     finally:
-        _asked = before
+        _current = before

@@ -1,6 +1,6 @@
 """Which images a model has seen, so that nobody judges it by them.
 
-    card = ModelCard(seen=remembered(digests), ...)
+    card = ModelCard(seen=encode_seen(digests), ...)
     unseen, left_out = without_seen(samples, card.seen)
 
 A model has seen the images that it was trained on, those that chose its best weights and its
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _BYTES: Final = 8
 
 
-def remembered(digests: Iterable[str], before: str = "") -> str:
+def encode_seen(digests: Iterable[str], before: str = "") -> str:
     """The images of these SHA-256 digests and those `before`, as text for a card."""
     known = _prefixes(before) | {bytes.fromhex(digest)[:_BYTES] for digest in digests}
     return base64.b64encode(b"".join(sorted(known))).decode("ascii")

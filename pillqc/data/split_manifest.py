@@ -1,6 +1,6 @@
 """The file beside a model that says which image was on which side of its split.
 
-    write_split(path_beside(out), splits, root)
+    write_split(manifest_path(out), splits, root)
     sides = read_split(path)                    # SHA-256 -> train, validation or test
 
 A row is an image: `split, defect, path, sha256`, the path relative to the data's root, with its
@@ -72,12 +72,12 @@ class SplitManifest:
         return found
 
 
-def path_beside(model: Path) -> Path:
+def manifest_path(model: Path) -> Path:
     """Where the manifest of a model file lies."""
     return model.with_suffix(".split.csv")
 
 
-def manifest_of(splits: Mapping[str, Sequence[Sample]], root: Path) -> SplitManifest:
+def build_manifest(splits: Mapping[str, Sequence[Sample]], root: Path) -> SplitManifest:
     """The manifest of a split; reads every file once for its hash."""
     return SplitManifest(rows=tuple(_rows(splits, root)))
 

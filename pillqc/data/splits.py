@@ -146,7 +146,7 @@ def find_crossings(samples: Sequence[Sample], *, limit: float = NEAR) -> list[Cr
     return found
 
 
-def as_split(splits: Mapping[str, Sequence[Sample]]) -> list[Sample]:
+def with_split_names(splits: Mapping[str, Sequence[Sample]]) -> list[Sample]:
     """The samples, each with the name of the side that it is on."""
     return [replace(sample, split=name) for name, chosen in splits.items() for sample in chosen]
 
@@ -154,7 +154,7 @@ def as_split(splits: Mapping[str, Sequence[Sample]]) -> list[Sample]:
 def _check_apart(splits: Mapping[str, Sequence[Sample]]) -> None:
     """Refuse folders that hold the same file on two sides."""
     sides: dict[str, Sample] = {}
-    for sample in as_split(splits):
+    for sample in with_split_names(splits):
         known = sides.setdefault(content_hash(sample.path), sample)
         if known.split != sample.split:
             raise DataError(

@@ -24,7 +24,7 @@ from pillqc.data.seen_images import without_seen
 from pillqc.errors import DataError, PillqcError
 from pillqc.evaluation.pixels import PixelGatherer, PixelMetrics
 from pillqc.inspection.prediction import BATCH_SIZE, Prediction, Unreadable, predict
-from pillqc.prefetch import ahead
+from pillqc.prefetch import prefetch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -162,7 +162,7 @@ def evaluate(
 
     pairs = zip(samples, results, strict=True)
     # maps are compared with masks in another thread while the next batch is computed
-    for index, probability in enumerate(ahead(judged, pairs, depth=2 * BATCH_SIZE)):
+    for index, probability in enumerate(prefetch(judged, pairs, depth=2 * BATCH_SIZE)):
         bad[index] = probability
         if on_progress:
             on_progress(index + 1, len(samples))

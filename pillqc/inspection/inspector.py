@@ -17,7 +17,7 @@ from pillqc.data.decoding import is_image_name, is_litter, why_unseen
 from pillqc.data.marker import is_drawing
 from pillqc.errors import shown
 from pillqc.inspection.boxes import Box, find_boxes
-from pillqc.inspection.novelty import unlike
+from pillqc.inspection.novelty import outside_limits
 from pillqc.inspection.prediction import BATCH_SIZE, Prediction, Unreadable, predict
 
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ def decide(
 
 def _decided(result: Prediction, loaded: LoadedModel, terms: Terms) -> Inspection:
     decision = decide(result.bad, terms.threshold, terms.undecided)
-    strange = unlike(loaded.card.known if loaded.card else {}, result.statistics)
+    strange = outside_limits(loaded.card.known if loaded.card else {}, result.statistics)
     if strange and decision == "good":
         decision = "undecided"
     boxes: list[Box] = []

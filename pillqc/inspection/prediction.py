@@ -19,7 +19,7 @@ import torch
 from pillqc.data.decoding_process import read_picture
 from pillqc.data.images import normalised
 from pillqc.errors import DataError
-from pillqc.inspection.novelty import described
+from pillqc.inspection.novelty import image_statistics
 from pillqc.model.network import BAD
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _decode(path: Path | Unreadable, size: int) -> _Decoded | Unreadable:
             pixels=normalised(image, size),
             width=image.width,
             height=image.height,
-            statistics=described(image),
+            statistics=image_statistics(image),
             notes=picture.notes,
             ms=(time.perf_counter() - started) * 1000.0,
         )

@@ -1,7 +1,7 @@
 """How the model is run: stock PyTorch as it is, with IPEX, or as was measured to be fastest here.
 
     way, note = choose("auto")
-    fast = accelerated(loaded, way)     # a LoadedModel that computes the same, another way
+    fast = accelerate(loaded, way)     # a LoadedModel that computes the same, another way
 
 `auto` reads a small JSON file that `bench recommend --write` leaves (docs/recommend.md lists its
 keys). It counts only on the CPU and with the package versions that it names; otherwise the way is
@@ -143,7 +143,7 @@ def _plain(version: str) -> str:
     return version.partition("+")[0]
 
 
-def accelerated(loaded: LoadedModel, way: Way) -> LoadedModel:
+def accelerate(loaded: LoadedModel, way: Way) -> LoadedModel:
     """The same model, run that way.
 
     Raises:

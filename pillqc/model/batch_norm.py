@@ -2,7 +2,7 @@
 
     net = NormedVGG(narrowing=4)
     ... train ...
-    model = folded(net)         # a CustomVGG, of full width, that computes the same
+    model = fold_batch_norm(net)         # a CustomVGG, of full width, that computes the same
 
 Plain VGG-16 hardly trains from random weights. With a norm after each convolution it does, and once
 trained the norms are fixed scales and shifts, which the convolutions take over.
@@ -63,7 +63,7 @@ def image_scores(cells: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def folded(net: NormedVGG, *, seed: int = 0) -> CustomVGG:
+def fold_batch_norm(net: NormedVGG, *, seed: int = 0) -> CustomVGG:
     """The plain network of full width that computes what `net` computes in evaluation mode.
 
     The head becomes symmetric, which changes no probability: the map of `bad` then is the evidence

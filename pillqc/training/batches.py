@@ -1,7 +1,7 @@
 """What a training step is fed: images, or what the frozen blocks make of them.
 
     feed = feed_for(model, source)
-    for loaded in ahead(feed.load, batches, depth=2):   # reads files, in another thread
+    for loaded in prefetch(feed.load, batches, depth=2):   # reads files, in another thread
         scores = feed.scores(feed.inputs(loaded))       # computes, in this one
 
 Blocks 1 to 4 hold nine tenths of VGG-16's arithmetic. While they are frozen, and the images the

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pillqc.errors import PillqcError
 from pillqc.model.batch_norm import image_scores
 from pillqc.model.optimizing import plain_state, replaced_layers, trained_state
-from pillqc.prefetch import ahead
+from pillqc.prefetch import prefetch
 from pillqc.training.batches import feed_for
 from pillqc.training.checkpoint import Checkpoint, Position, read_checkpoint, save_checkpoint
 from pillqc.training.loss import Truth, image_loss, window_loss
@@ -157,7 +157,7 @@ class TrainingLoop:
         """This process's part of every batch, its files read ahead."""
         number = self._position.epoch
         parts = [self._team.part(batch) for batch in batches]
-        loaded = ahead(
+        loaded = prefetch(
             lambda indices: self._feed.load(indices, number),
             parts,
             depth=0 if self._options.plain else _READ_AHEAD,
@@ -223,7 +223,7 @@ class TrainingLoop:
         mine = list(self._team.part(range(len(labels))))
         batches = _batches(mine, self._options.batch_size)
         found: list[list[float]] = []
-        for loaded in ahead(lambda indices: feed.load(indices, 0), batches, depth=_READ_AHEAD):
+        for loaded in prefetch(lambda indices: feed.load(indices, 0), batches, depth=_READ_AHEAD):
             with torch.autocast("cpu", dtype=dtype, enabled=dtype is not None):
                 found.extend(feed.scores(feed.inputs(loaded)).float().tolist())
         scores = torch.tensor(self._team.gathered(found))

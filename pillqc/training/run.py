@@ -20,12 +20,12 @@ from pillqc.data.decoding_process import read_image
 from pillqc.data.folders import read_samples
 from pillqc.data.images import MEAN, STD
 from pillqc.data.masks import MaskSurvey, survey_masks
-from pillqc.data.seen_images import remembered
-from pillqc.data.split_manifest import manifest_of, path_beside, write_split
-from pillqc.data.splits import as_split, find_crossings, split_by_folders, split_samples
+from pillqc.data.seen_images import encode_seen
+from pillqc.data.split_manifest import build_manifest, manifest_path, write_split
+from pillqc.data.splits import find_crossings, split_by_folders, split_samples, with_split_names
 from pillqc.errors import UsageError, shown
 from pillqc.evaluation.calibration import Chosen, choose, divide_head
-from pillqc.inspection.novelty import described, known_limits
+from pillqc.inspection.novelty import image_statistics, known_limits
 from pillqc.model.artifact import ModelCard, check_writable, save_artifact
 from pillqc.model.narrowing import narrow_form, wide_form
 from pillqc.model.network import CLASSES, load_model
@@ -107,7 +107,7 @@ def run_training(
         splits = split_by_folders(samples, run.data, seed=run.seed)
     else:
         splits = split_samples(samples, seed=run.seed)
-    manifest = manifest_of(splits, run.data)
+    manifest = build_manifest(splits, run.data)
     loaded = load_model(run.weights, freeze=not run.full, seed=run.seed)
     epochs = run.epochs or -(-ADAPTING_IMAGES // max(len(splits["train"]), 1))
     run = replace(run, size=run.size or loaded.size, epochs=epochs)
@@ -125,7 +125,7 @@ def run_training(
     chosen = _chosen(model, splits["validation"], run.size)
     images = [sample.path for name in ("train", "validation") for sample in splits[name]]
     save_artifact(run.out, model, _card(run, loaded, manifest, masks, chosen, result, images))
-    write_split(path_beside(run.out), manifest)
+    write_split(manifest_path(run.out), manifest)
     kept.path.unlink(missing_ok=True)
     return Trained(result=result, manifest=manifest, chosen=chosen)
 
@@ -179,7 +179,7 @@ def _ready(loaded: LoadedModel, run: TrainingRun) -> CustomVGG:
 
 def _note_doubts(splits: dict[str, list[Sample]], on_note: Callable[[str], None]) -> None:
     """Read every image once, before hours are spent, and say what crosses the split."""
-    crossings = find_crossings(as_split(splits))
+    crossings = find_crossings(with_split_names(splits))
     if crossings:
         first = crossings[0]
         on_note(
@@ -225,8 +225,8 @@ def _card(
             "masks": asdict(masks),
         },
         training=_options(run) | told,
-        known=known_limits(described(read_image(path)) for path in shown_images),
-        seen=remembered(manifest.digests("train", "validation"), before),
+        known=known_limits(image_statistics(read_image(path)) for path in shown_images),
+        seen=encode_seen(manifest.digests("train", "validation"), before),
     )
     if chosen is None:
         return replace(card, known_failures=("no validation data: the threshold is a guess",))

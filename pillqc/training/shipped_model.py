@@ -20,13 +20,13 @@ from pillqc import __version__
 from pillqc.data.decoding_process import read_image
 from pillqc.data.folders import read_samples
 from pillqc.data.images import MEAN, STD
-from pillqc.data.seen_images import remembered
+from pillqc.data.seen_images import encode_seen
 from pillqc.data.splits import content_hash
 from pillqc.evaluation.calibration import Chosen, choose
 from pillqc.evaluation.evaluate import Evaluation, evaluate
-from pillqc.inspection.novelty import described, known_limits
+from pillqc.inspection.novelty import image_statistics, known_limits
 from pillqc.model.artifact import ModelCard, save_artifact
-from pillqc.model.batch_norm import folded
+from pillqc.model.batch_norm import fold_batch_norm
 from pillqc.model.network import load_model
 from pillqc.rendering.dataset import RENDERER_VERSION, RenderPlan, render_dataset
 from pillqc.training.recipe import (
@@ -72,7 +72,7 @@ def train_from_scratch(
     """Run the recipe, choose on validation pills, judge on test pills, write the model file."""
     judging = judging or Judging()
     grown = grow(recipe, checkpoint, on_report=on_report)
-    model = folded(grown.net)
+    model = fold_batch_norm(grown.net)
     size = recipe.phases[-1].size
     with tempfile.TemporaryDirectory(prefix="pillqc-") as folder:
         validation = _pills(Path(folder) / "validation", recipe, judging, test=False)
@@ -106,12 +106,12 @@ def _plan(recipe: Recipe, judging: Judging, *, test: bool) -> RenderPlan:
 
 def _card(recipe: Recipe, grown: Grown, chosen: Chosen, validation: Sequence[Sample]) -> ModelCard:
     return ModelCard(
-        seen=remembered(content_hash(sample.path) for sample in validation),
+        seen=encode_seen(content_hash(sample.path) for sample in validation),
         threshold=chosen.threshold,
         undecided=chosen.undecided,
         temperature=chosen.temperature,
         thresholds=chosen.thresholds,
-        known=known_limits(described(read_image(sample.path)) for sample in validation),
+        known=known_limits(image_statistics(read_image(sample.path)) for sample in validation),
         size=recipe.phases[-1].size,
         mean=MEAN,
         std=STD,

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from pillqc.data.decoding_process import Decoder, read_picture
-from pillqc.data.read_options import reading
+from pillqc.data.read_options import read_options
 from pillqc.errors import DataError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def test_a_picture_is_the_same_whoever_decodes_it(photo: Path) -> None:
     odd = photo.with_name(os.fsdecode(b"\xff\n.png"))
     photo.rename(odd)
     here = read_picture(odd)
-    with reading():
+    with read_options():
         there = read_picture(odd)
     assert np.array_equal(np.asarray(here.image), np.asarray(there.image))
     assert here.notes == there.notes == ()

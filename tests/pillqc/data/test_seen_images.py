@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pillqc.commands.main import main
-from pillqc.data.seen_images import count, remembered, without_seen
+from pillqc.data.seen_images import count, encode_seen, without_seen
 from pillqc.rendering.dataset import RenderPlan, render_dataset
 
 if TYPE_CHECKING:
@@ -144,8 +144,8 @@ def test_the_manifest_is_checked_for_near_copies(pills: Path, model: Path) -> No
 def test_digests_are_remembered_and_damage_is_found() -> None:
     """Sorted, each once, and a text that was cut is refused."""
     one, two = (hashlib.sha256(text.encode()).hexdigest() for text in ("one", "two"))
-    seen = remembered([one, two, one])
-    assert seen == remembered([two], before=remembered([one]))
+    seen = encode_seen([one, two, one])
+    assert seen == encode_seen([two], before=encode_seen([one]))
     assert count(seen) == 2
     with pytest.raises(ValueError, match="seen images"):
         without_seen([], seen[:-2])

@@ -106,14 +106,14 @@ def test_names_that_are_no_text_are_escaped_for_people_and_exact_for_programs(
 def test_a_name_that_is_no_text_is_trained_on_and_split(tmp_path: Path) -> None:
     """The manifest of the split has its very bytes, and is read again."""
     from pillqc.data.folders import read_samples
-    from pillqc.data.split_manifest import apply_split, manifest_of, read_split, write_split
+    from pillqc.data.split_manifest import apply_split, build_manifest, read_split, write_split
 
     for name in (b"good/\xff.png", b"bad/\n.png"):
         path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/data/" + name))
         path.parent.mkdir(parents=True)
         path.write_bytes(name)
     samples = read_samples(tmp_path / "data")
-    manifest = manifest_of({"train": samples}, tmp_path / "data")
+    manifest = build_manifest({"train": samples}, tmp_path / "data")
     write_split(tmp_path / "s.csv", manifest)
     assert read_split(tmp_path / "s.csv") == manifest
     assert len(apply_split(manifest, samples, tmp_path / "s.csv")) == 2

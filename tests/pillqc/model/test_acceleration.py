@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from pillqc.commands.main import main
 from pillqc.errors import PillqcError
 from pillqc.model import acceleration
-from pillqc.model.acceleration import IPEX, STOCK, Way, accelerated, choose
+from pillqc.model.acceleration import IPEX, STOCK, Way, accelerate, choose
 from pillqc.model.network import load_model
 from tests.hardware import needs_ipex
 
@@ -106,7 +106,7 @@ def test_the_variable_names_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 def agrees(way: Way, tolerance: float) -> None:
     """Probabilities and maps are the model's, also for a smaller and for a larger batch."""
     loaded = load_model("random", seed=3)
-    fast = accelerated(loaded, way)
+    fast = accelerate(loaded, way)
     with torch.inference_mode():
         for images in (
             torch.rand(2, 3, 64, 64),
@@ -145,14 +145,14 @@ def test_a_backend_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyP
     """Said before an image is read."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(PillqcError, match="openvino is not installed"):
-        accelerated(load_model("random"), Way(backend="openvino", mode="compile"))
+        accelerate(load_model("random"), Way(backend="openvino", mode="compile"))
 
 
 def test_onnxruntime_needs_onnx_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """PyTorch exports through it."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnx" else name)
     with pytest.raises(PillqcError, match=r"onnx is not installed: pip install .*onnxruntime"):
-        accelerated(load_model("random"), Way(backend="onnxruntime", mode="compile"))
+        accelerate(load_model("random"), Way(backend="onnxruntime", mode="compile"))
 
 
 def test_freezing_follows_the_file(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_bf16_agrees_within_its_precision() -> None:
     loaded = load_model("random", seed=3)
     images = torch.rand(2, 3, 64, 64)
     with torch.inference_mode():
-        fast = accelerated(loaded, Way(dtype="bf16")).model(images)
+        fast = accelerate(loaded, Way(dtype="bf16")).model(images)
         assert (loaded.model(images)[0] - fast[0]).abs().max() <= 0.05
 
 
@@ -200,14 +200,14 @@ def test_bf16_with_ipex_where_it_has_none_is_one_line(monkeypatch: pytest.Monkey
     stand_in = SimpleNamespace(_C=native)
     monkeypatch.setitem(sys.modules, "intel_extension_for_pytorch", stand_in)
     loaded = load_model("random")
-    assert accelerated(loaded, IPEX).model is not loaded.model
+    assert accelerate(loaded, IPEX).model is not loaded.model
     with pytest.raises(PillqcError, match="no bf16 on this CPU; use --backend stock or fp32"):
-        accelerated(loaded, replace(IPEX, dtype="bf16"))
+        accelerate(loaded, replace(IPEX, dtype="bf16"))
 
 
 _IPEX_PROGRAM = """
 import torch
-from pillqc.model.acceleration import IPEX, Way, accelerated
+from pillqc.model.acceleration import IPEX, Way, accelerate
 from pillqc.model.network import load_model
 script = Way(backend="ipex", mode="torchscript", fusion=True, layout="channels_last")
 plain = load_model("random", seed=3)
@@ -216,7 +216,7 @@ images = [torch.rand(n, 3, 64, 64, generator=torch.Generator().manual_seed(n)) f
 with torch.inference_mode():
     expected = [plain.model(batch) for batch in images]
     for way in (IPEX, script):
-        fast = accelerated(load_model("random", seed=3), way)
+        fast = accelerate(load_model("random", seed=3), way)
         for batch, outputs in zip(images, expected):
             for one, other in zip(outputs, fast.model(batch)):
                 assert other.shape == one.shape
