@@ -77,7 +77,12 @@ def evaluate_command(
     samples = samples_to_judge(loaded, found, split, data)
     with Progress("evaluating") as progress:
         report = evaluate(
-            loaded, samples, size=size, include_seen=include_seen, on_progress=progress
+            loaded,
+            samples,
+            size=size,
+            include_seen=include_seen,
+            on_progress=progress,
+            on_note=note,
         )
     if report.seen:
         click.echo(SEEN.format(report.seen), err=True)
@@ -157,7 +162,7 @@ def inspect_command(
       pillqc inspect tray/ --shards out/ --shard 2/4    on the second of four machines
     """
     from pillqc.commands.text import CsvLines, inspection_line
-    from pillqc.inspection.inspector import Tally, find_images, inspect, terms_of
+    from pillqc.inspection.inspector import Tally, decision_terms, find_images, inspect
     from pillqc.inspection.pictures import Album
     from pillqc.model.acceleration import accelerate, choose
     from pillqc.prefetch import prefetch
@@ -173,7 +178,7 @@ def inspect_command(
     if doubt:
         click.echo(f"backend auto: {doubt}", err=True)
     loaded = _with_threshold(loaded_model(model), threshold, max_false_rejects)
-    terms = terms_of(loaded)
+    terms = decision_terms(loaded)
     loaded = accelerate(loaded, way)
 
     def results(found: Iterable[Path | Unreadable]) -> Iterator[Inspection]:
@@ -183,7 +188,7 @@ def inspect_command(
         return done
 
     if shards is not None:
-        inspect_in_shards(repr(terms), paths, shards, shard, size=size, inspect=results)
+        inspect_in_shards(terms, paths, shards, shard, size=size, inspect=results)
         return
     tally = Tally()
     quiet = sys.stdout.isatty()  # the lines themselves show it

@@ -13,12 +13,12 @@ from pillqc.commands.common import CSV, EXIT_CODE, FILE, exit_by, note
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from pillqc.inspection.inspector import Inspection
+    from pillqc.inspection.inspector import Inspection, Terms
     from pillqc.inspection.prediction import Unreadable
 
 
 def inspect_in_shards(
-    model: str,
+    terms: Terms,
     paths: Sequence[Path],
     folder: Path,
     which: str | None,
@@ -26,21 +26,22 @@ def inspect_in_shards(
     size: int | None,
     inspect: Callable[[Iterable[Path | Unreadable]], Iterator[Inspection]],
 ) -> None:
-    """This process's part of the images, into its own file in the folder."""
+    """Inspect this process's part of the images, into its own file in the folder."""
     from pillqc.inspection import shards
     from pillqc.inspection.inspector import find_images
 
-    shard = shards.parse(which)
+    shard = shards.parse_shard(which)
     images = list(find_images(paths, on_note=note))
-    had, done = shards.inspect_shard(
+    result = shards.inspect_shard(
         shard,
         folder,
         images,
-        common=shards.fingerprint(images, model, size),
+        common=shards.fingerprint(images, repr(terms), size),
         inspect=inspect,
     )
-    before = f", {had} were done before" if had else ""
-    click.echo(f"{shard.path(folder)}: {done} images inspected{before}")
+    before = f", {result.done_before} were done before" if result.done_before else ""
+    click.echo(f"{shard.path(folder)}: {result.done_now} images inspected{before}")
+    click.echo(f"{result.tally}\n{terms}", err=True)
 
 
 @click.command("merge")

@@ -114,6 +114,7 @@ class CsvLines:
             except OSError as error:
                 raise PillqcError(f"{self._path}: cannot be written ({error.strerror})") from error
             csv.writer(self._file, lineterminator="\n").writerow(_COLUMNS)
+            self._file.flush()  # a table in the inspected folder is known by its first line
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -18,7 +18,7 @@ from scipy import stats
 from sklearn import metrics
 
 from pillqc.data.folders import samples_of
-from pillqc.data.images import GOOD
+from pillqc.data.images import GOOD, MULTI_FRAME, count_note
 from pillqc.data.masks import MaskSurvey, read_mask, survey_masks
 from pillqc.data.seen_images import without_seen
 from pillqc.errors import DataError, PillqcError
@@ -137,10 +137,12 @@ def evaluate(
     size: int | None = None,
     include_seen: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
+    on_note: Callable[[str], None] = lambda _: None,
 ) -> Evaluation:
     """Show the model every sample once and compare; a file that cannot be read is an error.
 
     Images that it has seen in training are left out, and counted. Masks are looked at before.
+    `on_note` is called with a line about files of several frames.
     """
     size = size or loaded.size
     unseen, seen = without_seen(samples, loaded.card.seen if loaded.card else "")
@@ -150,12 +152,15 @@ def evaluate(
     masks = survey_masks(samples)
     gathered = PixelGatherer(box_threshold=loaded.box_threshold)
     bad = np.zeros(len(samples))
+    frames: list[Path] = []
     results = predict(loaded.model, (s.path for s in samples), size=size)
 
     def judged(pair: tuple[Sample, Prediction | Unreadable]) -> float:
         sample, result = pair
         if isinstance(result, Unreadable):
             raise DataError(result.path, result.reason)
+        if result.notes:
+            frames.append(result.path)
         if not sample.bad or sample.mask is not None:
             gathered.add(result.heat, read_mask(sample, size))
         return result.bad
@@ -166,6 +171,8 @@ def evaluate(
         bad[index] = probability
         if on_progress:
             on_progress(index + 1, len(samples))
+    if frames:
+        on_note(count_note(MULTI_FRAME, frames))
     report = judge(
         model=loaded.name,
         trained=loaded.trained,

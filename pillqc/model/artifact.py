@@ -20,7 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from pillqc.data.seen_images import check as check_seen
+from pillqc.data.seen_images import decode_seen
 from pillqc.errors import ModelFileError
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _read_card(path: Path, text: str | None) -> ModelCard:
         if not (math.isfinite(card.threshold) and 0.0 <= card.threshold <= 1.0):
             raise ValueError(f"threshold {card.threshold} is not a probability")  # noqa: TRY301
         card = replace(card, known={name: (low, high) for name, (low, high) in card.known.items()})
-        check_seen(card.seen)
+        decode_seen(card.seen)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelFileError(f"{path}: its card is damaged ({error})") from error
     return card

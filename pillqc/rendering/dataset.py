@@ -194,7 +194,7 @@ def _render_one(folder: Path, task: _Task) -> _Row:
     (folder / task.path).write_bytes(encoded)
     if task.defect != GOOD:
         mask = Image.fromarray(pill.mask.astype(np.uint8) * np.uint8(255))
-        _mask_path(folder, task).write_bytes(marker.encoded(mask, "PNG"))
+        _mask_path(folder, task).write_bytes(marker.encode_marked(mask, "PNG"))
     return _Row(
         path=task.path,
         sha256=hashlib.sha256(encoded).hexdigest(),

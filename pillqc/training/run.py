@@ -179,7 +179,7 @@ def _ready(loaded: LoadedModel, run: TrainingRun) -> CustomVGG:
 
 def _note_doubts(splits: dict[str, list[Sample]], on_note: Callable[[str], None]) -> None:
     """Read every image once, before hours are spent, and say what crosses the split."""
-    crossings = find_crossings(with_split_names(splits))
+    crossings = find_crossings(with_split_names(splits), on_note=on_note)
     if crossings:
         first = crossings[0]
         on_note(

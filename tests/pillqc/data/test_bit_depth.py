@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
-from pillqc.data.decoding import decode
+from pillqc.data.decoding import decode_picture
 from pillqc.errors import DataError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def pnm(levels: NDArray[np.uint16], largest: int) -> bytes:
 def read(path: Path, body: bytes, bits: int | None = None) -> NDArray[Any]:
     """The pixels that the model sees."""
     path.write_bytes(body)
-    return np.asarray(decode(path, bits=bits).image).astype(int)
+    return np.asarray(decode_picture(path, bits=bits).image).astype(int)
 
 
 STATED: dict[str, Callable[[NDArray[np.uint16], int], bytes]] = {
@@ -136,8 +136,8 @@ def test_pixels_of_32_bits_need_a_range(tmp_path: Path, dtype: type) -> None:
     Image.fromarray(GREY[..., 0].astype(dtype)).save(path)
     for bits in (None, 12):
         with pytest.raises(DataError, match="no defined range: the largest level is 255"):
-            decode(path, bits=bits)
+            decode_picture(path, bits=bits)
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     tags[281] = 255
     Image.fromarray(GREY[..., 0].astype(dtype)).save(path, tiffinfo=tags)
-    assert np.array_equal(np.asarray(decode(path).image), GREY)
+    assert np.array_equal(np.asarray(decode_picture(path).image), GREY)

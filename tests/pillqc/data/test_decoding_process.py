@@ -50,19 +50,19 @@ def test_a_file_that_decodes_for_ever_is_given_up_and_the_next_is_read(
     """The system's alarm ends C code, which no exception reaches."""
     endless(tmp_path / "slow.jpg")
     with pytest.raises(DataError, match=r"slow.jpg: not decoded within 0.5 s") as caught:
-        decoder.read(tmp_path / "slow.jpg", 0.5, None)
+        decoder.picture(tmp_path / "slow.jpg", 0.5)
     assert caught.value.path == tmp_path / "slow.jpg"
-    assert decoder.read(photo, 60.0, None).image.size == (5, 4)
+    assert decoder.picture(photo, 60.0).image.size == (5, 4)
 
 
 def test_a_child_that_was_killed_is_replaced(decoder: Decoder, photo: Path) -> None:
     """Between files, by the system for example, it costs no file its decision."""
-    first = decoder.read(photo, 60.0, None)
+    first = decoder.picture(photo, 60.0)
     child = decoder._child
     assert child is not None
     child.kill()
     child.wait()
-    again = decoder.read(photo, 60.0, None)
+    again = decoder.picture(photo, 60.0)
     assert np.array_equal(np.asarray(again.image), np.asarray(first.image))
 
 

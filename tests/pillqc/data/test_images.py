@@ -64,14 +64,6 @@ def test_odd_modes_become_rgb(
     assert image.getpixel((0, 0)) == corner
 
 
-def test_what_a_file_stores_can_be_taken_as_it_is(tmp_path: Path) -> None:
-    """A palette's numbers are what a mask means; whatever taking raises is the file's error."""
-    _palette(tmp_path / "p.png")
-    assert decoding.decoded(tmp_path / "p.png", lambda image: image.mode) == "P"
-    with pytest.raises(DataError, match=r"p.png: damaged or unreadable image .integer"):
-        decoding.decoded(tmp_path / "p.png", lambda _: 1 // 0)
-
-
 def test_what_is_transparent_becomes_black(tmp_path: Path) -> None:
     """Transparent pixels look like the background, whatever colour they carry."""
     _transparent(tmp_path / "a.png")

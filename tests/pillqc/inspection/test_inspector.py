@@ -83,12 +83,12 @@ def test_a_folder_is_walked_and_not_listed(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_good_pill_gets_no_box_and_a_bad_one_its_boxes() -> None:
     """A hot map alone draws nothing on a pill that is called good."""
-    from pillqc.inspection.inspector import _decided, terms_of
+    from pillqc.inspection.inspector import _decided, decision_terms
     from pillqc.inspection.prediction import Prediction
     from pillqc.model.network import load_model
 
     loaded = load_model("random")
-    terms = terms_of(loaded)
+    terms = decision_terms(loaded)
 
     heat = np.zeros((10, 10), np.float32)
     heat[2:5, 3:6] = 0.9

@@ -44,14 +44,15 @@ def inspecting(
 
 
 def run(shard: Shard, folder: Path, *, lost_after: int | None = None) -> tuple[int, int]:
-    """One process of an inspection."""
-    return shards.inspect_shard(
+    """Run one process of an inspection: how many images were done before, and now."""
+    result = shards.inspect_shard(
         shard,
         folder,
         IMAGES,
         common="same",
         inspect=lambda own: inspecting(own, lost_after=lost_after),
     )
+    return result.done_before, result.done_now
 
 
 def test_shards_share_out_all_images_and_none_twice() -> None:
@@ -64,12 +65,12 @@ def test_shards_share_out_all_images_and_none_twice() -> None:
 
 def test_the_shard_is_named_or_torchruns(tmp_path: Path) -> None:
     """Without either, one process takes all."""
-    assert shards.parse("2/4") == Shard(rank=1, size=4)
-    assert shards.parse(None, {"RANK": "3", "WORLD_SIZE": "8"}) == Shard(rank=3, size=8)
-    assert shards.parse(None, {}) == Shard(rank=0, size=1)
+    assert shards.parse_shard("2/4") == Shard(rank=1, size=4)
+    assert shards.parse_shard(None, {"RANK": "3", "WORLD_SIZE": "8"}) == Shard(rank=3, size=8)
+    assert shards.parse_shard(None, {}) == Shard(rank=0, size=1)
     for wrong in ("0/4", "5/4", "2", "a/b"):
         with pytest.raises(UsageError, match="is not K/N"):
-            shards.parse(wrong)
+            shards.parse_shard(wrong)
 
 
 def test_merged_results_are_in_the_order_of_the_images(tmp_path: Path) -> None:
@@ -115,14 +116,14 @@ def test_a_process_that_never_started_is_missed(tmp_path: Path) -> None:
 def test_shards_of_another_inspection_are_refused(tmp_path: Path) -> None:
     """Other images or another model in one folder would be merged into nonsense."""
     run(Shard(rank=0, size=2), tmp_path)
-    with pytest.raises(PillqcError, match="of another inspection"):
+    with pytest.raises(PillqcError, match="belongs to another inspection"):
         shards.inspect_shard(
             Shard(rank=0, size=2), tmp_path, IMAGES, common="other", inspect=inspecting
         )
     shards.inspect_shard(
         Shard(rank=1, size=2), tmp_path, IMAGES, common="other", inspect=inspecting
     )
-    with pytest.raises(PillqcError, match="of different inspections"):
+    with pytest.raises(PillqcError, match="come from different inspections"):
         shards.merge(tmp_path)
 
 

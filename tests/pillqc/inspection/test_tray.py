@@ -17,7 +17,7 @@ from PIL import Image
 
 from pillqc.commands.common import Progress
 from pillqc.commands.main import main
-from pillqc.data.decoding import FORMATS, decode
+from pillqc.data.decoding import FORMATS, decode_picture
 from pillqc.errors import DataError, PillqcError
 from pillqc.inspection.inspector import Inspection, Tally
 from pillqc.inspection.pictures import Album, picture_name
@@ -76,7 +76,7 @@ def test_postscript_under_a_pictures_name_is_not_executed(
     for name, content in {"a.png": eps, "b.tif": f"\n{eps}", "c.jpg": "%PDF-1.4\n"}.items():
         (tmp_path / name).write_text(content)
         with pytest.raises(DataError, match="not an image"):
-            decode(tmp_path / name)
+            decode_picture(tmp_path / name)
     assert not ran.exists()
     assert not {"EPS", "WMF", "HDF5", "GRIB", "BUFR", "PDF"} & set(FORMATS)
 
