@@ -59,6 +59,8 @@ def prepare_mvtec(
         raise UsageError("give either --archive or --root")
     if out.exists():
         raise DataError(out, "exists already; choose another folder or remove it")
+    if root is not None and root.resolve() in out.resolve().parents:
+        raise DataError(out, f"lies inside {root}, which is copied; choose another folder")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
         partial = Path(folder) / "data"

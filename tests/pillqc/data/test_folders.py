@@ -181,6 +181,7 @@ def test_what_is_not_used_is_said(tmp_path: Path) -> None:
     assert len(found) == 3
     assert sorted(notes) == [
         "class folders without an image: 1, the first test/empty",
+        "hidden files and folders, not used: 1, the first .git",
         "images deeper than in their class folder, not used: 1, the first test/bad/old/7.png",
         "images in a folder that is no split's, not used: 1, the first holdout/good/0.png",
         "images in no class folder, not used: 2, the first test/8.png",

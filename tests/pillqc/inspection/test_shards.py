@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from pillqc.commands.main import main
 from pillqc.errors import PillqcError, UsageError
@@ -160,6 +161,25 @@ def test_what_only_the_whole_can_give_is_refused_with_shards(
     assert refused.exit_code == 2
     assert "`pillqc merge` gives those of all parts" in refused.output
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.torch
+def test_a_part_has_a_closing_line_of_all_its_results(tmp_path: Path) -> None:
+    """With the model, as `inspect` and `merge` have; resumed, and inside the inspected folder."""
+    for name, level in (("a.png", 30), ("b.png", 90)):
+        Image.new("RGB", (32, 32), (level, level, level)).save(tmp_path / name)
+    (tmp_path / "c.png").write_text("no image")
+    asked = ["inspect", str(tmp_path), "--model", "random", "--size", "32"]
+    asked += ["--shards", str(tmp_path / "out"), "--shard", "1/1"]
+    for done in ("3 images inspected", "0 images inspected, 3 were done before"):
+        part = CliRunner().invoke(main, asked)
+        assert part.exit_code == 0, part.output
+        assert done in part.stdout
+        tally, model = part.stderr.splitlines()[-2:]
+        assert tally.startswith("looked at 3: ")
+        assert tally.endswith("1 errors; not looked at: 0")
+        assert model.startswith("model random, threshold 0.5")
+    assert tally in CliRunner().invoke(main, ["merge", str(tmp_path / "out")]).stderr
 
 
 def test_a_part_without_a_folder_is_refused() -> None:

@@ -64,6 +64,19 @@ def test_what_the_library_decodes_is_taken_and_the_rest_is_listed(tmp_path: Path
     assert done.exit_code == 1
 
 
+def test_results_of_an_earlier_call_in_the_tray_are_left_out(tmp_path: Path) -> None:
+    """Tables that pillqc wrote are known by their first line; they are counted."""
+    PHOTO.save(tmp_path / "a.png")
+    table, objects = tmp_path / "decisions.csv", tmp_path / "decisions.jsonl"
+    for left_out in (1, 2):
+        done = inspected(tmp_path, "--json", "--csv", table)
+        assert done.exit_code == 0, done.output
+        assert f"note: results that pillqc wrote itself, left out: {left_out}" in done.stderr
+        objects.write_text(done.stdout)
+    table.write_text("path,colour\n")
+    assert inspected(tmp_path).exit_code == 1
+
+
 def test_postscript_under_a_pictures_name_is_not_executed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
