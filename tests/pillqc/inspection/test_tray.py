@@ -245,7 +245,7 @@ def test_a_threshold_is_chosen_by_the_false_rejects_that_it_may_cost(tmp_path: P
     PHOTO.save(tmp_path / "a.png")
     refused = inspected(tmp_path / "a.png", "--max-false-rejects", 0.1)
     assert refused.exit_code == 1
-    assert "card tells none" in refused.output
+    assert "card has none" in refused.output
     both = inspected(tmp_path / "a.png", "--max-false-rejects", 0.1, "--threshold", 0.5)
     assert both.exit_code == 2
 

@@ -211,7 +211,7 @@ def test_imagenet_weights_that_cannot_be_had_are_one_clear_line() -> None:
     """Without a network the user is told what else to do."""
     with (
         mock.patch.object(vgg.VGG16_Weights, "get_state_dict", side_effect=OSError("no network")),
-        pytest.raises(PillqcError, match=r"cannot be had \(no network\).*--weights random"),
+        pytest.raises(PillqcError, match=r"cannot be loaded \(no network\).*--weights random"),
     ):
         load_model("imagenet")
 
