@@ -10,19 +10,18 @@ norms of a trained network are constant scales and shifts, which are folded into
 
 from __future__ import annotations
 
+import copy
 import itertools
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import vgg
 
 from pillqc.model.narrowing import from_layers
 from pillqc.model.network import FEATURE_CHANNELS, CustomVGG, channels
 from pillqc.model.widening import Layer, widened
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 class NormedVGG(nn.Module):
@@ -73,24 +72,15 @@ def fold_batch_norm(net: NormedVGG, *, seed: int = 0) -> CustomVGG:
         weight=net.head.weight.double() - net.head.weight.double().mean(dim=0, keepdim=True),
         bias=net.head.bias.double() - net.head.bias.double().mean(),
     )
-    layers = [*(_without_norm(conv, norm) for conv, norm in _pairs(net.features)), head]
+    pairs = itertools.pairwise(net.features)
+    folded = [_fold(c, n) for c, n in pairs if isinstance(n, nn.BatchNorm2d)]
     generator = torch.Generator().manual_seed(seed)
-    layers = widened(layers, factor=net.narrowing, generator=generator)
+    layers = widened([*folded, head], factor=net.narrowing, generator=generator)
     return from_layers(layers).eval()
 
 
-def _without_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Layer:
-    variance, mean = cast("Tensor", norm.running_var), cast("Tensor", norm.running_mean)
-    scale = norm.weight.double() / torch.sqrt(variance.double() + norm.eps)
-    bias = cast("Tensor", conv.bias).double()
-    return Layer(
-        weight=conv.weight.double() * scale[:, None, None, None],
-        bias=(bias - mean.double()) * scale + norm.bias.double(),
-    )
-
-
-def _pairs(features: nn.Sequential) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    layers = list(features)
-    for conv, norm in itertools.pairwise(layers):
-        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            yield conv, norm
+def _fold(conv: nn.Module, norm: nn.BatchNorm2d) -> Layer:
+    """Merge a convolution and the norm after it, in double precision."""
+    both = copy.deepcopy(nn.Sequential(conv, norm)).double().eval()
+    merged = fuse_conv_bn_eval(cast("nn.Conv2d", both[0]), cast("nn.BatchNorm2d", both[1]))
+    return Layer(weight=merged.weight.detach(), bias=cast("Tensor", merged.bias).detach())

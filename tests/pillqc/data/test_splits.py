@@ -100,6 +100,6 @@ def test_identical_and_near_identical_images_across_splits_are_found(tmp_path: P
 
 
 def test_different_pills_are_never_taken_for_copies(tmp_path: Path) -> None:
-    """Forty pills in the same pose, on two sides."""
-    samples = [_pill(tmp_path, ("train", "test")[n % 2], f"{n}.png", n) for n in range(40)]
+    """Twenty pills in the same pose, on two sides."""
+    samples = [_pill(tmp_path, ("train", "test")[n % 2], f"{n}.png", n) for n in range(20)]
     assert find_crossings(samples) == []

@@ -233,7 +233,7 @@ def alone(*words: str) -> str:
 @pytest.mark.slow
 def test_several_processes_of_torchrun_inspect_as_one_does(pills: Path, tmp_path: Path) -> None:
     """Same decisions and probabilities, in the same order."""
-    asked = ["inspect", str(pills), "--size", "64", "--model", "random"]
+    asked = ["inspect", str(pills), "--size", "32", "--model", "random"]
     torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "pillqc"]
     out = ["--shards", str(tmp_path / "out"), "--pictures", str(tmp_path / "marked")]
     subprocess.run([sys.executable, "-m", *torchrun, *asked, *out], check=True)
@@ -253,7 +253,7 @@ def test_several_processes_of_torchrun_inspect_as_one_does(pills: Path, tmp_path
 @pytest.mark.slow
 def test_a_process_killed_in_the_middle_is_made_up_for(pills: Path, tmp_path: Path) -> None:
     """A real process is killed while it works. The other ends, merging says what lacks."""
-    asked = ["inspect", str(pills), "--model", "random", "--batch-size", "1"]
+    asked = ["inspect", str(pills), "--model", "random", "--batch-size", "1", "--size", "128"]
     asked += ["--shards", str(tmp_path / "out")]
     killed = Shard(rank=0, size=2).path(tmp_path / "out")
     lost_words = [sys.executable, "-m", "pillqc", *asked, "--shard", "1/2"]

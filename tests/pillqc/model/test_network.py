@@ -237,33 +237,3 @@ def test_the_classifier_of_vgg_is_never_allocated() -> None:
         [sys.executable, "-c", _PEAK], capture_output=True, text=True, check=True, timeout=120
     )
     assert int(done.stdout) < 250_000
-
-
-_IPEX = """
-import torch
-from pillqc.model.network import load_model
-import intel_extension_for_pytorch as ipex
-model = load_model("random").model
-images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-with torch.no_grad():
-    wanted = [t.clone() for t in model(images)]
-    optimized = ipex.optimize(model)
-    traced = torch.jit.freeze(torch.jit.trace(optimized, images))
-    traced(images)
-    for run in (optimized, traced):
-        for got, want in zip(run(images), wanted):
-            assert torch.allclose(got, want, atol=1e-3), (got - want).abs().max()
-print(sum(type(m).__name__.startswith("_IPEX") for m in optimized.modules()))
-"""
-
-
-@pytest.mark.ipex
-@pytest.mark.slow
-def test_the_model_runs_under_ipex() -> None:
-    """IPEX replaces 13 convolutions and the head, and gives the same output, traced too."""
-    pytest.importorskip("importlib.metadata").version("intel-extension-for-pytorch")
-    done = subprocess.run(
-        [sys.executable, "-c", _IPEX], capture_output=True, text=True, check=False, timeout=240
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split()[-1] == "14"
