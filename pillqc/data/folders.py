@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from pillqc.data.file_names import describe_unread, hidden_below, is_image_name, visible
 from pillqc.data.images import GOOD, SPLITS, UNSPLIT, Sample, count_note
-from pillqc.data.marker import is_drawing, is_result_table
+from pillqc.data.marker import DRAWN, RESULTS, is_drawing, own_output
 from pillqc.data.mask_files import MaskFiles, files_below, holds_masks, masks_beside
 from pillqc.data.splits import check_same_kind, content_hash
 from pillqc.errors import DataError
@@ -46,7 +46,6 @@ _LOOKS_GOOD: Final = frozenset(
 """Folder names that may mean good pills; they are never assumed to."""
 _NO_CLASSES: Final = "holds neither train/ and test/ (MVTec AD's layout) nor good/ and bad/"
 _NO_IMAGES: Final = "its class folders hold no images (.png, .jpg, .bmp, .tif, .webp)"
-_DRAWN: Final = "pictures that pillqc drew itself, left out"
 _LOOSE: Final = "images in no class folder, not used"
 
 
@@ -154,7 +153,8 @@ class _Scan:
             self.unused["images deeper than in their class folder, not used"] += deeper
             return [own]
         found = [c for f in within for c in self._classes(f, place, split) if c.images]
-        if not found and any(path.parent == folder for path in self.unused[_DRAWN]):
+        own_files = (*self.unused[DRAWN], *self.unused[RESULTS])
+        if not found and any(path.parent == folder for path in own_files):
             return []
         if not found:
             self.unused["class folders without an image"].append(folder)
@@ -167,18 +167,21 @@ class _Scan:
 
     def _images(self, folder: Path) -> tuple[Path, ...]:
         files = [path for path in visible(folder) if not path.is_dir()]
-        images = [path for path in files if is_image_name(path.name)]
-        drawn = [path for path in images if is_drawing(path)]
-        tables = [path for path in files if is_result_table(path)]
-        masks = masks_beside([path for path in images if path not in drawn])
-        self.near_masks |= {image: mask for mask, image in reversed(masks.items())}
-        unread = [path for path in files if path not in images and path not in tables]
+        others = []
+        for path in files:
+            kind = own_output(path)
+            if kind:
+                self.unused[kind].append(path)
+            else:
+                others.append(path)
+        images = [path for path in others if is_image_name(path.name)]
+        unread = [path for path in others if not is_image_name(path.name)]
         if unread:
             raise DataError(folder, describe_unread(unread))
-        self.unused[_DRAWN] += drawn
-        self.unused["results that pillqc wrote itself, left out"] += tables
+        masks = masks_beside(images)
+        self.near_masks |= {image: mask for mask, image in reversed(masks.items())}
         self.unused["files beside images, taken for their masks"] += list(masks)
-        return tuple(path for path in images if path not in masks and path not in drawn)
+        return tuple(path for path in images if path not in masks)
 
 
 def _split_folders(root: Path) -> dict[Path, str]:

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 MARK: Final = "drawn by pillqc, not a photograph"
 """A comment at the start of every picture that pillqc draws."""
 _HEAD_BYTES: Final = 4096
-_RESULTS: Final = re.compile(
+DRAWN: Final = "pictures that pillqc drew itself, left out"
+RESULTS: Final = "results that pillqc wrote itself, left out"
+_FIRST_LINE: Final = re.compile(
     rb'path,decision,probability_bad,|\{"images": \d+, "inspection": "|'
     rb'\{"path": ".*", "decision": "'
 )
-"""The first line of `inspect --csv`, of a shard, and of `inspect --json`."""
+"""Of `inspect --csv`, of a shard, and of `inspect --json`."""
 
 
 def is_drawing(path: Path) -> bool:
@@ -32,9 +34,13 @@ def is_drawing(path: Path) -> bool:
     return MARK.encode() in _head(path)
 
 
-def is_result_table(path: Path) -> bool:
-    """Whether the file is a table of decisions that pillqc wrote."""
-    return path.suffix.lower() in (".csv", ".jsonl", ".json") and bool(_RESULTS.match(_head(path)))
+def own_output(path: Path) -> str | None:
+    """Return which kind of pillqc's output the file is, `DRAWN` or `RESULTS`; None for others."""
+    head = _head(path)
+    if MARK.encode() in head:
+        return DRAWN
+    is_table = path.suffix.lower() in (".csv", ".jsonl", ".json")
+    return RESULTS if is_table and _FIRST_LINE.match(head) else None
 
 
 def encode_marked(image: Image.Image, kind: str) -> bytes:

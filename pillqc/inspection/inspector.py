@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pillqc.data.file_names import is_image_name, is_left_by_system, why_not_read
 from pillqc.data.images import count_note
-from pillqc.data.marker import is_drawing, is_result_table
+from pillqc.data.marker import own_output
 from pillqc.errors import shown
 from pillqc.inspection.boxes import Box, find_boxes
 from pillqc.inspection.novelty import outside_limits
@@ -122,11 +122,7 @@ def find_images(
 
 def _images_below(folder: Path, on_note: Callable[[str], None]) -> Iterator[Path | Unreadable]:
     empty = True
-    own: dict[str, list[Path]] = {
-        "pictures that pillqc drew itself, left out": [],
-        "results that pillqc wrote itself, left out": [],
-    }
-    drawn, tables = own.values()
+    own: dict[str, list[Path]] = {}
     errors: list[OSError] = []
     for place, folders, files in os.walk(folder, onerror=errors.append):
         yield from map(_unreadable, errors)
@@ -135,23 +131,20 @@ def _images_below(folder: Path, on_note: Callable[[str], None]) -> Iterator[Path
         folders[:] = sorted(name for name in folders if not is_left_by_system(name))
         unread = {f for f in folders if _is_unread_folder(Path(place, f))}
         folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in sorted({*files, *unread}):
+        for name in sorted({f for f in files if not is_left_by_system(f)} | unread):
             path = Path(place, name)
-            if name in unread or not (is_image_name(name) or is_left_by_system(name)):
-                if name not in unread and is_result_table(path):
-                    tables.append(path)
-                    continue
-                empty = False
+            kind = None if name in unread else own_output(path)
+            if kind:
+                own.setdefault(kind, []).append(path)
+                continue
+            empty = False
+            if name in unread or not is_image_name(name):
                 yield Unreadable(path=path, reason=why_not_read(path), looked_at=False)
-            elif is_image_name(name) and is_drawing(path):
-                drawn.append(path)
-            elif is_image_name(name):
-                empty = False
+            else:
                 yield path
     yield from map(_unreadable, errors)
     for kind, left_out in own.items():
-        if left_out:
-            on_note(count_note(kind, left_out))
+        on_note(count_note(kind, left_out))
     if empty and not errors:
         yield Unreadable(
             path=folder, reason="a folder that holds no images (.png, .jpg, .tif, ...)"

@@ -290,11 +290,17 @@ def test_masks_that_are_not_understood_are_counted(tmp_path: Path) -> None:
     )
 
 
-def test_pictures_that_pillqc_drew_are_no_samples(tmp_path: Path) -> None:
-    """Known by their mark, in a folder of their own or among photographs, and counted."""
+def test_what_pillqc_made_itself_is_no_sample(tmp_path: Path) -> None:
+    """Pictures by their mark, tables by their first line, in any folder; they are counted."""
     _touch(tmp_path, "good/0.png", "bad/0.png", "figures/")
     for name in ("figures/gallery.png", "bad/x.jpg"):
         save_drawing(Image.new("RGB", (8, 8)), tmp_path / name)
+    _touch(tmp_path, "out/")
+    (tmp_path / "out/shard-1-of-1.jsonl").write_text('{"images": 2, "inspection": "a"}\n')
+    (tmp_path / "bad/d.csv").write_text("path,decision,probability_bad,boxes\n")
     found, notes = _read(tmp_path)
     assert [defect for _, defect, _ in found] == ["bad", "good"]
-    assert notes == ["pictures that pillqc drew itself, left out: 2, the first bad/x.jpg"]
+    assert notes == [
+        "pictures that pillqc drew itself, left out: 2, the first bad/x.jpg",
+        "results that pillqc wrote itself, left out: 2, the first bad/d.csv",
+    ]

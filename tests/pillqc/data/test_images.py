@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pillqc.data import decoding
 from pillqc.data.decoding_process import read_image
@@ -68,16 +68,16 @@ def test_what_is_transparent_becomes_black(tmp_path: Path) -> None:
     assert read_image(tmp_path / "a.png").getpixel((0, 7)) == (0, 0, 0)
 
 
-def test_a_turned_photograph_is_turned_upright(tmp_path: Path) -> None:
-    """EXIF orientation 6 means: turn by 90 degrees to the right."""
-    image = Image.new("RGB", (8, 4), (0, 0, 0))
-    image.paste((255, 255, 255), (0, 0, 2, 4))
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_photograph_is_turned_upright(tmp_path: Path, orientation: int) -> None:
+    """By EXIF's orientation, as Pillow does it."""
+    image = Image.fromarray(np.arange(24, dtype=np.uint8).reshape(2, 4, 3))
     exif = Image.Exif()
-    exif[0x0112] = 6
+    exif[0x0112] = orientation
     image.save(tmp_path / "t.png", exif=exif)
-    upright = read_image(tmp_path / "t.png")
-    assert upright.size == (4, 8)
-    assert upright.getpixel((0, 0)) == (255, 255, 255)
+    with Image.open(tmp_path / "t.png") as stored:
+        expected = ImageOps.exif_transpose(stored)
+    assert np.array_equal(np.asarray(read_image(tmp_path / "t.png")), np.asarray(expected))
 
 
 @pytest.mark.parametrize(
