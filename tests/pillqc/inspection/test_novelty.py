@@ -1,4 +1,4 @@
-"""What a model has never seen the like of is said to be unlike, and never good."""
+"""A picture outside the known limits is reported, and never called good."""
 
 from __future__ import annotations
 

@@ -30,13 +30,13 @@ IMAGES = [Path(f"{number}.png") for number in range(7)]
 
 
 class LostError(Exception):
-    """The process is gone."""
+    """The process was killed."""
 
 
 def inspecting(
     paths: Iterable[Path | Unreadable], *, lost_after: int | None = None
 ) -> Iterator[Inspection]:
-    """An inspector that finds everything good, until it is lost."""
+    """Call every image good; raise `LostError` after some."""
     for done, path in enumerate(paths):
         if done == lost_after:
             raise LostError
@@ -57,15 +57,15 @@ def run(shard: Shard, folder: Path, *, lost_after: int | None = None) -> tuple[i
 
 
 def test_shards_share_out_all_images_and_none_twice() -> None:
-    """Every N-th, so that all have about as many, whatever the folders hold."""
+    """Every N-th, so that all have about as many, whatever is in the folders."""
     parts = [list(Shard(rank=rank, size=3).numbers(7)) for rank in range(3)]
     assert sorted(number for part in parts for number in part) == list(range(7))
     assert [len(part) for part in parts] == [3, 2, 2]
     assert list(Shard(rank=5, size=6).numbers(3)) == []
 
 
-def test_the_shard_is_named_or_torchruns(tmp_path: Path) -> None:
-    """Without either, one process takes all."""
+def test_the_shard_comes_from_the_option_or_from_torchrun() -> None:
+    """Without both, one process takes all images."""
     assert shards.parse_shard("2/4") == Shard(rank=1, size=4)
     assert shards.parse_shard(None, {"RANK": "3", "WORLD_SIZE": "8"}) == Shard(rank=3, size=8)
     assert shards.parse_shard(None, {}) == Shard(rank=0, size=1)
@@ -85,7 +85,7 @@ def test_merged_results_are_in_the_order_of_the_images(tmp_path: Path) -> None:
 
 
 def test_a_process_lost_in_the_middle_loses_nothing_that_was_done(tmp_path: Path) -> None:
-    """What is missing is said; started again, it does only that; the other is not touched."""
+    """Merging reports what is missing; a restart does only that and leaves the other shard."""
     first, second = Shard(rank=0, size=2), Shard(rank=1, size=2)
     run(second, tmp_path)
     with pytest.raises(LostError):
@@ -129,7 +129,7 @@ def test_shards_of_another_inspection_are_refused(tmp_path: Path) -> None:
 
 
 def test_merge_says_in_one_line_what_is_missing(tmp_path: Path) -> None:
-    """And gives what there is when asked to."""
+    """With `--partial` it writes the results that exist."""
     run(Shard(rank=0, size=2), tmp_path)
     refused = CliRunner().invoke(main, ["merge", str(tmp_path)])
     assert refused.exit_code == 1
@@ -155,7 +155,7 @@ def test_a_damaged_or_empty_folder_is_one_line(tmp_path: Path) -> None:
 def test_what_only_the_whole_can_give_is_refused_with_shards(
     option: list[str], tmp_path: Path
 ) -> None:
-    """Instead of being left out without a word; `merge` has all three."""
+    """`merge` has all three options."""
     asked = ["inspect", "pill.png", "--shards", str(tmp_path / "out"), *option]
     refused = CliRunner().invoke(main, asked)
     assert refused.exit_code == 2
@@ -183,7 +183,7 @@ def test_a_part_has_a_closing_line_of_all_its_results(tmp_path: Path) -> None:
 
 
 def test_a_part_without_a_folder_is_refused() -> None:
-    """All images would be inspected by everyone."""
+    """Every process would inspect all images."""
     refused = CliRunner().invoke(main, ["inspect", "pill.png", "--shard", "2/4"])
     assert refused.exit_code == 2
     assert "--shard needs --shards" in refused.output

@@ -1,4 +1,4 @@
-"""A tray as people have it: any format, any name, and a decision or a reason for every file."""
+"""A tray of files of any format and name: each gets a decision or a reason."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ RANDOM = ("--model", "random", "--size", 32)
 
 
 def inspected(*arguments: object) -> Result:
-    """The command."""
+    """Run `pillqc inspect` with a small random model."""
     return CliRunner().invoke(main, ["inspect", *(str(one) for one in (*arguments, *RANDOM))])
 
 
 def lines(result: Result) -> list[dict[str, Any]]:
-    """What `--json` printed."""
+    """Return the objects that `--json` printed."""
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def test_what_the_library_decodes_is_taken_and_the_rest_is_listed(tmp_path: Path) -> None:
-    """By any of its names; a file that nobody looked at must not pass for a good pill."""
+def test_formats_that_are_read_are_decided_and_other_files_are_listed(tmp_path: Path) -> None:
+    """By any of their suffixes; a file that was not read must not pass for a good pill."""
     formats = ("jfif", "JPE", "jp2", "gif", "ppm", "tga", "ico", "qoi")
     for suffix in formats:
         PHOTO.resize((16, 16)).save(
