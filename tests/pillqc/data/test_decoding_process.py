@@ -1,4 +1,4 @@
-"""No file stops the others: not one that hangs, nor one that ends the process that decodes it."""
+"""No file stops the others: neither one that hangs nor one that ends its decoder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def decoder() -> Iterator[Decoder]:
-    """One for all tests: a child takes a fraction of a second to start."""
+    """Share one decoder: a child takes a fraction of a second to start."""
     one = Decoder()
     yield one
     one.close()
@@ -108,7 +108,7 @@ def test_a_picture_is_the_same_whoever_decodes_it(photo: Path) -> None:
     assert here.notes == there.notes == ()
 
 
-def test_what_is_no_file_is_told_apart(tmp_path: Path) -> None:
+def test_each_kind_of_path_that_is_no_file_has_a_reason(tmp_path: Path) -> None:
     """An address, standard input, a device, a name too long: each with its own reason."""
     told = {
         "-": "standard input is not read",
@@ -128,7 +128,7 @@ def test_what_is_no_file_is_told_apart(tmp_path: Path) -> None:
 
 
 def test_pictures_are_opened_in_one_place() -> None:
-    """Whoever opens one elsewhere has neither the list of formats nor the limit of time."""
+    """Other places would have neither the list of formats nor the time limit."""
     import pillqc
 
     texts = {p.name: p.read_text() for p in Path(pillqc.__file__).parent.rglob("*.py")}

@@ -1,4 +1,4 @@
-"""Folders become samples; what is not understood is said or refused."""
+"""Folders become samples; other files are reported or refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _touch(root: Path, *names: str) -> None:
-    """Files of a content that no other has; a name that ends in / is an empty folder."""
+    """Write files with different contents; a name that ends in / is an empty folder."""
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         if name.endswith("/"):
@@ -27,7 +27,7 @@ def _touch(root: Path, *names: str) -> None:
 
 
 def _read(root: Path, good: str | None = None) -> tuple[list[tuple[str, str, str]], list[str]]:
-    """Split, defect and path of every sample, and what was said, without the root."""
+    """Return split, defect and path of every sample, and the notes, without the root."""
     notes: list[str] = []
     samples = read_samples(root, good=good, on_note=notes.append)
     found = [(s.split, s.defect, s.path.relative_to(root).as_posix()) for s in samples]
@@ -127,7 +127,7 @@ def test_the_test_split_is_the_default_where_there_is_one(tmp_path: Path) -> Non
 
 
 def test_the_folder_of_good_pills_can_be_named(tmp_path: Path) -> None:
-    """Its samples are good, and which folder was taken for it is said."""
+    """Its samples are good, and a note names the folder."""
     _touch(tmp_path, "ok/0.png", "ko/0.png")
     expected = [("all", "ko", "ko/0.png"), ("all", "good", "ok/0.png")]
     assert _read(tmp_path, "OK") == (expected, ["taken for good pills: ok"])
@@ -197,7 +197,7 @@ def test_a_folder_that_only_holds_classes_is_a_group(tmp_path: Path) -> None:
 
 
 def test_links_to_folders_count_once_and_lead_in_no_circle(tmp_path: Path) -> None:
-    """A class may be a link; what is in it twice is said."""
+    """A class may be a link; copies are reported."""
     _touch(tmp_path, "good/0.png", "bad/0.png")
     (tmp_path / "crack").symlink_to(tmp_path / "bad", target_is_directory=True)
     (tmp_path / "circle").symlink_to(tmp_path, target_is_directory=True)
@@ -278,7 +278,7 @@ def test_an_image_and_its_mask_may_have_a_folder_of_their_own(tmp_path: Path) ->
 
 
 def test_masks_that_are_not_understood_are_counted(tmp_path: Path) -> None:
-    """Of unknown names or formats, and those that fit two images: they are nobody's."""
+    """Masks of unknown names or formats, and those that fit two images, belong to none."""
     _touch(
         tmp_path,
         *("good/0.png", "crack/0.png", "color/0.png", "crack/1.png"),

@@ -95,7 +95,7 @@ def bad(folder: Path, mask: Path | None, size: tuple[int, int] = (SIDE, SIDE)) -
 def test_whatever_is_not_background_counts(
     tmp_path: Path, name: str, save: Callable[[Path], None], values: str
 ) -> None:
-    """0/1, class numbers, deep, palettes, colours, transparency: the same mask, and it is said."""
+    """0/1, class numbers, deep, palettes, colours, transparency: the same mask, and its values."""
     mask = tmp_path / name
     save(mask)
     sample = bad(tmp_path, mask)
@@ -147,7 +147,7 @@ def test_a_mask_that_would_teach_that_defects_are_clean_is_refused(
 def test_masks_are_halves_where_pixels_are_half_covered_and_good_pills_have_none(
     tmp_path: Path,
 ) -> None:
-    """A mask is a boolean image of the asked size."""
+    """A mask is a boolean image of the requested size."""
     mask = tmp_path / "m.png"
     Image.fromarray(np.where(np.arange(8) < 4, 255, 0).astype("u1")[None].repeat(8, 0)).save(mask)
     assert read_mask(bad(tmp_path, mask, (8, 8)), 4).tolist() == [[True, True, False, False]] * 4
@@ -162,7 +162,7 @@ def test_a_defect_that_is_finer_than_a_pixel_is_not_lost(tmp_path: Path) -> None
 
 
 def test_a_folder_of_masks_is_one_mask(tmp_path: Path) -> None:
-    """As where every part of a defect has a file."""
+    """Each part of a defect has a file."""
     folder = tmp_path / "000"
     folder.mkdir()
     for number, rows in enumerate((slice(0, 10), slice(10, 20))):
@@ -206,7 +206,7 @@ def test_a_mask_lies_as_its_turned_image_does(
     turned: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
     drawn: str,
 ) -> None:
-    """However it was drawn, as far as its size or its own entry tells."""
+    """However it was drawn, if its size or its EXIF entry decides it."""
     stored = np.zeros((30, 40), np.uint8)
     stored[0:6, 0:12] = 1
     sample = bad(tmp_path, tmp_path / "m.png")

@@ -59,7 +59,7 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_category_is_taken_from_the_archive(published: Path, tmp_path: Path) -> None:
-    """Only the asked category, nothing outside the folder, and a note when the count is another."""
+    """Only that category, nothing outside the folder, and a note about another count."""
     done = prepare_mvtec(out=tmp_path / "out", archive=published)
     files = sorted(p.relative_to(done.root).as_posix() for p in done.root.rglob("*.png"))
     assert files == sorted(_NAMES)
@@ -116,7 +116,7 @@ def test_existing_folders_and_missing_sources_are_said(tmp_path: Path) -> None:
 
 
 def test_the_licence_is_told() -> None:
-    """Non-commercial, share-alike, and whom to cite."""
+    """Non-commercial, share-alike, with the citation."""
     assert "CC BY-NC-SA 4.0" in LICENCE
     assert "Bergmann" in LICENCE
 

@@ -1,4 +1,4 @@
-"""A model is never judged by images that it has seen, unless that is asked for, and then loudly."""
+"""Images that a model has seen judge it only with `--include-seen`, and then with a warning."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def test_few_pictures_leave_wider_limits() -> None:
 def test_an_unlike_picture_is_never_called_good(
     tmp_path: Path, pills: list[Image.Image], threshold: float, decision: str
 ) -> None:
-    """A pill is, by the same threshold; bad stays bad, and both are said to be unlike."""
+    """A pill is good by the same threshold; bad stays bad, and the difference is reported."""
     from pillqc.inspection.inspector import inspect
     from pillqc.model.artifact import ModelCard
     from pillqc.model.network import load_model

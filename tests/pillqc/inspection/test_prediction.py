@@ -16,7 +16,7 @@ pytestmark = pytest.mark.torch
 
 
 class _Counting:
-    """Stands in for the model: says how bright an image is, and remembers its batches."""
+    """A stand-in for the model: returns the brightness and records batch sizes."""
 
     def __init__(self) -> None:
         self.batches: list[int] = []

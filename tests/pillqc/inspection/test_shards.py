@@ -196,7 +196,7 @@ def test_a_part_without_a_folder_is_refused() -> None:
 def test_merge_exits_and_writes_a_table_as_one_inspection_does(
     decisions: tuple[Decision, ...], usual: int, asked: int, tmp_path: Path
 ) -> None:
-    """1 for a file that could not be read, 3 for a bad pill where that is asked for."""
+    """1 for a file that cannot be read, 3 for a bad pill with `--exit-code`."""
     folder, table = tmp_path / "out", tmp_path / "all.csv"
     found = [
         Inspection(path=Path(f"{number}.png"), decision=decision, probability_bad=0.5)
@@ -252,7 +252,7 @@ def test_several_processes_of_torchrun_inspect_as_one_does(pills: Path, tmp_path
 @pytest.mark.torch
 @pytest.mark.slow
 def test_a_process_killed_in_the_middle_is_made_up_for(pills: Path, tmp_path: Path) -> None:
-    """A real process is killed while it works. The other ends, merging says what lacks."""
+    """A real process is killed while it works; merging reports what is missing."""
     asked = ["inspect", str(pills), "--model", "random", "--batch-size", "1", "--size", "128"]
     asked += ["--shards", str(tmp_path / "out")]
     killed = Shard(rank=0, size=2).path(tmp_path / "out")

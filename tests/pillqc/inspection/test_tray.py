@@ -232,7 +232,7 @@ def test_a_decision_says_by_what_it_was_made(tmp_path: Path) -> None:
 
 
 def test_a_threshold_is_chosen_by_the_false_rejects_that_it_may_cost(tmp_path: Path) -> None:
-    """The largest share that the card tells below the one asked for; else a sentence."""
+    """The card's largest share up to the requested one; else an error."""
     from pillqc.model.network import load_model
 
     card = ModelCard(thresholds={"0.01": 0.6, "0.05": 0.3}, undecided=(0.3, 0.6), threshold=0.6)

@@ -1,4 +1,4 @@
-"""Other ways of running the model compute the same; `auto` follows what was measured here alone."""
+"""Other ways of running the model compute the same; `auto` uses measurements of this CPU only."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FOUND: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def this_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine of these tests has a name of its own."""
+    """Give the CPU of these tests a fixed name."""
     monkeypatch.setattr(acceleration, "cpu_model", lambda: "This CPU")
 
 
@@ -56,7 +56,7 @@ def test_stock_and_ipex_need_no_file() -> None:
 
 
 def test_auto_takes_what_was_measured_here(tmp_path: Path) -> None:
-    """And says in which run."""
+    """The note names the run."""
     way, note = choose("auto", file(tmp_path))
     assert way == Way(mode="torchscript", fusion=True, layout="channels_last")
     assert "a-run" in note
@@ -73,14 +73,14 @@ def test_auto_takes_what_was_measured_here(tmp_path: Path) -> None:
 def test_what_was_measured_elsewhere_does_not_count(
     tmp_path: Path, changes: dict[str, Any], says: str
 ) -> None:
-    """The fastest way of another machine may be the slowest here."""
+    """The fastest way of another machine may be the slowest of this one."""
     way, note = choose("auto", file(tmp_path, **changes))
     assert way == STOCK
     assert says in note
 
 
 def test_without_a_file_auto_is_stock_and_says_how_to_get_one(tmp_path: Path) -> None:
-    """Nobody has to benchmark before inspecting."""
+    """An inspection needs no benchmark."""
     way, note = choose("auto", tmp_path / "none.json")
     assert way == STOCK
     assert "bench recommend --write" in note
@@ -151,7 +151,7 @@ def test_a_backend_that_is_not_installed_is_one_line(
 
 
 def test_freezing_follows_the_file(tmp_path: Path) -> None:
-    """A file from before it was told apart means frozen, as all were then."""
+    """A file of an earlier version, without the key, means frozen."""
     assert choose("auto", file(tmp_path))[0].freezing is True
     assert choose("auto", file(tmp_path, mode="compile", freezing=False))[0].freezing is False
 
@@ -190,7 +190,7 @@ def test_inspect_runs_as_the_file_says_and_decides_alike(
 
 
 def test_bf16_with_ipex_where_it_has_none_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`ipex.optimize` would end in an assertion of its own; a stand-in answers as it does there."""
+    """`ipex.optimize` would raise an assertion error; a stand-in replaces IPEX."""
     native = SimpleNamespace(onednn_has_bf16_support=lambda: False)
     stand_in = SimpleNamespace(_C=native)
     monkeypatch.setitem(sys.modules, "intel_extension_for_pytorch", stand_in)

@@ -42,7 +42,7 @@ def needed(kind: str) -> None:
 def test_the_command_writes_a_file_that_agrees_with_the_model(
     pills: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, suffix: str
 ) -> None:
-    """It says by how much, and puts the card beside it; the file takes any batch size."""
+    """It prints the difference and writes the card; the file accepts any batch size."""
     needed(kind)
     monkeypatch.setattr("pillqc.model.network.DEFAULT_SIZE", 64)
     out = tmp_path / f"model{suffix}"

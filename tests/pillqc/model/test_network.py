@@ -188,7 +188,7 @@ def test_a_random_model_says_something_of_its_own_about_each_image(
 
 
 def test_the_default_model_says_whether_it_is_trained() -> None:
-    """Without a shipped model it is random and says so."""
+    """Without a shipped model it is random and not trained."""
     with mock.patch("pillqc.model.network.SHIPPED_MODEL") as shipped:
         shipped.is_file.return_value = False
         loaded = load_model()
@@ -208,7 +208,7 @@ def test_imagenet_weights_come_through_torchvision() -> None:
 
 
 def test_imagenet_weights_that_cannot_be_had_are_one_clear_line() -> None:
-    """Without a network the user is told what else to do."""
+    """Without a network the message says what else to do."""
     with (
         mock.patch.object(vgg.VGG16_Weights, "get_state_dict", side_effect=OSError("no network")),
         pytest.raises(PillqcError, match=r"cannot be loaded \(no network\).*--weights random"),
