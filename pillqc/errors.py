@@ -1,9 +1,9 @@
-"""The inspector's own errors.
+"""The inspector's exceptions.
 
 PillqcError             explained in one line; exit code 1
-├── UsageError          the command was asked for something that does not exist; exit code 2
+├── UsageError          an unknown option, value or layout; exit code 2
 ├── DataError           a folder, image or mask cannot be used; carries its path
-├── RenderError         a data set cannot be rendered where it was asked for
+├── RenderError         a data set cannot be rendered at that place
 └── ModelFileError      a model file is missing, damaged, foreign or of another version
 """
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 
 
 def shown(path: object) -> str:
-    """A path, or another name, as one line of printable text: what is not stands escaped."""
+    """Return a path or another name as one printable line; other characters are escaped."""
     return "".join(c if c.isprintable() else _escaped(c) for c in str(path))
 
 
 def _escaped(character: str) -> str:
-    """`\\n` for a new line; `\\xff` for a byte that is no UTF-8, which Python keeps as U+DCFF."""
+    r"""Return `\n` for a new line; `\xff` for a byte that is no UTF-8 (U+DCFF in Python)."""
     code = ord(character)
-    lone = 0xDC80 <= code <= 0xDCFF
-    return f"\\x{code - 0xDC00:02x}" if lone else ascii(character)[1:-1]
+    is_byte = 0xDC80 <= code <= 0xDCFF
+    return f"\\x{code - 0xDC00:02x}" if is_byte else ascii(character)[1:-1]
 
 
 class PillqcError(Exception):
-    """Something failed in a way that one sentence explains; the sentence says what to do next."""
+    """A failure that one sentence explains; the sentence says what to do next."""
 
     exit_code = 1
 
 
 class UsageError(PillqcError):
-    """The user named an option, value or layout that does not exist."""
+    """The user gave an option, value or layout that does not exist."""
 
     exit_code = 2
 
@@ -49,8 +49,8 @@ class DataError(PillqcError):
 
 
 class RenderError(PillqcError):
-    """A data set cannot be rendered where it was asked for."""
+    """A data set cannot be rendered at that place."""
 
 
 class ModelFileError(PillqcError):
-    """A model file is missing, damaged, foreign or written by another version."""
+    """A model file is missing, damaged, foreign or of another version."""

@@ -1,15 +1,15 @@
-"""How much CPU and memory this process may use: its control groups, of version 1 and 2.
+"""Read how much CPU and memory this process may use from its control groups, version 1 and 2.
 
     cpu_limit()      # 1.5: CPUs' worth of time, or None
     memory_left()    # bytes that the groups still allow, or None
     usable_cores()   # threads that neither affinity nor quota would stop
 
-A limit may sit on any group above the process's own, so all of them are read and the smallest one
-holds. Where the groups are mounted stands in `/proc/self/mountinfo`; inside a container the names
-in `/proc/self/cgroup` are often the host's, and the mounted tree begins at the container: then the
-root of the tree is what is left, and it is always read.
+A limit may be set on any group above the process's own, so all are read and the smallest limit
+counts. `/proc/self/mountinfo` says where groups are mounted. In a container the names in
+`/proc/self/cgroup` are often the host's, and the mounted tree begins at the container, so the root
+of the tree is always read.
 
-Torch is not needed: `bench` asks here before it starts any worker.
+This module does not import torch: `bench` uses it before it starts a worker.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ if TYPE_CHECKING:
 
 _ROOT = Path("/")
 _NO_LIMIT_BYTES = 1 << 60
-"""Version 1 says 'none' with a number near 2**63."""
+"""Version 1 writes a number near 2**63 for no limit."""
 
 
 def usable_cores(root: Path = _ROOT) -> int:
-    """How many threads can compute at once: CPUs of the affinity, as far as a quota carries them.
+    """Return how many threads can compute at once: CPUs of the affinity, within the quota.
 
-    A quota of 1.5 CPUs carries one thread: a second one would be stopped half of the time.
+    A quota of 1.5 CPUs allows one thread: a second one would be stopped half of the time.
     """
-    here = hasattr(os, "sched_getaffinity")
-    count = len(os.sched_getaffinity(0)) if here else os.cpu_count() or 1
+    has_affinity = hasattr(os, "sched_getaffinity")
+    count = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
     return within_quota(count, root)
 
 
 def within_quota(count: int, root: Path = _ROOT) -> int:
-    """As many of `count` threads as the groups' CPU quota carries; at least one."""
+    """Limit a number of threads to the groups' CPU quota, but to one at least."""
     limit = cpu_limit(root)
     return count if limit is None else max(1, min(count, int(limit)))
 
 
 def follow_quota(root: Path = _ROOT) -> None:
-    """Have the libraries of this process start no more threads than a quota carries.
+    """Limit the threads of this process's libraries to the quota; call it before importing them.
 
-    Call it before they are imported. Who has chosen a number of threads is left alone.
+    A number of threads that the user has chosen is kept.
     """
     if cpu_limit(root) is not None and "OMP_NUM_THREADS" not in os.environ:
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -56,39 +56,39 @@ def follow_quota(root: Path = _ROOT) -> None:
 
 
 def cpu_limit(root: Path = _ROOT) -> float | None:
-    """CPUs' worth of time that the groups allow; None without a limit."""
+    """Return the CPUs' worth of time that the groups allow; None without a limit."""
     v2 = (_quota_v2(_text(group / "cpu.max")) for group in groups(root))
     v1 = (_quota_v1(group) for group in groups(root, "cpu"))
     return _smallest((*v2, *v1))
 
 
 def memory_limit(root: Path = _ROOT) -> int | None:
-    """Bytes that the groups allow; None without a limit.
+    """Return the bytes that the groups allow; None without a limit.
 
-    `memory.high` counts too: a process above it is not killed and hardly moves.
+    `memory.high` counts too: a process above it is not killed, but slowed down heavily.
     """
     smallest = _smallest(limit for limit, _ in _memory(root))
     return None if smallest is None else int(smallest)
 
 
 def memory_left(root: Path = _ROOT) -> int | None:
-    """Bytes that the groups still allow beyond what they hold already; None without a limit.
+    """Return the bytes that the groups still allow; None without a limit.
 
-    Pages of files that nobody reads (`inactive_file`) are the kernel's to take back, so they do
-    not count as held: after an installation they fill a small group.
+    The page cache of inactive files does not count as used, because the kernel reclaims it: after
+    an installation it fills a small group.
     """
-    left = _smallest(max(0, limit - held) for limit, held in _memory(root))
+    left = _smallest(max(0, limit - used) for limit, used in _memory(root))
     return None if left is None else int(left)
 
 
 def free_memory(root: Path = _ROOT) -> int:
-    """Bytes that this process may still take: the least of what machine and groups have left."""
+    """Return the bytes that both the machine and the groups have left for this process."""
     free, left = psutil.virtual_memory().available, memory_left(root)
     return free if left is None else min(free, left)
 
 
 def throttled_us(root: Path = _ROOT) -> int | None:
-    """CPU time that a quota of the groups has taken from their threads; None where none says so."""
+    """Return the CPU time that quotas took from the groups' threads; None if unknown."""
     v2 = (_field(group / "cpu.stat", "throttled_usec") for group in groups(root))
     v1_ns = (_field(group / "cpu.stat", "throttled_time") for group in groups(root, "cpu"))
     known = [*v2, *(None if ns is None else ns // 1000 for ns in v1_ns)]
@@ -96,13 +96,13 @@ def throttled_us(root: Path = _ROOT) -> int | None:
 
 
 def cpu_pressure(root: Path = _ROOT) -> str | None:
-    """What the kernel says of threads that wait for a CPU: of our own group, else of the host."""
+    """Return the kernel's CPU pressure of the innermost group that has one, else of the host."""
     texts = (_text(group / "cpu.pressure") for group in groups(root))
     return next(filter(None, texts), None) or _text(root / "proc/pressure/cpu")
 
 
 def cpuset(root: Path = _ROOT) -> str | None:
-    """The CPUs that the own group may use, as the kernel lists them."""
+    """Return the CPUs that the process's group may use, as the kernel lists them."""
     v2 = (_text(group / "cpuset.cpus.effective") for group in groups(root))
     v1 = (
         _text(group / name)
@@ -113,7 +113,7 @@ def cpuset(root: Path = _ROOT) -> str | None:
 
 
 def groups(root: Path = _ROOT, controller: str | None = None) -> Iterator[Path]:
-    """Folders of the process's group and of all groups above it, its own first.
+    """Yield the folders of the process's group and all groups above it, its own first.
 
     `controller` names one of version 1; None means version 2, which has one tree for all.
     """
@@ -129,7 +129,7 @@ def groups(root: Path = _ROOT, controller: str | None = None) -> Iterator[Path]:
 
 
 def _trees(root: Path, names: str, controller: str | None) -> Iterator[tuple[Path, str]]:
-    """Where such groups are mounted, each with the group that it begins with ("" for the root)."""
+    """Yield the mount points of such groups with the group at the top ("" for the root)."""
     for line in (_text(root / "proc/self/mountinfo") or "").splitlines():
         mount, _, system = line.partition(" - ")
         fields, (kind, *_, options) = mount.split(" "), system.split(" ") or [""]
@@ -148,34 +148,30 @@ def _unescaped(octal: re.Match[str]) -> str:
 
 def _upwards(tree: Path, path: str) -> Iterator[Path]:
     parts = PurePosixPath(path.lstrip("/")).parts
-    if ".." in parts:  # a group outside this namespace, not visible from here
+    if ".." in parts:  # a group outside this namespace, which is not visible
         parts = ()
     for depth in range(len(parts), -1, -1):
         yield tree.joinpath(*parts[:depth])
 
 
 def _memory(root: Path) -> Iterator[tuple[int, int]]:
-    """Limit and what is held below it, of every group that has a limit, in bytes."""
+    """Yield limit and used bytes of every group with a limit."""
     for group in groups(root):
-        held = _held(group, "memory.current", "inactive_file")
-        yield from (
-            (at, held) for name in ("memory.max", "memory.high") if (at := _limit(group / name))
-        )
+        used = _used(group, "memory.current", "inactive_file")
+        for name in ("memory.max", "memory.high"):
+            limit = _number(group / name)
+            if limit is not None and limit < _NO_LIMIT_BYTES:
+                yield limit, used
     for group in groups(root, "memory"):
-        held = _held(group, "memory.usage_in_bytes", "total_inactive_file")
-        # the second knows of groups above that cannot be seen from inside a container
+        used = _used(group, "memory.usage_in_bytes", "total_inactive_file")
+        # the second includes groups above that are not visible in a container
         hierarchical = _field(group / "memory.stat", "hierarchical_memory_limit")
-        for at in (_limit(group / "memory.limit_in_bytes"), hierarchical):
-            if at is not None and at < _NO_LIMIT_BYTES:
-                yield at, held
+        for limit in (_number(group / "memory.limit_in_bytes"), hierarchical):
+            if limit is not None and limit < _NO_LIMIT_BYTES:
+                yield limit, used
 
 
-def _limit(path: Path) -> int | None:
-    limit = _number(path)
-    return None if limit is None or limit >= _NO_LIMIT_BYTES else limit
-
-
-def _held(group: Path, usage: str, reclaimable: str) -> int:
+def _used(group: Path, usage: str, reclaimable: str) -> int:
     return max(0, (_number(group / usage) or 0) - (_field(group / "memory.stat", reclaimable) or 0))
 
 
@@ -184,7 +180,7 @@ def _smallest(limits: Iterable[float | None]) -> float | None:
 
 
 def _quota_v2(text: str | None) -> float | None:
-    """`150000 100000` is 1.5 CPUs; `max 100000` is no limit."""
+    """Parse a quota: `150000 100000` is 1.5 CPUs, `max 100000` is no limit."""
     try:
         quota, period = map(int, (text or "").split())
     except ValueError:
@@ -203,7 +199,7 @@ def _cpus(quota: int | None, period: int | None) -> float | None:
 
 
 def _field(path: Path, name: str) -> int | None:
-    """A number of a file with a name and a number a line."""
+    """Read a number from a file of lines with a name and a number."""
     found = re.search(rf"^{name} (\d+)$", _text(path) or "", re.ASCII | re.MULTILINE)
     return int(found[1]) if found else None
 

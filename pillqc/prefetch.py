@@ -1,10 +1,10 @@
-"""Work that is done ahead by other threads, while this one computes.
+"""Run work in another thread before its results are needed.
 
-    for image in ahead(read_image, paths, depth=16):
+    for image in prefetch(read_image, paths, depth=16):
         ...
 
-Results come in the order of the items. No more than `depth` of them wait, so memory does not grow
-with their number. What a piece of work raises is raised where its result is asked for.
+Results come in the order of the items. At most `depth` of them wait, so memory does not grow with
+the number of items. An exception is raised where its result is requested.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def ahead(work: Callable[[Item], Result], items: Iterable[Item], *, depth: int) -> Iterator[Result]:
-    """Yield `work(item)` for every item, in order; `depth` 0 does it here, when it is asked for."""
+def prefetch(
+    work: Callable[[Item], Result], items: Iterable[Item], *, depth: int
+) -> Iterator[Result]:
+    """Yield `work(item)` for every item, in order; with `depth` 0 no thread is started."""
     if depth < 1:
         yield from map(work, items)
         return
     remaining = iter(items)
-    pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
+    pool = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
     try:
         waiting: deque[Future[Result]] = deque(
             pool.submit(work, item) for item in islice(remaining, depth)

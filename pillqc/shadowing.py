@@ -1,7 +1,7 @@
-"""Files that would be imported in place of an installed package.
+"""Find files that would be imported instead of an installed package.
 
-A `numpy.py` in the current folder or on PYTHONPATH comes before the real one, and what fails then
-fails anywhere. Nothing but the standard library is needed, and no package is imported to tell.
+A `numpy.py` in the current folder or on PYTHONPATH precedes the real package and causes failures
+anywhere. This module uses the standard library only and imports none of the packages.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _PACKAGES = ("torch", "torchvision", "intel_extension_for_pytorch", "numpy", "sc
 
 
 def hidden_package() -> str | None:
-    """A sentence about the first package that something else hides; None where nothing does."""
+    """Return a sentence about the first package that another file hides; None if none is."""
     for name in _PACKAGES:
         specs = (PathFinder.find_spec(name, [entry or "."]) for entry in sys.path)
         found = [Path(spec.origin) for spec in specs if spec and spec.origin]
@@ -28,8 +28,7 @@ def hidden_package() -> str | None:
 
 
 def _is_no_package(origin: Path, name: str, *, is_first_of_many: bool) -> bool:
-    """One file is none of these; a folder may be, where packages are installed beside it."""
+    """Whether it is a single file, or a folder without installed packages beside it."""
     if origin.stem == name:
         return True
-    folder = origin.parent.parent
-    return is_first_of_many and not any(folder.glob("*-info"))
+    return is_first_of_many and not any(origin.parent.parent.glob("*-info"))

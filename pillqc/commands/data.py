@@ -112,6 +112,13 @@ def prepare_command(
     for doubt in done.notes:
         note(doubt)
     click.echo(LICENCE)
+    for mask in done.unusable_masks:
+        click.echo(f"pillqc: {shown(mask)}", err=True)
+    if done.unusable_masks:
+        raise PillqcError(
+            f"{done.root}: {len(done.unusable_masks)} masks cannot be used, named above; mend or"
+            " remove them: training and evaluation refuse them"
+        )
 
 
 @click.command("explore")
@@ -130,7 +137,8 @@ def explore_command(data: Path, good: str | None, out: Path, split: str | None, 
     from pillqc.data.exploration import explore
     from pillqc.data.folders import samples_of
 
-    found = explore(samples_of(samples_in(data, good), split, data), out, size=size)
+    samples = samples_of(samples_in(data, good), split, data)
+    found = explore(samples, out, size=size, on_note=note)
     share = found.believed.mean()
     click.echo(
         f"{out}: gallery.png and difference.png; the means of bad and good differ by more than"
@@ -158,7 +166,7 @@ def check_split_command(data: Path, good: str | None, manifest: Path | None) -> 
     note(survey_masks(samples).line)
     if manifest is not None:
         samples = apply_split(read_split(manifest), samples, manifest)
-    crossings = find_crossings(samples)
+    crossings = find_crossings(samples, on_note=note)
     for crossing in crossings:
         kind = "identical" if crossing.identical else f"differ by {crossing.distance} grey levels"
         click.echo(f"{shown(crossing.first.path)} and {shown(crossing.second.path)}: {kind}")

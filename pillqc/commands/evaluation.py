@@ -19,6 +19,7 @@ from pillqc.commands.common import (
     SIZE_224,
     Progress,
     loaded_model,
+    note,
     samples_in,
 )
 from pillqc.errors import PillqcError, shown
@@ -72,7 +73,12 @@ def evaluate_command(
     samples = samples_to_judge(loaded, found, split, data)
     with Progress("evaluating") as progress:
         report = evaluate(
-            loaded, samples, size=size, include_seen=include_seen, on_progress=progress
+            loaded,
+            samples,
+            size=size,
+            include_seen=include_seen,
+            on_progress=progress,
+            on_note=note,
         )
     if report.seen_in_training:
         click.echo(_SEEN.format(report.seen_in_training), err=True)

@@ -102,10 +102,10 @@ def inspect_command(  # more than 8 parameters: click passes one for each option
       pillqc inspect tray/ --shards out/ --shard 2/4    on the second of four machines
     """
     from pillqc.commands.text import CsvLines, inspection_line
-    from pillqc.inspection.inspector import Tally, find_images, inspect, terms_of
+    from pillqc.inspection.inspector import Tally, decision_terms, find_images, inspect
     from pillqc.inspection.pictures import Album
-    from pillqc.model.acceleration import accelerated, choose
-    from pillqc.prefetch import ahead
+    from pillqc.model.acceleration import accelerate, choose
+    from pillqc.prefetch import prefetch
 
     if shards is not None and (as_json or csv_file or exit_code):
         raise UsageError(
@@ -118,24 +118,25 @@ def inspect_command(  # more than 8 parameters: click passes one for each option
     if doubt:
         click.echo(f"backend auto: {doubt}", err=True)
     loaded = _with_threshold(loaded_model(model), threshold, max_false_rejects)
-    terms = terms_of(loaded)
-    loaded = accelerated(loaded, way)
+    terms = decision_terms(loaded)
+    loaded = accelerate(loaded, way)
 
     def results(found: Iterable[Path | Unreadable]) -> Iterator[Inspection]:
         done = inspect(loaded, found, size=size, batch_size=batch_size)
         if pictures:  # drawn while the next batch is computed
-            done = ahead(Album(pictures).add, done, depth=2 * batch_size)
+            done = prefetch(Album(pictures).add, done, depth=2 * batch_size)
         return done
 
     images = find_images(paths, on_note=note)
     if shards is not None:
-        from pillqc.inspection.shards import fingerprint, inspect_shard, parse
+        from pillqc.inspection.shards import fingerprint, inspect_shard, parse_shard
 
-        part, listed = parse(shard), list(images)
+        part, listed = parse_shard(shard), list(images)
         common = fingerprint(listed, repr(terms), size)
-        had, done = inspect_shard(part, shards, listed, common=common, inspect=results)
-        before = f", {had} were done before" if had else ""
-        click.echo(f"{part.path(shards)}: {done} images inspected{before}")
+        found = inspect_shard(part, shards, listed, common=common, inspect=results)
+        before = f", {found.done_before} were done before" if found.done_before else ""
+        click.echo(f"{part.path(shards)}: {found.done_now} images inspected{before}")
+        click.echo(f"{found.tally}\n{terms}", err=True)
         return
     tally = Tally()
     quiet = sys.stdout.isatty()  # the lines themselves show the progress

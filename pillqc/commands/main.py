@@ -11,7 +11,7 @@ import click
 from pillqc import __version__
 from pillqc.commands import data, evaluation, inspection, model, training
 from pillqc.commands.common import POSITIVE
-from pillqc.data.read_options import SECONDS, reading
+from pillqc.data.read_options import SECONDS, read_options
 from pillqc.errors import PillqcError, shown
 from pillqc.limits import follow_quota
 from pillqc.memory import keep_heap
@@ -34,7 +34,7 @@ class _Group(click.Group):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
         try:
-            with reading(seconds=ctx.params["file_seconds"], bits=ctx.params["bits"]):
+            with read_options(seconds=ctx.params["file_seconds"], bits=ctx.params["bits"]):
                 return super().invoke(ctx)
         except PillqcError as error:
             if ctx.params.get("debug"):

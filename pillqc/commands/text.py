@@ -60,6 +60,7 @@ class CsvLines:
                 self._file, _COLUMNS, lineterminator="\n", extrasaction="ignore"
             )
             self._rows.writeheader()
+            self._file.flush()  # a table in the inspected folder is recognised by its first line
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -120,7 +120,7 @@ def train_command(
         return
     if options["data"] is None:
         raise UsageError("--data is missing; give a folder of images, or --from-scratch")
-    from pillqc.data.split_manifest import path_beside
+    from pillqc.data.split_manifest import manifest_path
     from pillqc.training.run import TrainingRun, run_training
 
     options["size"] = options["size"] or 0
@@ -140,7 +140,7 @@ def train_command(
     click.echo(
         f"trained for {result.seconds:.1f} s ({result.images_per_s:.1f} images/s){resumed}, stopped"
         f" at {result.stopped}{best}\n"
-        f"wrote {out} and {path_beside(out).name} (images: {counts})"
+        f"wrote {out} and {manifest_path(out).name} (images: {counts})"
     )
 
 

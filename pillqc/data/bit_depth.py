@@ -1,11 +1,11 @@
-"""Pixels of more than 8 bits: which level is white?
+"""Convert pixels of more than 8 bits to 8, by their white level.
 
-    image = eight_bit(opened, file, again, bits=12)
+    image = to_eight_bit(opened, file, reopen, bits=12)
 
-A camera of 12 bits mostly writes files of 16, in which its white is 4,095 and not 65,535. Where a
-file states its range (bits a sample, PNG's sBIT, TIFF's largest value, a PGM's own) that counts; so
-does what the user says. Else a picture of which no level reaches a quarter of the 16 bits is
-refused: nobody can tell a dark one from a bright one of fewer bits.
+A 12-bit camera usually writes 16-bit files, in which its white is 4,095 and not 65,535. The range
+comes from the user or from the file (bits a sample, PNG's sBIT, TIFF's largest value, the maximum
+of a PGM). Without one, a picture whose levels stay below a quarter of the 16 bits is refused: a
+dark picture and a bright one of fewer bits cannot be distinguished.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FULL: Final = 65_535
 _BRIGHT: Final = 1 << 14
-"""No camera of 14 bits or fewer reaches this level."""
+"""Cameras of 14 bits or fewer do not reach this level."""
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _LARGEST, _SIGNED_LARGEST = 258, 262, 281, 341
 _PPM: Final = "ppm"
 _SWAPPED: Final = {
@@ -36,26 +36,26 @@ _SWAPPED: Final = {
     "L;16": "L;16B",
     "L;16B": "L;16",
 }
-"""Pillow keeps the high byte of a colour; read in the other order, the same file gives the low."""
+"""Pillow keeps the high byte of a colour sample; the other byte order gives the low byte."""
 
 
 class UnknownRangeError(Exception):
-    """Which level is white cannot be told; the message says what the largest is."""
+    """The white level is unknown; the message has the largest level."""
 
 
-def eight_bit(
-    image: ImageFile, file: BinaryIO, again: Callable[[], ImageFile], *, bits: int | None
+def to_eight_bit(
+    image: ImageFile, file: BinaryIO, reopen: Callable[[], ImageFile], *, bits: int | None
 ) -> Image.Image:
-    """Return the loaded image with 8 bits a channel, scaled by its range where it has more.
+    """Load the image and return it with 8 bits a channel, scaled by its range if it has more.
 
     Args:
-        image: as it was opened, not loaded yet.
-        file: what it was opened from.
-        again: opens it once more.
-        bits: how many bits are used, if the user says so.
+        image: opened, not loaded yet.
+        file: the file that it was opened from.
+        reopen: opens the image once more.
+        bits: the number of bits that the user states.
 
     Raises:
-        UnknownRangeError: its range is neither stated nor plain.
+        UnknownRangeError: the range is neither stated nor evident.
     """
     rawmode, scaled = _encoding(image)
     white = FULL if scaled else (1 << bits) - 1 if bits else _stated(image, file)
@@ -67,7 +67,7 @@ def eight_bit(
         if image.mode.startswith("I") and image.format in ("PNG", "PPM"):
             levels = levels.astype(np.uint16)
         elif not image.mode.startswith("I;16") and bits:
-            white = _stated(image, file)  # what is said of 16 bits is not said of 32
+            white = _stated(image, file)  # `bits` is about 16-bit files, not about 32 bits
         return Image.fromarray(_scaled(levels, white, spread=spread, inverted=inverted))
     if rawmode != _PPM and _swapped(rawmode) is None:
         return image
@@ -75,14 +75,14 @@ def eight_bit(
     high = np.asarray(image).astype(np.uint16)
     if white in (None, FULL) and int(high[..., colours].max()) >= _BRIGHT >> 8:
         return image
-    levels = high << 8 | _low_bytes(again, rawmode)
+    levels = high << 8 | _low_bytes(reopen, rawmode)
     eight = (levels >> 8).astype(np.uint8)
     eight[..., colours] = _scaled(levels[..., colours], white, spread=spread)
     return Image.frombytes(image.mode, image.size, eight.tobytes())
 
 
 def _encoding(image: ImageFile) -> tuple[str, bool]:
-    """The raw mode of its pixels, and whether Pillow scales them to all bits itself."""
+    """Return the raw mode of the pixels, and whether Pillow itself scales them to all bits."""
     if not image.tile:
         return "", False
     tile = image.tile[0]
@@ -94,7 +94,7 @@ def _encoding(image: ImageFile) -> tuple[str, bool]:
 
 
 def _stated(image: ImageFile, file: BinaryIO) -> int | None:
-    """The white level that the file states."""
+    """Return the white level that the file states, if any."""
     if image.format == "PNG":
         return _of_bits(_png_bits(file))
     if image.format != "TIFF":
@@ -102,7 +102,7 @@ def _stated(image: ImageFile, file: BinaryIO) -> int | None:
     tags = image.tag_v2  # type: ignore[attr-defined]
     largest = tags.get(_SIGNED_LARGEST, tags.get(_LARGEST))
     values = largest if isinstance(largest, tuple) else (largest,)
-    # many programs write the picture's own largest level here; a range is all ones
+    # many programs write the picture's largest level here; only a value of all ones is a range
     ranges = {(1 << n) - 1 for n in (1, *range(8, 33))}
     if values[0] in ranges and len(set(values)) == 1:
         return int(values[0])
@@ -114,7 +114,7 @@ def _of_bits(bits: int) -> int | None:
 
 
 def _png_bits(file: BinaryIO) -> int:
-    """The largest of PNG's significant bits; 0 where it states none."""
+    """Return the largest number of significant bits that a PNG states; 0 without."""
     file.seek(8)
     while len(head := file.read(8)) == 8:
         length, kind = struct.unpack(">I4s", head)
@@ -127,23 +127,23 @@ def _png_bits(file: BinaryIO) -> int:
 
 
 def _swapped(rawmode: str) -> str | None:
-    """The raw mode that takes the other byte of every sample; None for those of 8 bits."""
+    """Return the raw mode that reads the other byte of every sample; None for 8 bits."""
     for end in (rawmode, rawmode.rpartition(";")[2]):
         if end in _SWAPPED:
             return rawmode.removesuffix(end) + _SWAPPED[end]
     return None
 
 
-def _low_bytes(again: Callable[[], ImageFile], rawmode: str) -> NDArray[np.uint16]:
-    """The other byte of every sample."""
-    image, swapped = again(), _swapped(rawmode) or ""
+def _low_bytes(reopen: Callable[[], ImageFile], rawmode: str) -> NDArray[np.uint16]:
+    """Read the other byte of every sample."""
+    image, swapped = reopen(), _swapped(rawmode) or ""
     image.tile = [tile._replace(args=_with(tile.args, swapped)) for tile in image.tile]
     try:
         image.load()
     except (ValueError, KeyError, OSError, SystemError) as error:
         raise UnknownRangeError(
-            f"its largest level is below {_BRIGHT:,} of {FULL:,}, as of a camera with fewer bits,"
-            " and of such a file only the high bytes can be read; save it as a PNG of 16 bits"
+            f"its largest level is below {_BRIGHT:,} of {FULL:,}, as from a camera with fewer bits,"
+            " and only the high bytes of such a file can be read; save it as a 16-bit PNG"
         ) from error
     return np.asarray(image).astype(np.uint16)
 
@@ -155,14 +155,14 @@ def _with(args: Any, rawmode: str) -> Any:  # noqa: ANN401 - Pillow's own
 def _scaled(
     levels: NDArray[Any], white: int | None, *, spread: bool = False, inverted: bool = False
 ) -> NDArray[np.uint8]:
-    """Levels from 0 to 255; `spread`: what states fewer bits may be written scaled to all 16."""
+    """Scale levels to 0..255; `spread`: a file of fewer bits may be scaled to all 16 already."""
     smallest, largest = float(levels.min()), float(levels.max())
     if levels.dtype == np.uint16 and (white is None or (spread and white < largest)):
         white = FULL if largest >= _BRIGHT else None
     if white is None:
         raise UnknownRangeError(
-            f"its pixels have no defined range: the largest level is {largest:g}, and whether that"
-            " is dark or the white of a camera with fewer bits the file does not say; say it with"
+            f"its pixels have no defined range: the largest level is {largest:g}, and the file does"
+            " not state whether that is dark or the white of a camera with fewer bits; give"
             " `pillqc --bits 12 ...`, or write TIFF's MaxSampleValue or PNG's sBIT"
         )
     if not 0 <= smallest <= largest <= white:

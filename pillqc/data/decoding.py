@@ -1,12 +1,11 @@
-"""The one place that opens and decodes a picture.
+"""Open and decode image files. No other module of pillqc does.
 
-    picture = read_picture(Path("pill.png"))
+    picture = decode_picture(Path("pill.png"))
     picture.image, picture.notes
 
-Pillow is given a list of raster formats at every `open`, so that nothing is executed whatever a
-file is called: it would hand PostScript to Ghostscript. Whatever decoding raises is that file's
-`DataError`. The command decodes in a process of its own, with a limit of time:
-`pillqc.data.decoding_process`.
+Pillow gets a list of raster formats at every `open`, whatever the file is called: otherwise it
+would pass PostScript to Ghostscript. Every exception of a decoder becomes the file's `DataError`.
+Commands decode in a process with a time limit: `pillqc.data.decoding_process`.
 """
 
 from __future__ import annotations
@@ -16,20 +15,23 @@ import re
 import stat
 import warnings
 from dataclasses import dataclass
-from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from pillqc.data.bit_depth import UnknownRangeError, eight_bit
+from pillqc.data.bit_depth import UnknownRangeError, to_eight_bit
 from pillqc.data.marker import MARK, is_drawing
-from pillqc.errors import DataError, shown
+from pillqc.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
+    from pathlib import Path
     from typing import BinaryIO
 
-Taken = TypeVar("Taken")
+    from numpy.typing import NDArray
+
+Result = TypeVar("Result")
 FORMATS: Final = {
     "PNG": (".png", ".apng"),
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -52,8 +54,8 @@ FORMATS: Final = {
     "SUN": (".ras",),
     "TGA": (".tga", ".icb", ".vda", ".vst"),
 }
-"""Pillow's raster formats that hold one picture and run nothing, with the ends of their names. Not
-EPS, WMF, HDF5, GRIB and BUFR, which other programs decode. TGA, known by no mark, is last."""
+"""Pillow's raster formats with their suffixes. EPS, WMF, HDF5, GRIB and BUFR are left out: other
+programs decode them. TGA is last, because it has no magic number."""
 SUFFIXES: Final = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 MAX_PIXELS: Final = 100_000_000
 """Larger images are refused before they are decoded: they are mistakes or attacks."""
@@ -61,99 +63,124 @@ _LIMIT: Final = f"{MAX_PIXELS // 1_000_000} megapixels"
 _ADDRESS: Final = re.compile(r"(^|/)(data:|[a-z][a-z0-9+.-]+:/)", re.IGNORECASE)
 """`https://...` and `s3://...`, of which a `Path` keeps one slash."""
 _ORIENTATION: Final = 0x0112
-_UPRIGHT: Final = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_OF_FRAMES: Final = ("AVIF", "GIF", "MPO", "PNG", "TIFF", "WEBP")
-"""Formats of several frames or pages; PSD's "frames" are layers of one picture."""
-_NAMED: Final = 5
-"""Of files that are not looked at, in a sentence."""
-_LITTER: Final = frozenset({"thumbs.db", "desktop.ini", ".ds_store"})
+"""EXIF's tag; 1 is upright, 5 to 8 swap the sides."""
+_MULTI_FRAME: Final = ("AVIF", "GIF", "MPO", "PNG", "TIFF", "WEBP")
+"""Formats of several frames or pages; the "frames" of a PSD are layers of one picture."""
+_LOSSY: Final = ("JPEG", "JPEG2000", "MPO", "WEBP", "AVIF")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A decoded file."""
+    """A decoded photograph."""
 
     image: Image.Image
     """Upright, 8-bit RGB."""
     notes: tuple[str, ...] = ()
-    """What a person should know of it, such as frames that were not looked at."""
+    """What a person should know about it, such as frames that were not read."""
 
 
-def is_image_name(name: str) -> bool:
-    """Whether a file in a folder counts as an image, by its name."""
-    return not name.startswith(".") and PurePath(name).suffix.lower() in SUFFIXES
+@dataclass(frozen=True, kw_only=True)
+class StoredMask:
+    """The pixels of a mask file, not turned upright."""
+
+    levels: NDArray[Any]
+    """One number a pixel (H, W), 0 where there is no defect."""
+    orientation: int
+    lossy: bool
+    """Whether its format changes levels near edges."""
 
 
-def is_litter(name: str) -> bool:
-    """Whether a file that is no image goes unmentioned: what the system or a tool left, hidden."""
-    if name.startswith("._") or name.lower() in _LITTER:
-        return True
-    return name.startswith(".") and PurePath(name).suffix.lower() not in SUFFIXES
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """The size of an image as stored, in pixels, and its EXIF orientation."""
+
+    size: tuple[int, int]
+    orientation: int
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """Width and height of the upright image."""
+        return self.size[::-1] if self.orientation > 4 else self.size
 
 
-def why_unseen(path: Path) -> str:
-    """Why a file in a folder is not looked at."""
-    if path.is_symlink() and path.is_dir():
-        return "not looked at: a link to a folder"
-    if path.is_dir():
-        return "not looked at: a folder, not an image"
-    if path.name.startswith("."):
-        return "not looked at: a hidden file"
-    if not path.suffix:
-        return "not looked at: its name does not end in a format's"
-    return f"not looked at: no format that pillqc reads ends in {shown(path.suffix)!r}"
-
-
-def told_of_unseen(paths: Iterable[Path]) -> str:
-    """How many files were not looked at, with the first few names."""
-    names = [shown(path.name) for path in paths]
-    more = ", ..." if len(names) > _NAMED else ""
-    return (
-        f"{len(names)} files would not be looked at, because their names are not those of images:"
-        f" {', '.join(names[:_NAMED])}{more}; convert them or take them out of the folder"
-    )
-
-
-def decode(path: Path, *, bits: int | None = None) -> Picture:
-    """Read one file in this process, however long it takes.
+def decode_picture(path: Path, *, bits: int | None = None) -> Picture:
+    """Decode a photograph in this process, without a time limit.
 
     Args:
         path: the file.
-        bits: how many bits of a 16-bit file its camera fills; None: as the file says.
+        bits: the number of bits of a 16-bit file that the camera fills; None: as the file states.
 
     Raises:
-        DataError: it cannot be used, with the reason.
+        DataError: the file cannot be used, with the reason.
     """
     if is_drawing(path):
         raise DataError(path, f"a picture {MARK}")
-    return _read(path, lambda file: _decoded(path, file, bits))
+    return _with_file(path, lambda file: _picture(path, file, bits))
 
 
-def decoded(path: Path, take: Callable[[Image.Image], Taken]) -> Taken:
-    """Return what `take` makes of the opened image as it is stored, for masks; else as `decode`."""
-    return _read(path, lambda file: take(_checked(path, file)))
+def decode_mask(path: Path) -> StoredMask:
+    """Decode a mask file in this process; otherwise as `decode_picture`."""
+    return _with_file(path, lambda file: _stored_mask(path, file))
 
 
-def _read(path: Path, take: Callable[[BinaryIO], Taken]) -> Taken:
-    """Open the file and turn whatever `take` raises into a `DataError`."""
+def decode_layout(path: Path) -> Layout:
+    """Read the size and orientation of an image; otherwise as `decode_picture`."""
+
+    def layout(file: BinaryIO) -> Layout:
+        image = _open_checked(path, file)
+        return Layout(size=image.size, orientation=_orientation(image))
+
+    return _with_file(path, layout)
+
+
+def turn_upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Turn pixels (H, W) or (H, W, C) upright by an EXIF orientation."""
+    turned = pixels.swapaxes(0, 1) if orientation > 4 else pixels
+    rows = -1 if orientation in (3, 4, 7, 8) else 1
+    columns = -1 if orientation in (2, 3, 6, 7) else 1
+    return turned[::rows, ::columns]
+
+
+def check_is_file(path: Path) -> None:
+    """Raise a `DataError` for anything but a regular file: reading a pipe would block."""
+    reason = _why_no_file(path)
+    if reason:
+        raise DataError(path, reason)
+
+
+def _why_no_file(path: Path) -> str | None:
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        if path.name == "-":
+            return "standard input is not read: give a file"
+        if _ADDRESS.search(str(path)):
+            return "an address, not a file: nothing is fetched, so download it first"
+        if os.path.islink(path):  # noqa: PTH114 - Path's raises where a name is too long
+            return "a link that leads nowhere, or to itself"
+        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        return "no such file" if missing else f"cannot be read ({error.strerror})"
+    if stat.S_ISREG(mode):
+        return None
+    if stat.S_ISDIR(mode):
+        return "a folder, not an image"
+    if stat.S_ISFIFO(mode):
+        return "a pipe, not a regular file: save its content first"
+    return "a device, not a regular file"
+
+
+def _with_file(path: Path, use: Callable[[BinaryIO], Result]) -> Result:
+    """Call `use` with the opened file; convert every exception into a `DataError`."""
     check_is_file(path)
     try:
-        file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - closed below
+        file = open(path, "rb", opener=_open_nonblocking)  # noqa: SIM115 - closed below
     except OSError as error:
         raise DataError(path, f"cannot be read ({error.strerror})") from error
     try:
         with file, warnings.catch_warnings():
-            # Pillow warns of damaged metadata and of many pixels; the pixels are checked here
+            # Pillow warns about damaged metadata and about size; the size is checked here
             warnings.simplefilter("ignore")
-            return take(file)
+            return use(file)
     except DataError:
         raise
     except UnknownRangeError as error:
@@ -165,81 +192,95 @@ def _read(path: Path, take: Callable[[BinaryIO], Taken]) -> Taken:
     except MemoryError as error:
         raise DataError(path, "too large for this machine's memory") from error
     except Exception as error:
-        raise DataError(path, f"damaged or unreadable image ({_one_line(error)})") from error
+        message = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataError(path, f"damaged or unreadable image ({message})") from error
 
 
-def check_is_file(path: Path) -> None:
-    """Raise a `DataError` for whatever else it is: a pipe would keep us waiting for ever."""
-    reason = why_no_file(path)
-    if reason:
-        raise DataError(path, reason)
-
-
-def why_no_file(path: Path) -> str | None:
-    """Why a path is no regular file; None where it is one."""
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        if path.name == "-":
-            return "standard input is not read: give a file"
-        if _ADDRESS.search(str(path)):
-            return "an address, not a file: nothing is fetched, so download it first"
-        if os.path.islink(path):  # noqa: PTH114 - Path's raises where a name is too long
-            return "a link that leads nowhere, or to itself"
-        gone = isinstance(error, FileNotFoundError | NotADirectoryError)
-        return "no such file" if gone else f"cannot be read ({error.strerror})"
-    kinds = (
-        (stat.S_ISREG, None),
-        (stat.S_ISDIR, "a folder, not an image"),
-        (stat.S_ISFIFO, "a pipe, not a regular file: save what it carries first"),
-    )
-    return next((told for of_kind, told in kinds if of_kind(mode)), "a device, not a regular file")
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """Open a file that may have become a pipe since it was looked at."""
+def _open_nonblocking(path: str, flags: int) -> int:
+    """Do not block on a file that was replaced by a pipe after the check."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def _decoded(path: Path, file: BinaryIO, bits: int | None) -> Picture:
-    image = _checked(path, file)
+def _picture(path: Path, file: BinaryIO, bits: int | None) -> Picture:
+    image = _open_checked(path, file)
     with image:
-        shallow = eight_bit(image, file, lambda: _opened(file), bits=bits)
-        method = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+        shallow = to_eight_bit(image, file, lambda: _open(file), bits=bits)
+        orientation = _orientation(image)
     upright = _as_rgb(path, shallow)
-    if method is not None:
-        upright = upright.transpose(method)
-    # of a fresh one: the first frame is loaded, and Pillow counts by going on to the last
-    frames = int(getattr(_opened(file), "n_frames", 1)) if image.format in _OF_FRAMES else 1
+    if orientation != 1:
+        upright = Image.fromarray(turn_upright(np.asarray(upright), orientation))
+    frames = _frames(image, file)
     notes = (f"the first of {frames} pages or frames",) if frames > 1 else ()
     return Picture(image=upright, notes=notes)
 
 
-def _checked(path: Path, file: BinaryIO) -> ImageFile.ImageFile:
-    image = _opened(file)
+def _stored_mask(path: Path, file: BinaryIO) -> StoredMask:
+    image = _open_checked(path, file)
+    _check_colours(path, image)
+    levels = _mask_levels(image)
+    if not np.isfinite(levels).all() or levels.min() < 0:
+        raise DataError(
+            path, "holds negative values, NaN or infinity; the background must be 0, defects above"
+        )
+    frames = _frames(image, file)
+    if frames > 1:
+        raise DataError(
+            path,
+            f"has {frames} pages or frames; a mask is one picture, or a folder of several that is"
+            " called like the image",
+        )
+    return StoredMask(levels=levels, orientation=_orientation(image), lossy=image.format in _LOSSY)
+
+
+def _mask_levels(image: Image.Image) -> NDArray[Any]:
+    if image.mode in ("L", "F") or image.mode.startswith("I"):
+        return np.asarray(image)
+    pixels: NDArray[np.uint8] = np.asarray(image.convert("RGBA"))
+    alpha = pixels[..., 3]
+    colour: NDArray[np.uint8] = pixels[..., :3].max(axis=2)
+    if alpha.min() < alpha.max():
+        opaque: NDArray[Any] = np.where(alpha > 0, colour, 0)
+        return opaque if opaque.any() else alpha
+    if image.mode == "P" and (not colour.any() or colour.all()):  # its background is not black
+        return np.asarray(image)
+    return colour
+
+
+def _open_checked(path: Path, file: BinaryIO) -> ImageFile.ImageFile:
+    image = _open(file)
     if image.width * image.height > MAX_PIXELS:
         megapixels = image.width * image.height / 1e6
         raise DataError(path, f"{megapixels:.0f} megapixels are more than {_LIMIT}")
     return image
 
 
-def _opened(file: BinaryIO) -> ImageFile.ImageFile:
+def _open(file: BinaryIO) -> ImageFile.ImageFile:
     Image.init()
     file.seek(0)
     return Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN])
 
 
-def _as_rgb(path: Path, image: Image.Image) -> Image.Image:
-    """Convert any mode to RGB; what is transparent becomes black, like the background."""
+def _frames(image: ImageFile.ImageFile, file: BinaryIO) -> int:
+    """Count frames in a newly opened image: Pillow counts by seeking to the last one."""
+    return int(getattr(_open(file), "n_frames", 1)) if image.format in _MULTI_FRAME else 1
+
+
+def _orientation(image: Image.Image) -> int:
+    found = image.getexif().get(_ORIENTATION, 1)
+    return found if found in range(1, 9) else 1
+
+
+def _check_colours(path: Path, image: Image.Image) -> None:
     if image.mode in ("LAB", "HSV"):
         raise DataError(path, f"its colours are {image.mode}: save it as RGB")
+
+
+def _as_rgb(path: Path, image: Image.Image) -> Image.Image:
+    """Convert any mode to RGB; transparent pixels become black, like the background."""
+    _check_colours(path, image)
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         image = Image.new("RGB", image.size)
         image.paste(rgba, mask=rgba.getchannel("A"))
         return image
     return image.convert("RGB")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,12 +1,11 @@
-"""Decoding in a process of its own, so that no file can stop the others.
+"""Decode images in a child process, so that no file can stop the others.
 
-    with reading(seconds=60.0):     # of `pillqc.data.read_options`; the command does so
+    with read_options(seconds=60.0):     # of `pillqc.data.read_options`; every command does so
         read_picture(path)
 
-A decoder is C code: one that hangs, crashes or takes all memory takes its process along, and no
-exception or thread ends it. So the child arms the system's alarm before each file, which ends it
-whatever it is doing; the next file gets another child. Outside such a block pictures are decoded in
-this process, without a limit.
+Decoders are C code: no exception or thread can end one that hangs, and one that crashes or runs out
+of memory ends its process. So the child sets the system's alarm before each file; the next file
+gets a new child. Outside such a block images are decoded in this process, without a limit.
 """
 
 from __future__ import annotations
@@ -20,16 +19,25 @@ import sys
 import threading
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
 from PIL import Image
 
-from pillqc.data.decoding import Picture, check_is_file, decode
-from pillqc.data.read_options import asked
+from pillqc.data.decoding import (
+    Layout,
+    Picture,
+    StoredMask,
+    check_is_file,
+    decode_layout,
+    decode_mask,
+    decode_picture,
+)
+from pillqc.data.read_options import current_options
 from pillqc.errors import DataError, PillqcError
 
 _START_S: Final = 120.0
-"""For a child to start, on a machine that has much else to do; it counts for no file."""
+"""For the start of a child on a busy machine; no file is charged for it."""
 _READY: Final = b"ready"
 _GRACE_S: Final = 5.0
 """After the alarm, for a process that waits for a disk which never answers."""
@@ -40,12 +48,12 @@ _CHILD: Final = (
 
 
 def read_picture(path: Path) -> Picture:
-    """Return the picture of a file, or raise a `DataError` with the reason."""
-    check_is_file(path)  # here, where /dev/fd/3 is what the user means by it
-    how = asked()
-    if how.seconds is None:
-        return decode(path, bits=how.bits)
-    return _decoder.read(path, how.seconds, how.bits)
+    """Return the picture in a file, or raise a `DataError` with the reason."""
+    check_is_file(path)  # in this process, where /dev/fd/3 is the user's
+    options = current_options()
+    if options.seconds is None:
+        return decode_picture(path, bits=options.bits)
+    return _decoder.picture(path, options.seconds, options.bits)
 
 
 def read_image(path: Path) -> Image.Image:
@@ -53,54 +61,86 @@ def read_image(path: Path) -> Image.Image:
     return read_picture(path).image
 
 
+def read_stored_mask(path: Path) -> StoredMask:
+    """Return the pixels of a mask file, or raise a `DataError` with the reason."""
+    check_is_file(path)
+    seconds = current_options().seconds
+    if seconds is None:
+        return decode_mask(path)
+    facts, data = _decoder.request("mask", path, seconds)
+    levels = np.frombuffer(data, facts["dtype"]).reshape(facts["shape"])
+    return StoredMask(levels=levels, orientation=facts["orientation"], lossy=facts["lossy"])
+
+
+def read_layout(path: Path) -> Layout:
+    """Return an image's size and orientation, or raise a `DataError` with the reason."""
+    check_is_file(path)
+    seconds = current_options().seconds
+    if seconds is None:
+        return decode_layout(path)
+    facts, _ = _decoder.request("layout", path, seconds)
+    return Layout(size=tuple(facts["size"]), orientation=facts["orientation"])
+
+
 class Decoder:
-    """The child, started when it is first needed, and again after a file that ended it."""
+    """The child process, started on first use and again after a file that ended it."""
 
     def __init__(self) -> None:
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
-        self._line: Connection | None = None
+        self._connection: Connection | None = None
         self._owner = 0
 
-    def read(self, path: Path, seconds: float, bits: int | None) -> Picture:
-        """As `decode`; also raises a `DataError` where the file ended the child."""
-        request = json.dumps([os.path.realpath(path), seconds, bits]).encode()
-        with self._turn:
-            line = self._send(request)
+    def picture(self, path: Path, seconds: float, bits: int | None = None) -> Picture:
+        """Decode a photograph in the child."""
+        facts, data = self.request("picture", path, seconds, bits)
+        image = Image.frombytes("RGB", tuple(facts["size"]), data)
+        return Picture(image=image, notes=tuple(facts["notes"]))
+
+    def request(
+        self, kind: str, path: Path, seconds: float, bits: int | None = None
+    ) -> tuple[dict[str, Any], bytes]:
+        """Decode a `picture`, `mask` or `layout` in the child: return its facts and pixels.
+
+        Raises:
+            DataError: the file cannot be used, or it ended the child.
+        """
+        request = json.dumps([kind, os.path.realpath(path), seconds, bits]).encode()
+        with self._lock:
+            connection = self._send(request)
             try:
-                if not line.poll(seconds + _GRACE_S):
+                if not connection.poll(seconds + _GRACE_S):
                     raise EOFError  # noqa: TRY301 - as if it had ended
-                told = json.loads(line.recv_bytes())
-                if "reason" in told:
-                    raise DataError(path, told["reason"])
-                image = Image.frombytes("RGB", tuple(told["size"]), line.recv_bytes())
+                facts = json.loads(connection.recv_bytes())
+                if "reason" in facts:
+                    raise DataError(path, facts["reason"])
+                return facts, connection.recv_bytes()
             except (EOFError, OSError):
                 raise DataError(path, self._why_it_ended(seconds)) from None
-        return Picture(image=image, notes=tuple(told["notes"]))
 
     def close(self) -> None:
         """End the child."""
-        if self._line is not None and self._child is not None and self._owner == os.getpid():
-            self._line.close()
+        if self._connection and self._child and self._owner == os.getpid():
+            self._connection.close()
             self._child.kill()
             try:
                 self._child.wait(_GRACE_S)
-            except subprocess.TimeoutExpired:  # it waits for a disk, and the kernel for it
+            except subprocess.TimeoutExpired:  # the kernel waits for a disk
                 self._child.returncode = -signal.SIGKILL
-        self._child = self._line = None
+        self._child = self._connection = None
 
     def _send(self, request: bytes) -> Connection:
-        """Ask the child; one that ended while it had nothing to do is replaced."""
-        if self._line is not None and self._owner == os.getpid():
+        """Send to the child; replace one that ended while it was idle."""
+        if self._connection is not None and self._owner == os.getpid():
             try:
-                self._line.send_bytes(request)
+                self._connection.send_bytes(request)
             except OSError:
                 self.close()
             else:
-                return self._line
-        self._line = self._start()
-        self._line.send_bytes(request)
-        return self._line
+                return self._connection
+        self._connection = self._start()
+        self._connection.send_bytes(request)
+        return self._connection
 
     def _start(self) -> Connection:
         ours, theirs = Pipe()
@@ -112,7 +152,7 @@ class Decoder:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is the parent's to answer
+            start_new_session=True,  # the parent handles Ctrl-C
         )
         theirs.close()
         self._owner = os.getpid()
@@ -123,48 +163,55 @@ class Decoder:
             pass
         self.close()
         raise PillqcError(
-            "the process that decodes pictures does not start; see what the machine lacks (memory,"
-            f" processes) and whether `{sys.executable} -c 'import PIL'` works"
+            "the process that decodes pictures does not start; check the machine's memory and"
+            f" limit of processes, and whether `{sys.executable} -c 'import PIL'` works"
         )
 
     def _why_it_ended(self, seconds: float) -> str:
-        child = self._child
         try:
-            code = child.wait(_GRACE_S) if child else 0
+            code = self._child.wait(_GRACE_S) if self._child else 0
         except subprocess.TimeoutExpired:
             code = -signal.SIGALRM
         self.close()
         if code == -signal.SIGALRM:
             return f"not decoded within {seconds:g} s, so given up (pillqc --file-seconds)"
-        told = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return f"its decoder crashed ({told})"
+        cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return f"its decoder crashed ({cause})"
 
 
 def serve() -> None:
-    """The child: decode what is asked for until nobody asks any more."""
-    line = Connection(int(sys.argv[1]))
+    """Run the child: answer requests until the parent closes the connection."""
+    connection = Connection(int(sys.argv[1]))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    line.send_bytes(_READY)
+    connection.send_bytes(_READY)
     while True:
         try:
-            name, seconds, bits = json.loads(line.recv_bytes())
+            kind, name, seconds, bits = json.loads(connection.recv_bytes())
         except (EOFError, OSError):
             return
         signal.setitimer(signal.ITIMER_REAL, seconds)
-        told: dict[str, object] = {}
-        pixels = b""
+        data = None
         try:
-            picture = decode(Path(name), bits=bits)
-            pixels = picture.image.tobytes()
-            told = {"size": picture.image.size, "notes": picture.notes}
+            facts, data = _answer(kind, Path(name), bits)
         except DataError as error:
-            told = {"reason": error.reason}
+            facts = {"reason": error.reason}
         except MemoryError:
-            told = {"reason": "too large for this machine's memory"}
+            facts = {"reason": "too large for this machine's memory"}
         signal.setitimer(signal.ITIMER_REAL, 0)
-        line.send_bytes(json.dumps(told).encode())
-        if pixels:
-            line.send_bytes(pixels)
+        connection.send_bytes(json.dumps(facts).encode())
+        if data is not None:
+            connection.send_bytes(data)
+
+
+def _answer(kind: str, path: Path, bits: int | None) -> tuple[dict[str, Any], bytes]:
+    if kind == "picture":
+        picture = decode_picture(path, bits=bits)
+        return {"size": picture.image.size, "notes": picture.notes}, picture.image.tobytes()
+    if kind == "layout":
+        return vars(decode_layout(path)), b""
+    mask = decode_mask(path)
+    facts = {"dtype": mask.levels.dtype.str, "shape": mask.levels.shape}
+    return facts | {"orientation": mask.orientation, "lossy": mask.lossy}, mask.levels.tobytes()
 
 
 _decoder: Final = Decoder()

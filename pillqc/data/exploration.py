@@ -1,10 +1,9 @@
-"""What good and bad look like: galleries, and the difference of their mean images.
+"""Draw what good and bad images look like: galleries, and the difference of their means.
 
-    findings = explore(samples, out, size=224)
+    difference = explore(samples, out, size=224)
 
-Means of a few dozen images differ by noise alone. So the labels are shuffled many times, and what a
-difference must exceed at any pixel to be believed is the 95 % quantile of the largest differences
-that shuffling gives.
+Means of a few dozen images differ by noise. So the labels are shuffled many times: a difference is
+significant where it exceeds the 95 % quantile of the largest differences under shuffled labels.
 """
 
 from __future__ import annotations
@@ -15,12 +14,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from PIL import Image
 
-from pillqc.data.decoding_process import read_image
+from pillqc.data.decoding_process import read_image, read_picture
+from pillqc.data.images import MULTI_FRAME, count_note
 from pillqc.data.marker import save_drawing
 from pillqc.errors import PillqcError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -30,28 +30,28 @@ if TYPE_CHECKING:
 PERMUTATIONS: Final = 200
 CONFIDENCE: Final = 0.95
 _GALLERY: Final = 8
-"""Images a row."""
+"""Images in a row."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Mean bad minus mean good image, and what of it is more than chance."""
+    """Mean bad minus mean good image, with its limit of significance."""
 
     levels: NDArray[np.float64]
     """Grey levels (size, size)."""
     limit: float
-    """Differences beyond this are believed at 95 %, all pixels together."""
+    """Larger differences are significant at 95 %, all pixels together."""
 
     @property
     def believed(self) -> NDArray[np.bool_]:
-        """Pixels whose difference is more than chance."""
+        """Pixels with a significant difference."""
         return np.abs(self.levels) > self.limit
 
 
 def mean_difference(
     images: NDArray[np.floating], bad: NDArray[np.bool_], *, seed: int = 0
 ) -> Difference:
-    """Compare grey images (N, H, W) of bad and good pills under shuffled labels."""
+    """Compare grey images (N, H, W) of bad and good pills with those under shuffled labels."""
     if not bad.any() or bad.all():
         raise PillqcError("a difference needs good and bad images; the data holds one kind only")
     flat = images.reshape(len(images), -1).astype(np.float64)
@@ -63,16 +63,27 @@ def mean_difference(
     )
 
 
-def explore(samples: Sequence[Sample], out: Path, *, size: int = 224) -> Difference:
+def explore(
+    samples: Sequence[Sample],
+    out: Path,
+    *,
+    size: int = 224,
+    on_note: Callable[[str], None] = lambda _: None,
+) -> Difference:
     """Write `gallery.png` and `difference.png` to `out`, and return the difference."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PillqcError(f"{out}: cannot be written ({error.strerror})") from error
     save_drawing(_gallery(samples, size), out / "gallery.png")
-    grey = np.stack(
-        [np.asarray(read_image(s.path).convert("L").resize((size, size))) for s in samples]
-    )
+    grey = np.empty((len(samples), size, size), np.float32)
+    frames = []
+    for pixels, sample in zip(grey, samples, strict=True):
+        picture = read_picture(sample.path)
+        frames += [sample.path] if picture.notes else []
+        pixels[:] = np.asarray(picture.image.convert("L").resize((size, size)))
+    if frames:
+        on_note(count_note(MULTI_FRAME, frames))
     found = mean_difference(grey, np.array([s.bad for s in samples], dtype=np.bool_))
     save_drawing(_drawn(found), out / "difference.png")
     return found
@@ -84,7 +95,7 @@ def _difference(flat: NDArray[np.float64], bad: NDArray[np.bool_]) -> NDArray[np
 
 
 def _gallery(samples: Sequence[Sample], size: int) -> Image.Image:
-    """A row of each kind, good ones first."""
+    """Draw a row for each kind, good ones first."""
     kinds = sorted({s.defect for s in samples}, key=lambda kind: (kind != "good", kind))
     sheet = Image.new("RGB", (_GALLERY * size, len(kinds) * size), "white")
     for row, kind in enumerate(kinds):
@@ -96,7 +107,7 @@ def _gallery(samples: Sequence[Sample], size: int) -> Image.Image:
 
 
 def _drawn(found: Difference) -> Image.Image:
-    """Red where bad pills are brighter, blue where darker; faint where it may be chance."""
+    """Draw red where bad pills are brighter, blue where darker, faint where not significant."""
     strength = np.clip(np.abs(found.levels) / max(2.0 * found.limit, 1e-9), 0.0, 1.0)
     strength = np.where(found.believed, strength, 0.3 * strength)
     fade = 255.0 * (1.0 - strength)

@@ -1,10 +1,9 @@
-"""Image files in, tensors out.
+"""Load images as normalised tensors.
 
     images = load_images([s.path for s in samples], 224)  # (N, 3, 224, 224), normalised
 
-Samples come from `pillqc.data.folders`, their masks from `pillqc.data.masks`.
-
-How a file becomes pixels, and which are refused: `pillqc.data.decoding`.
+Samples come from `pillqc.data.folders`, their masks from `pillqc.data.masks`, pixels from
+`pillqc.data.decoding`.
 """
 
 from __future__ import annotations
@@ -25,33 +24,33 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MEAN: Final = (0.485, 0.456, 0.406)
-"""ImageNet's, which VGG-16 was published with."""
+"""Those of ImageNet, with which VGG-16 was published."""
 STD: Final = (0.229, 0.224, 0.225)
 GOOD: Final = "good"
 SPLITS: Final = ("train", "validation", "test")
 UNSPLIT: Final = "all"
-_CLUTTER: Final = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir"})
+MULTI_FRAME: Final = "files of several pages or frames, of which the first one counts"
+"""The kind of file that commands report with `count_note`."""
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Sample:
-    """One image on disk with what is known about it."""
+    """An image file, its class and its mask."""
 
     path: Path
     defect: str
-    """`good`, or the name of the folder of the defect."""
+    """`good`, or the name of the defect's folder."""
     bad: bool
     mask: Path | None
-    """Where the defect is, or a folder of files that say it together; see `pillqc.data.masks`. None
-    for good pills and where no mask exists."""
+    """A mask file, or a folder of several that are one mask; None for good pills and where no mask
+    exists. See `pillqc.data.masks`."""
     split: str
-    """`train`, `validation` or `test`; `all` where the folders say nothing about it."""
+    """`train`, `validation` or `test`; `all` where the folders are not split."""
 
 
-def visible(folder: Path) -> list[Path]:
-    """What lies in a folder, sorted, without hidden entries and what systems leave there."""
-    entries = sorted(folder.iterdir())
-    return [p for p in entries if not p.name.startswith(".") and p.name.lower() not in _CLUTTER]
+def count_note(kind: str, paths: Sequence[Path]) -> str:
+    """Return one line with the number of files of a kind and the first of them."""
+    return f"{kind}: {len(paths)}, the first {paths[0]}"
 
 
 def load_images(paths: Sequence[Path], size: int = 224) -> torch.Tensor:
@@ -67,8 +66,8 @@ def normalised(image: Image.Image, size: int) -> NDArray[np.float32]:
     """Return an RGB image as a normalised float32 array (3, size, size)."""
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BILINEAR)
-    # Plane by plane and in place: with the three channels innermost it takes five times as long,
-    # and longer in some processes than in others, by which physical pages its copies lie on.
+    # Plane by plane and in place: with the channels last it takes five times as long, and its time
+    # differs between processes with the physical pages of the copies.
     pixels = np.asarray(image).transpose(2, 0, 1).astype(np.float32, order="C")
     pixels *= np.float32(1 / 255)
     pixels -= np.asarray(MEAN, np.float32)[:, None, None]

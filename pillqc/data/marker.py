@@ -1,4 +1,4 @@
-"""How pillqc knows its own pictures again: heat maps, figures and masks are no photographs.
+"""Mark and recognise pillqc's own output, which is not input: pictures, and tables of results.
 
 save_drawing(image, folder / "gallery.png")
 is_drawing(folder / "gallery.png")     # True, whatever the file is called later
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import zlib
 from typing import TYPE_CHECKING, Final
 
@@ -17,23 +18,33 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MARK: Final = "drawn by pillqc, not a photograph"
-"""Stands as a comment in the head of every picture that pillqc draws."""
+"""A comment at the start of every picture that pillqc draws."""
 _HEAD_BYTES: Final = 4096
+DRAWN: Final = "pictures that pillqc drew itself, left out"
+RESULTS: Final = "results that pillqc wrote itself, left out"
+_FIRST_LINE: Final = re.compile(
+    rb'path,decision,probability_bad,|\{"images": \d+, "inspection": "|'
+    rb'\{"path": ".*", "decision": "'
+)
+"""Of `inspect --csv`, of a shard, and of `inspect --json`."""
 
 
 def is_drawing(path: Path) -> bool:
-    """Whether the file carries the mark; what cannot be opened does not."""
-    try:
-        if not path.is_file():  # a pipe would keep us waiting
-            return False
-        with path.open("rb") as file:
-            return MARK.encode() in file.read(_HEAD_BYTES)
-    except OSError:
-        return False
+    """Whether the file carries the mark; False for a file that cannot be opened."""
+    return MARK.encode() in _head(path)
 
 
-def encoded(image: Image.Image, kind: str) -> bytes:
-    """The file, `PNG` or `JPEG`, with the mark."""
+def own_output(path: Path) -> str | None:
+    """Return which kind of pillqc's output the file is, `DRAWN` or `RESULTS`; None for others."""
+    head = _head(path)
+    if MARK.encode() in head:
+        return DRAWN
+    is_table = path.suffix.lower() in (".csv", ".jsonl", ".json")
+    return RESULTS if is_table and _FIRST_LINE.match(head) else None
+
+
+def encode_marked(image: Image.Image, kind: str) -> bytes:
+    """Encode an image as `PNG` or `JPEG`, with the mark."""
     from PIL import PngImagePlugin
 
     about = PngImagePlugin.PngInfo()
@@ -45,16 +56,27 @@ def encoded(image: Image.Image, kind: str) -> bytes:
 
 
 def save_drawing(image: Image.Image, path: Path) -> None:
-    """Save with the mark, as JPEG where its name says so, else as PNG; whole or not at all."""
+    """Save with the mark, as JPEG if the name says so, else as PNG; the whole file or none."""
     is_jpeg = path.suffix.lower() in (".jpg", ".jpeg")
-    write_whole(path, encoded(image, "JPEG" if is_jpeg else "PNG"))
+    write_whole(path, encode_marked(image, "JPEG" if is_jpeg else "PNG"))
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write beside the file first: whoever walks the folder meanwhile never meets half of it."""
-    partial = path.with_name(f".{zlib.crc32(path.name.encode(errors='replace')):x}-{os.getpid()}")
+    """Write to another name and rename, so that no reader of the folder finds half a file."""
+    digest = zlib.crc32(path.name.encode(errors="replace"))
+    partial = path.with_name(f".pillqc-{digest:x}-{os.getpid()}")
     try:
         partial.write_bytes(content)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _head(path: Path) -> bytes:
+    try:
+        if not path.is_file():  # reading a pipe would block
+            return b""
+        with path.open("rb") as file:
+            return file.read(_HEAD_BYTES)
+    except OSError:
+        return b""

@@ -1,8 +1,8 @@
-"""Lays out MVTec AD's pill category from the user's own download, after checking what it is.
+"""Copy a category of MVTec AD from the user's download into a folder, after checking the archive.
 
     prepare_mvtec(out=Path("data/mvtec"), archive=Path("mvtec_anomaly_detection.tar.xz"))
 
-The download link has moved before while the content stayed, so nothing is fetched here.
+Nothing is downloaded: the link has moved before, while the content stayed the same.
 """
 
 from __future__ import annotations
@@ -16,13 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pillqc.data.folders import read_samples
-from pillqc.data.masks import survey_masks
+from pillqc.data.masks import survey_with_refusals
 from pillqc.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from pillqc.data.images import Sample
+    from collections.abc import Iterator
 
 LICENCE: Final = (
     "MVTec AD is licensed CC BY-NC-SA 4.0: no commercial use, and nothing made from its images may"
@@ -32,18 +30,20 @@ LICENCE: Final = (
 )
 WHOLE_SHA256: Final = "cf4313b13603bec67abb49ca959488f7eedce2a9f7795ec54446c649ac98cd3d"
 PILL_MD5: Final = "834e2d57f62cd4d8d74cd0a5775cc48b"
-"""Of the archive of the pill category alone; known from one source."""
+"""The archive of the pill category alone; known from one source."""
 PILL_IMAGES: Final = 434
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What was laid out."""
+    """The data set that was written."""
 
     root: Path
     images: int
     defects: tuple[str, ...]
     notes: tuple[str, ...]
+    unusable_masks: tuple[str, ...]
+    """Masks that training and evaluation would refuse, with reasons."""
 
 
 def prepare_mvtec(
@@ -54,11 +54,13 @@ def prepare_mvtec(
     category: str = "pill",
     good: str | None = None,
 ) -> Prepared:
-    """Lay out a category from an archive or a folder; `out` must not exist yet."""
+    """Copy a category from an archive or a folder to `out`, which must not exist yet."""
     if (archive is None) == (root is None):
         raise UsageError("give either --archive or --root")
     if out.exists():
         raise DataError(out, "exists already; choose another folder or remove it")
+    if root is not None and root.resolve() in out.resolve().parents:
+        raise DataError(out, f"lies inside {root}, which is copied; choose another folder")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
         partial = Path(folder) / "data"
@@ -71,30 +73,29 @@ def prepare_mvtec(
             _copy(source, partial)
         notes: list[str] = []
         samples = read_samples(partial, good=good, on_note=notes.append)
-        notes = [*_doubts(len(samples), category), *notes, _about_masks(samples)]
+        masks, refused = survey_with_refusals(samples)
+        if category == "pill" and len(samples) != PILL_IMAGES:
+            count = len(samples)
+            notes.insert(0, f"MVTec AD's pill category has {PILL_IMAGES} images, this one {count}")
         partial.replace(out)
-    defects = tuple(sorted({s.defect for s in samples if s.bad}))
-    told = tuple(note.replace(str(partial), str(out)) for note in notes)
-    return Prepared(root=out, images=len(samples), defects=defects, notes=told)
-
-
-def _about_masks(samples: Sequence[Sample]) -> str:
-    """What the masks are; it is for the user to mend those that cannot be used."""
-    try:
-        return survey_masks(samples).line
-    except DataError as error:
-        return str(error)
+    return Prepared(
+        root=out,
+        images=len(samples),
+        defects=tuple(sorted({s.defect for s in samples if s.bad})),
+        notes=tuple(note.replace(str(partial), str(out)) for note in (*notes, masks.line)),
+        unusable_masks=tuple(str(error).replace(str(partial), str(out)) for error in refused),
+    )
 
 
 def _copy(source: Path, out: Path) -> None:
-    """Copy folders and regular files; no link to a folder, which may lead in a circle, no pipe."""
+    """Copy folders and regular files, but no pipes and no links to folders: some form a circle."""
 
-    def odd(folder: str, names: list[str]) -> list[str]:
+    def ignored(folder: str, names: list[str]) -> list[str]:
         paths = [Path(folder, name) for name in names]
         return [p.name for p in paths if not p.is_file() and (p.is_symlink() or not p.is_dir())]
 
     try:
-        shutil.copytree(source, out, ignore=odd)
+        shutil.copytree(source, out, ignore=ignored)
     except OSError as error:
         raise DataError(source, f"cannot be copied ({error})") from error
 
@@ -116,7 +117,7 @@ def _check_hash(archive: Path) -> None:
 
 
 def _unpack(archive: Path, out: Path, category: str) -> None:
-    """Take the regular files of the category; nothing can leave `out`."""
+    """Extract the regular files of the category; no member can be written outside `out`."""
     try:
         with tarfile.open(archive) as tar:
             for member, inside in _members(tar, category):
@@ -137,9 +138,3 @@ def _members(tar: tarfile.TarFile, category: str) -> Iterator[tuple[tarfile.TarI
         parts = Path(member.name).parts
         if member.isfile() and category in parts and ".." not in parts:
             yield member, Path(*parts[parts.index(category) + 1 :])
-
-
-def _doubts(images: int, category: str) -> tuple[str, ...]:
-    if category == "pill" and images != PILL_IMAGES:
-        return (f"MVTec AD's pill category has {PILL_IMAGES} images, this one {images}",)
-    return ()

@@ -1,9 +1,9 @@
-"""How a command reads pictures: how long one may take, and of how many bits they are.
+"""Set how pictures are read: the time limit for one file, and the bits of its pixels.
 
-    with reading(seconds=60.0):
-        read_picture(path)      # of `pillqc.data.decoding_process`, in a process of its own
+    with read_options(seconds=60.0):
+        read_picture(path)      # of `pillqc.data.decoding_process`, in a child process
 
-Apart from what reads them, so that the command line starts without its libraries.
+This module imports no other library, so that the command line starts fast.
 """
 
 from __future__ import annotations
@@ -16,33 +16,33 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SECONDS: Final = 60.0
-"""For one file: 100 megapixels of the slowest format take some ten on a slow core."""
+"""For one file: 100 megapixels of the slowest format take about ten on a slow core."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
-    """What is asked of every picture."""
+class ReadOptions:
+    """How every picture is read."""
 
     seconds: float | None = None
-    """Limit for one file in a child; None: in this process, without one."""
+    """Time limit for one file, decoded in a child process; None: in this process, without one."""
     bits: int | None = None
-    """How many bits of a 16-bit file its camera fills; None: as the file says."""
+    """The number of bits of a 16-bit file that the camera fills; None: as the file states."""
 
 
-_asked = Reading()
+_current = ReadOptions()
 
 
-def asked() -> Reading:
-    """How pictures are read now."""
-    return _asked
+def current_options() -> ReadOptions:
+    """Return the options in force."""
+    return _current
 
 
 @contextmanager
-def reading(*, seconds: float | None = SECONDS, bits: int | None = None) -> Iterator[None]:
-    """Read all pictures so within the block, whichever thread does it."""
-    global _asked  # noqa: PLW0603 - other threads read by it, so no context variable can be
-    before, _asked = _asked, Reading(seconds=seconds, bits=bits)
+def read_options(*, seconds: float | None = SECONDS, bits: int | None = None) -> Iterator[None]:
+    """Apply options to all pictures that any thread reads within the block."""
+    global _current  # noqa: PLW0603 - a context variable would not reach other threads
+    before, _current = _current, ReadOptions(seconds=seconds, bits=bits)
     try:
         yield
     finally:
-        _asked = before
+        _current = before

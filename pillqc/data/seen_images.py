@@ -1,6 +1,6 @@
-"""Which images a model has seen, so that nobody judges it by them.
+"""Remember which images a model has seen, so that they do not judge it.
 
-    card = ModelCard(seen=remembered(digests), ...)
+    card = ModelCard(seen=encode_seen(digests), ...)
     unseen, left_out = without_seen(samples, card.seen)
 
 A model has seen the images that it was trained on, those that chose its best weights and its
@@ -24,36 +24,23 @@ if TYPE_CHECKING:
 _BYTES: Final = 8
 
 
-def remembered(digests: Iterable[str], before: str = "") -> str:
-    """The images of these SHA-256 digests and those `before`, as text for a card."""
-    known = _prefixes(before) | {bytes.fromhex(digest)[:_BYTES] for digest in digests}
+def encode_seen(digests: Iterable[str], before: str = "") -> str:
+    """Encode the images of these SHA-256 digests, and those in `before`, as text for a card."""
+    known = decode_seen(before) | {bytes.fromhex(digest)[:_BYTES] for digest in digests}
     return base64.b64encode(b"".join(sorted(known))).decode("ascii")
 
 
-def count(seen: str) -> int:
-    """How many images are remembered."""
-    return len(_prefixes(seen))
-
-
 def without_seen(samples: Sequence[Sample], seen: str) -> tuple[list[Sample], int]:
-    """The samples whose content the model has not seen, and how many were left out."""
-    known = _prefixes(seen)
+    """Return the samples whose content the model has not seen, and the number of the others."""
+    known = decode_seen(seen)
     if not known:
         return list(samples), 0
-    unseen = [
-        sample
-        for sample in samples
-        if bytes.fromhex(content_hash(sample.path))[:_BYTES] not in known
-    ]
+    unseen = [s for s in samples if bytes.fromhex(content_hash(s.path))[:_BYTES] not in known]
     return unseen, len(samples) - len(unseen)
 
 
-def check(seen: str) -> None:
-    """Raise a `ValueError` if this is not what `remembered` wrote."""
-    _prefixes(seen)
-
-
-def _prefixes(seen: str) -> set[bytes]:
+def decode_seen(seen: str) -> set[bytes]:
+    """Return the prefixes in a card's text; raise a `ValueError` if it is damaged."""
     try:
         raw = base64.b64decode(seen, validate=True)
     except binascii.Error as error:

@@ -1,10 +1,10 @@
-"""The file beside a model that says which image was on which side of its split.
+"""Read and write the file beside a model that lists the images of its split.
 
-    write_split(path_beside(out), splits, root)
-    sides = read_split(path)                    # SHA-256 -> train, validation or test
+    write_split(manifest_path(out), build_manifest(splits, root))
+    manifest = read_split(path)
 
-A row is an image: `split, defect, path, sha256`, the path relative to the data's root, with its
-very bytes, UTF-8 or not.
+A row is an image: `split, defect, path, sha256`. The path is relative to the data's root and keeps
+its bytes, UTF-8 or not.
 """
 
 from __future__ import annotations
@@ -13,25 +13,24 @@ import csv
 import hashlib
 import io
 import os
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from dataclasses import astuple, dataclass, fields, replace
+from typing import TYPE_CHECKING
 
 from pillqc.data.images import SPLITS, UNSPLIT
+from pillqc.data.marker import write_whole
 from pillqc.data.splits import content_hash
 from pillqc.errors import DataError, PillqcError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from pillqc.data.images import Sample
 
-COLUMNS: Final = ("split", "defect", "path", "sha256")
-
 
 @dataclass(frozen=True, kw_only=True)
 class SplitRow:
-    """Where one image went."""
+    """An image and its split; the fields are the file's columns."""
 
     split: str
     defect: str
@@ -41,30 +40,30 @@ class SplitRow:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitManifest:
-    """A split, with its content hashes."""
+    """The images of a split, with content hashes."""
 
     rows: tuple[SplitRow, ...]
 
     @property
-    def text(self) -> str:
+    def content(self) -> bytes:
         """The file's content."""
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows((row.split, row.defect, row.path, row.sha256) for row in self.rows)
-        return buffer.getvalue()
+        writer.writerow(field.name for field in fields(SplitRow))
+        writer.writerows(map(astuple, self.rows))
+        return os.fsencode(buffer.getvalue())
 
     @property
     def sha256(self) -> str:
-        """Of the file."""
-        return hashlib.sha256(os.fsencode(self.text)).hexdigest()
+        """SHA-256 of the file."""
+        return hashlib.sha256(self.content).hexdigest()
 
     def digests(self, *splits: str) -> list[str]:
-        """Content hashes of the images in the given splits."""
+        """Return the content hashes of the images in the given splits."""
         return [row.sha256 for row in self.rows if row.split in splits]
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Images of every split, by defect."""
+        """Count the images of every split by defect."""
         found: dict[str, dict[str, int]] = {}
         for row in self.rows:
             of_split = found.setdefault(row.split, {})
@@ -72,33 +71,42 @@ class SplitManifest:
         return found
 
 
-def path_beside(model: Path) -> Path:
-    """Where the manifest of a model file lies."""
+def manifest_path(model: Path) -> Path:
+    """Return the path of the manifest beside a model file."""
     return model.with_suffix(".split.csv")
 
 
-def manifest_of(splits: Mapping[str, Sequence[Sample]], root: Path) -> SplitManifest:
-    """The manifest of a split; reads every file once for its hash."""
-    return SplitManifest(rows=tuple(_rows(splits, root)))
+def build_manifest(splits: Mapping[str, Sequence[Sample]], root: Path) -> SplitManifest:
+    """Build the manifest of a split; reads every file once for its hash."""
+    rows = (
+        SplitRow(
+            split=split,
+            defect=sample.defect,
+            path=sample.path.relative_to(root).as_posix(),
+            sha256=content_hash(sample.path),
+        )
+        for split, samples in splits.items()
+        for sample in samples
+    )
+    return SplitManifest(rows=tuple(rows))
 
 
 def write_split(path: Path, manifest: SplitManifest) -> None:
-    """Write the manifest whole, or not at all."""
-    partial = path.with_name(path.name + ".partial")
+    """Write the whole manifest, or nothing."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(os.fsencode(manifest.text))
-        partial.replace(path)
+        write_whole(path, manifest.content)
     except OSError as error:
         raise PillqcError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def read_split(path: Path) -> SplitManifest:
-    """Read a manifest, or raise a `DataError` that says what is wrong with it."""
+    """Read a manifest, or raise a `DataError` with the reason."""
+    columns = [field.name for field in fields(SplitRow)]
     try:
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             reader = csv.DictReader(file, strict=True)
-            rows = tuple(SplitRow(**{name: line[name] for name in COLUMNS}) for line in reader)
+            rows = tuple(SplitRow(**{name: line[name] for name in columns}) for line in reader)
     except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(path, f"not a split manifest that can be read ({error})") from error
     for row in rows:
@@ -108,23 +116,12 @@ def read_split(path: Path) -> SplitManifest:
 
 
 def apply_split(manifest: SplitManifest, samples: Sequence[Sample], path: Path) -> list[Sample]:
-    """The samples, each on the side that the manifest names by its content."""
-    sides = {row.sha256: row.split for row in manifest.rows}
-    placed = [replace(s, split=sides.get(content_hash(s.path), UNSPLIT)) for s in samples]
-    strangers = [s.path for s in placed if s.split == UNSPLIT]
-    if strangers:
+    """Return the samples with the splits that the manifest gives to their contents."""
+    splits = {row.sha256: row.split for row in manifest.rows}
+    placed = [replace(s, split=splits.get(content_hash(s.path), UNSPLIT)) for s in samples]
+    unknown = [s.path for s in placed if s.split == UNSPLIT]
+    if unknown:
         raise DataError(
-            path, f"does not know {strangers[0]} and {len(strangers) - 1} more: it is of other data"
+            path, f"does not know {unknown[0]} and {len(unknown) - 1} more: it is of other data"
         )
     return placed
-
-
-def _rows(splits: Mapping[str, Sequence[Sample]], root: Path) -> Iterable[SplitRow]:
-    for split, samples in splits.items():
-        for sample in samples:
-            yield SplitRow(
-                split=split,
-                defect=sample.defect,
-                path=sample.path.relative_to(root).as_posix(),
-                sha256=content_hash(sample.path),
-            )

@@ -1,10 +1,10 @@
-"""Splits by content, so that no image is on both sides, in the same proportions of every defect.
+"""Split samples by content: no image is in two splits, and all have the same shares of defects.
 
     splits = split_samples(samples, seed=0)
     train, validation = splits["train"], splits["validation"]
 
-Files of identical content stay together whatever they are called. Where a file goes depends on its
-content and the seed only, never on its name or on how many others there are of another defect.
+Files of identical content stay together, whatever they are called. The split of a file depends on
+its content and the seed, not on its name or on the number of images of other defects.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ import numpy as np
 from PIL import Image
 
 from pillqc.data.decoding import check_is_file
-from pillqc.data.decoding_process import read_image
+from pillqc.data.decoding_process import read_picture
+from pillqc.data.images import MULTI_FRAME, count_note
 from pillqc.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -32,16 +33,16 @@ if TYPE_CHECKING:
 SHARES: Final[dict[str, float]] = {"train": 0.6, "validation": 0.2, "test": 0.2}
 _SIDE: Final = 64
 _ROWS: Final = 256
-"""Images whose distances to all others are in memory at once."""
+"""Images whose distances to all others are computed at once."""
 _CONTRAST: Final = np.float32(70.0)
-"""Deviation of grey levels in a photograph of a pale pill on a dark table."""
+"""Standard deviation of grey levels in a photograph of a pale pill on a dark table."""
 NEAR: Final = 1.2
-"""Root mean square grey levels. Different pills of one pose differ by their specks, by 1.9 and
-more; a copy that was recoded, resized, blurred or brightened by less than .8 (rendered pills)."""
+"""Root mean square difference in grey levels. Different rendered pills of one pose differ by 1.9 or
+more; a recoded, resized, blurred or brightened copy by less than .8."""
 
 
 def content_hash(path: Path) -> str:
-    """SHA-256 of a file."""
+    """Return the SHA-256 of a file."""
     check_is_file(path)
     try:
         with path.open("rb") as file:
@@ -54,7 +55,7 @@ def content_hash(path: Path) -> str:
 
 
 def check_same_kind(first: Sample, second: Sample) -> None:
-    """Refuse two samples of one content of which one is good and the other bad."""
+    """Refuse identical samples of which one is good and the other bad."""
     if first.bad != second.bad:
         raise DataError(first.path, f"is good and bad at once: {second.path} is identical")
 
@@ -62,7 +63,7 @@ def check_same_kind(first: Sample, second: Sample) -> None:
 def split_samples(
     samples: Sequence[Sample], *, seed: int = 0, shares: Mapping[str, float] = SHARES
 ) -> dict[str, list[Sample]]:
-    """Divide samples into splits, each defect in the given proportions."""
+    """Divide samples into splits, each defect by the given shares."""
     by_content: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         by_content[content_hash(sample.path)].append(sample)
@@ -82,9 +83,9 @@ def split_samples(
 def split_by_folders(
     samples: Sequence[Sample], root: Path, *, seed: int = 0
 ) -> dict[str, list[Sample]]:
-    """The split that the folders make: `test` is never touched.
+    """Split samples as their folders do; `test` is never changed.
 
-    Where there is no `validation`, a quarter of `train` takes its place, divided by content.
+    Without `validation`, a quarter of `train` takes its place, divided by content.
     """
     splits = {name: [s for s in samples if s.split == name] for name in SHARES}
     if len({s.bad for s in splits["train"]}) < 2:
@@ -94,17 +95,23 @@ def split_by_folders(
             " split it by content",
         )
     if not splits["validation"]:
-        parts = split_samples(
-            splits["train"], seed=seed, shares={"train": 0.75, "validation": 0.25}
-        )
-        splits |= parts
-    _check_apart(splits)
+        shares = {"train": 0.75, "validation": 0.25}
+        splits |= split_samples(splits["train"], seed=seed, shares=shares)
+    known: dict[str, Sample] = {}
+    for sample in with_split_names(splits):
+        first = known.setdefault(content_hash(sample.path), sample)
+        if first.split != sample.split:
+            raise DataError(
+                sample.path,
+                f"is identical to {first.path}, so {first.split} and {sample.split} would share"
+                " it; remove one, or split by content",
+            )
     return splits
 
 
 @dataclass(frozen=True, kw_only=True)
 class Crossing:
-    """Two images that are too much alike to be on two sides of a split."""
+    """Two images in different splits that are identical or nearly so."""
 
     first: Sample
     second: Sample
@@ -113,64 +120,66 @@ class Crossing:
     """Root mean square difference of the thumbnails, in grey levels."""
 
 
-def find_crossings(samples: Sequence[Sample], *, limit: float = NEAR) -> list[Crossing]:
-    """Pairs from different splits with the same content, or nearly the same look.
+def find_crossings(
+    samples: Sequence[Sample],
+    *,
+    limit: float = NEAR,
+    on_note: Callable[[str], None] = lambda _: None,
+) -> list[Crossing]:
+    """Find pairs from different splits with the same content or nearly the same thumbnail.
 
-    Reads every image, so a file that cannot be used is found here too.
+    Reads every image, so it also finds files that cannot be used. `on_note` is called with a line
+    about files of several frames.
     """
     ordered = sorted(samples, key=lambda s: s.path)
     digests = np.array([content_hash(s.path) for s in ordered])
-    looks = np.stack([_look(s.path) for s in ordered]) if ordered else np.empty((0, 1), np.float32)
+    thumbnails = _thumbnails([s.path for s in ordered], on_note)
     splits = np.array([s.split for s in ordered])
-    squares = np.square(looks).sum(axis=1)
+    squares = np.square(thumbnails).sum(axis=1)
     found = []
     for start in range(0, len(ordered), _ROWS):
         rows = slice(start, start + _ROWS)
-        apart = squares[rows, None] + squares[start:] - 2.0 * (looks[rows] @ looks[start:].T)
-        close = apart < 1.1 * limit**2 * looks.shape[1]  # looser than the limit: it is rounded
+        products = thumbnails[rows] @ thumbnails[start:].T
+        distances = squares[rows, None] + squares[start:] - 2.0 * products
+        # rounded, so a looser limit than the one below
+        close = distances < 1.1 * limit**2 * thumbnails.shape[1]
         close |= digests[rows, None] == digests[start:]
         close &= splits[rows, None] != splits[start:]
         for row, column in np.argwhere(np.triu(close, 1)).tolist():
             one, other = start + row, start + column
-            same = bool(digests[one] == digests[other])
-            distance = float(np.sqrt(np.square(looks[other] - looks[one]).mean()))
-            if same or distance < limit:
+            identical = bool(digests[one] == digests[other])
+            distance = float(np.sqrt(np.square(thumbnails[other] - thumbnails[one]).mean()))
+            if identical or distance < limit:
                 found.append(
                     Crossing(
                         first=ordered[one],
                         second=ordered[other],
-                        identical=same,
+                        identical=identical,
                         distance=round(distance, 3),
                     )
                 )
     return found
 
 
-def as_split(splits: Mapping[str, Sequence[Sample]]) -> list[Sample]:
-    """The samples, each with the name of the side that it is on."""
+def with_split_names(splits: Mapping[str, Sequence[Sample]]) -> list[Sample]:
+    """Return all samples, each with the name of its split."""
     return [replace(sample, split=name) for name, chosen in splits.items() for sample in chosen]
 
 
-def _check_apart(splits: Mapping[str, Sequence[Sample]]) -> None:
-    """Refuse folders that hold the same file on two sides."""
-    sides: dict[str, Sample] = {}
-    for sample in as_split(splits):
-        known = sides.setdefault(content_hash(sample.path), sample)
-        if known.split != sample.split:
-            raise DataError(
-                sample.path,
-                f"is identical to {known.path}, so {known.split} and {sample.split} would share"
-                " it; remove one, or split by content",
-            )
-
-
-def _look(path: Path) -> NDArray[np.float32]:
-    """A small grey image of one brightness and contrast, so that light changes it little."""
-    small = read_image(path).convert("L").resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
-    pixels = np.asarray(small, np.float32).ravel()
-    centred = pixels - pixels.mean()
-    look: NDArray[np.float32] = centred * (_CONTRAST / max(float(centred.std()), 1.0))
-    return look
+def _thumbnails(paths: Sequence[Path], on_note: Callable[[str], None]) -> NDArray[np.float32]:
+    """Read small grey images (N, pixels) of equal brightness and contrast, to ignore light."""
+    rows = np.empty((len(paths), _SIDE**2), np.float32)
+    frames = []
+    for row, path in zip(rows, paths, strict=True):
+        picture = read_picture(path)
+        frames += [path] if picture.notes else []
+        small = picture.image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
+        pixels = np.asarray(small, np.float32).ravel()
+        row[:] = pixels - pixels.mean()
+        np.multiply(row, _CONTRAST / max(float(row.std()), 1.0), out=row)
+    if frames:
+        on_note(count_note(MULTI_FRAME, frames))
+    return rows
 
 
 def _cut(digests: list[str], shares: Mapping[str, float]) -> dict[str, list[str]]:

@@ -21,7 +21,7 @@ from pillqc.errors import PillqcError
 from pillqc.evaluation.evaluate import threshold_at
 from pillqc.inspection.prediction import BATCH_SIZE
 from pillqc.model.network import BAD
-from pillqc.prefetch import ahead
+from pillqc.prefetch import prefetch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,7 +126,7 @@ def _outputs(
     of them.
     """
     scores, inside, outside = [], [np.empty(0, np.float32)], [np.empty(0, np.float32)]
-    images = ahead(lambda s: normalised(read_image(s.path), size), samples, depth=2 * BATCH_SIZE)
+    images = prefetch(lambda s: normalised(read_image(s.path), size), samples, depth=2 * BATCH_SIZE)
     for start in range(0, len(samples), BATCH_SIZE):
         batch = samples[start : start + BATCH_SIZE]
         with torch.inference_mode():

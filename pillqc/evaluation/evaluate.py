@@ -18,13 +18,13 @@ from scipy import stats
 from sklearn import metrics
 
 from pillqc.data.folders import samples_of
-from pillqc.data.images import GOOD
+from pillqc.data.images import GOOD, MULTI_FRAME, count_note
 from pillqc.data.masks import MaskSurvey, read_mask, survey_masks
 from pillqc.data.seen_images import without_seen
 from pillqc.errors import DataError, PillqcError
 from pillqc.evaluation.pixels import PixelGatherer, PixelMetrics
 from pillqc.inspection.prediction import BATCH_SIZE, Prediction, Unreadable, predict
-from pillqc.prefetch import ahead
+from pillqc.prefetch import prefetch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -126,6 +126,7 @@ def evaluate(
     size: int | None = None,
     include_seen: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
+    on_note: Callable[[str], None] = lambda _: None,
 ) -> Evaluation:
     """Run the model on every sample that it has not seen in training, and compare with the truth.
 
@@ -141,22 +142,27 @@ def evaluate(
     masks = survey_masks(samples)
     gathered = PixelGatherer(box_threshold=loaded.box_threshold)
     bad = np.zeros(len(samples))
+    frames: list[Path] = []
     results = predict(loaded.model, (s.path for s in samples), size=size)
 
     def judged(pair: tuple[Sample, Prediction | Unreadable]) -> float:
         sample, result = pair
         if isinstance(result, Unreadable):
             raise DataError(result.path, result.reason)
+        if result.notes:
+            frames.append(result.path)
         if not sample.bad or sample.mask is not None:
             gathered.add(result.heat, read_mask(sample, size))
         return result.bad
 
     pairs = zip(samples, results, strict=True)
     # another thread compares maps with masks while the next batch is computed
-    for index, probability in enumerate(ahead(judged, pairs, depth=2 * BATCH_SIZE)):
+    for index, probability in enumerate(prefetch(judged, pairs, depth=2 * BATCH_SIZE)):
         bad[index] = probability
         if on_progress:
             on_progress(index + 1, len(samples))
+    if frames:
+        on_note(count_note(MULTI_FRAME, frames))
     report = judge(
         model=loaded.name,
         trained=loaded.trained,

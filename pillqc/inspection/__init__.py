@@ -1,1 +1,1 @@
-"""A pill in, a decision out: probabilities, boxes, pictures, shards."""
+"""Inspection of pills: predictions, decisions, boxes, pictures, shards."""

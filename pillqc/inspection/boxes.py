@@ -1,11 +1,11 @@
-"""From a heat map to boxes: connected components, each with a score.
+"""Find boxes around the connected hot regions of a heat map.
 
 boxes = find_boxes(heat, threshold=0.5)      # sorted, the hottest first
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MIN_AREA: Final = 0.0005
-"""Smaller components, in shares of the image, are noise: the smallest real defect covers .003."""
+"""Smaller regions, as shares of the image, are noise: the smallest real defect covers .003."""
 _TOUCHING: Final = np.ones((3, 3), np.int64)
-"""Pixels that touch at a corner belong together."""
+"""Pixels that touch at a corner are connected."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,31 +31,39 @@ class Box:
     score: float
     """The highest heat inside, 0 to 1."""
     area: float
-    """Share of the image that the component covers; the box itself covers more."""
+    """Share of the image that the region covers; the box covers more."""
 
     def scaled(self, x: float, y: float) -> Box:
-        """The same box in an image that is `x` times as wide and `y` times as high."""
-        return Box(
+        """Return the box in an image that is `x` times as wide and `y` times as high."""
+        return replace(
+            self,
             left=round(self.left * x),
             top=round(self.top * y),
             right=round(self.right * x),
             bottom=round(self.bottom * y),
-            score=self.score,
-            area=self.area,
         )
 
 
 def find_boxes(
     heat: NDArray[Any], *, threshold: float = 0.5, min_area: float = MIN_AREA
 ) -> list[Box]:
-    """Return a box around every connected region whose heat is at least `threshold`."""
+    """Return boxes around the connected regions from heat `threshold` on, hottest first."""
     labels, count = connected(heat >= threshold)
     boxes = []
     for number, window in enumerate(ndimage.find_objects(labels, count), start=1):
         inside = labels[window] == number
         area = float(inside.sum()) / heat.size
         if area >= min_area:
-            boxes.append(_box(window, float(heat[window][inside].max()), area))
+            rows, columns = window
+            box = Box(
+                left=int(columns.start),
+                top=int(rows.start),
+                right=int(columns.stop),
+                bottom=int(rows.stop),
+                score=float(heat[window][inside].max()),
+                area=area,
+            )
+            boxes.append(box)
     return sorted(boxes, key=lambda box: (-box.score, box.top, box.left))
 
 
@@ -63,34 +71,22 @@ def connected(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
     """Number the connected regions of a mask from 1, and count them."""
     labels = np.zeros(mask.shape, np.int32)
     count = ndimage.label(mask, structure=_TOUCHING, output=labels)
-    return labels, int(count)  # type: ignore[arg-type] # a count only, where `output` is given
+    return labels, int(count)  # type: ignore[arg-type] # with `output` it returns the count only
 
 
 def boxes_of_mask(mask: NDArray[np.bool_]) -> list[Box]:
-    """Boxes around the connected regions of a mask."""
+    """Return boxes around all connected regions of a mask."""
     return find_boxes(mask.astype(np.float32), threshold=0.5, min_area=0.0)
 
 
 def intersection_over_union(first: Box, second: Box) -> float:
-    """Overlap of two boxes, 0 to 1."""
+    """Return the overlap of two boxes, 0 to 1."""
     width = min(first.right, second.right) - max(first.left, second.left)
     height = min(first.bottom, second.bottom) - max(first.top, second.top)
     if width <= 0 or height <= 0:
         return 0.0
     common = width * height
     return common / (_size(first) + _size(second) - common)
-
-
-def _box(window: tuple[slice, ...], score: float, area: float) -> Box:
-    rows, columns = window
-    return Box(
-        left=int(columns.start),
-        top=int(rows.start),
-        right=int(columns.stop),
-        bottom=int(rows.stop),
-        score=score,
-        area=area,
-    )
 
 
 def _size(box: Box) -> int:

@@ -1,4 +1,4 @@
-"""A pill in, a decision out.
+"""Find image files and decide which pills are good.
 
 for result in inspect(loaded, paths):
     print(result.path, result.decision, result.probability_bad)
@@ -13,11 +13,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from pillqc.data.decoding import is_image_name, is_litter, why_unseen
-from pillqc.data.marker import is_drawing
+from pillqc.data.file_names import is_image_name, is_left_by_system, why_not_read
+from pillqc.data.images import count_note
+from pillqc.data.marker import own_output
 from pillqc.errors import shown
 from pillqc.inspection.boxes import Box, find_boxes
-from pillqc.inspection.novelty import unlike
+from pillqc.inspection.novelty import outside_limits
 from pillqc.inspection.prediction import BATCH_SIZE, Prediction, Unreadable, predict
 
 if TYPE_CHECKING:
@@ -33,16 +34,16 @@ _DIGITS: Final = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """By what pills are decided."""
+    """The model and thresholds that decide."""
 
     model: str
     sha256: str | None
-    """Of the model file; None where there is none."""
+    """SHA-256 of the model file, if there is one."""
     threshold: float
     undecided: tuple[float, float] | None
 
     def __str__(self) -> str:
-        """In one line, for people."""
+        """One line for people."""
         digest = f" ({self.sha256[:12]})" if self.sha256 else ""
         band = "no undecided band"
         if self.undecided:
@@ -52,33 +53,33 @@ class Terms:
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """What `pillqc inspect` says about one file."""
+    """The result of `pillqc inspect` for one file."""
 
     path: Path
     decision: Decision
     probability_bad: float | None
     boxes: tuple[Box, ...] = ()
-    """In pixels of the file; none on a pill that is called good."""
+    """In pixels of the file; none for good pills."""
     ms: float | None = None
-    """What this file took: its own reading, and the model's call for its whole batch."""
+    """Time to read this file, plus the model's call for the whole batch."""
     batch: int | None = None
-    """How many files shared that call."""
+    """Number of files in that batch."""
     reason: str | None = None
     """Why there is no decision."""
     heat: NDArray[Any] | None = None
     looked_at: bool = True
-    """False: not even tried, because of its name."""
+    """False if reading was not tried, because of the file's name."""
     unlike: str | None = None
-    """In what the picture is unlike all that the model knows; see `pillqc.inspection.novelty`."""
+    """Statistics of the picture outside the known limits; see `pillqc.inspection.novelty`."""
     notes: tuple[str, ...] = ()
     terms: Terms | None = None
     time: str | None = None
-    """When it was decided: ISO 8601, UTC."""
+    """Time of the decision: ISO 8601, UTC."""
     picture_error: str | None = None
-    """Why its picture for people was not made."""
+    """Why the picture with boxes and heat map was not saved."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The object that scripts rely on."""
+        """Return the object that `--json` prints."""
         found: dict[str, Any] = {
             "path": str(self.path),
             "decision": self.decision,
@@ -105,49 +106,56 @@ class Inspection:
 def find_images(
     paths: Sequence[Path], *, on_note: Callable[[str], None] = lambda _: None
 ) -> Iterator[Path | Unreadable]:
-    """Files as they are given, and the images under given folders, each folder's sorted.
+    """Yield given files as they are, and the images below given folders, sorted in each folder.
 
-    One by one, however many there are. A folder that cannot be read or holds no image is reported
-    in its place, and so is every file whose name is not an image's. Links to files count as files;
-    links to folders inside a folder are not followed, so that none leads in a circle. Pictures that
-    pillqc drew are left out, which `on_note` is told.
+    Folders are walked lazily, whatever the number of files. A folder that cannot be read or holds
+    no image is yielded as `Unreadable`, and so is everything else that is not read: links to
+    folders (some form a circle), hidden files and folders, and files whose names are not those of
+    images. pillqc's own pictures and results are left out and counted for `on_note`.
     """
     for path in paths:
         if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a name is too long
-            yield from _images_under(path, on_note)
+            yield from _images_below(path, on_note)
         else:
             yield path
 
 
-def _images_under(folder: Path, on_note: Callable[[str], None]) -> Iterator[Path | Unreadable]:
+def _images_below(folder: Path, on_note: Callable[[str], None]) -> Iterator[Path | Unreadable]:
     empty = True
-    drawn: list[Path] = []
-    closed: list[OSError] = []
-    for place, folders, files in os.walk(folder, onerror=closed.append):
-        folders.sort()
-        odd = {f for f in folders if is_image_name(f) or Path(place, f).is_symlink()}
-        yield from map(_closed, closed)
-        empty = empty and not closed
-        closed.clear()
-        for name in sorted({*files, *odd}):
-            if name in odd or not (is_image_name(name) or is_litter(name)):
-                empty, path = False, Path(place, name)
-                yield Unreadable(path=path, reason=why_unseen(path), looked_at=False)
-            elif is_image_name(name) and is_drawing(Path(place, name)):
-                drawn.append(Path(place, name))
-            elif is_image_name(name):
-                empty = False
-                yield Path(place, name)
-    yield from map(_closed, closed)
-    if drawn:
-        on_note(f"pictures that pillqc drew itself, left out: {len(drawn)}, the first {drawn[0]}")
-    if empty and not closed:
+    own: dict[str, list[Path]] = {}
+    errors: list[OSError] = []
+    for place, folders, files in os.walk(folder, onerror=errors.append):
+        yield from map(_unreadable, errors)
+        empty = empty and not errors
+        errors.clear()
+        folders[:] = sorted(name for name in folders if not is_left_by_system(name))
+        unread = {f for f in folders if _is_unread_folder(Path(place, f))}
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in sorted({f for f in files if not is_left_by_system(f)} | unread):
+            path = Path(place, name)
+            kind = None if name in unread else own_output(path)
+            if kind:
+                own.setdefault(kind, []).append(path)
+                continue
+            empty = False
+            if name in unread or not is_image_name(name):
+                yield Unreadable(path=path, reason=why_not_read(path), looked_at=False)
+            else:
+                yield path
+    yield from map(_unreadable, errors)
+    for kind, left_out in own.items():
+        on_note(count_note(kind, left_out))
+    if empty and not errors:
         yield Unreadable(
             path=folder, reason="a folder that holds no images (.png, .jpg, .tif, ...)"
         )
 
 
-def _closed(error: OSError) -> Unreadable:
+def _is_unread_folder(path: Path) -> bool:
+    return path.name.startswith(".") or is_image_name(path.name) or path.is_symlink()
+
+
+def _unreadable(error: OSError) -> Unreadable:
     return Unreadable(path=Path(error.filename), reason=f"{error.strerror}")
 
 
@@ -158,11 +166,11 @@ def inspect(
     size: int | None = None,
     batch_size: int = BATCH_SIZE,
 ) -> Iterator[Inspection]:
-    """Decide about every file, in order; one that cannot be read gets the decision `error`.
+    """Decide about every file, in order; a file that cannot be read gets the decision `error`.
 
-    A pill that the model calls good, in a picture unlike all that it knows, is `undecided`.
+    A good pill in a picture outside the model's known limits is `undecided`.
     """
-    terms = terms_of(loaded)
+    terms = decision_terms(loaded)
     for result in predict(loaded.model, paths, size=size or loaded.size, batch_size=batch_size):
         if isinstance(result, Unreadable):
             yield Inspection(
@@ -178,8 +186,8 @@ def inspect(
             yield _decided(result, loaded, terms)
 
 
-def terms_of(loaded: LoadedModel) -> Terms:
-    """By what a model decides."""
+def decision_terms(loaded: LoadedModel) -> Terms:
+    """Return the model's name, digest and thresholds."""
     return Terms(
         model=loaded.name,
         sha256=loaded.sha256,
@@ -189,17 +197,17 @@ def terms_of(loaded: LoadedModel) -> Terms:
 
 
 class Tally:
-    """Counts what was decided about files, as `Inspection.as_dict` tells it."""
+    """Counts decisions about files, given as `Inspection.as_dict()`."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
 
-    def add(self, told: Mapping[str, Any]) -> None:
+    def add(self, result: Mapping[str, Any]) -> None:
         """Count one file."""
-        decision = told["decision"] if told.get("looked_at", True) else "not looked at"
+        decision = result["decision"] if result.get("looked_at", True) else "not looked at"
         self.counts[decision] += 1
-        self.counts["unlike"] += bool(told.get("unlike"))
-        self.counts["no picture"] += "picture_error" in told
+        self.counts["unlike"] += bool(result.get("unlike"))
+        self.counts["no picture"] += "picture_error" in result
 
     @property
     def suspicious(self) -> bool:
@@ -208,31 +216,28 @@ class Tally:
 
     @property
     def failed(self) -> bool:
-        """Whether there is a file of which not all was done."""
+        """Whether a file has no decision, or no picture where one was requested."""
         return any(self.counts[kind] for kind in ("error", "not looked at", "no picture"))
 
     def __str__(self) -> str:
         """The closing line."""
         n = self.counts
         looked = n["good"] + n["bad"] + n["undecided"] + n["error"]
-        more = [
-            f"; {count} {what}"
-            for count, what in (
-                (n["unlike"], "unlike all that the model knows"),
-                (n["no picture"], "without a picture"),
-            )
-            if count
-        ]
-        return (
+        line = (
             f"looked at {looked}: {n['good']} good, {n['bad']} bad, {n['undecided']} undecided,"
-            f" {n['error']} errors; not looked at: {n['not looked at']}{''.join(more)}"
+            f" {n['error']} errors; not looked at: {n['not looked at']}"
         )
+        if n["unlike"]:
+            line += f"; {n['unlike']} unlike all that the model knows"
+        if n["no picture"]:
+            line += f"; {n['no picture']} without a picture"
+        return line
 
 
 def decide(
     bad: float, threshold: float, undecided: tuple[float, float] | None = None
 ) -> Literal["good", "bad", "undecided"]:
-    """The decision at a probability; inside the band a person should look."""
+    """Return the decision for a probability; inside the band a person should look."""
     if undecided is not None and undecided[0] <= bad < undecided[1]:
         return "undecided"
     return "bad" if bad >= threshold else "good"
@@ -240,7 +245,7 @@ def decide(
 
 def _decided(result: Prediction, loaded: LoadedModel, terms: Terms) -> Inspection:
     decision = decide(result.bad, terms.threshold, terms.undecided)
-    strange = unlike(loaded.card.known if loaded.card else {}, result.statistics)
+    strange = outside_limits(loaded.card.known if loaded.card else {}, result.statistics)
     if strange and decision == "good":
         decision = "undecided"
     boxes: list[Box] = []

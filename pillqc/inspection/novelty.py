@@ -1,11 +1,11 @@
-"""Is a picture like those that the model knows?
+"""Recognise pictures that are unlike those that the model knows.
 
-    limits = known_limits(described(read_image(path)) for path in training_images)
-    unlike(limits, described(picture))     # None, or "colour 0.0, known 3.2 to 167.7"
+    limits = known_limits(image_statistics(read_image(path)) for path in training_images)
+    outside_limits(limits, image_statistics(picture))   # None, or "colour 0.0, known 3.2 to 167.7"
 
-A model answers whatever it is shown, and most surely about what it has never seen. So a model file
-keeps the range of a few statistics of whole pictures, and what lies outside is said to be unlike
-them. It is a check of light, colour and layout, and no proof: another white oval passes.
+A model answers for any input, and with the highest confidence for inputs that it has never seen. So
+a model file stores the range of a few statistics of whole pictures, and a picture outside these
+ranges is reported. This checks light, colour and layout only: another white oval passes.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 _SIDE: Final = 128
-_MARGIN: Final = 0.25
-_OF_FEW: Final = 10.0
-"""A quarter of the known range is added at both ends, and ten times it shared by the pictures."""
-_BY_RATIO: Final = frozenset({"colour", "sharpness"})
+_MARGIN, _MARGIN_OF_FEW = 0.25, 10.0
+"""A range is extended at both ends by this part of itself, plus the second divided by the number of
+pictures: few pictures do not show how far others go."""
+_LOGARITHMIC: Final = frozenset({"colour", "sharpness"})
+"""Statistics that may be near 0, where factors matter and not differences."""
 
 Limits = dict[str, tuple[float, float]]
-"""Statistic -> the smallest and largest value that is not unlike, in grey levels."""
+"""Statistic -> its smallest and largest known value, in grey levels."""
 
 
-def described(image: Image.Image) -> dict[str, float]:
-    """Return the statistics of an RGB picture, all in grey levels from 0 to 255, seen at 128 px."""
+def image_statistics(image: Image.Image) -> dict[str, float]:
+    """Return statistics of an RGB picture, reduced to 128 px, in grey levels from 0 to 255."""
     small = image.resize((_SIDE, _SIDE), Image.Resampling.BOX)
     pixels = np.asarray(small, np.float32)
     grey = pixels.mean(axis=2)
@@ -50,31 +51,25 @@ def described(image: Image.Image) -> dict[str, float]:
 
 
 def known_limits(pictures: Iterable[Mapping[str, float]]) -> Limits:
-    """Return the range of every statistic over the pictures, widened; nothing of no picture.
-
-    Few pictures do not show how far others go, so their range is widened more.
-    """
+    """Return the extended range of every statistic over the pictures; empty without pictures."""
     rows = list(pictures)
     limits = {}
     for name in rows[0] if rows else ():
-        values = [_even(name, row[name]) for row in rows]
-        margin = (_MARGIN + _OF_FEW / len(rows)) * (max(values) - min(values))
+        values = [
+            float(np.log1p(v)) if name in _LOGARITHMIC else v for v in (r[name] for r in rows)
+        ]
+        margin = (_MARGIN + _MARGIN_OF_FEW / len(rows)) * (max(values) - min(values))
         ends = (min(values) - margin, max(values) + margin)
-        low, high = (float(np.expm1(end)) if name in _BY_RATIO else end for end in ends)
+        low, high = (float(np.expm1(end)) if name in _LOGARITHMIC else end for end in ends)
         limits[name] = (round(low, 2), round(high, 2))
     return limits
 
 
-def unlike(limits: Mapping[str, Sequence[float]], found: Mapping[str, float]) -> str | None:
-    """Return which statistics lie outside their limits; None where none does."""
+def outside_limits(limits: Mapping[str, Sequence[float]], found: Mapping[str, float]) -> str | None:
+    """List the statistics outside their limits in one line; None if all are inside."""
     outside = [
         f"{name} {found[name]:.1f}, known {low:.1f} to {high:.1f}"
         for name, (low, high) in limits.items()
         if name in found and not low <= found[name] <= high
     ]
     return "; ".join(outside) or None
-
-
-def _even(name: str, value: float) -> float:
-    """Of what a picture may hardly have, twice as much counts, and not so many levels more."""
-    return float(np.log1p(value)) if name in _BY_RATIO else value

@@ -1,4 +1,4 @@
-"""Pictures for people: an inspected pill with its heat map and boxes.
+"""Draw inspected pills with heat map and boxes.
 
 Album(Path("marked")).add(result)
 """
@@ -27,17 +27,17 @@ _COLOURS: Final = {"good": (40, 170, 80), "bad": (220, 40, 40), "undecided": (23
 _STRONGEST: Final = 0.6
 """Opacity of the hottest pixel: the pill stays visible beneath."""
 _EDGE: Final = 6
-"""Around the text under a picture, in pixels."""
+"""Margin of the text under a picture, in pixels."""
 _COLUMNS: Final = 72
 _LONGEST: Final = 200
-"""Bytes of a picture's name before its hash; most file systems take 255 in all."""
+"""Bytes of a picture's name before its hash; most file systems allow 255 in all."""
 
 
 class Album:
-    """Writes one picture for each inspected file; no folder, no pictures.
+    """Writes one picture for each inspected file; without a folder none.
 
-    A name is the file's own with its folder's and a few letters of the hash of its whole path, so
-    that names do not clash and nothing need be remembered of millions of files.
+    A name consists of the file's folder, its name and a few letters of the hash of its path: names
+    differ without a list of all files in memory.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -49,9 +49,9 @@ class Album:
                 raise PillqcError(f"{folder}: cannot be written ({error.strerror})") from error
 
     def add(self, result: Inspection) -> Inspection:
-        """Draw and save a picture, and give the result back, with the reason where there is none.
+        """Save a picture; return the result, with the reason if the picture cannot be saved.
 
-        A file without a decision has no picture; one that has gone since keeps its decision.
+        A file without a decision gets no picture. A file that was deleted keeps its decision.
         """
         if self._folder is None or result.heat is None:
             return result
@@ -66,14 +66,14 @@ class Album:
 
 
 def picture_name(path: Path) -> str:
-    """What the picture of an inspected file is called: printable, and not too long for any disk."""
+    """Return the name of a file's picture: printable, and short enough for any file system."""
     digest = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()
     name = "".join(c if c.isprintable() else "_" for c in f"{path.parent.name}-{path.stem}")
     return f"{name.encode()[:_LONGEST].decode(errors='ignore')}-{digest[:6]}.png"
 
 
 def draw(result: Inspection) -> Image.Image:
-    """The photograph with its boxes, and beside it with its heat map, above lines of text."""
+    """Draw the photograph with boxes, beside it the heat map, and lines of text below."""
     photo = read_image(result.path)
     colour = _COLOURS.get(result.decision, (128, 128, 128))
     marked = photo.copy()
@@ -81,7 +81,7 @@ def draw(result: Inspection) -> Image.Image:
     for box in result.boxes:
         edges = (box.left, box.top, max(box.right - 1, box.left), max(box.bottom - 1, box.top))
         pen.rectangle(edges, outline=colour, width=max(photo.width // 150, 1))
-    text = "\n".join(_told(result)).encode("ascii", "backslashreplace").decode()
+    text = "\n".join(_text_lines(result)).encode("ascii", "backslashreplace").decode()
     _, _, width, height = pen.multiline_textbbox((_EDGE, _EDGE), text)
     size = (max(2 * photo.width, int(width) + _EDGE), photo.height + int(height) + _EDGE)
     picture = Image.new("RGB", size, (255, 255, 255))
@@ -91,7 +91,7 @@ def draw(result: Inspection) -> Image.Image:
     return picture
 
 
-def _told(result: Inspection) -> list[str]:
+def _text_lines(result: Inspection) -> list[str]:
     lines = [f"{result.decision}, probability of bad {result.probability_bad:.3f}"]
     lines += [str(result.terms)] if result.terms else []
     lines += [f"unlike all that the model knows: {result.unlike}"] if result.unlike else []
@@ -104,7 +104,7 @@ def _heated(photo: Image.Image, result: Inspection) -> Image.Image:
             photo.size, Image.Resampling.BILINEAR
         )
     ).clip(0.0, 1.0)
-    from matplotlib import colormaps  # here, so that who draws nothing need not have it
+    from matplotlib import colormaps  # slow to import, and only needed for pictures
 
     colours = np.asarray(colormaps["inferno"](heat))[..., :3] * 255.0
     alpha = (heat * _STRONGEST)[..., None]

@@ -1,14 +1,13 @@
-"""Files in, probabilities and heat maps out, batch by batch; reading overlaps with computing.
+"""Predict probabilities and heat maps of files in batches, and read the next files meanwhile.
 
-for batch in predict(loaded.model, paths, size=224):
-    batch.paths, batch.bad, batch.heat, batch.failures
+for result in predict(loaded.model, paths, size=224):
+    if isinstance(result, Prediction):
+        print(result.path, result.bad)
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -19,8 +18,9 @@ import torch
 from pillqc.data.decoding_process import read_picture
 from pillqc.data.images import normalised
 from pillqc.errors import DataError
-from pillqc.inspection.novelty import described
+from pillqc.inspection.novelty import image_statistics
 from pillqc.model.network import BAD
+from pillqc.prefetch import prefetch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -37,7 +37,7 @@ _READ_AHEAD: Final = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What the model says about one file."""
+    """The model's output for one file."""
 
     path: Path
     bad: float
@@ -45,15 +45,15 @@ class Prediction:
     heat: NDArray[np.float32]
     """Map of the class `bad` (size, size), 0 to 1."""
     width: int
-    """Of the file, in pixels."""
+    """Size of the file's picture in pixels."""
     height: int
     ms: float
-    """What this file took: its own reading, and the model's call for its whole batch."""
+    """Time to read this file, plus the model's call for the whole batch."""
     batch: int
-    """How many files shared that call."""
+    """Number of files in that batch."""
     notes: tuple[str, ...]
     statistics: dict[str, float]
-    """Of the whole picture: see `pillqc.inspection.novelty`."""
+    """Statistics of the whole picture: see `pillqc.inspection.novelty`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class Unreadable:
     path: Path
     reason: str
     looked_at: bool = True
-    """Whether anyone tried; False: its name is not an image's."""
+    """False if reading was not tried, because its name is not an image's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,23 +86,11 @@ def predict(
 ) -> Iterator[Prediction | Unreadable]:
     """Yield one result for each file, in order; memory does not grow with their number.
 
-    What whoever found the files knows to be unreadable passes through in its place.
+    An `Unreadable` among the paths is returned in its place.
     """
-    remaining = iter(paths)
-    with ThreadPoolExecutor(1, thread_name_prefix="decode") as pool:
-        ahead: deque[list[Future[_Decoded | Unreadable]]] = deque()
-
-        def read_more() -> None:
-            batch = list(islice(remaining, batch_size))
-            if batch:
-                ahead.append([pool.submit(_decode, path, size) for path in batch])
-
-        for _ in range(_READ_AHEAD):
-            read_more()
-        while ahead:
-            decoded = [future.result() for future in ahead.popleft()]
-            read_more()
-            yield from _predict_batch(model, decoded)
+    read = prefetch(lambda path: _decode(path, size), paths, depth=_READ_AHEAD * batch_size)
+    while batch := list(islice(read, batch_size)):
+        yield from _predict_batch(model, batch)
 
 
 def _decode(path: Path | Unreadable, size: int) -> _Decoded | Unreadable:
@@ -117,7 +105,7 @@ def _decode(path: Path | Unreadable, size: int) -> _Decoded | Unreadable:
             pixels=normalised(image, size),
             width=image.width,
             height=image.height,
-            statistics=described(image),
+            statistics=image_statistics(image),
             notes=picture.notes,
             ms=(time.perf_counter() - started) * 1000.0,
         )

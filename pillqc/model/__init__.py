@@ -1,1 +1,1 @@
-"""The network: its weights, file format, backends and exports."""
+"""The network, its weights, file format, backends and exports."""

@@ -1,11 +1,11 @@
-"""How the model is run: stock PyTorch as it is, with IPEX, or as was measured to be fastest here.
+"""Run the model with stock PyTorch, with IPEX, or as measured fastest on this machine.
 
     way, note = choose("auto")
-    fast = accelerated(loaded, way)     # a LoadedModel that computes the same, another way
+    fast = accelerate(loaded, way)     # a LoadedModel that computes the same in another way
 
-`auto` reads a small JSON file that `bench recommend --write` leaves (docs/recommend.md lists its
-keys). It counts only on the CPU and with the package versions that it names; otherwise the way is
-stock PyTorch's, and the note says why.
+`auto` reads a JSON file that `bench recommend --write` writes (docs/recommend.md lists its keys).
+The file applies to the CPU and the package versions that it names; on others stock PyTorch is used,
+and the note says why.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _CHOICES: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """One way of running the model, in the words of the benchmark."""
+    """One way of running the model, in the benchmark's terms."""
 
     backend: str = "stock"
     mode: str = "eager"
@@ -58,16 +58,16 @@ class Way:
     dtype: str = "fp32"
     layout: str = "contiguous"
     freezing: bool = True
-    """Whether compiling makes the weights constants."""
+    """Whether compilation treats the weights as constants."""
 
 
 STOCK: Final = Way()
 IPEX: Final = Way(backend="ipex", layout="channels_last")
-"""What IPEX's own documentation shows first: `ipex.optimize`, eager."""
+"""The first example of IPEX's documentation: `ipex.optimize`, eager."""
 
 
 def choose(backend: str, path: Path | None = None) -> tuple[Way, str]:
-    """The way for `stock`, `ipex` or `auto`, and for `auto` a sentence about it.
+    """Return the way for `stock`, `ipex` or `auto`, and for `auto` a sentence about it.
 
     Raises:
         PillqcError: the file that `auto` reads is damaged.
@@ -78,16 +78,16 @@ def choose(backend: str, path: Path | None = None) -> tuple[Way, str]:
     try:
         found = _read(path)
     except FileNotFoundError:
-        return STOCK, f"{path} is not there: `bench recommend --write` makes it; using stock"
-    unlike = _unlike(found)
-    if unlike:
-        return STOCK, f"{path} is about {unlike}; using stock"
+        return STOCK, f"{path} does not exist: `bench recommend --write` makes it; using stock"
+    mismatch = _mismatch(found)
+    if mismatch:
+        return STOCK, f"{path} is about {mismatch}; using stock"
     way = Way(**{key: found[key] for key in _CHOICES})
     return way, f"{found.get('scenario')}, measured in {found.get('run_id')}"
 
 
 def default_path() -> Path:
-    """Where the file is looked for: a variable, else the user's settings."""
+    """Return the path of the file: from a variable, else in the user's settings."""
     if os.environ.get(VARIABLE):
         return Path(os.environ[VARIABLE])
     settings = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
@@ -110,20 +110,20 @@ def _read(path: Path) -> Mapping[str, Any]:
     return found
 
 
-def _unlike(found: Mapping[str, Any]) -> str:
-    """What the file was measured with that is not so here; empty if all is."""
-    here = cpu_model()
-    if here is not None and found.get("cpu_model") != here:
+def _mismatch(found: Mapping[str, Any]) -> str:
+    """Describe the first difference between the measured machine and this one, if any."""
+    this_cpu = cpu_model()
+    if this_cpu is not None and found.get("cpu_model") != this_cpu:
         return f"another CPU ({found.get('cpu_model')})"
     for name, version in dict(found.get("versions") or {}).items():
         installed = _version(str(name))
-        if installed != _plain(str(version)):
+        if installed != _without_build(str(version)):
             return f"{name} {version}, and {installed or 'none'} is installed"
     return ""
 
 
 def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
-    """What the kernel calls this CPU; None where it does not say."""
+    """Return the kernel's name of this CPU, if it has one."""
     try:
         found = re.search(r"^model name\s*:\s*(.+?)\s*$", cpuinfo.read_text(), re.MULTILINE)
     except OSError:
@@ -133,21 +133,21 @@ def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
 
 def _version(name: str) -> str | None:
     try:
-        return _plain(metadata.version(name))
+        return _without_build(metadata.version(name))
     except metadata.PackageNotFoundError:
         return None
 
 
-def _plain(version: str) -> str:
-    """Without the build: `2.8.0+cpu` is 2.8.0."""
+def _without_build(version: str) -> str:
+    """Remove the build: `2.8.0+cpu` becomes 2.8.0."""
     return version.partition("+")[0]
 
 
-def accelerated(loaded: LoadedModel, way: Way) -> LoadedModel:
-    """The same model, run that way.
+def accelerate(loaded: LoadedModel, way: Way) -> LoadedModel:
+    """Return the model, run that way.
 
     Raises:
-        PillqcError: the backend is not installed or cannot be used here.
+        PillqcError: the backend is not installed or cannot be used on this machine.
     """
     if way == STOCK:
         return loaded
@@ -158,10 +158,10 @@ def accelerated(loaded: LoadedModel, way: Way) -> LoadedModel:
 
 
 class Accelerated:
-    """Calls like the model. It is set up at the first batch, for whose shape it then stays.
+    """A callable like the model, prepared for the shape of the first batch.
 
-    A smaller batch, such as the last one, is filled up, because a traced or compiled model would
-    otherwise be made again for it.
+    A smaller batch, such as the last one, is padded: otherwise a traced or compiled model would be
+    prepared again for it.
     """
 
     def __init__(self, model: CustomVGG, way: Way) -> None:
@@ -171,7 +171,7 @@ class Accelerated:
         self._run: _Call | None = None
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Probabilities and maps, as from the model in evaluation mode."""
+        """Return probabilities and maps, as the model does in evaluation mode."""
         count = len(images)
         if self._run is None or count > self._size:
             self._size = count
@@ -210,7 +210,7 @@ def _prepared(model: CustomVGG, way: Way, images: Tensor) -> _Call:
 def _scripted(ready: nn.Module, way: Way, images: Tensor) -> nn.Module:
     switch = _ipex(way) if way.backend == "ipex" else torch.jit
     switch.enable_onednn_fusion(bool(way.fusion))
-    # the trace holds autocast's casts already; PyTorch gives the switch no public name
+    # the trace already includes autocast's casts; PyTorch has no public name for the switch
     torch._C._jit_set_autocast_mode(False)  # type: ignore[attr-defined] # noqa: SLF001
     with torch.no_grad(), _cast(way):
         traced = torch.jit.trace(ready, images, check_trace=False)  # type: ignore[no-untyped-call]

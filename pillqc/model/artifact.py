@@ -1,10 +1,10 @@
-"""Model files: safetensors, with a card as JSON in the header.
+"""Read and write model files: safetensors, with a card as JSON in the header.
 
     save_artifact(path, model, ModelCard(threshold=0.4, ...))
     card, tensors = read_artifact(path)
 
-One file, so that weights and the threshold that belongs to them cannot part. Nothing executes when
-it is read: the format holds numbers and text only.
+Weights and their threshold are one file, so they cannot be separated. Reading executes nothing: the
+format has numbers and text only.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from pillqc.data.seen_images import check as check_seen
+from pillqc.data.seen_images import decode_seen
 from pillqc.errors import ModelFileError
 
 if TYPE_CHECKING:
@@ -34,43 +34,43 @@ _KEY: Final = "pillqc_card"
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """What a model file says about itself."""
+    """The description in a model file."""
 
     format: int = FORMAT
     classes: tuple[str, ...] = ("good", "bad")
     trained: bool = True
     threshold: float = 0.5
-    """Probability of `bad` from which a pill is called bad; chosen on validation data only."""
+    """Probability of `bad` from which a pill is bad; chosen on validation data only."""
     undecided: tuple[float, float] | None = None
-    """Between these probabilities a person should look."""
+    """Probabilities between which a person should look."""
     temperature: float = 1.0
-    """Already divided into the head's weights; kept to tell the story."""
+    """The head's weights are already divided by it."""
     box_threshold: float = 0.5
-    """Heat from which a cell belongs to a box."""
+    """Heat from which a pixel belongs to a box."""
     size: int = 224
-    """Images are resized to this side before they are shown to the model."""
+    """Side to which images are resized, in pixels."""
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     data: dict[str, Any] = field(default_factory=dict)
-    """What it was trained on: source, licence, sha256 of the manifest, counts."""
+    """Training data: source, licence, SHA-256 of the manifest, counts."""
     training: dict[str, Any] = field(default_factory=dict)
     """The command, seeds, epochs, seconds, versions."""
     metrics: dict[str, Any] = field(default_factory=dict)
-    """On data never used for training or threshold, with intervals, and the command."""
+    """Results on data never used for training or threshold, with intervals, and the command."""
     intended_use: str = ""
     known_failures: tuple[str, ...] = ()
     known: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """Limits outside which a picture is unlike all training ones: `pillqc.inspection.novelty`."""
+    """Range of every statistic over the training images: `pillqc.inspection.novelty`."""
     thresholds: dict[str, float] = field(default_factory=dict)
-    """Share of good validation pills that are called bad -> the lowest threshold that does so."""
+    """Share of good validation pills called bad -> the lowest threshold with that share."""
     seen: str = ""
-    """The images that must not judge it: see `pillqc.data.seen_images`."""
+    """Images that must not judge it: see `pillqc.data.seen_images`."""
 
 
 def save_artifact(
     path: Path, model: nn.Module, card: ModelCard, *, dtype: torch.dtype = torch.float32
 ) -> None:
-    """Write the model's weights and card; a crash leaves the old file or the new, never half."""
+    """Write weights and card; after a crash the file is the old one or the new one."""
     tensors = {
         name: (value.to(dtype) if value.is_floating_point() else value).contiguous().cpu()
         for name, value in model.state_dict().items()
@@ -90,7 +90,7 @@ def save_artifact(
 
 
 def check_writable(path: Path) -> None:
-    """Raise a `ModelFileError` where no model file can be written, before hours are spent on it."""
+    """Raise a `ModelFileError` if no model file can be written, before hours of training."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
@@ -103,7 +103,7 @@ def check_writable(path: Path) -> None:
 
 
 def read_artifact(path: Path) -> tuple[ModelCard, dict[str, Tensor]]:
-    """Return the card and the weights, or raise a `ModelFileError` that says what is wrong."""
+    """Return the card and the weights, or raise a `ModelFileError` with the reason."""
     if not path.is_file():
         raise ModelFileError(f"{path}: no such model file")
     try:
@@ -115,9 +115,9 @@ def read_artifact(path: Path) -> tuple[ModelCard, dict[str, Tensor]]:
             f"{path}: not a readable model file (safetensors says: {error})"
         ) from error
     for name, tensor in tensors.items():
-        # One pass: a sum in double holds every finite float, and NaN or infinity show in it.
+        # in one pass: the sum in double is finite unless a value is NaN or infinite
         if tensor.is_floating_point() and not math.isfinite(tensor.sum(dtype=torch.float64)):
-            raise ModelFileError(f"{path}: damaged, {name} holds values that are no numbers")
+            raise ModelFileError(f"{path}: damaged, {name} holds NaN or infinity")
     return card, tensors
 
 
@@ -136,12 +136,12 @@ def _read_card(path: Path, text: str | None) -> ModelCard:
         if not (math.isfinite(card.threshold) and 0.0 <= card.threshold <= 1.0):
             raise ValueError(f"threshold {card.threshold} is not a probability")  # noqa: TRY301
         card = replace(card, known={name: (low, high) for name, (low, high) in card.known.items()})
-        check_seen(card.seen)
+        decode_seen(card.seen)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelFileError(f"{path}: its card is damaged ({error})") from error
     return card
 
 
-def _tuples(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
-    """JSON knows lists only; a card holds tuples."""
+def _tuples(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """Convert JSON's lists to a card's tuples."""
     return tuple(value) if isinstance(value, list) else value

@@ -1,32 +1,31 @@
-"""VGG-16 with batch norm, to train from nothing, and its folding into the plain network.
+"""VGG-16 with batch norm for training from random weights, and its conversion to plain VGG-16.
 
     net = NormedVGG(narrowing=4)
     ... train ...
-    model = folded(net)         # a CustomVGG, of full width, that computes the same
+    model = fold_batch_norm(net)         # a CustomVGG of full width that computes the same
 
-Plain VGG-16 hardly trains from random weights. With a norm after each convolution it does, and once
-trained the norms are fixed scales and shifts, which the convolutions take over.
+Plain VGG-16 hardly trains from random weights; with a norm after each convolution it does. The
+norms of a trained network are constant scales and shifts, which are folded into the convolutions.
 """
 
 from __future__ import annotations
 
+import copy
 import itertools
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import vgg
 
 from pillqc.model.narrowing import from_layers
 from pillqc.model.network import FEATURE_CHANNELS, CustomVGG, channels
 from pillqc.model.widening import Layer, widened
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 class NormedVGG(nn.Module):
-    """The same network with batch norm; gives the scores of every pooling window.
+    """The network with batch norm; it returns the scores of every pooling window.
 
     The image's scores are the mean of the windows at odd rows and columns, as in `CustomVGG`.
     """
@@ -34,7 +33,7 @@ class NormedVGG(nn.Module):
     def __init__(self, n_classes: int = 2, *, narrowing: int = 1) -> None:
         super().__init__()
         self.narrowing = narrowing
-        """Every layer has this part of VGG-16's channels."""
+        """Divisor of every layer's channels."""
         self.features = vgg.make_layers(channels(narrowing), batch_norm=True)[:-1]
         self.pool = nn.MaxPool2d(2, stride=1, padding=1)
         self.head = nn.Linear(FEATURE_CHANNELS // narrowing, n_classes)
@@ -46,7 +45,7 @@ class NormedVGG(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Scores of the windows (N, C, h+1, w+1), in fp32 under autocast too."""
+        """Return the scores of the windows (N, C, h+1, w+1), in fp32 also under autocast."""
         windows = self.pool(self.features(images))
         with torch.autocast(images.device.type, enabled=False):  # evidence is a sum of hundreds
             scores = cast("Tensor", self.head(windows.permute(0, 2, 3, 1).float()))
@@ -54,43 +53,34 @@ class NormedVGG(nn.Module):
 
 
 def image_scores(cells: Tensor) -> Tensor:
-    """Scores of the images (N, C) from those of their windows, as the plain network has them.
+    """Average the scores of windows to those of images (N, C), as the plain network does.
 
-    Where the feature map's side is odd its last row and column are not pooled.
+    The last row and column of a feature map with an odd side are not pooled.
     """
     size = cells.shape[-1] - 1
     return cells[:, :, 1 : size + 1 - size % 2 : 2, 1 : size + 1 - size % 2 : 2].mean((2, 3))
 
 
 @torch.no_grad()
-def folded(net: NormedVGG, *, seed: int = 0) -> CustomVGG:
-    """The plain network of full width that computes what `net` computes in evaluation mode.
+def fold_batch_norm(net: NormedVGG, *, seed: int = 0) -> CustomVGG:
+    """Return the plain network of full width that computes what `net` does in evaluation mode.
 
     The head becomes symmetric, which changes no probability: the map of `bad` then is the evidence
-    for bad against good. `seed` decides how a narrow network's weights are shared out.
+    for bad against good. `seed` controls how a narrow network's weights are divided.
     """
     head = Layer(
         weight=net.head.weight.double() - net.head.weight.double().mean(dim=0, keepdim=True),
         bias=net.head.bias.double() - net.head.bias.double().mean(),
     )
-    layers = [*(_without_norm(conv, norm) for conv, norm in _pairs(net.features)), head]
+    pairs = itertools.pairwise(net.features)
+    folded = [_fold(c, n) for c, n in pairs if isinstance(n, nn.BatchNorm2d)]
     generator = torch.Generator().manual_seed(seed)
-    layers = widened(layers, factor=net.narrowing, generator=generator)
+    layers = widened([*folded, head], factor=net.narrowing, generator=generator)
     return from_layers(layers).eval()
 
 
-def _without_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Layer:
-    variance, mean = cast("Tensor", norm.running_var), cast("Tensor", norm.running_mean)
-    scale = norm.weight.double() / torch.sqrt(variance.double() + norm.eps)
-    bias = cast("Tensor", conv.bias).double()
-    return Layer(
-        weight=conv.weight.double() * scale[:, None, None, None],
-        bias=(bias - mean.double()) * scale + norm.bias.double(),
-    )
-
-
-def _pairs(features: nn.Sequential) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    layers = list(features)
-    for conv, norm in itertools.pairwise(layers):
-        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            yield conv, norm
+def _fold(conv: nn.Module, norm: nn.BatchNorm2d) -> Layer:
+    """Merge a convolution and the norm after it, in double precision."""
+    both = copy.deepcopy(nn.Sequential(conv, norm)).double().eval()
+    merged = fuse_conv_bn_eval(cast("nn.Conv2d", both[0]), cast("nn.BatchNorm2d", both[1]))
+    return Layer(weight=merged.weight.detach(), bias=cast("Tensor", merged.bias).detach())

@@ -1,12 +1,12 @@
-"""The shipped model's own, narrow form, in which it trains at a sixteenth of the arithmetic.
+"""Convert a widened model to its narrow form, which trains at a sixteenth of the arithmetic.
 
     narrow = narrow_form(model)         # computes the same
     ... train ...
-    model = wide_form(narrow)           # of full width again, computes what `narrow` does
+    model = wide_form(narrow)           # of full width again, computes the same
 
-A model that was widened after its training (`widening`) holds every channel several times. Taken
-together again, the copies are the network that was trained. One whose copies have parted, or that
-never was widened, has no narrower form than itself.
+A model that was widened after its training (`widening`) has every channel several times; merging
+the copies gives the network that was trained. A model whose copies have diverged, or that was never
+widened, has no narrower form.
 """
 
 from __future__ import annotations
@@ -29,27 +29,29 @@ _BUFFERS: Final = ("map_low", "map_high", "map_calibrated")
 
 
 def narrow_form(model: CustomVGG, *, freeze: bool = False) -> CustomVGG:
-    """The narrowest network that computes the same; the model itself where that is all there is."""
+    """Return the narrowest network that computes the same, perhaps the model itself."""
     wide = _layers(model)
     for factor in _FACTORS:
         layers = narrowed(wide, factor=factor)
         if layers is not None:
-            return _like(from_layers(layers, freeze=freeze), model)
+            return _with_settings(from_layers(layers, freeze=freeze), model)
     return model
 
 
 def wide_form(model: CustomVGG, *, seed: int = 0) -> CustomVGG:
-    """The network of VGG-16's full width that computes the same."""
+    """Return the network of VGG-16's full width that computes the same."""
     factor = FEATURE_CHANNELS // model.head.in_features
     if factor == 1:
         return model
     generator = torch.Generator().manual_seed(seed)
-    return _like(from_layers(widened(_layers(model), factor=factor, generator=generator)), model)
+    return _with_settings(
+        from_layers(widened(_layers(model), factor=factor, generator=generator)), model
+    )
 
 
 @torch.no_grad()
 def from_layers(layers: Sequence[Layer], *, freeze: bool = True) -> CustomVGG:
-    """A model with these weights, as wide as they are."""
+    """Return a model with these weights, of their width."""
     last = layers[-1].weight
     narrowing = FEATURE_CHANNELS // last.shape[1]
     model = CustomVGG(last.shape[0], freeze=freeze, narrowing=narrowing)
@@ -73,8 +75,8 @@ def _trained(model: CustomVGG) -> list[nn.Module]:
     return [*(layer for layer in model.features if isinstance(layer, nn.Conv2d)), model.head]
 
 
-def _like(made: CustomVGG, model: CustomVGG) -> CustomVGG:
-    """With the other one's scale of maps, and in its mode."""
+def _with_settings(made: CustomVGG, model: CustomVGG) -> CustomVGG:
+    """Copy the scale of maps and the mode from the other model."""
     for name in _BUFFERS:
         made.get_buffer(name).copy_(model.get_buffer(name))
     return made.train(model.training)

@@ -1,11 +1,11 @@
-"""The tutorial's network and the ways to get one with weights in it.
+"""The tutorial's network, and functions that load it with weights.
 
     model = CustomVGG(n_classes=2)              # training mode: scores (N, C)
     probabilities, maps = model.eval()(images)  # (N, C) and (N, C, H, W) in 0..1
     loaded = load_model()                       # the shipped model, or a seeded random one
 
-`CustomVGG` is built from torchvision's VGG-16 layers without its classifier, whose 553 MB would be
-allocated only to be thrown away and would spoil every figure of peak memory.
+`CustomVGG` has torchvision's VGG-16 layers without the classifier: its 553 MB would be allocated
+and discarded, and would count in every figure of peak memory.
 """
 
 from __future__ import annotations
@@ -28,34 +28,34 @@ if TYPE_CHECKING:
     from pillqc.model.artifact import ModelCard
 
 FROZEN_LAYERS: Final = 23
-"""`features[:23]`: blocks 1 to 4. conv5_1 to conv5_3 and the head are left to train."""
+"""`features[:23]`: blocks 1 to 4. conv5_1 to conv5_3 and the head train."""
 FEATURE_CHANNELS: Final = 512
 CLASSES: Final = ("good", "bad")
 DEFAULT_SIZE: Final = 224
 BAD: Final = 1
-"""Index of the class that a QC engineer looks for."""
+"""Index of the positive class."""
 SHIPPED_MODEL: Final = Path(__file__).parent / "pillqc.safetensors"
 _FLATTEST_RANGE: Final = 1e-6
-"""Maps whose values differ by less are flat: they scale to 0, not to noise."""
+"""A map with a smaller range is flat: it is scaled to 0, not to noise."""
 _RANDOM_HEAD_STD: Final = 0.3
-"""Standard deviation of the head's weights: class probabilities then differ from image to image."""
+"""Standard deviation of the head's weights, so that probabilities differ between images."""
 
 
 class CustomVGG(nn.Module):
-    """VGG-16 that says whether a pill is bad, and shows where.
+    """VGG-16 that classifies a pill as good or bad and locates its defect.
 
     In training mode the forward pass returns class scores (N, C). In evaluation mode it returns
     class probabilities (N, C) and a map per class (N, C, H, W) in 0..1, as large as the input.
 
-    The tutorial takes its map from the features before the last max-pool, so that the map does not
-    add up to the score. Here the pooling window slides by one cell instead of two: every second
-    window is exactly what the classifier averages (`cells` proves it), at twice the resolution of
-    the pooled features. The map shows what all windows around a place agree on (`evidence`).
+    The tutorial computes its map before the last max-pool, so the map does not add up to the score.
+    Here the pooling window slides by one cell instead of two: every second window is one that the
+    classifier averages (`cells`), and the map has twice the resolution of the pooled features. It
+    shows the evidence that all windows around a place share (`evidence`).
 
-    Maps are scaled by `map_low` and `map_high`, one pair per class for a whole data set, once
-    `calibrate_maps` has set them. Until then every image is scaled by its own minimum and maximum,
-    as in the tutorial, except that a flat map is 0 and not a division by zero. Both ways are plain
-    tensor arithmetic, so that tracing, freezing and compiling keep them.
+    `calibrate_maps` sets `map_low` and `map_high`, which scale the maps of a class in all images.
+    Before that every image is scaled by its own minimum and maximum, as in the tutorial, except
+    that a flat map becomes 0 without a division by zero. Both are tensor arithmetic, so that
+    tracing, freezing and compiling keep them.
     """
 
     map_low: Tensor
@@ -89,32 +89,31 @@ class CustomVGG(nn.Module):
         return torch.softmax(scores, dim=1), maps
 
     def scores(self, features: Tensor) -> Tensor:
-        """Class scores (N, C) of the features (N, 512, h, w)."""
+        """Return class scores (N, C) for features (N, 512, h, w)."""
         return cast("Tensor", self.head(self.flatten(self.average(self.pool(features)))))
 
     def cells(self, features: Tensor) -> Tensor:
-        """Class scores of every pooling window (N, C, h+1, w+1), windows one cell apart.
+        """Return class scores of all pooling windows (N, C, h+1, w+1), one cell apart.
 
-        The windows at odd rows and columns are those that `scores` averages.
+        `scores` averages the windows at odd rows and columns.
         """
         windows = F.max_pool2d(features, 2, stride=1, padding=1)
-        # Through the layer and never by its weight: `ipex.optimize` packs that into a form of its
-        # own, which only the layer can read.
+        # Call the layer: `ipex.optimize` packs its weight into a form that only the layer can read.
         scores = cast("Tensor", self.head(windows.permute(0, 2, 3, 1)))
         return scores.permute(0, 3, 1, 2)
 
     def evidence(self, features: Tensor, size: Sequence[int]) -> Tensor:
-        """Unscaled maps (N, C, *size): a place counts as the least suspicious window around it.
+        """Return unscaled maps (N, C, *size): at each place the least score of all windows there.
 
-        A window is as suspicious as the most suspicious of its four cells, so windows alone show
-        every defect one cell too wide on all sides.
+        A window has the highest score of its four cells, so windows alone show every defect one
+        cell too wide on all sides.
         """
         least = -F.max_pool2d(-self.cells(features), 2, stride=1)
         wide = F.interpolate(least, size=list(size), mode="bilinear", align_corners=False)
         return cast("Tensor", wide)
 
     def freeze(self) -> None:
-        """Keep blocks 1 to 4 as they are: no gradient for `features[:23]`."""
+        """Stop training blocks 1 to 4: no gradient for `features[:23]`."""
         self.features[:FROZEN_LAYERS].requires_grad_(requires_grad=False)
 
     def is_frozen(self) -> bool:
@@ -122,14 +121,14 @@ class CustomVGG(nn.Module):
         return not any(p.requires_grad for p in self.features[:FROZEN_LAYERS].parameters())
 
     def frozen_outputs(self, images: Tensor) -> Tensor:
-        """What blocks 1 to 4 make of the images: (N, 512, H/16, W/16)."""
+        """Return the output of blocks 1 to 4 (N, 512, H/16, W/16)."""
         return cast("Tensor", self.features[:FROZEN_LAYERS](images))
 
     def calibrate_maps(self, low: Tensor, high: Tensor) -> None:
         """Set one scale per class for all images: `low` becomes 0, the middle to `high` .5.
 
-        Above the middle the scale bends towards 1 and never reaches it, so that the hottest place
-        of a glaring defect is still one place.
+        Above the middle the scale approaches 1 without reaching it, so that even a strong defect
+        has one hottest place.
         """
         if not bool(torch.all(high - low > _FLATTEST_RANGE)):
             raise PillqcError("the scale of the maps is empty: high must be above low")
@@ -147,7 +146,7 @@ class CustomVGG(nn.Module):
         return per_class[None, :, None, None]
 
     def _initialise(self) -> None:
-        """As torchvision initialises VGG, but for the head, which has no norm before it."""
+        """Initialise like torchvision's VGG, except the head, which follows no norm."""
         for layer in self.features:
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
@@ -158,59 +157,58 @@ class CustomVGG(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedModel:
-    """A model with what one must know to use it."""
+    """A model with its threshold and card."""
 
     model: CustomVGG
     """In evaluation mode."""
     trained: bool
-    """False: its decisions mean nothing, and whoever shows them must say so."""
+    """If False, its decisions mean nothing, and every output must say so."""
     threshold: float
     """Probability of `bad` from which a pill is called bad."""
     name: str
     """`shipped`, `random`, `imagenet`, or the model file's name."""
     card: ModelCard | None = None
-    """What the model file says about itself."""
+    """The model file's card."""
     path: Path | None = None
-    """Of the model file."""
+    """The model file."""
 
     @cached_property
     def sha256(self) -> str | None:
-        """Of the model file; None where the model is not from one."""
+        """SHA-256 of the model file, if there is one."""
         from pillqc.data.splits import content_hash
 
         return content_hash(self.path) if self.path else None
 
     def at_threshold(self, threshold: float) -> LoadedModel:
-        """The same model with this threshold and, since it belonged to another, no band."""
+        """Return the model with this threshold and no undecided band, which needs the old one."""
         card = replace(self.card, undecided=None) if self.card else None
         return replace(self, threshold=threshold, card=card)
 
     def at_false_rejects(self, share: float) -> LoadedModel:
-        """The same model with the threshold that called at most this share of good pills bad.
+        """Return the model with the threshold that rejected at most this share of good pills.
 
         Raises:
-            PillqcError: its card does not tell.
+            PillqcError: its card has no such threshold.
         """
-        told = {
-            float(known): at for known, at in (self.card.thresholds if self.card else {}).items()
-        }
-        fitting = [known for known in told if known <= share]
+        card = self.card.thresholds if self.card else {}
+        thresholds = {float(known): threshold for known, threshold in card.items()}
+        fitting = [known for known in thresholds if known <= share]
         if not fitting:
-            least = f"tells the thresholds from a share of {min(told)} on" if told else "tells none"
+            least = f"thresholds from a share of {min(thresholds)} on" if thresholds else "none"
             raise PillqcError(
                 f"{self.name}: no threshold is known to reject at most {share} of good pills: its"
-                f" card {least}; give --threshold, or a model trained with more good pills"
+                f" card has {least}; give --threshold, or a model trained with more good pills"
             )
-        return self.at_threshold(told[max(fitting)])
+        return self.at_threshold(thresholds[max(fitting)])
 
     @property
     def size(self) -> int:
-        """Side to which images are resized for it."""
+        """Side of its input images in pixels."""
         return self.card.size if self.card else DEFAULT_SIZE
 
     @property
     def undecided(self) -> tuple[float, float] | None:
-        """Between these probabilities a person should look."""
+        """Probabilities between which a person should look."""
         return self.card.undecided if self.card else None
 
     @property
@@ -228,7 +226,7 @@ def load_model(
         weights: a pillqc model file; `imagenet` (torchvision's, with an untrained head); `random`;
             or None for the shipped model, which is random where the package has none.
         freeze: whether blocks 1 to 4 get no gradient.
-        seed: for what is random. The same seed gives the same bits.
+        seed: for random weights. The same seed gives the same bits.
     """
     if weights is None:
         if SHIPPED_MODEL.is_file():
@@ -244,14 +242,14 @@ def load_model(
 
 
 def channels(narrowing: int = 1) -> list[str | int]:
-    """VGG-16's layers, each with this part of its channels, as torchvision lists them."""
+    """Return VGG-16's layers in torchvision's notation, with their channels divided by a number."""
     if narrowing < 1 or any(isinstance(c, int) and c % narrowing for c in vgg.cfgs["D"]):
         raise PillqcError(f"VGG-16's layers cannot be divided by {narrowing}; take 1, 2, 4 or 8")
     return [c // narrowing if isinstance(c, int) else c for c in vgg.cfgs["D"]]
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
-    """Return how many parameters train, and how many there are."""
+    """Return the number of parameters that train, and of all."""
     sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
     return sum(size for size, trains in sizes if trains), sum(size for size, _ in sizes)
 
@@ -267,14 +265,14 @@ def _seeded(seed: int, *, freeze: bool, n_classes: int = 2) -> CustomVGG:
 
 
 def _imagenet_features() -> dict[str, Tensor]:
-    """Torchvision's published weights of the features, downloaded or from its cache."""
+    """Return torchvision's published weights of the features, downloaded or from its cache."""
     try:
         state: Mapping[str, Any] = vgg.VGG16_Weights.IMAGENET1K_V1.get_state_dict(
             progress=False, check_hash=True
         )
     except (OSError, RuntimeError) as error:
         raise PillqcError(
-            f"ImageNet weights cannot be had ({error}); put torchvision's vgg16 file into the "
+            f"ImageNet weights cannot be loaded ({error}); put torchvision's vgg16 file into the "
             "torch hub cache, or use --weights random or a model file"
         ) from error
     prefix = "features."
@@ -285,7 +283,7 @@ def _from_file(path: Path, *, name: str, freeze: bool) -> LoadedModel:
     from pillqc.model.artifact import read_artifact
 
     card, tensors = read_artifact(path)
-    with torch.device("meta"):  # random weights would only be thrown away
+    with torch.device("meta"):  # random weights would be discarded
         model = CustomVGG(len(card.classes), freeze=freeze)
     expected = model.state_dict()
     wrong = sorted(expected.keys() ^ tensors.keys()) or sorted(
@@ -296,7 +294,7 @@ def _from_file(path: Path, *, name: str, freeze: bool) -> LoadedModel:
             f"{path}: not a model of this version: {wrong[0]} is missing, unknown or of another "
             "shape; train or download it again"
         )
-    # Copies, for what was read may be the file itself, mapped.
+    # copies, because the tensors may be the file's mapped memory
     own = {name: value.to(expected[name].dtype, copy=True) for name, value in tensors.items()}
     model.load_state_dict(own, assign=True)
     return LoadedModel(

@@ -1,10 +1,10 @@
-"""Optional faster forms of a model while it trains, and the way back to plain weights.
+"""Optimise a model for training with IPEX, and convert it back to plain weights.
 
     running, optimizer = ipex_optimize(torch.bfloat16)(model, optimizer)
     model.load_state_dict(plain_state(model, running))
 
-Load weights and the optimizer's state before, never after: IPEX accepts them then and computes
-garbage.
+Load weights and the optimizer's state before the optimisation: IPEX accepts them afterwards, too,
+and computes garbage.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Optimize = Callable[[nn.Module, torch.optim.Optimizer], tuple[nn.Module, torch.optim.Optimizer]]
-"""Turns a model in training mode and its optimizer into faster ones, before the first step."""
+"""Replaces a model in training mode and its optimizer by faster ones, before the first step."""
 
 
 def load_ipex(dtype: torch.dtype, *, instead: str) -> Any:  # noqa: ANN401 - it ships no types
-    """Intel Extension for PyTorch, for computing in that dtype; importing it changes PyTorch.
+    """Import Intel Extension for PyTorch, which changes PyTorch, for computing in that dtype.
 
     Raises:
-        PillqcError: it is not installed, not made for this PyTorch, or has no such arithmetic on
-            this CPU; the sentence ends with what to do `instead`.
+        PillqcError: it is not installed, was built for another PyTorch, or does not support the
+            dtype on this CPU; the sentence ends with what to do `instead`.
     """
     try:
         import intel_extension_for_pytorch as ipex
     except (ImportError, SystemExit, AttributeError) as error:
-        # on a mismatch with torch its import prints a line and calls what does not exist
+        # with another version of torch its import prints a line and raises one of these
         raise PillqcError(
-            f"intel-extension-for-pytorch cannot be used here ({error}); {instead}"
+            f"intel-extension-for-pytorch cannot be used ({error}); {instead}"
         ) from error
-    if dtype is torch.bfloat16 and not ipex._C.onednn_has_bf16_support():  # noqa: SLF001 - no public way to ask
+    if dtype is torch.bfloat16 and not ipex._C.onednn_has_bf16_support():  # noqa: SLF001 - there is no public function
         raise PillqcError(f"intel-extension-for-pytorch has no bf16 on this CPU; {instead} or fp32")
     return ipex
 
 
 def ipex_optimize(dtype: torch.dtype = torch.float32) -> Optimize:
-    """`ipex.optimize(model=..., optimizer=..., dtype=...)`, as the tutorial calls it."""
+    """Return a function that calls `ipex.optimize` for training, as the tutorial does."""
 
     def optimize(
         model: nn.Module, optimizer: torch.optim.Optimizer
@@ -59,14 +59,14 @@ def ipex_optimize(dtype: torch.dtype = torch.float32) -> Optimize:
 
 
 def replaced_layers(model: nn.Module, running: nn.Module) -> int:
-    """How many layers an optimised copy has of IPEX's; 0 means that nothing was optimised."""
+    """Count the layers that IPEX replaced in an optimised copy; 0 if nothing was optimised."""
     if running is model:
         return 0
     return sum(1 for m in running.modules() if type(m).__name__.startswith("_IPEX"))
 
 
 def plain_state(model: nn.Module, running: nn.Module) -> dict[str, Tensor]:
-    """What `running` has learnt, under the names and in the layout of the plain model."""
+    """Return the weights of `running` with the names and layout of the plain model."""
     learnt = running.state_dict()
     names = model.state_dict().keys()
     missing = names - learnt.keys()
@@ -82,6 +82,6 @@ def plain_state(model: nn.Module, running: nn.Module) -> dict[str, Tensor]:
 
 
 def trained_state(model: nn.Module, running: nn.Module) -> dict[str, Tensor]:
-    """The part of `plain_state` that training changes."""
+    """Return the part of `plain_state` that training changes."""
     trains = {name for name, p in model.named_parameters() if p.requires_grad}
     return {name: value for name, value in plain_state(model, running).items() if name in trains}

@@ -1,9 +1,9 @@
-"""Other programs that run the model: OpenVINO and ONNX Runtime, where they are installed.
+"""Run the model with OpenVINO or ONNX Runtime, where they are installed.
 
     call = PREPARE["onnxruntime"](model, "fp32", images)
     probabilities, maps = call(images)      # for images of that shape
 
-They are set up as the benchmark sets them up when it measures them, so that what it found holds.
+They are configured as in the benchmark, so that its measurements apply.
 """
 
 from __future__ import annotations
@@ -29,21 +29,42 @@ _PRECISIONS: Final = {"fp32": "f32", "bf16": "bf16"}
 _NEEDED: Final = {"openvino": ("openvino",), "onnxruntime": ("onnxruntime", "onnx")}
 """PyTorch writes ONNX through the package onnx."""
 _OPSET: Final = 17
-"""The newest that PyTorch 2.8's tracing exporter knows."""
+"""The newest of PyTorch 2.8's tracing exporter; ONNX Runtime reads it since 2022."""
 
 
 def check(backend: str) -> None:
-    """Refuse a program that is not installed, before anything is read.
-
-    Raises:
-        PillqcError: it is one of these and is missing.
-    """
+    """Raise a `PillqcError` if the backend is one of these and is not installed."""
     for module in _NEEDED.get(backend, ()):
         if importlib.util.find_spec(module) is None:
             raise PillqcError(
                 f"{module} is not installed: pip install 'pillqc-bench[{backend}]', or use "
                 "--backend stock"
             )
+
+
+def write_onnx(
+    model: nn.Module,
+    path: Path,
+    images: Tensor,
+    dynamic_axes: Mapping[str, Mapping[int, str]] | None = None,
+) -> None:
+    """Write an ONNX file with the exporter that traces.
+
+    The newer exporter of PyTorch 2.8 fails on this model: it cannot convert to an operator set that
+    the resizing of maps needs.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch will remove this exporter one day
+        torch.onnx.export(
+            model,
+            (images,),
+            str(path),
+            dynamo=False,
+            opset_version=_OPSET,
+            input_names=["images"],
+            output_names=["probabilities", "maps"],
+            dynamic_axes=dynamic_axes,
+        )
 
 
 def _openvino(model: nn.Module, dtype: str, images: Tensor) -> _Call:
@@ -75,17 +96,9 @@ def _onnxruntime(model: nn.Module, _dtype: str, images: Tensor) -> _Call:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PyTorch announces that this exporter will go one day
+    with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        torch.onnx.export(
-            model,
-            (images,),
-            str(path),
-            input_names=["images"],
-            dynamo=False,
-            opset_version=_OPSET,
-        )
+        write_onnx(model, path, images)
         session = onnxruntime.InferenceSession(
             path.read_bytes(), options, providers=["CPUExecutionProvider"]
         )

@@ -1,13 +1,12 @@
-"""A trained narrow network as a wide one that computes the same.
+"""Convert a trained narrow network to a wide one that computes the same, and back.
 
     wide = widened(narrow_layers, factor=4, generator=torch.Generator().manual_seed(0))
 
 Net2WiderNet (Chen, Goodfellow and Shlens, *Net2Net: Accelerating Learning via Knowledge Transfer*,
-ICLR 2016): every channel appears `factor` times, and what a later layer took from it is shared out
-among the copies. A quarter of VGG-16's width costs a sixteenth of its arithmetic, which brings
-training from nothing from days to an hour on two cores. The shares are random, one draw for each
-weight, so that copies have gradients of their own and drift apart when the wide network is trained
-further.
+ICLR 2016): every channel is copied `factor` times, and the weights of the next layer are divided
+among the copies. A quarter of VGG-16's width costs a sixteenth of its arithmetic, which reduces
+training from random weights from days to an hour on two cores. The shares are random, one draw for
+each weight, so that the copies have different gradients and diverge in further training.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-_ALIKE: Final = 2e-3
-"""Copies differ by less than this part of a layer's greatest weight: half precision rounds them
-by a tenth of it, and weights that were never copies differ by hundreds of times more."""
+_COPY_TOLERANCE: Final = 2e-3
+"""Copies differ by less than this part of a layer's largest weight: rounding to half precision
+causes a tenth of it, and weights that were never copies differ hundreds of times more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +38,10 @@ class Layer:
 
 
 def widened(layers: Sequence[Layer], *, factor: int, generator: torch.Generator) -> list[Layer]:
-    """Widen a chain of layers, all but the inputs of the first and the outputs of the last.
+    """Widen a chain of layers, except the inputs of the first and the outputs of the last.
 
-    Between the layers may stand whatever treats channels alike and apart: ReLU, pooling. The last
-    layer shares out alike for all of its outputs.
+    Between the layers there may be functions of each channel alone: ReLU, pooling. The last layer
+    divides its weights equally for all outputs.
 
     Raises:
         PillqcError: `factor` is below 1.
@@ -56,13 +55,13 @@ def widened(layers: Sequence[Layer], *, factor: int, generator: torch.Generator)
         if index != last:
             weight, bias = (t.repeat_interleave(factor, dim=0) for t in (weight, bias))
         if index != 0:
-            weight = _shared_out(weight, factor, generator, alike=index == last)
+            weight = _divide(weight, factor, generator, same_for_outputs=index == last)
         wide.append(Layer(weight=weight, bias=bias))
     return wide
 
 
 def narrowed(layers: Sequence[Layer], *, factor: int) -> list[Layer] | None:
-    """The chain of which `widened` made these layers; None if it did not, by this factor."""
+    """Return the chain that `widened` converted to these layers by this factor; None if none."""
     last = len(layers) - 1
     narrow = []
     for index, layer in enumerate(layers):
@@ -79,17 +78,19 @@ def narrowed(layers: Sequence[Layer], *, factor: int) -> list[Layer] | None:
 
 
 def _are_copies(groups: Tensor) -> bool:
-    """Whether everything along the second dimension is the same up to rounding."""
+    """Whether the slices along the second dimension are equal up to rounding."""
     apart = (groups - groups.mean(dim=1, keepdim=True)).abs().max()
-    return bool(apart <= _ALIKE * groups.abs().max())
+    return bool(apart <= _COPY_TOLERANCE * groups.abs().max())
 
 
-def _shared_out(weight: Tensor, factor: int, generator: torch.Generator, *, alike: bool) -> Tensor:
-    """Give each of the `factor` copies of an input a random share of its weight; they add up.
+def _divide(
+    weight: Tensor, factor: int, generator: torch.Generator, *, same_for_outputs: bool
+) -> Tensor:
+    """Divide each input's weight into random shares for its `factor` copies.
 
-    With `alike` all outputs share out alike, so that what is symmetric between classes stays so.
+    With `same_for_outputs` all outputs have the same shares, so that symmetric classes stay so.
     """
-    shape = (factor, 1 if alike else len(weight), *weight.shape[1:])
+    shape = (factor, 1 if same_for_outputs else len(weight), *weight.shape[1:])
     parts = torch.rand(shape, generator=generator, dtype=weight.dtype) + 0.25
     copies = weight * parts / parts.sum(dim=0)
     return copies.movedim(0, 2).flatten(1, 2).contiguous()

@@ -191,7 +191,7 @@ def _render_one(folder: Path, plan: RenderPlan, task: _Task) -> dict[str, object
     (folder / task.path).write_bytes(buffer.getvalue())
     if task.defect != GOOD:
         mask = Image.fromarray(pill.mask.astype(np.uint8) * np.uint8(255))
-        (folder / task.mask_path).write_bytes(marker.encoded(mask, "PNG"))
+        (folder / task.mask_path).write_bytes(marker.encode_marked(mask, "PNG"))
     return {
         "path": task.path,
         "sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),

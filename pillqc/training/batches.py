@@ -1,7 +1,7 @@
 """Batches of images, and the class scores that a model gives them.
 
     pipeline = BatchPipeline(model, source)
-    for loaded in ahead(lambda indices: pipeline.load(indices, epoch), batches, depth=2):
+    for loaded in prefetch(lambda indices: pipeline.load(indices, epoch), batches, depth=2):
         scores = pipeline.scores(pipeline.inputs(loaded))    # files are read in another thread
 
 Blocks 1 to 4 do nine tenths of VGG-16's arithmetic. While they are frozen and the images are the

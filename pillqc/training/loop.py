@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from pillqc.errors import PillqcError
 from pillqc.model.batch_norm import image_scores
 from pillqc.model.optimizing import plain_state, replaced_layers, trained_state
-from pillqc.prefetch import ahead
+from pillqc.prefetch import prefetch
 from pillqc.training.batches import BatchPipeline
 from pillqc.training.distributed import Team
 from pillqc.training.step import LEARNING_RATE, class_weights, make_optimizer, window_loss
@@ -232,7 +232,7 @@ class _Loop:
         order = torch.randperm(len(self._labels), generator=self._generator).tolist()
         batches = _batches(order, self._options.batch_size)[position.batches :]
         parts = [self._team.part(batch) for batch in batches]
-        loaded_parts = ahead(
+        loaded_parts = prefetch(
             lambda indices: self._pipeline.load(indices, position.epoch),
             parts,
             depth=0 if self._options.plain else _BATCHES_READ_AHEAD,
@@ -329,7 +329,9 @@ class _Loop:
         mine = self._team.part(range(len(labels)))
         batches = _batches(mine, self._options.batch_size)
         found: list[list[float]] = []
-        read = ahead(lambda indices: pipeline.load(indices, 0), batches, depth=_BATCHES_READ_AHEAD)
+        read = prefetch(
+            lambda indices: pipeline.load(indices, 0), batches, depth=_BATCHES_READ_AHEAD
+        )
         for loaded in read:
             with self._autocast():
                 found.extend(pipeline.scores(pipeline.inputs(loaded)).float().tolist())

@@ -20,12 +20,12 @@ from pillqc.data.decoding_process import read_image
 from pillqc.data.folders import read_samples
 from pillqc.data.images import MEAN, STD
 from pillqc.data.masks import MaskSurvey, survey_masks
-from pillqc.data.seen_images import remembered
-from pillqc.data.split_manifest import manifest_of, path_beside, write_split
-from pillqc.data.splits import as_split, find_crossings, split_by_folders, split_samples
+from pillqc.data.seen_images import encode_seen
+from pillqc.data.split_manifest import build_manifest, manifest_path, write_split
+from pillqc.data.splits import find_crossings, split_by_folders, split_samples, with_split_names
 from pillqc.errors import shown
 from pillqc.evaluation.calibration import Chosen, choose, divide_head
-from pillqc.inspection.novelty import described, known_limits
+from pillqc.inspection.novelty import image_statistics, known_limits
 from pillqc.model.artifact import ModelCard, check_writable, save_artifact
 from pillqc.model.narrowing import narrow_form, wide_form
 from pillqc.model.network import CLASSES, load_model
@@ -109,7 +109,7 @@ def run_training(
         splits = split_by_folders(samples, run.data, seed=run.seed)
     else:
         splits = split_samples(samples, seed=run.seed)
-    manifest = manifest_of(splits, run.data)
+    manifest = build_manifest(splits, run.data)
     loaded = load_model(run.weights, freeze=not run.full, seed=run.seed)
     epochs = run.epochs or -(-ADAPTING_IMAGES // max(len(splits["train"]), 1))
     run = replace(run, size=run.size or loaded.size, epochs=epochs)
@@ -137,7 +137,7 @@ def run_training(
         card = replace(card, data=card.data | {"validation_images": chosen.images})
         card = chosen.apply_to(card)
     save_artifact(run.out, model, card)
-    write_split(path_beside(run.out), manifest)
+    write_split(manifest_path(run.out), manifest)
     checkpoint.path.unlink(missing_ok=True)
     return Trained(result=result, manifest=manifest, chosen=chosen)
 
@@ -189,7 +189,7 @@ def _prepared(loaded: LoadedModel, run: TrainingRun) -> CustomVGG:
 def _doubts(splits: dict[str, list[Sample]], *, can_choose: bool) -> list[str]:
     """Return what makes the result doubtful; every image is read once, before training."""
     doubts = []
-    crossings = find_crossings(as_split(splits))
+    crossings = find_crossings(with_split_names(splits), on_note=doubts.append)
     if crossings:
         first = crossings[0]
         doubts.append(
@@ -236,8 +236,8 @@ def _card(
             "masks": asdict(masks),
         },
         training=_options(run) | figures,
-        known=known_limits(described(read_image(path)) for path in images),
-        seen=remembered(manifest.digests("train", "validation"), seen_before),
+        known=known_limits(image_statistics(read_image(path)) for path in images),
+        seen=encode_seen(manifest.digests("train", "validation"), seen_before),
     )
 
 

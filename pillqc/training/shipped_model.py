@@ -20,13 +20,13 @@ from pillqc import __version__
 from pillqc.data.decoding_process import read_image
 from pillqc.data.folders import read_samples
 from pillqc.data.images import MEAN, STD
-from pillqc.data.seen_images import remembered
+from pillqc.data.seen_images import encode_seen
 from pillqc.data.splits import content_hash
 from pillqc.evaluation.calibration import Chosen, choose
 from pillqc.evaluation.evaluate import Evaluation, evaluate
-from pillqc.inspection.novelty import described, known_limits
+from pillqc.inspection.novelty import image_statistics, known_limits
 from pillqc.model.artifact import ModelCard, save_artifact
-from pillqc.model.batch_norm import folded
+from pillqc.model.batch_norm import fold_batch_norm
 from pillqc.model.network import load_model
 from pillqc.rendering.dataset import RENDERER_VERSION, RenderPlan, render_dataset
 from pillqc.training.recipe import (
@@ -79,7 +79,7 @@ def train_from_scratch(
         )
 
     result = run_recipe(recipe, checkpoint, on_report=on_report)
-    model = folded(result.net)
+    model = fold_batch_norm(result.net)
     with tempfile.TemporaryDirectory(prefix="pillqc-") as folder:
         validation_root, test_root = Path(folder) / "validation", Path(folder) / "test"
         validation_plan = plan(
@@ -110,8 +110,8 @@ def _card(
     recipe: Recipe, result: RecipeResult, chosen: Chosen, validation: Sequence[Sample]
 ) -> ModelCard:
     card = ModelCard(
-        seen=remembered(content_hash(sample.path) for sample in validation),
-        known=known_limits(described(read_image(sample.path)) for sample in validation),
+        seen=encode_seen(content_hash(sample.path) for sample in validation),
+        known=known_limits(image_statistics(read_image(sample.path)) for sample in validation),
         size=recipe.phases[-1].size,
         mean=MEAN,
         std=STD,

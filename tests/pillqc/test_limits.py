@@ -1,4 +1,4 @@
-"""What pillqc plans with is what it may use, and not what the machine has."""
+"""pillqc plans with the resources that it may use, not with those of the machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a process does with memory that it has freed."""
+"""`keep_heap` keeps freed memory in the process."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def measured(**environment: str) -> tuple[int, bool, int]:
     return int(before), took == "True", int(after)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has mallopt")
 def test_a_kept_heap_is_not_faulted_in_again() -> None:
     """Each of five times 40 MB, as a batch's activations are."""
     before, took, after = measured()
@@ -48,6 +48,6 @@ def test_a_kept_heap_is_not_faulted_in_again() -> None:
 
 
 def test_a_users_own_tunables_stay() -> None:
-    """Who sets them has thought about it."""
+    """A deliberate setting is kept."""
     _, took, _ = measured(GLIBC_TUNABLES="glibc.malloc.check=0")
     assert not took

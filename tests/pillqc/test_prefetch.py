@@ -1,4 +1,4 @@
-"""Work is done ahead in order, bounded, and its errors arrive where its result is asked for."""
+"""`prefetch` keeps the order, bounds its memory and raises errors in place."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ import threading
 
 import pytest
 
-from pillqc.prefetch import ahead
+from pillqc.prefetch import prefetch
 
 
 @pytest.mark.parametrize("depth", [0, 1, 3, 99])
 def test_results_come_in_order(depth: int) -> None:
-    """However far ahead the work is."""
-    assert list(ahead(lambda n: n * n, range(7), depth=depth)) == [n * n for n in range(7)]
+    """At every depth."""
+    assert list(prefetch(lambda n: n * n, range(7), depth=depth)) == [n * n for n in range(7)]
 
 
 def test_no_more_than_depth_items_are_taken_before_they_are_needed() -> None:
-    """So memory does not grow with the number of items, and no thread is left behind."""
+    """Memory does not grow with the number of items, and no thread is left behind."""
     items = itertools.count()
-    results = ahead(lambda n: n, items, depth=3)
+    results = prefetch(lambda n: n, items, depth=3)
     assert [next(results), next(results)] == [0, 1]
     assert next(items) <= 5
     results.close()  # type: ignore[attr-defined] # a generator
-    assert not [t for t in threading.enumerate() if t.name.startswith("ahead")]
+    assert not [t for t in threading.enumerate() if t.name.startswith("prefetch")]
 
 
 def test_an_error_arrives_in_its_place() -> None:
-    """What came before it is still delivered."""
-    results = ahead(lambda n: 1 // n, [1, 0, 1], depth=2)
+    """Results before it are still delivered."""
+    results = prefetch(lambda n: 1 // n, [1, 0, 1], depth=2)
     assert next(results) == 1
     with pytest.raises(ZeroDivisionError):
         next(results)

@@ -1,4 +1,4 @@
-"""A file that hides a package is named before anything fails for it."""
+"""A file that hides a package is named before anything fails because of it."""
 
 from __future__ import annotations
 

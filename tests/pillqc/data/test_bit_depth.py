@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
-from pillqc.data.decoding import decode
+from pillqc.data.decoding import decode_picture
 from pillqc.errors import DataError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def pnm(levels: NDArray[np.uint16], largest: int) -> bytes:
 def read(path: Path, body: bytes, bits: int | None = None) -> NDArray[Any]:
     """The pixels that the model sees."""
     path.write_bytes(body)
-    return np.asarray(decode(path, bits=bits).image).astype(int)
+    return np.asarray(decode_picture(path, bits=bits).image).astype(int)
 
 
 STATED: dict[str, Callable[[NDArray[np.uint16], int], bytes]] = {
@@ -115,7 +115,7 @@ def test_without_a_range_it_is_refused_with_its_largest_level_unless_the_user_sa
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_whole_sixteen_bits_are_as_they_were(tmp_path: Path, kind: str) -> None:
-    """Also where PNG states fewer bits and, as its standard says, spreads them over all 16."""
+    """Also where PNG states fewer bits and, by its standard, scales them to all 16."""
     levels = deep(KINDS[kind], 16)
     for body in (png(levels), png(levels, 12), tiff(levels), pnm(levels, 65_535)):
         assert np.abs(read(tmp_path / "x", body) - KINDS[kind]).max() <= 1
@@ -131,13 +131,13 @@ def test_a_picture_that_is_white_at_zero_is_turned(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32])
 def test_pixels_of_32_bits_need_a_range(tmp_path: Path, dtype: type) -> None:
-    """What is said of 16 bits is not said of them; a largest value of all ones is."""
+    """`bits` does not apply to them; a largest value of all ones does."""
     path = tmp_path / "x.tif"
     Image.fromarray(GREY[..., 0].astype(dtype)).save(path)
     for bits in (None, 12):
         with pytest.raises(DataError, match="no defined range: the largest level is 255"):
-            decode(path, bits=bits)
+            decode_picture(path, bits=bits)
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     tags[281] = 255
     Image.fromarray(GREY[..., 0].astype(dtype)).save(path, tiffinfo=tags)
-    assert np.array_equal(np.asarray(decode(path).image), GREY)
+    assert np.array_equal(np.asarray(decode_picture(path).image), GREY)

@@ -1,9 +1,10 @@
-"""No file stops the others: not one that hangs, nor one that ends the process that decodes it."""
+"""No file stops the others: neither one that hangs nor one that ends its decoder."""
 
 from __future__ import annotations
 
 import io
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,9 @@ import pytest
 from PIL import Image
 
 from pillqc.data.decoding_process import Decoder, read_picture
-from pillqc.data.read_options import reading
+from pillqc.data.images import Sample
+from pillqc.data.masks import read_mask, survey_masks
+from pillqc.data.read_options import read_options
 from pillqc.errors import DataError
 
 if TYPE_CHECKING:
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def decoder() -> Iterator[Decoder]:
-    """One for all tests: a child takes a fraction of a second to start."""
+    """Share one decoder: a child takes a fraction of a second to start."""
     one = Decoder()
     yield one
     one.close()
@@ -35,34 +38,62 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
-def endless(path: Path) -> None:
+@pytest.fixture(scope="module")
+def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A JPEG of 64 megapixels whose last scan comes a thousand times: minutes in C, in 3 MB."""
+    path = tmp_path_factory.mktemp("slow") / "slow.jpg"
     whole = io.BytesIO()
     Image.new("L", (8000, 8000), 90).save(whole, "JPEG", progressive=True)
     body = whole.getvalue()
     scan = body[body.rindex(b"\xff\xda") : -2]
     path.write_bytes(body[:-2] + scan * 1000 + body[-2:])
+    return path
 
 
 def test_a_file_that_decodes_for_ever_is_given_up_and_the_next_is_read(
-    decoder: Decoder, tmp_path: Path, photo: Path
+    decoder: Decoder, endless: Path, photo: Path
 ) -> None:
     """The system's alarm ends C code, which no exception reaches."""
-    endless(tmp_path / "slow.jpg")
-    with pytest.raises(DataError, match=r"slow.jpg: not decoded within 0.5 s") as caught:
-        decoder.read(tmp_path / "slow.jpg", 0.5, None)
-    assert caught.value.path == tmp_path / "slow.jpg"
-    assert decoder.read(photo, 60.0, None).image.size == (5, 4)
+    with pytest.raises(DataError, match=r"slow.jpg: not decoded within 0.2 s") as caught:
+        decoder.picture(endless, 0.2)
+    assert caught.value.path == endless
+    assert decoder.picture(photo, 60.0).image.size == (5, 4)
+
+
+def test_a_mask_that_decodes_for_ever_is_given_up(endless: Path, photo: Path) -> None:
+    """Masks have the time limit of pictures."""
+    sample = Sample(path=photo, defect="crack", bad=True, mask=endless, split="all")
+    for read in (lambda: survey_masks([sample]), lambda: read_mask(sample, 32)):
+        with (
+            read_options(seconds=0.2),
+            pytest.raises(DataError, match=r"slow.jpg: not decoded within 0.2 s"),
+        ):
+            read()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, ">u2", np.int32, np.float32])
+def test_a_mask_is_the_same_whoever_decodes_it(tmp_path: Path, dtype: str) -> None:
+    """Levels of every type, lying as the turned photograph does."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (6, 4)).save(tmp_path / "photo.png", exif=exif)
+    Image.fromarray((np.arange(24).reshape(4, 6) == 3).astype(dtype)).save(tmp_path / "m.tif")
+    sample = Sample(
+        path=tmp_path / "photo.png", defect="x", bad=True, mask=tmp_path / "m.tif", split="all"
+    )
+    here = read_mask(sample, 24)
+    with read_options():
+        assert np.array_equal(read_mask(sample, 24), here)
 
 
 def test_a_child_that_was_killed_is_replaced(decoder: Decoder, photo: Path) -> None:
     """Between files, by the system for example, it costs no file its decision."""
-    first = decoder.read(photo, 60.0, None)
+    first = decoder.picture(photo, 60.0)
     child = decoder._child
     assert child is not None
     child.kill()
     child.wait()
-    again = decoder.read(photo, 60.0, None)
+    again = decoder.picture(photo, 60.0)
     assert np.array_equal(np.asarray(again.image), np.asarray(first.image))
 
 
@@ -71,13 +102,13 @@ def test_a_picture_is_the_same_whoever_decodes_it(photo: Path) -> None:
     odd = photo.with_name(os.fsdecode(b"\xff\n.png"))
     photo.rename(odd)
     here = read_picture(odd)
-    with reading():
+    with read_options():
         there = read_picture(odd)
     assert np.array_equal(np.asarray(here.image), np.asarray(there.image))
     assert here.notes == there.notes == ()
 
 
-def test_what_is_no_file_is_told_apart(tmp_path: Path) -> None:
+def test_each_kind_of_path_that_is_no_file_has_a_reason(tmp_path: Path) -> None:
     """An address, standard input, a device, a name too long: each with its own reason."""
     told = {
         "-": "standard input is not read",
@@ -97,9 +128,11 @@ def test_what_is_no_file_is_told_apart(tmp_path: Path) -> None:
 
 
 def test_pictures_are_opened_in_one_place() -> None:
-    """Whoever opens one elsewhere has neither the list of formats nor the limit of time."""
+    """Other places would have neither the list of formats nor the time limit."""
     import pillqc
 
-    package = Path(pillqc.__file__).parent
-    opening = [p.name for p in package.rglob("*.py") if "Image.open(" in p.read_text()]
-    assert opening == ["decoding.py"]
+    texts = {p.name: p.read_text() for p in Path(pillqc.__file__).parent.rglob("*.py")}
+    assert [name for name, text in texts.items() if "Image.open(" in text] == ["decoding.py"]
+    decode = re.compile(r"decode_(picture|mask|layout)\(")
+    calling = {name for name, text in texts.items() if decode.search(text)}
+    assert calling == {"decoding.py", "decoding_process.py"}

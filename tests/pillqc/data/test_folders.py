@@ -1,4 +1,4 @@
-"""Folders become samples; what is not understood is said or refused."""
+"""Folders become samples; other files are reported or refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _touch(root: Path, *names: str) -> None:
-    """Files of a content that no other has; a name that ends in / is an empty folder."""
+    """Write files with different contents; a name that ends in / is an empty folder."""
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         if name.endswith("/"):
@@ -27,7 +27,7 @@ def _touch(root: Path, *names: str) -> None:
 
 
 def _read(root: Path, good: str | None = None) -> tuple[list[tuple[str, str, str]], list[str]]:
-    """Split, defect and path of every sample, and what was said, without the root."""
+    """Return split, defect and path of every sample, and the notes, without the root."""
     notes: list[str] = []
     samples = read_samples(root, good=good, on_note=notes.append)
     found = [(s.split, s.defect, s.path.relative_to(root).as_posix()) for s in samples]
@@ -127,7 +127,7 @@ def test_the_test_split_is_the_default_where_there_is_one(tmp_path: Path) -> Non
 
 
 def test_the_folder_of_good_pills_can_be_named(tmp_path: Path) -> None:
-    """Its samples are good, and which folder was taken for it is said."""
+    """Its samples are good, and a note names the folder."""
     _touch(tmp_path, "ok/0.png", "ko/0.png")
     expected = [("all", "ko", "ko/0.png"), ("all", "good", "ok/0.png")]
     assert _read(tmp_path, "OK") == (expected, ["taken for good pills: ok"])
@@ -181,6 +181,7 @@ def test_what_is_not_used_is_said(tmp_path: Path) -> None:
     assert len(found) == 3
     assert sorted(notes) == [
         "class folders without an image: 1, the first test/empty",
+        "hidden files and folders, not used: 1, the first .git",
         "images deeper than in their class folder, not used: 1, the first test/bad/old/7.png",
         "images in a folder that is no split's, not used: 1, the first holdout/good/0.png",
         "images in no class folder, not used: 2, the first test/8.png",
@@ -196,7 +197,7 @@ def test_a_folder_that_only_holds_classes_is_a_group(tmp_path: Path) -> None:
 
 
 def test_links_to_folders_count_once_and_lead_in_no_circle(tmp_path: Path) -> None:
-    """A class may be a link; what is in it twice is said."""
+    """A class may be a link; copies are reported."""
     _touch(tmp_path, "good/0.png", "bad/0.png")
     (tmp_path / "crack").symlink_to(tmp_path / "bad", target_is_directory=True)
     (tmp_path / "circle").symlink_to(tmp_path, target_is_directory=True)
@@ -277,7 +278,7 @@ def test_an_image_and_its_mask_may_have_a_folder_of_their_own(tmp_path: Path) ->
 
 
 def test_masks_that_are_not_understood_are_counted(tmp_path: Path) -> None:
-    """Of unknown names or formats, and those that fit two images: they are nobody's."""
+    """Masks of unknown names or formats, and those that fit two images, belong to none."""
     _touch(
         tmp_path,
         *("good/0.png", "crack/0.png", "color/0.png", "crack/1.png"),
@@ -289,11 +290,17 @@ def test_masks_that_are_not_understood_are_counted(tmp_path: Path) -> None:
     )
 
 
-def test_pictures_that_pillqc_drew_are_no_samples(tmp_path: Path) -> None:
-    """Known by their mark, in a folder of their own or among photographs, and counted."""
+def test_what_pillqc_made_itself_is_no_sample(tmp_path: Path) -> None:
+    """Pictures by their mark, tables by their first line, in any folder; they are counted."""
     _touch(tmp_path, "good/0.png", "bad/0.png", "figures/")
     for name in ("figures/gallery.png", "bad/x.jpg"):
         save_drawing(Image.new("RGB", (8, 8)), tmp_path / name)
+    _touch(tmp_path, "out/")
+    (tmp_path / "out/shard-1-of-1.jsonl").write_text('{"images": 2, "inspection": "a"}\n')
+    (tmp_path / "bad/d.csv").write_text("path,decision,probability_bad,boxes\n")
     found, notes = _read(tmp_path)
     assert [defect for _, defect, _ in found] == ["bad", "good"]
-    assert notes == ["pictures that pillqc drew itself, left out: 2, the first bad/x.jpg"]
+    assert sorted(notes) == [
+        "pictures that pillqc drew itself, left out: 2, the first bad/x.jpg",
+        "results that pillqc wrote itself, left out: 2, the first bad/d.csv",
+    ]

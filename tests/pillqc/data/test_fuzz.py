@@ -152,7 +152,7 @@ def test_whole_files_of_every_format_are_read(tmp_path: Path) -> None:
     for kind, bodies in seeds().items():
         for number, body in enumerate(bodies):
             path.write_bytes(body)
-            assert decoder.read(path, 60.0, None).image.mode == "RGB", f"{kind} {number}"
+            assert decoder.picture(path, 60.0).image.mode == "RGB", f"{kind} {number}"
     decoder.close()
 
 
@@ -160,7 +160,7 @@ def test_whole_files_of_every_format_are_read(tmp_path: Path) -> None:
 def test_nothing_but_a_data_error_comes_of_a_damaged_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Neither another exception, nor one that ends the decoding process."""
+    """As a picture, as a mask and for its layout: no other exception, and no lost process."""
     rng, path, decoder = random.Random(SEED), tmp_path / "x", Decoder()
     whole, outcomes, escaped = seeds(), Counter[str](), []
     kinds = [*whole, "EXIF", "chunks", "entries"]
@@ -171,7 +171,7 @@ def test_nothing_but_a_data_error_comes_of_a_damaged_file(
         body = make(rng) if make else damaged(rng.choice(whole[kind]), rng)
         path.write_bytes(body)
         try:
-            decoder.read(path, 20.0, None)
+            decoder.request(("picture", "mask", "layout")[number % 3], path, 20.0)
             outcomes["read"] += 1
         except DataError as error:
             outcomes["refused"] += 1

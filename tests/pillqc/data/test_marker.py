@@ -32,7 +32,7 @@ def test_a_drawing_is_known_under_any_name(tmp_path: Path, name: str) -> None:
 
 
 def test_what_is_no_file_is_no_drawing(tmp_path: Path) -> None:
-    """Nobody waits for a pipe."""
+    """Reading a pipe would block."""
     os.mkfifo(tmp_path / "pipe.png")
     assert not is_drawing(tmp_path / "pipe.png")
     assert not is_drawing(tmp_path / "none.png")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SIDE = 40
 WHERE = np.zeros((SIDE, SIDE), np.bool_)
 WHERE[4:16, 8:30] = True
+BLANK = Image.new("L", (SIDE, SIDE))
 
 
 def levels(value: float, dtype: type = np.uint8) -> NDArray[np.generic]:
@@ -94,7 +95,7 @@ def bad(folder: Path, mask: Path | None, size: tuple[int, int] = (SIDE, SIDE)) -
 def test_whatever_is_not_background_counts(
     tmp_path: Path, name: str, save: Callable[[Path], None], values: str
 ) -> None:
-    """0/1, class numbers, deep, palettes, colours, transparency: the same mask, and it is said."""
+    """0/1, class numbers, deep, palettes, colours, transparency: the same mask, and its values."""
     mask = tmp_path / name
     save(mask)
     sample = bad(tmp_path, mask)
@@ -104,12 +105,13 @@ def test_whatever_is_not_background_counts(
     assert survey.line == f"masks: {values}, 1 used"
 
 
-def test_a_soft_edge_counts_from_half_white(tmp_path: Path) -> None:
-    """A drawing that was made smaller is no wider than it was."""
-    large = np.kron(WHERE, np.ones((5, 5))).astype(np.uint8) * np.uint8(255)
-    turned = Image.fromarray(large).rotate(10)
-    turned.resize((SIDE, SIDE), Image.Resampling.BOX).save(tmp_path / "m.png")
-    mask = read_mask(bad(tmp_path, tmp_path / "m.png"), SIDE)
+@pytest.mark.parametrize(("white", "dtype"), [(255, np.uint8), (65535, np.uint16), (1, np.float32)])
+def test_a_soft_edge_counts_from_half_white(tmp_path: Path, white: int, dtype: type) -> None:
+    """A drawing that was made smaller is no wider than it was, in any depth."""
+    large = np.kron(WHERE, np.ones((5, 5))).astype(np.float32)
+    turned = Image.fromarray(large).rotate(10).resize((SIDE, SIDE), Image.Resampling.BOX)
+    Image.fromarray((np.asarray(turned) * white).astype(dtype)).save(tmp_path / "m.tif")
+    mask = read_mask(bad(tmp_path, tmp_path / "m.tif"), SIDE)
     assert mask.sum() == pytest.approx(WHERE.sum(), rel=0.02)
 
 
@@ -121,12 +123,16 @@ def test_a_soft_edge_counts_from_half_white(tmp_path: Path) -> None:
         (lambda p: Image.fromarray(1 - levels(1)).save(p), "is it inverted"),
         (lambda p: Image.new("L", (SIDE, SIDE), 255).save(p), "100% of its pixels set"),
         (rgba((255, 255, 255, 255), (0, 0, 0, 255)), "is it inverted"),
+        (saved(-1, np.int32, format="TIFF"), "negative values"),
+        (saved(np.nan, np.float32, format="TIFF"), "NaN"),
+        (saved(255, format="GIF", save_all=True, append_images=[BLANK]), "has 2 pages or frames"),
+        (lambda p: Image.new("LAB", (SIDE, SIDE)).save(p, "TIFF"), "its colours are LAB"),
     ],
 )
-def test_an_empty_or_inverted_mask_of_a_bad_pill_is_refused(
+def test_a_mask_that_would_teach_that_defects_are_clean_is_refused(
     tmp_path: Path, make: Callable[[Path], None], words: str
 ) -> None:
-    """It would teach that defects are clean; the file is named, and how many more there are."""
+    """Empty, inverted, or of values without a meaning: it is named, with the number of others."""
     mask = tmp_path / "m.png"
     make(mask)
     sample = bad(tmp_path, mask)
@@ -141,7 +147,7 @@ def test_an_empty_or_inverted_mask_of_a_bad_pill_is_refused(
 def test_masks_are_halves_where_pixels_are_half_covered_and_good_pills_have_none(
     tmp_path: Path,
 ) -> None:
-    """A mask is a boolean image of the asked size."""
+    """A mask is a boolean image of the requested size."""
     mask = tmp_path / "m.png"
     Image.fromarray(np.where(np.arange(8) < 4, 255, 0).astype("u1")[None].repeat(8, 0)).save(mask)
     assert read_mask(bad(tmp_path, mask, (8, 8)), 4).tolist() == [[True, True, False, False]] * 4
@@ -156,7 +162,7 @@ def test_a_defect_that_is_finer_than_a_pixel_is_not_lost(tmp_path: Path) -> None
 
 
 def test_a_folder_of_masks_is_one_mask(tmp_path: Path) -> None:
-    """As where every part of a defect has a file."""
+    """Each part of a defect has a file."""
     folder = tmp_path / "000"
     folder.mkdir()
     for number, rows in enumerate((slice(0, 10), slice(10, 20))):
@@ -200,7 +206,7 @@ def test_a_mask_lies_as_its_turned_image_does(
     turned: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
     drawn: str,
 ) -> None:
-    """However it was drawn, as far as its size or its own entry tells."""
+    """However it was drawn, if its size or its EXIF entry decides it."""
     stored = np.zeros((30, 40), np.uint8)
     stored[0:6, 0:12] = 1
     sample = bad(tmp_path, tmp_path / "m.png")

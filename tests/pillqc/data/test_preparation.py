@@ -10,8 +10,10 @@ import zlib
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from pillqc.commands.main import main
 from pillqc.data import preparation
 from pillqc.data.preparation import LICENCE, prepare_mvtec
 from pillqc.errors import DataError, UsageError
@@ -30,6 +32,12 @@ def _png(name: str) -> bytes:
 
 
 _NAMES = ("train/good/000.png", "test/crack/000.png", "ground_truth/crack/000_mask.png")
+
+
+def _lay_out(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(_png(name))
 
 
 def _archive(path: Path, *extra: str) -> Path:
@@ -51,7 +59,7 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_category_is_taken_from_the_archive(published: Path, tmp_path: Path) -> None:
-    """Only the asked category, nothing outside the folder, and a note when the count is another."""
+    """Only that category, nothing outside the folder, and a note about another count."""
     done = prepare_mvtec(out=tmp_path / "out", archive=published)
     files = sorted(p.relative_to(done.root).as_posix() for p in done.root.rglob("*.png"))
     assert files == sorted(_NAMES)
@@ -76,18 +84,31 @@ def test_an_unknown_category_leaves_nothing(published: Path, tmp_path: Path) -> 
 
 def test_a_folder_is_copied_as_it_is(tmp_path: Path) -> None:
     """The user's own unpacked set, whole or one category."""
-    for name in _NAMES:
-        path = tmp_path / "mvtec" / "pill" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(_png(name))
+    _lay_out(tmp_path / "mvtec/pill", *_NAMES)
     for number, root in enumerate((tmp_path / "mvtec", tmp_path / "mvtec/pill")):
         assert prepare_mvtec(out=tmp_path / f"out{number}", root=root).images == 2
 
 
+def test_unusable_masks_are_named_and_exit_with_1(tmp_path: Path) -> None:
+    """The data is written all the same: the user mends it there."""
+    root, out = tmp_path / "pill", tmp_path / "out"
+    _lay_out(root, *_NAMES, "test/crack/001.png")
+    for name in ("000", "001"):
+        Image.new("L", (4, 4)).save(root / f"ground_truth/crack/{name}_mask.png")
+    done = CliRunner().invoke(main, ["prepare", "mvtec", "--root", str(root), "--out", str(out)])
+    assert done.exit_code == 1
+    for name in ("000", "001"):
+        assert f"pillqc: {out}/ground_truth/crack/{name}_mask.png: has no set pixel" in done.stderr
+    assert "2 masks cannot be used" in done.stderr
+    assert (out / "test/crack/001.png").is_file()
+
+
 def test_existing_folders_and_missing_sources_are_said(tmp_path: Path) -> None:
-    """Nothing is overwritten, and one source must be given."""
+    """Nothing is overwritten or copied into itself, and one source must be given."""
     with pytest.raises(DataError, match="exists already"):
         prepare_mvtec(out=tmp_path, root=tmp_path)
+    with pytest.raises(DataError, match="lies inside"):
+        prepare_mvtec(out=tmp_path / "pill/out", root=tmp_path)
     with pytest.raises(UsageError, match="either --archive or --root"):
         prepare_mvtec(out=tmp_path / "out")
     with pytest.raises(DataError, match="no such archive"):
@@ -95,7 +116,7 @@ def test_existing_folders_and_missing_sources_are_said(tmp_path: Path) -> None:
 
 
 def test_the_licence_is_told() -> None:
-    """Non-commercial, share-alike, and whom to cite."""
+    """Non-commercial, share-alike, with the citation."""
     assert "CC BY-NC-SA 4.0" in LICENCE
     assert "Bergmann" in LICENCE
 
@@ -103,9 +124,7 @@ def test_the_licence_is_told() -> None:
 def test_links_in_circles_and_pipes_are_not_copied(tmp_path: Path) -> None:
     """The images are, and nothing waits for ever."""
     root = tmp_path / "pill"
-    for name in _NAMES:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(_png(name))
+    _lay_out(root, *_NAMES)
     (root / "test/circle").symlink_to(root, target_is_directory=True)
     os.mkfifo(root / "test/crack/pipe.png")
     (root / "test/crack/self.png").symlink_to(root / "test/crack/self.png")

@@ -1,4 +1,4 @@
-"""A model is never judged by images that it has seen, unless that is asked for, and then loudly."""
+"""Images that a model has seen judge it only with `--include-seen`, and then with a warning."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pillqc.commands.main import main
-from pillqc.data.seen_images import count, remembered, without_seen
+from pillqc.data.seen_images import decode_seen, encode_seen, without_seen
 from pillqc.rendering.dataset import RenderPlan, render_dataset
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def test_a_model_remembers_what_the_one_it_started_from_has_seen(
     card = read_artifact(out)[0]
     assert card.size == SIZE
     new = [d for d, side in manifest(out).items() if side != "test"]
-    assert count(card.seen) == count(first) + len(new)
+    assert len(decode_seen(card.seen)) == len(decode_seen(first)) + len(new)
     report = json.loads(run("evaluate", "--data", pills, "--model", out, "--json").stdout)
     mine = [d for d, side in manifest(model).items() if side != "test"]
     assert report["left_out_as_seen"] == len(mine)
@@ -144,8 +144,8 @@ def test_the_manifest_is_checked_for_near_copies(pills: Path, model: Path) -> No
 def test_digests_are_remembered_and_damage_is_found() -> None:
     """Sorted, each once, and a text that was cut is refused."""
     one, two = (hashlib.sha256(text.encode()).hexdigest() for text in ("one", "two"))
-    seen = remembered([one, two, one])
-    assert seen == remembered([two], before=remembered([one]))
-    assert count(seen) == 2
+    seen = encode_seen([one, two, one])
+    assert seen == encode_seen([two], before=encode_seen([one]))
+    assert len(decode_seen(seen)) == 2
     with pytest.raises(ValueError, match="seen images"):
         without_seen([], seen[:-2])

@@ -1,4 +1,4 @@
-"""No content is ever on two sides of a split."""
+"""No content is in two splits."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_every_defect_is_divided_in_the_same_proportions(tmp_path: Path) -> None
 
 
 def test_copies_stay_together_whatever_they_are_called(tmp_path: Path) -> None:
-    """The reference kit cloned bad files before it split them; here clones share their side."""
+    """The reference kit cloned bad files before it split them; clones share a split."""
     samples = _samples(tmp_path, {"good": 10, "crack": 5})
     for sample in list(samples):
         for copy in range(5):
@@ -64,7 +64,7 @@ def test_a_split_depends_on_content_and_seed_only(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
-    """Splitting reads every file once, and says which one it cannot read."""
+    """Splitting reads every file once, and names one that it cannot read."""
     with pytest.raises(DataError, match=r"gone\.png"):
         content_hash(tmp_path / "gone.png")
 
@@ -100,6 +100,6 @@ def test_identical_and_near_identical_images_across_splits_are_found(tmp_path: P
 
 
 def test_different_pills_are_never_taken_for_copies(tmp_path: Path) -> None:
-    """Forty pills in the same pose, on two sides."""
-    samples = [_pill(tmp_path, ("train", "test")[n % 2], f"{n}.png", n) for n in range(40)]
+    """Twenty pills in the same pose, on two sides."""
+    samples = [_pill(tmp_path, ("train", "test")[n % 2], f"{n}.png", n) for n in range(20)]
     assert find_crossings(samples) == []

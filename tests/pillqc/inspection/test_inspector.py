@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pillqc.inspection.inspector import decide, find_images
-from pillqc.inspection.prediction import Unreadable
+from pillqc.inspection.inspector import decide, find_images, inspect
+from pillqc.inspection.prediction import Prediction, Unreadable
+from pillqc.model.network import load_model
 
 pytestmark = pytest.mark.torch
 
@@ -81,22 +82,14 @@ def test_a_folder_is_walked_and_not_listed(tmp_path: Path, monkeypatch: pytest.M
     assert "b" not in looked
 
 
-def test_a_good_pill_gets_no_box_and_a_bad_one_its_boxes() -> None:
+def test_a_good_pill_gets_no_box_and_a_bad_one_its_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hot map alone draws nothing on a pill that is called good."""
-    from pillqc.inspection.inspector import _decided, terms_of
-    from pillqc.inspection.prediction import Prediction
-    from pillqc.model.network import load_model
-
-    loaded = load_model("random")
-    terms = terms_of(loaded)
-
     heat = np.zeros((10, 10), np.float32)
     heat[2:5, 3:6] = 0.9
-
-    def result(bad: float) -> Prediction:
-        return Prediction(
+    good, bad = (
+        Prediction(
             path=Path("x"),
-            bad=bad,
+            bad=probability,
             heat=heat,
             width=100,
             height=50,
@@ -105,9 +98,12 @@ def test_a_good_pill_gets_no_box_and_a_bad_one_its_boxes() -> None:
             notes=(),
             statistics={},
         )
-
-    assert _decided(result(0.1), loaded, terms).boxes == ()
-    (box,) = _decided(result(0.9), loaded, terms).boxes
+        for probability in (0.1, 0.9)
+    )
+    monkeypatch.setattr("pillqc.inspection.inspector.predict", lambda *_, **__: iter([good, bad]))
+    first, second = inspect(load_model("random"), [])
+    assert first.boxes == ()
+    (box,) = second.boxes
     assert (box.left, box.top, box.right, box.bottom) == (30, 10, 60, 25)
-    printed = json.loads(json.dumps(_decided(result(0.9), loaded, terms).as_dict()))
+    printed = json.loads(json.dumps(second.as_dict()))
     assert list(printed)[:5] == ["path", "decision", "probability_bad", "boxes", "ms"]

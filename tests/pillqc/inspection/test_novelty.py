@@ -1,4 +1,4 @@
-"""What a model has never seen the like of is said to be unlike, and never good."""
+"""A picture outside the known limits is reported, and never called good."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pillqc.inspection.novelty import described, known_limits, unlike
+from pillqc.inspection.novelty import image_statistics, known_limits, outside_limits
 from pillqc.rendering.scene import render
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ def test_other_light_colour_and_things_are_unlike_and_other_pills_are_not(
     pills: list[Image.Image],
 ) -> None:
     """The sentence names what is outside, and the limits."""
-    limits = known_limits(described(pill) for pill in pills[:20])
-    assert [unlike(limits, described(pill)) for pill in pills[20:]] == [None] * 4
+    limits = known_limits(image_statistics(pill) for pill in pills[:20])
+    assert [outside_limits(limits, image_statistics(pill)) for pill in pills[20:]] == [None] * 4
     pill = pills[20]
     others = {
         "brightness 0.0, known": Image.new("RGB", (64, 64)),
@@ -36,7 +36,7 @@ def test_other_light_colour_and_things_are_unlike_and_other_pills_are_not(
         "contrast": pill.point(lambda level: level // 16),
     }
     for told, other in others.items():
-        assert told in str(unlike(limits, described(other)))
+        assert told in str(outside_limits(limits, image_statistics(other)))
 
 
 def test_few_pictures_leave_wider_limits() -> None:
@@ -45,7 +45,7 @@ def test_few_pictures_leave_wider_limits() -> None:
     many = known_limits({"contrast": value} for value in np.linspace(0, 1, 100).tolist())
     assert few["contrast"][0] < many["contrast"][0] < 0 < 1 < many["contrast"][1]
     assert known_limits([]) == {}
-    assert unlike({}, {"contrast": 5.0}) is None
+    assert outside_limits({}, {"contrast": 5.0}) is None
 
 
 @pytest.mark.torch
@@ -53,12 +53,12 @@ def test_few_pictures_leave_wider_limits() -> None:
 def test_an_unlike_picture_is_never_called_good(
     tmp_path: Path, pills: list[Image.Image], threshold: float, decision: str
 ) -> None:
-    """A pill is, by the same threshold; bad stays bad, and both are said to be unlike."""
+    """A pill is good by the same threshold; bad stays bad, and the difference is reported."""
     from pillqc.inspection.inspector import inspect
     from pillqc.model.artifact import ModelCard
     from pillqc.model.network import load_model
 
-    card = ModelCard(known=known_limits(described(pill) for pill in pills[:20]), size=32)
+    card = ModelCard(known=known_limits(image_statistics(pill) for pill in pills[:20]), size=32)
     loaded = replace(load_model("random"), card=card).at_threshold(threshold)
     pills[20].save(tmp_path / "pill.png")
     Image.new("RGB", (64, 64)).save(tmp_path / "black.png")
@@ -77,7 +77,9 @@ def test_the_shipped_model_knows_pills_of_another_seed_and_nothing_else() -> Non
     card = load_model().card
     assert card is not None
     strangers = [render(seed=9_000_000 + seed, size=224).image for seed in range(6)]
-    told = [unlike(card.known, described(Image.fromarray(image))) for image in strangers]
+    told = [
+        outside_limits(card.known, image_statistics(Image.fromarray(image))) for image in strangers
+    ]
     assert told == [None] * 6
     grey = Image.fromarray(strangers[0]).convert("L").convert("RGB")
-    assert "colour 0.0" in str(unlike(card.known, described(grey)))
+    assert "colour 0.0" in str(outside_limits(card.known, image_statistics(grey)))

@@ -1,4 +1,4 @@
-"""Files are decoded ahead, in order, and a broken one costs only itself."""
+"""Files are decoded before they are needed, in order; a broken one costs only itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.torch
 
 
 class _Counting:
-    """Stands in for the model: says how bright an image is, and remembers its batches."""
+    """A stand-in for the model: returns the brightness and records batch sizes."""
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -70,7 +70,7 @@ def test_a_broken_file_is_reported_in_its_place(tmp_path: Path) -> None:
 
 
 def test_memory_does_not_grow_with_the_number_of_files(tmp_path: Path) -> None:
-    """Never more than three batches are taken from the input before results are."""
+    """At most three batches are taken from the input before results are returned."""
     from pillqc.inspection.prediction import predict
 
     (path,) = _images(tmp_path, 1)
@@ -87,4 +87,4 @@ def test_memory_does_not_grow_with_the_number_of_files(tmp_path: Path) -> None:
         next(results)
     assert taken <= 4 * 4
     results.close()  # type: ignore[attr-defined] # a generator
-    assert not [t for t in threading.enumerate() if t.name.startswith("decode")]
+    assert not [t for t in threading.enumerate() if t.name.startswith("prefetch")]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from pillqc.commands.main import main
 from pillqc.errors import PillqcError, UsageError
@@ -29,13 +30,13 @@ IMAGES = [Path(f"{number}.png") for number in range(7)]
 
 
 class LostError(Exception):
-    """The process is gone."""
+    """The process was killed."""
 
 
 def inspecting(
     paths: Iterable[Path | Unreadable], *, lost_after: int | None = None
 ) -> Iterator[Inspection]:
-    """An inspector that finds everything good, until it is lost."""
+    """Call every image good; raise `LostError` after some."""
     for done, path in enumerate(paths):
         if done == lost_after:
             raise LostError
@@ -44,32 +45,33 @@ def inspecting(
 
 
 def run(shard: Shard, folder: Path, *, lost_after: int | None = None) -> tuple[int, int]:
-    """One process of an inspection."""
-    return shards.inspect_shard(
+    """Run one process of an inspection: how many images were done before, and now."""
+    result = shards.inspect_shard(
         shard,
         folder,
         IMAGES,
         common="same",
         inspect=lambda own: inspecting(own, lost_after=lost_after),
     )
+    return result.done_before, result.done_now
 
 
 def test_shards_share_out_all_images_and_none_twice() -> None:
-    """Every N-th, so that all have about as many, whatever the folders hold."""
+    """Every N-th, so that all have about as many, whatever is in the folders."""
     parts = [list(Shard(rank=rank, size=3).numbers(7)) for rank in range(3)]
     assert sorted(number for part in parts for number in part) == list(range(7))
     assert [len(part) for part in parts] == [3, 2, 2]
     assert list(Shard(rank=5, size=6).numbers(3)) == []
 
 
-def test_the_shard_is_named_or_torchruns(tmp_path: Path) -> None:
-    """Without either, one process takes all."""
-    assert shards.parse("2/4") == Shard(rank=1, size=4)
-    assert shards.parse(None, {"RANK": "3", "WORLD_SIZE": "8"}) == Shard(rank=3, size=8)
-    assert shards.parse(None, {}) == Shard(rank=0, size=1)
+def test_the_shard_comes_from_the_option_or_from_torchrun() -> None:
+    """Without both, one process takes all images."""
+    assert shards.parse_shard("2/4") == Shard(rank=1, size=4)
+    assert shards.parse_shard(None, {"RANK": "3", "WORLD_SIZE": "8"}) == Shard(rank=3, size=8)
+    assert shards.parse_shard(None, {}) == Shard(rank=0, size=1)
     for wrong in ("0/4", "5/4", "2", "a/b"):
         with pytest.raises(UsageError, match="is not K/N"):
-            shards.parse(wrong)
+            shards.parse_shard(wrong)
 
 
 def test_merged_results_are_in_the_order_of_the_images(tmp_path: Path) -> None:
@@ -83,7 +85,7 @@ def test_merged_results_are_in_the_order_of_the_images(tmp_path: Path) -> None:
 
 
 def test_a_process_lost_in_the_middle_loses_nothing_that_was_done(tmp_path: Path) -> None:
-    """What is missing is said; started again, it does only that; the other is not touched."""
+    """Merging reports what is missing; a restart does only that and leaves the other shard."""
     first, second = Shard(rank=0, size=2), Shard(rank=1, size=2)
     run(second, tmp_path)
     with pytest.raises(LostError):
@@ -115,19 +117,19 @@ def test_a_process_that_never_started_is_missed(tmp_path: Path) -> None:
 def test_shards_of_another_inspection_are_refused(tmp_path: Path) -> None:
     """Other images or another model in one folder would be merged into nonsense."""
     run(Shard(rank=0, size=2), tmp_path)
-    with pytest.raises(PillqcError, match="of another inspection"):
+    with pytest.raises(PillqcError, match="belongs to another inspection"):
         shards.inspect_shard(
             Shard(rank=0, size=2), tmp_path, IMAGES, common="other", inspect=inspecting
         )
     shards.inspect_shard(
         Shard(rank=1, size=2), tmp_path, IMAGES, common="other", inspect=inspecting
     )
-    with pytest.raises(PillqcError, match="of different inspections"):
+    with pytest.raises(PillqcError, match="come from different inspections"):
         shards.merge(tmp_path)
 
 
 def test_merge_says_in_one_line_what_is_missing(tmp_path: Path) -> None:
-    """And gives what there is when asked to."""
+    """With `--partial` it writes the results that exist."""
     run(Shard(rank=0, size=2), tmp_path)
     refused = CliRunner().invoke(main, ["merge", str(tmp_path)])
     assert refused.exit_code == 1
@@ -153,7 +155,7 @@ def test_a_damaged_or_empty_folder_is_one_line(tmp_path: Path) -> None:
 def test_what_only_the_whole_can_give_is_refused_with_shards(
     option: list[str], tmp_path: Path
 ) -> None:
-    """Instead of being left out without a word; `merge` has all three."""
+    """`merge` has all three options."""
     asked = ["inspect", "pill.png", "--shards", str(tmp_path / "out"), *option]
     refused = CliRunner().invoke(main, asked)
     assert refused.exit_code == 2
@@ -161,8 +163,27 @@ def test_what_only_the_whole_can_give_is_refused_with_shards(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.torch
+def test_a_part_has_a_closing_line_of_all_its_results(tmp_path: Path) -> None:
+    """With the model, as `inspect` and `merge` have; resumed, and inside the inspected folder."""
+    for name, level in (("a.png", 30), ("b.png", 90)):
+        Image.new("RGB", (32, 32), (level, level, level)).save(tmp_path / name)
+    (tmp_path / "c.png").write_text("no image")
+    asked = ["inspect", str(tmp_path), "--model", "random", "--size", "32"]
+    asked += ["--shards", str(tmp_path / "out"), "--shard", "1/1"]
+    for done in ("3 images inspected", "0 images inspected, 3 were done before"):
+        part = CliRunner().invoke(main, asked)
+        assert part.exit_code == 0, part.output
+        assert done in part.stdout
+        tally, model = part.stderr.splitlines()[-2:]
+        assert tally.startswith("looked at 3: ")
+        assert tally.endswith("1 errors; not looked at: 0")
+        assert model.startswith("model random, threshold 0.5")
+    assert tally in CliRunner().invoke(main, ["merge", str(tmp_path / "out")]).stderr
+
+
 def test_a_part_without_a_folder_is_refused() -> None:
-    """All images would be inspected by everyone."""
+    """Every process would inspect all images."""
     refused = CliRunner().invoke(main, ["inspect", "pill.png", "--shard", "2/4"])
     assert refused.exit_code == 2
     assert "--shard needs --shards" in refused.output
@@ -175,7 +196,7 @@ def test_a_part_without_a_folder_is_refused() -> None:
 def test_merge_exits_and_writes_a_table_as_one_inspection_does(
     decisions: tuple[Decision, ...], usual: int, asked: int, tmp_path: Path
 ) -> None:
-    """1 for a file that could not be read, 3 for a bad pill where that is asked for."""
+    """1 for a file that cannot be read, 3 for a bad pill with `--exit-code`."""
     folder, table = tmp_path / "out", tmp_path / "all.csv"
     found = [
         Inspection(path=Path(f"{number}.png"), decision=decision, probability_bad=0.5)
@@ -212,7 +233,7 @@ def alone(*words: str) -> str:
 @pytest.mark.slow
 def test_several_processes_of_torchrun_inspect_as_one_does(pills: Path, tmp_path: Path) -> None:
     """Same decisions and probabilities, in the same order."""
-    asked = ["inspect", str(pills), "--size", "64", "--model", "random"]
+    asked = ["inspect", str(pills), "--size", "32", "--model", "random"]
     torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "pillqc"]
     out = ["--shards", str(tmp_path / "out"), "--pictures", str(tmp_path / "marked")]
     subprocess.run([sys.executable, "-m", *torchrun, *asked, *out], check=True)
@@ -231,8 +252,8 @@ def test_several_processes_of_torchrun_inspect_as_one_does(pills: Path, tmp_path
 @pytest.mark.torch
 @pytest.mark.slow
 def test_a_process_killed_in_the_middle_is_made_up_for(pills: Path, tmp_path: Path) -> None:
-    """A real process is killed while it works. The other ends, merging says what lacks."""
-    asked = ["inspect", str(pills), "--model", "random", "--batch-size", "1"]
+    """A real process is killed while it works; merging reports what is missing."""
+    asked = ["inspect", str(pills), "--model", "random", "--batch-size", "1", "--size", "128"]
     asked += ["--shards", str(tmp_path / "out")]
     killed = Shard(rank=0, size=2).path(tmp_path / "out")
     lost_words = [sys.executable, "-m", "pillqc", *asked, "--shard", "1/2"]

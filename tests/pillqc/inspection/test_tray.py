@@ -1,4 +1,4 @@
-"""A tray as people have it: any format, any name, and a decision or a reason for every file."""
+"""A tray of files of any format and name: each gets a decision or a reason."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from PIL import Image
 
 from pillqc.commands.common import Progress
 from pillqc.commands.main import main
-from pillqc.data.decoding import FORMATS, decode
+from pillqc.data.decoding import FORMATS, decode_picture
 from pillqc.errors import DataError, PillqcError
 from pillqc.inspection.inspector import Inspection, Tally
 from pillqc.inspection.pictures import Album, picture_name
@@ -33,17 +33,17 @@ RANDOM = ("--model", "random", "--size", 32)
 
 
 def inspected(*arguments: object) -> Result:
-    """The command."""
+    """Run `pillqc inspect` with a small random model."""
     return CliRunner().invoke(main, ["inspect", *(str(one) for one in (*arguments, *RANDOM))])
 
 
 def lines(result: Result) -> list[dict[str, Any]]:
-    """What `--json` printed."""
+    """Return the objects that `--json` printed."""
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def test_what_the_library_decodes_is_taken_and_the_rest_is_listed(tmp_path: Path) -> None:
-    """By any of its names; a file that nobody looked at must not pass for a good pill."""
+def test_formats_that_are_read_are_decided_and_other_files_are_listed(tmp_path: Path) -> None:
+    """By any of their suffixes; a file that was not read must not pass for a good pill."""
     formats = ("jfif", "JPE", "jp2", "gif", "ppm", "tga", "ico", "qoi")
     for suffix in formats:
         PHOTO.resize((16, 16)).save(
@@ -64,6 +64,19 @@ def test_what_the_library_decodes_is_taken_and_the_rest_is_listed(tmp_path: Path
     assert done.exit_code == 1
 
 
+def test_results_of_an_earlier_call_in_the_tray_are_left_out(tmp_path: Path) -> None:
+    """Tables that pillqc wrote are known by their first line; they are counted."""
+    PHOTO.save(tmp_path / "a.png")
+    table, objects = tmp_path / "decisions.csv", tmp_path / "decisions.jsonl"
+    for left_out in (1, 2):
+        done = inspected(tmp_path, "--json", "--csv", table)
+        assert done.exit_code == 0, done.output
+        assert f"note: results that pillqc wrote itself, left out: {left_out}" in done.stderr
+        objects.write_text(done.stdout)
+    table.write_text("path,colour\n")
+    assert inspected(tmp_path).exit_code == 1
+
+
 def test_postscript_under_a_pictures_name_is_not_executed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,7 +89,7 @@ def test_postscript_under_a_pictures_name_is_not_executed(
     for name, content in {"a.png": eps, "b.tif": f"\n{eps}", "c.jpg": "%PDF-1.4\n"}.items():
         (tmp_path / name).write_text(content)
         with pytest.raises(DataError, match="not an image"):
-            decode(tmp_path / name)
+            decode_picture(tmp_path / name)
     assert not ran.exists()
     assert not {"EPS", "WMF", "HDF5", "GRIB", "BUFR", "PDF"} & set(FORMATS)
 
@@ -106,14 +119,14 @@ def test_names_that_are_no_text_are_escaped_for_people_and_exact_for_programs(
 def test_a_name_that_is_no_text_is_trained_on_and_split(tmp_path: Path) -> None:
     """The manifest of the split has its very bytes, and is read again."""
     from pillqc.data.folders import read_samples
-    from pillqc.data.split_manifest import apply_split, manifest_of, read_split, write_split
+    from pillqc.data.split_manifest import apply_split, build_manifest, read_split, write_split
 
     for name in (b"good/\xff.png", b"bad/\n.png"):
         path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/data/" + name))
         path.parent.mkdir(parents=True)
         path.write_bytes(name)
     samples = read_samples(tmp_path / "data")
-    manifest = manifest_of({"train": samples}, tmp_path / "data")
+    manifest = build_manifest({"train": samples}, tmp_path / "data")
     write_split(tmp_path / "s.csv", manifest)
     assert read_split(tmp_path / "s.csv") == manifest
     assert len(apply_split(manifest, samples, tmp_path / "s.csv")) == 2
@@ -219,7 +232,7 @@ def test_a_decision_says_by_what_it_was_made(tmp_path: Path) -> None:
 
 
 def test_a_threshold_is_chosen_by_the_false_rejects_that_it_may_cost(tmp_path: Path) -> None:
-    """The largest share that the card tells below the one asked for; else a sentence."""
+    """The card's largest share up to the requested one; else an error."""
     from pillqc.model.network import load_model
 
     card = ModelCard(thresholds={"0.01": 0.6, "0.05": 0.3}, undecided=(0.3, 0.6), threshold=0.6)
@@ -232,7 +245,7 @@ def test_a_threshold_is_chosen_by_the_false_rejects_that_it_may_cost(tmp_path: P
     PHOTO.save(tmp_path / "a.png")
     refused = inspected(tmp_path / "a.png", "--max-false-rejects", 0.1)
     assert refused.exit_code == 1
-    assert "card tells none" in refused.output
+    assert "card has none" in refused.output
     both = inspected(tmp_path / "a.png", "--max-false-rejects", 0.1, "--threshold", 0.5)
     assert both.exit_code == 2
 

@@ -1,4 +1,4 @@
-"""Other ways of running the model compute the same; `auto` follows what was measured here alone."""
+"""Other ways of running the model compute the same; `auto` uses measurements of this CPU only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from pillqc.commands.main import main
 from pillqc.errors import PillqcError
 from pillqc.model import acceleration
-from pillqc.model.acceleration import IPEX, STOCK, Way, accelerated, choose
+from pillqc.model.acceleration import IPEX, STOCK, Way, accelerate, choose
 from pillqc.model.network import load_model
 from tests.hardware import needs_ipex
 
@@ -38,7 +38,7 @@ FOUND: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def this_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine of these tests has a name of its own."""
+    """Give the CPU of these tests a fixed name."""
     monkeypatch.setattr(acceleration, "cpu_model", lambda: "This CPU")
 
 
@@ -56,7 +56,7 @@ def test_stock_and_ipex_need_no_file() -> None:
 
 
 def test_auto_takes_what_was_measured_here(tmp_path: Path) -> None:
-    """And says in which run."""
+    """The note names the run."""
     way, note = choose("auto", file(tmp_path))
     assert way == Way(mode="torchscript", fusion=True, layout="channels_last")
     assert "a-run" in note
@@ -73,14 +73,14 @@ def test_auto_takes_what_was_measured_here(tmp_path: Path) -> None:
 def test_what_was_measured_elsewhere_does_not_count(
     tmp_path: Path, changes: dict[str, Any], says: str
 ) -> None:
-    """The fastest way of another machine may be the slowest here."""
+    """The fastest way of another machine may be the slowest of this one."""
     way, note = choose("auto", file(tmp_path, **changes))
     assert way == STOCK
     assert says in note
 
 
 def test_without_a_file_auto_is_stock_and_says_how_to_get_one(tmp_path: Path) -> None:
-    """Nobody has to benchmark before inspecting."""
+    """An inspection needs no benchmark."""
     way, note = choose("auto", tmp_path / "none.json")
     assert way == STOCK
     assert "bench recommend --write" in note
@@ -106,13 +106,9 @@ def test_the_variable_names_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 def agrees(way: Way, tolerance: float) -> None:
     """Probabilities and maps are the model's, also for a smaller and for a larger batch."""
     loaded = load_model("random", seed=3)
-    fast = accelerated(loaded, way)
+    fast = accelerate(loaded, way)
     with torch.inference_mode():
-        for images in (
-            torch.rand(2, 3, 64, 64),
-            torch.rand(1, 3, 64, 64),
-            torch.rand(3, 3, 64, 64),
-        ):
+        for images in (torch.rand(count, 3, 64, 64) for count in (2, 1, 3)):
             expected, found = loaded.model(images), fast.model(images)
             for one, other in zip(expected, found, strict=True):
                 assert other.shape == one.shape
@@ -141,22 +137,21 @@ def test_further_backends_agree(backend: str) -> None:
     agrees(Way(backend=backend, mode="compile"), 1e-3)
 
 
-def test_a_backend_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Said before an image is read."""
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(PillqcError, match="openvino is not installed"):
-        accelerated(load_model("random"), Way(backend="openvino", mode="compile"))
-
-
-def test_onnxruntime_needs_onnx_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """PyTorch exports through it."""
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnx" else name)
-    with pytest.raises(PillqcError, match=r"onnx is not installed: pip install .*onnxruntime"):
-        accelerated(load_model("random"), Way(backend="onnxruntime", mode="compile"))
+@pytest.mark.parametrize(
+    ("backend", "missing"), [("openvino", "openvino"), ("onnxruntime", "onnx")]
+)
+def test_a_backend_that_is_not_installed_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, backend: str, missing: str
+) -> None:
+    """Before an image is read; ONNX Runtime needs onnx, through which PyTorch exports."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else name)
+    words = rf"{missing} is not installed: pip install .*{backend}"
+    with pytest.raises(PillqcError, match=words):
+        accelerate(load_model("random"), Way(backend=backend, mode="compile"))
 
 
 def test_freezing_follows_the_file(tmp_path: Path) -> None:
-    """A file from before it was told apart means frozen, as all were then."""
+    """A file of an earlier version, without the key, means frozen."""
     assert choose("auto", file(tmp_path))[0].freezing is True
     assert choose("auto", file(tmp_path, mode="compile", freezing=False))[0].freezing is False
 
@@ -167,7 +162,7 @@ def test_bf16_agrees_within_its_precision() -> None:
     loaded = load_model("random", seed=3)
     images = torch.rand(2, 3, 64, 64)
     with torch.inference_mode():
-        fast = accelerated(loaded, Way(dtype="bf16")).model(images)
+        fast = accelerate(loaded, Way(dtype="bf16")).model(images)
         assert (loaded.model(images)[0] - fast[0]).abs().max() <= 0.05
 
 
@@ -195,20 +190,21 @@ def test_inspect_runs_as_the_file_says_and_decides_alike(
 
 
 def test_bf16_with_ipex_where_it_has_none_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`ipex.optimize` would end in an assertion of its own; a stand-in answers as it does there."""
+    """`ipex.optimize` would raise an assertion error; a stand-in replaces IPEX."""
     native = SimpleNamespace(onednn_has_bf16_support=lambda: False)
     stand_in = SimpleNamespace(_C=native)
     monkeypatch.setitem(sys.modules, "intel_extension_for_pytorch", stand_in)
     loaded = load_model("random")
-    assert accelerated(loaded, IPEX).model is not loaded.model
+    assert accelerate(loaded, IPEX).model is not loaded.model
     with pytest.raises(PillqcError, match="no bf16 on this CPU; use --backend stock or fp32"):
-        accelerated(loaded, replace(IPEX, dtype="bf16"))
+        accelerate(loaded, replace(IPEX, dtype="bf16"))
 
 
 _IPEX_PROGRAM = """
 import torch
-from pillqc.model.acceleration import IPEX, Way, accelerated
+from pillqc.model.acceleration import IPEX, Way, accelerate
 from pillqc.model.network import load_model
+from pillqc.model.optimizing import replaced_layers
 script = Way(backend="ipex", mode="torchscript", fusion=True, layout="channels_last")
 plain = load_model("random", seed=3)
 sizes = (2, 1, 3)
@@ -216,11 +212,13 @@ images = [torch.rand(n, 3, 64, 64, generator=torch.Generator().manual_seed(n)) f
 with torch.inference_mode():
     expected = [plain.model(batch) for batch in images]
     for way in (IPEX, script):
-        fast = accelerated(load_model("random", seed=3), way)
+        fast = accelerate(load_model("random", seed=3), way)
         for batch, outputs in zip(images, expected):
             for one, other in zip(outputs, fast.model(batch)):
                 assert other.shape == one.shape
                 assert (one - other).abs().max() <= 1e-3, way
+        if way == IPEX:
+            print(replaced_layers(plain.model, fast.model._run))
 """
 
 
@@ -228,7 +226,7 @@ with torch.inference_mode():
 @pytest.mark.ipex
 @needs_ipex
 def test_ipex_agrees() -> None:
-    """Eager and TorchScript; in a process of its own, because importing IPEX changes PyTorch."""
+    """Eager and TorchScript, with all 14 layers replaced; importing IPEX changes its process."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", _IPEX_PROGRAM],
         capture_output=True,
@@ -238,3 +236,4 @@ def test_ipex_agrees() -> None:
         cwd=Path(__file__).parents[3],
     )
     assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == "14"

@@ -126,7 +126,7 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     layer = torch.nn.Linear(2, 2)
     torch.nn.init.constant_(layer.weight, float("nan"))
     save_artifact(path, layer, ModelCard())
-    with pytest.raises(ModelFileError, match="values that are no numbers"):
+    with pytest.raises(ModelFileError, match="NaN or infinity"):
         read_artifact(path)
 
 
@@ -141,7 +141,7 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
 def test_a_card_that_cannot_be_used_is_refused(
     tmp_path: Path, card: ModelCard, message: str
 ) -> None:
-    """Another format and an impossible threshold are told apart from good cards."""
+    """A card of another format or with an impossible threshold is refused."""
     path = tmp_path / "m.safetensors"
     save_artifact(path, torch.nn.Linear(2, 2), card)
     with pytest.raises(ModelFileError, match=message):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from pillqc.errors import PillqcError
-from pillqc.model.batch_norm import NormedVGG, folded, image_scores
+from pillqc.model.batch_norm import NormedVGG, fold_batch_norm, image_scores
 from pillqc.model.network import CustomVGG
 
 pytestmark = pytest.mark.torch
@@ -26,7 +26,7 @@ def test_folding_the_norms_changes_nothing(narrowing: int) -> None:
             nn.init.normal_(layer.running_mean, 0.0, 0.1)  # type: ignore[arg-type] # a buffer
     nn.init.normal_(net.head.weight, 0.0, 0.3)
     images = torch.randn(2, 3, 64, 64)
-    model = folded(net)
+    model = fold_batch_norm(net)
     with torch.no_grad():
         expected = torch.softmax(image_scores(net(images)), dim=1)
         assert torch.allclose(model(images)[0], expected, atol=1e-5)

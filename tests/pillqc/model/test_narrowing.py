@@ -17,7 +17,7 @@ pytestmark = pytest.mark.torch
 
 
 def answers(model: CustomVGG, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores and raw evidence, which probabilities of a sure model would hide."""
+    """Return scores and raw evidence: saturated probabilities would hide differences."""
     with torch.inference_mode():
         features = model.features(images)
         return model.scores(features), model.evidence(features, images.shape[-2:])

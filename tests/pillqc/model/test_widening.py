@@ -1,4 +1,4 @@
-"""A wide network made of a narrow one computes the same, and its copies can part."""
+"""A widened network computes the same, and its copies can diverge."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_the_wide_network_computes_what_the_narrow_one_does(
 
 
 def test_copies_of_a_channel_are_used_differently() -> None:
-    """Equal shares would give equal gradients: training could never tell the copies apart."""
+    """Equal shares would give equal gradients, and the copies would stay equal."""
     generator = torch.Generator().manual_seed(0)
     narrow = _chain([3, 4, 4], generator)
     wide = widened(narrow, factor=2, generator=generator)
