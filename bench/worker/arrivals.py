@@ -1,9 +1,8 @@
-"""Requests that arrive on a schedule, and what they waited. Pure: the clock comes from outside.
+"""Requests that arrive on a schedule, and their latencies. Pure: callers pass the clock.
 
-The schedule is made before anything runs and does not wait for answers (an open loop). A request's
-latency counts from when it was due, not from when the server came round to it: a server that is
-busy makes those behind it wait, and leaving that out (coordinated omission) is how a saturated
-server looks fast.
+The schedule is made before anything runs and does not wait for answers (an open loop). A latency
+counts from when the request was due, not from when the server started on it. Counting from the
+start (coordinated omission) would make a saturated server look fast.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ Span = tuple[int, int]
 
 
 def poisson(rate_per_s: float, count: int, seed: int) -> list[int]:
-    """When so many requests are due, in ns from the beginning: independent, at a mean rate."""
+    """Return when `count` independent requests are due, in ns from the beginning."""
     draw = random.Random(seed)  # noqa: S311 - a schedule, not a secret
     due, offsets = 0.0, []
     for _ in range(count):
@@ -32,8 +31,8 @@ def poisson(rate_per_s: float, count: int, seed: int) -> list[int]:
     return offsets
 
 
-def shared_out(offsets: Sequence[int], instances: int) -> list[list[int]]:
-    """Each instance's own requests, in turn."""
+def dealt_out(offsets: Sequence[int], instances: int) -> list[list[int]]:
+    """Deal the requests out to the instances in turn."""
     return [list(offsets[number::instances]) for number in range(instances)]
 
 
@@ -45,7 +44,7 @@ def serve(
     now_ns: Callable[[], int],
     sleep: Callable[[int], None],
 ) -> list[Span]:
-    """One server, first come first served. Returns when each request was taken up and done."""
+    """Serve the requests in order; return when each was started and done."""
     spans = []
     for offset in offsets_ns:
         early = begin_ns + offset - now_ns()
@@ -58,7 +57,7 @@ def serve(
 
 
 def latencies_ms(offsets_ns: Sequence[int], begin_ns: int, ends_ns: Sequence[int]) -> list[float]:
-    """From when each request was due to when it was done."""
+    """Return the time from when each request was due to when it was done."""
     return [
         (end - begin_ns - offset) / 1e6 for offset, end in zip(offsets_ns, ends_ns, strict=True)
     ]
@@ -72,18 +71,18 @@ def percentile(
     draws: int,
     seed: int,
 ) -> tuple[float, float, float] | None:
-    """A percentile of all requests with its 95 % interval; None for too few to have one.
+    """Return a percentile of all requests and its 95 % interval; None for too few requests.
 
-    A two-level bootstrap: launches, then whole blocks within them, because the requests of one
-    block share the machine's mood. `beyond` requests must lie beyond the percentile.
+    The bootstrap resamples launches, then whole blocks within them, because the requests of a block
+    are not independent. At least `beyond` requests must lie beyond the percentile.
     """
-    values = [np.asarray(block, dtype=np.float64) for block in blocks.values() if len(block)]
-    if sum(map(len, values)) * (1 - share) < beyond:
-        return None
     by_launch: dict[int, list[NDArray[np.float64]]] = {}
     for (launch, _), block in blocks.items():
         if len(block):
             by_launch.setdefault(launch, []).append(np.asarray(block, dtype=np.float64))
+    values = [block for rows in by_launch.values() for block in rows]
+    if sum(map(len, values)) * (1 - share) < beyond:
+        return None
     launches = list(by_launch.values())
     rng = np.random.default_rng(seed)
     found = []
@@ -98,7 +97,7 @@ def percentile(
 
 
 def common_window(spans: Sequence[Sequence[Span]]) -> Span | None:
-    """When all instances were at work: from the last one's first start to the first one's end."""
+    """Return when all instances were working: from the last first start to the first last end."""
     if not spans or not all(spans):
         return None
     begin = max(instance[0][0] for instance in spans)
@@ -107,7 +106,7 @@ def common_window(spans: Sequence[Sequence[Span]]) -> Span | None:
 
 
 def calls_within(spans: Sequence[Span], window: Span) -> float:
-    """How many calls of one instance lie in the window; one that lies partly counts by its part."""
+    """Count the calls of one instance in the window; a call partly inside counts by that share."""
     begin, end = window
     return sum(
         max(0, min(stop, end) - max(start, begin)) / (stop - start)
@@ -117,7 +116,7 @@ def calls_within(spans: Sequence[Span], window: Span) -> float:
 
 
 def ms_per_call(spans: Sequence[Sequence[Span]]) -> float | None:
-    """What one call takes all instances together, while all are at work; None if they never are."""
+    """Return the time per call while all instances work together; None if they never do."""
     window = common_window(spans)
     if window is None:
         return None

@@ -97,6 +97,6 @@ def test_instances_that_never_overlap_have_no_throughput() -> None:
     assert arrivals.ms_per_call([]) is None
 
 
-def test_requests_are_shared_out_in_turn() -> None:
+def test_requests_are_dealt_out_in_turn() -> None:
     """Every instance gets its own arrivals."""
-    assert arrivals.shared_out([1, 2, 3, 4, 5], 2) == [[1, 3, 5], [2, 4]]
+    assert arrivals.dealt_out([1, 2, 3, 4, 5], 2) == [[1, 3, 5], [2, 4]]

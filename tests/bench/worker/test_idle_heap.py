@@ -47,12 +47,12 @@ for _ in range(3):
         living[0] = work(size)
         worked = faults() - mapped
         inside = heap._resident()
-    said.append((worked, inside, heap._resident(), heap._given is not None))
-heap.take()
+    said.append((worked, inside, heap._resident(), heap._released is not None))
+heap.restore()
 again = heap._resident()
 with heap.put_aside():
     bytearray(300 << 20)
-heap.take()
+heap.restore()
 mapped = faults()
 living[0] = []
 living[0] = work(size)
@@ -126,7 +126,7 @@ def test_a_kernel_that_cannot_populate_keeps_everything(monkeypatch: pytest.Monk
     monkeypatch.setattr("bench.worker.idle_heap._POPULATE_WRITE", 4096)
     heap = IdleHeap()
     assert not heap._works
-    assert not heap.give()
+    assert not heap.release()
 
 
 def test_neighbouring_pages_are_one_run() -> None:

@@ -11,7 +11,8 @@ import pytest
 from bench.plan.scenario import FROZEN, Dtype, Layout, Mode, Scenario, Task, stock_default
 from bench.store.records import KernelRow
 from bench.worker import kernels
-from bench.worker.kernels import Evidence, Kernel, contradiction, graph_nodes, parse, widest
+from bench.worker.kernels import Evidence, Kernel, contradiction, graph_nodes, parse
+from bench.worker.protocol import KernelsReply
 
 SAMPLES = Path(__file__).with_name("samples")
 CONVOLUTION = (
@@ -180,7 +181,9 @@ def test_foreign_text_before_a_line_does_not_hide_it() -> None:
 )
 def test_widest_instruction_set(names: list[str | None], expected: str | None) -> None:
     """Known sets by their rank; an unknown one is shown rather than dropped."""
-    assert widest(names) == expected
+    executed = replace(parse(line())[0], isa=None)
+    ran = tuple(replace(executed, isa=name) for name in names)
+    assert Evidence(kernels=ran).isa == expected
 
 
 @pytest.mark.parametrize("implementation", ["jit:uni", "jit:blk", "ref:any", "simple:any"])
@@ -270,17 +273,17 @@ COMPILED = scenario(mode=Mode.COMPILE)
 @pytest.mark.parametrize(
     ("case", "found", "words"),
     [
-        (FUSION_ON, evidence(line()), "nothing that oneDNN ran carries a fused"),
+        (FUSION_ON, evidence(line()), "no kernel of oneDNN reports a fused"),
         (FUSION_ON, replace(evidence(line()), graph={"nodes": {}}), "no fused operator"),
         (FUSION_OFF, evidence(FUSED), "fusion is off"),
         (FUSION_OFF, Evidence(graph={"nodes": {"oneDNNFusionGroup": 3}}), "fusion is off"),
         (scenario(dtype=Dtype.BF16), evidence(line(layout="abcd")), "ran in f32"),
         (scenario(), evidence(line(src="bf16", layout="abcd")), "ran in bf16"),
         (scenario(dtype=Dtype.INT8), evidence(line()), "ran in f32"),
-        (scenario(dtype=Dtype.INT8), Evidence(), "no kernel printed"),
+        (scenario(dtype=Dtype.INT8), Evidence(), "no kernel reported"),
         (scenario(dtype=Dtype.INT8), evidence(f"{line()}\n{INT8_LINE}"), "1 of 2 kernels"),
         (scenario(layout=Layout.CHANNELS_LAST), evidence(line(layout="abcd")), "channels_last"),
-        (scenario(), evidence(line(layout="acdb")), "contiguous was asked for"),
+        (scenario(), evidence(line(layout="acdb")), "label says contiguous"),
         (scenario("ipex"), Evidence(layers_replaced=0), "replaced no layer"),
         (scenario("ipex"), Evidence(layers_replaced=None), "replaced no layer"),
         (
@@ -344,10 +347,10 @@ def test_one_layer_in_another_dtype_is_no_contradiction() -> None:
 
 
 def test_the_reply_carries_what_the_protocol_promises() -> None:
-    """Fields of the `kernels` reply but the contradiction, which the session adds."""
-    reply = evidence(FUSED, layers_replaced=14).reply()
+    """All fields of the `kernels` reply."""
+    reply = kernels.reply(FUSION_ON, evidence(FUSED, layers_replaced=14))
 
-    assert set(reply) == {"kernels", "fused_ops", "isa", "layers_replaced", "graph"}
+    assert set(reply) == set(KernelsReply.__annotations__)
     assert reply["fused_ops"] == 1
     assert reply["graph"] == {"reorder_share": 0.0}
 

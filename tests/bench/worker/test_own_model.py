@@ -203,19 +203,19 @@ def test_what_it_is_and_takes_is_kept_with_the_run() -> None:
         ("absent", {}, "module users_code has no absent"),
         ("CONSTANT", {}, "is an int, which cannot be called"),
         ("broken", {}, r"failed at users_code.py:\d+: ValueError: no weights here$"),
-        ("a_number", {}, "gave an int and no torch.nn.Module"),
+        ("a_number", {}, "returned an int, not a torch.nn.Module"),
         ("Random", {}, "gives other outputs for the same input"),
         ("InPlace", {}, "changes its input in place"),
         ("scripted", {}, "is TorchScript already"),
         ("compiled", {}, "is compiled already"),
         ("half", {}, r"holds weights in torch\.bfloat16"),
         ("exits", {}, r"failed at users_code.py:\d+: SystemExit: 3"),
-        ("downloads", {}, r"failed at users_code.py:\d+: URLError.*; workers are kept off"),
+        ("downloads", {}, r"failed at users_code.py:\d+: URLError.*; workers have no network"),
         ("threads", {}, "changed the number of threads"),
-        ("Text", {}, "gives a str: its outputs must be a tensor"),
+        ("Text", {}, "returned a str: its outputs must be a tensor"),
         ("Narrow", {}, r"Narrow with inputs \(1, 3, 8, 8\) failed at users_code.py"),
         ("Small", {"shape": (1, 8, 8)}, r"failed.*RuntimeError"),
-        ("Small", {"inputs": "users_code:no_tensor"}, "gave no tensor"),
+        ("Small", {"inputs": "users_code:no_tensor"}, "returned no tensor"),
         ("Small", {"inputs": "users_code:absent"}, "has no absent"),
         ("Small", {"inputs": "nowhere:images"}, "ModuleNotFoundError: No module named 'nowhere'"),
     ],
@@ -303,7 +303,7 @@ def test_a_model_may_lie_in_a_file(tmp_path: Path) -> None:
 def test_inputs_of_another_batch_size_are_refused() -> None:
     """Their times would stand under a wrong batch size."""
     work = own("Small", inputs="users_code:one")
-    with pytest.raises(BenchError, match=r"asked for a batch of 4 and gave the shape \(1, 3"):
+    with pytest.raises(BenchError, match=r"called for a batch of 4 and returned the shape \(1, 3"):
         work.batch(4)
 
 

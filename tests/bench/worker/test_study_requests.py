@@ -107,10 +107,10 @@ def test_training_to_an_accuracy_learns_as_fast_as_a_user_would(data: Path) -> N
 
     session = session_of("stock", data)
     session.prepare(ways.training(PROFILES["smoke"])[ways.DEFAULT])
-    own = session.live.prepared.optimizer
+    own = session.active.prepared.optimizer
     assert own is not None
     study_requests.start_training(session, 0)
-    optimizer = session.live.prepared.optimizer
+    optimizer = session.active.prepared.optimizer
     assert optimizer is not None
     assert {group["lr"] for group in optimizer.param_groups} == {STUDIES.accuracy_learning_rate}
     assert {group["lr"] for group in own.param_groups} == {STUDIES.accuracy_learning_rate / 10}
