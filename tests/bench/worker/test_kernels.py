@@ -204,35 +204,33 @@ def test_fused_and_ipex_nodes_of_a_graph_are_counted() -> None:
     assert not any("relu_run" in name for name in off)
 
 
-def test_genuine_scenarios_are_not_contradicted() -> None:
-    """The logs of this project's own scenarios bear out their labels."""
-    last = Layout.CHANNELS_LAST
-    torchscript = Mode.TORCHSCRIPT
-    cases: list[tuple[Scenario, str, dict[str, Any]]] = [
-        (scenario(), "stock-eager-fp32-contiguous", {}),
-        (scenario(dtype=Dtype.BF16, layout=last), "stock-eager-bf16-channels_last", {}),
-        (
-            scenario(mode=torchscript, fusion=True, layout=last),
-            "stock-torchscript-fusion-fp32",
-            {},
-        ),
-        (scenario("ipex", layout=last), "ipex-eager-fp32", {"layers_replaced": 14}),
-        (
-            scenario("ipex", torchscript, fusion=True, layout=last),
-            "ipex-torchscript-fusion-fp32",
-            {"layers_replaced": 14},
-        ),
-        (
-            scenario("ipex", torchscript, fusion=False, layout=last),
-            "ipex-torchscript-fp32",
-            {"layers_replaced": 14},
-        ),
-    ]
-    for case, name, more in cases:
-        graph = SAMPLES / f"{name}.graph"
-        nodes = {"nodes": graph_nodes(graph.read_text())} if graph.exists() else {}
-        found = evidence(sample(f"{name}.txt"), graph=nodes, **more)
-        assert contradiction(case, found) is None, case.id
+LAST = Layout.CHANNELS_LAST
+TORCHSCRIPT = Mode.TORCHSCRIPT
+REAL_LOGS: list[tuple[Scenario, str, int | None]] = [
+    (scenario(), "stock-eager-fp32-contiguous", None),
+    (scenario(dtype=Dtype.BF16, layout=LAST), "stock-eager-bf16-channels_last", None),
+    (
+        scenario(mode=TORCHSCRIPT, fusion=True, layout=LAST),
+        "stock-torchscript-fusion-fp32",
+        None,
+    ),
+    (scenario("ipex", layout=LAST), "ipex-eager-fp32", 14),
+    (scenario("ipex", TORCHSCRIPT, fusion=True, layout=LAST), "ipex-torchscript-fusion-fp32", 14),
+    (scenario("ipex", TORCHSCRIPT, fusion=False, layout=LAST), "ipex-torchscript-fp32", 14),
+]
+
+
+@pytest.mark.parametrize(
+    ("case", "name", "replaced"), REAL_LOGS, ids=[name for _, name, _ in REAL_LOGS]
+)
+def test_genuine_scenarios_are_not_contradicted(
+    case: Scenario, name: str, replaced: int | None
+) -> None:
+    """Real logs of this project's scenarios agree with their labels."""
+    graph = SAMPLES / f"{name}.graph"
+    nodes = {"nodes": graph_nodes(graph.read_text())} if graph.exists() else {}
+    found = evidence(sample(f"{name}.txt"), graph=nodes, layers_replaced=replaced)
+    assert contradiction(case, found) is None
 
 
 MATMUL = (
@@ -242,29 +240,59 @@ MATMUL = (
 )
 
 
+FUSED = [
+    "oneDNNFusionGroup",
+    "ipex::LlgaFusionGroup",
+    "ipex_prepack::convolution_relu_run",
+    "ipex_prepack::linear_gelu_run",
+    "ipex::add_layernorm",
+    "ipex::rms_add_layernorm",
+    "ipex::add_softmax",
+    "ipex::distil_add_softmax_",
+    "ipex::maskedfill_softmax",
+    "ipex::mha_scores_calc",
+    "ipex::distil_mha_scores_calc",
+    "ipex::matmul_div",
+    "ipex::matmul_mul",
+    "ipex::bmm_add",
+    "ipex::shuffle_2d",
+    "ipex::einsum_binary",
+    "ipex::linear_silu",
+]
+NOT_FUSED = [
+    "ipex_prepack::convolution_run",
+    "ipex_prepack::linear_run",
+    "ipex_prepack::mkl_sgemm_run",
+    "torch_ipex::convolution_forward",
+    "ipex::softmax",
+]
+
+
 @pytest.mark.parametrize(
-    ("nodes", "post", "fused"),
-    [
-        ({"ipex_prepack::linear_gelu_run": 1}, "attr-post-ops:eltwise_gelu_erf", True),
-        ({"ipex::add_layernorm": 2}, "", True),
-        ({"oneDNNFusionGroup": 4}, "attr-post-ops:eltwise_relu", True),
-        ({"ipex_prepack::mkl_sgemm_run": 3, "ipex_prepack::linear_run": 1}, "", False),
-        ({}, "attr-post-ops:sum", False),
-    ],
+    ("node", "is_fused"), [*((n, True) for n in FUSED), *((n, False) for n in NOT_FUSED)]
 )
-def test_fusion_is_known_without_a_convolution(
-    nodes: dict[str, int], post: str, fused: bool
-) -> None:
-    """A transformer's: by each library's own names; adding a bias is a matrix product's own."""
-    found = evidence(MATMUL.format(post=post), layers_replaced=3, graph={"nodes": nodes})
+def test_fused_nodes_are_known_by_each_librarys_names(node: str, *, is_fused: bool) -> None:
+    """With or without a convolution, as in a transformer."""
+    found = Evidence(layers_replaced=3, graph={"nodes": {node: 1}})
     on = scenario("ipex", Mode.TORCHSCRIPT, fusion=True)
     assert contradiction(on, found) is None
-    off = contradiction(replace(on, fusion=False), found)
-    assert (off is not None) == fused
-    assert bool(found.fused_ops) == ("eltwise" in post)
+    sentence = contradiction(on, replace(found, kernels=parse(line())))
+    assert (sentence is None) == is_fused
+    assert (contradiction(replace(on, fusion=False), found) is not None) == is_fused
 
 
-FUSED = line(post=" attr-post-ops:eltwise_relu")
+@pytest.mark.parametrize(
+    ("post", "fused"), [("attr-post-ops:eltwise_gelu_erf", 1), ("attr-post-ops:sum", 0), ("", 0)]
+)
+def test_a_matrix_product_is_fused_unless_it_only_adds_its_bias(post: str, fused: int) -> None:
+    """The bias comes as a `sum`."""
+    found = evidence(MATMUL.format(post=post), layers_replaced=3)
+    assert found.fused_ops == fused
+    off = scenario("ipex", Mode.TORCHSCRIPT, fusion=False)
+    assert (contradiction(off, found) is not None) == bool(fused)
+
+
+FUSED_LINE = line(post=" attr-post-ops:eltwise_relu")
 FUSION_ON = scenario(mode=Mode.TORCHSCRIPT, fusion=True)
 FUSION_OFF = replace(FUSION_ON, fusion=False)
 COMPILED = scenario(mode=Mode.COMPILE)
@@ -275,7 +303,7 @@ COMPILED = scenario(mode=Mode.COMPILE)
     [
         (FUSION_ON, evidence(line()), "no kernel of oneDNN reports a fused"),
         (FUSION_ON, replace(evidence(line()), graph={"nodes": {}}), "no fused operator"),
-        (FUSION_OFF, evidence(FUSED), "fusion is off"),
+        (FUSION_OFF, evidence(FUSED_LINE), "fusion is off"),
         (FUSION_OFF, Evidence(graph={"nodes": {"oneDNNFusionGroup": 3}}), "fusion is off"),
         (scenario(dtype=Dtype.BF16), evidence(line(layout="abcd")), "ran in f32"),
         (scenario(), evidence(line(src="bf16", layout="abcd")), "ran in bf16"),
@@ -348,7 +376,7 @@ def test_one_layer_in_another_dtype_is_no_contradiction() -> None:
 
 def test_the_reply_carries_what_the_protocol_promises() -> None:
     """All fields of the `kernels` reply."""
-    reply = kernels.reply(FUSION_ON, evidence(FUSED, layers_replaced=14))
+    reply = kernels.reply(FUSION_ON, evidence(FUSED_LINE, layers_replaced=14))
 
     assert set(reply) == set(KernelsReply.__annotations__)
     assert reply["fused_ops"] == 1
@@ -381,18 +409,7 @@ def test_capture_restores_stdout_when_the_call_fails(capfd: pytest.CaptureFixtur
 
 def test_a_cap_that_did_not_take_is_a_contradiction() -> None:
     """The verbose log and not the environment says which instructions ran."""
-    convolution = kernels.Kernel(
-        position=0,
-        primitive="convolution",
-        implementation="brg_conv_fwd:avx512_core",
-        isa="avx512_core",
-        data_types="src:f32",
-        layouts="src:abcd",
-        post_ops=None,
-        problem="mb1",
-        ms=1.0,
-    )
-    evidence = kernels.Evidence(kernels=(convolution,))
+    evidence = kernels.Evidence(kernels=parse(line(layout="abcd")))
     capped = replace(stock_default(Task.INFERENCE, 1), options=("isa=avx2",))
     assert "avx512_core ran" in str(kernels.contradiction(capped, evidence))
     assert kernels.contradiction(replace(capped, options=("isa=avx512",)), evidence) is None

@@ -20,13 +20,12 @@ from bench.worker.outputs import SETTLING_CALLS
 from bench.worker.session import Session, finite, shapes
 from bench.worker.timing import timed
 from bench.worker.workload import Workload
-from pillqc.rendering.dataset import RenderPlan, render_dataset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("one_thread")]
 
 SIDE = 32
 
@@ -70,27 +69,10 @@ def scenario(**more: Any) -> Scenario:
     return Scenario(**{**values, **more})
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Threads that wait for each other on a busy machine make a test ten times as long."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def pills(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few rendered pills of every kind."""
-    root = tmp_path_factory.mktemp("data") / "pills"
-    plan = RenderPlan(size=SIDE, train_good=1, test_good=24, per_defect=5)
-    return render_dataset(root, plan, jobs=1).root
-
-
 @pytest.fixture
-def work(pills: Path) -> Workload:
+def work(small_pills: Path) -> Workload:
     """The real workload on small random images."""
-    return Workload(pills, seed=0, weights="random", image_size=SIDE)
+    return Workload(small_pills, seed=0, weights="random", image_size=SIDE)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Real workers on small rendered pills: IPEX must never be imported into the tests' own process."""
+"""Real workers on small rendered pills: the tests' own process must never import IPEX."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bench.analysis import parity
 from bench.engine.worker_process import WorkerCommand, WorkerProcess, worker_arguments
+from bench.plan.thresholds import ParityTolerance
 from bench.worker import protocol
 from pillqc.rendering.dataset import RenderPlan, render_dataset
 
@@ -25,13 +27,12 @@ TIMEOUT_S = 200.0
 
 
 class Worker:
-    """A worker of one backend, asked in few words."""
+    """A real worker of one backend."""
 
     def __init__(self, backend: str, data: Path, folder: Path) -> None:
         self.folder = folder
         self.log = folder / f"{backend}.log"
-        # one thread: threads that wait for each other on a busy machine make a test ten times
-        # as long
+        # one thread: on a busy machine, threads that wait for each other take ten times as long
         options = ["--backend", backend, "--data", str(data), "--weights", "random"]
         options += ["--image-size", str(SIDE), "--threads", "1"]
         environment = {
@@ -65,6 +66,19 @@ class Worker:
         path = self.folder / f"{name}.npz"
         self.ask("outputs", path=str(path))
         return path
+
+    def compare(self, case: Scenario, reference: Worker, default: Scenario) -> parity.Parity:
+        """Compare the case's outputs with those of a reference worker's scenario."""
+        reference.prepare(default)
+        expected = reference.outputs("reference")
+        self.prepare(case)
+        return parity.compare(
+            expected,
+            self.outputs("candidate"),
+            task=case.task,
+            dtype=case.dtype,
+            tolerance=ParityTolerance(),
+        )
 
     def stop(self) -> None:
         """End it."""

@@ -12,7 +12,6 @@ import psutil
 import pytest
 import torch
 
-from bench.analysis import parity
 from bench.errors import WorkerError
 from bench.plan.scenario import (
     FROZEN,
@@ -25,7 +24,6 @@ from bench.plan.scenario import (
     Status,
     Task,
 )
-from bench.plan.thresholds import ParityTolerance
 from bench.worker.backends import ipex as backend
 from tests.hardware import FLAGS, needs_onednn_bf16
 
@@ -63,19 +61,6 @@ def default_of(case: Scenario) -> Scenario:
     )
 
 
-def compare(ipex: Worker, stock: Worker, case: Scenario) -> parity.Parity:
-    """The case's outputs against those of a stock worker."""
-    stock.prepare(default_of(case))
-    ipex.prepare(case)
-    return parity.compare(
-        stock.outputs("reference"),
-        ipex.outputs("candidate"),
-        task=case.task,
-        dtype=case.dtype,
-        tolerance=ParityTolerance(),
-    )
-
-
 def test_an_ipex_worker_has_ipex_and_no_process_beside_it(ipex: Worker) -> None:
     """Importing it with triton installed would start a pool that burns seconds of CPU."""
     assert ipex.hello["ipex_imported"] is True
@@ -104,7 +89,7 @@ def test_every_way_runs_what_its_label_says_and_decides_the_same(
     Not so with AVX2: there IPEX packs weights that oneDNN then packs again at each call, unless
     TorchScript fuses.
     """
-    found = compare(ipex, stock, case)
+    found = ipex.compare(case, stock, default_of(case))
     evidence = ipex.ask("kernels")
 
     assert found.within_tolerance, found
@@ -136,7 +121,8 @@ def test_fusion_is_off_again_after_it_was_on(ipex: Worker) -> None:
 
 def test_ipex_compile_packs_in_the_graph(ipex: Worker, stock: Worker) -> None:
     """Nothing is replaced before, one graph is compiled, and no call repacks a weight."""
-    found = compare(ipex, stock, scenario(mode=Mode.COMPILE))
+    case = scenario(mode=Mode.COMPILE)
+    found = ipex.compare(case, stock, default_of(case))
     evidence = ipex.ask("kernels")
 
     assert found.within_tolerance, found
@@ -159,7 +145,7 @@ def test_training_follows_stocks_losses(
     ipex: Worker, stock: Worker, case: Scenario, layers: int
 ) -> None:
     """In fp32 the head stays PyTorch's own layer; in bf16 it does not."""
-    found = compare(ipex, stock, case)
+    found = ipex.compare(case, stock, default_of(case))
     evidence = ipex.ask("kernels")
 
     assert found.within_tolerance, found
@@ -316,3 +302,18 @@ def test_the_list_of_fused_optimizers_is_ipexs_own(found: dict[str, Any]) -> Non
     from bench.worker.backends.ipex import FUSED_OPTIMIZERS
 
     assert set(FUSED_OPTIMIZERS) == set(found["fused optimizers"])
+
+
+def test_the_placebo_has_ipex_imported_and_optimises_nothing(
+    placebo: Worker, stock: Worker
+) -> None:
+    """The stock model, its reorders and its outputs, in a process that has IPEX."""
+    case = scenario(backend="placebo", layout=Layout.CONTIGUOUS)
+    found = placebo.compare(case, stock, default_of(case))
+    evidence = placebo.ask("kernels")
+
+    assert placebo.hello["ipex_imported"] is True
+    assert evidence["contradiction"] is None
+    assert evidence["layers_replaced"] is None
+    assert evidence["graph"]["reorder_share"] > 0
+    assert found.within_tolerance, found
