@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bench.plan.profiles import Profile
     from bench.plan.thresholds import Policy
     from bench.store.records import IterationRow, NoiseRow
+    from bench.worker.protocol import PrepareReply
 
 
 @dataclass(kw_only=True)
@@ -37,7 +38,7 @@ class Measured:
     """By participant: why it has no, or no further, blocks."""
     workers: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By participant: the conditions its worker said it ran under, and what differed."""
-    prepared: dict[str, dict[str, Any]] = field(default_factory=dict)
+    prepared: dict[str, PrepareReply] = field(default_factory=dict)
     """By participant: what `prepare` said."""
     notes: list[str] = field(default_factory=list)
 

@@ -71,16 +71,16 @@ class ModelFacts(TypedDict):
 
 
 class PrepareReply(TypedDict, total=False):
-    """A prepared scenario.
+    """A prepared scenario; values may be None in a resumed run, which reads them from its rows.
 
     `part` is one of `scenario.PARTS` or None. `case` and `served_by` come from operator sessions.
     """
 
-    prepare_s: float
+    prepare_s: float | None
     layers_replaced: int | None
     parameters: int
-    flop_per_call: int | None
-    native_dtype: bool
+    flop_per_call: float | None
+    native_dtype: bool | None
     batch_shape: list[int]
     part: str | None
     model: ModelFacts
@@ -88,45 +88,50 @@ class PrepareReply(TypedDict, total=False):
     served_by: list[str]
 
 
-class CallReply(TypedDict, total=False):
-    """Timed calls in order. `invalid` is a sentence if they do not count, else None."""
+class TimedReply(TypedDict, total=False):
+    """Timed calls, in order."""
 
     wall_ns: list[int]
     cpu_ns: list[int]
     page_faults: list[int | None]
+
+
+class CallReply(TimedReply, total=False):
+    """A block of calls. `invalid` is a sentence if they do not count, else None."""
+
     involuntary_switches: int
     invalid: str | None
 
 
-class OutputsReply(TypedDict, total=False):
-    """The number of inputs compared, and the times of the calls made for it."""
+class OutputsReply(TimedReply, total=False):
+    """The number of inputs compared, and the calls made for it."""
 
     images: int
     trained: bool
-    wall_ns: list[int]
-    cpu_ns: list[int]
 
 
 class KernelsReply(TypedDict, total=False):
     """What one call executed; `kernels` have the fields of `kernels.Kernel`.
 
     `graph` is the mode's or the backend's own evidence. `contradiction` is a sentence if the
-    evidence contradicts the scenario's label, else None.
+    evidence contradicts the scenario's label, else None. A resumed run, which has no `kernels`, has
+    the number of `reorders` among them.
     """
 
     kernels: list[dict[str, Any]]
-    fused_ops: int
+    fused_ops: int | None
     isa: str | None
     layers_replaced: int | None
     graph: dict[str, Any]
     contradiction: str | None
+    reorders: int | None
 
 
 class MemoryReply(TypedDict, total=False):
-    """Peak since `prepare` and present resident size, in MiB."""
+    """Peak since `prepare` and present resident size, in MiB; None if a resumed run lacks them."""
 
-    peak_rss_mb: float
-    rss_mb: float
+    peak_rss_mb: float | None
+    rss_mb: float | None
 
 
 class ProbeReply(TypedDict, total=False):
