@@ -31,11 +31,6 @@ def poisson(rate_per_s: float, count: int, seed: int) -> list[int]:
     return offsets
 
 
-def dealt_out(offsets: Sequence[int], instances: int) -> list[list[int]]:
-    """Deal the requests out to the instances in turn."""
-    return [list(offsets[number::instances]) for number in range(instances)]
-
-
 def serve(
     offsets_ns: Sequence[int],
     begin_ns: int,
@@ -96,29 +91,20 @@ def percentile(
     return float(np.quantile(np.concatenate(values), share)), low, high
 
 
-def common_window(spans: Sequence[Sequence[Span]]) -> Span | None:
-    """Return when all instances were working: from the last first start to the first last end."""
+def ms_per_call(spans: Sequence[Sequence[Span]]) -> float | None:
+    """Return the time per call while all instances work together; None if they never do.
+
+    That is from the last instance's first start to the first instance's last end. A call partly
+    inside counts by that share.
+    """
     if not spans or not all(spans):
         return None
     begin = max(instance[0][0] for instance in spans)
     end = min(instance[-1][1] for instance in spans)
-    return (begin, end) if end > begin else None
-
-
-def calls_within(spans: Sequence[Span], window: Span) -> float:
-    """Count the calls of one instance in the window; a call partly inside counts by that share."""
-    begin, end = window
-    return sum(
+    calls = sum(
         max(0, min(stop, end) - max(start, begin)) / (stop - start)
-        for start, stop in spans
+        for instance in spans
+        for start, stop in instance
         if stop > start
     )
-
-
-def ms_per_call(spans: Sequence[Sequence[Span]]) -> float | None:
-    """Return the time per call while all instances work together; None if they never do."""
-    window = common_window(spans)
-    if window is None:
-        return None
-    calls = sum(calls_within(instance, window) for instance in spans)
-    return (window[1] - window[0]) / 1e6 / calls if calls else None
+    return (end - begin) / 1e6 / calls if end > begin and calls else None

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bench.machine import placement
+from bench.worker.peak_memory import status_kb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +40,6 @@ _PAGE = mmap.PAGESIZE
 _MOST_BLOCKS = 100
 """Allocations tried to grow the heap; the next call faults in what is still missing."""
 _HEAP = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) .*\[heap\]$", re.MULTILINE)
-_ANONYMOUS = re.compile(r"^RssAnon:\s*(\d+) kB$", re.MULTILINE)
 KEPT_AT_MOST = 128 << 20
 """Bytes that an idle worker may keep: about what VGG-16 frees at batch 1, whose calls are too short
 to restore it each time. Twenty workers keep less than 3 GB."""
@@ -175,8 +175,7 @@ class IdleHeap:
 
     def _resident(self) -> int:
         """Return the bytes of anonymous memory."""
-        found = _ANONYMOUS.search((self._process / "status").read_text())
-        return int(found[1]) * 1024 if found else 0
+        return status_kb(self._process, "RssAnon") * 1024
 
 
 def _runs(start: int, pages: NDArray[np.bool_]) -> list[tuple[int, int]]:

@@ -19,6 +19,14 @@ _RESET_PEAK = "5"
 """Written to /proc/self/clear_refs, it resets VmHWM to the current resident size."""
 
 
+def status_kb(process: Path, field: str) -> int:
+    """Return a field of a process's `status` file in KiB; 0 where the kernel has no such field."""
+    for line in (process / "status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1])
+    return 0
+
+
 class HighWater:
     """The peak since `start`, without what ran inside `left_out`."""
 
@@ -34,7 +42,7 @@ class HighWater:
     @contextmanager
     def left_out(self) -> Iterator[None]:
         """Leave what runs inside out of the peak."""
-        self._seen_kb = max(self._seen_kb, self._field("VmHWM"))
+        self._seen_kb = max(self._seen_kb, status_kb(self._process, "VmHWM"))
         try:
             yield
         finally:
@@ -42,17 +50,11 @@ class HighWater:
 
     def peak_mb(self) -> float:
         """Return the highest resident size since `start`, in MiB."""
-        return max(self._seen_kb, self._field("VmHWM")) / 1024
+        return max(self._seen_kb, status_kb(self._process, "VmHWM")) / 1024
 
     def resident_mb(self) -> float:
         """Return the present resident size, in MiB."""
-        return self._field("VmRSS") / 1024
-
-    def _field(self, name: str) -> int:
-        for line in (self._process / "status").read_text().splitlines():
-            if line.startswith(f"{name}:"):
-                return int(line.split()[1])
-        return 0
+        return status_kb(self._process, "VmRSS") / 1024
 
     def _reset(self) -> None:
         with suppress(OSError):  # a sandbox may forbid it; the peak then covers the whole process

@@ -86,7 +86,7 @@ def start_training(session: Session, seed: int) -> dict[str, Any]:
     work = session.work
     if not work.training_samples:
         raise WorkerError(Status.UNSUPPORTED, "the data holds no training images")
-    session.prepare(scenario, before=lambda model: workload.start_afresh(model, seed))
+    session.prepare(scenario, before=lambda model: workload.reset_trainable_layers(model, seed))
     optimizer = session.active.prepared.optimizer
     for group in optimizer.param_groups if optimizer else ():
         group["lr"] = STUDIES.accuracy_learning_rate

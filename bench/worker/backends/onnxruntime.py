@@ -60,8 +60,9 @@ def prepare(
     optional.check(scenario, _NAME, (Dtype.FP32,))
     example = only_tensor(example, "ONNX Runtime")
     exported = _exported(model.eval(), example)
+    session = _session(exported)
     return Prepared(
-        model=_Call(_session(exported)),
+        model=optional.ArrayModel(lambda images: session.run(None, {"images": images})),
         evidence=lambda: {"nodes": _executed(exported, example)},
     )
 
@@ -102,15 +103,3 @@ def _executed(exported: bytes, example: torch.Tensor) -> dict[str, int]:
         if event.get("cat") == "Node" and str(event.get("name")).endswith("_kernel_time")
     )
     return dict(sorted(ran.items()))
-
-
-class _Call(torch.nn.Module):
-    """The session as a PyTorch module."""
-
-    def __init__(self, session: Any) -> None:  # noqa: ANN401 - it has no types
-        super().__init__()
-        self._session = session
-
-    def forward(self, images: torch.Tensor) -> Any:  # noqa: ANN401 - as many as the model has
-        """Return one output, or several as a tuple."""
-        return optional.as_tensors(self._session.run(None, {"images": images.numpy()}))

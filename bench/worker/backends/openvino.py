@@ -21,6 +21,8 @@ from bench.worker.workload.inputs import only_tensor
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from numpy.typing import NDArray
+
     from bench.plan.scenario import Scenario
     from bench.worker.workload.inputs import Inputs
 
@@ -76,8 +78,13 @@ def prepare(
     )
     ran = executed(compiled)
     _check_precision(ran, precision)
+
+    def run(images: NDArray[Any]) -> list[NDArray[Any]]:
+        found = compiled(images, share_inputs=True, share_outputs=True)
+        return [found[index] for index in range(len(found))]
+
     return Prepared(
-        model=_Call(compiled),
+        model=optional.ArrayModel(run),
         layers_replaced=sum(ran.values()),
         evidence=lambda: {"nodes": {" ".join(key): n for key, n in sorted(ran.items())}},
     )
@@ -101,16 +108,3 @@ def _check_precision(ran: Counter[tuple[str, str, str]], wanted: str) -> None:
         raise NotImplementedError(
             f"OpenVINO runs the model in {', '.join(sorted(found))} although it was set to {wanted}"
         )
-
-
-class _Call(torch.nn.Module):
-    """The compiled model as a PyTorch module that shares memory with its inputs and outputs."""
-
-    def __init__(self, compiled: Any) -> None:  # noqa: ANN401 - OpenVINO has no types
-        super().__init__()
-        self._compiled = compiled
-
-    def forward(self, images: torch.Tensor) -> Any:  # noqa: ANN401 - as many as the model has
-        """Return one output, or several as a tuple."""
-        found = self._compiled(images.numpy(), share_inputs=True, share_outputs=True)
-        return optional.as_tensors([found[index] for index in range(len(found))])

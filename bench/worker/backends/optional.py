@@ -14,7 +14,9 @@ import torch
 from bench.plan.scenario import Dtype, Layout, Mode, Scenario, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
+
+    from numpy.typing import NDArray
 
 
 def load(module: str, name: str, *, extra: str = "") -> None:
@@ -45,7 +47,14 @@ def check(scenario: Scenario, name: str, dtypes: Collection[Dtype]) -> None:
         raise NotImplementedError(f"this backend does not run {name} in {scenario.dtype}")
 
 
-def as_tensors(results: list[Any]) -> Any:  # noqa: ANN401 - as many as the model has
-    """Convert one array to a tensor, or several to a tuple."""
-    tensors = tuple(torch.from_numpy(result) for result in results)
-    return tensors[0] if len(tensors) == 1 else tensors
+class ArrayModel(torch.nn.Module):
+    """A function of arrays as a PyTorch module; it returns one tensor, or several as a tuple."""
+
+    def __init__(self, run: Callable[[NDArray[Any]], list[NDArray[Any]]]) -> None:
+        super().__init__()
+        self._run = run
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        """Run the function on the images."""
+        tensors = tuple(torch.from_numpy(result) for result in self._run(images.numpy()))
+        return tensors[0] if len(tensors) == 1 else tensors

@@ -9,7 +9,7 @@ from bench.worker.workload.calls import (
     flop_per_call,
     layers,
     optimizer_for,
-    start_afresh,
+    reset_trainable_layers,
     step,
 )
 from bench.worker.workload.images import (
@@ -35,6 +35,6 @@ __all__ = [
     "layers",
     "mixed",
     "optimizer_for",
-    "start_afresh",
+    "reset_trainable_layers",
     "step",
 ]

@@ -83,7 +83,7 @@ def layers(model: torch.nn.Module) -> list[tuple[str, str]]:
     ]
 
 
-def start_afresh(model: torch.nn.Module, seed: int) -> None:
+def reset_trainable_layers(model: torch.nn.Module, seed: int) -> None:
     """Give the trainable deep block and head new weights from the seed.
 
     The shallow blocks keep ImageNet's, as in the tutorial.
