@@ -80,7 +80,7 @@ def test_a_bad_request_costs_itself_only(request_line: bytes) -> None:
 def test_a_failure_is_one_sentence_with_the_traceback_in_the_log(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The parent prints the sentence; whoever debugs reads the log."""
+    """The parent prints the sentence; the traceback is in the log."""
     (reply,) = answers(line("echo"), echo=raising(ValueError("first line\nsecond line")))
 
     assert reply["reason"] == "ValueError: first line"
@@ -179,14 +179,14 @@ def test_threads_are_settled_before_anything_is_imported(monkeypatch: pytest.Mon
 
 
 def test_no_pool_of_compile_workers_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Importing IPEX would start one, which burns CPU for seconds; a user's own word counts."""
+    """Importing IPEX would start one, which uses the CPU for seconds; a user's setting is kept."""
     monkeypatch.delenv("TORCH_WARM_POOL", raising=False)
     main.fix_environment(None)
     assert os.environ["TORCH_WARM_POOL"] == "0"
 
 
 def greeting_of(arguments: list[str], environment: dict[str, str] | None = None) -> Any:
-    """Start a worker, close its request pipe, and return what it said first and how it ended."""
+    """Start a worker, close its request pipe; return greeting, exit code and output."""
     request_read, request_write = os.pipe()
     reply_read, reply_write = os.pipe()
     process = subprocess.Popen(

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import gc
 import math
-import mmap
 import weakref
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
@@ -12,13 +10,12 @@ import pytest
 import torch
 
 from bench.errors import WorkerError
-from bench.plan.scenario import FROZEN, Dtype, Layout, Mode, Phase, Scenario, Status, Task
-from bench.worker import calibration, graphs
+from bench.plan.scenario import FROZEN, Layout, Mode, Phase, Scenario, Status, Task
+from bench.worker import graphs
 from bench.worker.active import TRAINING_STEPS_COMPARED
 from bench.worker.backends import Prepared, stock
 from bench.worker.outputs import SETTLING_CALLS
 from bench.worker.session import Session, finite, shapes
-from bench.worker.timing import timed
 from bench.worker.workload import Workload
 
 if TYPE_CHECKING:
@@ -31,7 +28,7 @@ SIDE = 32
 
 
 class Scripted(torch.nn.Module):
-    """Returns what it is told to, call after call; the last answer again and again."""
+    """Returns the given outputs call by call, and the last one from then on."""
 
     def __init__(self, *outputs: Any) -> None:
         super().__init__()
@@ -64,7 +61,7 @@ class ScriptedBackend:
 
 
 def scenario(**more: Any) -> Scenario:
-    """Stock default at batch size 2 unless said otherwise."""
+    """Stock default at batch size 2 by default."""
     values = {"task": Task.INFERENCE, "backend": "stock", "mode": Mode.EAGER, "batch_size": 2}
     return Scenario(**{**values, **more})
 
@@ -97,65 +94,11 @@ def scripted(work: Workload) -> Callable[..., tuple[Session, Scripted]]:
 def test_calls_for_outputs_settle_torchscript_and_the_next_block_counts(
     real: Session, tmp_path: Path
 ) -> None:
-    """It optimises at its second call, which may be one of those: none is compiled anew later."""
+    """It optimises at its second call, which may be one of those; it does not compile later."""
     real.prepare(scenario(mode=Mode.TORCHSCRIPT, fusion=False, layout=Layout.CHANNELS_LAST))
     real.call(1, Phase.FIRST_CALL)
     real.outputs(tmp_path / "outputs.npz")
     assert real.call(1, Phase.TIMED)["invalid"] is None
-
-
-def test_each_call_is_timed_on_its_own() -> None:
-    """As many times as calls, wall and CPU, and the last result."""
-    results = iter(range(10))
-    block = timed(lambda: next(results), 4)
-
-    assert len(block.wall_ns) == len(block.cpu_ns) == 4
-    assert all(time > 0 for time in block.wall_ns)
-    assert block.result == 3
-
-
-def test_pages_that_a_call_faults_in_are_counted_for_that_call() -> None:
-    """Fresh memory is mapped in page by page; a call that takes none faults next to none."""
-    sizes = iter([1 << 26, 1, 1 << 26])
-    block = timed(lambda: mmap.mmap(-1, size := next(sizes)).write(bytes(size)), 3)
-    few = block.page_faults.pop(1)
-    huge_pages = (1 << 26) >> 21
-    assert few < huge_pages
-    assert all(count >= huge_pages for count in block.page_faults)
-
-
-def test_freeing_a_result_is_not_timed() -> None:
-    """The previous result is still alive when a call ends, so its end falls between the clocks."""
-
-    class Result:
-        pass
-
-    alive: list[bool] = []
-    previous: list[weakref.ref[Result]] = []
-
-    def call() -> Result:
-        result = Result()
-        if previous:
-            alive.append(previous[-1]() is not None)
-        previous.append(weakref.ref(result))
-        return result
-
-    timed(call, 5)
-    assert alive == [True] * 4
-
-
-def test_the_garbage_collector_rests_while_timing_and_works_again_after() -> None:
-    """Even when a call fails."""
-    during: list[bool] = []
-    timed(lambda: during.append(gc.isenabled()), 2)
-
-    def fail() -> None:
-        raise ValueError
-
-    with pytest.raises(ValueError):  # noqa: PT011 - raised right above
-        timed(fail, 1)
-    assert during == [False, False]
-    assert gc.isenabled()
 
 
 def test_nothing_can_be_called_before_prepare(work: Workload) -> None:
@@ -170,24 +113,22 @@ def test_a_worker_serves_its_own_backend_only(real: Session) -> None:
         real.prepare(scenario(backend="ipex"))
 
 
-def test_nan_is_wrong_output(scripted: Callable[..., tuple[Session, Scripted]]) -> None:
-    """A fast model that computes nothing must not win."""
-    session, _ = scripted((torch.ones(2, 2), torch.full((2, 2, 4, 4), float("nan"))))
-
-    with pytest.raises(WorkerError, match="NaN") as caught:
-        session.call(1, Phase.TIMED)
-    assert caught.value.status is Status.WRONG_OUTPUT
-
-
-def test_a_changed_shape_is_wrong_output(
-    scripted: Callable[..., tuple[Session, Scripted]],
+@pytest.mark.parametrize(
+    ("outputs", "words"),
+    [
+        ([(torch.ones(2, 2), torch.full((2, 2, 4, 4), float("nan")))], "NaN"),
+        ([torch.ones(2, 2), torch.ones(2, 3)], r"changed from \[2, 2\] to \[2, 3\]"),
+    ],
+)
+def test_nan_and_a_changed_shape_are_wrong_output(
+    scripted: Callable[..., tuple[Session, Scripted]], outputs: list[Any], words: str
 ) -> None:
-    """The first call's shape holds for all."""
-    session, _ = scripted(torch.ones(2, 2), torch.ones(2, 3))
-    session.call(1, Phase.FIRST_CALL)
-
-    with pytest.raises(WorkerError, match=r"changed from \[2, 2\] to \[2, 3\]"):
-        session.call(1, Phase.TIMED)
+    """A fast model that computes nothing must not win."""
+    session, _ = scripted(*outputs)
+    with pytest.raises(WorkerError, match=words) as caught:
+        for _ in outputs:
+            session.call(1, Phase.TIMED)
+    assert caught.value.status is Status.WRONG_OUTPUT
 
 
 def test_a_recompilation_invalidates_timed_calls_only(
@@ -198,12 +139,12 @@ def test_a_recompilation_invalidates_timed_calls_only(
     monkeypatch.setattr(graphs, "identity", lambda _: next(identities))
     session, _ = scripted(torch.ones(2, 2))
 
-    said = [
+    reasons = [
         session.call(1, phase)["invalid"]
         for phase in (Phase.FIRST_CALL, Phase.WARMUP, Phase.TIMED, Phase.TIMED)
     ]
-    assert said[:3] == [None, None, None]
-    assert "compiled again" in str(said[3])
+    assert reasons[:3] == [None, None, None]
+    assert "compiled again" in str(reasons[3])
 
 
 def test_a_changed_thread_count_invalidates_the_calls(
@@ -346,38 +287,6 @@ def test_preparing_takes_no_memory_for_what_is_thrown_away(real: Session) -> Non
     _, before = memory_of(real)
     real.prepare(scenario())
     assert memory_of(real)[0] < before + 300
-
-
-@pytest.mark.parametrize(
-    ("flags", "dtype", "expected"),
-    [
-        ("fma avx512f avx512_bf16", Dtype.BF16, True),
-        ("fma amx_tile amx_bf16", Dtype.BF16, True),
-        ("fma avx512f avx512_vnni", Dtype.BF16, False),
-        ("fma avx512f avx512_vnni", Dtype.INT8, True),
-        ("fma avx2", Dtype.INT8, False),
-        ("", Dtype.FP32, True),
-    ],
-)
-def test_native_is_what_the_cpus_flags_say(
-    tmp_path: Path, flags: str, dtype: Dtype, expected: bool
-) -> None:
-    """OneDNN and IPEX call bf16 supported where they can only emulate it."""
-    cpuinfo = tmp_path / "proc" / "cpuinfo"
-    cpuinfo.parent.mkdir()
-    cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {flags}\n\nprocessor\t: 1\nflags\t\t: x\n")
-    assert calibration.is_native(dtype, tmp_path) is expected
-
-
-def test_native_bf16_agrees_with_pytorch() -> None:
-    """PyTorch asks the CPU itself."""
-    supported = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    assert calibration.is_native(Dtype.BF16) == supported
-
-
-def test_a_host_without_cpuinfo_computes_natively_in_fp32_alone(tmp_path: Path) -> None:
-    """Not every system has the file."""
-    assert [calibration.is_native(dtype, tmp_path) for dtype in Dtype] == [True, False, False]
 
 
 def test_shapes_and_finiteness_follow_the_nesting() -> None:

@@ -47,6 +47,7 @@ class Worker:
                 log=self.log,
             )
         )
+        self._references: dict[Scenario, Path] = {}
         self.pid = self._process.pid
         self.hello: dict[str, Any] = self._process.greet(TIMEOUT_S)["hello"]
 
@@ -67,10 +68,16 @@ class Worker:
         self.ask("outputs", path=str(path))
         return path
 
+    def reference(self, default: Scenario) -> Path:
+        """Write a default's outputs, once in all tests."""
+        if default not in self._references:
+            self.prepare(default)
+            self._references[default] = self.outputs(f"reference-{len(self._references)}")
+        return self._references[default]
+
     def compare(self, case: Scenario, reference: Worker, default: Scenario) -> parity.Parity:
         """Compare the case's outputs with those of a reference worker's scenario."""
-        reference.prepare(default)
-        expected = reference.outputs("reference")
+        expected = reference.reference(default)
         self.prepare(case)
         return parity.compare(
             expected,
@@ -95,7 +102,7 @@ def pills(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="package")
 def workers(pills: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Worker]]:
-    """Workers by backend, started when first asked for."""
+    """Workers by backend, started at first use."""
 
     class Started(dict[str, Worker]):
         def __missing__(self, backend: str) -> Worker:

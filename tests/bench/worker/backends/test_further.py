@@ -1,4 +1,4 @@
-"""OpenVINO and ONNX Runtime: each does what its label says, or says why it cannot."""
+"""OpenVINO and ONNX Runtime: each does what its label says, or why it cannot."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def further(request: pytest.FixtureRequest, workers: dict[str, Worker]) -> Worke
 
 
 def test_outputs_agree_and_the_backend_tells_what_it_ran(further: Worker, stock: Worker) -> None:
-    """Thirteen convolutions of its own; PyTorch's compiler is not asked for its graphs."""
+    """Its evidence has 13 convolutions, instead of the graphs of PyTorch's compiler."""
     name = further.log.stem
     found = further.compare(case(name), stock, DEFAULT)
     assert found.within_tolerance

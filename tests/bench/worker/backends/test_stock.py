@@ -33,13 +33,13 @@ LAST = Layout.CHANNELS_LAST
 
 
 def scenario(**more: Any) -> Scenario:
-    """Stock default at batch size 2 unless said otherwise."""
+    """Stock default at batch size 2 by default."""
     values = {"task": Task.INFERENCE, "backend": "stock", "mode": Mode.EAGER, "batch_size": 2}
     return Scenario(**{**values, **more})
 
 
 def training(**more: Any) -> Scenario:
-    """A training step, frozen unless said otherwise."""
+    """A training step, frozen by default."""
     return scenario(**{"task": Task.TRAINING, "options": (FROZEN,), **more})
 
 
@@ -54,7 +54,7 @@ IN_BF16 = [
 
 
 def test_a_stock_worker_never_imports_ipex(stock: Worker) -> None:
-    """Importing it changes PyTorch for good; its own `sys.modules` is the proof."""
+    """Importing it changes PyTorch for good; the worker's `sys.modules` is the proof."""
     assert stock.hello["ipex_imported"] is False
     assert stock.hello["packages"]["ipex"] is None
     assert stock.hello["protocol"] == 1
@@ -163,7 +163,7 @@ def test_what_cannot_run_is_unsupported_and_costs_nothing_else(
     [Mode.EAGER, Mode.TORCHSCRIPT, pytest.param(Mode.COMPILE, marks=pytest.mark.slow)],
 )
 def test_release_gives_the_memory_back(stock: Worker, mode: Mode) -> None:
-    """PyTorch and Inductor hold on to 60 MB of frozen weights a model unless told otherwise."""
+    """PyTorch and Inductor would keep 60 MB of frozen weights a model."""
     case = scenario(mode=mode, fusion=mode is Mode.TORCHSCRIPT or None, layout=LAST)
     resident = []
     for _ in range(3):
@@ -174,7 +174,7 @@ def test_release_gives_the_memory_back(stock: Worker, mode: Mode) -> None:
 
 
 def test_one_batch_size_after_the_other(stock: Worker) -> None:
-    """A worker serves all of them, and each has a peak of its own."""
+    """A worker runs all of them, and each has its own peak."""
     peaks = []
     for size in (8, 1):
         stock.prepare(scenario(batch_size=size))
