@@ -125,9 +125,10 @@ def test_nan_and_a_changed_shape_are_wrong_output(
 ) -> None:
     """A fast model that computes nothing must not win."""
     session, _ = scripted(*outputs)
+    for _ in outputs[:-1]:
+        session.call(1, Phase.FIRST_CALL)
     with pytest.raises(WorkerError, match=words) as caught:
-        for _ in outputs:
-            session.call(1, Phase.TIMED)
+        session.call(1, Phase.TIMED)
     assert caught.value.status is Status.WRONG_OUTPUT
 
 
