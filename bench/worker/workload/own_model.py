@@ -116,14 +116,16 @@ class OwnModel(Workload):
     def flop(self, model: torch.nn.Module, images: Inputs, *, training: bool) -> int | None:
         """Count operations by a real call of a copy, once for each shape of the inputs.
 
-        None if the model cannot be called or reports none. Tensors without storage, as the
-        inspector is counted with, would stay in the caches of a user's model (anchors, position
-        codes, masks), and its next call would fail. The copy shares the parameters.
+        None for training, or if the model cannot be called or reports none. The copy shares the
+        parameters. Tensors without storage, as the inspector is counted with, would stay in the
+        caches of a user's model (anchors, position codes, masks) and make its next call fail.
         """
+        if training:
+            return None
         shapes = tuple(tensor.shape for tensor in tensors_of(images))
-        if not training and shapes not in self._flop:
+        if shapes not in self._flop:
             self._flop[shapes] = _counted(model, images)
-        return self._flop.get(shapes)
+        return self._flop[shapes]
 
     def _made(self) -> torch.nn.Module:
         _seed_all(self._seed)
