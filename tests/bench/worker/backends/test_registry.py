@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
 from bench.plan.matrix import FURTHER_BACKENDS
 from bench.worker import backends
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_the_backends_are_known_by_name() -> None:
@@ -33,3 +37,26 @@ def test_every_backend_offers_the_same_names_and_imports_ipex_only_when_loaded()
         "sys.exit('intel_extension_for_pytorch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "raise ModuleNotFoundError('x', name='intel_extension_for_pytorch')",
+            "is not installed",
+        ),
+        ("raise OSError('libfoo.so: cannot open')", "libfoo.so: cannot open"),
+    ],
+    ids=["not installed", "broken"],
+)
+def test_ipex_that_cannot_be_imported_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, words: str
+) -> None:
+    """A module of its name stands in for it."""
+    (tmp_path / "intel_extension_for_pytorch.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "intel_extension_for_pytorch", raising=False)
+    with pytest.raises(ImportError, match=words):
+        backends.get("ipex").load()
