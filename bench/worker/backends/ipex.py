@@ -102,7 +102,7 @@ def prepare(
     replaced = _at_least_one(count_replaced(optimized))
     _refuse_loading(optimized)
     if scenario.mode is Mode.TORCHSCRIPT:
-        _set_fusion(on=bool(scenario.fusion))
+        set_fusion(on=bool(scenario.fusion))
         return Prepared(model=script(optimized, example, dtype), layers_replaced=replaced)
     return Prepared(model=optimized, autocast=dtype, layers_replaced=replaced)
 
@@ -194,7 +194,7 @@ def _at_least_one(replaced: int) -> int:
     return replaced
 
 
-def _set_fusion(*, on: bool) -> None:
+def set_fusion(*, on: bool) -> None:
     """Switch IPEX's TorchScript fusion for the process; PyTorch's own fuser stays off."""
     import intel_extension_for_pytorch as ipex
 

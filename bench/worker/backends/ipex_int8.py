@@ -14,6 +14,7 @@ import torch
 
 from bench.plan.scenario import Mode, Scenario
 from bench.worker.backends import Prepared
+from bench.worker.backends.ipex import set_fusion
 from bench.worker.backends.stock import lay_out, script
 
 if TYPE_CHECKING:
@@ -38,8 +39,7 @@ def quantize(
 
     model = copy.deepcopy(model).eval()
     lay_out(model, scenario.layout)
-    torch.jit.enable_onednn_fusion(False)
-    ipex.enable_onednn_fusion(True)
+    set_fusion(on=True)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # observers warn of settings that IPEX chose
         observed = prepare(
