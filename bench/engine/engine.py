@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from bench.plan.scenario import Scenario
     from bench.plan.thresholds import Policy
     from bench.store.records import IterationRow, NoiseRow
-    from bench.worker.protocol import Message
+    from bench.worker.protocol import Hello, PrepareReply
 
 _Answer = TypeVar("_Answer")
 
@@ -53,7 +53,7 @@ class Checks:
         """Whether what starting its worker takes is a result, so that nothing runs beside it."""
         return False
 
-    def greeted(self, participant: Participant, hello: Message) -> None:
+    def greeted(self, participant: Participant, hello: Hello) -> None:
         """A fresh worker said what it is."""
 
     def started(self, execution: Execution) -> None:
@@ -127,7 +127,7 @@ class Engine:
     noise: list[NoiseRow] = field(default_factory=list)
     failures: dict[str, WorkerError] = field(default_factory=dict)
     """By participant: why it has no, or no further, blocks."""
-    descriptions: dict[str, Message] = field(default_factory=dict)
+    descriptions: dict[str, PrepareReply] = field(default_factory=dict)
     """By participant: what `prepare` said the first time."""
     conditions: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By participant: what its first worker ran under."""
@@ -138,7 +138,7 @@ class Engine:
     """What the last launch spent in rounds."""
     rounds: Rounds = field(init=False)
     _workers: dict[str, WorkerHandle] = field(default_factory=dict)
-    _greetings: dict[str, Message] = field(default_factory=dict)
+    _greetings: dict[str, Hello] = field(default_factory=dict)
     _lacking: dict[object, WorkerError] = field(default_factory=dict)
     """By what a worker needs: why no worker can have it here."""
     _level_after: dict[str, int] = field(default_factory=dict)
@@ -282,7 +282,7 @@ class Engine:
                 )
             self._fail(participant, number, error)
             return
-        self._greetings[participant.process] = dict(greeting.get("hello", {}))
+        self._greetings[participant.process] = greeting.get("hello", {})
         self.checks.greeted(participant, self._greetings[participant.process])
 
     def _participant(self, number: int, participant: Participant) -> Execution | None:

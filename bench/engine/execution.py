@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import statistics as stdlib_statistics
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from bench.analysis.measurements import upper_share
 from bench.analysis.steady import calls_before_level, is_steady
@@ -58,7 +58,7 @@ class Execution:
     turn: Turn | None = None
     known_trend_calls: int | None = None
     """After so many warm-up calls an earlier launch of it was level; None where that is unknown."""
-    prepared: protocol.Message = field(default_factory=dict)
+    prepared: protocol.PrepareReply = field(default_factory=protocol.PrepareReply)
     conditions: Mapping[str, Any] = field(default_factory=dict)
     steady: bool = True
     usable: bool = True
@@ -109,20 +109,19 @@ class Execution:
 
     def build(self) -> None:
         """Have the worker set the model up."""
-        self.prepared = self.worker.ask(
-            "prepare",
-            self.policy.prepare_timeout_s,
-            scenario=protocol.encode(self.scenario),
+        reply = self._ask(
+            "prepare", self.policy.prepare_timeout_s, scenario=protocol.encode(self.scenario)
         )
+        self.prepared = cast("protocol.PrepareReply", reply)
 
-    def ask_first_call(self) -> protocol.Message:
+    def ask_first_call(self) -> protocol.CallReply:
         """Have the worker make its very first call: compiled modes compile in it.
 
         It is not written down here: executions may ask side by side, and rows are one thread's.
         """
         return self._ask_calls(1, Phase.FIRST_CALL, self.policy.prepare_timeout_s)
 
-    def count_first_call(self, reply: protocol.Message) -> None:
+    def count_first_call(self, reply: protocol.CallReply) -> None:
         """Write a first call down."""
         (self.first_call_ms,) = self._record(reply, Phase.FIRST_CALL, slice(0, None), None, None)
 
@@ -139,14 +138,15 @@ class Execution:
         calls = 2 + (self.known_trend_calls or 0) + self._later_calls()
         return calls * typical_s + compiling_s * self.policy.budget.warm_compile_share
 
-    def outputs(self, path: Path, *, within_s: float | None = None) -> protocol.Message:
+    def outputs(self, path: Path, *, within_s: float | None = None) -> protocol.OutputsReply:
         """Have the worker write its outputs for the parity check to `path`.
 
         Of the images that it gets through `within_s`, or of all. The calls that this takes count as
         warm-up. A worker of another commit may not time them.
         """
         timeout_s = self.policy.prepare_timeout_s + (within_s or 0.0)
-        reply = self._ask("outputs", timeout_s, path=str(path), within_s=within_s)
+        message = self._ask("outputs", timeout_s, path=str(path), within_s=within_s)
+        reply = cast("protocol.OutputsReply", message)
         if reply.get("wall_ns"):
             self._warm_ms.extend(self._record(reply, Phase.WARMUP, slice(0, None), None, None))
         return reply
@@ -237,7 +237,7 @@ class Execution:
             self.blocks_ms[(self.launch, round_number)] = stdlib_statistics.median(times)
         return Block(invalid=str(invalid) if invalid else None, disturbed=disturbed)
 
-    def _had_less_cpu(self, reply: protocol.Message, which: slice) -> bool:
+    def _had_less_cpu(self, reply: protocol.TimedReply, which: slice) -> bool:
         """Whether the calls had less CPU time for their wall time than the execution's blocks have.
 
         Against its least disturbed ones so far, warm-up included, this one among them.
@@ -254,13 +254,14 @@ class Execution:
             self.joules = (self.joules or 0.0) + joules
             self.joules_images += calls * self.scenario.batch_size
 
-    def kernels(self) -> protocol.Message:
+    def kernels(self) -> protocol.KernelsReply:
         """What oneDNN and the mode say they ran, from one untimed call."""
-        return self._ask("kernels", self.policy.prepare_timeout_s)
+        reply = self._ask("kernels", self.policy.prepare_timeout_s)
+        return cast("protocol.KernelsReply", reply)
 
-    def memory(self) -> protocol.Message:
+    def memory(self) -> protocol.MemoryReply:
         """The worker's peak and present memory."""
-        return self._ask("memory", self.policy.call_timeout_s)
+        return cast("protocol.MemoryReply", self._ask("memory", self.policy.call_timeout_s))
 
     def release(self) -> None:
         """Drop the model, so that the worker can serve the next group."""
@@ -269,12 +270,13 @@ class Execution:
     def _ask(self, op: str, timeout_s: float, **fields: object) -> protocol.Message:
         return self.worker.ask(op, timeout_s, **fields)
 
-    def _ask_calls(self, n: int, phase: Phase, timeout_s: float) -> protocol.Message:
-        return self._ask("call", timeout_s, n=n, phase=str(phase))
+    def _ask_calls(self, n: int, phase: Phase, timeout_s: float) -> protocol.CallReply:
+        reply = self._ask("call", timeout_s, n=n, phase=str(phase))
+        return cast("protocol.CallReply", reply)
 
     def _record(
         self,
-        reply: dict[str, Any],
+        reply: protocol.TimedReply,
         phase: Phase,
         which: slice,
         round_number: int | None,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bench.plan.thresholds import Policy
     from bench.run.emulation import EmulatedShare
     from bench.run.outcomes import Outcome
-    from bench.worker.protocol import Message
+    from bench.worker.protocol import Hello
 
 
 def spell_error(error: float | None) -> str:
@@ -70,7 +70,7 @@ class RunChecks(Checks):
         """The first of each backend and environment: what importing costs is a result."""
         return _imported(participant) not in self._import_s
 
-    def greeted(self, participant: Participant, hello: Message) -> None:
+    def greeted(self, participant: Participant, hello: Hello) -> None:
         """Keep what importing took of the worker that started alone."""
         self._import_s.setdefault(_imported(participant), hello.get("import_s"))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import psutil
 
@@ -115,7 +115,7 @@ def _ask_peak(worker: WorkerHandle, policy: Policy) -> dict[str, Any]:
 class _Tried:
     """What one batch size of the stock default took."""
 
-    prepared: protocol.Message
+    prepared: protocol.PrepareReply
     seconds: float
     peak_mib: float
     prepared_mib: float
@@ -126,7 +126,7 @@ class _Tried:
 
 def _try_batch(worker: WorkerHandle, batch: int, policy: Policy) -> _Tried:
     scenario = protocol.encode(stock_default(Task.INFERENCE, batch))
-    prepared = worker.ask("prepare", policy.prepare_timeout_s, scenario=scenario)
+    reply = worker.ask("prepare", policy.prepare_timeout_s, scenario=scenario)
     prepared_mib = _own_pages_mib(worker.pid)
     worker.ask("call", policy.call_timeout_s, n=1, phase=str(Phase.FIRST_CALL))
     calls = worker.ask("call", policy.call_timeout_s, n=2, phase=str(Phase.WARMUP))
@@ -134,7 +134,7 @@ def _try_batch(worker: WorkerHandle, batch: int, policy: Policy) -> _Tried:
     at_rest_mib = _own_pages_mib(worker.pid)
     worker.ask("release", policy.call_timeout_s)
     return _Tried(
-        prepared=prepared,
+        prepared=cast("protocol.PrepareReply", reply),
         seconds=min(calls["wall_ns"]) / 1e9,
         peak_mib=peak_mib,
         prepared_mib=peak_mib if prepared_mib is None else prepared_mib,
@@ -142,7 +142,7 @@ def _try_batch(worker: WorkerHandle, batch: int, policy: Policy) -> _Tried:
     )
 
 
-def _model(prepared: protocol.Message) -> dict[str, Any]:
+def _model(prepared: protocol.PrepareReply) -> dict[str, Any]:
     flop = prepared["flop_per_call"]
     return {
         **prepared.get("model", {}),

@@ -10,12 +10,12 @@ from bench.analysis.timing import as_ended, timing_summary
 from bench.plan.scenario import Scenario, Status, group_name
 from bench.store.records import IterationRow, KernelRow, ParityRow, ScenarioRow
 from bench.worker.conditions import DIFFERS
+from bench.worker.protocol import KernelsReply, MemoryReply, PrepareReply
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from bench.analysis.claims import Claim
-    from bench.worker.protocol import Message
 
 
 @dataclass(kw_only=True)
@@ -27,9 +27,9 @@ class Outcome:
     reason: str | None = None
     import_s: float | None = None
     threads: int | None = None
-    prepared: Message = field(default_factory=dict)
-    memory: Message = field(default_factory=dict)
-    evidence: Message = field(default_factory=dict)
+    prepared: PrepareReply = field(default_factory=PrepareReply)
+    memory: MemoryReply = field(default_factory=MemoryReply)
+    evidence: KernelsReply = field(default_factory=KernelsReply)
     parity: ParityRow | None = None
     conditions: Mapping[str, Any] = field(default_factory=dict)
     joules: float | None = None

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bench.plan.scenario import Scenario
     from bench.plan.thresholds import Policy
     from bench.store.records import IterationRow, NoiseRow, ParityRow, Run, ScenarioRow
+    from bench.worker.protocol import KernelsReply, PrepareReply
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,13 +133,13 @@ def _outcome(
     conditions = dict(workers.get(scenario.id, {}))
     differs = list(conditions.pop(DIFFERS, ()))
     flop = row.gflop_per_s * row.median_ms * 1e6 if row.gflop_per_s and row.median_ms else None
-    prepared = {
+    prepared: PrepareReply = {
         "prepare_s": row.prepare_s,
         "native_dtype": row.native_dtype,
         "layers_replaced": row.layers_replaced,
         "flop_per_call": flop,
     }
-    evidence = {
+    evidence: KernelsReply = {
         "isa": row.isa,
         "fused_ops": row.fused_ops,
         "layers_replaced": row.layers_replaced,

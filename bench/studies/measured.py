@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from bench.analysis.measurements import Key
     from bench.plan.thresholds import Policy
+    from bench.worker.protocol import PrepareReply
 
 
 @dataclass(kw_only=True)
@@ -33,7 +34,7 @@ class Measured:
     """Why it has no blocks, or no further ones."""
     workers: dict[str, dict[str, Any]] = field(default_factory=dict)
     """The conditions that its worker reported, and what differed from its base's."""
-    prepared: dict[str, dict[str, Any]] = field(default_factory=dict)
+    prepared: dict[str, PrepareReply] = field(default_factory=dict)
     """The reply to `prepare`."""
     notes: list[str] = field(default_factory=list)
 

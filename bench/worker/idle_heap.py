@@ -1,16 +1,17 @@
-"""The heap of a worker that waits: given back to the kernel, and taken again before it is timed.
+"""Release the heap of a waiting worker, and fault it in again before it is timed.
 
 Workers keep what they free (`bench.machine.placement.kept_heap`), so that no timed call faults
-pages in. At large batches that is gigabytes for twenty workers of which one runs. Between its turns
-a worker therefore gives its free pages back, and has the very same pages again before its next
-call, faulted in by the kernel while no clock runs:
+pages in. At large batches that is gigabytes for twenty workers of which one runs. So between its
+turns a worker releases its free pages to the kernel, and before its next call, while nothing is
+timed, has the kernel fault the same pages in:
 
     heap = IdleHeap()
-    heap.settle()           # prepared: from here on what is kept counts
-    with heap.at_work():    # has it inside, and has given it back afterwards
+    heap.settle()           # after preparing
+    with heap.at_work():    # the heap is present inside, and released afterwards
         call()
 
-glibc on Linux 5.14 or newer. Elsewhere nothing is given back, and a run's limits see what is held.
+This needs glibc and Linux 5.14 or newer. Elsewhere nothing is released, and a run's limits take
+account of the memory held.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bench.machine import placement
+from bench.worker.peak_memory import status_kb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,19 +35,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _POPULATE_WRITE = 23
-"""MADV_POPULATE_WRITE: faults pages in as if each was written, and changes none of them."""
+"""MADV_POPULATE_WRITE faults pages in for writing and leaves their content."""
 _PAGE = mmap.PAGESIZE
 _MOST_BLOCKS = 100
-"""Tried to lengthen the heap; what is not reached then is faulted in by the next call instead."""
+"""Allocations tried to grow the heap; the next call faults in what is still missing."""
 _HEAP = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) .*\[heap\]$", re.MULTILINE)
-_ANONYMOUS = re.compile(r"^RssAnon:\s*(\d+) kB$", re.MULTILINE)
 KEPT_AT_MOST = 128 << 20
-"""Bytes that an idle worker may keep: about what VGG-16 frees at batch 1, so that its short calls
-are not lengthened by taking it again, while twenty workers keep less than 3 GB."""
+"""Bytes that an idle worker may keep: about what VGG-16 frees at batch 1, whose calls are too short
+to restore it each time. Twenty workers keep less than 3 GB."""
 
 
 class _Mallinfo2(ctypes.Structure):
-    """Of glibc 2.33 and newer; `keepcost` is the free top of the heap."""
+    """glibc's `struct mallinfo2` (2.33 and newer); `keepcost` is the free top of the heap."""
 
     _fields_ = tuple(
         (name, ctypes.c_size_t)
@@ -56,54 +57,54 @@ class _Mallinfo2(ctypes.Structure):
     )
 
 
-class _Given(NamedTuple):
-    """What was given back."""
+class _Released(NamedTuple):
+    """Pages that were released to the kernel."""
 
     runs: list[tuple[int, int]]
-    """Addresses and lengths of pages that were there before."""
+    """Address and length of each run of pages, in bytes."""
     end: int
-    """Of the heap before its free top was cut off."""
+    """End of the heap before its free top was cut off."""
 
 
 class IdleHeap:
-    """Of this process."""
+    """The heap of this process, released and restored."""
 
     def __init__(self, process: Path = Path("/proc/self")) -> None:
         self._process = process
         self._libc = ctypes.CDLL(None)
-        self._given: _Given | None = None
+        self._released: _Released | None = None
         self._floor = 0
-        self._works = self._can()
+        self._works = self._supported()
 
     def settle(self) -> None:
-        """Give back what preparing left, and count what is kept from here on."""
-        self._given = None
+        """Release what preparing freed, and count what is kept from here on."""
+        self._released = None
         if self._works:
             self._libc.malloc_trim(0)
             self._floor = self._resident()
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """The heap is there inside, and is given back afterwards if it is much."""
-        self.take()
+        """Restore the heap, and release it afterwards if it is large."""
+        self.restore()
         try:
             yield
         finally:
-            self.give()
+            self.release()
 
     @contextmanager
     def put_aside(self) -> Iterator[None]:
-        """What is freed inside goes to the kernel, and not to the heap that `take` brings back."""
-        if self._given is None:
-            self.give(at_most=0)
+        """Release what is freed inside, and keep it out of the heap that `restore` brings back."""
+        if self._released is None:
+            self.release(at_most=0)
         try:
             yield
         finally:
             if self._works:
                 self._libc.malloc_trim(0)
 
-    def give(self, at_most: int = KEPT_AT_MOST) -> bool:
-        """Give the free heap back if it is much; whether it was."""
+    def release(self, at_most: int = KEPT_AT_MOST) -> bool:
+        """Release the free heap if it is larger than `at_most`; return whether it was."""
         if not self._works or self._resident() - self._floor <= at_most:
             return False
         start, end = self._range()
@@ -112,32 +113,32 @@ class IdleHeap:
         after = np.zeros_like(before)
         now = self._range()[1]
         after[: (now - start) // _PAGE] = self._in_memory(start, now)
-        self._given = _Given(_runs(start, before & ~after), end)
+        self._released = _Released(_runs(start, before & ~after), end)
         self._floor = self._resident()
         return True
 
     def renew(self) -> bool:
-        """Give the free heap back and take it at once: other pages; whether that could be done."""
-        given = self.give(at_most=0)
-        self.take()
-        return given
+        """Replace the free heap by other pages; return whether that was possible."""
+        released = self.release(at_most=0)
+        self.restore()
+        return released
 
-    def take(self) -> None:
-        """Have the same pages again."""
-        if self._given is None:
+    def restore(self) -> None:
+        """Fault the released pages in again."""
+        if self._released is None:
             return
-        runs, end = self._given
-        self._given = None
-        self._lengthen(end)
+        runs, end = self._released
+        self._released = None
+        self._grow(end)
         top = self._range()[1]
         for address, length in runs:
             if address + length <= top:
                 self._libc.madvise(address, length, _POPULATE_WRITE)
 
-    def _lengthen(self, end: int) -> None:
-        """Have glibc take address space up to there; since it trims nothing, it keeps it.
+    def _grow(self, end: int) -> None:
+        """Make glibc grow the heap to `end`; it keeps it, because it trims nothing by itself.
 
-        A block that fits into a hole lengthens nothing, so blocks are held until one did.
+        A block that fits into a hole does not grow the heap, so blocks are held until one does.
         """
         held: list[int | None] = []
         while (missing := end - self._range()[1]) > 0 and len(held) < _MOST_BLOCKS:
@@ -145,8 +146,8 @@ class IdleHeap:
         for block in held:
             self._libc.free(block)
 
-    def _can(self) -> bool:
-        """Whether this process keeps its heap, and its libc and kernel know how."""
+    def _supported(self) -> bool:
+        """Return whether this process keeps its heap, and libc and kernel have what this needs."""
         if not placement.keeps_heap(os.environ.get("GLIBC_TUNABLES")):
             return False
         if not all(hasattr(self._libc, name) for name in ("malloc_trim", "mallinfo2", "mincore")):
@@ -162,24 +163,23 @@ class IdleHeap:
             return bool(self._libc.madvise(address, _PAGE, _POPULATE_WRITE) == 0)
 
     def _range(self) -> tuple[int, int]:
-        """From the first to the last line: advice for a part of it (NumPy's) splits the mapping."""
+        """Return the heap's addresses; `madvise` on a part of it (NumPy's) splits it into lines."""
         found = _HEAP.findall((self._process / "maps").read_text())
         return (int(found[0][0], 16), int(found[-1][1], 16)) if found else (0, 0)
 
     def _in_memory(self, start: int, end: int) -> NDArray[np.bool_]:
-        """Of each page whether it is."""
+        """Return for each page whether it is in memory."""
         flags = np.zeros((end - start) // _PAGE, np.uint8)
         self._libc.mincore(start, end - start, flags.ctypes.data)
         return (flags & 1).astype(bool)
 
     def _resident(self) -> int:
-        """Bytes of anonymous memory."""
-        found = _ANONYMOUS.search((self._process / "status").read_text())
-        return int(found[1]) * 1024 if found else 0
+        """Return the bytes of anonymous memory."""
+        return status_kb(self._process, "RssAnon") * 1024
 
 
 def _runs(start: int, pages: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Neighbouring pages together, as addresses and lengths in bytes."""
+    """Join neighbouring pages into runs of (address, length), in bytes."""
     edges = np.flatnonzero(np.diff(np.concatenate(([False], pages, [False])).astype(np.int8)))
     return [
         (start + int(first) * _PAGE, int(last - first) * _PAGE)

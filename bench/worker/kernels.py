@@ -1,12 +1,13 @@
-"""What oneDNN really ran: its verbose log read line by line, and held against the scenario's label.
+"""Evidence of what one call executed, from oneDNN's verbose log, compared with the label.
 
-A label says what was asked for; this says what happened. Presence of a line proves something,
-absence proves nothing: small convolutions and fp32 matrix products (MKL) print no line.
+A line proves that a kernel ran. A missing line proves nothing, because small convolutions and fp32
+matrix products (MKL) print none.
 
-Line, comma separated (older versions leave out `v1` and `primitive`, newer may add a timestamp):
+A line has these fields, separated by commas (older versions leave out `v1` and `primitive`, newer
+ones may add a timestamp):
 `onednn_verbose,v1,primitive,exec,cpu,convolution,brg_conv_fwd:avx512_core,forward_inference,
 <memory descriptors>,<attributes>,<auxiliary>,<problem>,<ms>`. Lines of the graph API wrap primitive
-lines, so they are left out. Nothing here imports torch.
+lines and are skipped. Nothing in this module imports torch.
 """
 
 from __future__ import annotations
@@ -25,12 +26,14 @@ from bench.plan import variables
 from bench.plan.scenario import Dtype, Layout, Mode, Scenario, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
+    from bench.worker import protocol
+
 COMPUTE = ("convolution", "deconvolution", "inner_product", "matmul")
-"""Primitives that do the arithmetic. A softmax or pooling line names the widest set that the CPU
-has, whatever its data, so only these are evidence of what the model ran on."""
+"""Primitives that do the arithmetic. Only these show the instruction set: softmax and pooling name
+the CPU's widest one, whatever their data."""
 
 _NODE = re.compile(
     r"= (?:prim::(oneDNNFusionGroup)(?:_\d+)?|(ipex::LlgaFusionGroup)(?:_\d+)?"
@@ -41,7 +44,7 @@ _FUSED_NODE = re.compile(
     r"|ipex::(?:\w*add_layernorm|\w*add_softmax_?|maskedfill_softmax|\w*mha\w*|matmul_(?:div|mul)"
     r"|bmm_add|shuffle_2d|einsum_binary|linear_\w+)"
 )
-"""What each library calls several operators in one. `convolution_run`, `linear_run` and
+"""Names that the libraries give to fused operators. `convolution_run`, `linear_run` and
 `mkl_sgemm_run` are one operator with packed weights."""
 _DESCRIPTOR = re.compile(r"(?P<name>[a-z]+)[:_](?P<type>[a-z]+\d\w*):(?P<rest>.*)")
 _MARKER = "onednn_verbose,"
@@ -49,7 +52,7 @@ _MARKER = "onednn_verbose,"
 
 @dataclass(frozen=True, kw_only=True)
 class Kernel:
-    """One primitive that oneDNN executed: the fields of `records.KernelRow` but the run's."""
+    """One primitive that oneDNN executed: a `KernelRow` without the run and the scenario."""
 
     position: int
     primitive: str
@@ -62,28 +65,28 @@ class Kernel:
     ms: float
 
     def data_type(self, tensor: str) -> str | None:
-        """The type of one tensor, e.g. of `src`."""
+        """Return the type of one tensor, such as `src`."""
         return _named(self.data_types).get(tensor)
 
     @property
     def is_fused(self) -> bool:
-        """Whether it computed another operator too. A matrix product adds its own bias by `sum`."""
+        """Whether it computed another operator too; a matrix product's `sum` is its own bias."""
         own = {"sum"} if self.primitive != "convolution" else set()
         return self.primitive in COMPUTE and bool({*(self.post_ops or "").split("+")} - {"", *own})
 
     def layout(self, tensor: str) -> str | None:
-        """The layout tag of one tensor, e.g. `acdb` (channels_last) of `src`."""
+        """Return the layout tag of one tensor, such as `acdb` (channels_last) of `src`."""
         return _named(self.layouts).get(tensor)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """All that is known of what one call executed."""
+    """What one call executed, as far as it is known."""
 
     kernels: tuple[Kernel, ...] = ()
     layers_replaced: int | None = None
     graph: Mapping[str, Any] = field(default_factory=dict)
-    """TorchScript: `nodes` {name: count}; compile: `graphs`, `breaks`."""
+    """TorchScript has `nodes` {name: count}, compile has `graphs` and `breaks`."""
 
     @property
     def convolutions(self) -> tuple[Kernel, ...]:
@@ -92,41 +95,41 @@ class Evidence:
 
     @property
     def fused_ops(self) -> int:
-        """Convolutions and matrix products that did a further operator's work."""
+        """The number of convolutions and matrix products that computed another operator too."""
         return sum(kernel.is_fused for kernel in self.kernels)
 
     @property
     def isa(self) -> str | None:
-        """The widest instruction set that the arithmetic was executed with."""
-        return widest(kernel.isa for kernel in self.kernels if kernel.primitive in COMPUTE)
+        """The widest instruction set of the arithmetic; an unknown one counts as widest."""
+        names = [kernel.isa for kernel in self.kernels if kernel.primitive in COMPUTE]
+        return max((name for name in names if name is not None), key=isa.rank, default=None)
 
     @property
     def reorder_share(self) -> float | None:
-        """Share of oneDNN's own time that went into changing layouts; None without a log."""
+        """The share of oneDNN's time that layout changes took; None without a log."""
         total = sum(kernel.ms for kernel in self.kernels)
         if total == 0:
             return None
         return sum(kernel.ms for kernel in self.kernels if kernel.primitive == "reorder") / total
 
-    def reply(self) -> dict[str, Any]:
-        """The fields of the worker's answer."""
-        graph = dict(self.graph)
-        if self.reorder_share is not None:
-            graph["reorder_share"] = round(self.reorder_share, 4)
-        return {
-            "kernels": [asdict(kernel) for kernel in self.kernels],
-            "fused_ops": self.fused_ops,
-            "isa": self.isa,
-            "layers_replaced": self.layers_replaced,
-            "graph": graph,
-        }
+
+def reply(scenario: Scenario, evidence: Evidence) -> protocol.KernelsReply:
+    """Return the evidence, and where it contradicts the scenario's label, as a reply's fields."""
+    graph = dict(evidence.graph)
+    if evidence.reorder_share is not None:
+        graph["reorder_share"] = round(evidence.reorder_share, 4)
+    return {
+        "kernels": [asdict(kernel) for kernel in evidence.kernels],
+        "fused_ops": evidence.fused_ops,
+        "isa": evidence.isa,
+        "layers_replaced": evidence.layers_replaced,
+        "graph": graph,
+        "contradiction": contradiction(scenario, evidence),
+    }
 
 
 def parse(text: str) -> tuple[Kernel, ...]:
-    """All primitives that a verbose log says were executed, in order.
-
-    Lines of anything else, and lines cut short, are passed over: other output may be in between.
-    """
+    """Read the executed primitives of a verbose log, in order; skip all other and broken lines."""
     kernels: list[Kernel] = []
     for line in text.splitlines():
         kernel = _kernel(line, len(kernels))
@@ -145,6 +148,7 @@ def _kernel(line: str, position: int) -> Kernel | None:
         return None
     _engine, primitive, implementation, _kind, descriptors, attributes, _aux, problem, ms = fields
     parts = [match for text in descriptors.split() if (match := _DESCRIPTOR.fullmatch(text))]
+    post_ops = re.search(r"attr-post-ops:(\S+)", attributes)
     try:
         duration = float(ms)
     except ValueError:
@@ -156,58 +160,49 @@ def _kernel(line: str, position: int) -> Kernel | None:
         isa=_isa(implementation),
         data_types=" ".join(f"{part['name']}:{part['type']}" for part in parts),
         layouts=" ".join(f"{part['name']}:{_tag(part['rest'])}" for part in parts),
-        post_ops=_post_ops(attributes),
+        post_ops=post_ops.group(1).strip("'") if post_ops else None,
         problem=problem,
         ms=duration,
     )
 
 
 def _isa(implementation: str) -> str | None:
-    """The instruction set in `brg_conv_fwd:avx512_core`; None in `jit:uni`, which names none."""
+    """Return `avx512_core` of `brg_conv_fwd:avx512_core`; None for `jit:uni`, which names none."""
     name = implementation.rpartition(":")[2]
     return name if name in isa.ORDER or re.match(r"(sse|avx|amx|sve)", name) else None
 
 
 def _tag(rest: str) -> str:
-    """The layout tag of `a:blocked:acdb::f0` or `:blocked:acdb::f0`."""
+    """Return the layout tag of `a:blocked:acdb::f0` or `:blocked:acdb::f0`."""
     fields = rest.split(":")
     return fields[fields.index("blocked") + 1] if "blocked" in fields[:-1] else fields[-1]
 
 
-def _post_ops(attributes: str) -> str | None:
-    found = re.search(r"attr-post-ops:(\S+)", attributes)
-    return found.group(1).strip("'") if found else None
-
-
 def _named(text: str) -> dict[str, str]:
-    """`src:f32 wei:f32` as a mapping; of several of one name (concat's sources) the first."""
-    named: dict[str, str] = {}
-    for part in text.split():
-        name, _, value = part.partition(":")
-        named.setdefault(name, value)
-    return named
-
-
-def widest(names: Iterable[str | None]) -> str | None:
-    """The widest of some instruction sets; unknown ones rank above all, to be seen."""
-    return max((name for name in names if name is not None), key=isa.rank, default=None)
+    """Read `src:f32 wei:f32` into a mapping; of several `src` (concat's) the first counts."""
+    pairs = (part.partition(":") for part in reversed(text.split()))
+    return {name: value for name, _, value in pairs}
 
 
 def graph_nodes(graph: str) -> dict[str, int]:
-    """How often each fused or IPEX operator stands in an optimised TorchScript graph."""
+    """Count each fused or IPEX operator in an optimised TorchScript graph."""
     counts = Counter(next(filter(None, names)) for names in _NODE.findall(graph))
     return dict(sorted(counts.items()))
 
 
 def capture(call: Callable[[], object], verbose: AbstractContextManager[object]) -> str:
-    """Run the call once with verbose on, and return what C code wrote to stdout meanwhile.
+    """Call once with verbose on, and return what was written to file descriptor 1 meanwhile.
 
-    oneDNN prints through the C library to file descriptor 1, past `sys.stdout`: the descriptor
-    itself is turned to a temporary file, with C's buffers flushed on both sides.
+    oneDNN prints through the C library, past `sys.stdout`. So the descriptor itself points to a
+    temporary file during the call, and C's buffers are flushed before and after.
     """
     libc = ctypes.CDLL(None)
-    sys.stdout.flush()
-    libc.fflush(None)
+
+    def flush() -> None:
+        sys.stdout.flush()
+        libc.fflush(None)
+
+    flush()
     with tempfile.TemporaryFile() as log:
         outside = os.dup(1)
         os.dup2(log.fileno(), 1)
@@ -215,8 +210,7 @@ def capture(call: Callable[[], object], verbose: AbstractContextManager[object])
             with verbose:
                 call()
         finally:
-            sys.stdout.flush()
-            libc.fflush(None)
+            flush()
             os.dup2(outside, 1)
             os.close(outside)
         log.seek(0)
@@ -224,102 +218,84 @@ def capture(call: Callable[[], object], verbose: AbstractContextManager[object])
 
 
 def contradiction(scenario: Scenario, evidence: Evidence) -> str | None:
-    """A sentence if the evidence denies the scenario's label, else None."""
-    for check in (_backend, _dtype, _fusion, _layout, _compiled, _cap):
-        sentence = check(scenario, evidence)
-        if sentence is not None:
-            return sentence
-    return None
+    """Return a sentence if the evidence contradicts the scenario's label, else None."""
+    checks = (_wrong_backend, _wrong_dtype, _wrong_fusion, _wrong_layout, _not_compiled, _above_cap)
+    return next((found for check in checks if (found := check(scenario, evidence))), None)
 
 
-def _backend(scenario: Scenario, evidence: Evidence) -> str | None:
-    nodes: Mapping[str, int] = evidence.graph.get("nodes", {})
-    foreign = [name for name in nodes if name.startswith("ipex")]
+def _wrong_backend(scenario: Scenario, evidence: Evidence) -> str | None:
+    foreign = [name for name in evidence.graph.get("nodes", {}) if name.startswith("ipex")]
     if scenario.backend == "stock" and foreign:
         return f"a stock scenario runs IPEX operators: {', '.join(foreign)}"
-    if scenario.backend != "ipex" or scenario.mode is Mode.COMPILE:
-        return None
-    if scenario.dtype is Dtype.INT8:
-        return None  # it replaces no layer: its kernels are the proof
-    if not evidence.layers_replaced:
+    # Compiled IPEX packs weights in the graph, and in int8 the kernels are the proof.
+    replaces = scenario.mode is not Mode.COMPILE and scenario.dtype is not Dtype.INT8
+    if scenario.backend == "ipex" and replaces and not evidence.layers_replaced:
         return "ipex.optimize replaced no layer: this would time stock PyTorch"
     return None
 
 
-def _dtype(scenario: Scenario, evidence: Evidence) -> str | None:
+def _wrong_dtype(scenario: Scenario, evidence: Evidence) -> str | None:
     if scenario.dtype is Dtype.INT8:
-        return _int8(evidence)
-    ran = Counter(kernel.data_type("src") for kernel in evidence.convolutions)
-    expected = {Dtype.FP32: "f32", Dtype.BF16: "bf16"}
-    if not ran or expected[scenario.dtype] in ran:
+        return _not_int8(evidence)
+    ran = {str(kernel.data_type("src")) for kernel in evidence.convolutions}
+    expected = {Dtype.FP32: "f32", Dtype.BF16: "bf16"}[scenario.dtype]
+    if not ran or expected in ran:
         return None
-    return f"{scenario.dtype} was asked for, but the convolutions ran in {_listed(ran)}"
+    return f"the label says {scenario.dtype}, but the convolutions ran in {', '.join(sorted(ran))}"
 
 
-def _int8(evidence: Evidence) -> str | None:
-    """int8 must show: a quantiser that finds nothing to quantise leaves fp32 and says nothing."""
+def _not_int8(evidence: Evidence) -> str | None:
+    """Require 8-bit kernels: a quantiser that finds nothing to quantise leaves fp32, silently."""
     ran = [kernel for kernel in evidence.kernels if kernel.primitive in COMPUTE]
-    small = [
-        kernel
-        for kernel in ran
-        if kernel.data_type("src") in ("u8", "s8") and kernel.data_type("wei") == "s8"
-    ]
-    if 2 * len(small) > len(ran):
-        return None
     if not ran:
-        return "int8 was asked for, but no kernel printed that it took 8-bit numbers"
-    types = Counter(kernel.data_type("src") for kernel in ran)
+        return "the label says int8, but no kernel reported that it took 8-bit numbers"
+    small = sum(k.data_type("src") in ("u8", "s8") and k.data_type("wei") == "s8" for k in ran)
+    if 2 * small > len(ran):
+        return None
+    types = sorted({str(kernel.data_type("src")) for kernel in ran})
     return (
-        f"int8 was asked for, but {len(small)} of {len(ran)} kernels took 8-bit numbers "
-        f"(they ran in {_listed(types)})"
+        f"the label says int8, but {small} of {len(ran)} kernels took 8-bit numbers "
+        f"(they ran in {', '.join(types)})"
     )
 
 
-def _fusion(scenario: Scenario, evidence: Evidence) -> str | None:
+def _wrong_fusion(scenario: Scenario, evidence: Evidence) -> str | None:
     if scenario.fusion is None or scenario.task is Task.TRAINING:
         return None
-    nodes: Mapping[str, int] = evidence.graph.get("nodes", {})
-    fused = [name for name in nodes if _FUSED_NODE.fullmatch(name)]
-    if scenario.fusion and evidence.convolutions:
-        # all fuse an activation into a convolution; of other operators some fuse none, rightly
-        if "nodes" in evidence.graph and not fused:
-            return "fusion is on, but the optimised graph holds no fused operator"
-        if not (fused or evidence.fused_ops):
-            return "fusion is on, but nothing that oneDNN ran carries a fused operation"
-    if not scenario.fusion and (fused or evidence.fused_ops):
-        return "fusion is off, but operators were fused"
+    fused = any(_FUSED_NODE.fullmatch(name) for name in evidence.graph.get("nodes", {}))
+    if not scenario.fusion:
+        return "fusion is off, but operators were fused" if fused or evidence.fused_ops else None
+    # Every library fuses an activation into a convolution; a model of other operators may have
+    # nothing to fuse.
+    if evidence.convolutions and "nodes" in evidence.graph and not fused:
+        return "fusion is on, but the optimised graph holds no fused operator"
+    if evidence.convolutions and not (fused or evidence.fused_ops):
+        return "fusion is on, but no kernel of oneDNN reports a fused operation"
     return None
 
 
-def _layout(scenario: Scenario, evidence: Evidence) -> str | None:
-    """Only stock eager: every other way may rightly choose layouts of its own."""
-    if scenario.mode is not Mode.EAGER or scenario.backend == "ipex":
+def _wrong_layout(scenario: Scenario, evidence: Evidence) -> str | None:
+    """Check stock eager mode only; all others may choose layouts themselves."""
+    if scenario.mode is not Mode.EAGER or scenario.backend == "ipex" or not evidence.convolutions:
         return None
-    sources: Sequence[str | None] = [kernel.layout("src") for kernel in evidence.convolutions]
-    last = sum(tag == "acdb" for tag in sources)
-    if scenario.layout is Layout.CHANNELS_LAST and sources and not last:
-        return "channels_last was asked for, but no convolution read such a tensor"
+    last = sum(kernel.layout("src") == "acdb" for kernel in evidence.convolutions)
+    if scenario.layout is Layout.CHANNELS_LAST and not last:
+        return "the label says channels_last, but no convolution read such a tensor"
     if scenario.layout is Layout.CONTIGUOUS and last:
-        return f"contiguous was asked for, but {last} convolutions read channels_last tensors"
+        return f"the label says contiguous, but {last} convolutions read channels_last tensors"
     return None
 
 
-def _compiled(scenario: Scenario, evidence: Evidence) -> str | None:
+def _not_compiled(scenario: Scenario, evidence: Evidence) -> str | None:
     if scenario.mode is not Mode.COMPILE or "graphs" not in evidence.graph:
         return None
-    graphs, breaks = evidence.graph["graphs"], evidence.graph.get("breaks", 0)
-    if not graphs:
-        return "compilation was asked for, but no graph was compiled"
-    if breaks:
-        return f"the compiled model fell apart at {breaks} graph breaks"
-    return None
+    if not evidence.graph["graphs"]:
+        return "the label says compile, but no graph was compiled"
+    breaks = evidence.graph.get("breaks", 0)
+    return f"the compiled model has {breaks} graph breaks" if breaks else None
 
 
-def _cap(scenario: Scenario, evidence: Evidence) -> str | None:
-    """A cap on instructions that did not take would show a generation as better than it is."""
+def _above_cap(scenario: Scenario, evidence: Evidence) -> str | None:
+    """Check a cap on instruction sets; one without effect would favour the older generation."""
     cap = variables.of(scenario).get("isa")
     return isa.passed(cap, evidence.isa) if cap else None
-
-
-def _listed(counts: Mapping[str | None, int]) -> str:
-    return ", ".join(sorted(str(name) for name in counts))

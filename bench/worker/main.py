@@ -1,12 +1,12 @@
-"""One process that runs one backend and answers the parent: `python -m bench.worker --help`.
+"""A process that runs one backend and serves the parent: `python -m bench.worker --help`.
 
 The backend is fixed at the start, because importing IPEX changes PyTorch for good: a stock worker
-never imports it, an ipex or placebo worker imports it before it builds a model. The thread count is
-fixed too, before PyTorch is imported.
+never imports it, and an ipex or placebo worker imports it before it builds a model. The thread
+count is fixed before PyTorch is imported.
 
-An operation that fails costs its scenario, not the worker: the reply says what became of it in one
-sentence, the traceback goes to stderr (the worker's log), and the next request is served. When the
-parent's end of the pipe closes, the worker is gone at once.
+An operation that fails does not end the worker: the reply says why in one sentence, the traceback
+goes to stderr (the worker's log), and the next request is served. When the parent's end of the pipe
+closes, the worker ends at once.
 """
 
 from __future__ import annotations
@@ -20,58 +20,69 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from bench.errors import BenchError, WorkerError
 from bench.plan.scenario import Phase, Status
 from bench.worker import backends, protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from bench.worker.session import Session
     from bench.worker.workload import Workload
 
-    Operation = Callable[[protocol.Message], dict[str, Any]]
+    Operation = Callable[[protocol.Message], Mapping[str, object]]
     Operations = Mapping[str, Operation]
 
 _MEMORY_WORDS = ("can't allocate memory", "defaultcpuallocator", "not enough memory", "bad_alloc")
 _STATUS_OF_NAME = {
-    "Unsupported": Status.UNSUPPORTED,  # Dynamo, under fullgraph: a graph break
-    "DataError": Status.UNAVAILABLE,  # pillqc's: the images cannot be used
+    "Unsupported": Status.UNSUPPORTED,  # Dynamo with fullgraph: a graph break
+    "DataError": Status.UNAVAILABLE,  # pillqc: the images cannot be used
     "InvalidCxxCompiler": Status.UNAVAILABLE,  # Inductor: no C++ compiler on this machine
 }
 _SENTENCES = (BenchError, ImportError, NotImplementedError)
-"""Errors whose text is a sentence for people; others are named by their type."""
+"""Errors whose text is a sentence; others get their type in front."""
 _LONGEST_REASON = 300
+_HINTS = re.compile(
+    r"Set \w+=|You can suppress|For (more|even more|additional)|import torch|torch\._|compilation "
+    r"terminated|\d+ (errors?|warnings?) generated|collect2:|The above (exception|operation)"
+    r"|While executing|Original traceback|File \""
+)
+"""Lines of an error that say what to do next, or where it happened."""
+_ANNOUNCEMENTS = re.compile(r":$|C\+\+ compile error$|The following operation failed")
+"""First lines after which compilers write the command and, last, what went wrong."""
+_WITHOUT_HEAP = ("prepare", "conditions", "probe", "peak", "release")
+"""Operations that neither run the prepared scenario nor report its memory."""
 
 
 def main(
     arguments: Sequence[str] | None = None,
     operations_of: Callable[[Session], Operations] | None = None,
 ) -> int:
-    """Greet, then serve until told to stop or until the parent is gone."""
+    """Greet, then serve until `stop` or until the parent has ended; return the exit code."""
     options = _options(arguments)
     requests = os.fdopen(options.read_fd, "rb")
     replies = os.fdopen(options.write_fd, "wb")
     fix_environment(options.threads)
     try:
-        session, greeting = _start(options)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the parent must be told
+        session, hello = _start(options)
+    except Exception as error:  # noqa: BLE001 - the parent must get a reply to any error
         traceback.print_exc()
         status = Status.UNAVAILABLE if isinstance(error, ImportError) else status_of(error)
         send(replies, protocol.failure(status, reason_of(error)))
         return 1
-    send(replies, greeting)
+    send(replies, protocol.success(hello=hello))
     serve(requests, replies, (operations_of or operations)(session))
     return 0
 
 
 def fix_environment(threads: int | None) -> None:
-    """Settle what libraries read when they are loaded.
+    """Set the variables that libraries read when they are loaded.
 
-    The thread count, because changing it after a model was optimised gives wrong results. No pool
-    of compile workers: importing IPEX starts one that burns seconds of CPU beside the measuring.
+    The thread count is one, because changing it after a model was optimised gives wrong results.
+    TORCH_WARM_POOL stops IPEX's import from starting compile workers, which use the CPU for seconds
+    while others are timed.
     """
     os.environ.setdefault("TORCH_WARM_POOL", "0")
     if threads is not None:
@@ -79,7 +90,7 @@ def fix_environment(threads: int | None) -> None:
 
 
 def serve(requests: BinaryIO, replies: BinaryIO, ops: Operations) -> None:
-    """Answer request after request; returns on `stop` and when the parent has gone."""
+    """Serve requests until `stop` or until the parent has ended."""
     for line in requests:
         try:
             request = protocol.load(line)
@@ -89,25 +100,29 @@ def serve(requests: BinaryIO, replies: BinaryIO, ops: Operations) -> None:
         if request.get("op") == "stop":
             send(replies, protocol.success())
             return
-        send(replies, answer(request, ops))
+        try:
+            op = ops.get(str(request.get("op")), _unknown)
+            reply = protocol.success(**op(request))
+        except Exception as error:  # noqa: BLE001 - one scenario's failure must not end the worker
+            traceback.print_exc()
+            reply = protocol.failure(status_of(error), reason_of(error))
+        send(replies, reply)
 
 
-def answer(request: protocol.Message, ops: Operations) -> protocol.Message:
-    """The reply to one request; whatever goes wrong becomes a failure with its status."""
-    try:
-        op = ops.get(str(request.get("op")), _unknown)
-        return protocol.success(**op(request))
-    except Exception as error:  # noqa: BLE001 - one scenario's failure must not end the worker
-        traceback.print_exc()
-        return protocol.failure(status_of(error), reason_of(error))
+def send(replies: BinaryIO, message: protocol.Message) -> None:
+    """Send one message to the parent."""
+    replies.write(protocol.dump(message))
+    replies.flush()
 
 
-def _unknown(request: protocol.Message) -> dict[str, Any]:
+def _unknown(request: protocol.Message) -> Mapping[str, object]:
     raise WorkerError(Status.CRASHED, f"unknown operation {request.get('op')!r}")
 
 
 def operations(session: Session) -> Operations:
-    """The protocol's operations by name, as functions of the request."""
+    """Return the protocol's operations by name, as functions of the request."""
+    from bench.worker import study_requests
+
     ops: Operations = {
         "prepare": lambda r: session.prepare(protocol.decode(r["scenario"])),
         "call": lambda r: session.call(int(r["n"]), Phase(r["phase"])),
@@ -121,28 +136,6 @@ def operations(session: Session) -> Operations:
         "peak": lambda r: session.peak(list(r["dtypes"])),
         "release": lambda _: session.release(),
         "renew": lambda _: {"renewed": session.heap.renew()},
-        **_study_operations(session),
-    }
-    return {n: op if n in _WITHOUT_HEAP else _at_work(session, op) for n, op in ops.items()}
-
-
-_WITHOUT_HEAP = ("prepare", "conditions", "probe", "peak", "release")
-"""Operations that do not run the prepared scenario, nor tell what it holds."""
-
-
-def _at_work(session: Session, op: Operation) -> Operation:
-    def working(request: protocol.Message) -> dict[str, Any]:
-        with session.heap.at_work():
-            return op(request)
-
-    return working
-
-
-def _study_operations(session: Session) -> Operations:
-    """What the studies beside the matrix ask (see `bench.studies`)."""
-    from bench.worker import study_requests
-
-    return {
         "stages": lambda r: study_requests.stages(session, int(r["first"]), int(r["n"])),
         "call_for": lambda r: study_requests.call_for(session, float(r["seconds"])),
         "serve": lambda r: study_requests.serve(session, int(r["begin_ns"]), list(r["offsets_ns"])),
@@ -150,13 +143,22 @@ def _study_operations(session: Session) -> Operations:
         "train": lambda r: study_requests.train(session, int(r["first"]), int(r["n"])),
         "evaluate": lambda _: study_requests.evaluate(session),
     }
+    return {n: op if n in _WITHOUT_HEAP else _at_work(session, op) for n, op in ops.items()}
+
+
+def _at_work(session: Session, op: Operation) -> Operation:
+    def with_heap(request: protocol.Message) -> Mapping[str, object]:
+        with session.heap.at_work():
+            return op(request)
+
+    return with_heap
 
 
 def status_of(error: BaseException) -> Status:
-    """What a scenario's row will say of this error."""
+    """Return the status that a scenario gets from this error."""
     if isinstance(error, WorkerError):
         return error.status
-    causes = _causes(error)
+    causes = list(_causes(error))
     if any(_is_out_of_memory(cause) for cause in causes):
         return Status.OUT_OF_MEMORY
     for cause in causes:
@@ -169,32 +171,17 @@ def status_of(error: BaseException) -> Status:
 
 
 def reason_of(error: BaseException) -> str:
-    """One line for people; our own errors already are one."""
-    text = _telling_line(str(error))
+    """Return one line that says what was wrong, with the error's type unless it is ours."""
+    text = _informative_line(str(error))
     kind = type(error)
-    own = isinstance(error, _SENTENCES) or kind.__module__.startswith("pillqc.")
+    is_sentence = isinstance(error, _SENTENCES) or kind.__module__.startswith("pillqc.")
     if not text:
         return kind.__name__
-    return (text if own else f"{kind.__name__}: {text}")[:_LONGEST_REASON]
+    return (text if is_sentence else f"{kind.__name__}: {text}")[:_LONGEST_REASON]
 
 
-_HINTS = re.compile(
-    r"Set \w+=|You can suppress|For (more|even more|additional)|import torch|torch\._|compilation "
-    r"terminated|\d+ (errors?|warnings?) generated|collect2:|The above (exception|operation)"
-    r"|While executing|Original traceback|File \""
-)
-"""Lines that say what to do next, or where, and not what was wrong."""
-
-
-_ANNOUNCES = re.compile(r":$|C\+\+ compile error$|The following operation failed")
-
-
-def _telling_line(text: str) -> str:
-    """The line of an error that says what was wrong.
-
-    That is the first, unless it only announces more: compilers say who raised, then the command,
-    and last what went wrong.
-    """
+def _informative_line(text: str) -> str:
+    """Return a compiler's last `error:` line, else the first line that is no announcement."""
     lines = [" ".join(line.split()) for line in text.splitlines()]
     lines = [line for line in lines if line and not _HINTS.match(line)]
     if not lines:
@@ -202,28 +189,27 @@ def _telling_line(text: str) -> str:
     errors = [line for line in lines if re.search(r"\berror: ", line)]
     if errors:
         return errors[-1]
-    return lines[-1] if _ANNOUNCES.search(lines[0]) else lines[0]
+    return lines[-1] if _ANNOUNCEMENTS.search(lines[0]) else lines[0]
 
 
-def _causes(error: BaseException) -> list[BaseException]:
-    """The error and what it wraps: compilers put their own error around the real one."""
-    chain: list[BaseException] = []
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield the error and those it wraps: compilers put an error of theirs around the real one."""
+    seen: set[int] = set()
     current: BaseException | None = error
-    while current is not None and current not in chain:
-        chain.append(current)
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
         current = current.__cause__ or current.__context__
-    return chain
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError):
-        return True
     text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(word in text for word in _MEMORY_WORDS)
+    is_torchs = isinstance(error, RuntimeError) and any(word in text for word in _MEMORY_WORDS)
+    return isinstance(error, MemoryError) or is_torchs
 
 
-def _start(options: argparse.Namespace) -> tuple[Session, protocol.Message]:
-    """Import everything, the backend first, and say under which conditions this process runs."""
+def _start(options: argparse.Namespace) -> tuple[Session, protocol.Hello]:
+    """Import everything, the backend first; return the session and the greeting."""
     started = time.perf_counter()
     try:
         backend = backends.get(options.backend)
@@ -237,32 +223,35 @@ def _start(options: argparse.Namespace) -> tuple[Session, protocol.Message]:
     from bench.worker import conditions
     from bench.worker.session import Session
 
-    if options.work == "operators":
-        from bench.worker.operators import OperatorSession
-
-        return OperatorSession(options.backend, backend), protocol.success(
-            hello=_hello(import_s, conditions.read())
-        )
-    work = _work(options)
-    hello = {**_hello(import_s, conditions.read()), "data": work.facts()}
-    return Session(options.backend, backend, work), protocol.success(hello=hello)
-
-
-def _hello(import_s: float, read: dict[str, Any]) -> dict[str, Any]:
-    """What every worker's greeting says."""
-    return {
+    hello: protocol.Hello = {
         "protocol": protocol.VERSION,
         "python": platform.python_version(),
         "pid": os.getpid(),
         "import_s": import_s,
-        "packages": _packages(),
+        "packages": {
+            short: getattr(sys.modules.get(name), "__version__", None)
+            for short, name in {
+                "torch": "torch",
+                "torchvision": "torchvision",
+                "ipex": "intel_extension_for_pytorch",
+                "numpy": "numpy",
+            }.items()
+        },
         "ipex_imported": "intel_extension_for_pytorch" in sys.modules,
-        "conditions": read,
     }
+    if options.work == "operators":
+        from bench.worker.operators import OperatorSession
+
+        hello["conditions"] = conditions.read()
+        return OperatorSession(options.backend, backend), hello
+    work = _work(options)
+    hello["conditions"] = conditions.read()
+    hello["data"] = work.facts()
+    return Session(options.backend, backend, work), hello
 
 
 def _work(options: argparse.Namespace) -> Workload:
-    """The pill inspector and its images, or the user's own model and inputs."""
+    """Return the user's model and inputs, or the pill inspector and its images."""
     if options.model:
         from bench.worker.workload.own_model import OwnModel
 
@@ -274,7 +263,7 @@ def _work(options: argparse.Namespace) -> Workload:
             seed=options.seed,
         )
     if options.data is None:
-        raise WorkerError(Status.CRASHED, "work on pills needs --data")
+        raise WorkerError(Status.CRASHED, "a worker of the pill inspector needs --data")
     from bench.worker.workload import Workload
 
     return Workload(
@@ -286,37 +275,18 @@ def _work(options: argparse.Namespace) -> Workload:
     )
 
 
-def _packages() -> dict[str, str | None]:
-    """Versions of what is imported here; None for what is not."""
-    names = {
-        "torch": "torch",
-        "torchvision": "torchvision",
-        "ipex": "intel_extension_for_pytorch",
-        "numpy": "numpy",
-    }
-    return {
-        short: getattr(sys.modules.get(name), "__version__", None) for short, name in names.items()
-    }
-
-
-def send(replies: BinaryIO, message: protocol.Message) -> None:
-    """Send one message to the parent."""
-    replies.write(protocol.dump(message))
-    replies.flush()
-
-
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.worker", description=__doc__)
-    parser.add_argument("--read-fd", type=int, required=True, help="pipe the requests come in by")
-    parser.add_argument("--write-fd", type=int, required=True, help="pipe the replies go out by")
+    parser.add_argument("--read-fd", type=int, required=True, help="pipe of the requests")
+    parser.add_argument("--write-fd", type=int, required=True, help="pipe of the replies")
     parser.add_argument("--backend", required=True, help=", ".join(backends.registered()))
     parser.add_argument("--data", type=Path, default=None, help="data set in MVTec AD's layout")
-    parser.add_argument("--good", help="the folder of good pills, where it is not called good")
+    parser.add_argument("--good", help="folder of good pills, if its name is not `good`")
     parser.add_argument("--work", default="pills", choices=("pills", "operators"))
-    parser.add_argument("--model", help="package.module:factory of a model of one's own")
+    parser.add_argument("--model", help="package.module:factory of a model to use instead")
     parser.add_argument("--factory-arg", type=_setting, action="append", default=[])
     parser.add_argument("--inputs", help="package.module:function, called with a batch size")
-    parser.add_argument("--input-shape", type=_shape, help="of one input, instead of --inputs")
+    parser.add_argument("--input-shape", type=_shape, help="shape of one input, without the batch")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--weights", default=None, help="model file, `random` or `imagenet`")
     parser.add_argument("--threads", type=int, default=None, help="default: as OpenMP decides")
@@ -325,7 +295,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _setting(text: str) -> tuple[str, object]:
-    """`name=value`; the value as Python reads it, else as it is."""
+    """Parse `name=value`; a value that is no Python literal stays a string."""
     name, _, value = text.partition("=")
     try:
         return name, ast.literal_eval(value)

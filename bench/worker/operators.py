@@ -1,16 +1,16 @@
-"""Inside a worker: ROIAlign and NMS on the shapes of Mask R-CNN, called as a scenario's model is.
+"""ROIAlign and NMS on the shapes of Mask R-CNN, called as a scenario's model is.
 
-Importing IPEX registers kernels of its own for some of torchvision's operators; nothing else has to
-be called. Which kernel then serves depends on how autograd is switched off: `no_grad` still goes
-through the kernels registered for autograd, `inference_mode` does not. So both are cases, and what
-really ran is read from PyTorch's profiler.
+Importing IPEX registers its kernels for some of torchvision's operators; nothing else is needed.
+Which kernel runs depends on how autograd is switched off: `no_grad` still goes through the kernels
+registered for autograd, `inference_mode` does not. So both are cases, and PyTorch's profiler tells
+which kernels ran.
 """
 
 from __future__ import annotations
 
 import gc
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -30,19 +30,22 @@ from bench.plan.operators import (
 )
 from bench.plan.scenario import Scenario, Status
 from bench.worker import workload
+from bench.worker.active import ActiveScenario
 from bench.worker.backends import Prepared
-from bench.worker.session import Session, _Live, in_layout
+from bench.worker.session import Session
+from bench.worker.workload.inputs import in_layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from bench.worker import protocol
     from bench.worker.backends import Backend
 
 IMAGE = (800, 1344)
 """Height and width of Mask R-CNN's usual input, padded to a multiple of 32."""
 _CANONICAL = 224
-"""A proposal of this size belongs to level 4 of the pyramid (FPN's equation 1)."""
+"""Pixels: a proposal of this size belongs to level 4 of the pyramid (FPN's equation 1)."""
 _SEED = 20_251_124
 
 
@@ -50,12 +53,12 @@ class OperatorSession(Session):
     """A session whose scenarios are operators: `case=NAME` among the options says which."""
 
     def __init__(self, name: str, backend: Backend) -> None:
-        super().__init__(name, backend, None)  # type: ignore[arg-type] # no model, no images
+        super().__init__(name, backend, work=None)
 
     def prepare(
         self, scenario: Scenario, *, before: Callable[[torch.nn.Module], None] | None = None
-    ) -> dict[str, Any]:
-        """Lay out the case's inputs; they are the same in every worker."""
+    ) -> protocol.PrepareReply:
+        """Create the case's inputs, the same in every worker."""
         del before  # operators have no weights
         self.release()
         self._memory.start()
@@ -63,7 +66,7 @@ class OperatorSession(Session):
         torch.manual_seed(_SEED)
         operator = operator_of(case)
         inputs = operator.inputs(scenario)
-        self._now = _Live(
+        self._active = ActiveScenario(
             scenario=scenario,
             prepared=Prepared(model=operator),
             batch=workload.Batch(images=inputs, labels=inputs, class_weights=inputs),
@@ -78,11 +81,11 @@ class OperatorSession(Session):
             "case": case.name,
         }
 
-    def outputs(self, path: Path, *, within_s: float | None = None) -> dict[str, Any]:  # noqa: ARG002 - one call
+    def outputs(self, path: Path, *, within_s: float | None = None) -> protocol.OutputsReply:  # noqa: ARG002 - one call
         """Write the operator's result."""
-        live = self._live
-        with self._memory.left_out(), live.context():
-            result = live.call()
+        active = self.active
+        with self._memory.left_out(), active.context():
+            result = active.call()
             values = [part.detach().double().numpy().reshape(-1) for part in result]
             np.savez(path, values=np.concatenate(values))
         return {"images": 1, "trained": True}
@@ -90,7 +93,7 @@ class OperatorSession(Session):
 
 @dataclass(eq=False)
 class _Operator(torch.nn.Module):
-    """An operator with all but its first input inside it."""
+    """An operator that holds all its inputs but the first."""
 
     case: Case
 
@@ -98,7 +101,7 @@ class _Operator(torch.nn.Module):
         super().__init__()
 
     def forward(self, inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """One call, in the case's own way of switching autograd off."""
+        """Call the operator with autograd off, by the case's context."""
         if self.case.context == NO_GRAD:
             with torch.inference_mode(mode=False), torch.no_grad():
                 return self.run(inputs)
@@ -113,7 +116,7 @@ class _Operator(torch.nn.Module):
 
 
 class _RoiAlign(_Operator):
-    """As in torchvision's Mask R-CNN: every level pools the proposals of its size."""
+    """ROIAlign as in torchvision's Mask R-CNN: every level pools the proposals of its size."""
 
     def inputs(self, scenario: Scenario) -> torch.Tensor:
         height, width = IMAGE
@@ -141,7 +144,7 @@ class _RoiAlign(_Operator):
 
 
 class _Nms(_Operator):
-    """The boxes that are left; none of a kept one's neighbours above the threshold is."""
+    """Non-maximum suppression: no two of the boxes that it keeps overlap by the threshold."""
 
     def inputs(self, scenario: Scenario) -> torch.Tensor:
         del scenario
@@ -153,12 +156,12 @@ class _Nms(_Operator):
 
 
 def operator_of(case: Case) -> _Operator:
-    """The module of a case."""
+    """Return the module of a case."""
     return {ROI_ALIGN: _RoiAlign, NMS: _Nms}[case.operator](case)
 
 
 def proposals(count: int) -> torch.Tensor:
-    """Boxes (x1, y1, x2, y2) in clusters, as a detector proposes them: many around each object."""
+    """Return random boxes (x1, y1, x2, y2) in clusters, as a detector proposes them."""
     height, width = IMAGE
     objects = max(1, count // 20)
     centre = torch.rand(objects, 2) * torch.tensor([width, height])
@@ -172,21 +175,21 @@ def proposals(count: int) -> torch.Tensor:
 
 
 def level_of(boxes: torch.Tensor) -> torch.Tensor:
-    """Which level pools a box: the larger, the coarser."""
+    """Return the index of the level that pools each box: a larger box has a coarser level."""
     area = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).clamp_min(1)
     level = torch.floor(2 + torch.log2(area.sqrt() / _CANONICAL))
     return level.clamp(0, len(LEVELS) - 1).long()
 
 
-def served_by(call: Any) -> list[str]:  # noqa: ANN401 - any callable
-    """IPEX's own operators that one call goes through; empty when torchvision's kernels serve."""
+def served_by(call: Callable[[], object]) -> list[str]:
+    """Return IPEX's operators that one call runs; empty where torchvision's own kernels run."""
     with profile() as seen:
         call()
     return sorted({event.name for event in seen.events() if event.name.startswith("torch_ipex::")})
 
 
 def case_of(scenario: Scenario) -> Case:
-    """The case that the options name.
+    """Return the case that the options name.
 
     Raises:
         WorkerError: they name none.

@@ -1,7 +1,7 @@
-"""Parts of the product that are timed on their own, for the gate: what a call of each does.
+"""Parts of the product that the gate times on their own.
 
-A scenario names its part in its options (`scenarios.PARTS`); without one a call is the model's, or
-the optimiser step. Lives inside a worker, as the session does.
+A scenario names its part in its options (`scenario.PARTS`); without one, the model's call or the
+optimiser step is timed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A timed call, and what each needs before it that is not timed."""
+    """A timed call, and an untimed function to run before each."""
 
     call: Callable[[], Any]
     before: Callable[[], object] | None = None
@@ -33,7 +33,7 @@ class Part:
 def part(
     scenario: Scenario, *, work: Workload, backend: Backend, loaded: LoadedModel
 ) -> Part | None:
-    """What a call of this scenario does; None: the model's call or the optimiser step."""
+    """Return the part that the scenario names, or None."""
     name = part_of(scenario)
     if name is None:
         return None
@@ -51,7 +51,7 @@ def part(
 
 
 def _preparation(scenario: Scenario, work: Workload, backend: Backend) -> Part:
-    """The backend sets up a fresh model each time: optimising alters the one that it is given."""
+    """Let the backend set up a new model each time, because setting up alters the model."""
     example = work.batch(scenario.batch_size).images
     fresh: list[tuple[torch.nn.Module, torch.optim.Optimizer | None]] = []
 

@@ -1,4 +1,4 @@
-"""Inside a worker: what the studies ask of the scenario that is prepared."""
+"""Operations of the studies on the prepared scenario."""
 
 from __future__ import annotations
 
@@ -14,56 +14,58 @@ from bench.errors import WorkerError
 from bench.plan.scenario import Status, Task
 from bench.plan.thresholds import STUDIES
 from bench.worker import arrivals, workload
-from bench.worker.session import in_layout, laid_out
+from bench.worker.workload.inputs import in_layout
 
 if TYPE_CHECKING:
+    from bench.worker import protocol
     from bench.worker.session import Session
+    from pillqc.data.images import Sample
 
 _AT_ONCE = 8
 
 
 def stages(session: Session, first: int, n: int) -> dict[str, Any]:
-    """`n` images from disk to decision, one at a time, from number `first` on; stage by stage."""
-    live, work = session.live, session.work
+    """Time `n` images from disk to decision, stage by stage, from number `first` on."""
+    active, work = session.active, session.work
 
     def call(images: torch.Tensor) -> Any:  # noqa: ANN401 - whatever the model returns
-        return live.prepared(in_layout(images, live.scenario.layout))
+        return active.prepared(in_layout(images, active.scenario.layout))
 
     count = len(work.samples)
     found = []
-    with live.context():
+    with active.context():
         for number in range(first, first + n):
             sample = work.samples[number % count]
             timed = workload.inspect_in_stages(
-                sample.path, call, size=work.image_size, threshold=live.threshold
+                sample.path, call, size=work.image_size, threshold=active.threshold
             )
             place = f"{sample.split}/{sample.defect}/{sample.path.name}"
             found.append({**timed, "image": place})
     return {"images": found}
 
 
-def call_for(session: Session, seconds: float) -> dict[str, Any]:
-    """Calls until the time is over, with the start and end of each on the machine's own clock."""
-    live = session.live
+def call_for(session: Session, seconds: float) -> protocol.SpansReply:
+    """Call until the time is over."""
+    active = session.active
     starts: list[int] = []
     ends: list[int] = []
-    with live.context():
+    with active.context():
         stop = time.monotonic_ns() + int(seconds * 1e9)
         while not ends or ends[-1] < stop:
             starts.append(time.monotonic_ns())
-            live.call()
+            active.call()
             ends.append(time.monotonic_ns())
     return {"start_ns": starts, "end_ns": ends}
 
 
-def serve(session: Session, begin_ns: int, offsets_ns: list[int]) -> dict[str, Any]:
-    """Requests that arrive when they are due, whether the one before is done or not."""
-    live = session.live
-    with live.context():
+def serve(session: Session, begin_ns: int, offsets_ns: list[int]) -> protocol.SpansReply:
+    """Serve requests that become due on a schedule, whether the one before is done or not."""
+    active = session.active
+    with active.context():
         spans = arrivals.serve(
             offsets_ns,
             begin_ns,
-            call=live.call,
+            call=active.call,
             now_ns=time.monotonic_ns,
             sleep=lambda ns: time.sleep(ns / 1e9),
         )
@@ -71,18 +73,21 @@ def serve(session: Session, begin_ns: int, offsets_ns: list[int]) -> dict[str, A
 
 
 def start_training(session: Session, seed: int) -> dict[str, Any]:
-    """Prepare the scenario anew from the seed's own start, with the seed's own order of images.
+    """Prepare the scenario again with the seed's weights and order of images.
 
-    The weights are set before the backend optimises, because packed ones cannot take others.
+    The weights are set before the backend optimises, because packed weights cannot be replaced.
+
+    Raises:
+        WorkerError: the scenario does not train, or images are missing.
     """
-    scenario = session.live.scenario
+    scenario = session.active.scenario
     if scenario.task is not Task.TRAINING:
         raise WorkerError(Status.UNSUPPORTED, f"{scenario.id} does not train")
     work = session.work
     if not work.training_samples:
         raise WorkerError(Status.UNSUPPORTED, "the data holds no training images")
-    session.prepare(scenario, before=lambda model: workload.start_afresh(model, seed))
-    optimizer = session.live.prepared.optimizer
+    session.prepare(scenario, before=lambda model: workload.reset_trainable_layers(model, seed))
+    optimizer = session.active.prepared.optimizer
     for group in optimizer.param_groups if optimizer else ():
         group["lr"] = STUDIES.accuracy_learning_rate
     samples = list(work.training_samples)
@@ -92,8 +97,8 @@ def start_training(session: Session, seed: int) -> dict[str, Any]:
     return {"images": len(session.training_samples), "evaluated": evaluated}
 
 
-def balanced(samples: list[Any]) -> list[Any]:
-    """Good and bad in turn, as long as both last, the rarer kind from its start again.
+def balanced(samples: list[Sample]) -> list[Sample]:
+    """Return good and bad in turn; the rarer kind is repeated from its start.
 
     Raises:
         WorkerError: one kind is missing.
@@ -107,38 +112,38 @@ def balanced(samples: list[Any]) -> list[Any]:
     return [sample for pair in pairs for sample in pair]
 
 
-def train(session: Session, first: int, n: int) -> dict[str, Any]:
-    """Steps number `first` and on; only the steps are timed, not reading images."""
-    live, work = session.live, session.work
-    size = live.scenario.batch_size
+def train(session: Session, first: int, n: int) -> protocol.TrainReply:
+    """Do `n` steps from number `first` on; reading images is not timed."""
+    active, work = session.active, session.work
+    size = active.scenario.batch_size
     samples = session.training_samples
-    live.prepared.model.train()
+    active.prepared.model.train()
     times, loss = [], float("nan")
     for step in range(first, first + n):
         start_at = step * size % len(samples)
         chosen = list(islice(cycle(samples), start_at, start_at + size))
-        batch = laid_out(work.training_batch(chosen), live.scenario.layout)
+        batch = work.training_batch(chosen).in_layout(active.scenario.layout)
         start = time.perf_counter_ns()
-        result = workload.step(live.prepared, batch)
+        result = workload.step(active.prepared, batch)
         times.append(time.perf_counter_ns() - start)
         loss = float(result)
     if not math.isfinite(loss):
-        raise WorkerError(Status.WRONG_OUTPUT, "the loss is not a number: training diverged")
+        raise WorkerError(Status.WRONG_OUTPUT, "the loss is not finite: training diverged")
     return {"wall_ns": times, "loss": loss}
 
 
 def evaluate(session: Session) -> dict[str, Any]:
-    """Share of the test images that are told right by the larger probability."""
-    live, work = session.live, session.work
+    """Return the share of test images whose larger probability is that of their label."""
+    active, work = session.active, session.work
     samples = work.samples[: STUDIES.accuracy_evaluated]
     right = 0
-    live.prepared.model.eval()
+    active.prepared.model.eval()
     with torch.no_grad():
         for first in range(0, len(samples), _AT_ONCE):
             part = samples[first : first + _AT_ONCE]
-            images = in_layout(work.load(part), live.scenario.layout)
-            probabilities, _ = live.prepared(images)
+            images = in_layout(work.load(part), active.scenario.layout)
+            probabilities, _ = active.prepared(images)
             called = probabilities.float().argmax(dim=1).tolist()
             right += sum(bool(bad) == one.bad for bad, one in zip(called, part, strict=True))
-    live.prepared.model.train()
+    active.prepared.model.train()
     return {"accuracy": right / len(samples)}

@@ -1,13 +1,13 @@
-"""A worker's process that imports everything and then only forks: `python -m bench.worker.zygote`.
+"""A process that imports everything and then only forks workers: `python -m bench.worker.zygote`.
 
 It takes a worker's options. A forked worker starts in milliseconds with torch and the backend
-imported, and answers on pipes of its own as any worker does (see
-`bench.engine.worker_process.ForkedWorker`). Whether such workers vary as fresh ones do is what
-`bench selfcheck --part processes` measures.
+imported, and serves on its own pipes as any worker does (see
+`bench.engine.worker_process.ForkedWorker`). `bench selfcheck --part processes` measures whether
+forked workers vary as new processes do.
 
-libgomp's threads do not survive a fork, so the zygote computes nothing: it answers `fork` alone,
-and refuses that once it has threads of its own. (Those of OpenBLAS end before a fork by themselves
-and are started again when needed.)
+libgomp's threads do not survive a fork, so the zygote computes nothing: its only operation is
+`fork`, and it refuses that once the process has several threads. (OpenBLAS ends its threads before
+a fork and starts them again when needed.)
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 
 def fork(session: Session, requests: str, replies: str) -> dict[str, Any]:
-    """Fork a worker that takes its requests and gives its replies by these two pipes.
+    """Fork a worker that serves on these two pipes.
 
     Raises:
-        WorkerError: a parallel region has run here, so that no child of this process is sound.
+        WorkerError: this process has several threads, so its children could hang.
     """
     pipes = os.open(requests, os.O_RDONLY), os.open(replies, os.O_WRONLY)
     zygote = os.getpid()
@@ -40,7 +40,7 @@ def fork(session: Session, requests: str, replies: str) -> dict[str, Any]:
     if pid == 0:
         try:
             _work(session, zygote, *pipes)
-        except BaseException:  # noqa: BLE001 - nothing may return into the zygote's own code
+        except BaseException:  # noqa: BLE001 - the child must not run the zygote's code
             traceback.print_exc()
             os._exit(1)
         os._exit(0)
@@ -51,13 +51,13 @@ def fork(session: Session, requests: str, replies: str) -> dict[str, Any]:
         os.kill(pid, signal.SIGKILL)
         raise WorkerError(
             Status.UNSUPPORTED,
-            "importing started threads, which do not survive a fork: forked workers are not sound",
+            "importing started threads, which do not survive a fork: forked workers could hang",
         )
     return {"pid": pid}
 
 
 def _work(session: Session, zygote: int, requests: int, replies: int) -> None:
-    """Be a worker for as long as the zygote lives."""
+    """Serve as a worker until the zygote ends."""
     die_with_parent()
     if os.getppid() != zygote:
         return

@@ -188,7 +188,7 @@ def _prepared(loaded: LoadedModel, run: TrainingRun) -> CustomVGG:
 
 def _doubts(splits: dict[str, list[Sample]], *, can_choose: bool) -> list[str]:
     """Return what makes the result doubtful; every image is read once, before training."""
-    doubts = []
+    doubts: list[str] = []
     crossings = find_crossings(with_split_names(splits), on_note=doubts.append)
     if crossings:
         first = crossings[0]

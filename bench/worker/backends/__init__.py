@@ -1,9 +1,9 @@
-"""Who runs the model: one small file a backend, turning (model, scenario, example) into a call.
+"""Backends: one module each, which turns (model, scenario, example) into a call.
 
-A backend is a module of this package with the four names of `Backend`; one that has int8 has a
-fifth, `QUANTIZER`: the module whose `quantize` makes it (see `quantize` here). To add one: write
-the file, add its line to `_MODULES`, and test it under tests/bench/worker/backends/. Nothing here
-imports torch, so the parent may ask which backends exist.
+A backend is a module of this package with the four names of `Backend`. One that has int8 has a
+fifth, `QUANTIZER`: the module whose `quantize` makes the int8 model. To add a backend, write the
+module, add its line to `_MODULES`, and test it under tests/bench/worker/backends/. Nothing in this
+module imports torch, so the parent can list the backends.
 """
 
 from __future__ import annotations
@@ -36,23 +36,22 @@ _MODULES = {
 class Prepared:
     """A model ready to be called.
 
-    Inference: `prepared(images)` is the timed call. Training: the step drives `model`, `optimizer`
-    and `autocast` itself.
+    For inference, `prepared(images)` is the timed call. For training, the step uses `model`,
+    `optimizer` and `autocast`.
     """
 
     model: torch.nn.Module
     optimizer: torch.optim.Optimizer | None = None
     autocast: torch.dtype | None = None
-    """The dtype that autocast is to use around a call; None: no autocast around it."""
+    """The dtype of autocast around a call; None: no autocast."""
     layers_replaced: int | None = None
-    """How many layers the backend put in place of PyTorch's; None where it does not do that."""
+    """Number of layers that the backend replaced; None where it replaces none by design."""
     evidence: Callable[[], Mapping[str, Any]] | None = None
-    """What the backend itself tells of what a call executes, as `kernels.Evidence.graph` has it: in
-    place of what the mode tells. None where the mode's own evidence is the right one."""
-    notes: tuple[str, ...] = ()
+    """Returns what the backend says that a call executes, as `kernels.Evidence.graph` has it; None:
+    the mode's evidence is used."""
 
     def __call__(self, images: Inputs) -> Any:  # noqa: ANN401 - whatever the model returns
-        """One inference call, under autocast if the scenario needs it."""
+        """Make one inference call, under autocast if the scenario needs it."""
         if self.autocast is None:
             return self.model(images)
         with autocast(self.autocast):
@@ -60,13 +59,13 @@ class Prepared:
 
 
 class Backend(Protocol):
-    """What a backend's module offers."""
+    """The names that a backend's module defines."""
 
     IMPORTS: tuple[str, ...]
-    """Modules that `load` brings into the process and that a stock worker must not have."""
+    """Modules that `load` imports and that a stock worker must not."""
 
     def load(self) -> None:
-        """Import what it needs; ImportError with a sentence when that cannot be had."""
+        """Import what it needs, or raise ImportError with a sentence for people."""
 
     def prepare(
         self,
@@ -75,17 +74,17 @@ class Backend(Protocol):
         example: Inputs,
         optimizer: torch.optim.Optimizer | None = None,
     ) -> Prepared:
-        """Turn the model into what the scenario names.
+        """Set the model up as the scenario says.
 
-        The model is handed over: the caller keeps no other use for it. `example` has the
-        scenario's batch size and layout.
+        The caller must not use the model afterwards. `example` has the scenario's batch size and
+        layout.
 
         Raises:
-            NotImplementedError: the backend has no such way of running it; the text says why.
+            NotImplementedError: the backend cannot run it this way; the text says why.
         """
 
     def verbose(self) -> AbstractContextManager[object]:
-        """While inside, every copy of oneDNN in the process logs what it executes to stdout."""
+        """Return a context in which every copy of oneDNN logs what it executes to stdout."""
 
 
 def quantize(
@@ -95,10 +94,10 @@ def quantize(
     example: Inputs,
     calibration: Iterable[torch.Tensor],
 ) -> Prepared:
-    """The model in int8, by the backend's own quantizer, calibrated on those images.
+    """Quantize the model to int8 by the backend's quantizer, calibrated on these images.
 
     Raises:
-        NotImplementedError: the backend has no int8, or not in this way; the text says why.
+        NotImplementedError: the backend has no int8, or not in this mode; the text says why.
     """
     own = getattr(backend, "QUANTIZER", None)
     if own is None:
@@ -109,12 +108,12 @@ def quantize(
 
 
 def registered() -> tuple[str, ...]:
-    """The names of all backends."""
+    """Return the names of all backends."""
     return tuple(_MODULES)
 
 
 def get(name: str) -> Backend:
-    """The backend of that name.
+    """Import the backend of that name.
 
     Raises:
         KeyError: there is none.
@@ -123,10 +122,10 @@ def get(name: str) -> Backend:
 
 
 def autocast(dtype: torch.dtype | None) -> AbstractContextManager[object]:
-    """Autocast on the CPU, without the cache of cast weights.
+    """Return CPU autocast without the cache of cast weights, or no context for None.
 
-    The cache is dropped at the end of every context, hence of every call: it could never be hit
-    here, and it costs a look-up per layer.
+    PyTorch drops that cache at the end of every context, so of every call: it would never be hit
+    and would cost a look-up a layer.
     """
     import torch
 

@@ -1,10 +1,10 @@
-"""Intel Extension for PyTorch 2.8, by the recipes of its own documentation.
+"""Intel Extension for PyTorch 2.8, set up as its documentation says.
 
-Inference: weights loaded, `.eval()`, `ipex.optimize(model, dtype=...)`, then traced and frozen for
-TorchScript, or (`weights_prepack=False`) compiled by IPEX's backend with freezing. Training:
+Inference: load weights, `.eval()`, `ipex.optimize(model, dtype=...)`, then trace and freeze for
+TorchScript, or (with `weights_prepack=False`) compile by IPEX's backend with freezing. Training:
 `.train()`, `ipex.optimize(model, optimizer=..., dtype=...)`. bf16 runs under autocast.
 
-`ipex.optimize` changes the model that it is given even with `inplace=False`; it gets a copy here.
+`ipex.optimize` changes the model that it gets even with `inplace=False`, so it gets a copy.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ IMPORTS: tuple[str, ...] = ("intel_extension_for_pytorch",)
 QUANTIZER = "bench.worker.backends.ipex_int8"
 
 FUSED_OPTIMIZERS = ("SGD", "Adagrad", "Adam", "Lamb", "Lars")
-"""Optimizers whose step IPEX fuses on the CPU; it leaves others as they are, without a word."""
+"""Optimizers whose step IPEX fuses on the CPU; it leaves others unchanged, silently."""
 
 _TOO_NEW = (3, 13)
-"""IPEX 2.8 has wheels for it, and its eager layers crash there."""
+"""IPEX 2.8 has wheels for this Python, but its eager layers crash."""
 _MISMATCH = "needs to work with PyTorch"
 
 
@@ -42,22 +42,22 @@ def load() -> None:
 
     Raises:
         ImportError: it is not installed, or not made for this Python or this PyTorch. In the last
-            case it prints a message to stdout and then trips over a function that does not exist.
+            case IPEX prints the reason to stdout and then fails with an unrelated error.
     """
     if sys.version_info >= _TOO_NEW:
         raise ImportError("IPEX 2.8 crashes on Python 3.13 and later: it needs 3.10 to 3.12")
-    said = io.StringIO()
+    printed = io.StringIO()
     try:
-        with redirect_stdout(said):
+        with redirect_stdout(printed):
             import intel_extension_for_pytorch  # noqa: F401
     except Exception as error:
-        raise ImportError(_why_not(error, said.getvalue())) from error
+        raise ImportError(_why_not(error, printed.getvalue())) from error
     finally:
-        sys.stdout.write(said.getvalue())
+        sys.stdout.write(printed.getvalue())
 
 
-def _why_not(error: Exception, said: str) -> str:
-    mismatch = next((line for line in said.splitlines() if _MISMATCH in line), None)
+def _why_not(error: Exception, printed: str) -> str:
+    mismatch = next((line for line in printed.splitlines() if _MISMATCH in line), None)
     if mismatch is not None:
         return f"IPEX does not fit this PyTorch: {mismatch.removeprefix('ERROR! ').strip()}"
     if isinstance(error, ModuleNotFoundError) and error.name in IMPORTS:
@@ -69,7 +69,7 @@ def _why_not(error: Exception, said: str) -> str:
 
 
 def verbose() -> AbstractContextManager[object]:
-    """Both copies of oneDNN, PyTorch's and IPEX's, log what they execute."""
+    """Log what both copies of oneDNN execute, PyTorch's and IPEX's."""
     import intel_extension_for_pytorch as ipex
 
     context: AbstractContextManager[object] = ipex.verbose(1)
@@ -85,9 +85,9 @@ def prepare(
     """Set the model up as the scenario says.
 
     Raises:
-        NotImplementedError: IPEX has no such way of running it, or not on this CPU, or it replaced
+        NotImplementedError: IPEX cannot run it this way, or not on this CPU, or it replaced
             nothing.
-        TypeError: a ScriptModule, which `ipex.optimize` would return unchanged without a word.
+        TypeError: the model is a ScriptModule, which `ipex.optimize` returns unchanged, silently.
     """
     if isinstance(model, torch.jit.ScriptModule):
         raise TypeError("ipex.optimize ignores a ScriptModule: optimise first, trace afterwards")
@@ -98,36 +98,36 @@ def prepare(
     if scenario.mode is Mode.COMPILE:
         return _compiled(model, scenario, dtype)
     _refuse_unpacked(dtype)
-    optimized = _optimize(copy.deepcopy(model).eval(), dtype)
+    optimized = _optimize(model, dtype)
     replaced = _at_least_one(count_replaced(optimized))
     _refuse_loading(optimized)
     if scenario.mode is Mode.TORCHSCRIPT:
-        _set_fusion(on=bool(scenario.fusion))
+        set_fusion(on=bool(scenario.fusion))
         return Prepared(model=script(optimized, example, dtype), layers_replaced=replaced)
     return Prepared(model=optimized, autocast=dtype, layers_replaced=replaced)
 
 
 def count_replaced(model: torch.nn.Module) -> int:
-    """How many layers are IPEX's own: the proof that optimising took."""
+    """Count the layers that are IPEX's: they prove that optimising had an effect."""
     return sum(type(module).__name__.startswith("_IPEX") for module in model.modules())
 
 
 def steps_are_fused(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether the optimizer's step is IPEX's own."""
+    """Return whether the optimizer's step is IPEX's."""
     return getattr(optimizer.step, "__module__", "").startswith(IMPORTS[0])
 
 
 def _refuse_loading(model: torch.nn.Module) -> None:
-    """Packed weights take a state dict without complaint, and the model then computes garbage."""
+    """Make loading weights fail: a packed model accepts them and then computes wrong results."""
 
     def refuse(*_arguments: object, **_options: object) -> NoReturn:
         raise RuntimeError("load weights before ipex.optimize: packed ones cannot take them")
 
-    model.load_state_dict = refuse  # type: ignore[method-assign] # that is the point
+    model.load_state_dict = refuse  # type: ignore[method-assign] # on purpose
 
 
 def _refuse_unpacked(dtype: torch.dtype | None) -> None:
-    """Below AVX-512 IPEX packs no bf16 weights: `optimize` would fail on an assertion."""
+    """Refuse bf16 below AVX-512, where IPEX cannot pack weights and fails on an assertion."""
     import intel_extension_for_pytorch as ipex
 
     if dtype is torch.bfloat16 and not ipex._C.onednn_has_bf16_support():  # noqa: SLF001 - no public way to ask
@@ -137,23 +137,23 @@ def _refuse_unpacked(dtype: torch.dtype | None) -> None:
         )
 
 
-def _optimize(model: torch.nn.Module, dtype: torch.dtype | None) -> torch.nn.Module:
-    import intel_extension_for_pytorch as ipex
-
-    optimized: torch.nn.Module = ipex.optimize(model, dtype=dtype or torch.float32, inplace=True)
-    return optimized
-
-
-def _compiled(model: torch.nn.Module, scenario: Scenario, dtype: torch.dtype | None) -> Prepared:
-    """IPEX's compile backend packs the weights in the graph, so `optimize` must not."""
+def _optimize(
+    model: torch.nn.Module, dtype: torch.dtype | None, *, prepack: bool = True
+) -> torch.nn.Module:
     import intel_extension_for_pytorch as ipex
 
     optimized: torch.nn.Module = ipex.optimize(
         copy.deepcopy(model).eval(),
         dtype=dtype or torch.float32,
-        weights_prepack=False,
+        weights_prepack=None if prepack else False,
         inplace=True,
     )
+    return optimized
+
+
+def _compiled(model: torch.nn.Module, scenario: Scenario, dtype: torch.dtype | None) -> Prepared:
+    """Compile by IPEX's backend, which packs the weights in the graph, so `optimize` must not."""
+    optimized = _optimize(model, dtype, prepack=False)
     call = compiled(optimized, "ipex", freezing=NO_FREEZING not in scenario.options)
     return Prepared(model=call, autocast=dtype, layers_replaced=count_replaced(optimized))
 
@@ -173,13 +173,13 @@ def _training(
     if type(optimizer).__name__ not in FUSED_OPTIMIZERS:
         raise NotImplementedError(f"IPEX has no fused {type(optimizer).__name__}")
     if FUSED_ADAM in scenario.options:
-        raise NotImplementedError("IPEX brings its own fused Adam; PyTorch's does not go with it")
+        raise NotImplementedError("IPEX has a fused Adam of its own and cannot use PyTorch's")
     _refuse_unpacked(dtype)
     trained, stepper = ipex.optimize(
         model.train(), optimizer=optimizer, dtype=dtype or torch.float32, inplace=True
     )
     if not steps_are_fused(stepper):
-        raise NotImplementedError("IPEX left the optimizer's step as it was")
+        raise NotImplementedError("IPEX left the optimizer's step unchanged")
     return Prepared(
         model=trained,
         optimizer=stepper,
@@ -194,8 +194,8 @@ def _at_least_one(replaced: int) -> int:
     return replaced
 
 
-def _set_fusion(*, on: bool) -> None:
-    """IPEX's TorchScript pre-pass, process-wide; PyTorch's own graph fuser stays off beside it."""
+def set_fusion(*, on: bool) -> None:
+    """Switch IPEX's TorchScript fusion for the process; PyTorch's own fuser stays off."""
     import intel_extension_for_pytorch as ipex
 
     torch.jit.enable_onednn_fusion(False)

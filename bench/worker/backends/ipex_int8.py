@@ -1,7 +1,7 @@
-"""IPEX's int8: static quantisation by its own recipe, then traced and frozen.
+"""int8 by IPEX: static quantisation as its documentation says, then trace and freeze.
 
-`prepare`, calibration images, `convert`, trace, freeze. Its TorchScript pre-pass makes the int8
-operators (`ipex::LlgaFusionGroup`, by oneDNN's graph compiler), so without fusion there is no int8.
+IPEX's TorchScript fusion makes the int8 operators (`ipex::LlgaFusionGroup`, by oneDNN's graph
+compiler), so there is no int8 without fusion.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 
 from bench.plan.scenario import Mode, Scenario
 from bench.worker.backends import Prepared
+from bench.worker.backends.ipex import set_fusion
 from bench.worker.backends.stock import lay_out, script
 
 if TYPE_CHECKING:
@@ -26,22 +27,21 @@ def quantize(
     example: torch.Tensor,
     calibration: Iterable[torch.Tensor],
 ) -> Prepared:
-    """The model in int8, its activations' ranges taken from the calibration images.
+    """Quantize the model; its activations' ranges come from the calibration images.
 
     Raises:
-        NotImplementedError: another way than TorchScript with fusion.
+        NotImplementedError: the scenario is not TorchScript with fusion.
     """
     if scenario.mode is not Mode.TORCHSCRIPT or not scenario.fusion:
-        raise NotImplementedError("IPEX's int8 runs in TorchScript with fusion on, no other way")
+        raise NotImplementedError("IPEX's int8 runs only in TorchScript with fusion on")
     import intel_extension_for_pytorch as ipex
     from intel_extension_for_pytorch.quantization import convert, prepare
 
     model = copy.deepcopy(model).eval()
     lay_out(model, scenario.layout)
-    torch.jit.enable_onednn_fusion(False)
-    ipex.enable_onednn_fusion(True)
+    set_fusion(on=True)
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # observers complain of settings that IPEX chose
+        warnings.simplefilter("ignore")  # observers warn of settings that IPEX chose
         observed = prepare(
             model,
             ipex.quantization.default_static_qconfig_mapping,

@@ -1,8 +1,8 @@
 """ONNX Runtime on the CPU, an optional backend: `pip install 'pillqc-bench[onnxruntime]'`.
 
-The model is exported to ONNX, optimised in every way that the runtime has, and run on as many
-threads as every worker has. The runtime names no instruction set and logs no kernel; its own
-profile of one call tells which operators it executed, after its fusions and in its own layout.
+The model is exported to ONNX, optimised at the runtime's highest level, and run on as many threads
+as every worker has. The runtime names no instruction set and logs no kernel, but its profile of one
+call lists the operators that it executed, after its fusions and in its own layout.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _NAME = "ONNX Runtime"
 
 
 def load() -> None:
-    """Import ONNX Runtime, and onnx, without which PyTorch cannot export.
+    """Import ONNX Runtime, and onnx, which PyTorch needs for exporting.
 
     Raises:
         ImportError: one of them is not installed.
@@ -42,7 +42,7 @@ def load() -> None:
 
 
 def verbose() -> AbstractContextManager[object]:
-    """It does not use oneDNN; `Prepared.evidence` has what it ran."""
+    """Log nothing: it does not use oneDNN, and `Prepared.evidence` has what it ran."""
     return nullcontext()
 
 
@@ -50,26 +50,27 @@ def prepare(
     model: torch.nn.Module,
     scenario: Scenario,
     example: Inputs,
-    optimizer: torch.optim.Optimizer | None = None,  # noqa: ARG001 - the backends' common face
+    optimizer: torch.optim.Optimizer | None = None,  # noqa: ARG001 - `Backend` has it
 ) -> Prepared:
-    """Export and optimise.
+    """Export and optimise the model.
 
     Raises:
-        NotImplementedError: another task, mode, layout or dtype.
+        NotImplementedError: ONNX Runtime does not run this task, mode, layout or dtype.
     """
     optional.check(scenario, _NAME, (Dtype.FP32,))
     example = only_tensor(example, "ONNX Runtime")
     exported = _exported(model.eval(), example)
+    session = _session(exported)
     return Prepared(
-        model=_Call(_session(exported)),
+        model=optional.ArrayModel(lambda images: session.run(None, {"images": images})),
         evidence=lambda: {"nodes": _executed(exported, example)},
     )
 
 
 def _exported(model: torch.nn.Module, example: torch.Tensor) -> bytes:
-    """By the tracing exporter, which PyTorch 2.8 has without further packages."""
+    """Export by tracing, which needs no further packages in PyTorch 2.8."""
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its own age
+        warnings.simplefilter("ignore")  # that this exporter is old
         path = Path(folder) / "model.onnx"
         torch.onnx.export(
             model, (example,), str(path), input_names=["images"], dynamo=False, opset_version=17
@@ -91,7 +92,7 @@ def _session(exported: bytes, profile: str | None = None) -> Any:  # noqa: ANN40
 
 
 def _executed(exported: bytes, example: torch.Tensor) -> dict[str, int]:
-    """How often it ran each operator in one call of a session of its own, which keeps a profile."""
+    """Count the operators of one call, in a second session that keeps a profile."""
     with tempfile.TemporaryDirectory() as folder:
         session = _session(exported, str(Path(folder) / "profile"))
         session.run(None, {"images": example.numpy()})
@@ -102,15 +103,3 @@ def _executed(exported: bytes, example: torch.Tensor) -> dict[str, int]:
         if event.get("cat") == "Node" and str(event.get("name")).endswith("_kernel_time")
     )
     return dict(sorted(ran.items()))
-
-
-class _Call(torch.nn.Module):
-    """The session as PyTorch calls a model."""
-
-    def __init__(self, session: Any) -> None:  # noqa: ANN401 - it has no types
-        super().__init__()
-        self._session = session
-
-    def forward(self, images: torch.Tensor) -> Any:  # noqa: ANN401 - as many as the model has
-        """One output as it is, several as a tuple."""
-        return optional.as_model_gives(self._session.run(None, {"images": images.numpy()}))

@@ -1,9 +1,9 @@
 """OpenVINO's CPU plugin, an optional backend: `pip install 'pillqc-bench[openvino]'`.
 
-The model is traced into OpenVINO's own form and compiled for latency on as many threads as every
-worker has. The precision is set: where a CPU has native bf16 OpenVINO would take it unasked, and a
-scenario that says fp32 would not be. What it then really runs, layer by layer, is in its runtime
-model and is held against the label before anything is timed.
+The model is traced into OpenVINO's form and compiled for latency, on as many threads as any worker
+has. The precision is set, because OpenVINO chooses bf16 by itself where the CPU has it, under a
+label that says fp32. Its runtime model lists what each layer really runs in, which is compared with
+the label before anything is timed.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from bench.worker.workload.inputs import only_tensor
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+
+    from numpy.typing import NDArray
 
     from bench.plan.scenario import Scenario
     from bench.worker.workload.inputs import Inputs
@@ -40,7 +42,7 @@ def load() -> None:
 
 
 def verbose() -> AbstractContextManager[object]:
-    """Its copy of oneDNN logs nothing; `Prepared.evidence` has what it ran."""
+    """Log nothing: its oneDNN has no log, and `Prepared.evidence` has what it ran."""
     return nullcontext()
 
 
@@ -48,12 +50,13 @@ def prepare(
     model: torch.nn.Module,
     scenario: Scenario,
     example: Inputs,
-    optimizer: torch.optim.Optimizer | None = None,  # noqa: ARG001 - the backends' common face
+    optimizer: torch.optim.Optimizer | None = None,  # noqa: ARG001 - `Backend` has it
 ) -> Prepared:
-    """Convert and compile.
+    """Convert and compile the model.
 
     Raises:
-        NotImplementedError: another task, mode, layout or dtype, or it would run in another one.
+        NotImplementedError: OpenVINO does not run this task, mode, layout or dtype, or it would run
+            in another precision.
     """
     optional.check(scenario, _NAME, _PRECISIONS)
     import openvino
@@ -70,20 +73,25 @@ def prepare(
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "NUM_STREAMS": 1,
-            "ENABLE_CPU_PINNING": False,  # the harness binds the process, as it does all others
+            "ENABLE_CPU_PINNING": False,  # the harness binds every worker
         },
     )
     ran = executed(compiled)
     _check_precision(ran, precision)
+
+    def run(images: NDArray[Any]) -> list[NDArray[Any]]:
+        found = compiled(images, share_inputs=True, share_outputs=True)
+        return [found[index] for index in range(len(found))]
+
     return Prepared(
-        model=_Call(compiled),
+        model=optional.ArrayModel(run),
         layers_replaced=sum(ran.values()),
         evidence=lambda: {"nodes": {" ".join(key): n for key, n in sorted(ran.items())}},
     )
 
 
 def executed(compiled: Any) -> Counter[tuple[str, str, str]]:  # noqa: ANN401 - OpenVINO has no types
-    """How often each (layer, implementation, precision) stands in what will be run."""
+    """Count each (layer, implementation, precision) of the runtime model."""
     wanted = ("layerType", "primitiveType", "runtimePrecision")
     counts: Counter[tuple[str, str, str]] = Counter()
     for node in compiled.get_runtime_model().get_ordered_ops():
@@ -98,18 +106,5 @@ def _check_precision(ran: Counter[tuple[str, str, str]], wanted: str) -> None:
     found = {key[2].lower() for key in ran if key[0] in ("Convolution", "FullyConnected", "MatMul")}
     if found and wanted not in found:
         raise NotImplementedError(
-            f"OpenVINO runs the model in {', '.join(sorted(found))} although {wanted} was asked for"
+            f"OpenVINO runs the model in {', '.join(sorted(found))} although it was set to {wanted}"
         )
-
-
-class _Call(torch.nn.Module):
-    """The compiled model as PyTorch calls one; memory is shared on both sides."""
-
-    def __init__(self, compiled: Any) -> None:  # noqa: ANN401 - OpenVINO has no types
-        super().__init__()
-        self._compiled = compiled
-
-    def forward(self, images: torch.Tensor) -> Any:  # noqa: ANN401 - as many as the model has
-        """One output as it is, several as a tuple."""
-        found = self._compiled(images.numpy(), share_inputs=True, share_outputs=True)
-        return optional.as_model_gives([found[index] for index in range(len(found))])

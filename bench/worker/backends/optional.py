@@ -1,7 +1,7 @@
-"""What the optional backends share: an import that says how to get it, and what they can run.
+"""Functions that the optional backends share.
 
-Each compiles the whole model by itself, for inference, from contiguous inputs, and takes and gives
-arrays where PyTorch has tensors.
+Each of these backends compiles the whole model for inference from contiguous inputs, and takes and
+returns arrays instead of tensors.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import torch
 from bench.plan.scenario import Dtype, Layout, Mode, Scenario, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
+
+    from numpy.typing import NDArray
 
 
 def load(module: str, name: str, *, extra: str = "") -> None:
-    """Import a package; its extra is called as its module is, unless it is told.
+    """Import a package; the extra that installs it is called as its module is, unless given.
 
     Raises:
         ImportError: it is not installed.
@@ -32,20 +34,27 @@ def load(module: str, name: str, *, extra: str = "") -> None:
 
 
 def check(scenario: Scenario, name: str, dtypes: Collection[Dtype]) -> None:
-    """Refuse what such a backend does not do.
+    """Check that such a backend can run the scenario.
 
     Raises:
-        NotImplementedError: another task, mode, layout or dtype.
+        NotImplementedError: it cannot run this task, mode, layout or dtype.
     """
     if scenario.task is Task.TRAINING:
         raise NotImplementedError(f"{name} is for inference: it does not train")
     if scenario.mode is not Mode.COMPILE or scenario.layout is not Layout.CONTIGUOUS:
-        raise NotImplementedError(f"{name} compiles, from contiguous inputs, and has no other way")
+        raise NotImplementedError(f"{name} compiles from contiguous inputs and has no other way")
     if scenario.dtype not in dtypes:
-        raise NotImplementedError(f"{scenario.dtype} by {name} is not built")
+        raise NotImplementedError(f"this backend does not run {name} in {scenario.dtype}")
 
 
-def as_model_gives(results: list[Any]) -> Any:  # noqa: ANN401 - as many as the model has
-    """Arrays as the model's outputs: one as it is, several as a tuple."""
-    tensors = tuple(torch.from_numpy(result) for result in results)
-    return tensors[0] if len(tensors) == 1 else tensors
+class ArrayModel(torch.nn.Module):
+    """A function of arrays as a PyTorch module; it returns one tensor, or several as a tuple."""
+
+    def __init__(self, run: Callable[[NDArray[Any]], list[NDArray[Any]]]) -> None:
+        super().__init__()
+        self._run = run
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        """Run the function on the images."""
+        tensors = tuple(torch.from_numpy(result) for result in self._run(images.numpy()))
+        return tensors[0] if len(tensors) == 1 else tensors

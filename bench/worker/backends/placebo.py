@@ -1,7 +1,7 @@
-"""The stock model in a process that merely imported IPEX: what the import alone does.
+"""The stock model in a process that has imported IPEX, to measure the effect of the import alone.
 
 Importing IPEX replaces kernels, autocast rules, `torch.jit.trace` and oneDNN's verbose switch for
-the whole process, with no way back. Its speedup over stock tells that effect from that of
+the whole process, for good. This backend's speedup over stock separates that effect from that of
 `ipex.optimize`.
 """
 

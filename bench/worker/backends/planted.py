@@ -1,9 +1,8 @@
-"""Stock PyTorch made slower by a known share, for `bench selfcheck`: is a slowdown found?
+"""Stock PyTorch made slower by a known share, so that `bench selfcheck` can look for the slowdown.
 
-The extra is arithmetic and not sleep: it takes the same cores and slows with them when the machine
-does, as a worse kernel would. How much of it makes up the wanted share is measured on the model's
-own call at `prepare`, in turns, so that drift cancels. A scenario names the share in its options:
-`slow=0.05`.
+The extra is arithmetic and not sleep: like a worse kernel, it uses the same cores and slows down
+with them. `prepare` measures how much extra is the wanted share of the model's own call, in turns
+with that call, so that drift cancels. A scenario names the share in its options: `slow=0.05`.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["IMPORTS", "load", "prepare", "verbose"]
 
 SIDE = 96
-"""One unit is a product of matrices of this size: about 10 us, fine enough for 3 % of 10 ms."""
+"""One unit is a product of matrices with this side: about 10 us, small enough for 3 % of 10 ms."""
 TURNS = 31
-"""Calls and extras timed in turns; their medians make the calibration good to a percent of it."""
+"""Calls and extras timed in turns; their medians calibrate to within a percent."""
 SETTLING = 5
 
 
@@ -41,10 +40,10 @@ def prepare(
     example: Inputs,
     optimizer: torch.optim.Optimizer | None = None,
 ) -> Prepared:
-    """Stock's own preparation, with the extra behind every call.
+    """Set the model up as stock does, with the extra after every call.
 
     Raises:
-        NotImplementedError: training, or no share was named.
+        NotImplementedError: the scenario trains, or names no share.
     """
     share = slow_share(scenario)
     if scenario.task is Task.TRAINING or share is None:
@@ -59,7 +58,7 @@ def prepare(
 
 
 def slow_share(scenario: Scenario) -> float | None:
-    """The share that the options name; None if they name none."""
+    """Return the share that the options name, or None."""
     for tag in scenario.options:
         name, _, value = tag.partition("=")
         if name == SLOWED:
@@ -68,7 +67,7 @@ def slow_share(scenario: Scenario) -> float | None:
 
 
 class Slowed(torch.nn.Module):
-    """The model, and behind every call `units` of extra arithmetic."""
+    """A model with `units` of extra arithmetic after every call."""
 
     def __init__(self, inner: torch.nn.Module) -> None:
         super().__init__()
@@ -78,13 +77,13 @@ class Slowed(torch.nn.Module):
         self._product = torch.empty(SIDE, SIDE)
 
     def forward(self, images: torch.Tensor) -> Any:  # noqa: ANN401 - whatever the model returns
-        """The model's own result."""
+        """Return the model's result."""
         result = self.inner(images)
         self.burn(self.units)
         return result
 
     def burn(self, units: int) -> None:
-        """The extra alone."""
+        """Run the extra arithmetic alone."""
         for _ in range(units):
             torch.mm(self._matrix, self._matrix, out=self._product)
 
@@ -96,10 +95,10 @@ def calibrated(
     burn: Callable[[int], None],
     seconds: Callable[[Callable[[], object]], float],
 ) -> int:
-    """How many units take `share` of a call, measured behind it as they will run.
+    """Return how many units take `share` of a call, measured after it as they will run.
 
-    First roughly, for caches and loops cost other shares of few units than of many; then with
-    about the right number.
+    A rough estimate comes first, because few units cost another time each than many; the second
+    measurement uses about the right number.
     """
     for _ in range(SETTLING):
         call()

@@ -1,15 +1,15 @@
-"""Stock PyTorch's int8: static quantisation of an exported model, compiled by Inductor.
+"""int8 by stock PyTorch: static quantisation of an exported model, compiled by Inductor.
 
 The PyTorch 2 export path with the x86 Inductor quantizer: export, observe calibration images,
-convert, compile with frozen weights. It is in PyTorch 2.8 itself and later in torchao.
+convert, compile with frozen weights. It is in PyTorch 2.8 itself, and later in torchao.
 
-Exported with `strict=True`: without, PyTorch 2.8 finds no layer to quantise and says nothing, and
-the model runs in fp32 (pytorch#160095). What shows the truth is the log of kernels, which
-`bench.worker.kernels` holds against the label.
+The export is strict: otherwise PyTorch 2.8 silently finds no layer to quantise and the model runs
+in fp32 (pytorch#160095). `bench.worker.kernels` compares the log of kernels with the label.
 """
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,7 +30,7 @@ def quantize(
     example: torch.Tensor,
     calibration: Iterable[torch.Tensor],
 ) -> Prepared:
-    """The model in int8, its activations' ranges taken from the calibration images.
+    """Quantize the model; its activations' ranges come from the calibration images.
 
     Raises:
         NotImplementedError: a mode other than compile.
@@ -41,12 +41,12 @@ def quantize(
     prepare_pt2e, convert_pt2e, quantizers = _tools()
     lay_out(model.eval(), scenario.layout)
     quantizer = quantizers.X86InductorQuantizer()
-    # Without VNNI two products of 8 bits can overflow the 16 bits that they are added up in.
+    # Without VNNI, the sum of two 8-bit products can overflow its 16 bits.
     quantizer.set_global(
         quantizers.get_default_x86_inductor_quantization_config(reduce_range=not has_vnni())
     )
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # each step announces its move to torchao
+        warnings.simplefilter("ignore")  # that each step moves to torchao
         exported = torch.export.export(model, (example,), strict=True).module()
         observed = prepare_pt2e(exported, quantizer)
         for images in calibration:
@@ -56,35 +56,30 @@ def quantize(
 
 
 def has_vnni() -> bool:
-    """Whether the CPU adds up products of 8 bits in 32 bits in one instruction."""
-    return bool(torch.cpu._is_vnni_supported())  # noqa: SLF001 - PyTorch gives it no public name
+    """Return whether the CPU sums 8-bit products in 32 bits in one instruction."""
+    return bool(torch.cpu._is_vnni_supported())  # noqa: SLF001 - no public name
 
 
 def _tools() -> tuple[Any, Any, Any]:
-    """`prepare_pt2e`, `convert_pt2e` and the quantizer's module, from where this PyTorch has them.
+    """Import `prepare_pt2e`, `convert_pt2e` and the quantizer's module from PyTorch or torchao.
 
     Raises:
-        WorkerError: neither PyTorch nor torchao has them.
+        WorkerError: neither has them.
     """
     try:
-        from torch.ao.quantization import quantize_pt2e
-        from torch.ao.quantization.quantizer import x86_inductor_quantizer
+        return _tools_in("torch.ao.quantization", "torch.ao.quantization.quantizer")
     except ImportError:
         try:
-            return _from_torchao()
+            return _tools_in("torchao.quantization.pt2e", "torchao.quantization.pt2e.quantizer")
         except ModuleNotFoundError as error:
             raise WorkerError(
                 Status.UNAVAILABLE,
-                f"PyTorch {torch.__version__} keeps its int8 quantizer in torchao, which is not "
-                "installed here: `pip install torchao`",
+                f"PyTorch {torch.__version__} has its int8 quantizer in torchao, which is not "
+                "installed: `pip install torchao`",
             ) from error
-    return quantize_pt2e.prepare_pt2e, quantize_pt2e.convert_pt2e, x86_inductor_quantizer
 
 
-def _from_torchao() -> tuple[Any, Any, Any]:
-    import importlib
-
-    root = "torchao.quantization.pt2e"
-    steps = importlib.import_module(f"{root}.quantize_pt2e")
-    quantizers = importlib.import_module(f"{root}.quantizer.x86_inductor_quantizer")
-    return steps.prepare_pt2e, steps.convert_pt2e, quantizers
+def _tools_in(package: str, quantizers: str) -> tuple[Any, Any, Any]:
+    steps = importlib.import_module(f"{package}.quantize_pt2e")
+    quantizer = importlib.import_module(f"{quantizers}.x86_inductor_quantizer")
+    return steps.prepare_pt2e, steps.convert_pt2e, quantizer

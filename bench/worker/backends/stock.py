@@ -1,12 +1,12 @@
-"""Stock PyTorch, as an expert would set it up for each scenario.
+"""Stock PyTorch, set up for each scenario as an expert would.
 
-bf16: convolution and linear weights are held in bf16 and autocast surrounds the call. On a CPU with
-native bf16 that was the fastest standard way (eager, channels_last, batch 1: 75 ms against 82 ms
-for autocast over fp32 weights, which casts them again at every call, and 78 ms for a pure bf16
-model), and it is the recipe that IPEX documents for itself, so the two are compared alike.
+bf16: convolutions and linear layers hold bf16 weights and autocast surrounds the call, as IPEX's
+documentation says too, so the two are comparable. On a CPU with native bf16 that was the fastest
+standard way (eager, channels_last, batch 1: 75 ms, against 82 ms for autocast over fp32 weights,
+which casts them at every call, and 78 ms for a pure bf16 model).
 
-TorchScript: trace and freeze. "Fusion on" is PyTorch's own oneDNN Graph fuser, off by default.
-The JIT's autocast pass is off: the trace already holds the casts and the pass would add them twice.
+TorchScript: trace and freeze. "Fusion on" is PyTorch's oneDNN Graph fuser, off by default. The
+JIT's autocast pass is off, because it would add the casts that the trace already holds.
 
 Compile: Inductor, the whole model as one graph, with frozen (constant-folded, prepacked) weights.
 """
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 
 IMPORTS: tuple[str, ...] = ()
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
-"""By how many dimensions a tensor has."""
+"""By a tensor's number of dimensions."""
 QUANTIZER = "bench.worker.backends.pt2e"
 
 
 def load() -> None:
-    """PyTorch is all it needs."""
+    """Import nothing: PyTorch is all it needs."""
 
 
 def verbose() -> AbstractContextManager[object]:
-    """PyTorch's own copy of oneDNN logs what it executes."""
+    """Log what PyTorch's copy of oneDNN executes."""
     context: AbstractContextManager[object] = mkldnn.verbose(  # type: ignore[no-untyped-call] # PyTorch's
         mkldnn.VERBOSE_ON
     )
@@ -52,7 +52,7 @@ def prepare(
     example: Inputs,
     optimizer: torch.optim.Optimizer | None = None,
 ) -> Prepared:
-    """Set the model up as the scenario says; see the module's text for the choices made."""
+    """Set the model up as the scenario says; the module's docstring explains the choices."""
     dtype = compute_dtype(scenario)
     lay_out(model, scenario.layout)
     if scenario.task is Task.TRAINING:
@@ -72,21 +72,21 @@ def prepare(
 
 
 def compute_dtype(scenario: Scenario) -> torch.dtype | None:
-    """The dtype that autocast must bring about; None for plain fp32.
+    """Return the dtype for autocast; None for fp32.
 
     Raises:
-        NotImplementedError: int8, which is no dtype to compute in but a model made by `quantize`.
+        NotImplementedError: int8, which `quantize` makes.
     """
     if scenario.dtype is Dtype.INT8:
-        raise NotImplementedError("int8 needs calibration images: it is made by `quantize`")
+        raise NotImplementedError("int8 needs calibration images: `quantize` makes it")
     return torch.bfloat16 if scenario.dtype is Dtype.BF16 else None
 
 
 def lay_out(model: torch.nn.Module, layout: Layout) -> None:
     """Bring the weights into the scenario's memory layout, in place.
 
-    Weights of volumes have a layout of their own, and those of no image none: PyTorch's `to` knows
-    four dimensions alone, and refuses a model that has five anywhere.
+    Only weights of images and volumes have one. PyTorch's `to` handles four dimensions alone and
+    refuses a model that has five anywhere.
     """
     if layout is not Layout.CHANNELS_LAST:
         return
@@ -96,10 +96,10 @@ def lay_out(model: torch.nn.Module, layout: Layout) -> None:
 
 
 def hold_weights_in(model: torch.nn.Module, dtype: torch.dtype) -> None:
-    """Convert what convolutions and linear layers hold; buffers, such as scales, keep fp32.
+    """Convert the weights of convolutions and linear layers; buffers, such as scales, keep fp32.
 
-    Attention and encoder layers of PyTorch read their linear layers' weights themselves, beside
-    weights of their own: all or none of these must be of one type, and autocast casts them.
+    PyTorch's attention and encoder layers read the weights of the linear layers inside them
+    together with their own, so these must all have one dtype: they keep fp32 and autocast casts.
     """
     readers = (torch.nn.MultiheadAttention, torch.nn.TransformerEncoderLayer)
     read = {part for one in model.modules() if isinstance(one, readers) for part in one.modules()}
@@ -113,35 +113,30 @@ def script(
 ) -> torch.jit.ScriptModule:
     """Trace and freeze; the casts of autocast become part of the trace.
 
-    `check_trace` would compare two runs of the model to fp32 accuracy, which bf16 never passes;
-    our own parity check compares the outputs that count.
+    `check_trace` would compare two runs to fp32 accuracy, which bf16 never reaches; the parity
+    check compares outputs instead.
 
-    The trace is saved and loaded before it is frozen, as one that is deployed would be. PyTorch
-    keeps whatever was frozen in the process that traced it for as long as it lives (60 MB of
-    weights each, 130 with IPEX), and a worker serves several batch sizes.
+    The trace is saved and loaded before it is frozen. Otherwise PyTorch keeps its weights (60 MB,
+    130 with IPEX) until the process ends, and a worker serves several batch sizes. It is saved to a
+    file, because a buffer in memory would count in the scenario's peak.
     """
-    # PyTorch gives the switch no public name, and `trace` no types
+    # PyTorch gives the switch no public name, and the functions no types
     torch._C._jit_set_autocast_mode(False)  # type: ignore[attr-defined] # noqa: SLF001
     with torch.no_grad(), autocast(dtype):
         traced = torch.jit.trace(model, (example,), check_trace=False)  # type: ignore[no-untyped-call]
-        frozen: torch.jit.ScriptModule = torch.jit.freeze(_saved_and_loaded(traced.eval()))
+        with tempfile.TemporaryDirectory() as folder:
+            path = str(Path(folder) / "model.pt")
+            torch.jit.save(traced.eval(), path)  # type: ignore[no-untyped-call]
+            loaded = torch.jit.load(path)  # type: ignore[no-untyped-call]
+        frozen: torch.jit.ScriptModule = torch.jit.freeze(loaded)
     return frozen
 
 
-def _saved_and_loaded(traced: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
-    """By way of a file: a buffer in memory would show in the scenario's peak."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder) / "model.pt")
-        torch.jit.save(traced, path)  # type: ignore[no-untyped-call] # PyTorch gives it no types
-        loaded: torch.jit.ScriptModule = torch.jit.load(path)  # type: ignore[no-untyped-call] # the same
-    return loaded
-
-
 def compiled(model: torch.nn.Module, backend: str, *, freezing: bool) -> torch.nn.Module:
-    """The model as one compiled graph of fixed shapes; compiling happens at the first call.
+    """Return the model as one compiled graph of fixed shapes; its first call compiles.
 
-    One compile thread: a pool of compile workers would outlive the compilation and disturb whoever
-    is measured next.
+    There is one compile thread, because a pool of compile workers would outlive the compilation and
+    disturb the next measurement.
     """
     import torch._inductor.config as inductor
 
@@ -158,7 +153,7 @@ def _training(
     dtype: torch.dtype | None,
     optimizer: torch.optim.Optimizer | None,
 ) -> Prepared:
-    """Weights stay fp32 and autocast surrounds the forward pass, as PyTorch documents for bf16."""
+    """Keep fp32 weights, with autocast around the forward pass, as PyTorch documents for bf16."""
     if scenario.mode is Mode.TORCHSCRIPT:
         raise NotImplementedError("TorchScript is measured for inference only")
     model.train()

@@ -1,7 +1,7 @@
-"""The pill inspector as the harness uses it: the only place of `bench` that imports `pillqc`.
+"""The pill inspector as the harness uses it; no other part of `bench` imports `pillqc`.
 
-Gives a worker a fresh model for every scenario, the same real images for all of them, the images
-for the parity check, one optimiser step, and the arithmetic that a call costs.
+It gives a worker a new model for every scenario, the same images for all, the images for the parity
+check, one optimiser step, and the number of operations of a call.
 """
 
 from bench.worker.workload.calls import (
@@ -9,7 +9,7 @@ from bench.worker.workload.calls import (
     flop_per_call,
     layers,
     optimizer_for,
-    start_afresh,
+    reset_trainable_layers,
     step,
 )
 from bench.worker.workload.images import (
@@ -35,6 +35,6 @@ __all__ = [
     "layers",
     "mixed",
     "optimizer_for",
-    "start_afresh",
+    "reset_trainable_layers",
     "step",
 ]

@@ -1,4 +1,4 @@
-"""What is called and timed, and what a call costs in arithmetic."""
+"""The optimiser step, the box search, and the number of operations of a call."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from bench.worker.workload.images import Batch
 
 LEARNING_RATE = 1e-5
-"""A tenth of the tutorial's: parity compares losses, and from random weights the first step at 1e-4
-overshoots (0.7 to 2.6), which magnifies rounding. It changes nothing about the time of a step."""
+"""A tenth of the tutorial's. Parity compares losses, and from random weights the first step at 1e-4
+overshoots (0.7 to 2.6), which magnifies rounding. The time of a step does not depend on it."""
 
 
 def optimizer_for(model: torch.nn.Module, scenario: Scenario) -> torch.optim.Optimizer | None:
-    """Adam over what trains; None for inference."""
+    """Return Adam over the trainable parameters; None for inference."""
     if scenario.task is not Task.TRAINING:
         return None
     return make_optimizer(model, lr=LEARNING_RATE, fused=FUSED_ADAM in scenario.options)
 
 
 def step(prepared: Prepared, batch: Batch) -> torch.Tensor:
-    """One optimiser step: forward, loss, backward, update. Returns the loss before the update."""
+    """Do forward, loss, backward and update; return the loss from before the update."""
     if prepared.optimizer is None:
         raise TypeError("a training step needs the scenario prepared with its optimizer")
     loss: torch.Tensor = training_step(
@@ -47,10 +47,10 @@ def step(prepared: Prepared, batch: Batch) -> torch.Tensor:
 
 
 def flop_per_call(model: torch.nn.Module, images: torch.Tensor, *, training: bool) -> int:
-    """Floating point operations of convolutions and matrix products, a multiply-add counting two.
+    """Count the floating point operations of convolutions and products; a multiply-add is two.
 
-    Counted on tensors without storage, so it costs neither time nor memory. Of a training step the
-    backward pass counts too, less what frozen layers spare.
+    Tensors without storage make it cost neither time nor memory. A training step's backward pass
+    counts too, less what frozen layers save.
     """
     weights: dict[str, Any] = {
         name: torch.empty_like(value, device="meta").requires_grad_(value.requires_grad)
@@ -70,12 +70,12 @@ def flop_per_call(model: torch.nn.Module, images: torch.Tensor, *, training: boo
 
 
 def boxes(maps: NDArray[np.float32]) -> list[list[Box]]:
-    """The boxes in each of these maps."""
+    """Find the boxes in each map."""
     return [find_boxes(heat) for heat in maps]
 
 
 def layers(model: torch.nn.Module) -> list[tuple[str, str]]:
-    """Name and kind of every layer that holds no others."""
+    """List name and kind of every layer that holds no others."""
     return [
         (name, type(module).__name__)
         for name, module in model.named_modules()
@@ -83,10 +83,10 @@ def layers(model: torch.nn.Module) -> list[tuple[str, str]]:
     ]
 
 
-def start_afresh(model: torch.nn.Module, seed: int) -> None:
-    """Forget what trains: the deep block and the head get new weights from the seed.
+def reset_trainable_layers(model: torch.nn.Module, seed: int) -> None:
+    """Give the trainable deep block and head new weights from the seed.
 
-    The shallow blocks stay as they are, as in the tutorial, which starts from ImageNet's.
+    The shallow blocks keep ImageNet's, as in the tutorial.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

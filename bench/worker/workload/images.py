@@ -1,11 +1,11 @@
-"""A fresh model for every scenario, and the same real images for all of them."""
+"""The pill inspector as a workload: a new model for every scenario, the same images for all."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle, islice, zip_longest
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,9 +14,9 @@ import torch
 from scipy import ndimage
 
 from bench.errors import BenchError, WorkerError
-from bench.plan.scenario import FROZEN, Scenario, Status, Task
+from bench.plan.scenario import FROZEN, Layout, Scenario, Status, Task
 from bench.worker.workload.calls import flop_per_call
-from bench.worker.workload.inputs import only_tensor
+from bench.worker.workload.inputs import in_layout, only_tensor
 from bench.worker.workload.pictures import explored, predicted
 from pillqc.data.folders import read_samples
 from pillqc.data.images import UNSPLIT, load_images
@@ -37,24 +37,25 @@ if TYPE_CHECKING:
     from pillqc.model.network import CustomVGG
 
 Loaded = LoadedModel
-"""What `Workload.model` gives, under a name for those that must not import pillqc."""
+"""The result of `Workload.model`, named for modules that must not import pillqc."""
 JUDGING_SHARE = 0.7
-"""Of the test folder, where it alone holds defects: six of twenty are left to learn from."""
+"""The share of the test folder that is judged by, where it alone holds defects: six of twenty
+images are left to learn from."""
 CALIBRATION_IMAGES = 16
-"""As many as int8's ranges are taken from: with 32 the shipped model's probabilities on rendered
-pills came .005 nearer to fp32's (.057 at worst), and each costs a tenth of a second a scenario."""
+"""Images that int8's ranges come from. With 32 the shipped model's probabilities on rendered pills
+came .005 nearer to fp32's (.057 at worst), at a tenth of a second an image and scenario."""
 _NEW_HEAD_STD = 0.01
 """As torchvision initialises linear layers: the first loss is near that of a guess."""
 _HEAT_SIGMA = 9.0
-"""Pixels: about as many hot regions in a map as a damaged pill shows, some ten."""
+"""In pixels: gives some ten hot regions a map, as a damaged pill shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """What one call takes, and what a training step also needs."""
+    """The inputs of one call, and what a training step needs beside them."""
 
     images: Inputs
-    """A tensor of images; a model of the user's own may take several tensors."""
+    """A tensor of images; a model of the user's may take several tensors."""
     labels: torch.Tensor
     class_weights: torch.Tensor
 
@@ -63,11 +64,16 @@ class Batch:
         """The images as the one tensor that the inspector takes."""
         return only_tensor(self.images, "the inspector")
 
+    def in_layout(self, layout: Layout) -> Batch:
+        """Return the batch with its images in that memory layout."""
+        return replace(self, images=in_layout(self.images, layout))
+
 
 class Workload:
-    """The model and the images of one run, seeded: every worker of a run sees the same.
+    """The model and the images of one run; all workers with the same seed see the same ones.
 
-    `decides` says whether the outputs are (probabilities, maps) with decisions to compare.
+    `samples` are the test images, good and bad in turn. `decides` tells whether the outputs are
+    (probabilities, maps) with decisions to compare.
 
     Raises (from the constructor):
         BenchError: there are no test images under `data`.
@@ -90,17 +96,16 @@ class Workload:
         if not judging:
             raise BenchError(f"{data} holds no test images: render some with `make data`")
         self.samples = mixed(judging, seed)
+        self.image_size = image_size
         self._root = data
         self._seed = seed
         self._weights = weights
-        self._size = image_size
 
     def facts(self) -> dict[str, Any]:
-        """Where the images come from, how many test images there are, and their checksum.
+        """Return the source, number and checksum of the test images.
 
-        `notes` say what the names of folders were taken for, and what is not used.
-
-        `pillqc render` leaves a manifest beside its images: they are synthetic then.
+        `notes` say how folder names were read and what is not used. Images are `synthetic` if
+        `pillqc render` left its manifest beside them.
         """
         digest = hashlib.sha256()
         for path in sorted(sample.path for sample in self.samples):
@@ -115,51 +120,47 @@ class Workload:
         }
 
     def model(self, scenario: Scenario) -> LoadedModel:
-        """A model of its own for this scenario, the same in every worker.
+        """Return a new model for this scenario, the same in every worker.
 
-        Always a new one: `ipex.optimize` and layout changes alter the model that they are given.
+        It is always a new one, because `ipex.optimize` and layout changes alter the model. Before
+        training its head is set to random weights, as where the tutorial starts: a trained model's
+        loss is so small that rounding would be a large share of it, and a step that does nothing
+        could not be distinguished from one that works.
         """
         loaded = load_model(self._weights, freeze=FROZEN in scenario.options, seed=self._seed)
         if scenario.task is Task.TRAINING:
-            self._renew_head(loaded)
+            head, generator = loaded.model.head, torch.Generator().manual_seed(self._seed)
+            with torch.no_grad():
+                head.weight.normal_(0.0, _NEW_HEAD_STD, generator=generator)
+                head.bias.zero_()
         return loaded
 
-    def _renew_head(self, loaded: LoadedModel) -> None:
-        """Give the model a head that has learnt nothing, as where the tutorial starts.
-
-        A trained model's loss is next to nothing: rounding alone would be a large share of it, and
-        a step that does nothing could not be told from one that works.
-        """
-        head, generator = loaded.model.head, torch.Generator().manual_seed(self._seed)
-        with torch.no_grad():
-            head.weight.normal_(0.0, _NEW_HEAD_STD, generator=generator)
-            head.bias.zero_()
-
     def batch(self, size: int) -> Batch:
-        """The first `size` images of the mixed test set, from its start again if it is shorter."""
-        samples = self.first(size)
-        labels = torch.tensor([int(sample.bad) for sample in samples])
+        """Return the first `size` test images, repeated from the start if there are fewer."""
+        return self._batch(self.first(size), weighted_among=self.samples)
+
+    def training_batch(self, samples: Sequence[Sample]) -> Batch:
+        """Return these images, weighted as their classes are among all training images."""
+        return self._batch(samples, weighted_among=self.training_samples)
+
+    def _batch(self, samples: Sequence[Sample], weighted_among: Sequence[Sample]) -> Batch:
         return Batch(
-            images=self._load(samples),
-            labels=labels,
-            class_weights=class_weights(torch.tensor([int(s.bad) for s in self.samples])),
+            images=self.load(samples),
+            labels=_labels(samples),
+            class_weights=class_weights(_labels(weighted_among)),
         )
 
     def flop(self, model: torch.nn.Module, images: Inputs, *, training: bool) -> int | None:
-        """Floating point operations of a call; None where they cannot be counted."""
+        """Count the floating point operations of a call; None where they cannot be counted."""
         return flop_per_call(model, only_tensor(images, "the inspector"), training=training)
 
-    def parity_samples(self) -> list[Sample]:
-        """The images on which outputs are compared, good and bad in turn: all that judge."""
-        return self.samples
-
     def calibration(self, size: int) -> list[torch.Tensor]:
-        """Images to learn from in batches of `size`, good and bad in turn.
+        """Return training images in batches of `size`, good and bad in turn.
 
-        Never a test image: its range would be in the model that is judged by it.
+        Test images are never used: their range would be in the model that they judge.
 
         Raises:
-            WorkerError: there are none.
+            WorkerError: there are no training images.
         """
         if not self.training_samples:
             raise WorkerError(
@@ -168,40 +169,25 @@ class Workload:
                 f"{self._root} holds too few images for that",
             )
         chosen = mixed(self.training_samples, self._seed)[:CALIBRATION_IMAGES]
-        whole = islice(cycle(chosen), -(-len(chosen) // size) * size)
-        return [self._load(batch) for batch in _batches(list(whole), size)]
+        filled = [*islice(cycle(chosen), -(-len(chosen) // size) * size)]
+        return [self.load(filled[i : i + size]) for i in range(0, len(filled), size)]
 
     def first(self, size: int) -> list[Sample]:
-        """The samples of `batch(size)`."""
+        """Return the samples of `batch(size)`."""
         return list(islice(cycle(self.samples), size))
 
-    @property
-    def image_size(self) -> int:
-        """Pixels a side."""
-        return self._size
-
-    def training_batch(self, samples: Sequence[Sample]) -> Batch:
-        """These images with their labels, weighted as their classes are among all that train."""
-        return Batch(
-            images=self._load(samples),
-            labels=torch.tensor([int(sample.bad) for sample in samples]),
-            class_weights=class_weights(
-                torch.tensor([int(sample.bad) for sample in self.training_samples])
-            ),
-        )
-
     def load(self, samples: Sequence[Sample]) -> torch.Tensor:
-        """These images as a batch."""
-        return self._load(samples)
+        """Read these images as one batch."""
+        return load_images([sample.path for sample in samples], size=self.image_size)
 
     def inspected(self, loaded: LoadedModel, samples: Sequence[Sample]) -> list[Inspection]:
-        """What `pillqc inspect` does with these files, in one batch.
+        """Inspect these files in one batch, as `pillqc inspect` does.
 
         Raises:
-            WorkerError: a file has no decision: what is skipped must not look fast.
+            WorkerError: a file has no decision; skipping it would look fast.
         """
         paths = [sample.path for sample in samples]
-        found = list(inspect(loaded, paths, size=self._size, batch_size=len(paths)))
+        found = list(inspect(loaded, paths, size=self.image_size, batch_size=len(paths)))
         failed = next((result for result in found if result.decision == "error"), None)
         if failed is not None:
             raise WorkerError(
@@ -210,49 +196,44 @@ class Workload:
         return found
 
     def heat_maps(self, count: int) -> NDArray[np.float32]:
-        """Smooth maps from 0 to 1 with some hot regions each, the same for the same seed.
+        """Return smooth maps from 0 to 1 with some hot regions each, the same for the same seed.
 
-        Not the model's own: a change of the model must not change what finding boxes is given.
+        They are not the model's, so that a change of the model does not change the time of finding
+        boxes.
         """
         rng = np.random.default_rng(self._seed)
-        noise = rng.standard_normal((count, self._size, self._size))
+        noise = rng.standard_normal((count, self.image_size, self.image_size))
         smooth = ndimage.gaussian_filter(noise, sigma=(0, _HEAT_SIGMA, _HEAT_SIGMA))
         low, high = (edge(smooth, axis=(1, 2), keepdims=True) for edge in (np.min, np.max))
         heat: NDArray[np.float32] = ((smooth - low) / (high - low)).astype(np.float32)
         return heat
 
     def pictures(self, folder: Path) -> dict[str, Any]:
-        """Draw what the data looks like and what the model says of some of it.
-
-        Small files go to `folder`; what each shows comes back, for the report to say.
-        """
+        """Write pictures of the data and of some decisions to `folder`; return what each shows."""
         loaded = load_model(self._weights, seed=self._seed)
         items = [
             *explored(self.samples, folder),
-            *predicted(loaded, self.samples, self._size, folder),
+            *predicted(loaded, self.samples, self.image_size, folder),
         ]
         return {"items": items, "trained": loaded.trained, **self.facts()}
 
-    def _load(self, samples: Sequence[Sample]) -> torch.Tensor:
-        return load_images([sample.path for sample in samples], size=self._size)
-
 
 def given_model(model: torch.nn.Module, name: str) -> LoadedModel:
-    """A model of the user's own in the form that a session takes; nothing is known to decide by."""
+    """Wrap a user's model as a session takes it; there is no threshold to decide by."""
     return LoadedModel(model=cast("CustomVGG", model), trained=True, threshold=0.0, name=name)
 
 
-def _batches(samples: Sequence[Sample], size: int) -> list[Sequence[Sample]]:
-    return [samples[start : start + size] for start in range(0, len(samples), size)]
+def _labels(samples: Sequence[Sample]) -> torch.Tensor:
+    return torch.tensor([int(sample.bad) for sample in samples])
 
 
 def _sides(samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
-    """Images to learn and calibrate from, and others to judge by.
+    """Divide the samples into those to train and calibrate on, and those to judge by.
 
-    The folders `train` and `validation`, and `test`, where the former show both kinds of pills. In
-    MVTec AD's layout all defects lie under `test`, so a part of them, chosen by content, goes to
-    the other side, as it does of images that no folders split. A model calibrated on good pills
-    alone clips what only a defect excites, and misses it.
+    The folders `train` and `validation` are the first side if they hold good and bad pills. In
+    MVTec AD's layout all defects lie under `test`; then a part of them, chosen by content, moves to
+    the first side, because a model calibrated on good pills alone clips, and misses, what only a
+    defect activates. Images outside these folders are divided in the same way.
     """
     train = [sample for sample in samples if sample.split in ("train", "validation")]
     test = [sample for sample in samples if sample.split in ("test", UNSPLIT)]
@@ -263,9 +244,9 @@ def _sides(samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
 
 
 def mixed(samples: Sequence[Sample], seed: int) -> list[Sample]:
-    """Good and bad in turn, and the bad ones one defect after the other.
+    """Order the samples: good and bad in turn, and the bad ones by defect in turn.
 
-    So every start of the list is as mixed as it can be. The seed shuffles within a defect.
+    So every prefix of the list is as mixed as it can be. The seed shuffles within a defect.
     """
     groups: dict[str, list[Sample]] = {}
     for sample in samples:

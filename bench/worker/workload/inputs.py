@@ -1,73 +1,88 @@
-"""What a user's model takes: any nesting of tensors, by place and by keyword, as one argument.
+"""Inputs of models: one tensor, or any nesting of tensors passed by position and by keyword.
 
     inputs, call = arranged((tokens, {"mask": mask}))     # a tuple of tensors, and how to pass them
-    Takes(module, call)(inputs)                           # module(tokens, mask=mask)
+    AdaptedModel(module, call)(inputs)                    # module(tokens, mask=mask)
 
-Tracing, compiling and measuring know models of one argument: a tensor, or a tuple of tensors.
+Tracing, compiling and measuring need models of one argument: a tensor, or a tuple of tensors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
+
+from bench.plan.scenario import Layout
+from bench.worker.backends.stock import CHANNELS_LAST
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Inputs = torch.Tensor | tuple[torch.Tensor, ...]
-"""What every prepared model is given."""
+"""The argument of every prepared model."""
 _PAIR = 2
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a tensor stands in the tuple."""
+    """The place of a tensor in the tuple."""
 
     number: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """How a model is called: what it is given, with places where tensors belong."""
+    """The arguments of a model, with a `Place` for each tensor."""
 
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
 
     @property
     def is_plain(self) -> bool:
-        """Whether it takes one tensor and nothing else."""
+        """Whether the model takes one tensor and nothing else."""
         return self.args == (Place(0),) and not self.kwargs
 
     def holds(self, size: int) -> bool:
-        """Whether a list or tuple in it has that length: a batch may be one of tensors."""
+        """Return whether a list or tuple has that length: a batch may be a list of tensors."""
         return any(_holds(part, size) for part in (*self.args, *self.kwargs.values()))
 
 
 def only_tensor(inputs: Inputs, what: str) -> torch.Tensor:
-    """The tensor, for what takes one alone.
+    """Return the tensor, for a backend or model that takes only one.
 
     Raises:
         NotImplementedError: there are several.
     """
     if isinstance(inputs, tuple):
-        raise NotImplementedError(f"{what} takes one tensor here, and the model takes several")
+        raise NotImplementedError(f"{what} can take one tensor only, and the model takes several")
     return inputs
 
 
 def tensors_of(inputs: Inputs) -> tuple[torch.Tensor, ...]:
-    """All tensors of it."""
+    """Return the tensors as a tuple."""
     return inputs if isinstance(inputs, tuple) else (inputs,)
 
 
-def arranged(given: object) -> tuple[tuple[torch.Tensor, ...], Call]:
-    """The tensors in order and the call that they belong to.
+@overload
+def in_layout(images: torch.Tensor, layout: Layout) -> torch.Tensor: ...
+@overload
+def in_layout(images: Inputs, layout: Layout) -> Inputs: ...
+def in_layout(images: Inputs, layout: Layout) -> Inputs:
+    """Return images and volumes in the scenario's memory layout, other tensors contiguous."""
+    if isinstance(images, tuple):
+        return tuple(in_layout(one, layout) for one in images)
+    known = CHANNELS_LAST if layout is Layout.CHANNELS_LAST else {}
+    return images.contiguous(memory_format=known.get(images.dim(), torch.contiguous_format))
 
-    A tuple is passed by place, a mapping by keyword, a tuple of a tuple and a mapping by both, and
-    anything else as the only argument. Lists, tuples and mappings in it may hold tensors; whatever
-    else they hold is passed as it is.
+
+def arranged(given: object) -> tuple[tuple[torch.Tensor, ...], Call]:
+    """Return the tensors in order, and the call that they belong to.
+
+    A tuple is passed by position, a mapping by keyword, a tuple of a tuple and a mapping by both,
+    and anything else as the only argument. Lists, tuples and mappings inside may hold tensors;
+    other values are passed unchanged.
     """
     tensors: list[torch.Tensor] = []
     args: Sequence[object] = (given,)
@@ -84,8 +99,8 @@ def arranged(given: object) -> tuple[tuple[torch.Tensor, ...], Call]:
     return tuple(tensors), call
 
 
-class Takes(torch.nn.Module):
-    """A model that is given one tuple of tensors and calls the user's own as that is called."""
+class AdaptedModel(torch.nn.Module):
+    """A user's model as one that takes a single tuple of tensors."""
 
     def __init__(self, inner: torch.nn.Module, call: Call) -> None:
         super().__init__()
@@ -93,13 +108,13 @@ class Takes(torch.nn.Module):
         self.call = call
 
     def forward(self, inputs: Inputs) -> Any:  # noqa: ANN401 - whatever the user's model gives
-        """The user's model, called in its own way."""
+        """Call the user's model with its own arguments."""
         args = [_filled(arg, inputs) for arg in self.call.args]
         return self.inner(*args, **{n: _filled(v, inputs) for n, v in self.call.kwargs.items()})
 
 
 def _taken(value: object, tensors: list[torch.Tensor]) -> object:
-    """The value with places for its tensors, which are added to the list."""
+    """Return the value with places for its tensors, which are appended to the list."""
     if isinstance(value, torch.Tensor):
         tensors.append(value)
         return Place(len(tensors) - 1)
@@ -111,7 +126,7 @@ def _taken(value: object, tensors: list[torch.Tensor]) -> object:
 
 
 def _filled(value: Any, inputs: Inputs) -> Any:  # noqa: ANN401 - of any nesting
-    """The value with tensors in their places."""
+    """Return the value with tensors in their places."""
     if isinstance(value, Place):
         return inputs[value.number]
     if isinstance(value, dict):

@@ -1,13 +1,12 @@
-"""A model of the user's own in place of the pill inspector: `bench run --model MODULE:FACTORY`.
+"""A user's model in place of the pill inspector: `bench run --model MODULE:FACTORY`.
 
     work = OwnModel(factory="torchvision.models:resnet18", shape=(3, 224, 224), seed=0)
     work.model(scenario).model(work.batch(8).images)
 
-The factory is called with the user's settings, if any, and returns an `nn.Module`; what that takes
-is said by a shape or a function (`bench.worker.workload.inputs`), and it gives tensors in any
-nesting. What it decides is unknown here, so outputs are compared as numbers, and training, whose
-loss is unknown too, is left out. Everything seeded is seeded before the user's code runs, so that
-all workers get the same. Lives inside a worker.
+The factory is called with the user's settings and returns an `nn.Module`. A shape or a function
+gives its inputs (`bench.worker.workload.inputs`); its outputs are tensors in any nesting. They are
+compared as numbers, because their meaning is unknown, and training is left out, because the loss is
+unknown. Random generators are seeded before the user's code runs, so all workers get the same.
 """
 
 from __future__ import annotations
@@ -29,11 +28,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.errors import BenchError
 from bench.worker.workload import Batch, Workload, given_model
-from bench.worker.workload.inputs import Takes, arranged, tensors_of
-from bench.worker.workload.own_module import at_rest, refuse_unlike, refuse_unsteady, switches_kept
+from bench.worker.workload.inputs import AdaptedModel, arranged, tensors_of
+from bench.worker.workload.own_module import (
+    in_eval_mode,
+    refuse_changing_outputs,
+    refuse_converted,
+    settings_kept,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import ModuleType
 
     from bench.plan.scenario import Scenario
@@ -52,8 +56,8 @@ _OF_NETWORKS = {
 }
 """Errors of the standard library, requests and huggingface_hub, by name."""
 _OFFLINE = (
-    "; workers are kept off the network, where every launch would load again: name weights that "
-    "lie here already"
+    "; workers have no network access, because every launch would download again: give a path to "
+    "weights on this machine"
 )
 
 
@@ -61,8 +65,8 @@ class OwnModel(Workload):
     """The user's model and inputs, as a workload.
 
     Raises (from the constructor):
-        BenchError: the path leads nowhere, the user's code fails, or what it gives is no module,
-            no batch, or has outputs that cannot be compared.
+        BenchError: the path names nothing, the user's code fails, or its results are no module, no
+            batch, or outputs that cannot be compared.
     """
 
     decides = False
@@ -82,12 +86,13 @@ class OwnModel(Workload):
         self._shape = tuple(shape or ())
         self._seed = seed
         self._make = _found("--model", factory)
+        self._flop: dict[tuple[torch.Size, ...], int | None] = {}
         self._give = None if inputs is None else _found("--inputs", inputs)
         self._is_plain = arranged(self._given(1))[1].is_plain
         self._is_flat = self._looks_flat()
 
     def facts(self) -> dict[str, Any]:
-        """What stands for the data: random numbers, or what the user's function gave."""
+        """Return what takes the place of the data: random numbers, or the user's inputs."""
         seen = hashlib.sha256()
         for tensor in tensors_of(self.batch(1).images):
             seen.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
@@ -99,44 +104,43 @@ class OwnModel(Workload):
         }
 
     def model(self, scenario: Scenario) -> Loaded:
-        """A new one for every scenario; its outputs as one tensor or one tuple of tensors."""
+        """Return a new model for the scenario; its outputs are one tensor or a tuple of tensors."""
         made = self._taking(self._made(), scenario.batch_size)
         return given_model(made if self._is_flat else Flat(made), self._factory)
 
     def batch(self, size: int) -> Batch:
-        """So many inputs; labels and weights are empty, as nothing is trained."""
+        """Return `size` inputs; labels and weights are empty because nothing is trained."""
         nothing = torch.empty(0)
-        return Batch(images=self._batch(size), labels=nothing, class_weights=nothing)
+        return Batch(images=self._inputs_for(size), labels=nothing, class_weights=nothing)
 
     def flop(self, model: torch.nn.Module, images: Inputs, *, training: bool) -> int | None:
-        """As far as it can be counted, by a real call of a copy.
+        """Count operations by a real call of a copy, once for each shape of the inputs.
 
-        On tensors without storage, as the inspector's are counted, a model would keep such tensors
-        in whatever it caches (anchors, position codes, masks), and fail at its next call.
+        None for training, or if the model cannot be called or reports none. The copy shares the
+        parameters. Tensors without storage, as the inspector is counted with, would stay in the
+        caches of a user's model (anchors, position codes, masks) and make its next call fail.
         """
         if training:
             return None
-        try:
-            with FlopCounterMode(display=False) as counter, torch.no_grad():
-                copy.deepcopy(model)(images)
-            return int(counter.get_total_flops()) or None
-        except Exception:  # noqa: BLE001 - the user's code may do anything; the figure is optional
-            return None
+        shapes = tuple(tensor.shape for tensor in tensors_of(images))
+        if shapes not in self._flop:
+            self._flop[shapes] = _counted(model, images)
+        return self._flop[shapes]
 
     def _made(self) -> torch.nn.Module:
         _seed_all(self._seed)
         made = _called("--model", self._factory, self._make, **self._settings)
         if not isinstance(made, torch.nn.Module):
             raise BenchError(
-                f"--model {self._factory} gave {_kind(made)} and no torch.nn.Module: name a "
+                f"--model {self._factory} returned {_kind(made)}, not a torch.nn.Module: name a "
                 "function or class that returns one"
             )
-        refuse_unlike(made, self._factory)
-        return at_rest(made)
+        refuse_converted(made, self._factory)
+        return in_eval_mode(made)
 
     def _taking(self, made: torch.nn.Module, size: int) -> torch.nn.Module:
-        """The module as one that takes one argument, called as for a batch of that size."""
-        return made if self._is_plain else Takes(made, arranged(self._given(size))[1])
+        """Return the module as one of a single argument, for batches of that size."""
+        return made if self._is_plain else AdaptedModel(made, arranged(self._given(size))[1])
 
     def _given(self, size: int) -> object:
         _seed_all(self._seed)
@@ -144,34 +148,34 @@ class OwnModel(Workload):
             return torch.randn(size, *self._shape)
         return _called("--inputs", str(self._inputs), self._give, size)
 
-    def _batch(self, size: int) -> Inputs:
-        """So many inputs.
+    def _inputs_for(self, size: int) -> Inputs:
+        """Return inputs for a batch of that size.
 
         Raises:
-            BenchError: there is no tensor among them, or none is a batch of that size.
+            BenchError: they hold no tensor, or no batch of that size.
         """
         tensors, call = arranged(self._given(size))
         if not tensors:
             raise BenchError(
-                f"--inputs {self._inputs} gave no tensor: it is called with a batch size and "
-                "returns a tensor, a tuple (passed by place), a dict (by keyword), or both: "
+                f"--inputs {self._inputs} returned no tensor: it is called with a batch size and "
+                "returns a tensor, a tuple (passed by position), a dict (by keyword), or both: "
                 "((tokens,), {'mask': mask})"
             )
         if not (call.holds(size) or any(one.dim() and len(one) == size for one in tensors)):
             shapes = ", ".join(str(tuple(one.shape)) for one in tensors)
             raise BenchError(
-                f"--inputs {self._inputs} was asked for a batch of {size} and gave the shape "
+                f"--inputs {self._inputs} was called for a batch of {size} and returned the shape "
                 f"{shapes}: the first dimension is the batch"
             )
         return tensors[0] if self._is_plain else tensors
 
     def _looks_flat(self) -> bool:
-        """Whether the outputs are a tensor or a tuple of tensors as they are.
+        """Return whether the outputs are a tensor or a tuple of tensors, with no nesting.
 
         Raises:
-            BenchError: the model does not take the inputs, or gives something else than tensors.
+            BenchError: the model does not take the inputs, or returns other things than tensors.
         """
-        images, made = self._batch(1), self._taking(self._made(), 1)
+        images, made = self._inputs_for(1), self._taking(self._made(), 1)
         shapes = ", ".join(str(tuple(one.shape)) for one in tensors_of(images))
         path = f"{self._factory} with inputs {shapes}"
         results: list[object] = []
@@ -181,7 +185,7 @@ class OwnModel(Workload):
             return flatten(results[-1], self._factory)
 
         with torch.inference_mode():
-            refuse_unsteady(tensors, images, self._factory)
+            refuse_changing_outputs(tensors, images, self._factory)
         result = results[0]
         if isinstance(result, torch.Tensor):
             return True
@@ -189,63 +193,66 @@ class OwnModel(Workload):
 
 
 class Flat(torch.nn.Module):
-    """A model whose outputs, nested in whatever way, come as one tuple of tensors.
-
-    Tracing and compiling take those without exceptions.
-    """
+    """A model whose nested outputs come as one tuple of tensors, to be traced and compiled."""
 
     def __init__(self, inner: torch.nn.Module) -> None:
         super().__init__()
         self.inner = inner
 
     def forward(self, images: Inputs) -> tuple[torch.Tensor, ...]:
-        """The tensors in order."""
+        """Return the output tensors in order."""
         return flatten(self.inner(images), "the model")
 
 
 def flatten(result: object, name: str) -> tuple[torch.Tensor, ...]:
-    """Every tensor of a result, in order; of a mapping or a dataclass in its own order.
-
-    What is None in it (an output that was not asked for) is passed over.
+    """Return every tensor of a result in order; None, an absent output, is skipped.
 
     Raises:
-        BenchError: something in it is neither, or there is no tensor.
+        BenchError: there is no tensor, or something else than tensors and their containers.
     """
-    found = _tensors(result, name)
+    found = tuple(_tensors(result, name))
     if not found:
         raise _no_outputs(result, name)
     return found
 
 
-def _tensors(result: object, name: str) -> tuple[torch.Tensor, ...]:
-    """The same; none is fine. Dynamo follows tuples, and no generators."""
-    if result is None:
-        return ()
+def _tensors(result: object, name: str) -> Iterator[torch.Tensor]:
     if isinstance(result, torch.Tensor):
-        return (result,)
+        yield result
+    elif result is not None:
+        for part in _parts(result, name):
+            yield from _tensors(part, name)
+
+
+def _parts(result: object, name: str) -> Sequence[object]:
     if isinstance(result, Mapping):
-        parts = tuple(result.values())
-    elif isinstance(result, (tuple, list)):
-        parts = tuple(result)
-    elif hasattr(result, "__dataclass_fields__"):
-        parts = tuple([getattr(result, name) for name in result.__dataclass_fields__])
-    else:
-        raise _no_outputs(result, name)
-    found: tuple[torch.Tensor, ...] = ()
-    for part in parts:
-        found += _tensors(part, name)
-    return found
+        return tuple(result.values())
+    if isinstance(result, (tuple, list)):
+        return result
+    if hasattr(result, "__dataclass_fields__"):
+        return [getattr(result, field) for field in result.__dataclass_fields__]
+    raise _no_outputs(result, name)
 
 
 def _no_outputs(result: object, name: str) -> BenchError:
     return BenchError(
-        f"--model {name} gives {_kind(result)}: its outputs must be a tensor, or a tuple, list, "
+        f"--model {name} returned {_kind(result)}: its outputs must be a tensor, or a tuple, list, "
         "dict or dataclass of tensors"
     )
 
 
+def _counted(model: torch.nn.Module, images: Inputs) -> int | None:
+    shared = {id(parameter): parameter for parameter in model.parameters()}
+    try:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            copy.deepcopy(model, shared)(images)
+        return int(counter.get_total_flops()) or None
+    except Exception:  # noqa: BLE001 - the user's code may do anything; the figure is optional
+        return None
+
+
 def _found(option: str, path: str) -> Callable[..., object]:
-    """What `package.module:name` names.
+    """Import `package.module:name`.
 
     Raises:
         BenchError: there is no such module or name, or it cannot be called.
@@ -263,7 +270,7 @@ def _found(option: str, path: str) -> Callable[..., object]:
 
 
 def _imported(name: str) -> ModuleType:
-    """The module of that name, or that a Python file is."""
+    """Import a module by its name, or from a Python file."""
     if not name.endswith(".py"):
         here = str(Path.cwd())
         if here not in sys.path:
@@ -273,7 +280,7 @@ def _imported(name: str) -> ModuleType:
     if not file.is_file():
         raise FileNotFoundError(f"there is no file {file}")
     if str(file.parent) not in sys.path:
-        sys.path.append(str(file.parent))  # for what lies beside it
+        sys.path.append(str(file.parent))  # for modules beside it
     spec = importlib.util.spec_from_file_location(f"users_{file.stem}", file)
     if spec is None or spec.loader is None:
         raise ImportError(f"{file} is no Python file")
@@ -290,14 +297,14 @@ def _called(
     *given: object,
     **settings: object,
 ) -> object:
-    """The user's code, with its exceptions as one sentence that says where.
+    """Call the user's code.
 
     Raises:
-        BenchError: it raised.
+        BenchError: it raised; the sentence says what and where.
     """
-    arguments, sys.argv = sys.argv, sys.argv[:1]  # ours are none of the user's
+    arguments, sys.argv = sys.argv, sys.argv[:1]  # the user's code must not see our options
     try:
-        with switches_kept(option, path):
+        with settings_kept(option, path):
             return function(*given, **settings)
     except BenchError:
         raise
@@ -313,7 +320,7 @@ def _called(
 
 
 def _place(error: BaseException) -> str:
-    """Where the user's own code was: the last line outside libraries and outside this project."""
+    """Return the last line of the traceback outside libraries and this project."""
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
@@ -325,7 +332,7 @@ def _place(error: BaseException) -> str:
 
 
 def _wants_network(error: BaseException | None) -> bool:
-    """Whether the user's code, or a library of theirs, looked for another machine."""
+    """Return whether the error, or one that it came from, is a failed network access."""
     while error is not None:
         names = {kind.__name__ for kind in type(error).__mro__}
         if names & _OF_NETWORKS:

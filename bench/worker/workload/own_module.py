@@ -1,8 +1,8 @@
-"""What a user's module may do that would be timed, or blamed on a backend, as something else.
+"""Checks of a user's module, for what would be timed, or blamed on a backend, as something else.
 
-made = at_rest(made)                    # in eval mode, whatever its `train` does
-refuse_unlike(made, "shop.model:load")  # what every scenario would run under a wrong label
-refuse_unsteady(made, images, name)     # what gives other outputs call by call
+made = in_eval_mode(made)                       # also if its `train` does something else
+refuse_converted(made, "shop.model:load")       # it would run under a wrong label
+refuse_changing_outputs(made, images, name)     # its outputs could not be compared
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
     from bench.worker.workload.inputs import Inputs
 
 _RANDOM = 1e-3
-"""Share of an output's largest value that sums in another order never make up."""
+"""A share of an output's largest value that rounding in another order cannot reach."""
 
 
-def at_rest(made: torch.nn.Module) -> torch.nn.Module:
-    """The module in eval mode, where `eval` and `train` do what PyTorch's do from now on.
+def in_eval_mode(made: torch.nn.Module) -> torch.nn.Module:
+    """Put the module in eval mode, and make its `eval` and `train` set the mode and return it.
 
-    A class may have a method `train` that is a training loop, or a switch that returns nothing;
-    `eval`, which everybody calls, calls it.
+    A class may define `train` as a training loop, or as a switch that returns nothing, and `eval`
+    calls `train`.
     """
     kinds = {type(part) for part in made.modules()}
     if not all(_is_switch(kind) for kind in kinds):
-        made.train = partial(_set_mode, made)  # type: ignore[method-assign] # the point of it
+        made.train = partial(_set_mode, made)  # type: ignore[method-assign] # on purpose
     elif type(made).train is not torch.nn.Module.train:
-        made.train = partial(_switched, made)  # type: ignore[method-assign] # as above
+        made.train = partial(_switched, made)  # type: ignore[method-assign] # on purpose
     return made.eval()
 
 
 def _is_switch(kind: type[torch.nn.Module]) -> bool:
-    """Whether its `train` takes the mode alone."""
+    """Return whether its `train` takes the mode and nothing else."""
     if kind.train is torch.nn.Module.train:
         return True
     try:
@@ -65,18 +65,18 @@ def _switched(made: torch.nn.Module, mode: bool = True) -> torch.nn.Module:
     return made
 
 
-def refuse_unlike(made: torch.nn.Module, name: str) -> None:
-    """Refuse a module that is something else already than what scenarios make of it.
+def refuse_converted(made: torch.nn.Module, name: str) -> None:
+    """Refuse a module that has already been converted as only scenarios should.
 
     Raises:
-        BenchError: it was scripted, traced or compiled, or holds weights of another type than fp32.
+        BenchError: it is scripted, traced or compiled, or holds weights that are not fp32.
     """
     done = {torch.jit.ScriptModule: "TorchScript", OptimizedModule: "compiled"}
     for kind, what in done.items():
         if any(isinstance(part, kind) for part in made.modules()):
             raise BenchError(
-                f"--model {name} is {what} already, so that nothing would be timed as it is: "
-                "return the plain module, scenarios script and compile it themselves"
+                f"--model {name} is {what} already, so every scenario would time that: return the "
+                "plain module, scenarios script and compile it themselves"
             )
     others = {weight.dtype for weight in made.parameters() if weight.is_floating_point()}
     others -= {torch.float32}
@@ -84,32 +84,32 @@ def refuse_unlike(made: torch.nn.Module, name: str) -> None:
         kinds = ", ".join(sorted(str(dtype) for dtype in others))
         raise BenchError(
             f"--model {name} holds weights in {kinds}, which would run as fp32: return it in "
-            "torch.float32 (`model.float()`), scenarios choose the type themselves"
+            "torch.float32 (`model.float()`), scenarios choose the dtype themselves"
         )
 
 
-def refuse_unsteady(
+def refuse_changing_outputs(
     call: Callable[[Inputs], Sequence[torch.Tensor]], images: Inputs, name: str
 ) -> None:
-    """Refuse a module whose outputs cannot be compared with those of its next call.
+    """Refuse a module whose next call gives other outputs.
 
     Raises:
-        BenchError: it changes its input, or the same input gives other outputs.
+        BenchError: it changes its input, or gives other outputs for the same input.
     """
     before = [tensor.clone() for tensor in tensors_of(images)]
     first = [tensor.clone() for tensor in call(images)]
     if not all(torch.equal(one, two) for one, two in zip(tensors_of(images), before, strict=True)):
         raise BenchError(
-            f"--model {name} changes its input in place, and the same tensor goes into every call: "
-            "let `forward` begin with a copy (`x = x.clone()`)"
+            f"--model {name} changes its input in place, and every call gets the same tensor: "
+            "start `forward` with a copy (`x = x.clone()`)"
         )
     second = call(images)
     same = len(first) == len(second)
     if not (same and all(_agree(one, two) for one, two in zip(first, second, strict=True))):
         raise BenchError(
             f"--model {name} gives other outputs for the same input at every call, in eval mode "
-            "too, so that no way of running it could be told right from wrong: take out what is "
-            "random (dropout is for training), or what it keeps from call to call"
+            "too, so outputs cannot be compared: remove what is random (dropout is for training) "
+            "or what it keeps from call to call"
         )
 
 
@@ -123,23 +123,23 @@ def _agree(one: torch.Tensor, two: torch.Tensor) -> bool:
 
 
 @contextmanager
-def switches_kept(option: str, path: str) -> Iterator[None]:
-    """The user's code inside must leave PyTorch's switches as they are.
+def settings_kept(option: str, path: str) -> Iterator[None]:
+    """Check that the code inside leaves PyTorch's process-wide settings unchanged.
 
     Raises:
-        BenchError: it changed one, so that all scenarios would run under it and none says so.
+        BenchError: it changed one, which would apply to all scenarios and show in none.
     """
-    before = _switches()
+    before = _settings()
     yield
-    changed = [name for name, value in _switches().items() if value != before[name]]
+    changed = [name for name, value in _settings().items() if value != before[name]]
     if changed:
         raise BenchError(
-            f"{option} {path} changed {' and '.join(changed)} for the whole process: leave that "
-            "out, every worker gets its settings from here (`--threads`, `--vary`)"
+            f"{option} {path} changed {' and '.join(changed)} for the whole process: remove "
+            "that; options set them for every worker (`--threads`, `--vary`)"
         )
 
 
-def _switches() -> dict[str, object]:
+def _settings() -> dict[str, object]:
     return {
         "the number of threads": torch.get_num_threads(),
         "whether oneDNN is used": torch.backends.mkldnn.enabled,

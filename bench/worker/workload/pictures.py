@@ -1,4 +1,4 @@
-"""What the data looks like and what the model says of some of it, as small files for the report."""
+"""Small pictures of the data and of some decisions, for the report."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from pillqc.model.network import LoadedModel
 
 EXPLORED = 96
-"""Images in gallery and difference: some seven of each defect and as many good ones as bad ones."""
+"""Images in gallery and difference: some seven of each defect, and as many good ones as bad."""
 _TILE = 64
-"""Side of a picture in the gallery, in pixels: a defect is still seen, a page stays small."""
+"""Pixels a side in the gallery: defects are still visible and the page stays small."""
 _PREDICTIONS = 6
 
 
 def explored(samples: Sequence[Sample], folder: Path) -> Iterator[dict[str, Any]]:
-    """A gallery and the difference of means; nothing where all are good or all are bad."""
+    """Draw a gallery and the difference of means, unless all images are good or all are bad."""
     chosen = samples[:EXPLORED]
     if {sample.bad for sample in chosen} != {False, True}:
         return
@@ -42,7 +42,7 @@ def explored(samples: Sequence[Sample], folder: Path) -> Iterator[dict[str, Any]
 def predicted(
     loaded: LoadedModel, samples: Sequence[Sample], size: int, folder: Path
 ) -> Iterator[dict[str, Any]]:
-    """Some pills with boxes, heat map and decision, beside the truth."""
+    """Draw some pills with boxes, heat map, decision and truth."""
     paths = [sample.path for sample in samples[:_PREDICTIONS]]
     for number, result in enumerate(inspect(loaded, paths, size=size)):
         if result.heat is None:
@@ -60,7 +60,7 @@ def predicted(
 
 
 def _as_jpeg(path: Path) -> None:
-    """Photographs as JPEG are a tenth as large, and the report holds them."""
+    """Replace a picture by a JPEG, a tenth as large, because the report embeds it."""
     with Image.open(path) as picture:
         save_drawing(picture.convert("RGB"), path.with_suffix(".jpg"))
     path.unlink()

@@ -1,4 +1,4 @@
-"""One image from disk to its decision, stage by stage."""
+"""Time one image from disk to its decision, stage by stage."""
 
 from __future__ import annotations
 
@@ -18,18 +18,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STAGES = ("read", "decode", "resize", "model", "map", "boxes")
-"""From disk to decision. `resize` normalises too; `model` makes the map, `map` takes it out."""
+"""In order. `resize` also normalises; `model` computes the map, `map` copies it out."""
 
 
 def inspect_in_stages(
     path: Path, call: Callable[[torch.Tensor], Any], *, size: int, threshold: float
 ) -> dict[str, Any]:
-    """One image from disk to its decision and boxes, as `pillqc inspect` does it, stage by stage.
+    """Inspect one image as `pillqc inspect` does; return the ns of each stage, and the decision.
 
-    Decoding opens the file again, since that is how the inspector reads: its bytes are in memory by
-    then, so `decode` holds a copy of them and not the disk. `call` lays the batch out and runs the
-    model, which makes probabilities and map in one call. Returns the nanoseconds of each stage, and
-    the decision.
+    `call` lays the batch out and runs the model, which returns (probabilities, maps). Decoding
+    opens the file again, because the inspector does: by then the bytes are in memory, so `decode`
+    includes copying them and not the disk.
     """
     clock = time.perf_counter_ns
     marks = [clock()]

@@ -37,19 +37,19 @@ def served(offsets_ms: list[int], call_ms: int) -> list[float]:
     return arrivals.latencies_ms(offsets, 0, [end for _, end in spans])
 
 
-def test_a_server_that_keeps_up_answers_in_its_own_time() -> None:
-    """Nobody waits when each is done before the next is due."""
-    assert served([0, 100, 200], 40) == [40, 40, 40]
-
-
-def test_waiting_counts_from_when_a_request_was_due() -> None:
-    """No coordinated omission: a slow server's queue shows in every latency behind it."""
-    assert served([0, 10, 20, 30], 40) == [40, 70, 100, 130]
-
-
-def test_a_pause_ends_with_the_next_arrival() -> None:
-    """After a queue has drained the server waits again."""
-    assert served([0, 10, 500], 40) == [40, 70, 40]
+@pytest.mark.parametrize(
+    ("offsets_ms", "latencies_ms"),
+    [
+        pytest.param([0, 100, 200], [40, 40, 40], id="nobody waits"),
+        pytest.param([0, 10, 20, 30], [40, 70, 100, 130], id="a queue shows in every latency"),
+        pytest.param([0, 10, 500], [40, 70, 40], id="the queue drains"),
+    ],
+)
+def test_waiting_counts_from_when_a_request_was_due(
+    offsets_ms: list[int], latencies_ms: list[float]
+) -> None:
+    """No coordinated omission, by a server whose every call takes 40 ms."""
+    assert served(offsets_ms, 40) == latencies_ms
 
 
 def test_poisson_arrivals_have_their_rate_and_are_the_same_for_the_same_seed() -> None:
@@ -82,21 +82,18 @@ def test_throughput_counts_only_while_all_instances_work() -> None:
     """Two at 100 ms each do a call every 50 ms, whatever one did alone before and after."""
     one = [(n * 100 * MS, (n + 1) * 100 * MS) for n in range(10)]
     late = [(start + 300 * MS, end + 300 * MS) for start, end in one]
-    assert arrivals.common_window([one, late]) == (300 * MS, 1000 * MS)
     assert arrivals.ms_per_call([one, late]) == pytest.approx(50.0)
 
 
-def test_a_call_that_lies_partly_in_the_window_counts_by_its_part() -> None:
+def test_a_call_partly_inside_the_common_time_counts_by_that_share() -> None:
     """Else long calls would round throughput up or down."""
-    assert arrivals.calls_within([(0, 100), (100, 200)], (50, 150)) == pytest.approx(1.0)
+    halves, inside = [(0, 100 * MS), (100 * MS, 200 * MS)], [(50 * MS, 150 * MS)]
+    assert arrivals.ms_per_call([halves, inside]) == pytest.approx(50.0)
 
 
-def test_instances_that_never_overlap_have_no_throughput() -> None:
+@pytest.mark.parametrize("spans", [[], [[], [(0, 10)]], [[(0, 10)], [(20, 30)]]])
+def test_instances_that_never_overlap_have_no_throughput(
+    spans: list[list[arrivals.Span]],
+) -> None:
     """There is no time in which all were at work."""
-    assert arrivals.ms_per_call([[(0, 10)], [(20, 30)]]) is None
-    assert arrivals.ms_per_call([]) is None
-
-
-def test_requests_are_shared_out_in_turn() -> None:
-    """Every instance gets its own arrivals."""
-    assert arrivals.shared_out([1, 2, 3, 4, 5], 2) == [[1, 3, 5], [2, 4]]
+    assert arrivals.ms_per_call(spans) is None

@@ -1,13 +1,19 @@
-"""The machine's peak, on small work: that each library is asked what it can do."""
+"""The machine's peak on small work, and the CPU's native dtypes."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
+import torch
 
 from bench.plan.scenario import Dtype
 from bench.worker import calibration, kernels
 from bench.worker.backends import stock
 from tests.hardware import ONEDNN_HAS_BF16
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
@@ -67,3 +73,35 @@ def test_int8_that_this_pytorch_cannot_do_is_left_out(
 
     monkeypatch.setattr(calibration, "int8_convolution", convolution)
     assert set(calibration.peak([Dtype.FP32, Dtype.INT8])["gflop_per_s"]) == {"fp32"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "dtype", "expected"),
+    [
+        ("fma avx512f avx512_bf16", Dtype.BF16, True),
+        ("fma amx_tile amx_bf16", Dtype.BF16, True),
+        ("fma avx512f avx512_vnni", Dtype.BF16, False),
+        ("fma avx512f avx512_vnni", Dtype.INT8, True),
+        ("fma avx2", Dtype.INT8, False),
+        ("", Dtype.FP32, True),
+    ],
+)
+def test_native_is_what_the_cpus_flags_say(
+    tmp_path: Path, flags: str, dtype: Dtype, expected: bool
+) -> None:
+    """OneDNN and IPEX call bf16 supported where they can only emulate it."""
+    cpuinfo = tmp_path / "proc" / "cpuinfo"
+    cpuinfo.parent.mkdir()
+    cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {flags}\n\nprocessor\t: 1\nflags\t\t: x\n")
+    assert calibration.is_native(dtype, tmp_path) is expected
+
+
+def test_native_bf16_agrees_with_pytorch() -> None:
+    """PyTorch asks the CPU itself."""
+    supported = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    assert calibration.is_native(Dtype.BF16) == supported
+
+
+def test_a_host_without_cpuinfo_computes_natively_in_fp32_alone(tmp_path: Path) -> None:
+    """Not every system has the file."""
+    assert [calibration.is_native(dtype, tmp_path) for dtype in Dtype] == [True, False, False]

@@ -1,4 +1,4 @@
-"""What a waiting worker gives back, and that it has the same again before its next call."""
+"""A waiting worker releases its heap, and has the same pages again before its next call."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ size = int(sys.argv[1])
 heap = IdleHeap()
 heap.settle()
 living = [work(size), work(size)]
-said = []
+found = []
 for _ in range(3):
     before = heap._resident()
     with heap.at_work():
@@ -47,28 +47,28 @@ for _ in range(3):
         living[0] = work(size)
         worked = faults() - mapped
         inside = heap._resident()
-    said.append((worked, inside, heap._resident(), heap._given is not None))
-heap.take()
+    found.append((worked, inside, heap._resident(), heap._released is not None))
+heap.restore()
 again = heap._resident()
 with heap.put_aside():
     bytearray(300 << 20)
-heap.take()
+heap.restore()
 mapped = faults()
 living[0] = []
 living[0] = work(size)
 aside = (heap._resident() - again, faults() - mapped)
 living[0] = []
 kept = heap._resident()
-given = heap.renew()
+renewed_now = heap.renew()
 mapped, grown = faults(), heap._resident() - kept
 living[0] = work(size)
-renewed = (given, grown, faults() - mapped)
-print(json.dumps([said, again, [list(block[:1]) for block in living[1]], aside, renewed]))
+renewed = (renewed_now, grown, faults() - mapped)
+print(json.dumps([found, again, [list(block[:1]) for block in living[1]], aside, renewed]))
 """
 
 
 def ran(size: int, **extra: str) -> Any:
-    """What the program said, in a process with those variables."""
+    """Run the program in a process with these variables; return its output."""
     base = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(size)],
@@ -81,31 +81,31 @@ def ran(size: int, **extra: str) -> Any:
     return json.loads(done.stdout)
 
 
-def test_much_is_given_back_and_the_same_pages_are_there_again() -> None:
-    """No call after the first faults anything, and between calls the memory is others'.
+def test_a_large_heap_is_released_and_the_same_pages_are_restored() -> None:
+    """No call after the first faults pages in, and between calls the memory is free.
 
-    A probe's buffers in between are no part of it.
+    A probe's buffers are not part of the heap.
     """
-    said, again, living, (grown, worked), _ = ran(150 << 20, **kept_heap({}))
+    found, again, living, (grown, worked), _ = ran(150 << 20, **kept_heap({}))
     assert grown < 30 << 20
     assert worked < 500
-    for worked, inside, waiting, gave in said[1:]:
-        assert gave
+    for worked, inside, waiting, released in found[1:]:
+        assert released
         assert worked < 500
         assert inside - waiting > KEPT_AT_MOST
-    assert again == pytest.approx(said[-1][1], rel=0.02)
+    assert again == pytest.approx(found[-1][1], rel=0.02)
     assert living == [[0]] * len(living)
 
 
-def test_little_is_kept() -> None:
-    """Taking it again before each short call would cost more than it is worth."""
-    said, _, _, (grown, _), _ = ran(4 << 20, **kept_heap({}))
+def test_a_small_heap_is_kept() -> None:
+    """Restoring it before each short call would cost more than it frees."""
+    found, _, _, (grown, _), _ = ran(4 << 20, **kept_heap({}))
     assert grown < 30 << 20
-    assert not any(gave for _, _, _, gave in said)
+    assert not any(released for _, _, _, released in found)
 
 
-def test_little_is_renewed_when_asked_for() -> None:
-    """Given back and there again at once, so that the next call faults nothing."""
+def test_a_small_heap_can_be_renewed() -> None:
+    """It is released and restored at once, so that the next call faults nothing."""
     _, _, _, _, (given, grown, worked) = ran(4 << 20, **kept_heap({}))
     assert given
     assert abs(grown) < 2 << 20
@@ -113,24 +113,24 @@ def test_little_is_renewed_when_asked_for() -> None:
 
 
 def test_a_heap_as_glibc_ships_it_is_left_alone() -> None:
-    """What is measured there is what its process does by itself."""
-    said, _, _, _, renewed = ran(150 << 20)
-    assert not any(gave for _, _, _, gave in said)
+    """Such a process is measured as it is."""
+    found, _, _, _, renewed = ran(150 << 20)
+    assert not any(released for _, _, _, released in found)
     assert not renewed[0]
-    assert max(worked for worked, _, _, _ in said) > 5000
+    assert max(worked for worked, _, _, _ in found) > 5000
 
 
 def test_a_kernel_that_cannot_populate_keeps_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before Linux 5.14: giving back would only move the faults into the timed calls."""
+    """Before Linux 5.14, releasing would only move the faults into the timed calls."""
     monkeypatch.setenv("GLIBC_TUNABLES", kept_heap({})["GLIBC_TUNABLES"])
     monkeypatch.setattr("bench.worker.idle_heap._POPULATE_WRITE", 4096)
     heap = IdleHeap()
     assert not heap._works
-    assert not heap.give()
+    assert not heap.release()
 
 
 def test_neighbouring_pages_are_one_run() -> None:
-    """As addresses and bytes."""
+    """Runs are addresses and bytes."""
     page = 4096
     pages = np.array([1, 1, 0, 0, 1], dtype=bool)
     assert _runs(8 * page, pages) == [(8 * page, 2 * page), (12 * page, page)]

@@ -11,7 +11,8 @@ import pytest
 from bench.plan.scenario import FROZEN, Dtype, Layout, Mode, Scenario, Task, stock_default
 from bench.store.records import KernelRow
 from bench.worker import kernels
-from bench.worker.kernels import Evidence, Kernel, contradiction, graph_nodes, parse, widest
+from bench.worker.kernels import Evidence, Kernel, contradiction, graph_nodes, parse
+from bench.worker.protocol import KernelsReply
 
 SAMPLES = Path(__file__).with_name("samples")
 CONVOLUTION = (
@@ -48,7 +49,7 @@ def evidence(text: str, **more: Any) -> Evidence:
 
 
 def scenario(backend: str = "stock", mode: Mode = Mode.EAGER, **more: Any) -> Scenario:
-    """A scenario that is fp32, contiguous inference unless said otherwise."""
+    """A scenario in fp32, contiguous, inference by default."""
     values: dict[str, Any] = {"task": Task.INFERENCE, "batch_size": 2, **more}
     return Scenario(backend=backend, mode=mode, **values)
 
@@ -90,40 +91,33 @@ def test_stock_default_reorders_at_every_convolution() -> None:
     assert 0 < found.reorder_share < 1
 
 
-def test_native_bf16_shows_in_type_and_instruction_set() -> None:
-    """`avx512_core_bf16` with bf16 data is native; the log was taken on such a CPU."""
-    found = evidence(sample("stock-eager-bf16-channels_last.txt"))
-
-    assert {kernel.data_type("src") for kernel in found.convolutions} == {"bf16"}
-    assert found.isa == "avx512_core_bf16"
+@pytest.mark.parametrize(
+    ("name", "convolutions", "fused", "isa"),
+    [
+        ("stock-eager-bf16-channels_last", 14, 0, "avx512_core_bf16"),
+        ("stock-torchscript-fusion-fp32", 14, 13, "avx512_core"),
+        ("ipex-torchscript-fusion-fp32", 14, 13, "avx512_core"),
+        ("ipex-torchscript-fusion-int8", 13, 13, "avx512_core_vnni"),
+    ],
+)
+def test_a_real_log_shows_what_ran(name: str, convolutions: int, fused: int, isa: str) -> None:
+    """Both copies of oneDNN log in one format; a softmax's wider instruction set does not count."""
+    found = evidence(sample(f"{name}.txt"))
+    assert (len(found.convolutions), found.fused_ops, found.isa) == (convolutions, fused, isa)
 
 
 def test_lines_of_the_graph_api_are_not_counted_twice() -> None:
-    """OneDNN Graph wraps every primitive line in one of its own."""
+    """OneDNN Graph wraps every primitive line in a further one."""
     text = sample("stock-torchscript-fusion-fp32.txt")
-    found = evidence(text)
-
     assert "graph,exec" in text
-    assert len(found.convolutions) == 14
-    assert found.fused_ops == 13
-    assert len(found.kernels) == text.count("primitive,exec")
+    assert len(parse(text)) == text.count("primitive,exec")
 
 
-def test_both_copies_of_onednn_are_read() -> None:
-    """IPEX brings its own oneDNN; its lines look the same and carry no reorders."""
+def test_a_log_of_packed_weights_has_no_reorders() -> None:
+    """IPEX packs them when it optimises."""
     text = sample("ipex-torchscript-fusion-fp32.txt")
-    found = evidence(text)
-
-    assert found.fused_ops == 13
-    assert found.reorder_share == 0.0
-
-
-def test_a_softmax_line_is_no_evidence_of_what_the_arithmetic_ran_on() -> None:
-    """It names the CPU's widest set whatever the data: an fp32 model must not look like bf16."""
-    text = sample("ipex-torchscript-fusion-fp32.txt")
-
     assert "softmax,jit:avx512_core_bf16" in text
-    assert evidence(text).isa == "avx512_core"
+    assert evidence(text).reorder_share == 0.0
 
 
 VERSION_2 = (
@@ -180,7 +174,9 @@ def test_foreign_text_before_a_line_does_not_hide_it() -> None:
 )
 def test_widest_instruction_set(names: list[str | None], expected: str | None) -> None:
     """Known sets by their rank; an unknown one is shown rather than dropped."""
-    assert widest(names) == expected
+    executed = replace(parse(line())[0], isa=None)
+    ran = tuple(replace(executed, isa=name) for name in names)
+    assert Evidence(kernels=ran).isa == expected
 
 
 @pytest.mark.parametrize("implementation", ["jit:uni", "jit:blk", "ref:any", "simple:any"])
@@ -201,35 +197,33 @@ def test_fused_and_ipex_nodes_of_a_graph_are_counted() -> None:
     assert not any("relu_run" in name for name in off)
 
 
-def test_genuine_scenarios_are_not_contradicted() -> None:
-    """The logs of this project's own scenarios bear out their labels."""
-    last = Layout.CHANNELS_LAST
-    torchscript = Mode.TORCHSCRIPT
-    cases: list[tuple[Scenario, str, dict[str, Any]]] = [
-        (scenario(), "stock-eager-fp32-contiguous", {}),
-        (scenario(dtype=Dtype.BF16, layout=last), "stock-eager-bf16-channels_last", {}),
-        (
-            scenario(mode=torchscript, fusion=True, layout=last),
-            "stock-torchscript-fusion-fp32",
-            {},
-        ),
-        (scenario("ipex", layout=last), "ipex-eager-fp32", {"layers_replaced": 14}),
-        (
-            scenario("ipex", torchscript, fusion=True, layout=last),
-            "ipex-torchscript-fusion-fp32",
-            {"layers_replaced": 14},
-        ),
-        (
-            scenario("ipex", torchscript, fusion=False, layout=last),
-            "ipex-torchscript-fp32",
-            {"layers_replaced": 14},
-        ),
-    ]
-    for case, name, more in cases:
-        graph = SAMPLES / f"{name}.graph"
-        nodes = {"nodes": graph_nodes(graph.read_text())} if graph.exists() else {}
-        found = evidence(sample(f"{name}.txt"), graph=nodes, **more)
-        assert contradiction(case, found) is None, case.id
+LAST = Layout.CHANNELS_LAST
+TORCHSCRIPT = Mode.TORCHSCRIPT
+REAL_LOGS: list[tuple[Scenario, str, int | None]] = [
+    (scenario(), "stock-eager-fp32-contiguous", None),
+    (scenario(dtype=Dtype.BF16, layout=LAST), "stock-eager-bf16-channels_last", None),
+    (
+        scenario(mode=TORCHSCRIPT, fusion=True, layout=LAST),
+        "stock-torchscript-fusion-fp32",
+        None,
+    ),
+    (scenario("ipex", layout=LAST), "ipex-eager-fp32", 14),
+    (scenario("ipex", TORCHSCRIPT, fusion=True, layout=LAST), "ipex-torchscript-fusion-fp32", 14),
+    (scenario("ipex", TORCHSCRIPT, fusion=False, layout=LAST), "ipex-torchscript-fp32", 14),
+]
+
+
+@pytest.mark.parametrize(
+    ("case", "name", "replaced"), REAL_LOGS, ids=[name for _, name, _ in REAL_LOGS]
+)
+def test_genuine_scenarios_are_not_contradicted(
+    case: Scenario, name: str, replaced: int | None
+) -> None:
+    """Real logs of this project's scenarios agree with their labels."""
+    graph = SAMPLES / f"{name}.graph"
+    nodes = {"nodes": graph_nodes(graph.read_text())} if graph.exists() else {}
+    found = evidence(sample(f"{name}.txt"), graph=nodes, layers_replaced=replaced)
+    assert contradiction(case, found) is None
 
 
 MATMUL = (
@@ -239,29 +233,59 @@ MATMUL = (
 )
 
 
+FUSED = [
+    "oneDNNFusionGroup",
+    "ipex::LlgaFusionGroup",
+    "ipex_prepack::convolution_relu_run",
+    "ipex_prepack::linear_gelu_run",
+    "ipex::add_layernorm",
+    "ipex::rms_add_layernorm",
+    "ipex::add_softmax",
+    "ipex::distil_add_softmax_",
+    "ipex::maskedfill_softmax",
+    "ipex::mha_scores_calc",
+    "ipex::distil_mha_scores_calc",
+    "ipex::matmul_div",
+    "ipex::matmul_mul",
+    "ipex::bmm_add",
+    "ipex::shuffle_2d",
+    "ipex::einsum_binary",
+    "ipex::linear_silu",
+]
+NOT_FUSED = [
+    "ipex_prepack::convolution_run",
+    "ipex_prepack::linear_run",
+    "ipex_prepack::mkl_sgemm_run",
+    "torch_ipex::convolution_forward",
+    "ipex::softmax",
+]
+
+
 @pytest.mark.parametrize(
-    ("nodes", "post", "fused"),
-    [
-        ({"ipex_prepack::linear_gelu_run": 1}, "attr-post-ops:eltwise_gelu_erf", True),
-        ({"ipex::add_layernorm": 2}, "", True),
-        ({"oneDNNFusionGroup": 4}, "attr-post-ops:eltwise_relu", True),
-        ({"ipex_prepack::mkl_sgemm_run": 3, "ipex_prepack::linear_run": 1}, "", False),
-        ({}, "attr-post-ops:sum", False),
-    ],
+    ("node", "is_fused"), [*((n, True) for n in FUSED), *((n, False) for n in NOT_FUSED)]
 )
-def test_fusion_is_known_without_a_convolution(
-    nodes: dict[str, int], post: str, fused: bool
-) -> None:
-    """A transformer's: by each library's own names; adding a bias is a matrix product's own."""
-    found = evidence(MATMUL.format(post=post), layers_replaced=3, graph={"nodes": nodes})
+def test_fused_nodes_are_known_by_each_librarys_names(node: str, *, is_fused: bool) -> None:
+    """With or without a convolution, as in a transformer."""
+    found = Evidence(layers_replaced=3, graph={"nodes": {node: 1}})
     on = scenario("ipex", Mode.TORCHSCRIPT, fusion=True)
     assert contradiction(on, found) is None
-    off = contradiction(replace(on, fusion=False), found)
-    assert (off is not None) == fused
-    assert bool(found.fused_ops) == ("eltwise" in post)
+    sentence = contradiction(on, replace(found, kernels=parse(line())))
+    assert (sentence is None) == is_fused
+    assert (contradiction(replace(on, fusion=False), found) is not None) == is_fused
 
 
-FUSED = line(post=" attr-post-ops:eltwise_relu")
+@pytest.mark.parametrize(
+    ("post", "fused"), [("attr-post-ops:eltwise_gelu_erf", 1), ("attr-post-ops:sum", 0), ("", 0)]
+)
+def test_a_matrix_product_is_fused_unless_it_only_adds_its_bias(post: str, fused: int) -> None:
+    """The bias comes as a `sum`."""
+    found = evidence(MATMUL.format(post=post), layers_replaced=3)
+    assert found.fused_ops == fused
+    off = scenario("ipex", Mode.TORCHSCRIPT, fusion=False)
+    assert (contradiction(off, found) is not None) == bool(fused)
+
+
+FUSED_LINE = line(post=" attr-post-ops:eltwise_relu")
 FUSION_ON = scenario(mode=Mode.TORCHSCRIPT, fusion=True)
 FUSION_OFF = replace(FUSION_ON, fusion=False)
 COMPILED = scenario(mode=Mode.COMPILE)
@@ -270,17 +294,17 @@ COMPILED = scenario(mode=Mode.COMPILE)
 @pytest.mark.parametrize(
     ("case", "found", "words"),
     [
-        (FUSION_ON, evidence(line()), "nothing that oneDNN ran carries a fused"),
+        (FUSION_ON, evidence(line()), "no kernel of oneDNN reports a fused"),
         (FUSION_ON, replace(evidence(line()), graph={"nodes": {}}), "no fused operator"),
-        (FUSION_OFF, evidence(FUSED), "fusion is off"),
+        (FUSION_OFF, evidence(FUSED_LINE), "fusion is off"),
         (FUSION_OFF, Evidence(graph={"nodes": {"oneDNNFusionGroup": 3}}), "fusion is off"),
         (scenario(dtype=Dtype.BF16), evidence(line(layout="abcd")), "ran in f32"),
         (scenario(), evidence(line(src="bf16", layout="abcd")), "ran in bf16"),
         (scenario(dtype=Dtype.INT8), evidence(line()), "ran in f32"),
-        (scenario(dtype=Dtype.INT8), Evidence(), "no kernel printed"),
+        (scenario(dtype=Dtype.INT8), Evidence(), "no kernel reported"),
         (scenario(dtype=Dtype.INT8), evidence(f"{line()}\n{INT8_LINE}"), "1 of 2 kernels"),
         (scenario(layout=Layout.CHANNELS_LAST), evidence(line(layout="abcd")), "channels_last"),
-        (scenario(), evidence(line(layout="acdb")), "contiguous was asked for"),
+        (scenario(), evidence(line(layout="acdb")), "label says contiguous"),
         (scenario("ipex"), Evidence(layers_replaced=0), "replaced no layer"),
         (scenario("ipex"), Evidence(layers_replaced=None), "replaced no layer"),
         (
@@ -321,18 +345,15 @@ def test_an_empty_log_proves_nothing(case: Scenario) -> None:
 
 
 def test_int8_is_proved_by_8_bit_kernels_of_most_of_the_arithmetic() -> None:
-    """A real log of IPEX: 13 convolutions and 2 matrix products, by VNNI."""
-    ran = evidence(sample(IPEX_INT8))
+    """A real log of IPEX has 13 convolutions and 2 matrix products in int8."""
     case = scenario(
         "ipex", Mode.TORCHSCRIPT, fusion=True, dtype=Dtype.INT8, layout=Layout.CHANNELS_LAST
     )
-    assert contradiction(case, ran) is None
-    assert len(ran.convolutions) == 13
-    assert ran.isa == "avx512_core_vnni"
+    assert contradiction(case, evidence(sample(IPEX_INT8))) is None
 
 
 def test_the_groups_of_ipex_int8_are_counted_as_one_kind_of_node() -> None:
-    """Their numbers tell them apart in the graph."""
+    """In the graph they are numbered."""
     graph = "%1 = ipex::LlgaFusionGroup_0[a=[1]](%0)\n%2 = ipex::LlgaFusionGroup_13[a=[1]](%1)\n"
     assert graph_nodes(graph) == {"ipex::LlgaFusionGroup": 2}
 
@@ -344,10 +365,10 @@ def test_one_layer_in_another_dtype_is_no_contradiction() -> None:
 
 
 def test_the_reply_carries_what_the_protocol_promises() -> None:
-    """Fields of the `kernels` reply but the contradiction, which the session adds."""
-    reply = evidence(FUSED, layers_replaced=14).reply()
+    """All fields of the `kernels` reply; only a resumed run has `reorders`."""
+    reply = kernels.reply(FUSION_ON, evidence(FUSED_LINE, layers_replaced=14))
 
-    assert set(reply) == {"kernels", "fused_ops", "isa", "layers_replaced", "graph"}
+    assert set(reply) == set(KernelsReply.__annotations__) - {"reorders"}
     assert reply["fused_ops"] == 1
     assert reply["graph"] == {"reorder_share": 0.0}
 
@@ -378,18 +399,7 @@ def test_capture_restores_stdout_when_the_call_fails(capfd: pytest.CaptureFixtur
 
 def test_a_cap_that_did_not_take_is_a_contradiction() -> None:
     """The verbose log and not the environment says which instructions ran."""
-    convolution = kernels.Kernel(
-        position=0,
-        primitive="convolution",
-        implementation="brg_conv_fwd:avx512_core",
-        isa="avx512_core",
-        data_types="src:f32",
-        layouts="src:abcd",
-        post_ops=None,
-        problem="mb1",
-        ms=1.0,
-    )
-    evidence = kernels.Evidence(kernels=(convolution,))
+    evidence = kernels.Evidence(kernels=parse(line(layout="abcd")))
     capped = replace(stock_default(Task.INFERENCE, 1), options=("isa=avx2",))
     assert "avx512_core ran" in str(kernels.contradiction(capped, evidence))
     assert kernels.contradiction(replace(capped, options=("isa=avx512",)), evidence) is None

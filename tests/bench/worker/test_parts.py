@@ -51,7 +51,7 @@ def session(work: Workload) -> Iterator[Session]:
 
 
 def scenario(part: str, **more: Any) -> Scenario:
-    """That part with the stock default's other fields, unless said otherwise."""
+    """The stock default with that part."""
     values = {"task": Task.INFERENCE, "backend": "stock", "mode": Mode.EAGER, "batch_size": 2}
     return Scenario(**{**values, "options": (part,), **more})
 
@@ -85,6 +85,7 @@ def test_preprocessing_reads_the_files_anew(
 
     monkeypatch.setattr(Workload, "load", noted)
     session.prepare(scenario(PREPROCESSING, batch_size=4))
+    seen.clear()
     session.call(2, Phase.TIMED)
     assert seen == [4, 4]
 

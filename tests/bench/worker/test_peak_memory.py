@@ -27,7 +27,7 @@ def test_what_is_left_out_does_not_count(tmp_path: Path) -> None:
     water.start()
     with water.left_out():
         process(tmp_path, 999_999)
-    process(tmp_path, 2048)  # the kernel sets its mark back; this stands for it
+    process(tmp_path, 2048)  # as the kernel resets its mark
 
     assert water.peak_mb() == 4.0
     assert (tmp_path / "clear_refs").read_text() == "5"

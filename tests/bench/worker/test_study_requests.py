@@ -1,4 +1,4 @@
-"""What studies ask of a real worker's session: stages, calls, arrivals, training."""
+"""The studies' operations in a real session: stages, calls, arrivals, training."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SIZE = 32
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Bright and dark squares: good and bad that a network tells apart at once."""
+    """Bright and dark squares: good and bad that a network learns at once."""
     root = tmp_path_factory.mktemp("pills")
     rng = np.random.default_rng(0)
     for split, count in (("train", 8), ("test", 4)):
@@ -51,7 +51,7 @@ def session_of(backend: str, data: Path) -> Session:
 
 
 def test_an_image_goes_through_all_stages(data: Path) -> None:
-    """Each has its time; images take turns from the asked number on."""
+    """Each has its time; images come in turn from the given number on."""
     from bench.worker import study_requests
     from bench.worker.workload import STAGES
 
@@ -66,7 +66,7 @@ def test_an_image_goes_through_all_stages(data: Path) -> None:
 
 
 def test_calls_and_arrivals_carry_their_times(data: Path) -> None:
-    """On the machine's own clock, so that processes can be held against each other."""
+    """On the machine's clock, so that processes can be compared."""
     from bench.worker import study_requests
 
     session = session_of("stock", data)
@@ -102,15 +102,15 @@ def test_training_starts_from_the_seeds_own_weights_and_learns(data: Path) -> No
 
 
 def test_training_to_an_accuracy_learns_as_fast_as_a_user_would(data: Path) -> None:
-    """A run's own steps are a tenth as long, so that losses can be compared: not here."""
+    """A run's steps are a tenth as large, because it compares losses."""
     from bench.worker import study_requests
 
     session = session_of("stock", data)
     session.prepare(ways.training(PROFILES["smoke"])[ways.DEFAULT])
-    own = session.live.prepared.optimizer
+    own = session.active.prepared.optimizer
     assert own is not None
     study_requests.start_training(session, 0)
-    optimizer = session.live.prepared.optimizer
+    optimizer = session.active.prepared.optimizer
     assert optimizer is not None
     assert {group["lr"] for group in optimizer.param_groups} == {STUDIES.accuracy_learning_rate}
     assert {group["lr"] for group in own.param_groups} == {STUDIES.accuracy_learning_rate / 10}

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -20,12 +19,8 @@ from bench.worker.workload import (
 )
 from pillqc.data.images import Sample, load_images
 from pillqc.errors import DataError
-from pillqc.rendering.dataset import RenderPlan, render_dataset
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("one_thread")]
 
 SIDE = 32
 TRAINING = Scenario(
@@ -37,27 +32,10 @@ FULL_TRAINING = Scenario(
 INFERENCE = Scenario(task=Task.INFERENCE, backend="stock", mode=Mode.EAGER, batch_size=2)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Threads that wait for each other on a busy machine make a test ten times as long."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
-def pills(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few rendered pills of every kind."""
-    root = tmp_path_factory.mktemp("data") / "pills"
-    plan = RenderPlan(size=SIDE, train_good=1, test_good=24, per_defect=5)
-    return render_dataset(root, plan, jobs=1).root
-
-
-@pytest.fixture(scope="module")
-def work(pills: Path) -> Workload:
+def work(small_pills: Path) -> Workload:
     """The workload on them, with random weights."""
-    return Workload(pills, seed=0, weights="random", image_size=SIDE)
+    return Workload(small_pills, seed=0, weights="random", image_size=SIDE)
 
 
 def samples(**counts: int) -> list[Sample]:
@@ -77,23 +55,16 @@ def test_good_and_bad_take_turns_and_so_do_the_defects() -> None:
     assert order == ["good", "color", "good", "crack", "good", "color", "good", "crack"]
 
 
-def test_no_sample_is_lost_or_doubled_by_mixing() -> None:
-    """However lopsided the set."""
-    given = samples(good=2, crack=7, color=1)
-    found = mixed(given, seed=3)
-    assert sorted(found) == sorted(given)
+def test_mixing_keeps_every_sample_and_the_seed_decides_the_order() -> None:
+    """All workers of a run see the same images; another seed gives others."""
+    given = samples(good=20, crack=27, color=1)
+    assert sorted(mixed(given, 1)) == sorted(given)
+    assert mixed(given, 1) == mixed(given, 1) != mixed(given, 2)
 
 
-def test_the_seed_decides_the_order() -> None:
-    """All workers of a run see the same images; another seed sees others."""
-    given = samples(good=20, crack=20)
-    assert mixed(given, 1) == mixed(given, 1)
-    assert mixed(given, 1) != mixed(given, 2)
-
-
-def test_two_workers_get_the_same_images_and_weights(pills: Path, work: Workload) -> None:
+def test_two_workers_get_the_same_images_and_weights(small_pills: Path, work: Workload) -> None:
     """Or their outputs could not be compared."""
-    other = Workload(pills, seed=0, weights="random", image_size=SIDE)
+    other = Workload(small_pills, seed=0, weights="random", image_size=SIDE)
 
     assert torch.equal(work.batch(4).tensor, other.batch(4).tensor)
     left, right = work.model(INFERENCE).model, other.model(INFERENCE).model
@@ -107,7 +78,7 @@ def test_every_scenario_gets_a_model_of_its_own(work: Workload) -> None:
 
 
 def test_training_starts_with_a_head_that_has_learnt_nothing(work: Workload) -> None:
-    """The same for all: a trained model's loss is rounding, and rounding compares nothing."""
+    """The same in all workers: a trained model's loss is mostly rounding."""
     first, again = work.model(TRAINING).model, work.model(FULL_TRAINING).model
     assert torch.equal(first.head.weight, again.head.weight)
     assert not torch.equal(first.head.weight, work.model(INFERENCE).model.head.weight)
@@ -128,8 +99,8 @@ def test_a_batch_larger_than_the_set_starts_again(work: Workload) -> None:
 
 
 def test_the_parity_set_holds_good_and_every_defect(work: Workload) -> None:
-    """All images that judge; whoever gets through few of them has had good and bad in turn."""
-    chosen = work.parity_samples()
+    """All test images, good and bad in turn, so that a slow scenario sees both kinds."""
+    chosen = work.samples
     assert len(chosen) == len(work.samples) == 45
     assert len({sample.defect for sample in chosen[:32]}) == 8
     assert [sample.bad for sample in chosen[:8]] == [False, True] * 4
@@ -140,14 +111,14 @@ def test_only_test_images_are_used(work: Workload) -> None:
     assert {sample.split for sample in work.samples} == {"test"}
 
 
-def test_facts_identify_the_images(pills: Path, work: Workload, tmp_path: Path) -> None:
+def test_facts_identify_the_images(small_pills: Path, work: Workload, tmp_path: Path) -> None:
     """A checksum over names and bytes; rendered ones are called synthetic."""
     facts = work.facts()
     assert (facts["source"], facts["images"]) == ("synthetic", 45)
 
     copy = tmp_path / "test" / "good"
     copy.mkdir(parents=True)
-    source = pills / "test" / "good" / "000.png"
+    source = small_pills / "test" / "good" / "000.png"
     (copy / "000.png").write_bytes(source.read_bytes())
     one = Workload(tmp_path, seed=0, weights="random", image_size=SIDE).facts()
     (copy / "000.png").rename(copy / "001.png")
@@ -156,17 +127,17 @@ def test_facts_identify_the_images(pills: Path, work: Workload, tmp_path: Path) 
     assert len({facts["sha256"], one["sha256"], renamed["sha256"]}) == 3
 
 
-def test_a_set_without_test_images_is_refused(pills: Path, tmp_path: Path) -> None:
+def test_a_set_without_test_images_is_refused(small_pills: Path, tmp_path: Path) -> None:
     """In a sentence that says what to do."""
     (tmp_path / "train" / "good").mkdir(parents=True)
-    image = pills / "train" / "good" / "000.png"
+    image = small_pills / "train" / "good" / "000.png"
     (tmp_path / "train" / "good" / "000.png").write_bytes(image.read_bytes())
     with pytest.raises(BenchError, match="make data"):
         Workload(tmp_path, seed=0)
 
 
 def test_vgg_16_costs_31_gflop_an_image() -> None:
-    """30.7 in the features at 224 px, by anybody's count; the head and the map add a thousandth."""
+    """30.7 in the features at 224 px, as published; the head and the map add a thousandth."""
     work = Workload.__new__(Workload)
     work._weights, work._seed = "random", 0
     model = work.model(INFERENCE).model
@@ -247,33 +218,37 @@ def test_calibration_comes_in_batches_of_the_scenarios_size(work: Workload) -> N
     assert torch.equal(batches[0][0], first)
 
 
-def test_folders_with_both_kinds_to_train_on_stay_as_they_are(pills: Path, tmp_path: Path) -> None:
-    """Whoever divided the images meant it."""
-    shutil.copytree(pills / "test", tmp_path / "test")
+def test_folders_with_both_kinds_to_train_on_stay_as_they_are(
+    small_pills: Path, tmp_path: Path
+) -> None:
+    """A division by folders is kept."""
+    shutil.copytree(small_pills / "test", tmp_path / "test")
     for kind in ("good", "crack"):
         (tmp_path / "train" / kind).mkdir(parents=True)
-        one = next((pills / "test" / kind).iterdir())
+        one = next((small_pills / "test" / kind).iterdir())
         shutil.copy(one, tmp_path / "train" / kind)
     work = Workload(tmp_path, seed=0, weights="random", image_size=SIDE)
     assert len(work.samples) == len(list((tmp_path / "test").rglob("*.png")))
     assert [sample.defect for sample in work.training_samples] == ["crack", "good"]
 
 
-def test_without_images_to_learn_from_int8_is_unavailable(pills: Path, tmp_path: Path) -> None:
+def test_without_images_to_learn_from_int8_is_unavailable(
+    small_pills: Path, tmp_path: Path
+) -> None:
     """A test image's range would be in the model that is judged by it."""
     for kind in ("good", "crack"):
         (tmp_path / "test" / kind).mkdir(parents=True)
-        shutil.copy(pills / "test" / kind / "000.png", tmp_path / "test" / kind)
+        shutil.copy(small_pills / "test" / kind / "000.png", tmp_path / "test" / kind)
     work = Workload(tmp_path, seed=0, weights="random", image_size=SIDE)
     with pytest.raises(WorkerError, match="too few images") as caught:
         work.calibration(1)
     assert caught.value.status is Status.UNAVAILABLE
 
 
-def test_pills_that_no_folders_split_are_divided(pills: Path, tmp_path: Path) -> None:
+def test_pills_that_no_folders_split_are_divided(small_pills: Path, tmp_path: Path) -> None:
     """Folders of good and bad pills are enough, under the names that they have."""
-    shutil.copytree(pills / "test/good", tmp_path / "ok")
-    shutil.copytree(pills / "test/crack", tmp_path / "ko")
+    shutil.copytree(small_pills / "test/good", tmp_path / "ok")
+    shutil.copytree(small_pills / "test/crack", tmp_path / "ko")
     with pytest.raises(DataError, match="say --good ok"):
         Workload(tmp_path, seed=0, weights="random", image_size=SIDE)
     work = Workload(tmp_path, seed=0, weights="random", image_size=SIDE, good="ok")
@@ -282,12 +257,12 @@ def test_pills_that_no_folders_split_are_divided(pills: Path, tmp_path: Path) ->
     assert work.facts()["notes"] == ["taken for good pills: ok"]
 
 
-def test_validation_images_are_learnt_from(pills: Path, tmp_path: Path) -> None:
+def test_validation_images_are_learnt_from(small_pills: Path, tmp_path: Path) -> None:
     """None of the folders beside test/ goes unused."""
-    shutil.copytree(pills / "test", tmp_path / "test")
-    shutil.copytree(pills / "test/color", tmp_path / "val/color")
+    shutil.copytree(small_pills / "test", tmp_path / "test")
+    shutil.copytree(small_pills / "test/color", tmp_path / "val/color")
     shutil.rmtree(tmp_path / "test/color")
-    shutil.copytree(pills / "train", tmp_path / "train")
+    shutil.copytree(small_pills / "train", tmp_path / "train")
     work = Workload(tmp_path, seed=0, weights="random", image_size=SIDE)
     assert [s.defect for s in work.training_samples].count("color") == 5
     assert len(work.samples) == 24 + 6 * 5

@@ -18,7 +18,6 @@ from bench.machine import placement
 from bench.plan.scenario import Task, stock_default
 from bench.worker import conditions
 from bench.worker.protocol import encode
-from pillqc.rendering.dataset import RenderPlan, render_dataset
 
 if TYPE_CHECKING:
     from bench.worker.protocol import Message
@@ -50,14 +49,12 @@ def ended(pid: int) -> bool:
 
 @pytest.mark.torch
 def test_a_forked_worker_computes_what_a_fresh_one_does_and_dies_with_its_zygote(
+    small_pills: Path,
     tmp_path: Path,
 ) -> None:
     """To the last bit, in parallel regions, under the same conditions."""
-    pills = render_dataset(
-        tmp_path / "pills", RenderPlan(size=64, train_good=1, test_good=2, per_defect=1), jobs=1
-    ).root
-    options = ["--backend", "stock", "--data", str(pills), "--weights", "random"]
-    options += ["--threads", "2", "--image-size", "64"]
+    options = ["--backend", "stock", "--data", str(small_pills), "--weights", "random"]
+    options += ["--threads", "2", "--image-size", "32"]
 
     def command(module: str) -> WorkerCommand:
         return WorkerCommand(

@@ -1,4 +1,4 @@
-"""Real workers on small rendered pills: IPEX must never be imported into the tests' own process."""
+"""Real workers on small rendered pills: the tests' own process must never import IPEX."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bench.analysis import parity
 from bench.engine.worker_process import WorkerCommand, WorkerProcess, worker_arguments
+from bench.plan.thresholds import ParityTolerance
 from bench.worker import protocol
 from pillqc.rendering.dataset import RenderPlan, render_dataset
 
@@ -25,13 +27,12 @@ TIMEOUT_S = 200.0
 
 
 class Worker:
-    """A worker of one backend, asked in few words."""
+    """A real worker of one backend."""
 
     def __init__(self, backend: str, data: Path, folder: Path) -> None:
         self.folder = folder
         self.log = folder / f"{backend}.log"
-        # one thread: threads that wait for each other on a busy machine make a test ten times
-        # as long
+        # one thread: on a busy machine, threads that wait for each other take ten times as long
         options = ["--backend", backend, "--data", str(data), "--weights", "random"]
         options += ["--image-size", str(SIDE), "--threads", "1"]
         environment = {
@@ -46,6 +47,7 @@ class Worker:
                 log=self.log,
             )
         )
+        self._references: dict[Scenario, Path] = {}
         self.pid = self._process.pid
         self.hello: dict[str, Any] = self._process.greet(TIMEOUT_S)["hello"]
 
@@ -66,6 +68,25 @@ class Worker:
         self.ask("outputs", path=str(path))
         return path
 
+    def reference(self, default: Scenario) -> Path:
+        """Write a default's outputs, once in all tests."""
+        if default not in self._references:
+            self.prepare(default)
+            self._references[default] = self.outputs(f"reference-{len(self._references)}")
+        return self._references[default]
+
+    def compare(self, case: Scenario, reference: Worker, default: Scenario) -> parity.Parity:
+        """Compare the case's outputs with those of a reference worker's scenario."""
+        expected = reference.reference(default)
+        self.prepare(case)
+        return parity.compare(
+            expected,
+            self.outputs("candidate"),
+            task=case.task,
+            dtype=case.dtype,
+            tolerance=ParityTolerance(),
+        )
+
     def stop(self) -> None:
         """End it."""
         self._process.stop()
@@ -81,7 +102,7 @@ def pills(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="package")
 def workers(pills: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Worker]]:
-    """Workers by backend, started when first asked for."""
+    """Workers by backend, started at first use."""
 
     class Started(dict[str, Worker]):
         def __missing__(self, backend: str) -> Worker:

@@ -1,4 +1,4 @@
-"""OpenVINO and ONNX Runtime: each does what its label says, or says why it cannot."""
+"""OpenVINO and ONNX Runtime: each does what its label says, or why it cannot."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.analysis import parity
 from bench.errors import WorkerError
 from bench.plan.matrix import FURTHER_BACKENDS
 from bench.plan.scenario import Dtype, Layout, Mode, Scenario, Status, Task, stock_default
-from bench.plan.thresholds import ParityTolerance
 from bench.worker import backends
 
 if TYPE_CHECKING:
@@ -39,18 +37,9 @@ def further(request: pytest.FixtureRequest, workers: dict[str, Worker]) -> Worke
 
 
 def test_outputs_agree_and_the_backend_tells_what_it_ran(further: Worker, stock: Worker) -> None:
-    """Thirteen convolutions of its own; PyTorch's compiler is not asked for its graphs."""
+    """Its evidence has 13 convolutions, instead of the graphs of PyTorch's compiler."""
     name = further.log.stem
-    stock.prepare(DEFAULT)
-    reference = stock.outputs("reference")
-    further.prepare(case(name))
-    found = parity.compare(
-        reference,
-        further.outputs("further"),
-        task=Task.INFERENCE,
-        dtype=Dtype.FP32,
-        tolerance=ParityTolerance(),
-    )
+    found = further.compare(case(name), stock, DEFAULT)
     assert found.within_tolerance
     evidence = further.ask("kernels")
     assert evidence["contradiction"] is None

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from bench.analysis import parity
 from bench.errors import WorkerError
 from bench.plan.scenario import Dtype, Layout, Mode, Scenario, Status, Task, stock_default
-from bench.plan.thresholds import ParityTolerance
 from tests.hardware import needs_vnni
 
 if TYPE_CHECKING:
@@ -26,35 +25,21 @@ STOCK = Scenario(
     layout=Layout.CHANNELS_LAST,
     batch_size=2,
 )
-IPEX = Scenario(
-    task=Task.INFERENCE,
-    backend="ipex",
-    mode=Mode.TORCHSCRIPT,
-    fusion=True,
-    dtype=Dtype.INT8,
-    layout=Layout.CHANNELS_LAST,
-    batch_size=2,
-)
+IPEX = replace(STOCK, backend="ipex", mode=Mode.TORCHSCRIPT, fusion=True)
 
 
 def is_genuine(worker: Worker, stock: Worker, case: Scenario) -> None:
     """It ran in 8 bits, within the tolerance, with a map, and unlike fp32."""
-    stock.prepare(stock_default(Task.INFERENCE, 2))
-    reference = stock.outputs("reference")
-    worker.prepare(case)
-    candidate = worker.outputs("int8")
+    found = worker.compare(case, stock, stock_default(Task.INFERENCE, 2))
     evidence = worker.ask("kernels")
     assert evidence["contradiction"] is None
     convolutions = [k for k in evidence["kernels"] if k["primitive"] == "convolution"]
     assert len(convolutions) == 13
     assert all("src:u8 wei:s8" in kernel["data_types"] for kernel in convolutions)
-    found = parity.compare(
-        reference, candidate, task=case.task, dtype=case.dtype, tolerance=ParityTolerance()
-    )
     assert found.within_tolerance
     assert found.max_abs_error is not None
     assert found.max_abs_error > 1e-4, "as exact as fp32: nothing was quantised"
-    with np.load(candidate) as arrays:
+    with np.load(worker.folder / "candidate.npz") as arrays:
         assert arrays["maps"].shape[1:] == (2, 64, 64)
         assert float(arrays["maps"].std()) > 0.01, "the map is flat"
 
@@ -72,20 +57,16 @@ def test_ipex_int8_is_int8(ipex: Worker, stock: Worker) -> None:
 
 
 @pytest.mark.parametrize("mode", [Mode.EAGER, Mode.TORCHSCRIPT])
-def test_stock_has_no_other_way_of_int8(stock: Worker, mode: Mode) -> None:
-    """An unsupported way says so and is no crash."""
-    case = Scenario(task=Task.INFERENCE, backend="stock", mode=mode, dtype=Dtype.INT8, batch_size=1)
+def test_stock_has_int8_in_compile_alone(stock: Worker, mode: Mode) -> None:
+    """Another mode is unsupported and no crash."""
     with pytest.raises(WorkerError, match="no other mode") as caught:
-        stock.prepare(case)
+        stock.prepare(replace(STOCK, mode=mode))
     assert caught.value.status is Status.UNSUPPORTED
 
 
 @pytest.mark.ipex
 def test_a_backend_without_int8_says_so(placebo: Worker) -> None:
     """The placebo shows what importing IPEX does to stock default, nothing else."""
-    case = Scenario(
-        task=Task.INFERENCE, backend="placebo", mode=Mode.COMPILE, dtype=Dtype.INT8, batch_size=1
-    )
     with pytest.raises(WorkerError, match="no int8") as caught:
-        placebo.prepare(case)
+        placebo.prepare(replace(STOCK, backend="placebo"))
     assert caught.value.status is Status.UNSUPPORTED

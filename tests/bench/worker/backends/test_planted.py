@@ -1,4 +1,4 @@
-"""The planted slowdown: as much extra work as was asked for, and the model's own result."""
+"""The planted slowdown: as much extra work as the scenario names, and the model's result."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def scenario(*options: str, task: Task = Task.INFERENCE) -> Scenario:
     ("options", "share"), [((), None), (("slow=0.05",), 0.05), (("frozen", "slow=0.1"), 0.1)]
 )
 def test_the_share_is_named_in_the_options(options: tuple[str, ...], share: float | None) -> None:
-    """So the scenario's id tells it."""
+    """So the scenario's id shows it."""
     from bench.worker.backends import planted
 
     assert planted.slow_share(scenario(*options)) == share

@@ -1,0 +1,114 @@
+"""The arrays that the parity check compares (see `bench.analysis.parity`)."""
+
+from __future__ import annotations
+
+import math
+import time
+from itertools import cycle, islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from bench.plan.scenario import Task
+from bench.plan.thresholds import LEAST_IMAGES
+from bench.worker.active import TRAINING_STEPS_COMPARED
+from bench.worker.timing import timed
+from bench.worker.workload.inputs import in_layout
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from bench.worker.active import ActiveScenario
+    from bench.worker.timing import Block
+    from bench.worker.workload import Workload
+    from pillqc.data.images import Sample
+
+MAP_SIDE = 56
+"""Maps are thinned to about this many points a side (every fourth of 224). They are not averaged,
+so a wrong point stays as wrong as it is."""
+SETTLING_CALLS = 3
+"""TorchScript records types, then optimises: its final graph exists after this many calls."""
+
+Arrays = dict[str, Any]
+
+
+def compared(
+    active: ActiveScenario, work: Workload, within_s: float | None
+) -> tuple[Arrays, list[Block]]:
+    """Return a scenario's arrays by name, and the timed calls that were made for them."""
+    calls: list[Block] = []
+    if active.scenario.task is Task.TRAINING:
+        return _losses(active), calls
+    if work.decides:
+        return _decisions(active, work, calls, within_s), calls
+    return _tensors(active, calls), calls
+
+
+def as_numbers(tensor: torch.Tensor) -> NDArray[Any]:
+    """Copy a tensor to NumPy, with bf16 and fp16 as fp32."""
+    half = tensor.dtype in (torch.bfloat16, torch.float16)
+    found: NDArray[Any] = (tensor.float() if half else tensor).resolve_conj().numpy().copy()
+    return found
+
+
+def _losses(active: ActiveScenario) -> Arrays:
+    """Return the losses of the first steps since `prepare`; missing steps are made now.
+
+    The first ones start from the untouched model, however often it was called since.
+    """
+    while len(active.losses) < TRAINING_STEPS_COMPARED:
+        active.call()
+    return {"losses": np.array(active.losses), "trained": active.trained}
+
+
+def _decisions(
+    active: ActiveScenario, work: Workload, calls: list[Block], within_s: float | None
+) -> Arrays:
+    """Run the parity images in batches of the scenario's size, the last one filled up.
+
+    The graph that will be timed must exist first, because its outputs are the ones to compare.
+    """
+    if active.calls < SETTLING_CALLS:
+        with active.context():
+            calls.append(timed(active.call, SETTLING_CALLS - active.calls))
+    samples = work.samples
+    size = active.scenario.batch_size
+    stop = time.monotonic() + (math.inf if within_s is None else within_s)
+    probabilities, maps, done = [], [], 0
+    while done < len(samples) and (done < LEAST_IMAGES or time.monotonic() < stop):
+        batch = samples[done : done + size]
+        calls.append(_call_on(active, work, batch))
+        batch_probabilities, batch_maps = calls[-1].result
+        stride = max(1, batch_maps.shape[-1] // MAP_SIDE)
+        probabilities.append(as_numbers(batch_probabilities[: len(batch)]))
+        maps.append(as_numbers(batch_maps[: len(batch), ..., ::stride, ::stride]))
+        done += len(batch)
+    return {
+        "probabilities": np.concatenate(probabilities),
+        "maps": np.concatenate(maps),
+        "bad": np.array([sample.bad for sample in samples[:done]]),
+        "paths": np.array([str(sample.path) for sample in samples[:done]]),
+        "threshold": active.threshold,
+        "trained": active.trained,
+    }
+
+
+def _call_on(active: ActiveScenario, work: Workload, samples: list[Sample]) -> Block:
+    filled = list(islice(cycle(samples), active.scenario.batch_size))
+    images = in_layout(work.load(filled), active.scenario.layout)
+    with active.context():
+        return timed(lambda: active.call(images), 1)
+
+
+def _tensors(active: ActiveScenario, calls: list[Block]) -> Arrays:
+    """Return every output tensor of the timed batch; what they mean is unknown."""
+    with active.context():
+        calls.append(timed(active.call, 1))
+    result = calls[-1].result
+    tensors = result if isinstance(result, (tuple, list)) else (result,)
+    return {
+        "trained": active.trained,
+        "images": active.scenario.batch_size,
+        **{f"output_{n}": as_numbers(tensor) for n, tensor in enumerate(tensors)},
+    }
