@@ -19,8 +19,7 @@ from bench.cli.main import cli
 from bench.machine.placement import kept_heap
 from bench.plan.matrix import FURTHER_BACKENDS
 from bench.recommend.recipes import recipe
-from bench.recommend.rules import Wish, recommend
-from bench.recommend.uses import uses
+from bench.recommend.rules import Wish, recommend, uses
 from bench.report import build, formats
 from bench.store.records import Run, ScenarioRow
 from tests.hardware import ONEDNN_HAS_BF16, needs_ipex

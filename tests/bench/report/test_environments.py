@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from bench.analysis.facts import Facts
-from bench.report import build, environments
-from bench.report.answers.leaving import leaving
+from bench.report import build
+from bench.report.answers import environments
+from bench.report.answers.environments import leaving
 from bench.store.records import Run
 
 MakeRun = Callable[..., Run]

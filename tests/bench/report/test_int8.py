@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from bench.analysis.facts import Facts
 from bench.analysis.winners import winner
-from bench.report.answers.int8 import int8
+from bench.report.answers.dtypes import int8
 from bench.store.records import Run
 
 MakeRun = Callable[..., Run]
