@@ -240,7 +240,8 @@ def _scenario_row(plan: Plan, scenario: Scenario, calls: list[IterationRow]) -> 
         layers_replaced=14 if ipex else None,
         checked=True,
     )
-    return row if started else dataclasses.replace(row, **dict.fromkeys(_OF_A_WORKER))
+    unknown: dict[str, Any] = dict.fromkeys(_OF_A_WORKER)
+    return row if started else dataclasses.replace(row, **unknown)
 
 
 _OF_A_WORKER = (
