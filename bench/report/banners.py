@@ -89,7 +89,8 @@ def _invalid(facts: Facts) -> Iterator[tuple[str, str, str]]:
     if failed := failed_share(controls):
         first = next(control for control in controls.values() if not control.is_valid)
         reason = (first.reason or "identical workers differed").rstrip(".")
-        yield "stop", "Not to be believed everywhere", f"The control failed in {failed}: {reason}."
+        text = f"In {failed}, so that nothing there can be believed: {reason}."
+        yield "stop", "The control failed", text
     wrong = sum(row.status == Status.WRONG_OUTPUT for row in facts.scenarios.values())
     if wrong:
         text = f"{count(wrong, 'scenario')} disagreed with stock default and got no verdict."

@@ -119,8 +119,9 @@ def how_measured(facts: Facts) -> list[str]:
             "Every scenario runs in its own process. One process works at a time; the others are "
             "stopped. Processes of one build differ, so scenarios that decide a headline are "
             "measured in several fresh processes, the others in one. Each worker prepares the "
-            "model, has its outputs checked against stock default's, and warms up to a steady "
-            f"state before any call counts. {heap}"
+            "model, has its outputs checked against stock default's, and warms up "
+            "before any call counts; a scenario that reaches no steady state is measured and "
+            f"flagged. {heap}"
         ),
         (
             "In each round, every scenario of a comparison group runs one block of calls. The "
@@ -141,8 +142,9 @@ def how_measured(facts: Facts) -> list[str]:
         ),
         (
             "The rounds that measure stock tuned and the best of IPEX also choose them; their "
-            "intervals allow for that. Any headline is wrong in at most "
-            f"{percent(policy.headline_error)} of runs. Images per second at different batch sizes "
-            "come from different rounds and are compared without an interval."
+            "intervals allow for that. At most "
+            f"{percent(policy.headline_error)} of runs have a wrong headline. Images "
+            "per second at different batch sizes come from different rounds and are compared "
+            "without an interval."
         ),
     ]

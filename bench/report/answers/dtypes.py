@@ -168,10 +168,10 @@ def _int8_headline(decided: Sequence[Comparison]) -> str:
 def _int8_decisions(facts: Facts, rows: Sequence[ScenarioRow]) -> str:
     """Say what int8, which is another model than the trained one, changes in decisions."""
     parity = [facts.parity[row.scenario] for row in rows if row.scenario in facts.parity]
-    start = "int8 rounds the weights to 8 bits: another model, so not among the fastest above"
+    start = "int8 is another model, rounded to 8 bits, and not among the fastest above."
     if not parity:
-        return f"{start}; its outputs were not compared."
+        return f"{start} Its outputs were not compared."
     worst = max(row.decisions_changed or 0 for row in parity)
     images = count(max(row.images for row in parity), "image")
-    most = f"at most {count(worst, 'decision')}" if worst else "no decision"
-    return f"{start}; {most} changed on {images}."
+    most = f"At most {count(worst, 'decision')}" if worst else "No decision"
+    return f"{start} {most} changed on {images}."

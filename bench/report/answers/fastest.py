@@ -112,7 +112,7 @@ def _verdict(facts: Facts, best: Winner) -> tuple[str, str]:
         return "no scenario was shown to be faster than stock default", "level"
     verb = "leads" if best.level else "is fastest"
     gain = with_interval(best.comparison)
-    return f"{spoken(best.row)} {verb} with {gain} over stock default", "good"
+    return f"{spoken(best.row)} {verb}: {gain} over stock default", "good"
 
 
 def _winning_details(facts: Facts, best: Winner) -> Iterator[str]:
@@ -140,12 +140,12 @@ def _winning_details(facts: Facts, best: Winner) -> Iterator[str]:
 
 
 def _no_winner(facts: Facts, key: str, question: str, group: Group) -> Answer:
-    headline = f"No valid answer for {_in_sentence(group)}."
+    headline = f"No valid answer for {_in_sentence(group.label)}."
     return unanswered(key, question, headline, why_nothing(facts, group))
 
 
-def _in_sentence(group: Group) -> str:
-    return group.label[:1].lower() + group.label[1:]
+def _in_sentence(name: str) -> str:
+    return name[:1].lower() + name[1:]
 
 
 def training(facts: Facts) -> Answer:
@@ -177,14 +177,14 @@ def training(facts: Facts) -> Answer:
 
 def _step(facts: Facts, group: Group, best: Winner | None) -> tuple[str, str]:
     """Return what one training group shows, a sentence, and its tone."""
-    start = trained_name(group)
+    start = f"With {_in_sentence(trained_name(group))}"
     if best is None:
-        return f"{start}: no valid answer.", "unknown"
+        return f"{start}, there is no valid answer.", "unknown"
     sentence, tone = _verdict(facts, best)
     if best.level and tone == "good":
         level = listed([spoken(row) for row, _ in best.level], 2)
         sentence += f"; not shown to be slower: {level}"
-    return f"{start}: {sentence}.", tone
+    return f"{start}, {sentence}.", tone
 
 
 def lead(facts: Facts) -> str:
@@ -200,7 +200,7 @@ def lead(facts: Facts) -> str:
         control = facts.control_of(group)
         if control is not None and not control.is_valid:
             return "No verdict can be given: the control failed, so the results cannot be believed."
-        return f"No valid answer for {_in_sentence(group)}. {why_nothing(facts, group)}"
+        return f"No valid answer for {_in_sentence(group.label)}. {why_nothing(facts, group)}"
     at = f"at batch {group.batch_size}"
     if group in facts.thin_groups:
         return f"Too little was measured for a verdict {at}."
@@ -211,7 +211,7 @@ def lead(facts: Facts) -> str:
     is_gain = _is_ipex_over_tuned(facts, best.row, second)
     verb, gain = "leads" if best.level else "is fastest", with_interval(best.comparison)
     parts = (
-        f"{upper_first(spoken(best.row))} {verb} {at} with {gain} over stock default.",
+        f"{upper_first(spoken(best.row))} {verb} {at}: {gain} over stock default.",
         _runner_clause(second, is_tuned=is_gain and best.row.backend == "ipex"),
         "" if is_gain else _gain_clause(facts, group, best.row.dtype),
     )

@@ -87,11 +87,9 @@ def _decision_headline(
         return f"{changed} of {checked} decide differently on some image.", "bad"
     if not compared:
         return "Only training was compared, and its losses agree.", "plain"
-    scenarios = "the one scenario that ran decides"
-    if len(compared) > 1:
-        scenarios = f"all {len(compared):,} scenarios that ran decide"
+    which = f"all {len(compared):,} scenarios" if len(compared) > 1 else "the one scenario"
     images = span([row.images for row in compared], "image")
-    return f"Yes: {scenarios} as stock default does on {images}.", "good"
+    return f"Yes, in {which} that ran, on {images}.", "good"
 
 
 def _still_possible(compared: Sequence[ParityRow]) -> str:

@@ -77,7 +77,7 @@ def surroundings(whole: Facts) -> Answer | None:
         tone="good" if is_shown else "level",
         number=times(best.gain.estimate) if is_shown else "",
         number_note=note if is_shown else "",
-        columns=("over the same unchanged", "over stock default, both changed"),
+        columns=("over the same without it", "over stock default, both with it"),
         lines=tuple(
             Line(
                 label=f"{upper_first(one.change)}: {one.scenario}",

@@ -39,8 +39,8 @@ def texts(run: Run) -> dict[str, str]:
         ({"complete": False}, "The run is incomplete"),
         ({"notes": ("The budget of 1 min was cut.",)}, "The budget cut something"),
         ({"notes": ("A picture is missing.",)}, "Noted while measuring"),
-        ({"noisy": True}, "Not to be believed everywhere"),
-        ({"disturbed": True}, "Not to be believed everywhere"),
+        ({"noisy": True}, "The control failed"),
+        ({"disturbed": True}, "The control failed"),
         ({"faults": ((IPEX_1, Status.WRONG_OUTPUT, "x"),)}, "Wrong outputs"),
     ],
 )

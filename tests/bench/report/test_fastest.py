@@ -198,13 +198,13 @@ def test_the_smallest_gain_of_the_interval_is_a_sentence(
 def test_training_answers_for_each_group(good: Facts) -> None:
     """The headline is the first group's, the others follow, with the gain of IPEX in lines."""
     answer = answer_of(good, "training")
-    assert answer.headline.startswith("Blocks frozen: ")
-    assert answer.details[0].startswith("Everything trained: ")
+    assert answer.headline.startswith("With blocks frozen, ")
+    assert answer.details[0].startswith("With everything trained, ")
     assert [line.label for line in answer.lines] == ["Blocks frozen", "Everything trained"]
     best = winners.winner(good, next(group for group in good.groups if group.trained == "frozen"))
     assert best is not None
     assert best.comparison is not None
-    assert f"with {with_interval(best.comparison)} over stock default" in answer.headline
+    assert f": {with_interval(best.comparison)} over stock default" in answer.headline
 
 
 def test_an_empty_run_has_no_answers() -> None:
@@ -254,7 +254,7 @@ def test_a_rival_is_called_slower_only_by_a_surer_comparison(close: tuple[Facts,
     assert level[rival].verdict != Verdict.SLOWER
     assert level[rival].estimate == alone.estimate
     assert level[rival].high > alone.high
-    assert " leads " in answer_of(facts, "latency").headline
+    assert " leads: " in answer_of(facts, "latency").headline
     name, comparison = runner_up_of(facts)
     assert name == rival
     assert comparison.verdict != Verdict.FASTER

@@ -198,7 +198,7 @@ def test_int8_is_no_winner_though_it_is_much_faster(make_run: MakeRun) -> None:
     assert answer is not None
     assert "in every comparison with a verdict. From " in answer.headline
     assert len(answer.lines) == 2
-    assert "no decision changed on 32 images" in answer.details[0]
+    assert "No decision changed on 32 images" in answer.details[0]
     best = winners.winner(facts, next(iter(facts.groups)))
     assert best is None or best.row.dtype == "fp32"
 

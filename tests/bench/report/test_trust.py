@@ -43,8 +43,8 @@ def test_same_decisions_have_a_number_of_images_and_what_so_few_leave_open(
     few = next(row.scenario for row in run.parity if row.scenario.startswith("inference/ipex"))
     parity = tuple(replace(row, images=8) if row.scenario == few else row for row in run.parity)
     answer = answer_of(Facts(replace(run, parity=parity)), "decisions")
-    assert answer.headline.startswith("Yes: all ")
-    assert answer.headline.endswith("decide as stock default does on 8 to 32 images.")
+    assert answer.headline.startswith("Yes, in all ")
+    assert answer.headline.endswith("that ran, on 8 to 32 images.")
     assert any("No change in 8 images" in text and "31 %" in text for text in answer.details)
 
 
@@ -111,9 +111,7 @@ def test_failed_controls_are_loud(make_run: MakeRun, cause: str, reason: str) ->
         answer = answer_of(facts, "noise")
         assert answer.headline.startswith(f"NOT in {where} comparison groups: {reason}")
         assert answer.tone == "bad"
-        assert f"The control failed in {where} comparison groups: " in (
-            banners.banners(facts)[0].text
-        )
+        assert f"In {where} comparison groups, so that nothing" in (banners.banners(facts)[0].text)
     assert len(answer_of(Facts(run), "noise").lines) == 5
 
 
