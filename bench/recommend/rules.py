@@ -270,7 +270,7 @@ def uses(facts: Facts) -> list[Use]:
     for text, options, wish in wishes:
         answer = recommend(facts, wish)
         name = answer.row.scenario if answer.row else ""
-        if name in named or (found and not name):
+        if name in named:
             continue
         named.add(name)
         command = shlex.join(["bench", "recommend", f"results/{facts.run_id}", *options])

@@ -13,6 +13,7 @@ from bench.analysis.facts import Facts
 from bench.plan.scenario import Status
 from bench.report import answers
 from bench.report.banners import banners
+from bench.report.machine import shared_settings
 from bench.store.records import Run
 from tests.bench.made_up_runs import IPEX_1, answer_of
 
@@ -62,17 +63,31 @@ def test_good_run_of_a_trained_model_has_only_the_note_on_ipex(make_run: MakeRun
     [
         ({"cgroup_cpu_limit": 2.0, "affinity": [0, 1, 2, 3]}, "A CPU quota of 2"),
         ({"cgroup_cpu_limit": 0.5, "affinity": [0]}, "A CPU quota of 0.5"),
+        ({"cgroup_cpu_limit": 4.0, "affinity": [0, 1, 2, 3]}, None),
         ({"slow_cpus": [8, 9]}, "Fast cores only"),
     ],
 )
 def test_what_the_machine_allows_is_a_banner(
-    make_run: MakeRun, described: dict[str, Any], title: str
+    make_run: MakeRun, described: dict[str, Any], title: str | None
 ) -> None:
     """It changes what figures mean; where it limits nothing there is none."""
     run = make_run()
     machine = {**run.environment["machine"], **described}
     limited = replace(run, environment={**run.environment, "machine": machine})
-    assert set(titles(limited)) - set(titles(run)) == {title}
+    assert set(titles(limited)) - set(titles(run)) == ({title} if title else set())
+
+
+def test_settings_of_the_workers_hold_neither_paths_nor_packages(make_run: MakeRun) -> None:
+    """A path says something about the user, and packages have a line of their own."""
+    run = make_run()
+    workers = {
+        name: {**worker, "env": {"OMP_NUM_THREADS": "8", "CACHE": "/home/me"}}
+        for name, worker in run.environment["workers"].items()
+    }
+    facts = Facts(replace(run, environment={**run.environment, "workers": workers}))
+    settings = dict(shared_settings(facts)[0])
+    assert settings["Environment variables"] == "OMP_NUM_THREADS 8"
+    assert "packages" not in settings
 
 
 def test_a_cpu_quota_that_stopped_workers_is_a_banner(make_run: MakeRun) -> None:

@@ -115,7 +115,7 @@ def test_ipex_scenarios_that_lose_are_on_the_first_screen(make_run: MakeRun) -> 
     answer = answer_of(Facts(replace(run, speedups=speedups)), "ipex")
     found = f"IPEX eager, {times(ratio.speedup)} {bounds(ratio.speedup_low, ratio.speedup_high)}"
     assert f"SLOWER than stock default at batch 1: {found}." in answer.headline
-    assert answer.tone != "good"
+    assert answer.tone == "bad"
 
 
 def test_noise_and_not_an_unsupported_dtype_is_why_ipex_has_no_answer(make_run: MakeRun) -> None:
