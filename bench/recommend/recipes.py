@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from bench.store.records import ScenarioRow
 
-_LAST = "memory_format=torch.channels_last"
+_CHANNELS_LAST = "memory_format=torch.channels_last"
 _AUTOCAST = 'torch.autocast("cpu", torch.bfloat16)'
 _INT8_MODE = {"stock": "compile", "ipex": "torchscript"}
 """The one mode in which each backend runs int8."""
@@ -124,8 +124,8 @@ def _imports(row: ScenarioRow) -> Iterator[str]:
 
 def _layout(row: ScenarioRow) -> Iterator[str]:
     if row.layout == "channels_last":
-        yield f"model = model.to({_LAST})"
-        yield f"images = images.to({_LAST})"
+        yield f"model = model.to({_CHANNELS_LAST})"
+        yield f"images = images.to({_CHANNELS_LAST})"
 
 
 def _inference(row: ScenarioRow) -> Iterator[str]:

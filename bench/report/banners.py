@@ -93,7 +93,8 @@ def _invalid(facts: Facts) -> Iterator[tuple[str, str, str]]:
         yield "stop", "The control failed", text
     wrong = sum(row.status == Status.WRONG_OUTPUT for row in facts.scenarios.values())
     if wrong:
-        text = f"{count(wrong, 'scenario')} computed other outputs than stock default and got no verdict."
+        scenarios = count(wrong, "scenario")
+        text = f"{scenarios} computed other outputs than stock default and got no verdict."
         yield "warn", "Wrong outputs", text
 
 
