@@ -1,7 +1,6 @@
 """Runs that were never measured: seeded, realistic numbers for the whole matrix and its mishaps.
 
-Import the fixtures `make_run`, `save` and `mishaps` into the conftest of the folder that needs
-them.
+Import the fixtures `make_run` and `save` into the conftest of the folder that needs them.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ IPEX_1 = "inference/ipex/torchscript+fusion/fp32/channels_last/b1"
 BATCH_1 = Group("inference", 1, "")
 THREE = (DEFAULT_1, LAST_1, IPEX_1)
 """Stock default, its only rival of stock, and the best of IPEX, all at batch 1."""
-MACHINE = Path(__file__).with_name("made_up_machine.json")
+ENVIRONMENT = Path(__file__).with_name("made_up_environment.json")
 RUN_ID = "20261124T020000Z-m6i.4xlarge-532bdfb"
 GFLOP = 30.7
 PEAK = {"fp32": 340.0, "bf16": 340.0, "int8": 1360.0}
@@ -155,11 +154,9 @@ def _launch(
     plan: Plan, rng: np.random.Generator, launch: int, participants: list[tuple[str, float]]
 ) -> list[IterationRow]:
     process = {name: rng.normal(0, plan.process) for name, _ in participants}
-    if plan.noisy:
-        process = {
-            name: value + (np.log(1.1) if name.endswith(CONTROL_SUFFIX) else 0)
-            for name, value in process.items()
-        }
+    for name in process:
+        if plan.noisy and name.endswith(CONTROL_SUFFIX):
+            process[name] += np.log(1.1)
     iteration = dict.fromkeys(process, 0)
 
     def call(name: str, ms: float, phase: Phase, at: tuple[int, int] | None) -> IterationRow:
@@ -303,9 +300,7 @@ def _noise(plan: Plan, rows: list[ScenarioRow]) -> list[NoiseRow]:
 
 def _kernels(rows: list[ScenarioRow]) -> list[KernelRow]:
     found = []
-    for row in rows:
-        if row.median_ms is None:
-            continue
+    for row in (row for row in rows if row.median_ms is not None):
         names = ["convolution"] * 13 + (["reorder"] * 3 if row.layout == "contiguous" else [])
         for position, primitive in enumerate(names):
             convolution = primitive == "convolution"
@@ -329,20 +324,17 @@ def _kernels(rows: list[ScenarioRow]) -> list[KernelRow]:
 
 def _environment(plan: Plan) -> dict[str, Any]:
     has = dict.fromkeys(("avx2", "avx512f", "avx512bw", "avx512vl", "avx512_vnni"), True)
-    machine = json.loads(MACHINE.read_text(encoding="utf-8"))
+    made_up = json.loads(ENVIRONMENT.read_text(encoding="utf-8"))
     bf16 = dict.fromkeys(("avx512_bf16", "amx_tile", "amx_int8", "amx_bf16"), plan.native_bf16)
     return {
+        **made_up["run"],
         "run_id": RUN_ID,
-        "started_utc": "2026-11-24T02:00:00Z",
         "finished_utc": "2026-11-24T02:16:12Z" if plan.complete else None,
         "profile": plan.profile,
-        "budget_s": 960,
         "complete": plan.complete,
         "notes": list(plan.notes),
-        "commit": "532bdfb",
-        "dirty": False,
         "machine": {
-            **machine["machine"],
+            **made_up["machine"],
             "isa": {**has, **bf16, "avx512_fp16": False},
             "native_bf16": plan.native_bf16,
             "native_bf16_by": ["avx512_bf16", "amx_bf16"] if plan.native_bf16 else [],
@@ -352,18 +344,10 @@ def _environment(plan: Plan) -> dict[str, Any]:
             "scenarios": [scenario.id for scenario in plan.scenarios()],
             "excluded": [dataclasses.asdict(item) for item in EXCLUSIONS],
         },
-        "workers": {scenario.id: machine["worker"] for scenario in plan.scenarios()},
+        "workers": {scenario.id: made_up["worker"] for scenario in plan.scenarios()},
         "peak": {"gflop_per_s": plan.peak, "memory_gb_per_s": 18.4},
         "data": {"source": plan.source, "root": "data/pills", "images": 32, "sha256": "9f" * 32},
-        "model": {
-            "name": "vgg16-pill",
-            "weights": "random",
-            "trained": plan.trained,
-            "parameters": 14_715_714,
-            "gflop_per_image": GFLOP,
-            "threshold": 0.5,
-        },
-        "self": {"parent_cpu_share": 0.004, "peak_memory_gib": 11.24, "measuring_share": 0.71},
+        "model": {**made_up["model"], "trained": plan.trained, "gflop_per_image": GFLOP},
     }
 
 
@@ -394,22 +378,6 @@ def build_run(plan: Plan) -> Run:
 def make_run() -> Callable[..., Run]:
     """Return a function that makes a run of the given `Plan` choices."""
     return lambda **choices: build_run(Plan(**choices))
-
-
-@pytest.fixture(scope="session")
-def mishaps() -> tuple[tuple[str, Status, str], ...]:
-    """One scenario of each unhappy status."""
-    killed = "the worker was killed by signal 9 while it prepared the model"
-    needed = "the worker needed more than 14 GiB"
-    unsettled = "did not settle during warm-up in launch 0; measured all the same"
-    return (
-        ("inference/stock/compile/fp32/channels_last/b8", Status.CRASHED, killed),
-        ("inference/ipex/compile/fp32/channels_last/b8", Status.UNSUPPORTED, "no C++ compiler"),
-        ("inference/ipex/torchscript+fusion/bf16/channels_last/b32", Status.TIMEOUT, "180 s"),
-        ("inference/ipex/eager/fp32/channels_last/b1", Status.WRONG_OUTPUT, "differ by 0.71"),
-        ("inference/ipex/eager/fp32/channels_last/b32", Status.NO_STEADY_STATE, unsettled),
-        ("training/ipex/eager/bf16/channels_last/b8/full", Status.OUT_OF_MEMORY, needed),
-    )
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.bench.made_up_runs import make_run, mishaps, save
+from bench.plan.scenario import Status
+from tests.bench.made_up_runs import make_run, save
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Page
 
-__all__ = ["make_run", "mishaps", "save"]
+__all__ = ["make_run", "save"]
 
 FLAGS = [
     "--no-sandbox",
@@ -27,6 +28,22 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+@pytest.fixture(scope="session")
+def mishaps() -> tuple[tuple[str, Status, str], ...]:
+    """One scenario of each unhappy status."""
+    killed = "the worker was killed by signal 9 while it prepared the model"
+    needed = "the worker needed more than 14 GiB"
+    unsettled = "did not settle during warm-up in launch 0; measured all the same"
+    return (
+        ("inference/stock/compile/fp32/channels_last/b8", Status.CRASHED, killed),
+        ("inference/ipex/compile/fp32/channels_last/b8", Status.UNSUPPORTED, "no C++ compiler"),
+        ("inference/ipex/torchscript+fusion/bf16/channels_last/b32", Status.TIMEOUT, "180 s"),
+        ("inference/ipex/eager/fp32/channels_last/b1", Status.WRONG_OUTPUT, "differ by 0.71"),
+        ("inference/ipex/eager/fp32/channels_last/b32", Status.NO_STEADY_STATE, unsettled),
+        ("training/ipex/eager/bf16/channels_last/b8/full", Status.OUT_OF_MEMORY, needed),
+    )
 
 
 @pytest.fixture(scope="session")
