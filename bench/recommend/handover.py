@@ -1,8 +1,7 @@
-"""The file by which `pillqc inspect --backend auto` learns what was measured to be fastest.
+"""The file that tells `pillqc inspect --backend auto` which scenario was measured to be fastest.
 
-pillqc never imports bench, and knows nothing of runs: it reads this one small JSON object, whose
-keys docs/recommend.md lists. It holds what pillqc needs to set the model up, and what it checks
-before it does: the CPU, and the versions of the packages.
+pillqc never imports bench and knows nothing of runs. It reads this JSON object, whose keys
+docs/recommend.md lists: how to set up the model, and the CPU and package versions to check first.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.errors import BenchError
 from bench.plan.scenario import DEFAULT_ENVIRONMENT, NO_FREEZING
@@ -18,30 +17,30 @@ from bench.store import durable
 from bench.text.wording import option_tags
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from bench.analysis.facts import Facts
     from bench.store.records import ScenarioRow
 
 FORMAT = "pillqc-acceleration/1"
 _VARIABLE = "PILLQC_ACCELERATION"
 _PACKAGES = {"stock": (), "ipex": ("intel-extension-for-pytorch",)}
-"""What a backend needs beside PyTorch; a further backend is a package of its own name."""
+"""Packages that a backend needs beside PyTorch; any other backend is a package of its name."""
 
 
 def default_path() -> Path:
-    """Where `pillqc` looks when it is not told: a variable, else the user's settings."""
-    named = os.environ.get(_VARIABLE)
-    if named:
+    """Return where `pillqc` looks by default: a variable, else the user's settings."""
+    if named := os.environ.get(_VARIABLE):
         return Path(named)
     settings = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     return Path(settings) / "pillqc" / "acceleration.json"
 
 
-def handover(facts: Facts, row: ScenarioRow) -> dict[str, Any]:
-    """What the file holds."""
+def handover(facts: Facts, row: ScenarioRow) -> dict[str, object]:
+    """Return the file's content; versions are those of the scenario's environment."""
+    packages = facts.metadata.machine.packages
+    if row.environment != DEFAULT_ENVIRONMENT:
+        other = facts.metadata.environments.get(row.environment)
+        packages = other.packages if other else {}
     names = ("torch", *_PACKAGES.get(row.backend, (row.backend,)))
-    packages = _packages(facts, row)
     return {
         "format": FORMAT,
         "run_id": facts.run_id,
@@ -59,28 +58,16 @@ def handover(facts: Facts, row: ScenarioRow) -> dict[str, Any]:
     }
 
 
-def _packages(facts: Facts, row: ScenarioRow) -> Mapping[str, str]:
-    """The versions that the scenario ran with: those of its own environment."""
-    if row.environment == DEFAULT_ENVIRONMENT:
-        return facts.metadata.machine.packages
-    other = facts.metadata.environments.get(row.environment)
-    return other.packages if other else {}
-
-
 def write(facts: Facts, row: ScenarioRow, path: Path) -> None:
     """Write the file in one step.
 
     Raises:
-        BenchError: it cannot be written, or pillqc cannot run the model so.
+        BenchError: the file cannot be written, or pillqc cannot run the scenario.
     """
     if row.dtype == "int8":
         raise BenchError(
             f"{row.scenario}: `pillqc inspect` cannot run int8, which needs calibration images: "
-            "use the code that is printed, or recommend without --int8"
+            "use the printed code, or recommend without --int8"
         )
     text = json.dumps(handover(facts, row), indent=2) + "\n"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BenchError(f"{path.parent} cannot be made ({error.strerror})") from error
-    durable.replace(path, text.encode())
+    durable.replace(path, text.encode(), make_folder=True)

@@ -1,31 +1,31 @@
-"""Which scenario to use, given a wish. Pure, from `Facts`.
+"""Which scenario to use for a wish. Pure, from `Facts`.
 
-What may be recommended: stock default, and whatever was measured beside it with outputs that agree,
-and a valid comparison. Where stock default itself fits the wish,
-another scenario must have been *shown* to be faster; a larger estimate is not enough.
+Stock default may be recommended, and every scenario with agreeing outputs and a valid comparison
+with it. Where stock default itself fits the wish, another scenario must have been *shown* to be
+faster; a larger estimate is not enough.
 """
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.analysis.claims import BEST, Claim
-from bench.analysis.facts import is_stock_default, of_task
+from bench.analysis.facts import group_of, is_stock_default, of_task
 from bench.analysis.winners import candidates, level_with, why_nothing
 from bench.plan.scenario import DEFAULT_ENVIRONMENT, Phase, Task, Verdict
 from bench.recommend.recipes import recipe
-from bench.text import wording
+from bench.text.wording import count, digits, listed, milliseconds, spoken, with_interval
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from bench.analysis.facts import Comparison, Facts, Group
     from bench.store.records import ScenarioRow
 
-
-_NEAREST = 4
-"""How many refused scenarios are named, the fastest first."""
+_MAX_REASONS = 4
+"""How many refused scenarios a summary names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,15 +33,15 @@ class Wish:
     """What the user needs. Without limits: the fastest for one image at a time."""
 
     latency_p99_ms: float | None = None
-    """No slower call, 99 of 100 times; of what fits, most images a second win."""
+    """Limit of 99 in 100 calls; of what fits, the scenario with most images a second wins."""
     throughput: bool = False
     """Most images a second, whatever the batch size."""
     memory_mb: float | None = None
-    """The worker's peak memory must stay below."""
+    """Limit of the worker's peak memory."""
     no_decision_changes: bool = False
     """Every decision must be stock default's."""
     without_ipex: bool = False
-    """IPEX is archived: what to use once it is gone."""
+    """Leave out IPEX, which is archived."""
     int8: bool = False
     """Also int8, which is another model, made from this one by rounding its weights."""
 
@@ -62,11 +62,11 @@ class Recommendation:
     reasons: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     alternatives: tuple[ScenarioRow, ...] = ()
-    """Fit the wish, and were not shown to be slower."""
+    """Scenarios that fit the wish and were not shown to be slower."""
 
 
 def recommend(facts: Facts, wish: Wish) -> Recommendation:
-    """The best valid scenario for the wish."""
+    """Return the best valid scenario for the wish."""
     groups = of_task(facts.groups, Task.INFERENCE)
     if not groups:
         return Recommendation(row=None, reasons=("The run measured no inference.",))
@@ -90,35 +90,37 @@ def recommend(facts: Facts, wish: Wish) -> Recommendation:
 def _pick(
     facts: Facts, group: Group, wish: Wish, refused: list[str]
 ) -> tuple[ScenarioRow, Comparison | None] | None:
-    """The group's best that fits; what speaks against the others goes to `refused`."""
+    """Return the group's best that fits; append to `refused` why others do not."""
     control = facts.control_of(group)
     if control is not None and not control.is_valid:
         refused.append(f"{group.label}: {why_nothing(facts, group)}")
         return None
-    default = facts.default_of(group)
-    usable = default is not None and facts.is_measured(default) and default.rounds > 0
-    default_fits = default is not None and usable and _fits(facts, default, wish, refused)
     ranked = candidates(facts, group, int8=wish.int8)
-    fitting = {
-        row.scenario: (row, alone) for row, alone in ranked if _fits(facts, row, wish, refused)
-    }
-    if default_fits and default is not None:
-        found = _best_over(facts, group, tuple(fitting), default)
+    default = facts.default_of(group)
+    if default is not None and facts.is_measured(default) and default.rounds > 0:
+        rows = [default, *(row for row, _ in ranked)]
+    else:
+        default, rows = None, [row for row, _ in ranked]
+    unmet = {row.scenario: _unmet(facts, row, wish) for row in rows}
+    refused += [f"{name}: {reason}" for name, reason in unmet.items() if reason]
+    fitting = [(row, alone) for row, alone in ranked if not unmet[row.scenario]]
+    if default is not None and not unmet[default.scenario]:
+        names = {row.scenario: row for row, _ in fitting}
+        found = _best_over(facts, group, tuple(names), default)
         shown = found is not None and found.verdict == Verdict.FASTER
-        return (fitting[found.scenario][0], found) if found and shown else (default, None)
-    if fitting:
-        return next(iter(fitting.values()))
-    if not refused:
+        return (names[found.scenario], found) if found and shown else (default, None)
+    if not fitting and not refused:
         refused.append(f"{group.label}: {why_nothing(facts, group)}")
-    return None
+    return fitting[0] if fitting else None
 
 
 def _best_over(
     facts: Facts, group: Group, names: tuple[str, ...], default: ScenarioRow
 ) -> Comparison | None:
-    """The fastest of what fits the wish over stock default: a claim like the page's own.
+    """Compare the fastest of `names` with stock default.
 
-    Chosen by the data from all that fit, so its interval is that of the best of them.
+    The data choose it from all that fit, so its interval is that of the best of them, as for a
+    headline of the page.
     """
     claim = Claim(
         kind=BEST,
@@ -131,42 +133,34 @@ def _best_over(
     return facts.claims.compare(claim) if names else None
 
 
-def _fits(facts: Facts, row: ScenarioRow, wish: Wish, refused: list[str]) -> bool:
-    against = next(_against(facts, row, wish), None)
-    if against is not None:
-        refused.append(f"{row.scenario}: {against}")
-    return against is None
-
-
-def _against(facts: Facts, row: ScenarioRow, wish: Wish) -> Iterator[str]:
-    """What in the wish the scenario does not meet."""
-    if wish.without_ipex and row.backend == "ipex":
-        yield "it needs IPEX"
+def _unmet(facts: Facts, row: ScenarioRow, wish: Wish) -> str:
+    """Name the first part of the wish that the scenario does not meet; empty if it meets all."""
     slowest, name = slow_call_ms(facts, row)
-    if wish.latency_p99_ms is not None and (slowest is None or slowest > wish.latency_p99_ms):
-        yield f"its {name} is {wording.milliseconds(slowest)}"
     peak = row.peak_rss_mb
+    parity = facts.parity.get(row.scenario)
+    changed = parity.decisions_changed if parity else None
+    if wish.without_ipex and row.backend == "ipex":
+        return "it needs IPEX"
+    if wish.latency_p99_ms is not None and (slowest is None or slowest > wish.latency_p99_ms):
+        return f"its {name} is {milliseconds(slowest)}"
     if wish.memory_mb is not None and (peak is None or peak > wish.memory_mb):
-        yield f"its peak memory is {wording.digits(peak)} MB" if peak else "its memory is unknown"
-    if wish.no_decision_changes and not is_stock_default(row):
-        parity = facts.parity.get(row.scenario)
-        changed = parity.decisions_changed if parity else None
-        if changed is None:
-            yield "its decisions were not compared"
-        elif changed:
-            yield f"it changed {wording.count(changed, 'decision')}"
+        return f"its peak memory is {digits(peak)} MB" if peak else "its memory is unknown"
+    if not wish.no_decision_changes or is_stock_default(row) or changed == 0:
+        return ""
+    return (
+        f"it changed {count(changed, 'decision')}" if changed else "its decisions were not compared"
+    )
 
 
 def slow_call_ms(facts: Facts, row: ScenarioRow) -> tuple[float | None, str]:
-    """The call that 99 of 100 stay below, and what it is: p99 needs a hundred calls.
+    """Return the p99 of a call, or the slowest call if there are fewer than 100, and its name.
 
-    With fewer, the slowest call that was timed stands in for it, which is no smaller than the
-    p99 of those calls.
+    The slowest of fewer calls is no smaller than their p99.
     """
     if row.p99_ms is not None:
         return row.p99_ms, "p99"
-    timed = [c for c in facts.calls.get(row.scenario, ()) if c.phase == Phase.TIMED]
-    calls = [c.wall_ns for c in timed if not c.disturbed]
+    timed = [call for call in facts.calls.get(row.scenario, ()) if call.phase == Phase.TIMED]
+    calls = [call.wall_ns for call in timed if not call.disturbed]
     if not calls:
         return None, "p99"
     return max(calls) / 1e6, f"slowest call (of {len(calls)}; a p99 needs 100)"
@@ -177,11 +171,10 @@ def _reasons(row: ScenarioRow, comparison: Comparison | None, wish: Wish) -> Ite
         yield "Stock default: nothing that fits was shown to be faster."
     else:
         verdict = "" if comparison.verdict == Verdict.FASTER else ", not shown to be faster"
-        yield f"{wording.with_interval(comparison)} over stock default{verdict}."
+        yield f"{with_interval(comparison)} over stock default{verdict}."
     yield (
-        f"{wording.milliseconds(row.median_ms)} a call at batch {row.batch_size}, "
-        f"{wording.digits(row.images_per_s)} images a second, "
-        f"{wording.digits(row.peak_rss_mb)} MB at its peak."
+        f"{milliseconds(row.median_ms)} a call at batch {row.batch_size}, "
+        f"{digits(row.images_per_s)} images a second, {digits(row.peak_rss_mb)} MB at its peak."
     )
     if wish.wants_throughput:
         yield "Batch sizes are compared by images a second, without an interval."
@@ -189,12 +182,11 @@ def _reasons(row: ScenarioRow, comparison: Comparison | None, wish: Wish) -> Ite
 
 def _warnings(facts: Facts, row: ScenarioRow, wish: Wish) -> Iterator[str]:
     if facts.is_untrained:
-        yield "The model was untrained, so that its decisions stayed the same means nothing."
+        yield "The model is untrained, so unchanged decisions mean nothing."
     if facts.metadata.complete is not True:
         yield "The run is incomplete."
-    _, name = slow_call_ms(facts, row)
     if wish.latency_p99_ms is not None and row.p99_ms is None:
-        yield f"Held against the {name}."
+        yield f"The limit is compared with the {slow_call_ms(facts, row)[1]}."
     if row.backend == "ipex":
         yield "IPEX is archived: no patches since March 2026, and it needs PyTorch 2.8."
     if row.native_dtype is False:
@@ -204,30 +196,83 @@ def _warnings(facts: Facts, row: ScenarioRow, wish: Wish) -> Iterator[str]:
 
 
 def _alternatives(facts: Facts, row: ScenarioRow, wish: Wish) -> list[ScenarioRow]:
-    """Simpler ones first: without IPEX, fp32, eager."""
-    group = next(group for group, rows in facts.groups.items() if row in rows)
+    """Return what fits and is not shown to be slower: first without IPEX, fp32, eager."""
+    group = group_of(row)
     others = [other for other, _ in candidates(facts, group, int8=wish.int8) if other is not row]
     default = facts.default_of(group)
     if default is not None and default is not row and facts.is_measured(default):
         others.append(default)
     level = [other for other, _ in level_with(facts, row, others)]
-    fitting = [other for other in level if next(_against(facts, other, wish), None) is None]
     return sorted(
-        fitting, key=lambda r: (r.backend == "ipex", r.dtype != "fp32", r.mode != "eager")
+        (other for other in level if not _unmet(facts, other, wish)),
+        key=lambda other: (other.backend == "ipex", other.dtype != "fp32", other.mode != "eager"),
     )
 
 
-def summary_lines(found: Recommendation) -> Sequence[str]:
-    """The recommendation as text for a terminal."""
+def summary_lines(found: Recommendation) -> list[str]:
+    """Return the recommendation as lines of text for a terminal."""
     if found.row is None:
-        more = len(found.reasons) - _NEAREST
-        lines = ["Nothing can be recommended.", *(f"  {item}" for item in found.reasons[:_NEAREST])]
+        lines = ["Nothing can be recommended."]
+        lines += [f"  {reason}" for reason in found.reasons[:_MAX_REASONS]]
+        more = len(found.reasons) - _MAX_REASONS
         return [*lines, f"  and {more} more"] if more > 0 else lines
-    name = wording.spoken(found.row)
-    lines = [f"Use {name}, batch {found.row.batch_size}  ({found.row.scenario})"]
+    name = f"{spoken(found.row)}, batch {found.row.batch_size}"
+    lines = [f"Use {name}  ({found.row.scenario})"]
     lines += [f"  {reason}" for reason in found.reasons]
     lines += [f"  ! {warning}" for warning in found.warnings]
     if found.alternatives:
-        names = wording.listed([wording.spoken(row) for row in found.alternatives], 3)
-        lines.append(f"  Not shown to be slower: {names}.")
-    return [*lines, "", found.code or "(the code of this way is not known here)"]
+        lines.append(f"  Not shown to be slower: {_named(found.alternatives)}.")
+    return [*lines, "", found.code or "(no code is known for this scenario)"]
+
+
+def _named(rows: tuple[ScenarioRow, ...]) -> str:
+    return listed([spoken(row) for row in rows], 3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Use:
+    """A wish that most readers have, and what the page offers for it."""
+
+    wish: str
+    command: str
+    """The `bench recommend` command that prints the same."""
+    found: Recommendation
+
+    @property
+    def title(self) -> str:
+        """Return `One image at a time: IPEX eager, batch 1`."""
+        row = self.found.row
+        if row is None:
+            return f"{self.wish}: nothing can be recommended"
+        return f"{self.wish}: {spoken(row)}, batch {row.batch_size}"
+
+    @property
+    def alternatives(self) -> str:
+        """Name what fits too and was not shown to be slower."""
+        return _named(self.found.alternatives)
+
+
+def uses(facts: Facts) -> list[Use]:
+    """Return the wishes in order, without those whose scenario an earlier one names already."""
+    wishes = [
+        ("One image at a time", (), Wish()),
+        ("Most images a second", ("--throughput",), Wish(throughput=True)),
+    ]
+    rows = [row for row in facts.scenarios.values() if row.task == Task.INFERENCE]
+    if any(row.backend == "ipex" for row in rows):
+        wishes.append(("Without IPEX", ("--without-ipex",), Wish(without_ipex=True)))
+    same = "--no-decision-changes"
+    wishes.append(("No changed decision", (same,), Wish(no_decision_changes=True)))
+    if any(row.dtype == "int8" for row in rows):
+        wishes.append(("int8 too", ("--int8", same), Wish(int8=True, no_decision_changes=True)))
+    found: list[Use] = []
+    named: set[str] = set()
+    for text, options, wish in wishes:
+        answer = recommend(facts, wish)
+        name = answer.row.scenario if answer.row else ""
+        if name in named:
+            continue
+        named.add(name)
+        command = shlex.join(["bench", "recommend", f"results/{facts.run_id}", *options])
+        found.append(Use(wish=text, command=command, found=answer))
+    return found

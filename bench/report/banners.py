@@ -1,4 +1,4 @@
-"""What a reader must know before believing anything below it. Pure; every rule has a test."""
+"""Warnings at the top of the page, each by a pure rule: what limits everything below them."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from typing import TYPE_CHECKING, Final
 
 from bench.plan.matrix import INFERENCE_BATCHES
 from bench.plan.scenario import MEASURED, Status
+from bench.report.answers.trust import controls_of, failed_share
 from bench.text.wording import count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from bench.analysis.facts import Facts
 
-
 _UNCOUNTED: Final = re.compile(r"A block of (?P<participant>.+) does not count: (?P<reason>.+)\.")
-"""As `bench.engine.rounds` notes it; a run may have dozens, alike but for the scenario."""
+"""A note as `bench.engine.rounds` writes it; a run may have dozens that differ in the scenario."""
 _BUDGET: Final = "The budget"
+_LEVELS: Final = ("stop", "warn", "note")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Banner:
-    """Something a reader must know before believing anything below it."""
+    """One warning."""
 
     level: str
     """`stop` (do not decide from this), `warn` (know this first) or `note`."""
@@ -33,213 +34,179 @@ class Banner:
 
 
 def banners(facts: Facts) -> list[Banner]:
-    """The loud ones, worst first."""
+    """Return every warning that applies, the worst first."""
+    rules = (
+        _incomplete,
+        _invalid,
+        _thin,
+        _unmeasured,
+        _model_and_data,
+        _emulated,
+        _restricted,
+        _smaller_batches,
+        _archived,
+        _damaged,
+        _computed_here,
+    )
     found = [
-        *_incomplete(facts),
-        *_invalid(facts),
-        *_thin(facts),
-        *_unmeasured(facts),
-        *_untrained(facts),
-        *_emulated(facts),
-        *_restricted(facts),
-        *_synthetic(facts),
-        *_smaller_batches(facts),
-        *_archived(facts),
-        *_damaged(facts),
+        Banner(level=level, title=title, text=text)
+        for rule in rules
+        for level, title, text in rule(facts)
     ]
-    order = ("stop", "warn", "note")
-    return sorted(found, key=lambda banner: order.index(banner.level))
+    return sorted(found, key=lambda banner: _LEVELS.index(banner.level))
 
 
-def _incomplete(facts: Facts) -> Iterator[Banner]:
+def _incomplete(facts: Facts) -> Iterator[tuple[str, str, str]]:
     if not facts.scenarios:
-        yield Banner(
-            level="stop",
-            title="Nothing was measured",
-            text="The run's files hold no scenario. What is known of the machine is below.",
-        )
-    complete = facts.metadata.complete
-    notes = _gathered(facts.metadata.notes)
+        text = "The run's files hold no scenario. What is known of the machine is below."
+        yield "stop", "Nothing was measured", text
+    notes = _merged(list(facts.metadata.notes))
     if facts.never_measured and facts.scenarios:
         total = len(facts.never_measured) + len(facts.scenarios)
         notes.append(f"{len(facts.never_measured)} of {total} scenarios have no row.")
-    if complete is not True:
-        text = " ".join(notes) or "It ended early: it shows what was measured until then."
-        yield Banner(level="stop", title="The run is incomplete", text=text)
+    if facts.metadata.complete is not True:
+        text = " ".join(notes) or "It ended early: the page shows what was measured until then."
+        yield "stop", "The run is incomplete", text
         return
     cut = [note for note in notes if note.startswith(_BUDGET)]
-    others = [note for note in notes if not note.startswith(_BUDGET)]
     if cut:
-        yield Banner(level="warn", title="The budget cut something", text=" ".join(cut))
-    if others:
-        yield Banner(level="note", title="Noted while measuring", text=" ".join(others))
+        yield "warn", "The budget cut something", " ".join(cut)
+    if len(cut) < len(notes):
+        others = [note for note in notes if note not in cut]
+        yield "note", "Noted while measuring", " ".join(others)
 
 
-def _restricted(facts: Facts) -> Iterator[Banner]:
-    """Where a CPU quota, or cores of unequal speed, change what the figures mean."""
-    machine = facts.metadata.machine
-    limit, seen = machine.cgroup_cpu_limit, machine.affinity
-    noise = [row for group in facts.groups for row in facts.noise_of(group)]
-    most = facts.policy.noise.max_throttled
-    stopped = sum((row.throttled or 0.0) > most for row in noise)
-    if stopped:
-        yield Banner(
-            level="warn",
-            title="A CPU quota stopped the workers",
-            text=f"In {stopped} of {count(len(noise), 'round')} our own control group's quota "
-            "stopped threads, which lengthens times and is no neighbour's doing: raise the quota "
-            "or measure fewer threads with --threads.",
-        )
-    if limit is not None and limit < len(seen):
-        yield Banner(
-            level="warn" if limit < 1 else "note",
-            title=f"A CPU quota of {limit:g}",
-            text=f"A control group allows {limit:g} CPUs' worth of time of the {len(seen)} that "
-            "can be seen. The figures are those of a machine of that size"
-            + (", whose one thread is stopped part of the time." if limit < 1 else "."),
-        )
-    if slow := machine.slow_cpus:
-        yield Banner(
-            level="note",
-            title="Fast cores only",
-            text=f"The cores are of unequal speed; {count(len(slow), 'slow CPU')} had no work.",
-        )
-
-
-def _gathered(notes: Sequence[str]) -> list[str]:
-    """Blocks that do not count for the same reason as one note; the CSVs have them one by one."""
+def _merged(notes: list[str]) -> list[str]:
+    """Count the blocks that do not count for the same reason; the CSVs name each of them."""
     found = [(note, _UNCOUNTED.fullmatch(note)) for note in notes]
     reasons = Counter(match["reason"] for _, match in found if match)
     blocks = [f"{count(n, 'block')} did not count: {reason}." for reason, n in reasons.items()]
     return [note for note, match in found if not match] + blocks
 
 
-def _smaller_batches(facts: Facts) -> Iterator[Banner]:
-    """What the profile wanted and the machine could not do, in time or in memory."""
+def _invalid(facts: Facts) -> Iterator[tuple[str, str, str]]:
+    controls = controls_of(facts)
+    if failed := failed_share(controls):
+        first = next(control for control in controls.values() if not control.is_valid)
+        reason = (first.reason or "identical workers differed").rstrip(".")
+        text = f"In {failed}, so that nothing there can be believed: {reason}."
+        yield "stop", "The control failed", text
+    wrong = sum(row.status == Status.WRONG_OUTPUT for row in facts.scenarios.values())
+    if wrong:
+        scenarios = count(wrong, "scenario")
+        text = f"{scenarios} computed other outputs than stock default and got no verdict."
+        yield "warn", "Wrong outputs", text
+
+
+def _thin(facts: Facts) -> Iterator[tuple[str, str, str]]:
+    if facts.thin_groups:
+        text = (
+            f"{len(facts.thin_groups)} of {count(len(facts.groups), 'comparison group')} had fewer "
+            f"than {facts.policy.verdict.min_rounds} rounds, which allow no verdict: raise the "
+            "budget or measure fewer scenarios."
+        )
+        yield "stop", "Too little was measured", text
+
+
+def _unmeasured(facts: Facts) -> Iterator[tuple[str, str, str]]:
+    rows = facts.scenarios.values()
+    failed = sum(row.status not in (*MEASURED, Status.WRONG_OUTPUT) for row in rows)
+    if failed:
+        total = count(len(rows), "scenario")
+        text = f"{failed} of {total} gave no times; 'What could not run' has the reasons."
+        yield "warn", "Not everything could be measured", text
+
+
+def _model_and_data(facts: Facts) -> Iterator[tuple[str, str, str]]:
+    if facts.is_untrained:
+        text = (
+            "Its weights are random: decisions, accuracy and recall mean nothing; the times are "
+            "still those of this architecture."
+        )
+        yield "warn", "The model is untrained", text
+    if facts.metadata.data.source == "synthetic":
+        yield "note", "Synthetic pills", "Rendered, not photographed: no claim about real pills."
+
+
+def _emulated(facts: Facts) -> Iterator[tuple[str, str, str]]:
+    rows = facts.scenarios.values()
+    bf16 = [row for row in rows if row.dtype == "bf16"]
+    if bf16 and (facts.native_bf16 is False or any(row.native_dtype is False for row in bf16)):
+        text = "It has neither AVX512_BF16 nor AMX: bf16 figures show what emulation costs."
+        yield "warn", "bf16 is emulated on this CPU", text
+    if any(row.native_dtype is False and row.dtype == "int8" for row in rows):
+        text = (
+            "It has neither VNNI nor AMX: int8 takes several instructions for what they do in one, "
+            "and stock PyTorch keeps 7 of 8 bits of the activations."
+        )
+        yield "warn", "This CPU has no int8 instructions", text
+
+
+def _restricted(facts: Facts) -> Iterator[tuple[str, str, str]]:
+    """Report a CPU quota and unequal cores, which change what the figures mean."""
+    noise = [row for group in facts.groups for row in facts.noise_of(group)]
+    stopped = sum((row.throttled or 0.0) > facts.policy.noise.max_throttled for row in noise)
+    if stopped:
+        text = (
+            f"In {stopped} of {count(len(noise), 'round')} the quota of this run's own control "
+            "group stopped threads, which lengthens times; no other process is the cause. Raise "
+            "the quota or measure fewer threads with --threads."
+        )
+        yield "warn", "A CPU quota stopped the workers", text
+    machine = facts.metadata.machine
+    limit, visible = machine.cgroup_cpu_limit, len(machine.affinity)
+    if limit is not None and limit < visible:
+        text = (
+            f"A control group allows the time of {limit:g} CPUs, of {visible} visible ones. The "
+            "figures are those of a machine of that size"
+            + (", whose one thread is stopped part of the time." if limit < 1 else ".")
+        )
+        yield "warn" if limit < 1 else "note", f"A CPU quota of {limit:g}", text
+    if slow := machine.slow_cpus:
+        text = f"The cores differ in speed; {count(len(slow), 'slow CPU')} had no work."
+        yield "note", "Fast cores only", text
+
+
+def _smaller_batches(facts: Facts) -> Iterator[tuple[str, str, str]]:
+    """Report batch sizes of the profile for which the machine lacks time or memory."""
     for left_out in facts.metadata.matrix.excluded:
         if left_out.what.startswith(INFERENCE_BATCHES):
             text = f"{left_out.what.capitalize()}: {left_out.reason}."
-            yield Banner(level="note", title="Larger batches are left out", text=text)
+            yield "note", "Larger batches are left out", text
 
 
-def _invalid(facts: Facts) -> Iterator[Banner]:
-    controls = [found for group in facts.groups if (found := facts.control_of(group))]
-    failed = [control for control in controls if not control.is_valid]
-    if failed:
-        yield Banner(
-            level="stop",
-            title="Not to be believed everywhere",
-            text=f"{len(failed)} of {count(len(controls), 'comparison group')} failed: "
-            f"{failed[0].reason or 'identical workers differed'}.",
-        )
-    wrong = [row for row in facts.scenarios.values() if row.status == Status.WRONG_OUTPUT]
-    if wrong:
-        yield Banner(
-            level="warn",
-            title="Wrong outputs",
-            text=f"{count(len(wrong), 'scenario')} computed something else than stock default and "
-            "got no verdict.",
-        )
-
-
-def _thin(facts: Facts) -> Iterator[Banner]:
-    if facts.thin_groups:
-        needed = facts.policy.verdict.min_rounds
-        yield Banner(
-            level="stop",
-            title="Too little was measured",
-            text=f"Fewer than {needed} rounds in {len(facts.thin_groups)} of "
-            f"{count(len(facts.groups), 'comparison group')} allow no verdict there: raise the "
-            "budget or measure fewer scenarios.",
-        )
-
-
-def _unmeasured(facts: Facts) -> Iterator[Banner]:
-    rows = list(facts.scenarios.values())
-    failed = [row for row in rows if row.status not in (*MEASURED, Status.WRONG_OUTPUT)]
-    if failed:
-        yield Banner(
-            level="warn",
-            title="Not everything could be measured",
-            text=f"{len(failed)} of {count(len(rows), 'scenario')} gave no times; reasons under "
-            "'What could not run'.",
-        )
-
-
-def _untrained(facts: Facts) -> Iterator[Banner]:
-    if facts.is_untrained:
-        yield Banner(
-            level="warn",
-            title="The model is untrained",
-            text="Its weights are random: decisions, accuracy and recall mean nothing; the times "
-            "are this architecture's all the same.",
-        )
-
-
-def _synthetic(facts: Facts) -> Iterator[Banner]:
-    if facts.metadata.data.source == "synthetic":
-        yield Banner(
-            level="note",
-            title="Synthetic pills",
-            text="Rendered, not photographed: no claim about real pills.",
-        )
-
-
-def _emulated(facts: Facts) -> Iterator[Banner]:
-    rows = [
-        row for row in facts.scenarios.values() if row.native_dtype is False and row.dtype == "bf16"
-    ]
-    if rows or (
-        facts.native_bf16 is False and any(r.dtype == "bf16" for r in facts.scenarios.values())
-    ):
-        yield Banner(
-            level="warn",
-            title="bf16 is emulated on this CPU",
-            text="It has neither AVX512_BF16 nor AMX: bf16 figures show what emulation costs.",
-        )
-    if any(row.native_dtype is False and row.dtype == "int8" for row in facts.scenarios.values()):
-        yield Banner(
-            level="warn",
-            title="This CPU has no int8 instructions",
-            text="It has neither VNNI nor AMX: int8 takes several instructions for what they do in "
-            "one, and stock keeps 7 of 8 bits of what flows between layers.",
-        )
-
-
-def _archived(facts: Facts) -> Iterator[Banner]:
+def _archived(facts: Facts) -> Iterator[tuple[str, str, str]]:
     if any(row.backend == "ipex" for row in facts.scenarios.values()):
-        yield Banner(
-            level="note",
-            title="IPEX is archived",
-            text="No patches since March 2026; 2.8 is its last release and needs PyTorch 2.8.",
-        )
+        text = "No patches since March 2026; 2.8 is its last release and needs PyTorch 2.8."
+        yield "note", "IPEX is archived", text
 
 
-def _damaged(facts: Facts) -> Iterator[Banner]:
+def _damaged(facts: Facts) -> Iterator[tuple[str, str, str]]:
     if facts.run.warnings:
-        yield Banner(
-            level="warn", title="The files are not whole", text=f"{'; '.join(facts.run.warnings)}."
-        )
+        yield "warn", "Files are damaged or missing", f"{'; '.join(facts.run.warnings)}."
+
+
+def _computed_here(facts: Facts) -> Iterator[tuple[str, str, str]]:
+    """Report values that the run's files lack or that an older version wrote."""
     if facts.is_judged_again:
-        was = {(r.scenario, r.baseline_kind): r.verdict for r in facts.run.speedups}
-        new = [r for r in facts.speedup_rows if was.get((r.scenario, r.baseline_kind))]
-        other = sum(was[r.scenario, r.baseline_kind] != r.verdict for r in new)
-        yield Banner(
-            level="note",
-            title="Judged again",
-            text=f"Version 0.1 measured this run and judged it by another rule: {other} of "
-            f"{count(len(new), 'verdict')} read otherwise here than in its speedups.csv.",
+        was = {(row.scenario, row.baseline_kind): row.verdict for row in facts.run.speedups}
+        both = [
+            (old, row.verdict)
+            for row in facts.speedup_rows
+            if (old := was.get((row.scenario, row.baseline_kind)))
+        ]
+        text = (
+            "Version 0.1 measured this run and judged it by another rule: "
+            f"{sum(old != new for old, new in both)} of {count(len(both), 'verdict')} differ from "
+            "those in its speedups.csv."
         )
+        yield "note", "Judged again", text
     if facts.summaries_were_missing:
-        yield Banner(
-            level="warn",
-            title="The run's summaries are missing",
-            text="It was killed before it wrote them: times were made from iterations.csv. What "
-            "was not checked before the kill has no verdict.",
+        text = (
+            "It was killed before it wrote them: times were computed from iterations.csv. What was "
+            "not checked before the kill has no verdict."
         )
+        yield "warn", "The run's summaries are missing", text
     elif facts.speedups_were_missing:
-        yield Banner(
-            level="note",
-            title="Speedups were computed for this page",
-            text="speedups.csv holds none, so they were made from iterations.csv.",
-        )
+        text = "speedups.csv holds none, so they were computed from iterations.csv."
+        yield "note", "Speedups were computed for this page", text

@@ -1,4 +1,4 @@
-"""Which figures a run gives: from facts to the values that `figures` draws."""
+"""The page's figures: from facts to the values that `figures` draws."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from bench.plan.scenario import BaselineKind, Task
 from bench.report import figures, tables
 from bench.report.figures import Bar, Curve, Drawing, Series, Span
 from bench.text import wording
-from bench.text.numbers import percent
-from bench.text.wording import TIMES
+from bench.text.wording import TIMES, digits, percent, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from bench.store.records import ScenarioRow
 
 
 def speedup_bars(facts: Facts) -> Drawing | None:
-    """Stock tuned and IPEX over stock default, per batch size: the tutorial's figure 1."""
+    """Draw stock tuned and IPEX over stock default for each batch size, the tutorial's figure 1."""
     groups = [
         group
         for group in of_task(facts.groups, Task.INFERENCE)
@@ -49,7 +48,7 @@ def speedup_bars(facts: Facts) -> Drawing | None:
 
 
 def _tuned(facts: Facts, group: Group) -> ScenarioRow | None:
-    """The fp32 baseline that the speedup rows of this group call stock tuned."""
+    """Return the group's stock tuned in fp32, as its speedup rows name it."""
     for row in facts.groups[group]:
         found = facts.speedup(row.scenario, BaselineKind.STOCK_TUNED)
         if row.dtype == "fp32" and found is not None and found.baseline in facts.scenarios:
@@ -87,72 +86,56 @@ def _span(label: str, kind: str, comparison: Comparison) -> Span:
 
 
 def forest(facts: Facts, group: Group, number: int) -> Drawing | None:
-    """Every scenario of a group over stock default, the control on top."""
-    spans = []
-    control = facts.control_of(group)
-    if control is not None:
-        spans.append(_span("Control: stock default against itself", "control", control))
-    rows = [row for row in facts.groups[group] if not is_stock_default(row)]
-    ranked = sorted(rows, key=lambda row: _rank(facts, row))
-    for row in ranked:
-        label = wording.chart_name(row)
-        comparison = facts.against_default(row.scenario)
-        if comparison is None:
-            words = wording.status_words(row.status)
-            missing = "not measured" if row.status == "ok" else words
-            spans.append(Span(label=label, kind=row.backend, estimate=None, missing=missing))
-        else:
-            spans.append(_span(label, row.backend, comparison))
-    if all(span.estimate is None for span in spans):
+    """Draw every scenario of a group over stock default, the control on top, then the fastest."""
+    compared, missing = [], []
+    for row in facts.groups[group]:
+        label, comparison = wording.chart_name(row), facts.against_default(row.scenario)
+        if comparison is not None and not is_stock_default(row):
+            compared.append(_span(label, row.backend, comparison))
+        elif not is_stock_default(row):
+            words = "not measured" if row.status == "ok" else wording.status_words(row.status)
+            missing.append(Span(label=label, kind=row.backend, estimate=None, missing=words))
+    compared.sort(key=lambda span: -(span.estimate or 0.0))
+    if control := facts.control_of(group):
+        compared.insert(0, _span("Control: stock default against itself", "control", control))
+    if not compared:
         return None
+    within = facts.policy.verdict.same_within
     return figures.intervals(
         f"forest{number}",
-        spans,
+        [*compared, *missing],
         title=f"{group.label}: speedup over stock default",
-        caption=f"{group.label}. Shaded: within {percent(facts.policy.verdict.same_within)}, which "
-        "counts as the same. Hollow, dashed: invalid. An arrow at the edge: beyond this axis.",
-        margin=facts.policy.verdict.same_within,
+        caption=f"{group.label}. Shaded: within {percent(within)}, which counts as the same. "
+        "Hollow, dashed: invalid. An arrow at the edge: beyond this axis.",
+        margin=within,
         axis="speedup over stock default (log scale)",
     )
 
 
-def _rank(facts: Facts, row: ScenarioRow) -> tuple[bool, float]:
-    comparison = facts.against_default(row.scenario)
-    return (comparison is None, -(comparison.estimate if comparison else 0.0))
-
-
 def over_batch(facts: Facts) -> list[Drawing]:
-    """Latency and throughput of the fp32 scenarios over batch size."""
-    latency, throughput = [], []
-    ways: dict[str, list[ScenarioRow]] = {}
+    """Draw latency and throughput of the fp32 scenarios over batch size."""
+    same: dict[str, list[ScenarioRow]] = {}
     for row in facts.scenarios.values():
         wanted = row.task == Task.INFERENCE and row.dtype == "fp32" and row.backend != "placebo"
         if wanted and facts.is_measured(row) and row.median_ms and row.images_per_s:
-            name = "Stock default" if is_stock_default(row) else wording.chart_name(row)
-            ways.setdefault(name, []).append(row)
-    for name, rows in ways.items():
-        ordered = sorted(rows, key=lambda row: row.batch_size)
-        kind = rows[0].backend
-        latency.append(
-            Curve(
-                label=name,
-                kind=kind,
-                points=tuple((row.batch_size, row.median_ms or 0.0) for row in ordered),
-            )
-        )
-        throughput.append(
-            Curve(
-                label=name,
-                kind=kind,
-                points=tuple((row.batch_size, row.images_per_s or 0.0) for row in ordered),
-            )
-        )
-    if not latency or len({batch for curve in latency for batch, _ in curve.points}) < 2:
+            same.setdefault(_label(row), []).append(row)
+    if len({row.batch_size for rows in same.values() for row in rows}) < 2:
         return []
+
+    def curves(value: Callable[[ScenarioRow], float | None]) -> list[Curve]:
+        return [
+            Curve(
+                label=name,
+                kind=rows[0].backend,
+                points=tuple(sorted((row.batch_size, value(row) or 0.0) for row in rows)),
+            )
+            for name, rows in same.items()
+        ]
+
     return [
         figures.lines(
             "throughput",
-            throughput,
+            curves(lambda row: row.images_per_s),
             title="Throughput over batch size",
             caption="Images per second over batch size, fp32.",
             unit="images per second",
@@ -160,7 +143,7 @@ def over_batch(facts: Facts) -> list[Drawing]:
         ),
         figures.lines(
             "latency",
-            latency,
+            curves(lambda row: row.median_ms),
             title="Latency over batch size",
             caption="Median time of one call over batch size, fp32, both axes logarithmic.",
             unit="milliseconds a call",
@@ -177,53 +160,41 @@ def pair_chart(
     title: str,
     caption: str,
 ) -> Drawing | None:
-    """Ratios between two scenarios, one row a pair."""
-    spans, margins = [], []
-    for row, other in pairs:
-        found = facts.compare(row.scenario, other.scenario)
-        if found is None:
-            continue
-        label = f"{wording.chart_name(row)} · {_where(row)}"
-        spans.append(_span(label, row.backend, found))
-        if found.margin is not None:
-            margins.append(found.margin)
-    if not spans:
+    """Draw the ratio of each pair of scenarios."""
+    found = [
+        (row, comparison)
+        for row, other in pairs
+        if (comparison := facts.compare(row.scenario, other.scenario)) is not None
+    ]
+    if not found:
         return None
+    margins = [comparison.margin for _, comparison in found if comparison.margin is not None]
     return figures.intervals(
         name,
-        spans,
+        [
+            _span(f"{wording.chart_name(row)} · {_where(row)}", row.backend, comparison)
+            for row, comparison in found
+        ],
         title=title,
         caption=caption,
-        margin=max(margins) if margins else None,
+        margin=max(margins, default=None),
         axis="ratio of speeds (log scale)",
     )
 
 
 def _where(row: ScenarioRow) -> str:
-    trained = next((tag for tag in wording.option_tags(row) if tag in ("frozen", "full")), "")
     words = {"frozen": "frozen blocks", "full": "everything trained"}
-    return words.get(trained, f"batch {row.batch_size}")
+    trained = next((words[tag] for tag in wording.option_tags(row) if tag in words), "")
+    return trained or f"batch {row.batch_size}"
 
 
 def start_up(facts: Facts) -> Drawing | None:
-    """Import, prepare and first call together, at the smallest batch."""
-    values = []
-    for row in _smallest(facts):
-        total = tables.start_up_ms(row)
-        if total:
-            values.append(
-                Bar(
-                    label=_bar_label(row),
-                    kind=row.backend,
-                    value=total,
-                    text=wording.seconds(total / 1000),
-                )
-            )
-    if not values:
-        return None
-    return figures.bars(
+    """Draw import, prepare and first call together, at the smallest batch."""
+    groups = of_task(facts.groups, Task.INFERENCE)
+    totals = [(row, tables.start_up_ms(row)) for row in facts.groups[groups[0]]] if groups else []
+    return _bars(
         "startup",
-        sorted(values, key=lambda bar: bar.value),
+        ((row, total, seconds(total / 1000)) for row, total in totals if total),
         title="Time until the first answer",
         caption="Import, preparation and first call together, inference at the smallest batch, "
         "logarithmic.",
@@ -232,38 +203,40 @@ def start_up(facts: Facts) -> Drawing | None:
 
 
 def memory(facts: Facts) -> Drawing | None:
-    """Peak memory at the largest batch."""
-    sizes = [group.batch_size for group in of_task(facts.groups, Task.INFERENCE)]
-    rows = [
-        row
+    """Draw peak memory at the largest batch."""
+    groups = of_task(facts.groups, Task.INFERENCE)
+    largest = max((group.batch_size for group in groups), default=0)
+    peaks = [
+        (row, row.peak_rss_mb)
         for row in facts.scenarios.values()
-        if row.task == Task.INFERENCE and sizes and row.batch_size == max(sizes)
+        if row.task == Task.INFERENCE and row.batch_size == largest
     ]
-    values = [
-        Bar(
-            label=_bar_label(row),
-            kind=row.backend,
-            value=row.peak_rss_mb,
-            text=f"{wording.digits(row.peak_rss_mb)} MB",
-        )
-        for row in rows
-        if row.peak_rss_mb
-    ]
-    if not values:
-        return None
-    return figures.bars(
+    return _bars(
         "memory",
-        sorted(values, key=lambda bar: bar.value),
+        ((row, peak, f"{digits(peak)} MB") for row, peak in peaks if peak),
         title="Peak memory",
-        caption=f"Peak memory of the worker process, inference at batch {max(sizes)}.",
+        caption=f"Peak memory of the worker process, inference at batch {largest}.",
         log=False,
     )
 
 
-def _smallest(facts: Facts) -> list[ScenarioRow]:
-    groups = of_task(facts.groups, Task.INFERENCE)
-    return facts.groups[groups[0]] if groups else []
+def _bars(
+    name: str,
+    values: Iterable[tuple[ScenarioRow, float, str]],
+    *,
+    title: str,
+    caption: str,
+    log: bool,
+) -> Drawing | None:
+    bars = [
+        Bar(label=_label(row), kind=row.backend, value=value, text=text)
+        for row, value, text in values
+    ]
+    if not bars:
+        return None
+    bars.sort(key=lambda bar: bar.value)
+    return figures.bars(name, bars, title=title, caption=caption, log=log)
 
 
-def _bar_label(row: ScenarioRow) -> str:
+def _label(row: ScenarioRow) -> str:
     return "Stock default" if is_stock_default(row) else wording.chart_name(row)

@@ -14,8 +14,7 @@ from bench.analysis.facts import is_stock_default, of_task
 from bench.analysis.prices import images_per_dollar, images_per_hour
 from bench.analysis.winners import best_ipex, winner
 from bench.plan.scenario import BaselineKind, Task
-from bench.report import answers, banners, figures, machine
-from bench.report.answers.low_precision import bf16_ability
+from bench.report import answers, banners, figures, machine, method
 from bench.report.figures import Bar
 from bench.report.layout import lay_out
 from bench.report.tables import Cell, Row, Table, number, ratio_cell, tags
@@ -61,7 +60,7 @@ def render_comparison(runs: Sequence[Facts]) -> str:
             ],
             "throughput": throughput(names, runs),
             "bars": _bars(names, runs),
-            "repeat": "\n\n".join(machine.repeat(facts) for facts in runs),
+            "repeat": "\n\n".join(method.repeat(facts) for facts in runs),
         },
     )
 
@@ -127,7 +126,7 @@ def _card(name: str, facts: Facts) -> Card:
         answers=tuple(every[key] for key in _ASKED),
         banners=tuple(one for one in banners.banners(facts) if one.level != "note"),
         facts=(
-            ("bf16", bf16_ability(facts)),
+            ("bf16", answers.bf16_ability(facts)),
             ("Price", price.words if price else "unknown: give yours with --prices FILE"),
             ("Packages", _packages(facts)),
         ),

@@ -1,8 +1,8 @@
-"""What the page tells about one scenario when its entry is opened. Pure."""
+"""The page's entry of one scenario: its figures, drawings, kernels and code. Pure."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from bench.plan.scenario import CONTROL_SUFFIX
 from bench.recommend.recipes import recipe
 from bench.report import sparklines
 from bench.report.tables import break_even, start_up_ms
-from bench.report.tables.table import whole
+from bench.report.tables.table import megabytes, whole
 from bench.text import wording
 from bench.text.wording import NOTHING, digits, milliseconds, seconds
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class KernelSummary:
-    """Equal primitives of one call, counted."""
+    """All calls of one kernel in one call of the model."""
 
     calls: int
     primitive: str
@@ -50,23 +50,25 @@ class Detail:
     warmup: Markup | None
     kernels: tuple[KernelSummary, ...]
     code: str
-    """How to run the model that way; empty where nothing was measured or nobody knows."""
+    """How to run the model this way; empty where the scenario has no times or no known code."""
 
 
 def anchors(facts: Facts) -> dict[str, str]:
-    """An id for every scenario's entry. Numbers, because names come from a file."""
+    """Return an element id for every scenario. Ids are numbers, because names come from a file."""
     return {name: f"s{number}" for number, name in enumerate(facts.scenarios)}
 
 
 def all_details(facts: Facts) -> list[Detail]:
-    """One entry a scenario, in the order of the run."""
+    """Return one entry a scenario, in the order of the run."""
     names = anchors(facts)
-    return [detail(facts, row, names[row.scenario]) for row in facts.scenarios.values()]
+    return [_detail(facts, row, names[row.scenario]) for row in facts.scenarios.values()]
 
 
-def detail(facts: Facts, row: ScenarioRow, anchor: str) -> Detail:
-    """Everything the run knows of one scenario."""
+def _detail(facts: Facts, row: ScenarioRow, anchor: str) -> Detail:
     comparison = facts.against_default(row.scenario)
+    code = None
+    if facts.is_measured(row):
+        code = recipe(row, keeps_heap=facts.keeps_heap(row.scenario))
     return Detail(
         anchor=anchor,
         id=row.scenario,
@@ -79,20 +81,15 @@ def detail(facts: Facts, row: ScenarioRow, anchor: str) -> Detail:
         facts=tuple(_pairs(facts, row)),
         ratios=_ratios(facts, row, anchor),
         warmup=_warmup(facts, row, anchor),
-        kernels=kernel_summary(facts.kernels.get(row.scenario, [])),
-        code=_code(facts, row),
+        kernels=_kernels(facts.kernels.get(row.scenario, [])),
+        code=code or "",
     )
-
-
-def _code(facts: Facts, row: ScenarioRow) -> str:
-    if not facts.is_measured(row):
-        return ""
-    return recipe(row, keeps_heap=facts.keeps_heap(row.scenario)) or ""
 
 
 def _pairs(facts: Facts, row: ScenarioRow) -> list[tuple[str, str]]:
     tuned = facts.against_tuned(row.scenario)
-    parity = facts.parity.get(row.scenario)
+    start_up, peak, calls = start_up_ms(row), row.percent_of_peak, break_even(facts, row)
+    native = {True: "native", False: "EMULATED on this CPU", None: "unknown whether native"}
     pairs = [
         ("Median of a call", milliseconds(row.median_ms)),
         ("p90 / p99", f"{milliseconds(row.p90_ms)} / {milliseconds(row.p99_ms)}"),
@@ -102,20 +99,23 @@ def _pairs(facts: Facts, row: ScenarioRow) -> list[tuple[str, str]]:
         ("Threads", str(row.threads or NOTHING)),
         ("Import / prepare", f"{seconds(row.import_s)} / {seconds(row.prepare_s)}"),
         ("First call", milliseconds(row.first_call_ms)),
-        ("Until the first answer", _total(start_up_ms(row))),
-        ("Start earned back after", _earned_back(facts, row)),
-        ("Peak memory", f"{digits(row.peak_rss_mb)} MB" if row.peak_rss_mb else NOTHING),
+        ("Until the first answer", seconds(None if start_up is None else start_up / 1000)),
+        ("Start earned back after", "at once" if calls == 0 else _calls(calls)),
+        ("Peak memory", megabytes(row.peak_rss_mb)),
         ("Pages faulted in by a call", whole(row.page_faults)),
-        ("Share of the machine's peak", _peak(row)),
+        (
+            "Share of the machine's peak",
+            NOTHING if peak is None else f"{peak:.0f} % ({digits(row.gflop_per_s)} GFLOP/s)",
+        ),
         ("Widest instructions seen", row.isa or NOTHING),
-        ("Arithmetic", _arithmetic(row)),
+        ("Arithmetic", f"{row.dtype}, {native[row.native_dtype]}"),
         ("Operators with a fused one", whole(row.fused_ops)),
     ]
     if facts.is_measured(row) and row.scenario not in facts.kernels:
-        pairs.append(("Kernels", "oneDNN logged none: its call ran on others"))
+        pairs.append(("Kernels", "oneDNN logged none: the call ran on others"))
     if row.layers_replaced is not None:
         pairs.append(("Layers that ipex.optimize replaced", whole(row.layers_replaced)))
-    if parity is not None:
+    if parity := facts.parity.get(row.scenario):
         agrees = "agrees" if parity.within_tolerance else "WRONG"
         error = f"{wording.tiny(parity.max_abs_error)} of {wording.tiny(parity.tolerance)} allowed"
         pairs.append(("Outputs", f"{agrees}, largest error {error}"))
@@ -123,46 +123,21 @@ def _pairs(facts: Facts, row: ScenarioRow) -> list[tuple[str, str]]:
     return pairs
 
 
-def _total(value_ms: float | None) -> str:
-    return NOTHING if value_ms is None else seconds(value_ms / 1000)
-
-
-def _earned_back(facts: Facts, row: ScenarioRow) -> str:
-    calls = break_even(facts, row)
-    if calls is None:
-        return NOTHING
-    return "at once" if calls == 0 else f"{digits(calls, 2)} calls"
-
-
-def _peak(row: ScenarioRow) -> str:
-    if row.percent_of_peak is None:
-        return NOTHING
-    return f"{row.percent_of_peak:.0f} % ({digits(row.gflop_per_s)} GFLOP/s)"
-
-
-def _arithmetic(row: ScenarioRow) -> str:
-    words = {True: "native", False: "EMULATED on this CPU", None: "unknown whether native"}
-    return f"{row.dtype}, {words[row.native_dtype]}"
+def _calls(number: float | None) -> str:
+    return NOTHING if number is None else f"{digits(number, 2)} calls"
 
 
 def _ratios(facts: Facts, row: ScenarioRow, anchor: str) -> Markup | None:
-    if is_stock_default(row):
-        mine, control = [], facts.ratios_in_time(row.scenario + CONTROL_SUFFIX)
-    else:
-        mine = facts.ratios_in_time(row.scenario)
-        control = _control_ratios(facts, row)
-    if not mine and not (is_stock_default(row) and control):
-        return None
-    values = [ratio for *_, ratio in (mine or control)]
-    description = (
-        f"{len(values)} rounds, from {wording.times(min(values))} to {wording.times(max(values))}"
-    )
-    return sparklines.ratios(f"{anchor}r", mine, control, description)
-
-
-def _control_ratios(facts: Facts, row: ScenarioRow) -> list[tuple[int, int, float]]:
+    """Draw the ratios to stock default beside the control's; stock default has the latter only."""
     default = facts.default_of(group_of(row))
-    return facts.ratios_in_time(default.scenario + CONTROL_SUFFIX) if default else []
+    control = facts.ratios_in_time(default.scenario + CONTROL_SUFFIX) if default else []
+    mine = [] if is_stock_default(row) else facts.ratios_in_time(row.scenario)
+    values = [ratio for *_, ratio in (control if is_stock_default(row) else mine)]
+    if not values:
+        return None
+    low, high = wording.times(min(values)), wording.times(max(values))
+    description = f"{len(values)} rounds, from {low} to {high}"
+    return sparklines.ratios(f"{anchor}r", mine, control, description)
 
 
 def _warmup(facts: Facts, row: ScenarioRow, anchor: str) -> Markup | None:
@@ -176,22 +151,20 @@ def _warmup(facts: Facts, row: ScenarioRow, anchor: str) -> Markup | None:
     return sparklines.warmup(f"{anchor}w", calls, description)
 
 
-def kernel_summary(rows: list[KernelRow]) -> tuple[KernelSummary, ...]:
-    """Equal primitives counted, in the order they first ran."""
-    calls: Counter[tuple[str, str, str, str]] = Counter()
-    total: Counter[tuple[str, str, str, str]] = Counter()
+def _kernels(rows: list[KernelRow]) -> tuple[KernelSummary, ...]:
+    """Add up equal kernels, in the order in which they first ran."""
+    times_ms: dict[tuple[str, str, str, str], list[float]] = defaultdict(list)
     for row in rows:
         key = (row.primitive, row.implementation, row.data_types, row.post_ops or NOTHING)
-        calls[key] += 1
-        total[key] += row.ms  # type: ignore[assignment]  # a Counter adds floats as well
+        times_ms[key].append(row.ms)
     return tuple(
         KernelSummary(
-            calls=number,
+            calls=len(times),
             primitive=key[0],
             implementation=key[1],
             data_types=key[2],
             post_ops=key[3],
-            total=milliseconds(total[key]),
+            total=milliseconds(sum(times)),
         )
-        for key, number in calls.items()
+        for key, times in times_ms.items()
     )

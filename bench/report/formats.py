@@ -6,8 +6,8 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from bench.recommend.uses import uses
-from bench.report import answers, banners, machine, money, tables
+from bench.recommend.rules import uses
+from bench.report import answers, banners, machine, method, tables
 from bench.text import wording
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def _markdown(facts: Facts) -> Iterator[str]:
     yield ""
     for answer in answers.answers(facts):
         yield from _answer(answer)
-    yield _plain(money.sentence(facts))
+    yield _plain(answers.cost(facts))
     yield ""
     for use in uses(facts):
         yield from (f"### {_plain(use.title)}", "")
@@ -47,7 +47,7 @@ def _markdown(facts: Facts) -> Iterator[str]:
     yield "## What could not run"
     yield from _table(tables.failures(facts, {}))
     yield "## Repeat it"
-    yield from ("", "```", *machine.repeat(facts).replace("```", "").splitlines(), "```")
+    yield from ("", "```", *method.repeat(facts).replace("```", "").splitlines(), "```")
 
 
 def _answer(answer: Answer) -> Iterator[str]:
@@ -118,8 +118,8 @@ def as_json(facts: Facts) -> str:
         "speedups": [asdict(row) for row in facts.speedup_rows],
         "parity": [asdict(row) for row in facts.run.parity],
         "never_measured": facts.never_measured,
-        "repeat": machine.repeat(facts).splitlines(),
-        "provenance": dict(machine.provenance(facts)),
+        "repeat": method.repeat(facts).splitlines(),
+        "provenance": dict(method.provenance(facts)),
     }
     return json.dumps(_finite(found), indent=2, allow_nan=False) + "\n"
 

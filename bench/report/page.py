@@ -7,26 +7,25 @@ from typing import TYPE_CHECKING, Any
 from bench.analysis.facts import Facts, of_task
 from bench.analysis.winners import bf16_pairs, fusion_pairs
 from bench.plan.scenario import Task
-from bench.recommend.uses import uses
+from bench.recommend.rules import uses
 from bench.report import (
     answers,
     banners,
     charts,
     details,
-    environments,
     machine,
-    money,
+    method,
     pictures,
     tables,
     varied,
 )
+from bench.report.answers import environments
 from bench.report.layout import lay_out
-from bench.report.published import PUBLISHED
-from bench.report.tables import Cell, Row, Table
 from bench.text import wording
 
 if TYPE_CHECKING:
     from bench.report.figures import Drawing
+    from bench.report.tables import Table
 
 _CONTENTS = (
     ("use", "Use it"),
@@ -72,15 +71,15 @@ def _context(facts: Facts) -> dict[str, Any]:
         "details": details.all_details(facts),
         "bf16_sentence": answers.bf16_ability(facts),
         "album": pictures.album(facts),
-        "money_sentence": money.sentence(facts),
+        "money_sentence": answers.cost(facts),
         "machine": machine.described(facts),
         "machine_notes": machine.notes(facts),
         "settings": settings,
         "differing": differing,
-        "method": machine.method(facts),
+        "method": method.how_measured(facts),
         "uses": uses(facts),
-        "repeat": machine.repeat(facts),
-        "provenance": machine.provenance(facts),
+        "repeat": method.repeat(facts),
+        "provenance": method.provenance(facts),
     }
 
 
@@ -133,7 +132,7 @@ def _tables(facts: Facts) -> dict[str, Table]:
         "failures": tables.failures(facts, anchors),
         "exclusions": tables.exclusions(facts),
         "noise": tables.noise(facts),
-        "published": _published(),
+        "published": method.published(),
         "fusion": tables.pairs_table(
             facts,
             "fusion",
@@ -151,26 +150,6 @@ def _tables(facts: Facts) -> dict[str, Table]:
             anchors,
         ),
     }
-
-
-def _published() -> Table:
-    return Table(
-        name="published",
-        caption="Published by others, not measured here.",
-        columns=("What", "Speedup", "Machine", "Versions", "Remark"),
-        rows=tuple(
-            Row(
-                cells=(
-                    Cell(text=item.what),
-                    Cell(text=item.speedup),
-                    Cell(text=item.machine),
-                    Cell(text=item.versions),
-                    Cell(text=item.remark),
-                )
-            )
-            for item in PUBLISHED
-        ),
-    )
 
 
 def charts_of(facts: Facts) -> list[Drawing]:

@@ -1,7 +1,7 @@
-"""The pictures that a run kept, as parts of the page. Reads `pictures/` of the run's folder.
+"""The pictures that a run kept in `pictures/`, as parts of the page.
 
-Only files that are named in pictures.json, have a plain name, are small, and begin as a PNG or JPEG
-does are taken; anything else is left out. A run without pictures is no failure.
+A file is taken if pictures.json names it, its name is plain, it is small, and it begins as a PNG or
+JPEG does; any other is left out. A run without pictures is no failure.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ if TYPE_CHECKING:
     from bench.analysis.facts import Facts
 
 _NAME = re.compile(r"[\w-]{1,60}\.(png|jpg)", re.ASCII)
-_KINDS = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg"}
-_MOST_BYTES = 200_000
-"""Of one picture."""
-_MOST_IN_ALL = 450_000
-"""A third more as text, so that a page with drawings for 200 scenarios stays below 3 MB."""
+_TYPES = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg"}
+"""First bytes of a file and its media type."""
+_MAX_BYTES = 200_000
+"""The largest picture."""
+_MAX_TOTAL_BYTES = 450_000
+"""Base64 adds a third; a page with drawings of 200 scenarios then stays below 3 MB."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """One picture with what it shows in words."""
+    """One picture and its texts."""
 
     kind: str
     source: str
@@ -42,7 +43,7 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """One layer before and after a backend optimised the model."""
+    """A layer's class before and after a backend optimised the model."""
 
     name: str
     before: str
@@ -51,7 +52,7 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Album:
-    """What the page shows of the pictures."""
+    """Everything that the page shows of the pictures."""
 
     pictures: tuple[Picture, ...] = ()
     layers: tuple[Layer, ...] = ()
@@ -60,7 +61,7 @@ class Album:
 
 
 def album(facts: Facts) -> Album:
-    """The run's pictures, as far as they can be used."""
+    """Read the run's pictures, as far as they are usable."""
     folder = facts.run.folder / FOLDER
     try:
         found = json.loads((folder / CONTENTS).read_text(encoding="utf-8"))
@@ -68,98 +69,94 @@ def album(facts: Facts) -> Album:
         return Album()
     if not isinstance(found, dict):
         return Album()
+    is_synthetic = found.get("source") == "synthetic"
+    warnings = []
+    if is_synthetic:
+        warnings.append("Synthetic pills: rendered, not photographed.")
+    if found.get("trained") is not True:
+        warnings.append("The model is UNTRAINED: its decisions, heat maps and boxes mean nothing.")
     layers = _layers(found)
     return Album(
-        pictures=_pictures(folder, found),
+        pictures=_pictures(folder, found, "synthetic " if is_synthetic else ""),
         layers=layers,
         replaced=sum(layer.after.startswith("_IPEX") for layer in layers),
-        warning=_warning(found),
+        warning=" ".join(warnings),
     )
 
 
-def _warning(found: Mapping[str, Any]) -> str:
-    parts = []
-    if found.get("source") == "synthetic":
-        parts.append("Synthetic pills: rendered, not photographed.")
-    if found.get("trained") is not True:
-        parts.append("The model is UNTRAINED: its decisions, heat maps and boxes mean nothing.")
-    return " ".join(parts)
-
-
-def _pictures(folder: Path, found: Mapping[str, Any]) -> tuple[Picture, ...]:
+def _pictures(folder: Path, contents: Mapping[str, Any], synthetic: str) -> tuple[Picture, ...]:
     pictures, total = [], 0
-    items = found.get("items")
-    for item in items if isinstance(items, list) else []:
-        if not isinstance(item, dict):
-            continue
-        content = _content(folder, str(item.get("file")))
+    for item in _items(contents, "items"):
+        content = _content(folder, str(item.get("file"))) if isinstance(item, dict) else None
         total += len(content or b"")
-        if content is None or total > _MOST_IN_ALL:
+        if content is None or total > _MAX_TOTAL_BYTES:
             continue
-        kind, text = str(item.get("kind")), str(item.get("text"))
-        synthetic = "synthetic " if found.get("source") == "synthetic" else ""
-        pictures.append(_picture(kind, text, content, synthetic, _count(item)))
+        media = next(name for start, name in _TYPES.items() if content.startswith(start))
+        alternative, caption = _texts(item, synthetic)
+        pictures.append(
+            Picture(
+                kind=str(item.get("kind")),
+                source=f"data:image/{media};base64,{base64.b64encode(content).decode()}",
+                alternative=alternative,
+                caption=caption,
+            )
+        )
     return tuple(pictures)
 
 
-def _count(item: Mapping[str, Any]) -> str:
-    """`96 `, where the picture is made from so many images."""
-    images = item.get("images")
-    return f"{images:,} " if isinstance(images, int) and not isinstance(images, bool) else ""
-
-
-def _picture(kind: str, text: str, content: bytes, synthetic: str, count: str) -> Picture:
-    suffix = next(name for start, name in _KINDS.items() if content.startswith(start))
-    source = f"data:image/{suffix};base64,{base64.b64encode(content).decode()}"
+def _texts(item: dict[str, object], synthetic: str) -> tuple[str, str]:
+    """Return a picture's alternative text and its caption."""
+    text, images = str(item.get("text")), item.get("images")
+    number = f"{images:,} " if isinstance(images, int) and not isinstance(images, bool) else ""
     difference = (
-        f"Mean bad minus mean good image of {count}{synthetic}test pills. "
-        "Red: bad ones are brighter; blue: darker. Faint: within chance, which shuffled labels put "
-        f"at {text} grey levels."
+        f"Mean bad minus mean good image of {number}{synthetic}test pills. Red: bad pills are "
+        "brighter. Blue: bad pills are darker. Faint: within chance, which is "
+        f"{text} grey levels by shuffled labels."
     )
-    words = {
+    return {
         "gallery": (
             f"Rows of {synthetic}pills, by row: {text}",
             f"Good and bad {synthetic}pills. Rows from the top: {text}.",
         ),
-        "difference": (
-            f"Mean of the bad {synthetic}pills minus mean of the good ones",
-            difference,
-        ),
+        "difference": (f"Mean of the bad {synthetic}pills minus mean of the good ones", difference),
         "prediction": (
             f"A {synthetic}pill with boxes, and its heat map: {text}",
             f"{text[:1].upper()}{text[1:]}.",
         ),
-    }
-    alternative, caption = words.get(kind, (text, text))
-    return Picture(kind=kind, source=source, alternative=alternative, caption=caption)
+    }.get(str(item.get("kind")), (text, text))
 
 
 def _content(folder: Path, name: str) -> bytes | None:
+    """Return the file's bytes; None if it must not or cannot be shown."""
+    path = folder / name
     if not _NAME.fullmatch(name):
         return None
-    path = folder / name
     try:
-        if path.is_symlink() or path.stat().st_size > _MOST_BYTES:
+        if path.is_symlink() or path.stat().st_size > _MAX_BYTES:
             return None
         content = path.read_bytes()
     except OSError:
         return None
-    return content if content.startswith(tuple(_KINDS)) else None
+    return content if content.startswith(tuple(_TYPES)) else None
 
 
-def _layers(found: Mapping[str, Any]) -> tuple[Layer, ...]:
-    before, after = _kinds(found.get("layers_before")), _kinds(found.get("layers_after"))
+def _items(contents: Mapping[str, Any], key: str) -> list[Any]:
+    found = contents.get(key)
+    return found if isinstance(found, list) else []
+
+
+def _layers(contents: Mapping[str, Any]) -> tuple[Layer, ...]:
+    before, after = (
+        {
+            str(pair[0]): str(pair[1])
+            for pair in _items(contents, key)
+            if isinstance(pair, list) and len(pair) == 2
+        }
+        for key in ("layers_before", "layers_after")
+    )
     if not before or not after:
         return ()
-    names = [*before, *(name for name in after if name not in before)]
     return tuple(
         Layer(name=name, before=before.get(name, NOTHING), after=after.get(name, NOTHING))
-        for name in names
+        for name in before | after
     )
-
-
-def _kinds(layers: object) -> dict[str, str]:
-    pairs = layers if isinstance(layers, list) else []
-    return {
-        str(pair[0]): str(pair[1]) for pair in pairs if isinstance(pair, list) and len(pair) == 2
-    }

@@ -26,7 +26,7 @@ from bench.report import build
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-MADE_UP = Path(__file__).parents[1] / "bench" / "report" / "conftest.py"
+MADE_UP = Path(__file__).parents[1] / "bench" / "made_up_runs.py"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 MARKS = """() => {
     const [opened] = performance.getEntriesByType("navigation");
@@ -51,9 +51,10 @@ def large_page(folder: Path) -> Path:
     made_up: Any = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = made_up  # dataclasses look their module up
     spec.loader.exec_module(made_up)
-    run = made_up._make(
+    plan = made_up.Plan(
         profile="full", int8=True, environments=("torch-latest",), launches=5, rounds=20
     )
+    run = made_up.build_run(plan)
     path = folder / "large.html"
     path.write_text(build(run), encoding="utf-8")
     click.echo(f"{len(run.scenarios)} scenarios, {path.stat().st_size / 1e6:.2f} MB")

@@ -1,4 +1,4 @@
-"""What an answer of the first screen is made of, and the phrases that several of them share."""
+"""Types of the first screen's answers, and the phrases that several answers share."""
 
 from __future__ import annotations
 
@@ -6,16 +6,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.analysis.winners import ipex_over_tuned
-from bench.plan.scenario import Task
+from bench.plan.scenario import Task, Verdict
 
 if TYPE_CHECKING:
     from bench.analysis.facts import Comparison, Facts, Group
     from bench.store.records import ScenarioRow
 
-THIN = "Too few rounds for a verdict."
-"""Not the same as "no difference could be shown"."""
+TOO_FEW_ROUNDS = "Too few rounds for a verdict."
+"""Distinct from "no difference could be shown"."""
 
 BASELINES = ("over stock default", "over stock tuned")
+
+VERDICT_WORDS = {
+    str(Verdict.FASTER): "faster",
+    str(Verdict.SLOWER): "SLOWER",
+    str(Verdict.SAME): "equally fast",
+    str(Verdict.INCONCLUSIVE): "not shown to differ",
+    str(Verdict.INVALID): "without a valid comparison",
+    TOO_FEW_ROUNDS: "too few rounds to tell",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +38,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """One question of the first screen."""
+    """One question of the first screen and its answer."""
 
     key: str
     question: str
@@ -37,56 +46,51 @@ class Answer:
     tone: str
     """`good`, `bad`, `level` (no difference shown), `unknown` (nothing valid) or `plain`."""
     number: str = ""
-    """The figure, or two words, that stand large beside the headline."""
+    """The figure, or two words, in large type beside the headline."""
     number_note: str = ""
     columns: tuple[str, ...] = ()
-    """Heads of the lines' comparisons."""
+    """Column heads of the lines' comparisons."""
     lines: tuple[Line, ...] = ()
     lines_are_shown: bool = False
-    """Whether the lines belong to the answer itself, and so are never folded."""
+    """Whether the lines are always shown, and not folded."""
     details: tuple[str, ...] = ()
     """Sentences; the first is shown where no lines are, the others are folded."""
 
     @property
     def shown_details(self) -> tuple[str, ...]:
-        """What the first screen shows of them."""
+        """The details that the first screen shows."""
         return () if self.lines_are_shown else self.details[:1]
 
     @property
     def folded_details(self) -> tuple[str, ...]:
-        """The others."""
+        """The details that are folded."""
         return self.details[len(self.shown_details) :]
 
     @property
     def is_folded(self) -> bool:
-        """Whether there is more than the first screen shows."""
+        """Whether any detail or line is folded."""
         return bool(self.folded_details or (self.lines and not self.lines_are_shown))
 
 
 def gain_line(facts: Facts, group: Group, best: ScenarioRow) -> Line:
-    """What the group's best IPEX scenario gains over both baselines."""
+    """Compare the group's best IPEX scenario with both baselines."""
     label = f"Batch {group.batch_size}" if group.task == Task.INFERENCE else trained_name(group)
     if best.dtype != "fp32":
         label += f", {best.dtype}"
-    both = (facts.against_default(best.scenario), ipex_over_tuned(facts, best))
-    return Line(label=label, cells=both)
+    cells = (facts.against_default(best.scenario), ipex_over_tuned(facts, best))
+    return Line(label=label, cells=cells)
 
 
 def trained_name(group: Group) -> str:
-    """What is trained in that group, in words."""
+    """Name what the group trains."""
     return {"frozen": "Blocks frozen", "full": "Everything trained"}.get(group.trained, group.label)
 
 
-def unmeasured(key: str, question: str, headline: str) -> Answer:
-    """An answer to what the run did not ask."""
-    return Answer(key=key, question=question, headline=headline, tone="unknown")
+def unanswered(key: str, question: str, headline: str, *details: str) -> Answer:
+    """Make the answer to a question that the run cannot answer."""
+    return Answer(key=key, question=question, headline=headline, tone="unknown", details=details)
 
 
-def capitalised(text: str) -> str:
-    """The text with its first letter large, unless it starts with a name that is not (`bf16`)."""
+def upper_first(text: str) -> str:
+    """Return the text with a capital first letter, unless it starts with `bf16` or `fp32`."""
     return text if text.startswith(("bf16", "fp32")) else text[:1].upper() + text[1:]
-
-
-def small(text: str) -> str:
-    """The text with its first letter small."""
-    return text[:1].lower() + text[1:]

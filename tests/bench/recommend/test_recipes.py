@@ -19,8 +19,7 @@ from bench.cli.main import cli
 from bench.machine.placement import kept_heap
 from bench.plan.matrix import FURTHER_BACKENDS
 from bench.recommend.recipes import recipe
-from bench.recommend.rules import Wish, recommend
-from bench.recommend.uses import uses
+from bench.recommend.rules import Wish, recommend, uses
 from bench.report import build, formats
 from bench.store.records import Run, ScenarioRow
 from tests.hardware import ONEDNN_HAS_BF16, needs_ipex
@@ -83,45 +82,30 @@ for code, tolerance in {cases!r}:
 """
 
 
-def possible(rows: list[ScenarioRow]) -> list[ScenarioRow]:
-    """Without those that IPEX refuses on this CPU."""
-    return [row for row in rows if ONEDNN_HAS_BF16 or row.dtype != "bf16"]
-
-
-def inference_rows(run: Run, backend: str) -> list[ScenarioRow]:
-    """Every way of that backend at batch 1."""
-    return [
-        row
-        for row in run.scenarios
-        if (row.task, row.batch_size, row.backend) == ("inference", 1, backend)
-    ]
-
-
 _TOLERANCES = {"fp32": 1e-4, "bf16": 0.05, "int8": 0.1}
-
-
 _STEP_TOLERANCES = {"fp32": 0.01, "bf16": 0.2}
-"""Of what one step gains: a step that was not made, or was made twice, is outside."""
+"""Shares of what one step gains; a step that is missing or made twice exceeds them."""
 
 
-def _run(rows: list[ScenarioRow], folder: Path | None = None) -> None:
-    _execute(_PROGRAM, rows, _TOLERANCES, folder)
+def at_batch_1(run: Run, backend: str) -> list[ScenarioRow]:
+    """The backend's inference scenarios at batch 1."""
+    kind = ("inference", 1, backend)
+    return [row for row in run.scenarios if (row.task, row.batch_size, row.backend) == kind]
 
 
-def _execute(
-    program: str,
-    rows: list[ScenarioRow],
-    tolerances: dict[str, float],
-    folder: Path | None = None,
-) -> None:
+def execute(rows: list[ScenarioRow], folder: Path | None = None) -> None:
+    """Run the recipes of those scenarios in one process and compare with the plain model."""
     assert rows
-    cases = []
+    cases: dict[str, list[tuple[str, float]]] = {"inference": [], "training": []}
     for row in rows:
         code = recipe(row)
         assert code is not None, row.scenario
-        cases.append((code, tolerances[row.dtype]))
+        tolerances = _TOLERANCES if row.task == "inference" else _STEP_TOLERANCES
+        cases[row.task].append((code, tolerances[row.dtype]))
+    program = _PROGRAM.format(cases=cases["inference"])
+    program += _TRAINING_PROGRAM.format(cases=cases["training"])
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program.format(cases=cases)],
+        [sys.executable, "-W", "ignore", "-c", program],
         check=False,
         capture_output=True,
         text=True,
@@ -132,73 +116,31 @@ def _execute(
 
 
 @pytest.mark.torch
-def test_stock_recipes_run_and_agree(make_run: MakeRun) -> None:
-    """Each stock way but compilation, which needs a compiler and a minute."""
-    _run([row for row in inference_rows(make_run(), "stock") if row.mode != "compile"])
+@pytest.mark.parametrize(
+    ("backend", "compiles"),
+    [
+        ("stock", False),
+        pytest.param("stock", True, marks=pytest.mark.slow),
+        pytest.param("ipex", False, marks=[pytest.mark.ipex, needs_ipex]),
+        pytest.param("ipex", True, marks=[pytest.mark.slow, pytest.mark.ipex, needs_ipex]),
+    ],
+)
+def test_recipes_run_and_agree(make_run: MakeRun, backend: str, compiles: bool) -> None:
+    """Outputs and the losses of two training steps are the plain model's; frozen weights stay.
 
-
-@pytest.mark.torch
-@pytest.mark.slow
-def test_compiled_stock_recipe_runs_and_agrees(make_run: MakeRun) -> None:
-    """Inductor, with freezing and without."""
-    rows = inference_rows(make_run(profile="full", rounds=2, launches=1), "stock")
-    _run([row for row in rows if row.mode == "compile"])
-
-
-@pytest.mark.torch
-@pytest.mark.ipex
-@needs_ipex
-def test_ipex_recipes_run_and_agree(make_run: MakeRun) -> None:
-    """Each IPEX way but compilation."""
-    rows = possible(inference_rows(make_run(), "ipex"))
-    _run([row for row in rows if row.mode != "compile"])
-
-
-@pytest.mark.torch
-@pytest.mark.slow
-@pytest.mark.ipex
-@needs_ipex
-def test_compiled_ipex_recipe_runs_and_agrees(make_run: MakeRun) -> None:
-    """IPEX's own compile backend."""
-    rows = inference_rows(make_run(profile="full", rounds=2, launches=1), "ipex")
-    _run([row for row in rows if row.mode == "compile"])
-
-
-def training_rows(run: Run, backend: str) -> list[ScenarioRow]:
-    """Every way of that backend to train."""
-    return [row for row in run.scenarios if (row.task, row.backend) == ("training", backend)]
-
-
-@pytest.mark.torch
-def test_stock_training_recipes_make_the_plain_loops_steps(make_run: MakeRun) -> None:
-    """Two steps lose what the plain loop's lose, and what is frozen stays."""
-    _execute(_TRAINING_PROGRAM, training_rows(make_run(), "stock"), _STEP_TOLERANCES)
-
-
-@pytest.mark.torch
-@pytest.mark.ipex
-@needs_ipex
-def test_ipex_training_recipes_make_the_plain_loops_steps(make_run: MakeRun) -> None:
-    """The same through `ipex.optimize(model, optimizer=...)`."""
-    rows = possible(training_rows(make_run(), "ipex"))
-    _execute(_TRAINING_PROGRAM, rows, _STEP_TOLERANCES)
-
-
-@pytest.mark.torch
-@pytest.mark.slow
-def test_stock_int8_recipe_runs_and_agrees(make_run: MakeRun) -> None:
-    """Export, observe, convert, compile."""
-    rows = inference_rows(make_run(int8=True, rounds=2, launches=1), "stock")
-    _run([row for row in rows if row.dtype == "int8"])
-
-
-@pytest.mark.torch
-@pytest.mark.ipex
-@needs_ipex
-def test_ipex_int8_recipe_runs_and_agrees(make_run: MakeRun) -> None:
-    """Prepare, observe, convert, trace."""
-    rows = inference_rows(make_run(int8=True, rounds=2, launches=1), "ipex")
-    _run([row for row in rows if row.dtype == "int8"])
+    Compilation needs a C++ compiler and a minute, so it is apart.
+    """
+    run = make_run(profile="full", int8=True, rounds=2, launches=1)
+    rows = at_batch_1(run, backend)
+    rows += [row for row in run.scenarios if (row.task, row.backend) == ("training", backend)]
+    execute(
+        [
+            row
+            for row in rows
+            if (row.mode == "compile") == compiles
+            and (backend == "stock" or ONEDNN_HAS_BF16 or row.dtype != "bf16")
+        ]
+    )
 
 
 @pytest.mark.torch
@@ -208,27 +150,28 @@ def test_recipes_of_further_backends_run_and_agree(
 ) -> None:
     """Where they are installed; the file that ONNX needs is written to the current folder."""
     pytest.importorskip(backend)
-    _run([further(make_run(), backend)], tmp_path)
+    execute([further(make_run(), backend)], tmp_path)
 
 
 def further(run: Run, backend: str) -> ScenarioRow:
     """A row as that backend's scenario has it."""
-    row = next(row for row in inference_rows(run, "stock") if row.mode == "compile")
+    row = next(row for row in at_batch_1(run, "stock") if row.mode == "compile")
     return dataclasses.replace(row, backend=backend, dtype="fp32", layout="contiguous")
 
 
-def test_every_measured_way_of_inference_has_code_that_parses(make_run: MakeRun) -> None:
-    """No winner is without its recipe."""
-    for backend in ("stock", "ipex"):
-        for row in inference_rows(make_run(profile="full", rounds=2, launches=1), backend):
-            code = recipe(row)
-            assert code is not None
+def test_every_scenario_but_the_placebo_has_code_that_parses(make_run: MakeRun) -> None:
+    """Everything that the matrix measures and a user may choose."""
+    run = make_run(profile="full", int8=True, rounds=2, launches=1)
+    for row in (*run.scenarios, *(further(run, name) for name in FURTHER_BACKENDS)):
+        code = recipe(row)
+        assert (code is None) == (row.backend == "placebo"), row.scenario
+        if code is not None:
             compile(code, row.scenario, "exec")
-            assert ("ipex" in code) == (backend == "ipex")
+            assert ("ipex" in code) == (row.backend == "ipex")
 
 
 def test_code_says_how_its_process_was_started(make_run: MakeRun) -> None:
-    """The figure beside it is of a process that keeps its heap; others have none to name."""
+    """A process that keeps its heap needs a variable; others need none."""
     run = make_run()
     facts = Facts(run)
     said = recommend(facts, Wish()).code
@@ -242,26 +185,8 @@ def test_code_says_how_its_process_was_started(make_run: MakeRun) -> None:
     assert code.endswith(said)
 
 
-def test_unknown_backends_have_none(make_run: MakeRun) -> None:
-    """The page offers nothing that it does not know."""
-    rows = [row for row in make_run().scenarios if row.backend == "placebo"]
-    assert rows
-    assert [recipe(row) for row in rows] == [None] * len(rows)
-
-
-def test_every_int8_and_further_way_has_code_that_parses(make_run: MakeRun) -> None:
-    """Whatever the matrix can measure for inference, the page can tell how to use."""
-    run = make_run(int8=True, rounds=2, launches=1)
-    rows = [row for row in run.scenarios if row.dtype == "int8"]
-    rows += [further(run, name) for name in FURTHER_BACKENDS]
-    for row in rows:
-        code = recipe(row)
-        assert code is not None, row
-        compile(code, row.scenario, "exec")
-
-
 def test_page_offers_what_recommend_says_for_each_wish(make_run: MakeRun) -> None:
-    """One rule for the page, the terminal, Markdown and JSON; whoever must leave IPEX is told."""
+    """The page, the terminal, Markdown and JSON give the same answers."""
     facts = Facts(make_run(trained=True, int8=True, rounds=4))
     offered = uses(facts)
     assert [use.wish for use in offered] == [
@@ -286,7 +211,7 @@ def test_page_offers_what_recommend_says_for_each_wish(make_run: MakeRun) -> Non
 def test_commands_beside_the_code_print_that_code(
     make_run: MakeRun, save: Callable[[Run, Path], Path], tmp_path: Path
 ) -> None:
-    """What the page says to type gives what the page says."""
+    """The page's commands print the page's code."""
     run = make_run(trained=True, int8=True, rounds=4)
     folder = save(run, tmp_path / "run")
     for use in uses(Facts(run)):

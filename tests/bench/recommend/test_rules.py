@@ -18,11 +18,10 @@ from bench.plan.matrix import FURTHER_BACKENDS
 from bench.recommend import handover
 from bench.recommend.rules import Wish, recommend, slow_call_ms
 from bench.store.records import Run
+from tests.bench.made_up_runs import DEFAULT_1, IPEX_1
 
 MakeRun = Callable[..., Run]
 Save = Callable[[Run, Path], Path]
-STOCK_1 = "inference/stock/eager/fp32/contiguous/b1"
-BEST_1 = "inference/ipex/torchscript+fusion/fp32/channels_last/b1"
 
 
 @pytest.fixture
@@ -37,57 +36,52 @@ def chosen(run: Run, **wish: Any) -> str | None:
     return row.scenario if row else None
 
 
-def without(run: Run, **changes: Any) -> Run:
-    """The run with every row of its fastest scenario changed."""
-    rows = tuple(
-        dataclasses.replace(row, **changes) if row.scenario == BEST_1 else row
-        for row in run.scenarios
-    )
-    return dataclasses.replace(run, scenarios=rows)
-
-
 def test_without_a_wish_the_fastest_for_one_image_wins(run: MakeRun) -> None:
     """With its code and what is level with it, where noise leaves something level."""
     found = recommend(Facts(run(spread=0.03, launches=2, rounds=6)), Wish())
     assert found.row is not None
-    assert found.row.scenario == BEST_1
+    assert found.row.scenario == IPEX_1
     assert "ipex.optimize" in (found.code or "")
     assert any(other.backend == "stock" for other in found.alternatives)
     assert found.alternatives[0].backend == "stock"
 
 
 def test_memory_excludes_what_needs_more(run: MakeRun) -> None:
-    """The next that fits, here without IPEX."""
+    """The next that fits is a stock scenario."""
     made = run()
     needs = {row.scenario: row.peak_rss_mb for row in made.scenarios}
     found = chosen(made, memory_mb=900)
     assert found is not None
     assert "/stock/" in found
-    assert (needs[found] or 0) <= 900 < (needs[BEST_1] or 0)
+    assert (needs[found] or 0) <= 900 < (needs[IPEX_1] or 0)
 
 
-def test_p99_limit_is_held_against_the_slowest_call_where_there_are_few(run: MakeRun) -> None:
-    """And the recommendation says so."""
+def test_p99_limit_is_compared_with_the_slowest_call_where_there_are_few(run: MakeRun) -> None:
+    """The recommendation says so."""
     made = run()
     slowest = max(
         call.wall_ns
         for call in made.iterations
-        if call.scenario == BEST_1 and call.round is not None
+        if call.scenario == IPEX_1 and call.round is not None
     )
-    assert chosen(made, latency_p99_ms=slowest / 1e6 + 0.01) is not None
     found = recommend(Facts(made), Wish(latency_p99_ms=slowest / 1e6 + 0.01))
     assert found.row is not None
     assert any("slowest call" in warning for warning in found.warnings)
     assert chosen(made, latency_p99_ms=1.0) is None
-    assert chosen(without(made, p99_ms=200.0), latency_p99_ms=150.0) != BEST_1
+    late = tuple(
+        dataclasses.replace(row, p99_ms=200.0) if row.scenario == IPEX_1 else row
+        for row in made.scenarios
+    )
+    made = dataclasses.replace(made, scenarios=late)
+    assert chosen(made, latency_p99_ms=150.0) != IPEX_1
 
 
 def test_calls_that_other_work_disturbed_are_no_slowest_call(run: MakeRun) -> None:
-    """They do not count anywhere else either."""
+    """Disturbed calls do not count anywhere."""
     made = run()
-    row = next(row for row in made.scenarios if row.scenario == BEST_1)
+    row = next(row for row in made.scenarios if row.scenario == IPEX_1)
     before, _ = slow_call_ms(Facts(made), row)
-    first = next(c for c in made.iterations if c.scenario == BEST_1 and c.round is not None)
+    first = next(c for c in made.iterations if c.scenario == IPEX_1 and c.round is not None)
     hit = dataclasses.replace(first, wall_ns=10**10, disturbed=True)
     calls = tuple(hit if call is first else call for call in made.iterations)
     slowest, name = slow_call_ms(Facts(dataclasses.replace(made, iterations=calls)), row)
@@ -103,14 +97,15 @@ def test_throughput_takes_the_best_batch_size(run: MakeRun) -> None:
     found = chosen(made, throughput=True)
     speeds = {row.scenario: row.images_per_s or 0 for row in made.scenarios}
     assert found is not None
-    assert speeds[found] >= speeds[BEST_1]
+    assert speeds[found] >= speeds[IPEX_1]
 
 
-def test_changed_decisions_exclude_only_when_asked(run: MakeRun) -> None:
-    """A user may accept them."""
-    made = run(decisions_changed=((BEST_1, 2),))
-    assert chosen(made) == BEST_1
-    assert chosen(made, no_decision_changes=True) != BEST_1
+def test_changed_decisions_and_ipex_are_excluded_on_wish(run: MakeRun) -> None:
+    """Without the wish a user may accept them."""
+    made = run(decisions_changed=((IPEX_1, 2),))
+    assert chosen(made) == IPEX_1
+    assert chosen(made, no_decision_changes=True) not in (None, IPEX_1)
+    assert "/stock/" in (chosen(made, without_ipex=True) or "")
 
 
 def test_larger_estimate_that_was_not_shown_is_no_reason_to_leave_stock_default(
@@ -119,7 +114,7 @@ def test_larger_estimate_that_was_not_shown_is_no_reason_to_leave_stock_default(
     """Nothing was shown to be faster: keep what you have."""
     found = recommend(Facts(run(spread=0.9)), Wish())
     assert found.row is not None
-    assert found.row.scenario == STOCK_1
+    assert found.row.scenario == DEFAULT_1
     assert "nothing that fits was shown to be faster" in found.reasons[0]
 
 
@@ -157,9 +152,8 @@ def test_command_prints_code_and_writes_what_pillqc_reads(
 def test_command_without_a_fitting_scenario_fails_in_one_line(
     run: MakeRun, save: Save, tmp_path: Path
 ) -> None:
-    """Exit code 1, and nothing is written."""
-    folder = save(run(), tmp_path / "run")
-    path = tmp_path / "way.json"
+    """The exit code is 1, and nothing is written."""
+    folder, path = save(run(), tmp_path / "run"), tmp_path / "way.json"
     arguments = ["recommend", str(folder), "--latency-p99", "1", "--write", str(path)]
     done = CliRunner().invoke(cli, arguments)
     assert done.exit_code == 1
@@ -168,11 +162,11 @@ def test_command_without_a_fitting_scenario_fails_in_one_line(
 
 
 def test_json_is_one_object(run: MakeRun, save: Save, tmp_path: Path) -> None:
-    """For scripts."""
+    """It holds the scenario and its settings."""
     folder = save(run(), tmp_path / "run")
     done = CliRunner().invoke(cli, ["recommend", str(folder), "--json", "--no-decision-changes"])
     held = json.loads(done.output)
-    assert held["scenario"] == BEST_1
+    assert held["scenario"] == IPEX_1
     assert held["settings"]["dtype"] == "fp32"
 
 
@@ -186,13 +180,6 @@ def test_both_sides_name_the_same_format_and_place(monkeypatch: pytest.MonkeyPat
     assert acceleration.default_path() == handover.default_path()
     monkeypatch.setenv(acceleration.VARIABLE, "/somewhere/else.json")
     assert acceleration.default_path() == handover.default_path() == Path("/somewhere/else.json")
-
-
-def test_what_to_use_once_ipex_is_gone(run: MakeRun) -> None:
-    """The best of the rest, by the same rules."""
-    found = chosen(run(), without_ipex=True)
-    assert found is not None
-    assert "/ipex/" not in found
 
 
 def test_int8_is_another_model_and_only_recommended_when_asked_for(
@@ -225,23 +212,11 @@ def test_versions_written_are_those_of_the_scenarios_own_environment(run: MakeRu
     assert handover.handover(facts, row)["versions"] == {"torch": "2.14.1"}
 
 
-def test_unfrozen_compilation_is_handed_over_as_such(run: MakeRun) -> None:
-    """Freezing is part of the way that was measured."""
-    facts = Facts(run(rounds=4))
-    frozen = {
-        row.scenario: handover.handover(facts, row)["freezing"]
-        for row in facts.run.scenarios
-        if row.mode == "compile"
-    }
-    assert set(frozen.values()) == {True, False}
-    assert all(("no_freezing" in name) != value for name, value in frozen.items())
-
-
 @pytest.mark.torch
 def test_pillqc_reads_every_way_that_can_be_handed_over(
     run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever is recommended, `pillqc inspect --backend auto` takes it as it was measured."""
+    """`pillqc inspect --backend auto` sets up every recommendation as it was measured."""
     from pillqc.model import acceleration
 
     facts = Facts(run(profile="full", rounds=2, launches=1))
@@ -253,18 +228,12 @@ def test_pillqc_reads_every_way_that_can_be_handed_over(
         for name in FURTHER_BACKENDS
     ]
     path = tmp_path / "way.json"
-    for row in rows:
-        if row.backend == "placebo":
-            continue
+    for row in (row for row in rows if row.backend != "placebo"):
         held = {**handover.handover(facts, row), "versions": {}}
         path.write_text(json.dumps(held))
         way, note = acceleration.choose("auto", path)
         assert note.startswith(row.scenario)
-        assert (way.backend, way.mode, way.dtype, way.layout) == (
-            row.backend,
-            row.mode,
-            row.dtype,
-            row.layout,
-        )
+        kind = (row.backend, row.mode, row.dtype, row.layout)
+        assert (way.backend, way.mode, way.dtype, way.layout) == kind
         assert way.fusion == {"on": True, "off": False}.get(row.fusion or "")
         assert way.freezing == ("no_freezing" not in (row.options or ""))

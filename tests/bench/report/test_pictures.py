@@ -1,4 +1,4 @@
-"""Pictures on the page: only real ones, small ones, and with words that say what they are."""
+"""Pictures on the page: real, small, and described."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from bench.analysis.facts import Facts
 from bench.report import build
 from bench.report.pictures import album
 from bench.store.records import Run
+from tests.bench.made_up_runs import DEFAULT_1
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +34,7 @@ def picture(kind: str = "PNG") -> bytes:
 @pytest.fixture
 def keep(make_run: MakeRun, tmp_path: Path) -> Callable[..., Run]:
     """A run whose folder holds these pictures."""
-    run = make_run(only=("inference/stock/eager/fp32/contiguous/b1",), rounds=3)
+    run = make_run(only=(DEFAULT_1,), rounds=3)
 
     def make(files: dict[str, bytes], **contents: Any) -> Run:
         folder = tmp_path / "pictures"
@@ -47,7 +48,7 @@ def keep(make_run: MakeRun, tmp_path: Path) -> Callable[..., Run]:
 
 
 def test_pictures_are_in_the_page_and_say_what_they_are(keep: Callable[..., Run]) -> None:
-    """Synthetic and untrained are said loudly; nothing is loaded."""
+    """The page warns of synthetic pills and of an untrained model, and loads nothing."""
     run = keep(
         {"gallery.jpg": picture("JPEG"), "prediction-0.jpg": picture("JPEG")},
         items=[
@@ -70,7 +71,7 @@ def test_pictures_are_in_the_page_and_say_what_they_are(keep: Callable[..., Run]
 def test_files_that_are_no_small_picture_of_the_run_are_left_out(
     keep: Callable[..., Run], tmp_path: Path
 ) -> None:
-    """No path out of the folder, no link, nothing large, nothing that is no picture."""
+    """Paths out of the folder, links, large files, and files of another type."""
     (tmp_path / "secret.png").write_bytes(picture())
     names = ("../secret.png", "link.png", "large.png", "text.png", "missing.png", "x.svg")
     run = keep(
@@ -85,7 +86,7 @@ def test_files_that_are_no_small_picture_of_the_run_are_left_out(
 def test_damaged_contents_give_a_page_that_says_there_are_none(
     keep: Callable[..., Run], tmp_path: Path, content: str
 ) -> None:
-    """A broken description is as good as none."""
+    """A damaged pictures.json counts as none."""
     run = keep({})
     (tmp_path / "pictures" / "pictures.json").write_text(content)
     assert "This run kept no pictures" in build(run)
@@ -105,7 +106,7 @@ def test_script_in_what_a_picture_shows_stays_text(keep: Callable[..., Run]) -> 
 
 
 def test_pictures_never_make_the_page_heavy(keep: Callable[..., Run]) -> None:
-    """Photographs of one's own may be large: what exceeds the page's share is left out."""
+    """Photographs may be large: what exceeds the page's share is left out."""
     heavy = picture() + b"\0" * 150_000
     files = {f"p{number}.png": heavy for number in range(5)}
     items = [{"file": name, "kind": "prediction", "text": "x"} for name in files]

@@ -11,7 +11,7 @@ from bench import report
 from bench.analysis.facts import Facts
 from bench.report import varied
 from bench.report.answers import answers
-from bench.report.answers.surroundings import surroundings
+from bench.report.answers.variables import surroundings
 from bench.report.terminal import summary
 from bench.store import records
 from bench.text.wording import TIMES

@@ -46,12 +46,12 @@ def page(run: Run) -> str:
 
 
 def test_a_whole_page_passes(whole_run: ModuleType, run: Run, page: str) -> None:
-    """Nothing is asked for that a good page does not have."""
+    """The check asks for nothing that a good page lacks."""
     assert whole_run.page_faults(run, page) == []
 
 
 def test_an_empty_page_is_hollow(whole_run: ModuleType, run: Run) -> None:
-    """Its scenarios' names alone do not make it whole."""
+    """The names of its scenarios alone do not make it whole."""
     names = "".join(row.scenario for row in run.scenarios)
     found = whole_run.page_faults(run, f"<html>{names}</html>")
     assert len(found) > len(whole_run.SECTIONS)
@@ -71,7 +71,7 @@ def test_an_empty_page_is_hollow(whole_run: ModuleType, run: Run) -> None:
 def test_what_is_missing_is_named(
     whole_run: ModuleType, run: Run, page: str, pattern: str, instead: str, words: str
 ) -> None:
-    """A plot, a section, a figure; and a request is one too many."""
+    """A plot, a section, a figure, or a request to the network."""
     changed = re.sub(pattern, instead, page, flags=re.DOTALL)
     assert changed != page
     assert any(words in fault for fault in whole_run.page_faults(run, changed))
@@ -81,7 +81,7 @@ def test_what_is_missing_is_named(
 def test_kernels_may_lack_only_where_onednn_has_none(
     whole_run: ModuleType, run: Run, page: str, onednn_has_bf16: bool | None, faults: int
 ) -> None:
-    """Below AVX-512 it has no bf16, so stock's bf16 leaves no line in its log."""
+    """Below AVX-512 oneDNN has no bf16, so stock's bf16 leaves no line in its log."""
     lacking = next(r.scenario for r in run.scenarios if (r.backend, r.dtype) == ("stock", "bf16"))
     machine = run.environment["machine"]
     torch = {"version": "2.8.0", "mkldnn_bf16_supported": onednn_has_bf16}
@@ -95,12 +95,13 @@ def test_kernels_may_lack_only_where_onednn_has_none(
     )
     found = [fault for fault in whole_run.faults(changed, page) if "kernel evidence" in fault]
     assert len(found) == faults
-    assert "oneDNN logged none" in build(changed)
-    assert "oneDNN logged none" not in page
+    if faults == 0:
+        assert "oneDNN logged none" in build(changed)
+        assert "oneDNN logged none" not in page
 
 
 def test_a_varied_scenario_is_shown_over_the_unvaried_one(whole_run: ModuleType, run: Run) -> None:
-    """And over no baseline of the others, which ran under other conditions."""
+    """Baselines of the others ran under other conditions."""
     changed, name = with_variable(run)
     odd = {"unvaried": 10.123, "stock_default": 10.321}
     changed = replace(

@@ -11,7 +11,7 @@ from bench.run import measure as runs
 from bench.store import records
 from bench.suite import measure, page, result
 from bench.suite.models import chosen
-from tests.bench.report.conftest import Plan, build_run, save_run
+from tests.bench.made_up_runs import Plan, build_run, save_run
 
 if TYPE_CHECKING:
     from pathlib import Path

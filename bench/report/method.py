@@ -1,0 +1,148 @@
+"""How a run was measured, where it comes from, how to repeat it, and what others published."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from bench.report.machine import plain
+from bench.report.tables import Cell, Row, Table
+from bench.text.wording import NOTHING, TIMES, count, digits, percent, seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bench.analysis.facts import Facts
+
+_PACKAGES = ("torch", "torchvision", "intel-extension-for-pytorch", "numpy", "triton")
+"""The packages that the page names; environment.json has all."""
+_TUTORIAL = (
+    "Azure D4_v5 (Xeon 8370C, 4 vCPU)",
+    "stock PyTorch 1.8.0 against IPEX 1.8.0",
+    "no warm-up, no no_grad; another cloud, CPU and version than the tutorial's m6i.4xlarge",
+)
+_INTEL = ("Intel's performance page", "against stock PyTorch of its day")
+_PUBLISHED = (
+    ("Pill model, fp32, batch 1", f"2.22{TIMES}", *_TUTORIAL),
+    ("Pill model, fp32, batch 10", f"1.38{TIMES}", *_TUTORIAL),
+    ("Pill model, fp32, batch 50", f"1.04{TIMES}", *_TUTORIAL),
+    ("VGG-11, fp32, batch 64 / batch 1", f"1.15{TIMES} / 1.21{TIMES}", "c6i.2xlarge", *_INTEL),
+    ("VGG-11, fp32, batch 64 / batch 1", f"1.20{TIMES} / 1.13{TIMES}", "two Xeon 8380", *_INTEL),
+)
+
+
+def published() -> Table:
+    """Return the speedups that others published, with what they were measured on."""
+    return Table(
+        name="published",
+        caption="Published by others, not measured here.",
+        columns=("What", "Speedup", "Machine", "Versions", "Remark"),
+        rows=tuple(Row(cells=tuple(Cell(text=text) for text in line)) for line in _PUBLISHED),
+    )
+
+
+def repeat(facts: Facts) -> str:
+    """Return the commands that measure the same again."""
+    metadata = facts.metadata
+    bench = "make bench"
+    if metadata.profile:
+        bench += f" PROFILE={metadata.profile}"
+    if metadata.budget_s is not None:
+        bench += f" BUDGET={metadata.budget_s:g}"
+    if metadata.command:
+        bench = shlex.join(metadata.command)
+    checkout = [f"git checkout {metadata.commit}"] if metadata.commit else []
+    return "\n".join([*checkout, bench, f"python -m bench report results/{facts.run_id}"])
+
+
+def provenance(facts: Facts) -> list[tuple[str, str]]:
+    """Return where the run comes from, as labels and values."""
+    metadata = facts.metadata
+    commit = metadata.commit
+    if commit and metadata.dirty:
+        commit += " with uncommitted changes"
+    model = metadata.model.name
+    if model and metadata.model.trained is not None:
+        model += ", trained" if metadata.model.trained else ", UNTRAINED (random weights)"
+    data = metadata.data.source
+    if data and metadata.data.images is not None:
+        data += f", {count(metadata.data.images, 'image')}"
+    gflop, memory = metadata.model.gflop_per_image, metadata.harness.peak_memory_gib
+    variables = metadata.machine.env.items()
+    pairs = [
+        ("Run", facts.run_id),
+        ("Started", metadata.started_utc),
+        ("Finished", metadata.finished_utc or "never"),
+        ("Profile", metadata.profile),
+        ("Budget", seconds(metadata.budget_s)),
+        ("Commit", commit),
+        ("Model", model),
+        ("Model's arithmetic", f"{digits(gflop)} GFLOP an image" if gflop is not None else ""),
+        ("Images", data),
+        ("Images' checksum", metadata.data.sha256),
+        ("Memory of all processes together, at most", f"{memory:.1f} GiB" if memory else ""),
+        ("Harness's own CPU use", percent(metadata.harness.parent_cpu_share)),
+        (
+            "Share of all time spent in warm-up and timed calls",
+            percent(metadata.harness.measuring_share),
+        ),
+        ("Packages", _packages(metadata.machine.packages)),
+        ("Environment variables", ", ".join(f"{key}={plain(item)}" for key, item in variables)),
+    ]
+    return [(label, value) for label, value in pairs if value and value != NOTHING]
+
+
+def _packages(packages: Mapping[str, str]) -> str:
+    named = [f"{name} {packages[name]}" for name in _PACKAGES if name in packages]
+    if len(packages) > len(named):
+        named.append(f"{len(packages) - len(named)} more in environment.json")
+    return ", ".join(named)
+
+
+def how_measured(facts: Facts) -> list[str]:
+    """Explain how the run was measured, with its own thresholds, a paragraph an item."""
+    policy = facts.policy.verdict
+    heap = (
+        "Processes had their heap as the C library ships it: how many pages a call faults in again "
+        "depends on heap layout and may differ between processes."
+    )
+    if any(facts.keeps_heap(scenario) for scenario in facts.scenarios):
+        heap = (
+            "Every process keeps the memory that it frees (GLIBC_TUNABLES in docs/variables.md). "
+            "By default glibc returns it to the kernel; how many pages a call then faults in again "
+            "depends on heap layout and differs between processes."
+        )
+    return [
+        (
+            "Every scenario runs in its own process. One process works at a time; the others are "
+            "stopped. Processes of one build differ, so scenarios that decide a headline are "
+            "measured in several fresh processes, the others in one. Each worker prepares the "
+            "model, has its outputs checked against stock default's, and warms up "
+            "before any call counts; a scenario that reaches no steady state is measured and "
+            f"flagged. {heap}"
+        ),
+        (
+            "In each round, every scenario of a comparison group runs one block of calls. The "
+            "order is shuffled and balanced, so that drift of the machine cancels; times of "
+            "different rounds are never divided. One model of all blocks of the run gives the "
+            "intervals: the logarithm of a block's median time is the sum of scenario, round, "
+            "process and error. The level of a process is a robust mean of its rounds, that of a "
+            "scenario the mean of its processes, and the variances are estimated from all "
+            f"scenarios together. Brackets hold the {percent(policy.confidence)} interval "
+            "(Student's t)."
+        ),
+        (
+            "A scenario is faster or slower if its whole interval lies more than "
+            f"{percent(policy.minimal_effect)} from 1, the same if all of it lies within "
+            f"{percent(policy.same_within)}, and otherwise inconclusive. Each group has a control, "
+            "a second worker of stock default: it counts with its baseline and checks the model. "
+            "Blocks that other work disturbed do not count, but the files keep every call."
+        ),
+        (
+            "The rounds that measure stock tuned and the best of IPEX also choose them; their "
+            "intervals allow for that. At most "
+            f"{percent(policy.headline_error)} of runs have a wrong headline. Images "
+            "per second at different batch sizes come from different rounds and are compared "
+            "without an interval."
+        ),
+    ]

@@ -1,0 +1,301 @@
+"""Which scenario the first screen calls fastest: as much as the verdicts allow, and no more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bench.analysis import winners
+from bench.analysis.facts import Comparison, Facts
+from bench.plan.scenario import Status, Verdict
+from bench.report import answers
+from bench.store.records import Run
+from bench.text.wording import digits, with_interval
+from tests.bench.calls import longer
+from tests.bench.made_up_runs import BATCH_1, DEFAULT_1, IPEX_1, LAST_1, THREE, answer_of
+
+if TYPE_CHECKING:
+    from bench.analysis.winners import Winner
+
+MakeRun = Callable[..., Run]
+
+
+@pytest.fixture(scope="module")
+def good(make_run: MakeRun) -> Facts:
+    """A quiet, complete run."""
+    return Facts(make_run())
+
+
+def judged(run: Run, verdicts: dict[str, str], **changes: Any) -> Run:
+    """The run with other verdicts for those scenarios."""
+    speedups = tuple(
+        replace(row, verdict=verdicts.get(row.scenario, row.verdict)) for row in run.speedups
+    )
+    return replace(run, speedups=speedups, **changes)
+
+
+def winner_of(facts: Facts) -> Winner:
+    """The winner at batch 1."""
+    best = winners.winner(facts, BATCH_1)
+    assert best is not None
+    return best
+
+
+def runner_up_of(facts: Facts) -> tuple[str, Comparison]:
+    """The runner-up at batch 1, and the winner over it."""
+    second = winners.runner_up(facts, winner_of(facts))
+    assert second is not None
+    return second[0].scenario, second[1]
+
+
+def test_latency_names_the_largest_valid_speedup_with_its_interval(good: Facts) -> None:
+    """The estimate and the time are the row's; the interval allows for its being the best."""
+    rows = [
+        row
+        for row in good.run.speedups
+        if row.baseline_kind == "stock_default" and row.scenario.endswith("/b1") and row.speedup
+    ]
+    best = max(rows, key=lambda row: row.speedup or 0)
+    answer, claim = answer_of(good, "latency"), good.claims.answer("best", "inference/b1")
+    assert claim is not None
+    assert claim.estimate == pytest.approx(best.speedup, rel=1e-9)
+    assert claim.low < (best.speedup_low or 0)
+    assert with_interval(claim) in answer.headline
+    assert answer.number == f"{digits(good.scenarios[best.scenario].median_ms)} ms"
+    assert answer.tone == "good"
+    lead = answers.lead(good)
+    assert lead.startswith("IPEX with TorchScript (fusion on) is fastest at batch 1")
+    assert f"{with_interval(claim)} over stock default" in lead
+    assert "tuned stock PyTorch" in lead
+
+
+@pytest.mark.parametrize(
+    ("slow_ipex", "headline", "detail"),
+    [(1.085, "leads", "Not shown to be slower"), (0.8, "is fastest", "were shown to be slower")],
+)
+def test_the_lead_is_shared_unless_every_rival_is_slower(
+    make_run: MakeRun, slow_ipex: float, headline: str, detail: str
+) -> None:
+    """The ratio to the runner-up has its interval, whether the lead was shown or not."""
+    facts = Facts(make_run(only=THREE, slow_ipex=slow_ipex))
+    answer = answer_of(facts, "latency")
+    assert headline in answer.headline
+    assert detail in answer.details[0]
+    name, comparison = runner_up_of(facts)
+    assert {winner_of(facts).row.scenario, name} == {LAST_1, IPEX_1}
+    lead = answers.lead(facts)
+    assert with_interval(comparison) in lead
+    assert ("no difference shown" in lead) == (not comparison.found)
+
+
+def test_stock_before_ipex_is_said_once(make_run: MakeRun) -> None:
+    """With the best of IPEX as runner-up, its gain is the same comparison turned round."""
+    lead = answers.lead(Facts(make_run(only=THREE, slow_ipex=1.2)))
+    assert "Over the runner-up, IPEX" in lead
+    assert "IPEX is slower" not in lead
+    assert "Between IPEX" not in lead
+
+
+def test_invalid_wrong_and_placebo_scenarios_never_win(make_run: MakeRun) -> None:
+    """Whatever their ratio is, and whatever verdict the file holds."""
+    run = make_run(only=THREE)
+    wrong = tuple(replace(row, within_tolerance=row.scenario != IPEX_1) for row in run.parity)
+    for changed in (judged(run, {IPEX_1: "invalid"}), replace(run, parity=wrong)):
+        assert winner_of(Facts(changed)).row.scenario == LAST_1
+    placebo = "inference/placebo/eager/fp32/contiguous/b1"
+    assert winners.candidates(Facts(make_run(only=(DEFAULT_1, placebo))), BATCH_1) == []
+
+
+@pytest.mark.parametrize(
+    ("plan", "headline"),
+    [
+        ({"slow_ipex": 2.0}, "No measured scenario is faster than stock default."),
+        (
+            {"slow_ipex": 1.4, "spread": 0.1, "rounds": 4, "launches": 2},
+            "No scenario was shown to be faster than stock default.",
+        ),
+    ],
+)
+def test_without_a_faster_scenario_stock_default_is_the_answer(
+    make_run: MakeRun, plan: dict[str, Any], headline: str
+) -> None:
+    """A larger estimate without a verdict counts as no difference shown."""
+    answer = answer_of(Facts(make_run(only=(DEFAULT_1, IPEX_1), **plan)), "latency")
+    assert (answer.headline, answer.tone) == (headline, "level")
+
+
+def test_a_higher_estimate_without_a_verdict_hides_no_faster_one(make_run: MakeRun) -> None:
+    """The answer must not deny what the table beside it shows."""
+    run = make_run(only=THREE)
+    ratios = {(row.scenario, row.baseline_kind): row.speedup or 0 for row in run.speedups}
+    other, fastest = sorted((LAST_1, IPEX_1), key=lambda name: ratios[name, "stock_default"])
+    facts = Facts(judged(run, {other: "faster", fastest: "inconclusive"}))
+    assert winner_of(facts).row.scenario == other
+    assert "over stock default" in answer_of(facts, "latency").headline
+    assert "No scenario was shown" not in answers.lead(facts)
+
+
+def test_throughput_is_that_of_a_scenario_that_was_shown(make_run: MakeRun) -> None:
+    """Where a batch's fastest has no verdict, stock default's images per second count for it."""
+    default_8, ipex_8 = (name.replace("/b1", "/b8") for name in (DEFAULT_1, IPEX_1))
+    run = make_run(only=(DEFAULT_1, IPEX_1, default_8, ipex_8))
+    calls = tuple(
+        row
+        for row in run.iterations
+        if row.scenario != ipex_8 or row.round is None or (row.launch, row.round) < (0, 2)
+    )
+    answer = answer_of(Facts(replace(run, iterations=calls, speedups=())), "throughput")
+    speeds = {row.scenario: row.images_per_s or 0 for row in run.scenarios}
+    assert speeds[IPEX_1] > speeds[default_8]
+    assert answer.number == f"{digits(speeds[IPEX_1])} images/s"
+    assert answer.question.endswith("batch 1")
+
+
+def test_throughput_takes_the_batch_with_most_images(good: Facts) -> None:
+    """Among the groups' winners the images per second decide."""
+    most = max(
+        best.row.images_per_s or 0
+        for group in good.groups
+        if group.task == "inference" and (best := winners.winner(good, group)) is not None
+    )
+    assert answer_of(good, "throughput").number == f"{digits(most)} images/s"
+
+
+def test_failed_control_leaves_no_winner(make_run: MakeRun) -> None:
+    """Where identical workers differ by 10 % in every process, no ratio is believed."""
+    run = make_run(noisy=True)
+    assert {row.verdict for row in run.speedups} == {"invalid"}
+    facts = Facts(run)
+    assert winners.winner(facts, BATCH_1) is None
+    assert answer_of(facts, "latency").tone == "unknown"
+    assert "cannot be believed" in answers.lead(facts)
+
+
+def test_unsettled_winner_is_flagged(make_run: MakeRun) -> None:
+    """A scenario without a steady state is measured, and the answer says so."""
+    unsettled = ((IPEX_1, Status.NO_STEADY_STATE, "did not settle"),)
+    facts = Facts(make_run(only=(DEFAULT_1, IPEX_1), faults=unsettled))
+    assert "no steady state" in answer_of(facts, "latency").details[0]
+
+
+@pytest.mark.parametrize(
+    ("plan", "sentence"),
+    [({"only": THREE}, "default by at least "), ({"native_bf16": True}, "It is at least ")],
+)
+def test_the_smallest_gain_of_the_interval_is_a_sentence(
+    make_run: MakeRun, plan: dict[str, Any], sentence: str
+) -> None:
+    """Small gains are shares, large ones are factors."""
+    answer = answer_of(Facts(make_run(**plan)), "latency")
+    assert any(sentence in detail for detail in answer.details)
+
+
+def test_training_answers_for_each_group(good: Facts) -> None:
+    """The headline is the first group's, the others follow, with the gain of IPEX in lines."""
+    answer = answer_of(good, "training")
+    assert answer.headline.startswith("With blocks frozen, ")
+    assert answer.details[0].startswith("With everything trained, ")
+    assert [line.label for line in answer.lines] == ["Blocks frozen", "Everything trained"]
+    best = winners.winner(good, next(group for group in good.groups if group.trained == "frozen"))
+    assert best is not None
+    assert best.comparison is not None
+    assert f": {with_interval(best.comparison)} over stock default" in answer.headline
+
+
+def test_an_empty_run_has_no_answers() -> None:
+    """Every answer says what is missing."""
+    facts = Facts(Run(folder=Path("empty"), environment={}))
+    assert {answer.tone for answer in answers.answers(facts)} == {"unknown"}
+    assert "no answer yet" in answers.lead(facts)
+
+
+# ---- the best was chosen by the data, so comparisons with it are surer
+
+
+@pytest.fixture(scope="module")
+def close(make_run: MakeRun) -> tuple[Facts, str]:
+    """A run with a rival that one comparison alone calls slower than the best, and a surer not.
+
+    Longer calls move an interval and leave its width, so the rival is put where just that is so.
+    """
+    run = make_run()
+    assert winner_of(Facts(run)).row.scenario == IPEX_1
+    rival, _ = runner_up_of(Facts(run))
+    facts = Facts(replace(run, speedups=()))
+    ends = [facts.compare(rival, IPEX_1, confidence=sure) for sure in (0.95, surer(facts))]
+    alone, among_all = (found.high for found in ends if found is not None)
+    assert alone < among_all
+    limit = 1 / (1 + facts.policy.verdict.minimal_effect)
+    return Facts(longer(run, rival, math.sqrt(alone * among_all) / limit)), rival
+
+
+def surer(facts: Facts) -> float:
+    """The confidence of each comparison with the best of batch 1 (Bonferroni).
+
+    The best is compared with all other candidates and stock default.
+    """
+    return 1 - 0.05 / len(winners.candidates(facts, BATCH_1))
+
+
+def test_a_rival_is_called_slower_only_by_a_surer_comparison(close: tuple[Facts, str]) -> None:
+    """The runner-up is judged with the same confidence as the scenarios that share the lead."""
+    facts, rival = close
+    best, alone = winner_of(facts), facts.compare(rival, IPEX_1)
+    assert best.row.scenario == IPEX_1
+    assert alone is not None
+    assert alone.verdict == Verdict.SLOWER
+    level = {row.scenario: comparison for row, comparison in best.level}
+    assert set(level) == {rival}
+    assert level[rival].verdict != Verdict.SLOWER
+    assert level[rival].estimate == alone.estimate
+    assert level[rival].high > alone.high
+    assert " leads: " in answer_of(facts, "latency").headline
+    name, comparison = runner_up_of(facts)
+    assert name == rival
+    assert comparison.verdict != Verdict.FASTER
+
+
+def test_every_rival_that_is_not_level_is_slower_in_the_surer_comparison(
+    close: tuple[Facts, str],
+) -> None:
+    """Stock default included."""
+    facts, _ = close
+    best = winner_of(facts)
+    rivals = [row.scenario for row, _ in winners.candidates(facts, BATCH_1) if row is not best.row]
+    level = {row.scenario for row, _ in best.level}
+    for rival in (*rivals, DEFAULT_1):
+        found = facts.compare(rival, best.row.scenario, confidence=surer(facts))
+        assert found is not None
+        assert (found.verdict == Verdict.SLOWER) == (rival not in level)
+
+
+def test_the_winner_over_stock_default_is_the_headlines_claim(good: Facts) -> None:
+    """Its interval allows for all that could have won, and for all headlines of the run."""
+    for group in good.groups:
+        best = winners.winner(good, group)
+        assert best is not None
+        claim = good.claims.answer("best", group.noise_name, named=best.row.scenario)
+        alone = good.against_default(best.row.scenario)
+        assert best.comparison == claim
+        assert claim is not None
+        assert alone is not None
+        assert claim.estimate == pytest.approx(alone.estimate, rel=1e-9)
+        assert claim.low < alone.low
+        assert claim.high > alone.high
+
+
+def test_with_one_candidate_only_the_number_of_headlines_widens_its_interval(
+    make_run: MakeRun,
+) -> None:
+    """Nothing was chosen by the data."""
+    facts = Facts(make_run(only=(DEFAULT_1, IPEX_1)))
+    best = winner_of(facts).comparison
+    alone = facts.compare(IPEX_1, DEFAULT_1, confidence=facts.claims.confidence)
+    assert best is not None
+    assert alone is not None
+    assert (best.low, best.high) == pytest.approx((alone.low, alone.high), rel=1e-9)

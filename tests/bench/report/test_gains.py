@@ -1,0 +1,274 @@
+"""What the first screen says of IPEX, of leaving it, of bf16 and of int8."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import cycle
+from typing import Any
+
+import pytest
+
+from bench.analysis import winners
+from bench.analysis.facts import Comparison, Facts
+from bench.plan.scenario import Status, Verdict
+from bench.report import build
+from bench.report.answers import environments
+from bench.report.answers.dtypes import int8
+from bench.report.answers.environments import leaving
+from bench.store.records import Run
+from bench.text.wording import bounds, times
+from tests.bench.made_up_runs import DEFAULT_1, IPEX_1, LAST_1, THREE, answer_of
+
+MakeRun = Callable[..., Run]
+LATEST = {"environments": {"torch-latest": {"version": "3.11.7", "packages": {"torch": "2.14.1"}}}}
+INT8 = (
+    DEFAULT_1,
+    "inference/stock/compile/int8/channels_last/b1",
+    "inference/ipex/torchscript+fusion/int8/channels_last/b1",
+)
+
+
+# ---- IPEX
+
+
+@pytest.mark.parametrize(
+    ("plan", "words", "tone"),
+    [
+        ({}, "faster at batch 1", "good"),
+        ({"slow_ipex": 1.2}, "SLOWER at batch 1", "bad"),
+        ({"slow_ipex": 1.085}, "equally fast, within 3 %", "level"),
+        (
+            {"slow_ipex": 1.085, "spread": 0.1, "rounds": 4, "launches": 2},
+            "No difference between IPEX and tuned",
+            "level",
+        ),
+    ],
+)
+def test_ipex_headline_follows_the_verdict_against_stock_tuned(
+    make_run: MakeRun, plan: dict[str, Any], words: str, tone: str
+) -> None:
+    """A gain over stock default alone is no gain of IPEX."""
+    answer = answer_of(Facts(make_run(only=THREE, **plan)), "ipex")
+    assert words in answer.headline
+    assert answer.tone == tone
+
+
+def test_what_ipex_gains_in_bf16_is_not_denied_by_fp32(make_run: MakeRun) -> None:
+    """The headline speaks of fp32 alone where bf16 has another answer, and says which."""
+    facts = Facts(make_run(native_bf16=True, slow_ipex=0.8))
+    shown = [
+        group.batch_size
+        for group in facts.groups
+        if (claim := facts.claims.answer("ipex", group.noise_name, "bf16")) is not None
+        and group.task == "inference"
+        and claim.found
+    ]
+    fp32, _, bf16 = answer_of(facts, "ipex").headline.partition("In bf16 it is ")
+    assert "in fp32" in fp32
+    assert str(shown[0]) in bf16
+    assert "In bf16" not in answer_of(Facts(make_run()), "ipex").headline
+
+
+def test_ipex_over_a_baseline_that_cannot_be_used_has_no_valid_comparison(
+    make_run: MakeRun,
+) -> None:
+    """Tuned stock PyTorch lost all blocks but two to other work, and stock default none."""
+    run = make_run(only=THREE)
+    calls = tuple(
+        replace(row, disturbed=(row.launch, row.round) > (0, 1))
+        if row.scenario == LAST_1 and row.round is not None
+        else row
+        for row in run.iterations
+    )
+    answer = answer_of(Facts(replace(run, iterations=calls, speedups=())), "ipex")
+    assert "without a valid comparison at batch 1" in answer.headline
+    assert answer.tone == "unknown"
+    assert [cell and cell.verdict for cell in answer.lines[0].cells] == ["faster", "invalid"]
+    assert answer.lines[0].cells[1].baseline == LAST_1  # type: ignore[union-attr]  # just compared
+
+
+def test_ipex_lines_hold_both_baselines(make_run: MakeRun) -> None:
+    """One line a batch size, over stock default and over stock tuned."""
+    facts = Facts(make_run())
+    answer = answer_of(facts, "ipex")
+    assert answer.columns == ("over stock default", "over stock tuned")
+    assert [line.label for line in answer.lines] == ["Batch 1", "Batch 8", "Batch 32"]
+    default, tuned = answer.lines[0].cells
+    assert default is not None
+    assert tuned is not None
+    rows = {(row.scenario, row.baseline_kind): row for row in facts.run.speedups}
+    row = rows[tuned.scenario, "stock_tuned"]
+    assert default.estimate == rows[default.scenario, "stock_default"].speedup
+    assert tuned.estimate == pytest.approx(row.speedup, rel=1e-9)
+    assert tuned.low < (row.speedup_low or 0)  # as one of several headlines
+
+
+def test_ipex_scenarios_that_lose_are_on_the_first_screen(make_run: MakeRun) -> None:
+    """The best IPEX scenario leads, and `ipex.optimize` alone may be slower than doing nothing."""
+    run, eager = make_run(), ("inference/ipex/eager/fp32/channels_last/b1", "stock_default")
+    ratio = next(row for row in run.speedups if (row.scenario, row.baseline_kind) == eager)
+    speedups = tuple(
+        replace(row, verdict="slower") if row is ratio else row for row in run.speedups
+    )
+    assert "stock default" not in answer_of(Facts(run), "ipex").headline
+    answer = answer_of(Facts(replace(run, speedups=speedups)), "ipex")
+    found = f"IPEX eager, {times(ratio.speedup)} {bounds(ratio.speedup_low, ratio.speedup_high)}"
+    assert f"SLOWER than stock default at batch 1: {found}." in answer.headline
+    assert answer.tone == "bad"
+
+
+def test_noise_and_not_an_unsupported_dtype_is_why_ipex_has_no_answer(make_run: MakeRun) -> None:
+    """On a CPU without bf16 kernels IPEX's bf16 cannot run; its fp32 did, and was too noisy."""
+    run = make_run(noisy=True)
+    packs_none: dict[str, Any] = {"status": Status.UNSUPPORTED, "reason": "IPEX packs no bf16"}
+    scenarios = tuple(
+        replace(row, median_ms=None, **packs_none)
+        if (row.backend, row.dtype) == ("ipex", "bf16")
+        else row
+        for row in run.scenarios
+    )
+    answer = answer_of(Facts(replace(run, scenarios=scenarios)), "ipex")
+    assert answer.headline == "IPEX gave no valid result."
+    assert "The control failed" in answer.details[0]
+    assert "bf16" not in " ".join(answer.details)
+
+
+def test_missing_ipex_says_why(make_run: MakeRun) -> None:
+    """Unavailable is an answer with a reason."""
+    answer = answer_of(Facts(make_run(ipex=False)), "ipex")
+    assert answer.headline == "IPEX could not be measured here."
+    assert "not installed" in answer.details[0]
+
+
+# ---- bf16
+
+
+def test_emulated_bf16_is_called_slower_and_emulated(make_run: MakeRun) -> None:
+    """On a CPU without bf16 the page advises against it."""
+    answer = answer_of(Facts(make_run()), "bf16")
+    assert "SLOWER" in answer.headline
+    assert "emulated" in answer.details[0]
+    assert answer.tone == "bad"
+
+
+def test_native_bf16_that_helps_is_said_to_help(make_run: MakeRun) -> None:
+    """The same rule on another CPU gives the opposite answer."""
+    answer = answer_of(Facts(make_run(native_bf16=True)), "bf16")
+    assert "the best in bf16 is 1.8" in answer.headline
+    assert "faster than fp32 in every pair." in answer.details[0]
+    assert answer.tone == "good"
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "sentence", "tone"),
+    [
+        (("faster", "inconclusive"), "bf16 is faster than fp32 in every pair with a", "good"),
+        (("faster", "same"), "bf16 is faster than fp32 in some pairs and not in others", "level"),
+        (("slower", "same"), "bf16 is SLOWER than fp32 in some pairs and faster in none", "bad"),
+        (("same", "inconclusive"), "No difference between bf16 and fp32 could be shown", "level"),
+    ],
+)
+def test_bf16_headline_follows_the_verdicts_of_all_pairs(
+    make_run: MakeRun, verdicts: tuple[str, ...], sentence: str, tone: str
+) -> None:
+    """A pair without a verdict is no pair that bf16 does not help."""
+    facts = Facts(make_run(native_bf16=True))
+    usual, turns = facts.compare, cycle(verdicts)
+    given = {row.scenario: Verdict(next(turns)) for row, _ in winners.bf16_pairs(facts)}
+
+    def compare(scenario: str, baseline: str, **more: Any) -> Comparison | None:
+        found = usual(scenario, baseline, **more)
+        is_pair = scenario in given and "/fp32/" in baseline
+        return replace(found, verdict=given[scenario]) if found and is_pair else found
+
+    object.__setattr__(facts, "compare", compare)  # frozen, and of this test alone
+    answer = answer_of(facts, "bf16")
+    assert sentence in " ".join((answer.headline, *answer.details))
+    assert answer.tone == tone
+
+
+# ---- int8
+
+
+def test_int8_is_no_winner_though_it_is_much_faster(make_run: MakeRun) -> None:
+    """It is another model, so its changed decisions are reported beside its speed."""
+    facts = Facts(make_run(only=INT8, rounds=4, int8=True))
+    answer = int8(facts)
+    assert answer is not None
+    assert "in every comparison with a verdict. From " in answer.headline
+    assert len(answer.lines) == 2
+    assert "No decision changed on 32 images" in answer.details[0]
+    best = winners.winner(facts, next(iter(facts.groups)))
+    assert best is None or best.row.dtype == "fp32"
+
+
+def test_too_few_rounds_are_no_gain_of_int8(make_run: MakeRun) -> None:
+    """An interval of two rounds can be a point, which looks like certainty."""
+    answer = int8(Facts(make_run(only=INT8, launches=1, rounds=2, int8=True)))
+    assert answer is not None
+    assert answer.headline == "int8 was not shown to be faster than stock default in fp32."
+    assert answer.number == "not shown"
+    assert answer.details[0] == "2 of 2 int8 scenarios have no verdict."
+
+
+def test_without_int8_there_is_no_such_answer(make_run: MakeRun) -> None:
+    """The run had no int8 scenario."""
+    assert int8(Facts(make_run(only=(DEFAULT_1, IPEX_1)))) is None
+
+
+# ---- leaving IPEX
+
+
+def with_latest(make_run: MakeRun, elsewhere: float, **plan: Any) -> Run:
+    """A run with another environment whose calls take that share of the time."""
+    run = make_run(profile="smoke", environments=("torch-latest",), elsewhere=elsewhere, **plan)
+    return replace(run, environment={**run.environment, **LATEST})
+
+
+def test_without_another_environment_the_page_does_not_ask(make_run: MakeRun) -> None:
+    """It has no answer, no section and no entry in the contents."""
+    run = make_run(only=THREE)
+    page = build(run)
+    assert leaving(Facts(run)) is None
+    assert 'id="leaving"' not in page
+    assert "#leaving" not in page
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "plan", "headline", "tone"),
+    [
+        (0.7, {}, "faster for inference/b1 in fp32", "good"),
+        (1.5, {}, "SLOWER everywhere", "bad"),
+        (0.7, {"noisy": True}, "No comparison of newer stock PyTorch with IPEX is", "unknown"),
+        (0.7, {"disturbed": True}, "No comparison of newer stock PyTorch with IPEX is", "unknown"),
+    ],
+)
+def test_leaving_ipex_has_a_headline(
+    make_run: MakeRun, elsewhere: float, plan: dict[str, Any], headline: str, tone: str
+) -> None:
+    """It names the environment, its PyTorch, and that IPEX cannot be in it."""
+    answer = leaving(Facts(with_latest(make_run, elsewhere, **plan)))
+    assert answer is not None
+    assert headline in answer.headline
+    assert answer.tone == tone
+    assert "torch-latest" in answer.question
+    assert any("2.14.1" in text and "cannot be installed" in text for text in answer.details)
+
+
+def test_the_table_has_an_interval_for_each_task_dtype_and_batch(make_run: MakeRun) -> None:
+    """The environment of IPEX comes first: what stopping to use it costs without a new PyTorch."""
+    facts = Facts(with_latest(make_run, 1.0))
+    rows = environments.table(facts, {}).rows
+    places = [(row.cells[0].text, row.cells[1].text) for row in rows]
+    assert places[:2] == [
+        ("inference/b1 in fp32", "ipex-2.8"),
+        ("inference/b1 in fp32", "torch-latest"),
+    ]
+    groups = {place.split(" in ")[0] for place, _ in places}
+    training = {"training/b1/frozen", "training/b1/full"}
+    assert groups >= {"inference/b1", "inference/b4", *training}
+    assert all("[" in row.cells[2].note for row in rows if row.cells[2].text.startswith("1."))
+    page = build(facts.run)
+    assert 'id="leaving"' in page
+    assert 'href="#leaving"' in page
