@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bench.analysis.leaving import Leaving, leaving
 from bench.plan.scenario import DEFAULT_ENVIRONMENT
-from bench.report.tables import Cell, Row, Table, number, scenario_cell
+from bench.report.table import Cell, Row, Table, number, scenario_cell
 from bench.text import wording
 from bench.text.wording import NOTHING, milliseconds
 

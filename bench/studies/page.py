@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from bench.report.tables.table import Cell, Table
+    from bench.report.table import Cell, Table
 
 _WIDTH = 98
 

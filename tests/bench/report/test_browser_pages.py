@@ -11,7 +11,7 @@ import pytest
 
 from bench.report import build, build_comparison
 from bench.report.index import render_index
-from bench.report.tables.table import Cell, Row, Table, number
+from bench.report.table import Cell, Row, Table, number
 from bench.store.records import read_run
 from bench.studies import page as study
 from bench.text.wording import times

@@ -13,12 +13,13 @@ import pytest
 from bench.analysis import judge, model
 from bench.analysis.facts import Facts
 from bench.plan.scenario import BaselineKind
-from bench.report import build, formats, tables
+from bench.report import build, formats
+from bench.report.speedup_table import speedups
 from bench.store.records import Run
 from tests.bench.report.test_varied import with_variable
 
 if TYPE_CHECKING:
-    from bench.report.tables import Cell
+    from bench.report.table import Cell
 
 MakeRun = Callable[..., Run]
 DEFAULT = "inference/stock/eager/fp32/contiguous/b1"
@@ -29,7 +30,7 @@ FEW = (DEFAULT, LAST, IPEX)
 
 def remark(run: Run, scenario: str = IPEX) -> Cell:
     """The last cell of a scenario's row."""
-    rows = tables.speedups(Facts(run), {}).rows
+    rows = speedups(Facts(run), {}).rows
     return next(row.cells[-1] for row in rows if row.cells[0].sort == scenario)
 
 
@@ -147,7 +148,7 @@ def test_reasons_in_the_fold_are_whole_and_escaped(make_run: MakeRun) -> None:
     table = page[page.index('id="table-speedups"') :]
     table = table[: table.index("</table>")]
     folds = re.findall(r'<details class="why"><summary>(.*?)</summary>(.*?)</details>', table)
-    assert len(folds) == len(tables.speedups(Facts(run), {}).rows)
+    assert len(folds) == len(speedups(Facts(run), {}).rows)
     (fold,) = [text for name, text in folds if name == "crashed"]
     assert hostile.rstrip(".") in html.unescape(fold)
     assert "<" not in fold

@@ -12,7 +12,6 @@ from bench.analysis.facts import Facts
 from bench.report import varied
 from bench.report.answers import answers
 from bench.report.answers.surroundings import surroundings
-from bench.report.terminal import summary
 from bench.store import records
 from bench.text.wording import TIMES
 
@@ -81,7 +80,7 @@ def test_the_other_headlines_are_the_same_with_and_without_a_varied_scenario(
 ) -> None:
     """The fastest of all under another allocator leads nothing: no other ran under it."""
     changed, _ = with_variable(standard)
-    said, before = summary(changed), summary(standard)
+    said, before = report.summary(changed), report.summary(standard)
     assert "Before any backend" in said
     assert "Before any backend" not in before
     start = said.index("- Before any backend")

@@ -1,36 +1,41 @@
-"""A table as plain data, and the cells that several tables have."""
+"""A table as plain data, and the cells that several tables have. The template lays them out."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
-from bench.analysis.facts import comparison_of, is_stock_default
+from bench.analysis.facts import is_stock_default
 from bench.text import wording
 from bench.text.wording import NOTHING, digits
 
 if TYPE_CHECKING:
-    from bench.store.records import ScenarioRow, SpeedupRow
+    from collections.abc import Callable
+
+    from bench.analysis.comparison import Comparison
+    from bench.store.records import ScenarioRow
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One cell. `sort` is what the column sorts by; empty cells sort last."""
+    """One cell."""
 
     text: str
     sort: float | str | None = None
+    """What the column sorts by; cells without it sort last."""
     note: str = ""
+    """Shown below the text."""
     verdict: str = ""
-    """Shown as a badge with its glyph in place of plain text."""
+    """Shown as a badge in place of the text."""
     is_number: bool = False
     link: str = ""
     """Id of the element on this page that the cell leads to."""
     fold: str = ""
-    """More to say, shown when the cell's text is opened."""
+    """Further text, shown when the cell is opened."""
 
 
-class Tags(TypedDict):
-    """What the filter's choices look at, of a row about one scenario."""
+class Tags(TypedDict, total=False):
+    """What the filters of a table compare, for a row about one scenario."""
 
     task: str
     backend: str
@@ -38,18 +43,16 @@ class Tags(TypedDict):
     batch: str
 
 
-NO_TAGS = Tags(task="", backend="", dtype="", batch="")
-"""Of a row whose scenario the run does not describe."""
-
-
-def tags(row: ScenarioRow) -> Tags:
-    """The scenario's tags."""
+def tags(row: ScenarioRow | None) -> Tags:
+    """Return the scenario's tags; none where the run does not describe it."""
+    if row is None:
+        return Tags()
     return Tags(task=row.task, backend=row.backend, dtype=row.dtype, batch=str(row.batch_size))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One row; all but its cells is what the filter's choices look at."""
+    """One row: its cells, and the values that the filters compare."""
 
     cells: tuple[Cell, ...]
     task: str = ""
@@ -69,18 +72,24 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     numeric: tuple[int, ...] = ()
+    """Columns whose headers are aligned as numbers."""
     can_filter: bool = False
     empty: str = "Nothing was recorded for this table."
-    """What stands in its place without rows."""
+    """Shown in place of a table without rows."""
 
 
 def number(text: str, value: float | None, note: str = "") -> Cell:
-    """A right-aligned cell that sorts by its value."""
+    """Return a right-aligned cell that sorts by its value."""
     return Cell(text=text, sort=wording.finite(value), note=note, is_number=True)
 
 
+def quantity(value: float | None, words: Callable[[float | None], str] = digits) -> Cell:
+    """Return a right-aligned cell with a value as `words` spells it."""
+    return number(words(value), value)
+
+
 def scenario_cell(row: ScenarioRow, anchors: dict[str, str]) -> Cell:
-    """The scenario's name, its particulars below, leading to its details."""
+    """Return the scenario's name and particulars, with a link to its details."""
     name = "Stock default" if is_stock_default(row) else wording.way_name(row)
     return Cell(
         text=name,
@@ -90,37 +99,26 @@ def scenario_cell(row: ScenarioRow, anchors: dict[str, str]) -> Cell:
     )
 
 
-def ratio_cell(row: SpeedupRow | None, absent: str = NOTHING) -> Cell:
-    """`1.32x` with its interval below."""
-    comparison = comparison_of(row)
+def ratio_cell(comparison: Comparison | None, absent: str = NOTHING) -> Cell:
+    """Return a ratio with its interval below, or what stands where there is none."""
     if comparison is None:
         return Cell(text=absent, is_number=True)
-    return Cell(
-        text=wording.times(comparison.estimate),
-        sort=comparison.estimate,
-        note=wording.bounds(comparison.low, comparison.high),
-        is_number=True,
-    )
+    note = wording.bounds(comparison.low, comparison.high)
+    return number(wording.times(comparison.estimate), comparison.estimate, note)
 
 
-def verdict_cell(row: SpeedupRow | None) -> Cell:
-    """The verdict as a badge, and by how much at least, where a difference was shown."""
-    if row is None:
+def verdict_cell(verdict: str | None, note: str = "") -> Cell:
+    """Return a verdict as a badge."""
+    if verdict is None:
         return Cell(text=NOTHING)
-    comparison = comparison_of(row)
-    return Cell(
-        text=wording.verdict_words(row.verdict),
-        sort=row.verdict,
-        verdict=row.verdict,
-        note=wording.at_least(comparison) if comparison else "",
-    )
+    return Cell(text=wording.verdict_words(verdict), sort=verdict, verdict=verdict, note=note)
 
 
 def whole(value: float | None) -> str:
-    """A count, rounded where it is a median, or nothing."""
+    """Spell a count, rounded where it is a median."""
     return NOTHING if value is None else f"{value:,.0f}"
 
 
 def megabytes(value: float | None) -> str:
-    """Memory with its unit, or nothing."""
+    """Spell an amount of memory with its unit."""
     return NOTHING if wording.finite(value) is None else f"{digits(value)} MB"
