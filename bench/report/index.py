@@ -1,6 +1,6 @@
-"""The page of all runs: what there is, and how each scenario's speedup went over time, a machine.
+"""The page of all runs: a line each, and each scenario's speedups over time, a machine at a time.
 
-Reads of each run only environment.json, scenarios.csv and speedups.csv, so that hundreds of runs
+Reads only environment.json, scenarios.csv and speedups.csv of each run, so that hundreds of runs
 are listed quickly. A run that cannot be read keeps its line, with the reason.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from bench.analysis.speedups import comparison_of
+from bench.analysis.facts import comparison_of
 from bench.errors import RecordError
 from bench.plan.scenario import BaselineKind
 from bench.report import machine, sparklines
@@ -36,17 +36,17 @@ class Entry:
     run_id: str
     link: str
     """Its page beside this one; empty where there is none."""
-    started: str
-    machine: str
-    profile: str
-    commit: str
-    measured: str
+    started: str = ""
+    machine: str = ""
+    profile: str = ""
+    commit: str = ""
+    measured: str = ""
     trouble: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """One scenario's speedup over stock default, in the runs of one machine, oldest first."""
+    """One scenario's speedup over stock default in the runs of one machine, oldest first."""
 
     name: str
     note: str
@@ -65,14 +65,19 @@ class Machine:
 
 
 def render_index(results: Path, reports: Path) -> str:
-    """The page."""
-    folders = sorted(path.parent for path in results.glob(f"*/{records.ENVIRONMENT}"))
-    read = [(folder, *_read(folder)) for folder in folders]
-    runs = sorted(
-        (facts for _, facts, _ in read if facts is not None),
-        key=lambda facts: (facts.environment.text("started_utc"), facts.run_id),
-    )
-    entries = [_entry(folder, facts, trouble, reports) for folder, facts, trouble in read]
+    """Build the page of the runs in `results`, with links to their pages in `reports`."""
+    entries, runs = [], []
+    for folder in sorted(path.parent for path in results.glob(f"*/{records.ENVIRONMENT}")):
+        page = f"{folder.name}.html"
+        link = quote(page) if (reports / page).is_file() else ""
+        try:
+            facts = page_facts(_read(folder))
+        except RecordError as error:
+            entries.append(Entry(run_id=folder.name, link=link, trouble=str(error)))
+        else:
+            runs.append(facts)
+            entries.append(_entry(folder, link, facts))
+    runs.sort(key=lambda facts: (facts.environment.text("started_utc"), facts.run_id))
     return lay_out(
         "index.html",
         {
@@ -84,33 +89,24 @@ def render_index(results: Path, reports: Path) -> str:
     )
 
 
-def _read(folder: Path) -> tuple[Facts | None, str]:
-    """The run without its calls, or why it cannot be read."""
-    try:
-        run = records.Run(
-            folder=folder,
-            environment=records.read_environment(folder),
-            scenarios=tuple(records.read_rows(folder / "scenarios.csv", records.ScenarioRow)[0]),
-            speedups=tuple(records.read_rows(folder / "speedups.csv", records.SpeedupRow)[0]),
-        )
-    except RecordError as error:
-        return None, str(error)
-    return page_facts(run), ""
+def _read(folder: Path) -> records.Run:
+    """Read a run without its calls.
+
+    Raises:
+        RecordError: a file is damaged.
+    """
+    return records.Run(
+        folder=folder,
+        environment=records.read_environment(folder),
+        scenarios=tuple(records.read_rows(folder / "scenarios.csv", records.ScenarioRow)[0]),
+        speedups=tuple(records.read_rows(folder / "speedups.csv", records.SpeedupRow)[0]),
+    )
 
 
-def _entry(folder: Path, facts: Facts | None, trouble: str, reports: Path) -> Entry:
-    page = f"{folder.name}.html"
-    link = quote(page) if (reports / page).is_file() else ""
-    if facts is None:
-        return Entry(
-            run_id=folder.name, link=link, started="", machine="", profile="", commit="",
-            measured="", trouble=trouble,
-        )  # fmt: skip
+def _entry(folder: Path, link: str, facts: Facts) -> Entry:
     environment = facts.environment
-    good = sum(facts.is_measured(row) for row in facts.scenarios.values())
+    measured = sum(facts.is_measured(row) for row in facts.scenarios.values())
     trouble = "" if environment.flag("complete") else "incomplete"
-    if not facts.scenarios:
-        trouble = "no scenario was measured"
     return Entry(
         run_id=folder.name,
         link=link,
@@ -118,12 +114,13 @@ def _entry(folder: Path, facts: Facts | None, trouble: str, reports: Path) -> En
         machine=machine.in_one_line(facts),
         profile=environment.text("profile"),
         commit=environment.text("commit")[:12],
-        measured=f"{good} of {wording.count(len(facts.scenarios), 'scenario')}",
-        trouble=trouble,
+        measured=f"{measured} of {wording.count(len(facts.scenarios), 'scenario')}",
+        trouble=trouble if facts.scenarios else "no scenario was measured",
     )
 
 
 def _machines(runs: Sequence[Facts]) -> list[Machine]:
+    """Return the machines of the runs, which are in time order."""
     by_machine: dict[str, list[Facts]] = defaultdict(list)
     for facts in runs:
         by_machine[facts.environment.text("machine", "fingerprint") or facts.run_id].append(facts)
@@ -144,21 +141,21 @@ def _histories(runs: Sequence[Facts], number: int) -> list[History]:
             comparison = comparison_of(row)
             if row.baseline_kind == BaselineKind.STOCK_DEFAULT and comparison is not None:
                 found[row.scenario].append((facts, comparison))
-    return [
-        _history(scenario, points, f"m{number}h{nth}")
-        for nth, (scenario, points) in enumerate(sorted(found.items()))
-    ]
-
-
-def _history(scenario: str, points: Sequence[tuple[Facts, Comparison]], name: str) -> History:
-    facts, latest = points[-1]
-    row = facts.scenarios.get(scenario)
-    values = [comparison.estimate for _, comparison in points]
-    span = f"{wording.times(min(values))} to {wording.times(max(values))}"
-    return History(
-        name=wording.way_name(row) if row else scenario,
-        note=wording.detail_name(row) if row else "",
-        latest=latest,
-        drawing=sparklines.history(name, [c for _, c in points]) if len(points) > 1 else None,
-        span=f"{wording.count(len(points), 'run')}" + (f", {span}" if len(points) > 1 else ""),
-    )
+    histories = []
+    for nth, (scenario, points) in enumerate(sorted(found.items())):
+        facts, latest = points[-1]
+        known = facts.scenarios.get(scenario)
+        values = [comparison.estimate for _, comparison in points]
+        span, drawing = wording.count(len(points), "run"), None
+        if len(points) > 1:
+            span += f", {wording.times(min(values))} to {wording.times(max(values))}"
+            drawing = sparklines.history(f"m{number}h{nth}", [point for _, point in points])
+        history = History(
+            name=wording.way_name(known) if known else scenario,
+            note=wording.detail_name(known) if known else "",
+            latest=latest,
+            drawing=drawing,
+            span=span,
+        )
+        histories.append(history)
+    return histories
