@@ -152,7 +152,7 @@ def test_index_lists_every_run_and_the_history_of_a_scenario(
 
 def test_index_of_nothing_says_what_to_do(tmp_path: Path) -> None:
     """A new clone has no run."""
-    assert "no run here yet" in render_index(tmp_path, tmp_path)
+    assert "bench run" in render_index(tmp_path, tmp_path)
 
 
 def test_index_escapes_names(two: list[Run], tmp_path: Path, save: Save) -> None:
