@@ -7,7 +7,6 @@ are listed quickly. A run that cannot be read keeps its line, with the reason.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -16,6 +15,7 @@ from bench.errors import RecordError
 from bench.plan.scenario import BaselineKind
 from bench.report import machine, sparklines
 from bench.report.layout import lay_out
+from bench.report.table import Cell, Row, Table, ratio_cell, tags, verdict_cell
 from bench.report.varied import page_facts
 from bench.store import records
 from bench.text import wording
@@ -24,69 +24,37 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from markupsafe import Markup
-
     from bench.analysis.facts import Comparison, Facts
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One run's line."""
-
-    run_id: str
-    link: str
-    """Its page beside this one; empty where there is none."""
-    started: str = ""
-    machine: str = ""
-    profile: str = ""
-    commit: str = ""
-    measured: str = ""
-    trouble: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class History:
-    """One scenario's speedup over stock default in the runs of one machine, oldest first."""
-
-    name: str
-    note: str
-    latest: Comparison
-    drawing: Markup | None
-    span: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Machine:
-    """One machine's histories."""
-
-    name: str
-    note: str
-    histories: tuple[History, ...]
 
 
 def render_index(results: Path, reports: Path) -> str:
     """Build the page of the runs in `results`, with links to their pages in `reports`."""
-    entries, runs = [], []
+    rows, runs = [], []
     for folder in sorted(path.parent for path in results.glob(f"*/{records.ENVIRONMENT}")):
         page = f"{folder.name}.html"
-        link = quote(page) if (reports / page).is_file() else ""
+        if (reports / page).is_file():
+            name = Cell(text=folder.name, sort=folder.name, link=quote(page))
+        else:
+            note = f"no page yet: bench report {folder.as_posix()}"
+            name = Cell(text=folder.name, sort=folder.name, note=note)
         try:
             facts = page_facts(_read(folder))
         except RecordError as error:
-            entries.append(Entry(run_id=folder.name, link=link, trouble=str(error)))
+            rows.append(("", _row(name, "", "", "", "", "", str(error))))
         else:
             runs.append(facts)
-            entries.append(_entry(folder, link, facts))
-    runs.sort(key=lambda facts: (facts.environment.text("started_utc"), facts.run_id))
-    return lay_out(
-        "index.html",
-        {
-            "title": "All runs",
-            "results": results.as_posix(),
-            "entries": sorted(entries, key=lambda entry: entry.started, reverse=True),
-            "machines": _machines(runs),
-        },
+            rows.append((_started(facts), _run_row(name, facts)))
+    rows.sort(key=lambda item: item[0], reverse=True)
+    table = Table(
+        name="runs",
+        caption=f"{wording.count(len(rows), 'run')}, the newest first.",
+        columns=("Run", "Started", "Machine", "Profile", "Commit", "Measured", "Trouble"),
+        rows=tuple(row for _, row in rows),
+        can_filter=True,
+        empty="There is no run yet: measure one with bench run.",
     )
+    runs.sort(key=lambda facts: (_started(facts), facts.run_id))
+    return lay_out("index.html", {"title": "All runs", "runs": table, "machines": _machines(runs)})
 
 
 def _read(folder: Path) -> records.Run:
@@ -103,59 +71,79 @@ def _read(folder: Path) -> records.Run:
     )
 
 
-def _entry(folder: Path, link: str, facts: Facts) -> Entry:
+def _started(facts: Facts) -> str:
+    return facts.environment.text("started_utc")
+
+
+def _run_row(name: Cell, facts: Facts) -> Row:
     environment = facts.environment
     measured = sum(facts.is_measured(row) for row in facts.scenarios.values())
     trouble = "" if environment.flag("complete") else "incomplete"
-    return Entry(
-        run_id=folder.name,
-        link=link,
-        started=environment.text("started_utc"),
-        machine=machine.in_one_line(facts),
-        profile=environment.text("profile"),
-        commit=environment.text("commit")[:12],
-        measured=f"{measured} of {wording.count(len(facts.scenarios), 'scenario')}",
-        trouble=trouble if facts.scenarios else "no scenario was measured",
+    return _row(
+        name,
+        _started(facts),
+        machine.in_one_line(facts),
+        environment.text("profile"),
+        environment.text("commit")[:12],
+        f"{measured} of {wording.count(len(facts.scenarios), 'scenario')}",
+        trouble if facts.scenarios else "no scenario was measured",
     )
 
 
-def _machines(runs: Sequence[Facts]) -> list[Machine]:
-    """Return the machines of the runs, which are in time order."""
+def _row(name: Cell, *texts: str) -> Row:
+    cells = (Cell(text=text or wording.NOTHING, sort=text or None) for text in texts)
+    return Row(cells=(name, *cells))
+
+
+def _machines(runs: Sequence[Facts]) -> list[tuple[str, str, Table]]:
+    """Return name, note and histories of each machine; the runs are in time order."""
     by_machine: dict[str, list[Facts]] = defaultdict(list)
     for facts in runs:
         by_machine[facts.environment.text("machine", "fingerprint") or facts.run_id].append(facts)
     return [
-        Machine(
-            name=machine.in_one_line(mine[-1]),
-            note=f"fingerprint {fingerprint}, {wording.count(len(mine), 'run')}",
-            histories=tuple(_histories(mine, number)),
+        (
+            machine.in_one_line(mine[-1]),
+            f"fingerprint {fingerprint}, {wording.count(len(mine), 'run')}",
+            _histories(mine, f"history{number}"),
         )
         for number, (fingerprint, mine) in enumerate(by_machine.items())
     ]
 
 
-def _histories(runs: Sequence[Facts], number: int) -> list[History]:
+def _histories(runs: Sequence[Facts], name: str) -> Table:
+    """Return each scenario's speedups over stock default in the runs of one machine."""
     found: dict[str, list[tuple[Facts, Comparison]]] = defaultdict(list)
     for facts in runs:
         for row in facts.run.speedups:
             comparison = comparison_of(row)
             if row.baseline_kind == BaselineKind.STOCK_DEFAULT and comparison is not None:
                 found[row.scenario].append((facts, comparison))
-    histories = []
-    for nth, (scenario, points) in enumerate(sorted(found.items())):
+    rows = []
+    for number, (scenario, points) in enumerate(sorted(found.items())):
         facts, latest = points[-1]
         known = facts.scenarios.get(scenario)
         values = [comparison.estimate for _, comparison in points]
         span, drawing = wording.count(len(points), "run"), None
         if len(points) > 1:
             span += f", {wording.times(min(values))} to {wording.times(max(values))}"
-            drawing = sparklines.history(f"m{number}h{nth}", [point for _, point in points])
-        history = History(
-            name=wording.way_name(known) if known else scenario,
-            note=wording.detail_name(known) if known else "",
-            latest=latest,
-            drawing=drawing,
-            span=span,
+            drawing = sparklines.history(f"{name}-{number}", [point for _, point in points])
+        cells = (
+            Cell(
+                text=wording.way_name(known) if known else scenario,
+                note=wording.detail_name(known) if known else "",
+                sort=scenario,
+            ),
+            ratio_cell(latest),
+            verdict_cell(latest.verdict),
+            Cell(text="", drawing=drawing, note=span),
         )
-        histories.append(history)
-    return histories
+        rows.append(Row(cells=cells, **tags(known), verdict=latest.verdict))
+    return Table(
+        name=name,
+        caption="Speedup over stock default in each run of this machine, oldest to newest.",
+        columns=("Scenario", "Latest", "Verdict", "History"),
+        rows=tuple(rows),
+        numeric=(1,),
+        can_filter=True,
+        empty="No run of this machine has a speedup.",
+    )

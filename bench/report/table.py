@@ -12,6 +12,8 @@ from bench.text.wording import NOTHING, digits
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from markupsafe import Markup
+
     from bench.analysis.comparison import Comparison
     from bench.store.records import ScenarioRow
 
@@ -29,9 +31,11 @@ class Cell:
     """Shown as a badge in place of the text."""
     is_number: bool = False
     link: str = ""
-    """Id of the element on this page that the cell leads to."""
+    """Where the cell leads: `#id` on this page, or a file beside it."""
     fold: str = ""
     """Further text, shown when the cell is opened."""
+    drawing: Markup | None = None
+    """Shown in place of the text."""
 
 
 class Tags(TypedDict, total=False):
@@ -90,12 +94,11 @@ def quantity(value: float | None, words: Callable[[float | None], str] = digits)
 
 def scenario_cell(row: ScenarioRow, anchors: dict[str, str]) -> Cell:
     """Return the scenario's name and particulars, with a link to its details."""
-    name = "Stock default" if is_stock_default(row) else wording.way_name(row)
     return Cell(
-        text=name,
+        text="Stock default" if is_stock_default(row) else wording.way_name(row),
         sort=row.scenario,
         note=wording.detail_name(row),
-        link=anchors.get(row.scenario, ""),
+        link=f"#{anchors[row.scenario]}" if row.scenario in anchors else "",
     )
 
 
