@@ -184,7 +184,7 @@ def grouped_bars(
     def paint(canvas: Canvas) -> None:
         top = 36 + (26 * len(series) if canvas.is_narrow else 26)
         spans = [span for one in series for span in one.spans if span and span.estimate]
-        highest = 1.1 * max(_upper_end(span) for span in spans)
+        highest = 1.1 * max([1.0] + [_upper_end(span) for span in spans])
         y = Scale(0, highest, canvas.height - 30, top)
         for tick in round_ticks(highest):
             canvas.line(34, y(tick), canvas.width - 6, y(tick), stroke=GRID)
