@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from bench.analysis.comparison import Ratio
 from bench.analysis.facts import Facts
 from bench.report import charts, drawing, figures, sparklines
 from bench.report.figures import Bar, Curve, Drawing, Series, Span
@@ -109,6 +110,25 @@ def test_second_series_of_a_backend_is_hatched() -> None:
     assert fills.count("url(#g-w-hatch1)") == 2  # the bar and its key
     assert {f"1.50{TIMES}", f"2.50{TIMES}", "batch 1"} <= set(texts(drawn.wide))
     assert {"1.50", "2.50", "batch 1"} <= set(texts(drawn.narrow))
+    (description,) = elements(drawn.wide, "desc")
+    assert description.text == f"batch 1: 0: 1.50{TIMES} [1.50, 1.50], 1: 2.50{TIMES} [2.50, 2.50]"
+
+
+def test_grouped_bars_always_show_where_1_is() -> None:
+    """The line at 1 must not be at the end of a shorter axis."""
+    series = [Series(label="x", kind="ipex", spans=(*at(0.5),))]
+    drawn = figures.grouped_bars("g", ["batch 1"], series, title="T", caption="C")
+    assert f"1{TIMES}" in texts(drawn.wide)
+
+
+def test_history_draws_a_dot_and_an_interval_a_run() -> None:
+    """The oldest is first."""
+    known = [Ratio(estimate=value, low=0.9 * value, high=math.inf, launches=1, rounds=9)
+             for value in (1.1, 1.2, 1.4)]  # fmt: skip
+    markup = sparklines.history("h", known)
+    assert markup.count('class="whisker"') == 3
+    (description,) = elements(markup, "desc")
+    assert (description.text or "").startswith(f"1.10{TIMES} [0.99, ")
 
 
 @pytest.mark.parametrize("log", [False, True])
