@@ -128,6 +128,10 @@ def test_github_action_benchmark_gets_named_numbers(
     speedup = next(row.speedup for row in run.speedups if row.scenario == IPEX)
     median = statistics.median(block_medians(run.iterations)[DEFAULT].values())
     assert entries[0]["value"] == pytest.approx(speedup if measure == "speedup" else median)
+    if measure == "speedup":
+        row = next(row for row in run.speedups if row.scenario == IPEX)
+        half = ((row.speedup_high or 0) - (row.speedup_low or 0)) / 2
+        assert entries[0]["range"] == f"± {half:.4g}"
     for entry in entries:
         assert set(entry) == {"name", "value", "unit", "range", "extra"}
         assert entry["unit"] == unit

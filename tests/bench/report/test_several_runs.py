@@ -81,6 +81,12 @@ def test_throughput_and_cost_are_those_of_each_run(two: list[Run]) -> None:
         assert rate in {item.images_per_s for item in mine.run.scenarios}
         assert mine.price is not None
         assert row.cells[6].sort == pytest.approx(rate * 3600 / mine.price.usd_per_hour)
+    shown = {
+        row.cells[1].text: row.cells[3].sort for row in compare.throughput(["x"], values[:1]).rows
+    }
+    rates = [values[0].scenarios[name].images_per_s for name in SMALL]
+    ways = ("Stock default", "Stock tuned, fp32", "IPEX, fp32", "Fastest")
+    assert shown == dict(zip(ways, (*rates, rates[2]), strict=True))
     lead = compare.lead(names, values)
     assert lead.startswith("Most images a second: fast")
     assert "Most for a dollar: fast" in lead
@@ -140,13 +146,17 @@ def test_index_lists_every_run_and_the_history_of_a_scenario(
     again = on(two[1], "m6i.4xlarge", run_id="c", started_utc="2027-01-01T00:00:00Z")
     for run in (*two, again):
         save(run, results / str(run.environment["run_id"]))
+    early = on(two[0], "m5.large", run_id="early", complete=False)
+    save(early, results / "early")
+    save(dataclasses.replace(early, scenarios=(), speedups=()), results / "none")
     (results / "broken").mkdir()
     (results / "broken" / "environment.json").write_text("{")
     reports.mkdir()
     (reports / "a.html").touch()
     page = render_index(results, reports)
     assert '<a href="a.html">' in page
-    assert "is damaged" in page
+    for trouble in ("is damaged", "incomplete", "no scenario was measured"):
+        assert trouble in page
     assert page.count("Speedup in each run, oldest first") == 2
     row = next(r for r in again.speedups if r.scenario == SMALL[2] and r.verdict == "faster")
     assert times(row.speedup) in text_of(page)
