@@ -359,9 +359,8 @@ def _profile(name: str) -> Profile:
 
 
 def _make_report(folder: Path, reports: Path) -> None:
-    from bench.report import write_report
+    from bench.report import summary, write_report
     from bench.report.command import write_index
-    from bench.report.terminal import summary
     from bench.store import records
 
     read = records.read_run(folder)

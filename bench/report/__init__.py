@@ -1,12 +1,11 @@
-"""The report: one HTML file from what is on disk about a run, and nothing else.
+"""The report of a run, made from its files alone.
 
     write_report(records.read_run(folder), Path("reports/run.html"))
 
 It can be made again later, on another machine, by another version. A run that is empty, partial or
-full of failures gives a page too: it says what is missing.
+full of failures gives a page too, which says what is missing.
 
-The parts are imported late: `bench.recommend` stands on this package's facts, and the page on what
-it recommends.
+The parts are imported late, so that the command line starts quickly.
 """
 
 from __future__ import annotations
@@ -20,20 +19,26 @@ if TYPE_CHECKING:
     from bench.analysis.prices import Prices
     from bench.store.records import Run
 
-__all__ = ["build", "build_comparison", "in_format", "write_report"]
+__all__ = ["build", "build_comparison", "in_format", "summary", "write_report"]
 
 
 def build(run: Run, prices: Prices | None = None) -> str:
-    """The page as a string; the same for the same run and prices."""
+    """Return the page of one run; the same run and prices give the same page."""
+    return in_format(run, "html", prices)
+
+
+def in_format(run: Run, name: str, prices: Prices | None = None) -> str:
+    """Return the report as `html`, `markdown` or `json`."""
     from bench.analysis.prices import shipped
-    from bench.report.page import render
+    from bench.report import formats, page
     from bench.report.varied import page_facts
 
-    return render(page_facts(run, prices or shipped()))
+    write = {"html": page.render, "markdown": formats.markdown, "json": formats.as_json}[name]
+    return write(page_facts(run, prices or shipped()))
 
 
 def build_comparison(runs: Sequence[Run], prices: Prices | None = None) -> str:
-    """The page of several runs."""
+    """Return the page of several runs."""
     from bench.analysis.prices import shipped
     from bench.report.compare import render_comparison
     from bench.report.varied import page_facts
@@ -41,16 +46,12 @@ def build_comparison(runs: Sequence[Run], prices: Prices | None = None) -> str:
     return render_comparison([page_facts(run, prices or shipped()) for run in runs])
 
 
-def in_format(run: Run, name: str, prices: Prices | None = None) -> str:
-    """The report as `html`, `markdown` or `json`."""
-    from bench.analysis.prices import shipped
+def summary(run: Run) -> str:
+    """Return the report's first screen as plain text for a terminal."""
     from bench.report import formats
     from bench.report.varied import page_facts
 
-    if name == "html":
-        return build(run, prices)
-    write = {"markdown": formats.markdown, "json": formats.as_json}[name]
-    return write(page_facts(run, prices or shipped()))
+    return formats.terminal(page_facts(run))
 
 
 def write_report(run: Run, path: Path, prices: Prices | None = None) -> None:

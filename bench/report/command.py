@@ -1,21 +1,17 @@
-"""`bench report`: reads arguments and writes pages, other formats, and the index."""
+"""`bench report`: writes the page of a run, of several runs and of all runs, and other formats."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from bench.errors import BenchError, UsageError
 from bench.store import durable
 
-if TYPE_CHECKING:
-    from bench.analysis.prices import Prices
-    from bench.store.records import Run
-
 _SUFFIX = {"html": ".html", "markdown": ".md", "json": ".json"}
 _FOLDER = click.Path(path_type=Path, file_okay=False)
+_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
@@ -28,13 +24,9 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     show_default=True,
     help="What to write.",
 )
+@click.option("--output", type=_FILE, help="This file instead.")
 @click.option(
-    "--output", type=click.Path(path_type=Path, dir_okay=False), help="This file instead."
-)
-@click.option(
-    "--prices",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Your own prices, a CSV like bench/analysis/prices.csv.",
+    "--prices", "price_file", type=_FILE, help="Your prices, a CSV like bench/analysis/prices.csv."
 )
 @click.option("--index", is_flag=True, help="Only the page of all runs, reports/index.html.")
 @click.option("--results", type=_FOLDER, default="results", help="Where run folders are.")
@@ -43,12 +35,12 @@ def report(
     run_folders: tuple[Path, ...],
     format_: str,
     output: Path | None,
-    prices: Path | None,
+    price_file: Path | None,
     index: bool,
     results: Path,
     reports: Path,
 ) -> None:
-    """Make the report of a run again, from its files alone; of several, one page beside each other.
+    """Make the report of a run again from its files, or one page of several runs.
 
     \b
     Examples:
@@ -60,6 +52,7 @@ def report(
       bench report --index                    all runs, and each scenario's history
     """
     from bench.analysis.prices import read_prices
+    from bench.report import build_comparison, in_format, summary
     from bench.store import records
 
     if index:
@@ -67,41 +60,25 @@ def report(
             raise UsageError("--index makes one HTML page of all runs: leave the rest out")
         click.echo(f"index    {write_index(results, reports, output)}")
         return
-    table = read_prices(prices) if prices else None
+    prices = read_prices(price_file) if price_file else None
     runs = [records.read_run(folder) for folder in run_folders or (newest_run(results),)]
-    for run in runs:
-        for warning in run.warnings:
-            click.echo(f"bench: {warning}", err=True)
+    for warning in (warning for run in runs for warning in run.warnings):
+        click.echo(f"bench: {warning}", err=True)
+    first = runs[0].folder.resolve().name
     if len(runs) > 1:
-        _several(runs, format_, output or reports / _joined(runs), table)
+        if format_ != "html":
+            raise UsageError("several runs make one HTML page: leave --format out")
+        path = output or reports / f"compare-{first[:40]}-and-{len(runs) - 1}-more.html"
+        text = build_comparison(runs, prices)
     else:
-        _one(runs[0], format_, output, table, reports)
+        path = output or reports / f"{first}{_SUFFIX[format_]}"
+        text = in_format(runs[0], format_, prices)
+    durable.replace(path, text.encode(), make_folder=True)
+    click.echo(f"report   {path}")
+    if len(runs) == 1:
+        click.echo()
+        click.echo(summary(runs[0]))
         write_index(results, reports)
-
-
-def _one(run: Run, format_: str, output: Path | None, prices: Prices | None, reports: Path) -> None:
-    from bench.report import in_format
-    from bench.report.terminal import summary
-
-    path = output or reports / f"{run.folder.resolve().name}{_SUFFIX[format_]}"
-    durable.replace(path, in_format(run, format_, prices).encode(), make_folder=True)
-    click.echo(f"report   {path}")
-    click.echo()
-    click.echo(summary(run))
-
-
-def _several(runs: list[Run], format_: str, path: Path, prices: Prices | None) -> None:
-    from bench.report import build_comparison
-
-    if format_ != "html":
-        raise UsageError("several runs make one HTML page: leave --format out")
-    durable.replace(path, build_comparison(runs, prices).encode(), make_folder=True)
-    click.echo(f"report   {path}")
-
-
-def _joined(runs: list[Run]) -> str:
-    """`compare-` and the start of the first run's name, with how many there are."""
-    return f"compare-{runs[0].folder.resolve().name[:40]}-and-{len(runs) - 1}-more.html"
 
 
 def write_index(results: Path, reports: Path, path: Path | None = None) -> Path:
@@ -118,7 +95,7 @@ def write_index(results: Path, reports: Path, path: Path | None = None) -> Path:
 
 
 def newest_run(results: Path) -> Path:
-    """The run that started last.
+    """Return the folder of the run that started last.
 
     Raises:
         BenchError: there is none.

@@ -1,34 +1,47 @@
-"""Several runs in one page: what each machine gains by itself, and what they get through and cost.
+"""The page of several runs: what each machine gains by itself, its throughput and its cost.
 
-A speedup is always a ratio within one run. Between runs only times, throughput and cost are set
-side by side, without a ratio and without an interval: they were never paired.
+A speedup is always a ratio within one run. Times, throughput and cost of different runs are set
+side by side without a ratio and without an interval: they were never paired.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from bench.analysis.facts import is_stock_default, of_task
+from bench.analysis.facts import comparison_of, is_stock_default, of_task
 from bench.analysis.prices import images_per_dollar, images_per_hour
 from bench.analysis.winners import best_ipex, winner
 from bench.plan.scenario import BaselineKind, Task
 from bench.report import answers, banners, figures, machine, method
 from bench.report.figures import Bar
 from bench.report.layout import lay_out
-from bench.report.tables import Cell, Row, Table, number, ratio_cell, tags
+from bench.report.table import Cell, Row, Table, number, quantity, ratio_cell, tags
 from bench.text import wording
 from bench.text.wording import NOTHING, digits, milliseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from bench.analysis.facts import Facts
     from bench.report.answers import Answer
     from bench.report.banners import Banner
-    from bench.report.figures import Drawing
+    from bench.report.drawing import Drawing
+    from bench.store.metadata import RunMetadata
     from bench.store.records import ScenarioRow
+
+_FASTEST = "Fastest"
+_QUESTIONS = ("latency", "throughput", "ipex", "decisions", "noise")
+"""Keys of the answers on a run's card."""
+_SHARED: tuple[tuple[str, Callable[[RunMetadata], object]], ...] = (
+    ("commit", lambda run: run.commit),
+    ("profile", lambda run: run.profile),
+    ("model", lambda run: run.model.name),
+    ("model's weights", lambda run: run.model.weights),
+    ("images", lambda run: run.data.sha256),
+    ("policy", lambda run: run.policy.verdict.minimal_effect),
+)
+"""What should be the same in runs that are compared."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +58,7 @@ class Card:
 
 
 def render_comparison(runs: Sequence[Facts]) -> str:
-    """The page."""
+    """Build the page."""
     names = run_names(runs)
     return lay_out(
         "compare.html",
@@ -55,7 +68,7 @@ def render_comparison(runs: Sequence[Facts]) -> str:
             "cards": [_card(name, facts) for name, facts in zip(names, runs, strict=True)],
             "differences": differences(names, runs),
             "speedups": [
-                speedups(f"speedups{kind}", names, runs, kind)
+                _speedups(names, runs, kind)
                 for kind in (BaselineKind.STOCK_DEFAULT, BaselineKind.STOCK_TUNED)
             ],
             "throughput": throughput(names, runs),
@@ -66,103 +79,74 @@ def render_comparison(runs: Sequence[Facts]) -> str:
 
 
 def lead(names: Sequence[str], runs: Sequence[Facts]) -> str:
-    """Who gets through most, and most for a dollar; never a ratio between machines."""
-    fastest = [
-        (name, facts, row)
-        for name, facts in zip(names, runs, strict=True)
-        for label, row in ways(facts)
-        if label == _FASTEST
-    ]
+    """Return which run has most images a second and most for a dollar, without a ratio."""
+    fastest = [one for one in _ways(names, runs) if one[2] == _FASTEST]
     if not fastest:
-        return "No run holds a valid throughput, so nothing can be said across machines."
-    name, _, row = max(fastest, key=lambda item: item[2].images_per_s or 0.0)
+        return "No run has a valid throughput, so machines cannot be compared."
+    name, _, _, row = max(fastest, key=lambda one: one[3].images_per_s or 0.0)
     found = (
         f"Most images a second: {name}, {digits(row.images_per_s)} with {wording.spoken(row)} at "
         f"batch {row.batch_size}."
     )
-    if any(facts.price is None for _, facts, _ in fastest):
-        return f"{found} Prices are not known for all, so cost is not compared."
-    paid = [(name, images_per_dollar(row.images_per_s, f.price) or 0.0) for name, f, row in fastest]
-    name, dollar = max(paid, key=lambda item: item[1])
+    if any(facts.price is None for _, facts, *_ in fastest):
+        return f"{found} Not all prices are known, so cost is not compared."
+    dollar, name = max(
+        (images_per_dollar(row.images_per_s, facts.price) or 0.0, name)
+        for name, facts, _, row in fastest
+    )
     return f"{found} Most for a dollar: {name}, {digits(dollar)} images."
 
 
-_FASTEST = "Fastest"
-
-
 def run_names(runs: Sequence[Facts]) -> list[str]:
-    """What tells the runs apart: the machine, with the packages or the run where it is the same."""
-    machines = [_machine(facts) for facts in runs]
-    with_torch = [
-        f"{name}, torch {_torch(facts)}" for name, facts in zip(machines, runs, strict=True)
+    """Return a distinct name for each run: its machine, with PyTorch's version or a number."""
+    machines = [
+        facts.metadata.machine.instance_type or facts.metadata.machine.cpu_model or facts.run_id
+        for facts in runs
     ]
+    named = list(zip(machines, runs, strict=True))
+    with_torch = [f"{name}, torch {_torch(facts)}" for name, facts in named]
     for candidates in (machines, with_torch):
         if len(set(candidates)) == len(runs):
             return candidates
-    names = [f"{name} ({facts.run_id})" for name, facts in zip(machines, runs, strict=True)]
-    return [f"{number}. {name}" for number, name in enumerate(names, start=1)]
-
-
-def _machine(facts: Facts) -> str:
-    machine = facts.metadata.machine
-    return machine.instance_type or machine.cpu_model or facts.run_id
+    return [f"{n}. {name} ({facts.run_id})" for n, (name, facts) in enumerate(named, start=1)]
 
 
 def _torch(facts: Facts) -> str:
     return facts.metadata.machine.packages.get("torch") or "unknown"
 
 
-_ASKED = ("latency", "throughput", "ipex", "decisions", "noise")
-
-
 def _card(name: str, facts: Facts) -> Card:
-    every = {answer.key: answer for answer in answers.answers(facts)}
+    by_key = {answer.key: answer for answer in answers.answers(facts)}
+    ipex = facts.metadata.machine.packages.get("intel-extension-for-pytorch")
     price = facts.price
     return Card(
         name=name,
         run_id=facts.run_id,
         machine=machine.in_one_line(facts),
         lead=answers.lead(facts),
-        answers=tuple(every[key] for key in _ASKED),
+        answers=tuple(by_key[key] for key in _QUESTIONS),
         banners=tuple(one for one in banners.banners(facts) if one.level != "note"),
         facts=(
             ("bf16", answers.bf16_ability(facts)),
             ("Price", price.words if price else "unknown: give yours with --prices FILE"),
-            ("Packages", _packages(facts)),
+            ("Packages", f"torch {_torch(facts)}, {f'IPEX {ipex}' if ipex else 'no IPEX'}"),
         ),
     )
 
 
-def _packages(facts: Facts) -> str:
-    ipex = facts.metadata.machine.packages.get("intel-extension-for-pytorch")
-    return f"torch {_torch(facts)}, " + (f"IPEX {ipex}" if ipex else "no IPEX")
-
-
-_SAME = (
-    ("commit", attrgetter("commit")),
-    ("profile", attrgetter("profile")),
-    ("model", attrgetter("model.name")),
-    ("model's weights", attrgetter("model.weights")),
-    ("images", attrgetter("data.sha256")),
-    ("policy", attrgetter("policy.verdict.minimal_effect")),
-)
-
-
 def differences(names: Sequence[str], runs: Sequence[Facts]) -> list[str]:
-    """A sentence for each thing that should be the same in runs that are compared."""
+    """Return a sentence for each thing that should be the same in all runs and is not."""
     found = []
-    for what, read in _SAME:
+    for what, read in _SHARED:
         values = [str(read(facts.metadata) or "unknown") for facts in runs]
         if len(set(values)) > 1:
-            each = "; ".join(
-                f"{name}: {value[:16]}" for name, value in zip(names, values, strict=True)
-            )
-            found.append(f"The {what} differs, so compare with care: {each}.")
+            each = [f"{name}: {value[:16]}" for name, value in zip(names, values, strict=True)]
+            found.append(f"The {what} differs, so compare with care: {'; '.join(each)}.")
     return found
 
 
-def speedups(name: str, names: Sequence[str], runs: Sequence[Facts], kind: BaselineKind) -> Table:
-    """Each machine's own speedups: a column a run, each divided by its own baseline."""
+def _speedups(names: Sequence[str], runs: Sequence[Facts], kind: BaselineKind) -> Table:
+    """Return each machine's own speedups: a column a run, divided by that run's baseline."""
     rows: dict[str, ScenarioRow] = {}
     for facts in runs:
         for row in facts.scenarios.values():
@@ -170,13 +154,13 @@ def speedups(name: str, names: Sequence[str], runs: Sequence[Facts], kind: Basel
                 rows.setdefault(row.scenario, row)
     baseline = "stock default" if kind == BaselineKind.STOCK_DEFAULT else "stock tuned"
     return Table(
-        name=name,
+        name=f"speedups{kind}",
         caption=f"Over {baseline} of the same run: a machine is only ever divided by itself.",
         columns=("Scenario", *names),
         rows=tuple(_speedup_row(runs, row, kind) for row in rows.values()),
         numeric=tuple(range(1, len(names) + 1)),
         can_filter=True,
-        empty=f"No run holds a speedup over {baseline}.",
+        empty=f"No run has a speedup over {baseline}.",
     )
 
 
@@ -186,102 +170,83 @@ def _speedup_row(runs: Sequence[Facts], row: ScenarioRow, kind: BaselineKind) ->
         if found is None:
             mine = facts.scenarios.get(row.scenario)
             why = "not in this run" if mine is None else wording.status_words(mine.status)
-            return Cell(text=NOTHING, note=why, is_number=True)
-        base = ratio_cell(found)
-        return number(base.text, _value(base), f"{base.note} {found.verdict}".strip())
+            return number(NOTHING, None, why)
+        shown = ratio_cell(comparison_of(found))
+        return number(shown.text, found.speedup, f"{shown.note} {found.verdict}".strip())
 
     first = Cell(text=wording.way_name(row), sort=row.scenario, note=wording.detail_name(row))
     return Row(cells=(first, *(cell(facts) for facts in runs)), **tags(row))
 
 
-def _value(cell: Cell) -> float | None:
-    """The number that a cell sorts by."""
-    return cell.sort if isinstance(cell.sort, float) else None
-
-
 def throughput(names: Sequence[str], runs: Sequence[Facts]) -> Table:
-    """What each machine gets through, in the ways that matter, and what that costs."""
+    """Return images a second of each machine in the ways that matter, and their cost."""
     rows = [
         Row(
             cells=(
                 Cell(text=name, sort=name, note=f"batch {row.batch_size}"),
                 Cell(text=label, note=wording.spoken(row)),
-                number(milliseconds(row.median_ms), row.median_ms),
-                number(digits(row.images_per_s), row.images_per_s),
-                _figure(images_per_hour(row.images_per_s)),
-                _figure(facts.price.usd_per_hour if facts.price else None),
-                _figure(images_per_dollar(row.images_per_s, facts.price)),
-                _figure(row.joules_per_image),
+                quantity(row.median_ms, milliseconds),
+                quantity(row.images_per_s),
+                quantity(images_per_hour(row.images_per_s)),
+                quantity(facts.price.usd_per_hour if facts.price else None),
+                quantity(images_per_dollar(row.images_per_s, facts.price)),
+                quantity(row.joules_per_image),
             ),
             **tags(row),
         )
-        for name, facts in zip(names, runs, strict=True)
-        for label, row in ways(facts)
+        for name, facts, label, row in _ways(names, runs)
     ]
     return Table(
         name="throughput",
         caption="Times of different runs, side by side: they were never paired, so there is no "
         "interval and no ratio. One worker a machine, as it was measured.",
-        columns=(
-            "Machine",
-            "Way",
-            "Median call",
-            "Images/s",
-            "Images/hour",
-            "USD an hour",
-            "Images per dollar",
-            "Joules an image",
-        ),
+        columns=("Machine", "Way", "Median call", "Images/s", "Images/hour", "USD an hour",
+                 "Images per dollar", "Joules an image"),
         rows=tuple(rows),
         numeric=(2, 3, 4, 5, 6, 7),
         can_filter=True,
-        empty="No run holds a valid throughput.",
-    )
+        empty="No run has a valid throughput.",
+    )  # fmt: skip
 
 
-def _figure(value: float | None) -> Cell:
-    return number(digits(value), value)
-
-
-def ways(facts: Facts) -> Iterator[tuple[str, ScenarioRow]]:
-    """Stock default, the best stock and IPEX in fp32, and the fastest, each at its best batch."""
-    groups = of_task(facts.groups, Task.INFERENCE)
-    best = [found for group in groups if (found := winner(facts, group)) is not None]
-    measured = [
-        row
-        for group in groups
-        for row in facts.groups[group]
-        if facts.is_measured(row) and row.images_per_s
-    ]
-    picks = (
-        ("Stock default", [row for row in measured if is_stock_default(row)]),
-        ("Stock tuned, fp32", _tuned_rows(facts, measured)),
-        ("IPEX, fp32", [row for group in groups if (row := best_ipex(facts, group)) is not None]),
-        (_FASTEST, [one.row for one in best if one.row.images_per_s]),
-    )
-    for label, rows in picks:
-        if rows:
-            yield label, max(rows, key=lambda row: row.images_per_s or 0.0)
-
-
-def _tuned_rows(facts: Facts, rows: Sequence[ScenarioRow]) -> list[ScenarioRow]:
-    """The stock scenarios that the speedups of this run call stock tuned."""
-    tuned = {
-        row.baseline for row in facts.speedup_rows if row.baseline_kind == BaselineKind.STOCK_TUNED
-    }
-    return [row for row in rows if row.scenario in tuned and row.dtype == "fp32"]
+def _ways(
+    names: Sequence[str], runs: Sequence[Facts]
+) -> Iterator[tuple[str, Facts, str, ScenarioRow]]:
+    """Yield run, facts, label and row of the ways that matter, each at its best batch size."""
+    for name, facts in zip(names, runs, strict=True):
+        groups = of_task(facts.groups, Task.INFERENCE)
+        measured = [
+            row for group in groups for row in facts.groups[group] if facts.is_measured(row)
+        ]
+        tuned = {
+            row.baseline
+            for row in facts.speedup_rows
+            if row.baseline_kind == BaselineKind.STOCK_TUNED
+        }
+        winners = [found.row for group in groups if (found := winner(facts, group)) is not None]
+        picks = {
+            "Stock default": [row for row in measured if is_stock_default(row)],
+            "Stock tuned, fp32": [
+                row for row in measured if row.scenario in tuned and row.dtype == "fp32"
+            ],
+            "IPEX, fp32": [row for group in groups if (row := best_ipex(facts, group))],
+            _FASTEST: winners,
+        }
+        for label, rows in picks.items():
+            timed = [row for row in rows if row.images_per_s]
+            if timed:
+                yield name, facts, label, max(timed, key=lambda row: row.images_per_s or 0.0)
 
 
 def _bars(names: Sequence[str], runs: Sequence[Facts]) -> Drawing | None:
     values = [
         Bar(
-            label=f"{name} · {label}",
+            label=f"{label} · {name}",
             kind=row.backend,
             value=row.images_per_s or 0.0,
             text=f"{digits(row.images_per_s)} images/s",
         )
-        for name, facts in zip(names, runs, strict=True)
-        for label, row in ways(facts)
+        for name, _, label, row in _ways(names, runs)
     ]
     if not values:
         return None

@@ -10,8 +10,8 @@ from bench.analysis.facts import Facts, group_of, is_stock_default
 from bench.plan.scenario import CONTROL_SUFFIX
 from bench.recommend.recipes import recipe
 from bench.report import sparklines
+from bench.report.table import megabytes, whole
 from bench.report.tables import break_even, start_up_ms
-from bench.report.tables.table import megabytes, whole
 from bench.text import wording
 from bench.text.wording import NOTHING, digits, milliseconds, seconds
 

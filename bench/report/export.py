@@ -4,13 +4,14 @@
     text = github_action_benchmark(run, "speedup")  # its tool is customBiggerIsBetter
     text = github_action_benchmark(run, "time")     # its tool is customSmallerIsBetter
 
-Both know one number and its spread a benchmark: pairing, margins and verdicts stay behind, so what
-they call a regression is theirs to answer for. `bench gate` is the one that can be trusted.
+Both formats hold one number and its spread a benchmark, without pairing, margins and verdicts. A
+regression that these tools report is not one that `bench gate` confirmed.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,85 +22,94 @@ from bench.errors import BenchError
 from bench.plan.scenario import BaselineKind, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from bench.store.metadata import MachineFacts
     from bench.store.records import Run, ScenarioRow
 
 _PYTEST_BENCHMARK = "5.3.1"
-"""The version whose files these look like, and with which the test reads them."""
+"""The version whose files these are, and with which the test reads them."""
 _WHISKER = 1.5
 """Tukey's: data farther than this many interquartile ranges from the quartiles are outliers."""
 
 
 def pytest_benchmark(run: Run) -> str:
-    """As pytest-benchmark saves a session; each round's block median is one of its rounds.
+    """Return the run as pytest-benchmark saves a session; a round is one block's median.
 
     Raises:
         BenchError: nothing was timed.
     """
-    blocks = _blocks(run)
+    metadata = run.metadata
+    machine = metadata.machine
     benchmarks = [
-        _benchmark(row, np.array(list(blocks[row.scenario].values())) / 1000)
-        for row in run.scenarios
-        if blocks.get(row.scenario)
-    ]
-    if not benchmarks:
-        raise _nothing(run)
-    return _text(
         {
-            "machine_info": _machine_info(run.metadata.machine),
-            "commit_info": {
-                "id": run.metadata.commit or None,
-                "dirty": run.metadata.dirty,
-                "time": run.metadata.started_utc or None,
-                "author_time": None,
-                "project": "pillqc-bench",
-                "branch": None,
-            },
-            "benchmarks": benchmarks,
-            "datetime": run.metadata.started_utc or None,
-            "version": _PYTEST_BENCHMARK,
+            "group": group_label(row),
+            "name": row.scenario,
+            "fullname": row.scenario,
+            "params": None,
+            "param": None,
+            "extra_info": {"status": row.status, "launches": row.launches},
+            "options": {"timer": "perf_counter_ns", "warmup": True, "disable_gc": True},
+            "stats": _stats(blocks_ms / 1000),
         }
-    )
-
-
-def _blocks(run: Run) -> dict[str, dict[tuple[int, int], float]]:
-    """Scenario -> (launch, round) -> ms, of the blocks that count."""
-    labels = {row.scenario: group_label(row) for row in run.scenarios}
-    return counted_blocks(run.iterations, run.noise, labels, run.metadata.policy.noise)
-
-
-def _machine_info(machine: MachineFacts) -> dict[str, Any]:
-    return {
-        "node": machine.name or None,
-        "processor": machine.cpu_model or None,
-        "machine": machine.architecture or None,
-        "system": "Linux",
-        "release": machine.kernel or None,
-        "cpu": {
-            "vendor_id_raw": machine.vendor or None,
-            "brand_raw": machine.cpu_model or None,
-            "count": machine.usable_logical_cores,
+        for row, blocks_ms in _blocks(run)
+    ]
+    content = {
+        "machine_info": {
+            "node": machine.name or None,
+            "processor": machine.cpu_model or None,
+            "machine": machine.architecture or None,
+            "system": "Linux",
+            "release": machine.kernel or None,
+            "cpu": {
+                "vendor_id_raw": machine.vendor or None,
+                "brand_raw": machine.cpu_model or None,
+                "count": machine.usable_logical_cores,
+            },
+            "fingerprint": machine.fingerprint or None,
+            "torch": machine.packages.get("torch"),
         },
-        "fingerprint": machine.fingerprint or None,
-        "torch": machine.packages.get("torch"),
+        "commit_info": {
+            "id": metadata.commit or None,
+            "dirty": metadata.dirty,
+            "time": metadata.started_utc or None,
+            "author_time": None,
+            "project": "pillqc-bench",
+            "branch": None,
+        },
+        "benchmarks": benchmarks,
+        "datetime": metadata.started_utc or None,
+        "version": _PYTEST_BENCHMARK,
     }
+    return _as_text(run, content, benchmarks)
 
 
-def _benchmark(row: ScenarioRow, seconds: NDArray[np.float64]) -> dict[str, Any]:
-    return {
-        "group": group_label(row),
-        "name": row.scenario,
-        "fullname": row.scenario,
-        "params": None,
-        "param": None,
-        "extra_info": {"status": row.status, "launches": row.launches},
-        "options": {"timer": "perf_counter_ns", "warmup": True, "disable_gc": True},
-        "stats": _stats(seconds),
-    }
+def github_action_benchmark(run: Run, measure: str) -> str:
+    """Return a list of named numbers: speedups over stock default, or median times in ms.
+
+    Raises:
+        BenchError: the run has none.
+    """
+    entries = list(_speedups(run) if measure == "speedup" else _times(run))
+    return _as_text(run, entries, entries)
+
+
+def _as_text(run: Run, content: object, entries: Sequence[object]) -> str:
+    if not entries:
+        raise BenchError(
+            f"{run.folder} has nothing to export: no scenario was measured; `bench report` says why"
+        )
+    return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _blocks(run: Run) -> Iterator[tuple[ScenarioRow, NDArray[np.float64]]]:
+    """Yield each measured scenario with the medians of its undisturbed blocks, in ms."""
+    labels = {row.scenario: group_label(row) for row in run.scenarios}
+    blocks = counted_blocks(run.iterations, run.noise, labels, run.metadata.policy.noise)
+    for row in run.scenarios:
+        if blocks.get(row.scenario):
+            yield row, np.array(list(blocks[row.scenario].values()))
 
 
 def _stats(seconds: NDArray[np.float64]) -> dict[str, Any]:
@@ -131,27 +141,15 @@ def _stats(seconds: NDArray[np.float64]) -> dict[str, Any]:
     }
 
 
-def github_action_benchmark(run: Run, measure: str) -> str:
-    """A list of named numbers: speedups over stock default, or median times in ms.
-
-    Raises:
-        BenchError: the run has none.
-    """
-    entries = list(_speedups(run) if measure == "speedup" else _times(run))
-    if not entries:
-        raise _nothing(run)
-    return _text(entries)
-
-
 def _speedups(run: Run) -> Iterator[dict[str, Any]]:
     for row in run.speedups:
-        if row.baseline_kind != BaselineKind.STOCK_DEFAULT or row.verdict == Verdict.INVALID:
+        numbers = (row.speedup, row.speedup_low, row.speedup_high)
+        is_wanted = row.baseline_kind == BaselineKind.STOCK_DEFAULT
+        if not is_wanted or row.verdict == Verdict.INVALID:
             continue
-        if row.speedup is None or row.speedup_low is None or row.speedup_high is None:
+        if not all(value is not None and math.isfinite(value) for value in numbers):
             continue
-        half = (row.speedup_high - row.speedup_low) / 2
-        if not np.isfinite([row.speedup, half]).all():
-            continue
+        half = ((row.speedup_high or 0.0) - (row.speedup_low or 0.0)) / 2
         yield {
             "name": row.scenario,
             "value": row.speedup,
@@ -165,11 +163,7 @@ def _speedups(run: Run) -> Iterator[dict[str, Any]]:
 
 
 def _times(run: Run) -> Iterator[dict[str, Any]]:
-    blocks = _blocks(run)
-    for row in run.scenarios:
-        times = np.array(list(blocks.get(row.scenario, {}).values()))
-        if not times.size:
-            continue
+    for row, times in _blocks(run):
         low, middle, high = np.quantile(times, [0.25, 0.5, 0.75])
         yield {
             "name": row.scenario,
@@ -178,13 +172,3 @@ def _times(run: Run) -> Iterator[dict[str, Any]]:
             "range": f"± {(high - low) / 2:.4g}",
             "extra": f"half of {times.size} rounds: {low:.4g} to {high:.4g} ms\n{row.status}",
         }
-
-
-def _nothing(run: Run) -> BenchError:
-    return BenchError(
-        f"{run.folder} has nothing to export: no scenario was measured; `bench report` says why"
-    )
-
-
-def _text(content: object) -> str:
-    return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"

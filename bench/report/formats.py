@@ -1,13 +1,15 @@
-"""The report in other formats: Markdown for a pull request, JSON for a script."""
+"""The report as Markdown for a pull request, as JSON for a script, as text for a terminal."""
 
 from __future__ import annotations
 
 import json
+import textwrap
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bench.recommend.rules import uses
 from bench.report import answers, banners, machine, method, tables
+from bench.report.speedup_table import speedups
 from bench.text import wording
 
 if TYPE_CHECKING:
@@ -15,77 +17,84 @@ if TYPE_CHECKING:
 
     from bench.analysis.facts import Comparison, Facts
     from bench.report.answers import Answer
-    from bench.report.tables import Cell, Table
+    from bench.report.table import Cell, Table
+
+_WIDTH = 98
+"""Characters of a line in the terminal."""
+
+
+def terminal(facts: Facts) -> str:
+    """Return the warnings, then a headline for each question, as plain text."""
+    lines = []
+    for banner in banners.banners(facts):
+        lines += _wrapped(f"{banner.title}: {banner.text}", "! ")
+    lines.append("")
+    for answer in answers.answers(facts):
+        lines += _wrapped(f"{answer.question}  {answer.headline}", "- ")
+    return "\n".join(lines)
+
+
+def _wrapped(text: str, mark: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent=mark, subsequent_indent="  ")
+
+
+# ---- Markdown ------------------------------------------------------------------------------------
 
 
 def markdown(facts: Facts) -> str:
-    """The first screen and the tables that a discussion needs."""
-    return "\n".join(_markdown(facts)) + "\n"
-
-
-def _markdown(facts: Facts) -> Iterator[str]:
-    yield f"# {_plain(answers.lead(facts))}"
-    yield ""
-    yield f"{_plain(machine.in_one_line(facts))}  "
-    yield f"Run `{_code(facts.run_id)}`"
-    yield ""
+    """Return the first screen, and the tables that a discussion needs."""
+    lines = [
+        f"# {_plain(answers.lead(facts))}",
+        "",
+        f"{_plain(machine.in_one_line(facts))}  ",
+        f"Run `{_code(facts.run_id)}`",
+        "",
+    ]
     for banner in banners.banners(facts):
-        yield f"> **{_plain(banner.title)}.** {_plain(banner.text)}"
-        yield ">"
-    yield ""
+        lines += [f"> **{_plain(banner.title)}.** {_plain(banner.text)}", ">"]
+    lines.append("")
     for answer in answers.answers(facts):
-        yield from _answer(answer)
-    yield _plain(answers.cost(facts))
-    yield ""
+        lines += _answer(answer)
+    lines += [_plain(answers.cost(facts)), ""]
     for use in uses(facts):
-        yield from (f"### {_plain(use.title)}", "")
-        for reason in (*use.found.reasons, *use.found.warnings):
-            yield f"- {_plain(reason)}"
-        yield from ("", "```python", use.found.code, "```", "") if use.found.code else ("",)
-    yield "## Speedups"
-    yield from _table(tables.speedups(facts, {}))
-    yield "## What could not run"
-    yield from _table(tables.failures(facts, {}))
-    yield "## Repeat it"
-    yield from ("", "```", *method.repeat(facts).replace("```", "").splitlines(), "```")
+        lines += [f"### {_plain(use.title)}", ""]
+        lines += [f"- {_plain(text)}" for text in (*use.found.reasons, *use.found.warnings)]
+        lines += ["", "```python", use.found.code, "```", ""] if use.found.code else [""]
+    lines += ["## Speedups", *_table(speedups(facts, {}))]
+    lines += ["## What could not run", *_table(tables.failures(facts, {}))]
+    repeat = method.repeat(facts).replace("```", "").splitlines()
+    lines += ["## Repeat it", "", "```", *repeat, "```"]
+    return "\n".join(lines) + "\n"
 
 
 def _answer(answer: Answer) -> Iterator[str]:
     yield f"- **{_plain(answer.question)}**: {_plain(answer.headline)}"
     for line in answer.lines:
-        cells = [_comparison(cell) for cell in line.cells]
-        named = zip(answer.columns, cells, strict=False)
-        text = line.text or "; ".join(f"{cell} {column}" for column, cell in named if cell)
-        yield f"  - {_plain(line.label)}: {_plain(text)}"
+        cells = [
+            f"{wording.with_interval(cell)} ({cell.verdict}) {column}"
+            for column, cell in zip(answer.columns, line.cells, strict=False)
+            if cell
+        ]
+        yield f"  - {_plain(line.label)}: {_plain(line.text or '; '.join(cells))}"
     for sentence in answer.details:
         yield f"  - {_plain(sentence)}"
 
 
-def _comparison(cell: Comparison | None) -> str:
-    if cell is None:
-        return ""
-    return f"{wording.with_interval(cell)} ({cell.verdict!s})"
-
-
-def _table(table: Table) -> Iterator[str]:
-    yield ""
+def _table(table: Table) -> list[str]:
     if not table.rows:
-        yield table.empty
-        yield ""
-        return
-    yield f"| {' | '.join(map(_plain, table.columns))} |"
-    yield (
-        "|"
-        + "|".join("--:" if n in table.numeric else "---" for n in range(len(table.columns)))
-        + "|"
-    )
-    for row in table.rows:
-        yield f"| {' | '.join(_plain(_cell(cell)) for cell in row.cells)} |"
-    yield ""
+        return ["", table.empty, ""]
+    rules = ["--:" if n in table.numeric else "---" for n in range(len(table.columns))]
+    return [
+        "",
+        f"| {' | '.join(map(_plain, table.columns))} |",
+        f"|{'|'.join(rules)}|",
+        *(f"| {' | '.join(_plain(_cell(cell)) for cell in row.cells)} |" for row in table.rows),
+        "",
+    ]
 
 
 def _cell(cell: Cell) -> str:
-    """All that a cell says: Markdown has nothing to fold."""
+    """Return all of a cell's text: Markdown cannot fold."""
     folded = f"({cell.fold.rstrip('.')})" if cell.fold else ""
     return " ".join(part for part in (cell.text or cell.verdict, cell.note, folded) if part)
 
@@ -94,7 +103,7 @@ _SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>|#~"} | {"\n": " ", "\r
 
 
 def _plain(text: str) -> str:
-    """Text that no Markdown reader takes for markup."""
+    """Escape what a Markdown reader would take for markup."""
     return text.translate(_SPECIAL)
 
 
@@ -102,9 +111,12 @@ def _code(text: str) -> str:
     return text.replace("`", "'").replace("\n", " ")
 
 
+# ---- JSON ----------------------------------------------------------------------------------------
+
+
 def as_json(facts: Facts) -> str:
-    """What the page says, as data; numbers as the CSVs hold them."""
-    found: dict[str, Any] = {
+    """Return the page's content as data, with the numbers of the CSVs."""
+    found = {
         "run_id": facts.run_id,
         "machine": machine.in_one_line(facts),
         "lead": answers.lead(facts),
@@ -125,7 +137,6 @@ def as_json(facts: Facts) -> str:
 
 
 def _answer_data(answer: Answer) -> dict[str, Any]:
-    """An answer with its comparisons as flat objects."""
     lines = [
         {**asdict(line), "cells": [cell and _comparison_data(cell) for cell in line.cells]}
         for line in answer.lines
@@ -134,13 +145,13 @@ def _answer_data(answer: Answer) -> dict[str, Any]:
 
 
 def _comparison_data(comparison: Comparison) -> dict[str, Any]:
-    """A comparison with the fields of its ratio beside its own."""
+    """Return a comparison as one flat object, its ratio's fields beside its own."""
     own = {key: value for key, value in vars(comparison).items() if key != "ratio"}
     return {**own, **(vars(comparison.ratio) if comparison.ratio else {})}
 
 
-def _finite(value: Any) -> Any:  # noqa: ANN401 -- JSON is made of anything
-    """An open end of an interval is null, which JSON can say."""
+def _finite(value: object) -> object:
+    """Replace the open end of an interval by null: JSON has no infinity."""
     if isinstance(value, dict):
         return {key: _finite(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,11 +1,11 @@
-"""From a template and its values to one self-contained page. Everything from a file is escaped."""
+"""From a template and its values to one self-contained page. All values are escaped."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jinja2
 from markupsafe import Markup
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def lay_out(template: str, values: Mapping[str, Any]) -> str:
-    """The page: our own style and script within it, and nothing that could be loaded.
+def lay_out(template: str, values: Mapping[str, object]) -> str:
+    """Build a page that holds its own style and script and loads nothing.
 
     The template is one of this package's or of `bench.studies`.
     """
@@ -30,8 +30,11 @@ def lay_out(template: str, values: Mapping[str, Any]) -> str:
         trim_blocks=True,
     )
     script = _asset("page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment.globals.update(
-        policy=_content_policy(script),
+        # nothing may be loaded, and only our own script may run, whatever a file smuggles in
+        policy="default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
         script=script,
         style=_asset("page.css"),
         glyphs=wording.GLYPHS,
@@ -42,15 +45,5 @@ def lay_out(template: str, values: Mapping[str, Any]) -> str:
 
 
 def _asset(name: str) -> Markup:
-    """One of our own files, which the page holds as it is."""
     text = resources.files("bench.report").joinpath(name).read_text(encoding="utf-8")
     return Markup(text)  # noqa: S704 -- our own file, shipped with the package
-
-
-def _content_policy(script: str) -> str:
-    """Nothing may be loaded, and only our own script may run, whatever a file smuggles in."""
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return (
-        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
-        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    )

@@ -6,7 +6,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from bench.report.machine import plain
-from bench.report.tables import Cell, Row, Table
+from bench.report.table import Cell, Row, Table
 from bench.text.wording import NOTHING, TIMES, count, digits, percent, seconds
 
 if TYPE_CHECKING:

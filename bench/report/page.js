@@ -1,5 +1,5 @@
 "use strict";
-// Sorting, filtering and opening what a link leads to. Everything is readable without it.
+// Sorts and filters tables and opens the target of a link. The page is readable without it.
 
 function valueOf(row, column) {
   const text = row.cells[column].dataset.sort;

@@ -1,8 +1,8 @@
-"""What the page of one run holds: from facts to the values that its template lays out."""
+"""The page of one run: from its facts to the values that the template lays out."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.analysis.facts import Facts, of_task
 from bench.analysis.winners import bf16_pairs, fusion_pairs
@@ -21,11 +21,12 @@ from bench.report import (
 )
 from bench.report.answers import environments
 from bench.report.layout import lay_out
+from bench.report.speedup_table import pairs_table, speedups
 from bench.text import wording
 
 if TYPE_CHECKING:
-    from bench.report.figures import Drawing
-    from bench.report.tables import Table
+    from bench.report.drawing import Drawing
+    from bench.report.table import Table
 
 _CONTENTS = (
     ("use", "Use it"),
@@ -50,13 +51,10 @@ _CONTENTS = (
 
 
 def render(facts: Facts) -> str:
-    """The page."""
-    return lay_out("page.html", _context(facts))
-
-
-def _context(facts: Facts) -> dict[str, Any]:
+    """Build the page."""
     settings, differing = machine.shared_settings(facts)
-    return {
+    hidden = set() if environments.others(facts) else {"leaving"}
+    values = {
         "title": f"{facts.run_id or 'A run'}: which way of running the model is fastest?",
         "run_id": facts.run_id,
         "machine_line": machine.in_one_line(facts),
@@ -64,10 +62,10 @@ def _context(facts: Facts) -> dict[str, Any]:
         "banners": banners.banners(facts),
         "answers": answers.answers(facts),
         "confidence": wording.percent(facts.policy.verdict.confidence),
-        "contents": _contents(facts),
+        "contents": [item for item in _CONTENTS if item[0] not in hidden],
         "environments": environments.versions(facts),
         "charts": _charts(facts),
-        "tables": {**_tables(facts), "variables": varied.table(facts.whole or facts)},
+        "tables": _tables(facts),
         "details": details.all_details(facts),
         "bf16_sentence": answers.bf16_ability(facts),
         "album": pictures.album(facts),
@@ -81,19 +79,13 @@ def _context(facts: Facts) -> dict[str, Any]:
         "repeat": method.repeat(facts),
         "provenance": method.provenance(facts),
     }
+    return lay_out("page.html", values)
 
 
-def _contents(facts: Facts) -> list[tuple[str, str]]:
-    """The sections; leaving IPEX is one where another environment was measured."""
-    absent = set() if environments.others(facts) else {"leaving"}
-    return [item for item in _CONTENTS if item[0] not in absent]
-
-
-def _charts(facts: Facts) -> dict[str, Any]:
-    groups = list(facts.groups)
+def _charts(facts: Facts) -> dict[str, Drawing | list[Drawing] | None]:
     forests = {
         group: drawing
-        for number, group in enumerate(groups)
+        for number, group in enumerate(facts.groups)
         if (drawing := charts.forest(facts, group, number)) is not None
     }
     return {
@@ -122,8 +114,10 @@ def _charts(facts: Facts) -> dict[str, Any]:
 
 def _tables(facts: Facts) -> dict[str, Table]:
     anchors = details.anchors(facts)
+    fusion = ("Median, on", "Median, off")
+    dtype = ("Median, bf16", "Median, fp32")
     return {
-        "speedups": tables.speedups(facts, anchors),
+        "speedups": speedups(facts, anchors),
         "leaving": environments.table(facts, anchors),
         "timings": tables.timings(facts, anchors),
         "costs": tables.costs(facts, anchors),
@@ -132,29 +126,10 @@ def _tables(facts: Facts) -> dict[str, Table]:
         "failures": tables.failures(facts, anchors),
         "exclusions": tables.exclusions(facts),
         "noise": tables.noise(facts),
+        "variables": varied.table(facts.whole or facts),
         "published": method.published(),
-        "fusion": tables.pairs_table(
-            facts,
-            "fusion",
-            "Fusion on over fusion off.",
-            ("Median, on", "Median, off"),
-            fusion_pairs(facts),
-            anchors,
+        "fusion": pairs_table(
+            facts, "fusion", "Fusion on over fusion off.", fusion, fusion_pairs(facts), anchors
         ),
-        "dtype": tables.pairs_table(
-            facts,
-            "dtype",
-            "bf16 over fp32.",
-            ("Median, bf16", "Median, fp32"),
-            bf16_pairs(facts),
-            anchors,
-        ),
+        "dtype": pairs_table(facts, "dtype", "bf16 over fp32.", dtype, bf16_pairs(facts), anchors),
     }
-
-
-def charts_of(facts: Facts) -> list[Drawing]:
-    """Every drawing of the page, in its order."""
-    found = []
-    for value in _charts(facts).values():
-        found += [one for one in (value if isinstance(value, list) else [value]) if one is not None]
-    return found

@@ -1,24 +1,23 @@
-"""Small drawings for the details of a scenario, written directly: a page may hold hundreds.
-
-matplotlib draws the figures; at ten kilobytes each it would make a page of 200 scenarios too large.
-"""
+"""Small drawings for the details of a scenario and for histories. A page may hold hundreds."""
 
 from __future__ import annotations
 
 import math
-from html import escape
 from typing import TYPE_CHECKING
 
-from markupsafe import Markup
-
-from bench.text.wording import times, with_interval
+from bench.report.drawing import Canvas, Scale
+from bench.text.wording import TIMES, digits, times, with_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from markupsafe import Markup
+
     from bench.text.wording import Interval
 
-_WIDTH, _HEIGHT, _PAD = 320, 96, 8
+_WIDTH, _HEIGHT = 320, 96
+_LEFT, _RIGHT, _TOP, _BOTTOM = 8.0, 272.0, 8.0, 88.0
+"""Where the data are drawn; the axis is labelled right of it."""
 _MOST_POINTS = 80
 
 
@@ -28,116 +27,84 @@ def ratios(
     control: Sequence[tuple[int, int, float]],
     description: str,
 ) -> Markup:
-    """Ratios against stock default in time order, the control's beside them; launches are ruled."""
+    """Draw ratios to stock default in time order beside the control's; dashes divide launches.
+
+    Each ratio is (launch, round, ratio).
+    """
     keys = sorted({(launch, round_) for launch, round_, _ in (*scenario, *control)})
-    place = {key: number for number, key in enumerate(keys)}
-    values = [ratio for *_, ratio in (*scenario, *control)]
-    low, high = _log_limits(values)
-
-    def dots(rows: Sequence[tuple[int, int, float]], kind: str) -> str:
-        step = max(1, math.ceil(len(rows) / _MOST_POINTS))
-        return _dots(
-            kind,
-            [
-                (_x(place[launch, round_], len(keys)), _y(math.log(ratio), low, high))
-                for launch, round_, ratio in rows[::step]
-            ],
-        )
-
-    rules = "".join(
-        f'<line class="rule" x1="{x:.1f}" x2="{x:.1f}" y1="2" y2="{_HEIGHT - 2}"/>'
-        for number, key in enumerate(keys)
-        if number and key[0] != keys[number - 1][0]
-        for x in [_x(number - 0.5, len(keys))]
-    )
-    one = _y(0.0, low, high)
-    body = (
-        f'{rules}<line class="one" x1="0" x2="{_WIDTH - 34}" y1="{one:.1f}" y2="{one:.1f}"/>'
-        f'<text x="{_WIDTH}" y="{one + 4:.1f}" text-anchor="end">1\N{MULTIPLICATION SIGN}</text>'
-        f"{_edge(math.exp(high), high, low, high, one)}{_edge(math.exp(low), low, low, high, one)}"
-        f"{dots(control, 'quiet')}{dots(scenario, 'dot')}"
-    )
-    return _frame(name, "Ratios in time order", description, body)
-
-
-def _dots(kind: str, points: Sequence[tuple[float, float]]) -> str:
-    """All dots as one path of round caps, each from the one before: a tenth of circles' size."""
-    whole = [(round(x * 10), round(y)) for x, y in points]
-    before = [(0, 0), *whole]
-    steps = "".join(
-        f"m{(x - left) / 10:g} {y - above}h0"
-        for (x, y), (left, above) in zip(whole, before, strict=False)
-    )
-    return f'<path class="{kind}" d="{steps}"/>'
-
-
-def _edge(value: float, at: float, low: float, high: float, one: float) -> str:
-    """The axis end's label, where it does not run into that of 1."""
-    y = _y(at, low, high)
-    if abs(y - one) < 14:
-        return ""
-    return f'<text x="{_WIDTH}" y="{y + 4:.1f}" text-anchor="end">{times(value)}</text>'
+    places = {key: place for place, key in enumerate(keys)}
+    x = _x_scale(len(keys))
+    y = _ratio_scale([ratio for *_, ratio in (*scenario, *control)])
+    canvas = _canvas(name, "Ratios in time order", description)
+    for place, key in enumerate(keys):
+        if place and key[0] != keys[place - 1][0]:
+            canvas.line(x(place - 0.5), 2, x(place - 0.5), _HEIGHT - 2, class_="rule")
+    _draw_one(canvas, y)
+    for end in (y.low, y.high):
+        if abs(y(end) - y(1)) >= 14:  # else it would run into the label of 1
+            canvas.text(_WIDTH, y(end), times(end), text_anchor="end")
+    for kind, rows in (("quiet", control), ("dot", scenario)):
+        shown = rows[:: max(1, math.ceil(len(rows) / _MOST_POINTS))]
+        points = [(x(places[launch, round_]), y(ratio)) for launch, round_, ratio in shown]
+        _draw_dots(canvas, kind, points)
+    return canvas.markup()
 
 
 def warmup(name: str, calls_ms: Sequence[float], description: str) -> Markup:
-    """The first call and the warm-up calls, in order, on a log axis."""
-    shown = list(calls_ms[:_MOST_POINTS])
-    logs = [math.log(value) for value in shown if value > 0]
-    low, high = (min(logs), max(logs)) if logs else (0.0, 1.0)
-    if high - low < 0.1:
-        low, high = low - 0.05, high + 0.05
-    points = [(_x(n, len(logs)), _y(value, low, high)) for n, value in enumerate(logs)]
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    dots = _dots("dot", points)
-    ends = "".join(
-        f'<text x="{_WIDTH}" y="{_y(at, low, high) + 4:.1f}" text-anchor="end">'
-        f"{_short(math.exp(at))}</text>"
-        for at in (low, high)
-    )
-    return _frame(name, "Warm-up", description, f'<polyline points="{path}"/>{dots}{ends}')
+    """Draw the first call and the warm-up calls in order, in ms on a logarithmic axis."""
+    shown = [value for value in calls_ms[:_MOST_POINTS] if value > 0] or [1.0]
+    spare = 1.05 if max(shown) < 1.1 * min(shown) else 1.0
+    y = Scale(min(shown) / spare, max(shown) * spare, _BOTTOM, _TOP, is_log=True)
+    x = _x_scale(len(shown))
+    points = [(x(place), y(value)) for place, value in enumerate(shown)]
+    canvas = _canvas(name, "Warm-up", description)
+    canvas.add("polyline", points=" ".join(f"{left:.1f},{top:.1f}" for left, top in points))
+    _draw_dots(canvas, "dot", points)
+    for end in (y.low, y.high):
+        words = f"{digits(end / 1000)} s" if end >= 1000 else f"{digits(end)} ms"
+        canvas.text(_WIDTH, y(end), words, text_anchor="end")
+    return canvas.markup()
 
 
 def history(name: str, points: Sequence[Interval]) -> Markup:
-    """One ratio a run with its interval, oldest first, on a log axis; 1 is ruled."""
-    finite = [(max(p.low, p.estimate / 4), min(p.high, p.estimate * 4)) for p in points]
-    low, high = _log_limits([value for pair in finite for value in pair])
-    one = _y(0.0, low, high)
-    body = f'<line class="one" x1="0" x2="{_WIDTH - 34}" y1="{one:.1f}" y2="{one:.1f}"/>'
-    for at, (point, (lower, upper)) in enumerate(zip(points, finite, strict=True)):
-        x = _x(at, len(points))
-        bottom, top = (_y(math.log(value), low, high) for value in (lower, upper))
-        body += f'<path class="whisker" d="M{x:.1f},{bottom:.1f}V{top:.1f}"/>'
-        body += _dots("dot", [(x, _y(math.log(point.estimate), low, high))])
-    body += (
-        f'<text x="{_WIDTH}" y="{one + 4:.1f}" text-anchor="end">1\N{MULTIPLICATION SIGN}</text>'
-    )
-    said = ", ".join(with_interval(point) for point in points)
-    return _frame(name, "Speedup in each run, oldest first", said, body)
+    """Draw one ratio with its interval a run, oldest first, on a logarithmic axis."""
+    ends = [
+        (max(point.low, point.estimate / 4), min(point.high, point.estimate * 4))
+        for point in points
+    ]
+    x = _x_scale(len(points))
+    y = _ratio_scale([end for pair in ends for end in pair])
+    spelled = ", ".join(with_interval(point) for point in points)
+    canvas = _canvas(name, "Speedup in each run, oldest first", spelled)
+    _draw_one(canvas, y)
+    for place, (low, high) in enumerate(ends):
+        canvas.line(x(place), y(low), x(place), y(high), class_="whisker")
+    dots = [(x(place), y(point.estimate)) for place, point in enumerate(points)]
+    _draw_dots(canvas, "dot", dots)
+    return canvas.markup()
 
 
-def _log_limits(values: Sequence[float]) -> tuple[float, float]:
-    logs = [math.log(value) for value in values if value > 0] or [0.0]
-    low, high = min([*logs, -0.05]), max([*logs, 0.05])
-    return low - 0.01, high + 0.01
+def _canvas(name: str, title: str, description: str) -> Canvas:
+    return Canvas(name, (_WIDTH, _HEIGHT), title, description, "spark")
 
 
-def _x(number: float, total: int) -> float:
-    return _PAD + number * (_WIDTH - 40 - 2 * _PAD) / max(total - 1, 1)
+def _x_scale(places: int) -> Scale:
+    return Scale(0, max(places - 1, 1), _LEFT, _RIGHT)
 
 
-def _y(value: float, low: float, high: float) -> float:
-    return _HEIGHT - _PAD - (value - low) * (_HEIGHT - 2 * _PAD) / ((high - low) or 1)
+def _ratio_scale(ratios: Sequence[float]) -> Scale:
+    """Return a logarithmic scale for ratios, always with room around 1."""
+    known = [ratio for ratio in ratios if ratio > 0]
+    low, high = min([*known, 0.95]), max([*known, 1.05])
+    return Scale(low / 1.01, high * 1.01, _BOTTOM, _TOP, is_log=True)
 
 
-def _short(milliseconds: float) -> str:
-    if milliseconds >= 1000:
-        return f"{milliseconds / 1000:.1f} s"
-    return f"{milliseconds:.0f} ms" if milliseconds >= 10 else f"{milliseconds:.1f} ms"
+def _draw_one(canvas: Canvas, y: Scale) -> None:
+    canvas.line(0, y(1), _WIDTH - 34, y(1), class_="one")
+    canvas.text(_WIDTH, y(1), f"1{TIMES}", text_anchor="end")
 
 
-def _frame(name: str, title: str, description: str, body: str) -> Markup:
-    return Markup(  # noqa: S704 -- numbers, our own names, and one escaped description
-        f'<svg class="spark" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-        f'aria-labelledby="{name}-t {name}-d"><title id="{name}-t">{title}</title>'
-        f'<desc id="{name}-d">{escape(description)}</desc>{body}</svg>'
-    )
+def _draw_dots(canvas: Canvas, kind: str, points: Sequence[tuple[float, float]]) -> None:
+    """Draw all dots as one path of round caps: a tenth of the size of circles."""
+    path = "".join(f"M{x:.1f} {y:.0f}h0" for x, y in points)
+    canvas.add("path", class_=kind, d=path)

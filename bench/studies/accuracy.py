@@ -18,7 +18,7 @@ import numpy as np
 from bench.analysis.judge import mean_ratio
 from bench.errors import UsageError, WorkerError
 from bench.plan.thresholds import STUDIES
-from bench.report.tables.table import Cell, Row, Table, number
+from bench.report.table import Cell, Row, Table, number
 from bench.store import records
 from bench.store.records import NoiseRow
 from bench.studies import ways

@@ -17,7 +17,7 @@ from bench.errors import UsageError, WorkerError
 from bench.machine import placement
 from bench.plan.scenario import CONTROL_SUFFIX, Status
 from bench.plan.thresholds import STUDIES
-from bench.report.tables.table import Cell, Row, Table, number
+from bench.report.table import Cell, Row, Table, number
 from bench.store import records
 from bench.store.records import IterationRow, NoiseRow
 from bench.studies import ways

@@ -16,7 +16,7 @@ from bench.engine.engine import Checks
 from bench.errors import UsageError
 from bench.plan.scenario import CONTROL_SUFFIX
 from bench.plan.thresholds import STUDIES
-from bench.report.tables.table import Cell, Row, Table, number
+from bench.report.table import Cell, Row, Table, number
 from bench.store import records
 from bench.store.records import IterationRow, NoiseRow
 from bench.studies import ways

@@ -20,7 +20,7 @@ from bench.machine import frameworks
 from bench.plan.operators import CASE, CASES, Case, case_named
 from bench.plan.scenario import Mode, Scenario, Task
 from bench.plan.thresholds import STUDIES
-from bench.report.tables.table import Cell, Row, Table, number
+from bench.report.table import Cell, Row, Table, number
 from bench.store import records, run_folder
 from bench.store.records import IterationRow, NoiseRow
 from bench.studies.page import Page

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bench.analysis.facts import Facts
 from bench.report import machine
 from bench.report.layout import lay_out
-from bench.report.tables.table import Cell, number
+from bench.report.table import Cell, number
 from bench.store.records import Run
 from bench.text.wording import NOTHING, bounds, times
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from bench.analysis.comparison import Comparison
     from bench.errors import WorkerError
-    from bench.report.tables.table import Table
+    from bench.report.table import Table
 
 _WIDTH = 98
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.analysis.judge import level
 from bench.plan.thresholds import STUDIES
-from bench.report.tables.table import Cell, Row, Table, number
+from bench.report.table import Cell, Row, Table, number
 from bench.store import records
 from bench.store.records import IterationRow, NoiseRow
 from bench.studies import ways

@@ -13,7 +13,7 @@ from bench.analysis.leaving import Leaving
 from bench.analysis.leaving import leaving as compared
 from bench.plan.scenario import DEFAULT_ENVIRONMENT, Verdict
 from bench.report.answers.answer import VERDICT_WORDS, Answer, Line, unanswered
-from bench.report.tables import Cell, Row, Table, number, scenario_cell
+from bench.report.table import Cell, Row, Table, number, scenario_cell
 from bench.text.wording import (
     NOTHING,
     TIMES,

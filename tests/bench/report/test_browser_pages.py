@@ -1,31 +1,28 @@
-"""Every kind of page in a real browser: one run, several runs, all runs, a very large run."""
+"""Every kind of page in a real browser: one run, several runs, all runs, a study, a large run."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from bench.report import build, build_comparison
 from bench.report.index import render_index
-from bench.report.tables.table import Cell, Row, Table, number
+from bench.report.table import Cell, Row, Table, number
 from bench.store.records import read_run
 from bench.studies import page as study
 from bench.text.wording import times
+from tests.bench.report.browsing import Open, brightness, cells, column, contrasts, fits, unfold
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
-
-    from playwright.sync_api import Page
 
     from bench.store.records import Run
 
 pytestmark = pytest.mark.browser
 
-KINDS = ("run", "several", "index", "study")
 STUDY = study.Page(
     title="Where the time goes",
     lead=("The model takes 98 % of the way from disk to a decision.",),
@@ -51,35 +48,34 @@ STUDY = study.Page(
     ),
     remarks=("A remark on how to read this.",),
 )
-Open = Callable[..., "Page"]
-
 MOST_NODES = 60_000
 """Elements of the largest page: reading and laying out take time in proportion to them, so this is
 what keeps opening within a second, and no clock has to decide a test."""
+FOLD_ALL_BUT_SOME = """document.querySelectorAll('#scenarios > details:nth-of-type(n + 5)')
+    .forEach(one => { one.open = false })"""
+"""Entries of scenarios have one template, and axe takes time in proportion to what is visible."""
 
 
 @pytest.fixture(scope="module")
 def runs(make_run: Callable[..., Run]) -> list[Run]:
     """One machine measured twice, and another machine."""
-    first = make_run(profile="smoke", rounds=3)
     return [
-        _as(first, "20260101T000000Z-a", "m6i.4xlarge"),
+        _as(make_run(profile="smoke", rounds=3), "20260101T000000Z-a", "m6i.4xlarge"),
         _as(make_run(profile="smoke", rounds=3, seed=9), "20260201T000000Z-a", "m6i.4xlarge"),
-        _as(
-            make_run(profile="smoke", rounds=3, native_bf16=True),
-            "20260301T000000Z-b",
-            "m7i.xlarge",
-        ),
+        _as(make_run(profile="smoke", rounds=3, native_bf16=True), "20260301T000000Z-b", "m7i.xl"),
     ]
 
 
 def _as(run: Run, run_id: str, machine: str) -> Run:
-    described = {**run.environment["machine"], "instance_type": machine, "fingerprint": machine}
     environment = {
         **run.environment,
         "run_id": run_id,
         "started_utc": f"{run_id[:4]}-{run_id[4:6]}-01T00:00:00Z",
-        "machine": described,
+        "machine": {
+            **run.environment["machine"],
+            "instance_type": machine,
+            "fingerprint": machine,
+        },
     }
     return dataclasses.replace(run, environment=environment)
 
@@ -103,90 +99,62 @@ def pages(runs: list[Run], save: Any, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="module")
 def report(pages: dict[str, Path]) -> Path:
-    """What `open_page` opens unless told."""
+    """What `open_page` opens by default."""
     return pages["run"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (390, "dark"), (1280, "light")])
-def test_no_page_scrolls_sideways(
-    open_page: Open, pages: dict[str, Path], kind: str, width: int, scheme: str
-) -> None:
-    """On a phone as on a desk, with everything opened; no error, no request (`open_page`)."""
-    page = open_page(width, path=pages[kind], color_scheme=scheme)
-    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_page_follows_the_readers_scheme_and_prints_white(
+@pytest.mark.parametrize("kind", ["run", "several", "index", "study"])
+def test_every_page_is_accessible_fits_any_width_and_prints_white(
     open_page: Open, pages: dict[str, Path], kind: str, tmp_path: Path
 ) -> None:
-    """Dark where that is the setting; paper is white all the same and has no controls."""
+    """The rules of WCAG 2.1 A and AA as axe-core checks them; on paper there are no controls."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     page = open_page(path=pages[kind], color_scheme="dark")
-    assert max(_background(page)) < 60
+    unfold(page)
+    assert [width for width in (390, 1280) if not fits(page, width)] == []
+    assert brightness(page) < 0.05
+    assert min(contrasts(page).values()) >= 4.5
+    page.emulate_media(color_scheme="light")
+    page.evaluate(FOLD_ALL_BUT_SOME)
+    levels = {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
+    found = axe.run(page, options={"runOnly": levels, "resultTypes": ["violations"]})
+    assert [(one["id"], one["nodes"][0]["html"]) for one in found.response["violations"]] == []
     page.emulate_media(media="print")
-    assert min(_background(page)) > 240
+    assert brightness(page) > 0.9
     assert page.locator("form.filter:visible").count() == 0
     assert page.pdf(path=str(tmp_path / "page.pdf"), format="A4").startswith(b"%PDF")
 
 
-def _background(page: Page) -> list[int]:
-    colour = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
-    return [int(part) for part in re.findall(r"\d+", colour)[:3]]
-
-
-def _column(page: Page, selector: str, column: int) -> list[float]:
-    values = page.locator(f"{selector} tbody tr").evaluate_all(
-        f"rows => rows.map(row => row.cells[{column}].dataset.sort ?? '')"
-    )
-    return [float(value) for value in values if value]
-
-
-def test_several_runs_sort_by_any_machine(open_page: Open, pages: dict[str, Path]) -> None:
-    """A header of a machine sorts by its own speedups."""
+def test_several_runs_show_sort_and_filter_each_machines_own_speedups(
+    open_page: Open, pages: dict[str, Path], runs: list[Run]
+) -> None:
+    """A column a run; its header sorts by it, and the choices are those of one run's page."""
     page = open_page(path=pages["several"])
-    button = page.locator("#table-speedupsstock_default thead button").nth(1)
+    table = "speedupsstock_default"
+    own = [
+        {row.scenario: row.speedup for row in run.speedups if row.baseline_kind == "stock_default"}
+        for run in runs
+    ]
+    shown = cells(page, table, "[cell.dataset.sort, cell.innerText]")
+    assert len(shown) > 5
+    for (name, _), *columns in shown:
+        for speedups, (value, text) in zip(own, columns, strict=True):
+            assert float(value) == speedups[name]
+            assert text.startswith(times(speedups[name]))
+    button = page.locator(f"#table-{table} thead button").nth(1)
     button.click()
-    values = _column(page, "#table-speedupsstock_default", 1)
-    assert len(values) > 5
+    values = column(page, table, 1)
     assert values == sorted(values, reverse=True)
     button.press("Enter")
-    assert _column(page, "#table-speedupsstock_default", 1) == sorted(values)
-
-
-def test_several_runs_filter_by_dtype_and_batch(open_page: Open, pages: dict[str, Path]) -> None:
-    """The same choices as on the page of one run."""
-    page = open_page(path=pages["several"])
-    form = page.locator('.table[data-name="speedupsstock_default"] form')
+    assert column(page, table, 1) == sorted(values)
+    form = page.locator(f'.table[data-name="{table}"] form')
     form.locator("select[data-filter=dtype]").select_option("bf16")
-    shown = page.locator("#table-speedupsstock_default tbody tr:visible")
-    names = shown.evaluate_all("rows => rows.map(row => row.cells[0].dataset.sort)")
+    visible = page.locator(f"#table-{table} tbody tr:visible")
+    names = visible.evaluate_all("rows => rows.map(row => row.cells[0].dataset.sort)")
     assert names
     assert all("/bf16/" in name for name in names)
     form.locator("select[data-filter=task]").select_option("inference")
-    assert shown.count() < len(names)
-
-
-def test_several_runs_show_what_the_rows_hold(
-    open_page: Open, pages: dict[str, Path], runs: list[Run]
-) -> None:
-    """Each machine's column holds that run's own speedup of the scenario."""
-    page = open_page(path=pages["several"])
-    cells = page.locator("#table-speedupsstock_default tbody tr").evaluate_all(
-        "rows => rows.map(row => [...row.cells].map(cell => [cell.dataset.sort, cell.innerText]))"
-    )
-    assert cells
-    for name, *columns in cells:
-        for run, (value, text) in zip(runs, columns, strict=True):
-            row = next(
-                row
-                for row in run.speedups
-                if (row.scenario, row.baseline_kind) == (name[0], "stock_default")
-            )
-            assert row.speedup is not None
-            assert float(value) == row.speedup
-            assert text.startswith(times(row.speedup))
+    assert visible.count() < len(names)
 
 
 def test_index_sorts_runs_and_shows_the_history_of_each_machine(
@@ -194,109 +162,52 @@ def test_index_sorts_runs_and_shows_the_history_of_each_machine(
 ) -> None:
     """The newest first; by a header in another order; one drawing for each scenario run twice."""
     page = open_page(path=pages["index"])
-    started = "rows => rows.map(row => row.cells[1].dataset.sort)"
-    rows = page.locator("#table-runs tbody tr")
-    times_ = rows.evaluate_all(started)
-    assert times_ == sorted(times_, reverse=True)
+    started = [row[1] for row in cells(page, "runs", "cell.dataset.sort")]
+    assert started == sorted(started, reverse=True)
     page.locator("#table-runs thead button").nth(1).click()
-    assert rows.evaluate_all(started) == sorted(times_)
+    assert [row[1] for row in cells(page, "runs", "cell.dataset.sort")] == sorted(started)
     assert page.locator("#machine0 svg").count() > 5
 
 
-@pytest.mark.parametrize(
-    ("table", "file", "columns"),
-    [
-        (
-            "timings",
-            "scenarios",
-            {
-                1: "batch_size",
-                2: "median_ms",
-                3: "p90_ms",
-                4: "p99_ms",
-                5: "images_per_s",
-                6: "gflop_per_s",
-                7: "percent_of_peak",
-            },
-        ),
-        (
-            "costs",
-            "scenarios",
-            {
-                1: "import_s",
-                2: "prepare_s",
-                3: "first_call_ms",
-                4: "warmup_iterations",
-                6: "peak_rss_mb",
-            },
-        ),
-        ("money", "scenarios", {1: "images_per_s", 4: "joules_per_image"}),
-        (
-            "parity",
-            "parity",
-            {
-                1: "max_abs_error",
-                2: "tolerance",
-                3: "max_abs_map_error",
-                4: "decisions_changed",
-                5: "images",
-                6: "accuracy",
-                7: "recall_bad",
-            },
-        ),
-    ],
-)
+COLUMNS = {
+    "timings": {1: "batch_size", 2: "median_ms", 3: "p90_ms", 4: "p99_ms", 5: "images_per_s",
+                6: "gflop_per_s", 7: "percent_of_peak"},
+    "costs": {1: "import_s", 2: "prepare_s", 3: "first_call_ms", 4: "warmup_iterations",
+              6: "peak_rss_mb"},
+    "money": {1: "images_per_s", 4: "joules_per_image"},
+    "parity": {1: "max_abs_error", 2: "tolerance", 3: "max_abs_map_error", 4: "decisions_changed",
+               5: "images", 6: "accuracy", 7: "recall_bad"},
+}  # fmt: skip
+"""Table -> column -> field of scenarios.csv, for `parity` of parity.csv."""
+
+
 def test_numbers_of_every_table_are_those_of_the_csv(
-    open_page: Open,
-    pages: dict[str, Path],
-    runs: list[Run],
-    table: str,
-    file: str,
-    columns: dict[int, str],
+    open_page: Open, pages: dict[str, Path], runs: list[Run]
 ) -> None:
-    """Read from the run's files again and held against the cells in the browser."""
-    folder = pages["run"].parent / "results" / str(runs[0].environment["run_id"])
-    rows = {row.scenario: row for row in getattr(read_run(folder), file)}
+    """The run's files are read again and compared with the cells in the browser."""
+    run = read_run(pages["run"].parent / "results" / str(runs[0].environment["run_id"]))
     page = open_page()
-    cells = page.locator(f"#table-{table} tbody tr").evaluate_all(
-        "rows => rows.map(row => [...row.cells].map(cell => cell.dataset.sort ?? null))"
-    )
-    assert len(cells) > 5
-    for line in cells:
-        for column, field in columns.items():
-            value = getattr(rows[line[0]], field)
-            shown = None if line[column] is None else float(line[column])
-            assert shown == value, (line[0], field)
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_axe_finds_nothing_against_any_page(
-    open_page: Open, pages: dict[str, Path], kind: str, scheme: str
-) -> None:
-    """The rules of WCAG 2.1 A and AA as axe-core checks them, with everything unfolded."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-    page = open_page(path=pages[kind], color_scheme=scheme)
-    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
-    only = {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
-    found = axe.Axe().run(page, options={"runOnly": only})
-    problems = [
-        (item["id"], item["nodes"][0]["html"][:200]) for item in found.response["violations"]
-    ]
-    assert problems == []
+    for table, columns in COLUMNS.items():
+        files: Any = run.parity if table == "parity" else run.scenarios
+        rows = {row.scenario: row for row in files}
+        shown = cells(page, table, "cell.dataset.sort ?? null")
+        assert len(shown) > 5
+        for line in shown:
+            for place, field in columns.items():
+                value = None if line[place] is None else float(line[place])
+                assert value == getattr(rows[line[0]], field), (table, line[0], field)
 
 
 def test_page_of_two_hundred_scenarios_stays_small_enough_to_open_at_once(
     open_page: Open, make_run: Callable[..., Run], tmp_path: Path
 ) -> None:
     """Bytes to read, elements to lay out, and nothing that a script rebuilds: no clock decides."""
-    run = make_run(profile="full", int8=True, environments=("torch-latest",), launches=5, rounds=20)
+    run = make_run(profile="full", int8=True, environments=("torch-latest",), launches=4, rounds=20)
     assert len(run.scenarios) >= 200
     path = tmp_path / "large.html"
     path.write_text(build(run), encoding="utf-8")
     assert path.stat().st_size < 3_000_000
-    page = open_page(path=path)
-    assert page.evaluate("document.querySelectorAll('*').length") < MOST_NODES
+    page = open_page(path=path, java_script_enabled=False)
+    assert page.locator("*").count() < MOST_NODES
     assert page.locator("#table-speedups tbody tr").count() > len(run.scenarios)
-    plain = open_page(path=path, java_script_enabled=False)
-    assert plain.locator("#scenarios > details").count() == len(run.scenarios)
+    assert page.locator("#scenarios > details").count() == len(run.scenarios)

@@ -1,152 +1,64 @@
-"""What other tools read of a run, checked with the tool itself where it is a Python package."""
+"""Exports to other tools, checked with the tool itself where it is a Python package."""
 
 from __future__ import annotations
 
+import csv
 import json
-import shutil
+import statistics
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from bench.analysis.measurements import block_medians
 from bench.cli import main
-from bench.plan.scenario import Task, stock_default
 from bench.store import records
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-DEFAULT = stock_default(Task.INFERENCE, 1).id
+DEFAULT = "inference/stock/eager/fp32/contiguous/b1"
 IPEX = "inference/ipex/eager/fp32/channels_last/b1"
+PYTEST = ("--format", "pytest-benchmark")
+GITHUB = ("--format", "github-action-benchmark", "--measure")
+Save = Callable[[records.Run, "Path"], "Path"]
 
 
-def bench(*arguments: str | Path) -> Result:
+def export(*arguments: str | Path) -> Result:
     """The command as a user types it."""
-    return CliRunner().invoke(main.cli, [*map(str, arguments)], catch_exceptions=False)
+    return CliRunner().invoke(main.cli, ["export", *map(str, arguments)], catch_exceptions=False)
 
 
-def iterations(run_id: str, scenario: str, ms: float) -> list[records.IterationRow]:
-    """Two launches of three rounds of two calls, and a warm-up call that must not count."""
-    rows = []
-    for launch in range(2):
-        calls: list[tuple[int | None, str, float]] = [(None, "warmup", 50 * ms)]
-        calls += [(round_, "timed", ms + round_) for round_ in range(3) for _ in range(2)]
-        for number, (round_, phase, wall_ms) in enumerate(calls):
-            rows.append(
-                records.IterationRow(
-                    run_id=run_id,
-                    scenario=scenario,
-                    launch=launch,
-                    round=round_,
-                    position=0,
-                    iteration=number,
-                    phase=phase,
-                    wall_ns=int(wall_ms * 1e6),
-                    cpu_ns=int(wall_ms * 1e6),
-                )
-            )
-    return rows
+def exported(*arguments: str | Path) -> Any:
+    """What the command prints."""
+    done = export(*arguments)
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
 
 
-def scenario_row(run_id: str, scenario: str) -> records.ScenarioRow:
-    """A scenario that was measured."""
-    fields: dict[str, Any] = dict.fromkeys(records.ScenarioRow.__dataclass_fields__)
-    fields.update(
-        run_id=run_id,
-        scenario=scenario,
-        task="inference",
-        backend=scenario.split("/")[1],
-        mode="eager",
-        dtype="fp32",
-        layout="contiguous",
-        batch_size=1,
-        environment="ipex-2.8",
-        status="ok",
-        rounds=6,
-        launches=2,
-    )
-    return records.ScenarioRow(**fields)
-
-
-def speedup_row(run_id: str, verdict: str = "faster", **changes: Any) -> records.SpeedupRow:
-    """IPEX over stock default."""
-    fields: dict[str, Any] = {
-        "run_id": run_id,
-        "scenario": IPEX,
-        "baseline_kind": "stock_default",
-        "baseline": DEFAULT,
-        "speedup": 1.25,
-        "speedup_low": 1.2,
-        "speedup_high": 1.3,
-        "margin": 0.03,
-        "launches": 2,
-        "rounds": 6,
-        "verdict": verdict,
-        "reason": None,
-    }
-    return records.SpeedupRow(**{**fields, **changes})
+@pytest.fixture(scope="module")
+def run(make_run: Callable[..., records.Run]) -> records.Run:
+    """Stock default and IPEX, two launches of three rounds."""
+    return make_run(only=(DEFAULT, IPEX), launches=2, rounds=3)
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Path:
-    """Stock default at about 100 ms a call, IPEX at about 80."""
-    folder = tmp_path / "run"
-    folder.mkdir()
-    records.write_environment(
-        folder,
-        {
-            "run_id": "run",
-            "started_utc": "2026-11-24T02:35:12+00:00",
-            "commit": "abc",
-            "machine": {"name": "lab", "cpu_model": "x", "packages": {"torch": "2.8.0"}},
-        },
-    )
-    with records.RunWriter(folder) as writer:
-        for scenario, ms in ((DEFAULT, 100.0), (IPEX, 80.0), (f"{DEFAULT}#control", 100.0)):
-            for row in iterations("run", scenario, ms):
-                writer.append(row)
-    records.replace_rows(
-        folder / "scenarios.csv",
-        [scenario_row("run", DEFAULT), scenario_row("run", IPEX)],
-        records.ScenarioRow,
-    )
-    records.replace_rows(folder / "speedups.csv", [speedup_row("run")], records.SpeedupRow)
-    return folder
+def folder(run: records.Run, save: Save, tmp_path: Path) -> Path:
+    """Its files."""
+    return save(run, tmp_path / "20261124T000000Z-lab")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "of"),
-    [
-        (("--format", "pytest-benchmark"), lambda found: found["benchmarks"]),
-        (("--format", "github-action-benchmark", "--measure", "time"), lambda found: found),
-    ],
-)
-def test_blocks_that_other_work_disturbed_are_left_out(
-    run: Path, arguments: tuple[str, ...], of: Callable[[Any], list[Any]]
+def test_pytest_benchmark_compares_what_was_exported(
+    run: records.Run, folder: Path, tmp_path: Path
 ) -> None:
-    """Where every call of a block was: its time is the neighbour's."""
-    rows = [
-        replace(row, wall_ns=10 * row.wall_ns, disturbed=True) if row.round == 2 else row
-        for row in records.read_run(run).iterations
-    ]
-    records.replace_rows(run / "iterations.csv", rows, records.IterationRow)
-    done = bench("export", *arguments, run)
-    assert done.exit_code == 0, done.output
-    text = json.dumps(of(json.loads(done.output)))
-    assert json.loads(done.output)
-    assert "820" not in text
-    assert ('"rounds": 4' in text) or ("of 4 rounds" in text)
-
-
-def test_pytest_benchmark_compares_what_was_exported(run: Path, tmp_path: Path) -> None:
     """The real command reads two runs and shows both scenarios, in their group, in ms."""
     files = [tmp_path / "one.json", tmp_path / "two.json"]
     for file in files:
-        assert bench("export", "--format", "pytest-benchmark", "--output", file, run).exit_code == 0
+        assert export(*PYTEST, "--output", file, folder).exit_code == 0
     done = subprocess.run(
         [sys.executable, "-m", "pytest_benchmark", "compare", "--csv", "out.csv", *map(str, files)],
         capture_output=True,
@@ -158,62 +70,72 @@ def test_pytest_benchmark_compares_what_was_exported(run: Path, tmp_path: Path) 
     assert "Failed to load" not in done.stdout + done.stderr
     assert "'inference/b1': 4 tests" in done.stdout
     assert "(time in ms)" in done.stdout
-    lines = (tmp_path / "out.csv").read_text().splitlines()
-    head = lines[0].split(",")
-    first = dict(zip(head, lines[1].split(","), strict=True))
+    with (tmp_path / "out.csv").open() as lines:
+        first = next(csv.DictReader(lines))
     assert first["name"] == IPEX
-    assert float(first["median"]) == pytest.approx(0.081)
-    assert float(first["min"]) == pytest.approx(0.080)
+    seconds = [ms / 1000 for ms in block_medians(run.iterations)[IPEX].values()]
+    assert float(first["median"]) == pytest.approx(statistics.median(seconds), rel=1e-3)
+    assert float(first["min"]) == pytest.approx(min(seconds), rel=1e-3)
     assert (first["rounds"], first["iterations"]) == ("6", "1")
 
 
-def test_only_timed_blocks_count_and_the_control_is_no_scenario(run: Path) -> None:
-    """A warm-up call of 5 s would show in every statistic."""
-    result = bench("export", "--format", "pytest-benchmark", run)
-    benchmarks = json.loads(result.stdout)["benchmarks"]
-    assert [found["name"] for found in benchmarks] == [DEFAULT, IPEX]
+def test_only_timed_blocks_count_and_the_control_is_no_scenario(
+    run: records.Run, folder: Path
+) -> None:
+    """The first call and warm-up are much longer and would show in every statistic."""
+    found = exported(*PYTEST, "--results", folder.parent)  # the newest run
+    assert found["machine_info"]["node"] == run.environment["machine"]["name"]
+    benchmarks = found["benchmarks"]
+    assert [one["name"] for one in benchmarks] == [DEFAULT, IPEX]
     stats = benchmarks[0]["stats"]
-    assert stats["max"] == pytest.approx(0.102)
-    assert stats["rounds"] == len(stats["data"]) == 6
+    seconds = [ms / 1000 for ms in block_medians(run.iterations)[DEFAULT].values()]
+    assert stats["data"] == pytest.approx(seconds)
+    assert stats["rounds"] == len(seconds) == 6
+    assert stats["max"] == pytest.approx(max(seconds))
     assert stats["q1"] <= stats["median"] <= stats["q3"]
     assert stats["ld15iqr"] >= stats["min"]
 
 
-def test_calls_that_other_work_disturbed_are_not_exported(run: Path) -> None:
-    """A block that was measured again has the time of its clean calls."""
-    again = [
-        replace(row, wall_ns=9 * row.wall_ns, disturbed=True)
-        for row in iterations("run", DEFAULT, 100.0)
-        if row.phase == "timed" and row.round == 2
+@pytest.mark.parametrize("has_clean_calls", [True, False])
+def test_calls_that_other_work_disturbed_are_left_out(
+    run: records.Run, save: Save, tmp_path: Path, has_clean_calls: bool
+) -> None:
+    """A block has the time of its clean calls, and does not count without any."""
+    disturbed = [
+        replace(row, wall_ns=10 * row.wall_ns, disturbed=True)
+        for row in run.iterations
+        if row.round == 2
     ]
-    with records.RunWriter(run) as writer:
-        for row in again:
-            writer.append(row)
-    result = bench("export", "--format", "pytest-benchmark", run)
-    stats = json.loads(result.stdout)["benchmarks"][0]["stats"]
-    assert stats["rounds"] == 6
-    assert stats["max"] == pytest.approx(0.102)
+    others = [row for row in run.iterations if has_clean_calls or row.round != 2]
+    folder = save(replace(run, iterations=(*others, *disturbed)), tmp_path)
+    clean = block_medians(others)[DEFAULT].values()
+    stats = exported(*PYTEST, folder)["benchmarks"][0]["stats"]
+    assert stats["rounds"] == len(clean) == (6 if has_clean_calls else 4)
+    assert stats["max"] == pytest.approx(max(clean) / 1000)
+    assert exported(*GITHUB, "time", folder)[0]["value"] == pytest.approx(statistics.median(clean))
 
 
 @pytest.mark.parametrize(
-    ("measure", "names", "value", "unit"),
-    [
-        ("speedup", [IPEX], 1.25, "times stock default"),
-        ("time", [DEFAULT, IPEX], 101.0, "ms"),
-    ],
+    ("measure", "names", "unit"),
+    [("speedup", [IPEX], "times stock default"), ("time", [DEFAULT, IPEX], "ms")],
 )
 def test_github_action_benchmark_gets_named_numbers(
-    run: Path, measure: str, names: list[str], value: float, unit: str
+    run: records.Run, folder: Path, measure: str, names: list[str], unit: str
 ) -> None:
     """An array whose entries have what its custom tools read: name, value, unit, range, extra."""
-    arguments = ("--format", "github-action-benchmark", "--measure", measure)
-    entries = json.loads(bench("export", *arguments, run).stdout)
+    entries = exported(*GITHUB, measure, folder)
     assert [entry["name"] for entry in entries] == names
-    assert entries[0]["value"] == pytest.approx(value)
-    assert entries[0]["unit"] == unit
+    speedup = next(row.speedup for row in run.speedups if row.scenario == IPEX)
+    median = statistics.median(block_medians(run.iterations)[DEFAULT].values())
+    assert entries[0]["value"] == pytest.approx(speedup if measure == "speedup" else median)
+    if measure == "speedup":
+        row = next(row for row in run.speedups if row.scenario == IPEX)
+        half = ((row.speedup_high or 0) - (row.speedup_low or 0)) / 2
+        assert entries[0]["range"] == f"± {half:.4g}"
     for entry in entries:
         assert set(entry) == {"name", "value", "unit", "range", "extra"}
-        assert all(isinstance(entry[key], str) for key in ("name", "unit", "range", "extra"))
+        assert entry["unit"] == unit
+        assert all(isinstance(entry[key], str) for key in ("name", "range", "extra"))
 
 
 @pytest.mark.parametrize(
@@ -225,35 +147,23 @@ def test_github_action_benchmark_gets_named_numbers(
         {"baseline_kind": "control"},
     ],
 )
-def test_what_is_no_result_is_not_exported_as_one(run: Path, changes: dict[str, Any]) -> None:
+def test_what_is_no_result_is_not_exported_as_one(
+    run: records.Run, save: Save, tmp_path: Path, changes: Any
+) -> None:
     """An invalid comparison would become a point on somebody's chart."""
-    row = speedup_row("run", **changes)
-    records.replace_rows(run / "speedups.csv", [row], records.SpeedupRow)
-    result = bench("export", "--format", "github-action-benchmark", run)
+    speedups = tuple(replace(row, **changes) for row in run.speedups)
+    result = export(*GITHUB, "speedup", save(replace(run, speedups=speedups), tmp_path))
     assert result.exit_code == 1
     assert "nothing to export" in result.stderr
 
 
-@pytest.mark.parametrize("format_", ["pytest-benchmark", "github-action-benchmark"])
-def test_a_run_that_measured_nothing_is_one_line(run: Path, format_: str) -> None:
-    """An empty file would pass for a result."""
-    for name in ("iterations.csv", "speedups.csv"):
-        (run / name).unlink()
-    result = bench("export", "--format", format_, "--measure", "time", run)
-    assert result.exit_code == 1
-    assert "nothing to export" in result.stderr
-
-
-def test_the_newest_run_is_exported_by_default(run: Path) -> None:
-    """As `bench report` does."""
-    shutil.copytree(run, run.parent / "results" / "20261124T000000Z-lab")
-    result = bench("export", "--format", "pytest-benchmark", "--results", run.parent / "results")
-    assert result.exit_code == 0
-    assert json.loads(result.stdout)["machine_info"]["node"] == "lab"
-
-
-def test_an_unknown_format_is_wrong_usage(run: Path) -> None:
-    """Exit code 2, and the line names the formats."""
-    result = bench("export", "--format", "junit", run)
-    assert result.exit_code == 2
-    assert "pytest-benchmark" in result.stderr
+@pytest.mark.parametrize("arguments", [PYTEST, (*GITHUB, "time"), ("--format", "junit")])
+def test_a_run_that_measured_nothing_or_a_wrong_format_is_one_line(
+    folder: Path, arguments: tuple[str, ...]
+) -> None:
+    """An empty file would pass for a result; a wrong format exits with 2 and names the right."""
+    (folder / "iterations.csv").unlink()
+    result = export(*arguments, folder)
+    is_wrong_usage = "junit" in arguments
+    assert result.exit_code == (2 if is_wrong_usage else 1)
+    assert ("pytest-benchmark" if is_wrong_usage else "nothing to export") in result.stderr

@@ -1,0 +1,127 @@
+"""A table as plain data, and the cells that several tables have. The template lays them out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypedDict
+
+from bench.analysis.facts import is_stock_default
+from bench.text import wording
+from bench.text.wording import NOTHING, digits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from markupsafe import Markup
+
+    from bench.analysis.comparison import Comparison
+    from bench.store.records import ScenarioRow
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One cell."""
+
+    text: str
+    sort: float | str | None = None
+    """What the column sorts by; cells without it sort last."""
+    note: str = ""
+    """Shown below the text."""
+    verdict: str = ""
+    """Shown as a badge in place of the text."""
+    is_number: bool = False
+    link: str = ""
+    """Where the cell leads: `#id` on this page, or a file beside it."""
+    fold: str = ""
+    """Further text, shown when the cell is opened."""
+    drawing: Markup | None = None
+    """Shown in place of the text."""
+
+
+class Tags(TypedDict, total=False):
+    """What the filters of a table compare, for a row about one scenario."""
+
+    task: str
+    backend: str
+    dtype: str
+    batch: str
+
+
+def tags(row: ScenarioRow | None) -> Tags:
+    """Return the scenario's tags; none where the run does not describe it."""
+    if row is None:
+        return Tags()
+    return Tags(task=row.task, backend=row.backend, dtype=row.dtype, batch=str(row.batch_size))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row: its cells, and the values that the filters compare."""
+
+    cells: tuple[Cell, ...]
+    task: str = ""
+    backend: str = ""
+    dtype: str = ""
+    batch: str = ""
+    verdict: str = ""
+    is_muted: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table with its caption; the first cell of each row is its header."""
+
+    name: str
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    numeric: tuple[int, ...] = ()
+    """Columns whose headers are aligned as numbers."""
+    can_filter: bool = False
+    empty: str = "Nothing was recorded for this table."
+    """Shown in place of a table without rows."""
+
+
+def number(text: str, value: float | None, note: str = "") -> Cell:
+    """Return a right-aligned cell that sorts by its value."""
+    return Cell(text=text, sort=wording.finite(value), note=note, is_number=True)
+
+
+def quantity(value: float | None, words: Callable[[float | None], str] = digits) -> Cell:
+    """Return a right-aligned cell with a value as `words` spells it."""
+    return number(words(value), value)
+
+
+def scenario_cell(row: ScenarioRow, anchors: dict[str, str]) -> Cell:
+    """Return the scenario's name and particulars, with a link to its details."""
+    return Cell(
+        text="Stock default" if is_stock_default(row) else wording.way_name(row),
+        sort=row.scenario,
+        note=wording.detail_name(row),
+        link=f"#{anchors[row.scenario]}" if row.scenario in anchors else "",
+    )
+
+
+def ratio_cell(comparison: Comparison | None, absent: str = NOTHING) -> Cell:
+    """Return a ratio with its interval below, or what stands where there is none."""
+    if comparison is None:
+        return Cell(text=absent, is_number=True)
+    note = wording.bounds(comparison.low, comparison.high)
+    return number(wording.times(comparison.estimate), comparison.estimate, note)
+
+
+def verdict_cell(verdict: str | None, note: str = "") -> Cell:
+    """Return a verdict as a badge."""
+    if verdict is None:
+        return Cell(text=NOTHING)
+    return Cell(text=str(verdict), sort=verdict, verdict=verdict, note=note)
+
+
+def whole(value: float | None) -> str:
+    """Spell a count, rounded where it is a median."""
+    return NOTHING if value is None else f"{value:,.0f}"
+
+
+def megabytes(value: float | None) -> str:
+    """Spell an amount of memory with its unit."""
+    return NOTHING if wording.finite(value) is None else f"{digits(value)} MB"

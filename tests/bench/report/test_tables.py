@@ -1,0 +1,124 @@
+"""The page's tables: order, remarks on trust, and values that are computed for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bench.analysis.facts import Facts
+from bench.analysis.prices import shipped
+from bench.analysis.winners import bf16_pairs
+from bench.plan.scenario import Status
+from bench.report import tables
+from bench.report.speedup_table import pairs_table, speedups
+from bench.store.records import Run
+
+if TYPE_CHECKING:
+    from bench.report.table import Table
+
+MakeRun = Callable[..., Run]
+DEFAULT = "inference/stock/eager/fp32/contiguous/b1"
+LAST = "inference/stock/eager/fp32/channels_last/b1"
+IPEX = "inference/ipex/torchscript+fusion/fp32/channels_last/b1"
+BF16 = "inference/stock/eager/bf16/channels_last/b1"
+FEW = (DEFAULT, LAST, IPEX, BF16)
+
+
+@pytest.fixture(scope="module")
+def run(make_run: MakeRun) -> Run:
+    """A few scenarios, one of which computed wrong outputs."""
+    return make_run(only=FEW, rounds=4, faults=((LAST, Status.WRONG_OUTPUT, "differs by 0.7"),))
+
+
+@pytest.fixture(scope="module")
+def facts(run: Run) -> Facts:
+    """Its facts."""
+    return Facts(run, shipped())
+
+
+def column(table: Table, name: str) -> dict[object, object]:
+    """What each row of a column sorts by, by scenario."""
+    place = table.columns.index(name)
+    return {row.cells[0].sort: row.cells[place].sort for row in table.rows}
+
+
+def test_speedups_list_control_and_stock_default_before_the_fastest(
+    facts: Facts, make_run: MakeRun
+) -> None:
+    """A scenario without usable outputs is last and muted; stock tuned is named as such."""
+    table = speedups(facts, {IPEX: "s2"})
+    control, default, ipex, bf16, wrong = table.rows
+    assert control.cells[0].text.startswith("Control")
+    assert "p = " in control.cells[-1].fold
+    assert [row.cells[0].sort for row in (default, ipex, bf16, wrong)] == [
+        DEFAULT,
+        IPEX,
+        BF16,
+        LAST,
+    ]
+    assert ipex.cells[0].link == "#s2"
+    assert [row.is_muted for row in table.rows] == [False, False, False, False, True]
+    tuned = speedups(Facts(make_run(only=FEW, rounds=4)), {})
+    shown = {row.cells[0].sort: row.cells[3].text for row in tuned.rows}
+    assert shown[LAST] == "is stock tuned"
+
+
+def test_pairs_show_the_ratio_of_the_judge(facts: Facts) -> None:
+    """bf16 over fp32, or why there is no ratio."""
+    pairs = [(facts.scenarios[BF16], facts.scenarios[DEFAULT])]
+    table = pairs_table(facts, "dtype", "bf16", ("bf16", "fp32"), pairs, {})
+    found = facts.compare(BF16, DEFAULT)
+    assert found is not None
+    assert column(table, "Ratio") == {BF16: found.estimate}
+    assert column(table, "Verdict") == {BF16: found.verdict}
+    twins = pairs_table(facts, "dtype", "bf16", ("bf16", "fp32"), bf16_pairs(facts), {})
+    (row,) = twins.rows  # its fp32 twin computed wrong outputs
+    assert row.cells[-1].text == "no paired rounds with usable times"
+
+
+def test_break_even_is_the_longer_start_divided_by_the_time_saved(facts: Facts) -> None:
+    """In calls; only for what is shown to be faster."""
+    default, ipex = facts.scenarios[DEFAULT], facts.scenarios[IPEX]
+    comparison = facts.against_default(IPEX)
+    assert comparison is not None
+    assert default.median_ms is not None
+    longer = (tables.start_up_ms(ipex) or 0) - (tables.start_up_ms(default) or 0)
+    saved = default.median_ms * (1 - 1 / comparison.estimate)
+    shown = column(tables.costs(facts, {}), "Break-even")
+    assert shown[IPEX] == pytest.approx(longer / saved)
+    assert shown[BF16] is None
+    assert tables.spell_break_even(0.0) == "at once"
+
+
+def test_times_and_costs_of_wrong_outputs_are_muted(facts: Facts) -> None:
+    """They are shown, and mean nothing."""
+    for make in (tables.timings, tables.costs, tables.money):
+        assert [row.cells[0].sort for row in make(facts, {}).rows if row.is_muted] == [LAST]
+
+
+def test_money_names_the_price_or_how_to_give_one(run: Run, facts: Facts) -> None:
+    """Energy is missing where the host does not count it."""
+    assert facts.price is not None
+    assert facts.price.words in tables.money(facts, {}).caption
+    assert "energy" in tables.money(facts, {}).caption
+    assert "--prices" in tables.money(Facts(run), {}).caption
+    metered = tuple(replace(row, joules_per_image=2.0) for row in run.scenarios)
+    assert "energy" not in tables.money(Facts(replace(run, scenarios=metered)), {}).caption
+
+
+def test_trust_tables_list_failures_untrained_models_and_the_worst_noise(run: Run) -> None:
+    """A scenario that the run never came to has no row of its own in scenarios.csv."""
+    noise = [replace(row, cpu_pressure=n / 100, steal=None) for n, row in enumerate(run.noise)]
+    scenarios = tuple(row for row in run.scenarios if row.scenario != BF16)
+    calls = tuple(row for row in run.iterations if row.scenario != BF16)
+    facts = Facts(replace(run, noise=tuple(noise), scenarios=scenarios, iterations=calls))
+    assert "untrained" in tables.parity(facts, {}).caption
+    failures = [row.cells for row in tables.failures(facts, {}).rows]
+    assert [cells[0].sort or cells[0].text for cells in failures] == [LAST, BF16]
+    assert failures[0][2].text == "differs by 0.7"
+    (row,) = tables.noise(facts).rows
+    assert row.cells[4].sort == pytest.approx((len(noise) - 1) / 100)
+    assert row.cells[5].sort is None
