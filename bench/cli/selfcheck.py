@@ -67,7 +67,6 @@ def selfcheck(
     from bench.selfcheck.workers import Workers
     from bench.store import run_folder
 
-    arguments.check_threads(threads)
     arguments.check_pills(data)
     amount = check.QUICK if quick else check.FULL
     design = processes.QUICK if quick else processes.FULL

@@ -75,8 +75,7 @@ def compare(request: AgainstRequest, progress: Progress | None = None) -> GateRe
         BenchError: the other commit cannot be found, checked out or run, or a setting is wrong.
         KeyboardInterrupt: passed on, after the other commit's checkout is gone.
     """
-    arguments.check_seed(request.seed)
-    arguments.check_threads(request.threads)
+    placement.chosen_cpus(request.threads)  # refuses more threads than cores
     arguments.check_pills(request.data)
     arguments.check_writable(request.output, "--output")
     scenarios = gated(request.only)

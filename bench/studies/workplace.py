@@ -66,9 +66,7 @@ class StudyRequest:
             UsageError: a wrong number, or there is no such further backend.
             BenchError: there is no data.
         """
-        arguments.check_budget(self.budget)
-        arguments.check_seed(self.seed)
-        arguments.check_threads(self.threads)
+        placement.chosen_cpus(self.threads)  # refuses more threads than cores
         for backend in self.backends:
             further(backend, 1)
         if self.data is not None:

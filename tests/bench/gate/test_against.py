@@ -360,7 +360,7 @@ def test_each_side_runs_its_own_code_wherever_the_command_is_typed(
         ({"revision": "--help"}, "there is no commit '--help' here"),
         ({"revision": "HEAD~5"}, "there is no commit 'HEAD~5' here"),
         ({"only": ("inference/onnx/*",)}, "no scenario matches 'inference/onnx/*'"),
-        ({"threads": 0}, "threads must be 1 or more"),
+        ({"threads": 10_000}, "give fewer with --threads"),
         ({"data": Path("/nonexistent")}, "there are no pill images"),
         ({"repository": Path("/")}, "git rev-parse failed"),
         ({"base_python": Path("/nonexistent/python")}, "cannot run /nonexistent/python"),
