@@ -1,7 +1,7 @@
-"""A gate's answer in every form that somebody reads: terminal, Markdown, JUnit, GitHub, JSON.
+"""Write a gate's report for the terminal and as Markdown, JUnit XML, GitHub annotations and JSON.
 
-All say what was compared, by how much, how sure, and how to repeat it. Names and reasons come from
-files and other commits, so each form escapes them in its own way.
+Each says what was compared, by how much, how sure, and how to repeat it. Names and reasons come
+from files and other commits, so each form escapes them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from bench.gate.result import Case, GateReport, Outcome, spell_change
@@ -30,17 +30,17 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~<>@&$:])")
 
 
 def printable(text: str) -> str:
-    """The text without control characters, which terminals and XML would act on or refuse."""
+    """Replace control characters, which terminals interpret and XML forbids."""
     return _CONTROL.sub("\ufffd", text)
 
 
 def one_line(text: str) -> str:
-    """The text on one line."""
+    """Return the text on one line, without control characters."""
     return " ".join(printable(text).split())
 
 
 def terminal(report: GateReport) -> str:
-    """A table for people, one scenario a paragraph."""
+    """Return a table for the terminal, a paragraph for each scenario."""
     return "\n".join(_terminal(report))
 
 
@@ -48,7 +48,7 @@ def _terminal(report: GateReport) -> Iterator[str]:
     yield from _wrapped(report.compared, "")
     yield ""
     for case in report.cases:
-        change = spell_change(case.ratio.estimate) if case.ratio and case.ratio.sound else "-"
+        change = spell_change(case.ratio.estimate) if case.ratio and case.ratio.is_sound else "-"
         yield f"{_MARK[case.outcome]}  {change:>14}  {one_line(case.scenario)}"
         yield from _wrapped(case.reason, " " * 22)
     for note in report.notes:
@@ -71,7 +71,7 @@ def _wrapped(text: str, indent: str) -> list[str]:
 
 
 def markdown(report: GateReport) -> str:
-    """For a job summary or a comment on a pull request."""
+    """Return Markdown for a job summary or a comment on a pull request."""
     lines = [
         f"### {_md(report.title)}: {_md(report.headline)}",
         "",
@@ -95,7 +95,7 @@ def _md(text: str) -> str:
 
 def _md_row(case: Case) -> str:
     change, interval = "", ""
-    if case.ratio and case.ratio.sound:
+    if case.ratio and case.ratio.is_sound:
         change = f"{case.ratio.estimate:.3f}x"
         interval = f"{case.ratio.low:.3f} to {case.ratio.high:.3f}"
     cells = (_md(case.scenario), _WORD[case.outcome], change, interval, _md(case.reason))
@@ -103,7 +103,7 @@ def _md_row(case: Case) -> str:
 
 
 def _fence(command: str) -> list[str]:
-    """A code block that its content cannot end."""
+    """Return a code block whose fence is longer than any in its content."""
     content = one_line(command)
     longest = max((len(run) for run in re.findall(r"`+", content)), default=0)
     fence = "`" * max(3, longest + 1)
@@ -111,7 +111,7 @@ def _fence(command: str) -> list[str]:
 
 
 def junit(report: GateReport) -> str:
-    """JUnit XML, one test case a scenario: a regression is a failure, no verdict an error."""
+    """Return JUnit XML: a regression is a failure, no verdict an error."""
     cases = report.cases or (
         Case(scenario="gate", outcome=Outcome.NO_VERDICT, reason=report.problem or report.headline),
     )
@@ -148,7 +148,7 @@ def _junit_case(suite: ET.Element, report: GateReport, case: Case) -> None:
 
 
 def github(report: GateReport) -> str:
-    """GitHub's workflow commands, one for everything that is not a pass."""
+    """Return GitHub's workflow commands, one for each scenario that did not pass."""
     if report.problem:
         return _annotation("warning", "Gate: no verdict", report.problem)
     return "".join(
@@ -172,28 +172,30 @@ def _workflow(text: str) -> str:
 
 
 def as_json(report: GateReport) -> str:
-    """One object for scripts."""
-    return json.dumps(_plain(report), indent=2, allow_nan=False) + "\n"
-
-
-def _plain(report: GateReport) -> dict[str, Any]:
-    return {
+    """Return one JSON object for scripts."""
+    cases = [
+        {
+            "scenario": case.scenario,
+            "outcome": case.outcome.value,
+            "reason": case.reason,
+            "ratio": (
+                {name: getattr(case.ratio, name) for name in ("estimate", "low", "high")}
+                if case.ratio and case.ratio.is_sound
+                else None
+            ),
+            "limit": case.limit,
+            "details": case.details,
+        }
+        for case in report.cases
+    ]
+    whole = {
         "title": report.title,
         "exit_code": report.exit_code,
         "headline": report.headline,
         "compared": report.compared,
         "repeat": report.repeat,
         "problem": report.problem,
-        "notes": list(report.notes),
-        "cases": [
-            {
-                "scenario": case.scenario,
-                "outcome": case.outcome.value,
-                "reason": case.reason,
-                "ratio": vars(case.ratio) if case.ratio and case.ratio.sound else None,
-                "limit": case.limit,
-                "details": case.details,
-            }
-            for case in report.cases
-        ],
+        "notes": report.notes,
+        "cases": cases,
     }
+    return json.dumps(whole, indent=2, allow_nan=False) + "\n"

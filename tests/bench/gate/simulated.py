@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.engine.progress import Progress
 from bench.gate import against
-from bench.gate.against import AgainstRequest
+from bench.gate.measuring import Measurer
 from bench.gate.side import Side
 from bench.gate.thresholds import DEFAULT
 from bench.plan.scenario import Scenario, Task, part_of, stock_default
-from bench.plan.thresholds import DEFAULT as POLICY
 from tests.bench.conftest import FakeBackend, FakeClock, FakeWorker
 
 if TYPE_CHECKING:
@@ -88,15 +85,11 @@ def gate(machine: Machine, thresholds: GatePolicy = DEFAULT, scenarios: int = 1)
     """A whole gate on that machine."""
     chosen = tuple(stock_default(Task.INFERENCE, 1 + number) for number in range(scenarios))
     assert not any(part_of(scenario) for scenario in chosen)
-    request = AgainstRequest(
-        revision=None,
-        data=Path(),
-        output=Path(),
-        repository=Path(),
+    measurer = Measurer(
+        run_id="run",
+        launch=machine.start,
+        record=lambda _: None,
         thresholds=thresholds,
-        policy=POLICY,
+        clock=machine.clock,
     )
-    cases, _ = against.judge(
-        chosen, machine.start, lambda _: None, request, Progress(), "run", machine.clock
-    )
-    return cases
+    return against.judge(chosen, measurer)
