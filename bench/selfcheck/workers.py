@@ -1,4 +1,4 @@
-"""The selfcheck's workers: started as a run starts its own, most of them on smaller images."""
+"""Start the selfcheck's workers as a run starts its own, most of them on smaller images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Workers:
-    """How every worker of a selfcheck is started; `folder` takes its output."""
+    """Starts the workers of a selfcheck; `folder` receives their output."""
 
     data: Path
     folder: Path
@@ -26,17 +26,17 @@ class Workers:
 
     @property
     def cpus(self) -> tuple[int, ...]:
-        """The CPUs that a run would use here."""
+        """The CPUs that a run would use on this machine."""
         return placement.chosen_cpus(self.threads)
 
     def launch(self, image_size: int, participant: Participant) -> WorkerHandle:
-        """A fresh process for this participant."""
+        """Start a fresh process for this participant."""
         return self.start(image_size, participant.name, participant.scenario)
 
     def start(
         self, image_size: int, name: str, scenario: Scenario, module: str = "bench.worker"
     ) -> WorkerProcess:
-        """A fresh process for this scenario, a worker's or a zygote's (`bench.worker.zygote`)."""
+        """Start a worker for this scenario, or a zygote (`module="bench.worker.zygote"`)."""
         launcher = Launcher(
             folder=self.folder, cpus=self.cpus, told=told(data=self.data, weights="random")
         )

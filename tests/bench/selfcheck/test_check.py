@@ -14,7 +14,6 @@ from bench.analysis import shares
 from bench.errors import WorkerError
 from bench.plan.profiles import PROFILES
 from bench.plan.scenario import Status, Verdict
-from bench.plan.thresholds import DEFAULT
 from bench.selfcheck.check import (
     FULL,
     QUICK,
@@ -36,7 +35,6 @@ pytestmark = pytest.mark.usefixtures("quiet_machine")
 FEW = replace(
     QUICK, participants=4, identical=8, in_bursts=4, planted=2, full_size=3, full_participants=3
 )
-FAST = DEFAULT
 STOCK = stock_participants(1)[0].scenario.id
 
 
@@ -62,7 +60,6 @@ def build(backend: Any) -> Build:
             "bursts": bursts,
             "amount": amount,
             "budget_s": 1e9,
-            "policy": FAST,
             "clock": backend.clock,
         }
         return Selfcheck(**{**fields, **changes})

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner, Result
@@ -119,39 +118,27 @@ def test_missing_data_is_one_line() -> None:
 @pytest.mark.torch
 @pytest.mark.slow
 def test_real_workers_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small, real, and through the whole command: every part runs and counts."""
-    pills = render_dataset(
-        tmp_path / "pills", RenderPlan(size=64, train_good=1, test_good=2, per_defect=1), jobs=1
-    ).root
-    small: dict[str, Any] = {
-        **vars(check.QUICK),
-        "participants": 3,
-        "identical": 3,
-        "in_bursts": 3,
-        "planted": 1,
-    }
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # a lock of its own: others may measure
-    monkeypatch.setattr(check, "QUICK", check.Amount(**small))
-    brief = partial(  # one slowdown, a warm-up of a second: as many workers as it needs, no more
+    """Small, real, and through the whole command: a planted slowdown, and identical ones in bursts.
+
+    `identical` is the same as `bursts` without the second process.
+    """
+    plan = RenderPlan(size=64, train_good=1, test_good=2, per_defect=1)
+    pills = render_dataset(tmp_path / "pills", plan, jobs=1).root
+    once = Effort(launches=1, min_rounds=3, max_rounds=3)
+    small = replace(
+        check.QUICK, participants=3, in_bursts=3, identical_effort=once, planted_effort=once
+    )
+    brief = partial(  # one slowdown, and a warm-up of a second
         check.Selfcheck,
         limits=replace(SELFCHECK, shares=(0.10,)),
         policy=replace(DEFAULT, steady_state=SteadyStatePolicy(max_calls=4, max_seconds=1.0)),
     )
+    monkeypatch.setattr(check, "QUICK", small)
     monkeypatch.setattr(check, "Selfcheck", brief)
-    monkeypatch.setattr(
-        check,
-        "identical_effort",
-        lambda _: Effort(launches=1, min_rounds=3, max_rounds=3),
-    )
-    monkeypatch.setattr(
-        check,
-        "planted_effort",
-        lambda: Effort(launches=1, min_rounds=3, max_rounds=3),
-    )
-    done = call("--quick", "--json", "--threads", 1, "--data", pills)
+    parts = ["--part", "planted", "--part", "bursts"]
+    done = call("--quick", "--json", *parts, "--threads", 1, "--data", pills)
     found = json.loads(done.stdout)
     assert done.exit_code == 0
-    assert found["identical"]["comparisons"] == 3
     assert found["identical_in_bursts"]["comparisons"] == 3
     assert [part["comparisons"] for part in found["planted"].values()] == [1]
     assert 0 < found["measuring_share"] < 1

@@ -298,7 +298,7 @@ def test_a_selfcheck_has_it_as_a_part_that_keeps_its_budget(build: Build, script
     cut = run(1.0).result
     assert cut.json()["processes"]["replicates"] == 1
     assert cut.notes == ["processes: 1 of 2 replicates fitted into 1 s (--budget raises it)."]
-    assert "takes two replicates" in cut.table()
+    assert "needs two replicates" in cut.table()
 
 
 @pytest.mark.parametrize("design", [FULL, QUICK])
