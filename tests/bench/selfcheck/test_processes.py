@@ -157,7 +157,7 @@ def test_what_preparations_differ_by_is_seen_by_every_level_but_the_heap(
 ) -> None:
     """Then a fresh process is not needed for it."""
     script.prepare_sd = 0.03
-    design = replace(SMALL, prepares=8, forks=8)
+    design = replace(QUICK, prepares=8, forks=8)
     found = measured(build(design=design), 6)["pooled"]
     accepted = {level: one["accepted"] for level, one in found["misses"].items()}
     assert accepted == {"prepare": True, "fork": True, "heap": False}
@@ -168,7 +168,7 @@ def test_what_preparations_differ_by_is_seen_by_every_level_but_the_heap(
 def test_what_the_machine_does_to_all_cancels(build: Build, script: Script) -> None:
     """A reference worker in every round shows it; a tenth of drift is no tenth of variance."""
     script.drift = 0.1
-    found = measured(build(), 4)["pooled"]
+    found = measured(build(design=QUICK), 3)["pooled"]
     assert found["components"]["exec"]["estimate"] < 0.003**2
     assert found["components"]["block"]["estimate"] < 0.01**2
 
