@@ -14,7 +14,7 @@ class Effort:
     min_rounds: int
     max_rounds: int
     """Per launch."""
-    budget_s: float
+    budget_s: float = float("inf")
     """No further launch begins that would exceed this."""
     first_look: int = 4
     """From this launch on, the evidence may end the measurement early."""

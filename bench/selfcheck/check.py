@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from bench.engine.participants import Participant
 from bench.engine.time_use import TimeUse
 from bench.gate.thresholds import DEFAULT as GATE
+from bench.gate.thresholds import Effort
 from bench.plan.profiles import PROFILES
 from bench.plan.scenario import SLOWED, Task, Verdict, stock_default
 from bench.plan.thresholds import DEFAULT, SELFCHECK
-from bench.selfcheck.experiment import Effort, Experiment
+from bench.selfcheck.experiment import Experiment
 from bench.selfcheck.result import Result, Tally
 
 if TYPE_CHECKING:
@@ -31,19 +32,13 @@ _BASELINES = 3
 """Stock participants of a planted experiment; they take turns as baseline and control."""
 
 
-_STANDARD, _SCREENING = PROFILES["standard"], GATE.screening
+_STANDARD = PROFILES["standard"]
 IDENTICAL_EFFORT = Effort(
     launches=_STANDARD.launches,
     min_rounds=_STANDARD.min_rounds,
     max_rounds=SELFCHECK.max_rounds,
 )
 """As a `standard` run measures a group."""
-PLANTED_EFFORT = Effort(
-    launches=_SCREENING.launches,
-    min_rounds=_SCREENING.min_rounds,
-    max_rounds=_SCREENING.max_rounds,
-)
-"""As the gate screens a scenario."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +56,8 @@ class Amount:
     """Of each share."""
     budget_s: float
     identical_effort: Effort = IDENTICAL_EFFORT
-    planted_effort: Effort = PLANTED_EFFORT
+    planted_effort: Effort = GATE.screening
+    """As the gate screens a scenario."""
 
 
 FULL = Amount(
@@ -258,11 +254,10 @@ class Selfcheck:
         return Experiment(
             name=name,
             participants=participants,
-            effort=effort,
+            effort=replace(effort, budget_s=max(0.0, self._part_ends - self.clock())),
             policy=policy,
             launch=partial(self.launch, size),
             starts_at_once=self.starts_at_once,
-            allowed_s=max(0.0, self._part_ends - self.clock()),
             use=self._use,
             say=lambda what: self.say(f"{name}: {what}"),
             clock=self.clock,

@@ -22,18 +22,9 @@ if TYPE_CHECKING:
     from bench.analysis.measurements import Key
     from bench.engine.participants import Participant
     from bench.engine.worker_process import WorkerHandle
+    from bench.gate.thresholds import Effort
     from bench.plan.thresholds import Policy
     from bench.store.records import IterationRow, NoiseRow
-
-
-@dataclass(frozen=True, kw_only=True)
-class Effort:
-    """The limits of one experiment."""
-
-    launches: int
-    min_rounds: int
-    max_rounds: int
-    """Per launch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +72,7 @@ class Experiment:
     """Measures the participants once.
 
     `launch(participant)` starts a worker. Every launch has its minimum of rounds, and more only
-    within its part of `allowed_s`, so that the check ends on a noisy machine too.
+    within its part of the budget, so that the check ends on a noisy machine too.
     """
 
     name: str
@@ -90,7 +81,6 @@ class Experiment:
     policy: Policy
     launch: Callable[[Participant], WorkerHandle]
     starts_at_once: int = 1
-    allowed_s: float = float("inf")
     use: TimeUse = field(default_factory=TimeUse)
     say: Callable[[str], None] = lambda _: None
     clock: Callable[[], float] = time.monotonic
@@ -118,7 +108,7 @@ class Experiment:
         group = Group(name=self.name, participants=(first, *based))
         try:
             for number in range(self.effort.launches):
-                left = self.allowed_s - (self.clock() - began)
+                left = self.effort.budget_s - (self.clock() - began)
                 engine.launch(
                     number,
                     group,

@@ -26,10 +26,11 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.engine.participants import Participant
+from bench.gate.thresholds import Effort
 from bench.plan.scenario import SLOWED, Layout, Mode, Task, Verdict, stock_default
 from bench.plan.thresholds import DEFAULT
 from bench.selfcheck.check import verdict_of
-from bench.selfcheck.experiment import Effort, Experiment
+from bench.selfcheck.experiment import Experiment
 from bench.selfcheck.workers import Workers
 from bench.store import records, run_folder
 
@@ -189,7 +190,7 @@ def _measured(
     rounds: int,
 ) -> Measured:
     least = rounds if allowed_s == math.inf else 2
-    effort = Effort(launches=3, min_rounds=least, max_rounds=rounds)
+    effort = Effort(launches=3, min_rounds=least, max_rounds=rounds, budget_s=allowed_s)
     return Experiment(
         name="against",
         participants=participants,
@@ -197,7 +198,6 @@ def _measured(
         policy=policy,
         launch=partial(workers.launch, size),
         starts_at_once=min(2, len(workers.cpus)),
-        allowed_s=allowed_s,
     ).measure()
 
 

@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bench.cli import main
+from bench.gate.thresholds import Effort
 from bench.plan.scenario import Verdict
 from bench.plan.thresholds import DEFAULT, SELFCHECK, SteadyStatePolicy
 from bench.selfcheck import check, processes
-from bench.selfcheck.experiment import Effort
 from pillqc.rendering.dataset import RenderPlan, render_dataset
 
 if TYPE_CHECKING:

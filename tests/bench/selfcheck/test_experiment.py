@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bench.gate.thresholds import Effort
 from bench.plan.thresholds import DEFAULT
 from bench.selfcheck.check import stock_participants, verdict_of
-from bench.selfcheck.experiment import Effort, Experiment
+from bench.selfcheck.experiment import Experiment
 
 if TYPE_CHECKING:
     from bench.engine.participants import Participant
@@ -25,10 +26,9 @@ def test_no_launch_takes_more_than_its_part_of_the_time(backend: Any, allowed_s:
     measured = Experiment(
         name="long",
         participants=stock_participants(3),
-        effort=Effort(launches=3, min_rounds=2, max_rounds=500),
+        effort=Effort(launches=3, min_rounds=2, max_rounds=500, budget_s=allowed_s),
         policy=DEFAULT,
         launch=lambda participant: backend.launch(participant.scenario, False, 0),
-        allowed_s=allowed_s,
         clock=backend.clock,
     ).measure()
     rounds = Counter(launch for launch, _ in measured.blocks["stock-0"])
