@@ -1,4 +1,4 @@
-"""`bench gate`: which question is asked, and where the answer goes."""
+"""`bench gate`: choose the comparison, and write its report."""
 
 from __future__ import annotations
 

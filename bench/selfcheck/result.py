@@ -88,7 +88,7 @@ class Point:
 class Line:
     """One line of the table.
 
-    `held` is whether the bound holds; None without a bound, or with too little measured to tell.
+    `held` is whether the bound holds; None without a bound, or with too few comparisons to decide.
     """
 
     what: str

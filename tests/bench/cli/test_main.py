@@ -33,7 +33,7 @@ def one_line(result: Result) -> str:
 
 @pytest.mark.parametrize("command", main.cli.commands)
 def test_every_command_has_help_with_examples(command: str) -> None:
-    """Examples stand one a line, as they are typed."""
+    """Examples are one a line, as they are typed."""
     result = bench(command, "--help")
     assert result.exit_code == 0
     assert f"\n    bench {command}" in result.output

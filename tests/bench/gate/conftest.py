@@ -24,7 +24,7 @@ _OF_CI = ("CI_", "GITHUB_")
 
 @pytest.fixture(autouse=True)
 def _no_ci(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What CI says of its own checkout must not decide a test."""
+    """Remove CI's variables, which describe CI's own checkout."""
     for name in list(os.environ):
         if name == "CI" or name.startswith(_OF_CI):
             monkeypatch.delenv(name)

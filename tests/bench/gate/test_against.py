@@ -84,7 +84,7 @@ def commit(folder: Path) -> str:
     return git(folder, "rev-parse", "HEAD")
 
 
-def speed(  # one argument a thing that can be planted
+def speed(  # a parameter for each thing that can be planted
     folder: Path,
     inference: float = 100.0,
     training: float = 200.0,
@@ -95,7 +95,7 @@ def speed(  # one argument a thing that can be planted
     factor_launches: int = 100,
     conditions: dict[str, dict[str, Any]] | None = None,
 ) -> None:
-    """What this checkout's workers will say. `factor` slows a side's first launches."""
+    """Set what this checkout's workers reply. `factor` slows a side's first launches."""
     values = {
         "MS": {"inference": inference, "training": training},
         "SPREAD": spread,
@@ -197,7 +197,7 @@ def test_what_fresh_processes_do_not_confirm_is_no_regression(repository: Path) 
 
 @pytest.mark.parametrize("spread", [0.1, 1.0])
 def test_planted_noise_never_gives_a_regression(repository: Path, spread: float) -> None:
-    """Calls vary by 10 % or by a factor of e: pass or no verdict, and nothing else."""
+    """Calls vary by 10 % or by a factor of e: the answer is a pass or no verdict."""
     speed(repository, spread=spread)
     commit(repository)
     assert against.compare(request(repository)).exit_code in (0, 11)
@@ -297,7 +297,7 @@ def test_a_base_without_the_packages_is_no_verdict(repository: Path, temporary: 
 def test_each_side_runs_its_own_code_wherever_the_command_is_typed(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The current folder and the installed package both hold head's code; base must not see it."""
+    """The current folder and the installed package both contain head's code, not base's."""
     monkeypatch.chdir(repository)
     seen: dict[str, list[str]] = {}
     forget = against.shutil.rmtree  # type: ignore[attr-defined] # looked at before it is removed
@@ -329,7 +329,7 @@ def test_each_side_runs_its_own_code_wherever_the_command_is_typed(
         ({"base_python": Path("/nonexistent/python")}, "cannot run /nonexistent/python"),
     ],
 )
-def test_what_cannot_be_compared_is_said_in_one_sentence(
+def test_what_cannot_be_compared_is_an_error(
     repository: Path, temporary: Path, changes: dict[str, Any], words: str
 ) -> None:
     """Before anything is measured, and never as a pass."""
@@ -340,7 +340,7 @@ def test_what_cannot_be_compared_is_said_in_one_sentence(
     assert_nothing_left(repository, temporary)
 
 
-def test_a_commit_that_cannot_be_checked_out_is_said(repository: Path, temporary: Path) -> None:
+def test_a_commit_that_cannot_be_checked_out_is_an_error(repository: Path, temporary: Path) -> None:
     """An object is missing, as in a damaged or a partial clone."""
     blob = git(repository, "rev-parse", "HEAD:pillqc/speed.py")
     (repository / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
@@ -404,8 +404,8 @@ def test_other_packages_get_their_own_environment(repository: Path, temporary: P
     assert_nothing_left(repository, temporary)
 
 
-def test_an_environment_that_cannot_be_built_is_said(repository: Path, temporary: Path) -> None:
-    """With what the build said last, and what to do instead."""
+def test_an_environment_that_cannot_be_built_is_an_error(repository: Path, temporary: Path) -> None:
+    """With the end of the build's output, and what to do instead."""
     (repository / "Makefile").write_text(".venv/.installed:\n\t@echo no such wheel; exit 1\n")
     (repository / "constraints.txt").write_text("torch==2.7.0\n")
     commit(repository)
@@ -458,7 +458,7 @@ def test_an_interrupted_gate_leaves_nothing_behind(
 
 
 def test_raw_rows_are_kept_and_the_command_repeats_it(repository: Path) -> None:
-    """Whatever is said, what was measured can be looked at, and measured again."""
+    """Every measurement can be looked at, and made again."""
     report = against.compare(request(repository))
     (folder,) = (repository.parent / "out").iterdir()
     assert str(folder) in report.compared

@@ -29,7 +29,7 @@ THRESHOLDS = GatePolicy(screening=ONE, confirmation=ONE, min_launches=1)
 """One launch may screen and one confirm: as few workers as a verdict can need."""
 MODEL = Path("pillqc/model/network.py")
 BRIEF = Policy(steady_state=SteadyStatePolicy(max_calls=4, max_seconds=1.0))
-"""A warm-up of a second: whoever else works here would have it last to its cap each time."""
+"""A warm-up of a second; on a busy machine it would last to its cap each time."""
 FIVEFOLD = """
 
 _once = CustomVGG.forward
@@ -60,7 +60,7 @@ def _small_images(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """This project's last commit in a repository of its own."""
+    """Clone this project's last commit."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))

@@ -108,7 +108,7 @@ def nasty(text: str) -> GateReport:
 
 
 def check_all_forms(found: GateReport) -> None:
-    """Each form stays what it is, whatever stands in it."""
+    """Check that each form is well-formed, whatever its text."""
     root = ET.fromstring(outputs.junit(found))  # noqa: S314 - that it parses is the test
     assert len(list(root.iter("testcase"))) == len(found.cases)
     assert json.loads(outputs.as_json(found))["cases"][0]["scenario"] == found.cases[0].scenario

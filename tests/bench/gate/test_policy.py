@@ -103,7 +103,7 @@ def test_a_floor_that_is_no_number_is_refused(make_run: Any, tmp_path: Path, val
 
 
 def test_two_floors_for_one_thing_are_refused(make_run: Any, tmp_path: Path) -> None:
-    """Which one holds would be a guess."""
+    """Choosing one would be a guess."""
     path = policy(tmp_path / "p.json", [floor(value=1.1), floor(value=1.2)])
     result = gate("--policy", path, make_run("a", {A: (1.4, 1.35, 1.45)}))
     assert result.exit_code == 1

@@ -153,7 +153,7 @@ def test_more_than_one_row_for_a_scenario_is_refused(make_run: Any) -> None:
 
 
 def test_every_output_is_written(make_run: Any, tmp_path: Path, monkeypatch: Any) -> None:
-    """Files that were asked for, and what GitHub Actions reads, with the same answer."""
+    """The chosen files, and what GitHub Actions reads, have the same answer."""
     summary = tmp_path / "summary.md"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
     monkeypatch.setenv("GITHUB_ACTIONS", "true")

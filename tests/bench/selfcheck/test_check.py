@@ -1,4 +1,4 @@
-"""The selfcheck on scripted workers: what is true of them must come out, and in the counts."""
+"""The selfcheck on scripted workers, whose true speeds are known."""
 
 from __future__ import annotations
 
@@ -128,14 +128,14 @@ def test_parts_differ_in_size_and_bursts(build: Build, backend: Any) -> None:
 
 
 def test_bursts_are_counted_apart(build: Build) -> None:
-    """Nothing measured beside them may stand for a quiet machine."""
+    """Their counts are not those of a quiet machine."""
     result = build(replace(FEW, identical=0, planted=0, full_size=0)).run()
     assert result.identical.comparisons == 0
     assert result.identical_in_bursts.comparisons == 4
 
 
 def test_a_part_alone_has_the_whole_budget(build: Build, backend: Any) -> None:
-    """The hours can be spent in pieces; what was not asked for is not measured."""
+    """The hours can be split; a part that is not chosen is not measured."""
     result = build(parts=("planted",)).run()
     assert result.identical.comparisons == 0
     assert not hasattr(backend, "bursts")

@@ -42,7 +42,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[check.Selfcheck]:
 
 
 def test_the_table_is_printed(counted: list[check.Selfcheck], tmp_path: Path) -> None:
-    """With what it is held to."""
+    """With the bound of each line."""
     done = call("--data", tmp_path)
     assert done.exit_code == 0
     assert "0 of 1: at most 95 %  at most 1 %" in done.output

@@ -120,7 +120,7 @@ def test_each_level_is_renewed_within_the_one_above(build: Build, script: Script
 def test_participants_take_turns_in_balanced_orders(
     build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Over the cycle of five every one stands at every place equally often, the reference too."""
+    """In a cycle of five each is at every place equally often, the reference too."""
     processes = build(design=replace(SMALL, prepares=5, heaps=2, blocks=3))
     rounds: list[tuple[str, ...]] = []
     run = processes._rounds._round
@@ -277,7 +277,7 @@ def test_the_participants_are_stock_and_ipex_eager_and_torchscript() -> None:
 
 
 def test_a_selfcheck_has_it_as_a_part_that_keeps_its_budget(build: Build, script: Script) -> None:
-    """Whole replicates only; what did not fit is said."""
+    """Whole replicates only, with a note of those that did not fit."""
 
     def run(budget_s: float) -> Selfcheck:
         one = Selfcheck(

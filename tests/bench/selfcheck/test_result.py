@@ -1,4 +1,4 @@
-"""Verdicts are counted, told with what they are held to, and never made better by counting none."""
+"""Verdicts are counted and compared with their bounds; no comparison proves nothing."""
 
 from __future__ import annotations
 
