@@ -31,7 +31,7 @@ from bench.plan.scenario import SLOWED, Layout, Mode, Task, Verdict, stock_defau
 from bench.plan.thresholds import DEFAULT
 from bench.selfcheck.check import verdict_of
 from bench.selfcheck.experiment import Experiment
-from bench.selfcheck.workers import Workers
+from bench.selfcheck.real import Workers
 from bench.store import records, run_folder
 
 if TYPE_CHECKING:
