@@ -275,16 +275,6 @@ def test_one_scenario_without_a_verdict_leaves_the_others_theirs(repository: Pat
     assert report.exit_code == 11
 
 
-def test_a_base_that_does_not_even_parse_is_no_verdict(repository: Path, temporary: Path) -> None:
-    """The reason names the side; its log has the traceback."""
-    (repository / "bench" / "worker.py").write_text("def broken(:\n")
-    commit(repository)
-    (repository / "bench" / "worker.py").write_text(SCRIPT)
-    report = against.compare(request(repository))
-    assert report.exit_code == 11
-    assert_nothing_left(repository, temporary)
-
-
 def test_a_base_without_the_packages_is_no_verdict(repository: Path, temporary: Path) -> None:
     """Its workers would import the installed head instead, and every comparison would pass."""
     git(repository, "rm", "-r", "--quiet", "--cached", "pillqc")
