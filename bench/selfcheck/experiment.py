@@ -56,13 +56,16 @@ class Measured:
     def judge(self, baseline: Participant, control: Participant, policy: Policy) -> Judge:
         """Return a judge with these participants as baseline and control."""
         disturbed = disturbance(self.calls, self.noise, {}, policy.noise)
-        names = {name: name for name in self.blocks}
-        names[control.name] = baseline.name + CONTROL_SUFFIX
+
+        def name(participant: str) -> str:
+            is_control = participant == control.name
+            return baseline.name + CONTROL_SUFFIX if is_control else participant
+
         found = Measurements(
-            groups={"": {names[name]: blocks for name, blocks in self.blocks.items()}},
-            lost={names[name]: keys for name, keys in disturbed.lost.items()},
-            disturbed_shares={names[name]: share for name, share in disturbed.shares.items()},
-            unusable={names[name]: why for name, why in self.unlike.items()},
+            groups={"": {name(one): blocks for one, blocks in self.blocks.items()}},
+            lost={name(one): keys for one, keys in disturbed.lost.items()},
+            disturbed_shares={name(one): share for one, share in disturbed.shares.items()},
+            unusable={name(one): why for one, why in self.unlike.items()},
         )
         return Judge(found, policy)
 
