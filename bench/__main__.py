@@ -1,10 +1,10 @@
-"""`python -m bench` is the `bench` command."""
+"""Run the `bench` command as `python -m bench`."""
 
 import sys
 
 try:
     from bench.cli.main import main
-except KeyboardInterrupt:  # so early that nothing has begun
+except KeyboardInterrupt:  # nothing has begun
     sys.exit(130)
 
 main()

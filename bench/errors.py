@@ -1,10 +1,10 @@
-"""The harness's own errors.
+"""The errors of the harness.
 
 BenchError              explained in one line; exit code 1
-├── UsageError          the command was asked for something that does not exist; exit code 2
+├── UsageError          wrong usage of a command; exit code 2
 ├── RecordError         a run's file is missing, damaged or of another version
-└── WorkerError         a worker died, hung or refused; carries the scenario's status
-    └── RefusalError    the worker did what it was asked, and its scenario is left out for it
+└── WorkerError         a worker died, hung or refused; has the scenario's status
+    └── RefusalError    the worker works, and its scenario is left out because of its answer
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 class BenchError(Exception):
-    """Something failed in a way that one sentence explains; the sentence says what to do next."""
+    """A failure that one sentence explains; the sentence says what to do next."""
 
     exit_code = 1
 
 
 class UsageError(BenchError):
-    """The user named a scenario, profile, backend or option that does not exist."""
+    """The user named something that does not exist, or options that do not fit together."""
 
     exit_code = 2
 
@@ -32,7 +32,7 @@ class RecordError(BenchError):
 
 
 class WorkerError(BenchError):
-    """A worker could not do what it was asked; `status` is what its scenario's row will say."""
+    """A worker could not do its task; `status` is the status of its scenario's row."""
 
     def __init__(self, status: Status, reason: str) -> None:
         super().__init__(reason)
@@ -41,4 +41,4 @@ class WorkerError(BenchError):
 
 
 class RefusalError(WorkerError):
-    """What a worker did or said leaves its scenario out; the worker itself can go on."""
+    """A worker's answer leaves its scenario out; the worker itself can continue."""

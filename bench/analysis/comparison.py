@@ -38,6 +38,13 @@ class Ratio:
         return (self.high - self.low) / 2 / self.estimate
 
     @property
+    def is_sound(self) -> bool:
+        """Whether the interval has two finite ends around its estimate."""
+        values = (self.low, self.estimate, self.high)
+        finite = all(math.isfinite(value) and value > 0 for value in values)
+        return finite and self.low <= self.estimate <= self.high
+
+    @property
     def inverted(self) -> Ratio:
         """The ratio with both sides exchanged."""
         return replace(

@@ -1,4 +1,4 @@
-"""`bench gate` on the command line: which question is asked, and where the answer goes."""
+"""`bench gate`: choose the comparison, and write its report."""
 
 from __future__ import annotations
 
@@ -7,52 +7,76 @@ import shlex
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from bench.cli import options
 from bench.errors import BenchError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from bench.gate.result import GateReport
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
-_FOLDER = click.Path(path_type=Path, file_okay=False)
-_QUESTIONS = ("against", "baseline", "policy", "write_policy")
-_MEASURING = ("data", "good", "weights", "seed", "threads", "base_python", "output")
+_QUESTIONS = ("--against", "--baseline", "--policy", "--write-policy")
+_MEASURING = ["--data", "--good", "--weights", "--seed", "--threads", "--base-python", "--output"]
 """Options that mean something only where the gate measures."""
 
 
 @click.command()
 @click.option("--against", metavar="REV", help="Measure this tree against that commit.")
-@click.option("--baseline", type=_FOLDER, metavar="RUN", help="A stored run to compare with.")
-@click.option("--candidate", type=_FOLDER, metavar="RUN", help="The stored run to judge.")
-@click.option("--policy", type=_FILE, metavar="FILE", help="Hold a run against these floors.")
-@click.option("--write-policy", type=_FILE, metavar="FILE", help="Make floors of accepted runs.")
-@click.option("--only", multiple=True, metavar="PATTERN", help="Scenario ids, `*` matches any.")
+@click.option(
+    "--baseline", type=options.FOLDER, metavar="RUN", help="A stored run to compare with."
+)
+@click.option("--candidate", type=options.FOLDER, metavar="RUN", help="The stored run to judge.")
+@click.option(
+    "--policy", "floors", type=options.FILE, metavar="FILE", help="Compare a run with these floors."
+)
+@click.option(
+    "--write-policy", type=options.FILE, metavar="FILE", help="Write floors from accepted runs."
+)
+@options.only
 @click.option("--list", "list_", is_flag=True, help="List what can be compared, and stop.")
-@click.option("--markdown", type=_FILE, metavar="FILE", help="Write a job summary.")
-@click.option("--junit", type=_FILE, metavar="FILE", help="Write JUnit XML.")
-@click.option("--json", "json_", type=_FILE, metavar="FILE", help="Write one JSON object.")
-@click.option("--results", type=_FOLDER, default=Path("results"), help="Where run folders are.")
-@click.option("--data", type=_FOLDER, default=Path("data/pills"), show_default=True, help="Images.")
-@click.option("--good", metavar="NAME", help="Its folder of good pills, where not called good.")
-@click.option("--weights", help="A pillqc model file, `imagenet` or `random`.")
-@click.option("--seed", default=0, show_default=True, help="Seed of random weights and data order.")
-@click.option("--threads", type=int, help="Threads a worker; physical cores by default.")
-@click.option("--base-python", type=_FILE, help="Interpreter that runs the other commit.")
+@click.option("--markdown", type=options.FILE, metavar="FILE", help="Write a job summary.")
+@click.option("--junit", type=options.FILE, metavar="FILE", help="Write JUnit XML.")
+@click.option("--json", "json_", type=options.FILE, metavar="FILE", help="Write one JSON object.")
+@options.results
+@options.data
+@options.good
+@options.weights
+@options.seed
+@options.threads
+@click.option("--base-python", type=options.FILE, help="Interpreter that runs the other commit.")
 @click.option(
     "--output",
-    type=_FOLDER,
+    type=options.FOLDER,
     default=Path("reports/gate"),
     show_default=True,
     help="Where the raw rows of a measurement go.",
 )
-@click.argument("runs", nargs=-1, type=_FOLDER, metavar="[RUN]...")
+@click.argument("runs", nargs=-1, type=options.FOLDER, metavar="[RUN]...")
 @click.pass_context
-def gate(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - click's own options
+def gate(  # click passes each option as a parameter
+    context: click.Context,
+    runs: tuple[Path, ...],
+    against: str | None,
+    baseline: Path | None,
+    candidate: Path | None,
+    floors: Path | None,
+    write_policy: Path | None,
+    only: tuple[str, ...],
+    list_: bool,
+    markdown: Path | None,
+    junit: Path | None,
+    json_: Path | None,
+    results: Path,
+    data: Path,
+    good: str | None,
+    weights: str | None,
+    seed: int,
+    threads: int | None,
+    base_python: Path | None,
+    output: Path,
+) -> None:
     """Did it become slower? Against another commit, another run, or written floors.
 
     Without an option: this working tree against the commit where it left the main branch.
@@ -66,38 +90,50 @@ def gate(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - c
       bench gate --write-policy floors.json results/A         floors from an accepted run
       bench gate --policy floors.json                         the newest run against them
     """
-    from bench.cli.main import stop_like_ctrl_c
-
-    stop_like_ctrl_c()
-    if options["list_"]:
-        _list()
-        return
-    _check(context, options)
-    if options["write_policy"] is not None:
-        _write(options["write_policy"], options["runs"])
-        return
-    report = _answer(options)
-    _tell(report, options)
-    sys.exit(report.exit_code)
-
-
-def _answer(options: dict[str, Any]) -> GateReport:
-    """The answer to the question that was asked, also where there is nothing to compare."""
+    from bench.gate import against as measured
+    from bench.gate import outputs, policy, stored
     from bench.gate.result import GateReport, NoVerdictError
 
+    if list_:
+        _list()
+        return
+    _check(options.given(context), runs)
+    if write_policy is not None:
+        written = policy.write(write_policy, [stored.read(run) for run in runs])
+        count = sum(len(machine.floors) for machine in written.machines)
+        click.echo(f"policy   {write_policy}  ({count} floors, {len(written.machines)} machines)")
+        return
     try:
-        if options["policy"] is not None:
-            return _against_floors(options)
-        if options["baseline"] is not None:
-            return _stored(options)
-        return _measured(options)
+        if floors is not None:
+            run = runs[0] if runs else options.newest_run(results)
+            report = policy.check(policy.read(floors), stored.read(run))
+        elif baseline is not None and candidate is not None:
+            report = stored.compare(stored.read(baseline), stored.read(candidate), only=only)
+        else:
+            report = measured.compare(
+                measured.AgainstRequest(
+                    revision=against,
+                    data=data,
+                    output=output,
+                    repository=Path.cwd(),
+                    only=only,
+                    good=good,
+                    weights=weights,
+                    seed=seed,
+                    threads=threads,
+                    base_python=base_python,
+                )
+            )
     except NoVerdictError as error:
-        return GateReport(
+        report = GateReport(
             title="Gate",
             compared="Nothing was compared.",
             repeat=shlex.join(["bench", *sys.argv[1:]]),
             problem=str(error),
         )
+    _print(f"{outputs.terminal(report)}\n")
+    _write(report, markdown, junit, json_)
+    sys.exit(report.exit_code)
 
 
 def _list() -> None:
@@ -108,123 +144,68 @@ def _list() -> None:
     click.echo("* compared unless --only says otherwise")
 
 
-def _check(context: click.Context, options: dict[str, Any]) -> None:
-    """Refuse what does not go together.
+def _check(given: list[str], runs: tuple[Path, ...]) -> None:
+    """Refuse options that do not go together.
 
     Raises:
         UsageError: two questions at once, half of one, or an option that would do nothing.
     """
-    asked = [name for name in _QUESTIONS if options[name] is not None]
-    if len(asked) > 1:
-        raise UsageError(f"{_spell(asked)} are different questions: ask one")
-    if (options["baseline"] is None) != (options["candidate"] is None):
+    questions = [name for name in _QUESTIONS if name in given]
+    if len(questions) > 1:
+        raise UsageError(f"{' and '.join(questions)} are different questions: choose one")
+    if ("--baseline" in given) != ("--candidate" in given):
         raise UsageError("--baseline and --candidate belong together: give both")
-    question = asked[0] if asked else "against"
-    runs = options["runs"]
-    if question in ("against", "baseline") and runs:
+    question = questions[0] if questions else "--against"
+    if question in ("--against", "--baseline") and runs:
         raise UsageError(f"a run's folder ({runs[0]}) needs --policy or --write-policy before it")
-    if question == "policy" and len(runs) > 1:
+    if question == "--policy" and len(runs) > 1:
         raise UsageError("--policy judges one run: give one folder")
-    if question == "write_policy" and not runs:
+    if question == "--write-policy" and not runs:
         raise UsageError("--write-policy needs the accepted runs: name their folders")
-    idle = [] if question == "against" else [*_MEASURING]
-    idle += ["only"] if question in ("policy", "write_policy") else []
-    given = [name for name in idle if _given(context, name)]
-    if given:
-        raise UsageError(f"{_spell(given)} would do nothing with {_spell([question])}")
+    idle = [] if question == "--against" else [*_MEASURING]
+    idle += ["--only"] if question in ("--policy", "--write-policy") else []
+    if names := [name for name in idle if name in given]:
+        raise UsageError(f"{' and '.join(names)} would do nothing with {question}")
 
 
-def _given(context: click.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source not in (None, click.core.ParameterSource.DEFAULT)
+def _write(
+    report: GateReport, markdown: Path | None, junit: Path | None, json_: Path | None
+) -> None:
+    """Write the chosen files, and what GitHub Actions reads.
 
-
-def _spell(names: list[str]) -> str:
-    return " and ".join(f"--{name.replace('_', '-')}" for name in names)
-
-
-def _measured(options: dict[str, Any]) -> GateReport:
-    from bench.gate.against import AgainstRequest, compare
-
-    return compare(
-        AgainstRequest(
-            revision=options["against"],
-            repository=Path.cwd(),
-            only=options["only"],
-            **{name: options[name] for name in _MEASURING},
-        )
-    )
-
-
-def _stored(options: dict[str, Any]) -> GateReport:
-    from bench.gate import stored
-
-    baseline, candidate = (stored.read(options[side]) for side in ("baseline", "candidate"))
-    return stored.compare(baseline, candidate, only=options["only"])
-
-
-def _against_floors(options: dict[str, Any]) -> GateReport:
-    from bench.gate import policy, stored
-    from bench.report.command import newest_run
-
-    floors = policy.read(options["policy"])
-    folder = options["runs"][0] if options["runs"] else newest_run(options["results"])
-    return policy.check(floors, stored.read(folder))
-
-
-def _write(path: Path, runs: tuple[Path, ...]) -> None:
-    from bench.gate import policy, stored
-
-    written = policy.write(path, [stored.read(run) for run in runs])
-    floors = sum(len(machine.floors) for machine in written.machines)
-    click.echo(f"policy   {path}  ({floors} floors, {len(written.machines)} machines)")
-
-
-def _tell(report: GateReport, options: dict[str, Any]) -> None:
-    """Print the table and write what was asked for, and what GitHub Actions reads.
-
-    Whatever cannot be written is a warning: the verdict took minutes, and its exit code stands.
+    A file that cannot be written is a warning: the verdict took minutes, and its exit code stays.
     """
     from bench.gate import outputs
+    from bench.store import durable
 
-    markdown = outputs.markdown(report)
-    _print(f"{outputs.terminal(report)}\n")
-    for path, text in (
-        (options["markdown"], markdown),
-        (options["junit"], outputs.junit(report)),
-        (options["json_"], outputs.as_json(report)),
-    ):
+    chosen = (
+        (markdown, outputs.markdown(report)),
+        (junit, outputs.junit(report)),
+        (json_, outputs.as_json(report)),
+    )
+    for path, text in chosen:
         if path is not None:
-            _try_to_write(path, text, _replace)
-    summary = os.environ.get("GITHUB_STEP_SUMMARY")
-    if summary:
-        _try_to_write(Path(summary), markdown, _add)
+            try:
+                durable.replace(path, text.encode(), make_folder=True)
+            except (BenchError, OSError) as error:
+                _warn(path, error)
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        try:
+            with Path(summary).open("ab") as file:
+                file.write(outputs.markdown(report).encode())
+        except OSError as error:
+            _warn(Path(summary), error)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         _print(outputs.github(report))
 
 
-def _try_to_write(path: Path, text: str, write: Callable[[Path, bytes], object]) -> None:
-    try:
-        write(path, text.encode())
-    except (BenchError, OSError) as error:
-        said = str(error) if isinstance(error, BenchError) else f"{path}: {error.strerror or error}"
-        _print(f"bench: warning: {said}. The verdict stands\n", err=True)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    from bench.store import durable
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    durable.replace(path, content)
-
-
-def _add(path: Path, content: bytes) -> None:
-    with path.open("ab") as file:
-        file.write(content)
+def _warn(path: Path, error: BenchError | OSError) -> None:
+    reason = f"{path}: {error.strerror or error}" if isinstance(error, OSError) else str(error)
+    _print(f"bench: warning: {reason}. The verdict is not affected\n", err=True)
 
 
 def _print(text: str, *, err: bool = False) -> None:
-    """Print, or do without where nobody reads or the disk is full."""
+    """Print the text; a closed terminal or a full disk does not change the exit code."""
     try:
         try:
             click.echo(text, nl=False, err=err)
@@ -232,5 +213,5 @@ def _print(text: str, *, err: bool = False) -> None:
             click.echo(text.encode("ascii", "backslashreplace"), nl=False, err=err)
     except OSError:
         stream = sys.stderr if err else sys.stdout
-        with suppress(OSError):  # what is left of it would fail again when the interpreter ends
+        with suppress(OSError):  # the buffered rest would fail again when the interpreter ends
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,4 +1,4 @@
-"""`bench recommend`: reads arguments, asks the rules, prints."""
+"""`bench recommend`: which way of running the model to use."""
 
 from __future__ import annotations
 
@@ -9,41 +9,37 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.cli import options
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from bench.analysis.facts import Facts
     from bench.recommend.rules import Recommendation
 
-_POSITIVE = click.FloatRange(min=0, min_open=True)
-
 
 @click.command()
-@click.argument("run_folder", required=False, type=click.Path(path_type=Path))
+@options.run_folder
 @click.option(
-    "--latency-p99", type=_POSITIVE, metavar="MS", help="No slower call, 99 of 100 times."
+    "--latency-p99", type=options.POSITIVE, metavar="MS", help="Slowest call, 99 of 100 times."
 )
 @click.option("--throughput", is_flag=True, help="Most images a second, at any batch size.")
-@click.option("--memory", type=_POSITIVE, metavar="MB", help="Peak memory of the process at most.")
+@click.option(
+    "--memory", type=options.POSITIVE, metavar="MB", help="Largest peak memory of the process."
+)
 @click.option("--no-decision-changes", is_flag=True, help="Every decision as stock default's.")
-@click.option("--without-ipex", is_flag=True, help="What to use once IPEX is gone.")
+@click.option("--without-ipex", is_flag=True, help="What to use without IPEX.")
 @click.option("--int8", is_flag=True, help="Also int8, which is another model, rounded.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.as_json
 @click.option(
     "--write",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=options.FILE,
     is_flag=False,
     flag_value=Path("-"),
     metavar="[FILE]",
-    help="Hand it over to `pillqc inspect --backend auto`; without FILE, where pillqc looks.",
+    help="Write it for `pillqc inspect --backend auto`; without FILE, where pillqc looks.",
 )
-@click.option(
-    "--results",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("results"),
-    help="Where run folders are.",
-)
-def recommend(
+@options.results
+def recommend(  # click passes each option as a parameter
     run_folder: Path | None,
     latency_p99: float | None,
     throughput: bool,
@@ -55,7 +51,7 @@ def recommend(
     write: Path | None,
     results: Path,
 ) -> None:
-    """Say which way of running the model to use here, and the code for it.
+    """Say which way of running the model to use on this machine, and print the code for it.
 
     Only what was measured with valid comparisons and agreeing outputs is recommended, and only
     what was shown to be faster than stock default, where that fits too. With --latency-p99 the
@@ -67,17 +63,13 @@ def recommend(
       bench recommend --latency-p99 200            most images a second below 200 ms a call
       bench recommend --throughput --memory 1500
       bench recommend --no-decision-changes --write
-      bench recommend --without-ipex               the same for whoever must leave IPEX
+      bench recommend --without-ipex               the fastest without IPEX
     """
-    from bench.recommend import handover
-    from bench.recommend.rules import Wish, summary_lines
-    from bench.recommend.rules import recommend as ask
-    from bench.report.command import newest_run
+    from bench.recommend import handover, rules
     from bench.report.varied import page_facts
-    from bench.store import records
 
-    facts = page_facts(records.read_run(run_folder or newest_run(results)))
-    wish = Wish(
+    facts = page_facts(options.read_run(run_folder or options.newest_run(results)))
+    wish = rules.Wish(
         latency_p99_ms=latency_p99,
         throughput=throughput,
         memory_mb=memory,
@@ -85,20 +77,20 @@ def recommend(
         without_ipex=without_ipex,
         int8=int8,
     )
-    found = ask(facts, wish)
+    found = rules.recommend(facts, wish)
     if as_json:
-        click.echo(json.dumps(_as_json(facts, found), indent=2))
+        click.echo(json.dumps(_json(facts, found), indent=2))
     else:
-        click.echo("\n".join(summary_lines(found)))
+        click.echo("\n".join(rules.summary_lines(found)))
     if found.row is None:
-        raise BenchError("no scenario of this run fits: ask for less, or measure more")
+        raise BenchError("no scenario of this run fits: relax the conditions, or measure more")
     if write is not None:
         path = handover.default_path() if write == Path("-") else write
         handover.write(facts, found.row, path)
         click.echo(f"wrote {path}", err=True)
 
 
-def _as_json(facts: Facts, found: Recommendation) -> dict[str, Any]:
+def _json(facts: Facts, found: Recommendation) -> dict[str, Any]:
     row, comparison = found.row, found.comparison
     return {
         "run_id": facts.run_id,

@@ -1,83 +1,57 @@
-"""The studies on the command line: `bench operators` and its siblings."""
+"""The studies: `bench operators`, `stages`, `instances`, `load` and `accuracy`."""
 
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.cli import options
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from bench.studies.page import Page
+    from bench.studies.workplace import StudyRequest
 
-_FOLDER = click.Path(path_type=Path, file_okay=False)
+    _Command = Callable[..., None]
 
-
-def common(*, data: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """The options that every study has."""
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        options = [
-            click.option(
-                "--profile", default="smoke", show_default=True, help="smoke, standard or full."
-            ),
-            click.option("--budget", type=float, help="Seconds of measuring."),
-            click.option(
-                "--threads", type=int, help="Threads a worker; physical cores by default."
-            ),
-            click.option(
-                "--results", type=_FOLDER, default=Path("results"), help="Where folders go."
-            ),
-            click.option(
-                "--reports", type=_FOLDER, default=Path("reports"), help="Where pages go."
-            ),
-            click.option(
-                "--again",
-                type=_FOLDER,
-                metavar="FOLDER",
-                help="Make the page of that study again from its files; measure nothing.",
-            ),
-        ]
-        if data:
-            options += [
-                click.option(
-                    "--data",
-                    type=_FOLDER,
-                    default=Path("data/pills"),
-                    show_default=True,
-                    help="Pill images in MVTec AD's layout.",
-                ),
-                click.option(
-                    "--good",
-                    metavar="NAME",
-                    help="Its folder of good pills, where not called good.",
-                ),
-                click.option("--weights", help="A pillqc model file, `imagenet` or `random`."),
-                click.option("--seed", type=int, default=0, show_default=True),
-            ]
-        return functools.reduce(lambda made, option: option(made), reversed(options), command)
-
-    return decorate
-
-
-_backends = click.option(
-    "--backend", "backends", multiple=True, help="Also measure openvino or onnxruntime."
+_again = click.option(
+    "--again",
+    type=options.FOLDER,
+    metavar="FOLDER",
+    help="Make the page of that study again from its files; measure nothing.",
 )
 
 
+def _study(command: _Command) -> _Command:
+    """Give a command the options of every study."""
+    for option in (
+        _again,
+        options.reports,
+        options.results,
+        options.threads,
+        options.budget("by default a share of the profile's"),
+        options.profile("smoke"),
+    ):
+        command = option(command)
+    return command
+
+
+def _of_pills(command: _Command) -> _Command:
+    """Give a command the options of a study that works on pill images."""
+    for option in (options.seed, options.weights, options.good, options.data):
+        command = option(command)
+    return command
+
+
 @click.command()
-@common(data=False)
-@click.option("--case", "names", multiple=True, help="Only these cases; all by default.")
+@_study
+@click.option("--case", "names", multiple=True, help="Only this case; all by default.")
 @click.option("--replaced", is_flag=True, help="List what IPEX replaces; measure nothing.")
-def operators(
-    names: tuple[str, ...],
-    replaced: bool,
-    again: Path | None,
-    **request: Any,  # noqa: ANN401
-) -> None:
+def operators(names: tuple[str, ...], replaced: bool, **common: Any) -> None:  # noqa: ANN401 - see _run
     """ROIAlign and NMS: stock torchvision against IPEX, on shapes of Mask R-CNN.
 
     \b
@@ -91,15 +65,15 @@ def operators(
     if replaced:
         click.echo(study.replaced_operators())
         return
-    measure = functools.partial(study.measure, names)
-    _run("operators", measure, study.read_page, again, request)
+    _run("operators", functools.partial(study.measure, names), study.read_page, **common)
 
 
 @click.command()
-@common(data=True)
-@_backends
-def stages(again: Path | None, **request: Any) -> None:  # noqa: ANN401
-    """Images from disk to decisions: where the time goes, and what IPEX can touch at all.
+@_study
+@_of_pills
+@options.backends
+def stages(**common: Any) -> None:  # noqa: ANN401 - see _run
+    """Images from disk to decisions: where the time goes, and which part IPEX can change.
 
     \b
     Examples:
@@ -109,20 +83,18 @@ def stages(again: Path | None, **request: Any) -> None:  # noqa: ANN401
     """
     from bench.studies import stages as study
 
-    _run("stages", study.measure, study.read_page, again, request)
+    _run("stages", study.measure, study.read_page, **common)
 
 
 @click.command()
-@common(data=True)
-@_backends
+@_study
+@_of_pills
+@options.backends
 @click.option("--config", multiple=True, metavar="NxM", help="N workers with M cores; else all.")
-@click.option("--batch", type=int, default=1, show_default=True, help="Images a call.")
-def instances(
-    config: tuple[str, ...],
-    batch: int,
-    again: Path | None,
-    **request: Any,  # noqa: ANN401
-) -> None:
+@click.option(
+    "--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Images a call."
+)
+def instances(config: tuple[str, ...], batch: int, **common: Any) -> None:  # noqa: ANN401 - see _run
     """Throughput of N workers with M cores each, and how one worker scales with cores.
 
     \b
@@ -132,21 +104,22 @@ def instances(
     """
     from bench.studies import instances as study
 
-    measure = functools.partial(study.measure, config, batch)
-    _run("instances", measure, study.read_page, again, request)
+    _run("instances", functools.partial(study.measure, config, batch), study.read_page, **common)
 
 
 @click.command()
-@common(data=True)
-@_backends
-@click.option("--rate", "rates", type=float, multiple=True, help="Images per second; else a grid.")
-@click.option("--bound-ms", type=float, help="Latency bound of p99; else five calls of stock.")
-def load(
-    rates: tuple[float, ...],
-    bound_ms: float | None,
-    again: Path | None,
-    **request: Any,  # noqa: ANN401
-) -> None:
+@_study
+@_of_pills
+@options.backends
+@click.option(
+    "--rate", "rates", type=options.POSITIVE, multiple=True, help="Images per second; else a grid."
+)
+@click.option(
+    "--bound-ms",
+    type=options.POSITIVE,
+    help="Bound of the p99 latency; by default the time of five calls of stock.",
+)
+def load(rates: tuple[float, ...], bound_ms: float | None, **common: Any) -> None:  # noqa: ANN401 - see _run
     """Latency under a fixed arrival rate, and the highest rate that meets a bound.
 
     \b
@@ -156,20 +129,17 @@ def load(
     """
     from bench.studies import load as study
 
-    measure = functools.partial(study.measure, rates, bound_ms)
-    _run("load", measure, study.read_page, again, request)
+    _run("load", functools.partial(study.measure, rates, bound_ms), study.read_page, **common)
 
 
 @click.command()
-@common(data=True)
-@click.option("--target", type=float, default=0.9, show_default=True, help="Share told right.")
-@click.option("--max-steps", type=int, default=120, show_default=True, help="Where to give up.")
-def accuracy(
-    target: float,
-    max_steps: int,
-    again: Path | None,
-    **request: Any,  # noqa: ANN401
-) -> None:
+@_study
+@_of_pills
+@click.option(
+    "--target", type=float, default=0.9, show_default=True, help="Share of correct decisions."
+)
+@click.option("--max-steps", type=int, default=120, show_default=True, help="Steps at most.")
+def accuracy(target: float, max_steps: int, **common: Any) -> None:  # noqa: ANN401 - see _run
     """Time to accuracy: training from the same start with the same batches, stock and IPEX.
 
     \b
@@ -179,44 +149,36 @@ def accuracy(
     """
     from bench.studies import accuracy as study
 
-    measure = functools.partial(study.measure, target, max_steps)
-    _run("accuracy", measure, study.read_page, again, request)
+    _run("accuracy", functools.partial(study.measure, target, max_steps), study.read_page, **common)
 
 
 def _run(
     name: str,
-    measure: Callable[..., Path],
+    measure: Callable[[StudyRequest], Path],
     read_page: Callable[[Path], Page],
+    *,
+    reports: Path,
     again: Path | None,
-    options: dict[str, Any],
+    profile: str,
+    budget: float | None,
+    **request: Any,  # noqa: ANN401 - the other options of a study, which `StudyRequest` declares
 ) -> None:
-    """Measure, or take what was measured, and tell it."""
-    from bench.cli.main import stop_like_ctrl_c
-    from bench.plan.arguments import check_writable
-    from bench.plan.profiles import profile_named
+    """Measure, or read what was measured; write the page and print the same as text."""
+    from bench.plan import arguments
+    from bench.plan.profiles import PROFILES
     from bench.studies.workplace import StudyRequest
 
-    reports = options.pop("reports")
-    options.update(
-        profile=profile_named(options["profile"]),
-        budget_s=options.pop("budget"),
-    )
-    check_writable(reports, "--reports")
-    stop_like_ctrl_c()
-    folder = again or measure(StudyRequest(**options))
-    tell(name, folder, read_page(folder), reports)
+    arguments.check_writable(reports, "--reports")
+    folder = again or measure(StudyRequest(profile=PROFILES[profile], budget_s=budget, **request))
+    write_page(name, folder, read_page(folder), reports)
 
 
-def tell(name: str, folder: Path, page: Page, reports: Path) -> None:
-    """Write the page and print the same as text."""
+def write_page(name: str, folder: Path, page: Page, reports: Path) -> None:
+    """Write a study's page and print the same as text."""
     from bench.store import durable, records
     from bench.studies import page as pages
 
     environment = records.read_environment(folder)
     path = reports / name / f"{folder.resolve().name}.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    durable.replace(path, pages.render(page, folder, environment).encode())
-    click.echo(f"results  {folder}")
-    click.echo(f"report   {path}")
-    click.echo()
-    click.echo(pages.text(page, environment))
+    durable.replace(path, pages.render(page, folder, environment).encode(), make_folder=True)
+    click.echo(f"results  {folder}\nreport   {path}\n\n{pages.text(page, environment)}")

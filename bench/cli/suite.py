@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-_FOLDER = click.Path(path_type=Path, file_okay=False)
+from bench.cli import options
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command()
 @click.option("--only", "names", multiple=True, metavar="NAME", help="Only these models.")
 @click.option(
-    "--models",
-    "file",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="A JSON file of your own models, which are added.",
+    "--models", "file", type=options.FILE, help="A JSON file of your own models, which are added."
 )
 @click.option("--list", "list_", is_flag=True, help="List the models, and stop.")
 @click.option(
-    "--budget", type=click.FloatRange(1), default=100.0, show_default=True, help="Seconds a model."
+    "--budget", type=options.POSITIVE, default=100.0, show_default=True, help="Seconds a model."
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--threads", type=click.IntRange(1), help="Threads a worker; else all cores.")
-@click.option("--resume", type=_FOLDER, metavar="SUITE", help="Go on with that suite.")
-@click.option("--again", type=_FOLDER, metavar="SUITE", help="Only make that suite's page again.")
-@click.option("--results", type=_FOLDER, default=Path("results"), help="Where folders go.")
-@click.option("--reports", type=_FOLDER, default=Path("reports"), help="Where pages go.")
-def suite(
+@options.seed
+@options.threads
+@click.option("--resume", type=options.FOLDER, metavar="SUITE", help="Go on with that suite.")
+@click.option(
+    "--again", type=options.FOLDER, metavar="SUITE", help="Only make that suite's page again."
+)
+@options.results
+@options.reports
+def suite(  # more than 8 parameters: click passes one for each option
     names: tuple[str, ...],
     file: Path | None,
     list_: bool,
@@ -48,8 +50,7 @@ def suite(
       bench suite --models mine.json     yours beside them (docs/suite.md)
       bench suite --resume results/suite/20261128T170000Z
     """
-    from bench.cli.main import stop_like_ctrl_c
-    from bench.cli.studies import tell
+    from bench.cli.studies import write_page
     from bench.plan.arguments import check_writable
     from bench.store import records
     from bench.suite import measure, models, page, result
@@ -67,7 +68,6 @@ def suite(
         wanted = models.chosen(names, extra)
         chosen = measure.new(results, wanted, budget_s=budget, seed=seed, threads=threads)
     if not again:
-        stop_like_ctrl_c()
         try:
             measure.measure(chosen, lambda text: click.echo(f"suite    {text}", err=True))
         except KeyboardInterrupt:
@@ -76,4 +76,4 @@ def suite(
     kept, failures = measure.read(chosen.folder)
     found = result.rows(kept, failures)
     records.replace_rows(kept.folder / "suite.csv", found, result.SuiteRow)
-    tell("suite", kept.folder, page.page(found), reports)
+    write_page("suite", kept.folder, page.page(found), reports)

@@ -15,7 +15,7 @@ from bench.analysis.measurements import upper_share
 from bench.analysis.steady import calls_before_level, is_steady
 from bench.errors import WorkerError
 from bench.machine import energy
-from bench.plan.scenario import Mode, Phase
+from bench.plan.scenario import Mode, Phase, Status
 from bench.store.records import IterationRow
 from bench.worker import protocol
 
@@ -271,7 +271,18 @@ class Execution:
         return self.worker.ask(op, timeout_s, **fields)
 
     def _ask_calls(self, n: int, phase: Phase, timeout_s: float) -> protocol.CallReply:
+        """Have the worker make `n` calls.
+
+        Raises:
+            WorkerError: it failed, or is another commit's and does not return the times.
+        """
         reply = self._ask("call", timeout_s, n=n, phase=str(phase))
+        if missing := [name for name in ("wall_ns", "cpu_ns") if name not in reply]:
+            raise WorkerError(
+                Status.UNSUPPORTED,
+                f"its reply to `call` has no {', '.join(missing)}: that commit's worker speaks "
+                "another protocol",
+            )
         return cast("protocol.CallReply", reply)
 
     def _record(

@@ -1,7 +1,7 @@
-"""Which commit a gate compares with, and where in its repository the project lies.
+"""Find the commit that a gate compares with, and the project in its repository.
 
 tree = top_level(folder)
-base = resolve(project(tree, folder), None)    # None: what HEAD changes
+base = resolve(project(tree, folder), None)    # None: the commit that HEAD's changes start from
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from bench.gate.result import NoVerdictError
 from bench.store.git import git
 
 CODE = ("bench", "pillqc", "pyproject.toml", "constraints.txt")
-"""What decides how fast a side is, within the project's folder."""
+"""The files that decide how fast a side is."""
 _PACKAGE = Path("bench", "__init__.py")
 _MAIN_BRANCHES = (
     "refs/remotes/origin/HEAD",
@@ -25,32 +25,32 @@ _MAIN_BRANCHES = (
     "refs/heads/master",
 )
 _TARGETS = ("GITHUB_BASE_REF", "CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "CI_DEFAULT_BRANCH")
-"""Where GitHub and GitLab say which branch a request goes to; it need not be main."""
+"""Variables in which GitHub and GitLab name the branch that a request goes to, main or another."""
 _FETCH = "fetch the whole history (`fetch-depth: 0` on GitHub, `GIT_DEPTH: 0` on GitLab)"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Base:
-    """The commit to compare with, and in words why this one."""
+    """The commit to compare with, and why this one."""
 
     commit: str
     why: str
 
 
 def top_level(folder: Path) -> Path:
-    """The working tree that holds `folder`.
+    """Return the working tree that contains `folder`.
 
     Raises:
-        BenchError: it is not in one, or git says why it cannot tell.
+        BenchError: it is in none, or git fails.
     """
     return Path(git(folder, "rev-parse", "--show-toplevel"))
 
 
 def project(tree: Path, folder: Path) -> Path:
-    """The project in a working tree that may hold more: `folder`'s own, or the only one there is.
+    """Return the project around `folder`, or the only one in the working tree.
 
     Raises:
-        BenchError: there is none, or `folder` does not say which of several.
+        BenchError: there is none, or there are several and `folder` is in none of them.
     """
     here = folder.resolve()
     for one in (here, *here.parents):
@@ -61,46 +61,47 @@ def project(tree: Path, folder: Path) -> Path:
     projects = sorted(one for one in found if is_project(one))
     if len(projects) == 1:
         return projects[0]
-    several = f"holds pillqc-bench {len(projects)} times: run the gate in the folder of one"
-    none = "does not hold pillqc-bench (bench/ and pillqc/): run the gate in a checkout of it"
+    several = f"contains pillqc-bench {len(projects)} times: run the gate in the folder of one"
+    none = "does not contain pillqc-bench (bench/ and pillqc/): run the gate in a checkout of it"
     raise BenchError(f"{tree} {several if projects else none}")
 
 
 def is_project(folder: Path) -> bool:
-    """Whether this folder holds both packages."""
+    """Return whether this folder contains both packages."""
     return (folder / _PACKAGE).is_file() and (folder / "pillqc" / "__init__.py").is_file()
 
 
 def resolve(project: Path, revision: str | None) -> Base:
-    """The commit to compare with: what was named, or the one that HEAD's changes start from.
+    """Return the named commit, or by default the one that HEAD's changes start from.
 
     Raises:
-        NoVerdictError: HEAD is main's own commit, and the one before it is not here.
-        BenchError: there is no such commit here.
+        NoVerdictError: HEAD is main's own commit, and this clone lacks the one before it.
+        BenchError: this clone has no such commit.
     """
     if revision is None:
         return _before_changes(project)
     found = _commit(project, revision)
     if found is None:
-        raise BenchError(f"there is no commit {revision!r} here: name another, or {_FETCH}")
+        raise BenchError(f"this clone has no commit {revision!r}: name another, or {_FETCH}")
     return Base(commit=found, why=f"named as {revision}")
 
 
 def _before_changes(project: Path) -> Base:
-    """Where HEAD left the branch that it goes to; for a commit of that branch, the one before it.
+    """Return where HEAD left its target branch; for a commit of that branch, the one before it.
 
-    CI often checks a request out as its merge into that branch. Where the branch left HEAD is then
-    the merge's first parent, however far the branch has moved on since; where the branch itself was
-    not fetched, the first parent is taken as it stands.
+    CI often checks a request out as its merge into that branch. The result is then the merge's
+    first parent, however far the branch has moved on since, also if the branch was not fetched.
     """
     branch = _target(project)
-    left = branch and _said(project, "merge-base", "HEAD", branch)
+    left = branch and _git_or_none(project, "merge-base", "HEAD", branch)
     if not branch or not left:
         parent = _commit(project, "HEAD^2") and _commit(project, "HEAD^1")
         if parent:
             return Base(commit=parent, why="the first parent of the merge that HEAD is")
-        problem = f"HEAD and {_short(branch)} have no common commit" if branch else "no main branch"
-        raise BenchError(f"{problem} here: {_FETCH}, or name a commit with --against")
+        problem = "this clone has no main branch"
+        if branch:
+            problem = f"HEAD and {_short(branch)} have no common commit in this clone"
+        raise BenchError(f"{problem}: {_FETCH}, or name a commit with --against")
     if left != git(project, "rev-parse", "HEAD"):
         return Base(commit=left, why=f"where HEAD left {_short(branch)}")
     if not os.environ.get("CI") and git(project, "status", "--porcelain", "--", *CODE):
@@ -108,14 +109,14 @@ def _before_changes(project: Path) -> Base:
     before = _commit(project, "HEAD^1")
     if before is None:
         raise NoVerdictError(
-            f"HEAD is a commit of {_short(branch)} and the one before it is not here, so there is "
-            f"nothing to compare: {_FETCH}, or name a commit with --against"
+            f"HEAD is a commit of {_short(branch)} and this clone lacks the one before it, so "
+            f"there is nothing to compare: {_FETCH}, or name a commit with --against"
         )
     return Base(commit=before, why=f"the commit before HEAD, which is one of {_short(branch)}")
 
 
 def _target(project: Path) -> str | None:
-    """The branch that HEAD goes to, or None where it is not here."""
+    """Return the branch that HEAD goes to, or None if this clone lacks it."""
     named = next((os.environ[name] for name in _TARGETS if os.environ.get(name)), None)
     branches = (f"refs/remotes/origin/{named}", f"refs/heads/{named}") if named else _MAIN_BRANCHES
     return next((branch for branch in branches if _commit(project, branch)), None)
@@ -126,11 +127,13 @@ def _short(branch: str) -> str:
 
 
 def _commit(project: Path, revision: str) -> str | None:
-    return _said(project, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
+    return _git_or_none(
+        project, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}"
+    )
 
 
-def _said(project: Path, *arguments: str) -> str | None:
-    """What git prints, or None where it refuses."""
+def _git_or_none(project: Path, *arguments: str) -> str | None:
+    """Return what git prints, or None if it fails."""
     try:
         return git(project, *arguments)
     except BenchError:
@@ -138,7 +141,7 @@ def _said(project: Path, *arguments: str) -> str | None:
 
 
 def describe_tree(project: Path) -> str:
-    """The project's working tree in words: its commit, and whether it has changes."""
+    """Describe the project's working tree: its commit, and whether it has changes."""
     commit = git(project, "rev-parse", "--short=10", "HEAD")
     dirty = git(project, "status", "--porcelain", "--untracked-files=no", "--", ".")
     return f"{commit} with changes" if dirty else commit

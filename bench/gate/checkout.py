@@ -1,9 +1,9 @@
-"""Another commit beside the working tree, for as long as it is needed and not a moment longer.
+"""Check another commit out beside the working tree, for the duration of a block.
 
     with checked_out(repository, commit) as folder: ...
 
-The worktree lies in the system's temporary folder under a name that carries our process id. It goes
-when the block ends, however it ends; one whose process was killed outright goes with the next gate.
+The worktree lies in the system's temporary folder, and its name contains our process id. It is
+removed when the block ends, however it ends; the next gate removes that of a killed process.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PREFIX = "pillqc-gate-"
 
 @contextmanager
 def checked_out(repository: Path, commit: str) -> Iterator[Path]:
-    """A worktree of that commit; gone when the block ends, by Ctrl-C too.
+    """Yield a worktree of that commit, and remove it afterwards, also after Ctrl-C.
 
     Raises:
         BenchError: it cannot be checked out.
@@ -48,7 +48,7 @@ def checked_out(repository: Path, commit: str) -> Iterator[Path]:
 
 
 def _remove(repository: Path, folder: Path) -> None:
-    """Take a worktree away, whatever state it is in."""
+    """Remove a worktree, whatever its state."""
     try:
         git(repository, "worktree", "remove", "--force", "--force", str(folder))
     except BenchError:
@@ -60,7 +60,7 @@ def _remove(repository: Path, folder: Path) -> None:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """A second Ctrl-C must not cut the cleaning short; only the main thread may say so."""
+    """Ignore a second Ctrl-C while cleaning up; only the main thread can."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -74,7 +74,7 @@ def _undisturbed() -> Iterator[None]:
 
 
 def _remove_leftovers(repository: Path) -> None:
-    """Worktrees of gates that were killed: ours by name, and their process is gone."""
+    """Remove the worktrees of killed gates: named as ours, by a process that no longer exists."""
     for line in git(repository, "worktree", "list", "--porcelain").splitlines():
         folder = Path(line.removeprefix("worktree "))
         found = re.fullmatch(rf"{_PREFIX}(\d+)-\w+", folder.name)

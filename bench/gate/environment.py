@@ -1,7 +1,7 @@
-"""An environment of its own for a commit that asks for other packages than the working tree.
+"""Build an environment for a commit that requires other packages than the working tree.
 
-The other commit builds it by its own Makefile, inside its checkout, so that it is what its users
-would have; it goes when the checkout goes.
+The commit's own Makefile builds it inside the checkout, so that it is what its users would have; it
+is removed with the checkout.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _OF_AN_OUTER_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "VENV"
 
 
 def same(one: Path, other: Path) -> bool:
-    """Whether two checkouts ask for the same packages, as far as their files say."""
-    return all(_asked(one / name) == _asked(other / name) for name in _FILES)
+    """Return whether the files of two checkouts require the same packages."""
+    return all(_required(one / name) == _required(other / name) for name in _FILES)
 
 
-def _asked(path: Path) -> str:
+def _required(path: Path) -> str:
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -42,7 +42,7 @@ def build(checkout: Path) -> Path:
     """Build a checkout's environment and return its interpreter. Takes minutes.
 
     Raises:
-        BenchError: it cannot be built; says what the build said last.
+        BenchError: it cannot be built; with the end of the build's output.
     """
     variables = {key: value for key, value in os.environ.items() if key not in _OF_AN_OUTER_MAKE}
     try:
@@ -65,8 +65,8 @@ def build(checkout: Path) -> Path:
     return python
 
 
-def _cannot(said: str) -> BenchError:
+def _cannot(reason: str) -> BenchError:
     return BenchError(
-        "the two commits ask for different packages, and the other commit's environment cannot be "
-        f"built ({said}): build one yourself and name its interpreter with --base-python"
+        "the two commits require different packages, and the other commit's environment cannot be "
+        f"built ({reason}): build one yourself and name its interpreter with --base-python"
     )

@@ -1,8 +1,8 @@
-"""What the gate can compare, and what it compares unless it is told otherwise.
+"""The scenarios that the gate can compare, and those that it compares by default.
 
-The model and the optimiser step are scenarios of the matrix. The rest of the product has no place
-there, since a run asks which way of running the model is fastest: its parts (reading images, boxes,
-inspection, a backend's preparation) are scenarios of the gate alone.
+The model and the training step are scenarios of the matrix. The other parts of the product (reading
+images, boxes, inspection, a backend's preparation) are scenarios of the gate alone, since a run
+asks which way of running the model is fastest.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ GATED = (
     "inference/ipex/eager/fp32/channels_last/b1/preparation",
     "inference/stock/torchscript+fusion/fp32/channels_last/b1/preparation",
 )
-"""The model with its map, what a backend makes of it, a training step; reading images, boxes from
-a map, a whole inspection; and two backends' preparation."""
+"""The model with its map, by stock and IPEX; a training step; reading images, boxes from a map, a
+whole inspection; and two backends' preparation."""
 _PROFILES = ("smoke", "standard")
 _BATCH_SIZE = {PREPROCESSING: 8, BOXES: 8, INSPECTION: 2}
-"""A batch as `pillqc` reads it; of an inspection a good pill and a bad one, for only a bad one's
-boxes are looked for."""
+"""Reading and boxes take a batch as `pillqc` reads it; an inspection takes a good pill and a bad
+one, since boxes are searched on a bad one only."""
 
 
 def known() -> dict[str, Scenario]:
-    """Every scenario that the gate can compare, by its id."""
+    """Return every scenario that the gate can compare, by its id."""
     found = [s for name in _PROFILES for s in matrix(PROFILES[name])]
     return {scenario.id: scenario for scenario in (*found, *_parts(found))}
 
@@ -59,7 +59,7 @@ def _parts(found: list[Scenario]) -> list[Scenario]:
 
 
 def gated(only: tuple[str, ...]) -> tuple[Scenario, ...]:
-    """The scenarios to compare.
+    """Return the scenarios that match the patterns, or those compared by default.
 
     Raises:
         NoVerdictError: a pattern matches none.

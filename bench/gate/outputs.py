@@ -1,7 +1,7 @@
-"""A gate's answer in every form that somebody reads: terminal, Markdown, JUnit, GitHub, JSON.
+"""Write a gate's report for the terminal and as Markdown, JUnit XML, GitHub annotations and JSON.
 
-All say what was compared, by how much, how sure, and how to repeat it. Names and reasons come from
-files and other commits, so each form escapes them in its own way.
+Each says what was compared, by how much, how sure, and how to repeat it. Names and reasons come
+from files and other commits, so each form escapes them.
 """
 
 from __future__ import annotations
@@ -9,13 +9,9 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 from bench.gate.result import Case, GateReport, Outcome, spell_change
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _WIDTH = 98
 _MARK = {Outcome.PASSED: "ok  ", Outcome.REGRESSION: "SLOW", Outcome.NO_VERDICT: "?   "}
@@ -30,33 +26,29 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~<>@&$:])")
 
 
 def printable(text: str) -> str:
-    """The text without control characters, which terminals and XML would act on or refuse."""
+    """Replace control characters, which terminals interpret and XML forbids."""
     return _CONTROL.sub("\ufffd", text)
 
 
 def one_line(text: str) -> str:
-    """The text on one line."""
+    """Return the text on one line, without control characters."""
     return " ".join(printable(text).split())
 
 
 def terminal(report: GateReport) -> str:
-    """A table for people, one scenario a paragraph."""
-    return "\n".join(_terminal(report))
-
-
-def _terminal(report: GateReport) -> Iterator[str]:
-    yield from _wrapped(report.compared, "")
-    yield ""
+    """Return a table for the terminal, a paragraph for each scenario."""
+    lines = [*_wrapped(report.compared, ""), ""]
     for case in report.cases:
-        change = spell_change(case.ratio.estimate) if case.ratio and case.ratio.sound else "-"
-        yield f"{_MARK[case.outcome]}  {change:>14}  {one_line(case.scenario)}"
-        yield from _wrapped(case.reason, " " * 22)
+        change = spell_change(case.ratio.estimate) if case.ratio and case.ratio.is_sound else "-"
+        lines.append(f"{_MARK[case.outcome]}  {change:>14}  {one_line(case.scenario)}")
+        lines += _wrapped(case.reason, " " * 22)
     for note in report.notes:
-        yield from _wrapped(f"note: {note}", "      ")
+        lines += _wrapped(f"note: {note}", "      ")
     if report.cases or report.notes:
-        yield ""
-    yield from _wrapped(report.headline, "")
-    yield f"Exit code {report.exit_code}. Repeat: {one_line(report.repeat)}"
+        lines.append("")
+    lines += _wrapped(report.headline, "")
+    lines.append(f"Exit code {report.exit_code}. Repeat: {one_line(report.repeat)}")
+    return "\n".join(lines)
 
 
 def _wrapped(text: str, indent: str) -> list[str]:
@@ -71,21 +63,19 @@ def _wrapped(text: str, indent: str) -> list[str]:
 
 
 def markdown(report: GateReport) -> str:
-    """For a job summary or a comment on a pull request."""
-    lines = [
-        f"### {_md(report.title)}: {_md(report.headline)}",
-        "",
-        _md(report.compared),
-        "",
-    ]
+    """Return Markdown for a job summary or a comment on a pull request."""
+    lines = [f"### {_md(report.title)}: {_md(report.headline)}", "", _md(report.compared), ""]
     if report.cases:
         lines += ["| scenario | result | change | interval (95 %) | why |", "|---|---|---|---|---|"]
         lines += [_md_row(case) for case in report.cases]
         lines.append("")
-    lines += [f"- {_md(note)}" for note in report.notes]
     if report.notes:
-        lines.append("")
-    lines += [f"Exit code {report.exit_code}. To repeat it locally:", "", *_fence(report.repeat)]
+        lines += [*(f"- {_md(note)}" for note in report.notes), ""]
+    command = one_line(report.repeat)
+    longest = max((len(run) for run in re.findall(r"`+", command)), default=0)
+    fence = "`" * max(3, longest + 1)  # longer than any in the command
+    lines += [f"Exit code {report.exit_code}. To repeat it locally:", ""]
+    lines += [f"{fence}console", f"$ {command}", fence]
     return "\n".join(lines) + "\n"
 
 
@@ -95,23 +85,15 @@ def _md(text: str) -> str:
 
 def _md_row(case: Case) -> str:
     change, interval = "", ""
-    if case.ratio and case.ratio.sound:
+    if case.ratio and case.ratio.is_sound:
         change = f"{case.ratio.estimate:.3f}x"
         interval = f"{case.ratio.low:.3f} to {case.ratio.high:.3f}"
     cells = (_md(case.scenario), _WORD[case.outcome], change, interval, _md(case.reason))
     return f"| {' | '.join(cells)} |"
 
 
-def _fence(command: str) -> list[str]:
-    """A code block that its content cannot end."""
-    content = one_line(command)
-    longest = max((len(run) for run in re.findall(r"`+", content)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return [f"{fence}console", f"$ {content}", fence]
-
-
 def junit(report: GateReport) -> str:
-    """JUnit XML, one test case a scenario: a regression is a failure, no verdict an error."""
+    """Return JUnit XML: a regression is a failure, no verdict an error."""
     cases = report.cases or (
         Case(scenario="gate", outcome=Outcome.NO_VERDICT, reason=report.problem or report.headline),
     )
@@ -128,27 +110,23 @@ def junit(report: GateReport) -> str:
         value = printable(str(getattr(report, name)))
         ET.SubElement(properties, "property", {"name": name, "value": value})
     for case in cases:
-        _junit_case(suite, report, case)
+        attributes = {"classname": "bench.gate", "name": printable(case.scenario)}
+        element = ET.SubElement(suite, "testcase", attributes)
+        reason = printable(case.reason)
+        if case.outcome is Outcome.PASSED:
+            ET.SubElement(element, "system-out").text = reason
+        else:
+            kind = "failure" if case.outcome is Outcome.REGRESSION else "error"
+            attributes = {"message": reason, "type": case.outcome.value}
+            found = ET.SubElement(element, kind, attributes)
+            found.text = printable(f"{report.compared}\nRepeat: {report.repeat}")
     ET.indent(root)
     text: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
     return f"{text.decode()}\n"
 
 
-def _junit_case(suite: ET.Element, report: GateReport, case: Case) -> None:
-    element = ET.SubElement(
-        suite, "testcase", {"classname": "bench.gate", "name": printable(case.scenario)}
-    )
-    reason = printable(case.reason)
-    if case.outcome is Outcome.PASSED:
-        ET.SubElement(element, "system-out").text = reason
-        return
-    kind = "failure" if case.outcome is Outcome.REGRESSION else "error"
-    found = ET.SubElement(element, kind, {"message": reason, "type": case.outcome.value})
-    found.text = printable(f"{report.compared}\nRepeat: {report.repeat}")
-
-
 def github(report: GateReport) -> str:
-    """GitHub's workflow commands, one for everything that is not a pass."""
+    """Return GitHub's workflow commands, one for each scenario that did not pass."""
     if report.problem:
         return _annotation("warning", "Gate: no verdict", report.problem)
     return "".join(
@@ -163,37 +141,36 @@ def github(report: GateReport) -> str:
 
 
 def _annotation(level: str, title: str, text: str) -> str:
-    title = _workflow(one_line(title)).replace(":", "%3A").replace(",", "%2C")
-    return f"::{level} title={title}::{_workflow(one_line(text))}\n"
-
-
-def _workflow(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    title, text = (one_line(part).replace("%", "%25") for part in (title, text))
+    title = title.replace(":", "%3A").replace(",", "%2C")
+    return f"::{level} title={title}::{text}\n"
 
 
 def as_json(report: GateReport) -> str:
-    """One object for scripts."""
-    return json.dumps(_plain(report), indent=2, allow_nan=False) + "\n"
-
-
-def _plain(report: GateReport) -> dict[str, Any]:
-    return {
+    """Return one JSON object for scripts."""
+    cases = [
+        {
+            "scenario": case.scenario,
+            "outcome": case.outcome.value,
+            "reason": case.reason,
+            "ratio": (
+                {name: getattr(case.ratio, name) for name in ("estimate", "low", "high")}
+                if case.ratio and case.ratio.is_sound
+                else None
+            ),
+            "limit": case.limit,
+            "details": case.details,
+        }
+        for case in report.cases
+    ]
+    whole = {
         "title": report.title,
         "exit_code": report.exit_code,
         "headline": report.headline,
         "compared": report.compared,
         "repeat": report.repeat,
         "problem": report.problem,
-        "notes": list(report.notes),
-        "cases": [
-            {
-                "scenario": case.scenario,
-                "outcome": case.outcome.value,
-                "reason": case.reason,
-                "ratio": vars(case.ratio) if case.ratio and case.ratio.sound else None,
-                "limit": case.limit,
-                "details": case.details,
-            }
-            for case in report.cases
-        ],
+        "notes": report.notes,
+        "cases": cases,
     }
+    return json.dumps(whole, indent=2, allow_nan=False) + "\n"

@@ -1,11 +1,11 @@
-"""Floors on speedups within one run, per machine: the policy file, checking it, writing it.
+"""Floors on speedups within one run, for each machine: read, check and write the policy file.
 
     {"format": "pillqc-bench gate policy", "version": 1,
      "machines": [{"fingerprint": "00de025102b5", "name": "m6i.4xlarge",
                    "floors": [{"scenario": "inference/ipex/eager/fp32/channels_last/b1",
                                "baseline": "stock_default", "speedup_at_least": 1.2}]}]}
 
-JSON, because Python 3.10 reads no TOML and a policy needs no library. Never milliseconds.
+JSON, because Python 3.10 cannot read TOML without a library. A floor is never in milliseconds.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import json
 import math
 import shlex
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from bench.errors import BenchError, RecordError
+from bench.errors import BenchError
 from bench.gate import stored
-from bench.gate.result import Case, GateReport, Interval, NoVerdictError, Outcome
+from bench.gate.result import Case, GateReport, NoVerdictError, Outcome
 from bench.gate.thresholds import DEFAULT, GatePolicy
 from bench.plan.scenario import BaselineKind
 from bench.store import durable, typed_json
@@ -37,7 +37,7 @@ _BASELINES = (str(BaselineKind.STOCK_DEFAULT), str(BaselineKind.STOCK_TUNED))
 
 @dataclass(frozen=True, kw_only=True)
 class Floor:
-    """One scenario's speedup must not lie below this."""
+    """The lowest speedup that a scenario may have."""
 
     scenario: str
     baseline: str
@@ -61,21 +61,17 @@ class _Machines:
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyFile:
-    """A policy as read."""
+    """A policy file and what it contains."""
 
     path: Path
     machines: tuple[Machine, ...]
-
-    def machine(self, fingerprint: str) -> Machine | None:
-        """The floors for that machine, or None."""
-        return next((m for m in self.machines if m.fingerprint == fingerprint), None)
 
 
 def read(path: Path) -> PolicyFile:
     """Read a policy.
 
     Raises:
-        BenchError: there is none, or it says something that a policy cannot say.
+        BenchError: there is none, or its content is not a policy.
     """
     try:
         found = typed_json.read_object(path)
@@ -123,65 +119,68 @@ def _check_once(names: Sequence[str], what: str) -> None:
 
 
 def check(policy: PolicyFile, run: Run, *, thresholds: GatePolicy = DEFAULT) -> GateReport:
-    """Hold a run against the floors of its machine."""
-    here = stored.fingerprint(run)
-    machine = policy.machine(here)
+    """Compare a run with the floors of its machine.
+
+    Raises:
+        NoVerdictError: the run does not say on which machine it was measured.
+        RecordError: the run has two rows for one scenario and baseline.
+    """
+    fingerprint, name = stored.machine_of(run)
+    machine = next((m for m in policy.machines if m.fingerprint == fingerprint), None)
     cases: tuple[Case, ...] = ()
     problem = None
     if machine is None:
         known = ", ".join(f"{m.name} ({m.fingerprint})" for m in policy.machines) or "none"
         problem = (
-            f"the policy has no floors for this machine ({stored.machine_name(run)}, fingerprint "
-            f"{here}); it knows: {known}"
+            f"the policy has no floors for this machine ({name}, fingerprint {fingerprint}); its "
+            f"machines: {known}"
         )
     elif not machine.floors:
-        problem = f"the policy has no floors for {machine.name} ({here})"
+        problem = f"the policy has no floors for {machine.name} ({fingerprint})"
     else:
-        rows = _rows(run)
+        rows = stored.rows_of(run)
         cases = tuple(_case(floor, rows, thresholds) for floor in machine.floors)
     return GateReport(
         title="Floors on speedups",
         compared=(
-            f"Speedups of {run.metadata.run_id or run.folder.name} against the floors of "
-            f"{policy.path} for {stored.machine_name(run)}."
+            f"Speedups of {stored.name_of(run)} against the floors of {policy.path} for {name}."
         ),
-        repeat=(
-            f"bench gate --policy {shlex.quote(str(policy.path))} {shlex.quote(str(run.folder))}"
-        ),
+        repeat=shlex.join(["bench", "gate", "--policy", str(policy.path), str(run.folder)]),
         cases=cases,
         problem=problem,
-        notes=tuple(run.warnings),
+        notes=run.warnings,
     )
 
 
-def _rows(run: Run) -> dict[tuple[str, str], SpeedupRow]:
-    found: dict[tuple[str, str], SpeedupRow] = {}
-    for row in run.speedups:
-        key = (row.scenario, row.baseline_kind)
-        if key in found:
-            raise RecordError(f"{run.folder}/speedups.csv has {row.scenario} twice: measure again")
-        found[key] = row
-    return found
-
-
-def _case(floor: Floor, rows: dict[tuple[str, str], SpeedupRow], thresholds: GatePolicy) -> Case:
+def _case(floor: Floor, rows: Mapping[tuple[str, str], SpeedupRow], policy: GatePolicy) -> Case:
     row = rows.get((floor.scenario, floor.baseline))
-    known = any(scenario == floor.scenario for scenario, _ in rows)
-    missing = (
-        f"the run has no speedup of it over {floor.baseline}"
-        if known
-        else "the run has no such scenario (`bench scenarios` lists them; was it left out?)"
-    )
-    found = stored.usable(row) if row else missing
-    if isinstance(found, str) or row is None:
+    if row is not None:
+        found = stored.usable(row)
+    elif any(scenario == floor.scenario for scenario, _ in rows):
+        found = f"the run has no speedup of it over {floor.baseline}"
+    else:
+        found = "the run has no such scenario (`bench scenarios` lists them; was it left out?)"
+    if row is None or isinstance(found, str):
         return Case(scenario=floor.scenario, outcome=Outcome.NO_VERDICT, reason=str(found))
-    outcome, reason = _held(found, floor, row.launches, thresholds)
+    limit = floor.speedup_at_least
+    outcome, reason = Outcome.REGRESSION, f"the whole interval lies below the floor of {limit:.3f}"
+    if found.low >= limit:
+        outcome, reason = Outcome.PASSED, f"the floor is {limit:.3f}"
+    elif found.high >= limit:
+        outcome = Outcome.NO_VERDICT
+        reason = f"the interval contains the floor of {limit:.3f}; measure more rounds"
+    elif row.launches < policy.min_launches:
+        outcome = Outcome.NO_VERDICT
+        reason = f"below the floor of {limit:.3f}, but one launch confirms nothing: measure more"
     return Case(
         scenario=floor.scenario,
         outcome=outcome,
-        reason=reason,
+        reason=(
+            f"{found.estimate:.3f} times {floor.baseline} (between {found.low:.3f} and "
+            f"{found.high:.3f}, 95 % sure): {reason}"
+        ),
         ratio=found,
-        limit=floor.speedup_at_least,
+        limit=limit,
         details={
             "baseline": floor.baseline,
             "launches": row.launches,
@@ -191,82 +190,42 @@ def _case(floor: Floor, rows: dict[tuple[str, str], SpeedupRow], thresholds: Gat
     )
 
 
-def _held(
-    found: Interval, floor: Floor, launches: int, thresholds: GatePolicy
-) -> tuple[Outcome, str]:
-    limit = floor.speedup_at_least
-    seen = (
-        f"{found.estimate:.3f} times {floor.baseline} (between {found.low:.3f} and "
-        f"{found.high:.3f}, 95 % sure)"
-    )
-    if found.low >= limit:
-        return Outcome.PASSED, f"{seen}, at least {limit:.3f} is asked"
-    if found.high >= limit:
-        return Outcome.NO_VERDICT, (
-            f"{seen}: the interval holds the floor of {limit:.3f}; more rounds would tell"
-        )
-    if launches < thresholds.min_launches:
-        return Outcome.NO_VERDICT, (
-            f"{seen}: below the floor of {limit:.3f}, but one launch confirms nothing: "
-            "measure with more"
-        )
-    return Outcome.REGRESSION, f"{seen}: the whole interval lies below the floor of {limit:.3f}"
-
-
 def write(path: Path, runs: Sequence[Run], *, thresholds: GatePolicy = DEFAULT) -> PolicyFile:
     """Write a policy from accepted runs; several runs of one machine give the lowest floor.
 
     A floor lies `floor_slack` below the lower end of the interval, so that the accepted runs pass.
-    Machines that the file has already and these runs have not are kept.
+    The file keeps the machines that these runs do not have.
 
     Raises:
-        NoVerdictError: no run has a speedup that a floor can rest on.
-        BenchError: the file there is not a policy, or cannot be written.
+        NoVerdictError: a machine's runs have no speedup that a floor can rest on.
+        BenchError: the file at this path is not a policy, or cannot be written.
     """
-    made: dict[str, Machine] = {m.fingerprint: m for m in _present(path)}
-    fresh: dict[str, dict[tuple[str, str], float]] = {}
-    names: dict[str, str] = {}
+    machines = {one.fingerprint: one for one in read(path).machines} if path.exists() else {}
+    lowest: dict[tuple[str, str], dict[tuple[str, str], float]] = {}
     for run in runs:
-        here = stored.fingerprint(run)
-        names[here] = stored.machine_name(run)
-        floors = fresh.setdefault(here, {})
-        for key, row in _rows(run).items():
+        floors = lowest.setdefault(stored.machine_of(run), {})
+        for key, row in stored.rows_of(run).items():
             found = stored.usable(row)
-            if row.baseline_kind not in _BASELINES or isinstance(found, str):
-                continue
-            if row.launches < thresholds.min_launches:
-                continue
-            floor = math.floor(1000 * found.low / (1 + thresholds.floor_slack)) / 1000
-            floors[key] = min(floor, floors.get(key, floor))
-    for here, lowest in fresh.items():
-        if not lowest:
+            enough = row.launches >= thresholds.min_launches
+            if key[1] in _BASELINES and enough and not isinstance(found, str):
+                floor = math.floor(1000 * found.low / (1 + thresholds.floor_slack)) / 1000
+                floors[key] = min(floor, floors.get(key, floor))
+    for (fingerprint, name), floors in lowest.items():
+        if not floors:
             raise NoVerdictError(
-                f"no accepted run of {names[here]} has a valid speedup of two launches or more: "
+                f"no accepted run of {name} has a valid speedup of two launches or more: "
                 "measure with a larger budget"
             )
-        floors_ = tuple(
-            Floor(scenario=scenario, baseline=baseline, speedup_at_least=value)
-            for (scenario, baseline), value in sorted(lowest.items())
-            if value > 0
+        machines[fingerprint] = Machine(
+            fingerprint=fingerprint,
+            name=name,
+            floors=tuple(
+                Floor(scenario=scenario, baseline=baseline, speedup_at_least=value)
+                for (scenario, baseline), value in sorted(floors.items())
+                if value > 0
+            ),
         )
-        made[here] = Machine(fingerprint=here, name=names[here], floors=floors_)
-    policy = PolicyFile(path=path, machines=tuple(made.values()))
-    durable.replace(path, _text_of(policy).encode())
-    return policy
-
-
-def _present(path: Path) -> tuple[Machine, ...]:
-    return read(path).machines if path.exists() else ()
-
-
-def _text_of(policy: PolicyFile) -> str:
-    machines = [
-        {
-            "fingerprint": machine.fingerprint,
-            "name": machine.name,
-            "floors": [vars(floor) for floor in machine.floors],
-        }
-        for machine in policy.machines
-    ]
-    whole = {"format": FORMAT, "version": VERSION, "machines": machines}
-    return json.dumps(whole, indent=2, allow_nan=False) + "\n"
+    written = [asdict(machine) for machine in machines.values()]
+    whole = {"format": FORMAT, "version": VERSION, "machines": written}
+    durable.replace(path, f"{json.dumps(whole, indent=2, allow_nan=False)}\n".encode())
+    return PolicyFile(path=path, machines=tuple(machines.values()))

@@ -1,8 +1,8 @@
-"""The two sides of a comparison, and how each side's workers are made to run its own code.
+"""The sides of a comparison, and how each side's workers run their own code.
 
 A worker of the base must import the base's `bench` and `pillqc`, although the package is installed
-from this working tree and the command is typed there: its checkout is put first, and PYTHONPATH
-says the same to processes that the worker starts itself.
+from this working tree and the command runs in it. Its checkout is therefore first in `sys.path`,
+and in PYTHONPATH for processes that the worker starts itself.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TIMEOUT_S = 60
 
 
 class Side(str, Enum):
-    """Who runs: the commit compared with, the same commit once more, the working tree."""
+    """The commit compared with, a second process of the same commit, and the working tree."""
 
     BASE = "base"
     CONTROL = "control"
@@ -39,24 +39,24 @@ class Side(str, Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Code:
-    """Where a side's code lies and which interpreter runs it."""
+    """A side's code and the interpreter that runs it."""
 
     checkout: Path
     python: Path
 
     def environment(self, base: Mapping[str, str]) -> dict[str, str]:
-        """The variables of this side's processes."""
+        """Return the environment variables of this side's processes."""
         return {**base, "PYTHONPATH": str(self.checkout), "PYTHONDONTWRITEBYTECODE": "1"}
 
     def worker_arguments(self, options: list[str]) -> tuple[str, ...]:
-        """The command line of a worker of this side."""
+        """Return the command line of a worker of this side."""
         return worker_arguments(self.python, options, checkout=self.checkout)
 
     def check(self, base: Mapping[str, str]) -> None:
-        """Prove that this side's processes find this side's code.
+        """Prove that this side's processes import this side's code.
 
         Raises:
-            BenchError: they would run another, or nothing.
+            BenchError: they would import other code, or none.
         """
         try:
             done = subprocess.run(
@@ -72,8 +72,8 @@ class Code:
         origins = done.stdout.split("\n")[:2]
         root = f"{self.checkout}/"
         if done.returncode or not all(origin.startswith(root) for origin in origins):
-            said = " ".join(done.stderr.split())[-200:] or f"found {', '.join(origins)}"
+            reason = " ".join(done.stderr.split())[-200:] or f"found {', '.join(origins)}"
             raise BenchError(
-                f"the code in {self.checkout} would not be what runs there ({said}): "
+                f"a worker would not run the code in {self.checkout} ({reason}): "
                 "is it a checkout of pillqc-bench?"
             )

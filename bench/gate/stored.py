@@ -1,7 +1,7 @@
-"""Two stored runs of one machine: did a scenario's speedup shrink? Compares no times.
+"""Compare two stored runs of one machine: did a scenario's speedup shrink?
 
-Times of two days differ because the days differ; a speedup has its own day's baseline in it. The
-runs did not share rounds, so the interval of their quotient holds the uncertainty of both.
+Times are not compared, since days differ; a speedup divides by its own day's baseline. The runs did
+not share rounds, so the interval of the quotient contains the uncertainty of both.
 """
 
 from __future__ import annotations
@@ -9,28 +9,31 @@ from __future__ import annotations
 import fnmatch
 import math
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from bench.analysis.comparison import Ratio
 from bench.errors import RecordError
-from bench.gate.result import Case, GateReport, Interval, NoVerdictError, Outcome, weigh
+from bench.gate.result import Case, GateReport, NoVerdictError, Outcome, weigh
 from bench.gate.thresholds import DEFAULT, GatePolicy
 from bench.plan.scenario import MEASURED, BaselineKind, Verdict
 from bench.store.records import read_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from bench.store.records import Run, SpeedupRow
 
 _NEEDED = ("speedups.csv", "scenarios.csv")
+_FACTS = ("speedup", "speedup_low", "speedup_high", "launches", "rounds", "verdict")
+_PACKAGES = ("intel-extension-for-pytorch", "numpy", "torch")
 
 
 def read(folder: Path) -> Run:
-    """A run whose summaries are whole.
+    """Read a run whose summaries are whole.
 
     Raises:
-        RecordError: the folder is not a run, or a file that the verdict rests on is damaged.
+        RecordError: the folder is not a run, or a file that the verdict needs is damaged.
     """
     run = read_run(folder)
     for warning in run.warnings:
@@ -39,159 +42,158 @@ def read(folder: Path) -> Run:
     return run
 
 
-def fingerprint(run: Run) -> str:
-    """Which machine a run was measured on.
+def name_of(run: Run) -> str:
+    """Return the run's id."""
+    return run.metadata.run_id or run.folder.name
+
+
+def machine_of(run: Run) -> tuple[str, str]:
+    """Return the fingerprint and the name of the machine that the run was measured on.
 
     Raises:
         NoVerdictError: the run does not say.
     """
-    found = run.metadata.machine.fingerprint
-    if not found:
+    machine = run.metadata.machine
+    if not machine.fingerprint:
         raise NoVerdictError(f"{run.folder} does not say on which machine it was measured")
+    return machine.fingerprint, machine.name or "?"
+
+
+def rows_of(run: Run) -> dict[tuple[str, str], SpeedupRow]:
+    """Return the run's speedups by scenario and kind of baseline.
+
+    Raises:
+        RecordError: a scenario has two.
+    """
+    found: dict[tuple[str, str], SpeedupRow] = {}
+    for row in run.speedups:
+        key = (row.scenario, str(row.baseline_kind))
+        if key in found:
+            raise RecordError(f"{run.folder}/speedups.csv has {row.scenario} twice: measure again")
+        found[key] = row
     return found
 
 
-def machine_name(run: Run) -> str:
-    """What people call that machine."""
-    return run.metadata.machine.name or "?"
+def usable(row: SpeedupRow) -> Ratio | str:
+    """Return the row's speedup, or why no verdict can rest on it."""
+    if row.verdict == Verdict.INVALID:
+        return row.reason or "its verdict is invalid"
+    if row.speedup is None or row.speedup_low is None or row.speedup_high is None:
+        return row.reason or "it has no speedup"
+    found = Ratio(
+        estimate=row.speedup,
+        low=row.speedup_low,
+        high=row.speedup_high,
+        launches=row.launches,
+        rounds=row.rounds,
+    )
+    if not found.is_sound:
+        return row.reason or "its interval has no finite ends: more rounds are needed"
+    return found
 
 
 def compare(
     baseline: Run, candidate: Run, *, only: Sequence[str] = (), policy: GatePolicy = DEFAULT
 ) -> GateReport:
-    """Every scenario that the baseline run measured, against the same scenario of the candidate."""
-    cases: list[Case] = []
-    problem = _different_machines(baseline, candidate)
-    if problem is None:
-        cases = [_case(row, candidate, policy) for row in _chosen(baseline, only)]
-        if not cases:
-            problem = _nothing(baseline, only)
-    patterns = " ".join(f"--only {shlex.quote(pattern)}" for pattern in only)
+    """Compare every scenario that the baseline run measured with the candidate's.
+
+    Raises:
+        NoVerdictError: a run does not say on which machine it was measured.
+        RecordError: a run has two rows for one scenario.
+    """
+    (one, name), (other, other_name) = machine_of(baseline), machine_of(candidate)
+    before, after = _over_stock_default(baseline), _over_stock_default(candidate)
+    measured = {row.scenario for row in baseline.scenarios if row.status in MEASURED}
+    chosen = [
+        row
+        for scenario, row in before.items()
+        if scenario in measured and (not only or any(fnmatch.fnmatch(scenario, p) for p in only))
+    ]
+    problem = None
+    if one != other:
+        problem = (
+            f"the runs are of different machines ({name}, fingerprint {one}, and {other_name}, "
+            f"{other}), and speedups differ between machines: measure both on one"
+        )
+    elif not chosen:
+        which = f" that matches {', '.join(only)}" if only else ""
+        problem = f"{name_of(baseline)} measured no scenario{which} against stock default"
+    command = ["bench", "gate", "--baseline", baseline.folder, "--candidate", candidate.folder]
+    command += [part for pattern in only for part in ("--only", pattern)]
     return GateReport(
         title="Stored runs",
         compared=(
-            f"Speedups over stock default of {_name(candidate)} against {_name(baseline)}, "
-            f"both on {machine_name(baseline)}."
+            f"Speedups over stock default of {name_of(candidate)} against {name_of(baseline)}, "
+            f"both on {name}."
         ),
-        repeat=(
-            f"bench gate --baseline {shlex.quote(str(baseline.folder))} "
-            f"--candidate {shlex.quote(str(candidate.folder))} {patterns}"
-        ).strip(),
-        cases=tuple(cases),
+        repeat=shlex.join(map(str, command)),
+        cases=()
+        if problem
+        else tuple(_case(row, after.get(row.scenario), policy) for row in chosen),
         problem=problem,
-        notes=tuple(_notes(baseline, candidate)),
+        notes=(*_notes(baseline, candidate, sorted(after.keys() - before.keys())),),
     )
 
 
-def _name(run: Run) -> str:
-    return run.metadata.run_id or run.folder.name
+def _over_stock_default(run: Run) -> dict[str, SpeedupRow]:
+    kind = str(BaselineKind.STOCK_DEFAULT)
+    return {scenario: row for (scenario, of), row in rows_of(run).items() if of == kind}
 
 
-def _different_machines(baseline: Run, candidate: Run) -> str | None:
-    one, other = fingerprint(baseline), fingerprint(candidate)
-    if one == other:
-        return None
-    return (
-        f"the runs are of different machines ({machine_name(baseline)}, fingerprint {one}, and "
-        f"{machine_name(candidate)}, {other}), and speedups differ between machines: measure both "
-        "on one"
-    )
+def _case(row: SpeedupRow, other: SpeedupRow | None, policy: GatePolicy) -> Case:
+    def unknown(reason: str) -> Case:
+        return Case(scenario=row.scenario, outcome=Outcome.NO_VERDICT, reason=reason)
 
-
-def default_rows(run: Run) -> dict[str, SpeedupRow]:
-    """Scenario -> its row against stock default.
-
-    Raises:
-        RecordError: a scenario has two.
-    """
-    found: dict[str, SpeedupRow] = {}
-    for row in run.speedups:
-        if row.baseline_kind != BaselineKind.STOCK_DEFAULT:
-            continue
-        if row.scenario in found:
-            raise RecordError(f"{run.folder}/speedups.csv has {row.scenario} twice: measure again")
-        found[row.scenario] = row
-    return found
-
-
-def _chosen(run: Run, only: Sequence[str]) -> list[SpeedupRow]:
-    measured = {row.scenario for row in run.scenarios if row.status in MEASURED}
-    return [
-        row
-        for name, row in default_rows(run).items()
-        if name in measured and (not only or any(fnmatch.fnmatch(name, p) for p in only))
-    ]
-
-
-def _nothing(run: Run, only: Sequence[str]) -> str:
-    which = f" that matches {', '.join(only)}" if only else ""
-    return f"{_name(run)} measured no scenario{which} against stock default"
-
-
-def _case(row: SpeedupRow, candidate: Run, policy: GatePolicy) -> Case:
-    other = default_rows(candidate).get(row.scenario)
     before = usable(row)
-    after = usable(other) if other else "the candidate run does not have it"
-    for side, found in (("baseline", before), ("candidate", after)):
-        if isinstance(found, str):
-            reason = found if other is None else f"in the {side} run: {found}"
-            return Case(scenario=row.scenario, outcome=Outcome.NO_VERDICT, reason=reason)
-    if isinstance(before, str) or isinstance(after, str) or other is None:
-        raise TypeError("both sides were checked above")
+    if isinstance(before, str):
+        return unknown(f"in the baseline run: {before}")
+    if other is None:
+        return unknown("the candidate run does not have it")
+    after = usable(other)
+    if isinstance(after, str):
+        return unknown(f"in the candidate run: {after}")
     change = quotient(after, before)
     margin = max(policy.margin, row.margin or 0.0, other.margin or 0.0)
     outcome, reason = weigh(change, margin=margin, ruled_out=policy.ruled_out_stored)
-    few = min(row.launches, other.launches)
-    if outcome is Outcome.REGRESSION and few < policy.min_launches:
+    if outcome is Outcome.REGRESSION and change.launches < policy.min_launches:
         outcome = Outcome.NO_VERDICT
-        reason += f", but {few} launch a run confirms nothing: measure with more"
+        reason += f", but {change.launches} launch a run confirms nothing: measure with more"
     return Case(
         scenario=row.scenario,
         outcome=outcome,
         reason=reason,
         ratio=change,
         limit=1 / (1 + margin),
-        details={"baseline": _facts(row), "candidate": _facts(other), "margin": margin},
+        details={
+            "baseline": {name: getattr(row, name) for name in _FACTS},
+            "candidate": {name: getattr(other, name) for name in _FACTS},
+            "margin": margin,
+        },
     )
 
 
-def _facts(row: SpeedupRow) -> dict[str, Any]:
-    names = ("speedup", "speedup_low", "speedup_high", "launches", "rounds", "verdict")
-    return {name: getattr(row, name) for name in names}
-
-
-def usable(row: SpeedupRow) -> Interval | str:
-    """The row's speedup, or the sentence that says why no verdict can rest on it."""
-    if row.verdict == Verdict.INVALID:
-        return row.reason or "its verdict is invalid"
-    if row.speedup is None or row.speedup_low is None or row.speedup_high is None:
-        return row.reason or "it has no speedup"
-    found = Interval(estimate=row.speedup, low=row.speedup_low, high=row.speedup_high)
-    if not found.sound:
-        return row.reason or "its interval has no finite ends: more rounds are needed"
-    return found
-
-
-def quotient(above: Interval, below: Interval) -> Interval:
-    """Quotient of two independent estimates: half-widths add up as squares, in logs."""
+def quotient(above: Ratio, below: Ratio) -> Ratio:
+    """Return the quotient of two independent ratios: half-widths add up as squares, in logs."""
     centre = math.log(above.estimate / below.estimate)
     down = math.hypot(math.log(above.estimate / above.low), math.log(below.high / below.estimate))
     up = math.hypot(math.log(above.high / above.estimate), math.log(below.estimate / below.low))
-    return Interval(
-        estimate=math.exp(centre), low=math.exp(centre - down), high=math.exp(centre + up)
+    return Ratio(
+        estimate=math.exp(centre),
+        low=math.exp(centre - down),
+        high=math.exp(centre + up),
+        launches=min(above.launches, below.launches),
+        rounds=min(above.rounds, below.rounds),
     )
 
 
-def _notes(baseline: Run, candidate: Run) -> Iterable[str]:
+def _notes(baseline: Run, candidate: Run, new: list[str]) -> Iterator[str]:
     for run in (baseline, candidate):
         if not run.metadata.complete:
-            yield f"{_name(run)} did not end by itself: it shows what was measured until then."
-        yield from (f"{_name(run)}: {warning}" for warning in run.warnings)
-    new = default_rows(candidate).keys() - default_rows(baseline).keys()
+            yield f"{name_of(run)} is incomplete: it shows what was measured until it ended."
+        yield from (f"{name_of(run)}: {warning}" for warning in run.warnings)
     if new:
-        yield f"Only in the candidate, so not judged: {', '.join(sorted(new))}."
-    before, after = (run.metadata.machine.packages for run in (baseline, candidate))
-    names = ("intel-extension-for-pytorch", "numpy", "torch")
-    changed = [name for name in names if before.get(name) != after.get(name)]
-    if before and after and changed:
-        yield f"Other versions in the two runs: {', '.join(changed)}."
+        yield f"Only in the candidate, so not judged: {', '.join(new)}."
+    one, other = (run.metadata.machine.packages for run in (baseline, candidate))
+    changed = [name for name in _PACKAGES if one.get(name) != other.get(name)]
+    if one and other and changed:
+        yield f"The two runs have other versions of: {', '.join(changed)}."

@@ -471,9 +471,7 @@ def _check(request: RunRequest) -> None:
         UsageError: a wrong number or pattern.
         BenchError: there is no data.
     """
-    arguments.check_budget(request.budget)
-    arguments.check_seed(request.seed)
-    arguments.check_threads(request.threads)
+    placement.chosen_cpus(request.threads)  # refuses more threads than cores
     if request.own:
         request.own.check()
         if request.weights:

@@ -1,5 +1,5 @@
-"""`bench selfcheck`: what this harness gets right on the machine at hand, in figures.
+"""`bench selfcheck`: how often this harness is right on this machine.
 
-Identical scenarios are compared many times, known slowdowns are planted and looked for, and a
-second process takes a core away in bursts, all with the workers, rounds and statistics of a run.
+Identical scenarios are compared many times, known slowdowns are planted and searched for, and a
+second process takes a core in bursts, all with the workers, rounds and statistics of a run.
 """

@@ -1,4 +1,4 @@
-"""A second process that takes a core in bursts, as a neighbour on a shared machine does."""
+"""Keep a core busy in bursts, as another guest of a shared machine does."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ while os.getppid() == parent:
 
 @contextmanager
 def bursts(low_s: float = 0.2, high_s: float = 2.0) -> Iterator[int]:
-    """While inside, a core is busy about half of the time; the value is the process.
+    """Keep a core busy about half of the time; yield the process id.
 
-    Bursts of about the length of a block up to that of a round: some hit one participant, some hit
-    all. It ends by itself when its parent is gone.
+    Bursts last from about a block to about a round, so that some hit one participant and some hit
+    all. The process ends when its parent is gone.
     """
     code = _BURSTS.format(low=low_s, high=high_s)
     process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.DEVNULL)

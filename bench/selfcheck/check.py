@@ -1,7 +1,4 @@
-"""The selfcheck itself: which experiments, in which order, and what their verdicts count as.
-
-Nothing here starts a process or imports torch: workers and bursts come from outside.
-"""
+"""Run the experiments of a selfcheck and count their verdicts."""
 
 from __future__ import annotations
 
@@ -13,10 +10,11 @@ from typing import TYPE_CHECKING
 from bench.engine.participants import Participant
 from bench.engine.time_use import TimeUse
 from bench.gate.thresholds import DEFAULT as GATE
+from bench.gate.thresholds import Effort
 from bench.plan.profiles import PROFILES
 from bench.plan.scenario import SLOWED, Task, Verdict, stock_default
 from bench.plan.thresholds import DEFAULT, SELFCHECK
-from bench.selfcheck.experiment import Effort, Experiment
+from bench.selfcheck.experiment import Experiment
 from bench.selfcheck.result import Result, Tally
 
 if TYPE_CHECKING:
@@ -34,9 +32,18 @@ _BASELINES = 3
 """Stock participants of a planted experiment; they take turns as baseline and control."""
 
 
+_STANDARD = PROFILES["standard"]
+IDENTICAL_EFFORT = Effort(
+    launches=_STANDARD.launches,
+    min_rounds=_STANDARD.min_rounds,
+    max_rounds=SELFCHECK.max_rounds,
+)
+"""As a `standard` run measures a group."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Amount:
-    """How many comparisons of each kind, unless the time is over before."""
+    """The number of comparisons of each kind, unless the time is over before."""
 
     participants: int
     identical: int
@@ -48,6 +55,9 @@ class Amount:
     planted: int
     """Of each share."""
     budget_s: float
+    identical_effort: Effort = IDENTICAL_EFFORT
+    planted_effort: Effort = GATE.screening
+    """As the gate screens a scenario."""
 
 
 FULL = Amount(
@@ -77,40 +87,20 @@ _TIME_SHARES = {
     "bursts": 0.36,
     "processes": 0.2,
 }
-"""Of the budget, of those that run. Bursts take longest, since precision comes late."""
+"""Shares of the budget; bursts take longest, since their intervals narrow slowly."""
 PARTS = tuple(part for part in _TIME_SHARES if part != "processes")
-"""What runs unless parts are named: `processes` asks nothing of the harness as it is."""
+"""The parts that run by default: `processes` does not test the harness."""
 
 
 def stock_participants(number: int) -> list[Participant]:
-    """That many workers of the same scenario."""
+    """Return participants that all run the same scenario."""
     return [Participant(name=f"stock-{place}", scenario=_STOCK) for place in range(number)]
 
 
 def slow_participant(share: float, copy: int) -> Participant:
-    """A worker that is slower by that share."""
+    """Return a participant that is slower by this share."""
     scenario = replace(_STOCK, backend="planted", options=(f"{SLOWED}={share:g}",))
     return Participant(name=f"slow-{share:g}-{copy}", scenario=scenario)
-
-
-def identical_effort(limits: SelfcheckPolicy) -> Effort:
-    """As a `standard` run measures a group."""
-    profile = PROFILES["standard"]
-    return Effort(
-        launches=profile.launches,
-        min_rounds=profile.min_rounds,
-        max_rounds=limits.max_rounds,
-    )
-
-
-def planted_effort() -> Effort:
-    """As the gate measures a scenario."""
-    screening = GATE.screening
-    return Effort(
-        launches=screening.launches,
-        min_rounds=screening.min_rounds,
-        max_rounds=screening.max_rounds,
-    )
 
 
 def verdict_of(
@@ -120,19 +110,16 @@ def verdict_of(
     control: Participant,
     policy: Policy,
 ) -> tuple[Verdict, Ratio | None]:
-    """What a run would say of these three participants."""
+    """Return the verdict and the ratio that a run would report of these participants."""
     found = measured.judge(baseline, control, policy).compare(scenario.name, baseline.name)
     return found.verdict, found.ratio
 
 
 @dataclass(kw_only=True)
 class Selfcheck:
-    """Runs all parts; `result` holds what is known at any moment.
+    """Runs the parts; `result` has what was counted so far at any moment.
 
-    `launch(image_size, participant)` starts a worker; `bursts()` burns a core while it is entered.
-
-    Raises (from `run`):
-        WorkerError: a worker failed; what was counted until then is in `result`.
+    `launch(image_size, participant)` starts a worker; `bursts()` keeps a core busy in its block.
     """
 
     launch: Callable[[int, Participant], WorkerHandle]
@@ -140,12 +127,12 @@ class Selfcheck:
     amount: Amount = FULL
     budget_s: float = FULL.budget_s
     parts: Collection[str] = PARTS
-    """Which of them run; they share the whole budget."""
+    """The parts that run; they share the whole budget."""
     policy: Policy = DEFAULT
     limits: SelfcheckPolicy = SELFCHECK
     starts_at_once: int = 1
     processes: Processes | None = None
-    """The experiment on cheaper processes; it runs if it is among the parts."""
+    """The experiment on cheaper processes, for the part of that name."""
     say: Callable[[str], None] = lambda _: None
     clock: Callable[[], float] = time.monotonic
     result: Result = field(init=False)
@@ -158,7 +145,11 @@ class Selfcheck:
         self.result.planted = {share: Tally() for share in self.limits.shares}
 
     def run(self) -> Result:
-        """Identical scenarios, planted slowdowns, full size, and at last beside bursts."""
+        """Run the parts.
+
+        Raises:
+            WorkerError: a worker failed.
+        """
         amount, result = self.amount, self.result
         self._part("identical", amount.identical, partial(self._identical, result.identical))
         self._part("planted", amount.planted, self._planted)
@@ -180,7 +171,7 @@ class Selfcheck:
         experiment: Callable[[str], int],
         counted: str = "comparisons",
     ) -> None:
-        """Experiments until there are enough comparisons, or the part's time would be passed."""
+        """Repeat an experiment until it has enough comparisons or used up the part's time."""
         if name not in self.parts:
             return
         began = self.clock()
@@ -198,17 +189,14 @@ class Selfcheck:
             self.say(f"{name}: {done} of {wanted}")
             done = experiment(f"{name} {number}")
             number += 1
-            self._note_use()
+            self.result.parent_cpu_share = self._use.parent.cpu_share
+            self.result.measuring_share = self._use.measuring_share
+            self.result.rounds_share = self._use.rounds_share
         self.result.seconds += self.clock() - began
 
     def _identical(self, tally: Tally, name: str) -> int:
-        return self._compare_all(
-            tally,
-            name,
-            stock_participants(self.amount.participants),
-            self.limits.image_size,
-            self._small(),
-        )
+        participants = stock_participants(self.amount.participants)
+        return self._compare_all(tally, name, participants, self.limits.image_size, self._small())
 
     def _in_bursts(self, name: str) -> int:
         with self.bursts():
@@ -222,11 +210,12 @@ class Selfcheck:
     def _compare_all(
         self, tally: Tally, name: str, participants: list[Participant], size: int, policy: Policy
     ) -> int:
-        """Every participant against the next two, which are its baseline and control.
+        """Compare every participant with the next two, as its baseline and control.
 
-        Once: a baseline and its control count alike, so that changing places asks nothing new.
+        The judge treats baseline and control the same, so swapping them would show nothing new.
         """
-        measured = self._measure(name, participants, size, identical_effort(self.limits), policy)
+        effort = self.amount.identical_effort
+        measured = self._measure(name, participants, size, effort, policy)
         for place, participant in enumerate(participants):
             baseline, control = (
                 participants[(place + step) % len(participants)] for step in (1, 2)
@@ -235,7 +224,7 @@ class Selfcheck:
         return tally.comparisons
 
     def _planted(self, name: str) -> int:
-        """Compare every slowed participant once; stock ones take turns as baseline and control."""
+        """Compare every slowed participant; stock ones take turns as baseline and control."""
         stock = stock_participants(_BASELINES)
         shares = self.limits.shares
         slow = [
@@ -245,21 +234,18 @@ class Selfcheck:
         ]
         policy = self._small()
         participants = [*stock, *(participant for _, participant in slow)]
-        measured = self._measure(
-            name, participants, self.limits.image_size, planted_effort(), policy
-        )
+        effort = self.amount.planted_effort
+        measured = self._measure(name, participants, self.limits.image_size, effort, policy)
         for place, (share, participant) in enumerate(slow):
             turn = place // len(shares) + place
             baseline, control = (stock[(turn + step) % _BASELINES] for step in (0, 1))
-            judged = partial(
-                verdict_of, scenario=participant, baseline=baseline, control=control, policy=policy
-            )
             for launches, seconds in enumerate(measured.ends_s, start=1):
+                known = measured.until(launches)
+                found = verdict_of(known, participant, baseline, control, policy)
                 point = self.result.curve(share, launches)
-                found = judged(measured.until(launches))
                 point.tally.add(*found)
                 point.seconds.append(seconds)
-            self.result.planted[share].add(*found)  # of all launches
+            self.result.planted[share].add(*found)  # the verdict of all launches
         return min(tally.comparisons for tally in self.result.planted.values())
 
     def _measure(
@@ -268,22 +254,16 @@ class Selfcheck:
         return Experiment(
             name=name,
             participants=participants,
-            effort=effort,
+            effort=replace(effort, budget_s=max(0.0, self._part_ends - self.clock())),
             policy=policy,
             launch=partial(self.launch, size),
             starts_at_once=self.starts_at_once,
-            allowed_s=max(0.0, self._part_ends - self.clock()),
             use=self._use,
             say=lambda what: self.say(f"{name}: {what}"),
             clock=self.clock,
         ).measure()
 
     def _small(self) -> Policy:
-        """A run's policy with blocks for small inputs."""
+        """Return a run's policy with blocks for small inputs."""
         block = replace(self.policy.block, min_block_ms=self.limits.min_block_ms)
         return replace(self.policy, block=block)
-
-    def _note_use(self) -> None:
-        self.result.parent_cpu_share = self._use.parent.cpu_share
-        self.result.measuring_share = self._use.measuring_share
-        self.result.rounds_share = self._use.rounds_share

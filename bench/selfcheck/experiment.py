@@ -1,9 +1,6 @@
-"""One experiment: participants of known speed measured together, launch by launch, as a run would.
+"""Measure participants of known speed together, launch by launch, with the engine of a run.
 
-A run's groups are scenarios and a control; here a participant is a worker whose true speed is
-known, and any three identical participants can be scenario, baseline and control. What is timed,
-when, in which order, is the run's own code (`bench.engine`, `bench.engine.execution`,
-`bench.engine.rounds`).
+Any three identical participants can be scenario, baseline and control.
 """
 
 from __future__ import annotations
@@ -25,25 +22,17 @@ if TYPE_CHECKING:
     from bench.analysis.measurements import Key
     from bench.engine.participants import Participant
     from bench.engine.worker_process import WorkerHandle
+    from bench.gate.thresholds import Effort
     from bench.plan.thresholds import Policy
     from bench.store.records import IterationRow, NoiseRow
 
 
 @dataclass(frozen=True, kw_only=True)
-class Effort:
-    """How much one experiment may measure."""
-
-    launches: int
-    min_rounds: int
-    max_rounds: int
-    """Per launch."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Measured:
-    """The outcome of an experiment: blocks by participant, calls, noise, ends of launches."""
+    """The measurements of an experiment."""
 
     blocks: Mapping[str, Mapping[Key, float]]
+    """Participant -> (launch, round) -> ms."""
     calls: tuple[IterationRow, ...] = ()
     noise: tuple[NoiseRow, ...] = ()
     unlike: Mapping[str, str] = field(default_factory=dict)
@@ -52,7 +41,7 @@ class Measured:
     """For each launch, the seconds from the experiment's start to its end."""
 
     def until(self, launches: int) -> Measured:
-        """What was known after so many launches."""
+        """Return the measurements of the first launches."""
         return replace(
             self,
             blocks={
@@ -65,18 +54,18 @@ class Measured:
         )
 
     def judge(self, baseline: Participant, control: Participant, policy: Policy) -> Judge:
-        """Who judges the participants, with two of them as baseline and control."""
+        """Return a judge with these participants as baseline and control."""
         disturbed = disturbance(self.calls, self.noise, {}, policy.noise)
-        renamed = {control.name: baseline.name + CONTROL_SUFFIX}
 
-        def participant(name: str) -> str:
-            return renamed.get(name, name)
+        def name(participant: str) -> str:
+            is_control = participant == control.name
+            return baseline.name + CONTROL_SUFFIX if is_control else participant
 
         found = Measurements(
-            groups={"": {participant(name): blocks for name, blocks in self.blocks.items()}},
-            lost={participant(name): keys for name, keys in disturbed.lost.items()},
-            disturbed_shares={participant(name): one for name, one in disturbed.shares.items()},
-            unusable={participant(name): why for name, why in self.unlike.items()},
+            groups={"": {name(one): blocks for one, blocks in self.blocks.items()}},
+            lost={name(one): keys for one, keys in disturbed.lost.items()},
+            disturbed_shares={name(one): share for one, share in disturbed.shares.items()},
+            unusable={name(one): why for one, why in self.unlike.items()},
         )
         return Judge(found, policy)
 
@@ -85,13 +74,8 @@ class Measured:
 class Experiment:
     """Measures the participants once.
 
-    `launch(participant)` starts a worker. Every launch has its minimum of rounds; more of them only
-    within its part of `allowed_s`, so that a noisy machine makes intervals wide and not the check
-    endless. A worker that fails ends the experiment: something is wrong with the machine, and a
-    rate of wrong verdicts must not depend on it.
-
-    Raises (from `measure`):
-        WorkerError: a worker failed.
+    `launch(participant)` starts a worker. Every launch has its minimum of rounds, and more only
+    within its part of the budget, so that the check ends on a noisy machine too.
     """
 
     name: str
@@ -100,24 +84,34 @@ class Experiment:
     policy: Policy
     launch: Callable[[Participant], WorkerHandle]
     starts_at_once: int = 1
-    allowed_s: float = float("inf")
     use: TimeUse = field(default_factory=TimeUse)
     say: Callable[[str], None] = lambda _: None
     clock: Callable[[], float] = time.monotonic
 
     def measure(self) -> Measured:
-        """All launches."""
+        """Run all launches.
+
+        Raises:
+            WorkerError: a worker failed. The rate of wrong verdicts must not include a broken
+                machine.
+        """
         began, ends_s = self.clock(), []
-        engine = self._engine()
-        first = self.participants[0].name
-        participants = [
-            participant if participant.name == first else replace(participant, base=first)
-            for participant in self.participants
-        ]
-        group = Group(name=self.name, participants=tuple(participants))
+        engine = Engine(
+            run_id="selfcheck",
+            policy=self.policy,
+            start=lambda participant, _: self.launch(participant),
+            say=self.say,
+            at_once=self.starts_at_once,
+            needed=True,
+            clock=self.clock,
+            use=self.use,
+        )
+        first, *others = self.participants
+        based = (replace(participant, base=first.name) for participant in others)
+        group = Group(name=self.name, participants=(first, *based))
         try:
             for number in range(self.effort.launches):
-                left = self.allowed_s - (self.clock() - began)
+                left = self.effort.budget_s - (self.clock() - began)
                 engine.launch(
                     number,
                     group,
@@ -141,16 +135,4 @@ class Experiment:
                 for name, found in engine.unlike.items()
             },
             ends_s=tuple(ends_s),
-        )
-
-    def _engine(self) -> Engine:
-        return Engine(
-            run_id="selfcheck",
-            policy=self.policy,
-            start=lambda participant, _: self.launch(participant),
-            say=self.say,
-            at_once=self.starts_at_once,
-            needed=True,
-            clock=self.clock,
-            use=self.use,
         )

@@ -1,6 +1,6 @@
-"""What the experiment on processes showed, as JSON and as a table. Pure.
+"""The result of the experiment on processes, as JSON and as tables. Pure.
 
-python -m bench.selfcheck.process_result selfcheck.json     # the table, in Markdown
+python -m bench.selfcheck.process_result selfcheck.json     # the tables, in Markdown
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 _LEVELS = ("exec", "prepare", "heap", "block")
 _FORK_LEVELS = ("zygote", "fork", "fork's block")
 _TAKES = {"exec": ("exec", "prepare"), "fork": ("fork", "prepare"), "prepare": ("prepare",)}
-"""What is renewed for a launch of that level; whatever is not named here takes itself."""
+"""The levels whose seconds a launch takes; a level that is not listed takes its own only."""
 _CHEAPER = {
     "fork": "fork a zygote, prepare",
     "prepare": "prepare again",
     "heap": "other pages for the heap",
 }
 _LEAST = 2
-"""Fresh processes that show a variance."""
+"""The fewest fresh processes that show a variance."""
 
 
 @dataclass(kw_only=True)
@@ -41,22 +41,22 @@ class ProcessResult:
     """Everything that the experiment measured.
 
     A replicate is two arrays: participants x prepares x heaps x blocks of fresh processes, and
-    participants x forks x blocks. They hold logarithms of a block's time over the reference's, NaN
-    where other work took it.
+    participants x forks x blocks. They contain logarithms of a block's time over the reference's,
+    NaN where other work disturbed it.
     """
 
     max_missed_share: float
-    """Of the whole variance between fresh processes, what a cheaper one may miss."""
+    """Share of the variance between fresh processes that a cheaper one may miss."""
     participants: list[str] = field(default_factory=list)
     replicates: list[tuple[Floats, Floats]] = field(default_factory=list)
     seconds: dict[str, list[float]] = field(default_factory=dict)
-    """What renewing took, each time, by level."""
+    """Level -> seconds of each renewal."""
     forks_refused: str | None = None
-    """Why forked workers cannot be trusted here, if they cannot."""
+    """Why forked workers cannot be trusted on this machine, if so."""
     notes: list[str] = field(default_factory=list)
 
     def json(self) -> dict[str, Any]:
-        """The object that scripts rely on. Variances are of logarithms of times."""
+        """Return the object for scripts. Variances are of logarithms of times."""
         with_forks = self.forks_refused is None
         kept = [
             (execs, forks)
@@ -89,7 +89,7 @@ class ProcessResult:
         }
 
     def _variances(self, execs: Floats, forks: Floats | None) -> dict[str, Any]:
-        """Of one participant, or pooled; the arrays are replicates x participants x ...."""
+        """Return the variances; the arrays are replicates x participants x ...."""
         fresh = np.moveaxis(execs, 1, 0)
         squares = nested.mean_squares(fresh)
         found = dict(zip(_LEVELS, _single(squares), strict=True))
@@ -110,7 +110,7 @@ class ProcessResult:
         }
 
     def _judged(self, missed: nested.Variance, whole: nested.Variance) -> dict[str, Any]:
-        """With the share of the whole that may be missed; None where there is no whole."""
+        """Decide whether a level misses little enough; without a whole variance no share is."""
         share = missed.upper / whole.estimate if whole.estimate > 0 else None
         accepted = share is not None and share < self.max_missed_share
         return {**asdict(missed), "share": share, "accepted": accepted}
@@ -121,14 +121,14 @@ def _single(squares: Sequence[nested.MeanSquare]) -> list[nested.Variance]:
 
 
 def table(found: Mapping[str, Any]) -> str:
-    """The tables in Markdown, from the JSON, for the terminal and for docs alike."""
-    return "\n".join(_told(found))
+    """Return the tables in Markdown from the JSON, for the terminal and the docs."""
+    return "\n".join(_lines(found))
 
 
-def _told(found: Mapping[str, Any]) -> Iterator[str]:
+def _lines(found: Mapping[str, Any]) -> Iterator[str]:
     pooled = found["pooled"]
     if pooled is None:
-        yield "A variance between processes takes two replicates (--budget raises their number)."
+        yield "A variance between processes needs two replicates (--budget raises their number)."
     else:
         yield from _aligned(list(_levels(found, pooled)))
         yield ""
@@ -138,12 +138,12 @@ def _told(found: Mapping[str, Any]) -> Iterator[str]:
     if found["forks_refused"]:
         yield f"Forks are left out: {found['forks_refused']}."
     if found["replicates_lost"]:
-        yield f"Replicates that do not count, as other work took a CPU: {found['replicates_lost']}."
+        yield f"Replicates left out, since other work disturbed them: {found['replicates_lost']}."
     yield from found["notes"]
 
 
 def _levels(found: Mapping[str, Any], pooled: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """One row a level: what it takes, and what it would miss."""
+    """Yield a row for each level: its seconds, and the variance that it would miss."""
     limit = f"accepted below {percent(found['max_missed_share'])}"
     yield ("a launch", "seconds", "misses (sd)", "at most", "of the whole variance, at most", limit)
     yield ("a fresh process (exec), prepare", _seconds(found, "exec"), "", "", "", "")
@@ -165,7 +165,7 @@ def _seconds(found: Mapping[str, Any], level: str) -> str:
 
 
 def _components(participants: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
-    """One row a participant: the standard deviation of each level, and its bound."""
+    """Yield a row for each participant: the standard deviation of each level, and its bound."""
     levels = (*_LEVELS, *_FORK_LEVELS)
     yield ("sd (at most)", "whole", *levels, "forked over fresh")
     for name, one in participants.items():
@@ -176,7 +176,7 @@ def _components(participants: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple
 
 
 def _sd(variance: float) -> str:
-    """A standard deviation of times from a variance of their logarithms."""
+    """Return a standard deviation of times, in percent, from a variance of their logarithms."""
     return f"{100 * math.sqrt(max(0.0, variance)):.2f} %"
 
 

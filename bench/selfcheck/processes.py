@@ -1,10 +1,11 @@
-"""What would a cheaper process than a fresh one miss? A nested experiment on real workers.
+"""Measure which part of the variance between fresh processes a cheaper process would miss.
 
-Processes of the same code differ, so a run starts fresh ones (exec), at seconds each. Cheaper are,
-from most to least renewed: a fork of a zygote, preparing again in a live process, and other pages
-for its heap. Each is renewed many times within the one above it, in all participants side by side,
-and `bench.selfcheck.process_result` tells what each adds to the variance. Every block is divided by
-that of a reference worker, which is renewed never, in the same round.
+Processes of the same code differ, so a run starts fresh ones (exec), which takes seconds each.
+Cheaper are, from most to least renewed: a fork of a zygote, preparing again in a live process, and
+other pages for its heap. Each level is renewed many times within the one above it, in all
+participants side by side, and `bench.selfcheck.process_result` computes what each adds to the
+variance. Every block is divided by the block of a reference worker, which is never renewed, in the
+same round.
 """
 
 from __future__ import annotations
@@ -45,10 +46,10 @@ _NO_HEAP = "This system gives no heap back: `heap` shows what repeating blocks d
 
 @dataclass(frozen=True, kw_only=True)
 class Design:
-    """How many units of each level lie in one of the level above."""
+    """The number of units of each level in one unit of the level above."""
 
     execs: int
-    """Also zygotes."""
+    """Also the number of zygotes."""
     prepares: int
     heaps: int
     blocks: int
@@ -56,7 +57,7 @@ class Design:
     """Of each zygote."""
     fork_blocks: int
     budget_s: float
-    """If nothing else is measured: fewer replicates fit into it where calls are long."""
+    """Where nothing else is measured; fewer replicates fit into it where calls are long."""
 
 
 FULL = Design(execs=6, prepares=4, heaps=4, blocks=3, forks=4, fork_blocks=6, budget_s=900)
@@ -64,7 +65,7 @@ QUICK = Design(execs=2, prepares=2, heaps=2, blocks=2, forks=2, fork_blocks=2, b
 
 
 def scenarios_for(*, native_bf16: bool) -> tuple[Scenario, ...]:
-    """Stock and IPEX, eager and TorchScript: what a run's headlines are made of, at batch 1."""
+    """Return what a run's headlines compare: stock and IPEX, eager and TorchScript, at batch 1."""
     script = replace(_REFERENCE, mode=Mode.TORCHSCRIPT, fusion=True, layout=Layout.CHANNELS_LAST)
     dtype = Dtype.BF16 if native_bf16 else Dtype.FP32
     eager = replace(_REFERENCE, backend="ipex", dtype=dtype, layout=Layout.CHANNELS_LAST)
@@ -73,14 +74,10 @@ def scenarios_for(*, native_bf16: bool) -> tuple[Scenario, ...]:
 
 @dataclass(kw_only=True)
 class Processes:
-    """Measures replicate after replicate; `result` holds what is known at any moment.
+    """Measures replicate after replicate; `result` has what was measured so far at any moment.
 
     `start(scenario)` starts a worker, `zygote(scenario)` a zygote, and `fork(zygote)` a worker from
-    it. `folder` takes outputs. A participant whose backend is not there is left out with a note.
-
-    Raises (from `replicate`):
-        WorkerError: a fresh worker failed. A forked one that fails, computes something else or
-            runs under other conditions ends the measuring of forks, with its reason.
+    it. `folder` receives outputs. A participant without its backend is left out with a note.
     """
 
     start: Callable[[Scenario], WorkerHandle]
@@ -114,9 +111,16 @@ class Processes:
         )
 
     def replicate(self, name: str) -> int:
-        """One fresh process of each participant and one zygote of each, with all that lies in them.
+        """Measure one fresh process and one zygote of each participant, with all levels in them.
 
-        Returns how many fresh processes each participant has had by now.
+        A forked worker that fails, computes something else or runs under other conditions ends the
+        measuring of forks, and the result keeps the reason.
+
+        Returns:
+            The number of replicates so far.
+
+        Raises:
+            WorkerError: a fresh worker failed.
         """
         if self._reference is None:
             self._open()
@@ -136,11 +140,12 @@ class Processes:
             self._reference.worker.stop()
 
     def _open(self) -> None:
-        """Start the reference, and see which participants there are and what they compute."""
+        """Start the reference, and find which participants can run and what they compute."""
         reference = self.start(_REFERENCE)
         self._reference = self._participant(_REFERENCE, reference, is_control=True)
         reference.greet(self.policy.start_timeout_s)
-        self._warm(self._reference)
+        self._reference.prepare()
+        self._reference.warm_up()
         for scenario in self.scenarios:
             self._learn(scenario)
         self.scenarios = [one for one in self.scenarios if one.id in self._known]
@@ -149,7 +154,7 @@ class Processes:
         self._orders = schedule.round_orders(names, seed=self.policy.order_seed)
 
     def _learn(self, scenario: Scenario) -> None:
-        """See what a fresh worker of a participant computes, and under which conditions it runs."""
+        """Keep the outputs and the conditions of a participant's fresh worker."""
         try:
             with self._workers("exec", [partial(self.start, scenario)]) as workers:
                 (participant,) = self._prepare([scenario], workers)
@@ -163,7 +168,7 @@ class Processes:
             self._known[scenario.id] = participant.conditions
 
     def _fresh(self, name: str) -> Floats:
-        """Log ratios: participants x prepares x heaps x blocks."""
+        """Return log ratios of fresh processes: participants x prepares x heaps x blocks."""
         starts = [partial(self.start, scenario) for scenario in self.scenarios]
         prepares = []
         with self._workers("exec", starts) as workers:
@@ -179,7 +184,7 @@ class Processes:
         return np.moveaxis(np.array(prepares), 2, 0)
 
     def _forked(self, name: str) -> Floats:
-        """Log ratios: participants x forks x blocks."""
+        """Return log ratios of forked processes: participants x forks x blocks."""
         starts = [partial(self.zygote, scenario) for scenario in self.scenarios]
         forks = []
         with self._workers("zygote", starts) as zygotes:
@@ -197,7 +202,7 @@ class Processes:
     def _workers(
         self, kind: str, starts: Sequence[Callable[[], WorkerHandle]]
     ) -> Iterator[list[WorkerHandle]]:
-        """These workers, started one after the other, and ended afterwards."""
+        """Start these workers one after the other, and stop them afterwards."""
         workers: list[WorkerHandle] = []
         try:
             for start in starts:
@@ -212,11 +217,12 @@ class Processes:
     def _prepare(
         self, scenarios: Sequence[Scenario], workers: Sequence[WorkerHandle]
     ) -> list[Execution]:
-        """The scenarios, built afresh in their workers and warmed up."""
+        """Build the scenarios in their workers, and warm them up."""
         participants = [self._participant(*pair) for pair in zip(scenarios, workers, strict=True)]
         for participant in participants:
             with self._timed("prepare"):
-                self._warm(participant)
+                participant.prepare()
+                participant.warm_up()
         return participants
 
     def _participant(
@@ -233,10 +239,6 @@ class Processes:
             known_trend_calls=0,  # as long as a later launch of a run warms up
         )
 
-    def _warm(self, participant: Execution) -> None:
-        participant.prepare()
-        participant.warm_up()
-
     def _renew(self, participants: Sequence[Execution]) -> None:
         for participant in participants:
             with self._timed("heap"):
@@ -247,7 +249,7 @@ class Processes:
     def _blocks(self, participants: Sequence[Execution], blocks: int) -> Floats:
         """Return log ratios to the reference, participants x blocks; NaN where too few are clean.
 
-        A round of which a block is lost is made again, up to twice as many as there are blocks.
+        A round that lost a block is repeated, up to twice as many rounds as blocks.
         """
         assert self._reference is not None  # noqa: S101 - `replicate` has started it
         everyone = [self._reference, *participants]
@@ -260,7 +262,7 @@ class Processes:
         return np.array(rounds).T
 
     def _round(self, participants: list[Execution]) -> list[float]:
-        """Each participant's block in ms; zero where other work took it."""
+        """Return each participant's block in ms; zero where other work disturbed it."""
         number = next(self._numbers)
         for participant in participants:
             participant.launch = number

@@ -1,4 +1,4 @@
-"""What a selfcheck counted, and how it is told. Pure.
+"""Count the verdicts of a selfcheck, and report them with their bounds. Pure.
 
 tally = Tally(); tally.add(verdict, ratio); result.json(); result.table()
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bench.plan.thresholds import SelfcheckPolicy
     from bench.selfcheck.process_result import ProcessResult
 
-_WRONG = (Verdict.FASTER, Verdict.SLOWER)
+_UNMEASURED = "not measured"
 
 
 @dataclass(kw_only=True)
@@ -42,75 +42,53 @@ class Tally:
 
     @property
     def comparisons(self) -> int:
-        """How many were made."""
+        """The number of comparisons."""
         return self.verdicts.total()
 
     @property
     def wrong(self) -> int:
-        """Verdicts that say that identical scenarios differ."""
-        return sum(self.verdicts[verdict] for verdict in _WRONG)
+        """Verdicts that call identical scenarios different."""
+        return self.verdicts[Verdict.FASTER] + self.verdicts[Verdict.SLOWER]
 
     @property
     def found(self) -> int:
-        """Verdicts that say that it is slower."""
+        """Verdicts that call a slowed scenario slower."""
         return self.verdicts[Verdict.SLOWER]
 
     @property
     def median_half_width(self) -> float | None:
-        """How narrow the intervals were."""
+        """The median half-width of the intervals."""
         return statistics.median(self.half_widths) if self.half_widths else None
 
     @property
     def median_slowdown(self) -> float | None:
-        """By how much longer the calls took, as measured: 0.05 for 5 %."""
+        """The median slowdown as measured: 0.05 for calls that take 5 % longer."""
         return 1 / statistics.median(self.estimates) - 1 if self.estimates else None
 
-    def _verdicts(self) -> dict[str, int]:
-        return {str(verdict): self.verdicts[verdict] for verdict in Verdict}
-
-    def identical_json(self) -> dict[str, Any]:
-        """As one of identical scenarios."""
+    def json(self, *names: str) -> dict[str, Any]:
+        """Return these properties, the verdicts, and the median half-width."""
         return {
             "comparisons": self.comparisons,
-            "wrong": self.wrong,
-            "verdicts": self._verdicts(),
-            "median_half_width": self.median_half_width,
-        }
-
-    def planted_json(self) -> dict[str, Any]:
-        """As one of a planted slowdown."""
-        return {
-            "comparisons": self.comparisons,
-            "found": self.found,
-            "verdicts": self._verdicts(),
-            "median_slowdown": self.median_slowdown,
+            **{name: getattr(self, name) for name in names},
+            "verdicts": {str(verdict): self.verdicts[verdict] for verdict in Verdict},
             "median_half_width": self.median_half_width,
         }
 
 
 @dataclass(kw_only=True)
 class Point:
-    """What the same comparisons showed when only so many launches had been measured."""
+    """The verdicts of the same comparisons after a number of launches."""
 
     tally: Tally = field(default_factory=Tally)
     seconds: list[float] = field(default_factory=list)
-    """From each comparison's experiment's start to the end of that launch."""
-
-    def json(self) -> dict[str, Any]:
-        """With the median of the seconds."""
-        return {
-            "seconds": round(statistics.median(self.seconds), 1),
-            "comparisons": self.tally.comparisons,
-            "found": self.tally.found,
-            "median_half_width": self.tally.median_half_width,
-        }
+    """From the start of each comparison's experiment to the end of that launch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
     """One line of the table.
 
-    `held` is None where nothing is promised, or too little was measured to show it either way.
+    `held` is whether the bound holds; None without a bound, or with too few comparisons to decide.
     """
 
     what: str
@@ -119,8 +97,8 @@ class Line:
     held: bool | None
 
     @property
-    def told(self) -> str:
-        """Whether it is held, for the table."""
+    def conclusion(self) -> str:
+        """Whether the bound holds, in words."""
         if self.held is None:
             return "too few to tell" if self.bound and self.figure != _UNMEASURED else ""
         return "held" if self.held else "NOT HELD"
@@ -145,18 +123,21 @@ class Result:
     notes: list[str] = field(default_factory=list)
 
     def curve(self, share: float, launches: int) -> Point:
-        """The point of a planted share after so many launches; empty at first."""
+        """Return the point of a planted share after so many launches; empty at first."""
         return self.curves.setdefault(share, {}).setdefault(launches, Point())
 
     def json(self) -> dict[str, Any]:
-        """The object that scripts rely on."""
+        """Return the object for scripts."""
         return {
-            "identical": self.identical.identical_json(),
-            "identical_in_bursts": self.identical_in_bursts.identical_json(),
-            "identical_full_size": self.identical_full_size.identical_json(),
+            "identical": self.identical.json("wrong"),
+            "identical_in_bursts": self.identical_in_bursts.json("wrong"),
+            "identical_full_size": self.identical_full_size.json("wrong"),
             "planted": {
-                f"{share:g}": {**tally.planted_json(), "found_after": self._curve_json(share)}
-                for share, tally in self._planted()
+                f"{share:g}": {
+                    **tally.json("found", "median_slowdown"),
+                    "found_after": self._curve_json(share),
+                }
+                for share, tally in sorted(self.planted.items())
             },
             "parent_cpu_share": self.parent_cpu_share,
             "measuring_share": self.measuring_share,
@@ -167,90 +148,86 @@ class Result:
             "notes": self.notes,
         }
 
+    def _curve_json(self, share: float) -> list[dict[str, Any]]:
+        return [
+            {
+                "launches": launches,
+                "seconds": round(statistics.median(point.seconds), 1),
+                "comparisons": point.tally.comparisons,
+                "found": point.tally.found,
+                "median_half_width": point.tally.median_half_width,
+            }
+            for launches, point in sorted(self.curves.get(share, {}).items())
+        ]
+
     def lines(self) -> Iterator[Line]:
-        """The table's lines: what, the figure, what it is held to, whether it holds."""
-        most = self.policy.max_wrong_share
-        for what, tally in (
-            ("identical, called different", self.identical),
-            ("the same beside a process in bursts", self.identical_in_bursts),
-            ("the same at full size", self.identical_full_size),
-        ):
-            yield _wrong_line(what, tally.wrong, tally.comparisons, at_most=most)
-        for share, tally in self._planted():
-            least = self.policy.found_at_least.get(share)
+        """Yield the table's lines."""
+        policy = self.policy
+        yield _wrong_line("identical, called different", self.identical, policy)
+        yield _wrong_line("the same beside a process in bursts", self.identical_in_bursts, policy)
+        yield _wrong_line("the same at full size", self.identical_full_size, policy)
+        for share, tally in sorted(self.planted.items()):
             what = f"{percent(share)} slower, found"
-            yield _found_line(what, tally.found, tally.comparisons, at_least=least)
-        yield _number_line(
-            "the parent's CPU, of one core", self.parent_cpu_share, self.policy.max_parent_cpu_share
+            yield _found_line(what, tally, policy.found_at_least.get(share))
+        most, cpu = policy.max_parent_cpu_share, self.parent_cpu_share
+        yield Line(
+            what="the parent's CPU, of one core",
+            figure=_UNMEASURED if cpu is None else percent(cpu),
+            bound=f"at most {percent(most)}",
+            held=None if cpu is None else cpu <= most,
         )
-        least = self.policy.min_measuring_share
-        share_held = None if self.measuring_share is None else self.measuring_share >= least
+        least, calls = policy.min_measuring_share, self.measuring_share
         yield Line(
             what="measuring time inside calls",
-            figure=_spell(self.measuring_share),
+            figure=_UNMEASURED if calls is None else percent(calls),
             bound=f"at least {percent(least)}",
-            held=share_held,
+            held=None if calls is None else calls >= least,
         )
 
     def table(self) -> str:
-        """For the terminal."""
+        """Return the tables for the terminal, and the notes."""
         lines = list(self.lines())
-        told = [] if self.processes is None else [process_table(self.processes.json())]
-        if not told or any(line.figure != _UNMEASURED for line in lines):
-            told.insert(0, _aligned(lines))
-        return "\n".join([*told, *self.notes])
-
-    def _curve_json(self, share: float) -> list[dict[str, Any]]:
-        """Launch by launch: how the share that is found grows with the time spent."""
-        points = sorted(self.curves.get(share, {}).items())
-        return [{"launches": launches, **point.json()} for launches, point in points]
-
-    def _planted(self) -> list[tuple[float, Tally]]:
-        return sorted(self.planted.items())
-
-
-_UNMEASURED = "not measured"
+        tables = [] if self.processes is None else [process_table(self.processes.json())]
+        if not tables or any(line.figure != _UNMEASURED for line in lines):
+            tables.insert(0, _aligned(lines))
+        return "\n".join([*tables, *self.notes])
 
 
 def _aligned(lines: list[Line]) -> str:
     rows = [("", "measured", "held to", "")]
-    rows += [(line.what, line.figure, line.bound, line.told) for line in lines]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    rows += [(line.what, line.figure, line.bound, line.conclusion) for line in lines]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     )
 
 
-def _wrong_line(what: str, wrong: int, of: int, *, at_most: float) -> Line:
-    """Wrong verdicts, held to a share that the true rate must stay below for all they show.
+def _wrong_line(what: str, tally: Tally, policy: SelfcheckPolicy) -> Line:
+    """Compare the upper bound of the rate of wrong verdicts with the largest allowed rate.
 
     Few comparisons without a wrong one prove no rate: 299 prove 1 %.
     """
-    bound = f"at most {percent(at_most)}"
-    if of == 0:
+    wrong, count, most = tally.wrong, tally.comparisons, policy.max_wrong_share
+    bound = f"at most {percent(most)}"
+    if count == 0:
         return Line(what=what, figure=_UNMEASURED, bound=bound, held=None)
-    possible = shares.at_most(wrong, of)
-    figure = f"{wrong} of {of}: at most {percent(possible)}"
-    if possible <= at_most:
-        return Line(what=what, figure=figure, bound=bound, held=True)
-    return Line(what=what, figure=figure, bound=bound, held=False if wrong > at_most * of else None)
-
-
-def _found_line(what: str, found: int, of: int, *, at_least: float | None) -> Line:
-    """Planted slowdowns found, out of all; nothing is promised where no least share is given."""
-    bound = "" if at_least is None else f"at least {percent(at_least)}"
-    if of == 0:
-        return Line(what=what, figure=_UNMEASURED, bound=bound, held=None)
-    held = None if at_least is None else found >= at_least * of
-    figure = f"{found} of {of} ({percent(found / of)})"
+    possible = shares.at_most(wrong, count)
+    held = None
+    if possible <= most:
+        held = True
+    elif wrong > most * count:
+        held = False
+    figure = f"{wrong} of {count}: at most {percent(possible)}"
     return Line(what=what, figure=figure, bound=bound, held=held)
 
 
-def _number_line(what: str, value: float | None, most: float) -> Line:
-    held = None if value is None else value <= most
-    return Line(what=what, figure=_spell(value), bound=f"at most {percent(most)}", held=held)
-
-
-def _spell(share: float | None) -> str:
-    return _UNMEASURED if share is None else percent(share)
+def _found_line(what: str, tally: Tally, least: float | None) -> Line:
+    """Compare the share of planted slowdowns that were found with its lower bound, if any."""
+    found, count = tally.found, tally.comparisons
+    bound = "" if least is None else f"at least {percent(least)}"
+    if count == 0:
+        return Line(what=what, figure=_UNMEASURED, bound=bound, held=None)
+    figure = f"{found} of {count} ({percent(found / count)})"
+    held = None if least is None else found >= least * count
+    return Line(what=what, figure=figure, bound=bound, held=held)

@@ -65,9 +65,7 @@ class StudyRequest:
         return share if self.budget_s is None else self.budget_s
 
     def __post_init__(self) -> None:
-        arguments.check_budget(self.budget)
-        arguments.check_seed(self.seed)
-        arguments.check_threads(self.threads)
+        placement.chosen_cpus(self.threads)  # refuses more threads than cores
         for backend in self.backends:
             further(backend, 1)
         if self.data is not None:

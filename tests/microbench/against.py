@@ -1,13 +1,12 @@
-"""This harness against the usual ways of measuring the same calls in the same time.
+"""Compare this harness with the usual ways of measuring the same calls in the same time.
 
 \b
-PYTHONPATH=. python tests/microbench/against.py tools --share 0     who calls equals different?
-PYTHONPATH=. python tests/microbench/against.py tools --share 0.05  who finds 5 %?
-PYTHONPATH=. python tests/microbench/against.py plain               interval per second
+PYTHONPATH=. python tests/microbench/against.py tools --share 0     who calls equals different
+PYTHONPATH=. python tests/microbench/against.py tools --share 0.05  who finds 5 %
+PYTHONPATH=. python tests/microbench/against.py plain               half-widths in the same time
 PYTHONPATH=. python tests/microbench/against.py repeat --times 10   highest over lowest speedup
 
-Alone on the machine, or all are wrong. What each figure means: docs/selfcheck.md. Not collected by
-`make test`; tests/microbench/test_against.py holds the rules by which a verdict is read.
+Run nothing else on the machine. docs/selfcheck.md explains the figures.
 """
 
 from __future__ import annotations
@@ -27,11 +26,12 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.engine.participants import Participant
+from bench.gate.thresholds import Effort
 from bench.plan.scenario import SLOWED, Layout, Mode, Task, Verdict, stock_default
 from bench.plan.thresholds import DEFAULT
 from bench.selfcheck.check import verdict_of
-from bench.selfcheck.experiment import Effort, Experiment
-from bench.selfcheck.workers import Workers
+from bench.selfcheck.experiment import Experiment
+from bench.selfcheck.real import Workers
 from bench.store import records, run_folder
 
 if TYPE_CHECKING:
@@ -56,9 +56,9 @@ FIVE = [
         ("ipex_torchscript", SCRIPT),
     )
 ]
-"""As METHOD's plain version measured them."""
+"""The participants of the plain version in docs/method.md."""
 
-_LANES = """
+_MODELS = """
 import json, os
 import torch
 from bench.worker.backends.planted import Slowed, _seconds, calibrated
@@ -90,11 +90,11 @@ def test_one(benchmark):
 def test_other(benchmark):
     benchmark(call, other)
 """
-"""One process, one participant after the other, each tool as its own documentation uses it."""
+"""One process, one model after the other, each tool as its documentation uses it."""
 
 
 def differs(times: list[float]) -> str:
-    """How a user of a sequential tool reads two figures."""
+    """Return the verdict of a user of a sequential tool who reads two times."""
     slower = times[1] / times[0] - 1
     if slower > FAIL_OVER:
         return "slower"
@@ -102,14 +102,14 @@ def differs(times: list[float]) -> str:
 
 
 def plain_policy() -> Policy:
-    """METHOD's plain version: blocks of four calls after one that is discarded."""
+    """Return the policy of the plain version: blocks of four calls after one that is discarded."""
     block = replace(DEFAULT.block, min_calls=4, max_calls=4, settle_below_ms=math.inf)
     return replace(DEFAULT, block=block)
 
 
 @click.group(help=__doc__)
 def main() -> None:
-    """The commands."""
+    """Group the commands."""
 
 
 _DATA = click.option("--data", type=click.Path(path_type=Path, exists=True), required=True)
@@ -122,37 +122,37 @@ _DATA = click.option("--data", type=click.Path(path_type=Path, exists=True), req
 @click.option("--times", type=int, default=20, show_default=True)
 @click.option("--size", type=int, default=64, show_default=True, help="Pixels a side.")
 def tools(data: Path, share: float, seconds: float, times: int, size: int) -> None:
-    """Verdicts of three ways of comparing two participants in the same time, starts included."""
+    """Count the verdicts of three tools in the same time, starts included."""
     counts: dict[str, list[str]] = {"harness": [], "torch": [], "pytest-benchmark": []}
     with run_folder.only_run_here(), tempfile.TemporaryDirectory() as folder:
         workers = Workers(data=data, folder=Path(folder))
         for _ in range(times):
             counts["harness"].append(_by_harness(workers, share, seconds, size))
-            asked = [share, size, len(workers.cpus), seconds]
-            counts["torch"].append(differs(_by_torch(asked)))
-            counts["pytest-benchmark"].append(differs(_by_pytest(asked, Path(folder))))
+            settings = [share, size, len(workers.cpus), seconds]
+            counts["torch"].append(differs(_by_torch(settings)))
+            counts["pytest-benchmark"].append(differs(_by_pytest(settings, Path(folder))))
     click.echo(json.dumps({"share": share, "seconds": seconds, **_shares(counts)}, indent=2))
 
 
-def _by_torch(asked: list[float]) -> list[float]:
-    done = _run(["-c", _LANES + _BY_TORCH], asked)
+def _by_torch(settings: list[float]) -> list[float]:
+    done = _run(["-c", _MODELS + _BY_TORCH], settings)
     found: list[float] = json.loads(done.splitlines()[-1])
     return found
 
 
-def _by_pytest(asked: list[float], folder: Path) -> list[float]:
-    """Its means, and half of the time for each test."""
+def _by_pytest(settings: list[float], folder: Path) -> list[float]:
+    """Return its means; each test has half of the time."""
     tests, kept = folder / "test_participants.py", folder / "participants.json"
-    tests.write_text(_LANES + _BY_PYTEST)
-    options = ["--benchmark-json", str(kept), "--benchmark-max-time", str(asked[-1] / 2)]
+    tests.write_text(_MODELS + _BY_PYTEST)
+    options = ["--benchmark-json", str(kept), "--benchmark-max-time", str(settings[-1] / 2)]
     plugins = ["-c", "/dev/null", "--rootdir", str(folder), "-p", "no:cacheprovider"]
-    _run(["-m", "pytest", "-q", *plugins, *options, str(tests)], asked)
+    _run(["-m", "pytest", "-q", *plugins, *options, str(tests)], settings)
     return [one["stats"]["mean"] for one in json.loads(kept.read_text())["benchmarks"]]
 
 
-def _run(arguments: list[str], asked: list[float]) -> str:
-    """A fresh process with this checkout's packages."""
-    paths = {"AGAINST": json.dumps(asked), "PYTHONPATH": str(Path.cwd())}
+def _run(arguments: list[str], settings: list[float]) -> str:
+    """Run a fresh process with this checkout's packages; return its output."""
+    paths = {"AGAINST": json.dumps(settings), "PYTHONPATH": str(Path.cwd())}
     done = subprocess.run(
         [sys.executable, *arguments],
         check=True,
@@ -175,7 +175,7 @@ def _by_harness(workers: Workers, share: float, seconds: float, size: int) -> st
 
 
 def half_width(measured: Measured, participant: Participant) -> float | None:
-    """Of the participant's interval over the first one, the second being its control."""
+    """Return the half-width of the participant's speedup over the first one, with its control."""
     _, ratio = verdict_of(measured, participant, FIVE[0], FIVE[1], DEFAULT)
     return ratio.half_width if ratio else None
 
@@ -190,7 +190,7 @@ def _measured(
     rounds: int,
 ) -> Measured:
     least = rounds if allowed_s == math.inf else 2
-    effort = Effort(launches=3, min_rounds=least, max_rounds=rounds)
+    effort = Effort(launches=3, min_rounds=least, max_rounds=rounds, budget_s=allowed_s)
     return Experiment(
         name="against",
         participants=participants,
@@ -198,7 +198,6 @@ def _measured(
         policy=policy,
         launch=partial(workers.launch, size),
         starts_at_once=min(2, len(workers.cpus)),
-        allowed_s=allowed_s,
     ).measure()
 
 
@@ -214,7 +213,7 @@ def _shares(counts: dict[str, list[str]]) -> dict[str, dict[str, float]]:
 @_DATA
 @click.option("--times", type=int, default=2, show_default=True)
 def plain(data: Path, times: int) -> None:
-    """Half-widths of METHOD's plain version and of this one, in the same seconds, in turns."""
+    """Compare half-widths of the plain version and of the harness in the same seconds, in turns."""
     with run_folder.only_run_here(), tempfile.TemporaryDirectory() as folder:
         workers = Workers(data=data, folder=Path(folder))
         for _ in range(times):
@@ -239,7 +238,7 @@ def plain(data: Path, times: int) -> None:
 @click.option("--profile", default="standard", show_default=True)
 @click.option("--budget", type=float, help="Seconds of each; the profile's own by default.")
 def repeat(data: Path, times: int, profile: str, budget: float | None) -> None:
-    """IPEX eager fp32 at batch 1 measured again and again: highest over lowest speedup."""
+    """Repeat a run of IPEX eager fp32 at batch 1: highest over lowest speedup."""
     found: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(times):

@@ -1,7 +1,7 @@
-"""Microbenchmarks of functions that run inside one process: `make microbench`.
+"""Time functions that run inside one process: `make microbench`.
 
-Not named `test_*.py`, so `make test` never collects them. One process and no pairing: good for
-seeing what a change to one function did, not for comparing ways of running the model.
+The file is not named `test_*.py`, so `make test` does not collect it. One process and no pairing
+show what a change to one function did, and cannot compare ways of running the model.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ROWS = 5000
 
 @pytest.fixture
 def heat() -> Any:
-    """A map with a dozen warm spots on a low noise."""
+    """Return a map with a dozen peaks on low noise."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:SIDE, :SIDE]
     found = rng.random((SIDE, SIDE)) * 0.2
@@ -43,7 +43,7 @@ def heat() -> Any:
 
 
 def iteration(number: int) -> records.IterationRow:
-    """A row of iterations.csv."""
+    """Return a row of iterations.csv."""
     return records.IterationRow(
         run_id="20261124T023512Z-lab-abcdefg",
         scenario="inference/ipex/torchscript+fusion/bf16/channels_last/b8",
@@ -58,7 +58,7 @@ def iteration(number: int) -> records.IterationRow:
 
 
 def test_decode_and_resize(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
-    """One photo of MVTec's size, from the file to what the model takes."""
+    """Read one photo of MVTec's size and turn it into the model's input."""
     path = tmp_path / "pill.png"
     noise = np.random.default_rng(0).integers(0, 255, (800, 800, 3)).astype(np.uint8)
     Image.fromarray(noise).save(path)
@@ -67,12 +67,12 @@ def test_decode_and_resize(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
 
 
 def test_map_to_boxes(benchmark: BenchmarkFixture, heat: Any) -> None:
-    """One map."""
+    """Find the boxes of one map."""
     assert benchmark(find_boxes, heat)
 
 
 def test_pixel_metrics(benchmark: BenchmarkFixture, heat: Any) -> None:
-    """Eight maps against their masks."""
+    """Compare eight maps with their masks."""
 
     def metrics() -> Any:
         gathered = PixelGatherer()
@@ -84,7 +84,7 @@ def test_pixel_metrics(benchmark: BenchmarkFixture, heat: Any) -> None:
 
 
 def test_image_metrics(benchmark: BenchmarkFixture, heat: Any) -> None:
-    """A thousand decisions against what the pills are."""
+    """Compare a thousand decisions with their labels."""
     bad = np.random.default_rng(0).random(1000)
     gathered = PixelGatherer()
     gathered.add(heat, heat > 0.6)
@@ -100,7 +100,7 @@ def test_image_metrics(benchmark: BenchmarkFixture, heat: Any) -> None:
 
 
 def test_model_of_a_run(benchmark: BenchmarkFixture) -> None:
-    """The model of a run with twenty participants in two groups, and every speedup of it."""
+    """Fit the model of a run with twenty participants in two groups; compute every speedup."""
 
     def judged() -> int:
         one = run(Noise(), np.random.default_rng(0), processes=1, rounds=8)
@@ -111,7 +111,7 @@ def test_model_of_a_run(benchmark: BenchmarkFixture) -> None:
 
 
 def test_append_rows(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
-    """A hundred rows, one write each, as while measuring."""
+    """Append a hundred rows, one write each, as while measuring."""
     rows = [iteration(number) for number in range(100)]
     with records.RunWriter(tmp_path) as writer:
 
@@ -123,7 +123,7 @@ def test_append_rows(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
 
 
 def test_read_rows(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
-    """A run's iterations."""
+    """Read a run's iterations."""
     path = tmp_path / "iterations.csv"
     records.replace_rows(path, map(iteration, range(ROWS)), records.IterationRow)
     rows, warnings = benchmark(records.read_rows, path, records.IterationRow)

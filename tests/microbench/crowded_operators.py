@@ -1,11 +1,11 @@
-"""One operator, alone and beside processes that keep cores busy: who suffers, and how badly?
+"""Time one operator alone and beside processes that keep cores busy.
 
 \b
 PYTHONPATH=. python tests/microbench/crowded_operators.py
 PYTHONPATH=. python tests/microbench/crowded_operators.py --case roi_align-7x7-no_grad --busy 2
 
-`bench operators` measures on a quiet machine; this shows what its figures are worth on one that is
-not (docs/operators.md). Not collected by `make test`.
+`bench operators` measures on a quiet machine; this shows its figures on a busy one
+(docs/operators.md).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ print(json.dumps(times[2:]))
 
 
 def calls_ms(backend: str, case: str, count: int, cache: Path) -> list[float]:
-    """So many calls in a process set up as a run's workers are."""
+    """Return the sorted times of calls in a process set up like a run's workers."""
     cpus = placement.chosen_cpus(None)
     done = subprocess.run(
         [sys.executable, "-c", _CALLS, backend, case, str(count), str(len(cpus))],
@@ -59,7 +59,7 @@ def calls_ms(backend: str, case: str, count: int, cache: Path) -> list[float]:
 
 @click.command()
 @click.option("--case", default="nms-4000-no_grad", show_default=True)
-@click.option("--busy", type=int, default=2, show_default=True, help="At most so many neighbours.")
+@click.option("--busy", type=int, default=2, show_default=True, help="Most busy processes.")
 @click.option("--calls", type=int, default=20, show_default=True)
 def main(case: str, busy: int, calls: int) -> None:
     """Print the median and the slowest call of stock and IPEX for each number of neighbours."""

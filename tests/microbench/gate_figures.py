@@ -1,12 +1,12 @@
-"""The gate's own figures: how often it is wrong, how often it finds what was planted, how long.
+"""Measure how often the gate is wrong, how often it finds a planted slowdown, and its time.
 
     PYTHONPATH=. .venv/bin/python tests/microbench/gate_figures.py          # all: some three hours
     PYTHONPATH=. .venv/bin/python tests/microbench/gate_figures.py --part clean --runs 3
 
-The bounds of docs/gate.md, on a machine that nothing else uses. Each run is `bench gate --against
-HEAD` in a clone of the last commit, whose `CustomVGG` got extra compute where some is planted. The
-table is printed and kept in reports/gate-figures.md, with every run in reports/gate-figures.json:
-runs of the same commit add up to each part's number, so that the hours can be spent in pieces.
+Run nothing else on the machine. docs/gate.md has the bounds. Each run is `bench gate --against
+HEAD` in a clone of the last commit, whose `CustomVGG` has extra compute where some is planted. The
+table is printed and written to reports/gate-figures.md, and every run to
+reports/gate-figures.json: runs of the same commit add up, so that the hours can be split.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def _planted(self, images):
 CustomVGG.forward = _planted
 """
 CHANNELS = 128
-"""The extra is of the model's own kind, so that its share stays whatever the machine does: that of
-small matrix products was 6 % in one hour and 3 % in the next. One unit is .2 % of the model."""
+"""The extra compute is a convolution like the model's, so that its share is constant: that of small
+matrix products was 6 % in one hour and 3 % in the next. One unit is .2 % of the model."""
 CALIBRATE = """
 import statistics, sys, torch
 from bench.worker.backends import planted
@@ -77,7 +77,7 @@ print(round(statistics.median(found)))
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One bound."""
+    """One case with its bound."""
 
     runs: int
     share: float = 0.0
@@ -85,7 +85,7 @@ class Part:
     bound: str
 
     def is_wrong(self, code: int) -> bool:
-        """Whether the gate said what is not so; that it cannot tell is not wrong."""
+        """Return whether the exit code is a wrong answer; no verdict is not wrong."""
         return code == (PASS if self.share >= GATE.ruled_out else REGRESSION)
 
 
@@ -107,12 +107,12 @@ class Run:
     code: int
     seconds: float
     speed: float | None
-    """Of head over base, as the gate saw it."""
+    """Head over base, as measured."""
     commit: str
     units: int
-    """Of extra compute in every call."""
+    """Extra compute in every call."""
     case: dict[str, Any] | None
-    """The gate's own words and facts."""
+    """The gate's JSON."""
 
 
 @click.command()
@@ -137,14 +137,14 @@ def main(names: tuple[str, ...], runs: int | None, data: Path) -> None:
             for left in range(min(runs or lacking, lacking), 0, -1):
                 found.append(gate(name, clone, data.resolve(), units))
                 last = found[-1]
-                said = f"exit {last.code} in {last.seconds} s, speed {last.speed}"
-                click.echo(f"{name}, {left - 1} to come now: {said}", err=True)
+                line = f"exit {last.code} in {last.seconds} s, speed {last.speed}"
+                click.echo(f"{name}, {left - 1} to come now: {line}", err=True)
                 keep(found)
     click.echo(table(found))
 
 
 def commit() -> str:
-    """What is measured."""
+    """Return the commit that is measured."""
     done = subprocess.run(
         ["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True, cwd=ROOT
     )
@@ -152,14 +152,14 @@ def commit() -> str:
 
 
 def kept_of(commit: str) -> list[Run]:
-    """The runs of this commit that earlier calls kept."""
+    """Read the runs of this commit that earlier calls wrote."""
     file = ROOT / "reports" / "gate-figures.json"
     runs = [Run(**one) for one in json.loads(file.read_text())] if file.exists() else []
     return [run for run in runs if run.commit == commit]
 
 
 def plant(clone: Path, share: float) -> int:
-    """Give the clone's model so much extra compute, none for a share of zero; its units."""
+    """Give the clone's model extra compute of this share; return its units."""
     if not share:
         return 0
     done = subprocess.run(
@@ -171,13 +171,13 @@ def plant(clone: Path, share: float) -> int:
         env=os.environ | kept_heap(os.environ),  # as the gate's own workers
     )
     units = int(done.stdout)
-    model = clone / "pillqc" / "model.py"
+    model = clone / "pillqc" / "model" / "network.py"
     model.write_text(model.read_text() + PLANT.format(channels=CHANNELS, units=units))
     return units
 
 
 def gate(name: str, clone: Path, data: Path, units: int) -> Run:
-    """One gate of the clone's working tree against its last commit."""
+    """Run one gate of the clone's working tree against its last commit."""
     burning: AbstractContextManager[object] = nullcontext()
     if PARTS[name].burning:
         burning = bursts(*SELFCHECK.burst_s)
@@ -207,7 +207,7 @@ def gate(name: str, clone: Path, data: Path, units: int) -> Run:
 
 
 def table(found: list[Run]) -> str:
-    """Markdown, a line a part."""
+    """Return a Markdown table, a line for each part."""
     lines = [
         "| part | bound | runs | exit 0/10/11/other | verdicts | wrong | s each | median speed |",
         "|---|---|---|---|---|---|---|---|",
@@ -228,7 +228,7 @@ def table(found: list[Run]) -> str:
 
 
 def keep(found: list[Run]) -> None:
-    """After every run, so that an interrupted series leaves what it had."""
+    """Write all runs and the table; called after every run, since a series may be interrupted."""
     reports = ROOT / "reports"
     reports.mkdir(exist_ok=True)
     (reports / "gate-figures.json").write_text(json.dumps([asdict(run) for run in found], indent=1))

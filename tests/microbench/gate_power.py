@@ -1,11 +1,11 @@
-"""What the gate finds and what it makes up, on simulated machines: the figures of docs/gate.md.
+"""Count the gate's answers on simulated machines: the figures of docs/gate.md.
 
     PYTHONPATH=. .venv/bin/python tests/microbench/gate_power.py    # sixty seeds, some minutes
     PYTHONPATH=. .venv/bin/python tests/microbench/gate_power.py --seeds 10
 
-The gate's own code with workers that answer at once, on a clock that moves as real ones would take
-(`tests/bench/gate/simulated.py`). What tests/bench/gate/test_power.py asserts of few seeds is told
-here of many. Nothing is timed, so other work may run beside it.
+The gate's own code runs with simulated workers and a simulated clock
+(`tests/bench/gate/simulated.py`). tests/bench/gate/test_power.py asserts the same of fewer seeds.
+Nothing is timed, so other work may run at the same time.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from bench.machine import noise
 from tests.bench.gate.simulated import Machine, gate
 
 CASES = [(slowdown, process) for process in (0.01, 0.015) for slowdown in (0.0, 0.05)]
-"""Of head, and by how much processes of one build differ."""
+"""(slowdown of head, standard deviation between processes of one build)."""
 
 
 @click.command()
 @click.option("--seeds", type=click.IntRange(min=1), default=60, show_default=True)
 @click.option("--block", default=0.03, show_default=True, help="By how much blocks differ.")
 def main(seeds: int, block: float) -> None:
-    """A line for each case: what so many machines answered, and the longest gate."""
+    """Print a line for each case: the answers on these machines, and the longest gate."""
     click.echo("| processes differ by | slower by | passed | regression | no verdict | longest |")
     click.echo("|---|---|---|---|---|---|")
     for slowdown, process in CASES:

@@ -1,4 +1,4 @@
-"""How often intervals hold the truth, and what they find: the tables of docs/method.md.
+"""Count how often intervals contain the truth, and what they find: the tables of docs/method.md.
 
     python tests/microbench/interval_coverage.py            20,000 runs, some minutes on two cores
     python tests/microbench/interval_coverage.py --runs 2000
@@ -41,12 +41,12 @@ def _cell(runs: int, cell: tuple[str, float, int]) -> Coverage:
     return coverage(_noise(kind, spread), processes=processes, runs=runs, seed=seed)
 
 
-def _told(found: Coverage) -> str:
+def _spell(found: Coverage) -> str:
     width = 100 * float(np.median(found.half_widths or [np.nan]))
-    told = f"{100 * found.share:.1f} ({width:.1f})"
+    text = f"{100 * found.share:.1f} ({width:.1f})"
     if found.variable_intervals:
-        told += f"; it: {100 * found.variable_share:.0f}"
-    return told
+        text += f"; it: {100 * found.variable_share:.0f}"
+    return text
 
 
 @click.command()
@@ -58,16 +58,16 @@ def main(runs: int) -> None:
     with ProcessPoolExecutor(2) as pool:
         found = dict(zip(cells, pool.map(partial(_cell, each), cells), strict=True))
         click.echo(
-            f"Share of 95 % intervals that hold the truth, in % (half-width in %); {each} runs of "
-            "18 comparisons a cell, 6 to 19 rounds.\n"
+            f"Share of 95 % intervals that contain the truth, in % (half-width in %); {each} runs "
+            "of 18 comparisons a cell, 6 to 19 rounds.\n"
         )
         heads = [f"{count} process{'es' * (count > 1)}" for count in PROCESSES]
         click.echo(f"| noise | processes differ by | {' | '.join(heads)} |")
         click.echo("|---" * (2 + len(PROCESSES)) + "|")
         for kind in KINDS:
             for spread in SPREADS:
-                told = [_told(found[kind, spread, count]) for count in PROCESSES]
-                click.echo(f"| {kind} | {100 * spread:g} % | {' | '.join(told)} |")
+                shares = [_spell(found[kind, spread, count]) for count in PROCESSES]
+                click.echo(f"| {kind} | {100 * spread:g} % | {' | '.join(shares)} |")
         _power(pool, max(20, runs // 60))
         _headlines(pool, max(20, runs // 40))
 
@@ -80,8 +80,8 @@ def _power(pool: ProcessPoolExecutor, runs: int) -> None:
     jobs = [pool.submit(_verdicts, runs, cell) for cell in cells]
     for (share, count), job in zip(cells, jobs, strict=True):
         given = job.result()
-        told = (Verdict.SLOWER, Verdict.SAME, Verdict.INCONCLUSIVE, Verdict.FASTER)
-        figures = " | ".join(f"{100 * given[one]:.1f}" for one in told)
+        columns = (Verdict.SLOWER, Verdict.SAME, Verdict.INCONCLUSIVE, Verdict.FASTER)
+        figures = " | ".join(f"{100 * given[one]:.1f}" for one in columns)
         click.echo(f"| {100 * share:g} % | {count} | {figures} |")
 
 

@@ -1,11 +1,11 @@
-"""How long a page takes to open in Chromium: until it is there, drawn, and answers.
+"""Time how long a page takes to open in Chromium until it is loaded, drawn and sorts a table.
 
 \b
 PYTHONPATH=. python tests/microbench/page_opening.py                    # 252 scenarios, made up
 PYTHONPATH=. python tests/microbench/page_opening.py reports/RUN.html
 
-Alone on the machine. Each time is a new browser context, from the file on disk; docs/report.md has
-the bound. Not collected by `make test`, which counts elements and bytes instead.
+Run nothing else on the machine. Each time is a new browser context that opens the file on disk.
+docs/report.md has the bound; `make test` counts elements and bytes instead.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ MARKS = """() => {
 
 
 def large_page(folder: Path) -> Path:
-    """The page of a full run that was made up, as the tests make it."""
+    """Write the page of the tests' made-up full run."""
     spec = importlib.util.spec_from_file_location("made_up_runs", MADE_UP)
     if spec is None or spec.loader is None:
         raise UsageError(f"{MADE_UP} is not there: run this in a checkout")
@@ -62,7 +62,7 @@ def large_page(folder: Path) -> Path:
 
 
 def opened(browser: Browser, path: Path) -> dict[str, float]:
-    """Milliseconds since the navigation began, by what had happened."""
+    """Open the page; return milliseconds from the start of the navigation to each mark."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     try:
         page = context.new_page()
@@ -78,7 +78,7 @@ def opened(browser: Browser, path: Path) -> dict[str, float]:
 @click.argument("page", required=False, type=click.Path(path_type=Path, exists=True))
 @click.option("--times", type=click.IntRange(min=1), default=7, show_default=True)
 def main(page: Path | None, times: int) -> None:
-    """Print the median and the worst of so many openings."""
+    """Print the median and the worst of these openings."""
     from playwright.sync_api import sync_playwright
 
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -1,9 +1,9 @@
-"""Whole runs planned and judged by the shipped code on an imagined machine: docs/method.md's table.
+"""Plan and judge whole runs on a simulated machine: the table of docs/method.md.
 
     PYTHONPATH=. python tests/microbench/planned_runs.py --runs 100
 
-Nothing is timed. IPEX is as fast as stock, or faster by a share, in every mode and data type; a run
-has the standard matrix, its budget, and the costs of two cores.
+The shipped code plans and judges; nothing is timed. IPEX is as fast as stock, or faster by a share,
+in every mode and data type. A run has the standard matrix, its budget, and the costs of two cores.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ SPREADS = ((0.004, 0.01), (0.008, 0.03))
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What one run said."""
+    """The answers of one run."""
 
     wrong: int
-    """Headlines in the wrong direction, or with a difference where there is none."""
+    """Headlines in the wrong direction, or with a difference that does not exist."""
     decided: int
     headlines: int
     ipex_decided: int
     ipex: int
     wrong_rows: int
-    """Rows over stock default that call a scenario different that is not, or the wrong way."""
+    """Rows over stock default in the wrong direction, or with a difference that does not exist."""
     level_rows: int
     """Rows of scenarios that are as fast as stock default."""
     seconds: float
     first_s: float
     """When the best at batch 1 was decided."""
     leading_s: float
-    """When the last headline at batch 1 was; infinite if one never was."""
+    """When the last headline at batch 1 was decided; infinite if one never was."""
 
 
 def true_ms(scenario: Scenario, gain: float) -> float:
-    """Modes and layouts matter little, data types much."""
+    """Return the true time of a call: modes and layouts matter little, data types much."""
     return (
         100.0
         * {Dtype.FP32: 1.0, Dtype.BF16: 0.6, Dtype.INT8: 0.3}[scenario.dtype]
@@ -62,7 +62,7 @@ def true_ms(scenario: Scenario, gain: float) -> float:
 
 
 def play(job: tuple[float, float, float, int]) -> Found:
-    """One run."""
+    """Simulate one run."""
     gain, process, block, seed = job
     profile = PROFILES["standard"]
     scenarios = matrix(profile, (1, 8))

@@ -1,12 +1,12 @@
-"""Whole runs again and again: do their headlines agree?
+"""Repeat whole runs, and compare their headlines.
 
     python tests/microbench/repeat_runs.py --times 10 --profile smoke --results results/repeat
     python tests/microbench/repeat_runs.py --times 0 --results results/repeat      only read them
 
-Alone on the machine, from the checkout's root. Runs stay in their folder, so that ten can be made
-in pieces. Of every headline that was decided in some run: the highest over the lowest estimate
-(held to 1.03), and the pairs of runs of which one says faster and the other slower, or one the same
-and the other a difference of more than `same` allows (held to none).
+Run it in the checkout's root, and nothing else on the machine. Runs stay in their folder, so that
+ten can be made in several calls. The table has, for every headline that was decided in some run,
+the highest over the lowest estimate (bound: 1.03), and the pairs of runs that contradict each
+other: faster and slower, or same and a difference of more than `same` allows (bound: none).
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 
 def contradict(one: ClaimRow, other: ClaimRow) -> bool:
-    """Whether both cannot be true of one machine."""
-    said = {one.verdict, other.verdict}
-    if said == {Verdict.FASTER, Verdict.SLOWER}:
+    """Return whether both verdicts cannot be true of one machine."""
+    verdicts = {one.verdict, other.verdict}
+    if verdicts == {Verdict.FASTER, Verdict.SLOWER}:
         return True
-    if Verdict.SAME not in said or not said & {Verdict.FASTER, Verdict.SLOWER}:
+    if Verdict.SAME not in verdicts or not verdicts & {Verdict.FASTER, Verdict.SLOWER}:
         return False
     shown = other if one.verdict == Verdict.SAME else one
     limit = 1 + DEFAULT.verdict.same_within

@@ -1,27 +1,10 @@
-"""The rules by which sequential figures are read, and that the plain version is METHOD's."""
+"""The rules by which sequential times are read, and the policy of the plain version."""
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 import pytest
 
-if TYPE_CHECKING:
-    from types import ModuleType
-
-
-@pytest.fixture(scope="module")
-def against() -> ModuleType:
-    """The script, which is no test module."""
-    path = Path(__file__).with_name("against.py")
-    spec = importlib.util.spec_from_file_location("against", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from tests.microbench.against import differs, plain_policy
 
 
 @pytest.mark.parametrize(
@@ -34,15 +17,15 @@ def against() -> ModuleType:
         ([1.051, 1.0], "faster"),
     ],
 )
-def test_sequential_figures_are_read_alike_in_both_directions(
-    against: ModuleType, times: list[float], verdict: str
+def test_sequential_times_are_read_the_same_in_both_directions(
+    times: list[float], verdict: str
 ) -> None:
     """5 % slower and 5 % faster are the same distance."""
-    assert against.differs(times) == verdict
+    assert differs(times) == verdict
 
 
-def test_the_plain_version_has_blocks_of_four_after_one(against: ModuleType) -> None:
-    """Whatever a call takes."""
-    block = against.plain_policy().block
+def test_the_plain_version_has_blocks_of_four_after_one() -> None:
+    """However long a call is."""
+    block = plain_policy().block
     assert (block.min_calls, block.max_calls, block.settle_calls) == (4, 4, 1)
     assert block.settle_below_ms > 1e9

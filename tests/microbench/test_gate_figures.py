@@ -1,4 +1,4 @@
-"""What the gate's figures count."""
+"""The counts in the table of the gate's figures."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.microbench.gate_figures import Run, table
         ("burner-tenth", "1 / 2 / 1 / 1 | 3 | 1"),
     ],
 )
-def test_wrong_is_what_is_not_so(part: str, counted: str) -> None:
-    """A regression where nothing is planted, a pass where 5 % is; no verdict is neither."""
+def test_wrong_answers_are_counted(part: str, counted: str) -> None:
+    """A regression of nothing planted is wrong, and a pass of 5 %; no verdict never is."""
     runs = [
         Run(part=part, code=code, seconds=9.6, speed=1.0, commit="c", units=0, case=None)
         for code in (0, 10, 10, 11, 1)

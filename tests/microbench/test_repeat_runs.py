@@ -1,4 +1,4 @@
-"""When two runs contradict each other."""
+"""The rule by which two runs contradict each other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.microbench.repeat_runs import contradict
 
 
 def row(verdict: str, low: float, high: float) -> ClaimRow:
-    """A headline with that verdict and interval."""
+    """Return a headline with this verdict and interval."""
     return ClaimRow(
         run_id="run",
         claim="best/inference/b1",
@@ -55,5 +55,5 @@ OPEN = row("inconclusive", 0.9, 1.2)
 def test_runs_contradict_where_both_cannot_be_true(
     one: ClaimRow, other: ClaimRow, expected: bool
 ) -> None:
-    """A small difference and the same may both be."""
+    """A small difference and `same` do not contradict each other."""
     assert contradict(one, other) is contradict(other, one) is expected

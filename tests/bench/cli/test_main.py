@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,9 +30,9 @@ def one_line(result: Result) -> str:
     return lines[0]
 
 
-@pytest.mark.parametrize("command", ["run", "report", "machine", "scenarios", "selfcheck"])
+@pytest.mark.parametrize("command", main.cli.commands)
 def test_every_command_has_help_with_examples(command: str) -> None:
-    """Examples stand one a line, as they are typed."""
+    """Examples are one a line, as they are typed."""
     result = bench(command, "--help")
     assert result.exit_code == 0
     assert f"\n    bench {command}" in result.output
@@ -40,38 +41,57 @@ def test_every_command_has_help_with_examples(command: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["run", "--profile", "quick"], "there is no profile 'quick': choose one of smoke"),
-        (["run", "--budget", "0", "--data", "."], "budget must be above zero"),
-        (["run", "--budget", "-5", "--data", "."], "budget must be above zero"),
-        (["run", "--budget", "nan", "--data", "."], "budget must be above zero"),
-        (["run", "--budget", "inf", "--data", "."], "budget must be above zero"),
-        (["run", "--seed", "-1", "--data", "."], "seed must be 0 or more"),
-        (["stages", "--budget", "inf", "--data", "."], "budget must be above zero"),
-        (["load", "--seed", "-1", "--data", "."], "seed must be 0 or more"),
-        (["run", "--threads", "0", "--data", "."], "threads must be 1 or more"),
-        (["run", "--only", "inference/onnx/*", "--data", "."], "no scenario matches"),
-        (
-            ["run", "--only", "*/stock/*", "--backend", "openvino", "--data", "."],
-            "--only leaves none of its scenarios; add --only '*/openvino/*'",
-        ),
-        (["run", "--resume", "a-run", "--profile", "smoke"], "leave --profile out"),
-        (["run", "--resume", "a-run", "--env", "a=python"], "leave --env out"),
-        (["run", "--env", "latest", "--data", "."], "is not NAME=PATH/TO/python"),
-        (["run", "--model", "resnet18", "--input-shape", "3"], "is neither package.module:name"),
-        (["run", "--model", "a:b"], "say what --model takes"),
-        (["run", "--model", "a:b", "--inputs", "c:d", "--input-shape", "3"], "say what --model"),
-        (["run", "--model", "a:b", "--inputs", "c"], "--inputs 'c' is neither package.module:name"),
-        (["run", "--model", "a:b", "--input-shape", "3,0"], "is not numbers above zero"),
-        (["run", "--model", "a:b", "--input-shape", "3", "--weights", "w"], "the inspector's"),
-        (["run", "--input-shape", "3,8,8"], "give --model"),
-        (["scenarios", "--profile", "quick"], "there is no profile 'quick'"),
+        ("run --only inference/onnx/*", "no scenario matches"),
+        ("run --only */stock/* --backend openvino", "add --only '*/openvino/*'"),
+        ("run --resume a-run --profile smoke --backend openvino", "leave --profile, --backend out"),
+        ("run --env latest", "is not NAME=PATH/TO/python"),
+        ("run --model resnet18 --input-shape 3", "is neither package.module:name"),
+        ("run --model a:b", "say what --model takes"),
+        ("run --model a:b --inputs c:d --input-shape 3", "say what --model"),
+        ("run --model a:b --inputs c", "--inputs 'c' is neither package.module:name"),
+        ("run --model a:b --input-shape 3,0", "is not numbers above zero"),
+        ("run --model a:b --input-shape 3 --weights w", "the inspector's"),
+        ("run --input-shape 3,8,8", "give --model"),
+        ("report --index a-run", "leave the rest out"),
+        ("accuracy --target 0.5", "the target must be above 0.5"),
     ],
 )
-def test_wrong_usage_is_one_line_and_exit_code_2(arguments: list[str], words: str) -> None:
+def test_options_that_do_not_fit_are_one_line_and_exit_code_2(arguments: str, words: str) -> None:
     """Refused before anything is measured or written."""
-    result = bench(*arguments)
+    data = [] if "resume" in arguments or arguments.startswith("report") else ["--data", "."]
+    result = bench(*arguments.split(), *data)
     assert result.exit_code == 2
     assert words in one_line(result)
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "values"),
+    [
+        ("run", "--profile", ["quick"]),
+        ("scenarios", "--profile", ["quick"]),
+        ("run", "--budget", ["0", "-5", "nan", "inf", "x"]),
+        ("stages", "--budget", ["inf"]),
+        ("selfcheck", "--budget", ["0", "inf"]),
+        ("run", "--seed", ["-1", "0.5"]),
+        ("load", "--seed", ["-1"]),
+        ("gate", "--seed", ["-1"]),
+        ("run", "--threads", ["0"]),
+        ("gate", "--threads", ["0"]),
+        ("selfcheck", "--threads", ["0"]),
+        ("run", "--backend", ["tvm"]),
+        ("instances", "--batch", ["0"]),
+        ("load", "--rate", ["0", "nan"]),
+        ("load", "--bound-ms", ["-1"]),
+        ("recommend", "--memory", ["0"]),
+    ],
+)
+def test_a_value_out_of_range_is_wrong_usage(command: str, option: str, values: list[str]) -> None:
+    """The message names the option and the value."""
+    for value in values:
+        result = bench(command, option, value)
+        assert result.exit_code == 2
+        assert f"Invalid value for '{option}': " in result.stderr
+        assert value in result.stderr
 
 
 def test_an_environment_that_cannot_be_run_is_one_line_and_leaves_nothing(
@@ -206,6 +226,23 @@ def test_scenarios_lists_the_matrix_and_what_it_leaves_out() -> None:
     assert "Left out:" in text
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_command_like_ctrl_c_unless_it_is_ignored(number: signal.Signals) -> None:
+    """A cancelled job keeps whole rows; `nohup bench run` outlives its terminal."""
+    before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        signal.signal(number, signal.SIG_IGN)
+        main.stop_like_ctrl_c()
+        assert signal.getsignal(number) is signal.SIG_IGN
+        signal.signal(number, signal.SIG_DFL)
+        main.stop_like_ctrl_c()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
 @pytest.mark.parametrize("measured", [True, False])
 def test_an_interrupted_run_says_what_is_left_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, measured: bool
@@ -224,7 +261,6 @@ def test_an_interrupted_run_says_what_is_left_of_it(
         return folder
 
     monkeypatch.setattr(measure, "run", interrupted)
-    monkeypatch.setattr(main, "stop_like_ctrl_c", lambda: None)
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "environment.json").write_text("{}")
     result = bench("run", "--results", str(tmp_path))

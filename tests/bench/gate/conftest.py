@@ -1,4 +1,4 @@
-"""Runs as the gate finds them on disk."""
+"""The `bench gate` command, and runs as it finds them on disk."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 
+from bench.cli import main
 from bench.plan.scenario import Layout, Mode, Scenario, Status, Task, stock_default
 from bench.store import records
 
@@ -22,10 +24,15 @@ _OF_CI = ("CI_", "GITHUB_")
 
 @pytest.fixture(autouse=True)
 def _no_ci(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What CI says of its own checkout must not decide a test."""
+    """Remove CI's variables, which describe CI's own checkout."""
     for name in list(os.environ):
         if name == "CI" or name.startswith(_OF_CI):
             monkeypatch.delenv(name)
+
+
+def gate(*arguments: str | Path) -> Result:
+    """Run the command as CI types it."""
+    return CliRunner().invoke(main.cli, ["gate", *map(str, arguments)], catch_exceptions=False)
 
 
 Speedups = dict[str, tuple[float, float, float]]

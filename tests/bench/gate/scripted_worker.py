@@ -1,8 +1,8 @@
-"""The `bench/worker.py` of a fake checkout: speaks the protocol, takes no time, imports no torch.
+"""The `bench/worker.py` of a fake checkout: it speaks the protocol at once and without torch.
 
-What a call "takes" and how it fails comes from the checkout's own `pillqc/speed.py`, so results
-show which commit's code a worker ran. Its cache folder, which is one a side, tells it which side it
-is and counts its launches; there it also leaves word of where its code came from.
+The times of its calls and its failures come from the checkout's own `pillqc/speed.py`, so results
+show which commit's code a worker ran. The name of its cache folder is its side, and the files in
+it, one for each launch, contain the paths of the code that ran.
 """
 
 import argparse

@@ -1,25 +1,22 @@
-"""A machine that is simulated whole: its processes' luck, its blocks' noise, its drift, its time.
+"""A simulated machine: differences between processes, noise of blocks, drift and time.
 
-The gate's own code runs on it (`against.judge`), with workers that answer at once and a clock that
-moves as a worker would have taken, so that what the time bounds allow is part of what is tried.
+The gate's own code runs on it (`against.judge`). Workers answer at once, and the clock advances by
+the time that real ones would take, so that the gate's time bounds are tested too.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.engine.progress import Progress
 from bench.gate import against
-from bench.gate.against import AgainstRequest
+from bench.gate.measuring import Measurer
 from bench.gate.side import Side
 from bench.gate.thresholds import DEFAULT
 from bench.plan.scenario import Scenario, Task, part_of, stock_default
-from bench.plan.thresholds import DEFAULT as POLICY
 from tests.bench.conftest import FakeBackend, FakeClock, FakeWorker
 
 if TYPE_CHECKING:
@@ -29,28 +26,28 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Machine(FakeBackend):
-    """Two shared cores, as far as they matter here. Shares are on the log scale."""
+    """A machine with two shared cores. Shares are on the log scale."""
 
     seed: int
     slowdown: float = 0.0
-    """Of head, planted."""
+    """Planted slowdown of head."""
     process: float = 0.005
-    """How much processes of one build differ."""
+    """Standard deviation between processes of one build."""
     block: float = 0.025
-    """How much blocks of one process differ."""
+    """Standard deviation between blocks of one process."""
     drift: float = 0.05
-    """How far the machine's speed wanders within some minutes."""
+    """Range of the machine's speed within some minutes."""
     burst: float = 0.0
-    """Share of the blocks that another process disturbs, by up to half."""
+    """Share of the blocks that another process slows, by up to half."""
     gate_ms: float = 110.0
-    """What a call takes."""
+    """Time of a call."""
     start_s: float = 3.0
-    """What a worker's start adds; three import at the same time on two cores."""
+    """Time of a worker's start, with three importing at the same time on two cores."""
     prepare_s: float = 1.0
     clock: FakeClock = field(default_factory=lambda: FakeClock(now=0.0))
     first_call_factor: float = 1.0
     slow: dict[int, float] = field(init=False, default_factory=dict)
-    """By worker: how much longer its calls take."""
+    """Worker -> factor on the time of its calls."""
     phase: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -58,20 +55,20 @@ class Machine(FakeBackend):
         self.phase = float(self.jitter.uniform(0, 2 * math.pi))
 
     def start(self, side: Side, key: Scenario, number: int) -> FakeWorker:
-        """The worker of a side."""
+        """Start the worker of a side."""
         worker = self.launch(key, side is Side.CONTROL, number)
         luck = math.exp(self.jitter.normal(0, self.process))
         self.slow[worker.number] = luck * (1 + self.slowdown if side is Side.HEAD else 1.0)
         return worker
 
     def speed_now(self) -> float:
-        """Drift, which all workers share at the same time."""
+        """Return the drift, which all workers share at the same time."""
         now = self.clock()
         waves = math.sin(now / 40 + self.phase) + math.sin(now / 7 + 3 * self.phase)
         return math.exp(self.drift * waves / 2)
 
     def times(self, worker: FakeWorker, n: int, factor: float = 1.0) -> list[int]:
-        """Calls of one block: its own noise, and now and then a burst of other work."""
+        """Return the times of a block's calls, with its noise and sometimes a burst."""
         block = self.jitter.normal(0, self.block)
         if self.jitter.random() < self.burst:
             block += self.jitter.uniform(0, math.log(1.5))
@@ -85,18 +82,14 @@ class Machine(FakeBackend):
 
 
 def gate(machine: Machine, thresholds: GatePolicy = DEFAULT, scenarios: int = 1) -> list[Case]:
-    """A whole gate on that machine."""
+    """Run a whole gate on that machine."""
     chosen = tuple(stock_default(Task.INFERENCE, 1 + number) for number in range(scenarios))
     assert not any(part_of(scenario) for scenario in chosen)
-    request = AgainstRequest(
-        revision=None,
-        data=Path(),
-        output=Path(),
-        repository=Path(),
+    measurer = Measurer(
+        run_id="run",
+        launch=machine.start,
+        record=lambda _: None,
         thresholds=thresholds,
-        policy=POLICY,
+        clock=machine.clock,
     )
-    cases, _ = against.judge(
-        chosen, machine.start, lambda _: None, request, Progress(), "run", machine.clock
-    )
-    return cases
+    return against.judge(chosen, measurer)

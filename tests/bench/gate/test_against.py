@@ -17,10 +17,9 @@ import pytest
 from bench.analysis.measurements import Disturbance
 from bench.engine import launcher
 from bench.errors import BenchError
-from bench.gate import against, duel
+from bench.gate import against, measuring
 from bench.gate.against import AgainstRequest
-from bench.gate.duel import Finding, settle
-from bench.gate.result import Interval, NoVerdictError, Outcome
+from bench.gate.result import NoVerdictError, Outcome
 from bench.gate.side import Code, Side
 from bench.gate.thresholds import Effort, GatePolicy
 from bench.machine.placement import keeps_heap
@@ -34,10 +33,10 @@ INFERENCE = "inference/stock/eager/fp32/contiguous/b1"
 TRAINING = "training/stock/eager/fp32/contiguous/b1/frozen"
 ROOT = Path(__file__).parents[3]
 QUICK = GatePolicy(
-    screening=Effort(launches=3, min_rounds=3, max_rounds=4, budget_s=60),
-    confirmation=Effort(launches=3, min_rounds=3, max_rounds=4, budget_s=60),
+    screening=Effort(launches=2, min_rounds=3, max_rounds=4, budget_s=60),
+    confirmation=Effort(launches=2, min_rounds=3, max_rounds=4, budget_s=60),
 )
-"""Scripted times vary as little as is asked, so few rounds show as much as many."""
+"""Scripted times vary as little as a test chooses, so few rounds show as much as many."""
 SCRIPT = (Path(__file__).parent / "scripted_worker.py").read_text()
 
 pytestmark = pytest.mark.usefixtures("quiet_machine")
@@ -85,7 +84,7 @@ def commit(folder: Path) -> str:
     return git(folder, "rev-parse", "HEAD")
 
 
-def speed(  # one argument a thing that can be planted
+def speed(  # a parameter for each thing that can be planted
     folder: Path,
     inference: float = 100.0,
     training: float = 200.0,
@@ -96,7 +95,7 @@ def speed(  # one argument a thing that can be planted
     factor_launches: int = 100,
     conditions: dict[str, dict[str, Any]] | None = None,
 ) -> None:
-    """What this checkout's workers will say. `factor` slows a side's first launches."""
+    """Set what this checkout's workers reply. `factor` slows a side's first launches."""
     values = {
         "MS": {"inference": inference, "training": training},
         "SPREAD": spread,
@@ -135,9 +134,7 @@ def assert_nothing_left(repository: Path, temporary: Path) -> None:
     [
         (1.00, 0, "a slowdown of 5 % is ruled out"),
         (0.80, 0, "faster"),
-        (1.01, 0, "a slowdown of 5 % is ruled out"),
         (1.05, 10, "two measurements together; fresh processes alone:"),
-        (1.10, 10, " % slower"),
         (2.00, 10, " % slower"),
     ],
 )
@@ -154,13 +151,14 @@ def test_a_planted_change_of_the_working_tree(
     assert_nothing_left(repository, temporary)
 
 
-@pytest.mark.parametrize("part", ["preprocessing", "boxes", "inspection", "preparation"])
-def test_parts_of_the_product_are_compared_like_the_model(repository: Path, part: str) -> None:
+def test_parts_of_the_product_are_compared_like_the_model(repository: Path) -> None:
     """Each is a scenario of the gate, and a slowdown of it is found."""
     speed(repository, inference=110)
-    report = against.compare(request(repository, f"inference/stock/eager/fp32/contiguous/*/{part}"))
-    assert report.exit_code == 10
-    assert [case.scenario.split("/")[-1] for case in report.cases] == [part] * len(report.cases)
+    parts = ["preprocessing", "boxes", "inspection", "preparation"]
+    only = [f"inference/stock/eager/fp32/contiguous/*/{part}" for part in parts]
+    report = against.compare(request(repository, *only))
+    assert [case.scenario.split("/")[-1] for case in report.cases] == parts
+    assert {case.outcome for case in report.cases} == {Outcome.REGRESSION}
 
 
 @pytest.mark.parametrize("side", ["base", "head"])
@@ -191,15 +189,15 @@ def test_a_slowdown_is_attributed_to_its_scenario(repository: Path) -> None:
 def test_what_fresh_processes_do_not_confirm_is_no_regression(repository: Path) -> None:
     """Head's first processes were unlucky by 10 %; the next ones are not."""
     commit(repository)
-    speed(repository, factor={"head": 1.1}, factor_launches=3)
+    speed(repository, factor={"head": 1.1}, factor_launches=2)
     report = against.compare(request(repository))
     assert report.exit_code == 0, report
     assert "did not confirm" in report.cases[0].reason
 
 
-@pytest.mark.parametrize("spread", [0.1, 0.3, 1.0])
+@pytest.mark.parametrize("spread", [0.1, 1.0])
 def test_planted_noise_never_gives_a_regression(repository: Path, spread: float) -> None:
-    """Calls vary by 10 % to a factor of e: pass or no verdict, and nothing else."""
+    """Calls vary by 10 % or by a factor of e: the answer is a pass or no verdict."""
     speed(repository, spread=spread)
     commit(repository)
     assert against.compare(request(repository)).exit_code in (0, 11)
@@ -213,41 +211,6 @@ def test_a_machine_that_favours_one_process_gives_no_verdict(repository: Path) -
     report = against.compare(request(repository))
     assert report.exit_code == 11
     assert "two identical workers differed" in report.cases[0].reason
-
-
-@pytest.mark.parametrize(
-    ("second", "together", "outcome"),
-    [
-        ("same", "same", Outcome.PASSED),
-        ("same", "slow", Outcome.PASSED),
-        ("slow", "slow", Outcome.REGRESSION),
-        ("unsure", "slow", Outcome.NO_VERDICT),
-        ("unsure and slow", "slow", Outcome.REGRESSION),
-        ("unsure", "same", Outcome.PASSED),
-        ("slow", "unsure", Outcome.NO_VERDICT),
-        ("broken", "slow", Outcome.NO_VERDICT),
-    ],
-)
-def test_the_second_measurement_may_clear_alone_but_not_convict_alone(
-    second: str, together: str, outcome: Outcome
-) -> None:
-    """And neither does the first one, whose luck raised the suspicion."""
-    assert settle(FINDINGS[second], FINDINGS[together]).outcome is outcome
-
-
-def finding(outcome: Outcome, estimate: float | None, *, final: bool = False) -> Finding:
-    """Something found, with the interval that its estimate needs."""
-    ratio = None if estimate is None else Interval(estimate=estimate, low=0.5, high=2.0)
-    return Finding(outcome=outcome, reason="x", ratio=ratio, margin=0.02, final=final)
-
-
-FINDINGS = {
-    "same": finding(Outcome.PASSED, 1.0),
-    "slow": finding(Outcome.REGRESSION, 0.9),
-    "unsure": finding(Outcome.NO_VERDICT, 0.99),
-    "unsure and slow": finding(Outcome.NO_VERDICT, 0.95),
-    "broken": finding(Outcome.NO_VERDICT, None, final=True),
-}
 
 
 @pytest.mark.parametrize(("share", "exit_code"), [(1.0, 10), (0.0, 11)])
@@ -265,7 +228,7 @@ def test_blocks_that_other_work_disturbed_do_not_count(
             shares=dict.fromkeys(names, len(lost) / max(1, len(keys))),
         )
 
-    monkeypatch.setattr(duel, "disturbance", planted)
+    monkeypatch.setattr(measuring, "disturbance", planted)
     speed(repository, inference=120)
     report = against.compare(request(repository))
     assert report.exit_code == exit_code
@@ -312,16 +275,6 @@ def test_one_scenario_without_a_verdict_leaves_the_others_theirs(repository: Pat
     assert report.exit_code == 11
 
 
-def test_a_base_that_does_not_even_parse_is_no_verdict(repository: Path, temporary: Path) -> None:
-    """The reason names the side; its log has the traceback."""
-    (repository / "bench" / "worker.py").write_text("def broken(:\n")
-    commit(repository)
-    (repository / "bench" / "worker.py").write_text(SCRIPT)
-    report = against.compare(request(repository))
-    assert report.exit_code == 11
-    assert_nothing_left(repository, temporary)
-
-
 def test_a_base_without_the_packages_is_no_verdict(repository: Path, temporary: Path) -> None:
     """Its workers would import the installed head instead, and every comparison would pass."""
     git(repository, "rm", "-r", "--quiet", "--cached", "pillqc")
@@ -334,7 +287,7 @@ def test_a_base_without_the_packages_is_no_verdict(repository: Path, temporary: 
 def test_each_side_runs_its_own_code_wherever_the_command_is_typed(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The current folder and the installed package both hold head's code; base must not see it."""
+    """The current folder and the installed package both contain head's code, not base's."""
     monkeypatch.chdir(repository)
     seen: dict[str, list[str]] = {}
     forget = against.shutil.rmtree  # type: ignore[attr-defined] # looked at before it is removed
@@ -356,17 +309,17 @@ def test_each_side_runs_its_own_code_wherever_the_command_is_typed(
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"revision": "no-such-branch"}, "there is no commit 'no-such-branch' here"),
-        ({"revision": "--help"}, "there is no commit '--help' here"),
-        ({"revision": "HEAD~5"}, "there is no commit 'HEAD~5' here"),
+        ({"revision": "no-such-branch"}, "this clone has no commit 'no-such-branch'"),
+        ({"revision": "--help"}, "this clone has no commit '--help'"),
+        ({"revision": "HEAD~5"}, "this clone has no commit 'HEAD~5'"),
         ({"only": ("inference/onnx/*",)}, "no scenario matches 'inference/onnx/*'"),
-        ({"threads": 0}, "threads must be 1 or more"),
+        ({"threads": 10_000}, "give fewer with --threads"),
         ({"data": Path("/nonexistent")}, "there are no pill images"),
         ({"repository": Path("/")}, "git rev-parse failed"),
         ({"base_python": Path("/nonexistent/python")}, "cannot run /nonexistent/python"),
     ],
 )
-def test_what_cannot_be_compared_is_said_in_one_sentence(
+def test_what_cannot_be_compared_is_an_error(
     repository: Path, temporary: Path, changes: dict[str, Any], words: str
 ) -> None:
     """Before anything is measured, and never as a pass."""
@@ -377,7 +330,7 @@ def test_what_cannot_be_compared_is_said_in_one_sentence(
     assert_nothing_left(repository, temporary)
 
 
-def test_a_commit_that_cannot_be_checked_out_is_said(repository: Path, temporary: Path) -> None:
+def test_a_commit_that_cannot_be_checked_out_is_an_error(repository: Path, temporary: Path) -> None:
     """An object is missing, as in a damaged or a partial clone."""
     blob = git(repository, "rev-parse", "HEAD:pillqc/speed.py")
     (repository / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
@@ -441,8 +394,8 @@ def test_other_packages_get_their_own_environment(repository: Path, temporary: P
     assert_nothing_left(repository, temporary)
 
 
-def test_an_environment_that_cannot_be_built_is_said(repository: Path, temporary: Path) -> None:
-    """With what the build said last, and what to do instead."""
+def test_an_environment_that_cannot_be_built_is_an_error(repository: Path, temporary: Path) -> None:
+    """With the end of the build's output, and what to do instead."""
     (repository / "Makefile").write_text(".venv/.installed:\n\t@echo no such wheel; exit 1\n")
     (repository / "constraints.txt").write_text("torch==2.7.0\n")
     commit(repository)
@@ -495,7 +448,7 @@ def test_an_interrupted_gate_leaves_nothing_behind(
 
 
 def test_raw_rows_are_kept_and_the_command_repeats_it(repository: Path) -> None:
-    """Whatever is said, what was measured can be looked at, and measured again."""
+    """Every measurement can be looked at, and made again."""
     report = against.compare(request(repository))
     (folder,) = (repository.parent / "out").iterdir()
     assert str(folder) in report.compared

@@ -159,7 +159,7 @@ def test_main_itself_is_compared_with_the_commit_before(repository: Repository) 
 
 
 def test_the_first_commit_of_main_has_nothing_before_it(repository: Repository) -> None:
-    """That is no pass but no verdict, and so is a clone that does not hold what is before."""
+    """That is no verdict, and so is a clone that lacks the commit before."""
     with pytest.raises(NoVerdictError, match="nothing to compare") as caught:
         repository.found()
     assert caught.value.exit_code == 11
@@ -223,7 +223,7 @@ def test_a_worktree_and_a_submodule_have_a_file_for_their_git_folder(
 def test_the_users_configuration_in_variables_is_gits(
     repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Containers lift a checkout's ownership so; without it git's own reason and way out is said.
+    """Containers allow another owner's checkout so; without it the error is git's own.
 
     The git of this test stands for another owner's checkout, which only root could make.
     """

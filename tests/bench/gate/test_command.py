@@ -11,17 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner, Result
 
-from bench.cli import main
+from tests.bench.gate.conftest import gate
 
 if TYPE_CHECKING:
     from tests.bench.gate.conftest import MakeRun
-
-
-def gate(*arguments: str) -> Result:
-    """The command as a user types it."""
-    return CliRunner().invoke(main.cli, ["gate", *arguments], catch_exceptions=False)
 
 
 def test_help_has_examples_and_the_exit_codes() -> None:

@@ -36,6 +36,6 @@ def test_a_pattern_of_the_matrix_brings_no_parts_along() -> None:
 
 
 def test_a_pattern_that_matches_nothing_is_no_verdict() -> None:
-    """Whatever the others match: what was asked for was not compared."""
+    """Also where other patterns match: part of the request was not compared."""
     with pytest.raises(NoVerdictError, match="inference/onnx"):
         gated.gated(("inference/*/b1", "inference/onnx/*"))

@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.analysis.comparison import Ratio
 from bench.gate import outputs
-from bench.gate.result import Case, GateReport, Interval, Outcome
+from bench.gate.result import Case, GateReport, Outcome
 
 NASTY = (
     "a|b\n::error::x <script>alert('1')</script> `x` ```y``` \x1b[31m\x00 %0A & \"q\" @all #1 ]]>"
 )
-RATIO = Interval(estimate=0.9, low=0.88, high=0.92)
+RATIO = Ratio(estimate=0.9, low=0.88, high=0.92, launches=3, rounds=9)
 
 
 def case(outcome: Outcome, scenario: str = "inference/x/b1", reason: str = "why") -> Case:
@@ -107,7 +108,7 @@ def nasty(text: str) -> GateReport:
 
 
 def check_all_forms(found: GateReport) -> None:
-    """Each form stays what it is, whatever stands in it."""
+    """Check that each form is well-formed, whatever its text."""
     root = ET.fromstring(outputs.junit(found))  # noqa: S314 - that it parses is the test
     assert len(list(root.iter("testcase"))) == len(found.cases)
     assert json.loads(outputs.as_json(found))["cases"][0]["scenario"] == found.cases[0].scenario

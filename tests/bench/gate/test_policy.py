@@ -6,20 +6,14 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from bench.cli import main
+from tests.bench.gate.conftest import gate
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 A = "inference/ipex/eager/fp32/channels_last/b1"
 B = "inference/stock/eager/fp32/channels_last/b1"
-
-
-def gate(*arguments: str | Path) -> Result:
-    """The command as CI types it."""
-    return CliRunner().invoke(main.cli, ["gate", *map(str, arguments)], catch_exceptions=False)
 
 
 def policy(path: Path, floors: Any, fingerprint: str = "abc") -> Path:
@@ -38,9 +32,9 @@ def floor(scenario: str = A, value: Any = 1.2, baseline: str = "stock_default") 
 @pytest.mark.parametrize(
     ("value", "launches", "code", "words"),
     [
-        (1.2, 3, 0, "at least 1.200 is asked"),
+        (1.2, 3, 0, "the floor is 1.200"),
         (1.35, 3, 0, "Passed"),
-        (1.40, 3, 11, "the interval holds the floor"),
+        (1.40, 3, 11, "the interval contains the floor"),
         (1.60, 3, 10, "the whole interval lies below the floor of 1.600"),
         (1.60, 1, 11, "one launch confirms nothing"),
     ],
@@ -123,7 +117,7 @@ def test_a_floor_of_nothing_is_refused(
 
 
 def test_two_floors_for_one_thing_are_refused(make_run: Any, tmp_path: Path) -> None:
-    """Which one holds would be a guess."""
+    """Choosing one would be a guess."""
     path = policy(tmp_path / "p.json", [floor(value=1.1), floor(value=1.2)])
     result = gate("--policy", path, make_run("a", {A: (1.4, 1.35, 1.45)}))
     assert result.exit_code == 1

@@ -1,4 +1,4 @@
-"""What the gate finds and what it does not make up, on a simulated machine with realistic noise.
+"""What the gate finds, and that it invents nothing, on a simulated machine with realistic noise.
 
 Blocks of one process differ by 3 %, processes of one build by up to 1 %, and the machine drifts.
 """
@@ -71,7 +71,7 @@ def test_what_is_clear_after_four_launches_ends_there(slowdown: float, launches:
 
 
 def test_what_is_not_clear_takes_all_launches() -> None:
-    """Just at the edge of what is asked, on a machine that is fast enough for all of them."""
+    """A slowdown just at the margin, on a machine that is fast enough for all launches."""
     machine = Machine(seed=1, slowdown=0.25, gate_ms=20, start_s=1)
     gate(machine, replace(DEFAULT, margin=0.25, ruled_out=0.25))
     every = DEFAULT.screening.launches + DEFAULT.confirmation.launches

@@ -7,14 +7,14 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.cli import main
+from bench.analysis.comparison import Ratio
 from bench.gate import stored
-from bench.gate.result import Interval, Outcome, weigh
+from bench.gate.result import Outcome, weigh
 from bench.plan.scenario import Status
+from tests.bench.gate.conftest import gate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,14 +23,14 @@ A = "inference/ipex/eager/fp32/channels_last/b1"
 B = "inference/stock/eager/fp32/channels_last/b1"
 
 
-def gate(*arguments: str | Path) -> Result:
-    """The command as CI types it."""
-    return CliRunner().invoke(main.cli, ["gate", *map(str, arguments)], catch_exceptions=False)
-
-
 def around(estimate: float, width: float = 0.01) -> tuple[float, float, float]:
     """An estimate with its interval."""
     return estimate, estimate * (1 - width), estimate * (1 + width)
+
+
+def ratio(estimate: float, low: float, high: float) -> Ratio:
+    """A ratio of that interval."""
+    return Ratio(estimate=estimate, low=low, high=high, launches=3, rounds=36)
 
 
 @pytest.mark.parametrize(
@@ -144,23 +144,6 @@ def test_a_folder_that_is_no_run_is_a_failure(tmp_path: Path, make_run: Any) -> 
     assert "is not a run" in result.stderr
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("--baseline", "a"),
-        ("--candidate", "a"),
-        ("--baseline", "a", "--candidate", "b", "--policy", "c"),
-        ("--baseline", "a", "--candidate", "b", "c"),
-        ("--policy", "a", "b", "c"),
-        ("--write-policy", "a"),
-        ("--wrong",),
-    ],
-)
-def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...]) -> None:
-    """Before any file is read."""
-    assert gate(*arguments).exit_code == 2
-
-
 def test_more_than_one_row_for_a_scenario_is_refused(make_run: Any) -> None:
     """Otherwise the last one would silently win."""
     twice = make_run("a", {A: around(1.4)}, kinds=("stock_default", "stock_default"))
@@ -170,7 +153,7 @@ def test_more_than_one_row_for_a_scenario_is_refused(make_run: Any) -> None:
 
 
 def test_every_output_is_written(make_run: Any, tmp_path: Path, monkeypatch: Any) -> None:
-    """Files that were asked for, and what GitHub Actions reads, with the same answer."""
+    """The chosen files, and what GitHub Actions reads, have the same answer."""
     summary = tmp_path / "summary.md"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
@@ -194,8 +177,8 @@ def test_the_quotient_holds_its_estimate_and_is_wider_than_either(
     a: float, wide_a: float, b: float, wide_b: float
 ) -> None:
     """Uncertainty of two runs adds up, it never cancels."""
-    above = Interval(estimate=a, low=a * (1 - wide_a), high=a * (1 + wide_a))
-    below = Interval(estimate=b, low=b * (1 - wide_b), high=b * (1 + wide_b))
+    above = ratio(*around(a, wide_a))
+    below = ratio(*around(b, wide_b))
     found = stored.quotient(above, below)
     assert found.low <= found.estimate <= found.high
     assert found.estimate == pytest.approx(a / b)
@@ -208,16 +191,15 @@ def test_an_interval_is_a_regression_or_a_pass_and_never_both_ways(
     estimate: float, width: float, margin: float, ruled_out: float
 ) -> None:
     """A regression has no part above the margin; a pass has no part below what is ruled out."""
-    ratio = Interval(estimate=estimate, low=estimate * (1 - width), high=estimate * (1 + width))
-    outcome, _ = weigh(ratio, margin=margin, ruled_out=ruled_out)
+    found = ratio(*around(estimate, width))
+    outcome, _ = weigh(found, margin=margin, ruled_out=ruled_out)
     if outcome is Outcome.REGRESSION:
-        assert ratio.high < 1 / (1 + margin)
+        assert found.high < 1 / (1 + margin)
     if outcome is Outcome.PASSED:
-        assert ratio.low > 1 / (1 + ruled_out)
+        assert found.low > 1 / (1 + ruled_out)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, 0.0, -1.0])
 def test_a_number_that_is_none_is_no_verdict(bad: float) -> None:
     """NaN compares false with everything, which must not read as a pass."""
-    ratio = Interval(estimate=bad, low=bad, high=bad)
-    assert weigh(ratio, margin=0.02, ruled_out=0.05)[0] is Outcome.NO_VERDICT
+    assert weigh(ratio(bad, bad, bad), margin=0.02, ruled_out=0.05)[0] is Outcome.NO_VERDICT

@@ -1,4 +1,4 @@
-"""The selfcheck on scripted workers: what is true of them must come out, and in the counts."""
+"""The selfcheck on scripted workers, whose true speeds are known."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from bench.analysis import shares
 from bench.errors import WorkerError
 from bench.plan.profiles import PROFILES
 from bench.plan.scenario import Status, Verdict
-from bench.plan.thresholds import DEFAULT
 from bench.selfcheck.check import (
     FULL,
     QUICK,
@@ -36,7 +35,6 @@ pytestmark = pytest.mark.usefixtures("quiet_machine")
 FEW = replace(
     QUICK, participants=4, identical=8, in_bursts=4, planted=2, full_size=3, full_participants=3
 )
-FAST = DEFAULT
 STOCK = stock_participants(1)[0].scenario.id
 
 
@@ -62,7 +60,6 @@ def build(backend: Any) -> Build:
             "bursts": bursts,
             "amount": amount,
             "budget_s": 1e9,
-            "policy": FAST,
             "clock": backend.clock,
         }
         return Selfcheck(**{**fields, **changes})
@@ -131,14 +128,14 @@ def test_parts_differ_in_size_and_bursts(build: Build, backend: Any) -> None:
 
 
 def test_bursts_are_counted_apart(build: Build) -> None:
-    """Nothing measured beside them may stand for a quiet machine."""
+    """Their counts are not those of a quiet machine."""
     result = build(replace(FEW, identical=0, planted=0, full_size=0)).run()
     assert result.identical.comparisons == 0
     assert result.identical_in_bursts.comparisons == 4
 
 
 def test_a_part_alone_has_the_whole_budget(build: Build, backend: Any) -> None:
-    """The hours can be spent in pieces; what was not asked for is not measured."""
+    """The hours can be split; a part that is not chosen is not measured."""
     result = build(parts=("planted",)).run()
     assert result.identical.comparisons == 0
     assert not hasattr(backend, "bursts")

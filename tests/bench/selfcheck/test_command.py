@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner, Result
 
 from bench.cli import main
+from bench.gate.thresholds import Effort
 from bench.plan.scenario import Verdict
 from bench.plan.thresholds import DEFAULT, SELFCHECK, SteadyStatePolicy
 from bench.selfcheck import check, processes
-from bench.selfcheck.experiment import Effort
 from pillqc.rendering.dataset import RenderPlan, render_dataset
 
 if TYPE_CHECKING:
@@ -38,13 +37,12 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[check.Selfcheck]:
         self.result.identical.add(Verdict.SAME, None)
 
     monkeypatch.setattr(check.Selfcheck, "run", run)
-    monkeypatch.setattr("bench.cli.main.stop_like_ctrl_c", lambda: None)
     monkeypatch.setattr("bench.store.run_folder.only_run_here", nullcontext)
     return ran
 
 
 def test_the_table_is_printed(counted: list[check.Selfcheck], tmp_path: Path) -> None:
-    """With what it is held to."""
+    """With the bound of each line."""
     done = call("--data", tmp_path)
     assert done.exit_code == 0
     assert "0 of 1: at most 95 %  at most 1 %" in done.output
@@ -109,59 +107,38 @@ def test_an_interrupt_tells_what_was_counted(
     assert "Interrupted" in done.output
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "words"),
-    [
-        (["--budget", "0"], 2, "budget must be above zero"),
-        (["--budget", "inf"], 2, "budget must be above zero seconds and have an end"),
-        (["--threads", "0"], 2, "threads must be 1 or more"),
-        (["--data", "nowhere"], 1, "no pill images at nowhere"),
-    ],
-)
-def test_what_cannot_work_is_one_line(arguments: list[str], code: int, words: str) -> None:
+def test_missing_data_is_one_line() -> None:
     """Before anything is started."""
-    done = call(*arguments)
-    assert done.exit_code == code
-    assert words in done.output
+    done = call("--data", "nowhere")
+    assert done.exit_code == 1
+    assert "no pill images at nowhere" in done.output
     assert len(done.output.strip().splitlines()) == 1
 
 
 @pytest.mark.torch
 @pytest.mark.slow
 def test_real_workers_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small, real, and through the whole command: every part runs and counts."""
-    pills = render_dataset(
-        tmp_path / "pills", RenderPlan(size=64, train_good=1, test_good=2, per_defect=1), jobs=1
-    ).root
-    small: dict[str, Any] = {
-        **vars(check.QUICK),
-        "participants": 3,
-        "identical": 3,
-        "in_bursts": 3,
-        "planted": 1,
-    }
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # a lock of its own: others may measure
-    monkeypatch.setattr(check, "QUICK", check.Amount(**small))
-    brief = partial(  # one slowdown, a warm-up of a second: as many workers as it needs, no more
+    """Small, real, and through the whole command: a planted slowdown, and identical ones in bursts.
+
+    `identical` is the same as `bursts` without the second process.
+    """
+    plan = RenderPlan(size=64, train_good=1, test_good=2, per_defect=1)
+    pills = render_dataset(tmp_path / "pills", plan, jobs=1).root
+    once = Effort(launches=1, min_rounds=3, max_rounds=3)
+    small = replace(
+        check.QUICK, participants=3, in_bursts=3, identical_effort=once, planted_effort=once
+    )
+    brief = partial(  # one slowdown, and a warm-up of a second
         check.Selfcheck,
         limits=replace(SELFCHECK, shares=(0.10,)),
         policy=replace(DEFAULT, steady_state=SteadyStatePolicy(max_calls=4, max_seconds=1.0)),
     )
+    monkeypatch.setattr(check, "QUICK", small)
     monkeypatch.setattr(check, "Selfcheck", brief)
-    monkeypatch.setattr(
-        check,
-        "identical_effort",
-        lambda _: Effort(launches=1, min_rounds=3, max_rounds=3),
-    )
-    monkeypatch.setattr(
-        check,
-        "planted_effort",
-        lambda: Effort(launches=1, min_rounds=3, max_rounds=3),
-    )
-    done = call("--quick", "--json", "--threads", 1, "--data", pills)
+    parts = ["--part", "planted", "--part", "bursts"]
+    done = call("--quick", "--json", *parts, "--threads", 1, "--data", pills)
     found = json.loads(done.stdout)
     assert done.exit_code == 0
-    assert found["identical"]["comparisons"] == 3
     assert found["identical_in_bursts"]["comparisons"] == 3
     assert [part["comparisons"] for part in found["planted"].values()] == [1]
     assert 0 < found["measuring_share"] < 1

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bench.gate.thresholds import Effort
 from bench.plan.thresholds import DEFAULT
 from bench.selfcheck.check import stock_participants, verdict_of
-from bench.selfcheck.experiment import Effort, Experiment
+from bench.selfcheck.experiment import Experiment, Measured
+from tests.bench.calls import timed_call
 
 if TYPE_CHECKING:
     from bench.engine.participants import Participant
@@ -25,10 +27,9 @@ def test_no_launch_takes_more_than_its_part_of_the_time(backend: Any, allowed_s:
     measured = Experiment(
         name="long",
         participants=stock_participants(3),
-        effort=Effort(launches=3, min_rounds=2, max_rounds=500),
+        effort=Effort(launches=3, min_rounds=2, max_rounds=500, budget_s=allowed_s),
         policy=DEFAULT,
         launch=lambda participant: backend.launch(participant.scenario, False, 0),
-        allowed_s=allowed_s,
         clock=backend.clock,
     ).measure()
     rounds = Counter(launch for launch, _ in measured.blocks["stock-0"])
@@ -70,3 +71,17 @@ def test_a_worker_under_other_conditions_has_no_verdict(backend: Any) -> None:
         verdict_of(measured, participants[1], participants[0], participants[2], DEFAULT)[0]
         != "invalid"
     )
+
+
+def test_a_participant_that_lost_every_block_leaves_the_others_their_verdict() -> None:
+    """On a busy machine other work may disturb all blocks of one participant."""
+    participants = stock_participants(4)
+    times = {(launch, number): 15.0 for launch in range(3) for number in range(4)}
+    lost = participants[3]
+    call = timed_call(lost.name, launch=0, round_=0, ms=15.0, disturbed=True)
+    measured = Measured(
+        blocks={participant.name: times for participant in participants[:3]}, calls=(call,)
+    )
+    scenario, baseline, control = participants[:3]
+    assert verdict_of(measured, scenario, baseline, control, DEFAULT)[0] == "same"
+    assert verdict_of(measured, lost, baseline, control, DEFAULT)[1] is None

@@ -86,7 +86,7 @@ def test_too_few_replicates_tell_nothing(count: int) -> None:
     found = json.loads(json.dumps(result(count).json(), allow_nan=False))
     assert found["pooled"] is None
     assert found["participants"] == {}
-    assert "takes two replicates" in table(found)
+    assert "needs two replicates" in table(found)
 
 
 def test_where_fresh_processes_do_not_differ_nothing_is_accepted() -> None:

@@ -120,7 +120,7 @@ def test_each_level_is_renewed_within_the_one_above(build: Build, script: Script
 def test_participants_take_turns_in_balanced_orders(
     build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Over the cycle of five every one stands at every place equally often, the reference too."""
+    """In a cycle of five each is at every place equally often, the reference too."""
     processes = build(design=replace(SMALL, prepares=5, heaps=2, blocks=3))
     rounds: list[tuple[str, ...]] = []
     run = processes._rounds._round
@@ -157,7 +157,7 @@ def test_what_preparations_differ_by_is_seen_by_every_level_but_the_heap(
 ) -> None:
     """Then a fresh process is not needed for it."""
     script.prepare_sd = 0.03
-    design = replace(SMALL, prepares=8, forks=8)
+    design = replace(QUICK, prepares=8, forks=8)
     found = measured(build(design=design), 6)["pooled"]
     accepted = {level: one["accepted"] for level, one in found["misses"].items()}
     assert accepted == {"prepare": True, "fork": True, "heap": False}
@@ -168,7 +168,7 @@ def test_what_preparations_differ_by_is_seen_by_every_level_but_the_heap(
 def test_what_the_machine_does_to_all_cancels(build: Build, script: Script) -> None:
     """A reference worker in every round shows it; a tenth of drift is no tenth of variance."""
     script.drift = 0.1
-    found = measured(build(), 4)["pooled"]
+    found = measured(build(design=QUICK), 3)["pooled"]
     assert found["components"]["exec"]["estimate"] < 0.003**2
     assert found["components"]["block"]["estimate"] < 0.01**2
 
@@ -277,7 +277,7 @@ def test_the_participants_are_stock_and_ipex_eager_and_torchscript() -> None:
 
 
 def test_a_selfcheck_has_it_as_a_part_that_keeps_its_budget(build: Build, script: Script) -> None:
-    """Whole replicates only; what did not fit is said."""
+    """Whole replicates only, with a note of those that did not fit."""
 
     def run(budget_s: float) -> Selfcheck:
         one = Selfcheck(
@@ -298,7 +298,7 @@ def test_a_selfcheck_has_it_as_a_part_that_keeps_its_budget(build: Build, script
     cut = run(1.0).result
     assert cut.json()["processes"]["replicates"] == 1
     assert cut.notes == ["processes: 1 of 2 replicates fitted into 1 s (--budget raises it)."]
-    assert "takes two replicates" in cut.table()
+    assert "needs two replicates" in cut.table()
 
 
 @pytest.mark.parametrize("design", [FULL, QUICK])

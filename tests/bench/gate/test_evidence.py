@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.gate.duel import Evidence, Finding, read_evidence, settle
+from bench.analysis.comparison import Ratio
+from bench.gate.evidence import Evidence, Finding, read_evidence, settle
 from bench.gate.result import Outcome
 from bench.gate.side import Side
 from bench.gate.thresholds import DEFAULT as THRESHOLDS
@@ -130,3 +131,38 @@ def test_two_measurements_keep_all_their_launches() -> None:
     assert {side: len(found) for side, found in both.blocks.items()} == dict.fromkeys(
         Side, 2 * LAUNCHES * ROUNDS
     )
+
+
+def finding(outcome: Outcome, estimate: float | None, *, final: bool = False) -> Finding:
+    """A finding whose ratio has this estimate."""
+    ratio = estimate and Ratio(estimate=estimate, low=0.5, high=2.0, launches=3, rounds=9)
+    return Finding(outcome=outcome, reason="x", ratio=ratio or None, margin=0.02, final=final)
+
+
+FINDINGS = {
+    "same": finding(Outcome.PASSED, 1.0),
+    "slow": finding(Outcome.REGRESSION, 0.9),
+    "unsure": finding(Outcome.NO_VERDICT, 0.99),
+    "unsure and slow": finding(Outcome.NO_VERDICT, 0.95),
+    "broken": finding(Outcome.NO_VERDICT, None, final=True),
+}
+
+
+@pytest.mark.parametrize(
+    ("second", "together", "outcome"),
+    [
+        ("same", "same", Outcome.PASSED),
+        ("same", "slow", Outcome.PASSED),
+        ("slow", "slow", Outcome.REGRESSION),
+        ("unsure", "slow", Outcome.NO_VERDICT),
+        ("unsure and slow", "slow", Outcome.REGRESSION),
+        ("unsure", "same", Outcome.PASSED),
+        ("slow", "unsure", Outcome.NO_VERDICT),
+        ("broken", "slow", Outcome.NO_VERDICT),
+    ],
+)
+def test_the_second_measurement_may_clear_alone_but_not_convict_alone(
+    second: str, together: str, outcome: Outcome
+) -> None:
+    """The first measurement, whose chance raised the suspicion, may not convict alone either."""
+    assert settle(FINDINGS[second], FINDINGS[together]).outcome is outcome

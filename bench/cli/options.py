@@ -1,0 +1,137 @@
+"""Options that several commands share, and how a command finds the run that it is about."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bench.errors import BenchError
+from bench.plan.matrix import FURTHER_BACKENDS
+from bench.plan.profiles import PROFILES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from bench.store.records import Run
+
+    Option = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+INTERRUPTED = 130
+"""The exit code of a command that Ctrl-C ended."""
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+class _Positive(click.FloatRange):
+    """A finite number above zero; click's own range accepts NaN and infinity."""
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 - click's own signature
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
+POSITIVE = _Positive(min=0, min_open=True)
+
+only = click.option(
+    "--only", multiple=True, metavar="PATTERN", help="Scenario ids, `*` matches any."
+)
+weights = click.option("--weights", help="A pillqc model file, `imagenet` or `random`.")
+seed = click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed of random weights and data order.",
+)
+threads = click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Threads of each worker; by default the physical cores of one node.",
+)
+data = click.option(
+    "--data",
+    type=FOLDER,
+    default=Path("data/pills"),
+    show_default=True,
+    help="Pill images in MVTec AD's layout.",
+)
+good = click.option("--good", metavar="NAME", help="The folder of good pills, if not `good`.")
+backends = click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    type=click.Choice(list(FURTHER_BACKENDS)),
+    help="Also measure this backend.",
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+results = click.option(
+    "--results", type=FOLDER, default=Path("results"), show_default=True, help="Folder of runs."
+)
+reports = click.option(
+    "--reports", type=FOLDER, default=Path("reports"), show_default=True, help="Folder of pages."
+)
+run_folder = click.argument("run_folder", required=False, type=FOLDER, metavar="[RUN]")
+
+
+def profile(default: str) -> Option:
+    """Return the option `--profile` with this default."""
+    return click.option(
+        "--profile",
+        type=click.Choice(list(PROFILES)),
+        default=default,
+        show_default=True,
+        help="How much to measure.",
+    )
+
+
+def budget(default: str) -> Option:
+    """Return the option `--budget`; `default` describes what applies without it."""
+    return click.option("--budget", type=POSITIVE, help=f"Seconds of measuring; {default}.")
+
+
+def given(context: click.Context) -> list[str]:
+    """Return the options and arguments that the user typed, as they are spelt in the help."""
+    default = click.core.ParameterSource.DEFAULT
+    return [
+        parameter.opts[0]
+        for parameter in context.command.get_params(context)
+        if context.get_parameter_source(parameter.name or "") not in (None, default)
+    ]
+
+
+def newest_run(results: Path) -> Path:
+    """Return the folder of the run that started last.
+
+    Raises:
+        BenchError: there is none.
+    """
+    runs = sorted(path.parent for path in results.glob("*/environment.json"))
+    if not runs:
+        raise BenchError(f"there is no run in {results}: measure one with `bench run`")
+    return runs[-1]
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run and print what is damaged in it as warnings.
+
+    Raises:
+        RecordError: the folder is not a run, or a file of it cannot be read.
+    """
+    from bench.store import records
+
+    run = records.read_run(folder)
+    for warning in run.warnings:
+        click.echo(f"bench: {warning}", err=True)
+    return run

@@ -1,0 +1,114 @@
+"""`bench report`: make pages of runs, other formats, and the index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bench.cli import options
+from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from bench.analysis.prices import Prices
+    from bench.store.records import Run
+
+_SUFFIX = {"html": ".html", "markdown": ".md", "json": ".json"}
+
+
+@click.command()
+@click.argument("run_folders", nargs=-1, type=click.Path(path_type=Path), metavar="[RUN]...")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(list(_SUFFIX)),
+    default="html",
+    show_default=True,
+    help="What to write.",
+)
+@click.option("--output", type=options.FILE, help="Write this file instead.")
+@click.option(
+    "--prices", type=options.FILE, help="Your own prices, a CSV like bench/analysis/prices.csv."
+)
+@click.option("--index", is_flag=True, help="Only the page of all runs, reports/index.html.")
+@options.results
+@options.reports
+def report(
+    run_folders: tuple[Path, ...],
+    format_: str,
+    output: Path | None,
+    prices: Path | None,
+    index: bool,
+    results: Path,
+    reports: Path,
+) -> None:
+    """Make the report of a run again, from its files alone; of several runs, one page of them all.
+
+    \b
+    Examples:
+      bench report                            the newest run
+      bench report results/20261124T...       that run
+      bench report results/A results/B        both on one page: own speedups, throughput, cost
+      bench report --format markdown          also json
+      bench report --prices prices.csv        what images cost, by your own prices
+      bench report --index                    all runs, and each scenario's history
+    """
+    from bench.analysis.prices import read_prices
+    from bench.report import build_comparison
+    from bench.store import durable
+
+    if index:
+        if run_folders or format_ != "html":
+            raise UsageError("--index makes one HTML page of all runs: leave the rest out")
+        path = output or reports / "index.html"
+        _write_index(results, path)
+        click.echo(f"index    {path}")
+        return
+    table = read_prices(prices) if prices else None
+    folders = run_folders or (options.newest_run(results),)
+    runs = [options.read_run(folder) for folder in folders]
+    if len(runs) > 1:
+        if format_ != "html":
+            raise UsageError("several runs make one HTML page: leave --format out")
+        others = f"{runs[0].folder.resolve().name[:40]}-and-{len(runs) - 1}-more"
+        path = output or reports / f"compare-{others}.html"
+        durable.replace(path, build_comparison(runs, table).encode(), make_folder=True)
+        click.echo(f"report   {path}")
+    else:
+        write_and_summarise(
+            runs[0], reports, results=results, path=output, format_=format_, prices=table
+        )
+
+
+def write_and_summarise(
+    run: Run,
+    reports: Path,
+    *,
+    results: Path | None = None,
+    path: Path | None = None,
+    format_: str = "html",
+    prices: Prices | None = None,
+) -> None:
+    """Write a run's report and the index of all runs, and print the run's summary.
+
+    `results` is the folder that the index lists; by default the one that holds the run.
+
+    Raises:
+        BenchError: a file cannot be written.
+    """
+    from bench.report import in_format, summary
+    from bench.store import durable
+
+    folder = run.folder.resolve()
+    path = path or reports / f"{folder.name}{_SUFFIX[format_]}"
+    durable.replace(path, in_format(run, format_, prices).encode(), make_folder=True)
+    click.echo(f"report   {path}\n\n{summary(run)}")
+    _write_index(results or folder.parent, reports / "index.html")
+
+
+def _write_index(results: Path, path: Path) -> None:
+    from bench.report.index import render_index
+    from bench.store import durable
+
+    durable.replace(path, render_index(results, path.parent).encode(), make_folder=True)

@@ -1,0 +1,149 @@
+"""`bench run`: measure, write the run's files, and make its report."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from bench.cli import options
+from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bench.run.measure import OwnChoice
+
+_BESIDE_RESUME = ("--resume", "--budget", "--reports")
+
+
+@click.command()
+@options.profile("standard")
+@options.budget("by default the profile's own")
+@options.only
+@options.weights
+@options.seed
+@options.threads
+@click.option(
+    "--vary",
+    multiple=True,
+    metavar="NAME[=VALUE,...]",
+    help="Also measure with another allocator, openmp or number of threads.",
+)
+@options.data
+@options.good
+@options.backends
+@click.option("--model", metavar="MODULE:FACTORY", help="Or FILE.py:FACTORY; a model of your own.")
+@click.option(
+    "--factory-arg", multiple=True, metavar="NAME=VALUE", help="An argument of the factory."
+)
+@click.option("--inputs", metavar="MODULE:FUNCTION", help="Returns its inputs for a batch size.")
+@click.option("--input-shape", metavar="3,224,224", help="Or: random inputs of that shape.")
+@click.option(
+    "--env",
+    multiple=True,
+    metavar="NAME=PYTHON",
+    help="Another interpreter, whose stock PyTorch is measured in the same rounds.",
+)
+@click.option(
+    "--resume",
+    type=options.FOLDER,
+    metavar="RUN",
+    help="Continue that interrupted run instead of starting a new one.",
+)
+@options.results
+@options.reports
+@click.pass_context
+def run(  # click passes each option as a parameter
+    context: click.Context,
+    profile: str,
+    budget: float | None,
+    only: tuple[str, ...],
+    weights: str | None,
+    seed: int,
+    threads: int | None,
+    vary: tuple[str, ...],
+    data: Path,
+    good: str | None,
+    backends: tuple[str, ...],
+    model: str | None,
+    factory_arg: tuple[str, ...],
+    inputs: str | None,
+    input_shape: str | None,
+    env: tuple[str, ...],
+    resume: Path | None,
+    results: Path,
+    reports: Path,
+) -> None:
+    """Measure, write the run's CSVs, and make its report.
+
+    \b
+    Examples:
+      bench run --profile smoke --budget 120
+      bench run --only 'inference/*/b1'
+      bench run --only 'inference/*/b1' --vary allocator --vary threads=1,2
+      bench run --model torchvision.models:resnet18 --input-shape 3,224,224
+      bench run --model shop/model.py:load --factory-arg size=large --inputs shop/data.py:batch
+      bench run --env torch-latest=.venv-latest/bin/python
+      bench run --resume results/20261124T...    continue what was killed or interrupted
+    """
+    from bench.cli.report import write_and_summarise
+    from bench.engine import environments
+    from bench.plan import arguments
+    from bench.plan.profiles import PROFILES
+    from bench.run import measure
+
+    idle = [name for name in options.given(context) if name not in _BESIDE_RESUME]
+    if resume is not None and idle:
+        raise UsageError(f"--resume keeps the run's own settings: leave {', '.join(idle)} out")
+    request = measure.RunRequest(
+        profile=PROFILES[profile],
+        budget_s=budget,
+        only=only,
+        weights=weights,
+        seed=seed,
+        threads=threads,
+        vary=vary,
+        data=data,
+        good=good,
+        results=results,
+        pythons=environments.parse(env),
+        own=_own_model(model, inputs, input_shape, factory_arg),
+        backends=backends,
+    )
+    arguments.check_writable(reports, "--reports")
+    earlier = set(results.glob("*/environment.json"))
+    try:
+        folder = measure.go_on(resume, budget_s=budget) if resume else measure.run(request)
+    except KeyboardInterrupt:
+        new = sorted(set(results.glob("*/environment.json")) - earlier)
+        kept = resume or (new[-1].parent if new else None)
+        measured = (
+            f"what was measured is in {kept} (`bench report {kept}` makes its page)"
+            if kept
+            else "nothing had been measured yet, so nothing is kept"
+        )
+        click.echo(f"bench: interrupted; {measured}", err=True)
+        sys.exit(options.INTERRUPTED)
+    click.echo(f"results  {folder}")
+    write_and_summarise(options.read_run(folder), reports)
+
+
+def _own_model(
+    model: str | None, inputs: str | None, shape: str | None, settings: tuple[str, ...]
+) -> OwnChoice | None:
+    """Return the user's own model, or None for the inspector.
+
+    Raises:
+        UsageError: inputs or arguments were given without a model.
+    """
+    from bench.run.measure import OwnChoice
+
+    if model is not None:
+        return OwnChoice(model=model, inputs=inputs, shape=shape, settings=settings)
+    if inputs or shape or settings:
+        raise UsageError(
+            "--inputs, --input-shape and --factory-arg are for a model of your own: give --model"
+        )
+    return None

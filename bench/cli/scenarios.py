@@ -1,0 +1,47 @@
+"""`bench scenarios`: list what a profile measures."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from bench.cli import options
+
+
+@click.command()
+@options.profile("standard")
+@options.as_json
+def scenarios(profile: str, as_json: bool) -> None:
+    """List what a profile measures, which headlines it decides, and what it leaves out and why.
+
+    \b
+    Examples:
+      bench scenarios --profile smoke
+    """
+    from bench.plan import matrix
+    from bench.plan.profiles import PROFILES
+    from bench.run.outcomes import claims_of_plan
+
+    chosen = matrix.matrix(PROFILES[profile])
+    claims = claims_of_plan(chosen)
+    if as_json:
+        plan = {
+            "scenarios": [scenario.id for scenario in chosen],
+            "claims": [
+                {"claim": one.id, "candidates": one.candidates, "opponents": one.opponents}
+                for one in claims
+            ],
+            "excluded": [{"what": one.what, "reason": one.reason} for one in matrix.EXCLUSIONS],
+        }
+        click.echo(json.dumps(plan, indent=2))
+        return
+    for scenario in chosen:
+        click.echo(scenario.id)
+    click.echo("\nHeadlines, each the best of some scenarios against the best of others:")
+    for one in claims:
+        click.echo(f"  {one.id}: of {len(one.candidates)} against {len(one.opponents)}")
+    click.echo("\nLeft out:")
+    for exclusion in matrix.EXCLUSIONS:
+        click.echo(f"  {exclusion.what}: {exclusion.reason}")
+    click.echo("  batches that take this machine more than 2 s a call (found when a run starts)")
