@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bench.plan.profiles import Profile
-    from bench.run.measure import OwnChoice
+    from bench.run.request import OwnChoice
 
 _Command = TypeVar("_Command", bound="Callable[..., None]")
 _INTERRUPTED = 130
@@ -166,11 +166,12 @@ def run(
     from bench.engine import environments
     from bench.plan import arguments
     from bench.run import measure
+    from bench.run.request import RunRequest
 
     if resume is not None:
         _refuse_beside(context, "resume", "budget", "reports")
 
-    request = measure.RunRequest(
+    request = RunRequest(
         profile=_profile(profile),
         budget_s=budget,
         only=only,
@@ -324,7 +325,7 @@ def _own_model(
     Raises:
         UsageError: inputs without a model.
     """
-    from bench.run.measure import OwnChoice
+    from bench.run.request import OwnChoice
 
     if model is None:
         if inputs or shape or settings:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench.analysis.judge import Judge
 from bench.analysis.measurements import Measurements, disturbance
-from bench.engine.engine import Checks, Engine
+from bench.engine.checks import Checks
+from bench.engine.engine import Engine
 from bench.engine.participants import Group, Participant
 from bench.errors import RefusalError, WorkerError
 from bench.gate.result import Interval, Outcome, weigh
@@ -184,7 +185,6 @@ class Duel:
                     break
         finally:
             engine.end()
-            self.notes += engine.notes
         return self._evidence(engine)
 
     def _engine(self) -> Engine:
@@ -198,6 +198,7 @@ class Duel:
             checks=_SamePart(),
             record_call=self.record,
             record_noise=self.record_noise,
+            record_event=lambda event: self.notes.append(event.sentence),
             say=self.say,
             at_once=len(Side),  # so that none warms up beside an import
             needed=True,
@@ -245,7 +246,7 @@ class Duel:
             disturbed_shares={side: found.shares.get(name, 0.0) for name, side in sides.items()},
             unlike=tuple(
                 f"{sides[name]} against base: {sentence}"
-                for name, sentences in engine.unlike.items()
+                for name, sentences in engine.differences.items()
                 for sentence in sentences
             ),
             failure=failed[0] if failed else None,
@@ -267,7 +268,7 @@ def _side(participant: Participant) -> Side:
 class _SamePart(Checks):
     """A commit from before a part was known would run the whole model, and look fast or slow."""
 
-    def prepared(self, execution: Execution) -> None:
+    def after_prepare(self, execution: Execution) -> None:
         """Refuse a worker that times something else than the scenario's part."""
         wanted = part_of(execution.scenario)
         if execution.prepared.get("part") != wanted:

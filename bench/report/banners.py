@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from bench.plan.matrix import INFERENCE_BATCHES
 from bench.plan.scenario import MEASURED, Status
+from bench.store.events import EventKind, from_environment
 from bench.text.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bench.analysis.facts import Facts
+    from bench.store.events import Event
 
 
-_UNCOUNTED: Final = re.compile(r"A block of (?P<participant>.+) does not count: (?P<reason>.+)\.")
-"""As `bench.engine.rounds` notes it; a run may have dozens, alike but for the scenario."""
-_BUDGET: Final = "The budget"
+_BUDGET: Final = (EventKind.BUDGET_EXCEEDED, EventKind.HEADLINES_OPEN)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,18 +58,20 @@ def _incomplete(facts: Facts) -> Iterator[Banner]:
             text="The run's files hold no scenario. What is known of the machine is below.",
         )
     complete = facts.environment.flag("complete")
-    notes = _gathered([str(note) for note in facts.environment.items("notes")])
+    events = from_environment(facts.run.environment)
+    of_budget = [event.sentence for event in events if event.kind in _BUDGET]
+    others = _sentences([event for event in events if event.kind not in _BUDGET])
     if facts.never_measured and facts.scenarios:
         total = len(facts.never_measured) + len(facts.scenarios)
-        notes.append(f"{len(facts.never_measured)} of {total} scenarios have no row.")
+        others.append(f"{len(facts.never_measured)} of {total} scenarios have no row.")
     if complete is not True:
-        text = " ".join(notes) or "It ended early: it shows what was measured until then."
+        text = " ".join([*of_budget, *others]) or (
+            "It ended early: it shows what was measured until then."
+        )
         yield Banner(level="stop", title="The run is incomplete", text=text)
         return
-    cut = [note for note in notes if note.startswith(_BUDGET)]
-    others = [note for note in notes if not note.startswith(_BUDGET)]
-    if cut:
-        yield Banner(level="warn", title="The budget cut something", text=" ".join(cut))
+    if of_budget:
+        yield Banner(level="warn", title="The budget cut something", text=" ".join(of_budget))
     if others:
         yield Banner(level="note", title="Noted while measuring", text=" ".join(others))
 
@@ -106,12 +107,13 @@ def _restricted(facts: Facts) -> Iterator[Banner]:
         )
 
 
-def _gathered(notes: list[str]) -> list[str]:
-    """Blocks that do not count for the same reason as one note; the CSVs have them one by one."""
-    found = [(note, _UNCOUNTED.fullmatch(note)) for note in notes]
-    reasons = Counter(match["reason"] for _, match in found if match)
-    blocks = [f"{count(n, 'block')} did not count: {reason}." for reason, n in reasons.items()]
-    return [note for note, match in found if not match] + blocks
+def _sentences(events: list[Event]) -> list[str]:
+    """Return a sentence an event, but one for all blocks that did not count for the same reason."""
+    blocks = [event for event in events if event.kind is EventKind.BLOCK_NOT_COUNTED]
+    reasons = Counter(event.reason for event in blocks)
+    return [event.sentence for event in events if event not in blocks] + [
+        f"{count(n, 'block')} did not count: {reason}." for reason, n in reasons.items()
+    ]
 
 
 def _smaller_batches(facts: Facts) -> Iterator[Banner]:

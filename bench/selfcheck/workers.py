@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.engine.launcher import Launcher, told
+from bench.engine.launcher import Launcher, worker_options
 from bench.machine import placement
 
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ class Workers:
     ) -> WorkerProcess:
         """A fresh process for this scenario, a worker's or a zygote's (`bench.worker.zygote`)."""
         launcher = Launcher(
-            folder=self.folder, cpus=self.cpus, told=told(data=self.data, weights="random")
+            folder=self.folder,
+            cpus=self.cpus,
+            options=worker_options(data=self.data, weights="random"),
         )
-        size = told(**{"image-size": image_size})
+        size = worker_options(**{"image-size": image_size})
         return launcher.start(name, scenario, more=size, module=module)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.analysis.judge import level
-from bench.engine.engine import Checks
+from bench.engine.checks import Checks
 from bench.engine.participants import Group, Participant, control_of
 from bench.plan.operators import CASE, CASES, Case, case_named
 from bench.plan.scenario import Mode, Scenario, Task
@@ -99,7 +99,7 @@ class KeepOutputs(Checks):
 
     folder: Path
 
-    def opened(self, execution: Execution) -> None:
+    def after_first_warm_up(self, execution: Execution) -> None:
         """Ask for them once."""
         execution.outputs(output_path(self.folder, execution.participant))
 

@@ -1,13 +1,14 @@
 """An imagined machine on which runs are played: true speeds, luck and costs are known.
 
 machine = Machine(scenarios=..., ms={...}).play()
-machine.planner.decided(machine.analysis())
+decided_claims(machine.analysis(), DEFAULT)
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,8 +17,10 @@ from bench.analysis.speedups import RunAnalysis
 from bench.plan.profiles import PROFILES, Profile
 from bench.plan.scenario import CONTROL_SUFFIX, Mode, Scenario
 from bench.plan.thresholds import DEFAULT
+from bench.run.forecast import Cost
 from bench.run.outcomes import Outcome
-from bench.run.planner import Cost, Known, Planner, Visit
+from bench.run.planner import Known, Planner, Visit
+from bench.run.questions import decided_claims
 from tests.bench.calls import timed_call
 
 if TYPE_CHECKING:
@@ -62,7 +65,7 @@ class Machine:
             costs=self.costs,
             left_s=self.budget_s - self.spent_s,
             thorough={name for visit in self.visits for name in visit.thorough},
-            analysis=self.analysis,
+            analysis=cache(self.analysis),
         )
 
     def analysis(self) -> RunAnalysis:
@@ -124,7 +127,7 @@ class Machine:
         whole = self.rows
         for launch, end_s in enumerate(self.ends_s):
             self.rows = [row for row in whole if row.launch <= launch]
-            decided = self.planner.decided(self.analysis())
+            decided = decided_claims(self.analysis(), DEFAULT)
             self.rows = whole
             if claim in decided:
                 return end_s

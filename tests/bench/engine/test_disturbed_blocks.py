@@ -73,7 +73,7 @@ class Machine:
             policy=DEFAULT,
             record=self.noise.append,
             failed=lambda *_: None,
-            note=lambda _: None,
+            record_event=lambda _: None,
             say=lambda _: None,
             clock=backend.clock,
             wait_for_idle=self.waits.append,

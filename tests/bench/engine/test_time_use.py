@@ -115,6 +115,6 @@ def test_a_standard_run_keeps_its_budget_and_decides_most(standard_run: Runner) 
     best = next(row for row in run.claims if row.claim == "best/inference/b1")
     assert best.decided_s is not None
     assert best.decided_s < 150
-    use = standard_run.self_use()
+    use = standard_run.metadata()["self"]
     assert SELFCHECK.min_measuring_share <= use["rounds_share"] <= 1
     assert use["seconds"]["all"] <= 1.02 * STANDARD.budget_s  # a last visit is foreseen, not known

@@ -13,6 +13,7 @@ from bench.analysis import recovered, winners
 from bench.analysis.facts import Comparison, Facts, Group
 from bench.plan.scenario import Status, Verdict
 from bench.report import answers, banners, build
+from bench.store.events import Event, EventKind, to_environment
 from bench.store.records import IterationRow, Run, SpeedupRow
 from bench.text.wording import bounds, digits, times
 from tests.bench.calls import longer
@@ -559,7 +560,6 @@ def titles(run: Run) -> list[str]:
         ({}, "Synthetic pills"),
         ({}, "IPEX is archived"),
         ({"complete": False}, "The run is incomplete"),
-        ({"notes": ("The budget of 1 min was cut.",)}, "The budget cut something"),
         ({"notes": ("A picture is missing.",)}, "Noted while measuring"),
         ({"noisy": True}, "Not to be believed everywhere"),
         ({"disturbed": True}, "Not to be believed everywhere"),
@@ -603,10 +603,17 @@ def test_being_stopped_by_the_own_quota_is_a_banner_and_no_neighbours_doing(
 
 def test_blocks_that_do_not_count_are_told_once(make_run: MakeRun) -> None:
     """A dozen sentences that differ in a scenario's name would push the answers off the screen."""
-    lost = tuple(f"A block of inference/x/b{n} does not count: it was paused." for n in range(11))
-    found = banners.banners(Facts(make_run(notes=lost)))
-    (told,) = [banner for banner in found if banner.title == "Noted while measuring"]
-    assert told.text == "11 blocks did not count: it was paused."
+    lost = [
+        Event(kind=EventKind.BLOCK_NOT_COUNTED, subject=f"inference/x/b{n}", reason="it was paused")
+        for n in range(11)
+    ]
+    over = Event(kind=EventKind.BUDGET_EXCEEDED, budget_s=60.0, seconds=10.0)
+    run = make_run()
+    environment = {**run.environment, **to_environment([*lost, over])}
+    found = banners.banners(Facts(dataclasses.replace(run, environment=environment)))
+    texts = {banner.title: banner.text for banner in found}
+    assert texts["Noted while measuring"] == "11 blocks did not count: it was paused."
+    assert texts["The budget cut something"] == over.sentence
 
 
 def test_good_run_of_a_trained_model_has_only_the_note_on_ipex(make_run: MakeRun) -> None:

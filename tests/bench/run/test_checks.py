@@ -52,7 +52,7 @@ def warm_up_calls(runner: Runner, scenario: Scenario, launch: int) -> int:
         and row.launch == launch
         and row.phase == "warmup"
         and row.round is None
-        for row in runner.iterations
+        for row in runner.state.iterations
     )
 
 
@@ -123,7 +123,7 @@ def test_a_scenario_far_too_slow_for_the_budget_is_left_out(tmp_path: Path, back
     assert "one call takes 20 s, and a scenario may use 25 % of the budget" in (
         rows[SCRIPT.id].reason or ""
     )
-    assert sum(row.scenario == SCRIPT.id for row in runner.iterations) == 2
+    assert sum(row.scenario == SCRIPT.id for row in runner.state.iterations) == 2
     assert rows[LAST.id].status == "ok"
 
 
@@ -148,7 +148,9 @@ def test_all_executions_of_a_group_discard_alike(tmp_path: Path, backend: Any) -
     """A cold start that counts for the slow execution only would be the fast one's gain."""
     backend.call_ms = {STOCK.id: 300.0, LAST.id: 300.0, SCRIPT.id: 300.0, IPEX.id: 100.0}
     runner = measured(tmp_path, backend, ALL)
-    discarded = {row.scenario for row in runner.iterations if row.phase == "warmup" and row.round}
+    discarded = {
+        row.scenario for row in runner.state.iterations if row.phase == "warmup" and row.round
+    }
     assert discarded == set()
 
 
@@ -205,6 +207,6 @@ def test_first_calls_are_made_side_by_side_once_their_cost_is_known(
     backend.faults[IPEX.id, "call"] = watched
     runner = measured(tmp_path, backend, ALL, starts_at_once=2)
     assert threads == {False: {True}, True: {False}}
-    first = [row for row in runner.iterations if row.phase == "first_call"]
+    first = [row for row in runner.state.iterations if row.phase == "first_call"]
     names = {(row.scenario, row.launch) for row in first}
     assert len(names) == len(first)

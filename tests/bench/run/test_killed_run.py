@@ -111,11 +111,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
         name = {ScenarioRow: "scenarios", ParityRow: "parity"}.get(kind)
         if name:
             setattr(disk, name, tuple(rows))
-            disk.kept(len(runner.iterations))
+            disk.kept(len(runner.state.iterations))
 
-    def keep_workers(workers: dict[str, Any]) -> None:
-        disk.workers = workers
-        disk.kept(len(runner.iterations))
+    def keep_metadata(metadata: dict[str, Any]) -> None:
+        disk.workers = metadata["workers"]
+        disk.kept(len(runner.state.iterations))
 
     patch.setattr(records, "replace_rows", watched)
     runner = Runner(
@@ -127,21 +127,21 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
         budget_s=10_000,
         launch=backend.launch,
         peak={"gflop_per_s": {"fp32": 4000.0}, "memory_gb_per_s": 20.0},
-        keep_workers=keep_workers,
+        keep_metadata=keep_metadata,
         clock=clock,
     )
     append = records.RunWriter.append
 
     def note(writer: records.RunWriter, row: Any) -> None:
         if isinstance(row, NoiseRow):
-            noise.append((len(runner.iterations), row))
+            noise.append((len(runner.state.iterations), row))
         append(writer, row)
 
     patch.setattr(records.RunWriter, "append", note)
     runner.measure()
     patch.undo()
-    final = replace(records.read_run(folder), environment={"workers": runner.workers()})
-    return Whole(runner.iterations, noise, disk, final)
+    final = replace(records.read_run(folder), environment={"workers": runner.state.workers()})
+    return Whole(runner.state.iterations, noise, disk, final)
 
 
 def killed(whole: Whole, calls: int) -> Facts:

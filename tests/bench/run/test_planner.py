@@ -12,6 +12,7 @@ from bench.plan.matrix import matrix
 from bench.plan.profiles import PROFILES
 from bench.plan.scenario import Dtype, Layout, Mode, Task, stock_default
 from bench.plan.thresholds import DEFAULT
+from bench.run.questions import decided_claims
 from tests.bench.imagined_machine import Machine
 
 STANDARD = PROFILES["standard"]
@@ -89,7 +90,7 @@ def test_only_what_is_open_is_measured_again() -> None:
     assert again[COMPILED.id] >= 2
     assert again[BF16.id] == 0
     claim = "ipex/inference/b1/fp32"
-    assert claim in machine.planner.decided(machine.analysis())
+    assert claim in decided_claims(machine.analysis(), DEFAULT)
 
 
 def test_what_cannot_be_decided_takes_the_budget_and_no_more() -> None:

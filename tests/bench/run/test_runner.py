@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -29,6 +28,7 @@ from bench.plan.thresholds import DEFAULT
 from bench.run import resume
 from bench.run.runner import Runner
 from bench.store import records
+from bench.store.events import EventKind
 from bench.worker import conditions
 
 if TYPE_CHECKING:
@@ -103,6 +103,11 @@ def speedup_of(runner: Runner, scenario: Scenario, kind: str) -> records.Speedup
     return found[0]
 
 
+def kinds(runner: Runner) -> list[EventKind]:
+    """What happened, in order."""
+    return [event.kind for event in runner.events]
+
+
 def raising(status: Status, reason: str, *, dies: bool = True) -> Callable[..., None]:
     """A fault that fails the request, and by default takes the worker with it."""
 
@@ -174,7 +179,7 @@ def test_workers_are_fresh_in_each_further_launch(build: Build, backend: Any) ->
     """Two keys and the control; the first ones serve both batch sizes, which are not compared."""
     runner = build()
     runner.measure()
-    assert {row.launch for row in runner.iterations if "/b4" in row.scenario} - {0}
+    assert {row.launch for row in runner.state.iterations if "/b4" in row.scenario} - {0}
     started = Counter(launch for _, _, launch in backend.started)
     assert set(started.values()) == {3}
     assert not backend.alive
@@ -189,7 +194,7 @@ def test_no_process_counts_twice(build: Build, backend: Any) -> None:
     placebo = replace(DEFAULT_1, backend="placebo")
     runner = build((DEFAULT_1, last, script, fused, BF16_1, IPEX_1, compiled, placebo, DEFAULT_4))
     runner.measure()
-    launches = {row.launch for row in runner.iterations if row.scenario == DEFAULT_1.id}
+    launches = {row.launch for row in runner.state.iterations if row.scenario == DEFAULT_1.id}
     assert len(launches) >= 3  # what compiles and the placebo come in visits of their own
     key = worker_key(DEFAULT_1).id
     for control in (False, True):
@@ -328,8 +333,8 @@ def test_another_allocator_makes_the_comparison_invalid(build: Build, backend: A
     assert row.verdict == "invalid"
     assert "allocator: glibc against tcmalloc" in (row.reason or "")
     assert row.speedup == pytest.approx(1.5, rel=0.01)
-    assert runner.workers()[IPEX_1.id]["differs"] == ["allocator: glibc against tcmalloc"]
-    assert "differs" not in runner.workers()[IPEX_4.id]
+    assert runner.state.workers()[IPEX_1.id]["differs"] == ["allocator: glibc against tcmalloc"]
+    assert "differs" not in runner.state.workers()[IPEX_4.id]
     assert speedup_of(runner, IPEX_4, "stock_default").verdict == "same"
 
 
@@ -365,7 +370,7 @@ def test_conditions_are_compared_in_every_launch(build: Build, backend: Any) -> 
     runner = build()
     runner.measure()
     assert speedup_of(runner, IPEX_1, "stock_default").verdict == "invalid"
-    assert runner.workers()[IPEX_1.id]["allocator"] == "glibc"
+    assert runner.state.workers()[IPEX_1.id]["allocator"] == "glibc"
 
 
 def test_a_worker_that_cannot_read_its_conditions_again_is_held_to_its_greeting(
@@ -377,7 +382,7 @@ def test_a_worker_that_cannot_read_its_conditions_again_is_held_to_its_greeting(
     runner = build()
     runner.measure()
     assert rows_of(runner)[IPEX_1.id].status == "ok"
-    assert runner.workers()[IPEX_1.id]["allocator"] == "glibc"
+    assert runner.state.workers()[IPEX_1.id]["allocator"] == "glibc"
 
 
 def test_a_control_under_other_conditions_leaves_no_verdict(build: Build, backend: Any) -> None:
@@ -446,7 +451,9 @@ def test_emulated_bf16_takes_few_rounds_and_says_so(build: Build, backend: Any) 
     assert rows[BF16_1.id].launches == 2
     assert rows[BF16_1.id].rounds == 2 * DEFAULT.budget.emulated_rounds
     assert rows[IPEX_1.id].rounds > rows[BF16_1.id].rounds
-    settled = {row.scenario for row in runner.iterations if row.phase == "warmup" and row.round}
+    settled = {
+        row.scenario for row in runner.state.iterations if row.phase == "warmup" and row.round
+    }
     assert IPEX_1.id in settled
     assert BF16_1.id not in settled
 
@@ -489,7 +496,7 @@ def test_a_small_budget_gives_each_group_its_minimum_first(build: Build, backend
     assert all(row.rounds >= SMOKE.min_rounds for row in measured)
     unmeasured = [row for row in rows.values() if row.status != "ok"]
     assert all("budget" in (row.reason or "") for row in unmeasured)
-    assert any("budget" in note for note in runner.notes)
+    assert EventKind.HEADLINES_OPEN in kinds(runner)
 
 
 def test_headlines_that_stay_open_are_said_with_the_budget_that_should_do(
@@ -500,14 +507,12 @@ def test_headlines_that_stay_open_are_said_with_the_budget_that_should_do(
     backend.call_ms = {DEFAULT_1.id: 102.0}
     cut = build((DEFAULT_1, IPEX_1), budget_s=20.0)
     cut.measure()
-    (said,) = (note for note in cut.notes if "open" in note)
-    assert said.startswith("The budget of 20 s left ")
-    found = re.search(r"of 2 headlines open; about (\d+) min should do \(BUDGET=(\d+)\)", said)
-    assert found
-    assert int(found[2]) == 60 * int(found[1])
-    again = build((DEFAULT_1, IPEX_1), budget_s=float(found[2]))
+    (event,) = cut.events
+    assert (event.kind, event.budget_s, event.headlines) == (EventKind.HEADLINES_OPEN, 20.0, 2)
+    assert event.enough_s
+    again = build((DEFAULT_1, IPEX_1), budget_s=event.enough_s)
     again.measure()
-    assert not [note for note in again.notes if "open" in note]
+    assert again.events == []
 
 
 def test_claims_are_written_with_when_they_were_decided(build: Build, backend: Any) -> None:
@@ -535,10 +540,10 @@ def test_each_task_is_asked_however_slow_the_machine(build: Build, backend: Any)
     runner.measure()
     rows = rows_of(runner)
     ok = [name for name, row in rows.items() if row.status == "ok"]
-    groups = {runner.outcomes[name].scenario.group for name in ok}
+    groups = {runner.state.outcomes[name].scenario.group for name in ok}
     assert groups == {DEFAULT_1.group, stock_default(Task.TRAINING, 1, ("frozen",)).group}
     assert all(rows[name].rounds >= SMOKE.min_rounds for name in ok)
-    assert any("The budget of 1 min was passed by" in note for note in runner.notes)
+    assert EventKind.BUDGET_EXCEEDED in kinds(runner)
 
 
 def test_what_is_emulated_is_charged_for_the_images_it_is_compared_on(
@@ -586,8 +591,8 @@ def test_an_emulated_dtype_that_is_fast_stands_in_every_round(build: Build, back
     runner = build((DEFAULT_1, IPEX_1, BF16_1), profile=TWICE)
     runner.measure()
     rows = rows_of(runner)
-    together = {(r.launch, r.round) for r in runner.iterations if r.scenario == BF16_1.id}
-    beside = {(r.launch, r.round) for r in runner.iterations if r.scenario == IPEX_1.id}
+    together = {(r.launch, r.round) for r in runner.state.iterations if r.scenario == BF16_1.id}
+    beside = {(r.launch, r.round) for r in runner.state.iterations if r.scenario == IPEX_1.id}
     launches = {launch for launch, _ in together} & {launch for launch, _ in beside}
     assert {one for one in together if one[0] in launches} == {
         one for one in beside if one[0] in launches
@@ -645,7 +650,7 @@ def test_an_interrupt_keeps_whole_rows_and_makes_summaries(build: Build, backend
         runner.measure()
     assert not backend.alive
     assert not runner.complete
-    assert any("interrupted" in note for note in runner.notes)
+    assert kinds(runner) == [EventKind.INTERRUPTED]
     assert rows_of(runner)[IPEX_4.id].status == "ok"
     assert speedup_of(runner, IPEX_1, "stock_default").speedup is not None
 
@@ -727,11 +732,12 @@ def test_what_was_found_wrong_stays_wrong_when_the_run_goes_on(build: Build, bac
 
 
 def test_conditions_are_kept_group_by_group(build: Build, backend: Any) -> None:
-    """A kill leaves those of what was measured."""
+    """A kill leaves those of what was measured, and the run is complete in the last one only."""
     kept: list[dict[str, Any]] = []
-    build(keep_workers=kept.append).measure()
-    assert kept[0][IPEX_1.id]["allocator"] == "glibc"
-    assert kept[0][IPEX_4.id] == {}
+    build(keep_metadata=kept.append).measure()
+    assert kept[0]["workers"][IPEX_1.id]["allocator"] == "glibc"
+    assert kept[0]["workers"][IPEX_4.id] == {}
+    assert [one["complete"] for one in kept] == [False] * (len(kept) - 1) + [True]
 
 
 def test_a_full_disk_ends_the_run_in_one_line_with_no_worker_left(
@@ -772,7 +778,9 @@ def test_a_block_in_which_something_was_recompiled_does_not_count(
     slow = [row for row in calls if row.wall_ns == 900_000_000]
     assert slow
     assert {row.phase for row in slow} == {"warmup"}
-    assert any("compiled anew" in note for note in runner.notes)
+    (event,) = runner.events
+    assert (event.kind, event.subject) == (EventKind.BLOCK_NOT_COUNTED, IPEX_1.id)
+    assert (event.launch, event.round, event.reason) == (0, 0, "it was compiled anew")
 
 
 def test_a_label_that_the_evidence_denies_is_not_counted(build: Build, backend: Any) -> None:
@@ -805,7 +813,7 @@ def test_the_higher_reading_of_the_peak_counts(build: Build, again: float, expec
     """A peak taken while the machine was slowed would refute true results."""
     runner = build(peak_again=lambda: peak_of(again))
     runner.measure()
-    assert runner.peak == {
+    assert runner.state.peak == {
         "gflop_per_s": {"fp32": expected, "bf16": 800.0},
         "memory_gb_per_s": 30.0,
     }
@@ -818,7 +826,7 @@ def test_no_probe_was_faster_than_the_peak(build: Build, backend: Any) -> None:
     backend.probe_gflop_per_s = 450.0
     runner = build()
     runner.measure()
-    assert runner.peak["gflop_per_s"]["fp32"] == 450.0
+    assert runner.state.peak["gflop_per_s"]["fp32"] == 450.0
 
 
 def test_a_peak_that_cannot_be_measured_again_is_said(build: Build) -> None:
@@ -830,8 +838,9 @@ def test_a_peak_that_cannot_be_measured_again_is_said(build: Build) -> None:
     runner = build(peak_again=fails)
     runner.measure()
     assert runner.complete
-    assert runner.peak["gflop_per_s"]["fp32"] == 400.0
-    assert any("could not be measured again: planted" in note for note in runner.notes)
+    assert runner.state.peak["gflop_per_s"]["fp32"] == 400.0
+    (event,) = runner.events
+    assert (event.kind, event.reason) == (EventKind.PEAK_NOT_REPEATED, "planted")
 
 
 def test_a_result_beyond_the_peak_is_invalid(build: Build, backend: Any) -> None:
@@ -872,7 +881,7 @@ def test_an_interrupt_in_a_further_launch_keeps_what_was_measured_before(
     assert {launch for _, _, launch in backend.started} == {0, 1}
     assert not backend.alive
     assert not runner.complete
-    assert any("interrupted" in note for note in runner.notes)
+    assert kinds(runner) == [EventKind.INTERRUPTED]
     assert speedup_of(runner, IPEX_1, "stock_default").launches == 1
 
 
@@ -883,7 +892,7 @@ def test_a_clear_result_ends_the_run(build: Build, backend: Any) -> None:
     runner.measure()
     assert {launch for _, _, launch in backend.started} == {0}
     assert {row.launches for row in rows_of(runner).values()} == {1}
-    assert not runner.notes
+    assert runner.events == []
 
 
 TCMALLOC_1 = replace(DEFAULT_1, options=("allocator=tcmalloc",))
