@@ -140,14 +140,18 @@ class Engine:
             if participant.name not in self.failures and participant.process in self._workers
         ]
         with self.use.during("preparing"):
-            answers = self._ask_all(executions, "preparing", Execution.build)
+            built = self._ask_all(executions, "preparing", Execution.build)
+            executions = [one for one, _ in built if self._passes(one, self.checks.after_prepare)]
+        with self.use.during("first calls"):
+            first_calls = self._ask_all(executions, "first call of", Execution.ask_first_call)
+            for execution, reply in first_calls:
+                execution.record_first_call(reply)
+            base = next((execution for execution, _ in first_calls if execution.is_base), None)
             executions = [
                 execution
-                for execution, _ in answers
-                if self._passes(execution, self.checks.after_prepare)
+                for execution, _ in first_calls
+                if self._passes(execution, lambda one: self.checks.after_first_call(one, base))
             ]
-        with self.use.during("first calls"):
-            executions = self._first_calls(executions)
         with self.use.during(MEASURING):
             executions = [one for one in executions if self._passes(one, self._warm_up)]
         self._compare_conditions(executions)
@@ -190,8 +194,6 @@ class Engine:
     def pids(self) -> set[int]:
         """Return the processes that are alive."""
         return {worker.pid for worker in self._workers.values() if worker.alive}
-
-    # ---- workers ---------------------------------------------------------------------------
 
     def _start(self, number: int, participants: Sequence[Participant]) -> None:
         """Start the workers that are missing, each process once."""
@@ -272,7 +274,10 @@ class Engine:
             except WorkerError as error:
                 return error
 
-        alone = [one for one in executions if self.at_once < 2 or self._is_new(one)]
+        def is_new(execution: Execution) -> bool:
+            return not execution.is_control and execution.name not in self.prepared
+
+        alone = [one for one in executions if self.at_once < 2 or is_new(one)]
         answers = {execution.name: answer_of(execution) for execution in alone}
         others = [execution for execution in executions if execution.name not in answers]
         if others:
@@ -287,21 +292,6 @@ class Engine:
             else:
                 answered.append((execution, answer))
         return answered
-
-    def _is_new(self, execution: Execution) -> bool:
-        """Whether no worker has told anything about the scenario yet."""
-        return not execution.is_control and execution.name not in self.prepared
-
-    def _first_calls(self, executions: Sequence[Execution]) -> list[Execution]:
-        answers = self._ask_all(executions, "first call of", Execution.ask_first_call)
-        for execution, reply in answers:
-            execution.record_first_call(reply)
-        base = next((execution for execution, _ in answers if execution.is_base), None)
-        return [
-            execution
-            for execution, _ in answers
-            if self._passes(execution, lambda one: self.checks.after_first_call(one, base))
-        ]
 
     def _warm_up(self, execution: Execution) -> None:
         self.say(f"warming up {execution.name}")

@@ -245,7 +245,7 @@ class Execution:
         return Block(invalid=str(invalid) if invalid else None, disturbed=disturbed)
 
     def _had_less_cpu(self, reply: protocol.Message, which: slice) -> bool:
-        """Whether the calls had less CPU time per wall time than the least disturbed ones so far."""
+        """Whether the calls had a lower share of CPU time than the least disturbed ones so far."""
         walls, cpus = sum(reply["wall_ns"][which]), sum(reply["cpu_ns"][which])
         if not walls:
             return False

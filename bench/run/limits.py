@@ -39,8 +39,6 @@ class Limits:
     largest_batch: int
     excluded: tuple[Exclusion, ...]
     """Why batch sizes above `largest_batch` are left out."""
-    call_s: dict[int, float]
-    """Seconds of one stock default call, by batch size."""
     model: dict[str, Any]
     """`name`, `weights`, `trained`, `threshold`, `parameters`, `gflop_per_image`."""
     data: dict[str, Any]
@@ -84,7 +82,6 @@ def find_limits(
         peak=_ask_peak(worker, policy),
         largest_batch=max(tried),
         excluded=tuple(excluded),
-        call_s={batch: found.seconds for batch, found in tried.items()},
         model={
             **prepared.get("model", {}),
             "parameters": prepared["parameters"],

@@ -21,15 +21,7 @@ from bench.engine.progress import Progress
 from bench.engine.time_use import TimeUse
 from bench.engine.worker_process import AccountedWorker
 from bench.errors import WorkerError
-from bench.plan.scenario import (
-    Scenario,
-    Status,
-    Task,
-    Verdict,
-    group_name,
-    stock_default,
-    worker_key,
-)
+from bench.plan.scenario import Status, Task, Verdict, group_name, stock_default, worker_key
 from bench.run import forecast, limits, memory_use
 from bench.run.checks import RunChecks
 from bench.run.emulation import EmulatedShare
@@ -49,13 +41,13 @@ if TYPE_CHECKING:
     from bench.engine.execution import Execution
     from bench.engine.worker_process import WorkerHandle
     from bench.plan.profiles import Profile
+    from bench.plan.scenario import Scenario
     from bench.plan.thresholds import Policy
     from bench.run.planner import Visit
     from bench.run.resume import Earlier
 
 _EXCESS = 0.05
-"""By what share of the budget a run may exceed it without an event: time is checked between blocks
-only."""
+"""Share of the budget by which a run may exceed it unreported: blocks are never cut."""
 
 
 @dataclass(kw_only=True)
@@ -104,7 +96,6 @@ class Runner:
     _first_task: Task | None = field(init=False, default=None)
     """The task whose first visits share their workers now."""
     _where: str = field(init=False, default="")
-    """The visit, for the progress line."""
     _peak_memory_gib: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
@@ -397,8 +388,6 @@ class Runner:
             "workers": self.state.workers(),
             **to_environment(self.events),
         }
-
-    # ---- time and progress -----------------------------------------------------------------
 
     def _left(self) -> float:
         return self.budget_s - self._elapsed()

@@ -40,7 +40,6 @@ def test_the_largest_power_of_two_below_two_seconds_is_the_cap(backend: Any) -> 
     """At 100 ms an image, 16 images take 1.6 s and 32 would take 3.2 s."""
     limit = found(backend, 1, 8, 32)
     assert limit.largest_batch == 16
-    assert limit.call_s[16] == pytest.approx(1.6, rel=0.05)
     (left_out,) = limit.excluded
     assert left_out.what == "inference batches above 16"
     assert "1.6" in left_out.reason
