@@ -65,9 +65,9 @@ def _incomplete(facts: Facts) -> Iterator[Banner]:
         total = len(facts.never_measured) + len(facts.scenarios)
         others.append(f"{len(facts.never_measured)} of {total} scenarios have no row.")
     if complete is not True:
-        text = " ".join([*of_budget, *others]) or (
-            "It ended early: it shows what was measured until then."
-        )
+        interrupted = any(event.kind is EventKind.INTERRUPTED for event in events)
+        early = "It ended early: it shows what was measured until then."
+        text = " ".join([*([] if interrupted else [early]), *of_budget, *others])
         yield Banner(level="stop", title="The run is incomplete", text=text)
         return
     if of_budget:

@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Machine:
-    """Carries visits out: every process and block has luck of its own."""
+    """Plays visits; every process and every block has a random part in its time."""
 
     scenarios: Sequence[Scenario]
     ms: Mapping[Scenario, float]
-    """At batch size 1; 100 where nothing is said."""
+    """At batch size 1; 100 by default."""
     budget_s: float = 900.0
     profile: Profile = PROFILES["standard"]
     process: float = 0.004
@@ -57,7 +57,7 @@ class Machine:
         )
 
     def known(self) -> Known:
-        """What the planner is told."""
+        """What the planner knows."""
         counts = Counter(name for visit in self.visits for name in visit.scenarios)
         return Known(
             measurable={one.id for one in self.scenarios},
@@ -83,7 +83,7 @@ class Machine:
         return self.ms.get(scenario, self.ms.get(plain, 100.0)) * scenario.batch_size
 
     def carry_out(self, visit: Visit) -> None:
-        """Measure a visit: every process and block has luck of its own."""
+        """Measure a visit."""
         launch = len(self.visits)
         self.visits.append(visit)
         by_id = {one.id: one for one in self.scenarios}
@@ -91,11 +91,11 @@ class Machine:
         participants += [
             (n + CONTROL_SUFFIX, one) for n, one in participants if one.is_stock_default
         ]
-        level = {n: self.time_ms(one) * self._luck(self.process) for n, one in participants}
+        level = {n: self.time_ms(one) * self._factor(self.process) for n, one in participants}
         rounds = self.profile.min_rounds if visit.is_first else visit.rounds
         for number in range(rounds):
             self.rows += [
-                timed_call(name, launch, number, level[name] * self._luck(self.block))
+                timed_call(name, launch, number, level[name] * self._factor(self.block))
                 for name, _ in participants
             ]
         for name, one in participants:
@@ -108,7 +108,7 @@ class Machine:
                 self.costs[name] = cost
         self.ends_s.append(self.spent_s)
 
-    def _luck(self, spread: float) -> float:
+    def _factor(self, spread: float) -> float:
         return float(np.exp(self.rng.normal(0, spread)))
 
     def play(self) -> Machine:

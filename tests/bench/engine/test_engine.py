@@ -108,10 +108,18 @@ def test_a_worker_that_cannot_start_or_is_refused_says_why(build: Build, backend
     assert engine.failures["other"].reason == "not this part"
 
 
+def test_a_worker_whose_greeting_failed_is_ended(build: Build, backend: Any) -> None:
+    """It would keep its memory until the experiment ends."""
+    backend.greeting_faults["stock"] = WorkerError(Status.UNAVAILABLE, "no such backend")
+    assert build().launch(0, PAIR, 1, until=NEVER) == 0
+    assert len(backend.started) == 1
+    assert not backend.alive
+
+
 def test_participants_of_one_process_take_turns_in_it_until_the_end(
     build: Build, backend: Any
 ) -> None:
-    """Group after group; whoever asks for fresh ones ends them between."""
+    """Group after group, until they are ended."""
     later = Group(name="later", participants=(replace(BASE, name="again", worker="base"),))
     engine = build()
     engine.launch(0, PAIR, 1, until=NEVER)
@@ -129,7 +137,7 @@ def test_rounds_end_in_time_but_not_before_the_least(build: Build, backend: Any)
     assert build().launch(0, PAIR, 50, until=backend.clock(), at_least=3) == 3
 
 
-def test_conditions_are_held_against_the_bases(build: Build, backend: Any) -> None:
+def test_conditions_are_compared_with_the_bases(build: Build, backend: Any) -> None:
     """Unless the participant is there for that difference."""
     unlike = {"conditions": {"threads": 1, "allocator": "glibc"}}
     backend.faults[NHWC.id, "conditions"] = lambda *_: unlike

@@ -1,4 +1,4 @@
-"""How workers are started: alike in everything but what their scenario varies."""
+"""Workers are started with the same settings, apart from what their scenario varies."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def after(command: WorkerCommand, option: str) -> str:
     return command.arguments[command.arguments.index(option) + 1]
 
 
-def test_workers_are_told_what_the_launcher_is_told(start: Any, tmp_path: Path) -> None:
-    """And each what is its alone; nothing of what was not said."""
+def test_workers_get_the_options_of_the_launcher(start: Any, tmp_path: Path) -> None:
+    """And each its own; an option that is None is left out."""
     command = start(more=worker_options(**{"image-size": 64, "weights": None}))
     assert command.arguments[0] == sys.executable
     found = {name: after(command, f"--{name}") for name in ("data", "seed", "image-size")}
@@ -58,7 +58,7 @@ def test_a_scenarios_threads_are_its_cpus_and_variables_too(start: Any) -> None:
     assert command.environment["OMP_NUM_THREADS"] == "1"
 
 
-def test_whoever_is_kept_apart_shares_nothing_compiled(start: Any) -> None:
+def test_a_cache_of_its_own_shares_nothing_compiled(start: Any) -> None:
     """Two sides of a gate, and two environments."""
     folders = [
         start(cache=name, scenario=replace(STOCK, environment=other)).environment

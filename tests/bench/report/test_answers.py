@@ -616,6 +616,24 @@ def test_blocks_that_do_not_count_are_told_once(make_run: MakeRun) -> None:
     assert texts["The budget cut something"] == over.sentence
 
 
+@pytest.mark.parametrize(
+    ("kind", "start"),
+    [
+        (EventKind.PROBE_FAILED, "It ended early: it shows what was measured until then. The"),
+        (EventKind.INTERRUPTED, "The run was interrupted after 40 s"),
+    ],
+)
+def test_an_incomplete_run_says_that_it_ended_early(
+    make_run: MakeRun, kind: EventKind, start: str
+) -> None:
+    """A killed run has no event of its end, though it may have others."""
+    run = make_run(complete=False)
+    kept = to_environment([Event(kind=kind, seconds=40.0, reason="planted")])
+    cut = dataclasses.replace(run, environment={**run.environment, **kept})
+    texts = {banner.title: banner.text for banner in banners.banners(Facts(cut))}
+    assert texts["The run is incomplete"].startswith(start)
+
+
 def test_good_run_of_a_trained_model_has_only_the_note_on_ipex(make_run: MakeRun) -> None:
     """No banner cries wolf."""
     run = make_run(native_bf16=True, trained=True, source="folder")

@@ -54,10 +54,10 @@ def test_a_profile_says_how_long_outputs_are_compared(run: Build, backend: Any) 
     assert PROFILES["full"].parity_s == 60
 
 
-def test_who_leads_is_compared_for_a_minute_before_it_is_recommended(
+def test_the_best_is_compared_for_a_minute_before_it_is_recommended(
     run: Build, backend: Any
 ) -> None:
-    """Fresh processes of it and of stock default; whoever then decides otherwise is refused."""
+    """In fresh processes of it and of stock default; one that decides otherwise is refused."""
     backend.call_ms = {IPEX_1.id: 50.0, SCRIPT_1.id: 70.0}
     asked: dict[str, list[float]] = {}
 
@@ -77,7 +77,7 @@ def test_who_leads_is_compared_for_a_minute_before_it_is_recommended(
     assert (rows[IPEX_1.id].status, rows[SCRIPT_1.id].status) == ("wrong_output", "ok")
 
 
-def test_how_long_it_took_to_settle_is_told_without_them(run: Build, backend: Any) -> None:
+def test_how_long_it_took_to_settle_does_not_include_them(run: Build, backend: Any) -> None:
     """A user waits for eleven level calls, however many the outputs took."""
     runner = run(*ALL)
     rows = rows_of(runner)
@@ -128,7 +128,7 @@ def test_slow_calls_need_one_more_only(run: Build, backend: Any) -> None:
     assert warm_up_calls(runner, SCRIPT_1, 1) == 2
 
 
-def test_all_executions_of_a_group_discard_alike(run: Build, backend: Any) -> None:
+def test_all_executions_of_a_group_discard_as_many_calls(run: Build, backend: Any) -> None:
     """A cold start that counts for the slow execution only would be the fast one's gain."""
     backend.call_ms = {DEFAULT_1.id: 300.0, LAST_1.id: 300.0, SCRIPT_1.id: 300.0, IPEX_1.id: 100.0}
     runner = run(*ALL)
@@ -138,7 +138,7 @@ def test_all_executions_of_a_group_discard_alike(run: Build, backend: Any) -> No
     assert discarded == set()
 
 
-def test_a_backends_first_worker_starts_alone_and_tells_what_importing_costs(
+def test_a_backends_first_worker_starts_alone_and_gives_the_import_time(
     run: Build, backend: Any
 ) -> None:
     """Two imports side by side take longer than one; the figure shown is that of one."""

@@ -141,7 +141,7 @@ def test_of_two_peaks_the_higher_counts() -> None:
 
 
 def test_pages_of_libraries_are_not_counted_for_each_worker(tmp_path: Path) -> None:
-    """They are held once for all, though the kernel calls them unique while one worker is alone."""
+    """All workers share them, though the kernel calls them unique while one worker is alone."""
     library = tmp_path / "library.so"
     library.write_bytes(b"\1" * (64 << 20))
     before = _own_pages_mib(os.getpid())

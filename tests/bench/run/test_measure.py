@@ -65,11 +65,11 @@ def test_a_run_that_is_interrupted_and_resumed_is_whole(tmp_path: Path) -> None:
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
-    assert "interrupted" in said
-    assert "Traceback" not in said
-    assert "\r" not in said, "progress belongs to terminals"
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "interrupted" in errors
+    assert "Traceback" not in errors
+    assert "\r" not in errors, "progress belongs to terminals"
     (folder,) = results.iterdir()
     cut = records.read_run(folder)
     assert cut.environment["complete"] is False

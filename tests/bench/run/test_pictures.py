@@ -23,7 +23,7 @@ MISSING = WorkerError(Status.UNAVAILABLE, "it is not installed")
 
 
 def looks(worker: Any, op: str, fields: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What a worker tells of layers and pictures."""
+    """A worker's replies about layers and pictures."""
     if op == "layers":
         kind = "Linear" if worker.key.backend == "stock" else "_IPEXLinear"
         return {"layers": [["head", kind]]}
