@@ -13,7 +13,7 @@ from bench.errors import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bench.run.measure import OwnChoice
+    from bench.run.request import OwnChoice
 
 _BESIDE_RESUME = ("--resume", "--budget", "--reports")
 
@@ -93,11 +93,12 @@ def run(  # click passes each option as a parameter
     from bench.plan import arguments
     from bench.plan.profiles import PROFILES
     from bench.run import measure
+    from bench.run.request import RunRequest
 
     idle = [name for name in options.given(context) if name not in _BESIDE_RESUME]
     if resume is not None and idle:
         raise UsageError(f"--resume keeps the run's own settings: leave {', '.join(idle)} out")
-    request = measure.RunRequest(
+    request = RunRequest(
         profile=PROFILES[profile],
         budget_s=budget,
         only=only,
@@ -138,7 +139,7 @@ def _own_model(
     Raises:
         UsageError: inputs or arguments were given without a model.
     """
-    from bench.run.measure import OwnChoice
+    from bench.run.request import OwnChoice
 
     if model is not None:
         return OwnChoice(model=model, inputs=inputs, shape=shape, settings=settings)

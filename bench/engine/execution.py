@@ -1,13 +1,13 @@
-"""One scenario in one worker during one launch: prepare, first call, check, warm up, blocks.
+"""One participant in one worker during one launch: prepare, first call, warm-up, blocks, evidence.
 
-A execution turns replies into rows and facts; it decides nothing. Every call that was ever timed
-becomes a row of `iterations.csv`, in the order it happened.
+An execution turns the worker's replies into rows and facts and decides nothing. Every timed call
+becomes a row of `iterations.csv`, in the order in which the calls were made.
 """
 
 from __future__ import annotations
 
 import math
-import statistics as stdlib_statistics
+import statistics
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,23 +30,25 @@ if TYPE_CHECKING:
 
     Turn = Callable[["Execution", int, int], float]
 
+_ALL = slice(None)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """What became of one turn."""
+    """The result of one turn."""
 
     invalid: str | None = None
-    """Why it does not count, if the worker says so: a sentence."""
+    """Why the block does not count, in the worker's words."""
     disturbed: bool = False
-    """Whether other work took its CPUs, so that it does not count either."""
+    """Whether the block does not count because other work took its CPUs."""
 
 
 @dataclass(kw_only=True)
 class Execution:
-    """A scenario that takes part in the rounds of one launch.
+    """One participant in one worker during one launch.
 
-    `record` gets every row as it comes. `turn(execution, round, position)` replaces a block of
-    calls: it returns the block's time in ms.
+    `record` takes each row as it comes. `turn(execution, round, position)` replaces a block of
+    calls and returns the block's time in ms. Its many fields are what one launch finds out.
     """
 
     run_id: str
@@ -57,151 +59,155 @@ class Execution:
     record: Callable[[IterationRow], None]
     turn: Turn | None = None
     known_trend_calls: int | None = None
-    """After so many warm-up calls an earlier launch of it was level; None where that is unknown."""
+    """Warm-up calls of an earlier launch before its times were level; None where unknown."""
     prepared: protocol.PrepareReply = field(default_factory=protocol.PrepareReply)
+    """The reply to `prepare`."""
     conditions: Mapping[str, Any] = field(default_factory=dict)
     steady: bool = True
     usable: bool = True
     blocks_ms: dict[tuple[int, int], float] = field(default_factory=dict)
+    """By (launch, round)."""
     spent_s: float = 0.0
+    """Inside all calls so far."""
     first_call_ms: float = 0.0
+    warm_ms: list[float] = field(default_factory=list)
+    """Its warm-up calls, in order."""
     joules: float | None = None
-    """Energy of its blocks, where the host counts it."""
+    """Energy of its blocks; None where the host has no counters."""
     joules_images: int = 0
     _calls: int = 0
-    _warm_ms: list[float] = field(default_factory=list)
     _cpu_shares: list[float] = field(default_factory=list)
 
     @property
     def scenario(self) -> Scenario:
-        """What its worker runs."""
+        """The scenario that its worker runs."""
         return self.participant.scenario
 
     @property
     def name(self) -> str:
-        """The participant's, because several may run the same scenario."""
+        """The participant's name, since several participants may run one scenario."""
         return self.participant.name
 
     @property
     def is_control(self) -> bool:
-        """Whether it is the second worker of a base."""
+        """Whether it is the second process of a base."""
         return self.participant.is_control
 
     @property
     def is_base(self) -> bool:
-        """Whether the others of its group are held against it."""
+        """Whether the others of its group are compared with it."""
         return not (self.participant.base or self.participant.is_control)
 
     @property
     def emulated(self) -> bool:
-        """Whether the worker says that its dtype has no native instructions here."""
+        """Whether this CPU has no native instructions for its dtype."""
         return self.prepared.get("native_dtype") is False
 
-    @property
-    def warm_ms(self) -> list[float]:
-        """Its warm-up calls, in order."""
-        return self._warm_ms
+    # ---- until it is warm ------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Set the model up and make its very first call."""
+        """Set the model up and make the first call."""
         self.build()
-        self.count_first_call(self.ask_first_call())
+        self.record_first_call(self.ask_first_call())
 
     def build(self) -> None:
-        """Have the worker set the model up."""
-        reply = self._ask(
-            "prepare", self.policy.prepare_timeout_s, scenario=protocol.encode(self.scenario)
-        )
+        """Set the model up in the worker."""
+        scenario = protocol.encode(self.scenario)
+        reply = self.worker.ask("prepare", self.policy.prepare_timeout_s, scenario=scenario)
         self.prepared = cast("protocol.PrepareReply", reply)
 
     def ask_first_call(self) -> protocol.CallReply:
-        """Have the worker make its very first call: compiled modes compile in it.
+        """Make the first call, in which compiled modes compile, and return the reply.
 
-        It is not written down here: executions may ask side by side, and rows are one thread's.
+        Runs on a pool thread; the main thread records the result.
         """
         return self._ask_calls(1, Phase.FIRST_CALL, self.policy.prepare_timeout_s)
 
-    def count_first_call(self, reply: protocol.CallReply) -> None:
-        """Write a first call down."""
-        (self.first_call_ms,) = self._record(reply, Phase.FIRST_CALL, slice(0, None), None, None)
-
-    @property
-    def opening_s(self) -> float:
-        """What its first call and warm-up took."""
-        return (self.first_call_ms + sum(self._warm_ms)) / 1000
-
-    @property
-    def later_opening_s(self) -> float:
-        """What its first call and warm-up will take in a later launch, where caches are warm."""
-        typical_s = self.typical_ms / 1000
-        compiling_s = max(0.0, self.first_call_ms / 1000 - 2 * typical_s)
-        calls = 2 + (self.known_trend_calls or 0) + self._later_calls()
-        return calls * typical_s + compiling_s * self.policy.budget.warm_compile_share
+    def record_first_call(self, reply: protocol.CallReply) -> None:
+        """Record the first call."""
+        (self.first_call_ms,) = self._record(reply, Phase.FIRST_CALL)
 
     def outputs(self, path: Path, *, within_s: float | None = None) -> protocol.OutputsReply:
-        """Have the worker write its outputs for the parity check to `path`.
+        """Have the worker write its outputs to `path`; return its reply.
 
-        Of the images that it gets through `within_s`, or of all. The calls that this takes count as
-        warm-up. A worker of another commit may not time them.
+        It processes images for `within_s`, or all of them. Its calls count as warm-up calls; a
+        worker of another commit may not time them.
         """
         timeout_s = self.policy.prepare_timeout_s + (within_s or 0.0)
-        message = self._ask("outputs", timeout_s, path=str(path), within_s=within_s)
+        message = self.worker.ask("outputs", timeout_s, path=str(path), within_s=within_s)
         reply = cast("protocol.OutputsReply", message)
         if reply.get("wall_ns"):
-            self._warm_ms.extend(self._record(reply, Phase.WARMUP, slice(0, None), None, None))
+            self.warm_ms.extend(self._record(reply, Phase.WARMUP))
         return reply
 
-    def warm_up_once(self) -> float:
-        """One warm-up call; its milliseconds."""
-        reply = self._ask_calls(1, Phase.WARMUP, self.policy.call_timeout_s)
-        self._warm_ms.extend(self._record(reply, Phase.WARMUP, slice(0, None), None, None))
-        self._had_less_cpu(reply, slice(0, None))
-        return self._warm_ms[-1]
-
     def warm_up(self) -> None:
-        """Call until steady, or until the cap; `steady` tells which."""
+        """Make calls until they are steady or the limit is reached; set `steady`."""
         rule = self.policy.steady_state
         while not self._is_warm():
-            if len(self._warm_ms) >= rule.max_calls or sum(self._warm_ms) > rule.max_seconds * 1000:
+            if len(self.warm_ms) >= rule.max_calls or sum(self.warm_ms) > rule.max_seconds * 1000:
                 self.steady = False
                 return
             self.warm_up_once()
         self.steady = True
 
+    def warm_up_once(self) -> float:
+        """Make one warm-up call and return its milliseconds."""
+        reply = self._ask_calls(1, Phase.WARMUP, self.policy.call_timeout_s)
+        self.warm_ms.extend(self._record(reply, Phase.WARMUP))
+        self._had_less_cpu(reply, _ALL)
+        return self.warm_ms[-1]
+
     def _is_warm(self) -> bool:
         if self.known_trend_calls is None:
-            return is_steady(self._warm_ms, self.policy.steady_state)
-        if not self._warm_ms:
-            return False
-        return len(self._warm_ms) >= self.known_trend_calls + self._later_calls()
+            return is_steady(self.warm_ms, self.policy.steady_state)
+        return bool(self.warm_ms) and (
+            len(self.warm_ms) >= self.known_trend_calls + self._later_calls()
+        )
 
     def _later_calls(self) -> int:
-        """Warm-up calls of a later launch, beyond those before it was level."""
+        """Return the warm-up calls of a later launch beyond those before it was level."""
         rule = self.policy.steady_state
         slow = self.typical_ms > rule.slow_call_ms and self.scenario.mode is not Mode.TORCHSCRIPT
         return rule.later_slow_calls if slow else rule.later_calls
 
-    @property
-    def trend_calls(self) -> int | None:
-        """Warm-up calls before its times were level; None where they never were."""
-        return calls_before_level(self._warm_ms, self.policy.steady_state)
-
     def read_conditions(self) -> None:
-        """Ask what the worker runs under, now that all is loaded that will be.
+        """Read the worker's conditions now that everything is loaded.
 
-        A worker of another commit may not know the question: then its greeting's answer stands.
+        A worker of another commit may not know the request; its greeting's conditions stay then.
         """
         try:
-            reply = self._ask("conditions", self.policy.call_timeout_s)
+            reply = self.worker.ask("conditions", self.policy.call_timeout_s)
             self.conditions = reply.get("conditions", self.conditions)
         except WorkerError:
             if not self.worker.alive:
                 raise
 
+    # ---- durations -------------------------------------------------------------------------
+
     @property
     def typical_ms(self) -> float:
-        """What a call takes, by the latest warm-up calls."""
-        return stdlib_statistics.median(self._warm_ms[-5:])
+        """A call's typical duration: the median of the latest warm-up calls."""
+        return statistics.median(self.warm_ms[-5:])
+
+    @property
+    def trend_calls(self) -> int | None:
+        """Warm-up calls before its times were level; None where they never were."""
+        return calls_before_level(self.warm_ms, self.policy.steady_state)
+
+    @property
+    def opening_s(self) -> float:
+        """How long its first call and warm-up took."""
+        return (self.first_call_ms + sum(self.warm_ms)) / 1000
+
+    @property
+    def later_opening_s(self) -> float:
+        """How long its first call and warm-up would take in a later launch, with warm caches."""
+        typical_s = self.typical_ms / 1000
+        compiling_s = max(0.0, self.first_call_ms / 1000 - 2 * typical_s)
+        calls = 2 + (self.known_trend_calls or 0) + self._later_calls()
+        return calls * typical_s + compiling_s * self.policy.budget.warm_compile_share
+
+    # ---- blocks ----------------------------------------------------------------------------
 
     def run_block(
         self,
@@ -211,37 +217,37 @@ class Execution:
         settle: int,
         saw_other_work: Callable[[], bool] = lambda: False,
     ) -> Block:
-        """One turn, its first `settle` calls discarded.
+        """Run one turn, whose first `settle` calls are discarded.
 
-        The block is disturbed where it had less CPU time than this scenario usually has and
-        `saw_other_work()`, asked afterwards, says that the kernel saw some. The first alone may be
-        the scenario's own stall, which is part of its time.
+        A block is disturbed where it had less CPU time than this scenario usually has and
+        `saw_other_work()`, called afterwards, confirms that the kernel saw other work. Less CPU
+        time alone may be the scenario's own stall, which is part of its time.
         """
         if self.turn is not None:
             self.blocks_ms[(self.launch, round_number)] = self.turn(self, round_number, position)
             return Block()
         rule = self.policy.block
         wanted = math.ceil(rule.min_block_ms / self.typical_ms)
-        timed = min(max(wanted, rule.min_calls), rule.max_calls)
+        calls = settle + min(max(wanted, rule.min_calls), rule.max_calls)
         before = energy.read_energy()
-        reply = self._ask_calls(settle + timed, Phase.TIMED, self.policy.call_timeout_s)
-        self._add_energy(energy.used(before, energy.read_energy()), settle + timed)
-        disturbed = self._had_less_cpu(reply, slice(settle, None)) and saw_other_work()
-        self._record(reply, Phase.WARMUP, slice(0, settle), round_number, position)
+        reply = self._ask_calls(calls, Phase.TIMED, self.policy.call_timeout_s)
+        joules = energy.used(before, energy.read_energy())
+        if joules is not None:
+            self.joules = (self.joules or 0.0) + joules
+            self.joules_images += calls * self.scenario.batch_size
+        timed = slice(settle, None)
+        disturbed = self._had_less_cpu(reply, timed) and saw_other_work()
         invalid = reply.get("invalid")
+        place = (round_number, position)
+        self._record(reply, Phase.WARMUP, slice(0, settle), place)
         phase = Phase.WARMUP if invalid else Phase.TIMED
-        times = self._record(
-            reply, phase, slice(settle, None), round_number, position, disturbed=disturbed
-        )
+        times = self._record(reply, phase, timed, place, disturbed=disturbed)
         if not (invalid or disturbed):
-            self.blocks_ms[(self.launch, round_number)] = stdlib_statistics.median(times)
+            self.blocks_ms[(self.launch, round_number)] = statistics.median(times)
         return Block(invalid=str(invalid) if invalid else None, disturbed=disturbed)
 
     def _had_less_cpu(self, reply: protocol.TimedReply, which: slice) -> bool:
-        """Whether the calls had less CPU time for their wall time than the execution's blocks have.
-
-        Against its least disturbed ones so far, warm-up included, this one among them.
-        """
+        """Whether the calls had a lower share of CPU time than the least disturbed ones so far."""
         walls, cpus = sum(reply["wall_ns"][which]), sum(reply["cpu_ns"][which])
         if not walls:
             return False
@@ -249,26 +255,23 @@ class Execution:
         usual = upper_share(self._cpu_shares)
         return bool(cpus / walls < self.policy.noise.min_cpu_share * usual)
 
-    def _add_energy(self, joules: float | None, calls: int) -> None:
-        if joules is not None:
-            self.joules = (self.joules or 0.0) + joules
-            self.joules_images += calls * self.scenario.batch_size
+    # ---- after the rounds ------------------------------------------------------------------
 
     def kernels(self) -> protocol.KernelsReply:
-        """What oneDNN and the mode say they ran, from one untimed call."""
-        reply = self._ask("kernels", self.policy.prepare_timeout_s)
+        """Return what oneDNN and the mode report about one untimed call."""
+        reply = self.worker.ask("kernels", self.policy.prepare_timeout_s)
         return cast("protocol.KernelsReply", reply)
 
     def memory(self) -> protocol.MemoryReply:
-        """The worker's peak and present memory."""
-        return cast("protocol.MemoryReply", self._ask("memory", self.policy.call_timeout_s))
+        """Return the worker's peak and present memory."""
+        reply = self.worker.ask("memory", self.policy.call_timeout_s)
+        return cast("protocol.MemoryReply", reply)
 
     def release(self) -> None:
-        """Drop the model, so that the worker can serve the next group."""
-        self._ask("release", self.policy.call_timeout_s)
+        """Drop the model, so that the worker can run another scenario."""
+        self.worker.ask("release", self.policy.call_timeout_s)
 
-    def _ask(self, op: str, timeout_s: float, **fields: object) -> protocol.Message:
-        return self.worker.ask(op, timeout_s, **fields)
+    # ---- calls and rows --------------------------------------------------------------------
 
     def _ask_calls(self, n: int, phase: Phase, timeout_s: float) -> protocol.CallReply:
         """Have the worker make `n` calls.
@@ -276,7 +279,7 @@ class Execution:
         Raises:
             WorkerError: it failed, or is another commit's and does not return the times.
         """
-        reply = self._ask("call", timeout_s, n=n, phase=str(phase))
+        reply = self.worker.ask("call", timeout_s, n=n, phase=str(phase))
         if missing := [name for name in ("wall_ns", "cpu_ns") if name not in reply]:
             raise WorkerError(
                 Status.UNSUPPORTED,
@@ -289,25 +292,26 @@ class Execution:
         self,
         reply: protocol.TimedReply,
         phase: Phase,
-        which: slice,
-        round_number: int | None,
-        position: int | None,
+        which: slice = _ALL,
+        place: tuple[int | None, int | None] = (None, None),
         *,
         disturbed: bool | None = None,
     ) -> list[float]:
-        """Write the chosen calls of a reply as rows and return their times in ms."""
+        """Record the chosen calls of a reply as rows and return their times in ms.
+
+        `place` is the block's (round, position).
+        """
         walls: list[int] = reply["wall_ns"][which]
-        cpus: list[int] = reply["cpu_ns"][which]
         unknown: list[int | None] = [None] * len(reply["wall_ns"])
         pages: list[int | None] = reply.get("page_faults", unknown)[which]
-        for wall_ns, cpu_ns, page_faults in zip(walls, cpus, pages, strict=True):
+        for wall_ns, cpu_ns, page_faults in zip(walls, reply["cpu_ns"][which], pages, strict=True):
             self.record(
                 IterationRow(
                     run_id=self.run_id,
                     scenario=self.name,
                     launch=self.launch,
-                    round=round_number,
-                    position=position,
+                    round=place[0],
+                    position=place[1],
                     iteration=self._calls,
                     phase=str(phase),
                     wall_ns=wall_ns,

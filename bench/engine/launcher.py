@@ -1,9 +1,9 @@
-"""The one place that starts workers of a run, a study, the gate and the selfcheck.
+"""Starts the workers of runs, studies, the gate and the selfcheck.
 
-    launcher = Launcher(folder=folder, cpus=cpus, told=told(data=data, seed=0))
+    launcher = Launcher(folder=folder, cpus=cpus, options=worker_options(data=data, seed=0))
     worker = launcher.start("stock-launch1", scenario)
 
-All workers of one launcher have the same CPUs, threads, variables, data and cache, but for what
+All workers of one launcher have the same CPUs, threads, variables, data and cache, apart from what
 their scenario varies.
 """
 
@@ -29,22 +29,23 @@ if TYPE_CHECKING:
     from bench.plan.scenario import Scenario
 
 CACHE = "inductor-cache"
-"""The folder of what Inductor compiles, in the launcher's own."""
+"""The folder, inside the launcher's, of code that Inductor compiled."""
 
 
-def told(**options: object) -> tuple[str, ...]:
-    """What workers are told: `told(data=folder, seed=0)`; what is None is left out."""
+def worker_options(**options: object) -> tuple[str, ...]:
+    """Return these options as arguments of a worker; None leaves an option out."""
     given = {name: value for name, value in options.items() if value is not None}
     return tuple(part for name, value in given.items() for part in (f"--{name}", str(value)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Launcher:
-    """How every worker is started; `folder` takes logs and what is compiled."""
+    """How every worker is started; `folder` takes their logs and compiled code."""
 
     folder: Path
     cpus: tuple[int, ...]
-    told: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    """Arguments of every worker."""
     pythons: Mapping[str, Path] = field(default_factory=dict)
     """The interpreters of other environments, by name."""
 
@@ -56,30 +57,30 @@ class Launcher:
         cpus: tuple[int, ...] | None = None,
         more: tuple[str, ...] = (),
         code: Code | None = None,
-        apart: str = "",
+        cache: str = "",
         module: str = "bench.worker",
     ) -> WorkerProcess:
-        """A fresh process for this scenario, which is not waited for.
+        """Start a fresh process for this scenario without waiting for it.
 
-        `cpus` are others than all of the launcher's; `more` is what this worker alone is told;
-        `code` is that of another checkout; whoever is kept `apart` by a name shares nothing
-        compiled with the rest.
+        `cpus` replace the launcher's; `more` are arguments of this worker alone; `code` is another
+        checkout; workers with a `cache` of their own share no compiled code with the others.
 
         Raises:
-            WorkerError: a variable of the scenario cannot be had here.
+            WorkerError: this machine cannot have a variable of the scenario.
         """
         setting = variables.setting_of(scenario)
         bound = first_cpus(cpus or self.cpus, setting.threads)
-        count = setting.threads or len(bound)
-        options = ["--backend", scenario.backend, *self.told, *more, "--threads", str(count)]
-        cache = self.folder.resolve() / CACHE / (apart or scenario.environment)
-        around = placement.worker_environment(count, cache)
+        threads = setting.threads or len(bound)
+        options = ["--backend", scenario.backend, *self.options, *more, "--threads", str(threads)]
+        compiled = self.folder.resolve() / CACHE / (cache or scenario.environment)
+        environment = placement.worker_environment(threads, compiled)
         python = self.pythons.get(scenario.environment)
         if code is not None:
-            arguments, around = code.worker_arguments(options), code.environment(around)
+            arguments = code.worker_arguments(options)
+            environment = code.environment(environment)
         elif python is not None:
             arguments = worker_arguments(python, options, module, environments.code_folder())
-            around = environments.variables(around)
+            environment = environments.variables(environment)
         else:
             arguments = worker_arguments(sys.executable, options, module)
         file = name.replace("/", "-").replace("#", "-")
@@ -89,7 +90,7 @@ class Launcher:
             WorkerCommand(
                 name=file,
                 arguments=arguments,
-                environment=setting.variables(around),
+                environment=setting.variables(environment),
                 cpus=bound,
                 log=logs / f"{file}.log",
             )
@@ -97,10 +98,10 @@ class Launcher:
 
 
 def first_cpus(cpus: tuple[int, ...], count: int | None) -> tuple[int, ...]:
-    """As many of the CPUs as there are threads.
+    """Return the first `count` CPUs, or all of them for None.
 
     Raises:
-        WorkerError: there are fewer; more threads than cores would be measured as if it were speed.
+        WorkerError: there are fewer; threads that share a core would be measured as speed.
     """
     if count is None:
         return cpus

@@ -1,4 +1,4 @@
-"""Who takes part in the rounds of a launch: participants, and the groups that share rounds."""
+"""Participants, and the groups of them that share rounds."""
 
 from __future__ import annotations
 
@@ -15,20 +15,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Participant:
-    """One worker's place in every round of its group; several may run the same scenario.
-
-    Participants of one `worker` take turns inside one process, group after group; by default a
-    participant has its own. `base` is the participant whose conditions it must share, and whose
-    time a speedup divides by; a control repeats its base.
-    """
+    """One worker's place in every round of its group; several may run the same scenario."""
 
     name: str
     scenario: Scenario
     worker: str = ""
+    """Participants with the same one share a process and take turns in it; default: its own."""
     base: str = ""
+    """The participant whose conditions it must share and whose time a speedup divides by."""
     is_control: bool = False
     details: Mapping[str, Any] = field(default_factory=dict)
-    """What the experiment itself must know of it."""
+    """What the experiment itself keeps with it."""
 
     @property
     def process(self) -> str:
@@ -37,7 +34,7 @@ class Participant:
 
 
 def control_of(participant: Participant) -> Participant:
-    """A second process of the same participant; it should come out as 1."""
+    """Return a second process of the same participant; its speedup should come out as 1."""
     return Participant(
         name=participant.name + CONTROL_SUFFIX,
         scenario=participant.scenario,

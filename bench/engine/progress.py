@@ -1,6 +1,6 @@
-"""What the terminal shows while a run goes on: where it is and how long it may still take.
+"""The progress line in the terminal: what a run does now and how long it may still take.
 
-Silent when the output is not a terminal, so that logs and pipes carry results only.
+Nothing is shown when the output is not a terminal, so that logs and pipes hold results only.
 """
 
 from __future__ import annotations
@@ -30,18 +30,17 @@ class Progress:
         self._last = float("-inf")
 
     def show(self, text: str, left_s: float | None = None) -> None:
-        """Say what happens now, and about how long everything may still take."""
+        """Show what happens now, and the time left if it is given."""
         now = self._clock()
         if not self._shown or now - self._last < _REDRAW_S:
             return
         self._last = now
         left = "" if left_s is None else f" · at most {spell_seconds(left_s)} left"
-        line = f"{text[: _WIDTH - len(left)]}{left}"
-        self._stream.write(f"\r\x1b[2K{line}")
+        self._stream.write(f"\r\x1b[2K{text[: _WIDTH - len(left)]}{left}")
         self._stream.flush()
 
     def clear(self) -> None:
-        """Take the line away, before something else is printed."""
+        """Remove the line before something else is printed."""
         if self._shown:
             self._stream.write("\r\x1b[2K")
             self._stream.flush()

@@ -1,8 +1,8 @@
-"""Rounds of one comparison group: balanced orders, blocks, the noise around them, when to stop."""
+"""Runs the rounds of one group: balanced orders, blocks, the noise around them, when to stop."""
 
 from __future__ import annotations
 
-import statistics as stdlib_statistics
+import statistics
 import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from bench.engine import schedule
 from bench.errors import WorkerError
 from bench.machine import noise
+from bench.store.events import Event, EventKind
 from bench.store.records import NoiseRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from bench.analysis.measurements import Key
     from bench.engine.execution import Execution
@@ -23,26 +24,26 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Rounds:
-    """Runs the rounds of a run, group after group, and keeps what later rounds need of them.
+    """Runs the rounds of an experiment, group after group.
 
-    `record` takes each round's noise row; `failed` is told of an execution that broke; `note` takes
-    sentences for the reader.
+    `record` takes the noise row of each round, `record_event` blocks that do not count and failed
+    probes, `failed` an execution whose worker broke.
     """
 
     run_id: str
     policy: Policy
     record: Callable[[NoiseRow], None]
+    record_event: Callable[[Event], None]
     failed: Callable[[Execution, WorkerError], None]
-    note: Callable[[str], None]
     say: Callable[[str], None]
     clock: Callable[[], float]
     blocks_ms: dict[str, dict[str, dict[Key, float]]] = field(default_factory=dict)
-    """By group and execution, since an execution may stand in several: ms by (launch, round)."""
+    """ms by group, execution and (launch, round): an execution may be in several groups."""
     wait_for_idle: Callable[[float], object] = noise.wait_for_idle
     probe: WorkerHandle | None = None
-    """A worker that measures nothing else: in any other, the probe would change the heap."""
+    """A worker that measures nothing else: the probe would change the heap of any other."""
     best_gflop_per_s: float = 0.0
-    """The fastest probe's fp32 arithmetic: no peak of this run can be lower."""
+    """The fastest probe's fp32 arithmetic: the peak of this run cannot be lower."""
     _probes_ns: list[int] = field(default_factory=list)
 
     def run(
@@ -56,20 +57,19 @@ class Rounds:
         at_least: int = 0,
         orders: Iterator[tuple[str, ...]] | None = None,
     ) -> int:
-        """Up to `limit` rounds of these executions, `within_s`. Returns how many were run.
+        """Run up to `limit` rounds within that time; return how many were run.
 
-        The first `at_least` are run whatever they take. `orders` goes on with balanced orders that
-        began in an earlier call; by default every launch has its own.
+        The first `at_least` are run however long they take. `orders` continues balanced orders that
+        an earlier call began; by default each launch has its own.
         """
         if not executions:
-            return 0  # all of them failed before: that ends this group, and not the run
-        seed = self.policy.order_seed + zlib.crc32(f"{group}/{launch}".encode())
-        orders = orders or schedule.round_orders(
-            [execution.name for execution in executions], seed=seed
-        )
+            return 0
+        if orders is None:
+            seed = self.policy.order_seed + zlib.crc32(f"{group}/{launch}".encode())
+            orders = schedule.round_orders([one.name for one in executions], seed=seed)
+        slow_emulated = self._slow_emulated(executions)
+        settle = self._settle_calls(executions, slow_emulated)
         active = {execution.name: execution for execution in executions}
-        settle = self._settle_calls(executions)
-        slow = self._brief(executions)
         started = self.clock()
         for number in range(limit):
             spent_s = self.clock() - started
@@ -79,34 +79,32 @@ class Rounds:
             self.say(f"round {number + 1}/{limit}")
             order = [active[name] for name in next(orders) if name in active]
             self._round(group, launch, number, order, settle)
-            enough = slow if number + 1 >= self.policy.budget.emulated_rounds else ()
+            had_enough = number + 1 >= self.policy.budget.emulated_rounds
             active = {
                 execution.name: execution
                 for execution in order
-                if execution.usable and execution.name not in enough
+                if execution.usable and not (had_enough and execution.name in slow_emulated)
             }
         return limit
 
-    def _settle_calls(self, executions: Sequence[Execution]) -> dict[str, int]:
-        """Return how many calls each execution discards at the start of a block: all the same.
+    def _slow_emulated(self, executions: Sequence[Execution]) -> set[str]:
+        """Return the executions of a slow emulated dtype, which get a few rounds only."""
+        base = next((execution for execution in executions if execution.is_base), None)
+        slow_ms = self.policy.budget.emulated_slow * base.typical_ms if base else 0.0
+        return {one.name for one in executions if one.emulated and one.typical_ms > slow_ms}
 
-        None where emulation is slow: seconds outlast a cold start however fast the others are.
+    def _settle_calls(
+        self, executions: Sequence[Execution], slow_emulated: set[str]
+    ) -> dict[str, int]:
+        """Return how many calls each execution discards at the start of a block.
+
+        It is the same number for all, or discarding would favour some; zero for slow emulated
+        dtypes, whose calls take seconds, longer than any cold start.
         """
         rule = self.policy.block
-        typical = [execution.typical_ms for execution in executions]
-        slow = bool(typical) and stdlib_statistics.median(typical) >= rule.settle_below_ms
-        calls, brief = 0 if slow else rule.settle_calls, self._brief(executions)
-        return {execution.name: 0 if execution.name in brief else calls for execution in executions}
-
-    def _brief(self, executions: Collection[Execution]) -> frozenset[str]:
-        """Name the executions that a few rounds are enough for: an emulated dtype that is slow."""
-        default = next((execution for execution in executions if execution.is_base), None)
-        slow_ms = self.policy.budget.emulated_slow * default.typical_ms if default else 0.0
-        return frozenset(
-            execution.name
-            for execution in executions
-            if execution.emulated and execution.typical_ms > slow_ms
-        )
+        typical_ms = statistics.median(execution.typical_ms for execution in executions)
+        calls = 0 if typical_ms >= rule.settle_below_ms else rule.settle_calls
+        return {one.name: 0 if one.name in slow_emulated else calls for one in executions}
 
     def _round(
         self,
@@ -141,7 +139,7 @@ class Rounds:
         )
 
     def _block(self, execution: Execution, number: int, position: int, settle: int) -> None:
-        """One block, measured again where other work disturbed it; what was disturbed is kept."""
+        """Measure one block, and again where other work disturbed it; its rows are all kept."""
         rule = self.policy.noise
         for attempt in range(1 + rule.max_repeats):
             if attempt:
@@ -150,9 +148,8 @@ class Rounds:
             before = noise.read_noise(pids)
 
             def saw_other_work(before: noise.Reading = before, pids: list[int] = pids) -> bool:
-                return noise.saw_other_work(
-                    noise.difference(before, noise.read_noise(pids)), self.policy.noise
-                )
+                seen = noise.difference(before, noise.read_noise(pids))
+                return noise.saw_other_work(seen, self.policy.noise)
 
             try:
                 block = execution.run_block(
@@ -163,19 +160,27 @@ class Rounds:
                 self.failed(execution, error)
                 return
             if block.invalid:
-                self.note(f"A block of {execution.name} does not count: {block.invalid}.")
+                self.record_event(
+                    Event(
+                        kind=EventKind.BLOCK_NOT_COUNTED,
+                        subject=execution.name,
+                        launch=execution.launch,
+                        round=number,
+                        reason=block.invalid,
+                    )
+                )
             if not block.disturbed:
                 break
 
     def _probe(self) -> float | None:
-        """The calibrated probe's time over the run's median so far; None where there is none."""
+        """Return the calibrated probe's time over the run's median so far; None without a probe."""
         if self.probe is None or not self.probe.alive:
             return None
         try:
             reply = self.probe.ask("probe", self.policy.call_timeout_s)
         except WorkerError as error:
-            self.note(f"The probe's worker failed: {error.reason}.")
+            self.record_event(Event(kind=EventKind.PROBE_FAILED, reason=error.reason))
             return None
         self.best_gflop_per_s = max(self.best_gflop_per_s, float(reply["gflop_per_s"]))
         self._probes_ns.append(int(reply["compute_ns"]) + int(reply["memory_ns"]))
-        return self._probes_ns[-1] / stdlib_statistics.median(self._probes_ns)
+        return self._probes_ns[-1] / statistics.median(self._probes_ns)

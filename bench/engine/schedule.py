@@ -1,8 +1,6 @@
-"""Which participant runs when. Pure.
+"""The order of participants in each round. Pure.
 
-A participant is one worker that takes part in a round: a scenario or the control.
-
-    orders = round_orders(participants, seed=seed + launch)      # next(orders) is one round's order
+orders = round_orders(participants, seed=seed + launch)      # next(orders) is one round's order
 """
 
 from __future__ import annotations
@@ -19,35 +17,34 @@ _Order = tuple[int, ...]
 
 
 def round_orders(participants: Sequence[str], *, seed: int) -> Iterator[tuple[str, ...]]:
-    """Orders of the participants, round after round, without end; the same for the same seed.
+    """Yield an order of the participants for each round, without end; the seed decides them.
 
-    Each cycle is a Williams square under a fresh random naming of its rows and participants. It has
-    one round a participant, two where the number of participants is odd. Over a cycle
+    Each cycle is a Williams square whose rows and participants are shuffled. It has one round a
+    participant, or two where their number is odd. Over a cycle
 
-    - every participant stands at every position equally often, so a positional bias cancels;
+    - every participant has every position equally often, so a bias of position cancels;
     - every participant directly follows every other equally often, so what it inherits from the one
       before (caches, heat, frequency) cancels;
-    - every odd round is the mirror image of the round before, so each participant's two turns have
-    the
-      same middle and a linear drift cancels exactly, within every such pair.
+    - every second round mirrors the round before, so a participant's two turns have the same middle
+      for all, and a linear drift cancels exactly within the pair.
 
-    Give every launch its own seed: a run is too short for all participants to meet often. Striking
-    a participant from the orders (it crashed, say) leaves the mirror images what they are.
+    Give each launch its own seed: a run is too short for all participants to meet often. Leaving a
+    participant out of the orders (because it crashed) keeps the mirror images.
 
     Raises:
-        BenchError: no participants, or one of them twice.
+        BenchError: there are no participants, or one is given twice.
     """
     if not participants:
         raise BenchError("a round needs at least one participant: choose at least one scenario")
     if len(set(participants)) != len(participants):
         raise BenchError(
-            f"a participant stands twice in one round: {', '.join(sorted(participants))}"
+            f"a participant is given twice for one round: {', '.join(sorted(participants))}"
         )
     return _cycles(tuple(participants), random.Random(seed))  # noqa: S311 - an order, not a secret
 
 
 def cycle_length(participants: int) -> int:
-    """Rounds after which the orders are exactly balanced."""
+    """Return after how many rounds the orders are exactly balanced."""
     return participants if participants % 2 == 0 or participants == 1 else 2 * participants
 
 
@@ -61,11 +58,11 @@ def _cycles(participants: tuple[str, ...], rng: random.Random) -> Iterator[tuple
         rng.shuffle(pairs)
         for pair in pairs:
             for order in pair:
-                yield tuple(names[participant] for participant in order)
+                yield tuple(names[number] for number in order)
 
 
 def _williams_pairs(size: int) -> list[tuple[_Order, _Order]]:
-    """A Williams square as pairs of a row and its mirror image.
+    """Return a Williams square as pairs of a row and its mirror image.
 
     The first row zigzags 0, 1, n-1, 2, n-2, ...; the others add 1, 2, ... to it. Neighbours in the
     first row differ by every number once, which balances the predecessors. With an even size the
@@ -74,5 +71,5 @@ def _williams_pairs(size: int) -> list[tuple[_Order, _Order]]:
     """
     first = [(place + 1) // 2 if place % 2 else -(place // 2) for place in range(size)]
     rows = size // 2 if size % 2 == 0 else size
-    orders = [tuple((participant + shift) % size for participant in first) for shift in range(rows)]
+    orders = [tuple((number + shift) % size for number in first) for shift in range(rows)]
     return [(order, order[::-1]) for order in orders]

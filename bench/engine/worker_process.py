@@ -1,10 +1,9 @@
-"""The parent's side of a worker: start it, ask it, let it rest, end it.
+"""The parent's side of a worker process: starts it, sends requests, suspends it, ends it.
 
-The parent sleeps in `poll` while a worker computes; it never spins. An idle worker is stopped with
-SIGSTOP, because OpenMP threads go on spinning after a parallel region and would disturb whoever is
-measured next. A worker dies with its parent (PR_SET_PDEATHSIG), stopped or not.
-
-A `ForkedWorker` is asked in the same way; a zygote (`bench.worker.zygote`) forked it.
+The parent sleeps in `poll` while a worker computes. An idle worker is suspended with SIGSTOP,
+because OpenMP threads spin after a parallel region and would disturb the next measurement. A worker
+dies with its parent (PR_SET_PDEATHSIG), suspended or not. A `ForkedWorker` has the same interface;
+a zygote (`bench.worker.zygote`) forked it.
 """
 
 from __future__ import annotations
@@ -30,47 +29,45 @@ if TYPE_CHECKING:
 
 _READ_SIZE = 1 << 16
 _LONGEST_LINE = 64 << 20
-_HERE = Path(__file__).resolve().parents[2]
+_CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerCommand:
-    """How to start one worker process.
-
-    `arguments` come before the two pipe options that every worker takes (`--read-fd`,
-    `--write-fd`). `cpus` binds the process; empty leaves it where it is.
-    """
+    """How to start one worker process."""
 
     name: str
     arguments: tuple[str, ...]
+    """Without the two options for the pipes, `--read-fd` and `--write-fd`."""
     environment: Mapping[str, str] = field(default_factory=dict)
     cpus: tuple[int, ...] = ()
+    """The CPUs that the process is bound to; empty for no binding."""
     log: Path
 
 
 class WorkerHandle(Protocol):
-    """What the runner needs of a worker; tests bring a scripted one."""
+    """The interface of a worker; tests have a scripted one."""
 
     @property
     def alive(self) -> bool:
-        """Whether it can be asked anything more."""
+        """Whether it can take a request."""
 
     @property
     def pid(self) -> int:
-        """Its process, for the kernel's counters."""
+        """Its process id."""
 
     def greet(self, timeout_s: float) -> protocol.Message:
         """Wait until it is ready and return its greeting."""
 
     def ask(self, op: str, timeout_s: float, **fields: object) -> protocol.Message:
-        """One request, one reply; it rests before and after."""
+        """Send one request and return its reply; the worker is suspended before and after."""
 
     def stop(self) -> None:
-        """End it. Never fails."""
+        """End it; never fails."""
 
 
 def _oom_kills() -> int:
-    """How many processes the kernel has killed for memory since boot; 0 where it does not say."""
+    """Return how many processes the kernel killed for memory since boot; 0 where unknown."""
     with suppress(OSError, ValueError, IndexError):
         for line in Path("/proc/vmstat").read_text().splitlines():
             if line.startswith("oom_kill "):
@@ -79,10 +76,10 @@ def _oom_kills() -> int:
 
 
 class WorkerProcess:
-    """A worker in a process of its own.
+    """A worker process.
 
-    Raises (from `greet` and `ask`):
-        WorkerError: it died, hung, or replied that it could not; `status` says which.
+    Raises (from `greet`, `ask` and `receive`):
+        WorkerError: it died, hung or refused; `status` says which.
     """
 
     def __init__(self, command: WorkerCommand) -> None:
@@ -101,24 +98,19 @@ class WorkerProcess:
             os.close(reply_write)
 
     def _start(self, request_read: int, reply_write: int) -> subprocess.Popen[bytes] | _Grandchild:
-        """Have the process started, with its ends of the two pipes.
+        """Start the process with its ends of the two pipes.
 
         Raises:
-            BenchError: it cannot be.
+            BenchError: it cannot be started.
         """
         command = self._command
         try:
             if temporary := command.environment.get("TMPDIR"):
                 Path(temporary).mkdir(parents=True, exist_ok=True)
             with command.log.open("ab") as log:
+                pipes = ["--read-fd", str(request_read), "--write-fd", str(reply_write)]
                 return subprocess.Popen(
-                    [
-                        *command.arguments,
-                        "--read-fd",
-                        str(request_read),
-                        "--write-fd",
-                        str(reply_write),
-                    ],
+                    [*command.arguments, *pipes],
                     env=dict(command.environment),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -134,7 +126,7 @@ class WorkerProcess:
 
     @property
     def command(self) -> WorkerCommand:
-        """How it was started."""
+        """The command that started it."""
         return self._command
 
     def _in_child(self) -> None:
@@ -144,25 +136,25 @@ class WorkerProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether it can be asked anything more."""
+        """Whether it can take a request."""
         return self._process.poll() is None
 
     @property
     def pid(self) -> int:
-        """Its process."""
+        """Its process id."""
         return self._process.pid
 
     def greet(self, timeout_s: float) -> protocol.Message:
-        """Wait until it is ready and return its greeting, then let it rest."""
+        """Wait until it is ready and return its greeting; then suspend it."""
         return self._reply("starting", timeout_s)
 
     def ask(self, op: str, timeout_s: float, **fields: object) -> protocol.Message:
-        """Wake it, send one request, wait for the reply, let it rest again."""
+        """Resume it, send one request, wait for the reply, and suspend it again."""
         self.send(op, **fields)
         return self.receive(op, timeout_s)
 
     def send(self, op: str, **fields: object) -> None:
-        """Wake it and send one request, without waiting: several workers may compute at once."""
+        """Resume it and send one request without waiting, so that several workers may compute."""
         self._signal(signal.SIGCONT)
         try:
             os.write(self._request_fd, protocol.dump(protocol.request(op, **fields)))
@@ -170,13 +162,13 @@ class WorkerProcess:
             raise self._death(op) from error
 
     def receive(self, op: str, timeout_s: float) -> protocol.Message:
-        """Wait for the reply to what was sent, and let it rest again."""
+        """Wait for the reply to the request that was sent, and suspend it again."""
         return self._reply(op, timeout_s)
 
     def stop(self) -> None:
-        """End it and close the pipes. Never fails.
+        """Kill it and close the pipes; never fails.
 
-        It has nothing to save, so it is not asked: polite endings cost a launch ten seconds.
+        It has nothing to save, and a request to exit would cost a launch ten seconds.
         """
         self._kill()
         self._close_pipes()
@@ -202,7 +194,8 @@ class WorkerProcess:
             if left_ms <= 0 or not poll.poll(left_ms):
                 self._kill()
                 raise WorkerError(
-                    Status.TIMEOUT, f"no answer to `{op}` within {timeout_s:.0f} s, so it was ended"
+                    Status.TIMEOUT,
+                    f"no answer to `{op}` within {timeout_s:.0f} s, so it was killed",
                 )
             chunk = os.read(self._reply_fd, _READ_SIZE)
             if not chunk:
@@ -215,7 +208,7 @@ class WorkerProcess:
         return line
 
     def _death(self, op: str) -> WorkerError:
-        """Why the worker is gone, in the words of its exit status."""
+        """Return the error for a worker that is gone, from its exit status."""
         try:
             code = self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:
@@ -234,7 +227,7 @@ class WorkerProcess:
                 os.kill(self._process.pid, number)
 
     def _kill(self) -> None:
-        """End the whole process group: a compile pool must not outlive its worker."""
+        """Kill the process group: a compile pool must not outlive its worker."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -246,10 +239,10 @@ class WorkerProcess:
 
 
 class ForkedWorker(WorkerProcess):
-    """A worker that a zygote forks: imported already, everything else as a worker's own.
+    """A worker that a zygote forked after the imports; the rest is as in any worker.
 
-    Raises (when made, beside what every worker raises):
-        WorkerError: the zygote died, or cannot fork soundly.
+    Raises (when created):
+        WorkerError: the zygote died, or cannot fork safely.
     """
 
     def __init__(self, zygote: WorkerProcess, timeout_s: float = 60.0) -> None:
@@ -265,7 +258,7 @@ class ForkedWorker(WorkerProcess):
 
 @dataclass(frozen=True)
 class _Grandchild:
-    """A process that only its own parent, the zygote, may wait for; that one leaves it a zombie."""
+    """A process that only the zygote may wait for; the zygote leaves it a zombie."""
 
     pid: int
 
@@ -290,44 +283,44 @@ class _Grandchild:
 
 @dataclass(kw_only=True)
 class ParentUse:
-    """What the parent itself took of the CPU while it waited for workers."""
+    """The CPU time that the parent itself used while it waited for workers."""
 
     waited_s: float = 0.0
     cpu_s: float = 0.0
 
     @property
     def cpu_share(self) -> float | None:
-        """Its CPU time as a share of one core; None before anything was asked."""
+        """Its CPU time as a share of one core; None before the first request."""
         return self.cpu_s / self.waited_s if self.waited_s else None
 
 
 @dataclass(frozen=True)
 class AccountedWorker:
-    """A worker whose answers are waited for on the parent's account."""
+    """A worker that adds the parent's time in each request to `use`."""
 
     worker: WorkerHandle
     use: ParentUse
 
     @property
     def alive(self) -> bool:
-        """As the worker's own."""
+        """As the worker."""
         return self.worker.alive
 
     @property
     def pid(self) -> int:
-        """As the worker's own."""
+        """As the worker."""
         return self.worker.pid
 
     def greet(self, timeout_s: float) -> protocol.Message:
-        """As the worker's own."""
+        """As the worker."""
         return self.worker.greet(timeout_s)
 
     def stop(self) -> None:
-        """As the worker's own."""
+        """As the worker."""
         self.worker.stop()
 
     def ask(self, op: str, timeout_s: float, **fields: object) -> protocol.Message:
-        """As the worker's own, with the parent's time added up."""
+        """As the worker; the parent's time is added up."""
         started, cpu_started = time.monotonic(), time.process_time()
         try:
             return self.worker.ask(op, timeout_s, **fields)
@@ -345,10 +338,10 @@ def _refusal(message: protocol.Message) -> WorkerError:
 
 
 def first_path(checkout: Path) -> str:
-    """Python code that puts a checkout before the current folder, where `-c` and `-m` look first.
+    """Return Python code that makes `-c` import from a checkout first.
 
-    A file `bench.py` of the user's would be taken for this package otherwise, and the package that
-    is installed for that of another commit.
+    Otherwise a file `bench.py` in the current folder would be imported as this package, and the
+    installed package instead of another commit's.
     """
     return f"import sys; sys.path[0] = {str(checkout)!r}; "
 
@@ -357,11 +350,11 @@ def worker_arguments(
     python: str | Path,
     options: Sequence[str],
     module: str = "bench.worker",
-    checkout: Path | None = _HERE,
+    checkout: Path | None = _CHECKOUT,
 ) -> tuple[str, ...]:
-    """The command line of a worker, or a zygote, under the interpreter `python`.
+    """Return the command line of a worker, or a zygote, under the interpreter `python`.
 
-    It runs the code of a checkout, or, for None, what is installed beside that interpreter.
+    It runs the code of a checkout, or, for None, the installed package.
     """
     interpreter = str(plain_paths.interpreter(Path(python)))
     if checkout is None:

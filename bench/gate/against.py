@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import machine
-from bench.engine.launcher import CACHE, Launcher, told
+from bench.engine.launcher import CACHE, Launcher, worker_options
 from bench.engine.progress import Progress
 from bench.gate import base, checkout, environment
 from bench.gate.evidence import settle
@@ -232,7 +232,7 @@ def worker_launcher(request: AgainstRequest, folder: Path, codes: dict[Side, Cod
     launcher = Launcher(
         folder=folder,
         cpus=placement.chosen_cpus(request.threads),
-        told=told(
+        options=worker_options(
             data=request.data.resolve(),
             seed=request.seed,
             good=request.good,
@@ -242,7 +242,7 @@ def worker_launcher(request: AgainstRequest, folder: Path, codes: dict[Side, Cod
 
     def launch(side: Side, key: Scenario, number: int) -> WorkerHandle:
         name = f"{key.id}-{side}-launch{number + 1}"
-        return launcher.start(name, key, code=codes[side], apart=str(side))
+        return launcher.start(name, key, code=codes[side], cache=str(side))
 
     return launch
 
@@ -250,7 +250,7 @@ def worker_launcher(request: AgainstRequest, folder: Path, codes: dict[Side, Cod
 def _repeat(request: AgainstRequest, commit: str) -> str:
     """Return the command that makes this comparison again."""
     only = [part for pattern in request.only for part in ("--only", pattern)]
-    others = told(
+    others = worker_options(
         good=request.good,
         weights=request.weights,
         **{"base-python": request.base_python},

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bench.analysis.measurements import disturbance
-from bench.engine.engine import Checks, Engine
+from bench.engine.checks import Checks
+from bench.engine.engine import Engine
 from bench.engine.participants import Group, Participant
 from bench.errors import RefusalError
 from bench.gate.evidence import Evidence, Finding, read_evidence
@@ -101,7 +102,6 @@ class Measurer:
                     break
         finally:
             engine.end()
-            self.notes += engine.notes
         return self._evidence(engine, scenario)
 
     def _engine(self, scenario: Scenario, title: str) -> Engine:
@@ -115,6 +115,7 @@ class Measurer:
             checks=_SamePart(),
             record_call=self.record,
             record_noise=self.record,
+            record_event=lambda event: self.notes.append(event.sentence),
             say=lambda text: self.say(title + text),
             at_once=len(Side),  # no worker warms up beside one that imports
             needed=True,
@@ -138,7 +139,7 @@ class Measurer:
             disturbed_shares={side: found.shares.get(name, 0.0) for side, name in names.items()},
             unlike=tuple(
                 f"{sides[name]} against base: {sentence}"
-                for name, sentences in engine.unlike.items()
+                for name, sentences in engine.differences.items()
                 for sentence in sentences
             ),
             failure=failed[0] if failed else None,
@@ -169,7 +170,7 @@ class _SamePart(Checks):
     It would run the whole model instead, and seem fast or slow.
     """
 
-    def prepared(self, execution: Execution) -> None:
+    def after_prepare(self, execution: Execution) -> None:
         """Compare the part that the worker will time with the scenario's."""
         wanted = part_of(execution.scenario)
         if execution.prepared.get("part") != wanted:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -10,16 +9,17 @@ from typing import TYPE_CHECKING, Final
 from bench.plan.matrix import INFERENCE_BATCHES
 from bench.plan.scenario import MEASURED, Status
 from bench.report.answers.trust import controls_of, failed_share
+from bench.store.events import EventKind, from_environment
 from bench.text.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bench.analysis.facts import Facts
+    from bench.store.events import Event
 
-_UNCOUNTED: Final = re.compile(r"A block of (?P<participant>.+) does not count: (?P<reason>.+)\.")
-"""A note as `bench.engine.rounds` writes it; a run may have dozens that differ in the scenario."""
-_BUDGET: Final = "The budget"
+
+_BUDGET: Final = (EventKind.BUDGET_EXCEEDED, EventKind.HEADLINES_OPEN)
 _LEVELS: Final = ("stop", "warn", "note")
 
 
@@ -60,28 +60,32 @@ def _incomplete(facts: Facts) -> Iterator[tuple[str, str, str]]:
     if not facts.scenarios:
         text = "The run's files hold no scenario. What is known of the machine is below."
         yield "stop", "Nothing was measured", text
-    notes = _merged(list(facts.metadata.notes))
+    events = from_environment(facts.run.environment)
+    of_budget = [event.sentence for event in events if event.kind in _BUDGET]
+    others = _sentences([event for event in events if event.kind not in _BUDGET])
     if facts.never_measured and facts.scenarios:
         total = len(facts.never_measured) + len(facts.scenarios)
-        notes.append(f"{len(facts.never_measured)} of {total} scenarios have no row.")
+        others.append(f"{len(facts.never_measured)} of {total} scenarios have no row.")
     if facts.metadata.complete is not True:
-        text = " ".join(notes) or "It ended early: the page shows what was measured until then."
-        yield "stop", "The run is incomplete", text
+        interrupted = any(event.kind is EventKind.INTERRUPTED for event in events)
+        early = (
+            [] if interrupted else ["It ended early: the page shows what was measured until then."]
+        )
+        yield "stop", "The run is incomplete", " ".join([*early, *of_budget, *others])
         return
-    cut = [note for note in notes if note.startswith(_BUDGET)]
-    if cut:
-        yield "warn", "The budget cut something", " ".join(cut)
-    if len(cut) < len(notes):
-        others = [note for note in notes if note not in cut]
+    if of_budget:
+        yield "warn", "The budget cut something", " ".join(of_budget)
+    if others:
         yield "note", "Noted while measuring", " ".join(others)
 
 
-def _merged(notes: list[str]) -> list[str]:
-    """Count the blocks that do not count for the same reason; the CSVs name each of them."""
-    found = [(note, _UNCOUNTED.fullmatch(note)) for note in notes]
-    reasons = Counter(match["reason"] for _, match in found if match)
-    blocks = [f"{count(n, 'block')} did not count: {reason}." for reason, n in reasons.items()]
-    return [note for note, match in found if not match] + blocks
+def _sentences(events: list[Event]) -> list[str]:
+    """Return a sentence an event, but one for all blocks that did not count for the same reason."""
+    blocks = [event for event in events if event.kind is EventKind.BLOCK_NOT_COUNTED]
+    reasons = Counter(event.reason for event in blocks)
+    return [event.sentence for event in events if event not in blocks] + [
+        f"{count(n, 'block')} did not count: {reason}." for reason, n in reasons.items()
+    ]
 
 
 def _invalid(facts: Facts) -> Iterator[tuple[str, str, str]]:

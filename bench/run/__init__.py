@@ -1,1 +1,1 @@
-"""`bench run`: what a run measures next, what it checks, and how it goes on after a kill."""
+"""`bench run`: what a run measures next, what it checks, and how it is resumed after a kill."""

@@ -1,7 +1,7 @@
-"""What a run looks at beside the times: outputs, evidence, memory, and what may not cost so much.
+"""What a run checks beside the times: outputs, evidence, memory, and slow scenarios.
 
-A scenario that is refused is left out, and its outcome says why. What the first worker tells of a
-scenario (import, preparation, outputs, evidence, memory) holds for all and is not asked again.
+A refused scenario is left out, and its outcome says why. What the first worker of a scenario
+provides (import time, preparation, outputs, evidence, memory) holds for all and is read once.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from bench.analysis import parity
-from bench.engine.engine import Checks
+from bench.engine.checks import Checks
 from bench.errors import RefusalError, WorkerError
 from bench.plan.scenario import Status, Task, group_name
 from bench.store import records, run_folder
+from bench.store.events import Event, EventKind
 from bench.text.numbers import percent, spell_seconds
 
 if TYPE_CHECKING:
@@ -28,17 +29,12 @@ if TYPE_CHECKING:
     from bench.worker.protocol import Hello
 
 
-def spell_error(error: float | None) -> str:
-    """A difference of outputs for a sentence; none means that it was not a number."""
-    return "NaN or infinity" if error is None else f"{error:.3g}"
-
-
 @dataclass(kw_only=True)
 class RunChecks(Checks):
-    """Tells the outcomes of a run what was found.
+    """Fills the outcomes of a run.
 
-    `keep` takes the rows of evidence, `note` sentences for the reader; `failed_one` is called when
-    a scenario was taken out.
+    `record_kernel` takes the rows of evidence; `save` is called when a scenario was taken out, or a
+    kill would leave it a verdict.
     """
 
     run_id: str
@@ -49,85 +45,88 @@ class RunChecks(Checks):
     parity_s: float
     thorough_s: float
     thorough: frozenset[str] = frozenset()
-    """Scenarios whose outputs are compared for `thorough_s`, and not `parity_s`, in this launch."""
+    """Scenarios whose outputs are compared for `thorough_s` instead of `parity_s` now."""
     emulated: EmulatedShare
-    keep: Callable[[records.KernelRow], None]
-    note: Callable[[str], None]
-    failed_one: Callable[[], None]
+    record_kernel: Callable[[records.KernelRow], None]
+    record_event: Callable[[Event], None]
+    save: Callable[[], None]
     _import_s: dict[tuple[str, str], float | None] = field(default_factory=dict)
     """By backend and environment, of the worker that started alone."""
 
-    def _of(self, execution: Execution) -> Outcome:
+    def _outcome(self, execution: Execution) -> Outcome:
         return self.outcomes[execution.scenario.id]
 
     def _is_new(self, execution: Execution) -> bool:
-        """Whether the execution's worker is the first to tell of its scenario."""
-        return not execution.is_control and self._of(execution).is_new
+        """Whether it is the first worker of its scenario."""
+        return not execution.is_control and self._outcome(execution).is_new
+
+    def _is_unchecked(self, execution: Execution) -> bool:
+        return not execution.is_control and self._outcome(execution).unchecked
 
     # ---- until it is warm ------------------------------------------------------------------
 
     def starts_alone(self, participant: Participant) -> bool:
-        """The first of each backend and environment: what importing costs is a result."""
+        """Whether it is the first of its backend and environment: the import time is a result."""
         return _imported(participant) not in self._import_s
 
-    def greeted(self, participant: Participant, hello: Hello) -> None:
-        """Keep what importing took of the worker that started alone."""
+    def after_greeting(self, participant: Participant, hello: Hello) -> None:
+        """Keep the import time of the worker that started alone."""
         self._import_s.setdefault(_imported(participant), hello.get("import_s"))
 
-    def started(self, execution: Execution) -> None:
-        """Keep under what the first worker runs."""
-        outcome = self._of(execution)
+    def after_start(self, execution: Execution) -> None:
+        """Keep the conditions of the first worker."""
         if self._is_new(execution):
+            outcome = self._outcome(execution)
             outcome.import_s = self._import_s.get(_imported(execution.participant))
             outcome.conditions = execution.conditions
             outcome.threads = execution.conditions.get("threads")
 
-    def prepared(self, execution: Execution) -> None:
-        """Refuse what is emulated and so slow that its first call is not worth making."""
+    def after_prepare(self, execution: Execution) -> None:
+        """Refuse an emulated scenario that is so slow that its first call is not worth making."""
         if execution.emulated and self._is_new(execution):
             refusal = self.emulated.foresee(execution)
             if refusal is not None:
-                self._of(execution).prepared = execution.prepared
+                self._outcome(execution).prepared = execution.prepared
                 raise RefusalError(Status.UNAVAILABLE, refusal)
 
-    def begun(self, execution: Execution, base: Execution | None) -> None:
-        """Refuse what is emulated and would take more than its share of the budget."""
-        outcome = self._of(execution)
+    def after_first_call(self, execution: Execution, base: Execution | None) -> None:
+        """Refuse an emulated scenario that would take more than its share of the budget."""
+        outcome = self._outcome(execution)
         if self._is_new(execution):
             outcome.prepared = execution.prepared
             outcome.unchecked = True
         if execution.emulated:
-            refusal = self.emulated.charge(execution, default=base, new=outcome.unchecked)
+            refusal = self.emulated.charge(execution, base=base, new=outcome.unchecked)
             if refusal is not None:
                 raise RefusalError(Status.UNAVAILABLE, refusal)
 
-    def warming(self, execution: Execution) -> None:
-        """The outputs of inference come before warming up, since their calls warm up too."""
-        unchecked = self._of(execution).unchecked and not execution.is_control
-        if unchecked and not (execution.is_base or execution.emulated):
-            self._leave_out_if_slow(execution)
+    def before_warm_up(self, execution: Execution) -> None:
+        """Refuse what is too slow; compare outputs of inference, whose calls warm up too."""
+        if self._is_unchecked(execution) and not (execution.is_base or execution.emulated):
+            self._refuse_if_slow(execution)
         if self._wants_outputs(execution) and execution.scenario.task is Task.INFERENCE:
-            self._check_outputs(execution)
+            self._compare_outputs(execution)
 
-    def unsettled(self, execution: Execution) -> list[str]:
-        """Its status says it."""
+    def without_steady_state(self, execution: Execution) -> bool:
+        """Flag the scenario; its status says so, and no event is needed."""
         if not execution.is_control:
-            self._of(execution).unsteady(execution.launch + 1)
-        return []
+            self._outcome(execution).flag_unsteady(execution.launch + 1)
+        return False
 
-    def warm(self, execution: Execution) -> None:
-        """Outputs of training, and conditions now that all is loaded."""
+    def after_warm_up(self, execution: Execution) -> None:
+        """Compare outputs of training; keep the conditions now that everything is loaded."""
         if self._wants_outputs(execution) and execution.scenario.task is Task.TRAINING:
-            self._check_outputs(execution)
-        outcome = self._of(execution)
-        if outcome.unchecked and not execution.is_control:
+            self._compare_outputs(execution)
+        if self._is_unchecked(execution):
+            outcome = self._outcome(execution)
             outcome.conditions = execution.conditions
             outcome.unchecked = False
 
-    def _leave_out_if_slow(self, execution: Execution) -> None:
-        """One scenario must not eat the budget of all others. A first call may have compiled.
+    def _refuse_if_slow(self, execution: Execution) -> None:
+        """Refuse a scenario that would use up the budget of all others.
 
-        What is emulated has a share of its own; without stock default nothing can be told.
+        The first call may have compiled, so a second one decides. Emulated scenarios have a share
+        of their own, and nothing can be compared without stock default.
         """
         budget = self.policy.budget
         most_s = budget.one_scenario_share * self.budget_s / budget.least_calls
@@ -144,11 +143,12 @@ class RunChecks(Checks):
 
     def _wants_outputs(self, execution: Execution) -> bool:
         no_reference = execution.is_base and not self._reference(execution).exists()
-        wanted = self._of(execution).unchecked or execution.scenario.id in self.thorough
-        return not execution.is_control and (wanted or no_reference)
+        thorough = execution.scenario.id in self.thorough
+        wanted = self._outcome(execution).unchecked or thorough or no_reference
+        return wanted and not execution.is_control
 
-    def _check_outputs(self, execution: Execution) -> None:
-        """Compare with the stock default's outputs; a scenario outside tolerance is not timed."""
+    def _compare_outputs(self, execution: Execution) -> None:
+        """Compare with stock default's outputs; a scenario outside the tolerance is not timed."""
         reference = self._reference(execution)
         path = reference if execution.is_base else reference.with_suffix(".candidate.npz")
         thorough = execution.scenario.id in self.thorough
@@ -162,54 +162,67 @@ class RunChecks(Checks):
             dtype=execution.scenario.dtype,
             tolerance=self.policy.parity,
         )
-        self._of(execution).parity = records.ParityRow(
+        self._outcome(execution).parity = records.ParityRow(
             run_id=self.run_id, scenario=execution.scenario.id, **asdict(found)
         )
         if not found.within_tolerance:
             raise RefusalError(
                 Status.WRONG_OUTPUT,
-                f"outputs differ from the stock default's by {spell_error(found.max_abs_error)}, "
-                f"maps by {spell_error(found.max_abs_map_error)}; {found.tolerance:g} is allowed",
+                f"outputs differ from the stock default's by {_spell_error(found.max_abs_error)}, "
+                f"maps by {_spell_error(found.max_abs_map_error)}; {found.tolerance:g} is allowed",
             )
 
     def _reference(self, execution: Execution) -> Path:
-        """Where the outputs of its group's stock default lie."""
+        """Return the file of the outputs of its group's stock default."""
         group = group_name(execution.scenario.group).replace("/", "-")
         return self.folder / run_folder.OUTPUTS / f"{group}.npz"
 
-    # ---- afterwards ------------------------------------------------------------------------
+    # ---- after the rounds ------------------------------------------------------------------
 
-    def unlike(self, execution: Execution, sentences: Sequence[str]) -> None:
-        """A control that differs counts against its base: its spread would be no noise floor."""
+    def on_differences(self, execution: Execution, sentences: Sequence[str]) -> None:
+        """Record them; a control that differs counts against its base, whose spread it measures."""
         whose = "of its control, " if execution.is_control else ""
-        self._of(execution).unlike([f"{whose}{sentence}" for sentence in sentences])
+        self._outcome(execution).add_differences([f"{whose}{sentence}" for sentence in sentences])
 
-    def closing(self, execution: Execution) -> None:
-        """What an untimed look can tell, once."""
-        outcome = self._of(execution)
+    def after_rounds(self, execution: Execution) -> None:
+        """Read memory and kernels, once; refuse a scenario whose label its kernels contradict."""
+        outcome = self._outcome(execution)
         if outcome.closed or execution.is_control:
             return
-        outcome.closed = True  # a worker that cannot answer is not asked again
+        outcome.closed = True  # before the requests: a worker that cannot answer is not asked again
         outcome.memory = execution.memory()
         outcome.evidence = execution.kernels()
         for row in outcome.kernel_rows(self.run_id):
-            self.keep(row)
+            self.record_kernel(row)
         contradiction = outcome.evidence.get("contradiction")
         if contradiction:
-            raise RefusalError(Status.UNSUPPORTED, f"the label is not what ran: {contradiction}")
+            raise RefusalError(
+                Status.UNSUPPORTED, f"its label is not what was run: {contradiction}"
+            )
 
-    def failed(self, participant: Participant, launch: int, error: WorkerError) -> None:
-        """Its scenario says why, or a note if it was the control."""
+    def on_failure(self, participant: Participant, launch: int, error: WorkerError) -> None:
+        """Record the reason in the scenario's outcome, or as an event for a control."""
         scenario = participant.scenario
         if participant.is_control:
-            group = group_name(scenario.group)
-            self.note(f"The control of {group} failed in launch {launch + 1}: {error.reason}.")
+            self.record_event(
+                Event(
+                    kind=EventKind.CONTROL_FAILED,
+                    subject=group_name(scenario.group),
+                    launch=launch,
+                    reason=error.reason,
+                )
+            )
             return
         where = f" (launch {launch + 1})" if launch and not isinstance(error, RefusalError) else ""
         self.outcomes[scenario.id].fail(error.status, f"{error.reason}{where}")
-        self.failed_one()
+        self.save()
 
 
 def _imported(participant: Participant) -> tuple[str, str]:
-    """What a worker imports: its backend, from its environment's packages."""
+    """Return what a worker imports: its backend, from the packages of its environment."""
     return (participant.scenario.backend, participant.scenario.environment)
+
+
+def _spell_error(error: float | None) -> str:
+    """Return a difference of outputs for a sentence; None means that it is not a number."""
+    return "NaN or infinity" if error is None else f"{error:.3g}"

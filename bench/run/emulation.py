@@ -1,7 +1,7 @@
-"""What emulated dtypes may cost: a share of the budget, asked before the time is spent.
+"""Limits the time of emulated dtypes to a share of the budget, before the time is spent.
 
-bf16 without AVX-512 is eight times slower than fp32, and one training step of it took two minutes
-of a budget of nineteen. int8 without VNNI is emulated too, and faster than fp32.
+bf16 without AVX-512 is eight times slower than fp32: one training step took two minutes of a budget
+of nineteen. int8 without VNNI is emulated too, yet faster than fp32.
 """
 
 from __future__ import annotations
@@ -25,21 +25,19 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class EmulatedShare:
-    """The share of a run's budget for emulated scenarios, and what they have cost of it."""
+    """The share of a run's budget for emulated scenarios, and what they used of it."""
 
     policy: BudgetPolicy
     budget_s: float
     peak: Mapping[str, float]
-    """GFLOP/s of this machine by dtype, where it is known."""
+    """GFLOP/s of this machine by dtype, where known."""
     _cost_s: dict[tuple[int, str], float] = field(default_factory=dict)
-    """By launch and scenario, as foreseen when it was admitted."""
+    """By launch and scenario, as estimated when it was admitted."""
 
     def foresee(self, execution: Execution) -> str | None:
-        """Why a scenario's first call is not worth making: even at the peak it is too slow."""
-        rate, flop = (
-            self.peak.get(str(execution.scenario.dtype)),
-            execution.prepared.get("flop_per_call"),
-        )
+        """Return why not even the first call is made: at the machine's peak it is too slow."""
+        rate = self.peak.get(str(execution.scenario.dtype))
+        flop = execution.prepared.get("flop_per_call")
         fast = self.peak.get(str(Dtype.FP32), math.inf) / self.policy.emulated_slow
         if not (rate and flop) or rate >= fast:
             return None
@@ -48,44 +46,43 @@ class EmulatedShare:
             return None
         return self._refusal(execution.scenario, f"would take {spell_seconds(call_s)} at the least")
 
-    def charge(self, execution: Execution, *, default: Execution | None, new: bool) -> str | None:
-        """Count what an execution will cost; why it is left out, if that is more than there is.
+    def charge(self, execution: Execution, *, base: Execution | None, new: bool) -> str | None:
+        """Count what an execution will cost; return why it is left out if that exceeds the share.
 
-        Judged by the first call, or by a second where the first one compiled, beside that of stock
-        `default`: what is not slow costs the share nothing. `new` scenarios have more calls to
-        make; the others were admitted in an earlier launch and are not refused.
+        The first call decides, or a second one where the first compiled; what is not much slower
+        than the base's costs nothing. A `new` scenario has more calls to make; the others were
+        admitted in an earlier launch and are not refused.
         """
         compiled = execution.scenario.mode is Mode.COMPILE
         call_s = execution.warm_up_once() / 1000 if compiled else execution.spent_s
-        if default is not None and call_s <= self.policy.emulated_slow * default.spent_s:
+        if base is not None and call_s <= self.policy.emulated_slow * base.spent_s:
             return None
+        key = (execution.launch, execution.scenario.id)
         cost_s = execution.spent_s + call_s * self._calls(execution.scenario, new=new)
-        refused = new and cost_s > self._left_s()
-        self._cost_s[execution.launch, execution.scenario.id] = (
-            execution.spent_s if refused else cost_s
-        )
-        return (
-            self._refusal(execution.scenario, f"takes {spell_seconds(call_s)}") if refused else None
-        )
+        if new and cost_s > self._left_s():
+            self._cost_s[key] = execution.spent_s
+            return self._refusal(execution.scenario, f"takes {spell_seconds(call_s)}")
+        self._cost_s[key] = cost_s
+        return None
 
     def afforded(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
-        """Who takes part: all but the emulated ones that cost too much the last time.
+        """Return the outcomes without the emulated ones that the rest of the share cannot pay for.
 
-        The cheap ones go first: a slow one that is left out leaves them their launches.
+        The cheap ones are paid for first: leaving out one slow scenario keeps them their launches.
         """
         costs = {name: cost_s for (_, name), cost_s in self._cost_s.items()}
-        left_s, dear = self._left_s(), set[str]()
-        for outcome in sorted(outcomes, key=lambda one: costs.get(one.scenario.id, 0.0)):
-            cost_s = costs.get(outcome.scenario.id, 0.0)
+        left_s, too_slow = self._left_s(), set[str]()
+        for name in sorted((one.scenario.id for one in outcomes), key=lambda n: costs.get(n, 0.0)):
+            cost_s = costs.get(name, 0.0)
             if cost_s and cost_s > left_s:
-                dear.add(outcome.scenario.id)
+                too_slow.add(name)
             left_s -= cost_s
-        return [outcome for outcome in outcomes if outcome.scenario.id not in dear]
+        return [outcome for outcome in outcomes if outcome.scenario.id not in too_slow]
 
     def _calls(self, scenario: Scenario, *, new: bool) -> int:
-        """Calls after the first one: rounds, and three more to become steady.
+        """Return the calls after the first one: a block a round, and three to become steady.
 
-        The first time, one as evidence and the images that are compared however slow it is.
+        A new scenario has one more for evidence, and the images of the comparison of outputs.
         """
         calls = self.policy.emulated_rounds + 3 + new
         if new and scenario.task is Task.INFERENCE:

@@ -1,7 +1,6 @@
-"""What the run must know about the machine before it can choose what to measure.
+"""Finds the machine's peak, and the largest batch within the limits of time and memory.
 
-One stock worker finds the machine's peak, and the largest batch whose call stays under the limits
-of time and memory.
+One stock worker measures both before the scenarios are chosen.
 """
 
 from __future__ import annotations
@@ -25,24 +24,21 @@ if TYPE_CHECKING:
 
 _MIB = 1 << 20
 _LIKELY_GROWTH = 1.7
-"""A batch twice as large takes at least this many times as long: VGG-16 is bound by arithmetic."""
+"""By how much a call of twice the batch takes longer at least: VGG-16 is bound by arithmetic."""
 _OTHERS_HOLD_MORE = 1.3
-"""What a prepared, idle worker holds on average, against the stock default's: IPEX, traces and
-packed weights add to most (341 to 890 MiB, 560 on average, were seen beside 430). Used only to
-leave a batch out before memory runs out."""
+"""Memory of an average idle worker over stock default's: IPEX, traces and packed weights add to it
+(341 to 890 MiB, 560 on average, were measured beside 430)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What the machine can do; times are of the stock default."""
+    """What the machine can do."""
 
     peak: dict[str, Any]
-    """`gflop_per_s` by dtype and `memory_gb_per_s`, measured by library calls in this run."""
+    """`gflop_per_s` by dtype and `memory_gb_per_s`, measured in this run."""
     largest_batch: int
     excluded: tuple[Exclusion, ...]
     """Why batch sizes above `largest_batch` are left out."""
-    call_s: dict[int, float]
-    """Seconds of one stock default call, by batch size."""
     model: dict[str, Any]
     """`name`, `weights`, `trained`, `threshold`, `parameters`, `gflop_per_image`."""
     data: dict[str, Any]
@@ -54,10 +50,10 @@ def find_limits(
 ) -> Limits:
     """Measure the peak and find the largest batch worth measuring.
 
-    `participants` is how many workers will be alive together.
+    `participants` is the number of workers that will be alive together.
 
     Raises:
-        WorkerError: the stock worker could not even do this.
+        WorkerError: the stock worker failed.
     """
     greeting = worker.greet(policy.start_timeout_s)
     tried: dict[int, _Tried] = {}
@@ -71,32 +67,44 @@ def find_limits(
             what = f"{INFERENCE_BATCHES} of {batch} and above"
             excluded.append(Exclusion(what=what, reason=reason))
         elif batch < max(wanted) and tried[batch].seconds * _LIKELY_GROWTH > policy.max_call_s:
-            excluded.append(_twice_is_too_slow(batch, tried[batch].seconds, policy))
+            excluded.append(
+                Exclusion(
+                    what=f"{INFERENCE_BATCHES} above {batch}",
+                    reason=f"one stock default call of {batch} takes {tried[batch].seconds:.2f} s "
+                    "on this machine: twice as many would exceed the limit of "
+                    f"{policy.max_call_s:.0f} s a call",
+                )
+            )
         batch *= 2
+    prepared = tried[1].prepared
+    flop = prepared["flop_per_call"]
     return Limits(
         peak=_ask_peak(worker, policy),
         largest_batch=max(tried),
         excluded=tuple(excluded),
-        call_s={batch: found.seconds for batch, found in tried.items()},
-        model=_model(tried[1].prepared),
+        model={
+            **prepared.get("model", {}),
+            "parameters": prepared["parameters"],
+            "gflop_per_image": flop / 1e9 if flop else None,
+        },
         data=greeting.get("hello", {}).get("data", {}),
     )
 
 
 def measure_peak(worker: WorkerHandle, policy: Policy) -> dict[str, Any]:
-    """The peak as a fresh stock worker finds it.
+    """Return the peak as a fresh stock worker measures it.
 
     Raises:
-        WorkerError: it could not.
+        WorkerError: the worker failed.
     """
     worker.greet(policy.start_timeout_s)
     return _ask_peak(worker, policy)
 
 
 def larger_peak(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """The higher of two readings, for each dtype and for memory.
+    """Return the higher of two readings, for each dtype and for memory.
 
-    A slowed machine reads too low and nothing makes it read too high, so the higher is nearer.
+    A slowed machine reads too low and nothing makes it read too high.
     """
     rates = {
         dtype: max(one["gflop_per_s"].get(dtype, 0.0), other["gflop_per_s"].get(dtype, 0.0))
@@ -113,15 +121,15 @@ def _ask_peak(worker: WorkerHandle, policy: Policy) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Tried:
-    """What one batch size of the stock default took."""
+    """The time and memory of one batch size of stock default."""
 
     prepared: protocol.PrepareReply
     seconds: float
     peak_mib: float
     prepared_mib: float
-    """The worker's own pages before its first call."""
+    """The worker's own memory before its first call."""
     at_rest_mib: float
-    """The same after some calls, while it waits."""
+    """Its own memory after some calls, while it waits."""
 
 
 def _try_batch(worker: WorkerHandle, batch: int, policy: Policy) -> _Tried:
@@ -142,28 +150,11 @@ def _try_batch(worker: WorkerHandle, batch: int, policy: Policy) -> _Tried:
     )
 
 
-def _model(prepared: protocol.PrepareReply) -> dict[str, Any]:
-    flop = prepared["flop_per_call"]
-    return {
-        **prepared.get("model", {}),
-        "parameters": prepared["parameters"],
-        "gflop_per_image": flop / 1e9 if flop else None,
-    }
-
-
-def _twice_is_too_slow(batch: int, seconds: float, policy: Policy) -> Exclusion:
-    return Exclusion(
-        what=f"{INFERENCE_BATCHES} above {batch}",
-        reason=f"one stock default call of {batch} takes {seconds:.2f} s here: twice as many would "
-        f"pass the limit of {policy.max_call_s:.0f} s a call",
-    )
-
-
 def _why_not(batch: int, tried: _Tried, participants: int, policy: Policy) -> str | None:
     if tried.seconds > policy.max_call_s:
         return (
-            f"one stock default call of {batch} takes {tried.seconds:.2f} s here, over the limit "
-            f"of {policy.max_call_s:.0f} s a call"
+            f"one stock default call of {batch} takes {tried.seconds:.2f} s on this machine, over "
+            f"the limit of {policy.max_call_s:.0f} s a call"
         )
     kept_mib = max(0.0, tried.at_rest_mib - tried.prepared_mib)
     need = (
@@ -179,10 +170,10 @@ def _why_not(batch: int, tried: _Tried, participants: int, policy: Policy) -> st
 
 
 def _own_pages_mib(pid: int) -> float | None:
-    """Anonymous memory only.
+    """Return a process's anonymous memory; None where it has exited.
 
-    Pages of libraries are held once for all workers. The first worker is alone, so the kernel would
-    count them (300 MiB of torch) as its unique ones, and seventeen times that is a batch left out.
+    The kernel counts library pages (300 MiB of torch) as unique to the first worker, although all
+    workers will share them.
     """
     try:
         memory = psutil.Process(pid).memory_info()
@@ -192,5 +183,5 @@ def _own_pages_mib(pid: int) -> float | None:
 
 
 def _memory_limit_gib(policy: Policy, root: Path = Path("/")) -> float:
-    """What all workers together may hold: a share of what this machine and its group have left."""
+    """Return the memory for all workers: a share of what machine and control group have free."""
     return policy.budget.free_memory_share * free_memory(root) / _MIB / 1024

@@ -1,177 +1,57 @@
-"""One `bench run` from beginning to end: machine, calibration, matrix, runner, and what is kept."""
+"""One `bench run` from beginning to end: machine, limits, scenarios, measuring, pictures.
+
+What is measured next is decided in `bench.run.planner`, and measured by `bench.run.runner`.
+"""
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from pathlib import Path
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from bench import machine
 from bench.engine import environments
-from bench.engine.launcher import CACHE, Launcher, told
+from bench.engine.launcher import CACHE, Launcher
 from bench.engine.progress import Progress
 from bench.errors import BenchError, UsageError, WorkerError
 from bench.machine import placement
-from bench.plan import arguments, variables
-from bench.plan.matrix import (
-    EXCLUSIONS,
-    OF_OWN_MODELS,
-    capped_batch_sizes,
-    matrix,
-    of_own_model,
-    select,
-)
-from bench.plan.profiles import profile_named
+from bench.plan.matrix import EXCLUSIONS, OF_OWN_MODELS
 from bench.plan.scenario import CONTROL_SUFFIX, Scenario, Status, Task, stock_default, worker_key
 from bench.plan.thresholds import DEFAULT, Policy
 from bench.run import pictures, resume
 from bench.run.limits import find_limits, measure_peak
+from bench.run.request import RunRequest
 from bench.run.runner import Runner
 from bench.store import records, run_folder
+from bench.store.events import Event, EventKind, from_environment, to_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from bench.engine.environments import Environment
     from bench.engine.worker_process import WorkerHandle
     from bench.plan.matrix import Exclusion
-    from bench.plan.profiles import Profile
-    from bench.run.limits import Limits
 
-_PATH = re.compile(r"(?:[A-Za-z_][\w.]*|.+\.py):[A-Za-z_][\w.]*")
-_SETTING = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
-_SHAPE = re.compile(r"[1-9]\d*(,[1-9]\d*)*")
 _MOST_STARTS_AT_ONCE = 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class OwnChoice:
-    """A model of the user's own and its inputs (see `bench.worker.workload.own_model`)."""
-
-    model: str
-    inputs: str | None = None
-    shape: str | None = None
-    settings: tuple[str, ...] = ()
-    """`name=value` of the factory's arguments; a value is read as Python, else it is text."""
-
-    def check(self) -> None:
-        """Refuse what no worker could run.
-
-        Raises:
-            UsageError: one sentence says what is wrong.
-        """
-        for option, path in (("--model", self.model), ("--inputs", self.inputs)):
-            if path is not None and not _PATH.fullmatch(path):
-                raise UsageError(
-                    f"{option} {path!r} is neither package.module:name nor folder/file.py:name"
-                )
-        for one in self.settings:
-            if not _SETTING.fullmatch(one):
-                raise UsageError(f"--factory-arg {one!r} is not name=value")
-        if (self.inputs is None) == (self.shape is None):
-            raise UsageError(
-                "say what --model takes: either --inputs package.module:function or, e.g., "
-                "--input-shape 3,224,224 (without the batch)"
-            )
-        if self.shape is not None and not _SHAPE.fullmatch(self.shape):
-            raise UsageError(
-                f"--input-shape {self.shape!r} is not numbers above zero with commas: 3,224,224"
-            )
-
-    def arguments(self) -> list[str]:
-        """What a worker is told."""
-        takes = ["--inputs", self.inputs] if self.inputs else ["--input-shape", self.shape or ""]
-        settings = (part for one in self.settings for part in ("--factory-arg", one))
-        return ["--model", self.model, *takes, *settings]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunRequest:
-    """What the user asked for.
-
-    `only` are shell-style patterns of scenario ids; none means all. `budget_s` replaces the
-    profile's own. `vary` are variables (`bench.plan.variables`). `pythons` are the interpreters of
-    the other environments, by name. `own` is a model of the user's own in place of the inspector.
-    """
-
-    profile: Profile
-    data: Path
-    results: Path
-    budget_s: float | None = None
-    only: tuple[str, ...] = ()
-    weights: str | None = None
-    good: str | None = None
-    """The folder of good pills, where it is not called good."""
-    seed: int = 0
-    threads: int | None = None
-    vary: tuple[str, ...] = ()
-    pythons: Mapping[str, Path] = field(default_factory=dict)
-    own: OwnChoice | None = None
-    backends: tuple[str, ...] = ()
-    """Further ones, beside stock and IPEX."""
-
-    @property
-    def budget(self) -> float:
-        """Seconds of measuring."""
-        return self.profile.budget_s if self.budget_s is None else self.budget_s
-
-    def kept(self) -> dict[str, Any]:
-        """What environment.json keeps, so that a run that was cut can go on."""
-        return {
-            "data": str(self.data),
-            "only": list(self.only),
-            "weights": self.weights,
-            "good": self.good,
-            "seed": self.seed,
-            "threads": self.threads,
-            "vary": list(self.vary),
-            "pythons": {name: str(python) for name, python in self.pythons.items()},
-            "own": asdict(self.own) if self.own else None,
-            "backends": list(self.backends),
-        }
-
-    @classmethod
-    def again(cls, environment: Mapping[str, Any], results: Path, budget_s: float) -> RunRequest:
-        """The request that a run's environment.json keeps, with what is left of its budget."""
-        kept = environment["request"]
-        return cls(
-            profile=profile_named(environment["profile"]),
-            data=Path(kept["data"]),
-            results=results,
-            budget_s=budget_s,
-            only=tuple(kept["only"]),
-            weights=kept["weights"],
-            good=kept.get("good"),
-            seed=kept["seed"],
-            threads=kept["threads"],
-            vary=tuple(kept.get("vary", ())),
-            pythons={name: Path(python) for name, python in kept["pythons"].items()},
-            own=_choice(own) if (own := kept.get("own")) else None,
-            backends=tuple(kept.get("backends", ())),
-        )
-
-
-def _choice(kept: Mapping[str, Any]) -> OwnChoice:
-    """As JSON kept it."""
-    return OwnChoice(**{**kept, "settings": tuple(kept.get("settings", ()))})
+_STOCK = worker_key(stock_default(Task.INFERENCE, 1))
 
 
 def run(request: RunRequest, *, policy: Policy = DEFAULT, progress: Progress | None = None) -> Path:
-    """Measure what was asked and return the run's folder.
+    """Measure what was asked for and return the run's folder.
 
     Raises:
         BenchError: it cannot be done, in one line; what was measured stays in the folder.
         KeyboardInterrupt: passed on; the folder holds what was measured until then.
     """
     progress = progress or Progress()
-    _check(request)
+    request.check()
     with run_folder.only_run_here():
-        others = _look_at(request, progress)
+        others = _look_at_environments(request, progress)
         progress.show("looking at the machine")
         here = machine.describe()
         code = run_folder.commit()
@@ -183,7 +63,8 @@ def run(request: RunRequest, *, policy: Policy = DEFAULT, progress: Progress | N
             "profile": request.profile.name,
             "budget_s": request.budget,
             "complete": False,
-            "notes": code.notes,
+            "notes": [],
+            "events": [],
             "commit": code.revision,
             "dirty": code.dirty,
             "command": ["bench", *sys.argv[1:]],
@@ -194,33 +75,19 @@ def run(request: RunRequest, *, policy: Policy = DEFAULT, progress: Progress | N
             **dict.fromkeys(("matrix", "peak", "data", "model", "self")),
             "workers": {},
         }
-        with _nothing_left_of(folder, request), _keeping(folder, environment, progress):
-            _measure(request, policy, progress, folder, environment, others=others)
+        job = _Job(request, policy, progress, folder, environment, _notes(code.notes))
+        left_out = [*environments.exclusions(others), *(OF_OWN_MODELS if request.own else ())]
+        try:
+            with job.finished():
+                job.measure(job.find_scenarios(left_out))
+        except (KeyboardInterrupt, BenchError) as error:
+            nothing_to_keep = (
+                request.own or isinstance(error, KeyboardInterrupt | _UnusableError)
+            ) and not (folder / "iterations.csv").exists()
+            if nothing_to_keep:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
     return folder
-
-
-class _UnusableError(BenchError):
-    """The model or the images that were asked for cannot be used."""
-
-
-@contextmanager
-def _nothing_left_of(folder: Path, request: RunRequest) -> Iterator[None]:
-    """What ended before anything was measured is no run.
-
-    That is one that was interrupted so early, and one of a model or of images that cannot be used.
-    """
-    try:
-        yield
-    except KeyboardInterrupt:
-        if not (folder / "iterations.csv").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-    except BenchError as error:
-        if (request.own or isinstance(error, _UnusableError)) and not (
-            folder / "iterations.csv"
-        ).exists():
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 def go_on(
@@ -230,12 +97,12 @@ def go_on(
     policy: Policy = DEFAULT,
     progress: Progress | None = None,
 ) -> Path:
-    """Finish the run in `folder`, which was cut, with launches after those that it has.
+    """Resume the run in `folder`, which was cut, with launches of later numbers.
 
-    `budget_s` is for what is still to come; by default what the run's own budget has left.
+    `budget_s` is for the rest of the run; by default it is what the run's budget has left.
 
     Raises:
-        BenchError: it cannot go on here (see `bench.run.resume`), or its budget is used up.
+        BenchError: it cannot be resumed (see `bench.run.resume`), or its budget is used up.
         KeyboardInterrupt: passed on, as by `run`.
     """
     progress = progress or Progress()
@@ -250,26 +117,146 @@ def go_on(
             commit=run_folder.commit().revision,
             policy=policy,
         )
-        request = RunRequest.again(environment, folder.parent, _left(earlier, budget_s))
-        _check(request)
+        request = RunRequest.again(environment, folder.parent, _budget_left(earlier, budget_s))
+        request.check()
         resume.check_environments(
-            environment.get("environments") or {}, folder.name, _look_at(request, progress)
-        )
-        environment["notes"].append(
-            f"The run was cut and went on at {_now()}: what follows has later launch numbers."
+            environment.get("environments") or {},
+            folder.name,
+            _look_at_environments(request, progress),
         )
         environment.update(finished_utc=None)
+        events = [*from_environment(environment), Event(kind=EventKind.RESUMED, reason=_now())]
         run_folder.clear_outputs(folder)
-        with _keeping(folder, environment, progress):
-            _measure(request, policy, progress, folder, environment, earlier=earlier)
+        job = _Job(request, policy, progress, folder, environment, events)
+        with job.finished():
+            scenarios = request.scenarios(environment["matrix"]["largest_batch"])
+            job.measure(scenarios, _restore(earlier, scenarios))
     return folder
 
 
-def _look_at(request: RunRequest, progress: Progress) -> dict[str, Environment]:
-    """The other environments, each found fit to run a worker.
+class _UnusableError(BenchError):
+    """The model or the images cannot be used."""
+
+
+@dataclass
+class _Job:
+    """A run under way: its request, its folder, and the content of its environment.json."""
+
+    request: RunRequest
+    policy: Policy
+    progress: Progress
+    folder: Path
+    environment: dict[str, Any]
+    events: list[Event]
+
+    def write(self, metadata: Mapping[str, Any]) -> None:
+        """Write environment.json with these entries and all events."""
+        self.environment.update(metadata, **to_environment(self.events))
+        records.write_environment(self.folder, self.environment)
+
+    @contextmanager
+    def finished(self) -> Iterator[None]:
+        """Write when the run ended, whatever ended it, and remove its temporary folders."""
+        self.write({})
+        try:
+            yield
+        finally:
+            self.progress.clear()
+            for temporary in (run_folder.OUTPUTS, CACHE):
+                shutil.rmtree(self.folder / temporary, ignore_errors=True)
+            self.write({"finished_utc": _now()})
+
+    def find_scenarios(self, left_out: Sequence[Exclusion]) -> tuple[Scenario, ...]:
+        """Find the machine's limits, keep them in environment.json, and return what to measure.
+
+        Raises:
+            BenchError: stock PyTorch itself cannot be measured.
+        """
+        self.progress.show("finding the machine's peak and the largest batch", self.request.budget)
+        sizes = self.request.profile.batch_sizes
+        every = self.request.scenarios(max(sizes))
+        worker = self.launch(_STOCK, False, -1)
+        try:
+            found = find_limits(
+                worker, sizes, participants=_most_workers(every), policy=self.policy
+            )
+        except WorkerError as error:
+            if self.request.own or error.status is Status.UNAVAILABLE:
+                raise _UnusableError(error.reason) from error
+            raise BenchError(
+                f"stock PyTorch itself cannot be measured: {error.reason} (status {error.status})"
+            ) from error
+        finally:
+            worker.stop()
+        scenarios = self.request.scenarios(found.largest_batch)
+        excluded = (*found.excluded, *left_out, *EXCLUSIONS)
+        self.events += _notes((found.data or {}).get("notes", []))
+        self.write(
+            {
+                "matrix": {
+                    "scenarios": [scenario.id for scenario in scenarios],
+                    "excluded": [asdict(exclusion) for exclusion in excluded],
+                    "largest_batch": found.largest_batch,
+                },
+                "peak": found.peak,
+                "model": found.model,
+                "data": found.data,
+            }
+        )
+        return scenarios
+
+    def measure(
+        self, scenarios: tuple[Scenario, ...], earlier: resume.Earlier | None = None
+    ) -> None:
+        """Measure the scenarios, and keep pictures for the report."""
+        runner = Runner(
+            run_id=self.folder.name,
+            folder=self.folder,
+            profile=self.request.run_profile,
+            scenarios=scenarios,
+            policy=self.policy,
+            budget_s=self.request.budget,
+            launch=self.launch,
+            peak=self.environment["peak"],
+            peak_again=self._peak_again,
+            earlier=earlier,
+            keep_metadata=self.write,
+            events=self.events,
+            starts_at_once=min(_MOST_STARTS_AT_ONCE, len(self._launcher.cpus)),
+            progress=self.progress,
+        )
+        runner.measure()
+        if self.request.own is None:
+            self.progress.show("keeping pictures for the report")
+            self.events += pictures.keep(self.launch, scenarios, self.folder, self.policy)
+
+    def launch(self, key: Scenario, is_control: bool, launch_number: int) -> WorkerHandle:
+        """Start a worker of this run."""
+        control = CONTROL_SUFFIX if is_control else ""
+        return self._launcher.start(f"{key.id}{control}-launch{launch_number + 1}", key)
+
+    @cached_property
+    def _launcher(self) -> Launcher:
+        return Launcher(
+            folder=self.folder,
+            cpus=placement.chosen_cpus(self.request.threads),
+            options=self.request.worker_options(),
+            pythons=self.request.pythons,
+        )
+
+    def _peak_again(self) -> dict[str, Any]:
+        worker = self.launch(_STOCK, False, -1)
+        try:
+            return measure_peak(worker, self.policy)
+        finally:
+            worker.stop()
+
+
+def _look_at_environments(request: RunRequest, progress: Progress) -> dict[str, Environment]:
+    """Return the other environments.
 
     Raises:
-        BenchError: one is not.
+        BenchError: one cannot run a worker.
     """
     found = {}
     for name, python in request.pythons.items():
@@ -278,8 +265,8 @@ def _look_at(request: RunRequest, progress: Progress) -> dict[str, Environment]:
     return found
 
 
-def _left(earlier: records.Run, budget_s: float | None) -> float:
-    """Seconds for the rest of a run.
+def _budget_left(earlier: records.Run, budget_s: float | None) -> float:
+    """Return the seconds for the rest of a run.
 
     Raises:
         UsageError: the run's budget is used up and no other was given.
@@ -294,198 +281,28 @@ def _left(earlier: records.Run, budget_s: float | None) -> float:
     return left
 
 
-@contextmanager
-def _keeping(folder: Path, environment: dict[str, Any], progress: Progress) -> Iterator[None]:
-    """Whatever ends the run inside, its environment.json says so and leftovers are gone."""
-    records.write_environment(folder, environment)
-    try:
-        yield
-    finally:
-        progress.clear()
-        environment["finished_utc"] = _now()
-        for leftover in (run_folder.OUTPUTS, CACHE):
-            shutil.rmtree(folder / leftover, ignore_errors=True)
-        records.write_environment(folder, environment)
-
-
-def _measure(
-    request: RunRequest,
-    policy: Policy,
-    progress: Progress,
-    folder: Path,
-    environment: dict[str, Any],
-    *,
-    earlier: records.Run | None = None,
-    others: Mapping[str, Environment] | None = None,
-) -> None:
-    launch = _launcher(request, folder)
-    if earlier is None:
-        progress.show("finding the machine's peak and the largest batch", request.budget)
-        left_out = [*environments.exclusions(others or {}), *(OF_OWN_MODELS if request.own else ())]
-        scenarios = _found(launch, request, policy, environment, left_out)
-        records.write_environment(folder, environment)
-    else:
-        scenarios = _scenarios(request, environment["matrix"]["largest_batch"])
-    notes = list(environment["notes"])
-    runner = Runner(
-        run_id=folder.name,
-        folder=folder,
-        profile=_profile(request),
-        scenarios=scenarios,
-        policy=policy,
-        budget_s=request.budget,
-        launch=launch,
-        peak=environment["peak"],
-        peak_again=lambda: _peak_again(launch, policy),
-        earlier=_restored(earlier, scenarios) if earlier else None,
-        keep_workers=lambda workers: records.write_environment(
-            folder, {**environment, "workers": workers}
-        ),
-        starts_at_once=min(_MOST_STARTS_AT_ONCE, len(placement.chosen_cpus(request.threads))),
-        progress=progress,
-    )
-    try:
-        runner.measure()
-    finally:
-        environment.update(
-            complete=runner.complete,
-            notes=[*notes, *runner.notes],
-            peak=dict(runner.peak),
-            self=runner.self_use(),
-            workers=runner.workers(),
-        )
-    if request.own is None:  # a model of the user's own says nothing of pills
-        progress.show("keeping pictures for the report")
-        environment["notes"] += pictures.keep(launch, scenarios, folder, policy)
-
-
-def _profile(request: RunRequest) -> Profile:
-    """The profile. A model of the user's own has one batch to compare, and no more images."""
-    return replace(request.profile, recommended_parity_s=0) if request.own else request.profile
-
-
-def _restored(earlier: records.Run, scenarios: tuple[Scenario, ...]) -> resume.Earlier:
-    """What the run had measured; evidence of who starts over goes, for it will come again."""
-    story = resume.restore(earlier, scenarios)
+def _restore(earlier: records.Run, scenarios: tuple[Scenario, ...]) -> resume.Earlier:
+    """Return what the run had measured; drop the kernels of scenarios that start over."""
+    known = resume.restore(earlier, scenarios)
     kept = [
         row
         for row in earlier.kernels
-        if row.scenario in story.outcomes and not story.outcomes[row.scenario].is_new
+        if row.scenario in known.outcomes and not known.outcomes[row.scenario].is_new
     ]
     records.replace_rows(earlier.folder / "kernels.csv", kept, records.KernelRow)
-    return story
-
-
-def _found(
-    launch: Callable[[Scenario, bool, int], WorkerHandle],
-    request: RunRequest,
-    policy: Policy,
-    environment: dict[str, Any],
-    left_out: Sequence[Exclusion],
-) -> tuple[Scenario, ...]:
-    """What the machine allows goes into the environment; returns what is to be measured."""
-    found = _limits(launch, request, policy)
-    scenarios = _scenarios(request, found.largest_batch)
-    environment["matrix"] = {
-        "scenarios": [scenario.id for scenario in scenarios],
-        "excluded": [asdict(exclusion) for exclusion in (*found.excluded, *left_out, *EXCLUSIONS)],
-        "largest_batch": found.largest_batch,
-    }
-    environment.update(peak=found.peak, model=found.model, data=found.data)
-    environment["notes"] += (found.data or {}).get("notes", [])
-    return scenarios
-
-
-def _scenarios(request: RunRequest, largest_batch: int) -> tuple[Scenario, ...]:
-    sizes = capped_batch_sizes(request.profile.batch_sizes, largest_batch)
-    chosen = select(_matrix(request, sizes), request.only)
-    own = () if request.only else request.profile.vary
-    wanted = variables.parse_vary(request.vary or own)
-    return variables.vary(chosen, wanted, everything=bool(request.only))
-
-
-def _matrix(request: RunRequest, sizes: tuple[int, ...] | None = None) -> tuple[Scenario, ...]:
-    """All that the request allows, before `only` chooses from it."""
-    every = matrix(request.profile, sizes, environments=request.pythons, backends=request.backends)
-    return of_own_model(every) if request.own else every
-
-
-def _limits(
-    launch: Callable[[Scenario, bool, int], WorkerHandle], request: RunRequest, policy: Policy
-) -> Limits:
-    worker = launch(worker_key(stock_default(Task.INFERENCE, 1)), False, -1)
-    participants = _most_workers(_scenarios(request, max(request.profile.batch_sizes)))
-    try:
-        return find_limits(
-            worker, request.profile.batch_sizes, participants=participants, policy=policy
-        )
-    except WorkerError as error:
-        if request.own or error.status is Status.UNAVAILABLE:
-            raise _UnusableError(error.reason) from error
-        raise BenchError(
-            f"stock PyTorch itself cannot be measured: {error.reason} (status {error.status})"
-        ) from error
-    finally:
-        worker.stop()
-
-
-def _peak_again(
-    launch: Callable[[Scenario, bool, int], WorkerHandle], policy: Policy
-) -> dict[str, Any]:
-    worker = launch(worker_key(stock_default(Task.INFERENCE, 1)), False, -1)
-    try:
-        return measure_peak(worker, policy)
-    finally:
-        worker.stop()
+    return known
 
 
 def _most_workers(scenarios: tuple[Scenario, ...]) -> int:
-    """How many workers of one task are alive together, the control included."""
+    """Return how many workers of one task are alive together, with the control."""
     by_task = (
         {worker_key(scenario) for scenario in scenarios if scenario.task is task} for task in Task
     )
     return max(len(keys) for keys in by_task) + 1
 
 
-def _launcher(request: RunRequest, folder: Path) -> Callable[[Scenario, bool, int], WorkerHandle]:
-    """How this run starts a worker."""
-    what = request.own.arguments() if request.own else told(data=request.data, good=request.good)
-    launcher = Launcher(
-        folder=folder,
-        cpus=placement.chosen_cpus(request.threads),
-        told=(*what, *told(seed=request.seed, weights=request.weights)),
-        pythons=request.pythons,
-    )
-
-    def launch(key: Scenario, is_control: bool, launch_number: int) -> WorkerHandle:
-        control = CONTROL_SUFFIX if is_control else ""
-        return launcher.start(f"{key.id}{control}-launch{launch_number + 1}", key)
-
-    return launch
-
-
-def _check(request: RunRequest) -> None:
-    """Refuse early what cannot work.
-
-    Raises:
-        UsageError: a wrong number or pattern.
-        BenchError: there is no data.
-    """
-    placement.chosen_cpus(request.threads)  # refuses more threads than cores
-    if request.own:
-        request.own.check()
-        if request.weights:
-            raise UsageError("--weights are the inspector's: a model of your own brings its own")
-    else:
-        arguments.check_pills(request.data)
-    chosen = {scenario.backend for scenario in select(_matrix(request), request.only)}
-    for backend in request.backends:
-        if backend not in chosen:
-            raise UsageError(
-                f"--backend {backend}: --only leaves none of its scenarios; "
-                f"add --only '*/{backend}/*'"
-            )
-    variables.parse_vary(request.vary)
+def _notes(sentences: Sequence[str]) -> list[Event]:
+    return [Event(kind=EventKind.NOTE, reason=sentence) for sentence in sentences]
 
 
 def _now() -> str:

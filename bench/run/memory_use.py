@@ -1,12 +1,9 @@
-"""What all processes of a run hold together.
-
-Shared pages (torch's libraries, held once for all workers) are counted once: each process counts
-its proportional share, as the kernel tells it.
-"""
+"""The memory that all processes of a run hold together."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,13 +12,14 @@ if TYPE_CHECKING:
 
 
 def held_gib(pids: Iterable[int], root: Path = Path("/")) -> float:
-    """By those processes and this one, now; who has ended holds nothing."""
-    return sum(_share_kb(root, pid) for pid in (os.getpid(), *pids)) / 2**20
+    """Return what these processes and this one hold now; exited processes count as zero.
 
-
-def _share_kb(root: Path, pid: int) -> int:
-    try:
-        text = (root / "proc" / str(pid) / "smaps_rollup").read_text()
-    except OSError:  # ended, or a kernel that does not tell
-        return 0
-    return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")), 0)
+    Each counts its proportional share of shared pages, so torch's libraries count once in all.
+    """
+    total_kb = 0
+    for pid in (os.getpid(), *pids):
+        with suppress(OSError):  # exited, or a kernel without smaps_rollup
+            for line in (root / "proc" / str(pid) / "smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total_kb += int(line.split()[1])
+    return total_kb / 2**20

@@ -1,4 +1,4 @@
-"""What a run knows of each scenario, and how that becomes the rows of its summary files."""
+"""What a run knows of each scenario, and the rows of its summary files made from it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Outcome:
-    """One scenario's story so far; the runner adds to it as facts come in."""
+    """What is known of one scenario so far."""
 
     scenario: Scenario
     status: Status = Status.OK
@@ -32,31 +32,29 @@ class Outcome:
     evidence: KernelsReply = field(default_factory=KernelsReply)
     parity: ParityRow | None = None
     conditions: Mapping[str, Any] = field(default_factory=dict)
+    differs: list[str] = field(default_factory=list)
+    """How the conditions of its workers, or its control's, differed from stock default's."""
     joules: float | None = None
     joules_images: int = 0
     """Images that the energy was used for."""
-    trend_calls: int | None = None
-    """Warm-up calls before its first launch was level; None where that is not known."""
     unchecked: bool = False
-    """Prepared, but its outputs and conditions have not been looked at yet."""
+    """Whether it is prepared and its outputs and conditions were not checked yet."""
     closed: bool = False
-    """Whether its kernels and memory were asked for: once, after its first rounds."""
-    differs: list[str] = field(default_factory=list)
-    """How its worker's conditions, or its control's, were unlike stock default's in any launch."""
+    """Whether its kernels and memory were read: once, after its first rounds."""
 
     @property
     def measurable(self) -> bool:
-        """Whether it may still take part."""
+        """Whether it may take part in further launches."""
         return self.status in (Status.OK, Status.NO_STEADY_STATE)
 
     @property
     def checked(self) -> bool:
-        """Whether nothing is left to look at that could still take its verdict away."""
+        """Whether no check is left that could take its verdict away."""
         return not self.measurable or (self.closed and not self.unchecked)
 
     @property
     def is_new(self) -> bool:
-        """Whether nothing was prepared yet: the first worker tells what holds for all."""
+        """Whether it was never prepared: its first worker provides what holds for all."""
         return not self.prepared
 
     @property
@@ -64,12 +62,12 @@ class Outcome:
         """Its entry in environment.json's `workers`."""
         return {**self.conditions, **({DIFFERS: self.differs} if self.differs else {})}
 
-    def unlike(self, sentences: Sequence[str]) -> None:
-        """Record what differs from stock default's conditions; each sentence once."""
+    def add_differences(self, sentences: Sequence[str]) -> None:
+        """Record how conditions differ from stock default's, each sentence once."""
         self.differs += [sentence for sentence in sentences if sentence not in self.differs]
 
     def add_energy(self, joules: float | None, images: int) -> None:
-        """Count the energy of a block; None where the host has no counters."""
+        """Add the energy of a launch; None where the host has no counters."""
         if joules is not None and images:
             self.joules = (self.joules or 0.0) + joules
             self.joules_images += images
@@ -79,8 +77,8 @@ class Outcome:
         if self.measurable:
             self.status, self.reason = status, reason
 
-    def unsteady(self, launch: int) -> None:
-        """Flag that it never settled; it is measured all the same."""
+    def flag_unsteady(self, launch: int) -> None:
+        """Record that it reached no steady state; it is measured all the same."""
         if self.status is Status.OK:
             self.status = Status.NO_STEADY_STATE
             self.reason = f"did not settle during warm-up in launch {launch}; measured all the same"
@@ -93,11 +91,13 @@ class Outcome:
         *,
         ended: bool = True,
     ) -> ScenarioRow:
-        """The scenario's line of `scenarios.csv`; `ended` when no round of it will follow."""
+        """Return its row of `scenarios.csv`; `ended` when no round will follow."""
         scenario = self.scenario
         timing = timing_summary(calls)
-        gflop_per_s = self._gflop_per_s(timing.median_ms)
-        peak_here = peak.get(str(scenario.dtype))
+        flop, ms = self.prepared.get("flop_per_call"), timing.median_ms
+        gflop_per_s = flop / ms / 1e6 if flop and ms else None
+        peak_rate = peak.get(str(scenario.dtype))
+        graph = self.evidence.get("graph", {})
         row = ScenarioRow(
             run_id=run_id,
             scenario=scenario.id,
@@ -115,7 +115,7 @@ class Outcome:
             reason=self.reason,
             rounds=timing.rounds,
             launches=timing.launches,
-            median_ms=timing.median_ms,
+            median_ms=ms,
             p90_ms=timing.p90_ms,
             p99_ms=timing.p99_ms,
             images_per_s=timing.images_per_s(scenario.batch_size),
@@ -125,7 +125,7 @@ class Outcome:
             warmup_iterations=timing.warmup_iterations,
             peak_rss_mb=self.memory.get("peak_rss_mb"),
             gflop_per_s=gflop_per_s,
-            percent_of_peak=(100 * gflop_per_s / peak_here if gflop_per_s and peak_here else None),
+            percent_of_peak=100 * gflop_per_s / peak_rate if gflop_per_s and peak_rate else None,
             native_dtype=self.prepared.get("native_dtype"),
             isa=self.evidence.get("isa"),
             fused_ops=self.evidence.get("fused_ops"),
@@ -135,8 +135,8 @@ class Outcome:
             joules_per_image=None if self.joules is None else self.joules / self.joules_images,
             steady_rss_mb=self.memory.get("rss_mb"),
             reorders=self._reorders(),
-            reorder_share=self.evidence.get("graph", {}).get("reorder_share"),
-            graph=spell_graph(self.evidence.get("graph", {})),
+            reorder_share=graph.get("reorder_share"),
+            graph=_spell_graph(graph),
             page_faults=timing.page_faults,
             joules_images=self.joules_images or None,
             checked=self.checked,
@@ -144,7 +144,7 @@ class Outcome:
         return as_ended(row) if ended else row
 
     def kernel_rows(self, run_id: str) -> list[KernelRow]:
-        """What oneDNN ran, one row a primitive."""
+        """Return the primitives that oneDNN ran, a row each."""
         return [
             KernelRow(run_id=run_id, scenario=self.scenario.id, **fields)
             for fields in self.evidence.get("kernels", ())
@@ -153,35 +153,22 @@ class Outcome:
     def _reorders(self) -> int | None:
         kernels = self.evidence.get("kernels")
         if not kernels:
-            known: int | None = self.evidence.get("reorders")
+            known: int | None = self.evidence.get("reorders")  # of a resumed run
             return known
-        primitives: list[str] = [kernel["primitive"] for kernel in kernels]
-        return primitives.count("reorder")
+        return [kernel["primitive"] for kernel in kernels].count("reorder")
 
-    def _gflop_per_s(self, median_ms: float | None) -> float | None:
-        flop = self.prepared.get("flop_per_call")
-        return flop / median_ms / 1e6 if flop and median_ms else None
+
+def _spell_graph(graph: Mapping[str, Any]) -> str | None:
+    """Return the mode's evidence as a cell: `ipex_prepack::convolution_relu_run=13`, `graphs=1`."""
+    counts = {**graph.get("nodes", {}), **{n: graph[n] for n in ("graphs", "breaks") if n in graph}}
+    cell = graph.get("cell") or ", ".join(f"{name}={count}" for name, count in counts.items())
+    return cell or None
 
 
 def claims_of_plan(scenarios: Iterable[Scenario]) -> tuple[Claim, ...]:
-    """The headlines of a run of these scenarios, if all of them can be measured."""
+    """Return the headlines of a run of these scenarios, if all of them can be measured."""
     groups: dict[str, list[ScenarioRow]] = {}
     for scenario in scenarios:
         row = Outcome(scenario=scenario).row("", [], {}, ended=False)
         groups.setdefault(group_name(scenario.group), []).append(row)
     return claims_of(groups)
-
-
-def spell_graph(graph: Mapping[str, Any]) -> str | None:
-    """The mode's own evidence as a cell: `ipex_prepack::convolution_relu_run=13` or `graphs=1`."""
-    counts = {**graph.get("nodes", {}), **{n: graph[n] for n in ("graphs", "breaks") if n in graph}}
-    said = graph.get("said") or ", ".join(f"{name}={count}" for name, count in counts.items())
-    return said or None
-
-
-def calls_by_scenario(iterations: Sequence[IterationRow]) -> dict[str, list[IterationRow]]:
-    """Calls of each scenario in the order they happened; controls under their own name."""
-    calls: dict[str, list[IterationRow]] = {}
-    for row in iterations:
-        calls.setdefault(row.scenario, []).append(row)
-    return calls

@@ -1,17 +1,19 @@
-"""Pictures that a run keeps for its report: the data, what the model says of it, its layers.
+"""Keeps pictures for a run's report: the data, the model's view of it, its layers.
 
-Made after the measuring, in workers of their own; nothing here is timed. A worker that fails leaves
-a note and no picture: the run is whole without them.
+They are made after the measuring, by workers of their own, and nothing is timed. Without them the
+run is complete all the same.
 """
 
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import WorkerError
 from bench.plan.scenario import Dtype, Mode, Scenario, Task, stock_default, worker_key
 from bench.store import durable
+from bench.store.events import Event, EventKind
 from bench.worker import protocol
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 FOLDER = "pictures"
 CONTENTS = "pictures.json"
+_PLAIN_IPEX = (Task.INFERENCE, "ipex", Mode.EAGER, Dtype.FP32)
 
 
 def keep(
@@ -30,34 +33,29 @@ def keep(
     scenarios: Sequence[Scenario],
     folder: Path,
     policy: Policy,
-) -> list[str]:
-    """Fill `folder`/pictures; returns a sentence for each thing that could not be made."""
-    place = folder.resolve() / FOLDER
-    stock = stock_default(Task.INFERENCE, 1)
-    optimised = next((one for one in scenarios if _is_plain_ipex(one)), None)
-    found: dict[str, Any] = {}
-    notes = []
-    for scenario in (stock, optimised):
-        if scenario is None:
-            continue
+) -> list[Event]:
+    """Fill `folder`/pictures; return an event for each worker that failed."""
+    pictures = folder.resolve() / FOLDER
+    ipex = [one for one in scenarios if (one.task, one.backend, one.mode, one.dtype) == _PLAIN_IPEX]
+    contents: dict[str, Any] = {}
+    events = []
+    for scenario in (stock_default(Task.INFERENCE, 1), *ipex[:1]):
+        missing = partial(Event, kind=EventKind.PICTURES_MISSING, subject=scenario.backend)
         try:
-            found |= _of_worker(launch(worker_key(scenario), False, -1), scenario, place, policy)
+            worker = launch(worker_key(scenario), False, -1)
+            contents |= _ask(worker, scenario, pictures, policy)
         except WorkerError as error:
-            notes.append(f"Pictures of {scenario.backend} are missing: {error.reason}.")
-    if found:
-        place.mkdir(exist_ok=True)
-        durable.replace(place / CONTENTS, (json.dumps(found, indent=2) + "\n").encode())
-    return notes
+            events.append(missing(reason=error.reason))
+    if contents:
+        pictures.mkdir(exist_ok=True)
+        durable.replace(pictures / CONTENTS, (json.dumps(contents, indent=2) + "\n").encode())
+    return events
 
 
-def _is_plain_ipex(scenario: Scenario) -> bool:
-    kind = (scenario.task, scenario.backend, scenario.mode, scenario.dtype)
-    return kind == (Task.INFERENCE, "ipex", Mode.EAGER, Dtype.FP32)
-
-
-def _of_worker(
-    worker: WorkerHandle, scenario: Scenario, place: Path, policy: Policy
+def _ask(
+    worker: WorkerHandle, scenario: Scenario, pictures: Path, policy: Policy
 ) -> dict[str, Any]:
+    """Return the layers of the scenario's model, and of stock default the pictures too."""
     try:
         worker.greet(policy.start_timeout_s)
         limit_s = policy.prepare_timeout_s
@@ -65,8 +63,8 @@ def _of_worker(
         layers = worker.ask("layers", limit_s)["layers"]
         if not scenario.is_stock_default:
             return {"layers_after": layers}
-        shown = worker.ask("pictures", limit_s, folder=str(place))
-        kept = {key: shown.get(key) for key in ("items", "trained", "source")}
+        made = worker.ask("pictures", limit_s, folder=str(pictures))
+        kept = {key: made.get(key) for key in ("items", "trained", "source")}
         return {**kept, "layers_before": layers}
     finally:
         worker.stop()

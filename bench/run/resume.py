@@ -1,8 +1,8 @@
-"""A run that was cut goes on: what its files say becomes what its runner knows. Pure.
+"""Restores a run that was cut from its files, so that it can be resumed. Pure.
 
-Nothing that was measured is measured again, and nothing old is paired with anything new: ratios are
-formed within a round, and the launches that follow have numbers of their own. Only on the same
-machine, code and policy, or the figures of one folder would be those of two.
+Nothing is measured again, and old blocks are never paired with new ones: ratios are formed within a
+round, and the new launches have later numbers. A run is only resumed on the same machine, with the
+same code and policy, or one folder would hold figures of two.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ class Earlier:
     noise: tuple[NoiseRow, ...]
     outcomes: Mapping[str, Outcome]
     launches: int
-    """How many were begun: the number of the next."""
+    """How many were started: the number of the next."""
 
 
 def check_unfinished(environment: Mapping[str, Any], name: str) -> None:
-    """Refuse a run that has nothing to go on with.
+    """Refuse a run that has nothing to resume.
 
     Raises:
-        BenchError: it is complete, or has not begun.
+        BenchError: it is complete, or measured nothing.
     """
     if environment.get("complete"):
-        raise BenchError(f"{name} is complete: `bench run` measures anew")
+        raise BenchError(f"{name} is complete: start a new run with `bench run`")
     if not environment.get("matrix") or not environment.get("request"):
-        raise BenchError(f"{name} was cut before it measured anything: start it anew")
+        raise BenchError(f"{name} was cut before it measured anything: start a new run")
 
 
 def check_same(
@@ -58,26 +58,26 @@ def check_same(
     commit: str | None,
     policy: Policy,
 ) -> None:
-    """Refuse a run that something else here would go on with.
+    """Refuse to resume with another machine, commit or policy.
 
     Raises:
-        BenchError: it was measured on another machine, or with other code or another policy.
+        BenchError: one of them differs; the line says which.
     """
     if environment["machine"].get("fingerprint") != fingerprint:
-        raise BenchError(f"{name} was measured on another machine: it can only go on there")
+        raise BenchError(f"{name} was measured on another machine: it can be resumed there only")
     if environment.get("commit") != commit:
         raise BenchError(
             f"{name} was measured with commit {str(environment.get('commit'))[:12]}, this is "
-            f"{str(commit)[:12]}: check that one out, or measure anew"
+            f"{str(commit)[:12]}: check that one out, or start a new run"
         )
     if environment.get("policy") != _as_read(asdict(policy)):
-        raise BenchError(f"{name} was measured with another policy: measure anew")
+        raise BenchError(f"{name} was measured with another policy: start a new run")
 
 
 def check_environments(
     before: Mapping[str, Mapping[str, Any]], name: str, now: Mapping[str, Environment]
 ) -> None:
-    """Refuse to go on where another environment's packages have changed since.
+    """Refuse to resume where the packages of another environment have changed.
 
     Raises:
         BenchError: names the environment and what changed in it.
@@ -87,25 +87,25 @@ def check_environments(
         if changed:
             raise BenchError(
                 f"{name} was measured with other packages in environment {environment} "
-                f"({changed}): install those again, or measure anew"
+                f"({changed}): install those again, or start a new run"
             )
 
 
 def _as_read(value: Any) -> Any:  # noqa: ANN401 - JSON is made of anything
-    """A value as it comes back from JSON."""
+    """Return a value as JSON gives it back."""
     if isinstance(value, dict):
         return {str(key): _as_read(part) for key, part in value.items()}
     return [_as_read(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
 def seconds_used(environment: Mapping[str, Any], last_written: datetime) -> float:
-    """How long the run had measured when its last row was written."""
+    """Return how long the run had measured when its last row was written."""
     started = datetime.fromisoformat(environment["started_utc"])
     return max(0.0, (last_written - started).total_seconds())
 
 
 def restore(run: Run, scenarios: Iterable[Scenario]) -> Earlier:
-    """What the files of a cut run say of each scenario."""
+    """Return what the files of a cut run tell of each scenario."""
     rows = {row.scenario: row for row in run.scenarios}
     parity = {row.scenario: row for row in run.parity}
     workers = run.environment.get("workers") or {}
@@ -126,9 +126,10 @@ def _outcome(
     parity: ParityRow | None,
     workers: Mapping[str, Mapping[str, Any]],
 ) -> Outcome:
-    """What is known of the scenario; nothing where its checks had not been finished."""
-    never_ran = row is None or (row.rounds == 0 and row.status == Status.UNAVAILABLE)
-    if row is None or never_ran or row.checked is False:
+    """Return what is known of the scenario; nothing where its checks were not finished."""
+    if row is None or row.checked is False:
+        return Outcome(scenario=scenario)
+    if row.rounds == 0 and row.status == Status.UNAVAILABLE:
         return Outcome(scenario=scenario)
     conditions = dict(workers.get(scenario.id, {}))
     differs = list(conditions.pop(DIFFERS, ()))
@@ -144,9 +145,9 @@ def _outcome(
         "fused_ops": row.fused_ops,
         "layers_replaced": row.layers_replaced,
         "reorders": row.reorders,
-        "graph": {"reorder_share": row.reorder_share, "said": row.graph},
+        "graph": {"reorder_share": row.reorder_share, "cell": row.graph},
     }
-    return Outcome(
+    outcome = Outcome(
         scenario=scenario,
         status=Status(row.status),
         reason=row.reason,
@@ -159,18 +160,7 @@ def _outcome(
         conditions=conditions,
         differs=differs,
         closed=True,
-        **_energy(row),
     )
-
-
-def _energy(row: ScenarioRow) -> dict[str, Any]:
-    """The energy so far and its images; nothing where the run did not keep how many they were.
-
-    A mean without its number of images cannot be carried on: it would count as one image's.
-    """
-    if row.joules_per_image is None or not row.joules_images:
-        return {}
-    return {
-        "joules": row.joules_per_image * row.joules_images,
-        "joules_images": row.joules_images,
-    }
+    if row.joules_per_image is not None and row.joules_images:  # a mean alone would be one image's
+        outcome.add_energy(row.joules_per_image * row.joules_images, row.joules_images)
+    return outcome

@@ -132,7 +132,7 @@ class Experiment:
             noise=tuple(engine.noise),
             unlike={
                 name: f"its worker ran under other conditions: {'; '.join(found)}"
-                for name, found in engine.unlike.items()
+                for name, found in engine.differences.items()
             },
             ends_s=tuple(ends_s),
         )

@@ -105,7 +105,7 @@ class Processes:
             policy=self.policy,
             record=lambda _: None,
             failed=_give_up,
-            note=self.result.notes.append,
+            record_event=lambda event: self.result.notes.append(event.sentence),
             say=lambda _: None,
             clock=self.clock,
         )

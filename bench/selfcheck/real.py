@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.engine.launcher import Launcher, told
+from bench.engine.launcher import Launcher, worker_options
 from bench.engine.progress import Progress
 from bench.engine.worker_process import ForkedWorker
 from bench.machine import placement
@@ -52,9 +52,11 @@ class Workers:
     ) -> WorkerProcess:
         """Start a worker for this scenario, or a zygote (`module="bench.worker.zygote"`)."""
         launcher = Launcher(
-            folder=self.folder, cpus=self.cpus, told=told(data=self.data, weights="random")
+            folder=self.folder,
+            cpus=self.cpus,
+            options=worker_options(data=self.data, weights="random"),
         )
-        size = told(**{"image-size": image_size})
+        size = worker_options(**{"image-size": image_size})
         return launcher.start(name, scenario, more=size, module=module)
 
 

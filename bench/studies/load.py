@@ -12,7 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.engine.engine import Checks
+from bench.engine.checks import Checks
 from bench.errors import UsageError
 from bench.plan.scenario import CONTROL_SUFFIX
 from bench.plan.thresholds import STUDIES
@@ -81,7 +81,7 @@ class Turns(Checks):
     rates: tuple[float, ...] = ()
     now_ns: Callable[[], int] = time.monotonic_ns
 
-    def opened(self, execution: Execution) -> None:
+    def after_first_warm_up(self, execution: Execution) -> None:
         """Set the rates from stock default's warm calls, unless they were given."""
         if not self.rates and execution.is_base:
             typical_ms = statistics.median(execution.warm_ms[-5:])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.analysis.judge import level
-from bench.engine.engine import Checks
+from bench.engine.checks import Checks
 from bench.engine.participants import Group, Participant, control_of
 from bench.errors import BenchError
 from bench.machine import frameworks
@@ -101,7 +101,7 @@ class KeepOutputs(Checks):
 
     folder: Path
 
-    def opened(self, execution: Execution) -> None:
+    def after_first_warm_up(self, execution: Execution) -> None:
         """Request the outputs, once a launch."""
         execution.outputs(output_path(self.folder, execution.participant))
 

@@ -10,7 +10,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bench.engine.engine import Checks, Engine
+from bench.engine.checks import Checks
+from bench.engine.engine import Engine
 from bench.studies.measured import Measured
 from bench.worker.conditions import DIFFERS
 
@@ -69,8 +70,8 @@ class Study:
             blocks=self.measured.groups,
             noise=self.measured.noise,
             failures=self.measured.failures,
-            descriptions=self.measured.prepared,
-            notes=self.measured.notes,
+            prepared=self.measured.prepared,
+            record_event=lambda event: self.measured.notes.append(event.sentence),
         )
         for number in range(self.profile.launches):
             if number and self.clock() >= self._ends:
@@ -100,7 +101,7 @@ class Study:
 
     def _note_workers(self, engine: Engine) -> None:
         for name, found in engine.conditions.items():
-            differs = engine.unlike.get(name)
+            differs = engine.differences.get(name)
             self.measured.workers[name] = {**found, **({DIFFERS: differs} if differs else {})}
 
     def _note_launches(self) -> None:

@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from bench import machine
-from bench.engine.launcher import CACHE, Launcher, told
+from bench.engine.launcher import CACHE, Launcher, worker_options
 from bench.engine.progress import Progress
 from bench.machine import placement
 from bench.plan import arguments
@@ -112,7 +112,7 @@ class Place:
         launcher = Launcher(
             folder=self.folder,
             cpus=cpus,
-            told=told(
+            options=worker_options(
                 seed=request.seed,
                 work=self.work,
                 data=request.data,

@@ -16,7 +16,7 @@ from bench import machine
 from bench.errors import BenchError, UsageError
 from bench.plan.profiles import PROFILES
 from bench.run import measure as runs
-from bench.run.measure import OwnChoice, RunRequest
+from bench.run.request import OwnChoice, RunRequest
 from bench.store import records, run_folder
 from bench.suite.models import SuiteModel
 from bench.text.numbers import spell_seconds

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.errors import UsageError
-from bench.run.measure import OwnChoice
+from bench.run.request import OwnChoice
 
 if TYPE_CHECKING:
     from pathlib import Path

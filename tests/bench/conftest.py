@@ -1,4 +1,4 @@
-"""Scripted stand-ins: a clock that only moves when told, and workers that never start a process."""
+"""Scripted clock and workers: no time passes, and no process is started."""
 
 from __future__ import annotations
 

@@ -1,13 +1,14 @@
 """An imagined machine on which runs are played: true speeds, luck and costs are known.
 
 machine = Machine(scenarios=..., ms={...}).play()
-machine.planner.decided(machine.analysis())
+decided_claims(machine.analysis(), DEFAULT)
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,8 +17,10 @@ from bench.analysis.speedups import RunAnalysis
 from bench.plan.profiles import PROFILES, Profile
 from bench.plan.scenario import CONTROL_SUFFIX, Mode, Scenario
 from bench.plan.thresholds import DEFAULT
+from bench.run.forecast import Cost
 from bench.run.outcomes import Outcome
-from bench.run.planner import Cost, Known, Planner, Visit
+from bench.run.planner import Known, Planner, Visit
+from bench.run.questions import decided_claims
 from tests.bench.calls import timed_call
 
 if TYPE_CHECKING:
@@ -28,11 +31,11 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Machine:
-    """Carries visits out: every process and block has luck of its own."""
+    """Plays visits; every process and every block has a random part in its time."""
 
     scenarios: Sequence[Scenario]
     ms: Mapping[Scenario, float]
-    """At batch size 1; 100 where nothing is said."""
+    """At batch size 1; 100 by default."""
     budget_s: float = 900.0
     profile: Profile = PROFILES["standard"]
     process: float = 0.004
@@ -54,7 +57,7 @@ class Machine:
         )
 
     def known(self) -> Known:
-        """What the planner is told."""
+        """What the planner knows."""
         counts = Counter(name for visit in self.visits for name in visit.scenarios)
         return Known(
             measurable={one.id for one in self.scenarios},
@@ -62,7 +65,7 @@ class Machine:
             costs=self.costs,
             left_s=self.budget_s - self.spent_s,
             thorough={name for visit in self.visits for name in visit.thorough},
-            analysis=self.analysis,
+            analysis=cache(self.analysis),
         )
 
     def analysis(self) -> RunAnalysis:
@@ -80,7 +83,7 @@ class Machine:
         return self.ms.get(scenario, self.ms.get(plain, 100.0)) * scenario.batch_size
 
     def carry_out(self, visit: Visit) -> None:
-        """Measure a visit: every process and block has luck of its own."""
+        """Measure a visit."""
         launch = len(self.visits)
         self.visits.append(visit)
         by_id = {one.id: one for one in self.scenarios}
@@ -88,11 +91,11 @@ class Machine:
         participants += [
             (n + CONTROL_SUFFIX, one) for n, one in participants if one.is_stock_default
         ]
-        level = {n: self.time_ms(one) * self._luck(self.process) for n, one in participants}
+        level = {n: self.time_ms(one) * self._factor(self.process) for n, one in participants}
         rounds = self.profile.min_rounds if visit.is_first else visit.rounds
         for number in range(rounds):
             self.rows += [
-                timed_call(name, launch, number, level[name] * self._luck(self.block))
+                timed_call(name, launch, number, level[name] * self._factor(self.block))
                 for name, _ in participants
             ]
         for name, one in participants:
@@ -105,7 +108,7 @@ class Machine:
                 self.costs[name] = cost
         self.ends_s.append(self.spent_s)
 
-    def _luck(self, spread: float) -> float:
+    def _factor(self, spread: float) -> float:
         return float(np.exp(self.rng.normal(0, spread)))
 
     def play(self) -> Machine:
@@ -124,7 +127,7 @@ class Machine:
         whole = self.rows
         for launch, end_s in enumerate(self.ends_s):
             self.rows = [row for row in whole if row.launch <= launch]
-            decided = self.planner.decided(self.analysis())
+            decided = decided_claims(self.analysis(), DEFAULT)
             self.rows = whole
             if claim in decided:
                 return end_s

@@ -22,6 +22,8 @@ from bench.analysis.claims import IPEX, Claims
 from bench.plan.matrix import matrix
 from bench.plan.profiles import PROFILES
 from bench.plan.scenario import Dtype, Layout, Mode, Scenario, Verdict
+from bench.plan.thresholds import DEFAULT
+from bench.run.questions import decided_claims
 from tests.bench.imagined_machine import Machine
 
 GAINS = (0.0, 0.05, 0.1)
@@ -79,7 +81,7 @@ def play(job: tuple[float, float, float, int]) -> Found:
     analysis = machine.analysis()
     claims = Claims(analysis)
     rows = claims.rows({})
-    decided = machine.planner.decided(analysis)
+    decided = decided_claims(analysis, DEFAULT)
 
     def best_ms(names: str) -> float:
         return min(machine.time_ms(by_id[name]) for name in names.split())

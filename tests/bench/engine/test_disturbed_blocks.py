@@ -73,7 +73,7 @@ class Machine:
             policy=DEFAULT,
             record=self.noise.append,
             failed=lambda *_: None,
-            note=lambda _: None,
+            record_event=lambda _: None,
             say=lambda _: None,
             clock=backend.clock,
             wait_for_idle=self.waits.append,
@@ -136,10 +136,10 @@ def test_a_disturbed_block_is_measured_again_and_kept(
     assert machine.judge().compare(OTHER.id, STOCK.id).estimate == pytest.approx(1.0, abs=0.01)
 
 
-def test_a_execution_that_stalls_by_itself_stays_slow(
+def test_an_execution_that_stalls_by_itself_stays_slow(
     backend: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every other block takes half as long again, and the kernel saw nobody else: it is its own."""
+    """Every other block takes half as long again, and the kernel saw no other work."""
     machine = Machine(
         backend,
         monkeypatch,
@@ -152,7 +152,7 @@ def test_a_execution_that_stalls_by_itself_stays_slow(
     assert found.estimate < 0.9
 
 
-def test_a_execution_that_never_gets_its_cpus_is_given_up_after_a_few_tries(
+def test_an_execution_that_never_gets_its_cpus_is_given_up_after_a_few_tries(
     backend: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each block so often and no more; with fewer than three clean blocks it has no verdict."""
@@ -171,7 +171,7 @@ def test_a_execution_that_never_gets_its_cpus_is_given_up_after_a_few_tries(
     assert "clean ones are needed" in (found.reason or "")
 
 
-def test_a_execution_that_was_disturbed_much_more_than_its_baseline_is_inconclusive(
+def test_an_execution_that_was_disturbed_much_more_than_its_baseline_is_inconclusive(
     backend: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What looks like other work may be its own: the shares are compared."""
@@ -235,7 +235,7 @@ def test_waiting_for_idle_cpus_ends(busy_for_s: float, idle: bool) -> None:
 def test_the_control_counts_with_its_scenario(
     backend: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its blocks are marked as those of its own worker."""
+    """The blocks of its own worker are marked, and no others."""
     machine = Machine(
         backend,
         monkeypatch,

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.engine.engine import Checks, Engine
+from bench.engine.checks import Checks
+from bench.engine.engine import Engine
 from bench.engine.participants import Group, Participant, control_of
 from bench.errors import RefusalError, WorkerError
 from bench.plan.scenario import Layout, Status, Task, stock_default
 from bench.plan.thresholds import DEFAULT
+from bench.store.events import Event, EventKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -97,7 +99,7 @@ def test_a_worker_that_cannot_start_or_is_refused_says_why(build: Build, backend
     assert engine.failures["other"].reason == "no such backend"
 
     class Refusing(Checks):
-        def prepared(self, execution: Any) -> None:
+        def after_prepare(self, execution: Any) -> None:
             if execution.name == "other":
                 raise RefusalError(Status.UNSUPPORTED, "not this part")
 
@@ -106,10 +108,18 @@ def test_a_worker_that_cannot_start_or_is_refused_says_why(build: Build, backend
     assert engine.failures["other"].reason == "not this part"
 
 
+def test_a_worker_whose_greeting_failed_is_ended(build: Build, backend: Any) -> None:
+    """It would keep its memory until the experiment ends."""
+    backend.greeting_faults["stock"] = WorkerError(Status.UNAVAILABLE, "no such backend")
+    assert build().launch(0, PAIR, 1, until=NEVER) == 0
+    assert len(backend.started) == 1
+    assert not backend.alive
+
+
 def test_participants_of_one_process_take_turns_in_it_until_the_end(
     build: Build, backend: Any
 ) -> None:
-    """Group after group; whoever asks for fresh ones ends them between."""
+    """Group after group, until they are ended."""
     later = Group(name="later", participants=(replace(BASE, name="again", worker="base"),))
     engine = build()
     engine.launch(0, PAIR, 1, until=NEVER)
@@ -127,17 +137,17 @@ def test_rounds_end_in_time_but_not_before_the_least(build: Build, backend: Any)
     assert build().launch(0, PAIR, 50, until=backend.clock(), at_least=3) == 3
 
 
-def test_conditions_are_held_against_the_bases(build: Build, backend: Any) -> None:
+def test_conditions_are_compared_with_the_bases(build: Build, backend: Any) -> None:
     """Unless the participant is there for that difference."""
     unlike = {"conditions": {"threads": 1, "allocator": "glibc"}}
     backend.faults[NHWC.id, "conditions"] = lambda *_: unlike
     engine = build()
     engine.launch(0, PAIR, 1, until=NEVER)
-    assert "threads" in engine.unlike["other"][0]
+    assert "threads" in engine.differences["other"][0]
     allowed = replace(OTHER, details={"differs": ("threads", "openmp")})
     engine = build()
     engine.launch(0, Group(name="pair", participants=(BASE, allowed)), 1, until=NEVER)
-    assert engine.unlike == {}
+    assert engine.differences == {}
 
 
 def test_a_cpu_taken_away_in_the_rounds_is_found(build: Build, backend: Any) -> None:
@@ -151,7 +161,7 @@ def test_a_cpu_taken_away_in_the_rounds_is_found(build: Build, backend: Any) -> 
     engine = build()
     alone = Group(name="alone", participants=(replace(OTHER, base=""),))
     engine.launch(0, alone, 1, until=NEVER)
-    assert "changed while it was measured" in engine.unlike["other"][0]
+    assert "changed while it was measured" in engine.differences["other"][0]
 
 
 def test_a_turn_of_the_callers_own_is_what_a_block_takes(build: Build) -> None:
@@ -166,6 +176,9 @@ def test_a_turn_of_the_callers_own_is_what_a_block_takes(build: Build) -> None:
 def test_a_participant_that_never_settles_is_measured_and_noted(build: Build, backend: Any) -> None:
     """As in a run."""
     backend.spread = 0.3
-    engine = build(policy=replace(DEFAULT, steady_state=replace(DEFAULT.steady_state, max_calls=4)))
-    engine.launch(0, PAIR, 1, until=NEVER)
-    assert any("did not settle in launch 1" in note for note in engine.notes)
+    rule = replace(DEFAULT.steady_state, max_calls=4)
+    events: list[Event] = []
+    engine = build(policy=replace(DEFAULT, steady_state=rule), record_event=events.append)
+    assert engine.launch(0, PAIR, 1, until=NEVER) == 1
+    kinds = {(event.kind, event.subject, event.launch) for event in events}
+    assert (EventKind.NO_STEADY_STATE, "base", 0) in kinds

@@ -57,7 +57,7 @@ def test_environments_are_named_by_the_user(tmp_path: Path) -> None:
     "text", ["latest", "=python", "latest=", "a@b=python", "A=python", "a/b=p"]
 )
 def test_what_is_no_name_and_path_is_refused(text: str) -> None:
-    """A name becomes part of ids and file names, so it holds nothing that has a meaning there."""
+    """A name becomes part of ids and file names, so characters with a meaning there are refused."""
     with pytest.raises(UsageError, match="is not NAME=PATH/TO/python"):
         environments.parse((text,))
 
@@ -105,7 +105,7 @@ def test_an_interpreter_that_is_not_there_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_real_empty_environment_lacks_its_first_package(tmp_path: Path) -> None:
-    """A fresh virtual environment of this Python is told apart from one that can run a worker."""
+    """A fresh virtual environment of this Python cannot run a worker."""
     make = [sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "empty")]
     subprocess.run(make, check=True)
     with pytest.raises(BenchError, match="environment empty lacks numpy"):
@@ -160,7 +160,7 @@ def test_a_pattern_means_every_environment_unless_it_names_one() -> None:
 
 
 def test_another_openmp_belongs_to_another_environment_and_another_allocator_does_not() -> None:
-    """PyTorch brings its OpenMP runtime along; the allocator is ours to keep alike."""
+    """PyTorch brings its OpenMP runtime along; the allocator must be the same."""
     one = {"openmp": ["libgomp.so.1"], "allocator": "glibc"}
     other = {"openmp": ["libiomp5.so"], "allocator": "tcmalloc"}
     assert len(differences(one, other)) == 2

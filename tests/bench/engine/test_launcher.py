@@ -1,4 +1,4 @@
-"""How workers are started: alike in everything but what their scenario varies."""
+"""Workers are started with the same settings, apart from what their scenario varies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench.engine import launcher
-from bench.engine.launcher import Launcher, first_cpus, told
+from bench.engine.launcher import Launcher, first_cpus, worker_options
 from bench.errors import WorkerError
 from bench.plan.scenario import Task, stock_default
 
@@ -26,7 +26,11 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(launcher, "WorkerProcess", lambda command: command)
 
     def begin(name: str = "w", scenario: Any = STOCK, *, own: Any = None, **more: Any) -> Any:
-        fields = {"folder": tmp_path, "cpus": (0, 1), "told": told(data=tmp_path, seed=3)}
+        fields = {
+            "folder": tmp_path,
+            "cpus": (0, 1),
+            "options": worker_options(data=tmp_path, seed=3),
+        }
         return Launcher(**{**fields, **(own or {})}).start(name, scenario, **more)
 
     return begin
@@ -37,9 +41,9 @@ def after(command: WorkerCommand, option: str) -> str:
     return command.arguments[command.arguments.index(option) + 1]
 
 
-def test_workers_are_told_what_the_launcher_is_told(start: Any, tmp_path: Path) -> None:
-    """And each what is its alone; nothing of what was not said."""
-    command = start(more=told(**{"image-size": 64, "weights": None}))
+def test_workers_get_the_options_of_the_launcher(start: Any, tmp_path: Path) -> None:
+    """And each its own; an option that is None is left out."""
+    command = start(more=worker_options(**{"image-size": 64, "weights": None}))
     assert command.arguments[0] == sys.executable
     found = {name: after(command, f"--{name}") for name in ("data", "seed", "image-size")}
     assert found == {"data": str(tmp_path), "seed": "3", "image-size": "64"}
@@ -54,10 +58,10 @@ def test_a_scenarios_threads_are_its_cpus_and_variables_too(start: Any) -> None:
     assert command.environment["OMP_NUM_THREADS"] == "1"
 
 
-def test_whoever_is_kept_apart_shares_nothing_compiled(start: Any) -> None:
+def test_a_cache_of_its_own_shares_nothing_compiled(start: Any) -> None:
     """Two sides of a gate, and two environments."""
     folders = [
-        start(apart=name, scenario=replace(STOCK, environment=other)).environment
+        start(cache=name, scenario=replace(STOCK, environment=other)).environment
         for name, other in (("base", "a"), ("head", "a"), ("", "a"), ("", "b"))
     ]
     for own in ("TORCHINDUCTOR_CACHE_DIR", "TMPDIR"):

@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.engine.progress import Progress
 from bench.engine.time_use import MEASURING, TimeUse
 from bench.plan.matrix import matrix
 from bench.plan.profiles import PROFILES
 from bench.plan.scenario import Dtype, Mode, Scenario, Task
-from bench.plan.thresholds import DEFAULT, SELFCHECK
-from bench.run.runner import Runner
+from bench.plan.thresholds import SELFCHECK
 from bench.store import records
+from tests.bench.run.runs import new_runner
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from bench.run.runner import Runner
 
 STANDARD = PROFILES["standard"]
 
@@ -87,18 +88,8 @@ def standard_run(tmp_path: Path, backend: Any, quiet_machine: None) -> Runner:
     backend.start_s = 1.7  # a worker takes twice as long, and two start side by side
     backend.prepare_s = 0.45
     backend.spread = 0.03
-    (tmp_path / "outputs").mkdir()
-    records.write_environment(tmp_path, {"run_id": "run"})
-    runner = Runner(
-        run_id="run",
-        folder=tmp_path,
-        profile=STANDARD,
-        scenarios=scenarios,
-        policy=DEFAULT,
-        budget_s=STANDARD.budget_s,
-        launch=backend.launch,
-        clock=backend.clock,
-        progress=Progress(),
+    runner = new_runner(
+        tmp_path, backend, scenarios, profile=STANDARD, budget_s=STANDARD.budget_s, peak={}
     )
     runner.measure()
     return runner
@@ -115,6 +106,6 @@ def test_a_standard_run_keeps_its_budget_and_decides_most(standard_run: Runner) 
     best = next(row for row in run.claims if row.claim == "best/inference/b1")
     assert best.decided_s is not None
     assert best.decided_s < 150
-    use = standard_run.self_use()
+    use = standard_run.metadata()["self"]
     assert SELFCHECK.min_measuring_share <= use["rounds_share"] <= 1
     assert use["seconds"]["all"] <= 1.02 * STANDARD.budget_s  # a last visit is foreseen, not known

@@ -145,7 +145,7 @@ def test_an_idle_worker_is_stopped_by_the_kernel(start: Start) -> None:
 def test_every_way_to_fail_has_its_status_and_reason(
     start: Start, op: str, status: Status, words: str
 ) -> None:
-    """A death is told by its exit status, a refusal by the worker's own words."""
+    """A death has the reason of its exit status, a refusal the worker's own words."""
     worker = start()
     worker.greet(10)
     with pytest.raises(WorkerError, match=words) as caught:

@@ -1,7 +1,7 @@
 """A run that was killed at any moment says the same of every row as the run itself would have.
 
 The run is whole but for what the kill took: its last calls, its summary, and whatever it had not
-checked yet. A page of what is left may say less than the run would have said, and never more.
+checked yet. A page of what is left may show less than the run would have, and never more.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from hypothesis import strategies as st
 from bench.analysis.facts import Facts
 from bench.analysis.speedups import RunAnalysis
 from bench.errors import WorkerError
-from bench.plan.profiles import PROFILES
 from bench.plan.scenario import Layout, Mode, Status, Task, stock_default
 from bench.plan.thresholds import DEFAULT
-from bench.run.runner import Runner
 from bench.store import records
 from bench.store.records import IterationRow, NoiseRow, ParityRow, Run, ScenarioRow
 from tests.bench.conftest import FakeBackend, FakeClock
+from tests.bench.run.runs import TWICE, new_runner, peak_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -93,16 +92,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     """One run with every kind of scenario that has no verdict in the end."""
     patch = pytest.MonkeyPatch()
     patch.setattr("bench.machine.noise.is_quiet", lambda *_: True)
-    clock = FakeClock()
-    backend = FakeBackend(clock=clock, spread=0.01)
+    backend = FakeBackend(clock=FakeClock(), spread=0.01)
     backend.call_ms = {scenario.id: ms for scenario, ms in SPEEDS.items()}
     backend.output_offset[WRONG.id] = 0.4
     backend.faults[UNLIKE.id, "conditions"] = _other_threads
     backend.faults[CRASHES.id, "call"] = _crash_later
     backend.faults[LYING.id, "kernels"] = _contradiction
     folder = tmp_path_factory.mktemp("whole")
-    (folder / "outputs").mkdir()
-    records.write_environment(folder, {"run_id": "run"})
     disk, noise = Disk(), []
     write = records.replace_rows
 
@@ -111,37 +107,29 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
         name = {ScenarioRow: "scenarios", ParityRow: "parity"}.get(kind)
         if name:
             setattr(disk, name, tuple(rows))
-            disk.kept(len(runner.iterations))
+            disk.kept(len(runner.state.iterations))
 
-    def keep_workers(workers: dict[str, Any]) -> None:
-        disk.workers = workers
-        disk.kept(len(runner.iterations))
+    def keep_metadata(metadata: dict[str, Any]) -> None:
+        disk.workers = metadata["workers"]
+        disk.kept(len(runner.state.iterations))
 
     patch.setattr(records, "replace_rows", watched)
-    runner = Runner(
-        run_id="run",
-        folder=folder,
-        profile=replace(PROFILES["smoke"], processes=2, min_rounds=3, max_rounds=4),
-        scenarios=ALL,
-        policy=DEFAULT,
-        budget_s=10_000,
-        launch=backend.launch,
-        peak={"gflop_per_s": {"fp32": 4000.0}, "memory_gb_per_s": 20.0},
-        keep_workers=keep_workers,
-        clock=clock,
+    profile = replace(TWICE, min_rounds=3, max_rounds=4)
+    runner = new_runner(
+        folder, backend, ALL, profile=profile, peak=peak_of(4000.0), keep_metadata=keep_metadata
     )
     append = records.RunWriter.append
 
     def note(writer: records.RunWriter, row: Any) -> None:
         if isinstance(row, NoiseRow):
-            noise.append((len(runner.iterations), row))
+            noise.append((len(runner.state.iterations), row))
         append(writer, row)
 
     patch.setattr(records.RunWriter, "append", note)
     runner.measure()
     patch.undo()
-    final = replace(records.read_run(folder), environment={"workers": runner.workers()})
-    return Whole(runner.iterations, noise, disk, final)
+    final = replace(records.read_run(folder), environment={"workers": runner.state.workers()})
+    return Whole(runner.state.iterations, noise, disk, final)
 
 
 def killed(whole: Whole, calls: int) -> Facts:
@@ -202,7 +190,7 @@ def test_a_killed_run_says_the_same_and_never_more(whole: Whole, moment: float) 
     for row in facts.speedup_rows:
         other = known.get((row.scenario, row.baseline_kind))
         if other is None or row.baseline != other.baseline:
-            continue  # who is stock tuned may not be known yet
+            continue  # which scenario is stock tuned may not be known yet
         if row.verdict in ("faster", "slower", "same"):
             doubted = facts.scenarios[row.scenario].status != Status.OK
             assert not doubted

@@ -40,7 +40,6 @@ def test_the_largest_power_of_two_below_two_seconds_is_the_cap(backend: Any) -> 
     """At 100 ms an image, 16 images take 1.6 s and 32 would take 3.2 s."""
     limit = found(backend, 1, 8, 32)
     assert limit.largest_batch == 16
-    assert limit.call_s[16] == pytest.approx(1.6, rel=0.05)
     (left_out,) = limit.excluded
     assert left_out.what == "inference batches above 16"
     assert "1.6" in left_out.reason
@@ -142,7 +141,7 @@ def test_of_two_peaks_the_higher_counts() -> None:
 
 
 def test_pages_of_libraries_are_not_counted_for_each_worker(tmp_path: Path) -> None:
-    """They are held once for all, though the kernel calls them unique while one worker is alone."""
+    """All workers share them, though the kernel calls them unique while one worker is alone."""
     library = tmp_path / "library.so"
     library.write_bytes(b"\1" * (64 << 20))
     before = _own_pages_mib(os.getpid())

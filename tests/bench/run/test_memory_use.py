@@ -19,8 +19,8 @@ def test_shares_of_all_processes_add_up(tmp_path: Path) -> None:
     """This process counts too; one that has ended does not."""
     for pid, kb in ((os.getpid(), 1 << 20), (7, 3 << 20)):
         (tmp_path / "proc" / str(pid)).mkdir(parents=True)
-        told = f"00400000-7fff ---p 00000000 00:00 0 [rollup]\nRss: 99 kB\nPss: {kb} kB\n"
-        (tmp_path / "proc" / str(pid) / "smaps_rollup").write_text(told)
+        text = f"00400000-7fff ---p 00000000 00:00 0 [rollup]\nRss: 99 kB\nPss: {kb} kB\n"
+        (tmp_path / "proc" / str(pid) / "smaps_rollup").write_text(text)
     assert memory_use.held_gib([7, 8], tmp_path) == pytest.approx(4)
 
 

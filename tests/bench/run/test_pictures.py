@@ -23,7 +23,7 @@ MISSING = WorkerError(Status.UNAVAILABLE, "it is not installed")
 
 
 def looks(worker: Any, op: str, fields: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What a worker tells of layers and pictures."""
+    """A worker's replies about layers and pictures."""
     if op == "layers":
         kind = "Linear" if worker.key.backend == "stock" else "_IPEXLinear"
         return {"layers": [["head", kind]]}
@@ -34,14 +34,14 @@ def looks(worker: Any, op: str, fields: Mapping[str, Any]) -> dict[str, Any] | N
 
 
 @pytest.mark.parametrize("broken", ["", "ipex", "stock"])
-def test_what_works_is_kept_and_what_does_not_is_a_note(
+def test_what_works_is_kept_and_what_does_not_is_an_event(
     tmp_path: Path, backend: Any, broken: str
 ) -> None:
     """A missing IPEX costs the layers after it, and nothing else; every worker is ended."""
     backend.scripted = looks
     backend.greeting_faults = {broken: MISSING}
-    notes = pictures.keep(backend.launch, SCENARIOS, tmp_path, DEFAULT)
-    assert len(notes) == bool(broken)
+    events = pictures.keep(backend.launch, SCENARIOS, tmp_path, DEFAULT)
+    assert [event.subject for event in events] == [broken] * bool(broken)
     assert not backend.alive
     kept = json.loads((tmp_path / "pictures" / "pictures.json").read_text())
     assert ("layers_before" in kept, "items" in kept) == (broken != "stock",) * 2
@@ -51,6 +51,5 @@ def test_what_works_is_kept_and_what_does_not_is_a_note(
 def test_nothing_is_written_when_nothing_worked(tmp_path: Path, backend: Any) -> None:
     """The report then says that there are no pictures."""
     backend.greeting_faults = {"stock": MISSING, "ipex": MISSING}
-    notes = pictures.keep(backend.launch, SCENARIOS, tmp_path, DEFAULT)
-    assert len(notes) == 2
+    assert len(pictures.keep(backend.launch, SCENARIOS, tmp_path, DEFAULT)) == 2
     assert list(tmp_path.iterdir()) == []

@@ -12,6 +12,7 @@ from bench.plan.matrix import matrix
 from bench.plan.profiles import PROFILES
 from bench.plan.scenario import Dtype, Layout, Mode, Task, stock_default
 from bench.plan.thresholds import DEFAULT
+from bench.run.questions import decided_claims
 from tests.bench.imagined_machine import Machine
 
 STANDARD = PROFILES["standard"]
@@ -63,8 +64,8 @@ def test_a_clear_run_ends_early() -> None:
     assert machine.spent_s < 0.3 * machine.budget_s
 
 
-def test_who_leads_is_compared_thoroughly_once_before_what_no_claim_needs() -> None:
-    """With stock default, whose decisions it is held against; a profile may leave that out."""
+def test_the_best_is_compared_thoroughly_once_before_what_no_claim_needs() -> None:
+    """With stock default's decisions; a profile may leave that out."""
     machine = Machine(scenarios=FEW, ms=MS, process=0.001, block=0.002).play()
     looks = [visit for visit in machine.visits if visit.thorough]
     leader = Claims(machine.analysis()).answer("best", "inference/b1")
@@ -79,7 +80,7 @@ def test_who_leads_is_compared_thoroughly_once_before_what_no_claim_needs() -> N
 
 
 def test_only_what_is_open_is_measured_again() -> None:
-    """IPEX 1.5 % before stock: these two and stock default, not who is far behind."""
+    """IPEX 1.5 % before stock: these two and stock default, not those far behind."""
     ms = {**MS, SCRIPT: 84.0, COMPILED: 85.3, EAGER: 99.0, NHWC: 99.0}
     machine = Machine(scenarios=FEW, ms=ms).play()
     again = Counter(
@@ -89,7 +90,7 @@ def test_only_what_is_open_is_measured_again() -> None:
     assert again[COMPILED.id] >= 2
     assert again[BF16.id] == 0
     claim = "ipex/inference/b1/fp32"
-    assert claim in machine.planner.decided(machine.analysis())
+    assert claim in decided_claims(machine.analysis(), DEFAULT)
 
 
 def test_what_cannot_be_decided_takes_the_budget_and_no_more() -> None:
@@ -143,7 +144,7 @@ def test_stock_default_alone_is_not_worth_a_visit() -> None:
     assert len(Machine(scenarios=(STOCK,), ms=MS).play().visits) == 1
 
 
-def test_who_is_out_of_the_race_at_one_batch_comes_late_at_the_next() -> None:
+def test_what_is_slow_at_one_batch_size_comes_late_at_the_next() -> None:
     """Twice as slow as the best of its kind: that changes at no batch size within one visit."""
     eight = [replace(one, batch_size=8) for one in FEW]
     ms = {**MS, EAGER: 160.0, NHWC: 170.0}

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli.main import cli
-from bench.engine.engine import Checks
+from bench.engine.checks import Checks
 from bench.errors import UsageError
 from bench.machine import frameworks
 from bench.plan.operators import CASES, case_named
@@ -39,7 +39,7 @@ def measured_rows(
     bench.call_ms = {f"{CASE.name}/stock": 30.0, f"{CASE.name}/ipex": 20.0}
 
     class Scripted(Checks):
-        def opened(self, participant: Execution) -> None:
+        def after_first_warm_up(self, participant: Execution) -> None:
             found = values.get(participant.scenario.backend, [1.0, 2.0])
             np.savez(
                 operators.output_path(outputs, participant.participant), values=np.array(found)

@@ -16,6 +16,7 @@ from tests.bench.made_up_runs import Plan, build_run, save_run
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bench.run.request import RunRequest
     from bench.suite.measure import Suite
 
 NAMES = ("vgg16", "resnet18", "vit_b_16")
@@ -114,7 +115,7 @@ def test_a_suite_goes_on_where_it_was_cut(suite: Suite, monkeypatch: pytest.Monk
     measured(suite, "resnet18", complete=False)
     seen = []
 
-    def fails(request: runs.RunRequest) -> Path:
+    def fails(request: RunRequest) -> Path:
         assert request.own is not None
         seen.append(request.own.model)
         raise BenchError("it cannot be traced")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -164,3 +165,14 @@ def test_flushing_denormals_is_noticed() -> None:
     finally:
         torch.set_flush_denormal(False)
     assert not conditions.denormals_flushed()
+
+
+def test_a_real_process_that_loses_a_cpu_says_so() -> None:
+    """The kernel's answer, and not what was asked for at the start."""
+    allowed = os.sched_getaffinity(0)
+    assert conditions._affinity() == sorted(allowed)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        assert conditions._affinity() == [min(allowed)]
+    finally:
+        os.sched_setaffinity(0, allowed)

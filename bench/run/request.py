@@ -1,0 +1,182 @@
+"""What the user asked `bench run` to measure, checked before anything starts."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.engine.launcher import worker_options
+from bench.errors import UsageError
+from bench.machine import placement
+from bench.plan import arguments, variables
+from bench.plan.matrix import capped_batch_sizes, matrix, of_own_model, select
+from bench.plan.profiles import profile_named
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bench.plan.profiles import Profile
+    from bench.plan.scenario import Scenario
+
+_PATH = re.compile(r"(?:[A-Za-z_][\w.]*|.+\.py):[A-Za-z_][\w.]*")
+_SETTING = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
+_SHAPE = re.compile(r"[1-9]\d*(,[1-9]\d*)*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnChoice:
+    """The user's own model and its inputs (see `bench.worker.workload.own_model`)."""
+
+    model: str
+    inputs: str | None = None
+    shape: str | None = None
+    settings: tuple[str, ...] = ()
+    """`name=value` for the factory; a value that is no Python literal is text."""
+
+    def check(self) -> None:
+        """Refuse a choice that no worker could run.
+
+        Raises:
+            UsageError: one sentence says what is wrong.
+        """
+        for option, path in (("--model", self.model), ("--inputs", self.inputs)):
+            if path is not None and not _PATH.fullmatch(path):
+                raise UsageError(
+                    f"{option} {path!r} is neither package.module:name nor folder/file.py:name"
+                )
+        for setting in self.settings:
+            if not _SETTING.fullmatch(setting):
+                raise UsageError(f"--factory-arg {setting!r} is not name=value")
+        if (self.inputs is None) == (self.shape is None):
+            raise UsageError(
+                "say what --model takes: either --inputs package.module:function or, e.g., "
+                "--input-shape 3,224,224 (without the batch)"
+            )
+        if self.shape is not None and not _SHAPE.fullmatch(self.shape):
+            raise UsageError(
+                f"--input-shape {self.shape!r} is not numbers above zero with commas: 3,224,224"
+            )
+
+    def worker_options(self) -> tuple[str, ...]:
+        """Return the arguments of a worker."""
+        named = {"model": self.model, "inputs": self.inputs, "input-shape": self.shape}
+        settings = (part for one in self.settings for part in ("--factory-arg", one))
+        return (*worker_options(**named), *settings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """What the user asked for."""
+
+    profile: Profile
+    data: Path
+    results: Path
+    budget_s: float | None = None
+    """Replaces the profile's."""
+    only: tuple[str, ...] = ()
+    """Shell patterns of scenario ids; none means all."""
+    weights: str | None = None
+    good: str | None = None
+    """The folder of good pills, where it is not called good."""
+    seed: int = 0
+    threads: int | None = None
+    vary: tuple[str, ...] = ()
+    """Variables (`bench.plan.variables`)."""
+    pythons: Mapping[str, Path] = field(default_factory=dict)
+    """The interpreters of other environments, by name."""
+    own: OwnChoice | None = None
+    """The user's own model, instead of the inspector's."""
+    backends: tuple[str, ...] = ()
+    """Further ones than stock and IPEX."""
+
+    @property
+    def budget(self) -> float:
+        """Seconds of measuring."""
+        return self.profile.budget_s if self.budget_s is None else self.budget_s
+
+    @property
+    def run_profile(self) -> Profile:
+        """The profile; the user's own model has no more images for a second comparison."""
+        return replace(self.profile, recommended_parity_s=0) if self.own else self.profile
+
+    def worker_options(self) -> tuple[str, ...]:
+        """Return the arguments of every worker."""
+        if self.own:
+            work = self.own.worker_options()
+        else:
+            work = worker_options(data=self.data, good=self.good)
+        return (*work, *worker_options(seed=self.seed, weights=self.weights))
+
+    def scenarios(self, largest_batch: int) -> tuple[Scenario, ...]:
+        """Return the scenarios to measure, with batches up to that size."""
+        sizes = capped_batch_sizes(self.profile.batch_sizes, largest_batch)
+        chosen = select(self._matrix(sizes), self.only)
+        own = () if self.only else self.profile.vary
+        wanted = variables.parse_vary(self.vary or own)
+        return variables.vary(chosen, wanted, everything=bool(self.only))
+
+    def _matrix(self, sizes: tuple[int, ...] | None = None) -> tuple[Scenario, ...]:
+        """Return every scenario that the request allows, before `only` selects from them."""
+        every = matrix(self.profile, sizes, environments=self.pythons, backends=self.backends)
+        return of_own_model(every) if self.own else every
+
+    def check(self) -> None:
+        """Refuse early what cannot work.
+
+        Raises:
+            UsageError: a number or pattern is wrong.
+            BenchError: there are no images.
+        """
+        placement.chosen_cpus(self.threads)  # refuses more threads than cores
+        if self.own:
+            self.own.check()
+            if self.weights:
+                raise UsageError("--weights are the inspector's: your own model brings its own")
+        else:
+            arguments.check_pills(self.data)
+        chosen = {scenario.backend for scenario in select(self._matrix(), self.only)}
+        for backend in self.backends:
+            if backend not in chosen:
+                raise UsageError(
+                    f"--backend {backend}: --only leaves none of its scenarios; "
+                    f"add --only '*/{backend}/*'"
+                )
+        variables.parse_vary(self.vary)
+
+    def kept(self) -> dict[str, Any]:
+        """Return the entry `request` of environment.json, from which a run is resumed."""
+        return {
+            "data": str(self.data),
+            "only": list(self.only),
+            "weights": self.weights,
+            "good": self.good,
+            "seed": self.seed,
+            "threads": self.threads,
+            "vary": list(self.vary),
+            "pythons": {name: str(python) for name, python in self.pythons.items()},
+            "own": asdict(self.own) if self.own else None,
+            "backends": list(self.backends),
+        }
+
+    @classmethod
+    def again(cls, environment: Mapping[str, Any], results: Path, budget_s: float) -> RunRequest:
+        """Read the request from a run's environment.json, with the budget that is left."""
+        kept = environment["request"]
+        own = kept.get("own")
+        return cls(
+            profile=profile_named(environment["profile"]),
+            data=Path(kept["data"]),
+            results=results,
+            budget_s=budget_s,
+            only=tuple(kept["only"]),
+            weights=kept["weights"],
+            good=kept.get("good"),
+            seed=kept["seed"],
+            threads=kept["threads"],
+            vary=tuple(kept.get("vary", ())),
+            pythons={name: Path(python) for name, python in kept["pythons"].items()},
+            own=OwnChoice(**{**own, "settings": tuple(own.get("settings", ()))}) if own else None,
+            backends=tuple(kept.get("backends", ())),
+        )

@@ -1,0 +1,47 @@
+"""What launches are expected to cost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bench.plan.scenario import Mode
+from bench.plan.thresholds import DEFAULT
+from bench.run.forecast import Cost, Forecast
+from tests.bench.run.runs import DEFAULT_1, DEFAULT_4, IPEX_1, IPEX_4, LAST_1, SMOKE
+
+SCENARIOS = {one.id: one for one in (DEFAULT_1, IPEX_1, LAST_1, DEFAULT_4, IPEX_4)}
+COST = Cost(open_s=4.0, round_s=1.0, first_s=9.0)
+
+
+def forecast(**costs: Cost) -> Forecast:
+    """An estimate from the costs of stock default and IPEX at batch size 1."""
+    known = {DEFAULT_1.id: costs.get("default", COST), IPEX_1.id: costs.get("ipex", COST)}
+    return Forecast(SCENARIOS, known, SMOKE, DEFAULT)
+
+
+def test_a_launch_is_an_opening_and_rounds_and_stock_default_has_a_control() -> None:
+    """Two workers of it; a scenario whose cost is not known counts for nothing."""
+    assert forecast().launch_s([IPEX_1.id], 3) == 4.0 + 3 * 1.0
+    assert forecast().launch_s([DEFAULT_1.id, IPEX_1.id, LAST_1.id], 3) == 3 * (4.0 + 3 * 1.0)
+
+
+@pytest.mark.parametrize(("scenario", "factor"), [(LAST_1, 1.0), (IPEX_4, 1.5)])
+def test_a_first_launch_is_estimated_from_similar_ones(scenario: object, factor: float) -> None:
+    """Those of the group count; else those of the task, at another batch size."""
+    assert isinstance(scenario, type(LAST_1))
+    expected = factor * (9.0 + SMOKE.min_rounds * 1.0)
+    assert forecast().first_s(scenario) == pytest.approx(expected)
+    compiled = replace(scenario, mode=Mode.COMPILE)
+    assert forecast().first_s(compiled) == pytest.approx(expected)  # nothing compiled is known
+    assert Forecast(SCENARIOS, {}, SMOKE, DEFAULT).first_s(scenario) == 0.0
+
+
+def test_a_thorough_comparison_has_a_limit() -> None:
+    """A hundred calls, or the time that the profile gives it."""
+    profile = replace(SMOKE, recommended_parity_s=60.0)
+    known = {IPEX_1.id: replace(COST, round_s=0.2), DEFAULT_1.id: COST}
+    found = Forecast(SCENARIOS, known, profile, DEFAULT)
+    names = (IPEX_1.id, DEFAULT_1.id, LAST_1.id)
+    assert [found.thorough_s(name) for name in names] == [pytest.approx(20.0), 60.0, 60.0]
