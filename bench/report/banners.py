@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bench.store.events import Event
 
 
-_BUDGET: Final = (EventKind.BUDGET_EXCEEDED, EventKind.HEADLINES_OPEN)
+_BUDGET: Final = (EventKind.BUDGET_EXCEEDED, EventKind.HEADLINES_OPEN, EventKind.EARLIER_BUDGET)
 _LEVELS: Final = ("stop", "warn", "note")
 
 

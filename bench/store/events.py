@@ -32,6 +32,8 @@ class EventKind(str, Enum):
     RESUMED = "resumed"
     BUDGET_EXCEEDED = "budget_exceeded"
     HEADLINES_OPEN = "headlines_open"
+    EARLIER_BUDGET = "earlier_budget"
+    """A note on its budget, of a run that an earlier version wrote."""
     NOTE = "note"
 
 
@@ -57,6 +59,7 @@ _SENTENCES = {
         "on this machine."
     ),
     EventKind.HEADLINES_OPEN: "The budget of {budget_s} left {open} of {headlines} open{enough}.",
+    EventKind.EARLIER_BUDGET: "{reason}",
     EventKind.NOTE: "{reason}",
 }
 
@@ -120,8 +123,13 @@ def from_environment(environment: Mapping[str, Any]) -> list[Event]:
     if not isinstance(found, list):
         notes = environment.get("notes")
         notes = notes if isinstance(notes, list) else []
-        return [Event(kind=EventKind.NOTE, reason=str(note)) for note in notes]
+        return [Event(kind=_kind_of(str(note)), reason=str(note)) for note in notes]
     return [event for one in found if (event := _read(one)) is not None]
+
+
+def _kind_of(note: str) -> EventKind:
+    """Return the kind of an earlier version's note, which began so where a budget cut something."""
+    return EventKind.EARLIER_BUDGET if note.startswith("The budget") else EventKind.NOTE
 
 
 def _read(kept: object) -> Event | None:

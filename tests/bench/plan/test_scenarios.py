@@ -156,7 +156,7 @@ def test_an_unknown_scenario_or_profile_is_one_line_with_a_hint() -> None:
         UsageError, match=r"no scenario matches 'inference/ipx/.*nearest: inference/ipex"
     ):
         select(STANDARD, ("inference/ipx/eager/fp32/channels_last/b8",))
-    with pytest.raises(UsageError, match="smoke, standard, full"):
+    with pytest.raises(UsageError, match="smoke, standard, suite, full"):
         profile_named("quick")
 
 

@@ -14,6 +14,7 @@ from bench.plan.scenario import Status
 from bench.report import answers
 from bench.report.banners import banners
 from bench.report.machine import shared_settings
+from bench.store.events import Event, EventKind, to_environment
 from bench.store.records import Run
 from tests.bench.made_up_runs import IPEX_1, answer_of
 
@@ -100,9 +101,35 @@ def test_a_cpu_quota_that_stopped_workers_is_a_banner(make_run: MakeRun) -> None
 
 def test_blocks_that_do_not_count_are_one_sentence(make_run: MakeRun) -> None:
     """A dozen sentences that differ in a scenario's name would push the answers off the screen."""
-    lost = tuple(f"A block of inference/x/b{n} does not count: it was paused." for n in range(11))
-    found = texts(make_run(notes=lost))["Noted while measuring"]
-    assert found == "11 blocks did not count: it was paused."
+    lost = [
+        Event(kind=EventKind.BLOCK_NOT_COUNTED, subject=f"inference/x/b{n}", reason="it was paused")
+        for n in range(11)
+    ]
+    over = Event(kind=EventKind.BUDGET_EXCEEDED, budget_s=60.0, seconds=10.0)
+    run = make_run()
+    kept = replace(run, environment={**run.environment, **to_environment([*lost, over])})
+    assert texts(kept)["Noted while measuring"] == "11 blocks did not count: it was paused."
+    assert texts(kept)["The budget cut something"] == over.sentence
+
+
+@pytest.mark.parametrize(
+    ("kind", "start"),
+    [
+        (
+            EventKind.PROBE_FAILED,
+            "It ended early: the page shows what was measured until then. The",
+        ),
+        (EventKind.INTERRUPTED, "The run was interrupted after 40 s"),
+    ],
+)
+def test_an_incomplete_run_says_that_it_ended_early(
+    make_run: MakeRun, kind: EventKind, start: str
+) -> None:
+    """A killed run has no event of its end, though it may have others."""
+    run = make_run(complete=False)
+    kept = to_environment([Event(kind=kind, seconds=40.0, reason="planted")])
+    cut = replace(run, environment={**run.environment, **kept})
+    assert texts(cut)["The run is incomplete"].startswith(start)
 
 
 def test_batch_sizes_that_the_machine_could_not_do_have_a_reason(make_run: MakeRun) -> None:
