@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from bench.analysis.ways import is_a_choice, is_stock_default, may_be_tuned, varied
+from bench.analysis.scenario_kinds import is_a_choice, is_stock_default, may_be_tuned, varied
 from bench.plan.scenario import DEFAULT_ENVIRONMENT, MEASURED, Dtype, Verdict
 from bench.store.records import ClaimRow
 

@@ -5,7 +5,7 @@
     judge.best(ipex_scenarios, stock_scenarios)                      # the best of each, compared
     judge.check("inference/b1", "inference/stock/...")              # two identical workers
 
-No other module calls the statistics of `bench.analysis.model`.
+No other module calls the statistics of `bench.analysis.noise_model`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from bench.analysis import verdicts
 from bench.analysis.comparison import Comparison, Ratio
-from bench.analysis.model import Estimate, Fitted, fit, level_of, mean_of
+from bench.analysis.noise_model import Estimate, Fitted, fit, level_of, mean_of
 from bench.plan.scenario import CONTROL_SUFFIX, Verdict
 from bench.text.numbers import percent
 

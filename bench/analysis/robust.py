@@ -1,7 +1,7 @@
 """Step one of the model: the level of each process, estimated robustly from its rounds. Pure.
 
 In each launch: log(block time) = participant + round + error, fitted by Huber's method, since
-bursts hit single blocks. Sources as in `bench.analysis.model`.
+bursts hit single blocks. Sources as in `bench.analysis.noise_model`.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.analysis import plausibility
 from bench.analysis.comparison import Comparison, Ratio
-from bench.analysis.groups import group_label
+from bench.analysis.comparison_groups import group_label
 from bench.analysis.judge import Judge
 from bench.analysis.measurements import (
     Measurements,
@@ -22,7 +22,7 @@ from bench.analysis.measurements import (
     disturbance,
     process_seconds,
 )
-from bench.analysis.ways import (
+from bench.analysis.scenario_kinds import (
     is_stock_channels_last,
     is_stock_default,
     may_be_tuned,

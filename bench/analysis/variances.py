@@ -2,7 +2,7 @@
 
 The variance between processes is estimated once for each class of participants, from all their
 processes, and moved up for a participant whose own processes vary more. Sources as in
-`bench.analysis.model`.
+`bench.analysis.noise_model`.
 """
 
 from __future__ import annotations

@@ -6,15 +6,15 @@ import dataclasses
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.analysis.claims import BEST, IPEX
-from bench.analysis.groups import group_of
-from bench.analysis.ways import is_a_choice
+from bench.analysis.comparison_groups import group_of
+from bench.analysis.scenario_kinds import is_a_choice
 from bench.plan.scenario import Status, Verdict
 from bench.text.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.analysis.facts import Comparison, Facts, Group
+    from bench.analysis.run_facts import Comparison, Facts, Group
     from bench.store.records import ScenarioRow
 
 

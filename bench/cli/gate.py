@@ -91,7 +91,7 @@ def gate(  # click passes each option as a parameter
       bench gate --policy floors.json                         the newest run against them
     """
     from bench.gate import against as measured
-    from bench.gate import outputs, policy, stored
+    from bench.gate import outputs, policy, stored_runs
     from bench.gate.result import GateReport, NoVerdictError
 
     if list_:
@@ -99,16 +99,18 @@ def gate(  # click passes each option as a parameter
         return
     _check(options.given(context), runs)
     if write_policy is not None:
-        written = policy.write(write_policy, [stored.read(run) for run in runs])
+        written = policy.write(write_policy, [stored_runs.read(run) for run in runs])
         count = sum(len(machine.floors) for machine in written.machines)
         click.echo(f"policy   {write_policy}  ({count} floors, {len(written.machines)} machines)")
         return
     try:
         if floors is not None:
             run = runs[0] if runs else options.newest_run(results)
-            report = policy.check(policy.read(floors), stored.read(run))
+            report = policy.check(policy.read(floors), stored_runs.read(run))
         elif baseline is not None and candidate is not None:
-            report = stored.compare(stored.read(baseline), stored.read(candidate), only=only)
+            report = stored_runs.compare(
+                stored_runs.read(baseline), stored_runs.read(candidate), only=only
+            )
         else:
             report = measured.compare(
                 measured.AgainstRequest(
@@ -137,7 +139,7 @@ def gate(  # click passes each option as a parameter
 
 
 def _list() -> None:
-    from bench.gate.gated import GATED, known
+    from bench.gate.scenarios import GATED, known
 
     for name in known():
         click.echo(f"{'*' if name in GATED else ' '} {name}")

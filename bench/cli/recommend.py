@@ -13,7 +13,7 @@ from bench.cli import options
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.analysis.facts import Facts
+    from bench.analysis.run_facts import Facts
     from bench.recommend.rules import Recommendation
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.studies.page import Page
-    from bench.studies.workplace import StudyRequest
+    from bench.studies.study_folder import StudyRequest
 
     _Command = Callable[..., None]
 
@@ -166,7 +166,7 @@ def _run(
     """Measure, or read what was measured; write the page and print the same as text."""
     from bench.plan import arguments
     from bench.plan.profiles import PROFILES
-    from bench.studies.workplace import StudyRequest
+    from bench.studies.study_folder import StudyRequest
 
     arguments.check_writable(reports, "--reports")
     folder = again or measure(StudyRequest(profile=PROFILES[profile], budget_s=budget, **request))

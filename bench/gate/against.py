@@ -21,9 +21,9 @@ from bench.engine.launcher import CACHE, Launcher, worker_options
 from bench.engine.progress import Progress
 from bench.gate import base, checkout, environment
 from bench.gate.evidence import settle
-from bench.gate.gated import gated
 from bench.gate.measuring import Measurer
 from bench.gate.result import Case, GateReport, NoVerdictError, Outcome
+from bench.gate.scenarios import gated
 from bench.gate.side import Code, Side
 from bench.gate.thresholds import DEFAULT as DEFAULT_THRESHOLDS
 from bench.gate.thresholds import GatePolicy

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from bench.errors import BenchError
-from bench.gate import stored
+from bench.gate import stored_runs
 from bench.gate.result import Case, GateReport, NoVerdictError, Outcome
 from bench.gate.thresholds import DEFAULT, GatePolicy
 from bench.plan.scenario import BaselineKind
@@ -125,7 +125,7 @@ def check(policy: PolicyFile, run: Run, *, thresholds: GatePolicy = DEFAULT) -> 
         NoVerdictError: the run does not say on which machine it was measured.
         RecordError: the run has two rows for one scenario and baseline.
     """
-    fingerprint, name = stored.machine_of(run)
+    fingerprint, name = stored_runs.machine_of(run)
     machine = next((m for m in policy.machines if m.fingerprint == fingerprint), None)
     cases: tuple[Case, ...] = ()
     problem = None
@@ -138,12 +138,13 @@ def check(policy: PolicyFile, run: Run, *, thresholds: GatePolicy = DEFAULT) -> 
     elif not machine.floors:
         problem = f"the policy has no floors for {machine.name} ({fingerprint})"
     else:
-        rows = stored.rows_of(run)
+        rows = stored_runs.rows_of(run)
         cases = tuple(_case(floor, rows, thresholds) for floor in machine.floors)
     return GateReport(
         title="Floors on speedups",
         compared=(
-            f"Speedups of {stored.name_of(run)} against the floors of {policy.path} for {name}."
+            f"Speedups of {stored_runs.name_of(run)} against the floors of {policy.path} for "
+            f"{name}."
         ),
         repeat=shlex.join(["bench", "gate", "--policy", str(policy.path), str(run.folder)]),
         cases=cases,
@@ -155,7 +156,7 @@ def check(policy: PolicyFile, run: Run, *, thresholds: GatePolicy = DEFAULT) -> 
 def _case(floor: Floor, rows: Mapping[tuple[str, str], SpeedupRow], policy: GatePolicy) -> Case:
     row = rows.get((floor.scenario, floor.baseline))
     if row is not None:
-        found = stored.usable(row)
+        found = stored_runs.usable(row)
     elif any(scenario == floor.scenario for scenario, _ in rows):
         found = f"the run has no speedup of it over {floor.baseline}"
     else:
@@ -203,9 +204,9 @@ def write(path: Path, runs: Sequence[Run], *, thresholds: GatePolicy = DEFAULT) 
     machines = {one.fingerprint: one for one in read(path).machines} if path.exists() else {}
     lowest: dict[tuple[str, str], dict[tuple[str, str], float]] = {}
     for run in runs:
-        floors = lowest.setdefault(stored.machine_of(run), {})
-        for key, row in stored.rows_of(run).items():
-            found = stored.usable(row)
+        floors = lowest.setdefault(stored_runs.machine_of(run), {})
+        for key, row in stored_runs.rows_of(run).items():
+            found = stored_runs.usable(row)
             enough = row.launches >= thresholds.min_launches
             if key[1] in _BASELINES and enough and not isinstance(found, str):
                 floor = math.floor(1000 * found.low / (1 + thresholds.floor_slack)) / 1000

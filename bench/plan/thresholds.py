@@ -47,7 +47,7 @@ class SteadyStatePolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelPolicy:
-    """How the model of a run estimates variances (`bench.analysis.model`)."""
+    """How the model of a run estimates variances (`bench.analysis.noise_model`)."""
 
     error_prior_dof: float = 4.0
     """A participant's error variance is moderated towards its group's as if that were known from so

@@ -17,7 +17,7 @@ from bench.store import durable
 from bench.text.wording import option_tags
 
 if TYPE_CHECKING:
-    from bench.analysis.facts import Facts
+    from bench.analysis.run_facts import Facts
     from bench.store.records import ScenarioRow
 
 FORMAT = "pillqc-acceleration/1"

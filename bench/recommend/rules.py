@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.analysis.claims import BEST, Claim
-from bench.analysis.facts import group_of, is_stock_default, of_task
+from bench.analysis.run_facts import group_of, is_stock_default, of_task
 from bench.analysis.winners import candidates, level_with, why_nothing
 from bench.plan.scenario import DEFAULT_ENVIRONMENT, Phase, Task, Verdict
 from bench.recommend.recipes import recipe
@@ -21,7 +21,7 @@ from bench.text.wording import count, digits, listed, milliseconds, spoken, with
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bench.analysis.facts import Comparison, Facts, Group
+    from bench.analysis.run_facts import Comparison, Facts, Group
     from bench.store.records import ScenarioRow
 
 _MAX_REASONS = 4

@@ -15,7 +15,7 @@ from bench.text.wording import count
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bench.analysis.facts import Facts
+    from bench.analysis.run_facts import Facts
     from bench.store.events import Event
 
 

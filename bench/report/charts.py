@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.analysis.facts import Comparison, Facts, Group, is_stock_default, of_task
+from bench.analysis.run_facts import Comparison, Facts, Group, is_stock_default, of_task
 from bench.analysis.winners import best_ipex
 from bench.plan.scenario import BaselineKind, Task
 from bench.report import figures, tables

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.analysis.facts import comparison_of, is_stock_default, of_task
 from bench.analysis.prices import images_per_dollar, images_per_hour
+from bench.analysis.run_facts import comparison_of, is_stock_default, of_task
 from bench.analysis.winners import best_ipex, winner
 from bench.plan.scenario import BaselineKind, Task
 from bench.report import answers, banners, figures, machine, method
@@ -23,7 +23,7 @@ from bench.text.wording import NOTHING, digits, milliseconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from bench.analysis.facts import Facts
+    from bench.analysis.run_facts import Facts
     from bench.report.answers import Answer
     from bench.report.banners import Banner
     from bench.report.drawing import Drawing

@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.analysis.facts import Facts, group_of, is_stock_default
+from bench.analysis.run_facts import Facts, group_of, is_stock_default
 from bench.plan.scenario import CONTROL_SUFFIX
 from bench.recommend.recipes import recipe
 from bench.report import sparklines

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.analysis.groups import group_label
+from bench.analysis.comparison_groups import group_label
 from bench.analysis.measurements import counted_blocks
 from bench.errors import BenchError
 from bench.plan.scenario import BaselineKind, Verdict

@@ -15,7 +15,7 @@ from bench.text import wording
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bench.analysis.facts import Comparison, Facts
+    from bench.analysis.run_facts import Comparison, Facts
     from bench.report.answers import Answer
     from bench.report.table import Cell, Table
 

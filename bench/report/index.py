@@ -10,7 +10,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from bench.analysis.facts import comparison_of
+from bench.analysis.run_facts import comparison_of
 from bench.errors import RecordError
 from bench.plan.scenario import BaselineKind
 from bench.report import machine, sparklines
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from bench.analysis.facts import Comparison, Facts
+    from bench.analysis.run_facts import Comparison, Facts
 
 
 def render_index(results: Path, reports: Path) -> str:

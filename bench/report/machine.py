@@ -9,7 +9,7 @@ from bench.text.wording import count, digits
 from bench.worker import conditions
 
 if TYPE_CHECKING:
-    from bench.analysis.facts import Facts
+    from bench.analysis.run_facts import Facts
     from bench.store.metadata import PeakFacts
 
 _ISA_NAMES = {

@@ -12,7 +12,7 @@ from bench.text.wording import NOTHING, TIMES, count, digits, percent, seconds
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bench.analysis.facts import Facts
+    from bench.analysis.run_facts import Facts
 
 _PACKAGES = ("torch", "torchvision", "intel-extension-for-pytorch", "numpy", "triton")
 """The packages that the page names; environment.json has all."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.analysis.facts import Facts, of_task
+from bench.analysis.run_facts import Facts, of_task
 from bench.analysis.winners import bf16_pairs, fusion_pairs
 from bench.plan.scenario import Task
 from bench.recommend.rules import uses

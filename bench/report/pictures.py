@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from bench.analysis.facts import Facts
+    from bench.analysis.run_facts import Facts
 
 _NAME = re.compile(r"[\w-]{1,60}\.(png|jpg)", re.ASCII)
 _TYPES = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg"}

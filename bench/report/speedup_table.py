@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.analysis.facts import Facts, Group, comparison_of, is_stock_default
+from bench.analysis.run_facts import Facts, Group, comparison_of, is_stock_default
 from bench.plan.scenario import MEASURED, BaselineKind, Verdict
 from bench.report.table import (
     Cell,

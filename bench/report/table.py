@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
-from bench.analysis.facts import is_stock_default
+from bench.analysis.run_facts import is_stock_default
 from bench.text import wording
 from bench.text.wording import NOTHING, digits
 

@@ -28,7 +28,7 @@ from bench.text.wording import NOTHING, milliseconds, percent, seconds, tiny
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from bench.analysis.facts import Facts
+    from bench.analysis.run_facts import Facts
     from bench.store.records import ScenarioRow
 
     Anchors = dict[str, str]

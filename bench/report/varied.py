@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bench.analysis import recovered
-from bench.analysis.facts import Facts, comparison_of
+from bench.analysis import recovered_rows
 from bench.analysis.prices import NO_PRICES
+from bench.analysis.run_facts import Facts, comparison_of
 from bench.plan import variables
 from bench.plan.scenario import CONTROL_SUFFIX, BaselineKind
 from bench.report.table import Cell, Row, Table, quantity, ratio_cell, tags, verdict_cell
@@ -34,7 +34,7 @@ def page_facts(run: Run, prices: Prices = NO_PRICES) -> Facts:
 
 def ordinary(run: Run) -> Run:
     """Return the run without its varied scenarios, even those that a kill left without a row."""
-    varied = {row.scenario for row in recovered.scenario_rows(run) if values_of(row)}
+    varied = {row.scenario for row in recovered_rows.scenario_rows(run) if values_of(row)}
     if not varied:
         return run
 

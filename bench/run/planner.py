@@ -24,7 +24,7 @@ from bench.analysis.claims import BEST, Claims
 from bench.plan import variables
 from bench.plan.scenario import Mode, Scenario, Task, group_name, only_shows
 from bench.run.forecast import Forecast
-from bench.run.questions import contenders, open_claims, open_rows
+from bench.run.open_claims import contenders, open_claims, open_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from bench.plan.scenario import Group
     from bench.plan.thresholds import Policy
     from bench.run.forecast import Cost
-    from bench.run.questions import Question
+    from bench.run.open_claims import Question
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,9 +25,9 @@ from bench.plan.scenario import Status, Task, Verdict, group_name, stock_default
 from bench.run import forecast, limits, memory_use
 from bench.run.checks import RunChecks
 from bench.run.emulation import EmulatedShare
+from bench.run.open_claims import decided_claims
 from bench.run.outcomes import Outcome
 from bench.run.planner import Known, Planner
-from bench.run.questions import decided_claims
 from bench.run.state import RunState
 from bench.store import records
 from bench.store.events import Event, EventKind, to_environment

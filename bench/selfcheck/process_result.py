@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.analysis import nested
+from bench.analysis import nested_variance
 from bench.text.numbers import percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from bench.analysis.nested import Floats
+    from bench.analysis.nested_variance import Floats
 
 _LEVELS = ("exec", "prepare", "heap", "block")
 _FORK_LEVELS = ("zygote", "fork", "fork's block")
@@ -91,17 +91,20 @@ class ProcessResult:
     def _variances(self, execs: Floats, forks: Floats | None) -> dict[str, Any]:
         """Return the variances; the arrays are replicates x participants x ...."""
         fresh = np.moveaxis(execs, 1, 0)
-        squares = nested.mean_squares(fresh)
+        squares = nested_variance.mean_squares(fresh)
         found = dict(zip(_LEVELS, _single(squares), strict=True))
-        misses = {"prepare": nested.between(squares, 0, 1), "heap": nested.between(squares, 0, 2)}
+        misses = {
+            "prepare": nested_variance.between(squares, 0, 1),
+            "heap": nested_variance.between(squares, 0, 2),
+        }
         ratio = None
         if forks is not None:
             forked = np.moveaxis(forks, 1, 0)
-            fork_squares = nested.mean_squares(forked)
+            fork_squares = nested_variance.mean_squares(forked)
             found |= zip(_FORK_LEVELS, _single(fork_squares), strict=True)
-            misses["fork"] = nested.between(fork_squares, 0, 1)
-            ratio = nested.quotient(forked, fresh)
-        whole = nested.between(squares, 0, _LEVELS.index("block"))
+            misses["fork"] = nested_variance.between(fork_squares, 0, 1)
+            ratio = nested_variance.quotient(forked, fresh)
+        whole = nested_variance.between(squares, 0, _LEVELS.index("block"))
         return {
             "whole": asdict(whole),
             "components": {level: asdict(one) for level, one in found.items()},
@@ -109,15 +112,17 @@ class ProcessResult:
             "forked_over_fresh": ratio,
         }
 
-    def _judged(self, missed: nested.Variance, whole: nested.Variance) -> dict[str, Any]:
+    def _judged(
+        self, missed: nested_variance.Variance, whole: nested_variance.Variance
+    ) -> dict[str, Any]:
         """Decide whether a level misses little enough; without a whole variance no share is."""
         share = missed.upper / whole.estimate if whole.estimate > 0 else None
         accepted = share is not None and share < self.max_missed_share
         return {**asdict(missed), "share": share, "accepted": accepted}
 
 
-def _single(squares: Sequence[nested.MeanSquare]) -> list[nested.Variance]:
-    return [nested.between(squares, level, level + 1) for level in range(len(squares))]
+def _single(squares: Sequence[nested_variance.MeanSquare]) -> list[nested_variance.Variance]:
+    return [nested_variance.between(squares, level, level + 1) for level in range(len(squares))]
 
 
 def table(found: Mapping[str, Any]) -> str:

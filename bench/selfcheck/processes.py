@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from bench.analysis.nested import Floats
+    from bench.analysis.nested_variance import Floats
     from bench.engine.worker_process import WorkerHandle
     from bench.plan.scenario import Scenario
     from bench.plan.thresholds import Policy, SelfcheckPolicy
@@ -73,7 +73,7 @@ def scenarios_for(*, native_bf16: bool) -> tuple[Scenario, ...]:
 
 
 @dataclass(kw_only=True)
-class Processes:
+class Processes:  # more than 15 fields: settings, and the state of a replicate
     """Measures replicate after replicate; `result` has what was measured so far at any moment.
 
     `start(scenario)` starts a worker, `zygote(scenario)` a zygote, and `fork(zygote)` a worker from

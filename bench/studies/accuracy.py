@@ -24,7 +24,7 @@ from bench.store.records import NoiseRow
 from bench.studies import ways
 from bench.studies.measured import failures_kept, measured_again
 from bench.studies.page import Page, status_cell
-from bench.studies.workplace import workplace
+from bench.studies.study_folder import workplace
 from bench.text.wording import NOTHING, bounds, percent, seconds, times
 from bench.worker import protocol
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from bench.engine.participants import Participant
     from bench.engine.worker_process import WorkerHandle
     from bench.plan.thresholds import Policy
-    from bench.studies.workplace import StudyRequest
+    from bench.studies.study_folder import StudyRequest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,8 +23,8 @@ from bench.store.records import IterationRow, NoiseRow
 from bench.studies import ways
 from bench.studies.measured import measured_again
 from bench.studies.page import Page, speedup_cells, status_cell
-from bench.studies.several import Instances
-from bench.studies.workplace import workplace
+from bench.studies.parallel_workers import Instances
+from bench.studies.study_folder import workplace
 from bench.text.wording import NOTHING, bounds, digits, times
 from bench.worker import arrivals
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from bench.engine.worker_process import WorkerHandle
     from bench.plan.thresholds import Policy
     from bench.studies.measured import Measured
-    from bench.studies.workplace import Place, StudyRequest
+    from bench.studies.study_folder import Place, StudyRequest
 
 PLACED = ("threads", "affinity", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Conditions that differ between configurations on purpose."""

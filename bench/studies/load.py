@@ -22,7 +22,7 @@ from bench.store.records import IterationRow, NoiseRow
 from bench.studies import ways
 from bench.studies.measured import measured_again
 from bench.studies.page import Page
-from bench.studies.workplace import workplace
+from bench.studies.study_folder import workplace
 from bench.text.wording import NOTHING, digits, milliseconds
 from bench.worker import arrivals
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from bench.engine.participants import Group
     from bench.plan.thresholds import Policy
     from bench.studies.measured import Measured
-    from bench.studies.workplace import StudyRequest
+    from bench.studies.study_folder import StudyRequest
 
 GROUP = "load/b1"
 

@@ -24,7 +24,7 @@ from bench.report.table import Cell, Row, Table, number
 from bench.store import records, run_folder
 from bench.store.records import IterationRow, NoiseRow
 from bench.studies.page import Page
-from bench.studies.workplace import OPERATORS, workplace
+from bench.studies.study_folder import OPERATORS, workplace
 from bench.text.wording import NOTHING, bounds, finite, milliseconds, times
 
 if TYPE_CHECKING:
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from bench.errors import WorkerError
     from bench.plan.thresholds import Policy
     from bench.studies.measured import Measured
-    from bench.studies.workplace import StudyRequest
+    from bench.studies.study_folder import StudyRequest
 
 
 @dataclass(frozen=True, kw_only=True)
-class OperatorRow:
+class OperatorRow:  # more than 15 fields: the columns of operators.csv
     """One operator case in one backend."""
 
     run_id: str

@@ -6,7 +6,7 @@ import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.analysis.facts import Facts
+from bench.analysis.run_facts import Facts
 from bench.report import machine
 from bench.report.layout import lay_out
 from bench.report.table import Cell, number

@@ -19,7 +19,7 @@ from bench.store.records import IterationRow, NoiseRow
 from bench.studies import ways
 from bench.studies.measured import measured_again
 from bench.studies.page import Page, speedup_cells, status_cell
-from bench.studies.workplace import workplace
+from bench.studies.study_folder import workplace
 from bench.text.wording import NOTHING, bounds, milliseconds, times
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from bench.engine.participants import Group
     from bench.plan.thresholds import Policy
     from bench.studies.measured import Measured
-    from bench.studies.workplace import StudyRequest
+    from bench.studies.study_folder import StudyRequest
 
 GROUP = "stages/b1"
 STAGES = ("read", "decode", "resize", "model", "map", "boxes")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class Study:
+class Study:  # more than 15 fields: the engine's, and how a study shares its budget out
     """Measures groups of participants.
 
     `launch(participant, number)` starts a participant's worker. `record_call` and `record_noise`

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.analysis.claims import BEST, BF16, IPEX
-from bench.analysis.facts import Facts
 from bench.analysis.judge import mean_ratio
+from bench.analysis.run_facts import Facts
 from bench.plan.scenario import Dtype, Verdict
 from bench.plan.thresholds import DEFAULT
 from bench.store import records
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SuiteRow:
+class SuiteRow:  # more than 15 fields: the columns of suite.csv
     """One model at one batch size; empty cells where a side was not measured."""
 
     model: str

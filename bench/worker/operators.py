@@ -30,8 +30,8 @@ from bench.plan.operators import (
 )
 from bench.plan.scenario import Scenario, Status
 from bench.worker import workload
-from bench.worker.active import ActiveScenario
 from bench.worker.backends import Prepared
+from bench.worker.prepared_scenario import ActiveScenario
 from bench.worker.session import Session
 from bench.worker.workload.inputs import in_layout
 

@@ -12,14 +12,14 @@ import torch
 
 from bench.plan.scenario import Task
 from bench.plan.thresholds import LEAST_IMAGES
-from bench.worker.active import TRAINING_STEPS_COMPARED
+from bench.worker.prepared_scenario import TRAINING_STEPS_COMPARED
 from bench.worker.timing import timed
 from bench.worker.workload.inputs import in_layout
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from bench.worker.active import ActiveScenario
+    from bench.worker.prepared_scenario import ActiveScenario
     from bench.worker.timing import Block
     from bench.worker.workload import Workload
     from pillqc.data.images import Sample

@@ -11,11 +11,11 @@ import torch
 
 from bench.errors import WorkerError
 from bench.plan.scenario import Dtype, Phase, Scenario, Status, Task, part_of
-from bench.worker import calibration, conditions, graphs, kernels, outputs, parts, workload
-from bench.worker.active import ActiveScenario
+from bench.worker import calibration, conditions, graphs, kernels, outputs, product_parts, workload
 from bench.worker.backends import quantize
 from bench.worker.idle_heap import IdleHeap
 from bench.worker.peak_memory import HighWater, release_freed_memory
+from bench.worker.prepared_scenario import ActiveScenario
 from bench.worker.timing import timed
 from bench.worker.workload.inputs import in_layout, tensors_of
 
@@ -102,7 +102,7 @@ class Session:
             batch=batch,
             threshold=loaded.threshold,
             trained=loaded.trained,
-            part=parts.part(scenario, work=self.work, backend=self._backend, loaded=loaded),
+            part=product_parts.part(scenario, work=self.work, backend=self._backend, loaded=loaded),
         )
         gc.collect()
         self.heap.settle()

@@ -144,7 +144,7 @@ def _share(share: Share) -> str:
 @SIZE_224
 @BACKEND
 @JSON
-def benchmark_command(
+def benchmark_command(  # more than 8 parameters: click passes one for each option
     what: str,
     data: Path,
     good: str | None,

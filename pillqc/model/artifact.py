@@ -33,7 +33,7 @@ _KEY: Final = "pillqc_card"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelCard:
+class ModelCard:  # more than 15 fields: the keys of the card
     """The description in a model file."""
 
     format: int = FORMAT

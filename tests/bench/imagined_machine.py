@@ -18,9 +18,9 @@ from bench.plan.profiles import PROFILES, Profile
 from bench.plan.scenario import CONTROL_SUFFIX, Mode, Scenario
 from bench.plan.thresholds import DEFAULT
 from bench.run.forecast import Cost
+from bench.run.open_claims import decided_claims
 from bench.run.outcomes import Outcome
 from bench.run.planner import Known, Planner, Visit
-from bench.run.questions import decided_claims
 from tests.bench.calls import timed_call
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from bench.analysis.facts import Facts, Group
-from bench.analysis.groups import group_label
+from bench.analysis.comparison_groups import group_label
+from bench.analysis.run_facts import Facts, Group
 from bench.analysis.speedups import RunAnalysis
 from bench.analysis.timing import timing_summary
 from bench.plan.matrix import EXCLUSIONS, matrix

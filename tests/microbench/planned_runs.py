@@ -23,7 +23,7 @@ from bench.plan.matrix import matrix
 from bench.plan.profiles import PROFILES
 from bench.plan.scenario import Dtype, Layout, Mode, Scenario, Verdict
 from bench.plan.thresholds import DEFAULT
-from bench.run.questions import decided_claims
+from bench.run.open_claims import decided_claims
 from tests.bench.imagined_machine import Machine
 
 GAINS = (0.0, 0.05, 0.1)

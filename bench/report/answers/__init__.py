@@ -18,7 +18,7 @@ from bench.report.answers.trust import decisions, noise
 from bench.report.answers.variables import surroundings
 
 if TYPE_CHECKING:
-    from bench.analysis.facts import Facts
+    from bench.analysis.run_facts import Facts
 
 __all__ = ["Answer", "Line", "answers", "bf16_ability", "cost", "lead"]
 

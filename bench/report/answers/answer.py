@@ -9,7 +9,7 @@ from bench.analysis.winners import ipex_over_tuned
 from bench.plan.scenario import Task, Verdict
 
 if TYPE_CHECKING:
-    from bench.analysis.facts import Comparison, Facts, Group
+    from bench.analysis.run_facts import Comparison, Facts, Group
     from bench.store.records import ScenarioRow
 
 TOO_FEW_ROUNDS = "Too few rounds for a verdict."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.analysis.claims import BF16
-from bench.analysis.facts import of_task
+from bench.analysis.run_facts import of_task
 from bench.analysis.winners import bf16_pairs
 from bench.plan.scenario import DECIDED, Task, Verdict
 from bench.report.answers.answer import TOO_FEW_ROUNDS, Answer, Line, unanswered, upper_first
@@ -14,7 +14,7 @@ from bench.text.wording import count, spoken, times, with_interval
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.analysis.facts import Comparison, Facts
+    from bench.analysis.run_facts import Comparison, Facts
     from bench.store.records import ScenarioRow
 
 

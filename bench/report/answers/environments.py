@@ -1,6 +1,6 @@
 """What leaving IPEX for another stock PyTorch costs or gains: the answer, and the page's table.
 
-The figures are those of `bench.analysis.leaving`. A run without another environment has neither:
+The figures are of `bench.analysis.leaving_ipex`. A run without another environment has neither:
 the answer "What IPEX gains" compares IPEX with the stock of its own PyTorch.
 """
 
@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bench.analysis.leaving import Leaving
-from bench.analysis.leaving import leaving as compared
+from bench.analysis.leaving_ipex import Leaving
+from bench.analysis.leaving_ipex import leaving as compared
 from bench.plan.scenario import DEFAULT_ENVIRONMENT, Verdict
 from bench.report.answers.answer import VERDICT_WORDS, Answer, Line, unanswered
 from bench.report.table import Cell, Row, Table, number, scenario_cell
@@ -26,7 +26,7 @@ from bench.text.wording import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.analysis.facts import Facts
+    from bench.analysis.run_facts import Facts
     from bench.store.records import ScenarioRow
 
 _QUESTION = "Leaving IPEX"

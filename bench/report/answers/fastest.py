@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from bench.analysis.facts import is_stock_default, of_task
 from bench.analysis.prices import images_per_dollar, images_per_hour
+from bench.analysis.run_facts import is_stock_default, of_task
 from bench.analysis.winners import best_ipex, ipex_over_tuned, runner_up, why_nothing, winner
 from bench.plan.scenario import Status, Task, Verdict
 from bench.report.answers.answer import (
@@ -22,7 +22,7 @@ from bench.text.wording import at_least, digits, listed, milliseconds, spoken, t
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bench.analysis.facts import Comparison, Facts, Group
+    from bench.analysis.run_facts import Comparison, Facts, Group
     from bench.analysis.winners import Winner
     from bench.store.records import ScenarioRow
 

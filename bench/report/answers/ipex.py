@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from bench.analysis.facts import is_stock_default, of_task
+from bench.analysis.run_facts import is_stock_default, of_task
 from bench.analysis.winners import best_ipex, ipex_over_tuned, why_nothing
 from bench.plan.scenario import MEASURED, Status, Task, Verdict
 from bench.report.answers.answer import (
@@ -20,7 +20,7 @@ from bench.text.wording import listed, percent, spoken, status_words, times, wit
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bench.analysis.facts import Comparison, Facts, Group
+    from bench.analysis.run_facts import Comparison, Facts, Group
     from bench.store.records import ScenarioRow
 
 _KEY, _QUESTION = "ipex", "What IPEX gains"

@@ -7,7 +7,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from bench.analysis import shares
-from bench.analysis.facts import is_stock_default
+from bench.analysis.run_facts import is_stock_default
 from bench.plan.scenario import CONTROL_SUFFIX, DECIDED, Phase, Task
 from bench.report.answers.answer import Answer, Line, unanswered
 from bench.text.numbers import spell_seconds
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from bench.analysis.comparison import Comparison
-    from bench.analysis.facts import Facts, Group
+    from bench.analysis.run_facts import Facts, Group
     from bench.store.records import ParityRow
 
 _MIN_PAGES, _MIN_PAGES_RATIO = 1000, 1.1

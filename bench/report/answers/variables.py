@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from bench.analysis.facts import comparison_of, is_stock_default
+from bench.analysis.run_facts import comparison_of, is_stock_default
 from bench.machine import placement
 from bench.plan import variables
 from bench.plan.scenario import BaselineKind, Task, Verdict
@@ -13,7 +13,7 @@ from bench.report.varied import plain, values_of
 from bench.text.wording import option_tags, spoken, times, with_interval
 
 if TYPE_CHECKING:
-    from bench.analysis.facts import Comparison, Facts
+    from bench.analysis.run_facts import Comparison, Facts
     from bench.store.records import ScenarioRow
 
 _FREE = ("heap", "allocator", "openmp")

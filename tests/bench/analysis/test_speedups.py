@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.analysis.groups import group_label
+from bench.analysis.comparison_groups import group_label
 from bench.analysis.speedups import RunAnalysis, comparison_of
 from bench.plan.scenario import Dtype, Layout, Mode, Scenario, Task
 from bench.plan.thresholds import DEFAULT

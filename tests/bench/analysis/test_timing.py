@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench.analysis.measurements import block_medians
-from bench.analysis.recovered import scenario_rows
+from bench.analysis.recovered_rows import scenario_rows
 from bench.analysis.timing import as_ended, timing_summary, with_timing
 from bench.plan.scenario import Task, stock_default
 from bench.run.outcomes import Outcome

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from bench.analysis.facts import Facts
+from bench.analysis.run_facts import Facts
 from bench.cli.main import cli
 from bench.machine.placement import kept_heap
 from bench.plan.matrix import FURTHER_BACKENDS

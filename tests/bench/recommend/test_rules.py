@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from bench.analysis.facts import Facts
+from bench.analysis.run_facts import Facts
 from bench.cli.main import cli
 from bench.plan.matrix import FURTHER_BACKENDS
 from bench.recommend import handover

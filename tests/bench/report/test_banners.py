@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from bench.analysis import recovered
-from bench.analysis.facts import Facts
+from bench.analysis import recovered_rows
+from bench.analysis.run_facts import Facts
 from bench.plan.scenario import Status
 from bench.report import answers
 from bench.report.banners import banners
@@ -180,7 +180,7 @@ def test_rows_made_from_calls_equal_those_of_the_summary(make_run: MakeRun, prof
     """Every scenario id is understood, and the values that both know agree."""
     run = make_run(profile=profile, rounds=2, launches=1)
     bare = replace(run, scenarios=(), speedups=())
-    made = {row.scenario: row for row in recovered.scenario_rows(bare)}
+    made = {row.scenario: row for row in recovered_rows.scenario_rows(bare)}
     assert set(made) == {row.scenario for row in run.scenarios}
     fields = ("task", "backend", "mode", "fusion", "dtype", "layout", "batch_size", "options")
     for row in run.scenarios:

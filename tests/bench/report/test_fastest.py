@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench.analysis import winners
-from bench.analysis.facts import Comparison, Facts
+from bench.analysis.run_facts import Comparison, Facts
 from bench.plan.scenario import Status, Verdict
 from bench.report import answers
 from bench.store.records import Run

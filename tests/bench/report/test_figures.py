@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from bench.analysis.comparison import Ratio
-from bench.analysis.facts import Facts
+from bench.analysis.run_facts import Facts
 from bench.report import charts, drawing, figures, sparklines
 from bench.report.figures import Bar, Curve, Drawing, Series, Span
 from bench.store.records import Run

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench.analysis import winners
-from bench.analysis.facts import Comparison, Facts
+from bench.analysis.run_facts import Comparison, Facts
 from bench.plan.scenario import Status, Verdict
 from bench.report import build
 from bench.report.answers import environments

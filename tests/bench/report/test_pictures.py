@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from bench.analysis.facts import Facts
+from bench.analysis.run_facts import Facts
 from bench.report import build
 from bench.report.pictures import album
 from bench.store.records import Run

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from bench.analysis.facts import Facts
 from bench.analysis.prices import shipped
+from bench.analysis.run_facts import Facts
 from bench.cli.main import cli
 from bench.report import build_comparison, compare, in_format
 from bench.report.index import render_index

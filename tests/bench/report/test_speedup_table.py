@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.analysis import judge, model
-from bench.analysis.facts import Facts
+from bench.analysis import judge, noise_model
+from bench.analysis.run_facts import Facts
 from bench.plan.scenario import BaselineKind
 from bench.report import build, formats
 from bench.report.speedup_table import speedups
@@ -157,7 +157,7 @@ def test_a_page_fits_the_model_once(make_run: MakeRun, monkeypatch: pytest.Monke
     run, _ = with_variable(make_run(profile="standard", native_bf16=True, int8=True))
     assert len(run.scenarios) > 50
     fits: list[int] = []
-    fit = model.fit
+    fit = noise_model.fit
 
     def counted(*arguments: Any) -> Any:
         fits.append(1)

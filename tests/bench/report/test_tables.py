@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.analysis.facts import Facts
 from bench.analysis.prices import shipped
+from bench.analysis.run_facts import Facts
 from bench.analysis.winners import bf16_pairs
 from bench.plan.scenario import Status
 from bench.report import tables

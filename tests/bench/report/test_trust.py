@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from bench.analysis import winners
-from bench.analysis.facts import Facts
+from bench.analysis.run_facts import Facts
 from bench.plan.scenario import Status
 from bench.report import banners, build
 from bench.store.records import IterationRow, Run

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench import report
-from bench.analysis.facts import Facts
+from bench.analysis.run_facts import Facts
 from bench.report import varied
 from bench.report.answers import answers
 from bench.report.answers.variables import surroundings

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.analysis.facts import Facts
+from bench.analysis.run_facts import Facts
 from bench.analysis.speedups import RunAnalysis
 from bench.errors import WorkerError
 from bench.plan.scenario import Layout, Mode, Status, Task, stock_default

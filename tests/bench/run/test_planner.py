@@ -12,7 +12,7 @@ from bench.plan.matrix import matrix
 from bench.plan.profiles import PROFILES
 from bench.plan.scenario import Dtype, Layout, Mode, Task, stock_default
 from bench.plan.thresholds import DEFAULT
-from bench.run.questions import decided_claims
+from bench.run.open_claims import decided_claims
 from tests.bench.imagined_machine import Machine
 
 STANDARD = PROFILES["standard"]

@@ -17,7 +17,7 @@ from bench.selfcheck.result import Result
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bench.analysis.nested import Floats
+    from bench.analysis.nested_variance import Floats
 
 SECONDS = {
     "exec": [3.0, 4.0, 9.0],

@@ -12,7 +12,7 @@ from bench.plan.scenario import Status
 from bench.plan.thresholds import DEFAULT
 from bench.studies import accuracy
 from bench.studies.accuracy import AccuracyRow, TimeToAccuracy
-from bench.studies.workplace import StudyRequest
+from bench.studies.study_folder import StudyRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

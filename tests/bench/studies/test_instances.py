@@ -13,8 +13,8 @@ from bench.plan.scenario import Status
 from bench.plan.thresholds import DEFAULT
 from bench.studies import instances
 from bench.studies.measured import Measured
-from bench.studies.several import Instances
-from bench.studies.workplace import StudyRequest
+from bench.studies.parallel_workers import Instances
+from bench.studies.study_folder import StudyRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,7 +12,7 @@ from bench.plan.thresholds import DEFAULT, STUDIES
 from bench.studies import load
 from bench.studies.load import LoadRow, Turns
 from bench.studies.measured import Measured
-from bench.studies.workplace import StudyRequest
+from bench.studies.study_folder import StudyRequest
 from bench.text.wording import NOTHING
 from bench.worker import arrivals
 

@@ -12,7 +12,7 @@ from bench.plan.thresholds import DEFAULT
 from bench.studies import stages, ways
 from bench.studies.measured import Measured
 from bench.studies.stages import StageRow
-from bench.studies.workplace import StudyRequest
+from bench.studies.study_folder import StudyRequest
 
 
 def row(participant: str, model_ms: float, *, number: int = 0, rest_ms: float = 25.0) -> StageRow:

@@ -11,7 +11,7 @@ from bench.plan.matrix import FURTHER_BACKENDS
 from bench.plan.profiles import PROFILES
 from bench.plan.scenario import Dtype, Layout
 from bench.studies import stages, ways
-from bench.studies.workplace import StudyRequest
+from bench.studies.study_folder import StudyRequest
 
 if TYPE_CHECKING:
     from pathlib import Path

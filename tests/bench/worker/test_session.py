@@ -12,9 +12,9 @@ import torch
 from bench.errors import WorkerError
 from bench.plan.scenario import FROZEN, Layout, Mode, Phase, Scenario, Status, Task
 from bench.worker import graphs
-from bench.worker.active import TRAINING_STEPS_COMPARED
 from bench.worker.backends import Prepared, stock
 from bench.worker.outputs import SETTLING_CALLS
+from bench.worker.prepared_scenario import TRAINING_STEPS_COMPARED
 from bench.worker.session import Session, finite, shapes
 from bench.worker.workload import Workload
 

@@ -13,7 +13,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.analysis.ways import varied
+from bench.analysis.scenario_kinds import varied
 from bench.plan.scenario import DEFAULT_ENVIRONMENT, Verdict
 
 if TYPE_CHECKING:

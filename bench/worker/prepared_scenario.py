@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from bench.worker.backends import Prepared
-    from bench.worker.parts import Part
+    from bench.worker.product_parts import Part
     from bench.worker.workload import Batch
     from bench.worker.workload.inputs import Inputs
 

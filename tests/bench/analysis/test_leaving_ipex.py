@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.analysis.leaving import Leaving, leaving
+from bench.analysis.leaving_ipex import Leaving, leaving
 from bench.analysis.speedups import RunAnalysis
 from bench.plan.scenario import CONTROL_SUFFIX, Dtype, Layout, Mode, Scenario, Task
 from bench.plan.thresholds import DEFAULT

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.analysis.model import Estimate, fit, level_of, mean_of
+from bench.analysis.noise_model import Estimate, fit, level_of, mean_of
 from bench.plan.thresholds import ModelPolicy
 from tests.bench.analysis.simulation import Noise, coverage, verdicts, wrong_headlines
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.analysis.comparison import Ratio
-from bench.gate import stored
+from bench.gate import stored_runs
 from bench.gate.result import Outcome, weigh
 from bench.plan.scenario import Status
 from tests.bench.gate.conftest import gate
@@ -179,7 +179,7 @@ def test_the_quotient_holds_its_estimate_and_is_wider_than_either(
     """Uncertainty of two runs adds up, it never cancels."""
     above = ratio(*around(a, wide_a))
     below = ratio(*around(b, wide_b))
-    found = stored.quotient(above, below)
+    found = stored_runs.quotient(above, below)
     assert found.low <= found.estimate <= found.high
     assert found.estimate == pytest.approx(a / b)
     for one in (above, below):

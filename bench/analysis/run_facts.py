@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from bench.analysis import recovered
+from bench.analysis import recovered_rows
 from bench.analysis.claims import Claims
 from bench.analysis.comparison import Comparison
-from bench.analysis.groups import Group, group_of, of_task
+from bench.analysis.comparison_groups import Group, group_of, of_task
 from bench.analysis.measurements import block_medians
 from bench.analysis.prices import NO_PRICES, Price, Prices
+from bench.analysis.scenario_kinds import is_stock_default
 from bench.analysis.speedups import RunAnalysis, comparison_of
-from bench.analysis.ways import is_stock_default
 from bench.machine import placement
 from bench.plan.scenario import CONTROL_SUFFIX, MEASURED, BaselineKind, Phase, Verdict
 
@@ -71,7 +71,7 @@ class Facts:
 
         Rows of a run that was killed are updated from its calls, or made from them.
         """
-        return {row.scenario: row for row in recovered.scenario_rows(self.run)}
+        return {row.scenario: row for row in recovered_rows.scenario_rows(self.run)}
 
     @property
     def summaries_were_missing(self) -> bool:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from bench.analysis.nested import between, mean_squares, quotient
+from bench.analysis.nested_variance import between, mean_squares, quotient
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.analysis.nested import Floats
+    from bench.analysis.nested_variance import Floats
 
 SHAPE = (6, 4, 4, 3)
 
