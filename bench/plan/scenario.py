@@ -156,6 +156,11 @@ class Scenario:
         trained = next((tag for tag in self.options if tag in (FROZEN, FULL)), "")
         return (self.task, self.batch_size, trained)
 
+    def option(self, name: str) -> str | None:
+        """Return the value of the option `name=value`; None without it."""
+        pairs = (tag.partition("=") for tag in self.options)
+        return next((value for found, equals, value in pairs if equals and found == name), None)
+
     @property
     def is_stock_default(self) -> bool:
         """Whether this is PyTorch's default: stock, eager, fp32, contiguous."""

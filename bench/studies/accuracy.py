@@ -336,7 +336,7 @@ def _row(
         number(f"{np.median(steps):g}" if steps else NOTHING, None),
         number(seconds(float(np.median(took))) if took else NOTHING, None),
         number(times(ratio.estimate if ratio else None), None, interval),
-        number(percent(best, 3), best),
+        number(percent(best), best),
         status_cell(error),
     )
     return f"{participant}: {said}.", Row(cells=cells)

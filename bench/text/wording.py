@@ -92,7 +92,7 @@ def at_least(comparison: Comparison) -> str:
         return ""
     if comparison.at_least >= 1:
         return f"at least {times(1 + comparison.at_least)}"
-    return f"by at least {percent(comparison.at_least)}"
+    return f"by at least {percent(comparison.at_least, 2)}"
 
 
 def digits(value: float | None, significant: int = 3) -> str:
@@ -132,10 +132,13 @@ def seconds(value: float | None) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def percent(share: float | None, significant: int = 2) -> str:
-    """Return a share of one as `3 %`."""
+def percent(share: float | None, significant: int = 3) -> str:
+    """Return a share of one as `3 %`; from 1 % on without exponent, whatever the digits."""
     number = finite(share)
-    return NOTHING if number is None else f"{100 * number:.{significant}g} %"
+    if number is None:
+        return NOTHING
+    whole = len(f"{abs(100 * number):.0f}")
+    return f"{100 * number:.{max(significant, whole)}g} %"
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:
