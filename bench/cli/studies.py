@@ -42,7 +42,7 @@ def _study(command: _Command) -> _Command:
 
 def _of_pills(command: _Command) -> _Command:
     """Give a command the options of a study that works on pill images."""
-    for option in (options.seed, options.weights, options.good, options.data):
+    for option in (options.seed, options.weights, options.good, options.data, options.only):
         command = option(command)
     return command
 
@@ -73,13 +73,14 @@ def operators(names: tuple[str, ...], replaced: bool, **common: Any) -> None:  #
 @_of_pills
 @options.backends
 def stages(**common: Any) -> None:  # noqa: ANN401 - see _run
-    """Images from disk to decisions: where the time goes, and which part IPEX can change.
+    """Images from disk to decisions: where the time goes, and which part a backend can change.
 
     \b
     Examples:
       bench stages                       a few minutes, one image at a time
       bench stages --profile standard --weights model.safetensors
       bench stages --backend openvino --backend onnxruntime
+      bench stages --only 'inference/*/bf16/*' --only 'inference/stock/compile/fp32/*'
     """
     from bench.studies import stages as study
 
@@ -101,6 +102,7 @@ def instances(config: tuple[str, ...], batch: int, **common: Any) -> None:  # no
     Examples:
       bench instances                    every split of the cores of one node
       bench instances --config 1x8 --config 4x2 --profile standard
+      bench instances --batch 8 --only 'inference/stock/compile/*'
     """
     from bench.studies import instances as study
 
@@ -126,6 +128,7 @@ def load(rates: tuple[float, ...], bound_ms: float | None, **common: Any) -> Non
     Examples:
       bench load --bound-ms 300          six minutes on two cores: p99 needs its hundred requests
       bench load --profile standard --rate 4 --rate 6 --rate 8
+      bench load --only 'inference/*/int8/*'
     """
     from bench.studies import load as study
 
@@ -140,12 +143,13 @@ def load(rates: tuple[float, ...], bound_ms: float | None, **common: Any) -> Non
 )
 @click.option("--max-steps", type=int, default=120, show_default=True, help="Steps at most.")
 def accuracy(target: float, max_steps: int, **common: Any) -> None:  # noqa: ANN401 - see _run
-    """Time to accuracy: training from the same start with the same batches, stock and IPEX.
+    """Time to accuracy: training from the same start with the same batches.
 
     \b
     Examples:
       bench accuracy                     one seed, to its end: some minutes
       bench accuracy --profile full      five seeds: intervals over them
+      bench accuracy --only 'training/*/compile/*'
     """
     from bench.studies import accuracy as study
 

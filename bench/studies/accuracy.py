@@ -1,8 +1,9 @@
 """`bench accuracy`: the time that training takes to a target accuracy, from the same start.
 
-For each seed every way starts from the same weights and gets the same batches in the same order.
-Ways take turns, a few steps each, so that a slower machine slows all of them. Only steps count as
-time, not reading images or evaluating, which cost every way the same.
+For each seed every scenario starts from the same weights and gets the same batches in the same
+order. They take turns, a few steps each, so that a slower machine slows all of them. Only steps
+count as time, not reading images or evaluating, which cost every scenario the same. A compiled one
+compiles in its first step, whose time is a column of its own: every process compiles anew.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ import numpy as np
 
 from bench.analysis.judge import mean_ratio
 from bench.errors import UsageError, WorkerError
+from bench.plan.profiles import PROFILES
+from bench.plan.scenario import Status, Task
 from bench.plan.thresholds import STUDIES
 from bench.report.table import Cell, Row, Table, number
 from bench.store import records
 from bench.store.records import NoiseRow
-from bench.studies import ways
 from bench.studies.measured import failures_kept, measured_again
 from bench.studies.page import Page, status_cell
+from bench.studies.scenarios import STOCK_DEFAULT, Runnable, participants_of
 from bench.studies.study_folder import workplace
 from bench.text.wording import NOTHING, bounds, percent, seconds, times
 from bench.worker import protocol
@@ -51,6 +54,8 @@ class AccuracyRow:
     """Time of all steps so far."""
     loss: float | None
     accuracy: float
+    first_step_s: float | None = None
+    """Time of the first step, in which a compiled scenario compiles; `train_s` includes it."""
 
 
 FILES: dict[str, type[Any]] = {"accuracy.csv": AccuracyRow, "noise.csv": NoiseRow}
@@ -58,7 +63,7 @@ FILES: dict[str, type[Any]] = {"accuracy.csv": AccuracyRow, "noise.csv": NoiseRo
 
 @dataclass(frozen=True, kw_only=True)
 class Reached:
-    """When one way reached the target from one seed."""
+    """When one scenario reached the target from one seed."""
 
     steps: int | None
     """None if it did not."""
@@ -66,25 +71,32 @@ class Reached:
 
 
 def participants(request: StudyRequest) -> list[Participant]:
-    """Return a participant for each way of training."""
-    return ways.participants_of(ways.training(request.profile))
+    """Return a participant for each scenario, stock default first.
+
+    Raises:
+        UsageError: a pattern selects nothing that this study can run.
+    """
+    steps = PROFILES["full"].training_batch_size
+    runnable = Runnable(study="accuracy", task=Task.TRAINING, batch_size=steps)
+    return participants_of(runnable.chosen(request))
 
 
 @dataclass(kw_only=True)
 class Trainer:
-    """The state of one way during one seed."""
+    """The state of one scenario during one seed."""
 
     participant: Participant
     worker: WorkerHandle
     step: int = 0
     train_s: float = 0.0
+    first_step_s: float | None = None
     hits: int = 0
     done: bool = False
 
 
 @dataclass(kw_only=True)
 class TimeToAccuracy:
-    """Trains every way from every seed; `failures` are ways that could not go on."""
+    """Trains every scenario from every seed; `failures` are those that could not go on."""
 
     run_id: str
     policy: Policy
@@ -96,6 +108,9 @@ class TimeToAccuracy:
     say: Callable[[str], None] = lambda _: None
     failures: dict[str, WorkerError] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    """What the budget left out."""
+    caveats: list[str] = field(default_factory=list)
+    """What else weakens the figures."""
 
     def measure(self, chosen: Sequence[Participant], seeds: Sequence[int]) -> None:
         """Train from one seed after the other, each in fresh processes.
@@ -137,7 +152,9 @@ class TimeToAccuracy:
             trainers.append(Trainer(participant=participant, worker=worker))
             worker.greet(self.policy.start_timeout_s)
             limit = self.policy.prepare_timeout_s
-            worker.ask("prepare", limit, scenario=protocol.encode(participant.scenario))
+            reply = worker.ask("prepare", limit, scenario=protocol.encode(participant.scenario))
+            if reply.get("native_dtype") is False and not launch:
+                self.caveats.append(f"This CPU emulates the dtype of {participant.name}.")
             worker.ask("start_training", limit, seed=seed)
             self._evaluate(trainers[-1], seed, None)
         except WorkerError as error:
@@ -151,9 +168,13 @@ class TimeToAccuracy:
             reply = trainer.worker.ask(
                 "train", limit, first=trainer.step, n=STUDIES.accuracy_steps_a_turn
             )
+            if trainer.first_step_s is None:
+                trainer.first_step_s = reply["wall_ns"][0] / 1e9
             trainer.step += STUDIES.accuracy_steps_a_turn
             trainer.train_s += sum(reply["wall_ns"]) / 1e9
             self._evaluate(trainer, seed, reply)
+            if trainer.done:
+                self._compare_evidence(trainer)
         except WorkerError as error:
             trainer.done = True
             self.failures.setdefault(trainer.participant.name, error)
@@ -169,10 +190,21 @@ class TimeToAccuracy:
                 train_s=trainer.train_s,
                 loss=reply["loss"] if reply else None,
                 accuracy=found,
+                first_step_s=trainer.first_step_s,
             )
         )
         trainer.hits = trainer.hits + 1 if found >= self.target else 0
         trainer.done = trainer.hits >= STUDIES.accuracy_in_a_row or trainer.step >= self.max_steps
+
+    def _compare_evidence(self, trainer: Trainer) -> None:
+        """Compare what a further step executes with the scenario's label.
+
+        Raises:
+            WorkerError: the label is untrue.
+        """
+        reply = trainer.worker.ask("kernels", self.policy.prepare_timeout_s)
+        if reply.get("contradiction"):
+            raise WorkerError(Status.UNSUPPORTED, reply["contradiction"])
 
     def _failed(
         self, participant: Participant, error: WorkerError, trainers: list[Trainer]
@@ -187,7 +219,7 @@ def measure(target: float, max_steps: int, request: StudyRequest) -> Path:
     """Measure, and return the study's folder.
 
     Raises:
-        UsageError: a number is wrong.
+        UsageError: a number is wrong, or a pattern selects nothing that this study can run.
         BenchError: it cannot be measured.
     """
     if not 0.5 < target <= 1:
@@ -197,6 +229,7 @@ def measure(target: float, max_steps: int, request: StudyRequest) -> Path:
             f"at least {STUDIES.accuracy_steps_a_turn} steps are needed, not {max_steps}"
         )
     facts = {"target": target, "max_steps": max_steps}
+    chosen = participants(request)
     with workplace("accuracy", request, FILES, facts=facts) as place:
         ends = place.clock() + request.budget
         study = TimeToAccuracy(
@@ -204,7 +237,9 @@ def measure(target: float, max_steps: int, request: StudyRequest) -> Path:
             policy=place.policy,
             target=target,
             max_steps=max_steps,
-            launch=place.launch,
+            launch=lambda one, number: place.start(
+                one, number, place.cpus, cache=f"launch{number + 1}/{one.process}"
+            ),
             record=place.writer.append,
             left_s=lambda: ends - place.clock(),
             say=place.progress.show,
@@ -213,10 +248,12 @@ def measure(target: float, max_steps: int, request: StudyRequest) -> Path:
             request.seed + number for number in range(STUDIES.accuracy_seeds[request.profile.name])
         ]
         try:
-            study.measure(participants(request), seeds)
+            study.measure(chosen, seeds)
             place.environment["complete"] = not study.notes
         finally:
-            place.environment.update(notes=study.notes, failures=failures_kept(study.failures))
+            place.environment.update(
+                notes=[*study.notes, *study.caveats], failures=failures_kept(study.failures)
+            )
         return place.folder
 
 
@@ -224,7 +261,7 @@ def measure(target: float, max_steps: int, request: StudyRequest) -> Path:
 
 
 def reached(rows: Sequence[AccuracyRow], target: float) -> dict[str, dict[int, Reached]]:
-    """Return way -> seed -> the first of the evaluations in a row that reached the target."""
+    """Return participant -> seed -> the first of enough evaluations in a row at the target."""
     found: dict[str, dict[int, list[AccuracyRow]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         found[row.participant][row.seed].append(row)
@@ -246,14 +283,14 @@ def _first(points: Sequence[AccuracyRow], target: float) -> Reached:
 def over_default(
     found: dict[str, dict[int, Reached]], participant: str, policy: Policy
 ) -> Ratio | None:
-    """Return stock default's time over the way's, paired by seed, with an interval over seeds.
+    """Return stock default's time over the participant's, paired by seed; intervals are over seeds.
 
     None where no seed has both times.
     """
     logs = [
         math.log(base.seconds / own.seconds)
         for seed, own in found.get(participant, {}).items()
-        if (base := found.get(ways.DEFAULT, {}).get(seed)) and base.seconds and own.seconds
+        if (base := found.get(STOCK_DEFAULT, {}).get(seed)) and base.seconds and own.seconds
     ]
     return mean_ratio(logs, policy)
 
@@ -269,7 +306,8 @@ def read_page(folder: Path) -> Page:
 _REMARK = (
     "The shallow blocks come from the model file and are frozen; the deep block and the head "
     "start from the seed's random weights. Above 1 is sooner than stock default. Intervals "
-    "are over seeds; one seed has none, and a difference may be the seed's own."
+    "are over seeds; one seed has none, and a difference may be the seed's own. The time of steps "
+    "includes the first, in which a compiled scenario compiles; evaluations run uncompiled."
 )
 
 
@@ -292,16 +330,17 @@ def page(
                 name="accuracy",
                 caption=f"From the same start to an accuracy of {percent(target)} on test images.",
                 columns=(
-                    "Way of training",
+                    "Scenario",
                     "Seeds that reached it",
                     "Steps, median",
                     "Time of steps, median",
+                    "Of which the first step",
                     "Over stock default",
                     "Best accuracy",
                     "Status and reason",
                 ),
                 rows=tuple(row for _, row in made),
-                numeric=(1, 2, 3, 4, 5),
+                numeric=(1, 2, 3, 4, 5, 6),
             ),
         ),
         remarks=(_REMARK,),
@@ -318,11 +357,14 @@ def _row(
     own = found.get(participant, {})
     steps = [one.steps for one in own.values() if one.steps is not None]
     took = [one.seconds for one in own.values() if one.seconds is not None]
+    firsts = {row.seed: row.first_step_s for row in rows if row.participant == participant}
+    first = [one for one in firsts.values() if one is not None]
+    error = failures.get(participant)
+    no_ratio = participant == STOCK_DEFAULT or error is not None
+    ratio = None if no_ratio else over_default(found, participant, policy)
     best = max((row.accuracy for row in rows if row.participant == participant), default=None)
-    ratio = None if participant == ways.DEFAULT else over_default(found, participant, policy)
     several = ratio is not None and ratio.rounds > 1
     interval = bounds(ratio.low, ratio.high) if ratio and several else ""
-    error = failures.get(participant)
     said = f"reached from {len(steps)} of {len(own)} seeds"
     if took:
         said += f", {seconds(float(np.median(took)))} of steps"
@@ -335,6 +377,7 @@ def _row(
         number(f"{len(steps)} of {len(own)}", len(steps)),
         number(f"{np.median(steps):g}" if steps else NOTHING, None),
         number(seconds(float(np.median(took))) if took else NOTHING, None),
+        number(seconds(float(np.median(first))) if first else NOTHING, None),
         number(times(ratio.estimate if ratio else None), None, interval),
         number(percent(best), best),
         status_cell(error),
