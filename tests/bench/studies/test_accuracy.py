@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ASKED = StudyRequest(profile=PROFILES["smoke"], results=None)  # type: ignore[arg-type] # unused
-STEP_MS = {"stock-default": 100.0, "ipex": 50.0, "ipex-bf16": 400.0}
+IPEX, IPEX_BF16 = (f"training/ipex/eager/{dtype}/channels_last/b8/frozen" for dtype in ("fp32", "bf16"))
+STEP_MS = {"stock-default": 100.0, IPEX: 50.0, IPEX_BF16: 400.0}
 
 
 def scripted(bench: Any, *, reach_at: int = 8, diverges: str = "") -> dict[str, Any]:
@@ -70,7 +71,7 @@ def test_time_to_accuracy_is_the_time_of_steps_alone(bench: Any) -> None:
     found = accuracy.reached(rows, 0.9)
     assert found["stock-default"][0].steps == 8
     assert found["stock-default"][0].seconds == pytest.approx(0.8)
-    ratio = accuracy.over_default(found, "ipex", DEFAULT)
+    ratio = accuracy.over_default(found, IPEX, DEFAULT)
     assert ratio is not None
     assert ratio.estimate == pytest.approx(2.0)
 
@@ -79,7 +80,7 @@ def test_seeds_are_paired_and_give_the_interval(bench: Any) -> None:
     """With one seed there is none, and the page shows none."""
     bench.answers = scripted(bench)
     rows, _ = trained(bench, [0, 1, 2])
-    ratio = accuracy.over_default(accuracy.reached(rows, 0.9), "ipex", DEFAULT)
+    ratio = accuracy.over_default(accuracy.reached(rows, 0.9), IPEX, DEFAULT)
     assert ratio is not None
     assert ratio.rounds == 3
     single = [row for row in rows if row.seed == 0]
@@ -110,8 +111,8 @@ def test_who_never_reaches_the_target_is_said_to_and_not_extrapolated(bench: Any
     bench.answers = scripted(bench, reach_at=1000)
     rows, _ = trained(bench, [0])
     found = accuracy.reached(rows, 0.9)
-    assert found["ipex"][0].steps is None
-    assert accuracy.over_default(found, "ipex", DEFAULT) is None
+    assert found[IPEX][0].steps is None
+    assert accuracy.over_default(found, IPEX, DEFAULT) is None
     assert max(row.step for row in rows) == 40
     page = accuracy.page(rows, 0.9, {}, DEFAULT)
     assert "reached from 0 of 1 seeds" in page.lead[0]
@@ -119,10 +120,10 @@ def test_who_never_reaches_the_target_is_said_to_and_not_extrapolated(bench: Any
 
 def test_a_way_that_diverges_costs_itself_only(bench: Any) -> None:
     """Its reason is kept; the others go on to the target."""
-    bench.answers = scripted(bench, diverges="ipex-bf16")
+    bench.answers = scripted(bench, diverges=IPEX_BF16)
     rows, study = trained(bench, [0])
-    assert study.failures["ipex-bf16"].reason == "training diverged"
-    assert accuracy.reached(rows, 0.9)["ipex"][0].steps == 8
+    assert study.failures[IPEX_BF16].reason == "training diverged"
+    assert accuracy.reached(rows, 0.9)[IPEX][0].steps == 8
 
 
 def test_a_later_seed_that_the_budget_cuts_is_said_to_be_cut(bench: Any) -> None:
@@ -139,7 +140,7 @@ def test_the_first_seed_runs_to_its_end_whatever_the_budget_is(bench: Any) -> No
     bench.answers = scripted(bench)
     rows, study = trained(bench, [0, 1], left_s=lambda: 0.0)
     assert {row.seed for row in rows} == {0}
-    assert accuracy.reached(rows, 0.9)["ipex"][0].steps == 8
+    assert accuracy.reached(rows, 0.9)[IPEX][0].steps == 8
     assert "1 of 2 seeds" in study.notes[0]
 
 
@@ -147,3 +148,48 @@ def test_a_target_that_guessing_reaches_is_refused() -> None:
     """One clear line."""
     with pytest.raises(UsageError, match=r"above 0\.5"):
         accuracy.measure(0.5, 100, ASKED)
+
+
+def test_compiling_is_in_the_time_and_has_its_own_column(bench: Any) -> None:
+    """The first of eight steps of 50 ms takes three seconds."""
+    bench.answers = scripted(bench)
+    train = bench.answers["train"]
+
+    def compiled(participant: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        reply: dict[str, Any] = train(participant, fields)
+        if participant == IPEX and fields["first"] == 0:
+            reply["wall_ns"][0] = 3_000_000_000
+        return reply
+
+    bench.answers["train"] = compiled
+    rows, _ = trained(bench, [0])
+    reached = accuracy.reached(rows, 0.9)[IPEX][0]
+    assert reached.seconds == pytest.approx(3.0 + 7 * 0.05)
+    page = accuracy.page(rows, 0.9, {}, DEFAULT)
+    (table,) = page.tables
+    first = {row.cells[0].text: row.cells[4].text for row in table.rows}
+    assert table.columns[4] == "Of which the first step"
+    assert (first[IPEX], first["stock-default"]) == ("3.00 s", "0.100 s")
+
+
+def test_a_training_with_an_untrue_label_has_no_speedup(bench: Any) -> None:
+    """Its evidence is read once it has trained."""
+    untrue = "the label says bf16, but the convolutions ran in f32"
+    bench.answers = scripted(bench) | {
+        "kernels": lambda participant, _: {
+            "contradiction": untrue if participant == IPEX_BF16 else None
+        }
+    }
+    rows, study = trained(bench, [0, 1])
+    assert study.failures[IPEX_BF16].reason == untrue
+    assert {row.seed for row in rows if row.participant == IPEX_BF16} == {0}
+    lead = accuracy.page(rows, 0.9, study.failures, DEFAULT).lead
+    assert [("over stock default" in one) for one in lead] == [False, True, False]
+
+
+def test_emulated_training_is_said_to_be(bench: Any) -> None:
+    """It is no note, because nothing was left out."""
+    bench.answers = scripted(bench)
+    bench.emulated_bf16 = True
+    _, study = trained(bench, [0])
+    assert (study.notes, study.caveats) == ([], [f"This CPU emulates the dtype of {IPEX_BF16}."])
