@@ -49,23 +49,27 @@ def _of_pills(command: _Command) -> _Command:
 
 @click.command()
 @_study
-@click.option("--case", "names", multiple=True, help="Only this case; all by default.")
+@click.option(
+    "--case", "cases", multiple=True, metavar="PATTERN", help="Names of cases, `*` matches any."
+)
 @click.option("--replaced", is_flag=True, help="List what IPEX replaces; measure nothing.")
-def operators(names: tuple[str, ...], replaced: bool, **common: Any) -> None:  # noqa: ANN401 - see _run
-    """ROIAlign and NMS: stock torchvision against IPEX, on shapes of Mask R-CNN.
+def operators(cases: tuple[str, ...], replaced: bool, **common: Any) -> None:  # noqa: ANN401 - see _run
+    """ROIAlign and NMS, and fused patterns such as conv+ReLU: stock PyTorch against IPEX.
 
     \b
     Examples:
-      bench operators                    a few minutes
+      bench operators                    some minutes, all usual cases
+      bench operators --case 'conv-relu-*' --case 'linear-relu-*'
       bench operators --profile standard --case nms-1000-no_grad
       bench operators --replaced         every operator that importing IPEX replaces
     """
     from bench.studies import operators as study
+    from bench.studies import operators_page, replaced_operators
 
     if replaced:
-        click.echo(study.replaced_operators())
+        click.echo(replaced_operators.table())
         return
-    _run("operators", functools.partial(study.measure, names), study.read_page, **common)
+    _run("operators", functools.partial(study.measure, cases), operators_page.read_page, **common)
 
 
 @click.command()

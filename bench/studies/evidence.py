@@ -9,6 +9,7 @@ from bench.engine.checks import Checks
 
 if TYPE_CHECKING:
     from bench.engine.execution import Execution
+    from bench.worker.protocol import KernelsReply
 
 
 @dataclass(kw_only=True)
@@ -17,13 +18,19 @@ class EvidenceChecks(Checks):
 
     contradictions: dict[str, str] = field(default_factory=dict)
     """By participant: what contradicts its label, in a sentence."""
-    _compared: set[str] = field(default_factory=set)
+    evidence: dict[str, KernelsReply] = field(default_factory=dict)
+    """By participant: what one call executed."""
 
     def after_rounds(self, execution: Execution) -> None:
-        """Request the evidence; a control runs the scenario that its base was asked about."""
-        if execution.is_control or execution.name in self._compared:
+        """Request the evidence once; a control runs the scenario of its base, which has its own."""
+        if execution.is_control or execution.name in self.evidence:
             return
-        self._compared.add(execution.name)
-        found = execution.kernels().get("contradiction")
+        reply = execution.kernels()
+        self.evidence[execution.name] = reply
+        found = self.contradiction(execution, reply)
         if found:
             self.contradictions[execution.name] = found
+
+    def contradiction(self, _execution: Execution, reply: KernelsReply) -> str | None:
+        """Return how the evidence contradicts the scenario's label, or None."""
+        return reply.get("contradiction")

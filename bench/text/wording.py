@@ -176,11 +176,16 @@ def backend_name(backend: str) -> str:
     return _BACKENDS.get(backend, backend)
 
 
+def mode_name(mode: str) -> str:
+    """Return `eager`, `TorchScript`, `torch.compile`; a mode of a newer version stays unchanged."""
+    return _MODES.get(mode, mode)
+
+
 def way_name(row: ScenarioRow) -> str:
     """Return backend, mode and fusion: `IPEX · TorchScript, fusion on`."""
     if row.backend in FURTHER_BACKENDS:
         return backend_name(row.backend)
-    mode = _MODES.get(row.mode, row.mode)
+    mode = mode_name(row.mode)
     if row.fusion:
         mode = f"{mode}, {_FUSION.get(row.fusion, row.fusion)}"
     return f"{backend_name(row.backend)} · {mode}"

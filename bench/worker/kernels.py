@@ -190,6 +190,27 @@ def graph_nodes(graph: str) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
+def arithmetic(reply: protocol.KernelsReply) -> list[Kernel]:
+    """Return the kernels of a reply that did the arithmetic."""
+    found = (Kernel(**fields) for fields in reply.get("kernels", ()))
+    return [kernel for kernel in found if kernel.primitive in COMPUTE]
+
+
+def fused_operators(reply: protocol.KernelsReply) -> list[str]:
+    """Name what one call fused: `convolution+eltwise_relu`, or a fused node of the graph.
+
+    The log decides where it holds arithmetic: a node may hold an operator alone. MKL's matrix
+    products print no line, and then the graph decides.
+    """
+    logged = arithmetic(reply)
+    if logged:
+        names = [f"{one.primitive}+{one.post_ops}" for one in logged if one.is_fused]
+    else:
+        nodes = reply.get("graph", {}).get("nodes", {})
+        names = [name for name in nodes if _FUSED_NODE.fullmatch(name)]
+    return list(dict.fromkeys(names))
+
+
 def capture(call: Callable[[], object], verbose: AbstractContextManager[object]) -> str:
     """Call once with verbose on, and return what was written to file descriptor 1 meanwhile.
 
