@@ -74,6 +74,12 @@ class Kernel:
         own = {"sum"} if self.primitive != "convolution" else set()
         return self.primitive in COMPUTE and bool({*(self.post_ops or "").split("+")} - {"", *own})
 
+    @property
+    def with_post_ops(self) -> str:
+        """The primitive and what it computed too, without arguments: `convolution+sum+eltwise_relu`."""
+        post_ops = (post.partition(":")[0] for post in (self.post_ops or "").split("+"))
+        return "+".join(filter(None, (self.primitive, *post_ops)))
+
     def layout(self, tensor: str) -> str | None:
         """Return the layout tag of one tensor, such as `acdb` (channels_last) of `src`."""
         return _named(self.layouts).get(tensor)
@@ -204,7 +210,7 @@ def fused_operators(reply: protocol.KernelsReply) -> list[str]:
     """
     logged = arithmetic(reply)
     if logged:
-        names = [f"{one.primitive}+{one.post_ops}" for one in logged if one.is_fused]
+        names = [one.with_post_ops for one in logged if one.is_fused]
     else:
         nodes = reply.get("graph", {}).get("nodes", {})
         names = [name for name in nodes if _FUSED_NODE.fullmatch(name)]
