@@ -288,7 +288,7 @@ def test_a_matrix_product_is_fused_unless_it_only_adds_its_bias(post: str, fused
 @pytest.mark.parametrize(
     ("log", "nodes", "found"),
     [
-        (line(post=" attr-post-ops:eltwise_relu") * 2, (), ["convolution+eltwise_relu"]),
+        ("\n".join([line(post=" attr-post-ops:eltwise_relu")] * 2), (), ["convolution+eltwise_relu"]),
         (
             line(post=" attr-post-ops:sum:1:0:f32+eltwise_relu:0:1"),
             (),
