@@ -12,7 +12,7 @@ import math
 import random
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from bench.plan.thresholds import STUDIES
 from bench.report.table import Cell, Row, Table, number
 from bench.store import records
 from bench.store.records import NoiseRow
-from bench.studies.measured import failures_kept, measured_again
+from bench.studies.measured import Measured, failures_kept, measured_again
 from bench.studies.page import Page, status_cell
 from bench.studies.scenarios import STOCK_DEFAULT, Runnable, participants_of
 from bench.studies.study_folder import workplace
@@ -109,8 +109,8 @@ class TimeToAccuracy:
     failures: dict[str, WorkerError] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     """What the budget left out."""
-    caveats: list[str] = field(default_factory=list)
-    """What else weakens the figures."""
+    prepared: dict[str, protocol.PrepareReply] = field(default_factory=dict)
+    """By participant: its first worker's reply to `prepare`."""
 
     def measure(self, chosen: Sequence[Participant], seeds: Sequence[int]) -> None:
         """Train from one seed after the other, each in fresh processes.
@@ -153,8 +153,7 @@ class TimeToAccuracy:
             worker.greet(self.policy.start_timeout_s)
             limit = self.policy.prepare_timeout_s
             reply = worker.ask("prepare", limit, scenario=protocol.encode(participant.scenario))
-            if reply.get("native_dtype") is False and not launch:
-                self.caveats.append(f"This CPU emulates the dtype of {participant.name}.")
+            self.prepared.setdefault(participant.name, cast("protocol.PrepareReply", reply))
             worker.ask("start_training", limit, seed=seed)
             self._evaluate(trainers[-1], seed, None)
         except WorkerError as error:
@@ -252,7 +251,8 @@ def measure(target: float, max_steps: int, request: StudyRequest) -> Path:
             place.environment["complete"] = not study.notes
         finally:
             place.environment.update(
-                notes=[*study.notes, *study.caveats], failures=failures_kept(study.failures)
+                notes=[*study.notes, *Measured(prepared=study.prepared).caveats()],
+                failures=failures_kept(study.failures),
             )
         return place.folder
 

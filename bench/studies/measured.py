@@ -63,7 +63,7 @@ class Measured:
         models = [reply["model"] for reply in self.prepared.values() if "model" in reply]
         found = [f"This CPU emulates the dtype of {listed(emulated, 3)}."] if emulated else []
         if any(not model["trained"] for model in models):
-            found.append("The model has random weights: its decisions mean nothing.")
+            found.append("The weights are random: decisions mean nothing before training.")
         return found
 
 

@@ -25,17 +25,19 @@ from bench.text.wording import finite
 from bench.worker.kernels import arithmetic, fused_operators
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from bench.analysis.comparison import Comparison
     from bench.analysis.judge import Judge
     from bench.engine.execution import Execution
     from bench.errors import WorkerError
+    from bench.plan.thresholds import Policy
     from bench.studies.measured import Measured
     from bench.studies.study_folder import StudyRequest
     from bench.worker.protocol import KernelsReply
 
+OTHER_OUTPUTS = "its outputs differ from stock's"
 NOTHING_FUSED = "fusion is on, but neither oneDNN's log nor the graph shows anything fused"
 
 
@@ -164,38 +166,64 @@ def output_path(folder: Path, participant: Participant) -> Path:
 # ---- rows ----------------------------------------------------------------------------------------
 
 
+def rows(
+    run_id: str, cases: Sequence[Case], measured: Measured, checks: CaseChecks, policy: Policy
+) -> list[OperatorRow]:
+    """Return a row for every case and scenario, failed ones included.
+
+    Other outputs than stock's count as a contradiction, so that nothing is compared with them.
+    """
+    found = list(zip(groups(cases), cases, strict=True))
+    differences = {
+        participant.name: largest_difference(
+            output_path(checks.folder, group.participants[0]),
+            output_path(checks.folder, participant),
+        )
+        for group, _ in found
+        for participant in group.participants
+    }
+    for group, case in found:
+        for participant in group.participants:
+            difference = differences[participant.name]
+            if difference is not None and difference > tolerance(case):
+                measured.contradictions[participant.name] = OTHER_OUTPUTS
+    maker = _RowMaker(
+        run_id=run_id,
+        measured=measured,
+        judge=measured.judge(policy),
+        evidence=checks.evidence,
+        differences=differences,
+    )
+    return [
+        maker.row(case, participant, group)
+        for group, case in found
+        for participant in group.participants
+    ]
+
+
 @dataclass(frozen=True, kw_only=True)
-class Rows:
-    """Makes the rows of a measured study."""
+class _RowMaker:
+    """Makes rows of what was measured."""
 
     run_id: str
     measured: Measured
     judge: Judge
-    checks: CaseChecks
+    evidence: Mapping[str, KernelsReply]
+    differences: Mapping[str, float | None]
 
-    def of(self, cases: Sequence[Case]) -> list[OperatorRow]:
-        """Return a row for every case and scenario, failed ones included."""
-        return [
-            self._row(case, participant, group)
-            for group, case in zip(groups(cases), cases, strict=True)
-            for participant in group.participants
-        ]
-
-    def _row(self, case: Case, participant: Participant, group: Group) -> OperatorRow:
+    def row(self, case: Case, participant: Participant, group: Group) -> OperatorRow:
+        """Return the row of one participant."""
         scenario, stock = participant.scenario, group.participants[0]
         blocks = self.measured.groups.get(group.name, {}).get(participant.name, {})
         own = level(blocks, self.judge.policy)
         error = self.measured.failures.get(participant.name)
-        difference = largest_difference(
-            output_path(self.checks.folder, stock), output_path(self.checks.folder, participant)
-        )
+        difference = self.differences[participant.name]
         same = None if difference is None else difference <= tolerance(case)
         compared = self._compare(participant, None if participant is stock else stock, group)
         unfused = self._compare(participant, _without_fusion(participant, group), group)
         ratio = compared.ratio if compared else None
         gain = unfused.ratio if unfused else None
-        wrong = same is False and not participant.is_control
-        evidence = self.checks.evidence.get(participant.name, {})
+        evidence = self.evidence.get(participant.name, {})
         return OperatorRow(
             run_id=self.run_id,
             case=case.name,
@@ -205,7 +233,7 @@ class Rows:
             layout=str(case.layout),
             backend=f"{scenario.backend}#control" if participant.is_control else scenario.backend,
             status="ok" if error is None else str(error.status),
-            reason=_reason(error, compared, same=same),
+            reason=_reason(error, compared),
             served_by=self._served_by(participant, evidence),
             rounds=len(blocks),
             launches=len({launch for launch, _ in blocks}),
@@ -214,7 +242,7 @@ class Rows:
             speedup_low=ratio.low if ratio else None,
             speedup_high=finite(ratio.high) if ratio else None,
             margin=compared.margin if compared else None,
-            verdict=_verdict(compared, wrong=wrong),
+            verdict=str(compared.verdict) if compared else "",
             max_abs_error=finite(difference),
             same_output=same,
             mode=str(scenario.mode),
@@ -223,10 +251,11 @@ class Rows:
             fusion_gain=gain.estimate if gain else None,
             fusion_gain_low=gain.low if gain else None,
             fusion_gain_high=finite(gain.high) if gain else None,
-            fusion_verdict=_verdict(unfused, wrong=wrong),
+            fusion_verdict=str(unfused.verdict) if unfused else "",
         )
 
     def _served_by(self, participant: Participant, evidence: KernelsReply) -> str | None:
+        """Return the kernels that PyTorch's profiler or oneDNN's log named."""
         own = self.measured.prepared.get(participant.name, {}).get("served_by", ())
         logged = [kernel.implementation for kernel in arithmetic(evidence)]
         return ", ".join(dict.fromkeys([*own, *logged])) or None
@@ -234,6 +263,7 @@ class Rows:
     def _compare(
         self, participant: Participant, base: Participant | None, group: Group
     ) -> Comparison | None:
+        """Compare a participant with another of its group, or with none."""
         if base is None:
             return None
         return self.judge.compare(participant.name, base.name, group=group.name)
@@ -247,21 +277,10 @@ def _without_fusion(participant: Participant, group: Group) -> Participant | Non
     return next((one for one in group.participants if one.scenario == wanted), None)
 
 
-def _verdict(compared: Comparison | None, *, wrong: bool) -> str:
-    """Return the verdict; other outputs make any comparison invalid."""
-    if compared is None:
-        return ""
-    return "invalid" if wrong else str(compared.verdict)
-
-
-def _reason(
-    error: WorkerError | None, compared: Comparison | None, *, same: bool | None
-) -> str | None:
+def _reason(error: WorkerError | None, compared: Comparison | None) -> str | None:
     """Return why there is no verdict, the gravest reason first."""
     if error is not None:
         return error.reason
-    if same is False:
-        return "its outputs differ from stock's"
     return compared.reason if compared else None
 
 
@@ -310,12 +329,6 @@ def measure(patterns: Sequence[str], request: StudyRequest) -> Path:
         study.checks = checks
         with place.finished(study):
             study.measure()
-        rows = Rows(
-            run_id=place.run_id,
-            measured=study.measured,
-            judge=study.measured.judge(place.policy),
-            checks=checks,
-        )
-        for row in rows.of(cases):
+        for row in rows(place.run_id, cases, study.measured, checks, place.policy):
             place.writer.append(row)
         return place.folder

@@ -86,5 +86,5 @@ def test_emulation_and_random_weights_are_said() -> None:
     )
     emulated, random = measured.caveats()
     assert emulated == "This CPU emulates the dtype of b."
-    assert "random weights" in random
+    assert "weights are random" in random
     assert Measured(prepared={"a": {"native_dtype": True, "model": trained}}).caveats() == []

@@ -16,7 +16,7 @@ from bench.plan.scenario import Layout
 from bench.plan.thresholds import DEFAULT
 from bench.store import records
 from bench.studies import operators, operators_page
-from bench.studies.operators import NOTHING_FUSED, CaseChecks, OperatorRow, Rows
+from bench.studies.operators import NOTHING_FUSED, CaseChecks, OperatorRow
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,8 +60,7 @@ def measured_rows(bench: Any, case: Case, folder: Path, **values: list[float]) -
     checks = Scripted(folder=folder, contradictions=contradictions, values=by_name)
     study.checks = checks
     study.measure()
-    judge = study.measured.judge(DEFAULT)
-    return Rows(run_id="run", measured=study.measured, judge=judge, checks=checks).of([case])
+    return operators.rows("run", [case], study.measured, checks, DEFAULT)
 
 
 def detection(bench: Any) -> None:
@@ -112,7 +111,7 @@ def test_other_outputs_make_the_comparison_invalid(bench: Any, tmp_path: Path) -
     *_, ipex = measured_rows(bench, ROI, tmp_path, ipex=[1.0, 2.5])
     assert ipex.verdict == "invalid"
     assert ipex.max_abs_error == pytest.approx(0.5)
-    assert ipex.reason == "its outputs differ from stock's"
+    assert ipex.reason == operators.OTHER_OUTPUTS
 
 
 def test_outputs_of_other_shapes_are_infinitely_far(tmp_path: Path) -> None:
@@ -207,9 +206,11 @@ def test_patterns_agree_up_to_the_order_of_additions(bench: Any, tmp_path: Path)
     rows = measured_rows(
         bench, CONV, tmp_path, **{"stock-compile": [1.0, 2.00001], "ipex-torchscript": [1.0, 2.1]}
     )
-    same = {f"{row.backend} {row.mode} {row.fusion}": row.same_output for row in rows}
-    assert same["stock compile None"] is True
-    assert same["ipex torchscript off"] is False
+    found = {f"{row.backend} {row.mode} {row.fusion}": row for row in rows}
+    assert found["stock compile None"].same_output is True
+    assert found["ipex torchscript off"].same_output is False
+    assert found["ipex torchscript on"].verdict == "faster"
+    assert found["ipex torchscript on"].fusion_verdict == "invalid"
 
 
 # ---- cases, files, command -----------------------------------------------------------------------
