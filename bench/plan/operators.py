@@ -147,7 +147,7 @@ CASES: tuple[Case, ...] = (
 )
 """Box head (7x7), mask head (14x14), detections (1000 boxes), proposals of all levels (4000). Then
 patterns. VGG-16's first linear layer is measured only on request: its weights take 411 MB, several
-times in each of seven processes."""
+times in each of nine processes."""
 
 
 def case_named(name: str) -> Case:

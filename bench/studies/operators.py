@@ -14,8 +14,8 @@ import numpy as np
 
 from bench.analysis.judge import level
 from bench.engine.participants import Group, Participant, control_of
-from bench.plan.operators import CASE, ROI_ALIGN, Case, Pattern, cases_matching
-from bench.plan.scenario import Mode, Scenario, Task
+from bench.plan.operators import CASE, LINEAR_RELU, ROI_ALIGN, Case, Pattern, cases_matching
+from bench.plan.scenario import AUTO_KERNELS, Mode, Scenario, Task
 from bench.plan.thresholds import STUDIES
 from bench.store import run_folder
 from bench.store.records import IterationRow, NoiseRow
@@ -79,6 +79,8 @@ class OperatorRow:  # more than 15 fields: the columns of operators.csv
     fusion_gain_low: float | None = None
     fusion_gain_high: float | None = None
     fusion_verdict: str = ""
+    options: str | None = None
+    """Options of the scenario, joined by `+`, beside the case."""
 
 
 # ---- what is compared ----------------------------------------------------------------------------
@@ -124,13 +126,21 @@ def _of_pattern(case: Case) -> dict[str, Scenario]:
     stock = _eager(case)
     script = replace(stock, mode=Mode.TORCHSCRIPT, fusion=False)
     fused = replace(script, fusion=True)
+    ipex = {
+        "ipex-torchscript": replace(script, backend="ipex"),
+        "ipex-torchscript-fusion": replace(fused, backend="ipex"),
+    }
+    if case.operator == LINEAR_RELU:  # fused by oneDNN only, and MKL is IPEX's default
+        ipex |= {
+            f"{name}-{AUTO_KERNELS}": replace(one, options=(*one.options, AUTO_KERNELS))
+            for name, one in ipex.items()
+        }
     return {
         "stock": stock,
         "stock-torchscript": script,
         "stock-torchscript-fusion": fused,
         "stock-compile": replace(stock, mode=Mode.COMPILE),
-        "ipex-torchscript": replace(script, backend="ipex"),
-        "ipex-torchscript-fusion": replace(fused, backend="ipex"),
+        **ipex,
     }
 
 
@@ -252,6 +262,7 @@ class _RowMaker:
             fusion_gain_low=gain.low if gain else None,
             fusion_gain_high=finite(gain.high) if gain else None,
             fusion_verdict=str(unfused.verdict) if unfused else "",
+            options="+".join(tag for tag in scenario.options if "=" not in tag) or None,
         )
 
     def _served_by(self, participant: Participant, evidence: KernelsReply) -> str | None:

@@ -97,9 +97,10 @@ def _pattern_sentence(rows: Sequence[OperatorRow]) -> str:
 
 
 def _scenario(row: OperatorRow) -> str:
-    """Return backend, mode and fusion: `ipex TorchScript, fusion on`."""
+    """Return backend, mode, fusion and options: `ipex TorchScript, fusion on`."""
     fusion = f", fusion {row.fusion}" if row.fusion else ""
-    return f"{row.backend} {mode_name(row.mode)}{fusion}"
+    options = f", {row.options}" if row.options else ""
+    return f"{row.backend} {mode_name(row.mode)}{fusion}{options}"
 
 
 # ---- the table -----------------------------------------------------------------------------------

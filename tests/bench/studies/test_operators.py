@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from bench.cli.main import cli
 from bench.errors import UsageError
 from bench.plan.operators import CASES, Detection, Pattern, case_named, cases_matching
-from bench.plan.scenario import Layout
+from bench.plan.scenario import AUTO_KERNELS, Layout
 from bench.plan.thresholds import DEFAULT
 from bench.store import records
 from bench.studies import operators, operators_page
@@ -153,6 +153,14 @@ def test_each_library_has_a_pattern_with_and_without_fusion() -> None:
     assert len({one.process for one in group.participants}) == len(group.participants)
 
 
+def test_ipex_can_fuse_a_linear_layer_only_of_onednns() -> None:
+    """MKL runs it by default, which fuses nothing, so both are compared."""
+    (group,) = operators.groups([case_named("linear-relu-4096-4096")])
+    selected = [one for one in group.participants if AUTO_KERNELS in one.scenario.options]
+    assert [one.scenario.fusion for one in selected] == [False, True]
+    assert {one.scenario.backend for one in selected} == {"ipex"}
+
+
 def test_a_pattern_has_its_evidence_and_its_gain_over_no_fusion(bench: Any, tmp_path: Path) -> None:
     """24 ms without and 18 ms with fusion, as the same library and mode run it."""
     pattern(bench)
@@ -243,11 +251,12 @@ def test_a_file_of_an_earlier_version_is_read(bench: Any, tmp_path: Path) -> Non
     """It has no columns of patterns."""
     detection(bench)
     rows = measured_rows(bench, ROI, tmp_path)
-    later = ("mode", "fusion", "fused", "fusion_gain", "fusion_gain_low", "fusion_gain_high")
-    assert [one.name for one in fields(OperatorRow)][-7:] == [*later, "fusion_verdict"]
+    later = ["mode", "fusion", "fused", "fusion_gain", "fusion_gain_low", "fusion_gain_high"]
+    later += ["fusion_verdict", "options"]
+    assert [one.name for one in fields(OperatorRow)][-8:] == later
     path = tmp_path / "operators.csv"
     records.replace_rows(path, rows, OperatorRow)
-    lines = [line.rsplit(",", 7)[0] for line in path.read_text().splitlines()]
+    lines = [line.rsplit(",", len(later))[0] for line in path.read_text().splitlines()]
     path.write_text("\n".join(lines) + "\n")
     page = operators_page.read_page(tmp_path)
     assert "its own kernel" in page.lead[0]
