@@ -314,4 +314,3 @@ def test_the_placebo_has_ipex_imported_and_optimises_nothing(
     assert evidence["layers_replaced"] is None
     assert evidence["graph"]["reorder_share"] > 0
     assert found.within_tolerance, found
-
