@@ -324,8 +324,8 @@ class StudyPolicy:  # as many fields as the studies have thresholds
     accuracy_training_images: int = 512
     """At most; they stay in memory, so that only steps take time."""
     pattern_tolerance: float = 1e-4
-    """Largest difference of a pattern's values, which are about 1: a hundred times what the order of
-    its thousands of additions changes, while a missing one changes about 1."""
+    """Largest difference of a pattern's values, which are about 1: a hundred times what the order
+    of its thousands of additions changes, while a missing ReLU or addend changes about 1."""
     pooled_tolerance: float = 1e-3
     """Largest difference of ROIAlign's values, which are about 1. A sample's place, up to 336 cells
     from the edge, is rounded to about 3e-5 of a cell, and neighbouring cells of random features

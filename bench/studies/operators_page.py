@@ -16,15 +16,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-_REMARKS = (
+_DETECTION = (
     "ROIAlign and NMS: importing IPEX is enough, because it registers kernels under torchvision's "
     "operators. For ROIAlign it registers them with autograd, which `torch.inference_mode()` "
     "bypasses, so torchvision's own kernel runs there; `torch.no_grad()` reaches IPEX's. "
-    '"Served by" is what PyTorch\'s profiler saw.',
-    "Patterns: random weights, fp32, batch 1, on shapes of VGG-16 and ResNet-50. \"Served by\" and "
+    '"Served by" is what PyTorch\'s profiler saw.'
+)
+_PATTERNS = (
+    'Patterns: random weights, fp32, batch 1, on shapes of VGG-16 and ResNet-50. "Served by" and '
     '"Fused" are what oneDNN logged in one call, or the fused nodes of the graph where the '
     "arithmetic is MKL's, which logs nothing. Where the label says fusion and nothing was fused, "
-    "the comparison is invalid. torch.compile fuses by itself and has no such label.",
+    "the comparison is invalid. torch.compile fuses by itself and has no such label."
 )
 
 
@@ -40,7 +42,7 @@ def page(found: Sequence[OperatorRow]) -> Page:
         title="Operators and fused patterns: stock PyTorch against IPEX",
         lead=tuple(_lead(found)),
         tables=(_table(found),),
-        remarks=_REMARKS,
+        remarks=(_DETECTION, _PATTERNS),
     )
 
 
@@ -55,8 +57,10 @@ def _lead(found: Sequence[OperatorRow]) -> list[str]:
     sentences = [
         _detection_sentence(row) for row in found if row.backend == "ipex" and not _is_pattern(row)
     ]
-    for case in dict.fromkeys(row.case for row in found if _is_pattern(row)):
-        sentences.append(_pattern_sentence([row for row in found if row.case == case]))
+    sentences += [
+        _pattern_sentence([row for row in found if row.case == case])
+        for case in dict.fromkeys(row.case for row in found if _is_pattern(row))
+    ]
     return sentences or ["No case was measured."]
 
 
@@ -65,10 +69,8 @@ def _detection_sentence(row: OperatorRow) -> str:
         return f"{row.case}: not measured ({row.reason})."
     own = "its own kernel" if row.served_by else "torchvision's kernel, not its own"
     differ = "" if row.same_output else ", and its outputs differ"
-    return (
-        f"{row.case}: with IPEX ({own}) {times(row.speedup)} "
-        f"{bounds(row.speedup_low, row.speedup_high)} over stock torchvision, {row.verdict}{differ}."
-    )
+    over = f"{times(row.speedup)} {bounds(row.speedup_low, row.speedup_high)}"
+    return f"{row.case}: with IPEX ({own}) {over} over stock torchvision, {row.verdict}{differ}."
 
 
 def _pattern_sentence(rows: Sequence[OperatorRow]) -> str:

@@ -13,7 +13,7 @@ from bench.text.wording import NOTHING, count, listed
 if TYPE_CHECKING:
     from bench.machine.replaced_operators import Change
 
-_SOURCE = re.compile(r"(?:.*/)?(csrc/.+?|[^/]+?):\d+$")
+_SOURCE = re.compile(r"(csrc/.+|[^/]+):\d+$")
 """The file of a registration, from IPEX's own folder on."""
 
 
@@ -41,7 +41,10 @@ def table() -> str:
         f"| {', '.join(dict.fromkeys(map(_source, change['where'])))} |"
         for name, change in operators.items()
     ]
-    head = ["| operator | kernel replaced for | kernel added for | by IPEX's |", "|---|---|---|---|"]
+    head = [
+        "| operator | kernel replaced for | kernel added for | by IPEX's |",
+        "|---|---|---|---|",
+    ]
     return "\n".join([first, "", *head, *rows])
 
 
@@ -50,5 +53,5 @@ def _keys(keys: list[str]) -> str:
 
 
 def _source(where: str) -> str:
-    found = _SOURCE.match(where)
+    found = _SOURCE.search(where)
     return f"`{found[1]}`" if found else where

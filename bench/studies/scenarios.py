@@ -81,7 +81,8 @@ class Runnable:
                     f"bench {self.study} cannot run {others[0].id}: {self.refusal(others[0])}"
                 )
         return {
-            STOCK_DEFAULT if one.is_stock_default else one.id: one for one in select(runnable, patterns)
+            STOCK_DEFAULT if one.is_stock_default else one.id: one
+            for one in select(runnable, patterns)
         }
 
     def _usual(self, request: StudyRequest) -> tuple[str, ...]:
@@ -101,7 +102,10 @@ def participants_of(chosen: dict[str, Scenario]) -> list[Participant]:
     """Return a participant for each scenario, with stock default as base."""
     return [
         Participant(
-            name=name, scenario=scenario, worker=name, base="" if name == STOCK_DEFAULT else STOCK_DEFAULT
+            name=name,
+            scenario=scenario,
+            worker=name,
+            base="" if name == STOCK_DEFAULT else STOCK_DEFAULT,
         )
         for name, scenario in chosen.items()
     ]

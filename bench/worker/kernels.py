@@ -76,7 +76,7 @@ class Kernel:
 
     @property
     def with_post_ops(self) -> str:
-        """The primitive and what it computed too, without arguments: `convolution+sum+eltwise_relu`."""
+        """The primitive and what it computed too, such as `convolution+sum+eltwise_relu`."""
         post_ops = (post.partition(":")[0] for post in (self.post_ops or "").split("+"))
         return "+".join(filter(None, (self.primitive, *post_ops)))
 

@@ -37,7 +37,7 @@ class LayerThenRelu(torch.nn.Module):
         return relu(found)
 
 
-def model_of(case: Pattern) -> torch.nn.Module:
+def model_of(case: Pattern) -> LayerThenRelu:
     """Return the module of a case with PyTorch's own initial weights."""
     if case.operator == LINEAR_RELU:
         return LayerThenRelu(torch.nn.Linear(case.inputs, case.outputs))

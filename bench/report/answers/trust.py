@@ -97,8 +97,8 @@ def _still_possible(compared: Sequence[ParityRow]) -> str:
     fewest = max(1, min(row.images for row in compared))
     return (
         f"No change in {count(fewest, 'image')}, the fewest of any scenario, still allows "
-        f"{percent(shares.at_most(0, fewest), 2)} of all decisions to change (95 % confidence). The "
-        "profile full compares as many images as one minute allows."
+        f"{percent(shares.at_most(0, fewest), 2)} of all decisions to change (95 % confidence). "
+        "The profile full compares as many images as one minute allows."
     )
 
 

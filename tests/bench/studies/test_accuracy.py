@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ASKED = StudyRequest(profile=PROFILES["smoke"], results=None)  # type: ignore[arg-type] # unused
-IPEX, IPEX_BF16 = (f"training/ipex/eager/{dtype}/channels_last/b8/frozen" for dtype in ("fp32", "bf16"))
+IPEX, IPEX_BF16 = (
+    f"training/ipex/eager/{dtype}/channels_last/b8/frozen" for dtype in ("fp32", "bf16")
+)
 STEP_MS = {"stock-default": 100.0, IPEX: 50.0, IPEX_BF16: 400.0}
 
 

@@ -28,4 +28,8 @@ def test_a_contradiction_makes_the_comparison_invalid(bench: Any) -> None:
     study.checks = EvidenceChecks(contradictions=study.measured.contradictions)
     found = study.measure().judge(DEFAULT).compare("fast", "stock", group=GROUP.name)
     assert (found.verdict, found.reason) == ("invalid", untrue)
-    assert [bench.asked[name, "kernels"] for name in ("stock", "fast", "stock#control")] == [1, 1, 0]
+    assert [bench.asked[name, "kernels"] for name in ("stock", "fast", "stock#control")] == [
+        1,
+        1,
+        0,
+    ]

@@ -11,6 +11,7 @@ import pytest
 from bench.plan.thresholds import DEFAULT, Policy
 from bench.store import records
 from bench.studies.measured import Measured, measured_again
+from bench.worker.protocol import ModelFacts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,11 +78,12 @@ def test_an_untrue_label_is_kept_with_the_study(tmp_path: Path) -> None:
 
 def test_emulation_and_random_weights_are_said() -> None:
     """A worker reports both when it prepares a scenario."""
-    trained = {"name": "m", "trained": True, "threshold": 0.5}
+    trained = ModelFacts(name="m", trained=True, threshold=0.5)
+    untrained = ModelFacts(name="m", trained=False, threshold=0.5)
     measured = Measured(
         prepared={
             "a": {"native_dtype": True, "model": trained},
-            "b": {"native_dtype": False, "model": {**trained, "trained": False}},
+            "b": {"native_dtype": False, "model": untrained},
         }
     )
     emulated, random = measured.caveats()

@@ -96,7 +96,12 @@ def test_the_row_says_how_fast_and_whose_kernel_it_was(bench: Any, tmp_path: Pat
     stock, control, ipex = measured_rows(bench, ROI, tmp_path)
     assert (stock.backend, control.backend, ipex.backend) == ("stock", "stock#control", "ipex")
     assert ipex.speedup == pytest.approx(1.5)
-    assert (ipex.verdict, ipex.mode, ipex.fused, ipex.fusion_gain) == ("faster", "eager", None, None)
+    assert (ipex.verdict, ipex.mode, ipex.fused, ipex.fusion_gain) == (
+        "faster",
+        "eager",
+        None,
+        None,
+    )
     assert ipex.served_by == "torch_ipex::ROIAlign_forward"
     assert (stock.served_by, stock.verdict) == (None, "")
     page = operators_page.page([stock, control, ipex])
@@ -164,7 +169,10 @@ def test_ipex_can_fuse_a_linear_layer_only_of_onednns() -> None:
 def test_a_pattern_has_its_evidence_and_its_gain_over_no_fusion(bench: Any, tmp_path: Path) -> None:
     """24 ms without and 18 ms with fusion, as the same library and mode run it."""
     pattern(bench)
-    rows = {f"{row.backend} {row.mode} {row.fusion}": row for row in measured_rows(bench, CONV, tmp_path)}
+    rows = {
+        f"{row.backend} {row.mode} {row.fusion}": row
+        for row in measured_rows(bench, CONV, tmp_path)
+    }
     ipex = rows["ipex torchscript on"]
     assert (ipex.fused, ipex.served_by) == ("convolution+eltwise_relu", "brg_conv_fwd:avx512_core")
     assert ipex.speedup == pytest.approx(30 / 18, rel=0.01)
@@ -286,26 +294,33 @@ def test_cases_compute_what_torchvision_does() -> None:
 
 
 @pytest.mark.torch
-def test_a_pattern_is_the_layer_the_addition_and_the_relu() -> None:
+@pytest.mark.parametrize("name", ["conv-relu-64x224x224", "conv-add-relu-256x56x56"])
+def test_a_pattern_is_the_layer_the_addition_and_the_relu(name: str) -> None:
     """On shapes as the case names them."""
     import torch
 
     from bench.worker import patterns
 
-    small = {"inputs": 3, "outputs": 4, "side": 5}
-    for name, extra in (("conv-relu-64x224x224", {}), ("conv-add-relu-256x56x56", {})):
-        case = case_named(name)
-        assert isinstance(case, Pattern)
-        case = replace(case, **small, **extra)
-        model = patterns.model_of(case)
-        images = patterns.inputs_of(case)
-        assert images.shape == (1, 3, 5, 5)
-        wanted = model.layer(images)
-        if model.shortcut is not None:
-            wanted = wanted + model.shortcut(images)
-        assert torch.equal(model(images), wanted.clamp_min(0))
-        assert (model.shortcut is not None) == ("add" in name)
-    linear = case_named("linear-relu-4096-4096")
-    assert isinstance(linear, Pattern)
-    linear = replace(linear, inputs=3, outputs=4)
-    assert patterns.model_of(linear)(patterns.inputs_of(linear)).shape == (1, 4)
+    case = case_named(name)
+    assert isinstance(case, Pattern)
+    case = replace(case, inputs=3, outputs=4, side=5)
+    model = patterns.model_of(case)
+    images = patterns.inputs_of(case)
+    assert images.shape == (1, 3, 5, 5)
+    wanted = model.layer(images)
+    if "add" in name:
+        assert model.shortcut is not None
+        wanted = wanted + model.shortcut(images)
+    assert torch.equal(model(images), wanted.clamp_min(0))
+    assert model(images).shape == (1, 4, 5, 5)
+
+
+@pytest.mark.torch
+def test_a_linear_pattern_takes_one_row_of_features() -> None:
+    """As a classifier does for one image."""
+    from bench.worker import patterns
+
+    case = case_named("linear-relu-4096-4096")
+    assert isinstance(case, Pattern)
+    case = replace(case, inputs=3, outputs=4)
+    assert patterns.model_of(case)(patterns.inputs_of(case)).shape == (1, 4)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import TYPE_CHECKING
+
 from click.testing import CliRunner
 
 from bench.cli.main import cli
 from bench.machine import frameworks
 from tests.hardware import needs_ipex
+
+if TYPE_CHECKING:
+    import pytest
 
 
 @needs_ipex

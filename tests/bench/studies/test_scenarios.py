@@ -26,6 +26,7 @@ ACCURACY = Runnable(study="accuracy", task=Task.TRAINING, batch_size=8)
 
 
 def request(folder: Path, profile: str = "smoke", **changes: Any) -> StudyRequest:
+    """What a command asks of a study."""
     return StudyRequest(profile=PROFILES[profile], results=folder, **changes)
 
 
@@ -50,7 +51,7 @@ def test_training_takes_all_of_eager_training_in_larger_profiles(tmp_path: Path)
 
 @pytest.mark.parametrize("task", list(Task))
 def test_every_scenario_of_the_matrix_can_be_run(task: Task, tmp_path: Path) -> None:
-    """Of the study's task and batch size, whatever the matrix has; stock default once, and first."""
+    """Of the study's task and batch size, whatever the matrix has; stock default comes first."""
     runnable = {Task.INFERENCE: STAGES, Task.TRAINING: ACCURACY}[task]
     chosen = runnable.chosen(request(tmp_path, only=(f"{task}/*",)))
     wanted = [

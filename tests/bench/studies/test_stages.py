@@ -98,7 +98,9 @@ def test_a_turn_is_rows_and_the_median_images_time(bench: Any) -> None:
     bench.answers = {"stages": answer}
     asked = StudyRequest(profile=PROFILES["smoke"], results=None)  # type: ignore[arg-type] # unused
     rows: list[StageRow] = []
-    measured = bench.study([stages.group_of(asked)], stages.turn_of("run", 4, rows.append)).measure()
+    measured = bench.study(
+        [stages.group_of(asked)], stages.turn_of("run", 4, rows.append)
+    ).measure()
     assert {tuple(found) for found in firsts.values()} == {tuple(firsts[STOCK_DEFAULT])}
     assert firsts[STOCK_DEFAULT][:3] == [0, 4, 8]
     page = stages.page(rows, measured, DEFAULT)

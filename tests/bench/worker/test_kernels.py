@@ -285,10 +285,13 @@ def test_a_matrix_product_is_fused_unless_it_only_adds_its_bias(post: str, fused
     assert (contradiction(off, found) is not None) == bool(fused)
 
 
+FUSED_LINE = line(post=" attr-post-ops:eltwise_relu")
+
+
 @pytest.mark.parametrize(
     ("log", "nodes", "found"),
     [
-        ("\n".join([line(post=" attr-post-ops:eltwise_relu")] * 2), (), ["convolution+eltwise_relu"]),
+        (f"{FUSED_LINE}\n{FUSED_LINE}", (), ["convolution+eltwise_relu"]),
         (
             line(post=" attr-post-ops:sum:1:0:f32+eltwise_relu:0:1"),
             (),
@@ -308,7 +311,6 @@ def test_what_was_fused_is_named(log: str, nodes: tuple[str, ...], found: list[s
     assert kernels.fused_operators({}) == []
 
 
-FUSED_LINE = line(post=" attr-post-ops:eltwise_relu")
 FUSION_ON = scenario(mode=Mode.TORCHSCRIPT, fusion=True)
 FUSION_OFF = replace(FUSION_ON, fusion=False)
 COMPILED = scenario(mode=Mode.COMPILE)

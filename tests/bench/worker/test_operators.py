@@ -23,6 +23,7 @@ pytestmark = pytest.mark.torch
 
 
 def scenario_of(case: Case, mode: Mode = Mode.EAGER, *, fusion: bool | None = None) -> Scenario:
+    """The case as stock runs it."""
     return Scenario(
         task=Task.INFERENCE,
         backend="stock",
