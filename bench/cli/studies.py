@@ -146,18 +146,26 @@ def load(rates: tuple[float, ...], bound_ms: float | None, **common: Any) -> Non
     "--target", type=float, default=0.9, show_default=True, help="Share of correct decisions."
 )
 @click.option("--max-steps", type=int, default=120, show_default=True, help="Steps at most.")
-def accuracy(target: float, max_steps: int, **common: Any) -> None:  # noqa: ANN401 - see _run
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Seeds to train from, by default as many as the profile says; cut by --budget alone.",
+)
+def accuracy(target: float, max_steps: int, seeds: int | None, **common: Any) -> None:  # noqa: ANN401 - see _run
     """Time to accuracy: training from the same start with the same batches.
 
     \b
     Examples:
       bench accuracy                     one seed, to its end: some minutes
-      bench accuracy --profile full      five seeds: intervals over them
+      bench accuracy --seeds 3           intervals over seeds, and how accurate bf16 is
       bench accuracy --only 'training/*/compile/*'
     """
     from bench.studies import accuracy as study
+    from bench.studies import accuracy_page
 
-    _run("accuracy", functools.partial(study.measure, target, max_steps), study.read_page, **common)
+    measure = functools.partial(study.measure, target, max_steps, seeds)
+    _run("accuracy", measure, accuracy_page.read_page, **common)
 
 
 def _run(

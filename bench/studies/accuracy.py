@@ -14,21 +14,15 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
 from bench.analysis.judge import mean_ratio
 from bench.errors import UsageError, WorkerError
 from bench.plan.profiles import PROFILES
-from bench.plan.scenario import Status, Task
+from bench.plan.scenario import Dtype, Status, Task
 from bench.plan.thresholds import STUDIES
-from bench.report.table import Cell, Row, Table, number
-from bench.store import records
 from bench.store.records import NoiseRow
-from bench.studies.measured import Measured, failures_kept, measured_again
-from bench.studies.page import Page, status_cell
+from bench.studies.measured import Measured, failures_kept
 from bench.studies.scenarios import STOCK_DEFAULT, Runnable, participants_of
 from bench.studies.study_folder import workplace
-from bench.text.wording import NOTHING, bounds, percent, seconds, times
 from bench.worker import protocol
 
 if TYPE_CHECKING:
@@ -109,6 +103,8 @@ class TimeToAccuracy:
     failures: dict[str, WorkerError] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     """What the budget left out."""
+    images: int | None = None
+    """On which accuracy is taken."""
     prepared: dict[str, protocol.PrepareReply] = field(default_factory=dict)
     """By participant: its first worker's reply to `prepare`."""
 
@@ -154,7 +150,7 @@ class TimeToAccuracy:
             limit = self.policy.prepare_timeout_s
             reply = worker.ask("prepare", limit, scenario=protocol.encode(participant.scenario))
             self.prepared.setdefault(participant.name, cast("protocol.PrepareReply", reply))
-            worker.ask("start_training", limit, seed=seed)
+            self.images = worker.ask("start_training", limit, seed=seed)["evaluated"]
             self._evaluate(trainers[-1], seed, None)
         except WorkerError as error:
             self._failed(participant, error, trainers)
@@ -214,8 +210,18 @@ class TimeToAccuracy:
                 trainer.done = True
 
 
-def measure(target: float, max_steps: int, request: StudyRequest) -> Path:
-    """Measure, and return the study's folder.
+def seeds_and_budget(seeds: int | None, request: StudyRequest) -> tuple[range, float]:
+    """Return the seeds to train from and the seconds after which no other begins.
+
+    Only a budget that was given cuts a number of seeds that was given.
+    """
+    number = STUDIES.accuracy_seeds[request.profile.name] if seeds is None else seeds
+    budget_s = math.inf if seeds and request.budget_s is None else request.budget
+    return range(request.seed, request.seed + number), budget_s
+
+
+def measure(target: float, max_steps: int, seeds: int | None, request: StudyRequest) -> Path:
+    """Measure from so many seeds, by default the profile's, and return the study's folder.
 
     Raises:
         UsageError: a number is wrong, or a pattern selects nothing that this study can run.
@@ -229,8 +235,9 @@ def measure(target: float, max_steps: int, request: StudyRequest) -> Path:
         )
     facts = {"target": target, "max_steps": max_steps}
     chosen = participants(request)
+    planned, budget_s = seeds_and_budget(seeds, request)
     with workplace("accuracy", request, FILES, facts=facts) as place:
-        ends = place.clock() + request.budget
+        ends = place.clock() + budget_s
         study = TimeToAccuracy(
             run_id=place.run_id,
             policy=place.policy,
@@ -243,16 +250,14 @@ def measure(target: float, max_steps: int, request: StudyRequest) -> Path:
             left_s=lambda: ends - place.clock(),
             say=place.progress.show,
         )
-        seeds = [
-            request.seed + number for number in range(STUDIES.accuracy_seeds[request.profile.name])
-        ]
         try:
-            study.measure(chosen, seeds)
+            study.measure(chosen, planned)
             place.environment["complete"] = not study.notes
         finally:
             place.environment.update(
                 notes=[*study.notes, *Measured(prepared=study.prepared).caveats()],
                 failures=failures_kept(study.failures),
+                evaluated=study.images,
             )
         return place.folder
 
@@ -295,91 +300,55 @@ def over_default(
     return mean_ratio(logs, policy)
 
 
-def read_page(folder: Path) -> Page:
-    """Build the page of a measured study from its folder."""
-    rows, _ = records.read_rows(folder / "accuracy.csv", AccuracyRow)
-    measured, policy = measured_again(folder, {})
-    target = records.read_environment(folder)["target"]
-    return page(rows, float(target), measured.failures, policy)
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """The accuracy of one scenario minus another's, after the same steps from the same seeds."""
+
+    minus: str
+    """The other participant."""
+    seeds: int
+    mean: float
+    """Of the seeds, as a share of the decisions."""
+    low: float
+    """Infinite, as `high`, with one seed."""
+    high: float
 
 
-_REMARK = (
-    "The shallow blocks come from the model file and are frozen; the deep block and the head "
-    "start from the seed's random weights. Above 1 is sooner than stock default. Intervals "
-    "are over seeds; one seed has none, and a difference may be the seed's own. The time of steps "
-    "includes the first, in which a compiled scenario compiles; evaluations run uncompiled."
-)
+def less_fp32(
+    rows: Sequence[AccuracyRow], participant: str, images: int, policy: Policy
+) -> Difference | None:
+    """Return a scenario's accuracy minus that of the same in fp32, or else of stock default.
+
+    Each seed gives the difference at the last step that both evaluated: who reaches the target
+    trains no further, so their last evaluations follow different numbers of steps. The interval is
+    over seeds; it is never narrower than one of the `images` either way, because a few seeds with
+    equal differences do not make the difference exact.
+
+    None for a scenario in fp32, and where no seed has both.
+    """
+    before, dtype, after = _around_dtype(participant)
+    if dtype in ("", Dtype.FP32):
+        return None
+    ours, same = _accuracies(rows, participant), f"{before}/{Dtype.FP32}/{after}"
+    fp32 = _accuracies(rows, same)
+    minus = same if fp32 else STOCK_DEFAULT
+    fp32 = fp32 or _accuracies(rows, STOCK_DEFAULT)
+    last = {seed: step for seed, step in sorted(ours.keys() & fp32.keys()) if step}
+    found = [ours[place] - fp32[place] for place in last.items()]
+    ratio = mean_ratio(found, policy)  # a mean with its interval, of differences as of logarithms
+    if ratio is None:
+        return None
+    mean = math.log(ratio.estimate)
+    reach = max(math.log(ratio.high) - mean, 1 / images)
+    return Difference(minus=minus, seeds=len(found), mean=mean, low=mean - reach, high=mean + reach)
 
 
-def page(
-    rows: Sequence[AccuracyRow],
-    target: float,
-    failures: dict[str, WorkerError],
-    policy: Policy,
-) -> Page:
-    """Build the study's page."""
-    found = reached(rows, target)
-    made = [
-        _row(participant, found, rows, failures, policy) for participant in {**found, **failures}
-    ]
-    return Page(
-        title=f"Time to an accuracy of {percent(target)}",
-        lead=tuple(sentence for sentence, _ in made) or ("Nothing was measured.",),
-        tables=(
-            Table(
-                name="accuracy",
-                caption=f"From the same start to an accuracy of {percent(target)} on test images.",
-                columns=(
-                    "Scenario",
-                    "Seeds that reached it",
-                    "Steps, median",
-                    "Time of steps, median",
-                    "Of which the first step",
-                    "Over stock default",
-                    "Best accuracy",
-                    "Status and reason",
-                ),
-                rows=tuple(row for _, row in made),
-                numeric=(1, 2, 3, 4, 5, 6),
-            ),
-        ),
-        remarks=(_REMARK,),
-    )
+def _around_dtype(participant: str) -> tuple[str, str, str]:
+    """Split a scenario's id at its dtype, which is empty in a name that is no id."""
+    parts = participant.split("/")
+    return "/".join(parts[:3]), "".join(parts[3:4]), "/".join(parts[4:])
 
 
-def _row(
-    participant: str,
-    found: dict[str, dict[int, Reached]],
-    rows: Sequence[AccuracyRow],
-    failures: dict[str, WorkerError],
-    policy: Policy,
-) -> tuple[str, Row]:
-    own = found.get(participant, {})
-    steps = [one.steps for one in own.values() if one.steps is not None]
-    took = [one.seconds for one in own.values() if one.seconds is not None]
-    firsts = {row.seed: row.first_step_s for row in rows if row.participant == participant}
-    first = [one for one in firsts.values() if one is not None]
-    error = failures.get(participant)
-    no_ratio = participant == STOCK_DEFAULT or error is not None
-    ratio = None if no_ratio else over_default(found, participant, policy)
-    best = max((row.accuracy for row in rows if row.participant == participant), default=None)
-    several = ratio is not None and ratio.rounds > 1
-    interval = bounds(ratio.low, ratio.high) if ratio and several else ""
-    said = f"reached from {len(steps)} of {len(own)} seeds"
-    if took:
-        said += f", {seconds(float(np.median(took)))} of steps"
-    if ratio:
-        said += f", {times(ratio.estimate)} {interval}".rstrip() + " over stock default"
-    if error and not own:
-        said = f"not measured: {error.reason}"
-    cells = (
-        Cell(text=participant),
-        number(f"{len(steps)} of {len(own)}", len(steps)),
-        number(f"{np.median(steps):g}" if steps else NOTHING, None),
-        number(seconds(float(np.median(took))) if took else NOTHING, None),
-        number(seconds(float(np.median(first))) if first else NOTHING, None),
-        number(times(ratio.estimate if ratio else None), None, interval),
-        number(percent(best), best),
-        status_cell(error),
-    )
-    return f"{participant}: {said}.", Row(cells=cells)
+def _accuracies(rows: Sequence[AccuracyRow], participant: str) -> dict[tuple[int, int], float]:
+    """Return (seed, step) -> accuracy."""
+    return {(row.seed, row.step): row.accuracy for row in rows if row.participant == participant}
