@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from bench.worker.protocol import KernelsReply
 
 OTHER_OUTPUTS = "its outputs differ from stock's"
+NOTHING = "nothing"
+"""Value of the column `fused`: the evidence was read, and shows nothing fused."""
 NOTHING_FUSED = "fusion is on, but neither oneDNN's log nor the graph shows anything fused"
 
 
@@ -73,7 +75,8 @@ class OperatorRow:  # more than 15 fields: the columns of operators.csv
     fusion: str | None = None
     """`on` or `off` in TorchScript."""
     fused: str | None = None
-    """What the evidence shows as fused; empty where that is nothing, or the case is no pattern."""
+    """What the evidence shows as fused, or `nothing`; empty where it was not read: a control, a
+    case that is no pattern, a study that was cut."""
     fusion_gain: float | None = None
     """Over the same library and mode without fusion, paired within rounds."""
     fusion_gain_low: float | None = None
@@ -257,7 +260,7 @@ class _RowMaker:
             same_output=same,
             mode=str(scenario.mode),
             fusion={None: None, True: "on", False: "off"}[scenario.fusion],
-            fused=", ".join(fused_operators(evidence)) or None,
+            fused=(", ".join(fused_operators(evidence)) or NOTHING) if evidence else None,
             fusion_gain=gain.estimate if gain else None,
             fusion_gain_low=gain.low if gain else None,
             fusion_gain_high=finite(gain.high) if gain else None,

@@ -132,14 +132,13 @@ def _table(found: Sequence[OperatorRow]) -> Table:
 
 def _cells(row: OperatorRow) -> Row:
     ok = row.status == "ok"
-    logged = ok and _is_pattern(row) and not row.backend.endswith(CONTROL_SUFFIX)
     served = row.served_by or ("torchvision" if ok and not _is_pattern(row) else NOTHING)
     return Row(
         cells=(
             Cell(text=row.case, note=f"{row.shapes} · {row.layout}"),
             Cell(text=_scenario(row) if _is_pattern(row) else row.backend),
             Cell(text=served),
-            Cell(text=row.fused or ("nothing" if logged else NOTHING)),
+            Cell(text=row.fused or NOTHING),
             number(milliseconds(row.median_ms), row.median_ms),
             _ratio(row.speedup, row.speedup_low, row.speedup_high),
             _verdict(row.verdict),

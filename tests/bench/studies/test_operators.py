@@ -178,10 +178,11 @@ def test_a_pattern_has_its_evidence_and_its_gain_over_no_fusion(bench: Any, tmp_
     assert ipex.speedup == pytest.approx(30 / 18, rel=0.01)
     assert ipex.fusion_gain == pytest.approx(24 / 18, rel=0.01)
     assert (ipex.verdict, ipex.fusion_verdict) == ("faster", "faster")
-    assert rows["ipex torchscript off"].fused is None
+    assert rows["ipex torchscript off"].fused == "nothing"
     assert rows["ipex torchscript off"].fusion_gain is None
     assert rows["stock compile None"].fused == "convolution+eltwise_relu"
-    assert rows["stock#control eager None"].served_by is None
+    control = rows["stock#control eager None"]
+    assert (control.served_by, control.fused) == (None, None)
     (sentence,) = operators_page.page(list(rows.values())).lead
     assert "stock TorchScript, fusion on 1.33" in sentence
     assert "Highest over stock eager: ipex TorchScript, fusion on, 1.67" in sentence
@@ -195,7 +196,7 @@ def test_fusion_that_fused_nothing_is_invalid(bench: Any, tmp_path: Path) -> Non
     assert [(row.verdict, row.fusion_verdict) for row in on] == [("invalid", "invalid")] * 2
     assert {row.reason for row in on} == {NOTHING_FUSED}
     (compiled,) = (row for row in rows if row.mode == "compile")
-    assert (compiled.verdict, compiled.fused) == ("faster", None)
+    assert (compiled.verdict, compiled.fused) == ("faster", "nothing")
     page = operators_page.page(rows)
     assert "fusion on not known" in page.lead[0]
     (table,) = page.tables
