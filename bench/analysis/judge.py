@@ -19,7 +19,7 @@ from bench.analysis import verdicts
 from bench.analysis.comparison import Comparison, Ratio
 from bench.analysis.noise_model import Estimate, Fitted, fit, level_of, mean_of
 from bench.plan.scenario import CONTROL_SUFFIX, Verdict
-from bench.text.numbers import percent
+from bench.text.wording import percent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.plan.scenario import Dtype
-from bench.text.numbers import percent
+from bench.text.wording import percent
 
 if TYPE_CHECKING:
     from bench.analysis.comparison import Comparison, Ratio

@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from bench.plan.scenario import Verdict
-from bench.text.numbers import percent, spell_seconds
-from bench.text.wording import count
+from bench.text.numbers import spell_seconds
+from bench.text.wording import count, percent
 
 if TYPE_CHECKING:
     from bench.analysis.comparison import Ratio

@@ -42,30 +42,34 @@ def _study(command: _Command) -> _Command:
 
 def _of_pills(command: _Command) -> _Command:
     """Give a command the options of a study that works on pill images."""
-    for option in (options.seed, options.weights, options.good, options.data):
+    for option in (options.seed, options.weights, options.good, options.data, options.only):
         command = option(command)
     return command
 
 
 @click.command()
 @_study
-@click.option("--case", "names", multiple=True, help="Only this case; all by default.")
+@click.option(
+    "--case", "cases", multiple=True, metavar="PATTERN", help="Names of cases, `*` matches any."
+)
 @click.option("--replaced", is_flag=True, help="List what IPEX replaces; measure nothing.")
-def operators(names: tuple[str, ...], replaced: bool, **common: Any) -> None:  # noqa: ANN401 - see _run
-    """ROIAlign and NMS: stock torchvision against IPEX, on shapes of Mask R-CNN.
+def operators(cases: tuple[str, ...], replaced: bool, **common: Any) -> None:  # noqa: ANN401 - see _run
+    """ROIAlign and NMS, and fused patterns such as conv+ReLU: stock PyTorch against IPEX.
 
     \b
     Examples:
-      bench operators                    a few minutes
+      bench operators                    some minutes, all usual cases
+      bench operators --case 'conv-relu-*' --case 'linear-relu-*'
       bench operators --profile standard --case nms-1000-no_grad
       bench operators --replaced         every operator that importing IPEX replaces
     """
     from bench.studies import operators as study
+    from bench.studies import operators_page, replaced_operators
 
     if replaced:
-        click.echo(study.replaced_operators())
+        click.echo(replaced_operators.table())
         return
-    _run("operators", functools.partial(study.measure, names), study.read_page, **common)
+    _run("operators", functools.partial(study.measure, cases), operators_page.read_page, **common)
 
 
 @click.command()
@@ -73,13 +77,14 @@ def operators(names: tuple[str, ...], replaced: bool, **common: Any) -> None:  #
 @_of_pills
 @options.backends
 def stages(**common: Any) -> None:  # noqa: ANN401 - see _run
-    """Images from disk to decisions: where the time goes, and which part IPEX can change.
+    """Images from disk to decisions: where the time goes, and which part a backend can change.
 
     \b
     Examples:
       bench stages                       a few minutes, one image at a time
       bench stages --profile standard --weights model.safetensors
       bench stages --backend openvino --backend onnxruntime
+      bench stages --only 'inference/*/bf16/*' --only 'inference/stock/compile/fp32/*'
     """
     from bench.studies import stages as study
 
@@ -101,6 +106,7 @@ def instances(config: tuple[str, ...], batch: int, **common: Any) -> None:  # no
     Examples:
       bench instances                    every split of the cores of one node
       bench instances --config 1x8 --config 4x2 --profile standard
+      bench instances --batch 8 --only 'inference/stock/compile/*'
     """
     from bench.studies import instances as study
 
@@ -126,6 +132,7 @@ def load(rates: tuple[float, ...], bound_ms: float | None, **common: Any) -> Non
     Examples:
       bench load --bound-ms 300          six minutes on two cores: p99 needs its hundred requests
       bench load --profile standard --rate 4 --rate 6 --rate 8
+      bench load --only 'inference/*/int8/*'
     """
     from bench.studies import load as study
 
@@ -139,17 +146,26 @@ def load(rates: tuple[float, ...], bound_ms: float | None, **common: Any) -> Non
     "--target", type=float, default=0.9, show_default=True, help="Share of correct decisions."
 )
 @click.option("--max-steps", type=int, default=120, show_default=True, help="Steps at most.")
-def accuracy(target: float, max_steps: int, **common: Any) -> None:  # noqa: ANN401 - see _run
-    """Time to accuracy: training from the same start with the same batches, stock and IPEX.
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Seeds to train from, by default as many as the profile says; cut by --budget alone.",
+)
+def accuracy(target: float, max_steps: int, seeds: int | None, **common: Any) -> None:  # noqa: ANN401 - see _run
+    """Time to accuracy: training from the same start with the same batches.
 
     \b
     Examples:
       bench accuracy                     one seed, to its end: some minutes
-      bench accuracy --profile full      five seeds: intervals over them
+      bench accuracy --seeds 3           intervals over seeds, and how accurate bf16 is
+      bench accuracy --only 'training/*/compile/*'
     """
     from bench.studies import accuracy as study
+    from bench.studies import accuracy_page
 
-    _run("accuracy", functools.partial(study.measure, target, max_steps), study.read_page, **common)
+    measure = functools.partial(study.measure, target, max_steps, seeds)
+    _run("accuracy", measure, accuracy_page.read_page, **common)
 
 
 def _run(

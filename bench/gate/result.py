@@ -7,8 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError
-from bench.text.numbers import percent
-from bench.text.wording import count
+from bench.text.wording import count, percent
 
 if TYPE_CHECKING:
     from bench.analysis.comparison import Ratio

@@ -199,10 +199,16 @@ def capped_batch_sizes(wanted: tuple[int, ...], largest: int) -> tuple[int, ...]
     return tuple(dict.fromkeys(min(size, largest) for size in wanted))
 
 
-def select(scenarios: tuple[Scenario, ...], patterns: tuple[str, ...]) -> tuple[Scenario, ...]:
-    """Return the scenarios whose id matches a shell-style pattern, with their baselines.
+def matching(scenarios: Iterable[Scenario], pattern: str) -> list[Scenario]:
+    """Return the scenarios whose id matches a shell-style pattern.
 
     A pattern without `@` matches in every environment.
+    """
+    return [one for one in scenarios if fnmatch.fnmatch(_named_in(one, pattern), pattern)]
+
+
+def select(scenarios: tuple[Scenario, ...], patterns: tuple[str, ...]) -> tuple[Scenario, ...]:
+    """Return the scenarios that a pattern matches (see `matching`), with their baselines.
 
     Raises:
         UsageError: a pattern matches nothing; the line names the nearest ids.
@@ -212,7 +218,7 @@ def select(scenarios: tuple[Scenario, ...], patterns: tuple[str, ...]) -> tuple[
     ids = [scenario.id for scenario in scenarios]
     wanted: set[str] = set()
     for pattern in patterns:
-        matched = [s.id for s in scenarios if fnmatch.fnmatch(_named_in(s, pattern), pattern)]
+        matched = [one.id for one in matching(scenarios, pattern)]
         if not matched:
             near = difflib.get_close_matches(pattern, ids, n=3, cutoff=0.3)
             hint = f"; nearest: {', '.join(near)}" if near else ""

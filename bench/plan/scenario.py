@@ -108,6 +108,9 @@ FUSED_ADAM = "fused_adam"
 """Training option: PyTorch's own fused Adam."""
 NO_FREEZING = "no_freezing"
 """Compile option: Inductor without weight freezing."""
+AUTO_KERNELS = "auto_kernel_selection"
+"""Option of IPEX: `ipex.optimize(auto_kernel_selection=True)`, with which fp32 linear layers are
+oneDNN's and can be fused; MKL's, the default, cannot. For `bench operators` only."""
 SLOWED = "slow"
 """Option of the backend `planted`, with its share: `slow=0.05`. In no profile."""
 PREPROCESSING = "preprocessing"
@@ -155,6 +158,11 @@ class Scenario:
         """The comparison group: scenarios of one group share rounds and baselines."""
         trained = next((tag for tag in self.options if tag in (FROZEN, FULL)), "")
         return (self.task, self.batch_size, trained)
+
+    def option(self, name: str) -> str | None:
+        """Return the value of the option `name=value`; None without it."""
+        pairs = (tag.partition("=") for tag in self.options)
+        return next((value for found, equals, value in pairs if equals and found == name), None)
 
     @property
     def is_stock_default(self) -> bool:

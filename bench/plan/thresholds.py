@@ -281,7 +281,7 @@ class StudyPolicy:  # as many fields as the studies have thresholds
     budget_share: float = 1 / 3
     """Of a run's budget: a study answers fewer questions than a run."""
     stage_images: Mapping[str, int] = field(
-        default_factory=lambda: {"smoke": 4, "standard": 8, "full": 16}
+        default_factory=lambda: {"smoke": 4, "standard": 8, "suite": 4, "full": 16}
     )
     """Images a block from disk to decision: the same for every backend, others next round."""
     instances_block_s: float = 2.0
@@ -291,7 +291,7 @@ class StudyPolicy:  # as many fields as the studies have thresholds
     half idle to saturation, where its queue only grows. Few, because at a low rate most of the time
     is waiting for requests."""
     load_requests: Mapping[str, int] = field(
-        default_factory=lambda: {"smoke": 36, "standard": 54, "full": 60}
+        default_factory=lambda: {"smoke": 36, "standard": 54, "suite": 36, "full": 60}
     )
     """Requests a rate in one block: the fewest rounds of one launch then have the hundred requests
     that p99 needs, so that every budget gives an answer."""
@@ -308,7 +308,7 @@ class StudyPolicy:  # as many fields as the studies have thresholds
     """Requests that must be beyond a percentile, or it would be the maximum under another name. So
     p99 needs a hundred requests."""
     accuracy_seeds: Mapping[str, int] = field(
-        default_factory=lambda: {"smoke": 1, "standard": 3, "full": 5}
+        default_factory=lambda: {"smoke": 1, "standard": 3, "suite": 1, "full": 5}
     )
     """Intervals are over seeds: one has none, three a coarse one."""
     accuracy_steps_a_turn: int = 8
@@ -323,6 +323,9 @@ class StudyPolicy:  # as many fields as the studies have thresholds
     """Images on which accuracy is taken, good and bad in turn; some seconds on two cores."""
     accuracy_training_images: int = 512
     """At most; they stay in memory, so that only steps take time."""
+    pattern_tolerance: float = 1e-4
+    """Largest difference of a pattern's values, which are about 1: a hundred times what the order
+    of its thousands of additions changes, while a missing ReLU or addend changes about 1."""
     pooled_tolerance: float = 1e-3
     """Largest difference of ROIAlign's values, which are about 1. A sample's place, up to 336 cells
     from the edge, is rounded to about 3e-5 of a cell, and neighbouring cells of random features

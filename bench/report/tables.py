@@ -193,8 +193,8 @@ def parity(facts: Facts, anchors: Anchors) -> Table:
             quantity(row.max_abs_map_error, tiny),
             quantity(row.decisions_changed, whole),
             quantity(row.images, whole),
-            number(percent(row.accuracy, 3), row.accuracy),
-            number(percent(row.recall_bad, 3), row.recall_bad),
+            number(percent(row.accuracy), row.accuracy),
+            number(percent(row.recall_bad), row.recall_bad),
             Cell(text="✓ agrees" if row.within_tolerance else "✕ WRONG OUTPUT"),
         )
         rows.append(Row(cells=cells, **tags(scenario), is_muted=not row.within_tolerance))

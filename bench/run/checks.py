@@ -15,7 +15,8 @@ from bench.errors import RefusalError, WorkerError
 from bench.plan.scenario import Status, Task, group_name
 from bench.store import records, run_folder
 from bench.store.events import Event, EventKind
-from bench.text.numbers import percent, spell_seconds
+from bench.text.numbers import spell_seconds
+from bench.text.wording import percent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.analysis import nested_variance
-from bench.text.numbers import percent
+from bench.text.wording import percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bench.analysis import shares
 from bench.plan.scenario import Verdict
 from bench.selfcheck.process_result import table as process_table
-from bench.text.numbers import percent
+from bench.text.wording import percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,8 +1,9 @@
 """`bench accuracy`: the time that training takes to a target accuracy, from the same start.
 
-For each seed every way starts from the same weights and gets the same batches in the same order.
-Ways take turns, a few steps each, so that a slower machine slows all of them. Only steps count as
-time, not reading images or evaluating, which cost every way the same.
+For each seed every scenario starts from the same weights and gets the same batches in the same
+order. They take turns, a few steps each, so that a slower machine slows all of them. Only steps
+count as time, not reading images or evaluating, which cost every scenario the same. A compiled one
+compiles in its first step, whose time is a column of its own: every process compiles anew.
 """
 
 from __future__ import annotations
@@ -11,21 +12,17 @@ import math
 import random
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, cast
 
 from bench.analysis.judge import mean_ratio
 from bench.errors import UsageError, WorkerError
+from bench.plan.profiles import PROFILES
+from bench.plan.scenario import Dtype, Status, Task
 from bench.plan.thresholds import STUDIES
-from bench.report.table import Cell, Row, Table, number
-from bench.store import records
 from bench.store.records import NoiseRow
-from bench.studies import ways
-from bench.studies.measured import failures_kept, measured_again
-from bench.studies.page import Page, status_cell
+from bench.studies.measured import Measured, failures_kept
+from bench.studies.scenarios import STOCK_DEFAULT, Runnable, participants_of
 from bench.studies.study_folder import workplace
-from bench.text.wording import NOTHING, bounds, percent, seconds, times
 from bench.worker import protocol
 
 if TYPE_CHECKING:
@@ -51,6 +48,8 @@ class AccuracyRow:
     """Time of all steps so far."""
     loss: float | None
     accuracy: float
+    first_step_s: float | None = None
+    """Time of the first step, in which a compiled scenario compiles; `train_s` includes it."""
 
 
 FILES: dict[str, type[Any]] = {"accuracy.csv": AccuracyRow, "noise.csv": NoiseRow}
@@ -58,7 +57,7 @@ FILES: dict[str, type[Any]] = {"accuracy.csv": AccuracyRow, "noise.csv": NoiseRo
 
 @dataclass(frozen=True, kw_only=True)
 class Reached:
-    """When one way reached the target from one seed."""
+    """When one scenario reached the target from one seed."""
 
     steps: int | None
     """None if it did not."""
@@ -66,25 +65,32 @@ class Reached:
 
 
 def participants(request: StudyRequest) -> list[Participant]:
-    """Return a participant for each way of training."""
-    return ways.participants_of(ways.training(request.profile))
+    """Return a participant for each scenario, stock default first.
+
+    Raises:
+        UsageError: a pattern selects nothing that this study can run.
+    """
+    steps = PROFILES["full"].training_batch_size
+    runnable = Runnable(study="accuracy", task=Task.TRAINING, batch_size=steps)
+    return participants_of(runnable.chosen(request))
 
 
 @dataclass(kw_only=True)
 class Trainer:
-    """The state of one way during one seed."""
+    """The state of one scenario during one seed."""
 
     participant: Participant
     worker: WorkerHandle
     step: int = 0
     train_s: float = 0.0
+    first_step_s: float | None = None
     hits: int = 0
     done: bool = False
 
 
 @dataclass(kw_only=True)
 class TimeToAccuracy:
-    """Trains every way from every seed; `failures` are ways that could not go on."""
+    """Trains every scenario from every seed; `failures` are those that could not go on."""
 
     run_id: str
     policy: Policy
@@ -96,6 +102,11 @@ class TimeToAccuracy:
     say: Callable[[str], None] = lambda _: None
     failures: dict[str, WorkerError] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    """What the budget left out."""
+    images: int | None = None
+    """On which accuracy is taken."""
+    prepared: dict[str, protocol.PrepareReply] = field(default_factory=dict)
+    """By participant: its first worker's reply to `prepare`."""
 
     def measure(self, chosen: Sequence[Participant], seeds: Sequence[int]) -> None:
         """Train from one seed after the other, each in fresh processes.
@@ -137,8 +148,9 @@ class TimeToAccuracy:
             trainers.append(Trainer(participant=participant, worker=worker))
             worker.greet(self.policy.start_timeout_s)
             limit = self.policy.prepare_timeout_s
-            worker.ask("prepare", limit, scenario=protocol.encode(participant.scenario))
-            worker.ask("start_training", limit, seed=seed)
+            reply = worker.ask("prepare", limit, scenario=protocol.encode(participant.scenario))
+            self.prepared.setdefault(participant.name, cast("protocol.PrepareReply", reply))
+            self.images = worker.ask("start_training", limit, seed=seed)["evaluated"]
             self._evaluate(trainers[-1], seed, None)
         except WorkerError as error:
             self._failed(participant, error, trainers)
@@ -151,9 +163,13 @@ class TimeToAccuracy:
             reply = trainer.worker.ask(
                 "train", limit, first=trainer.step, n=STUDIES.accuracy_steps_a_turn
             )
+            if trainer.first_step_s is None:
+                trainer.first_step_s = reply["wall_ns"][0] / 1e9
             trainer.step += STUDIES.accuracy_steps_a_turn
             trainer.train_s += sum(reply["wall_ns"]) / 1e9
             self._evaluate(trainer, seed, reply)
+            if trainer.done:
+                self._compare_evidence(trainer)
         except WorkerError as error:
             trainer.done = True
             self.failures.setdefault(trainer.participant.name, error)
@@ -169,10 +185,21 @@ class TimeToAccuracy:
                 train_s=trainer.train_s,
                 loss=reply["loss"] if reply else None,
                 accuracy=found,
+                first_step_s=trainer.first_step_s,
             )
         )
         trainer.hits = trainer.hits + 1 if found >= self.target else 0
         trainer.done = trainer.hits >= STUDIES.accuracy_in_a_row or trainer.step >= self.max_steps
+
+    def _compare_evidence(self, trainer: Trainer) -> None:
+        """Compare what a further step executes with the scenario's label.
+
+        Raises:
+            WorkerError: the label is untrue.
+        """
+        reply = trainer.worker.ask("kernels", self.policy.prepare_timeout_s)
+        if reply.get("contradiction"):
+            raise WorkerError(Status.UNSUPPORTED, reply["contradiction"])
 
     def _failed(
         self, participant: Participant, error: WorkerError, trainers: list[Trainer]
@@ -183,11 +210,21 @@ class TimeToAccuracy:
                 trainer.done = True
 
 
-def measure(target: float, max_steps: int, request: StudyRequest) -> Path:
-    """Measure, and return the study's folder.
+def seeds_and_budget(seeds: int | None, request: StudyRequest) -> tuple[range, float]:
+    """Return the seeds to train from and the seconds after which no other begins.
+
+    Only a budget that was given cuts a number of seeds that was given.
+    """
+    number = STUDIES.accuracy_seeds[request.profile.name] if seeds is None else seeds
+    budget_s = math.inf if seeds and request.budget_s is None else request.budget
+    return range(request.seed, request.seed + number), budget_s
+
+
+def measure(target: float, max_steps: int, seeds: int | None, request: StudyRequest) -> Path:
+    """Measure from so many seeds, by default the profile's, and return the study's folder.
 
     Raises:
-        UsageError: a number is wrong.
+        UsageError: a number is wrong, or a pattern selects nothing that this study can run.
         BenchError: it cannot be measured.
     """
     if not 0.5 < target <= 1:
@@ -197,26 +234,31 @@ def measure(target: float, max_steps: int, request: StudyRequest) -> Path:
             f"at least {STUDIES.accuracy_steps_a_turn} steps are needed, not {max_steps}"
         )
     facts = {"target": target, "max_steps": max_steps}
+    chosen = participants(request)
+    planned, budget_s = seeds_and_budget(seeds, request)
     with workplace("accuracy", request, FILES, facts=facts) as place:
-        ends = place.clock() + request.budget
+        ends = place.clock() + budget_s
         study = TimeToAccuracy(
             run_id=place.run_id,
             policy=place.policy,
             target=target,
             max_steps=max_steps,
-            launch=place.launch,
+            launch=lambda one, number: place.start(
+                one, number, place.cpus, cache=f"launch{number + 1}/{one.process}"
+            ),
             record=place.writer.append,
             left_s=lambda: ends - place.clock(),
             say=place.progress.show,
         )
-        seeds = [
-            request.seed + number for number in range(STUDIES.accuracy_seeds[request.profile.name])
-        ]
         try:
-            study.measure(participants(request), seeds)
+            study.measure(chosen, planned)
             place.environment["complete"] = not study.notes
         finally:
-            place.environment.update(notes=study.notes, failures=failures_kept(study.failures))
+            place.environment.update(
+                notes=[*study.notes, *Measured(prepared=study.prepared).caveats()],
+                failures=failures_kept(study.failures),
+                evaluated=study.images,
+            )
         return place.folder
 
 
@@ -224,7 +266,7 @@ def measure(target: float, max_steps: int, request: StudyRequest) -> Path:
 
 
 def reached(rows: Sequence[AccuracyRow], target: float) -> dict[str, dict[int, Reached]]:
-    """Return way -> seed -> the first of the evaluations in a row that reached the target."""
+    """Return participant -> seed -> the first of enough evaluations in a row at the target."""
     found: dict[str, dict[int, list[AccuracyRow]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         found[row.participant][row.seed].append(row)
@@ -246,97 +288,67 @@ def _first(points: Sequence[AccuracyRow], target: float) -> Reached:
 def over_default(
     found: dict[str, dict[int, Reached]], participant: str, policy: Policy
 ) -> Ratio | None:
-    """Return stock default's time over the way's, paired by seed, with an interval over seeds.
+    """Return stock default's time over the participant's, paired by seed; intervals are over seeds.
 
     None where no seed has both times.
     """
     logs = [
         math.log(base.seconds / own.seconds)
         for seed, own in found.get(participant, {}).items()
-        if (base := found.get(ways.DEFAULT, {}).get(seed)) and base.seconds and own.seconds
+        if (base := found.get(STOCK_DEFAULT, {}).get(seed)) and base.seconds and own.seconds
     ]
     return mean_ratio(logs, policy)
 
 
-def read_page(folder: Path) -> Page:
-    """Build the page of a measured study from its folder."""
-    rows, _ = records.read_rows(folder / "accuracy.csv", AccuracyRow)
-    measured, policy = measured_again(folder, {})
-    target = records.read_environment(folder)["target"]
-    return page(rows, float(target), measured.failures, policy)
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """The accuracy of one scenario minus another's, after the same steps from the same seeds."""
+
+    minus: str
+    """The other participant."""
+    seeds: int
+    mean: float
+    """Of the seeds, as a share of the decisions."""
+    low: float
+    """Infinite, as `high`, with one seed."""
+    high: float
 
 
-_REMARK = (
-    "The shallow blocks come from the model file and are frozen; the deep block and the head "
-    "start from the seed's random weights. Above 1 is sooner than stock default. Intervals "
-    "are over seeds; one seed has none, and a difference may be the seed's own."
-)
+def less_fp32(
+    rows: Sequence[AccuracyRow], participant: str, images: int, policy: Policy
+) -> Difference | None:
+    """Return a scenario's accuracy minus that of the same in fp32, or else of stock default.
+
+    Each seed gives the difference at the last step that both evaluated: who reaches the target
+    trains no further, so their last evaluations follow different numbers of steps. The interval is
+    over seeds; it is never narrower than one of the `images` either way, because a few seeds with
+    equal differences do not make the difference exact.
+
+    None for a scenario in fp32, and where no seed has both.
+    """
+    before, dtype, after = _around_dtype(participant)
+    if dtype in ("", Dtype.FP32):
+        return None
+    ours, same = _accuracies(rows, participant), f"{before}/{Dtype.FP32}/{after}"
+    fp32 = _accuracies(rows, same)
+    minus = same if fp32 else STOCK_DEFAULT
+    fp32 = fp32 or _accuracies(rows, STOCK_DEFAULT)
+    last = {seed: step for seed, step in sorted(ours.keys() & fp32.keys()) if step}
+    found = [ours[place] - fp32[place] for place in last.items()]
+    ratio = mean_ratio(found, policy)  # a mean with its interval, of differences as of logarithms
+    if ratio is None:
+        return None
+    mean = math.log(ratio.estimate)
+    reach = max(math.log(ratio.high) - mean, 1 / images)
+    return Difference(minus=minus, seeds=len(found), mean=mean, low=mean - reach, high=mean + reach)
 
 
-def page(
-    rows: Sequence[AccuracyRow],
-    target: float,
-    failures: dict[str, WorkerError],
-    policy: Policy,
-) -> Page:
-    """Build the study's page."""
-    found = reached(rows, target)
-    made = [
-        _row(participant, found, rows, failures, policy) for participant in {**found, **failures}
-    ]
-    return Page(
-        title=f"Time to an accuracy of {percent(target)}",
-        lead=tuple(sentence for sentence, _ in made) or ("Nothing was measured.",),
-        tables=(
-            Table(
-                name="accuracy",
-                caption=f"From the same start to an accuracy of {percent(target)} on test images.",
-                columns=(
-                    "Way of training",
-                    "Seeds that reached it",
-                    "Steps, median",
-                    "Time of steps, median",
-                    "Over stock default",
-                    "Best accuracy",
-                    "Status and reason",
-                ),
-                rows=tuple(row for _, row in made),
-                numeric=(1, 2, 3, 4, 5),
-            ),
-        ),
-        remarks=(_REMARK,),
-    )
+def _around_dtype(participant: str) -> tuple[str, str, str]:
+    """Split a scenario's id at its dtype, which is empty in a name that is no id."""
+    parts = participant.split("/")
+    return "/".join(parts[:3]), "".join(parts[3:4]), "/".join(parts[4:])
 
 
-def _row(
-    participant: str,
-    found: dict[str, dict[int, Reached]],
-    rows: Sequence[AccuracyRow],
-    failures: dict[str, WorkerError],
-    policy: Policy,
-) -> tuple[str, Row]:
-    own = found.get(participant, {})
-    steps = [one.steps for one in own.values() if one.steps is not None]
-    took = [one.seconds for one in own.values() if one.seconds is not None]
-    best = max((row.accuracy for row in rows if row.participant == participant), default=None)
-    ratio = None if participant == ways.DEFAULT else over_default(found, participant, policy)
-    several = ratio is not None and ratio.rounds > 1
-    interval = bounds(ratio.low, ratio.high) if ratio and several else ""
-    error = failures.get(participant)
-    said = f"reached from {len(steps)} of {len(own)} seeds"
-    if took:
-        said += f", {seconds(float(np.median(took)))} of steps"
-    if ratio:
-        said += f", {times(ratio.estimate)} {interval}".rstrip() + " over stock default"
-    if error and not own:
-        said = f"not measured: {error.reason}"
-    cells = (
-        Cell(text=participant),
-        number(f"{len(steps)} of {len(own)}", len(steps)),
-        number(f"{np.median(steps):g}" if steps else NOTHING, None),
-        number(seconds(float(np.median(took))) if took else NOTHING, None),
-        number(times(ratio.estimate if ratio else None), None, interval),
-        number(percent(best, 3), best),
-        status_cell(error),
-    )
-    return f"{participant}: {said}.", Row(cells=cells)
+def _accuracies(rows: Sequence[AccuracyRow], participant: str) -> dict[tuple[int, int], float]:
+    """Return (seed, step) -> accuracy."""
+    return {(row.seed, row.step): row.accuracy for row in rows if row.participant == participant}

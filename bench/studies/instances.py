@@ -20,10 +20,11 @@ from bench.plan.thresholds import STUDIES
 from bench.report.table import Cell, Row, Table, number
 from bench.store import records
 from bench.store.records import IterationRow, NoiseRow
-from bench.studies import ways
+from bench.studies.evidence import EvidenceChecks
 from bench.studies.measured import measured_again
 from bench.studies.page import Page, speedup_cells, status_cell
 from bench.studies.parallel_workers import Instances
+from bench.studies.scenarios import STOCK_DEFAULT, Runnable
 from bench.studies.study_folder import workplace
 from bench.text.wording import NOTHING, bounds, digits, times
 from bench.worker import arrivals
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from bench.engine.execution import Execution
     from bench.engine.worker_process import WorkerHandle
+    from bench.plan.scenario import Scenario
     from bench.plan.thresholds import Policy
     from bench.studies.measured import Measured
     from bench.studies.study_folder import Place, StudyRequest
@@ -108,15 +110,19 @@ def split(cpus: tuple[int, ...], instances: int, cores: int) -> list[tuple[int, 
 def groups(
     request: StudyRequest, configs: Sequence[tuple[int, int]], cores: int, batch_size: int
 ) -> list[Group]:
-    """Return a group for each configuration: every way in it, and stock default with all cores."""
-    chosen = ways.inference(request.profile, batch_size, request.backends)
-    whole = _participant(ways.DEFAULT, chosen, 1, cores, "")
+    """Return a group for each configuration: the scenarios in it, and stock default on all cores.
+
+    Raises:
+        UsageError: a pattern selects nothing that this study can run.
+    """
+    chosen = Runnable(study="instances", batch_size=batch_size).chosen(request)
+    whole = _participant(STOCK_DEFAULT, chosen, 1, cores, "")
     found = []
     for instances, each in configs:
         participants = [
             _participant(name, chosen, instances, each, whole.name)
             for name in chosen
-            if (name, instances, each) != (ways.DEFAULT, 1, cores)
+            if (name, instances, each) != (STOCK_DEFAULT, 1, cores)
         ]
         found.append(
             Group(
@@ -127,7 +133,7 @@ def groups(
 
 
 def _participant(
-    name: str, chosen: dict[str, Any], instances: int, cores: int, base: str
+    name: str, chosen: dict[str, Scenario], instances: int, cores: int, base: str
 ) -> Participant:
     full = f"{name}/{instances}x{cores}"
     return Participant(
@@ -201,17 +207,17 @@ def measure(config: Sequence[str], batch_size: int, request: StudyRequest) -> Pa
     Each group's blocks are its own: stock default stands in every one of them.
 
     Raises:
-        UsageError: a configuration does not fit.
+        UsageError: a configuration does not fit, or a pattern selects nothing.
         BenchError: it cannot be measured.
     """
     cores = len(placement.chosen_cpus(request.threads))
-    configs = parse(config, cores)
+    found = groups(request, parse(config, cores), cores, batch_size)
     with workplace("instances", request, FILES) as place:
         now = {"now": ""}
-        found = groups(request, configs, cores, batch_size)
         study = place.study(
             found, turn_of(place.run_id, STUDIES.instances_block_s, place.writer.append, now)
         )
+        study.checks = EvidenceChecks(contradictions=study.measured.contradictions)
         study.launch = launcher(place)
         study.keep_workers = False
         study.begin_group = lambda group: now.update(now=group.name)
@@ -277,7 +283,7 @@ def page(rows: Sequence[InstanceRow], measured: Measured, policy: Policy) -> Pag
                 caption="Images per second of all instances together. Above 1 is more than stock "
                 "default in one process with all cores, measured in the same rounds.",
                 columns=(
-                    "Way and configuration",
+                    "Scenario and configuration",
                     "Images per second",
                     "Images per second and core",
                     "Over stock default on all cores",

@@ -1,6 +1,6 @@
 """`bench load`: latency when images arrive at a fixed mean rate, and the highest rate served.
 
-Arrivals are drawn before anything runs (Poisson, the same for every way of running). A latency
+Arrivals are drawn before anything runs (Poisson, the same for every scenario). A latency
 counts from when an image was due, so it includes the wait behind a busy server.
 """
 
@@ -12,16 +12,16 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.engine.checks import Checks
 from bench.errors import UsageError
 from bench.plan.scenario import CONTROL_SUFFIX
 from bench.plan.thresholds import STUDIES
 from bench.report.table import Cell, Row, Table, number
 from bench.store import records
 from bench.store.records import IterationRow, NoiseRow
-from bench.studies import ways
+from bench.studies.evidence import EvidenceChecks
 from bench.studies.measured import measured_again
 from bench.studies.page import Page
+from bench.studies.scenarios import STOCK_DEFAULT, Runnable, group
 from bench.studies.study_folder import workplace
 from bench.text.wording import NOTHING, digits, milliseconds
 from bench.worker import arrivals
@@ -63,13 +63,17 @@ FILES: dict[str, type[Any]] = {
 }
 
 
-def group(request: StudyRequest) -> Group:
-    """Return a group of stock default, its control, and the other ways."""
-    return ways.group(GROUP, ways.inference(request.profile, backends=request.backends))
+def group_of(request: StudyRequest) -> Group:
+    """Return the group of the chosen scenarios.
+
+    Raises:
+        UsageError: a pattern selects nothing that this study can run.
+    """
+    return group(GROUP, Runnable(study="load").chosen(request))
 
 
 @dataclass(kw_only=True)
-class Turns(Checks):
+class Turns(EvidenceChecks):
     """A turn serves every rate once, lowest first, with the arrivals of that round.
 
     Without `rates`, stock default's own calls set them.
@@ -142,20 +146,22 @@ def measure(rates: Sequence[float], bound_ms: float | None, request: StudyReques
     """Measure, and return the study's folder.
 
     Raises:
-        UsageError: a rate or the bound is wrong.
+        UsageError: a rate, the bound or a pattern is wrong.
         BenchError: it cannot be measured.
     """
-    chosen = parse_rates(rates)
+    ascending = parse_rates(rates)
     if bound_ms is not None and not bound_ms > 0:
         raise UsageError(f"the latency bound must be above zero ms, not {bound_ms:g}")
+    chosen = group_of(request)
     with workplace("load", request, FILES, facts={"bound_ms": bound_ms}) as place:
         turns = Turns(
             run_id=place.run_id,
             requests=STUDIES.load_requests[request.profile.name],
             record=place.writer.append,
-            rates=chosen,
+            rates=ascending,
         )
-        study = place.study([group(request)], turns)
+        study = place.study([chosen], turns)
+        turns.contradictions = study.measured.contradictions
         study.checks = turns
         with place.finished(study):
             study.measure()
@@ -167,7 +173,7 @@ def measure(rates: Sequence[float], bound_ms: float | None, request: StudyReques
 
 @dataclass(frozen=True, kw_only=True)
 class Served:
-    """The latencies of one way of running at one rate."""
+    """The latencies of one scenario at one rate."""
 
     participant: str
     rate_per_s: float
@@ -182,7 +188,7 @@ class Served:
 
 
 def served(rows: Sequence[LoadRow], policy: Policy) -> list[Served]:
-    """Return the latencies of every way at every rate."""
+    """Return the latencies of every scenario at every rate."""
     found: dict[tuple[str, float], dict[tuple[int, int], list[float]]] = defaultdict(
         lambda: defaultdict(list)
     )
@@ -216,12 +222,12 @@ def bound_of(rows: Sequence[LoadRow], given_ms: float | None) -> float | None:
     """Return the given bound, else a multiple of stock default's service time."""
     if given_ms is not None:
         return given_ms
-    own = [row.service_ms for row in rows if row.participant == ways.DEFAULT]
+    own = [row.service_ms for row in rows if row.participant == STOCK_DEFAULT]
     return STUDIES.load_bound_calls * statistics.median(own) if own else None
 
 
 def highest_rates(found: Sequence[Served], bound_ms: float) -> dict[str, float | None]:
-    """Return way -> the highest rate up to which every rate meets the bound, or None."""
+    """Return scenario -> the highest rate up to which every rate meets the bound, or None."""
     highest: dict[str, float | None] = {}
     stopped: set[str] = set()
     for one in sorted(found, key=lambda one: one.rate_per_s):
@@ -244,7 +250,7 @@ def read_page(folder: Path) -> Page:
 
 
 _REMARK = (
-    "Poisson arrivals, scheduled beforehand and the same for every way; a latency counts "
+    "Poisson arrivals, scheduled beforehand and the same for every scenario; a latency counts "
     "from when an image was due, so waiting is in it. One process, one image a call. The "
     "rates are a grid: the highest rate is the highest of them up to which the whole "
     "interval of p99 lies within the bound, and p99 needs a hundred requests."
@@ -272,12 +278,9 @@ def lead(found: Sequence[Served], measured: Measured, bound: float | None) -> li
         for participant, rate in highest_rates(found, bound).items():
             if participant.endswith(CONTROL_SUFFIX):
                 continue
-            said = (
-                f"up to {digits(rate)} images per second"
-                if rate
-                else _why_none(found, participant, bound)
-            )
-            sentences.append(f"{participant}: p99 within {milliseconds(bound)} {said}.")
+            why = measured.contradictions.get(participant)
+            within = f"p99 within {milliseconds(bound)} {_up_to(found, participant, rate, bound)}"
+            sentences.append(f"{participant}: {f'invalid, {why}' if why else within}.")
     if any(one.p99 is None for one in found):
         sentences.append("Some rates had too few requests for a p99: raise --budget.")
     sentences += [
@@ -286,8 +289,10 @@ def lead(found: Sequence[Served], measured: Measured, bound: float | None) -> li
     return sentences or ["Nothing was measured."]
 
 
-def _why_none(found: Sequence[Served], participant: str, bound: float) -> str:
-    """Say whether the lowest rate missed the bound, or only did not show that it meets it."""
+def _up_to(found: Sequence[Served], participant: str, rate: float | None, bound: float) -> str:
+    """Name the highest rate; without one, say whether the lowest missed the bound or is open."""
+    if rate:
+        return f"up to {digits(rate)} images per second"
     lowest = min(
         (one for one in found if one.participant == participant), key=lambda one: one.rate_per_s
     )
@@ -301,7 +306,7 @@ def _table(found: Sequence[Served], bound: float | None) -> Table:
     return Table(
         name="load",
         caption="Latency from when an image was due, by rate of arrival.",
-        columns=("Way of running", "Images per second", "Requests", "p50", "p99", "Within bound"),
+        columns=("Scenario", "Images per second", "Requests", "p50", "p99", "Within bound"),
         rows=tuple(
             Row(
                 cells=(

@@ -12,6 +12,7 @@ from bench.plan.scenario import Status
 from bench.store import records
 from bench.store.metadata import RunMetadata
 from bench.store.records import NoiseRow
+from bench.text.wording import listed
 from bench.worker.conditions import unequal
 
 if TYPE_CHECKING:
@@ -36,21 +37,34 @@ class Measured:
     """The conditions that its worker reported, and what differed from its base's."""
     prepared: dict[str, PrepareReply] = field(default_factory=dict)
     """The reply to `prepare`."""
+    contradictions: dict[str, str] = field(default_factory=dict)
+    """How what it executed contradicts its label, in a sentence."""
     notes: list[str] = field(default_factory=list)
 
     def judge(self, policy: Policy) -> Judge:
         """Return the judge of all groups in one model.
 
         A participant that failed before its first block is unusable, and so is one whose worker's
-        conditions differed.
+        conditions differed or whose evidence contradicts its label.
         """
         unusable = {
             name: str(error)
             for name, error in self.failures.items()
             if not any(blocks.get(name) for blocks in self.groups.values())
         }
-        found = Measurements(groups=self.groups, unusable={**unequal(self.workers), **unusable})
-        return Judge(found, policy)
+        unusable = {**unequal(self.workers), **self.contradictions, **unusable}
+        return Judge(Measurements(groups=self.groups, unusable=unusable), policy)
+
+    def caveats(self) -> list[str]:
+        """Return what the workers said of their models that weakens the figures, in sentences."""
+        emulated = [
+            name for name, reply in self.prepared.items() if reply.get("native_dtype") is False
+        ]
+        models = [reply["model"] for reply in self.prepared.values() if "model" in reply]
+        found = [f"This CPU emulates the dtype of {listed(emulated, 3)}."] if emulated else []
+        if any(not model["trained"] for model in models):
+            found.append("The weights are random: decisions mean nothing before training.")
+        return found
 
 
 def measured_again(
@@ -72,6 +86,9 @@ def measured_again(
             for name, kept in (environment.get("failures") or {}).items()
         },
         workers={name: dict(kept) for name, kept in known.workers.items()},
+        contradictions={
+            name: str(found) for name, found in (environment.get("contradictions") or {}).items()
+        },
         notes=list(known.notes),
     )
     return measured, known.policy

@@ -1,34 +1,31 @@
-"""`bench operators`: ROIAlign and NMS, stock torchvision against IPEX, on shapes of Mask R-CNN.
+"""`bench operators`: operators of Mask R-CNN and fused patterns, stock PyTorch against IPEX.
 
-Each case is a comparison group of three participants: stock torchvision, its control, and the same
-call in a process that imported IPEX.
+Each case is a comparison group. ROIAlign and NMS have three participants: stock torchvision, its
+control, and the same call in a process that imported IPEX. A pattern has stock in eager mode, its
+control, and what each library offers with and without fusion.
 """
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench.analysis.judge import level
-from bench.engine.checks import Checks
 from bench.engine.participants import Group, Participant, control_of
-from bench.errors import BenchError
-from bench.machine import frameworks
-from bench.plan.operators import CASE, CASES, Case, case_named
-from bench.plan.scenario import Mode, Scenario, Task
+from bench.plan.operators import CASE, LINEAR_RELU, ROI_ALIGN, Case, Pattern, cases_matching
+from bench.plan.scenario import AUTO_KERNELS, Mode, Scenario, Task
 from bench.plan.thresholds import STUDIES
-from bench.report.table import Cell, Row, Table, number
-from bench.store import records, run_folder
+from bench.store import run_folder
 from bench.store.records import IterationRow, NoiseRow
-from bench.studies.page import Page
+from bench.studies.evidence import EvidenceChecks
 from bench.studies.study_folder import OPERATORS, workplace
-from bench.text.wording import NOTHING, bounds, finite, milliseconds, times
+from bench.text.wording import finite
+from bench.worker.kernels import arithmetic, fused_operators
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from bench.analysis.comparison import Comparison
@@ -38,11 +35,17 @@ if TYPE_CHECKING:
     from bench.plan.thresholds import Policy
     from bench.studies.measured import Measured
     from bench.studies.study_folder import StudyRequest
+    from bench.worker.protocol import KernelsReply
+
+OTHER_OUTPUTS = "its outputs differ from stock's"
+NOTHING = "nothing"
+"""Value of the column `fused`: the evidence was read, and shows nothing fused."""
+NOTHING_FUSED = "fusion is on, but neither oneDNN's log nor the graph shows anything fused"
 
 
 @dataclass(frozen=True, kw_only=True)
 class OperatorRow:  # more than 15 fields: the columns of operators.csv
-    """One operator case in one backend."""
+    """One case in one scenario."""
 
     run_id: str
     case: str
@@ -54,56 +57,118 @@ class OperatorRow:  # more than 15 fields: the columns of operators.csv
     status: str
     reason: str | None
     served_by: str | None
-    """IPEX's own operators that the call went through; empty where torchvision's kernel served."""
+    """IPEX's own operators that the call went through, empty where torchvision's kernel served; of
+    a pattern: oneDNN's implementations, empty where its log names none."""
     rounds: int
     launches: int
     median_ms: float | None
     speedup: float | None
-    """Over stock torchvision, paired within rounds."""
+    """Over stock torchvision or stock eager, paired within rounds."""
     speedup_low: float | None
     speedup_high: float | None
     margin: float | None
     verdict: str
     max_abs_error: float | None
-    """Of the outputs, against stock torchvision's; NMS: of the kept boxes' numbers."""
+    """Of the outputs, against stock's; NMS: of the kept boxes' numbers."""
     same_output: bool | None
+    mode: str = "eager"
+    fusion: str | None = None
+    """`on` or `off` in TorchScript."""
+    fused: str | None = None
+    """What the evidence shows as fused, or `nothing`; empty where it was not read: a control, a
+    case that is no pattern, a study that was cut."""
+    fusion_gain: float | None = None
+    """Over the same library and mode without fusion, paired within rounds."""
+    fusion_gain_low: float | None = None
+    fusion_gain_high: float | None = None
+    fusion_verdict: str = ""
+    options: str | None = None
+    """Options of the scenario, joined by `+`, beside the case."""
+
+
+# ---- what is compared ----------------------------------------------------------------------------
 
 
 def groups(cases: Sequence[Case]) -> list[Group]:
-    """Return a group for each case: stock, its control, IPEX."""
+    """Return a group for each case: stock, its control, and the others."""
     found = []
     for case in cases:
-        stock = _participant(case, "stock", "")
-        found.append(
-            Group(
-                name=case.name,
-                participants=(stock, control_of(stock), _participant(case, "ipex", stock.name)),
+        scenarios = _of_pattern(case) if isinstance(case, Pattern) else _of_detection(case)
+        stock, *others = (
+            Participant(
+                name=f"{case.name}/{worker}",
+                scenario=scenario,
+                worker=worker,
+                base="" if worker == "stock" else f"{case.name}/stock",
             )
+            for worker, scenario in scenarios.items()
         )
+        found.append(Group(name=case.name, participants=(stock, control_of(stock), *others)))
     return found
 
 
-def _participant(case: Case, backend: str, base: str) -> Participant:
-    scenario = Scenario(
+def _eager(case: Case) -> Scenario:
+    return Scenario(
         task=Task.INFERENCE,
-        backend=backend,
+        backend="stock",
         mode=Mode.EAGER,
         layout=case.layout,
         batch_size=1,
         options=(f"{CASE}={case.name}",),
     )
-    return Participant(name=f"{case.name}/{backend}", scenario=scenario, worker=backend, base=base)
 
 
-@dataclass(frozen=True)
-class KeepOutputs(Checks):
-    """Has every participant write its outputs to the folder, for `rows` to compare."""
+def _of_detection(case: Case) -> dict[str, Scenario]:
+    """Return the scenarios by the name of their worker: a call needs IPEX's import alone."""
+    stock = _eager(case)
+    return {"stock": stock, "ipex": replace(stock, backend="ipex")}
+
+
+def _of_pattern(case: Case) -> dict[str, Scenario]:
+    """Return the scenarios by the name of their worker: each library with and without fusion."""
+    stock = _eager(case)
+    script = replace(stock, mode=Mode.TORCHSCRIPT, fusion=False)
+    fused = replace(script, fusion=True)
+    ipex = {
+        "ipex-torchscript": replace(script, backend="ipex"),
+        "ipex-torchscript-fusion": replace(fused, backend="ipex"),
+    }
+    if case.operator == LINEAR_RELU:  # fused by oneDNN only, and MKL is IPEX's default
+        ipex |= {
+            f"{name}-{AUTO_KERNELS}": replace(one, options=(*one.options, AUTO_KERNELS))
+            for name, one in ipex.items()
+        }
+    return {
+        "stock": stock,
+        "stock-torchscript": script,
+        "stock-torchscript-fusion": fused,
+        "stock-compile": replace(stock, mode=Mode.COMPILE),
+        **ipex,
+    }
+
+
+@dataclass(kw_only=True)
+class CaseChecks(EvidenceChecks):
+    """Has every participant write its outputs to `folder`; reads the evidence of patterns."""
 
     folder: Path
 
     def after_first_warm_up(self, execution: Execution) -> None:
-        """Request the outputs, once a launch."""
+        """Request the outputs, once."""
         execution.outputs(output_path(self.folder, execution.participant))
+
+    def after_rounds(self, execution: Execution) -> None:
+        """Request the evidence of a pattern; PyTorch's profiler names other operators' kernels."""
+        (case,) = cases_matching([str(execution.scenario.option(CASE))])
+        if isinstance(case, Pattern):
+            super().after_rounds(execution)
+
+    def contradiction(self, execution: Execution, reply: KernelsReply) -> str | None:
+        """Require of a scenario with fusion that something was fused, convolution or not."""
+        found = super().contradiction(execution, reply)
+        if found is None and execution.scenario.fusion and not fused_operators(reply):
+            return NOTHING_FUSED
+        return found
 
 
 def output_path(folder: Path, participant: Participant) -> Path:
@@ -111,76 +176,133 @@ def output_path(folder: Path, participant: Participant) -> Path:
     return folder / f"{participant.name.replace('/', '-').replace('#', '-')}.npz"
 
 
+# ---- rows ----------------------------------------------------------------------------------------
+
+
 def rows(
-    run_id: str, cases: Sequence[Case], measured: Measured, outputs: Path, policy: Policy
+    run_id: str, cases: Sequence[Case], measured: Measured, checks: CaseChecks, policy: Policy
 ) -> list[OperatorRow]:
-    """Return a row for every case and backend, failed ones included."""
-    found = []
-    judge = measured.judge(policy)
-    for group, case in zip(groups(cases), cases, strict=True):
-        stock = group.participants[0]
-        found += [
-            _row(run_id, case, participant, stock, group.name, measured, outputs, judge)
-            for participant in group.participants
-        ]
-    return found
+    """Return a row for every case and scenario, failed ones included.
 
-
-def _row(
-    run_id: str,
-    case: Case,
-    participant: Participant,
-    stock: Participant,
-    group: str,
-    measured: Measured,
-    outputs: Path,
-    judge: Judge,
-) -> OperatorRow:
-    blocks = measured.groups.get(group, {}).get(participant.name, {})
-    own = level(blocks, judge.policy)
-    error = measured.failures.get(participant.name)
-    difference = largest_difference(output_path(outputs, stock), output_path(outputs, participant))
-    compared = (
-        None if participant is stock else judge.compare(participant.name, stock.name, group=group)
-    )
-    ratio = compared.ratio if compared else None
-    allowed = STUDIES.pooled_tolerance if case.output_size else 0
-    same = None if difference is None else difference <= allowed
-    verdict = "" if compared is None else str(compared.verdict)
-    return OperatorRow(
+    Other outputs than stock's count as a contradiction, so that nothing is compared with them.
+    """
+    found = list(zip(groups(cases), cases, strict=True))
+    differences = {
+        participant.name: largest_difference(
+            output_path(checks.folder, group.participants[0]),
+            output_path(checks.folder, participant),
+        )
+        for group, _ in found
+        for participant in group.participants
+    }
+    for group, case in found:
+        for participant in group.participants:
+            difference = differences[participant.name]
+            if difference is not None and difference > tolerance(case):
+                measured.contradictions[participant.name] = OTHER_OUTPUTS
+    maker = _RowMaker(
         run_id=run_id,
-        case=case.name,
-        operator=case.operator,
-        context=case.context,
-        shapes=case.shapes,
-        layout=str(case.layout),
-        backend="stock#control" if participant.is_control else participant.scenario.backend,
-        status="ok" if error is None else str(error.status),
-        reason=_reason(error, compared, same=same),
-        served_by=", ".join(measured.prepared.get(participant.name, {}).get("served_by", ()))
-        or None,
-        rounds=len(blocks),
-        launches=len({launch for launch, _ in blocks}),
-        median_ms=own.estimate if own else None,
-        speedup=ratio.estimate if ratio else None,
-        speedup_low=ratio.low if ratio else None,
-        speedup_high=finite(ratio.high) if ratio else None,
-        margin=compared.margin if compared else None,
-        verdict="invalid" if same is False and not participant.is_control else verdict,
-        max_abs_error=finite(difference),
-        same_output=same,
+        measured=measured,
+        judge=measured.judge(policy),
+        evidence=checks.evidence,
+        differences=differences,
     )
+    return [
+        maker.row(case, participant, group)
+        for group, case in found
+        for participant in group.participants
+    ]
 
 
-def _reason(
-    error: WorkerError | None, compared: Comparison | None, *, same: bool | None
-) -> str | None:
+@dataclass(frozen=True, kw_only=True)
+class _RowMaker:
+    """Makes rows of what was measured."""
+
+    run_id: str
+    measured: Measured
+    judge: Judge
+    evidence: Mapping[str, KernelsReply]
+    differences: Mapping[str, float | None]
+
+    def row(self, case: Case, participant: Participant, group: Group) -> OperatorRow:
+        """Return the row of one participant."""
+        scenario, stock = participant.scenario, group.participants[0]
+        blocks = self.measured.groups.get(group.name, {}).get(participant.name, {})
+        own = level(blocks, self.judge.policy)
+        error = self.measured.failures.get(participant.name)
+        difference = self.differences[participant.name]
+        same = None if difference is None else difference <= tolerance(case)
+        compared = self._compare(participant, None if participant is stock else stock, group)
+        unfused = self._compare(participant, _without_fusion(participant, group), group)
+        ratio = compared.ratio if compared else None
+        gain = unfused.ratio if unfused else None
+        evidence = self.evidence.get(participant.name, {})
+        return OperatorRow(
+            run_id=self.run_id,
+            case=case.name,
+            operator=case.operator,
+            context=case.context,
+            shapes=case.shapes,
+            layout=str(case.layout),
+            backend=f"{scenario.backend}#control" if participant.is_control else scenario.backend,
+            status="ok" if error is None else str(error.status),
+            reason=_reason(error, compared),
+            served_by=self._served_by(participant, evidence),
+            rounds=len(blocks),
+            launches=len({launch for launch, _ in blocks}),
+            median_ms=own.estimate if own else None,
+            speedup=ratio.estimate if ratio else None,
+            speedup_low=ratio.low if ratio else None,
+            speedup_high=finite(ratio.high) if ratio else None,
+            margin=compared.margin if compared else None,
+            verdict=str(compared.verdict) if compared else "",
+            max_abs_error=finite(difference),
+            same_output=same,
+            mode=str(scenario.mode),
+            fusion={None: None, True: "on", False: "off"}[scenario.fusion],
+            fused=(", ".join(fused_operators(evidence)) or NOTHING) if evidence else None,
+            fusion_gain=gain.estimate if gain else None,
+            fusion_gain_low=gain.low if gain else None,
+            fusion_gain_high=finite(gain.high) if gain else None,
+            fusion_verdict=str(unfused.verdict) if unfused else "",
+            options="+".join(tag for tag in scenario.options if "=" not in tag) or None,
+        )
+
+    def _served_by(self, participant: Participant, evidence: KernelsReply) -> str | None:
+        """Return the kernels that PyTorch's profiler or oneDNN's log named."""
+        own = self.measured.prepared.get(participant.name, {}).get("served_by", ())
+        logged = [kernel.implementation for kernel in arithmetic(evidence)]
+        return ", ".join(dict.fromkeys([*own, *logged])) or None
+
+    def _compare(
+        self, participant: Participant, base: Participant | None, group: Group
+    ) -> Comparison | None:
+        """Compare a participant with another of its group, or with none."""
+        if base is None:
+            return None
+        return self.judge.compare(participant.name, base.name, group=group.name)
+
+
+def _without_fusion(participant: Participant, group: Group) -> Participant | None:
+    """Return the participant of the same library and mode without fusion, for one with it."""
+    if not participant.scenario.fusion:
+        return None
+    wanted = replace(participant.scenario, fusion=False)
+    return next((one for one in group.participants if one.scenario == wanted), None)
+
+
+def _reason(error: WorkerError | None, compared: Comparison | None) -> str | None:
     """Return why there is no verdict, the gravest reason first."""
     if error is not None:
         return error.reason
-    if same is False:
-        return "its outputs differ from stock torchvision's"
     return compared.reason if compared else None
+
+
+def tolerance(case: Case) -> float:
+    """Return how far outputs may differ: kept boxes not at all."""
+    if isinstance(case, Pattern):
+        return STUDIES.pattern_tolerance
+    return STUDIES.pooled_tolerance if case.operator == ROI_ALIGN else 0.0
 
 
 def largest_difference(stock: Path, other: Path) -> float | None:
@@ -194,105 +316,7 @@ def largest_difference(stock: Path, other: Path) -> float | None:
     return float(np.max(np.abs(one.astype(np.float64) - two.astype(np.float64)), initial=0.0))
 
 
-_REMARK = (
-    "Importing IPEX is enough: it registers kernels under torchvision's operators. For ROIAlign it "
-    "registers them with autograd, which `torch.inference_mode()` bypasses, so torchvision's own "
-    "kernel runs there; `torch.no_grad()` reaches IPEX's. \"Served by\" is what PyTorch's "
-    "profiler saw."
-)
-
-
-def page(found: Sequence[OperatorRow]) -> Page:
-    """Build the study's page."""
-    return Page(
-        title="ROIAlign and NMS: stock torchvision against IPEX",
-        lead=tuple(_lead(found)),
-        tables=(_table(found),),
-        remarks=(_REMARK,),
-    )
-
-
-def _lead(found: Sequence[OperatorRow]) -> list[str]:
-    sentences = []
-    for row in found:
-        if row.backend != "ipex":
-            continue
-        if row.speedup is None:
-            sentences.append(f"{row.case}: not measured ({row.reason}).")
-            continue
-        own = "its own kernel" if row.served_by else "torchvision's kernel, not its own"
-        sentences.append(
-            f"{row.case}: with IPEX ({own}) {times(row.speedup)} "
-            f"{bounds(row.speedup_low, row.speedup_high)} over stock torchvision, {row.verdict}"
-            f"{'' if row.same_output else ', and its outputs differ'}."
-        )
-    return sentences or ["No case was measured."]
-
-
-def _table(found: Sequence[OperatorRow]) -> Table:
-    return Table(
-        name="operators",
-        caption="One call on the shapes of Mask R-CNN. Above 1 is faster than stock torchvision.",
-        columns=(
-            "Case",
-            "Backend",
-            "Served by",
-            "Median",
-            "Over stock",
-            "Verdict",
-            "Largest difference",
-            "Status and reason",
-        ),
-        rows=tuple(_cells(row) for row in found),
-        numeric=(3, 4, 6),
-    )
-
-
-def _cells(row: OperatorRow) -> Row:
-    served: str = row.served_by or ("torchvision" if row.status == "ok" else NOTHING)
-    return Row(
-        cells=(
-            Cell(text=row.case, note=f"{row.shapes} · {row.layout}"),
-            Cell(text=row.backend),
-            Cell(text=served),
-            number(milliseconds(row.median_ms), row.median_ms),
-            number(
-                times(row.speedup),
-                row.speedup,
-                bounds(row.speedup_low, row.speedup_high) if row.speedup else "",
-            ),
-            Cell(text="" if row.verdict else NOTHING, verdict=row.verdict),
-            number(
-                NOTHING if row.max_abs_error is None else f"{row.max_abs_error:.2g}",
-                row.max_abs_error,
-            ),
-            Cell(text=row.status, note=row.reason or ""),
-        ),
-    )
-
-
-def replaced_operators() -> str:
-    """Return a Markdown table of the operators that importing IPEX replaces in PyTorch.
-
-    Raises:
-        BenchError: IPEX or torchvision cannot be imported here.
-    """
-    answer = frameworks.ask("ask_operators", sys.executable)
-    if answer.result is None:
-        raise BenchError(f"what IPEX replaces cannot be listed: {answer.reason}")
-    found = answer.result
-    added = ", ".join(f"{count} of `{name}`" for name, count in found["added"].items())
-    rows = [f"| `{name}` | {', '.join(keys)} |" for name, keys in found["replaced"].items()]
-    first = (
-        f"IPEX {found['ipex']} replaces kernels of {len(rows)} operators of PyTorch "
-        f"{found['torch']} and torchvision {found['torchvision']}, and adds {added}."
-    )
-    return "\n".join([first, "", "| operator | replaced for |", "|---|---|", *rows])
-
-
-def facts(cases: Sequence[Case]) -> dict[str, Any]:
-    """Return what environment.json keeps of the study."""
-    return {"cases": [case.name for case in cases]}
+# ---- measuring -----------------------------------------------------------------------------------
 
 
 FILES: dict[str, type[Any]] = {
@@ -302,26 +326,23 @@ FILES: dict[str, type[Any]] = {
 }
 
 
-def measure(names: Sequence[str], request: StudyRequest) -> Path:
-    """Measure these cases, or all, and return the study's folder.
+def measure(patterns: Sequence[str], request: StudyRequest) -> Path:
+    """Measure the cases that match, or the usual ones, and return the study's folder.
 
     Raises:
-        UsageError: there is no such case.
+        UsageError: a pattern matches no case.
         BenchError: it cannot be measured.
     """
-    cases = [case_named(name) for name in names] or list(CASES)
-    with workplace("operators", request, FILES, work=OPERATORS, facts=facts(cases)) as place:
+    cases = cases_matching(list(patterns))
+    facts = {"cases": [case.name for case in cases]}
+    with workplace("operators", request, FILES, work=OPERATORS, facts=facts) as place:
         study = place.study(groups(cases))
-        outputs = place.folder / run_folder.OUTPUTS
-        study.checks = KeepOutputs(outputs)
+        checks = CaseChecks(
+            folder=place.folder / run_folder.OUTPUTS, contradictions=study.measured.contradictions
+        )
+        study.checks = checks
         with place.finished(study):
             study.measure()
-        for row in rows(place.run_id, cases, study.measured, outputs, place.policy):
+        for row in rows(place.run_id, cases, study.measured, checks, place.policy):
             place.writer.append(row)
         return place.folder
-
-
-def read_page(folder: Path) -> Page:
-    """Build the page of a measured study from its folder."""
-    found, _ = records.read_rows(folder / "operators.csv", OperatorRow)
-    return page(found)

@@ -16,9 +16,10 @@ from bench.plan.thresholds import STUDIES
 from bench.report.table import Cell, Row, Table, number
 from bench.store import records
 from bench.store.records import IterationRow, NoiseRow
-from bench.studies import ways
+from bench.studies.evidence import EvidenceChecks
 from bench.studies.measured import measured_again
 from bench.studies.page import Page, speedup_cells, status_cell
+from bench.studies.scenarios import STOCK_DEFAULT, Runnable, group
 from bench.studies.study_folder import workplace
 from bench.text.wording import NOTHING, bounds, milliseconds, times
 
@@ -73,9 +74,13 @@ FILES: dict[str, type[Any]] = {
 }
 
 
-def group(request: StudyRequest) -> Group:
-    """Return a group of stock default, its control, and the other ways."""
-    return ways.group(GROUP, ways.inference(request.profile, backends=request.backends))
+def group_of(request: StudyRequest) -> Group:
+    """Return the group of the chosen scenarios.
+
+    Raises:
+        UsageError: a pattern selects nothing that this study can run.
+    """
+    return group(GROUP, Runnable(study="stages").chosen(request))
 
 
 def turn_of(
@@ -111,13 +116,16 @@ def measure(request: StudyRequest) -> Path:
     """Measure, and return the study's folder.
 
     Raises:
+        UsageError: a pattern selects nothing that this study can run.
         BenchError: it cannot be measured.
     """
+    chosen = group_of(request)
     with workplace("stages", request, FILES) as place:
         turn = turn_of(
             place.run_id, STUDIES.stage_images[request.profile.name], place.writer.append
         )
-        study = place.study([group(request)], turn)
+        study = place.study([chosen], turn)
+        study.checks = EvidenceChecks(contradictions=study.measured.contradictions)
         with place.finished(study):
             study.measure()
         return place.folder
@@ -181,7 +189,7 @@ class Bound:
 
 def bound_of(rows: Sequence[StageRow], policy: Policy) -> Bound | None:
     """Return Amdahl's bound, or None without stock default's times."""
-    shares = blocks(rows, model_share).get(ways.DEFAULT)
+    shares = blocks(rows, model_share).get(STOCK_DEFAULT)
     share = level(shares, policy) if shares else None
     return Bound(share=share) if share else None
 
@@ -196,7 +204,7 @@ def changed_decisions(rows: Sequence[StageRow]) -> dict[str, int]:
         turns[row.participant, row.launch, row.round].append(row)
     changed: dict[str, set[str]] = defaultdict(set)
     for (participant, launch, round_number), own in turns.items():
-        default = turns.get((ways.DEFAULT, launch, round_number), ())
+        default = turns.get((STOCK_DEFAULT, launch, round_number), ())
         pairs = zip(default, own, strict=False)  # a turn that was cut has fewer
         changed[participant] |= {row.image for base, row in pairs if row.decision != base.decision}
     return {participant: len(images) for participant, images in changed.items() if images}
@@ -218,9 +226,9 @@ def page(rows: Sequence[StageRow], measured: Measured, policy: Policy) -> Page:
     participants = list(dict.fromkeys([*opened, *found]))
     judge = measured.judge(policy)
     compared = {
-        participant: judge.compare(participant, ways.DEFAULT, group=GROUP)
+        participant: judge.compare(participant, STOCK_DEFAULT, group=GROUP)
         for participant in participants
-        if participant != ways.DEFAULT
+        if participant != STOCK_DEFAULT
     }
     return Page(
         title="From disk to decision: where the time goes, and what a backend can change",
@@ -289,7 +297,7 @@ def _table(
         name="end-to-end",
         caption="One image from disk to its decision. Above 1 is faster than stock default.",
         columns=(
-            "Way of running",
+            "Scenario",
             "Median image",
             "Over stock default",
             "Verdict",
@@ -320,7 +328,7 @@ def _stage_table(participants: Sequence[str], rows: Sequence[StageRow]) -> Table
     return Table(
         name="stages",
         caption="Median of each stage, with its share.",
-        columns=("Way of running", *(stage.capitalize() for stage in STAGES)),
+        columns=("Scenario", *(stage.capitalize() for stage in STAGES)),
         rows=tuple(made),
         numeric=tuple(range(1, len(STAGES) + 1)),
     )

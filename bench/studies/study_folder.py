@@ -57,6 +57,8 @@ class StudyRequest:
     threads: int | None = None
     backends: tuple[str, ...] = ()
     """Further backends, beside stock and IPEX."""
+    only: tuple[str, ...] = ()
+    """Patterns of scenario ids; none for the usual scenarios of the study."""
 
     @property
     def budget(self) -> float:
@@ -101,9 +103,16 @@ class Place:
         return self.start(participant, number, self.cpus)
 
     def start(
-        self, participant: Participant, number: int, cpus: tuple[int, ...], instance: str = ""
+        self,
+        participant: Participant,
+        number: int,
+        cpus: tuple[int, ...],
+        instance: str = "",
+        cache: str = "",
     ) -> WorkerHandle:
         """Start a fresh process for this participant on these CPUs, one thread each.
+
+        Processes with a `cache` of their own share no compiled code with others.
 
         Raises:
             WorkerError: a variable of its scenario is not available.
@@ -121,7 +130,9 @@ class Place:
             ),
         )
         return launcher.start(
-            f"{participant.worker}{instance}-launch{number + 1}", participant.scenario
+            f"{participant.worker}{instance}-launch{number + 1}",
+            participant.scenario,
+            cache=cache,
         )
 
     def study(self, groups: Sequence[Group], turn: Turn | None = None) -> Study:
@@ -155,7 +166,8 @@ class Place:
         noise = study.measured.noise
         self.environment.update(
             complete=complete,
-            notes=list(study.measured.notes),
+            notes=[*study.measured.notes, *study.measured.caveats()],
+            contradictions=study.measured.contradictions,
             workers=study.measured.workers,
             failures=failures_kept(study.measured.failures),
             noisy_share=1 - sum(row.quiet for row in noise) / len(noise) if noise else None,

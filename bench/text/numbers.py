@@ -1,11 +1,6 @@
-"""Numbers in the sentences of the harness. Pure."""
+"""Durations in the sentences of the harness. Pure."""
 
 from __future__ import annotations
-
-
-def percent(share: float) -> str:
-    """Return a share in percent: `3 %` of 0.03."""
-    return f"{100 * share:.3g} %"
 
 
 def spell_seconds(seconds: float) -> str:

@@ -92,7 +92,7 @@ def at_least(comparison: Comparison) -> str:
         return ""
     if comparison.at_least >= 1:
         return f"at least {times(1 + comparison.at_least)}"
-    return f"by at least {percent(comparison.at_least)}"
+    return f"by at least {percent(comparison.at_least, 2)}"
 
 
 def digits(value: float | None, significant: int = 3) -> str:
@@ -132,10 +132,13 @@ def seconds(value: float | None) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def percent(share: float | None, significant: int = 2) -> str:
-    """Return a share of one as `3 %`."""
+def percent(share: float | None, significant: int = 3) -> str:
+    """Return a share of one as `3 %`; from 1 % on without exponent, whatever the digits."""
     number = finite(share)
-    return NOTHING if number is None else f"{100 * number:.{significant}g} %"
+    if number is None:
+        return NOTHING
+    whole = len(f"{abs(100 * number):.0f}")
+    return f"{100 * number:.{max(significant, whole)}g} %"
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:
@@ -173,11 +176,16 @@ def backend_name(backend: str) -> str:
     return _BACKENDS.get(backend, backend)
 
 
+def mode_name(mode: str) -> str:
+    """Return `eager`, `TorchScript`, `torch.compile`; a mode of a newer version stays unchanged."""
+    return _MODES.get(mode, mode)
+
+
 def way_name(row: ScenarioRow) -> str:
     """Return backend, mode and fusion: `IPEX · TorchScript, fusion on`."""
     if row.backend in FURTHER_BACKENDS:
         return backend_name(row.backend)
-    mode = _MODES.get(row.mode, row.mode)
+    mode = mode_name(row.mode)
     if row.fusion:
         mode = f"{mode}, {_FUSION.get(row.fusion, row.fusion)}"
     return f"{backend_name(row.backend)} · {mode}"

@@ -74,6 +74,12 @@ class Kernel:
         own = {"sum"} if self.primitive != "convolution" else set()
         return self.primitive in COMPUTE and bool({*(self.post_ops or "").split("+")} - {"", *own})
 
+    @property
+    def with_post_ops(self) -> str:
+        """The primitive and what it computed too, such as `convolution+sum+eltwise_relu`."""
+        post_ops = (post.partition(":")[0] for post in (self.post_ops or "").split("+"))
+        return "+".join(filter(None, (self.primitive, *post_ops)))
+
     def layout(self, tensor: str) -> str | None:
         """Return the layout tag of one tensor, such as `acdb` (channels_last) of `src`."""
         return _named(self.layouts).get(tensor)
@@ -188,6 +194,27 @@ def graph_nodes(graph: str) -> dict[str, int]:
     """Count each fused or IPEX operator in an optimised TorchScript graph."""
     counts = Counter(next(filter(None, names)) for names in _NODE.findall(graph))
     return dict(sorted(counts.items()))
+
+
+def arithmetic(reply: protocol.KernelsReply) -> list[Kernel]:
+    """Return the kernels of a reply that did the arithmetic."""
+    found = (Kernel(**fields) for fields in reply.get("kernels", ()))
+    return [kernel for kernel in found if kernel.primitive in COMPUTE]
+
+
+def fused_operators(reply: protocol.KernelsReply) -> list[str]:
+    """Name what one call fused: `convolution+eltwise_relu`, or a fused node of the graph.
+
+    The log decides where it holds arithmetic: a node may hold an operator alone. MKL's matrix
+    products print no line, and then the graph decides.
+    """
+    logged = arithmetic(reply)
+    if logged:
+        names = [one.with_post_ops for one in logged if one.is_fused]
+    else:
+        nodes = reply.get("graph", {}).get("nodes", {})
+        names = [name for name in nodes if _FUSED_NODE.fullmatch(name)]
+    return list(dict.fromkeys(names))
 
 
 def capture(call: Callable[[], object], verbose: AbstractContextManager[object]) -> str:

@@ -1,7 +1,8 @@
-"""ROIAlign and NMS on the shapes of Mask R-CNN, called as a scenario's model is.
+"""Operators of Mask R-CNN and patterns that libraries fuse, called as a scenario's model is.
 
-Importing IPEX registers its kernels for some of torchvision's operators; nothing else is needed.
-Which kernel runs depends on how autograd is switched off: `no_grad` still goes through the kernels
+A pattern is set up by the backend, as a model is (see `bench.worker.patterns`). ROIAlign and NMS
+need no setting up: importing IPEX registers its kernels for some of torchvision's operators. Which
+kernel runs depends on how autograd is switched off: `no_grad` still goes through the kernels
 registered for autograd, `inference_mode` does not. So both are cases, and PyTorch's profiler tells
 which kernels ran.
 """
@@ -26,14 +27,16 @@ from bench.plan.operators import (
     NO_GRAD,
     ROI_ALIGN,
     Case,
+    Detection,
+    Pattern,
     case_named,
 )
 from bench.plan.scenario import Scenario, Status
-from bench.worker import workload
+from bench.worker import patterns, workload
 from bench.worker.backends import Prepared
 from bench.worker.prepared_scenario import ActiveScenario
 from bench.worker.session import Session
-from bench.worker.workload.inputs import in_layout
+from bench.worker.workload.inputs import in_layout, tensors_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,35 +61,48 @@ class OperatorSession(Session):
     def prepare(
         self, scenario: Scenario, *, before: Callable[[torch.nn.Module], None] | None = None
     ) -> protocol.PrepareReply:
-        """Create the case's inputs, the same in every worker."""
-        del before  # operators have no weights
+        """Create the case's weights and inputs, the same in every worker."""
+        del before  # the weights are the case's own
         self.release()
         self._memory.start()
         case = case_of(scenario)
         torch.manual_seed(_SEED)
-        operator = operator_of(case)
-        inputs = operator.inputs(scenario)
+        prepared, inputs = self._set_up_case(case, scenario)
         self._active = ActiveScenario(
             scenario=scenario,
-            prepared=Prepared(model=operator),
+            prepared=prepared,
             batch=workload.Batch(images=inputs, labels=inputs, class_weights=inputs),
             threshold=0.5,
             trained=True,
         )
         gc.collect()
+        own = isinstance(case, Detection)
         return {
-            "prepare_s": 0.0,
+            "layers_replaced": prepared.layers_replaced,
             "native_dtype": True,
-            "served_by": served_by(lambda: operator(inputs)),
+            "served_by": served_by(lambda: prepared.model(inputs)) if own else [],
             "case": case.name,
         }
+
+    def _set_up_case(self, case: Case, scenario: Scenario) -> tuple[Prepared, torch.Tensor]:
+        """Return what a call runs, and its first input.
+
+        Raises:
+            NotImplementedError: the backend cannot run a pattern this way; the text says why.
+        """
+        if isinstance(case, Pattern):
+            inputs = in_layout(patterns.inputs_of(case), scenario.layout)
+            return self._backend.prepare(patterns.model_of(case), scenario, inputs), inputs
+        operator = operator_of(case)
+        return Prepared(model=operator), operator.inputs(scenario)
 
     def outputs(self, path: Path, *, within_s: float | None = None) -> protocol.OutputsReply:  # noqa: ARG002 - one call
         """Write the operator's result."""
         active = self.active
         with self._memory.left_out(), active.context():
             result = active.call()
-            values = [part.detach().double().numpy().reshape(-1) for part in result]
+            parts = tensors_of(result)
+            values = [part.detach().double().numpy().reshape(-1) for part in parts]
             np.savez(path, values=np.concatenate(values))
         return {"images": 1, "trained": True}
 
@@ -95,7 +111,7 @@ class OperatorSession(Session):
 class _Operator(torch.nn.Module):
     """An operator that holds all its inputs but the first."""
 
-    case: Case
+    case: Detection
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -156,7 +172,13 @@ class _Nms(_Operator):
 
 
 def operator_of(case: Case) -> _Operator:
-    """Return the module of a case."""
+    """Return the module of a case of Mask R-CNN.
+
+    Raises:
+        TypeError: the case is a pattern, which a backend sets up.
+    """
+    if not isinstance(case, Detection):
+        raise TypeError(f"{case.name} is no operator of its own")
     return {ROI_ALIGN: _RoiAlign, NMS: _Nms}[case.operator](case)
 
 
@@ -194,8 +216,7 @@ def case_of(scenario: Scenario) -> Case:
     Raises:
         WorkerError: they name none.
     """
-    for tag in scenario.options:
-        name, _, value = tag.partition("=")
-        if name == CASE:
-            return case_named(value)
-    raise WorkerError(Status.CRASHED, f"{scenario.id} names no case")
+    name = scenario.option(CASE)
+    if name is None:
+        raise WorkerError(Status.CRASHED, f"{scenario.id} names no case")
+    return case_named(name)

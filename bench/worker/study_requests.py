@@ -133,12 +133,16 @@ def train(session: Session, first: int, n: int) -> protocol.TrainReply:
 
 
 def evaluate(session: Session) -> dict[str, Any]:
-    """Return the share of test images whose larger probability is that of their label."""
+    """Return the share of test images whose larger probability is that of their label.
+
+    A compiled model is called uncompiled: compiling it for evaluation too would take as long as
+    many steps, and its weights are the same.
+    """
     active, work = session.active, session.work
     samples = work.samples[: STUDIES.accuracy_evaluated]
     right = 0
     active.prepared.model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), torch.compiler.set_stance("force_eager"):
         for first in range(0, len(samples), _AT_ONCE):
             part = samples[first : first + _AT_ONCE]
             images = in_layout(work.load(part), active.scenario.layout)

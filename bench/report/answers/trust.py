@@ -97,8 +97,8 @@ def _still_possible(compared: Sequence[ParityRow]) -> str:
     fewest = max(1, min(row.images for row in compared))
     return (
         f"No change in {count(fewest, 'image')}, the fewest of any scenario, still allows "
-        f"{percent(shares.at_most(0, fewest))} of all decisions to change (95 % confidence). The "
-        "profile full compares as many images as one minute allows."
+        f"{percent(shares.at_most(0, fewest), 2)} of all decisions to change (95 % confidence). "
+        "The profile full compares as many images as one minute allows."
     )
 
 
@@ -201,7 +201,7 @@ def _disturbed(facts: Facts) -> Iterator[str]:
     lost = sum(map(len, measured.lost.values()))
     if worst:
         yield (
-            f"Other work disturbed up to {percent(worst)} of a scenario's calls, which do not "
+            f"Other work disturbed up to {percent(worst, 2)} of a scenario's calls, which do not "
             f"count; of {lost:,} of {count(blocks, 'block')} nothing is left."
         )
     elif blocks:
@@ -224,11 +224,11 @@ def _spreads(facts: Facts) -> Iterator[str]:
     spreads = [one.between_processes for one in fitted]
     if not spreads:
         return
-    most = percent(max(spreads))
+    most = percent(max(spreads), 2)
     if facts.assumes_processes:
         yield f"No scenario had a second process: they are assumed to differ by {most}."
     else:
-        least = percent(min(spreads))
+        least = percent(min(spreads), 2)
         yield f"Processes of one scenario differ by {least} to {most} (standard deviation)."
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import torch
 
-from bench.plan.scenario import FUSED_ADAM, NO_FREEZING, Mode, Scenario, Task
+from bench.plan.scenario import AUTO_KERNELS, FUSED_ADAM, NO_FREEZING, Mode, Scenario, Task
 from bench.worker.backends import Prepared
 from bench.worker.backends.stock import compiled, compute_dtype, lay_out, script
 
@@ -98,7 +98,7 @@ def prepare(
     if scenario.mode is Mode.COMPILE:
         return _compiled(model, scenario, dtype)
     _refuse_unpacked(dtype)
-    optimized = _optimize(model, dtype)
+    optimized = _optimize(model, dtype, auto_kernels=AUTO_KERNELS in scenario.options)
     replaced = _at_least_one(count_replaced(optimized))
     _refuse_loading(optimized)
     if scenario.mode is Mode.TORCHSCRIPT:
@@ -138,7 +138,11 @@ def _refuse_unpacked(dtype: torch.dtype | None) -> None:
 
 
 def _optimize(
-    model: torch.nn.Module, dtype: torch.dtype | None, *, prepack: bool = True
+    model: torch.nn.Module,
+    dtype: torch.dtype | None,
+    *,
+    prepack: bool = True,
+    auto_kernels: bool = False,
 ) -> torch.nn.Module:
     import intel_extension_for_pytorch as ipex
 
@@ -146,6 +150,7 @@ def _optimize(
         copy.deepcopy(model).eval(),
         dtype=dtype or torch.float32,
         weights_prepack=None if prepack else False,
+        auto_kernel_selection=auto_kernels or None,
         inplace=True,
     )
     return optimized

@@ -45,25 +45,16 @@ def prepare(
     Raises:
         NotImplementedError: the scenario trains, or names no share.
     """
-    share = slow_share(scenario)
+    share = scenario.option(SLOWED)
     if scenario.task is Task.TRAINING or share is None:
         raise NotImplementedError("a planted slowdown is for inference and needs `slow=SHARE`")
     prepared = stock.prepare(model, scenario, example, optimizer)
     slowed = Slowed(prepared.model)
     with torch.inference_mode():
         slowed.units = calibrated(
-            share, call=lambda: prepared.model(example), burn=slowed.burn, seconds=_seconds
+            float(share), call=lambda: prepared.model(example), burn=slowed.burn, seconds=_seconds
         )
     return replace(prepared, model=slowed)
-
-
-def slow_share(scenario: Scenario) -> float | None:
-    """Return the share that the options name, or None."""
-    for tag in scenario.options:
-        name, _, value = tag.partition("=")
-        if name == SLOWED:
-            return float(value)
-    return None
 
 
 class Slowed(torch.nn.Module):

@@ -186,3 +186,15 @@ def test_a_model_of_ones_own_has_neither_training_nor_int8() -> None:
     assert {s.task for s in kept} == {Task.INFERENCE}
     assert {s.dtype for s in kept} == {Dtype.FP32, Dtype.BF16}
     assert len(kept) > 30
+
+
+@pytest.mark.parametrize(
+    ("options", "value"),
+    [((), None), (("slow=0.05",), "0.05"), ((FROZEN, "slow=0.1"), "0.1"), (("slow",), None)],
+)
+def test_an_option_with_a_value_is_read_by_its_name(
+    options: tuple[str, ...], value: str | None
+) -> None:
+    """So the scenario's id shows the value; a plain tag of that name has none."""
+    scenario = replace(stock_default(Task.INFERENCE, 1), options=options)
+    assert scenario.option("slow") == value

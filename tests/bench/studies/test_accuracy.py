@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,15 +12,20 @@ from bench.errors import UsageError, WorkerError
 from bench.plan.profiles import PROFILES
 from bench.plan.scenario import Status
 from bench.plan.thresholds import DEFAULT
-from bench.studies import accuracy
+from bench.studies import accuracy, accuracy_page
 from bench.studies.accuracy import AccuracyRow, TimeToAccuracy
+from bench.studies.measured import Measured
+from bench.studies.scenarios import STOCK_DEFAULT
 from bench.studies.study_folder import StudyRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ASKED = StudyRequest(profile=PROFILES["smoke"], results=None)  # type: ignore[arg-type] # unused
-STEP_MS = {"stock-default": 100.0, "ipex": 50.0, "ipex-bf16": 400.0}
+IPEX, IPEX_BF16 = (
+    f"training/ipex/eager/{dtype}/channels_last/b8/frozen" for dtype in ("fp32", "bf16")
+)
+STEP_MS = {"stock-default": 100.0, IPEX: 50.0, IPEX_BF16: 400.0}
 
 
 def scripted(bench: Any, *, reach_at: int = 8, diverges: str = "") -> dict[str, Any]:
@@ -70,7 +77,7 @@ def test_time_to_accuracy_is_the_time_of_steps_alone(bench: Any) -> None:
     found = accuracy.reached(rows, 0.9)
     assert found["stock-default"][0].steps == 8
     assert found["stock-default"][0].seconds == pytest.approx(0.8)
-    ratio = accuracy.over_default(found, "ipex", DEFAULT)
+    ratio = accuracy.over_default(found, IPEX, DEFAULT)
     assert ratio is not None
     assert ratio.estimate == pytest.approx(2.0)
 
@@ -79,11 +86,11 @@ def test_seeds_are_paired_and_give_the_interval(bench: Any) -> None:
     """With one seed there is none, and the page shows none."""
     bench.answers = scripted(bench)
     rows, _ = trained(bench, [0, 1, 2])
-    ratio = accuracy.over_default(accuracy.reached(rows, 0.9), "ipex", DEFAULT)
+    ratio = accuracy.over_default(accuracy.reached(rows, 0.9), IPEX, DEFAULT)
     assert ratio is not None
     assert ratio.rounds == 3
     single = [row for row in rows if row.seed == 0]
-    page = accuracy.page(single, 0.9, {}, DEFAULT)
+    page = accuracy_page.page(single, 0.9, {}, DEFAULT)
     assert not any("[" in sentence for sentence in page.lead)
 
 
@@ -110,19 +117,19 @@ def test_who_never_reaches_the_target_is_said_to_and_not_extrapolated(bench: Any
     bench.answers = scripted(bench, reach_at=1000)
     rows, _ = trained(bench, [0])
     found = accuracy.reached(rows, 0.9)
-    assert found["ipex"][0].steps is None
-    assert accuracy.over_default(found, "ipex", DEFAULT) is None
+    assert found[IPEX][0].steps is None
+    assert accuracy.over_default(found, IPEX, DEFAULT) is None
     assert max(row.step for row in rows) == 40
-    page = accuracy.page(rows, 0.9, {}, DEFAULT)
+    page = accuracy_page.page(rows, 0.9, {}, DEFAULT)
     assert "reached from 0 of 1 seeds" in page.lead[0]
 
 
 def test_a_way_that_diverges_costs_itself_only(bench: Any) -> None:
     """Its reason is kept; the others go on to the target."""
-    bench.answers = scripted(bench, diverges="ipex-bf16")
+    bench.answers = scripted(bench, diverges=IPEX_BF16)
     rows, study = trained(bench, [0])
-    assert study.failures["ipex-bf16"].reason == "training diverged"
-    assert accuracy.reached(rows, 0.9)["ipex"][0].steps == 8
+    assert study.failures[IPEX_BF16].reason == "training diverged"
+    assert accuracy.reached(rows, 0.9)[IPEX][0].steps == 8
 
 
 def test_a_later_seed_that_the_budget_cuts_is_said_to_be_cut(bench: Any) -> None:
@@ -139,11 +146,154 @@ def test_the_first_seed_runs_to_its_end_whatever_the_budget_is(bench: Any) -> No
     bench.answers = scripted(bench)
     rows, study = trained(bench, [0, 1], left_s=lambda: 0.0)
     assert {row.seed for row in rows} == {0}
-    assert accuracy.reached(rows, 0.9)["ipex"][0].steps == 8
+    assert accuracy.reached(rows, 0.9)[IPEX][0].steps == 8
     assert "1 of 2 seeds" in study.notes[0]
 
 
 def test_a_target_that_guessing_reaches_is_refused() -> None:
     """One clear line."""
     with pytest.raises(UsageError, match=r"above 0\.5"):
-        accuracy.measure(0.5, 100, ASKED)
+        accuracy.measure(0.5, 100, None, ASKED)
+
+
+def test_compiling_is_in_the_time_and_has_its_own_column(bench: Any) -> None:
+    """The first of eight steps of 50 ms takes three seconds."""
+    bench.answers = scripted(bench)
+    train = bench.answers["train"]
+
+    def compiled(participant: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        reply: dict[str, Any] = train(participant, fields)
+        if participant == IPEX and fields["first"] == 0:
+            reply["wall_ns"][0] = 3_000_000_000
+        return reply
+
+    bench.answers["train"] = compiled
+    rows, _ = trained(bench, [0])
+    reached = accuracy.reached(rows, 0.9)[IPEX][0]
+    assert reached.seconds == pytest.approx(3.0 + 7 * 0.05)
+    page = accuracy_page.page(rows, 0.9, {}, DEFAULT)
+    table = page.tables[0]
+    first = {row.cells[0].text: row.cells[4].text for row in table.rows}
+    assert table.columns[4] == "Of which the first step"
+    assert (first[IPEX], first["stock-default"]) == ("3.00 s", "0.100 s")
+
+
+def test_a_training_with_an_untrue_label_has_no_speedup(bench: Any) -> None:
+    """Its evidence is read once it has trained."""
+    untrue = "the label says bf16, but the convolutions ran in f32"
+    bench.answers = scripted(bench) | {
+        "kernels": lambda participant, _: {
+            "contradiction": untrue if participant == IPEX_BF16 else None
+        }
+    }
+    rows, study = trained(bench, [0, 1])
+    assert study.failures[IPEX_BF16].reason == untrue
+    assert {row.seed for row in rows if row.participant == IPEX_BF16} == {0}
+    lead = accuracy_page.page(rows, 0.9, study.failures, DEFAULT).lead
+    assert [("over stock default" in one) for one in lead] == [False, True, False]
+
+
+def test_emulated_training_is_said_to_be(bench: Any) -> None:
+    """It is no note of the study, because nothing was left out."""
+    bench.answers = scripted(bench)
+    bench.emulated_bf16 = True
+    _, study = trained(bench, [0])
+    assert study.notes == []
+    emulated, _ = Measured(prepared=study.prepared).caveats()
+    assert emulated == f"This CPU emulates the dtype of {IPEX_BF16}."
+
+
+def evaluation(participant: str, seed: int, step: int, right: float) -> AccuracyRow:
+    """One evaluation; its times are of no interest."""
+    return AccuracyRow(
+        run_id="run",
+        participant=participant,
+        seed=seed,
+        step=step,
+        train_s=1.0,
+        loss=None,
+        accuracy=right,
+    )
+
+
+def accuracies(ends: Mapping[str, list[float]]) -> list[AccuracyRow]:
+    """Each participant's accuracies after eight steps, a seed each, from .5 at the start."""
+    return [
+        evaluation(name, seed, step, right)
+        for name, found in ends.items()
+        for seed, end in enumerate(found)
+        for step, right in ((0, 0.5), (8, end))
+    ]
+
+
+def test_bf16_is_compared_with_the_same_in_fp32_by_seed() -> None:
+    """Differences of -.02, 0 and .02: their mean is 0, and t for two degrees of freedom 4.30."""
+    rows = accuracies(
+        {STOCK_DEFAULT: [0.7, 0.7, 0.7], IPEX: [0.9, 0.8, 0.9], IPEX_BF16: [0.88, 0.8, 0.92]}
+    )
+    found = accuracy.less_fp32(rows, IPEX_BF16, 1000, DEFAULT)
+    assert found is not None
+    assert (found.minus, found.seeds) == (IPEX, 3)
+    assert found.mean == pytest.approx(0, abs=1e-12)
+    assert found.high == pytest.approx(4.303 * 0.02 / 3**0.5, rel=1e-3)
+    assert found.low == pytest.approx(-found.high)
+    assert accuracy.less_fp32(rows, IPEX, 1000, DEFAULT) is None
+    assert accuracy.less_fp32(rows, STOCK_DEFAULT, 1000, DEFAULT) is None
+
+
+def test_equal_differences_do_not_make_accuracy_exact() -> None:
+    """The interval has one of 64 images to either side."""
+    rows = accuracies({IPEX: [0.9, 0.8], IPEX_BF16: [0.9, 0.8]})
+    found = accuracy.less_fp32(rows, IPEX_BF16, 64, DEFAULT)
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx((-1 / 64, 1 / 64))
+
+
+def test_accuracies_are_compared_after_the_same_steps() -> None:
+    """In fp32 the target was reached after eight, and training ended; bf16 went on."""
+    rows = [
+        *accuracies({IPEX: [0.9], IPEX_BF16: [0.8]}),
+        evaluation(IPEX_BF16, 0, 16, 1.0),
+        evaluation(IPEX_BF16, 1, 8, 1.0),
+    ]
+    found = accuracy.less_fp32(rows, IPEX_BF16, 64, DEFAULT)
+    assert found is not None
+    assert (found.mean, found.seeds) == pytest.approx((-0.1, 1))
+
+
+def test_bf16_alone_is_compared_with_stock_default() -> None:
+    """Stock default is in every study; names of earlier versions, which are no ids, have no row."""
+    ends = {STOCK_DEFAULT: [0.9], IPEX_BF16: [0.8], "ipex-bf16": [0.7]}
+    found = accuracy.less_fp32(accuracies(ends), IPEX_BF16, 64, DEFAULT)
+    assert found is not None
+    assert found.minus == STOCK_DEFAULT
+    assert accuracy.less_fp32(accuracies(ends), "ipex-bf16", 64, DEFAULT) is None
+    assert accuracy.less_fp32(accuracies({IPEX_BF16: [0.8]}), IPEX_BF16, 64, DEFAULT) is None
+
+
+@pytest.mark.parametrize(("seeds", "shown"), [(1, "-2.0"), (2, "-2.0 [-3.6, -0.4]")])
+def test_the_page_says_what_bf16_costs_in_accuracy(seeds: int, shown: str) -> None:
+    """In percentage points; one seed has no interval, and a failed scenario no row."""
+    rows = accuracies({IPEX: [0.9] * seeds, IPEX_BF16: [0.88] * seeds})
+    page = accuracy_page.page(rows, 0.99, {}, DEFAULT, images=64)
+    table = page.tables[1]
+    cells = [cell.text for cell in table.rows[0].cells]
+    assert cells == [IPEX_BF16, IPEX, str(seeds), "-2.0"]
+    assert f"accuracy {shown} points" in page.lead[-1]
+    failed = {IPEX_BF16: WorkerError(Status.WRONG_OUTPUT, "training diverged")}
+    assert len(accuracy_page.page(rows, 0.99, failed, DEFAULT).tables) == 1
+
+
+@pytest.mark.parametrize(
+    ("seeds", "budget_s", "planned"),
+    [
+        (None, None, (range(2, 3), PROFILES["smoke"].budget_s / 3)),
+        (3, None, (range(2, 5), math.inf)),
+        (3, 60.0, (range(2, 5), 60.0)),
+    ],
+)
+def test_a_number_of_seeds_is_cut_only_by_a_given_budget(
+    seeds: int | None, budget_s: float | None, planned: tuple[range, float]
+) -> None:
+    """Without a number, profile and its budget decide; `--seed` is the first."""
+    assert accuracy.seeds_and_budget(seeds, replace(ASKED, seed=2, budget_s=budget_s)) == planned

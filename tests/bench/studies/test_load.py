@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ASKED = StudyRequest(profile=PROFILES["smoke"], results=None)  # type: ignore[arg-type] # unused
+IPEX_FUSED = "inference/ipex/torchscript+fusion/fp32/channels_last/b1"
 
 
 def scripted(bench: Any, service_ms: dict[str, float]) -> Any:
@@ -47,7 +48,7 @@ def measured(bench: Any, service_ms: dict[str, float], rates: tuple[float, ...])
     turns = Turns(
         run_id="run", requests=40, record=rows.append, rates=rates, now_ns=lambda: bench.clock.ns
     )
-    study = bench.study([load.group(ASKED)], turns)
+    study = bench.study([load.group_of(ASKED)], turns)
     study.checks = turns
     study.measure()
     return rows
@@ -55,11 +56,11 @@ def measured(bench: Any, service_ms: dict[str, float], rates: tuple[float, ...])
 
 def test_a_faster_way_serves_a_higher_rate_within_the_bound(bench: Any) -> None:
     """Stock takes 100 ms a call and IPEX 50: at 9 a second only one of them keeps up."""
-    service = {"stock-default": 100.0, "ipex-torchscript": 50.0}
+    service = {"stock-default": 100.0, IPEX_FUSED: 50.0}
     rows = measured(bench, service, (1.0, 9.0, 30.0))
     highest = load.highest_rates(load.served(rows, DEFAULT), bound_ms=500.0)
     assert highest["stock-default"] == 1.0
-    assert highest["ipex-torchscript"] == 9.0
+    assert highest[IPEX_FUSED] == 9.0
 
 
 def test_a_rate_above_what_can_be_served_shows_in_the_latency(bench: Any) -> None:
@@ -141,3 +142,11 @@ def test_a_rate_must_be_above_zero() -> None:
     """One clear line."""
     with pytest.raises(UsageError, match="a rate must be above zero"):
         load.parse_rates([3.0, 0.0])
+
+
+def test_an_untrue_label_has_no_rate() -> None:
+    """What was served was another scenario."""
+    good = (10.0, 9.0, 11.0)
+    one = load.Served(participant="a", rate_per_s=1.0, requests=100, p50=good, p99=good)
+    (sentence,) = load.lead([one], Measured(contradictions={"a": "it ran in f32"}), 300.0)
+    assert sentence == "a: invalid, it ran in f32."

@@ -10,7 +10,8 @@ import pytest
 
 from bench.plan.thresholds import DEFAULT, Policy
 from bench.store import records
-from bench.studies.measured import measured_again
+from bench.studies.measured import Measured, measured_again
+from bench.worker.protocol import ModelFacts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,3 +65,28 @@ def test_numbers_of_a_policy_are_taken_and_nothing_else(tmp_path: Path) -> None:
     kept = {"verdict": {"same_within": 0.1, "confidence": "high", "min_rounds": True}}
     _, own = measured_again(stored(tmp_path, kept), {})
     assert own.verdict == replace(DEFAULT.verdict, same_within=0.1)
+
+
+def test_an_untrue_label_is_kept_with_the_study(tmp_path: Path) -> None:
+    """Its page, made again from the files, gives no verdict either."""
+    folder = stored(tmp_path, {})
+    found = {**records.read_environment(folder), "contradictions": {"fast": "it ran in f32"}}
+    records.write_environment(folder, found)
+    measured, own = measured_again(folder, {"g": blocks()})
+    assert measured.judge(own).compare("fast", "base").verdict == "invalid"
+
+
+def test_emulation_and_random_weights_are_said() -> None:
+    """A worker reports both when it prepares a scenario."""
+    trained = ModelFacts(name="m", trained=True, threshold=0.5)
+    untrained = ModelFacts(name="m", trained=False, threshold=0.5)
+    measured = Measured(
+        prepared={
+            "a": {"native_dtype": True, "model": trained},
+            "b": {"native_dtype": False, "model": untrained},
+        }
+    )
+    emulated, random = measured.caveats()
+    assert emulated == "This CPU emulates the dtype of b."
+    assert "weights are random" in random
+    assert Measured(prepared={"a": {"native_dtype": True, "model": trained}}).caveats() == []

@@ -9,10 +9,13 @@ import pytest
 
 from bench.plan.profiles import PROFILES
 from bench.plan.thresholds import DEFAULT
-from bench.studies import stages, ways
+from bench.studies import stages
 from bench.studies.measured import Measured
+from bench.studies.scenarios import STOCK_DEFAULT
 from bench.studies.stages import StageRow
 from bench.studies.study_folder import StudyRequest
+
+IPEX_FUSED = "inference/ipex/torchscript+fusion/fp32/channels_last/b1"
 
 
 def row(participant: str, model_ms: float, *, number: int = 0, rest_ms: float = 25.0) -> StageRow:
@@ -37,7 +40,7 @@ def row(participant: str, model_ms: float, *, number: int = 0, rest_ms: float = 
 
 def test_the_models_share_bounds_what_can_be_gained() -> None:
     """Three quarters of the time in the model: nothing can be more than four times as fast."""
-    rows = [row(ways.DEFAULT, 75.0, number=number) for number in range(10)]
+    rows = [row(STOCK_DEFAULT, 75.0, number=number) for number in range(10)]
     bound = stages.bound_of(rows, DEFAULT)
     assert bound is not None
     assert bound.share.estimate == pytest.approx(0.75)
@@ -54,7 +57,7 @@ def test_without_stock_default_there_is_no_bound() -> None:
 
 def test_changed_decisions_are_counted_by_image() -> None:
     """An image that was seen in two rounds counts once."""
-    plain = [row(ways.DEFAULT, 75.0, number=number) for number in range(3)]
+    plain = [row(STOCK_DEFAULT, 75.0, number=number) for number in range(3)]
     plain[1] = replace(plain[1], image=plain[0].image)
     other = [replace(one, participant="ipex-eager", decision="bad") for one in plain[:2]]
     assert stages.changed_decisions(
@@ -64,17 +67,17 @@ def test_changed_decisions_are_counted_by_image() -> None:
 
 def test_the_table_has_the_order_in_which_the_ways_were_opened() -> None:
     """Rows come in the shuffled order of the first round; stock default belongs first."""
-    rows = [row("ipex-eager", 50.0), row(ways.DEFAULT, 75.0)]
-    opened = Measured(workers={ways.DEFAULT: {}, "ipex-eager": {}})
+    rows = [row("ipex-eager", 50.0), row(STOCK_DEFAULT, 75.0)]
+    opened = Measured(workers={STOCK_DEFAULT: {}, "ipex-eager": {}})
     page = stages.page(rows, opened, DEFAULT)
-    assert [line.cells[0].text for line in page.tables[0].rows] == [ways.DEFAULT, "ipex-eager"]
+    assert [line.cells[0].text for line in page.tables[0].rows] == [STOCK_DEFAULT, "ipex-eager"]
 
 
 def test_two_images_of_one_name_are_two_images() -> None:
     """Folders of defects number their images alike; none is held against another's decision."""
     plain = [
-        row(ways.DEFAULT, 75.0),
-        replace(row(ways.DEFAULT, 75.0), decision="bad"),
+        row(STOCK_DEFAULT, 75.0),
+        replace(row(STOCK_DEFAULT, 75.0), decision="bad"),
     ]
     same = [replace(one, participant="ipex-eager") for one in plain]
     assert stages.changed_decisions([*plain, *same]) == {}
@@ -86,7 +89,7 @@ def test_a_turn_is_rows_and_the_median_images_time(bench: Any) -> None:
 
     def answer(participant: str, fields: Any) -> dict[str, Any]:
         firsts.setdefault(participant, []).append(fields["first"])
-        model = 50 if participant == "ipex-torchscript" else 100
+        model = 50 if participant == IPEX_FUSED else 100
         one = dict.fromkeys(("read", "decode", "resize", "map", "boxes"), 10_000_000)
         image = {**one, "model": model * 1_000_000, "decision": "good", "image": "a.png"}
         bench.clock.spend_ms(50 + model)
@@ -95,11 +98,13 @@ def test_a_turn_is_rows_and_the_median_images_time(bench: Any) -> None:
     bench.answers = {"stages": answer}
     asked = StudyRequest(profile=PROFILES["smoke"], results=None)  # type: ignore[arg-type] # unused
     rows: list[StageRow] = []
-    measured = bench.study([stages.group(asked)], stages.turn_of("run", 4, rows.append)).measure()
-    assert {tuple(found) for found in firsts.values()} == {tuple(firsts[ways.DEFAULT])}
-    assert firsts[ways.DEFAULT][:3] == [0, 4, 8]
+    measured = bench.study(
+        [stages.group_of(asked)], stages.turn_of("run", 4, rows.append)
+    ).measure()
+    assert {tuple(found) for found in firsts.values()} == {tuple(firsts[STOCK_DEFAULT])}
+    assert firsts[STOCK_DEFAULT][:3] == [0, 4, 8]
     page = stages.page(rows, measured, DEFAULT)
     assert "The model takes 66.7 %" in page.lead[0]
     assert "3.00" in page.lead[0]
-    assert any("ipex-torchscript: 1.50" in sentence for sentence in page.lead)
+    assert any(f"{IPEX_FUSED}: 1.50" in sentence for sentence in page.lead)
     assert measured.groups == {stages.GROUP: stages.blocks(rows, stages.total)}

@@ -40,6 +40,16 @@ def test_long_times_read_in_seconds(value: float | None, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("share", "significant", "shown"),
+    [(0.03, 3, "3 %"), (0.1256, 3, "12.6 %"), (0.1256, 2, "13 %"), (1.0, 2, "100 %"),
+     (0.996, 2, "99.6 %"), (12.5, 3, "1250 %"), (None, 3, wording.NOTHING)],
+)  # fmt: skip
+def test_a_share_reads_in_percent(share: float | None, significant: int, shown: str) -> None:
+    """Never as 1e+02 %, which two digits of a hundred would be."""
+    assert wording.percent(share, significant) == shown
+
+
+@pytest.mark.parametrize(
     ("value", "shown"), [(12.41, "12.4 s"), (185, "3 min 5 s"), (7260, "2 h 1 min")]
 )
 def test_seconds_become_minutes_and_hours(value: float, shown: str) -> None:

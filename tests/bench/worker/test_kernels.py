@@ -286,6 +286,31 @@ def test_a_matrix_product_is_fused_unless_it_only_adds_its_bias(post: str, fused
 
 
 FUSED_LINE = line(post=" attr-post-ops:eltwise_relu")
+
+
+@pytest.mark.parametrize(
+    ("log", "nodes", "found"),
+    [
+        (f"{FUSED_LINE}\n{FUSED_LINE}", (), ["convolution+eltwise_relu"]),
+        (
+            line(post=" attr-post-ops:sum:1:0:f32+eltwise_relu:0:1"),
+            (),
+            ["convolution+sum+eltwise_relu"],
+        ),
+        (line(), ("oneDNNFusionGroup",), []),
+        ("", ("ipex_prepack::linear_relu_run", "ipex_prepack::linear_run"),
+         ["ipex_prepack::linear_relu_run"]),
+        ("", ("ipex_prepack::mkl_sgemm_run",), []),
+    ],
+)  # fmt: skip
+def test_what_was_fused_is_named(log: str, nodes: tuple[str, ...], found: list[str]) -> None:
+    """By the log where it holds arithmetic: a fused node may hold a single operator."""
+    case = scenario("ipex", Mode.TORCHSCRIPT, fusion=True)
+    reply = kernels.reply(case, evidence(log, graph={"nodes": dict.fromkeys(nodes, 1)}))
+    assert kernels.fused_operators(reply) == found
+    assert kernels.fused_operators({}) == []
+
+
 FUSION_ON = scenario(mode=Mode.TORCHSCRIPT, fusion=True)
 FUSION_OFF = replace(FUSION_ON, fusion=False)
 COMPILED = scenario(mode=Mode.COMPILE)

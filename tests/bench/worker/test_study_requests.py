@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from bench.plan.profiles import PROFILES
+from bench.plan.scenario import (
+    FROZEN,
+    FUSED_ADAM,
+    Layout,
+    Mode,
+    Scenario,
+    Task,
+    stock_default,
+)
 from bench.plan.thresholds import STUDIES
-from bench.studies import ways
 from bench.worker import backends
 from bench.worker.arrivals import ms_per_call
 
@@ -23,6 +32,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.torch
 
 SIZE = 32
+INFERENCE = stock_default(Task.INFERENCE, 1)
+FUSED = replace(INFERENCE, mode=Mode.TORCHSCRIPT, fusion=True, layout=Layout.CHANNELS_LAST)
+TRAINING = stock_default(Task.TRAINING, 8, (FROZEN,))
+TUNED = replace(TRAINING, layout=Layout.CHANNELS_LAST, options=(FROZEN, FUSED_ADAM))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +69,7 @@ def test_an_image_goes_through_all_stages(data: Path) -> None:
     from bench.worker.workload import STAGES
 
     session = session_of("stock", data)
-    session.prepare(ways.inference(PROFILES["smoke"])["stock-torchscript"])
+    session.prepare(FUSED)
     found = study_requests.stages(session, 6, 4)["images"]
     assert len(found) == 4
     assert all(one[stage] > 0 for one in found for stage in STAGES)
@@ -70,7 +83,7 @@ def test_calls_and_arrivals_carry_their_times(data: Path) -> None:
     from bench.worker import study_requests
 
     session = session_of("stock", data)
-    session.prepare(ways.inference(PROFILES["smoke"])[ways.DEFAULT])
+    session.prepare(INFERENCE)
     called = study_requests.call_for(session, 0.05)
     spans = list(zip(called["start_ns"], called["end_ns"], strict=True))
     assert ms_per_call([spans])
@@ -80,11 +93,11 @@ def test_calls_and_arrivals_carry_their_times(data: Path) -> None:
     assert served["start_ns"][1] >= begin + 2_000_000
 
 
-def trained(session: Session, way: str) -> tuple[float, float]:
+def trained(session: Session, scenario: Scenario) -> tuple[float, float]:
     """Loss of the first steps and of the last ones, from seed 1's start."""
     from bench.worker import study_requests
 
-    session.prepare(ways.training(PROFILES["standard"])[way])
+    session.prepare(scenario)
     study_requests.start_training(session, 1)
     first = study_requests.train(session, 0, 1)["loss"]
     study_requests.train(session, 1, 10)
@@ -94,9 +107,9 @@ def trained(session: Session, way: str) -> tuple[float, float]:
 
 
 def test_training_starts_from_the_seeds_own_weights_and_learns(data: Path) -> None:
-    """The same start for every way: the first loss is the same; it falls."""
-    default = trained(session_of("stock", data), ways.DEFAULT)
-    tuned = trained(session_of("stock", data), "stock-tuned")
+    """The same start for every scenario: the first loss is the same; it falls."""
+    default = trained(session_of("stock", data), TRAINING)
+    tuned = trained(session_of("stock", data), TUNED)
     assert default[0] == pytest.approx(tuned[0], rel=1e-2)
     assert default[1] < default[0]
 
@@ -106,7 +119,7 @@ def test_training_to_an_accuracy_learns_as_fast_as_a_user_would(data: Path) -> N
     from bench.worker import study_requests
 
     session = session_of("stock", data)
-    session.prepare(ways.training(PROFILES["smoke"])[ways.DEFAULT])
+    session.prepare(TRAINING)
     own = session.active.prepared.optimizer
     assert own is not None
     study_requests.start_training(session, 0)
@@ -123,6 +136,40 @@ def test_training_needs_both_kinds(data: Path) -> None:
 
     session = session_of("stock", data)
     session.work.training_samples = [one for one in session.work.training_samples if one.bad]
-    session.prepare(ways.training(PROFILES["smoke"])[ways.DEFAULT])
+    session.prepare(TRAINING)
     with pytest.raises(WorkerError, match="needs good and bad images"):
         study_requests.start_training(session, 0)
+
+
+def test_a_compiled_model_is_evaluated_uncompiled() -> None:
+    """Training compiled it once; evaluating in batches of other sizes compiles nothing more."""
+    import torch
+
+    from bench.worker import study_requests
+    from bench.worker.backends import Prepared
+
+    class Classifier(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = torch.nn.Linear(3, 2)
+
+        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            logits = self.head(images.mean(dim=(2, 3)))
+            return logits.softmax(dim=1), images
+
+    graphs: list[torch.fx.GraphModule] = []
+
+    def backend(graph: torch.fx.GraphModule, _: list[torch.Tensor]) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    model = torch.compile(Classifier(), backend=backend, fullgraph=True, dynamic=False)
+    model(torch.rand(2, 3, 4, 4))
+    work = SimpleNamespace(
+        samples=[SimpleNamespace(bad=False)] * 11, load=lambda part: torch.rand(len(part), 3, 4, 4)
+    )
+    prepared = Prepared(model=cast("torch.nn.Module", model))
+    active = SimpleNamespace(prepared=prepared, scenario=TRAINING)
+    found = study_requests.evaluate(cast("Any", SimpleNamespace(active=active, work=work)))
+    assert 0 <= found["accuracy"] <= 1
+    assert len(graphs) == 1

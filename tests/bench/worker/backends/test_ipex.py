@@ -240,6 +240,11 @@ stepper = ipex.prepare(plain, training, images, adam).optimizer
 found["Adam is fused"] = ipex.steps_are_fused(stepper)
 nothing = torch.nn.Sequential(torch.nn.ReLU())
 found["nothing to replace"] = refused(lambda: ipex.prepare(nothing, scenario(), images))
+for options in ((), ("auto_kernel_selection",)):
+    linear = torch.nn.Sequential(torch.nn.Linear(4, 3))
+    own = ipex.prepare(linear, scenario(options=options), torch.rand(2, 4)).model
+    (layer,) = (module for module in own.modules() if hasattr(module, "use_dnnl"))
+    found["a linear layer is oneDNN's " + "+".join(options)] = layer.use_dnnl
 found["fused optimizers"] = sorted(
     {cls.__name__ for cls in intel_extension_for_pytorch.optim._optimizer_utils
      .IPEX_FUSED_OPTIMIZER_LIST_CPU})
@@ -280,6 +285,9 @@ def found() -> dict[str, Any]:
         ("Adam was fused before", False),
         ("Adam is fused", True),
         ("nothing to replace", "NotImplementedError: ipex.optimize replaced no layer"),
+        # MKL runs it by default, which fuses nothing
+        ("a linear layer is oneDNN's ", False),
+        ("a linear layer is oneDNN's auto_kernel_selection", True),
         ("fused optimizers", sorted(backend.FUSED_OPTIMIZERS)),
     ],
 )

@@ -22,16 +22,6 @@ def scenario(*options: str, task: Task = Task.INFERENCE) -> Scenario:
     )
 
 
-@pytest.mark.parametrize(
-    ("options", "share"), [((), None), (("slow=0.05",), 0.05), (("frozen", "slow=0.1"), 0.1)]
-)
-def test_the_share_is_named_in_the_options(options: tuple[str, ...], share: float | None) -> None:
-    """So the scenario's id shows it."""
-    from bench.worker.backends import planted
-
-    assert planted.slow_share(scenario(*options)) == share
-
-
 @pytest.mark.parametrize("share", [0.03, 0.10, 0.5])
 def test_so_many_units_are_run_as_take_the_share(share: float) -> None:
     """On a scripted clock: a call of 20 ms, a unit of 10 us, and 50 us that any extra costs."""
