@@ -151,7 +151,7 @@ def wait_for_idle(
 
     All workers are stopped meanwhile, so what keeps CPUs busy is other work.
     """
-    is_busy = busy or _is_busy
+    is_busy = busy or cpus_busy
     ends = clock() + within_s
     while is_busy():
         if clock() >= ends:
@@ -163,7 +163,7 @@ _IDLE_WINDOW_S = 0.05
 """Five ticks of the kernel's clock: one tick of housekeeping does not count."""
 
 
-def _is_busy(root: Path = Path("/")) -> bool:
+def cpus_busy(root: Path = Path("/")) -> bool:
     """Return whether more than a tick of CPU time was used in a short window."""
     cores = placement.worker_cpus(topology.affinity(root), root)
     cpus = {cpu for core in cores for cpu in topology.siblings(core, root) or (core,)}

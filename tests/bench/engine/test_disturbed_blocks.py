@@ -50,7 +50,7 @@ class Machine:
         self._stalled = False
 
         def call(worker: FakeWorker, fields: Mapping[str, Any]) -> dict[str, Any]:
-            reply = worker._call(**fields)
+            reply = worker.answer_call(**fields)
             self._stalled = False
             if fields["phase"] == "timed":
                 block = self._blocks[worker.number] = self._blocks.get(worker.number, -1) + 1

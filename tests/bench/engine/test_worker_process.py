@@ -198,7 +198,7 @@ def test_a_kill_for_memory_is_told_from_another_kill(
 ) -> None:
     """SIGKILL while the kernel's oom_kill counter grew means out of memory."""
     kills = iter([5, 6])
-    monkeypatch.setattr("bench.engine.worker_process._oom_kills", lambda: next(kills))
+    monkeypatch.setattr("bench.engine.worker_process.oom_kills", lambda: next(kills))
     worker = start()
     worker.greet(10)
     with pytest.raises(WorkerError, match="for memory") as caught:

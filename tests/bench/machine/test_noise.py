@@ -14,7 +14,7 @@ from bench.machine.noise import (
     Jiffies,
     Noise,
     Reading,
-    _is_busy,
+    cpus_busy,
     difference,
     is_quiet,
     read_noise,
@@ -183,7 +183,7 @@ def test_only_our_own_cpus_must_be_idle(tmp_path: Path, monkeypatch: pytest.Monk
         zero = "\n".join(f"cpu{n} 0 0 0 0 0 0 0 0" for n in (0, 1))
         write(tmp_path, "proc/stat", f"cpu 0 0 0 0 0 0 0 0\n{zero}")
         monkeypatch.setattr("time.sleep", tick)
-        return _is_busy(tmp_path)
+        return cpus_busy(tmp_path)
 
     write(tmp_path, "proc/self/status", "Cpus_allowed_list:\t1\n")
     write(tmp_path, "sys/devices/system/cpu/online", "0-1")

@@ -219,7 +219,7 @@ def test_a_row_carries_its_evidence_and_memory_and_a_resumed_run_too(
     """Reorders, their share, the graph's own count and idle memory come from the worker."""
 
     def seen(worker: Any, _fields: Any) -> dict[str, Any]:
-        found: dict[str, Any] = worker._kernels()
+        found: dict[str, Any] = worker.answer_kernels()
         reorder = {**found["kernels"][0], "position": 1, "primitive": "reorder"}
         graph = {"nodes": {"ipex_prepack::convolution_relu_run": 13}, "reorder_share": 0.25}
         return {**found, "kernels": [*found["kernels"], reorder], "graph": graph}

@@ -122,17 +122,17 @@ def test_participants_take_turns_in_balanced_orders(
 ) -> None:
     """In a cycle of five each is at every place equally often, the reference too."""
     processes = build(design=replace(SMALL, prepares=5, heaps=2, blocks=3))
-    rounds: list[tuple[str, ...]] = []
-    run = processes._rounds._round
+    turns: list[str] = []
+    run_block = Execution.run_block
 
-    def noted(*arguments: Any) -> None:
-        rounds.append(tuple(participant.name for participant in arguments[3]))
-        run(*arguments)
+    def noted(execution: Execution, *arguments: Any, **options: Any) -> Block:
+        turns.append(execution.name)
+        return run_block(execution, *arguments, **options)
 
-    monkeypatch.setattr(processes._rounds, "_round", noted)
+    monkeypatch.setattr(Execution, "run_block", noted)
     processes.replicate("0")
     processes.end()
-    cycle = rounds[:10]
+    cycle = [tuple(turns[first : first + 5]) for first in range(0, 50, 5)]
     assert {len(set(order)) for order in cycle} == {5}
     for place in range(5):
         at_place = [order[place] for order in cycle]

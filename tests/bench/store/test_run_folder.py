@@ -165,4 +165,4 @@ def test_a_system_without_linuxs_means_is_one_sentence_and_leaves_nothing(
     assert not (tmp_path / "results").exists()
     assert "worker_cpus" in machine.describe(frameworks=False)
     with pytest.raises(BenchError, match="measuring needs Linux"):
-        run_folder._check_system(tmp_path)
+        run_folder.check_system(tmp_path)

@@ -26,7 +26,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         ("PEAK_MIB", 1),
     ):
         monkeypatch.setattr(calibration, name, value)
-    monkeypatch.setattr(calibration, "_copy_bytes", lambda: 1 << 20)
+    monkeypatch.setattr(calibration, "copy_bytes", lambda: 1 << 20)
 
 
 def test_a_dtype_without_kernels_of_onednn_has_a_peak_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,9 +170,9 @@ def test_flushing_denormals_is_noticed() -> None:
 def test_a_real_process_that_loses_a_cpu_says_so() -> None:
     """The kernel's answer, and not what was asked for at the start."""
     allowed = os.sched_getaffinity(0)
-    assert conditions._affinity() == sorted(allowed)
+    assert conditions.affinity() == sorted(allowed)
     os.sched_setaffinity(0, {min(allowed)})
     try:
-        assert conditions._affinity() == [min(allowed)]
+        assert conditions.affinity() == [min(allowed)]
     finally:
         os.sched_setaffinity(0, allowed)

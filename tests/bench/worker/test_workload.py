@@ -19,6 +19,7 @@ from bench.worker.workload import (
 )
 from pillqc.data.images import Sample, load_images
 from pillqc.errors import DataError
+from pillqc.model.network import load_model
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("one_thread")]
 
@@ -138,9 +139,7 @@ def test_a_set_without_test_images_is_refused(small_pills: Path, tmp_path: Path)
 
 def test_vgg_16_costs_31_gflop_an_image() -> None:
     """30.7 in the features at 224 px, as published; the head and the map add a thousandth."""
-    work = Workload.__new__(Workload)
-    work._weights, work._seed = "random", 0
-    model = work.model(INFERENCE).model
+    model = load_model("random").model
     one = flop_per_call(model, torch.empty(1, 3, 224, 224), training=False)
     two = flop_per_call(model, torch.empty(2, 3, 224, 224), training=False)
 

@@ -9,11 +9,10 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner, Result
 
-from pillqc.commands.main import main
 from pillqc.data.seen_images import decode_seen, encode_seen, without_seen
 from pillqc.rendering.dataset import RenderPlan, render_dataset
+from tests.pillqc.command import run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,11 +20,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.torch
 
 SIZE = 32
-
-
-def run(*arguments: object) -> Result:
-    """The command."""
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")
