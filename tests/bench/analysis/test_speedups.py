@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -212,19 +213,15 @@ def test_a_scenario_that_could_not_run_keeps_its_rows() -> None:
         assert row.speedup is row.speedup_low is row.speedup_high is row.margin is None
 
 
-def test_wrong_outputs_are_invalid_but_shown() -> None:
-    """What was measured stays visible; the reason says how wrong it is."""
-    row = _speedups(STOCK, IPEX, parity=(_parity(IPEX, right=False),))[IPEX.id, "stock_default"]
+@pytest.mark.parametrize(("error", "numbers"), [(0.5, ["0.5", "0.001"]), (None, [])])
+def test_wrong_outputs_are_invalid_but_shown(error: float | None, numbers: list[str]) -> None:
+    """The speedup stays; the reason says how wrong, unless NaN or another shape has no number."""
+    parity = (_parity(IPEX, right=False, error=error),)
+    row = _speedups(STOCK, IPEX, parity=parity)[IPEX.id, "stock_default"]
     assert row.verdict == "invalid"
     assert row.speedup == pytest.approx(2, rel=0.01)
-    assert row.reason == "its outputs differ from stock default's by 0.5, 0.001 is allowed"
-
-
-def test_wrong_outputs_without_a_number_are_invalid_too() -> None:
-    """An output of NaN or of another shape has no error that could be printed."""
-    parity = (_parity(IPEX, right=False, error=None),)
-    row = _speedups(STOCK, IPEX, parity=parity)[IPEX.id, "stock_default"]
-    assert (row.verdict, row.reason) == ("invalid", "its outputs do not match stock default's")
+    assert "outputs" in (row.reason or "")
+    assert re.findall(r"[\d.]+", row.reason or "") == numbers
 
 
 def test_a_worker_under_other_conditions_is_invalid_but_shown() -> None:
@@ -243,7 +240,7 @@ def test_more_than_the_peak_is_invalid_and_no_baseline() -> None:
     found = _speedups(STOCK, measured(NHWC, percent_of_peak=150.0), SCRIPT, IPEX)
     row = found[NHWC.id, "stock_default"]
     assert row.verdict == "invalid"
-    assert "150 % of the peak" in (row.reason or "")
+    assert "150 %" in (row.reason or "")
     assert row.speedup == pytest.approx(1.25, rel=0.01)
     assert found[IPEX.id, "stock_tuned"].baseline == SCRIPT.id
     assert found[IPEX.id, "stock_default"].verdict == "faster"
@@ -288,7 +285,8 @@ def test_without_its_baseline_there_is_no_verdict() -> None:
     rows = _speedups(measured(STOCK, status="timeout", reason="no answer in 180 s"), IPEX)
     row = rows[IPEX.id, "stock_default"]
     assert row.verdict == "invalid"
-    assert row.reason == f"its baseline {STOCK.id} cannot be used: timeout: no answer in 180 s"
+    assert STOCK.id in (row.reason or "")
+    assert "timeout: no answer in 180 s" in (row.reason or "")
     assert row.speedup is None
     assert rows[STOCK.id, "control"].verdict == "invalid"
 
@@ -380,15 +378,16 @@ def test_an_unchecked_scenario_has_no_verdict_yet() -> None:
 @pytest.mark.parametrize(
     ("changes", "remark"),
     [
-        ({"native_dtype": False}, "bf16 is emulated on this CPU"),
-        ({"status": "no_steady_state"}, "its warm-up was cut before a steady state"),
+        ({"native_dtype": False}, "emulated"),
+        ({"status": "no_steady_state"}, "steady state"),
     ],
 )
 def test_remarks_stand_beside_any_verdict(changes: dict[str, object], remark: str) -> None:
     """Emulation and an unsteady warm-up change no verdict and are mentioned."""
     rows = _speedups(STOCK, measured(IPEX_BF16, **changes))
     row = rows[IPEX_BF16.id, "stock_default"]
-    assert (row.verdict, row.reason) == ("slower", remark)
+    assert row.verdict == "slower"
+    assert remark in (row.reason or "")
 
 
 def test_remarks_say_only_what_is_known_of_what_ran() -> None:

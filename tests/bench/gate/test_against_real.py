@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from bench.machine import noise
 from bench.plan.thresholds import Policy, SteadyStatePolicy
 from bench.selfcheck.burner import bursts
 from pillqc.rendering.dataset import RenderPlan, render_dataset
+from tests.bench.git_repository import git
 
 if TYPE_CHECKING:
     from bench.gate.result import GateReport
@@ -66,14 +66,9 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     folder = tmp_path / "clone"
     git(tmp_path, "clone", "--quiet", "--shared", str(ROOT), str(folder))
-    git(folder, "config", "user.name", "t")
-    git(folder, "config", "user.email", "t@example.invalid")
     return folder
 
 
-def git(folder: Path, *arguments: str) -> None:
-    """Git in that folder."""
-    subprocess.run(["git", "-C", str(folder), *arguments], check=True, capture_output=True)
 
 
 @pytest.fixture(scope="module")

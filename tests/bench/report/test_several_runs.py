@@ -88,8 +88,7 @@ def test_throughput_and_cost_are_those_of_each_run(two: list[Run]) -> None:
     ways = ("Stock default", "Stock tuned, fp32", "IPEX, fp32", "Fastest")
     assert shown == dict(zip(ways, (*rates, rates[2]), strict=True))
     lead = compare.lead(names, values)
-    assert lead.startswith("Most images a second: fast")
-    assert "Most for a dollar: fast" in lead
+    assert (lead.count("fast"), lead.count("slow")) == (2, 0)
     assert "dollar" not in compare.lead(names, [Facts(run) for run in two])
 
 
@@ -120,8 +119,7 @@ def test_empty_and_noisy_runs_keep_their_place(two: list[Run], make_run: MakeRun
     page = build_comparison([two[0], empty, noisy])
     assert page.count('<article class="card">') == 3
     assert "m5.large" in page
-    no_lead = compare.lead(["empty"], [Facts(empty)])
-    assert "No run has a valid throughput" in no_lead
+    assert "empty" not in compare.lead(["empty"], [Facts(empty)])
 
 
 def test_script_in_several_runs_stays_text(two: list[Run], tmp_path: Path, save: Save) -> None:

