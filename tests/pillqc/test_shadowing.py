@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pillqc.shadowing import hidden_package
+from tests.fresh_process import python
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,14 +23,7 @@ def test_a_stub_on_pythonpath_is_one_line_with_its_name(
     stub = tmp_path / name
     stub.parent.mkdir(exist_ok=True)
     stub.write_text("x = 1\n")
-    done = subprocess.run(
-        [sys.executable, "-m", *command.split()],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
-    )
-    assert done.returncode == 1
+    done = python("-m", *command.split(), code=1, env=os.environ | {"PYTHONPATH": str(tmp_path)})
     (line,) = done.stderr.splitlines()
     assert str(stub) in line
 

@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
+from tests.known import known
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -54,9 +56,7 @@ def judge(participants: Group, policy: Policy = DEFAULT, **more: object) -> Judg
 
 def best(one: Judge, ours: list[str], theirs: list[str], **more: str) -> Comparison:
     """The best of two families, which there must be."""
-    found = one.best(ours, theirs, **more)  # type: ignore[arg-type] # `named` alone
-    assert found is not None
-    return found
+    return known(one.best(ours, theirs, **more))  # type: ignore[arg-type] # `named` alone
 
 
 EQUAL = {BASE: 1.0, CONTROL: 1.0, "a": 1.0, "b": 1.0, "c": 1.0, "d": 1.0}
@@ -213,8 +213,7 @@ def test_a_failed_check_makes_the_whole_group_invalid() -> None:
     one = judge(group({**EQUAL, CONTROL: 1.1, "a": 0.5}))
     assert one.compare("a", BASE).verdict == "invalid"
     assert one.compare("b", "c").verdict == "invalid"
-    check = one.check("", BASE)
-    assert check is not None
+    check = known(one.check("", BASE))
     assert check.ratio is not None
     assert (check.ratio.p_value or 1) < 0.001
 
@@ -316,8 +315,7 @@ def test_a_named_candidate_represents_its_family() -> None:
 def test_a_level_has_an_interval_over_processes() -> None:
     """The geometric mean of processes, and how far it may be off."""
     participants = group({"a": 1.0}, process=0.02, launches=5)
-    found = level(participants["a"], DEFAULT)
-    assert found is not None
+    found = known(level(participants["a"], DEFAULT))
     assert found.low < 100 < found.high
     assert (found.launches, found.rounds) == (5, 30)
     assert level({}, DEFAULT) is None
@@ -325,11 +323,9 @@ def test_a_level_has_an_interval_over_processes() -> None:
 
 def test_one_value_has_no_interval() -> None:
     """Of one seed nothing is known of how seeds differ."""
-    alone = mean_ratio([math.log(2)], DEFAULT)
-    assert alone is not None
+    alone = known(mean_ratio([math.log(2)], DEFAULT))
     assert alone.estimate == pytest.approx(2)
     assert (alone.low, alone.high) == (0.0, math.inf)
-    three = mean_ratio([math.log(2), math.log(2.1), math.log(1.9)], DEFAULT)
-    assert three is not None
+    three = known(mean_ratio([math.log(2), math.log(2.1), math.log(1.9)], DEFAULT))
     assert 0 < three.low < three.estimate < three.high < math.inf
     assert mean_ratio([], DEFAULT) is None

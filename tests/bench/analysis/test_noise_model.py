@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
+from tests.known import known
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -254,11 +256,9 @@ def test_a_level_is_over_processes_where_there_are_several() -> None:
     )
     assert several is not None
     assert several.degrees_of_freedom == 2
-    alone = level_of({(0, place): 10.0 + place for place in range(9)})
-    assert alone is not None
+    alone = known(level_of({(0, place): 10.0 + place for place in range(9)}))
     assert alone.degrees_of_freedom == 8
-    single = level_of({(0, 0): 10.0})
-    assert single is not None
+    single = known(level_of({(0, 0): 10.0}))
     assert math.isinf(single.standard_error)
     assert level_of({}) is None
     assert mean_of([]) is None

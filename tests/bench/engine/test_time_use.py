@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.known import known
+
 from bench.engine.time_use import MEASURING, TimeUse
 from bench.plan.matrix import matrix
 from bench.plan.profiles import PROFILES
@@ -104,8 +106,7 @@ def test_a_standard_run_keeps_its_budget_and_decides_most(standard_run: Runner) 
     decided = [row for row in over_default if row.verdict in ("faster", "slower", "same")]
     assert len(decided) >= 0.55 * len(over_default)  # all of fp32 is level here
     best = next(row for row in run.claims if row.claim == "best/inference/b1")
-    assert best.decided_s is not None
-    assert best.decided_s < 150
+    assert known(best.decided_s) < 150
     use = standard_run.metadata()["self"]
     assert SELFCHECK.min_measuring_share <= use["rounds_share"] <= 1
     assert use["seconds"]["all"] <= 1.02 * STANDARD.budget_s  # a last visit is foreseen, not known

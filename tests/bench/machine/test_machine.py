@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from bench import machine
 from bench.machine import cpu, software
 from bench.store.metadata import MachineFacts
 from tests.fake_files import write, write_all
+from tests.fresh_process import python
 
 MACHINES = Path(__file__).with_name("machines")
 NAMES = sorted(path.stem for path in MACHINES.glob("*.json"))
@@ -316,10 +315,7 @@ def test_this_machine_is_described_as_the_kernel_sees_it() -> None:
         "here = describe(frameworks=False); render(here);"
         "print(json.dumps([here['affinity'], 'torch' in sys.modules, here['isa']]))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    affinity, imported, isa = json.loads(done.stdout)
+    affinity, imported, isa = json.loads(python("-c", script).stdout)
     assert affinity == sorted(os.sched_getaffinity(0))
     assert not imported
     flags = Path("/proc/cpuinfo").read_text().split()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +18,7 @@ from bench.machine.placement import (
     worker_cpus,
     worker_environment,
 )
+from tests.fresh_process import python
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -206,10 +205,7 @@ def test_a_kept_heap_faults_no_page_twice() -> None:
 
     def faults(extra: dict[str, str]) -> int:
         base = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
-        done = subprocess.run(
-            [sys.executable, "-c", code], env=base | extra, capture_output=True, check=True
-        )
-        return int(done.stdout)
+        return int(python("-c", code, env=base | extra).stdout)
 
     assert faults({}) > 1000
     assert faults(kept_heap({})) < 100

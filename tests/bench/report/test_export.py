@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -17,6 +15,7 @@ from click.testing import CliRunner, Result
 from bench.analysis.measurements import block_medians
 from bench.cli import main
 from bench.store import records
+from tests.fresh_process import python
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,14 +58,8 @@ def test_pytest_benchmark_compares_what_was_exported(
     files = [tmp_path / "one.json", tmp_path / "two.json"]
     for file in files:
         assert export(*PYTEST, "--output", file, folder).exit_code == 0
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest_benchmark", "compare", "--csv", "out.csv", *map(str, files)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, done.stderr
+    compare = ("-m", "pytest_benchmark", "compare", "--csv", "out.csv")
+    done = python(*compare, *files, cwd=tmp_path)
     assert "Failed to load" not in done.stdout + done.stderr
     assert "'inference/b1': 4 tests" in done.stdout
     assert "(time in ms)" in done.stdout

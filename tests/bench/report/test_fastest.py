@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.known import known
+
 from bench.analysis import winners
 from bench.analysis.run_facts import Comparison, Facts
 from bench.plan.scenario import Status, Verdict
@@ -41,15 +43,13 @@ def judged(run: Run, verdicts: dict[str, str], **changes: Any) -> Run:
 
 def winner_of(facts: Facts) -> Winner:
     """The winner at batch 1."""
-    best = winners.winner(facts, BATCH_1)
-    assert best is not None
+    best = known(winners.winner(facts, BATCH_1))
     return best
 
 
 def runner_up_of(facts: Facts) -> tuple[str, Comparison]:
     """The runner-up at batch 1, and the winner over it."""
-    second = winners.runner_up(facts, winner_of(facts))
-    assert second is not None
+    second = known(winners.runner_up(facts, winner_of(facts)))
     return second[0].scenario, second[1]
 
 
@@ -180,8 +180,7 @@ def test_the_smallest_gain_of_the_interval_is_a_sentence(
 ) -> None:
     """Small gains are shares, large ones are factors."""
     facts = Facts(make_run(**plan))
-    comparison = winner_of(facts).comparison
-    assert comparison is not None
+    comparison = known(winner_of(facts).comparison)
     least = at_least(comparison)
     assert least.endswith(unit)
     assert any(least in detail for detail in answer_of(facts, "latency").details)
@@ -191,8 +190,7 @@ def test_training_answers_for_each_group(good: Facts) -> None:
     """The headline is the first group's, the others follow, with the gain of IPEX in lines."""
     answer = answer_of(good, "training")
     assert [line.label for line in answer.lines] == ["Blocks frozen", "Everything trained"]
-    best = winners.winner(good, next(group for group in good.groups if group.trained == "frozen"))
-    assert best is not None
+    best = known(winners.winner(good, next(group for group in good.groups if group.trained == "frozen")))
     assert best.comparison is not None
     assert with_interval(best.comparison) in answer.headline
 
@@ -258,16 +256,14 @@ def test_every_rival_that_is_not_level_is_slower_in_the_surer_comparison(
     rivals = [row.scenario for row, _ in winners.candidates(facts, BATCH_1) if row is not best.row]
     level = {row.scenario for row, _ in best.level}
     for rival in (*rivals, DEFAULT_1):
-        found = facts.compare(rival, best.row.scenario, confidence=surer(facts))
-        assert found is not None
+        found = known(facts.compare(rival, best.row.scenario, confidence=surer(facts)))
         assert (found.verdict == Verdict.SLOWER) == (rival not in level)
 
 
 def test_the_winner_over_stock_default_is_the_headlines_claim(good: Facts) -> None:
     """Its interval allows for all that could have won, and for all headlines of the run."""
     for group in good.groups:
-        best = winners.winner(good, group)
-        assert best is not None
+        best = known(winners.winner(good, group))
         claim = good.claims.answer("best", group.noise_name, named=best.row.scenario)
         alone = good.against_default(best.row.scenario)
         assert best.comparison == claim

@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.known import known
+
 from bench.analysis.comparison import Ratio
 from bench.analysis.run_facts import Facts
 from bench.report import charts, drawing, figures, sparklines
@@ -174,15 +176,13 @@ def test_drawings_use_the_page_colours_only() -> None:
 def test_bars_of_the_first_figure_are_the_speedups_of_the_rows(make_run: MakeRun) -> None:
     """Stock tuned at each batch size, as speedups.csv has it."""
     facts = Facts(make_run())
-    drawn = charts.speedup_bars(facts)
-    assert drawn is not None
+    drawn = known(charts.speedup_bars(facts))
     tuned = next(
         row.baseline
         for row in facts.run.speedups
         if row.baseline_kind == "stock_tuned" and "/fp32/" in row.scenario and "/b8" in row.scenario
     )
-    comparison = facts.against_default(tuned)
-    assert comparison is not None
+    comparison = known(facts.against_default(tuned))
     assert f"{comparison.estimate:.2f}{TIMES}" in texts(drawn.wide)
 
 
@@ -191,7 +191,6 @@ def test_ratios_in_time_show_every_round_and_divide_launches(make_run: MakeRun) 
     rows = Facts(make_run()).ratios_in_time("inference/ipex/eager/fp32/channels_last/b8")
     assert len(rows) == 24
     markup = sparklines.ratios("n", rows, [], "d")
-    dots = re.search(r'class="dot" d="([^"]*)"', markup)
-    assert dots is not None
+    dots = known(re.search(r'class="dot" d="([^"]*)"', markup))
     assert dots[1].count("M") == 24
     assert markup.count('class="rule"') == 2

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.known import known
+
 from bench.analysis import winners
 from bench.analysis.run_facts import Comparison, Facts
 from bench.plan.scenario import Status, Verdict
@@ -48,8 +50,7 @@ def test_ipex_answer_follows_the_verdict_against_stock_tuned(
     """A gain over stock default alone is no gain of IPEX."""
     answer = answer_of(Facts(make_run(only=THREE, **plan)), "ipex")
     (line,) = answer.lines
-    assert line.cells[1] is not None
-    assert line.cells[1].verdict == verdict
+    assert known(line.cells[1]).verdict == verdict
     assert answer.tone == tone
 
 
@@ -178,8 +179,7 @@ def test_bf16_answer_follows_the_verdicts_of_all_pairs(
 def test_int8_is_no_winner_though_it_is_much_faster(make_run: MakeRun) -> None:
     """It is another model, so its changed decisions are reported beside its speed."""
     facts = Facts(make_run(only=INT8, rounds=4, int8=True))
-    answer = int8(facts)
-    assert answer is not None
+    answer = known(int8(facts))
     assert len(answer.lines) == 2
     assert "32 images" in answer.details[0]
     best = winners.winner(facts, next(iter(facts.groups)))
@@ -188,8 +188,7 @@ def test_int8_is_no_winner_though_it_is_much_faster(make_run: MakeRun) -> None:
 
 def test_too_few_rounds_are_no_gain_of_int8(make_run: MakeRun) -> None:
     """An interval of two rounds can be a point, which looks like certainty."""
-    answer = int8(Facts(make_run(only=INT8, launches=1, rounds=2, int8=True)))
-    assert answer is not None
+    answer = known(int8(Facts(make_run(only=INT8, launches=1, rounds=2, int8=True))))
     assert answer.number == "not shown"
     assert answer.details[0].startswith("2 of 2 ")
 
@@ -227,8 +226,7 @@ def test_leaving_ipex_is_answered_by_its_verdicts(
     make_run: MakeRun, elsewhere: float, plan: dict[str, Any], tone: str
 ) -> None:
     """It names the environment, its PyTorch, and that IPEX cannot be in it."""
-    answer = leaving(Facts(with_latest(make_run, elsewhere, **plan)))
-    assert answer is not None
+    answer = known(leaving(Facts(with_latest(make_run, elsewhere, **plan))))
     assert answer.tone == tone
     assert "torch-latest" in answer.question
     assert any("2.14.1" in text for text in answer.details)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.known import known
+
 from bench.analysis.prices import shipped
 from bench.analysis.run_facts import Facts
 from bench.analysis.winners import bf16_pairs
@@ -70,8 +72,7 @@ def test_pairs_show_the_ratio_of_the_judge(facts: Facts) -> None:
     """bf16 over fp32, or why there is no ratio."""
     pairs = [(facts.scenarios[BF16], facts.scenarios[DEFAULT])]
     table = pairs_table(facts, "dtype", "bf16", ("bf16", "fp32"), pairs, {})
-    found = facts.compare(BF16, DEFAULT)
-    assert found is not None
+    found = known(facts.compare(BF16, DEFAULT))
     assert column(table, "Ratio") == {BF16: found.estimate}
     assert column(table, "Verdict") == {BF16: found.verdict}
     twins = pairs_table(facts, "dtype", "bf16", ("bf16", "fp32"), bf16_pairs(facts), {})
@@ -83,8 +84,7 @@ def test_pairs_show_the_ratio_of_the_judge(facts: Facts) -> None:
 def test_break_even_is_the_longer_start_divided_by_the_time_saved(facts: Facts) -> None:
     """In calls; only for what is shown to be faster."""
     default, ipex = facts.scenarios[DEFAULT], facts.scenarios[IPEX]
-    comparison = facts.against_default(IPEX)
-    assert comparison is not None
+    comparison = known(facts.against_default(IPEX))
     assert default.median_ms is not None
     longer = (tables.start_up_ms(ipex) or 0) - (tables.start_up_ms(default) or 0)
     saved = default.median_ms * (1 - 1 / comparison.estimate)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.known import known
+
 from bench import report
 from bench.analysis.run_facts import Facts
 from bench.report import varied
@@ -79,16 +81,14 @@ def test_the_other_headlines_are_the_same_with_and_without_a_varied_scenario(
 def test_what_a_variable_gains_is_an_answer_of_its_own(standard: records.Run) -> None:
     """With its interval, and only where the verdict allows it."""
     changed, name = with_variable(standard)
-    answer = surroundings(Facts(changed))
-    assert answer is not None
+    answer = known(surroundings(Facts(changed)))
     assert answer.tone == "good"
     assert answer.number.startswith("10")
     assert "[9.50, 10.50]" in answer.headline
     assert not any("GLIBC_TUNABLES" in sentence for sentence in answer.details)
     (line,) = answer.lines
     assert line.cells[0] is not None
-    doubtful = surroundings(Facts(renamed(changed, name, TAG, verdict="inconclusive")))
-    assert doubtful is not None
+    doubtful = known(surroundings(Facts(renamed(changed, name, TAG, verdict="inconclusive"))))
     assert (doubtful.tone, doubtful.details, doubtful.number) == ("level", (), "")
     assert "10" not in doubtful.headline
     assert surroundings(Facts(standard)) is None
@@ -98,12 +98,10 @@ def test_a_heap_as_shipped_is_read_as_what_keeping_it_gains(standard: records.Ru
     """All workers keep theirs, so what was measured is the cost of not keeping it."""
     changed, name = with_variable(standard)
     costs = {"speedup": 0.8, "speedup_low": 0.75, "speedup_high": 0.9, "verdict": "slower"}
-    answer = surroundings(Facts(renamed(changed, name, "heap=glibc", **costs)))
-    assert answer is not None
+    answer = known(surroundings(Facts(renamed(changed, name, "heap=glibc", **costs))))
     assert (answer.tone, answer.number) == ("good", f"1.25{TIMES}")
     assert f"1.25{TIMES} [1.11, 1.33]" in answer.headline
-    assert answer.lines[0].cells[0] is not None
-    assert answer.lines[0].cells[0].estimate == 0.8
+    assert known(answer.lines[0].cells[0]).estimate == 0.8
     assert any("GLIBC_TUNABLES" in sentence for sentence in answer.details)
 
 
@@ -150,8 +148,7 @@ def test_a_kill_before_any_row_mixes_no_varied_scenario_among_the_others(
     """As long as scenarios.csv is empty, varied scenarios are known by their ids."""
     run, name = twice_as_fast(standard)
     facts = varied.page_facts(replace(run, scenarios=(), parity=()))
-    assert facts.whole is not None
-    assert name in facts.whole.scenarios
+    assert name in known(facts.whole).scenarios
     assert set(facts.scenarios) == {row.scenario for row in standard.scenarios}
     assert not any(row.scenario == name for row in facts.speedup_rows)
 

@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from tests.known import known
+
 from bench.analysis.claims import Claims
 from bench.plan.matrix import matrix
 from bench.plan.profiles import PROFILES
@@ -68,8 +70,7 @@ def test_the_best_is_compared_thoroughly_once_before_what_no_claim_needs() -> No
     """With stock default's decisions; a profile may leave that out."""
     machine = Machine(scenarios=FEW, ms=MS, process=0.001, block=0.002).play()
     looks = [visit for visit in machine.visits if visit.thorough]
-    leader = Claims(machine.analysis()).answer("best", "inference/b1")
-    assert leader is not None
+    leader = known(Claims(machine.analysis()).answer("best", "inference/b1"))
     assert looks[0].thorough == {STOCK.id, leader.scenario}
     assert len({visit.group for visit in looks}) == len(looks)
     late = [n for n, visit in enumerate(machine.visits) if INT8.id in visit.scenarios]

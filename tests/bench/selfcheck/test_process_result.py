@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +11,7 @@ import pytest
 from bench.plan.thresholds import SELFCHECK
 from bench.selfcheck.process_result import ProcessResult, table
 from bench.selfcheck.result import Result
+from tests.fresh_process import python
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,7 +127,6 @@ def test_the_table_of_docs_is_made_from_the_stored_json(tmp_path: Path) -> None:
     whole = Result(policy=SELFCHECK, processes=result(3))
     stored = tmp_path / "selfcheck.json"
     stored.write_text(json.dumps(whole.json()))
-    command = [sys.executable, "-m", "bench.selfcheck.process_result", str(stored)]
-    made = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    made = python("-m", "bench.selfcheck.process_result", stored).stdout
     assert made.strip() == whole.table()
     assert "not measured" not in made

@@ -29,6 +29,7 @@ from bench.store.records import (
     write_environment,
 )
 from tests.bench.store.test_rows import HEADER, LINE, NOISE_HEADER, ROW
+from tests.fresh_process import python
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -174,12 +175,7 @@ with RunWriter(Path(sys.argv[1])) as writer:
 def test_a_full_disk_is_one_sentence_and_leaves_whole_rows(tmp_path: Path, limit: int) -> None:
     """The row that only fitted in part is taken back; the message names the file."""
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY
-    done = subprocess.run(
-        [sys.executable, "-c", FILL_UP, str(tmp_path), str(limit)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = python("-c", FILL_UP, tmp_path, limit)
     path = tmp_path / "iterations.csv"
     found, warnings = read_rows(path, IterationRow)
     assert warnings == []

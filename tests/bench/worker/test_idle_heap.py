@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -13,6 +11,7 @@ import pytest
 
 from bench.machine.placement import kept_heap
 from bench.worker.idle_heap import KEPT_AT_MOST, IdleHeap, page_runs
+from tests.fresh_process import python
 
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "sched_getaffinity"), reason="glibc's allocator is Linux's"
@@ -21,6 +20,7 @@ pytestmark = pytest.mark.skipif(
 PROGRAM = """
 import json, resource, sys
 from bench.worker.idle_heap import IdleHeap
+from tests.fresh_process import python
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -70,15 +70,7 @@ print(json.dumps([found, (inside, again), [list(block[:1]) for block in living[1
 def ran(size: int, **extra: str) -> Any:
     """Run the program in a process with these variables; return its output."""
     base = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(size)],
-        env=base | extra,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return json.loads(python("-c", PROGRAM, size, env=base | extra).stdout)
 
 
 def test_a_large_heap_is_released_and_the_same_pages_are_restored() -> None:

@@ -13,6 +13,7 @@ import pytest
 from bench.errors import BenchError, WorkerError
 from bench.plan.scenario import Status
 from bench.worker import main, protocol
+from tests.fresh_process import python
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -175,7 +176,7 @@ def test_threads_are_settled_before_anything_is_imported(monkeypatch: pytest.Mon
     assert (os.environ["OMP_NUM_THREADS"], os.environ["MKL_NUM_THREADS"]) == ("3", "3")
 
     code = "import sys, bench.worker; sys.exit('torch' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    python("-c", code)
 
 
 def test_no_pool_of_compile_workers_is_started(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
+from tests.known import known
 from PIL import Image
 
 from bench.plan.profiles import PROFILES
@@ -107,11 +109,9 @@ def test_training_to_an_accuracy_learns_as_fast_as_a_user_would(data: Path) -> N
 
     session = session_of("stock", data)
     session.prepare(ways.training(PROFILES["smoke"])[ways.DEFAULT])
-    own = session.active.prepared.optimizer
-    assert own is not None
+    own = known(session.active.prepared.optimizer)
     study_requests.start_training(session, 0)
-    optimizer = session.active.prepared.optimizer
-    assert optimizer is not None
+    optimizer = known(session.active.prepared.optimizer)
     assert {group["lr"] for group in optimizer.param_groups} == {STUDIES.accuracy_learning_rate}
     assert {group["lr"] for group in own.param_groups} == {STUDIES.accuracy_learning_rate / 10}
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 from unittest import mock
 
@@ -13,6 +11,7 @@ import pytest
 
 from pillqc.commands.main import main
 from pillqc.errors import DataError
+from tests.fresh_process import python
 from tests.pillqc.command import run
 
 if TYPE_CHECKING:
@@ -63,14 +62,8 @@ def test_wrong_usage_exits_with_2(
 def test_a_failure_is_one_line_without_a_traceback(tmp_path: Path) -> None:
     """The exit code is 1, and the line names the path; --debug raises the error."""
     words = ["evaluate", "--data", str(tmp_path / "none")]
-    done = subprocess.run(
-        [sys.executable, "-m", "pillqc", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    done = python("-m", "pillqc", *words, code=1)
+    assert (done.stdout, done.stderr.count("\n")) == ("", 1)
     assert "/none: " in done.stderr
     assert isinstance(run("--debug", *words).exception, DataError)
 

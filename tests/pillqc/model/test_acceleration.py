@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from pillqc.errors import PillqcError
 from pillqc.model import acceleration
 from pillqc.model.acceleration import IPEX, STOCK, Way, accelerate, choose
 from pillqc.model.network import load_model
+from tests.fresh_process import python
 from tests.hardware import needs_ipex
 from tests.pillqc.command import run
 
@@ -226,13 +226,5 @@ with torch.inference_mode():
 @needs_ipex
 def test_ipex_agrees() -> None:
     """Eager and TorchScript, with all 14 layers replaced; importing IPEX changes its process."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _IPEX_PROGRAM],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-        cwd=Path(__file__).parents[3],
-    )
-    assert done.returncode == 0, done.stderr
+    done = python("-W", "ignore", "-c", _IPEX_PROGRAM, cwd=Path(__file__).parents[3])
     assert done.stdout.split()[-1] == "14"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 from unittest import mock
 
@@ -14,6 +12,7 @@ from torchvision.models import vgg
 
 from pillqc.errors import PillqcError
 from pillqc.model.network import FROZEN_LAYERS, CustomVGG, count_parameters, load_model
+from tests.fresh_process import python
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -233,7 +232,4 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 def test_the_classifier_of_vgg_is_never_allocated() -> None:
     """Building the model costs about its own 59 MB, not the 553 MB of torchvision's vgg16()."""
-    done = subprocess.run(
-        [sys.executable, "-c", _PEAK], capture_output=True, text=True, check=True, timeout=120
-    )
-    assert int(done.stdout) < 250_000
+    assert int(python("-c", _PEAK).stdout) < 250_000
