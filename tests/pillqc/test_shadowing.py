@@ -28,7 +28,7 @@ def test_a_stub_on_pythonpath_is_one_line_with_its_name(
     assert str(stub) in line
 
 
-def test_packages_where_packages_are_installed_hide_nothing(
+def test_installed_packages_hide_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A folder of `pip install --target`, and a folder of that name with other files."""

@@ -105,7 +105,7 @@ def test_decisions_are_counted_at_the_models_threshold(tmp_path: Path) -> None:
         (Dtype.INT8, 2e-1, False),
     ],
 )
-def test_each_dtype_has_its_tolerance(
+def test_dtypes_have_tolerances(
     tmp_path: Path, dtype: Dtype, error: float, within: bool
 ) -> None:
     """What is rounding in bf16 is a bug in fp32."""

@@ -332,7 +332,7 @@ def _with_cpu(row: IterationRow, lost: int) -> IterationRow:
     ("lost", "pressure", "verdict"),
     [(0, 0.9, "faster"), (3, 0.9, "faster"), (9, 0.9, "inconclusive"), (10, 0.9, "invalid")],
 )
-def test_blocks_whose_cpus_other_work_took_do_not_count(
+def test_blocks_without_their_cpus_do_not_count(
     lost: int, pressure: float, verdict: str
 ) -> None:
     """Of twelve, three clean ones are needed, and about as many as its baseline has."""

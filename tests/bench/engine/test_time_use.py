@@ -14,6 +14,7 @@ from bench.plan.profiles import PROFILES
 from bench.plan.scenario import Dtype, Mode, Scenario, Task
 from bench.plan.thresholds import SELFCHECK
 from bench.store import records
+from tests.bench.calls import timed_call
 from tests.bench.run.runs import new_runner
 
 if TYPE_CHECKING:
@@ -58,17 +59,7 @@ def test_nothing_measured_has_no_share(clock: Any) -> None:
 
 
 def _call(phase: str, seconds: float) -> records.IterationRow:
-    return records.IterationRow(
-        run_id="run",
-        scenario="s",
-        launch=0,
-        round=None,
-        position=None,
-        iteration=0,
-        phase=phase,
-        wall_ns=int(seconds * 1e9),
-        cpu_ns=0,
-    )
+    return timed_call("s", 0, 0, 1000 * seconds, phase=phase)
 
 
 # --- a standard run on two cores -----------------------------------------------------------------

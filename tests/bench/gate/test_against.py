@@ -346,7 +346,7 @@ def test_the_project_may_be_a_folder_of_a_larger_repository(
     assert_nothing_left(repository, temporary)
 
 
-def test_inside_a_git_hook_it_is_still_this_repository(
+def test_git_hooks_change_nothing(
     repository: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Git sets GIT_DIR for its hooks, which would send every command to another place."""

@@ -110,7 +110,7 @@ def test_a_request_into_another_branch_than_main(
 
 
 @pytest.mark.parametrize("depth", [1, 2])
-def test_a_shallow_checkout_of_a_merge(
+def test_a_shallow_merge(
     repository: Repository, monkeypatch: pytest.MonkeyPatch, depth: int
 ) -> None:
     """With depth 2 the merge's first parent is there without its branch; with 1 nothing is."""
@@ -175,7 +175,7 @@ def test_changes_on_main_are_compared_with_their_commit(
     assert repository.found() == before
 
 
-def test_a_default_branch_of_another_name(
+def test_a_default_branch_by_name(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A clone knows the remote's; without one the commit must be named: a guess may be wrong."""
@@ -213,7 +213,7 @@ def test_a_worktree_and_a_submodule_have_a_file_for_their_git_folder(
     assert inner.found() == left
 
 
-def test_the_users_configuration_in_variables_is_gits(
+def test_git_reads_the_users_variables(
     repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Containers allow another owner's checkout so; without it the error is git's own.

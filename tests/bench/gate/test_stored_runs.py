@@ -44,7 +44,7 @@ def ratio(estimate: float, low: float, high: float) -> Ratio:
         (around(1.37, 0.08), 11, "ruled out"),
     ],
 )
-def test_the_exit_code_follows_from_the_interval_alone(
+def test_the_exit_code_follows_the_interval(
     make_run: Any, after: tuple[float, float, float], code: int, words: str
 ) -> None:
     """Shown is 10, ruled out is 0, and what is neither is 11."""

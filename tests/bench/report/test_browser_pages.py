@@ -181,7 +181,7 @@ COLUMNS = {
 """Table -> column -> field of scenarios.csv, for `parity` of parity.csv."""
 
 
-def test_numbers_of_every_table_are_those_of_the_csv(
+def test_numbers_are_those_of_the_csv(
     open_page: Open, pages: dict[str, Path], runs: list[Run]
 ) -> None:
     """The run's files are read again and compared with the cells in the browser."""

@@ -90,7 +90,7 @@ def test_only_timed_blocks_count_and_the_control_is_no_scenario(
 
 
 @pytest.mark.parametrize("has_clean_calls", [True, False])
-def test_calls_that_other_work_disturbed_are_left_out(
+def test_disturbed_calls_are_left_out(
     run: records.Run, save: Save, tmp_path: Path, has_clean_calls: bool
 ) -> None:
     """A block has the time of its clean calls, and does not count without any."""

@@ -247,7 +247,7 @@ def test_a_rival_is_called_slower_only_by_a_surer_comparison(close: tuple[Facts,
     assert comparison.verdict != Verdict.FASTER
 
 
-def test_every_rival_that_is_not_level_is_slower_in_the_surer_comparison(
+def test_a_rival_that_is_not_level_is_slower(
     close: tuple[Facts, str],
 ) -> None:
     """Stock default included."""
@@ -274,7 +274,7 @@ def test_the_winner_over_stock_default_is_the_headlines_claim(good: Facts) -> No
         assert claim.high > alone.high
 
 
-def test_with_one_candidate_only_the_number_of_headlines_widens_its_interval(
+def test_one_candidate_pays_for_the_number_of_headlines(
     make_run: MakeRun,
 ) -> None:
     """Nothing was chosen by the data."""

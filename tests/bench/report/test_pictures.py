@@ -68,7 +68,7 @@ def test_pictures_are_in_the_page_and_say_what_they_are(keep: Callable[..., Run]
     assert album(Facts(run)).replaced == 2
 
 
-def test_files_that_are_no_small_picture_of_the_run_are_left_out(
+def test_other_files_are_left_out(
     keep: Callable[..., Run], tmp_path: Path
 ) -> None:
     """Paths out of the folder, links, large files, and files of another type."""
@@ -83,7 +83,7 @@ def test_files_that_are_no_small_picture_of_the_run_are_left_out(
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"items": 3, "layers_before": 4}'])
-def test_damaged_contents_give_a_page_that_says_there_are_none(
+def test_damaged_contents_count_as_none(
     keep: Callable[..., Run], tmp_path: Path, content: str
 ) -> None:
     """A damaged pictures.json counts as none."""

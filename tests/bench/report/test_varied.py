@@ -142,7 +142,7 @@ def twice_as_fast(run: records.Run, *, disturbed: bool = False) -> tuple[records
     return replace(run, iterations=(*run.iterations, *calls), speedups=()), name
 
 
-def test_a_kill_before_any_row_mixes_no_varied_scenario_among_the_others(
+def test_a_kill_before_any_row_mixes_no_varied_scenario_in(
     standard: records.Run,
 ) -> None:
     """As long as scenarios.csv is empty, varied scenarios are known by their ids."""

@@ -54,7 +54,7 @@ def test_a_profile_says_how_long_outputs_are_compared(run: Build, backend: Any) 
     assert PROFILES["full"].parity_s == 60
 
 
-def test_the_best_is_compared_for_a_minute_before_it_is_recommended(
+def test_the_best_is_compared_for_a_minute(
     run: Build, backend: Any
 ) -> None:
     """In fresh processes of it and of stock default; one that decides otherwise is refused."""
@@ -138,7 +138,7 @@ def test_all_executions_of_a_group_discard_as_many_calls(run: Build, backend: An
     assert discarded == set()
 
 
-def test_a_backends_first_worker_starts_alone_and_gives_the_import_time(
+def test_a_backends_first_worker_gives_the_import_time(
     run: Build, backend: Any
 ) -> None:
     """Two imports side by side take longer than one; the figure shown is that of one."""
@@ -175,7 +175,7 @@ def test_models_are_set_up_side_by_side_once_their_cost_is_known(run: Build, bac
     assert min(row.launches for row in rows) >= 2
 
 
-def test_first_calls_are_made_side_by_side_once_their_cost_is_known(
+def test_first_calls_are_side_by_side_once_their_cost_is_known(
     run: Build, backend: Any
 ) -> None:
     """Compiling keeps one core busy; what a cold one takes is a result, and taken alone."""
@@ -213,7 +213,7 @@ def test_a_label_that_the_evidence_contradicts_does_not_count(run: Build, backen
     assert "nothing was fused" in (row.reason or "")
 
 
-def test_a_row_carries_its_evidence_and_memory_and_a_resumed_run_too(
+def test_a_row_carries_its_evidence_and_memory(
     run: Build, backend: Any
 ) -> None:
     """Reorders, their share, the graph's own count and idle memory come from the worker."""

@@ -50,7 +50,7 @@ def test_a_call_that_turns_out_too_slow_is_left_out(backend: Any) -> None:
     assert "2.2" in limit.excluded[0].reason
 
 
-def test_a_kept_heap_counts_once_for_every_worker(
+def test_a_kept_heap_counts_once_each(
     backend: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is no larger for other backends, as what they prepare is."""

@@ -34,7 +34,7 @@ def looks(worker: Any, op: str, fields: Mapping[str, Any]) -> dict[str, Any] | N
 
 
 @pytest.mark.parametrize("broken", ["", "ipex", "stock"])
-def test_what_works_is_kept_and_what_does_not_is_an_event(
+def test_what_works_is_kept_the_rest_is_noted(
     tmp_path: Path, backend: Any, broken: str
 ) -> None:
     """A missing IPEX costs the layers after it, and nothing else; every worker is ended."""

@@ -18,6 +18,7 @@ from bench.plan.thresholds import DEFAULT
 from bench.run import resume
 from bench.store.records import IterationRow, Run, ScenarioRow
 from bench.store.rows import columns
+from tests.bench.calls import timed_call
 
 STOCK = stock_default(Task.INFERENCE, 1)
 OTHER = stock_default(Task.INFERENCE, 4)
@@ -69,17 +70,7 @@ def row(**fields: Any) -> ScenarioRow:
 
 def call(launch: int) -> IterationRow:
     """A timed call of that launch."""
-    return IterationRow(
-        run_id="run",
-        scenario=STOCK.id,
-        launch=launch,
-        round=0,
-        position=0,
-        iteration=0,
-        phase="timed",
-        wall_ns=10**8,
-        cpu_ns=10**8,
-    )
+    return timed_call(STOCK.id, launch, 0, 100.0)
 
 
 def restored(*rows: ScenarioRow, **more: Any) -> resume.Earlier:

@@ -82,7 +82,7 @@ def test_a_known_ratio_comes_out_with_its_verdict(plain: Runner) -> None:
     assert plain.complete
 
 
-def test_the_control_is_a_second_worker_of_the_baseline(
+def test_the_control_is_another_worker(
     plain: Runner, plain_run: records.Run
 ) -> None:
     """It takes part in every launch and comes out as 1."""
@@ -122,7 +122,7 @@ def test_what_the_first_launch_finds_out_is_in_the_summary(plain: Runner) -> Non
     assert rows[DEFAULT_1.id].joules_per_image == pytest.approx(WATTS * 0.045, rel=0.01)
 
 
-def test_a_host_that_counts_no_energy_leaves_the_column_empty(
+def test_without_counters_energy_is_empty(
     run: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Empty, and never a guess."""
@@ -185,7 +185,7 @@ def test_a_clear_result_ends_the_run(run: Build, backend: Any) -> None:
     assert 0 < first < second < backend.clock()
 
 
-def test_a_further_launch_that_gives_nothing_is_not_tried_for_ever(
+def test_a_launch_that_gives_nothing_is_not_tried_for_ever(
     run: Build, backend: Any
 ) -> None:
     """Nothing can be prepared any more after the first launch."""
@@ -213,7 +213,7 @@ def test_a_further_launch_that_gives_nothing_is_not_tried_for_ever(
         ("outputs", Status.UNSUPPORTED, False),
     ],
 )
-def test_a_failure_costs_its_own_scenario_only(
+def test_failures_stay_apart(
     run: Build, backend: Any, op: str, status: Status, dies: bool
 ) -> None:
     """Whatever happens to one scenario, the others are measured, the same key's other batch too."""
@@ -360,7 +360,7 @@ def test_another_allocator_makes_the_comparison_invalid(run: Build, backend: Any
     assert speedup_of(runner, IPEX_4).verdict == "same"
 
 
-def test_another_environments_own_runtime_is_part_of_what_it_is_compared_for(
+def test_another_environment_may_have_its_own_runtime(
     run: Build, backend: Any
 ) -> None:
     """In the default environment it makes a comparison invalid; its allocator always does."""
@@ -387,7 +387,7 @@ def test_conditions_are_compared_in_every_launch(run: Build, backend: Any) -> No
     assert runner.state.workers()[IPEX_1.id]["allocator"] == "glibc"
 
 
-def test_a_worker_that_does_not_know_conditions_keeps_those_of_its_greeting(
+def test_without_conditions_those_of_the_greeting_stay(
     run: Build, backend: Any
 ) -> None:
     """It may be of an older commit."""
@@ -443,7 +443,7 @@ def test_a_small_budget_gives_each_group_its_minimum_first(run: Build) -> None:
     assert EventKind.HEADLINES_OPEN in kinds(runner)
 
 
-def test_headlines_that_stay_open_are_reported_with_a_budget_that_is_enough(
+def test_open_headlines_are_reported_with_a_budget_that_is_enough(
     run: Build, backend: Any
 ) -> None:
     """Two per cent on noisy calls: this budget is too small, and the one that it names is not."""
@@ -526,7 +526,7 @@ def test_a_cut_run_is_resumed_and_keeps_what_it_had(build: Build, run: Build, ba
     assert len({row.scenario for row in files.kernels}) == len(files.kernels) == len(FEW)
 
 
-def test_what_was_not_started_is_measured_whole_after_resuming(
+def test_what_was_not_started_is_measured_whole(
     build: Build, run: Build, backend: Any
 ) -> None:
     """Cut in the first launch: the other batch size still gets its parity, evidence and memory."""
@@ -540,7 +540,7 @@ def test_what_was_not_started_is_measured_whole_after_resuming(
     assert rows_of(after)[IPEX_1.id].prepare_s == 0.2
 
 
-def test_what_a_resumed_run_starts_gets_its_minimum_of_rounds(
+def test_a_resumed_run_measures_its_minimum(
     build: Build, run: Build, backend: Any
 ) -> None:
     """Starting may use the budget up, but it is not for nothing."""
@@ -549,7 +549,7 @@ def test_what_a_resumed_run_starts_gets_its_minimum_of_rounds(
     assert (row.rounds, row.launches) == (SMOKE.min_rounds, 1)
 
 
-def test_what_was_found_wrong_stays_wrong_in_a_resumed_run(
+def test_wrong_stays_wrong_in_a_resumed_run(
     build: Build, run: Build, backend: Any
 ) -> None:
     """A failure is not forgotten because the run was cut."""
@@ -638,7 +638,7 @@ def test_a_variable_that_had_no_effect_is_not_measured(run: Build, backend: Any)
     assert rows[IPEX_1.id].status == "ok"
 
 
-def test_a_variable_that_is_not_available_costs_its_own_scenarios_only(
+def test_a_missing_variable_costs_its_own_scenarios_only(
     run: Build, backend: Any
 ) -> None:
     """A library that is not installed says nothing about the backend."""

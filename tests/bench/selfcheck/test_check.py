@@ -67,7 +67,7 @@ def build(backend: Any) -> Build:
     return make
 
 
-def test_identical_workers_are_called_the_same_and_planted_slowdowns_are_found(
+def test_identical_workers_are_the_same_and_slowdowns_are_found(
     build: Build,
 ) -> None:
     """With 0.2 % of noise everything is found, 3 % too, and measures as what was planted."""

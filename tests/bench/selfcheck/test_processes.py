@@ -117,7 +117,7 @@ def test_each_level_is_renewed_within_the_one_above(build: Build, script: Script
     assert not script.backend.alive
 
 
-def test_participants_take_turns_in_balanced_orders(
+def test_orders_are_balanced(
     build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a cycle of five each is at every place equally often, the reference too."""
@@ -140,7 +140,7 @@ def test_participants_take_turns_in_balanced_orders(
     assert f"{STOCK.id}#control" in cycle[0]
 
 
-def test_what_processes_differ_by_is_missed_by_preparing_again(
+def test_preparing_again_misses_what_processes_differ_by(
     build: Build, script: Script
 ) -> None:
     """A zygote's forks share its level, so they miss it too; both are refused."""
@@ -152,7 +152,7 @@ def test_what_processes_differ_by_is_missed_by_preparing_again(
     assert {level for level, one in found["misses"].items() if one["accepted"]} == set()
 
 
-def test_what_preparations_differ_by_is_seen_by_every_level_but_the_heap(
+def test_what_preparations_differ_by_is_seen_above_heaps(
     build: Build, script: Script
 ) -> None:
     """Then a fresh process is not needed for it."""
@@ -203,7 +203,7 @@ def test_what_renewing_takes_is_told(build: Build) -> None:
 
 
 @pytest.mark.parametrize("fault", ["outputs", "conditions", "fork"])
-def test_unsound_forks_are_left_out_with_the_reason(
+def test_unsound_forks_are_left_out(
     build: Build, script: Script, fault: str
 ) -> None:
     """What fresh processes showed stays, and no more forks are made."""

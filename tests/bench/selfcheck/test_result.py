@@ -66,7 +66,7 @@ def test_the_json_has_what_scripts_rely_on() -> None:
     ("wrong", "of", "expected"),
     [(0, 299, True), (0, 298, None), (1, 299, None), (1, 473, True), (4, 299, False)],
 )
-def test_wrong_verdicts_are_held_to_what_they_may_be(
+def test_wrong_verdicts_have_a_bound(
     wrong: int, of: int, expected: bool | None
 ) -> None:
     """The exact upper bound must lie below 1 %: no few comparisons prove that."""
@@ -79,7 +79,7 @@ def test_wrong_verdicts_are_held_to_what_they_may_be(
     ("share", "found", "expected"),
     [(0.05, 9, True), (0.05, 8, False), (0.10, 10, True), (0.10, 9, False), (0.03, 0, None)],
 )
-def test_found_slowdowns_are_held_to_theirs(
+def test_found_slowdowns_have_bounds(
     share: float, found: int, expected: bool | None
 ) -> None:
     """Of ten; nothing is promised of 3 %."""

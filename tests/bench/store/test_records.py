@@ -53,7 +53,7 @@ def test_other_programs_read_the_files(folder: Path) -> None:
     assert cells["scenario"] == 'a,"b"\r\nc\rd'
     assert (cells["round"], cells["position"], cells["wall_ns"]) == ("3", "", "123456")
 
-def test_a_row_is_one_write_to_an_append_descriptor(
+def test_a_row_is_one_write(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One write a row is why a kill between two instructions leaves whole rows."""
@@ -89,7 +89,7 @@ WHOLE = rows.header_line(IterationRow) + rows.row_line(ROW)
 @pytest.mark.parametrize(
     "content", [WHOLE + rows.row_line(ROW)[:9], codecs.BOM_UTF8 + WHOLE.replace(b"\n", b"\r\n")]
 )
-def test_rows_are_added_to_a_cut_file_and_to_what_a_spreadsheet_saved(
+def test_rows_are_added_to_cut_and_to_saved_files(
     folder: Path, content: bytes
 ) -> None:
     """Never glued to what a crash left of the row before; a byte order mark changes no column."""

@@ -81,7 +81,7 @@ def test_every_row_reads_back_as_it_was(row_type: type, data: st.DataObject) -> 
 
 @settings(max_examples=80)
 @given(rest=st.lists(any_row(SpeedupRow), min_size=1, max_size=3), data=st.data())
-def test_a_file_cut_anywhere_keeps_its_whole_rows(
+def test_a_cut_file_keeps_whole_rows(
     rest: list[SpeedupRow], data: st.DataObject
 ) -> None:
     """Whatever byte the crash came at, rows before it are whole and the cut one is named."""

@@ -71,7 +71,7 @@ def test_a_row_for_every_model_and_batch_size(suite: Suite) -> None:
     assert failed.reason == "it broke"
 
 
-def test_the_references_way_does_not_hold_where_another_is_shown_to_be_faster(
+def test_the_references_way_does_not_hold_where_another_is_faster(
     suite: Suite,
 ) -> None:
     """IPEX is made a third faster in one of the two models."""

@@ -373,7 +373,7 @@ def test_the_reply_carries_what_the_protocol_promises() -> None:
     assert reply["graph"] == {"reorder_share": 0.0}
 
 
-def test_capture_reads_what_is_written_past_pythons_stdout(
+def test_capture_reads_c_output(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """C code writes to the descriptor; afterwards stdout is what it was."""

@@ -78,7 +78,7 @@ def test_a_bad_request_costs_itself_only(request_line: bytes) -> None:
     assert found[0]["status"] == Status.CRASHED
 
 
-def test_a_failure_is_one_sentence_with_the_traceback_in_the_log(
+def test_a_failure_is_one_sentence(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The parent prints the sentence; the traceback is in the log."""

@@ -283,7 +283,7 @@ def test_a_batch_may_be_a_list_of_tensors() -> None:
     assert [tuple(t.shape) for t in model(work.batch(2).images)] == [(4, 6, 6)] * 2
 
 
-def test_a_users_file_is_not_taken_for_this_project(
+def test_a_users_file_is_not_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that is started where a file `bench.py` lies runs ours, and finds the user's own."""

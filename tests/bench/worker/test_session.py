@@ -214,7 +214,7 @@ def test_a_slow_scenario_stops_the_parity_check_early(real: Session, tmp_path: P
     assert real.outputs(tmp_path / "o.npz", within_s=0.0)["images"] == 8
 
 
-def test_training_outputs_are_the_first_steps_whenever_they_are_asked_for(
+def test_training_outputs_are_the_first_steps(
     real: Session, tmp_path: Path
 ) -> None:
     """Timing changes the model, so losses are noted from the very first step on."""

@@ -231,7 +231,7 @@ def test_folders_with_both_kinds_to_train_on_stay_as_they_are(
     assert [sample.defect for sample in work.training_samples] == ["crack", "good"]
 
 
-def test_without_images_to_learn_from_int8_is_unavailable(
+def test_int8_needs_images_to_learn_from(
     small_pills: Path, tmp_path: Path
 ) -> None:
     """A test image's range would be in the model that is judged by it."""

@@ -51,7 +51,7 @@ def test_odd_but_usable_images_are_used_everywhere(rendered: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", list(USELESS))
-def test_a_useless_file_stops_training_and_evaluation(
+def test_a_useless_file_stops_both(
     rendered: Path, tmp_path: Path, name: str
 ) -> None:
     """By path and reason, before anything is trained or written: a subset is another data set."""

@@ -48,34 +48,27 @@ def file(tmp_path: Path, **changes: Any) -> Path:
     return path
 
 
-def test_stock_and_ipex_need_no_file() -> None:
-    """They are what they say."""
-    assert choose("stock") == (STOCK, "")
-    assert choose("ipex") == (IPEX, "")
-
-
-def test_auto_takes_what_was_measured_here(tmp_path: Path) -> None:
-    """The note names the run."""
-    way, note = choose("auto", file(tmp_path))
-    assert way == Way(mode="torchscript", fusion=True, layout="channels_last")
-    assert "a-run" in note
+SCRIPT = Way(mode="torchscript", fusion=True, layout="channels_last")
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("backend", "changes", "way", "words"),
     [
-        ({"cpu_model": "Another"}, "(Another)"),
-        ({"versions": {"torch": "1.0.0"}}, "torch 1.0.0"),
-        ({"versions": {"no-such-package": "1"}}, "none is installed"),
+        ("stock", {}, STOCK, ""),
+        ("ipex", {}, IPEX, ""),
+        ("auto", {}, SCRIPT, "a-run"),
+        ("auto", {"cpu_model": "Another"}, STOCK, "(Another)"),
+        ("auto", {"versions": {"torch": "1.0.0"}}, STOCK, "torch 1.0.0"),
+        ("auto", {"versions": {"no-such-package": "1"}}, STOCK, "none is installed"),
     ],
 )
-def test_what_was_measured_elsewhere_does_not_count(
-    tmp_path: Path, changes: dict[str, Any], says: str
+def test_auto_takes_what_was_measured_on_this_cpu_with_these_packages(
+    tmp_path: Path, backend: str, changes: dict[str, Any], way: Way, words: str
 ) -> None:
-    """The fastest way of another machine may be the slowest of this one."""
-    way, note = choose("auto", file(tmp_path, **changes))
-    assert way == STOCK
-    assert says in note
+    """The fastest way of another machine may be the slowest of this one; the note says why."""
+    chosen, note = choose(backend, file(tmp_path, **changes))
+    assert chosen == way
+    assert words in note
 
 
 def test_without_a_file_auto_is_stock_and_says_how_to_get_one(tmp_path: Path) -> None:
@@ -166,7 +159,7 @@ def test_bf16_agrees_within_its_precision() -> None:
 
 
 @pytest.mark.torch
-def test_inspect_runs_as_the_file_says_and_decides_alike(
+def test_inspect_runs_as_the_file_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`--backend auto`: the same decision by another way, which is named on stderr."""
