@@ -62,9 +62,6 @@ def best(one: Judge, ours: list[str], theirs: list[str], **more: str) -> Compari
 EQUAL = {BASE: 1.0, CONTROL: 1.0, "a": 1.0, "b": 1.0, "c": 1.0, "d": 1.0}
 
 
-# --- verdicts -------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("time", "verdict"),
     [(0.8, "faster"), (0.95, "faster"), (1.0, "same"), (1.06, "slower"), (1.5, "slower")],
@@ -155,9 +152,6 @@ def test_a_control_over_its_own_baseline_is_those_two_alone() -> None:
     """And not half of itself."""
     participants = group({**EQUAL, CONTROL: 1.1})
     assert judge(participants).compare(CONTROL, BASE).estimate == pytest.approx(1 / 1.1, rel=0.02)
-
-
-# --- what speaks against a comparison -------------------------------------------------------
 
 
 def test_an_unusable_participant_is_invalid_on_either_side() -> None:
@@ -260,9 +254,6 @@ def test_a_time_that_is_none_is_an_error(bad: float) -> None:
         judge(participants)
 
 
-# --- the best of two families ---------------------------------------------------------------
-
-
 def test_one_against_one_is_the_plain_comparison() -> None:
     """Nothing was chosen, so nothing is paid for it."""
     one = judge(group({**EQUAL, "a": 0.9}))
@@ -307,9 +298,6 @@ def test_a_named_candidate_represents_its_family() -> None:
     found = best(one, ["a", "b"], [BASE], named="b")
     assert found.scenario == "b"
     assert found.estimate == pytest.approx(one.compare("b", BASE).estimate)
-
-
-# --- values of one participant --------------------------------------------------------------
 
 
 def test_a_level_has_an_interval_over_processes() -> None:

@@ -55,9 +55,6 @@ def contrast(found: Participants) -> Estimate:
     return fit({"": found}, POLICY).groups[""].contrast(PAIR)
 
 
-# --- laws -----------------------------------------------------------------------------------
-
-
 @settings(deadline=None, max_examples=12)
 @given(st.integers(0, 1000), st.floats(0.01, 100))
 def test_a_faster_machine_changes_nothing(seed: int, factor: float) -> None:
@@ -115,9 +112,6 @@ def test_a_slower_participant_moves_the_ratio_by_as_much(seed: int, factor: floa
     assert other.standard_error == pytest.approx(one.standard_error, rel=1e-4)
 
 
-# --- levels ---------------------------------------------------------------------------------
-
-
 def test_a_hit_block_hardly_moves_a_level() -> None:
     """One block of eight that took three times as long moves the ratio by less than a percent."""
     found = participants(1, processes=1, process=0.0, block=0.005)
@@ -145,9 +139,6 @@ def test_a_mean_of_processes_weighs_each_once() -> None:
             del blocks[1, place]
     ratio = contrast(found).log_ratio
     assert ratio == pytest.approx(-math.log(1.10) / 2, abs=1e-6)
-
-
-# --- variances ------------------------------------------------------------------------------
 
 
 def test_the_spread_between_processes_is_found() -> None:
@@ -246,9 +237,6 @@ def test_p_values_of_equal_participants_are_uniform() -> None:
     assert 0.4 <= np.mean(values) <= 0.6
 
 
-# --- one participant's own value ------------------------------------------------------------
-
-
 def test_a_level_is_over_processes_where_there_are_several() -> None:
     """Else over rounds; of a single block there is no interval."""
     several = level_of(
@@ -263,8 +251,6 @@ def test_a_level_is_over_processes_where_there_are_several() -> None:
     assert level_of({}) is None
     assert mean_of([]) is None
 
-
-# --- how often it is right ------------------------------------------------------------------
 
 HELD = [
     (Noise(process=0.003), 1),

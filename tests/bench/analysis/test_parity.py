@@ -164,7 +164,6 @@ def test_the_tolerance_of_losses_is_a_share_of_the_first(
     left = losses(tmp_path / "a.npz", [0.7, 0.6])
     right = losses(tmp_path / "b.npz", [0.7, later])
     found = compare(left, right, task=Task.TRAINING, dtype=dtype, tolerance=TOLERANCE)
-
     assert found.within_tolerance is within
     assert found.max_abs_error == pytest.approx(later - 0.6)
     assert found.decisions_changed is None
@@ -176,7 +175,6 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(tmp_path: Path) -> Non
     damaged = tmp_path / "damaged.npz"
     damaged.write_bytes(good.read_bytes()[:100])
     other = decisions(tmp_path / "other.npz", BEFORE, paths=np.array(list("wxyz")))
-
     with pytest.raises(BenchError, match="cannot read the outputs"):
         compared(good, tmp_path / "none.npz")
     with pytest.raises(BenchError, match="cannot read the outputs"):
@@ -216,7 +214,6 @@ def test_outputs_of_unknown_meaning_have_a_tolerance_of_their_scale(
     left = numbers(tmp_path / "a.npz", [100.0, -3.0], [0.002])
     right = numbers(tmp_path / "b.npz", *found)
     row = compared(left, right)
-
     assert row.within_tolerance is within
     assert row.decisions_changed is None
     assert row.images == 2

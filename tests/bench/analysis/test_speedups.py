@@ -90,9 +90,6 @@ def _speedups(*rows: Scenario | ScenarioRow, **more: Any) -> dict[tuple[str, str
     return keyed
 
 
-# --- groups --------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("task", "options", "label"),
     [
@@ -154,9 +151,6 @@ def test_groups_do_not_mix() -> None:
         assert rows[other.id, "stock_default"].baseline == default.id
 
 
-# --- stock tuned ---------------------------------------------------------------------------------
-
-
 def test_stock_tuned_is_the_fastest_stock_scenario_of_the_dtype() -> None:
     """Neither IPEX nor the placebo nor another dtype can be it."""
     rows = _speedups(*(s for s in (STOCK, SCRIPT, NHWC, IPEX, PLACEBO, IPEX_BF16)))
@@ -198,9 +192,6 @@ def test_a_scenario_with_wrong_outputs_cannot_be_tuned() -> None:
     """Fast and wrong is no baseline."""
     rows = _speedups(STOCK, NHWC, IPEX, parity=(_parity(NHWC, right=False),))
     assert rows[IPEX.id, "stock_tuned"].baseline == STOCK.id
-
-
-# --- no verdict, and why -------------------------------------------------------------------------
 
 
 def test_a_scenario_that_could_not_run_keeps_its_rows() -> None:

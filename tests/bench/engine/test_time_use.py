@@ -62,9 +62,6 @@ def _call(phase: str, seconds: float) -> records.IterationRow:
     return timed_call("s", 0, 0, 1000 * seconds, phase=phase)
 
 
-# --- a standard run on two cores -----------------------------------------------------------------
-
-
 def _ms_an_image(scenario: Scenario) -> float:
     """About what two cloud cores with native bf16 take."""
     forward = 60.0 if scenario.dtype is Dtype.BF16 else 105.0

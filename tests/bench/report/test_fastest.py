@@ -201,9 +201,6 @@ def test_an_empty_run_has_no_answers() -> None:
     assert {answer.tone for answer in answers.answers(facts)} == {"unknown"}
 
 
-# ---- the best was chosen by the data, so comparisons with it are surer
-
-
 @pytest.fixture(scope="module")
 def close(make_run: MakeRun) -> tuple[Facts, str]:
     """A run with a rival that one comparison alone calls slower than the best, and a surer not.

@@ -160,9 +160,6 @@ def test_index_lists_every_run_and_the_history_of_a_scenario(
     assert times(row.speedup) in text_of(page)
 
 
-# ---- formats and command ------------------------------------------------------------------
-
-
 def test_markdown_and_json_hold_answers_and_rows(two: list[Run]) -> None:
     """Markdown for a pull request, JSON with the numbers unrounded."""
     text = in_format(two[0], "markdown")

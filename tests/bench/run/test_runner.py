@@ -44,9 +44,6 @@ IPEX_TCMALLOC_1 = replace(IPEX_1, options=("allocator=tcmalloc",))
 WATTS = 50
 
 
-# --- one run without faults -----------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Runner:
     """A run in which IPEX takes 2/3 of stock default's time at batch size 1."""
@@ -131,9 +128,6 @@ def test_without_counters_energy_is_empty(
     assert {row.joules_per_image for row in rows.values()} == {None}
 
 
-# --- processes and visits -------------------------------------------------------------------------
-
-
 def test_workers_are_fresh_in_each_further_launch(run: Build, backend: Any) -> None:
     """Two keys and the control; the first ones serve both batch sizes, which are not compared."""
     runner = run()
@@ -197,9 +191,6 @@ def test_a_launch_that_gives_nothing_is_not_tried_for_ever(
     backend.faults[DEFAULT_1.id, "prepare"] = backend.faults[IPEX_1.id, "prepare"] = gone
     assert run(DEFAULT_1, IPEX_1).complete
     assert max(launch for _, _, launch in backend.started) == 1
-
-
-# --- failures -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -336,9 +327,6 @@ def test_a_block_in_which_something_was_recompiled_does_not_count(run: Build, ba
     assert event.reason == "it was compiled anew"
 
 
-# --- conditions -----------------------------------------------------------------------------------
-
-
 def loaded(allocator: str = "glibc", openmp: str = "libgomp.so.1") -> Any:
     """A worker's answer: what it has loaded."""
     found = {"threads": 2, "allocator": allocator, "openmp": [openmp]}
@@ -431,9 +419,6 @@ def test_a_cpu_taken_away_while_measuring_leaves_no_verdict(
     assert what in str(row.reason)
 
 
-# --- budget ---------------------------------------------------------------------------------------
-
-
 def test_a_small_budget_gives_each_group_its_minimum_first(run: Build) -> None:
     """Scenarios are left out whole, with the budget as the reason."""
     runner = run(*matrix(SMOKE), budget_s=60.0)
@@ -471,9 +456,6 @@ def test_the_budget_is_kept(run: Build, backend: Any) -> None:
     started = backend.clock()
     run(*matrix(SMOKE), budget_s=300.0, profile=replace(SMOKE, processes=50))
     assert backend.clock() - started <= 300.0 * 1.02
-
-
-# --- interrupted and resumed ----------------------------------------------------------------------
 
 
 def cut(build: Build, backend: Any, op: str, scenario: Scenario, time: int) -> Runner:
@@ -568,9 +550,6 @@ def test_metadata_is_kept_group_by_group(run: Build) -> None:
     assert [one["complete"] for one in kept] == [False] * (len(kept) - 1) + [True]
 
 
-# --- the machine's peak ---------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("again", "probe", "expected"), [(500.0, 215.0, 500.0), (100.0, 215.0, 400.0), (1, 450, 450)]
 )
@@ -603,9 +582,6 @@ def test_a_result_beyond_the_peak_is_invalid(run: Build, backend: Any) -> None:
     row = speedup_of(run(DEFAULT_1, IPEX_1, profile=SMOKE), IPEX_1)
     assert row.verdict == "invalid"
     assert "of the peak measured in this run" in (row.reason or "")
-
-
-# --- variables ------------------------------------------------------------------------------------
 
 
 def test_a_variable_has_its_own_measured_effect(run: Build, backend: Any) -> None:

@@ -44,7 +44,6 @@ def test_the_allocator_is_the_one_that_is_mapped(path: str, name: str) -> None:
 def test_every_openmp_runtime_is_listed() -> None:
     """Two at once fight for the cores, so one name would hide it."""
     both = with_library("/opt/intel/lib/libiomp5.so")
-
     assert conditions.openmp(MAPS) == ["libgomp.so.1"]
     assert conditions.openmp(both) == ["libgomp.so.1", "libiomp5.so"]
     assert conditions.openmp(with_library("/x/libgomp-a34b3233.so.1.0.0")) == [
@@ -146,7 +145,6 @@ def test_this_process_is_read(tmp_path: Path) -> None:
     """A real process has every key; what a host does not show is None."""
     here = conditions.read()
     bare = conditions.read(root=tmp_path)
-
     assert set(here) == set(state())
     assert here["threads"] >= 1
     assert bare["thp"] is None

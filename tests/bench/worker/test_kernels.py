@@ -57,7 +57,6 @@ def scenario(backend: str = "stock", mode: Mode = Mode.EAGER, **more: Any) -> Sc
 def test_a_line_is_read_into_every_field() -> None:
     """One convolution of a real log, field by field."""
     kernel = parse(line(post=" attr-post-ops:eltwise_relu"))[0]
-
     assert kernel == Kernel(
         position=0,
         primitive="convolution",
@@ -82,7 +81,6 @@ def test_a_kernel_has_the_fields_of_its_row() -> None:
 def test_stock_default_reorders_at_every_convolution() -> None:
     """Contiguous weights are repacked at every call: that is what IPEX and freezing spare."""
     found = evidence(sample("stock-eager-fp32-contiguous.txt"))
-
     assert len(found.convolutions) >= 13
     assert sum(kernel.primitive == "reorder" for kernel in found.kernels) >= 26
     assert found.fused_ops == 0
@@ -134,7 +132,6 @@ WITH_TIMESTAMP = (
 def test_lines_of_other_versions_are_read(other: str) -> None:
     """Another environment brings another oneDNN."""
     (kernel,) = parse(other)
-
     assert (kernel.primitive, kernel.isa, kernel.ms) == ("convolution", "avx2", 1.5)
     assert kernel.data_types == "src:f32 wei:f32"
     assert kernel.layouts == "src:abcd wei:Acdb8a"
@@ -190,7 +187,6 @@ def test_fused_and_ipex_nodes_of_a_graph_are_counted() -> None:
     stock = graph_nodes(sample("stock-torchscript-fusion-fp32.graph"))
     ipex = graph_nodes(sample("ipex-torchscript-fusion-fp32.graph"))
     off = graph_nodes(sample("ipex-torchscript-fp32.graph"))
-
     assert set(stock) == {"oneDNNFusionGroup"}
     assert ipex["ipex_prepack::convolution_relu_run"] == 13
     assert off["torch_ipex::convolution_forward"] == 13
@@ -321,7 +317,6 @@ def test_evidence_that_denies_the_label_is_a_contradiction(
 ) -> None:
     """Each label has something that gives a false one away."""
     sentence = contradiction(case, found)
-
     assert sentence is not None
     assert words in sentence
 
@@ -367,7 +362,6 @@ def test_one_layer_in_another_dtype_is_no_contradiction() -> None:
 def test_the_reply_carries_what_the_protocol_promises() -> None:
     """All fields of the `kernels` reply; only a resumed run has `reorders`."""
     reply = kernels.reply(FUSION_ON, evidence(FUSED_LINE, layers_replaced=14))
-
     assert set(reply) == set(KernelsReply.__annotations__) - {"reorders"}
     assert reply["fused_ops"] == 1
     assert reply["graph"] == {"reorder_share": 0.0}
@@ -379,7 +373,6 @@ def test_capture_reads_c_output(
     """C code writes to the descriptor; afterwards stdout is what it was."""
     captured = kernels.capture(lambda: os.write(1, b"from C\n"), nullcontext())
     os.write(1, b"after\n")
-
     assert captured == "from C\n"
     assert capfd.readouterr().out == "after\n"
 
@@ -389,11 +382,9 @@ def test_capture_restores_stdout_when_the_call_fails(capfd: pytest.CaptureFixtur
 
     def fail() -> None:
         raise ValueError("no")
-
     with pytest.raises(ValueError, match="no"):
         kernels.capture(fail, nullcontext())
     os.write(1, b"after\n")
-
     assert capfd.readouterr().out == "after\n"
 
 

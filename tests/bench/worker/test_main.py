@@ -73,7 +73,6 @@ def test_the_worker_ends_when_the_parent_has_gone() -> None:
 def test_a_bad_request_costs_itself_only(request_line: bytes) -> None:
     """The next request is served as if nothing had been."""
     found = answers(request_line + line("fine"), echo=raising(ValueError("x")), fine=lambda _: {})
-
     assert [reply["ok"] for reply in found] == [False, True]
     assert found[0]["status"] == Status.CRASHED
 
@@ -83,7 +82,6 @@ def test_a_failure_is_one_sentence(
 ) -> None:
     """The parent prints the sentence; the traceback is in the log."""
     (reply,) = answers(line("echo"), echo=raising(ValueError("first line\nsecond line")))
-
     assert reply["reason"] == "ValueError: first line"
     assert "Traceback" in capsys.readouterr().err
 
@@ -212,7 +210,6 @@ def greeting_of(arguments: list[str], environment: dict[str, str] | None = None)
 def test_an_unknown_backend_is_unavailable(tmp_path: Path) -> None:
     """The greeting itself is the failure, and names those that exist."""
     greeting, code, _ = greeting_of(["--backend", "tpu", "--data", str(tmp_path)])
-
     assert (greeting["ok"], greeting["status"], code) == (False, "unavailable", 1)
     assert "stock, ipex, placebo" in greeting["reason"]
 
@@ -221,7 +218,6 @@ def test_an_unknown_backend_is_unavailable(tmp_path: Path) -> None:
 def test_a_folder_without_images_is_explained_in_the_greeting(tmp_path: Path) -> None:
     """In pillqc's own words, without a type's name before them."""
     greeting, code, _ = greeting_of(["--backend", "stock", "--data", str(tmp_path / "none")])
-
     assert (greeting["ok"], code) == (False, 1)
     assert greeting["reason"].startswith(str(tmp_path / "none"))
 

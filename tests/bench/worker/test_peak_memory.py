@@ -27,7 +27,6 @@ def test_what_is_left_out_does_not_count(tmp_path: Path) -> None:
     with water.left_out():
         process(tmp_path, 999_999)
     process(tmp_path, 2048)  # as the kernel resets its mark
-
     assert water.peak_mb() == 4.0
     assert (tmp_path / "clear_refs").read_text() == "5"
 

@@ -173,7 +173,6 @@ def test_every_call_gets_the_same_images_laid_out_before(work: Workload) -> None
 def test_prepare_reports_what_the_protocol_promises(real: Session) -> None:
     """The parameters of VGG-16's features and a small head; arithmetic counted for the batch."""
     reply = real.prepare(scenario())
-
     assert reply["parameters"] == 14_715_714
     assert reply["batch_shape"] == [2, 3, SIDE, SIDE]
     assert reply["native_dtype"] is True
@@ -201,7 +200,6 @@ def test_outputs_cover_the_parity_set_whatever_the_batch_size(
         assert len(reply["wall_ns"]) == len(reply["cpu_ns"]) == batches + SETTLING_CALLS
         with np.load(tmp_path / f"{size}.npz") as file:
             arrays[size] = {name: file[name] for name in file.files}
-
     assert list(arrays[1]["paths"]) == list(arrays[8]["paths"])
     np.testing.assert_allclose(arrays[1]["probabilities"], arrays[8]["probabilities"], atol=1e-5)
     assert arrays[8]["maps"].shape == (count, 2, SIDE, SIDE)
@@ -227,7 +225,6 @@ def test_training_outputs_are_the_first_steps(
         real.outputs(tmp_path / "o.npz")
         with np.load(tmp_path / "o.npz") as file:
             losses.append(file["losses"])
-
     assert len(losses[0]) == TRAINING_STEPS_COMPARED
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
     np.testing.assert_allclose(losses[0], losses[2], rtol=1e-4)
@@ -242,7 +239,6 @@ def test_release_lets_go_of_the_model(
     images = weakref.ref(session.active.batch.images)
     model.seen.clear()
     session.release()
-
     assert images() is None
     with pytest.raises(WorkerError, match="nothing is prepared"):
         session.call(1, Phase.TIMED)
@@ -274,7 +270,6 @@ def test_memory_probe_and_peak_answer_with_what_the_protocol_promises(
     probe = real.probe()
     peak = real.peak(["fp32", "bf16"])
     after = memory_of(real)
-
     assert set(probe) == {"compute_ns", "memory_ns", "gflop_per_s"}
     assert set(peak["gflop_per_s"]) == {"fp32", "bf16"}
     assert peak["memory_gb_per_s"] > 0

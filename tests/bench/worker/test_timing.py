@@ -15,7 +15,6 @@ def test_each_call_is_timed_on_its_own() -> None:
     """As many times as calls, wall and CPU, and the last result."""
     results = iter(range(10))
     block = timed(lambda: next(results), 4)
-
     assert len(block.wall_ns) == len(block.cpu_ns) == 4
     assert all(time > 0 for time in block.wall_ns)
     assert block.result == 3
@@ -58,7 +57,6 @@ def test_the_garbage_collector_rests_while_timing_and_works_again_after() -> Non
 
     def fail() -> None:
         raise ValueError
-
     with pytest.raises(ValueError):  # noqa: PT011 - raised right above
         timed(fail, 1)
     assert during == [False, False]

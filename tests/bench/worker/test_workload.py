@@ -66,7 +66,6 @@ def test_mixing_keeps_every_sample_and_the_seed_decides_the_order() -> None:
 def test_two_workers_get_the_same_images_and_weights(small_pills: Path, work: Workload) -> None:
     """Or their outputs could not be compared."""
     other = Workload(small_pills, seed=0, weights="random", image_size=SIDE)
-
     assert torch.equal(work.batch(4).tensor, other.batch(4).tensor)
     left, right = work.model(INFERENCE).model, other.model(INFERENCE).model
     pairs = zip(left.parameters(), right.parameters(), strict=True)
@@ -92,7 +91,6 @@ def test_a_batch_larger_than_the_set_starts_again(work: Workload) -> None:
     """45 test images (of 59, the others are learnt from) make a batch of 64."""
     batch = work.batch(64)
     count = len(work.samples)
-
     assert count == 17 + 7 * 4
     assert batch.tensor.shape == (64, 3, SIDE, SIDE)
     assert torch.equal(batch.images[0], batch.images[count])
@@ -142,7 +140,6 @@ def test_vgg_16_costs_31_gflop_an_image() -> None:
     model = load_model("random").model
     one = flop_per_call(model, torch.empty(1, 3, 224, 224), training=False)
     two = flop_per_call(model, torch.empty(2, 3, 224, 224), training=False)
-
     assert one == pytest.approx(30.7e9, rel=0.003)
     assert two == 2 * one
 
@@ -153,7 +150,6 @@ def test_frozen_layers_spare_their_backward_pass(work: Workload) -> None:
     forward = flop_per_call(work.model(INFERENCE).model, images, training=False)
     frozen = flop_per_call(work.model(TRAINING).model, images, training=True)
     full = flop_per_call(work.model(FULL_TRAINING).model, images, training=True)
-
     assert forward < frozen < 1.5 * forward
     assert full == pytest.approx(3 * forward, rel=0.05)
 
@@ -163,7 +159,6 @@ def test_counting_leaves_the_model_as_it_was(work: Workload) -> None:
     model = work.model(TRAINING).model
     before = [parameter.clone() for parameter in model.parameters()]
     flop_per_call(model, torch.empty(2, 3, SIDE, SIDE), training=True)
-
     assert not model.training
     assert all(parameter.grad is None for parameter in model.parameters())
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
@@ -173,7 +168,6 @@ def test_the_optimizer_is_the_scenarios(work: Workload) -> None:
     """None for inference; frozen layers are not in it; fused where the option says so."""
     frozen = optimizer_for(work.model(TRAINING).model, TRAINING)
     full = optimizer_for(work.model(FULL_TRAINING).model, FULL_TRAINING)
-
     assert optimizer_for(work.model(INFERENCE).model, INFERENCE) is None
     assert frozen is not None
     assert full is not None
@@ -188,7 +182,6 @@ def test_a_step_trains(work: Workload) -> None:
     first, head = model.features[0].weight.clone(), model.head.weight.clone()
     prepared = Prepared(model=model, optimizer=optimizer_for(model, TRAINING))
     loss = step(prepared, work.batch(2))
-
     assert torch.isfinite(loss)
     assert torch.equal(first, model.features[0].weight)
     assert not torch.equal(head, model.head.weight)

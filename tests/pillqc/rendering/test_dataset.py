@@ -128,7 +128,6 @@ def test_an_interrupted_rendering_leaves_nothing(tmp_path: Path) -> None:
 
     def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
         render_dataset(tmp_path / "pills", _SMALL, jobs=1, on_progress=interrupt)
     assert list(tmp_path.iterdir()) == []
