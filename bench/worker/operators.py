@@ -2,7 +2,7 @@
 
 Importing IPEX registers its kernels for some of torchvision's operators; nothing else is needed.
 Which kernel runs depends on how autograd is switched off: `no_grad` still goes through the kernels
-registered for autograd, `inference_mode` does not. So both are cases, and PyTorch's profiler tells
+registered for autograd, `inference_mode` does not. So both are cases, and PyTorch's profiler shows
 which kernels ran.
 """
 

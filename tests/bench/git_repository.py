@@ -1,4 +1,4 @@
-"""Git repositories of tests, whoever's configuration is on the machine."""
+"""Git repositories of tests, without the user's configuration of names."""
 
 from __future__ import annotations
 

@@ -241,8 +241,8 @@ def test_a_participant_that_lost_many_more_calls_is_inconclusive() -> None:
     found = judge(participants, disturbed_shares={"a": 0.5, BASE: 0.2}).compare("a", BASE)
     assert found.verdict == "inconclusive"
     assert "50 %" in (found.reason or "")
-    alike = judge(participants, disturbed_shares={"a": 0.5, BASE: 0.3}).compare("a", BASE)
-    assert alike.verdict == "faster"
+    equal = judge(participants, disturbed_shares={"a": 0.5, BASE: 0.3}).compare("a", BASE)
+    assert equal.verdict == "faster"
 
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])

@@ -79,7 +79,7 @@ def test_a_participant_that_fails_costs_itself_only(build: Build, backend: Any) 
 
 
 def test_where_all_are_needed_nothing_is_measured_without_one(build: Build, backend: Any) -> None:
-    """Two of three would tell nothing."""
+    """Two of three would show nothing."""
     backend.faults[NHWC.id, "prepare"] = fails
     engine = build(needed=True)
     assert engine.launch(0, PAIR, 3, until=NEVER) == 0

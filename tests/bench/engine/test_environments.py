@@ -163,7 +163,7 @@ def test_another_openmp_belongs_to_another_environment_and_another_allocator_doe
     assert found.startswith("allocator")
 
 
-def test_an_environment_that_changed_is_told_from_what_it_was() -> None:
+def test_an_environment_that_changed_is_reported_from_what_it_was() -> None:
     """A run that was cut must not go on with other packages under the same name."""
     before = LATEST.kept()
     assert environments.difference(before, LATEST) is None

@@ -234,7 +234,7 @@ def test_a_worker_is_bound_and_gets_just_the_given_variables(start: Start) -> No
     assert hello["x"] == "1"
 
 
-def test_dying_before_the_greeting_is_told(start: Start) -> None:
+def test_dying_before_the_greeting_is_reported(start: Start) -> None:
     """An import that ends the process has its exit code in the reason."""
     with pytest.raises(WorkerError, match="exit code 7 during `starting`"):
         start("die-at-start").greet(10)

@@ -93,8 +93,8 @@ def test_where_fresh_processes_do_not_differ_nothing_is_accepted() -> None:
     draws = np.random.default_rng(1)
     blocks = draws.normal(0, 0.01, (2, 2, 2, 2))
     fresh = [blocks - blocks.mean(axis=(1, 2, 3), keepdims=True) for _ in range(3)]
-    alike = [(one, np.zeros((2, 2, 2))) for one in fresh]
-    missed = result(0, replicates=alike).json()["pooled"]["misses"]["prepare"]
+    equal = [(one, np.zeros((2, 2, 2))) for one in fresh]
+    missed = result(0, replicates=equal).json()["pooled"]["misses"]["prepare"]
     assert (missed["share"], missed["accepted"]) == (None, False)
 
 
@@ -115,7 +115,7 @@ def test_the_table_is_markdown_with_a_row_a_level_and_a_row_a_participant() -> N
     assert {line.count("|") for line in lines[:6]} == {7}
 
 
-def test_left_out_forks_are_told_below_the_table() -> None:
+def test_left_out_forks_are_reported_below_the_table() -> None:
     """With the reason, and no row that looks measured."""
     text = table(result(3, forks_refused="planted", notes=["Said."]).json())
     assert "fork a zygote" not in text

@@ -194,7 +194,7 @@ def test_a_round_that_lost_a_block_is_made_again(
     assert (found["replicates"], found["replicates_lost"]) == (1 - lost, lost)
 
 
-def test_what_renewing_takes_is_told(build: Build) -> None:
+def test_what_renewing_takes_is_reported(build: Build) -> None:
     """On the scripted clock: a second a start, no time a fork but its own greeting."""
     found = measured(build(), 2)["seconds"]
     assert found["exec"] == found["zygote"] == pytest.approx(1.0)

@@ -36,7 +36,7 @@ def test_only_a_claimed_difference_is_wrong() -> None:
     assert counted.found == 2
 
 
-def test_how_much_slower_it_measured_is_told_beside_what_was_planted() -> None:
+def test_how_much_slower_it_measured_is_reported_beside_what_was_planted() -> None:
     """A speedup of 1/1.05 is 5 % longer."""
     counted = Tally()
     counted.add(

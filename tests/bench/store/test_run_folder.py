@@ -66,7 +66,7 @@ def test_a_second_run_is_refused_while_the_first_holds_the_lock(tmp_path: Path) 
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
-    for _ in range(2):  # whoever was refused changes nothing
+    for _ in range(2):  # a refused process changes nothing
         refused = pytest.raises(BenchError, match=rf"process {holder.pid}")
         with refused, run_folder.only_run_here():
             pass

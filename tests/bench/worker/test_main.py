@@ -152,7 +152,7 @@ collect2: error: ld returned 1 exit status
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         (COMPILE_ERROR, "g++: fatal error: input file '/a' is the same as output file"),
         (LINK_ERROR, "/usr/bin/ld: cannot find sp/lib: No such file or directory"),
@@ -161,9 +161,9 @@ collect2: error: ld returned 1 exit status
         ("only this:", "only this:"),
     ],
 )
-def test_a_reason_says_what_was_wrong_and_not_who_raised_it(text: str, told: str) -> None:
+def test_a_reason_says_what_was_wrong_and_not_who_raised_it(text: str, reported: str) -> None:
     """A compiler's first line only announces the rest."""
-    assert main.reason_of(RuntimeError(text)) == f"RuntimeError: {told}"
+    assert main.reason_of(RuntimeError(text)) == f"RuntimeError: {reported}"
 
 
 def test_threads_are_settled_before_anything_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,10 +68,10 @@ def test_a_forked_worker_computes_what_a_fresh_one_does_and_dies_with_its_zygote
     zygote = WorkerProcess(command("bench.worker.zygote"))
     forked: list[ForkedWorker] = []
     try:
-        told = outputs(fresh, tmp_path / "fresh.npz")
+        reported = outputs(fresh, tmp_path / "fresh.npz")
         zygote.greet(120)
         forked += [ForkedWorker(zygote), ForkedWorker(zygote)]
-        assert conditions.differences(told, outputs(forked[0], tmp_path / "forked.npz")) == []
+        assert conditions.differences(reported, outputs(forked[0], tmp_path / "forked.npz")) == []
         with np.load(tmp_path / "fresh.npz") as one, np.load(tmp_path / "forked.npz") as other:
             assert np.array_equal(one["probabilities"], other["probabilities"])
             assert np.array_equal(one["maps"], other["maps"])

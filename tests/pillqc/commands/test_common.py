@@ -65,7 +65,7 @@ def test_every_command_refuses_a_data_set_that_it_may_misunderstand(
 
 @pytest.mark.parametrize("command", ["evaluate", "explore", "check-split", "prepare"])
 def test_the_good_folder_can_be_named_to_every_command(command: str, pills: Path) -> None:
-    """A note tells which folder was taken for which."""
+    """A note says which folder was taken for which."""
     done = run(*commands(called_ok_and_ko(pills), "--good", "ok")[command])
     assert done.exit_code == 0, done.output
     assert "good pills: ok" in done.stderr
@@ -94,7 +94,7 @@ def test_figures_of_masks_do_not_depend_on_how_they_are_coded(rendered: Path, pi
 def test_training_learns_from_the_same_masks_however_they_are_coded(
     rendered: Path, pills: Path, tmp_path: Path
 ) -> None:
-    """The losses have the same bits; a note and the card tell the values of the masks."""
+    """The losses have the same bits; a note and the card have the values of the masks."""
     with_labels(pills)
     cards = []
     for number, data in enumerate((rendered, pills)):

@@ -113,7 +113,7 @@ def test_a_picture_is_the_same_whoever_decodes_it(photo: Path) -> None:
 
 def test_each_kind_of_path_that_is_no_file_has_a_reason(tmp_path: Path) -> None:
     """An address, standard input, a device, a name too long: each with its own reason."""
-    told = {
+    reported = {
         "-": "standard input is not read",
         "/dev/null": "a device",
         "x" * 300: "File name too long",
@@ -121,7 +121,7 @@ def test_each_kind_of_path_that_is_no_file_has_a_reason(tmp_path: Path) -> None:
         "s3://bucket/c.png": "an address",
         "data:image/png;base64,AA": "an address",
     }
-    for name, reason in told.items():
+    for name, reason in reported.items():
         with pytest.raises(DataError, match=reason):
             read_picture(Path(name))
     os.mkfifo(tmp_path / "pipe.png")

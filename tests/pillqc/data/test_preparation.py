@@ -114,7 +114,7 @@ def test_existing_folders_and_missing_sources_are_said(tmp_path: Path) -> None:
         prepare_mvtec(out=tmp_path / "out", archive=tmp_path / "none.tar")
 
 
-def test_the_licence_is_told() -> None:
+def test_the_licence_is_reported() -> None:
     """Non-commercial, share-alike, with the citation."""
     assert "CC BY-NC-SA 4.0" in LICENCE
     assert "Bergmann" in LICENCE

@@ -57,10 +57,10 @@ def test_formats_that_are_read_are_decided_and_other_files_are_listed(tmp_path: 
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "Thumbs.db").write_bytes(b"x")
     done = inspected(tmp_path, "--json")
-    told = {Path(line["path"]).name: line for line in lines(done)}
-    assert set(told) == {*(f"pill.{suffix}" for suffix in formats), *unseen}
-    assert {name for name, line in told.items() if line["decision"] == "error"} == unseen
-    assert {told[name]["looked_at"] for name in unseen} == {False}
+    reported = {Path(line["path"]).name: line for line in lines(done)}
+    assert set(reported) == {*(f"pill.{suffix}" for suffix in formats), *unseen}
+    assert {name for name, line in reported.items() if line["decision"] == "error"} == unseen
+    assert {reported[name]["looked_at"] for name in unseen} == {False}
     assert "looked at 8: " in done.stderr
     assert "not looked at: 6" in done.stderr
     assert done.exit_code == 1
@@ -179,9 +179,9 @@ def test_several_frames_are_said(tmp_path: Path) -> None:
             tmp_path / name, kind, save_all=True, append_images=[PHOTO.rotate(90), PHOTO.rotate(45)]
         )
     PHOTO.save(tmp_path / "one.gif")
-    told = {Path(line["path"]).name: line["notes"] for line in lines(inspected(tmp_path, "--json"))}
-    assert told.pop("one.gif") == []
-    assert told == {name: ["the first of 3 pages or frames"] for name in kinds}
+    reported = {Path(line["path"]).name: line["notes"] for line in lines(inspected(tmp_path, "--json"))}
+    assert reported.pop("one.gif") == []
+    assert reported == {name: ["the first of 3 pages or frames"] for name in kinds}
 
 
 @pytest.mark.parametrize(
