@@ -18,6 +18,8 @@ from bench.plan.thresholds import ModelPolicy
 from tests.bench.analysis.simulation import Noise, coverage, verdicts, wrong_headlines
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bench.analysis.robust import Participants
 
 POLICY = ModelPolicy()
@@ -56,17 +58,28 @@ def contrast(found: Participants) -> Estimate:
 
 
 @settings(deadline=None, max_examples=12)
-@given(st.integers(0, 1000), st.floats(0.01, 100))
-def test_a_faster_machine_changes_nothing(seed: int, factor: float) -> None:
-    """Times in other units give the same ratio and the same interval."""
+@given(seed=st.integers(0, 1000), by=st.floats(-1, 1))
+@pytest.mark.parametrize(
+    ("is_slowed", "moved"),
+    [
+        (lambda _name, _key: 1, 0.0),
+        (lambda _name, key: (key[0] == 1) + (key[1] == 2), 0.0),
+        (lambda name, _key: name == "participant", 1.0),
+    ],
+    ids=["the machine", "a launch and a round", "a participant"],
+)
+def test_only_what_slows_a_participant_moves_its_ratio(
+    is_slowed: Callable[[str, tuple[int, int]], int], moved: float, seed: int, by: float
+) -> None:
+    """By as much; the uncertainty stays, since it is that of processes and blocks."""
     found = participants(seed)
-    scaled = {
-        name: {key: ms * factor for key, ms in blocks.items()} for name, blocks in found.items()
+    slowed = {
+        name: {key: ms * math.exp(by * is_slowed(name, key)) for key, ms in blocks.items()}
+        for name, blocks in found.items()
     }
-    one = contrast(found)
-    other = contrast(scaled)
-    assert other.log_ratio == pytest.approx(one.log_ratio, abs=1e-9)
-    assert other.standard_error == pytest.approx(one.standard_error, rel=1e-6)
+    one, other = contrast(found), contrast(slowed)
+    assert other.log_ratio == pytest.approx(one.log_ratio - moved * by, abs=1e-6)
+    assert other.standard_error == pytest.approx(one.standard_error, rel=1e-4)
 
 
 @settings(deadline=None, max_examples=12)
@@ -79,37 +92,8 @@ def test_swapping_the_participants_turns_the_sign(seed: int) -> None:
     assert other.standard_error == pytest.approx(one.standard_error)
 
 
-@settings(deadline=None, max_examples=12)
-@given(st.integers(0, 1000), st.integers(0, 3), st.floats(-1, 1))
-def test_what_slows_a_whole_launch_or_round_cancels(seed: int, launch: int, by: float) -> None:
-    """Rounds and launches are shared by all participants."""
-    found = participants(seed)
-    slowed = {
-        name: {
-            key: ms * math.exp(by * ((key[0] == launch) + (key[1] == 2)))
-            for key, ms in blocks.items()
-        }
-        for name, blocks in found.items()
-    }
-    one = contrast(found)
-    other = contrast(slowed)
-    assert other.log_ratio == pytest.approx(one.log_ratio, abs=1e-6)
-    assert other.standard_error == pytest.approx(one.standard_error, rel=1e-4)
 
 
-@settings(deadline=None, max_examples=12)
-@given(st.integers(0, 1000), st.floats(0.5, 2))
-def test_a_slower_participant_moves_the_ratio_by_as_much(seed: int, factor: float) -> None:
-    """The uncertainty stays, since it is that of processes and blocks."""
-    found = participants(seed)
-    slower = {
-        **found,
-        "participant": {key: ms * factor for key, ms in found["participant"].items()},
-    }
-    one = contrast(found)
-    other = contrast(slower)
-    assert other.log_ratio == pytest.approx(one.log_ratio - math.log(factor), abs=1e-6)
-    assert other.standard_error == pytest.approx(one.standard_error, rel=1e-4)
 
 
 def test_a_hit_block_hardly_moves_a_level() -> None:

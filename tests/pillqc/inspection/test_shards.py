@@ -128,37 +128,37 @@ def test_shards_of_another_inspection_are_refused(tmp_path: Path) -> None:
 
 
 def test_merge_says_in_one_line_what_is_missing(tmp_path: Path) -> None:
-    """With `--partial` it writes the results that exist."""
+    """With `--partial` it writes the results that exist; damage and an empty folder are named."""
+    empty = command.run("merge", tmp_path)
+    assert (empty.exit_code, "no shards" in empty.output) == (1, True)
     run(Shard(rank=0, size=2), tmp_path)
     refused = command.run("merge", tmp_path)
-    assert refused.exit_code == 1
-    assert "2/2 lacks 3 of 7" in refused.output
+    assert (refused.exit_code, "2/2 lacks 3 of 7" in refused.output) == (1, True)
     out = tmp_path / "all.jsonl"
-    done = command.run("merge", tmp_path, "--partial", "--output", out)
-    assert done.exit_code == 0
+    assert command.run("merge", tmp_path, "--partial", "--output", out).exit_code == 0
     assert len(out.read_text().splitlines()) == 4
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/shard-1-of-1.jsonl").write_text('{"images": 1}\nnonsense\n')
+    damaged = command.run("merge", tmp_path / "other")
+    assert (damaged.exit_code, "is damaged" in damaged.output) == (1, True)
 
 
-def test_a_damaged_or_empty_folder_is_one_line(tmp_path: Path) -> None:
-    """With what to do, or what is wrong."""
-    empty = command.run("merge", tmp_path)
-    assert empty.exit_code == 1
-    assert "holds no shards" in empty.output
-    (tmp_path / "shard-1-of-1.jsonl").write_text('{"images": 1}\nnonsense\n')
-    damaged = command.run("merge", tmp_path)
-    assert damaged.exit_code == 1
-    assert "is damaged" in damaged.output
-
-
-@pytest.mark.parametrize("option", [["--json"], ["--csv", "all.csv"], ["--exit-code"]])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--shards {}/out --json", "`pillqc merge`"),
+        ("--shards {}/out --csv all.csv", "`pillqc merge`"),
+        ("--shards {}/out --exit-code", "`pillqc merge`"),
+        ("--shard 2/4", "--shard needs --shards"),  # every process would inspect all images
+    ],
+)
 def test_what_only_the_whole_can_give_is_refused_with_shards(
-    option: list[str], tmp_path: Path
+    options: str, words: str, tmp_path: Path
 ) -> None:
     """`merge` has all three options."""
-    asked = ["inspect", "pill.png", "--shards", str(tmp_path / "out"), *option]
-    refused = command.run(*asked)
+    refused = command.run("inspect", "pill.png", *options.format(tmp_path).split())
     assert refused.exit_code == 2
-    assert "`pillqc merge`" in refused.output
+    assert words in refused.output
     assert not (tmp_path / "out").exists()
 
 
@@ -181,11 +181,6 @@ def test_a_part_has_a_closing_line_of_all_its_results(tmp_path: Path) -> None:
     assert tally in command.run("merge", tmp_path / "out").stderr
 
 
-def test_a_part_without_a_folder_is_refused() -> None:
-    """Every process would inspect all images."""
-    refused = command.run("inspect", "pill.png", "--shard", "2/4")
-    assert refused.exit_code == 2
-    assert "--shard needs --shards" in refused.output
 
 
 @pytest.mark.parametrize(
