@@ -26,7 +26,7 @@ def make(*arguments: str, path: str | None = None) -> subprocess.CompletedProces
         ("known-backends", "BACKENDS=onnxruntime tvm", "BACKENDS=tvm"),
     ],
 )
-def test_an_unknown_environment_or_backend_is_one_line(
+def test_an_unknown_choice_is_one_line(
     target: str, given: str, unknown: str
 ) -> None:
     """Before anything is installed: pip would only warn of an extra that does not exist."""
@@ -90,7 +90,7 @@ def pythons(folder: Path, **minors: int) -> str:
         ({"python3": 14, "of_uv": 12}, "of.uv"),
     ],
 )
-def test_a_python_that_ipex_works_with_is_found(
+def test_a_python_for_ipex_is_found(
     tmp_path: Path, minors: dict[str, int], taken: str
 ) -> None:
     """Today's systems have a later one as python3, and often an earlier one beside it."""

@@ -84,7 +84,7 @@ def version_1(groups: str, folder: str, quota: int) -> dict[str, str]:
         ),
     ],
 )
-def test_cpu_limits_of_control_groups(
+def test_cpu_limits_of_groups(
     tmp_path: Path, files: dict[str, str], limit: float | None
 ) -> None:
     """Version 1 and 2, nested, in containers: the smallest limit above the process holds."""
@@ -122,7 +122,7 @@ def test_cpu_limits_of_control_groups(
         ),
     ],
 )
-def test_memory_limits_of_control_groups(
+def test_memory_limits_of_groups(
     tmp_path: Path, files: dict[str, str], limit: float | None
 ) -> None:
     """Version 1 says 'none' with a huge number, version 2 with a word."""
@@ -131,7 +131,7 @@ def test_memory_limits_of_control_groups(
     assert (found and found / 2**30) == limit
 
 
-def test_free_memory_is_the_least_of_machine_and_groups(
+def test_free_memory_is_the_least_of_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """64 GiB are free, and a group above ours allows 2 of which one is taken."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("name", ["numpy.py", "torch/__init__.py"])
 @pytest.mark.parametrize("command", ["bench scenarios", "pillqc check-split --data ."])
-def test_a_stub_on_pythonpath_is_one_line_with_its_name(
+def test_a_stub_on_pythonpath_is_one_line(
     tmp_path: Path, name: str, command: str
 ) -> None:
     """Not a traceback of whatever it lacks; the help still shows."""

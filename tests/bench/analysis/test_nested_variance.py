@@ -56,7 +56,7 @@ def test_a_level_that_shows_less_than_noise_is_estimated_below_zero() -> None:
     ],
 )
 @pytest.mark.parametrize("participants", [1, 4])
-def test_components_are_unbiased_and_their_bounds_hold(
+def test_components_and_bounds_hold(
     sds: tuple[float, ...], shared: float, participants: int
 ) -> None:
     """About 95 % of bounds hold, also with a shared reference: 91 % at least, of 200."""

@@ -207,7 +207,7 @@ def numbers(path: Path, *outputs: Any) -> Path:
         (([[100.0, -3.0]], [0.002]), False),
     ],
 )
-def test_outputs_of_unknown_meaning_have_a_tolerance_of_their_scale(
+def test_unknown_outputs_have_a_scaled_tolerance(
     tmp_path: Path, found: Any, within: bool
 ) -> None:
     """A logit of 100 and a tiny second output each have a thousandth of their own size."""

@@ -142,7 +142,7 @@ def a_run(folder: Path) -> Path:
         ({"complete": False}, "before it measured"),
     ],
 )
-def test_what_cannot_resume_is_one_line(
+def test_no_resume_is_one_line(
     tmp_path: Path, environment: dict[str, bool], words: str
 ) -> None:
     """And its folder stays as it is."""

@@ -32,7 +32,7 @@ def test_every_round_runs_every_participant_once(participants: int, seed: int, c
 
 @settings(deadline=None)
 @given(participant_counts, seeds, st.integers(0, 3))
-def test_every_participant_stands_at_every_position_equally_often(
+def test_each_has_every_position_equally_often(
     participants: int, seed: int, cycle: int
 ) -> None:
     """Over a cycle a bias of position cancels exactly."""
@@ -47,7 +47,7 @@ def test_every_participant_stands_at_every_position_equally_often(
 
 @settings(deadline=None)
 @given(st.integers(2, 40), seeds, st.integers(0, 3))
-def test_every_participant_follows_every_other_equally_often(
+def test_each_follows_every_other_equally_often(
     participants: int, seed: int, cycle: int
 ) -> None:
     """Over a cycle what a participant inherits from the one before it cancels exactly."""
@@ -58,7 +58,7 @@ def test_every_participant_follows_every_other_equally_often(
 
 @settings(deadline=None)
 @given(st.integers(2, 40), seeds, st.integers(0, 3))
-def test_linear_drift_cancels_in_every_pair_of_rounds(
+def test_linear_drift_cancels_in_round_pairs(
     participants: int, seed: int, cycle: int
 ) -> None:
     """Each odd round mirrors the one before: a participant's two turns have the same middle."""

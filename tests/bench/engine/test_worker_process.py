@@ -142,7 +142,7 @@ def test_an_idle_worker_is_stopped_by_the_kernel(start: Start) -> None:
         ("refuse", Status.UNSUPPORTED, "not on this CPU"),
     ],
 )
-def test_every_way_to_fail_has_its_status_and_reason(
+def test_failures_have_status_and_reason(
     start: Start, op: str, status: Status, words: str
 ) -> None:
     """A death has the reason of its exit status, a refusal the worker's own words."""
@@ -176,7 +176,7 @@ def test_a_hanging_worker_is_killed_at_its_time_limit(start: Start) -> None:
     assert gone(worker.pid)
 
 
-def test_a_worker_that_closes_its_pipe_but_lives_is_ended(
+def test_a_live_worker_without_pipe_is_ended(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Half a death is a death."""
@@ -206,7 +206,7 @@ def test_a_kill_for_memory_has_its_status(
     assert caught.value.status is Status.OUT_OF_MEMORY
 
 
-def test_what_a_model_prints_goes_to_the_log_and_not_into_the_protocol(
+def test_prints_of_a_model_are_logged_beside_the_protocol(
     start: Start, tmp_path: Path
 ) -> None:
     """Neither a megabyte on stdout nor a forged reply on stderr reaches the parent."""

@@ -329,7 +329,7 @@ def test_without_a_revision_it_is_where_the_branch_left_main(repository: Path) -
     assert known(report.cases[0].ratio).estimate == pytest.approx(1 / 1.3, rel=0.02)
 
 
-def test_the_project_may_be_a_folder_of_a_larger_repository(
+def test_the_project_may_be_an_inner_folder(
     repository: Path, temporary: Path, tmp_path: Path
 ) -> None:
     """Both sides run that folder, wherever in the repository the command is typed."""
@@ -346,7 +346,7 @@ def test_the_project_may_be_a_folder_of_a_larger_repository(
     assert_nothing_left(repository, temporary)
 
 
-def test_git_hooks_change_nothing(
+def test_git_hooks_are_inert(
     repository: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Git sets GIT_DIR for its hooks, which would send every command to another place."""
@@ -393,7 +393,7 @@ def test_what_a_killed_gate_left_goes_with_the_next(repository: Path, temporary:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_interrupted_gate_leaves_nothing_behind(
+def test_an_interrupt_leaves_nothing(
     repository: Path, temporary: Path, number: signal.Signals
 ) -> None:
     """Ctrl-C, a cancelled job and a closed terminal all end with exit code 130 and no checkout."""

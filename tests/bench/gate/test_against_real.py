@@ -100,7 +100,7 @@ def gate(clone: Path, pills: Path) -> GateReport:
     return report
 
 
-def test_five_times_the_compute_is_a_regression(
+def test_more_compute_is_a_regression(
     clone: Path, pills: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A change of the working tree's own model, which is installed nowhere."""

@@ -85,7 +85,7 @@ def merged(repository: Repository, into: str = "main") -> Request:
     return Request(left=left, parent=parent, merge=merge)
 
 
-def test_a_request_whose_base_moved_on_is_compared_with_its_merges_first_parent(
+def test_a_request_is_compared_with_its_merges_first_parent(
     repository: Repository,
 ) -> None:
     """Whatever main brought since the request left it is not the request's doing."""
@@ -95,7 +95,7 @@ def test_a_request_whose_base_moved_on_is_compared_with_its_merges_first_parent(
     assert repository.found("HEAD^1") == request.parent
 
 
-def test_a_request_into_another_branch_than_main(
+def test_a_request_into_another_branch(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """CI says which: where that one left main lies far behind."""
@@ -110,7 +110,7 @@ def test_a_request_into_another_branch_than_main(
 
 
 @pytest.mark.parametrize("depth", [1, 2])
-def test_a_shallow_merge(
+def test_shallow_merge(
     repository: Repository, monkeypatch: pytest.MonkeyPatch, depth: int
 ) -> None:
     """With depth 2 the merge's first parent is there without its branch; with 1 nothing is."""
@@ -192,7 +192,7 @@ def test_a_default_branch_by_name(
     assert clone.found() == left
 
 
-def test_a_worktree_and_a_submodule_have_a_file_for_their_git_folder(
+def test_a_worktree_has_a_file_for_its_git_folder(
     repository: Repository, tmp_path: Path
 ) -> None:
     """Both are compared like any other checkout."""
@@ -213,7 +213,7 @@ def test_a_worktree_and_a_submodule_have_a_file_for_their_git_folder(
     assert inner.found() == left
 
 
-def test_git_reads_the_users_variables(
+def test_git_variables(
     repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Containers allow another owner's checkout so; without it the error is git's own.

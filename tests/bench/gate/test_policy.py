@@ -55,7 +55,7 @@ def judged(make_run: Any, tmp_path: Path) -> Judged:
         (1.60, 1, 11, "one launch"),
     ],
 )
-def test_a_floor_is_held_to_the_interval(
+def test_a_floor_is_held(
     judged: Judged, value: float, launches: int, code: int, words: str
 ) -> None:
     """Below with the whole interval is a regression, with a part of it no verdict."""
@@ -102,7 +102,7 @@ NO_NUMBERS = [0, -1, "1.2", None, True, float("nan"), float("inf")]
         (policy(floor(value=1.1), floor(value=1.2)), "two entries"),
     ],
 )
-def test_a_damaged_policy_is_a_failure(
+def test_a_damaged_policy_fails(
     judged: Judged, tmp_path: Path, text: str, words: str
 ) -> None:
     """One line names the file and what is wrong in it; nothing is guessed."""

@@ -38,7 +38,7 @@ MISMATCH = (
         ("", 127, "ended with code 127"),
     ],
 )
-def test_the_reason_of_a_failed_import_is_one_true_sentence(
+def test_a_failed_import_has_one_true_reason(
     output: str, code: int, says: str
 ) -> None:
     """IPEX's mismatch is known by its message; its exit code says something else."""

@@ -46,7 +46,7 @@ def texts(run: Run) -> dict[str, str]:
         ({"faults": ((IPEX_1, Status.WRONG_OUTPUT, "x"),)}, "Wrong outputs"),
     ],
 )
-def test_banner_is_shown_when_it_is_true(
+def test_a_banner_is_shown_if_true(
     make_run: MakeRun, choices: dict[str, Any], title: str
 ) -> None:
     """Each condition has its banner."""
@@ -68,7 +68,7 @@ def test_good_run_of_a_trained_model_has_only_the_note_on_ipex(make_run: MakeRun
         ({"slow_cpus": [8, 9]}, "Fast cores only"),
     ],
 )
-def test_what_the_machine_allows_is_a_banner(
+def test_the_machine_banners(
     make_run: MakeRun, described: dict[str, Any], title: str | None
 ) -> None:
     """It changes what figures mean; where it limits nothing there is none."""
@@ -117,7 +117,7 @@ def test_blocks_that_do_not_count_are_one_sentence(make_run: MakeRun) -> None:
 @pytest.mark.parametrize(
     ("kind", "words"), [(EventKind.PROBE_FAILED, "planted"), (EventKind.INTERRUPTED, "40 s")]
 )
-def test_an_incomplete_run_says_why_it_ended_early(
+def test_an_incomplete_run_says_why_it_ended(
     make_run: MakeRun, kind: EventKind, words: str
 ) -> None:
     """A killed run has no event of its end, though it may have others."""
@@ -145,7 +145,7 @@ def test_stopping_banners_come_first(make_run: MakeRun) -> None:
     assert "stop" not in levels[2:]
 
 
-def test_scenarios_without_a_row_or_without_times_are_counted(
+def test_scenarios_without_row_or_times_are_counted(
     make_run: MakeRun, mishaps: Any
 ) -> None:
     """Of a run that was killed half-way, and of one with crashes and timeouts."""

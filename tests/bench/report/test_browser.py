@@ -196,7 +196,7 @@ def test_printing_unfolds_all_tables_and_folds_them_again(open_page: Open) -> No
     assert not page.locator("#table-timings").is_visible()
 
 
-def test_hostile_run_runs_nothing(
+def test_a_hostile_run_is_inert(
     make_run: Callable[..., Run], tmp_path: Path, open_page: Open
 ) -> None:
     """Script in names, reasons and machine stays text: no dialog, no error, no request."""

@@ -157,7 +157,7 @@ def test_several_runs_show_sort_and_filter_each_machines_own_speedups(
     assert visible.count() < len(names)
 
 
-def test_index_sorts_runs_and_shows_the_history_of_each_machine(
+def test_the_index_has_each_machines_history(
     open_page: Open, pages: dict[str, Path]
 ) -> None:
     """The newest first; by a header in another order; one drawing for each scenario run twice."""
@@ -181,7 +181,7 @@ COLUMNS = {
 """Table -> column -> field of scenarios.csv, for `parity` of parity.csv."""
 
 
-def test_numbers_are_those_of_the_csv(
+def test_numbers_are_the_csvs(
     open_page: Open, pages: dict[str, Path], runs: list[Run]
 ) -> None:
     """The run's files are read again and compared with the cells in the browser."""

@@ -51,7 +51,7 @@ def folder(run: records.Run, save: Save, tmp_path: Path) -> Path:
     return save(run, tmp_path / "20261124T000000Z-lab")
 
 
-def test_pytest_benchmark_compares_what_was_exported(
+def test_pytest_benchmark_compares_exports(
     run: records.Run, folder: Path, tmp_path: Path
 ) -> None:
     """The real command reads two runs and shows both scenarios, in their group, in ms."""
@@ -72,7 +72,7 @@ def test_pytest_benchmark_compares_what_was_exported(
     assert (first["rounds"], first["iterations"]) == ("6", "1")
 
 
-def test_only_timed_blocks_count_and_the_control_is_no_scenario(
+def test_timed_blocks_count_and_the_control_does_not(
     run: records.Run, folder: Path
 ) -> None:
     """The first call and warm-up are much longer and would show in every statistic."""
@@ -90,7 +90,7 @@ def test_only_timed_blocks_count_and_the_control_is_no_scenario(
 
 
 @pytest.mark.parametrize("has_clean_calls", [True, False])
-def test_disturbed_calls_are_left_out(
+def test_no_disturbed_call(
     run: records.Run, save: Save, tmp_path: Path, has_clean_calls: bool
 ) -> None:
     """A block has the time of its clean calls, and does not count without any."""
@@ -140,7 +140,7 @@ def test_github_action_benchmark_gets_named_numbers(
         {"baseline_kind": "control"},
     ],
 )
-def test_what_is_no_result_is_not_exported_as_one(
+def test_no_result_is_not_exported(
     run: records.Run, save: Save, tmp_path: Path, changes: Any
 ) -> None:
     """An invalid comparison would become a point on somebody's chart."""
@@ -151,7 +151,7 @@ def test_what_is_no_result_is_not_exported_as_one(
 
 
 @pytest.mark.parametrize("arguments", [PYTEST, (*GITHUB, "time"), ("--format", "junit")])
-def test_a_run_that_measured_nothing_or_a_wrong_format_is_one_line(
+def test_an_empty_run_or_wrong_format_is_one_line(
     folder: Path, arguments: tuple[str, ...]
 ) -> None:
     """An empty file would pass for a result; a wrong format exits with 2 and names the right."""

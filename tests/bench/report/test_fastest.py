@@ -75,7 +75,7 @@ def test_latency_names_the_largest_valid_speedup_with_its_interval(good: Facts) 
     ("slow_ipex", "is_shared"),
     [(1.085, True), (0.8, False)],
 )
-def test_the_lead_is_shared_unless_every_rival_is_slower(
+def test_the_lead_is_shared_with_rivals(
     make_run: MakeRun, slow_ipex: float, is_shared: bool
 ) -> None:
     """The ratio to the runner-up has its interval, whether the lead was shown or not."""
@@ -175,7 +175,7 @@ def test_unsettled_winner_is_flagged(make_run: MakeRun) -> None:
 @pytest.mark.parametrize(
     ("plan", "unit"), [({"only": THREE}, "%"), ({"native_bf16": True}, TIMES)]
 )
-def test_the_smallest_gain_of_the_interval_is_a_sentence(
+def test_the_smallest_gain_is_said(
     make_run: MakeRun, plan: dict[str, Any], unit: str
 ) -> None:
     """Small gains are shares, large ones are factors."""

@@ -81,7 +81,7 @@ def test_interval_without_upper_end_is_drawn_to_the_edge() -> None:
         ((4.4, 0.2), ["diamond", "diamond", "diamond", "right", "left"]),
     ],
 )
-def test_outlier_is_an_arrow_and_does_not_squeeze_the_others(
+def test_an_outlier_is_an_arrow(
     beyond: tuple[float, ...], markers: list[str]
 ) -> None:
     """Emulated bf16 and int8 leave the axis to the others; native bf16 (2.6) is among those."""

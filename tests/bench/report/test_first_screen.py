@@ -35,7 +35,7 @@ def first_screen(run: Run) -> list[str]:
     return [NUMBER.sub("#", line).rstrip() for line in (*lines, cost(facts))]
 
 
-def test_the_first_screen_has_the_words_of_the_snapshot(
+def test_the_first_screen_is_the_snapshot(
     make_run: Callable[..., Run], mishaps: Any
 ) -> None:
     """Of a good run, of one with a mishap of every kind, and of one on a busy machine."""

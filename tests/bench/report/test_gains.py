@@ -70,7 +70,7 @@ def test_what_ipex_gains_in_bf16_is_not_denied_by_fp32(make_run: MakeRun) -> Non
     assert "In bf16" not in answer_of(Facts(make_run()), "ipex").headline
 
 
-def test_ipex_over_a_baseline_that_cannot_be_used_has_no_valid_comparison(
+def test_ipex_over_an_unusable_baseline_has_no_valid_comparison(
     make_run: MakeRun,
 ) -> None:
     """Tuned stock PyTorch lost all blocks but two to other work, and stock default none."""
@@ -159,7 +159,7 @@ def test_bf16_is_judged_by_what_this_cpu_can_do(make_run: MakeRun) -> None:
         (("same", "inconclusive"), "level"),
     ],
 )
-def test_bf16_answer_follows_the_verdicts_of_all_pairs(
+def test_the_bf16_answer_counts_all_pairs(
     make_run: MakeRun, verdicts: tuple[str, ...], tone: str
 ) -> None:
     """A pair without a verdict is no pair that bf16 does not help."""

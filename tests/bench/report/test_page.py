@@ -146,7 +146,7 @@ def test_published_figures_and_own_use_are_on_the_page(page: str) -> None:
     assert re.search(r"all processes together, at most</dt>\s*<dd>11\.2 GiB", shown)
 
 
-def test_failed_scenarios_keep_their_place_with_status_and_reason(
+def test_failed_scenarios_keep_their_place_and_reason(
     failed: Run, failed_page: str
 ) -> None:
     """A comparison fails for the scenario's own reason, which its row does not repeat."""
@@ -265,7 +265,7 @@ NONSENSE = {
         ("environment", NONSENSE),
     ],
 )
-def test_run_with_a_missing_or_strange_file_gives_a_page(
+def test_missing_and_strange_files_give_a_page(
     small: Run, field: str, value: Any
 ) -> None:
     """Any file may be lost; the page shows what the others hold."""

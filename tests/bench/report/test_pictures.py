@@ -83,7 +83,7 @@ def test_other_files_are_left_out(
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"items": 3, "layers_before": 4}'])
-def test_damaged_contents_count_as_none(
+def test_damaged_contents_are_none(
     keep: Callable[..., Run], tmp_path: Path, content: str
 ) -> None:
     """A damaged pictures.json counts as none."""

@@ -135,7 +135,7 @@ def test_script_in_several_runs_stays_text(two: list[Run], tmp_path: Path, save:
     assert not re.search(r"(?<!\\)<", "".join(outside_code).replace("\\\\", ""))
 
 
-def test_index_lists_every_run_and_the_history_of_a_scenario(
+def test_the_index_lists_runs_and_histories(
     two: list[Run], tmp_path: Path, save: Save
 ) -> None:
     """Two runs of one machine make a history; a broken folder keeps its line and reason."""

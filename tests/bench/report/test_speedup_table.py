@@ -60,7 +60,7 @@ def test_a_decided_row_folds_its_rounds_and_stock_tuned(run: Run) -> None:
     assert "stock tuned is" in cell.fold
 
 
-def test_a_single_process_is_named_with_the_source_of_its_variance(
+def test_a_single_process_has_the_source_of_its_variance(
     run: Run, make_run: MakeRun
 ) -> None:
     """How processes differ is taken from other scenarios, or assumed where those have one too."""
@@ -106,7 +106,7 @@ def test_an_open_row_says_how_long_deciding_it_would_take(
         ({"status": "crashed", "reason": "signal 11", "median_ms": None}, "crashed", "signal 11"),
     ],
 )
-def test_a_row_without_verdict_gives_its_reason_once(
+def test_no_verdict_has_its_reason(
     run: Run, fields: dict[str, Any], text: str, reason: str
 ) -> None:
     """In a word, and the reason in the fold; Markdown, which cannot fold, has both."""

@@ -47,7 +47,7 @@ def column(table: Table, name: str) -> dict[object, object]:
     return {row.cells[0].sort: row.cells[place].sort for row in table.rows}
 
 
-def test_speedups_list_control_and_stock_default_before_the_fastest(
+def test_control_and_stock_default_come_before_the_fastest(
     facts: Facts, make_run: MakeRun
 ) -> None:
     """A scenario without usable outputs is last and muted; stock tuned is named as such."""

@@ -33,7 +33,7 @@ def three(make_run: MakeRun) -> Run:
     return make_run(only=THREE)
 
 
-def test_same_decisions_have_a_number_of_images_and_what_so_few_leave_open(
+def test_same_decisions_have_a_count_and_what_so_few_leave_open(
     make_run: MakeRun,
 ) -> None:
     """No change in 8 images does not show that there is none: 31 % could be (0.69^8 is .05)."""
@@ -55,7 +55,7 @@ def test_changed_decisions_are_counted_and_named(make_run: MakeRun) -> None:
     assert answer.tone == "bad"
 
 
-def test_decisions_of_an_untrained_or_wrong_model_are_no_yes(
+def test_an_untrained_or_wrong_model_is_no_yes(
     good: Facts, make_run: MakeRun
 ) -> None:
     """Random weights decide nothing, and a wrong output outranks every decision."""
@@ -244,7 +244,7 @@ def test_a_run_without_calls_cannot_be_judged_again(three: Run) -> None:
     assert "Judged again" not in [one.title for one in banners.banners(Facts(bare))]
 
 
-def test_other_work_beside_a_run_of_the_first_version_is_found_in_its_cpu_times(
+def test_other_work_beside_an_old_run_is_found_in_its_cpu_times(
     three: Run,
 ) -> None:
     """A block with less CPU time than usual does not count if its round saw other work."""

@@ -67,7 +67,7 @@ def renamed(run: records.Run, name: str, tag: str, **speedup: Any) -> records.Ru
     return replace(run, scenarios=scenarios, speedups=rename(run.speedups, **speedup))
 
 
-def test_the_other_headlines_are_the_same_with_and_without_a_varied_scenario(
+def test_a_varied_scenario_changes_no_other_headline(
     standard: records.Run,
 ) -> None:
     """The fastest of all under another allocator leads nothing: no other ran under it."""

@@ -130,7 +130,7 @@ def test_the_next_launch_has_a_new_number() -> None:
 
 
 @pytest.mark.parametrize(("hour", "minute", "seconds"), [(3, 5, 300), (2, 0, 0)])
-def test_the_time_that_was_used_ends_with_the_last_row(
+def test_used_time_ends_with_the_last_row(
     hour: int, minute: int, seconds: float
 ) -> None:
     """What passed between the cut and now is not the run's; a clock set back adds no budget."""

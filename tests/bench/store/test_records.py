@@ -263,7 +263,7 @@ def below_a_file(path: Path) -> None:
         (below_a_file, "not a directory"),
     ],
 )
-def test_what_is_no_readable_file_is_refused_at_once(
+def test_unreadable_files_are_refused(
     tmp_path: Path, make: Callable[[Path], None], says: str
 ) -> None:
     """Nothing hangs on a pipe and nothing fills the memory."""

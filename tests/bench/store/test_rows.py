@@ -129,7 +129,7 @@ def test_numpy_numbers_are_numbers() -> None:
         ({"launch": "one"}, "'one'"),
     ],
 )
-def test_a_row_that_could_not_be_read_back_is_not_written(
+def test_an_unreadable_row_is_not_written(
     changes: dict[str, Any], value: str
 ) -> None:
     """A mistake in the harness shows where it is made, and not when the report is wanted."""

@@ -47,7 +47,7 @@ def served(offsets_ms: list[int], call_ms: int) -> list[float]:
         pytest.param([0, 10, 500], [40, 70, 40], id="the queue drains"),
     ],
 )
-def test_waiting_counts_from_when_a_request_was_due(
+def test_waiting_counts_from_the_due_time(
     offsets_ms: list[int], latencies_ms: list[float]
 ) -> None:
     """No coordinated omission, by a server whose every call takes 40 ms."""

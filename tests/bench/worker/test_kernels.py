@@ -212,7 +212,7 @@ REAL_LOGS: list[tuple[Scenario, str, int | None]] = [
 @pytest.mark.parametrize(
     ("case", "name", "replaced"), REAL_LOGS, ids=[name for _, name, _ in REAL_LOGS]
 )
-def test_genuine_scenarios_are_not_contradicted(
+def test_genuine_logs_are_not_contradicted(
     case: Scenario, name: str, replaced: int | None
 ) -> None:
     """Real logs of this project's scenarios agree with their labels."""
@@ -312,7 +312,7 @@ COMPILED = scenario(mode=Mode.COMPILE)
         (COMPILED, Evidence(graph={"graphs": 2, "breaks": 1}), "1 graph break"),
     ],
 )
-def test_evidence_that_denies_the_label_is_a_contradiction(
+def test_denying_evidence_is_a_contradiction(
     case: Scenario, found: Evidence, words: str
 ) -> None:
     """Each label has something that gives a false one away."""

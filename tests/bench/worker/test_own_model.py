@@ -220,7 +220,7 @@ def test_what_it_is_and_takes_is_kept_with_the_run() -> None:
         ("Small", {"inputs": "nowhere:images"}, "'nowhere'"),
     ],
 )
-def test_what_cannot_be_measured_is_one_sentence(
+def test_a_useless_factory_is_one_sentence(
     factory: str, takes: dict[str, Any], words: str
 ) -> None:
     """It names the option, the path, and where the user's code failed."""

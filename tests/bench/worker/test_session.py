@@ -91,7 +91,7 @@ def scripted(work: Workload) -> Callable[..., tuple[Session, Scripted]]:
     return build
 
 
-def test_calls_for_outputs_settle_torchscript_and_the_next_block_counts(
+def test_calls_for_outputs_settle_torchscript(
     real: Session, tmp_path: Path
 ) -> None:
     """It optimises at its second call, which may be one of those; it does not compile later."""
@@ -181,7 +181,7 @@ def test_prepare_reports_what_the_protocol_promises(real: Session) -> None:
     assert reply["model"] == {"name": "random", "trained": False, "threshold": 0.5}
 
 
-def test_outputs_cover_the_parity_set_whatever_the_batch_size(
+def test_outputs_cover_the_parity_set_at_any_batch_size(
     real: Session, tmp_path: Path
 ) -> None:
     """The last batch is filled up and what was filled in is dropped.

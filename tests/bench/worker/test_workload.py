@@ -210,7 +210,7 @@ def test_calibration_comes_in_batches_of_the_scenarios_size(work: Workload) -> N
     assert torch.equal(batches[0][0], first)
 
 
-def test_folders_with_both_kinds_to_train_on_stay_as_they_are(
+def test_folders_with_both_kinds_stay_as_they_are(
     small_pills: Path, tmp_path: Path
 ) -> None:
     """A division by folders is kept."""

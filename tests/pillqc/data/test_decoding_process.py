@@ -52,7 +52,7 @@ def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_file_that_decodes_for_ever_is_given_up(
+def test_endless_decoding_is_given_up(
     decoder: Decoder, endless: Path, photo: Path
 ) -> None:
     """The system's alarm ends C code, which no exception reaches."""

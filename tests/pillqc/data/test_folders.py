@@ -103,7 +103,7 @@ def test_the_plain_good_and_bad_layout_is_read(tmp_path: Path) -> None:
         (["def_front/0.png", "ok_front/0.png"], "--good ok_front"),
     ],
 )
-def test_a_folder_that_is_no_data_set_is_explained(
+def test_what_is_no_data_set_is_explained(
     tmp_path: Path, files: list[str], message: str
 ) -> None:
     """The user learns what the folder looks like and what was expected."""
@@ -160,7 +160,7 @@ def test_good_is_good_however_it_is_written(tmp_path: Path) -> None:
         ("test_public", "test"),
     ],
 )
-def test_known_names_of_splits_are_understood_and_said(
+def test_known_names_of_splits_are_understood(
     tmp_path: Path, name: str, split: str
 ) -> None:
     """No folder beside train/ is left out because of how it is called."""

@@ -70,7 +70,7 @@ def test_a_useless_file_stops_both(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["data"]
 
 
-def test_inspection_reports_useless_files_and_decides_about_the_rest(
+def test_inspection_reports_useless_files_beside_the_rest(
     rendered: Path, tmp_path: Path
 ) -> None:
     """Every file has its line, in order, and the exit code is 1."""

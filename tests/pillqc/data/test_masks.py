@@ -144,7 +144,7 @@ def test_a_mask_that_would_teach_that_defects_are_clean_is_refused(
         read_mask(sample, SIDE)
 
 
-def test_masks_are_halves_where_pixels_are_half_covered_and_good_pills_have_none(
+def test_half_covered_pixels_count_half_and_good_pills_have_none(
     tmp_path: Path,
 ) -> None:
     """A mask is a boolean image of the requested size."""

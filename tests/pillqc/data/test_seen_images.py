@@ -97,7 +97,7 @@ def test_seen_images_are_known_by_content(
     assert "has seen all" in done.output
 
 
-def test_a_model_remembers_what_the_one_it_started_from_has_seen(
+def test_a_model_remembers_what_its_start_has_seen(
     pills: Path, model: Path, tmp_path: Path
 ) -> None:
     """Trained further on other images, it still must not be judged by the first ones."""

@@ -24,7 +24,7 @@ def pills() -> list[Image.Image]:
     return [Image.fromarray(render(seed=seed, size=64).image) for seed in range(24)]
 
 
-def test_other_light_colour_and_things_are_unlike_and_other_pills_are_not(
+def test_other_light_colour_and_things_are_unlike_the_pills(
     pills: list[Image.Image],
 ) -> None:
     """The sentence names what is outside, and the limits."""

@@ -152,7 +152,7 @@ def test_merge_says_in_one_line_what_is_missing(tmp_path: Path) -> None:
         ("--shard 2/4", "--shard needs --shards"),  # every process would inspect all images
     ],
 )
-def test_what_only_the_whole_can_give_is_refused_with_shards(
+def test_shards_refuse_what_needs_the_whole(
     options: str, words: str, tmp_path: Path
 ) -> None:
     """`merge` has all three options."""

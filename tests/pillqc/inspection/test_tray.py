@@ -79,7 +79,7 @@ def test_results_of_an_earlier_call_in_the_tray_are_left_out(tmp_path: Path) -> 
     assert inspected(tmp_path).exit_code == 1
 
 
-def test_postscript_under_a_pictures_name_is_not_executed(
+def test_disguised_postscript_is_not_executed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pillow would hand it to Ghostscript; so with PDF and WMF, which others draw."""
@@ -96,7 +96,7 @@ def test_postscript_under_a_pictures_name_is_not_executed(
     assert not {"EPS", "WMF", "HDF5", "GRIB", "BUFR", "PDF"} & set(FORMATS)
 
 
-def test_names_that_are_no_text_are_escaped_for_people_and_exact_for_programs(
+def test_names_that_are_no_text_are_escaped_for_people_only(
     tmp_path: Path,
 ) -> None:
     """Bytes that are no UTF-8, lines, and names so long that a picture's would not fit."""
@@ -193,7 +193,7 @@ def test_several_frames_are_said(tmp_path: Path) -> None:
         (["error", "undecided"], 1, 4),
     ],
 )
-def test_the_exit_code_tells_both(
+def test_exit_codes(
     tmp_path: Path, decisions: Sequence[str], usual: int, asked: int
 ) -> None:
     """An error does not hide a bad pill."""

@@ -74,7 +74,7 @@ def test_the_plan_says_that_the_pills_are_synthetic(rendered: Path) -> None:
     assert plan["plan"]["seed"] == 3
 
 
-def test_two_processes_render_the_same_bits_and_a_missing_file_is_noticed(
+def test_two_processes_render_the_same_bits(
     rendered: Path, tmp_path: Path
 ) -> None:
     """A data set that lost an image is not reused; the error names the image."""
