@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -16,9 +15,8 @@ from bench.report.banners import banners
 from bench.report.machine import shared_settings
 from bench.store.events import Event, EventKind, to_environment
 from bench.store.records import Run
-from tests.bench.made_up_runs import IPEX_1, answer_of
+from tests.bench.made_up_runs import IPEX_1, MakeRun, answer_of
 
-MakeRun = Callable[..., Run]
 
 
 def titles(run: Run) -> list[str]:

@@ -16,7 +16,7 @@ from bench.text.wording import times
 from tests.bench.report.browsing import Open, brightness, cells, column, contrasts, fits, unfold
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from tests.bench.made_up_runs import MakeRun
     from pathlib import Path
 
     from bench.store.records import Run
@@ -57,7 +57,7 @@ FOLD_ALL_BUT_SOME = """document.querySelectorAll('#scenarios > details:nth-of-ty
 
 
 @pytest.fixture(scope="module")
-def runs(make_run: Callable[..., Run]) -> list[Run]:
+def runs(make_run: MakeRun) -> list[Run]:
     """One machine measured twice, and another machine."""
     return [
         _as(make_run(profile="smoke", rounds=3), "20260101T000000Z-a", "m6i.4xlarge"),
@@ -199,7 +199,7 @@ def test_numbers_are_the_csvs(
 
 
 def test_page_of_two_hundred_scenarios_stays_small_enough_to_open_at_once(
-    open_page: Open, make_run: Callable[..., Run], tmp_path: Path
+    open_page: Open, make_run: MakeRun, tmp_path: Path
 ) -> None:
     """Bytes to read, elements to lay out, and nothing that a script rebuilds: no clock decides."""
     run = make_run(profile="full", int8=True, environments=("torch-latest",), launches=4, rounds=20)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import statistics
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +14,15 @@ from click.testing import CliRunner, Result
 from bench.analysis.measurements import block_medians
 from bench.cli import main
 from bench.store import records
+from tests.bench.made_up_runs import DEFAULT_1, MakeRun, Save
 from tests.fresh_process import python
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-DEFAULT = "inference/stock/eager/fp32/contiguous/b1"
 IPEX = "inference/ipex/eager/fp32/channels_last/b1"
 PYTEST = ("--format", "pytest-benchmark")
 GITHUB = ("--format", "github-action-benchmark", "--measure")
-Save = Callable[[records.Run, "Path"], "Path"]
 
 
 def export(*arguments: str | Path) -> Result:
@@ -40,9 +38,9 @@ def exported(*arguments: str | Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def run(make_run: Callable[..., records.Run]) -> records.Run:
+def run(make_run: MakeRun) -> records.Run:
     """Stock default and IPEX, two launches of three rounds."""
-    return make_run(only=(DEFAULT, IPEX), launches=2, rounds=3)
+    return make_run(only=(DEFAULT_1, IPEX), launches=2, rounds=3)
 
 
 @pytest.fixture
@@ -79,9 +77,9 @@ def test_timed_blocks_count_and_the_control_does_not(
     found = exported(*PYTEST, "--results", folder.parent)  # the newest run
     assert found["machine_info"]["node"] == run.environment["machine"]["name"]
     benchmarks = found["benchmarks"]
-    assert [one["name"] for one in benchmarks] == [DEFAULT, IPEX]
+    assert [one["name"] for one in benchmarks] == [DEFAULT_1, IPEX]
     stats = benchmarks[0]["stats"]
-    seconds = [ms / 1000 for ms in block_medians(run.iterations)[DEFAULT].values()]
+    seconds = [ms / 1000 for ms in block_medians(run.iterations)[DEFAULT_1].values()]
     assert stats["data"] == pytest.approx(seconds)
     assert stats["rounds"] == len(seconds) == 6
     assert stats["max"] == pytest.approx(max(seconds))
@@ -101,7 +99,7 @@ def test_no_disturbed_call(
     ]
     others = [row for row in run.iterations if has_clean_calls or row.round != 2]
     folder = save(replace(run, iterations=(*others, *disturbed)), tmp_path)
-    clean = block_medians(others)[DEFAULT].values()
+    clean = block_medians(others)[DEFAULT_1].values()
     stats = exported(*PYTEST, folder)["benchmarks"][0]["stats"]
     assert stats["rounds"] == len(clean) == (6 if has_clean_calls else 4)
     assert stats["max"] == pytest.approx(max(clean) / 1000)
@@ -110,7 +108,7 @@ def test_no_disturbed_call(
 
 @pytest.mark.parametrize(
     ("measure", "names", "unit"),
-    [("speedup", [IPEX], "times stock default"), ("time", [DEFAULT, IPEX], "ms")],
+    [("speedup", [IPEX], "times stock default"), ("time", [DEFAULT_1, IPEX], "ms")],
 )
 def test_github_action_benchmark_gets_named_numbers(
     run: records.Run, folder: Path, measure: str, names: list[str], unit: str
@@ -119,7 +117,7 @@ def test_github_action_benchmark_gets_named_numbers(
     entries = exported(*GITHUB, measure, folder)
     assert [entry["name"] for entry in entries] == names
     speedup = next(row.speedup for row in run.speedups if row.scenario == IPEX)
-    median = statistics.median(block_medians(run.iterations)[DEFAULT].values())
+    median = statistics.median(block_medians(run.iterations)[DEFAULT_1].values())
     assert entries[0]["value"] == pytest.approx(speedup if measure == "speedup" else median)
     if measure == "speedup":
         row = next(row for row in run.speedups if row.scenario == IPEX)

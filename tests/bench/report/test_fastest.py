@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,18 +18,11 @@ from bench.report import answers
 from bench.store.records import Run
 from bench.text.wording import TIMES, at_least, digits, with_interval
 from tests.bench.calls import longer
-from tests.bench.made_up_runs import BATCH_1, DEFAULT_1, IPEX_1, LAST_1, THREE, answer_of
+from tests.bench.made_up_runs import BATCH_1, DEFAULT_1, IPEX_1, LAST_1, THREE, MakeRun, answer_of
 
 if TYPE_CHECKING:
     from bench.analysis.winners import Winner
 
-MakeRun = Callable[..., Run]
-
-
-@pytest.fixture(scope="module")
-def good(make_run: MakeRun) -> Facts:
-    """A quiet, complete run."""
-    return Facts(make_run())
 
 
 def judged(run: Run, verdicts: dict[str, str], **changes: Any) -> Run:

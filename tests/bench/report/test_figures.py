@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
 
 import pytest
 
@@ -17,9 +16,9 @@ from bench.report import charts, drawing, figures, sparklines
 from bench.report.figures import Bar, Curve, Drawing, Series, Span
 from bench.store.records import Run
 from bench.text.wording import TIMES
+from tests.bench.made_up_runs import MakeRun
 
 HOSTILE = "<script>&\"' $x^2$ \\frac{1}{2}"
-MakeRun = Callable[..., Run]
 
 
 def intervals(*spans: Span) -> Drawing:

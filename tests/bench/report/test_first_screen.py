@@ -17,7 +17,7 @@ from bench.report.answers import answers, cost, lead
 from bench.report.banners import banners
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from tests.bench.made_up_runs import MakeRun
 
     from bench.store.records import Run
 
@@ -36,7 +36,7 @@ def first_screen(run: Run) -> list[str]:
 
 
 def test_the_first_screen_is_the_snapshot(
-    make_run: Callable[..., Run], mishaps: Any
+    make_run: MakeRun, mishaps: Any
 ) -> None:
     """Of a good run, of one with a mishap of every kind, and of one on a busy machine."""
     runs = {

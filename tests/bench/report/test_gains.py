@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import cycle
 from typing import Any
@@ -20,9 +19,8 @@ from bench.report.answers.dtypes import int8
 from bench.report.answers.environments import leaving
 from bench.store.records import Run
 from bench.text.wording import bounds, times
-from tests.bench.made_up_runs import DEFAULT_1, IPEX_1, LAST_1, THREE, answer_of
+from tests.bench.made_up_runs import DEFAULT_1, IPEX_1, LAST_1, THREE, MakeRun, answer_of
 
-MakeRun = Callable[..., Run]
 LATEST = {"environments": {"torch-latest": {"version": "3.11.7", "packages": {"torch": "2.14.1"}}}}
 INT8 = (
     DEFAULT_1,

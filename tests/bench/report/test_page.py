@@ -6,7 +6,6 @@ import dataclasses
 import html
 import itertools
 import re
-from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,17 +18,13 @@ from bench.plan.scenario import Status
 from bench.report import build, write_report
 from bench.store.records import Run
 from bench.text.wording import bounds, times
+from tests.bench.made_up_runs import DEFAULT_1, HOSTILE, MakeRun, THREE
 
-MakeRun = Callable[..., Run]
-DEFAULT = "inference/stock/eager/fp32/contiguous/b1"
 SMALL = (
-    DEFAULT,
-    "inference/stock/eager/fp32/channels_last/b1",
-    "inference/ipex/torchscript+fusion/fp32/channels_last/b1",
+    *THREE,
     "training/stock/eager/fp32/contiguous/b2/frozen",
     "training/ipex/eager/fp32/channels_last/b2/frozen",
 )
-HOSTILE = "<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>$x^2$"
 EMPTY = Run(folder=Path("results/empty"), environment={})
 
 
@@ -162,7 +157,7 @@ def test_group_that_was_never_measured_has_no_bar_and_no_drawing(make_run: MakeR
     eight = "inference/stock/eager/fp32/contiguous/b8"
     late = "not measured: the budget was used up before its turn"
     run = make_run(
-        only=(DEFAULT, "inference/ipex/eager/fp32/channels_last/b1", eight),
+        only=(DEFAULT_1, "inference/ipex/eager/fp32/channels_last/b1", eight),
         faults=((eight, Status.UNAVAILABLE, late),),
         rounds=4,
     )
@@ -279,7 +274,7 @@ def test_page_says_what_is_missing(small: Run, make_run: MakeRun) -> None:
     empty = build(EMPTY)
     assert "Nothing was measured" in empty
     assert "How it was measured" in empty
-    assert "Only stock default was measured" in build(make_run(only=(DEFAULT,)))
+    assert "Only stock default was measured" in build(make_run(only=(DEFAULT_1,)))
     killed = build(dataclasses.replace(small, speedups=()))
     assert "Speedups were computed for this page" in killed
     row = next(row for row in small.speedups if row.baseline_kind == "stock_tuned")

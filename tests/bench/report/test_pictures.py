@@ -15,13 +15,11 @@ from bench.analysis.run_facts import Facts
 from bench.report import build
 from bench.report.pictures import album
 from bench.store.records import Run
-from tests.bench.made_up_runs import DEFAULT_1
+from tests.bench.made_up_runs import DEFAULT_1, HOSTILE, MakeRun
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-MakeRun = Callable[..., Run]
-HOSTILE = "<script>alert(1)</script>\"'"
 
 
 def picture(kind: str = "PNG") -> bytes:
@@ -32,7 +30,7 @@ def picture(kind: str = "PNG") -> bytes:
 
 
 @pytest.fixture
-def keep(make_run: MakeRun, tmp_path: Path) -> Callable[..., Run]:
+def keep(make_run: MakeRun, tmp_path: Path) -> MakeRun:
     """A run whose folder holds these pictures."""
     run = make_run(only=(DEFAULT_1,), rounds=3)
 
@@ -47,7 +45,7 @@ def keep(make_run: MakeRun, tmp_path: Path) -> Callable[..., Run]:
     return make
 
 
-def test_pictures_are_in_the_page_and_say_what_they_are(keep: Callable[..., Run]) -> None:
+def test_pictures_are_in_the_page_and_say_what_they_are(keep: MakeRun) -> None:
     """The page warns of synthetic pills and of an untrained model, and loads nothing."""
     run = keep(
         {"gallery.jpg": picture("JPEG"), "prediction-0.jpg": picture("JPEG")},
@@ -69,7 +67,7 @@ def test_pictures_are_in_the_page_and_say_what_they_are(keep: Callable[..., Run]
 
 
 def test_other_files_are_left_out(
-    keep: Callable[..., Run], tmp_path: Path
+    keep: MakeRun, tmp_path: Path
 ) -> None:
     """Paths out of the folder, links, large files, and files of another type."""
     (tmp_path / "secret.png").write_bytes(picture())
@@ -84,7 +82,7 @@ def test_other_files_are_left_out(
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"items": 3, "layers_before": 4}'])
 def test_damaged_contents_are_none(
-    keep: Callable[..., Run], tmp_path: Path, content: str
+    keep: MakeRun, tmp_path: Path, content: str
 ) -> None:
     """A damaged pictures.json counts as none."""
     run = keep({})
@@ -93,7 +91,7 @@ def test_damaged_contents_are_none(
     assert "</html>" in build(run)
 
 
-def test_script_in_what_a_picture_shows_stays_text(keep: Callable[..., Run]) -> None:
+def test_script_in_what_a_picture_shows_stays_text(keep: MakeRun) -> None:
     """Kinds, texts and layers come from a file."""
     page = build(
         keep(
@@ -106,7 +104,7 @@ def test_script_in_what_a_picture_shows_stays_text(keep: Callable[..., Run]) -> 
     assert page.count("<script") == 1
 
 
-def test_pictures_never_make_the_page_heavy(keep: Callable[..., Run]) -> None:
+def test_pictures_never_make_the_page_heavy(keep: MakeRun) -> None:
     """Photographs may be large: what exceeds the page's share is left out."""
     heavy = picture() + b"\0" * 150_000
     files = {f"p{number}.png": heavy for number in range(5)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,8 @@ from bench.report import build_comparison, compare, in_format
 from bench.report.index import render_index
 from bench.store.records import Run
 from bench.text.wording import TIMES, times
+from tests.bench.made_up_runs import HOSTILE, THREE, MakeRun, Save
 
-MakeRun = Callable[..., Run]
-Save = Callable[[Run, Path], Path]
-HOSTILE = "<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>|`*"
-SMALL = (
-    "inference/stock/eager/fp32/contiguous/b1",
-    "inference/stock/eager/fp32/channels_last/b1",
-    "inference/ipex/torchscript+fusion/fp32/channels_last/b1",
-)
 
 
 def on(run: Run, machine: str, *, run_id: str, **changes: Any) -> Run:
@@ -40,8 +32,8 @@ def on(run: Run, machine: str, *, run_id: str, **changes: Any) -> Run:
 @pytest.fixture(scope="module")
 def two(make_run: MakeRun) -> list[Run]:
     """The same three scenarios on two machines, one of them twice as fast."""
-    slow = make_run(only=SMALL, rounds=6, trained=True)
-    fast = make_run(only=SMALL, rounds=6, trained=True, seed=8)
+    slow = make_run(only=THREE, rounds=6, trained=True)
+    fast = make_run(only=THREE, rounds=6, trained=True, seed=8)
     quick = tuple(
         dataclasses.replace(r, images_per_s=(r.images_per_s or 0) * 2) for r in fast.scenarios
     )
@@ -84,7 +76,7 @@ def test_throughput_and_cost_are_those_of_each_run(two: list[Run]) -> None:
     shown = {
         row.cells[1].text: row.cells[3].sort for row in compare.throughput(["x"], values[:1]).rows
     }
-    rates = [values[0].scenarios[name].images_per_s for name in SMALL]
+    rates = [values[0].scenarios[name].images_per_s for name in THREE]
     ways = ("Stock default", "Stock tuned, fp32", "IPEX, fp32", "Fastest")
     assert shown == dict(zip(ways, (*rates, rates[2]), strict=True))
     lead = compare.lead(names, values)
@@ -115,7 +107,7 @@ def test_environments_of_one_machine_have_distinct_names(two: list[Run]) -> None
 def test_empty_and_noisy_runs_keep_their_place(two: list[Run], make_run: MakeRun) -> None:
     """A comparison with a run that has nothing still shows the others."""
     empty = Run(folder=Path("empty"), environment={})
-    noisy = on(make_run(only=SMALL, rounds=6, noisy=True), "m5.large", run_id="n")
+    noisy = on(make_run(only=THREE, rounds=6, noisy=True), "m5.large", run_id="n")
     page = build_comparison([two[0], empty, noisy])
     assert page.count('<article class="card">') == 3
     assert "m5.large" in page
@@ -156,7 +148,7 @@ def test_the_index_lists_runs_and_histories(
     for trouble in ("is damaged", "incomplete", "no scenario was measured"):
         assert trouble in page
     assert page.count("Speedup in each run, oldest first") == 2
-    row = next(r for r in again.speedups if r.scenario == SMALL[2] and r.verdict == "faster")
+    row = next(r for r in again.speedups if r.scenario == THREE[2] and r.verdict == "faster")
     assert times(row.speedup) in text_of(page)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -16,21 +15,8 @@ from bench.report import banners, build
 from bench.store.records import IterationRow, Run
 from bench.text.wording import bounds, times
 from tests.bench.calls import longer
-from tests.bench.made_up_runs import BATCH_1, DEFAULT_1, IPEX_1, LAST_1, THREE, answer_of
+from tests.bench.made_up_runs import BATCH_1, DEFAULT_1, IPEX_1, LAST_1, THREE, MakeRun, answer_of
 
-MakeRun = Callable[..., Run]
-
-
-@pytest.fixture(scope="module")
-def good(make_run: MakeRun) -> Facts:
-    """A quiet, complete run."""
-    return Facts(make_run())
-
-
-@pytest.fixture(scope="module")
-def three(make_run: MakeRun) -> Run:
-    """The same with three scenarios at batch 1."""
-    return make_run(only=THREE)
 
 
 def test_same_decisions_have_a_count_and_what_so_few_leave_open(

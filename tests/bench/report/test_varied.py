@@ -16,15 +16,16 @@ from bench.report.answers import answers
 from bench.report.answers.variables import surroundings
 from bench.store import records
 from bench.text.wording import TIMES
+from tests.bench.made_up_runs import DEFAULT_1
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from tests.bench.made_up_runs import MakeRun
 
 TAG = "allocator=tcmalloc"
 
 
 @pytest.fixture(scope="module")
-def standard(make_run: Callable[..., records.Run]) -> records.Run:
+def standard(make_run: MakeRun) -> records.Run:
     """A whole run without variables."""
     return make_run()
 
@@ -127,8 +128,7 @@ def test_the_table_shows_what_the_variable_gains(standard: records.Run) -> None:
 
 def twice_as_fast(run: records.Run, *, disturbed: bool = False) -> tuple[records.Run, str]:
     """The run with calls of its stock default under tcmalloc too, each half as long."""
-    default = "inference/stock/eager/fp32/contiguous/b1"
-    name = f"{default}/{TAG}"
+    name = f"{DEFAULT_1}/{TAG}"
     calls = tuple(
         replace(
             row,
@@ -137,7 +137,7 @@ def twice_as_fast(run: records.Run, *, disturbed: bool = False) -> tuple[records
             disturbed=(disturbed or row.disturbed) if row.round is not None else None,
         )
         for row in run.iterations
-        if row.scenario == default
+        if row.scenario == DEFAULT_1
     )
     return replace(run, iterations=(*run.iterations, *calls), speedups=()), name
 

@@ -14,7 +14,7 @@ from bench.report import build
 from tests.bench.report.test_varied import with_variable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from tests.bench.made_up_runs import MakeRun
     from types import ModuleType
 
     from bench.store.records import Run
@@ -34,7 +34,7 @@ def whole_run() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def run(make_run: Callable[..., Run]) -> Run:
+def run(make_run: MakeRun) -> Run:
     """A good standard run."""
     return make_run()
 
