@@ -105,11 +105,6 @@ def test_the_parity_set_holds_good_and_every_defect(work: Workload) -> None:
     assert [sample.bad for sample in chosen[:8]] == [False, True] * 4
 
 
-def test_only_test_images_are_used(work: Workload) -> None:
-    """Trained weights have seen the others."""
-    assert {sample.split for sample in work.samples} == {"test"}
-
-
 def test_facts_identify_the_images(small_pills: Path, work: Workload, tmp_path: Path) -> None:
     """A checksum over names and bytes; rendered ones are called synthetic."""
     facts = work.facts()

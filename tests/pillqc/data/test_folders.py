@@ -288,9 +288,7 @@ def test_masks_that_are_not_understood_are_counted(tmp_path: Path) -> None:
 
 
 def test_what_pillqc_made_itself_is_no_sample(tmp_path: Path) -> None:
-    notes: list[str] = []
-    assert {s.mask for s in read_samples(tmp_path, on_note=notes.append)} == {None}
-    assert notes[0].startswith("3 ")
+    """Pictures by their mark, tables by their first line, in any folder; they are counted."""
     _touch(tmp_path, "good/0.png", "bad/0.png", "figures/")
     for name in ("figures/gallery.png", "bad/x.jpg"):
         save_drawing(Image.new("RGB", (8, 8)), tmp_path / name)
