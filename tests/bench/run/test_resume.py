@@ -1,4 +1,4 @@
-"""What the files of a cut run say, and which runs may not go on here."""
+"""What the files of a cut run say, which runs may not go on here, and runs that do."""
 
 from __future__ import annotations
 
@@ -7,24 +7,42 @@ import re
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from bench.engine.environments import Environment
 from bench.errors import BenchError
-from bench.plan.scenario import Status, Task, stock_default
+from bench.plan.scenario import Status
 from bench.plan.thresholds import DEFAULT
 from bench.run import resume
+from bench.store import records
+from bench.store.events import EventKind
 from bench.store.records import IterationRow, Run, ScenarioRow
 from bench.store.rows import columns
 from tests.bench.calls import timed_call
+from tests.bench.run.runs import (
+    DEFAULT_1,
+    DEFAULT_4,
+    FEW,
+    IPEX_1,
+    IPEX_4,
+    SMOKE,
+    Build,
+    kinds,
+    rows_of,
+    speedup_of,
+)
 
-STOCK = stock_default(Task.INFERENCE, 1)
-OTHER = stock_default(Task.INFERENCE, 4)
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bench.plan.scenario import Scenario
+    from bench.run.runner import Runner
+
 ENVIRONMENT = {
     "complete": False,
-    "matrix": {"scenarios": [STOCK.id]},
+    "matrix": {"scenarios": [DEFAULT_1.id]},
     "request": {"seed": 0},
     "machine": {"fingerprint": "f"},
     "commit": "c" * 40,
@@ -65,18 +83,18 @@ def test_another_run_may_not(changes: dict[str, Any], words: str) -> None:
 def row(**fields: Any) -> ScenarioRow:
     """A line of scenarios.csv."""
     empty = {c.name: None if c.optional else c.kind() for c in columns(ScenarioRow)}
-    return ScenarioRow(**{**empty, "scenario": STOCK.id, "status": "ok", "rounds": 2, **fields})
+    return ScenarioRow(**{**empty, "scenario": DEFAULT_1.id, "status": "ok", "rounds": 2, **fields})
 
 
 def call(launch: int) -> IterationRow:
     """A timed call of that launch."""
-    return timed_call(STOCK.id, launch, 0, 100.0)
+    return timed_call(DEFAULT_1.id, launch, 0, 100.0)
 
 
 def restored(*rows: ScenarioRow, **more: Any) -> resume.Earlier:
     """What such files say of two scenarios."""
     run = Run(Path("a-run"), {"workers": more.pop("workers", {})}, scenarios=rows, **more)
-    return resume.restore(run, (STOCK, OTHER))
+    return resume.restore(run, (DEFAULT_1, DEFAULT_4))
 
 
 def test_what_was_known_of_a_scenario_is_known_again() -> None:
@@ -93,7 +111,7 @@ def test_what_was_known_of_a_scenario_is_known_again() -> None:
         import_s=1.5,
         threads=2,
     )
-    outcome = restored(before, iterations=(call(0),)).outcomes[STOCK.id]
+    outcome = restored(before, iterations=(call(0),)).outcomes[DEFAULT_1.id]
     after = outcome.row("run", [call(0), replace(call(0), round=1)], {})
     known = ("prepare_s", "gflop_per_s", "peak_rss_mb", "isa", "fused_ops", "layers_replaced")
     for name in (*known, "native_dtype", "import_s", "threads", "status"):
@@ -103,14 +121,14 @@ def test_what_was_known_of_a_scenario_is_known_again() -> None:
 
 def test_conditions_and_what_differed_are_known_again() -> None:
     """A comparison that was invalid for them stays so."""
-    workers = {STOCK.id: {"threads": 2, "differs": ["threads: 2 against 4"]}}
-    outcome = restored(row(), workers=workers).outcomes[STOCK.id]
-    assert outcome.worker == workers[STOCK.id]
+    workers = {DEFAULT_1.id: {"threads": 2, "differs": ["threads: 2 against 4"]}}
+    outcome = restored(row(), workers=workers).outcomes[DEFAULT_1.id]
+    assert outcome.worker == workers[DEFAULT_1.id]
 
 
 def test_a_failure_stays_one() -> None:
     """It is not tried again: its rows would mix what was found wrong with what came later."""
-    outcome = restored(row(status="crashed", reason="planted", rounds=0)).outcomes[STOCK.id]
+    outcome = restored(row(status="crashed", reason="planted", rounds=0)).outcomes[DEFAULT_1.id]
     assert outcome.status is Status.CRASHED
     assert outcome.reason == "planted"
 
@@ -118,9 +136,9 @@ def test_a_failure_stays_one() -> None:
 def test_who_never_had_a_round_starts_over() -> None:
     """Whether its line says so or is missing."""
     found = restored(row(status="unavailable", reason="not measured", rounds=0))
-    assert found.outcomes[STOCK.id].is_new
-    assert found.outcomes[STOCK.id].status is Status.OK
-    assert found.outcomes[OTHER.id].is_new
+    assert found.outcomes[DEFAULT_1.id].is_new
+    assert found.outcomes[DEFAULT_1.id].status is Status.OK
+    assert found.outcomes[DEFAULT_4.id].is_new
 
 
 def test_the_next_launch_has_a_new_number() -> None:
@@ -154,7 +172,7 @@ def test_a_run_goes_on_with_the_packages_it_began_with_only() -> None:
 
 def test_no_duration_comes_from_a_clock_that_can_jump() -> None:
     """Budgets and calls are timed by monotonic clocks; the wall clock only names and dates."""
-    sources = Path(resume.__file__).parent.rglob("*.py")
+    sources = Path(resume.__file__).parents[1].rglob("*.py")
     found = [path.name for path in sources if re.search(r"\btime\.time(_ns)?\(", path.read_text())]
     assert found == []
 
@@ -166,7 +184,7 @@ def test_energy_goes_on_with_all_its_images(images: int | None, joules: float) -
     Runs of version 0.1 did not keep the number; carried on, it would count as one image's.
     """
     before = row(joules_per_image=2.0, joules_images=images, checked=True)
-    outcome = restored(before).outcomes[STOCK.id]
+    outcome = restored(before).outcomes[DEFAULT_1.id]
     outcome.add_energy(40.0, 10)
     written = outcome.row("run", [], {}, ended=False)
     assert written.joules_per_image == pytest.approx(joules)
@@ -176,4 +194,89 @@ def test_energy_goes_on_with_all_its_images(images: int | None, joules: float) -
 @pytest.mark.parametrize(("checked", "is_new"), [(True, False), (None, False), (False, True)])
 def test_what_was_not_checked_is_begun_anew(checked: bool | None, is_new: bool) -> None:
     """Else its outputs and kernels would never be looked at; version 0.1 wrote no such rows."""
-    assert restored(row(checked=checked)).outcomes[STOCK.id].is_new is is_new
+    assert restored(row(checked=checked)).outcomes[DEFAULT_1.id].is_new is is_new
+
+
+def cut(build: Build, backend: Any, op: str, scenario: Scenario, time: int) -> Runner:
+    """A runner whose run was interrupted at the n-th request of a kind for a scenario."""
+
+    def interrupt(_worker: Any, _fields: Mapping[str, Any]) -> None:
+        if backend.asked[scenario.id, op] == time:
+            raise KeyboardInterrupt
+
+    backend.faults[scenario.id, op] = interrupt
+    runner = build()
+    with pytest.raises(KeyboardInterrupt):
+        runner.measure()
+    del backend.faults[scenario.id, op]
+    return runner
+
+
+def resumed(run: Build, before: Runner, **changes: Any) -> Runner:
+    """The same run, resumed from its files to its end."""
+    earlier = resume.restore(records.read_run(before.folder), FEW)
+    return run(folder=before.folder, earlier=earlier, **changes)
+
+
+def test_a_cut_run_is_resumed_and_keeps_what_it_had(build: Build, run: Build, backend: Any) -> None:
+    """Old rows stay as they were, the launch that was cut is repeated, verdicts use both."""
+    backend.call_ms = {DEFAULT_1.id: 150.0}
+    before = cut(build, backend, "prepare", IPEX_4, 2)
+    assert not backend.alive
+    assert not before.complete
+    assert kinds(before) == [EventKind.INTERRUPTED]
+    assert rows_of(before)[IPEX_4.id].status == "ok"
+    assert speedup_of(before, IPEX_1).speedup is not None
+    old = records.read_run(before.folder).iterations
+    answers: list[int] = []
+    after = resumed(
+        run,
+        before,
+        keep_metadata=lambda _: answers.append(len(records.read_run(before.folder).speedups)),
+    )
+    assert answers[0] == 0  # the old answers do not cover the new rows
+    files = records.read_run(after.folder)
+    new = files.iterations[len(old) :]
+    assert files.iterations[: len(old)] == old
+    assert {row.launch for row in new}.isdisjoint(row.launch for row in old)
+    assert after.complete
+    rows = rows_of(after)
+    assert {rows[s.id].status for s in FEW} == {"ok"}
+    assert min(rows[one.id].launches for one in (IPEX_1, IPEX_4)) >= 2
+    assert speedup_of(after, IPEX_1).verdict == "faster"
+    assert len({row.scenario for row in files.kernels}) == len(files.kernels) == len(FEW)
+
+
+def test_what_was_not_started_is_measured_whole(
+    build: Build, run: Build, backend: Any
+) -> None:
+    """Cut in the first launch: the other batch size still gets its parity, evidence and memory."""
+    before = cut(build, backend, "prepare", DEFAULT_4, 1)
+    assert rows_of(before)[IPEX_4.id].status == "unavailable"
+    (before.folder / "outputs" / "inference-b1.npz").unlink()
+    after = resumed(run, before)
+    row = rows_of(after)[IPEX_4.id]
+    assert (row.status, row.peak_rss_mb, row.isa) == ("ok", 800.0, "avx512_core")
+    assert {r.scenario for r in records.read_run(after.folder).parity} == {s.id for s in FEW}
+    assert rows_of(after)[IPEX_1.id].prepare_s == 0.2
+
+
+def test_a_resumed_run_measures_its_minimum(
+    build: Build, run: Build, backend: Any
+) -> None:
+    """Starting may use the budget up, but it is not for nothing."""
+    before = cut(build, backend, "prepare", DEFAULT_4, 1)
+    row = rows_of(resumed(run, before, budget_s=2 * backend.start_s))[IPEX_4.id]
+    assert (row.rounds, row.launches) == (SMOKE.min_rounds, 1)
+
+
+def test_wrong_stays_wrong_in_a_resumed_run(
+    build: Build, run: Build, backend: Any
+) -> None:
+    """A failure is not forgotten because the run was cut."""
+    backend.output_offset[IPEX_1.id] = 0.05
+    after = resumed(run, cut(build, backend, "prepare", IPEX_4, 2))
+    assert rows_of(after)[IPEX_1.id].status == "wrong_output"
+    assert speedup_of(after, IPEX_1).verdict == "invalid"
+
+

@@ -100,7 +100,7 @@ def test_a_batch_larger_than_the_set_starts_again(work: Workload) -> None:
 def test_the_parity_set_holds_good_and_every_defect(work: Workload) -> None:
     """All test images, good and bad in turn, so that a slow scenario sees both kinds."""
     chosen = work.samples
-    assert len(chosen) == len(work.samples) == 45
+    assert len(chosen) == 45
     assert len({sample.defect for sample in chosen[:32]}) == 8
     assert [sample.bad for sample in chosen[:8]] == [False, True] * 4
 
