@@ -29,6 +29,8 @@ from bench.plan.scenario import Task, stock_default
 from tests.bench.git_repository import git
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bench.engine.worker_process import WorkerCommand
     from bench.store.records import IterationRow
 
@@ -45,20 +47,16 @@ SCRIPT = (Path(__file__).parent / "scripted_worker.py").read_text()
 pytestmark = pytest.mark.usefixtures("quiet_machine")
 
 
-@pytest.fixture(autouse=True)
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Checkouts of this test alone."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    monkeypatch.setenv("TMPDIR", str(folder))
-    return folder
-
-
 @pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    """A fake checkout of this project under git, with one commit on main."""
-    folder = tmp_path / "repository"
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A fake checkout of this project under git, with one commit on main.
+
+    No test leaves a worktree of it, in git's list or on disk.
+    """
+    temporary, folder = tmp_path / "temporary", tmp_path / "repository"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setenv("TMPDIR", str(temporary))
     folder.mkdir()
     git(folder, "init", "--quiet", "--initial-branch", "main")
     for package in ("bench", "pillqc"):
@@ -67,8 +65,9 @@ def repository(tmp_path: Path) -> Path:
     (folder / "bench" / "worker.py").write_text(SCRIPT)
     speed(folder)
     commit(folder)
-    return folder
-
+    yield folder
+    assert git(folder, "worktree", "list", "--porcelain").count("worktree ") == 1
+    assert [path.name for path in temporary.iterdir() if path.is_dir()] == []
 
 
 def commit(folder: Path) -> str:
@@ -109,12 +108,6 @@ def request(repository: Path, /, *only: str, **changes: Any) -> AgainstRequest:
     return AgainstRequest(**{**fields, **changes})
 
 
-def assert_nothing_left(repository: Path, temporary: Path) -> None:
-    """No worktree, in git's list or on disk."""
-    assert git(repository, "worktree", "list", "--porcelain").count("worktree ") == 1
-    assert [path.name for path in temporary.iterdir() if path.is_dir()] == []
-
-
 @pytest.mark.parametrize(
     ("planted", "code", "words"),
     [
@@ -125,7 +118,7 @@ def assert_nothing_left(repository: Path, temporary: Path) -> None:
     ],
 )
 def test_a_planted_change_of_the_working_tree(
-    repository: Path, temporary: Path, planted: float, code: int, words: str
+    repository: Path, planted: float, code: int, words: str
 ) -> None:
     """Each side runs its own pillqc: only so can a change that is not committed show."""
     speed(repository, inference=100 * planted, spread=0.001)
@@ -133,7 +126,6 @@ def test_a_planted_change_of_the_working_tree(
     assert report.exit_code == code, report
     assert words in report.cases[0].reason
     assert known(report.cases[0].ratio).estimate == pytest.approx(1 / planted, rel=0.005)
-    assert_nothing_left(repository, temporary)
 
 
 def test_parts_of_the_product_are_compared_like_the_model(repository: Path) -> None:
@@ -230,14 +222,13 @@ def test_workers_under_other_conditions_are_no_verdict(repository: Path, side: s
 @pytest.mark.parametrize("operation", ["start", "prepare", "call", "another protocol"])
 @pytest.mark.parametrize("side", ["base", "head"])
 def test_a_worker_that_dies_is_no_verdict_with_its_side(
-    repository: Path, temporary: Path, operation: str, side: str
+    repository: Path, operation: str, side: str
 ) -> None:
     """Whichever side dies, and whenever: never a pass, and nothing is left behind."""
     plant(repository, side, fail=operation)
     report = against.compare(request(repository))
     assert report.exit_code == 11
     assert f"the {side} worker failed" in report.cases[0].reason.replace("control", "base")
-    assert_nothing_left(repository, temporary)
 
 
 def test_one_scenario_without_a_verdict_leaves_the_others_theirs(repository: Path) -> None:
@@ -250,13 +241,12 @@ def test_one_scenario_without_a_verdict_leaves_the_others_theirs(repository: Pat
     assert report.exit_code == 11
 
 
-def test_a_base_without_the_packages_is_no_verdict(repository: Path, temporary: Path) -> None:
+def test_a_base_without_the_packages_is_no_verdict(repository: Path) -> None:
     """Its workers would import the installed head instead, and every comparison would pass."""
     git(repository, "rm", "-r", "--quiet", "--cached", "pillqc")
     git(repository, "commit", "--quiet", "--message", "no pillqc")
     with pytest.raises(NoVerdictError, match="bench/ and pillqc/"):
         against.compare(request(repository))
-    assert_nothing_left(repository, temporary)
 
 
 def test_each_side_runs_its_own_code_wherever_the_command_is_typed(
@@ -295,23 +285,21 @@ def test_each_side_runs_its_own_code_wherever_the_command_is_typed(
     ],
 )
 def test_what_cannot_be_compared_is_an_error(
-    repository: Path, temporary: Path, changes: dict[str, Any], words: str
+    repository: Path, changes: dict[str, Any], words: str
 ) -> None:
     """Before anything is measured, and never as a pass."""
     with pytest.raises(BenchError) as caught:
         against.compare(request(repository, **changes))
     assert words in str(caught.value)
     assert caught.value.exit_code in (1, 2, 11)
-    assert_nothing_left(repository, temporary)
 
 
-def test_a_commit_that_cannot_be_checked_out_is_an_error(repository: Path, temporary: Path) -> None:
+def test_a_commit_that_cannot_be_checked_out_is_an_error(repository: Path) -> None:
     """An object is missing, as in a damaged or a partial clone."""
     blob = git(repository, "rev-parse", "HEAD:pillqc/speed.py")
     (repository / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
     with pytest.raises(BenchError, match="cannot check out"):
         against.compare(request(repository))
-    assert_nothing_left(repository, temporary)
 
 
 def test_without_a_revision_it_is_where_the_branch_left_main(repository: Path) -> None:
@@ -330,7 +318,7 @@ def test_without_a_revision_it_is_where_the_branch_left_main(repository: Path) -
 
 
 def test_the_project_may_be_an_inner_folder(
-    repository: Path, temporary: Path, tmp_path: Path
+    repository: Path, tmp_path: Path
 ) -> None:
     """Both sides run that folder, wherever in the repository the command is typed."""
     inside = repository / "tools" / "pills"
@@ -343,21 +331,18 @@ def test_the_project_may_be_an_inner_folder(
         report = against.compare(request(folder, data=tmp_path))
         assert report.exit_code == 10, report
         assert "with changes) against" in report.compared
-    assert_nothing_left(repository, temporary)
 
 
-def test_git_hooks_are_inert(
-    repository: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_git_hooks_are_inert(repository: Path, tmp_path: Path) -> None:
     """Git sets GIT_DIR for its hooks, which would send every command to another place."""
-    monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
-    monkeypatch.setenv("GIT_WORK_TREE", str(repository))
-    monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "index"))
-    request_ = request(repository)
-    assert against.compare(request_).exit_code == 0
+    with pytest.MonkeyPatch.context() as hook:
+        hook.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
+        hook.setenv("GIT_WORK_TREE", str(repository))
+        hook.setenv("GIT_INDEX_FILE", str(tmp_path / "index"))
+        assert against.compare(request(repository)).exit_code == 0
 
 
-def test_other_packages_get_their_own_environment(repository: Path, temporary: Path) -> None:
+def test_other_packages_get_their_own_environment(repository: Path) -> None:
     """The base builds it by its own Makefile, and it goes with the checkout."""
     makefile = ".venv/.installed:\n\tmkdir -p .venv/bin && ln -s $(PYTHON) .venv/bin/python\n"
     (repository / "Makefile").write_text(makefile)
@@ -365,10 +350,9 @@ def test_other_packages_get_their_own_environment(repository: Path, temporary: P
     commit(repository)
     (repository / "constraints.txt").write_text("torch==2.8.0\n")
     assert against.compare(request(repository)).exit_code == 0
-    assert_nothing_left(repository, temporary)
 
 
-def test_an_environment_that_cannot_be_built_is_an_error(repository: Path, temporary: Path) -> None:
+def test_an_environment_that_cannot_be_built_is_an_error(repository: Path) -> None:
     """With the end of the build's output, and what to do instead."""
     (repository / "Makefile").write_text(".venv/.installed:\n\t@echo no such wheel; exit 1\n")
     (repository / "constraints.txt").write_text("torch==2.7.0\n")
@@ -376,13 +360,13 @@ def test_an_environment_that_cannot_be_built_is_an_error(repository: Path, tempo
     (repository / "constraints.txt").write_text("torch==2.8.0\n")
     with pytest.raises(BenchError, match=r"no such wheel.*--base-python"):
         against.compare(request(repository))
-    assert_nothing_left(repository, temporary)
     given = request(repository, base_python=Path(sys.executable))
     assert against.compare(given).exit_code == 0
 
 
-def test_what_a_killed_gate_left_goes_with_the_next(repository: Path, temporary: Path) -> None:
+def test_what_a_killed_gate_left_goes_with_the_next(repository: Path) -> None:
     """A process that was killed outright could not clean up; another's live checkout stays."""
+    temporary = Path(tempfile.gettempdir())
     dead = temporary / "pillqc-gate-999999999-abc"
     alive = temporary / f"pillqc-gate-{os.getpid()}-abc"
     for folder in (dead, alive):
@@ -390,11 +374,12 @@ def test_what_a_killed_gate_left_goes_with_the_next(repository: Path, temporary:
     against.compare(request(repository))
     assert not dead.exists()
     assert alive.exists()
+    git(repository, "worktree", "remove", "--force", str(alive))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_leaves_nothing(
-    repository: Path, temporary: Path, number: signal.Signals
+    repository: Path, number: signal.Signals
 ) -> None:
     """Ctrl-C, a cancelled job and a closed terminal all end with exit code 130 and no checkout."""
     speed(repository, fail="hang")
@@ -418,7 +403,6 @@ def test_an_interrupt_leaves_nothing(
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
-    assert_nothing_left(repository, temporary)
 
 
 def test_raw_rows_are_kept_and_the_command_repeats_it(repository: Path) -> None:
