@@ -26,9 +26,7 @@ def make(*arguments: str, path: str | None = None) -> subprocess.CompletedProces
         ("known-backends", "BACKENDS=onnxruntime tvm", "BACKENDS=tvm"),
     ],
 )
-def test_an_unknown_choice_is_one_line(
-    target: str, given: str, unknown: str
-) -> None:
+def test_an_unknown_choice_is_one_line(target: str, given: str, unknown: str) -> None:
     """Before anything is installed: pip would only warn of an extra that does not exist."""
     done = make(target, given)
     assert done.returncode
@@ -90,9 +88,7 @@ def pythons(folder: Path, **minors: int) -> str:
         ({"python3": 14, "of_uv": 12}, "of.uv"),
     ],
 )
-def test_a_python_for_ipex_is_found(
-    tmp_path: Path, minors: dict[str, int], taken: str
-) -> None:
+def test_a_python_for_ipex_is_found(tmp_path: Path, minors: dict[str, int], taken: str) -> None:
     """Today's systems have a later one as python3, and often an earlier one beside it."""
     done = make(
         f"{tmp_path}/env/.created", f"VENV={tmp_path}/env", path=pythons(tmp_path, **minors)

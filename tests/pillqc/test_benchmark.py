@@ -33,9 +33,7 @@ def test_both_ways_take_turns_and_the_ratio_is_that_of_their_throughputs() -> No
 
 
 @pytest.mark.parametrize("what", ["inspect", "train"])
-def test_the_command_measures(
-    rendered: Path, monkeypatch: pytest.MonkeyPatch, what: str
-) -> None:
+def test_the_command_measures(rendered: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     """It prints both throughputs and their ratio."""
     monkeypatch.setattr("pillqc.model.network.DEFAULT_SIZE", 32)
     small = ("--model", "random", "--size", 32, "--images", 4, "--rounds", 1)

@@ -84,9 +84,7 @@ def version_1(groups: str, folder: str, quota: int) -> dict[str, str]:
         ),
     ],
 )
-def test_cpu_limits_of_groups(
-    tmp_path: Path, files: dict[str, str], limit: float | None
-) -> None:
+def test_cpu_limits_of_groups(tmp_path: Path, files: dict[str, str], limit: float | None) -> None:
     """Version 1 and 2, nested, in containers: the smallest limit above the process holds."""
     write_all(tmp_path, files)
     assert limits.cpu_limit(tmp_path) == limit
@@ -131,9 +129,7 @@ def test_memory_limits_of_groups(
     assert (found and found / 2**30) == limit
 
 
-def test_free_memory_is_the_least_of_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_free_memory_is_the_least_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """64 GiB are free, and a group above ours allows 2 of which one is taken."""
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=64 * GIB))
     assert limits.free_memory(tmp_path) == 64 * GIB

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("name", ["numpy.py", "torch/__init__.py"])
 @pytest.mark.parametrize("command", ["bench scenarios", "pillqc check-split --data ."])
-def test_a_stub_on_pythonpath_is_one_line(
-    tmp_path: Path, name: str, command: str
-) -> None:
+def test_a_stub_on_pythonpath_is_one_line(tmp_path: Path, name: str, command: str) -> None:
     """Not a traceback of whatever it lacks; the help still shows."""
     stub = tmp_path / name
     stub.parent.mkdir(exist_ok=True)
@@ -28,9 +26,7 @@ def test_a_stub_on_pythonpath_is_one_line(
     assert str(stub) in line
 
 
-def test_installed_packages_hide_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_installed_packages_hide_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder of `pip install --target`, and a folder of that name with other files."""
     assert hidden_package() is None
     (tmp_path / "numpy").mkdir()

@@ -7,8 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
-from tests.known import known
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +17,7 @@ from bench.analysis.measurements import Measurements
 from bench.errors import BenchError
 from bench.plan.scenario import Verdict
 from bench.plan.thresholds import DEFAULT, Policy, VerdictPolicy
+from tests.known import known
 
 BASE, CONTROL = "base", "base#control"
 Group = dict[str, dict[tuple[int, int], float]]

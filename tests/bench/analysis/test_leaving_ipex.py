@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.known import known
-
 from bench.analysis.leaving_ipex import Leaving, leaving
 from bench.analysis.speedups import RunAnalysis
 from bench.plan.scenario import CONTROL_SUFFIX, Dtype, Layout, Mode, Scenario, Task
 from bench.plan.thresholds import DEFAULT
 from tests.bench.calls import measured, shared_rounds
+from tests.known import known
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

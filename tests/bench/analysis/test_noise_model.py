@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-
-from tests.known import known
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.analysis.noise_model import Estimate, fit, level_of, mean_of
 from bench.plan.thresholds import ModelPolicy
 from tests.bench.analysis.simulation import Noise, coverage, verdicts, wrong_headlines
+from tests.known import known
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,10 +89,6 @@ def test_swapping_the_participants_turns_the_sign(seed: int) -> None:
     one, other = group.contrast(PAIR), group.contrast({"base": -1.0, "participant": 1.0})
     assert other.log_ratio == pytest.approx(-one.log_ratio, abs=1e-12)
     assert other.standard_error == pytest.approx(one.standard_error)
-
-
-
-
 
 
 def test_a_hit_block_hardly_moves_a_level() -> None:

@@ -105,9 +105,7 @@ def test_decisions_are_counted_at_the_models_threshold(tmp_path: Path) -> None:
         (Dtype.INT8, 2e-1, False),
     ],
 )
-def test_dtypes_have_tolerances(
-    tmp_path: Path, dtype: Dtype, error: float, within: bool
-) -> None:
+def test_dtypes_have_tolerances(tmp_path: Path, dtype: Dtype, error: float, within: bool) -> None:
     """What is rounding in bf16 is a bug in fp32."""
     found = decided(tmp_path, [BEFORE[0] + error, *BEFORE[1:]], dtype)
     assert found.within_tolerance is within
@@ -207,9 +205,7 @@ def numbers(path: Path, *outputs: Any) -> Path:
         (([[100.0, -3.0]], [0.002]), False),
     ],
 )
-def test_unknown_outputs_have_a_scaled_tolerance(
-    tmp_path: Path, found: Any, within: bool
-) -> None:
+def test_unknown_outputs_have_a_scaled_tolerance(tmp_path: Path, found: Any, within: bool) -> None:
     """A logit of 100 and a tiny second output each have a thousandth of their own size."""
     left = numbers(tmp_path / "a.npz", [100.0, -3.0], [0.002])
     right = numbers(tmp_path / "b.npz", *found)

@@ -64,9 +64,7 @@ NHWC = row(scenario="nhwc", backend="stock", percent_of_peak=80.0)
         (ratio(2.0), False),
     ],
 )
-def test_a_gain_over_channels_last_is_bounded_by_the_peak(
-    gain: Ratio, plausible: bool
-) -> None:
+def test_a_gain_over_channels_last_is_bounded_by_the_peak(gain: Ratio, plausible: bool) -> None:
     """The same arithmetic cannot be done faster than the peak allows; the whole interval counts."""
     assert (beyond_reach(row(), gain, NHWC, POLICY) is None) is plausible
 

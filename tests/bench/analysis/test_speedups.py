@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.known import known
-
 from bench.analysis.comparison_groups import group_label
 from bench.analysis.speedups import RunAnalysis, comparison_of
 from bench.plan.scenario import Dtype, Layout, Mode, Scenario, Task
@@ -16,6 +14,7 @@ from bench.plan.thresholds import DEFAULT
 from bench.store.records import NoiseRow, ParityRow
 from bench.store.rows import blank
 from tests.bench.calls import measured, shared_rounds
+from tests.known import known
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -281,9 +280,7 @@ def _with_cpu(row: IterationRow, lost: int) -> IterationRow:
     ("lost", "pressure", "verdict"),
     [(0, 0.9, "faster"), (3, 0.9, "faster"), (9, 0.9, "inconclusive"), (10, 0.9, "invalid")],
 )
-def test_blocks_without_their_cpus_do_not_count(
-    lost: int, pressure: float, verdict: str
-) -> None:
+def test_blocks_without_their_cpus_do_not_count(lost: int, pressure: float, verdict: str) -> None:
     """Of twelve, three clean ones are needed, and about as many as its baseline has."""
     noise = tuple(
         _noise("inference/b8", round_, launch=launch, pressure=pressure)
@@ -313,8 +310,6 @@ def test_one_launch_borrows_what_processes_differ_by() -> None:
     assert (row.processes, row.borrowed) == (1, True)
     assert row.standard_error == pytest.approx(DEFAULT.model.assumed_process_sd * 1.5**0.5, rel=0.1)
     assert row.verdict == "faster"
-
-
 
 
 def test_remarks_say_only_what_is_known_of_what_ran() -> None:

@@ -142,9 +142,7 @@ def a_run(folder: Path) -> Path:
         ({"complete": False}, "before it measured"),
     ],
 )
-def test_no_resume_is_one_line(
-    tmp_path: Path, environment: dict[str, bool], words: str
-) -> None:
+def test_no_resume_is_one_line(tmp_path: Path, environment: dict[str, bool], words: str) -> None:
     """And its folder stays as it is."""
     folder = a_run(tmp_path / "run")
     records.write_environment(folder, environment)
@@ -166,14 +164,10 @@ def test_the_newest_run_is_reported_by_default(tmp_path: Path) -> None:
     assert written == ["20270101T000000Z-m-aaaaaaa.html", "index.html"]
 
 
-
-
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     """For the maintainer, not for the user."""
     with pytest.raises(Exception, match="there is no run"):
         bench("--debug", "report", "--results", str(tmp_path))
-
-
 
 
 def test_scenarios_lists_the_matrix_and_what_it_leaves_out() -> None:

@@ -116,9 +116,7 @@ def test_a_worker_whose_greeting_failed_is_ended(build: Build, backend: Any) -> 
     assert not backend.alive
 
 
-def test_participants_of_one_process_take_turns_in_it(
-    build: Build, backend: Any
-) -> None:
+def test_participants_of_one_process_take_turns_in_it(build: Build, backend: Any) -> None:
     """Group after group, until they are ended."""
     later = Group(name="later", participants=(replace(BASE, name="again", worker="base"),))
     engine = build()

@@ -68,9 +68,7 @@ def test_a_cache_of_its_own_shares_nothing_compiled(start: Any) -> None:
         assert len({one[own] for one in folders}) == len(folders)
 
 
-def test_another_interpreters_worker_runs_this_code(
-    start: Any, tmp_path: Path
-) -> None:
+def test_another_interpreters_worker_runs_this_code(start: Any, tmp_path: Path) -> None:
     """Not the packages that are installed beside this one."""
     python = tmp_path / "bin" / "python"
     command = start(

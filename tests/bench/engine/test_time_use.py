@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.known import known
-
 from bench.engine.time_use import MEASURING, TimeUse
 from bench.plan.matrix import matrix
 from bench.plan.profiles import PROFILES
@@ -16,6 +14,7 @@ from bench.plan.thresholds import SELFCHECK
 from bench.store import records
 from tests.bench.calls import timed_call
 from tests.bench.run.runs import new_runner
+from tests.known import known
 
 if TYPE_CHECKING:
     from pathlib import Path

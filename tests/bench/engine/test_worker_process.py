@@ -142,9 +142,7 @@ def test_an_idle_worker_is_stopped_by_the_kernel(start: Start) -> None:
         ("refuse", Status.UNSUPPORTED, "not on this CPU"),
     ],
 )
-def test_failures_have_status_and_reason(
-    start: Start, op: str, status: Status, words: str
-) -> None:
+def test_failures_have_status_and_reason(start: Start, op: str, status: Status, words: str) -> None:
     """A death has the reason of its exit status, a refusal the worker's own words."""
     worker = start()
     worker.greet(10)
@@ -176,9 +174,7 @@ def test_a_hanging_worker_is_killed_at_its_time_limit(start: Start) -> None:
     assert gone(worker.pid)
 
 
-def test_a_live_worker_without_pipe_is_ended(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_live_worker_without_pipe_is_ended(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a death is a death."""
     worker = start()
     worker.greet(10)
@@ -193,9 +189,7 @@ def test_a_live_worker_without_pipe_is_ended(
     assert gone(worker.pid)
 
 
-def test_a_kill_for_memory_has_its_status(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kill_for_memory_has_its_status(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGKILL while the kernel's oom_kill counter grew means out of memory."""
     kills = iter([5, 6])
     monkeypatch.setattr("bench.engine.worker_process.oom_kills", lambda: next(kills))
@@ -206,9 +200,7 @@ def test_a_kill_for_memory_has_its_status(
     assert caught.value.status is Status.OUT_OF_MEMORY
 
 
-def test_prints_of_a_model_are_logged_beside_the_protocol(
-    start: Start, tmp_path: Path
-) -> None:
+def test_prints_of_a_model_are_logged_beside_the_protocol(start: Start, tmp_path: Path) -> None:
     """Neither a megabyte on stdout nor a forged reply on stderr reaches the parent."""
     worker = start()
     worker.greet(10)

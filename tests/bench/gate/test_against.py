@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.known import known
-
 from bench.analysis.measurements import Disturbance
 from bench.engine import launcher
 from bench.errors import BenchError
@@ -27,6 +25,7 @@ from bench.gate.thresholds import Effort, GatePolicy
 from bench.machine.placement import keeps_heap
 from bench.plan.scenario import Task, stock_default
 from tests.bench.git_repository import git
+from tests.known import known
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -317,9 +316,7 @@ def test_without_a_revision_it_is_where_the_branch_left_main(repository: Path) -
     assert known(report.cases[0].ratio).estimate == pytest.approx(1 / 1.3, rel=0.02)
 
 
-def test_the_project_may_be_an_inner_folder(
-    repository: Path, tmp_path: Path
-) -> None:
+def test_the_project_may_be_an_inner_folder(repository: Path, tmp_path: Path) -> None:
     """Both sides run that folder, wherever in the repository the command is typed."""
     inside = repository / "tools" / "pills"
     inside.mkdir(parents=True)
@@ -378,9 +375,7 @@ def test_what_a_killed_gate_left_goes_with_the_next(repository: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_interrupt_leaves_nothing(
-    repository: Path, number: signal.Signals
-) -> None:
+def test_an_interrupt_leaves_nothing(repository: Path, number: signal.Signals) -> None:
     """Ctrl-C, a cancelled job and a closed terminal all end with exit code 130 and no checkout."""
     speed(repository, fail="hang")
     asked = request(repository)

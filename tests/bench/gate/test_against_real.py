@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.known import known
-
 from bench.analysis.measurements import Disturbance
 from bench.gate import against, measuring
 from bench.gate.against import AgainstRequest
@@ -20,6 +18,7 @@ from bench.plan.thresholds import Policy, SteadyStatePolicy
 from bench.selfcheck.burner import bursts
 from pillqc.rendering.dataset import RenderPlan, render_dataset
 from tests.bench.git_repository import git
+from tests.known import known
 
 if TYPE_CHECKING:
     from bench.gate.result import GateReport
@@ -69,8 +68,6 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "clone"
     git(tmp_path, "clone", "--quiet", "--shared", str(ROOT), str(folder))
     return folder
-
-
 
 
 @pytest.fixture(scope="module")

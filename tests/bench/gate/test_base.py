@@ -110,9 +110,7 @@ def test_a_request_into_another_branch(
 
 
 @pytest.mark.parametrize("depth", [1, 2])
-def test_shallow_merge(
-    repository: Repository, monkeypatch: pytest.MonkeyPatch, depth: int
-) -> None:
+def test_shallow_merge(repository: Repository, monkeypatch: pytest.MonkeyPatch, depth: int) -> None:
     """With depth 2 the merge's first parent is there without its branch; with 1 nothing is."""
     request = merged(repository)
     clone = Repository(folder=repository.folder.with_name("clone"))
@@ -175,9 +173,7 @@ def test_changes_on_main_are_compared_with_their_commit(
     assert repository.found() == before
 
 
-def test_a_default_branch_by_name(
-    repository: Repository, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_default_branch_by_name(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     """A clone knows the remote's; without one the commit must be named: a guess may be wrong."""
     repository.git("branch", "--move", "trunk")
     left = repository.git("rev-parse", "HEAD")
@@ -192,9 +188,7 @@ def test_a_default_branch_by_name(
     assert clone.found() == left
 
 
-def test_a_worktree_has_a_file_for_its_git_folder(
-    repository: Repository, tmp_path: Path
-) -> None:
+def test_a_worktree_has_a_file_for_its_git_folder(repository: Repository, tmp_path: Path) -> None:
     """Both are compared like any other checkout."""
     left = repository.git("rev-parse", "HEAD")
     repository.git("worktree", "add", "--quiet", "-b", "topic", str(tmp_path / "linked"))

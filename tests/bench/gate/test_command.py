@@ -94,9 +94,7 @@ def test_output_that_nobody_can_read_leaves_the_verdict_its_exit_code(
     assert json.loads(written.read_text())["exit_code"] == 10
 
 
-def test_full_disk(
-    slower: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk(slower: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The summary is added to a file, the others are written beside and then renamed."""
 
     def full(_: int) -> None:

@@ -102,9 +102,7 @@ NO_NUMBERS = [0, -1, "1.2", None, True, float("nan"), float("inf")]
         (policy(floor(value=1.1), floor(value=1.2)), "two entries"),
     ],
 )
-def test_a_damaged_policy_fails(
-    judged: Judged, tmp_path: Path, text: str, words: str
-) -> None:
+def test_a_damaged_policy_fails(judged: Judged, tmp_path: Path, text: str, words: str) -> None:
     """One line names the file and what is wrong in it; nothing is guessed."""
     result = judged(text)
     assert result.exit_code == 1

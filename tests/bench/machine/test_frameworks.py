@@ -38,9 +38,7 @@ MISMATCH = (
         ("", 127, "ended with code 127"),
     ],
 )
-def test_a_failed_import_has_one_true_reason(
-    output: str, code: int, says: str
-) -> None:
+def test_a_failed_import_has_one_true_reason(output: str, code: int, says: str) -> None:
     """IPEX's mismatch is known by its message; its exit code says something else."""
     reason = frameworks.why(output, code)
     assert says in reason

@@ -91,10 +91,7 @@ def test_settings_of_the_kernel(tmp_path: Path) -> None:
     assert host.operating_system(tmp_path) == "Amazon Linux 2023"
 
 
-
-
 @pytest.mark.parametrize(("text", "size"), [("1280K", 1280), ("54M", 55296), ("2x", None)])
 def test_cache_sizes(text: str, size: int | None) -> None:
     """The kernel writes kibibytes and mebibytes."""
     assert topology.kib(text) == size
-

@@ -320,5 +320,3 @@ def test_this_machine_is_described_as_the_kernel_sees_it() -> None:
     assert not imported
     flags = Path("/proc/cpuinfo").read_text().split()
     assert all(has == (name in flags) for name, has in isa.items())
-
-

@@ -41,8 +41,6 @@ def later(**changes: object) -> Reading:
     return replace(START, **{"monotonic_ns": 6 * SECOND_NS, **changes})  # type: ignore[arg-type] # a test's shorthand
 
 
-
-
 @pytest.fixture
 def host(tmp_path: Path) -> Path:
     """A host with all the files, and a process 7 of two threads."""

@@ -96,9 +96,7 @@ def test_efficient_cores_serve_where_there_are_no_others(tmp_path: Path) -> None
 
 def test_more_threads_than_cores_are_refused(tmp_path: Path) -> None:
     """They would wait for each other, and a quota would stop them; the line says which."""
-    write_all(
-        tmp_path, {"proc/self/status": "Cpus_allowed_list:\t0-3", QUOTA: "200000 100000"}
-    )
+    write_all(tmp_path, {"proc/self/status": "Cpus_allowed_list:\t0-3", QUOTA: "200000 100000"})
     assert chosen_cpus(None, tmp_path) == chosen_cpus(2, tmp_path) == (0, 1)
     assert chosen_cpus(1, tmp_path) == (0,)
     with pytest.raises(UsageError, match=r"3 threads .* allows 2 CPUs"):

@@ -79,9 +79,7 @@ def test_a_worker_is_given_plain_paths_only(spaced: Path, monkeypatch: pytest.Mo
     assert [path for path in paths if not plain_paths.is_plain(path)] == []
 
 
-def test_without_a_plain_folder_all_stays(
-    spaced: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_plain_folder_all_stays(spaced: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A compiled scenario then says why itself, and the others run."""
     monkeypatch.setattr(plain_paths, "PLACES", ())
     monkeypatch.setattr(tempfile, "tempdir", str(spaced))

@@ -18,7 +18,6 @@ from bench.store.records import Run
 from tests.bench.made_up_runs import IPEX_1, MakeRun, answer_of
 
 
-
 def titles(run: Run) -> list[str]:
     """The banners' titles, worst first."""
     return [banner.title for banner in banners(Facts(run))]
@@ -44,9 +43,7 @@ def texts(run: Run) -> dict[str, str]:
         ({"faults": ((IPEX_1, Status.WRONG_OUTPUT, "x"),)}, "Wrong outputs"),
     ],
 )
-def test_a_banner_is_shown_if_true(
-    make_run: MakeRun, choices: dict[str, Any], title: str
-) -> None:
+def test_a_banner_is_shown_if_true(make_run: MakeRun, choices: dict[str, Any], title: str) -> None:
     """Each condition has its banner."""
     assert title in titles(make_run(**choices))
 
@@ -143,9 +140,7 @@ def test_stopping_banners_come_first(make_run: MakeRun) -> None:
     assert "stop" not in levels[2:]
 
 
-def test_scenarios_without_row_or_times_are_counted(
-    make_run: MakeRun, mishaps: Any
-) -> None:
+def test_scenarios_without_row_or_times_are_counted(make_run: MakeRun, mishaps: Any) -> None:
     """Of a run that was killed half-way, and of one with crashes and timeouts."""
     run = make_run(complete=False, faults=mishaps)
     total = len(run.scenarios)

@@ -14,10 +14,10 @@ from tests.bench.report.browsing import Open, brightness, cells, column, contras
 from tests.bench.report.test_varied import renamed, with_variable
 
 if TYPE_CHECKING:
-    from tests.bench.made_up_runs import MakeRun
     from pathlib import Path
 
     from bench.store.records import Run
+    from tests.bench.made_up_runs import MakeRun
 
 pytestmark = pytest.mark.browser
 
@@ -197,9 +197,7 @@ def test_printing_unfolds_all_tables_and_folds_them_again(open_page: Open) -> No
     assert not page.locator("#table-timings").is_visible()
 
 
-def test_a_hostile_run_is_inert(
-    make_run: MakeRun, tmp_path: Path, open_page: Open
-) -> None:
+def test_a_hostile_run_is_inert(make_run: MakeRun, tmp_path: Path, open_page: Open) -> None:
     """Script in names, reasons and machine stays text: no dialog, no error, no request."""
     script = "<script>document.title = 'owned'</script><img src=x onerror=alert(1)>"
     run = make_run(only=(DEFAULT_1,))

@@ -16,10 +16,10 @@ from bench.text.wording import times
 from tests.bench.report.browsing import Open, brightness, cells, column, contrasts, fits, unfold
 
 if TYPE_CHECKING:
-    from tests.bench.made_up_runs import MakeRun
     from pathlib import Path
 
     from bench.store.records import Run
+    from tests.bench.made_up_runs import MakeRun
 
 pytestmark = pytest.mark.browser
 
@@ -157,9 +157,7 @@ def test_several_runs_show_sort_and_filter_each_machines_own_speedups(
     assert visible.count() < len(names)
 
 
-def test_the_index_has_each_machines_history(
-    open_page: Open, pages: dict[str, Path]
-) -> None:
+def test_the_index_has_each_machines_history(open_page: Open, pages: dict[str, Path]) -> None:
     """The newest first; by a header in another order; one drawing for each scenario run twice."""
     page = open_page(path=pages["index"])
     started = [row[1] for row in cells(page, "runs", "cell.dataset.sort")]
@@ -181,9 +179,7 @@ COLUMNS = {
 """Table -> column -> field of scenarios.csv, for `parity` of parity.csv."""
 
 
-def test_numbers_are_the_csvs(
-    open_page: Open, pages: dict[str, Path], runs: list[Run]
-) -> None:
+def test_numbers_are_the_csvs(open_page: Open, pages: dict[str, Path], runs: list[Run]) -> None:
     """The run's files are read again and compared with the cells in the browser."""
     run = read_run(pages["run"].parent / "results" / str(runs[0].environment["run_id"]))
     page = open_page()

@@ -49,9 +49,7 @@ def folder(run: records.Run, save: Save, tmp_path: Path) -> Path:
     return save(run, tmp_path / "20261124T000000Z-lab")
 
 
-def test_pytest_benchmark_compares_exports(
-    run: records.Run, folder: Path, tmp_path: Path
-) -> None:
+def test_pytest_benchmark_compares_exports(run: records.Run, folder: Path, tmp_path: Path) -> None:
     """The real command reads two runs and shows both scenarios, in their group, in ms."""
     files = [tmp_path / "one.json", tmp_path / "two.json"]
     for file in files:
@@ -70,9 +68,7 @@ def test_pytest_benchmark_compares_exports(
     assert (first["rounds"], first["iterations"]) == ("6", "1")
 
 
-def test_timed_blocks_count_and_the_control_does_not(
-    run: records.Run, folder: Path
-) -> None:
+def test_timed_blocks_count_and_the_control_does_not(run: records.Run, folder: Path) -> None:
     """The first call and warm-up are much longer and would show in every statistic."""
     found = exported(*PYTEST, "--results", folder.parent)  # the newest run
     assert found["machine_info"]["node"] == run.environment["machine"]["name"]
@@ -149,9 +145,7 @@ def test_no_result_is_not_exported(
 
 
 @pytest.mark.parametrize("arguments", [PYTEST, (*GITHUB, "time"), ("--format", "junit")])
-def test_an_empty_run_or_wrong_format_is_one_line(
-    folder: Path, arguments: tuple[str, ...]
-) -> None:
+def test_an_empty_run_or_wrong_format_is_one_line(folder: Path, arguments: tuple[str, ...]) -> None:
     """An empty file would pass for a result; a wrong format exits with 2 and names the right."""
     (folder / "iterations.csv").unlink()
     result = export(*arguments, folder)

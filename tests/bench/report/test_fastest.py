@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.known import known
-
 from bench.analysis import winners
 from bench.analysis.run_facts import Comparison, Facts
 from bench.plan.scenario import Status, Verdict
@@ -19,10 +17,10 @@ from bench.store.records import Run
 from bench.text.wording import TIMES, at_least, digits, with_interval
 from tests.bench.calls import longer
 from tests.bench.made_up_runs import BATCH_1, DEFAULT_1, IPEX_1, LAST_1, THREE, MakeRun, answer_of
+from tests.known import known
 
 if TYPE_CHECKING:
     from bench.analysis.winners import Winner
-
 
 
 def judged(run: Run, verdicts: dict[str, str], **changes: Any) -> Run:
@@ -164,12 +162,8 @@ def test_unsettled_winner_is_flagged(make_run: MakeRun) -> None:
     assert "steady state" in answer_of(facts, "latency").details[0]
 
 
-@pytest.mark.parametrize(
-    ("plan", "unit"), [({"only": THREE}, "%"), ({"native_bf16": True}, TIMES)]
-)
-def test_the_smallest_gain_is_said(
-    make_run: MakeRun, plan: dict[str, Any], unit: str
-) -> None:
+@pytest.mark.parametrize(("plan", "unit"), [({"only": THREE}, "%"), ({"native_bf16": True}, TIMES)])
+def test_the_smallest_gain_is_said(make_run: MakeRun, plan: dict[str, Any], unit: str) -> None:
     """Small gains are shares, large ones are factors."""
     facts = Facts(make_run(**plan))
     comparison = known(winner_of(facts).comparison)
@@ -182,7 +176,9 @@ def test_training_answers_for_each_group(good: Facts) -> None:
     """The headline is the first group's, the others follow, with the gain of IPEX in lines."""
     answer = answer_of(good, "training")
     assert [line.label for line in answer.lines] == ["Blocks frozen", "Everything trained"]
-    best = known(winners.winner(good, next(group for group in good.groups if group.trained == "frozen")))
+    best = known(
+        winners.winner(good, next(group for group in good.groups if group.trained == "frozen"))
+    )
     assert best.comparison is not None
     assert with_interval(best.comparison) in answer.headline
 

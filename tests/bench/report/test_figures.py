@@ -8,15 +8,13 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from tests.known import known
-
 from bench.analysis.comparison import Ratio
 from bench.analysis.run_facts import Facts
 from bench.report import charts, drawing, figures, sparklines
 from bench.report.figures import Bar, Curve, Drawing, Series, Span
-from bench.store.records import Run
 from bench.text.wording import TIMES
 from tests.bench.made_up_runs import MakeRun
+from tests.known import known
 
 HOSTILE = "<script>&\"' $x^2$ \\frac{1}{2}"
 
@@ -80,9 +78,7 @@ def test_interval_without_upper_end_is_drawn_to_the_edge() -> None:
         ((4.4, 0.2), ["diamond", "diamond", "diamond", "right", "left"]),
     ],
 )
-def test_an_outlier_is_an_arrow(
-    beyond: tuple[float, ...], markers: list[str]
-) -> None:
+def test_an_outlier_is_an_arrow(beyond: tuple[float, ...], markers: list[str]) -> None:
     """Emulated bf16 and int8 leave the axis to the others; native bf16 (2.6) is among those."""
     drawn = intervals(*at(1.0, 1.4, 2.6, *beyond))
     assert shapes(drawn) == markers

@@ -17,9 +17,8 @@ from bench.report.answers import answers, cost, lead
 from bench.report.banners import banners
 
 if TYPE_CHECKING:
-    from tests.bench.made_up_runs import MakeRun
-
     from bench.store.records import Run
+    from tests.bench.made_up_runs import MakeRun
 
 SNAPSHOT = Path(__file__).with_name("first_screen.txt")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
@@ -35,9 +34,7 @@ def first_screen(run: Run) -> list[str]:
     return [NUMBER.sub("#", line).rstrip() for line in (*lines, cost(facts))]
 
 
-def test_the_first_screen_is_the_snapshot(
-    make_run: MakeRun, mishaps: Any
-) -> None:
+def test_the_first_screen_is_the_snapshot(make_run: MakeRun, mishaps: Any) -> None:
     """Of a good run, of one with a mishap of every kind, and of one on a busy machine."""
     runs = {
         "a good run": make_run(native_bf16=True, int8=True, trained=True, source="folder"),

@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-from tests.known import known
-
 from bench.analysis import winners
 from bench.analysis.run_facts import Comparison, Facts
 from bench.plan.scenario import Status, Verdict
@@ -20,6 +18,7 @@ from bench.report.answers.environments import leaving
 from bench.store.records import Run
 from bench.text.wording import bounds, times
 from tests.bench.made_up_runs import DEFAULT_1, IPEX_1, LAST_1, THREE, MakeRun, answer_of
+from tests.known import known
 
 LATEST = {"environments": {"torch-latest": {"version": "3.11.7", "packages": {"torch": "2.14.1"}}}}
 INT8 = (

@@ -18,7 +18,7 @@ from bench.plan.scenario import Status
 from bench.report import build, write_report
 from bench.store.records import Run
 from bench.text.wording import bounds, times
-from tests.bench.made_up_runs import DEFAULT_1, HOSTILE, MakeRun, THREE
+from tests.bench.made_up_runs import DEFAULT_1, HOSTILE, THREE, MakeRun
 
 SMALL = (
     *THREE,
@@ -141,9 +141,7 @@ def test_published_figures_and_own_use_are_on_the_page(page: str) -> None:
     assert re.search(r"all processes together, at most</dt>\s*<dd>11\.2 GiB", shown)
 
 
-def test_failed_scenarios_keep_their_place_and_reason(
-    failed: Run, failed_page: str
-) -> None:
+def test_failed_scenarios_keep_their_place_and_reason(failed: Run, failed_page: str) -> None:
     """A comparison fails for the scenario's own reason, which its row does not repeat."""
     for row in failed.scenarios:
         assert row.scenario in failed_page
@@ -260,9 +258,7 @@ NONSENSE = {
         ("environment", NONSENSE),
     ],
 )
-def test_missing_and_strange_files_give_a_page(
-    small: Run, field: str, value: Any
-) -> None:
+def test_missing_and_strange_files_give_a_page(small: Run, field: str, value: Any) -> None:
     """Any file may be lost; the page shows what the others hold."""
     page = build(dataclasses.replace(small, **{field: value}))
     assert "</html>" in page

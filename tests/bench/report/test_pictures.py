@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +18,6 @@ from tests.bench.made_up_runs import DEFAULT_1, HOSTILE, MakeRun
 
 if TYPE_CHECKING:
     from pathlib import Path
-
 
 
 def picture(kind: str = "PNG") -> bytes:
@@ -66,9 +64,7 @@ def test_pictures_are_in_the_page_and_say_what_they_are(keep: MakeRun) -> None:
     assert album(Facts(run)).replaced == 2
 
 
-def test_other_files_are_left_out(
-    keep: MakeRun, tmp_path: Path
-) -> None:
+def test_other_files_are_left_out(keep: MakeRun, tmp_path: Path) -> None:
     """Paths out of the folder, links, large files, and files of another type."""
     (tmp_path / "secret.png").write_bytes(picture())
     names = ("../secret.png", "link.png", "large.png", "text.png", "missing.png", "x.svg")
@@ -81,9 +77,7 @@ def test_other_files_are_left_out(
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"items": 3, "layers_before": 4}'])
-def test_damaged_contents_are_none(
-    keep: MakeRun, tmp_path: Path, content: str
-) -> None:
+def test_damaged_contents_are_none(keep: MakeRun, tmp_path: Path, content: str) -> None:
     """A damaged pictures.json counts as none."""
     run = keep({})
     (tmp_path / "pictures" / "pictures.json").write_text(content)

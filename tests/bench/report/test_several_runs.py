@@ -21,7 +21,6 @@ from bench.text.wording import TIMES, times
 from tests.bench.made_up_runs import HOSTILE, THREE, MakeRun, Save
 
 
-
 def on(run: Run, machine: str, *, run_id: str, **changes: Any) -> Run:
     """The run as if measured on that instance."""
     described = {**run.environment["machine"], "instance_type": machine, "fingerprint": machine}
@@ -127,9 +126,7 @@ def test_script_in_several_runs_stays_text(two: list[Run], tmp_path: Path, save:
     assert not re.search(r"(?<!\\)<", "".join(outside_code).replace("\\\\", ""))
 
 
-def test_the_index_lists_runs_and_histories(
-    two: list[Run], tmp_path: Path, save: Save
-) -> None:
+def test_the_index_lists_runs_and_histories(two: list[Run], tmp_path: Path, save: Save) -> None:
     """Two runs of one machine make a history; a broken folder keeps its line and reason."""
     results, reports = tmp_path / "results", tmp_path / "reports"
     assert "bench run" in render_index(results, reports)  # a new clone has no run

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.known import known
-
 from bench.analysis import judge, noise_model
 from bench.analysis.run_facts import Facts
 from bench.plan.scenario import BaselineKind
@@ -19,10 +17,10 @@ from bench.report.speedup_table import speedups
 from bench.store.records import Run
 from tests.bench.made_up_runs import IPEX_1, THREE, MakeRun
 from tests.bench.report.test_varied import with_variable
+from tests.known import known
 
 if TYPE_CHECKING:
     from bench.report.table import Cell
-
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +38,8 @@ def remark(run: Run, scenario: str = IPEX_1) -> Cell:
 def changed(run: Run, **fields: Any) -> Run:
     """The run with fields of the IPEX_1 scenario's row changed, to be judged anew."""
     rows = tuple(
-        dataclasses.replace(row, **fields) if row.scenario == IPEX_1 else row for row in run.scenarios
+        dataclasses.replace(row, **fields) if row.scenario == IPEX_1 else row
+        for row in run.scenarios
     )
     return dataclasses.replace(run, scenarios=rows, speedups=())
 
@@ -53,9 +52,7 @@ def test_a_decided_row_folds_its_rounds_and_stock_tuned(run: Run) -> None:
     assert "stock tuned is" in cell.fold
 
 
-def test_a_single_process_has_the_source_of_its_variance(
-    run: Run, make_run: MakeRun
-) -> None:
+def test_a_single_process_has_the_source_of_its_variance(run: Run, make_run: MakeRun) -> None:
     """How processes differ is taken from other scenarios, or assumed where those have one too."""
     calls = tuple(row for row in run.iterations if row.scenario != IPEX_1 or row.launch == 0)
     cell = remark(dataclasses.replace(run, iterations=calls, speedups=()))

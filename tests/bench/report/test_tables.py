@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.known import known
-
 from bench.analysis.prices import shipped
 from bench.analysis.run_facts import Facts
 from bench.analysis.winners import bf16_pairs
@@ -17,6 +15,7 @@ from bench.report import tables
 from bench.report.speedup_table import pairs_table, speedups
 from bench.store.records import Run
 from tests.bench.made_up_runs import DEFAULT_1, IPEX_1, LAST_1, THREE, MakeRun
+from tests.known import known
 
 if TYPE_CHECKING:
     from bench.report.table import Table
@@ -43,9 +42,7 @@ def column(table: Table, name: str) -> dict[object, object]:
     return {row.cells[0].sort: row.cells[place].sort for row in table.rows}
 
 
-def test_control_and_stock_default_come_before_the_fastest(
-    facts: Facts, make_run: MakeRun
-) -> None:
+def test_control_and_stock_default_come_before_the_fastest(facts: Facts, make_run: MakeRun) -> None:
     """A scenario without usable outputs is last and muted; stock tuned is named as such."""
     table = speedups(facts, {IPEX_1: "s2"})
     control, default, ipex, bf16, wrong = table.rows

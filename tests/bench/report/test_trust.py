@@ -18,7 +18,6 @@ from tests.bench.calls import longer
 from tests.bench.made_up_runs import BATCH_1, DEFAULT_1, IPEX_1, LAST_1, THREE, MakeRun, answer_of
 
 
-
 def test_same_decisions_have_a_count_and_what_so_few_leave_open(
     make_run: MakeRun,
 ) -> None:
@@ -41,9 +40,7 @@ def test_changed_decisions_are_counted_and_named(make_run: MakeRun) -> None:
     assert answer.tone == "bad"
 
 
-def test_an_untrained_or_wrong_model_is_no_yes(
-    good: Facts, make_run: MakeRun
-) -> None:
+def test_an_untrained_or_wrong_model_is_no_yes(good: Facts, make_run: MakeRun) -> None:
     """Random weights decide nothing, and a wrong output outranks every decision."""
     assert answer_of(good, "decisions").tone == "plain"
     wrong = make_run(trained=True, faults=((IPEX_1, Status.WRONG_OUTPUT, "x"),))

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.known import known
-
 from bench import report
 from bench.analysis.run_facts import Facts
 from bench.report import varied
@@ -17,6 +15,7 @@ from bench.report.answers.variables import surroundings
 from bench.store import records
 from bench.text.wording import TIMES
 from tests.bench.made_up_runs import DEFAULT_1
+from tests.known import known
 
 if TYPE_CHECKING:
     from tests.bench.made_up_runs import MakeRun

@@ -14,10 +14,10 @@ from bench.report import build
 from tests.bench.report.test_varied import with_variable
 
 if TYPE_CHECKING:
-    from tests.bench.made_up_runs import MakeRun
     from types import ModuleType
 
     from bench.store.records import Run
+    from tests.bench.made_up_runs import MakeRun
 
 SCRIPT = Path(__file__).parents[3] / ".ci" / "whole_run.py"
 

@@ -61,9 +61,7 @@ def test_a_profile_says_how_long_outputs_are_compared(run: Build, backend: Any) 
     assert PROFILES["full"].parity_s == 60
 
 
-def test_the_best_is_compared_for_a_minute(
-    run: Build, backend: Any
-) -> None:
+def test_the_best_is_compared_for_a_minute(run: Build, backend: Any) -> None:
     """In fresh processes of it and of stock default; one that decides otherwise is refused."""
     backend.call_ms = {IPEX_1.id: 50.0, SCRIPT_1.id: 70.0}
     asked: dict[str, list[float]] = {}
@@ -145,9 +143,7 @@ def test_all_executions_of_a_group_discard_as_many_calls(run: Build, backend: An
     assert discarded == set()
 
 
-def test_a_backends_first_worker_gives_the_import_time(
-    run: Build, backend: Any
-) -> None:
+def test_a_backends_first_worker_gives_the_import_time(run: Build, backend: Any) -> None:
     """Two imports side by side take longer than one; the figure shown is that of one."""
     together: list[int] = []
     waiting: list[Any] = []
@@ -182,9 +178,7 @@ def test_models_are_set_up_side_by_side_once_their_cost_is_known(run: Build, bac
     assert min(row.launches for row in rows) >= 2
 
 
-def test_first_calls_are_side_by_side_once_their_cost_is_known(
-    run: Build, backend: Any
-) -> None:
+def test_first_calls_are_side_by_side_once_their_cost_is_known(run: Build, backend: Any) -> None:
     """Compiling keeps one core busy; what a cold one takes is a result, and taken alone."""
     threads: dict[bool, set[bool]] = {False: set(), True: set()}
 
@@ -220,9 +214,7 @@ def test_a_label_that_the_evidence_contradicts_does_not_count(run: Build, backen
     assert "nothing was fused" in (row.reason or "")
 
 
-def test_a_row_carries_its_evidence_and_memory(
-    run: Build, backend: Any
-) -> None:
+def test_a_row_carries_its_evidence_and_memory(run: Build, backend: Any) -> None:
     """Reorders, their share, the graph's own count and idle memory come from the worker."""
 
     def seen(worker: Any, _fields: Any) -> dict[str, Any]:
@@ -265,9 +257,7 @@ def test_another_allocator_makes_the_comparison_invalid(run: Build, backend: Any
     assert speedup_of(runner, IPEX_4).verdict == "same"
 
 
-def test_another_environment_may_have_its_own_runtime(
-    run: Build, backend: Any
-) -> None:
+def test_another_environment_may_have_its_own_runtime(run: Build, backend: Any) -> None:
     """In the default environment it makes a comparison invalid; its allocator always does."""
     elsewhere = replace(DEFAULT_1, environment="torch-latest")
     allocator = replace(LAST_1, environment="torch-latest")
@@ -292,9 +282,7 @@ def test_conditions_are_compared_in_every_launch(run: Build, backend: Any) -> No
     assert runner.state.workers()[IPEX_1.id]["allocator"] == "glibc"
 
 
-def test_without_conditions_those_of_the_greeting_stay(
-    run: Build, backend: Any
-) -> None:
+def test_without_conditions_those_of_the_greeting_stay(run: Build, backend: Any) -> None:
     """It may be of an older commit."""
     backend.faults[IPEX_1.id, "conditions"] = raising(Status.CRASHED, dies=False)
     runner = run(DEFAULT_1, IPEX_1, profile=SMOKE)
@@ -334,5 +322,3 @@ def test_a_cpu_taken_away_while_measuring_leaves_no_verdict(
     row = speedup_of(run(DEFAULT_1, IPEX_1, profile=SMOKE), IPEX_1)
     assert row.verdict == "invalid"
     assert what in str(row.reason)
-
-

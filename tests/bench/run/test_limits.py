@@ -74,8 +74,6 @@ def test_a_kept_heap_counts_once_each(backend: Any, monkeypatch: pytest.MonkeyPa
     assert "15.7 GiB" in left_out.reason
 
 
-
-
 @pytest.mark.parametrize(
     ("files", "share"),
     [
@@ -106,8 +104,6 @@ def test_memory_is_a_share_of_what_machine_and_group_have_left(
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=64 * 2**30))
     allowed = memory_limit_gib(DEFAULT, tmp_path)
     assert allowed == pytest.approx(DEFAULT.budget.free_memory_share * 64 * share)
-
-
 
 
 def test_facts_of_model_and_data_come_along(backend: Any) -> None:

@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-from tests.known import known
-
 from bench.analysis.claims import Claims
 from bench.plan.matrix import matrix
 from bench.plan.profiles import PROFILES
@@ -19,6 +17,7 @@ from bench.run.open_claims import decided_claims
 from bench.store.events import EventKind
 from tests.bench.imagined_machine import Machine
 from tests.bench.run.runs import DEFAULT_1, IPEX_1, SMOKE, Build, kinds, rows_of
+from tests.known import known
 
 STANDARD = PROFILES["standard"]
 STOCK = stock_default(Task.INFERENCE, 1)
@@ -190,9 +189,7 @@ def test_a_small_budget_gives_each_group_its_minimum_first(run: Build) -> None:
     assert EventKind.HEADLINES_OPEN in kinds(runner)
 
 
-def test_open_headlines_are_reported_with_a_budget_that_is_enough(
-    run: Build, backend: Any
-) -> None:
+def test_open_headlines_are_reported_with_a_budget_that_is_enough(run: Build, backend: Any) -> None:
     """Two per cent on noisy calls: this budget is too small, and the one that it names is not."""
     backend.spread = 0.05
     backend.call_ms = {DEFAULT_1.id: 102.0}
@@ -218,5 +215,3 @@ def test_the_budget_is_kept(run: Build, backend: Any) -> None:
     started = backend.clock()
     run(*matrix(SMOKE), budget_s=300.0, profile=replace(SMOKE, processes=50))
     assert backend.clock() - started <= 300.0 * 1.02
-
-

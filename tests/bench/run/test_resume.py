@@ -148,9 +148,7 @@ def test_the_next_launch_has_a_new_number() -> None:
 
 
 @pytest.mark.parametrize(("hour", "minute", "seconds"), [(3, 5, 300), (2, 0, 0)])
-def test_used_time_ends_with_the_last_row(
-    hour: int, minute: int, seconds: float
-) -> None:
+def test_used_time_ends_with_the_last_row(hour: int, minute: int, seconds: float) -> None:
     """What passed between the cut and now is not the run's; a clock set back adds no budget."""
     written = datetime(2026, 11, 24, hour, minute, tzinfo=timezone.utc)
     assert resume.seconds_used(ENVIRONMENT, written) == seconds
@@ -166,8 +164,6 @@ def test_a_run_goes_on_with_the_packages_it_began_with_only() -> None:
     now = replace(then, packages={"torch": "2.15.0"})
     with pytest.raises(BenchError, match=r"other packages in environment latest \(torch\)"):
         resume.check_environments(before, "a-run", {"latest": now})
-
-
 
 
 def test_no_duration_comes_from_a_clock_that_can_jump() -> None:
@@ -247,9 +243,7 @@ def test_a_cut_run_is_resumed_and_keeps_what_it_had(build: Build, run: Build, ba
     assert len({row.scenario for row in files.kernels}) == len(files.kernels) == len(FEW)
 
 
-def test_what_was_not_started_is_measured_whole(
-    build: Build, run: Build, backend: Any
-) -> None:
+def test_what_was_not_started_is_measured_whole(build: Build, run: Build, backend: Any) -> None:
     """Cut in the first launch: the other batch size still gets its parity, evidence and memory."""
     before = cut(build, backend, "prepare", DEFAULT_4, 1)
     assert rows_of(before)[IPEX_4.id].status == "unavailable"
@@ -261,22 +255,16 @@ def test_what_was_not_started_is_measured_whole(
     assert rows_of(after)[IPEX_1.id].prepare_s == 0.2
 
 
-def test_a_resumed_run_measures_its_minimum(
-    build: Build, run: Build, backend: Any
-) -> None:
+def test_a_resumed_run_measures_its_minimum(build: Build, run: Build, backend: Any) -> None:
     """Starting may use the budget up, but it is not for nothing."""
     before = cut(build, backend, "prepare", DEFAULT_4, 1)
     row = rows_of(resumed(run, before, budget_s=2 * backend.start_s))[IPEX_4.id]
     assert (row.rounds, row.launches) == (SMOKE.min_rounds, 1)
 
 
-def test_wrong_stays_wrong_in_a_resumed_run(
-    build: Build, run: Build, backend: Any
-) -> None:
+def test_wrong_stays_wrong_in_a_resumed_run(build: Build, run: Build, backend: Any) -> None:
     """A failure is not forgotten because the run was cut."""
     backend.output_offset[IPEX_1.id] = 0.05
     after = resumed(run, cut(build, backend, "prepare", IPEX_4, 2))
     assert rows_of(after)[IPEX_1.id].status == "wrong_output"
     assert speedup_of(after, IPEX_1).verdict == "invalid"
-
-

@@ -77,9 +77,7 @@ def test_a_known_ratio_comes_out_with_its_verdict(plain: Runner) -> None:
     assert plain.complete
 
 
-def test_the_control_is_another_worker(
-    plain: Runner, plain_run: records.Run
-) -> None:
+def test_the_control_is_another_worker(plain: Runner, plain_run: records.Run) -> None:
     """It takes part in every launch and comes out as 1."""
     row = speedup_of(plain, DEFAULT_1, "control")
     assert row.baseline == f"{DEFAULT_1.id}#control"
@@ -117,9 +115,7 @@ def test_what_the_first_launch_finds_out_is_in_the_summary(plain: Runner) -> Non
     assert rows[DEFAULT_1.id].joules_per_image == pytest.approx(WATTS * 0.045, rel=0.01)
 
 
-def test_without_counters_energy_is_empty(
-    run: Build, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_counters_energy_is_empty(run: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     """Empty, and never a guess."""
     monkeypatch.setattr("bench.machine.energy.read_energy", dict)
     rows = rows_of(run(DEFAULT_1, IPEX_1, profile=SMOKE))
@@ -177,9 +173,7 @@ def test_a_clear_result_ends_the_run(run: Build, backend: Any) -> None:
     assert 0 < first < second < backend.clock()
 
 
-def test_a_launch_that_gives_nothing_is_not_tried_for_ever(
-    run: Build, backend: Any
-) -> None:
+def test_a_launch_that_gives_nothing_is_not_tried_for_ever(run: Build, backend: Any) -> None:
     """Nothing can be prepared any more after the first launch."""
 
     def gone(_worker: Any, _fields: Mapping[str, Any]) -> None:
@@ -202,9 +196,7 @@ def test_a_launch_that_gives_nothing_is_not_tried_for_ever(
         ("outputs", Status.UNSUPPORTED, False),
     ],
 )
-def test_failures_stay_apart(
-    run: Build, backend: Any, op: str, status: Status, dies: bool
-) -> None:
+def test_failures_stay_apart(run: Build, backend: Any, op: str, status: Status, dies: bool) -> None:
     """Whatever happens to one scenario, the others are measured, the same key's other batch too."""
     backend.faults[IPEX_1.id, op] = raising(status, dies=dies)
     runner = run(profile=SMOKE)
@@ -398,9 +390,7 @@ def test_a_variable_that_had_no_effect_is_not_measured(run: Build, backend: Any)
     assert rows[IPEX_1.id].status == "ok"
 
 
-def test_a_missing_variable_costs_its_own_scenarios_only(
-    run: Build, backend: Any
-) -> None:
+def test_a_missing_variable_costs_its_own_scenarios_only(run: Build, backend: Any) -> None:
     """A library that is not installed says nothing about the backend."""
 
     def launch(key: Scenario, is_control: bool, number: int) -> Any:

@@ -117,9 +117,7 @@ def test_each_level_is_renewed_within_the_one_above(build: Build, script: Script
     assert not script.backend.alive
 
 
-def test_orders_are_balanced(
-    build: Build, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_orders_are_balanced(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a cycle of five each is at every place equally often, the reference too."""
     processes = build(design=replace(SMALL, prepares=5, heaps=2, blocks=3))
     turns: list[str] = []
@@ -140,9 +138,7 @@ def test_orders_are_balanced(
     assert f"{STOCK.id}#control" in cycle[0]
 
 
-def test_preparing_again_misses_what_processes_differ_by(
-    build: Build, script: Script
-) -> None:
+def test_preparing_again_misses_what_processes_differ_by(build: Build, script: Script) -> None:
     """A zygote's forks share its level, so they miss it too; both are refused."""
     script.exec_sd = 0.03
     found = measured(build(), 4)["pooled"]
@@ -152,9 +148,7 @@ def test_preparing_again_misses_what_processes_differ_by(
     assert {level for level, one in found["misses"].items() if one["accepted"]} == set()
 
 
-def test_what_preparations_differ_by_is_seen_above_heaps(
-    build: Build, script: Script
-) -> None:
+def test_what_preparations_differ_by_is_seen_above_heaps(build: Build, script: Script) -> None:
     """Then a fresh process is not needed for it."""
     script.prepare_sd = 0.03
     design = replace(QUICK, prepares=8, forks=8)
@@ -203,9 +197,7 @@ def test_what_renewing_takes_is_reported(build: Build) -> None:
 
 
 @pytest.mark.parametrize("fault", ["outputs", "conditions", "fork"])
-def test_unsound_forks_are_left_out(
-    build: Build, script: Script, fault: str
-) -> None:
+def test_unsound_forks_are_left_out(build: Build, script: Script, fault: str) -> None:
     """What fresh processes showed stays, and no more forks are made."""
     backend, forked = script.backend, []
 

@@ -54,8 +54,6 @@ def test_every_kind_has_a_sentence(kind: EventKind) -> None:
         ),
     ],
 )
-def test_other_files_are_read(
-    environment: dict[str, Any], sentences: list[str]
-) -> None:
+def test_other_files_are_read(environment: dict[str, Any], sentences: list[str]) -> None:
     """Notes of an earlier version stay as they are; an event that is not known is left out."""
     assert [event.sentence for event in from_environment(environment)] == sentences

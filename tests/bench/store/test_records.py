@@ -53,9 +53,8 @@ def test_other_programs_read_the_files(folder: Path) -> None:
     assert cells["scenario"] == 'a,"b"\r\nc\rd'
     assert (cells["round"], cells["position"], cells["wall_ns"]) == ("3", "", "123456")
 
-def test_a_row_is_one_write(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+
+def test_a_row_is_one_write(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One write a row is why a kill between two instructions leaves whole rows."""
     with RunWriter(folder) as writer:
         written: list[bytes] = []
@@ -89,9 +88,7 @@ WHOLE = rows.header_line(IterationRow) + rows.row_line(ROW)
 @pytest.mark.parametrize(
     "content", [WHOLE + rows.row_line(ROW)[:9], codecs.BOM_UTF8 + WHOLE.replace(b"\n", b"\r\n")]
 )
-def test_rows_are_added_to_cut_and_to_saved_files(
-    folder: Path, content: bytes
-) -> None:
+def test_rows_are_added_to_cut_and_to_saved_files(folder: Path, content: bytes) -> None:
     """Never glued to what a crash left of the row before; a byte order mark changes no column."""
     path = folder / "iterations.csv"
     path.write_bytes(content)

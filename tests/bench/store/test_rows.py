@@ -81,9 +81,7 @@ def test_every_row_reads_back_as_it_was(row_type: type, data: st.DataObject) -> 
 
 @settings(max_examples=80)
 @given(rest=st.lists(any_row(SpeedupRow), min_size=1, max_size=3), data=st.data())
-def test_a_cut_file_keeps_whole_rows(
-    rest: list[SpeedupRow], data: st.DataObject
-) -> None:
+def test_a_cut_file_keeps_whole_rows(rest: list[SpeedupRow], data: st.DataObject) -> None:
     """Whatever byte the crash came at, rows before it are whole and the cut one is named."""
     lines = [rows.header_line(SpeedupRow), *map(rows.row_line, rest)]
     content = b"".join(lines)
@@ -129,9 +127,7 @@ def test_numpy_numbers_are_numbers() -> None:
         ({"launch": "one"}, "'one'"),
     ],
 )
-def test_an_unreadable_row_is_not_written(
-    changes: dict[str, Any], value: str
-) -> None:
+def test_an_unreadable_row_is_not_written(changes: dict[str, Any], value: str) -> None:
     """A mistake in the harness shows where it is made, and not when the report is wanted."""
     with pytest.raises(RecordError, match=f"'{next(iter(changes))}' .*{value}"):
         rows.row_line(dataclasses.replace(ROW, **changes))

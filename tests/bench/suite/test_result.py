@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.known import known
-
 from bench.errors import BenchError, UsageError
 from bench.run import measure as runs
 from bench.store import records
 from bench.suite import measure, page, result
 from bench.suite.models import chosen
 from tests.bench.made_up_runs import Plan, build_run, save_run
+from tests.known import known
 
 if TYPE_CHECKING:
     from pathlib import Path

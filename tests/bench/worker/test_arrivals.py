@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.known import known
-
 from bench.worker import arrivals
+from tests.known import known
 
 MS = 1_000_000
 
@@ -47,9 +46,7 @@ def served(offsets_ms: list[int], call_ms: int) -> list[float]:
         pytest.param([0, 10, 500], [40, 70, 40], id="the queue drains"),
     ],
 )
-def test_waiting_counts_from_the_due_time(
-    offsets_ms: list[int], latencies_ms: list[float]
-) -> None:
+def test_waiting_counts_from_the_due_time(offsets_ms: list[int], latencies_ms: list[float]) -> None:
     """No coordinated omission, by a server whose every call takes 40 ms."""
     assert served(offsets_ms, 40) == latencies_ms
 

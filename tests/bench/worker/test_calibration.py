@@ -86,9 +86,7 @@ def test_int8_that_cannot_run_is_left_out(
         ("", Dtype.FP32, True),
     ],
 )
-def test_native_by_the_cpus_flags(
-    tmp_path: Path, flags: str, dtype: Dtype, expected: bool
-) -> None:
+def test_native_by_the_cpus_flags(tmp_path: Path, flags: str, dtype: Dtype, expected: bool) -> None:
     """OneDNN and IPEX call bf16 supported where they can only emulate it."""
     cpuinfo = tmp_path / "proc" / "cpuinfo"
     cpuinfo.parent.mkdir()

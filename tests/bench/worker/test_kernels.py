@@ -212,9 +212,7 @@ REAL_LOGS: list[tuple[Scenario, str, int | None]] = [
 @pytest.mark.parametrize(
     ("case", "name", "replaced"), REAL_LOGS, ids=[name for _, name, _ in REAL_LOGS]
 )
-def test_genuine_logs_are_not_contradicted(
-    case: Scenario, name: str, replaced: int | None
-) -> None:
+def test_genuine_logs_are_not_contradicted(case: Scenario, name: str, replaced: int | None) -> None:
     """Real logs of this project's scenarios agree with their labels."""
     graph = SAMPLES / f"{name}.graph"
     nodes = {"nodes": graph_nodes(graph.read_text())} if graph.exists() else {}
@@ -312,9 +310,7 @@ COMPILED = scenario(mode=Mode.COMPILE)
         (COMPILED, Evidence(graph={"graphs": 2, "breaks": 1}), "1 graph break"),
     ],
 )
-def test_denying_evidence_is_a_contradiction(
-    case: Scenario, found: Evidence, words: str
-) -> None:
+def test_denying_evidence_is_a_contradiction(case: Scenario, found: Evidence, words: str) -> None:
     """Each label has something that gives a false one away."""
     sentence = contradiction(case, found)
     assert sentence is not None
@@ -382,6 +378,7 @@ def test_capture_restores_stdout_when_the_call_fails(capfd: pytest.CaptureFixtur
 
     def fail() -> None:
         raise ValueError("no")
+
     with pytest.raises(ValueError, match="no"):
         kernels.capture(fail, nullcontext())
     os.write(1, b"after\n")

@@ -220,9 +220,7 @@ def test_what_it_is_and_takes_is_kept_with_the_run() -> None:
         ("Small", {"inputs": "nowhere:images"}, "'nowhere'"),
     ],
 )
-def test_a_useless_factory_is_one_sentence(
-    factory: str, takes: dict[str, Any], words: str
-) -> None:
+def test_a_useless_factory_is_one_sentence(factory: str, takes: dict[str, Any], words: str) -> None:
     """It names the option, the path, and where the user's code failed."""
     with pytest.raises(BenchError, match=words) as caught:
         own(factory, **takes)
@@ -283,9 +281,7 @@ def test_a_batch_may_be_a_list_of_tensors() -> None:
     assert [tuple(t.shape) for t in model(work.batch(2).images)] == [(4, 6, 6)] * 2
 
 
-def test_a_users_file_is_not_ours(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_users_file_is_not_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that is started where a file `bench.py` lies runs ours, and finds the user's own."""
     (tmp_path / "bench.py").write_text("raise SystemExit('the wrong bench')")
     monkeypatch.chdir(tmp_path)

@@ -91,9 +91,7 @@ def scripted(work: Workload) -> Callable[..., tuple[Session, Scripted]]:
     return build
 
 
-def test_calls_for_outputs_settle_torchscript(
-    real: Session, tmp_path: Path
-) -> None:
+def test_calls_for_outputs_settle_torchscript(real: Session, tmp_path: Path) -> None:
     """It optimises at its second call, which may be one of those; it does not compile later."""
     real.prepare(scenario(mode=Mode.TORCHSCRIPT, fusion=False, layout=Layout.CHANNELS_LAST))
     real.call(1, Phase.FIRST_CALL)
@@ -181,9 +179,7 @@ def test_prepare_reports_what_the_protocol_promises(real: Session) -> None:
     assert reply["model"] == {"name": "random", "trained": False, "threshold": 0.5}
 
 
-def test_outputs_cover_the_parity_set_at_any_batch_size(
-    real: Session, tmp_path: Path
-) -> None:
+def test_outputs_cover_the_parity_set_at_any_batch_size(real: Session, tmp_path: Path) -> None:
     """The last batch is filled up and what was filled in is dropped.
 
     Every call is timed, those before the final graph among them: they are the participant's
@@ -212,9 +208,7 @@ def test_a_slow_scenario_stops_the_parity_check_early(real: Session, tmp_path: P
     assert real.outputs(tmp_path / "o.npz", within_s=0.0)["images"] == 8
 
 
-def test_training_outputs_are_the_first_steps(
-    real: Session, tmp_path: Path
-) -> None:
+def test_training_outputs_are_the_first_steps(real: Session, tmp_path: Path) -> None:
     """Timing changes the model, so losses are noted from the very first step on."""
     training = scenario(task=Task.TRAINING, options=(FROZEN,))
     losses = []

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-
-from tests.known import known
 from PIL import Image
 
 from bench.plan.profiles import PROFILES
@@ -16,6 +14,7 @@ from bench.plan.thresholds import STUDIES
 from bench.studies import ways
 from bench.worker import backends
 from bench.worker.arrivals import ms_per_call
+from tests.known import known
 
 if TYPE_CHECKING:
     from pathlib import Path

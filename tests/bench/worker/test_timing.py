@@ -57,6 +57,7 @@ def test_the_garbage_collector_rests_while_timing_and_works_again_after() -> Non
 
     def fail() -> None:
         raise ValueError
+
     with pytest.raises(ValueError):  # noqa: PT011 - raised right above
         timed(fail, 1)
     assert during == [False, False]

@@ -205,9 +205,7 @@ def test_calibration_comes_in_batches_of_the_scenarios_size(work: Workload) -> N
     assert torch.equal(batches[0][0], first)
 
 
-def test_folders_with_both_kinds_stay_as_they_are(
-    small_pills: Path, tmp_path: Path
-) -> None:
+def test_folders_with_both_kinds_stay_as_they_are(small_pills: Path, tmp_path: Path) -> None:
     """A division by folders is kept."""
     shutil.copytree(small_pills / "test", tmp_path / "test")
     for kind in ("good", "crack"):
@@ -219,9 +217,7 @@ def test_folders_with_both_kinds_stay_as_they_are(
     assert [sample.defect for sample in work.training_samples] == ["crack", "good"]
 
 
-def test_int8_needs_images_to_learn_from(
-    small_pills: Path, tmp_path: Path
-) -> None:
+def test_int8_needs_images_to_learn_from(small_pills: Path, tmp_path: Path) -> None:
     """A test image's range would be in the model that is judged by it."""
     for kind in ("good", "crack"):
         (tmp_path / "test" / kind).mkdir(parents=True)

@@ -49,9 +49,7 @@ COMMANDS = ("train", "evaluate", "explore", "check-split", "export", "benchmark"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_refuses_a_misleading_data_set(
-    command: str, pills: Path
-) -> None:
+def test_every_command_refuses_a_misleading_data_set(command: str, pills: Path) -> None:
     """Good pills in a folder of another name, and a file that is good and bad at once."""
     done = run(*commands(called_ok_and_ko(pills))[command])
     assert done.exit_code == 1

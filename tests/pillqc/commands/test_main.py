@@ -51,9 +51,7 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
         "train --out model.safetensors",
     ],
 )
-def test_wrong_usage_is_2(
-    arguments: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wrong_usage_is_2(arguments: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unknown commands, options and values."""
     monkeypatch.chdir(tmp_path)
     assert run(*arguments.split()).exit_code == 2

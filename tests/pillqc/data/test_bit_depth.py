@@ -91,9 +91,7 @@ STATED: dict[str, Callable[[NDArray[np.uint16], int], bytes]] = {
 @pytest.mark.parametrize("bits", [10, 12, 14])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("form", STATED)
-def test_the_stated_range_counts(
-    tmp_path: Path, form: str, kind: str, bits: int
-) -> None:
+def test_the_stated_range_counts(tmp_path: Path, form: str, kind: str, bits: int) -> None:
     """The pixels are those of the same picture in 8 bits, low bytes of colours included."""
     pixels = read(tmp_path / "x", STATED[form](deep(KINDS[kind], bits), bits))
     assert np.abs(pixels - KINDS[kind]).max() <= 1

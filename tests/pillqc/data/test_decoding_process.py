@@ -52,9 +52,7 @@ def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_endless_decoding_is_given_up(
-    decoder: Decoder, endless: Path, photo: Path
-) -> None:
+def test_endless_decoding_is_given_up(decoder: Decoder, endless: Path, photo: Path) -> None:
     """The system's alarm ends C code, which no exception reaches."""
     with pytest.raises(DataError, match=r"slow.jpg: .*0.2 s") as caught:
         decoder.picture(endless, 0.2)

@@ -103,9 +103,7 @@ def test_the_plain_good_and_bad_layout_is_read(tmp_path: Path) -> None:
         (["def_front/0.png", "ok_front/0.png"], "--good ok_front"),
     ],
 )
-def test_what_is_no_data_set_is_explained(
-    tmp_path: Path, files: list[str], message: str
-) -> None:
+def test_what_is_no_data_set_is_explained(tmp_path: Path, files: list[str], message: str) -> None:
     """The user learns what the folder looks like and what was expected."""
     root = tmp_path / "data"
     _touch(root, *files)
@@ -160,9 +158,7 @@ def test_good_is_good_however_it_is_written(tmp_path: Path) -> None:
         ("test_public", "test"),
     ],
 )
-def test_known_names_of_splits_are_understood(
-    tmp_path: Path, name: str, split: str
-) -> None:
+def test_known_names_of_splits_are_understood(tmp_path: Path, name: str, split: str) -> None:
     """No folder beside train/ is left out because of how it is called."""
     _touch(tmp_path, f"{name}/good/0.png", f"{name}/crack/0.png", "validation/good/9.png")
     found, notes = _read(tmp_path)

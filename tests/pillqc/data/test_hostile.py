@@ -51,9 +51,7 @@ def test_odd_but_usable_images_are_used_everywhere(rendered: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", list(USELESS))
-def test_a_useless_file_stops_both(
-    rendered: Path, tmp_path: Path, name: str
-) -> None:
+def test_a_useless_file_stops_both(rendered: Path, tmp_path: Path, name: str) -> None:
     """By path and reason, before anything is trained or written: a subset is another data set."""
     make, reason = USELESS[name]
     root = with_files(rendered, tmp_path / "data", {name: make})
@@ -70,9 +68,7 @@ def test_a_useless_file_stops_both(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["data"]
 
 
-def test_inspection_reports_useless_files_beside_the_rest(
-    rendered: Path, tmp_path: Path
-) -> None:
+def test_inspection_reports_useless_files_beside_the_rest(rendered: Path, tmp_path: Path) -> None:
     """Every file has its line, in order, and the exit code is 1."""
     root = with_files(rendered, tmp_path / "data", {n: make for n, (make, _) in USELESS.items()})
     (root / "test/good/circle").symlink_to(root, target_is_directory=True)

@@ -58,9 +58,7 @@ def test_every_image_is_on_one_side_in_the_manifest(pills: Path, model: Path) ->
     assert all((pills / row["path"]).is_file() for row in rows)
 
 
-def test_evaluation_judges_by_the_test_side_only(
-    pills: Path, model: Path
-) -> None:
+def test_evaluation_judges_by_the_test_side_only(pills: Path, model: Path) -> None:
     """What was in train or validation is left out and counted; no option is needed for that."""
     sides = list(manifest(model).values())
     done = run("evaluate", "--data", pills, "--model", model, "--json")
@@ -82,9 +80,7 @@ def test_seen_images_judge_only_when_asked_and_it_says_so(pills: Path, model: Pa
     assert "TOO GOOD" in run(*arguments).stdout
 
 
-def test_seen_images_are_known_by_content(
-    pills: Path, model: Path, tmp_path: Path
-) -> None:
+def test_seen_images_are_known_by_content(pills: Path, model: Path, tmp_path: Path) -> None:
     """A folder that holds seen images only, under other names, cannot judge the model."""
     sides = manifest(model)
     for path in pills.glob("t*/*/*.png"):

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-
-from tests.known import known
 from PIL import Image
 
 from pillqc.inspection.novelty import image_statistics, known_limits, outside_limits
 from pillqc.rendering.scene import render
+from tests.known import known
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -152,9 +152,7 @@ def test_merge_says_in_one_line_what_is_missing(tmp_path: Path) -> None:
         ("--shard 2/4", "--shard needs --shards"),  # every process would inspect all images
     ],
 )
-def test_shards_refuse_what_needs_the_whole(
-    options: str, words: str, tmp_path: Path
-) -> None:
+def test_shards_refuse_what_needs_the_whole(options: str, words: str, tmp_path: Path) -> None:
     """`merge` has all three options."""
     refused = command.run("inspect", "pill.png", *options.format(tmp_path).split())
     assert refused.exit_code == 2
@@ -179,8 +177,6 @@ def test_a_part_has_a_closing_line_of_all_its_results(tmp_path: Path) -> None:
         assert tally.endswith("1 errors; not looked at: 0")
         assert model.startswith("model random, threshold 0.5")
     assert tally in command.run("merge", tmp_path / "out").stderr
-
-
 
 
 @pytest.mark.parametrize(

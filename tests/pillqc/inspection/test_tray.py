@@ -179,7 +179,9 @@ def test_several_frames_are_said(tmp_path: Path) -> None:
             tmp_path / name, kind, save_all=True, append_images=[PHOTO.rotate(90), PHOTO.rotate(45)]
         )
     PHOTO.save(tmp_path / "one.gif")
-    reported = {Path(line["path"]).name: line["notes"] for line in lines(inspected(tmp_path, "--json"))}
+    reported = {
+        Path(line["path"]).name: line["notes"] for line in lines(inspected(tmp_path, "--json"))
+    }
     assert reported.pop("one.gif") == []
     assert reported == {name: ["the first of 3 pages or frames"] for name in kinds}
 
@@ -193,9 +195,7 @@ def test_several_frames_are_said(tmp_path: Path) -> None:
         (["error", "undecided"], 1, 4),
     ],
 )
-def test_exit_codes(
-    tmp_path: Path, decisions: Sequence[str], usual: int, asked: int
-) -> None:
+def test_exit_codes(tmp_path: Path, decisions: Sequence[str], usual: int, asked: int) -> None:
     """An error does not hide a bad pill."""
 
     def found(*_: object, **__: object) -> Any:

@@ -159,9 +159,7 @@ def test_bf16_agrees_within_its_precision() -> None:
 
 
 @pytest.mark.torch
-def test_inspect_runs_as_the_file_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_inspect_runs_as_the_file_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--backend auto`: the same decision by another way, which is named on stderr."""
     from PIL import Image
 

@@ -121,9 +121,7 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
         (replace(ModelCard(), threshold="high"), "card is damaged"),  # type: ignore[arg-type] # the damage
     ],
 )
-def test_an_unusable_card_is_refused(
-    tmp_path: Path, card: ModelCard, message: str
-) -> None:
+def test_an_unusable_card_is_refused(tmp_path: Path, card: ModelCard, message: str) -> None:
     """A card of another format or with an impossible threshold is refused."""
     path = tmp_path / "m.safetensors"
     save_artifact(path, torch.nn.Linear(2, 2), card)

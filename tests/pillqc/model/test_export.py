@@ -45,9 +45,7 @@ def test_the_command_writes_a_file_that_agrees_with_the_model(
         pytest.importorskip("onnx")
         pytest.importorskip("onnxruntime")
     out = tmp_path / f"model{suffix}"
-    done = run(
-        "export", "--format", kind, "--data", rendered, "--model", "random", "--out", out
-    )
+    done = run("export", "--format", kind, "--data", rendered, "--model", "random", "--out", out)
     assert done.exit_code == 0, done.output
     assert f"on {COMPARED} images" in done.output
     assert json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))["trained"] is False

@@ -174,9 +174,7 @@ def test_the_same_seed_gives_the_same_bits() -> None:
     assert not torch.equal(first["features.0.weight"], other["features.0.weight"])
 
 
-def test_a_random_model_answers_each_image_apart(
-    model: CustomVGG, images: Tensor
-) -> None:
+def test_a_random_model_answers_each_image_apart(model: CustomVGG, images: Tensor) -> None:
     """Activations neither vanish nor explode, and probabilities differ: parity is a real check."""
     with torch.no_grad():
         features = model.features(images)

@@ -74,9 +74,7 @@ def test_the_plan_says_that_the_pills_are_synthetic(rendered: Path) -> None:
     assert plan["plan"]["seed"] == 3
 
 
-def test_two_processes_render_the_same_bits(
-    rendered: Path, tmp_path: Path
-) -> None:
+def test_two_processes_render_the_same_bits(rendered: Path, tmp_path: Path) -> None:
     """A data set that lost an image is not reused; the error names the image."""
     root = tmp_path / "two"
     render_dataset(root, _SMALL, jobs=2)
@@ -128,6 +126,7 @@ def test_an_interrupted_rendering_leaves_nothing(tmp_path: Path) -> None:
 
     def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt
+
     with pytest.raises(KeyboardInterrupt):
         render_dataset(tmp_path / "pills", _SMALL, jobs=1, on_progress=interrupt)
     assert list(tmp_path.iterdir()) == []
