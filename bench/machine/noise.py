@@ -190,7 +190,7 @@ def _pressure(before: Reading, after: Reading) -> float | None:
     share = _share(after.waited_us - before.waited_us, elapsed_us)
     if share is None or before.others_us is None or after.others_us is None:
         return share
-    # the pressure may be of other CPUs: on ours no thread waits longer for others than those compute
+    # the pressure may be of other CPUs: on ours a thread waits no longer than others compute there
     others_us = after.others_us - before.others_us + after.slack_us
     return min(share, max(0.0, others_us / elapsed_us))
 

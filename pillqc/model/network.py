@@ -137,7 +137,7 @@ class CustomVGG(nn.Module):
         self.map_calibrated.fill_(value=True)
 
     def scaled(self, maps: Tensor) -> Tensor:
-        """Return evidence as heat from 0 to 1: on the calibrated scale, else on each image's own."""
+        """Return evidence as heat from 0 to 1, on the calibrated scale or on each image's own."""
         low = torch.where(self.map_calibrated, self._wide(self.map_low), maps.amin((2, 3), True))
         high = torch.where(self.map_calibrated, self._wide(self.map_high), maps.amax((2, 3), True))
         share = ((maps - low) / (high - low).clamp_min(_FLATTEST_RANGE)).clamp_min(0.0)

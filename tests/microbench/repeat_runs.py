@@ -1,12 +1,13 @@
 """Repeat whole runs, and compare their headlines.
 
     PYTHONPATH=. python tests/microbench/repeat_runs.py --times 10 --results results/repeat
-    PYTHONPATH=. python tests/microbench/repeat_runs.py --times 0 --results results/repeat   read them
+    PYTHONPATH=. python tests/microbench/repeat_runs.py --times 0 --results results/repeat
 
 Run it in the checkout's root, and nothing else on the machine. Runs stay in their folder, so that
-ten can be made in several calls. The table has, for every headline that was decided in some run,
-the highest over the lowest estimate (bound: 1.03), and the pairs of runs that contradict each
-other: faster and slower, or same and a difference of more than `same` allows (bound: none).
+ten can be made in several calls; `--times 0` only compares those that are there. The table has,
+for every headline that was decided in some run, the highest over the lowest estimate (bound:
+1.03), and the pairs of runs that contradict each other: faster and slower, or same and a
+difference of more than `same` allows (bound: none).
 """
 
 from __future__ import annotations

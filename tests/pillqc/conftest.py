@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """8 good pills in train; 4 good ones and 2 of each defect in test; tests must not change them."""
+    """Render 8 good pills to train, 4 good and 2 of each defect to test; no test changes them."""
     root = tmp_path_factory.mktemp("data") / "pills"
     plan = RenderPlan(size=32, train_good=8, test_good=4, per_defect=2)
     return render_dataset(root, plan, jobs=1).root

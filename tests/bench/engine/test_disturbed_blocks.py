@@ -36,8 +36,8 @@ Play = Callable[..., "Machine"]
 class Machine:
     """Rounds of stock default, its control and another scenario, where some blocks stall.
 
-    A block that stalls takes half as long again without more CPU time; `busy` says whether the kernel
-    sees other work in such blocks.
+    A block that stalls takes half as long again without more CPU time; `busy` says whether the
+    kernel sees other work in such blocks.
     """
 
     def __init__(
@@ -181,7 +181,11 @@ def test_rows_of_the_first_version_are_judged_by_their_rounds() -> None:
     rounds = [
         blank(
             NoiseRow,
-            **{"run_id": "run", "launch": 0, "group": "g", "round": number, "quiet": True},
+            run_id="run",
+            launch=0,
+            group="g",
+            round=number,
+            quiet=True,
             cpu_pressure=pressure.get(number, 0.0),
         )
         for number in range(6)

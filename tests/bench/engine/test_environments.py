@@ -103,7 +103,7 @@ def test_a_real_empty_environment_lacks_its_first_package(tmp_path: Path) -> Non
     """A fresh virtual environment of this Python cannot run a worker."""
     make = [sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "empty")]
     subprocess.run(make, check=True)
-    with pytest.raises(BenchError, match="empty.*numpy"):
+    with pytest.raises(BenchError, match=r"empty.*numpy"):
         environments.look_at("empty", tmp_path / "empty" / "bin" / "python")
 
 

@@ -74,7 +74,7 @@ NOBODY: dict[str, Any] = {"fingerprint": None}
 def test_what_cannot_be_compared_or_trusted_is_no_verdict_with_the_reason(
     make_run: Any, before: Any, after: Any, of_before: Any, of_after: Any, words: str
 ) -> None:
-    """Another or an unknown machine, an invalid or a single-launch run, a lost scenario, nothing."""
+    """Another or unknown machine, an invalid or a single-launch run, a lost scenario, nothing."""
     runs = make_run("a", before, **of_before), make_run("b", after, **of_after)
     result = gate("--baseline", runs[0], "--candidate", runs[1])
     assert result.exit_code == 11

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,8 +14,10 @@ from bench.report.answers.answer import TOO_FEW_ROUNDS
 from bench.report.banners import banners
 from bench.report.machine import shared_settings
 from bench.store.events import Event, EventKind, to_environment
-from bench.store.records import Run
 from tests.bench.made_up_runs import IPEX_1, MakeRun, answer_of
+
+if TYPE_CHECKING:
+    from bench.store.records import Run
 
 
 def titles(run: Run) -> list[str]:

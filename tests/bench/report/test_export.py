@@ -13,12 +13,13 @@ from click.testing import CliRunner, Result
 
 from bench.analysis.measurements import block_medians
 from bench.cli import main
-from bench.store import records
 from tests.bench.made_up_runs import DEFAULT_1, MakeRun, Save
 from tests.fresh_process import python
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from bench.store import records
 
 IPEX = "inference/ipex/eager/fp32/channels_last/b1"
 PYTEST = ("--format", "pytest-benchmark")

@@ -33,8 +33,7 @@ def judged(run: Run, verdicts: dict[str, str], **changes: Any) -> Run:
 
 def winner_of(facts: Facts) -> Winner:
     """The winner at batch 1."""
-    best = known(winners.winner(facts, BATCH_1))
-    return best
+    return known(winners.winner(facts, BATCH_1))
 
 
 def runner_up_of(facts: Facts) -> tuple[str, Comparison]:

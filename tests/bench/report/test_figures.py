@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import xml.etree.ElementTree as ET
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,8 +14,10 @@ from bench.analysis.run_facts import Facts
 from bench.report import charts, drawing, figures, sparklines
 from bench.report.figures import Bar, Curve, Drawing, Series, Span
 from bench.text.wording import TIMES
-from tests.bench.made_up_runs import MakeRun
 from tests.known import known
+
+if TYPE_CHECKING:
+    from tests.bench.made_up_runs import MakeRun
 
 HOSTILE = "<script>&\"' $x^2$ \\frac{1}{2}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import cycle
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,10 +15,12 @@ from bench.report import build
 from bench.report.answers import environments
 from bench.report.answers.dtypes import int8
 from bench.report.answers.environments import leaving
-from bench.store.records import Run
 from bench.text.wording import bounds, times
 from tests.bench.made_up_runs import DEFAULT_1, IPEX_1, LAST_1, THREE, MakeRun, answer_of
 from tests.known import known
+
+if TYPE_CHECKING:
+    from bench.store.records import Run
 
 LATEST = {"environments": {"torch-latest": {"version": "3.11.7", "packages": {"torch": "2.14.1"}}}}
 INT8 = (

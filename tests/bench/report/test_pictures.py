@@ -13,11 +13,12 @@ from PIL import Image
 from bench.analysis.run_facts import Facts
 from bench.report import build
 from bench.report.pictures import album
-from bench.store.records import Run
 from tests.bench.made_up_runs import DEFAULT_1, HOSTILE, MakeRun
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from bench.store.records import Run
 
 
 def picture(kind: str = "PNG") -> bytes:

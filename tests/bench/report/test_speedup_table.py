@@ -14,13 +14,13 @@ from bench.analysis.run_facts import Facts
 from bench.plan.scenario import BaselineKind
 from bench.report import build, formats
 from bench.report.speedup_table import speedups
-from bench.store.records import Run
 from tests.bench.made_up_runs import IPEX_1, THREE, MakeRun
 from tests.bench.report.test_varied import with_variable
 from tests.known import known
 
 if TYPE_CHECKING:
     from bench.report.table import Cell
+    from bench.store.records import Run
 
 
 @pytest.fixture(scope="module")

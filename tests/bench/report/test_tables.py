@@ -13,12 +13,12 @@ from bench.analysis.winners import bf16_pairs
 from bench.plan.scenario import Status
 from bench.report import tables
 from bench.report.speedup_table import pairs_table, speedups
-from bench.store.records import Run
 from tests.bench.made_up_runs import DEFAULT_1, IPEX_1, LAST_1, THREE, MakeRun
 from tests.known import known
 
 if TYPE_CHECKING:
     from bench.report.table import Table
+    from bench.store.records import Run
 
 BF16 = "inference/stock/eager/bf16/channels_last/b1"
 FEW = (*THREE, BF16)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,10 +13,12 @@ from bench.analysis import winners
 from bench.analysis.run_facts import Facts
 from bench.plan.scenario import Status
 from bench.report import banners, build
-from bench.store.records import IterationRow, Run
 from bench.text.wording import bounds, times
 from tests.bench.calls import longer
 from tests.bench.made_up_runs import BATCH_1, DEFAULT_1, IPEX_1, LAST_1, THREE, MakeRun, answer_of
+
+if TYPE_CHECKING:
+    from bench.store.records import IterationRow, Run
 
 
 def test_same_decisions_have_a_count_and_what_so_few_leave_open(

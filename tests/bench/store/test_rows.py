@@ -110,8 +110,12 @@ def test_numpy_numbers_are_numbers() -> None:
     """Statistics hand over numpy scalars, whose repr is no number; what is not finite is empty."""
     row = dataclasses.replace(ROW, round=np.int64(7))  # type: ignore[arg-type] # what numpy gives
     assert cells(row)["round"] == "7"
-    numbers = {"speedup": np.float64(1.25), "speedup_low": np.float64("nan")}
-    numbers |= {"speedup_high": math.inf, "margin": -0.0}
+    numbers: dict[str, float] = {
+        "speedup": np.float64(1.25),
+        "speedup_low": np.float64("nan"),
+        "speedup_high": math.inf,
+        "margin": -0.0,
+    }
     names = {"run_id": "r", "scenario": "s", "baseline_kind": "control", "baseline": "b"}
     counts = {"launches": 1, "rounds": 1, "processes": 0}
     speedup = rows.blank(SpeedupRow, verdict="same", **names, **counts, **numbers)

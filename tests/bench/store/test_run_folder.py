@@ -41,7 +41,7 @@ def test_a_run_is_never_overwritten(tmp_path: Path) -> None:
 def test_a_results_folder_that_is_a_file_is_one_line(tmp_path: Path) -> None:
     """The line names the folder and the way out."""
     (tmp_path / "results").write_text("")
-    with pytest.raises(BenchError, match="results.*--results"):
+    with pytest.raises(BenchError, match=r"results.*--results"):
         run_folder.create(tmp_path / "results", "m", None, NOW)
 
 

@@ -63,7 +63,8 @@ renewed_now = heap.renew()
 mapped, grown = faults(), heap.resident() - kept
 living[0] = work(size)
 renewed = (renewed_now, grown, faults() - mapped)
-print(json.dumps([found, (inside, again), [list(block[:1]) for block in living[1]], aside, renewed]))
+blocks = [list(block[:1]) for block in living[1]]
+print(json.dumps([found, (inside, again), blocks, aside, renewed]))
 """
 
 

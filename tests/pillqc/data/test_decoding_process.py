@@ -124,7 +124,7 @@ def test_each_kind_of_path_that_is_no_file_has_a_reason(tmp_path: Path) -> None:
             read_picture(Path(name))
     os.mkfifo(tmp_path / "pipe.png")
     for place in (tmp_path, tmp_path / "pipe.png"):
-        with pytest.raises(DataError, match="a folder|a pipe"):
+        with pytest.raises(DataError, match=r"a folder|a pipe"):
             read_picture(place)
 
 

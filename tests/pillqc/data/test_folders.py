@@ -122,7 +122,7 @@ def test_the_test_split_is_the_default_where_there_is_one(tmp_path: Path) -> Non
     assert samples_of(both, "train", tmp_path) == both[1:]
     assert samples_of(both[1:], None, tmp_path) == both[1:]
     assert samples_of(both, "training", tmp_path) == both[1:]
-    with pytest.raises(DataError, match="'validation'.* test, train"):
+    with pytest.raises(DataError, match=r"'validation'.* test, train"):
         samples_of(both, "validation", tmp_path)
 
 

@@ -69,7 +69,7 @@ def test_the_category_is_taken_from_the_archive(published: Path, tmp_path: Path)
 
 def test_an_archive_that_is_not_the_published_one_is_refused(tmp_path: Path) -> None:
     """A wrong hash stops before anything is unpacked."""
-    with pytest.raises(DataError, match="b.tar.xz"):
+    with pytest.raises(DataError, match=r"b.tar.xz"):
         prepare_mvtec(out=tmp_path / "out", archive=_archive(tmp_path / "b.tar.xz"))
     assert not (tmp_path / "out").exists()
 

@@ -242,7 +242,7 @@ def test_a_threshold_is_chosen_by_the_false_rejects_that_it_may_cost(tmp_path: P
     for share, threshold in ((0.01, 0.6), (0.049, 0.6), (0.5, 0.3)):
         chosen = loaded.at_false_rejects(share)
         assert (chosen.threshold, chosen.undecided) == (threshold, None)
-    with pytest.raises(PillqcError, match="0.01.*--threshold"):
+    with pytest.raises(PillqcError, match=r"0.01.*--threshold"):
         loaded.at_false_rejects(0.001)
     PHOTO.save(tmp_path / "a.png")
     refused = inspected(tmp_path / "a.png", "--max-false-rejects", 0.1)

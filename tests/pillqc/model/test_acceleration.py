@@ -186,7 +186,7 @@ def test_bf16_with_ipex_where_it_has_none_is_one_line(monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "intel_extension_for_pytorch", stand_in)
     loaded = load_model("random")
     assert accelerate(loaded, IPEX).model is not loaded.model
-    with pytest.raises(PillqcError, match="bf16.*--backend stock"):
+    with pytest.raises(PillqcError, match=r"bf16.*--backend stock"):
         accelerate(loaded, replace(IPEX, dtype="bf16"))
 
 
