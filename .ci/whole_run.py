@@ -33,7 +33,7 @@ FETCHED = re.compile(
     r"""<(?!a\b)[a-z]+\b[^>]*?\b(?:src|href)=["']?(?!data:|#)[^\s"'>]+|url\(\s*["']?http"""
 )
 """What would make a browser ask the network."""
-ALIKE = ("unvaried", "stock_alike")
+SAME_VARIABLE = ("unvaried", "stock_alike")
 """What the page divides a varied scenario by: others run under other conditions."""
 
 
@@ -96,7 +96,7 @@ def page_faults(run: records.Run, page: str) -> list[str]:
         f"the page does not show {ratio.scenario} over {ratio.baseline_kind}"
         for ratio in run.speedups
         if ratio.speedup is not None
-        and (ratio.scenario not in varied or ratio.baseline_kind in ALIKE)
+        and (ratio.scenario not in varied or ratio.baseline_kind in SAME_VARIABLE)
         and f'data-sort="{ratio.speedup}"' not in page
     ]
     sections = dict(re.findall(r'<section id="(\w+)"[^>]*>(.*?)</section>', page, re.DOTALL))

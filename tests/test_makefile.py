@@ -19,18 +19,18 @@ def make(*arguments: str, path: str | None = None) -> subprocess.CompletedProces
     return subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
 
 
-def test_an_unknown_environment_is_one_line() -> None:
-    """Before anything is installed or measured."""
-    done = make("known-envs", "ENVS=ipex nightly")
+@pytest.mark.parametrize(
+    ("target", "given", "unknown"),
+    [
+        ("known-envs", "ENVS=ipex nightly", "ENVS=nightly"),
+        ("known-backends", "BACKENDS=onnxruntime tvm", "BACKENDS=tvm"),
+    ],
+)
+def test_an_unknown_choice_is_one_line(target: str, given: str, unknown: str) -> None:
+    """Before anything is installed: pip would only warn of an extra that does not exist."""
+    done = make(target, given)
     assert done.returncode
-    assert done.stderr.startswith("make: ENVS=nightly is not known: say ipex, latest or NAME=")
-
-
-def test_an_unknown_backend_is_one_line() -> None:
-    """Pip would only warn of an extra that does not exist, and the marker would stay."""
-    done = make("known-backends", "BACKENDS=onnxruntime tvm")
-    assert done.returncode
-    assert done.stderr.startswith("make: BACKENDS=tvm is not known: say openvino or onnxruntime\n")
+    assert done.stderr.startswith(f"make: {unknown} ")
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,7 @@ def pythons(folder: Path, **minors: int) -> str:
         ({"python3": 14, "of_uv": 12}, "of.uv"),
     ],
 )
-def test_a_python_that_ipex_works_with_is_found(
-    tmp_path: Path, minors: dict[str, int], taken: str
-) -> None:
+def test_a_python_for_ipex_is_found(tmp_path: Path, minors: dict[str, int], taken: str) -> None:
     """Today's systems have a later one as python3, and often an earlier one beside it."""
     done = make(
         f"{tmp_path}/env/.created", f"VENV={tmp_path}/env", path=pythons(tmp_path, **minors)
@@ -99,19 +97,20 @@ def test_a_python_that_ipex_works_with_is_found(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "words"),
     [
-        ((), "make: no Python 3.10, 3.11 or 3.12 was found: get one with 'uv python install 3.12'"),
-        (("PYTHON=python3.10",), "make: Python 3.10 or later is needed and python3.10 is another"),
+        ((), "uv python install 3.12"),
+        (("PYTHON=python3.10",), "PYTHON="),
     ],
 )
 def test_without_such_a_python_one_line_says_how_to_get_one(
-    tmp_path: Path, arguments: tuple[str, ...], told: str
+    tmp_path: Path, arguments: tuple[str, ...], words: str
 ) -> None:
     """Nothing is created before."""
     path = pythons(tmp_path, python3=13, python3_10=9)
     done = make(f"{tmp_path}/env/.created", f"VENV={tmp_path}/env", *arguments, path=path)
-    assert done.stderr.startswith(told)
+    assert done.stderr.startswith("make: ")
+    assert words in done.stderr
     assert not (tmp_path / "env").exists()
 
 

@@ -82,14 +82,15 @@ def test_the_gate_runs_for_requests_queues_and_main() -> None:
     assert re.findall(r"^  (\w+):", events, re.MULTILINE) == ["pull_request", "merge_group", "push"]
 
 
+def zizmor(*workflows: Path) -> subprocess.CompletedProcess[str]:
+    """The linter's findings; offline, so that it needs nothing but the files."""
+    command = [str(ZIZMOR), "--offline", "--no-progress", *map(str, workflows)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
 def test_the_linter_finds_nothing() -> None:
-    """Offline, so that it needs nothing but the files."""
-    done = subprocess.run(
-        [str(ZIZMOR), "--offline", "--no-progress", *map(str, WORKFLOWS)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    """In the three workflows."""
+    done = zizmor(*WORKFLOWS)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -106,11 +107,6 @@ def test_the_linter_finds_what_is_wrong(tmp_path: Path) -> None:
         "      - uses: actions/checkout@v5\n"
         '      - run: echo "${{ github.event.pull_request.title }}"\n'
     )
-    done = subprocess.run(
-        [str(ZIZMOR), "--offline", "--no-progress", str(workflow)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = zizmor(workflow)
     assert done.returncode != 0
     assert "template-injection" in done.stdout

@@ -243,7 +243,7 @@ class Facts:
         return row.status in MEASURED and self.outputs_agree(row.scenario) is not False
 
     def outputs_agree(self, scenario: str) -> bool | None:
-        """Return whether its outputs agree with stock default's; None if nobody compared them."""
+        """Return whether its outputs agree with stock default's; None if they were not compared."""
         row = self.parity.get(scenario)
         return None if row is None else row.within_tolerance
 

@@ -66,7 +66,7 @@ class WorkerHandle(Protocol):
         """End it; never fails."""
 
 
-def _oom_kills() -> int:
+def oom_kills() -> int:
     """Return how many processes the kernel killed for memory since boot; 0 where unknown."""
     with suppress(OSError, ValueError, IndexError):
         for line in Path("/proc/vmstat").read_text().splitlines():
@@ -85,7 +85,7 @@ class WorkerProcess:
     def __init__(self, command: WorkerCommand) -> None:
         self._command = command
         self._buffer = b""
-        self._oom_kills = _oom_kills()
+        self._oom_kills = oom_kills()
         request_read, self._request_fd = os.pipe()
         self._reply_fd, reply_write = os.pipe()
         try:
@@ -215,7 +215,7 @@ class WorkerProcess:
             self._kill()
             return WorkerError(Status.CRASHED, f"closed its pipe during `{op}` without ending")
         where = f"during `{op}`; its output is in logs/{self._command.log.name}"
-        if code == -signal.SIGKILL and _oom_kills() > self._oom_kills:
+        if code == -signal.SIGKILL and oom_kills() > self._oom_kills:
             return WorkerError(Status.OUT_OF_MEMORY, f"killed by the kernel for memory {where}")
         if code < 0:
             return WorkerError(Status.CRASHED, f"killed by {signal.Signals(-code).name} {where}")

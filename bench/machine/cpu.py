@@ -81,7 +81,7 @@ def read_cpu(root: Path) -> Cpu:
     """
     found = parse_cpuinfo(files.text(root / "proc/cpuinfo") or "")
     if found.model_name is None and root == type(root)("/"):
-        return _completed(found)
+        return completed(found)
     return found
 
 
@@ -117,7 +117,7 @@ def _whole(value: object) -> int | None:
     return int(match[0]) if match else None
 
 
-def _completed(found: Cpu) -> Cpu:
+def completed(found: Cpu) -> Cpu:
     """Add from py-cpuinfo what `/proc/cpuinfo` lacks (other systems, new Arm cores)."""
     try:
         import cpuinfo

@@ -7,9 +7,10 @@
 
 Work that competes inside a virtual machine shows as pressure, and that on a crowded host as steal,
 so both are read: of our own control group and of the CPUs that the watched processes are bound to,
-if the kernel tells. Other CPUs of a shared host do not matter. Time for which the group's own CPU
-quota stops threads is separate, as no neighbour causes it. A counter that is missing, or that went
-backwards (a migrated container, a reused process id), reads as None: neither quiet nor noisy.
+where the kernel reports it. Other CPUs of a shared host do not matter. Time for which the group's
+own CPU quota stops threads is separate, as no neighbour causes it. A counter that is missing, or
+that went backwards (a migrated container, a reused process id), reads as None: neither quiet nor
+noisy.
 """
 
 from __future__ import annotations
@@ -151,7 +152,7 @@ def wait_for_idle(
 
     All workers are stopped meanwhile, so what keeps CPUs busy is other work.
     """
-    is_busy = busy or _is_busy
+    is_busy = busy or cpus_busy
     ends = clock() + within_s
     while is_busy():
         if clock() >= ends:
@@ -163,7 +164,7 @@ _IDLE_WINDOW_S = 0.05
 """Five ticks of the kernel's clock: one tick of housekeeping does not count."""
 
 
-def _is_busy(root: Path = Path("/")) -> bool:
+def cpus_busy(root: Path = Path("/")) -> bool:
     """Return whether more than a tick of CPU time was used in a short window."""
     cores = placement.worker_cpus(topology.affinity(root), root)
     cpus = {cpu for core in cores for cpu in topology.siblings(core, root) or (core,)}
@@ -189,7 +190,7 @@ def _pressure(before: Reading, after: Reading) -> float | None:
     share = _share(after.waited_us - before.waited_us, elapsed_us)
     if share is None or before.others_us is None or after.others_us is None:
         return share
-    # the pressure may be of other CPUs: on ours nobody waits longer for others than those compute
+    # the pressure may be of other CPUs: on ours a thread waits no longer than others compute there
     others_us = after.others_us - before.others_us + after.slack_us
     return min(share, max(0.0, others_us / elapsed_us))
 

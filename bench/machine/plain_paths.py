@@ -21,7 +21,7 @@ from pathlib import Path
 
 _SPLIT = re.compile(r"[\s'\"\\$&;()<>|*?!`#]")
 """Characters that are special to a shell."""
-_PLACES = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - a folder of our own is made in it
+PLACES = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - a folder of our own is made in it
 
 
 def is_plain(path: Path | str) -> bool:
@@ -31,7 +31,7 @@ def is_plain(path: Path | str) -> bool:
 
 def plain(folder: Path) -> Path:
     """Return the folder if its path is plain, else a link to it; make it if it is missing."""
-    links = None if is_plain(folder) else _links()
+    links = None if is_plain(folder) else link_folder()
     if links is None:
         return folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ def interpreter(python: Path) -> Path:
     python = Path(os.path.abspath(python))  # noqa: PTH100 - environments are links, which are kept
     prefix = python.parent.parent
     base = _base(prefix)
-    links = None if is_plain(prefix) and is_plain(base or prefix) else _links()
+    links = None if is_plain(prefix) and is_plain(base or prefix) else link_folder()
     if links is None:
         return python
     if base is None:
@@ -82,9 +82,9 @@ def _short(path: Path) -> str:
 
 
 @functools.cache
-def _links() -> Path | None:
+def link_folder() -> Path | None:
     """Make a temporary folder with a plain path; None if there is no place for one."""
-    for place in (tempfile.gettempdir(), *_PLACES):
+    for place in (tempfile.gettempdir(), *PLACES):
         if is_plain(place) and os.access(place, os.W_OK | os.X_OK):
             folder = Path(tempfile.mkdtemp(prefix="pillqc-bench-", dir=place))
             atexit.register(shutil.rmtree, folder, ignore_errors=True)

@@ -55,7 +55,7 @@ one's capacity, and a server's cores of low base frequency have 78 % of the othe
 
 
 def fast_cpus(cpus: Collection[int], root: Path) -> tuple[int, ...]:
-    """Return the CPUs of the fast kind; all of them if cores are equal or nothing tells.
+    """Return the CPUs of the fast kind; all of them if cores are equal or the kernel does not say.
 
     Intel's mixed CPUs list their kinds (`cpu_core`, `cpu_atom`), some kernels name each CPU's
     (`core_type`), others give numbers.

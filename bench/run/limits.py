@@ -135,11 +135,11 @@ class _Tried:
 def _try_batch(worker: WorkerHandle, batch: int, policy: Policy) -> _Tried:
     scenario = protocol.encode(stock_default(Task.INFERENCE, batch))
     reply = worker.ask("prepare", policy.prepare_timeout_s, scenario=scenario)
-    prepared_mib = _own_pages_mib(worker.pid)
+    prepared_mib = own_pages_mib(worker.pid)
     worker.ask("call", policy.call_timeout_s, n=1, phase=str(Phase.FIRST_CALL))
     calls = worker.ask("call", policy.call_timeout_s, n=2, phase=str(Phase.WARMUP))
     peak_mib = float(worker.ask("memory", policy.call_timeout_s)["peak_rss_mb"])
-    at_rest_mib = _own_pages_mib(worker.pid)
+    at_rest_mib = own_pages_mib(worker.pid)
     worker.ask("release", policy.call_timeout_s)
     return _Tried(
         prepared=cast("protocol.PrepareReply", reply),
@@ -160,7 +160,7 @@ def _why_not(batch: int, tried: _Tried, participants: int, policy: Policy) -> st
     need = (
         participants * (tried.prepared_mib * _OTHERS_HOLD_MORE + kept_mib) + tried.peak_mib
     ) / 1024
-    limit = _memory_limit_gib(policy)
+    limit = memory_limit_gib(policy)
     if need > limit:
         return (
             f"{participants} workers with a batch of {batch} would need about {need:.1f} GiB, and "
@@ -169,7 +169,7 @@ def _why_not(batch: int, tried: _Tried, participants: int, policy: Policy) -> st
     return None
 
 
-def _own_pages_mib(pid: int) -> float | None:
+def own_pages_mib(pid: int) -> float | None:
     """Return a process's anonymous memory; None where it has exited.
 
     The kernel counts library pages (300 MiB of torch) as unique to the first worker, although all
@@ -182,6 +182,6 @@ def _own_pages_mib(pid: int) -> float | None:
     return float((memory.rss - memory.shared) / _MIB)
 
 
-def _memory_limit_gib(policy: Policy, root: Path = Path("/")) -> float:
+def memory_limit_gib(policy: Policy, root: Path = Path("/")) -> float:
     """Return the memory for all workers: a share of what machine and control group have free."""
     return policy.budget.free_memory_share * free_memory(root) / _MIB / 1024

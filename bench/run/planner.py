@@ -273,6 +273,6 @@ class Planner:
 
 
 def _comes_late(scenario: Scenario) -> bool:
-    """Whether no claim needs it: nobody would choose it, or it runs under a variable."""
+    """Whether no claim needs it: no user would choose it, or it runs under a variable."""
     shows = only_shows(scenario.backend, scenario.dtype, scenario.options)
     return shows or bool(variables.of(scenario))

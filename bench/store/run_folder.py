@@ -98,7 +98,7 @@ def only_run_here() -> Iterator[None]:
     Raises:
         BenchError: another run holds it, or nothing can be measured on this system.
     """
-    _check_system()
+    check_system()
     name = f"\0{os.environ.get(LOCK_VARIABLE, LOCK_NAME)}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as lock:
         try:
@@ -124,7 +124,7 @@ def _holder(name: str) -> str:
     return "unknown"
 
 
-def _check_system(root: Path = Path("/")) -> None:
+def check_system(root: Path = Path("/")) -> None:
     """Raise BenchError if this system lacks what every measurement needs."""
     if not (hasattr(os, "sched_setaffinity") and (root / "proc/self/status").exists()):
         raise BenchError(

@@ -66,7 +66,7 @@ def peak(dtypes: list[Dtype]) -> protocol.PeakReply:
     no such convolution.
     """
     found = {str(dtype): rate for dtype in dtypes if (rate := _gflop_per_s(dtype)) is not None}
-    source = torch.ones(_copy_bytes(), dtype=torch.uint8)
+    source = torch.ones(copy_bytes(), dtype=torch.uint8)
     target = source.clone()
     seconds = _best(lambda: target.copy_(source))
     return {"gflop_per_s": found, "memory_gb_per_s": 2 * source.numel() / seconds / 1e9}
@@ -154,7 +154,8 @@ def _best(call: Callable[[], object]) -> float:
             return best
 
 
-def _copy_bytes(cpu0: Path = Path("/sys/devices/system/cpu/cpu0")) -> int:
+def copy_bytes(cpu0: Path = Path("/sys/devices/system/cpu/cpu0")) -> int:
+    """Return the bytes to copy so that no cache holds them; `cpu0` is its folder in sysfs."""
     size = (files.text(cpu0 / "cache/index3/size") or "").removesuffix("K")
     last_level_mib = int(size) // 1024 if size.isdecimal() else 0
     return min(max(PEAK_MIB, 4 * last_level_mib), PEAK_MAX_MIB) * 2**20

@@ -48,7 +48,7 @@ def read(root: Path = Path("/")) -> dict[str, Any]:
         "allocator": allocator(maps),
         "openmp": openmp(maps),
         "wait_policy": wait_policy(environment),
-        "affinity": _affinity(),
+        "affinity": affinity(),
         "cpu_quota": cpu_limit(root),
         "thp": chosen(files.text(root / "sys/kernel/mm/transparent_hugepage/enabled")),
         "denormals_flushed": denormals_flushed(),
@@ -150,5 +150,6 @@ def _comparable(name: str, value: object) -> object:
     return sorted(match.group(1) for library in value if (match := _OPENMP.match(str(library))))
 
 
-def _affinity() -> list[int] | None:
+def affinity() -> list[int] | None:
+    """Return the CPUs that this process may run on; None where the system does not say."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None

@@ -81,7 +81,7 @@ class IdleHeap:
         self._released = None
         if self._works:
             self._libc.malloc_trim(0)
-            self._floor = self._resident()
+            self._floor = self.resident()
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
@@ -105,7 +105,7 @@ class IdleHeap:
 
     def release(self, at_most: int = KEPT_AT_MOST) -> bool:
         """Release the free heap if it is larger than `at_most`; return whether it was."""
-        if not self._works or self._resident() - self._floor <= at_most:
+        if not self._works or self.resident() - self._floor <= at_most:
             return False
         start, end = self._range()
         before = self._in_memory(start, end)
@@ -113,8 +113,8 @@ class IdleHeap:
         after = np.zeros_like(before)
         now = self._range()[1]
         after[: (now - start) // _PAGE] = self._in_memory(start, now)
-        self._released = _Released(_runs(start, before & ~after), end)
-        self._floor = self._resident()
+        self._released = _Released(page_runs(start, before & ~after), end)
+        self._floor = self.resident()
         return True
 
     def renew(self) -> bool:
@@ -173,12 +173,12 @@ class IdleHeap:
         self._libc.mincore(start, end - start, flags.ctypes.data)
         return (flags & 1).astype(bool)
 
-    def _resident(self) -> int:
+    def resident(self) -> int:
         """Return the bytes of anonymous memory."""
         return status_kb(self._process, "RssAnon") * 1024
 
 
-def _runs(start: int, pages: NDArray[np.bool_]) -> list[tuple[int, int]]:
+def page_runs(start: int, pages: NDArray[np.bool_]) -> list[tuple[int, int]]:
     """Join neighbouring pages into runs of (address, length), in bytes."""
     edges = np.flatnonzero(np.diff(np.concatenate(([False], pages, [False])).astype(np.int8)))
     return [

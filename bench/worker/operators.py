@@ -3,7 +3,7 @@
 A pattern is set up by the backend, as a model is (see `bench.worker.patterns`). ROIAlign and NMS
 need no setting up: importing IPEX registers its kernels for some of torchvision's operators. Which
 kernel runs depends on how autograd is switched off: `no_grad` still goes through the kernels
-registered for autograd, `inference_mode` does not. So both are cases, and PyTorch's profiler tells
+registered for autograd, `inference_mode` does not. So both are cases, and PyTorch's profiler shows
 which kernels ran.
 """
 

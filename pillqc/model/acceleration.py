@@ -168,18 +168,19 @@ class Accelerated:
         self._model = model
         self._way = way
         self._size = 0
-        self._run: _Call | None = None
+        self.prepared: _Call | None = None
+        """The model as it runs; made anew for a larger batch."""
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return probabilities and maps, as the model does in evaluation mode."""
         count = len(images)
-        if self._run is None or count > self._size:
+        if self.prepared is None or count > self._size:
             self._size = count
-            self._run = _prepared(self._model, self._way, _laid_out(images, self._way))
+            self.prepared = _prepared(self._model, self._way, _laid_out(images, self._way))
         if count < self._size:
             images = torch.cat([images, images[:1].expand(self._size - count, -1, -1, -1)])
         with _cast(self._way):
-            probabilities, maps = self._run(_laid_out(images, self._way))
+            probabilities, maps = self.prepared(_laid_out(images, self._way))
         return probabilities[:count].float(), maps[:count].float()
 
 

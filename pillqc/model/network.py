@@ -85,7 +85,7 @@ class CustomVGG(nn.Module):
         scores = self.scores(features)
         if self.training:
             return scores
-        maps = self._scaled(self.evidence(features, images.shape[-2:]))
+        maps = self.scaled(self.evidence(features, images.shape[-2:]))
         return torch.softmax(scores, dim=1), maps
 
     def scores(self, features: Tensor) -> Tensor:
@@ -136,7 +136,8 @@ class CustomVGG(nn.Module):
         self.map_high.copy_(high)
         self.map_calibrated.fill_(value=True)
 
-    def _scaled(self, maps: Tensor) -> Tensor:
+    def scaled(self, maps: Tensor) -> Tensor:
+        """Return evidence as heat from 0 to 1, on the calibrated scale or on each image's own."""
         low = torch.where(self.map_calibrated, self._wide(self.map_low), maps.amin((2, 3), True))
         high = torch.where(self.map_calibrated, self._wide(self.map_high), maps.amax((2, 3), True))
         share = ((maps - low) / (high - low).clamp_min(_FLATTEST_RANGE)).clamp_min(0.0)

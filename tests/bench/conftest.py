@@ -132,7 +132,7 @@ class FakeWorker:
         self.backend.clock.spend(self.backend.start_s)
         if self.key.backend in self.backend.greeting_faults:
             raise self.backend.greeting_faults[self.key.backend]
-        return {"ok": True, "hello": {"import_s": 1.5, **self._conditions()}}
+        return {"ok": True, "hello": {"import_s": 1.5, **self.answer_conditions()}}
 
     def stop(self) -> None:
         self.backend.alive.discard(self.pid)
@@ -148,10 +148,10 @@ class FakeWorker:
         replaced = self.backend.scripted(self, op, fields)
         if replaced is not None:
             return replaced
-        answer: dict[str, Any] = getattr(self, f"_{op}")(**fields)
+        answer: dict[str, Any] = getattr(self, f"answer_{op}")(**fields)
         return answer
 
-    def _prepare(self, **_: Any) -> dict[str, Any]:
+    def answer_prepare(self, **_: Any) -> dict[str, Any]:
         self.backend.clock.spend(self.backend.prepare_s)
         assert self.scenario is not None
         bf16 = self.scenario.dtype.value == "bf16"
@@ -164,7 +164,7 @@ class FakeWorker:
             "model": {"name": "fake", "trained": False, "threshold": 0.5},
         }
 
-    def _call(self, n: int, phase: str) -> dict[str, Any]:
+    def answer_call(self, n: int, phase: str) -> dict[str, Any]:
         assert self.scenario is not None
         factor = self.backend.first_call_factor if phase == "first_call" else 1.0
         times = self.backend.times(self, n, factor)
@@ -178,7 +178,7 @@ class FakeWorker:
             "invalid": None,
         }
 
-    def _outputs(self, path: str, within_s: float) -> dict[str, Any]:
+    def answer_outputs(self, path: str, within_s: float) -> dict[str, Any]:
         """As a worker: batches of the scenario's size for so long, eight images at least."""
         assert self.scenario is not None
         offset = self.backend.output_offset.get(self.scenario.id, 0.0)
@@ -190,7 +190,7 @@ class FakeWorker:
         times = self.backend.times(self, max(-(-8 // size), min(-(-96 // size), within)))
         return {"images": 4, "trained": False, "wall_ns": times, "cpu_ns": times}
 
-    def _kernels(self) -> dict[str, Any]:
+    def answer_kernels(self) -> dict[str, Any]:
         kernel = {
             "position": 0,
             "primitive": "convolution",
@@ -204,13 +204,13 @@ class FakeWorker:
         }
         return {"kernels": [kernel], "fused_ops": 0, "isa": "avx512_core", "contradiction": None}
 
-    def _memory(self) -> dict[str, Any]:
+    def answer_memory(self) -> dict[str, Any]:
         return {"peak_rss_mb": 800.0, "rss_mb": 500.0}
 
-    def _conditions(self) -> dict[str, Any]:
+    def answer_conditions(self) -> dict[str, Any]:
         return {"conditions": self.backend.conditions_of(self)}
 
-    def _probe(self) -> dict[str, Any]:
+    def answer_probe(self) -> dict[str, Any]:
         self.backend.clock.spend(0.04)
         return {
             "compute_ns": 20_000_000,
@@ -218,14 +218,14 @@ class FakeWorker:
             "gflop_per_s": self.backend.probe_gflop_per_s,
         }
 
-    def _peak(self, dtypes: list[str]) -> dict[str, Any]:
+    def answer_peak(self, dtypes: list[str]) -> dict[str, Any]:
         return {"gflop_per_s": dict.fromkeys(dtypes, 400.0), "memory_gb_per_s": 20.0}
 
-    def _renew(self) -> dict[str, Any]:
+    def answer_renew(self) -> dict[str, Any]:
         self.backend.clock.spend(0.01)
         return {"renewed": True}
 
-    def _release(self) -> dict[str, Any]:
+    def answer_release(self) -> dict[str, Any]:
         self.scenario = None
         return {}
 

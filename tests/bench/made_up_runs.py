@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from bench.store import records
 from bench.store.records import IterationRow, KernelRow, NoiseRow, ParityRow, Run, ScenarioRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
 DEFAULT_1 = "inference/stock/eager/fp32/contiguous/b1"
 LAST_1 = "inference/stock/eager/fp32/channels_last/b1"
@@ -36,6 +37,9 @@ BATCH_1 = Group("inference", 1, "")
 THREE = (DEFAULT_1, LAST_1, IPEX_1)
 """Stock default, its only rival of stock, and the best of IPEX, all at batch 1."""
 ENVIRONMENT = Path(__file__).with_name("made_up_environment.json")
+MakeRun = Callable[..., Run]
+Save = Callable[[Run, Path], Path]
+HOSTILE = "<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>|`*$x^2$"
 RUN_ID = "20261124T020000Z-m6i.4xlarge-532bdfb"
 GFLOP = 30.7
 PEAK = {"fp32": 340.0, "bf16": 340.0, "int8": 1360.0}
@@ -375,7 +379,7 @@ def build_run(plan: Plan) -> Run:
 
 
 @pytest.fixture(scope="session")
-def make_run() -> Callable[..., Run]:
+def make_run() -> MakeRun:
     """Return a function that makes a run of the given `Plan` choices."""
     return lambda **choices: build_run(Plan(**choices))
 
@@ -391,7 +395,7 @@ def save_run(run: Run, folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def save() -> Callable[[Run, Path], Path]:
+def save() -> Save:
     """Writes a made-up run to a folder."""
     return save_run
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.fresh_process import python
 
 ROOT = Path(__file__).parents[2]
 IMPORT_ONE_BY_ONE = """
@@ -29,9 +29,7 @@ def test_the_parents_modules_never_import_torch() -> None:
         if path.parts[1] != "worker" and path.name != "__main__" and "ask_" not in path.name
     ]
     assert len(modules) > 100
-    command = [sys.executable, "-c", IMPORT_ONE_BY_ONE, *modules]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    python("-c", IMPORT_ONE_BY_ONE, *modules)
 
 
 @pytest.mark.parametrize("module", ["bench.cli.main", "pillqc.commands.main"])
@@ -39,8 +37,7 @@ def test_the_command_line_starts_without_its_libraries(module: str) -> None:
     """`--help` is quick, and Ctrl-C in the first moment meets no half-imported library."""
     heavy = "{'torch', 'numpy', 'scipy', 'matplotlib', 'pandas', 'jinja2', 'sklearn'}"
     code = f"import sys, {module}; sys.exit(', '.join({heavy} & set(sys.modules)) or 0)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{module} imports {done.stderr}"
+    python("-c", code)
 
 
 @pytest.mark.torch
@@ -52,5 +49,4 @@ def test_a_worker_needs_no_more_than_another_environment_has() -> None:
     hidden = [name for name in unneeded if name not in names]
     assert "matplotlib" in hidden
     code = f"import sys; sys.modules.update(dict.fromkeys({hidden})); import bench.worker.session"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    python("-c", code)

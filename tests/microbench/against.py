@@ -4,7 +4,6 @@
 PYTHONPATH=. python tests/microbench/against.py tools --share 0     who calls equals different
 PYTHONPATH=. python tests/microbench/against.py tools --share 0.05  who finds 5 %
 PYTHONPATH=. python tests/microbench/against.py plain               half-widths in the same time
-PYTHONPATH=. python tests/microbench/against.py repeat --times 10   highest over lowest speedup
 
 Run nothing else on the machine. docs/selfcheck.md explains the figures.
 """
@@ -32,7 +31,7 @@ from bench.plan.thresholds import DEFAULT
 from bench.selfcheck.check import verdict_of
 from bench.selfcheck.experiment import Experiment
 from bench.selfcheck.real import Workers
-from bench.store import records, run_folder
+from bench.store import run_folder
 
 if TYPE_CHECKING:
     from bench.plan.thresholds import Policy
@@ -230,31 +229,6 @@ def plain(data: Path, times: int) -> None:
                         {"participant": participant.name, "plain": widths[0], "own": widths[1]}
                     )
                 )
-
-
-@main.command()
-@_DATA
-@click.option("--times", type=int, default=10, show_default=True)
-@click.option("--profile", default="standard", show_default=True)
-@click.option("--budget", type=float, help="Seconds of each; the profile's own by default.")
-def repeat(data: Path, times: int, profile: str, budget: float | None) -> None:
-    """Repeat a run of IPEX eager fp32 at batch 1: highest over lowest speedup."""
-    found: list[float] = []
-    with tempfile.TemporaryDirectory() as folder:
-        for number in range(times):
-            results = Path(folder) / str(number)
-            command = [sys.executable, "-m", "bench", "run", "--profile", profile]
-            command += ["--only", IPEX.id, "--data", str(data), "--results", str(results)]
-            command += ["--budget", str(budget)] if budget else []
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-            run = records.read_run(next(path for path in results.iterdir() if path.is_dir()))
-            found += [
-                row.speedup
-                for row in run.speedups
-                if row.scenario == IPEX.id and row.baseline_kind == "stock_default" and row.speedup
-            ]
-            click.echo(json.dumps({"speedup": found[-1]}))
-    click.echo(json.dumps({"times": len(found), "highest_over_lowest": max(found) / min(found)}))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from pillqc.evaluation.evaluate import judge
 from pillqc.evaluation.pixels import PixelGatherer
 from pillqc.inspection.boxes import find_boxes
 from tests.bench.analysis.simulation import BASE, Noise, participant_names, run
+from tests.bench.calls import timed_call
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,17 +45,8 @@ def heat() -> Any:
 
 def iteration(number: int) -> records.IterationRow:
     """Return a row of iterations.csv."""
-    return records.IterationRow(
-        run_id="20261124T023512Z-lab-abcdefg",
-        scenario="inference/ipex/torchscript+fusion/bf16/channels_last/b8",
-        launch=number % 3,
-        round=number % 12,
-        position=number % 5,
-        iteration=number,
-        phase="timed",
-        wall_ns=100_000_000 + number,
-        cpu_ns=200_000_000 + number,
-    )
+    scenario = "inference/ipex/torchscript+fusion/bf16/channels_last/b8"
+    return timed_call(scenario, number % 3, number % 12, 100.0, iteration=number)
 
 
 def test_decode_and_resize(benchmark: BenchmarkFixture, tmp_path: Path) -> None:

@@ -1,22 +1,18 @@
 """Count how often intervals contain the truth, and what they find: the tables of docs/method.md.
 
-    python tests/microbench/interval_coverage.py            20,000 runs, some minutes on two cores
-    python tests/microbench/interval_coverage.py --runs 2000
+    PYTHONPATH=. python tests/microbench/interval_coverage.py        20,000 runs, some minutes
+    PYTHONPATH=. python tests/microbench/interval_coverage.py --runs 2000
 
 Every run is simulated and judged by the shipped code (`bench.analysis`). Nothing is timed.
 """
 
 from __future__ import annotations
 
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from pathlib import Path
 
 import click
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from bench.plan.scenario import Verdict
 from tests.bench.analysis.simulation import Coverage, Noise, coverage, verdicts, wrong_headlines

@@ -10,23 +10,20 @@ docs/report.md has the bound; `make test` counts elements and bytes instead.
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import statistics
-import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from bench.errors import UsageError
 from bench.report import build
+from tests.bench.made_up_runs import Plan, build_run
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-MADE_UP = Path(__file__).parents[1] / "bench" / "made_up_runs.py"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 MARKS = """() => {
     const [opened] = performance.getEntriesByType("navigation");
@@ -45,16 +42,9 @@ MARKS = """() => {
 
 def large_page(folder: Path) -> Path:
     """Write the page of the tests' made-up full run."""
-    spec = importlib.util.spec_from_file_location("made_up_runs", MADE_UP)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"{MADE_UP} is not there: run this in a checkout")
-    made_up: Any = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = made_up  # dataclasses look their module up
-    spec.loader.exec_module(made_up)
-    plan = made_up.Plan(
-        profile="full", int8=True, environments=("torch-latest",), launches=5, rounds=20
+    run = build_run(
+        Plan(profile="full", int8=True, environments=("torch-latest",), launches=5, rounds=20)
     )
-    run = made_up.build_run(plan)
     path = folder / "large.html"
     path.write_text(build(run), encoding="utf-8")
     click.echo(f"{len(run.scenarios)} scenarios, {path.stat().st_size / 1e6:.2f} MB")

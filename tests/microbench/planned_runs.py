@@ -8,15 +8,11 @@ in every mode and data type. A run has the standard matrix, its budget, and the 
 
 from __future__ import annotations
 
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import click
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from bench.analysis.claims import IPEX, Claims
 from bench.plan.matrix import matrix

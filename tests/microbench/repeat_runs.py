@@ -1,12 +1,13 @@
 """Repeat whole runs, and compare their headlines.
 
-    python tests/microbench/repeat_runs.py --times 10 --profile smoke --results results/repeat
-    python tests/microbench/repeat_runs.py --times 0 --results results/repeat      only read them
+    PYTHONPATH=. python tests/microbench/repeat_runs.py --times 10 --results results/repeat
+    PYTHONPATH=. python tests/microbench/repeat_runs.py --times 0 --results results/repeat
 
 Run it in the checkout's root, and nothing else on the machine. Runs stay in their folder, so that
-ten can be made in several calls. The table has, for every headline that was decided in some run,
-the highest over the lowest estimate (bound: 1.03), and the pairs of runs that contradict each
-other: faster and slower, or same and a difference of more than `same` allows (bound: none).
+ten can be made in several calls; `--times 0` only compares those that are there. The table has,
+for every headline that was decided in some run, the highest over the lowest estimate (bound:
+1.03), and the pairs of runs that contradict each other: faster and slower, or same and a
+difference of more than `same` allows (bound: none).
 """
 
 from __future__ import annotations
@@ -19,8 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from bench.plan.scenario import DECIDED, Verdict
 from bench.plan.thresholds import DEFAULT
@@ -45,12 +44,14 @@ def contradict(one: ClaimRow, other: ClaimRow) -> bool:
 @click.command()
 @click.option("--times", default=10, show_default=True, help="Further runs to make.")
 @click.option("--profile", default="smoke", show_default=True)
+@click.option("--only", multiple=True, help="As of `bench run`: measure these scenarios alone.")
 @click.option("--data", default="data/pills", show_default=True)
 @click.option("--results", type=click.Path(path_type=Path), required=True)
-def main(times: int, profile: str, data: str, results: Path) -> None:
+def main(times: int, profile: str, only: tuple[str, ...], data: str, results: Path) -> None:
     """Make runs, then compare all that lie in the folder."""
     for _ in range(times):
         command = [sys.executable, "-m", "bench", "run", "--profile", profile, "--data", data]
+        command += [word for name in only for word in ("--only", name)]
         subprocess.run([*command, "--results", str(results)], check=True)
     runs = [records.read_run(path.parent) for path in sorted(results.glob("*/claims.csv"))]
     claims: dict[str, list[ClaimRow]] = defaultdict(list)

@@ -17,9 +17,7 @@ from tests.microbench.against import differs, plain_policy
         ([1.051, 1.0], "faster"),
     ],
 )
-def test_sequential_times_are_read_the_same_in_both_directions(
-    times: list[float], verdict: str
-) -> None:
+def test_sequential_times_read_the_same_both_ways(times: list[float], verdict: str) -> None:
     """5 % slower and 5 % faster are the same distance."""
     assert differs(times) == verdict
 

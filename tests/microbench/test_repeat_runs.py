@@ -52,7 +52,7 @@ OPEN = row("inconclusive", 0.9, 1.2)
         (SAME, SAME, False),
     ],
 )
-def test_runs_contradict_where_both_cannot_be_true(
+def test_runs_contradict_if_one_must_be_wrong(
     one: ClaimRow, other: ClaimRow, expected: bool
 ) -> None:
     """A small difference and `same` do not contradict each other."""

@@ -6,11 +6,9 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner
 
 from pillqc.benchmark import compare
-from pillqc.commands.main import main
-from pillqc.rendering.dataset import RenderPlan, render_dataset
+from tests.pillqc.command import run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,13 +24,8 @@ def test_both_ways_take_turns_and_the_ratio_is_that_of_their_throughputs() -> No
         order.append(name)
         now[0] += seconds
 
-    done = compare(
-        lambda: work("plain", 4.0),
-        lambda: work("ours", 5.0),
-        images=20,
-        rounds=2,
-        clock=lambda: now[0],
-    )
+    ways = (lambda: work("plain", 4.0), lambda: work("ours", 5.0))
+    done = compare(*ways, images=20, rounds=2, clock=lambda: now[0])
     assert order == ["plain", "ours", "ours", "plain"]
     assert done.ratio == pytest.approx(0.8)
     assert done.spread == pytest.approx((0.8, 0.8))
@@ -40,15 +33,11 @@ def test_both_ways_take_turns_and_the_ratio_is_that_of_their_throughputs() -> No
 
 
 @pytest.mark.parametrize("what", ["inspect", "train"])
-def test_the_command_measures_on_real_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
-) -> None:
+def test_the_command_measures(rendered: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     """It prints both throughputs and their ratio."""
     monkeypatch.setattr("pillqc.model.network.DEFAULT_SIZE", 32)
-    root = tmp_path / "pills"
-    render_dataset(root, RenderPlan(size=32, train_good=2, test_good=1, per_defect=1), jobs=1)
-    words = ("benchmark", what, "--data", str(root), "--model", "random", "--size", "32")
-    done = CliRunner().invoke(main, [*words, "--images", "4", "--rounds", "1", "--json"])
+    small = ("--model", "random", "--size", 32, "--images", 4, "--rounds", 1)
+    done = run("benchmark", what, "--data", rendered, *small, "--json")
     assert done.exit_code == 0, done.output
     figures = json.loads(done.stdout)
     speedup = figures["images_per_s"] / figures["plain_images_per_s"]

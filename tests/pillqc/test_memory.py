@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
-import sys
 
 import pytest
+
+from tests.fresh_process import python
 
 _FAULTS = """
 import resource
@@ -27,14 +27,7 @@ print(faults(), keep_heap(), faults())
 def measured(**environment: str) -> tuple[int, bool, int]:
     """Pages faulted before, whether it took, and pages faulted after, in a fresh process."""
     base = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
-    done = subprocess.run(
-        [sys.executable, "-c", _FAULTS],
-        env=base | environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    before, took, after = done.stdout.split()
+    before, took, after = python("-c", _FAULTS, env=base | environment).stdout.split()
     return int(before), took == "True", int(after)
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pillqc.shadowing import hidden_package
+from tests.fresh_process import python
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,28 +16,17 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("name", ["numpy.py", "torch/__init__.py"])
 @pytest.mark.parametrize("command", ["bench scenarios", "pillqc check-split --data ."])
-def test_a_stub_on_pythonpath_is_one_line_with_its_name(
-    tmp_path: Path, name: str, command: str
-) -> None:
+def test_a_stub_on_pythonpath_is_one_line(tmp_path: Path, name: str, command: str) -> None:
     """Not a traceback of whatever it lacks; the help still shows."""
     stub = tmp_path / name
     stub.parent.mkdir(exist_ok=True)
     stub.write_text("x = 1\n")
-    done = subprocess.run(
-        [sys.executable, "-m", *command.split()],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
-    )
-    assert done.returncode == 1
+    done = python("-m", *command.split(), code=1, env=os.environ | {"PYTHONPATH": str(tmp_path)})
     (line,) = done.stderr.splitlines()
     assert str(stub) in line
 
 
-def test_packages_where_packages_are_installed_hide_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_installed_packages_hide_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder of `pip install --target`, and a folder of that name with other files."""
     assert hidden_package() is None
     (tmp_path / "numpy").mkdir()

@@ -72,7 +72,7 @@ class Batch:
 class Workload:
     """The model and the images of one run; all workers with the same seed see the same ones.
 
-    `samples` are the test images, good and bad in turn. `decides` tells whether the outputs are
+    `samples` are the test images, good and bad in turn. `decides` says whether the outputs are
     (probabilities, maps) with decisions to compare.
 
     Raises (from the constructor):

@@ -12,6 +12,7 @@ from bench.analysis.speedups import RunAnalysis
 from bench.plan.scenario import CONTROL_SUFFIX, Dtype, Layout, Mode, Scenario, Task, stock_default
 from bench.plan.thresholds import DEFAULT
 from tests.bench.calls import measured, shared_rounds
+from tests.known import known
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,12 +54,10 @@ def test_each_group_asks_for_its_best_and_for_ipex() -> None:
 def test_answers_name_the_best_of_both_sides() -> None:
     """70 ms against 90 ms."""
     found = claims({STOCK: 100, NHWC: 90, EAGER: 80, SCRIPT: 70})
-    ipex = found.answer(IPEX, GROUP, "fp32")
-    assert ipex is not None
+    ipex = known(found.answer(IPEX, GROUP, "fp32"))
     assert (ipex.scenario, ipex.baseline, ipex.verdict) == (SCRIPT.id, NHWC.id, "faster")
     assert ipex.estimate == pytest.approx(90 / 70, rel=0.01)
-    best = found.answer(BEST, GROUP)
-    assert best is not None
+    best = known(found.answer(BEST, GROUP))
     assert (best.scenario, best.baseline) == (SCRIPT.id, STOCK.id)
 
 
@@ -78,8 +77,7 @@ def test_headlines_share_one_error() -> None:
 def test_another_environment_is_compared_with_ipex() -> None:
     """85 ms there against 80 ms here is a loss."""
     found = claims({STOCK: 100, NHWC: 90, EAGER: 80, LATEST: 85})
-    leaving = found.answer(LEAVING, GROUP, "fp32", "torch-latest")
-    assert leaving is not None
+    leaving = known(found.answer(LEAVING, GROUP, "fp32", "torch-latest"))
     assert (leaving.scenario, leaving.baseline, leaving.verdict) == (LATEST.id, EAGER.id, "slower")
 
 

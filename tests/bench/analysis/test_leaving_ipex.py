@@ -12,6 +12,7 @@ from bench.analysis.speedups import RunAnalysis
 from bench.plan.scenario import CONTROL_SUFFIX, Dtype, Layout, Mode, Scenario, Task
 from bench.plan.thresholds import DEFAULT
 from tests.bench.calls import measured, shared_rounds
+from tests.known import known
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,12 +51,11 @@ def answers(
 def test_the_best_of_each_side_meet_within_their_rounds() -> None:
     """Compiled at 63 ms against IPEX with TorchScript at 70 ms is a gain of 1.11 by leaving."""
     found = answers()["fp32", "torch-latest"]
-    assert found.stock is not None
-    assert found.ipex is not None
-    assert (found.stock.scenario, found.ipex.scenario) == (COMPILED.id, SCRIPT.id)
-    assert found.comparison is not None
-    assert found.comparison.estimate == pytest.approx(70 / 63, rel=0.01)
-    assert found.comparison.low <= found.comparison.estimate <= found.comparison.high
+    ends = known(found.stock).scenario, known(found.ipex).scenario
+    assert ends == (COMPILED.id, SCRIPT.id)
+    comparison = known(found.comparison)
+    assert comparison.estimate == pytest.approx(70 / 63, rel=0.01)
+    assert comparison.low <= comparison.estimate <= comparison.high
     assert found.verdict == "faster"
     assert found.group == "inference/b8"
 
@@ -66,22 +66,19 @@ def test_staying_on_the_same_pytorch_is_answered_too_and_first() -> None:
     assert [environment for _, environment in found] == ["ipex-2.8", "torch-latest"]
     here = found["fp32", "ipex-2.8"]
     assert here.verdict == "slower"
-    assert here.comparison is not None
-    assert here.comparison.estimate == pytest.approx(70 / 80, rel=0.01)
+    assert known(here.comparison).estimate == pytest.approx(70 / 80, rel=0.01)
 
 
 def test_stock_default_itself_may_be_the_best_that_is_left() -> None:
     """It has no speedup over itself and counts as 1."""
     found = answers({STOCK: 100.0, NHWC: 130.0, IPEX: 75.0})["fp32", "ipex-2.8"]
-    assert found.stock is not None
-    assert found.stock.scenario == STOCK.id
+    assert known(found.stock).scenario == STOCK.id
 
 
 def test_what_failed_is_not_chosen() -> None:
     """The next best represents its side."""
     found = answers(failed={COMPILED: "no compiler"})["fp32", "torch-latest"]
-    assert found.stock is not None
-    assert found.stock.scenario == LATEST.id
+    assert known(found.stock).scenario == LATEST.id
 
 
 def test_a_side_without_a_valid_scenario_gives_the_reason() -> None:
@@ -90,7 +87,7 @@ def test_a_side_without_a_valid_scenario_gives_the_reason() -> None:
     one = found["fp32", "torch-latest"]
     assert one.comparison is None
     assert one.verdict == "invalid"
-    assert one.reason == "no IPEX scenario is valid: crashed: not installed"
+    assert "not installed" in known(one.reason)
 
 
 def test_without_ipex_in_the_matrix_there_is_no_answer() -> None:

@@ -56,7 +56,7 @@ def test_a_level_that_shows_less_than_noise_is_estimated_below_zero() -> None:
     ],
 )
 @pytest.mark.parametrize("participants", [1, 4])
-def test_components_are_unbiased_and_their_bounds_hold(
+def test_components_and_bounds_hold(
     sds: tuple[float, ...], shared: float, participants: int
 ) -> None:
     """About 95 % of bounds hold, also with a shared reference: 91 % at least, of 200."""
@@ -89,10 +89,10 @@ def test_bounds_are_of_use() -> None:
 def test_participants_that_share_their_reference_count_for_less() -> None:
     """All noise in common: four participants know no more than one."""
     draws = np.random.default_rng(5)
-    alike = mean_squares(simulated(draws, (0.0,) * 4, shared=0.02))
+    equal = mean_squares(simulated(draws, (0.0,) * 4, shared=0.02))
     apart = mean_squares(simulated(draws, (0.0, 0.0, 0.0, 0.02)))
     blocks = 6 * 4 * 4 * 2
-    assert alike[3].degrees_of_freedom == pytest.approx(blocks, rel=0.1)
+    assert equal[3].degrees_of_freedom == pytest.approx(blocks, rel=0.1)
     assert apart[3].degrees_of_freedom == pytest.approx(4 * blocks, rel=0.1)
 
 

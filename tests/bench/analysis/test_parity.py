@@ -105,9 +105,7 @@ def test_decisions_are_counted_at_the_models_threshold(tmp_path: Path) -> None:
         (Dtype.INT8, 2e-1, False),
     ],
 )
-def test_each_dtype_has_its_tolerance(
-    tmp_path: Path, dtype: Dtype, error: float, within: bool
-) -> None:
+def test_dtypes_have_tolerances(tmp_path: Path, dtype: Dtype, error: float, within: bool) -> None:
     """What is rounding in bf16 is a bug in fp32."""
     found = decided(tmp_path, [BEFORE[0] + error, *BEFORE[1:]], dtype)
     assert found.within_tolerance is within
@@ -164,7 +162,6 @@ def test_the_tolerance_of_losses_is_a_share_of_the_first(
     left = losses(tmp_path / "a.npz", [0.7, 0.6])
     right = losses(tmp_path / "b.npz", [0.7, later])
     found = compare(left, right, task=Task.TRAINING, dtype=dtype, tolerance=TOLERANCE)
-
     assert found.within_tolerance is within
     assert found.max_abs_error == pytest.approx(later - 0.6)
     assert found.decisions_changed is None
@@ -176,7 +173,6 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(tmp_path: Path) -> Non
     damaged = tmp_path / "damaged.npz"
     damaged.write_bytes(good.read_bytes()[:100])
     other = decisions(tmp_path / "other.npz", BEFORE, paths=np.array(list("wxyz")))
-
     with pytest.raises(BenchError, match="cannot read the outputs"):
         compared(good, tmp_path / "none.npz")
     with pytest.raises(BenchError, match="cannot read the outputs"):
@@ -209,14 +205,11 @@ def numbers(path: Path, *outputs: Any) -> Path:
         (([[100.0, -3.0]], [0.002]), False),
     ],
 )
-def test_outputs_of_unknown_meaning_have_a_tolerance_of_their_scale(
-    tmp_path: Path, found: Any, within: bool
-) -> None:
+def test_unknown_outputs_have_a_scaled_tolerance(tmp_path: Path, found: Any, within: bool) -> None:
     """A logit of 100 and a tiny second output each have a thousandth of their own size."""
     left = numbers(tmp_path / "a.npz", [100.0, -3.0], [0.002])
     right = numbers(tmp_path / "b.npz", *found)
     row = compared(left, right)
-
     assert row.within_tolerance is within
     assert row.decisions_changed is None
     assert row.images == 2

@@ -43,7 +43,7 @@ def test_what_the_machine_can_do_is_plausible(share: float | None) -> None:
 
 def test_more_arithmetic_than_the_peak_is_refuted() -> None:
     """Beyond the tolerance, in a sentence with the figure."""
-    assert "at 131 % of the peak" in (over_peak(row(percent_of_peak=131.2), POLICY) or "")
+    assert "131 %" in (over_peak(row(percent_of_peak=131.2), POLICY) or "")
 
 
 def test_an_emulated_dtype_may_pass_the_peak_of_its_emulation() -> None:
@@ -64,9 +64,7 @@ NHWC = row(scenario="nhwc", backend="stock", percent_of_peak=80.0)
         (ratio(2.0), False),
     ],
 )
-def test_a_gain_over_channels_last_is_bounded_by_its_distance_from_the_peak(
-    gain: Ratio, plausible: bool
-) -> None:
+def test_a_gain_over_channels_last_is_bounded_by_the_peak(gain: Ratio, plausible: bool) -> None:
     """The same arithmetic cannot be done faster than the peak allows; the whole interval counts."""
     assert (beyond_reach(row(), gain, NHWC, POLICY) is None) is plausible
 
@@ -74,9 +72,8 @@ def test_a_gain_over_channels_last_is_bounded_by_its_distance_from_the_peak(
 def test_the_sentence_has_the_bound() -> None:
     """A reader can check the sum."""
     sentence = beyond_reach(row(), ratio(2.0), NHWC, POLICY) or ""
-    assert "2 times as fast" in sentence
-    assert "runs at 80 %" in sentence
-    assert "1.38 times is the most" in sentence
+    assert "80 %" in sentence
+    assert "1.38" in sentence
 
 
 @pytest.mark.parametrize(

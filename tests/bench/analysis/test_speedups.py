@@ -14,6 +14,7 @@ from bench.plan.thresholds import DEFAULT
 from bench.store.records import NoiseRow, ParityRow
 from bench.store.rows import blank
 from tests.bench.calls import measured, shared_rounds
+from tests.known import known
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -87,9 +88,6 @@ def _speedups(*rows: Scenario | ScenarioRow, **more: Any) -> dict[tuple[str, str
     return keyed
 
 
-# --- groups --------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("task", "options", "label"),
     [
@@ -129,10 +127,8 @@ def test_speedups_are_paired_and_carry_what_they_rest_on() -> None:
     assert (row.verdict, row.reason) == ("faster", None)
     assert (row.processes, row.borrowed) == (3, False)
     assert row.at_least == pytest.approx((row.speedup_low or 0) - 1)
-    assert row.standard_error is not None
-    assert 0 < row.standard_error < 0.01
-    assert row.p_value is not None
-    assert row.p_value < 1e-6
+    assert 0 < known(row.standard_error) < 0.01
+    assert known(row.p_value) < 1e-6
 
 
 def test_the_control_comes_out_as_the_same() -> None:
@@ -151,9 +147,6 @@ def test_groups_do_not_mix() -> None:
     rows = _speedups(*(scenario for scenario in (one, frozen, full, *others)))
     for default, other in zip((one, frozen, full), others, strict=True):
         assert rows[other.id, "stock_default"].baseline == default.id
-
-
-# --- stock tuned ---------------------------------------------------------------------------------
 
 
 def test_stock_tuned_is_the_fastest_stock_scenario_of_the_dtype() -> None:
@@ -186,124 +179,85 @@ def test_stock_tuned_of_bf16_is_a_bf16_scenario() -> None:
     assert rows[STOCK.id, "stock_tuned"].baseline == NHWC.id
 
 
-@pytest.mark.parametrize("status", ["no_steady_state", "crashed", "wrong_output"])
-def test_only_a_scenario_that_is_ok_can_be_tuned(status: str) -> None:
-    """A baseline must be beyond doubt."""
-    rows = _speedups(STOCK, SCRIPT, measured(NHWC, status=status), IPEX)
+@pytest.mark.parametrize(
+    ("doubtful", "parity"),
+    [
+        *((measured(NHWC, status=one), ()) for one in ("no_steady_state", "crashed", "timeout")),
+        (measured(NHWC, percent_of_peak=150.0), ()),
+        (NHWC, (_parity(NHWC, right=False),)),
+    ],
+)
+def test_only_a_scenario_that_is_ok_can_be_tuned(doubtful: Any, parity: Any) -> None:
+    """A baseline must be beyond doubt: neither unsteady, crashed, too fast nor wrong."""
+    rows = _speedups(STOCK, SCRIPT, doubtful, IPEX, parity=parity)
     assert rows[IPEX.id, "stock_tuned"].baseline == SCRIPT.id
+    assert rows[IPEX.id, "stock_default"].verdict == "faster"
 
 
-def test_a_scenario_with_wrong_outputs_cannot_be_tuned() -> None:
-    """Fast and wrong is no baseline."""
-    rows = _speedups(STOCK, NHWC, IPEX, parity=(_parity(NHWC, right=False),))
-    assert rows[IPEX.id, "stock_tuned"].baseline == STOCK.id
+def _without(name: str) -> list[IterationRow]:
+    """The calls of all participants but one."""
+    return shared_rounds({other: ms for other, ms in SPEEDS.items() if other != name})
 
 
-# --- no verdict, and why -------------------------------------------------------------------------
+CRASHED = measured(IPEX, status="crashed", reason="signal 11")
+LATE = measured(STOCK, status="timeout", reason="no answer in 180 s")
+UNLIKE = {IPEX.id: {"differs": ["threads: 2 against 4"]}}
+NO_NUMBER = (_parity(IPEX, right=False, error=None),)
+"""As of NaN, or of another shape."""
+SLOWED = shared_rounds({**SPEEDS, PLACEBO.id: 85.0})
 
 
-def test_a_scenario_that_could_not_run_keeps_its_rows() -> None:
-    """Invalid against both baselines, with its own reason and no number."""
-    crashed = measured(IPEX, status="crashed", reason="the worker died of signal 11")
-    rows = _speedups(STOCK, NHWC, crashed)
-    for kind in ("stock_default", "stock_tuned"):
-        row = rows[IPEX.id, kind]
-        assert (row.verdict, row.reason) == ("invalid", "crashed: the worker died of signal 11")
-        assert row.speedup is row.speedup_low is row.speedup_high is row.margin is None
-
-
-def test_wrong_outputs_are_invalid_but_shown() -> None:
-    """What was measured stays visible; the reason says how wrong it is."""
-    row = _speedups(STOCK, IPEX, parity=(_parity(IPEX, right=False),))[IPEX.id, "stock_default"]
-    assert row.verdict == "invalid"
-    assert row.speedup == pytest.approx(2, rel=0.01)
-    assert row.reason == "its outputs differ from stock default's by 0.5, 0.001 is allowed"
-
-
-def test_wrong_outputs_without_a_number_are_invalid_too() -> None:
-    """An output of NaN or of another shape has no error that could be printed."""
-    parity = (_parity(IPEX, right=False, error=None),)
-    row = _speedups(STOCK, IPEX, parity=parity)[IPEX.id, "stock_default"]
-    assert (row.verdict, row.reason) == ("invalid", "its outputs do not match stock default's")
-
-
-def test_a_worker_under_other_conditions_is_invalid_but_shown() -> None:
-    """From the conditions that the run keeps; the others' verdicts are unchanged."""
-    workers = {IPEX.id: {"differs": ["threads: 2 against 4"]}}
-    found = _speedups(STOCK, NHWC, IPEX, workers=workers)
+@pytest.mark.parametrize(
+    ("rows", "more", "verdict", "speedup", "words"),
+    [
+        ((STOCK, IPEX), {"parity": (_parity(IPEX, right=True),)}, "faster", 2, ()),
+        ((STOCK, CRASHED), {}, "invalid", None, ("crashed: signal 11",)),
+        ((STOCK, IPEX), {"parity": (_parity(IPEX, right=False),)}, "invalid", 2, ("0.5", "0.001")),
+        ((STOCK, IPEX), {"parity": NO_NUMBER}, "invalid", 2, ("outputs",)),
+        ((STOCK, IPEX), {"workers": UNLIKE}, "invalid", 2, ("threads: 2 against 4",)),
+        ((STOCK, measured(IPEX, percent_of_peak=150.0)), {}, "invalid", 2, ("150 %",)),
+        # 1.6 times as fast as what runs at 80 % of the peak cannot be the same arithmetic
+        ((STOCK, measured(NHWC, percent_of_peak=80.0), IPEX), {}, "invalid", 2, ("channels_last",)),
+        ((LATE, IPEX), {}, "invalid", None, (STOCK.id, "timeout: no answer in 180 s")),
+        ((IPEX,), {}, "invalid", None, ("no stock default",)),
+        ((STOCK, IPEX), {"iterations": _without(IPEX.id)}, "inconclusive", None, ("no round",)),
+        ((STOCK, NHWC, measured(IPEX, checked=False)), {}, "inconclusive", 2, ()),
+        ((STOCK, measured(IPEX, native_dtype=False)), {}, "faster", 2, ("emulated",)),
+        ((STOCK, measured(IPEX, status="no_steady_state")), {}, "faster", 2, ("steady state",)),
+    ],
+)
+def test_what_is_known_of_a_scenario_decides_its_verdict_and_reason(
+    rows: Any, more: Any, verdict: str, speedup: float | None, words: tuple[str, ...]
+) -> None:
+    """What was measured stays visible beside any objection; the others' verdicts stay theirs."""
+    found = _speedups(*rows, **more)
     row = found[IPEX.id, "stock_default"]
-    assert row.verdict == "invalid"
-    assert "threads: 2 against 4" in (row.reason or "")
-    assert row.speedup is not None
-    assert found[NHWC.id, "stock_default"].verdict == "faster"
-
-
-def test_more_than_the_peak_is_invalid_and_no_baseline() -> None:
-    """The fastest stock scenario would be the tuned one, had it not passed the machine's peak."""
-    found = _speedups(STOCK, measured(NHWC, percent_of_peak=150.0), SCRIPT, IPEX)
-    row = found[NHWC.id, "stock_default"]
-    assert row.verdict == "invalid"
-    assert "150 % of the peak" in (row.reason or "")
-    assert row.speedup == pytest.approx(1.25, rel=0.01)
-    assert found[IPEX.id, "stock_tuned"].baseline == SCRIPT.id
-    assert found[IPEX.id, "stock_default"].verdict == "faster"
+    assert (row.verdict, row.speedup) == (verdict, speedup and pytest.approx(speedup, rel=0.01))
+    assert all(word in (row.reason or "") for word in words)
+    if (NHWC.id, "stock_default") in found:
+        assert found[NHWC.id, "stock_default"].verdict == "faster"
 
 
 @pytest.mark.parametrize(("peak", "verdict"), [(150.0, "invalid"), (None, "slower")])
 def test_what_was_refused_is_refused_in_every_comparison(peak: float | None, verdict: str) -> None:
     """Not only over the baselines: bf16 over fp32, say, of a scenario that passed the peak."""
-    found = _run(STOCK, IPEX, measured(IPEX_BF16, percent_of_peak=peak)).compare(
-        IPEX_BF16.id, IPEX.id
-    )
-    assert found is not None
+    one = _run(STOCK, IPEX, measured(IPEX_BF16, percent_of_peak=peak))
+    found = known(one.compare(IPEX_BF16.id, IPEX.id))
     assert (found.verdict, found.is_valid) == (verdict, peak is None)
-
-
-def test_a_gain_beyond_the_peak_over_channels_last_is_invalid() -> None:
-    """1.6 times as fast as what runs at 80 % of the peak cannot be the same arithmetic."""
-    found = _speedups(STOCK, measured(NHWC, percent_of_peak=80.0), IPEX)
-    assert found[IPEX.id, "stock_default"].verdict == "invalid"
-    assert "stock channels_last" in (found[IPEX.id, "stock_default"].reason or "")
-    assert found[NHWC.id, "stock_default"].verdict == "faster"
 
 
 def test_a_placebo_that_differs_is_invalid() -> None:
     """Against stock default only: against stock tuned it is slower as stock default is."""
-    calls = shared_rounds({**SPEEDS, PLACEBO.id: 85.0})
-    found = _speedups(STOCK, NHWC, PLACEBO, iterations=calls)
+    found = _speedups(STOCK, NHWC, PLACEBO, iterations=SLOWED)
     row = found[PLACEBO.id, "stock_default"]
     assert row.verdict == "invalid"
     assert "optimising nothing" in (row.reason or "")
     assert found[PLACEBO.id, "stock_tuned"].verdict == "slower"
 
 
-def test_right_outputs_change_nothing() -> None:
-    """Parity that holds is no reason."""
-    rows = _speedups(STOCK, IPEX, parity=(_parity(IPEX, right=True),))
-    assert rows[IPEX.id, "stock_default"].verdict == "faster"
-
-
-def test_without_its_baseline_there_is_no_verdict() -> None:
-    """The reason names the baseline and what became of it."""
-    rows = _speedups(measured(STOCK, status="timeout", reason="no answer in 180 s"), IPEX)
-    row = rows[IPEX.id, "stock_default"]
-    assert row.verdict == "invalid"
-    assert row.reason == f"its baseline {STOCK.id} cannot be used: timeout: no answer in 180 s"
-    assert row.speedup is None
-    assert rows[STOCK.id, "control"].verdict == "invalid"
-
-
-def test_a_run_without_stock_default_says_so() -> None:
-    """A choice of scenarios may leave it out; the rows are still there."""
-    rows = _speedups(IPEX)
-    assert rows[IPEX.id, "stock_default"].verdict == "invalid"
-    assert "no stock default" in str(rows[IPEX.id, "stock_default"].reason)
-
-
 def test_without_a_control_verdicts_stand_on_the_baseline_alone() -> None:
     """The control crashed: the model is unchecked, and what processes differ by is known still."""
-    speeds = {name: ms for name, ms in SPEEDS.items() if name != CONTROL}
-    rows = _speedups(STOCK, IPEX, NHWC, iterations=shared_rounds(speeds))
+    rows = _speedups(STOCK, IPEX, NHWC, iterations=_without(CONTROL))
     assert rows[IPEX.id, "stock_default"].verdict == "faster"
     assert rows[STOCK.id, "control"].verdict == "inconclusive"
     assert rows[STOCK.id, "control"].speedup is None
@@ -313,14 +267,6 @@ def test_a_control_that_differs_makes_its_group_invalid() -> None:
     """Two identical workers that differ by 10 %: no number of this group can be believed."""
     rows = _speedups(STOCK, IPEX, iterations=shared_rounds({**SPEEDS, CONTROL: 110.0}))
     assert {row.verdict for row in rows.values()} == {"invalid"}
-
-
-def test_a_scenario_without_a_shared_round_is_inconclusive() -> None:
-    """It is ok but the budget ended before its first round."""
-    speeds = {name: ms for name, ms in SPEEDS.items() if name != IPEX.id}
-    row = _speedups(STOCK, IPEX, iterations=shared_rounds(speeds))[IPEX.id, "stock_default"]
-    assert (row.verdict, row.speedup, row.rounds) == ("inconclusive", None, 0)
-    assert "no round has both" in str(row.reason)
 
 
 def _with_cpu(row: IterationRow, lost: int) -> IterationRow:
@@ -334,9 +280,7 @@ def _with_cpu(row: IterationRow, lost: int) -> IterationRow:
     ("lost", "pressure", "verdict"),
     [(0, 0.9, "faster"), (3, 0.9, "faster"), (9, 0.9, "inconclusive"), (10, 0.9, "invalid")],
 )
-def test_blocks_whose_cpus_other_work_took_do_not_count(
-    lost: int, pressure: float, verdict: str
-) -> None:
+def test_blocks_without_their_cpus_do_not_count(lost: int, pressure: float, verdict: str) -> None:
     """Of twelve, three clean ones are needed, and about as many as its baseline has."""
     noise = tuple(
         _noise("inference/b8", round_, launch=launch, pressure=pressure)
@@ -366,29 +310,6 @@ def test_one_launch_borrows_what_processes_differ_by() -> None:
     assert (row.processes, row.borrowed) == (1, True)
     assert row.standard_error == pytest.approx(DEFAULT.model.assumed_process_sd * 1.5**0.5, rel=0.1)
     assert row.verdict == "faster"
-
-
-def test_an_unchecked_scenario_has_no_verdict_yet() -> None:
-    """A run that was killed before its kernels were looked at says nothing of it."""
-    rows = _speedups(STOCK, measured(IPEX, checked=False), measured(NHWC, checked=True))
-    assert rows[IPEX.id, "stock_default"].verdict == "inconclusive"
-    assert rows[IPEX.id, "stock_default"].speedup is not None
-    assert rows[NHWC.id, "stock_default"].verdict == "faster"
-    assert rows[STOCK.id, "stock_tuned"].baseline == NHWC.id
-
-
-@pytest.mark.parametrize(
-    ("changes", "remark"),
-    [
-        ({"native_dtype": False}, "bf16 is emulated on this CPU"),
-        ({"status": "no_steady_state"}, "its warm-up was cut before a steady state"),
-    ],
-)
-def test_remarks_stand_beside_any_verdict(changes: dict[str, object], remark: str) -> None:
-    """Emulation and an unsteady warm-up change no verdict and are mentioned."""
-    rows = _speedups(STOCK, measured(IPEX_BF16, **changes))
-    row = rows[IPEX_BF16.id, "stock_default"]
-    assert (row.verdict, row.reason) == ("slower", remark)
 
 
 def test_remarks_say_only_what_is_known_of_what_ran() -> None:
@@ -423,6 +344,5 @@ def test_rows_can_be_made_again_from_rows_in_any_order() -> None:
 def test_a_verdict_of_another_version_supports_no_claim() -> None:
     """Its figures are shown; the word that nobody here knows is not taken for a finding."""
     row = _speedups(STOCK, IPEX)[IPEX.id, "stock_default"]
-    found = comparison_of(replace(row, verdict="splendid"))
-    assert found is not None
+    found = known(comparison_of(replace(row, verdict="splendid")))
     assert (found.verdict, found.at_least) == ("invalid", None)

@@ -97,7 +97,7 @@ FLAT = [10.0] * 11
         ([10.0, 20.0] * 8, None, None),
     ],
 )
-def test_what_came_before_the_level_stretch_is_known(
+def test_calls_before_the_level_stretch(
     calls: list[float], after: int | None, before: int | None
 ) -> None:
     """A later launch has to make those calls only; the stretch itself was to see it."""

@@ -78,8 +78,6 @@ def test_the_first_call_is_that_of_the_first_launch() -> None:
     assert timing_summary(calls).first_call_ms == 3.0
 
 
-# --- rows ----------------------------------------------------------------------------------------
-
 STEP = replace(stock_default(Task.TRAINING, 8), options=("frozen",))
 
 

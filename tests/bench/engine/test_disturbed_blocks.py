@@ -16,30 +16,35 @@ from bench.engine.rounds import Rounds
 from bench.machine import noise
 from bench.plan.scenario import CONTROL_SUFFIX, Scenario, Task, stock_default
 from bench.plan.thresholds import DEFAULT
-from bench.store.records import IterationRow, NoiseRow
+from bench.store.records import NoiseRow
+from bench.store.rows import blank
+from tests.bench.calls import timed_call
 
 if TYPE_CHECKING:
+    from bench.store.records import IterationRow
     from tests.bench.conftest import FakeBackend, FakeWorker
 
 STOCK = stock_default(Task.INFERENCE, 1)
 OTHER = replace(STOCK, backend="ipex")
 ROUNDS = 8
 
-Disturb = Callable[["FakeWorker", int], float]
+Stalls = Callable[[int, int], bool]
+"""Whether a block of a worker stalls; worker 1 is stock default, 2 its control, 3 the other."""
+Play = Callable[..., "Machine"]
 
 
 class Machine:
     """Rounds of stock default, its control and another scenario, where some blocks stall.
 
-    `stall(worker, block)` says how much longer a block takes without more CPU time; `busy` whether
-    the kernel sees other work in such blocks.
+    A block that stalls takes half as long again without more CPU time; `busy` says whether the
+    kernel sees other work in such blocks.
     """
 
     def __init__(
         self,
         backend: FakeBackend,
         monkeypatch: pytest.MonkeyPatch,
-        stall: Disturb,
+        stalls: Stalls,
         *,
         busy: bool,
     ) -> None:
@@ -50,12 +55,12 @@ class Machine:
         self._stalled = False
 
         def call(worker: FakeWorker, fields: Mapping[str, Any]) -> dict[str, Any]:
-            reply = worker._call(**fields)
+            reply = worker.answer_call(**fields)
             self._stalled = False
             if fields["phase"] == "timed":
                 block = self._blocks[worker.number] = self._blocks.get(worker.number, -1) + 1
-                longer = stall(worker, block)
-                self._stalled = longer > 1
+                self._stalled = stalls(worker.number, block)
+                longer = 1.5 if self._stalled else 1.0
                 reply["wall_ns"] = [int(ns * longer) for ns in reply["wall_ns"]]
             return reply
 
@@ -114,16 +119,19 @@ class Machine:
         )
 
 
-def test_a_disturbed_block_is_measured_again_and_kept(
-    backend: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def play(backend: Any, monkeypatch: pytest.MonkeyPatch) -> Play:
+    """Plays the rounds in which these blocks stall."""
+
+    def make(stalls: Stalls, *, busy: bool = True) -> Machine:
+        return Machine(backend, monkeypatch, stalls, busy=busy)
+
+    return make
+
+
+def test_disturbed_blocks_are_repeated(play: Play) -> None:
     """After waiting for idle CPUs; its first calls stand in the file and count for nothing."""
-    machine = Machine(
-        backend,
-        monkeypatch,
-        lambda worker, block: 1.5 if worker.key.backend == "ipex" and block == 3 else 1.0,
-        busy=True,
-    )
+    machine = play(lambda worker, block: worker == 3 and block == 3)
     rows = machine.timed(OTHER.id)
     marked = [row for row in rows if row.disturbed]
     again = [row for row in rows if row.round == marked[0].round and not row.disturbed]
@@ -136,32 +144,18 @@ def test_a_disturbed_block_is_measured_again_and_kept(
     assert machine.judge().compare(OTHER.id, STOCK.id).estimate == pytest.approx(1.0, abs=0.01)
 
 
-def test_an_execution_that_stalls_by_itself_stays_slow(
-    backend: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_own_stalls_count(play: Play) -> None:
     """Every other block takes half as long again, and the kernel saw no other work."""
-    machine = Machine(
-        backend,
-        monkeypatch,
-        lambda worker, block: 1.5 if worker.key.backend == "ipex" and block % 2 else 1.0,
-        busy=False,
-    )
+    machine = play(lambda worker, block: worker == 3 and block % 2 == 1, busy=False)
     assert not any(row.disturbed for row in machine.calls)
     assert machine.waits == []
     found = machine.judge().compare(OTHER.id, STOCK.id)
     assert found.estimate < 0.9
 
 
-def test_an_execution_that_never_gets_its_cpus_is_given_up_after_a_few_tries(
-    backend: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_execution_without_its_cpus_is_given_up_after_a_few_tries(play: Play) -> None:
     """Each block so often and no more; with fewer than three clean blocks it has no verdict."""
-    machine = Machine(
-        backend,
-        monkeypatch,
-        lambda worker, block: 1.5 if worker.key.backend == "ipex" and block > 1 else 1.0,
-        busy=True,
-    )
+    machine = play(lambda worker, block: worker == 3 and block > 1)
     rows = machine.timed(OTHER.id)
     tries = 1 + DEFAULT.noise.max_repeats
     assert len([row for row in rows if row.round == 4]) == tries
@@ -171,46 +165,28 @@ def test_an_execution_that_never_gets_its_cpus_is_given_up_after_a_few_tries(
     assert "clean ones are needed" in (found.reason or "")
 
 
-def test_an_execution_that_was_disturbed_much_more_than_its_baseline_is_inconclusive(
-    backend: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_much_more_disturbed_than_its_baseline_is_inconclusive(play: Play) -> None:
     """What looks like other work may be its own: the shares are compared."""
-    machine = Machine(
-        backend,
-        monkeypatch,
-        lambda worker, block: 1.5 if worker.key.backend == "ipex" and block % 2 else 1.0,
-        busy=True,
-    )
+    machine = play(lambda worker, block: worker == 3 and block % 2 == 1)
     assert machine.judge().compare(OTHER.id, STOCK.id).verdict == "inconclusive"
 
 
 def test_rows_of_the_first_version_are_judged_by_their_rounds() -> None:
     """They carry no mark: a block had less CPU time, in a round in which the kernel saw work."""
+    cpu_ns = {1: 150, 2: 150}
     calls = [
-        IterationRow(
-            run_id="run",
-            scenario=STOCK.id,
-            launch=0,
-            round=number,
-            position=0,
-            iteration=number,
-            phase="timed",
-            wall_ns=100,
-            cpu_ns=150 if number in (1, 2) else 200,
-        )
-        for number in range(6)
+        timed_call(STOCK.id, 0, number, 1e-4, cpu_ns=cpu_ns.get(number, 200)) for number in range(6)
     ]
+    pressure = {2: 0.9, 3: 0.9}
     rounds = [
-        NoiseRow(
+        blank(
+            NoiseRow,
             run_id="run",
             launch=0,
             group="g",
             round=number,
-            cpu_pressure=0.9 if number in (2, 3) else 0.0,
-            steal=None,
-            involuntary_switches=None,
-            probe_ratio=None,
             quiet=True,
+            cpu_pressure=pressure.get(number, 0.0),
         )
         for number in range(6)
     ]
@@ -232,15 +208,8 @@ def test_waiting_for_idle_cpus_ends(busy_for_s: float, idle: bool) -> None:
     assert now[0] <= 2.2
 
 
-def test_the_control_counts_with_its_scenario(
-    backend: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_control_is_its_own_worker(play: Play) -> None:
     """The blocks of its own worker are marked, and no others."""
-    machine = Machine(
-        backend,
-        monkeypatch,
-        lambda worker, block: 1.5 if worker.number == 2 and block == 1 else 1.0,
-        busy=True,
-    )
+    machine = play(lambda worker, block: worker == 2 and block == 1)
     assert sum(bool(row.disturbed) for row in machine.timed(STOCK.id + CONTROL_SUFFIX)) == 1
     assert not any(row.disturbed for row in machine.timed(STOCK.id))

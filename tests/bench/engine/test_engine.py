@@ -79,7 +79,7 @@ def test_a_participant_that_fails_costs_itself_only(build: Build, backend: Any) 
 
 
 def test_where_all_are_needed_nothing_is_measured_without_one(build: Build, backend: Any) -> None:
-    """Two of three would tell nothing."""
+    """Two of three would show nothing."""
     backend.faults[NHWC.id, "prepare"] = fails
     engine = build(needed=True)
     assert engine.launch(0, PAIR, 3, until=NEVER) == 0
@@ -116,9 +116,7 @@ def test_a_worker_whose_greeting_failed_is_ended(build: Build, backend: Any) -> 
     assert not backend.alive
 
 
-def test_participants_of_one_process_take_turns_in_it_until_the_end(
-    build: Build, backend: Any
-) -> None:
+def test_participants_of_one_process_take_turns_in_it(build: Build, backend: Any) -> None:
     """Group after group, until they are ended."""
     later = Group(name="later", participants=(replace(BASE, name="again", worker="base"),))
     engine = build()

@@ -58,7 +58,7 @@ def test_environments_are_named_by_the_user(tmp_path: Path) -> None:
 )
 def test_what_is_no_name_and_path_is_refused(text: str) -> None:
     """A name becomes part of ids and file names, so characters with a meaning there are refused."""
-    with pytest.raises(UsageError, match="is not NAME=PATH/TO/python"):
+    with pytest.raises(UsageError, match="NAME=PATH"):
         environments.parse((text,))
 
 
@@ -78,37 +78,32 @@ def test_a_healthy_environment_tells_what_it_has(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "sentence"),
+    ("changes", "words"),
     [
-        ({"version": "3.8.10"}, "has Python 3.8.10, and workers need 3.10 or newer"),
-        ({"version": "hello"}, "is not a Python that works"),
-        ({"missing": "PIL"}, "lacks pillow: install it there with"),
-        ({"error": "RuntimeError: nms does not exist"}, "cannot run a worker: RuntimeError: nms"),
-        ({"protocol": 99}, "speaks protocol 99, this harness speaks"),
+        ({"version": "3.8.10"}, "3.8.10"),
+        ({"version": "hello"}, "Python"),
+        ({"missing": "PIL"}, "pillow"),
+        ({"error": "RuntimeError: nms does not exist"}, "RuntimeError: nms"),
+        ({"protocol": 99}, "protocol 99"),
+        (None, "No such file"),
     ],
 )
 def test_an_environment_that_cannot_run_a_worker_is_one_line(
-    tmp_path: Path, changes: dict[str, Any], sentence: str
+    tmp_path: Path, changes: dict[str, Any] | None, words: str
 ) -> None:
     """The line names the environment and what would help, before anything is measured."""
-    python = interpreter(tmp_path, **changes)
-    with pytest.raises(BenchError, match=sentence) as refused:
+    python = tmp_path / "nowhere" if changes is None else interpreter(tmp_path, **changes)
+    with pytest.raises(BenchError, match=words) as refused:
         environments.look_at("latest", python)
     assert "environment latest" in str(refused.value)
     assert "\n" not in str(refused.value)
-
-
-def test_an_interpreter_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    """A typing error is the most common one."""
-    with pytest.raises(BenchError, match=r"cannot be run \(No such file"):
-        environments.look_at("latest", tmp_path / "nowhere")
 
 
 def test_a_real_empty_environment_lacks_its_first_package(tmp_path: Path) -> None:
     """A fresh virtual environment of this Python cannot run a worker."""
     make = [sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "empty")]
     subprocess.run(make, check=True)
-    with pytest.raises(BenchError, match="environment empty lacks numpy"):
+    with pytest.raises(BenchError, match=r"empty.*numpy"):
         environments.look_at("empty", tmp_path / "empty" / "bin" / "python")
 
 
@@ -168,7 +163,7 @@ def test_another_openmp_belongs_to_another_environment_and_another_allocator_doe
     assert found.startswith("allocator")
 
 
-def test_an_environment_that_changed_is_told_from_what_it_was() -> None:
+def test_an_environment_that_changed_is_reported_from_what_it_was() -> None:
     """A run that was cut must not go on with other packages under the same name."""
     before = LATEST.kept()
     assert environments.difference(before, LATEST) is None

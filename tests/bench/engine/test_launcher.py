@@ -68,9 +68,7 @@ def test_a_cache_of_its_own_shares_nothing_compiled(start: Any) -> None:
         assert len({one[own] for one in folders}) == len(folders)
 
 
-def test_another_environments_worker_runs_this_code_under_that_interpreter(
-    start: Any, tmp_path: Path
-) -> None:
+def test_another_interpreters_worker_runs_this_code(start: Any, tmp_path: Path) -> None:
     """Not the packages that are installed beside this one."""
     python = tmp_path / "bin" / "python"
     command = start(
@@ -91,5 +89,5 @@ def test_threads_bind_as_many_cpus_and_more_than_there_are_is_unavailable() -> N
     """More threads than cores would be measured as if it were speed."""
     assert first_cpus((4, 5, 6), 2) == (4, 5)
     assert first_cpus((4, 5), None) == (4, 5)
-    with pytest.raises(WorkerError, match="8 threads need as many physical cores"):
+    with pytest.raises(WorkerError, match="8 threads"):
         first_cpus((4, 5), 8)

@@ -32,9 +32,7 @@ def test_every_round_runs_every_participant_once(participants: int, seed: int, c
 
 @settings(deadline=None)
 @given(participant_counts, seeds, st.integers(0, 3))
-def test_every_participant_stands_at_every_position_equally_often(
-    participants: int, seed: int, cycle: int
-) -> None:
+def test_each_has_every_position_equally_often(participants: int, seed: int, cycle: int) -> None:
     """Over a cycle a bias of position cancels exactly."""
     seen = Counter(
         (participant, place)
@@ -47,9 +45,7 @@ def test_every_participant_stands_at_every_position_equally_often(
 
 @settings(deadline=None)
 @given(st.integers(2, 40), seeds, st.integers(0, 3))
-def test_every_participant_follows_every_other_equally_often(
-    participants: int, seed: int, cycle: int
-) -> None:
+def test_each_follows_every_other_equally_often(participants: int, seed: int, cycle: int) -> None:
     """Over a cycle what a participant inherits from the one before it cancels exactly."""
     seen = Counter(pair for order in _cycle(participants, seed, cycle) for pair in pairwise(order))
     assert len(seen) == participants * (participants - 1)
@@ -58,9 +54,7 @@ def test_every_participant_follows_every_other_equally_often(
 
 @settings(deadline=None)
 @given(st.integers(2, 40), seeds, st.integers(0, 3))
-def test_linear_drift_cancels_in_every_pair_of_rounds(
-    participants: int, seed: int, cycle: int
-) -> None:
+def test_linear_drift_cancels_in_round_pairs(participants: int, seed: int, cycle: int) -> None:
     """Each odd round mirrors the one before: a participant's two turns have the same middle."""
     orders = _cycle(participants, seed, cycle)
     for first, second in zip(orders[::2], orders[1::2], strict=True):

@@ -142,9 +142,7 @@ def test_an_idle_worker_is_stopped_by_the_kernel(start: Start) -> None:
         ("refuse", Status.UNSUPPORTED, "not on this CPU"),
     ],
 )
-def test_every_way_to_fail_has_its_status_and_reason(
-    start: Start, op: str, status: Status, words: str
-) -> None:
+def test_failures_have_status_and_reason(start: Start, op: str, status: Status, words: str) -> None:
     """A death has the reason of its exit status, a refusal the worker's own words."""
     worker = start()
     worker.greet(10)
@@ -176,9 +174,7 @@ def test_a_hanging_worker_is_killed_at_its_time_limit(start: Start) -> None:
     assert gone(worker.pid)
 
 
-def test_a_worker_that_closes_its_pipe_but_lives_is_ended(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_live_worker_without_pipe_is_ended(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a death is a death."""
     worker = start()
     worker.greet(10)
@@ -193,12 +189,10 @@ def test_a_worker_that_closes_its_pipe_but_lives_is_ended(
     assert gone(worker.pid)
 
 
-def test_a_kill_for_memory_is_told_from_another_kill(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kill_for_memory_has_its_status(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGKILL while the kernel's oom_kill counter grew means out of memory."""
     kills = iter([5, 6])
-    monkeypatch.setattr("bench.engine.worker_process._oom_kills", lambda: next(kills))
+    monkeypatch.setattr("bench.engine.worker_process.oom_kills", lambda: next(kills))
     worker = start()
     worker.greet(10)
     with pytest.raises(WorkerError, match="for memory") as caught:
@@ -206,9 +200,7 @@ def test_a_kill_for_memory_is_told_from_another_kill(
     assert caught.value.status is Status.OUT_OF_MEMORY
 
 
-def test_what_a_model_prints_goes_to_the_log_and_not_into_the_protocol(
-    start: Start, tmp_path: Path
-) -> None:
+def test_prints_of_a_model_are_logged_beside_the_protocol(start: Start, tmp_path: Path) -> None:
     """Neither a megabyte on stdout nor a forged reply on stderr reaches the parent."""
     worker = start()
     worker.greet(10)
@@ -234,7 +226,7 @@ def test_a_worker_is_bound_and_gets_just_the_given_variables(start: Start) -> No
     assert hello["x"] == "1"
 
 
-def test_dying_before_the_greeting_is_told(start: Start) -> None:
+def test_dying_before_the_greeting_is_reported(start: Start) -> None:
     """An import that ends the process has its exit code in the reason."""
     with pytest.raises(WorkerError, match="exit code 7 during `starting`"):
         start("die-at-start").greet(10)
@@ -243,7 +235,7 @@ def test_dying_before_the_greeting_is_told(start: Start) -> None:
 def test_an_interpreter_that_does_not_exist_is_one_line(tmp_path: Path) -> None:
     """A wrong path in --env must not be a traceback."""
     command = WorkerCommand(name="w", arguments=("/no/python",), log=tmp_path / "log")
-    with pytest.raises(BenchError, match="cannot start a worker with /no/python: No such file"):
+    with pytest.raises(BenchError, match="/no/python: No such file"):
         WorkerProcess(command)
 
 

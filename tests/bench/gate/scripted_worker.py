@@ -54,7 +54,7 @@ for line in requests:
         part = next((tag for tag in request["scenario"]["options"] if tag in known), None)
         send(native_dtype=True, part=part)
     elif op == "call":
-        ms = speed.MS[task] * slow
+        ms = getattr(speed, task.upper()) * slow
         walls = [
             int(1e6 * ms * jitter.lognormvariate(0, speed.SPREAD)) for _ in range(request["n"])
         ]

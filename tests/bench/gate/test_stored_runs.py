@@ -36,15 +36,15 @@ def ratio(estimate: float, low: float, high: float) -> Ratio:
 @pytest.mark.parametrize(
     ("after", "code", "words"),
     [
-        (around(1.40), 0, "Passed: no regression in 2 scenarios"),
+        (around(1.40), 0, "Passed: "),
         (around(1.55), 0, "faster"),
         (around(1.20), 10, f"Slower: {A}"),
         (around(1.30), 10, "7.7 % slower"),
-        (around(1.30, 0.15), 11, "No verdict on 1 of 2 scenarios"),
-        (around(1.37, 0.08), 11, "is not ruled out"),
+        (around(1.30, 0.15), 11, "1 of 2"),
+        (around(1.37, 0.08), 11, "ruled out"),
     ],
 )
-def test_the_exit_code_follows_from_the_interval_alone(
+def test_the_exit_code_follows_the_interval(
     make_run: Any, after: tuple[float, float, float], code: int, words: str
 ) -> None:
     """Shown is 10, ruled out is 0, and what is neither is 11."""
@@ -53,51 +53,32 @@ def test_the_exit_code_follows_from_the_interval_alone(
     result = gate("--baseline", baseline, "--candidate", candidate)
     assert result.exit_code == code, result.output
     assert words in " ".join(result.output.split())
-    assert f"Exit code {code}. Repeat: bench gate --baseline" in result.output
+    assert f"Exit code {code}. Repeat: bench gate " in result.output
 
 
-def test_another_machine_gives_no_verdict(make_run: Any) -> None:
-    """Even equal numbers of two machines say nothing about each other."""
-    baseline = make_run("a", {A: around(1.4)})
-    candidate = make_run("b", {A: around(1.4)}, fingerprint="def")
-    result = gate("--baseline", baseline, "--candidate", candidate)
-    assert result.exit_code == 11
-    assert "different machines" in result.output
-
-
-def test_a_run_that_does_not_say_its_machine_gives_no_verdict(make_run: Any) -> None:
-    """Two unknown machines are not one machine."""
-    runs = [make_run(name, {A: around(1.4)}, fingerprint=None) for name in "ab"]
-    result = gate("--baseline", runs[0], "--candidate", runs[1])
-    assert result.exit_code == 11
-    assert "does not say on which machine" in " ".join(result.stdout.split())
+ONE, BOTH, SLOWER = {A: around(1.4)}, {A: around(1.4), B: around(1.1)}, {A: around(1.1)}
+NOBODY: dict[str, Any] = {"fingerprint": None}
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("before", "after", "of_before", "of_after", "words"),
     [
-        ({"verdict": "invalid", "reason": "60 % of the rounds were not quiet"}, "not quiet"),
-        ({"launches": 1}, "confirms nothing"),
+        (ONE, ONE, {}, {"fingerprint": "def"}, "different machines"),
+        (ONE, ONE, NOBODY, NOBODY, "which machine"),
+        (ONE, SLOWER, {}, {"verdict": "invalid", "reason": "it was planted"}, "it was planted"),
+        (ONE, SLOWER, {}, {"launches": 1}, "confirms nothing"),
+        (BOTH, {B: around(1.1)}, {}, {}, "candidate run"),
+        ({}, {}, {}, {}, "measured no scenario"),
     ],
 )
-def test_what_cannot_be_trusted_is_no_verdict_with_the_reason(
-    make_run: Any, changes: dict[str, Any], words: str
+def test_what_cannot_be_compared_or_trusted_is_no_verdict_with_the_reason(
+    make_run: Any, before: Any, after: Any, of_before: Any, of_after: Any, words: str
 ) -> None:
-    """A slowdown in an invalid or a single-launch run is not confirmed."""
-    baseline = make_run("a", {A: around(1.4)})
-    candidate = make_run("b", {A: around(1.1)}, **changes)
-    result = gate("--baseline", baseline, "--candidate", candidate)
+    """Another or unknown machine, an invalid or a single-launch run, a lost scenario, nothing."""
+    runs = make_run("a", before, **of_before), make_run("b", after, **of_after)
+    result = gate("--baseline", runs[0], "--candidate", runs[1])
     assert result.exit_code == 11
     assert words in " ".join(result.output.split())
-
-
-def test_a_scenario_that_the_candidate_lost_is_no_verdict(make_run: Any) -> None:
-    """Deleting what became slower must not turn the gate green."""
-    baseline = make_run("a", {A: around(1.4), B: around(1.1)})
-    candidate = make_run("b", {B: around(1.1)})
-    result = gate("--baseline", baseline, "--candidate", candidate)
-    assert result.exit_code == 11
-    assert "the candidate run does not have it" in result.output
 
 
 def test_what_the_baseline_never_measured_is_not_asked_for(make_run: Any) -> None:
@@ -107,12 +88,10 @@ def test_what_the_baseline_never_measured_is_not_asked_for(make_run: Any) -> Non
     assert gate("--baseline", baseline, "--candidate", candidate).exit_code == 0
 
 
-@pytest.mark.parametrize("only", [("--only", "training/*"), ()])
-def test_nothing_to_compare_is_no_pass(make_run: Any, only: tuple[str, ...]) -> None:
-    """Zero scenarios, by a pattern or by an empty run, give 11 and say so."""
-    speedups = {A: around(1.4)} if only else {}
-    runs = [make_run(name, speedups) for name in "ab"]
-    result = gate("--baseline", runs[0], "--candidate", runs[1], *only)
+def test_a_pattern_that_matches_nothing_is_no_pass(make_run: Any) -> None:
+    """Zero scenarios give 11 and say so."""
+    runs = [make_run(name, ONE) for name in "ab"]
+    result = gate("--baseline", runs[0], "--candidate", runs[1], "--only", "training/*")
     assert result.exit_code == 11
     assert "measured no scenario" in result.output
 

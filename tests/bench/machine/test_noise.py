@@ -14,13 +14,14 @@ from bench.machine.noise import (
     Jiffies,
     Noise,
     Reading,
-    _is_busy,
+    cpus_busy,
     difference,
     is_quiet,
     read_noise,
     saw_other_work,
 )
 from bench.plan.thresholds import NoisePolicy
+from tests.fake_files import write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,12 +41,6 @@ def later(**changes: object) -> Reading:
     return replace(START, **{"monotonic_ns": 6 * SECOND_NS, **changes})  # type: ignore[arg-type] # a test's shorthand
 
 
-def write(root: Path, path: str, text: str) -> None:
-    """Put a file into a fake root."""
-    (root / path).parent.mkdir(parents=True, exist_ok=True)
-    (root / path).write_text(text)
-
-
 @pytest.fixture
 def host(tmp_path: Path) -> Path:
     """A host with all the files, and a process 7 of two threads."""
@@ -53,11 +48,11 @@ def host(tmp_path: Path) -> Path:
         tmp_path,
         "proc/pressure/cpu",
         "some avg10=0.00 avg60=0.02 avg300=0.15 total=14807796\n"
-        "full avg10=0.00 avg60=0.00 avg300=0.00 total=99\n",
+        "full avg10=0.00 avg60=0.00 avg300=0.00 total=99",
     )
-    write(tmp_path, "proc/stat", "cpu  1 2 3 4 5 6 7 8 900 900\ncpu0 1 1 1 1 1 1 1 1 1 1\n")
+    write(tmp_path, "proc/stat", "cpu  1 2 3 4 5 6 7 8 900 900\ncpu0 1 1 1 1 1 1 1 1 1 1")
     for thread, count in ((7, 11), (9, 22)):
-        status = f"Name:\tx\nvoluntary_ctxt_switches:\t5000\nnonvoluntary_ctxt_switches:\t{count}\n"
+        status = f"Name:\tx\nvoluntary_ctxt_switches:\t5000\nnonvoluntary_ctxt_switches:\t{count}"
         write(tmp_path, f"proc/7/task/{thread}/status", status)
     return tmp_path
 
@@ -102,7 +97,7 @@ def moment(root: Path, second: int, *, others: int, own: int, waited_us: int) ->
 
     CPU 0 is a neighbour's and always busy.
     """
-    write(root, OWN, "Cpus_allowed_list:\t1\n")
+    write(root, OWN, "Cpus_allowed_list:\t1")
     idle = 100 * second - others - own
     lines = (f"cpu0 {100 * second} 0 0 0 0 0 0 50", f"cpu1 {others + own} 0 0 {idle} 0 0 0 0")
     write(root, "proc/stat", "\n".join(("cpu 9 9 9 9 9 9 9 9", *lines)))
@@ -183,9 +178,9 @@ def test_only_our_own_cpus_must_be_idle(tmp_path: Path, monkeypatch: pytest.Monk
         zero = "\n".join(f"cpu{n} 0 0 0 0 0 0 0 0" for n in (0, 1))
         write(tmp_path, "proc/stat", f"cpu 0 0 0 0 0 0 0 0\n{zero}")
         monkeypatch.setattr("time.sleep", tick)
-        return _is_busy(tmp_path)
+        return cpus_busy(tmp_path)
 
-    write(tmp_path, "proc/self/status", "Cpus_allowed_list:\t1\n")
+    write(tmp_path, "proc/self/status", "Cpus_allowed_list:\t1")
     write(tmp_path, "sys/devices/system/cpu/online", "0-1")
     assert not elapse(0)
     assert elapse(1)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,51 +18,46 @@ from bench.machine.placement import (
     worker_cpus,
     worker_environment,
 )
+from tests.fake_files import write, write_all
+from tests.fresh_process import python
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
 
-def topology(root: Path, cores: list[list[int]], nodes: list[str]) -> Path:
-    """A sysfs with these hyperthread siblings and NUMA nodes."""
+M6I = [[n, n + 8] for n in range(8)]
+"""16 vCPUs are 8 cores with two threads each: CPU n and n + 8."""
+QUOTA = "sys/fs/cgroup/cpu.max"
+
+
+@pytest.mark.parametrize(
+    ("cores", "nodes", "allowed", "quota", "chosen"),
+    [
+        (M6I, ["0-15"], range(16), "max 100000", (0, 1, 2, 3, 4, 5, 6, 7)),
+        (M6I, ["0-15"], {3, 9, 11}, "max 100000", (3, 9)),  # one of them by its sibling
+        ([[n] for n in range(6)], ["0-1", "2-5"], range(6), "max 100000", (2, 3, 4, 5)),
+        (M6I, ["0-15"], range(16), "250000 100000", (0, 1)),  # `docker --cpus 2.5`
+        (M6I, ["0-15"], range(16), "50000 100000", (0,)),
+    ],
+)
+def test_workers_run_on_physical_cores_of_one_node_that_they_may_use(
+    tmp_path: Path,
+    cores: list[list[int]],
+    nodes: list[str],
+    allowed: Collection[int],
+    quota: str,
+    chosen: tuple[int, ...],
+) -> None:
+    """On the node with most of them, and on as many as the quota carries."""
     for siblings in cores:
         for cpu in siblings:
-            folder = root / f"sys/devices/system/cpu/cpu{cpu}/topology"
-            folder.mkdir(parents=True)
-            (folder / "thread_siblings_list").write_text(",".join(map(str, siblings)) + "\n")
+            path = f"sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"
+            write(tmp_path, path, ",".join(map(str, siblings)))
     for number, cpus in enumerate(nodes):
-        folder = root / f"sys/devices/system/node/node{number}"
-        folder.mkdir(parents=True)
-        (folder / "cpulist").write_text(cpus + "\n")
-    return root
-
-
-def test_an_m6i_4xlarge_runs_on_its_eight_physical_cores(tmp_path: Path) -> None:
-    """16 vCPUs are 8 cores with two threads each: CPU n and n + 8."""
-    root = topology(tmp_path, [[n, n + 8] for n in range(8)], ["0-15"])
-    assert worker_cpus(range(16), root) == (0, 1, 2, 3, 4, 5, 6, 7)
-
-
-def test_affinity_is_respected(tmp_path: Path) -> None:
-    """A container that may use CPUs 3, 9 and 11 has three cores, one of them by its sibling."""
-    root = topology(tmp_path, [[n, n + 8] for n in range(8)], ["0-15"])
-    assert worker_cpus({3, 9, 11}, root) == (3, 9)
-
-
-def test_the_node_with_most_of_the_cores_is_chosen(tmp_path: Path) -> None:
-    """Memory of another node is slower."""
-    root = topology(tmp_path, [[n] for n in range(6)], ["0-1", "2-5"])
-    assert worker_cpus(range(6), root) == (2, 3, 4, 5)
-
-
-def test_a_quota_limits_the_threads(tmp_path: Path) -> None:
-    """`docker --cpus 2.5` on eight cores carries two threads; half a CPU still carries one."""
-    root = topology(tmp_path, [[n, n + 8] for n in range(8)], ["0-15"])
-    (root / "sys/fs/cgroup").mkdir(parents=True)
-    (root / "sys/fs/cgroup/cpu.max").write_text("250000 100000\n")
-    assert worker_cpus(range(16), root) == (0, 1)
-    (root / "sys/fs/cgroup/cpu.max").write_text("50000 100000\n")
-    assert worker_cpus(range(16), root) == (0,)
+        write(tmp_path, f"sys/devices/system/node/node{number}/cpulist", cpus)
+    write(tmp_path, QUOTA, quota)
+    assert worker_cpus(allowed, tmp_path) == chosen
 
 
 @pytest.mark.parametrize(
@@ -90,26 +83,20 @@ def test_cores_of_unequal_speed_are_not_mixed(
     """The first file that differs decides; cores within a tenth are of the same kind."""
     for name, values in files.items():
         for cpu, value in enumerate(values):
-            path = tmp_path / f"sys/devices/system/cpu/cpu{cpu}/{name}"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(f"{value}\n")
+            write(tmp_path, f"sys/devices/system/cpu/cpu{cpu}/{name}", str(value))
     assert worker_cpus(range(4), tmp_path) == (fast or (0, 1, 2, 3))
 
 
 def test_efficient_cores_serve_where_there_are_no_others(tmp_path: Path) -> None:
     """`taskset` to them alone is a wish."""
-    (tmp_path / "sys/devices/cpu_atom").mkdir(parents=True)
-    (tmp_path / "sys/devices/cpu_atom/cpus").write_text("2-3\n")
+    write(tmp_path, "sys/devices/cpu_atom/cpus", "2-3")
     assert worker_cpus(range(4), tmp_path) == (0, 1)
     assert worker_cpus((2, 3), tmp_path) == (2, 3)
 
 
 def test_more_threads_than_cores_are_refused(tmp_path: Path) -> None:
     """They would wait for each other, and a quota would stop them; the line says which."""
-    write = (tmp_path / "proc/self/status", tmp_path / "sys/fs/cgroup/cpu.max")
-    for path, text in zip(write, ("Cpus_allowed_list:\t0-3\n", "200000 100000\n"), strict=True):
-        path.parent.mkdir(parents=True)
-        path.write_text(text)
+    write_all(tmp_path, {"proc/self/status": "Cpus_allowed_list:\t0-3", QUOTA: "200000 100000"})
     assert chosen_cpus(None, tmp_path) == chosen_cpus(2, tmp_path) == (0, 1)
     assert chosen_cpus(1, tmp_path) == (0,)
     with pytest.raises(UsageError, match=r"3 threads .* allows 2 CPUs"):
@@ -206,10 +193,7 @@ def test_a_kept_heap_faults_no_page_twice() -> None:
 
     def faults(extra: dict[str, str]) -> int:
         base = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
-        done = subprocess.run(
-            [sys.executable, "-c", code], env=base | extra, capture_output=True, check=True
-        )
-        return int(done.stdout)
+        return int(python("-c", code, env=base | extra).stdout)
 
     assert faults({}) > 1000
     assert faults(kept_heap({})) < 100

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def _own_links() -> Iterator[None]:
     """Links of a test end with it."""
-    plain_paths._links.cache_clear()
+    plain_paths.link_folder.cache_clear()
     yield
-    plain_paths._links.cache_clear()
+    plain_paths.link_folder.cache_clear()
 
 
 @pytest.fixture
@@ -79,11 +79,9 @@ def test_a_worker_is_given_plain_paths_only(spaced: Path, monkeypatch: pytest.Mo
     assert [path for path in paths if not plain_paths.is_plain(path)] == []
 
 
-def test_without_a_plain_folder_everything_stays(
-    spaced: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_plain_folder_all_stays(spaced: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A compiled scenario then says why itself, and the others run."""
-    monkeypatch.setattr(plain_paths, "_PLACES", ())
+    monkeypatch.setattr(plain_paths, "PLACES", ())
     monkeypatch.setattr(tempfile, "tempdir", str(spaced))
     python = environment_in(spaced)
     assert plain_paths.plain(spaced) == spaced

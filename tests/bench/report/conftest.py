@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bench.analysis.run_facts import Facts
 from bench.plan.scenario import Status
-from tests.bench.made_up_runs import make_run, save
+from tests.bench.made_up_runs import THREE, make_run, save
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from playwright.sync_api import Browser, Page
+
+    from bench.store.records import Run
+    from tests.bench.made_up_runs import MakeRun
 
 __all__ = ["make_run", "save"]
 
@@ -28,6 +32,18 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+@pytest.fixture(scope="session")
+def good(make_run: MakeRun) -> Facts:
+    """A quiet, complete run."""
+    return Facts(make_run())
+
+
+@pytest.fixture(scope="session")
+def three(make_run: MakeRun) -> Run:
+    """The same with three scenarios at batch 1."""
+    return make_run(only=THREE)
 
 
 @pytest.fixture(scope="session")

@@ -9,14 +9,15 @@ import pytest
 
 from bench.report import write_report
 from bench.text.wording import times
+from tests.bench.made_up_runs import DEFAULT_1
 from tests.bench.report.browsing import Open, brightness, cells, column, contrasts, fits, unfold
 from tests.bench.report.test_varied import renamed, with_variable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from bench.store.records import Run
+    from tests.bench.made_up_runs import MakeRun
 
 pytestmark = pytest.mark.browser
 
@@ -30,14 +31,14 @@ NOTE = (
 )
 
 
-def eventful(make_run: Callable[..., Run], mishaps: Any, **choices: Any) -> Run:
+def eventful(make_run: MakeRun, mishaps: Any, **choices: Any) -> Run:
     """A run with something of everything: failures, warnings, int8 and a varied scenario."""
     run, name = with_variable(make_run(faults=mishaps, int8=True, notes=(NOTE,), **choices))
     return renamed(run, name, "heap=glibc", verdict="slower")
 
 
 @pytest.fixture(scope="module")
-def run(make_run: Callable[..., Run], mishaps: Any) -> Run:
+def run(make_run: MakeRun, mishaps: Any) -> Run:
     """The run that the tests look at."""
     return eventful(make_run, mishaps)
 
@@ -65,7 +66,7 @@ def test_page_fits_any_width_and_its_text_contrasts(open_page: Open, scheme: str
 @pytest.mark.parametrize("native_bf16", [False, True])
 def test_first_screen_shows_question_machine_warnings_and_every_answer(
     open_page: Open,
-    make_run: Callable[..., Run],
+    make_run: MakeRun,
     mishaps: Any,
     report: Path,
     tmp_path: Path,
@@ -196,12 +197,10 @@ def test_printing_unfolds_all_tables_and_folds_them_again(open_page: Open) -> No
     assert not page.locator("#table-timings").is_visible()
 
 
-def test_hostile_run_runs_nothing(
-    make_run: Callable[..., Run], tmp_path: Path, open_page: Open
-) -> None:
+def test_a_hostile_run_is_inert(make_run: MakeRun, tmp_path: Path, open_page: Open) -> None:
     """Script in names, reasons and machine stays text: no dialog, no error, no request."""
     script = "<script>document.title = 'owned'</script><img src=x onerror=alert(1)>"
-    run = make_run(only=("inference/stock/eager/fp32/contiguous/b1",))
+    run = make_run(only=(DEFAULT_1,))
     rows = tuple(
         dataclasses.replace(row, scenario=row.scenario + script, status="crashed", reason=script)
         for row in run.scenarios

@@ -16,10 +16,10 @@ from bench.text.wording import times
 from tests.bench.report.browsing import Open, brightness, cells, column, contrasts, fits, unfold
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from bench.store.records import Run
+    from tests.bench.made_up_runs import MakeRun
 
 pytestmark = pytest.mark.browser
 
@@ -57,7 +57,7 @@ FOLD_ALL_BUT_SOME = """document.querySelectorAll('#scenarios > details:nth-of-ty
 
 
 @pytest.fixture(scope="module")
-def runs(make_run: Callable[..., Run]) -> list[Run]:
+def runs(make_run: MakeRun) -> list[Run]:
     """One machine measured twice, and another machine."""
     return [
         _as(make_run(profile="smoke", rounds=3), "20260101T000000Z-a", "m6i.4xlarge"),
@@ -157,9 +157,7 @@ def test_several_runs_show_sort_and_filter_each_machines_own_speedups(
     assert visible.count() < len(names)
 
 
-def test_index_sorts_runs_and_shows_the_history_of_each_machine(
-    open_page: Open, pages: dict[str, Path]
-) -> None:
+def test_the_index_has_each_machines_history(open_page: Open, pages: dict[str, Path]) -> None:
     """The newest first; by a header in another order; one drawing for each scenario run twice."""
     page = open_page(path=pages["index"])
     started = [row[1] for row in cells(page, "runs", "cell.dataset.sort")]
@@ -181,9 +179,7 @@ COLUMNS = {
 """Table -> column -> field of scenarios.csv, for `parity` of parity.csv."""
 
 
-def test_numbers_of_every_table_are_those_of_the_csv(
-    open_page: Open, pages: dict[str, Path], runs: list[Run]
-) -> None:
+def test_numbers_are_the_csvs(open_page: Open, pages: dict[str, Path], runs: list[Run]) -> None:
     """The run's files are read again and compared with the cells in the browser."""
     run = read_run(pages["run"].parent / "results" / str(runs[0].environment["run_id"]))
     page = open_page()
@@ -199,7 +195,7 @@ def test_numbers_of_every_table_are_those_of_the_csv(
 
 
 def test_page_of_two_hundred_scenarios_stays_small_enough_to_open_at_once(
-    open_page: Open, make_run: Callable[..., Run], tmp_path: Path
+    open_page: Open, make_run: MakeRun, tmp_path: Path
 ) -> None:
     """Bytes to read, elements to lay out, and nothing that a script rebuilds: no clock decides."""
     run = make_run(profile="full", int8=True, environments=("torch-latest",), launches=4, rounds=20)

@@ -5,9 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import statistics
-import subprocess
-import sys
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +13,17 @@ from click.testing import CliRunner, Result
 
 from bench.analysis.measurements import block_medians
 from bench.cli import main
-from bench.store import records
+from tests.bench.made_up_runs import DEFAULT_1, MakeRun, Save
+from tests.fresh_process import python
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-DEFAULT = "inference/stock/eager/fp32/contiguous/b1"
+    from bench.store import records
+
 IPEX = "inference/ipex/eager/fp32/channels_last/b1"
 PYTEST = ("--format", "pytest-benchmark")
 GITHUB = ("--format", "github-action-benchmark", "--measure")
-Save = Callable[[records.Run, "Path"], "Path"]
 
 
 def export(*arguments: str | Path) -> Result:
@@ -41,9 +39,9 @@ def exported(*arguments: str | Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def run(make_run: Callable[..., records.Run]) -> records.Run:
+def run(make_run: MakeRun) -> records.Run:
     """Stock default and IPEX, two launches of three rounds."""
-    return make_run(only=(DEFAULT, IPEX), launches=2, rounds=3)
+    return make_run(only=(DEFAULT_1, IPEX), launches=2, rounds=3)
 
 
 @pytest.fixture
@@ -52,21 +50,13 @@ def folder(run: records.Run, save: Save, tmp_path: Path) -> Path:
     return save(run, tmp_path / "20261124T000000Z-lab")
 
 
-def test_pytest_benchmark_compares_what_was_exported(
-    run: records.Run, folder: Path, tmp_path: Path
-) -> None:
+def test_pytest_benchmark_compares_exports(run: records.Run, folder: Path, tmp_path: Path) -> None:
     """The real command reads two runs and shows both scenarios, in their group, in ms."""
     files = [tmp_path / "one.json", tmp_path / "two.json"]
     for file in files:
         assert export(*PYTEST, "--output", file, folder).exit_code == 0
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest_benchmark", "compare", "--csv", "out.csv", *map(str, files)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, done.stderr
+    compare = ("-m", "pytest_benchmark", "compare", "--csv", "out.csv")
+    done = python(*compare, *files, cwd=tmp_path)
     assert "Failed to load" not in done.stdout + done.stderr
     assert "'inference/b1': 4 tests" in done.stdout
     assert "(time in ms)" in done.stdout
@@ -79,16 +69,14 @@ def test_pytest_benchmark_compares_what_was_exported(
     assert (first["rounds"], first["iterations"]) == ("6", "1")
 
 
-def test_only_timed_blocks_count_and_the_control_is_no_scenario(
-    run: records.Run, folder: Path
-) -> None:
+def test_timed_blocks_count_and_the_control_does_not(run: records.Run, folder: Path) -> None:
     """The first call and warm-up are much longer and would show in every statistic."""
     found = exported(*PYTEST, "--results", folder.parent)  # the newest run
     assert found["machine_info"]["node"] == run.environment["machine"]["name"]
     benchmarks = found["benchmarks"]
-    assert [one["name"] for one in benchmarks] == [DEFAULT, IPEX]
+    assert [one["name"] for one in benchmarks] == [DEFAULT_1, IPEX]
     stats = benchmarks[0]["stats"]
-    seconds = [ms / 1000 for ms in block_medians(run.iterations)[DEFAULT].values()]
+    seconds = [ms / 1000 for ms in block_medians(run.iterations)[DEFAULT_1].values()]
     assert stats["data"] == pytest.approx(seconds)
     assert stats["rounds"] == len(seconds) == 6
     assert stats["max"] == pytest.approx(max(seconds))
@@ -97,7 +85,7 @@ def test_only_timed_blocks_count_and_the_control_is_no_scenario(
 
 
 @pytest.mark.parametrize("has_clean_calls", [True, False])
-def test_calls_that_other_work_disturbed_are_left_out(
+def test_no_disturbed_call(
     run: records.Run, save: Save, tmp_path: Path, has_clean_calls: bool
 ) -> None:
     """A block has the time of its clean calls, and does not count without any."""
@@ -108,7 +96,7 @@ def test_calls_that_other_work_disturbed_are_left_out(
     ]
     others = [row for row in run.iterations if has_clean_calls or row.round != 2]
     folder = save(replace(run, iterations=(*others, *disturbed)), tmp_path)
-    clean = block_medians(others)[DEFAULT].values()
+    clean = block_medians(others)[DEFAULT_1].values()
     stats = exported(*PYTEST, folder)["benchmarks"][0]["stats"]
     assert stats["rounds"] == len(clean) == (6 if has_clean_calls else 4)
     assert stats["max"] == pytest.approx(max(clean) / 1000)
@@ -117,7 +105,7 @@ def test_calls_that_other_work_disturbed_are_left_out(
 
 @pytest.mark.parametrize(
     ("measure", "names", "unit"),
-    [("speedup", [IPEX], "times stock default"), ("time", [DEFAULT, IPEX], "ms")],
+    [("speedup", [IPEX], "times stock default"), ("time", [DEFAULT_1, IPEX], "ms")],
 )
 def test_github_action_benchmark_gets_named_numbers(
     run: records.Run, folder: Path, measure: str, names: list[str], unit: str
@@ -126,7 +114,7 @@ def test_github_action_benchmark_gets_named_numbers(
     entries = exported(*GITHUB, measure, folder)
     assert [entry["name"] for entry in entries] == names
     speedup = next(row.speedup for row in run.speedups if row.scenario == IPEX)
-    median = statistics.median(block_medians(run.iterations)[DEFAULT].values())
+    median = statistics.median(block_medians(run.iterations)[DEFAULT_1].values())
     assert entries[0]["value"] == pytest.approx(speedup if measure == "speedup" else median)
     if measure == "speedup":
         row = next(row for row in run.speedups if row.scenario == IPEX)
@@ -147,7 +135,7 @@ def test_github_action_benchmark_gets_named_numbers(
         {"baseline_kind": "control"},
     ],
 )
-def test_what_is_no_result_is_not_exported_as_one(
+def test_no_result_is_not_exported(
     run: records.Run, save: Save, tmp_path: Path, changes: Any
 ) -> None:
     """An invalid comparison would become a point on somebody's chart."""
@@ -158,9 +146,7 @@ def test_what_is_no_result_is_not_exported_as_one(
 
 
 @pytest.mark.parametrize("arguments", [PYTEST, (*GITHUB, "time"), ("--format", "junit")])
-def test_a_run_that_measured_nothing_or_a_wrong_format_is_one_line(
-    folder: Path, arguments: tuple[str, ...]
-) -> None:
+def test_an_empty_run_or_wrong_format_is_one_line(folder: Path, arguments: tuple[str, ...]) -> None:
     """An empty file would pass for a result; a wrong format exits with 2 and names the right."""
     (folder / "iterations.csv").unlink()
     result = export(*arguments, folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,11 +13,13 @@ from bench.analysis.comparison import Ratio
 from bench.analysis.run_facts import Facts
 from bench.report import charts, drawing, figures, sparklines
 from bench.report.figures import Bar, Curve, Drawing, Series, Span
-from bench.store.records import Run
 from bench.text.wording import TIMES
+from tests.known import known
+
+if TYPE_CHECKING:
+    from tests.bench.made_up_runs import MakeRun
 
 HOSTILE = "<script>&\"' $x^2$ \\frac{1}{2}"
-MakeRun = Callable[..., Run]
 
 
 def intervals(*spans: Span) -> Drawing:
@@ -79,9 +81,7 @@ def test_interval_without_upper_end_is_drawn_to_the_edge() -> None:
         ((4.4, 0.2), ["diamond", "diamond", "diamond", "right", "left"]),
     ],
 )
-def test_outlier_is_an_arrow_and_does_not_squeeze_the_others(
-    beyond: tuple[float, ...], markers: list[str]
-) -> None:
+def test_an_outlier_is_an_arrow(beyond: tuple[float, ...], markers: list[str]) -> None:
     """Emulated bf16 and int8 leave the axis to the others; native bf16 (2.6) is among those."""
     drawn = intervals(*at(1.0, 1.4, 2.6, *beyond))
     assert shapes(drawn) == markers
@@ -174,15 +174,13 @@ def test_drawings_use_the_page_colours_only() -> None:
 def test_bars_of_the_first_figure_are_the_speedups_of_the_rows(make_run: MakeRun) -> None:
     """Stock tuned at each batch size, as speedups.csv has it."""
     facts = Facts(make_run())
-    drawn = charts.speedup_bars(facts)
-    assert drawn is not None
+    drawn = known(charts.speedup_bars(facts))
     tuned = next(
         row.baseline
         for row in facts.run.speedups
         if row.baseline_kind == "stock_tuned" and "/fp32/" in row.scenario and "/b8" in row.scenario
     )
-    comparison = facts.against_default(tuned)
-    assert comparison is not None
+    comparison = known(facts.against_default(tuned))
     assert f"{comparison.estimate:.2f}{TIMES}" in texts(drawn.wide)
 
 
@@ -191,7 +189,6 @@ def test_ratios_in_time_show_every_round_and_divide_launches(make_run: MakeRun) 
     rows = Facts(make_run()).ratios_in_time("inference/ipex/eager/fp32/channels_last/b8")
     assert len(rows) == 24
     markup = sparklines.ratios("n", rows, [], "d")
-    dots = re.search(r'class="dot" d="([^"]*)"', markup)
-    assert dots is not None
+    dots = known(re.search(r'class="dot" d="([^"]*)"', markup))
     assert dots[1].count("M") == 24
     assert markup.count('class="rule"') == 2

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import cycle
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,11 +15,13 @@ from bench.report import build
 from bench.report.answers import environments
 from bench.report.answers.dtypes import int8
 from bench.report.answers.environments import leaving
-from bench.store.records import Run
 from bench.text.wording import bounds, times
-from tests.bench.made_up_runs import DEFAULT_1, IPEX_1, LAST_1, THREE, answer_of
+from tests.bench.made_up_runs import DEFAULT_1, IPEX_1, LAST_1, THREE, MakeRun, answer_of
+from tests.known import known
 
-MakeRun = Callable[..., Run]
+if TYPE_CHECKING:
+    from bench.store.records import Run
+
 LATEST = {"environments": {"torch-latest": {"version": "3.11.7", "packages": {"torch": "2.14.1"}}}}
 INT8 = (
     DEFAULT_1,
@@ -29,28 +30,26 @@ INT8 = (
 )
 
 
-# ---- IPEX
-
-
 @pytest.mark.parametrize(
-    ("plan", "words", "tone"),
+    ("plan", "verdict", "tone"),
     [
-        ({}, "faster at batch 1", "good"),
-        ({"slow_ipex": 1.2}, "SLOWER at batch 1", "bad"),
-        ({"slow_ipex": 1.085}, "equally fast, within 3 %", "level"),
+        ({}, "faster", "good"),
+        ({"slow_ipex": 1.2}, "slower", "bad"),
+        ({"slow_ipex": 1.085}, "same", "level"),
         (
             {"slow_ipex": 1.085, "spread": 0.1, "rounds": 4, "launches": 2},
-            "No difference between IPEX and tuned",
+            "inconclusive",
             "level",
         ),
     ],
 )
-def test_ipex_headline_follows_the_verdict_against_stock_tuned(
-    make_run: MakeRun, plan: dict[str, Any], words: str, tone: str
+def test_ipex_answer_follows_the_verdict_against_stock_tuned(
+    make_run: MakeRun, plan: dict[str, Any], verdict: str, tone: str
 ) -> None:
     """A gain over stock default alone is no gain of IPEX."""
     answer = answer_of(Facts(make_run(only=THREE, **plan)), "ipex")
-    assert words in answer.headline
+    (line,) = answer.lines
+    assert known(line.cells[1]).verdict == verdict
     assert answer.tone == tone
 
 
@@ -64,13 +63,13 @@ def test_what_ipex_gains_in_bf16_is_not_denied_by_fp32(make_run: MakeRun) -> Non
         and group.task == "inference"
         and claim.found
     ]
-    fp32, _, bf16 = answer_of(facts, "ipex").headline.partition("In bf16 it is ")
+    fp32, _, bf16 = answer_of(facts, "ipex").headline.partition("In bf16 ")
     assert "in fp32" in fp32
     assert str(shown[0]) in bf16
     assert "In bf16" not in answer_of(Facts(make_run()), "ipex").headline
 
 
-def test_ipex_over_a_baseline_that_cannot_be_used_has_no_valid_comparison(
+def test_ipex_over_an_unusable_baseline_has_no_valid_comparison(
     make_run: MakeRun,
 ) -> None:
     """Tuned stock PyTorch lost all blocks but two to other work, and stock default none."""
@@ -82,7 +81,6 @@ def test_ipex_over_a_baseline_that_cannot_be_used_has_no_valid_comparison(
         for row in run.iterations
     )
     answer = answer_of(Facts(replace(run, iterations=calls, speedups=())), "ipex")
-    assert "without a valid comparison at batch 1" in answer.headline
     assert answer.tone == "unknown"
     assert [cell and cell.verdict for cell in answer.lines[0].cells] == ["faster", "invalid"]
     assert answer.lines[0].cells[1].baseline == LAST_1  # type: ignore[union-attr]  # just compared
@@ -111,10 +109,10 @@ def test_ipex_scenarios_that_lose_are_on_the_first_screen(make_run: MakeRun) -> 
     speedups = tuple(
         replace(row, verdict="slower") if row is ratio else row for row in run.speedups
     )
-    assert "stock default" not in answer_of(Facts(run), "ipex").headline
+    found = f"{times(ratio.speedup)} {bounds(ratio.speedup_low, ratio.speedup_high)}"
+    assert found not in answer_of(Facts(run), "ipex").headline
     answer = answer_of(Facts(replace(run, speedups=speedups)), "ipex")
-    found = f"IPEX eager, {times(ratio.speedup)} {bounds(ratio.speedup_low, ratio.speedup_high)}"
-    assert f"SLOWER than stock default at batch 1: {found}." in answer.headline
+    assert found in answer.headline
     assert answer.tone == "bad"
 
 
@@ -129,48 +127,39 @@ def test_noise_and_not_an_unsupported_dtype_is_why_ipex_has_no_answer(make_run: 
         for row in run.scenarios
     )
     answer = answer_of(Facts(replace(run, scenarios=scenarios)), "ipex")
-    assert answer.headline == "IPEX gave no valid result."
-    assert "The control failed" in answer.details[0]
+    assert answer.tone == "unknown"
+    assert "control" in answer.details[0]
     assert "bf16" not in " ".join(answer.details)
 
 
 def test_missing_ipex_says_why(make_run: MakeRun) -> None:
     """Unavailable is an answer with a reason."""
     answer = answer_of(Facts(make_run(ipex=False)), "ipex")
-    assert answer.headline == "IPEX could not be measured here."
+    assert answer.tone == "unknown"
     assert "not installed" in answer.details[0]
 
 
-# ---- bf16
-
-
-def test_emulated_bf16_is_called_slower_and_emulated(make_run: MakeRun) -> None:
-    """On a CPU without bf16 the page advises against it."""
-    answer = answer_of(Facts(make_run()), "bf16")
-    assert "SLOWER" in answer.headline
-    assert "emulated" in answer.details[0]
-    assert answer.tone == "bad"
-
-
-def test_native_bf16_that_helps_is_said_to_help(make_run: MakeRun) -> None:
-    """The same rule on another CPU gives the opposite answer."""
-    answer = answer_of(Facts(make_run(native_bf16=True)), "bf16")
-    assert "the best in bf16 is 1.8" in answer.headline
-    assert "faster than fp32 in every pair." in answer.details[0]
-    assert answer.tone == "good"
+def test_bf16_is_judged_by_what_this_cpu_can_do(make_run: MakeRun) -> None:
+    """Emulated it is slower, and the page says why; with instructions it helps."""
+    emulated, native = (
+        answer_of(Facts(make_run(native_bf16=has)), "bf16") for has in (False, True)
+    )
+    assert (emulated.tone, native.tone) == ("bad", "good")
+    assert "emulated" in emulated.details[0]
+    assert native.number.startswith("1.8")
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "sentence", "tone"),
+    ("verdicts", "tone"),
     [
-        (("faster", "inconclusive"), "bf16 is faster than fp32 in every pair with a", "good"),
-        (("faster", "same"), "bf16 is faster than fp32 in some pairs and not in others", "level"),
-        (("slower", "same"), "bf16 is SLOWER than fp32 in some pairs and faster in none", "bad"),
-        (("same", "inconclusive"), "No difference between bf16 and fp32 could be shown", "level"),
+        (("faster", "inconclusive"), "good"),
+        (("faster", "same"), "level"),
+        (("slower", "same"), "bad"),
+        (("same", "inconclusive"), "level"),
     ],
 )
-def test_bf16_headline_follows_the_verdicts_of_all_pairs(
-    make_run: MakeRun, verdicts: tuple[str, ...], sentence: str, tone: str
+def test_the_bf16_answer_counts_all_pairs(
+    make_run: MakeRun, verdicts: tuple[str, ...], tone: str
 ) -> None:
     """A pair without a verdict is no pair that bf16 does not help."""
     facts = Facts(make_run(native_bf16=True))
@@ -183,41 +172,29 @@ def test_bf16_headline_follows_the_verdicts_of_all_pairs(
         return replace(found, verdict=given[scenario]) if found and is_pair else found
 
     object.__setattr__(facts, "compare", compare)  # frozen, and of this test alone
-    answer = answer_of(facts, "bf16")
-    assert sentence in " ".join((answer.headline, *answer.details))
-    assert answer.tone == tone
-
-
-# ---- int8
+    assert answer_of(facts, "bf16").tone == tone
 
 
 def test_int8_is_no_winner_though_it_is_much_faster(make_run: MakeRun) -> None:
     """It is another model, so its changed decisions are reported beside its speed."""
     facts = Facts(make_run(only=INT8, rounds=4, int8=True))
-    answer = int8(facts)
-    assert answer is not None
-    assert "in every comparison with a verdict. From " in answer.headline
+    answer = known(int8(facts))
     assert len(answer.lines) == 2
-    assert "No decision changed on 32 images" in answer.details[0]
+    assert "32 images" in answer.details[0]
     best = winners.winner(facts, next(iter(facts.groups)))
     assert best is None or best.row.dtype == "fp32"
 
 
 def test_too_few_rounds_are_no_gain_of_int8(make_run: MakeRun) -> None:
     """An interval of two rounds can be a point, which looks like certainty."""
-    answer = int8(Facts(make_run(only=INT8, launches=1, rounds=2, int8=True)))
-    assert answer is not None
-    assert answer.headline == "int8 was not shown to be faster than stock default in fp32."
+    answer = known(int8(Facts(make_run(only=INT8, launches=1, rounds=2, int8=True))))
     assert answer.number == "not shown"
-    assert answer.details[0] == "2 of 2 int8 scenarios have no verdict."
+    assert answer.details[0].startswith("2 of 2 ")
 
 
 def test_without_int8_there_is_no_such_answer(make_run: MakeRun) -> None:
     """The run had no int8 scenario."""
     assert int8(Facts(make_run(only=(DEFAULT_1, IPEX_1)))) is None
-
-
-# ---- leaving IPEX
 
 
 def with_latest(make_run: MakeRun, elsewhere: float, **plan: Any) -> Run:
@@ -236,24 +213,22 @@ def test_without_another_environment_the_page_does_not_ask(make_run: MakeRun) ->
 
 
 @pytest.mark.parametrize(
-    ("elsewhere", "plan", "headline", "tone"),
+    ("elsewhere", "plan", "tone"),
     [
-        (0.7, {}, "faster for inference/b1 in fp32", "good"),
-        (1.5, {}, "SLOWER everywhere", "bad"),
-        (0.7, {"noisy": True}, "No comparison of newer stock PyTorch with IPEX is", "unknown"),
-        (0.7, {"disturbed": True}, "No comparison of newer stock PyTorch with IPEX is", "unknown"),
+        (0.7, {}, "good"),
+        (1.5, {}, "bad"),
+        (0.7, {"noisy": True}, "unknown"),
+        (0.7, {"disturbed": True}, "unknown"),
     ],
 )
-def test_leaving_ipex_has_a_headline(
-    make_run: MakeRun, elsewhere: float, plan: dict[str, Any], headline: str, tone: str
+def test_leaving_ipex_is_answered_by_its_verdicts(
+    make_run: MakeRun, elsewhere: float, plan: dict[str, Any], tone: str
 ) -> None:
     """It names the environment, its PyTorch, and that IPEX cannot be in it."""
-    answer = leaving(Facts(with_latest(make_run, elsewhere, **plan)))
-    assert answer is not None
-    assert headline in answer.headline
+    answer = known(leaving(Facts(with_latest(make_run, elsewhere, **plan))))
     assert answer.tone == tone
     assert "torch-latest" in answer.question
-    assert any("2.14.1" in text and "cannot be installed" in text for text in answer.details)
+    assert any("2.14.1" in text for text in answer.details)
 
 
 def test_the_table_has_an_interval_for_each_task_dtype_and_batch(make_run: MakeRun) -> None:

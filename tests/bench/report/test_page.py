@@ -6,7 +6,6 @@ import dataclasses
 import html
 import itertools
 import re
-from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,17 +18,13 @@ from bench.plan.scenario import Status
 from bench.report import build, write_report
 from bench.store.records import Run
 from bench.text.wording import bounds, times
+from tests.bench.made_up_runs import DEFAULT_1, HOSTILE, THREE, MakeRun
 
-MakeRun = Callable[..., Run]
-DEFAULT = "inference/stock/eager/fp32/contiguous/b1"
 SMALL = (
-    DEFAULT,
-    "inference/stock/eager/fp32/channels_last/b1",
-    "inference/ipex/torchscript+fusion/fp32/channels_last/b1",
+    *THREE,
     "training/stock/eager/fp32/contiguous/b2/frozen",
     "training/ipex/eager/fp32/channels_last/b2/frozen",
 )
-HOSTILE = "<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>$x^2$"
 EMPTY = Run(folder=Path("results/empty"), environment={})
 
 
@@ -146,9 +141,7 @@ def test_published_figures_and_own_use_are_on_the_page(page: str) -> None:
     assert re.search(r"all processes together, at most</dt>\s*<dd>11\.2 GiB", shown)
 
 
-def test_failed_scenarios_keep_their_place_with_status_and_reason(
-    failed: Run, failed_page: str
-) -> None:
+def test_failed_scenarios_keep_their_place_and_reason(failed: Run, failed_page: str) -> None:
     """A comparison fails for the scenario's own reason, which its row does not repeat."""
     for row in failed.scenarios:
         assert row.scenario in failed_page
@@ -162,7 +155,7 @@ def test_group_that_was_never_measured_has_no_bar_and_no_drawing(make_run: MakeR
     eight = "inference/stock/eager/fp32/contiguous/b8"
     late = "not measured: the budget was used up before its turn"
     run = make_run(
-        only=(DEFAULT, "inference/ipex/eager/fp32/channels_last/b1", eight),
+        only=(DEFAULT_1, "inference/ipex/eager/fp32/channels_last/b1", eight),
         faults=((eight, Status.UNAVAILABLE, late),),
         rounds=4,
     )
@@ -265,9 +258,7 @@ NONSENSE = {
         ("environment", NONSENSE),
     ],
 )
-def test_run_with_a_missing_or_strange_file_gives_a_page(
-    small: Run, field: str, value: Any
-) -> None:
+def test_missing_and_strange_files_give_a_page(small: Run, field: str, value: Any) -> None:
     """Any file may be lost; the page shows what the others hold."""
     page = build(dataclasses.replace(small, **{field: value}))
     assert "</html>" in page
@@ -279,7 +270,7 @@ def test_page_says_what_is_missing(small: Run, make_run: MakeRun) -> None:
     empty = build(EMPTY)
     assert "Nothing was measured" in empty
     assert "How it was measured" in empty
-    assert "Only stock default was measured" in build(make_run(only=(DEFAULT,)))
+    assert "Only stock default was measured" in build(make_run(only=(DEFAULT_1,)))
     killed = build(dataclasses.replace(small, speedups=()))
     assert "Speedups were computed for this page" in killed
     row = next(row for row in small.speedups if row.baseline_kind == "stock_tuned")

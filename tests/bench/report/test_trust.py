@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
+import re
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,30 +13,15 @@ from bench.analysis import winners
 from bench.analysis.run_facts import Facts
 from bench.plan.scenario import Status
 from bench.report import banners, build
-from bench.store.records import IterationRow, Run
 from bench.text.wording import bounds, times
 from tests.bench.calls import longer
-from tests.bench.made_up_runs import BATCH_1, DEFAULT_1, IPEX_1, LAST_1, THREE, answer_of
+from tests.bench.made_up_runs import BATCH_1, DEFAULT_1, IPEX_1, LAST_1, THREE, MakeRun, answer_of
 
-MakeRun = Callable[..., Run]
-
-
-@pytest.fixture(scope="module")
-def good(make_run: MakeRun) -> Facts:
-    """A quiet, complete run."""
-    return Facts(make_run())
+if TYPE_CHECKING:
+    from bench.store.records import IterationRow, Run
 
 
-@pytest.fixture(scope="module")
-def three(make_run: MakeRun) -> Run:
-    """The same with three scenarios at batch 1."""
-    return make_run(only=THREE)
-
-
-# ---- decisions
-
-
-def test_same_decisions_have_a_number_of_images_and_what_so_few_leave_open(
+def test_same_decisions_have_a_count_and_what_so_few_leave_open(
     make_run: MakeRun,
 ) -> None:
     """No change in 8 images does not show that there is none: 31 % could be (0.69^8 is .05)."""
@@ -43,9 +29,9 @@ def test_same_decisions_have_a_number_of_images_and_what_so_few_leave_open(
     few = next(row.scenario for row in run.parity if row.scenario.startswith("inference/ipex"))
     parity = tuple(replace(row, images=8) if row.scenario == few else row for row in run.parity)
     answer = answer_of(Facts(replace(run, parity=parity)), "decisions")
-    assert answer.headline.startswith("Yes, in all ")
-    assert answer.headline.endswith("that ran, on 8 to 32 images.")
-    assert any("No change in 8 images" in text and "31 %" in text for text in answer.details)
+    assert (answer.tone, answer.number) == ("good", "same")
+    assert "8 to 32" in answer.headline
+    assert any("8 images" in text and "31 %" in text for text in answer.details)
 
 
 def test_changed_decisions_are_counted_and_named(make_run: MakeRun) -> None:
@@ -53,20 +39,15 @@ def test_changed_decisions_are_counted_and_named(make_run: MakeRun) -> None:
     answer = answer_of(Facts(make_run(trained=True, decisions_changed=((IPEX_1, 2),))), "decisions")
     assert answer.headline.startswith("1 of ")
     assert answer.lines[0].label == IPEX_1
-    assert "2 decisions of 32 changed" in answer.lines[0].text
+    assert re.findall(r"\d+", answer.lines[0].text) == ["2", "32"]
     assert answer.tone == "bad"
 
 
-def test_decisions_of_an_untrained_or_wrong_model_are_no_yes(
-    good: Facts, make_run: MakeRun
-) -> None:
+def test_an_untrained_or_wrong_model_is_no_yes(good: Facts, make_run: MakeRun) -> None:
     """Random weights decide nothing, and a wrong output outranks every decision."""
-    assert "decisions mean nothing" in answer_of(good, "decisions").headline
+    assert answer_of(good, "decisions").tone == "plain"
     wrong = make_run(trained=True, faults=((IPEX_1, Status.WRONG_OUTPUT, "x"),))
-    assert "1 scenario gave wrong outputs" in answer_of(Facts(wrong), "decisions").headline
-
-
-# ---- noise
+    assert answer_of(Facts(wrong), "decisions").number == "1 wrong"
 
 
 def test_noise_shows_the_control_that_is_least_expected(good: Facts) -> None:
@@ -97,7 +78,7 @@ def test_a_control_that_differs_a_little_is_read_with_care(three: Run) -> None:
 
 @pytest.mark.parametrize(
     ("cause", "reason"),
-    [("noisy", "identical workers came out as"), ("disturbed", "other work disturbed 22 of")],
+    [("noisy", "identical workers"), ("disturbed", "22 of")],
 )
 def test_failed_controls_are_loud(make_run: MakeRun, cause: str, reason: str) -> None:
     """Headline and banner count the same groups, those with a control, and name the cause."""
@@ -109,9 +90,10 @@ def test_failed_controls_are_loud(make_run: MakeRun, cause: str, reason: str) ->
     for changed, where in ((run, "5 of 5"), (replace(run, speedups=speedups), "4 of 4")):
         facts = Facts(changed)
         answer = answer_of(facts, "noise")
-        assert answer.headline.startswith(f"NOT in {where} comparison groups: {reason}")
+        assert where in answer.headline
+        assert reason in answer.headline
         assert answer.tone == "bad"
-        assert f"In {where} comparison groups, so that nothing" in (banners.banners(facts)[0].text)
+        assert where in banners.banners(facts)[0].text
     assert len(answer_of(Facts(run), "noise").lines) == 5
 
 
@@ -123,10 +105,10 @@ def test_too_few_clean_blocks_leave_no_verdict(make_run: MakeRun) -> None:
     assert winners.winner(facts, BATCH_1) is None
     answer = answer_of(facts, "latency")
     assert answer.tone == "unknown"
-    assert "other work disturbed 22 of the 24 blocks" in answer.details[0]
+    assert "22 of the 24 blocks" in answer.details[0]
     blocks = 24 * len({row.scenario for row in run.iterations})
     details = answer_of(facts, "noise").details
-    assert f"of {blocks * 22 // 24:,} of {blocks:,} blocks nothing is left" in details[0]
+    assert f"of {blocks * 22 // 24:,} of {blocks:,} blocks" in details[0]
 
 
 def test_some_disturbed_blocks_are_counted_and_left_out(three: Run) -> None:
@@ -144,8 +126,8 @@ def test_some_disturbed_blocks_are_counted_and_left_out(three: Run) -> None:
     assert (found.verdict, found.rounds) == ("faster", 18)
     assert found.estimate == pytest.approx(before.estimate, rel=0.01)
     details = answer_of(facts, "noise").details
-    assert "up to 25 % of a scenario's calls" in details[0]
-    assert "of 6 of 96 blocks nothing is left" in details[0]
+    assert "25 %" in details[0]
+    assert "of 6 of 96 blocks" in details[0]
 
 
 def test_rounds_that_were_not_quiet_change_no_verdict(three: Run) -> None:
@@ -159,14 +141,14 @@ def test_the_spread_between_processes_is_reported(good: Facts, make_run: MakeRun
     """As measured; where no scenario had a second process, as assumed."""
     spreads = [one.between_processes for one in good.analysis.judge.fitted.spreads.values()]
     details = " ".join(answer_of(good, "noise").details)
-    assert f"differ by {100 * min(spreads):.2g} % to {100 * max(spreads):.2g} %" in details
+    assert f"{100 * min(spreads):.2g} % to {100 * max(spreads):.2g} %" in details
     assert "one process" not in details
     once = make_run(only=THREE, launches=1, rounds=20)
     details = " ".join(answer_of(Facts(once), "noise").details)
     assert "second process" in details
     assert "1.5 %" in details
     number = len(once.speedups)
-    assert f"{number} of {number} comparisons rest on one process." in details
+    assert f"{number} of {number} " in details
 
 
 def test_comparisons_that_rest_on_one_process_are_counted(three: Run) -> None:
@@ -176,7 +158,7 @@ def test_comparisons_that_rest_on_one_process_are_counted(three: Run) -> None:
     few = [row for row in facts.speedup_rows if row.borrowed]
     assert {row.scenario for row in few} >= {IPEX_1}
     assert len(few) < len(facts.speedup_rows)
-    start = f"{len(few)} of {len(facts.speedup_rows)} comparisons rest on one process: "
+    start = f"{len(few)} of {len(facts.speedup_rows)} "
     (sentence,) = [one for one in answer_of(facts, "noise").details if one.startswith(start)]
     assert "other scenarios" in sentence
 
@@ -203,9 +185,6 @@ def test_different_page_faults_of_identical_workers_are_reported(
     found = [one for one in details if "pages a call" in one]
     assert bool(found) is is_reported
     assert all("15,648" in one and "6,240" in one and BATCH_1.label in one for one in found)
-
-
-# ---- runs of older versions and runs that were killed
 
 
 def of_first_version(run: Run, **row: object) -> Run:
@@ -235,7 +214,7 @@ def test_a_run_of_the_first_version_is_judged_again(three: Run, verdict: str | N
     assert facts.is_judged_again
     assert list(facts.speedup_rows) == list(three.speedups)
     (banner,) = [one for one in banners.banners(facts) if one.title == "Judged again"]
-    assert f"{total if verdict else 0} of {total} verdicts" in banner.text
+    assert f"{total if verdict else 0} of {total} " in banner.text
     assert "Judged again" not in [one.title for one in banners.banners(Facts(three))]
     page = html.unescape(build(old))
     assert "Judged again" in page
@@ -251,7 +230,7 @@ def test_a_run_without_calls_cannot_be_judged_again(three: Run) -> None:
     assert "Judged again" not in [one.title for one in banners.banners(Facts(bare))]
 
 
-def test_other_work_beside_a_run_of_the_first_version_is_found_in_its_cpu_times(
+def test_other_work_beside_an_old_run_is_found_in_its_cpu_times(
     three: Run,
 ) -> None:
     """A block with less CPU time than usual does not count if its round saw other work."""
@@ -281,7 +260,7 @@ def test_a_killed_run_is_answered_from_its_calls(three: Run) -> None:
     assert "Speedups were computed for this page" in titles(killed)
     bare = replace(killed, scenarios=(), parity=(), noise=(), kernels=(), warnings=())
     answer = answer_of(Facts(bare), "latency")
-    assert answer.headline == "No scenario was shown to be faster than stock default."
+    assert answer.tone == "level"
     assert any("checked" in one for one in answer.details)
     assert "The run's summaries are missing" in titles(bare)
-    assert "No outputs were compared" in answer_of(Facts(bare), "decisions").headline
+    assert answer_of(Facts(bare), "decisions").tone == "unknown"

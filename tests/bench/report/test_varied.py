@@ -14,15 +14,17 @@ from bench.report.answers import answers
 from bench.report.answers.variables import surroundings
 from bench.store import records
 from bench.text.wording import TIMES
+from tests.bench.made_up_runs import DEFAULT_1
+from tests.known import known
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from tests.bench.made_up_runs import MakeRun
 
 TAG = "allocator=tcmalloc"
 
 
 @pytest.fixture(scope="module")
-def standard(make_run: Callable[..., records.Run]) -> records.Run:
+def standard(make_run: MakeRun) -> records.Run:
     """A whole run without variables."""
     return make_run()
 
@@ -65,7 +67,7 @@ def renamed(run: records.Run, name: str, tag: str, **speedup: Any) -> records.Ru
     return replace(run, scenarios=scenarios, speedups=rename(run.speedups, **speedup))
 
 
-def test_the_other_headlines_are_the_same_with_and_without_a_varied_scenario(
+def test_a_varied_scenario_changes_no_other_headline(
     standard: records.Run,
 ) -> None:
     """The fastest of all under another allocator leads nothing: no other ran under it."""
@@ -79,16 +81,14 @@ def test_the_other_headlines_are_the_same_with_and_without_a_varied_scenario(
 def test_what_a_variable_gains_is_an_answer_of_its_own(standard: records.Run) -> None:
     """With its interval, and only where the verdict allows it."""
     changed, name = with_variable(standard)
-    answer = surroundings(Facts(changed))
-    assert answer is not None
+    answer = known(surroundings(Facts(changed)))
     assert answer.tone == "good"
     assert answer.number.startswith("10")
     assert "[9.50, 10.50]" in answer.headline
     assert not any("GLIBC_TUNABLES" in sentence for sentence in answer.details)
     (line,) = answer.lines
     assert line.cells[0] is not None
-    doubtful = surroundings(Facts(renamed(changed, name, TAG, verdict="inconclusive")))
-    assert doubtful is not None
+    doubtful = known(surroundings(Facts(renamed(changed, name, TAG, verdict="inconclusive"))))
     assert (doubtful.tone, doubtful.details, doubtful.number) == ("level", (), "")
     assert "10" not in doubtful.headline
     assert surroundings(Facts(standard)) is None
@@ -98,12 +98,10 @@ def test_a_heap_as_shipped_is_read_as_what_keeping_it_gains(standard: records.Ru
     """All workers keep theirs, so what was measured is the cost of not keeping it."""
     changed, name = with_variable(standard)
     costs = {"speedup": 0.8, "speedup_low": 0.75, "speedup_high": 0.9, "verdict": "slower"}
-    answer = surroundings(Facts(renamed(changed, name, "heap=glibc", **costs)))
-    assert answer is not None
+    answer = known(surroundings(Facts(renamed(changed, name, "heap=glibc", **costs))))
     assert (answer.tone, answer.number) == ("good", f"1.25{TIMES}")
     assert f"1.25{TIMES} [1.11, 1.33]" in answer.headline
-    assert answer.lines[0].cells[0] is not None
-    assert answer.lines[0].cells[0].estimate == 0.8
+    assert known(answer.lines[0].cells[0]).estimate == 0.8
     assert any("GLIBC_TUNABLES" in sentence for sentence in answer.details)
 
 
@@ -129,8 +127,7 @@ def test_the_table_shows_what_the_variable_gains(standard: records.Run) -> None:
 
 def twice_as_fast(run: records.Run, *, disturbed: bool = False) -> tuple[records.Run, str]:
     """The run with calls of its stock default under tcmalloc too, each half as long."""
-    default = "inference/stock/eager/fp32/contiguous/b1"
-    name = f"{default}/{TAG}"
+    name = f"{DEFAULT_1}/{TAG}"
     calls = tuple(
         replace(
             row,
@@ -139,19 +136,18 @@ def twice_as_fast(run: records.Run, *, disturbed: bool = False) -> tuple[records
             disturbed=(disturbed or row.disturbed) if row.round is not None else None,
         )
         for row in run.iterations
-        if row.scenario == default
+        if row.scenario == DEFAULT_1
     )
     return replace(run, iterations=(*run.iterations, *calls), speedups=()), name
 
 
-def test_a_kill_before_any_row_mixes_no_varied_scenario_among_the_others(
+def test_a_kill_before_any_row_mixes_no_varied_scenario_in(
     standard: records.Run,
 ) -> None:
     """As long as scenarios.csv is empty, varied scenarios are known by their ids."""
     run, name = twice_as_fast(standard)
     facts = varied.page_facts(replace(run, scenarios=(), parity=()))
-    assert facts.whole is not None
-    assert name in facts.whole.scenarios
+    assert name in known(facts.whole).scenarios
     assert set(facts.scenarios) == {row.scenario for row in standard.scenarios}
     assert not any(row.scenario == name for row in facts.speedup_rows)
 

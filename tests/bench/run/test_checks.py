@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from bench.plan.profiles import PROFILES
+from bench.plan.scenario import Status
 from bench.run import resume
 from bench.store import records
 from tests.bench.run.runs import (
@@ -18,11 +22,14 @@ from tests.bench.run.runs import (
     SMOKE,
     TWICE,
     Build,
+    raising,
     rows_of,
     speedup_of,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from bench.plan.scenario import Scenario
     from bench.run.runner import Runner
 
@@ -54,9 +61,7 @@ def test_a_profile_says_how_long_outputs_are_compared(run: Build, backend: Any) 
     assert PROFILES["full"].parity_s == 60
 
 
-def test_the_best_is_compared_for_a_minute_before_it_is_recommended(
-    run: Build, backend: Any
-) -> None:
+def test_the_best_is_compared_for_a_minute(run: Build, backend: Any) -> None:
     """In fresh processes of it and of stock default; one that decides otherwise is refused."""
     backend.call_ms = {IPEX_1.id: 50.0, SCRIPT_1.id: 70.0}
     asked: dict[str, list[float]] = {}
@@ -138,9 +143,7 @@ def test_all_executions_of_a_group_discard_as_many_calls(run: Build, backend: An
     assert discarded == set()
 
 
-def test_a_backends_first_worker_starts_alone_and_gives_the_import_time(
-    run: Build, backend: Any
-) -> None:
+def test_a_backends_first_worker_gives_the_import_time(run: Build, backend: Any) -> None:
     """Two imports side by side take longer than one; the figure shown is that of one."""
     together: list[int] = []
     waiting: list[Any] = []
@@ -175,9 +178,7 @@ def test_models_are_set_up_side_by_side_once_their_cost_is_known(run: Build, bac
     assert min(row.launches for row in rows) >= 2
 
 
-def test_first_calls_are_made_side_by_side_once_their_cost_is_known(
-    run: Build, backend: Any
-) -> None:
+def test_first_calls_are_side_by_side_once_their_cost_is_known(run: Build, backend: Any) -> None:
     """Compiling keeps one core busy; what a cold one takes is a result, and taken alone."""
     threads: dict[bool, set[bool]] = {False: set(), True: set()}
 
@@ -213,13 +214,11 @@ def test_a_label_that_the_evidence_contradicts_does_not_count(run: Build, backen
     assert "nothing was fused" in (row.reason or "")
 
 
-def test_a_row_carries_its_evidence_and_memory_and_a_resumed_run_too(
-    run: Build, backend: Any
-) -> None:
+def test_a_row_carries_its_evidence_and_memory(run: Build, backend: Any) -> None:
     """Reorders, their share, the graph's own count and idle memory come from the worker."""
 
     def seen(worker: Any, _fields: Any) -> dict[str, Any]:
-        found: dict[str, Any] = worker._kernels()
+        found: dict[str, Any] = worker.answer_kernels()
         reorder = {**found["kernels"][0], "position": 1, "primitive": "reorder"}
         graph = {"nodes": {"ipex_prepack::convolution_relu_run": 13}, "reorder_share": 0.25}
         return {**found, "kernels": [*found["kernels"], reorder], "graph": graph}
@@ -235,3 +234,91 @@ def test_a_row_carries_its_evidence_and_memory_and_a_resumed_run_too(
     assert rows_of(runner)[IPEX_1.id].page_faults == 6240
     parity = {one.scenario: one for one in files.parity}
     assert parity[IPEX_1.id].recall_bad_default == parity[IPEX_1.id].recall_bad == 1.0
+
+
+def loaded(allocator: str = "glibc", openmp: str = "libgomp.so.1") -> Any:
+    """A worker's answer: what it has loaded."""
+    found = {"threads": 2, "allocator": allocator, "openmp": [openmp]}
+    return lambda *_: {"conditions": found}
+
+
+def test_another_allocator_makes_the_comparison_invalid(run: Build, backend: Any) -> None:
+    """The allocator alone is worth more than what is compared; both times stay in the files."""
+    backend.call_ms = {DEFAULT_1.id: 150.0, IPEX_1.id: 100.0}
+    backend.faults[IPEX_1.id, "conditions"] = loaded("tcmalloc")
+    runner = run()
+    row = speedup_of(runner, IPEX_1)
+    assert row.verdict == "invalid"
+    assert "allocator: glibc against tcmalloc" in (row.reason or "")
+    assert row.speedup == pytest.approx(1.5, rel=0.01)
+    workers = runner.state.workers()
+    assert workers[IPEX_1.id]["differs"] == ["allocator: glibc against tcmalloc"]
+    assert "differs" not in workers[IPEX_4.id]
+    assert speedup_of(runner, IPEX_4).verdict == "same"
+
+
+def test_another_environment_may_have_its_own_runtime(run: Build, backend: Any) -> None:
+    """In the default environment it makes a comparison invalid; its allocator always does."""
+    elsewhere = replace(DEFAULT_1, environment="torch-latest")
+    allocator = replace(LAST_1, environment="torch-latest")
+    backend.faults[IPEX_1.id, "conditions"] = loaded(openmp="libomp.so")
+    backend.faults[elsewhere.id, "conditions"] = loaded(openmp="libomp.so")
+    backend.faults[allocator.id, "conditions"] = loaded("tcmalloc")
+    runner = run(DEFAULT_1, IPEX_1, elsewhere, allocator)
+    verdicts = [speedup_of(runner, one).verdict for one in (IPEX_1, elsewhere, allocator)]
+    assert verdicts == ["invalid", "same", "invalid"]
+
+
+def test_conditions_are_compared_in_every_launch(run: Build, backend: Any) -> None:
+    """A difference of the second processes counts as much; the first ones' are kept."""
+
+    def later(*_: Any) -> Any:
+        second = backend.asked[IPEX_1.id, "conditions"] == 2
+        return loaded("tcmalloc")() if second else None
+
+    backend.faults[IPEX_1.id, "conditions"] = later
+    runner = run(DEFAULT_1, IPEX_1)
+    assert speedup_of(runner, IPEX_1).verdict == "invalid"
+    assert runner.state.workers()[IPEX_1.id]["allocator"] == "glibc"
+
+
+def test_without_conditions_those_of_the_greeting_stay(run: Build, backend: Any) -> None:
+    """It may be of an older commit."""
+    backend.faults[IPEX_1.id, "conditions"] = raising(Status.CRASHED, dies=False)
+    runner = run(DEFAULT_1, IPEX_1, profile=SMOKE)
+    assert rows_of(runner)[IPEX_1.id].status == "ok"
+    assert runner.state.workers()[IPEX_1.id]["allocator"] == "glibc"
+
+
+def test_a_control_under_other_conditions_leaves_no_verdict(run: Build, backend: Any) -> None:
+    """Its spread would be no noise floor for anything in the group."""
+
+    def control(worker: Any, _fields: Mapping[str, Any]) -> Any:
+        return loaded("tcmalloc")() if backend.started[worker.number - 1][1] else None
+
+    backend.faults[DEFAULT_1.id, "conditions"] = control
+    row = speedup_of(run(DEFAULT_1, IPEX_1, profile=SMOKE), IPEX_1)
+    assert row.verdict == "invalid"
+    assert "of its control, allocator" in (row.reason or "")
+
+
+@pytest.mark.parametrize(
+    ("what", "values"),
+    [("affinity", ([0, 1], [0])), ("cpu_quota", ("max 100000", "50000 100000"))],
+)
+def test_a_cpu_taken_away_while_measuring_leaves_no_verdict(
+    run: Build, backend: Any, what: str, values: tuple[Any, Any]
+) -> None:
+    """By affinity or by a cgroup: the conditions are read again after the rounds."""
+    reads: Counter[int] = Counter()
+
+    def conditions(worker: Any, _fields: Mapping[str, Any]) -> dict[str, Any]:
+        reads[worker.number] += 1
+        now = values[reads[worker.number] % 2 == 0]
+        return {"conditions": {**backend.conditions_of(worker), what: now}}
+
+    for scenario in (DEFAULT_1, IPEX_1):
+        backend.faults[scenario.id, "conditions"] = conditions
+    row = speedup_of(run(DEFAULT_1, IPEX_1, profile=SMOKE), IPEX_1)
+    assert row.verdict == "invalid"
+    assert what in str(row.reason)

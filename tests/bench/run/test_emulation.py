@@ -105,9 +105,7 @@ def test_a_fast_one_is_not_refused_for_what_slow_ones_used(run: Build, backend: 
     assert rows[fast.id].launches == rows[DEFAULT_4.id].launches > 0
 
 
-def test_a_cheap_one_keeps_the_launches_that_an_expensive_one_lost(
-    run: Build, backend: Any
-) -> None:
+def test_a_cheap_one_keeps_launches_that_an_expensive_one_lost(run: Build, backend: Any) -> None:
     """What is left of the share after the first launch is enough for one of the two."""
     cheap = replace(BF16_1, layout=Layout.CONTIGUOUS)
     backend.call_ms = {BF16_1.id: 900.0, cheap.id: 90.0}

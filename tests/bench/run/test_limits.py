@@ -14,20 +14,17 @@ import pytest
 from bench.plan.scenario import Task, stock_default, worker_key
 from bench.plan.thresholds import DEFAULT
 from bench.run import limits
-from bench.run.limits import Limits, find_limits, larger_peak
+from bench.run.limits import Limits, find_limits, larger_peak, memory_limit_gib, own_pages_mib
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-_own_pages_mib = limits._own_pages_mib  # before the fixture below replaces them
-_memory_limit_gib = limits._memory_limit_gib
 
 
 @pytest.fixture(autouse=True)
 def _plenty_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """The test machine's own memory must not decide a test."""
-    monkeypatch.setattr(limits, "_memory_limit_gib", lambda _policy: 15.0)
-    monkeypatch.setattr(limits, "_own_pages_mib", lambda _pid: 450.0)
+    monkeypatch.setattr(limits, "memory_limit_gib", lambda _policy: 15.0)
+    monkeypatch.setattr(limits, "own_pages_mib", lambda _pid: 450.0)
 
 
 def found(backend: Any, *wanted: int, participants: int = 18) -> Limits:
@@ -36,47 +33,45 @@ def found(backend: Any, *wanted: int, participants: int = 18) -> Limits:
     return find_limits(worker, wanted, participants=participants, policy=DEFAULT)
 
 
-def test_the_largest_power_of_two_below_two_seconds_is_the_cap(backend: Any) -> None:
-    """At 100 ms an image, 16 images take 1.6 s and 32 would take 3.2 s."""
-    limit = found(backend, 1, 8, 32)
-    assert limit.largest_batch == 16
-    (left_out,) = limit.excluded
-    assert left_out.what == "inference batches above 16"
-    assert "1.6" in left_out.reason
-
-
-def test_a_call_that_turns_out_too_slow_is_left_out(backend: Any) -> None:
-    """The growth is foreseen only roughly: 1.1 s for 8 allows a try of 16, which takes 2.2 s."""
-    backend.default_ms = 137.5
-    limit = found(backend, 1, 8, 32)
-    assert limit.largest_batch == 8
-    assert "2.2" in limit.excluded[0].reason
-
-
-def test_a_kept_heap_counts_once_for_every_worker(
-    backend: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("ms", "limit_gib", "workers", "largest", "words"),
+    [
+        (100.0, 15.0, 18, 16, ("above 16", "1.6")),  # 16 images take 1.6 s, 32 would take 3.2 s
+        (137.5, 15.0, 18, 8, ("2.2",)),  # 1.1 s for 8 allows a try of 16, which takes 2.2 s
+        (10.0, 15.0, 18, 32, ()),
+        (5000.0, 15.0, 18, 1, ("above 1",)),  # one image is measured however slow
+        # 18 workers of 450 MiB and a little more each, and one of them at its peak of 800 MiB
+        (100.0, 9.0, 18, 1, ("18 ", "11.1 GiB")),
+        (100.0, 9.0, 4, 16, ("above 16",)),
+    ],
+)
+def test_the_largest_power_of_two_that_time_and_memory_allow_is_the_cap(
+    backend: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    ms: float,
+    limit_gib: float,
+    workers: int,
+    largest: int,
+    words: tuple[str, ...],
 ) -> None:
+    """Two seconds a call, and a share of what is free; what is left out has the sum."""
+    monkeypatch.setattr(limits, "memory_limit_gib", lambda _policy: limit_gib)
+    backend.default_ms = ms
+    limit = found(backend, 1, 8, 32, participants=workers)
+    assert limit.largest_batch == largest
+    assert len(limit.excluded) == bool(words)
+    left_out = " ".join(f"{one.what} {one.reason}" for one in limit.excluded)
+    assert all(word in left_out for word in words)
+
+
+def test_a_kept_heap_counts_once_each(backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is no larger for other backends, as what they prepare is."""
     pages = itertools.cycle((400.0, 900.0))
-    monkeypatch.setattr(limits, "_own_pages_mib", lambda _pid: next(pages))
+    monkeypatch.setattr(limits, "own_pages_mib", lambda _pid: next(pages))
     backend.default_ms = 10.0
     assert found(backend, 1, 8, participants=10).largest_batch == 8
     (left_out,) = found(backend, 1, 8, participants=15).excluded
-    assert "would need about 15.7 GiB" in left_out.reason
-
-
-def test_a_fast_machine_has_no_cap(backend: Any) -> None:
-    """Nothing is left out that was wanted and fits."""
-    backend.default_ms = 10.0
-    limit = found(backend, 1, 8, 32)
-    assert limit.largest_batch == 32
-    assert limit.excluded == ()
-
-
-def test_batch_one_is_measured_however_slow(backend: Any) -> None:
-    """A machine too slow for everything still gets its answer for one image."""
-    backend.default_ms = 5000.0
-    assert found(backend, 1, 8).largest_batch == 1
+    assert "15.7 GiB" in left_out.reason
 
 
 @pytest.mark.parametrize(
@@ -107,19 +102,8 @@ def test_memory_is_a_share_of_what_machine_and_group_have_left(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=64 * 2**30))
-    allowed = _memory_limit_gib(DEFAULT, tmp_path)
+    allowed = memory_limit_gib(DEFAULT, tmp_path)
     assert allowed == pytest.approx(DEFAULT.budget.free_memory_share * 64 * share)
-
-
-def test_batches_that_memory_does_not_hold_are_left_out_with_the_sum(
-    backend: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """18 workers of 450 MiB and a little more each, and one of them at its peak of 800 MiB."""
-    monkeypatch.setattr(limits, "_memory_limit_gib", lambda _policy: 9.0)
-    limit = found(backend, 1, 8, 32)
-    assert limit.largest_batch == 1
-    assert "18 workers with a batch of 2 would need about 11.1 GiB" in limit.excluded[0].reason
-    assert found(backend, 1, 8, 32, participants=4).largest_batch == 16
 
 
 def test_facts_of_model_and_data_come_along(backend: Any) -> None:
@@ -144,10 +128,10 @@ def test_pages_of_libraries_are_not_counted_for_each_worker(tmp_path: Path) -> N
     """All workers share them, though the kernel calls them unique while one worker is alone."""
     library = tmp_path / "library.so"
     library.write_bytes(b"\1" * (64 << 20))
-    before = _own_pages_mib(os.getpid())
+    before = own_pages_mib(os.getpid())
     with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages:
         assert sum(pages[:: mmap.PAGESIZE]) == (64 << 20) // mmap.PAGESIZE
-        after = _own_pages_mib(os.getpid())
+        after = own_pages_mib(os.getpid())
     assert before is not None
     assert after is not None
     assert after - before < 32

@@ -34,9 +34,7 @@ def looks(worker: Any, op: str, fields: Mapping[str, Any]) -> dict[str, Any] | N
 
 
 @pytest.mark.parametrize("broken", ["", "ipex", "stock"])
-def test_what_works_is_kept_and_what_does_not_is_an_event(
-    tmp_path: Path, backend: Any, broken: str
-) -> None:
+def test_what_works_is_kept_the_rest_is_noted(tmp_path: Path, backend: Any, broken: str) -> None:
     """A missing IPEX costs the layers after it, and nothing else; every worker is ended."""
     backend.scripted = looks
     backend.greeting_faults = {broken: MISSING}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,10 @@ from bench.plan.profiles import PROFILES
 from bench.plan.scenario import Dtype, Layout, Mode, Task, stock_default
 from bench.plan.thresholds import DEFAULT
 from bench.run.open_claims import decided_claims
+from bench.store.events import EventKind
 from tests.bench.imagined_machine import Machine
+from tests.bench.run.runs import DEFAULT_1, IPEX_1, SMOKE, Build, kinds, rows_of
+from tests.known import known
 
 STANDARD = PROFILES["standard"]
 STOCK = stock_default(Task.INFERENCE, 1)
@@ -68,8 +72,7 @@ def test_the_best_is_compared_thoroughly_once_before_what_no_claim_needs() -> No
     """With stock default's decisions; a profile may leave that out."""
     machine = Machine(scenarios=FEW, ms=MS, process=0.001, block=0.002).play()
     looks = [visit for visit in machine.visits if visit.thorough]
-    leader = Claims(machine.analysis()).answer("best", "inference/b1")
-    assert leader is not None
+    leader = known(Claims(machine.analysis()).answer("best", "inference/b1"))
     assert looks[0].thorough == {STOCK.id, leader.scenario}
     assert len({visit.group for visit in looks}) == len(looks)
     late = [n for n, visit in enumerate(machine.visits) if INT8.id in visit.scenarios]
@@ -175,3 +178,40 @@ def test_a_standard_run_decides_its_headlines(seed: int) -> None:
     bf16, fp32 = (f"ipex/inference/b1/{dtype}" for dtype in ("bf16", "fp32"))
     assert min(machine.decided_s(bf16), machine.decided_s(fp32)) < 600
     assert machine.spent_s <= 1.02 * machine.budget_s
+
+
+def test_a_small_budget_gives_each_group_its_minimum_first(run: Build) -> None:
+    """Scenarios are left out whole, with the budget as the reason."""
+    runner = run(*matrix(SMOKE), budget_s=60.0)
+    rows = rows_of(runner).values()
+    assert all(row.rounds >= SMOKE.min_rounds for row in rows if row.status == "ok")
+    assert all("budget" in (row.reason or "") for row in rows if row.status != "ok")
+    assert EventKind.HEADLINES_OPEN in kinds(runner)
+
+
+def test_open_headlines_are_reported_with_a_budget_that_is_enough(run: Build, backend: Any) -> None:
+    """Two per cent on noisy calls: this budget is too small, and the one that it names is not."""
+    backend.spread = 0.05
+    backend.call_ms = {DEFAULT_1.id: 102.0}
+    (event,) = run(DEFAULT_1, IPEX_1, budget_s=20.0).events
+    assert (event.kind, event.budget_s, event.headlines) == (EventKind.HEADLINES_OPEN, 20.0, 2)
+    assert event.enough_s
+    assert run(DEFAULT_1, IPEX_1, budget_s=event.enough_s).events == []
+
+
+def test_each_task_is_measured_however_slow_the_machine(run: Build, backend: Any) -> None:
+    """Inference alone uses the budget up; training's first group still gets its minimum."""
+    backend.start_s = 20.0
+    runner = run(*matrix(SMOKE), budget_s=60.0)
+    ok = {name: row for name, row in rows_of(runner).items() if row.status == "ok"}
+    groups = {runner.state.outcomes[name].scenario.group for name in ok}
+    assert groups == {DEFAULT_1.group, stock_default(Task.TRAINING, 1, ("frozen",)).group}
+    assert all(row.rounds >= SMOKE.min_rounds for row in ok.values())
+    assert EventKind.BUDGET_EXCEEDED in kinds(runner)
+
+
+def test_the_budget_is_kept(run: Build, backend: Any) -> None:
+    """Every visit is planned from what earlier ones took, so time is what was promised."""
+    started = backend.clock()
+    run(*matrix(SMOKE), budget_s=300.0, profile=replace(SMOKE, processes=50))
+    assert backend.clock() - started <= 300.0 * 1.02

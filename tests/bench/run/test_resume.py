@@ -1,4 +1,4 @@
-"""What the files of a cut run say, and which runs may not go on here."""
+"""What the files of a cut run say, which runs may not go on here, and runs that do."""
 
 from __future__ import annotations
 
@@ -7,23 +7,42 @@ import re
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from bench.engine.environments import Environment
 from bench.errors import BenchError
-from bench.plan.scenario import Status, Task, stock_default
+from bench.plan.scenario import Status
 from bench.plan.thresholds import DEFAULT
 from bench.run import resume
+from bench.store import records
+from bench.store.events import EventKind
 from bench.store.records import IterationRow, Run, ScenarioRow
 from bench.store.rows import columns
+from tests.bench.calls import timed_call
+from tests.bench.run.runs import (
+    DEFAULT_1,
+    DEFAULT_4,
+    FEW,
+    IPEX_1,
+    IPEX_4,
+    SMOKE,
+    Build,
+    kinds,
+    rows_of,
+    speedup_of,
+)
 
-STOCK = stock_default(Task.INFERENCE, 1)
-OTHER = stock_default(Task.INFERENCE, 4)
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bench.plan.scenario import Scenario
+    from bench.run.runner import Runner
+
 ENVIRONMENT = {
     "complete": False,
-    "matrix": {"scenarios": [STOCK.id]},
+    "matrix": {"scenarios": [DEFAULT_1.id]},
     "request": {"seed": 0},
     "machine": {"fingerprint": "f"},
     "commit": "c" * 40,
@@ -64,28 +83,18 @@ def test_another_run_may_not(changes: dict[str, Any], words: str) -> None:
 def row(**fields: Any) -> ScenarioRow:
     """A line of scenarios.csv."""
     empty = {c.name: None if c.optional else c.kind() for c in columns(ScenarioRow)}
-    return ScenarioRow(**{**empty, "scenario": STOCK.id, "status": "ok", "rounds": 2, **fields})
+    return ScenarioRow(**{**empty, "scenario": DEFAULT_1.id, "status": "ok", "rounds": 2, **fields})
 
 
 def call(launch: int) -> IterationRow:
     """A timed call of that launch."""
-    return IterationRow(
-        run_id="run",
-        scenario=STOCK.id,
-        launch=launch,
-        round=0,
-        position=0,
-        iteration=0,
-        phase="timed",
-        wall_ns=10**8,
-        cpu_ns=10**8,
-    )
+    return timed_call(DEFAULT_1.id, launch, 0, 100.0)
 
 
 def restored(*rows: ScenarioRow, **more: Any) -> resume.Earlier:
     """What such files say of two scenarios."""
     run = Run(Path("a-run"), {"workers": more.pop("workers", {})}, scenarios=rows, **more)
-    return resume.restore(run, (STOCK, OTHER))
+    return resume.restore(run, (DEFAULT_1, DEFAULT_4))
 
 
 def test_what_was_known_of_a_scenario_is_known_again() -> None:
@@ -102,7 +111,7 @@ def test_what_was_known_of_a_scenario_is_known_again() -> None:
         import_s=1.5,
         threads=2,
     )
-    outcome = restored(before, iterations=(call(0),)).outcomes[STOCK.id]
+    outcome = restored(before, iterations=(call(0),)).outcomes[DEFAULT_1.id]
     after = outcome.row("run", [call(0), replace(call(0), round=1)], {})
     known = ("prepare_s", "gflop_per_s", "peak_rss_mb", "isa", "fused_ops", "layers_replaced")
     for name in (*known, "native_dtype", "import_s", "threads", "status"):
@@ -112,14 +121,14 @@ def test_what_was_known_of_a_scenario_is_known_again() -> None:
 
 def test_conditions_and_what_differed_are_known_again() -> None:
     """A comparison that was invalid for them stays so."""
-    workers = {STOCK.id: {"threads": 2, "differs": ["threads: 2 against 4"]}}
-    outcome = restored(row(), workers=workers).outcomes[STOCK.id]
-    assert outcome.worker == workers[STOCK.id]
+    workers = {DEFAULT_1.id: {"threads": 2, "differs": ["threads: 2 against 4"]}}
+    outcome = restored(row(), workers=workers).outcomes[DEFAULT_1.id]
+    assert outcome.worker == workers[DEFAULT_1.id]
 
 
 def test_a_failure_stays_one() -> None:
     """It is not tried again: its rows would mix what was found wrong with what came later."""
-    outcome = restored(row(status="crashed", reason="planted", rounds=0)).outcomes[STOCK.id]
+    outcome = restored(row(status="crashed", reason="planted", rounds=0)).outcomes[DEFAULT_1.id]
     assert outcome.status is Status.CRASHED
     assert outcome.reason == "planted"
 
@@ -127,9 +136,9 @@ def test_a_failure_stays_one() -> None:
 def test_who_never_had_a_round_starts_over() -> None:
     """Whether its line says so or is missing."""
     found = restored(row(status="unavailable", reason="not measured", rounds=0))
-    assert found.outcomes[STOCK.id].is_new
-    assert found.outcomes[STOCK.id].status is Status.OK
-    assert found.outcomes[OTHER.id].is_new
+    assert found.outcomes[DEFAULT_1.id].is_new
+    assert found.outcomes[DEFAULT_1.id].status is Status.OK
+    assert found.outcomes[DEFAULT_4.id].is_new
 
 
 def test_the_next_launch_has_a_new_number() -> None:
@@ -138,12 +147,11 @@ def test_the_next_launch_has_a_new_number() -> None:
     assert restored(row()).launches == 0
 
 
-def test_the_time_that_was_used_ends_with_the_last_row() -> None:
-    """What passed between the cut and now is not the run's."""
-    written = datetime(2026, 11, 24, 3, 5, tzinfo=timezone.utc)
-    assert resume.seconds_used(ENVIRONMENT, written) == 300
-    early = datetime(2026, 11, 24, 2, 0, tzinfo=timezone.utc)
-    assert resume.seconds_used(ENVIRONMENT, early) == 0
+@pytest.mark.parametrize(("hour", "minute", "seconds"), [(3, 5, 300), (2, 0, 0)])
+def test_used_time_ends_with_the_last_row(hour: int, minute: int, seconds: float) -> None:
+    """What passed between the cut and now is not the run's; a clock set back adds no budget."""
+    written = datetime(2026, 11, 24, hour, minute, tzinfo=timezone.utc)
+    assert resume.seconds_used(ENVIRONMENT, written) == seconds
 
 
 def test_a_run_goes_on_with_the_packages_it_began_with_only() -> None:
@@ -158,44 +166,105 @@ def test_a_run_goes_on_with_the_packages_it_began_with_only() -> None:
         resume.check_environments(before, "a-run", {"latest": now})
 
 
-def test_a_wall_clock_that_was_set_back_gives_no_negative_time() -> None:
-    """What a run had used is then unknown and counts as nothing; it never adds to the budget."""
-    environment = {"started_utc": "2026-11-24T12:00:00+00:00"}
-    set_back = datetime(2026, 11, 24, 11, 0, tzinfo=timezone.utc)
-    assert resume.seconds_used(environment, set_back) == 0.0
-
-
 def test_no_duration_comes_from_a_clock_that_can_jump() -> None:
     """Budgets and calls are timed by monotonic clocks; the wall clock only names and dates."""
-    sources = Path(resume.__file__).parent.rglob("*.py")
+    sources = Path(resume.__file__).parents[1].rglob("*.py")
     found = [path.name for path in sources if re.search(r"\btime\.time(_ns)?\(", path.read_text())]
     assert found == []
 
 
-def test_energy_goes_on_with_all_its_images() -> None:
-    """2 J an image over 30 images and 40 J over 10 more are 2.5 J an image, not 21."""
-    run = Run(
-        folder=Path(),
-        environment=ENVIRONMENT,
-        scenarios=(row(joules_per_image=2.0, joules_images=30, checked=True),),
-    )
-    outcome = resume.restore(run, [STOCK]).outcomes[STOCK.id]
+@pytest.mark.parametrize(("images", "joules"), [(30, 2.5), (None, 4.0)])
+def test_energy_goes_on_with_all_its_images(images: int | None, joules: float) -> None:
+    """2 J an image over 30 images and 40 J over 10 more are 2.5 J an image, not 21.
+
+    Runs of version 0.1 did not keep the number; carried on, it would count as one image's.
+    """
+    before = row(joules_per_image=2.0, joules_images=images, checked=True)
+    outcome = restored(before).outcomes[DEFAULT_1.id]
     outcome.add_energy(40.0, 10)
     written = outcome.row("run", [], {}, ended=False)
-    assert written.joules_per_image == pytest.approx(2.5)
-    assert written.joules_images == 40
-
-
-def test_energy_of_an_unknown_number_of_images_is_left_out() -> None:
-    """Runs of version 0.1 did not keep it; carried on, it would count as one image's."""
-    run = Run(folder=Path(), environment=ENVIRONMENT, scenarios=(row(joules_per_image=2.0),))
-    outcome = resume.restore(run, [STOCK]).outcomes[STOCK.id]
-    outcome.add_energy(40.0, 10)
-    assert outcome.row("run", [], {}, ended=False).joules_per_image == pytest.approx(4.0)
+    assert written.joules_per_image == pytest.approx(joules)
+    assert written.joules_images == 10 + (images or 0)
 
 
 @pytest.mark.parametrize(("checked", "is_new"), [(True, False), (None, False), (False, True)])
 def test_what_was_not_checked_is_begun_anew(checked: bool | None, is_new: bool) -> None:
     """Else its outputs and kernels would never be looked at; version 0.1 wrote no such rows."""
-    run = Run(folder=Path(), environment=ENVIRONMENT, scenarios=(row(checked=checked),))
-    assert resume.restore(run, [STOCK]).outcomes[STOCK.id].is_new is is_new
+    assert restored(row(checked=checked)).outcomes[DEFAULT_1.id].is_new is is_new
+
+
+def cut(build: Build, backend: Any, op: str, scenario: Scenario, time: int) -> Runner:
+    """A runner whose run was interrupted at the n-th request of a kind for a scenario."""
+
+    def interrupt(_worker: Any, _fields: Mapping[str, Any]) -> None:
+        if backend.asked[scenario.id, op] == time:
+            raise KeyboardInterrupt
+
+    backend.faults[scenario.id, op] = interrupt
+    runner = build()
+    with pytest.raises(KeyboardInterrupt):
+        runner.measure()
+    del backend.faults[scenario.id, op]
+    return runner
+
+
+def resumed(run: Build, before: Runner, **changes: Any) -> Runner:
+    """The same run, resumed from its files to its end."""
+    earlier = resume.restore(records.read_run(before.folder), FEW)
+    return run(folder=before.folder, earlier=earlier, **changes)
+
+
+def test_a_cut_run_is_resumed_and_keeps_what_it_had(build: Build, run: Build, backend: Any) -> None:
+    """Old rows stay as they were, the launch that was cut is repeated, verdicts use both."""
+    backend.call_ms = {DEFAULT_1.id: 150.0}
+    before = cut(build, backend, "prepare", IPEX_4, 2)
+    assert not backend.alive
+    assert not before.complete
+    assert kinds(before) == [EventKind.INTERRUPTED]
+    assert rows_of(before)[IPEX_4.id].status == "ok"
+    assert speedup_of(before, IPEX_1).speedup is not None
+    old = records.read_run(before.folder).iterations
+    answers: list[int] = []
+    after = resumed(
+        run,
+        before,
+        keep_metadata=lambda _: answers.append(len(records.read_run(before.folder).speedups)),
+    )
+    assert answers[0] == 0  # the old answers do not cover the new rows
+    files = records.read_run(after.folder)
+    new = files.iterations[len(old) :]
+    assert files.iterations[: len(old)] == old
+    assert {row.launch for row in new}.isdisjoint(row.launch for row in old)
+    assert after.complete
+    rows = rows_of(after)
+    assert {rows[s.id].status for s in FEW} == {"ok"}
+    assert min(rows[one.id].launches for one in (IPEX_1, IPEX_4)) >= 2
+    assert speedup_of(after, IPEX_1).verdict == "faster"
+    assert len({row.scenario for row in files.kernels}) == len(files.kernels) == len(FEW)
+
+
+def test_what_was_not_started_is_measured_whole(build: Build, run: Build, backend: Any) -> None:
+    """Cut in the first launch: the other batch size still gets its parity, evidence and memory."""
+    before = cut(build, backend, "prepare", DEFAULT_4, 1)
+    assert rows_of(before)[IPEX_4.id].status == "unavailable"
+    (before.folder / "outputs" / "inference-b1.npz").unlink()
+    after = resumed(run, before)
+    row = rows_of(after)[IPEX_4.id]
+    assert (row.status, row.peak_rss_mb, row.isa) == ("ok", 800.0, "avx512_core")
+    assert {r.scenario for r in records.read_run(after.folder).parity} == {s.id for s in FEW}
+    assert rows_of(after)[IPEX_1.id].prepare_s == 0.2
+
+
+def test_a_resumed_run_measures_its_minimum(build: Build, run: Build, backend: Any) -> None:
+    """Starting may use the budget up, but it is not for nothing."""
+    before = cut(build, backend, "prepare", DEFAULT_4, 1)
+    row = rows_of(resumed(run, before, budget_s=2 * backend.start_s))[IPEX_4.id]
+    assert (row.rounds, row.launches) == (SMOKE.min_rounds, 1)
+
+
+def test_wrong_stays_wrong_in_a_resumed_run(build: Build, run: Build, backend: Any) -> None:
+    """A failure is not forgotten because the run was cut."""
+    backend.output_offset[IPEX_1.id] = 0.05
+    after = resumed(run, cut(build, backend, "prepare", IPEX_4, 2))
+    assert rows_of(after)[IPEX_1.id].status == "wrong_output"
+    assert speedup_of(after, IPEX_1).verdict == "invalid"

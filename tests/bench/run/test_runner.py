@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench.errors import RecordError, WorkerError
-from bench.plan.matrix import matrix
-from bench.plan.scenario import Mode, Scenario, Status, Task, stock_default, worker_key
-from bench.run import resume
+from bench.plan.scenario import Mode, Scenario, Status, worker_key
 from bench.store import records
 from bench.store.events import EventKind
 from tests.bench.conftest import FakeBackend, FakeClock
@@ -42,9 +40,6 @@ if TYPE_CHECKING:
 TCMALLOC_1 = replace(DEFAULT_1, options=("allocator=tcmalloc",))
 IPEX_TCMALLOC_1 = replace(IPEX_1, options=("allocator=tcmalloc",))
 WATTS = 50
-
-
-# --- one run without faults -----------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +77,7 @@ def test_a_known_ratio_comes_out_with_its_verdict(plain: Runner) -> None:
     assert plain.complete
 
 
-def test_the_control_is_a_second_worker_of_the_baseline(
-    plain: Runner, plain_run: records.Run
-) -> None:
+def test_the_control_is_another_worker(plain: Runner, plain_run: records.Run) -> None:
     """It takes part in every launch and comes out as 1."""
     row = speedup_of(plain, DEFAULT_1, "control")
     assert row.baseline == f"{DEFAULT_1.id}#control"
@@ -122,16 +115,11 @@ def test_what_the_first_launch_finds_out_is_in_the_summary(plain: Runner) -> Non
     assert rows[DEFAULT_1.id].joules_per_image == pytest.approx(WATTS * 0.045, rel=0.01)
 
 
-def test_a_host_that_counts_no_energy_leaves_the_column_empty(
-    run: Build, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_counters_energy_is_empty(run: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     """Empty, and never a guess."""
     monkeypatch.setattr("bench.machine.energy.read_energy", dict)
     rows = rows_of(run(DEFAULT_1, IPEX_1, profile=SMOKE))
     assert {row.joules_per_image for row in rows.values()} == {None}
-
-
-# --- processes and visits -------------------------------------------------------------------------
 
 
 def test_workers_are_fresh_in_each_further_launch(run: Build, backend: Any) -> None:
@@ -185,9 +173,7 @@ def test_a_clear_result_ends_the_run(run: Build, backend: Any) -> None:
     assert 0 < first < second < backend.clock()
 
 
-def test_a_further_launch_that_gives_nothing_is_not_tried_for_ever(
-    run: Build, backend: Any
-) -> None:
+def test_a_launch_that_gives_nothing_is_not_tried_for_ever(run: Build, backend: Any) -> None:
     """Nothing can be prepared any more after the first launch."""
 
     def gone(_worker: Any, _fields: Mapping[str, Any]) -> None:
@@ -197,9 +183,6 @@ def test_a_further_launch_that_gives_nothing_is_not_tried_for_ever(
     backend.faults[DEFAULT_1.id, "prepare"] = backend.faults[IPEX_1.id, "prepare"] = gone
     assert run(DEFAULT_1, IPEX_1).complete
     assert max(launch for _, _, launch in backend.started) == 1
-
-
-# --- failures -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -213,9 +196,7 @@ def test_a_further_launch_that_gives_nothing_is_not_tried_for_ever(
         ("outputs", Status.UNSUPPORTED, False),
     ],
 )
-def test_a_failure_costs_its_own_scenario_only(
-    run: Build, backend: Any, op: str, status: Status, dies: bool
-) -> None:
+def test_failures_stay_apart(run: Build, backend: Any, op: str, status: Status, dies: bool) -> None:
     """Whatever happens to one scenario, the others are measured, the same key's other batch too."""
     backend.faults[IPEX_1.id, op] = raising(status, dies=dies)
     runner = run(profile=SMOKE)
@@ -336,229 +317,6 @@ def test_a_block_in_which_something_was_recompiled_does_not_count(run: Build, ba
     assert event.reason == "it was compiled anew"
 
 
-# --- conditions -----------------------------------------------------------------------------------
-
-
-def loaded(allocator: str = "glibc", openmp: str = "libgomp.so.1") -> Any:
-    """A worker's answer: what it has loaded."""
-    found = {"threads": 2, "allocator": allocator, "openmp": [openmp]}
-    return lambda *_: {"conditions": found}
-
-
-def test_another_allocator_makes_the_comparison_invalid(run: Build, backend: Any) -> None:
-    """The allocator alone is worth more than what is compared; both times stay in the files."""
-    backend.call_ms = {DEFAULT_1.id: 150.0, IPEX_1.id: 100.0}
-    backend.faults[IPEX_1.id, "conditions"] = loaded("tcmalloc")
-    runner = run()
-    row = speedup_of(runner, IPEX_1)
-    assert row.verdict == "invalid"
-    assert "allocator: glibc against tcmalloc" in (row.reason or "")
-    assert row.speedup == pytest.approx(1.5, rel=0.01)
-    workers = runner.state.workers()
-    assert workers[IPEX_1.id]["differs"] == ["allocator: glibc against tcmalloc"]
-    assert "differs" not in workers[IPEX_4.id]
-    assert speedup_of(runner, IPEX_4).verdict == "same"
-
-
-def test_another_environments_own_runtime_is_part_of_what_it_is_compared_for(
-    run: Build, backend: Any
-) -> None:
-    """In the default environment it makes a comparison invalid; its allocator always does."""
-    elsewhere = replace(DEFAULT_1, environment="torch-latest")
-    allocator = replace(LAST_1, environment="torch-latest")
-    backend.faults[IPEX_1.id, "conditions"] = loaded(openmp="libomp.so")
-    backend.faults[elsewhere.id, "conditions"] = loaded(openmp="libomp.so")
-    backend.faults[allocator.id, "conditions"] = loaded("tcmalloc")
-    runner = run(DEFAULT_1, IPEX_1, elsewhere, allocator)
-    verdicts = [speedup_of(runner, one).verdict for one in (IPEX_1, elsewhere, allocator)]
-    assert verdicts == ["invalid", "same", "invalid"]
-
-
-def test_conditions_are_compared_in_every_launch(run: Build, backend: Any) -> None:
-    """A difference of the second processes counts as much; the first ones' are kept."""
-
-    def later(*_: Any) -> Any:
-        second = backend.asked[IPEX_1.id, "conditions"] == 2
-        return loaded("tcmalloc")() if second else None
-
-    backend.faults[IPEX_1.id, "conditions"] = later
-    runner = run(DEFAULT_1, IPEX_1)
-    assert speedup_of(runner, IPEX_1).verdict == "invalid"
-    assert runner.state.workers()[IPEX_1.id]["allocator"] == "glibc"
-
-
-def test_a_worker_that_does_not_know_conditions_keeps_those_of_its_greeting(
-    run: Build, backend: Any
-) -> None:
-    """It may be of an older commit."""
-    backend.faults[IPEX_1.id, "conditions"] = raising(Status.CRASHED, dies=False)
-    runner = run(DEFAULT_1, IPEX_1, profile=SMOKE)
-    assert rows_of(runner)[IPEX_1.id].status == "ok"
-    assert runner.state.workers()[IPEX_1.id]["allocator"] == "glibc"
-
-
-def test_a_control_under_other_conditions_leaves_no_verdict(run: Build, backend: Any) -> None:
-    """Its spread would be no noise floor for anything in the group."""
-
-    def control(worker: Any, _fields: Mapping[str, Any]) -> Any:
-        return loaded("tcmalloc")() if backend.started[worker.number - 1][1] else None
-
-    backend.faults[DEFAULT_1.id, "conditions"] = control
-    row = speedup_of(run(DEFAULT_1, IPEX_1, profile=SMOKE), IPEX_1)
-    assert row.verdict == "invalid"
-    assert "of its control, allocator" in (row.reason or "")
-
-
-@pytest.mark.parametrize(
-    ("what", "values"),
-    [("affinity", ([0, 1], [0])), ("cpu_quota", ("max 100000", "50000 100000"))],
-)
-def test_a_cpu_taken_away_while_measuring_leaves_no_verdict(
-    run: Build, backend: Any, what: str, values: tuple[Any, Any]
-) -> None:
-    """By affinity or by a cgroup: the conditions are read again after the rounds."""
-    reads: Counter[int] = Counter()
-
-    def conditions(worker: Any, _fields: Mapping[str, Any]) -> dict[str, Any]:
-        reads[worker.number] += 1
-        now = values[reads[worker.number] % 2 == 0]
-        return {"conditions": {**backend.conditions_of(worker), what: now}}
-
-    for scenario in (DEFAULT_1, IPEX_1):
-        backend.faults[scenario.id, "conditions"] = conditions
-    row = speedup_of(run(DEFAULT_1, IPEX_1, profile=SMOKE), IPEX_1)
-    assert row.verdict == "invalid"
-    assert what in str(row.reason)
-
-
-# --- budget ---------------------------------------------------------------------------------------
-
-
-def test_a_small_budget_gives_each_group_its_minimum_first(run: Build) -> None:
-    """Scenarios are left out whole, with the budget as the reason."""
-    runner = run(*matrix(SMOKE), budget_s=60.0)
-    rows = rows_of(runner).values()
-    assert all(row.rounds >= SMOKE.min_rounds for row in rows if row.status == "ok")
-    assert all("budget" in (row.reason or "") for row in rows if row.status != "ok")
-    assert EventKind.HEADLINES_OPEN in kinds(runner)
-
-
-def test_headlines_that_stay_open_are_reported_with_a_budget_that_is_enough(
-    run: Build, backend: Any
-) -> None:
-    """Two per cent on noisy calls: this budget is too small, and the one that it names is not."""
-    backend.spread = 0.05
-    backend.call_ms = {DEFAULT_1.id: 102.0}
-    (event,) = run(DEFAULT_1, IPEX_1, budget_s=20.0).events
-    assert (event.kind, event.budget_s, event.headlines) == (EventKind.HEADLINES_OPEN, 20.0, 2)
-    assert event.enough_s
-    assert run(DEFAULT_1, IPEX_1, budget_s=event.enough_s).events == []
-
-
-def test_each_task_is_measured_however_slow_the_machine(run: Build, backend: Any) -> None:
-    """Inference alone uses the budget up; training's first group still gets its minimum."""
-    backend.start_s = 20.0
-    runner = run(*matrix(SMOKE), budget_s=60.0)
-    ok = {name: row for name, row in rows_of(runner).items() if row.status == "ok"}
-    groups = {runner.state.outcomes[name].scenario.group for name in ok}
-    assert groups == {DEFAULT_1.group, stock_default(Task.TRAINING, 1, ("frozen",)).group}
-    assert all(row.rounds >= SMOKE.min_rounds for row in ok.values())
-    assert EventKind.BUDGET_EXCEEDED in kinds(runner)
-
-
-def test_the_budget_is_kept(run: Build, backend: Any) -> None:
-    """Every visit is planned from what earlier ones took, so time is what was promised."""
-    started = backend.clock()
-    run(*matrix(SMOKE), budget_s=300.0, profile=replace(SMOKE, processes=50))
-    assert backend.clock() - started <= 300.0 * 1.02
-
-
-# --- interrupted and resumed ----------------------------------------------------------------------
-
-
-def cut(build: Build, backend: Any, op: str, scenario: Scenario, time: int) -> Runner:
-    """A runner whose run was interrupted at the n-th request of a kind for a scenario."""
-
-    def interrupt(_worker: Any, _fields: Mapping[str, Any]) -> None:
-        if backend.asked[scenario.id, op] == time:
-            raise KeyboardInterrupt
-
-    backend.faults[scenario.id, op] = interrupt
-    runner = build()
-    with pytest.raises(KeyboardInterrupt):
-        runner.measure()
-    del backend.faults[scenario.id, op]
-    return runner
-
-
-def resumed(run: Build, before: Runner, **changes: Any) -> Runner:
-    """The same run, resumed from its files to its end."""
-    earlier = resume.restore(records.read_run(before.folder), FEW)
-    return run(folder=before.folder, earlier=earlier, **changes)
-
-
-def test_a_cut_run_is_resumed_and_keeps_what_it_had(build: Build, run: Build, backend: Any) -> None:
-    """Old rows stay as they were, the launch that was cut is repeated, verdicts use both."""
-    backend.call_ms = {DEFAULT_1.id: 150.0}
-    before = cut(build, backend, "prepare", IPEX_4, 2)
-    assert not backend.alive
-    assert not before.complete
-    assert kinds(before) == [EventKind.INTERRUPTED]
-    assert rows_of(before)[IPEX_4.id].status == "ok"
-    assert speedup_of(before, IPEX_1).speedup is not None
-    old = records.read_run(before.folder).iterations
-    answers: list[int] = []
-    after = resumed(
-        run,
-        before,
-        keep_metadata=lambda _: answers.append(len(records.read_run(before.folder).speedups)),
-    )
-    assert answers[0] == 0  # the old answers do not cover the new rows
-    files = records.read_run(after.folder)
-    new = files.iterations[len(old) :]
-    assert files.iterations[: len(old)] == old
-    assert {row.launch for row in new}.isdisjoint(row.launch for row in old)
-    assert after.complete
-    rows = rows_of(after)
-    assert {rows[s.id].status for s in FEW} == {"ok"}
-    assert min(rows[one.id].launches for one in (IPEX_1, IPEX_4)) >= 2
-    assert speedup_of(after, IPEX_1).verdict == "faster"
-    assert len({row.scenario for row in files.kernels}) == len(files.kernels) == len(FEW)
-
-
-def test_what_was_not_started_is_measured_whole_after_resuming(
-    build: Build, run: Build, backend: Any
-) -> None:
-    """Cut in the first launch: the other batch size still gets its parity, evidence and memory."""
-    before = cut(build, backend, "prepare", DEFAULT_4, 1)
-    assert rows_of(before)[IPEX_4.id].status == "unavailable"
-    (before.folder / "outputs" / "inference-b1.npz").unlink()
-    after = resumed(run, before)
-    row = rows_of(after)[IPEX_4.id]
-    assert (row.status, row.peak_rss_mb, row.isa) == ("ok", 800.0, "avx512_core")
-    assert {r.scenario for r in records.read_run(after.folder).parity} == {s.id for s in FEW}
-    assert rows_of(after)[IPEX_1.id].prepare_s == 0.2
-
-
-def test_what_a_resumed_run_starts_gets_its_minimum_of_rounds(
-    build: Build, run: Build, backend: Any
-) -> None:
-    """Starting may use the budget up, but it is not for nothing."""
-    before = cut(build, backend, "prepare", DEFAULT_4, 1)
-    row = rows_of(resumed(run, before, budget_s=2 * backend.start_s))[IPEX_4.id]
-    assert (row.rounds, row.launches) == (SMOKE.min_rounds, 1)
-
-
-def test_what_was_found_wrong_stays_wrong_in_a_resumed_run(
-    build: Build, run: Build, backend: Any
-) -> None:
-    """A failure is not forgotten because the run was cut."""
-    backend.output_offset[IPEX_1.id] = 0.05
-    after = resumed(run, cut(build, backend, "prepare", IPEX_4, 2))
-    assert rows_of(after)[IPEX_1.id].status == "wrong_output"
-    assert speedup_of(after, IPEX_1).verdict == "invalid"
-
-
 def test_metadata_is_kept_group_by_group(run: Build) -> None:
     """A kill leaves that of what was measured; only the last one says that the run is complete."""
     kept: list[dict[str, Any]] = []
@@ -566,9 +324,6 @@ def test_metadata_is_kept_group_by_group(run: Build) -> None:
     assert kept[0]["workers"][IPEX_1.id]["allocator"] == "glibc"
     assert kept[0]["workers"][IPEX_4.id] == {}
     assert [one["complete"] for one in kept] == [False] * (len(kept) - 1) + [True]
-
-
-# --- the machine's peak ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -605,9 +360,6 @@ def test_a_result_beyond_the_peak_is_invalid(run: Build, backend: Any) -> None:
     assert "of the peak measured in this run" in (row.reason or "")
 
 
-# --- variables ------------------------------------------------------------------------------------
-
-
 def test_a_variable_has_its_own_measured_effect(run: Build, backend: Any) -> None:
     """Over the same without it, and what the backend is worth under it; stock tuned is without."""
     backend.call_ms = {
@@ -638,9 +390,7 @@ def test_a_variable_that_had_no_effect_is_not_measured(run: Build, backend: Any)
     assert rows[IPEX_1.id].status == "ok"
 
 
-def test_a_variable_that_is_not_available_costs_its_own_scenarios_only(
-    run: Build, backend: Any
-) -> None:
+def test_a_missing_variable_costs_its_own_scenarios_only(run: Build, backend: Any) -> None:
     """A library that is not installed says nothing about the backend."""
 
     def launch(key: Scenario, is_control: bool, number: int) -> Any:

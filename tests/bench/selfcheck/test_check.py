@@ -67,7 +67,7 @@ def build(backend: Any) -> Build:
     return make
 
 
-def test_identical_workers_are_called_the_same_and_planted_slowdowns_are_found(
+def test_identical_workers_are_the_same_and_slowdowns_are_found(
     build: Build,
 ) -> None:
     """With 0.2 % of noise everything is found, 3 % too, and measures as what was planted."""
@@ -83,7 +83,7 @@ def test_identical_workers_are_called_the_same_and_planted_slowdowns_are_found(
         assert tally.median_slowdown == pytest.approx(share, abs=0.002)
 
 
-def test_what_is_found_is_told_launch_by_launch(build: Build, backend: Any) -> None:
+def test_what_is_found_is_reported_launch_by_launch(build: Build, backend: Any) -> None:
     """One launch has no interval over launches, so it finds nothing; the last is the verdict."""
     result = build(replace(FEW, identical=0, full_size=0, in_bursts=0)).run()
     points = result.json()["planted"]["0.05"]["found_after"]
@@ -174,7 +174,7 @@ def test_a_noisy_machine_makes_no_experiment_endless(build: Build, backend: Any)
     assert backend.asked[STOCK, "call"] >= launches * participants * PROFILES["standard"].min_rounds
 
 
-def test_where_the_time_went_is_told(build: Build) -> None:
+def test_where_the_time_went_is_reported(build: Build) -> None:
     """The share of calls leaves out starting workers; of all time it does not."""
     result = build(replace(FEW, planted=0, full_size=0, in_bursts=0)).run()
     assert result.measuring_share is not None

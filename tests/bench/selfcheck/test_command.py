@@ -69,9 +69,7 @@ def test_parts_are_those_that_are_named(counted: list[check.Selfcheck], tmp_path
         assert name in refused.output
 
 
-def test_processes_are_measured_when_asked_for(
-    counted: list[check.Selfcheck], tmp_path: Path
-) -> None:
+def test_processes_are_measured_if_named(counted: list[check.Selfcheck], tmp_path: Path) -> None:
     """Not by default; alone they have a budget of minutes."""
     call("--data", tmp_path)
     call("--part", "processes", "--data", tmp_path)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +11,7 @@ import pytest
 from bench.plan.thresholds import SELFCHECK
 from bench.selfcheck.process_result import ProcessResult, table
 from bench.selfcheck.result import Result
+from tests.fresh_process import python
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,8 +93,8 @@ def test_where_fresh_processes_do_not_differ_nothing_is_accepted() -> None:
     draws = np.random.default_rng(1)
     blocks = draws.normal(0, 0.01, (2, 2, 2, 2))
     fresh = [blocks - blocks.mean(axis=(1, 2, 3), keepdims=True) for _ in range(3)]
-    alike = [(one, np.zeros((2, 2, 2))) for one in fresh]
-    missed = result(0, replicates=alike).json()["pooled"]["misses"]["prepare"]
+    equal = [(one, np.zeros((2, 2, 2))) for one in fresh]
+    missed = result(0, replicates=equal).json()["pooled"]["misses"]["prepare"]
     assert (missed["share"], missed["accepted"]) == (None, False)
 
 
@@ -116,7 +115,7 @@ def test_the_table_is_markdown_with_a_row_a_level_and_a_row_a_participant() -> N
     assert {line.count("|") for line in lines[:6]} == {7}
 
 
-def test_left_out_forks_are_told_below_the_table() -> None:
+def test_left_out_forks_are_reported_below_the_table() -> None:
     """With the reason, and no row that looks measured."""
     text = table(result(3, forks_refused="planted", notes=["Said."]).json())
     assert "fork a zygote" not in text
@@ -128,7 +127,6 @@ def test_the_table_of_docs_is_made_from_the_stored_json(tmp_path: Path) -> None:
     whole = Result(policy=SELFCHECK, processes=result(3))
     stored = tmp_path / "selfcheck.json"
     stored.write_text(json.dumps(whole.json()))
-    command = [sys.executable, "-m", "bench.selfcheck.process_result", str(stored)]
-    made = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    made = python("-m", "bench.selfcheck.process_result", stored).stdout
     assert made.strip() == whole.table()
     assert "not measured" not in made

@@ -117,22 +117,20 @@ def test_each_level_is_renewed_within_the_one_above(build: Build, script: Script
     assert not script.backend.alive
 
 
-def test_participants_take_turns_in_balanced_orders(
-    build: Build, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_orders_are_balanced(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a cycle of five each is at every place equally often, the reference too."""
     processes = build(design=replace(SMALL, prepares=5, heaps=2, blocks=3))
-    rounds: list[tuple[str, ...]] = []
-    run = processes._rounds._round
+    turns: list[str] = []
+    run_block = Execution.run_block
 
-    def noted(*arguments: Any) -> None:
-        rounds.append(tuple(participant.name for participant in arguments[3]))
-        run(*arguments)
+    def noted(execution: Execution, *arguments: Any, **options: Any) -> Block:
+        turns.append(execution.name)
+        return run_block(execution, *arguments, **options)
 
-    monkeypatch.setattr(processes._rounds, "_round", noted)
+    monkeypatch.setattr(Execution, "run_block", noted)
     processes.replicate("0")
     processes.end()
-    cycle = rounds[:10]
+    cycle = [tuple(turns[first : first + 5]) for first in range(0, 50, 5)]
     assert {len(set(order)) for order in cycle} == {5}
     for place in range(5):
         at_place = [order[place] for order in cycle]
@@ -140,9 +138,7 @@ def test_participants_take_turns_in_balanced_orders(
     assert f"{STOCK.id}#control" in cycle[0]
 
 
-def test_what_processes_differ_by_is_missed_by_preparing_again(
-    build: Build, script: Script
-) -> None:
+def test_preparing_again_misses_what_processes_differ_by(build: Build, script: Script) -> None:
     """A zygote's forks share its level, so they miss it too; both are refused."""
     script.exec_sd = 0.03
     found = measured(build(), 4)["pooled"]
@@ -152,9 +148,7 @@ def test_what_processes_differ_by_is_missed_by_preparing_again(
     assert {level for level, one in found["misses"].items() if one["accepted"]} == set()
 
 
-def test_what_preparations_differ_by_is_seen_by_every_level_but_the_heap(
-    build: Build, script: Script
-) -> None:
+def test_what_preparations_differ_by_is_seen_above_heaps(build: Build, script: Script) -> None:
     """Then a fresh process is not needed for it."""
     script.prepare_sd = 0.03
     design = replace(QUICK, prepares=8, forks=8)
@@ -194,7 +188,7 @@ def test_a_round_that_lost_a_block_is_made_again(
     assert (found["replicates"], found["replicates_lost"]) == (1 - lost, lost)
 
 
-def test_what_renewing_takes_is_told(build: Build) -> None:
+def test_what_renewing_takes_is_reported(build: Build) -> None:
     """On the scripted clock: a second a start, no time a fork but its own greeting."""
     found = measured(build(), 2)["seconds"]
     assert found["exec"] == found["zygote"] == pytest.approx(1.0)
@@ -203,9 +197,7 @@ def test_what_renewing_takes_is_told(build: Build) -> None:
 
 
 @pytest.mark.parametrize("fault", ["outputs", "conditions", "fork"])
-def test_unsound_forks_are_left_out_with_the_reason(
-    build: Build, script: Script, fault: str
-) -> None:
+def test_unsound_forks_are_left_out(build: Build, script: Script, fault: str) -> None:
     """What fresh processes showed stays, and no more forks are made."""
     backend, forked = script.backend, []
 

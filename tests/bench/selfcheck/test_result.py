@@ -36,7 +36,7 @@ def test_only_a_claimed_difference_is_wrong() -> None:
     assert counted.found == 2
 
 
-def test_how_much_slower_it_measured_is_told_beside_what_was_planted() -> None:
+def test_how_much_slower_it_measured_is_reported_beside_what_was_planted() -> None:
     """A speedup of 1/1.05 is 5 % longer."""
     counted = Tally()
     counted.add(
@@ -66,9 +66,7 @@ def test_the_json_has_what_scripts_rely_on() -> None:
     ("wrong", "of", "expected"),
     [(0, 299, True), (0, 298, None), (1, 299, None), (1, 473, True), (4, 299, False)],
 )
-def test_wrong_verdicts_are_held_to_what_they_may_be(
-    wrong: int, of: int, expected: bool | None
-) -> None:
+def test_wrong_verdicts_have_a_bound(wrong: int, of: int, expected: bool | None) -> None:
     """The exact upper bound must lie below 1 %: no few comparisons prove that."""
     result = Result(policy=POLICY, identical=tally(same=of - wrong, slower=wrong))
     assert held(result)["identical, called different"] is expected
@@ -79,9 +77,7 @@ def test_wrong_verdicts_are_held_to_what_they_may_be(
     ("share", "found", "expected"),
     [(0.05, 9, True), (0.05, 8, False), (0.10, 10, True), (0.10, 9, False), (0.03, 0, None)],
 )
-def test_found_slowdowns_are_held_to_theirs(
-    share: float, found: int, expected: bool | None
-) -> None:
+def test_found_slowdowns_have_bounds(share: float, found: int, expected: bool | None) -> None:
     """Of ten; nothing is promised of 3 %."""
     result = Result(policy=POLICY, planted={share: tally(slower=found, same=10 - found)})
     assert held(result)[f"{100 * share:g} % slower, found"] is expected

@@ -15,6 +15,7 @@ from bench import machine
 from bench.cli.main import cli
 from bench.errors import BenchError
 from bench.store import run_folder
+from tests.bench.git_repository import git
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +41,7 @@ def test_a_run_is_never_overwritten(tmp_path: Path) -> None:
 def test_a_results_folder_that_is_a_file_is_one_line(tmp_path: Path) -> None:
     """The line names the folder and the way out."""
     (tmp_path / "results").write_text("")
-    with pytest.raises(BenchError, match=r"cannot write to the results folder .*--results"):
+    with pytest.raises(BenchError, match=r"results.*--results"):
         run_folder.create(tmp_path / "results", "m", None, NOW)
 
 
@@ -65,7 +66,7 @@ def test_a_second_run_is_refused_while_the_first_holds_the_lock(tmp_path: Path) 
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
-    for _ in range(2):  # whoever was refused changes nothing
+    for _ in range(2):  # a refused process changes nothing
         refused = pytest.raises(BenchError, match=rf"process {holder.pid}")
         with refused, run_folder.only_run_here():
             pass
@@ -73,18 +74,6 @@ def test_a_second_run_is_refused_while_the_first_holds_the_lock(tmp_path: Path) 
     holder.communicate("\n")
     with run_folder.only_run_here():
         pass
-
-
-def git(folder: Path, *arguments: str) -> str:
-    """Git in that folder."""
-    identity = ["-c", "user.name=t", "-c", "user.email=t@example.invalid"]
-    done = subprocess.run(
-        ["git", "-C", str(folder), *identity, *arguments],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return done.stdout.strip()
 
 
 @pytest.fixture
@@ -124,7 +113,7 @@ def test_the_reason_for_an_unknown_commit_is_noted(
     assert (code.revision, code.dirty) == (None, None)
     assert "not a git repository" in (code.unknown or "")
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert run_folder.commit(project).unknown == "git is not installed, or not on the PATH"
+    assert "PATH" in (run_folder.commit(project).unknown or "")
 
 
 def test_an_installed_copy_has_not_the_commit_of_the_repository_around_it(
@@ -161,8 +150,8 @@ def test_a_system_without_linuxs_means_is_one_sentence_and_leaves_nothing(
     asked = ["--data", str(tmp_path), "--results", str(tmp_path / "results")]
     done = CliRunner().invoke(cli, ["run", "--reports", str(tmp_path / "reports"), *asked])
     assert done.exit_code == 1
-    assert "measuring needs Linux" in done.output
+    assert "needs Linux" in done.output
     assert not (tmp_path / "results").exists()
     assert "worker_cpus" in machine.describe(frameworks=False)
-    with pytest.raises(BenchError, match="measuring needs Linux"):
-        run_folder._check_system(tmp_path)
+    with pytest.raises(BenchError, match="needs Linux"):
+        run_folder.check_system(tmp_path)

@@ -44,7 +44,6 @@ def test_the_allocator_is_the_one_that_is_mapped(path: str, name: str) -> None:
 def test_every_openmp_runtime_is_listed() -> None:
     """Two at once fight for the cores, so one name would hide it."""
     both = with_library("/opt/intel/lib/libiomp5.so")
-
     assert conditions.openmp(MAPS) == ["libgomp.so.1"]
     assert conditions.openmp(both) == ["libgomp.so.1", "libiomp5.so"]
     assert conditions.openmp(with_library("/x/libgomp-a34b3233.so.1.0.0")) == [
@@ -114,13 +113,14 @@ def test_equal_conditions_do_not_differ() -> None:
             "openmp: ['libgomp.so.1'] against ['libgomp-a34b3233.so.1', 'libgomp.so.1']",
         ),
         ({"affinity": [0]}, "affinity: [0, 1] against [0]"),
-        ({"denormals_flushed": True}, "denormals are flushed to zero in one of them only"),
+        ({"denormals_flushed": True}, "denormals"),
         ({"env": {}}, "OMP_NUM_THREADS: 2 against unset"),
     ],
 )
 def test_each_difference_is_a_sentence(changed: dict[str, Any], sentence: str) -> None:
     """It names the condition and both values."""
-    assert conditions.differences(state(), state(**changed)) == [sentence]
+    (found,) = conditions.differences(state(), state(**changed))
+    assert found.startswith(sentence)
 
 
 def test_the_same_openmp_under_another_packages_name_is_no_difference() -> None:
@@ -135,10 +135,9 @@ def test_what_was_found_unlike_makes_a_scenario_unequal() -> None:
         "b": state(differs=["allocator: glibc against tcmalloc", "threads: 2 against 4"]),
         "c": {},
     }
-    assert conditions.unequal(workers) == {
-        "b": "its worker ran under other conditions than stock default's: "
-        "allocator: glibc against tcmalloc; threads: 2 against 4"
-    }
+    ((name, reason),) = conditions.unequal(workers).items()
+    assert name == "b"
+    assert all(one in reason for one in workers["b"]["differs"])
 
 
 @pytest.mark.torch
@@ -146,7 +145,6 @@ def test_this_process_is_read(tmp_path: Path) -> None:
     """A real process has every key; what a host does not show is None."""
     here = conditions.read()
     bare = conditions.read(root=tmp_path)
-
     assert set(here) == set(state())
     assert here["threads"] >= 1
     assert bare["thp"] is None
@@ -170,9 +168,9 @@ def test_flushing_denormals_is_noticed() -> None:
 def test_a_real_process_that_loses_a_cpu_says_so() -> None:
     """The kernel's answer, and not what was asked for at the start."""
     allowed = os.sched_getaffinity(0)
-    assert conditions._affinity() == sorted(allowed)
+    assert conditions.affinity() == sorted(allowed)
     os.sched_setaffinity(0, {min(allowed)})
     try:
-        assert conditions._affinity() == [min(allowed)]
+        assert conditions.affinity() == [min(allowed)]
     finally:
         os.sched_setaffinity(0, allowed)

@@ -13,6 +13,7 @@ import pytest
 from bench.errors import BenchError, WorkerError
 from bench.plan.scenario import Status
 from bench.worker import main, protocol
+from tests.fresh_process import python
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,17 +73,15 @@ def test_the_worker_ends_when_the_parent_has_gone() -> None:
 def test_a_bad_request_costs_itself_only(request_line: bytes) -> None:
     """The next request is served as if nothing had been."""
     found = answers(request_line + line("fine"), echo=raising(ValueError("x")), fine=lambda _: {})
-
     assert [reply["ok"] for reply in found] == [False, True]
     assert found[0]["status"] == Status.CRASHED
 
 
-def test_a_failure_is_one_sentence_with_the_traceback_in_the_log(
+def test_a_failure_is_one_sentence(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The parent prints the sentence; the traceback is in the log."""
     (reply,) = answers(line("echo"), echo=raising(ValueError("first line\nsecond line")))
-
     assert reply["reason"] == "ValueError: first line"
     assert "Traceback" in capsys.readouterr().err
 
@@ -153,7 +152,7 @@ collect2: error: ld returned 1 exit status
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         (COMPILE_ERROR, "g++: fatal error: input file '/a' is the same as output file"),
         (LINK_ERROR, "/usr/bin/ld: cannot find sp/lib: No such file or directory"),
@@ -162,9 +161,9 @@ collect2: error: ld returned 1 exit status
         ("only this:", "only this:"),
     ],
 )
-def test_a_reason_says_what_was_wrong_and_not_who_raised_it(text: str, told: str) -> None:
+def test_a_reason_says_what_was_wrong_and_not_who_raised_it(text: str, reported: str) -> None:
     """A compiler's first line only announces the rest."""
-    assert main.reason_of(RuntimeError(text)) == f"RuntimeError: {told}"
+    assert main.reason_of(RuntimeError(text)) == f"RuntimeError: {reported}"
 
 
 def test_threads_are_settled_before_anything_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +174,7 @@ def test_threads_are_settled_before_anything_is_imported(monkeypatch: pytest.Mon
     assert (os.environ["OMP_NUM_THREADS"], os.environ["MKL_NUM_THREADS"]) == ("3", "3")
 
     code = "import sys, bench.worker; sys.exit('torch' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    python("-c", code)
 
 
 def test_no_pool_of_compile_workers_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +210,6 @@ def greeting_of(arguments: list[str], environment: dict[str, str] | None = None)
 def test_an_unknown_backend_is_unavailable(tmp_path: Path) -> None:
     """The greeting itself is the failure, and names those that exist."""
     greeting, code, _ = greeting_of(["--backend", "tpu", "--data", str(tmp_path)])
-
     assert (greeting["ok"], greeting["status"], code) == (False, "unavailable", 1)
     assert "stock, ipex, placebo" in greeting["reason"]
 
@@ -220,7 +218,6 @@ def test_an_unknown_backend_is_unavailable(tmp_path: Path) -> None:
 def test_a_folder_without_images_is_explained_in_the_greeting(tmp_path: Path) -> None:
     """In pillqc's own words, without a type's name before them."""
     greeting, code, _ = greeting_of(["--backend", "stock", "--data", str(tmp_path / "none")])
-
     assert (greeting["ok"], code) == (False, 1)
     assert greeting["reason"].startswith(str(tmp_path / "none"))
 
@@ -243,7 +240,7 @@ def test_ipex_that_cannot_be_imported_is_unavailable(tmp_path: Path) -> None:
     arguments = ["--backend", "ipex", "--data", str(tmp_path)]
     greeting, code, output = greeting_of(arguments, {"PYTHONPATH": str(tmp_path)})
 
-    words = "needs to work with PyTorch 2.8.*, but PyTorch 2.9.0 is found"
+    words = "PyTorch 2.9.0"
     assert (greeting["ok"], greeting["status"], code) == (False, "unavailable", 1)
     assert words in greeting["reason"]
     assert words in output  # what IPEX printed is in the log, and not in the protocol

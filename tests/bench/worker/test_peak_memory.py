@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from bench.worker.peak_memory import HighWater
+from tests.fresh_process import python
 
 
 def process(folder: Path, peak_kb: int, resident_kb: int = 1024) -> Path:
@@ -28,7 +27,6 @@ def test_what_is_left_out_does_not_count(tmp_path: Path) -> None:
     with water.left_out():
         process(tmp_path, 999_999)
     process(tmp_path, 2048)  # as the kernel resets its mark
-
     assert water.peak_mb() == 4.0
     assert (tmp_path / "clear_refs").read_text() == "5"
 
@@ -52,6 +50,7 @@ def test_a_process_that_may_not_set_its_mark_back_goes_on(tmp_path: Path) -> Non
 REAL = """
 import mmap
 from bench.worker.peak_memory import HighWater
+from tests.fresh_process import python
 
 MIB = 1 << 20
 
@@ -77,7 +76,7 @@ def test_the_real_kernel_forgets_what_was_left_out() -> None:
     """100 MiB inside, 60 outside, in a process that nothing else has left its memory in."""
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("not Linux")
-    done = subprocess.run([sys.executable, "-c", REAL], capture_output=True, text=True, check=True)
+    done = python("-c", REAL)
     after_inside, while_outside, after_outside = map(float, done.stdout.split())
     assert after_inside < 50
     assert while_outside > 50

@@ -72,9 +72,7 @@ def test_a_part_has_no_outputs_to_compare(session: Session, tmp_path: Path) -> N
         session.outputs(tmp_path / "outputs.npz")
 
 
-def test_preprocessing_reads_the_files_anew(
-    session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_preprocessing_reads_files(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every call decodes and resizes the whole batch."""
     seen: list[int] = []
     load = Workload.load

@@ -91,9 +91,7 @@ def scripted(work: Workload) -> Callable[..., tuple[Session, Scripted]]:
     return build
 
 
-def test_calls_for_outputs_settle_torchscript_and_the_next_block_counts(
-    real: Session, tmp_path: Path
-) -> None:
+def test_calls_for_outputs_settle_torchscript(real: Session, tmp_path: Path) -> None:
     """It optimises at its second call, which may be one of those; it does not compile later."""
     real.prepare(scenario(mode=Mode.TORCHSCRIPT, fusion=False, layout=Layout.CHANNELS_LAST))
     real.call(1, Phase.FIRST_CALL)
@@ -173,7 +171,6 @@ def test_every_call_gets_the_same_images_laid_out_before(work: Workload) -> None
 def test_prepare_reports_what_the_protocol_promises(real: Session) -> None:
     """The parameters of VGG-16's features and a small head; arithmetic counted for the batch."""
     reply = real.prepare(scenario())
-
     assert reply["parameters"] == 14_715_714
     assert reply["batch_shape"] == [2, 3, SIDE, SIDE]
     assert reply["native_dtype"] is True
@@ -182,9 +179,7 @@ def test_prepare_reports_what_the_protocol_promises(real: Session) -> None:
     assert reply["model"] == {"name": "random", "trained": False, "threshold": 0.5}
 
 
-def test_outputs_cover_the_parity_set_whatever_the_batch_size(
-    real: Session, tmp_path: Path
-) -> None:
+def test_outputs_cover_the_parity_set_at_any_batch_size(real: Session, tmp_path: Path) -> None:
     """The last batch is filled up and what was filled in is dropped.
 
     Every call is timed, those before the final graph among them: they are the participant's
@@ -201,7 +196,6 @@ def test_outputs_cover_the_parity_set_whatever_the_batch_size(
         assert len(reply["wall_ns"]) == len(reply["cpu_ns"]) == batches + SETTLING_CALLS
         with np.load(tmp_path / f"{size}.npz") as file:
             arrays[size] = {name: file[name] for name in file.files}
-
     assert list(arrays[1]["paths"]) == list(arrays[8]["paths"])
     np.testing.assert_allclose(arrays[1]["probabilities"], arrays[8]["probabilities"], atol=1e-5)
     assert arrays[8]["maps"].shape == (count, 2, SIDE, SIDE)
@@ -214,9 +208,7 @@ def test_a_slow_scenario_stops_the_parity_check_early(real: Session, tmp_path: P
     assert real.outputs(tmp_path / "o.npz", within_s=0.0)["images"] == 8
 
 
-def test_training_outputs_are_the_first_steps_whenever_they_are_asked_for(
-    real: Session, tmp_path: Path
-) -> None:
+def test_training_outputs_are_the_first_steps(real: Session, tmp_path: Path) -> None:
     """Timing changes the model, so losses are noted from the very first step on."""
     training = scenario(task=Task.TRAINING, options=(FROZEN,))
     losses = []
@@ -227,7 +219,6 @@ def test_training_outputs_are_the_first_steps_whenever_they_are_asked_for(
         real.outputs(tmp_path / "o.npz")
         with np.load(tmp_path / "o.npz") as file:
             losses.append(file["losses"])
-
     assert len(losses[0]) == TRAINING_STEPS_COMPARED
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
     np.testing.assert_allclose(losses[0], losses[2], rtol=1e-4)
@@ -242,7 +233,6 @@ def test_release_lets_go_of_the_model(
     images = weakref.ref(session.active.batch.images)
     model.seen.clear()
     session.release()
-
     assert images() is None
     with pytest.raises(WorkerError, match="nothing is prepared"):
         session.call(1, Phase.TIMED)
@@ -274,7 +264,6 @@ def test_memory_probe_and_peak_answer_with_what_the_protocol_promises(
     probe = real.probe()
     peak = real.peak(["fp32", "bf16"])
     after = memory_of(real)
-
     assert set(probe) == {"compute_ns", "memory_ns", "gflop_per_s"}
     assert set(peak["gflop_per_s"]) == {"fp32", "bf16"}
     assert peak["memory_gb_per_s"] > 0

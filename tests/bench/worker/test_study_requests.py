@@ -23,6 +23,7 @@ from bench.plan.scenario import (
 from bench.plan.thresholds import STUDIES
 from bench.worker import backends
 from bench.worker.arrivals import ms_per_call
+from tests.known import known
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,11 +121,9 @@ def test_training_to_an_accuracy_learns_as_fast_as_a_user_would(data: Path) -> N
 
     session = session_of("stock", data)
     session.prepare(TRAINING)
-    own = session.active.prepared.optimizer
-    assert own is not None
+    own = known(session.active.prepared.optimizer)
     study_requests.start_training(session, 0)
-    optimizer = session.active.prepared.optimizer
-    assert optimizer is not None
+    optimizer = known(session.active.prepared.optimizer)
     assert {group["lr"] for group in optimizer.param_groups} == {STUDIES.accuracy_learning_rate}
     assert {group["lr"] for group in own.param_groups} == {STUDIES.accuracy_learning_rate / 10}
 

@@ -15,7 +15,6 @@ def test_each_call_is_timed_on_its_own() -> None:
     """As many times as calls, wall and CPU, and the last result."""
     results = iter(range(10))
     block = timed(lambda: next(results), 4)
-
     assert len(block.wall_ns) == len(block.cpu_ns) == 4
     assert all(time > 0 for time in block.wall_ns)
     assert block.result == 3

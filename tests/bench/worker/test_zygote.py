@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -18,6 +16,7 @@ from bench.machine import placement
 from bench.plan.scenario import Task, stock_default
 from bench.worker import conditions
 from bench.worker.protocol import encode
+from tests.fresh_process import python
 
 if TYPE_CHECKING:
     from bench.worker.protocol import Message
@@ -69,10 +68,10 @@ def test_a_forked_worker_computes_what_a_fresh_one_does_and_dies_with_its_zygote
     zygote = WorkerProcess(command("bench.worker.zygote"))
     forked: list[ForkedWorker] = []
     try:
-        told = outputs(fresh, tmp_path / "fresh.npz")
+        reported = outputs(fresh, tmp_path / "fresh.npz")
         zygote.greet(120)
         forked += [ForkedWorker(zygote), ForkedWorker(zygote)]
-        assert conditions.differences(told, outputs(forked[0], tmp_path / "forked.npz")) == []
+        assert conditions.differences(reported, outputs(forked[0], tmp_path / "forked.npz")) == []
         with np.load(tmp_path / "fresh.npz") as one, np.load(tmp_path / "forked.npz") as other:
             assert np.array_equal(one["probabilities"], other["probabilities"])
             assert np.array_equal(one["maps"], other["maps"])
@@ -104,8 +103,6 @@ def test_a_process_with_threads_does_not_fork() -> None:
         "except Exception as error: print(error, flush=True)\n"
         "print(os.waitstatus_to_exitcode(os.wait()[1]))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
-    )
+    done = python("-c", code)
     assert "threads, which do not survive a fork" in done.stdout
     assert done.stdout.splitlines()[-1] == "-9"

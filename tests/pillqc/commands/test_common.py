@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 from PIL import Image
 
-from pillqc.commands.main import main
 from pillqc.model.artifact import read_artifact
-from pillqc.rendering.dataset import RenderPlan, render_dataset
+from tests.pillqc.command import run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,25 +20,6 @@ pytestmark = pytest.mark.torch
 
 SIZE = 32
 SMALL = ("--model", "random", "--size", SIZE)
-
-
-def run(*arguments: object) -> Result:
-    """Run the command."""
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-@pytest.fixture(scope="module")
-def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Some small pills."""
-    root = tmp_path_factory.mktemp("data") / "pills"
-    render_dataset(root, RenderPlan(size=SIZE, train_good=8, test_good=4, per_defect=2), jobs=1)
-    return root
-
-
-@pytest.fixture
-def pills(rendered: Path, tmp_path: Path) -> Path:
-    """A copy that a test may change."""
-    return shutil.copytree(rendered, tmp_path / "pills")
 
 
 def called_ok_and_ko(pills: Path) -> Path:
@@ -70,26 +49,24 @@ COMMANDS = ("train", "evaluate", "explore", "check-split", "export", "benchmark"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_refuses_a_data_set_that_it_may_misunderstand(
-    command: str, pills: Path
-) -> None:
+def test_every_command_refuses_a_misleading_data_set(command: str, pills: Path) -> None:
     """Good pills in a folder of another name, and a file that is good and bad at once."""
     done = run(*commands(called_ok_and_ko(pills))[command])
     assert done.exit_code == 1
-    assert "say --good ok; found ko (2 images), ok (4 images)" in done.output
+    assert "--good ok" in done.output
     shutil.copy(pills / "train/good/000.png", pills / "test/crack/777.png")
     done = run(*commands(pills)[command])
     assert done.exit_code == 1
-    assert "is good and bad at once" in done.output
+    assert "good/000.png" in done.output
     assert "777.png" in done.output
 
 
 @pytest.mark.parametrize("command", ["evaluate", "explore", "check-split", "prepare"])
 def test_the_good_folder_can_be_named_to_every_command(command: str, pills: Path) -> None:
-    """A note tells which folder was taken for which."""
+    """A note says which folder was taken for which."""
     done = run(*commands(called_ok_and_ko(pills), "--good", "ok")[command])
     assert done.exit_code == 0, done.output
-    assert "note: taken for good pills: ok" in done.stderr
+    assert "good pills: ok" in done.stderr
 
 
 def with_labels(pills: Path) -> None:
@@ -109,13 +86,13 @@ def test_figures_of_masks_do_not_depend_on_how_they_are_coded(rendered: Path, pi
     assert labels == levels
     assert (labels["masks_used"], labels["masks_missing"]) == (14, {})
     assert labels["aupro"] is not None
-    assert "masks: 0/1, 14 used" in run("evaluate", "--data", pills, *SMALL).stdout
+    assert "0/1, 14 used" in run("evaluate", "--data", pills, *SMALL).stdout
 
 
 def test_training_learns_from_the_same_masks_however_they_are_coded(
     rendered: Path, pills: Path, tmp_path: Path
 ) -> None:
-    """The losses have the same bits; a note and the card tell the values of the masks."""
+    """The losses have the same bits; a note and the card have the values of the masks."""
     with_labels(pills)
     cards = []
     for number, data in enumerate((rendered, pills)):
@@ -124,7 +101,7 @@ def test_training_learns_from_the_same_masks_however_they_are_coded(
         done = run("train", "--data", data, "--out", out, *options)
         assert done.exit_code == 0, done.output
         cards.append(read_artifact(out)[0])
-    assert "note: masks: 0/1, 14 used" in done.stderr
+    assert "0/1, 14 used" in done.stderr
     assert cards[0].training["history"][0]["loss"] == cards[1].training["history"][0]["loss"]
     assert cards[1].data["masks"] == {"used": 14, "missing": {}, "values": "0/1"}
 
@@ -136,8 +113,8 @@ def test_empty_masks_of_one_defect_are_refused(command: str, pills: Path) -> Non
         Image.new("L", (SIZE, SIZE)).save(path)
     done = run(*commands(pills)[command])
     assert done.exit_code == 1
-    assert "crack/000_mask.png: has no set pixel" in done.output
-    assert "(1 more masks cannot be used)" in done.output
+    assert "crack/000_mask.png" in done.output
+    assert "(1 more " in done.output
     assert "epoch 1" not in done.output
 
 
@@ -148,14 +125,14 @@ def test_masks_that_are_not_understood_are_missing_in_output_and_json(pills: Pat
     done = run("evaluate", "--data", pills, *SMALL, "--json")
     report = json.loads(done.stdout)
     assert (report["masks_used"], report["masks_missing"]) == (12, {"crack": 2})
-    assert "note: 2 masks not understood: no bad image belongs to" in done.stderr
+    assert "note: 2 masks" in done.stderr
 
 
 def test_an_evaluation_of_one_kind_says_which(pills: Path) -> None:
     """The error names the kinds that were found."""
     done = run("evaluate", "--data", pills, "--split", "training", *SMALL)
     assert done.exit_code == 1
-    assert "one kind only (good)" in done.output
+    assert "(good)" in done.output
 
 
 def test_a_tray_can_be_inspected_again_with_its_pictures_in_it(pills: Path) -> None:
@@ -166,7 +143,7 @@ def test_a_tray_can_be_inspected_again_with_its_pictures_in_it(pills: Path) -> N
         done = run("inspect", tray, *SMALL, "--pictures", marked)
         assert done.exit_code == 0, done.output
         assert len(done.stdout.splitlines()) == 2
-    assert "note: pictures that pillqc drew itself, left out: 2, the first" in done.stderr
+    assert "left out: 2, " in done.stderr
     renamed = next(marked.iterdir()).rename(tray / "photo.png")
     alone = run("inspect", renamed, *SMALL, "--json")
     assert alone.exit_code == 1
@@ -182,4 +159,4 @@ def test_figures_inside_the_data_are_not_a_class(pills: Path) -> None:
     assert run("evaluate", "--data", data, *SMALL, "--figures", data / "b").exit_code == 0
     done = run("evaluate", "--data", data, *SMALL, "--json")
     assert list(json.loads(done.stdout)["recall_by_defect"]) == ["crack"]
-    assert "note: pictures that pillqc drew itself, left out: 6, the first" in done.stderr
+    assert "left out: 6, " in done.stderr

@@ -91,9 +91,7 @@ STATED: dict[str, Callable[[NDArray[np.uint16], int], bytes]] = {
 @pytest.mark.parametrize("bits", [10, 12, 14])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("form", STATED)
-def test_the_range_that_a_file_states_counts(
-    tmp_path: Path, form: str, kind: str, bits: int
-) -> None:
+def test_the_stated_range_counts(tmp_path: Path, form: str, kind: str, bits: int) -> None:
     """The pixels are those of the same picture in 8 bits, low bytes of colours included."""
     pixels = read(tmp_path / "x", STATED[form](deep(KINDS[kind], bits), bits))
     assert np.abs(pixels - KINDS[kind]).max() <= 1
@@ -106,10 +104,10 @@ def test_without_a_range_it_is_refused_with_its_largest_level_unless_the_user_sa
 ) -> None:
     """Nearly black it would be called bad, and brightened by a guess it would not be the same."""
     body = form(deep(KINDS[kind], 12))
-    with pytest.raises(DataError, match=r"the largest level is 4095, .* `pillqc --bits 12"):
+    with pytest.raises(DataError, match=r"4095.*--bits 12"):
         read(tmp_path / "x", body)
     assert np.abs(read(tmp_path / "x", body, bits=12) - KINDS[kind]).max() <= 1
-    with pytest.raises(DataError, match=r"its levels go from \d+ to 4095, not 0 to 1023"):
+    with pytest.raises(DataError, match=r"4095.*1023"):
         read(tmp_path / "x", body, bits=10)
 
 
@@ -135,7 +133,7 @@ def test_pixels_of_32_bits_need_a_range(tmp_path: Path, dtype: type) -> None:
     path = tmp_path / "x.tif"
     Image.fromarray(GREY[..., 0].astype(dtype)).save(path)
     for bits in (None, 12):
-        with pytest.raises(DataError, match="no defined range: the largest level is 255"):
+        with pytest.raises(DataError, match=r"range.* 255"):
             decode_picture(path, bits=bits)
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     tags[281] = 255

@@ -157,9 +157,7 @@ def test_whole_files_of_every_format_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(max(300, FILES))
-def test_nothing_but_a_data_error_comes_of_a_damaged_file(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_damaged_files_are_data_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As a picture, as a mask and for its layout: no other exception, and no lost process."""
     rng, path, decoder = random.Random(SEED), tmp_path / "x", Decoder()
     whole, outcomes, escaped = seeds(), Counter[str](), []

@@ -7,11 +7,9 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner, Result
 
-from pillqc.commands.main import main
 from pillqc.data.images import MULTI_FRAME
-from pillqc.rendering.dataset import RenderPlan, render_dataset
+from tests.pillqc.command import run
 from tests.pillqc.odd_files import USABLE, USELESS
 
 if TYPE_CHECKING:
@@ -23,30 +21,17 @@ pytestmark = pytest.mark.torch
 SIZE = 32
 
 
-def run(*arguments: object) -> Result:
-    """Run `pillqc`."""
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-@pytest.fixture(scope="module")
-def pills(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Images that are enough to train and to evaluate."""
-    root = tmp_path_factory.mktemp("data") / "pills"
-    render_dataset(root, RenderPlan(size=SIZE, train_good=4, test_good=4, per_defect=1), jobs=1)
-    return root
-
-
-def with_files(pills: Path, root: Path, makers: Mapping[str, Callable[[Path], object]]) -> Path:
+def with_files(rendered: Path, root: Path, makers: Mapping[str, Callable[[Path], object]]) -> Path:
     """Copy the pills and put odd files among the good ones."""
-    shutil.copytree(pills, root)
+    shutil.copytree(rendered, root)
     for name, make in makers.items():
         make(root / f"test/good/{name}.png")
     return root
 
 
-def test_odd_but_usable_images_are_used_everywhere(pills: Path, tmp_path: Path) -> None:
+def test_odd_but_usable_images_are_used_everywhere(rendered: Path, tmp_path: Path) -> None:
     """Trained on, judged and inspected like all others; frames that are not read are reported."""
-    root = with_files(pills, tmp_path / "data", USABLE)
+    root = with_files(rendered, tmp_path / "data", USABLE)
     out = tmp_path / "m.safetensors"
     frames = f"note: {MULTI_FRAME}: 1, the first {root}/test/good/two_frames.png"
     trained = run("train", "--data", root, "--out", out, "--size", SIZE, "--epochs", 1)
@@ -66,12 +51,10 @@ def test_odd_but_usable_images_are_used_everywhere(pills: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", list(USELESS))
-def test_a_useless_file_stops_training_and_evaluation(
-    pills: Path, tmp_path: Path, name: str
-) -> None:
+def test_a_useless_file_stops_both(rendered: Path, tmp_path: Path, name: str) -> None:
     """By path and reason, before anything is trained or written: a subset is another data set."""
     make, reason = USELESS[name]
-    root = with_files(pills, tmp_path / "data", {name: make})
+    root = with_files(rendered, tmp_path / "data", {name: make})
     out = tmp_path / "m.safetensors"
     for command in (
         ("train", "--data", root, "--out", out, "--size", SIZE, "--epochs", 1),
@@ -85,11 +68,9 @@ def test_a_useless_file_stops_training_and_evaluation(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["data"]
 
 
-def test_inspection_reports_useless_files_and_decides_about_the_rest(
-    pills: Path, tmp_path: Path
-) -> None:
+def test_inspection_reports_useless_files_beside_the_rest(rendered: Path, tmp_path: Path) -> None:
     """Every file has its line, in order, and the exit code is 1."""
-    root = with_files(pills, tmp_path / "data", {n: make for n, (make, _) in USELESS.items()})
+    root = with_files(rendered, tmp_path / "data", {n: make for n, (make, _) in USELESS.items()})
     (root / "test/good/circle").symlink_to(root, target_is_directory=True)
     missing = root / "gone.png"
     done = run(

@@ -85,10 +85,10 @@ def test_a_turned_photograph_is_turned_upright(tmp_path: Path, orientation: int)
     [
         *USELESS.values(),
         (lambda _: None, "no such file"),
-        (lambda p: p.mkdir(), "a folder, not an image"),
-        (lambda p: p.symlink_to(p.with_name("gone")), "a link that leads nowhere"),
+        (lambda p: p.mkdir(), "a folder"),
+        (lambda p: p.symlink_to(p.with_name("gone")), "leads nowhere"),
         (lambda p: Image.new("F", (8, 8)).save(p, "TIFF"), "no defined range"),
-        (lambda p: Image.new("LAB", (8, 8)).save(p, "TIFF"), "its colours are LAB"),
+        (lambda p: Image.new("LAB", (8, 8)).save(p, "TIFF"), "LAB"),
     ],
 )
 def test_files_that_cannot_be_used_are_refused_with_path_and_reason(
@@ -109,7 +109,7 @@ def test_images_that_only_warn_in_pillow_are_refused_by_their_size(
     """Our own limit holds below Pillow's."""
     monkeypatch.setattr(decoding, "MAX_PIXELS", 10)
     Image.fromarray(_GREY).save(tmp_path / "big.png")
-    with pytest.raises(DataError, match="megapixels are more than"):
+    with pytest.raises(DataError, match="megapixels"):
         read_image(tmp_path / "big.png")
 
 

@@ -102,7 +102,7 @@ def test_whatever_is_not_background_counts(
     assert np.array_equal(read_mask(sample, SIDE), WHERE)
     survey = survey_masks([sample])
     assert (survey.used, survey.missing, survey.values) == (1, {}, values)
-    assert survey.line == f"masks: {values}, 1 used"
+    assert survey.line.endswith(f"{values}, 1 used")
 
 
 @pytest.mark.parametrize(("white", "dtype"), [(255, np.uint8), (65535, np.uint16), (1, np.float32)])
@@ -118,15 +118,15 @@ def test_a_soft_edge_counts_from_half_white(tmp_path: Path, white: int, dtype: t
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (saved(0), "has no set pixel, but"),
-        (lambda p: Image.fromarray(255 - levels(255)).save(p), "is it inverted"),
-        (lambda p: Image.fromarray(1 - levels(1)).save(p), "is it inverted"),
-        (lambda p: Image.new("L", (SIDE, SIDE), 255).save(p), "100% of its pixels set"),
-        (rgba((255, 255, 255, 255), (0, 0, 0, 255)), "is it inverted"),
-        (saved(-1, np.int32, format="TIFF"), "negative values"),
+        (saved(0), "no set pixel"),
+        (lambda p: Image.fromarray(255 - levels(255)).save(p), "inverted"),
+        (lambda p: Image.fromarray(1 - levels(1)).save(p), "inverted"),
+        (lambda p: Image.new("L", (SIDE, SIDE), 255).save(p), "100%"),
+        (rgba((255, 255, 255, 255), (0, 0, 0, 255)), "inverted"),
+        (saved(-1, np.int32, format="TIFF"), "negative"),
         (saved(np.nan, np.float32, format="TIFF"), "NaN"),
-        (saved(255, format="GIF", save_all=True, append_images=[BLANK]), "has 2 pages or frames"),
-        (lambda p: Image.new("LAB", (SIDE, SIDE)).save(p, "TIFF"), "its colours are LAB"),
+        (saved(255, format="GIF", save_all=True, append_images=[BLANK]), "2 pages"),
+        (lambda p: Image.new("LAB", (SIDE, SIDE)).save(p, "TIFF"), "LAB"),
     ],
 )
 def test_a_mask_that_would_teach_that_defects_are_clean_is_refused(
@@ -144,7 +144,7 @@ def test_a_mask_that_would_teach_that_defects_are_clean_is_refused(
         read_mask(sample, SIDE)
 
 
-def test_masks_are_halves_where_pixels_are_half_covered_and_good_pills_have_none(
+def test_half_covered_pixels_count_half_and_good_pills_have_none(
     tmp_path: Path,
 ) -> None:
     """A mask is a boolean image of the requested size."""
@@ -179,7 +179,7 @@ def test_bad_images_without_a_mask_are_counted_by_defect(tmp_path: Path) -> None
     saved(1)(tmp_path / "m.png")
     survey = survey_masks([bad(tmp_path, None), bad(tmp_path, tmp_path / "m.png")])
     assert (survey.used, survey.missing) == (1, {"crack": 1})
-    assert survey.line == "masks: 0/1, 1 used; bad images without one: 1 of crack"
+    assert survey.line.endswith("1 of crack")
 
 
 def oriented(pixels: NDArray[np.uint8], path: Path, orientation: int | None) -> None:
@@ -221,10 +221,10 @@ def test_a_mask_lies_as_its_turned_image_does(
 @pytest.mark.parametrize(
     ("image", "orientation", "mask", "words"),
     [
-        ((40, 40), 6, (40, 40), "40 x 40 pixels, .*40 x 40, turned by its metadata"),
-        ((40, 30), 3, (40, 30), "40 x 30 pixels, .*40 x 30, turned by its metadata"),
-        ((40, 40), None, (40, 30), "40 x 30 pixels, .*40 x 40.*aspect"),
-        ((40, 30), None, (30, 40), "30 x 40 pixels, .*40 x 30.*aspect"),
+        ((40, 40), 6, (40, 40), "40 x 40 .*40 x 40, turned"),
+        ((40, 30), 3, (40, 30), "40 x 30 .*40 x 30, turned"),
+        ((40, 40), None, (40, 30), "40 x 30 .*40 x 40.*aspect"),
+        ((40, 30), None, (30, 40), "30 x 40 .*40 x 30.*aspect"),
     ],
 )
 def test_a_mask_of_which_nobody_knows_how_it_lies_is_refused(

@@ -10,13 +10,12 @@ import zlib
 from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
-from pillqc.commands.main import main
 from pillqc.data import preparation
 from pillqc.data.preparation import LICENCE, prepare_mvtec
 from pillqc.errors import DataError, UsageError
+from tests.pillqc.command import run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,14 +69,14 @@ def test_the_category_is_taken_from_the_archive(published: Path, tmp_path: Path)
 
 def test_an_archive_that_is_not_the_published_one_is_refused(tmp_path: Path) -> None:
     """A wrong hash stops before anything is unpacked."""
-    with pytest.raises(DataError, match="is not MVTec AD as published"):
+    with pytest.raises(DataError, match=r"b.tar.xz"):
         prepare_mvtec(out=tmp_path / "out", archive=_archive(tmp_path / "b.tar.xz"))
     assert not (tmp_path / "out").exists()
 
 
 def test_an_unknown_category_leaves_nothing(published: Path, tmp_path: Path) -> None:
     """The archive is whole, the category is not in it."""
-    with pytest.raises(DataError, match="no category 'screw'"):
+    with pytest.raises(DataError, match="'screw'"):
         prepare_mvtec(out=tmp_path / "out", archive=published, category="screw")
     assert [p.name for p in tmp_path.iterdir()] == ["a.tar.xz"]
 
@@ -95,10 +94,10 @@ def test_unusable_masks_are_named_and_exit_with_1(tmp_path: Path) -> None:
     _lay_out(root, *_NAMES, "test/crack/001.png")
     for name in ("000", "001"):
         Image.new("L", (4, 4)).save(root / f"ground_truth/crack/{name}_mask.png")
-    done = CliRunner().invoke(main, ["prepare", "mvtec", "--root", str(root), "--out", str(out)])
+    done = run("prepare", "mvtec", "--root", root, "--out", out)
     assert done.exit_code == 1
     for name in ("000", "001"):
-        assert f"pillqc: {out}/ground_truth/crack/{name}_mask.png: has no set pixel" in done.stderr
+        assert f"pillqc: {out}/ground_truth/crack/{name}_mask.png" in done.stderr
     assert "2 masks cannot be used" in done.stderr
     assert (out / "test/crack/001.png").is_file()
 
@@ -115,7 +114,7 @@ def test_existing_folders_and_missing_sources_are_said(tmp_path: Path) -> None:
         prepare_mvtec(out=tmp_path / "out", archive=tmp_path / "none.tar")
 
 
-def test_the_licence_is_told() -> None:
+def test_the_licence_is_reported() -> None:
     """Non-commercial, share-alike, with the citation."""
     assert "CC BY-NC-SA 4.0" in LICENCE
     assert "Bergmann" in LICENCE

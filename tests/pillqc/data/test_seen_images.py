@@ -9,11 +9,10 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner, Result
 
-from pillqc.commands.main import main
 from pillqc.data.seen_images import decode_seen, encode_seen, without_seen
 from pillqc.rendering.dataset import RenderPlan, render_dataset
+from tests.pillqc.command import run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,11 +20,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.torch
 
 SIZE = 32
-
-
-def run(*arguments: object) -> Result:
-    """The command."""
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +58,7 @@ def test_every_image_is_on_one_side_in_the_manifest(pills: Path, model: Path) ->
     assert all((pills / row["path"]).is_file() for row in rows)
 
 
-def test_evaluation_on_the_training_folder_judges_by_the_test_side_only(
-    pills: Path, model: Path
-) -> None:
+def test_evaluation_judges_by_the_test_side_only(pills: Path, model: Path) -> None:
     """What was in train or validation is left out and counted; no option is needed for that."""
     sides = list(manifest(model).values())
     done = run("evaluate", "--data", pills, "--model", model, "--json")
@@ -88,9 +80,7 @@ def test_seen_images_judge_only_when_asked_and_it_says_so(pills: Path, model: Pa
     assert "TOO GOOD" in run(*arguments).stdout
 
 
-def test_seen_images_are_known_by_content_wherever_they_lie(
-    pills: Path, model: Path, tmp_path: Path
-) -> None:
+def test_seen_images_are_known_by_content(pills: Path, model: Path, tmp_path: Path) -> None:
     """A folder that holds seen images only, under other names, cannot judge the model."""
     sides = manifest(model)
     for path in pills.glob("t*/*/*.png"):
@@ -103,7 +93,7 @@ def test_seen_images_are_known_by_content_wherever_they_lie(
     assert "has seen all" in done.output
 
 
-def test_a_model_remembers_what_the_one_it_started_from_has_seen(
+def test_a_model_remembers_what_its_start_has_seen(
     pills: Path, model: Path, tmp_path: Path
 ) -> None:
     """Trained further on other images, it still must not be judged by the first ones."""

@@ -12,9 +12,8 @@ def _box(left: int, top: int, right: int, bottom: int) -> Box:
     return Box(left=left, top=top, right=right, bottom=bottom, score=1.0, area=0.0)
 
 
-def test_an_empty_map_has_no_boxes() -> None:
-    """Nothing hot, no box, no failure."""
-    assert find_boxes(np.zeros((20, 20))) == []
+def _sides(box: Box) -> tuple[int, int, int, int]:
+    return box.left, box.top, box.right, box.bottom
 
 
 def test_row_and_column_zero_belong_to_boxes() -> None:
@@ -22,9 +21,7 @@ def test_row_and_column_zero_belong_to_boxes() -> None:
     heat = np.zeros((20, 30))
     heat[0:2, 0:3] = 0.9
     heat[18:20, 25:30] = 0.7
-    first, second = find_boxes(heat)
-    assert (first.left, first.top, first.right, first.bottom) == (0, 0, 3, 2)
-    assert (second.left, second.top, second.right, second.bottom) == (25, 18, 30, 20)
+    assert [_sides(box) for box in find_boxes(heat)] == [(0, 0, 3, 2), (25, 18, 30, 20)]
 
 
 def test_every_region_gets_its_own_box_the_hottest_first() -> None:
@@ -33,14 +30,15 @@ def test_every_region_gets_its_own_box_the_hottest_first() -> None:
     heat[2:4, 2:4] = 0.6
     heat[10:12, 10:14] = 0.7
     heat[11, 11] = 0.95
-    boxes = find_boxes(heat)
-    assert [box.score for box in boxes] == [0.95, 0.6]
-    assert [box.area for box in boxes] == [8 / 400, 4 / 400]
+    assert [(box.score, box.area) for box in find_boxes(heat)] == [(0.95, 8 / 400), (0.6, 4 / 400)]
 
 
-def test_regions_that_touch_at_a_corner_are_one() -> None:
-    """A diagonal crack is one defect."""
+def test_nothing_a_diagonal_crack_and_a_whole_image_have_no_box_one_and_one() -> None:
+    """Regions that touch at a corner are one; a wrong pill is one box over everything."""
+    assert find_boxes(np.zeros((20, 20))) == []
     assert len(find_boxes(np.eye(20))) == 1
+    (box,) = find_boxes(np.ones((10, 10)))
+    assert (*_sides(box), box.area) == (0, 0, 10, 10, 1.0)
 
 
 def test_single_hot_pixels_are_noise() -> None:
@@ -51,24 +49,18 @@ def test_single_hot_pixels_are_noise() -> None:
     assert len(find_boxes(heat, min_area=0.0)) == 1
 
 
-def test_the_whole_image_can_be_hot() -> None:
-    """A wrong pill is one box over everything."""
-    (box,) = find_boxes(np.ones((10, 10)))
-    assert (box.left, box.top, box.right, box.bottom, box.area) == (0, 0, 10, 10, 1.0)
-
-
 def test_boxes_of_a_mask_are_exact() -> None:
     """The truth is never filtered by size."""
     mask = np.zeros((300, 300), np.bool_)
     mask[5, 7] = True
     (box,) = boxes_of_mask(mask)
-    assert (box.left, box.top, box.right, box.bottom) == (7, 5, 8, 6)
+    assert _sides(box) == (7, 5, 8, 6)
 
 
 def test_boxes_scale_to_the_size_of_the_file() -> None:
     """A box of the model's map is given in pixels of the photograph."""
     scaled = _box(1, 2, 3, 4).scaled(10, 100)
-    assert (scaled.left, scaled.top, scaled.right, scaled.bottom) == (10, 200, 30, 400)
+    assert _sides(scaled) == (10, 200, 30, 400)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.torch
         (0.29, (0.3, 0.7), "good"),
     ],
 )
-def test_a_pill_is_bad_from_the_threshold_on(
+def test_bad_from_the_threshold(
     bad: float, band: tuple[float, float] | None, expected: str
 ) -> None:
     """Inside the band a person should look."""

@@ -11,6 +11,7 @@ from PIL import Image
 
 from pillqc.inspection.novelty import image_statistics, known_limits, outside_limits
 from pillqc.rendering.scene import render
+from tests.known import known
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +23,7 @@ def pills() -> list[Image.Image]:
     return [Image.fromarray(render(seed=seed, size=64).image) for seed in range(24)]
 
 
-def test_other_light_colour_and_things_are_unlike_and_other_pills_are_not(
+def test_other_light_colour_and_things_are_unlike_the_pills(
     pills: list[Image.Image],
 ) -> None:
     """The sentence names what is outside, and the limits."""
@@ -35,8 +36,8 @@ def test_other_light_colour_and_things_are_unlike_and_other_pills_are_not(
         "left against right": Image.fromarray(np.roll(np.asarray(pill), 20, axis=1)),
         "contrast": pill.point(lambda level: level // 16),
     }
-    for told, other in others.items():
-        assert told in str(outside_limits(limits, image_statistics(other)))
+    for reported, other in others.items():
+        assert reported in str(outside_limits(limits, image_statistics(other)))
 
 
 def test_few_pictures_leave_wider_limits() -> None:
@@ -74,12 +75,11 @@ def test_the_shipped_model_knows_pills_of_another_seed_and_nothing_else() -> Non
     """Its limits come from the pills that chose its threshold."""
     from pillqc.model.network import load_model
 
-    card = load_model().card
-    assert card is not None
+    card = known(load_model().card)
     strangers = [render(seed=9_000_000 + seed, size=224).image for seed in range(6)]
-    told = [
+    reported = [
         outside_limits(card.known, image_statistics(Image.fromarray(image))) for image in strangers
     ]
-    assert told == [None] * 6
+    assert reported == [None] * 6
     grey = Image.fromarray(strangers[0]).convert("L").convert("RGB")
     assert "colour 0.0" in str(outside_limits(card.known, image_statistics(grey)))

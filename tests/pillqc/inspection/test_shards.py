@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
-from pillqc.commands.main import main
 from pillqc.errors import PillqcError, UsageError
 from pillqc.inspection import shards
 from pillqc.inspection.inspector import Inspection
 from pillqc.inspection.shards import Shard
 from pillqc.rendering.dataset import RenderPlan, render_dataset
+from tests.pillqc import command
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -70,7 +69,7 @@ def test_the_shard_comes_from_the_option_or_from_torchrun() -> None:
     assert shards.parse_shard(None, {"RANK": "3", "WORLD_SIZE": "8"}) == Shard(rank=3, size=8)
     assert shards.parse_shard(None, {}) == Shard(rank=0, size=1)
     for wrong in ("0/4", "5/4", "2", "a/b"):
-        with pytest.raises(UsageError, match="is not K/N"):
+        with pytest.raises(UsageError, match="K/N"):
             shards.parse_shard(wrong)
 
 
@@ -129,37 +128,35 @@ def test_shards_of_another_inspection_are_refused(tmp_path: Path) -> None:
 
 
 def test_merge_says_in_one_line_what_is_missing(tmp_path: Path) -> None:
-    """With `--partial` it writes the results that exist."""
+    """With `--partial` it writes the results that exist; damage and an empty folder are named."""
+    empty = command.run("merge", tmp_path)
+    assert (empty.exit_code, "no shards" in empty.output) == (1, True)
     run(Shard(rank=0, size=2), tmp_path)
-    refused = CliRunner().invoke(main, ["merge", str(tmp_path)])
-    assert refused.exit_code == 1
-    assert "shard 2/2 lacks 3 of 7 images" in refused.output
+    refused = command.run("merge", tmp_path)
+    assert (refused.exit_code, "2/2 lacks 3 of 7" in refused.output) == (1, True)
     out = tmp_path / "all.jsonl"
-    done = CliRunner().invoke(main, ["merge", str(tmp_path), "--partial", "--output", str(out)])
-    assert done.exit_code == 0
+    assert command.run("merge", tmp_path, "--partial", "--output", out).exit_code == 0
     assert len(out.read_text().splitlines()) == 4
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/shard-1-of-1.jsonl").write_text('{"images": 1}\nnonsense\n')
+    damaged = command.run("merge", tmp_path / "other")
+    assert (damaged.exit_code, "is damaged" in damaged.output) == (1, True)
 
 
-def test_a_damaged_or_empty_folder_is_one_line(tmp_path: Path) -> None:
-    """With what to do, or what is wrong."""
-    empty = CliRunner().invoke(main, ["merge", str(tmp_path)])
-    assert empty.exit_code == 1
-    assert "holds no shards" in empty.output
-    (tmp_path / "shard-1-of-1.jsonl").write_text('{"images": 1}\nnonsense\n')
-    damaged = CliRunner().invoke(main, ["merge", str(tmp_path)])
-    assert damaged.exit_code == 1
-    assert "is damaged" in damaged.output
-
-
-@pytest.mark.parametrize("option", [["--json"], ["--csv", "all.csv"], ["--exit-code"]])
-def test_what_only_the_whole_can_give_is_refused_with_shards(
-    option: list[str], tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--shards {}/out --json", "`pillqc merge`"),
+        ("--shards {}/out --csv all.csv", "`pillqc merge`"),
+        ("--shards {}/out --exit-code", "`pillqc merge`"),
+        ("--shard 2/4", "--shard needs --shards"),  # every process would inspect all images
+    ],
+)
+def test_shards_refuse_what_needs_the_whole(options: str, words: str, tmp_path: Path) -> None:
     """`merge` has all three options."""
-    asked = ["inspect", "pill.png", "--shards", str(tmp_path / "out"), *option]
-    refused = CliRunner().invoke(main, asked)
+    refused = command.run("inspect", "pill.png", *options.format(tmp_path).split())
     assert refused.exit_code == 2
-    assert "`pillqc merge` gives those of all parts" in refused.output
+    assert words in refused.output
     assert not (tmp_path / "out").exists()
 
 
@@ -172,21 +169,14 @@ def test_a_part_has_a_closing_line_of_all_its_results(tmp_path: Path) -> None:
     asked = ["inspect", str(tmp_path), "--model", "random", "--size", "32"]
     asked += ["--shards", str(tmp_path / "out"), "--shard", "1/1"]
     for done in ("3 images inspected", "0 images inspected, 3 were done before"):
-        part = CliRunner().invoke(main, asked)
+        part = command.run(*asked)
         assert part.exit_code == 0, part.output
         assert done in part.stdout
         tally, model = part.stderr.splitlines()[-2:]
         assert tally.startswith("looked at 3: ")
         assert tally.endswith("1 errors; not looked at: 0")
         assert model.startswith("model random, threshold 0.5")
-    assert tally in CliRunner().invoke(main, ["merge", str(tmp_path / "out")]).stderr
-
-
-def test_a_part_without_a_folder_is_refused() -> None:
-    """Every process would inspect all images."""
-    refused = CliRunner().invoke(main, ["inspect", "pill.png", "--shard", "2/4"])
-    assert refused.exit_code == 2
-    assert "--shard needs --shards" in refused.output
+    assert tally in command.run("merge", tmp_path / "out").stderr
 
 
 @pytest.mark.parametrize(
@@ -206,13 +196,13 @@ def test_merge_exits_and_writes_a_table_as_one_inspection_does(
     shards.inspect_shard(
         Shard(rank=0, size=1), folder, images, common="", inspect=lambda _: iter(found)
     )
-    plain = CliRunner().invoke(main, ["merge", str(folder), "--csv", str(table)])
+    plain = command.run("merge", folder, "--csv", table)
     assert plain.exit_code == usual
     rows = table.read_text().splitlines()
     assert [row.split(",")[:2] for row in rows[1:]] == [
         [f"{number}.png", decision] for number, decision in enumerate(decisions)
     ]
-    assert CliRunner().invoke(main, ["merge", str(folder), "--exit-code"]).exit_code == asked
+    assert command.run("merge", folder, "--exit-code").exit_code == asked
 
 
 @pytest.fixture
@@ -224,7 +214,7 @@ def pills(tmp_path: Path) -> Path:
 
 def alone(*words: str) -> str:
     """What `pillqc ...` prints, in this process."""
-    done = CliRunner().invoke(main, words)
+    done = command.run(*words)
     assert done.exit_code == 0, done.output
     return done.stdout
 

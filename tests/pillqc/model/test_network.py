@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 from unittest import mock
 
@@ -14,6 +12,7 @@ from torchvision.models import vgg
 
 from pillqc.errors import PillqcError
 from pillqc.model.network import FROZEN_LAYERS, CustomVGG, count_parameters, load_model
+from tests.fresh_process import python
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,7 +113,7 @@ def test_the_hottest_place_stays_one_place() -> None:
     model = load_model("random").model
     model.calibrate_maps(torch.tensor([0.0, 0.0]), torch.tensor([10.0, 10.0]))
     evidence = torch.tensor([[[[-5.0, 0.0, 5.0], [10.0, 100.0, 200.0]]]]).expand(1, 2, 2, 3)
-    heat = model._scaled(evidence)[0, 0].flatten().tolist()
+    heat = model.scaled(evidence)[0, 0].flatten().tolist()
     assert heat[:3] == pytest.approx([0.0, 0.0, 0.5])
     assert 0.5 < heat[3] < heat[4] < heat[5] < 1.0
 
@@ -122,7 +121,7 @@ def test_the_hottest_place_stays_one_place() -> None:
 def test_a_flat_map_is_zero_and_not_a_division_by_zero(model: CustomVGG) -> None:
     """Where the features are the same everywhere the map is 0."""
     flat = torch.full((1, 2, 8, 8), 0.7)
-    assert torch.equal(model._scaled(flat), torch.zeros(1, 2, 8, 8))
+    assert torch.equal(model.scaled(flat), torch.zeros(1, 2, 8, 8))
 
 
 def test_a_calibrated_map_has_one_scale_for_all_images(images: Tensor) -> None:
@@ -134,7 +133,7 @@ def test_a_calibrated_map_has_one_scale_for_all_images(images: Tensor) -> None:
         _, after = model(images)
     assert before.amax((2, 3)).eq(1.0).all()
     assert after.amax() < 0.6
-    with pytest.raises(PillqcError, match="scale of the maps is empty"):
+    with pytest.raises(PillqcError, match="empty"):
         model.calibrate_maps(torch.zeros(2), torch.zeros(2))
 
 
@@ -175,9 +174,7 @@ def test_the_same_seed_gives_the_same_bits() -> None:
     assert not torch.equal(first["features.0.weight"], other["features.0.weight"])
 
 
-def test_a_random_model_says_something_of_its_own_about_each_image(
-    model: CustomVGG, images: Tensor
-) -> None:
+def test_a_random_model_answers_each_image_apart(model: CustomVGG, images: Tensor) -> None:
     """Activations neither vanish nor explode, and probabilities differ: parity is a real check."""
     with torch.no_grad():
         features = model.features(images)
@@ -211,14 +208,14 @@ def test_imagenet_weights_that_cannot_be_had_are_one_clear_line() -> None:
     """Without a network the message says what else to do."""
     with (
         mock.patch.object(vgg.VGG16_Weights, "get_state_dict", side_effect=OSError("no network")),
-        pytest.raises(PillqcError, match=r"cannot be loaded \(no network\).*--weights random"),
+        pytest.raises(PillqcError, match=r"no network.*--weights random"),
     ):
         load_model("imagenet")
 
 
 def test_one_class_is_refused() -> None:
     """A model of one class decides nothing."""
-    with pytest.raises(PillqcError, match="at least 2 classes"):
+    with pytest.raises(PillqcError, match="2 classes"):
         CustomVGG(1)
 
 
@@ -233,7 +230,4 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 def test_the_classifier_of_vgg_is_never_allocated() -> None:
     """Building the model costs about its own 59 MB, not the 553 MB of torchvision's vgg16()."""
-    done = subprocess.run(
-        [sys.executable, "-c", _PEAK], capture_output=True, text=True, check=True, timeout=120
-    )
-    assert int(done.stdout) < 250_000
+    assert int(python("-c", _PEAK).stdout) < 250_000

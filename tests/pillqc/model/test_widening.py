@@ -40,9 +40,7 @@ def _run(layers: list[Layer], images: torch.Tensor) -> torch.Tensor:
     seed=st.integers(0, 1000),
 )
 @settings(max_examples=25, deadline=None)
-def test_the_wide_network_computes_what_the_narrow_one_does(
-    channels: list[int], factor: int, seed: int
-) -> None:
+def test_wide_and_narrow_compute_the_same(channels: list[int], factor: int, seed: int) -> None:
     """For any depth, any channels and any factor, up to rounding."""
     generator = torch.Generator().manual_seed(seed)
     narrow = _chain([3, *channels], generator)

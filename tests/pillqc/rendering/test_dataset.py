@@ -74,9 +74,7 @@ def test_the_plan_says_that_the_pills_are_synthetic(rendered: Path) -> None:
     assert plan["plan"]["seed"] == 3
 
 
-def test_two_processes_render_the_same_bits_and_a_missing_file_is_noticed(
-    rendered: Path, tmp_path: Path
-) -> None:
+def test_two_processes_render_the_same_bits(rendered: Path, tmp_path: Path) -> None:
     """A data set that lost an image is not reused; the error names the image."""
     root = tmp_path / "two"
     render_dataset(root, _SMALL, jobs=2)
@@ -110,7 +108,7 @@ def test_a_complete_data_set_of_the_same_plan_is_reused(rendered: Path) -> None:
 def test_a_data_set_of_another_plan_is_not_touched(rendered: Path, change: dict[str, Any]) -> None:
     """Other settings need another folder."""
     before = _files(rendered)
-    with pytest.raises(RenderError, match="rendered with other settings"):
+    with pytest.raises(RenderError, match="other settings"):
         render_dataset(rendered, replace(_SMALL, **change))
     assert _files(rendered) == before
 
@@ -118,7 +116,7 @@ def test_a_data_set_of_another_plan_is_not_touched(rendered: Path, change: dict[
 def test_another_folder_is_not_touched(tmp_path: Path) -> None:
     """A folder of photographs is refused."""
     (tmp_path / "photo.png").write_bytes(b"precious")
-    with pytest.raises(RenderError, match="is not a rendered data set"):
+    with pytest.raises(RenderError, match="not a rendered"):
         render_dataset(tmp_path, _SMALL)
     assert _files(tmp_path) == {"photo.png": b"precious"}
 
@@ -147,7 +145,7 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> No
         ({"train_good": 0, "test_good": 0, "per_defect": 0}, "at least one count"),
         ({"design": PillDesign(imprint="F@")}, "imprint 'F@'"),
         ({"design": PillDesign(imprint="")}, "imprint ''"),
-        ({"design": PillDesign(shape="star")}, "shape 'star' is unknown"),
+        ({"design": PillDesign(shape="star")}, "'star'"),
     ],
 )
 def test_an_impossible_plan_is_wrong_usage(arguments: dict[str, Any], message: str) -> None:

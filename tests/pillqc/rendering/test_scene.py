@@ -117,9 +117,7 @@ def test_every_bad_pill_has_a_mask_on_the_pill(defect: str) -> None:
 
 
 @pytest.mark.parametrize("defect", ["color", "contamination", "crack", "faulty_imprint", "scratch"])
-def test_masks_cover_what_was_changed_and_little_else(
-    defect: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_masks_cover_what_was_changed(defect: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Visible changes against the same pill without the defect are in the mask or at its edge."""
     original = EDITS[defect]
 
