@@ -235,3 +235,60 @@ def test_a_row_carries_its_evidence_and_memory_and_a_resumed_run_too(
     assert rows_of(runner)[IPEX_1.id].page_faults == 6240
     parity = {one.scenario: one for one in files.parity}
     assert parity[IPEX_1.id].recall_bad_default == parity[IPEX_1.id].recall_bad == 1.0
+
+
+def logged_calls(runner: Runner, scenario: Scenario) -> list[records.LoggedCallRow]:
+    """The logged calls of a scenario in the run's files."""
+    found = records.read_run(runner.folder).logged_calls
+    return [row for row in found if row.scenario == scenario.id]
+
+
+def test_calls_are_logged_in_every_process_until_there_are_enough(run: Build, backend: Any) -> None:
+    """Pairs that take a second are made in each; five calls in all."""
+    backend.call_ms = {IPEX_1.id: 150.0, SCRIPT_1.id: 20.0}
+    runner = run(*ALL)
+    assert [row.launch for row in logged_calls(runner, IPEX_1)] == [0, 0, 0, 1, 1]
+    assert [row.launch for row in logged_calls(runner, SCRIPT_1)] == [0] * 5
+    assert all(row.unlogged_ms == 99 for row in logged_calls(runner, IPEX_1))
+    kernels = records.read_run(runner.folder).kernels
+    assert sum(row.scenario == IPEX_1.id for row in kernels) == 1  # they are rows once
+
+
+def test_slow_calls_are_logged_alone(run: Build, backend: Any) -> None:
+    """One a process, so that a run costs no more for it."""
+    backend.default_ms = 600.0
+    runner = run(*ALL)
+    found = logged_calls(runner, IPEX_1)
+    assert [(row.launch, row.unlogged_ms) for row in found] == [(0, None), (1, None)]
+
+
+def test_a_process_that_executes_something_else_adds_no_logged_call(
+    run: Build, backend: Any
+) -> None:
+    """Its times would be of other primitives."""
+
+    def other(worker: Any, fields: Any) -> dict[str, Any] | None:
+        if backend.asked[IPEX_1.id, "kernels"] == 1:
+            return None
+        reply: dict[str, Any] = worker._kernels(**fields)
+        reply["kernels"][0]["problem"] = "mb2"
+        return reply
+
+    backend.faults[IPEX_1.id, "kernels"] = other
+    runner = run(*ALL)
+    assert backend.asked[IPEX_1.id, "kernels"] == 2
+    assert {row.launch for row in logged_calls(runner, IPEX_1)} == {0}
+
+
+def test_a_worker_of_an_older_commit_gives_kernels_without_times(run: Build, backend: Any) -> None:
+    """Its reply has no calls, and the run goes on."""
+
+    def old(worker: Any, _: Any) -> dict[str, Any]:
+        reply: dict[str, Any] = worker._kernels(0)
+        del reply["calls"]
+        return reply
+
+    backend.faults[IPEX_1.id, "kernels"] = old
+    runner = run(*ALL)
+    assert rows_of(runner)[IPEX_1.id].status == "ok"
+    assert logged_calls(runner, IPEX_1) == []

@@ -1,0 +1,104 @@
+"""A layer that really runs slower is named: real calls, logged by oneDNN."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from bench.analysis import layers
+from bench.analysis.run_facts import Facts
+from bench.plan.scenario import Phase, Task, stock_default
+from bench.plan.thresholds import LogPolicy
+from bench.store import rows
+from bench.store.records import KernelRow, LoggedCallRow, Run, ScenarioRow
+from bench.worker.backends import stock
+from bench.worker.session import Session
+from bench.worker.workload import Workload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench.worker.protocol import KernelsReply
+
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("one_thread")]
+
+SCENARIO = stock_default(Task.INFERENCE, 2)
+PLACES = {"conv2_2": 7, "conv3_1": 10, "conv4_1": 17}
+"""Layers of VGG-16 and their places among its features."""
+
+
+class Slowed(torch.nn.Module):
+    """A convolution that is computed four times."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the result of the last time."""
+        for _ in range(3):
+            self.inner(images)
+        result: torch.Tensor = self.inner(images)
+        return result
+
+
+def slow_down(place: int) -> Callable[[torch.nn.Module], None]:
+    """Slow one layer of the model."""
+
+    def change(model: torch.nn.Module) -> None:
+        model.features[place] = Slowed(model.features[place])  # type: ignore[index,operator]
+
+    return change
+
+
+def log(session: Session, name: str) -> layers.Log:
+    """Time some calls without a log and some with it."""
+    session.call(3, Phase.FIRST_CALL)
+    walls = sorted(session.call(7, Phase.TIMED)["wall_ns"])
+    reply: KernelsReply = session.kernels(5)
+    assert len(reply["calls"]) == 5
+    kernels = [KernelRow(run_id="run", scenario=name, **one) for one in reply["kernels"]]
+    calls = [
+        LoggedCallRow(
+            run_id="run",
+            scenario=name,
+            launch=0,
+            call=number,
+            **{**call, "kernels_ms": " ".join(map(str, call["kernels_ms"]))},
+        )
+        for number, call in enumerate(reply["calls"])
+    ]
+    row = rows.blank(
+        ScenarioRow,
+        **{c.name: "x" for c in rows.columns(ScenarioRow) if c.kind is str and not c.optional},
+        batch_size=2,
+        rounds=1,
+        launches=1,
+        median_ms=walls[3] / 1e6,
+    )
+    row = replace(row, scenario=name, status="ok")
+    run = Run(
+        folder=Path("run"),
+        environment={"run_id": "run"},
+        scenarios=(row,),
+        kernels=tuple(kernels),
+        logged_calls=tuple(calls),
+    )
+    return layers.log_of(Facts(run), name)
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_a_slowed_layer_is_named(small_pills: Path, name: str) -> None:
+    """Its time grows fourfold, in oneDNN's own log."""
+    work = Workload(small_pills, seed=0, weights="random", image_size=64)
+    session = Session("stock", stock, work)
+    session.prepare(SCENARIO)
+    plain = log(session, "plain")
+    session.prepare(SCENARIO, before=slow_down(PLACES[name]))
+    found = layers.explain(log(session, "slow"), plain, LogPolicy())
+    parts = max(found.of_kind(layers.LAYER), key=lambda part: part.saved_ms)
+    assert parts.name == name
