@@ -1,7 +1,7 @@
 """Names of layers, from what they compute. Pure.
 
-oneDNN's log names no layer. Convolutions whose channels are VGG-16's, in its order, are called as in
-its paper (`conv3_2`); any other layer is called by its shape.
+oneDNN's log names no layer. Convolutions whose channels are VGG-16's, in its order, are called as
+in its paper (`conv3_2`); any other layer is called by its shape.
 """
 
 from __future__ import annotations

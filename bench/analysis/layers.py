@@ -242,8 +242,8 @@ def why_not(facts: Facts, first: str, second: str) -> str | None:
             return f"{name} has no usable times: {row.reason or row.status}"
         if name not in facts.kernels:
             return (
-                f"oneDNN logged nothing that {name} ran, so its time cannot be divided: its backend "
-                "has no such log, or ran on other kernels alone"
+                f"oneDNN logged nothing that {name} ran, so its time cannot be divided: its "
+                "backend has no such log, or ran on other kernels alone"
             )
     if len({group_of(facts.scenarios[name]) for name in (first, second)}) > 1:
         return f"{first} and {second} do different work: name two of one task and batch size"

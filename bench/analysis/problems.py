@@ -2,9 +2,9 @@
 
     shape_of(row)      # of a row of kernels.csv: operations, bytes, and what identifies the problem
 
-oneDNN describes a convolution as `mb1_ic3oc64_ih224oh224kh3sh1dh0ph1_iw224ow224kw3sw1dw0pw1` (images,
-channels in and out, size in and out, kernel; `g` for groups, `id` for volumes), an inner product as
-`mb8ic512oc2`, and a matrix product as `225x512:512x2`.
+oneDNN describes a convolution as `mb1_ic3oc64_ih224oh224kh3sh1dh0ph1_iw224ow224kw3sw1dw0pw1`
+(images, channels in and out, size in and out, kernel; `g` for groups, `id` for volumes), an inner
+product as `mb8ic512oc2`, and a matrix product as `225x512:512x2`.
 """
 
 from __future__ import annotations

@@ -55,8 +55,8 @@ def bars(found: Explanation, place: int) -> Drawing:
         pairs,
         title="Time of each part of a call",
         caption="Milliseconds of a call by its parts: medians of the logged calls. Hollow: "
-        f"{name_of(found.first.row)}; filled: {name_of(found.second.row)}. Lines: from the lowest to "
-        "the highest logged call.",
+        f"{name_of(found.first.row)}; filled: {name_of(found.second.row)}. Lines: from the lowest "
+        "to the highest logged call.",
     )
 
 
@@ -112,8 +112,8 @@ def roofline(
         if dtype is not None and peaks.get(dtype)
     ]
     slope = (
-        f" The slope is the memory's {digits(gb_per_s)} GB/s, by a copy far larger than the caches: "
-        "layers whose tensors stay in a cache may lie above it."
+        f" The slope is the memory's {digits(gb_per_s)} GB/s, by a copy far larger than the "
+        "caches: layers whose tensors stay in a cache may lie above it."
         if gb_per_s
         else " The memory's rate was not measured, so the roofs are flat."
     )
@@ -124,6 +124,6 @@ def roofline(
         roofs,
         gb_per_s=gb_per_s,
         title="Roofline of the layers",
-        caption="A layer a mark: its GFLOP/s over its operations for each byte of its tensors, below "
-        f"the peaks measured in this run.{slope}",
+        caption="A layer a mark: its GFLOP/s over its operations for each byte of its tensors, "
+        f"below the peaks measured in this run.{slope}",
     )

@@ -150,12 +150,14 @@ def sentence(found: Explanation, comparison: Comparison | None) -> str:
     if not comparison.found:
         return (
             f"Between {_spoken(found.first.row)} and {_spoken(found.second.row)} no difference was "
-            f"shown ({wording.with_interval(comparison)}), so there is none to explain. The table shows where each spends its time."
+            f"shown ({wording.with_interval(comparison)}), so there is none to explain. The table "
+            "shows where each spends its time."
         )
     if (comparison.estimate > 1) != (found.saved_ms > 0):
         return (
             f"Paired within rounds they differ by {wording.with_interval(comparison)}, but their "
-            "medians lie the other way round: the machine drifted too much to say where it comes from."
+            "medians lie the other way round: the machine drifted too much to say where it comes "
+            "from."
         )
     lead = (
         f"{_upper_first(_spoken(fast.row))} takes {milliseconds(abs(found.saved_ms))} a call less "
@@ -233,7 +235,7 @@ def _accounting(found: Explanation, names: Sequence[str]) -> str:
     if found.is_accounted is None:
         return (
             "The whole time of a logged call was not kept by this run's version: time outside "
-            "oneDNN is what the primitives leave of the timed median, so that it adds up in any case."
+            "oneDNN is what the primitives leave of the timed median, so it adds up in any case."
         )
     parts = [
         f"{_share(share)} of the timed median of {name}"
@@ -244,8 +246,8 @@ def _accounting(found: Explanation, names: Sequence[str]) -> str:
         return f"The parts account for {listed(parts)}."
     least = _share(found.policy.accounted_share)
     return (
-        f"The parts do NOT account for the difference: only for {listed(parts)}, and {least} of both "
-        "is needed. The logged calls ran faster or slower than the timed ones."
+        f"The parts do NOT account for the difference: only for {listed(parts)}, and {least} of "
+        "both is needed. The logged calls ran faster or slower than the timed ones."
     )
 
 
@@ -255,8 +257,8 @@ def _accounting(found: Explanation, names: Sequence[str]) -> str:
 def _table(found: Explanation, peaks: Mapping[str, float], place: int) -> Table:
     return Table(
         name=f"why{place}",
-        caption=f"A: {name_of(found.first.row)}. B: {name_of(found.second.row)}. Times of a call; the "
-        "difference is A less B, so above 0 B is faster.",
+        caption=f"A: {name_of(found.first.row)}. B: {name_of(found.second.row)}. Times of a call; "
+        "the difference is A less B, so above 0 B is faster.",
         columns=("Part", "A", "B", "Difference", "Share", "GFLOP/s, A", "GFLOP/s, B", "Ran in A",
                  "Ran in B"),
         rows=(*(_row(found, part, peaks) for part in found.parts), _total(found)),

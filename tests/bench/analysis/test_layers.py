@@ -183,7 +183,11 @@ def test_layers_of_another_model_are_named_by_their_shape() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["stock-eager-fp32-contiguous", "stock-torchscript-fusion-fp32", "ipex-torchscript-fusion-int8"],
+    [
+        "stock-eager-fp32-contiguous",
+        "stock-torchscript-fusion-fp32",
+        "ipex-torchscript-fusion-int8",
+    ],
 )
 def test_real_logs_have_vggs_layers(name: str) -> None:
     """Each library, layout and dtype describes the same problems."""
