@@ -36,12 +36,13 @@ Names = dict["Key", tuple[str, ...]]
 
 
 def of_vgg16(*orders: Iterable[Shape]) -> Names:
-    """Return the layers that do each arithmetic, if one of these sequences is VGG-16's; else none.
+    """Return the layers that do each arithmetic, if a sequence begins as VGG-16 does; else none.
 
     A sequence holds each forward arithmetic once, in the order in which it first runs.
     """
     for order in orders:
         shapes = [shape for shape in order if shape.channels is not None]
+        shapes = shapes[: len(_VGG16)]  # a head may follow
         if [shape.channels for shape in shapes] == [channels for channels, _ in _VGG16]:
             return {shape.key: names for shape, (_, names) in zip(shapes, _VGG16, strict=True)}
     return {}
