@@ -12,6 +12,7 @@ from bench.analysis.layers import LAYER, OUTSIDE, PRIMITIVE, REORDERS, REST
 from bench.analysis.run_facts import group_of, is_stock_default
 from bench.analysis.winners import best_ipex, ipex_over_tuned, winner
 from bench.report import layer_charts
+from bench.report.answers.answer import upper_first
 from bench.report.layer_charts import OTHERS, name_of
 from bench.report.table import Cell, Row, Table, in_columns, number
 from bench.text import wording
@@ -160,14 +161,10 @@ def sentence(found: Explanation, comparison: Comparison | None) -> str:
             "from."
         )
     lead = (
-        f"{_upper_first(_spoken(fast.row))} takes {milliseconds(abs(found.saved_ms))} a call less "
+        f"{upper_first(_spoken(fast.row))} takes {milliseconds(abs(found.saved_ms))} a call less "
         f"than {_spoken(slow.row)}: {times}."
     )
     return " ".join([lead, *_causes(found), *_against(found)])
-
-
-def _upper_first(words: str) -> str:
-    return words[:1].upper() + words[1:]
 
 
 def _causes(found: Explanation) -> Iterator[str]:
@@ -208,8 +205,8 @@ def _against(found: Explanation) -> Iterator[str]:
     least = -found.policy.worth_naming
     worse = [part for part in found.ordered()[::-1] if found.share(part) <= least]
     if worse:
-        named = [f"{_in_words(part)} {milliseconds(abs(part.saved_ms))}" for part in worse]
-        yield f"In the faster one longer by: {listed(named, found.policy.most_named)}."
+        named = [f"{_in_words(part)} by {milliseconds(abs(part.saved_ms))}" for part in worse]
+        yield f"Longer in the faster one: {listed(named, found.policy.most_named)}."
     if found.is_accounted is False:
         yield "But the logged calls do not account for enough of the time (see below)."
 
