@@ -9,15 +9,24 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bench.engine.environments import Environment
 from bench.errors import BenchError
 from bench.plan.scenario import Status, Task, stock_default
 from bench.plan.thresholds import DEFAULT
-from bench.run import resume
-from bench.store.records import IterationRow, Run, ScenarioRow
+from bench.run import measure, resume
+from bench.store.records import (
+    IterationRow,
+    KernelRow,
+    LoggedCallRow,
+    Run,
+    ScenarioRow,
+    read_rows,
+)
 from bench.store.rows import columns
+from tests.bench import made_up_layers
 
 STOCK = stock_default(Task.INFERENCE, 1)
 OTHER = stock_default(Task.INFERENCE, 4)
@@ -199,3 +208,27 @@ def test_what_was_not_checked_is_begun_anew(checked: bool | None, is_new: bool) 
     """Else its outputs and kernels would never be looked at; version 0.1 wrote no such rows."""
     run = Run(folder=Path(), environment=ENVIRONMENT, scenarios=(row(checked=checked),))
     assert resume.restore(run, [STOCK]).outcomes[STOCK.id].is_new is is_new
+
+
+def test_what_begins_anew_loses_its_kernels_and_logged_calls(tmp_path: Path) -> None:
+    """Both would be written a second time, and the times would be of other kernels."""
+    kernels = [
+        made_up_layers.numbered([made_up_layers.convolution(0)], scenario.id)[0]
+        for scenario in (STOCK, OTHER)
+    ]
+    logged = [
+        call
+        for kernel in kernels
+        for call in made_up_layers.logged([kernel], np.random.default_rng(0), calls=2)
+    ]
+    run = Run(
+        folder=tmp_path,
+        environment=ENVIRONMENT,
+        scenarios=(row(checked=False), row(scenario=OTHER.id, prepare_s=0.2)),
+        kernels=tuple(kernels),
+        logged_calls=tuple(logged),
+    )
+    measure._restore(run, (STOCK, OTHER))
+    for name, kind in (("kernels.csv", KernelRow), ("logged_calls.csv", LoggedCallRow)):
+        found, _ = read_rows(tmp_path / name, kind)
+        assert {one.scenario for one in found} == {OTHER.id}
