@@ -76,6 +76,6 @@ def together(shape: Shape, direction: str, known: Mapping[Key, tuple[str, ...]])
 
 
 def by_shape(shape: Shape) -> str:
-    """Name a layer by what it computes: `convolution 64→128, 3×3, 112×112`."""
+    """Name a layer by what it computes: `convolution 64→128, 3x3, 112x112`."""
     kind = str(shape.key[0])
     return f"{_NOUNS.get(kind, kind)} {shape.words}"

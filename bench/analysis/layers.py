@@ -184,8 +184,13 @@ class Explanation:
         return part.saved_ms / self.saved_ms if self.saved_ms else 0.0
 
     def ordered(self) -> list[Part]:
-        """Return the parts by their share of the difference, the largest first."""
-        return sorted(self.parts, key=lambda part: -self.share(part))
+        """Return the parts by their share of the difference, the largest first.
+
+        Without the rest, which is no part of a call: it may be as large as a layer's difference,
+        but only because the logged calls ran at another speed than the timed ones.
+        """
+        parts = [part for part in self.parts if part.kind != REST]
+        return sorted(parts, key=lambda part: -self.share(part))
 
     @property
     def causes(self) -> tuple[Part, ...]:

@@ -36,7 +36,7 @@ class Shape:
     key: Key
     """The same for the same arithmetic, whichever primitive, library, dtype or layout does it."""
     words: str
-    """`64→128, 3×3, 112×112`; `225×512 by 512×2`."""
+    """`64→128, 3x3, 112x112`; `225x512 by 512x2`."""
     flop: float
     """Operations; a multiply-add is two."""
     elements: Mapping[str, int]
@@ -79,8 +79,8 @@ def _convolution(primitive: str, found: Mapping[str, str]) -> Shape | None:
     inside, outside, kernel = ([number.get(name, 1) for name in names] for names in _SIZES)
     weights = taken * given // max(1, groups) * math.prod(kernel)
     places = inside if primitive == "deconvolution" else outside
-    size = "×".join(str(number[name]) for name in _SIZES[0] if name in number)
-    window = "×".join(str(number[name]) for name in _SIZES[2] if name in number)
+    size = "x".join(str(number[name]) for name in _SIZES[0] if name in number)
+    window = "x".join(str(number[name]) for name in _SIZES[2] if name in number)
     return Shape(
         key=(primitive, images, groups, taken, given, *inside, *outside, *kernel),
         words=f"{taken}→{given}, {window}, {size}",
@@ -112,7 +112,7 @@ def _product(batch: int, rows: int, inner: int, columns: int) -> Shape:
     several = f"{batch} of " if batch > 1 else ""
     return Shape(
         key=("product", batch, rows, inner, columns),
-        words=f"{several}{rows}×{inner} by {inner}×{columns}",
+        words=f"{several}{rows}x{inner} by {inner}x{columns}",
         flop=2.0 * batch * rows * inner * columns,
         elements={
             "src": batch * rows * inner,

@@ -189,15 +189,14 @@ def _thinned(ticks: Sequence[float], most: int) -> Sequence[float]:
     return ticks[:: -(-len(ticks) // most)]
 
 
-def _paint_roof(
-    canvas: Canvas, x: Scale, y: Scale, roof: Roof, gb_per_s: float | None
-) -> None:
+def _paint_roof(canvas: Canvas, x: Scale, y: Scale, roof: Roof, gb_per_s: float | None) -> None:
     peak = roof.gflop_per_s
     ridge = min(max(peak / gb_per_s, x.low), x.high) if gb_per_s else x.low
     if gb_per_s:
         start = min(max(y.low / gb_per_s, x.low), ridge)
         ends = (min(gb_per_s * start, peak), min(gb_per_s * ridge, peak))
-        canvas.line(x(start), y(ends[0]), x(ridge), y(ends[1]), stroke=MUTED, stroke_width=1.5)
+        if start < ridge:
+            canvas.line(x(start), y(ends[0]), x(ridge), y(ends[1]), stroke=MUTED, stroke_width=1.5)
     if not gb_per_s or gb_per_s * ridge >= peak * 0.999:
         canvas.line(x(ridge), y(peak), x.end, y(peak), stroke=MUTED, stroke_width=1.5)
     words = f"{roof.label}: {digits(peak)}"

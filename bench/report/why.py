@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from bench.analysis.comparison import Comparison
-    from bench.analysis.layers import Cost, Explanation, Log, Part
+    from bench.analysis.layers import Cost, Explanation, Part
     from bench.analysis.run_facts import Facts
     from bench.report.drawing import Drawing
     from bench.store.records import ScenarioRow
@@ -174,14 +174,14 @@ def _causes(found: Explanation) -> Iterator[str]:
         if unsure := [_in_words(part) for part in found.causes if part.overlaps]:
             yield f"The logged calls of both overlap in {listed(unsure)}, so that is not certain."
         return
+    largest = found.ordered()[0]
+    yield f"The largest part of that is {_in_words(largest)}, with {_share(found.share(largest))}."
     kinds = sorted(_by_kind(found), key=lambda kind: -kind[1])
     yield _places([one for one in kinds if one[1] >= found.policy.worth_naming])
-    largest = found.ordered()[0]
-    yield f"No part has more than {_share(found.share(largest))} ({_in_words(largest)})."
 
 
 def _places(shares: Sequence[tuple[str, float]]) -> str:
-    """Return `Of that, 71 % lies in conv3_1 and 12 % in reorders, together 83 %.`"""
+    """Return `Of that, 71 % lies in conv3_1 and 12 % in reorders, together 83 %.`."""
     named = [f"{_share(share)} in {name}" for name, share in shares]
     total = f", together {_share(sum(share for _, share in shares))}" if len(named) > 1 else ""
     return f"Of that, {listed(named).replace(' in ', ' lies in ', 1)}{total}."
@@ -203,7 +203,8 @@ def _by_kind(found: Explanation) -> Iterator[tuple[str, float]]:
 def _against(found: Explanation) -> Iterator[str]:
     """Name the parts that take longer in the faster scenario, and time that is unaccounted for."""
     least = -found.policy.worth_naming
-    worse = [part for part in found.ordered()[::-1] if found.share(part) <= least]
+    ordered = sorted(found.parts, key=found.share)
+    worse = [part for part in ordered if found.share(part) <= least]
     if worse:
         named = [f"{_in_words(part)} by {milliseconds(abs(part.saved_ms))}" for part in worse]
         yield f"Longer in the faster one: {listed(named, found.policy.most_named)}."

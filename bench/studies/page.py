@@ -99,4 +99,3 @@ def _wrapped(sentences: tuple[str, ...] | list[str], mark: str) -> list[str]:
             sentence, _WIDTH, initial_indent=mark, subsequent_indent=indent, break_on_hyphens=False
         )
     ]
-

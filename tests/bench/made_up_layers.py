@@ -81,8 +81,8 @@ def logged(  # a number for each thing that varies
     """
     found = []
     for call in range(calls):
-        times = [row.ms * np.exp(process + rng.normal(0, spread)) for row in rows]
-        outside = outside_ms * np.exp(process + rng.normal(0, spread))
+        times = [row.ms * float(np.exp(process + rng.normal(0, spread))) for row in rows]
+        outside = outside_ms * float(np.exp(process + rng.normal(0, spread)))
         found.append(
             LoggedCallRow(
                 run_id=rows[0].run_id,

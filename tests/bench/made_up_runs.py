@@ -310,7 +310,9 @@ def _noise(plan: Plan, rows: list[ScenarioRow]) -> list[NoiseRow]:
 def _kernels(rows: list[ScenarioRow]) -> list[KernelRow]:
     """VGG-16's convolutions, nine tenths of each scenario's median, and stock's reorders."""
     found = []
-    for row in (row for row in rows if row.median_ms is not None):
+    for row in rows:
+        if row.median_ms is None:
+            continue
         rate = sum(made_up_layers.GFLOP) * row.batch_size / (0.9 * row.median_ms) * 1000
         names = [
             dataclasses.replace(

@@ -17,18 +17,18 @@ VOLUME = "mb1_ic2oc4_id8od8kd3sd1dd0pd1_ih8oh8kh3sh1dh0ph1_iw8ow8kw3sw1dw0pw1"
 @pytest.mark.parametrize(
     ("primitive", "problem", "mflop", "words"),
     [
-        ("convolution", GROUPED, 2 * 2 * 64 * 2 * 9 * 16 / 1e6, "64→64, 3×3, 8×8"),
-        ("convolution", VOLUME, 2 * 2 * 4 * 27 * 512 / 1e6, "2→4, 3×3×3, 8×8×8"),
+        ("convolution", GROUPED, 2 * 2 * 64 * 2 * 9 * 16 / 1e6, "64→64, 3x3, 8x8"),
+        ("convolution", VOLUME, 2 * 2 * 4 * 27 * 512 / 1e6, "2→4, 3x3x3, 8x8x8"),
         (
             "deconvolution",
             "mb1_ic8oc4_ih5oh10kh2sh2dh0ph0_iw5ow10kw2sw2dw0pw0",
             2 * 8 * 4 * 4 * 25 / 1e6,
-            "8→4, 2×2, 5×5",
+            "8→4, 2x2, 5x5",
         ),
-        ("inner_product", "mb225ic512oc2", 2 * 225 * 512 * 2 / 1e6, "225×512 by 512×2"),
-        ("inner_product", "mb1ic512ih7iw7oc10", 2 * 512 * 49 * 10 / 1e6, "1×25088 by 25088×10"),
-        ("matmul", "225x512:512x2", 2 * 225 * 512 * 2 / 1e6, "225×512 by 512×2"),
-        ("matmul", "2x3x4x5:2x3x5x6", 2 * 6 * 4 * 5 * 6 / 1e6, "6 of 4×5 by 5×6"),
+        ("inner_product", "mb225ic512oc2", 2 * 225 * 512 * 2 / 1e6, "225x512 by 512x2"),
+        ("inner_product", "mb1ic512ih7iw7oc10", 2 * 512 * 49 * 10 / 1e6, "1x25088 by 25088x10"),
+        ("matmul", "225x512:512x2", 2 * 225 * 512 * 2 / 1e6, "225x512 by 512x2"),
+        ("matmul", "2x3x4x5:2x3x5x6", 2 * 6 * 4 * 5 * 6 / 1e6, "6 of 4x5 by 5x6"),
     ],
 )
 def test_operations_are_counted_from_the_problem(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import html
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +18,7 @@ from tests.bench.made_up_runs import BATCH_1, DEFAULT_1, IPEX_1, LAST_1, THREE, 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from bench.store.records import KernelRow, Run
 
@@ -90,7 +90,7 @@ def test_a_slowed_layer_is_in_the_sentence(run: Run) -> None:
     found = why.why(Facts(slow), (DEFAULT_1, IPEX_1))
     assert re.search(
         r"IPEX with TorchScript \(fusion on\) takes [\d.]+ ms a call less than stock default: "
-        r"[\d.]+ ms against [\d.]+ ms\. Of that, \d+ % lies in conv3_1",
+        r"[\d.]+ ms against [\d.]+ ms\. The largest part of that is conv3_1, with 4\d %\. ",
         found.sentence,
     )
 
@@ -99,8 +99,7 @@ def test_the_order_of_the_names_does_not_change_what_is_faster(run: Run) -> None
     """`--explain` may name the faster one first."""
     slow = changed(run, DEFAULT_1, "ic128oc256", 5.0)
     one, other = (
-        why.why(Facts(slow), pair).sentence
-        for pair in ((DEFAULT_1, IPEX_1), (IPEX_1, DEFAULT_1))
+        why.why(Facts(slow), pair).sentence for pair in ((DEFAULT_1, IPEX_1), (IPEX_1, DEFAULT_1))
     )
     assert one == other
 
@@ -138,7 +137,7 @@ def test_the_table_adds_up_to_the_timed_medians(run: Run) -> None:
 def test_time_that_is_not_accounted_for_is_said(run: Run) -> None:
     """Logged calls of another speed explain nothing, whatever they show."""
     good = why.why(Facts(run), (DEFAULT_1, IPEX_1))
-    assert good.remarks[0].startswith("The parts account for 9")
+    assert good.remarks[0].startswith("The parts account for 100 %")
     calls = tuple(
         dataclasses.replace(call, wall_ms=1.2 * call.wall_ms) for call in run.logged_calls
     )
