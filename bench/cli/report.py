@@ -74,11 +74,11 @@ def report(
         _write_index(results, path)
         click.echo(f"index    {path}")
         return
+    if explain and (len(run_folders) > 1 or format_ != "html"):
+        raise UsageError("--explain is for the HTML page of one run")
     table = read_prices(prices) if prices else None
     folders = run_folders or (options.newest_run(results),)
     runs = [options.read_run(folder) for folder in folders]
-    if explain and (len(runs) > 1 or format_ != "html"):
-        raise UsageError("--explain is for the HTML page of one run")
     if len(runs) > 1:
         if format_ != "html":
             raise UsageError("several runs make one HTML page: leave --format out")

@@ -190,7 +190,7 @@ class FakeWorker:
         times = self.backend.times(self, max(-(-8 // size), min(-(-96 // size), within)))
         return {"images": 4, "trained": False, "wall_ns": times, "cpu_ns": times}
 
-    def _kernels(self, pairs: int) -> dict[str, Any]:
+    def _kernels(self, pairs: int = 0) -> dict[str, Any]:
         """As a worker: so many calls beside others, or one alone."""
         call = {"wall_ms": 100.0, "unlogged_ms": 99.0 if pairs else None, "kernels_ms": [1.0]}
         kernel = {
