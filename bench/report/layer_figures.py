@@ -156,7 +156,7 @@ def roofline(
     """
 
     def paint(canvas: Canvas) -> None:
-        top, bottom = _paint_key(canvas, sides), canvas.height - 44.0
+        top, bottom = _paint_key(canvas, sides) + 18, canvas.height - 44.0
         left, right = 46.0, canvas.width - (12.0 if canvas.is_narrow else 150.0)
         across = [point.flop_per_byte for point in points]
         up = [*(point.gflop_per_s for point in points), *(roof.gflop_per_s for roof in roofs)]
@@ -165,7 +165,7 @@ def roofline(
         rates = log_ticks(min(up) / 1.2, max(up) * 1.1)
         y = Scale(rates[0], rates[-1], bottom, top, is_log=True)
         canvas.text(left, bottom + 32, "operations a byte (log scale)", fill=MUTED)
-        canvas.text(2, top - 8, "GFLOP/s", fill=MUTED)
+        canvas.text(2, top - 16, "GFLOP/s", fill=MUTED)
         for tick in _thinned(ticks, 5 if canvas.is_narrow else 10):
             canvas.line(x(tick), top, x(tick), bottom, stroke=GRID)
             canvas.text(x(tick), bottom + 13, digits(tick, 1), text_anchor="middle", fill=MUTED)
@@ -182,7 +182,7 @@ def roofline(
         f"{digits(point.flop_per_byte)} operations a byte"
         for point in points
     )
-    return in_two_widths(name, (title, description, caption), (380, 400), paint)
+    return in_two_widths(name, (title, description, caption), (396, 416), paint)
 
 
 def _thinned(ticks: Sequence[float], most: int) -> Sequence[float]:

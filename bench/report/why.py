@@ -149,10 +149,11 @@ def sentence(found: Explanation, comparison: Comparison | None) -> str:
     if comparison is None or comparison.ratio is None:
         return "They have no round in common, so there is no difference to explain."
     if not comparison.found:
+        reason = f": {comparison.reason}" if comparison.reason else ""
         return (
             f"Between {_spoken(found.first.row)} and {_spoken(found.second.row)} no difference was "
-            f"shown ({wording.with_interval(comparison)}), so there is none to explain. The table "
-            "shows where each spends its time."
+            f"shown ({wording.with_interval(comparison)}, {comparison.verdict}{reason}), so there "
+            "is none to explain. The table shows where each spends its time."
         )
     if (comparison.estimate > 1) != (found.saved_ms > 0):
         return (
@@ -164,7 +165,7 @@ def sentence(found: Explanation, comparison: Comparison | None) -> str:
         f"{upper_first(_spoken(fast.row))} takes {milliseconds(abs(found.saved_ms))} a call less "
         f"than {_spoken(slow.row)}: {times}."
     )
-    return " ".join([lead, *_causes(found), *_against(found)])
+    return " ".join([lead, *_causes(found), *_against(found), *_left_over(found)])
 
 
 def _causes(found: Explanation) -> Iterator[str]:
@@ -188,12 +189,12 @@ def _places(shares: Sequence[tuple[str, float]]) -> str:
 
 
 def _in_words(part: Part) -> str:
-    return f"the time {part.name}" if part.kind in (OUTSIDE, REST) else part.name
+    return f"the time {part.name}" if part.kind == OUTSIDE else part.name
 
 
 def _by_kind(found: Explanation) -> Iterator[tuple[str, float]]:
     """Yield the kinds of parts and their shares of the difference."""
-    for kind in (LAYER, REORDERS, PRIMITIVE, OUTSIDE, REST):
+    for kind in (LAYER, REORDERS, PRIMITIVE, OUTSIDE):
         parts = found.of_kind(kind)
         if parts:
             several = {LAYER: f"the {count(len(parts), 'layer')} together", PRIMITIVE: OTHERS}
@@ -201,13 +202,20 @@ def _by_kind(found: Explanation) -> Iterator[tuple[str, float]]:
 
 
 def _against(found: Explanation) -> Iterator[str]:
-    """Name the parts that take longer in the faster scenario, and time that is unaccounted for."""
+    """Name the parts that take longer in the faster scenario."""
     least = -found.policy.worth_naming
-    ordered = sorted(found.parts, key=found.share)
-    worse = [part for part in ordered if found.share(part) <= least]
+    worse = [part for part in found.ordered()[::-1] if found.share(part) <= least]
     if worse:
         named = [f"{_in_words(part)} by {milliseconds(abs(part.saved_ms))}" for part in worse]
         yield f"Longer in the faster one: {listed(named, found.policy.most_named)}."
+
+
+def _left_over(found: Explanation) -> Iterator[str]:
+    """Say by how much the logged calls differ otherwise than the timed ones."""
+    share = sum(map(found.share, found.of_kind(REST)))
+    if abs(share) >= found.policy.worth_naming:
+        more = "less" if share > 0 else "more"
+        yield f"The logged calls differ by {_share(abs(share))} {more} than the timed ones."
     if found.is_accounted is False:
         yield "But the logged calls do not account for enough of the time (see below)."
 
@@ -217,22 +225,25 @@ def _remarks(found: Explanation) -> Iterator[str]:
     names = [_spoken(log.row) for log in logs]
     yield _accounting(found, names)
     calls = [len(log.times_ms) for log in logs]
-    few = "A range needs two: one logged call has none. " if min(calls) == 1 else ""
+    if max(calls) == 1:
+        yield "Times are those of one logged call of each, so nothing shows how much they vary."
+    else:
+        few = " A single logged call has no range." if min(calls) == 1 else ""
+        yield (
+            f"Times are medians of {calls[0]} and {count(calls[1], 'logged call')}, with the "
+            f"lowest and the highest.{few}"
+        )
     costs = [
         f"{milliseconds(log.log_cost_ms)} to a call of {name} (median of "
-        f"{count(len(log.costs_ms), 'pair')})"
+        f"{count(len(log.costs_ms), 'pair')}, from {digits(min(log.costs_ms))} to "
+        f"{digits(max(log.costs_ms))} ms)"
         for log, name in zip(logs, names, strict=True)
         if log.log_cost_ms is not None
     ]
-    cost = (
-        f"The log itself adds {listed(costs)}."
-        if costs
-        else "What the log itself adds to such slow calls was not measured."
-    )
-    yield (
-        f"Medians of {calls[0]} and {count(calls[1], 'logged call')}, with the lowest and the "
-        f"highest. {few}{cost}"
-    )
+    if costs:
+        yield f"The log itself adds {listed(costs)}."
+    else:
+        yield "What the log itself adds was not measured: calls are slow, or the run is older."
     yield WHAT_IS_OUTSIDE
 
 

@@ -110,6 +110,7 @@ def test_what_was_not_shown_to_differ_is_not_explained(make_run: MakeRun) -> Non
     found = why.why(Facts(level), (LAST_1, IPEX_1))
     assert "no difference was shown" in found.sentence
     assert "lies in" not in found.sentence
+    assert "same" in found.sentence or "inconclusive" in found.sentence
     assert found.table is not None
 
 
@@ -146,12 +147,26 @@ def test_time_that_is_not_accounted_for_is_said(run: Run) -> None:
     assert "do not account" in bad.sentence
 
 
+def test_what_the_logged_calls_show_too_much_of_is_no_part(run: Run) -> None:
+    """It is said as their difference from the timed calls, not as time of the faster one."""
+    calls = tuple(
+        dataclasses.replace(
+            call, wall_ms=call.wall_ms * (1.04 if call.scenario == DEFAULT_1 else 1)
+        )
+        for call in run.logged_calls
+    )
+    found = why.why(Facts(dataclasses.replace(run, logged_calls=calls)), (DEFAULT_1, IPEX_1))
+    assert re.search(r"The logged calls differ by 1\d % more than the timed ones", found.sentence)
+    assert "not in the logged calls" not in found.sentence
+
+
 def test_a_run_of_an_earlier_version_is_explained_from_its_one_call(run: Run) -> None:
     """Without ranges, and it says what it does not know."""
     old = dataclasses.replace(run, logged_calls=())
     found = why.why(Facts(old), (DEFAULT_1, IPEX_1))
     assert "was not kept" in found.remarks[0]
-    assert "has none" in found.remarks[1]
+    assert "one logged call of each" in found.remarks[1]
+    assert "was not measured" in found.remarks[2]
     assert found.table is not None
     assert all(row.cells[1].note == "" for row in found.table.rows)
 
