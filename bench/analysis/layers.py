@@ -305,8 +305,12 @@ def explain(first: Log, second: Log, policy: LogPolicy) -> Explanation:
 
 
 def _rest(log: Log, costs: Sequence[Cost | None]) -> Cost:
-    """Return what the parts lack of the timed median; below 0 where they have more."""
-    return Cost(calls_ms=(log.timed_ms - sum(cost.ms for cost in costs if cost),))
+    """Return what the parts lack of the timed median; below 0 where they have more.
+
+    Rounded to a nanosecond: where all is accounted for, the sum's rounding error remains.
+    """
+    lacking = round(log.timed_ms - sum(cost.ms for cost in costs if cost), 6)
+    return Cost(calls_ms=(lacking + 0.0,))  # no -0.0
 
 
 def _layers(first: Log, second: Log) -> list[Part]:

@@ -137,7 +137,7 @@ def _spoken(row: ScenarioRow) -> str:
 
 
 def _share(share: float) -> str:
-    return f"{100 * share:.0f} %"
+    return f"{round(100 * share)} %"
 
 
 def sentence(found: Explanation, comparison: Comparison | None) -> str:

@@ -169,6 +169,7 @@ def test_a_run_of_an_earlier_version_is_explained_from_its_one_call(run: Run) ->
     assert "was not measured" in found.remarks[2]
     assert found.table is not None
     assert all(row.cells[1].note == "" for row in found.table.rows)
+    assert [cell.text for cell in found.table.rows[-2].cells[1:5]] == ["0 ms"] * 3 + ["0 %"]
 
 
 def test_a_backend_without_a_log_cannot_be_explained(run: Run) -> None:
