@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from bench.store.records import (
         IterationRow,
         KernelRow,
+        LoggedCallRow,
         NoiseRow,
         ParityRow,
         Run,
@@ -174,6 +175,14 @@ class Facts:
         for row in sorted(self.run.kernels, key=lambda row: row.position):
             kernels[row.scenario].append(row)
         return kernels
+
+    @cached_property
+    def logged_calls(self) -> dict[str, list[LoggedCallRow]]:
+        """Logged calls by scenario id, in the order of the file."""
+        calls: dict[str, list[LoggedCallRow]] = defaultdict(list)
+        for row in self.run.logged_calls:
+            calls[row.scenario].append(row)
+        return calls
 
     @cached_property
     def calls(self) -> dict[str, list[IterationRow]]:

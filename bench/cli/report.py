@@ -32,6 +32,12 @@ _SUFFIX = {"html": ".html", "markdown": ".md", "json": ".json"}
     "--prices", type=options.FILE, help="Your own prices, a CSV like bench/analysis/prices.csv."
 )
 @click.option("--index", is_flag=True, help="Only the page of all runs, reports/index.html.")
+@click.option(
+    "--explain",
+    nargs=2,
+    metavar="SCENARIO SCENARIO",
+    help="Say which layers make one of two scenarios faster, here and on the page.",
+)
 @options.results
 @options.reports
 def report(
@@ -40,6 +46,7 @@ def report(
     output: Path | None,
     prices: Path | None,
     index: bool,
+    explain: tuple[str, str] | None,
     results: Path,
     reports: Path,
 ) -> None:
@@ -53,18 +60,22 @@ def report(
       bench report --format markdown          also json
       bench report --prices prices.csv        what images cost, by your own prices
       bench report --index                    all runs, and each scenario's history
+      bench report --explain inference/stock/eager/fp32/contiguous/b1 \
+          inference/ipex/eager/fp32/channels_last/b1
     """
     from bench.analysis.prices import read_prices
     from bench.report import build_comparison
     from bench.store import durable
 
     if index:
-        if run_folders or format_ != "html":
+        if run_folders or explain or format_ != "html":
             raise UsageError("--index makes one HTML page of all runs: leave the rest out")
         path = output or reports / "index.html"
         _write_index(results, path)
         click.echo(f"index    {path}")
         return
+    if explain and (len(run_folders) > 1 or format_ != "html"):
+        raise UsageError("--explain is for the HTML page of one run")
     table = read_prices(prices) if prices else None
     folders = run_folders or (options.newest_run(results),)
     runs = [options.read_run(folder) for folder in folders]
@@ -77,7 +88,13 @@ def report(
         click.echo(f"report   {path}")
     else:
         write_and_summarise(
-            runs[0], reports, results=results, path=output, format_=format_, prices=table
+            runs[0],
+            reports,
+            results=results,
+            path=output,
+            format_=format_,
+            prices=table,
+            explain=explain,
         )
 
 
@@ -89,21 +106,26 @@ def write_and_summarise(
     path: Path | None = None,
     format_: str = "html",
     prices: Prices | None = None,
+    explain: tuple[str, str] | None = None,
 ) -> None:
     """Write a run's report and the index of all runs, and print the run's summary.
 
-    `results` is the folder that the index lists; by default the one that holds the run.
+    `results` is the folder that the index lists; by default the one that holds the run. `explain`
+    names two scenarios whose difference the page explains first and the terminal instead of the
+    summary.
 
     Raises:
         BenchError: a file cannot be written.
     """
-    from bench.report import in_format, summary
+    from bench.report import explanation, in_format, summary
     from bench.store import durable
 
     folder = run.folder.resolve()
     path = path or reports / f"{folder.name}{_SUFFIX[format_]}"
-    durable.replace(path, in_format(run, format_, prices).encode(), make_folder=True)
-    click.echo(f"report   {path}\n\n{summary(run)}")
+    words = explanation(run, *explain) if explain else summary(run)
+    page = in_format(run, format_, prices, explain)
+    durable.replace(path, page.encode(), make_folder=True)
+    click.echo(f"report   {path}\n\n{words}")
     _write_index(results or folder.parent, reports / "index.html")
 
 

@@ -257,9 +257,12 @@ class Execution:
 
     # ---- after the rounds ------------------------------------------------------------------
 
-    def kernels(self) -> protocol.KernelsReply:
-        """Return what oneDNN and the mode report about one untimed call."""
-        reply = self.worker.ask("kernels", self.policy.prepare_timeout_s)
+    def kernels(self, pairs: int = 0) -> protocol.KernelsReply:
+        """Return what oneDNN and the mode report about calls that are no results.
+
+        `pairs` of a logged and an unlogged call are made; with 0 a single logged one.
+        """
+        reply = self.worker.ask("kernels", self.policy.prepare_timeout_s, pairs=pairs)
         return cast("protocol.KernelsReply", reply)
 
     def memory(self) -> protocol.MemoryReply:

@@ -162,6 +162,27 @@ class ParityTolerance:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LogPolicy:
+    """How calls are logged, and when they explain a difference between two scenarios."""
+
+    calls: int = 5
+    """Logged calls of a scenario over all its processes: two that other work slows leave a median
+    of five as it is."""
+    within_s: float = 1.0
+    """Seconds for the logged calls of one process and the unlogged ones beside them. A scenario
+    whose two calls take longer has one logged call a process and none beside it: there a call costs
+    the run most, and the log a call least."""
+    accounted_share: float = 0.95
+    """Of a call's time: below it the parts of the logged calls do not explain the scenario."""
+    named_share: float = 0.7
+    """Of a difference: parts are named as its cause until they give as much together."""
+    most_named: int = 4
+    """Parts that a sentence names; where they give less than `named_share`, it names kinds."""
+    worth_naming: float = 0.05
+    """Of a difference: the least share of it that a sentence mentions."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlausibilityPolicy:
     """When physics refutes a result."""
 
@@ -234,6 +255,7 @@ class Policy:
     parity: ParityTolerance = field(default_factory=ParityTolerance)
     plausibility: PlausibilityPolicy = field(default_factory=PlausibilityPolicy)
     budget: BudgetPolicy = field(default_factory=BudgetPolicy)
+    log: LogPolicy = field(default_factory=LogPolicy)
     order_seed: int = 20_251_124
     """Of the order of participants within rounds."""
     max_call_s: float = 2.0

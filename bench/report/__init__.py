@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bench.analysis.prices import Prices
     from bench.store.records import Run
 
-__all__ = ["build", "build_comparison", "in_format", "summary", "write_report"]
+__all__ = ["build", "build_comparison", "explanation", "in_format", "summary", "write_report"]
 
 
 def build(run: Run, prices: Prices | None = None) -> str:
@@ -27,14 +27,21 @@ def build(run: Run, prices: Prices | None = None) -> str:
     return in_format(run, "html", prices)
 
 
-def in_format(run: Run, name: str, prices: Prices | None = None) -> str:
-    """Return the report as `html`, `markdown` or `json`."""
+def in_format(
+    run: Run,
+    name: str,
+    prices: Prices | None = None,
+    explain: tuple[str, str] | None = None,
+) -> str:
+    """Return the report as `html`, `markdown` or `json`; `explain` is for the page alone."""
     from bench.analysis.prices import shipped
     from bench.report import formats, page
     from bench.report.varied import page_facts
 
-    write = {"html": page.render, "markdown": formats.markdown, "json": formats.as_json}[name]
-    return write(page_facts(run, prices or shipped()))
+    facts = page_facts(run, prices or shipped())
+    if name == "html":
+        return page.render(facts, explain)
+    return {"markdown": formats.markdown, "json": formats.as_json}[name](facts)
 
 
 def build_comparison(runs: Sequence[Run], prices: Prices | None = None) -> str:
@@ -52,6 +59,26 @@ def summary(run: Run) -> str:
     from bench.report.varied import page_facts
 
     return formats.terminal(page_facts(run))
+
+
+def explanation(run: Run, first: str, second: str) -> str:
+    """Say for a terminal what makes one of two scenarios faster, by layers.
+
+    Raises:
+        UsageError: the run has no scenario of such a name.
+    """
+    from bench.errors import UsageError
+    from bench.report import why
+    from bench.report.varied import page_facts
+
+    facts = page_facts(run)
+    facts = facts.whole or facts
+    for name in (first, second):
+        if name not in facts.scenarios:
+            raise UsageError(
+                f"{run.folder.name} has no scenario {name}: its scenarios.csv lists them"
+            )
+    return why.text(why.why(facts, (first, second)))
 
 
 def write_report(run: Run, path: Path, prices: Prices | None = None) -> None:

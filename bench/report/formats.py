@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bench.recommend.rules import uses
-from bench.report import answers, banners, machine, method, tables
+from bench.report import answers, banners, machine, method, tables, why
 from bench.report.speedup_table import speedups
 from bench.text import wording
 
@@ -61,6 +61,8 @@ def markdown(facts: Facts) -> str:
         lines += [f"- {_plain(text)}" for text in (*use.found.reasons, *use.found.warnings)]
         lines += ["", "```python", use.found.code, "```", ""] if use.found.code else [""]
     lines += ["## Speedups", *_table(speedups(facts, {}))]
+    lines += ["## Why it is faster", ""]
+    lines += [f"- {_plain(f'{one.title}: {one.sentence}')}" for one in why.section(facts)]
     lines += ["## What could not run", *_table(tables.failures(facts, {}))]
     repeat = method.repeat(facts).replace("```", "").splitlines()
     lines += ["## Repeat it", "", "```", *repeat, "```"]
@@ -128,6 +130,10 @@ def as_json(facts: Facts) -> str:
         "price": asdict(facts.price) if facts.price else None,
         "scenarios": [asdict(row) for row in facts.scenarios.values()],
         "speedups": [asdict(row) for row in facts.speedup_rows],
+        "why": [
+            {"title": one.title, "sentence": one.sentence, "remarks": list(one.remarks)}
+            for one in why.section(facts)
+        ],
         "parity": [asdict(row) for row in facts.run.parity],
         "never_measured": facts.never_measured,
         "repeat": method.repeat(facts).splitlines(),

@@ -18,6 +18,7 @@ from bench.report import (
     pictures,
     tables,
     varied,
+    why,
 )
 from bench.report.answers import environments
 from bench.report.layout import lay_out
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _CONTENTS = (
     ("use", "Use it"),
     ("speedups", "Speedups"),
+    ("why", "Why it is faster"),
     ("leaving", "Leaving IPEX"),
     ("batch", "Over batch size"),
     ("fusion", "Fusion"),
@@ -50,8 +52,8 @@ _CONTENTS = (
 )
 
 
-def render(facts: Facts) -> str:
-    """Build the page."""
+def render(facts: Facts, explain: tuple[str, str] | None = None) -> str:
+    """Build the page; `explain` names two scenarios whose difference it explains first."""
     settings, differing = machine.shared_settings(facts)
     hidden = set() if environments.others(facts) else {"leaving"}
     values = {
@@ -63,6 +65,8 @@ def render(facts: Facts) -> str:
         "answers": answers.answers(facts),
         "confidence": wording.percent(facts.policy.verdict.confidence),
         "contents": [item for item in _CONTENTS if item[0] not in hidden],
+        "whys": why.section(facts, explain),
+        "explain_command": f"bench report results/{facts.run_id} --explain SCENARIO SCENARIO",
         "environments": environments.versions(facts),
         "charts": _charts(facts),
         "tables": _tables(facts),

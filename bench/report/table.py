@@ -117,6 +117,27 @@ def verdict_cell(verdict: str | None, note: str = "") -> Cell:
     return Cell(text=str(verdict), sort=verdict, verdict=verdict, note=note)
 
 
+def in_columns(table: Table) -> list[str]:
+    """Lay a table out in fixed columns, a line a row, for a terminal."""
+    if not table.rows:
+        return [table.empty]
+    grid = [table.columns, *([_in_a_line(cell) for cell in row.cells] for row in table.rows)]
+    widths = [max(len(line[place]) for line in grid) for place in range(len(table.columns))]
+    return [
+        "  ".join(
+            value.rjust(width) if place in table.numeric else value.ljust(width)
+            for place, (value, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in grid
+    ]
+
+
+def _in_a_line(cell: Cell) -> str:
+    if cell.verdict:
+        return cell.verdict
+    return f"{cell.text} {cell.note}".strip() if cell.is_number else cell.text
+
+
 def whole(value: float | None) -> str:
     """Spell a count, rounded where it is a median."""
     return NOTHING if value is None else f"{value:,.0f}"

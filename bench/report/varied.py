@@ -56,6 +56,7 @@ def ordinary(run: Run) -> Run:
         speedups=tuple(row for row in run.speedups if is_kept(row.scenario)),
         parity=tuple(row for row in run.parity if is_kept(row.scenario)),
         kernels=tuple(row for row in run.kernels if is_kept(row.scenario)),
+        logged_calls=tuple(row for row in run.logged_calls if is_kept(row.scenario)),
     )
 
 

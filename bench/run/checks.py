@@ -6,6 +6,7 @@ provides (import time, preparation, outputs, evidence, memory) holds for all and
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from bench.text.numbers import spell_seconds
 from bench.text.wording import percent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from bench.engine.execution import Execution
@@ -27,15 +28,15 @@ if TYPE_CHECKING:
     from bench.plan.thresholds import Policy
     from bench.run.emulation import EmulatedShare
     from bench.run.outcomes import Outcome
-    from bench.worker.protocol import Hello
+    from bench.worker.protocol import Hello, KernelsReply
 
 
 @dataclass(kw_only=True)
 class RunChecks(Checks):
     """Fills the outcomes of a run.
 
-    `record_kernel` takes the rows of evidence; `save` is called when a scenario was taken out, or a
-    kill would leave it a verdict.
+    `record_evidence` takes the rows of evidence; `save` is called when a scenario was taken out, or
+    a kill would leave it a verdict.
     """
 
     run_id: str
@@ -48,11 +49,13 @@ class RunChecks(Checks):
     thorough: frozenset[str] = frozenset()
     """Scenarios whose outputs are compared for `thorough_s` instead of `parity_s` now."""
     emulated: EmulatedShare
-    record_kernel: Callable[[records.KernelRow], None]
+    record_evidence: Callable[[records.KernelRow | records.LoggedCallRow], None]
     record_event: Callable[[Event], None]
     save: Callable[[], None]
     _import_s: dict[tuple[str, str], float | None] = field(default_factory=dict)
     """By backend and environment, of the worker that started alone."""
+    _logged: Counter[str] = field(default_factory=Counter)
+    """Logged calls of each scenario, over all its processes."""
 
     def _outcome(self, execution: Execution) -> Outcome:
         return self.outcomes[execution.scenario.id]
@@ -186,20 +189,48 @@ class RunChecks(Checks):
         self._outcome(execution).add_differences([f"{whose}{sentence}" for sentence in sentences])
 
     def after_rounds(self, execution: Execution) -> None:
-        """Read memory and kernels, once; refuse a scenario whose label its kernels contradict."""
+        """Read memory and kernels, once; refuse a scenario whose label its kernels contradict.
+
+        Further processes log calls until there are enough: those of a headline are measured again,
+        so the spread of their layers is one over processes.
+        """
         outcome = self._outcome(execution)
-        if outcome.closed or execution.is_control:
+        if execution.is_control:
+            return
+        if outcome.closed:
+            self._log_again(execution, outcome)
             return
         outcome.closed = True  # before the requests: a worker that cannot answer is not asked again
         outcome.memory = execution.memory()
-        outcome.evidence = execution.kernels()
+        outcome.evidence = execution.kernels(self._pairs(execution))
         for row in outcome.kernel_rows(self.run_id):
-            self.record_kernel(row)
+            self.record_evidence(row)
+        self._record_calls(execution, outcome.evidence)
         contradiction = outcome.evidence.get("contradiction")
         if contradiction:
             raise RefusalError(
                 Status.UNSUPPORTED, f"its label is not what was run: {contradiction}"
             )
+
+    def _pairs(self, execution: Execution) -> int:
+        """Return how many calls to log beside unlogged ones; 0 where a pair would be too slow."""
+        log = self.policy.log
+        missing = log.calls - self._logged[execution.scenario.id]
+        return min(missing, int(1000 * log.within_s / (2 * execution.typical_ms)))
+
+    def _log_again(self, execution: Execution, outcome: Outcome) -> None:
+        """Log further calls, if they execute what the first ones did."""
+        known = _sequence(outcome.evidence)
+        if not known or self._logged[execution.scenario.id] >= self.policy.log.calls:
+            return
+        evidence = execution.kernels(self._pairs(execution))
+        if _sequence(evidence) == known:
+            self._record_calls(execution, evidence)
+
+    def _record_calls(self, execution: Execution, evidence: KernelsReply) -> None:
+        for row in _logged_calls(self.run_id, execution, evidence):
+            self._logged[row.scenario] += 1
+            self.record_evidence(row)
 
     def on_failure(self, participant: Participant, launch: int, error: WorkerError) -> None:
         """Record the reason in the scenario's outcome, or as an event for a control."""
@@ -217,6 +248,29 @@ class RunChecks(Checks):
         where = f" (launch {launch + 1})" if launch and not isinstance(error, RefusalError) else ""
         self.outcomes[scenario.id].fail(error.status, f"{error.reason}{where}")
         self.save()
+
+
+def _sequence(evidence: KernelsReply) -> list[tuple[object, ...]]:
+    """Return what a call executed, in order; empty if it is not known."""
+    wanted = ("primitive", "kind", "problem")
+    return [tuple(kernel.get(key) for key in wanted) for kernel in evidence.get("kernels", ())]
+
+
+def _logged_calls(
+    run_id: str, execution: Execution, evidence: KernelsReply
+) -> Iterator[records.LoggedCallRow]:
+    """Yield the rows of logged calls; none where nothing was logged, or by an older commit."""
+    calls = evidence.get("calls", ()) if evidence.get("kernels") else ()
+    for number, call in enumerate(calls):
+        yield records.LoggedCallRow(
+            run_id=run_id,
+            scenario=execution.scenario.id,
+            launch=execution.launch,
+            call=number,
+            wall_ms=call["wall_ms"],
+            unlogged_ms=call["unlogged_ms"],
+            kernels_ms=" ".join(f"{ms:g}" for ms in call["kernels_ms"]),
+        )
 
 
 def _imported(participant: Participant) -> tuple[str, str]:

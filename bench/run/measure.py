@@ -284,12 +284,11 @@ def _budget_left(earlier: records.Run, budget_s: float | None) -> float:
 def _restore(earlier: records.Run, scenarios: tuple[Scenario, ...]) -> resume.Earlier:
     """Return what the run had measured; drop the kernels of scenarios that start over."""
     known = resume.restore(earlier, scenarios)
-    kept = [
-        row
-        for row in earlier.kernels
-        if row.scenario in known.outcomes and not known.outcomes[row.scenario].is_new
-    ]
-    records.replace_rows(earlier.folder / "kernels.csv", kept, records.KernelRow)
+    kept = {name for name, outcome in known.outcomes.items() if not outcome.is_new}
+    kernels = [row for row in earlier.kernels if row.scenario in kept]
+    logged = [row for row in earlier.logged_calls if row.scenario in kept]
+    records.replace_rows(earlier.folder / "kernels.csv", kernels, records.KernelRow)
+    records.replace_rows(earlier.folder / "logged_calls.csv", logged, records.LoggedCallRow)
     return known
 
 

@@ -168,7 +168,7 @@ class Runner:
                 budget_s=self.budget_s,
                 peak=self.peak.get("gflop_per_s", {}),
             ),
-            record_kernel=writer.append,
+            record_evidence=writer.append,
             record_event=self.events.append,
             save=self.save,
         )

@@ -24,6 +24,7 @@ from bench.store.schema import (
     ClaimRow,
     IterationRow,
     KernelRow,
+    LoggedCallRow,
     NoiseRow,
     ParityRow,
     ScenarioRow,
@@ -45,6 +46,7 @@ __all__ = [
     "ClaimRow",
     "IterationRow",
     "KernelRow",
+    "LoggedCallRow",
     "NoiseRow",
     "ParityRow",
     "Run",
@@ -159,6 +161,8 @@ class Run:
     parity: tuple[ParityRow, ...] = ()
     noise: tuple[NoiseRow, ...] = ()
     kernels: tuple[KernelRow, ...] = ()
+    logged_calls: tuple[LoggedCallRow, ...] = ()
+    """Of a run that logged several calls; earlier versions logged one and kept no time of it."""
     claims: tuple[ClaimRow, ...] = ()
     """Of a run that plans by its claims; earlier versions wrote none."""
     warnings: tuple[str, ...] = ()
@@ -179,7 +183,9 @@ def read_run(folder: Path) -> Run:
     environment = read_environment(folder)
     warnings: list[str] = []
 
-    def read(name: str, row_type: type[Row]) -> tuple[Row, ...]:
+    def read(name: str, row_type: type[Row], *, is_later: bool = False) -> tuple[Row, ...]:
+        if is_later and not (folder / name).exists():
+            return ()  # a version that did not write it
         found, notes = read_rows(folder / name, row_type)
         warnings.extend(notes)
         return tuple(found)
@@ -193,7 +199,8 @@ def read_run(folder: Path) -> Run:
         parity=read("parity.csv", ParityRow),
         noise=read("noise.csv", NoiseRow),
         kernels=read("kernels.csv", KernelRow),
-        claims=read("claims.csv", ClaimRow) if (folder / "claims.csv").exists() else (),
+        logged_calls=read("logged_calls.csv", LoggedCallRow, is_later=True),
+        claims=read("claims.csv", ClaimRow, is_later=True),
     )
     warnings += _foreign_rows(run)
     return replace(run, warnings=tuple(warnings))

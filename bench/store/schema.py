@@ -211,7 +211,7 @@ class ClaimRow:  # as many fields as its file has columns
 
 @dataclass(frozen=True, kw_only=True)
 class KernelRow:
-    """One primitive that oneDNN executed in one untimed call of a scenario."""
+    """One primitive that oneDNN executed in one call of a scenario, which is no result."""
 
     run_id: str
     scenario: str
@@ -224,6 +224,27 @@ class KernelRow:
     post_ops: str | None
     problem: str
     ms: float
+    """In the first of its logged calls; `logged_calls.csv` has all."""
+    kind: str | None = None
+    """oneDNN's propagation kind, such as `forward_inference` or `backward_weights`. Empty in files
+    of versions that logged one call."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggedCallRow:
+    """One call of a scenario under oneDNN's log. It executed the primitives of `kernels.csv`."""
+
+    run_id: str
+    scenario: str
+    launch: int
+    call: int
+    """Counts from 0 within (scenario, launch)."""
+    wall_ms: float
+    """Of the whole call, with what the log costs."""
+    unlogged_ms: float | None
+    """Of a call without the log just beside it; empty where calls are slow."""
+    kernels_ms: str
+    """Of each primitive, in the order of `kernels.csv`, separated by spaces."""
 
 
 FILES: dict[str, type[DataclassInstance]] = {
@@ -233,6 +254,7 @@ FILES: dict[str, type[DataclassInstance]] = {
     "parity.csv": ParityRow,
     "noise.csv": NoiseRow,
     "kernels.csv": KernelRow,
+    "logged_calls.csv": LoggedCallRow,
     "claims.csv": ClaimRow,
 }
 """The CSV files of a run and the type of their rows."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bench.analysis.run_facts import Facts
 from bench.report import machine
 from bench.report.layout import lay_out
-from bench.report.table import Cell, number
+from bench.report.table import Cell, in_columns, number
 from bench.store.records import Run
 from bench.text.wording import NOTHING, bounds, times
 
@@ -55,7 +55,7 @@ def text(page: Page, environment: Mapping[str, Any]) -> str:
     """Return warnings, answers and tables for the terminal."""
     lines = [*_wrapped(warnings(environment), "! "), *_wrapped(page.lead, "- ")]
     for table in page.tables:
-        lines += ["", *_plain(table)]
+        lines += ["", *in_columns(table)]
     return "\n".join([*lines, "", *_wrapped(page.remarks, "  ")]).rstrip()
 
 
@@ -99,24 +99,3 @@ def _wrapped(sentences: tuple[str, ...] | list[str], mark: str) -> list[str]:
             sentence, _WIDTH, initial_indent=mark, subsequent_indent=indent, break_on_hyphens=False
         )
     ]
-
-
-def _plain(table: Table) -> list[str]:
-    """Lay a table out in fixed columns."""
-    if not table.rows:
-        return [table.empty]
-    grid = [table.columns, *([_shown(cell) for cell in row.cells] for row in table.rows)]
-    widths = [max(len(line[place]) for line in grid) for place in range(len(table.columns))]
-    return [
-        "  ".join(
-            value.rjust(width) if place in table.numeric else value.ljust(width)
-            for place, (value, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in grid
-    ]
-
-
-def _shown(cell: Cell) -> str:
-    if cell.verdict:
-        return cell.verdict
-    return f"{cell.text} {cell.note}".strip() if cell.is_number else cell.text

@@ -1,4 +1,4 @@
-"""Evidence of what one call executed, from oneDNN's verbose log, compared with the label.
+"""Evidence of what a call executed, from oneDNN's verbose log, compared with the label.
 
 A line proves that a kernel ran. A missing line proves nothing, because small convolutions and fp32
 matrix products (MKL) print none.
@@ -63,6 +63,7 @@ class Kernel:
     post_ops: str | None
     problem: str
     ms: float
+    kind: str | None = None
 
     def data_type(self, tensor: str) -> str | None:
         """Return the type of one tensor, such as `src`."""
@@ -86,10 +87,23 @@ class Kernel:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LoggedCall:
+    """The times of one call under the log."""
+
+    wall_ms: float
+    unlogged_ms: float | None
+    """Of a call without the log just beside it; None where none was made."""
+    kernels_ms: tuple[float, ...]
+    """Of each primitive, in the order of `Evidence.kernels`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evidence:
     """What one call executed, as far as it is known."""
 
     kernels: tuple[Kernel, ...] = ()
+    calls: tuple[LoggedCall, ...] = ()
+    """The logged calls that executed these kernels."""
     layers_replaced: int | None = None
     graph: Mapping[str, Any] = field(default_factory=dict)
     """TorchScript has `nodes` {name: count}, compile has `graphs` and `breaks`."""
@@ -126,6 +140,7 @@ def reply(scenario: Scenario, evidence: Evidence) -> protocol.KernelsReply:
         graph["reorder_share"] = round(evidence.reorder_share, 4)
     return {
         "kernels": [asdict(kernel) for kernel in evidence.kernels],
+        "calls": [asdict(call) for call in evidence.calls],
         "fused_ops": evidence.fused_ops,
         "isa": evidence.isa,
         "layers_replaced": evidence.layers_replaced,
@@ -152,7 +167,7 @@ def _kernel(line: str, position: int) -> Kernel | None:
     fields = fields[fields.index("exec") + 1 :]
     if len(fields) != 9:
         return None
-    _engine, primitive, implementation, _kind, descriptors, attributes, _aux, problem, ms = fields
+    _engine, primitive, implementation, kind, descriptors, attributes, _aux, problem, ms = fields
     parts = [match for text in descriptors.split() if (match := _DESCRIPTOR.fullmatch(text))]
     post_ops = re.search(r"attr-post-ops:(\S+)", attributes)
     try:
@@ -169,6 +184,7 @@ def _kernel(line: str, position: int) -> Kernel | None:
         post_ops=post_ops.group(1).strip("'") if post_ops else None,
         problem=problem,
         ms=duration,
+        kind=kind,
     )
 
 

@@ -15,7 +15,7 @@ op          request fields                  reply
 prepare     scenario (`encode`)             PrepareReply
 call        n, phase                        CallReply
 outputs     path, within_s                  OutputsReply; the arrays go to the .npz file `path`
-kernels     -                               KernelsReply
+kernels     pairs                           KernelsReply
 pictures    folder                          items (file, kind, text), trained, source, ...
 layers      -                               layers [[name, kind]] of the prepared model
 memory      -                               MemoryReply
@@ -111,14 +111,16 @@ class OutputsReply(TimedReply, total=False):
 
 
 class KernelsReply(TypedDict, total=False):
-    """What one call executed; `kernels` have the fields of `kernels.Kernel`.
+    """What a call executed.
 
-    `graph` is the mode's or the backend's own evidence. `contradiction` is a sentence if the
-    evidence contradicts the scenario's label, else None. A resumed run, which has no `kernels`, has
-    the number of `reorders` among them.
+    `kernels` have the fields of `kernels.Kernel`, `calls` those of `kernels.LoggedCall`. `graph` is
+    the mode's or the backend's own evidence. `contradiction` is a sentence if the evidence
+    contradicts the scenario's label, else None. A resumed run, which has no `kernels`, has the
+    number of `reorders` among them.
     """
 
     kernels: list[dict[str, Any]]
+    calls: list[dict[str, Any]]
     fused_ops: int | None
     isa: str | None
     layers_replaced: int | None

@@ -14,6 +14,7 @@ from bench.plan.scenario import Dtype, Phase, Scenario, Status, Task, part_of
 from bench.worker import calibration, conditions, graphs, kernels, outputs, product_parts, workload
 from bench.worker.backends import quantize
 from bench.worker.idle_heap import IdleHeap
+from bench.worker.logged_calls import log_calls
 from bench.worker.peak_memory import HighWater, release_freed_memory
 from bench.worker.prepared_scenario import ActiveScenario
 from bench.worker.timing import timed
@@ -178,16 +179,17 @@ class Session:
         """List the prepared model's layers; layers of a backend's own show by their kind."""
         return {"layers": workload.layers(self.active.prepared.model)}
 
-    def kernels(self) -> protocol.KernelsReply:
-        """Log one untimed call with oneDNN's verbose mode and compare it with the label."""
+    def kernels(self, pairs: int = 0) -> protocol.KernelsReply:
+        """Log calls with oneDNN's verbose mode (`log_calls`) and compare them with the label."""
         active = self.active
         with self._memory.left_out(), active.context():
             while active.calls < outputs.SETTLING_CALLS:
                 active.call()
-            log = kernels.capture(active.call, self._backend.verbose())
+            ran, calls = log_calls(active.call, self._backend.verbose, pairs)
         backends_own = active.prepared.evidence
         evidence = kernels.Evidence(
-            kernels=kernels.parse(log),
+            kernels=ran,
+            calls=calls,
             layers_replaced=active.prepared.layers_replaced,
             graph=graphs.evidence(active.scenario.mode) if backends_own is None else backends_own(),
         )

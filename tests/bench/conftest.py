@@ -190,7 +190,9 @@ class FakeWorker:
         times = self.backend.times(self, max(-(-8 // size), min(-(-96 // size), within)))
         return {"images": 4, "trained": False, "wall_ns": times, "cpu_ns": times}
 
-    def answer_kernels(self) -> dict[str, Any]:
+    def answer_kernels(self, pairs: int = 0) -> dict[str, Any]:
+        """As a worker: so many calls beside others, or one alone."""
+        call = {"wall_ms": 100.0, "unlogged_ms": 99.0 if pairs else None, "kernels_ms": [1.0]}
         kernel = {
             "position": 0,
             "primitive": "convolution",
@@ -202,7 +204,13 @@ class FakeWorker:
             "problem": "mb1",
             "ms": 1.0,
         }
-        return {"kernels": [kernel], "fused_ops": 0, "isa": "avx512_core", "contradiction": None}
+        return {
+            "kernels": [kernel],
+            "calls": [call] * max(1, pairs),
+            "fused_ops": 0,
+            "isa": "avx512_core",
+            "contradiction": None,
+        }
 
     def answer_memory(self) -> dict[str, Any]:
         return {"peak_rss_mb": 800.0, "rss_mb": 500.0}

@@ -25,7 +25,16 @@ from bench.plan.scenario import CONTROL_SUFFIX, Dtype, Mode, Phase, Scenario, St
 from bench.plan.thresholds import DEFAULT
 from bench.report.answers import Answer, answers
 from bench.store import records
-from bench.store.records import IterationRow, KernelRow, NoiseRow, ParityRow, Run, ScenarioRow
+from bench.store.records import (
+    IterationRow,
+    KernelRow,
+    LoggedCallRow,
+    NoiseRow,
+    ParityRow,
+    Run,
+    ScenarioRow,
+)
+from tests.bench import made_up_layers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -303,27 +312,38 @@ def _noise(plan: Plan, rows: list[ScenarioRow]) -> list[NoiseRow]:
 
 
 def _kernels(rows: list[ScenarioRow]) -> list[KernelRow]:
+    """VGG-16's convolutions, nine tenths of each scenario's median, and stock's reorders."""
     found = []
-    for row in (row for row in rows if row.median_ms is not None):
-        names = ["convolution"] * 13 + (["reorder"] * 3 if row.layout == "contiguous" else [])
-        for position, primitive in enumerate(names):
-            convolution = primitive == "convolution"
-            found.append(
-                KernelRow(
-                    run_id=RUN_ID,
-                    scenario=row.scenario,
-                    position=position,
-                    primitive=primitive,
-                    implementation="brg_conv_fwd:avx512_core" if convolution else "jit:uni",
-                    isa="avx512_core" if convolution else None,
-                    data_types="src:f32 wei:f32 dst:f32",
-                    layouts="src:acdb wei:Acdb16a dst:acdb",
-                    post_ops="eltwise_relu" if convolution and row.fused_ops else None,
-                    problem="mb1_ic64oc64_ih224oh224kh3",
-                    ms=5.2 if convolution else 0.4,
-                )
+    for row in rows:
+        if row.median_ms is None:
+            continue
+        rate = sum(made_up_layers.GFLOP) * row.batch_size / (0.9 * row.median_ms) * 1000
+        names = [
+            dataclasses.replace(
+                made_up_layers.convolution(place, batch=row.batch_size, gflop_per_s=rate),
+                post_ops="eltwise_relu" if row.fused_ops else None,
             )
+            for place in range(len(made_up_layers.VGG16))
+        ]
+        reorders = [made_up_layers.reorder(0.01 * row.median_ms)] * 3
+        kernels = [*names, *(reorders if row.layout == "contiguous" else [])]
+        found += made_up_layers.numbered(kernels, row.scenario, RUN_ID)
     return found
+
+
+def _logged_calls(rows: list[ScenarioRow], kernels: list[KernelRow]) -> list[LoggedCallRow]:
+    rng = np.random.default_rng(3)
+    by_name: dict[str, list[KernelRow]] = {}
+    for kernel in kernels:
+        by_name.setdefault(kernel.scenario, []).append(kernel)
+    return [
+        call
+        for row in rows
+        if row.median_ms is not None
+        for call in made_up_layers.logged(
+            by_name[row.scenario], rng, calls=3, outside_ms=0.07 * row.median_ms
+        )
+    ]
 
 
 def _environment(plan: Plan) -> dict[str, Any]:
@@ -365,6 +385,7 @@ def build_run(plan: Plan) -> Run:
         by_name.setdefault(call.scenario, []).append(call)
     rows = [_scenario_row(plan, item, by_name.get(item.id, [])) for item in wanted]
     parity, noise = _parity(plan, rows), _noise(plan, rows)
+    kernels = _kernels(rows)
     return Run(
         folder=Path("results") / RUN_ID,
         environment=_environment(plan),
@@ -373,7 +394,8 @@ def build_run(plan: Plan) -> Run:
         speedups=tuple(RunAnalysis(RUN_ID, rows, iterations, noise, parity, DEFAULT).rows()),
         parity=tuple(parity),
         noise=tuple(noise),
-        kernels=tuple(_kernels(rows)),
+        kernels=tuple(kernels),
+        logged_calls=tuple(_logged_calls(rows, kernels)),
         warnings=(),
     )
 

@@ -55,6 +55,8 @@ def test_every_command_has_help_with_examples(command: str) -> None:
         ("run --model a:b --input-shape 3 --weights w", "the inspector's"),
         ("run --input-shape 3,8,8", "give --model"),
         ("report --index a-run", "leave the rest out"),
+        ("report --index --explain a b", "leave the rest out"),
+        ("report --format json --explain a b", "the HTML page of one run"),
         ("accuracy --target 0.5", "0.5"),
     ],
 )

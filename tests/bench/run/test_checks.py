@@ -322,3 +322,61 @@ def test_a_cpu_taken_away_while_measuring_leaves_no_verdict(
     row = speedup_of(run(DEFAULT_1, IPEX_1, profile=SMOKE), IPEX_1)
     assert row.verdict == "invalid"
     assert what in str(row.reason)
+
+
+def logged_calls(runner: Runner, scenario: Scenario) -> list[records.LoggedCallRow]:
+    """The logged calls of a scenario in the run's files."""
+    found = records.read_run(runner.folder).logged_calls
+    return [row for row in found if row.scenario == scenario.id]
+
+
+def test_calls_are_logged_in_every_process_until_there_are_enough(run: Build, backend: Any) -> None:
+    """Pairs that take a second are made in each; five calls in all."""
+    backend.call_ms = {IPEX_1.id: 150.0, SCRIPT_1.id: 20.0}
+    runner = run(*ALL)
+    assert list(Counter(row.launch for row in logged_calls(runner, IPEX_1)).values()) == [3, 2]
+    assert list(Counter(row.launch for row in logged_calls(runner, SCRIPT_1)).values()) == [5]
+    assert all(row.unlogged_ms == 99 for row in logged_calls(runner, IPEX_1))
+    kernels = records.read_run(runner.folder).kernels
+    assert sum(row.scenario == IPEX_1.id for row in kernels) == 1  # they are rows once
+
+
+def test_slow_calls_are_logged_alone(run: Build, backend: Any) -> None:
+    """One a process, so that a run costs no more for it."""
+    backend.default_ms = 600.0
+    runner = run(*ALL)
+    found = logged_calls(runner, IPEX_1)
+    assert len(found) == len({row.launch for row in found}) > 1
+    assert {row.unlogged_ms for row in found} == {None}
+
+
+def test_a_process_that_executes_something_else_adds_no_logged_call(
+    run: Build, backend: Any
+) -> None:
+    """Its times would be of other primitives."""
+
+    def other(worker: Any, fields: Any) -> dict[str, Any] | None:
+        if backend.asked[IPEX_1.id, "kernels"] == 1:
+            return None
+        reply: dict[str, Any] = worker.answer_kernels(**fields)
+        reply["kernels"][0]["problem"] = "mb2"
+        return reply
+
+    backend.faults[IPEX_1.id, "kernels"] = other
+    runner = run(*ALL)
+    assert backend.asked[IPEX_1.id, "kernels"] > 1
+    assert {row.launch for row in logged_calls(runner, IPEX_1)} == {0}
+
+
+def test_a_worker_of_an_older_commit_gives_kernels_without_times(run: Build, backend: Any) -> None:
+    """Its reply has no calls, and the run goes on."""
+
+    def old(worker: Any, _: Any) -> dict[str, Any]:
+        reply: dict[str, Any] = worker.answer_kernels(0)
+        del reply["calls"]
+        return reply
+
+    backend.faults[IPEX_1.id, "kernels"] = old
+    runner = run(*ALL)
+    assert rows_of(runner)[IPEX_1.id].status == "ok"
+    assert logged_calls(runner, IPEX_1) == []

@@ -100,6 +100,7 @@ def test_a_run_that_is_interrupted_and_resumed_is_whole(tmp_path: Path) -> None:
     assert rows[IPEX].layers_replaced == 14
     assert not rows[DEFAULT].layers_replaced
     assert {row.scenario for row in run.kernels} == set(rows)
+    assert {row.scenario for row in run.logged_calls} == set(rows)
     assert all(row.within_tolerance for row in run.parity)
     assert run.environment["model"]["trained"] in (True, False)
     assert run.environment["self"]["parent_cpu_share"] < 0.01

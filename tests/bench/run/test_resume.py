@@ -9,17 +9,26 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from bench.engine.environments import Environment
 from bench.errors import BenchError
 from bench.plan.scenario import Status
 from bench.plan.thresholds import DEFAULT
-from bench.run import resume
+from bench.run import measure, resume
 from bench.store import records
 from bench.store.events import EventKind
-from bench.store.records import IterationRow, Run, ScenarioRow
+from bench.store.records import (
+    IterationRow,
+    KernelRow,
+    LoggedCallRow,
+    Run,
+    ScenarioRow,
+    read_rows,
+)
 from bench.store.rows import columns
+from tests.bench import made_up_layers
 from tests.bench.calls import timed_call
 from tests.bench.run.runs import (
     DEFAULT_1,
@@ -268,3 +277,28 @@ def test_wrong_stays_wrong_in_a_resumed_run(build: Build, run: Build, backend: A
     after = resumed(run, cut(build, backend, "prepare", IPEX_4, 2))
     assert rows_of(after)[IPEX_1.id].status == "wrong_output"
     assert speedup_of(after, IPEX_1).verdict == "invalid"
+
+
+def test_what_begins_anew_loses_its_kernels_and_logged_calls(tmp_path: Path) -> None:
+    """Both would be written a second time, and the times would be of other kernels."""
+    kernels = [
+        made_up_layers.numbered([made_up_layers.convolution(0)], scenario.id)[0]
+        for scenario in (DEFAULT_1, DEFAULT_4)
+    ]
+    logged = [
+        call
+        for kernel in kernels
+        for call in made_up_layers.logged([kernel], np.random.default_rng(0), calls=2)
+    ]
+    run = Run(
+        folder=tmp_path,
+        environment=ENVIRONMENT,
+        scenarios=(row(checked=False), row(scenario=DEFAULT_4.id, prepare_s=0.2)),
+        kernels=tuple(kernels),
+        logged_calls=tuple(logged),
+    )
+    measure._restore(run, (DEFAULT_1, DEFAULT_4))
+    kept, _ = read_rows(tmp_path / "kernels.csv", KernelRow)
+    calls, _ = read_rows(tmp_path / "logged_calls.csv", LoggedCallRow)
+    assert [one.scenario for one in kept] == [DEFAULT_4.id]
+    assert [one.scenario for one in calls] == [DEFAULT_4.id] * 2

@@ -67,6 +67,7 @@ def test_a_line_is_read_into_every_field() -> None:
         post_ops="eltwise_relu",
         problem="mb2_ic64oc64_ih64oh64kh3sh1dh0ph1_iw64ow64kw3sw1dw0pw1",
         ms=2.5,
+        kind="forward_training",
     )
     assert kernel.data_type("src") == "f32"
     assert kernel.layout("wei") == "Acdb64a"
