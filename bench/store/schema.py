@@ -224,6 +224,8 @@ class KernelRow:
     post_ops: str | None
     problem: str
     ms: float
+    fpmath: str | None = None
+    """What oneDNN may multiply fp32 data in, where that is less than fp32."""
 
 
 FILES: dict[str, type[DataclassInstance]] = {
