@@ -235,3 +235,11 @@ def test_a_row_carries_its_evidence_and_memory_and_a_resumed_run_too(
     assert rows_of(runner)[IPEX_1.id].page_faults == 6240
     parity = {one.scenario: one for one in files.parity}
     assert parity[IPEX_1.id].recall_bad_default == parity[IPEX_1.id].recall_bad == 1.0
+
+
+def test_reduced_arithmetic_is_compared_as_bf16_is(run: Build, backend: Any) -> None:
+    """The same error under the plain label is a wrong output."""
+    reduced = replace(LAST_1, options=("fpmath=bf16",))
+    backend.output_offset = {reduced.id: 0.01, SCRIPT_1.id: 0.01}
+    rows = rows_of(run(DEFAULT_1, SCRIPT_1, reduced))
+    assert (rows[SCRIPT_1.id].status, rows[reduced.id].status) == ("wrong_output", "ok")

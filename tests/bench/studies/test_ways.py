@@ -17,15 +17,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+HERE = tuple(name for name, one in FURTHER_BACKENDS.items() if not one.elsewhere)
+
+
 def test_a_further_backend_stands_beside_the_others_in_fp32(tmp_path: Path) -> None:
     """OpenVINO has bf16 too, but the ways are of one dtype; stock default stays first."""
     request = StudyRequest(
-        profile=PROFILES["smoke"], results=tmp_path, backends=tuple(FURTHER_BACKENDS)
+        profile=PROFILES["smoke"], results=tmp_path, backends=HERE
     )
     first, control, *others = stages.group(request).participants
     assert (first.name, control.is_control) == (ways.DEFAULT, True)
     added = [participant.scenario for participant in others if participant.name in FURTHER_BACKENDS]
-    assert [way.backend for way in added] == list(FURTHER_BACKENDS)
+    assert [way.backend for way in added] == list(HERE)
     assert {(way.dtype, way.layout) for way in added} == {(Dtype.FP32, Layout.CONTIGUOUS)}
 
 
@@ -33,6 +36,14 @@ def test_an_unknown_backend_is_refused_before_anything_starts(tmp_path: Path) ->
     """In the words of a run, which names those that there are."""
     with pytest.raises(UsageError, match=r"no further backend 'tvm': choose one of openvino"):
         StudyRequest(profile=PROFILES["smoke"], results=tmp_path, backends=("tvm",))
+
+
+def test_a_backend_for_another_environment_is_refused_before_anything_starts(
+    tmp_path: Path,
+) -> None:
+    """Studies run in the default environment, which has an older PyTorch."""
+    with pytest.raises(UsageError, match=r"--backend zentorch needs a newer PyTorch"):
+        StudyRequest(profile=PROFILES["smoke"], results=tmp_path, backends=("zentorch",))
 
 
 def test_the_larger_profiles_have_the_steps_in_between() -> None:
