@@ -154,3 +154,13 @@ def test_zentorch_is_for_amds_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
         zentorch.load()
     monkeypatch.setattr(zentorch, "read_cpu", lambda _: Cpu(vendor="AuthenticAMD"))
     zentorch.load()
+
+
+def test_openvinos_throughput_mode_shares_a_call_among_streams(
+    workers: dict[str, Worker], stock: Worker
+) -> None:
+    """The worker has one thread, so OpenVINO makes one stream, and that is no throughput mode."""
+    worker = installed(workers, "openvino")
+    with pytest.raises(WorkerError, match="made one stream") as caught:
+        worker.prepare(case("openvino", options=("requests=2",)))
+    assert caught.value.status is Status.UNSUPPORTED
