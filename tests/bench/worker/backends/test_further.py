@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 
 from bench.errors import WorkerError
 from bench.machine.cpu import Cpu
@@ -164,3 +165,19 @@ def test_openvinos_throughput_mode_shares_a_call_among_streams(
     with pytest.raises(WorkerError, match="made one stream") as caught:
         worker.prepare(case("openvino", options=("requests=2",)))
     assert caught.value.status is Status.UNSUPPORTED
+
+
+def test_openvinos_throughput_mode_returns_each_image_in_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Requests end in any order."""
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU()).eval()
+    images = torch.rand(8, 3, 16, 16)
+    scenario = case("openvino", batch_size=8, options=("requests=4",))
+    with torch.inference_mode():
+        expected = model(images)
+        prepared = backends.get("openvino").prepare(model, scenario, images)
+        for _ in range(3):
+            assert torch.allclose(prepared(images), expected, atol=1e-5)
