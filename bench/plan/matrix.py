@@ -88,7 +88,7 @@ EXCLUSIONS = (
         reason="the placebo shows what importing IPEX does to the stock default, nothing else",
     ),
     Exclusion(
-        what="int8 beyond stock compile, IPEX TorchScript with fusion and ONNX Runtime, and in `smoke`",
+        what="int8 beyond stock compile, IPEX fused TorchScript and ONNX Runtime, and in `smoke`",
         reason="static quantisation is an inference path, and each library has one way of its own "
         "to run it; calibrating and compiling would be most of a smoke run",
     ),

@@ -9,6 +9,7 @@ what it replaced; PyTorch's oneDNN logs what it did not.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,16 +63,15 @@ def prepare(
     lay_out(model.eval(), scenario.layout)
     if dtype is not None:
         hold_weights_in(model, dtype)
-    call = Frozen(compiled(model, "zentorch", freezing=True))
-    prepared = Prepared(model=call, autocast=dtype)
-    return Prepared(
-        model=call,
-        autocast=dtype,
-        evidence=lambda: {
-            **graphs.evidence(Mode.COMPILE),
-            "nodes": executed(lambda: prepared(example)),
-        },
+    prepared = Prepared(
+        model=Frozen(compiled(model, "zentorch", freezing=True)), autocast=dtype
     )
+
+    def evidence() -> dict[str, Any]:
+        nodes = executed(lambda: prepared(example))
+        return {**graphs.evidence(Mode.COMPILE), "nodes": nodes}
+
+    return replace(prepared, evidence=evidence)
 
 
 class Frozen(torch.nn.Module):
