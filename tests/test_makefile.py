@@ -30,7 +30,9 @@ def test_an_unknown_backend_is_one_line() -> None:
     """Pip would only warn of an extra that does not exist, and the marker would stay."""
     done = make("known-backends", "BACKENDS=onnxruntime tvm")
     assert done.returncode
-    assert done.stderr.startswith("make: BACKENDS=tvm is not known: say openvino, onnxruntime or zentorch\n")
+    assert done.stderr.startswith(
+        "make: BACKENDS=tvm is not known: say openvino, onnxruntime or zentorch\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -315,7 +315,10 @@ def page(rows: Sequence[InstanceRow], measured: Measured, policy: Policy) -> Pag
                 numeric=(1, 2, 3),
             ),
         ),
-        remarks=(_REMARK, *([_STREAMS_REMARK] if any(THROUGHPUT in name for name in shown) else [])),
+        remarks=(
+            _REMARK,
+            *([_STREAMS_REMARK] if any(THROUGHPUT in name for name in shown) else []),
+        ),
     )
 
 

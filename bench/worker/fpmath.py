@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import torch
 
@@ -22,10 +23,10 @@ def allow(value: str) -> None:
 
     IPEX has no tf32 on the CPU, so its copy of oneDNN keeps fp32 then.
     """
-    mkldnn = torch.backends.mkldnn
+    mkldnn: Any = torch.backends.mkldnn
     if _has_settings():
-        mkldnn.conv.fp32_precision = value  # type: ignore[attr-defined] # since PyTorch 2.9
-        mkldnn.matmul.fp32_precision = value  # type: ignore[attr-defined]
+        mkldnn.conv.fp32_precision = value
+        mkldnn.matmul.fp32_precision = value
     else:
         os.environ[VARIABLE] = value.upper()
     ipex = sys.modules.get(_IPEX)
@@ -34,10 +35,10 @@ def allow(value: str) -> None:
 
 
 def allowed() -> str | None:
-    """Return what this process allows: `bf16`, `tf32`; a list if its parts differ; None for fp32."""
-    mkldnn = torch.backends.mkldnn
+    """Return what this process allows: `bf16` or `tf32`, both if its parts differ; None is fp32."""
+    mkldnn: Any = torch.backends.mkldnn
     if _has_settings():
-        found = {mkldnn.conv.fp32_precision, mkldnn.matmul.fp32_precision}  # type: ignore[attr-defined]
+        found = {mkldnn.conv.fp32_precision, mkldnn.matmul.fp32_precision}
     else:
         found = {os.environ.get(VARIABLE, "").lower()}
     ipex = sys.modules.get(_IPEX)

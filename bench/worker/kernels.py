@@ -94,8 +94,8 @@ class Evidence:
     kernels: tuple[Kernel, ...] = ()
     layers_replaced: int | None = None
     graph: Mapping[str, Any] = field(default_factory=dict)
-    """TorchScript has `nodes` {name: count}, compile has `graphs` and `breaks`; int8 of a backend that
-    does not use oneDNN has `arithmetic`: how many operators took 8-bit numbers, and how many all."""
+    """TorchScript has `nodes` {name: count}, compile has `graphs` and `breaks`; int8 of a backend
+    without oneDNN has `arithmetic`: how many operators took 8-bit numbers, and of how many."""
 
     @property
     def convolutions(self) -> tuple[Kernel, ...]:

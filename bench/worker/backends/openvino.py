@@ -128,7 +128,9 @@ def _concurrently(
         for place, part in enumerate(np.split(images, requests)):
             queue.start_async({0: part}, place)
         queue.wait_all()
-        return [np.concatenate([found[place][n] for place in sorted(found)]) for n in range(outputs)]
+        return [
+            np.concatenate([found[place][n] for place in sorted(found)]) for n in range(outputs)
+        ]
 
     return run
 

@@ -2,8 +2,8 @@
 
 It is a backend of `torch.compile`, set up as AMD documents it: `freezing_enabled` around the calls,
 `dynamic=False`. It puts operators of AMD's library ZenDNN into the graph and leaves the rest of it
-to Inductor. Those have `zentorch::` before their name in a profile of one call, so the profile shows
-what it replaced; PyTorch's oneDNN logs what it did not.
+to Inductor. Those have `zentorch::` before their name in a profile of one call, so the profile
+shows what it replaced; PyTorch's oneDNN logs what it did not.
 """
 
 from __future__ import annotations
@@ -63,9 +63,7 @@ def prepare(
     lay_out(model.eval(), scenario.layout)
     if dtype is not None:
         hold_weights_in(model, dtype)
-    prepared = Prepared(
-        model=Frozen(compiled(model, "zentorch", freezing=True)), autocast=dtype
-    )
+    prepared = Prepared(model=Frozen(compiled(model, "zentorch", freezing=True)), autocast=dtype)
 
     def evidence() -> dict[str, Any]:
         nodes = executed(lambda: prepared(example))

@@ -189,7 +189,7 @@ def test_a_backend_that_needs_a_newer_pytorch_runs_in_the_other_environments() -
         for name in names
         for dtype in ("fp32", "bf16")
     ]
-    with pytest.raises(UsageError, match="--backend zentorch needs a newer PyTorch .* --env"):
+    with pytest.raises(UsageError, match=r"--backend zentorch needs a newer PyTorch .* --env"):
         matrix(PROFILES["standard"], (1,), backends=("zentorch",))
 
 

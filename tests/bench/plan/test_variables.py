@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -307,7 +307,8 @@ def test_reduced_arithmetic_is_varied_in_every_environment() -> None:
 
 def test_allowing_less_than_fp32_is_a_difference_between_workers() -> None:
     """A model of the user's own may do it when it is imported."""
-    plain, reduced = {"fpmath": None, "env": {}}, {"fpmath": "bf16", "env": {}}
+    plain: dict[str, Any] = {"fpmath": None, "env": {}}
+    reduced: dict[str, Any] = {"fpmath": "bf16", "env": {}}
     assert conditions.differences(plain, reduced) == ["fpmath: None against bf16"]
     allowed = variables.may_differ(BF16_MATH)
     assert conditions.differences(plain, reduced, allowed=allowed) == []

@@ -200,7 +200,10 @@ def test_a_call_of_the_throughput_mode_counts_as_its_requests(bench: Any) -> Non
         ms = 800 if participant.startswith("openvino-throughput") else 100
         bench.clock.spend_ms(2400)
         starts = range(0, 2400, ms)
-        spans = {"start_ns": [s * 10**6 for s in starts], "end_ns": [(s + ms) * 10**6 for s in starts]}
+        spans = {
+            "start_ns": [s * 10**6 for s in starts],
+            "end_ns": [(s + ms) * 10**6 for s in starts],
+        }
         return {"instances": [spans]}
 
     bench.answers = {"call_for": answer}

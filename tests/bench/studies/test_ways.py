@@ -22,9 +22,7 @@ HERE = tuple(name for name, one in FURTHER_BACKENDS.items() if not one.elsewhere
 
 def test_a_further_backend_stands_beside_the_others_in_fp32(tmp_path: Path) -> None:
     """OpenVINO has bf16 too, but the ways are of one dtype; stock default stays first."""
-    request = StudyRequest(
-        profile=PROFILES["smoke"], results=tmp_path, backends=HERE
-    )
+    request = StudyRequest(profile=PROFILES["smoke"], results=tmp_path, backends=HERE)
     first, control, *others = stages.group(request).participants
     assert (first.name, control.is_control) == (ways.DEFAULT, True)
     added = [participant.scenario for participant in others if participant.name in FURTHER_BACKENDS]

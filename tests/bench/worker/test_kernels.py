@@ -405,6 +405,7 @@ def test_a_cap_that_did_not_take_is_a_contradiction() -> None:
     assert "avx512_core ran" in str(kernels.contradiction(capped, evidence))
     assert kernels.contradiction(replace(capped, options=("isa=avx512",)), evidence) is None
 
+
 # ---- reduced arithmetic --------------------------------------------------------------------------
 
 REDUCED = replace(COMPILED, mode=Mode.EAGER, options=("fpmath=bf16",))
