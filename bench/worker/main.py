@@ -210,6 +210,10 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 def _start(options: argparse.Namespace) -> tuple[Session, protocol.Hello]:
     """Import everything, the backend first; return the session and the greeting."""
+    from bench.worker import fpmath
+
+    if options.fpmath:
+        fpmath.set_variable(options.fpmath)
     started = time.perf_counter()
     try:
         backend = backends.get(options.backend)
@@ -220,7 +224,7 @@ def _start(options: argparse.Namespace) -> tuple[Session, protocol.Hello]:
         ) from None
     backend.load()
     import_s = time.perf_counter() - started
-    from bench.worker import conditions, fpmath
+    from bench.worker import conditions
     from bench.worker.session import Session
 
     if options.fpmath:
