@@ -44,7 +44,7 @@ or_stop = >>$(if $(2),$(2),$(log)) 2>&1 || { echo "make: installing $(1) failed:
 unknown_backends := $(strip $(foreach name,$(BACKENDS),$(if $(shell grep '^$(name) = \[' pyproject.toml),,$(name))))
 # One that needs a newer PyTorch than that of IPEX is installed beside the newest.
 elsewhere := $(filter zentorch,$(BACKENDS))
-without_env := $(if $(envs),,$(elsewhere))
+without_env := $(if $(strip $(envs)),,$(elsewhere))
 installed_backends := $(patsubst %,$(VENV)/.installed-%,$(filter-out $(elsewhere),$(BACKENDS))) $(if $(latest),$(elsewhere:%=$(VENV_LATEST)/.installed-%))
 
 .DEFAULT_GOAL := help
