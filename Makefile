@@ -6,7 +6,8 @@
 #   BUDGET=             seconds of measuring; empty: the profile's own
 #   ENVS="ipex latest"  what to measure side by side: `latest` is the newest stock PyTorch, built into
 #                       .venv-latest once (5 GB); NAME=PATH/TO/python is any other environment
-#   BACKENDS=openvino   further backends to measure: openvino, onnxruntime; installed when named
+#   BACKENDS=openvino   further backends to measure: openvino, onnxruntime, zentorch; installed when
+#                       named, zentorch beside the newest PyTorch: it needs ENVS="ipex latest"
 #   AGAINST=            the commit that `make gate` compares with; empty: where main was left
 #   TORCH_INDEX=        a package index with PyTorch's CPU-only wheels, instead of the large default
 
@@ -41,6 +42,10 @@ or_stop = >>$(if $(2),$(2),$(log)) 2>&1 || { echo "make: installing $(1) failed:
 
 # A further backend has an extra of its name; pip would only warn of one that does not exist.
 unknown_backends := $(strip $(foreach name,$(BACKENDS),$(if $(shell grep '^$(name) = \[' pyproject.toml),,$(name))))
+# One that needs a newer PyTorch than that of IPEX is installed beside the newest.
+elsewhere := $(filter zentorch,$(BACKENDS))
+without_env := $(if $(strip $(envs)),,$(elsewhere))
+installed_backends := $(patsubst %,$(VENV)/.installed-%,$(filter-out $(elsewhere),$(BACKENDS))) $(if $(latest),$(elsewhere:%=$(VENV_LATEST)/.installed-%))
 
 .DEFAULT_GOAL := help
 .PHONY: help bench gate report machine data train test check microbench microbench-compare example clean known-envs known-backends
@@ -48,7 +53,7 @@ unknown_backends := $(strip $(foreach name,$(BACKENDS),$(if $(shell grep '^$(nam
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-bench: known-envs known-backends data $(latest) $(BACKENDS:%=$(VENV)/.installed-%) ## measure and write results/ and reports/ (PROFILE=smoke|standard|full, BUDGET=seconds)
+bench: known-envs known-backends data $(latest) $(installed_backends) ## measure and write results/ and reports/ (PROFILE=smoke|standard|full, BUDGET=seconds)
 	@$(python) -m bench run --profile $(PROFILE) $(if $(BUDGET),--budget $(BUDGET)) --data $(DATA) $(envs) $(foreach name,$(BACKENDS),--backend $(name))
 
 report: $(VENV)/.installed ## make the newest run's page again (RUN=results/... for another)
@@ -92,7 +97,8 @@ known-envs:
 	@test -z "$(unknown_envs)" || { echo "make: ENVS=$(unknown_envs) is not known: say ipex, latest or NAME=PATH/TO/python" >&2; exit 1; }
 
 known-backends:
-	@test -z "$(unknown_backends)" || { echo "make: BACKENDS=$(unknown_backends) is not known: say openvino or onnxruntime" >&2; exit 1; }
+	@test -z "$(unknown_backends)" || { echo "make: BACKENDS=$(unknown_backends) is not known: say openvino, onnxruntime or zentorch" >&2; exit 1; }
+	@test -z "$(without_env)" || { echo "make: BACKENDS=$(without_env) needs a newer PyTorch than IPEX's: say ENVS=\"ipex latest\" too" >&2; exit 1; }
 
 $(VENV)/.created:
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.10, 3.11 or 3.12 was found: get one with 'uv python install 3.12' or your system's packages, or name one with PYTHON= (with PYTHON=python3.13 all but IPEX works)" >&2; exit 1; }
@@ -122,4 +128,8 @@ $(VENV_LATEST)/.installed: constraints-latest.txt | $(VENV)/.created
 	@$(python) -m venv $(VENV_LATEST) || { echo "make: cannot create $(VENV_LATEST)" >&2; exit 1; }
 	@$(pip_latest) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch torchvision $(call or_stop,the newest PyTorch,$(VENV_LATEST)/install.log)
 	@$(pip_latest) -r constraints-latest.txt $(call or_stop,the newest PyTorch's packages,$(VENV_LATEST)/install.log)
+	@touch $@
+
+$(VENV_LATEST)/.installed-%: $(VENV_LATEST)/.installed pyproject.toml
+	@$(pip_latest) '$(shell sed -n 's/^$* = \["\([^;"]*\).*/\1/p' pyproject.toml)' $(call or_stop,$*,$(VENV_LATEST)/install.log)
 	@touch $@

@@ -24,6 +24,7 @@ def make(*arguments: str, path: str | None = None) -> subprocess.CompletedProces
     [
         ("known-envs", "ENVS=ipex nightly", "ENVS=nightly"),
         ("known-backends", "BACKENDS=onnxruntime tvm", "BACKENDS=tvm"),
+        ("known-backends", "BACKENDS=zentorch", "BACKENDS=zentorch"),
     ],
 )
 def test_an_unknown_choice_is_one_line(target: str, given: str, unknown: str) -> None:
@@ -55,6 +56,27 @@ def test_further_backends_are_installed_when_named() -> None:
     shown = make("bench", "--dry-run", "BACKENDS=onnxruntime").stdout
     assert "-e '.[ipex,onnxruntime]'" in shown
     assert "--backend onnxruntime" in shown
+
+
+def test_a_backend_for_a_newer_pytorch_is_installed_beside_it() -> None:
+    """In the version of its extra; an environment of the user's own is the user's."""
+    shown = make("bench", "--dry-run", "BACKENDS=zentorch openvino", "ENVS=ipex latest").stdout
+    assert ".venv-latest/bin/python -m pip install" in shown
+    assert "-c constraints-latest.txt 'zentorch==2.14.0.1'" in shown
+    assert "-e '.[ipex,openvino]'" in shown
+    assert "[ipex,zentorch]" not in shown
+    assert "--backend zentorch --backend openvino" in shown
+    own = make("bench", "--dry-run", "BACKENDS=zentorch", "ENVS=mine=/opt/python").stdout
+    assert "zentorch==" not in own
+    assert "--env mine=/opt/python --backend zentorch" in own
+
+
+def test_a_backend_without_an_environment_to_run_in_is_one_line() -> None:
+    """Before anything is installed."""
+    done = make("known-backends", "BACKENDS=zentorch")
+    assert done.returncode
+    words = 'make: BACKENDS=zentorch needs a newer PyTorch than IPEX\'s: say ENVS="ipex latest" too'
+    assert done.stderr.startswith(words)
 
 
 FAKE = """#!/bin/sh

@@ -29,7 +29,7 @@ _BESIDE_RESUME = ("--resume", "--budget", "--reports")
     "--vary",
     multiple=True,
     metavar="NAME[=VALUE,...]",
-    help="Also measure with another allocator, openmp or number of threads.",
+    help="Also measure with another allocator, openmp, number of threads, isa or fpmath.",
 )
 @options.data
 @options.good

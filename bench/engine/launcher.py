@@ -71,8 +71,10 @@ class Launcher:
         setting = variables.setting_of(scenario)
         bound = first_cpus(cpus or self.cpus, setting.threads)
         threads = setting.threads or len(bound)
-        options = ["--backend", scenario.backend, *self.options, *more, "--threads", str(threads)]
-        compiled = self.folder.resolve() / CACHE / (cache or scenario.environment)
+        options = ["--backend", scenario.backend, *self.options, *more, *setting.options]
+        options += ["--threads", str(threads)]
+        own = cache or "".join((scenario.environment, *setting.options))
+        compiled = self.folder.resolve() / CACHE / own
         environment = placement.worker_environment(threads, compiled)
         python = self.pythons.get(scenario.environment)
         if code is not None:

@@ -36,13 +36,26 @@ class Exclusion:
     reason: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class FurtherBackend:
+    """A backend that `--backend` adds."""
+
+    dtypes: tuple[Dtype, ...]
+    layout: Layout = Layout.CONTIGUOUS
+    elsewhere: bool = False
+    """Whether it needs a newer PyTorch than IPEX's, so that the other environments have it."""
+
+
 INFERENCE_BATCHES = "inference batches"
 """The start of an exclusion that names batch sizes beyond the machine."""
 FURTHER_BACKENDS = {
-    "openvino": (Dtype.FP32, Dtype.BF16),
-    "onnxruntime": (Dtype.FP32,),
+    "openvino": FurtherBackend(dtypes=(Dtype.FP32, Dtype.BF16)),
+    "onnxruntime": FurtherBackend(dtypes=(Dtype.FP32, Dtype.INT8)),
+    "zentorch": FurtherBackend(
+        dtypes=(Dtype.FP32, Dtype.BF16), layout=Layout.CHANNELS_LAST, elsewhere=True
+    ),
 }
-"""Backends that `--backend` adds, with the dtypes that they run in."""
+"""By name."""
 EXCLUSIONS = (
     Exclusion(
         what="training/*/torchscript",
@@ -75,7 +88,7 @@ EXCLUSIONS = (
         reason="the placebo shows what importing IPEX does to the stock default, nothing else",
     ),
     Exclusion(
-        what="int8 beyond stock compile and IPEX TorchScript with fusion, and in `smoke`",
+        what="int8 beyond stock compile, IPEX fused TorchScript and ONNX Runtime, and in `smoke`",
         reason="static quantisation is an inference path, and each library has one way of its own "
         "to run it; calibrating and compiling would be most of a smoke run",
     ),
@@ -137,19 +150,36 @@ def _inference(profile: Profile, batch_size: int) -> list[Scenario]:
     return [default, eager, ipex[2]]
 
 
-def further(backend: str, batch_size: int) -> list[Scenario]:
-    """Return a further backend's scenario in each of its dtypes, with contiguous inputs.
+def further(backend: str, batch_size: int, environments: Iterable[str] = ()) -> list[Scenario]:
+    """Return a further backend's scenario in each of its dtypes.
+
+    It runs in the default environment, or in each of these others if it needs a newer PyTorch.
 
     Raises:
-        UsageError: there is no such further backend.
+        UsageError: there is no such further backend, or no environment that it can run in.
     """
     if backend not in FURTHER_BACKENDS:
         known = ", ".join(FURTHER_BACKENDS)
         raise UsageError(f"there is no further backend {backend!r}: choose one of {known}")
+    found = FURTHER_BACKENDS[backend]
+    where = tuple(environments) if found.elsewhere else (DEFAULT_ENVIRONMENT,)
+    if not where:
+        raise UsageError(
+            f"--backend {backend} needs a newer PyTorch than IPEX's, so it runs in another "
+            "environment: name one in `bench run`, e.g. --env torch-latest=.venv-latest"
+        )
     default = stock_default(Task.INFERENCE, batch_size)
     return [
-        replace(default, backend=backend, mode=Mode.COMPILE, dtype=dtype)
-        for dtype in FURTHER_BACKENDS[backend]
+        replace(
+            default,
+            backend=backend,
+            mode=Mode.COMPILE,
+            dtype=dtype,
+            layout=found.layout,
+            environment=name,
+        )
+        for name in where
+        for dtype in found.dtypes
     ]
 
 
@@ -177,9 +207,9 @@ def matrix(
     `environments`. `backends` are further ones, for inference.
 
     Raises:
-        UsageError: there is no such further backend.
+        UsageError: there is no such further backend, or no environment that it can run in.
     """
-    named = tuple(dict.fromkeys(backends))
+    named, environments = tuple(dict.fromkeys(backends)), tuple(environments)
     sizes = profile.batch_sizes if batch_sizes is None else batch_sizes
     inference = [scenario for size in sizes for scenario in _inference(profile, size)]
     training = [s for trained in TRAINING_OPTIONS for s in _training(profile, trained)]
@@ -190,7 +220,13 @@ def matrix(
         for scenario in own
         if scenario.backend == "stock"
     )
-    added = (s for size in sizes for name in named for s in further(name, size))
+    added = (
+        scenario
+        for size in sizes
+        for name in named
+        for scenario in further(name, size, environments)
+        if profile.int8 or scenario.dtype is not Dtype.INT8
+    )
     return (*own, *added, *others)
 
 

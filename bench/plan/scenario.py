@@ -113,6 +113,9 @@ AUTO_KERNELS = "auto_kernel_selection"
 oneDNN's and can be fused; MKL's, the default, cannot. For `bench operators` only."""
 SLOWED = "slow"
 """Option of the backend `planted`, with its share: `slow=0.05`. In no profile."""
+REQUESTS = "requests"
+"""OpenVINO's option: its throughput mode, the images of a call shared among so many concurrent
+requests: `requests=8`. In `bench instances` only."""
 PREPROCESSING = "preprocessing"
 """Part: a call reads image files, decodes, resizes and normalises them."""
 BOXES = "boxes"
@@ -197,6 +200,12 @@ def group_name(group: Group) -> str:
 def part_of(scenario: Scenario) -> str | None:
     """Return the part of the product that a call is; None for the model or a training step."""
     return next((tag for tag in scenario.options if tag in PARTS), None)
+
+
+def requests_of(scenario: Scenario) -> int | None:
+    """Return how many requests a call of OpenVINO's throughput mode makes; None in any other."""
+    tags = (tag.partition("=") for tag in scenario.options)
+    return next((int(value) for name, _, value in tags if name == REQUESTS), None)
 
 
 def only_shows(backend: str, dtype: str, options: Iterable[str]) -> bool:

@@ -308,6 +308,8 @@ class StudyPolicy:  # as many fields as the studies have thresholds
     """Images a block from disk to decision: the same for every backend, others next round."""
     instances_block_s: float = 2.0
     """Long compared with a call of some 100 ms and with the start of instances."""
+    requests_per_core: int = 4
+    """Of a call of OpenVINO's throughput mode, so that little of it is waiting for the last."""
     load_shares: tuple[float, ...] = (0.5, 0.75, 1.0)
     """Rates as shares of stock default's highest, so that all ways have the same arrivals: from
     half idle to saturation, where its queue only grows. Few, because at a low rate most of the time

@@ -1,4 +1,4 @@
-"""Variables of a scenario: allocator, heap, OpenMP runtime, threads, instruction set.
+"""Variables of a scenario: allocator, heap, OpenMP, threads, instruction set, fp32 arithmetic.
 
 A variable is set by how a worker's process is started. It is part of the scenario's options and id,
 as `name=value`: `.../contiguous/b1/allocator=tcmalloc`. Scenarios without such a tag have the
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 AS_SHIPPED = "glibc"
 """The value of `heap` without tunables, as a user has it; workers keep their heap by default."""
+FPMATH = "fpmath"
+"""The variable that changes results and not only speed."""
 _FOLDERS = ("/usr/lib", "/usr/local/lib", "/lib", "/usr/lib64", "/lib64")
 
 
@@ -41,6 +43,8 @@ class Setting:
     """Libraries that the loader maps first."""
     threads: int | None = None
     """Threads, and as many CPUs; None for the default."""
+    options: tuple[str, ...] = ()
+    """Further arguments of the worker; compiled code is not shared with workers of others."""
 
     def variables(self, base: Mapping[str, str]) -> dict[str, str]:
         """Return the worker's environment: `base`, changed."""
@@ -71,6 +75,10 @@ class Variable:
     """Whether it is varied by default for stock default and IPEX eager at inference only."""
     any_number: bool = False
     """Whether every positive whole number is a value too."""
+    everywhere: bool = False
+    """Whether it is varied in other environments than the default one too."""
+    caution: str = ""
+    """What the report says beside its effect."""
 
     def has(self, value: str) -> bool:
         """Return whether there is such a value."""
@@ -120,6 +128,12 @@ def _other_isa(conditions: Mapping[str, Any], value: str) -> str | None:
     found = conditions.get("env") or {}
     missing = [n for n, v in isa.CAPS[value].environment.items() if found.get(n) != v]
     return f"the process has no such {', '.join(missing)}" if missing else None
+
+
+def _other_fpmath(conditions: Mapping[str, Any], value: str) -> str | None:
+    """Check what is allowed; `kernels.contradiction` looks for a kernel that made use of it."""
+    found = conditions.get("fpmath") or "fp32"
+    return None if found == value else f"the process allows {found} and not {value}"
 
 
 def _library(patterns: Iterable[str], hint: str, folders: Sequence[Path] | None = None) -> Path:
@@ -219,6 +233,16 @@ VARIABLES: dict[str, Variable] = {
         denies=_other_isa,
         dtypes=(Dtype.FP32, Dtype.BF16),
     ),
+    FPMATH: Variable(
+        what="what oneDNN may multiply fp32 data in, fp32 by default",
+        phrase="fp32 multiplied in {value}",
+        values=("bf16", "tf32"),
+        setting=lambda value: Setting(options=("--fpmath", value)),
+        differs=("fpmath", "DNNL_DEFAULT_FPMATH_MODE"),
+        denies=_other_fpmath,
+        everywhere=True,
+        caution="reduced arithmetic under an fp32 label: outputs need only agree as bf16's do",
+    ),
 }
 """By the name in tags."""
 
@@ -274,14 +298,15 @@ def vary(
     """Return the scenarios, then varied copies, one for each value of each variable.
 
     One variable changes at a time, which isolates its effect. `everything` varies all scenarios of
-    the default environment; otherwise those of `is_varied_by_default`.
+    the default environment, and of the others where the variable is `everywhere`; otherwise those
+    of `is_varied_by_default`.
     """
     added = [
         replace(scenario, options=(*scenario.options, f"{name}={value}"))
         for name, values in chosen.items()
         for value in values
         for scenario in scenarios
-        if scenario.environment == DEFAULT_ENVIRONMENT
+        if (VARIABLES[name].everywhere or scenario.environment == DEFAULT_ENVIRONMENT)
         and (everything or is_varied_by_default(scenario, VARIABLES[name]))
     ]
     return tuple(dict.fromkeys((*scenarios, *added)))
@@ -310,6 +335,12 @@ def in_words(tags: Iterable[str]) -> str:
     return ", ".join(VARIABLES[name].phrase.format(value=value) for name, value in found)
 
 
+def tolerated(scenario: Scenario) -> Dtype:
+    """Return the dtype whose tolerance the outputs are held to: bf16 where fp32 is reduced."""
+    reduced = scenario.dtype is Dtype.FP32 and FPMATH in of(scenario)
+    return Dtype.BF16 if reduced else scenario.dtype
+
+
 # ---- workers -------------------------------------------------------------------------------------
 
 
@@ -321,13 +352,17 @@ def setting_of(scenario: Scenario) -> Setting:
     """
     environment: dict[str, str] = {}
     preload: list[Path] = []
+    options: list[str] = []
     threads = None
     for name, value in of(scenario).items():
         one = VARIABLES[name].setting(value)
         environment.update(one.environment)
         preload.extend(one.preload)
+        options.extend(one.options)
         threads = one.threads or threads
-    return Setting(environment=environment, preload=tuple(preload), threads=threads)
+    return Setting(
+        environment=environment, preload=tuple(preload), threads=threads, options=tuple(options)
+    )
 
 
 def may_differ(scenario: Scenario) -> frozenset[str]:

@@ -76,15 +76,38 @@ torch.onnx.export(
     model.eval(), (images,), "model.onnx",
     input_names=["images"], dynamo=False, opset_version=17,
 )
+QUANTIZED
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = torch.get_num_threads()
 options.inter_op_num_threads = 1
 session = onnxruntime.InferenceSession(
-    "model.onnx", options, providers=["CPUExecutionProvider"]
+    "FILE", options, providers=["CPUExecutionProvider"]
 )
 
 found = session.run(None, {"images": images.numpy()})
 outputs = [torch.from_numpy(one) for one in found]"""
+
+_ONNXRUNTIME_INT8 = """\
+from onnxruntime.quantization import QuantType, quantize_static
+
+class Images:
+    batches = iter(calibration)  # some of your training images
+
+    def get_next(self):
+        batch = next(self.batches, None)
+        return None if batch is None else {"images": batch.numpy()}
+
+quantize_static(
+    "model.onnx", "int8.onnx", Images(), per_channel=True,
+    activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+    reduce_range=REDUCED,  # True on a CPU without VNNI
+)"""
+
+_ZENTORCH = """\
+model = torch.compile(model, backend="zentorch", dynamic=False)
+
+with torch.no_grad(), zentorch.freezing_enabled()AUTOCAST:
+    outputs = model(images)"""
 
 
 def recipe(row: ScenarioRow, *, keeps_heap: bool = False) -> str | None:
@@ -100,10 +123,8 @@ def recipe(row: ScenarioRow, *, keeps_heap: bool = False) -> str | None:
 
 
 def _code(row: ScenarioRow) -> str | None:
-    if row.backend == "openvino" and row.task == Task.INFERENCE:
-        return _OPENVINO.replace("PRECISION", {"fp32": "f32"}.get(row.dtype, row.dtype), 1)
-    if row.backend == "onnxruntime" and row.task == Task.INFERENCE:
-        return _ONNXRUNTIME
+    if row.backend in _FURTHER:
+        return _FURTHER[row.backend](row) if row.task == Task.INFERENCE else None
     if row.backend not in _INT8_MODE:
         return None
     if row.task == Task.TRAINING:
@@ -186,3 +207,25 @@ def _int8(row: ScenarioRow) -> Iterator[str]:
     yield from ("", "model.eval()", *_layout(row))
     yield _IPEX_INT8 if row.backend == "ipex" else _STOCK_INT8
     yield from ("", "with torch.no_grad():", "    outputs = model(images)")
+
+
+def _openvino(row: ScenarioRow) -> str:
+    return _OPENVINO.replace("PRECISION", {"fp32": "f32"}.get(row.dtype, row.dtype), 1)
+
+
+def _onnxruntime(row: ScenarioRow) -> str:
+    if row.dtype != "int8":
+        return _ONNXRUNTIME.replace("QUANTIZED\n", "").replace("FILE", "model.onnx")
+    quantized = _ONNXRUNTIME_INT8.replace("REDUCED", str(row.native_dtype is False))
+    return _ONNXRUNTIME.replace("QUANTIZED", quantized).replace("FILE", "int8.onnx")
+
+
+def _zentorch(row: ScenarioRow) -> str:
+    autocast = f", {_AUTOCAST}" if row.dtype == "bf16" else ""
+    lines = ["import torch", "import zentorch", "", "model.eval()", *_layout(row)]
+    lines += [_BF16_WEIGHTS] if row.dtype == "bf16" else []
+    return "\n".join((*lines, _ZENTORCH.replace("AUTOCAST", autocast)))
+
+
+_FURTHER = {"openvino": _openvino, "onnxruntime": _onnxruntime, "zentorch": _zentorch}
+"""The code of each further backend."""

@@ -115,6 +115,10 @@ def _pairs(facts: Facts, row: ScenarioRow) -> list[tuple[str, str]]:
         pairs.append(("Kernels", "oneDNN logged none: the call ran on others"))
     if row.layers_replaced is not None:
         pairs.append(("Layers that ipex.optimize replaced", whole(row.layers_replaced)))
+    if row.graph:
+        pairs.append(("Operators of its graph", row.graph))
+    if row.backend == "zentorch" and row.graph:
+        pairs.append(("Operators that zentorch replaced", _zentorchs(row.graph)))
     if parity := facts.parity.get(row.scenario):
         agrees = "agrees" if parity.within_tolerance else "WRONG"
         error = f"{wording.tiny(parity.max_abs_error)} of {wording.tiny(parity.tolerance)} allowed"
@@ -168,3 +172,12 @@ def _kernels(rows: list[KernelRow]) -> tuple[KernelSummary, ...]:
         )
         for key, times in times_ms.items()
     )
+
+
+def _zentorchs(graph: str) -> str:
+    """Say which operators of a call are zentorch's, and whether it replaced a convolution."""
+    counts = dict(pair.rpartition("=")[::2] for pair in graph.split(", "))
+    own = {name: count for name, count in counts.items() if name.startswith("zentorch::")}
+    words = ", ".join(f"{count} {name.partition('::')[2]}" for name, count in own.items())
+    convolutions = any("conv" in name for name in own)
+    return f"{words or 'none'}; {'convolutions too' if convolutions else 'no convolution'}"

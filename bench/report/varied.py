@@ -1,4 +1,4 @@
-"""Varied scenarios: another allocator, OpenMP runtime or number of threads. Pure.
+"""Varied scenarios: another allocator, OpenMP runtime, number of threads, arithmetic. Pure.
 
 They are in a table of their own and in no other: a headline such as "IPEX leads" compares what runs
 under the same conditions, and must not depend on which variables a run happened to vary.
@@ -14,9 +14,10 @@ from bench.analysis.prices import NO_PRICES
 from bench.analysis.run_facts import Facts, comparison_of
 from bench.plan import variables
 from bench.plan.scenario import CONTROL_SUFFIX, BaselineKind
+from bench.plan.variables import VARIABLES
 from bench.report.table import Cell, Row, Table, quantity, ratio_cell, tags, verdict_cell
 from bench.text import wording
-from bench.text.wording import TIMES, milliseconds
+from bench.text.wording import TIMES, milliseconds, tiny
 
 if TYPE_CHECKING:
     from bench.analysis.prices import Prices
@@ -103,7 +104,7 @@ def _row(facts: Facts, row: ScenarioRow) -> Row:
     reason = row.reason or (over_unvaried.reason if over_unvaried else None) or ""
     return Row(
         cells=(
-            Cell(text=values, sort=values),
+            Cell(text=values, sort=values, note=_caution(facts, row)),
             Cell(
                 text=wording.way_name(unvaried),
                 note=wording.detail_name(unvaried),
@@ -119,3 +120,12 @@ def _row(facts: Facts, row: ScenarioRow) -> Row:
         **tags(row),
         verdict=over_unvaried.verdict if over_unvaried else "",
     )
+
+
+def _caution(facts: Facts, row: ScenarioRow) -> str:
+    """Say what a variable changes beside the speed, and how far the outputs then are."""
+    said = [VARIABLES[name].caution for name in values_of(row) if VARIABLES[name].caution]
+    parity = facts.parity.get(row.scenario) if said else None
+    if parity is not None:
+        said.append(f"largest error {tiny(parity.max_abs_error)} of {tiny(parity.tolerance)}")
+    return "; ".join(said)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from bench.analysis import parity
 from bench.engine.checks import Checks
 from bench.errors import RefusalError, WorkerError
+from bench.plan import variables
 from bench.plan.scenario import Status, Task, group_name
 from bench.store import records, run_folder
 from bench.store.events import Event, EventKind
@@ -163,7 +164,7 @@ class RunChecks(Checks):
             reference,
             path,
             task=execution.scenario.task,
-            dtype=execution.scenario.dtype,
+            dtype=variables.tolerated(execution.scenario),
             tolerance=self.policy.parity,
         )
         self._outcome(execution).parity = records.ParityRow(

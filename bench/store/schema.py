@@ -228,6 +228,8 @@ class KernelRow:
     kind: str | None = None
     """oneDNN's propagation kind, such as `forward_inference` or `backward_weights`. Empty in files
     of versions that logged one call."""
+    fpmath: str | None = None
+    """What oneDNN may multiply fp32 data in, where that is less than fp32."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,14 +8,14 @@ only the time in which all of them work counts.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bench.analysis.judge import Judge, level
 from bench.engine.participants import Group, Participant, control_of
 from bench.errors import UsageError, WorkerError
 from bench.machine import placement
-from bench.plan.scenario import CONTROL_SUFFIX, Status
+from bench.plan.scenario import CONTROL_SUFFIX, REQUESTS, Dtype, Status, requests_of
 from bench.plan.thresholds import STUDIES
 from bench.report.table import Cell, Row, Table, number
 from bench.store import records
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from bench.studies.measured import Measured
     from bench.studies.study_folder import Place, StudyRequest
 
+THROUGHPUT = "openvino-throughput"
+"""The way that runs OpenVINO in its throughput mode."""
 PLACED = ("threads", "affinity", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Conditions that differ between configurations on purpose."""
 
@@ -119,9 +121,10 @@ def groups(
     whole = _participant(STOCK_DEFAULT, chosen, 1, cores, "")
     found = []
     for instances, each in configs:
+        here = {**chosen, **_throughput_mode(chosen, instances, each)}
         participants = [
-            _participant(name, chosen, instances, each, whole.name)
-            for name in chosen
+            _participant(name, here, instances, each, whole.name)
+            for name in here
             if (name, instances, each) != (STOCK_DEFAULT, 1, cores)
         ]
         found.append(
@@ -130,6 +133,21 @@ def groups(
             )
         )
     return found
+
+
+def _throughput_mode(
+    chosen: dict[str, Scenario], instances: int, cores: int
+) -> dict[str, Scenario]:
+    """Return OpenVINO's own way of having instances: streams in one process of several cores."""
+    ways = (one for one in chosen.values() if one.backend == "openvino")
+    way = next((one for one in ways if one.dtype is Dtype.FP32), None)
+    if way is None or instances > 1 or cores < 2:
+        return {}
+    requests = STUDIES.requests_per_core * cores
+    together = replace(
+        way, batch_size=requests * way.batch_size, options=(f"{REQUESTS}={requests}",)
+    )
+    return {THROUGHPUT: together}
 
 
 def _participant(
@@ -167,7 +185,10 @@ def launcher(place: Place) -> Callable[[Participant, int], WorkerHandle]:
 def turn_of(
     run_id: str, seconds: float, record: Callable[[InstanceRow], None], group_of: dict[str, str]
 ) -> Callable[[Execution, int, int], float]:
-    """Return a turn: all instances at once for `seconds`; its time is that of one call of all."""
+    """Return a turn: all instances at once for `seconds`; its time is that of one call of all.
+
+    A call of the throughput mode counts as its requests, so that times are of equal batches.
+    """
 
     def turn(execution: Execution, round_number: int, position: int) -> float:
         reply = execution.worker.ask(
@@ -176,9 +197,11 @@ def turn_of(
         spans = [
             list(zip(one["start_ns"], one["end_ns"], strict=True)) for one in reply["instances"]
         ]
-        each = arrivals.ms_per_call(spans)
-        if each is None:
+        per_call = arrivals.ms_per_call(spans)
+        if per_call is None:
             raise WorkerError(Status.CRASHED, "the instances were never at work at the same time")
+        requests = requests_of(execution.scenario) or 1
+        each, size = per_call / requests, execution.scenario.batch_size // requests
         record(
             InstanceRow(
                 run_id=run_id,
@@ -190,10 +213,10 @@ def turn_of(
                 position=position,
                 instances=execution.participant.details["instances"],
                 cores=execution.participant.details["cores"],
-                batch_size=execution.scenario.batch_size,
-                calls=sum(map(len, spans)),
+                batch_size=size,
+                calls=requests * sum(map(len, spans)),
                 ms_per_call=each,
-                images_per_s=1000 * execution.scenario.batch_size / each,
+                images_per_s=1000 * size / each,
             )
         )
         return each
@@ -253,6 +276,10 @@ _REMARK = (
     "cores than there are is how one process scales, the other cores idle. More instances "
     "cost more memory, and each answers more slowly: see `bench load` for latency."
 )
+_STREAMS_REMARK = (
+    f"{THROUGHPUT} is one process in which OpenVINO shares the requests of a call among streams of "
+    "its own, as N processes share requests among themselves. A call waits for all of them."
+)
 
 
 def page(rows: Sequence[InstanceRow], measured: Measured, policy: Policy) -> Page:
@@ -294,7 +321,10 @@ def page(rows: Sequence[InstanceRow], measured: Measured, policy: Policy) -> Pag
                 numeric=(1, 2, 3),
             ),
         ),
-        remarks=(_REMARK,),
+        remarks=(
+            _REMARK,
+            *([_STREAMS_REMARK] if any(THROUGHPUT in name for name in shown) else []),
+        ),
     )
 
 

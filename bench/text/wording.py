@@ -25,6 +25,7 @@ _BACKENDS = {
     "placebo": "Placebo (IPEX only imported)",
     "openvino": "OpenVINO",
     "onnxruntime": "ONNX Runtime",
+    "zentorch": "zentorch",
 }
 _MODES = {"eager": "eager", "torchscript": "TorchScript", "compile": "torch.compile"}
 _FUSION = {"on": "fusion on", "off": "fusion off"}
@@ -216,9 +217,10 @@ def chart_name(row: ScenarioRow) -> str:
 
 def spoken(row: ScenarioRow) -> str:
     """Return a scenario inside a sentence: `IPEX with TorchScript (fusion on)`."""
+    dtype = "" if row.dtype == "fp32" else f" in {row.dtype}"
+    environment = "" if row.environment == DEFAULT_ENVIRONMENT else f" ({row.environment})"
     if row.backend in FURTHER_BACKENDS:
-        dtype = "" if row.dtype == "fp32" else f" in {row.dtype}"
-        return f"{backend_name(row.backend)}{dtype}"
+        return f"{backend_name(row.backend)}{dtype}{environment}"
     backend = {"stock": "stock PyTorch", "ipex": "IPEX"}.get(row.backend, row.backend)
     mode = {
         "eager": "eager",
@@ -230,6 +232,4 @@ def spoken(row: ScenarioRow) -> str:
         notes.append(row.layout)
     notes += [_OPTIONS.get(tag, tag) for tag in option_tags(row) if tag not in ("frozen", "full")]
     inside = ", ".join(note for note in notes if note)
-    dtype = "" if row.dtype == "fp32" else f" in {row.dtype}"
-    environment = "" if row.environment == DEFAULT_ENVIRONMENT else f" ({row.environment})"
     return f"{backend} {mode}{f' ({inside})' if inside else ''}{dtype}{environment}"

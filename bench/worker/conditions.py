@@ -41,6 +41,8 @@ def read(root: Path = Path("/")) -> dict[str, Any]:
     """Return the conditions of this process; a value that the host does not show is None."""
     import torch
 
+    from bench.worker import fpmath
+
     maps = files.text(root / "proc/self/maps") or ""
     environment = recorded(os.environ)
     return {
@@ -52,6 +54,7 @@ def read(root: Path = Path("/")) -> dict[str, Any]:
         "cpu_quota": cpu_limit(root),
         "thp": chosen(files.text(root / "sys/kernel/mm/transparent_hugepage/enabled")),
         "denormals_flushed": denormals_flushed(),
+        "fpmath": fpmath.allowed(),
         "env": environment,
     }
 
@@ -117,7 +120,7 @@ def differences(
     that they bring, and a second one has its own threads. Between environments (`same_packages`
     false) they are not compared, because PyTorch brings one, so it is part of the environment.
     """
-    names = ("threads", "allocator", "wait_policy", "affinity", "cpu_quota", "thp")
+    names = ("threads", "allocator", "wait_policy", "affinity", "cpu_quota", "thp", "fpmath")
     found = [
         f"{name}: {one.get(name)} against {other.get(name)}"
         for name in (*names, *(("openmp",) if same_packages else ()))

@@ -64,6 +64,8 @@ class Kernel:
     problem: str
     ms: float
     kind: str | None = None
+    fpmath: str | None = None
+    """What oneDNN may multiply fp32 data in, where that is less than fp32."""
 
     def data_type(self, tensor: str) -> str | None:
         """Return the type of one tensor, such as `src`."""
@@ -80,6 +82,12 @@ class Kernel:
         """The primitive and what it computed too, such as `convolution+sum+eltwise_relu`."""
         post_ops = (post.partition(":")[0] for post in (self.post_ops or "").split("+"))
         return "+".join(filter(None, (self.primitive, *post_ops)))
+
+    @property
+    def is_reduced(self) -> bool:
+        """Whether it multiplied fp32 data in less: by instructions that have no fp32 product."""
+        may = self.fpmath is not None and self.data_type("src") == "f32"
+        return may and any(name in (self.isa or "") for name in ("bf16", "fp16", "amx"))
 
     def layout(self, tensor: str) -> str | None:
         """Return the layout tag of one tensor, such as `acdb` (channels_last) of `src`."""
@@ -106,7 +114,8 @@ class Evidence:
     """The logged calls that executed these kernels."""
     layers_replaced: int | None = None
     graph: Mapping[str, Any] = field(default_factory=dict)
-    """TorchScript has `nodes` {name: count}, compile has `graphs` and `breaks`."""
+    """TorchScript has `nodes` {name: count}, compile has `graphs` and `breaks`; int8 of a backend
+    without oneDNN has `arithmetic`: how many operators took 8-bit numbers, and of how many."""
 
     @property
     def convolutions(self) -> tuple[Kernel, ...]:
@@ -170,6 +179,7 @@ def _kernel(line: str, position: int) -> Kernel | None:
     _engine, primitive, implementation, kind, descriptors, attributes, _aux, problem, ms = fields
     parts = [match for text in descriptors.split() if (match := _DESCRIPTOR.fullmatch(text))]
     post_ops = re.search(r"attr-post-ops:(\S+)", attributes)
+    fpmath = re.search(r"attr-fpmath:(?!strict)(\w+)", attributes)
     try:
         duration = float(ms)
     except ValueError:
@@ -185,6 +195,7 @@ def _kernel(line: str, position: int) -> Kernel | None:
         problem=problem,
         ms=duration,
         kind=kind,
+        fpmath=fpmath.group(1) if fpmath else None,
     )
 
 
@@ -262,7 +273,15 @@ def capture(call: Callable[[], object], verbose: AbstractContextManager[object])
 
 def contradiction(scenario: Scenario, evidence: Evidence) -> str | None:
     """Return a sentence if the evidence contradicts the scenario's label, else None."""
-    checks = (_wrong_backend, _wrong_dtype, _wrong_fusion, _wrong_layout, _not_compiled, _above_cap)
+    checks = (
+        _wrong_backend,
+        _wrong_dtype,
+        _wrong_fusion,
+        _wrong_layout,
+        _not_compiled,
+        _above_cap,
+        _not_reduced,
+    )
     return next((found for check in checks if (found := check(scenario, evidence))), None)
 
 
@@ -274,6 +293,9 @@ def _wrong_backend(scenario: Scenario, evidence: Evidence) -> str | None:
     replaces = scenario.mode is not Mode.COMPILE and scenario.dtype is not Dtype.INT8
     if scenario.backend == "ipex" and replaces and not evidence.layers_replaced:
         return "ipex.optimize replaced no layer: this would time stock PyTorch"
+    own = [name for name in evidence.graph.get("nodes", {}) if name.startswith("zentorch::")]
+    if scenario.backend == "zentorch" and not own:
+        return "zentorch put no operator of its own into the graph: this would time stock Inductor"
     return None
 
 
@@ -288,17 +310,20 @@ def _wrong_dtype(scenario: Scenario, evidence: Evidence) -> str | None:
 
 
 def _not_int8(evidence: Evidence) -> str | None:
-    """Require 8-bit kernels: a quantiser that finds nothing to quantise leaves fp32, silently."""
+    """Require 8-bit kernels: a quantiser that finds nothing to quantise leaves fp32, silently.
+
+    A backend that does not use oneDNN counts its own operators.
+    """
     ran = [kernel for kernel in evidence.kernels if kernel.primitive in COMPUTE]
-    if not ran:
-        return "the label says int8, but no kernel reported that it took 8-bit numbers"
     small = sum(k.data_type("src") in ("u8", "s8") and k.data_type("wei") == "s8" for k in ran)
-    if 2 * small > len(ran):
+    small, total = evidence.graph.get("arithmetic", (small, len(ran)))
+    if not total:
+        return "the label says int8, but no kernel reported that it took 8-bit numbers"
+    if 2 * small > total:
         return None
     types = sorted({str(kernel.data_type("src")) for kernel in ran})
-    return (
-        f"the label says int8, but {small} of {len(ran)} kernels took 8-bit numbers "
-        f"(they ran in {', '.join(types)})"
+    return f"the label says int8, but {small} of {total} kernels took 8-bit numbers" + (
+        f" (they ran in {', '.join(types)})" if types else ""
     )
 
 
@@ -342,3 +367,22 @@ def _above_cap(scenario: Scenario, evidence: Evidence) -> str | None:
     """Check a cap on instruction sets; one without effect would favour the older generation."""
     cap = variables.of(scenario).get("isa")
     return isa.passed(cap, evidence.isa) if cap else None
+
+
+def _not_reduced(scenario: Scenario, evidence: Evidence) -> str | None:
+    """Require narrower arithmetic where it is allowed: oneDNN may do without, silently."""
+    value = variables.of(scenario).get(variables.FPMATH)
+    if value is None:
+        return None
+    ran = [k for k in evidence.kernels if k.primitive in COMPUTE and k.data_type("src") == "f32"]
+    if not ran:
+        return f"fpmath={value} was allowed, but no kernel reported that it took fp32 numbers"
+    if 2 * sum(kernel.is_reduced for kernel in ran) > len(ran):
+        return None
+    full = [kernel for kernel in ran if not kernel.is_reduced]
+    allowed = sum(kernel.fpmath == value for kernel in full)
+    names = ", ".join(sorted({kernel.implementation for kernel in full}))
+    return (
+        f"fpmath={value} was allowed, but {len(full)} of {len(ran)} kernels multiplied in fp32 "
+        f"all the same ({names}; the permission reached {allowed} of them)"
+    )

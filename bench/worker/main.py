@@ -210,6 +210,10 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 def _start(options: argparse.Namespace) -> tuple[Session, protocol.Hello]:
     """Import everything, the backend first; return the session and the greeting."""
+    from bench.worker import fpmath
+
+    if options.fpmath:
+        fpmath.set_variable(options.fpmath)
     started = time.perf_counter()
     try:
         backend = backends.get(options.backend)
@@ -223,6 +227,8 @@ def _start(options: argparse.Namespace) -> tuple[Session, protocol.Hello]:
     from bench.worker import conditions
     from bench.worker.session import Session
 
+    if options.fpmath:
+        fpmath.allow(options.fpmath)
     hello: protocol.Hello = {
         "protocol": protocol.VERSION,
         "python": platform.python_version(),
@@ -290,6 +296,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--weights", default=None, help="model file, `random` or `imagenet`")
     parser.add_argument("--threads", type=int, default=None, help="default: as OpenMP decides")
+    parser.add_argument("--fpmath", help="what oneDNN may multiply fp32 data in: bf16 or tf32")
     parser.add_argument("--image-size", type=int, default=224, help="pixels a side")
     return parser.parse_args(arguments)
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 FORMAT: Final = "pillqc-acceleration/1"
 VARIABLE: Final = "PILLQC_ACCELERATION"
 _CHOICES: Final = {
-    "backend": ("stock", "ipex", "openvino", "onnxruntime"),
+    "backend": ("stock", "ipex", "openvino", "onnxruntime", "zentorch"),
     "mode": ("eager", "torchscript", "compile"),
     "fusion": (None, False, True),
     "dtype": ("fp32", "bf16"),
@@ -200,12 +200,18 @@ def _prepared(model: CustomVGG, way: Way, images: Tensor) -> _Call:
     if way.mode == "torchscript":
         ready = _scripted(ready, way, images)
     if way.mode == "compile":
-        import torch._inductor.config as inductor
-
-        inductor.freezing = way.freezing
-        backend = "ipex" if way.backend == "ipex" else "inductor"
-        return cast("_Call", torch.compile(ready, backend=backend, dynamic=False))
+        return _compiled(ready, way)
     return cast("_Call", ready)
+
+
+def _compiled(ready: nn.Module, way: Way) -> _Call:
+    if way.backend == "zentorch":
+        return runtimes.with_zentorch(ready)
+    import torch._inductor.config as inductor
+
+    inductor.freezing = way.freezing
+    backend = "ipex" if way.backend == "ipex" else "inductor"
+    return cast("_Call", torch.compile(ready, backend=backend, dynamic=False))
 
 
 def _scripted(ready: nn.Module, way: Way, images: Tensor) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Run the model with OpenVINO or ONNX Runtime, where they are installed.
+"""Run the model with OpenVINO, ONNX Runtime or zentorch, where they are installed.
 
     call = PREPARE["onnxruntime"](model, "fp32", images)
     probabilities, maps = call(images)      # for images of that shape
@@ -12,7 +12,7 @@ import importlib.util
 import tempfile
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import torch
 
@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     _Call = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 _PRECISIONS: Final = {"fp32": "f32", "bf16": "bf16"}
-_NEEDED: Final = {"openvino": ("openvino",), "onnxruntime": ("onnxruntime", "onnx")}
+_NEEDED: Final = {
+    "openvino": ("openvino",),
+    "onnxruntime": ("onnxruntime", "onnx"),
+    "zentorch": ("zentorch",),
+}
 """PyTorch writes ONNX through the package onnx."""
 _OPSET: Final = 17
 """The newest of PyTorch 2.8's tracing exporter; ONNX Runtime reads it since 2022."""
@@ -106,6 +110,19 @@ def _onnxruntime(model: nn.Module, _dtype: str, images: Tensor) -> _Call:
     def call(batch: Tensor) -> tuple[Tensor, Tensor]:
         probabilities, maps = session.run(None, {"images": batch.numpy()})
         return torch.from_numpy(probabilities), torch.from_numpy(maps)
+
+    return call
+
+
+def with_zentorch(model: nn.Module) -> _Call:
+    """Compile the model by AMD's zentorch, as AMD documents it; the first call compiles."""
+    import zentorch
+
+    compiled = torch.compile(model, backend="zentorch", dynamic=False)
+
+    def call(batch: Tensor) -> tuple[Tensor, Tensor]:
+        with zentorch.freezing_enabled():
+            return cast("tuple[Tensor, Tensor]", compiled(batch))
 
     return call
 

@@ -29,6 +29,7 @@ _MODULES = {
     "planted": "bench.worker.backends.planted",
     "openvino": "bench.worker.backends.openvino",
     "onnxruntime": "bench.worker.backends.onnxruntime",
+    "zentorch": "bench.worker.backends.zentorch",
 }
 
 

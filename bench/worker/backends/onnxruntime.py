@@ -22,13 +22,15 @@ from bench.worker.backends import Prepared, optional
 from bench.worker.workload.inputs import only_tensor
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from bench.plan.scenario import Scenario
     from bench.worker.workload.inputs import Inputs
 
 IMPORTS: tuple[str, ...] = ("onnxruntime", "onnx")
-_NAME = "ONNX Runtime"
+QUANTIZER = "bench.worker.backends.onnxruntime_int8"
+NAME = "ONNX Runtime"
 
 
 def load() -> None:
@@ -37,7 +39,7 @@ def load() -> None:
     Raises:
         ImportError: one of them is not installed.
     """
-    optional.load("onnxruntime", _NAME)
+    optional.load("onnxruntime", NAME)
     optional.load("onnx", "onnx", extra="onnxruntime")
 
 
@@ -57,17 +59,25 @@ def prepare(
     Raises:
         NotImplementedError: ONNX Runtime does not run this task, mode, layout or dtype.
     """
-    optional.check(scenario, _NAME, (Dtype.FP32,))
-    example = only_tensor(example, "ONNX Runtime")
-    exported = _exported(model.eval(), example)
+    optional.check(scenario, NAME, (Dtype.FP32,))
+    example = only_tensor(example, NAME)
+    return prepared(export(model.eval(), example), example)
+
+
+def prepared(
+    exported: bytes,
+    example: torch.Tensor,
+    evidence: Callable[[dict[str, int]], dict[str, Any]] = lambda ran: {"nodes": ran},
+) -> Prepared:
+    """Return an exported model ready to be called; `evidence` reads the operators of one call."""
     session = _session(exported)
     return Prepared(
         model=optional.ArrayModel(lambda images: session.run(None, {"images": images})),
-        evidence=lambda: {"nodes": _executed(exported, example)},
+        evidence=lambda: evidence(_executed(exported, example)),
     )
 
 
-def _exported(model: torch.nn.Module, example: torch.Tensor) -> bytes:
+def export(model: torch.nn.Module, example: torch.Tensor) -> bytes:
     """Export by tracing, which needs no further packages in PyTorch 2.8."""
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that this exporter is old

@@ -1,7 +1,7 @@
 """Functions that the optional backends share.
 
-Each of these backends compiles the whole model for inference from contiguous inputs, and takes and
-returns arrays instead of tensors.
+Each of these backends compiles the whole model for inference. Those that are no compiler of PyTorch
+take and return arrays instead of tensors.
 """
 
 from __future__ import annotations
@@ -23,17 +23,25 @@ def load(module: str, name: str, *, extra: str = "") -> None:
     """Import a package; the extra that installs it is called as its module is, unless given.
 
     Raises:
-        ImportError: it is not installed.
+        ImportError: it is not installed, or cannot be imported here.
     """
     try:
         importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(
-            f"{name} is not installed: `pip install 'pillqc-bench[{extra or module}]'`"
-        ) from error
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == module:
+            reason = f"{name} is not installed: `pip install 'pillqc-bench[{extra or module}]'`"
+        else:
+            reason = f"{name} could not be imported: {type(error).__name__}: {error}"
+        raise ImportError(reason) from error
 
 
-def check(scenario: Scenario, name: str, dtypes: Collection[Dtype]) -> None:
+def check(
+    scenario: Scenario,
+    name: str,
+    dtypes: Collection[Dtype],
+    *,
+    layout: Layout = Layout.CONTIGUOUS,
+) -> None:
     """Check that such a backend can run the scenario.
 
     Raises:
@@ -41,8 +49,8 @@ def check(scenario: Scenario, name: str, dtypes: Collection[Dtype]) -> None:
     """
     if scenario.task is Task.TRAINING:
         raise NotImplementedError(f"{name} is for inference: it does not train")
-    if scenario.mode is not Mode.COMPILE or scenario.layout is not Layout.CONTIGUOUS:
-        raise NotImplementedError(f"{name} compiles from contiguous inputs and has no other way")
+    if scenario.mode is not Mode.COMPILE or scenario.layout is not layout:
+        raise NotImplementedError(f"{name} compiles from {layout} inputs and has no other way")
     if scenario.dtype not in dtypes:
         raise NotImplementedError(f"this backend does not run {name} in {scenario.dtype}")
 

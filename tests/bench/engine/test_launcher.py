@@ -58,6 +58,15 @@ def test_a_scenarios_threads_are_its_cpus_and_variables_too(start: Any) -> None:
     assert command.environment["OMP_NUM_THREADS"] == "1"
 
 
+def test_reduced_arithmetic_is_an_argument_and_compiles_for_itself(start: Any) -> None:
+    """Code that was compiled for fp32 would keep its packed weights."""
+    plain, reduced = start(), start(scenario=replace(STOCK, options=("fpmath=bf16",)))
+    assert "--fpmath" not in plain.arguments
+    assert after(reduced, "--fpmath") == "bf16"
+    caches = {one.environment["TORCHINDUCTOR_CACHE_DIR"] for one in (plain, reduced)}
+    assert len(caches) == 2
+
+
 def test_a_cache_of_its_own_shares_nothing_compiled(start: Any) -> None:
     """Two sides of a gate, and two environments."""
     folders = [

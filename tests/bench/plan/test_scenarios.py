@@ -180,6 +180,27 @@ def test_further_backends_are_measured_on_request() -> None:
         matrix(PROFILES["smoke"], backends=("onnx",))
 
 
+def test_a_backend_that_needs_a_newer_pytorch_runs_in_the_other_environments() -> None:
+    """In each of them, and nowhere without one."""
+    names = ("torch-latest", "nightly")
+    asked = matrix(PROFILES["standard"], (1,), environments=names, backends=("zentorch",))
+    assert [s.id for s in asked if s.backend == "zentorch"] == [
+        f"inference/zentorch/compile/{dtype}/channels_last/b1@{name}"
+        for name in names
+        for dtype in ("fp32", "bf16")
+    ]
+    with pytest.raises(UsageError, match=r"--backend zentorch needs a newer PyTorch .* --env"):
+        matrix(PROFILES["standard"], (1,), backends=("zentorch",))
+
+
+@pytest.mark.parametrize(("profile", "int8"), [("smoke", False), ("standard", True)])
+def test_a_further_backend_has_int8_where_the_profile_has(profile: str, *, int8: bool) -> None:
+    """Calibrating would be most of a smoke run."""
+    asked = matrix(PROFILES[profile], (1,), backends=("onnxruntime",))
+    found = "inference/onnxruntime/compile/int8/contiguous/b1" in {s.id for s in asked}
+    assert found == int8
+
+
 def test_a_model_of_ones_own_has_neither_training_nor_int8() -> None:
     """Its loss and its training images are not known."""
     kept = of_own_model(STANDARD)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -269,3 +269,47 @@ def test_full_measures_caps_in_fp32_and_bf16_and_leaves_other_ids_alone() -> Non
     assert {scenario.dtype for scenario in added} == {Dtype.FP32, Dtype.BF16}
     assert {variables.of(scenario)["isa"] for scenario in added} == set(isa.CAPS)
     assert all("/isa=" in scenario.id or "+isa=" in scenario.id for scenario in added)
+
+
+# --- reduced arithmetic --------------------------------------------------------------------------
+
+BF16_MATH = replace(STOCK, options=("fpmath=bf16",))
+
+
+def test_reduced_arithmetic_is_set_by_the_worker_and_read_back_from_it() -> None:
+    """How depends on its PyTorch, so the process is told the value and no more."""
+    assert variables.setting_of(BF16_MATH).options == ("--fpmath", "bf16")
+    assert variables.setting_of(STOCK).options == ()
+    assert variables.contradiction(BF16_MATH, {"fpmath": "bf16"}) is None
+    for found in (None, "tf32", "bf16, fp32"):
+        denied = variables.contradiction(BF16_MATH, {"fpmath": found})
+        assert denied == (
+            f"fpmath=bf16 did not take: the process allows {found or 'fp32'} and not bf16"
+        )
+
+
+def test_only_reduced_fp32_is_held_to_the_tolerance_of_bf16() -> None:
+    """Its label is fp32; other variables change no result, and int8 keeps its own tolerance."""
+    assert variables.tolerated(BF16_MATH) is Dtype.BF16
+    assert variables.tolerated(TCMALLOC) is Dtype.FP32
+    assert variables.tolerated(replace(BF16_MATH, dtype=Dtype.INT8)) is Dtype.INT8
+
+
+def test_reduced_arithmetic_is_varied_in_every_environment() -> None:
+    """Only a newer PyTorch has settings of its own for it."""
+    other = replace(STOCK, layout=Layout.CHANNELS_LAST, environment="torch-latest")
+    found = variables.vary((STOCK, other), {"fpmath": ("bf16",)}, everything=False)
+    assert [one.id for one in found[2:]] == [
+        "inference/stock/eager/fp32/contiguous/b1/fpmath=bf16",
+        "inference/stock/eager/fp32/channels_last/b1/fpmath=bf16@torch-latest",
+    ]
+
+
+def test_allowing_less_than_fp32_is_a_difference_between_workers() -> None:
+    """A model of the user's own may do it when it is imported."""
+    plain: dict[str, Any] = {"fpmath": None, "env": {}}
+    reduced: dict[str, Any] = {"fpmath": "bf16", "env": {}}
+    assert conditions.differences(plain, reduced) == ["fpmath: None against bf16"]
+    allowed = variables.may_differ(BF16_MATH)
+    assert conditions.differences(plain, reduced, allowed=allowed) == []
+    assert conditions.differences({"env": {}}, plain) == []  # of an earlier version

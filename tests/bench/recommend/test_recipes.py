@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import html
 import json
+import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import pytest
@@ -144,19 +146,45 @@ def test_recipes_run_and_agree(make_run: MakeRun, backend: str, compiles: bool) 
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+@pytest.mark.parametrize(
+    ("backend", "dtype"),
+    [
+        ("openvino", "fp32"),
+        ("onnxruntime", "fp32"),
+        ("onnxruntime", "int8"),
+        ("zentorch", "fp32"),
+        ("zentorch", "bf16"),
+    ],
+)
 def test_recipes_of_further_backends_run_and_agree(
-    make_run: MakeRun, backend: str, tmp_path: Path
+    make_run: MakeRun, backend: str, dtype: str, tmp_path: Path
 ) -> None:
     """Where they are installed; the file that ONNX needs is written to the current folder."""
-    pytest.importorskip(backend)
-    execute([further(make_run(), backend)], tmp_path)
+    if find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    execute([further(make_run(), backend, dtype)], tmp_path)
 
 
-def further(run: Run, backend: str) -> ScenarioRow:
+def further(run: Run, backend: str, dtype: str = "fp32") -> ScenarioRow:
     """A row as that backend's scenario has it."""
     row = next(row for row in at_batch_1(run, "stock") if row.mode == "compile")
-    return dataclasses.replace(row, backend=backend, dtype="fp32", layout="contiguous")
+    layout = str(FURTHER_BACKENDS[backend].layout)
+    return dataclasses.replace(row, backend=backend, dtype=dtype, layout=layout)
+
+
+def test_zentorchs_code_uses_public_names_alone(make_run: MakeRun) -> None:
+    """What AMD documents, without a name of PyTorch's that begins with an underscore."""
+    code = recipe(further(make_run(), "zentorch", "bf16")) or ""
+    assert "zentorch.freezing_enabled()" in code
+    assert not re.search(r"\b_\w+|\._", code)
+
+
+def test_int8_has_seven_bits_where_eight_would_overflow(make_run: MakeRun) -> None:
+    """As it was measured: on a CPU without VNNI."""
+    row = further(make_run(), "onnxruntime", "int8")
+    for native, reduced in ((True, False), (False, True)):
+        code = recipe(dataclasses.replace(row, native_dtype=native)) or ""
+        assert f"reduce_range={reduced}," in code
 
 
 def test_every_scenario_but_the_placebo_has_code_that_parses(make_run: MakeRun) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -105,9 +106,9 @@ def test_a_heap_as_shipped_is_read_as_what_keeping_it_gains(standard: records.Ru
     assert any("GLIBC_TUNABLES" in sentence for sentence in answer.details)
 
 
-@pytest.mark.parametrize("tag", ["threads=1", "isa=avx2"])
+@pytest.mark.parametrize("tag", ["threads=1", "isa=avx2", "fpmath=bf16"])
 def test_what_costs_something_is_not_offered_as_free(standard: records.Run, tag: str) -> None:
-    """Fewer threads or older instructions are questions of another kind."""
+    """Fewer threads, older instructions and less precision are questions of another kind."""
     changed, name = with_variable(standard)
     assert surroundings(Facts(renamed(changed, name, tag))) is None
 
@@ -161,3 +162,20 @@ def test_disturbed_blocks_are_counted_among_those_of_the_whole_run(standard: rec
     timed = sum(round_ is not None for *_, round_ in blocks)
     answer = next(one for one in answers(facts) if one.key == "noise")
     assert f"24 of {timed:,} blocks" in answer.details[0]
+
+
+def test_reduced_arithmetic_is_said_beside_its_effect(standard: records.Run) -> None:
+    """With the error that it was allowed; an allocator changes no result."""
+    run, name = with_variable(standard)
+    plain = replace(standard.parity[0], scenario=name)
+    (row,) = varied.table(Facts(replace(run, parity=(*run.parity, plain)))).rows
+    assert row.cells[0].note == ""
+    other = name.replace(TAG, "fpmath=bf16")
+    reduced = renamed(run, name, "fpmath=bf16")
+    error = replace(plain, scenario=other, max_abs_error=0.004, tolerance=0.02)
+    (row,) = varied.table(Facts(replace(reduced, parity=(*run.parity, error)))).rows
+    assert row.cells[0].text == "fpmath bf16"
+    assert row.cells[0].note.startswith("reduced arithmetic under an fp32 label")
+    assert row.cells[0].note.endswith("largest error 0.004 of 0.02")
+    page = report.build(replace(reduced, parity=(*run.parity, error)))
+    assert row.cells[0].note in html.unescape(page)

@@ -380,3 +380,11 @@ def test_a_worker_of_an_older_commit_gives_kernels_without_times(run: Build, bac
     runner = run(*ALL)
     assert rows_of(runner)[IPEX_1.id].status == "ok"
     assert logged_calls(runner, IPEX_1) == []
+
+
+def test_reduced_arithmetic_is_compared_as_bf16_is(run: Build, backend: Any) -> None:
+    """The same error under the plain label is a wrong output."""
+    reduced = replace(LAST_1, options=("fpmath=bf16",))
+    backend.output_offset = {reduced.id: 0.01, SCRIPT_1.id: 0.01}
+    rows = rows_of(run(DEFAULT_1, SCRIPT_1, reduced))
+    assert (rows[SCRIPT_1.id].status, rows[reduced.id].status) == ("wrong_output", "ok")

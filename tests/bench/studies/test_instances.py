@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -174,3 +174,47 @@ def test_as_many_requests_as_instances() -> None:
     """A request too few would leave one instance idle unnoticed."""
     with pytest.raises(BenchError, match="1 requests for 2 instances"):
         Instances(workers=[Process("a", []), Process("b", [])]).ask_each("serve", 1.0, [{}])
+
+
+OPENVINO = replace(ASKED, backends=("openvino",))
+PLAIN = "inference/openvino/"
+
+
+def test_openvinos_throughput_mode_stands_beside_the_processes() -> None:
+    """One process with several cores has it; several processes share requests themselves."""
+    groups = instances.groups(OPENVINO, [(1, 4), (2, 2), (1, 1)], 4, 2)
+    found = {one.name: one for group in groups for one in group.participants}
+    assert [name for name in found if name.startswith("openvino-throughput")] == [
+        "openvino-throughput/1x4"
+    ]
+    scenario = found["openvino-throughput/1x4"].scenario
+    assert (scenario.options, scenario.batch_size) == (("requests=16",), 32)
+    assert {one.scenario.batch_size for name, one in found.items() if name.startswith(PLAIN)} == {2}
+    plain = instances.groups(ASKED, [(1, 4)], 4, 1)
+    assert not any("throughput" in one.name for group in plain for one in group.participants)
+
+
+def test_a_call_of_the_throughput_mode_counts_as_its_requests(bench: Any) -> None:
+    """800 ms for eight requests are as fast as 100 ms for one."""
+
+    def answer(participant: str, _: Mapping[str, Any]) -> dict[str, Any]:
+        ms = 800 if participant.startswith("openvino-throughput") else 100
+        bench.clock.spend_ms(2400)
+        starts = range(0, 2400, ms)
+        spans = {
+            "start_ns": [s * 10**6 for s in starts],
+            "end_ns": [(s + ms) * 10**6 for s in starts],
+        }
+        return {"instances": [spans]}
+
+    bench.answers = {"call_for": answer}
+    rows: list[InstanceRow] = []
+    now = {"now": "1x2"}
+    groups = instances.groups(OPENVINO, [(1, 2)], 2, 1)
+    study = bench.study(groups, instances.turn_of("run", 2.0, rows.append, now))
+    study.measure()
+    assert {row.ms_per_call for row in rows} == {100.0}
+    assert {row.images_per_s for row in rows} == {10.0}
+    assert {row.calls for row in rows} == {24}
+    page = instances.page(rows, Measured(noise=study.measured.noise), DEFAULT)
+    assert any("openvino-throughput" in remark for remark in page.remarks)

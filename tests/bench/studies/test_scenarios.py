@@ -105,14 +105,23 @@ def test_a_refused_pattern_is_wrong_usage_and_leaves_no_folder(study: str, tmp_p
 
 def test_a_further_backend_stands_beside_the_others_in_fp32(tmp_path: Path) -> None:
     """OpenVINO has bf16 too, but the usual scenarios have one dtype; stock default stays first."""
-    asked = request(tmp_path, backends=tuple(FURTHER_BACKENDS))
+    here = [name for name, one in FURTHER_BACKENDS.items() if not one.elsewhere]
+    asked = request(tmp_path, backends=tuple(here))
     first, control, *others = stages.group_of(asked).participants
     assert (first.name, control.is_control) == (STOCK_DEFAULT, True)
     added = [one.scenario for one in others if one.scenario.backend in FURTHER_BACKENDS]
-    assert [one.backend for one in added] == list(FURTHER_BACKENDS)
+    assert [one.backend for one in added] == here
     assert {(one.dtype, one.layout) for one in added} == {(Dtype.FP32, Layout.CONTIGUOUS)}
     bf16 = STAGES.chosen(request(tmp_path, backends=("openvino",), only=("*/openvino/*/bf16/*",)))
     assert [one.backend for one in bf16.values()] == ["stock", "openvino"]
+
+
+def test_a_backend_for_another_environment_is_refused_before_anything_starts(
+    tmp_path: Path,
+) -> None:
+    """Studies run in the default environment, which has an older PyTorch."""
+    with pytest.raises(UsageError, match=r"--backend zentorch needs a newer PyTorch"):
+        request(tmp_path, backends=("zentorch",))
 
 
 def test_an_unknown_backend_is_refused_before_anything_starts(tmp_path: Path) -> None:

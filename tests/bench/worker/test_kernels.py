@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
@@ -417,3 +418,71 @@ def test_a_cap_that_did_not_take_is_a_contradiction() -> None:
     capped = replace(stock_default(Task.INFERENCE, 1), options=("isa=avx2",))
     assert "avx512_core ran" in str(kernels.contradiction(capped, evidence))
     assert kernels.contradiction(replace(capped, options=("isa=avx512",)), evidence) is None
+
+
+# ---- reduced arithmetic --------------------------------------------------------------------------
+
+REDUCED = replace(COMPILED, mode=Mode.EAGER, options=("fpmath=bf16",))
+ASKED = " attr-fpmath:bf16"
+AMX = "brg_conv_fwd:avx512_core_amx"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "found"),
+    [("", None), (" attr-fpmath:strict:true", None), (ASKED, "bf16"), (f"{ASKED}:true", "bf16")],
+)
+def test_what_onednn_may_multiply_in_is_read_from_the_attributes(
+    attributes: str, found: str | None
+) -> None:
+    """Older versions print the mode alone, later ones whether it holds for whole numbers too."""
+    assert parse(line(post=attributes))[0].fpmath == found
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([line(layout="abcd", implementation=AMX, post=ASKED)], None),
+        ([line(layout="abcd", post=ASKED)], r"multiplied in fp32 all the same .*reached 1 of them"),
+        ([line(layout="abcd", implementation=AMX)], r"brg_conv_fwd:avx512_core_amx; .*reached 0"),
+        ([line(layout="abcd")], "reached 0 of them"),
+        (
+            [line(layout="abcd", implementation=AMX, post=ASKED), line(layout="abcd", post=ASKED)],
+            "1 of 2 kernels",
+        ),
+        ([], "no kernel reported"),
+    ],
+)
+def test_reduced_arithmetic_needs_the_permission_and_a_kernel_that_used_it(
+    lines: list[str], words: str | None
+) -> None:
+    """Else a scenario that only carries the label would be timed as equal."""
+    sentence = contradiction(REDUCED, evidence("\n".join(lines)))
+    assert (sentence is None) == (words is None)
+    assert words is None or re.search(words, str(sentence))
+
+
+# ---- further backends ----------------------------------------------------------------------------
+
+
+def test_a_zentorch_without_operators_of_its_own_is_stock() -> None:
+    """The compiler leaves to Inductor what it does not replace."""
+    case = scenario("zentorch", Mode.COMPILE, layout=Layout.CHANNELS_LAST)
+    graph = {"graphs": 1, "breaks": 0, "nodes": {"mkldnn::_convolution_pointwise": 13}}
+    found = Evidence(graph=graph)
+    assert "no operator of its own" in str(contradiction(case, found))
+    own = {**graph, "nodes": {"zentorch::zentorch_linear_unary": 1}}
+    assert contradiction(case, replace(found, graph=own)) is None
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [([13, 14], None), ([1, 2], "1 of 2 kernels"), ([0, 14], "0 of 14"), ([0, 0], "no kernel")],
+)
+def test_int8_without_onednn_is_counted_by_the_backend(
+    counts: list[int], words: str | None
+) -> None:
+    """More than half of its arithmetic, as for the others."""
+    case = scenario("onnxruntime", Mode.COMPILE, dtype=Dtype.INT8)
+    sentence = contradiction(case, Evidence(graph={"nodes": {}, "arithmetic": counts}))
+    assert (sentence is None) == (words is None)
+    assert words is None or words in str(sentence)

@@ -122,7 +122,7 @@ def test_other_stock_ways_agree(way: Way) -> None:
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime", "zentorch"])
 def test_further_backends_agree(backend: str) -> None:
     """Where they are installed: what `bench` may find fastest, pillqc can run."""
     pytest.importorskip(backend)
@@ -130,7 +130,8 @@ def test_further_backends_agree(backend: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("backend", "missing"), [("openvino", "openvino"), ("onnxruntime", "onnx")]
+    ("backend", "missing"),
+    [("openvino", "openvino"), ("onnxruntime", "onnx"), ("zentorch", "zentorch")],
 )
 def test_a_backend_that_is_not_installed_is_one_line(
     monkeypatch: pytest.MonkeyPatch, backend: str, missing: str

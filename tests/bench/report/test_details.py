@@ -1,0 +1,43 @@
+"""The page's entry of one scenario."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bench.analysis.run_facts import Facts
+from bench.report.details import all_details
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench.store.records import Run
+
+CONVOLUTIONS = "mkldnn::_convolution_pointwise=13"
+LINEAR = "zentorch::zentorch_linear_unary=1"
+
+
+@pytest.mark.parametrize(
+    ("graph", "said"),
+    [
+        (f"{CONVOLUTIONS}, {LINEAR}", "1 zentorch_linear_unary; no convolution"),
+        (f"zentorch::zentorch_convolution=13, {LINEAR}", "convolutions too"),
+        (CONVOLUTIONS, "none; no convolution"),
+    ],
+)
+def test_what_zentorch_replaced_is_said(
+    make_run: Callable[..., Run], graph: str, said: str
+) -> None:
+    """Beside the whole graph, in which the rest is PyTorch's."""
+    run = make_run()
+    row = next(row for row in run.scenarios if row.mode == "compile")
+    row = dataclasses.replace(row, scenario="inference/zentorch/x", backend="zentorch", graph=graph)
+    facts = Facts(dataclasses.replace(run, scenarios=(*run.scenarios, row)))
+    entry = next(one for one in all_details(facts) if one.id == row.scenario)
+    pairs = dict(entry.facts)
+    assert pairs["Operators of its graph"] == graph
+    assert pairs["Operators that zentorch replaced"].endswith(said)
+    others = [dict(one.facts) for one in all_details(facts) if one.id != row.scenario]
+    assert not any("Operators that zentorch replaced" in one for one in others)
