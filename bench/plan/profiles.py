@@ -35,6 +35,8 @@ class Profile:
     """The same for the fastest at inference, before it is recommended; 0 to skip that."""
     int8: bool = False
     """Whether int8 is measured too: calibrating and compiling take half a minute a scenario."""
+    variants: bool = False
+    """Whether fp16, further options of compile, and aot at every batch size are measured too."""
 
 
 PROFILES = {
@@ -83,6 +85,7 @@ PROFILES = {
             vary=("heap", "isa"),
             parity_s=60,
             int8=True,
+            variants=True,
         ),
     )
 }

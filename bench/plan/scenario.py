@@ -30,6 +30,8 @@ class Mode(_Word):
     EAGER = "eager"
     TORCHSCRIPT = "torchscript"
     COMPILE = "compile"
+    AOT = "aot"
+    """Compiled ahead of time into a file that every process loads (`torch.export`, AOTInductor)."""
 
 
 class Dtype(_Word):
@@ -37,6 +39,7 @@ class Dtype(_Word):
 
     FP32 = "fp32"
     BF16 = "bf16"
+    FP16 = "fp16"
     INT8 = "int8"
 
 
@@ -108,6 +111,10 @@ FUSED_ADAM = "fused_adam"
 """Training option: PyTorch's own fused Adam."""
 NO_FREEZING = "no_freezing"
 """Compile option: Inductor without weight freezing."""
+MAX_AUTOTUNE = "max_autotune"
+"""Compile option: Inductor times its own matrix products against the library's, and picks one."""
+CPP_WRAPPER = "cpp_wrapper"
+"""Compile option: the code between the kernels is C++ and not Python."""
 SLOWED = "slow"
 """Option of the backend `planted`, with its share: `slow=0.05`. In no profile."""
 PREPROCESSING = "preprocessing"
@@ -155,6 +162,11 @@ class Scenario:
         """The comparison group: scenarios of one group share rounds and baselines."""
         trained = next((tag for tag in self.options if tag in (FROZEN, FULL)), "")
         return (self.task, self.batch_size, trained)
+
+    @property
+    def compiles(self) -> bool:
+        """Whether a compiler runs before its first answer, which takes many seconds."""
+        return self.mode in (Mode.COMPILE, Mode.AOT)
 
     @property
     def is_stock_default(self) -> bool:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from bench.analysis.claims import BEST, Claims
 from bench.plan import variables
-from bench.plan.scenario import Mode, Scenario, Task, group_name, only_shows
+from bench.plan.scenario import Scenario, Task, group_name, only_shows
 from bench.run.forecast import Forecast
 from bench.run.open_claims import contenders, open_claims, open_rows
 
@@ -118,8 +118,8 @@ class Planner:
             if group != groups[0] and new:
                 first_group = next(iter(self._groups.values()))
                 new = contenders(known.analysis(), new, first_group, self._policy)
-            compiled = [one for one in new if one.mode is Mode.COMPILE]
-            simple = [one for one in new if one.mode is not Mode.COMPILE]
+            compiled = [one for one in new if one.compiles]
+            simple = [one for one in new if not one.compiles]
             for wave in (simple, compiled) if len(new) > self._policy.budget.wave else (new,):
                 if wave and (visit := self._first_visit(known, group, wave)):
                     return visit
