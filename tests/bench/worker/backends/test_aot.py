@@ -45,10 +45,16 @@ COMPILED = replace(AHEAD, mode=Mode.COMPILE)
 needs_bf16 = pytest.param(Dtype.BF16, marks=needs_onednn_bf16)
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Inductor's cache of this module's tests, because compiling its headers takes seconds."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What a test compiles is its own, as in a run; nothing of it stays in the process."""
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+def own_cache(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What these tests compile is their own, as in a run; nothing of it stays in the process."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(cache))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     yield
     graphs.forget()
@@ -123,8 +129,8 @@ def test_nobody_else_can_read_the_package(monkeypatch: pytest.MonkeyPatch) -> No
         path.write_bytes(b"built")
         seen.append((stat.S_IMODE(path.stat().st_mode), stat.S_IMODE(path.parent.stat().st_mode)))
 
-    monkeypatch.setattr(aot.inductor, "aoti_compile_and_package", build)
-    monkeypatch.setattr(aot.inductor, "aoti_load_package", lambda _: lambda images: images)
+    monkeypatch.setattr("torch._inductor.aoti_compile_and_package", build)
+    monkeypatch.setattr("torch._inductor.aoti_load_package", lambda _: lambda images: images)
     previous = os.umask(0)
     try:
         prepared = aot.prepare(small(), images(), None)
@@ -154,12 +160,12 @@ def test_a_model_that_cannot_be_exported_is_unsupported() -> None:
     assert "\n" not in reason
 
 
-def test_without_a_compiler_it_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_compiler_it_is_unavailable() -> None:
     """As for torch.compile: the machine lacks something, and the model is not to blame."""
-    import torch._inductor.config as inductor
+    import torch._inductor.config as settings
 
-    monkeypatch.setattr(inductor.cpp, "cxx", ("no-such-compiler",))
-    with pytest.raises(Exception, match="compiler") as caught:
+    no_compiler = settings.patch({"cpp.cxx": ("no-such-compiler",)})
+    with no_compiler, pytest.raises(Exception, match="compiler") as caught:
         stock.prepare(small(), AHEAD, images())
     assert status_of(caught.value) is Status.UNAVAILABLE
 
