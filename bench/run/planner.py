@@ -11,7 +11,7 @@ A visit is one launch of one comparison group. The order, as `Planner.next` has 
 3. the same for the other groups; at a further batch size, scenarios that the first group showed to
    be slower come last;
 4. a comparison of the best scenario's decisions with stock default's, on many more images;
-5. what no claim needs: int8, variables, the rest;
+5. what no claim needs: int8, variables, what is compiled ahead of time, the rest;
 6. further processes for open claims, then for open rows.
 """
 
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from bench.analysis.claims import BEST, Claims
 from bench.plan import variables
-from bench.plan.scenario import Scenario, Task, group_name, only_shows
+from bench.plan.scenario import Mode, Scenario, Task, group_name, only_shows
 from bench.run.forecast import Forecast
 from bench.run.open_claims import contenders, open_claims, open_rows
 
@@ -273,6 +273,10 @@ class Planner:
 
 
 def _comes_late(scenario: Scenario) -> bool:
-    """Whether no claim needs it: nobody would choose it, or it runs under a variable."""
+    """Whether no claim needs it: nobody would choose it, or it runs under a variable.
+
+    Nor is one compiled ahead of time needed: its kernels are those of compile, which a claim
+    already has, and each of its processes builds anew.
+    """
     shows = only_shows(scenario.backend, scenario.dtype, scenario.options)
-    return shows or bool(variables.of(scenario))
+    return shows or scenario.mode is Mode.AOT or bool(variables.of(scenario))

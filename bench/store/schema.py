@@ -83,8 +83,8 @@ class ScenarioRow:  # as many fields as its file has columns
     reorder_share: float | None = None
     """Their share of oneDNN's own time in that call."""
     graph: str | None = None
-    """Fused nodes and their count (TorchScript), graphs and graph breaks (compile), with the products
-    that were tuned and the graphs that C++ runs if any, or loaded packages (aot)."""
+    """Fused nodes and their count (TorchScript); graphs and graph breaks, with tuned products and
+    graphs that C++ runs if any (compile); loaded packages (aot)."""
     page_faults: float | None = None
     """Pages that the kernel mapped in during a call, the median of the timed calls. Each costs
     time; their number differs between processes of the same code (docs/variables.md)."""

@@ -94,8 +94,8 @@ class Evidence:
     kernels: tuple[Kernel, ...] = ()
     layers_replaced: int | None = None
     graph: Mapping[str, Any] = field(default_factory=dict)
-    """TorchScript has `nodes` {name: count}, compile `graphs` and `breaks` (and `tuned` products and
-    `cpp_wrappers` if any), aot `packages`."""
+    """TorchScript has `nodes` {name: count}; compile `graphs`, `breaks`, and `tuned` products and
+    `cpp_wrappers` if any; aot `packages`."""
 
     @property
     def convolutions(self) -> tuple[Kernel, ...]:

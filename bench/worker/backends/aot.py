@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from bench.worker.workload.inputs import Inputs
 
-_UNPACKED = re.compile(r"/tmp/\w{6}(?=/\S*aotinductor/)")
+_UNPACKED = re.compile(r"/tmp/\w{6}(?=/\S*aotinductor/)")  # noqa: S108 - PyTorch's choice
 """The folder that PyTorch unpacks a package to, in the path of its library."""
 
 

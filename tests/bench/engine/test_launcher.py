@@ -107,11 +107,11 @@ def test_threads_bind_as_many_cpus_and_more_than_there_are_is_unavailable() -> N
     ],
 )
 def test_fp16_needs_instructions_of_the_cpu(
-    start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, *, can: bool
+    start: Any, monkeypatch: pytest.MonkeyPatch, flags: str, *, can: bool
 ) -> None:
     """No process is started where it has none; every other dtype starts anywhere."""
     cpu = parse_cpuinfo(f"model name\t: a CPU\nflags\t\t: {flags}\n")
-    monkeypatch.setattr(launcher.cpu, "read_cpu", lambda _: cpu)
+    monkeypatch.setattr("bench.machine.cpu.read_cpu", lambda _: cpu)
     for dtype in set(Dtype) - {Dtype.FP16}:
         start(scenario=replace(STOCK, dtype=dtype))
     if can:

@@ -173,9 +173,9 @@ def test_recipes_that_freeze_pack_no_weight_at_a_call(
     logs = {}
     code = recipe(row) or ""
     other = code.replace('"1"', '"0"').replace("True", "False")
-    for name, code in {"frozen": code, "not": other}.items():
+    for name, text in {"frozen": code, "not": other}.items():
         done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", _FROZEN.format(code=code)],
+            [sys.executable, "-W", "ignore", "-c", _FROZEN.format(code=text)],
             check=False,
             capture_output=True,
             text=True,

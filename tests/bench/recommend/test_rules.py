@@ -233,7 +233,7 @@ def test_pillqc_reads_every_way_that_can_be_handed_over(
     for row in (row for row in rows if row.backend != "placebo"):
         if row.dtype == "fp16" or row.options in ("max_autotune", "cpp_wrapper"):
             refused.append(row.scenario)
-            with pytest.raises(BenchError, match="does not have (fp16|max_autotune|cpp_wrapper)"):
+            with pytest.raises(BenchError, match=r"does not have (fp16|max_autotune|cpp_wrapper)"):
                 handover.write(facts, row, tmp_path / "refused.json")
             continue
         held = {**handover.handover(facts, row), "versions": {}}
