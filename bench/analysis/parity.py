@@ -186,6 +186,7 @@ def _allowed(dtype: Dtype, tolerance: ParityTolerance) -> float:
     return {
         Dtype.FP32: tolerance.fp32,
         Dtype.BF16: tolerance.bf16,
+        Dtype.FP16: tolerance.fp16,
         Dtype.INT8: tolerance.int8,
     }[dtype]
 

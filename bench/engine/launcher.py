@@ -11,19 +11,19 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.engine import environments
 from bench.engine.worker_process import WorkerCommand, WorkerProcess, worker_arguments
 from bench.errors import WorkerError
-from bench.machine import placement
+from bench.machine import cpu, placement
 from bench.plan import variables
-from bench.plan.scenario import Status
+from bench.plan.scenario import Dtype, Status
 from bench.store import run_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from bench.gate.side import Code
     from bench.plan.scenario import Scenario
@@ -66,8 +66,9 @@ class Launcher:
         checkout; workers with a `cache` of their own share no compiled code with the others.
 
         Raises:
-            WorkerError: this machine cannot have a variable of the scenario.
+            WorkerError: this machine cannot have a variable of the scenario, or not its dtype.
         """
+        check_dtype(scenario)
         setting = variables.setting_of(scenario)
         bound = first_cpus(cpus or self.cpus, setting.threads)
         threads = setting.threads or len(bound)
@@ -113,3 +114,16 @@ def first_cpus(cpus: tuple[int, ...], count: int | None) -> tuple[int, ...]:
             f"{count} threads need as many physical cores of one node, and {len(cpus)} are free",
         )
     return cpus[:count]
+
+
+def check_dtype(scenario: Scenario, root: Path = Path("/")) -> None:
+    """Refuse fp16 on a CPU without instructions for it, before a process is started.
+
+    Raises:
+        WorkerError: this is such a CPU.
+    """
+    if scenario.dtype is Dtype.FP16 and not cpu.fp16_native(cpu.read_cpu(root).isa):
+        raise WorkerError(
+            Status.UNAVAILABLE,
+            "this CPU has neither AVX512_FP16 nor AMX_FP16, so it cannot compute in fp16",
+        )

@@ -18,7 +18,6 @@ from bench.plan.scenario import (
     INSPECTION,
     PREPARATION,
     PREPROCESSING,
-    Mode,
     Scenario,
     Task,
     stock_default,
@@ -53,7 +52,7 @@ def _parts(found: list[Scenario]) -> list[Scenario]:
     prepared = [
         replace(scenario, options=(*scenario.options, PREPARATION))
         for scenario in found
-        if scenario.batch_size == 1 and scenario.mode is not Mode.COMPILE  # compiles when called
+        if scenario.batch_size == 1 and not scenario.compiles  # when called, or for many seconds
     ]
     return [*stock, *prepared]
 

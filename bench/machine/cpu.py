@@ -150,6 +150,11 @@ def bf16_native(isa: Mapping[str, bool]) -> bool:
     return bool(native_bf16_by(isa))
 
 
+def fp16_native(isa: Mapping[str, bool]) -> bool:
+    """Return whether the CPU itself computes in fp16; below that oneDNN has no fp16 kernels."""
+    return bool(isa.get("avx512_fp16") or (isa.get("amx_fp16") and isa.get("amx_tile")))
+
+
 def notes(cpu: Cpu, instance_type: str | None) -> list[str]:
     """Return sentences about the CPU that a reader of the results must know."""
     if not cpu.flags:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from bench.errors import UsageError
 from bench.plan.scenario import (
+    CPP_WRAPPER,
     DEFAULT_ENVIRONMENT,
     FROZEN,
     FUSED_ADAM,
+    MAX_AUTOTUNE,
     NO_FREEZING,
     TRAINING_OPTIONS,
     Dtype,
@@ -58,23 +60,43 @@ FURTHER_BACKENDS = {
 """By name."""
 EXCLUSIONS = (
     Exclusion(
-        what="training/*/torchscript",
-        reason="TorchScript's fusers, stock and IPEX, are inference paths: they refuse training",
+        what="training/*/{torchscript,aot}",
+        reason="TorchScript's fusers, stock and IPEX, and AOTInductor's packages are for inference",
     ),
     Exclusion(
-        what="training/*/compile",
-        reason="freezing is for inference, so it would be another comparison than the tutorial's",
+        what="training/ipex/compile",
+        reason="IPEX's compile backend packs weights by freezing them, which training cannot; "
+        "without that a compiled step is Inductor's, which stock PyTorch has",
     ),
     Exclusion(
-        what="*/compile/bf16",
-        reason="compile is measured for its fp32 fusion; bf16 in eager and TorchScript",
+        what="inference/ipex/aot",
+        reason="IPEX has no ahead-of-time mode",
+    ),
+    Exclusion(
+        what="inference/stock/aot beyond the smallest batch, except in `full`",
+        reason="its kernels are those of compile; what it gains is the start, which the smallest "
+        "batch shows",
+    ),
+    Exclusion(
+        what="compile with max_autotune or cpp_wrapper, and fp16, except in `full`",
+        reason="each is a further compilation, and few CPUs compute in fp16; of fp16 stock eager "
+        "and compile are measured",
+    ),
+    Exclusion(
+        what="training/stock/compile of all layers, except in `full`",
+        reason="forward and backward compile for half a minute; the step that the inspector is "
+        "trained with, shallow blocks frozen, shows what that gains",
+    ),
+    Exclusion(
+        what="in `smoke`: aot, compile in bf16, and compiled training",
+        reason="each compiles for 8 to 30 s, and the whole run has three minutes and a half",
     ),
     Exclusion(
         what="ipex/*/contiguous",
         reason="ipex.optimize makes the weights channels_last, so the label would be untrue",
     ),
     Exclusion(
-        what="inference/stock/{torchscript,compile,*/bf16}/contiguous",
+        what="inference/stock/{torchscript,compile,aot,*/bf16,*/fp16}/contiguous",
         reason="IPEX gets channels_last, so its fair opponent has it too; stock eager is measured "
         "in both, which shows what the layout alone gains",
     ),
@@ -134,20 +156,28 @@ def _inference(profile: Profile, batch_size: int) -> list[Scenario]:
     compiled = _stock(batch_size, Mode.COMPILE, Dtype.FP32)
     stock = [eager, script, fused, compiled]
     ipex = [replace(scenario, backend="ipex") for scenario in stock]
-    bf16 = [
-        replace(scenario, dtype=Dtype.BF16)
-        for scenario in (*stock, *ipex)
-        if scenario.mode is not Mode.COMPILE
-    ]
+    bf16 = [replace(scenario, dtype=Dtype.BF16) for scenario in (*stock, *ipex)]
     placebo = replace(default, backend="placebo")
+    smallest = batch_size == min(profile.batch_sizes)
     if profile.whole_matrix:
         unfrozen = replace(compiled, options=(NO_FREEZING,))
+        ahead = [replace(one, mode=Mode.AOT) for one in (compiled, bf16[3])]
+        more = [*(ahead if smallest or profile.variants else ()), unfrozen]
+        if profile.variants:
+            more += _variants(eager, compiled)
         int8 = [replace(scenario, dtype=Dtype.INT8) for scenario in (compiled, ipex[2])]
         small = int8 if profile.int8 else []
-        return [default, *stock, unfrozen, placebo, *ipex, *bf16, *small]
-    if batch_size == min(profile.batch_sizes):
-        return [default, *stock, placebo, *ipex, bf16[0], bf16[-1]]
+        return [default, *stock, *more, placebo, *ipex, *bf16, *small]
+    if smallest:
+        return [default, *stock, placebo, *ipex, bf16[0], bf16[6]]
     return [default, eager, ipex[2]]
+
+
+def _variants(eager: Scenario, compiled: Scenario) -> list[Scenario]:
+    """Return compile's other options in fp32 and bf16, and both ways in fp16."""
+    options = [replace(compiled, options=(tag,)) for tag in (MAX_AUTOTUNE, CPP_WRAPPER)]
+    bf16 = [replace(one, dtype=Dtype.BF16) for one in options]
+    return [*options, *bf16, *(replace(one, dtype=Dtype.FP16) for one in (eager, compiled))]
 
 
 def further(backend: str, batch_size: int, environments: Iterable[str] = ()) -> list[Scenario]:
@@ -188,10 +218,11 @@ def _training(profile: Profile, trained: str) -> list[Scenario]:
     tuned = replace(default, layout=Layout.CHANNELS_LAST, options=(trained, FUSED_ADAM))
     ipex = replace(default, backend="ipex", layout=Layout.CHANNELS_LAST)
     fp32 = [default, tuned, ipex]
-    bf16 = [replace(scenario, dtype=Dtype.BF16) for scenario in fp32]
     if profile.whole_matrix:
-        return [*fp32, *bf16]
-    return [*fp32, bf16[2]] if trained == FROZEN else [default, ipex]
+        if trained == FROZEN or profile.variants:
+            fp32.insert(2, replace(tuned, mode=Mode.COMPILE))
+        return [*fp32, *(replace(scenario, dtype=Dtype.BF16) for scenario in fp32)]
+    return [*fp32, replace(ipex, dtype=Dtype.BF16)] if trained == FROZEN else [default, ipex]
 
 
 def matrix(

@@ -35,6 +35,9 @@ class Profile:
     """The same for the fastest at inference, before it is recommended; 0 to skip that."""
     int8: bool = False
     """Whether int8 is measured too: calibrating and compiling take half a minute a scenario."""
+    variants: bool = False
+    """Whether fp16, further options of compile, aot at every batch size, and compiled training of all
+    layers are measured too."""
 
 
 PROFILES = {
@@ -83,6 +86,7 @@ PROFILES = {
             vary=("heap", "isa"),
             parity_s=60,
             int8=True,
+            variants=True,
         ),
     )
 }

@@ -30,6 +30,8 @@ class Mode(_Word):
     EAGER = "eager"
     TORCHSCRIPT = "torchscript"
     COMPILE = "compile"
+    AOT = "aot"
+    """Compiled ahead of time into a file that every process loads (`torch.export`, AOTInductor)."""
 
 
 class Dtype(_Word):
@@ -37,6 +39,7 @@ class Dtype(_Word):
 
     FP32 = "fp32"
     BF16 = "bf16"
+    FP16 = "fp16"
     INT8 = "int8"
 
 
@@ -111,6 +114,10 @@ NO_FREEZING = "no_freezing"
 AUTO_KERNELS = "auto_kernel_selection"
 """Option of IPEX: `ipex.optimize(auto_kernel_selection=True)`, with which fp32 linear layers are
 oneDNN's and can be fused; MKL's, the default, cannot. For `bench operators` only."""
+MAX_AUTOTUNE = "max_autotune"
+"""Compile option: Inductor times its own matrix products against the library's, and picks one."""
+CPP_WRAPPER = "cpp_wrapper"
+"""Compile option: the code between the kernels is C++ and not Python."""
 SLOWED = "slow"
 """Option of the backend `planted`, with its share: `slow=0.05`. In no profile."""
 REQUESTS = "requests"
@@ -166,6 +173,11 @@ class Scenario:
         """Return the value of the option `name=value`; None without it."""
         pairs = (tag.partition("=") for tag in self.options)
         return next((value for found, equals, value in pairs if equals and found == name), None)
+
+    @property
+    def compiles(self) -> bool:
+        """Whether a compiler runs before its first answer, which takes many seconds."""
+        return self.mode in (Mode.COMPILE, Mode.AOT)
 
     @property
     def is_stock_default(self) -> bool:

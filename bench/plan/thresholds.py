@@ -149,6 +149,8 @@ class ParityTolerance:
     """Only the order of summation differs."""
     bf16: float = 5e-2
     """8 bits of mantissa through 13 convolutions."""
+    fp16: float = 1e-2
+    """11 bits of mantissa, eight times finer than bf16's, but a narrower range."""
     int8: float = 1.5e-1
     """7 bits per tensor, calibrated."""
     map_factor: float = 10.0

@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import BenchError
-from bench.plan.scenario import DEFAULT_ENVIRONMENT, NO_FREEZING
+from bench.plan.scenario import (
+    CPP_WRAPPER,
+    DEFAULT_ENVIRONMENT,
+    MAX_AUTOTUNE,
+    NO_FREEZING,
+)
 from bench.store import durable
 from bench.text.wording import option_tags
 
@@ -68,6 +73,12 @@ def write(facts: Facts, row: ScenarioRow, path: Path) -> None:
         raise BenchError(
             f"{row.scenario}: `pillqc inspect` cannot run int8, which needs calibration images: "
             "use the printed code, or recommend without --int8"
+        )
+    unknown = {"fp16", MAX_AUTOTUNE, CPP_WRAPPER} & {row.dtype, *option_tags(row)}
+    if unknown:
+        raise BenchError(
+            f"{row.scenario}: `pillqc inspect` does not have {', '.join(unknown)}: use the printed "
+            "code"
         )
     text = json.dumps(handover(facts, row), indent=2) + "\n"
     durable.replace(path, text.encode(), make_folder=True)

@@ -9,7 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.machine.placement import kept_heap
-from bench.plan.scenario import DEFAULT_ENVIRONMENT, FUSED_ADAM, NO_FREEZING, Task
+from bench.plan.scenario import (
+    CPP_WRAPPER,
+    DEFAULT_ENVIRONMENT,
+    FUSED_ADAM,
+    MAX_AUTOTUNE,
+    NO_FREEZING,
+    Task,
+)
 from bench.text.wording import option_tags
 
 if TYPE_CHECKING:
@@ -18,14 +25,48 @@ if TYPE_CHECKING:
     from bench.store.records import ScenarioRow
 
 _CHANNELS_LAST = "memory_format=torch.channels_last"
-_AUTOCAST = 'torch.autocast("cpu", torch.bfloat16)'
 _INT8_MODE = {"stock": "compile", "ipex": "torchscript"}
 """The one mode in which each backend runs int8."""
 
-_BF16_WEIGHTS = """\
+_DTYPES = {"fp32": "torch.float32", "bf16": "torch.bfloat16", "fp16": "torch.float16"}
+
+_LOW_WEIGHTS = """\
 for layer in model.modules():
     if isinstance(layer, (torch.nn.Conv2d, torch.nn.Linear)):
-        layer.to(torch.bfloat16)"""
+        layer.to(DTYPE)"""
+
+_FREEZING = """\
+import os
+
+os.environ["TORCHINDUCTOR_FREEZING"] = "1"  # weights become constants; set it before importing
+"""
+
+_UNDER_AUTOCAST = """
+
+class UnderAutocast(torch.nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images):
+        with AUTOCAST:
+            return self.model(images)
+
+
+model = UnderAutocast(model)"""
+
+_AHEAD_OF_TIME = """
+# once, for this CPU and this version of PyTorch; the weights become constants
+with torch.no_grad():
+    torch._inductor.aoti_compile_and_package(
+        torch.export.export(model, (images,)),
+        package_path="model.pt2",
+        inductor_configs={"freezing": True},
+    )
+
+# in every process
+model = torch._inductor.aoti_load_package("model.pt2")"""
+
 
 _IPEX_INT8 = """\
 ipex.enable_onednn_fusion(True)
@@ -48,8 +89,7 @@ with torch.no_grad():
     for batch in calibration:  # some of your training images
         model(batch)
     model = convert_pt2e(model)
-torch._inductor.config.freezing = True
-model = torch.compile(model, backend="inductor", dynamic=False)"""
+model = torch.compile(model, dynamic=False)"""
 
 _OPENVINO = """\
 import openvino
@@ -128,19 +168,26 @@ def _code(row: ScenarioRow) -> str | None:
     if row.backend not in _INT8_MODE:
         return None
     if row.task == Task.TRAINING:
-        return "\n".join(_training(row)) if row.mode == "eager" else None
+        known = row.mode == "eager" or (row.backend, row.mode) == ("stock", "compile")
+        return "\n".join(_training(row)) if known else None
     if row.dtype == "int8":
         known = (row.mode, row.environment) == (_INT8_MODE[row.backend], DEFAULT_ENVIRONMENT)
         return "\n".join(_int8(row)) if known else None
-    return "\n".join(_inference(row)) if row.dtype in ("fp32", "bf16") else None
+    return "\n".join(_inference(row)) if row.dtype in _DTYPES else None
 
 
 def _imports(row: ScenarioRow) -> Iterator[str]:
+    if row.mode == "compile" and row.task == Task.INFERENCE and not _is_unfrozen(row):
+        yield _FREEZING
     yield "import torch"
-    if row.mode == "compile":
-        yield "import torch._inductor.config"
+    if row.mode == "aot":
+        yield "import torch._inductor"
     if row.backend == "ipex":
         yield "import intel_extension_for_pytorch as ipex"
+
+
+def _is_unfrozen(row: ScenarioRow) -> bool:
+    return NO_FREEZING in option_tags(row)
 
 
 def _layout(row: ScenarioRow) -> Iterator[str]:
@@ -150,28 +197,42 @@ def _layout(row: ScenarioRow) -> Iterator[str]:
 
 
 def _inference(row: ScenarioRow) -> Iterator[str]:
-    autocast = f", {_AUTOCAST}" if row.dtype == "bf16" else ""
+    autocast = "" if row.dtype == "fp32" else f", {_autocast(row)}"
     yield from (*_imports(row), "", "model.eval()", *_layout(row))
     if row.backend == "ipex":
         prepack = ", weights_prepack=False" if row.mode == "compile" else ""
-        yield f"model = ipex.optimize(model, dtype={_dtype(row)}{prepack})"
-    elif row.dtype == "bf16":
-        yield _BF16_WEIGHTS
+        yield f"model = ipex.optimize(model, dtype={_DTYPES[row.dtype]}{prepack})"
+    elif autocast:
+        yield _LOW_WEIGHTS.replace("DTYPE", _DTYPES[row.dtype])
     if row.mode == "torchscript":
         switch = "ipex" if row.backend == "ipex" else "torch.jit"
         yield f"{switch}.enable_onednn_fusion({row.fusion == 'on'})"
-        if row.dtype == "bf16":
+        if autocast:
             yield "torch._C._jit_set_autocast_mode(False)"
         yield f"with torch.no_grad(){autocast}:"
         yield "    model = torch.jit.trace(model, images, check_trace=False)"
         yield "    model = torch.jit.freeze(model.eval())"
         autocast = ""
     if row.mode == "compile":
-        if NO_FREEZING not in option_tags(row):
-            yield "torch._inductor.config.freezing = True"
-        backend = "ipex" if row.backend == "ipex" else "inductor"
-        yield f'model = torch.compile(model, backend="{backend}", dynamic=False)'
+        yield _compiled(row)
+    if row.mode == "aot":
+        if autocast:
+            yield _UNDER_AUTOCAST.replace("AUTOCAST", _autocast(row))
+        yield _AHEAD_OF_TIME
+        autocast = ""
     yield from ("", f"with torch.no_grad(){autocast}:", "    outputs = model(images)")
+
+
+def _compiled(row: ScenarioRow) -> str:
+    """Return the call of `torch.compile`, which takes a mode or options."""
+    settings = ["dynamic=False"]
+    if row.backend == "ipex":
+        settings.append('backend="ipex"')
+    if MAX_AUTOTUNE in option_tags(row):
+        settings.append('mode="max-autotune-no-cudagraphs"')
+    if CPP_WRAPPER in option_tags(row):
+        settings.append('options={"cpp_wrapper": True}')
+    return f"model = torch.compile(model, {', '.join(settings)})"
 
 
 def _training(row: ScenarioRow) -> Iterator[str]:
@@ -181,19 +242,22 @@ def _training(row: ScenarioRow) -> Iterator[str]:
     yield "trained = [p for p in model.parameters() if p.requires_grad]"
     yield f"optimizer = torch.optim.Adam(trained, lr=1e-4{fused})"
     if row.backend == "ipex":
-        yield f"model, optimizer = ipex.optimize(model, optimizer=optimizer, dtype={_dtype(row)})"
+        optimized = f"ipex.optimize(model, optimizer=optimizer, dtype={_DTYPES[row.dtype]})"
+        yield f"model, optimizer = {optimized}"
+    if row.mode == "compile":
+        yield _compiled(row)
     yield from ("", "optimizer.zero_grad()")
-    if row.dtype == "bf16":
-        yield from (f"with {_AUTOCAST}:", "    outputs = model(images)")
-    else:
+    if row.dtype == "fp32":
         yield "outputs = model(images)"
+    else:
+        yield from (f"with {_autocast(row)}:", "    outputs = model(images)")
     yield "loss = loss_function(outputs.float(), labels)"
     yield "loss.backward()"
     yield "optimizer.step()"
 
 
-def _dtype(row: ScenarioRow) -> str:
-    return "torch.bfloat16" if row.dtype == "bf16" else "torch.float32"
+def _autocast(row: ScenarioRow) -> str:
+    return f'torch.autocast("cpu", {_DTYPES[row.dtype]})'
 
 
 def _int8(row: ScenarioRow) -> Iterator[str]:

@@ -11,7 +11,7 @@ from bench.plan.scenario import CONTROL_SUFFIX
 from bench.recommend.recipes import recipe
 from bench.report import sparklines
 from bench.report.table import megabytes, whole
-from bench.report.tables import break_even, start_up_ms
+from bench.report.tables import break_even, package_mb, start_up_ms
 from bench.text import wording
 from bench.text.wording import NOTHING, digits, milliseconds, seconds
 
@@ -111,6 +111,9 @@ def _pairs(facts: Facts, row: ScenarioRow) -> list[tuple[str, str]]:
         ("Arithmetic", f"{row.dtype}, {native[row.native_dtype]}"),
         ("Operators with a fused one", whole(row.fused_ops)),
     ]
+    if row.load_ms is not None:
+        built = f"{seconds(row.build_s)}, {megabytes(package_mb(row))}"
+        pairs.insert(7, ("Built once / loaded", f"{built} / {milliseconds(row.load_ms)}"))
     if facts.is_measured(row) and row.scenario not in facts.kernels:
         pairs.append(("Kernels", "oneDNN logged none: the call ran on others"))
     if row.layers_replaced is not None:

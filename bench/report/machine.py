@@ -19,6 +19,7 @@ _ISA_NAMES = {
     "avx512_fp16": "AVX512_FP16",
     "amx_bf16": "AMX bf16",
     "amx_int8": "AMX int8",
+    "amx_fp16": "AMX fp16",
 }
 _MACHINE = {
     "instance_type": "Instance type",

@@ -92,23 +92,37 @@ def timings(facts: Facts, anchors: Anchors) -> Table:
     )
 
 
+_AHEAD = (
+    " AOTInductor's file is built once, for this CPU and PyTorch, and loaded by each process: "
+    "building is part of Prepare, and counts neither for break-even nor for peak memory."
+)
+_PACKAGE: dict[str, Callable[[ScenarioRow], Cell]] = {
+    "Built once": lambda row: quantity(row.build_s, seconds),
+    "File": lambda row: quantity(package_mb(row), megabytes),
+    "Load": lambda row: quantity(row.load_ms, milliseconds),
+}
+
+
 def costs(facts: Facts, anchors: Anchors) -> Table:
     """Return what a scenario costs before its first fast call, its memory, and its break-even."""
+    rows = [
+        row
+        for row in facts.scenarios.values()
+        if row.prepare_s is not None or row.first_call_ms is not None
+    ]
+    ahead = any(row.load_ms is not None for row in rows)
     return _numbers(
         facts,
         "costs",
         "Start-up cost and peak memory of the worker process (the kernel's high-water mark). "
         "Pages: those that the kernel maps in during a call; a large number depends on heap "
         "layout. Break-even: calls after which the faster scenario has made up for its longer "
-        "start.",
-        [
-            row
-            for row in facts.scenarios.values()
-            if row.prepare_s is not None or row.first_call_ms is not None
-        ],
+        f"start.{_AHEAD if ahead else ''}",
+        rows,
         {
             "Import": lambda row: quantity(row.import_s, seconds),
             "Prepare": lambda row: quantity(row.prepare_s, seconds),
+            **(_PACKAGE if ahead else {}),
             "First call": lambda row: quantity(row.first_call_ms, milliseconds),
             "Warm-up calls": lambda row: quantity(row.warmup_iterations, whole),
             "Break-even": lambda row: quantity(break_even(facts, row), spell_break_even),
@@ -117,6 +131,11 @@ def costs(facts: Facts, anchors: Anchors) -> Table:
         },
         anchors,
     )
+
+
+def package_mb(row: ScenarioRow) -> float | None:
+    """Return the size of the file of a scenario that is compiled ahead of time, in MiB."""
+    return None if row.package_bytes is None else row.package_bytes / 2**20
 
 
 def money(facts: Facts, anchors: Anchors) -> Table:
@@ -149,10 +168,14 @@ def money(facts: Facts, anchors: Anchors) -> Table:
 
 
 def start_up_ms(row: ScenarioRow) -> float | None:
-    """Return the time of import, preparation and first call together, in ms."""
+    """Return the time of import, preparation and first call together, in ms.
+
+    Of a scenario that is compiled ahead of time loading counts, and not building what it loads.
+    """
     if row.prepare_s is None or row.first_call_ms is None:
         return None
-    return ((row.import_s or 0.0) + row.prepare_s) * 1000 + row.first_call_ms
+    prepare_ms = row.prepare_s * 1000 if row.load_ms is None else row.load_ms
+    return (row.import_s or 0.0) * 1000 + prepare_ms + row.first_call_ms
 
 
 def break_even(facts: Facts, row: ScenarioRow) -> float | None:

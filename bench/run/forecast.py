@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.plan.scenario import Mode, group_name
+from bench.plan.scenario import group_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -52,11 +52,9 @@ class Forecast:
 
         Those of its group count; else those of its task, at another batch size; else all.
         """
-        compiled = scenario.mode is Mode.COMPILE
+        compiled = scenario.compiles
         every = {self.scenarios[name]: cost for name, cost in self.costs.items()}
-        similar = {
-            one: cost for one, cost in every.items() if (one.mode is Mode.COMPILE) == compiled
-        } or every
+        similar = {one: cost for one, cost in every.items() if one.compiles == compiled} or every
         if not similar:
             return 0.0
         same_task = {one: cost for one, cost in similar.items() if one.task is scenario.task}

@@ -140,6 +140,9 @@ class Outcome:
             page_faults=timing.page_faults,
             joules_images=self.joules_images or None,
             checked=self.checked,
+            build_s=self.prepared.get("build_s"),
+            package_bytes=self.prepared.get("package_bytes"),
+            load_ms=self.prepared.get("load_ms"),
         )
         return as_ended(row) if ended else row
 
@@ -158,9 +161,13 @@ class Outcome:
         return [kernel["primitive"] for kernel in kernels].count("reorder")
 
 
+_COUNTED = ("graphs", "breaks", "tuned", "cpp_wrappers", "packages")
+"""What compilers report, in this order."""
+
+
 def _spell_graph(graph: Mapping[str, Any]) -> str | None:
     """Return the mode's evidence as a cell: `ipex_prepack::convolution_relu_run=13`, `graphs=1`."""
-    counts = {**graph.get("nodes", {}), **{n: graph[n] for n in ("graphs", "breaks") if n in graph}}
+    counts = {**graph.get("nodes", {}), **{n: graph[n] for n in _COUNTED if n in graph}}
     cell = graph.get("cell") or ", ".join(f"{name}={count}" for name, count in counts.items())
     return cell or None
 

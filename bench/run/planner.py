@@ -11,7 +11,7 @@ A visit is one launch of one comparison group. The order, as `Planner.next` has 
 3. the same for the other groups; at a further batch size, scenarios that the first group showed to
    be slower come last;
 4. a comparison of the best scenario's decisions with stock default's, on many more images;
-5. what no claim needs: int8, variables, the rest;
+5. what no claim needs: int8, variables, what is compiled ahead of time, the rest;
 6. further processes for open claims, then for open rows.
 """
 
@@ -118,8 +118,8 @@ class Planner:
             if group != groups[0] and new:
                 first_group = next(iter(self._groups.values()))
                 new = contenders(known.analysis(), new, first_group, self._policy)
-            compiled = [one for one in new if one.mode is Mode.COMPILE]
-            simple = [one for one in new if one.mode is not Mode.COMPILE]
+            compiled = [one for one in new if one.compiles]
+            simple = [one for one in new if not one.compiles]
             for wave in (simple, compiled) if len(new) > self._policy.budget.wave else (new,):
                 if wave and (visit := self._first_visit(known, group, wave)):
                     return visit
@@ -273,6 +273,10 @@ class Planner:
 
 
 def _comes_late(scenario: Scenario) -> bool:
-    """Whether no claim needs it: no user would choose it, or it runs under a variable."""
+    """Whether no claim needs it: no user would choose it, or it runs under a variable.
+
+    Nor is one compiled ahead of time needed: its kernels are those of compile, which a claim
+    already has, and each of its processes builds anew.
+    """
     shows = only_shows(scenario.backend, scenario.dtype, scenario.options)
-    return shows or bool(variables.of(scenario))
+    return shows or scenario.mode is Mode.AOT or bool(variables.of(scenario))

@@ -137,6 +137,9 @@ def _outcome(
     prepared: PrepareReply = {
         "prepare_s": row.prepare_s,
         "native_dtype": row.native_dtype,
+        "build_s": row.build_s,
+        "package_bytes": row.package_bytes,
+        "load_ms": row.load_ms,
         "layers_replaced": row.layers_replaced,
         "flop_per_call": flop,
     }

@@ -83,7 +83,8 @@ class ScenarioRow:  # as many fields as its file has columns
     reorder_share: float | None = None
     """Their share of oneDNN's own time in that call."""
     graph: str | None = None
-    """Fused nodes and their count (TorchScript), or graphs and graph breaks (compile)."""
+    """Fused nodes and their count (TorchScript); graphs and graph breaks, with tuned products and
+    graphs that C++ runs if any (compile); loaded packages (aot)."""
     page_faults: float | None = None
     """Pages that the kernel mapped in during a call, the median of the timed calls. Each costs
     time; their number differs between processes of the same code (docs/variables.md)."""
@@ -92,6 +93,13 @@ class ScenarioRow:  # as many fields as its file has columns
     checked: bool | None = None
     """Whether its outputs, conditions and kernels were all checked; before that it has no verdict.
     Empty in runs of version 0.1, which checked before they wrote a verdict."""
+    build_s: float | None = None
+    """Seconds to build the package of a model that is compiled ahead of time: once, and part of
+    `prepare_s`. Empty for every other mode."""
+    package_bytes: int | None = None
+    """Size of that file."""
+    load_ms: float | None = None
+    """Time to load it in a process: with the first call, its time to a first answer."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,13 +27,20 @@ _BACKENDS = {
     "onnxruntime": "ONNX Runtime",
     "zentorch": "zentorch",
 }
-_MODES = {"eager": "eager", "torchscript": "TorchScript", "compile": "torch.compile"}
+_MODES = {
+    "eager": "eager",
+    "torchscript": "TorchScript",
+    "compile": "torch.compile",
+    "aot": "AOTInductor",
+}
 _FUSION = {"on": "fusion on", "off": "fusion off"}
 _OPTIONS = {
     "frozen": "shallow blocks frozen",
     "full": "everything trained",
     "fused_adam": "fused Adam",
     "no_freezing": "no freezing",
+    "max_autotune": "max-autotune",
+    "cpp_wrapper": "C++ wrapper",
 }
 GLYPHS = {
     "faster": "▲",
@@ -226,6 +233,7 @@ def spoken(row: ScenarioRow) -> str:
         "eager": "eager",
         "torchscript": "with TorchScript",
         "compile": "with torch.compile",
+        "aot": "with AOTInductor",
     }.get(row.mode, row.mode)
     notes = [_FUSION.get(row.fusion or "", row.fusion or "")]
     if row.backend == "stock" and row.mode == "eager":

@@ -32,7 +32,7 @@ PEAK_SECONDS = 0.4
 PEAK_MIB = 256
 """At least this much is copied, and four times the last-level cache if that is more."""
 PEAK_MAX_MIB = 2048
-_DTYPES = {Dtype.FP32: torch.float32, Dtype.BF16: torch.bfloat16}
+_DTYPES = {Dtype.FP32: torch.float32, Dtype.BF16: torch.bfloat16, Dtype.FP16: torch.float16}
 
 
 def probe() -> protocol.ProbeReply:
@@ -63,7 +63,7 @@ def peak(dtypes: list[Dtype]) -> protocol.PeakReply:
     oneDNN cannot compute in the dtype (bf16 below AVX-512), PyTorch's own convolution is the best
     that a model gets; the product reached a twentieth of it. int8 uses two convolutions, because
     PyTorch's product has plain loops where VNNI is missing; int8 is left out where this PyTorch has
-    no such convolution.
+    no such convolution, and fp16 where the CPU has no instructions for it.
     """
     found = {str(dtype): rate for dtype in dtypes if (rate := _gflop_per_s(dtype)) is not None}
     source = torch.ones(copy_bytes(), dtype=torch.uint8)
@@ -87,6 +87,8 @@ def is_native(dtype: Dtype, root: Path = Path("/")) -> bool:
     found = cpu.parse_cpuinfo(files.text(root / "proc/cpuinfo") or "")
     if dtype is Dtype.BF16:
         return cpu.bf16_native(found.isa)
+    if dtype is Dtype.FP16:
+        return cpu.fp16_native(found.isa)
     eight_bit = {"avx512_vnni", "avx_vnni", "amx_int8", "i8mm"}
     return dtype is Dtype.FP32 or bool(eight_bit & found.flags)
 
@@ -117,6 +119,8 @@ def _gflop_per_s(dtype: Dtype) -> float | None:
             return max(_rate(int8_convolution(*layer), layer) for layer in PEAK_LAYERS)
         except (AttributeError, RuntimeError):
             return None
+    if dtype is Dtype.FP16 and not is_native(dtype):
+        return None
     channels, side, batch = PEAK_LAYERS[0]
     convolution = torch.nn.Conv2d(channels, channels, 3, padding=1, bias=False).eval()
     images = torch.rand(batch, channels, side, side)

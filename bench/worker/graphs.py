@@ -12,15 +12,28 @@ from bench.plan.scenario import Mode
 from bench.worker import kernels
 
 _GENERATED = "torch._inductor.runtime.compile_tasks."
+_CPP_SOURCE = "cpp_wrapper_src"
+"""A name in generated modules whose kernels are called by C++."""
 
 
 def evidence(mode: Mode) -> dict[str, Any]:
-    """Return fused nodes (TorchScript), or the number of graphs and their breaks (compile)."""
+    """Return fused nodes (TorchScript), or the number of graphs and their breaks (compile).
+
+    Compile also has, where there are any, the products for which Inductor chose between kernels
+    that it timed (`tuned`), and the graphs that C++ runs (`cpp_wrappers`).
+    """
     if mode is Mode.TORCHSCRIPT:
         return {"nodes": kernels.graph_nodes(_script_graph())}
     if mode is Mode.COMPILE:
         breaks = sum(dynamo.counters["graph_break"].values())
-        return {"graphs": identity(mode), "breaks": breaks}
+        found = {"graphs": identity(mode), "breaks": breaks}
+        tuned = dynamo.counters["inductor"]["select_algorithm_autotune"]
+        if tuned:
+            found["tuned"] = tuned
+        by_cpp = sum(hasattr(sys.modules[name], _CPP_SOURCE) for name in _generated())
+        if by_cpp:
+            found["cpp_wrappers"] = by_cpp
+        return found
     return {}
 
 
@@ -45,8 +58,13 @@ def forget() -> None:
         from torch._inductor.codecache import PyCodeCache
 
         PyCodeCache.cache_clear()
-        for name in [name for name in sys.modules if name.startswith(_GENERATED)]:
+        for name in _generated():
             del sys.modules[name]
+
+
+def _generated() -> list[str]:
+    """Return the names of the modules that Inductor has generated."""
+    return [name for name in sys.modules if name.startswith(_GENERATED)]
 
 
 def _script_graph() -> str:

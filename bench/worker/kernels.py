@@ -23,7 +23,15 @@ from typing import TYPE_CHECKING, Any
 
 from bench.machine import isa
 from bench.plan import variables
-from bench.plan.scenario import Dtype, Layout, Mode, Scenario, Task
+from bench.plan.scenario import (
+    CPP_WRAPPER,
+    MAX_AUTOTUNE,
+    Dtype,
+    Layout,
+    Mode,
+    Scenario,
+    Task,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -114,8 +122,9 @@ class Evidence:
     """The logged calls that executed these kernels."""
     layers_replaced: int | None = None
     graph: Mapping[str, Any] = field(default_factory=dict)
-    """TorchScript has `nodes` {name: count}, compile has `graphs` and `breaks`; int8 of a backend
-    without oneDNN has `arithmetic`: how many operators took 8-bit numbers, and of how many."""
+    """TorchScript has `nodes` {name: count}; compile `graphs`, `breaks`, and `tuned` products and
+    `cpp_wrappers` if any; aot `packages`; int8 of a backend without oneDNN `arithmetic`: how many
+    operators took 8-bit numbers, and of how many."""
 
     @property
     def convolutions(self) -> tuple[Kernel, ...]:
@@ -303,7 +312,7 @@ def _wrong_dtype(scenario: Scenario, evidence: Evidence) -> str | None:
     if scenario.dtype is Dtype.INT8:
         return _not_int8(evidence)
     ran = {str(kernel.data_type("src")) for kernel in evidence.convolutions}
-    expected = {Dtype.FP32: "f32", Dtype.BF16: "bf16"}[scenario.dtype]
+    expected = {Dtype.FP32: "f32", Dtype.BF16: "bf16", Dtype.FP16: "f16"}[scenario.dtype]
     if not ran or expected in ran:
         return None
     return f"the label says {scenario.dtype}, but the convolutions ran in {', '.join(sorted(ran))}"
@@ -355,12 +364,21 @@ def _wrong_layout(scenario: Scenario, evidence: Evidence) -> str | None:
 
 
 def _not_compiled(scenario: Scenario, evidence: Evidence) -> str | None:
-    if scenario.mode is not Mode.COMPILE or "graphs" not in evidence.graph:
+    graph = evidence.graph
+    if scenario.mode is Mode.AOT:
+        loaded = graph.get("packages")
+        return None if loaded else "the label says aot, but no AOTInductor package is loaded"
+    if scenario.mode is not Mode.COMPILE or "graphs" not in graph:
         return None
-    if not evidence.graph["graphs"]:
+    if not graph["graphs"]:
         return "the label says compile, but no graph was compiled"
-    breaks = evidence.graph.get("breaks", 0)
-    return f"the compiled model has {breaks} graph breaks" if breaks else None
+    if breaks := graph.get("breaks", 0):
+        return f"the compiled model has {breaks} graph breaks"
+    if CPP_WRAPPER in scenario.options and not graph.get("cpp_wrappers"):
+        return "the label says C++ wrapper, but Python calls the compiled kernels"
+    if MAX_AUTOTUNE in scenario.options and not graph.get("tuned"):
+        return "max-autotune found nothing to choose from in this model: it is plain compile"
+    return None
 
 
 def _above_cap(scenario: Scenario, evidence: Evidence) -> str | None:

@@ -74,6 +74,7 @@ class PrepareReply(TypedDict, total=False):
     """A prepared scenario; values may be None in a resumed run, which reads them from its rows.
 
     `part` is one of `scenario.PARTS` or None. `case` and `served_by` come from operator sessions.
+    `build_s`, `package_bytes` and `load_ms` are of a model that was compiled ahead of time.
     """
 
     prepare_s: float | None
@@ -81,6 +82,9 @@ class PrepareReply(TypedDict, total=False):
     parameters: int
     flop_per_call: float | None
     native_dtype: bool | None
+    build_s: float | None
+    package_bytes: int | None
+    load_ms: float | None
     batch_shape: list[int]
     part: str | None
     model: ModelFacts

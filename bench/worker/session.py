@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.worker import protocol
-    from bench.worker.backends import Backend, Prepared
+    from bench.worker.backends import Backend, Package, Prepared
     from bench.worker.workload import Workload
     from bench.worker.workload.inputs import Inputs
     from pillqc.data.images import Sample
@@ -76,8 +76,8 @@ class Session:
         """Build the scenario's model and let the backend set it up.
 
         `before` may change the model before the backend gets it. `prepare_s` times the backend
-        alone, because building the model and reading images is the same for all. A compiled mode
-        compiles at its first call, not here.
+        alone, because building the model and reading images is the same for all. `compile` compiles
+        at its first call, not here; the peak of memory leaves out building an `aot` package.
         """
         self.release()
         if scenario.backend != self._name:
@@ -105,7 +105,16 @@ class Session:
             trained=loaded.trained,
             part=product_parts.part(scenario, work=self.work, backend=self._backend, loaded=loaded),
         )
+        facts: protocol.ModelFacts = {
+            "name": loaded.name,
+            "trained": loaded.trained,
+            "threshold": loaded.threshold,
+        }
+        del loaded, set_up  # a package holds the weights itself
         gc.collect()
+        if prepared.package is not None:  # whoever loads a package did not build it
+            release_freed_memory()
+            self._memory.start()
         self.heap.settle()
         gc.freeze()
         return {
@@ -116,11 +125,8 @@ class Session:
             "native_dtype": calibration.is_native(scenario.dtype),
             "batch_shape": list(tensors_of(batch.images)[0].shape),
             "part": part_of(scenario),
-            "model": {
-                "name": loaded.name,
-                "trained": loaded.trained,
-                "threshold": loaded.threshold,
-            },
+            **_of_package(prepared.package),
+            "model": facts,
         }
 
     def _set_up(
@@ -246,6 +252,16 @@ class Session:
         if phase is Phase.TIMED and before != active.graph:
             return "the model was compiled again while it was timed"
         return None
+
+
+def _of_package(package: Package | None) -> protocol.PrepareReply:
+    if package is None:
+        return {}
+    return {
+        "build_s": package.build_s,
+        "package_bytes": package.size_bytes,
+        "load_ms": package.load_ms,
+    }
 
 
 def shapes(result: object) -> object:

@@ -25,6 +25,7 @@ import torch
 
 from pillqc.errors import PillqcError
 from pillqc.model import runtimes
+from pillqc.model.ahead_of_time import built_ahead
 from pillqc.model.optimizing import load_ipex
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ FORMAT: Final = "pillqc-acceleration/1"
 VARIABLE: Final = "PILLQC_ACCELERATION"
 _CHOICES: Final = {
     "backend": ("stock", "ipex", "openvino", "onnxruntime", "zentorch"),
-    "mode": ("eager", "torchscript", "compile"),
+    "mode": ("eager", "torchscript", "compile", "aot"),
     "fusion": (None, False, True),
     "dtype": ("fp32", "bf16"),
     "layout": ("contiguous", "channels_last"),
@@ -179,7 +180,8 @@ class Accelerated:
             self.prepared = _prepared(self._model, self._way, _laid_out(images, self._way))
         if count < self._size:
             images = torch.cat([images, images[:1].expand(self._size - count, -1, -1, -1)])
-        with _cast(self._way):
+        inside = self._way.mode == "aot"  # the package has the casts
+        with nullcontext() if inside else _cast(self._way):
             probabilities, maps = self.prepared(_laid_out(images, self._way))
         return probabilities[:count].float(), maps[:count].float()
 
@@ -199,6 +201,8 @@ def _prepared(model: CustomVGG, way: Way, images: Tensor) -> _Call:
                 layer.to(torch.bfloat16)
     if way.mode == "torchscript":
         ready = _scripted(ready, way, images)
+    if way.mode == "aot":
+        return cast("_Call", built_ahead(ready, images, _cast(way)))
     if way.mode == "compile":
         return _compiled(ready, way)
     return cast("_Call", ready)

@@ -15,7 +15,7 @@ import numpy as np
 
 from bench.analysis.speedups import RunAnalysis
 from bench.plan.profiles import PROFILES, Profile
-from bench.plan.scenario import CONTROL_SUFFIX, Mode, Scenario
+from bench.plan.scenario import CONTROL_SUFFIX, Scenario
 from bench.plan.thresholds import DEFAULT
 from bench.run.forecast import Cost
 from bench.run.open_claims import decided_claims
@@ -99,7 +99,7 @@ class Machine:
                 for name, _ in participants
             ]
         for name, one in participants:
-            first_s = self.open_s + (15.0 if one.mode is Mode.COMPILE else 0.0)
+            first_s = self.open_s + (15.0 if one.compiles else 0.0)
             round_s = 2 * self.time_ms(one) / 1000
             cost = Cost(open_s=self.open_s, round_s=round_s, first_s=first_s)
             self.spent_s += (first_s if visit.is_first else self.open_s) + rounds * round_s

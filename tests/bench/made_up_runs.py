@@ -51,7 +51,7 @@ Save = Callable[[Run, Path], Path]
 HOSTILE = "<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>|`*$x^2$"
 RUN_ID = "20261124T020000Z-m6i.4xlarge-532bdfb"
 GFLOP = 30.7
-PEAK = {"fp32": 340.0, "bf16": 340.0, "int8": 1360.0}
+PEAK = {"fp32": 340.0, "bf16": 340.0, "fp16": 680.0, "int8": 1360.0}
 NATIVE_PEAK = {**PEAK, "bf16": 680.0}
 """Peaks of a CPU with bf16 instructions: a speed above the peak is called invalid."""
 
@@ -61,6 +61,7 @@ _EIGHT_MS = {
     ("stock", "torchscript", False, "channels_last"): 877.0,
     ("stock", "torchscript", True, "channels_last"): 834.0,
     ("stock", "compile", None, "channels_last"): 838.0,
+    ("stock", "aot", None, "channels_last"): 836.0,
     ("placebo", "eager", None, "contiguous"): 1186.0,
     ("ipex", "eager", None, "channels_last"): 860.0,
     ("ipex", "torchscript", False, "channels_last"): 852.0,
@@ -80,6 +81,8 @@ def nominal_ms(scenario: Scenario, *, native_bf16: bool) -> float:
         ms = _EIGHT_MS[key] * scenario.batch_size / 8 * overhead
     if scenario.dtype is Dtype.BF16:
         ms *= 0.55 if native_bf16 else 4.6
+    if scenario.dtype is Dtype.FP16:
+        ms *= 0.55
     if scenario.dtype is Dtype.INT8:
         ms *= 0.22
     return ms
@@ -216,6 +219,7 @@ def _scenario_row(plan: Plan, scenario: Scenario, calls: list[IterationRow]) -> 
         speed = None
     ipex = scenario.backend == "ipex"
     bf16 = scenario.dtype is Dtype.BF16
+    ahead = scenario.mode is Mode.AOT
     row = ScenarioRow(
         run_id=RUN_ID,
         scenario=scenario.id,
@@ -238,7 +242,7 @@ def _scenario_row(plan: Plan, scenario: Scenario, calls: list[IterationRow]) -> 
         p99_ms=timing.p99_ms,
         images_per_s=scenario.batch_size / median * 1000 if median else None,
         import_s=4.1 if ipex else 1.9,
-        prepare_s=11.5 if scenario.mode is Mode.COMPILE else 0.9,
+        prepare_s=11.5 if scenario.compiles else 0.9,
         first_call_ms=timing.first_call_ms,
         warmup_iterations=timing.warmup_iterations,
         peak_rss_mb=(760.0 + 28 * scenario.batch_size + 240 * ipex) if median else None,
@@ -246,9 +250,12 @@ def _scenario_row(plan: Plan, scenario: Scenario, calls: list[IterationRow]) -> 
         percent_of_peak=100 * speed / plan.peak[str(scenario.dtype)] if speed else None,
         native_dtype=plan.native_bf16 if bf16 else True,
         isa="avx512_core_bf16" if bf16 and plan.native_bf16 else "avx512_core",
-        fused_ops=13 if scenario.fusion or scenario.mode is Mode.COMPILE else 0,
+        fused_ops=13 if scenario.fusion or scenario.compiles else 0,
         layers_replaced=14 if ipex else None,
         checked=True,
+        build_s=11.0 if ahead else None,
+        package_bytes=59 * 2**20 if ahead else None,
+        load_ms=300.0 if ahead else None,
     )
     unknown: dict[str, Any] = dict.fromkeys(_OF_A_WORKER)
     return row if started else dataclasses.replace(row, **unknown)
@@ -256,7 +263,7 @@ def _scenario_row(plan: Plan, scenario: Scenario, calls: list[IterationRow]) -> 
 
 _OF_A_WORKER = (
     *("threads", "import_s", "prepare_s", "native_dtype", "isa", "fused_ops"),
-    *("layers_replaced", "checked"),
+    *("layers_replaced", "checked", "build_s", "package_bytes", "load_ms"),
 )
 """Columns that only a worker can fill."""
 

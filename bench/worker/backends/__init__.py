@@ -34,6 +34,15 @@ _MODULES = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class Package:
+    """The file of a model that was compiled ahead of time: built once, loaded by every process."""
+
+    build_s: float
+    size_bytes: int
+    load_ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prepared:
     """A model ready to be called.
 
@@ -47,6 +56,8 @@ class Prepared:
     """The dtype of autocast around a call; None: no autocast."""
     layers_replaced: int | None = None
     """Number of layers that the backend replaced; None where it replaces none by design."""
+    package: Package | None = None
+    """Of a model that was compiled ahead of time."""
     evidence: Callable[[], Mapping[str, Any]] | None = None
     """Returns what the backend says that a call executes, as `kernels.Evidence.graph` has it; None:
     the mode's evidence is used."""

@@ -95,9 +95,11 @@ def prepare(
     lay_out(model, scenario.layout)
     if scenario.task is Task.TRAINING:
         return _training(model, scenario, dtype, optimizer)
+    if scenario.mode is Mode.AOT:
+        raise NotImplementedError("IPEX has no ahead-of-time mode")
+    _refuse_unpacked(dtype)
     if scenario.mode is Mode.COMPILE:
         return _compiled(model, scenario, dtype)
-    _refuse_unpacked(dtype)
     optimized = _optimize(model, dtype, auto_kernels=AUTO_KERNELS in scenario.options)
     replaced = _at_least_one(count_replaced(optimized))
     _refuse_loading(optimized)

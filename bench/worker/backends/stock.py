@@ -1,26 +1,38 @@
 """Stock PyTorch, set up for each scenario as an expert would.
 
-bf16: convolutions and linear layers hold bf16 weights and autocast surrounds the call, as IPEX's
-documentation says too, so the two are comparable. On a CPU with native bf16 that was the fastest
-standard way (eager, channels_last, batch 1: 75 ms, against 82 ms for autocast over fp32 weights,
-which casts them at every call, and 78 ms for a pure bf16 model).
+bf16 (and fp16): convolutions and linear layers hold bf16 weights and autocast surrounds the call,
+as IPEX's documentation says too, so the two are comparable. On a CPU with native bf16 that was the
+fastest standard way (eager, channels_last, batch 1: 75 ms, against 82 ms for autocast over fp32
+weights, which casts them at every call, and 78 ms for a pure bf16 model).
 
 TorchScript: trace and freeze. "Fusion on" is PyTorch's oneDNN Graph fuser, off by default. The
 JIT's autocast pass is off, because it would add the casts that the trace already holds.
 
 Compile: Inductor, the whole model as one graph, with frozen (constant-folded, prepacked) weights.
+In bf16 with the same weights and autocast, so that a difference from the other modes is the
+compiler's; freezing folds the casts that are left. A training step compiles forward and backward
+without freezing; loss and optimiser stay as they are in eager mode. Ahead of time: `aot.py`.
 """
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch.backends import mkldnn
 
-from bench.plan.scenario import NO_FREEZING, Dtype, Layout, Mode, Scenario, Task
+from bench.plan.scenario import (
+    CPP_WRAPPER,
+    MAX_AUTOTUNE,
+    NO_FREEZING,
+    Dtype,
+    Layout,
+    Mode,
+    Scenario,
+    Task,
+)
 from bench.worker.backends import Prepared, autocast
 
 if TYPE_CHECKING:
@@ -32,6 +44,7 @@ IMPORTS: tuple[str, ...] = ()
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 """By a tensor's number of dimensions."""
 QUANTIZER = "bench.worker.backends.pt2e"
+_AUTOCAST = {Dtype.FP32: None, Dtype.BF16: torch.bfloat16, Dtype.FP16: torch.float16}
 
 
 def load() -> None:
@@ -63,11 +76,14 @@ def prepare(
     if scenario.mode is Mode.TORCHSCRIPT:
         torch.jit.enable_onednn_fusion(bool(scenario.fusion))
         return Prepared(model=script(model, example, dtype))
+    if scenario.mode is Mode.AOT:
+        from bench.worker.backends import aot  # imports Inductor
+
+        return aot.prepare(model, example, dtype)
     if scenario.mode is Mode.COMPILE:
-        return Prepared(
-            model=compiled(model, "inductor", freezing=NO_FREEZING not in scenario.options),
-            autocast=dtype,
-        )
+        freezing = NO_FREEZING not in scenario.options
+        call = compiled(model, "inductor", freezing=freezing, **_settings(scenario))
+        return Prepared(model=call, autocast=dtype)
     return Prepared(model=model, autocast=dtype)
 
 
@@ -79,7 +95,7 @@ def compute_dtype(scenario: Scenario) -> torch.dtype | None:
     """
     if scenario.dtype is Dtype.INT8:
         raise NotImplementedError("int8 needs calibration images: `quantize` makes it")
-    return torch.bfloat16 if scenario.dtype is Dtype.BF16 else None
+    return _AUTOCAST[scenario.dtype]
 
 
 def lay_out(model: torch.nn.Module, layout: Layout) -> None:
@@ -132,19 +148,34 @@ def script(
     return frozen
 
 
-def compiled(model: torch.nn.Module, backend: str, *, freezing: bool) -> torch.nn.Module:
+def compiled(
+    model: torch.nn.Module,
+    backend: str,
+    *,
+    freezing: bool,
+    **settings: Any,  # noqa: ANN401 - PyTorch's: `mode` or `options`
+) -> torch.nn.Module:
     """Return the model as one compiled graph of fixed shapes; its first call compiles.
 
     There is one compile thread, because a pool of compile workers would outlive the compilation and
-    disturb the next measurement.
+    disturb the next measurement. Freezing is a setting of the process: as an option of
+    `torch.compile`, Dynamo would not see it, pass the weights as arguments, and nothing would be
+    frozen, silently.
     """
     import torch._inductor.config as inductor
 
     torch.compiler.reset()
     inductor.freezing = freezing
     inductor.compile_threads = 1
-    call = torch.compile(model, backend=backend, fullgraph=True, dynamic=False)
+    call = torch.compile(model, backend=backend, fullgraph=True, dynamic=False, **settings)
     return cast("torch.nn.Module", call)
+
+
+def _settings(scenario: Scenario) -> dict[str, Any]:
+    """Return what the scenario's options are to `torch.compile`."""
+    if MAX_AUTOTUNE in scenario.options:
+        return {"mode": "max-autotune-no-cudagraphs"}
+    return {"options": {"cpp_wrapper": True}} if CPP_WRAPPER in scenario.options else {}
 
 
 def _training(
@@ -154,8 +185,8 @@ def _training(
     optimizer: torch.optim.Optimizer | None,
 ) -> Prepared:
     """Keep fp32 weights, with autocast around the forward pass, as PyTorch documents for bf16."""
-    if scenario.mode is Mode.TORCHSCRIPT:
-        raise NotImplementedError("TorchScript is measured for inference only")
+    if scenario.mode in (Mode.TORCHSCRIPT, Mode.AOT):
+        raise NotImplementedError(f"{scenario.mode} is for inference only")
     model.train()
     if scenario.mode is Mode.COMPILE:
         model = compiled(model, "inductor", freezing=False)

@@ -101,6 +101,8 @@ def test_decisions_are_counted_at_the_models_threshold(tmp_path: Path) -> None:
         (Dtype.FP32, 5e-3, False),
         (Dtype.BF16, 2e-2, True),
         (Dtype.BF16, 2e-1, False),
+        (Dtype.FP16, 5e-3, True),
+        (Dtype.FP16, 5e-2, False),
         (Dtype.INT8, 1e-1, True),
         (Dtype.INT8, 2e-1, False),
     ],

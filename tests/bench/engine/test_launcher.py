@@ -12,7 +12,8 @@ import pytest
 from bench.engine import launcher
 from bench.engine.launcher import Launcher, first_cpus, worker_options
 from bench.errors import WorkerError
-from bench.plan.scenario import Task, stock_default
+from bench.machine.cpu import parse_cpuinfo
+from bench.plan.scenario import Dtype, Status, Task, stock_default
 
 if TYPE_CHECKING:
     from bench.engine.worker_process import WorkerCommand
@@ -100,3 +101,29 @@ def test_threads_bind_as_many_cpus_and_more_than_there_are_is_unavailable() -> N
     assert first_cpus((4, 5), None) == (4, 5)
     with pytest.raises(WorkerError, match="8 threads"):
         first_cpus((4, 5), 8)
+
+
+@pytest.mark.parametrize(
+    ("flags", "can"),
+    [
+        ("avx512f avx512_fp16", True),
+        ("amx_tile amx_fp16", True),
+        ("avx512f avx512_bf16 amx_tile amx_bf16", False),
+        ("amx_fp16", False),
+        ("", False),
+    ],
+)
+def test_fp16_needs_instructions_of_the_cpu(
+    start: Any, monkeypatch: pytest.MonkeyPatch, flags: str, *, can: bool
+) -> None:
+    """No process is started where it has none; every other dtype starts anywhere."""
+    cpu = parse_cpuinfo(f"model name\t: a CPU\nflags\t\t: {flags}\n")
+    monkeypatch.setattr("bench.machine.cpu.read_cpu", lambda _: cpu)
+    for dtype in set(Dtype) - {Dtype.FP16}:
+        start(scenario=replace(STOCK, dtype=dtype))
+    if can:
+        start(scenario=replace(STOCK, dtype=Dtype.FP16))
+        return
+    with pytest.raises(WorkerError, match="neither AVX512_FP16 nor AMX_FP16") as caught:
+        start(scenario=replace(STOCK, dtype=Dtype.FP16))
+    assert caught.value.status is Status.UNAVAILABLE

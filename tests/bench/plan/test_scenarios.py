@@ -17,9 +17,11 @@ from bench.plan.matrix import (
 )
 from bench.plan.profiles import PROFILES, profile_named
 from bench.plan.scenario import (
+    CPP_WRAPPER,
     FROZEN,
     FULL,
     FUSED_ADAM,
+    MAX_AUTOTUNE,
     Dtype,
     Layout,
     Mode,
@@ -76,7 +78,9 @@ def test_the_standard_matrix_has_every_cell_that_was_promised() -> None:
         for mode, fusion in modes:
             for precision in (Dtype.FP32, Dtype.BF16):
                 assert (backend, mode, fusion, precision) in cells
-        assert (backend, Mode.COMPILE, None, Dtype.FP32) in cells
+    for dtype in (Dtype.FP32, Dtype.BF16):
+        for backend in ("stock", "ipex"):
+            assert (backend, Mode.COMPILE, None, dtype) in cells
     assert ("placebo", Mode.EAGER, None, Dtype.FP32) in cells
     assert ("stock", Mode.COMPILE, None, Dtype.INT8) in cells
     assert ("ipex", Mode.TORCHSCRIPT, True, Dtype.INT8) in cells
@@ -88,15 +92,17 @@ def test_the_standard_matrix_has_every_cell_that_was_promised() -> None:
     assert layouts == {Layout.CONTIGUOUS, Layout.CHANNELS_LAST}
     training = {s.id.removeprefix("training/") for s in STANDARD if s.task is Task.TRAINING}
     for trained in (FROZEN, FULL):
-        for dtype in ("fp32", "bf16"):
+        for dtype in (Dtype.FP32, Dtype.BF16):
             assert f"stock/eager/{dtype}/contiguous/b8/{trained}" in training
             assert f"stock/eager/{dtype}/channels_last/b8/{trained}+fused_adam" in training
             assert f"ipex/eager/{dtype}/channels_last/b8/{trained}" in training
+            compiled = f"stock/compile/{dtype}/channels_last/b8/{trained}+fused_adam"
+            assert (compiled in training) == (trained == FROZEN)
     assert {s.batch_size for s in STANDARD if s.task is Task.INFERENCE} == {1, 8, 32}
 
 
 def test_smoke_keeps_one_of_each_kind_of_the_standard_matrix() -> None:
-    """The few-minutes profile leaves no way of running, and no data type but int8, untried."""
+    """The few-minutes profile leaves little untried beside int8: what takes long to compile."""
 
     def ways(name: str) -> set[tuple[object, ...]]:
         return {(s.task, s.backend, s.mode, s.fusion) for s in matrix(PROFILES[name])}
@@ -104,7 +110,16 @@ def test_smoke_keeps_one_of_each_kind_of_the_standard_matrix() -> None:
     def dtypes(name: str) -> set[tuple[object, ...]]:
         return {(s.backend, s.dtype, s.layout) for s in matrix(PROFILES[name])}
 
-    assert ways("smoke") == ways("standard")
+    assert ways("smoke") < ways("standard")
+    assert ways("standard") - ways("smoke") == {
+        (Task.INFERENCE, "stock", Mode.AOT, None),
+        (Task.TRAINING, "stock", Mode.COMPILE, None),
+    }
+    compiled = [s for s in matrix(PROFILES["smoke"]) if s.compiles]
+    assert [(s.backend, s.dtype, s.batch_size) for s in compiled] == [
+        ("stock", Dtype.FP32, 1),
+        ("ipex", Dtype.FP32, 1),
+    ]
     assert dtypes("standard") - dtypes("smoke") == {
         ("stock", Dtype.BF16, Layout.CONTIGUOUS),
         ("stock", Dtype.INT8, Layout.CHANNELS_LAST),
@@ -112,6 +127,28 @@ def test_smoke_keeps_one_of_each_kind_of_the_standard_matrix() -> None:
     }
     options = {tag for s in matrix(PROFILES["smoke"]) for tag in s.options}
     assert options == {FROZEN, FULL, FUSED_ADAM}
+
+
+def test_ahead_of_time_is_measured_where_its_start_shows() -> None:
+    """At the smallest batch in fp32 and bf16; at every batch, with further options, in `full`."""
+    assert [(s.dtype, s.batch_size) for s in STANDARD if s.mode is Mode.AOT] == [
+        (Dtype.FP32, 1),
+        (Dtype.BF16, 1),
+    ]
+    full = matrix(PROFILES["full"])
+    assert len({s.batch_size for s in full if s.mode is Mode.AOT}) == 8
+    beyond = {(s.mode, s.dtype, s.options) for s in full} - {
+        (s.mode, s.dtype, s.options) for s in STANDARD
+    }
+    assert beyond == {
+        (Mode.EAGER, Dtype.FP16, ()),
+        (Mode.COMPILE, Dtype.FP16, ()),
+        *(
+            (Mode.COMPILE, dtype, (tag,))
+            for dtype in (Dtype.FP32, Dtype.BF16)
+            for tag in (MAX_AUTOTUNE, CPP_WRAPPER)
+        ),
+    }
 
 
 def test_every_exclusion_has_its_reason() -> None:

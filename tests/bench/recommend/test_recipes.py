@@ -24,6 +24,7 @@ from bench.recommend.recipes import recipe
 from bench.recommend.rules import Wish, recommend, uses
 from bench.report import build, formats
 from bench.store.records import Run, ScenarioRow
+from bench.worker import kernels
 from tests.hardware import ONEDNN_HAS_BF16, needs_ipex
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ for code, tolerance in {cases!r}:
 """
 
 
-_TOLERANCES = {"fp32": 1e-4, "bf16": 0.05, "int8": 0.1}
+_TOLERANCES = {"fp32": 1e-4, "bf16": 0.05, "fp16": 0.01, "int8": 0.1}
 _STEP_TOLERANCES = {"fp32": 0.01, "bf16": 0.2}
 """Shares of what one step gains; a step that is missing or made twice exceeds them."""
 
@@ -127,22 +128,67 @@ def execute(rows: list[ScenarioRow], folder: Path | None = None) -> None:
         pytest.param("ipex", True, marks=[pytest.mark.slow, pytest.mark.ipex, needs_ipex]),
     ],
 )
-def test_recipes_run_and_agree(make_run: MakeRun, backend: str, compiles: bool) -> None:
+def test_recipes_run_and_agree(
+    make_run: MakeRun, tmp_path: Path, backend: str, *, compiles: bool
+) -> None:
     """Outputs and the losses of two training steps are the plain model's; frozen weights stay.
 
-    Compilation needs a C++ compiler and a minute, so it is apart.
+    Compilation needs a C++ compiler and a minute, so it is apart. Equal code runs once.
     """
     run = make_run(profile="full", int8=True, rounds=2, launches=1)
     rows = at_batch_1(run, backend)
     rows += [row for row in run.scenarios if (row.task, row.backend) == ("training", backend)]
-    execute(
-        [
-            row
-            for row in rows
-            if (row.mode == "compile") == compiles
-            and (backend == "stock" or ONEDNN_HAS_BF16 or row.dtype != "bf16")
-        ]
-    )
+    wanted = [
+        row
+        for row in rows
+        if (row.mode in ("compile", "aot")) == compiles
+        and (backend == "stock" or ONEDNN_HAS_BF16 or row.dtype != "bf16")
+    ]
+    execute([*{recipe(row): row for row in wanted}.values()], tmp_path)
+
+
+_FROZEN = """
+code = {code!r}
+before, _, after = code.partition("import torch")
+exec(before)
+import torch
+torch.manual_seed(0)
+model = torch.nn.Sequential(
+    torch.nn.Conv2d(3, 32, 3), torch.nn.ReLU(), torch.nn.Conv2d(32, 64, 3), torch.nn.ReLU()
+)
+names = {{"model": model, "images": torch.randn(2, 3, 16, 16)}}
+exec("import torch" + after, names)
+with torch.no_grad(), torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
+    names["model"](names["images"])
+"""
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["compile", "aot"])
+def test_recipes_that_freeze_pack_no_weight_at_a_call(
+    make_run: MakeRun, tmp_path: Path, mode: str
+) -> None:
+    """Without freezing the code would run, agree and be slower: the log of a call shows it."""
+    run = make_run(profile="full", int8=True, rounds=2, launches=1)
+    row = next(row for row in at_batch_1(run, "stock") if (row.mode, row.dtype) == (mode, "fp32"))
+    logs = {}
+    code = recipe(row) or ""
+    other = code.replace('"1"', '"0"').replace("True", "False")
+    for name, text in {"frozen": code, "not": other}.items():
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", _FROZEN.format(code=text)],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            cwd=tmp_path,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        logs[name] = [kernel.primitive for kernel in kernels.parse(done.stdout)]
+    assert logs["frozen"].count("convolution") == 2
+    assert "reorder" not in logs["frozen"]
+    assert "reorder" in logs["not"]
 
 
 @pytest.mark.torch

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from bench.analysis.run_facts import Facts
 from bench.cli.main import cli
+from bench.errors import BenchError
 from bench.plan.matrix import FURTHER_BACKENDS
 from bench.recommend import handover
 from bench.recommend.rules import Wish, recommend, slow_call_ms
@@ -228,7 +229,13 @@ def test_pillqc_reads_every_way_that_can_be_handed_over(
         for name in FURTHER_BACKENDS
     ]
     path = tmp_path / "way.json"
+    refused: list[str] = []
     for row in (row for row in rows if row.backend != "placebo"):
+        if row.dtype == "fp16" or row.options in ("max_autotune", "cpp_wrapper"):
+            refused.append(row.scenario)
+            with pytest.raises(BenchError, match=r"does not have (fp16|max_autotune|cpp_wrapper)"):
+                handover.write(facts, row, tmp_path / "refused.json")
+            continue
         held = {**handover.handover(facts, row), "versions": {}}
         path.write_text(json.dumps(held))
         way, note = acceleration.choose("auto", path)
@@ -237,3 +244,5 @@ def test_pillqc_reads_every_way_that_can_be_handed_over(
         assert (way.backend, way.mode, way.dtype, way.layout) == kind
         assert way.fusion == {"on": True, "off": False}.get(row.fusion or "")
         assert way.freezing == ("no_freezing" not in (row.options or ""))
+    assert len(refused) == 6
+    assert not (tmp_path / "refused.json").exists()

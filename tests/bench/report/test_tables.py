@@ -11,7 +11,7 @@ from bench.analysis.prices import shipped
 from bench.analysis.run_facts import Facts
 from bench.analysis.winners import bf16_pairs
 from bench.plan.scenario import Status
-from bench.report import tables
+from bench.report import charts, tables
 from bench.report.speedup_table import pairs_table, speedups
 from tests.bench.made_up_runs import DEFAULT_1, IPEX_1, LAST_1, THREE, MakeRun
 from tests.known import known
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 BF16 = "inference/stock/eager/bf16/channels_last/b1"
 FEW = (*THREE, BF16)
+AHEAD = "inference/stock/aot/fp32/channels_last/b1"
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +86,33 @@ def test_break_even_is_the_longer_start_divided_by_the_time_saved(facts: Facts) 
     assert shown[IPEX_1] == pytest.approx(longer / saved)
     assert shown[BF16] is None
     assert tables.spell_break_even(0.0) == "at once"
+
+
+def test_what_was_built_before_counts_neither_for_the_start_nor_for_break_even(
+    make_run: MakeRun,
+) -> None:
+    """A package is built once: import, loading and the first call are each process's start."""
+    facts = Facts(make_run(only=(DEFAULT_1, LAST_1, AHEAD), rounds=4))
+    row = facts.scenarios[AHEAD]
+    table = tables.costs(facts, {})
+    assert column(table, "Built once")[AHEAD] == row.build_s
+    assert column(table, "File")[AHEAD] == pytest.approx(59.0)
+    assert column(table, "Load") == {DEFAULT_1: None, LAST_1: None, AHEAD: row.load_ms}
+    assert row.import_s is not None
+    assert row.load_ms is not None
+    assert row.first_call_ms is not None
+    assert tables.start_up_ms(row) == 1000 * row.import_s + row.load_ms + row.first_call_ms
+    assert "built once" in table.caption
+    shown = charts.start_up(facts)
+    assert shown is not None
+    assert "built before" in shown.caption
+
+
+def test_tables_without_a_package_have_no_columns_for_it(facts: Facts) -> None:
+    """As the runs of earlier versions."""
+    table = tables.costs(facts, {})
+    assert not {"Built once", "File", "Load"} & {*table.columns}
+    assert "built once" not in table.caption
 
 
 def test_times_and_costs_of_wrong_outputs_are_muted(facts: Facts) -> None:

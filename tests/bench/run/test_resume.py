@@ -110,6 +110,9 @@ def test_what_was_known_of_a_scenario_is_known_again() -> None:
     """So that its line of scenarios.csv can be written again from later rounds."""
     before = row(
         prepare_s=0.2,
+        build_s=12.5,
+        package_bytes=61_000_000,
+        load_ms=310.0,
         native_dtype=True,
         gflop_per_s=307.0,
         median_ms=100.0,
@@ -123,7 +126,8 @@ def test_what_was_known_of_a_scenario_is_known_again() -> None:
     outcome = restored(before, iterations=(call(0),)).outcomes[DEFAULT_1.id]
     after = outcome.row("run", [call(0), replace(call(0), round=1)], {})
     known = ("prepare_s", "gflop_per_s", "peak_rss_mb", "isa", "fused_ops", "layers_replaced")
-    for name in (*known, "native_dtype", "import_s", "threads", "status"):
+    ahead = ("build_s", "package_bytes", "load_ms")
+    for name in (*known, *ahead, "native_dtype", "import_s", "threads", "status"):
         assert getattr(after, name) == getattr(before, name), name
     assert not outcome.is_new
 

@@ -81,6 +81,9 @@ def test_int8_that_cannot_run_is_left_out(
         ("fma avx512f avx512_bf16", Dtype.BF16, True),
         ("fma amx_tile amx_bf16", Dtype.BF16, True),
         ("fma avx512f avx512_vnni", Dtype.BF16, False),
+        ("fma avx512f avx512_fp16", Dtype.FP16, True),
+        ("fma amx_tile amx_fp16", Dtype.FP16, True),
+        ("fma avx512f avx512_bf16 amx_tile amx_bf16", Dtype.FP16, False),
         ("fma avx512f avx512_vnni", Dtype.INT8, True),
         ("fma avx2", Dtype.INT8, False),
         ("", Dtype.FP32, True),
@@ -94,6 +97,19 @@ def test_native_by_the_cpus_flags(tmp_path: Path, flags: str, dtype: Dtype, expe
     assert calibration.is_native(dtype, tmp_path) is expected
 
 
+def test_fp16_has_a_peak_only_where_the_cpu_computes_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere nothing is measured in it, and timing it could take minutes."""
+    asked: list[str] = []
+    monkeypatch.setattr(calibration, "_rate", lambda *_: asked.append(1.0) or 1.0)
+    monkeypatch.setattr(calibration, "_best", lambda _: 1.0)
+    monkeypatch.setattr(calibration, "is_native", lambda _: False)
+    assert "fp16" not in calibration.peak([Dtype.FP16])["gflop_per_s"]
+    assert asked == []
+    monkeypatch.setattr(calibration, "is_native", lambda _: True)
+    assert calibration.peak([Dtype.FP16])["gflop_per_s"]["fp16"] > 0
+    assert asked == ["convolution"]
+
+
 def test_native_bf16_agrees_with_pytorch() -> None:
     """PyTorch asks the CPU itself."""
     supported = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
@@ -102,4 +118,9 @@ def test_native_bf16_agrees_with_pytorch() -> None:
 
 def test_a_host_without_cpuinfo_computes_natively_in_fp32_alone(tmp_path: Path) -> None:
     """Not every system has the file."""
-    assert [calibration.is_native(dtype, tmp_path) for dtype in Dtype] == [True, False, False]
+    assert [calibration.is_native(dtype, tmp_path) for dtype in Dtype] == [
+        True,
+        False,
+        False,
+        False,
+    ]

@@ -9,7 +9,17 @@ from typing import Any
 
 import pytest
 
-from bench.plan.scenario import FROZEN, Dtype, Layout, Mode, Scenario, Task, stock_default
+from bench.plan.scenario import (
+    CPP_WRAPPER,
+    FROZEN,
+    MAX_AUTOTUNE,
+    Dtype,
+    Layout,
+    Mode,
+    Scenario,
+    Task,
+    stock_default,
+)
 from bench.store.records import KernelRow
 from bench.worker import kernels
 from bench.worker.kernels import Evidence, Kernel, contradiction, graph_nodes, parse
@@ -310,6 +320,10 @@ def test_what_was_fused_is_named(log: str, nodes: tuple[str, ...], found: list[s
 FUSION_ON = scenario(mode=Mode.TORCHSCRIPT, fusion=True)
 FUSION_OFF = replace(FUSION_ON, fusion=False)
 COMPILED = scenario(mode=Mode.COMPILE)
+AHEAD = scenario(mode=Mode.AOT, layout=Layout.CHANNELS_LAST)
+TUNED = replace(COMPILED, options=(MAX_AUTOTUNE,))
+BY_CPP = replace(COMPILED, options=(CPP_WRAPPER,))
+WHOLE = {"graphs": 1, "breaks": 0}
 
 
 @pytest.mark.parametrize(
@@ -335,6 +349,13 @@ COMPILED = scenario(mode=Mode.COMPILE)
         ),
         (COMPILED, Evidence(graph={"graphs": 0, "breaks": 0}), "no graph was compiled"),
         (COMPILED, Evidence(graph={"graphs": 2, "breaks": 1}), "1 graph break"),
+        (replace(COMPILED, dtype=Dtype.BF16), evidence(line(), graph=WHOLE), "ran in f32"),
+        (replace(AHEAD, dtype=Dtype.BF16), evidence(line(), graph={"packages": 1}), "ran in f32"),
+        (AHEAD, evidence(line(), graph={"packages": 0}), "no AOTInductor package is loaded"),
+        (AHEAD, Evidence(), "no AOTInductor package is loaded"),
+        (scenario(dtype=Dtype.FP16), evidence(line(src="bf16", layout="abcd")), "ran in bf16"),
+        (TUNED, Evidence(graph=WHOLE), "nothing to choose from"),
+        (BY_CPP, Evidence(graph=WHOLE), "Python calls the compiled kernels"),
     ],
 )
 def test_denying_evidence_is_a_contradiction(case: Scenario, found: Evidence, words: str) -> None:
@@ -360,6 +381,23 @@ def test_denying_evidence_is_a_contradiction(case: Scenario, found: Evidence, wo
 def test_an_empty_log_proves_nothing(case: Scenario) -> None:
     """Small convolutions and MKL's matrix products print no line."""
     assert contradiction(case, Evidence()) is None
+
+
+@pytest.mark.parametrize(
+    ("case", "graph"),
+    [
+        (COMPILED, WHOLE),
+        (TUNED, {**WHOLE, "tuned": 2}),
+        (BY_CPP, {**WHOLE, "cpp_wrappers": 1}),
+        (AHEAD, {"packages": 1}),
+    ],
+)
+def test_what_compilers_report_is_the_labels_proof(case: Scenario, graph: dict[str, int]) -> None:
+    """With a graph, its options, and kernels of the dtype: bf16 and fp16 too."""
+    assert contradiction(case, evidence(line(), graph=graph)) is None
+    for dtype, logged in ((Dtype.BF16, "bf16"), (Dtype.FP16, "f16")):
+        found = evidence(line(src=logged), graph=graph)
+        assert contradiction(replace(case, dtype=dtype), found) is None
 
 
 def test_int8_is_proved_by_8_bit_kernels_of_most_of_the_arithmetic() -> None:

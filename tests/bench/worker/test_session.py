@@ -12,7 +12,7 @@ import torch
 from bench.errors import WorkerError
 from bench.plan.scenario import FROZEN, Layout, Mode, Phase, Scenario, Status, Task
 from bench.worker import graphs
-from bench.worker.backends import Prepared, stock
+from bench.worker.backends import Package, Prepared, stock
 from bench.worker.outputs import SETTLING_CALLS
 from bench.worker.prepared_scenario import TRAINING_STEPS_COMPARED
 from bench.worker.session import Session, finite, shapes
@@ -58,6 +58,29 @@ class ScriptedBackend:
     def verbose(self) -> nullcontext[None]:
         """No log."""
         return nullcontext()
+
+
+class PackagingBackend(ScriptedBackend):
+    """Builds something large before it returns its model, as a compiler does."""
+
+    def prepare(self, *_: Any) -> Prepared:
+        """A package, built and loaded."""
+        np.ones(200 * 2**20, np.uint8)
+        package = Package(build_s=12.5, size_bytes=61_000_000, load_ms=310.0)
+        return Prepared(model=self.model, package=package, evidence=lambda: {"packages": 1})
+
+
+def test_building_a_package_is_told_apart_and_left_out_of_the_peak(work: Workload) -> None:
+    """A process that loads it did not build it."""
+    peaks = {}
+    for kind in (ScriptedBackend, PackagingBackend):
+        session = Session("stock", kind(Scripted(torch.zeros(2))), work)
+        reply = session.prepare(scenario(mode=Mode.AOT))
+        session.call(1, Phase.FIRST_CALL)
+        peaks[kind] = session.memory()["peak_rss_mb"] or 0.0
+    assert (reply["build_s"], reply["package_bytes"], reply["load_ms"]) == (12.5, 61_000_000, 310.0)
+    assert session.kernels()["graph"] == {"packages": 1}
+    assert peaks[PackagingBackend] < peaks[ScriptedBackend] + 100
 
 
 def scenario(**more: Any) -> Scenario:
