@@ -43,8 +43,8 @@ _REMARK = (
 
 _DIFFERENCE_REMARK = (
     "Differences of accuracy are paired by seed, at the last step that both evaluated, on the same "
-    "{} images: one image is {}. Intervals are over seeds, at least one image to either side, "
-    "and do not cover the choice of the images."
+    "{} images: one image is {:.1f} points. Intervals are over seeds, at least one image to either "
+    "side, and do not cover the choice of the images."
 )
 
 
@@ -90,7 +90,7 @@ def page(
         ),
         remarks=(
             _REMARK,
-            *([_DIFFERENCE_REMARK.format(images, percent(1 / images, 2))] if differences else []),
+            *([_DIFFERENCE_REMARK.format(images, 100 / images)] if differences else []),
         ),
     )
 
