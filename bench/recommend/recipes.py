@@ -285,9 +285,9 @@ def _onnxruntime(row: ScenarioRow) -> str:
 
 
 def _zentorch(row: ScenarioRow) -> str:
-    autocast = f", {_AUTOCAST}" if row.dtype == "bf16" else ""
+    autocast = f", {_autocast(row)}" if row.dtype == "bf16" else ""
     lines = ["import torch", "import zentorch", "", "model.eval()", *_layout(row)]
-    lines += [_BF16_WEIGHTS] if row.dtype == "bf16" else []
+    lines += [_LOW_WEIGHTS.replace("DTYPE", _DTYPES[row.dtype])] if row.dtype == "bf16" else []
     return "\n".join((*lines, _ZENTORCH.replace("AUTOCAST", autocast)))
 
 
