@@ -1,7 +1,8 @@
 """The lines of PyTorch that run the model as a scenario does. Pure.
 
-They set up what `bench.worker.backends` sets up. `model` and `images` are the reader's; int8 also
-needs `calibration`, a few batches of training images, and training `labels` and `loss_function`.
+They set up what `bench.worker.backends` sets up; where `bench.plan.support` calls a way supported,
+by public names that are not deprecated. `model` and `images` are the reader's; int8 also needs
+`calibration`, a few batches of training images, and training `labels` and `loss_function`.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.machine.placement import kept_heap
-from bench.plan.scenario import DEFAULT_ENVIRONMENT, FUSED_ADAM, NO_FREEZING, Task
+from bench.plan.scenario import FUSED_ADAM, NO_FREEZING, Task
+from bench.plan.support import concerns
 from bench.text.wording import option_tags
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bench.analysis.run_facts import Facts
     from bench.store.records import ScenarioRow
 
 _CHANNELS_LAST = "memory_format=torch.channels_last"
@@ -39,7 +42,8 @@ with torch.no_grad():
 
 _STOCK_INT8 = """\
 quantizer = x86.X86InductorQuantizer()
-narrow = not torch.cpu._is_vnni_supported()
+# without VNNI the sum of two 8-bit products may overflow
+narrow = "avx512_vnni" not in Path("/proc/cpuinfo").read_text()
 quantizer.set_global(x86.get_default_x86_inductor_quantization_config(reduce_range=narrow))
 with torch.no_grad():
     # strict=True: without it PyTorch 2.8 quantises nothing and reports no error
@@ -48,8 +52,7 @@ with torch.no_grad():
     for batch in calibration:  # some of your training images
         model(batch)
     model = convert_pt2e(model)
-torch._inductor.config.freezing = True
-model = torch.compile(model, backend="inductor", dynamic=False)"""
+model = torch.compile(model, dynamic=False, options={"freezing": True})"""
 
 _OPENVINO = """\
 import openvino
@@ -87,19 +90,28 @@ found = session.run(None, {"images": images.numpy()})
 outputs = [torch.from_numpy(one) for one in found]"""
 
 
-def recipe(row: ScenarioRow, *, keeps_heap: bool = False) -> str | None:
+def recipe_of(facts: Facts, row: ScenarioRow) -> str | None:
+    """Return the code for a scenario of a run, as `recipe` does."""
+    torch = facts.packages(row.environment).get("torch")
+    return recipe(row, torch=torch, keeps_heap=facts.keeps_heap(row.scenario))
+
+
+def recipe(
+    row: ScenarioRow, *, torch: str | None = None, keeps_heap: bool = False
+) -> str | None:
     """Return the code for one scenario; None for scenarios that this module does not know.
 
-    With `keeps_heap`, comments above it name the variable with which the process was started.
+    `torch` is the version that it is for: int8 depends on it. With `keeps_heap`, comments above the
+    code name the variable with which the process was started.
     """
-    code = _code(row)
+    code = _code(row, torch)
     if code is None or not keeps_heap:
         return code
     variables = (f"# {name}={value}" for name, value in kept_heap({}).items())
     return "\n".join(("# measured in a process that was started with", *variables, code))
 
 
-def _code(row: ScenarioRow) -> str | None:
+def _code(row: ScenarioRow, torch: str | None) -> str | None:
     if row.backend == "openvino" and row.task == Task.INFERENCE:
         return _OPENVINO.replace("PRECISION", {"fp32": "f32"}.get(row.dtype, row.dtype), 1)
     if row.backend == "onnxruntime" and row.task == Task.INFERENCE:
@@ -109,16 +121,15 @@ def _code(row: ScenarioRow) -> str | None:
     if row.task == Task.TRAINING:
         return "\n".join(_training(row)) if row.mode == "eager" else None
     if row.dtype == "int8":
-        known = (row.mode, row.environment) == (_INT8_MODE[row.backend], DEFAULT_ENVIRONMENT)
-        return "\n".join(_int8(row)) if known else None
+        return "\n".join(_int8(row, torch)) if row.mode == _INT8_MODE[row.backend] else None
     return "\n".join(_inference(row)) if row.dtype in ("fp32", "bf16") else None
 
 
 def _imports(row: ScenarioRow) -> Iterator[str]:
     yield "import torch"
-    if row.mode == "compile":
-        yield "import torch._inductor.config"
     if row.backend == "ipex":
+        if row.mode == "compile":
+            yield "import torch._inductor.config"
         yield "import intel_extension_for_pytorch as ipex"
 
 
@@ -146,11 +157,19 @@ def _inference(row: ScenarioRow) -> Iterator[str]:
         yield "    model = torch.jit.freeze(model.eval())"
         autocast = ""
     if row.mode == "compile":
-        if NO_FREEZING not in option_tags(row):
-            yield "torch._inductor.config.freezing = True"
-        backend = "ipex" if row.backend == "ipex" else "inductor"
-        yield f'model = torch.compile(model, backend="{backend}", dynamic=False)'
+        yield from _compile(row)
     yield from ("", f"with torch.no_grad(){autocast}:", "    outputs = model(images)")
+
+
+def _compile(row: ScenarioRow) -> Iterator[str]:
+    freezes = NO_FREEZING not in option_tags(row)
+    if row.backend == "ipex":
+        if freezes:
+            yield "torch._inductor.config.freezing = True"
+        yield 'model = torch.compile(model, backend="ipex", dynamic=False)'
+        return
+    options = ', options={"freezing": True}' if freezes else ""
+    yield f"model = torch.compile(model, dynamic=False{options})"
 
 
 def _training(row: ScenarioRow) -> Iterator[str]:
@@ -175,14 +194,16 @@ def _dtype(row: ScenarioRow) -> str:
     return "torch.bfloat16" if row.dtype == "bf16" else "torch.float32"
 
 
-def _int8(row: ScenarioRow) -> Iterator[str]:
+def _int8(row: ScenarioRow, torch: str | None) -> Iterator[str]:
     """Yield static quantisation; the ranges come from `calibration`, batches shaped as `images`."""
-    yield from _imports(row)
     if row.backend == "ipex":
+        yield from _imports(row)
         yield "from intel_extension_for_pytorch.quantization import convert, prepare"
     else:
-        yield "from torch.ao.quantization.quantize_pt2e import convert_pt2e, prepare_pt2e"
-        yield "from torch.ao.quantization.quantizer import x86_inductor_quantizer as x86"
+        package = "torch.ao.quantization" if concerns(row, torch) else "torchao.quantization.pt2e"
+        yield from ("from pathlib import Path", "", *_imports(row))
+        yield f"from {package}.quantize_pt2e import convert_pt2e, prepare_pt2e"
+        yield f"from {package}.quantizer import x86_inductor_quantizer as x86"
     yield from ("", "model.eval()", *_layout(row))
     yield _IPEX_INT8 if row.backend == "ipex" else _STOCK_INT8
     yield from ("", "with torch.no_grad():", "    outputs = model(images)")
