@@ -205,7 +205,7 @@ class Facts:
         return placement.keeps_heap(variables.get("GLIBC_TUNABLES"))
 
     def packages(self, environment: str) -> Mapping[str, str]:
-        """Return the versions of an environment's packages, by name; empty if they are not known."""
+        """Return the versions of an environment's packages, by name; empty if not known."""
         if environment == DEFAULT_ENVIRONMENT:
             return self.metadata.machine.packages
         other = self.metadata.environments.get(environment)

@@ -161,8 +161,7 @@ def concerns(way: Way, torch: str | None = None) -> tuple[Concern, ...]:
     return tuple(
         _in_version(rule, torch, version)
         for rule in RULES
-        if rule.applies(way)
-        and (version is None or rule.gone_in is None or version < rule.gone_in)
+        if rule.applies(way) and (version is None or rule.gone_in is None or version < rule.gone_in)
     )
 
 

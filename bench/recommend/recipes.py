@@ -96,9 +96,7 @@ def recipe_of(facts: Facts, row: ScenarioRow) -> str | None:
     return recipe(row, torch=torch, keeps_heap=facts.keeps_heap(row.scenario))
 
 
-def recipe(
-    row: ScenarioRow, *, torch: str | None = None, keeps_heap: bool = False
-) -> str | None:
+def recipe(row: ScenarioRow, *, torch: str | None = None, keeps_heap: bool = False) -> str | None:
     """Return the code for one scenario; None for scenarios that this module does not know.
 
     `torch` is the version that it is for: int8 depends on it. With `keeps_heap`, comments above the

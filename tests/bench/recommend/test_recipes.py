@@ -316,9 +316,7 @@ def test_supported_recipes_run_without_any_warning_in_the_newest_pytorch(
     make_run: MakeRun, latest: Interpreter
 ) -> None:
     """All of them, int8 too where torchao is installed."""
-    run = make_run(
-        profile="full", rounds=2, launches=1, int8=latest.int8, environments=(LATEST,)
-    )
+    run = make_run(profile="full", rounds=2, launches=1, int8=latest.int8, environments=(LATEST,))
     rows = supported_rows(run, LATEST, latest.torch)
     assert any(row.dtype == "int8" for row in rows) == latest.int8
     execute(rows, within=latest, deprecated="error")
