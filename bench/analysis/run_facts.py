@@ -212,8 +212,12 @@ class Facts:
         return other.packages if other else {}
 
     def concerns(self, row: ScenarioRow) -> tuple[Concern, ...]:
-        """Return what the scenario rests on that is archived, deprecated or private."""
+        """Return what to know before one builds on the scenario, the gravest first."""
         return concerns(row, self.packages(row.environment).get("torch"))
+
+    def is_supported(self, row: ScenarioRow) -> bool:
+        """Return whether nothing that it rests on is archived, deprecated or private."""
+        return not self.mark(row)
 
     def mark(self, row: ScenarioRow) -> str:
         """Return the gravest of that in one word; empty for a supported scenario."""

@@ -48,7 +48,7 @@ def scenarios(profile: str, as_json: bool) -> None:
     click.echo("\nHeadlines, each the best of some scenarios against the best of others:")
     for one in claims:
         click.echo(f"  {one.id}: of {len(one.candidates)} against {len(one.opponents)}")
-    click.echo("\nMeasured, though not supported (recommended with a warning):")
+    click.echo("\nTo know before you build on them (each recommendation says it too):")
     for concern, names in resting.items():
         of = f"{len(names)} of {len(chosen)} scenarios"
         click.echo(f"  {concern.severity.value}: {of}. {concern.sentence}")

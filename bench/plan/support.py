@@ -1,7 +1,7 @@
 """What a way of running rests on that is archived, deprecated or private: a table of rules. Pure.
 
-    concerns(row, torch="2.14.1")     # what speaks against building on it; empty if supported
-    is_supported(row)
+    concerns(row, torch="2.14.1")     # what to know before building on it, with sources
+    is_supported(row)                 # whether none of it is archived, deprecated or private
 
 The advice looks ahead and does not wait for a warning: TorchScript is deprecated since PyTorch
 2.10, and PyTorch 2.8, which IPEX needs, does not say so yet. To add a rule, add it to `RULES`.
@@ -28,14 +28,20 @@ class Severity(str, Enum):
     DEPRECATED = "deprecated"
     PRIVATE = "private"
     SUPPORTED = "supported"
+    """Nothing speaks against it, though a sentence may be worth reading."""
 
 
 MEANINGS = {
     Severity.ARCHIVED: "nobody repairs it any more",
     Severity.DEPRECATED: "its makers advise against it and may remove it",
-    Severity.PRIVATE: "a name in it begins with an underscore and may change in any release",
+    Severity.PRIVATE: "a name in it begins with an underscore, is in no documentation and may "
+    "change in any release",
 }
 """What the marks on a page mean."""
+
+DOCUMENTED = ("torch._inductor.aoti_compile_and_package", "torch._inductor.aoti_load_package")
+"""Names with an underscore that are not private: PyTorch's documentation tells its readers to call
+them, and has no others for what they do."""
 
 
 class Way(Protocol):
@@ -56,7 +62,7 @@ class Way(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Concern:
-    """Something archived, deprecated or private that a way of running rests on."""
+    """Something that a way of running rests on, and why that is not supported, or only just."""
 
     what: str
     severity: Severity
@@ -139,10 +145,10 @@ RULES = (
     Rule(
         concern=Concern(
             what="torch._inductor.aoti_compile_and_package",
-            severity=Severity.PRIVATE,
-            since="always",
-            sentence="AOTInductor has no public name: PyTorch documents "
-            "torch._inductor.aoti_compile_and_package, which may change in any release.",
+            severity=Severity.SUPPORTED,
+            since="PyTorch 2.6",
+            sentence="AOTInductor is called through torch._inductor: PyTorch documents these names "
+            "though they begin with an underscore, and has no public ones.",
             source="https://docs.pytorch.org/docs/2.12/user_guide/torch_compiler/"
             "torch.compiler_aot_inductor.html",
         ),
@@ -153,7 +159,7 @@ RULES = (
 
 
 def concerns(way: Way, torch: str | None = None) -> tuple[Concern, ...]:
-    """Return what speaks against building on this way of running, the gravest first.
+    """Return what to know before one builds on this way of running, the gravest first.
 
     `torch` is the version of PyTorch that it runs in. Without it nothing counts as gone.
     """
@@ -167,7 +173,7 @@ def concerns(way: Way, torch: str | None = None) -> tuple[Concern, ...]:
 
 def is_supported(way: Way, torch: str | None = None) -> bool:
     """Return whether nothing speaks against building on this way of running."""
-    return not concerns(way, torch)
+    return gravest(concerns(way, torch)) is Severity.SUPPORTED
 
 
 def gravest(found: Iterable[Concern]) -> Severity:

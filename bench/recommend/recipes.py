@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench.machine.placement import kept_heap
 from bench.plan.scenario import FUSED_ADAM, NO_FREEZING, Task
-from bench.plan.support import concerns
+from bench.plan.support import is_supported
 from bench.text.wording import option_tags
 
 if TYPE_CHECKING:
@@ -29,6 +29,12 @@ _BF16_WEIGHTS = """\
 for layer in model.modules():
     if isinstance(layer, (torch.nn.Conv2d, torch.nn.Linear)):
         layer.to(torch.bfloat16)"""
+
+_FREEZING = """\
+import os
+
+os.environ["TORCHINDUCTOR_FREEZING"] = "1"  # weights become constants; set it before importing
+"""
 
 _IPEX_INT8 = """\
 ipex.enable_onednn_fusion(True)
@@ -52,7 +58,7 @@ with torch.no_grad():
     for batch in calibration:  # some of your training images
         model(batch)
     model = convert_pt2e(model)
-model = torch.compile(model, dynamic=False, options={"freezing": True})"""
+model = torch.compile(model, dynamic=False)"""
 
 _OPENVINO = """\
 import openvino
@@ -124,11 +130,17 @@ def _code(row: ScenarioRow, torch: str | None) -> str | None:
 
 
 def _imports(row: ScenarioRow) -> Iterator[str]:
+    if row.mode == "compile" and row.task == Task.INFERENCE and not _is_unfrozen(row):
+        yield _FREEZING
+    if (row.backend, row.dtype) == ("stock", "int8"):
+        yield "from pathlib import Path\n"
     yield "import torch"
     if row.backend == "ipex":
-        if row.mode == "compile":
-            yield "import torch._inductor.config"
         yield "import intel_extension_for_pytorch as ipex"
+
+
+def _is_unfrozen(row: ScenarioRow) -> bool:
+    return NO_FREEZING in option_tags(row)
 
 
 def _layout(row: ScenarioRow) -> Iterator[str]:
@@ -155,19 +167,16 @@ def _inference(row: ScenarioRow) -> Iterator[str]:
         yield "    model = torch.jit.freeze(model.eval())"
         autocast = ""
     if row.mode == "compile":
-        yield from _compile(row)
+        yield _compiled(row)
     yield from ("", f"with torch.no_grad(){autocast}:", "    outputs = model(images)")
 
 
-def _compile(row: ScenarioRow) -> Iterator[str]:
-    freezes = NO_FREEZING not in option_tags(row)
+def _compiled(row: ScenarioRow) -> str:
+    """Return the call of `torch.compile`."""
+    settings = ["dynamic=False"]
     if row.backend == "ipex":
-        if freezes:
-            yield "torch._inductor.config.freezing = True"
-        yield 'model = torch.compile(model, backend="ipex", dynamic=False)'
-        return
-    options = ', options={"freezing": True}' if freezes else ""
-    yield f"model = torch.compile(model, dynamic=False{options})"
+        settings.append('backend="ipex"')
+    return f"model = torch.compile(model, {', '.join(settings)})"
 
 
 def _training(row: ScenarioRow) -> Iterator[str]:
@@ -194,12 +203,12 @@ def _dtype(row: ScenarioRow) -> str:
 
 def _int8(row: ScenarioRow, torch: str | None) -> Iterator[str]:
     """Yield static quantisation; the ranges come from `calibration`, batches shaped as `images`."""
+    yield from _imports(row)
     if row.backend == "ipex":
-        yield from _imports(row)
         yield "from intel_extension_for_pytorch.quantization import convert, prepare"
     else:
-        package = "torch.ao.quantization" if concerns(row, torch) else "torchao.quantization.pt2e"
-        yield from ("from pathlib import Path", "", *_imports(row))
+        is_new = is_supported(row, torch)
+        package = "torchao.quantization.pt2e" if is_new else "torch.ao.quantization"
         yield f"from {package}.quantize_pt2e import convert_pt2e, prepare_pt2e"
         yield f"from {package}.quantizer import x86_inductor_quantizer as x86"
     yield from ("", "model.eval()", *_layout(row))

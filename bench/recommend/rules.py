@@ -70,7 +70,7 @@ class Recommendation:
     alternatives: tuple[ScenarioRow, ...] = ()
     """Scenarios that fit the wish and were not shown to be slower."""
     concerns: tuple[Concern, ...] = ()
-    """What it rests on that is archived, deprecated or private; the gravest first."""
+    """What to know before one builds on it, the gravest first; see `bench.plan.support`."""
     supported: SupportedWay | None = None
     """The fastest supported way that fits too; None where `row` is supported itself."""
 
@@ -129,7 +129,9 @@ def _pick(
 def _supported(facts: Facts, row: ScenarioRow, wish: Wish) -> SupportedWay | None:
     """Return the fastest supported way of the row's group that fits; None for a supported row."""
     group = group_of(row)
-    pick = _pick(facts, group, replace(wish, supported=True), []) if facts.concerns(row) else None
+    if facts.is_supported(row):
+        return None
+    pick = _pick(facts, group, replace(wish, supported=True), [])
     if pick is None:
         return None
     default = facts.default_of(group)
@@ -166,8 +168,8 @@ def _unmet(facts: Facts, row: ScenarioRow, wish: Wish) -> str:
     changed = parity.decisions_changed if parity else None
     if wish.without_ipex and row.backend == "ipex":
         return "it needs IPEX"
-    if wish.supported and (found := facts.concerns(row)):
-        return f"it rests on {found[0].what}, which is {found[0].severity.value}"
+    if wish.supported and not facts.is_supported(row):
+        return f"it rests on {facts.concerns(row)[0].what}, which is {facts.mark(row)}"
     if wish.latency_p99_ms is not None and (slowest is None or slowest > wish.latency_p99_ms):
         return f"its {name} is {milliseconds(slowest)}"
     if wish.memory_mb is not None and (peak is None or peak > wish.memory_mb):
@@ -232,7 +234,7 @@ def _alternatives(facts: Facts, row: ScenarioRow, wish: Wish) -> list[ScenarioRo
     return sorted(
         (other for other in level if not _unmet(facts, other, wish)),
         key=lambda other: (
-            bool(facts.concerns(other)),
+            not facts.is_supported(other),
             other.backend == "ipex",
             other.dtype != "fp32",
             other.mode != "eager",

@@ -41,7 +41,7 @@ def beside(
     The data choose both from `fitting`, so the interval is that of the best supported way over the
     best of the others, as for the page's claim.
     """
-    others = [row for row in fitting if facts.concerns(row)]
+    others = [row for row in fitting if not facts.is_supported(row)]
     claim = Claim(
         kind=SUPPORTED,
         group=group.noise_name,
@@ -60,6 +60,11 @@ def beside(
     )
 
 
+def is_within(found: Comparison, same_within: float) -> bool:
+    """Return whether a decided comparison shows that a way is slower by no more than that share."""
+    return found.low >= 1 / (1 + same_within)
+
+
 def how_far(found: Comparison | None, other: str, same_within: float) -> str:
     """Say how much slower than `other` a way is: `within 3 % of`, or by how much not."""
     if found is None or found.ratio is None:
@@ -71,6 +76,6 @@ def how_far(found: Comparison | None, other: str, same_within: float) -> str:
         return f"not shown to be within {within} of {other}, {ratio}"
     if found.verdict == Verdict.FASTER:
         return f"faster than {other}, {ratio}"
-    if found.low >= 1 / (1 + same_within):
+    if is_within(found, same_within):
         return f"within {within} of {other}, {ratio}"
     return f"{percent(1 - found.high)} to {percent(1 - found.low)} slower than {other}, {ratio}"

@@ -42,8 +42,10 @@ class Detail:  # as many fields as an entry has parts
     id: str
     name: str
     note: str
+    mark: str
+    """`archived`, `deprecated` or `private`; empty for a supported scenario."""
     concerns: tuple[Concern, ...]
-    """What it rests on that is archived, deprecated or private; the gravest first."""
+    """What to know before one builds on it, the gravest first."""
     status: str
     reason: str
     verdict: str
@@ -75,6 +77,7 @@ def _detail(facts: Facts, row: ScenarioRow, anchor: str) -> Detail:
         id=row.scenario,
         name="Stock default" if is_stock_default(row) else wording.way_name(row),
         note=wording.detail_name(row),
+        mark=facts.mark(row),
         concerns=facts.concerns(row),
         status=wording.status_words(row.status),
         reason=row.reason or "",

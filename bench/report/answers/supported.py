@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.analysis.run_facts import is_stock_default
-from bench.plan.scenario import Verdict
 from bench.recommend.rules import Wish, recommend
+from bench.recommend.supported import is_within
 from bench.report.answers.answer import Answer, Line, unanswered
 from bench.text.wording import spoken, times
 
@@ -26,13 +26,14 @@ def supported(facts: Facts) -> Answer | None:
         return None
     question = f"{_QUESTION}, batch {found.row.batch_size}"
     reasons = tuple(Line(label=one.what, text=one.sentence) for one in found.concerns)
-    if not reasons:
+    if facts.is_supported(found.row):
         name = spoken(found.row)
         return Answer(
             key=_KEY,
             question=question,
             headline=f"The fastest way, {name}, rests on nothing archived, deprecated or private.",
             tone="good",
+            lines=reasons,
         )
     if found.supported is None:
         missing = "No supported way has a valid result."
@@ -42,15 +43,16 @@ def supported(facts: Facts) -> Answer | None:
         key=_KEY,
         question=question,
         headline=found.supported.sentence,
-        tone=_tone(comparison),
+        tone=_tone(comparison, facts.policy.verdict.same_within),
         number=times(comparison.estimate) if comparison else "",
-        number_note="of the fastest" if comparison else "",
+        number_note="the speed of the fastest" if comparison else "",
         lines=reasons,
     )
 
 
-def _tone(comparison: Comparison | None) -> str:
+def _tone(comparison: Comparison | None, same_within: float) -> str:
     if comparison is None or not comparison.is_valid:
         return "unknown"
-    tones = {Verdict.SAME: "good", Verdict.FASTER: "good", Verdict.SLOWER: "bad"}
-    return tones.get(comparison.verdict, "level")
+    if not comparison.is_decided:
+        return "level"
+    return "good" if is_within(comparison, same_within) else "bad"

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
 from bench.plan.matrix import FURTHER_BACKENDS, further, matrix
 from bench.plan.profiles import PROFILES
 from bench.plan.scenario import Dtype, Layout, Mode, Scenario, Task, stock_default
-from bench.plan.support import MEANINGS, RULES, Severity, concerns, gravest, is_supported
+from bench.plan.support import (
+    DOCUMENTED,
+    MEANINGS,
+    RULES,
+    Severity,
+    concerns,
+    gravest,
+    is_supported,
+)
 
 STOCK = stock_default(Task.INFERENCE, 1)
 NHWC = replace(STOCK, layout=Layout.CHANNELS_LAST)
@@ -52,6 +60,25 @@ def test_each_way_names_what_it_rests_on(scenario: Scenario, found: list[str]) -
     assert is_supported(scenario) == (not found)
 
 
+@dataclass(frozen=True)
+class Ahead:
+    """A scenario that is compiled ahead of time, in the fields that rules read."""
+
+    backend: str = "stock"
+    mode: str = "aot"
+    dtype: str = "bf16"
+
+
+def test_names_that_pytorch_documents_are_supported_and_said() -> None:
+    """AOTInductor has no others; that they begin with an underscore is a remark and no mark."""
+    (remark,) = concerns(Ahead(), "2.14.1")
+    assert is_supported(Ahead(), "2.14.1")
+    assert gravest([remark]) is Severity.SUPPORTED
+    assert remark.what in DOCUMENTED
+    assert "underscore" in remark.sentence
+    assert not is_supported(Ahead(backend="ipex"))
+
+
 def test_a_warning_that_a_version_does_not_give_yet_is_advice_all_the_same() -> None:
     """PyTorch 2.8, which IPEX needs, says nothing of TorchScript; 2.14 warns itself."""
     (old,), (new,), (unknown,) = (concerns(SCRIPT, torch) for torch in ("2.8.0", "2.14.1", None))
@@ -77,7 +104,7 @@ def test_rules_come_the_gravest_first_and_have_all_that_a_page_says() -> None:
     order = [list(Severity).index(rule.concern.severity) for rule in RULES]
     assert order == sorted(order)
     for concern in (rule.concern for rule in RULES):
-        assert concern.severity in MEANINGS
+        assert concern.severity in (*MEANINGS, Severity.SUPPORTED)
         assert concern.source.startswith("https://")
         assert concern.sentence.endswith(".")
     assert gravest(concerns(replace(SCRIPT, backend="ipex"))) is Severity.ARCHIVED

@@ -7,6 +7,7 @@ import dataclasses
 import html
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from bench.cli.main import cli
 from bench.machine.placement import kept_heap
 from bench.plan.matrix import FURTHER_BACKENDS
 from bench.plan.scenario import DEFAULT_ENVIRONMENT
-from bench.plan.support import Severity, concerns, is_supported
+from bench.plan.support import DOCUMENTED, Severity, concerns, is_supported
 from bench.recommend.recipes import recipe
 from bench.recommend.rules import Wish, recommend, uses
 from bench.report import build, formats
@@ -56,7 +57,7 @@ for code, tolerance in {cases!r}:
             for parameter in names["model"].parameters():
                 parameter.zero_()  # frozen weights are constants by now
             is_frozen = torch.equal(names["model"](names["images"]), outputs)
-        assert is_frozen == ("freezing" in code), code
+        assert is_frozen == ("TORCHINDUCTOR_FREEZING" in code), code
 """
 
 
@@ -123,20 +124,29 @@ def execute(
     within: Interpreter | None = None,
     deprecated: str = "ignore",
 ) -> None:
-    """Run the recipes of those scenarios in one process and compare with the plain model.
+    """Run the recipes of those scenarios and compare with the plain model.
 
+    Those that freeze share a process, for which a variable says so; all others share another.
     `deprecated` is what a warning of deprecation does: `ignore` or `error`.
     """
     within = within or Interpreter(python=sys.executable, torch=version("torch"), int8=True)
     assert rows
-    cases: dict[str, list[tuple[str, float]]] = {"inference": [], "training": []}
-    for row in rows:
-        code = recipe(row, torch=within.torch)
-        assert code is not None, row.scenario
-        tolerances = _TOLERANCES if row.task == "inference" else _STEP_TOLERANCES
-        cases[row.task].append((code, tolerances[row.dtype]))
-    program = _PROGRAM.format(cases=cases["inference"], deprecated=deprecated)
-    program += _TRAINING_PROGRAM.format(cases=cases["training"])
+    codes = {row.scenario: recipe(row, torch=within.torch) or "" for row in rows}
+    assert all(codes.values()), codes
+    for freezes in (True, False):
+        chosen = [row for row in rows if ("FREEZING" in codes[row.scenario]) == freezes]
+        if not chosen:
+            continue
+        cases: dict[str, list[tuple[str, float]]] = {"inference": [], "training": []}
+        for row in chosen:
+            tolerances = _TOLERANCES if row.task == "inference" else _STEP_TOLERANCES
+            cases[row.task].append((codes[row.scenario], tolerances[row.dtype]))
+        program = _PROGRAM.format(cases=cases["inference"], deprecated=deprecated)
+        program += _TRAINING_PROGRAM.format(cases=cases["training"])
+        _run(within, program, folder)
+
+
+def _run(within: Interpreter, program: str, folder: Path | None) -> None:
     done = subprocess.run(
         [within.python, "-W", "ignore", "-c", program],
         check=False,
@@ -334,23 +344,27 @@ def test_newest_pytorch_warns_of_what_is_marked_as_deprecated(
         if (row.environment, row.mode, row.dtype) == (LATEST, "torchscript", "fp32")
     )
     execute([script], within=latest)
-    with pytest.raises(AssertionError, match="DeprecationWarning"):
+    with pytest.raises(AssertionError, match=r"Warning: `torch\.jit\.trace` is deprecated"):
         execute([script], within=latest, deprecated="error")
 
 
 def private_names(code: str) -> set[str]:
-    """The names in a program that begin with an underscore, modules and attributes too."""
+    """The names in a program of which a part begins with an underscore, in full: `torch._C.x`.
+
+    Without those that PyTorch documents, and without Python's own, such as `__init__`.
+    """
     names: set[str] = set()
     for node in ast.walk(ast.parse(code)):
         parts: dict[type[ast.AST], Any] = {
             ast.Name: lambda node: [node.id],
-            ast.Attribute: lambda node: [node.attr],
-            ast.alias: lambda node: node.name.split("."),
-            ast.ImportFrom: lambda node: (node.module or "").split("."),
+            ast.Attribute: lambda node: [ast.unparse(node)],
+            ast.alias: lambda node: [node.name],
+            ast.ImportFrom: lambda node: [f"{node.module}.{one.name}" for one in node.names],
             ast.keyword: lambda node: [node.arg or ""],
         }
-        names |= {name for name in parts.get(type(node), lambda _: ())(node) if name[:1] == "_"}
-    return names
+        names |= {*parts.get(type(node), lambda _: ())(node)}
+    documented = {*DOCUMENTED, *(name.rpartition(".")[0] for name in DOCUMENTED)}
+    return {name for name in names - documented if re.search(r"(^|\.)_(?!_\w+__)", name)}
 
 
 @pytest.mark.parametrize("torch", ["2.8.0", "2.14.1"])
@@ -368,6 +382,7 @@ def test_recipes_name_something_private_only_where_that_is_marked(
         assert code is not None, row.scenario
         assert bool(private_names(code)) == is_private, (row.scenario, private_names(code))
     assert marked
-    assert private_names("import a._b as c, d\nfrom _e import f\ng._h(_i=1)") == {
-        *("_b", "_e", "_h", "_i"),
-    }
+    program = "import a._b as c, d\nfrom _e import f\nfrom k import _l\ng._h(_i=c.__dict__)"
+    assert private_names(program) == {"a._b", "_e.f", "k._l", "_l", "g._h", "_i"}
+    assert private_names("\n".join(DOCUMENTED)) == set()
+    assert private_names("import torch._inductor.config") == {"torch._inductor.config"}
