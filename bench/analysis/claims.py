@@ -16,7 +16,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from bench.analysis.scenario_kinds import is_a_choice, is_stock_default, may_be_tuned, varied
-from bench.plan.scenario import DEFAULT_ENVIRONMENT, MEASURED, Dtype, Verdict
+from bench.plan.scenario import DEFAULT_ENVIRONMENT, MEASURED, Dtype, Task, Verdict
+from bench.plan.support import is_supported
 from bench.store.records import ClaimRow
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ BF16 = "bf16"
 """The best way in bf16 over the best in fp32, stock PyTorch or IPEX, where bf16 is native."""
 LEAVING = "leaving"
 """The best stock PyTorch of another environment over the best of IPEX in the same dtype."""
+SUPPORTED = "supported"
+"""The best way at inference that rests on nothing archived, deprecated or private, over the best of
+the ways that do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +46,7 @@ class Claim:
     """One claim: is the best of the candidates faster than the best of the opponents?"""
 
     kind: str
-    """`best`, `ipex`, `bf16` or `leaving`."""
+    """`best`, `supported`, `ipex`, `bf16` or `leaving`."""
     group: str
     """As in noise.csv: `inference/b8`, `training/b8/frozen`."""
     dtype: str
@@ -174,7 +178,11 @@ def _claims_of(label: str, rows: Sequence[ScenarioRow]) -> Iterator[Claim]:
         )
 
     default = [row for row in rows if is_stock_default(row)]
-    yield claim(BEST, filter(_may_lead, rows), default)
+    leaders = [row for row in rows if _may_lead(row)]
+    yield claim(BEST, leaders, default)
+    if label.startswith(f"{Task.INFERENCE}/"):  # advice is given for inference only
+        others = [row for row in leaders if not is_supported(row)]
+        yield claim(SUPPORTED, [*default, *filter(is_supported, leaders)], others)
     low, full = (
         [
             row

@@ -20,9 +20,20 @@ from bench.analysis.prices import NO_PRICES, Price, Prices
 from bench.analysis.scenario_kinds import is_stock_default
 from bench.analysis.speedups import RunAnalysis, comparison_of
 from bench.machine import placement
-from bench.plan.scenario import CONTROL_SUFFIX, MEASURED, BaselineKind, Phase, Verdict
+from bench.plan.scenario import (
+    CONTROL_SUFFIX,
+    DEFAULT_ENVIRONMENT,
+    MEASURED,
+    BaselineKind,
+    Phase,
+    Verdict,
+)
+from bench.plan.support import Severity, concerns, gravest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bench.plan.support import Concern
     from bench.plan.thresholds import Policy
     from bench.store.metadata import RunMetadata
     from bench.store.records import (
@@ -201,6 +212,26 @@ class Facts:
         """Return whether the scenario's worker kept the memory that it freed."""
         variables = self.metadata.workers.get(scenario, {}).get("env") or {}
         return placement.keeps_heap(variables.get("GLIBC_TUNABLES"))
+
+    def packages(self, environment: str) -> Mapping[str, str]:
+        """Return the versions of an environment's packages, by name; empty if not known."""
+        if environment == DEFAULT_ENVIRONMENT:
+            return self.metadata.machine.packages
+        other = self.metadata.environments.get(environment)
+        return other.packages if other else {}
+
+    def concerns(self, row: ScenarioRow) -> tuple[Concern, ...]:
+        """Return what to know before one builds on the scenario, the gravest first."""
+        return concerns(row, self.packages(row.environment).get("torch"))
+
+    def is_supported(self, row: ScenarioRow) -> bool:
+        """Return whether nothing that it rests on is archived, deprecated or private."""
+        return not self.mark(row)
+
+    def mark(self, row: ScenarioRow) -> str:
+        """Return the gravest of that in one word; empty for a supported scenario."""
+        worst = gravest(self.concerns(row))
+        return "" if worst is Severity.SUPPORTED else worst.value
 
     def is_thin(self, comparison: Comparison) -> bool:
         """Return whether it has too few rounds for any verdict, which is not "no difference"."""

@@ -11,10 +11,12 @@ import click
 
 from bench.cli import options
 from bench.errors import BenchError
+from bench.text.wording import finite
 
 if TYPE_CHECKING:
-    from bench.analysis.run_facts import Facts
+    from bench.analysis.run_facts import Comparison, Facts
     from bench.recommend.rules import Recommendation
+    from bench.recommend.supported import SupportedWay
 
 
 @click.command()
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 )
 @click.option("--no-decision-changes", is_flag=True, help="Every decision as stock default's.")
 @click.option("--without-ipex", is_flag=True, help="What to use without IPEX.")
+@click.option(
+    "--supported", is_flag=True, help="Only what is neither archived, deprecated nor private."
+)
 @click.option("--int8", is_flag=True, help="Also int8, which is another model, rounded.")
 @options.as_json
 @click.option(
@@ -46,6 +51,7 @@ def recommend(  # click passes each option as a parameter
     memory: float | None,
     no_decision_changes: bool,
     without_ipex: bool,
+    supported: bool,
     int8: bool,
     as_json: bool,
     write: Path | None,
@@ -54,8 +60,9 @@ def recommend(  # click passes each option as a parameter
     """Say which way of running the model to use on this machine, and print the code for it.
 
     Only what was measured with valid comparisons and agreeing outputs is recommended, and only
-    what was shown to be faster than stock default, where that fits too. With --latency-p99 the
-    batch size is free and most images a second win.
+    what was shown to be faster than stock default, where that fits too. Beside a way that rests on
+    something archived, deprecated or private stands the fastest supported one. With --latency-p99
+    the batch size is free and most images a second win.
 
     \b
     Examples:
@@ -64,6 +71,7 @@ def recommend(  # click passes each option as a parameter
       bench recommend --throughput --memory 1500
       bench recommend --no-decision-changes --write
       bench recommend --without-ipex               the fastest without IPEX
+      bench recommend --supported                  the fastest on supported ground
     """
     from bench.recommend import handover, rules
     from bench.report.varied import page_facts
@@ -75,6 +83,7 @@ def recommend(  # click passes each option as a parameter
         memory_mb=memory,
         no_decision_changes=no_decision_changes,
         without_ipex=without_ipex,
+        supported=supported,
         int8=int8,
     )
     found = rules.recommend(facts, wish)
@@ -91,16 +100,33 @@ def recommend(  # click passes each option as a parameter
 
 
 def _json(facts: Facts, found: Recommendation) -> dict[str, Any]:
-    row, comparison = found.row, found.comparison
+    row = found.row
     return {
         "run_id": facts.run_id,
         "scenario": row.scenario if row else None,
         "settings": asdict(row) if row else None,
-        "speedup_over_stock_default": (
-            [comparison.estimate, comparison.low, comparison.high] if comparison else None
-        ),
+        "speedup_over_stock_default": _ends(found.comparison),
         "reasons": list(found.reasons),
         "warnings": list(found.warnings),
         "alternatives": [other.scenario for other in found.alternatives],
         "code": found.code,
+        "concerns": [asdict(concern) for concern in found.concerns],
+        "supported": _beside(found.supported) if found.supported else None,
     }
+
+
+def _beside(way: SupportedWay) -> dict[str, Any]:
+    return {
+        "scenario": way.row.scenario,
+        "settings": asdict(way.row),
+        "speedup_over_recommended": _ends(way.comparison),
+        "sentence": way.sentence,
+        "code": way.code,
+    }
+
+
+def _ends(comparison: Comparison | None) -> list[float | None] | None:
+    """Return the estimate and both ends of the interval; None for an open end."""
+    if comparison is None:
+        return None
+    return [finite(end) for end in (comparison.estimate, comparison.low, comparison.high)]

@@ -12,12 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import BenchError
-from bench.plan.scenario import (
-    CPP_WRAPPER,
-    DEFAULT_ENVIRONMENT,
-    MAX_AUTOTUNE,
-    NO_FREEZING,
-)
+from bench.plan.scenario import CPP_WRAPPER, MAX_AUTOTUNE, NO_FREEZING
 from bench.store import durable
 from bench.text.wording import option_tags
 
@@ -41,10 +36,7 @@ def default_path() -> Path:
 
 def handover(facts: Facts, row: ScenarioRow) -> dict[str, object]:
     """Return the file's content; versions are those of the scenario's environment."""
-    packages = facts.metadata.machine.packages
-    if row.environment != DEFAULT_ENVIRONMENT:
-        other = facts.metadata.environments.get(row.environment)
-        packages = other.packages if other else {}
+    packages = facts.packages(row.environment)
     names = ("torch", *_PACKAGES.get(row.backend, (row.backend,)))
     return {
         "format": FORMAT,

@@ -1,7 +1,8 @@
 """The lines of PyTorch that run the model as a scenario does. Pure.
 
-They set up what `bench.worker.backends` sets up. `model` and `images` are the reader's; int8 also
-needs `calibration`, a few batches of training images, and training `labels` and `loss_function`.
+They set up what `bench.worker.backends` sets up; where `bench.plan.support` calls a way supported,
+by public names that are not deprecated. `model` and `images` are the reader's; int8 also needs
+`calibration`, a few batches of training images, and training `labels` and `loss_function`.
 """
 
 from __future__ import annotations
@@ -11,17 +12,18 @@ from typing import TYPE_CHECKING
 from bench.machine.placement import kept_heap
 from bench.plan.scenario import (
     CPP_WRAPPER,
-    DEFAULT_ENVIRONMENT,
     FUSED_ADAM,
     MAX_AUTOTUNE,
     NO_FREEZING,
     Task,
 )
+from bench.plan.support import is_supported
 from bench.text.wording import option_tags
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bench.analysis.run_facts import Facts
     from bench.store.records import ScenarioRow
 
 _CHANNELS_LAST = "memory_format=torch.channels_last"
@@ -80,7 +82,8 @@ with torch.no_grad():
 
 _STOCK_INT8 = """\
 quantizer = x86.X86InductorQuantizer()
-narrow = not torch.cpu._is_vnni_supported()
+# without VNNI the sum of two 8-bit products may overflow
+narrow = "avx512_vnni" not in Path("/proc/cpuinfo").read_text()
 quantizer.set_global(x86.get_default_x86_inductor_quantization_config(reduce_range=narrow))
 with torch.no_grad():
     # strict=True: without it PyTorch 2.8 quantises nothing and reports no error
@@ -150,19 +153,26 @@ with torch.no_grad(), zentorch.freezing_enabled()AUTOCAST:
     outputs = model(images)"""
 
 
-def recipe(row: ScenarioRow, *, keeps_heap: bool = False) -> str | None:
+def recipe_of(facts: Facts, row: ScenarioRow) -> str | None:
+    """Return the code for a scenario of a run, as `recipe` does."""
+    torch = facts.packages(row.environment).get("torch")
+    return recipe(row, torch=torch, keeps_heap=facts.keeps_heap(row.scenario))
+
+
+def recipe(row: ScenarioRow, *, torch: str | None = None, keeps_heap: bool = False) -> str | None:
     """Return the code for one scenario; None for scenarios that this module does not know.
 
-    With `keeps_heap`, comments above it name the variable with which the process was started.
+    `torch` is the version that it is for: int8 depends on it. With `keeps_heap`, comments above the
+    code name the variable with which the process was started.
     """
-    code = _code(row)
+    code = _code(row, torch)
     if code is None or not keeps_heap:
         return code
     variables = (f"# {name}={value}" for name, value in kept_heap({}).items())
     return "\n".join(("# measured in a process that was started with", *variables, code))
 
 
-def _code(row: ScenarioRow) -> str | None:
+def _code(row: ScenarioRow, torch: str | None) -> str | None:
     if row.backend in _FURTHER:
         return _FURTHER[row.backend](row) if row.task == Task.INFERENCE else None
     if row.backend not in _INT8_MODE:
@@ -171,14 +181,15 @@ def _code(row: ScenarioRow) -> str | None:
         known = row.mode == "eager" or (row.backend, row.mode) == ("stock", "compile")
         return "\n".join(_training(row)) if known else None
     if row.dtype == "int8":
-        known = (row.mode, row.environment) == (_INT8_MODE[row.backend], DEFAULT_ENVIRONMENT)
-        return "\n".join(_int8(row)) if known else None
+        return "\n".join(_int8(row, torch)) if row.mode == _INT8_MODE[row.backend] else None
     return "\n".join(_inference(row)) if row.dtype in _DTYPES else None
 
 
 def _imports(row: ScenarioRow) -> Iterator[str]:
     if row.mode == "compile" and row.task == Task.INFERENCE and not _is_unfrozen(row):
         yield _FREEZING
+    if (row.backend, row.dtype) == ("stock", "int8"):
+        yield "from pathlib import Path\n"
     yield "import torch"
     if row.mode == "aot":
         yield "import torch._inductor"
@@ -260,14 +271,16 @@ def _autocast(row: ScenarioRow) -> str:
     return f'torch.autocast("cpu", {_DTYPES[row.dtype]})'
 
 
-def _int8(row: ScenarioRow) -> Iterator[str]:
+def _int8(row: ScenarioRow, torch: str | None) -> Iterator[str]:
     """Yield static quantisation; the ranges come from `calibration`, batches shaped as `images`."""
     yield from _imports(row)
     if row.backend == "ipex":
         yield "from intel_extension_for_pytorch.quantization import convert, prepare"
     else:
-        yield "from torch.ao.quantization.quantize_pt2e import convert_pt2e, prepare_pt2e"
-        yield "from torch.ao.quantization.quantizer import x86_inductor_quantizer as x86"
+        is_new = is_supported(row, torch)
+        package = "torchao.quantization.pt2e" if is_new else "torch.ao.quantization"
+        yield f"from {package}.quantize_pt2e import convert_pt2e, prepare_pt2e"
+        yield f"from {package}.quantizer import x86_inductor_quantizer as x86"
     yield from ("", "model.eval()", *_layout(row))
     yield _IPEX_INT8 if row.backend == "ipex" else _STOCK_INT8
     yield from ("", "with torch.no_grad():", "    outputs = model(images)")

@@ -8,24 +8,28 @@ faster; a larger estimate is not enough.
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bench.analysis.claims import BEST, Claim
 from bench.analysis.run_facts import group_of, is_stock_default, of_task
 from bench.analysis.winners import candidates, level_with, why_nothing
 from bench.plan.scenario import DEFAULT_ENVIRONMENT, Phase, Task, Verdict
-from bench.recommend.recipes import recipe
+from bench.recommend.recipes import recipe_of
+from bench.recommend.supported import beside
 from bench.text.wording import count, digits, listed, milliseconds, spoken, with_interval
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bench.analysis.run_facts import Comparison, Facts, Group
+    from bench.plan.support import Concern
+    from bench.recommend.supported import SupportedWay
     from bench.store.records import ScenarioRow
 
 _MAX_REASONS = 4
 """How many refused scenarios a summary names."""
+_NO_CODE = "(no code is known for this scenario)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,8 @@ class Wish:
     """Every decision must be stock default's."""
     without_ipex: bool = False
     """Leave out IPEX, which is archived."""
+    supported: bool = False
+    """Only ways that rest on nothing archived, deprecated or private."""
     int8: bool = False
     """Also int8, which is another model, made from this one by rounding its weights."""
 
@@ -63,6 +69,10 @@ class Recommendation:
     warnings: tuple[str, ...] = ()
     alternatives: tuple[ScenarioRow, ...] = ()
     """Scenarios that fit the wish and were not shown to be slower."""
+    concerns: tuple[Concern, ...] = ()
+    """What to know before one builds on it, the gravest first; see `bench.plan.support`."""
+    supported: SupportedWay | None = None
+    """The fastest supported way that fits too; None where `row` is supported itself."""
 
 
 def recommend(facts: Facts, wish: Wish) -> Recommendation:
@@ -79,11 +89,13 @@ def recommend(facts: Facts, wish: Wish) -> Recommendation:
     row, comparison = max(picks, key=lambda pick: pick[0].images_per_s or 0.0)
     return Recommendation(
         row=row,
-        code=recipe(row, keeps_heap=facts.keeps_heap(row.scenario)),
+        code=recipe_of(facts, row),
         comparison=comparison,
         reasons=tuple(_reasons(row, comparison, wish)),
         warnings=tuple(_warnings(facts, row, wish)),
         alternatives=tuple(_alternatives(facts, row, wish)),
+        concerns=facts.concerns(row),
+        supported=_supported(facts, row, wish),
     )
 
 
@@ -114,6 +126,21 @@ def _pick(
     return fitting[0] if fitting else None
 
 
+def _supported(facts: Facts, row: ScenarioRow, wish: Wish) -> SupportedWay | None:
+    """Return the fastest supported way of the row's group that fits; None for a supported row."""
+    group = group_of(row)
+    if facts.is_supported(row):
+        return None
+    pick = _pick(facts, group, replace(wish, supported=True), [])
+    if pick is None:
+        return None
+    default = facts.default_of(group)
+    rows = [one for one, _ in candidates(facts, group, int8=wish.int8)]
+    rows += [default] if default is not None and facts.is_measured(default) else []
+    fitting = [one for one in rows if not _unmet(facts, one, wish)]
+    return beside(facts, group, row, pick[0], fitting)
+
+
 def _best_over(
     facts: Facts, group: Group, names: tuple[str, ...], default: ScenarioRow
 ) -> Comparison | None:
@@ -141,6 +168,8 @@ def _unmet(facts: Facts, row: ScenarioRow, wish: Wish) -> str:
     changed = parity.decisions_changed if parity else None
     if wish.without_ipex and row.backend == "ipex":
         return "it needs IPEX"
+    if wish.supported and not facts.is_supported(row):
+        return f"it rests on {facts.concerns(row)[0].what}, which is {facts.mark(row)}"
     if wish.latency_p99_ms is not None and (slowest is None or slowest > wish.latency_p99_ms):
         return f"its {name} is {milliseconds(slowest)}"
     if wish.memory_mb is not None and (peak is None or peak > wish.memory_mb):
@@ -187,8 +216,7 @@ def _warnings(facts: Facts, row: ScenarioRow, wish: Wish) -> Iterator[str]:
         yield "The run is incomplete."
     if wish.latency_p99_ms is not None and row.p99_ms is None:
         yield f"The limit is compared with the {slow_call_ms(facts, row)[1]}."
-    if row.backend == "ipex":
-        yield "IPEX is archived: no patches since March 2026, and it needs PyTorch 2.8."
+    yield from (concern.sentence for concern in facts.concerns(row))
     if row.native_dtype is False:
         yield f"{row.dtype} is emulated on this CPU."
     if row.dtype == "int8":
@@ -196,7 +224,7 @@ def _warnings(facts: Facts, row: ScenarioRow, wish: Wish) -> Iterator[str]:
 
 
 def _alternatives(facts: Facts, row: ScenarioRow, wish: Wish) -> list[ScenarioRow]:
-    """Return what fits and is not shown to be slower: first without IPEX, fp32, eager."""
+    """Return what fits and is not shown to be slower: first supported, fp32, eager."""
     group = group_of(row)
     others = [other for other, _ in candidates(facts, group, int8=wish.int8) if other is not row]
     default = facts.default_of(group)
@@ -205,7 +233,12 @@ def _alternatives(facts: Facts, row: ScenarioRow, wish: Wish) -> list[ScenarioRo
     level = [other for other, _ in level_with(facts, row, others)]
     return sorted(
         (other for other in level if not _unmet(facts, other, wish)),
-        key=lambda other: (other.backend == "ipex", other.dtype != "fp32", other.mode != "eager"),
+        key=lambda other: (
+            not facts.is_supported(other),
+            other.backend == "ipex",
+            other.dtype != "fp32",
+            other.mode != "eager",
+        ),
     )
 
 
@@ -222,7 +255,12 @@ def summary_lines(found: Recommendation) -> list[str]:
     lines += [f"  ! {warning}" for warning in found.warnings]
     if found.alternatives:
         lines.append(f"  Not shown to be slower: {_named(found.alternatives)}.")
-    return [*lines, "", found.code or "(no code is known for this scenario)"]
+    lines += [f"  {found.supported.sentence}"] if found.supported else []
+    lines += ["", found.code or _NO_CODE]
+    if found.supported:
+        name = f"{spoken(found.supported.row)}  ({found.supported.row.scenario})"
+        lines += ["", f"The supported way, {name}", "", found.supported.code or _NO_CODE]
+    return lines
 
 
 def _named(rows: tuple[ScenarioRow, ...]) -> str:
@@ -261,6 +299,7 @@ def uses(facts: Facts) -> list[Use]:
     rows = [row for row in facts.scenarios.values() if row.task == Task.INFERENCE]
     if any(row.backend == "ipex" for row in rows):
         wishes.append(("Without IPEX", ("--without-ipex",), Wish(without_ipex=True)))
+    wishes.append(("Supported ways only", ("--supported",), Wish(supported=True)))
     same = "--no-decision-changes"
     wishes.append(("No changed decision", (same,), Wish(no_decision_changes=True)))
     if any(row.dtype == "int8" for row in rows):

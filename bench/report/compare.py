@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from bench.store.records import ScenarioRow
 
 _FASTEST = "Fastest"
-_QUESTIONS = ("latency", "throughput", "ipex", "decisions", "noise")
+_QUESTIONS = ("latency", "throughput", "ipex", "supported", "decisions", "noise")
 """Keys of the answers on a run's card."""
 _SHARED: tuple[tuple[str, Callable[[RunMetadata], object]], ...] = (
     ("commit", lambda run: run.commit),
@@ -174,7 +174,12 @@ def _speedup_row(runs: Sequence[Facts], row: ScenarioRow, kind: BaselineKind) ->
         shown = ratio_cell(comparison_of(found))
         return number(shown.text, found.speedup, f"{shown.note} {found.verdict}".strip())
 
-    first = Cell(text=wording.way_name(row), sort=row.scenario, note=wording.detail_name(row))
+    first = Cell(
+        text=wording.way_name(row),
+        sort=row.scenario,
+        note=wording.detail_name(row),
+        mark=next(facts.mark(row) for facts in runs if row.scenario in facts.scenarios),
+    )
     return Row(cells=(first, *(cell(facts) for facts in runs)), **tags(row))
 
 

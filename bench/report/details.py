@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.analysis.run_facts import Facts, group_of, is_stock_default
 from bench.plan.scenario import CONTROL_SUFFIX
-from bench.recommend.recipes import recipe
+from bench.recommend.recipes import recipe_of
 from bench.report import sparklines
 from bench.report.table import megabytes, whole
 from bench.report.tables import break_even, package_mb, start_up_ms
@@ -18,6 +18,7 @@ from bench.text.wording import NOTHING, digits, milliseconds, seconds
 if TYPE_CHECKING:
     from markupsafe import Markup
 
+    from bench.plan.support import Concern
     from bench.store.records import KernelRow, ScenarioRow
 
 
@@ -34,13 +35,17 @@ class KernelSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Detail:
+class Detail:  # as many fields as an entry has parts
     """One scenario's entry."""
 
     anchor: str
     id: str
     name: str
     note: str
+    mark: str
+    """`archived`, `deprecated` or `private`; empty for a supported scenario."""
+    concerns: tuple[Concern, ...]
+    """What to know before one builds on it, the gravest first."""
     status: str
     reason: str
     verdict: str
@@ -66,14 +71,14 @@ def all_details(facts: Facts) -> list[Detail]:
 
 def _detail(facts: Facts, row: ScenarioRow, anchor: str) -> Detail:
     comparison = facts.against_default(row.scenario)
-    code = None
-    if facts.is_measured(row):
-        code = recipe(row, keeps_heap=facts.keeps_heap(row.scenario))
+    code = recipe_of(facts, row) if facts.is_measured(row) else None
     return Detail(
         anchor=anchor,
         id=row.scenario,
         name="Stock default" if is_stock_default(row) else wording.way_name(row),
         note=wording.detail_name(row),
+        mark=facts.mark(row),
+        concerns=facts.concerns(row),
         status=wording.status_words(row.status),
         reason=row.reason or "",
         verdict=comparison.verdict if comparison else "",

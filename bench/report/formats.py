@@ -58,7 +58,9 @@ def markdown(facts: Facts) -> str:
     lines += [_plain(answers.cost(facts)), ""]
     for use in uses(facts):
         lines += [f"### {_plain(use.title)}", ""]
-        lines += [f"- {_plain(text)}" for text in (*use.found.reasons, *use.found.warnings)]
+        beside = [use.found.supported.sentence] if use.found.supported else []
+        said = (*use.found.reasons, *use.found.warnings, *beside)
+        lines += [f"- {_plain(text)}" for text in said]
         lines += ["", "```python", use.found.code, "```", ""] if use.found.code else [""]
     lines += ["## Speedups", *_table(speedups(facts, {}))]
     lines += ["## Why it is faster", ""]
@@ -98,7 +100,9 @@ def _table(table: Table) -> list[str]:
 def _cell(cell: Cell) -> str:
     """Return all of a cell's text: Markdown cannot fold."""
     folded = f"({cell.fold.rstrip('.')})" if cell.fold else ""
-    return " ".join(part for part in (cell.text or cell.verdict, cell.note, folded) if part)
+    mark = f"[{cell.mark}]" if cell.mark else ""
+    parts = (cell.text or cell.verdict, mark, cell.note, folded)
+    return " ".join(part for part in parts if part)
 
 
 _SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>|#~"} | {"\n": " ", "\r": " "})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import jinja2
 from markupsafe import Markup
 
+from bench.plan.support import MEANINGS
 from bench.text import wording
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def lay_out(template: str, values: Mapping[str, object]) -> str:
         script=script,
         style=_asset("page.css"),
         glyphs=wording.GLYPHS,
+        marks=[(severity.value, meaning) for severity, meaning in MEANINGS.items()],
         times=wording.times,
         bounds=wording.bounds,
     )

@@ -70,7 +70,7 @@ def _speedup_row(facts: Facts, row: ScenarioRow, anchors: Anchors) -> Row:
     word = "baseline" if is_stock_default(row) else "invalid"
     return Row(
         cells=(
-            scenario_cell(row, anchors),
+            scenario_cell(row, anchors, facts.mark(row)),
             default_cell,
             _judged(first),
             ratio_cell(comparison_of(tuned), absent),
@@ -180,7 +180,7 @@ def pairs_table(
         found = facts.compare(row.scenario, other.scenario)
         reason = "no paired rounds with usable times" if found is None else found.reason or ""
         cells = (
-            scenario_cell(row, anchors),
+            scenario_cell(row, anchors, facts.mark(row)),
             quantity(row.median_ms, milliseconds),
             quantity(other.median_ms, milliseconds),
             ratio_cell(found),

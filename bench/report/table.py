@@ -36,6 +36,8 @@ class Cell:
     """Further text, shown when the cell is opened."""
     drawing: Markup | None = None
     """Shown in place of the text."""
+    mark: str = ""
+    """`archived`, `deprecated` or `private`: shown behind the text."""
 
 
 class Tags(TypedDict, total=False):
@@ -92,13 +94,17 @@ def quantity(value: float | None, words: Callable[[float | None], str] = digits)
     return number(words(value), value)
 
 
-def scenario_cell(row: ScenarioRow, anchors: dict[str, str]) -> Cell:
-    """Return the scenario's name and particulars, with a link to its details."""
+def scenario_cell(row: ScenarioRow, anchors: dict[str, str], mark: str = "") -> Cell:
+    """Return the scenario's name and particulars, with a link to its details.
+
+    `mark` is `Facts.mark` of the row.
+    """
     return Cell(
         text="Stock default" if is_stock_default(row) else wording.way_name(row),
         sort=row.scenario,
         note=wording.detail_name(row),
         link=f"#{anchors[row.scenario]}" if row.scenario in anchors else "",
+        mark=mark,
     )
 
 

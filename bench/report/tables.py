@@ -52,7 +52,10 @@ def _numbers(
         columns=("Scenario", *columns),
         rows=tuple(
             Row(
-                cells=(scenario_cell(row, anchors), *(cell(row) for cell in columns.values())),
+                cells=(
+                    scenario_cell(row, anchors, facts.mark(row)),
+                    *(cell(row) for cell in columns.values()),
+                ),
                 **tags(row),
                 is_muted=not facts.is_measured(row),
             )
@@ -210,7 +213,9 @@ def parity(facts: Facts, anchors: Anchors) -> Table:
     for row in facts.run.parity:
         scenario = facts.scenarios.get(row.scenario)
         cells = (
-            scenario_cell(scenario, anchors) if scenario else Cell(text=row.scenario),
+            scenario_cell(scenario, anchors, facts.mark(scenario))
+            if scenario
+            else Cell(text=row.scenario),
             quantity(row.max_abs_error, tiny),
             quantity(row.tolerance, tiny),
             quantity(row.max_abs_map_error, tiny),
@@ -239,7 +244,7 @@ def failures(facts: Facts, anchors: Anchors) -> Table:
     rows = [
         Row(
             cells=(
-                scenario_cell(row, anchors),
+                scenario_cell(row, anchors, facts.mark(row)),
                 Cell(text=wording.status_words(row.status), sort=row.status),
                 Cell(text=row.reason or "no reason was recorded"),
             ),

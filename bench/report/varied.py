@@ -108,6 +108,7 @@ def _row(facts: Facts, row: ScenarioRow) -> Row:
             Cell(
                 text=wording.way_name(unvaried),
                 note=wording.detail_name(unvaried),
+                mark=facts.mark(row),
                 sort=unvaried.scenario,
             ),
             ratio_cell(comparison_of(over_unvaried)),

@@ -190,7 +190,7 @@ class ClaimRow:  # as many fields as its file has columns
     claim: str
     """Its id, such as `ipex/inference/b1/fp32`."""
     kind: str
-    """`best`, `ipex`, `bf16` or `leaving` (see `bench.analysis.claims`)."""
+    """`best`, `supported`, `ipex`, `bf16` or `leaving` (see `bench.analysis.claims`)."""
     group: str
     dtype: str | None
     """Empty where it does not matter."""

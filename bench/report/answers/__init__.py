@@ -14,6 +14,7 @@ from bench.report.answers.dtypes import bf16, bf16_ability, int8
 from bench.report.answers.environments import leaving
 from bench.report.answers.fastest import cost, latency, lead, throughput, training
 from bench.report.answers.ipex import ipex_gain
+from bench.report.answers.supported import supported
 from bench.report.answers.trust import decisions, noise
 from bench.report.answers.variables import surroundings
 
@@ -29,6 +30,7 @@ def answers(facts: Facts) -> list[Answer]:
         latency(facts),
         throughput(facts),
         ipex_gain(facts),
+        supported(facts),
         surroundings(facts.whole or facts),
         leaving(facts),
         training(facts),

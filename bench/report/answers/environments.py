@@ -120,13 +120,13 @@ def table(facts: Facts, anchors: dict[str, str]) -> Table:
             "Best IPEX",
             "Remark",
         ),
-        rows=tuple(_row(one, anchors) for one in _found(facts)),
+        rows=tuple(_row(facts, one, anchors) for one in _found(facts)),
         numeric=(2,),
         empty="No other environment was measured in this run.",
     )
 
 
-def _row(one: Leaving, anchors: dict[str, str]) -> Row:
+def _row(facts: Facts, one: Leaving, anchors: dict[str, str]) -> Row:
     ratio, found, verdict = Cell(text=NOTHING, is_number=True), one.comparison, str(one.verdict)
     if found is not None:
         ratio = number(times(found.estimate), found.estimate, bounds(found.low, found.high))
@@ -136,8 +136,8 @@ def _row(one: Leaving, anchors: dict[str, str]) -> Row:
             Cell(text=one.environment),
             ratio,
             Cell(text=str(verdict), sort=verdict, verdict=verdict),
-            _side(one.stock, anchors),
-            _side(one.ipex, anchors),
+            _side(facts, one.stock, anchors),
+            _side(facts, one.ipex, anchors),
             Cell(text=one.reason or ""),
         ),
         task=one.group.split("/")[0],
@@ -145,8 +145,8 @@ def _row(one: Leaving, anchors: dict[str, str]) -> Row:
     )
 
 
-def _side(row: ScenarioRow | None, anchors: dict[str, str]) -> Cell:
+def _side(facts: Facts, row: ScenarioRow | None, anchors: dict[str, str]) -> Cell:
     if row is None:
         return Cell(text=NOTHING)
-    cell = scenario_cell(row, anchors)
+    cell = scenario_cell(row, anchors, facts.mark(row))
     return replace(cell, note=f"{cell.note} · {milliseconds(row.median_ms)}")

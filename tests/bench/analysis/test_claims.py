@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.analysis.claims import BEST, IPEX, LEAVING, Claims
+from bench.analysis.claims import BEST, IPEX, LEAVING, SUPPORTED, Claims, claims_of
 from bench.analysis.speedups import RunAnalysis
 from bench.plan.scenario import CONTROL_SUFFIX, Dtype, Layout, Mode, Scenario, Task, stock_default
 from bench.plan.thresholds import DEFAULT
@@ -42,9 +42,12 @@ def test_each_group_asks_for_its_best_and_for_ipex() -> None:
     found = claims({STOCK: 100, NHWC: 90, EAGER: 80, SCRIPT: 70, PLACEBO: 60, INT8: 20})
     assert [(one.kind, one.group, one.dtype) for one in found.all] == [
         (BEST, GROUP, ""),
+        (SUPPORTED, GROUP, ""),
         (IPEX, GROUP, "fp32"),
     ]
-    best, ipex = found.all
+    best, supported, ipex = found.all
+    assert set(supported.candidates) == {STOCK.id, NHWC.id}
+    assert set(supported.opponents) == {EAGER.id, SCRIPT.id}
     assert set(best.candidates) == {NHWC.id, EAGER.id, SCRIPT.id}
     assert best.opponents == (STOCK.id,)
     assert set(ipex.candidates) == {EAGER.id, SCRIPT.id}
@@ -66,8 +69,8 @@ def test_headlines_share_one_error() -> None:
     few = claims({STOCK: 100, NHWC: 90})
     many = claims({STOCK: 100, NHWC: 90, EAGER: 80, IPEX_BF16: 40, LATEST: 85})
     assert few.confidence == pytest.approx(0.95)
-    assert len(many.all) == 5
-    assert many.confidence == pytest.approx(1 - 0.05 / 5)
+    assert len(many.all) == 6
+    assert many.confidence == pytest.approx(1 - 0.05 / 6)
     one, other = few.answer(BEST, GROUP, named=NHWC.id), many.answer(BEST, GROUP, named=NHWC.id)
     assert one is not None
     assert other is not None
@@ -81,10 +84,25 @@ def test_another_environment_is_compared_with_ipex() -> None:
     assert (leaving.scenario, leaving.baseline, leaving.verdict) == (LATEST.id, EAGER.id, "slower")
 
 
+def test_supported_ways_are_compared_with_all_others_together() -> None:
+    """Whatever their backend and dtype; without others there is nothing to ask, nor in training."""
+    script = replace(NHWC, mode=Mode.TORCHSCRIPT, fusion=True)
+    compiled = replace(NHWC, mode=Mode.COMPILE)
+    ms = {STOCK: 100, NHWC: 90, compiled: 82, script: 80, EAGER: 81}
+    answer = claims(ms).answer(SUPPORTED, GROUP)
+    assert answer is not None
+    assert (answer.scenario, answer.baseline) == (compiled.id, script.id)
+    assert answer.estimate == pytest.approx(80 / 82, rel=0.01)
+    assert claims({STOCK: 100, compiled: 82}).answer(SUPPORTED, GROUP) is None
+    step = stock_default(Task.TRAINING, 8, ("full",))
+    rows = [measured(step), measured(replace(step, backend="ipex"))]
+    assert [one.kind for one in claims_of({"training/b8/full": rows})] == [BEST, IPEX]
+
+
 def test_emulated_bf16_and_varied_scenarios_are_in_no_claim() -> None:
     """Nobody would choose the one, and the other runs under other conditions."""
     found = claims({STOCK: 100, EAGER: 80, IPEX_BF16: 300, SHIPPED: 120}, native_dtype=False)
-    assert [one.kind for one in found.all] == [BEST]
+    assert [one.kind for one in found.all] == [BEST, SUPPORTED]
     assert SHIPPED.id not in found.all[0].candidates
 
 

@@ -180,10 +180,15 @@ def test_scenarios_lists_the_matrix_and_what_it_leaves_out() -> None:
     claims = {claim["claim"]: claim for claim in listed["claims"]}
     assert claims["best/inference/b1"]["opponents"] == [listed["scenarios"][0]]
     assert all("/ipex/" in name for name in claims["ipex/inference/b1/fp32"]["candidates"])
+    assert claims["supported/inference/b1"]["opponents"]
+    resting = {one["what"]: one for one in listed["concerns"]}
+    assert resting["TorchScript"]["severity"] == "deprecated"
+    assert all("/torchscript" in name for name in resting["TorchScript"]["scenarios"])
     assert all(entry["reason"] for entry in listed["excluded"])
     text = bench("scenarios").stdout
     assert "training/ipex/eager/bf16/channels_last/b8/full" in text
     assert "Left out:" in text
+    assert "archived: " in text
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

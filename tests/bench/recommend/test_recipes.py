@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import html
 import json
+import os
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -20,6 +24,8 @@ from bench.analysis.run_facts import Facts
 from bench.cli.main import cli
 from bench.machine.placement import kept_heap
 from bench.plan.matrix import FURTHER_BACKENDS
+from bench.plan.scenario import DEFAULT_ENVIRONMENT
+from bench.plan.support import DOCUMENTED, Severity, concerns, is_supported
 from bench.recommend.recipes import recipe
 from bench.recommend.rules import Wish, recommend, uses
 from bench.report import build, formats
@@ -27,13 +33,13 @@ from bench.store.records import Run, ScenarioRow
 from bench.worker import kernels
 from tests.hardware import ONEDNN_HAS_BF16, needs_ipex
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 MakeRun = Callable[..., Run]
 
 _PROGRAM = """
-import copy, torch
+import copy, warnings, torch
+warnings.simplefilter("ignore")
+for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
+    warnings.simplefilter({deprecated!r}, category)
 torch.manual_seed(0)
 plain = torch.nn.Sequential(
     torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(8 * 36, 2)
@@ -48,6 +54,12 @@ for code, tolerance in {cases!r}:
     outputs = outputs[0] if isinstance(outputs, list) else outputs
     error = (outputs.float() - expected).abs().max().item()
     assert error <= tolerance, (error, code)
+    if "torch.compile" in code and tolerance < 0.01:
+        with torch.no_grad():
+            for parameter in names["model"].parameters():
+                parameter.zero_()  # frozen weights are constants by now
+            is_frozen = torch.equal(names["model"](names["images"]), outputs)
+        assert is_frozen == ("TORCHINDUCTOR_FREEZING" in code), code
 """
 
 
@@ -90,25 +102,64 @@ _STEP_TOLERANCES = {"fp32": 0.01, "bf16": 0.2}
 """Shares of what one step gains; a step that is missing or made twice exceeds them."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Interpreter:
+    """A Python that has PyTorch."""
+
+    python: str
+    torch: str
+    """Its version."""
+    int8: bool
+    """Whether it has a quantizer."""
+
+
 def at_batch_1(run: Run, backend: str) -> list[ScenarioRow]:
     """The backend's inference scenarios at batch 1."""
     kind = ("inference", 1, backend)
     return [row for row in run.scenarios if (row.task, row.batch_size, row.backend) == kind]
 
 
-def execute(rows: list[ScenarioRow], folder: Path | None = None) -> None:
-    """Run the recipes of those scenarios in one process and compare with the plain model."""
+COMPILED = ("compile", "aot")
+"""Modes that need a C++ compiler, and a minute."""
+
+
+def once_each(rows: list[ScenarioRow]) -> list[ScenarioRow]:
+    """Return one scenario for each code."""
+    return [*{recipe(row): row for row in rows}.values()]
+
+
+def execute(
+    rows: list[ScenarioRow],
+    folder: Path | None = None,
+    *,
+    within: Interpreter | None = None,
+    deprecated: str = "ignore",
+) -> None:
+    """Run the recipes of those scenarios and compare with the plain model.
+
+    Those that freeze share a process, for which a variable says so; all others share another.
+    `deprecated` is what a warning of deprecation does: `ignore` or `error`.
+    """
+    within = within or Interpreter(python=sys.executable, torch=version("torch"), int8=True)
     assert rows
-    cases: dict[str, list[tuple[str, float]]] = {"inference": [], "training": []}
-    for row in rows:
-        code = recipe(row)
-        assert code is not None, row.scenario
-        tolerances = _TOLERANCES if row.task == "inference" else _STEP_TOLERANCES
-        cases[row.task].append((code, tolerances[row.dtype]))
-    program = _PROGRAM.format(cases=cases["inference"])
-    program += _TRAINING_PROGRAM.format(cases=cases["training"])
+    codes = {row.scenario: recipe(row, torch=within.torch) or "" for row in rows}
+    assert all(codes.values()), codes
+    for freezes in (True, False):
+        chosen = [row for row in rows if ("FREEZING" in codes[row.scenario]) == freezes]
+        if not chosen:
+            continue
+        cases: dict[str, list[tuple[str, float]]] = {"inference": [], "training": []}
+        for row in chosen:
+            tolerances = _TOLERANCES if row.task == "inference" else _STEP_TOLERANCES
+            cases[row.task].append((codes[row.scenario], tolerances[row.dtype]))
+        program = _PROGRAM.format(cases=cases["inference"], deprecated=deprecated)
+        program += _TRAINING_PROGRAM.format(cases=cases["training"])
+        _run(within, program, folder)
+
+
+def _run(within: Interpreter, program: str, folder: Path | None) -> None:
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program],
+        [within.python, "-W", "ignore", "-c", program],
         check=False,
         capture_output=True,
         text=True,
@@ -141,10 +192,11 @@ def test_recipes_run_and_agree(
     wanted = [
         row
         for row in rows
-        if (row.mode in ("compile", "aot")) == compiles
+        if (row.mode in COMPILED) == compiles
+        and not is_supported(row, version("torch"))  # these have stricter tests below
         and (backend == "stock" or ONEDNN_HAS_BF16 or row.dtype != "bf16")
     ]
-    execute([*{recipe(row): row for row in wanted}.values()], tmp_path)
+    execute(once_each(wanted), tmp_path)
 
 
 _FROZEN = """
@@ -267,6 +319,7 @@ def test_page_offers_what_recommend_says_for_each_wish(make_run: MakeRun) -> Non
         "One image at a time",
         "Most images a second",
         "Without IPEX",
+        "Supported ways only",
         "int8 too",
     ]
     assert offered[0].found == recommend(facts, Wish())
@@ -302,3 +355,118 @@ def test_noisy_run_offers_no_code_and_says_why(make_run: MakeRun) -> None:
     assert only.found.code is None
     assert "nothing can be recommended" in only.title
     assert only.found.reasons
+
+
+# ---- supported ways -----------------------------------------------------------------------------
+
+LATEST = "torch-latest"
+_ASK = """
+import importlib.util, json, sys
+from importlib.metadata import version
+from importlib.util import find_spec
+print(json.dumps({"python": sys.executable, "torch": version("torch"),
+                  "int8": importlib.util.find_spec("torchao") is not None}))
+"""
+
+
+@pytest.fixture(scope="module")
+def latest() -> Interpreter:
+    """The newest PyTorch: PILLQC_LATEST_PYTHON, or what `make bench ENVS=latest` installed."""
+    installed = Path(__file__).parents[3] / ".venv-latest/bin/python"
+    python = os.environ.get("PILLQC_LATEST_PYTHON", str(installed))
+    if not Path(python).exists():
+        pytest.skip(f"{python} is not there: `make .venv-latest/.installed` makes it")
+    told = subprocess.run([python, "-c", _ASK], check=True, capture_output=True, text=True)
+    return Interpreter(**json.loads(told.stdout))
+
+
+def supported_rows(run: Run, environment: str, torch: str) -> list[ScenarioRow]:
+    """The environment's supported scenarios, at inference at batch 1 and in training."""
+    return [
+        row
+        for row in run.scenarios
+        if row.environment == environment
+        and (row.task == "training" or row.batch_size == 1)
+        and is_supported(row, torch)
+    ]
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("compiles", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_supported_recipes_run_without_any_warning_of_deprecation(
+    make_run: MakeRun, tmp_path: Path, compiles: bool
+) -> None:
+    """Here, in PyTorch 2.8 beside IPEX; compiled ones freeze their weights where they say so."""
+    torch = version("torch")
+    run = make_run(profile="full", rounds=2, launches=1)
+    rows = supported_rows(run, DEFAULT_ENVIRONMENT, torch)
+    wanted = [row for row in rows if (row.mode in COMPILED) == compiles]
+    execute(once_each(wanted), tmp_path, deprecated="error")
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+def test_supported_recipes_run_without_any_warning_in_the_newest_pytorch(
+    make_run: MakeRun, tmp_path: Path, latest: Interpreter
+) -> None:
+    """All of them, int8 too where torchao is installed."""
+    run = make_run(profile="full", rounds=2, launches=1, int8=latest.int8, environments=(LATEST,))
+    rows = supported_rows(run, LATEST, latest.torch)
+    assert any(row.dtype == "int8" for row in rows) == latest.int8
+    execute(once_each(rows), tmp_path, within=latest, deprecated="error")
+
+
+@pytest.mark.torch
+def test_newest_pytorch_warns_of_what_is_marked_as_deprecated(
+    make_run: MakeRun, latest: Interpreter
+) -> None:
+    """Else the rule would be out of date, or the tests above could not fail."""
+    run = make_run(profile="full", rounds=2, launches=1, environments=(LATEST,))
+    script = next(
+        row
+        for row in run.scenarios
+        if (row.environment, row.mode, row.dtype) == (LATEST, "torchscript", "fp32")
+    )
+    execute([script], within=latest)
+    with pytest.raises(AssertionError, match=r"Warning: `torch\.jit\.trace` is deprecated"):
+        execute([script], within=latest, deprecated="error")
+
+
+def private_names(code: str) -> set[str]:
+    """The names in a program of which a part begins with an underscore, in full: `torch._C.x`.
+
+    Without those that PyTorch documents, and without Python's own, such as `__init__`.
+    """
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(code)):
+        parts: dict[type[ast.AST], Any] = {
+            ast.Name: lambda node: [node.id],
+            ast.Attribute: lambda node: [ast.unparse(node)],
+            ast.alias: lambda node: [node.name],
+            ast.ImportFrom: lambda node: [f"{node.module}.{one.name}" for one in node.names],
+            ast.keyword: lambda node: [node.arg or ""],
+        }
+        names |= {*parts.get(type(node), lambda _: ())(node)}
+    documented = {*DOCUMENTED, *(name.rpartition(".")[0] for name in DOCUMENTED)}
+    return {name for name in names - documented if re.search(r"(^|\.)_(?!_\w+__)", name)}
+
+
+@pytest.mark.parametrize("torch", ["2.8.0", "2.14.1"])
+def test_recipes_name_something_private_only_where_that_is_marked(
+    make_run: MakeRun, torch: str
+) -> None:
+    """IPEX's are archived as a whole, and may."""
+    run = make_run(profile="full", int8=True, rounds=2, launches=1, environments=(LATEST,))
+    rows = (*run.scenarios, *(further(run, name) for name in FURTHER_BACKENDS))
+    marked = 0
+    for row in (row for row in rows if row.backend not in ("ipex", "placebo")):
+        is_private = any(one.severity is Severity.PRIVATE for one in concerns(row, torch))
+        marked += is_private
+        code = recipe(row, torch=torch)
+        assert code is not None, row.scenario
+        assert bool(private_names(code)) == is_private, (row.scenario, private_names(code))
+    assert marked
+    program = "import a._b as c, d\nfrom _e import f\nfrom k import _l\ng._h(_i=c.__dict__)"
+    assert private_names(program) == {"a._b", "_e.f", "k._l", "_l", "g._h", "_i"}
+    assert private_names("\n".join(DOCUMENTED)) == set()
+    assert private_names("import torch._inductor.config") == {"torch._inductor.config"}

@@ -12,17 +12,24 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from bench.analysis.claims import SUPPORTED
+from bench.analysis.comparison import Comparison, Ratio
 from bench.analysis.run_facts import Facts
 from bench.cli.main import cli
 from bench.errors import BenchError
 from bench.plan.matrix import FURTHER_BACKENDS
+from bench.plan.scenario import Verdict
 from bench.recommend import handover
 from bench.recommend.rules import Wish, recommend, slow_call_ms
+from bench.recommend.supported import how_far
 from bench.store.records import Run
+from bench.text.wording import TIMES
 from tests.bench.made_up_runs import DEFAULT_1, IPEX_1
 
 MakeRun = Callable[..., Run]
 Save = Callable[[Run, Path], Path]
+SCRIPT_1 = "inference/stock/torchscript+fusion/fp32/channels_last/b1"
+COMPILED_1 = "inference/stock/compile/fp32/channels_last/b1"
 
 
 @pytest.fixture
@@ -246,3 +253,88 @@ def test_pillqc_reads_every_way_that_can_be_handed_over(
         assert way.freezing == ("no_freezing" not in (row.options or ""))
     assert len(refused) == 6
     assert not (tmp_path / "refused.json").exists()
+
+
+def test_supported_excludes_what_is_archived_deprecated_or_private(run: MakeRun) -> None:
+    """TorchScript, the fastest without IPEX, is left out too, and nothing is warned of."""
+    made = run()
+    assert chosen(made, without_ipex=True) == SCRIPT_1
+    found = recommend(Facts(made), Wish(supported=True))
+    assert found.row is not None
+    assert found.row.scenario == COMPILED_1
+    assert found.concerns == ()
+    assert found.supported is None
+    assert not any(word in " ".join(found.warnings) for word in ("archived", "deprecated"))
+
+
+@pytest.mark.parametrize("wish", [{}, {"without_ipex": True}])
+def test_beside_an_unsupported_way_stands_the_fastest_supported_one(
+    run: MakeRun, wish: dict[str, Any]
+) -> None:
+    """With the paired interval between the two, which is that of the page's claim for all ways."""
+    facts = Facts(run())
+    found = recommend(facts, Wish(**wish))
+    assert found.row is not None
+    assert {one.sentence for one in found.concerns} <= {*found.warnings}
+    beside = found.supported
+    assert beside is not None
+    assert beside.row.scenario == COMPILED_1
+    assert "torch.compile" in (beside.code or "")
+    assert beside.comparison is not None
+    assert (beside.comparison.scenario, beside.comparison.baseline) == (
+        COMPILED_1,
+        found.row.scenario,
+    )
+    assert beside.comparison.low < beside.comparison.estimate < beside.comparison.high < 1.02
+    claim = facts.claims.answer(SUPPORTED, "inference/b1")
+    assert claim is not None
+    assert (beside.comparison == claim) == (not wish)
+
+
+@pytest.mark.parametrize(
+    ("low", "estimate", "high", "verdict", "said"),
+    [
+        (0.98, 0.99, 1.0, Verdict.SAME, "within 3 % of X, 0.99x [0.98, 1.00]"),
+        (0.975, 0.98, 0.99, Verdict.SLOWER, "within 3 % of X, 0.98x [0.97, 0.99]"),
+        (0.8, 0.85, 0.9, Verdict.SLOWER, "10 % to 20 % slower than X, 0.85x [0.80, 0.90]"),
+        (1.02, 1.03, 1.04, Verdict.FASTER, "faster than X, 1.03x [1.02, 1.04]"),
+        (0.98, 1.0, 1.01, Verdict.INCONCLUSIVE, "not shown to be within 3 % of X, 1.00x"),
+        (0.98, 1.0, 1.01, Verdict.INVALID, "not compared with X: it is wrong"),
+    ],
+)
+def test_distance_says_no_more_than_the_verdict(
+    low: float, estimate: float, high: float, verdict: Verdict, said: str
+) -> None:
+    """Within the margin of `same`, or by how much not."""
+    ratio = Ratio(estimate=estimate, low=low, high=high, launches=2, rounds=9)
+    found = Comparison(
+        scenario="a", baseline="b", ratio=ratio, verdict=verdict, reason="it is wrong."
+    )
+    assert how_far(found, "X", 0.03).replace(TIMES, "x").startswith(said)
+    assert how_far(None, "X", 0.03) == "no round has both it and X"
+
+
+def test_command_warns_and_prints_the_supported_way_too(
+    run: MakeRun, save: Save, tmp_path: Path
+) -> None:
+    """As text and as JSON; with --supported there is one way only."""
+    folder = str(save(run(), tmp_path / "run"))
+
+    def output(*options: str) -> str:
+        done = CliRunner().invoke(cli, ["recommend", folder, *options])
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    text = output()
+    assert "! IPEX is archived" in text
+    assert "The fastest supported way is stock PyTorch with torch.compile" in text
+    assert COMPILED_1 in text
+    held = json.loads(output("--json"))
+    assert held["concerns"][0]["severity"] == "archived"
+    assert held["supported"]["scenario"] == COMPILED_1
+    assert held["supported"]["code"] in text
+    estimate, low, high = held["supported"]["speedup_over_recommended"]
+    assert low < estimate < high
+    only = json.loads(output("--json", "--supported"))
+    assert only["scenario"] == COMPILED_1
+    assert (only["concerns"], only["supported"]) == ([], None)

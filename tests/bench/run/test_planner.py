@@ -195,7 +195,7 @@ def test_open_headlines_are_reported_with_a_budget_that_is_enough(run: Build, ba
     backend.spread = 0.05
     backend.call_ms = {DEFAULT_1.id: 102.0}
     (event,) = run(DEFAULT_1, IPEX_1, budget_s=20.0).events
-    assert (event.kind, event.budget_s, event.headlines) == (EventKind.HEADLINES_OPEN, 20.0, 2)
+    assert (event.kind, event.budget_s, event.headlines) == (EventKind.HEADLINES_OPEN, 20.0, 3)
     assert event.enough_s
     assert run(DEFAULT_1, IPEX_1, budget_s=event.enough_s).events == []
 
