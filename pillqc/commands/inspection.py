@@ -106,6 +106,7 @@ def inspect_command(  # more than 8 parameters: click passes one for each option
     """
     from pillqc.commands.text import CsvLines, inspection_line
     from pillqc.inspection.inspector import Tally, decision_terms, find_images, inspect
+    from pillqc.inspection.drift import drift_check
     from pillqc.inspection.pictures import Album
     from pillqc.inspection.tray_page import TrayPage
     from pillqc.model.acceleration import accelerate, choose
@@ -145,6 +146,7 @@ def inspect_command(  # more than 8 parameters: click passes one for each option
         click.echo(f"{found.tally}\n{terms}", err=True)
         return
     tally = Tally()
+    drift = drift_check(loaded)
     quiet = sys.stdout.isatty()  # the lines themselves show the progress
     with CsvLines(csv_file) as lines, Progress("inspecting", quiet=quiet) as progress:
         for number, result in enumerate(results(images), start=1):
@@ -152,8 +154,10 @@ def inspect_command(  # more than 8 parameters: click passes one for each option
             tally.add(values)
             lines.add(values)
             click.echo(json.dumps(values) if as_json else inspection_line(result))
+            if result.statistics and (alarm := drift.add(result.statistics)):
+                click.echo(alarm, err=True)
             progress(number)
-    page.write(str(terms))
+    page.write([str(terms), *map(str, drift.alarms)])
     click.echo(f"{tally}\n{terms}", err=True)
     exit_by(tally, exit_code=exit_code)
 

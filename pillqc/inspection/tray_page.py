@@ -3,7 +3,7 @@
     page = TrayPage(Path("tray.html"))
     for result in inspect(loaded, paths):
         page.add(result)
-    page.write(str(terms))
+    page.write([str(terms)])
 
 It loads nothing, so it can be sent and kept. Good pills are counted; of bad and undecided ones the
 most probable have a picture, and of files that were not decided the first have their reason, so
@@ -31,6 +31,7 @@ from pillqc.errors import PillqcError, shown
 from pillqc.inspection.pictures import draw
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from pillqc.inspection.inspector import Inspection
@@ -109,14 +110,14 @@ class TrayPage:
             worst.add(_shown(result, probability))
         return result
 
-    def write(self, terms: str) -> None:
-        """Write the page; `terms` names the model and its thresholds.
+    def write(self, remarks: Sequence[str]) -> None:
+        """Write the page; `remarks` name the model, its thresholds, and what else to know.
 
         Raises:
             PillqcError: it cannot be written.
         """
         if self._path is not None:
-            self._write(self._render(terms).encode())
+            self._write(self._render(remarks).encode())
 
     def _write(self, content: bytes) -> None:
         try:
@@ -124,7 +125,7 @@ class TrayPage:
         except OSError as error:
             raise PillqcError(f"{self._path}: cannot be written ({error.strerror})") from error
 
-    def _render(self, terms: str) -> str:
+    def _render(self, remarks: Sequence[str]) -> str:
         environment = jinja2.Environment(
             loader=jinja2.PackageLoader("pillqc", "inspection"),
             autoescape=True,
@@ -140,7 +141,7 @@ class TrayPage:
             "policy": "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
             f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
             "script": Markup(script),  # noqa: S704 - our own file, shipped with the package
-            "terms": terms,
+            "remarks": remarks,
             "time": datetime.now(timezone.utc).isoformat(sep=" ", timespec="minutes"),
             "counts": self._counts,
             "total": sum(n for kind, n in self._counts.items() if kind != "unlike"),

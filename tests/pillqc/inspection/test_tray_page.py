@@ -42,7 +42,7 @@ def written(path: Path, results: list[Inspection], **options: Any) -> str:
     page = TrayPage(path, **options)
     for one in results:
         assert page.add(one) is one
-    page.write("model m, threshold 0.5")
+    page.write(["model m, threshold 0.5"])
     return path.read_text(encoding="utf-8")
 
 
