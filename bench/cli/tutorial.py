@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 @options.seed
 @click.option("--resume", type=options.FOLDER, metavar="FOLDER", help="Go on with that tutorial.")
 @click.option(
-    "--again", type=options.FOLDER, metavar="FOLDER", help="Only make its page again from its files."
+    "--again",
+    type=options.FOLDER,
+    metavar="FOLDER",
+    help="Only make its page again from its files.",
 )
 @options.results
 @options.reports
@@ -57,7 +60,9 @@ def tutorial(  # more than 8 parameters: click passes one for each option
     chosen = measure.read(folder) if folder else measure.new(results, reports, data, good, seed)
     if not again:
         try:
-            measure.measure(chosen, lambda text: click.echo(f"tutorial {text}", err=True), only=only)
+            measure.measure(
+                chosen, lambda text: click.echo(f"tutorial {text}", err=True), only=only
+            )
         except KeyboardInterrupt:
             click.echo(f"bench: interrupted; go on with --resume {chosen.place.folder}", err=True)
     environment = records.read_environment(chosen.place.folder)

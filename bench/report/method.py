@@ -66,9 +66,7 @@ def published() -> Table:
         name="published",
         caption="Published by others, not measured here.",
         columns=("What", "Speedup", "Machine", "Versions", "Remark"),
-        rows=tuple(
-            Row(cells=tuple(Cell(text=text) for text in astuple(one))) for one in PUBLISHED
-        ),
+        rows=tuple(Row(cells=tuple(Cell(text=text) for text in astuple(one))) for one in PUBLISHED),
     )
 
 

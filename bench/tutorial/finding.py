@@ -64,7 +64,12 @@ def unseen(statement: str, reason: str = "it was not measured") -> Finding:
 
 
 def faster(
-    statement: str, compared: Comparison | None, *, otherwise: str, by: str = "", published: str = ""
+    statement: str,
+    compared: Comparison | None,
+    *,
+    otherwise: str,
+    by: str = "",
+    published: str = "",
 ) -> Finding:
     """Return the finding of a statement that something is faster; `otherwise` is why it is open."""
     if compared is None or compared.ratio is None:

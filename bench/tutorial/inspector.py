@@ -142,7 +142,9 @@ def _figures(found: dict[str, Any]) -> Iterator[Finding]:
     )
 
 
-def _share(found: object, statement: str, errors: str, *, misses: bool = False) -> Iterator[Finding]:
+def _share(
+    found: object, statement: str, errors: str, *, misses: bool = False
+) -> Iterator[Finding]:
     """Yield the finding of a share of errors with its exact interval; `misses`: of what is left."""
     if not isinstance(found, dict) or found.get("share") is None:
         return

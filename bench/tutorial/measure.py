@@ -146,9 +146,7 @@ def _is_done(outcome: Outcome | None) -> bool:
     return outcome is not None and outcome.status == DONE
 
 
-def _outcome(
-    tutorial: Tutorial, part: Part, run: Callable[[Command, Path, Path], str]
-) -> Outcome:
+def _outcome(tutorial: Tutorial, part: Part, run: Callable[[Command, Path, Path], str]) -> Outcome:
     started = time.monotonic()
     ran: list[str] = []
     reason = ""
@@ -177,7 +175,7 @@ def run_command(command: Command, output: Path, log: Path) -> str:
     """Run a command, and return the last line that it printed if it failed; empty if it did not."""
     words = [sys.executable, "-m", *command]
     with output.open("wb") as out, log.open("wb") as errors:
-        process = subprocess.Popen(words, stdout=out, stderr=errors, stdin=subprocess.DEVNULL)  # noqa: S603 - our own commands
+        process = subprocess.Popen(words, stdout=out, stderr=errors, stdin=subprocess.DEVNULL)
         try:
             code = process.wait()
         except BaseException:

@@ -96,7 +96,15 @@ def _speed(place: Place) -> list[Command]:
 def _bf16(place: Place) -> list[Command]:
     command = ["bench", "accuracy", "--profile", "smoke", "--seeds", "3", "--max-steps", "40"]
     return [
-        [*command, "--budget", "150", "--seed", str(place.seed), *place.pills, *_study(place, "bf16")]
+        [
+            *command,
+            "--budget",
+            "150",
+            "--seed",
+            str(place.seed),
+            *place.pills,
+            *_study(place, "bf16"),
+        ]
     ]
 
 
@@ -134,7 +142,15 @@ def _predictions(place: Place) -> list[Command]:
     model = ["--model", str(place.model)]
     return [
         ["pillqc", "inspect", str(tray), *model, "--pictures", str(folder / "marked"), "--json"],
-        ["pillqc", "evaluate", *place.pills, *model, "--json", "--figures", str(folder / "figures")],
+        [
+            "pillqc",
+            "evaluate",
+            *place.pills,
+            *model,
+            "--json",
+            "--figures",
+            str(folder / "figures"),
+        ],
     ]
 
 

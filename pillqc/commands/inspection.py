@@ -105,8 +105,8 @@ def inspect_command(  # more than 8 parameters: click passes one for each option
       pillqc inspect tray/ --shards out/ --shard 2/4    on the second of four machines
     """
     from pillqc.commands.text import CsvLines, inspection_line
-    from pillqc.inspection.inspector import Tally, decision_terms, find_images, inspect
     from pillqc.inspection.drift import drift_check
+    from pillqc.inspection.inspector import Tally, decision_terms, find_images, inspect
     from pillqc.inspection.pictures import Album
     from pillqc.inspection.tray_page import TrayPage
     from pillqc.model.acceleration import accelerate, choose

@@ -126,7 +126,10 @@ def explore(
         on_note(count_note(MULTI_FRAME, frames))
     bad = np.array([s.bad for s in samples], dtype=np.bool_)
     found = mean_difference(grey, bad)
-    for kind, total, number in (("good", sums[False], (~bad).sum()), ("bad", sums[True], bad.sum())):
+    for kind, total, number in (
+        ("good", sums[False], (~bad).sum()),
+        ("bad", sums[True], bad.sum()),
+    ):
         mean = (total / number).round().astype(np.uint8)
         save_drawing(Image.fromarray(mean), out / f"mean_{kind}.png")
     save_drawing(_drawn(found), out / "difference.png")

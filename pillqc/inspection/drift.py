@@ -132,9 +132,7 @@ def _highest_sum(
     return highest
 
 
-def _next_sums(
-    sums: NDArray[np.float64], deviations: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _next_sums(sums: NDArray[np.float64], deviations: NDArray[np.float64]) -> NDArray[np.float64]:
     """Add a picture's deviations (..., statistics) to the sums (2, ..., statistics)."""
     one = np.clip(deviations, -_LARGEST, _LARGEST)
     raised: NDArray[np.float64] = sums + np.stack([one, -one]) - _ALLOWED

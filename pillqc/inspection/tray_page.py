@@ -152,7 +152,12 @@ class TrayPage:
                     kept["undecided"],
                     self._counts["undecided"] - len(kept["undecided"]),
                 ),
-                ("bad", "Bad, the worst first", kept["bad"], self._counts["bad"] - len(kept["bad"])),
+                (
+                    "bad",
+                    "Bad, the worst first",
+                    kept["bad"],
+                    self._counts["bad"] - len(kept["bad"]),
+                ),
             ],
             "errors": self._errors,
             "more_errors": self._counts["error"]

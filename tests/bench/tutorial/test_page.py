@@ -33,9 +33,7 @@ ONLY = (
 @pytest.fixture
 def tutorial(tmp_path: Path) -> Tutorial:
     """A tutorial of which nothing has run."""
-    place = Place(
-        folder=tmp_path / "t", reports=tmp_path / "pages", data=tmp_path, has_bf16=True
-    )
+    place = Place(folder=tmp_path / "t", reports=tmp_path / "pages", data=tmp_path, has_bf16=True)
     return Tutorial(place=place, machine={})
 
 

@@ -117,7 +117,9 @@ def test_a_damaged_reference_is_an_error(damaged: dict[str, object]) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 400), st.floats(4.0, 40.0))
-def test_an_alarm_never_comes_before_its_change(reference: Reference, at: int, shift: float) -> None:
+def test_an_alarm_never_comes_before_its_change(
+    reference: Reference, at: int, shift: float
+) -> None:
     """And the change is dated no later than it was noticed."""
     check = DriftCheck(reference)
     for one in [*pictures(at, 10), *pictures(40, 11, shift=shift)]:
