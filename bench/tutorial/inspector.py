@@ -83,8 +83,8 @@ def training(place: Place) -> Found:
     return Found(
         findings=(finding, in_fp32),
         remarks=(
-            "It starts from the shipped model's blocks 1 to 4. ImageNet's weights, the tutorial's "
-            "start, are not downloaded. The times to the target are those of part 2.",
+            "It starts from the shipped model's blocks 1 to 4, not from ImageNet's weights.",
+            "The times to the target are those of part 2.",
         ),
         texts=(Text(title="What it printed", lines=lines),),
     )

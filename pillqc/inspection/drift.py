@@ -191,9 +191,10 @@ class DriftCheck:
         self._start_again()
 
     def _start_again(self) -> None:
-        self._sums = np.zeros((2, len(self._names)))
-        self._pictures = np.zeros((2, len(self._names)), np.int64)
-        self._totals = np.zeros((2, len(self._names)))
+        shape = (2, len(self._names))
+        self._sums: NDArray[np.float64] = np.zeros(shape)
+        self._pictures: NDArray[np.int64] = np.zeros(shape, np.int64)
+        self._totals: NDArray[np.float64] = np.zeros(shape)
 
     def add(self, statistics: Mapping[str, float]) -> Alarm | None:
         """Take the next picture, and return the alarm that it completes; then it starts again."""

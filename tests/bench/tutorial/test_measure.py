@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +13,8 @@ from bench.tutorial.measure import DONE, FAILED, Tutorial
 from bench.tutorial.parts import HELD_OUT, PARTS, Place
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bench.tutorial.parts import Command
 
 KEYS = [part.key for part in PARTS]
@@ -151,7 +152,7 @@ def test_another_folder_is_refused(place: Place, tmp_path: Path) -> None:
 def test_a_command_that_fails_gives_its_last_line(tmp_path: Path) -> None:
     """Its output and its errors are kept in two files."""
     output, log = tmp_path / "out", tmp_path / "log"
-    reason = measure.run_command(["timeit", "--no-such-option"], output, log)
+    reason = measure.run_command(["json.tool", "--no-such-option"], output, log)
     assert "exit code 2" in reason
     assert log.read_text()
     assert measure.run_command(["this"], output, log) == ""

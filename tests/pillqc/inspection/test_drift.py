@@ -54,8 +54,8 @@ def test_pictures_like_the_known_ones_cause_no_alarm(reference: Reference) -> No
     """Good ones alone, and with as many bad ones as in training."""
     assert alarms(reference, pictures(10_000, 3)) == []
     mixed = [*pictures(6_667, 4), *pictures(3_333, 5, shift=-0.3)]
-    np.random.default_rng(0).shuffle(mixed)
-    assert alarms(reference, mixed) == []
+    order = np.random.default_rng(0).permutation(len(mixed))
+    assert alarms(reference, [mixed[at] for at in order]) == []
 
 
 @pytest.mark.parametrize("shift", [2.0, -2.0])

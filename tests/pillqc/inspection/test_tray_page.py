@@ -48,7 +48,7 @@ def written(path: Path, results: list[Inspection], **options: Any) -> str:
 
 def test_counts_and_the_worst_first(photo: Path, tmp_path: Path) -> None:
     """Good pills are counted only; bad ones beyond the limit are, too."""
-    box = Box(left=1, top=2, right=9, bottom=9, score=0.7)
+    box = Box(left=1, top=2, right=9, bottom=9, score=0.7, area=0.1)
     results = [result(photo, "good", 0.01)] * 3
     results += [result(photo, "bad", p, boxes=(box,)) for p in (0.6, 0.9, 0.7, 0.8)]
     results.append(result(photo, "undecided", 0.4, unlike="colour 0.0"))
@@ -58,9 +58,7 @@ def test_counts_and_the_worst_first(photo: Path, tmp_path: Path) -> None:
         ("0.900", "1"),
         ("0.800", "1"),
     ]
-    counts = dict(
-        (word, int(number)) for number, word in re.findall(r"<b>(\d+)</b> ([a-z ]+)<", html)
-    )
+    counts = {word: int(number) for number, word in re.findall(r"<b>(\d+)</b> ([a-z ]+)<", html)}
     assert counts == {"bad": 4, "undecided": 1, "good": 3, "not decided": 0, "in all": 8}
     assert html.count("data:image/jpeg;base64,") == 3
     assert "2 more" in html
