@@ -24,6 +24,8 @@ class Picture:
     source: str
     """A data URI."""
     caption: str
+    kind: str = ""
+    """The file's name without its ending, if it is one of ours: the style sheet knows some."""
 
 
 def pictures_in(
@@ -40,7 +42,11 @@ def pictures_in(
     chosen = found[::step][:most]
     made = ((path, _source(path)) for path in chosen)
     return tuple(
-        Picture(source=source, caption=captions.get(path.name, path.stem.replace("_", " ")))
+        Picture(
+            source=source,
+            caption=captions.get(path.name, path.stem.replace("_", " ")),
+            kind=path.stem if path.name in captions else "",
+        )
         for path, source in made
         if source
     )
