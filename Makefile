@@ -48,7 +48,7 @@ without_env := $(if $(strip $(envs)),,$(elsewhere))
 installed_backends := $(patsubst %,$(VENV)/.installed-%,$(filter-out $(elsewhere),$(BACKENDS))) $(if $(latest),$(elsewhere:%=$(VENV_LATEST)/.installed-%))
 
 .DEFAULT_GOAL := help
-.PHONY: help bench gate report machine data train test check microbench microbench-compare example clean known-envs known-backends
+.PHONY: help bench gate report machine data tutorial train test check microbench microbench-compare example clean known-envs known-backends
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ machine: $(VENV)/.installed ## show what this machine is and can do
 
 data: $(VENV)/.installed ## render the synthetic pills
 	@$(python) -m pillqc render --out $(DATA)
+
+tutorial: data ## the tutorial "Good or Bad Pill?", each statement measured here (DATA= real pills)
+	@$(python) -m bench tutorial --data $(DATA)
 
 train: data ## train the inspector on the rendered pills
 	@$(python) -m pillqc train --data $(DATA)

@@ -23,6 +23,7 @@ from bench.cli.run import run
 from bench.cli.scenarios import scenarios
 from bench.cli.selfcheck import selfcheck
 from bench.cli.suite import suite
+from bench.cli.tutorial import tutorial
 from bench.errors import BenchError
 from pillqc.shadowing import hidden_package
 
@@ -70,6 +71,7 @@ def cli(debug: bool) -> None:  # noqa: ARG001 - the group reads it
       bench machine                      what this machine is and can do
       bench scenarios                    what would be measured, and what is left out and why
       bench selfcheck --quick            can this machine's figures be believed?
+      bench tutorial                     the tutorial's statements, measured here
     """
     if hidden := hidden_package():
         raise BenchError(hidden)
@@ -85,6 +87,7 @@ for command in (
     recommend,
     selfcheck,
     suite,
+    tutorial,
     studies.operators,
     studies.stages,
     studies.instances,

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 def lay_out(template: str, values: Mapping[str, object]) -> str:
     """Build a page that holds its own style and script and loads nothing.
 
-    The template is one of this package's or of `bench.studies`.
+    The template is one of this package's, of `bench.studies` or of `bench.tutorial`.
     """
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader(
-            [jinja2.PackageLoader("bench", folder) for folder in ("report", "studies")]
+            [jinja2.PackageLoader("bench", folder) for folder in ("report", "studies", "tutorial")]
         ),
         autoescape=True,
         undefined=jinja2.StrictUndefined,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
 from bench.report.machine import plain
@@ -16,18 +17,46 @@ if TYPE_CHECKING:
 
 _PACKAGES = ("torch", "torchvision", "intel-extension-for-pytorch", "numpy", "triton")
 """The packages that the page names; environment.json has all."""
-_TUTORIAL = (
-    "Azure D4_v5 (Xeon 8370C, 4 vCPU)",
-    "stock PyTorch 1.8.0 against IPEX 1.8.0",
-    "no warm-up, no no_grad; another cloud, CPU and version than the tutorial's m6i.4xlarge",
-)
-_INTEL = ("Intel's performance page", "against stock PyTorch of its day")
-_PUBLISHED = (
-    ("Pill model, fp32, batch 1", f"2.22{TIMES}", *_TUTORIAL),
-    ("Pill model, fp32, batch 10", f"1.38{TIMES}", *_TUTORIAL),
-    ("Pill model, fp32, batch 50", f"1.04{TIMES}", *_TUTORIAL),
-    ("VGG-11, fp32, batch 64 / batch 1", f"1.15{TIMES} / 1.21{TIMES}", "c6i.2xlarge", *_INTEL),
-    ("VGG-11, fp32, batch 64 / batch 1", f"1.20{TIMES} / 1.13{TIMES}", "two Xeon 8380", *_INTEL),
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A speedup that others published."""
+
+    what: str
+    speedup: str
+    machine: str
+    versions: str
+    remark: str
+
+
+def _of_the_tutorial(batch_size: int, speedup: str) -> Published:
+    return Published(
+        what=f"Pill model, fp32, batch {batch_size}",
+        speedup=f"{speedup}{TIMES}",
+        machine="Azure D4_v5 (Xeon 8370C, 4 vCPU)",
+        versions="stock PyTorch 1.8.0 against IPEX 1.8.0",
+        remark="no warm-up, no no_grad; another cloud, CPU and version than the tutorial's "
+        "m6i.4xlarge",
+    )
+
+
+def _of_intel(machine: str, batch_64: str, batch_1: str) -> Published:
+    return Published(
+        what="VGG-11, fp32, batch 64 / batch 1",
+        speedup=f"{batch_64}{TIMES} / {batch_1}{TIMES}",
+        machine=machine,
+        versions="Intel's performance page",
+        remark="against stock PyTorch of its day",
+    )
+
+
+PUBLISHED = (
+    _of_the_tutorial(1, "2.22"),
+    _of_the_tutorial(10, "1.38"),
+    _of_the_tutorial(50, "1.04"),
+    _of_intel("c6i.2xlarge", "1.15", "1.21"),
+    _of_intel("two Xeon 8380", "1.20", "1.13"),
 )
 
 
@@ -37,7 +66,7 @@ def published() -> Table:
         name="published",
         caption="Published by others, not measured here.",
         columns=("What", "Speedup", "Machine", "Versions", "Remark"),
-        rows=tuple(Row(cells=tuple(Cell(text=text) for text in line)) for line in _PUBLISHED),
+        rows=tuple(Row(cells=tuple(Cell(text=text) for text in astuple(one))) for one in PUBLISHED),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from pillqc.commands.common import (
     FILE,
     FOLDER,
     GOOD,
+    JSON,
     FiniteRange,
     Progress,
     note,
@@ -127,8 +129,11 @@ def prepare_command(
 @click.option("--out", type=FOLDER, required=True, help="Folder for the pictures.")
 @click.option("--split", help="Which split; by default `test`, or all images without one.")
 @click.option("--size", type=click.IntRange(16), default=224, show_default=True)
-def explore_command(data: Path, good: str | None, out: Path, split: str | None, size: int) -> None:
-    """Draw good and bad pills, and where their mean images differ by more than chance.
+@JSON
+def explore_command(
+    data: Path, good: str | None, out: Path, split: str | None, size: int, as_json: bool
+) -> None:
+    """Draw good and bad pills, their mean images, and where these differ by more than chance.
 
     \b
     Examples:
@@ -139,11 +144,12 @@ def explore_command(data: Path, good: str | None, out: Path, split: str | None, 
 
     samples = samples_of(samples_in(data, good), split, data)
     found = explore(samples, out, size=size, on_note=note)
-    share = found.believed.mean()
-    click.echo(
-        f"{out}: gallery.png and difference.png; the means of bad and good differ by more than"
-        f" chance ({found.limit:.2f} grey levels) in {share:.2%} of the image"
-    )
+    if as_json:
+        values = {"images": len(samples), "share": found.share, "grey_levels": found.limit}
+        click.echo(json.dumps({**values, "sentence": found.sentence}))
+        return
+    names = "gallery.png, mean_good.png, mean_bad.png and difference.png"
+    click.echo(f"{out}: {names}\n{found.sentence}")
 
 
 @click.command("check-split")

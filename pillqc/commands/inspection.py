@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 @JSON
 @CSV
 @click.option("--pictures", type=FOLDER, help="Folder for pictures with heat map and boxes.")
+@click.option("--html", type=FILE, help="Write one page: counts, the worst with pictures, errors.")
 @click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True)
 @SIZE
 @EXIT_CODE
@@ -68,6 +69,7 @@ def inspect_command(  # more than 8 parameters: click passes one for each option
     as_json: bool,
     csv_file: Path | None,
     pictures: Path | None,
+    html: Path | None,
     batch_size: int,
     size: int | None,
     exit_code: bool,
@@ -95,6 +97,7 @@ def inspect_command(  # more than 8 parameters: click passes one for each option
       pillqc inspect photo.png
       pillqc inspect data/pills/test --json
       pillqc inspect tray/ --csv decisions.csv --pictures marked/
+      pillqc inspect tray/ --html tray.html
       pillqc inspect tray/ --exit-code && echo "all good"
       pillqc inspect tray/ --max-false-rejects 0.02
       pillqc --bits 12 inspect tray/    where the camera fills 12 of a file's 16 bits
@@ -102,15 +105,17 @@ def inspect_command(  # more than 8 parameters: click passes one for each option
       pillqc inspect tray/ --shards out/ --shard 2/4    on the second of four machines
     """
     from pillqc.commands.text import CsvLines, inspection_line
+    from pillqc.inspection.drift import drift_check
     from pillqc.inspection.inspector import Tally, decision_terms, find_images, inspect
     from pillqc.inspection.pictures import Album
+    from pillqc.inspection.tray_page import TrayPage
     from pillqc.model.acceleration import accelerate, choose
     from pillqc.prefetch import prefetch
 
-    if shards is not None and (as_json or csv_file or exit_code):
+    if shards is not None and (as_json or csv_file or html or exit_code):
         raise UsageError(
-            "--json, --csv and --exit-code do not go with --shards: one part has no results;"
-            " `pillqc merge` gives those of all parts"
+            "--json, --csv, --html and --exit-code do not go with --shards: one part has no"
+            " results; `pillqc merge` gives those of all parts"
         )
     if shard is not None and shards is None:
         raise UsageError("--shard needs --shards, the folder for the parts")
@@ -120,11 +125,13 @@ def inspect_command(  # more than 8 parameters: click passes one for each option
     loaded = _with_threshold(loaded_model(model), threshold, max_false_rejects)
     terms = decision_terms(loaded)
     loaded = accelerate(loaded, way)
+    page = TrayPage(html)
 
     def results(found: Iterable[Path | Unreadable]) -> Iterator[Inspection]:
         done = inspect(loaded, found, size=size, batch_size=batch_size)
-        if pictures:  # drawn while the next batch is computed
-            done = prefetch(Album(pictures).add, done, depth=2 * batch_size)
+        if pictures or html:  # drawn while the next batch is computed
+            album = Album(pictures)
+            done = prefetch(lambda one: page.add(album.add(one)), done, depth=2 * batch_size)
         return done
 
     images = find_images(paths, on_note=note)
@@ -139,6 +146,7 @@ def inspect_command(  # more than 8 parameters: click passes one for each option
         click.echo(f"{found.tally}\n{terms}", err=True)
         return
     tally = Tally()
+    drift = drift_check(loaded)
     quiet = sys.stdout.isatty()  # the lines themselves show the progress
     with CsvLines(csv_file) as lines, Progress("inspecting", quiet=quiet) as progress:
         for number, result in enumerate(results(images), start=1):
@@ -146,7 +154,10 @@ def inspect_command(  # more than 8 parameters: click passes one for each option
             tally.add(values)
             lines.add(values)
             click.echo(json.dumps(values) if as_json else inspection_line(result))
+            if result.statistics and (alarm := drift.add(result.statistics)):
+                click.echo(alarm, err=True)
             progress(number)
+    page.write([str(terms), *map(str, drift.alarms)])
     click.echo(f"{tally}\n{terms}", err=True)
     exit_by(tally, exit_code=exit_code)
 

@@ -1,4 +1,4 @@
-"""Draw what good and bad images look like: galleries, and the difference of their means.
+"""Draw what good and bad images look like: galleries, mean images and their difference.
 
     difference = explore(samples, out, size=224)
 
@@ -31,6 +31,12 @@ PERMUTATIONS: Final = 200
 CONFIDENCE: Final = 0.95
 _GALLERY: Final = 8
 """Images in a row."""
+_NINTHS: Final = (
+    ("at the top left", "at the top", "at the top right"),
+    ("at the left", "in the centre", "at the right"),
+    ("at the bottom left", "at the bottom", "at the bottom right"),
+)
+"""Names of the image's thirds, row by row."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +52,38 @@ class Difference:
     def believed(self) -> NDArray[np.bool_]:
         """Pixels with a significant difference."""
         return np.abs(self.levels) > self.limit
+
+    @property
+    def share(self) -> float:
+        """Share of the image with a significant difference."""
+        return float(self.believed.mean())
+
+    @property
+    def sentence(self) -> str:
+        """Say where the means differ, or that they do not."""
+        if not self.believed.any():
+            return (
+                "The mean images of good and bad do not differ by more than chance "
+                f"({self.limit:.2f} grey levels) anywhere."
+            )
+        where, levels = self._most
+        return (
+            f"The mean images of good and bad differ by more than chance ({self.limit:.2f} grey "
+            f"levels) in {self.share:.2%} of the image, most {where}, where bad ones are "
+            f"{'brighter' if levels > 0 else 'darker'}."
+        )
+
+    @property
+    def _most(self) -> tuple[str, float]:
+        """The ninth of the image with most significant difference, and the sum of its levels."""
+        significant = np.where(self.believed, self.levels, 0.0)
+        ninths = [
+            (name, ninth)
+            for names, third in zip(_NINTHS, np.array_split(significant, 3), strict=True)
+            for name, ninth in zip(names, np.array_split(third, 3, axis=1), strict=True)
+        ]
+        name, ninth = max(ninths, key=lambda one: np.abs(one[1]).sum())
+        return name, float(ninth.sum())
 
 
 def mean_difference(
@@ -70,21 +108,30 @@ def explore(
     size: int = 224,
     on_note: Callable[[str], None] = lambda _: None,
 ) -> Difference:
-    """Write `gallery.png` and `difference.png` to `out`, and return the difference."""
+    """Write the gallery, both mean images and their difference to `out`; return the difference."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PillqcError(f"{out}: cannot be written ({error.strerror})") from error
     save_drawing(_gallery(samples, size), out / "gallery.png")
     grey = np.empty((len(samples), size, size), np.float32)
+    sums = {bad: np.zeros((size, size, 3)) for bad in (False, True)}
     frames = []
     for pixels, sample in zip(grey, samples, strict=True):
         picture = read_picture(sample.path)
         frames += [sample.path] if picture.notes else []
         pixels[:] = np.asarray(picture.image.convert("L").resize((size, size)))
+        sums[sample.bad] += np.asarray(picture.image.convert("RGB").resize((size, size)))
     if frames:
         on_note(count_note(MULTI_FRAME, frames))
-    found = mean_difference(grey, np.array([s.bad for s in samples], dtype=np.bool_))
+    bad = np.array([s.bad for s in samples], dtype=np.bool_)
+    found = mean_difference(grey, bad)
+    for kind, total, number in (
+        ("good", sums[False], (~bad).sum()),
+        ("bad", sums[True], bad.sum()),
+    ):
+        mean = (total / number).round().astype(np.uint8)
+        save_drawing(Image.fromarray(mean), out / f"mean_{kind}.png")
     save_drawing(_drawn(found), out / "difference.png")
     return found
 

@@ -38,7 +38,7 @@ def own_output(path: Path) -> str | None:
     """Return which kind of pillqc's output the file is, `DRAWN` or `RESULTS`; None for others."""
     head = _head(path)
     if MARK.encode() in head:
-        return DRAWN
+        return RESULTS if path.suffix.lower() == ".html" else DRAWN
     is_table = path.suffix.lower() in (".csv", ".jsonl", ".json")
     return RESULTS if is_table and _FIRST_LINE.match(head) else None
 

@@ -77,6 +77,8 @@ class Inspection:
     """Time of the decision: ISO 8601, UTC."""
     picture_error: str | None = None
     """Why the picture with boxes and heat map was not saved."""
+    statistics: Mapping[str, float] | None = None
+    """Of the whole picture: see `pillqc.inspection.drift`; not in the JSON."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the object that `--json` prints."""
@@ -264,6 +266,7 @@ def _decided(result: Prediction, loaded: LoadedModel, terms: Terms) -> Inspectio
         batch=result.batch,
         heat=result.heat,
         unlike=strange,
+        statistics=result.statistics,
         notes=result.notes,
         terms=terms,
         time=_now(),

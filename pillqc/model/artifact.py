@@ -61,6 +61,8 @@ class ModelCard:  # more than 15 fields: the keys of the card
     known_failures: tuple[str, ...] = ()
     known: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Range of every statistic over the training images: `pillqc.inspection.novelty`."""
+    drift: dict[str, Any] = field(default_factory=dict)
+    """What the pictures of a line are compared with: `pillqc.inspection.drift`."""
     thresholds: dict[str, float] = field(default_factory=dict)
     """Share of good validation pills called bad -> the lowest threshold with that share."""
     seen: str = ""

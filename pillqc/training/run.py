@@ -25,6 +25,7 @@ from pillqc.data.split_manifest import build_manifest, manifest_path, write_spli
 from pillqc.data.splits import find_crossings, split_by_folders, split_samples, with_split_names
 from pillqc.errors import shown
 from pillqc.evaluation.calibration import Chosen, choose, divide_head
+from pillqc.inspection.drift import drift_reference
 from pillqc.inspection.novelty import image_statistics, known_limits
 from pillqc.model.artifact import ModelCard, check_writable, save_artifact
 from pillqc.model.narrowing import narrow_form, wide_form
@@ -128,8 +129,8 @@ def run_training(
         return None
     model = wide_form(model)
     chosen = choose(model, splits["validation"], size=run.size) if can_choose else None
-    images = [sample.path for name in ("train", "validation") for sample in splits[name]]
-    card = _card(run, loaded, manifest, masks, result, images)
+    seen = [*splits["train"], *splits["validation"]]
+    card = _card(run, loaded, manifest, masks, result, seen)
     if chosen is None:
         failures = ("no validation data: the threshold is a guess",)
         card = replace(card, known_failures=failures)
@@ -210,8 +211,10 @@ def _card(
     manifest: SplitManifest,
     masks: MaskSurvey,
     result: TrainingResult,
-    images: Sequence[Path],
+    seen: Sequence[Sample],
 ) -> ModelCard:
+    pictures = [image_statistics(read_image(sample.path)) for sample in seen]
+    reference = drift_reference(pictures, [sample.bad for sample in seen], seed=run.seed)
     figures = {
         "seconds": round(result.seconds, 3),
         "stopped": result.stopped,
@@ -236,7 +239,8 @@ def _card(
             "masks": asdict(masks),
         },
         training=_options(run) | figures,
-        known=known_limits(image_statistics(read_image(path)) for path in images),
+        known=known_limits(pictures),
+        drift=reference.as_dict() if reference else {},
         seen=encode_seen(manifest.digests("train", "validation"), seen_before),
     )
 

@@ -24,6 +24,7 @@ from pillqc.data.seen_images import encode_seen
 from pillqc.data.splits import content_hash
 from pillqc.evaluation.calibration import Chosen, choose
 from pillqc.evaluation.evaluate import Evaluation, evaluate
+from pillqc.inspection.drift import drift_reference
 from pillqc.inspection.novelty import image_statistics, known_limits
 from pillqc.model.artifact import ModelCard, save_artifact
 from pillqc.model.batch_norm import fold_batch_norm
@@ -109,9 +110,12 @@ def train_from_scratch(
 def _card(
     recipe: Recipe, result: RecipeResult, chosen: Chosen, validation: Sequence[Sample]
 ) -> ModelCard:
+    pictures = [image_statistics(read_image(sample.path)) for sample in validation]
+    reference = drift_reference(pictures, [sample.bad for sample in validation])
     card = ModelCard(
         seen=encode_seen(content_hash(sample.path) for sample in validation),
-        known=known_limits(image_statistics(read_image(sample.path)) for sample in validation),
+        known=known_limits(pictures),
+        drift=reference.as_dict() if reference else {},
         size=recipe.phases[-1].size,
         mean=MEAN,
         std=STD,

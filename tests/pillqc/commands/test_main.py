@@ -158,7 +158,12 @@ def test_pills_are_explored_and_splits_checked(pills: Path, tmp_path: Path) -> N
     """A rendered data set has no image in two splits; a copy is found."""
     done = run("explore", "--data", pills, "--out", tmp_path / "figures", "--size", 32)
     assert done.exit_code == 0, done.output
-    assert {p.name for p in (tmp_path / "figures").iterdir()} == {"gallery.png", "difference.png"}
+    assert {p.name for p in (tmp_path / "figures").iterdir()} == {
+        "gallery.png",
+        "mean_good.png",
+        "mean_bad.png",
+        "difference.png",
+    }
     assert run("check-split", "--data", pills).exit_code == 0
     copy = tmp_path / "copy"
     shutil.copytree(pills, copy)

@@ -1,0 +1,72 @@
+"""`bench tutorial` on the command line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from bench.cli import options
+from bench.tutorial.parts import BY_KEY
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command()
+@click.option(
+    "--part", "only", multiple=True, type=click.Choice(list(BY_KEY)), help="Only this part."
+)
+@options.data
+@options.good
+@options.seed
+@click.option("--resume", type=options.FOLDER, metavar="FOLDER", help="Go on with that tutorial.")
+@click.option(
+    "--again",
+    type=options.FOLDER,
+    metavar="FOLDER",
+    help="Only make its page again from its files.",
+)
+@options.results
+@options.reports
+def tutorial(  # more than 8 parameters: click passes one for each option
+    only: tuple[str, ...],
+    data: Path,
+    good: str | None,
+    seed: int,
+    resume: Path | None,
+    again: Path | None,
+    results: Path,
+    reports: Path,
+) -> None:
+    """Go through "Good or Bad Pill?" with our measurement beside each of its statements.
+
+    About ten minutes on two cores, one page. A part that fails keeps its place and its reason. A
+    tutorial that was interrupted goes on with --resume.
+
+    \b
+    Examples:
+      bench tutorial
+      bench tutorial --data data/mvtec_pill       real pills
+      bench tutorial --part model --part layers   only these
+      bench tutorial --resume results/tutorial/20261128T200000Z
+    """
+    from bench.plan.arguments import check_writable
+    from bench.store import durable, records
+    from bench.tutorial import measure, page
+
+    check_writable(reports, "--reports")
+    folder = again or resume
+    chosen = measure.read(folder) if folder else measure.new(results, reports, data, good, seed)
+    if not again:
+        try:
+            measure.measure(
+                chosen, lambda text: click.echo(f"tutorial {text}", err=True), only=only
+            )
+        except KeyboardInterrupt:
+            click.echo(f"bench: interrupted; go on with --resume {chosen.place.folder}", err=True)
+    environment = records.read_environment(chosen.place.folder)
+    path = chosen.place.reports.with_suffix(".html")
+    content = page.render(chosen, environment, path)
+    durable.replace(path, content.encode(), make_folder=True)
+    click.echo(f"results  {chosen.place.folder}\nreport   {path}\n\n{page.text(chosen)}")

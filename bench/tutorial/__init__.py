@@ -1,0 +1,1 @@
+"""`bench tutorial`: "Good or Bad Pill?" in its own order, each statement beside our measurement."""

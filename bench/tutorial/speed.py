@@ -1,0 +1,265 @@
+"""Parts 1 to 3: predictions, training and operators, stock PyTorch against IPEX.
+
+What is missing or damaged makes a statement that cannot be seen, never an error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.analysis.claims import BEST, BF16, IPEX, Claim
+from bench.analysis.judge import mean_ratio
+from bench.analysis.run_facts import Facts, of_task
+from bench.analysis.scenario_kinds import is_a_choice
+from bench.errors import RecordError
+from bench.plan.scenario import DEFAULT_ENVIRONMENT, MEASURED, Dtype, Task, Verdict
+from bench.plan.thresholds import DEFAULT, STUDIES
+from bench.report.method import PUBLISHED, published
+from bench.store import records
+from bench.studies import accuracy, operators
+from bench.text.wording import bounds, spoken, times
+from bench.tutorial.finding import (
+    DOES_NOT,
+    HOLDS,
+    UNSEEN,
+    Finding,
+    Found,
+    Text,
+    faster,
+    text_of,
+    unseen,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from bench.analysis.comparison import Comparison
+    from bench.analysis.run_facts import Group
+    from bench.report.table import Table
+    from bench.studies.accuracy import AccuracyRow
+    from bench.studies.operators import OperatorRow
+    from bench.tutorial.parts import Place
+
+KEEPS_ACCURACY = 2.5 / STUDIES.accuracy_evaluated
+"""Largest difference of accuracies that counts as none: between two and three of the images on
+which accuracy is taken."""
+
+
+# ---- predictions ---------------------------------------------------------------------------------
+
+
+def predictions(place: Place) -> Found:
+    """Return what the run says about prediction times."""
+    facts, group = _run(place)
+    if facts is None or group is None:
+        return Found(findings=(unseen("IPEX predicts faster than stock PyTorch"),))
+    best = _best_of_ipex(facts, group)
+    row = facts.scenarios.get(best.scenario) if best else None
+    first = PUBLISHED[0]
+    over_default = faster(
+        "IPEX predicts faster than stock PyTorch as it is",
+        best,
+        otherwise="IPEX was not measured",
+        by=f" with {spoken(row)} at batch {row.batch_size}" if row else "",
+        published=f"{first.speedup} ({first.what}; {first.versions}, {first.machine})",
+    )
+    over_tuned = (
+        faster(
+            f"IPEX is faster than stock PyTorch that is set up well, in {dtype} (not compared in "
+            "the tutorial)",
+            facts.claims.answer(IPEX, group.noise_name, dtype),
+            otherwise=f"one of the two was not measured in {dtype}",
+        )
+        for dtype in (Dtype.FP32, Dtype.BF16)
+    )
+    return Found(
+        findings=(over_default, *over_tuned),
+        remarks=("Published figures are history: other versions, another machine.",),
+        tables=(published(),),
+        pages=_pages(place, "speed"),
+    )
+
+
+def _run(place: Place) -> tuple[Facts | None, Group | None]:
+    """Return the run of part 1 and its group of batch 1; None without a readable one."""
+    found = sorted(path.parent for path in place.of("speed").glob("*/environment.json"))
+    try:
+        facts = Facts(records.read_run(found[-1])) if found else None
+    except RecordError:
+        return None, None
+    groups = of_task(facts.groups, Task.INFERENCE) if facts else []
+    return facts, groups[0] if groups else None
+
+
+def _best_of_ipex(facts: Facts, group: Group) -> Comparison | None:
+    default = facts.default_of(group)
+    names = tuple(
+        row.scenario
+        for row in facts.groups[group]
+        if row.backend == "ipex" and row.status in MEASURED and is_a_choice(row)
+    )
+    if default is None or not names:
+        return None
+    claim = Claim(
+        kind=BEST,
+        group=group.noise_name,
+        dtype="",
+        environment=DEFAULT_ENVIRONMENT,
+        candidates=names,
+        opponents=(default.scenario,),
+    )
+    return facts.claims.compare(claim)
+
+
+# ---- training ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """The study of part 2: every evaluation, and the target."""
+
+    rows: tuple[AccuracyRow, ...] = ()
+    target: float = 1.0
+    tables: tuple[Table, ...] = ()
+
+
+def trained(place: Place) -> Trained:
+    """Read the study of part 2; empty without a readable one."""
+    folder = _study(place, "bf16")
+    if folder is None:
+        return Trained()
+    try:
+        rows, _ = records.read_rows(folder / "accuracy.csv", accuracy.AccuracyRow)
+        return Trained(
+            rows=tuple(rows),
+            target=float(records.read_environment(folder)["target"]),
+            tables=accuracy.read_page(folder).tables,
+        )
+    except (RecordError, KeyError, ValueError):
+        return Trained()
+
+
+def _study(place: Place, key: str) -> Path | None:
+    found = sorted(path.parent for path in place.of(key).glob("*/*/environment.json"))
+    return found[-1] if found else None
+
+
+def bf16(place: Place) -> Found:
+    """Return what bf16 is on this machine, and what training in it gains and loses."""
+    facts, group = _run(place)
+    native = Finding(
+        statement="The CPU computes in bf16 itself",
+        verdict=HOLDS if place.has_bf16 else DOES_NOT,
+        number="native" if place.has_bf16 else "emulated: it has neither AVX512_BF16 nor AMX",
+    )
+    predicting = faster(
+        "Predictions in bf16 are faster than in fp32",
+        facts.claims.answer(BF16, group.noise_name) if facts and group else None,
+        otherwise="it was not measured, or bf16 is emulated",
+    )
+    study = trained(place)
+    return Found(
+        findings=(
+            native,
+            predicting,
+            sooner(study, "ipex-bf16", "Training with IPEX in bf16 is sooner at the target"),
+            keeps_accuracy(study, "ipex", "ipex-bf16"),
+        ),
+        tables=study.tables,
+        pages=_pages(place, "bf16"),
+    )
+
+
+def keeps_accuracy(study: Trained, full: str, low: str) -> Finding:
+    """Return whether the accuracy at the end is the same in bf16, paired by seed."""
+    statement = "Training in bf16 keeps the accuracy of fp32"
+    ends: dict[str, dict[int, float]] = defaultdict(dict)
+    for row in sorted(study.rows, key=lambda row: row.step):
+        ends[row.participant][row.seed] = row.accuracy
+    shared = sorted(ends[full].keys() & ends[low].keys())
+    # the mean of logarithms and its interval are those of any values
+    ratio = mean_ratio([ends[low][seed] - ends[full][seed] for seed in shared], DEFAULT)
+    if ratio is None or ratio.rounds < 2:
+        return unseen(statement, f"{len(shared)} seeds trained in both; an interval needs two")
+    mean, least, most = map(math.log, (ratio.estimate, ratio.low, ratio.high))
+    verdict = DOES_NOT if most < -KEEPS_ACCURACY else UNSEEN
+    points = "{:+.1f} points [{:+.1f}, {:+.1f}]".format(*(100 * x for x in (mean, least, most)))
+    return Finding(
+        statement=statement,
+        verdict=HOLDS if least >= -KEEPS_ACCURACY else verdict,
+        number=f"bf16 minus fp32: {points} over {len(shared)} seeds; one image is "
+        f"{100 / STUDIES.accuracy_evaluated:.1f} points",
+    )
+
+
+def sooner(study: Trained, participant: str, statement: str) -> Finding:
+    """Return whether a way of training reached the target sooner than stock default."""
+    found = accuracy.reached(study.rows, study.target)
+    ratio = accuracy.over_default(found, participant, DEFAULT)
+    if ratio is None:
+        return unseen(statement, "the two did not reach the target from the same seed")
+    number = f"{times(ratio.estimate)} over stock default"
+    if ratio.rounds < 2:
+        return unseen(statement, f"{number} from one seed; an interval needs two")
+    verdict = DOES_NOT if ratio.high < 1 else UNSEEN
+    return Finding(
+        statement=statement,
+        verdict=HOLDS if ratio.low > 1 else verdict,
+        number=f"{number} {bounds(ratio.low, ratio.high)}, {ratio.rounds} seeds",
+    )
+
+
+# ---- operators -----------------------------------------------------------------------------------
+
+
+def operator_cases(place: Place) -> Found:
+    """Return what IPEX gains in single operators, and which it replaces."""
+    folder = _study(place, "operators")
+    rows: Sequence[OperatorRow] = ()
+    if folder is not None:
+        try:
+            rows, _ = records.read_rows(folder / "operators.csv", operators.OperatorRow)
+        except RecordError:
+            rows = ()
+    kinds: dict[tuple[str, str], list[OperatorRow]] = defaultdict(list)
+    for row in rows:
+        if row.backend.startswith("ipex"):
+            kinds[row.operator, row.context].append(row)
+    findings = [_operator(*kind, found) for kind, found in kinds.items()]
+    replaced = text_of(place.of("operators") / "2.out")
+    return Found(
+        findings=tuple(findings) or (unseen("IPEX's operators are faster than stock PyTorch's"),),
+        tables=operators.page(rows).tables if rows else (),
+        texts=(Text(title="What importing IPEX replaces", lines=replaced),) if replaced else (),
+        pages=_pages(place, "operators"),
+    )
+
+
+def _operator(operator: str, context: str, rows: Sequence[OperatorRow]) -> Finding:
+    statement = f"{operator} is faster with IPEX ({context})"
+    measured = [row for row in rows if row.speedup is not None]
+    if not measured:
+        return unseen(statement, rows[0].reason or "it was not measured")
+    verdicts = [row.verdict for row in measured]
+    speedups = sorted(row.speedup or 0.0 for row in measured)
+    served = ", ".join(sorted({row.served_by for row in measured if row.served_by}))
+    spread = times(speedups[0])
+    if len(speedups) > 1:
+        spread = f"{spread} to {times(speedups[-1])}"
+    is_decided = not {Verdict.INCONCLUSIVE, Verdict.INVALID} & {*verdicts}
+    won = verdicts.count(Verdict.FASTER)
+    return Finding(
+        statement=statement,
+        verdict=HOLDS if won == len(measured) else DOES_NOT if is_decided else UNSEEN,
+        number=f"{spread}; faster in {won} of {len(measured)} cases, served by "
+        f"{served or 'torchvision itself'}",
+    )
+
+
+def _pages(place: Place, key: str) -> tuple[Path, ...]:
+    found = sorted((place.reports / key).rglob("*.html"))
+    return tuple(path for path in found if path.name != "index.html")

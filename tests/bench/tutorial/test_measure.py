@@ -1,0 +1,159 @@
+"""The tutorial's parts run in order, survive failures, and go on where they were cut."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bench.errors import RecordError, UsageError
+from bench.store import records
+from bench.tutorial import measure, parts
+from bench.tutorial.measure import DONE, FAILED, Tutorial
+from bench.tutorial.parts import HELD_OUT, PARTS, Place
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bench.tutorial.parts import Command
+
+KEYS = [part.key for part in PARTS]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """A place with the split that a training leaves: 12 good pills and 3 kinds of bad ones."""
+    made = Place(
+        folder=tmp_path / "t", reports=tmp_path / "pages", data=tmp_path / "data", has_bf16=True
+    )
+    rows = ["split,defect,path,sha256"]
+    for kind in ("good", "crack", "color", "scratch"):
+        for number in range(12):
+            path = made.data / kind / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"pill")
+            split = "test" if number < 6 else "train"
+            rows.append(f"{split},{kind},{kind}/{number}.png,0")
+    made.model.parent.mkdir(parents=True)
+    made.model.with_suffix(".split.csv").write_text("\n".join(rows))
+    return made
+
+
+class Runner:
+    """Records commands, and fails those that have a word."""
+
+    def __init__(self, failing: str = "", interrupted: str = "") -> None:
+        self.ran: list[Command] = []
+        self.failing, self.interrupted = failing, interrupted
+
+    def __call__(self, command: Command, output: Path, log: Path) -> str:
+        self.ran.append(command)
+        if self.interrupted and self.interrupted in command:
+            raise KeyboardInterrupt
+        output.write_text("out")
+        log.write_text("log")
+        return "it broke" if self.failing and self.failing in command else ""
+
+
+def run(tutorial: Tutorial, runner: Runner, *only: str) -> list[str]:
+    """Run a tutorial, and return what it announced."""
+    lines: list[str] = []
+    measure.measure(tutorial, lines.append, only=only, run=runner)
+    return lines
+
+
+def test_every_part_runs_once_in_the_tutorials_order(place: Place) -> None:
+    """And a tutorial that is whole has nothing left to do."""
+    tutorial, runner = Tutorial(place=place, machine={}), Runner()
+    lines = run(tutorial, runner)
+    assert [line.split(":")[0] for line in lines] == KEYS
+    assert {outcome.status for outcome in tutorial.outcomes.values()} == {DONE}
+    assert records.read_environment(place.folder)["complete"] is True
+    again = measure.read(place.folder)
+    assert (again.place.folder, list(again.outcomes)) == (place.folder, KEYS)
+    assert run(again, runner) == []
+
+
+def test_a_failing_part_keeps_its_reason_and_those_that_need_it_say_so(place: Place) -> None:
+    """The others run."""
+    tutorial = Tutorial(place=place, machine={})
+    run(tutorial, Runner(failing="train"))
+    outcomes = tutorial.outcomes
+    assert (outcomes["training"].status, outcomes["training"].reason) == (FAILED, "it broke")
+    for key in ("layers", "predictions"):
+        assert outcomes[key].status == FAILED
+        assert "training" in outcomes[key].reason
+        assert outcomes[key].commands == ()
+    assert outcomes["speed"].status == outcomes["model"].status == DONE
+
+
+def test_what_failed_is_tried_again_and_what_is_done_is_not(place: Place) -> None:
+    """With --resume, after the cause was mended."""
+    tutorial = Tutorial(place=place, machine={})
+    run(tutorial, Runner(failing="train"))
+    runner = Runner()
+    run(measure.read(place.folder), runner)
+    assert [command[1] for command in runner.ran] == ["train", "summary", "inspect", "evaluate"]
+
+
+def test_an_interrupted_part_is_not_done(place: Place) -> None:
+    """Those before it are kept."""
+    tutorial = Tutorial(place=place, machine={})
+    with pytest.raises(KeyboardInterrupt):
+        run(tutorial, Runner(interrupted="explore"))
+    kept = measure.read(place.folder)
+    assert list(kept.outcomes) == KEYS[: KEYS.index("pills")]
+    assert records.read_environment(place.folder)["complete"] is False
+
+
+def test_only_some_parts(place: Place) -> None:
+    """The first failure to be looked at need not wait for the rest."""
+    tutorial, runner = Tutorial(place=place, machine={}), Runner()
+    run(tutorial, runner, "model", "pills")
+    assert list(tutorial.outcomes) == ["pills", "model"]
+
+
+def test_bf16_is_trained_in_only_where_it_is_native(place: Place) -> None:
+    """Emulated, it would be slower than fp32."""
+    for native, dtype in ((True, "bf16"), (False, "fp32")):
+        here = Place(folder=place.folder, reports=place.reports, data=place.data, has_bf16=native)
+        (command,) = parts.BY_KEY["training"].commands(here)
+        assert command[command.index("--dtype") + 1] == dtype
+
+
+def test_held_out_pills_are_those_of_the_test_split_in_turn(place: Place) -> None:
+    """As many of each kind, and none that trained."""
+    tray = place.folder / "tray"
+    parts.lay_out_held_out(place, tray)
+    names = sorted(path.name for path in tray.iterdir())
+    assert len(names) == HELD_OUT
+    kinds = [name.split("-")[0] for name in names]
+    assert {kinds.count(kind) for kind in set(kinds)} == {4}
+    assert {int(name.split("-")[1].removesuffix(".png")) for name in names} <= set(range(6))
+
+
+def test_a_missing_split_fails_its_part_alone(place: Place) -> None:
+    """With the file's name."""
+    place.model.with_suffix(".split.csv").unlink()
+    tutorial = Tutorial(place=place, machine={})
+    run(tutorial, Runner())
+    assert "model.split.csv" in tutorial.outcomes["predictions"].reason
+
+
+def test_another_folder_is_refused(place: Place, tmp_path: Path) -> None:
+    """Before anything is written there."""
+    with pytest.raises(RecordError):
+        measure.read(tmp_path / "nothing")
+    records.write_environment(place.data, {"study": "suite"})
+    with pytest.raises(UsageError, match="not the folder of a tutorial"):
+        measure.read(place.data)
+
+
+def test_a_command_that_fails_gives_its_last_line(tmp_path: Path) -> None:
+    """Its output and its errors are kept in two files."""
+    output, log = tmp_path / "out", tmp_path / "log"
+    reason = measure.run_command(["json.tool", "--no-such-option"], output, log)
+    assert "exit code 2" in reason
+    assert log.read_text()
+    assert measure.run_command(["this"], output, log) == ""
+    assert "Zen of Python" in output.read_text()

@@ -1,0 +1,249 @@
+"""What the tutorial's page says of the files that its parts left."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench.plan.scenario import CONTROL_SUFFIX
+from bench.store import records
+from bench.studies.accuracy import AccuracyRow
+from bench.studies.operators import OperatorRow
+from bench.tutorial import page
+from bench.tutorial.finding import DOES_NOT, HOLDS, UNSEEN
+from bench.tutorial.measure import DONE, FAILED, Outcome, Tutorial
+from bench.tutorial.parts import PARTS, Place
+from tests.bench.made_up_runs import Plan, build_run, save_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def tutorial(tmp_path: Path) -> Tutorial:
+    """A tutorial of which nothing has run."""
+    place = Place(folder=tmp_path / "t", reports=tmp_path / "pages", data=tmp_path, has_bf16=True)
+    return Tutorial(place=place, machine={})
+
+
+def findings(tutorial: Tutorial, key: str) -> dict[str, tuple[str, str]]:
+    """Return a part's verdicts and figures by statement."""
+    (section,) = (one for one in page.sections(tutorial) if one.part.key == key)
+    return {one.statement: (one.verdict, one.number) for one in section.found.findings}
+
+
+def verdict_of(tutorial: Tutorial, key: str, words: str) -> str:
+    """Return the verdict of the one statement that has these words."""
+    (found,) = (v for statement, (v, _) in findings(tutorial, key).items() if words in statement)
+    return found
+
+
+def put(tutorial: Tutorial, key: str, name: str, content: str) -> None:
+    """Write a file of a part."""
+    path = tutorial.place.of(key) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+
+
+def test_without_any_file_every_statement_is_open(tutorial: Tutorial) -> None:
+    """But what the machine is known to be."""
+    verdicts = {
+        one.verdict
+        for section in page.sections(tutorial)
+        for one in section.found.findings
+        if one.number != "native"
+    }
+    assert verdicts == {UNSEEN}
+
+
+@pytest.mark.parametrize(("slow_ipex", "expected"), [(1.0, HOLDS), (4.0, DOES_NOT)])
+def test_prediction_times_are_judged_by_the_run(
+    tutorial: Tutorial, slow_ipex: float, expected: str
+) -> None:
+    """IPEX against stock default, with its interval."""
+    plan = Plan(native_bf16=True, slow_ipex=slow_ipex)
+    save_run(build_run(plan), tutorial.place.of("speed") / "20260101T000000Z-run")
+    assert verdict_of(tutorial, "speed", "as it is") == expected
+    assert verdict_of(tutorial, "bf16", "Predictions in bf16") == HOLDS
+    (section, *_) = page.sections(tutorial)
+    assert "2.22" in section.found.findings[0].published
+
+
+def evaluations(gains: list[float], faster: float = 2.0) -> list[AccuracyRow]:
+    """Make a study of two ways and of stock; `gains` are bf16's accuracies over fp32's by seed."""
+    rows = []
+    for seed, gain in enumerate(gains):
+        for name, end, speed in (
+            ("stock-default", 0.9, 1.0),
+            ("ipex", 0.9, faster * (1 + 0.01 * seed)),
+            ("ipex-bf16", 0.9 + gain, faster * 1.5 * (1 + 0.01 * seed)),
+        ):
+            rows += [
+                AccuracyRow(
+                    run_id="r",
+                    participant=name,
+                    seed=seed,
+                    step=step,
+                    train_s=step / speed,
+                    loss=0.1,
+                    accuracy=accuracy,
+                )
+                for step, accuracy in ((0, 0.5), (8, end), (16, end))
+            ]
+    return rows
+
+
+def put_study(tutorial: Tutorial, key: str, name: str, rows: list[Any], row: type) -> None:
+    """Write a study's folder."""
+    folder = tutorial.place.of(key) / name / "20260101T000000Z"
+    folder.mkdir(parents=True)
+    records.write_environment(folder, {"study": name, "target": 0.8, "failures": {}})
+    records.replace_rows(folder / f"{name}.csv", rows, row)
+
+
+@pytest.mark.parametrize(
+    ("gains", "expected"),
+    [
+        ([0.0, 0.01, -0.01], HOLDS),
+        ([-0.1, -0.11, -0.12], DOES_NOT),
+        ([-0.2, 0.2, 0.0], UNSEEN),
+        ([0.0], UNSEEN),
+    ],
+)
+def test_accuracy_in_bf16_is_compared_by_seed(
+    tutorial: Tutorial, gains: list[float], expected: str
+) -> None:
+    """One seed has no interval."""
+    put_study(tutorial, "bf16", "accuracy", evaluations(gains), AccuracyRow)
+    assert verdict_of(tutorial, "bf16", "keeps the accuracy") == expected
+
+
+def test_time_to_the_target_needs_several_seeds(tutorial: Tutorial) -> None:
+    """It is that of the steps, over stock default's."""
+    put_study(tutorial, "bf16", "accuracy", evaluations([0.0, 0.0, 0.0]), AccuracyRow)
+    verdict, number = findings(tutorial, "training")[
+        "Training with IPEX in fp32 is sooner at the target"
+    ]
+    assert verdict == HOLDS
+    assert number.startswith("2.02")
+
+
+def operator_row(backend: str, verdict: str, speedup: float | None) -> OperatorRow:
+    """Make a row of operators.csv."""
+    return OperatorRow(
+        run_id="r",
+        case=f"nms-{speedup}",
+        operator="nms",
+        context="no_grad",
+        shapes="1000 boxes",
+        layout="contiguous",
+        backend=backend,
+        status="ok",
+        reason=None,
+        served_by="torch_ipex::nms",
+        rounds=5,
+        launches=1,
+        median_ms=1.0,
+        speedup=speedup,
+        speedup_low=speedup,
+        speedup_high=speedup,
+        margin=None,
+        verdict=verdict,
+        max_abs_error=0.0,
+        same_output=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        (("faster", "faster"), HOLDS),
+        (("faster", "same"), DOES_NOT),
+        (("faster", "inconclusive"), UNSEEN),
+    ],
+)
+def test_an_operator_is_faster_only_if_every_case_is(
+    tutorial: Tutorial, verdicts: tuple[str, ...], expected: str
+) -> None:
+    """The control is no case."""
+    rows = [operator_row("ipex", verdict, 1.5 + n) for n, verdict in enumerate(verdicts)]
+    rows.append(operator_row(f"stock{CONTROL_SUFFIX}", "same", 1.0))
+    put_study(tutorial, "operators", "operators", rows, OperatorRow)
+    assert verdict_of(tutorial, "operators", "nms") == expected
+
+
+def test_what_pillqc_printed_is_read(tutorial: Tutorial) -> None:
+    """Parameters, layers, the end of the training, decisions and figures."""
+    put(tutorial, "model", "1.out", "layers\n7,080,450 of 14,715,714 parameters train\n")
+    put(tutorial, "training", "1.out", "epoch 1\ntrained for 3 s, stopped at target; epoch 1\n")
+    put(tutorial, "layers", "1.out", "_IPEXConv2d\n14 layers are IPEX's\n")
+    put(tutorial, "pills", "1.out", json.dumps({"share": 0.0, "sentence": "Nowhere."}))
+    decisions = [{"decision": "bad"}, {"decision": "good"}]
+    put(tutorial, "predictions", "1.out", "\n".join(map(json.dumps, decisions)))
+    share = {"count": 9, "n": 10, "share": 0.9, "low": 0.55, "high": 0.99}
+    figures = {"recall_bad": share, "false_rejects": share, "pointing_game": 0.2}
+    put(tutorial, "predictions", "2.out", json.dumps(figures))
+    assert verdict_of(tutorial, "model", "parameters") == HOLDS
+    assert verdict_of(tutorial, "training", "reaches the target") == HOLDS
+    assert verdict_of(tutorial, "layers", "IPEX's layers") == HOLDS
+    assert findings(tutorial, "pills").popitem()[1] == (DOES_NOT, "Nowhere.")
+    assert verdict_of(tutorial, "predictions", "called bad") == HOLDS
+    assert verdict_of(tutorial, "predictions", "Heat maps") == DOES_NOT
+    escapes = next(v for k, v in findings(tutorial, "predictions").items() if "Bad pills" in k)
+    assert escapes[0] == HOLDS
+    assert escapes[1].startswith("1 escapes of 10")
+    assert verdict_of(tutorial, "predictions", "Good pills") == DOES_NOT
+
+
+def test_damaged_files_leave_the_statement_open(tutorial: Tutorial) -> None:
+    """Nothing raises."""
+    for key in ("speed", "bf16", "operators"):
+        put(tutorial, key, "x/y/environment.json", "{")
+        put(tutorial, key, "x/environment.json", "[]")
+    put(tutorial, "predictions", "2.out", "not json")
+    put(tutorial, "pills", "figures/gallery.png", "no picture")
+    assert not any(section.found.pictures for section in page.sections(tutorial))
+
+
+def test_the_page_is_whole_escapes_and_keeps_every_part(tutorial: Tutorial) -> None:
+    """A failed part has its reason, one that has not run says so, IPEX's layers are marked."""
+    tutorial.outcomes["model"] = Outcome(
+        status=FAILED, seconds=1.0, commands=("pillqc summary",), reason="<script>alert(1)</script>"
+    )
+    tutorial.outcomes["layers"] = Outcome(status=DONE, seconds=1.0, commands=("pillqc <b>",))
+    put(tutorial, "layers", "1.out", "<b>_IPEXConv2d\nplain\n")
+    image = Image.fromarray(np.zeros((8, 8, 3), np.uint8))
+    folder = tutorial.place.of("pills") / "figures"
+    folder.mkdir(parents=True)
+    image.save(folder / "mean_good.png")
+    where = tutorial.place.reports.with_suffix(".html")
+    html = page.render(tutorial, {"machine": {}}, where)
+    assert "<script>alert" not in html
+    assert "&lt;script&gt;alert(1)" in html
+    assert "<mark>&lt;b&gt;_IPEXConv2d</mark>" in html
+    assert html.count("data:image/jpeg;base64,") == 1
+    assert all(f'<section id="{part.key}">' in html for part in PARTS)
+    assert "http://" not in html.replace("http://www.w3.org", "")
+    text = page.text(tutorial)
+    assert all(part.title in text for part in PARTS)
+
+
+def test_synthetic_and_emulated_are_said_on_top(tutorial: Tutorial) -> None:
+    """Before any figure."""
+    (tutorial.place.data / "manifest.csv").touch()
+    emulated = Tutorial(
+        place=Place(
+            folder=tutorial.place.folder,
+            reports=tutorial.place.reports,
+            data=tutorial.place.data,
+            has_bf16=False,
+        ),
+        machine={},
+    )
+    found = " ".join(page.warnings(emulated, page.sections(emulated)))
+    assert "Synthetic" in found
+    assert "EMULATED" in found
