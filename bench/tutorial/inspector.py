@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from bench.plan.scenario import Dtype
 from bench.text.wording import percent
 from bench.tutorial.finding import (
     DOES_NOT,
@@ -19,7 +20,7 @@ from bench.tutorial.finding import (
     unseen,
 )
 from bench.tutorial.pictures import pictures_in
-from bench.tutorial.speed import sooner, trained
+from bench.tutorial.speed import TRAINED, sooner, trained
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,7 +80,8 @@ def training(place: Place) -> Found:
     if last:
         verdict = HOLDS if "stopped at target" in last else DOES_NOT
         finding = Finding(statement=statement, verdict=verdict, number=last)
-    in_fp32 = sooner(trained(place), "ipex", "Training with IPEX in fp32 is sooner at the target")
+    sooner_in_fp32 = "Training with IPEX in fp32 is sooner at the target"
+    in_fp32 = sooner(trained(place), TRAINED.format(Dtype.FP32), sooner_in_fp32)
     return Found(
         findings=(finding, in_fp32),
         remarks=(

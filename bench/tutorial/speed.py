@@ -5,13 +5,11 @@ What is missing or damaged makes a statement that cannot be seen, never an error
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.analysis.claims import BEST, BF16, IPEX, Claim
-from bench.analysis.judge import mean_ratio
 from bench.analysis.run_facts import Facts, of_task
 from bench.analysis.scenario_kinds import is_a_choice
 from bench.errors import RecordError
@@ -19,8 +17,8 @@ from bench.plan.scenario import DEFAULT_ENVIRONMENT, MEASURED, Dtype, Task, Verd
 from bench.plan.thresholds import DEFAULT, STUDIES
 from bench.report.method import PUBLISHED, published
 from bench.store import records
-from bench.studies import accuracy, operators
-from bench.text.wording import bounds, spoken, times
+from bench.studies import accuracy, accuracy_page, operators, operators_page
+from bench.text.wording import bounds, count, spoken, times
 from bench.tutorial.finding import (
     DOES_NOT,
     HOLDS,
@@ -44,9 +42,10 @@ if TYPE_CHECKING:
     from bench.studies.operators import OperatorRow
     from bench.tutorial.parts import Place
 
-KEEPS_ACCURACY = 2.5 / STUDIES.accuracy_evaluated
-"""Largest difference of accuracies that counts as none: between two and three of the images on
-which accuracy is taken."""
+KEEPS_ACCURACY = 2.5
+"""Images: a loss of so many of those on which accuracy is taken counts as none."""
+TRAINED = "training/ipex/eager/{}/channels_last/b8/frozen"
+"""The participant that trains with IPEX in a dtype."""
 
 
 # ---- predictions ---------------------------------------------------------------------------------
@@ -124,6 +123,8 @@ class Trained:
 
     rows: tuple[AccuracyRow, ...] = ()
     target: float = 1.0
+    images: int = STUDIES.accuracy_evaluated
+    """On which accuracy was taken."""
     tables: tuple[Table, ...] = ()
 
 
@@ -134,10 +135,12 @@ def trained(place: Place) -> Trained:
         return Trained()
     try:
         rows, _ = records.read_rows(folder / "accuracy.csv", accuracy.AccuracyRow)
+        kept = records.read_environment(folder)
         return Trained(
             rows=tuple(rows),
-            target=float(records.read_environment(folder)["target"]),
-            tables=accuracy.read_page(folder).tables,
+            target=float(kept["target"]),
+            images=int(kept.get("evaluated") or STUDIES.accuracy_evaluated),
+            tables=accuracy_page.read_page(folder).tables,
         )
     except (RecordError, KeyError, ValueError):
         return Trained()
@@ -166,33 +169,33 @@ def bf16(place: Place) -> Found:
         findings=(
             native,
             predicting,
-            sooner(study, "ipex-bf16", "Training with IPEX in bf16 is sooner at the target"),
-            keeps_accuracy(study, "ipex", "ipex-bf16"),
+            sooner(
+                study,
+                TRAINED.format(Dtype.BF16),
+                "Training with IPEX in bf16 is sooner at the target",
+            ),
+            keeps_accuracy(study, TRAINED.format(Dtype.BF16)),
         ),
         tables=study.tables,
         pages=_pages(place, "bf16"),
     )
 
 
-def keeps_accuracy(study: Trained, full: str, low: str) -> Finding:
-    """Return whether the accuracy at the end is the same in bf16, paired by seed."""
+def keeps_accuracy(study: Trained, participant: str) -> Finding:
+    """Return whether the accuracy of a training in bf16 is that of the same in fp32."""
     statement = "Training in bf16 keeps the accuracy of fp32"
-    ends: dict[str, dict[int, float]] = defaultdict(dict)
-    for row in sorted(study.rows, key=lambda row: row.step):
-        ends[row.participant][row.seed] = row.accuracy
-    shared = sorted(ends[full].keys() & ends[low].keys())
-    # the mean of logarithms and its interval are those of any values
-    ratio = mean_ratio([ends[low][seed] - ends[full][seed] for seed in shared], DEFAULT)
-    if ratio is None or ratio.rounds < 2:
-        return unseen(statement, f"{len(shared)} seeds trained in both; an interval needs two")
-    mean, least, most = map(math.log, (ratio.estimate, ratio.low, ratio.high))
-    verdict = DOES_NOT if most < -KEEPS_ACCURACY else UNSEEN
-    points = "{:+.1f} points [{:+.1f}, {:+.1f}]".format(*(100 * x for x in (mean, least, most)))
+    found = accuracy.less_fp32(study.rows, participant, study.images, DEFAULT)
+    if found is None or found.seeds < 2:
+        seeds = count(found.seeds if found else 0, "seed")
+        return unseen(statement, f"{seeds} trained in both; an interval needs two")
+    margin = KEEPS_ACCURACY / study.images
+    verdict = DOES_NOT if found.high < -margin else UNSEEN
+    mean, low, high = (100 * one for one in (found.mean, found.low, found.high))
     return Finding(
         statement=statement,
-        verdict=HOLDS if least >= -KEEPS_ACCURACY else verdict,
-        number=f"bf16 minus fp32: {points} over {len(shared)} seeds; one image is "
-        f"{100 / STUDIES.accuracy_evaluated:.1f} points",
+        verdict=HOLDS if found.low >= -margin else verdict,
+        number=f"bf16 minus fp32: {mean:+.1f} points [{low:+.1f}, {high:+.1f}] over {found.seeds} "
+        f"seeds; one image is {100 / study.images:.1f} points",
     )
 
 
@@ -227,13 +230,13 @@ def operator_cases(place: Place) -> Found:
             rows = ()
     kinds: dict[tuple[str, str], list[OperatorRow]] = defaultdict(list)
     for row in rows:
-        if row.backend.startswith("ipex"):
+        if row.backend.startswith("ipex") and row.fusion != "off":
             kinds[row.operator, row.context].append(row)
     findings = [_operator(*kind, found) for kind, found in kinds.items()]
     replaced = text_of(place.of("operators") / "2.out")
     return Found(
         findings=tuple(findings) or (unseen("IPEX's operators are faster than stock PyTorch's"),),
-        tables=operators.page(rows).tables if rows else (),
+        tables=operators_page.page(rows).tables if rows else (),
         texts=(Text(title="What importing IPEX replaces", lines=replaced),) if replaced else (),
         pages=_pages(place, "operators"),
     )
@@ -246,6 +249,7 @@ def _operator(operator: str, context: str, rows: Sequence[OperatorRow]) -> Findi
         return unseen(statement, rows[0].reason or "it was not measured")
     verdicts = [row.verdict for row in measured]
     speedups = sorted(row.speedup or 0.0 for row in measured)
+    fused = sorted({row.fused for row in measured if row.fused})
     served = ", ".join(sorted({row.served_by for row in measured if row.served_by}))
     spread = times(speedups[0])
     if len(speedups) > 1:
@@ -255,8 +259,8 @@ def _operator(operator: str, context: str, rows: Sequence[OperatorRow]) -> Findi
     return Finding(
         statement=statement,
         verdict=HOLDS if won == len(measured) else DOES_NOT if is_decided else UNSEEN,
-        number=f"{spread}; faster in {won} of {len(measured)} cases, served by "
-        f"{served or 'torchvision itself'}",
+        number=f"{spread}; faster in {won} of {len(measured)} cases; "
+        + (f"fused: {', '.join(fused)}" if fused else f"served by {served or 'torchvision'}"),
     )
 
 

@@ -17,6 +17,7 @@ from bench.tutorial import page
 from bench.tutorial.finding import DOES_NOT, HOLDS, UNSEEN
 from bench.tutorial.measure import DONE, FAILED, Outcome, Tutorial
 from bench.tutorial.parts import PARTS, Place
+from bench.tutorial.speed import TRAINED
 from tests.bench.made_up_runs import Plan, build_run, save_run
 
 if TYPE_CHECKING:
@@ -79,8 +80,8 @@ def evaluations(gains: list[float], faster: float = 2.0) -> list[AccuracyRow]:
     for seed, gain in enumerate(gains):
         for name, end, speed in (
             ("stock-default", 0.9, 1.0),
-            ("ipex", 0.9, faster * (1 + 0.01 * seed)),
-            ("ipex-bf16", 0.9 + gain, faster * 1.5 * (1 + 0.01 * seed)),
+            (TRAINED.format("fp32"), 0.9, faster * (1 + 0.01 * seed)),
+            (TRAINED.format("bf16"), 0.9 + gain, faster * 1.5 * (1 + 0.01 * seed)),
         ):
             rows += [
                 AccuracyRow(
