@@ -36,8 +36,8 @@ class Profile:
     int8: bool = False
     """Whether int8 is measured too: calibrating and compiling take half a minute a scenario."""
     variants: bool = False
-    """Whether fp16, further options of compile, aot at every batch size, and compiled training of all
-    layers are measured too."""
+    """Whether fp16, further options of compile, compiled training, and aot at every batch size are
+    measured too."""
 
 
 PROFILES = {
