@@ -36,7 +36,7 @@ class Profile:
     int8: bool = False
     """Whether int8 is measured too: calibrating and compiling take half a minute a scenario."""
     variants: bool = False
-    """Whether fp16, further options of compile, aot at every batch size, and compiled training are
+    """Whether fp16, further options of compile, compiled training, and aot at every batch size are
     measured too."""
 
 

@@ -68,10 +68,11 @@ def _question(
     rivals = [(one, found.baseline) for one in claim.candidates if one != found.scenario] + [
         (found.scenario, one) for one in claim.opponents if one != found.baseline
     ]
+    compared = {pair: judge.compare(*pair, confidence=confidence) for pair in rivals}
     close = [
         one if other == found.baseline else other
-        for one, other in rivals
-        if not judge.compare(one, other, confidence=confidence).is_decided
+        for (one, other), rival in compared.items()
+        if rival.ratio is not None and not rival.is_decided  # without a ratio: not measured yet
     ]
 
     def slowness(name: str) -> float:

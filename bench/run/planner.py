@@ -11,7 +11,7 @@ A visit is one launch of one comparison group. The order, as `Planner.next` has 
 3. the same for the other groups; at a further batch size, scenarios that the first group showed to
    be slower come last;
 4. a comparison of the best scenario's decisions with stock default's, on many more images;
-5. what no claim needs: int8, variables, what is compiled ahead of time, the rest;
+5. what no claim waits for: int8, variables, compile in bf16 and ahead of time, the rest;
 6. further processes for open claims, then for open rows.
 """
 
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from bench.analysis.claims import BEST, Claims
 from bench.plan import variables
-from bench.plan.scenario import Mode, Scenario, Task, group_name, only_shows
+from bench.plan.scenario import Dtype, Mode, Scenario, Task, group_name, only_shows
 from bench.run.forecast import Forecast
 from bench.run.open_claims import contenders, open_claims, open_rows
 
@@ -180,7 +180,8 @@ class Planner:
         """Return the budget that is kept for first visits and thorough comparisons."""
         forecast = self._forecast(known)
         new = [one for group in self._groups for one in self._new(known, group)]
-        late_s = sum(forecast.first_s(one) for one in new if _comes_late(one))
+        late = [one for one in new if _comes_late(one) and not _if_time_is_left(one)]
+        late_s = sum(forecast.first_s(one) for one in late)
         early_s = sum(forecast.first_s(one) for one in new if not _comes_late(one))
         thorough_s = 2 * sum(
             forecast.thorough_s(one.id)
@@ -273,10 +274,16 @@ class Planner:
 
 
 def _comes_late(scenario: Scenario) -> bool:
-    """Whether no claim needs it: no user would choose it, or it runs under a variable.
-
-    Nor is one compiled ahead of time needed: its kernels are those of compile, which a claim
-    already has, and each of its processes builds anew.
-    """
+    """Whether no claim waits for it: no user would choose it, or it runs under a variable."""
     shows = only_shows(scenario.backend, scenario.dtype, scenario.options)
-    return shows or scenario.mode is Mode.AOT or bool(variables.of(scenario))
+    return shows or _if_time_is_left(scenario) or bool(variables.of(scenario))
+
+
+def _if_time_is_left(scenario: Scenario) -> bool:
+    """Whether it compiles ahead of time, or in bf16: no budget is kept for it.
+
+    It fuses what TorchScript or compile in fp32 fuses, compiles for many seconds, and each equal
+    way in a family makes the family's claim need more processes. It joins the claims once it is
+    measured.
+    """
+    return scenario.mode is Mode.AOT or (scenario.compiles and scenario.dtype is Dtype.BF16)

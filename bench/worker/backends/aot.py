@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from bench.worker.workload.inputs import Inputs
 
-_UNPACKED = re.compile(r"/tmp/\w{6}(?=/\S*aotinductor/)")  # noqa: S108 - PyTorch's choice
-"""The folder that PyTorch unpacks a package to, in the path of its library."""
+_UNPACKED = re.compile(r"/tmp/(?:aotinductor_)?\w{6}(?=/\S*aotinductor/)")  # noqa: S108 - PyTorch's
+"""The folder that PyTorch unpacks a package to, in the path of its library: 2.8 and 2.14 differ."""
 
 
 def prepare(model: torch.nn.Module, example: Inputs, dtype: torch.dtype | None) -> Prepared:

@@ -141,6 +141,19 @@ def test_nobody_else_can_read_the_package(monkeypatch: pytest.MonkeyPatch) -> No
     assert prepared.package.size_bytes == len(b"built")
 
 
+@pytest.mark.parametrize("name", ["ZgjQla", "aotinductor_ZgjQla"])
+def test_a_mapped_library_shows_its_folder(name: str, tmp_path: Path) -> None:
+    """PyTorch 2.8 and 2.14 unpack to folders of different names; other libraries do not count."""
+    folder = str(Path("/tmp", name))  # noqa: S108 - where PyTorch unpacks
+    maps = tmp_path / "maps"
+    maps.write_text(
+        f"7f-8f r-xp 0 fe:00 1 {folder}/model/data/aotinductor/model/c.wrapper.so\n"
+        f"8f-9f r-xp 0 fe:00 1 {folder}/model/data/aotinductor/model/c.wrapper.so (deleted)\n"
+        "9f-af r-xp 0 fe:00 1 /tmp/other_/lib.so\n"
+    )
+    assert aot.unpacked_folders(maps) == {folder}
+
+
 class DependsOnData(torch.nn.Module):
     """A model that no graph holds."""
 
