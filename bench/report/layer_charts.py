@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 OTHERS = "oneDNN's other primitives"
 _MOST_BARS = 20
 """A training step has three bars a layer: beyond so many layers the shortest are one bar."""
-
-
 _WORTH_A_MARK = 0.002
 """Of a call: the mark of a shorter layer would stretch the axes of the roofline."""
 
