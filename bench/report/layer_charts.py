@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 OTHERS = "oneDNN's other primitives"
 _MOST_BARS = 20
 """A training step has three bars a layer: beyond so many layers the shortest are one bar."""
+_WORTH_A_MARK = 0.002
+"""Of a call: the mark of a shorter layer would stretch the axes of the roofline."""
 
 
 def name_of(row: ScenarioRow) -> str:
@@ -87,13 +89,14 @@ def roofline(
     found: Explanation, peaks: Mapping[str, float], gb_per_s: float | None, place: int
 ) -> Drawing | None:
     """Draw the rate of each layer below the run's peaks; None where no layer was logged."""
-    named = {part.name for part in found.causes}
+    named = {part.name for part in found.causes[:1]}  # labels of more would cover each other
     points = []
     dtypes: dict[str | None, None] = {}
     for part in found.of_kind(LAYER):
         for side, cost in enumerate((part.first, part.second)):
             rate, intensity = (cost.gflop_per_s, cost.flop_per_byte) if cost else (None, None)
-            if cost and rate and intensity:
+            log = (found.first, found.second)[side]
+            if cost and rate and intensity and cost.ms >= _WORTH_A_MARK * log.timed_ms:
                 dtypes[cost.dtype] = None
                 points.append(
                     Point(
@@ -125,5 +128,7 @@ def roofline(
         gb_per_s=gb_per_s,
         title="Roofline of the layers",
         caption="A layer a mark: its GFLOP/s over its operations for each byte of its tensors, "
-        f"below the peaks measured in this run.{slope}",
+        "with the peak of each dtype as a large convolution or matrix product reached it in this "
+        f"run: a layer may be a little above.{slope} Layers below "
+        f"{100 * _WORTH_A_MARK:g} % of a call are left out.",
     )

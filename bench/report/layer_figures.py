@@ -79,6 +79,11 @@ class Roof:
     label: str
     gflop_per_s: float
 
+    @property
+    def words(self) -> str:
+        """Its label with its rate."""
+        return f"{self.label}: {digits(self.gflop_per_s)}"
+
 
 def paired_bars(
     name: str, sides: Sequence[Side], pairs: Sequence[Pair], *, title: str, caption: str
@@ -157,10 +162,11 @@ def roofline(
 
     def paint(canvas: Canvas) -> None:
         top, bottom = _paint_key(canvas, sides) + 18, canvas.height - 44.0
-        left, right = 46.0, canvas.width - (12.0 if canvas.is_narrow else 150.0)
+        left, right = 46.0, canvas.width - (22.0 if canvas.is_narrow else 150.0)
         across = [point.flop_per_byte for point in points]
         up = [*(point.gflop_per_s for point in points), *(roof.gflop_per_s for roof in roofs)]
-        ticks = log_ticks(min(across) / 1.2, max(across) * 1.2)
+        ridges = [roof.gflop_per_s / gb_per_s for roof in roofs] if gb_per_s else []
+        ticks = log_ticks(min([*across, *ridges]) / 1.2, max(across) * 1.2)
         x = Scale(ticks[0], ticks[-1], left, right, is_log=True)
         rates = log_ticks(min(up) / 1.2, max(up) * 1.1)
         y = Scale(rates[0], rates[-1], bottom, top, is_log=True)
@@ -174,6 +180,9 @@ def roofline(
             canvas.text(left - 5, y(tick), digits(tick, 1), text_anchor="end", fill=MUTED)
         for roof in roofs:
             _paint_roof(canvas, x, y, roof, gb_per_s)
+        if canvas.is_narrow:  # beside its line a label would lie below the marks
+            words = ", ".join(roof.words for roof in roofs)
+            canvas.text(right, top - 16, words, text_anchor="end", font_size=10.5, fill=MUTED)
         for point in points:
             _paint_point(canvas, x, y, point, sides[point.side])
 
@@ -199,11 +208,8 @@ def _paint_roof(canvas: Canvas, x: Scale, y: Scale, roof: Roof, gb_per_s: float 
             canvas.line(x(start), y(ends[0]), x(ridge), y(ends[1]), stroke=MUTED, stroke_width=1.5)
     if not gb_per_s or gb_per_s * ridge >= peak * 0.999:
         canvas.line(x(ridge), y(peak), x.end, y(peak), stroke=MUTED, stroke_width=1.5)
-    words = f"{roof.label}: {digits(peak)}"
-    if canvas.is_narrow:
-        canvas.text(x.end, y(peak) - 8, words, text_anchor="end", font_size=10.5, fill=MUTED)
-    else:
-        canvas.text(x.end + 8, y(peak), words, fill=MUTED)
+    if not canvas.is_narrow:
+        canvas.text(x.end + 8, y(peak), roof.words, fill=MUTED)
 
 
 def _paint_point(canvas: Canvas, x: Scale, y: Scale, point: Point, side: Side) -> None:

@@ -1,4 +1,8 @@
-"""A layer that really runs slower is named: real calls, logged by oneDNN."""
+"""A layer that runs several times is found in real calls, logged by oneDNN.
+
+The log's times decide nothing here: on a busy machine they may say anything. What they lead to is
+tested with made-up ones in tests/bench/analysis/test_layers.py.
+"""
 
 from __future__ import annotations
 
@@ -58,12 +62,16 @@ def slow_down(place: int) -> Callable[[torch.nn.Module], None]:
     return change
 
 
+def ran(cost: layers.Cost | None) -> int:
+    """How many primitives of a part ran."""
+    return len(cost.kernels) if cost else 0
+
+
 def log(session: Session, name: str) -> layers.Log:
     """Time some calls without a log and some with it."""
-    session.call(2, Phase.FIRST_CALL)
-    walls = session.call(3, Phase.TIMED)["wall_ns"]
-    reply: KernelsReply = session.kernels(3)
-    assert len(reply["calls"]) == 3
+    walls = session.call(2, Phase.FIRST_CALL)["wall_ns"]
+    reply: KernelsReply = session.kernels(2)
+    assert len(reply["calls"]) == 2
     kernels = [KernelRow(run_id="run", scenario=name, **one) for one in reply["kernels"]]
     calls = [
         LoggedCallRow(
@@ -94,14 +102,18 @@ def log(session: Session, name: str) -> layers.Log:
     return layers.log_of(Facts(run), name)
 
 
-def test_a_slowed_layer_is_named(small_pills: Path) -> None:
-    """Its time grows fourfold, in oneDNN's own log; each try slows another layer."""
+def test_a_slowed_layer_is_found_in_real_logs(small_pills: Path) -> None:
+    """It alone runs four times; each try slows another layer."""
     work = Workload(small_pills, seed=0, weights="random", image_size=64)
     session = Session("stock", stock, work)
     session.prepare(SCENARIO)
     plain = log(session, "plain")
-    named = []
+    found = []
     for place in PLACES.values():
         session.prepare(SCENARIO, before=slow_down(place))
-        named.append(layers.explain(log(session, "slow"), plain, LogPolicy()).ordered()[0].name)
-    assert named == list(PLACES)
+        parts = layers.explain(log(session, "slow"), plain, LogPolicy()).of_kind(layers.LAYER)
+        found.append({part.name: ran(part.first) - ran(part.second) for part in parts})
+    assert [{name for name, more in one.items() if more} for one in found] == [
+        {name} for name in PLACES
+    ]
+    assert [one[name] for one, name in zip(found, PLACES, strict=True)] == [3, 3, 3]
