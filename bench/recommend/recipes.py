@@ -58,7 +58,7 @@ import torch
 model = openvino.convert_model(model.eval(), example_input=images)
 model.reshape({model.inputs[0]: list(images.shape)})
 settings = {
-    "INFERENCE_PRECISION_HINT": "PRECISION",
+    "INFERENCE_PRECISION_HINT": "DTYPE",
     "PERFORMANCE_HINT": "LATENCY",
     "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     "NUM_STREAMS": 1,
@@ -104,10 +104,13 @@ quantize_static(
 )"""
 
 _ZENTORCH = """\
-model = torch.compile(model, backend="zentorch", dynamic=False)
+import os
 
-with torch.no_grad(), zentorch.freezing_enabled()AUTOCAST:
-    outputs = model(images)"""
+os.environ["TORCHINDUCTOR_FREEZING"] = "1"  # before torch is imported
+
+import torch
+import zentorch  # makes its backend known to torch.compile
+"""
 
 
 def recipe(row: ScenarioRow, *, keeps_heap: bool = False) -> str | None:
@@ -210,7 +213,7 @@ def _int8(row: ScenarioRow) -> Iterator[str]:
 
 
 def _openvino(row: ScenarioRow) -> str:
-    return _OPENVINO.replace("PRECISION", {"fp32": "f32"}.get(row.dtype, row.dtype), 1)
+    return _OPENVINO.replace("DTYPE", {"fp32": "f32"}.get(row.dtype, row.dtype))
 
 
 def _onnxruntime(row: ScenarioRow) -> str:
@@ -222,9 +225,11 @@ def _onnxruntime(row: ScenarioRow) -> str:
 
 def _zentorch(row: ScenarioRow) -> str:
     autocast = f", {_AUTOCAST}" if row.dtype == "bf16" else ""
-    lines = ["import torch", "import zentorch", "", "model.eval()", *_layout(row)]
+    lines = [_ZENTORCH, "model.eval()", *_layout(row)]
     lines += [_BF16_WEIGHTS] if row.dtype == "bf16" else []
-    return "\n".join((*lines, _ZENTORCH.replace("AUTOCAST", autocast)))
+    lines += ['model = torch.compile(model, backend="zentorch", dynamic=False)', ""]
+    lines += [f"with torch.no_grad(){autocast}:", "    outputs = model(images)"]
+    return "\n".join(lines)
 
 
 _FURTHER = {"openvino": _openvino, "onnxruntime": _onnxruntime, "zentorch": _zentorch}
