@@ -101,7 +101,7 @@ import torch
 model = openvino.convert_model(model.eval(), example_input=images)
 model.reshape({model.inputs[0]: list(images.shape)})
 settings = {
-    "INFERENCE_PRECISION_HINT": "PRECISION",
+    "INFERENCE_PRECISION_HINT": "DTYPE",
     "PERFORMANCE_HINT": "LATENCY",
     "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     "NUM_STREAMS": 1,
@@ -147,10 +147,9 @@ quantize_static(
 )"""
 
 _ZENTORCH = """\
-model = torch.compile(model, backend="zentorch", dynamic=False)
-
-with torch.no_grad(), zentorch.freezing_enabled()AUTOCAST:
-    outputs = model(images)"""
+import torch
+import zentorch  # makes its backend known to torch.compile
+"""
 
 
 def recipe_of(facts: Facts, row: ScenarioRow) -> str | None:
@@ -287,7 +286,7 @@ def _int8(row: ScenarioRow, torch: str | None) -> Iterator[str]:
 
 
 def _openvino(row: ScenarioRow) -> str:
-    return _OPENVINO.replace("PRECISION", {"fp32": "f32"}.get(row.dtype, row.dtype), 1)
+    return _OPENVINO.replace("DTYPE", {"fp32": "f32"}.get(row.dtype, row.dtype))
 
 
 def _onnxruntime(row: ScenarioRow) -> str:
@@ -299,9 +298,11 @@ def _onnxruntime(row: ScenarioRow) -> str:
 
 def _zentorch(row: ScenarioRow) -> str:
     autocast = f", {_autocast(row)}" if row.dtype == "bf16" else ""
-    lines = ["import torch", "import zentorch", "", "model.eval()", *_layout(row)]
+    lines = [_FREEZING, _ZENTORCH, "model.eval()", *_layout(row)]
     lines += [_LOW_WEIGHTS.replace("DTYPE", _DTYPES[row.dtype])] if row.dtype == "bf16" else []
-    return "\n".join((*lines, _ZENTORCH.replace("AUTOCAST", autocast)))
+    lines += ['model = torch.compile(model, backend="zentorch", dynamic=False)', ""]
+    lines += [f"with torch.no_grad(){autocast}:", "    outputs = model(images)"]
+    return "\n".join(lines)
 
 
 _FURTHER = {"openvino": _openvino, "onnxruntime": _onnxruntime, "zentorch": _zentorch}

@@ -124,7 +124,7 @@ def _pairs(facts: Facts, row: ScenarioRow) -> list[tuple[str, str]]:
     if row.layers_replaced is not None:
         pairs.append(("Layers that ipex.optimize replaced", whole(row.layers_replaced)))
     if row.graph:
-        pairs.append(("Operators of its graph", row.graph))
+        pairs.append(("Graph", row.graph))
     if row.backend == "zentorch" and row.graph:
         pairs.append(("Operators that zentorch replaced", _zentorchs(row.graph)))
     if parity := facts.parity.get(row.scenario):

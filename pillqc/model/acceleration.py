@@ -210,11 +210,11 @@ def _prepared(model: CustomVGG, way: Way, images: Tensor) -> _Call:
 
 def _compiled(ready: nn.Module, way: Way) -> _Call:
     if way.backend == "zentorch":
-        return runtimes.with_zentorch(ready)
+        import zentorch  # noqa: F401 - makes its backend known to torch.compile
     import torch._inductor.config as inductor
 
     inductor.freezing = way.freezing
-    backend = "ipex" if way.backend == "ipex" else "inductor"
+    backend = "inductor" if way.backend == "stock" else way.backend
     return cast("_Call", torch.compile(ready, backend=backend, dynamic=False))
 
 

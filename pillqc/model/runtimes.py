@@ -1,4 +1,4 @@
-"""Run the model with OpenVINO, ONNX Runtime or zentorch, where they are installed.
+"""Run the model with OpenVINO or ONNX Runtime, where they are installed.
 
     call = PREPARE["onnxruntime"](model, "fp32", images)
     probabilities, maps = call(images)      # for images of that shape
@@ -12,7 +12,7 @@ import importlib.util
 import tempfile
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import torch
 
@@ -110,19 +110,6 @@ def _onnxruntime(model: nn.Module, _dtype: str, images: Tensor) -> _Call:
     def call(batch: Tensor) -> tuple[Tensor, Tensor]:
         probabilities, maps = session.run(None, {"images": batch.numpy()})
         return torch.from_numpy(probabilities), torch.from_numpy(maps)
-
-    return call
-
-
-def with_zentorch(model: nn.Module) -> _Call:
-    """Compile the model by AMD's zentorch, as AMD documents it; the first call compiles."""
-    import zentorch
-
-    compiled = torch.compile(model, backend="zentorch", dynamic=False)
-
-    def call(batch: Tensor) -> tuple[Tensor, Tensor]:
-        with zentorch.freezing_enabled():
-            return cast("tuple[Tensor, Tensor]", compiled(batch))
 
     return call
 

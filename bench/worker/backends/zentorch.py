@@ -1,9 +1,10 @@
 """zentorch, AMD's counterpart of IPEX, an optional backend: `pip install 'pillqc-bench[zentorch]'`.
 
-It is a backend of `torch.compile`, set up as AMD documents it: `freezing_enabled` around the calls,
-`dynamic=False`. It puts operators of AMD's library ZenDNN into the graph and leaves the rest of it
-to Inductor. Those have `zentorch::` before their name in a profile of one call, so the profile
-shows what it replaced; PyTorch's oneDNN logs what it did not.
+It is a backend of `torch.compile`, set up as AMD documents it: `dynamic=False`, Inductor's freezing
+(`zentorch.freezing_enabled()` is deprecated since 2.14.0.1). It puts operators of AMD's library
+ZenDNN into the graph and leaves the rest of it to Inductor. Those have `zentorch::` before their
+name in a profile of one call, so the profile shows what it replaced; PyTorch's oneDNN logs what it
+did not.
 """
 
 from __future__ import annotations
@@ -63,28 +64,13 @@ def prepare(
     lay_out(model.eval(), scenario.layout)
     if dtype is not None:
         hold_weights_in(model, dtype)
-    prepared = Prepared(model=Frozen(compiled(model, "zentorch", freezing=True)), autocast=dtype)
+    prepared = Prepared(model=compiled(model, "zentorch", freezing=True), autocast=dtype)
 
     def evidence() -> dict[str, Any]:
         nodes = executed(lambda: prepared(example))
         return {**graphs.evidence(Mode.COMPILE), "nodes": nodes}
 
     return replace(prepared, evidence=evidence)
-
-
-class Frozen(torch.nn.Module):
-    """A compiled model, called as AMD documents it; the first call compiles."""
-
-    def __init__(self, inner: torch.nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, images: Inputs) -> Any:  # noqa: ANN401 - whatever the model returns
-        """Return the model's result."""
-        import zentorch
-
-        with zentorch.freezing_enabled():
-            return self.inner(images)
 
 
 def executed(call: Callable[[], object]) -> dict[str, int]:

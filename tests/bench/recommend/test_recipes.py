@@ -270,10 +270,18 @@ def further(run: Run, backend: str, dtype: str = "fp32") -> ScenarioRow:
     return dataclasses.replace(row, backend=backend, dtype=dtype, layout=layout)
 
 
+@pytest.mark.parametrize(("dtype", "precision"), [("fp32", "f32"), ("bf16", "bf16")])
+def test_openvinos_code_sets_the_precision(make_run: MakeRun, dtype: str, precision: str) -> None:
+    """By the setting's own name, which has the word in it."""
+    code = recipe(further(make_run(), "openvino", dtype)) or ""
+    assert f'"INFERENCE_PRECISION_HINT": "{precision}",' in code
+
+
 def test_zentorchs_code_uses_public_names_alone(make_run: MakeRun) -> None:
     """What AMD documents, without a name of PyTorch's that begins with an underscore."""
     code = recipe(further(make_run(), "zentorch", "bf16")) or ""
-    assert "zentorch.freezing_enabled()" in code
+    assert "TORCHINDUCTOR_FREEZING" in code
+    assert "freezing_enabled" not in code, "deprecated since 2.14.0.1"
     assert not re.search(r"\b_\w+|\._", code)
 
 

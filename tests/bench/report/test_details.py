@@ -37,7 +37,7 @@ def test_what_zentorch_replaced_is_said(
     facts = Facts(dataclasses.replace(run, scenarios=(*run.scenarios, row)))
     entry = next(one for one in all_details(facts) if one.id == row.scenario)
     pairs = dict(entry.facts)
-    assert pairs["Operators of its graph"] == graph
+    assert pairs["Graph"] == graph
     assert pairs["Operators that zentorch replaced"].endswith(said)
     others = [dict(one.facts) for one in all_details(facts) if one.id != row.scenario]
     assert not any("Operators that zentorch replaced" in one for one in others)
