@@ -24,7 +24,10 @@ NHWC = replace(STOCK, layout=Layout.CHANNELS_LAST)
 SCRIPT = replace(NHWC, mode=Mode.TORCHSCRIPT, fusion=True)
 COMPILED = replace(NHWC, mode=Mode.COMPILE)
 INT8 = replace(COMPILED, dtype=Dtype.INT8)
-EVERY = (*matrix(PROFILES["full"]), *(s for name in FURTHER_BACKENDS for s in further(name, 1)))
+EVERY = (
+    *matrix(PROFILES["full"]),
+    *(one for name in FURTHER_BACKENDS for one in further(name, 1, ("torch-latest",))),
+)
 
 
 def whats(scenario: Scenario, torch: str | None = None) -> list[str]:

@@ -111,7 +111,7 @@ def test_facts_of_model_and_data_come_along(backend: Any) -> None:
     limit = found(backend, 1)
     assert limit.model["trained"] is False
     assert limit.model["gflop_per_image"] == pytest.approx(30.7)
-    assert limit.peak["gflop_per_s"] == dict.fromkeys(("fp32", "bf16", "int8"), 400.0)
+    assert limit.peak["gflop_per_s"] == dict.fromkeys(("fp32", "bf16", "fp16", "int8"), 400.0)
 
 
 def test_of_two_peaks_the_higher_counts() -> None:

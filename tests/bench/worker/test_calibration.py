@@ -99,8 +99,13 @@ def test_native_by_the_cpus_flags(tmp_path: Path, flags: str, dtype: Dtype, expe
 
 def test_fp16_has_a_peak_only_where_the_cpu_computes_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Elsewhere nothing is measured in it, and timing it could take minutes."""
-    asked: list[float] = []
-    monkeypatch.setattr(calibration, "_rate", lambda *_: asked.append(1.0) or 1.0)
+    asked = []
+
+    def rate(*call: object) -> float:
+        asked.append(call)
+        return 1.0
+
+    monkeypatch.setattr(calibration, "_rate", rate)
     monkeypatch.setattr(calibration, "_best", lambda _: 1.0)
     monkeypatch.setattr(calibration, "onednn_computes_in", lambda _: False)  # packs nothing
     monkeypatch.setattr(calibration, "is_native", lambda _: False)
@@ -109,6 +114,7 @@ def test_fp16_has_a_peak_only_where_the_cpu_computes_in_it(monkeypatch: pytest.M
     monkeypatch.setattr(calibration, "is_native", lambda _: True)
     assert calibration.peak([Dtype.FP16])["gflop_per_s"]["fp16"] > 0
     assert asked == [1.0]
+    assert asked
 
 
 def test_native_bf16_agrees_with_pytorch() -> None:
