@@ -102,7 +102,12 @@ def test_native_is_what_the_cpus_flags_say(
 def test_fp16_has_a_peak_only_where_the_cpu_computes_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Elsewhere nothing is measured in it, and timing it could take minutes."""
     asked: list[float] = []
-    monkeypatch.setattr(calibration, "_rate", lambda *_: asked.append(1.0) or 1.0)
+
+    def rate(*_: object) -> float:
+        asked.append(1.0)
+        return 1.0
+
+    monkeypatch.setattr(calibration, "_rate", rate)
     monkeypatch.setattr(calibration, "_best", lambda _: 1.0)
     monkeypatch.setattr(calibration, "onednn_computes_in", lambda _: False)  # packs nothing
     monkeypatch.setattr(calibration, "is_native", lambda _: False)
