@@ -26,7 +26,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         ("PEAK_MIB", 1),
     ):
         monkeypatch.setattr(calibration, name, value)
-    monkeypatch.setattr(calibration, "copy_bytes", lambda: 1 << 20)
+    monkeypatch.setattr(calibration, "_copy_bytes", lambda: 1 << 20)
 
 
 def test_a_dtype_without_kernels_of_onednn_has_a_peak_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ def test_the_peak_in_int8_is_of_8_bit_kernels() -> None:
 
 
 @pytest.mark.parametrize("error", [AttributeError("onednn"), RuntimeError("unimplemented")])
-def test_int8_that_cannot_run_is_left_out(
+def test_int8_that_this_pytorch_cannot_do_is_left_out(
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     """A dtype without a peak gets no percent of it, and ends no run."""
@@ -89,7 +89,9 @@ def test_int8_that_cannot_run_is_left_out(
         ("", Dtype.FP32, True),
     ],
 )
-def test_native_by_the_cpus_flags(tmp_path: Path, flags: str, dtype: Dtype, expected: bool) -> None:
+def test_native_is_what_the_cpus_flags_say(
+    tmp_path: Path, flags: str, dtype: Dtype, expected: bool
+) -> None:
     """OneDNN and IPEX call bf16 supported where they can only emulate it."""
     cpuinfo = tmp_path / "proc" / "cpuinfo"
     cpuinfo.parent.mkdir()
@@ -99,10 +101,10 @@ def test_native_by_the_cpus_flags(tmp_path: Path, flags: str, dtype: Dtype, expe
 
 def test_fp16_has_a_peak_only_where_the_cpu_computes_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Elsewhere nothing is measured in it, and timing it could take minutes."""
-    asked = []
+    asked: list[float] = []
 
-    def rate(*call: object) -> float:
-        asked.append(call)
+    def rate(*_: object) -> float:
+        asked.append(1.0)
         return 1.0
 
     monkeypatch.setattr(calibration, "_rate", rate)
@@ -114,7 +116,6 @@ def test_fp16_has_a_peak_only_where_the_cpu_computes_in_it(monkeypatch: pytest.M
     monkeypatch.setattr(calibration, "is_native", lambda _: True)
     assert calibration.peak([Dtype.FP16])["gflop_per_s"]["fp16"] > 0
     assert asked == [1.0]
-    assert asked
 
 
 def test_native_bf16_agrees_with_pytorch() -> None:
