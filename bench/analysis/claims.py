@@ -37,8 +37,8 @@ BF16 = "bf16"
 LEAVING = "leaving"
 """The best stock PyTorch of another environment over the best of IPEX in the same dtype."""
 SUPPORTED = "supported"
-"""The best way at inference that rests on nothing archived, deprecated or private, over the best of
-the ways that do."""
+"""At inference with the smallest batch: the best way that rests on nothing archived, deprecated or
+private, over the best of the ways that do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,8 +154,24 @@ def claims_of(groups: Mapping[str, Sequence[ScenarioRow]]) -> tuple[Claim, ...]:
         claim
         for label, rows in groups.items()
         for claim in _claims_of(label, [row for row in rows if not varied(row)])
-        if claim.candidates and claim.opponents
+        if claim.candidates
+        and claim.opponents
+        and (claim.kind != SUPPORTED or label == advised_group(groups))
     )
+
+
+def advised_group(groups: Mapping[str, Sequence[ScenarioRow]]) -> str | None:
+    """Return inference at the smallest batch size, for which advice is a claim; None without it.
+
+    Every claim costs time and widens the intervals of all; further groups compare without one.
+    """
+    sizes = {
+        label: row.batch_size
+        for label, rows in groups.items()
+        for row in rows
+        if row.task == Task.INFERENCE
+    }
+    return min(sizes, key=sizes.__getitem__, default=None)
 
 
 def _claims_of(label: str, rows: Sequence[ScenarioRow]) -> Iterator[Claim]:
@@ -180,9 +196,8 @@ def _claims_of(label: str, rows: Sequence[ScenarioRow]) -> Iterator[Claim]:
     default = [row for row in rows if is_stock_default(row)]
     leaders = [row for row in rows if _may_lead(row)]
     yield claim(BEST, leaders, default)
-    if label.startswith(f"{Task.INFERENCE}/"):  # advice is given for inference only
-        others = [row for row in leaders if not is_supported(row)]
-        yield claim(SUPPORTED, [*default, *filter(is_supported, leaders)], others)
+    others = [row for row in leaders if not is_supported(row)]
+    yield claim(SUPPORTED, [*default, *filter(is_supported, leaders)], others)
     low, full = (
         [
             row

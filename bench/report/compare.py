@@ -124,7 +124,7 @@ def _card(name: str, facts: Facts) -> Card:
         run_id=facts.run_id,
         machine=machine.in_one_line(facts),
         lead=answers.lead(facts),
-        answers=tuple(by_key[key] for key in _QUESTIONS),
+        answers=tuple(by_key[key] for key in _QUESTIONS if key in by_key),
         banners=tuple(one for one in banners.banners(facts) if one.level != "note"),
         facts=(
             ("bf16", answers.bf16_ability(facts)),

@@ -157,10 +157,10 @@ def test_what_is_slow_at_one_batch_size_comes_late_at_the_next() -> None:
     assert machine.processes(eight[3]) >= 1
 
 
-def test_a_standard_run_decides_its_headlines() -> None:
+def test_standard_runs_decide_their_headlines() -> None:
     """IPEX is 5 % before stock; processes differ by .8 % and blocks by 3 %, as on a cloud guest.
 
-    Four such runs: most of them show that IPEX is faster in a dtype, all know the best way soon.
+    With that much luck one of three runs may leave IPEX open.
     """
     scenarios = matrix(STANDARD, (1, 8))
     ms = {
@@ -172,8 +172,8 @@ def test_a_standard_run_decides_its_headlines() -> None:
         for one in scenarios
         if one.batch_size == 1
     }
-    shown = 0
-    for seed in range(4):
+    decided_s = []
+    for seed in range(3):
         machine = Machine(
             scenarios=scenarios,
             ms=ms,
@@ -183,9 +183,11 @@ def test_a_standard_run_decides_its_headlines() -> None:
             budget_s=STANDARD.budget_s,
         ).play()
         assert machine.decided_s("best/inference/b1") < 120
-        shown += any(machine.decided_s(f"ipex/inference/b1/{dtype}") < 600 for dtype in Dtype)
+        assert machine.decided_s("supported/inference/b1") < 300
+        ipex = (machine.decided_s(f"ipex/inference/b1/{dtype}") for dtype in ("bf16", "fp32"))
+        decided_s.append(min(ipex))
         assert machine.spent_s <= 1.02 * machine.budget_s
-    assert shown >= 3
+    assert sorted(decided_s)[1] < 600
 
 
 def test_a_small_budget_gives_each_group_its_minimum_first(run: Build) -> None:
