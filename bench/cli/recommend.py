@@ -51,7 +51,7 @@ def recommend(  # click passes each option as a parameter
     write: Path | None,
     results: Path,
 ) -> None:
-    """Say which way of running the model to use on this machine, and print the code for it.
+    """Print the way of running the model to use here, with its code.
 
     Only what was measured with valid comparisons and agreeing outputs is recommended, and only
     what was shown to be faster than stock default, where that fits too. With --latency-p99 the

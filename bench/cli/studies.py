@@ -52,7 +52,7 @@ def _of_pills(command: _Command) -> _Command:
 @click.option("--case", "names", multiple=True, help="Only this case; all by default.")
 @click.option("--replaced", is_flag=True, help="List what IPEX replaces; measure nothing.")
 def operators(names: tuple[str, ...], replaced: bool, **common: Any) -> None:  # noqa: ANN401 - see _run
-    """ROIAlign and NMS: stock torchvision against IPEX, on shapes of Mask R-CNN.
+    """ROIAlign and NMS of IPEX against stock torchvision's.
 
     \b
     Examples:
@@ -73,7 +73,7 @@ def operators(names: tuple[str, ...], replaced: bool, **common: Any) -> None:  #
 @_of_pills
 @options.backends
 def stages(**common: Any) -> None:  # noqa: ANN401 - see _run
-    """Images from disk to decisions: where the time goes, and which part IPEX can change.
+    """Time each stage of an image's way from disk to decision.
 
     \b
     Examples:
@@ -95,7 +95,7 @@ def stages(**common: Any) -> None:  # noqa: ANN401 - see _run
     "--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Images a call."
 )
 def instances(config: tuple[str, ...], batch: int, **common: Any) -> None:  # noqa: ANN401 - see _run
-    """Throughput of N workers with M cores each, and how one worker scales with cores.
+    """Measure the throughput of N workers with M cores each.
 
     \b
     Examples:
@@ -120,7 +120,7 @@ def instances(config: tuple[str, ...], batch: int, **common: Any) -> None:  # no
     help="Bound of the p99 latency; by default the time of five calls of stock.",
 )
 def load(rates: tuple[float, ...], bound_ms: float | None, **common: Any) -> None:  # noqa: ANN401 - see _run
-    """Latency under a fixed arrival rate, and the highest rate that meets a bound.
+    """Latency at fixed arrival rates, and the highest rate served.
 
     \b
     Examples:
@@ -140,7 +140,7 @@ def load(rates: tuple[float, ...], bound_ms: float | None, **common: Any) -> Non
 )
 @click.option("--max-steps", type=int, default=120, show_default=True, help="Steps at most.")
 def accuracy(target: float, max_steps: int, **common: Any) -> None:  # noqa: ANN401 - see _run
-    """Time to accuracy: training from the same start with the same batches, stock and IPEX.
+    """Time to accuracy of trainings from one start on one data.
 
     \b
     Examples:
