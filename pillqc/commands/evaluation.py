@@ -159,7 +159,7 @@ def benchmark_command(  # more than 8 parameters: click passes one for each opti
     backend: str,
     as_json: bool,
 ) -> None:
-    """Time inspection, or training, against the plainest way.
+    """Time inspection or training against a plain loop.
 
     Both are timed alternately in every round. Other work on the machine makes the figures
     meaningless. --size and --backend are for training.

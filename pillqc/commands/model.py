@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @DTYPE
 @SIZE_224
 def summary_command(model: str | None, optimize: str, dtype: str, size: int) -> None:
-    """Show the model's layers, if you like after IPEX too.
+    """Show the model's layers, and what IPEX makes of them.
 
     \b
     Examples:
