@@ -51,7 +51,7 @@ installed_backends := $(patsubst %,$(VENV)/.installed-%,$(filter-out $(elsewhere
 .PHONY: help bench gate report machine data tutorial train test check microbench microbench-compare example clean known-envs known-backends
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 bench: known-envs known-backends data $(latest) $(installed_backends) ## measure and write results/ and reports/ (PROFILE=smoke|standard|full, BUDGET=seconds)
 	@$(python) -m bench run --profile $(PROFILE) $(if $(BUDGET),--budget $(BUDGET)) --data $(DATA) $(envs) $(foreach name,$(BACKENDS),--backend $(name))

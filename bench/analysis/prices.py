@@ -71,7 +71,11 @@ def read_prices(path: Path) -> Prices:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the prices {path} cannot be read ({error})") from error
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(
+            f"the prices {path} cannot be read ({reason}): give a CSV with the columns "
+            f"{', '.join(_COLUMNS)}"
+        ) from error
     return _parse(str(path), text)
 
 

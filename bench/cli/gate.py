@@ -77,7 +77,7 @@ def gate(  # click passes each option as a parameter
     base_python: Path | None,
     output: Path,
 ) -> None:
-    """Did it become slower? Against another commit, another run, or written floors.
+    """Say whether it became slower than a commit, a run or floors.
 
     Without an option: this working tree against the commit where it left the main branch.
     Exit codes: 0 pass, 10 regression, 11 no verdict possible, 1 the gate failed, 2 wrong usage.

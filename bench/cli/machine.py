@@ -12,7 +12,7 @@ from bench.cli import options
 @click.command()
 @options.as_json
 def machine(as_json: bool) -> None:
-    """Show what this machine is, what it can do, and what is installed on it.
+    """Show what this machine is and can do, and what is installed.
 
     \b
     Examples:

@@ -45,9 +45,16 @@ class _Positive(click.FloatRange):
 POSITIVE = _Positive(min=0, min_open=True)
 
 only = click.option(
-    "--only", multiple=True, metavar="PATTERN", help="Scenario ids, `*` matches any."
+    "--only",
+    multiple=True,
+    metavar="PATTERN",
+    help="Only scenarios whose id matches; `*` matches any text. May be repeated.",
 )
-weights = click.option("--weights", help="A pillqc model file, `imagenet` or `random`.")
+weights = click.option(
+    "--weights",
+    metavar="MODEL",
+    help="A pillqc model file, `imagenet` or `random`; the shipped model by default.",
+)
 seed = click.option(
     "--seed",
     type=click.IntRange(min=0),
@@ -73,7 +80,7 @@ backends = click.option(
     "backends",
     multiple=True,
     type=click.Choice(list(FURTHER_BACKENDS)),
-    help="Also measure this backend.",
+    help="Also measure this backend, if it is installed. May be repeated.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 results = click.option(
@@ -92,7 +99,7 @@ def profile(default: str) -> Option:
         type=click.Choice(list(PROFILES)),
         default=default,
         show_default=True,
-        help="How much to measure.",
+        help="How much to measure: `smoke` least, `full` most. `suite` is what `bench suite` uses.",
     )
 
 

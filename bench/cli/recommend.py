@@ -22,12 +22,10 @@ if TYPE_CHECKING:
 @click.command()
 @options.run_folder
 @click.option(
-    "--latency-p99", type=options.POSITIVE, metavar="MS", help="Slowest call, 99 of 100 times."
+    "--latency-p99", type=options.POSITIVE, metavar="MS", help="99 of 100 calls take less."
 )
 @click.option("--throughput", is_flag=True, help="Most images a second, at any batch size.")
-@click.option(
-    "--memory", type=options.POSITIVE, metavar="MB", help="Largest peak memory of the process."
-)
+@click.option("--memory", type=options.POSITIVE, metavar="MB", help="The process peaks below this.")
 @click.option("--no-decision-changes", is_flag=True, help="Every decision as stock default's.")
 @click.option("--without-ipex", is_flag=True, help="What to use without IPEX.")
 @click.option(
@@ -57,7 +55,7 @@ def recommend(  # click passes each option as a parameter
     write: Path | None,
     results: Path,
 ) -> None:
-    """Say which way of running the model to use on this machine, and print the code for it.
+    """Print the way of running the model to use here, with its code.
 
     Only what was measured with valid comparisons and agreeing outputs is recommended, and only
     what was shown to be faster than stock default, where that fits too. Beside a way that rests on

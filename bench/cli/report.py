@@ -50,7 +50,9 @@ def report(
     results: Path,
     reports: Path,
 ) -> None:
-    """Make the report of a run again, from its files alone; of several runs, one page of them all.
+    """Make the report of a run again, from its files alone.
+
+    Several runs have one page together.
 
     \b
     Examples:

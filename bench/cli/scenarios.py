@@ -14,7 +14,7 @@ from bench.cli import options
 @options.profile("standard")
 @options.as_json
 def scenarios(profile: str, as_json: bool) -> None:
-    """List what a profile measures, which headlines it decides, and what it leaves out and why.
+    """List what a profile measures, decides and leaves out.
 
     \b
     Examples:

@@ -37,7 +37,9 @@ def selfcheck(
     threads: int | None,
     data: Path,
 ) -> None:
-    """Can this machine's figures be believed? Wrong verdicts, planted slowdowns, own cost.
+    """Measure whether this machine's figures can be believed.
+
+    It counts wrong verdicts and planted slowdowns that were found, and its own cost.
 
     Exit code 0 when it was measured, whatever the result: the table says which bounds hold.
     docs/selfcheck.md explains each line.

@@ -54,7 +54,7 @@ def _of_pills(command: _Command) -> _Command:
 )
 @click.option("--replaced", is_flag=True, help="List what IPEX replaces; measure nothing.")
 def operators(cases: tuple[str, ...], replaced: bool, **common: Any) -> None:  # noqa: ANN401 - see _run
-    """ROIAlign and NMS, and fused patterns such as conv+ReLU: stock PyTorch against IPEX.
+    """Operators and fused patterns of IPEX against stock.
 
     \b
     Examples:
@@ -77,7 +77,7 @@ def operators(cases: tuple[str, ...], replaced: bool, **common: Any) -> None:  #
 @_of_pills
 @options.backends
 def stages(**common: Any) -> None:  # noqa: ANN401 - see _run
-    """Images from disk to decisions: where the time goes, and which part a backend can change.
+    """Time each stage of an image's way from disk to decision.
 
     \b
     Examples:
@@ -100,7 +100,7 @@ def stages(**common: Any) -> None:  # noqa: ANN401 - see _run
     "--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Images a call."
 )
 def instances(config: tuple[str, ...], batch: int, **common: Any) -> None:  # noqa: ANN401 - see _run
-    """Throughput of N workers with M cores each, and how one worker scales with cores.
+    """Measure the throughput of N workers with M cores each.
 
     \b
     Examples:
@@ -126,7 +126,7 @@ def instances(config: tuple[str, ...], batch: int, **common: Any) -> None:  # no
     help="Bound of the p99 latency; by default the time of five calls of stock.",
 )
 def load(rates: tuple[float, ...], bound_ms: float | None, **common: Any) -> None:  # noqa: ANN401 - see _run
-    """Latency under a fixed arrival rate, and the highest rate that meets a bound.
+    """Latency at fixed arrival rates, and the highest rate served.
 
     \b
     Examples:
@@ -153,7 +153,7 @@ def load(rates: tuple[float, ...], bound_ms: float | None, **common: Any) -> Non
     help="Seeds to train from, by default as many as the profile says; cut by --budget alone.",
 )
 def accuracy(target: float, max_steps: int, seeds: int | None, **common: Any) -> None:  # noqa: ANN401 - see _run
-    """Time to accuracy: training from the same start with the same batches.
+    """Time to accuracy of trainings from one start on one data.
 
     \b
     Examples:

@@ -99,7 +99,10 @@ def parse(given: Sequence[str], cores: int) -> list[tuple[int, int]]:
         if not (left.isdecimal() and right.isdecimal() and int(left) and int(right)):
             raise UsageError(f"--config {text!r} is not INSTANCESxCORES, e.g. 2x4")
         if int(left) * int(right) > cores:
-            raise UsageError(f"--config {text} needs {int(left) * int(right)} cores of {cores}")
+            raise UsageError(
+                f"--config {text} needs {int(left) * int(right)} cores, and {cores} of one node can"
+                " be used here: give fewer"
+            )
         chosen.append((int(left), int(right)))
     return chosen or configurations(cores)
 

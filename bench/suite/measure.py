@@ -113,7 +113,9 @@ def read(folder: Path) -> tuple[Suite, dict[str, str]]:
         )
         return suite, dict(kept["failures"])
     except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{folder} is not the folder of a suite") from error
+        raise UsageError(
+            f"{folder} is not the folder of a suite: name one such as results/suite/<suite>"
+        ) from error
 
 
 def _model(kept: dict[str, Any]) -> SuiteModel:

@@ -107,7 +107,10 @@ def read_models(path: Path) -> tuple[SuiteModel, ...]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read the models in {path}: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(
+            f"cannot read the models in {path} ({reason}): give a JSON file as in docs/suite.md"
+        ) from error
     if not isinstance(entries, list) or not entries:
         raise UsageError(f"{path} is not a list of models: see docs/suite.md")
     return tuple(_own(path, number, entry) for number, entry in enumerate(entries, start=1))

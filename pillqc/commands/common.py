@@ -65,7 +65,11 @@ BACKEND: Final = click.option(
     help="What trains the model.",
 )
 DTYPE: Final = click.option(
-    "--dtype", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True
+    "--dtype",
+    type=click.Choice(["fp32", "bf16"]),
+    default="fp32",
+    show_default=True,
+    help="Number type of the arithmetic.",
 )
 JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON, an object a line.")
 CSV: Final = click.option(

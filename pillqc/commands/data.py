@@ -41,15 +41,37 @@ def _colour(context: click.Context, option: click.Parameter, text: str | None) -
 
 @click.command("render")
 @click.option("--out", type=FOLDER, required=True, help="Folder to create.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="The same seed gives the same pills.",
+)
 @click.option(
     "--size", type=click.IntRange(32, 1600), default=224, show_default=True, help="Side in pixels."
 )
-@click.option("--train-good", type=_COUNT, default=267, show_default=True)
-@click.option("--test-good", type=_COUNT, default=26, show_default=True)
-@click.option("--per-defect", type=_COUNT, default=20, show_default=True)
+@click.option(
+    "--train-good", type=_COUNT, default=267, show_default=True, help="Good pills in train/."
+)
+@click.option(
+    "--test-good", type=_COUNT, default=26, show_default=True, help="Good pills in test/."
+)
+@click.option(
+    "--per-defect",
+    type=_COUNT,
+    default=20,
+    show_default=True,
+    help="Pills of each defect in test/.",
+)
 @click.option("--imprint", default="FF", show_default=True, help="Letters of another product.")
-@click.option("--shape", type=click.Choice(["oval", "capsule"]), default="oval", show_default=True)
+@click.option(
+    "--shape",
+    type=click.Choice(["oval", "capsule"]),
+    default="oval",
+    show_default=True,
+    help="Shape of another product.",
+)
 @click.option("--colour", callback=_colour, help="Colour of another product, such as 205,170,160.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes; the usable cores by default.")
 def render_command(
@@ -60,7 +82,9 @@ def render_command(
     jobs: int | None,
     **counts: int,
 ) -> None:
-    """Render synthetic pills with exact masks, in MVTec AD's layout.
+    """Render synthetic pills with exact masks.
+
+    The folder has MVTec AD's layout.
 
     \b
     Examples:
@@ -87,10 +111,16 @@ def render_command(
 
 @click.command("prepare")
 @click.argument("dataset", type=click.Choice(["mvtec"]))
-@click.option("--archive", type=FILE)
+@click.option("--archive", type=FILE, help="MVTec AD as you downloaded it; its hash is checked.")
 @click.option("--root", type=FOLDER, help="Folder of the unpacked MVTec AD or of its category.")
-@click.option("--out", type=FOLDER, default=Path("data/mvtec_pill"), show_default=True)
-@click.option("--category", default="pill", show_default=True)
+@click.option(
+    "--out",
+    type=FOLDER,
+    default=Path("data/mvtec_pill"),
+    show_default=True,
+    help="Folder to create.",
+)
+@click.option("--category", default="pill", show_default=True, help="Product of MVTec AD.")
 @GOOD
 def prepare_command(
     dataset: str,  # noqa: ARG001 - the only choice so far
@@ -128,12 +158,14 @@ def prepare_command(
 @GOOD
 @click.option("--out", type=FOLDER, required=True, help="Folder for the pictures.")
 @click.option("--split", help="Which split; by default `test`, or all images without one.")
-@click.option("--size", type=click.IntRange(16), default=224, show_default=True)
+@click.option(
+    "--size", type=click.IntRange(16), default=224, show_default=True, help="Side in pixels."
+)
 @JSON
 def explore_command(
     data: Path, good: str | None, out: Path, split: str | None, size: int, as_json: bool
 ) -> None:
-    """Draw good and bad pills, their mean images, and where these differ by more than chance.
+    """Draw good and bad pills, and where their means differ.
 
     \b
     Examples:
@@ -157,7 +189,7 @@ def explore_command(
 @GOOD
 @click.option("--manifest", type=FILE, help="A model's .split.csv; by default the folders decide.")
 def check_split_command(data: Path, good: str | None, manifest: Path | None) -> None:
-    """Fail if an image, or a nearly identical one, is in two splits.
+    """Fail if an image, or a near copy of it, is in two splits.
 
     \b
     Examples:
@@ -177,5 +209,8 @@ def check_split_command(data: Path, good: str | None, manifest: Path | None) -> 
         kind = "identical" if crossing.identical else f"differ by {crossing.distance} grey levels"
         click.echo(f"{shown(crossing.first.path)} and {shown(crossing.second.path)}: {kind}")
     if crossings:
-        raise PillqcError(f"{data}: {len(crossings)} pairs of images cross its splits")
+        raise PillqcError(
+            f"{data}: {len(crossings)} pairs of images, named above, cross its splits: keep"
+            " each pair in one split"
+        )
     click.echo(f"{data}: no image of {len(samples)} is in two splits")

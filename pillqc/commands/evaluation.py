@@ -139,8 +139,12 @@ def _share(share: Share) -> str:
 @DATA
 @GOOD
 @MODEL
-@click.option("--images", type=click.IntRange(1), default=200, show_default=True)
-@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
+@click.option(
+    "--images", type=click.IntRange(1), default=200, show_default=True, help="Images a round."
+)
+@click.option(
+    "--rounds", type=click.IntRange(1), default=5, show_default=True, help="Rounds of both ways."
+)
 @SIZE_224
 @BACKEND
 @JSON
@@ -155,7 +159,7 @@ def benchmark_command(  # more than 8 parameters: click passes one for each opti
     backend: str,
     as_json: bool,
 ) -> None:
-    """Time inspection against the bare model, or training against the plain loop.
+    """Time inspection or training against a plain loop.
 
     Both are timed alternately in every round. Other work on the machine makes the figures
     meaningless. --size and --backend are for training.

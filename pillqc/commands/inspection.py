@@ -41,7 +41,13 @@ if TYPE_CHECKING:
 @CSV
 @click.option("--pictures", type=FOLDER, help="Folder for pictures with heat map and boxes.")
 @click.option("--html", type=FILE, help="Write one page: counts, the worst with pictures, errors.")
-@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    default=8,
+    show_default=True,
+    help="Images that the model takes at once.",
+)
 @SIZE
 @EXIT_CODE
 @click.option(
@@ -79,7 +85,7 @@ def inspect_command(  # more than 8 parameters: click passes one for each option
     shards: Path | None,
     shard: str | None,
 ) -> None:
-    """Decide for every image whether the pill is good, and where the defects are.
+    """Decide whether each pill is good, and where its defects are.
 
     A file that cannot be read, or whose name in a folder is not an image's, gets the decision
     `error`. The last line on the error stream counts all decisions.
@@ -181,7 +187,7 @@ def _with_threshold(
 def merge_command(
     folder: Path, output: Path | None, csv_file: Path | None, exit_code: bool, partial: bool
 ) -> None:
-    """Merge the shards of an inspection, in the order of the images.
+    """Merge the shards of an inspection, in the images' order.
 
     If images are missing, because a process was lost, it names their shard and exits with 1. The
     other exit codes are those of `pillqc inspect`.

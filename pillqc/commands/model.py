@@ -30,11 +30,17 @@ if TYPE_CHECKING:
 
 @click.command("summary")
 @MODEL
-@click.option("--optimize", type=click.Choice(["none", "ipex"]), default="none", show_default=True)
+@click.option(
+    "--optimize",
+    type=click.Choice(["none", "ipex"]),
+    default="none",
+    show_default=True,
+    help="Also show the layers after `ipex.optimize`.",
+)
 @DTYPE
 @SIZE_224
 def summary_command(model: str | None, optimize: str, dtype: str, size: int) -> None:
-    """Show the model's layers; with --optimize ipex, before and after.
+    """Show the model's layers, and what IPEX makes of them.
 
     \b
     Examples:
@@ -74,7 +80,7 @@ def _layers(model: nn.Module, size: int) -> object:
 @click.command("card")
 @MODEL
 def card_command(model: str | None) -> None:
-    """Print the model file's card: data, training, figures, thresholds, limits.
+    """Print what a model file says of itself: its card.
 
     \b
     Examples:
@@ -91,12 +97,18 @@ def card_command(model: str | None) -> None:
 @DATA
 @GOOD
 @MODEL
-@click.option("--format", "kind", type=click.Choice(["torchscript", "onnx"]), required=True)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["torchscript", "onnx"]),
+    required=True,
+    help="What to write; onnx needs the extra `export`.",
+)
 @click.option("--out", type=FILE, required=True, help="Ends in .pt or .onnx.")
 def export_command(
     data: Path, good: str | None, model: str | None, kind: Format, out: Path
 ) -> None:
-    """Write the model for other programs, if its outputs on real images stay the same.
+    """Write the model for other programs, if it stays the same.
 
     \b
     Examples:

@@ -36,18 +36,41 @@ _ADAPT: Final = {
     "learning_rate": 1e-3,
 }
 """Values that --adapt gives to options that are not on the command line."""
+_RECIPE_ONLY: Final = frozenset({"device", "images", "jobs"})
+"""Options that only --from-scratch reads."""
+_RECIPE: Final = _RECIPE_ONLY | {"from_scratch", "out", "seed", "checkpoint"}
+"""All options that --from-scratch reads."""
 
 
 @click.command("train")
 @click.option("--data", type=FOLDER, help="Folder in MVTec AD's layout, or good/ and bad/.")
 @GOOD
-@click.option("--out", type=FILE, default=Path("data/model.safetensors"), show_default=True)
-@click.option("--weights", help="Model to start from, as for --model of other commands.")
+@click.option(
+    "--out",
+    type=FILE,
+    default=Path("data/model.safetensors"),
+    show_default=True,
+    help="Model file to write.",
+)
+@click.option(
+    "--weights",
+    help="Model to start from: a file, `imagenet` or `random`; the shipped one by default.",
+)
 @BACKEND
 @DTYPE
-@click.option("--epochs", type=click.IntRange(1), default=20, show_default=True)
-@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True)
-@click.option("--learning-rate", type=POSITIVE, default=1e-4, show_default=True)
+@click.option(
+    "--epochs", type=click.IntRange(1), default=20, show_default=True, help="Epochs at most."
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    default=8,
+    show_default=True,
+    help="Images a step, of all processes together.",
+)
+@click.option(
+    "--learning-rate", type=POSITIVE, default=1e-4, show_default=True, help="Adam's step size."
+)
 @click.option(
     "--target-accuracy",
     type=SHARE,
@@ -78,9 +101,21 @@ _ADAPT: Final = {
     " it, batches of 16 at a rate of .001, 14,000 images in all. Needs masks.",
 )
 @SIZE
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Seed of the split, new weights and the order of images.",
+)
 @click.option("--from-scratch", is_flag=True, help="Train by the shipped model's recipe.")
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="Where --from-scratch trains.",
+)
 @click.option("--images", type=click.IntRange(1), help="Images that --from-scratch renders.")
 @click.option("--jobs", type=click.IntRange(0), help="Processes that render for --from-scratch.")
 @click.option(
@@ -94,7 +129,7 @@ def train_command(
     adapt: bool,
     **options: Any,  # noqa: ANN401 - the other options, as declared above
 ) -> None:
-    """Train as the tutorial does: class weights, Adam, early stop at a target accuracy.
+    """Train as the tutorial does: Adam, class weights, early stop.
 
     The images are split by content into train, validation and test. Validation chooses the best
     epoch, the threshold and the scale of the maps; `pillqc evaluate` on the same folder then uses
@@ -114,6 +149,7 @@ def train_command(
     out = options["out"]
     if out.suffix != ".safetensors":
         raise UsageError(f"{out}: a model file ends in .safetensors")
+    _refuse_idle_options(from_scratch)
     if from_scratch:
         given = {"images": images, "jobs": jobs, "device": device, "seed": options["seed"]}
         _train_from_scratch(out, options["checkpoint"], given)
@@ -142,6 +178,25 @@ def train_command(
         f" at {result.stopped}{best}\n"
         f"wrote {out} and {manifest_path(out).name} (images: {counts})"
     )
+
+
+def _refuse_idle_options(from_scratch: bool) -> None:
+    """Refuse options that would be ignored: the user would believe that they were obeyed."""
+    context = click.get_current_context()
+    typed = click.core.ParameterSource.COMMANDLINE
+    given = {
+        parameter.name: parameter.opts[0]
+        for parameter in context.command.params
+        if context.get_parameter_source(parameter.name or "") is typed
+    }
+    idle = [
+        spelt
+        for name, spelt in given.items()
+        if (name not in _RECIPE if from_scratch else name in _RECIPE_ONLY)
+    ]
+    if idle:
+        where = "with" if from_scratch else "without"
+        raise UsageError(f"{', '.join(idle)} mean nothing {where} --from-scratch: leave them out")
 
 
 def _adapt_options() -> dict[str, Any]:

@@ -107,7 +107,9 @@ def check_writable(path: Path) -> None:
 def read_artifact(path: Path) -> tuple[ModelCard, dict[str, Tensor]]:
     """Return the card and the weights, or raise a `ModelFileError` with the reason."""
     if not path.is_file():
-        raise ModelFileError(f"{path}: no such model file")
+        raise ModelFileError(
+            f"{path}: no such model file; name one of `pillqc train`, `imagenet` or `random`"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             card = _read_card(path, (file.metadata() or {}).get(_KEY))
@@ -125,12 +127,15 @@ def read_artifact(path: Path) -> tuple[ModelCard, dict[str, Tensor]]:
 
 def _read_card(path: Path, text: str | None) -> ModelCard:
     if text is None:
-        raise ModelFileError(f"{path}: a safetensors file, but not one that pillqc wrote")
+        raise ModelFileError(
+            f"{path}: a safetensors file, but not one that pillqc wrote; give one of `pillqc train`"
+        )
     try:
         raw = json.loads(text)
         if raw["format"] != FORMAT:
             raise ModelFileError(
-                f"{path}: model format {raw['format']}, this version reads {FORMAT}"
+                f"{path}: model format {raw['format']}, this version reads {FORMAT}; train it"
+                " again, or use the version of pillqc that wrote it"
             )
         known = {f.name for f in fields(ModelCard)}
         values: dict[str, Any] = {k: _tuples(v) for k, v in raw.items() if k in known}

@@ -6,6 +6,7 @@ import json
 import signal
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -38,6 +39,19 @@ def test_every_command_has_help_with_examples(command: str) -> None:
     result = bench(command, "--help")
     assert result.exit_code == 0
     assert f"\n    bench {command}" in result.output
+
+
+@pytest.mark.parametrize("command", list(main.cli.commands.values()), ids=lambda one: one.name)
+def test_every_option_has_help(command: click.Command) -> None:
+    """Its name alone does not say what it is for."""
+    options = [option for option in command.params if isinstance(option, click.Option)]
+    assert [option.name for option in options if not option.help] == []
+
+
+def test_the_list_of_commands_cuts_no_sentence() -> None:
+    """What a command is for fits its line."""
+    done = bench("--help")
+    assert "..." not in done.output.split("Commands:")[1]
 
 
 @pytest.mark.parametrize(

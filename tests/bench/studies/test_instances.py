@@ -53,7 +53,7 @@ def test_a_wrong_configuration_is_named(asked: str) -> None:
 
 def test_a_configuration_needs_its_cores() -> None:
     """More threads than cores would be measured as if they were speed."""
-    with pytest.raises(UsageError, match="4x4 needs 16 cores of 8"):
+    with pytest.raises(UsageError, match="4x4 needs 16 cores, and 8 of"):
         instances.parse(["4x4"], 8)
 
 

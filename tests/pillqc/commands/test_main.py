@@ -7,6 +7,7 @@ import shutil
 from typing import TYPE_CHECKING
 from unittest import mock
 
+import click
 import pytest
 
 from pillqc.commands.main import main
@@ -25,6 +26,33 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     assert done.exit_code == 0
     assert f"pillqc {command}" in done.output
     assert "\n  Examples:\n    pillqc " in done.output
+
+
+@pytest.mark.parametrize("command", list(main.commands.values()), ids=lambda one: one.name)
+def test_every_option_has_help(command: click.Command) -> None:
+    """Its name alone does not say what it is for."""
+    options = [option for option in command.params if isinstance(option, click.Option)]
+    assert [option.name for option in options if not option.help] == []
+
+
+def test_the_list_of_commands_cuts_no_sentence() -> None:
+    """What a command is for fits its line."""
+    done = run("--help")
+    assert "..." not in done.output.split("Commands:")[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "idle"),
+    [
+        ("--from-scratch --data pills --epochs 2", "--data, --epochs"),
+        ("--data pills --device cuda --images 9", "--device, --images"),
+    ],
+)
+def test_training_refuses_options_that_it_would_not_obey(options: str, idle: str) -> None:
+    """A user who gives `--device cuda` must not wait for a training on the CPU."""
+    done = run("train", *options.split())
+    assert done.exit_code == 2
+    assert f"{idle} mean nothing" in done.output
 
 
 @pytest.mark.parametrize(
