@@ -27,9 +27,13 @@ from pillqc.errors import PillqcError, shown
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pillqc.evaluation.evaluate import Evaluation, Share
+    from pillqc.evaluation.evaluate import Evaluation
+    from pillqc.evaluation.naming import Naming
+    from pillqc.evaluation.shares import Share
 
 _SEEN: Final = "{} OF THESE IMAGES WERE SEEN IN TRAINING: the figures are too good"
+_LETTERS: Final = 8
+"""Letters of a class's name above its column of the confusion matrix."""
 
 
 @click.command("evaluate")
@@ -122,7 +126,31 @@ def evaluation_table(report: Evaluation) -> str:
     for defect, recall in report.recall_by_defect.items():
         lines.append(f"  {shown(defect):<23} {_share(recall)}")
     lines += [f"{key.replace('_', ' '):<25} {count}" for key, count in report.confusion.items()]
+    if report.naming is not None:
+        lines += _naming_lines(report.naming)
     return "\n".join(lines)
+
+
+def _naming_lines(naming: Naming) -> list[str]:
+    """Return how well defects are named, class by class, and the confusion matrix."""
+    lines = [
+        f"defects named rightly     {_share(naming.named_rightly)}",
+        "by class: recall, precision, AUROC against all others",
+    ]
+    for name, found in naming.classes.items():
+        auroc = "   none" if found.auroc is None else f"{found.auroc:7.4f}"
+        shares = "  ".join(
+            f"{'none' if part.share is None else format(part.share, '.2%'):>7}"
+            f" {f'({part.count} of {part.n})':<15}"
+            for part in (found.recall, found.precision)
+        )
+        lines.append(f"  {shown(name):<23} {shares} {auroc}")
+    heads = "".join(f" {shown(name)[:_LETTERS]:>{_LETTERS}}" for name in naming.classes)
+    lines.append(f"{'is, and is called':<25}{heads}")
+    for name, row in naming.confusion.items():
+        counts = "".join(f" {count:>{_LETTERS}}" for count in row.values())
+        lines.append(f"  {shown(name):<23}{counts}")
+    return lines
 
 
 def _share(share: Share) -> str:

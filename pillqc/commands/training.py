@@ -43,6 +43,20 @@ _ADAPT: Final = {
 @GOOD
 @click.option("--out", type=FILE, default=Path("data/model.safetensors"), show_default=True)
 @click.option("--weights", help="Model to start from, as for --model of other commands.")
+@click.option(
+    "--classes",
+    type=click.Choice(["good-bad", "defects"]),
+    default="good-bad",
+    show_default=True,
+    help="defects: name the defects too, each with a probability and a map of its own; the names"
+    " are those of the folders.",
+)
+@click.option(
+    "--names-only",
+    is_flag=True,
+    help="With --classes defects: learn the names alone. Good and bad, thresholds and maps stay"
+    " those of the weights.",
+)
 @BACKEND
 @DTYPE
 @click.option("--epochs", type=click.IntRange(1), default=20, show_default=True)
@@ -108,6 +122,7 @@ def train_command(
       pillqc train --data data/pills --weights imagenet --out model.safetensors
       pillqc train --data data/pills --backend ipex --dtype bf16 --out model.safetensors
       pillqc train --data data/other --adapt --out other.safetensors
+      pillqc train --data data/pills --adapt --classes defects --out named.safetensors
       torchrun --nproc-per-node 2 -m pillqc train --data data/pills --out model.safetensors
       pillqc train --from-scratch --device cuda --out model.safetensors
     """
@@ -115,7 +130,10 @@ def train_command(
     if out.suffix != ".safetensors":
         raise UsageError(f"{out}: a model file ends in .safetensors")
     if from_scratch:
-        given = {"images": images, "jobs": jobs, "device": device, "seed": options["seed"]}
+        given = {
+            "images": images, "jobs": jobs, "device": device, "seed": options["seed"],
+            "classes": options["classes"],
+        }
         _train_from_scratch(out, options["checkpoint"], given)
         return
     if options["data"] is None:
@@ -168,9 +186,10 @@ def _train_from_scratch(out: Path, checkpoint: Path | None, given: dict[str, Any
 def _print_epoch(epoch: Epoch) -> None:
     validation = ""
     if epoch.validation_loss is not None:
-        validation = (
-            f", validation loss {epoch.validation_loss:.4f} AUROC {epoch.validation_auroc:.4f}"
-        )
+        validation = f", validation loss {epoch.validation_loss:.4f}"
+        validation += f" AUROC {epoch.validation_auroc:.4f}"
+    if epoch.validation_defect_auroc is not None:
+        validation += f" of defects {epoch.validation_defect_auroc:.4f}"
     click.echo(
         f"epoch {epoch.epoch}: loss {epoch.loss:.4f}, accuracy {epoch.accuracy:.3f}{validation},"
         f" {epoch.seconds:.1f} s"
