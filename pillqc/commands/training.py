@@ -131,7 +131,10 @@ def train_command(
         raise UsageError(f"{out}: a model file ends in .safetensors")
     if from_scratch:
         given = {
-            "images": images, "jobs": jobs, "device": device, "seed": options["seed"],
+            "images": images,
+            "jobs": jobs,
+            "device": device,
+            "seed": options["seed"],
             "classes": options["classes"],
         }
         _train_from_scratch(out, options["checkpoint"], given)

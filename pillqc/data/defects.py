@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from pillqc.data.images import GOOD
 from pillqc.errors import PillqcError
 
 if TYPE_CHECKING:
@@ -48,12 +47,7 @@ def presence(defects: Sequence[str], names: Sequence[str]) -> NDArray[np.float32
         names: the defects that the model names.
     """
     pills = np.asarray(defects, np.str_)
-    found = pills[:, None] == np.asarray(names, np.str_)[None, :]
+    found: NDArray[np.bool_] = pills[:, None] == np.asarray(names, np.str_)[None, :]
     present = found.astype(np.float32)
     present[pills == COMBINED] = np.nan
     return present
-
-
-def is_single(defect: str) -> bool:
-    """Whether the name stands for one defect: neither `good` nor `combined`."""
-    return defect not in (GOOD, COMBINED)

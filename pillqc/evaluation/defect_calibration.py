@@ -10,7 +10,7 @@ every backend and export has them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
@@ -27,7 +27,9 @@ _FLATTEST: Final = 1e-3
 """Least slope over the scores' deviation: a higher score never means less of the defect."""
 
 
-def fit_sigmoid(scores: NDArray[np.float64], present: NDArray[np.float32]) -> tuple[float, float]:
+def fit_sigmoid(
+    scores: NDArray[np.floating[Any]], present: NDArray[np.float32]
+) -> tuple[float, float]:
     """Return slope and offset with which the sigmoid of the scores is the probability.
 
     The targets are Platt's, a little inside 0 and 1: with few images, or separate scores, the

@@ -164,18 +164,24 @@ def evaluate(
         defects=[sample.defect for sample in samples],
         pixels=gathered.metrics(),
     )
-    if loaded.defects:
-        naming = judge_names(
-            [sample.defect for sample in samples],
-            names=loaded.defects,
-            probabilities=defects,
-            bad=bad,
-            threshold=loaded.threshold,
-        )
-        report = replace(report, naming=naming)
+    report = replace(report, naming=_naming(loaded, samples, defects, bad))
     if include_seen:
         return replace(report, masks=masks, seen_in_training=seen)
     return replace(report, masks=masks, left_out_as_seen=seen)
+
+
+def _naming(
+    loaded: LoadedModel, samples: Sequence[Sample], defects: Scores, bad: Scores
+) -> Naming | None:
+    if not loaded.defects:
+        return None
+    return judge_names(
+        [sample.defect for sample in samples],
+        names=loaded.defects,
+        probabilities=defects,
+        bad=bad,
+        threshold=loaded.threshold,
+    )
 
 
 def judge(

@@ -23,8 +23,8 @@ class HeatSamples:
     """Unscaled heat of one class, inside and outside of its defects."""
 
     def __init__(self) -> None:
-        self._inside = [np.empty(0, np.float32)]
-        self._outside = [np.empty(0, np.float32)]
+        self._inside: list[NDArray[np.float32]] = [np.empty(0, np.float32)]
+        self._outside: list[NDArray[np.float32]] = [np.empty(0, np.float32)]
 
     def add(self, values: NDArray[np.float32], mask: NDArray[np.bool_]) -> None:
         """Add one image's map, or a sample of its pixels; the mask of another class is empty."""

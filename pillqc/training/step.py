@@ -77,7 +77,8 @@ def defect_weights(present: Tensor, shares: Tensor) -> Tensor:
 
     Their mean is 1. Where it is not known whether an image has the defect, its weight is 0.
     """
-    return (present == 1) * (0.5 / shares) + (present == 0) * (0.5 / (1.0 - shares))
+    with_it, without = 0.5 / shares, 0.5 / (1.0 - shares)
+    return torch.where(present == 1, with_it, without).where(~present.isnan(), 0.0)
 
 
 def defect_loss(scores: Tensor, present: Tensor, weights: Tensor) -> Tensor:
