@@ -11,6 +11,7 @@ import click
 from pillqc.commands.common import (
     BACKEND,
     DATA,
+    DTYPE,
     FOLDER,
     GOOD,
     JSON,
@@ -22,7 +23,8 @@ from pillqc.commands.common import (
     note,
     samples_in,
 )
-from pillqc.errors import PillqcError, shown
+from pillqc.commands.sizes import report_sizes
+from pillqc.errors import PillqcError, UsageError, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +39,7 @@ _LETTERS: Final = 8
 
 
 @click.command("evaluate")
-@DATA
+@click.option("--data", type=FOLDER, help="Folder in MVTec AD's layout, or good/ and bad/.")
 @GOOD
 @MODEL
 @click.option(
@@ -49,8 +51,28 @@ _LETTERS: Final = 8
 @SIZE
 @JSON
 @click.option("--figures", type=FOLDER, help="Folder for ROC, reliability and other figures.")
-def evaluate_command(
-    data: Path,
+@click.option(
+    "--sizes",
+    is_flag=True,
+    help="In place of --data: how small a defect is found, on rendered pills.",
+)
+@click.option(
+    "--per-defect",
+    type=click.IntRange(20),
+    default=120,
+    show_default=True,
+    help="With --sizes: number of pills of each defect.",
+)
+@click.option(
+    "--backend",
+    type=click.Choice(["stock", "ipex", "openvino", "onnxruntime"]),
+    default="stock",
+    show_default=True,
+    help="With --sizes: what runs the model.",
+)
+@DTYPE
+def evaluate_command(  # more than 8 parameters: click passes one for each option
+    data: Path | None,
     good: str | None,
     model: str | None,
     split: str | None,
@@ -58,6 +80,10 @@ def evaluate_command(
     size: int | None,
     as_json: bool,
     figures: Path | None,
+    sizes: bool,
+    per_defect: int,
+    backend: str,
+    dtype: str,
 ) -> None:
     """Compare the model's decisions and heat maps with the truth.
 
@@ -69,7 +95,18 @@ def evaluate_command(
       pillqc evaluate --data data/pills
       pillqc evaluate --data data/pills --model model.safetensors --json
       pillqc evaluate --data data/pills --figures figures/
+      pillqc evaluate --sizes --figures figures/
+      pillqc evaluate --sizes --dtype bf16 --json
     """
+    if sizes:
+        if data or good or split or include_seen or size:
+            raise UsageError("--sizes renders its own pills; give no data, split or size with it")
+        report_sizes(model, (backend, dtype), per_defect, figures, as_json=as_json)
+        return
+    if data is None:
+        raise UsageError("--data is missing; give a folder of images, or --sizes")
+    if (backend, dtype) != ("stock", "fp32"):
+        raise UsageError("--backend and --dtype go with --sizes; without it stock runs in fp32")
     found = samples_in(data, good)  # fails before torch is imported, which takes seconds
     from pillqc.evaluation.evaluate import evaluate, samples_to_judge
 
