@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _BLUE: Final = "#2b6cb0"
 _GREY: Final = "#8a8f98"
 _DPI: Final = 120
+_TICKS: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 
 
 def draw_sizes(report: SizeReport, folder: Path) -> Path:
@@ -63,6 +64,8 @@ def _draw_one(axes: Axes, name: str, defect: SizedDefects) -> None:
     if curve.a90_95 is not None:
         axes.axvline(curve.a90_95, color=_BLUE, linestyle=":", linewidth=1.0)
     axes.set_xscale("log")
+    axes.set_xticks(_TICKS, [f"{tick:g}" for tick in _TICKS])
+    axes.set_xticks([], minor=True)
     axes.set_title(title, fontsize=9)
     axes.set_ylabel("found", fontsize=8)
     axes.tick_params(labelsize=8)

@@ -12,7 +12,8 @@ from PIL import Image
 
 from pillqc.evaluation.size_figure import draw_sizes
 from pillqc.evaluation.sizes import SCALES, SIZED, SizeReport, evaluate_sizes
-from pillqc.model.network import LoadedModel
+from pillqc.model.acceleration import Way
+from pillqc.model.network import CustomVGG, LoadedModel
 from pillqc.rendering.scene import render
 
 if TYPE_CHECKING:
@@ -53,6 +54,26 @@ def test_every_defect_is_decided_once_at_each_size(report: SizeReport) -> None:
         assert max(defect.sizes) > 2 * min(defect.sizes)
         assert defect.curve.a90_95 is None, "what is found by chance has no smallest size"
     assert json.loads(json.dumps(report.as_dict()))["side_px"] == 48
+
+
+def test_a_model_is_run_in_the_dtype_that_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the same pills, of which the report says how they were decided."""
+    monkeypatch.setattr("pillqc.model.network.DEFAULT_SIZE", 32)
+    seen: list[torch.dtype] = []
+    model = CustomVGG(narrowing=32).eval()
+    forward = type(model).scores
+
+    def scores(self: CustomVGG, features: torch.Tensor) -> torch.Tensor:
+        seen.append(features.dtype)
+        return forward(self, features)
+
+    monkeypatch.setattr(CustomVGG, "scores", scores)
+    loaded = LoadedModel(model=model, trained=True, threshold=0.0, name="m")
+    fast = evaluate_sizes(loaded, per_defect=2, way=Way(dtype="bf16", layout="channels_last"))
+    plain = evaluate_sizes(loaded, per_defect=2)
+    assert (fast.backend, fast.dtype, plain.dtype) == ("stock", "bf16", "fp32")
+    assert set(seen) == {torch.bfloat16, torch.float32}
+    assert fast.defects == plain.defects, "the threshold calls all of them bad"
 
 
 def test_the_picture_shows_every_defect(report: SizeReport, tmp_path: Path) -> None:
