@@ -11,6 +11,7 @@ import click
 from pillqc.commands.common import (
     BACKEND,
     DATA,
+    DTYPE,
     FOLDER,
     GOOD,
     JSON,
@@ -22,18 +23,23 @@ from pillqc.commands.common import (
     note,
     samples_in,
 )
-from pillqc.errors import PillqcError, shown
+from pillqc.commands.sizes import report_sizes
+from pillqc.errors import PillqcError, UsageError, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pillqc.evaluation.evaluate import Evaluation, Share
+    from pillqc.evaluation.evaluate import Evaluation
+    from pillqc.evaluation.naming import Naming
+    from pillqc.evaluation.shares import Share
 
 _SEEN: Final = "{} OF THESE IMAGES WERE SEEN IN TRAINING: the figures are too good"
+_LETTERS: Final = 8
+"""Letters of a class's name above its column of the confusion matrix."""
 
 
 @click.command("evaluate")
-@DATA
+@click.option("--data", type=FOLDER, help="Folder in MVTec AD's layout, or good/ and bad/.")
 @GOOD
 @MODEL
 @click.option(
@@ -45,8 +51,28 @@ _SEEN: Final = "{} OF THESE IMAGES WERE SEEN IN TRAINING: the figures are too go
 @SIZE
 @JSON
 @click.option("--figures", type=FOLDER, help="Folder for ROC, reliability and other figures.")
-def evaluate_command(
-    data: Path,
+@click.option(
+    "--sizes",
+    is_flag=True,
+    help="In place of --data: how small a defect is found, on rendered pills.",
+)
+@click.option(
+    "--per-defect",
+    type=click.IntRange(20),
+    default=120,
+    show_default=True,
+    help="With --sizes: number of pills of each defect.",
+)
+@click.option(
+    "--backend",
+    type=click.Choice(["stock", "ipex", "openvino", "onnxruntime"]),
+    default="stock",
+    show_default=True,
+    help="With --sizes: what runs the model.",
+)
+@DTYPE
+def evaluate_command(  # more than 8 parameters: click passes one for each option
+    data: Path | None,
     good: str | None,
     model: str | None,
     split: str | None,
@@ -54,6 +80,10 @@ def evaluate_command(
     size: int | None,
     as_json: bool,
     figures: Path | None,
+    sizes: bool,
+    per_defect: int,
+    backend: str,
+    dtype: str,
 ) -> None:
     """Compare the model's decisions and heat maps with the truth.
 
@@ -65,7 +95,18 @@ def evaluate_command(
       pillqc evaluate --data data/pills
       pillqc evaluate --data data/pills --model model.safetensors --json
       pillqc evaluate --data data/pills --figures figures/
+      pillqc evaluate --sizes --figures figures/
+      pillqc evaluate --sizes --dtype bf16 --json
     """
+    if sizes:
+        if data or good or split or include_seen or size:
+            raise UsageError("--sizes renders its own pills; give no data, split or size with it")
+        report_sizes(model, (backend, dtype), per_defect, figures, as_json=as_json)
+        return
+    if data is None:
+        raise UsageError("--data is missing; give a folder of images, or --sizes")
+    if (backend, dtype) != ("stock", "fp32"):
+        raise UsageError("--backend and --dtype go with --sizes; without it stock runs in fp32")
     found = samples_in(data, good)  # fails before torch is imported, which takes seconds
     from pillqc.evaluation.evaluate import evaluate, samples_to_judge
 
@@ -122,7 +163,31 @@ def evaluation_table(report: Evaluation) -> str:
     for defect, recall in report.recall_by_defect.items():
         lines.append(f"  {shown(defect):<23} {_share(recall)}")
     lines += [f"{key.replace('_', ' '):<25} {count}" for key, count in report.confusion.items()]
+    if report.naming is not None:
+        lines += _naming_lines(report.naming)
     return "\n".join(lines)
+
+
+def _naming_lines(naming: Naming) -> list[str]:
+    """Return how well defects are named, class by class, and the confusion matrix."""
+    lines = [
+        f"defects named rightly     {_share(naming.named_rightly)}",
+        "by class: recall, precision, AUROC against all others",
+    ]
+    for name, found in naming.classes.items():
+        auroc = "   none" if found.auroc is None else f"{found.auroc:7.4f}"
+        shares = "  ".join(
+            f"{'none' if part.share is None else format(part.share, '.2%'):>7}"
+            f" {f'({part.count} of {part.n})':<15}"
+            for part in (found.recall, found.precision)
+        )
+        lines.append(f"  {shown(name):<23} {shares} {auroc}")
+    heads = "".join(f" {shown(name)[:_LETTERS]:>{_LETTERS}}" for name in naming.classes)
+    lines.append(f"{'is, and is called':<25}{heads}")
+    for name, row in naming.confusion.items():
+        counts = "".join(f" {count:>{_LETTERS}}" for count in row.values())
+        lines.append(f"  {shown(name):<23}{counts}")
+    return lines
 
 
 def _share(share: Share) -> str:

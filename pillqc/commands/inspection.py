@@ -154,7 +154,11 @@ def inspect_command(  # more than 8 parameters: click passes one for each option
     tally = Tally()
     drift = drift_check(loaded)
     quiet = sys.stdout.isatty()  # the lines themselves show the progress
-    with CsvLines(csv_file) as lines, Progress("inspecting", quiet=quiet) as progress:
+    names_defects = bool(loaded.defects)
+    with (
+        CsvLines(csv_file, defects=names_defects) as lines,
+        Progress("inspecting", quiet=quiet) as progress,
+    ):
         for number, result in enumerate(results(images), start=1):
             values = result.as_dict()
             tally.add(values)
@@ -212,7 +216,8 @@ def merge_command(
     if lacking:
         click.echo(f"{folder}: {lacking} of {merged.images} images", err=True)
     tally = Tally()
-    with CsvLines(csv_file) as lines:
+    names_defects = any("defects" in result for result in merged.results)
+    with CsvLines(csv_file, defects=names_defects) as lines:
         for result in merged.results:
             tally.add(result)
             lines.add(result)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 from typing_extensions import Self
 
 from pillqc.errors import PillqcError, shown
+from pillqc.inspection.inspector import likely_defects
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +23,8 @@ _COLUMNS: Final = (
     *("batch", "looked_at", "unlike", "notes", "picture_error", "time", "model", "model_sha256"),
     *("threshold", "undecided_from", "undecided_to"),
 )
+_DEFECT_COLUMNS: Final = ("defect", "probability_defect", "defects")
+"""Further columns of a model that names defects."""
 
 
 def inspection_line(result: Inspection) -> str:
@@ -38,14 +41,20 @@ def inspection_line(result: Inspection) -> str:
         remarks.insert(0, f"UNLIKE ALL THAT THE MODEL KNOWS ({result.unlike})")
     if result.picture_error:
         remarks.append(f"no picture: {result.picture_error}")
+    if result.defects and result.decision != "good":
+        remarks.append(f"most likely {likely_defects(result.defects)}")
     return "; ".join([f"{line}, {result.ms:.0f} ms", *remarks])
 
 
 class CsvLines:
-    """A CSV file of decisions, written row by row; names keep their bytes. None writes nothing."""
+    """A CSV file of decisions, written row by row; names keep their bytes. None writes nothing.
 
-    def __init__(self, path: Path | None) -> None:
+    With `defects` it has columns for them, at the end.
+    """
+
+    def __init__(self, path: Path | None, *, defects: bool = False) -> None:
         self._path = path
+        self._columns = (*_COLUMNS, *(_DEFECT_COLUMNS if defects else ()))
         self._file: TextIO | None = None
 
     def __enter__(self) -> Self:
@@ -57,7 +66,7 @@ class CsvLines:
             except OSError as error:
                 raise PillqcError(f"{self._path}: cannot be written ({error.strerror})") from error
             self._rows = csv.DictWriter(
-                self._file, _COLUMNS, lineterminator="\n", extrasaction="ignore"
+                self._file, self._columns, lineterminator="\n", extrasaction="ignore"
             )
             self._rows.writeheader()
             self._file.flush()  # a table in the inspected folder is recognised by its first line
@@ -71,12 +80,14 @@ class CsvLines:
         """Write the row of a file, from `Inspection.as_dict`.
 
         `boxes` is their number, the following columns are the hottest box, and `all_boxes` is the
-        JSON of all boxes.
+        JSON of all boxes. `defect` is the most likely one, and `defects` the JSON of all.
         """
         if self._file is None:
             return
         boxes = values["boxes"]
         low, high = values.get("undecided") or ("", "")
+        defects = values.get("defects") or {}
+        most_likely = next(iter(defects.items()), ("", ""))
         row = {
             **values,
             **(boxes[0] if boxes else {}),
@@ -85,6 +96,8 @@ class CsvLines:
             "notes": "; ".join(values.get("notes") or ()),
             "undecided_from": low,
             "undecided_to": high,
+            **dict(zip(_DEFECT_COLUMNS, most_likely, strict=False)),
+            "defects": json.dumps(defects),
         }
         self._rows.writerow(row)
         self._file.flush()

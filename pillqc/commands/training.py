@@ -38,8 +38,11 @@ _ADAPT: Final = {
 """Values that --adapt gives to options that are not on the command line."""
 _RECIPE_ONLY: Final = frozenset({"device", "images", "jobs"})
 """Options that only --from-scratch reads."""
-_RECIPE: Final = _RECIPE_ONLY | {"from_scratch", "out", "seed", "checkpoint"}
+_RECIPE: Final = _RECIPE_ONLY | {"from_scratch", "out", "seed", "checkpoint", "classes"}
 """All options that --from-scratch reads."""
+_NAMES_ONLY: Final = {"cycle": True, "learning_rate": 1e-2}
+"""Those of --names-only: all names start as the same evidence, and at the tutorial's rate they
+hardly part in eight epochs of some 480 images."""
 
 
 @click.command("train")
@@ -55,6 +58,20 @@ _RECIPE: Final = _RECIPE_ONLY | {"from_scratch", "out", "seed", "checkpoint"}
 @click.option(
     "--weights",
     help="Model to start from: a file, `imagenet` or `random`; the shipped one by default.",
+)
+@click.option(
+    "--classes",
+    type=click.Choice(["good-bad", "defects"]),
+    default="good-bad",
+    show_default=True,
+    help="defects: name the defects too, each with a probability and a map of its own; the names"
+    " are those of the folders.",
+)
+@click.option(
+    "--names-only",
+    is_flag=True,
+    help="With --classes defects: learn the names alone. Good and bad, thresholds and maps stay"
+    " those of the weights.",
 )
 @BACKEND
 @DTYPE
@@ -143,6 +160,7 @@ def train_command(
       pillqc train --data data/pills --weights imagenet --out model.safetensors
       pillqc train --data data/pills --backend ipex --dtype bf16 --out model.safetensors
       pillqc train --data data/other --adapt --out other.safetensors
+      pillqc train --data data/pills --adapt --classes defects --out named.safetensors
       torchrun --nproc-per-node 2 -m pillqc train --data data/pills --out model.safetensors
       pillqc train --from-scratch --device cuda --out model.safetensors
     """
@@ -151,7 +169,13 @@ def train_command(
         raise UsageError(f"{out}: a model file ends in .safetensors")
     _refuse_idle_options(from_scratch)
     if from_scratch:
-        given = {"images": images, "jobs": jobs, "device": device, "seed": options["seed"]}
+        given = {
+            "images": images,
+            "jobs": jobs,
+            "device": device,
+            "seed": options["seed"],
+            "classes": options["classes"],
+        }
         _train_from_scratch(out, options["checkpoint"], given)
         return
     if options["data"] is None:
@@ -162,6 +186,8 @@ def train_command(
     options["size"] = options["size"] or 0
     if adapt:
         options |= _adapt_options()
+    elif options["names_only"]:
+        options |= _not_given(_NAMES_ONLY)
     elif options["target_accuracy"] is None and options["patience"] is None:
         options["target_accuracy"] = _TARGET_ACCURACY
     done = run_training(TrainingRun(**options), on_epoch=_print_epoch, on_note=note)
@@ -202,9 +228,13 @@ def _refuse_idle_options(from_scratch: bool) -> None:
 def _adapt_options() -> dict[str, Any]:
     from pillqc.training.recipe import has_native_bf16
 
+    return _not_given(_ADAPT | {"dtype": "bf16" if has_native_bf16() else "fp32"})
+
+
+def _not_given(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of options that are not on the command line."""
     context = click.get_current_context()
     given = click.core.ParameterSource.COMMANDLINE
-    values = _ADAPT | {"dtype": "bf16" if has_native_bf16() else "fp32"}
     return {k: v for k, v in values.items() if context.get_parameter_source(k) is not given}
 
 
@@ -223,9 +253,10 @@ def _train_from_scratch(out: Path, checkpoint: Path | None, given: dict[str, Any
 def _print_epoch(epoch: Epoch) -> None:
     validation = ""
     if epoch.validation_loss is not None:
-        validation = (
-            f", validation loss {epoch.validation_loss:.4f} AUROC {epoch.validation_auroc:.4f}"
-        )
+        validation = f", validation loss {epoch.validation_loss:.4f}"
+        validation += f" AUROC {epoch.validation_auroc:.4f}"
+    if epoch.validation_defect_auroc is not None:
+        validation += f" of defects {epoch.validation_defect_auroc:.4f}"
     click.echo(
         f"epoch {epoch.epoch}: loss {epoch.loss:.4f}, accuracy {epoch.accuracy:.3f}{validation},"
         f" {epoch.seconds:.1f} s"

@@ -2,6 +2,9 @@
 
 chosen = choose(model, validation_samples, size=224)    # calibrates the model in place
 card = chosen.apply_to(card)
+
+A model that names defects gets a scale for the scores and for the map of each of them too, which
+changes nothing of good and bad.
 """
 
 from __future__ import annotations
@@ -15,12 +18,15 @@ import torch
 from scipy import optimize, special
 
 from pillqc.data.decoding_process import read_image
+from pillqc.data.defects import COMBINED, presence
 from pillqc.data.images import normalised
 from pillqc.data.masks import read_mask
 from pillqc.errors import PillqcError
+from pillqc.evaluation.defect_calibration import fit_sigmoid, scale_defects
 from pillqc.evaluation.evaluate import threshold_at
+from pillqc.evaluation.heat_scale import HeatSamples
 from pillqc.inspection.prediction import BATCH_SIZE
-from pillqc.model.network import BAD
+from pillqc.model.network import BAD, CLASSES, symmetric
 from pillqc.prefetch import prefetch
 
 if TYPE_CHECKING:
@@ -63,21 +69,36 @@ class Chosen:
         )
 
 
-def choose(model: CustomVGG, samples: Sequence[Sample], *, size: int) -> Chosen:
+def choose(
+    model: CustomVGG, samples: Sequence[Sample], *, size: int, defects: Sequence[str] = ()
+) -> Chosen:
     """Calibrate the model on validation samples, in place, and choose its thresholds.
 
-    Every sample is computed once, because a temperature divides scores and maps equally.
+    Every sample is computed once, because calibration changes scores and maps equally.
+
+    Args:
+        model: its outputs are good, bad and the defects.
+        samples: validation data.
+        size: side of its input images in pixels.
+        defects: the names of the model's defects.
+
+    Raises:
+        PillqcError: the data lacks good or bad pills.
     """
     labels = np.array([sample.bad for sample in samples], dtype=np.bool_)
     if not labels.any() or labels.all():
         raise PillqcError("validation needs good and bad images; there is one kind only")
     symmetrise_head(model)
-    scores, inside, outside = _outputs(model, samples, size)
+    scores, heat, defect_heat = _outputs(model, samples, size, defects)
     uncalibrated = np.clip(_probability_bad(scores), 1e-7, 1.0 - 1e-7)
     temperature = fit_temperature(np.log(uncalibrated / (1.0 - uncalibrated)), labels)
     divide_head(model, temperature)
-    if len(inside):
-        _scale_maps(model, inside / temperature, outside / temperature)
+    scales = _calibrate_defects(model, samples, scores, defects, defect_heat)
+    if heat.has_masks:
+        low, high = heat.scale(1.0 / temperature)
+        # the map of good is the negative of the map of bad
+        both = torch.tensor([(-high, -low), (low, high), *scales])
+        model.calibrate_maps(both[:, 0], both[:, 1])
     bad = _probability_bad(scores / temperature)
     threshold = min(threshold_at(labels, bad, FALSE_REJECTS), 1.0)
     careful = min(threshold_at(labels, bad, UNDECIDED_REJECTS), 1.0)
@@ -89,6 +110,33 @@ def choose(model: CustomVGG, samples: Sequence[Sample], *, size: int) -> Chosen:
         thresholds={str(share): min(threshold_at(labels, bad, share), 1.0) for share in shares},
         images=len(samples),
     )
+
+
+def choose_names(
+    model: CustomVGG, samples: Sequence[Sample], *, size: int, defects: Sequence[str]
+) -> None:
+    """Calibrate the defects alone on validation samples, in place; good and bad stay as they are.
+
+    The arguments are those of `choose`.
+    """
+    scores, _, heat = _outputs(model, samples, size, defects)
+    scales = torch.tensor(_calibrate_defects(model, samples, scores, defects, heat))
+    if bool(model.map_calibrated):
+        model.map_low[model.n_classes :], model.map_high[model.n_classes :] = scales.T
+
+
+def _calibrate_defects(
+    model: CustomVGG,
+    samples: Sequence[Sample],
+    scores: NDArray[np.float64],
+    defects: Sequence[str],
+    heat: Sequence[HeatSamples],
+) -> list[tuple[float, float]]:
+    """Calibrate the probabilities of the defects, and return the scales of their maps."""
+    present = presence([sample.defect for sample in samples], defects)
+    lines = [fit_sigmoid(*pair) for pair in zip(scores.T[len(CLASSES) :], present.T, strict=True)]
+    scale_defects(model, lines)
+    return [mine.scale(*line) for mine, line in zip(heat, lines, strict=True)]
 
 
 def fit_temperature(logits: NDArray[np.float64], labels: NDArray[np.bool_]) -> float:
@@ -105,27 +153,27 @@ def fit_temperature(logits: NDArray[np.float64], labels: NDArray[np.bool_]) -> f
 
 @torch.no_grad()
 def symmetrise_head(model: CustomVGG) -> None:
-    """Subtract what all classes share; no probability changes, and maps show evidence."""
-    model.head.weight.sub_(model.head.weight.mean(dim=0, keepdim=True))
-    model.head.bias.sub_(model.head.bias.mean())
+    """Subtract what good and bad share; no probability changes, and maps show evidence."""
+    for values in (model.head.weight, model.head.bias):
+        values.copy_(symmetric(values, model.n_classes))
 
 
 @torch.no_grad()
 def divide_head(model: CustomVGG, temperature: float) -> None:
-    """Divide scores and maps by a temperature; the order of images stays."""
+    """Divide scores and maps of good and bad by a temperature; the order of images stays."""
     for values in (model.head.weight, model.head.bias, model.map_low, model.map_high):
-        values.div_(temperature)
+        values[: model.n_classes].div_(temperature)
 
 
 def _outputs(
-    model: CustomVGG, samples: Sequence[Sample], size: int
-) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]]:
-    """Return class scores (images, classes), and the map of `bad` inside and outside of masks.
+    model: CustomVGG, samples: Sequence[Sample], size: int, defects: Sequence[str]
+) -> tuple[NDArray[np.float64], HeatSamples, list[HeatSamples]]:
+    """Return class scores (images, classes), and heat of `bad` and of the defects.
 
-    The maps are sampled at every fourth pixel of each side. Bad images without a mask are left out
-    of them.
+    The map of `bad` is sampled at every fourth pixel of each side, those of defects at every
+    eighth. Bad images without a mask are left out of them, and for defects those with several.
     """
-    scores, inside, outside = [], [np.empty(0, np.float32)], [np.empty(0, np.float32)]
+    scores, heat, defect_heat = [], HeatSamples(), [HeatSamples() for _ in defects]
     images = prefetch(lambda s: normalised(read_image(s.path), size), samples, depth=2 * BATCH_SIZE)
     for start in range(0, len(samples), BATCH_SIZE):
         batch = samples[start : start + BATCH_SIZE]
@@ -133,39 +181,20 @@ def _outputs(
             pixels = torch.from_numpy(np.stack(list(islice(images, len(batch)))))
             features = model.features(pixels)
             scores.append(model.scores(features).numpy())
-            maps = model.evidence(features, (size, size))
-        for values, sample in zip(maps[:, BAD, ::4, ::4].numpy(), batch, strict=True):
-            if not sample.bad or sample.mask is not None:
-                mask = read_mask(sample, size)[::4, ::4]
-                inside.append(values[mask])
-                outside.append(values[~mask])
-    return (
-        np.concatenate(scores).astype(np.float64),
-        np.concatenate(inside),
-        np.concatenate(outside),
-    )
+            maps = model.evidence(features, (size, size)).numpy()
+        for values, sample in zip(maps, batch, strict=True):
+            if sample.bad and sample.mask is None:
+                continue
+            mask = read_mask(sample, size)
+            heat.add(values[BAD, ::4, ::4], mask[::4, ::4])
+            if sample.defect == COMBINED:
+                continue
+            named = zip(defects, values[len(CLASSES) :, ::8, ::8], defect_heat, strict=True)
+            for name, mine, into in named:
+                into.add(mine, mask[::8, ::8] & (name == sample.defect))
+    return np.concatenate(scores).astype(np.float64), heat, defect_heat
 
 
 def _probability_bad(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    bad: NDArray[np.float64] = special.softmax(scores, axis=1)[:, BAD]
+    bad: NDArray[np.float64] = special.softmax(scores[:, : len(CLASSES)], axis=1)[:, BAD]
     return bad
-
-
-def _scale_maps(
-    model: CustomVGG, inside: NDArray[np.float32], outside: NDArray[np.float32]
-) -> None:
-    """Set one scale for all images: the median outside of defects becomes 0, the cut .5.
-
-    At the cut, the share of defective pixels below equals the share of other pixels above.
-    """
-    cuts = np.quantile(np.concatenate([inside, outside]), np.linspace(0.0, 1.0, 2001))
-    missed = np.searchsorted(np.sort(inside), cuts) / len(inside)
-    false = 1.0 - np.searchsorted(np.sort(outside), cuts) / len(outside)
-    cut = float(cuts[int(np.argmin(np.abs(missed - false)))])
-    low = float(np.median(outside))
-    high = low + max(2.0 * (cut - low), 1e-3)
-    if model.n_classes == 2:  # the map of good is the negative of the map of bad
-        model.calibrate_maps(torch.tensor([-high, low]), torch.tensor([-low, high]))
-    else:
-        wide = torch.ones(model.n_classes)
-        model.calibrate_maps(low * wide, high * wide)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 from sklearn import metrics
 
 from pillqc.data.folders import samples_of
@@ -22,7 +21,9 @@ from pillqc.data.images import GOOD, MULTI_FRAME, count_note
 from pillqc.data.masks import MaskSurvey, read_mask, survey_masks
 from pillqc.data.seen_images import without_seen
 from pillqc.errors import DataError, PillqcError
+from pillqc.evaluation.naming import Naming, judge_names
 from pillqc.evaluation.pixels import PixelGatherer, PixelMetrics
+from pillqc.evaluation.shares import Share, share
 from pillqc.inspection.prediction import BATCH_SIZE, Prediction, Unreadable, predict
 from pillqc.prefetch import prefetch
 
@@ -35,23 +36,10 @@ if TYPE_CHECKING:
 
 FALSE_REJECT_RATES: Final = (0.01, 0.05, 0.1)
 """Shares of good pills called bad at which the escapes are reported."""
-CONFIDENCE: Final = 0.95
 CALIBRATION_BINS: Final = 10
 
 Labels = NDArray[np.bool_]
 Scores = NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Share:
-    """`count` of `n`, with an exact confidence interval."""
-
-    count: int
-    n: int
-    share: float | None
-    """None where `n` is 0."""
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,18 +80,22 @@ class Evaluation:  # more than 15 fields: they are the keys of the JSON
     """Probability of bad of every image, in the order of `truth`; not in the JSON."""
     truth: Labels = field(repr=False)
     """Which images are bad; not in the JSON."""
+    naming: Naming | None = None
+    """How well defects are named; None, and not in the JSON, for a model that names none."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON object of `pillqc evaluate --json`."""
         values = asdict(self)
+        naming = values.pop("naming")
         for name in ("scores", "truth", "pixels", "masks"):
             del values[name]
-        return values | {
+        values |= {
             **vars(self.pixels),
             "masks_used": self.masks.used,
             "masks_missing": self.masks.missing,
             "mask_values": self.masks.values,
         }
+        return values | {"naming": naming} if naming else values
 
 
 def samples_to_judge(
@@ -142,10 +134,11 @@ def evaluate(
     masks = survey_masks(samples)
     gathered = PixelGatherer(box_threshold=loaded.box_threshold)
     bad = np.zeros(len(samples))
+    defects = np.zeros((len(samples), len(loaded.defects)))
     frames: list[Path] = []
     results = predict(loaded.model, (s.path for s in samples), size=size)
 
-    def judged(pair: tuple[Sample, Prediction | Unreadable]) -> float:
+    def judged(pair: tuple[Sample, Prediction | Unreadable]) -> Prediction:
         sample, result = pair
         if isinstance(result, Unreadable):
             raise DataError(result.path, result.reason)
@@ -153,12 +146,12 @@ def evaluate(
             frames.append(result.path)
         if not sample.bad or sample.mask is not None:
             gathered.add(result.heat, read_mask(sample, size))
-        return result.bad
+        return result
 
     pairs = zip(samples, results, strict=True)
     # another thread compares maps with masks while the next batch is computed
-    for index, probability in enumerate(prefetch(judged, pairs, depth=2 * BATCH_SIZE)):
-        bad[index] = probability
+    for index, result in enumerate(prefetch(judged, pairs, depth=2 * BATCH_SIZE)):
+        bad[index], defects[index] = result.bad, result.defects
         if on_progress:
             on_progress(index + 1, len(samples))
     if frames:
@@ -171,9 +164,24 @@ def evaluate(
         defects=[sample.defect for sample in samples],
         pixels=gathered.metrics(),
     )
+    report = replace(report, naming=_naming(loaded, samples, defects, bad))
     if include_seen:
         return replace(report, masks=masks, seen_in_training=seen)
     return replace(report, masks=masks, left_out_as_seen=seen)
+
+
+def _naming(
+    loaded: LoadedModel, samples: Sequence[Sample], defects: Scores, bad: Scores
+) -> Naming | None:
+    if not loaded.defects:
+        return None
+    return judge_names(
+        [sample.defect for sample in samples],
+        names=loaded.defects,
+        probabilities=defects,
+        bad=bad,
+        threshold=loaded.threshold,
+    )
 
 
 def judge(
@@ -226,16 +234,6 @@ def judge(
         pixels=pixels,
         scores=bad,
         truth=labels,
-    )
-
-
-def share(count: int, n: int, confidence: float = CONFIDENCE) -> Share:
-    """Return `count` of `n` with its Clopper-Pearson interval; that of 0 of 0 is 0 to 1."""
-    if n == 0:
-        return Share(count=0, n=0, share=None, low=0.0, high=1.0)
-    interval = stats.binomtest(count, n).proportion_ci(confidence, method="exact")
-    return Share(
-        count=count, n=n, share=count / n, low=float(interval.low), high=float(interval.high)
     )
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
     from pillqc.evaluation.evaluate import Evaluation
 
@@ -41,6 +42,8 @@ def draw_figures(report: Evaluation, folder: Path) -> list[Path]:
         "confusion": _confusion,
         "recall_by_defect": _recall_by_defect,
     }
+    if report.naming is not None:
+        drawings["confusion_by_class"] = _confusion_by_class
     try:
         folder.mkdir(parents=True, exist_ok=True)
         paths = []
@@ -102,22 +105,37 @@ def _reliability(report: Evaluation) -> Figure:
 
 def _confusion(report: Evaluation) -> Figure:
     """Draw the counts at the threshold, with their shares of the row."""
-    figure, (axes,) = _axes(4.6, 4.2)
     counts = np.array(
         [
             [report.confusion["good_called_good"], report.confusion["good_called_bad"]],
             [report.confusion["bad_called_good"], report.confusion["bad_called_bad"]],
         ]
     )
+    return _matrix(counts, ["good", "bad"], f"At threshold {report.threshold:.4f}", size=4.4)
+
+
+def _confusion_by_class(report: Evaluation) -> Figure:
+    """Draw what pills are called, good or a defect, by what they are."""
+    confusion = report.naming.confusion if report.naming else {}
+    counts = np.array([list(row.values()) for row in confusion.values()])
+    names = [shown(name).replace("_", " ") for name in confusion]
+    title = f"Named, at threshold {report.threshold:.4f}"
+    return _matrix(counts, names, title, size=2.0 + 0.7 * len(names))
+
+
+def _matrix(counts: NDArray[np.int64], names: list[str], title: str, *, size: float) -> Figure:
+    """Draw a confusion matrix, with the shares of each row."""
+    figure, (axes,) = _axes(size, size)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
     for (row, column), count in np.ndenumerate(counts):
         colour = "white" if shares[row, column] > 0.5 else "black"
         text = f"{count}\n{shares[row, column]:.1%}"
-        axes.text(column, row, text, ha="center", va="center", color=colour)
-    axes.set_xticks([0, 1], ["good", "bad"])
-    axes.set_yticks([0, 1], ["good", "bad"])
-    _label(axes, f"At threshold {report.threshold:.4f}", "called", "is")
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
+    slanted = 0 if len(names) == 2 else 45
+    axes.set_xticks(range(len(names)), names, rotation=slanted)
+    axes.set_yticks(range(len(names)), names)
+    _label(axes, title, "called", "is")
     return figure
 
 

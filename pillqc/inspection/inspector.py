@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -24,12 +24,15 @@ from pillqc.inspection.prediction import BATCH_SIZE, Prediction, Unreadable, pre
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from pillqc.model.network import LoadedModel
 
 Decision = Literal["good", "bad", "undecided", "error"]
 _DIGITS: Final = 6
+_LIKELY: Final = 3
+"""Number of defects that people are shown; JSON and CSV have all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +55,7 @@ class Terms:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inspection:
+class Inspection:  # more than 15 fields: the keys of the JSON, and the maps
     """The result of `pillqc inspect` for one file."""
 
     path: Path
@@ -79,6 +82,10 @@ class Inspection:
     """Why the picture with boxes and heat map was not saved."""
     statistics: Mapping[str, float] | None = None
     """Of the whole picture: see `pillqc.inspection.drift`; not in the JSON."""
+    defects: dict[str, float] | None = None
+    """Probability of each defect, the most likely first; None for a model that names none."""
+    defect_heat: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    """Map of each defect, the most likely first."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the object that `--json` prints."""
@@ -102,6 +109,8 @@ class Inspection:
         if self.terms:
             terms = asdict(self.terms)
             found |= {"model": terms.pop("model"), "model_sha256": terms.pop("sha256"), **terms}
+        if self.defects is not None:
+            found["defects"] = self.defects
         return found
 
 
@@ -198,6 +207,12 @@ def decision_terms(loaded: LoadedModel) -> Terms:
     )
 
 
+def likely_defects(defects: Mapping[str, float]) -> str:
+    """Return the most likely defects with their probabilities, for people."""
+    most = list(defects.items())[:_LIKELY]
+    return ", ".join(f"{shown(name)} {probability:.3f}" for name, probability in most)
+
+
 class Tally:
     """Counts decisions about files, given as `Inspection.as_dict()`."""
 
@@ -257,6 +272,8 @@ def _decided(result: Prediction, loaded: LoadedModel, terms: Terms) -> Inspectio
             box.scaled(result.width / width, result.height / height)
             for box in find_boxes(result.heat, threshold=loaded.box_threshold)
         ]
+    order = (-result.defects).argsort(kind="stable").tolist()
+    names = loaded.defects
     return Inspection(
         path=result.path,
         decision=decision,
@@ -270,6 +287,8 @@ def _decided(result: Prediction, loaded: LoadedModel, terms: Terms) -> Inspectio
         notes=result.notes,
         terms=terms,
         time=_now(),
+        defects={names[i]: round(float(result.defects[i]), _DIGITS) for i in order} or None,
+        defect_heat={names[i]: result.defect_heat[i] for i in order},
     )
 
 

@@ -17,9 +17,12 @@ from PIL import Image, ImageDraw
 from pillqc.data.decoding_process import read_image
 from pillqc.data.marker import save_drawing
 from pillqc.errors import DataError, PillqcError
+from pillqc.inspection.inspector import likely_defects
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from pillqc.inspection.inspector import Inspection
 
@@ -73,7 +76,11 @@ def picture_name(path: Path) -> str:
 
 
 def draw(result: Inspection) -> Image.Image:
-    """Draw the photograph with boxes, beside it the heat map, and lines of text below."""
+    """Draw the photograph with boxes, beside it the heat map, and lines of text below.
+
+    For a pill that is not good, the map of the most likely defect is the third picture, if the
+    model names defects.
+    """
     photo = read_image(result.path)
     colour = _COLOURS.get(result.decision, (128, 128, 128))
     marked = photo.copy()
@@ -83,27 +90,31 @@ def draw(result: Inspection) -> Image.Image:
         pen.rectangle(edges, outline=colour, width=max(photo.width // 150, 1))
     text = "\n".join(_text_lines(result)).encode("ascii", "backslashreplace").decode()
     _, _, width, height = pen.multiline_textbbox((_EDGE, _EDGE), text)
-    size = (max(2 * photo.width, int(width) + _EDGE), photo.height + int(height) + _EDGE)
+    maps = [np.asarray(result.heat, np.float32)]
+    if result.decision != "good":
+        maps += list(result.defect_heat.values())[:1]
+    parts = [marked, *(_heated(photo, heat) for heat in maps)]
+    size = (max(len(parts) * photo.width, int(width) + _EDGE), photo.height + int(height) + _EDGE)
     picture = Image.new("RGB", size, (255, 255, 255))
-    picture.paste(marked, (0, 0))
-    picture.paste(_heated(photo, result), (photo.width, 0))
+    for number, part in enumerate(parts):
+        picture.paste(part, (number * photo.width, 0))
     ImageDraw.Draw(picture).multiline_text((_EDGE, photo.height + _EDGE), text, fill=colour)
     return picture
 
 
 def _text_lines(result: Inspection) -> list[str]:
     lines = [f"{result.decision}, probability of bad {result.probability_bad:.3f}"]
+    if result.defects and result.decision != "good":
+        lines.append(f"most likely {likely_defects(result.defects)}; its map is on the right")
     lines += [str(result.terms)] if result.terms else []
     lines += [f"unlike all that the model knows: {result.unlike}"] if result.unlike else []
     return [part for line in lines for part in textwrap.wrap(line, _COLUMNS)]
 
 
-def _heated(photo: Image.Image, result: Inspection) -> Image.Image:
-    heat = np.asarray(
-        Image.fromarray(np.asarray(result.heat, np.float32)).resize(
-            photo.size, Image.Resampling.BILINEAR
-        )
-    ).clip(0.0, 1.0)
+def _heated(photo: Image.Image, values: NDArray[np.float32]) -> Image.Image:
+    """Return the photograph with a map (size, size) over it."""
+    resized = Image.fromarray(values).resize(photo.size, Image.Resampling.BILINEAR)
+    heat = np.asarray(resized).clip(0.0, 1.0)
     from matplotlib import colormaps  # slow to import, and only needed for pictures
 
     colours = np.asarray(colormaps["inferno"](heat))[..., :3] * 255.0

@@ -8,7 +8,7 @@ for result in predict(loaded.model, paths, size=224):
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +19,7 @@ from pillqc.data.decoding_process import read_picture
 from pillqc.data.images import normalised
 from pillqc.errors import DataError
 from pillqc.inspection.novelty import image_statistics
-from pillqc.model.network import BAD
+from pillqc.model.network import BAD, CLASSES
 from pillqc.prefetch import prefetch
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 BATCH_SIZE: Final = 8
 _READ_AHEAD: Final = 2
 """Batches that are decoded while one is computed; more would only use memory."""
+_NONE: Final = np.empty(0, np.float32)
+"""Of a model that names no defects."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,11 @@ class Prediction:
     notes: tuple[str, ...]
     statistics: dict[str, float]
     """Statistics of the whole picture: see `pillqc.inspection.novelty`."""
+    defects: NDArray[np.float32] = field(default_factory=lambda: _NONE)
+    """Probability of each defect that the model names."""
+    defect_heat: NDArray[np.float32] = field(default_factory=lambda: _NONE)
+    """Map of each defect that the model names (defects, size, size), 0 to 1. A view: it keeps the
+    maps of its whole batch in memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,18 +133,20 @@ def _predict_batch(
             images = torch.from_numpy(np.stack([item.pixels for item in usable]))
             probabilities, maps = model(images)
         ms = (time.perf_counter() - started) * 1000.0
-        heat = maps[:, BAD].float().numpy()
+        heat, shares = maps.float().numpy(), probabilities.float().numpy()
         results = (
             Prediction(
                 path=item.path,
                 bad=float(probabilities[index, BAD]),
-                heat=heat[index],
+                heat=heat[index, BAD],
                 width=item.width,
                 height=item.height,
                 ms=item.ms + ms,
                 batch=len(usable),
                 notes=item.notes,
                 statistics=item.statistics,
+                defects=shares[index, len(CLASSES) :],
+                defect_heat=heat[index, len(CLASSES) :],
             )
             for index, item in enumerate(usable)
         )

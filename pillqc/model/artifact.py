@@ -67,6 +67,8 @@ class ModelCard:  # more than 15 fields: the keys of the card
     """Share of good validation pills called bad -> the lowest threshold with that share."""
     seen: str = ""
     """Images that must not judge it: see `pillqc.data.seen_images`."""
+    defects: tuple[str, ...] = ()
+    """Defects that it names, in the order of its outputs after `classes`; none in older files."""
 
 
 def save_artifact(
@@ -142,6 +144,8 @@ def _read_card(path: Path, text: str | None) -> ModelCard:
         card = ModelCard(**values)
         if not (math.isfinite(card.threshold) and 0.0 <= card.threshold <= 1.0):
             raise ValueError(f"threshold {card.threshold} is not a probability")  # noqa: TRY301
+        if not all(isinstance(name, str) for name in card.defects):
+            raise ValueError(f"defects {card.defects} are not names")  # noqa: TRY301
         card = replace(card, known={name: (low, high) for name, (low, high) in card.known.items()})
         decode_seen(card.seen)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

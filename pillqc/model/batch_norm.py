@@ -20,7 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import vgg
 
 from pillqc.model.narrowing import from_layers
-from pillqc.model.network import FEATURE_CHANNELS, CustomVGG, channels
+from pillqc.model.network import FEATURE_CHANNELS, CustomVGG, channels, symmetric
 from pillqc.model.widening import Layer, widened
 
 
@@ -30,13 +30,15 @@ class NormedVGG(nn.Module):
     The image's scores are the mean of the windows at odd rows and columns, as in `CustomVGG`.
     """
 
-    def __init__(self, n_classes: int = 2, *, narrowing: int = 1) -> None:
+    def __init__(self, n_classes: int = 2, *, n_defects: int = 0, narrowing: int = 1) -> None:
         super().__init__()
+        self.n_classes = n_classes
+        self.n_defects = n_defects
         self.narrowing = narrowing
         """Divisor of every layer's channels."""
         self.features = vgg.make_layers(channels(narrowing), batch_norm=True)[:-1]
         self.pool = nn.MaxPool2d(2, stride=1, padding=1)
-        self.head = nn.Linear(FEATURE_CHANNELS // narrowing, n_classes)
+        self.head = nn.Linear(FEATURE_CHANNELS // narrowing, n_classes + n_defects)
         for layer in self.features:
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
@@ -69,14 +71,14 @@ def fold_batch_norm(net: NormedVGG, *, seed: int = 0) -> CustomVGG:
     for bad against good. `seed` controls how a narrow network's weights are divided.
     """
     head = Layer(
-        weight=net.head.weight.double() - net.head.weight.double().mean(dim=0, keepdim=True),
-        bias=net.head.bias.double() - net.head.bias.double().mean(),
+        weight=symmetric(net.head.weight.double(), net.n_classes),
+        bias=symmetric(net.head.bias.double(), net.n_classes),
     )
     pairs = itertools.pairwise(net.features)
     folded = [_fold(c, n) for c, n in pairs if isinstance(n, nn.BatchNorm2d)]
     generator = torch.Generator().manual_seed(seed)
     layers = widened([*folded, head], factor=net.narrowing, generator=generator)
-    return from_layers(layers).eval()
+    return from_layers(layers, n_defects=net.n_defects).eval()
 
 
 def _fold(conv: nn.Module, norm: nn.BatchNorm2d) -> Layer:

@@ -2,9 +2,10 @@
 
     exported = export(loaded, Path("model.onnx"), "onnx", paths)
 
-Both take normalised images (N, 3, size, size) and return probabilities (N, classes) and maps. The
-file is written only if its outputs on real images are the model's. The card is written beside it,
-because neither format has a place for it.
+Both take normalised images (N, 3, size, size) and return probabilities (N, classes) and maps: of
+good, bad, and the defects that the model names. The file is written only if its outputs on real
+images are the model's. The card is written beside it, because neither format has a place for it;
+its `classes` and `defects` name the outputs.
 """
 
 from __future__ import annotations

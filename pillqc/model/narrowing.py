@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, cast
 import torch
 from torch import nn
 
-from pillqc.model.network import FEATURE_CHANNELS, CustomVGG
+from pillqc.model.network import FEATURE_CHANNELS, CustomVGG, with_defects
 from pillqc.model.widening import Layer, narrowed, widened
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ def narrow_form(model: CustomVGG, *, freeze: bool = False) -> CustomVGG:
     for factor in _FACTORS:
         layers = narrowed(wide, factor=factor)
         if layers is not None:
-            return _with_settings(from_layers(layers, freeze=freeze), model)
+            narrow = from_layers(layers, n_defects=model.n_defects, freeze=freeze)
+            return _with_settings(narrow, model)
     return model
 
 
@@ -44,17 +45,33 @@ def wide_form(model: CustomVGG, *, seed: int = 0) -> CustomVGG:
     if factor == 1:
         return model
     generator = torch.Generator().manual_seed(seed)
-    return _with_settings(
-        from_layers(widened(_layers(model), factor=factor, generator=generator)), model
-    )
+    layers = widened(_layers(model), factor=factor, generator=generator)
+    return _with_settings(from_layers(layers, n_defects=model.n_defects), model)
 
 
 @torch.no_grad()
-def from_layers(layers: Sequence[Layer], *, freeze: bool = True) -> CustomVGG:
-    """Return a model with these weights, of their width."""
+def with_defects_of(model: CustomVGG, trained: CustomVGG) -> CustomVGG:
+    """Return the model with the defects that another has learnt, on the same features.
+
+    Good and bad stay those of `model`. `trained` may be its narrow form.
+    """
+    made = with_defects(model, trained.n_defects)
+    first, factor = model.n_classes, made.head.in_features // trained.head.in_features
+    # the copies of a channel are equal, so that they can share its weight equally
+    rows = trained.head.weight[first:].repeat_interleave(factor, dim=1) / factor
+    made.head.weight[first:] = rows
+    made.head.bias[first:] = trained.head.bias[first:]
+    return made
+
+
+@torch.no_grad()
+def from_layers(layers: Sequence[Layer], *, n_defects: int = 0, freeze: bool = True) -> CustomVGG:
+    """Return a model with these weights, of their width; the last outputs are the defects'."""
     last = layers[-1].weight
     narrowing = FEATURE_CHANNELS // last.shape[1]
-    model = CustomVGG(last.shape[0], freeze=freeze, narrowing=narrowing)
+    model = CustomVGG(
+        last.shape[0] - n_defects, n_defects=n_defects, freeze=freeze, narrowing=narrowing
+    )
     for target, layer in zip(_trained(model), layers, strict=True):
         cast("Tensor", target.weight).copy_(layer.weight)
         cast("Tensor", target.bias).copy_(layer.bias)

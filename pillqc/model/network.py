@@ -47,6 +47,10 @@ class CustomVGG(nn.Module):
     In training mode the forward pass returns class scores (N, C). In evaluation mode it returns
     class probabilities (N, C) and a map per class (N, C, H, W) in 0..1, as large as the input.
 
+    With `n_defects`, defects are further classes after good and bad: C is 2 + `n_defects`. Good and
+    bad share a softmax, as without them. Each defect has a probability of its own (a sigmoid),
+    because a pill may have several.
+
     The tutorial computes its map before the last max-pool, so the map does not add up to the score.
     Here the pooling window slides by one cell instead of two: every second window is one that the
     classifier averages (`cells`), and the map has twice the resolution of the pooled features. It
@@ -62,18 +66,28 @@ class CustomVGG(nn.Module):
     map_high: Tensor
     map_calibrated: Tensor
 
-    def __init__(self, n_classes: int = 2, *, freeze: bool = True, narrowing: int = 1) -> None:
+    def __init__(
+        self,
+        n_classes: int = 2,
+        *,
+        n_defects: int = 0,
+        freeze: bool = True,
+        narrowing: int = 1,
+    ) -> None:
         super().__init__()
         if n_classes < 2:
             raise PillqcError(f"a model needs at least 2 classes, not {n_classes}")
         self.n_classes = n_classes
+        """How many of the outputs share a softmax; they come first."""
+        self.n_defects = n_defects
+        outputs = n_classes + n_defects
         self.features = vgg.make_layers(channels(narrowing), batch_norm=False)[:-1]
         self.pool = nn.MaxPool2d(2)
         self.average = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
-        self.head = nn.Linear(FEATURE_CHANNELS // narrowing, n_classes)
-        self.register_buffer("map_low", torch.zeros(n_classes))
-        self.register_buffer("map_high", torch.ones(n_classes))
+        self.head = nn.Linear(FEATURE_CHANNELS // narrowing, outputs)
+        self.register_buffer("map_low", torch.zeros(outputs))
+        self.register_buffer("map_high", torch.ones(outputs))
         self.register_buffer("map_calibrated", torch.zeros((), dtype=torch.bool))
         self._initialise()
         if freeze:
@@ -86,7 +100,14 @@ class CustomVGG(nn.Module):
         if self.training:
             return scores
         maps = self.scaled(self.evidence(features, images.shape[-2:]))
-        return torch.softmax(scores, dim=1), maps
+        return self.probabilities(scores), maps
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """Return the probabilities (N, C) of scores (N, C)."""
+        if not self.n_defects:
+            return torch.softmax(scores, dim=1)
+        classes, defects = scores[:, : self.n_classes], scores[:, self.n_classes :]
+        return torch.cat([torch.softmax(classes, dim=1), torch.sigmoid(defects)], dim=1)
 
     def scores(self, features: Tensor) -> Tensor:
         """Return class scores (N, C) for features (N, 512, h, w)."""
@@ -217,6 +238,11 @@ class LoadedModel:
         """Heat from which a pixel belongs to a box."""
         return self.card.box_threshold if self.card else 0.5
 
+    @property
+    def defects(self) -> tuple[str, ...]:
+        """Defects that it names, in the order of its outputs; none for a good/bad model."""
+        return self.card.defects if self.card else ()
+
 
 def load_model(
     weights: str | Path | None = None, *, freeze: bool = True, seed: int = 0
@@ -255,6 +281,37 @@ def count_parameters(model: nn.Module) -> tuple[int, int]:
     return sum(size for size, trains in sizes if trains), sum(size for size, _ in sizes)
 
 
+def symmetric(values: Tensor, n_classes: int) -> Tensor:
+    """Return a head's weight or bias without what its first `n_classes` outputs share.
+
+    It changes no probability, because these share a softmax; their maps then show evidence.
+    """
+    classes = values[:n_classes]
+    return torch.cat([classes - classes.mean(dim=0, keepdim=True), values[n_classes:]])
+
+
+@torch.no_grad()
+def with_defects(model: CustomVGG, n_defects: int) -> CustomVGG:
+    """Return the model with that many defects to learn, or the model itself if both have none.
+
+    Every defect starts as the evidence for bad against good: what is not defective has none of
+    them, and only their differences are left to learn. Defects of the model are not kept.
+    """
+    if n_defects == model.n_defects == 0:
+        return model
+    frozen, narrowing = model.is_frozen(), FEATURE_CHANNELS // model.head.in_features
+    with torch.device("meta"):  # random weights would be discarded
+        made = CustomVGG(model.n_classes, n_defects=n_defects, freeze=frozen, narrowing=narrowing)
+    state = model.state_dict()
+    for name in ("head.weight", "head.bias", "map_low", "map_high"):
+        classes = state[name][: model.n_classes]
+        evidence = (classes[BAD] - classes[1 - BAD])[None]
+        rows = evidence if name.startswith("head") else 2.0 * classes[BAD][None]
+        state[name] = torch.cat([classes, *[rows] * n_defects])
+    made.load_state_dict({name: value.clone() for name, value in state.items()}, assign=True)
+    return made.train(model.training)
+
+
 def _untrained(model: CustomVGG, *, name: str) -> LoadedModel:
     return LoadedModel(model=model.eval(), trained=False, threshold=0.5, name=name)
 
@@ -285,7 +342,7 @@ def _from_file(path: Path, *, name: str, freeze: bool) -> LoadedModel:
 
     card, tensors = read_artifact(path)
     with torch.device("meta"):  # random weights would be discarded
-        model = CustomVGG(len(card.classes), freeze=freeze)
+        model = CustomVGG(len(card.classes), n_defects=len(card.defects), freeze=freeze)
     expected = model.state_dict()
     wrong = sorted(expected.keys() ^ tensors.keys()) or sorted(
         k for k, v in expected.items() if tensors[k].shape != v.shape

@@ -39,6 +39,7 @@ _OTHER_BODIES: Final = colours("b8aa8c b49e9c a0a8b2 bab8aa 9c9c98")
 
 def stain(rng: np.random.Generator, scene: Scene, severity: float) -> None:
     """Add a `color` defect: one to three translucent stains."""
+    scale = scene.defect_scale
     area = _between(0.004, 0.030, severity) * rng.uniform(0.8, 1.2)
     spots = int(rng.integers(1, 4))
     colour = np.asarray(_STAINS[rng.integers(len(_STAINS))]) + rng.normal(0.0, 6.0, 3)
@@ -46,11 +47,11 @@ def stain(rng: np.random.Generator, scene: Scene, severity: float) -> None:
     texture = smooth_noise(rng, scene.grid, 0.03)
     for share in shares:
         x, y = _inside(rng, scene, 0.85)
-        radius = max(math.sqrt(area * share / math.pi), 0.018)
+        radius = scale * max(math.sqrt(area * share / math.pi), 0.018)
         window, distance = blob(
             rng, scene.grid, x=x, y=y, radius=radius, stretch=rng.uniform(1.0, 1.8)
         )
-        cover = soft_step(distance, rng.uniform(0.012, 0.03))
+        cover = soft_step(distance, scale * rng.uniform(0.012, 0.03))
         strength = _between(0.40, 0.70, severity)
         alpha = cover * np.clip(strength + 0.12 * texture[window], 0.2, 0.9).astype(np.float32)
         scene.paint(window, alpha, colour)
@@ -59,14 +60,15 @@ def stain(rng: np.random.Generator, scene: Scene, severity: float) -> None:
 
 def contaminate(rng: np.random.Generator, scene: Scene, severity: float) -> None:
     """Add a `contamination`: a foreign particle with crumbs around it, on the coating."""
-    area = _between(0.0070, 0.0092, severity)
+    scale = scene.defect_scale
+    area = scale**2 * _between(0.0070, 0.0092, severity)
     colour = np.asarray(_DIRT[rng.integers(len(_DIRT))]) * rng.uniform(0.7, 1.3)
     x, y = _inside(rng, scene, 0.82)
     crumbs = int(rng.integers(0, 5))
     main = area * (1.0 - 0.08 * crumbs)
     _particle(rng, scene, x, y, math.sqrt(main / math.pi), colour)
     for _ in range(crumbs):
-        direction, away = rng.uniform(0.0, 2.0 * math.pi), rng.uniform(0.06, 0.12)
+        direction, away = rng.uniform(0.0, 2.0 * math.pi), scale * rng.uniform(0.06, 0.12)
         crumb_x, crumb_y = x + away * math.cos(direction), y + away * math.sin(direction)
         _particle(rng, scene, crumb_x, crumb_y, math.sqrt(0.08 * area / math.pi), colour)
 
@@ -88,7 +90,7 @@ def scratch(rng: np.random.Generator, scene: Scene, severity: float) -> None:
         _between(13.0, 22.0, severity) if rng.uniform() < 0.5 else -_between(16.0, 34.0, severity)
     )
     for _ in range(int(rng.integers(1, 4))):
-        length = _between(0.16, 0.38, severity) * rng.uniform(0.8, 1.2)
+        length = scene.defect_scale * _between(0.16, 0.38, severity) * rng.uniform(0.8, 1.2)
         sx = x + rng.normal(0.0, 0.02) - math.cos(heading) * length / 2
         sy = y + rng.normal(0.0, 0.02) - math.sin(heading) * length / 2
         path = _walk(rng, scene, sx, sy, heading + rng.normal(0.0, 0.06), length, bend, 0.03)
@@ -156,8 +158,9 @@ def _particle(
     window, distance = blob(
         rng, scene.grid, x=x, y=y, radius=radius, roughness=0.35, stretch=stretch
     )
-    cover = soft_step(distance, 0.006)
-    shadow = soft_step(distance - 0.006, 0.02)
+    scale = scene.defect_scale
+    cover = soft_step(distance, scale * 0.006)
+    shadow = soft_step(distance - scale * 0.006, scale * 0.02)
     scene.glow[window] -= (shadow - cover).clip(0.0) * np.float32(rng.uniform(6.0, 12.0))
     texture = smooth_noise(rng, scene.grid, 0.012)[window]
     scene.paint(window, cover * np.float32(rng.uniform(0.35, 0.70)), colour)
@@ -167,7 +170,7 @@ def _particle(
 
 
 def _hairline(rng: np.random.Generator, scene: Scene, severity: float) -> None:
-    length = _between(0.20, 0.46, severity)
+    length = scene.defect_scale * _between(0.20, 0.46, severity)
     direction = rng.uniform(0.0, 2.0 * math.pi)
     x, y = scene.body.point(rng.uniform(0.45, 0.97), direction)
     heading = math.atan2(scene.body.centre[1] - y, scene.body.centre[0] - x) + rng.normal(0.0, 0.6)
@@ -189,7 +192,8 @@ def _hairline(rng: np.random.Generator, scene: Scene, severity: float) -> None:
 
 
 def _chip(rng: np.random.Generator, scene: Scene, severity: float) -> None:
-    area = _between(0.004, 0.0105, severity)
+    scale = scene.defect_scale
+    area = scale**2 * _between(0.004, 0.0105, severity)
     x, y = scene.body.point(0.985, rng.uniform(0.0, 2.0 * math.pi))
     window, distance = blob(
         rng, scene.grid, x=x, y=y, radius=math.sqrt(2.0 * area / math.pi), roughness=0.2
@@ -200,7 +204,7 @@ def _chip(rng: np.random.Generator, scene: Scene, severity: float) -> None:
     scene.glow[window] += facet * (texture * np.float32(7.0) - np.float32(rng.uniform(14.0, 30.0)))
     scene.relief[window] -= facet * np.float32(0.9)
     scene.mark(window, (distance < 0) & (body < 0))
-    gone = distance + np.float32(rng.uniform(0.012, 0.022))
+    gone = distance + np.float32(scale * rng.uniform(0.012, 0.022))
     scene.rim[window] = np.maximum(scene.rim[window], -gone)
 
 
@@ -227,7 +231,7 @@ def _walk(
     jitter: float,
 ) -> list[Segment]:
     """Return a path of short segments that stays on the pill."""
-    step = 0.02
+    step = 0.02 * scene.defect_scale
     path: list[Segment] = []
     for _ in range(max(int(length / step), 2)):
         heading += bend + rng.normal(0.0, jitter)

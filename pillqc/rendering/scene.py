@@ -71,6 +71,8 @@ class Scene:
     """Grey levels that a defect adds to the light."""
     rim: Field
     """Signed distance to the outline, with what has broken off taken away."""
+    defect_scale: float = 1.0
+    """How long or wide a defect is, relative to one of its severity."""
     footprint: NDArray[np.bool_] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -87,14 +89,25 @@ class Scene:
 
 
 def render(
-    *, seed: int, size: int = 224, defect: str = GOOD, design: PillDesign = DEFAULT_DESIGN
+    *,
+    seed: int,
+    size: int = 224,
+    defect: str = GOOD,
+    design: PillDesign = DEFAULT_DESIGN,
+    defect_scale: float = 1.0,
 ) -> RenderedPill:
-    """Render one pill; the same arguments give the same bits."""
+    """Render one pill; the same arguments give the same bits.
+
+    `defect_scale` makes a defect smaller or larger: a stain, a particle and a chip in both
+    directions; a crack and a scratch in their length, because their width is that of a line. A
+    faulty imprint keeps its size, which is that of letters, and another product has none.
+    """
     rng = np.random.default_rng(seed)
     grid = Grid(size)
     severity = 0.0 if defect == GOOD else round(float(rng.uniform()), 4)
     used = other_design(rng, design) if defect == PILL_TYPE else design
     scene = _lay_out(rng, grid, used)
+    scene.defect_scale = defect_scale
     if defect in EDITS:
         EDITS[defect](rng, scene, severity)
     if defect == PILL_TYPE:

@@ -1,6 +1,6 @@
 """Yield freshly rendered pills without end: every image is new, and all are repeatable.
 
-    for images, masks, bad in stream(StreamPlan(seed=0, size=112), start=0, count=6400): ...
+    for images, masks, kinds in stream(StreamPlan(seed=0, size=112), start=0, count=6400): ...
 
 Image n depends on the seed and n only, so a training that resumes at n sees the same images as one
 that was never stopped. No image of a stream is in a data set.
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 GOOD_SHARE: Final = 0.5
+KINDS: Final = (GOOD, *DEFECTS)
+"""What the numbers of a batch stand for."""
 _HARD: Final = {"faulty_imprint": 2.0, "crack": 1.5, "scratch": 1.5}
 """Weights of defects that are learnt late; the others have 1."""
 _MEAN: Final = np.asarray(MEAN, np.float32)
@@ -57,7 +59,7 @@ class _Rendered(Dataset[tuple[Tensor, Tensor, int]]):
         pill = render(seed=seed, size=plan.size, defect=defect, design=plan.design)
         pixels = (pill.image.astype(np.float32) / np.float32(255.0) - _MEAN) / _STD
         image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-        return image, torch.from_numpy(pill.mask), int(defect != GOOD)
+        return image, torch.from_numpy(pill.mask), KINDS.index(defect)
 
 
 def kind_of(seed: int, number: int) -> str:
@@ -70,7 +72,7 @@ def kind_of(seed: int, number: int) -> str:
 
 
 def stream(plan: StreamPlan, *, start: int, count: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield whole batches (images, masks, bad) of the images `start` to `start + count`."""
+    """Yield whole batches (images, masks, kinds) of the images `start` to `start + count`."""
     loader = DataLoader(
         _Rendered(plan, start, count),
         batch_size=plan.batch_size,

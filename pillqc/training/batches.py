@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pillqc.data.defects import presence
 from pillqc.data.images import load_images
 from pillqc.data.masks import read_mask
 from pillqc.errors import PillqcError
@@ -44,6 +45,10 @@ class Source(Protocol):
         """Class of every image, int64 (N,)."""
 
     @property
+    def present(self) -> Tensor:
+        """Which named defects every image has, float32 (N, K): 1 yes, 0 no, NaN not known."""
+
+    @property
     def fixed(self) -> bool:
         """Whether an image is the same in every epoch."""
 
@@ -66,11 +71,17 @@ class TensorSource:
     labels: Tensor
     fixed: bool = True
     all_masks: Tensor | None = None
+    defects: Tensor | None = None
 
     @property
     def masked(self) -> Tensor:
         """Which images are good or have a mask, bool (N,)."""
         return self.labels == 0 if self.all_masks is None else torch.ones_like(self.labels).bool()
+
+    @property
+    def present(self) -> Tensor:
+        """Which named defects the images have (N, K); without `defects` none is named."""
+        return torch.empty(len(self.labels), 0) if self.defects is None else self.defects
 
     def images(self, indices: Sequence[int], epoch: int) -> Tensor:  # noqa: ARG002 - the protocol
         """Return the images of the indices."""
@@ -91,13 +102,19 @@ class FileSource:
     """
 
     def __init__(
-        self, samples: Sequence[Sample], *, size: int = 224, augment_seed: int | None = None
+        self,
+        samples: Sequence[Sample],
+        *,
+        size: int = 224,
+        augment_seed: int | None = None,
+        defects: Sequence[str] = (),
     ) -> None:
         self._samples = list(samples)
         self._size = size
         self._augment_seed = augment_seed
         self.fixed = augment_seed is None
         self.labels = torch.tensor([int(sample.bad) for sample in samples], dtype=torch.int64)
+        self.present = torch.from_numpy(presence([sample.defect for sample in samples], defects))
         known = [not sample.bad or sample.mask is not None for sample in samples]
         self.masked = torch.tensor(known, dtype=torch.bool)
         self._packed_masks: dict[int, NDArray[np.uint8]] = {}

@@ -23,14 +23,23 @@ from sklearn import metrics
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from pillqc.data.defects import COMBINED, presence
 from pillqc.errors import PillqcError
 from pillqc.limits import usable_cores
 from pillqc.model.batch_norm import NormedVGG, image_scores
+from pillqc.model.network import CLASSES
 from pillqc.rendering.design import DEFAULT_DESIGN, PillDesign
-from pillqc.rendering.stream import StreamPlan, stream
+from pillqc.rendering.scene import DEFECTS
+from pillqc.rendering.stream import KINDS, StreamPlan, kind_of, stream
 from pillqc.training.augmentation import augment, augment_masks
 from pillqc.training.checkpoint import CheckpointFile
-from pillqc.training.step import window_loss
+from pillqc.training.step import (
+    defect_loss,
+    defect_shares,
+    defect_weights,
+    defect_window_loss,
+    window_loss,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,6 +52,8 @@ TEST_SEED_OFFSET: Final = 2_000_000
 """Validation and test pills have seeds of their own: the recipe's seed plus the offset."""
 _FEWEST_STEPS: Final = 10
 """A one-cycle rate needs this many steps to rise."""
+_COUNTED: Final = 4096
+"""So many images of the stream tell how often a defect occurs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +88,17 @@ class Recipe:
     device: str = "cpu"
     jobs: int = field(default_factory=usable_cores)
     design: PillDesign = field(default_factory=lambda: DEFAULT_DESIGN)
+    classes: str = "good-bad"
+    """`defects`: name them too."""
 
     def steps(self) -> list[tuple[Phase, int]]:
         """Return every phase with its number of steps."""
         return [(p, max(round(self.images * p.share / p.batch_size), 1)) for p in self.phases]
+
+    @property
+    def defects(self) -> tuple[str, ...]:
+        """The defects that the model learns to name."""
+        return tuple(d for d in DEFECTS if d != COMBINED) if self.classes == "defects" else ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,9 +164,10 @@ class _Run:
         # the machine may change between sessions
         settings = repr(replace(recipe, device="", jobs=0))
         self._checkpoint = CheckpointFile(path=checkpoint, settings=settings, key="recipe")
+        defects = recipe.defects
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
-            self._net = NormedVGG(narrowing=recipe.narrowing).to(
+            self._net = NormedVGG(n_defects=len(defects), narrowing=recipe.narrowing).to(
                 self._device, memory_format=torch.channels_last
             )  # type: ignore[call-overload] # its overloads know no module
         self._average = AveragedModel(
@@ -171,6 +190,11 @@ class _Run:
             total_steps=max(self.total + 1, _FEWEST_STEPS),
             pct_start=0.2,
         )
+        self._present = torch.from_numpy(presence(KINDS, defects)).to(self._device)
+        """Which defects a pill of each kind has (kinds, defects)."""
+        shown = [KINDS.index(kind_of(recipe.seed, n)) for n in range(_COUNTED if defects else 0)]
+        shares = defect_shares(self._present[shown])
+        self._defect_weights = defect_weights(self._present, shares)
         self._best: dict[str, Tensor] | None = None
         self._best_auroc = -1.0
         self._seconds = 0.0
@@ -212,7 +236,7 @@ class _Run:
         }
 
     def batches(self) -> Iterator[tuple[Phase, tuple[Tensor, Tensor, Tensor]]]:
-        """Yield the batches (images, masks, bad) that are left."""
+        """Yield the batches (images, masks, kinds) that are left."""
         first_step = first_image = 0
         for phase, steps in self._recipe.steps():
             done = min(max(self.step - first_step, 0), steps)
@@ -226,15 +250,14 @@ class _Run:
 
     def train(self, batch: tuple[Tensor, Tensor, Tensor]) -> float:
         """Do one optimizer step and return its loss."""
-        images, masks, bad = batch
+        images, masks, kinds = batch
         seed = self._recipe.seed * 1_000_003 + self.step
         images = augment(images, torch.Generator().manual_seed(seed))
         masks = augment_masks(masks, torch.Generator().manual_seed(seed))
         self._net.train()
         with self._autocast():
             cells = self._net(images.to(self._device, memory_format=torch.channels_last)).float()
-        loss = window_loss(cells, masks.to(self._device))
-        loss = loss + F.cross_entropy(image_scores(cells), bad.to(self._device))
+        loss = self._loss(cells, masks.to(self._device), kinds.to(self._device))
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call] # torch has no annotation there
         torch.nn.utils.clip_grad_norm_(self._net.parameters(), 5.0)
@@ -247,6 +270,16 @@ class _Run:
             raise PillqcError(f"training diverged at step {self.step}; lower the learning rate")
         return value
 
+    def _loss(self, cells: Tensor, masks: Tensor, kinds: Tensor) -> Tensor:
+        first, scores = len(CLASSES), image_scores(cells)
+        loss = window_loss(cells, masks)
+        loss = loss + F.cross_entropy(scores[:, :first], (kinds > 0).long())
+        if not self._recipe.defects:
+            return loss
+        present, weights = self._present[kinds], self._defect_weights[kinds]
+        loss = loss + defect_window_loss(cells[:, first:], masks, present)
+        return loss + defect_loss(scores[:, first:], present, weights).mean()
+
     def validate_when_due(self) -> float | None:
         """Return the averaged weights' AUROC on validation pills; None between validations."""
         every = max(self.total // self._recipe.validations, 1)
@@ -258,7 +291,7 @@ class _Run:
                 self._recipe.seed + VALIDATION_SEED_OFFSET, size, min(32, count)
             )
             plan = replace(plan, jobs=min(plan.jobs, 8))
-            self._validation = [(i, bad) for i, _, bad in stream(plan, start=0, count=count)]
+            self._validation = [(i, k > 0) for i, _, k in stream(plan, start=0, count=count)]
         self._average.module.eval()
         scores, labels = [], []
         with torch.inference_mode(), self._autocast():
@@ -276,7 +309,8 @@ class _Run:
 
     def result(self) -> RecipeResult:
         """Return the network with the best averaged weights, on the CPU."""
-        net = NormedVGG(narrowing=self._recipe.narrowing)
+        recipe = self._recipe
+        net = NormedVGG(n_defects=len(recipe.defects), narrowing=recipe.narrowing)
         if self._best is not None:
             net.load_state_dict(self._best)
         return RecipeResult(

@@ -11,25 +11,28 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
 from pillqc import __version__
 from pillqc.data.decoding_process import read_image
+from pillqc.data.defects import defect_names
 from pillqc.data.folders import read_samples
 from pillqc.data.images import MEAN, STD
 from pillqc.data.masks import MaskSurvey, survey_masks
 from pillqc.data.seen_images import encode_seen
 from pillqc.data.split_manifest import build_manifest, manifest_path, write_split
 from pillqc.data.splits import find_crossings, split_by_folders, split_samples, with_split_names
-from pillqc.errors import shown
-from pillqc.evaluation.calibration import Chosen, choose, divide_head
+from pillqc.errors import UsageError, shown
+from pillqc.evaluation.calibration import Chosen, choose, choose_names, divide_head
+from pillqc.evaluation.defect_calibration import scale_defects
 from pillqc.inspection.drift import drift_reference
 from pillqc.inspection.novelty import image_statistics, known_limits
 from pillqc.model.artifact import ModelCard, check_writable, save_artifact
-from pillqc.model.narrowing import narrow_form, wide_form
-from pillqc.model.network import CLASSES, load_model
+from pillqc.model.narrowing import narrow_form, wide_form, with_defects_of
+from pillqc.model.network import CLASSES, load_model, with_defects
 from pillqc.model.optimizing import ipex_optimize
 from pillqc.training.batches import FileSource
 from pillqc.training.checkpoint import CheckpointFile
@@ -40,6 +43,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from torch import Tensor
+
     from pillqc.data.images import Sample
     from pillqc.data.split_manifest import SplitManifest
     from pillqc.model.network import CustomVGG, LoadedModel
@@ -48,6 +53,11 @@ if TYPE_CHECKING:
 ADAPTING_IMAGES: Final = 14_000
 """Images that `--adapt` shows in all, each of them several times."""
 _NOT_IN_CARD: Final = ("data", "good", "out", "checkpoint")
+_OF_THE_DECISION: Final = (
+    *("classes", "threshold", "undecided", "temperature", "thresholds", "box_threshold", "known"),
+    *("intended_use", "known_failures"),
+)
+"""Fields of the card that stay with good and bad."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +71,10 @@ class TrainingRun:  # more than 15 fields: one for each option of `pillqc train`
     checkpoint: Path | None = None
     """None: beside `out`."""
     weights: str | None = None
+    classes: str = "good-bad"
+    """`defects`: name them too."""
+    names_only: bool = False
+    """Learn the names alone; good and bad stay those of `weights`."""
     backend: str = "stock"
     dtype: str = "fp32"
     epochs: int = 20
@@ -89,7 +103,7 @@ class Trained:
     result: TrainingResult
     manifest: SplitManifest
     chosen: Chosen | None
-    """None where validation lacks good or bad images."""
+    """None where validation lacks good or bad images, and where the names alone were learnt."""
 
 
 def run_training(
@@ -101,6 +115,10 @@ def run_training(
     """Train on one part of the data, choose on another, and write the model file.
 
     Returns None in the processes of a team that do not lead it.
+
+    Raises:
+        UsageError: the options exclude each other.
+        PillqcError: the data cannot be used, or the file cannot be written.
     """
     check_writable(run.out)
     notes: list[str] = []
@@ -111,10 +129,12 @@ def run_training(
     else:
         splits = split_samples(samples, seed=run.seed)
     manifest = build_manifest(splits, run.data)
+    defects = defect_names(splits["train"]) if run.classes == "defects" else ()
     loaded = load_model(run.weights, freeze=not run.full, seed=run.seed)
+    _check_names_only(run, loaded)
     epochs = run.epochs or -(-ADAPTING_IMAGES // max(len(splits["train"]), 1))
     run = replace(run, size=run.size or loaded.size, epochs=epochs)
-    model = _prepared(loaded, run)
+    model = _prepared(loaded, run, defects)
     checkpoint = CheckpointFile(
         path=run.checkpoint or run.out.with_suffix(".checkpoint"),
         settings=_settings(run, manifest, model),
@@ -124,19 +144,12 @@ def run_training(
         if together.leads:
             for note in (*notes, masks.line, *_doubts(splits, can_choose=can_choose)):
                 on_note(note)
-        result = _train(run, model, splits, together, checkpoint, on_epoch)
+        result = _train(run, model, splits, defects, together, checkpoint, on_epoch)
     if not together.leads:
         return None
-    model = wide_form(model)
-    chosen = choose(model, splits["validation"], size=run.size) if can_choose else None
     seen = [*splits["train"], *splits["validation"]]
-    card = _card(run, loaded, manifest, masks, result, seen)
-    if chosen is None:
-        failures = ("no validation data: the threshold is a guess",)
-        card = replace(card, known_failures=failures)
-    else:
-        card = replace(card, data=card.data | {"validation_images": chosen.images})
-        card = chosen.apply_to(card)
+    card = replace(_card(run, loaded, manifest, masks, result, seen), defects=defects)
+    model, card, chosen = _calibrated(run, loaded, model, card, splits["validation"])
     save_artifact(run.out, model, card)
     write_split(manifest_path(run.out), manifest)
     checkpoint.path.unlink(missing_ok=True)
@@ -147,6 +160,7 @@ def _train(
     run: TrainingRun,
     model: CustomVGG,
     splits: Mapping[str, Sequence[Sample]],
+    defects: Sequence[str],
     together: Team,
     checkpoint: CheckpointFile,
     on_epoch: Callable[[Epoch], None] | None,
@@ -154,7 +168,12 @@ def _train(
     dtype = torch.bfloat16 if run.dtype == "bf16" else None
     return train(
         model,
-        FileSource(splits["train"], size=run.size, augment_seed=run.seed if run.augment else None),
+        FileSource(
+            splits["train"],
+            size=run.size,
+            augment_seed=run.seed if run.augment else None,
+            defects=defects,
+        ),
         TrainingOptions(
             epochs=run.epochs,
             batch_size=run.batch_size,
@@ -167,7 +186,7 @@ def _train(
             masks=run.masks,
             cycle=run.cycle,
         ),
-        validation=FileSource(splits["validation"], size=run.size),
+        validation=FileSource(splits["validation"], size=run.size, defects=defects),
         optimize=ipex_optimize(dtype or torch.float32) if run.backend == "ipex" else None,
         on_epoch=on_epoch if together.leads else None,
         team=together,
@@ -175,16 +194,67 @@ def _train(
     )
 
 
-def _prepared(loaded: LoadedModel, run: TrainingRun) -> CustomVGG:
-    """Return the model without its calibration, in the form and layout that trains fastest."""
-    model = loaded.model
-    if loaded.card is not None and loaded.trained:
-        divide_head(model, 1.0 / loaded.card.temperature)
+def _check_names_only(run: TrainingRun, loaded: LoadedModel) -> None:
+    if not run.names_only:
+        return
+    if run.classes != "defects" or run.full:
+        raise UsageError("--names-only needs --classes defects, and goes without --full or --adapt")
+    if loaded.card is None or not loaded.trained:
+        raise UsageError(f"--names-only needs the weights of a trained model, not {loaded.name}")
+
+
+def _calibrated(
+    run: TrainingRun,
+    loaded: LoadedModel,
+    model: CustomVGG,
+    card: ModelCard,
+    validation: Sequence[Sample],
+) -> tuple[CustomVGG, ModelCard, Chosen | None]:
+    """Return the trained model in full width with what validation images choose, and its card."""
+    can_choose = len({sample.bad for sample in validation}) == len(CLASSES)
+    if run.names_only and loaded.card is not None:
+        model = with_defects_of(loaded.model, model)
+        kept = {name: getattr(loaded.card, name) for name in _OF_THE_DECISION}
+        card = replace(card, **kept)
+        if can_choose:
+            choose_names(model, validation, size=run.size, defects=card.defects)
+        return model, card, None
+    model = wide_form(model)
+    if not can_choose:
+        failures = ("no validation data: the threshold is a guess",)
+        return model, replace(card, known_failures=failures), None
+    chosen = choose(model, validation, size=run.size, defects=card.defects)
+    card = replace(card, data=card.data | {"validation_images": chosen.images})
+    return model, chosen.apply_to(card), chosen
+
+
+def _prepared(loaded: LoadedModel, run: TrainingRun, defects: Sequence[str]) -> CustomVGG:
+    """Return the model without its calibration, in the form and layout that trains fastest.
+
+    It has an output for each defect, and none for others that it may have named before.
+    """
+    model, temperature = loaded.model, loaded.card.temperature if loaded.card else 1.0
+    if loaded.trained and not run.names_only:
+        divide_head(model, 1.0 / temperature)
+    model = with_defects(model, len(defects))
+    if run.names_only:
+        scale_defects(model, [(temperature, 0.0)] * len(defects))
     if run.narrow:
         model = narrow_form(model, freeze=not run.full)
+    if run.names_only:
+        model.features.requires_grad_(requires_grad=False)
+        for values in (model.head.weight, model.head.bias):
+            values.register_hook(partial(_of_defects, first=model.n_classes))  # type: ignore[no-untyped-call] # torch leaves it untyped
     if run.dtype == "bf16" and run.backend == "stock":  # else oneDNN reorders it in each call
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # not in its stubs
     return model
+
+
+def _of_defects(gradient: Tensor, *, first: int) -> Tensor:
+    """Return a gradient of the head that moves the defects alone."""
+    gradient = gradient.clone()
+    gradient[:first] = 0.0
+    return gradient
 
 
 def _doubts(splits: dict[str, list[Sample]], *, can_choose: bool) -> list[str]:

@@ -88,7 +88,7 @@ def train_from_scratch(
         )
         render_dataset(validation_root, validation_plan, jobs=max(recipe.jobs, 1))
         validation = read_samples(validation_root)
-        chosen = choose(model, validation, size=size)
+        chosen = choose(model, validation, size=size, defects=recipe.defects)
         card = _card(recipe, result, chosen, validation)
         # evaluate what users will load: the weights in half precision
         save_artifact(out, model, card, dtype=torch.float16)
@@ -113,6 +113,7 @@ def _card(
     pictures = [image_statistics(read_image(sample.path)) for sample in validation]
     reference = drift_reference(pictures, [sample.bad for sample in validation])
     card = ModelCard(
+        defects=recipe.defects,
         seen=encode_seen(content_hash(sample.path) for sample in validation),
         known=known_limits(pictures),
         drift=reference.as_dict() if reference else {},
@@ -134,7 +135,8 @@ def _card(
             "steps": result.steps,
             "seconds": round(result.seconds, 1),
             "validation_auroc": result.auroc,
-            "command": "pillqc train --from-scratch --out model.safetensors",
+            "command": "pillqc train --from-scratch --out model.safetensors"
+            + (" --classes defects" if recipe.defects else ""),
             "arithmetic": "bf16 autocast" if has_native_bf16() else "fp32",
             "pillqc": __version__,
             "torch": torch.__version__,

@@ -62,6 +62,38 @@ def training_step(
     return loss.detach()
 
 
+def defect_shares(present: Tensor) -> Tensor:
+    """Return the share of images (K) that have each defect, among those where that is known.
+
+    Args:
+        present: which defects the images have (N, K): 1 yes, 0 no, NaN not known.
+    """
+    least = 1.0 / max(len(present), 2)
+    return present.nanmean(dim=0).nan_to_num(0.5).clamp(least, 1.0 - least)
+
+
+def defect_weights(present: Tensor, shares: Tensor) -> Tensor:
+    """Return weights (N, K) with which images that have a defect count as much as the others.
+
+    Their mean is 1. Where it is not known whether an image has the defect, its weight is 0.
+    """
+    with_it, without = 0.5 / shares, 0.5 / (1.0 - shares)
+    return torch.where(present == 1, with_it, without).where(~present.isnan(), 0.0)
+
+
+def defect_loss(scores: Tensor, present: Tensor, weights: Tensor) -> Tensor:
+    """Return the loss of each image (n): the mean over its defects' cross-entropies.
+
+    Args:
+        scores: of the defects (n, K).
+        present: which defects the images have (n, K).
+        weights: from `defect_weights` (n, K).
+    """
+    truth = present.nan_to_num()
+    each = F.binary_cross_entropy_with_logits(scores.float(), truth, reduction="none")
+    return (each * weights).mean(dim=1)
+
+
 def window_loss(
     cells: Tensor, masks: Tensor, known: Tensor | None = None, team: Team | None = None
 ) -> Tensor:
@@ -79,8 +111,44 @@ def window_loss(
     weight = torch.where(truth > 0.5, DEFECT_WEIGHT, 1.0) * (truth - 0.5).abs() * 2.0
     if known is not None:
         weight = weight * known[:, None, None]
+    return _weighted_loss(evidence, (truth > 0.5).float(), weight, team)
+
+
+def defect_window_loss(
+    cells: Tensor,
+    masks: Tensor,
+    present: Tensor,
+    known: Tensor | None = None,
+    team: Team | None = None,
+) -> Tensor:
+    """Return the loss of the defects' windows against the masks.
+
+    A window with a defect is one of that defect, and of no other. It weighs as much for its own as
+    for all others together, so that naming is learnt as well as finding.
+
+    Args:
+        cells: scores of the defects' windows (n, K, h+1, w+1).
+        masks: where the images are defective, bool (n, H, W).
+        present: which defects the images have (n, K). Where that is not known (NaN), the windows
+            inside of the mask say nothing; those outside have no defect.
+        known: images whose mask is to be trusted, as for `window_loss`.
+        team: as for `window_loss`.
+    """
+    truth = window_truth(masks, cells.shape[-1] - 1)[:, None]
+    defective = truth > 0.5
+    own = (present == 1)[:, :, None, None] & defective
+    weight = (truth - 0.5).abs() * 2.0 * torch.where(defective, DEFECT_WEIGHT, 1.0)
+    weight = weight * torch.where(own, max(cells.shape[1] - 1.0, 1.0), 1.0)
+    weight = weight * ~(present.isnan()[:, :, None, None] & defective)
+    if known is not None:
+        weight = weight * known[:, None, None, None]
+    return _weighted_loss(cells.float(), own.float(), weight, team)
+
+
+def _weighted_loss(evidence: Tensor, truth: Tensor, weight: Tensor, team: Team | None) -> Tensor:
+    """Return the weighted mean of the windows' cross-entropies, over all processes."""
     per_window = F.binary_cross_entropy_with_logits(
-        (evidence - EVIDENCE_OFFSET) / EVIDENCE_SCALE, (truth > 0.5).float(), reduction="none"
+        (evidence - EVIDENCE_OFFSET) / EVIDENCE_SCALE, truth, reduction="none"
     )
     total = weight.sum()
     if team is not None:

@@ -22,7 +22,7 @@ from pillqc.data.folders import read_samples
 from pillqc.data.images import UNSPLIT, load_images
 from pillqc.data.splits import split_samples
 from pillqc.inspection.inspector import Inspection, inspect
-from pillqc.model.network import LoadedModel, load_model
+from pillqc.model.network import LoadedModel, load_model, with_defects
 from pillqc.rendering.dataset import MANIFEST
 from pillqc.training.step import class_weights
 
@@ -129,6 +129,8 @@ class Workload:
         """
         loaded = load_model(self._weights, freeze=FROZEN in scenario.options, seed=self._seed)
         if scenario.task is Task.TRAINING:
+            # the benchmark trains good against bad, whatever else the weights name
+            loaded = replace(loaded, model=with_defects(loaded.model, 0))
             head, generator = loaded.model.head, torch.Generator().manual_seed(self._seed)
             with torch.no_grad():
                 head.weight.normal_(0.0, _NEW_HEAD_STD, generator=generator)

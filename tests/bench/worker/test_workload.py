@@ -19,7 +19,8 @@ from bench.worker.workload import (
 )
 from pillqc.data.images import Sample, load_images
 from pillqc.errors import DataError
-from pillqc.model.network import load_model
+from pillqc.model.artifact import ModelCard, save_artifact
+from pillqc.model.network import CustomVGG, load_model
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("one_thread")]
 
@@ -180,6 +181,19 @@ def test_a_step_trains(work: Workload) -> None:
     assert torch.isfinite(loss)
     assert torch.equal(first, model.features[0].weight)
     assert not torch.equal(head, model.head.weight)
+
+
+def test_a_model_that_names_defects_is_trained_for_good_and_bad(
+    small_pills: Path, tmp_path: Path
+) -> None:
+    """A training step is the same work whatever the weights name; inference has their outputs."""
+    path = tmp_path / "named.safetensors"
+    save_artifact(path, CustomVGG(n_defects=2), ModelCard(defects=("crack", "scratch")))
+    work = Workload(small_pills, seed=0, weights=str(path), image_size=SIDE)
+    model = work.model(TRAINING).model.train()
+    prepared = Prepared(model=model, optimizer=optimizer_for(model, TRAINING))
+    assert torch.isfinite(step(prepared, work.batch(2)))
+    assert work.model(INFERENCE).model.n_defects == 2
 
 
 def test_a_step_without_optimizer_is_refused(work: Workload) -> None:

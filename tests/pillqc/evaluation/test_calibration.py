@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from pillqc.data.defects import defect_names
 from pillqc.data.folders import read_samples
 from pillqc.errors import DataError, PillqcError
 from pillqc.evaluation.calibration import choose, divide_head, fit_temperature, symmetrise_head
 from pillqc.evaluation.evaluate import threshold_at
 from pillqc.inspection.prediction import Prediction, predict
-from pillqc.model.network import CustomVGG
+from pillqc.model.network import CustomVGG, with_defects
 from pillqc.rendering.dataset import RenderPlan, render_dataset
 
 if TYPE_CHECKING:
@@ -64,6 +65,28 @@ def test_half_of_the_heat_of_good_pills_is_0(samples: list[Sample]) -> None:
     assert 0.3 < (np.stack(heat) == 0).mean() < 0.7
 
 
+def test_naming_defects_changes_no_threshold_and_no_probability_of_bad(
+    samples: list[Sample],
+) -> None:
+    """Each defect has probabilities and a map of its own."""
+    plain, names = _model(), defect_names(samples)
+    named = with_defects(_model(), len(names))
+    alone = choose(plain, samples, size=_SIZE)
+    chosen = choose(named, samples, size=_SIZE, defects=names)
+    assert chosen.threshold == pytest.approx(alone.threshold, abs=1e-5)
+    assert chosen.temperature == pytest.approx(alone.temperature, rel=1e-3)
+    assert torch.allclose(named.map_low[:2], plain.map_low, rtol=1e-3)
+    paths = [s.path for s in samples]
+    shown = [p for p in predict(named, paths, size=_SIZE) if isinstance(p, Prediction)]
+    expected = [p for p in predict(plain, paths, size=_SIZE) if isinstance(p, Prediction)]
+    assert [p.bad for p in shown] == pytest.approx([p.bad for p in expected], abs=1e-5)
+    known = [p.defects for p, s in zip(shown, samples, strict=True) if s.defect != "combined"]
+    # one pill of each, of 20 whose defects are known; Platt's targets are a little inside 0 and 1
+    share = (2 / 3 + 19 / 21) / 20
+    assert np.stack(known).mean(axis=0) == pytest.approx(np.full(len(names), share), abs=0.01)
+    assert shown[0].defect_heat.shape == (len(names), _SIZE, _SIZE)
+
+
 def test_one_kind_of_pill_cannot_choose(samples: list[Sample]) -> None:
     """Without good and bad there is no threshold between them."""
     with pytest.raises(PillqcError, match="good and bad"):
@@ -104,3 +127,17 @@ def test_temperature_and_symmetry_keep_the_order_of_images() -> None:
     assert after[:, 1].argsort().equal(before[:, 1].argsort())
     expected = torch.sigmoid(torch.logit(before[:, 1]) / 2.0)
     assert torch.allclose(after[:, 1], expected, atol=1e-5)
+
+
+def test_temperature_and_symmetry_are_those_of_good_and_bad() -> None:
+    """The defects keep their probabilities."""
+    torch.manual_seed(0)
+    model = CustomVGG(n_defects=2, narrowing=8).eval()
+    images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before = model(images)[0]
+        symmetrise_head(model)
+        divide_head(model, 2.0)
+        after = model(images)[0]
+    assert torch.equal(after[:, 2:], before[:, 2:])
+    assert not torch.allclose(after[:, :2], before[:, :2])

@@ -17,10 +17,10 @@ from pillqc.evaluation.evaluate import (
     calibration_error,
     evaluate,
     judge,
-    share,
     threshold_at,
 )
 from pillqc.evaluation.pixels import PixelGatherer, PixelMetrics
+from pillqc.evaluation.shares import share
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,6 +12,7 @@ from PIL import Image
 from pillqc.errors import PillqcError
 from pillqc.evaluation.evaluate import Evaluation, judge
 from pillqc.evaluation.figures import caption, draw_figures
+from pillqc.evaluation.naming import judge_names
 from pillqc.evaluation.pixels import PixelMetrics
 
 if TYPE_CHECKING:
@@ -46,6 +47,22 @@ def test_every_figure_is_a_readable_picture(report: Evaluation, tmp_path: Path) 
         with Image.open(path) as image:
             assert image.width > 300
             assert np.asarray(image.convert("L")).std() > 5
+
+
+def test_a_model_that_names_defects_has_their_confusion_drawn(
+    report: Evaluation, tmp_path: Path
+) -> None:
+    """As a further figure."""
+    naming = judge_names(
+        ["good", "crack", "scratch"],
+        names=("crack", "scratch"),
+        probabilities=np.eye(3, 2),
+        bad=np.array([0.1, 0.9, 0.9]),
+        threshold=0.5,
+    )
+    paths = draw_figures(replace(report, naming=naming), tmp_path)
+    assert paths[-1].stem == "confusion_by_class"
+    assert paths[-1].is_file()
 
 
 def test_the_caption_warns_of_doubtful_figures(report: Evaluation) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from pathlib import Path
@@ -9,10 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from pillqc.inspection.inspector import decide, find_images, inspect
+from pillqc.commands.text import CsvLines, inspection_line
+from pillqc.inspection.inspector import Inspection, decide, find_images, inspect
+from pillqc.inspection.pictures import draw
 from pillqc.inspection.prediction import Prediction, Unreadable
-from pillqc.model.network import load_model
+from pillqc.model.artifact import ModelCard
+from pillqc.model.network import LoadedModel, load_model
 
 pytestmark = pytest.mark.torch
 
@@ -107,3 +112,67 @@ def test_a_good_pill_gets_no_box_and_a_bad_one_its_boxes(monkeypatch: pytest.Mon
     assert (box.left, box.top, box.right, box.bottom) == (30, 10, 60, 25)
     printed = json.loads(json.dumps(second.as_dict()))
     assert list(printed)[:5] == ["path", "decision", "probability_bad", "boxes", "ms"]
+
+
+@pytest.fixture
+def named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Inspection]:
+    """A good and a bad pill, inspected by a model that names three defects."""
+    Image.new("RGB", (20, 20)).save(tmp_path / "x.png")
+    pills = [
+        Prediction(
+            path=tmp_path / "x.png",
+            bad=bad,
+            heat=np.zeros((10, 10), np.float32),
+            width=20,
+            height=20,
+            ms=1.0,
+            batch=1,
+            notes=(),
+            statistics={},
+            defects=np.array([0.25, 0.5, 0.125], np.float32),
+            defect_heat=np.stack([np.full((10, 10), heat, np.float32) for heat in (0.0, 1.0, 0.0)]),
+        )
+        for bad in (0.1, 0.9)
+    ]
+    monkeypatch.setattr("pillqc.inspection.inspector.predict", lambda *_, **__: iter(pills))
+    card = ModelCard(defects=("color", "crack", "scratch"))
+    plain = load_model("random")
+    loaded = LoadedModel(model=plain.model, trained=True, threshold=0.5, name="m", card=card)
+    return list(inspect(loaded, []))
+
+
+def test_the_likeliest_defect_comes_first(named: list[Inspection]) -> None:
+    """In JSON it is the last key; a line for people has it for pills that are not good."""
+    good, bad = named
+    printed = json.loads(json.dumps(bad.as_dict()))
+    assert list(printed)[-1] == "defects"
+    assert list(printed["defects"].items()) == [("crack", 0.5), ("color", 0.25), ("scratch", 0.125)]
+    assert inspection_line(bad).endswith("; most likely crack 0.500, color 0.250, scratch 0.125")
+    assert "likely" not in inspection_line(good)
+
+
+def test_a_model_that_names_defects_has_columns_for_them(
+    named: list[Inspection], tmp_path: Path
+) -> None:
+    """At the end of the row; other models' tables have none."""
+    table = tmp_path / "d.csv"
+    headers = []
+    for defects in (False, True):
+        with CsvLines(table, defects=defects) as rows:
+            rows.add(named[1].as_dict())
+        with table.open(newline="") as file:
+            reader = csv.DictReader(file)
+            (row,) = reader
+        headers.append(list(row))
+    assert headers[0][-1] == "undecided_to"
+    assert headers[1] == [*headers[0], "defect", "probability_defect", "defects"]
+    assert (row["defect"], row["probability_defect"]) == ("crack", "0.5")
+    assert json.loads(row["defects"]) == named[1].defects
+
+
+def test_a_picture_shows_the_map_of_the_likeliest_defect(named: list[Inspection]) -> None:
+    """As the third picture, for pills that are not good."""
+    good, bad = (np.asarray(draw(one)) for one in named)
+    assert bad[:20, 40:60].mean() > 50, "the crack's map is hot everywhere"
+    assert bad[:20, 20:40].max() == 0
+    assert good[:20, 40:60].min() == 255

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -44,6 +45,30 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
     assert all(
         torch.equal(value, wanted[name]) for name, value in loaded.model.state_dict().items()
     )
+
+
+def test_a_model_that_names_defects_comes_back_with_their_names(tmp_path: Path) -> None:
+    """In the order of its outputs."""
+    path = tmp_path / "m.safetensors"
+    model = CustomVGG(n_defects=2)
+    save_artifact(path, model, ModelCard(defects=("scratch", "crack")))
+    loaded = load_model(path)
+    assert loaded.defects == ("scratch", "crack")
+    assert (loaded.model.n_classes, loaded.model.n_defects) == (2, 2)
+    assert torch.equal(loaded.model.head.weight, model.head.weight)
+    save_artifact(path, model, ModelCard(defects=("scratch",)))
+    with pytest.raises(ModelFileError, match="of another shape"):
+        load_model(path)
+
+
+def test_a_file_without_names_of_defects_is_a_good_bad_model(tmp_path: Path) -> None:
+    """Files of version 0.2 and earlier do not have the field."""
+    path = tmp_path / "old.safetensors"
+    card = asdict(ModelCard(threshold=0.25))
+    del card["defects"]
+    save_file(CustomVGG().state_dict(), path, metadata={"pillqc_card": json.dumps(card)})
+    loaded = load_model(path)
+    assert (loaded.defects, loaded.threshold, loaded.model.n_defects) == ((), 0.25, 0)
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
@@ -119,6 +144,7 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
         (replace(ModelCard(), format=99), "model format 99"),
         (replace(ModelCard(), threshold=7.0), "card is damaged"),
         (replace(ModelCard(), threshold="high"), "card is damaged"),  # type: ignore[arg-type] # the damage
+        (replace(ModelCard(), defects=(1, 2)), "card is damaged"),  # type: ignore[arg-type] # the damage
     ],
 )
 def test_an_unusable_card_is_refused(tmp_path: Path, card: ModelCard, message: str) -> None:

@@ -13,11 +13,11 @@ from pillqc.model.network import CustomVGG
 pytestmark = pytest.mark.torch
 
 
-@pytest.mark.parametrize("narrowing", [1, 4])
-def test_folding_the_norms_changes_nothing(narrowing: int) -> None:
+@pytest.mark.parametrize(("narrowing", "n_defects"), [(1, 0), (4, 0), (4, 3)])
+def test_folding_the_norms_changes_nothing(narrowing: int, n_defects: int) -> None:
     """The plain network has the same probabilities, and a symmetric head."""
     torch.manual_seed(0)
-    net = NormedVGG(narrowing=narrowing).eval()
+    net = NormedVGG(n_defects=n_defects, narrowing=narrowing).eval()
     for layer in net.features:
         if isinstance(layer, nn.BatchNorm2d):
             nn.init.normal_(layer.weight, 1.0, 0.1)
@@ -28,8 +28,10 @@ def test_folding_the_norms_changes_nothing(narrowing: int) -> None:
     images = torch.randn(2, 3, 64, 64)
     model = fold_batch_norm(net)
     with torch.no_grad():
-        expected = torch.softmax(image_scores(net(images)), dim=1)
-        assert torch.allclose(model(images)[0], expected, atol=1e-5)
+        scores, probabilities = image_scores(net(images)), model(images)[0]
+    assert torch.allclose(probabilities[:, :2], torch.softmax(scores[:, :2], dim=1), atol=1e-5)
+    assert torch.allclose(probabilities[:, 2:], torch.sigmoid(scores[:, 2:]), atol=1e-5)
+    assert probabilities.shape == (2, 2 + n_defects)
     assert torch.allclose(model.head.weight[0], -model.head.weight[1])
 
 

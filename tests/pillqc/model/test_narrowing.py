@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, cast
 import pytest
 import torch
 
-from pillqc.model.narrowing import narrow_form, wide_form
-from pillqc.model.network import CustomVGG, load_model
+from pillqc.model.narrowing import narrow_form, wide_form, with_defects_of
+from pillqc.model.network import CustomVGG, load_model, with_defects
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,11 +23,12 @@ def answers(model: CustomVGG, images: Tensor) -> tuple[Tensor, Tensor]:
         return model.scores(features), model.evidence(features, images.shape[-2:])
 
 
-def narrow_model() -> CustomVGG:
+def narrow_model(n_defects: int = 0) -> CustomVGG:
     """An eighth of the width, with a scale of maps."""
     torch.manual_seed(5)
-    model = CustomVGG(freeze=False, narrowing=8).eval()
-    model.calibrate_maps(torch.tensor([-1.0, -2.0]), torch.tensor([1.0, 3.0]))
+    model = CustomVGG(n_defects=n_defects, freeze=False, narrowing=8).eval()
+    low, high = torch.tensor([-1.0, -2.0]), torch.tensor([1.0, 3.0])
+    model.calibrate_maps(*(torch.cat([v, torch.ones(n_defects) * v[1]]) for v in (low, high)))
     return model
 
 
@@ -43,18 +44,33 @@ def test_the_shipped_model_has_a_narrow_form_that_answers_alike() -> None:
         assert float((mine - its).abs().max()) < 0.02 * float(its.abs().max())
 
 
-def test_there_and_back_again_nothing_changes() -> None:
+@pytest.mark.parametrize("n_defects", [0, 3])
+def test_there_and_back_again_nothing_changes(n_defects: int) -> None:
     """Neither evidence nor the scale of the maps, whichever part of the width it is."""
-    narrow = narrow_model()
+    narrow = narrow_model(n_defects)
     wide = wide_form(narrow)
     assert wide.head.in_features == 512
     again = narrow_form(wide)
     assert again.head.in_features == 64
     for model in (wide, again):
+        assert (model.n_classes, model.n_defects) == (2, n_defects)
         for mine, its in zip(answers(model, IMAGES), answers(narrow, IMAGES), strict=True):
             assert torch.allclose(mine, its, rtol=1e-4, atol=1e-5)
         assert torch.equal(model.map_low, narrow.map_low)
         assert bool(model.map_calibrated)
+
+
+def test_defects_learnt_in_the_narrow_form_are_those_of_the_wide_one() -> None:
+    """Good and bad of the wide one keep their weights, whatever happened to them there."""
+    trained = narrow_model(n_defects=3)
+    expected = answers(trained, IMAGES)
+    wide = with_defects(wide_form(trained), 0)
+    with torch.no_grad():
+        trained.head.weight[:2] += 1.0
+    made = with_defects_of(wide, trained)
+    assert torch.equal(made.head.weight[:2], wide.head.weight)
+    for mine, its in zip(answers(made, IMAGES), expected, strict=True):
+        assert torch.allclose(mine, its, rtol=1e-4, atol=1e-4)
 
 
 def test_a_model_that_is_no_widened_one_stays_as_it_is() -> None:

@@ -11,7 +11,13 @@ from torch import Tensor
 from torchvision.models import vgg
 
 from pillqc.errors import PillqcError
-from pillqc.model.network import FROZEN_LAYERS, CustomVGG, count_parameters, load_model
+from pillqc.model.network import (
+    FROZEN_LAYERS,
+    CustomVGG,
+    count_parameters,
+    load_model,
+    with_defects,
+)
 from tests.fresh_process import python
 
 if TYPE_CHECKING:
@@ -72,6 +78,56 @@ def test_evaluation_mode_returns_probabilities_and_maps(model: CustomVGG, images
     assert maps.shape == (3, 2, 64, 64)
     assert maps.min() == 0.0
     assert maps.max() == 1.0
+
+
+def test_defects_are_further_classes_that_leave_good_and_bad_alone(
+    model: CustomVGG, images: Tensor
+) -> None:
+    """Each defect has a probability and a map of its own, and takes nothing from the two."""
+    named = with_defects(model, 3)
+    with torch.no_grad():
+        named.head.bias[2:] = torch.tensor([-50.0, 0.0, 50.0])
+        probabilities, maps = named(images)
+        expected, expected_maps = model(images)
+    assert torch.allclose(probabilities[:, :2], expected, atol=1e-6)
+    assert torch.allclose(maps[:, :2], expected_maps, atol=1e-4)
+    assert maps.shape == (3, 5, 64, 64)
+    assert probabilities[:, 2].max() < 1e-6
+    assert probabilities[:, 4].min() > 1 - 1e-6, "a pill may have several defects"
+
+
+def test_a_defect_starts_as_the_evidence_for_bad(images: Tensor) -> None:
+    """Its score is that of bad minus that of good, and its map has the same scale."""
+    model = load_model("random").model
+    model.calibrate_maps(torch.tensor([-1.0, 0.5]), torch.tensor([-0.5, 1.0]))
+    named = with_defects(model, 2)
+    with torch.no_grad():
+        scores = named.scores(named.features(images))
+    assert torch.allclose(scores[:, 3], scores[:, 1] - scores[:, 0], atol=1e-5)
+    assert named.map_low.tolist() == [-1.0, 0.5, 1.0, 1.0]
+    assert bool(named.map_calibrated)
+    assert named.is_frozen()
+    assert not named.training
+
+
+def test_a_model_can_lose_its_defects_again(model: CustomVGG) -> None:
+    """A training for good and bad only starts from what it knew of these."""
+    named = with_defects(model, 2)
+    plain = with_defects(named, 0)
+    assert plain.n_defects == 0
+    assert torch.equal(plain.head.weight, model.head.weight)
+    assert with_defects(model, 0) is model
+
+
+def test_tracing_keeps_the_defects(images: Tensor) -> None:
+    """TorchScript gives the same probabilities and maps."""
+    torch.manual_seed(0)
+    model = CustomVGG(n_defects=2, narrowing=8).eval()
+    with torch.no_grad():
+        traced = _traced(model, images[:1])
+        for got, wanted in zip(traced(images[1:2]), model(images[1:2]), strict=True):
+            assert torch.allclose(got, wanted, atol=1e-6)
+            assert wanted.shape[1] == 4
 
 
 def test_the_head_is_the_tutorials_at_224() -> None:

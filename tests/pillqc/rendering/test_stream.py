@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pillqc.rendering.stream import StreamPlan, kind_of, stream
+from pillqc.rendering.stream import KINDS, StreamPlan, kind_of, stream
 
 pytestmark = pytest.mark.torch
 
@@ -24,5 +24,6 @@ def test_a_stream_shows_good_pills_and_every_defect() -> None:
     kinds = [kind_of(0, number) for number in range(400)]
     assert 0.4 < kinds.count("good") / 400 < 0.6
     assert len(set(kinds)) == 8
-    (_, masks, bad) = next(stream(StreamPlan(size=64, batch_size=16, jobs=0), start=0, count=16))
-    assert torch.equal(masks.flatten(1).any(dim=1), bad.bool())
+    (_, masks, shown) = next(stream(StreamPlan(size=64, batch_size=16, jobs=0), start=0, count=16))
+    assert [KINDS[kind] for kind in shown] == kinds[:16]
+    assert torch.equal(masks.flatten(1).any(dim=1), shown > 0)

@@ -74,10 +74,11 @@ def test_the_parts_of_a_team_are_the_whole_batch() -> None:
 
 @pytest.mark.slow
 def test_two_processes_learn_what_one_learns(pills: Path, tmp_path: Path) -> None:
-    """With the same total batch; only one of them writes and prints."""
+    """With the same total batch, names of defects too; only one of them writes and prints."""
     one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
-    train_alone(train_words(pills, one, "--masks"))
-    words = train_words(pills, two, "--masks")
+    options = ("--masks", "--classes", "defects")
+    train_alone(train_words(pills, one, *options))
+    words = train_words(pills, two, *options)
     done = subprocess.run(
         [*_TORCHRUN, "--standalone", "--nproc-per-node=2", "-m", "pillqc", *words],
         capture_output=True,

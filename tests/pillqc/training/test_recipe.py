@@ -72,12 +72,23 @@ def test_a_missing_gpu_is_an_error(tmp_path: Path) -> None:
         run_recipe(replace(_TINY, device="cuda"), tmp_path / "c.pt")
 
 
-def test_the_result_is_a_model_file_with_its_figures(tmp_path: Path) -> None:
+@pytest.mark.parametrize("classes", ["good-bad", "defects"])
+def test_the_result_is_a_model_file_with_its_figures(tmp_path: Path, classes: str) -> None:
     """Half precision, threshold and temperature from validation, metrics with their command."""
     out = tmp_path / "m.safetensors"
     counts = PillCounts(validation_good=6, validation_per_defect=1, test_good=4, test_per_defect=1)
-    report = train_from_scratch(_TINY, out, tmp_path / "c.pt", counts=counts)
+    recipe = replace(_TINY, classes=classes)
+    report = train_from_scratch(recipe, out, tmp_path / "c.pt", counts=counts)
     card, tensors = read_artifact(out)
+    assert tensors["head.weight"].shape == (2 + len(recipe.defects), 512)
+    assert card.defects == recipe.defects
+    if classes == "defects":
+        assert len(card.defects) == 6
+        assert card.metrics["naming"]["named_rightly"]["n"] == 6
+        assert card.training["command"].endswith("--classes defects")
+    else:
+        assert card.defects == ()
+        assert "naming" not in card.metrics
     assert tensors["head.weight"].dtype == torch.float16
     assert out.stat().st_size < 32_000_000
     assert card.metrics["image_auroc"] == report.image_auroc

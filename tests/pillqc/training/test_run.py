@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from pillqc.commands.main import main
 from pillqc.data.folders import read_samples
-from pillqc.errors import ModelFileError
+from pillqc.errors import ModelFileError, UsageError
 from pillqc.evaluation.evaluate import evaluate
 from pillqc.model.artifact import read_artifact
 from pillqc.model.narrowing import narrow_form
@@ -78,6 +78,7 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
         (5, {}),
         (7, {"full": True, "augment": True, "masks": True, "cycle": True}),
         (6, {"masks": True}),
+        (6, {"masks": True, "classes": "defects"}),
     ],
 )
 def test_a_killed_training_ends_with_the_same_bits(
@@ -123,6 +124,41 @@ def test_the_best_epoch_by_validation_is_kept(pills: Path, tmp_path: Path) -> No
     scores = [(e["validation_auroc"], -e["validation_loss"]) for e in training["history"]]
     assert training["best_epoch"] == scores.index(max(scores)) + 1
     assert json.dumps(training)
+
+
+@pytest.mark.parametrize("narrow", [True, False])
+def test_names_alone_leave_the_decision_as_it_was(
+    pills: Path, tmp_path: Path, narrow: bool
+) -> None:
+    """Weights, thresholds and maps of good and bad are those of the shipped model, bit by bit."""
+    out = tmp_path / "m.safetensors"
+    run = short(pills, out, classes="defects", names_only=True, narrow=narrow, epochs=2)
+    run = replace(run, learning_rate=0.01, masks=True)
+    done, tensors = trained(run)
+    shipped, card = load_model(), read_artifact(out)[0]
+    assert shipped.card is not None
+    for name, value in shipped.model.state_dict().items():
+        assert torch.equal(tensors[name][: len(value)] if value.ndim else tensors[name], value)
+    for name in ("threshold", "undecided", "thresholds", "temperature", "known"):
+        assert getattr(card, name) == getattr(shipped.card, name), name
+    assert len(card.defects) == 6
+    assert len(tensors["map_low"]) == 8
+    assert not torch.allclose(tensors["head.weight"][2], tensors["head.weight"][3])
+    aurocs = [epoch.validation_auroc for epoch in done.result.history]
+    assert aurocs == [aurocs[0]] * len(aurocs), "good and bad do not move while names are learnt"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"classes": "good-bad"}, {"full": True}, {"weights": "random"}],
+)
+def test_names_alone_need_names_and_a_decision_to_keep(
+    pills: Path, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    """Else the options exclude each other."""
+    usual = {"classes": "defects", "names_only": True}
+    with pytest.raises(UsageError, match="--names-only"):
+        run_training(short(pills, tmp_path / "m.safetensors", **(usual | options)))
 
 
 @pytest.mark.slow

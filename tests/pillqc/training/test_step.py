@@ -7,7 +7,12 @@ import torch
 
 from pillqc.model.network import FROZEN_LAYERS, load_model
 from pillqc.training.step import (
+    EVIDENCE_OFFSET,
     class_weights,
+    defect_loss,
+    defect_shares,
+    defect_weights,
+    defect_window_loss,
     make_optimizer,
     training_step,
     window_loss,
@@ -59,3 +64,57 @@ def test_images_without_a_known_mask_add_nothing_to_the_window_loss() -> None:
     some = window_loss(cells, masks, torch.tensor([True, False]))
     assert float(some) == pytest.approx(float(window_loss(cells[:1], masks[:1])))
     assert float(some) != pytest.approx(float(window_loss(cells, masks)))
+
+
+_NAN = float("nan")
+
+
+def test_pills_with_a_defect_weigh_as_much_as_those_without() -> None:
+    """Of four pills one has the first defect; the second is known of two; the mean weight is 1."""
+    present = torch.tensor([[1.0, 1.0], [0.0, 0.0], [0.0, _NAN], [0.0, _NAN]])
+    shares = defect_shares(present)
+    assert shares.tolist() == [0.25, 0.5]
+    weights = defect_weights(present, shares)
+    assert weights[:, 0].tolist() == pytest.approx([2.0, 2 / 3, 2 / 3, 2 / 3])
+    assert weights[:, 1].tolist() == [1.0, 1.0, 0.0, 0.0]
+    assert defect_weights(present[1:], defect_shares(present[1:])).isfinite().all()
+
+
+def test_a_pill_whose_defects_are_not_known_adds_nothing_to_their_loss() -> None:
+    """Whatever its scores are."""
+    present = torch.tensor([[1.0, 0.0], [_NAN, _NAN]])
+    weights = defect_weights(present, defect_shares(present))
+    loss = defect_loss(torch.tensor([[0.0, 0.0], [9.0, -9.0]]), present, weights)
+    assert float(loss[0]) > 0
+    assert float(loss[1]) == 0
+
+
+def _masked(*defective: bool) -> torch.Tensor:
+    masks = torch.zeros(len(defective), 64, 64, dtype=torch.bool)
+    masks[torch.tensor(defective), 17:30, 33:47] = True
+    return masks
+
+
+def test_a_window_has_its_own_defect_and_no_other() -> None:
+    """The loss falls with that defect's evidence and rises with any other's."""
+    cells = torch.full((1, 2, 5, 5), EVIDENCE_OFFSET, requires_grad=True)
+    present = torch.tensor([[0.0, 1.0]])
+    defect_window_loss(cells, _masked(True), present).backward()  # type: ignore[no-untyped-call] # untyped
+    assert cells.grad is not None
+    other, own = cells.grad[0, :, 1, 2].tolist()
+    clean = cells.grad[0, :, 4, 4].tolist()
+    assert own < 0 < other
+    assert other == pytest.approx(-own), "with two defects the other weighs as much"
+    assert clean == pytest.approx([other / 8] * 2)
+
+
+def test_windows_with_defects_that_are_not_known_say_nothing() -> None:
+    """Those outside of the mask have none; without a mask no window says anything."""
+    cells = torch.zeros(1, 2, 5, 5, requires_grad=True)
+    present = torch.full((1, 2), _NAN)
+    defect_window_loss(cells, _masked(True), present).backward()  # type: ignore[no-untyped-call] # untyped
+    assert cells.grad is not None
+    assert not cells.grad[0, :, 1:3, 2:4].any()
+    assert bool((cells.grad[0, :, 4, 4] > 0).all())
+    known = torch.tensor([False])
+    assert float(defect_window_loss(cells.detach(), _masked(True), present, known)) == 0
