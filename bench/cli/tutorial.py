@@ -39,7 +39,7 @@ def tutorial(  # more than 8 parameters: click passes one for each option
     results: Path,
     reports: Path,
 ) -> None:
-    """Go through "Good or Bad Pill?" with our measurement beside each of its statements.
+    """Go through the tutorial and measure what it states.
 
     About ten minutes on two cores, one page. A part that fails keeps its place and its reason. A
     tutorial that was interrupted goes on with --resume.

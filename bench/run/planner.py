@@ -276,14 +276,20 @@ class Planner:
 def _comes_late(scenario: Scenario) -> bool:
     """Whether no claim waits for it: no user would choose it, or it runs under a variable."""
     shows = only_shows(scenario.backend, scenario.dtype, scenario.options)
-    return shows or _if_time_is_left(scenario) or bool(variables.of(scenario))
+    return shows or _is_further(scenario) or bool(variables.of(scenario))
+
+
+def _is_further(scenario: Scenario) -> bool:
+    """Whether it compiles ahead of time, or in bf16."""
+    return scenario.mode is Mode.AOT or (scenario.compiles and scenario.dtype is Dtype.BF16)
 
 
 def _if_time_is_left(scenario: Scenario) -> bool:
-    """Whether it compiles ahead of time, or in bf16: no budget is kept for it.
+    """Whether no budget is kept for it, though a user may choose it.
 
-    It fuses what TorchScript or compile in fp32 fuses, compiles for many seconds, and each equal
-    way in a family makes the family's claim need more processes. It joins the claims once it is
-    measured.
+    Packages compiled ahead of time and compilation in bf16 fuse what TorchScript or compilation in
+    fp32 fuses, take many seconds to compile, and each equal way in a family makes the family's
+    claim need more processes. So they are measured after the headlines, and join the claims then;
+    stock PyTorch's at one image, the supported ways to the fastest answer, have their budget.
     """
-    return scenario.mode is Mode.AOT or (scenario.compiles and scenario.dtype is Dtype.BF16)
+    return _is_further(scenario) and (scenario.backend != "stock" or scenario.batch_size > 1)

@@ -26,7 +26,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         ("PEAK_MIB", 1),
     ):
         monkeypatch.setattr(calibration, name, value)
-    monkeypatch.setattr(calibration, "_copy_bytes", lambda: 1 << 20)
+    monkeypatch.setattr(calibration, "copy_bytes", lambda: 1 << 20)
 
 
 def test_a_dtype_without_kernels_of_onednn_has_a_peak_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ def test_the_peak_in_int8_is_of_8_bit_kernels() -> None:
 
 
 @pytest.mark.parametrize("error", [AttributeError("onednn"), RuntimeError("unimplemented")])
-def test_int8_that_this_pytorch_cannot_do_is_left_out(
+def test_int8_that_cannot_run_is_left_out(
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     """A dtype without a peak gets no percent of it, and ends no run."""
@@ -89,9 +89,7 @@ def test_int8_that_this_pytorch_cannot_do_is_left_out(
         ("", Dtype.FP32, True),
     ],
 )
-def test_native_is_what_the_cpus_flags_say(
-    tmp_path: Path, flags: str, dtype: Dtype, expected: bool
-) -> None:
+def test_native_by_the_cpus_flags(tmp_path: Path, flags: str, dtype: Dtype, expected: bool) -> None:
     """OneDNN and IPEX call bf16 supported where they can only emulate it."""
     cpuinfo = tmp_path / "proc" / "cpuinfo"
     cpuinfo.parent.mkdir()
