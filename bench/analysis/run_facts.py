@@ -21,6 +21,7 @@ from bench.analysis.scenario_kinds import is_stock_default
 from bench.analysis.speedups import RunAnalysis, comparison_of
 from bench.machine import placement
 from bench.plan.scenario import CONTROL_SUFFIX, MEASURED, BaselineKind, Phase, Verdict
+from bench.text.wording import OF_INSPECTOR, OF_OWN_MODEL, Nouns
 
 if TYPE_CHECKING:
     from bench.plan.thresholds import Policy
@@ -272,6 +273,16 @@ class Facts:
     def price(self) -> Price | None:
         """The price of the machine; None if the table does not have it."""
         return self.prices.of(self.metadata.machine.instance_type)
+
+    @property
+    def is_own_model(self) -> bool:
+        """Whether the user's own model was measured, and not the inspector."""
+        return bool(self.metadata.request.own.model)
+
+    @property
+    def nouns(self) -> Nouns:
+        """The words for what its calls take and decide."""
+        return OF_OWN_MODEL if self.is_own_model else OF_INSPECTOR
 
     @property
     def is_untrained(self) -> bool:

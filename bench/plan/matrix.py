@@ -80,25 +80,6 @@ EXCLUSIONS = (
         "to run it; calibrating and compiling would be most of a smoke run",
     ),
 )
-OF_OWN_MODELS = (
-    Exclusion(
-        what="training/* of a model of your own",
-        reason="its loss and optimiser are not known here, and a step with others would be another",
-    ),
-    Exclusion(
-        what="*/int8 of a model of your own",
-        reason="int8 is calibrated on training images, and which those are is not known here",
-    ),
-)
-
-
-def of_own_model(scenarios: Iterable[Scenario]) -> tuple[Scenario, ...]:
-    """Return the scenarios that make sense for a model of which only the inputs are known."""
-    return tuple(
-        scenario
-        for scenario in scenarios
-        if scenario.task is Task.INFERENCE and scenario.dtype is not Dtype.INT8
-    )
 
 
 def _stock(batch_size: int, mode: Mode, dtype: Dtype, *, fusion: bool | None = None) -> Scenario:
@@ -127,13 +108,13 @@ def _inference(profile: Profile, batch_size: int) -> list[Scenario]:
         if scenario.mode is not Mode.COMPILE
     ]
     placebo = replace(default, backend="placebo")
+    int8 = [replace(scenario, dtype=Dtype.INT8) for scenario in (compiled, ipex[2])]
+    small = int8 if profile.int8 else []
     if profile.whole_matrix:
         unfrozen = replace(compiled, options=(NO_FREEZING,))
-        int8 = [replace(scenario, dtype=Dtype.INT8) for scenario in (compiled, ipex[2])]
-        small = int8 if profile.int8 else []
         return [default, *stock, unfrozen, placebo, *ipex, *bf16, *small]
     if batch_size == min(profile.batch_sizes):
-        return [default, *stock, placebo, *ipex, bf16[0], bf16[-1]]
+        return [default, *stock, placebo, *ipex, bf16[0], bf16[-1], *small]
     return [default, eager, ipex[2]]
 
 

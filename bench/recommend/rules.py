@@ -79,9 +79,11 @@ def recommend(facts: Facts, wish: Wish) -> Recommendation:
     row, comparison = max(picks, key=lambda pick: pick[0].images_per_s or 0.0)
     return Recommendation(
         row=row,
-        code=recipe(row, keeps_heap=facts.keeps_heap(row.scenario)),
+        code=recipe(
+            row, keeps_heap=facts.keeps_heap(row.scenario), form=facts.metadata.data.form
+        ),
         comparison=comparison,
-        reasons=tuple(_reasons(row, comparison, wish)),
+        reasons=tuple(_reasons(row, comparison, wish, facts.nouns.items)),
         warnings=tuple(_warnings(facts, row, wish)),
         alternatives=tuple(_alternatives(facts, row, wish)),
     )
@@ -139,6 +141,7 @@ def _unmet(facts: Facts, row: ScenarioRow, wish: Wish) -> str:
     peak = row.peak_rss_mb
     parity = facts.parity.get(row.scenario)
     changed = parity.decisions_changed if parity else None
+    decision = facts.nouns.decision
     if wish.without_ipex and row.backend == "ipex":
         return "it needs IPEX"
     if wish.latency_p99_ms is not None and (slowest is None or slowest > wish.latency_p99_ms):
@@ -148,7 +151,9 @@ def _unmet(facts: Facts, row: ScenarioRow, wish: Wish) -> str:
     if not wish.no_decision_changes or is_stock_default(row) or changed == 0:
         return ""
     return (
-        f"it changed {count(changed, 'decision')}" if changed else "its decisions were not compared"
+        f"it changed {count(changed, decision)}"
+        if changed
+        else f"its {decision}s were not compared"
     )
 
 
@@ -166,7 +171,9 @@ def slow_call_ms(facts: Facts, row: ScenarioRow) -> tuple[float | None, str]:
     return max(calls) / 1e6, f"slowest call (of {len(calls)}; a p99 needs 100)"
 
 
-def _reasons(row: ScenarioRow, comparison: Comparison | None, wish: Wish) -> Iterator[str]:
+def _reasons(
+    row: ScenarioRow, comparison: Comparison | None, wish: Wish, items: str
+) -> Iterator[str]:
     if comparison is None:
         yield "Stock default: nothing that fits was shown to be faster."
     else:
@@ -174,15 +181,17 @@ def _reasons(row: ScenarioRow, comparison: Comparison | None, wish: Wish) -> Ite
         yield f"{with_interval(comparison)} over stock default{verdict}."
     yield (
         f"{milliseconds(row.median_ms)} a call at batch {row.batch_size}, "
-        f"{digits(row.images_per_s)} images a second, {digits(row.peak_rss_mb)} MB at its peak."
+        f"{digits(row.images_per_s)} {items} a second, {digits(row.peak_rss_mb)} MB at its peak."
     )
     if wish.wants_throughput:
-        yield "Batch sizes are compared by images a second, without an interval."
+        yield f"Batch sizes are compared by {items} a second, without an interval."
 
 
 def _warnings(facts: Facts, row: ScenarioRow, wish: Wish) -> Iterator[str]:
-    if facts.is_untrained:
+    if facts.is_untrained and not facts.is_own_model:
         yield "The model is untrained, so unchanged decisions mean nothing."
+    if facts.is_untrained and facts.metadata.request.own.decide:
+        yield "The weights are random, so unchanged labels mean nothing."
     if facts.metadata.complete is not True:
         yield "The run is incomplete."
     if wish.latency_p99_ms is not None and row.p99_ms is None:
@@ -255,16 +264,20 @@ class Use:
 def uses(facts: Facts) -> list[Use]:
     """Return the wishes in order, without those whose scenario an earlier one names already."""
     wishes = [
-        ("One image at a time", (), Wish()),
-        ("Most images a second", ("--throughput",), Wish(throughput=True)),
+        (f"One {facts.nouns.item} at a time", (), Wish()),
+        (f"Most {facts.nouns.items} a second", ("--throughput",), Wish(throughput=True)),
     ]
     rows = [row for row in facts.scenarios.values() if row.task == Task.INFERENCE]
     if any(row.backend == "ipex" for row in rows):
         wishes.append(("Without IPEX", ("--without-ipex",), Wish(without_ipex=True)))
     same = "--no-decision-changes"
-    wishes.append(("No changed decision", (same,), Wish(no_decision_changes=True)))
+    decides = not facts.is_own_model or bool(facts.metadata.request.own.decide)
+    if decides:
+        text = f"No changed {facts.nouns.decision}"
+        wishes.append((text, (same,), Wish(no_decision_changes=True)))
     if any(row.dtype == "int8" for row in rows):
-        wishes.append(("int8 too", ("--int8", same), Wish(int8=True, no_decision_changes=True)))
+        options = ("--int8", same) if decides else ("--int8",)
+        wishes.append(("int8 too", options, Wish(int8=True, no_decision_changes=decides)))
     found: list[Use] = []
     named: set[str] = set()
     for text, options, wish in wishes:

@@ -65,6 +65,7 @@ def _numbers(
 
 def timings(facts: Facts, anchors: Anchors) -> Table:
     """Return latency and throughput of every inference scenario."""
+    items = facts.nouns.items
 
     def of_peak(row: ScenarioRow) -> Cell:
         value = row.percent_of_peak
@@ -73,7 +74,7 @@ def timings(facts: Facts, anchors: Anchors) -> Table:
     return _numbers(
         facts,
         "timings",
-        "Time of a call and images per second. p90 needs 10 timed calls, p99 needs 100.",
+        f"Time of a call and {items} per second. p90 needs 10 timed calls, p99 needs 100.",
         [
             row
             for row in facts.scenarios.values()
@@ -84,7 +85,7 @@ def timings(facts: Facts, anchors: Anchors) -> Table:
             "Median": lambda row: quantity(row.median_ms, milliseconds),
             "p90": lambda row: quantity(row.p90_ms, milliseconds),
             "p99": lambda row: quantity(row.p99_ms, milliseconds),
-            "Images/s": lambda row: quantity(row.images_per_s),
+            f"{items.capitalize()}/s": lambda row: quantity(row.images_per_s),
             "GFLOP/s": lambda row: quantity(row.gflop_per_s),
             "Of peak": of_peak,
         },
@@ -120,7 +121,9 @@ def costs(facts: Facts, anchors: Anchors) -> Table:
 
 
 def money(facts: Facts, anchors: Anchors) -> Table:
-    """Return images an hour and for a dollar, and energy where the host counts it."""
+    """Return items an hour and for a dollar, and energy where the host counts it."""
+    nouns = facts.nouns
+    items = nouns.items.capitalize()
     name = facts.metadata.machine.instance_type or "this machine"
     cost = f"No price is known for {name}: give a table of yours with --prices FILE."
     if facts.price:
@@ -137,12 +140,12 @@ def money(facts: Facts, anchors: Anchors) -> Table:
             if row.task == Task.INFERENCE and row.images_per_s is not None
         ],
         {
-            "Images/s": lambda row: quantity(row.images_per_s),
-            "Images/hour": lambda row: quantity(images_per_hour(row.images_per_s)),
-            "Images per dollar": lambda row: quantity(
+            f"{items}/s": lambda row: quantity(row.images_per_s),
+            f"{items}/hour": lambda row: quantity(images_per_hour(row.images_per_s)),
+            f"{items} per dollar": lambda row: quantity(
                 images_per_dollar(row.images_per_s, facts.price)
             ),
-            "Joules an image": lambda row: quantity(row.joules_per_image),
+            f"Joules {nouns.an_item}": lambda row: quantity(row.joules_per_image),
         },
         anchors,
     )
@@ -182,33 +185,45 @@ def spell_break_even(calls: float | None) -> str:
 
 
 def parity(facts: Facts, anchors: Anchors) -> Table:
-    """Return outputs and decisions of every scenario against stock default's."""
+    """Return outputs and decisions of every scenario against stock default's.
+
+    Maps, accuracy and recall are the inspector's.
+    """
+    nouns = facts.nouns
     rows = []
     for row in facts.run.parity:
         scenario = facts.scenarios.get(row.scenario)
+        of_pills = (
+            quantity(row.max_abs_map_error, tiny),
+            number(percent(row.accuracy, 3), row.accuracy),
+            number(percent(row.recall_bad, 3), row.recall_bad),
+        )
         cells = (
             scenario_cell(scenario, anchors) if scenario else Cell(text=row.scenario),
             quantity(row.max_abs_error, tiny),
             quantity(row.tolerance, tiny),
-            quantity(row.max_abs_map_error, tiny),
             quantity(row.decisions_changed, whole),
             quantity(row.images, whole),
-            number(percent(row.accuracy, 3), row.accuracy),
-            number(percent(row.recall_bad, 3), row.recall_bad),
+            *(() if facts.is_own_model else of_pills),
             Cell(text="✓ agrees" if row.within_tolerance else "✕ WRONG OUTPUT"),
         )
         rows.append(Row(cells=cells, **tags(scenario), is_muted=not row.within_tolerance))
-    untrained = " The model is untrained: accuracy and recall mean nothing."
+    untrained = f" The model is untrained: {nouns.decision}s mean nothing."
+    columns = (
+        *("Scenario", "Largest error", "Allowed", f"{nouns.decision.capitalize()}s changed"),
+        nouns.items.capitalize(),
+        *(() if facts.is_own_model else ("Largest map error", "Accuracy", "Recall (bad)")),
+        "Outputs",
+    )
     return Table(
         name="parity",
-        caption="Outputs against stock default's on the same images."
+        caption=f"Outputs against stock default's on the same {nouns.items}."
         + (untrained if facts.is_untrained else ""),
-        columns=("Scenario", "Largest error", "Allowed", "Largest map error", "Decisions changed",
-                 "Images", "Accuracy", "Recall (bad)", "Outputs"),
+        columns=columns,
         rows=tuple(rows),
-        numeric=(1, 2, 3, 4, 5, 6, 7),
+        numeric=tuple(range(1, len(columns) - 1)),
         can_filter=True,
-    )  # fmt: skip
+    )
 
 
 def failures(facts: Facts, anchors: Anchors) -> Table:

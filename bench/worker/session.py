@@ -102,6 +102,7 @@ class Session:
             batch=batch,
             threshold=loaded.threshold,
             trained=loaded.trained,
+            step=self.work.step,
             part=product_parts.part(scenario, work=self.work, backend=self._backend, loaded=loaded),
         )
         gc.collect()
@@ -134,6 +135,11 @@ class Session:
             return lambda: quantize(self._backend, model, scenario, example, images)
         optimizer = workload.optimizer_for(model, scenario)
         return lambda: self._backend.prepare(model, scenario, example, optimizer)
+
+    def rehearse(self) -> dict[str, Any]:
+        """Call the user's functions once, so that an error ends a run before it begins."""
+        self.work.rehearse()
+        return {}
 
     def call(self, n: int, phase: Phase) -> protocol.CallReply:
         """Time `n` calls, then check that their times may count."""

@@ -204,6 +204,9 @@ class FakeWorker:
         }
         return {"kernels": [kernel], "fused_ops": 0, "isa": "avx512_core", "contradiction": None}
 
+    def _rehearse(self) -> dict[str, Any]:
+        return {}
+
     def _memory(self) -> dict[str, Any]:
         return {"peak_rss_mb": 800.0, "rss_mb": 500.0}
 

@@ -54,6 +54,8 @@ def test_every_command_has_help_with_examples(command: str) -> None:
         ("run --model a:b --input-shape 3,0", "is not numbers above zero"),
         ("run --model a:b --input-shape 3 --weights w", "the inspector's"),
         ("run --input-shape 3,8,8", "give --model"),
+        ("run --decide a:b", "give --model"),
+        ("run --model a:b --input-shape 3 --train-step x", "--train-step 'x' is neither"),
         ("report --index a-run", "leave the rest out"),
         ("accuracy --target 0.5", "the target must be above 0.5"),
     ],

@@ -12,7 +12,6 @@ from bench.plan.matrix import (
     FURTHER_BACKENDS,
     capped_batch_sizes,
     matrix,
-    of_own_model,
     select,
 )
 from bench.plan.profiles import PROFILES, profile_named
@@ -178,11 +177,3 @@ def test_further_backends_are_measured_on_request() -> None:
     ]
     with pytest.raises(UsageError, match="no further backend 'onnx': choose one of openvino"):
         matrix(PROFILES["smoke"], backends=("onnx",))
-
-
-def test_a_model_of_ones_own_has_neither_training_nor_int8() -> None:
-    """Its loss and its training images are not known."""
-    kept = of_own_model(STANDARD)
-    assert {s.task for s in kept} == {Task.INFERENCE}
-    assert {s.dtype for s in kept} == {Dtype.FP32, Dtype.BF16}
-    assert len(kept) > 30
