@@ -42,7 +42,9 @@ _BESIDE_RESUME = ("--resume", "--budget", "--reports")
 @click.option("--input-shape", metavar="3,224,224", help="Or: random inputs of that shape.")
 @click.option("--decide", metavar="MODULE:FUNCTION", help="Its outputs -> a label for each item.")
 @click.option(
-    "--calibration", metavar="MODULE:FUNCTION", help="Batch size -> batches that int8 is calibrated on."
+    "--calibration",
+    metavar="MODULE:FUNCTION",
+    help="Batch size -> batches that int8 is calibrated on.",
 )
 @click.option(
     "--train-step", metavar="MODULE:FUNCTION", help="Model and batch -> loss; Adam does the step."

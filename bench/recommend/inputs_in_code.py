@@ -127,7 +127,9 @@ class InputsInCode:
             else:
                 yield f"{name} = tree_map_only(torch.Tensor, laid_out, {name})"
 
-    def imports(self, *, traced: bool, laid_out: bool, names: tuple[str, ...] = ()) -> Iterator[str]:
+    def imports(
+        self, *, traced: bool, laid_out: bool, names: tuple[str, ...] = ()
+    ) -> Iterator[str]:
         """Yield the imports that the lines of `layout` and `trace` need."""
         nested = not self.is_single or bool(names)
         wanted = []

@@ -86,9 +86,7 @@ _OF_ARRAYS = {"openvino": _OPENVINO, "onnxruntime": _ONNXRUNTIME}
 """Backends that take and return arrays."""
 
 
-def recipe(
-    row: ScenarioRow, *, keeps_heap: bool = False, form: Form | None = None
-) -> str | None:
+def recipe(row: ScenarioRow, *, keeps_heap: bool = False, form: Form | None = None) -> str | None:
     """Return the code for one scenario; None for scenarios that this module does not know.
 
     `form` is that of a user's inputs; None for the inspector's images. With `keeps_heap`, comments

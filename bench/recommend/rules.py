@@ -79,9 +79,7 @@ def recommend(facts: Facts, wish: Wish) -> Recommendation:
     row, comparison = max(picks, key=lambda pick: pick[0].images_per_s or 0.0)
     return Recommendation(
         row=row,
-        code=recipe(
-            row, keeps_heap=facts.keeps_heap(row.scenario), form=facts.metadata.data.form
-        ),
+        code=recipe(row, keeps_heap=facts.keeps_heap(row.scenario), form=facts.metadata.data.form),
         comparison=comparison,
         reasons=tuple(_reasons(row, comparison, wish, facts.nouns.items)),
         warnings=tuple(_warnings(facts, row, wish)),

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from bench.analysis.run_facts import Facts
-    from bench.store.records import ScenarioRow
+    from bench.store.records import ParityRow, ScenarioRow
 
     Anchors = dict[str, str]
 
@@ -184,44 +184,41 @@ def spell_break_even(calls: float | None) -> str:
 # ---- whether it can be trusted -------------------------------------------------------------------
 
 
-def parity(facts: Facts, anchors: Anchors) -> Table:
-    """Return outputs and decisions of every scenario against stock default's.
+_OF_INSPECTOR = ("Largest map error", "Accuracy", "Recall (bad)")
+"""Columns of outputs that a user's own model has not."""
 
-    Maps, accuracy and recall are the inspector's.
-    """
+
+def parity(facts: Facts, anchors: Anchors) -> Table:
+    """Return outputs and decisions of every scenario against stock default's."""
     nouns = facts.nouns
+    columns: dict[str, Callable[[ParityRow], Cell]] = {
+        "Largest error": lambda row: quantity(row.max_abs_error, tiny),
+        "Allowed": lambda row: quantity(row.tolerance, tiny),
+        "Largest map error": lambda row: quantity(row.max_abs_map_error, tiny),
+        f"{nouns.decision.capitalize()}s changed": lambda row: quantity(
+            row.decisions_changed, whole
+        ),
+        nouns.items.capitalize(): lambda row: quantity(row.images, whole),
+        "Accuracy": lambda row: number(percent(row.accuracy, 3), row.accuracy),
+        "Recall (bad)": lambda row: number(percent(row.recall_bad, 3), row.recall_bad),
+        "Outputs": lambda row: Cell(text="✓ agrees" if row.within_tolerance else "✕ WRONG OUTPUT"),
+    }
+    if facts.is_own_model:
+        columns = {name: cell for name, cell in columns.items() if name not in _OF_INSPECTOR}
     rows = []
     for row in facts.run.parity:
         scenario = facts.scenarios.get(row.scenario)
-        of_pills = (
-            quantity(row.max_abs_map_error, tiny),
-            number(percent(row.accuracy, 3), row.accuracy),
-            number(percent(row.recall_bad, 3), row.recall_bad),
-        )
-        cells = (
-            scenario_cell(scenario, anchors) if scenario else Cell(text=row.scenario),
-            quantity(row.max_abs_error, tiny),
-            quantity(row.tolerance, tiny),
-            quantity(row.decisions_changed, whole),
-            quantity(row.images, whole),
-            *(() if facts.is_own_model else of_pills),
-            Cell(text="✓ agrees" if row.within_tolerance else "✕ WRONG OUTPUT"),
-        )
+        name = scenario_cell(scenario, anchors) if scenario else Cell(text=row.scenario)
+        cells = (name, *(cell(row) for cell in columns.values()))
         rows.append(Row(cells=cells, **tags(scenario), is_muted=not row.within_tolerance))
-    untrained = f" The model is untrained: {nouns.decision}s mean nothing."
-    columns = (
-        *("Scenario", "Largest error", "Allowed", f"{nouns.decision.capitalize()}s changed"),
-        nouns.items.capitalize(),
-        *(() if facts.is_own_model else ("Largest map error", "Accuracy", "Recall (bad)")),
-        "Outputs",
-    )
+    untrained = facts.is_untrained and not facts.is_own_model
+    note = " The model is untrained: accuracy and recall mean nothing." if untrained else ""
     return Table(
         name="parity",
-        caption=f"Outputs against stock default's on the same {nouns.items}."
-        + (untrained if facts.is_untrained else ""),
-        columns=columns,
+        caption=f"Outputs against stock default's on the same {nouns.items}.{note}",
+        columns=("Scenario", *columns),
         rows=tuple(rows),
-        numeric=tuple(range(1, len(columns) - 1)),
+        numeric=tuple(range(1, len(columns))),
         can_filter=True,
     )
 

@@ -176,9 +176,7 @@ def _too_slow(batch: int, tried: _Tried, policy: Policy) -> str | None:
     return None
 
 
-def _beyond_memory(
-    batch: int, tried: _Tried, participants: int, policy: Policy
-) -> str | None:
+def _beyond_memory(batch: int, tried: _Tried, participants: int, policy: Policy) -> str | None:
     """Say that the workers together would not fit; each may hold its weights twice."""
     weights_mib = tried.prepared.get("parameters", 0) * _BYTES_A_PARAMETER / _MIB
     idle_mib = max(tried.prepared_mib * _OTHERS_HOLD_MORE, tried.prepared_mib + weights_mib)

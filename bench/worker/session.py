@@ -168,8 +168,9 @@ class Session:
             arrays, calls = outputs.compared(active, self.work, within_s)
             np.savez(path, **arrays)
         active.graph = active.graph_now()  # TorchScript may have optimised in these calls
+        size = active.scenario.batch_size
         return {
-            "images": len(arrays.get("paths", ())) or active.scenario.batch_size,
+            "images": len(arrays.get("paths", ())) or int(arrays.get("images", size)),
             "trained": active.trained,
             "wall_ns": [wall_ns for block in calls for wall_ns in block.wall_ns],
             "cpu_ns": [cpu_ns for block in calls for cpu_ns in block.cpu_ns],

@@ -57,7 +57,9 @@ def ipex_gain(facts: Facts) -> Answer:
     return Answer(
         key=_KEY,
         question=_QUESTION,
-        headline=" ".join(part for part in (headline, bf16, _eager_only(facts, picks), losing) if part),
+        headline=" ".join(
+            part for part in (headline, bf16, _eager_only(facts, picks), losing) if part
+        ),
         tone=tone,
         number=number,
         number_note=note,

@@ -32,7 +32,14 @@ from bench.worker.workload.own_module import (
     refuse_converted,
 )
 from bench.worker.workload.own_outputs import Flat, container_of, flatten, full_precision
-from bench.worker.workload.users_code import UsersFunction, called, kind_of, optional, seed_all
+from bench.worker.workload.users_code import (
+    UsersFunction,
+    called,
+    kind_of,
+    optional,
+    seed_all,
+    setting_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -246,7 +253,7 @@ class OwnModel(Workload):
 
     def _made(self, seed: int) -> torch.nn.Module:
         seed_all(seed)
-        made = self._factory(**self._settings)
+        made = self._factory(**{n: setting_of(value) for n, value in self._settings.items()})
         if not isinstance(made, torch.nn.Module):
             raise BenchError(
                 f"{self._factory} returned {kind_of(made)}, not a torch.nn.Module: name a "
@@ -361,9 +368,7 @@ def _labels(decide: UsersFunction, outputs: object, size: int) -> list[str]:
     return [str(one) for one in plain]
 
 
-def _loss(
-    train_step: UsersFunction, model: torch.nn.Module, batch: object
-) -> torch.Tensor:
+def _loss(train_step: UsersFunction, model: torch.nn.Module, batch: object) -> torch.Tensor:
     loss = train_step(model, batch)
     if not (isinstance(loss, torch.Tensor) and loss.numel() == 1 and loss.requires_grad):
         raise BenchError(

@@ -1,6 +1,6 @@
 """Outputs of a user's model, tensors in any nesting, as one tuple of tensors.
 
-    flatten({"map": a, "boxes": [b, None]}, "shop.model:load")       # (a, b)
+flatten({"map": a, "boxes": [b, None]}, "shop.model:load")       # (a, b)
 """
 
 from __future__ import annotations

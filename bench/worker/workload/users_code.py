@@ -6,8 +6,10 @@ make(size="large")           # BenchError: "--model shop/model.py:load failed at
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import random
+import re
 import sys
 import sysconfig
 import traceback
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _LONGEST_REASON = 160
+_CALL = re.compile(r"((?:[A-Za-z_][\w.]*|.+\.py):[A-Za-z_][\w.]*)\((.*)\)", re.DOTALL)
 _HERE = Path(__file__).resolve().parents[2]
 _STANDARD = Path(sysconfig.get_paths()["stdlib"]).resolve()
 _OF_NETWORKS = {
@@ -174,3 +177,24 @@ def _wants_network(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def setting_of(value: object) -> object:
+    """Return the value of a factory's argument: text such as `package:Config(layers=2)` is called.
+
+    Raises:
+        BenchError: its arguments are no Python literals, or the call failed.
+    """
+    match = _CALL.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return value
+    path, given = match.groups()
+    try:
+        call = cast("ast.Call", ast.parse(f"call({given})", mode="eval").body)
+        args = [ast.literal_eval(one) for one in call.args]
+        named = {str(one.arg): ast.literal_eval(one.value) for one in call.keywords}
+    except (SyntaxError, ValueError) as error:
+        raise BenchError(
+            f"--factory-arg {value!r}: the arguments in brackets are not Python literals"
+        ) from error
+    return UsersFunction("--factory-arg", path)(*args, **named)

@@ -109,7 +109,7 @@ def test_what_is_missing_names_its_option(own: Run) -> None:
         answer = answer_of(Facts(own), key)
         assert option in answer.headline
     assert answer_of(Facts(own), "decisions").question == "Same outputs?"
-    given = {name: "shop/data.py:f" for name in ("decide", "calibration", "train_step")}
+    given = dict.fromkeys(("decide", "calibration", "train_step"), "shop/data.py:f")
     told = Facts(of_own(own, **given))
     for key in ("decisions", "training"):
         assert "--" not in answer_of(told, key).headline

@@ -208,8 +208,16 @@ def loss_of_images(model, batch):
 def no_loss(model, batch):
     return float(model(batch).mean())
 
+@dataclasses.dataclass
+class Config:
+    width: int = 4
+
+def of_config(config):
+    return Tokens(config.width)
+
 CONSTANT = 3
 """
+CALL = "users_code:Config(width=7)"
 
 
 @pytest.fixture(autouse=True)
@@ -589,3 +597,16 @@ def test_an_error_on_import_names_the_option_and_the_line(tmp_path: Path) -> Non
     file.write_text("import sys, torch\nprint('hello')\nassert sys.argv[1:] == []\nload = 1 / 0\n")
     with pytest.raises(BenchError, match=r"--model .*odd.py:load failed at odd.py:4: ZeroDivision"):
         OwnModel(factory=f"{file}:load", shape=(3,), seed=1)
+
+
+def test_an_argument_of_the_factory_may_be_made_by_a_call() -> None:
+    """As a model that takes a configuration needs it; each model gets a new one."""
+    work = own("of_config", inputs="users_code:by_keyword", settings={"config": CALL})
+    assert [tuple(t.shape) for t in work.model(SCENARIO).model(work.batch(2).images)] == [(2, 3, 7)]
+    for call, words in (
+        ("users_code:Config(width=x)", "not Python literals"),
+        ("users_code:Config(height=3)", r"--factory-arg users_code:Config failed: TypeError"),
+        ("users_code:Absent()", "has no Absent"),
+    ):
+        with pytest.raises(BenchError, match=words):
+            own("of_config", inputs="users_code:by_keyword", settings={"config": call})
