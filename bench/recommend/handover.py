@@ -66,8 +66,8 @@ def write(facts: Facts, row: ScenarioRow, path: Path) -> None:
     """
     if facts.is_own_model:
         raise BenchError(
-            f"this run measured {facts.metadata.request.own.model}, and `pillqc inspect` runs the pill "
-            "inspector: use the printed code"
+            f"this run measured {facts.metadata.request.own.model}, and `pillqc inspect` runs the "
+            "pill inspector: use the printed code"
         )
     if row.dtype == "int8":
         raise BenchError(

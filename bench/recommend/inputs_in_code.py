@@ -200,4 +200,4 @@ class InputsInCode:
         """The example for `torch.export.export`: a tuple, and keywords after it."""
         if self.is_single:
             return f"({self.names[0]},)"
-        return {("args",): "args", ("kwargs",): "(), kwargs"}.get(self.names, "args, kwargs")
+        return {"args": "args", "kwargs": "(), kwargs"}.get("+".join(self.names), "args, kwargs")

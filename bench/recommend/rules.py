@@ -274,8 +274,8 @@ def uses(facts: Facts) -> list[Use]:
         text = f"No changed {facts.nouns.decision}"
         wishes.append((text, (same,), Wish(no_decision_changes=True)))
     if any(row.dtype == "int8" for row in rows):
-        options = ("--int8", same) if decides else ("--int8",)
-        wishes.append(("int8 too", options, Wish(int8=True, no_decision_changes=decides)))
+        also: tuple[str, ...] = (same,) if decides else ()
+        wishes.append(("int8 too", ("--int8", *also), Wish(int8=True, no_decision_changes=decides)))
     found: list[Use] = []
     named: set[str] = set()
     for text, options, wish in wishes:

@@ -76,7 +76,8 @@ def find_limits(
         if beyond_memory and batch == 1 and own:
             raise WorkerError(
                 Status.OUT_OF_MEMORY,
-                f"{beyond_memory}: measure fewer ways at a time with --only, or use a larger machine",
+                f"{beyond_memory}: measure fewer ways at a time with --only, or use a larger "
+                "machine",
             )
         reason = _too_slow(batch, tried[batch], policy) or beyond_memory
         if reason and batch > 1:

@@ -213,7 +213,7 @@ class _Job:
         return scenarios
 
     def _without_log(self, reason: str) -> str:
-        """Return why a worker of the user's model died, with the log's last line in place of its name.
+        """Return why a worker of the user's model died, with its log's last line for the log's name.
 
         The run's folder, where the log is, goes away.
         """

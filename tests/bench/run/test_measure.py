@@ -188,7 +188,7 @@ def test_a_model_that_kills_its_worker_is_named_with_what_it_printed(
     monkeypatch.setattr("bench.machine.describe", lambda: {"affinity": [0]})
     own = OwnChoice(model="m:f", shape="3,8,8")
     request = RunRequest(profile=PROFILES["smoke"], data=tmp_path, results=results, own=own)
-    with pytest.raises(BenchError, match="--model m:f: .*SIGABRT.*: no such device") as caught:
+    with pytest.raises(BenchError, match=r"--model m:f: .*SIGABRT.*: no such device") as caught:
         measure.run(request)
     assert "logs/" not in str(caught.value)
 

@@ -557,7 +557,7 @@ def test_stock_int8_takes_inputs_by_keyword() -> None:
 def test_a_training_step_is_the_users_loss_and_adam(
     factory: str, takes: dict[str, Any], loss: str
 ) -> None:
-    """The user's own module and batch get there, and the second step starts from the first's end."""
+    """The user's module and batch get there, and the second step starts from the first's end."""
     work = own(factory, **takes, train_step=f"users_code:{loss}")
     work.rehearse()
     scenario = stock_default(Task.TRAINING, 4, (FULL,))
