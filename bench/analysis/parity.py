@@ -6,7 +6,8 @@ as they may come from different PyTorch versions.
 Inference file: `probabilities` (N, C) float32, `maps` (N, C, h, w) float32, `bad` (N,) bool,
 `paths` (N,), `threshold`, `trained`. Training file: `losses` (steps,) float64, `trained`. Images
 are matched by path, so a slow scenario may have computed fewer. A model of the user's own:
-`output_0`, `output_1`, ... of one batch, `images`, `trained`.
+`output_0`, `output_1`, ... of one batch, `images`, `trained`, and `labels` (N,) of N items if it
+has any; a slow scenario may have labelled fewer.
 """
 
 from __future__ import annotations
@@ -153,10 +154,13 @@ def _numbers(
         used = difference / scale if np.isfinite(difference) else float("inf")
         if used > worst:
             worst, error, allowed = used, difference, share * scale
+    before, after = reference.get("labels", np.empty(0)), candidate.get("labels", np.empty(0))
+    shared = min(len(before), len(after))
     same_number = len(names) == sum(name.startswith("output_") for name in candidate)
     return Parity(
-        images=int(reference["images"]),
+        images=shared or int(reference["images"]),
         max_abs_error=_finite(error),
+        decisions_changed=int(np.sum(before[:shared] != after[:shared])) if shared else None,
         tolerance=allowed,
         within_tolerance=same_number and worst <= share,
         trained=bool(candidate["trained"]),

@@ -29,6 +29,7 @@ from bench.plan.scenario import (
     Verdict,
 )
 from bench.plan.support import Severity, concerns, gravest
+from bench.text.wording import OF_INSPECTOR, OF_OWN_MODEL, Nouns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -312,6 +313,16 @@ class Facts:
     def price(self) -> Price | None:
         """The price of the machine; None if the table does not have it."""
         return self.prices.of(self.metadata.machine.instance_type)
+
+    @property
+    def is_own_model(self) -> bool:
+        """Whether the user's own model was measured, and not the inspector."""
+        return bool(self.metadata.request.own.model)
+
+    @property
+    def nouns(self) -> Nouns:
+        """The words for what its calls take and decide."""
+        return OF_OWN_MODEL if self.is_own_model else OF_INSPECTOR
 
     @property
     def is_untrained(self) -> bool:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bench.analysis.claims import BEST, IPEX
 from bench.analysis.comparison_groups import group_of
-from bench.analysis.scenario_kinds import is_a_choice
-from bench.plan.scenario import Status, Verdict
+from bench.analysis.scenario_kinds import is_a_choice, may_be_tuned
+from bench.plan.scenario import Mode, Status, Verdict
 from bench.text.wording import count
 
 if TYPE_CHECKING:
@@ -126,6 +126,16 @@ def ipex_over_tuned(facts: Facts, row: ScenarioRow) -> Comparison | None:
     """Return the best of IPEX, which is `row`, over the best of stock in its group and dtype."""
     group = group_of(row).noise_name
     return facts.claims.answer(IPEX, group, row.dtype, named=row.scenario)
+
+
+def tuned_is_eager_only(facts: Facts, row: ScenarioRow) -> bool:
+    """Return whether the best of IPEX, which is `row` and no eager one, met eager stock alone."""
+    rivals = [
+        other
+        for other in facts.groups[group_of(row)]
+        if may_be_tuned(other, row.dtype) and facts.is_measured(other)
+    ]
+    return row.mode != Mode.EAGER and all(other.mode == Mode.EAGER for other in rivals)
 
 
 def why_nothing(facts: Facts, group: Group) -> str:

@@ -72,6 +72,7 @@ def recommend(  # click passes each option as a parameter
       bench recommend --supported                  the fastest on supported ground
     """
     from bench.recommend import handover, rules
+    from bench.report import method
     from bench.report.varied import page_facts
 
     facts = page_facts(options.read_run(run_folder or options.newest_run(results)))
@@ -88,6 +89,8 @@ def recommend(  # click passes each option as a parameter
     if as_json:
         click.echo(json.dumps(_json(facts, found), indent=2))
     else:
+        if facts.is_own_model:
+            click.echo(f"Model: {method.model_in_one_line(facts)}")
         click.echo("\n".join(rules.summary_lines(found)))
     if found.row is None:
         raise BenchError("no scenario of this run fits: relax the conditions, or measure more")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -40,6 +40,15 @@ _BESIDE_RESUME = ("--resume", "--budget", "--reports")
 )
 @click.option("--inputs", metavar="MODULE:FUNCTION", help="Returns its inputs for a batch size.")
 @click.option("--input-shape", metavar="3,224,224", help="Or: random inputs of that shape.")
+@click.option("--decide", metavar="MODULE:FUNCTION", help="Its outputs -> a label for each item.")
+@click.option(
+    "--calibration",
+    metavar="MODULE:FUNCTION",
+    help="Batch size -> batches that int8 is calibrated on.",
+)
+@click.option(
+    "--train-step", metavar="MODULE:FUNCTION", help="Model and batch -> loss; Adam does the step."
+)
 @click.option(
     "--env",
     multiple=True,
@@ -71,6 +80,9 @@ def run(  # click passes each option as a parameter
     factory_arg: tuple[str, ...],
     inputs: str | None,
     input_shape: str | None,
+    decide: str | None,
+    calibration: str | None,
+    train_step: str | None,
     env: tuple[str, ...],
     resume: Path | None,
     results: Path,
@@ -110,7 +122,15 @@ def run(  # click passes each option as a parameter
         good=good,
         results=results,
         pythons=environments.parse(env),
-        own=_own_model(model, inputs, input_shape, factory_arg),
+        own=_own_model(
+            model,
+            inputs=inputs,
+            shape=input_shape,
+            settings=factory_arg,
+            decide=decide,
+            calibration=calibration,
+            train_step=train_step,
+        ),
         backends=backends,
     )
     arguments.check_writable(reports, "--reports")
@@ -131,20 +151,19 @@ def run(  # click passes each option as a parameter
     write_and_summarise(options.read_run(folder), reports)
 
 
-def _own_model(
-    model: str | None, inputs: str | None, shape: str | None, settings: tuple[str, ...]
-) -> OwnChoice | None:
+def _own_model(model: str | None, **given: Any) -> OwnChoice | None:  # noqa: ANN401 - of `OwnChoice`
     """Return the user's own model, or None for the inspector.
 
     Raises:
-        UsageError: inputs or arguments were given without a model.
+        UsageError: what belongs to a model was given without one.
     """
     from bench.run.request import OwnChoice
 
     if model is not None:
-        return OwnChoice(model=model, inputs=inputs, shape=shape, settings=settings)
-    if inputs or shape or settings:
+        return OwnChoice(model=model, **given)
+    if any(given.values()):
         raise UsageError(
-            "--inputs, --input-shape and --factory-arg are for a model of your own: give --model"
+            "--inputs, --input-shape, --factory-arg, --decide, --calibration and --train-step are "
+            "for a model of your own: give --model"
         )
     return None

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _READ_SIZE = 1 << 16
 _LONGEST_LINE = 64 << 20
+LOG = "; its output is in "
+"""Before the name of a dead worker's log in its reason."""
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -214,7 +216,7 @@ class WorkerProcess:
         except subprocess.TimeoutExpired:
             self._kill()
             return WorkerError(Status.CRASHED, f"closed its pipe during `{op}` without ending")
-        where = f"during `{op}`; its output is in logs/{self._command.log.name}"
+        where = f"during `{op}`{LOG}logs/{self._command.log.name}"
         if code == -signal.SIGKILL and oom_kills() > self._oom_kills:
             return WorkerError(Status.OUT_OF_MEMORY, f"killed by the kernel for memory {where}")
         if code < 0:

@@ -115,25 +115,6 @@ EXCLUSIONS = (
         "to run it; calibrating and compiling would be most of a smoke run",
     ),
 )
-OF_OWN_MODELS = (
-    Exclusion(
-        what="training/* of a model of your own",
-        reason="its loss and optimiser are not known here, and a step with others would be another",
-    ),
-    Exclusion(
-        what="*/int8 of a model of your own",
-        reason="int8 is calibrated on training images, and which those are is not known here",
-    ),
-)
-
-
-def of_own_model(scenarios: Iterable[Scenario]) -> tuple[Scenario, ...]:
-    """Return the scenarios that make sense for a model of which only the inputs are known."""
-    return tuple(
-        scenario
-        for scenario in scenarios
-        if scenario.task is Task.INFERENCE and scenario.dtype is not Dtype.INT8
-    )
 
 
 def _stock(batch_size: int, mode: Mode, dtype: Dtype, *, fusion: bool | None = None) -> Scenario:
@@ -159,17 +140,17 @@ def _inference(profile: Profile, batch_size: int) -> list[Scenario]:
     bf16 = [replace(scenario, dtype=Dtype.BF16) for scenario in (*stock, *ipex)]
     placebo = replace(default, backend="placebo")
     smallest = batch_size == min(profile.batch_sizes)
+    int8 = [replace(scenario, dtype=Dtype.INT8) for scenario in (compiled, ipex[2])]
+    more = int8 if profile.int8 else []
     if profile.whole_matrix:
         unfrozen = replace(compiled, options=(NO_FREEZING,))
         ahead = [replace(one, mode=Mode.AOT) for one in (compiled, bf16[3])]
-        int8 = [replace(scenario, dtype=Dtype.INT8) for scenario in (compiled, ipex[2])]
-        more = int8 if profile.int8 else []
         more += ahead if smallest or profile.variants else []
         if profile.variants:
             more += _variants(eager, compiled)
         return [default, *stock, unfrozen, placebo, *ipex, *bf16, *more]
     if smallest:
-        return [default, *stock, placebo, *ipex, bf16[0], bf16[6]]
+        return [default, *stock, placebo, *ipex, bf16[0], bf16[6], *more]
     return [default, eager, ipex[2]]
 
 

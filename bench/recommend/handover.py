@@ -61,6 +61,11 @@ def write(facts: Facts, row: ScenarioRow, path: Path) -> None:
     Raises:
         BenchError: the file cannot be written, or pillqc cannot run the scenario.
     """
+    if facts.is_own_model:
+        raise BenchError(
+            f"this run measured {facts.metadata.request.own.model}, and `pillqc inspect` runs the "
+            "pill inspector: use the printed code"
+        )
     if row.dtype == "int8":
         raise BenchError(
             f"{row.scenario}: `pillqc inspect` cannot run int8, which needs calibration images: "

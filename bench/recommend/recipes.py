@@ -1,8 +1,9 @@
 """The lines of PyTorch that run the model as a scenario does. Pure.
 
 They set up what `bench.worker.backends` sets up; where `bench.plan.support` calls a way supported,
-by public names that are not deprecated. `model` and `images` are the reader's; int8 also needs
-`calibration`, a few batches of training images, and training `labels` and `loss_function`.
+by public names that are not deprecated. `model` and its inputs are the reader's
+(`bench.recommend.inputs_in_code`); int8 also needs `calibration`, a few batches of training data,
+and training `labels` and `loss_function`, or for a user's model `batch` and `train_step`.
 """
 
 from __future__ import annotations
@@ -18,24 +19,20 @@ from bench.plan.scenario import (
     Task,
 )
 from bench.plan.support import is_supported
+from bench.recommend.inputs_in_code import InputsInCode
 from bench.text.wording import option_tags
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bench.analysis.run_facts import Facts
+    from bench.store.metadata import Form
     from bench.store.records import ScenarioRow
 
-_CHANNELS_LAST = "memory_format=torch.channels_last"
 _INT8_MODE = {"stock": "compile", "ipex": "torchscript"}
 """The one mode in which each backend runs int8."""
 
 _DTYPES = {"fp32": "torch.float32", "bf16": "torch.bfloat16", "fp16": "torch.float16"}
-
-_LOW_WEIGHTS = """\
-for layer in model.modules():
-    if isinstance(layer, (torch.nn.Conv2d, torch.nn.Linear)):
-        layer.to(DTYPE)"""
 
 _FREEZING = """\
 import os
@@ -50,9 +47,9 @@ class UnderAutocast(torch.nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, images):
+    def forward(self, *args, **kwargs):
         with AUTOCAST:
-            return self.model(images)
+            return self.model(*args, **kwargs)
 
 
 model = UnderAutocast(model)"""
@@ -61,7 +58,7 @@ _AHEAD_OF_TIME = """
 # once, for this CPU and this version of PyTorch; the weights become constants
 with torch.no_grad():
     torch._inductor.aoti_compile_and_package(
-        torch.export.export(model, (images,)),
+        torch.export.export(model, EXPORTED),
         package_path="model.pt2",
         inductor_configs={"freezing": True},
     )
@@ -74,10 +71,10 @@ _IPEX_INT8 = """\
 ipex.enable_onednn_fusion(True)
 static = ipex.quantization.default_static_qconfig_mapping
 with torch.no_grad():
-    model = prepare(model, static, example_inputs=images)
-    for batch in calibration:  # some of your training images
-        model(batch)
-    model = torch.jit.trace(convert(model), images, check_trace=False)
+    model = prepare(model, static, EXAMPLE_OF_IPEX)
+    for batch in calibration:  # some of your training ITEMS
+        CALL_ON_BATCH
+    model = torch.jit.trace(convert(model), EXAMPLE, check_trace=False)
     model = torch.jit.freeze(model.eval())"""
 
 _STOCK_INT8 = """\
@@ -87,10 +84,10 @@ narrow = "avx512_vnni" not in Path("/proc/cpuinfo").read_text()
 quantizer.set_global(x86.get_default_x86_inductor_quantization_config(reduce_range=narrow))
 with torch.no_grad():
     # strict=True: without it PyTorch 2.8 quantises nothing and reports no error
-    model = torch.export.export(model, (images,), strict=True).module()
+    model = torch.export.export(model, EXPORTED, strict=True).module()
     model = prepare_pt2e(model, quantizer)
-    for batch in calibration:  # some of your training images
-        model(batch)
+    for batch in calibration:  # some of your training ITEMS
+        CALL_ON_BATCH
     model = convert_pt2e(model)
 model = torch.compile(model, dynamic=False)"""
 
@@ -155,33 +152,43 @@ import zentorch  # makes its backend known to torch.compile
 def recipe_of(facts: Facts, row: ScenarioRow) -> str | None:
     """Return the code for a scenario of a run, as `recipe` does."""
     torch = facts.packages(row.environment).get("torch")
-    return recipe(row, torch=torch, keeps_heap=facts.keeps_heap(row.scenario))
+    keeps_heap, form = facts.keeps_heap(row.scenario), facts.metadata.data.form
+    return recipe(row, torch=torch, keeps_heap=keeps_heap, form=form)
 
 
-def recipe(row: ScenarioRow, *, torch: str | None = None, keeps_heap: bool = False) -> str | None:
+def recipe(
+    row: ScenarioRow,
+    *,
+    torch: str | None = None,
+    keeps_heap: bool = False,
+    form: Form | None = None,
+) -> str | None:
     """Return the code for one scenario; None for scenarios that this module does not know.
 
-    `torch` is the version that it is for: int8 depends on it. With `keeps_heap`, comments above the
-    code name the variable with which the process was started.
+    `torch` is the version that it is for: int8 depends on it. `form` is that of a user's inputs;
+    None for the inspector's images. With `keeps_heap`, comments above the code name the variable
+    with which the process was started.
     """
-    code = _code(row, torch)
+    code = _code(row, torch, InputsInCode(form=form))
     if code is None or not keeps_heap:
         return code
     variables = (f"# {name}={value}" for name, value in kept_heap({}).items())
     return "\n".join(("# measured in a process that was started with", *variables, code))
 
 
-def _code(row: ScenarioRow, torch: str | None) -> str | None:
+def _code(row: ScenarioRow, torch: str | None, given: InputsInCode) -> str | None:
     if row.backend in _FURTHER:
-        return _FURTHER[row.backend](row) if row.task == Task.INFERENCE else None
+        known = row.task == Task.INFERENCE and given.is_single
+        return _FURTHER[row.backend](row, given) if known else None
     if row.backend not in _INT8_MODE:
         return None
     if row.task == Task.TRAINING:
         known = row.mode == "eager" or (row.backend, row.mode) == ("stock", "compile")
-        return "\n".join(_training(row)) if known else None
+        return "\n".join(_training(row, given)) if known else None
     if row.dtype == "int8":
-        return "\n".join(_int8(row, torch)) if row.mode == _INT8_MODE[row.backend] else None
-    return "\n".join(_inference(row)) if row.dtype in _DTYPES else None
+        known = row.mode == _INT8_MODE[row.backend]
+        return "\n".join(_int8(row, torch, given)) if known else None
+    return "\n".join(_inference(row, given)) if row.dtype in _DTYPES else None
 
 
 def _imports(row: ScenarioRow) -> Iterator[str]:
@@ -200,27 +207,25 @@ def _is_unfrozen(row: ScenarioRow) -> bool:
     return NO_FREEZING in option_tags(row)
 
 
-def _layout(row: ScenarioRow) -> Iterator[str]:
-    if row.layout == "channels_last":
-        yield f"model = model.to({_CHANNELS_LAST})"
-        yield f"images = images.to({_CHANNELS_LAST})"
-
-
-def _inference(row: ScenarioRow) -> Iterator[str]:
+def _inference(row: ScenarioRow, given: InputsInCode) -> Iterator[str]:
     autocast = "" if row.dtype == "fp32" else f", {_autocast(row)}"
-    yield from (*_imports(row), "", "model.eval()", *_layout(row))
+    laid_out, traced = row.layout == "channels_last", row.mode == "torchscript"
+    yield from _imports(row)
+    yield from given.imports(traced=traced, laid_out=laid_out)
+    yield from ("", "model.eval()", *(given.layout() if laid_out else ()))
     if row.backend == "ipex":
         prepack = ", weights_prepack=False" if row.mode == "compile" else ""
         yield f"model = ipex.optimize(model, dtype={_DTYPES[row.dtype]}{prepack})"
     elif autocast:
-        yield _LOW_WEIGHTS.replace("DTYPE", _DTYPES[row.dtype])
-    if row.mode == "torchscript":
+        yield given.low_weights(_DTYPES[row.dtype])
+    if traced:
+        yield from given.wrapper()
         switch = "ipex" if row.backend == "ipex" else "torch.jit"
         yield f"{switch}.enable_onednn_fusion({row.fusion == 'on'})"
         if autocast:
             yield "torch._C._jit_set_autocast_mode(False)"
         yield f"with torch.no_grad(){autocast}:"
-        yield "    model = torch.jit.trace(model, images, check_trace=False)"
+        yield f"    model = torch.jit.trace(model, {given.example}, check_trace=False)"
         yield "    model = torch.jit.freeze(model.eval())"
         autocast = ""
     if row.mode == "compile":
@@ -228,9 +233,10 @@ def _inference(row: ScenarioRow) -> Iterator[str]:
     if row.mode == "aot":
         if autocast:
             yield _UNDER_AUTOCAST.replace("AUTOCAST", _autocast(row))
-        yield _AHEAD_OF_TIME
+        yield _AHEAD_OF_TIME.replace("EXPORTED", given.exported)
         autocast = ""
-    yield from ("", f"with torch.no_grad(){autocast}:", "    outputs = model(images)")
+    call = given.traced_call if traced else given.call
+    yield from ("", f"with torch.no_grad(){autocast}:", f"    outputs = {call}")
 
 
 def _compiled(row: ScenarioRow) -> str:
@@ -245,9 +251,14 @@ def _compiled(row: ScenarioRow) -> str:
     return f"model = torch.compile(model, {', '.join(settings)})"
 
 
-def _training(row: ScenarioRow) -> Iterator[str]:
+def _training(row: ScenarioRow, given: InputsInCode) -> Iterator[str]:
     """Yield one optimiser step; frozen parameters are the reader's choice and stay out of it."""
-    yield from (*_imports(row), "", "model.train()", *_layout(row))
+    own = given.form is not None
+    laid_out = row.layout == "channels_last"
+    names = ("batch",) if own else ()
+    yield from _imports(row)
+    yield from given.imports(traced=False, laid_out=laid_out, names=names)
+    yield from ("", "model.train()", *(given.layout(*names) if laid_out else ()))
     fused = ", fused=True" if FUSED_ADAM in option_tags(row) else ""
     yield "trained = [p for p in model.parameters() if p.requires_grad]"
     yield f"optimizer = torch.optim.Adam(trained, lr=1e-4{fused})"
@@ -257,11 +268,13 @@ def _training(row: ScenarioRow) -> Iterator[str]:
     if row.mode == "compile":
         yield _compiled(row)
     yield from ("", "optimizer.zero_grad()")
+    forward = "loss = train_step(model, batch)" if own else "outputs = model(images)"
     if row.dtype == "fp32":
-        yield "outputs = model(images)"
+        yield forward
     else:
-        yield from (f"with {_autocast(row)}:", "    outputs = model(images)")
-    yield "loss = loss_function(outputs.float(), labels)"
+        yield from (f"with {_autocast(row)}:", f"    {forward}")
+    if not own:
+        yield "loss = loss_function(outputs.float(), labels)"
     yield "loss.backward()"
     yield "optimizer.step()"
 
@@ -270,38 +283,52 @@ def _autocast(row: ScenarioRow) -> str:
     return f'torch.autocast("cpu", {_DTYPES[row.dtype]})'
 
 
-def _int8(row: ScenarioRow, torch: str | None) -> Iterator[str]:
-    """Yield static quantisation; the ranges come from `calibration`, batches shaped as `images`."""
+def _int8(row: ScenarioRow, torch: str | None, given: InputsInCode) -> Iterator[str]:
+    """Yield static quantisation; the ranges come from `calibration`, batches like the inputs."""
+    ipex, laid_out = row.backend == "ipex", row.layout == "channels_last"
     yield from _imports(row)
-    if row.backend == "ipex":
+    if ipex:
         yield "from intel_extension_for_pytorch.quantization import convert, prepare"
     else:
         is_new = is_supported(row, torch)
         package = "torchao.quantization.pt2e" if is_new else "torch.ao.quantization"
         yield f"from {package}.quantize_pt2e import convert_pt2e, prepare_pt2e"
         yield f"from {package}.quantizer import x86_inductor_quantizer as x86"
-    yield from ("", "model.eval()", *_layout(row))
-    yield _IPEX_INT8 if row.backend == "ipex" else _STOCK_INT8
-    yield from ("", "with torch.no_grad():", "    outputs = model(images)")
+    yield from given.imports(traced=ipex, laid_out=laid_out)
+    yield from ("", "model.eval()", *(given.layout() if laid_out else ()))
+    if ipex:
+        yield from given.wrapper()
+    call = given.traced_call if ipex else given.call
+    on_batch = given.traced_call_on_batch if ipex else given.call_on_batch
+    code = (_IPEX_INT8 if ipex else _STOCK_INT8).replace("CALL_ON_BATCH", on_batch)
+    code = code.replace("EXAMPLE_OF_IPEX", given.example_of_ipex).replace("EXAMPLE", given.example)
+    code = code.replace("EXPORTED", given.exported)
+    yield code.replace("ITEMS", "data" if given.form else "images")
+    yield from ("", "with torch.no_grad():", f"    outputs = {call}")
 
 
-def _openvino(row: ScenarioRow) -> str:
-    return _OPENVINO.replace("DTYPE", {"fp32": "f32"}.get(row.dtype, row.dtype))
+def _openvino(row: ScenarioRow, given: InputsInCode) -> str:
+    code = _OPENVINO.replace("DTYPE", {"fp32": "f32"}.get(row.dtype, row.dtype))
+    return code.replace("images", given.names[0])
 
 
-def _onnxruntime(row: ScenarioRow) -> str:
+def _onnxruntime(row: ScenarioRow, given: InputsInCode) -> str:
+    code = _ONNXRUNTIME.replace("images", given.names[0])
     if row.dtype != "int8":
-        return _ONNXRUNTIME.replace("QUANTIZED\n", "").replace("FILE", "model.onnx")
+        return code.replace("QUANTIZED\n", "").replace("FILE", "model.onnx")
     quantized = _ONNXRUNTIME_INT8.replace("REDUCED", str(row.native_dtype is False))
-    return _ONNXRUNTIME.replace("QUANTIZED", quantized).replace("FILE", "int8.onnx")
+    quantized = quantized.replace('"images"', f'"{given.names[0]}"')
+    return code.replace("QUANTIZED", quantized).replace("FILE", "int8.onnx")
 
 
-def _zentorch(row: ScenarioRow) -> str:
-    autocast = f", {_autocast(row)}" if row.dtype == "bf16" else ""
-    lines = [_FREEZING, _ZENTORCH, "model.eval()", *_layout(row)]
-    lines += [_LOW_WEIGHTS.replace("DTYPE", _DTYPES[row.dtype])] if row.dtype == "bf16" else []
+def _zentorch(row: ScenarioRow, given: InputsInCode) -> str:
+    is_low = row.dtype != "fp32"
+    autocast = f", {_autocast(row)}" if is_low else ""
+    lines = [_FREEZING, _ZENTORCH, "model.eval()"]
+    lines += given.layout() if row.layout == "channels_last" else ()
+    lines += [given.low_weights(_DTYPES[row.dtype])] if is_low else []
     lines += ['model = torch.compile(model, backend="zentorch", dynamic=False)', ""]
-    lines += [f"with torch.no_grad(){autocast}:", "    outputs = model(images)"]
+    lines += [f"with torch.no_grad(){autocast}:", f"    outputs = {given.call}"]
     return "\n".join(lines)
 
 

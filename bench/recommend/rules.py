@@ -91,7 +91,7 @@ def recommend(facts: Facts, wish: Wish) -> Recommendation:
         row=row,
         code=recipe_of(facts, row),
         comparison=comparison,
-        reasons=tuple(_reasons(row, comparison, wish)),
+        reasons=tuple(_reasons(row, comparison, wish, facts.nouns.items)),
         warnings=tuple(_warnings(facts, row, wish)),
         alternatives=tuple(_alternatives(facts, row, wish)),
         concerns=facts.concerns(row),
@@ -166,6 +166,7 @@ def _unmet(facts: Facts, row: ScenarioRow, wish: Wish) -> str:
     peak = row.peak_rss_mb
     parity = facts.parity.get(row.scenario)
     changed = parity.decisions_changed if parity else None
+    decision = facts.nouns.decision
     if wish.without_ipex and row.backend == "ipex":
         return "it needs IPEX"
     if wish.supported and not facts.is_supported(row):
@@ -177,7 +178,9 @@ def _unmet(facts: Facts, row: ScenarioRow, wish: Wish) -> str:
     if not wish.no_decision_changes or is_stock_default(row) or changed == 0:
         return ""
     return (
-        f"it changed {count(changed, 'decision')}" if changed else "its decisions were not compared"
+        f"it changed {count(changed, decision)}"
+        if changed
+        else f"its {decision}s were not compared"
     )
 
 
@@ -195,7 +198,9 @@ def slow_call_ms(facts: Facts, row: ScenarioRow) -> tuple[float | None, str]:
     return max(calls) / 1e6, f"slowest call (of {len(calls)}; a p99 needs 100)"
 
 
-def _reasons(row: ScenarioRow, comparison: Comparison | None, wish: Wish) -> Iterator[str]:
+def _reasons(
+    row: ScenarioRow, comparison: Comparison | None, wish: Wish, items: str
+) -> Iterator[str]:
     if comparison is None:
         yield "Stock default: nothing that fits was shown to be faster."
     else:
@@ -203,15 +208,17 @@ def _reasons(row: ScenarioRow, comparison: Comparison | None, wish: Wish) -> Ite
         yield f"{with_interval(comparison)} over stock default{verdict}."
     yield (
         f"{milliseconds(row.median_ms)} a call at batch {row.batch_size}, "
-        f"{digits(row.images_per_s)} images a second, {digits(row.peak_rss_mb)} MB at its peak."
+        f"{digits(row.images_per_s)} {items} a second, {digits(row.peak_rss_mb)} MB at its peak."
     )
     if wish.wants_throughput:
-        yield "Batch sizes are compared by images a second, without an interval."
+        yield f"Batch sizes are compared by {items} a second, without an interval."
 
 
 def _warnings(facts: Facts, row: ScenarioRow, wish: Wish) -> Iterator[str]:
-    if facts.is_untrained:
+    if facts.is_untrained and not facts.is_own_model:
         yield "The model is untrained, so unchanged decisions mean nothing."
+    if facts.is_untrained and facts.metadata.request.own.decide:
+        yield "The weights are random, so unchanged labels mean nothing."
     if facts.metadata.complete is not True:
         yield "The run is incomplete."
     if wish.latency_p99_ms is not None and row.p99_ms is None:
@@ -293,17 +300,21 @@ class Use:
 def uses(facts: Facts) -> list[Use]:
     """Return the wishes in order, without those whose scenario an earlier one names already."""
     wishes = [
-        ("One image at a time", (), Wish()),
-        ("Most images a second", ("--throughput",), Wish(throughput=True)),
+        (f"One {facts.nouns.item} at a time", (), Wish()),
+        (f"Most {facts.nouns.items} a second", ("--throughput",), Wish(throughput=True)),
     ]
     rows = [row for row in facts.scenarios.values() if row.task == Task.INFERENCE]
     if any(row.backend == "ipex" for row in rows):
         wishes.append(("Without IPEX", ("--without-ipex",), Wish(without_ipex=True)))
     wishes.append(("Supported ways only", ("--supported",), Wish(supported=True)))
     same = "--no-decision-changes"
-    wishes.append(("No changed decision", (same,), Wish(no_decision_changes=True)))
+    decides = not facts.is_own_model or bool(facts.metadata.request.own.decide)
+    if decides:
+        text = f"No changed {facts.nouns.decision}"
+        wishes.append((text, (same,), Wish(no_decision_changes=True)))
     if any(row.dtype == "int8" for row in rows):
-        wishes.append(("int8 too", ("--int8", same), Wish(int8=True, no_decision_changes=True)))
+        also: tuple[str, ...] = (same,) if decides else ()
+        wishes.append(("int8 too", ("--int8", *also), Wish(int8=True, no_decision_changes=decides)))
     found: list[Use] = []
     named: set[str] = set()
     for text, options, wish in wishes:

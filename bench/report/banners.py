@@ -114,15 +114,23 @@ def _thin(facts: Facts) -> Iterator[tuple[str, str, str]]:
 
 def _unmeasured(facts: Facts) -> Iterator[tuple[str, str, str]]:
     rows = facts.scenarios.values()
-    failed = sum(row.status not in (*MEASURED, Status.WRONG_OUTPUT) for row in rows)
+    failed = [row for row in rows if row.status not in (*MEASURED, Status.WRONG_OUTPUT)]
     if failed:
-        total = count(len(rows), "scenario")
-        text = f"{failed} of {total} gave no times; 'What could not run' has the reasons."
+        refused = sum(row.median_ms is not None for row in failed)
+        parts = {"gave no times": len(failed) - refused, "gave times that do not count": refused}
+        found = [f"{n} of {count(len(rows), 'scenario')} {what}" for what, n in parts.items() if n]
+        text = f"{'; '.join(found)}. 'What could not run' has the reasons."
         yield "warn", "Not everything could be measured", text
 
 
 def _model_and_data(facts: Facts) -> Iterator[tuple[str, str, str]]:
-    if facts.is_untrained:
+    if facts.is_own_model and facts.is_untrained:
+        text = (
+            "Another seed gives other weights, so its outputs mean nothing; the times are those "
+            "of this architecture."
+        )
+        yield "note", "The weights are random", text
+    elif facts.is_untrained:
         text = (
             "Its weights are random: decisions, accuracy and recall mean nothing; the times are "
             "still those of this architecture."

@@ -121,6 +121,7 @@ def over_batch(facts: Facts) -> list[Drawing]:
             same.setdefault(_label(row), []).append(row)
     if len({row.batch_size for rows in same.values() for row in rows}) < 2:
         return []
+    items = facts.nouns.items
 
     def curves(value: Callable[[ScenarioRow], float | None]) -> list[Curve]:
         return [
@@ -137,8 +138,8 @@ def over_batch(facts: Facts) -> list[Drawing]:
             "throughput",
             curves(lambda row: row.images_per_s),
             title="Throughput over batch size",
-            caption="Images per second over batch size, fp32.",
-            unit="images per second",
+            caption=f"{items.capitalize()} per second over batch size, fp32.",
+            unit=f"{items} per second",
             log=False,
         ),
         figures.lines(

@@ -79,13 +79,14 @@ def render_comparison(runs: Sequence[Facts]) -> str:
 
 
 def lead(names: Sequence[str], runs: Sequence[Facts]) -> str:
-    """Return which run has most images a second and most for a dollar, without a ratio."""
+    """Return which run has most items a second and most for a dollar, without a ratio."""
+    items = _items(runs)
     fastest = [one for one in _ways(names, runs) if one[2] == _FASTEST]
     if not fastest:
         return "No run has a valid throughput, so machines cannot be compared."
     name, _, _, row = max(fastest, key=lambda one: one[3].images_per_s or 0.0)
     found = (
-        f"Most images a second: {name}, {digits(row.images_per_s)} with {wording.spoken(row)} at "
+        f"Most {items} a second: {name}, {digits(row.images_per_s)} with {wording.spoken(row)} at "
         f"batch {row.batch_size}."
     )
     if any(facts.price is None for _, facts, *_ in fastest):
@@ -94,7 +95,12 @@ def lead(names: Sequence[str], runs: Sequence[Facts]) -> str:
         (images_per_dollar(row.images_per_s, facts.price) or 0.0, name)
         for name, facts, _, row in fastest
     )
-    return f"{found} Most for a dollar: {name}, {digits(dollar)} images."
+    return f"{found} Most for a dollar: {name}, {digits(dollar)} {items}."
+
+
+def _items(runs: Sequence[Facts]) -> str:
+    """Return what calls take: images, unless a run is of a user's own model."""
+    return next((one.nouns.items for one in runs if one.is_own_model), "images")
 
 
 def run_names(runs: Sequence[Facts]) -> list[str]:
@@ -184,7 +190,8 @@ def _speedup_row(runs: Sequence[Facts], row: ScenarioRow, kind: BaselineKind) ->
 
 
 def throughput(names: Sequence[str], runs: Sequence[Facts]) -> Table:
-    """Return images a second of each machine in the ways that matter, and their cost."""
+    """Return items a second of each machine in the ways that matter, and their cost."""
+    items = _items(runs).capitalize()
     rows = [
         Row(
             cells=(
@@ -205,8 +212,8 @@ def throughput(names: Sequence[str], runs: Sequence[Facts]) -> Table:
         name="throughput",
         caption="Times of different runs, side by side: they were never paired, so there is no "
         "interval and no ratio. One worker a machine, as it was measured.",
-        columns=("Machine", "Way", "Median call", "Images/s", "Images/hour", "USD an hour",
-                 "Images per dollar", "Joules an image"),
+        columns=("Machine", "Way", "Median call", f"{items}/s", f"{items}/hour", "USD an hour",
+                 f"{items} per dollar", f"Joules an {items[:-1].lower()}"),
         rows=tuple(rows),
         numeric=(2, 3, 4, 5, 6, 7),
         can_filter=True,
@@ -244,12 +251,13 @@ def _ways(
 
 
 def _bars(names: Sequence[str], runs: Sequence[Facts]) -> Drawing | None:
+    items = _items(runs)
     values = [
         Bar(
             label=f"{label} · {name}",
             kind=row.backend,
             value=row.images_per_s or 0.0,
-            text=f"{digits(row.images_per_s)} images/s",
+            text=f"{digits(row.images_per_s)} {items}/s",
         )
         for name, _, label, row in _ways(names, runs)
     ]
@@ -258,7 +266,8 @@ def _bars(names: Sequence[str], runs: Sequence[Facts]) -> Drawing | None:
     return figures.bars(
         "machines",
         values,
-        title="Images a second of each machine",
-        caption="Images a second, each way at its best batch size. Different runs: no interval.",
+        title=f"{items.capitalize()} a second of each machine",
+        caption=f"{items.capitalize()} a second, each way at its best batch size. Different runs: "
+        "no interval.",
         log=False,
     )

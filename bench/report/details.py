@@ -98,7 +98,7 @@ def _pairs(facts: Facts, row: ScenarioRow) -> list[tuple[str, str]]:
     pairs = [
         ("Median of a call", milliseconds(row.median_ms)),
         ("p90 / p99", f"{milliseconds(row.p90_ms)} / {milliseconds(row.p99_ms)}"),
-        ("Images per second", digits(row.images_per_s)),
+        (f"{facts.nouns.items.capitalize()} per second", digits(row.images_per_s)),
         ("Over stock tuned", wording.with_interval(tuned) if tuned else NOTHING),
         ("Launches / rounds", f"{row.launches} / {row.rounds}"),
         ("Threads", str(row.threads or NOTHING)),
@@ -131,7 +131,8 @@ def _pairs(facts: Facts, row: ScenarioRow) -> list[tuple[str, str]]:
         agrees = "agrees" if parity.within_tolerance else "WRONG"
         error = f"{wording.tiny(parity.max_abs_error)} of {wording.tiny(parity.tolerance)} allowed"
         pairs.append(("Outputs", f"{agrees}, largest error {error}"))
-        pairs.append(("Decisions changed", whole(parity.decisions_changed)))
+        name = f"{facts.nouns.decision.capitalize()}s changed"
+        pairs.append((name, whole(parity.decisions_changed)))
     return pairs
 
 

@@ -24,8 +24,11 @@ _WIDTH = 98
 
 
 def terminal(facts: Facts) -> str:
-    """Return the warnings, then a headline for each question, as plain text."""
-    lines = []
+    """Return the warnings, then a headline for each question, as plain text.
+
+    A user's own model is named first.
+    """
+    lines = _wrapped(method.model_in_one_line(facts), "Model: ") if facts.is_own_model else []
     for banner in banners.banners(facts):
         lines += _wrapped(f"{banner.title}: {banner.text}", "! ")
     lines.append("")
@@ -46,6 +49,7 @@ def markdown(facts: Facts) -> str:
     lines = [
         f"# {_plain(answers.lead(facts))}",
         "",
+        *([f"{_plain(model)}  "] if (model := method.model_in_one_line(facts)) else []),
         f"{_plain(machine.in_one_line(facts))}  ",
         f"Run `{_code(facts.run_id)}`",
         "",
@@ -124,6 +128,7 @@ def as_json(facts: Facts) -> str:
     """Return the page's content as data, with the numbers of the CSVs."""
     found = {
         "run_id": facts.run_id,
+        "model": method.model_in_one_line(facts),
         "machine": machine.in_one_line(facts),
         "lead": answers.lead(facts),
         "banners": [asdict(banner) for banner in banners.banners(facts)],

@@ -1,4 +1,6 @@
-"""The page of all runs: a line each, and each scenario's speedups over time, a machine at a time.
+"""The page of all runs: a line each, and each scenario's speedups over time.
+
+Runs of one machine and one model have a history together.
 
 Reads only environment.json, scenarios.csv and speedups.csv of each run, so that hundreds of runs
 are listed quickly. A run that cannot be read keeps its line, with the reason.
@@ -40,7 +42,7 @@ def render_index(results: Path, reports: Path) -> str:
         try:
             facts = page_facts(_read(folder))
         except RecordError as error:
-            rows.append(("", _row(name, "", "", "", "", "", str(error))))
+            rows.append(("", _row(name, "", "", "", "", "", "", str(error))))
         else:
             runs.append(facts)
             rows.append((_started(facts), _run_row(name, facts)))
@@ -48,7 +50,7 @@ def render_index(results: Path, reports: Path) -> str:
     table = Table(
         name="runs",
         caption=f"{wording.count(len(rows), 'run')}, the newest first.",
-        columns=("Run", "Started", "Machine", "Profile", "Commit", "Measured", "Trouble"),
+        columns=("Run", "Started", "Model", "Machine", "Profile", "Commit", "Measured", "Trouble"),
         rows=tuple(row for _, row in rows),
         can_filter=True,
         empty="There is no run yet: measure one with bench run.",
@@ -82,6 +84,7 @@ def _run_row(name: Cell, facts: Facts) -> Row:
     return _row(
         name,
         _started(facts),
+        _model(facts),
         machine.in_one_line(facts),
         metadata.profile,
         metadata.commit[:12],
@@ -90,23 +93,32 @@ def _run_row(name: Cell, facts: Facts) -> Row:
     )
 
 
+def _model(facts: Facts) -> str:
+    """Name the user's own model with its settings, or the inspector."""
+    own = facts.metadata.request.own
+    if not own.model:
+        return "pill inspector"
+    return f"{own.model}({', '.join(own.settings)})" if own.settings else own.model
+
+
 def _row(name: Cell, *texts: str) -> Row:
     cells = (Cell(text=text or wording.NOTHING, sort=text or None) for text in texts)
     return Row(cells=(name, *cells))
 
 
 def _machines(runs: Sequence[Facts]) -> list[tuple[str, str, Table]]:
-    """Return name, note and histories of each machine; the runs are in time order."""
-    by_machine: dict[str, list[Facts]] = defaultdict(list)
+    """Return name, note and histories of each machine and model; the runs are in time order."""
+    by_machine: dict[tuple[str, str], list[Facts]] = defaultdict(list)
     for facts in runs:
-        by_machine[facts.metadata.machine.fingerprint or facts.run_id].append(facts)
+        fingerprint = facts.metadata.machine.fingerprint or facts.run_id
+        by_machine[fingerprint, _model(facts)].append(facts)
     return [
         (
             machine.in_one_line(mine[-1]),
-            f"fingerprint {fingerprint}, {wording.count(len(mine), 'run')}",
+            f"fingerprint {fingerprint}, {model}, {wording.count(len(mine), 'run')}",
             _histories(mine, f"history{number}"),
         )
-        for number, (fingerprint, mine) in enumerate(by_machine.items())
+        for number, ((fingerprint, model), mine) in enumerate(by_machine.items())
     ]
 
 

@@ -84,20 +84,64 @@ def repeat(facts: Facts) -> str:
     return "\n".join([*checkout, bench, f"python -m bench report results/{facts.run_id}"])
 
 
+def model_in_one_line(facts: Facts) -> str:
+    """Return which model was measured: its name, parameters and weights, and what it takes."""
+    model = facts.metadata.model
+    name = facts.metadata.request.own.model or model.name
+    if not name:
+        return ""
+    if settings := facts.metadata.request.own.settings:
+        name += f"({', '.join(settings)})"
+    parts = [name]
+    if model.parameters:
+        parts.append(f"{digits(model.parameters / 1e6)} million parameters")
+    parts.append(_weights(facts))
+    if facts.is_own_model:
+        parts.append(_inputs(facts))
+    return " · ".join(part for part in parts if part)
+
+
+def _weights(facts: Facts) -> str:
+    trained = facts.metadata.model.trained
+    if trained is None:
+        return ""
+    if not facts.is_own_model:
+        return "trained" if trained else "UNTRAINED (random weights)"
+    return "weights as the factory sets them" if trained else "RANDOM weights (by the seed)"
+
+
+def _inputs(facts: Facts) -> str:
+    """Say what a user's model takes."""
+    data = facts.metadata.data
+    if data.source == "random":
+        return f"random inputs of {data.root.replace('x', TIMES)}"
+    return f"inputs from {data.root}" if data.root else ""
+
+
+def _functions(facts: Facts) -> list[tuple[str, str]]:
+    own = facts.metadata.request.own
+    return [
+        ("Labels by", own.decide),
+        ("int8 calibrated on", own.calibration),
+        ("Loss of a training step by", f"{own.train_step}; Adam" if own.train_step else ""),
+    ]
+
+
 def provenance(facts: Facts) -> list[tuple[str, str]]:
     """Return where the run comes from, as labels and values."""
     metadata = facts.metadata
     commit = metadata.commit
     if commit and metadata.dirty:
         commit += " with uncommitted changes"
-    model = metadata.model.name
-    if model and metadata.model.trained is not None:
-        model += ", trained" if metadata.model.trained else ", UNTRAINED (random weights)"
     data = metadata.data.source
     if data and metadata.data.images is not None:
         data += f", {count(metadata.data.images, 'image')}"
+    if facts.is_own_model:
+        data = _inputs(facts)
+    items = facts.nouns.items.capitalize()
     gflop, memory = metadata.model.gflop_per_image, metadata.harness.peak_memory_gib
     variables = metadata.machine.env.items()
+    arithmetic = "" if gflop is None else f"{digits(gflop)} GFLOP {facts.nouns.an_item}"
     pairs = [
         ("Run", facts.run_id),
         ("Started", metadata.started_utc),
@@ -105,10 +149,11 @@ def provenance(facts: Facts) -> list[tuple[str, str]]:
         ("Profile", metadata.profile),
         ("Budget", seconds(metadata.budget_s)),
         ("Commit", commit),
-        ("Model", model),
-        ("Model's arithmetic", f"{digits(gflop)} GFLOP an image" if gflop is not None else ""),
-        ("Images", data),
-        ("Images' checksum", metadata.data.sha256),
+        ("Model", model_in_one_line(facts)),
+        ("Model's arithmetic", arithmetic),
+        (items, data),
+        (f"{items}' checksum", metadata.data.sha256),
+        *_functions(facts),
         ("Memory of all processes together, at most", f"{memory:.1f} GiB" if memory else ""),
         ("Harness's own CPU use", percent(metadata.harness.parent_cpu_share)),
         (
@@ -170,8 +215,8 @@ def how_measured(facts: Facts) -> list[str]:
         (
             "The rounds that measure stock tuned and the best of IPEX also choose them; their "
             "intervals allow for that. At most "
-            f"{percent(policy.headline_error)} of runs have a wrong headline. Images "
-            "per second at different batch sizes come from different rounds and are compared "
-            "without an interval."
+            f"{percent(policy.headline_error)} of runs have a wrong headline. "
+            f"{facts.nouns.items.capitalize()} per second at different batch sizes come from "
+            "different rounds and are compared without an interval."
         ),
     ]

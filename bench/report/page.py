@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from bench.analysis.run_facts import Facts, of_task
 from bench.analysis.winners import bf16_pairs, fusion_pairs
 from bench.plan.scenario import Task
+from bench.recommend.inputs_in_code import InputsInCode
 from bench.recommend.rules import uses
 from bench.report import (
     answers,
@@ -56,15 +57,26 @@ def render(facts: Facts, explain: tuple[str, str] | None = None) -> str:
     """Build the page; `explain` names two scenarios whose difference it explains first."""
     settings, differing = machine.shared_settings(facts)
     hidden = set() if environments.others(facts) else {"leaving"}
+    hidden |= {"pictures", "history"} if facts.is_own_model else set()
+    model, own = method.model_in_one_line(facts), facts.metadata.request.own
     values = {
-        "title": f"{facts.run_id or 'A run'}: which way of running the model is fastest?",
+        "title": f"{facts.run_id or 'A run'}: which way of running "
+        f"{own.model or 'the model'} is fastest?",
+        "model_line": model,
+        "own": own if own.model else None,
+        "names": " and ".join(InputsInCode(form=facts.metadata.data.form).names),
+        "decision": facts.nouns.decision,
         "run_id": facts.run_id,
         "machine_line": machine.in_one_line(facts),
         "lead": answers.lead(facts),
         "banners": banners.banners(facts),
         "answers": answers.answers(facts),
         "confidence": wording.percent(facts.policy.verdict.confidence),
-        "contents": [item for item in _CONTENTS if item[0] not in hidden],
+        "contents": [
+            (anchor, f"{facts.nouns.decision.capitalize()}s" if anchor == "parity" else name)
+            for anchor, name in _CONTENTS
+            if anchor not in hidden
+        ],
         "whys": why.section(facts, explain),
         "explain_command": f"bench report results/{facts.run_id} --explain SCENARIO SCENARIO",
         "environments": environments.versions(facts),

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from bench.analysis.run_facts import Facts
-    from bench.store.records import ScenarioRow
+    from bench.store.records import ParityRow, ScenarioRow
 
     Anchors = dict[str, str]
 
@@ -68,6 +68,7 @@ def _numbers(
 
 def timings(facts: Facts, anchors: Anchors) -> Table:
     """Return latency and throughput of every inference scenario."""
+    items = facts.nouns.items
 
     def of_peak(row: ScenarioRow) -> Cell:
         value = row.percent_of_peak
@@ -76,7 +77,7 @@ def timings(facts: Facts, anchors: Anchors) -> Table:
     return _numbers(
         facts,
         "timings",
-        "Time of a call and images per second. p90 needs 10 timed calls, p99 needs 100.",
+        f"Time of a call and {items} per second. p90 needs 10 timed calls, p99 needs 100.",
         [
             row
             for row in facts.scenarios.values()
@@ -87,7 +88,7 @@ def timings(facts: Facts, anchors: Anchors) -> Table:
             "Median": lambda row: quantity(row.median_ms, milliseconds),
             "p90": lambda row: quantity(row.p90_ms, milliseconds),
             "p99": lambda row: quantity(row.p99_ms, milliseconds),
-            "Images/s": lambda row: quantity(row.images_per_s),
+            f"{items.capitalize()}/s": lambda row: quantity(row.images_per_s),
             "GFLOP/s": lambda row: quantity(row.gflop_per_s),
             "Of peak": of_peak,
         },
@@ -142,7 +143,9 @@ def package_mb(row: ScenarioRow) -> float | None:
 
 
 def money(facts: Facts, anchors: Anchors) -> Table:
-    """Return images an hour and for a dollar, and energy where the host counts it."""
+    """Return items an hour and for a dollar, and energy where the host counts it."""
+    nouns = facts.nouns
+    items = nouns.items.capitalize()
     name = facts.metadata.machine.instance_type or "this machine"
     cost = f"No price is known for {name}: give a table of yours with --prices FILE."
     if facts.price:
@@ -159,12 +162,12 @@ def money(facts: Facts, anchors: Anchors) -> Table:
             if row.task == Task.INFERENCE and row.images_per_s is not None
         ],
         {
-            "Images/s": lambda row: quantity(row.images_per_s),
-            "Images/hour": lambda row: quantity(images_per_hour(row.images_per_s)),
-            "Images per dollar": lambda row: quantity(
+            f"{items}/s": lambda row: quantity(row.images_per_s),
+            f"{items}/hour": lambda row: quantity(images_per_hour(row.images_per_s)),
+            f"{items} per dollar": lambda row: quantity(
                 images_per_dollar(row.images_per_s, facts.price)
             ),
-            "Joules an image": lambda row: quantity(row.joules_per_image),
+            f"Joules {nouns.an_item}": lambda row: quantity(row.joules_per_image),
         },
         anchors,
     )
@@ -207,36 +210,47 @@ def spell_break_even(calls: float | None) -> str:
 # ---- whether it can be trusted -------------------------------------------------------------------
 
 
+_OF_INSPECTOR = ("Largest map error", "Accuracy", "Recall (bad)")
+"""Columns of outputs that a user's own model has not."""
+
+
 def parity(facts: Facts, anchors: Anchors) -> Table:
     """Return outputs and decisions of every scenario against stock default's."""
+    nouns = facts.nouns
+    columns: dict[str, Callable[[ParityRow], Cell]] = {
+        "Largest error": lambda row: quantity(row.max_abs_error, tiny),
+        "Allowed": lambda row: quantity(row.tolerance, tiny),
+        "Largest map error": lambda row: quantity(row.max_abs_map_error, tiny),
+        f"{nouns.decision.capitalize()}s changed": lambda row: quantity(
+            row.decisions_changed, whole
+        ),
+        nouns.items.capitalize(): lambda row: quantity(row.images, whole),
+        "Accuracy": lambda row: number(percent(row.accuracy), row.accuracy),
+        "Recall (bad)": lambda row: number(percent(row.recall_bad), row.recall_bad),
+        "Outputs": lambda row: Cell(text="✓ agrees" if row.within_tolerance else "✕ WRONG OUTPUT"),
+    }
+    if facts.is_own_model:
+        columns = {name: cell for name, cell in columns.items() if name not in _OF_INSPECTOR}
     rows = []
     for row in facts.run.parity:
         scenario = facts.scenarios.get(row.scenario)
-        cells = (
+        name = (
             scenario_cell(scenario, anchors, facts.mark(scenario))
             if scenario
-            else Cell(text=row.scenario),
-            quantity(row.max_abs_error, tiny),
-            quantity(row.tolerance, tiny),
-            quantity(row.max_abs_map_error, tiny),
-            quantity(row.decisions_changed, whole),
-            quantity(row.images, whole),
-            number(percent(row.accuracy), row.accuracy),
-            number(percent(row.recall_bad), row.recall_bad),
-            Cell(text="✓ agrees" if row.within_tolerance else "✕ WRONG OUTPUT"),
+            else Cell(text=row.scenario)
         )
+        cells = (name, *(cell(row) for cell in columns.values()))
         rows.append(Row(cells=cells, **tags(scenario), is_muted=not row.within_tolerance))
-    untrained = " The model is untrained: accuracy and recall mean nothing."
+    untrained = facts.is_untrained and not facts.is_own_model
+    note = " The model is untrained: accuracy and recall mean nothing." if untrained else ""
     return Table(
         name="parity",
-        caption="Outputs against stock default's on the same images."
-        + (untrained if facts.is_untrained else ""),
-        columns=("Scenario", "Largest error", "Allowed", "Largest map error", "Decisions changed",
-                 "Images", "Accuracy", "Recall (bad)", "Outputs"),
+        caption=f"Outputs against stock default's on the same {nouns.items}.{note}",
+        columns=("Scenario", *columns),
         rows=tuple(rows),
-        numeric=(1, 2, 3, 4, 5, 6, 7),
+        numeric=tuple(range(1, len(columns))),
         can_filter=True,
-    )  # fmt: skip
+    )
 
 
 def failures(facts: Facts, anchors: Anchors) -> Table:

@@ -171,10 +171,12 @@ class RunChecks(Checks):
             run_id=self.run_id, scenario=execution.scenario.id, **asdict(found)
         )
         if not found.within_tolerance:
+            maps = f", maps by {_spell_error(found.max_abs_map_error)}"
+            maps = maps if found.accuracy is not None else ""  # the inspector's alone
             raise RefusalError(
                 Status.WRONG_OUTPUT,
-                f"outputs differ from the stock default's by {_spell_error(found.max_abs_error)}, "
-                f"maps by {_spell_error(found.max_abs_map_error)}; {found.tolerance:g} is allowed",
+                f"outputs differ from the stock default's by {_spell_error(found.max_abs_error)}"
+                f"{maps}; {found.tolerance:.3g} is allowed",
             )
 
     def _reference(self, execution: Execution) -> Path:

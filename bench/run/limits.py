@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import psutil
 
+from bench.errors import WorkerError
 from bench.plan.matrix import INFERENCE_BATCHES, Exclusion
-from bench.plan.scenario import Dtype, Phase, Task, stock_default
+from bench.plan.scenario import Dtype, Phase, Status, Task, stock_default
 from bench.worker import protocol
 from pillqc.limits import free_memory
 
@@ -28,6 +29,7 @@ _LIKELY_GROWTH = 1.7
 _OTHERS_HOLD_MORE = 1.3
 """Memory of an average idle worker over stock default's: IPEX, traces and packed weights add to it
 (341 to 890 MiB, 560 on average, were measured beside 430)."""
+_BYTES_A_PARAMETER = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,22 +48,38 @@ class Limits:
 
 
 def find_limits(
-    worker: WorkerHandle, wanted: tuple[int, ...], *, participants: int, policy: Policy
+    worker: WorkerHandle,
+    wanted: tuple[int, ...],
+    *,
+    participants: int,
+    policy: Policy,
+    own: bool = False,
 ) -> Limits:
     """Measure the peak and find the largest batch worth measuring.
 
-    `participants` is the number of workers that will be alive together.
+    `participants` is the number of workers that will be alive together. A model of the user's `own`
+    may have weights of gigabytes, so that not even a batch of 1 fits, and its functions are tried.
 
     Raises:
-        WorkerError: the stock worker failed.
+        WorkerError: the stock worker or a function of the user's failed, or the workers would not
+            fit into memory.
     """
     greeting = worker.greet(policy.start_timeout_s)
+    if own:
+        worker.ask("rehearse", policy.prepare_timeout_s)
     tried: dict[int, _Tried] = {}
     excluded: list[Exclusion] = []
     batch = 1
     while batch <= max(wanted) and not excluded:
         tried[batch] = _try_batch(worker, batch, policy)
-        reason = _why_not(batch, tried[batch], participants, policy)
+        beyond_memory = _beyond_memory(batch, tried[batch], participants, policy)
+        if beyond_memory and batch == 1 and own:
+            raise WorkerError(
+                Status.OUT_OF_MEMORY,
+                f"{beyond_memory}: measure fewer ways at a time with --only, or use a larger "
+                "machine",
+            )
+        reason = _too_slow(batch, tried[batch], policy) or beyond_memory
         if reason and batch > 1:
             del tried[batch]
             what = f"{INFERENCE_BATCHES} of {batch} and above"
@@ -150,16 +168,21 @@ def _try_batch(worker: WorkerHandle, batch: int, policy: Policy) -> _Tried:
     )
 
 
-def _why_not(batch: int, tried: _Tried, participants: int, policy: Policy) -> str | None:
+def _too_slow(batch: int, tried: _Tried, policy: Policy) -> str | None:
     if tried.seconds > policy.max_call_s:
         return (
             f"one stock default call of {batch} takes {tried.seconds:.2f} s on this machine, over "
             f"the limit of {policy.max_call_s:.0f} s a call"
         )
+    return None
+
+
+def _beyond_memory(batch: int, tried: _Tried, participants: int, policy: Policy) -> str | None:
+    """Say that the workers together would not fit; each may hold its weights twice."""
+    weights_mib = tried.prepared.get("parameters", 0) * _BYTES_A_PARAMETER / _MIB
+    idle_mib = max(tried.prepared_mib * _OTHERS_HOLD_MORE, tried.prepared_mib + weights_mib)
     kept_mib = max(0.0, tried.at_rest_mib - tried.prepared_mib)
-    need = (
-        participants * (tried.prepared_mib * _OTHERS_HOLD_MORE + kept_mib) + tried.peak_mib
-    ) / 1024
+    need = (participants * (idle_mib + kept_mib) + tried.peak_mib) / 1024
     limit = memory_limit_gib(policy)
     if need > limit:
         return (

@@ -17,9 +17,9 @@ from bench import machine
 from bench.engine import environments
 from bench.engine.launcher import CACHE, Launcher
 from bench.engine.progress import Progress
+from bench.engine.worker_process import LOG
 from bench.errors import BenchError, UsageError, WorkerError
 from bench.machine import placement
-from bench.plan.matrix import EXCLUSIONS, OF_OWN_MODELS
 from bench.plan.scenario import CONTROL_SUFFIX, Scenario, Status, Task, stock_default, worker_key
 from bench.plan.thresholds import DEFAULT, Policy
 from bench.run import pictures, resume
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from bench.plan.matrix import Exclusion
 
 _MOST_STARTS_AT_ONCE = 4
+_LONGEST = 160
+"""Characters of a log's line in an error."""
 _STOCK = worker_key(stock_default(Task.INFERENCE, 1))
 
 
@@ -76,7 +78,7 @@ def run(request: RunRequest, *, policy: Policy = DEFAULT, progress: Progress | N
             "workers": {},
         }
         job = _Job(request, policy, progress, folder, environment, _notes(code.notes))
-        left_out = [*environments.exclusions(others), *(OF_OWN_MODELS if request.own else ())]
+        left_out = environments.exclusions(others)
         try:
             with job.finished():
                 job.measure(job.find_scenarios(left_out))
@@ -129,7 +131,8 @@ def go_on(
         run_folder.clear_outputs(folder)
         job = _Job(request, policy, progress, folder, environment, events)
         with job.finished():
-            scenarios = request.scenarios(environment["matrix"]["largest_batch"])
+            largest = environment["matrix"]["largest_batch"]
+            scenarios = request.scenarios(largest, environment["data"])
             job.measure(scenarios, _restore(earlier, scenarios))
     return folder
 
@@ -178,18 +181,22 @@ class _Job:
         worker = self.launch(_STOCK, False, -1)
         try:
             found = find_limits(
-                worker, sizes, participants=_most_workers(every), policy=self.policy
+                worker,
+                sizes,
+                participants=_most_workers(every),
+                policy=self.policy,
+                own=self.request.own is not None,
             )
         except WorkerError as error:
             if self.request.own or error.status is Status.UNAVAILABLE:
-                raise _UnusableError(error.reason) from error
+                raise _UnusableError(self._without_log(error.reason)) from error
             raise BenchError(
                 f"stock PyTorch itself cannot be measured: {error.reason} (status {error.status})"
             ) from error
         finally:
             worker.stop()
-        scenarios = self.request.scenarios(found.largest_batch)
-        excluded = (*found.excluded, *left_out, *EXCLUSIONS)
+        scenarios = self.request.scenarios(found.largest_batch, found.data)
+        excluded = (*found.excluded, *left_out, *self.request.left_out(found.data or {}))
         self.events += _notes((found.data or {}).get("notes", []))
         self.write(
             {
@@ -204,6 +211,22 @@ class _Job:
             }
         )
         return scenarios
+
+    def _without_log(self, reason: str) -> str:
+        """Return why a worker of the user's model died, with its log's last line for its name.
+
+        The run's folder, where the log is, goes away.
+        """
+        what, names_log, log = reason.partition(LOG)
+        if self.request.own is None or not names_log:
+            return reason
+        try:
+            lines = (self.folder / log).read_text(errors="replace").split("\n")
+        except OSError:
+            lines = []
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
+        model = self.request.own.model
+        return f"--model {model}: worker {what}; the last that it printed: {last[:_LONGEST]}"
 
     def measure(
         self, scenarios: tuple[Scenario, ...], earlier: resume.Earlier | None = None

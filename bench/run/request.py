@@ -11,12 +11,14 @@ from bench.engine.launcher import worker_options
 from bench.errors import UsageError
 from bench.machine import placement
 from bench.plan import arguments, variables
-from bench.plan.matrix import capped_batch_sizes, matrix, of_own_model, select
+from bench.plan.matrix import EXCLUSIONS, capped_batch_sizes, matrix, select
+from bench.plan.own_models import exclusions, of_own_model, without_repeats
 from bench.plan.profiles import profile_named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from bench.plan.matrix import Exclusion
     from bench.plan.profiles import Profile
     from bench.plan.scenario import Scenario
 
@@ -34,6 +36,9 @@ class OwnChoice:
     shape: str | None = None
     settings: tuple[str, ...] = ()
     """`name=value` for the factory; a value that is no Python literal is text."""
+    decide: str | None = None
+    calibration: str | None = None
+    train_step: str | None = None
 
     def check(self) -> None:
         """Refuse a choice that no worker could run.
@@ -41,10 +46,10 @@ class OwnChoice:
         Raises:
             UsageError: one sentence says what is wrong.
         """
-        for option, path in (("--model", self.model), ("--inputs", self.inputs)):
+        for option, path in self._paths.items():
             if path is not None and not _PATH.fullmatch(path):
                 raise UsageError(
-                    f"{option} {path!r} is neither package.module:name nor folder/file.py:name"
+                    f"--{option} {path!r} is neither package.module:name nor folder/file.py:name"
                 )
         for setting in self.settings:
             if not _SETTING.fullmatch(setting):
@@ -61,9 +66,25 @@ class OwnChoice:
 
     def worker_options(self) -> tuple[str, ...]:
         """Return the arguments of a worker."""
-        named = {"model": self.model, "inputs": self.inputs, "input-shape": self.shape}
         settings = (part for one in self.settings for part in ("--factory-arg", one))
-        return (*worker_options(**named), *settings)
+        named = worker_options(**self._paths, **{"input-shape": self.shape})
+        return (*named, *settings)
+
+    @property
+    def _paths(self) -> dict[str, str | None]:
+        """Return the paths of the user's functions by their option."""
+        return {
+            "model": self.model,
+            "inputs": self.inputs,
+            "decide": self.decide,
+            "calibration": self.calibration,
+            "train-step": self.train_step,
+        }
+
+    @property
+    def makes_possible(self) -> dict[str, bool]:
+        """Return whether int8 and training can be measured."""
+        return {"int8": self.calibration is not None, "training": self.train_step is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,8 +119,9 @@ class RunRequest:
 
     @property
     def run_profile(self) -> Profile:
-        """The profile; the user's own model has no more images for a second comparison."""
-        return replace(self.profile, recommended_parity_s=0) if self.own else self.profile
+        """The profile; without labels there is nothing to compare on more items."""
+        labels = self.own is None or self.own.decide is not None
+        return self.profile if labels else replace(self.profile, recommended_parity_s=0)
 
     def worker_options(self) -> tuple[str, ...]:
         """Return the arguments of every worker."""
@@ -109,18 +131,35 @@ class RunRequest:
             work = worker_options(data=self.data, good=self.good)
         return (*work, *worker_options(seed=self.seed, weights=self.weights))
 
-    def scenarios(self, largest_batch: int) -> tuple[Scenario, ...]:
-        """Return the scenarios to measure, with batches up to that size."""
+    def scenarios(
+        self, largest_batch: int, data: Mapping[str, Any] | None = None
+    ) -> tuple[Scenario, ...]:
+        """Return the scenarios to measure, with batches up to that size.
+
+        `data` is what the first worker said of the inputs, where that is known.
+        """
         sizes = capped_batch_sizes(self.profile.batch_sizes, largest_batch)
         chosen = select(self._matrix(sizes), self.only)
+        if self.own:
+            chosen, _ = without_repeats(chosen, data or {})
         own = () if self.only else self.profile.vary
         wanted = variables.parse_vary(self.vary or own)
         return variables.vary(chosen, wanted, everything=bool(self.only))
 
+    def left_out(self, data: Mapping[str, Any]) -> tuple[Exclusion, ...]:
+        """Return what the matrix leaves out, and why."""
+        if self.own is None:
+            return EXCLUSIONS
+        _, repeats = without_repeats((), data)
+        return (*repeats, *exclusions(**self.own.makes_possible))
+
     def _matrix(self, sizes: tuple[int, ...] | None = None) -> tuple[Scenario, ...]:
         """Return every scenario that the request allows, before `only` selects from them."""
-        every = matrix(self.profile, sizes, environments=self.pythons, backends=self.backends)
-        return of_own_model(every) if self.own else every
+        profile = self.profile
+        if self.own and self.own.calibration:  # who gives the data wants int8, in `smoke` too
+            profile = replace(profile, int8=True)
+        every = matrix(profile, sizes, environments=self.pythons, backends=self.backends)
+        return of_own_model(every, **self.own.makes_possible) if self.own else every
 
     def check(self) -> None:
         """Refuse early what cannot work.

@@ -352,7 +352,7 @@ class Runner:
         left_open = [row for row in rows if row.verdict == Verdict.INCONCLUSIVE]
         if left_open:
             needed_s = [row.seconds_to_decide for row in left_open if row.seconds_to_decide]
-            minutes = -(-(self._elapsed() + sum(needed_s)) // 60)
+            minutes = (max(self._elapsed(), self.budget_s) + sum(needed_s)) // 60 + 1
             self.events.append(
                 Event(
                     kind=EventKind.HEADLINES_OPEN,

@@ -95,15 +95,37 @@ class ModelFacts:
     name: str = ""
     weights: str = ""
     trained: bool | None = None
+    parameters: int | None = None
     gflop_per_image: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
+class Form:
+    """How a user's model is called, and what it returns."""
+
+    is_plain: bool = True
+    """Whether it takes one tensor and nothing else."""
+    positional: int = 1
+    """Arguments by position."""
+    keywords: tuple[str, ...] = ()
+    only_tensors: bool = True
+    """Whether every argument is one tensor, and tracing can pass it by its name."""
+    dims: tuple[int, ...] = (4,)
+    """Numbers of dimensions among the input tensors."""
+    weight_dims: tuple[int, ...] = (1, 2, 4)
+    outputs: str = "tensors"
+    """`tensors` for a tensor or a tuple of tensors, else `mapping`, `dataclass` or `nested`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataFacts:
-    """The images that were measured on."""
+    """The images that were measured on, or the inputs of a user's model."""
 
     source: str = ""
-    """`synthetic`, or where they come from."""
+    """`synthetic`, `folder`; of a user's model `random` or `given`."""
+    root: str = ""
+    """The folder; of a user's model the shape of an item or the function of its inputs."""
+    form: Form | None = None
     images: int | None = None
     sha256: str = ""
 
@@ -128,9 +150,14 @@ class HarnessFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class OwnModel:
-    """A model of the user's own."""
+    """A model of the user's own; empty for the inspector."""
 
     model: str = ""
+    settings: tuple[str, ...] = ()
+    inputs: str = ""
+    decide: str = ""
+    calibration: str = ""
+    train_step: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

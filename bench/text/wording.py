@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from bench.plan.matrix import FURTHER_BACKENDS
@@ -50,6 +51,28 @@ GLYPHS = {
     "invalid": "✕",
 }
 """Shown beside a verdict, so that colour is never its only sign."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nouns:
+    """The words for what a call takes, and for what is decided of each."""
+
+    item: str = "image"
+    decision: str = "decision"
+
+    @property
+    def an_item(self) -> str:
+        """The item with its article."""
+        return f"an {self.item}"
+
+    @property
+    def items(self) -> str:
+        """The plural of `item`."""
+        return f"{self.item}s"
+
+
+OF_INSPECTOR = Nouns()
+OF_OWN_MODEL = Nouns(item="item", decision="label")
 
 
 class Interval(Protocol):

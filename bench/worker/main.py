@@ -52,7 +52,7 @@ _HINTS = re.compile(
 """Lines of an error that say what to do next, or where it happened."""
 _ANNOUNCEMENTS = re.compile(r":$|C\+\+ compile error$|The following operation failed")
 """First lines after which compilers write the command and, last, what went wrong."""
-_WITHOUT_HEAP = ("prepare", "conditions", "probe", "peak", "release")
+_WITHOUT_HEAP = ("prepare", "conditions", "probe", "peak", "release", "rehearse")
 """Operations that neither run the prepared scenario nor report its memory."""
 
 
@@ -129,6 +129,7 @@ def operations(session: Session) -> Operations:
         "outputs": lambda r: session.outputs(Path(r["path"]), within_s=r.get("within_s")),
         "kernels": lambda r: session.kernels(int(r.get("pairs", 0))),
         "pictures": lambda r: session.pictures(Path(r["folder"])),
+        "rehearse": lambda _: session.rehearse(),
         "layers": lambda _: session.layers(),
         "memory": lambda _: session.memory(),
         "conditions": lambda _: session.conditions(),
@@ -267,6 +268,9 @@ def _work(options: argparse.Namespace) -> Workload:
             shape=options.input_shape,
             settings=dict(options.factory_arg),
             seed=options.seed,
+            decide=options.decide,
+            calibration=options.calibration,
+            train_step=options.train_step,
         )
     if options.data is None:
         raise WorkerError(Status.CRASHED, "a worker of the pill inspector needs --data")
@@ -293,6 +297,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--factory-arg", type=_setting, action="append", default=[])
     parser.add_argument("--inputs", help="package.module:function, called with a batch size")
     parser.add_argument("--input-shape", type=_shape, help="shape of one input, without the batch")
+    parser.add_argument("--decide", help="function of the outputs: one label an item")
+    parser.add_argument("--calibration", help="function of a batch size: batches for int8")
+    parser.add_argument("--train-step", help="function of model and batch: the loss")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--weights", default=None, help="model file, `random` or `imagenet`")
     parser.add_argument("--threads", type=int, default=None, help="default: as OpenMP decides")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 MAP_SIDE = 56
 """Maps are thinned to about this many points a side (every fourth of 224). They are not averaged,
 so a wrong point stays as wrong as it is."""
+MOST_LABELS = 96
+"""As many items as the rendered pills have images to judge by; random inputs have no end."""
 SETTLING_CALLS = 3
 """TorchScript records types, then optimises: its final graph exists after this many calls."""
 
@@ -42,7 +45,7 @@ def compared(
         return _losses(active), calls
     if work.decides:
         return _decisions(active, work, calls, within_s), calls
-    return _tensors(active, calls), calls
+    return _numbers(active, work, calls, within_s), calls
 
 
 def as_numbers(tensor: torch.Tensor) -> NDArray[Any]:
@@ -65,13 +68,8 @@ def _losses(active: ActiveScenario) -> Arrays:
 def _decisions(
     active: ActiveScenario, work: Workload, calls: list[Block], within_s: float | None
 ) -> Arrays:
-    """Run the parity images in batches of the scenario's size, the last one filled up.
-
-    The graph that will be timed must exist first, because its outputs are the ones to compare.
-    """
-    if active.calls < SETTLING_CALLS:
-        with active.context():
-            calls.append(timed(active.call, SETTLING_CALLS - active.calls))
+    """Run the parity images in batches of the scenario's size, the last one filled up."""
+    _settle(active, calls)
     samples = work.samples
     size = active.scenario.batch_size
     stop = time.monotonic() + (math.inf if within_s is None else within_s)
@@ -101,14 +99,44 @@ def _call_on(active: ActiveScenario, work: Workload, samples: list[Sample]) -> B
         return timed(lambda: active.call(images), 1)
 
 
-def _tensors(active: ActiveScenario, calls: list[Block]) -> Arrays:
-    """Return every output tensor of the timed batch; what they mean is unknown."""
-    with active.context():
-        calls.append(timed(active.call, 1))
-    result = calls[-1].result
-    tensors = result if isinstance(result, (tuple, list)) else (result,)
-    return {
-        "trained": active.trained,
-        "images": active.scenario.batch_size,
-        **{f"output_{n}": as_numbers(tensor) for n, tensor in enumerate(tensors)},
-    }
+def _settle(active: ActiveScenario, calls: list[Block]) -> None:
+    """Call until the graph that will be timed exists: its outputs are the ones to compare."""
+    if active.calls < SETTLING_CALLS:
+        with active.context():
+            calls.append(timed(active.call, SETTLING_CALLS - active.calls))
+
+
+def _numbers(
+    active: ActiveScenario, work: Workload, calls: list[Block], within_s: float | None
+) -> Arrays:
+    """Return every output tensor of the timed batch, and the labels of as many items as fit.
+
+    What a user's model returns has no meaning here; only `--decide` gives it one.
+    """
+    _settle(active, calls)
+    size = active.scenario.batch_size
+    stop = time.monotonic() + (math.inf if within_s is None else within_s)
+    arrays: Arrays = {"trained": active.trained}
+    labels: list[str] = []
+    for images in work.batches(size):
+        if not _wants_more(labels, stop):
+            break
+        laid_out = in_layout(images, active.scenario.layout)
+        with active.context():
+            calls.append(timed(partial(active.call, laid_out), 1))
+        result = calls[-1].result
+        if not labels:
+            tensors = result if isinstance(result, (tuple, list)) else (result,)
+            arrays |= {f"output_{n}": as_numbers(tensor) for n, tensor in enumerate(tensors)}
+        found = work.labels(result, size)
+        if found is None:
+            break
+        labels += found
+    if labels:
+        arrays["labels"] = np.array(labels)
+    return {**arrays, "images": len(labels) or size}
+
+
+def _wants_more(labels: list[str], stop: float) -> bool:
+    done = len(labels)
+    return done < LEAST_IMAGES or (done < MOST_LABELS and time.monotonic() < stop)

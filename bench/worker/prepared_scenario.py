@@ -12,6 +12,7 @@ from bench.plan.scenario import Scenario, Task
 from bench.worker import graphs, workload
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from bench.worker.backends import Prepared
@@ -34,6 +35,8 @@ class ActiveScenario:
     trained: bool
     part: Part | None = None
     """The timed part of the product; None: the model's call or the optimiser step is timed."""
+    step: Callable[[Prepared, Batch], torch.Tensor] = workload.step
+    """One optimiser step on a batch; returns the loss from before it."""
     calls: int = 0
     graph: object = None
     """Identity of the compiled graph when last read; a change while timing invalidates times."""
@@ -48,7 +51,7 @@ class ActiveScenario:
         if self.part is not None:
             return self.part.call()
         if self.scenario.task is Task.TRAINING:
-            loss = workload.step(self.prepared, self.batch)
+            loss = self.step(self.prepared, self.batch)
             if len(self.losses) < TRAINING_STEPS_COMPARED:
                 self.losses.append(float(loss))
             return loss

@@ -18,6 +18,7 @@ outputs     path, within_s                  OutputsReply; the arrays go to the .
 kernels     pairs                           KernelsReply
 pictures    folder                          items (file, kind, text), trained, source, ...
 layers      -                               layers [[name, kind]] of the prepared model
+rehearse    -                               -; calls each function of the user's once
 memory      -                               MemoryReply
 probe       -                               ProbeReply
 conditions  -                               conditions, read again

@@ -103,6 +103,7 @@ class Session:
             batch=batch,
             threshold=loaded.threshold,
             trained=loaded.trained,
+            step=self.work.step,
             part=product_parts.part(scenario, work=self.work, backend=self._backend, loaded=loaded),
         )
         facts: protocol.ModelFacts = {
@@ -142,6 +143,11 @@ class Session:
         optimizer = workload.optimizer_for(model, scenario)
         return lambda: self._backend.prepare(model, scenario, example, optimizer)
 
+    def rehearse(self) -> dict[str, Any]:
+        """Call the user's functions once, so that an error ends a run before it begins."""
+        self.work.rehearse()
+        return {}
+
     def call(self, n: int, phase: Phase) -> protocol.CallReply:
         """Time `n` calls, then check that their times may count."""
         active = self.active
@@ -169,8 +175,9 @@ class Session:
             arrays, calls = outputs.compared(active, self.work, within_s)
             np.savez(path, **arrays)
         active.graph = active.graph_now()  # TorchScript may have optimised in these calls
+        size = active.scenario.batch_size
         return {
-            "images": len(arrays.get("paths", ())) or active.scenario.batch_size,
+            "images": len(arrays.get("paths", ())) or int(arrays.get("images", size)),
             "trained": active.trained,
             "wall_ns": [wall_ns for block in calls for wall_ns in block.wall_ns],
             "cpu_ns": [cpu_ns for block in calls for cpu_ns in block.cpu_ns],

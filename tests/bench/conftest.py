@@ -212,6 +212,9 @@ class FakeWorker:
             "contradiction": None,
         }
 
+    def answer_rehearse(self) -> dict[str, Any]:
+        return {}
+
     def answer_memory(self) -> dict[str, Any]:
         return {"peak_rss_mb": 800.0, "rss_mb": 500.0}
 

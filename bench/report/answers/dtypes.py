@@ -125,7 +125,9 @@ def int8(facts: Facts) -> Answer | None:
         if row.dtype == "int8" and row.task == Task.INFERENCE
     ]
     if not rows:
-        return None
+        own = facts.metadata.request.own
+        missing = "Not measured: --calibration MODULE:FUNCTION gives the data for it."
+        return unanswered(key, question, missing) if own.model and not own.calibration else None
     found = [
         (row, comparison)
         for row in rows
@@ -172,6 +174,9 @@ def _int8_decisions(facts: Facts, rows: Sequence[ScenarioRow]) -> str:
     if not parity:
         return f"{start} Its outputs were not compared."
     worst = max(row.decisions_changed or 0 for row in parity)
-    images = count(max(row.images for row in parity), "image")
-    most = f"At most {count(worst, 'decision')}" if worst else "No decision"
+    nouns = facts.nouns
+    images = count(max(row.images for row in parity), nouns.item)
+    if all(row.decisions_changed is None for row in parity):
+        return f"{start} Its outputs were compared as numbers, on {images}."
+    most = f"At most {count(worst, nouns.decision)}" if worst else f"No {nouns.decision}"
     return f"{start} {most} changed on {images}."

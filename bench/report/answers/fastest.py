@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 
 def latency(facts: Facts) -> Answer:
-    """Name the fastest scenario for one image at a time, or at the smallest batch measured."""
-    question = "One image at a time"
+    """Name the fastest scenario for one item at a time, or at the smallest batch measured."""
+    question = f"One {facts.nouns.item} at a time"
     groups = of_task(facts.groups, Task.INFERENCE)
     if not groups:
         return unanswered("latency", question, "Inference was not measured in this run.")
@@ -42,12 +42,17 @@ def latency(facts: Facts) -> Answer:
     return _winning(facts, "latency", question, best)
 
 
-def throughput(facts: Facts) -> Answer:
-    """Name the batch size and scenario with most images a second among the groups' winners."""
+def throughput(facts: Facts) -> Answer | None:
+    """Name the batch size and scenario with most items a second among the groups' winners.
+
+    None where one batch size was measured: it would be the answer for that once more.
+    """
     question = "Throughput"
     groups = of_task(facts.groups, Task.INFERENCE)
     if not groups:
         return unanswered("throughput", question, "Inference was not measured in this run.")
+    if len(groups) == 1:
+        return None
     winners = [best for best in _winners(facts) if best.row.images_per_s]
     if not winners:
         return _no_winner(facts, "throughput", question, groups[-1])
@@ -59,7 +64,7 @@ def throughput(facts: Facts) -> Answer:
         return answer
     default = max(defaults, key=lambda row: row.images_per_s or 0.0)
     sentence = (
-        f"Stock default at its best: {digits(default.images_per_s)} images/s at batch "
+        f"Stock default at its best: {_figure(facts, 'throughput', default)} at batch "
         f"{default.batch_size}."
     )
     return dataclasses.replace(answer, details=(*answer.details, sentence))
@@ -84,21 +89,22 @@ def _winning(facts: Facts, key: str, question: str, best: Winner) -> Answer:
     if not best.is_shown:
         note = "stock default"
     elif default is not None and default.median_ms is not None:
-        note = f"stock default: {_figure(key, default).removesuffix(' images/s')}"
+        unit = f" {facts.nouns.items}/s"
+        note = f"stock default: {_figure(facts, key, default).removesuffix(unit)}"
     return Answer(
         key=key,
         question=question,
         headline=f"{upper_first(sentence)}.",
         tone=tone,
-        number=_figure(key, row),
+        number=_figure(facts, key, row),
         number_note=note,
         details=tuple(_winning_details(facts, best)),
     )
 
 
-def _figure(key: str, row: ScenarioRow) -> str:
+def _figure(facts: Facts, key: str, row: ScenarioRow) -> str:
     if key == "throughput":
-        return f"{digits(row.images_per_s)} images/s"
+        return f"{digits(row.images_per_s)} {facts.nouns.items}/s"
     return milliseconds(row.median_ms)
 
 
@@ -153,7 +159,10 @@ def training(facts: Facts) -> Answer:
     question = "Training, one step"
     groups = of_task(facts.groups, Task.TRAINING)
     if not groups:
-        return unanswered("training", question, "Training was not measured in this run.")
+        missing = "Training was not measured in this run."
+        if facts.is_own_model and not facts.metadata.request.own.train_step:
+            missing = "Not measured: --train-step MODULE:FUNCTION gives the loss."
+        return unanswered("training", question, missing)
     bests = {group: winner(facts, group) for group in groups}
     sentences, tones = zip(*(_step(facts, *item) for item in bests.items()), strict=True)
     gains = [best.comparison for best in bests.values() if best and best.is_shown]
@@ -270,9 +279,10 @@ def cost(facts: Facts) -> str:
     if not rows:
         return "No valid throughput was measured, so nothing can be said of cost."
     best = max(rows, key=lambda row: row.images_per_s or 0.0)
+    items = facts.nouns.items
     start = (
-        f"The most images a second come from {spoken(best)} at batch {best.batch_size}: "
-        f"{digits(images_per_hour(best.images_per_s))} images an hour from one worker"
+        f"The most {items} a second come from {spoken(best)} at batch {best.batch_size}: "
+        f"{digits(images_per_hour(best.images_per_s))} {items} an hour from one worker"
     )
     dollar = images_per_dollar(best.images_per_s, facts.price)
     if facts.price is None or dollar is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.analysis.run_facts import is_stock_default, of_task
-from bench.analysis.winners import best_ipex, ipex_over_tuned, why_nothing
+from bench.analysis.winners import best_ipex, ipex_over_tuned, tuned_is_eager_only, why_nothing
 from bench.plan.scenario import MEASURED, Status, Task, Verdict
 from bench.report.answers.answer import (
     BASELINES,
@@ -57,7 +57,9 @@ def ipex_gain(facts: Facts) -> Answer:
     return Answer(
         key=_KEY,
         question=_QUESTION,
-        headline=" ".join(part for part in (headline, bf16, losing) if part),
+        headline=" ".join(
+            part for part in (headline, bf16, _eager_only(facts, picks), losing) if part
+        ),
         tone=tone,
         number=number,
         number_note=note,
@@ -70,6 +72,17 @@ def ipex_gain(facts: Facts) -> Answer:
             *_import_alone(facts, groups),
         ),
     )
+
+
+def _eager_only(facts: Facts, picks: Sequence[_Pick]) -> str:
+    """Say in which dtypes stock tuned is an eager one because no other gave times."""
+    dtypes = dict.fromkeys(
+        pick.row.dtype
+        for pick in picks
+        if pick.over_tuned is not None and tuned_is_eager_only(facts, pick.row)
+    )
+    where = listed(list(dtypes))
+    return f"Of stock, eager mode alone gave times in {where}." if dtypes else ""
 
 
 def _why_open(picks: Sequence[_Pick]) -> Iterator[str]:

@@ -26,7 +26,8 @@ _MIN_PAGES, _MIN_PAGES_RATIO = 1000, 1.1
 
 def decisions(facts: Facts) -> Answer:
     """Say whether outputs and decisions agree with stock default's."""
-    question = "Same decisions?"
+    nouns = facts.nouns
+    question = "Same outputs?" if _has_no_labels(facts) else f"Same {nouns.decision}s?"
     rows = [
         row
         for row in facts.run.parity
@@ -42,7 +43,7 @@ def decisions(facts: Facts) -> Answer:
     number = "same" if tone == "good" else f"{len(changed)} differ" if changed else ""
     details = [*_largest_errors(facts)]
     if tone == "good":
-        details.append(_still_possible(inference))
+        details.append(_still_possible(facts, inference))
     return Answer(
         key="decisions",
         question=question,
@@ -61,7 +62,8 @@ def decisions(facts: Facts) -> Answer:
             *(
                 Line(
                     label=row.scenario,
-                    text=f"{count(row.decisions_changed or 0, 'decision')} of {row.images} changed",
+                    text=f"{count(row.decisions_changed or 0, nouns.decision)} of {row.images} "
+                    "changed",
                 )
                 for row in changed[:3]
                 if row not in wrong
@@ -78,27 +80,37 @@ def _decision_headline(
         start = f"{count(wrong, 'scenario')} gave wrong outputs and got no verdict"
         return f"{start}; the others agree with stock default.", "bad"
     agree = "All outputs agree with stock default's"
-    if facts.metadata.request.own.model:
-        return f"{agree}; what this model decides is not known, so it was not compared.", "plain"
+    nouns = facts.nouns
+    if _has_no_labels(facts):
+        missing = "What is decided from them is not known here: --decide MODULE:FUNCTION tells."
+        return f"{agree}, as numbers. {missing}", "plain"
     if facts.is_untrained and not changed:
-        return f"{agree}; the model is untrained, so its decisions mean nothing.", "plain"
+        weights = "its weights are random" if facts.is_own_model else "the model is untrained"
+        return f"{agree}; {weights}, so its {nouns.decision}s mean nothing.", "plain"
     if changed:
         checked = count(len(compared), "scenario")
-        return f"{changed} of {checked} decide differently on some image.", "bad"
+        return f"{changed} of {checked} decide differently on some {nouns.item}.", "bad"
     if not compared:
         return "Only training was compared, and its losses agree.", "plain"
     which = f"all {len(compared):,} scenarios" if len(compared) > 1 else "the one scenario"
-    images = span([row.images for row in compared], "image")
+    images = span([row.images for row in compared], nouns.item)
     return f"Yes, in {which} that ran, on {images}.", "good"
 
 
-def _still_possible(compared: Sequence[ParityRow]) -> str:
+def _has_no_labels(facts: Facts) -> bool:
+    """Return whether only the numbers of a user's model can be compared."""
+    return facts.is_own_model and not facts.metadata.request.own.decide
+
+
+def _still_possible(facts: Facts, compared: Sequence[ParityRow]) -> str:
     """Bound the share of changed decisions that no change leaves possible (exact binomial)."""
-    fewest = max(1, min(row.images for row in compared))
+    nouns, fewest = facts.nouns, max(1, min(row.images for row in compared))
+    more = " The profile full compares as many images as one minute allows."
+    more = "" if facts.is_own_model else more
     return (
-        f"No change in {count(fewest, 'image')}, the fewest of any scenario, still allows "
-        f"{percent(shares.at_most(0, fewest), 2)} of all decisions to change (95 % confidence). "
-        "The profile full compares as many images as one minute allows."
+        f"No change in {count(fewest, nouns.item)}, the fewest of any scenario, still allows "
+        f"{percent(shares.at_most(0, fewest), 2)} of all {nouns.decision}s to change "
+        f"(95 % confidence).{more}"
     )
 
 
@@ -114,7 +126,7 @@ def _largest_errors(facts: Facts) -> Iterator[str]:
             and (scenario.dtype, scenario.task) == (dtype, Task.INFERENCE)
         ]
         if errors:
-            on = f"on {count(images, 'image')}"
+            on = f"on {count(images, facts.nouns.item)}"
             yield f"Largest difference of an output in {dtype}: {tiny(max(errors))}, {on}."
 
 

@@ -104,7 +104,7 @@ def quantize(
     model: torch.nn.Module,
     scenario: Scenario,
     example: Inputs,
-    calibration: Iterable[torch.Tensor],
+    calibration: Iterable[Inputs],
 ) -> Prepared:
     """Quantize the model to int8 by the backend's quantizer, calibrated on these images.
 

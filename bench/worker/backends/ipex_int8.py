@@ -20,17 +20,20 @@ from bench.worker.backends.stock import lay_out, script
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from bench.worker.workload.inputs import Inputs
+
 
 def quantize(
     model: torch.nn.Module,
     scenario: Scenario,
-    example: torch.Tensor,
-    calibration: Iterable[torch.Tensor],
+    example: Inputs,
+    calibration: Iterable[Inputs],
 ) -> Prepared:
-    """Quantize the model; its activations' ranges come from the calibration images.
+    """Quantize the model; its activations' ranges come from the calibration data.
 
     Raises:
-        NotImplementedError: the scenario is not TorchScript with fusion.
+        NotImplementedError: the scenario is not TorchScript with fusion, or IPEX cannot quantise
+            this model.
     """
     if scenario.mode is not Mode.TORCHSCRIPT or not scenario.fusion:
         raise NotImplementedError("IPEX's int8 runs only in TorchScript with fusion on")
@@ -42,13 +45,19 @@ def quantize(
     set_fusion(on=True)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # observers warn of settings that IPEX chose
-        observed = prepare(
-            model,
-            ipex.quantization.default_static_qconfig_mapping,
-            example_inputs=example,
-            inplace=True,
-        )
-        for images in calibration:
-            observed(images)
-        converted = convert(observed, inplace=True)
+        try:
+            observed = prepare(
+                model,
+                ipex.quantization.default_static_qconfig_mapping,
+                example_inputs=(example,),
+                inplace=True,
+            )
+            for images in calibration:
+                observed(images)
+            converted = convert(observed, inplace=True)
+        except (AssertionError, AttributeError, KeyError, TypeError) as error:
+            # it patches every call of the model and trips over what it does not expect
+            raise NotImplementedError(
+                f"IPEX cannot quantise this model: {type(error).__name__}: {error}"
+            ) from error
     return Prepared(model=script(converted, example, None))

@@ -1,6 +1,6 @@
 """int8 by stock PyTorch: static quantisation of an exported model, compiled by Inductor.
 
-The PyTorch 2 export path with the x86 Inductor quantizer: export, observe calibration images,
+The PyTorch 2 export path with the x86 Inductor quantizer: export, observe calibration data,
 convert, compile with frozen weights. It is in PyTorch 2.8 itself, and later in torchao.
 
 The export is strict: otherwise PyTorch 2.8 silently finds no layer to quantise and the model runs
@@ -23,14 +23,16 @@ from bench.worker.backends.stock import compiled, lay_out
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from bench.worker.workload.inputs import Inputs
+
 
 def quantize(
     model: torch.nn.Module,
     scenario: Scenario,
-    example: torch.Tensor,
-    calibration: Iterable[torch.Tensor],
+    example: Inputs,
+    calibration: Iterable[Inputs],
 ) -> Prepared:
-    """Quantize the model; its activations' ranges come from the calibration images.
+    """Quantize the model; its activations' ranges come from the calibration data.
 
     Raises:
         NotImplementedError: a mode other than compile.

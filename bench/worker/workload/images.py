@@ -15,8 +15,8 @@ from scipy import ndimage
 
 from bench.errors import BenchError, WorkerError
 from bench.plan.scenario import FROZEN, Layout, Scenario, Status, Task
-from bench.worker.workload.calls import flop_per_call
-from bench.worker.workload.inputs import in_layout, only_tensor
+from bench.worker.workload.calls import flop_per_call, step
+from bench.worker.workload.inputs import in_layout, mapped, only_tensor
 from bench.worker.workload.pictures import explored, predicted
 from pillqc.data.folders import read_samples
 from pillqc.data.images import UNSPLIT, load_images
@@ -27,11 +27,12 @@ from pillqc.rendering.dataset import MANIFEST
 from pillqc.training.step import class_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from bench.worker.backends import Prepared
     from bench.worker.workload.inputs import Inputs
     from pillqc.data.images import Sample
     from pillqc.model.network import CustomVGG
@@ -58,6 +59,8 @@ class Batch:
     """A tensor of images; a model of the user's may take several tensors."""
     labels: torch.Tensor
     class_weights: torch.Tensor
+    given: object = None
+    """What the user's own function returned, for `--train-step`."""
 
     @property
     def tensor(self) -> torch.Tensor:
@@ -66,7 +69,8 @@ class Batch:
 
     def in_layout(self, layout: Layout) -> Batch:
         """Return the batch with its images in that memory layout."""
-        return replace(self, images=in_layout(self.images, layout))
+        given = mapped(self.given, lambda tensor: in_layout(tensor, layout))
+        return replace(self, images=in_layout(self.images, layout), given=given)
 
 
 class Workload:
@@ -156,7 +160,7 @@ class Workload:
         """Count the floating point operations of a call; None where they cannot be counted."""
         return flop_per_call(model, only_tensor(images, "the inspector"), training=training)
 
-    def calibration(self, size: int) -> list[torch.Tensor]:
+    def calibration(self, size: int) -> Sequence[Inputs]:
         """Return training images in batches of `size`, good and bad in turn.
 
         Test images are never used: their range would be in the model that they judge.
@@ -173,6 +177,21 @@ class Workload:
         chosen = mixed(self.training_samples, self._seed)[:CALIBRATION_IMAGES]
         filled = [*islice(cycle(chosen), -(-len(chosen) // size) * size)]
         return [self.load(filled[i : i + size]) for i in range(0, len(filled), size)]
+
+    def step(self, prepared: Prepared, batch: Batch) -> torch.Tensor:
+        """Do one optimiser step; return the loss from before the update."""
+        return step(prepared, batch)
+
+    def labels(self, result: object, size: int) -> list[str] | None:  # noqa: ARG002 - own models
+        """Return a label for each item, where the outputs are not decisions themselves."""
+        return None
+
+    def batches(self, size: int) -> Iterator[Inputs]:
+        """Yield inputs of that size to compare labels on, the timed ones first."""
+        yield self.batch(size).images
+
+    def rehearse(self) -> None:
+        """Call the user's functions once; the inspector has none."""
 
     def first(self, size: int) -> list[Sample]:
         """Return the samples of `batch(size)`."""
@@ -220,9 +239,9 @@ class Workload:
         return {"items": items, "trained": loaded.trained, **self.facts()}
 
 
-def given_model(model: torch.nn.Module, name: str) -> LoadedModel:
+def given_model(model: torch.nn.Module, name: str, *, trained: bool) -> LoadedModel:
     """Wrap a user's model as a session takes it; there is no threshold to decide by."""
-    return LoadedModel(model=cast("CustomVGG", model), trained=True, threshold=0.0, name=name)
+    return LoadedModel(model=cast("CustomVGG", model), trained=trained, threshold=0.0, name=name)
 
 
 def _labels(samples: Sequence[Sample]) -> torch.Tensor:

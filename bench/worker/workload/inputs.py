@@ -8,8 +8,9 @@ Tracing, compiling and measuring need models of one argument: a tensor, or a tup
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import copy
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, overload
 
 import torch
@@ -18,7 +19,7 @@ from bench.plan.scenario import Layout
 from bench.worker.backends.stock import CHANNELS_LAST
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 Inputs = torch.Tensor | tuple[torch.Tensor, ...]
 """The argument of every prepared model."""
@@ -121,7 +122,7 @@ def _taken(value: object, tensors: list[torch.Tensor]) -> object:
     if isinstance(value, Mapping):
         return {name: _taken(part, tensors) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)([_taken(part, tensors) for part in value])
+        return _as(value, [_taken(part, tensors) for part in value])
     return value
 
 
@@ -132,7 +133,7 @@ def _filled(value: Any, inputs: Inputs) -> Any:  # noqa: ANN401 - of any nesting
     if isinstance(value, dict):
         return {name: _filled(part, inputs) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)([_filled(part, inputs) for part in value])
+        return _as(value, [_filled(part, inputs) for part in value])
     return value
 
 
@@ -142,3 +143,34 @@ def _holds(value: object, size: int) -> bool:
     if isinstance(value, (list, tuple)):
         return len(value) == size or any(_holds(part, size) for part in value)
     return False
+
+
+def mapped(value: object, change: Callable[[torch.Tensor], torch.Tensor]) -> object:
+    """Return a copy of any nesting of tensors with each tensor changed, in order.
+
+    Containers, mappings and dataclasses keep their types; other values are passed unchanged.
+    """
+    if isinstance(value, torch.Tensor):
+        return change(value)
+    if isinstance(value, Mapping):
+        parts = {name: mapped(part, change) for name, part in value.items()}
+        if not isinstance(value, MutableMapping):
+            return parts
+        again = copy.copy(value)
+        for name, part in parts.items():
+            again[name] = part
+        return again
+    if isinstance(value, (list, tuple)):
+        return _as(value, [mapped(part, change) for part in value])
+    if is_dataclass(value) and not isinstance(value, type):
+        found = copy.copy(value)
+        for field in fields(value):
+            part = mapped(getattr(value, field.name), change)
+            object.__setattr__(found, field.name, part)  # frozen ones too
+        return found
+    return value
+
+
+def _as(value: Any, parts: list[Any]) -> Any:  # noqa: ANN401 - a list, a tuple or a named tuple
+    """Return the parts in a container of the value's type."""
+    return value._make(parts) if hasattr(value, "_make") else type(value)(parts)

@@ -4,61 +4,56 @@
     work.model(scenario).model(work.batch(8).images)
 
 The factory is called with the user's settings and returns an `nn.Module`. A shape or a function
-gives its inputs (`bench.worker.workload.inputs`); its outputs are tensors in any nesting. They are
-compared as numbers, because their meaning is unknown, and training is left out, because the loss is
-unknown. Random generators are seeded before the user's code runs, so all workers get the same.
+gives its inputs (`bench.worker.workload.inputs`); its outputs are tensors in any nesting, which are
+compared as numbers. Further functions of the user's make more possible: `decide` gives a label for
+each item, `calibration` the batches that int8 is calibrated on, and `train_step` the loss. Random
+generators are seeded before the user's code runs, so all workers get the same.
 """
 
 from __future__ import annotations
 
 import copy
 import hashlib
-import importlib.util
-import random
-import sys
-import sysconfig
-import traceback
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+import inspect
+from itertools import count, islice
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.errors import BenchError
+from bench.errors import BenchError, WorkerError
+from bench.plan.scenario import Status, Task
+from bench.worker.backends import autocast
 from bench.worker.workload import Batch, Workload, given_model
-from bench.worker.workload.inputs import AdaptedModel, arranged, tensors_of
+from bench.worker.workload.inputs import AdaptedModel, Place, arranged, mapped, tensors_of
 from bench.worker.workload.own_module import (
     in_eval_mode,
     refuse_changing_outputs,
     refuse_converted,
-    settings_kept,
+)
+from bench.worker.workload.own_outputs import Flat, container_of, flatten, full_precision
+from bench.worker.workload.users_code import (
+    UsersFunction,
+    called,
+    kind_of,
+    optional,
+    seed_all,
+    setting_of,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from types import ModuleType
+    from collections.abc import Iterator, Mapping, Sequence
 
     from bench.plan.scenario import Scenario
+    from bench.worker.backends import Prepared
     from bench.worker.workload import Loaded
-    from bench.worker.workload.inputs import Inputs
+    from bench.worker.workload.inputs import Call, Inputs
 
-_LONGEST_REASON = 160
-_HERE = Path(__file__).resolve().parents[2]
-_STANDARD = Path(sysconfig.get_paths()["stdlib"]).resolve()
-_OF_NETWORKS = {
-    "URLError",
-    "ConnectionError",
-    "gaierror",
-    "OfflineModeIsEnabled",
-    "LocalEntryNotFoundError",
-}
-"""Errors of the standard library, requests and huggingface_hub, by name."""
-_OFFLINE = (
-    "; workers have no network access, because every launch would download again: give a path to "
-    "weights on this machine"
-)
+CALIBRATION_ITEMS = 128
+"""At most so many items are taken from the user's calibration data: ranges change little with more,
+and a data loader may hold a million."""
+_COMPARED_VALUES = 16
+"""Of each weight, to tell random weights from loaded ones."""
 
 
 class OwnModel(Workload):
@@ -79,39 +74,81 @@ class OwnModel(Workload):
         shape: Sequence[int] | None = None,
         settings: Mapping[str, object] | None = None,
         seed: int,
+        decide: str | None = None,
+        calibration: str | None = None,
+        train_step: str | None = None,
     ) -> None:
-        self._factory = factory
+        self._factory = UsersFunction("--model", factory)
         self._settings = dict(settings or {})
-        self._inputs = inputs
+        self._inputs = optional("--inputs", inputs)
+        self._decide = optional("--decide", decide)
+        self._calibration = optional("--calibration", calibration)
+        self._train_step = optional("--train-step", train_step)
         self._shape = tuple(shape or ())
         self._seed = seed
-        self._make = _found("--model", factory)
         self._flop: dict[tuple[torch.Size, ...], int | None] = {}
-        self._give = None if inputs is None else _found("--inputs", inputs)
+        self._nestings: dict[int, object] = {}
+        """By batch size: the outputs with empty tensors, as `--decide` gets them."""
         self._is_plain = arranged(self._given(1))[1].is_plain
-        self._is_flat = self._looks_flat()
+        self._look_at_model()
 
     def facts(self) -> dict[str, Any]:
-        """Return what takes the place of the data: random numbers, or the user's inputs."""
+        """Return what takes the place of the data: random numbers, or the user's inputs.
+
+        `form` says how the model is called, for the code that the report offers.
+        """
         seen = hashlib.sha256()
         for tensor in tensors_of(self.batch(1).images):
             seen.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return {
-            "source": "random" if self._give is None else "given",
-            "root": self._inputs or "x".join(map(str, self._shape)),
+            "source": "random" if self._inputs is None else "given",
+            "root": self._inputs.path if self._inputs else "x".join(map(str, self._shape)),
             "images": 1,
             "sha256": seen.hexdigest(),
+            "form": self._form(),
         }
 
     def model(self, scenario: Scenario) -> Loaded:
-        """Return a new model for the scenario; its outputs are one tensor or a tuple of tensors."""
-        made = self._taking(self._made(), scenario.batch_size)
-        return given_model(made if self._is_flat else Flat(made), self._factory)
+        """Return a new model for the scenario.
+
+        For inference it takes one argument and returns a tensor or a tuple of tensors; for training
+        it is the user's own module, which `--train-step` calls.
+        """
+        made = self._made(self._seed)
+        trained = all(
+            torch.equal(values, self._values.get(name, values)) for name, values in _values_of(made)
+        )
+        if scenario.task is not Task.TRAINING:
+            made = self._taking(made, scenario.batch_size)
+            made = made if self._is_flat else Flat(made)
+        return given_model(made, self._factory.path, trained=trained)
 
     def batch(self, size: int) -> Batch:
-        """Return `size` inputs; labels and weights are empty because nothing is trained."""
+        """Return `size` inputs; labels and weights are empty, a training step has its own."""
         nothing = torch.empty(0)
-        return Batch(images=self._inputs_for(size), labels=nothing, class_weights=nothing)
+        return Batch(
+            images=self._inputs_for(size),
+            labels=nothing,
+            class_weights=nothing,
+            given=self._given(size) if self._train_step else None,
+        )
+
+    def batches(self, size: int) -> Iterator[Inputs]:
+        """Yield the timed inputs, then others of their shapes as long as there are others.
+
+        Random inputs have no end; a function that returns the same each time gives one batch.
+        """
+        first = self._inputs_for(size)
+        yield first
+        shapes = [tensor.shape for tensor in tensors_of(first)]
+        for number in count(1):
+            other = self._inputs_for(size, number)
+            pairs = zip(tensors_of(first), tensors_of(other), strict=False)
+            if [tensor.shape for tensor in tensors_of(other)] != shapes or all(
+                torch.equal(one, two) for one, two in pairs
+            ):
+                return
+            yield other
 
     def flop(self, model: torch.nn.Module, images: Inputs, *, training: bool) -> int | None:
         """Count operations by a real call of a copy, once for each shape of the inputs.
@@ -127,118 +164,219 @@ class OwnModel(Workload):
             self._flop[shapes] = _counted(model, images)
         return self._flop[shapes]
 
-    def _made(self) -> torch.nn.Module:
-        _seed_all(self._seed)
-        made = _called("--model", self._factory, self._make, **self._settings)
+    # ---- what further functions of the user's make possible --------------------------------
+
+    def rehearse(self) -> None:
+        """Call each of the user's functions once, so that an error ends a run before it begins.
+
+        Raises:
+            BenchError: one fails, or returns what cannot be used.
+        """
+        if self._decide is not None:
+            with torch.inference_mode():
+                outputs = self._taking(self._made(self._seed), 1)(self._inputs_for(1))
+            _labels(self._decide, outputs, 1)
+        if self._calibration is not None:
+            self._calibration_batches(1, most=1)
+        if self._train_step is not None:
+            loss = _loss(self._train_step, self._made(self._seed).train(), self._given(2))
+            called("--train-step", self._train_step.path, loss.backward)
+
+    def labels(self, result: object, size: int) -> list[str] | None:
+        """Return the label that `--decide` gives each item; None without it.
+
+        `result` is what a prepared model returned for `size` items. It is given to the function in
+        the user's own nesting, which tracing and compiling undo, and with bf16 as fp32.
+        """
+        if self._decide is None:
+            return None
+        found = result if isinstance(result, (tuple, list)) else (result,)
+        tensors = iter([full_precision(tensor) for tensor in found])
+        if self._is_flat:
+            outputs = mapped(result, lambda _: next(tensors))
+        else:
+            outputs = mapped(self._nesting(size), lambda _: next(tensors))
+        return _labels(self._decide, outputs, size)
+
+    def calibration(self, size: int) -> Sequence[Inputs]:
+        """Return the user's calibration data in batches of `size`, in the form of the inputs.
+
+        Raises:
+            WorkerError: there is none.
+            BenchError: the function fails, or its batches are not like the inputs.
+        """
+        return self._calibration_batches(size, most=-(-CALIBRATION_ITEMS // size))
+
+    def step(self, prepared: Prepared, batch: Batch) -> torch.Tensor:
+        """Do forward, loss, backward and update; return the loss from before the update."""
+        if prepared.optimizer is None or self._train_step is None:
+            raise TypeError("a training step needs an optimizer and --train-step")
+        prepared.optimizer.zero_grad(set_to_none=True)
+        with autocast(prepared.autocast):
+            loss = _loss(self._train_step, prepared.model, batch.given)
+        loss.backward()  # type: ignore[no-untyped-call] # PyTorch's
+        prepared.optimizer.step()
+        return loss.detach()
+
+    def _nesting(self, size: int) -> object:
+        if size not in self._nestings:
+            with torch.inference_mode():
+                outputs = self._taking(self._made(self._seed), size)(self._inputs_for(size))
+            self._nestings[size] = mapped(outputs, lambda _: torch.empty(0))
+        return self._nestings[size]
+
+    def _calibration_batches(self, size: int, *, most: int) -> list[Inputs]:
+        calibration = self._calibration
+        if calibration is None:
+            raise WorkerError(
+                Status.UNSUPPORTED, "int8 is calibrated on data of yours: give --calibration"
+            )
+        seed_all(self._seed)
+        given = called(
+            calibration.option,
+            calibration.path,
+            lambda: list(islice(calibration.function(size), most)),  # type: ignore[call-overload] # called
+        )
+        shapes = [tuple(tensor.shape) for tensor in tensors_of(self._inputs_for(size))]
+        found = [arranged(batch)[0] for batch in given]  # type: ignore[attr-defined] # a list
+        kept = [one for one in found if [tuple(tensor.shape) for tensor in one] == shapes]
+        if not kept:
+            first = [tuple(tensor.shape) for tensor in found[0]] if found else "nothing"
+            raise BenchError(
+                f"{calibration} gave no batch of {size} like the inputs: it is called with a batch "
+                f"size and returns an iterable of batches as --inputs returns one, here of the "
+                f"shapes {shapes}; it gave {first}"
+            )
+        return [one[0] if self._is_plain else one for one in kept]
+
+    # ---- model and inputs ------------------------------------------------------------------
+
+    def _made(self, seed: int) -> torch.nn.Module:
+        seed_all(seed)
+        made = self._factory(**{n: setting_of(value) for n, value in self._settings.items()})
         if not isinstance(made, torch.nn.Module):
             raise BenchError(
-                f"--model {self._factory} returned {_kind(made)}, not a torch.nn.Module: name a "
+                f"{self._factory} returned {kind_of(made)}, not a torch.nn.Module: name a "
                 "function or class that returns one"
             )
-        refuse_converted(made, self._factory)
+        refuse_converted(made, self._factory.path)
         return in_eval_mode(made)
 
     def _taking(self, made: torch.nn.Module, size: int) -> torch.nn.Module:
         """Return the module as one of a single argument, for batches of that size."""
         return made if self._is_plain else AdaptedModel(made, arranged(self._given(size))[1])
 
-    def _given(self, size: int) -> object:
-        _seed_all(self._seed)
-        if self._give is None:
+    def _given(self, size: int, number: int = 0) -> object:
+        """Return what the user's function gives; another `number` seeds it differently."""
+        seed_all(self._seed + number)
+        if self._inputs is None:
             return torch.randn(size, *self._shape)
-        return _called("--inputs", str(self._inputs), self._give, size)
+        return self._inputs(size)
 
-    def _inputs_for(self, size: int) -> Inputs:
+    def _inputs_for(self, size: int, number: int = 0) -> Inputs:
         """Return inputs for a batch of that size.
 
         Raises:
             BenchError: they hold no tensor, or no batch of that size.
         """
-        tensors, call = arranged(self._given(size))
+        tensors, call = arranged(self._given(size, number))
         if not tensors:
             raise BenchError(
-                f"--inputs {self._inputs} returned no tensor: it is called with a batch size and "
+                f"{self._inputs} returned no tensor: it is called with a batch size and "
                 "returns a tensor, a tuple (passed by position), a dict (by keyword), or both: "
                 "((tokens,), {'mask': mask})"
             )
         if not (call.holds(size) or any(one.dim() and len(one) == size for one in tensors)):
             shapes = ", ".join(str(tuple(one.shape)) for one in tensors)
             raise BenchError(
-                f"--inputs {self._inputs} was called for a batch of {size} and returned the shape "
+                f"{self._inputs} was called for a batch of {size} and returned the shape "
                 f"{shapes}: the first dimension is the batch"
             )
         return tensors[0] if self._is_plain else tensors
 
-    def _looks_flat(self) -> bool:
-        """Return whether the outputs are a tensor or a tuple of tensors, with no nesting.
+    def _form(self) -> dict[str, Any]:
+        tensors, call = arranged(self._given(1))
+        return {
+            "is_plain": call.is_plain,
+            "positional": len(call.args),
+            "keywords": list(call.kwargs),
+            "only_tensors": self._only_tensors(call),
+            "dims": sorted({tensor.dim() for tensor in tensors}),
+            "weight_dims": self._weight_dims,
+            "outputs": self._outputs,
+        }
+
+    def _only_tensors(self, call: Call) -> bool:
+        by_name = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        known = (self._parameters.get(name) for name in call.kwargs)
+        return all(isinstance(one, Place) for one in (*call.args, *call.kwargs.values())) and all(
+            one is not None and one.kind is by_name for one in known
+        )
+
+    def _look_at_model(self) -> None:
+        """Find out what the model returns and which of its weights are random.
+
+        It is made with another seed than the measured one: what differs there is random.
 
         Raises:
             BenchError: the model does not take the inputs, or returns other things than tensors.
         """
-        images, made = self._inputs_for(1), self._taking(self._made(), 1)
+        images, made = self._inputs_for(1), self._made(self._seed + 1)
+        self._values = dict(_values_of(made))
+        self._weight_dims = sorted({weight.dim() for weight in made.parameters()})
+        self._parameters = inspect.signature(made.forward).parameters
+        made = self._taking(made, 1)
         shapes = ", ".join(str(tuple(one.shape)) for one in tensors_of(images))
-        path = f"{self._factory} with inputs {shapes}"
+        path = f"{self._factory.path} with inputs {shapes}"
         results: list[object] = []
 
         def tensors(images: Inputs) -> tuple[torch.Tensor, ...]:
-            results.append(_called("--model", path, made, images))
-            return flatten(results[-1], self._factory)
+            results.append(called("--model", path, made, images))
+            return flatten(results[-1], self._factory.path)
 
         with torch.inference_mode():
-            refuse_changing_outputs(tensors, images, self._factory)
+            refuse_changing_outputs(tensors, images, self._factory.path)
         result = results[0]
-        if isinstance(result, torch.Tensor):
-            return True
-        return type(result) is tuple and all(isinstance(part, torch.Tensor) for part in result)
+        is_tuple = type(result) is tuple and all(isinstance(p, torch.Tensor) for p in result)
+        self._is_flat = is_tuple or isinstance(result, torch.Tensor)
+        self._outputs = "tensors" if self._is_flat else container_of(result)
 
 
-class Flat(torch.nn.Module):
-    """A model whose nested outputs come as one tuple of tensors, to be traced and compiled."""
-
-    def __init__(self, inner: torch.nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, images: Inputs) -> tuple[torch.Tensor, ...]:
-        """Return the output tensors in order."""
-        return flatten(self.inner(images), "the model")
-
-
-def flatten(result: object, name: str) -> tuple[torch.Tensor, ...]:
-    """Return every tensor of a result in order; None, an absent output, is skipped.
+def _labels(decide: UsersFunction, outputs: object, size: int) -> list[str]:
+    """Call `--decide` and return its labels as texts.
 
     Raises:
-        BenchError: there is no tensor, or something else than tensors and their containers.
+        BenchError: it returned no list of one label an item.
     """
-    found = tuple(_tensors(result, name))
-    if not found:
-        raise _no_outputs(result, name)
-    return found
+    found = decide(outputs)
+    labels = found.tolist() if hasattr(found, "tolist") else found
+    if not isinstance(labels, (list, tuple)):
+        raise BenchError(
+            f"{decide} returned {kind_of(found)}: it is called with the model's outputs and "
+            "returns a list or tensor of one label an item"
+        )
+    if len(labels) != size:
+        raise BenchError(
+            f"{decide} returned {len(labels)} labels for a batch of {size}: one an item"
+        )
+    plain = [one.tolist() if isinstance(one, torch.Tensor) else one for one in labels]
+    if any(isinstance(one, float) for one in plain):
+        raise BenchError(
+            f"{decide} returned floating point numbers, which change with every rounding: "
+            "labels are names, whole numbers or truth values"
+        )
+    return [str(one) for one in plain]
 
 
-def _tensors(result: object, name: str) -> Iterator[torch.Tensor]:
-    if isinstance(result, torch.Tensor):
-        yield result
-    elif result is not None:
-        for part in _parts(result, name):
-            yield from _tensors(part, name)
-
-
-def _parts(result: object, name: str) -> Sequence[object]:
-    if isinstance(result, Mapping):
-        return tuple(result.values())
-    if isinstance(result, (tuple, list)):
-        return result
-    if hasattr(result, "__dataclass_fields__"):
-        return [getattr(result, field) for field in result.__dataclass_fields__]
-    raise _no_outputs(result, name)
-
-
-def _no_outputs(result: object, name: str) -> BenchError:
-    return BenchError(
-        f"--model {name} returned {_kind(result)}: its outputs must be a tensor, or a tuple, list, "
-        "dict or dataclass of tensors"
-    )
+def _loss(train_step: UsersFunction, model: torch.nn.Module, batch: object) -> torch.Tensor:
+    loss = train_step(model, batch)
+    if not (isinstance(loss, torch.Tensor) and loss.numel() == 1 and loss.requires_grad):
+        raise BenchError(
+            f"{train_step} returned {kind_of(loss)} that is no loss: it is called with the "
+            "model and a batch, and returns a tensor of one number with a gradient; backward "
+            "and the optimiser's step are made here"
+        )
+    return loss
 
 
 def _counted(model: torch.nn.Module, images: Inputs) -> int | None:
@@ -251,102 +389,9 @@ def _counted(model: torch.nn.Module, images: Inputs) -> int | None:
         return None
 
 
-def _found(option: str, path: str) -> Callable[..., object]:
-    """Import `package.module:name`.
-
-    Raises:
-        BenchError: there is no such module or name, or it cannot be called.
-    """
-    module_name, _, name = path.rpartition(":")
-    module = _called(option, path, _imported, module_name)
-    found = module
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    if found is None:
-        raise BenchError(f"{option} {path}: module {module_name} has no {name}")
-    if not callable(found):
-        raise BenchError(f"{option} {path} is {_kind(found)}, which cannot be called")
-    return cast("Callable[..., object]", found)
-
-
-def _imported(name: str) -> ModuleType:
-    """Import a module by its name, or from a Python file."""
-    if not name.endswith(".py"):
-        here = str(Path.cwd())
-        if here not in sys.path:
-            sys.path.insert(1, here)  # after this project, whose names a folder may have too
-        return importlib.import_module(name)
-    file = Path(name).resolve()
-    if not file.is_file():
-        raise FileNotFoundError(f"there is no file {file}")
-    if str(file.parent) not in sys.path:
-        sys.path.append(str(file.parent))  # for modules beside it
-    spec = importlib.util.spec_from_file_location(f"users_{file.stem}", file)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{file} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and pickle look it up
-    spec.loader.exec_module(module)
-    return module
-
-
-def _called(
-    option: str,
-    path: str,
-    function: Callable[..., object],
-    *given: object,
-    **settings: object,
-) -> object:
-    """Call the user's code.
-
-    Raises:
-        BenchError: it raised; the sentence says what and where.
-    """
-    arguments, sys.argv = sys.argv, sys.argv[:1]  # the user's code must not see our options
-    try:
-        with settings_kept(option, path):
-            return function(*given, **settings)
-    except BenchError:
-        raise
-    except (Exception, SystemExit) as error:
-        lines = str(error).strip().splitlines() or [""]
-        where = _place(error)
-        raise BenchError(
-            f"{option} {path} failed{where}: {type(error).__name__}: {lines[0][:_LONGEST_REASON]}"
-            f"{_OFFLINE if _wants_network(error) else ''}"
-        ) from error
-    finally:
-        sys.argv = arguments
-
-
-def _place(error: BaseException) -> str:
-    """Return the last line of the traceback outside libraries and this project."""
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if "site-packages" not in frame.filename
-        and Path(frame.filename).is_file()
-        and not {_HERE, _STANDARD} & {*Path(frame.filename).resolve().parents}
+def _values_of(made: torch.nn.Module) -> list[tuple[str, torch.Tensor]]:
+    """Return the first values of each weight by its name."""
+    return [
+        (name, weight.detach().reshape(-1)[:_COMPARED_VALUES].clone())
+        for name, weight in made.named_parameters()
     ]
-    return f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-
-
-def _wants_network(error: BaseException | None) -> bool:
-    """Return whether the error, or one that it came from, is a failed network access."""
-    while error is not None:
-        names = {kind.__name__ for kind in type(error).__mro__}
-        if names & _OF_NETWORKS:
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def _kind(value: object) -> str:
-    name = type(value).__name__
-    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
-
-
-def _seed_all(seed: int) -> None:
-    torch.manual_seed(seed)
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - the user's code may use the old generator

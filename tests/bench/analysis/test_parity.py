@@ -241,3 +241,21 @@ def test_outputs_that_are_no_fractions_are_compared_as_what_they_are(
     left = numbers(tmp_path / "a.npz", expected)
     right = numbers(tmp_path / "b.npz", found)
     assert compared(left, right).within_tolerance is within
+
+
+def test_labels_are_counted_beside_the_numbers(tmp_path: Path) -> None:
+    """As far as both have them: a slow scenario labelled fewer items."""
+
+    def labelled(name: str, *labels: str) -> Path:
+        path = tmp_path / name
+        more: dict[str, Any] = {"labels": np.array(labels)} if labels else {}
+        np.savez(path, output_0=np.ones(2), images=2, trained=True, **more)
+        return path
+
+    left = labelled("a.npz", "cat", "dog", "dog", "cat")
+    found = compared(left, labelled("b.npz", "cat", "cow", "dog"))
+    assert (found.images, found.decisions_changed, found.within_tolerance) == (3, 1, True)
+    same = compared(left, left)
+    assert (same.images, same.decisions_changed) == (4, 0)
+    without = compared(left, labelled("c.npz"))
+    assert (without.images, without.decisions_changed) == (2, None)

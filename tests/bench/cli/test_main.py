@@ -68,6 +68,8 @@ def test_the_list_of_commands_cuts_no_sentence() -> None:
         ("run --model a:b --input-shape 3,0", "is not numbers above zero"),
         ("run --model a:b --input-shape 3 --weights w", "the inspector's"),
         ("run --input-shape 3,8,8", "give --model"),
+        ("run --decide a:b", "give --model"),
+        ("run --model a:b --input-shape 3 --train-step x", "--train-step 'x' is neither"),
         ("report --index a-run", "leave the rest out"),
         ("report --index --explain a b", "leave the rest out"),
         ("report --format json --explain a b", "the HTML page of one run"),

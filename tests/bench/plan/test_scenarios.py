@@ -12,7 +12,6 @@ from bench.plan.matrix import (
     FURTHER_BACKENDS,
     capped_batch_sizes,
     matrix,
-    of_own_model,
     select,
 )
 from bench.plan.profiles import PROFILES, profile_named
@@ -238,14 +237,6 @@ def test_a_further_backend_has_int8_where_the_profile_has(profile: str, *, int8:
     asked = matrix(PROFILES[profile], (1,), backends=("onnxruntime",))
     found = "inference/onnxruntime/compile/int8/contiguous/b1" in {s.id for s in asked}
     assert found == int8
-
-
-def test_a_model_of_ones_own_has_neither_training_nor_int8() -> None:
-    """Its loss and its training images are not known."""
-    kept = of_own_model(STANDARD)
-    assert {s.task for s in kept} == {Task.INFERENCE}
-    assert {s.dtype for s in kept} == {Dtype.FP32, Dtype.BF16}
-    assert len(kept) > 30
 
 
 @pytest.mark.parametrize(

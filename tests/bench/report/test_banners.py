@@ -175,3 +175,17 @@ def test_rows_made_from_calls_equal_those_of_the_summary(make_run: MakeRun, prof
     for row in run.scenarios:
         for field in (*fields, "environment", "median_ms", "rounds", "first_call_ms"):
             assert getattr(made[row.scenario], field) == getattr(row, field), field
+
+
+def test_rows_that_have_times_are_not_said_to_have_none(make_run: MakeRun) -> None:
+    """A scenario whose label its kernels contradict was timed before."""
+    run = make_run()
+    timed = tuple(
+        replace(row, status=Status.UNSUPPORTED, reason="its label is not what was run")
+        if row.scenario == IPEX_1
+        else row
+        for row in run.scenarios
+    )
+    text = texts(replace(run, scenarios=timed))["Not everything could be measured"]
+    assert text.startswith(f"1 of {len(run.scenarios)} scenarios gave times that do not count.")
+    assert "gave no times" not in text

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from bench.plan.scenario import Task, stock_default, worker_key
+from bench.errors import WorkerError
+from bench.plan.scenario import Status, Task, stock_default, worker_key
 from bench.plan.thresholds import DEFAULT
 from bench.run import limits
 from bench.run.limits import Limits, find_limits, larger_peak, memory_limit_gib, own_pages_mib
+from tests.bench.conftest import FakeWorker
+from tests.bench.run.runs import raising
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -135,3 +138,39 @@ def test_pages_of_libraries_are_not_counted_for_each_worker(tmp_path: Path) -> N
     assert before is not None
     assert after is not None
     assert after - before < 32
+
+
+def test_weights_that_would_not_fit_end_a_run_of_ones_own_before_it_begins(
+    backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other workers may hold them twice; the inspector's run goes on, as it always did."""
+    worker = worker_key(stock_default(Task.INFERENCE, 1))
+
+    def limits_of(*, own: bool) -> Limits:
+        handle = backend.launch(worker, False, -1)
+        return find_limits(handle, (1,), participants=12, policy=DEFAULT, own=own)
+
+    assert limits_of(own=True).largest_batch == 1
+    prepare = FakeWorker.answer_prepare
+    many = {"parameters": 300_000_000}
+    monkeypatch.setattr(FakeWorker, "answer_prepare", lambda self, **_: prepare(self) | many)
+    with pytest.raises(WorkerError, match=r"12 workers with a batch of 1 .* with --only") as caught:
+        limits_of(own=True)
+    assert caught.value.status is Status.OUT_OF_MEMORY
+    assert limits_of(own=False).largest_batch == 1
+
+
+def test_functions_of_the_users_are_tried_before_anything_else(backend: Any) -> None:
+    """An error in one is the run's; the inspector has none."""
+    fault = raising(Status.CRASHED, "--decide shop:label failed", dies=False)
+    default = stock_default(Task.INFERENCE, 1)
+    backend.faults[worker_key(default).id, "rehearse"] = fault
+    with pytest.raises(WorkerError, match="--decide shop:label failed"):
+        find_limits(
+            backend.launch(worker_key(default), False, -1),
+            (1,),
+            participants=2,
+            policy=DEFAULT,
+            own=True,
+        )
+    assert found(backend, 1).largest_batch == 1

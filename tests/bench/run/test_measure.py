@@ -167,3 +167,43 @@ def test_a_run_that_measured_nothing_leaves_no_folder(
     with pytest.raises((BenchError, KeyboardInterrupt), match=str(error)):
         measure.run(request)
     assert [path.is_dir() for path in results.iterdir()] == [True] * kept
+
+
+def test_a_model_that_kills_its_worker_is_named_with_what_it_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder with the log goes away, so its name would help nobody."""
+    results = tmp_path / "results"
+
+    def die(*_: object, **__: object) -> None:
+        logs = next(results.iterdir()) / "logs"
+        logs.mkdir(exist_ok=True)
+        (logs / "stock.log").write_text("loading\nno such device\n\n")
+        raise WorkerError(
+            Status.CRASHED, "killed by SIGABRT during `hello`; its output is in logs/stock.log"
+        )
+
+    monkeypatch.setattr(measure, "find_limits", die)
+    monkeypatch.setattr("bench.engine.launcher.WorkerProcess", Mock())
+    monkeypatch.setattr("bench.store.run_folder.only_run_here", nullcontext)
+    monkeypatch.setattr("bench.machine.describe", lambda: {"affinity": [0]})
+    own = OwnChoice(model="m:f", shape="3,8,8")
+    request = RunRequest(profile=PROFILES["smoke"], data=tmp_path, results=results, own=own)
+    with pytest.raises(BenchError, match=r"--model m:f: .*SIGABRT.*: no such device") as caught:
+        measure.run(request)
+    assert "logs/" not in str(caught.value)
+
+
+def test_the_users_functions_are_kept_and_passed_on(tmp_path: Path) -> None:
+    """A resumed run has them, and every worker."""
+    own = OwnChoice(model="m:f", inputs="m:i", decide="m:d", calibration="m:c", train_step="t.py:s")
+    request = RunRequest(profile=PROFILES["smoke"], data=tmp_path, results=tmp_path, own=own)
+    kept = json.loads(json.dumps({"profile": "smoke", "request": request.kept()}))
+    assert RunRequest.again(kept, tmp_path, request.budget).own == own
+    options = request.worker_options()
+    for option, path in (("--decide", "m:d"), ("--calibration", "m:c"), ("--train-step", "t.py:s")):
+        assert options[options.index(option) + 1] == path
+    ids = [scenario.id for scenario in request.scenarios(4)]
+    assert any("/int8/" in one for one in ids)
+    assert any(one.startswith("training/ipex") for one in ids)
+    assert not any("frozen" in one for one in ids)

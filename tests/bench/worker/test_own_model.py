@@ -12,10 +12,12 @@ import pytest
 import torch
 
 from bench.engine.worker_process import worker_arguments
-from bench.errors import BenchError
-from bench.plan.scenario import Mode, Task, stock_default
-from bench.worker.backends import stock
-from bench.worker.workload.own_model import Flat, OwnModel, flatten
+from bench.errors import BenchError, WorkerError
+from bench.plan.scenario import FULL, Dtype, Mode, Status, Task, stock_default
+from bench.worker.backends import pt2e, stock
+from bench.worker.workload import optimizer_for
+from bench.worker.workload.own_model import CALIBRATION_ITEMS, OwnModel
+from bench.worker.workload.own_outputs import Flat, flatten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +28,7 @@ pytestmark = pytest.mark.torch
 FOUND = "own_model.OwnModel(factory='users_code:Small', shape=(3, 8, 8), seed=1)"
 SCENARIO = stock_default(Task.INFERENCE, 2)
 CODE = """
+import collections
 import dataclasses
 import torch
 
@@ -59,12 +62,13 @@ class Caching(Small):
         return super().forward(images + self.kept)
 
 class Tokens(torch.nn.Module):
-    def __init__(self, width=4):
+    def __init__(self, width=4, layers=0):
         super().__init__()
         self.words = torch.nn.Embedding(9, width)
+        self.layers = torch.nn.Sequential(*(torch.nn.Linear(width, width) for _ in range(layers)))
 
     def forward(self, tokens, *, mask, scale=1, more=()):
-        found = self.words(tokens) * mask.unsqueeze(-1) * scale
+        found = self.layers(self.words(tokens)) * mask.unsqueeze(-1) * scale
         return Output(logits=found + sum(more), loss=None)
 
 @dataclasses.dataclass
@@ -121,6 +125,10 @@ def downloads():
     import urllib.request
     urllib.request.urlopen("http://localhost:1/weights.pt")
 
+def without_onednn():
+    torch.backends.mkldnn.enabled = False
+    return Small()
+
 def threads():
     torch.set_num_threads(torch.get_num_threads() + 1)
     return Small()
@@ -140,8 +148,76 @@ def one(size):
 def no_tensor(size):
     return [size]
 
+class Loaded(Small):
+    def __init__(self):
+        super().__init__()
+        for weight in self.parameters():
+            torch.nn.init.constant_(weight, 0.5)
+
+class Pair(torch.nn.Module):
+    def forward(self, left, right):
+        return left + right
+
+Point = collections.namedtuple("Point", "x y")
+
+class OfPoint(torch.nn.Module):
+    def forward(self, point):
+        return point.x * point.y
+
+def a_point(size):
+    return (Point(torch.full((size,), 2.0), torch.full((size,), 3.0)),)
+
+def largest(output):
+    return output.logits.sum(2).argmax(1)
+
+def words(output):
+    return ["many" if one.sum() > 0 else "few" for one in output.logits.numpy()]
+
+def two_labels(output):
+    return [1, 2]
+
+def a_float(output):
+    return output.logits.sum((1, 2))
+
+def one_number(output):
+    return 3
+
+def raises(*given):
+    raise KeyError("no such thing")
+
+def tokens_to_calibrate(size):
+    for n in range(1000):
+        yield by_keyword(size) | {"tokens": torch.full((size, 3), n % 9)}
+    yield by_keyword(size - 1)
+
+def images_to_calibrate(size):
+    return [torch.rand(size + 1, 3, 8, 8), torch.rand(size, 3, 8, 8)]
+
+def wrong_to_calibrate(size):
+    return [torch.rand(size, 3, 9, 9)]
+
+def no_list(size):
+    return 3
+
+def loss_of_tokens(model, batch):
+    return model(**batch).logits.square().mean()
+
+def loss_of_images(model, batch):
+    return (model(batch) - 1).square().mean()
+
+def no_loss(model, batch):
+    return float(model(batch).mean())
+
+@dataclasses.dataclass
+class Config:
+    width: int = 4
+
+def of_config(config):
+    return Tokens(config.width)
+
 CONSTANT = 3
 """
+CALL = "users_code:Config(width=7)"
 
 
 @pytest.fixture(autouse=True)
@@ -153,6 +229,7 @@ def _users_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     monkeypatch.setattr("sys.argv", ["worker", "--backend", "stock"])
     threads = torch.get_num_threads()
     yield
+    torch.backends.mkldnn.enabled = True  # type: ignore[assignment] # PyTorch's descriptor
     torch.set_num_threads(threads)
 
 
@@ -212,6 +289,7 @@ def test_what_it_is_and_takes_is_kept_with_the_run() -> None:
         ("exits", {}, r"users_code.py:\d+: SystemExit: 3"),
         ("downloads", {}, r"users_code.py:\d+: URLError.*network"),
         ("threads", {}, "threads"),
+        ("without_onednn", {}, "oneDNN"),
         ("Text", {}, "str"),
         ("Narrow", {}, r"\(1, 3, 8, 8\).*users_code.py"),
         ("Small", {"shape": (1, 8, 8)}, r"failed.*RuntimeError"),
@@ -319,3 +397,212 @@ def test_flattening_keeps_the_order() -> None:
     assert flatten({"x": a, "y": (b, [c])}, "m") == (a, b, c)
     with pytest.raises(BenchError, match="must be a tensor"):
         flatten((), "m")
+
+
+def test_random_weights_are_told_from_loaded_ones() -> None:
+    """Another seed gives other ones."""
+    assert own("Small").model(SCENARIO).trained is False
+    assert own("Loaded").model(SCENARIO).trained is True
+
+
+def test_a_named_tuple_stays_one() -> None:
+    """Inside the inputs it is rebuilt around the tensors of each call."""
+    work = own("OfPoint", inputs="users_code:a_point")
+    assert work.model(SCENARIO).model(work.batch(2).images).tolist() == [6.0, 6.0]
+
+
+@pytest.mark.parametrize(
+    ("factory", "takes", "expected"),
+    [
+        ("Small", {}, (True, 1, [], True, [4], "tensors")),
+        ("Named", {}, (True, 1, [], True, [4], "mapping")),
+        ("Tokens", {"inputs": "users_code:by_both"}, (False, 1, ["mask"], False, [1, 2], "data")),
+        ("Detector", {"inputs": "users_code:list_of_images"}, (False, 1, [], False, [3], "nested")),
+    ],
+)
+def test_the_form_of_the_inputs_is_kept_for_the_code_that_is_offered(
+    factory: str, takes: dict[str, Any], expected: tuple[Any, ...]
+) -> None:
+    """How many by position, which by keyword, and how many dimensions they have."""
+    form = own(factory, **takes).facts()["form"]
+    is_plain, positional, keywords, only_tensors, dims, outputs = expected
+    assert (form["is_plain"], form["positional"]) == (is_plain, positional)
+    assert form["keywords"][: len(keywords)] == keywords
+    assert (form["only_tensors"], form["dims"]) == (only_tensors, dims)
+    assert form["outputs"].startswith(outputs)
+
+
+# ---- --decide
+
+
+@pytest.mark.parametrize(
+    ("mode", "dtype"), [(Mode.EAGER, Dtype.FP32), (Mode.TORCHSCRIPT, Dtype.BF16)]
+)
+def test_labels_come_from_outputs_as_the_users_model_nests_them(mode: Mode, dtype: Dtype) -> None:
+    """Traced models return a flat tuple, and bf16 has no NumPy; the function sees neither."""
+    takes = {"inputs": "users_code:by_keyword"}
+    scenario = replace(
+        SCENARIO, mode=mode, dtype=dtype, fusion=False if mode is Mode.TORCHSCRIPT else None
+    )
+    for name, kinds in (("largest", {"0", "1", "2"}), ("words", {"many", "few"})):
+        work = own("Tokens", **takes, decide=f"users_code:{name}")
+        example = work.batch(2).images
+        with torch.inference_mode():
+            found = stock.prepare(work.model(scenario).model, scenario, example)(example)
+        labels = work.labels(found, 2)
+        assert labels is not None
+        assert len(labels) == 2
+        assert set(labels) <= kinds
+        work.rehearse()
+    assert own("Tokens", **takes).labels(found, 2) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("one_number", "returned an int: it is called with the model's outputs"),
+        ("two_labels", "returned 2 labels for a batch of 1"),
+        ("a_float", "returned floating point numbers"),
+        ("raises", r"failed at users_code.py:\d+: KeyError: 'no such thing'"),
+    ],
+)
+def test_labels_that_cannot_be_compared_are_one_sentence(name: str, words: str) -> None:
+    """Before the run begins; it names the option and the place in the user's code."""
+    work = own("Tokens", inputs="users_code:by_keyword", decide=f"users_code:{name}")
+    with pytest.raises(BenchError, match=f"--decide users_code:{name} {words}"):
+        work.rehearse()
+
+
+def test_labels_are_compared_on_further_inputs_where_there_are_any() -> None:
+    """Random numbers have no end; a function that returns the same each time has one batch."""
+    batches = own("Small").batches(2)
+    first, second = next(batches), next(batches)
+    assert torch.equal(first, own("Small").batch(2).tensor)  # type: ignore[arg-type] # plain
+    assert not torch.equal(first, second)  # type: ignore[arg-type] # plain
+    assert len(list(own("Tokens", inputs="users_code:by_keyword").batches(2))) == 1
+
+
+# ---- --calibration
+
+
+def test_calibration_data_come_in_the_form_of_the_inputs() -> None:
+    """Batches of another size are left out, and a loader without end is cut."""
+    takes = {"inputs": "users_code:by_keyword", "calibration": "users_code:tokens_to_calibrate"}
+    work = own("Tokens", **takes)
+    batches = work.calibration(2)
+    assert len(batches) == CALIBRATION_ITEMS // 2
+    assert [tuple(tensor.shape) for tensor in batches[4]] == [(2, 3), (2, 3)]
+    assert (batches[4][0] == 4).all()
+    work.rehearse()
+    plain = own("Small", shape=(3, 8, 8), calibration="users_code:images_to_calibrate")
+    assert [tuple(one.shape) for one in plain.calibration(2)] == [(2, 3, 8, 8)]  # type: ignore[union-attr] # plain
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("raises", r"failed at users_code.py:\d+: KeyError"),
+        ("no_list", "failed: TypeError: 'int' object is not iterable"),
+        ("wrong_to_calibrate", "gave no batch of 1 like the inputs"),
+    ],
+)
+def test_calibration_data_that_do_not_fit_are_one_sentence(name: str, words: str) -> None:
+    """Before the run begins."""
+    work = own("Small", shape=(3, 8, 8), calibration=f"users_code:{name}")
+    with pytest.raises(BenchError, match=f"--calibration users_code:{name} {words}"):
+        work.rehearse()
+
+
+def test_without_calibration_data_int8_is_unsupported() -> None:
+    """The reason names the option."""
+    with pytest.raises(WorkerError, match="give --calibration") as caught:
+        own("Small").calibration(1)
+    assert caught.value.status is Status.UNSUPPORTED
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_stock_int8_takes_inputs_by_keyword() -> None:
+    """Exported, calibrated and compiled with its tuple of tensors; near to fp32, and not equal."""
+    work = own(
+        "Tokens",
+        inputs="users_code:by_keyword",
+        calibration="users_code:tokens_to_calibrate",
+        settings={"layers": 1},
+    )
+    scenario = replace(SCENARIO, mode=Mode.COMPILE, dtype=Dtype.INT8)
+    example, model = work.batch(2).images, work.model(scenario).model
+    with torch.inference_mode():
+        expected = model(example)[0].clone()
+        prepared = pt2e.quantize(model, scenario, example, work.calibration(2))
+        found = prepared(example)[0]
+    error = float((found - expected).abs().max())
+    assert 0 < error < 0.1 * float(expected.abs().max())
+
+
+# ---- --train-step
+
+
+@pytest.mark.parametrize(
+    ("factory", "takes", "loss"),
+    [
+        ("Tokens", {"inputs": "users_code:by_keyword"}, "loss_of_tokens"),
+        ("Loop", {"shape": (3, 8, 8)}, "loss_of_images"),
+    ],
+)
+def test_a_training_step_is_the_users_loss_and_adam(
+    factory: str, takes: dict[str, Any], loss: str
+) -> None:
+    """The user's module and batch get there, and the second step starts from the first's end."""
+    work = own(factory, **takes, train_step=f"users_code:{loss}")
+    work.rehearse()
+    scenario = stock_default(Task.TRAINING, 4, (FULL,))
+
+    def losses(rate: float) -> list[float]:
+        model = work.model(scenario).model
+        optimizer = optimizer_for(model, scenario)
+        assert optimizer is not None
+        optimizer.param_groups[0]["lr"] = rate
+        prepared = stock.prepare(model, scenario, work.batch(4).images, optimizer)
+        assert prepared.model.training
+        return [float(work.step(prepared, work.batch(4))) for _ in range(3)]
+
+    learning, standing = losses(1e-2), losses(0.0)
+    assert learning[0] == pytest.approx(standing[0], rel=1e-6)
+    assert learning[0] > learning[1] > learning[2]
+    assert standing[2] == pytest.approx(standing[0], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("raises", r"failed at users_code.py:\d+: KeyError"),
+        ("no_loss", "returned a float that is no loss"),
+    ],
+)
+def test_a_loss_that_cannot_train_is_one_sentence(name: str, words: str) -> None:
+    """Before the run begins."""
+    work = own("Small", shape=(3, 8, 8), train_step=f"users_code:{name}")
+    with pytest.raises(BenchError, match=f"--train-step users_code:{name} {words}"):
+        work.rehearse()
+
+
+def test_an_error_on_import_names_the_option_and_the_line(tmp_path: Path) -> None:
+    """And what a file prints or parses on import harms nothing."""
+    file = tmp_path / "odd.py"
+    file.write_text("import sys, torch\nprint('hello')\nassert sys.argv[1:] == []\nload = 1 / 0\n")
+    with pytest.raises(BenchError, match=r"--model .*odd.py:load failed at odd.py:4: ZeroDivision"):
+        OwnModel(factory=f"{file}:load", shape=(3,), seed=1)
+
+
+def test_an_argument_of_the_factory_may_be_made_by_a_call() -> None:
+    """As a model that takes a configuration needs it; each model gets a new one."""
+    work = own("of_config", inputs="users_code:by_keyword", settings={"config": CALL})
+    assert [tuple(t.shape) for t in work.model(SCENARIO).model(work.batch(2).images)] == [(2, 3, 7)]
+    for call, words in (
+        ("users_code:Config(width=x)", "not Python literals"),
+        ("users_code:Config(height=3)", r"--factory-arg users_code:Config failed: TypeError"),
+        ("users_code:Absent()", "has no Absent"),
+    ):
+        with pytest.raises(BenchError, match=words):
+            own("of_config", inputs="users_code:by_keyword", settings={"config": call})

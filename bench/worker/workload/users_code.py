@@ -1,0 +1,200 @@
+"""Functions of the user's: found by their path, called, and their errors told in one sentence.
+
+make = UsersFunction("--model", "shop/model.py:load")
+make(size="large")           # BenchError: "--model shop/model.py:load failed at model.py:7: ..."
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import random
+import re
+import sys
+import sysconfig
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+
+from bench.errors import BenchError
+from bench.worker.workload.own_module import settings_kept
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+_LONGEST_REASON = 160
+_CALL = re.compile(r"((?:[A-Za-z_][\w.]*|.+\.py):[A-Za-z_][\w.]*)\((.*)\)", re.DOTALL)
+_HERE = Path(__file__).resolve().parents[2]
+_STANDARD = Path(sysconfig.get_paths()["stdlib"]).resolve()
+_OF_NETWORKS = {
+    "URLError",
+    "ConnectionError",
+    "gaierror",
+    "OfflineModeIsEnabled",
+    "LocalEntryNotFoundError",
+}
+"""Errors of the standard library, requests and huggingface_hub, by name."""
+_OFFLINE = (
+    "; workers have no network access, because every launch would download again: give a path to "
+    "weights on this machine"
+)
+
+
+class UsersFunction:
+    """A function or class of the user's, and the option that names it.
+
+    Raises (from the constructor):
+        BenchError: there is no such module or name, or it cannot be called.
+    """
+
+    def __init__(self, option: str, path: str) -> None:
+        self.option = option
+        self.path = path
+        self.function = _found(option, path)
+
+    def __str__(self) -> str:
+        return f"{self.option} {self.path}"
+
+    def __call__(self, *given: object, **settings: object) -> object:
+        """Call it.
+
+        Raises:
+            BenchError: it raised; the sentence says what and where.
+        """
+        return called(self.option, self.path, self.function, *given, **settings)
+
+
+def optional(option: str, path: str | None) -> UsersFunction | None:
+    """Return the user's function; None where the option was not given."""
+    return None if path is None else UsersFunction(option, path)
+
+
+def called(
+    option: str,
+    path: str,
+    function: Callable[..., object],
+    *given: object,
+    **settings: object,
+) -> object:
+    """Call the user's code.
+
+    Raises:
+        BenchError: it raised; the sentence says what and where.
+    """
+    arguments, sys.argv = sys.argv, sys.argv[:1]  # the user's code must not see our options
+    try:
+        with settings_kept(option, path):
+            return function(*given, **settings)
+    except BenchError:
+        raise
+    except (Exception, SystemExit) as error:
+        lines = str(error).strip().splitlines() or [""]
+        where = _place(error)
+        raise BenchError(
+            f"{option} {path} failed{where}: {type(error).__name__}: {lines[0][:_LONGEST_REASON]}"
+            f"{_OFFLINE if _wants_network(error) else ''}"
+        ) from error
+    finally:
+        sys.argv = arguments
+
+
+def kind_of(value: object) -> str:
+    """Return the value's type with its article: `an int`."""
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+
+
+def seed_all(seed: int) -> None:
+    """Seed the generators that the user's code may use."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - the user's code may use the old generator
+
+
+def _found(option: str, path: str) -> Callable[..., object]:
+    """Import `package.module:name`."""
+    module_name, _, name = path.rpartition(":")
+    module = called(option, path, _imported, module_name)
+    found = module
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if found is None:
+        raise BenchError(f"{option} {path}: module {module_name} has no {name}")
+    if not callable(found):
+        raise BenchError(f"{option} {path} is {kind_of(found)}, which cannot be called")
+    return cast("Callable[..., object]", found)
+
+
+def _imported(name: str) -> ModuleType:
+    """Import a module by its name, or from a Python file, once."""
+    if not name.endswith(".py"):
+        here = str(Path.cwd())
+        if here not in sys.path:
+            sys.path.insert(1, here)  # after this project, whose names a folder may have too
+        return importlib.import_module(name)
+    file = Path(name).resolve()
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no file {file}")
+    if str(file.parent) not in sys.path:
+        sys.path.append(str(file.parent))  # for modules beside it
+    known = sys.modules.get(f"users_{file.stem}")
+    if known is not None and known.__file__ == str(file):
+        return known  # several options name functions of one file
+    spec = importlib.util.spec_from_file_location(f"users_{file.stem}", file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pickle look it up
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[spec.name]
+        raise
+    return module
+
+
+def _place(error: BaseException) -> str:
+    """Return the last line of the traceback outside libraries and this project."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if "site-packages" not in frame.filename
+        and Path(frame.filename).is_file()
+        and not {_HERE, _STANDARD} & {*Path(frame.filename).resolve().parents}
+    ]
+    return f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+
+
+def _wants_network(error: BaseException | None) -> bool:
+    """Return whether the error, or one that it came from, is a failed network access."""
+    while error is not None:
+        names = {kind.__name__ for kind in type(error).__mro__}
+        if names & _OF_NETWORKS:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def setting_of(value: object) -> object:
+    """Return the value of a factory's argument: text such as `package:Config(layers=2)` is called.
+
+    Raises:
+        BenchError: its arguments are no Python literals, or the call failed.
+    """
+    match = _CALL.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return value
+    path, given = match.groups()
+    try:
+        call = cast("ast.Call", ast.parse(f"call({given})", mode="eval").body)
+        args = [ast.literal_eval(one) for one in call.args]
+        named = {str(one.arg): ast.literal_eval(one.value) for one in call.keywords}
+    except (SyntaxError, ValueError) as error:
+        raise BenchError(
+            f"--factory-arg {value!r}: the arguments in brackets are not Python literals"
+        ) from error
+    return UsersFunction("--factory-arg", path)(*args, **named)

@@ -1,0 +1,249 @@
+"""The code offered for a user's model runs for the very inputs, in every mode that was measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bench.recommend.recipes import recipe
+from bench.store import typed_json
+from bench.store.metadata import Form
+from bench.store.records import Run, ScenarioRow
+from tests.hardware import ONEDNN_HAS_BF16, needs_ipex, needs_vnni
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MakeRun = Callable[..., Run]
+pytestmark = pytest.mark.torch
+
+CODE = """
+import collections, dataclasses, torch
+
+class Tokens(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words = torch.nn.Embedding(9, 16)
+        self.attention = torch.nn.MultiheadAttention(16, 2, batch_first=True)
+        self.head = torch.nn.Linear(16, 4)
+
+    def forward(self, tokens, mask=None):
+        found = self.words(tokens) * mask[..., None]
+        found = self.attention(found, found, found, need_weights=False)[0]
+        return collections.OrderedDict(logits=self.head(found), last=found)
+
+class Named(Tokens):
+    def forward(self, tokens, *, mask, scale=1):
+        found = super().forward(tokens, mask)
+        return Output(scale * found["logits"])
+
+@dataclasses.dataclass
+class Output:
+    logits: torch.Tensor
+
+class Two(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.images, self.numbers = torch.nn.Conv2d(3, 8, 3), torch.nn.Linear(5, 8)
+
+    def forward(self, images, numbers):
+        return self.images(images).relu().mean((2, 3)) + self.numbers(numbers)
+
+class Keywords(Two):
+    pass
+
+class Volumes(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.flat = torch.nn.Conv3d(2, 8, 3), torch.nn.Conv2d(8, 8, 3)
+
+    def forward(self, volumes):
+        return self.flat(self.layer(volumes).mean(2)).mean((2, 3))
+
+class Listed(Two):
+    def forward(self, images, numbers):
+        return [super(Listed, self).forward(one[None], numbers[:1]) for one in images]
+
+def of_tokens(size):
+    return {"tokens": torch.arange(size * 6).reshape(size, 6) % 9, "mask": torch.ones(size, 6)}
+
+def of_named(size):
+    given = of_tokens(size)
+    return (given.pop("tokens"),), {**given, "scale": 3}
+
+def of_two(size):
+    return torch.randn(size, 3, 8, 8), torch.randn(size, 5)
+
+def of_keywords(size):
+    images, numbers = of_two(size)
+    return {"numbers": numbers, "images": images}
+
+def of_volumes(size):
+    return torch.randn(size, 2, 5, 8, 8)
+
+def of_listed(size):
+    images, numbers = of_two(size)
+    return list(images), numbers
+
+def train_step(model, batch):
+    images, numbers = batch
+    return (model(images, numbers) - 1).square().mean()
+"""
+_PROGRAM = """
+import copy, torch, users
+from torch.utils._pytree import tree_leaves
+def values(found):
+    found = vars(found) if hasattr(found, "__dataclass_fields__") else found
+    found = dict(found) if isinstance(found, dict) else found
+    return [one.float() for one in tree_leaves(found) if isinstance(one, torch.Tensor)]
+torch.manual_seed(0)
+plain = users.{kind}().eval()
+given = users.of_{lower}(2)
+both = isinstance(given, tuple) and isinstance(given[-1], dict)
+args, kwargs = given if both else ((), given) if isinstance(given, dict) else (given, {{}})
+if isinstance(args, torch.Tensor):
+    args = (args,)
+with torch.no_grad():
+    expected = values(plain(*args, **kwargs))
+for code, tolerance in {cases!r}:
+    names = {{"model": copy.deepcopy(plain), "calibration": [given], "args": args,
+              "kwargs": dict(kwargs), "inputs": args[0] if args else None,
+              "batch": given, "train_step": users.train_step}}
+    exec(code, names)
+    if "loss" in names:
+        assert names["loss"].grad_fn is not None
+        continue
+    outputs = values(names["outputs"])
+    assert len(outputs) == len(expected), code
+    for one, two in zip(outputs, expected):
+        error = (one - two).abs().max().item() / two.abs().max().item()
+        assert error <= tolerance, (error, code)
+"""
+_TOLERANCES = {"fp32": 1e-4, "bf16": 0.05, "int8": 0.2}
+KINDS = ("Tokens", "Named", "Two", "Keywords", "Volumes", "Listed")
+
+
+def form_of(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Form:
+    """The form of its inputs, as its worker describes it."""
+    from bench.worker.workload.own_model import OwnModel
+
+    (folder / "users.py").write_text(CODE)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "users", raising=False)
+    work = OwnModel(factory=f"users:{kind}", inputs=f"users:of_{kind.lower()}", seed=0)
+    return typed_json.convert(Form, work.facts()["form"])
+
+
+def execute(kind: str, rows: list[ScenarioRow], form: Form, folder: Path) -> list[str]:
+    """Run the code of those scenarios in one process, and compare with the plain model."""
+    assert rows
+    cases = []
+    for row in rows:
+        code = recipe(row, form=form)
+        assert code is not None, row.scenario
+        cases.append((code, _TOLERANCES[row.dtype]))
+    program = _PROGRAM.format(kind=kind, lower=kind.lower(), cases=cases)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        cwd=folder,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [code for code, _ in cases]
+
+
+def scenarios(make_run: MakeRun, **wanted: Any) -> list[ScenarioRow]:
+    """The scenarios of batch 1 with these values."""
+    run = make_run(profile="full", int8=True, rounds=2, launches=1)
+    return [
+        row
+        for row in run.scenarios
+        if all(getattr(row, name) == value for name, value in wanted.items())
+        and (row.dtype != "bf16" or row.backend == "stock" or ONEDNN_HAS_BF16)
+        and (row.task == "training" or row.batch_size == 1)
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_stock_code_runs_for_the_very_inputs(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Eager and traced, by position and by keyword; token ids get no layout."""
+    form = form_of(kind, tmp_path, monkeypatch)
+    rows = [
+        row
+        for mode in ("eager", "torchscript")
+        for row in scenarios(make_run, task="inference", backend="stock", mode=mode)
+    ]
+    codes = execute(kind, rows, form, tmp_path)
+    has_layout = kind not in ("Tokens", "Named")
+    assert any("channels_last" in code for code in codes) == has_layout
+    assert all("images" not in code for code in codes)
+
+
+@pytest.mark.parametrize(("kind", "words"), [("Keywords", "example_kwarg_inputs=kwargs")])
+def test_tracing_takes_tensors_by_their_names(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, words: str
+) -> None:
+    """Where the model returns tensors, no wrapper stands in the way."""
+    form = form_of(kind, tmp_path, monkeypatch)
+    (row, *_) = scenarios(make_run, task="inference", backend="stock", mode="torchscript")
+    code = recipe(row, form=form)
+    assert code is not None
+    assert words in code
+    assert "OfTensors" not in code
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("kind", ["Tokens", "Two"])
+def test_compiled_and_int8_code_runs_for_the_very_inputs(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Exported with keywords, and compiled."""
+    rows = scenarios(make_run, task="inference", backend="stock", mode="compile")
+    frozen = [row for row in rows if not row.options]
+    execute(kind, frozen, form_of(kind, tmp_path, monkeypatch), tmp_path)
+
+
+@pytest.mark.ipex
+@needs_ipex
+@needs_vnni
+@pytest.mark.parametrize("kind", ["Tokens", "Two", "Named"])
+def test_code_of_ipex_runs_for_the_very_inputs(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Optimised, traced, and of one in int8."""
+    rows = [
+        row
+        for mode in ("eager", "torchscript")
+        for row in scenarios(make_run, task="inference", backend="ipex", mode=mode)
+        if row.dtype != "int8" or kind == "Two"
+    ]
+    execute(kind, rows, form_of(kind, tmp_path, monkeypatch), tmp_path)
+
+
+def test_code_of_a_training_step_calls_the_users_loss(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the user's own batch, laid out as it was measured."""
+    form = form_of("Two", tmp_path, monkeypatch)
+    rows = scenarios(make_run, task="training", backend="stock", mode="eager")
+    codes = execute("Two", rows, form, tmp_path)
+    assert all("loss = train_step(model, batch)" in code for code in codes)
+
+
+def test_backends_of_arrays_have_no_code_for_several_inputs(make_run: MakeRun) -> None:
+    """They take one tensor; with one, the code has its name."""
+    (row, *_) = scenarios(make_run, task="inference", backend="stock", mode="compile", dtype="fp32")
+    row = dataclasses.replace(row, backend="onnxruntime", layout="contiguous")
+    assert recipe(row, form=Form(is_plain=False, positional=2)) is None
+    assert '"inputs": inputs.numpy()' in (recipe(row, form=Form()) or "")
