@@ -76,13 +76,12 @@ def ipex_gain(facts: Facts) -> Answer:
 
 def _eager_only(facts: Facts, picks: Sequence[_Pick]) -> str:
     """Say in which dtypes stock tuned is an eager one because no other gave times."""
-    dtypes = dict.fromkeys(
-        pick.row.dtype
-        for pick in picks
-        if pick.over_tuned is not None and tuned_is_eager_only(facts, pick.row)
-    )
-    where = listed(list(dtypes))
-    return f"Of stock, eager mode alone gave times in {where}." if dtypes else ""
+    eager_only: dict[str, list[bool]] = {}
+    for pick in picks:
+        if pick.over_tuned is not None:
+            eager_only.setdefault(pick.row.dtype, []).append(tuned_is_eager_only(facts, pick.row))
+    dtypes = [dtype for dtype, found in eager_only.items() if all(found)]
+    return f"Of stock, eager mode alone gave times in {listed(dtypes)}." if dtypes else ""
 
 
 def _why_open(picks: Sequence[_Pick]) -> Iterator[str]:
