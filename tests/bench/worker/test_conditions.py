@@ -86,6 +86,7 @@ def state(**more: Any) -> dict[str, Any]:
         "cpu_quota": None,
         "thp": "madvise",
         "denormals_flushed": False,
+        "fpmath": None,
         "env": {"OMP_NUM_THREADS": "2"},
         **more,
     }

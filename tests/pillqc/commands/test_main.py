@@ -153,7 +153,10 @@ def test_inspection_continues_after_a_broken_file(pills: Path, tmp_path: Path) -
 
 @pytest.mark.torch
 def test_a_model_is_trained_saved_and_used(pills: Path, tmp_path: Path) -> None:
-    """The model file works with evaluate, inspect and card."""
+    """The model file works with evaluate, inspect and card; few bad pills are a doubt."""
+    for path in pills.glob("*/*/001*.png"):
+        if path.parent.name != "good":
+            path.unlink()
     out = tmp_path / "m.safetensors"
     trained = run("train", "--data", pills, "--out", out, "--size", 32, "--epochs", 1)
     assert trained.exit_code == 0, trained.output
