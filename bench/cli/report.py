@@ -70,7 +70,7 @@ def report(
     from bench.store import durable
 
     if index:
-        if run_folders or explain or format_ != "html":
+        if run_folders or explain or prices or format_ != "html":
             raise UsageError("--index makes one HTML page of all runs: leave the rest out")
         path = output or reports / "index.html"
         _write_index(results, path)

@@ -29,7 +29,8 @@ _BESIDE_RESUME = ("--resume", "--budget", "--reports")
     "--vary",
     multiple=True,
     metavar="NAME[=VALUE,...]",
-    help="Also measure with another allocator, openmp, number of threads, isa or fpmath.",
+    help="Also measure with another allocator, heap, openmp, number of threads, isa or fpmath; "
+    "NAME alone takes all of its values.",
 )
 @options.data
 @options.good

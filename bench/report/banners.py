@@ -188,7 +188,7 @@ def _smaller_batches(facts: Facts) -> Iterator[tuple[str, str, str]]:
 
 
 def _archived(facts: Facts) -> Iterator[tuple[str, str, str]]:
-    if any(row.backend == "ipex" for row in facts.scenarios.values()):
+    if any(row.backend == "ipex" and row.status in MEASURED for row in facts.scenarios.values()):
         text = "No patches since March 2026; 2.8 is its last release and needs PyTorch 2.8."
         yield "note", "IPEX is archived", text
 

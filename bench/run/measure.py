@@ -108,6 +108,7 @@ def go_on(
         KeyboardInterrupt: passed on, as by `run`.
     """
     progress = progress or Progress()
+    resume.check_unfinished(records.read_environment(folder), folder.name)
     with run_folder.only_run_here():
         earlier = records.read_run(folder)
         environment = earlier.environment

@@ -217,7 +217,8 @@ def read_environment(folder: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         what = "has no environment.json" if folder.is_dir() else "does not exist"
         raise RecordError(
-            f"{folder} is not a run: it {what}; name a folder such as results/<run_id>"
+            f"{folder} is not a run: it {what}; name one such as results/<run_id>, "
+            "or results/<study>/<run_id> of a study"
         ) from error
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.plan.scenario import Dtype
 from bench.text.wording import percent
+from bench.tutorial import sizes
 from bench.tutorial.finding import (
     DOES_NOT,
     HOLDS,
@@ -19,8 +20,9 @@ from bench.tutorial.finding import (
     text_of,
     unseen,
 )
+from bench.tutorial.parts import SIZES
 from bench.tutorial.pictures import pictures_in
-from bench.tutorial.speed import TRAINED, sooner, trained
+from bench.tutorial.speed import TRAINED, run_of, sooner, trained
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,8 +121,10 @@ def predictions(place: Place) -> Found:
             )
         )
     findings += _figures(object_of(folder / "2.out"))
+    smallest = sizes.table(place, run_of(place)[0], SIZES)
     return Found(
         findings=tuple(findings) or (unseen("The model decides about unseen pills"),),
+        tables=(smallest,) if smallest else (),
         pictures=(
             *pictures_in(folder / "marked", {}, most=_MARKED),
             *pictures_in(folder / "figures", {}),

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 HELD_OUT = 16
 """Pills that part 8 inspects and draws: two of each kind of the rendered ones."""
+SIZES = ("3.out", "4.out")
+"""What part 8's commands about the smallest defects print to: stock default, and IPEX."""
 _TARGET = "0.95"
 """Training accuracy at which part 6 stops."""
 _EPOCHS = "6"
@@ -140,6 +142,7 @@ def _predictions(place: Place) -> list[Command]:
     tray = folder / "held-out"
     lay_out_held_out(place, tray)
     model = ["--model", str(place.model)]
+    ways = (("stock", "fp32"), ("ipex", place.dtype))
     return [
         ["pillqc", "inspect", str(tray), *model, "--pictures", str(folder / "marked"), "--json"],
         [
@@ -151,7 +154,14 @@ def _predictions(place: Place) -> list[Command]:
             "--figures",
             str(folder / "figures"),
         ],
+        *(_smallest(backend, dtype) for backend, dtype in ways),
     ]
+
+
+def _smallest(backend: str, dtype: str) -> Command:
+    """Return how small a defect the shipped model finds; it was trained on such pills."""
+    how = ["--backend", backend, "--dtype", dtype, "--per-defect", "30", "--json"]
+    return ["pillqc", "evaluate", "--sizes", *how]
 
 
 def lay_out_held_out(place: Place, tray: Path) -> None:
@@ -239,7 +249,7 @@ PARTS = (
         key="predictions",
         title="Predictions on pills that it has not seen",
         states="Red boxes and heat maps show the defects.",
-        seconds=40,
+        seconds=100,
         commands=_predictions,
         needs="training",
     ),

@@ -53,7 +53,7 @@ TRAINED = "training/ipex/eager/{}/channels_last/b8/frozen"
 
 def predictions(place: Place) -> Found:
     """Return what the run says about prediction times."""
-    facts, group = _run(place)
+    facts, group = run_of(place)
     if facts is None or group is None:
         return Found(findings=(unseen("IPEX predicts faster than stock PyTorch"),))
     best = _best_of_ipex(facts, group)
@@ -83,7 +83,7 @@ def predictions(place: Place) -> Found:
     )
 
 
-def _run(place: Place) -> tuple[Facts | None, Group | None]:
+def run_of(place: Place) -> tuple[Facts | None, Group | None]:
     """Return the run of part 1 and its group of batch 1; None without a readable one."""
     found = sorted(path.parent for path in place.of("speed").glob("*/environment.json"))
     try:
@@ -153,7 +153,7 @@ def _study(place: Place, key: str) -> Path | None:
 
 def bf16(place: Place) -> Found:
     """Return what bf16 is on this machine, and what training in it gains and loses."""
-    facts, group = _run(place)
+    facts, group = run_of(place)
     native = Finding(
         statement="The CPU computes in bf16 itself",
         verdict=HOLDS if place.has_bf16 else DOES_NOT,

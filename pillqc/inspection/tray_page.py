@@ -28,6 +28,7 @@ from markupsafe import Markup
 
 from pillqc.data.marker import MARK, write_whole
 from pillqc.errors import PillqcError, shown
+from pillqc.inspection.inspector import likely_defects
 from pillqc.inspection.pictures import draw
 
 if TYPE_CHECKING:
@@ -169,6 +170,8 @@ class TrayPage:
 
 def _shown(result: Inspection, probability: float) -> Shown:
     remarks = list(result.notes)
+    if result.defects:
+        remarks.insert(0, f"most likely {likely_defects(result.defects)}")
     if result.unlike:
         remarks.insert(0, f"unlike all that the model knows: {result.unlike}")
     picture = ""

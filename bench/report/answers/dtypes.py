@@ -93,6 +93,8 @@ def _bf16_pairs_headline(pairs: Sequence[Comparison]) -> tuple[str, str]:
         return f"bf16 is faster than fp32 in every {where}.", "good"
     if decided == {Verdict.SLOWER}:
         return f"bf16 is SLOWER than fp32 in every {where}: do not use it here.", "bad"
+    if not decided and not all(one.low <= 1 <= one.high for one in pairs):
+        return "No pair of bf16 and fp32 is decided yet.", "level"
     if decided <= {Verdict.SAME}:
         return "No difference between bf16 and fp32 could be shown.", "level"
     if Verdict.FASTER not in decided:

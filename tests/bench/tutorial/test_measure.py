@@ -93,7 +93,10 @@ def test_what_failed_is_tried_again_and_what_is_done_is_not(place: Place) -> Non
     run(tutorial, Runner(failing="train"))
     runner = Runner()
     run(measure.read(place.folder), runner)
-    assert [command[1] for command in runner.ran] == ["train", "summary", "inspect", "evaluate"]
+    assert [command[1] for command in runner.ran] == [
+        *("train", "summary", "inspect"),
+        *(3 * ["evaluate"]),
+    ]
 
 
 def test_an_interrupted_part_is_not_done(place: Place) -> None:

@@ -248,3 +248,25 @@ def test_synthetic_and_emulated_are_said_on_top(tutorial: Tutorial) -> None:
     found = " ".join(page.warnings(emulated, page.sections(emulated)))
     assert "Synthetic" in found
     assert "EMULATED" in found
+
+
+def test_the_smallest_defect_found_stands_beside_the_speed(tutorial: Tutorial) -> None:
+    """Of each way that was run; a size that could not be shown says so."""
+    save_run(build_run(Plan(native_bf16=True)), tutorial.place.of("speed") / "20260101T000000Z-run")
+    for name, backend, dtype in (("3.out", "stock", "fp32"), ("4.out", "ipex", "bf16")):
+        curves = {"crack": {"a90": 4.8, "a90_95": 6.2}, "color": {"a90": None, "a90_95": None}}
+        report = {
+            "backend": backend,
+            "dtype": dtype,
+            "false_rejects": {"count": 1, "n": 30, "share": 1 / 30},
+            "defects": {defect: {"curve": curve} for defect, curve in curves.items()},
+        }
+        put(tutorial, "predictions", name, json.dumps(report))
+    (section,) = (one for one in page.sections(tutorial) if one.part.key == "predictions")
+    (table,) = section.found.tables
+    assert table.columns[2:4] == ("crack", "color")
+    stock, ipex = table.rows
+    assert [cell.sort for cell in stock.cells[1:]] == [1.0, 4.8, None, 1 / 30]
+    assert stock.cells[2].note == "at most 6.2 %"
+    assert stock.cells[3].note == "not shown"
+    assert float(str(ipex.cells[1].sort)) > 1.5

@@ -71,11 +71,12 @@ def test_what_was_not_decided_has_its_reason(photo: Path, tmp_path: Path) -> Non
     results = [
         result(hostile, "error", None, reason="truncated"),
         result(Path("notes.txt"), "error", None, reason="no image", looked_at=False),
-        result(hostile, "bad", 0.9),
+        result(hostile, "bad", 0.9, defects={"<b>crack": 0.93, "scratch": 0.1}),
     ]
     html = written(tmp_path / "tray.html", results)
     assert "<img src=x" not in html
     assert "truncated" in html
+    assert "most likely &lt;b&gt;crack" in html
     assert "notes.txt" in html
     assert "no picture: " in html
     assert not re.search(r"(src|href)=\"(?!data:)", html)
