@@ -16,7 +16,7 @@ from bench.report.answers.answer import upper_first
 from bench.report.layer_charts import OTHERS, name_of
 from bench.report.table import Cell, Row, Table, in_columns, number
 from bench.text import wording
-from bench.text.wording import NOTHING, count, digits, listed, milliseconds
+from bench.text.wording import NOTHING, count, digits, listed, milliseconds, percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -256,7 +256,7 @@ def _accounting(found: Explanation, names: Sequence[str]) -> str:
             "oneDNN is what the primitives leave of the timed median, so it adds up in any case."
         )
     parts = [
-        f"{_share(share)} of the timed median of {name}"
+        f"{percent(share)} of the timed median of {name}"
         for share, name in zip(shares, names, strict=True)
         if share is not None
     ]
