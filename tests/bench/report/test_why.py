@@ -138,7 +138,7 @@ def test_the_table_adds_up_to_the_timed_medians(run: Run) -> None:
 def test_time_that_is_not_accounted_for_is_said(run: Run) -> None:
     """Logged calls of another speed explain nothing, whatever they show."""
     good = why.why(Facts(run), (DEFAULT_1, IPEX_1))
-    assert good.remarks[0].startswith("The parts account for 100 %")
+    assert re.match(r"The parts account for (99\.\d|100) % of", good.remarks[0])
     calls = tuple(
         dataclasses.replace(call, wall_ms=1.2 * call.wall_ms) for call in run.logged_calls
     )
