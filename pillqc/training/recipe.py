@@ -120,8 +120,8 @@ class RecipeResult:
     """The trained network and its figures."""
 
     net: NormedVGG
-    """It has the averaged weights of the best validation: that of the highest AUROC, to which, where
-    defects are named, the mean of theirs is added."""
+    """It has the averaged weights of the best validation: of the highest AUROC, to which the mean of
+    those of the defects is added."""
     auroc: float
     steps: int
     seconds: float

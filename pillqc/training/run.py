@@ -257,8 +257,8 @@ def _prepared(loaded: LoadedModel, run: TrainingRun, defects: Sequence[str]) -> 
     if run.own_features and 2 * model.head.in_features > FEATURE_CHANNELS:
         raise UsageError(
             f"--names-only with --full: {loaded.name} has no room for features of the names beside"
-            " those of good and bad; give --narrow with a model that was widened after its training, as"
-            " the shipped one was, or leave out --names-only"
+            " those of good and bad; give --narrow and a model that was widened after its training,"
+            " as the shipped one was, or leave out --names-only"
         )
     if run.names_only and not run.own_features:
         model.features.requires_grad_(requires_grad=False)
