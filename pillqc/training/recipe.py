@@ -120,8 +120,8 @@ class RecipeResult:
     """The trained network and its figures."""
 
     net: NormedVGG
-    """It has the averaged weights of the best validation: of the highest AUROC, to which the mean of
-    those of the defects is added."""
+    """It has the averaged weights of the best validation, by the AUROC and, where defects are named,
+    the mean of theirs."""
     auroc: float
     steps: int
     seconds: float
