@@ -120,7 +120,7 @@ class RecipeResult:
     """The trained network and its figures."""
 
     net: NormedVGG
-    """It has the averaged weights of the best validation, by the AUROC and, where defects are named,
+    """It has the averaged weights of the best validation, by the AUROC and, where it names defects,
     the mean of theirs."""
     auroc: float
     steps: int
