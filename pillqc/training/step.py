@@ -6,7 +6,7 @@ loss = training_step(model, optimizer, images, labels, class_weights(all_labels)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own convention
@@ -40,7 +40,10 @@ def make_optimizer(
     if head_rate == 1.0:
         return torch.optim.Adam(trained.values(), lr=lr, fused=fused)
     head = [trained.pop(name) for name in list(trained) if name.startswith("head.")]
-    groups = [{"params": list(trained.values())}, {"params": head, "lr": lr * head_rate}]
+    groups: list[dict[str, Any]] = [
+        {"params": list(trained.values())},
+        {"params": head, "lr": lr * head_rate},
+    ]
     return torch.optim.Adam(groups, lr=lr, fused=fused)
 
 
