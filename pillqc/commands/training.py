@@ -71,7 +71,7 @@ hardly part in eight epochs of some 480 images."""
     "--names-only",
     is_flag=True,
     help="With --classes defects: learn the names alone. Good and bad, thresholds and maps stay"
-    " those of the weights.",
+    " those of the weights. With --adapt the names get features of their own.",
 )
 @BACKEND
 @DTYPE
@@ -160,7 +160,7 @@ def train_command(
       pillqc train --data data/pills --weights imagenet --out model.safetensors
       pillqc train --data data/pills --backend ipex --dtype bf16 --out model.safetensors
       pillqc train --data data/other --adapt --out other.safetensors
-      pillqc train --data data/pills --adapt --classes defects --out named.safetensors
+      pillqc train --data data/pills --adapt --classes defects --names-only --out named.safetensors
       torchrun --nproc-per-node 2 -m pillqc train --data data/pills --out model.safetensors
       pillqc train --from-scratch --device cuda --out model.safetensors
     """

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from pillqc.model.network import FEATURE_CHANNELS, CustomVGG, with_defects
-from pillqc.model.widening import Layer, narrowed, widened
+from pillqc.model.widening import Layer, narrowed, side_by_side, widened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,6 +65,25 @@ def with_defects_of(model: CustomVGG, trained: CustomVGG) -> CustomVGG:
 
 
 @torch.no_grad()
+def with_features_of(model: CustomVGG, trained: CustomVGG) -> CustomVGG:
+    """Return a network with the good and bad of the model, and the defects and features of another.
+
+    Both are side by side in it: neither reads the other's features, so that good and bad are what
+    they were, up to rounding. `trained` is as wide as the narrow form of the model, which is half
+    of VGG-16's width at most.
+    """
+    first = model.n_classes
+    decision = _with_outputs(_layers(narrow_form(model)), slice(0, first))
+    names = _with_outputs(_layers(trained), slice(first, None))
+    made = from_layers(side_by_side(decision, names), n_defects=trained.n_defects)
+    _with_settings(made, trained)
+    for name in ("map_low", "map_high"):
+        made.get_buffer(name)[:first] = model.get_buffer(name)[:first]
+    made.map_calibrated.copy_(model.map_calibrated)
+    return made.train(model.training)
+
+
+@torch.no_grad()
 def from_layers(layers: Sequence[Layer], *, n_defects: int = 0, freeze: bool = True) -> CustomVGG:
     """Return a model with these weights, of their width; the last outputs are the defects'."""
     last = layers[-1].weight
@@ -86,6 +105,12 @@ def _layers(model: CustomVGG) -> list[Layer]:
         )
         for layer in _trained(model)
     ]
+
+
+def _with_outputs(layers: list[Layer], outputs: slice) -> list[Layer]:
+    """Return the layers with some outputs of the last one only."""
+    last = layers[-1]
+    return [*layers[:-1], Layer(weight=last.weight[outputs], bias=last.bias[outputs])]
 
 
 def _trained(model: CustomVGG) -> list[nn.Module]:

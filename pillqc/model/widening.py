@@ -77,6 +77,31 @@ def narrowed(layers: Sequence[Layer], *, factor: int) -> list[Layer] | None:
     return narrow
 
 
+def side_by_side(one: Sequence[Layer], other: Sequence[Layer]) -> list[Layer]:
+    """Return a chain that computes both on the same input; the outputs of `one` come first.
+
+    Neither reads the other's channels: the weights between them are 0.
+
+    Args:
+        one: convolutions and a linear layer at the end.
+        other: as many layers of the same kinds, of any width.
+    """
+    joined = []
+    for index, (mine, its) in enumerate(zip(one, other, strict=True)):
+        both = [mine.weight, its.weight]
+        weight = torch.cat(both) if index == 0 else _block_diagonal(*both)
+        joined.append(Layer(weight=weight, bias=torch.cat([mine.bias, its.bias])))
+    return joined
+
+
+def _block_diagonal(one: Tensor, other: Tensor) -> Tensor:
+    """Return weights (O, I, ...) with which each part's outputs read its own inputs alone."""
+    both = one.new_zeros(len(one) + len(other), one.shape[1] + other.shape[1], *one.shape[2:])
+    both[: len(one), : one.shape[1]] = one
+    both[len(one) :, one.shape[1] :] = other
+    return both
+
+
 def _are_copies(groups: Tensor) -> bool:
     """Whether the slices along the second dimension are equal up to rounding."""
     apart = (groups - groups.mean(dim=1, keepdim=True)).abs().max()

@@ -53,6 +53,8 @@ class TrainingOptions:
     batch_size: int = 8
     """Images of a step, of all processes together."""
     learning_rate: float = LEARNING_RATE
+    head_rate: float = 1.0
+    """The head learns at this many times the learning rate."""
     target_accuracy: float | None = 0.98
     """Stop after the epoch whose training accuracy reaches this."""
     patience: int | None = None
@@ -179,7 +181,10 @@ class _Loop:
         self._generator = torch.Generator().manual_seed(options.seed)
         self._resumed_at: int | None = None
         self._clock = self._saved = time.perf_counter()
-        optimizer: torch.optim.Optimizer = make_optimizer(model.train(), lr=options.learning_rate)
+        optimizer: torch.optim.Optimizer = make_optimizer(
+            model.train(), lr=options.learning_rate, head_rate=options.head_rate
+        )
+        self._rates = [group["lr"] for group in optimizer.param_groups]
         self._resume(optimizer)
         self._running, self._optimizer = (
             optimize(model, optimizer) if optimize else (model, optimizer)
@@ -316,8 +321,8 @@ class _Loop:
         options, position = self._options, self._position
         steps = math.ceil(len(self._labels) / options.batch_size)
         share = (position.epoch * steps + position.batches) / (options.epochs * steps)
-        for group in self._optimizer.param_groups:
-            group["lr"] = options.learning_rate * cycle(share)
+        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * cycle(share)
         trained = [p for p in self._running.parameters() if p.requires_grad]
         torch.nn.utils.clip_grad_norm_(trained, _LONGEST_GRADIENT)
 

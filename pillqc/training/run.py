@@ -31,8 +31,8 @@ from pillqc.evaluation.defect_calibration import scale_defects
 from pillqc.inspection.drift import drift_reference
 from pillqc.inspection.novelty import image_statistics, known_limits
 from pillqc.model.artifact import ModelCard, check_writable, save_artifact
-from pillqc.model.narrowing import narrow_form, wide_form, with_defects_of
-from pillqc.model.network import CLASSES, load_model, with_defects
+from pillqc.model.narrowing import narrow_form, wide_form, with_defects_of, with_features_of
+from pillqc.model.network import CLASSES, FEATURE_CHANNELS, load_model, with_defects
 from pillqc.model.optimizing import ipex_optimize
 from pillqc.training.batches import FileSource
 from pillqc.training.checkpoint import CheckpointFile
@@ -52,6 +52,9 @@ if TYPE_CHECKING:
 
 ADAPTING_IMAGES: Final = 14_000
 """Images that `--adapt` shows in all, each of them several times."""
+_HEAD_RATE: Final = 10.0
+"""So many times the rate of the features, where both learn names: all names start as the same
+evidence, and before they have parted nothing teaches the features to tell defects apart."""
 _NOT_IN_CARD: Final = ("data", "good", "out", "checkpoint")
 _OF_THE_DECISION: Final = (
     *("classes", "threshold", "undecided", "temperature", "thresholds", "box_threshold", "known"),
@@ -74,7 +77,8 @@ class TrainingRun:  # more than 15 fields: one for each option of `pillqc train`
     classes: str = "good-bad"
     """`defects`: name them too."""
     names_only: bool = False
-    """Learn the names alone; good and bad stay those of `weights`."""
+    """Learn the names alone; good and bad stay those of `weights`. With `full`, the names get
+    features of their own."""
     backend: str = "stock"
     dtype: str = "fp32"
     epochs: int = 20
@@ -94,6 +98,11 @@ class TrainingRun:  # more than 15 fields: one for each option of `pillqc train`
     size: int = 0
     """Side in pixels; 0: that of the model it starts from."""
     seed: int = 0
+
+    @property
+    def own_features(self) -> bool:
+        """Whether names are learnt on features of their own, beside those of good and bad."""
+        return self.names_only and self.full
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +187,7 @@ def _train(
             epochs=run.epochs,
             batch_size=run.batch_size,
             learning_rate=run.learning_rate,
+            head_rate=_HEAD_RATE if defects and (run.own_features or not run.names_only) else 1.0,
             target_accuracy=run.target_accuracy,
             patience=run.patience,
             max_seconds=run.max_minutes * 60.0 if run.max_minutes else None,
@@ -197,8 +207,8 @@ def _train(
 def _check_names_only(run: TrainingRun, loaded: LoadedModel) -> None:
     if not run.names_only:
         return
-    if run.classes != "defects" or run.full:
-        raise UsageError("--names-only needs --classes defects, and goes without --full or --adapt")
+    if run.classes != "defects":
+        raise UsageError("--names-only needs --classes defects")
     if loaded.card is None or not loaded.trained:
         raise UsageError(f"--names-only needs the weights of a trained model, not {loaded.name}")
 
@@ -213,12 +223,13 @@ def _calibrated(
     """Return the trained model in full width with what validation images choose, and its card."""
     can_choose = len({sample.bad for sample in validation}) == len(CLASSES)
     if run.names_only and loaded.card is not None:
-        model = with_defects_of(loaded.model, model)
+        join = with_features_of if run.own_features else with_defects_of
+        model = join(loaded.model, model)
         kept = {name: getattr(loaded.card, name) for name in _OF_THE_DECISION}
         card = replace(card, **kept)
         if can_choose:
             choose_names(model, validation, size=run.size, defects=card.defects)
-        return model, card, None
+        return wide_form(model), card, None
     model = wide_form(model)
     if not can_choose:
         failures = ("no validation data: the threshold is a guess",)
@@ -239,9 +250,17 @@ def _prepared(loaded: LoadedModel, run: TrainingRun, defects: Sequence[str]) -> 
     model = with_defects(model, len(defects))
     if run.names_only:
         scale_defects(model, [(temperature, 0.0)] * len(defects))
+    if run.own_features:  # finding helps naming: good and bad are learnt along, and left out later
+        divide_head(model, 1.0 / temperature)
     if run.narrow:
         model = narrow_form(model, freeze=not run.full)
-    if run.names_only:
+    if run.own_features and 2 * model.head.in_features > FEATURE_CHANNELS:
+        raise UsageError(
+            f"--names-only with --full: {loaded.name} has no room for features of the names beside"
+            " those of good and bad; give --narrow and a model that was widened after its training,"
+            " as the shipped one was, or leave out --names-only"
+        )
+    if run.names_only and not run.own_features:
         model.features.requires_grad_(requires_grad=False)
         for values in (model.head.weight, model.head.bias):
             values.register_hook(partial(_of_defects, first=model.n_classes))  # type: ignore[no-untyped-call] # torch leaves it untyped

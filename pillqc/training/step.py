@@ -6,7 +6,7 @@ loss = training_step(model, optimizer, images, labels, class_weights(all_labels)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own convention
@@ -30,10 +30,21 @@ down that its spread hides a single window."""
 
 
 def make_optimizer(
-    model: nn.Module, *, lr: float = LEARNING_RATE, fused: bool = False
+    model: nn.Module, *, lr: float = LEARNING_RATE, head_rate: float = 1.0, fused: bool = False
 ) -> torch.optim.Adam:
-    """Return Adam over the parameters that train; no step can change frozen ones."""
-    return torch.optim.Adam((p for p in model.parameters() if p.requires_grad), lr=lr, fused=fused)
+    """Return Adam over the parameters that train; no step can change frozen ones.
+
+    The head learns at `head_rate` times the rate of the features.
+    """
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if head_rate == 1.0:
+        return torch.optim.Adam(trained.values(), lr=lr, fused=fused)
+    head = [trained.pop(name) for name in list(trained) if name.startswith("head.")]
+    groups: list[dict[str, Any]] = [
+        {"params": list(trained.values())},
+        {"params": head, "lr": lr * head_rate},
+    ]
+    return torch.optim.Adam(groups, lr=lr, fused=fused)
 
 
 def class_weights(labels: Tensor, n_classes: int = 2) -> Tensor:
@@ -84,14 +95,18 @@ def defect_weights(present: Tensor, shares: Tensor) -> Tensor:
 def defect_loss(scores: Tensor, present: Tensor, weights: Tensor) -> Tensor:
     """Return the loss of each image (n): the mean over its defects' cross-entropies.
 
+    Whether an image has a defect is one question, which one it has is another, and each has its
+    cross-entropy: sigmoids alone learn long that bad pills have one before they learn its name.
+
     Args:
         scores: of the defects (n, K).
-        present: which defects the images have (n, K).
+        present: which defects the images have (n, K), one at most where it is known.
         weights: from `defect_weights` (n, K).
     """
-    truth = present.nan_to_num()
-    each = F.binary_cross_entropy_with_logits(scores.float(), truth, reduction="none")
-    return (each * weights).mean(dim=1)
+    truth, scores = present.nan_to_num(), scores.float()
+    has_it = F.binary_cross_entropy_with_logits(scores, truth, reduction="none")
+    which = -truth * F.log_softmax(scores, dim=1)
+    return ((has_it + which) * weights).mean(dim=1)
 
 
 def window_loss(
@@ -124,7 +139,9 @@ def defect_window_loss(
     """Return the loss of the defects' windows against the masks.
 
     A window with a defect is one of that defect, and of no other. It weighs as much for its own as
-    for all others together, so that naming is learnt as well as finding.
+    for all others together, so that naming is learnt as well as finding. The windows with a defect
+    weigh in each image as much as all of its windows: else another product, which is defective
+    everywhere, would outweigh a dozen cracks.
 
     Args:
         cells: scores of the defects' windows (n, K, h+1, w+1).
@@ -137,7 +154,9 @@ def defect_window_loss(
     truth = window_truth(masks, cells.shape[-1] - 1)[:, None]
     defective = truth > 0.5
     own = (present == 1)[:, :, None, None] & defective
-    weight = (truth - 0.5).abs() * 2.0 * torch.where(defective, DEFECT_WEIGHT, 1.0)
+    windows = truth.shape[-1] ** 2
+    share = windows / defective.sum(dim=(2, 3), keepdim=True).clamp_min(1)
+    weight = (truth - 0.5).abs() * 2.0 * torch.where(defective, share, 1.0)
     weight = weight * torch.where(own, max(cells.shape[1] - 1.0, 1.0), 1.0)
     weight = weight * ~(present.isnan()[:, :, None, None] & defective)
     if known is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 import torch
 
-from pillqc.model.narrowing import narrow_form, wide_form, with_defects_of
+from pillqc.model.narrowing import narrow_form, wide_form, with_defects_of, with_features_of
 from pillqc.model.network import CustomVGG, load_model, with_defects
 
 if TYPE_CHECKING:
@@ -71,6 +71,27 @@ def test_defects_learnt_in_the_narrow_form_are_those_of_the_wide_one() -> None:
     assert torch.equal(made.head.weight[:2], wide.head.weight)
     for mine, its in zip(answers(made, IMAGES), expected, strict=True):
         assert torch.allclose(mine, its, rtol=1e-4, atol=1e-4)
+
+
+def test_names_with_features_of_their_own_leave_the_decision_as_it_was() -> None:
+    """Good and bad are the wide model's, defects the trained one's, and both fit in full width."""
+    trained = narrow_model(n_defects=3)
+    decides = with_defects(wide_form(trained), 0)
+    with torch.no_grad():  # it has learnt other features, and other things of good and bad
+        for values in trained.parameters():
+            values.mul_(1.1)
+    made = with_features_of(decides, trained)
+    assert (made.head.in_features, made.n_defects, made.training) == (128, 3, False)
+    wide = wide_form(made)
+    assert wide.head.in_features == 512
+    assert narrow_form(wide).head.in_features == 128
+    parts = list(zip(answers(decides, IMAGES), answers(trained, IMAGES), strict=True))
+    for model in (made, wide):
+        for mine, (decided, named) in zip(answers(model, IMAGES), parts, strict=True):
+            expected = torch.cat([decided, named[:, 2:]], dim=1)
+            assert torch.allclose(mine, expected, rtol=1e-4, atol=1e-4)
+        assert torch.equal(model.map_high, torch.tensor([1.0, 3.0, 3.0, 3.0, 3.0]))
+        assert bool(model.map_calibrated)
 
 
 def test_a_model_that_is_no_widened_one_stays_as_it_is() -> None:

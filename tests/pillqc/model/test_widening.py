@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pillqc.errors import PillqcError
-from pillqc.model.widening import Layer, widened
+from pillqc.model.widening import Layer, side_by_side, widened
 
 pytestmark = pytest.mark.torch
 
@@ -66,3 +66,15 @@ def test_a_network_cannot_lose_all_its_channels() -> None:
     """A factor below 1 is refused in a sentence."""
     with pytest.raises(PillqcError, match="0 times as wide"):
         widened(_chain([3, 2], torch.Generator()), factor=0, generator=torch.Generator())
+
+
+@pytest.mark.parametrize("widths", [(2, 3), (3, 2)])
+def test_side_by_side_each_network_computes_what_it_did(widths: tuple[int, int]) -> None:
+    """The outputs of the first come first, and no channel of one reaches the other."""
+    generator = torch.Generator().manual_seed(0)
+    one, other = (_chain([3, width, 2 * width], generator) for width in widths)
+    both = side_by_side(one, other)
+    images = torch.randn(2, 3, 8, 8, generator=generator, dtype=torch.float64)
+    expected = torch.cat([_run(one, images), _run(other, images)], dim=1)
+    assert torch.allclose(_run(both, images), expected, rtol=1e-12, atol=1e-12)
+    assert [len(layer.weight) for layer in both] == [5, 10, 4]

@@ -132,3 +132,24 @@ def test_a_cycle_rises_and_then_falls_to_0() -> None:
     assert 0.0 < rates[0] < 0.1
     assert rates[100] == pytest.approx(0.0, abs=1e-12)
     assert not TrainingOptions().cycle
+
+
+def test_a_cycle_keeps_the_head_ahead_of_the_features() -> None:
+    """Both rates fall, and one stays a multiple of the other."""
+    kept: list[torch.optim.Optimizer] = []
+
+    def keep(
+        model: nn.Module, optimizer: torch.optim.Optimizer
+    ) -> tuple[nn.Module, torch.optim.Optimizer]:
+        kept.append(optimizer)
+        return model, optimizer
+
+    model = _Tiny()
+    model.frozen.requires_grad_(requires_grad=True)
+    options = TrainingOptions(
+        learning_rate=1e-3, head_rate=10.0, epochs=1, batch_size=4, target_accuracy=None, cycle=True
+    )
+    train(model, _source(), options, optimize=keep)
+    features, head = (group["lr"] for group in kept[0].param_groups)
+    assert features == pytest.approx(1e-3 * cycle(3 / 4))
+    assert head == pytest.approx(10.0 * features)

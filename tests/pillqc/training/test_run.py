@@ -21,6 +21,7 @@ from pillqc.model.narrowing import narrow_form
 from pillqc.model.network import load_model
 from pillqc.rendering.dataset import RenderPlan, render_dataset
 from pillqc.rendering.design import PillDesign
+from pillqc.training.batches import FileSource
 from pillqc.training.run import Trained, TrainingRun, run_training
 from tests.hardware import ONEDNN_HAS_BF16, needs_ipex
 
@@ -148,9 +149,32 @@ def test_names_alone_leave_the_decision_as_it_was(
     assert aurocs == [aurocs[0]] * len(aurocs), "good and bad do not move while names are learnt"
 
 
+def test_names_with_features_of_their_own_leave_the_decision_as_it_was(
+    pills: Path, tmp_path: Path
+) -> None:
+    """Good and bad decide alike up to rounding, while all layers learnt the names."""
+    out = tmp_path / "m.safetensors"
+    run = short(pills, out, classes="defects", names_only=True, full=True, epochs=1, masks=True)
+    trained(replace(run, learning_rate=1e-3))
+    shipped, named = load_model(), load_model(out)
+    assert shipped.card is not None
+    assert named.card is not None
+    for name in ("threshold", "undecided", "thresholds", "temperature", "known"):
+        assert getattr(named.card, name) == getattr(shipped.card, name), name
+    narrow = narrow_form(named.model)
+    assert (narrow.head.in_features, narrow.n_defects) == (256, 6)
+    images = FileSource(read_samples(pills), size=32).images(range(8), 0)
+    with torch.inference_mode():
+        (mine, maps), (its, expected) = (m.model(images) for m in (named, shipped))
+    assert torch.allclose(mine[:, :2], its, atol=5e-3), "half precision rounds the shipped weights"
+    assert torch.allclose(maps[:, :2], expected, atol=2e-2)
+    first, names = (narrow.features[0].weight[part] for part in (slice(0, 16), slice(16, 32)))
+    assert not torch.allclose(first, names), "the features learnt too"
+
+
 @pytest.mark.parametrize(
     "options",
-    [{"classes": "good-bad"}, {"full": True}, {"weights": "random"}],
+    [{"classes": "good-bad"}, {"full": True, "narrow": False}, {"weights": "random"}],
 )
 def test_names_alone_need_names_and_a_decision_to_keep(
     pills: Path, tmp_path: Path, options: dict[str, Any]

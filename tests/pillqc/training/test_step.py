@@ -37,6 +37,21 @@ def test_a_step_of_the_real_model_changes_only_conv5_and_the_head() -> None:
     assert float(loss) > 0
 
 
+def test_the_head_may_learn_faster_than_the_features() -> None:
+    """Adam's first step is as long as the rate; frozen layers have none."""
+    model = load_model("random").model.train()
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    optimizer = make_optimizer(model, lr=1e-3, head_rate=10.0)
+    assert [len(group["params"]) for group in optimizer.param_groups] == [6, 2]
+    for values in model.parameters():
+        values.grad = torch.ones_like(values)
+    optimizer.step()
+    moved = {n: float((before[n] - v.detach()).abs().max()) for n, v in model.named_parameters()}
+    assert moved["head.weight"] == pytest.approx(1e-2, rel=1e-2)
+    assert moved["features.28.weight"] == pytest.approx(1e-3, rel=1e-2)
+    assert moved["features.0.weight"] == 0
+
+
 def test_rare_classes_weigh_more() -> None:
     """Of 3 good and 1 bad, the bad one counts three times; the mean weight is 1."""
     weights = class_weights(torch.tensor([0, 0, 0, 1]))
@@ -89,6 +104,17 @@ def test_a_pill_whose_defects_are_not_known_adds_nothing_to_their_loss() -> None
     assert float(loss[1]) == 0
 
 
+def test_a_pill_has_its_defect_and_rather_it_than_another() -> None:
+    """Where all scores are high, the own one still has to be the highest."""
+    present = torch.tensor([[1.0, 0.0]])
+    scores = torch.tensor([[9.0, 9.0]], requires_grad=True)
+    defect_loss(scores, present, torch.tensor([[1.0, 1.0]])).sum().backward()  # type: ignore[no-untyped-call] # untyped
+    assert scores.grad is not None
+    own, other = scores.grad[0].tolist()
+    assert own == pytest.approx(-0.25, abs=1e-3), "half a cross-entropy of two even names"
+    assert other == pytest.approx(0.75, abs=1e-3)
+
+
 def _masked(*defective: bool) -> torch.Tensor:
     masks = torch.zeros(len(defective), 64, 64, dtype=torch.bool)
     masks[torch.tensor(defective), 17:30, 33:47] = True
@@ -105,7 +131,20 @@ def test_a_window_has_its_own_defect_and_no_other() -> None:
     clean = cells.grad[0, :, 4, 4].tolist()
     assert own < 0 < other
     assert other == pytest.approx(-own), "with two defects the other weighs as much"
-    assert clean == pytest.approx([other / 8] * 2)
+    assert clean == pytest.approx([other / (25 / 4)] * 2), "four windows of 25 have the defect"
+
+
+def test_a_small_defect_weighs_as_much_as_a_large_one() -> None:
+    """Another product is defective everywhere, a crack in a few windows."""
+    masks = torch.zeros(2, 64, 64, dtype=torch.bool)
+    masks[0, 17:30, 33:47] = masks[1] = True
+    cells = torch.full((2, 2, 5, 5), EVIDENCE_OFFSET, requires_grad=True)
+    present = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    defect_window_loss(cells, masks, present).backward()  # type: ignore[no-untyped-call] # untyped
+    assert cells.grad is not None
+    small, large = float(cells.grad[0, 0, 1:3, 2:4].sum()), float(cells.grad[1, 1].sum())
+    assert small == pytest.approx(large)
+    assert small < 0
 
 
 def test_windows_with_defects_that_are_not_known_say_nothing() -> None:
