@@ -33,8 +33,8 @@ Layer = tuple[Array, Array]
 BGR_MEAN = np.array([104.00699, 116.66877, 122.67892], np.float32)
 IMAGENET_COLOUR = 255.0 * np.array(MEAN[::-1], np.float32) - BGR_MEAN
 """ImageNet's mean colour as HED reads it: what lies around the image when our layers pad with 0."""
-BLACK_TO_HED = np.zeros(3, np.float32)
-"""What HED pads with."""
+HED_COLOUR = np.zeros(3, np.float32)
+"""What lies around it when HED pads with 0."""
 
 
 def write_h5(path: Path, layers: dict[str, Any]) -> Path:
@@ -92,13 +92,12 @@ def convolved(image: Array, layer: Layer, border: Array) -> Array:
     """Return (height, width, out) of an image (height, width, in) with that colour around it."""
     kernel, bias = layer
     height, width, _ = image.shape
-    wide = np.tile(border, (height + 2, width + 2, 1)).astype(np.float32)
+    wide = np.tile(border, (height + 2, width + 2, 1))
     wide[1:-1, 1:-1] = image
-    return sum(
-        wide[row : row + height, column : column + width] @ kernel[row, column]
-        for row in range(3)
-        for column in range(3)
-    ) + bias  # fmt: skip
+    result = np.tile(bias, (height, width, 1))
+    for row, column in np.ndindex(3, 3):
+        result += wide[row : row + height, column : column + width] @ kernel[row, column]
+    return result
 
 
 def as_hed_computes(image: Image.Image, layers: list[Layer], border: Array) -> list[Array]:
@@ -154,7 +153,7 @@ def test_out_of_the_borders_reach_the_values_are_heds_own(
     layers, features = narrow
     image = photograph(224)
     pairs = zip(
-        as_we_compute(image, features), as_hed_computes(image, layers, BLACK_TO_HED), strict=True
+        as_we_compute(image, features), as_hed_computes(image, layers, HED_COLOUR), strict=True
     )
     field, stride = 1, 1
     for block, convolutions in enumerate(BLOCKS):
@@ -177,7 +176,7 @@ def test_at_the_border_the_first_layer_differs_by_one_level_at_most(
     layers, features = narrow
     image = photograph(32)
     ours = as_we_compute(image, features)[0]
-    difference = np.abs(ours - as_hed_computes(image, layers, BLACK_TO_HED)[0])
+    difference = np.abs(ours - as_hed_computes(image, layers, HED_COLOUR)[0])
     assert 0.01 < difference.max()
     assert (difference <= np.abs(layers[0][0]).sum(axis=(0, 1, 2))).all()
 
