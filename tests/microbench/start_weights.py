@@ -88,7 +88,7 @@ def summary(results: Mapping[tuple[int, str], Sequence[Mapping[str, Any]]]) -> s
 @click.option("--seeds", default=3, show_default=True, help="Trainings of each start.")
 @click.option("--shown", default=2000, show_default=True, help="Images that a training shows.")
 @click.option("--unseen", default=700, show_default=True, help="Images that judge.")
-@click.option("--dtype", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@click.option("--dtype", type=click.Choice(["fp32", "bf16"]), help="Of the training.")
 @click.argument("recipe", nargs=-1)
 def main(
     out: Path,
@@ -97,7 +97,7 @@ def main(
     seeds: int,
     shown: int,
     unseen: int,
-    dtype: str,
+    dtype: str | None,
     recipe: tuple[str, ...],
 ) -> None:
     """Train from each start; RECIPE are options of `pillqc train` instead of the tutorial's way."""
@@ -110,8 +110,8 @@ def main(
             data = rendered(out / f"{images}-{seed}", images, 13 + seed)
             model = out / f"{name}.safetensors"
             weights = () if start == "shipped" else ("--weights", start)
-            way = recipe or tutorials_way(images, shown)
-            options = ("--data", data, "--out", model, "--seed", seed, "--dtype", dtype)
+            way = (*(recipe or tutorials_way(images, shown)), *(("--dtype", dtype) if dtype else ()))
+            options = ("--data", data, "--out", model, "--seed", seed)
             try:
                 trained = pillqc("train", *options, *weights, *way)
             except click.ClickException as error:
