@@ -65,19 +65,16 @@ def tutorials_way(images: int, shown: int) -> tuple[str, ...]:
 def summary(results: Mapping[tuple[int, str], Sequence[Mapping[str, Any]]]) -> str:
     """Return a Markdown table with a row for each number of images and start."""
     lines = [
-        "| images | started from | image AUROC, by seed | median | recall of bad, false rejects"
-        " (median) |",
+        "| images | started from | image AUROC, by seed | median | recall, false rejects (median) |",
         "|---|---|---|---|---|",
     ]
     for (images, start), found in sorted(results.items()):
         aurocs = [each["image_auroc"] for each in found]
-        recall, rejects = (
-            median(each[name]["share"] for each in found) for name in ("recall_bad", "false_rejects")
-        )
-        listed = ", ".join(f"{auroc:.3f}" for auroc in aurocs)
-        lines.append(
-            f"| {images} | {start} | {listed} | {median(aurocs):.3f} | {recall:.0%}, {rejects:.0%} |"
-        )
+        recall = median(each["recall_bad"]["share"] for each in found)
+        rejects = median(each["false_rejects"]["share"] for each in found)
+        seeds = ", ".join(f"{auroc:.3f}" for auroc in aurocs)
+        shares = f"{recall:.0%}, {rejects:.0%}"
+        lines.append(f"| {images} | {start} | {seeds} | {median(aurocs):.3f} | {shares} |")
     return "\n".join(lines)
 
 
@@ -110,10 +107,11 @@ def main(
             data = rendered(out / f"{images}-{seed}", images, 13 + seed)
             model = out / f"{name}.safetensors"
             weights = () if start == "shipped" else ("--weights", start)
-            way = (*(recipe or tutorials_way(images, shown)), *(("--dtype", dtype) if dtype else ()))
+            way = recipe or tutorials_way(images, shown)
             options = ("--data", data, "--out", model, "--seed", seed)
+            number = ("--dtype", dtype) if dtype else ()
             try:
-                trained = pillqc("train", *options, *weights, *way)
+                trained = pillqc("train", *options, *number, *weights, *way)
             except click.ClickException as error:
                 click.echo(f"{name}: {error.message}")
                 continue

