@@ -2,10 +2,12 @@
 
 \b
 PYTHONPATH=. python tests/microbench/start_weights.py --out data/starts
-PYTHONPATH=. python tests/microbench/start_weights.py --out data/adapted --start shipped -- --adapt
+PYTHONPATH=. python tests/microbench/start_weights.py --out data/small -- --size 112 --dtype bf16
+PYTHONPATH=. python tests/microbench/start_weights.py --out data/adapted --start shipped --adapt
 
 All starts of a seed get the same images, split, order and number of steps, and are judged on the
-same images of a seed that no training uses. What was measured stays in the folder, so that the
+same images of a seed that no training uses. Words after `--` are further options of `pillqc train`.
+What was measured stays in the folder, so that the
 same command resumes after a kill and adds seeds; another recipe needs another folder. A start that
 this machine does not have is one line with the reason.
 """
@@ -65,7 +67,7 @@ def tutorials_way(images: int, shown: int) -> tuple[str, ...]:
 def summary(results: Mapping[tuple[int, str], Sequence[Mapping[str, Any]]]) -> str:
     """Return a Markdown table with a row for each number of images and start."""
     lines = [
-        "| images | started from | image AUROC, by seed | median | recall, false rejects (median) |",
+        "| images | started from | image AUROC, by seed | median | recall, false rejects |",
         "|---|---|---|---|---|",
     ]
     for (images, start), found in sorted(results.items()):
@@ -85,8 +87,8 @@ def summary(results: Mapping[tuple[int, str], Sequence[Mapping[str, Any]]]) -> s
 @click.option("--seeds", default=3, show_default=True, help="Trainings of each start.")
 @click.option("--shown", default=2000, show_default=True, help="Images that a training shows.")
 @click.option("--unseen", default=700, show_default=True, help="Images that judge.")
-@click.option("--dtype", type=click.Choice(["fp32", "bf16"]), help="Of the training.")
-@click.argument("recipe", nargs=-1)
+@click.option("--adapt", is_flag=True, help="Train by `--adapt` instead, all layers.")
+@click.argument("further", nargs=-1)
 def main(
     out: Path,
     starts: tuple[str, ...],
@@ -94,10 +96,10 @@ def main(
     seeds: int,
     shown: int,
     unseen: int,
-    dtype: str | None,
-    recipe: tuple[str, ...],
+    adapt: bool,
+    further: tuple[str, ...],
 ) -> None:
-    """Train from each start; RECIPE are options of `pillqc train` instead of the tutorial's way."""
+    """Train from each start, with each number of images and each seed."""
     judges = rendered(out / "unseen", unseen, UNSEEN_SEED)
     results: Results = {}
     for seed, images, start in product(range(seeds), numbers, starts):
@@ -107,11 +109,10 @@ def main(
             data = rendered(out / f"{images}-{seed}", images, 13 + seed)
             model = out / f"{name}.safetensors"
             weights = () if start == "shipped" else ("--weights", start)
-            way = recipe or tutorials_way(images, shown)
+            way = ("--adapt",) if adapt else tutorials_way(images, shown)
             options = ("--data", data, "--out", model, "--seed", seed)
-            number = ("--dtype", dtype) if dtype else ()
             try:
-                trained = pillqc("train", *options, *number, *weights, *way)
+                trained = pillqc("train", *options, *weights, *way, *further)
             except click.ClickException as error:
                 click.echo(f"{name}: {error.message}")
                 continue
