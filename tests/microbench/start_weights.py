@@ -7,9 +7,9 @@ PYTHONPATH=. python tests/microbench/start_weights.py --out data/adapted --start
 
 All starts of a seed get the same images, split, order and number of steps, and are judged on the
 same images of a seed that no training uses. Words after `--` are further options of `pillqc train`.
-What was measured stays in the folder, so that the
-same command resumes after a kill and adds seeds; another recipe needs another folder. A start that
-this machine does not have is one line with the reason.
+What was measured stays in the folder, so that the same command resumes after a kill and adds seeds;
+other options need another folder. A start that this machine does not have is one line with the
+reason.
 """
 
 from __future__ import annotations
