@@ -53,7 +53,7 @@ only = click.option(
 weights = click.option(
     "--weights",
     metavar="MODEL",
-    help="A pillqc model file, `imagenet` or `random`; the shipped model by default.",
+    help="A pillqc model file, `imagenet`, `hed` or `random`; the shipped model by default.",
 )
 seed = click.option(
     "--seed",

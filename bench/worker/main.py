@@ -301,7 +301,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--calibration", help="function of a batch size: batches for int8")
     parser.add_argument("--train-step", help="function of model and batch: the loss")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--weights", default=None, help="model file, `random` or `imagenet`")
+    parser.add_argument("--weights", default=None, help="model file, `random`, `imagenet`, `hed`")
     parser.add_argument("--threads", type=int, default=None, help="default: as OpenMP decides")
     parser.add_argument("--fpmath", help="what oneDNN may multiply fp32 data in: bf16 or tf32")
     parser.add_argument("--image-size", type=int, default=224, help="pixels a side")

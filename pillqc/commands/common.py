@@ -49,7 +49,7 @@ GOOD: Final = click.option(
     "--good", metavar="NAME", help="Name of the folder of good pills, if it is not `good`."
 )
 MODEL: Final = click.option(
-    "--model", help="Model file, `imagenet` or `random`; the shipped model by default."
+    "--model", help="Model file, `imagenet`, `hed` or `random`; the shipped model by default."
 )
 SIZE: Final = click.option(
     "--size", type=click.IntRange(32), help="Side in pixels; the model's by default."

@@ -57,7 +57,8 @@ hardly part in eight epochs of some 480 images."""
 )
 @click.option(
     "--weights",
-    help="Model to start from: a file, `imagenet` or `random`; the shipped one by default.",
+    help="Model to start from: a file, `imagenet`, `hed` (edges of photographs) or `random`; the"
+    " shipped one by default.",
 )
 @click.option(
     "--classes",

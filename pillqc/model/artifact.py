@@ -110,7 +110,7 @@ def read_artifact(path: Path) -> tuple[ModelCard, dict[str, Tensor]]:
     """Return the card and the weights, or raise a `ModelFileError` with the reason."""
     if not path.is_file():
         raise ModelFileError(
-            f"{path}: no such model file; name one of `pillqc train`, `imagenet` or `random`"
+            f"{path}: no such model file; name one, or `imagenet`, `hed` or `random`"
         )
     try:
         with safe_open(path, framework="pt") as file:

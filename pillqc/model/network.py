@@ -188,7 +188,7 @@ class LoadedModel:
     threshold: float
     """Probability of `bad` from which a pill is called bad."""
     name: str
-    """`shipped`, `random`, `imagenet`, or the model file's name."""
+    """`shipped`, `random`, `imagenet`, `hed`, or the model file's name."""
     card: ModelCard | None = None
     """The model file's card."""
     path: Path | None = None
@@ -250,8 +250,9 @@ def load_model(
     """Return a model in evaluation mode.
 
     Args:
-        weights: a pillqc model file; `imagenet` (torchvision's, with an untrained head); `random`;
-            or None for the shipped model, which is random where the package has none.
+        weights: a pillqc model file; `imagenet` (torchvision's) or `hed` (edges of photographs),
+            both with an untrained head; `random`; or None for the shipped model, which is random
+            where the package has none.
         freeze: whether blocks 1 to 4 get no gradient.
         seed: for random weights. The same seed gives the same bits.
     """
@@ -261,10 +262,13 @@ def load_model(
         weights = "random"
     if str(weights) == "random":
         return _untrained(_seeded(seed, freeze=freeze), name="random")
-    if str(weights) == "imagenet":
+    if str(weights) in {"imagenet", "hed"}:
+        from pillqc.model.hed import hed_features
+
         model = _seeded(seed, freeze=freeze)
-        model.features.load_state_dict(_imagenet_features())
-        return _untrained(model, name="imagenet")
+        features = hed_features() if str(weights) == "hed" else _imagenet_features()
+        model.features.load_state_dict(features)
+        return _untrained(model, name=str(weights))
     return _from_file(Path(weights), name=Path(weights).name, freeze=freeze)
 
 
