@@ -383,6 +383,29 @@ def test_an_empty_log_proves_nothing(case: Scenario) -> None:
     assert contradiction(case, Evidence()) is None
 
 
+def test_a_training_step_of_ipex_may_be_its_optimizer_alone() -> None:
+    """In fp32 it packs no linear layer for training; its own optimizer step is required before."""
+    assert contradiction(scenario("ipex", task=Task.TRAINING), Evidence(layers_replaced=0)) is None
+
+
+def test_a_users_model_may_change_layouts_itself() -> None:
+    """So `contiguous` promises nothing, and `channels_last` only where a layer has a layout."""
+    last, plain = evidence(line(layout="acdb")), evidence(line(layout="abcd"))
+    of_images, of_words = frozenset({LAST}), frozenset[Layout]()
+    assert contradiction(scenario(), replace(last, layouts=of_images)) is None
+    assert contradiction(scenario(layout=LAST), replace(plain, layouts=of_images)) is not None
+    assert contradiction(scenario(layout=LAST), replace(plain, layouts=of_words)) is None
+    volumes = evidence(line(layout="acdeb"), layouts=of_images)
+    assert contradiction(scenario(layout=LAST), volumes) is None
+
+
+def test_matrix_products_show_the_dtype_of_a_model_without_convolutions() -> None:
+    """A transformer in the wrong dtype is found too."""
+    products = evidence(MATMUL.format(post=""))
+    assert contradiction(scenario(dtype=Dtype.BF16), products) is None
+    assert "ran in bf16" in str(contradiction(scenario(), products))
+
+
 @pytest.mark.parametrize(
     ("case", "graph"),
     [

@@ -13,7 +13,7 @@ import torch
 
 from bench.engine.worker_process import worker_arguments
 from bench.errors import BenchError, WorkerError
-from bench.plan.scenario import FULL, Dtype, Mode, Status, Task, stock_default
+from bench.plan.scenario import FULL, Dtype, Layout, Mode, Status, Task, stock_default
 from bench.worker.backends import pt2e, stock
 from bench.worker.workload import optimizer_for
 from bench.worker.workload.own_model import CALIBRATION_ITEMS, OwnModel
@@ -31,6 +31,7 @@ CODE = """
 import collections
 import dataclasses
 import torch
+import warnings
 
 class Small(torch.nn.Module):
     def __init__(self):
@@ -60,6 +61,21 @@ class Caching(Small):
         if self.kept is None:
             self.kept = torch.zeros_like(images)
         return super().forward(images + self.kept)
+
+class Normed(Small):
+    def __init__(self):
+        super().__init__()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch has a newer one
+            torch.nn.utils.weight_norm(self.layer)
+
+class Nothing(Small):
+    def forward(self, images):
+        return [super().forward(images) * 0, images[:, :0]]
+
+class Attention(torch.nn.TransformerEncoderLayer):
+    def __init__(self):
+        super().__init__(8, 2, 8, batch_first=True)
 
 class Tokens(torch.nn.Module):
     def __init__(self, width=4, layers=0):
@@ -206,7 +222,7 @@ def loss_of_images(model, batch):
     return (model(batch) - 1).square().mean()
 
 def no_loss(model, batch):
-    return float(model(batch).mean())
+    return float(model(batch).mean().detach())
 
 @dataclasses.dataclass
 class Config:
@@ -316,6 +332,24 @@ def test_counting_operations_leaves_a_models_caches_alone(monkeypatch: pytest.Mo
     assert work.flop(loaded.model, images, training=False) == flop
     assert getattr(loaded.model, "kept") is None  # noqa: B009 - the user's own attribute
     assert torch.isfinite(loaded.model(images)).all()
+
+
+def test_computed_weights_can_be_copied() -> None:
+    """IPEX gets a copy, and PyTorch copies no tensor with a history."""
+    work = own("Normed")
+    model, images = work.model(SCENARIO).model, work.batch(2).images
+    assert torch.equal(copy.deepcopy(model)(images), model(images))
+    assert work.flop(model, images, training=False)
+
+
+def test_layers_and_outputs_are_described() -> None:
+    """What the evidence can be checked for, the offered code needs, and the comparison is worth."""
+    assert own("Small").layouts == {Layout.CHANNELS_LAST}
+    attention = own("Attention", shape=(3, 8))
+    assert attention.layouts == set()
+    forms = [work.facts()["form"] for work in (own("Small"), attention, own("Nothing"))]
+    assert [form["has_attention"] for form in forms] == [False, True, False]
+    assert [form["has_values"] for form in forms] == [True, True, False]
 
 
 @pytest.mark.parametrize("kind", ["Loop", "Silent"])
