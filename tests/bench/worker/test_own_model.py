@@ -5,16 +5,22 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 
+from bench.analysis import parity
 from bench.engine.worker_process import worker_arguments
 from bench.errors import BenchError, WorkerError
 from bench.plan.scenario import FULL, Dtype, Layout, Mode, Status, Task, stock_default
+from bench.plan.thresholds import ParityTolerance
+from bench.worker import outputs
 from bench.worker.backends import pt2e, stock
+from bench.worker.prepared_scenario import ActiveScenario
 from bench.worker.workload import optimizer_for
 from bench.worker.workload.own_model import CALIBRATION_ITEMS, OwnModel
 from bench.worker.workload.own_outputs import Flat, flatten
@@ -68,6 +74,10 @@ class Normed(Small):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch has a newer one
             torch.nn.utils.weight_norm(self.layer)
+
+class Baked(Small):
+    def forward(self, images):
+        return super().forward(images) * float(images.mean())
 
 class Nothing(Small):
     def forward(self, images):
@@ -514,6 +524,30 @@ def test_labels_are_compared_on_further_inputs_where_there_are_any() -> None:
     assert torch.equal(first, own("Small").batch(2).tensor)  # type: ignore[arg-type] # plain
     assert not torch.equal(first, second)  # type: ignore[arg-type] # plain
     assert len(list(own("Tokens", inputs="users_code:by_keyword").batches(2))) == 1
+
+
+def test_a_trace_that_fits_only_its_example_is_found(tmp_path: Path) -> None:
+    """Tracing made a constant of what it read from the first batch; the second has other values."""
+    work, files = own("Baked"), []
+    for mode in (Mode.EAGER, Mode.TORCHSCRIPT):
+        fusion = False if mode is Mode.TORCHSCRIPT else None
+        scenario, batch = replace(SCENARIO, mode=mode, fusion=fusion), work.batch(2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch's own, about the constant
+            prepared = stock.prepare(work.model(scenario).model, scenario, batch.images)
+        active = ActiveScenario(
+            scenario=scenario, prepared=prepared, batch=batch, threshold=0.5, trained=False
+        )
+        arrays, _calls = outputs.compared(active, work, None)
+        files.append(tmp_path / f"{mode}.npz")
+        np.savez(files[-1], **arrays)
+    eager, traced = (dict(np.load(file)) for file in files)
+    assert np.allclose(eager["output_0"], traced["output_0"], atol=1e-5)
+    assert not np.allclose(eager["output_1"], traced["output_1"], atol=1e-5)
+    found = parity.compare(
+        *files, task=Task.INFERENCE, dtype=Dtype.FP32, tolerance=ParityTolerance()
+    )
+    assert (found.within_tolerance, found.images) == (False, 4)
 
 
 # ---- --calibration
