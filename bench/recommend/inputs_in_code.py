@@ -37,7 +37,7 @@ for layer in model.modules():
     if type(layer) in kinds:
         layer.to(DTYPE)"""
 
-_NO_FAST_PATH = "torch.backends.mha.set_fastpath_enabled(False)  # it reads plain fp32 weights"
+_NO_FAST_PATH = "torch.backends.mha.set_fastpath_enabled(False)  # it fails on converted weights"
 
 _OF_TENSORS = """\
 def tensors_of(nested):

@@ -115,8 +115,8 @@ def lay_out(model: torch.nn.Module, layout: Layout) -> None:
 def hold_weights_in(model: torch.nn.Module, dtype: torch.dtype) -> None:
     """Convert the weights of convolutions and linear layers; buffers, such as scales, keep fp32.
 
-    The fast path of PyTorch's attention layers follows no autocast: it would compute in fp32, or
-    fail on weights of two dtypes. So it is switched off in the process until `Session.release`.
+    The fast path of PyTorch's attention layers fails on weights of two dtypes, and not all of
+    theirs are a linear layer's. So it is switched off in the process until `Session.release`.
     """
     torch.backends.mha.set_fastpath_enabled(False)
     for module in model.modules():
