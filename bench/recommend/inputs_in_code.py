@@ -146,7 +146,9 @@ class InputsInCode:
     def fast_path(self, row: ScenarioRow) -> tuple[str, ...]:
         """Return the line that switches off the fast path of PyTorch's attention, if it must be."""
         has_one = self.form is not None and self.form.has_attention
-        return (_NO_FAST_PATH,) if has_one and (row.backend == "ipex" or row.dtype != "fp32") else ()
+        return (
+            (_NO_FAST_PATH,) if has_one and (row.backend == "ipex" or row.dtype != "fp32") else ()
+        )
 
     def low_weights(self, dtype: str) -> str:
         """Return the lines that convert weights to a dtype of 16 bits, by its name in the code."""

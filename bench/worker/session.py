@@ -230,7 +230,7 @@ class Session:
             return calibration.peak([Dtype(name) for name in dtypes])
 
     def release(self) -> dict[str, Any]:
-        """Drop the prepared scenario, its memory and all compiled code; undo what backends switch."""
+        """Drop the prepared scenario, its memory and compiled code; undo what backends switch."""
         self._active = None
         torch.backends.mha.set_fastpath_enabled(True)
         graphs.forget()

@@ -73,5 +73,5 @@ def test_ipex_beside_a_newer_transformers_says_which_to_install(
     (package / "transformers" / "__init__.py").write_text("MoeModelOutputWithPast")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "intel_extension_for_pytorch", raising=False)
-    with pytest.raises(ImportError, match="MoeModelOutputWithPast.*: install transformers 4"):
+    with pytest.raises(ImportError, match=r"MoeModelOutputWithPast.*: install transformers 4"):
         backends.get("ipex").load()
