@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from bench.errors import WorkerError
-from bench.plan.scenario import Dtype, Phase, Scenario, Status, Task, part_of
+from bench.plan.scenario import Dtype, Layout, Phase, Scenario, Status, Task, part_of
 from bench.worker import calibration, conditions, graphs, kernels, outputs, product_parts, workload
 from bench.worker.backends import quantize
 from bench.worker.idle_heap import IdleHeap
@@ -205,6 +205,7 @@ class Session:
             calls=calls,
             layers_replaced=active.prepared.layers_replaced,
             graph=graphs.evidence(active.scenario.mode) if backends_own is None else backends_own(),
+            layouts=self._work.layouts if self._work is not None else frozenset(Layout),
         )
         active.graph = active.graph_now()
         return kernels.reply(active.scenario, evidence)
@@ -229,8 +230,9 @@ class Session:
             return calibration.peak([Dtype(name) for name in dtypes])
 
     def release(self) -> dict[str, Any]:
-        """Drop the prepared scenario, its memory and all compiled code."""
+        """Drop the prepared scenario, its memory and compiled code; undo what backends switch."""
         self._active = None
+        torch.backends.mha.set_fastpath_enabled(True)
         graphs.forget()
         gc.unfreeze()
         release_freed_memory()
