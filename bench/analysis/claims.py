@@ -118,6 +118,23 @@ class Claims:
             named=named,
         )
 
+    def best_over(
+        self, group: str, names: tuple[str, ...], default: ScenarioRow
+    ) -> Comparison | None:
+        """Compare the fastest of `names` with stock default; None without any.
+
+        The data choose it from all of them, so its interval is that of the best, as for a headline.
+        """
+        claim = Claim(
+            kind=BEST,
+            group=group,
+            dtype="",
+            environment=DEFAULT_ENVIRONMENT,
+            candidates=names,
+            opponents=(default.scenario,),
+        )
+        return self.compare(claim) if names else None
+
     def rows(self, decided_s: Mapping[str, float]) -> list[ClaimRow]:
         """Return the rows of claims.csv; `decided_s` has when each claim was decided, by its id."""
         return [self._row(claim, decided_s.get(claim.id)) for claim in self.all]

@@ -8,6 +8,7 @@ a zygote (`bench.worker.zygote`) forked it.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import signal
@@ -77,6 +78,19 @@ def oom_kills() -> int:
     return 0
 
 
+def _pipe() -> tuple[int, int]:
+    """Return the ends of a pipe, neither of them a standard stream's number.
+
+    Where one of those is closed (`bench run <&-`), a pipe would get its number, and a child has
+    something else under it.
+    """
+    ends = os.pipe()
+    above = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 3) for end in ends]
+    for end in ends:
+        os.close(end)
+    return above[0], above[1]
+
+
 class WorkerProcess:
     """A worker process.
 
@@ -88,8 +102,8 @@ class WorkerProcess:
         self._command = command
         self._buffer = b""
         self._oom_kills = oom_kills()
-        request_read, self._request_fd = os.pipe()
-        self._reply_fd, reply_write = os.pipe()
+        request_read, self._request_fd = _pipe()
+        self._reply_fd, reply_write = _pipe()
         try:
             self._process = self._start(request_read, reply_write)
         except BenchError:
@@ -235,9 +249,11 @@ class WorkerProcess:
         self._process.wait()
 
     def _close_pipes(self) -> None:
+        """Close them once: later their numbers belong to other files."""
         for descriptor in (self._request_fd, self._reply_fd):
-            with suppress(OSError):
+            if descriptor >= 0:
                 os.close(descriptor)
+        self._request_fd = self._reply_fd = -1
 
 
 class ForkedWorker(WorkerProcess):

@@ -11,10 +11,9 @@ import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bench.analysis.claims import BEST, Claim
 from bench.analysis.run_facts import group_of, is_stock_default, of_task
 from bench.analysis.winners import candidates, level_with, why_nothing
-from bench.plan.scenario import DEFAULT_ENVIRONMENT, Phase, Task, Verdict
+from bench.plan.scenario import Phase, Task, Verdict
 from bench.recommend.recipes import recipe_of
 from bench.recommend.supported import beside
 from bench.text.wording import count, digits, listed, milliseconds, spoken, with_interval
@@ -118,7 +117,7 @@ def _pick(
     fitting = [(row, alone) for row, alone in ranked if not unmet[row.scenario]]
     if default is not None and not unmet[default.scenario]:
         names = {row.scenario: row for row, _ in fitting}
-        found = _best_over(facts, group, tuple(names), default)
+        found = facts.claims.best_over(group.noise_name, tuple(names), default)
         shown = found is not None and found.verdict == Verdict.FASTER
         return (names[found.scenario], found) if found and shown else (default, None)
     if not fitting and not refused:
@@ -139,25 +138,6 @@ def _supported(facts: Facts, row: ScenarioRow, wish: Wish) -> SupportedWay | Non
     rows += [default] if default is not None and facts.is_measured(default) else []
     fitting = [one for one in rows if not _unmet(facts, one, wish)]
     return beside(facts, group, row, pick[0], fitting)
-
-
-def _best_over(
-    facts: Facts, group: Group, names: tuple[str, ...], default: ScenarioRow
-) -> Comparison | None:
-    """Compare the fastest of `names` with stock default.
-
-    The data choose it from all that fit, so its interval is that of the best of them, as for a
-    headline of the page.
-    """
-    claim = Claim(
-        kind=BEST,
-        group=group.noise_name,
-        dtype="",
-        environment=DEFAULT_ENVIRONMENT,
-        candidates=names,
-        opponents=(default.scenario,),
-    )
-    return facts.claims.compare(claim) if names else None
 
 
 def _unmet(facts: Facts, row: ScenarioRow, wish: Wish) -> str:

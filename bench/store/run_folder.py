@@ -54,14 +54,18 @@ def commit(project: Path = Path(__file__).parents[2]) -> Commit:
     return Commit(revision=revision, dirty=bool(changes))
 
 
+def stamp(now: datetime | None = None) -> str:
+    """Return the time in UTC as folders of runs begin with it."""
+    return (now or datetime.now(timezone.utc)).strftime("%Y%m%dT%H%M%SZ")
+
+
 def create(results: Path, machine: str, revision: str | None, now: datetime | None = None) -> Path:
     """Make `<utc>-<machine>-<short commit>` under `results`; never an existing folder.
 
     Raises:
         BenchError: it cannot be written.
     """
-    stamp = (now or datetime.now(timezone.utc)).strftime("%Y%m%dT%H%M%SZ")
-    name = f"{stamp}-{machine}-{(revision or 'nogit')[:7]}"
+    name = f"{stamp(now)}-{machine}-{(revision or 'nogit')[:7]}"
     try:
         results.mkdir(parents=True, exist_ok=True)
         for attempt in range(100):

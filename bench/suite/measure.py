@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +81,7 @@ def new(
     threads: int | None,
 ) -> Suite:
     """Return a suite in a new folder of `results`/suite."""
-    name = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    name = run_folder.stamp()
     return Suite(
         folder=results / "suite" / name,
         models=models,

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +74,7 @@ class Tutorial:
 
 def new(results: Path, reports: Path, data: Path, good: str | None, seed: int) -> Tutorial:
     """Return a tutorial in a new folder of `results`/tutorial."""
-    name = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    name = run_folder.stamp()
     described = machine.describe()
     place = Place(
         folder=results / "tutorial" / name,

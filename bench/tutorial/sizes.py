@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bench.plan.scenario import Layout, Mode
+from bench.plan.scenario import Task, stock_default
 from bench.report.table import Cell, Row, Table, number
 from bench.text.wording import NOTHING, digits, percent, times
 from bench.tutorial.finding import object_of
@@ -68,11 +68,8 @@ def _speed(facts: Facts | None, backend: str, dtype: str) -> float | None:
     """Return the speedup of the eager scenario that inspects as the report did."""
     if facts is None:
         return None
-    is_default = (backend, dtype) == ("stock", "fp32")
-    layout = Layout.CONTIGUOUS if is_default else Layout.CHANNELS_LAST
-    for row in facts.scenarios.values():
-        kind = (row.backend, row.dtype, row.mode, row.layout, row.batch_size, row.options)
-        if kind == (backend, dtype, Mode.EAGER, layout, 1, None):
-            found = facts.against_default(row.scenario)
-            return 1.0 if is_default else found.estimate if found and found.is_valid else None
-    return None
+    default = stock_default(Task.INFERENCE, 1).id
+    if (backend, dtype) == ("stock", "fp32"):
+        return 1.0 if default in facts.scenarios else None
+    found = facts.against_default(f"inference/{backend}/eager/{dtype}/channels_last/b1")
+    return found.estimate if found and found.is_valid else None

@@ -9,11 +9,11 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.analysis.claims import BEST, BF16, IPEX, Claim
+from bench.analysis.claims import BF16, IPEX
 from bench.analysis.run_facts import Facts, of_task
 from bench.analysis.scenario_kinds import is_a_choice
 from bench.errors import RecordError
-from bench.plan.scenario import DEFAULT_ENVIRONMENT, MEASURED, Dtype, Task, Verdict
+from bench.plan.scenario import MEASURED, Dtype, Task, Verdict
 from bench.plan.thresholds import DEFAULT, STUDIES
 from bench.report.method import PUBLISHED, published
 from bench.store import records
@@ -101,17 +101,9 @@ def _best_of_ipex(facts: Facts, group: Group) -> Comparison | None:
         for row in facts.groups[group]
         if row.backend == "ipex" and row.status in MEASURED and is_a_choice(row)
     )
-    if default is None or not names:
+    if default is None:
         return None
-    claim = Claim(
-        kind=BEST,
-        group=group.noise_name,
-        dtype="",
-        environment=DEFAULT_ENVIRONMENT,
-        candidates=names,
-        opponents=(default.scenario,),
-    )
-    return facts.claims.compare(claim)
+    return facts.claims.best_over(group.noise_name, names, default)
 
 
 # ---- training ------------------------------------------------------------------------------------

@@ -23,9 +23,6 @@ from importlib import resources
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
-import jinja2
-from markupsafe import Markup
-
 from pillqc.data.marker import MARK, write_whole
 from pillqc.errors import PillqcError, shown
 from pillqc.inspection.inspector import likely_defects
@@ -127,6 +124,9 @@ class TrayPage:
             raise PillqcError(f"{self._path}: cannot be written ({error.strerror})") from error
 
     def _render(self, remarks: Sequence[str]) -> str:
+        import jinja2  # inspections without a page start sooner
+        from markupsafe import Markup
+
         environment = jinja2.Environment(
             loader=jinja2.PackageLoader("pillqc", "inspection"),
             autoescape=True,

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from pillqc import __version__
-from pillqc.data.decoding_process import read_image
 from pillqc.data.defects import defect_names
 from pillqc.data.folders import read_samples
 from pillqc.data.images import MEAN, STD
@@ -28,8 +27,6 @@ from pillqc.data.splits import find_crossings, split_by_folders, split_samples, 
 from pillqc.errors import UsageError, shown
 from pillqc.evaluation.calibration import Chosen, choose, choose_names, divide_head
 from pillqc.evaluation.defect_calibration import scale_defects
-from pillqc.inspection.drift import drift_reference
-from pillqc.inspection.novelty import image_statistics, known_limits
 from pillqc.model.artifact import ModelCard, check_writable, save_artifact
 from pillqc.model.narrowing import narrow_form, wide_form, with_defects_of, with_features_of
 from pillqc.model.network import CLASSES, FEATURE_CHANNELS, load_model, with_defects
@@ -37,6 +34,7 @@ from pillqc.model.optimizing import ipex_optimize
 from pillqc.training.batches import FileSource
 from pillqc.training.checkpoint import CheckpointFile
 from pillqc.training.distributed import Team, team
+from pillqc.training.known_pictures import known_pictures
 from pillqc.training.loop import Epoch, TrainingOptions, TrainingResult, train
 
 if TYPE_CHECKING:
@@ -148,7 +146,7 @@ def run_training(
         path=run.checkpoint or run.out.with_suffix(".checkpoint"),
         settings=_settings(run, manifest, model),
     )
-    can_choose = len({sample.bad for sample in splits["validation"]}) == len(CLASSES)
+    can_choose = _can_choose(splits["validation"])
     with team() as together:
         if together.leads:
             for note in (*notes, masks.line, *_doubts(splits, can_choose=can_choose)):
@@ -213,6 +211,11 @@ def _check_names_only(run: TrainingRun, loaded: LoadedModel) -> None:
         raise UsageError(f"--names-only needs the weights of a trained model, not {loaded.name}")
 
 
+def _can_choose(validation: Sequence[Sample]) -> bool:
+    """Return whether there are images of both classes to choose on."""
+    return len({sample.bad for sample in validation}) == len(CLASSES)
+
+
 def _calibrated(
     run: TrainingRun,
     loaded: LoadedModel,
@@ -221,7 +224,7 @@ def _calibrated(
     validation: Sequence[Sample],
 ) -> tuple[CustomVGG, ModelCard, Chosen | None]:
     """Return the trained model in full width with what validation images choose, and its card."""
-    can_choose = len({sample.bad for sample in validation}) == len(CLASSES)
+    can_choose = _can_choose(validation)
     if run.names_only and loaded.card is not None:
         join = with_features_of if run.own_features else with_defects_of
         model = join(loaded.model, model)
@@ -302,8 +305,6 @@ def _card(
     result: TrainingResult,
     seen: Sequence[Sample],
 ) -> ModelCard:
-    pictures = [image_statistics(read_image(sample.path)) for sample in seen]
-    reference = drift_reference(pictures, [sample.bad for sample in seen], seed=run.seed)
     figures = {
         "seconds": round(result.seconds, 3),
         "stopped": result.stopped,
@@ -328,8 +329,7 @@ def _card(
             "masks": asdict(masks),
         },
         training=_options(run) | figures,
-        known=known_limits(pictures),
-        drift=reference.as_dict() if reference else {},
+        **known_pictures(seen, seed=run.seed),
         seen=encode_seen(manifest.digests("train", "validation"), seen_before),
     )
 

@@ -17,19 +17,17 @@ from typing import TYPE_CHECKING
 import torch
 
 from pillqc import __version__
-from pillqc.data.decoding_process import read_image
 from pillqc.data.folders import read_samples
 from pillqc.data.images import MEAN, STD
 from pillqc.data.seen_images import encode_seen
 from pillqc.data.splits import content_hash
 from pillqc.evaluation.calibration import Chosen, choose
 from pillqc.evaluation.evaluate import Evaluation, evaluate
-from pillqc.inspection.drift import drift_reference
-from pillqc.inspection.novelty import image_statistics, known_limits
 from pillqc.model.artifact import ModelCard, save_artifact
 from pillqc.model.batch_norm import fold_batch_norm
 from pillqc.model.network import load_model
 from pillqc.rendering.dataset import RENDERER_VERSION, RenderPlan, render_dataset
+from pillqc.training.known_pictures import known_pictures
 from pillqc.training.recipe import (
     TEST_SEED_OFFSET,
     VALIDATION_SEED_OFFSET,
@@ -110,13 +108,10 @@ def train_from_scratch(
 def _card(
     recipe: Recipe, result: RecipeResult, chosen: Chosen, validation: Sequence[Sample]
 ) -> ModelCard:
-    pictures = [image_statistics(read_image(sample.path)) for sample in validation]
-    reference = drift_reference(pictures, [sample.bad for sample in validation])
     card = ModelCard(
         defects=recipe.defects,
         seen=encode_seen(content_hash(sample.path) for sample in validation),
-        known=known_limits(pictures),
-        drift=reference.as_dict() if reference else {},
+        **known_pictures(validation),
         size=recipe.phases[-1].size,
         mean=MEAN,
         std=STD,

@@ -208,6 +208,38 @@ def test_prints_of_a_model_are_logged_beside_the_protocol(start: Start, tmp_path
     assert (tmp_path / "w.log").stat().st_size > 1_000_000
 
 
+@pytest.mark.parametrize("closed", [(0,), (0, 1, 2)])
+def test_a_worker_serves_a_parent_whose_standard_streams_are_closed(
+    start: Start, closed: tuple[int, ...]
+) -> None:
+    """As of `bench run <&-`: the freed numbers must not become the worker's pipes."""
+    kept = {number: os.dup(number) for number in closed}
+    try:
+        for number in closed:
+            os.close(number)
+        worker = start()
+        worker.greet(10)
+        assert worker.ask("echo", 10)["echo"]["op"] == "echo"
+    finally:
+        for number, copy in kept.items():
+            os.dup2(copy, number)
+            os.close(copy)
+
+
+def test_ending_a_worker_twice_leaves_the_descriptors_of_others(
+    start: Start, tmp_path: Path
+) -> None:
+    """The numbers of its pipes belong to the next file that is opened."""
+    worker = start()
+    worker.greet(10)
+    worker.stop()
+    files = [(tmp_path / f"file-{number}").open("w") for number in range(8)]
+    worker.stop()
+    for file in files:
+        file.write("whole")
+        file.close()
+
+
 def test_ending_a_worker_ends_what_it_started(start: Start) -> None:
     """A compile pool must not outlive its worker and burn the next one's CPU."""
     worker = start()

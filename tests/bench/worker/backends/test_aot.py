@@ -52,6 +52,15 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
+def standard_input() -> Iterator[None]:
+    """Give the process its standard input back: Inductor closes number 0 when it tunes."""
+    kept = os.dup(0)
+    yield
+    os.dup2(kept, 0)
+    os.close(kept)
+
+
+@pytest.fixture(autouse=True)
 def own_cache(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What these tests compile is their own, as in a run; nothing of it stays in the process."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(cache))
