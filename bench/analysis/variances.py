@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _ODD = 0.05
 """A participant whose processes vary more than this share of equal participants would may have a
 variance of its own, and counts in the pooled one only as far as an equal participant might."""
+_STEADY = 0.01
+"""A class whose processes vary less than this share of equal classes would has a variance of its
+own: another group's bursts say nothing about it."""
 _WINSORIZING_PASSES = 4
 _TINY = 1e-12
 
@@ -80,7 +83,9 @@ def spreads(
 ) -> dict[str, Spread]:
     """Return the spread of each class, moderated towards the whole run's.
 
-    `classes` has the class of each participant, by group.
+    A class that is clearly steadier than the run is moderated towards what is assumed of processes,
+    because the run's variance comes from others. `classes` has the class of each participant, by
+    group.
     """
     members: dict[str, list[Floats]] = {}  # class -> its participants' rows (`_paule_mandel`)
     for group, found in designs.items():
@@ -97,13 +102,25 @@ def spreads(
     result = {}
     for kind, own in members.items():
         dof = sum(_dof(rows) for rows in own)
-        variance = (borrowed * run + dof * _winsorized(own)) / (borrowed + dof)
+        prior, prior_dof, most = run, borrowed, known_dof
+        if _is_steady(own, run):
+            prior, prior_dof = policy.assumed_process_sd**2, policy.assumed_dof
+            most = prior_dof + dof
+        variance = (prior_dof * prior + dof * _winsorized(own)) / (prior_dof + dof)
         result[kind] = Spread(
             between_processes=math.sqrt(max(variance, floor)),
-            degrees_of_freedom=min(borrowed + dof, known_dof),
+            degrees_of_freedom=min(prior_dof + dof, most),
             is_assumed=run_dof <= 0,
         )
     return result
+
+
+def _is_steady(participants: Sequence[Floats], variance: float) -> bool:
+    """Return whether these vary less than the variance lets equal participants vary."""
+    rows = np.concatenate(participants, axis=1)
+    dof = _dof(rows)
+    squares = float((rows[0] / (variance + rows[1])).sum())
+    return dof > 0 and float(special.chdtr(dof, squares)) < _STEADY
 
 
 def _dof(rows: Floats) -> float:

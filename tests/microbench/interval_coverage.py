@@ -24,6 +24,7 @@ KINDS = {
     "5 % of blocks hit": Noise(hit=0.05),
     "two kinds of processes": Noise(slow_kind=0.2),
     "one participant three times as variable": Noise(variable=True),
+    "another group five times as variable": Noise(restless=5.0),
 }
 
 

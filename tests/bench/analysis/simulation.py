@@ -6,12 +6,12 @@
 A run has 20 participants (stock default, its control and 18 scenarios) whose true speeds are drawn
 anew, rounds that all participants share, processes and blocks with luck of their own. Where a
 participant has one process, a second group of the same run has three, as a run whose contenders get
-further processes.
+further processes; a restless second group has three always.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -43,6 +43,8 @@ class Noise:
     """Share of the processes that are of a slower kind, by 6 %."""
     variable: bool = False
     """Whether one participant's processes vary three times as much."""
+    restless: float = 1.0
+    """How many times as much the processes of the run's second group vary."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +73,10 @@ def run(
     """One run; `log_times` are the true ones of the first group, drawn where they are not given."""
     truth = log_times or _drawn(rng)
     groups = {"first": _group(truth, noise, rng, processes, rounds)}
-    if processes == 1 and borrow:
+    if (processes == 1 and borrow) or noise.restless != 1.0:
         second = {f"second/{name}": value for name, value in _drawn(rng).items()}
-        groups["second"] = _group(second, noise, rng, 3, rounds)
+        others = replace(noise, process=noise.process * noise.restless)
+        groups["second"] = _group(second, others, rng, 3, rounds)
     return Run(judge=Judge(Measurements(groups=groups), DEFAULT), log_times=truth)
 
 

@@ -161,6 +161,17 @@ def test_a_class_keeps_a_spread_of_its_own() -> None:
     assert theirs.between_processes > 3 * own.between_processes
 
 
+def test_a_restless_group_hardly_widens_a_steady_one() -> None:
+    """As where a neighbour of the machine was busy while the other group had its turn."""
+    steady = participants(7, names=3, processes=4, process=0.003, block=0.005)
+    restless = participants(8, names=3, processes=3, process=0.08, block=0.005)
+    fitted = fit({"a": steady, "b": restless}, POLICY)
+    found = fitted.groups["a"].contrast(PAIR)
+    assert found.standard_error < POLICY.assumed_process_sd
+    assert found.degrees_of_freedom == pytest.approx(POLICY.assumed_dof + 6)
+    assert fitted.spreads["a|"].between_processes < fitted.spreads["b|"].between_processes / 4
+
+
 def test_a_variable_participant_widens_its_own_interval_only() -> None:
     """Its processes vary by 10 %, the others' by 1 %."""
     found = participants(6, names=20, processes=5)
@@ -238,6 +249,7 @@ HELD = [
     (Noise(process=0.04), 2),
     (Noise(process=0.02, hit=0.05), 3),
     (Noise(process=0.01, slow_kind=0.2), 3),
+    (Noise(process=0.01, restless=5.0), 2),
 ]
 
 
