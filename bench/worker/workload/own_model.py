@@ -286,7 +286,7 @@ class OwnModel(Workload):
         return made
 
     def _give_shapes(self, made: torch.nn.Module, seed: int) -> None:
-        """Call a module of lazy layers, whose weights get their shapes, and values, in that call."""
+        """Call a module of lazy layers, whose weights get shapes and values in that call."""
         made, inputs = self._taking(made, 1), self._inputs_for(1)
         seed_all(seed)
         with torch.no_grad():

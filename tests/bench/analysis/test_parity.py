@@ -281,7 +281,7 @@ def test_fractions_that_agree_bit_for_bit_are_the_same(
 
 
 def test_few_numbers_may_agree_by_rounding(tmp_path: Path) -> None:
-    """A mask of zeros and ones is one in every dtype; and the inspector's file has none of these."""
+    """A mask of zeros and ones is one in every dtype; the inspector's file has no such outputs."""
     path = numbers(tmp_path / "a.npz", np.array([0.0, 1.0] * 9))
     assert not is_the_same(path, path)
     assert not is_the_same(*[decisions(tmp_path / "b.npz", BEFORE)] * 2)

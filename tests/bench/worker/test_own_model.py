@@ -530,7 +530,7 @@ def test_a_lazy_module_gets_its_shapes_first() -> None:
 
 def test_texts_and_numbers_beside_tensors_are_passed_over() -> None:
     """They are no output that rounding could change; `--decide` sees them."""
-    work = own("Remarked", decide="users_code:by_unit")
+    work = own("Remarked", shape=(3, 8, 8), decide="users_code:by_unit")
     found = work.model(SCENARIO).model(work.batch(2).images)
     assert [tuple(t.shape) for t in found] == [(2, 4, 6, 6)]
     assert work.labels(found, 2) == ["mm", "mm"]
