@@ -12,11 +12,7 @@ lines and are skipped. Nothing in this module imports torch.
 
 from __future__ import annotations
 
-import ctypes
-import os
 import re
-import sys
-import tempfile
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -34,8 +30,7 @@ from bench.plan.scenario import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from contextlib import AbstractContextManager
+    from collections.abc import Mapping
 
     from bench.worker import protocol
 
@@ -260,33 +255,6 @@ def fused_operators(reply: protocol.KernelsReply) -> list[str]:
         nodes = reply.get("graph", {}).get("nodes", {})
         names = [name for name in nodes if _FUSED_NODE.fullmatch(name)]
     return list(dict.fromkeys(names))
-
-
-def capture(call: Callable[[], object], verbose: AbstractContextManager[object]) -> str:
-    """Call once with verbose on, and return what was written to file descriptor 1 meanwhile.
-
-    oneDNN prints through the C library, past `sys.stdout`. So the descriptor itself points to a
-    temporary file during the call, and C's buffers are flushed before and after.
-    """
-    libc = ctypes.CDLL(None)
-
-    def flush() -> None:
-        sys.stdout.flush()
-        libc.fflush(None)
-
-    flush()
-    with tempfile.TemporaryFile() as log:
-        outside = os.dup(1)
-        os.dup2(log.fileno(), 1)
-        try:
-            with verbose:
-                call()
-        finally:
-            flush()
-            os.dup2(outside, 1)
-            os.close(outside)
-        log.seek(0)
-        return log.read().decode(errors="replace")
 
 
 def contradiction(scenario: Scenario, evidence: Evidence) -> str | None:

@@ -212,7 +212,8 @@ class Session:
 
     def memory(self) -> protocol.MemoryReply:
         """Return the peak since `prepare`, probes and checks left out, and the present size."""
-        return {"peak_rss_mb": self._memory.peak_mb(), "rss_mb": self._memory.resident_mb()}
+        resident_mb = self._memory.resident_mb()
+        return {"peak_rss_mb": max(self._memory.peak_mb(), resident_mb), "rss_mb": resident_mb}
 
     def conditions(self) -> dict[str, Any]:
         """Read this process's conditions again: compiling and optimising load libraries."""

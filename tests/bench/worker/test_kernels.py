@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import os
 import re
-from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -449,28 +447,6 @@ def test_the_reply_carries_what_the_protocol_promises() -> None:
     assert set(reply) == set(KernelsReply.__annotations__) - {"reorders"}
     assert reply["fused_ops"] == 1
     assert reply["graph"] == {"reorder_share": 0.0}
-
-
-def test_capture_reads_c_output(
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    """C code writes to the descriptor; afterwards stdout is what it was."""
-    captured = kernels.capture(lambda: os.write(1, b"from C\n"), nullcontext())
-    os.write(1, b"after\n")
-    assert captured == "from C\n"
-    assert capfd.readouterr().out == "after\n"
-
-
-def test_capture_restores_stdout_when_the_call_fails(capfd: pytest.CaptureFixture[str]) -> None:
-    """A failing call must not leave the worker mute."""
-
-    def fail() -> None:
-        raise ValueError("no")
-
-    with pytest.raises(ValueError, match="no"):
-        kernels.capture(fail, nullcontext())
-    os.write(1, b"after\n")
-    assert capfd.readouterr().out == "after\n"
 
 
 def test_a_cap_that_did_not_take_is_a_contradiction() -> None:

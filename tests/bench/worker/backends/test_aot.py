@@ -22,7 +22,7 @@ from bench.plan.scenario import (
     Status,
     Task,
 )
-from bench.worker import graphs, kernels
+from bench.worker import graphs, kernels, logged_calls
 from bench.worker.backends import aot, stock
 from bench.worker.main import reason_of, status_of
 from tests.hardware import needs_onednn_bf16
@@ -93,7 +93,7 @@ def ran(prepared: Prepared, mode: Mode) -> kernels.Evidence:
     """What a call executed, after a first one."""
     with torch.inference_mode():
         prepared(images())
-        log = kernels.capture(lambda: prepared(images()), stock.verbose())
+        log = logged_calls.capture(lambda: prepared(images()), stock.verbose())
     graph = graphs.evidence(mode) if prepared.evidence is None else prepared.evidence()
     return kernels.Evidence(kernels=kernels.parse(log), graph=graph)
 
