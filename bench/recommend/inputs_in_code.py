@@ -178,9 +178,7 @@ class InputsInCode:
             args = "(inputs,)"
         outputs = "outputs" if self.form.outputs == "tensors" else "tensors_of(outputs)"
         yield (
-            _OF_TENSORS.replace("RETURNED", outputs)
-            .replace("KWARGS", kwargs)
-            .replace("ARGS", args)
+            _OF_TENSORS.replace("RETURNED", outputs).replace("KWARGS", kwargs).replace("ARGS", args)
         )
 
     @property
