@@ -325,6 +325,11 @@ class Facts:
         return OF_OWN_MODEL if self.is_own_model else OF_INSPECTOR
 
     @property
+    def decides(self) -> bool:
+        """Whether something is decided of each item: by the inspector, or by `--decide`."""
+        return not self.is_own_model or bool(self.metadata.request.own.decide)
+
+    @property
     def is_untrained(self) -> bool:
         """Whether the weights are random, so that the model's decisions mean nothing."""
         trained = self.metadata.model.trained

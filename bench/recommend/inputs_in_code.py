@@ -41,7 +41,15 @@ _NO_FAST_PATH = "torch.backends.mha.set_fastpath_enabled(False)  # it fails on c
 
 _OF_TENSORS = """\
 def tensors_of(nested):
-    return tuple(one for one in tree_leaves(nested) if isinstance(one, torch.Tensor))
+    if isinstance(nested, torch.Tensor):
+        return (nested,)
+    if hasattr(nested, "__dataclass_fields__"):
+        nested = [getattr(nested, name) for name in nested.__dataclass_fields__]
+    elif hasattr(nested, "values"):
+        nested = [*nested.values()]
+    if not isinstance(nested, (list, tuple)):
+        return ()
+    return tuple(tensor for part in nested for tensor in tensors_of(part))
 
 class OfTensors(torch.nn.Module):  # tracing takes and returns nothing but tensors
     def __init__(self, model, arguments):
@@ -58,12 +66,6 @@ class OfTensors(torch.nn.Module):  # tracing takes and returns nothing but tenso
 
 model = OfTensors(model, (ARGS, KWARGS))
 tensors = tensors_of((ARGS, KWARGS))"""
-_RETURNED = {
-    "mapping": "tensors_of(dict(outputs))",
-    "dataclass": "tensors_of(vars(outputs))",
-    "nested": "tensors_of(outputs)",
-}
-"""By what the model returns; a tensor or a tuple of tensors is returned as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +128,8 @@ class InputsInCode:
                 (dims,) = inputs
                 yield f"{name} = {name}.to(memory_format={_FORMATS[dims]})"
             else:
-                yield f"{name} = tree_map_only(torch.Tensor, laid_out, {name})"
+                nested = f"dict({name})" if name == "kwargs" else name
+                yield f"{name} = tree_map_only(torch.Tensor, laid_out, {nested})"
 
     def imports(
         self, *, traced: bool, laid_out: bool, names: tuple[str, ...] = ()
@@ -135,7 +138,7 @@ class InputsInCode:
         nested = not self.is_single or bool(names)
         wanted = []
         if traced and self._needs_wrapper:
-            wanted += ["tree_flatten", "tree_leaves"]
+            wanted.append("tree_flatten")
         if laid_out and nested and self.form and {*self.form.dims} & set(_FORMATS):
             wanted.append("tree_map_only")
         if traced and self._needs_wrapper:
@@ -170,13 +173,12 @@ class InputsInCode:
         if not self._needs_wrapper or self.form is None:
             return
         args = "args" if "args" in self.names else "()"
-        kwargs = "kwargs" if "kwargs" in self.names else "{}"
+        kwargs = "dict(kwargs)" if "kwargs" in self.names else "{}"
         if self.is_single:
             args = "(inputs,)"
+        outputs = "outputs" if self.form.outputs == "tensors" else "tensors_of(outputs)"
         yield (
-            _OF_TENSORS.replace("RETURNED", _RETURNED.get(self.form.outputs, "outputs"))
-            .replace("KWARGS", kwargs)
-            .replace("ARGS", args)
+            _OF_TENSORS.replace("RETURNED", outputs).replace("KWARGS", kwargs).replace("ARGS", args)
         )
 
     @property

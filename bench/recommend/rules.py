@@ -288,13 +288,14 @@ def uses(facts: Facts) -> list[Use]:
         wishes.append(("Without IPEX", ("--without-ipex",), Wish(without_ipex=True)))
     wishes.append(("Supported ways only", ("--supported",), Wish(supported=True)))
     same = "--no-decision-changes"
-    decides = not facts.is_own_model or bool(facts.metadata.request.own.decide)
-    if decides:
+    if facts.decides:
         text = f"No changed {facts.nouns.decision}"
         wishes.append((text, (same,), Wish(no_decision_changes=True)))
     if any(row.dtype == "int8" for row in rows):
-        also: tuple[str, ...] = (same,) if decides else ()
-        wishes.append(("int8 too", ("--int8", *also), Wish(int8=True, no_decision_changes=decides)))
+        also: tuple[str, ...] = (same,) if facts.decides else ()
+        wishes.append(
+            ("int8 too", ("--int8", *also), Wish(int8=True, no_decision_changes=facts.decides))
+        )
     found: list[Use] = []
     named: set[str] = set()
     for text, options, wish in wishes:

@@ -131,8 +131,9 @@ def _pairs(facts: Facts, row: ScenarioRow) -> list[tuple[str, str]]:
         agrees = "agrees" if parity.within_tolerance else "WRONG"
         error = f"{wording.tiny(parity.max_abs_error)} of {wording.tiny(parity.tolerance)} allowed"
         pairs.append(("Outputs", f"{agrees}, largest error {error}"))
-        name = f"{facts.nouns.decision.capitalize()}s changed"
-        pairs.append((name, whole(parity.decisions_changed)))
+        if facts.decides:
+            name = f"{facts.nouns.decision.capitalize()}s changed"
+            pairs.append((name, whole(parity.decisions_changed)))
     return pairs
 
 

@@ -58,6 +58,7 @@ def render(facts: Facts, explain: tuple[str, str] | None = None) -> str:
     settings, differing = machine.shared_settings(facts)
     hidden = set() if environments.others(facts) else {"leaving"}
     hidden |= {"pictures", "history"} if facts.is_own_model else set()
+    compared = f"{facts.nouns.decision.capitalize()}s" if facts.decides else "Outputs"
     model, own = method.model_in_one_line(facts), facts.metadata.request.own
     values = {
         "title": f"{facts.run_id or 'A run'}: which way of running "
@@ -65,7 +66,7 @@ def render(facts: Facts, explain: tuple[str, str] | None = None) -> str:
         "model_line": model,
         "own": own if own.model else None,
         "names": " and ".join(InputsInCode(form=facts.metadata.data.form).names),
-        "decision": facts.nouns.decision,
+        "compared": f"Outputs and {facts.nouns.decision}s" if facts.decides else "Outputs",
         "run_id": facts.run_id,
         "machine_line": machine.in_one_line(facts),
         "lead": answers.lead(facts),
@@ -73,7 +74,7 @@ def render(facts: Facts, explain: tuple[str, str] | None = None) -> str:
         "answers": answers.answers(facts),
         "confidence": wording.percent(facts.policy.verdict.confidence),
         "contents": [
-            (anchor, f"{facts.nouns.decision.capitalize()}s" if anchor == "parity" else name)
+            (anchor, compared if anchor == "parity" else name)
             for anchor, name in _CONTENTS
             if anchor not in hidden
         ],

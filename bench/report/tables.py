@@ -217,13 +217,12 @@ _OF_INSPECTOR = ("Largest map error", "Accuracy", "Recall (bad)")
 def parity(facts: Facts, anchors: Anchors) -> Table:
     """Return outputs and decisions of every scenario against stock default's."""
     nouns = facts.nouns
+    changed = f"{nouns.decision.capitalize()}s changed"
     columns: dict[str, Callable[[ParityRow], Cell]] = {
         "Largest error": lambda row: quantity(row.max_abs_error, tiny),
         "Allowed": lambda row: quantity(row.tolerance, tiny),
         "Largest map error": lambda row: quantity(row.max_abs_map_error, tiny),
-        f"{nouns.decision.capitalize()}s changed": lambda row: quantity(
-            row.decisions_changed, whole
-        ),
+        changed: lambda row: quantity(row.decisions_changed, whole),
         nouns.items.capitalize(): lambda row: quantity(row.images, whole),
         "Accuracy": lambda row: number(percent(row.accuracy), row.accuracy),
         "Recall (bad)": lambda row: number(percent(row.recall_bad), row.recall_bad),
@@ -231,6 +230,8 @@ def parity(facts: Facts, anchors: Anchors) -> Table:
     }
     if facts.is_own_model:
         columns = {name: cell for name, cell in columns.items() if name not in _OF_INSPECTOR}
+    if not facts.decides:
+        del columns[changed]
     rows = []
     for row in facts.run.parity:
         scenario = facts.scenarios.get(row.scenario)

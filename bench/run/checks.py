@@ -14,7 +14,7 @@ from bench.analysis import parity
 from bench.engine.checks import Checks
 from bench.errors import RefusalError, WorkerError
 from bench.plan import variables
-from bench.plan.scenario import Status, Task, group_name
+from bench.plan.scenario import Dtype, Status, Task, group_name
 from bench.store import records, run_folder
 from bench.store.events import Event, EventKind
 from bench.text.numbers import spell_seconds
@@ -178,6 +178,13 @@ class RunChecks(Checks):
                 f"outputs differ from the stock default's by {_spell_error(found.max_abs_error)}"
                 f"{maps}; {found.tolerance:.3g} is allowed",
             )
+        label = execution.scenario.dtype
+        if label is not Dtype.FP32 and parity.is_the_same(reference, path):
+            raise RefusalError(
+                Status.UNSUPPORTED,
+                f"its label is not what was run: the label says {label}, but its outputs are those "
+                "of fp32 bit for bit",
+            )
 
     def _reference(self, execution: Execution) -> Path:
         """Return the file of the outputs of its group's stock default."""
@@ -282,5 +289,5 @@ def _imported(participant: Participant) -> tuple[str, str]:
 
 
 def _spell_error(error: float | None) -> str:
-    """Return a difference of outputs for a sentence; None means that it is not a number."""
-    return "NaN or infinity" if error is None else f"{error:.3g}"
+    """Return a difference of outputs for a sentence; None means that no number can say it."""
+    return "NaN, infinity or their shape" if error is None else f"{error:.3g}"

@@ -58,7 +58,8 @@ def find_limits(
     """Measure the peak and find the largest batch worth measuring.
 
     `participants` is the number of workers that will be alive together. A model of the user's `own`
-    may have weights of gigabytes, so that not even a batch of 1 fits, and its functions are tried.
+    may have weights of gigabytes, so that not even a batch of 1 fits, or take no larger batch; its
+    functions are tried.
 
     Raises:
         WorkerError: the stock worker or a function of the user's failed, or the workers would not
@@ -71,7 +72,14 @@ def find_limits(
     excluded: list[Exclusion] = []
     batch = 1
     while batch <= max(wanted) and not excluded:
-        tried[batch] = _try_batch(worker, batch, policy)
+        try:
+            tried[batch] = _try_batch(worker, batch, policy)
+        except WorkerError as error:
+            if batch == 1 or not own:
+                raise
+            what = f"{INFERENCE_BATCHES} of {batch} and above"
+            excluded.append(Exclusion(what=what, reason=f"stock default failed: {error.reason}"))
+            break
         beyond_memory = _beyond_memory(batch, tried[batch], participants, policy)
         if beyond_memory and batch == 1 and own:
             raise WorkerError(

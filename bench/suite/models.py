@@ -6,6 +6,7 @@ Speed does not depend on the values of weights, so none are downloaded.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -113,9 +114,16 @@ def read_models(path: Path) -> tuple[SuiteModel, ...]:
         ) from error
     if not isinstance(entries, list) or not entries:
         raise UsageError(f"{path} is not a list of models: see docs/suite.md")
-    return tuple(_own(path, number, entry) for number, entry in enumerate(entries, start=1))
+    models = tuple(_own(path, number, entry) for number, entry in enumerate(entries, start=1))
+    known = {model.name for model in MODELS}
+    for number, model in enumerate(models, start=1):
+        if model.name in known:
+            raise UsageError(f"{path}, model {number}: there is another model {model.name!r}")
+        known.add(model.name)
+    return models
 
 
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _KEYS = {"name", "model", "input_shape", "inputs", "factory_args"}
 
 
@@ -125,8 +133,11 @@ def _own(path: Path, number: int, entry: object) -> SuiteModel:
         keys = ", ".join(sorted(_KEYS))
         raise UsageError(f"{where}: a model has a name, a model and, of these, its inputs: {keys}")
     name = str(entry["name"])
-    if not name or not set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789._-"):
-        raise UsageError(f"{where}: the name {name!r} is not small letters, digits, '.', '_', '-'")
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{where}: the name {name!r} is not small letters, digits, '.', '_', '-', a letter or "
+            "digit first: a folder gets it"
+        )
     choice = OwnChoice(
         model=str(entry["model"]),
         inputs=entry.get("inputs"),

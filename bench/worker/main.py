@@ -47,7 +47,7 @@ _LONGEST_REASON = 300
 _HINTS = re.compile(
     r"Set \w+=|You can suppress|For (more|even more|additional)|import torch|torch\._|compilation "
     r"terminated|\d+ (errors?|warnings?) generated|collect2:|The above (exception|operation)"
-    r"|While executing|Original traceback|File \""
+    r"|While executing|Original traceback|File \"|\S+\.py\(\d+\): "
 )
 """Lines of an error that say what to do next, or where it happened."""
 _ANNOUNCEMENTS = re.compile(r":$|C\+\+ compile error$|The following operation failed")
@@ -178,7 +178,8 @@ def reason_of(error: BaseException) -> str:
     is_sentence = isinstance(error, _SENTENCES) or kind.__module__.startswith("pillqc.")
     if not text:
         return kind.__name__
-    return (text if is_sentence else f"{kind.__name__}: {text}")[:_LONGEST_REASON]
+    start = f"{kind.__name__}: "
+    return (text if is_sentence else start + text.removeprefix(start))[:_LONGEST_REASON]
 
 
 def _informative_line(text: str) -> str:

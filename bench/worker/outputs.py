@@ -53,7 +53,7 @@ def compared(
 def as_numbers(tensor: torch.Tensor) -> NDArray[Any]:
     """Copy a tensor to NumPy, with bf16 and fp16 as fp32."""
     half = tensor.dtype in (torch.bfloat16, torch.float16)
-    found: NDArray[Any] = (tensor.float() if half else tensor).resolve_conj().numpy().copy()
+    found: NDArray[Any] = (tensor.float() if half else tensor).numpy(force=True).copy()
     return found
 
 

@@ -249,7 +249,8 @@ class Session:
             )
         may_be_infinite = self._work is not None and not self._work.decides
         if not finite(result, infinite=may_be_infinite):
-            raise WorkerError(Status.WRONG_OUTPUT, "the output holds NaN or infinity")
+            what = "NaN" if may_be_infinite else "NaN or infinity"
+            raise WorkerError(Status.WRONG_OUTPUT, f"the output holds {what}")
 
     def _why_invalid(self, active: ActiveScenario, phase: Phase) -> str | None:
         """Return why the calls just made do not count, or None."""

@@ -27,7 +27,7 @@ _MIN_PAGES, _MIN_PAGES_RATIO = 1000, 1.1
 def decisions(facts: Facts) -> Answer:
     """Say whether outputs and decisions agree with stock default's."""
     nouns = facts.nouns
-    question = "Same outputs?" if _has_no_labels(facts) else f"Same {nouns.decision}s?"
+    question = "Same outputs?" if not facts.decides else f"Same {nouns.decision}s?"
     rows = [
         row
         for row in facts.run.parity
@@ -84,7 +84,7 @@ def _decision_headline(
     if form is not None and not form.has_values:
         return f"{agree}, which says little: they hold no number other than zero.", "plain"
     nouns = facts.nouns
-    if _has_no_labels(facts):
+    if not facts.decides:
         missing = "What is decided from them is not known here: --decide MODULE:FUNCTION tells."
         return f"{agree}, as numbers. {missing}", "plain"
     if facts.is_untrained and not changed:
@@ -98,11 +98,6 @@ def _decision_headline(
     which = f"all {len(compared):,} scenarios" if len(compared) > 1 else "the one scenario"
     images = span([row.images for row in compared], nouns.item)
     return f"Yes, in {which} that ran, on {images}.", "good"
-
-
-def _has_no_labels(facts: Facts) -> bool:
-    """Return whether only the numbers of a user's model can be compared."""
-    return facts.is_own_model and not facts.metadata.request.own.decide
 
 
 def _still_possible(facts: Facts, compared: Sequence[ParityRow]) -> str:

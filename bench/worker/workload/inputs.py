@@ -145,6 +145,18 @@ def _holds(value: object, size: int) -> bool:
     return False
 
 
+def is_batch(tensors: Sequence[torch.Tensor], of_one: Sequence[torch.Tensor], size: int) -> bool:
+    """Return whether some dimension is `size` times as long as in the inputs for one item.
+
+    It need not be the first: recurrent layers have the time before it, and graphs count nodes.
+    """
+    return any(
+        length == size * single != 0
+        for tensor, other in zip(tensors, of_one, strict=False)
+        for length, single in zip(tensor.shape, other.shape, strict=False)
+    )
+
+
 def mapped(value: object, change: Callable[[torch.Tensor], torch.Tensor]) -> object:
     """Return a copy of any nesting of tensors with each tensor changed, in order.
 

@@ -18,13 +18,22 @@ from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn.parameter import is_lazy
 
 from bench.errors import BenchError, WorkerError
 from bench.plan.scenario import Layout, Status, Task
 from bench.worker.backends import autocast
 from bench.worker.workload import Batch, Workload, given_model
-from bench.worker.workload.inputs import AdaptedModel, Place, arranged, mapped, tensors_of
+from bench.worker.workload.inputs import (
+    AdaptedModel,
+    Place,
+    arranged,
+    is_batch,
+    mapped,
+    tensors_of,
+)
 from bench.worker.workload.own_module import (
+    compiling_refused,
     counted_flop,
     in_eval_mode,
     refuse_changing_outputs,
@@ -32,11 +41,20 @@ from bench.worker.workload.own_module import (
     values_of,
     without_history,
 )
-from bench.worker.workload.own_outputs import Flat, container_of, flatten, full_precision
+from bench.worker.workload.own_outputs import (
+    Flat,
+    container_of,
+    flatten,
+    full_precision,
+    is_dense,
+    refuse_incomparable,
+)
 from bench.worker.workload.users_code import (
     UsersFunction,
     called,
     kind_of,
+    labels_of,
+    loss_of,
     optional,
     seed_all,
     setting_of,
@@ -90,7 +108,8 @@ class OwnModel(Workload):
         self._flop: dict[tuple[torch.Size, ...], int | None] = {}
         self._nestings: dict[int, object] = {}
         """By batch size: the outputs with empty tensors, as `--decide` gets them."""
-        self._is_plain = arranged(self._given(1))[1].is_plain
+        self._of_one, call = arranged(self._given(1))
+        self._is_plain = call.is_plain
         self._look_at_model()
 
     def facts(self) -> dict[str, Any]:
@@ -176,11 +195,11 @@ class OwnModel(Workload):
         if self._decide is not None:
             with torch.inference_mode():
                 outputs = self._taking(self._made(self._seed), 1)(self._inputs_for(1))
-            _labels(self._decide, outputs, 1)
+            labels_of(self._decide, outputs, 1)
         if self._calibration is not None:
             self._calibration_batches(1, most=1)
         if self._train_step is not None:
-            loss = _loss(self._train_step, self._made(self._seed).train(), self._given(2))
+            loss = loss_of(self._train_step, self._made(self._seed).train(), self._given(2))
             called("--train-step", self._train_step.path, loss.backward)
 
     def labels(self, result: object, size: int) -> list[str] | None:
@@ -197,7 +216,7 @@ class OwnModel(Workload):
             outputs = mapped(result, lambda _: next(tensors))
         else:
             outputs = mapped(self._nesting(size), lambda _: next(tensors))
-        return _labels(self._decide, outputs, size)
+        return labels_of(self._decide, outputs, size)
 
     def calibration(self, size: int) -> Sequence[Inputs]:
         """Return the user's calibration data in batches of `size`, in the form of the inputs.
@@ -214,7 +233,7 @@ class OwnModel(Workload):
             raise TypeError("a training step needs an optimizer and --train-step")
         prepared.optimizer.zero_grad(set_to_none=True)
         with autocast(prepared.autocast):
-            loss = _loss(self._train_step, prepared.model, batch.given)
+            loss = loss_of(self._train_step, prepared.model, batch.given)
         loss.backward()  # type: ignore[no-untyped-call] # PyTorch's
         prepared.optimizer.step()
         return loss.detach()
@@ -261,7 +280,17 @@ class OwnModel(Workload):
                 "function or class that returns one"
             )
         refuse_converted(made, self._factory.path)
-        return in_eval_mode(without_history(made))
+        made = in_eval_mode(without_history(made))
+        if any(map(is_lazy, (*made.parameters(), *made.buffers()))):
+            self._give_shapes(made, seed)
+        return made
+
+    def _give_shapes(self, made: torch.nn.Module, seed: int) -> None:
+        """Call a module of lazy layers, whose weights get shapes and values in that call."""
+        made, inputs = self._taking(made, 1), self._inputs_for(1)
+        seed_all(seed)
+        with torch.no_grad():
+            called("--model", self._factory.path, made, inputs)
 
     def _taking(self, made: torch.nn.Module, size: int) -> torch.nn.Module:
         """Return the module as one of a single argument, for batches of that size."""
@@ -278,20 +307,26 @@ class OwnModel(Workload):
         """Return inputs for a batch of that size.
 
         Raises:
-            BenchError: they hold no tensor, or no batch of that size.
+            BenchError: they hold no tensor, one that is no array, or no batch of that size.
         """
-        tensors, call = arranged(self._given(size, number))
+        given = self._given(size, number)
+        tensors, call = arranged(given)
         if not tensors:
             raise BenchError(
-                f"{self._inputs} returned no tensor: it is called with a batch size and "
-                "returns a tensor, a tuple (passed by position), a dict (by keyword), or both: "
-                "((tokens,), {'mask': mask})"
+                f"{self._inputs} returned {kind_of(given)} with no tensor: it is called with a "
+                "batch size and returns a tensor, a tuple (passed by position), a dict (by "
+                "keyword), or both: ((tokens,), {'mask': mask})"
             )
-        if not (call.holds(size) or any(one.dim() and len(one) == size for one in tensors)):
-            shapes = ", ".join(str(tuple(one.shape)) for one in tensors)
+        if not all(map(is_dense, tensors)):
+            raise BenchError(
+                f"{self._inputs} returned a sparse, nested or quantised tensor, which has no "
+                "layout to measure in: return it dense, or let the model keep it as a buffer"
+            )
+        if not (call.holds(size) or is_batch(tensors, self._of_one, size)):
+            shapes, of_one = _shapes(tensors), _shapes(self._of_one)
             raise BenchError(
                 f"{self._inputs} was called for a batch of {size} and returned the shape "
-                f"{shapes}: the first dimension is the batch"
+                f"{shapes}, and {of_one} for a batch of 1: a dimension must grow with the batch"
             )
         return tensors[0] if self._is_plain else tensors
 
@@ -334,16 +369,18 @@ class OwnModel(Workload):
         has_layout = any(issubclass(kind, (torch.nn.Conv2d, torch.nn.Conv3d)) for kind in kinds)
         self.layouts = frozenset({Layout.CHANNELS_LAST} if has_layout else ())
         made = self._taking(made, 1)
-        shapes = ", ".join(str(tuple(one.shape)) for one in tensors_of(images))
-        path = f"{self._factory.path} with inputs {shapes}"
+        path = f"{self._factory.path} with inputs {_shapes(tensors_of(images))}"
         results: list[object] = []
 
         def tensors(images: Inputs) -> tuple[torch.Tensor, ...]:
             results.append(called("--model", path, made, images))
-            return flatten(results[-1], self._factory.path)
+            found = flatten(results[-1], self._factory.path)
+            refuse_incomparable(found, self._factory.path)
+            return found
 
         with torch.inference_mode():
-            refuse_changing_outputs(tensors, images, self._factory.path)
+            with compiling_refused(self._factory.path):
+                refuse_changing_outputs(tensors, images, self._factory.path)
             self._has_values = any(one.count_nonzero() for one in flatten(results[0], path))
         result = results[0]
         is_tuple = type(result) is tuple and all(isinstance(p, torch.Tensor) for p in result)
@@ -351,38 +388,5 @@ class OwnModel(Workload):
         self._outputs = "tensors" if self._is_flat else container_of(result)
 
 
-def _labels(decide: UsersFunction, outputs: object, size: int) -> list[str]:
-    """Call `--decide` and return its labels as texts.
-
-    Raises:
-        BenchError: it returned no list of one label an item.
-    """
-    found = decide(outputs)
-    labels = found.tolist() if hasattr(found, "tolist") else found
-    if not isinstance(labels, (list, tuple)):
-        raise BenchError(
-            f"{decide} returned {kind_of(found)}: it is called with the model's outputs and "
-            "returns a list or tensor of one label an item"
-        )
-    if len(labels) != size:
-        raise BenchError(
-            f"{decide} returned {len(labels)} labels for a batch of {size}: one an item"
-        )
-    plain = [one.tolist() if isinstance(one, torch.Tensor) else one for one in labels]
-    if any(isinstance(one, float) for one in plain):
-        raise BenchError(
-            f"{decide} returned floating point numbers, which change with every rounding: "
-            "labels are names, whole numbers or truth values"
-        )
-    return [str(one) for one in plain]
-
-
-def _loss(train_step: UsersFunction, model: torch.nn.Module, batch: object) -> torch.Tensor:
-    loss = train_step(model, batch)
-    if not (isinstance(loss, torch.Tensor) and loss.numel() == 1 and loss.requires_grad):
-        raise BenchError(
-            f"{train_step} returned {kind_of(loss)} that is no loss: it is called with the "
-            "model and a batch, and returns a tensor of one number with a gradient; backward "
-            "and the optimiser's step are made here"
-        )
-    return loss
+def _shapes(tensors: Sequence[torch.Tensor]) -> str:
+    return ", ".join(str(tuple(one.shape)) for one in tensors)

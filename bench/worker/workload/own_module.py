@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch._dynamo.eval_frame import OptimizedModule
+from torch._dynamo.utils import counters
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.errors import BenchError
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     from bench.worker.workload.inputs import Inputs
 
+_QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized")
+"""Packages of modules that hold quantised weights."""
 _COMPARED_VALUES = 16
 """Of each weight, to tell random weights from loaded ones."""
 _RANDOM = 1e-3
@@ -73,14 +76,16 @@ def refuse_converted(made: torch.nn.Module, name: str) -> None:
     """Refuse a module that has already been converted as only scenarios should.
 
     Raises:
-        BenchError: it is scripted, traced or compiled, or holds weights that are not fp32.
+        BenchError: a part is scripted, traced, compiled or quantised, or holds weights that are not
+            fp32.
     """
-    done = {torch.jit.ScriptModule: "TorchScript", OptimizedModule: "compiled"}
-    for kind, what in done.items():
-        if any(isinstance(part, kind) for part in made.modules()):
+    for path, part in made.named_modules():
+        done = _conversion(part)
+        if done is not None:
+            where = f" in its part {path}" if path else ""
             raise BenchError(
-                f"--model {name} is {what} already, so every scenario would time that: return the "
-                "plain module, scenarios script and compile it themselves"
+                f"--model {name} is {done} already{where}, so every scenario would time that: "
+                "return the plain module, scenarios convert it themselves"
             )
     others = {weight.dtype for weight in made.parameters() if weight.is_floating_point()}
     others -= {torch.float32}
@@ -89,6 +94,35 @@ def refuse_converted(made: torch.nn.Module, name: str) -> None:
         raise BenchError(
             f"--model {name} holds weights in {kinds}, which would run as fp32: return it in "
             "torch.float32 (`model.float()`), scenarios choose the dtype themselves"
+        )
+
+
+def _conversion(part: torch.nn.Module) -> str | None:
+    """Return what has been done to a module itself, if anything has."""
+    kind = type(part)
+    if isinstance(part, torch.jit.ScriptModule):
+        return "TorchScript"
+    # `compile`, a method of every module, leaves no other trace
+    if isinstance(part, OptimizedModule) or part._compiled_call_impl is not None:  # noqa: SLF001
+        return "compiled"
+    # `FloatFunctional` lies beside the quantised modules and is none
+    is_quantised = kind.__module__.startswith(_QUANTISED) and "Float" not in kind.__name__
+    return "quantised" if is_quantised else None
+
+
+@contextmanager
+def compiling_refused(name: str) -> Iterator[None]:
+    """Refuse a module that calls `torch.compile` on a part of itself, as a decorator does.
+
+    Raises:
+        BenchError: a graph was compiled inside.
+    """
+    before = counters["aot_autograd"]["total"]  # one for each graph, whatever compiles it
+    yield
+    if counters["aot_autograd"]["total"] != before:
+        raise BenchError(
+            f"--model {name} compiles a part of itself with torch.compile, so every scenario would "
+            "time that: return the plain module, scenarios compile it themselves"
         )
 
 

@@ -1,6 +1,6 @@
 """Outputs of a user's model, tensors in any nesting, as one tuple of tensors.
 
-flatten({"map": a, "boxes": [b, None]}, "shop.model:load")       # (a, b)
+flatten({"map": a, "boxes": [b, None], "unit": "mm"}, "shop.model:load")       # (a, b)
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from bench.worker.workload.inputs import Inputs
 
+_SKIPPED = (str, bytes, int, float, complex, type(None))
+"""They stand beside tensors: names, sizes, a loss that is absent."""
+
 
 class Flat(torch.nn.Module):
     """A model whose nested outputs come as one tuple of tensors, to be traced and compiled."""
@@ -32,7 +35,7 @@ class Flat(torch.nn.Module):
 
 
 def flatten(result: object, name: str) -> tuple[torch.Tensor, ...]:
-    """Return every tensor of a result in order; None, an absent output, is skipped.
+    """Return every tensor of a result in order; None, texts and plain numbers are skipped.
 
     Raises:
         BenchError: there is no tensor, or something else than tensors and their containers.
@@ -46,7 +49,7 @@ def flatten(result: object, name: str) -> tuple[torch.Tensor, ...]:
 def _tensors(result: object, name: str) -> Iterator[torch.Tensor]:
     if isinstance(result, torch.Tensor):
         yield result
-    elif result is not None:
+    elif not isinstance(result, _SKIPPED):
         for part in _parts(result, name):
             yield from _tensors(part, name)
 
@@ -66,8 +69,33 @@ def _no_outputs(result: object, name: str) -> BenchError:
     hint = "; `use_cache=False` in a configuration of transformers leaves it out"
     return BenchError(
         f"--model {name} returned {kind}: its outputs must be a tensor, or a tuple, list, dict or "
-        f"dataclass of tensors{hint if kind.endswith('Cache') else ''}"
+        f"dataclass with tensors in it{hint if kind.endswith('Cache') else ''}"
     )
+
+
+def refuse_incomparable(outputs: Sequence[torch.Tensor], name: str) -> None:
+    """Refuse outputs in which no difference could be seen.
+
+    Raises:
+        BenchError: a tensor is sparse, nested or quantised, or holds NaN.
+    """
+    for tensor in outputs:
+        if not is_dense(tensor):
+            raise BenchError(
+                f"--model {name} returned a sparse, nested or quantised tensor, whose numbers "
+                "cannot be compared: return `to_dense()`, `to_padded_tensor(0)` or `dequantize()`"
+            )
+        if tensor.isnan().any():
+            raise BenchError(
+                f"--model {name} returned NaN for these inputs, and NaN differs from everything: "
+                "give it inputs that it can work on (--inputs)"
+            )
+
+
+def is_dense(tensor: torch.Tensor) -> bool:
+    """Return whether the tensor is an array of plain numbers."""
+    odd = tensor.layout is not torch.strided or tensor.is_nested or tensor.is_quantized
+    return not odd
 
 
 def full_precision(tensor: torch.Tensor) -> torch.Tensor:

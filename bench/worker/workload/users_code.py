@@ -42,6 +42,10 @@ _OFFLINE = (
     "; workers have no network access, because every launch would download again: give a path to "
     "weights on this machine"
 )
+_NO_GRADIENTS = (
+    "; inference is timed in torch.inference_mode(), in which a model cannot take gradients"
+)
+_GRADIENT_ERRORS = re.compile("does not require grad|nference tensor")
 
 
 class UsersFunction:
@@ -96,7 +100,7 @@ def called(
         where = _place(error)
         raise BenchError(
             f"{option} {path} failed{where}: {type(error).__name__}: {lines[0][:_LONGEST_REASON]}"
-            f"{_OFFLINE if _wants_network(error) else ''}"
+            f"{_hint(error)}"
         ) from error
     finally:
         sys.argv = arguments
@@ -169,6 +173,14 @@ def _place(error: BaseException) -> str:
     return f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
 
 
+def _hint(error: BaseException) -> str:
+    """Return what a user would not guess about an error, or nothing."""
+    if _wants_network(error):
+        return _OFFLINE
+    no_gradient = isinstance(error, RuntimeError) and torch.is_inference_mode_enabled()
+    return _NO_GRADIENTS if no_gradient and _GRADIENT_ERRORS.search(str(error)) else ""
+
+
 def _wants_network(error: BaseException | None) -> bool:
     """Return whether the error, or one that it came from, is a failed network access."""
     while error is not None:
@@ -198,3 +210,45 @@ def setting_of(value: object) -> object:
             f"--factory-arg {value!r}: the arguments in brackets are not Python literals"
         ) from error
     return UsersFunction("--factory-arg", path)(*args, **named)
+
+
+def labels_of(decide: UsersFunction, outputs: object, size: int) -> list[str]:
+    """Call `--decide` and return the label of each item as text.
+
+    Raises:
+        BenchError: it returned no list of one label an item.
+    """
+    found = decide(outputs)
+    labels = found.tolist() if hasattr(found, "tolist") else found
+    if not isinstance(labels, (list, tuple)):
+        raise BenchError(
+            f"{decide} returned {kind_of(found)}: it is called with the model's outputs and "
+            "returns a list or tensor of one label an item"
+        )
+    if len(labels) != size:
+        raise BenchError(
+            f"{decide} returned {len(labels)} labels for a batch of {size}: one an item"
+        )
+    plain = [one.tolist() if isinstance(one, torch.Tensor) else one for one in labels]
+    if any(isinstance(one, float) for one in plain):
+        raise BenchError(
+            f"{decide} returned floating point numbers, which change with every rounding: "
+            "labels are names, whole numbers or truth values"
+        )
+    return [str(one) for one in plain]
+
+
+def loss_of(train_step: UsersFunction, model: torch.nn.Module, batch: object) -> torch.Tensor:
+    """Call `--train-step` and return its loss.
+
+    Raises:
+        BenchError: it returned none.
+    """
+    loss = train_step(model, batch)
+    if not (isinstance(loss, torch.Tensor) and loss.numel() == 1 and loss.requires_grad):
+        raise BenchError(
+            f"{train_step} returned {kind_of(loss)} that is no loss: it is called with the "
+            "model and a batch, and returns a tensor of one number with a gradient; backward "
+            "and the optimiser's step are made here"
+        )
+    return loss

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from bench.analysis.parity import Parity, compare
+from bench.analysis.parity import Parity, compare, is_the_same
 from bench.errors import BenchError
 from bench.plan.scenario import Dtype, Task
 from bench.plan.thresholds import ParityTolerance
@@ -259,3 +259,29 @@ def test_labels_are_counted_beside_the_numbers(tmp_path: Path) -> None:
     assert (same.images, same.decisions_changed) == (4, 0)
     without = compared(left, labelled("c.npz"))
     assert (without.images, without.decisions_changed) == (2, None)
+
+
+@pytest.mark.parametrize(
+    ("found", "same"),
+    [
+        ({"output_0": np.arange(9.0), "output_1": np.arange(3)}, True),
+        ({"output_0": np.arange(9.0), "output_1": np.arange(3) + 1}, True),
+        ({"output_0": np.nextafter(np.arange(9.0), 99), "output_1": np.arange(3)}, False),
+        ({"output_1": np.arange(3)}, False),
+    ],
+)
+def test_fractions_that_agree_bit_for_bit_are_the_same(
+    tmp_path: Path, found: dict[str, Any], same: bool
+) -> None:
+    """Whole numbers say nothing of the dtype that gave them."""
+    left, right = tmp_path / "a.npz", tmp_path / "b.npz"
+    np.savez(left, output_0=np.arange(9.0), output_1=np.arange(3), images=1, trained=True)
+    np.savez(right, images=1, trained=True, **found)
+    assert is_the_same(left, right) is same
+
+
+def test_few_numbers_may_agree_by_rounding(tmp_path: Path) -> None:
+    """A mask of zeros and ones is one in every dtype; the inspector's file has no such outputs."""
+    path = numbers(tmp_path / "a.npz", np.array([0.0, 1.0] * 9))
+    assert not is_the_same(path, path)
+    assert not is_the_same(*[decisions(tmp_path / "b.npz", BEFORE)] * 2)

@@ -46,6 +46,17 @@ class Named(Tokens):
 class Output:
     logits: torch.Tensor
 
+@dataclasses.dataclass
+class Outside:
+    inner: Output
+    more: list
+    note: str = "of an encoder"
+
+class Inside(Tokens):
+    def forward(self, tokens, mask):
+        found = super().forward(tokens, mask)
+        return Outside(Output(found["logits"]), [found["last"], None])
+
 class Two(torch.nn.Module):
     def __init__(self):
         super().__init__()
@@ -76,6 +87,9 @@ def of_named(size):
     given = of_tokens(size)
     return (given.pop("tokens"),), {**given, "scale": 3}
 
+def of_inside(size):
+    return collections.UserDict(of_tokens(size))
+
 def of_two(size):
     return torch.randn(size, 3, 8, 8), torch.randn(size, 5)
 
@@ -96,23 +110,28 @@ def train_step(model, batch):
 """
 _PROGRAM = """
 import copy, torch, users
-from torch.utils._pytree import tree_leaves
+from collections.abc import Mapping
 def values(found):
-    found = vars(found) if hasattr(found, "__dataclass_fields__") else found
-    found = dict(found) if isinstance(found, dict) else found
-    return [one.float() for one in tree_leaves(found) if isinstance(one, torch.Tensor)]
+    if isinstance(found, torch.Tensor):
+        return [found.float()]
+    if hasattr(found, "__dataclass_fields__"):
+        found = [*vars(found).values()]
+    elif hasattr(found, "values"):
+        found = [*found.values()]
+    parts = found if isinstance(found, (list, tuple)) else ()
+    return [one for part in parts for one in values(part)]
 torch.manual_seed(0)
 plain = users.{kind}().eval()
 given = users.of_{lower}(2)
-both = isinstance(given, tuple) and isinstance(given[-1], dict)
-args, kwargs = given if both else ((), given) if isinstance(given, dict) else (given, {{}})
+both = isinstance(given, tuple) and isinstance(given[-1], Mapping)
+args, kwargs = given if both else ((), given) if isinstance(given, Mapping) else (given, {{}})
 if isinstance(args, torch.Tensor):
     args = (args,)
 with torch.no_grad():
     expected = values(plain(*args, **kwargs))
 for code, tolerance in {cases!r}:
     names = {{"model": copy.deepcopy(plain), "calibration": [given], "args": args,
-              "kwargs": dict(kwargs), "inputs": args[0] if args else None,
+              "kwargs": copy.copy(kwargs), "inputs": args[0] if args else None,
               "batch": given, "train_step": users.train_step}}
     exec(code, names)
     if "loss" in names:
@@ -125,7 +144,7 @@ for code, tolerance in {cases!r}:
         assert error <= tolerance, (error, code)
 """
 _TOLERANCES = {"fp32": 1e-4, "bf16": 0.05, "fp16": 0.02, "int8": 0.2}
-KINDS = ("Tokens", "Named", "Two", "Keywords", "Volumes", "Listed")
+KINDS = ("Tokens", "Named", "Inside", "Two", "Keywords", "Volumes", "Listed")
 
 
 def form_of(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Form:
@@ -184,7 +203,7 @@ def test_stock_code_runs_for_the_very_inputs(
         for row in scenarios(make_run, task="inference", backend="stock", mode=mode)
     ]
     codes = execute(kind, rows, form, tmp_path)
-    has_layout = kind not in ("Tokens", "Named")
+    has_layout = kind not in ("Tokens", "Named", "Inside")
     assert any("channels_last" in code for code in codes) == has_layout
     assert all("images" not in code for code in codes)
     low = [code for code in codes if "autocast" in code]

@@ -117,6 +117,14 @@ def test_what_is_missing_names_its_option(own: Run) -> None:
     assert answer_of(told, "decisions").question == "Same labels?"
 
 
+def test_labels_have_a_place_only_where_there_are_any(own: Run) -> None:
+    """Else the section is of outputs alone."""
+    for run, named in ((own, False), (of_own(own, decide="shop/data.py:label"), True)):
+        words = visible(build(run))
+        assert ("Outputs and labels" in words) is named
+        assert ("Labels" in words.replace("Labels by", "")) is named
+
+
 def test_outputs_without_a_number_prove_nothing(own: Run) -> None:
     """A detector with random weights finds no box in any way of running it."""
     data = {**own.environment["data"], "form": {**FORM, "has_values": False}}

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from bench.plan.profiles import PROFILES
@@ -14,6 +15,7 @@ from bench.plan.scenario import Status
 from bench.run import resume
 from bench.store import records
 from tests.bench.run.runs import (
+    BF16_1,
     DEFAULT_1,
     IPEX_1,
     IPEX_4,
@@ -212,6 +214,24 @@ def test_a_label_that_the_evidence_contradicts_does_not_count(run: Build, backen
     row = rows_of(run(DEFAULT_1, IPEX_1, IPEX_4, profile=SMOKE))[IPEX_1.id]
     assert row.status == "unsupported"
     assert "nothing was fused" in (row.reason or "")
+
+
+@pytest.mark.parametrize(("rounding", "status"), [(0.0, "unsupported"), (1e-3, "ok")])
+def test_a_dtype_that_changes_no_bit_was_not_run(
+    run: Build, backend: Any, rounding: float, status: str
+) -> None:
+    """Autocast leaves operators that it does not know in fp32, whatever the label says."""
+
+    def write(worker: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+        numbers = np.linspace(1, 2, 9) + (rounding if worker.scenario == BF16_1 else 0)
+        np.savez(fields["path"], output_0=numbers, images=1, trained=False)
+        times = backend.times(worker, 1)
+        return {"images": 1, "trained": False, "wall_ns": times, "cpu_ns": times}
+
+    backend.faults |= {(one.id, "outputs"): write for one in (DEFAULT_1, BF16_1)}
+    row = rows_of(run(DEFAULT_1, BF16_1, profile=SMOKE))[BF16_1.id]
+    assert row.status == status
+    assert ("bit for bit" in (row.reason or "")) == (status == "unsupported")
 
 
 def test_a_row_carries_its_evidence_and_memory(run: Build, backend: Any) -> None:

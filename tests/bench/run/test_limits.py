@@ -160,6 +160,20 @@ def test_weights_that_would_not_fit_end_a_run_of_ones_own_before_it_begins(
     assert limits_of(own=False).largest_batch == 1
 
 
+def test_a_model_of_ones_own_may_take_no_larger_batch(backend: Any) -> None:
+    """What it takes is measured; the inspector takes any."""
+    pair = stock_default(Task.INFERENCE, 2)
+    backend.faults[pair.id, "call"] = raising(Status.CRASHED, "one item only", dies=False)
+    worker = backend.launch(worker_key(stock_default(Task.INFERENCE, 1)), False, -1)
+    limits_ = find_limits(worker, (1, 4), participants=4, policy=DEFAULT, own=True)
+    assert limits_.largest_batch == 1
+    (left_out,) = limits_.excluded
+    assert "of 2 and above" in left_out.what
+    assert "one item only" in left_out.reason
+    with pytest.raises(WorkerError, match="one item only"):
+        find_limits(worker, (1, 4), participants=4, policy=DEFAULT)
+
+
 def test_functions_of_the_users_are_tried_before_anything_else(backend: Any) -> None:
     """An error in one is the run's; the inspector has none."""
     fault = raising(Status.CRASHED, "--decide shop:label failed", dies=False)

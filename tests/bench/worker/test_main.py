@@ -159,6 +159,8 @@ collect2: error: ld returned 1 exit status
         ("backend='x' raised:\nKeyError: 'y'\n\nYou can suppress this", "KeyError: 'y'"),
         ("shape '[2]' is invalid\nframe #0: c10", "shape '[2]' is invalid"),
         ("only this:", "only this:"),
+        ("/a/net.py(38): forward\nmat1 and mat2 differ", "mat1 and mat2 differ"),
+        ("RuntimeError: mat1 and mat2 differ", "mat1 and mat2 differ"),
     ],
 )
 def test_a_reason_says_what_was_wrong_and_not_who_raised_it(text: str, reported: str) -> None:

@@ -56,6 +56,62 @@ class Text(Small):
     def forward(self, images):
         return {"label": "good"}
 
+class Remarked(Small):
+    def forward(self, images):
+        return {"map": super().forward(images), "unit": "mm", "items": 3, "loss": None}
+
+class NotANumber(Small):
+    def forward(self, images):
+        return torch.log(super().forward(images) - 9)
+
+class Sparse(Small):
+    def forward(self, images):
+        return super().forward(images).to_sparse()
+
+class Forces(Small):
+    def forward(self, images):
+        with torch.enable_grad():
+            places = images.clone().requires_grad_()
+            return torch.autograd.grad(super().forward(places).sum(), places)[0]
+
+class Lazy(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.LazyConv2d(4, 3)
+
+    def forward(self, images):
+        return self.layer(images)
+
+class Decorated(Small):
+    @torch.compile(backend="aot_eager")
+    def forward(self, images):
+        return super().forward(images)
+
+class Recurrent(torch.nn.LSTM):
+    def __init__(self):
+        super().__init__(4, 5)
+
+def compiled_part():
+    made = torch.nn.Sequential(Small())
+    made[0].compile()
+    return made
+
+def scripted_part():
+    return torch.nn.Sequential(torch.jit.script(Small()))
+
+def quantised():
+    return torch.nn.Sequential(
+        torch.nn.Flatten(), torch.ao.nn.quantized.dynamic.Linear(192, 2)
+    )
+
+class MayBeQuantised(Small):
+    def __init__(self):
+        super().__init__()
+        self.sum = torch.ao.nn.quantized.FloatFunctional()
+
+    def forward(self, images):
+        return self.sum.add(super().forward(images), torch.ones(1))
+
 class Narrow(Small):
     def forward(self, images):
         return torch.zeros(2, 3) @ torch.zeros(2, 3)
@@ -168,6 +224,22 @@ def a_number():
 def images(size):
     return torch.rand(size, 3, 8, 8)
 
+def time_first(size):
+    return torch.rand(3, size, 4)
+
+def a_graph(size):
+    return torch.rand(6 * size, 4), torch.arange(2 * size)
+
+class OfGraph(torch.nn.Linear):
+    def __init__(self):
+        super().__init__(4, 4)
+
+    def forward(self, nodes, chosen):
+        return super().forward(nodes[chosen])
+
+def sparse(size):
+    return torch.rand(size, 3, 8, 8).to_sparse()
+
 def one(size):
     return torch.rand(1, 3, 8, 8)
 
@@ -198,6 +270,9 @@ def largest(output):
 
 def words(output):
     return ["many" if one.sum() > 0 else "few" for one in output.logits.numpy()]
+
+def by_unit(output):
+    return [output["unit"]] * len(output["map"])
 
 def two_labels(output):
     return [1, 2]
@@ -316,10 +391,18 @@ def test_what_it_is_and_takes_is_kept_with_the_run() -> None:
         ("downloads", {}, r"users_code.py:\d+: URLError.*network"),
         ("threads", {}, "threads"),
         ("without_onednn", {}, "oneDNN"),
-        ("Text", {}, "str"),
+        ("Text", {}, "returned a dict: .* with tensors in it"),
+        ("NotANumber", {}, "returned NaN"),
+        ("Sparse", {}, "sparse"),
+        ("Forces", {}, r"users_code.py:\d+: RuntimeError.*inference_mode"),
+        ("compiled_part", {}, "compiled already in its part 0"),
+        ("scripted_part", {}, "TorchScript already in its part 0"),
+        ("Decorated", {}, "compiles a part of itself"),
+        ("quantised", {}, "quantised already in its part 1"),
         ("Narrow", {}, r"\(1, 3, 8, 8\).*users_code.py"),
         ("Small", {"shape": (1, 8, 8)}, r"failed.*RuntimeError"),
         ("Small", {"inputs": "users_code:no_tensor"}, "no tensor"),
+        ("Small", {"inputs": "users_code:sparse"}, "sparse"),
         ("Small", {"inputs": "users_code:absent"}, "has no absent"),
         ("Small", {"inputs": "nowhere:images"}, "'nowhere'"),
     ],
@@ -434,6 +517,45 @@ def test_inputs_of_another_batch_size_are_refused() -> None:
     work = own("Small", inputs="users_code:one")
     with pytest.raises(BenchError, match=r"batch of 4 .*\(1, 3"):
         work.batch(4)
+
+
+def test_a_lazy_module_gets_its_shapes_first() -> None:
+    """With random values that the seed decides, as other weights."""
+    work = own("Lazy")
+    assert [tuple(t.shape) for t in work.model(SCENARIO).model.parameters()] == [(4, 3, 3, 3), (4,)]
+    assert work.model(SCENARIO).trained is False
+    again = own("Lazy").model(SCENARIO).model
+    assert torch.equal(*(one.layer.weight for one in (work.model(SCENARIO).model, again)))  # type: ignore[union-attr,arg-type] # the user's layer
+
+
+def test_texts_and_numbers_beside_tensors_are_passed_over() -> None:
+    """They are no output that rounding could change; `--decide` sees them."""
+    work = own("Remarked", shape=(3, 8, 8), decide="users_code:by_unit")
+    found = work.model(SCENARIO).model(work.batch(2).images)
+    assert [tuple(t.shape) for t in found] == [(2, 4, 6, 6)]
+    assert work.labels(found, 2) == ["mm", "mm"]
+
+
+def test_a_module_that_may_be_quantised_is_plain_until_it_is() -> None:
+    """Torchvision's quantisable models hold such parts."""
+    assert own("MayBeQuantised").model(SCENARIO).model is not None
+
+
+@pytest.mark.parametrize(
+    ("factory", "inputs", "shapes"),
+    [
+        ("Recurrent", "time_first", [(3, 4, 5), (1, 4, 5), (1, 4, 5)]),
+        ("OfGraph", "a_graph", [(8, 4)]),
+    ],
+)
+def test_the_batch_need_not_be_the_first_dimension(
+    factory: str, inputs: str, shapes: list[tuple[int, ...]]
+) -> None:
+    """Recurrent layers have the time before it, and graphs count nodes."""
+    work = own(factory, inputs=f"users_code:{inputs}")
+    found = work.model(SCENARIO).model(work.batch(4).images)
+    tensors = found if isinstance(found, tuple) else (found,)
+    assert [tuple(t.shape) for t in tensors] == shapes
 
 
 def test_flattening_keeps_the_order() -> None:
