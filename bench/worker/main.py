@@ -127,7 +127,7 @@ def operations(session: Session) -> Operations:
         "prepare": lambda r: session.prepare(protocol.decode(r["scenario"])),
         "call": lambda r: session.call(int(r["n"]), Phase(r["phase"])),
         "outputs": lambda r: session.outputs(Path(r["path"]), within_s=r.get("within_s")),
-        "kernels": lambda r: session.kernels(int(r.get("pairs", 0))),
+        "kernels": lambda _: session.kernels(),
         "pictures": lambda r: session.pictures(Path(r["folder"])),
         "rehearse": lambda _: session.rehearse(),
         "layers": lambda _: session.layers(),
