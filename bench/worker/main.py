@@ -39,6 +39,7 @@ _MEMORY_WORDS = ("can't allocate memory", "defaultcpuallocator", "not enough mem
 _STATUS_OF_NAME = {
     "Unsupported": Status.UNSUPPORTED,  # Dynamo with fullgraph: a graph break
     "DataError": Status.UNAVAILABLE,  # pillqc: the images cannot be used
+    "ExportError": Status.UNSUPPORTED,  # pillqc: `torch.export` cannot take the model
     "InvalidCxxCompiler": Status.UNAVAILABLE,  # Inductor: no C++ compiler on this machine
 }
 _SENTENCES = (BenchError, ImportError, NotImplementedError)

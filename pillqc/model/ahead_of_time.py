@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from pillqc.errors import PillqcError
+from pillqc.errors import ExportError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +54,7 @@ def built_ahead(
     """Compile a model for inputs like the example, called within a context, and load it.
 
     Raises:
-        PillqcError: `torch.export` cannot take this model; says why.
+        ExportError: `torch.export` cannot take this model.
     """
     import torch._inductor as inductor  # takes seconds
 
@@ -64,7 +64,7 @@ def built_ahead(
         file.touch(mode=0o600)
         with torch.no_grad():
             inductor.aoti_compile_and_package(
-                _exported(_Inside(model, context), example),
+                exported(_Inside(model, context), example),
                 package_path=str(file),
                 # a pool of compile processes would outlive the compilation
                 inductor_configs={"freezing": True, "compile_threads": 1},
@@ -82,11 +82,17 @@ def built_ahead(
     return loaded
 
 
-def _exported(model: nn.Module, example: object) -> torch.export.ExportedProgram:
+def exported(model: nn.Module, example: object) -> torch.export.ExportedProgram:
+    """Export a model for inputs like the example.
+
+    Raises:
+        ExportError: `torch.export` cannot take this model.
+    """
     try:
-        return torch.export.export(model, (example,))
+        with torch.no_grad():
+            return torch.export.export(model, (example,))
     except Exception as error:
-        raise PillqcError(f"torch.export cannot take this model: {error}") from error
+        raise ExportError(f"torch.export cannot take this model: {error}") from error
 
 
 def unpacked_folders(maps: Path = Path("/proc/self/maps")) -> set[str]:

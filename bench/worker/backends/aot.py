@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from bench.worker.backends import Package, Prepared, autocast
-from pillqc.errors import PillqcError
 from pillqc.model.ahead_of_time import built_ahead, unpacked_folders
 
 if TYPE_CHECKING:
@@ -25,12 +24,9 @@ def prepare(model: torch.nn.Module, example: Inputs, dtype: torch.dtype | None) 
     """Export, build the package, load it, and remove the file; `dtype` is that of autocast.
 
     Raises:
-        NotImplementedError: the model cannot be exported as one graph; says why.
+        ExportError: the model cannot be exported as one graph.
     """
-    try:
-        built = built_ahead(model, example, autocast(dtype))
-    except PillqcError as error:
-        raise NotImplementedError(str(error)) from error
+    built = built_ahead(model, example, autocast(dtype))
     return Prepared(
         model=_Loaded(built.run),
         package=Package(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pillqc.errors import PillqcError
+from pillqc.errors import ExportError
 from pillqc.model.ahead_of_time import built_ahead, unpacked_folders
 from tests.hardware import needs_onednn_bf16
 
@@ -88,5 +88,5 @@ class DependsOnData(torch.nn.Module):
 
 def test_a_model_that_cannot_be_exported_says_why() -> None:
     """The error names who refuses."""
-    with pytest.raises(PillqcError, match=r"^torch\.export cannot take this model: \S"):
+    with pytest.raises(ExportError, match=r"^torch\.export cannot take this model: \S"):
         built_ahead(DependsOnData(), torch.rand(2, 3, 8, 8), nullcontext())

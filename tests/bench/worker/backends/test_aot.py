@@ -24,6 +24,7 @@ from bench.plan.scenario import (
 from bench.worker import graphs, kernels
 from bench.worker.backends import stock
 from bench.worker.main import reason_of, status_of
+from pillqc.errors import ExportError
 from pillqc.model.ahead_of_time import unpacked_folders
 from tests.hardware import needs_onednn_bf16
 
@@ -139,7 +140,7 @@ class DependsOnData(torch.nn.Module):
 
 def test_a_model_that_cannot_be_exported_is_unsupported() -> None:
     """The reason is one line and names who refuses."""
-    with pytest.raises(NotImplementedError) as caught:
+    with pytest.raises(ExportError) as caught:
         stock.prepare(DependsOnData(), AHEAD, images())
     assert status_of(caught.value) is Status.UNSUPPORTED
     reason = reason_of(caught.value)
