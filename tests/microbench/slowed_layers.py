@@ -31,11 +31,13 @@ from bench.plan.thresholds import DEFAULT as POLICY
 from bench.report import why
 from bench.run.runner import Runner
 from bench.store import records, run_folder
+from bench.text import wording
 from tests.bench.made_up_layers import GFLOP, NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from bench.analysis.comparison import Comparison
     from bench.engine.worker_process import WorkerHandle
 
 PLACES: Final = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
@@ -137,7 +139,6 @@ def tried(number: int, seed: int, data: Path) -> Try:
     found = layers.explain(
         layers.log_of(facts, slow.id), layers.log_of(facts, PLAIN.id), facts.policy.log
     )
-    comparison = facts.compare(slow.id, PLAIN.id)
     first = found.ordered()[0]
     return Try(
         seed=seed,
@@ -145,17 +146,19 @@ def tried(number: int, seed: int, data: Path) -> Try:
         layer=layer,
         way=way,
         commit=run_folder.commit().revision,
-        difference=(
-            f"{comparison.estimate:.2f} [{comparison.low:.2f}, {comparison.high:.2f}], "
-            f"{comparison.verdict}"
-            if comparison
-            else "none"
-        ),
+        difference=difference(facts.compare(slow.id, PLAIN.id)),
         named=first.name,
         share=found.share(first),
         accounted=(found.accounted(found.first) or 0.0, found.accounted(found.second) or 0.0),
         sentence=why.why(facts, (slow.id, PLAIN.id)).sentence,
     )
+
+
+def difference(comparison: Comparison | None) -> str:
+    """Return the speed of the slowed one over the plain one, with its interval and verdict."""
+    if comparison is None or comparison.ratio is None:
+        return "none"
+    return f"{wording.with_interval(comparison)}, {comparison.verdict}"
 
 
 def table(tries: Sequence[Try]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.microbench.slowed_layers import LEAST, PLACES, SHARES, Try, planted, table
+from tests.microbench.slowed_layers import PLACES, SHARES, Try, planted, table
 
 A_TRY = {
     "seed": 0,
@@ -32,7 +32,6 @@ def test_what_is_planted_shows() -> None:
     assert ("conv5_1", "2") not in first
     assert all(name != "conv1_1" for name, _ in first)
     assert len(PLACES) == len(SHARES) == 13
-    assert LEAST * 13 > 1, "a layer of the mean size would show at any factor"
 
 
 @pytest.mark.parametrize(
