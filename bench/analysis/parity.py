@@ -6,7 +6,7 @@ as they may come from different PyTorch versions.
 Inference file: `probabilities` (N, C) float32, `maps` (N, C, h, w) float32, `bad` (N,) bool,
 `paths` (N,), `threshold`, `trained`. Training file: `losses` (steps,) float64, `trained`. Images
 are matched by path, so a slow scenario may have computed fewer. A model of the user's own:
-`output_0`, `output_1`, ... of one batch, `images`, `trained`, and `labels` (N,) of N items if it
+`output_0`, `output_1`, ... of two batches, `images`, `trained`, and `labels` (N,) of N items if it
 has any; a slow scenario may have labelled fewer.
 """
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bench.store.metadata import Form
+    from bench.store.records import ScenarioRow
 
 _FORMATS = {4: "torch.channels_last", 5: "torch.channels_last_3d"}
 
@@ -30,13 +31,13 @@ for layer in model.modules():
     if isinstance(layer, (torch.nn.Conv2d, torch.nn.Linear)):
         layer.to(DTYPE)"""
 
-_LOW_WEIGHTS_BESIDE_ATTENTION = """\
-# PyTorch's attention reads the weights inside it together: they stay fp32, and autocast casts
-attention = (torch.nn.MultiheadAttention, torch.nn.TransformerEncoderLayer)
-read = {part for one in model.modules() if isinstance(one, attention) for part in one.modules()}
+_LOW_WEIGHTS_OF_ANY = """\
+kinds = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d, torch.nn.Linear)
 for layer in model.modules():
-    if type(layer) in (torch.nn.Conv2d, torch.nn.Linear) and layer not in read:
+    if type(layer) in kinds:
         layer.to(DTYPE)"""
+
+_NO_FAST_PATH = "torch.backends.mha.set_fastpath_enabled(False)  # it fails on converted weights"
 
 _OF_TENSORS = """\
 def tensors_of(nested):
@@ -142,9 +143,16 @@ class InputsInCode:
         if wanted:
             yield f"from torch.utils._pytree import {', '.join(wanted)}"
 
+    def fast_path(self, row: ScenarioRow) -> tuple[str, ...]:
+        """Return the line that switches off the fast path of PyTorch's attention, if it must be."""
+        has_one = self.form is not None and self.form.has_attention
+        return (
+            (_NO_FAST_PATH,) if has_one and (row.backend == "ipex" or row.dtype != "fp32") else ()
+        )
+
     def low_weights(self, dtype: str) -> str:
         """Return the lines that convert weights to a dtype of 16 bits, by its name in the code."""
-        code = _LOW_WEIGHTS if self.form is None else _LOW_WEIGHTS_BESIDE_ATTENTION
+        code = _LOW_WEIGHTS if self.form is None else _LOW_WEIGHTS_OF_ANY
         return code.replace("DTYPE", dtype)
 
     # ---- tracing ---------------------------------------------------------------------------

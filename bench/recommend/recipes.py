@@ -213,7 +213,7 @@ def _inference(row: ScenarioRow, given: InputsInCode) -> Iterator[str]:
     laid_out, traced = row.layout == "channels_last", row.mode == "torchscript"
     yield from _imports(row)
     yield from given.imports(traced=traced, laid_out=laid_out)
-    yield from ("", "model.eval()", *(given.layout() if laid_out else ()))
+    yield from ("", "model.eval()", *given.fast_path(row), *(given.layout() if laid_out else ()))
     if row.backend == "ipex":
         prepack = ", weights_prepack=False" if row.mode == "compile" else ""
         yield f"model = ipex.optimize(model, dtype={_DTYPES[row.dtype]}{prepack})"
@@ -296,7 +296,7 @@ def _int8(row: ScenarioRow, torch: str | None, given: InputsInCode) -> Iterator[
         yield f"from {package}.quantize_pt2e import convert_pt2e, prepare_pt2e"
         yield f"from {package}.quantizer import x86_inductor_quantizer as x86"
     yield from given.imports(traced=ipex, laid_out=laid_out)
-    yield from ("", "model.eval()", *(given.layout() if laid_out else ()))
+    yield from ("", "model.eval()", *given.fast_path(row), *(given.layout() if laid_out else ()))
     if ipex:
         yield from given.wrapper()
     call = given.traced_call if ipex else given.call
@@ -325,7 +325,7 @@ def _onnxruntime(row: ScenarioRow, given: InputsInCode) -> str:
 def _zentorch(row: ScenarioRow, given: InputsInCode) -> str:
     is_low = row.dtype != "fp32"
     autocast = f", {_autocast(row)}" if is_low else ""
-    lines = [_FREEZING, _ZENTORCH, "model.eval()"]
+    lines = [_FREEZING, _ZENTORCH, "model.eval()", *given.fast_path(row)]
     lines += given.layout() if row.layout == "channels_last" else ()
     lines += [given.low_weights(_DTYPES[row.dtype])] if is_low else []
     lines += ['model = torch.compile(model, backend="zentorch", dynamic=False)', ""]

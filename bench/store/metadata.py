@@ -115,6 +115,10 @@ class Form:
     weight_dims: tuple[int, ...] = (1, 2, 4)
     outputs: str = "tensors"
     """`tensors` for a tensor or a tuple of tensors, else `mapping`, `dataclass` or `nested`."""
+    has_attention: bool = True
+    """Whether it holds an attention layer of PyTorch's own."""
+    has_values: bool = True
+    """Whether a number other than zero was among the outputs; else that they agree says little."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,11 +12,7 @@ lines and are skipped. Nothing in this module imports torch.
 
 from __future__ import annotations
 
-import ctypes
-import os
 import re
-import sys
-import tempfile
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -34,8 +30,7 @@ from bench.plan.scenario import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from contextlib import AbstractContextManager
+    from collections.abc import Mapping
 
     from bench.worker import protocol
 
@@ -43,6 +38,8 @@ COMPUTE = ("convolution", "deconvolution", "inner_product", "matmul")
 """Primitives that do the arithmetic. Only these show the instruction set: softmax and pooling name
 the CPU's widest one, whatever their data."""
 
+_CHANNELS_LAST = ("acdb", "acdeb")
+"""Tags of images and of volumes."""
 _NODE = re.compile(
     r"= (?:prim::(oneDNNFusionGroup)(?:_\d+)?|(ipex::LlgaFusionGroup)(?:_\d+)?"
     r"|((?:torch_)?ipex\w*::\w+))\b"
@@ -112,11 +109,18 @@ class Evidence:
     """TorchScript has `nodes` {name: count}; compile `graphs`, `breaks`, and `tuned` products and
     `cpp_wrappers` if any; aot `packages`; int8 of a backend without oneDNN `arithmetic`: how many
     operators took 8-bit numbers, and of how many."""
+    layouts: frozenset[Layout] = frozenset(Layout)
+    """Those that a label can be checked for, in this model (`Workload.layouts`)."""
 
     @property
     def convolutions(self) -> tuple[Kernel, ...]:
         """The convolutions that printed a line."""
         return tuple(kernel for kernel in self.kernels if kernel.primitive == "convolution")
+
+    @property
+    def arithmetic(self) -> tuple[Kernel, ...]:
+        """The kernels that did the arithmetic and printed a line."""
+        return tuple(kernel for kernel in self.kernels if kernel.primitive in COMPUTE)
 
     @property
     def fused_ops(self) -> int:
@@ -126,7 +130,7 @@ class Evidence:
     @property
     def isa(self) -> str | None:
         """The widest instruction set of the arithmetic; an unknown one counts as widest."""
-        names = [kernel.isa for kernel in self.kernels if kernel.primitive in COMPUTE]
+        names = [kernel.isa for kernel in self.arithmetic]
         return max((name for name in names if name is not None), key=isa.rank, default=None)
 
     @property
@@ -239,33 +243,6 @@ def fused_operators(reply: protocol.KernelsReply) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def capture(call: Callable[[], object], verbose: AbstractContextManager[object]) -> str:
-    """Call once with verbose on, and return what was written to file descriptor 1 meanwhile.
-
-    oneDNN prints through the C library, past `sys.stdout`. So the descriptor itself points to a
-    temporary file during the call, and C's buffers are flushed before and after.
-    """
-    libc = ctypes.CDLL(None)
-
-    def flush() -> None:
-        sys.stdout.flush()
-        libc.fflush(None)
-
-    flush()
-    with tempfile.TemporaryFile() as log:
-        outside = os.dup(1)
-        os.dup2(log.fileno(), 1)
-        try:
-            with verbose:
-                call()
-        finally:
-            flush()
-            os.dup2(outside, 1)
-            os.close(outside)
-        log.seek(0)
-        return log.read().decode(errors="replace")
-
-
 def contradiction(scenario: Scenario, evidence: Evidence) -> str | None:
     """Return a sentence if the evidence contradicts the scenario's label, else None."""
     checks = (
@@ -284,8 +261,10 @@ def _wrong_backend(scenario: Scenario, evidence: Evidence) -> str | None:
     foreign = [name for name in evidence.graph.get("nodes", {}) if name.startswith("ipex")]
     if scenario.backend == "stock" and foreign:
         return f"a stock scenario runs IPEX operators: {', '.join(foreign)}"
-    # Compiled IPEX packs weights in the graph, and in int8 the kernels are the proof.
+    # Compiled IPEX packs weights in the graph; in int8 the kernels are the proof; and training may
+    # leave nothing but its fused optimizer step, without which it is refused.
     replaces = scenario.mode is not Mode.COMPILE and scenario.dtype is not Dtype.INT8
+    replaces = replaces and scenario.task is not Task.TRAINING
     if scenario.backend == "ipex" and replaces and not evidence.layers_replaced:
         return "ipex.optimize replaced no layer: this would time stock PyTorch"
     own = [name for name in evidence.graph.get("nodes", {}) if name.startswith("zentorch::")]
@@ -297,11 +276,11 @@ def _wrong_backend(scenario: Scenario, evidence: Evidence) -> str | None:
 def _wrong_dtype(scenario: Scenario, evidence: Evidence) -> str | None:
     if scenario.dtype is Dtype.INT8:
         return _not_int8(evidence)
-    ran = {str(kernel.data_type("src")) for kernel in evidence.convolutions}
+    ran = {str(one.data_type("src")) for one in evidence.convolutions or evidence.arithmetic}
     expected = {Dtype.FP32: "f32", Dtype.BF16: "bf16", Dtype.FP16: "f16"}[scenario.dtype]
     if not ran or expected in ran:
         return None
-    return f"the label says {scenario.dtype}, but the convolutions ran in {', '.join(sorted(ran))}"
+    return f"the label says {scenario.dtype}, but the arithmetic ran in {', '.join(sorted(ran))}"
 
 
 def _not_int8(evidence: Evidence) -> str | None:
@@ -309,7 +288,7 @@ def _not_int8(evidence: Evidence) -> str | None:
 
     A backend that does not use oneDNN counts its own operators.
     """
-    ran = [kernel for kernel in evidence.kernels if kernel.primitive in COMPUTE]
+    ran = evidence.arithmetic
     small = sum(k.data_type("src") in ("u8", "s8") and k.data_type("wei") == "s8" for k in ran)
     small, total = evidence.graph.get("arithmetic", (small, len(ran)))
     if not total:
@@ -339,9 +318,10 @@ def _wrong_fusion(scenario: Scenario, evidence: Evidence) -> str | None:
 
 def _wrong_layout(scenario: Scenario, evidence: Evidence) -> str | None:
     """Check stock eager mode only; all others may choose layouts themselves."""
-    if scenario.mode is not Mode.EAGER or scenario.backend == "ipex" or not evidence.convolutions:
+    chosen = scenario.mode is Mode.EAGER and scenario.backend != "ipex"
+    if not chosen or scenario.layout not in evidence.layouts or not evidence.convolutions:
         return None
-    last = sum(kernel.layout("src") == "acdb" for kernel in evidence.convolutions)
+    last = sum(kernel.layout("src") in _CHANNELS_LAST for kernel in evidence.convolutions)
     if scenario.layout is Layout.CHANNELS_LAST and not last:
         return "the label says channels_last, but no convolution read such a tensor"
     if scenario.layout is Layout.CONTIGUOUS and last:
@@ -378,7 +358,7 @@ def _not_reduced(scenario: Scenario, evidence: Evidence) -> str | None:
     value = variables.of(scenario).get(variables.FPMATH)
     if value is None:
         return None
-    ran = [k for k in evidence.kernels if k.primitive in COMPUTE and k.data_type("src") == "f32"]
+    ran = [kernel for kernel in evidence.arithmetic if kernel.data_type("src") == "f32"]
     if not ran:
         return f"fpmath={value} was allowed, but no kernel reported that it took fp32 numbers"
     if 2 * sum(kernel.is_reduced for kernel in ran) > len(ran):

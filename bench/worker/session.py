@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from bench.errors import WorkerError
-from bench.plan.scenario import Dtype, Phase, Scenario, Status, Task, part_of
+from bench.plan.scenario import Dtype, Layout, Phase, Scenario, Status, Task, part_of
 from bench.worker import calibration, conditions, graphs, kernels, outputs, product_parts, workload
 from bench.worker.backends import quantize
 from bench.worker.idle_heap import IdleHeap
@@ -205,13 +205,15 @@ class Session:
             kernels=ran,
             layers_replaced=active.prepared.layers_replaced,
             graph=graphs.evidence(active.scenario.mode) if backends_own is None else backends_own(),
+            layouts=self._work.layouts if self._work is not None else frozenset(Layout),
         )
         active.graph = active.graph_now()
         return {**kernels.reply(active.scenario, evidence), "calls": [asdict(logged)]}
 
     def memory(self) -> protocol.MemoryReply:
         """Return the peak since `prepare`, probes and checks left out, and the present size."""
-        return {"peak_rss_mb": self._memory.peak_mb(), "rss_mb": self._memory.resident_mb()}
+        resident_mb = self._memory.resident_mb()
+        return {"peak_rss_mb": max(self._memory.peak_mb(), resident_mb), "rss_mb": resident_mb}
 
     def conditions(self) -> dict[str, Any]:
         """Read this process's conditions again: compiling and optimising load libraries."""
@@ -229,8 +231,9 @@ class Session:
             return calibration.peak([Dtype(name) for name in dtypes])
 
     def release(self) -> dict[str, Any]:
-        """Drop the prepared scenario, its memory and all compiled code."""
+        """Drop the prepared scenario, its memory and compiled code; undo what backends switch."""
         self._active = None
+        torch.backends.mha.set_fastpath_enabled(True)
         graphs.forget()
         gc.unfreeze()
         release_freed_memory()

@@ -80,6 +80,9 @@ def _decision_headline(
         start = f"{count(wrong, 'scenario')} gave wrong outputs and got no verdict"
         return f"{start}; the others agree with stock default.", "bad"
     agree = "All outputs agree with stock default's"
+    form = facts.metadata.data.form
+    if form is not None and not form.has_values:
+        return f"{agree}, which says little: they hold no number other than zero.", "plain"
     nouns = facts.nouns
     if _has_no_labels(facts):
         missing = "What is decided from them is not known here: --decide MODULE:FUNCTION tells."

@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import io
 import sys
+import traceback
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, NoReturn
 
@@ -35,6 +36,7 @@ FUSED_OPTIMIZERS = ("SGD", "Adagrad", "Adam", "Lamb", "Lars")
 _TOO_NEW = (3, 13)
 """IPEX 2.8 has wheels for this Python, but its eager layers crash."""
 _MISMATCH = "needs to work with PyTorch"
+_OF_TRANSFORMERS = "intel_extension_for_pytorch/transformers"
 
 
 def load() -> None:
@@ -64,6 +66,12 @@ def _why_not(error: Exception, printed: str) -> str:
         return (
             "intel-extension-for-pytorch is not installed (it exists for x86-64 Linux only, and "
             "for PyTorch 2.8 at the latest)"
+        )
+    frames = traceback.extract_tb(error.__traceback__)
+    if any(_OF_TRANSFORMERS in frame.filename for frame in frames):
+        return (
+            "IPEX 2.8 imports transformers where it is installed, and fails with this version of "
+            f"it ({type(error).__name__}: {error}): install transformers 4, or uninstall it"
         )
     return f"IPEX could not be imported: {type(error).__name__}: {error}"
 
@@ -97,6 +105,7 @@ def prepare(
         return _training(model, scenario, dtype, optimizer)
     if scenario.mode is Mode.AOT:
         raise NotImplementedError("IPEX has no ahead-of-time mode")
+    torch.backends.mha.set_fastpath_enabled(False)  # it would read weights that IPEX has packed
     _refuse_unpacked(dtype)
     if scenario.mode is Mode.COMPILE:
         return _compiled(model, scenario, dtype)
@@ -187,11 +196,13 @@ def _training(
     )
     if not steps_are_fused(stepper):
         raise NotImplementedError("IPEX left the optimizer's step unchanged")
+    # in fp32 IPEX packs no linear layer for training, so that of a transformer's step its optimizer
+    # may be all that is IPEX's
     return Prepared(
         model=trained,
         optimizer=stepper,
         autocast=dtype,
-        layers_replaced=_at_least_one(count_replaced(trained)),
+        layers_replaced=count_replaced(trained),
     )
 
 

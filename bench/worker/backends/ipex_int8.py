@@ -41,6 +41,7 @@ def quantize(
     from intel_extension_for_pytorch.quantization import convert, prepare
 
     model = copy.deepcopy(model).eval()
+    torch.backends.mha.set_fastpath_enabled(False)  # it would hide linear layers
     lay_out(model, scenario.layout)
     set_fusion(on=True)
     with torch.no_grad(), warnings.catch_warnings():

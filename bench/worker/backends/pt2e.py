@@ -41,6 +41,7 @@ def quantize(
     if scenario.mode is not Mode.COMPILE:
         raise NotImplementedError("stock int8 is compiled by Inductor: no other mode runs it")
     prepare_pt2e, convert_pt2e, quantizers = _tools()
+    torch.backends.mha.set_fastpath_enabled(False)  # it would hide linear layers
     lay_out(model.eval(), scenario.layout)
     quantizer = quantizers.X86InductorQuantizer()
     # Without VNNI, the sum of two 8-bit products can overflow its 16 bits.

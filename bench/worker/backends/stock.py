@@ -44,6 +44,7 @@ IMPORTS: tuple[str, ...] = ()
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 """By a tensor's number of dimensions."""
 QUANTIZER = "bench.worker.backends.pt2e"
+_IN_LOW_PRECISION = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d, torch.nn.Linear)
 _AUTOCAST = {Dtype.FP32: None, Dtype.BF16: torch.bfloat16, Dtype.FP16: torch.float16}
 
 
@@ -114,13 +115,12 @@ def lay_out(model: torch.nn.Module, layout: Layout) -> None:
 def hold_weights_in(model: torch.nn.Module, dtype: torch.dtype) -> None:
     """Convert the weights of convolutions and linear layers; buffers, such as scales, keep fp32.
 
-    PyTorch's attention and encoder layers read the weights of the linear layers inside them
-    together with their own, so these must all have one dtype: they keep fp32 and autocast casts.
+    The fast path of PyTorch's attention layers fails on weights of two dtypes, and not all of
+    theirs are a linear layer's. So it is switched off in the process until `Session.release`.
     """
-    readers = (torch.nn.MultiheadAttention, torch.nn.TransformerEncoderLayer)
-    read = {part for one in model.modules() if isinstance(one, readers) for part in one.modules()}
+    torch.backends.mha.set_fastpath_enabled(False)
     for module in model.modules():
-        if type(module) in (torch.nn.Conv2d, torch.nn.Linear) and module not in read:
+        if type(module) in _IN_LOW_PRECISION:
             module.to(dtype)
 
 

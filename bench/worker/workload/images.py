@@ -84,6 +84,8 @@ class Workload:
     """
 
     decides = True
+    layouts = frozenset(Layout)
+    """Those that convolutions must read where a label names them."""
 
     def __init__(
         self,

@@ -12,24 +12,25 @@ generators are seeded before the user's code runs, so all workers get the same.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import inspect
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from bench.errors import BenchError, WorkerError
-from bench.plan.scenario import Status, Task
+from bench.plan.scenario import Layout, Status, Task
 from bench.worker.backends import autocast
 from bench.worker.workload import Batch, Workload, given_model
 from bench.worker.workload.inputs import AdaptedModel, Place, arranged, mapped, tensors_of
 from bench.worker.workload.own_module import (
+    counted_flop,
     in_eval_mode,
     refuse_changing_outputs,
     refuse_converted,
+    values_of,
+    without_history,
 )
 from bench.worker.workload.own_outputs import Flat, container_of, flatten, full_precision
 from bench.worker.workload.users_code import (
@@ -49,11 +50,11 @@ if TYPE_CHECKING:
     from bench.worker.workload import Loaded
     from bench.worker.workload.inputs import Call, Inputs
 
+_ATTENTION = (torch.nn.MultiheadAttention, torch.nn.TransformerEncoderLayer)
+"""Layers of PyTorch's that have a fast path."""
 CALIBRATION_ITEMS = 128
 """At most so many items are taken from the user's calibration data: ranges change little with more,
 and a data loader may hold a million."""
-_COMPARED_VALUES = 16
-"""Of each weight, to tell random weights from loaded ones."""
 
 
 class OwnModel(Workload):
@@ -116,7 +117,7 @@ class OwnModel(Workload):
         """
         made = self._made(self._seed)
         trained = all(
-            torch.equal(values, self._values.get(name, values)) for name, values in _values_of(made)
+            torch.equal(values, self._values.get(name, values)) for name, values in values_of(made)
         )
         if scenario.task is not Task.TRAINING:
             made = self._taking(made, scenario.batch_size)
@@ -161,7 +162,7 @@ class OwnModel(Workload):
             return None
         shapes = tuple(tensor.shape for tensor in tensors_of(images))
         if shapes not in self._flop:
-            self._flop[shapes] = _counted(model, images)
+            self._flop[shapes] = counted_flop(model, images)
         return self._flop[shapes]
 
     # ---- what further functions of the user's make possible --------------------------------
@@ -260,7 +261,7 @@ class OwnModel(Workload):
                 "function or class that returns one"
             )
         refuse_converted(made, self._factory.path)
-        return in_eval_mode(made)
+        return in_eval_mode(without_history(made))
 
     def _taking(self, made: torch.nn.Module, size: int) -> torch.nn.Module:
         """Return the module as one of a single argument, for batches of that size."""
@@ -304,6 +305,8 @@ class OwnModel(Workload):
             "dims": sorted({tensor.dim() for tensor in tensors}),
             "weight_dims": self._weight_dims,
             "outputs": self._outputs,
+            "has_attention": self._has_attention,
+            "has_values": self._has_values,
         }
 
     def _only_tensors(self, call: Call) -> bool:
@@ -322,9 +325,14 @@ class OwnModel(Workload):
             BenchError: the model does not take the inputs, or returns other things than tensors.
         """
         images, made = self._inputs_for(1), self._made(self._seed + 1)
-        self._values = dict(_values_of(made))
+        self._values = dict(values_of(made))
         self._weight_dims = sorted({weight.dim() for weight in made.parameters()})
         self._parameters = inspect.signature(made.forward).parameters
+        kinds = {type(part) for part in made.modules()}
+        self._has_attention = any(issubclass(kind, _ATTENTION) for kind in kinds)
+        # `contiguous` is what the model makes of it: many permute their tensors themselves
+        has_layout = any(issubclass(kind, (torch.nn.Conv2d, torch.nn.Conv3d)) for kind in kinds)
+        self.layouts = frozenset({Layout.CHANNELS_LAST} if has_layout else ())
         made = self._taking(made, 1)
         shapes = ", ".join(str(tuple(one.shape)) for one in tensors_of(images))
         path = f"{self._factory.path} with inputs {shapes}"
@@ -336,6 +344,7 @@ class OwnModel(Workload):
 
         with torch.inference_mode():
             refuse_changing_outputs(tensors, images, self._factory.path)
+            self._has_values = any(one.count_nonzero() for one in flatten(results[0], path))
         result = results[0]
         is_tuple = type(result) is tuple and all(isinstance(p, torch.Tensor) for p in result)
         self._is_flat = is_tuple or isinstance(result, torch.Tensor)
@@ -377,21 +386,3 @@ def _loss(train_step: UsersFunction, model: torch.nn.Module, batch: object) -> t
             "and the optimiser's step are made here"
         )
     return loss
-
-
-def _counted(model: torch.nn.Module, images: Inputs) -> int | None:
-    shared = {id(parameter): parameter for parameter in model.parameters()}
-    try:
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            copy.deepcopy(model, shared)(images)
-        return int(counter.get_total_flops()) or None
-    except Exception:  # noqa: BLE001 - the user's code may do anything; the figure is optional
-        return None
-
-
-def _values_of(made: torch.nn.Module) -> list[tuple[str, torch.Tensor]]:
-    """Return the first values of each weight by its name."""
-    return [
-        (name, weight.detach().reshape(-1)[:_COMPARED_VALUES].clone())
-        for name, weight in made.named_parameters()
-    ]

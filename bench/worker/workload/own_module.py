@@ -7,6 +7,7 @@ refuse_changing_outputs(made, images, name)     # its outputs could not be compa
 
 from __future__ import annotations
 
+import copy
 import inspect
 from contextlib import contextmanager
 from functools import partial
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch._dynamo.eval_frame import OptimizedModule
+from torch.utils.flop_counter import FlopCounterMode
 
 from bench.errors import BenchError
 from bench.worker.workload.inputs import tensors_of
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
     from bench.worker.workload.inputs import Inputs
 
+_COMPARED_VALUES = 16
+"""Of each weight, to tell random weights from loaded ones."""
 _RANDOM = 1e-3
 """A share of an output's largest value that rounding in another order cannot reach."""
 
@@ -147,3 +151,34 @@ def _settings() -> dict[str, object]:
         "whether gradients are kept": torch.is_grad_enabled(),
         "which algorithms are allowed": torch.are_deterministic_algorithms_enabled(),
     }
+
+
+def without_history(made: torch.nn.Module) -> torch.nn.Module:
+    """Detach the tensors that modules keep beside their parameters, as old `weight_norm` does.
+
+    Their history cannot be copied, and IPEX gets a copy. `forward` computes them again.
+    """
+    for part in made.modules():
+        for name, value in vars(part).items():
+            if isinstance(value, torch.Tensor) and value.grad_fn is not None:
+                setattr(part, name, value.detach())
+    return made
+
+
+def counted_flop(model: torch.nn.Module, images: Inputs) -> int | None:
+    """Count the operations of a call of a copy; None if it fails, or PyTorch counts none."""
+    shared = {id(parameter): parameter for parameter in model.parameters()}
+    try:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            copy.deepcopy(model, shared)(images)
+        return int(counter.get_total_flops()) or None
+    except Exception:  # noqa: BLE001 - the user's code may do anything; the figure is optional
+        return None
+
+
+def values_of(made: torch.nn.Module) -> list[tuple[str, torch.Tensor]]:
+    """Return the first values of each weight by its name."""
+    return [
+        (name, weight.detach().reshape(-1)[:_COMPARED_VALUES].clone())
+        for name, weight in made.named_parameters()
+    ]

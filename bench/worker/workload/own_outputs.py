@@ -62,9 +62,11 @@ def _parts(result: object, name: str) -> Sequence[object]:
 
 
 def _no_outputs(result: object, name: str) -> BenchError:
+    kind = kind_of(result)
+    hint = "; `use_cache=False` in a configuration of transformers leaves it out"
     return BenchError(
-        f"--model {name} returned {kind_of(result)}: its outputs must be a tensor, or a tuple, "
-        "list, dict or dataclass of tensors"
+        f"--model {name} returned {kind}: its outputs must be a tensor, or a tuple, list, dict or "
+        f"dataclass of tensors{hint if kind.endswith('Cache') else ''}"
     )
 
 

@@ -117,6 +117,15 @@ def test_what_is_missing_names_its_option(own: Run) -> None:
     assert answer_of(told, "decisions").question == "Same labels?"
 
 
+def test_outputs_without_a_number_prove_nothing(own: Run) -> None:
+    """A detector with random weights finds no box in any way of running it."""
+    data = {**own.environment["data"], "form": {**FORM, "has_values": False}}
+    empty = replace(own, environment={**own.environment, "data": data})
+    answer = answer_of(Facts(empty), "decisions")
+    assert "says little" in answer.headline
+    assert answer.tone == "plain"
+
+
 def test_labels_that_changed_are_counted(make_run: MakeRun) -> None:
     """As decisions are, in the same columns."""
     run = make_run(only=THREE, decisions_changed=((IPEX_1, 2),))

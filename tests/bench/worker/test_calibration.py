@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bench.plan.scenario import Dtype
-from bench.worker import calibration, kernels
+from bench.worker import calibration, kernels, logged_calls
 from bench.worker.backends import stock
 from tests.hardware import ONEDNN_HAS_BF16
 
@@ -51,7 +51,7 @@ def test_what_onednn_computes_in_agrees_with_the_cpus_flags() -> None:
 def test_the_peak_in_int8_is_of_8_bit_kernels() -> None:
     """The log says what was timed: on every CPU, with VNNI or without."""
     call = calibration.int8_convolution(*calibration.PEAK_LAYERS[0])
-    log = kernels.capture(call, stock.verbose())
+    log = logged_calls.capture(call, stock.verbose())
     (ran,) = kernels.parse(log)
     assert (ran.primitive, ran.data_type("src"), ran.data_type("wei")) == (
         "convolution",

@@ -22,7 +22,7 @@ if {value!r}:
 import torch
 if {ipex}:
     import intel_extension_for_pytorch as ipex
-from bench.worker import kernels
+from bench.worker import kernels, logged_calls
 if {value!r}:
     fpmath.allow({value!r})
 model = torch.nn.Sequential(torch.nn.Conv2d(64, 64, 3), torch.nn.ReLU()).eval()
@@ -32,7 +32,7 @@ verbose = torch.backends.mkldnn.verbose(1)
 if {ipex}:
     model, verbose = ipex.optimize(model), ipex.verbose(1)
 with torch.inference_mode():
-    log = kernels.capture(lambda: model(images), verbose)
+    log = logged_calls.capture(lambda: model(images), verbose)
 sys.stderr.write(json.dumps({{"allowed": fpmath.allowed(), "log": log}}))
 """
 

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import os
 import re
-from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -287,7 +285,7 @@ def test_a_matrix_product_is_fused_unless_it_only_adds_its_bias(post: str, fused
     """The bias comes as a `sum`."""
     found = evidence(MATMUL.format(post=post), layers_replaced=3)
     assert found.fused_ops == fused
-    off = scenario("ipex", Mode.TORCHSCRIPT, fusion=False)
+    off = scenario("ipex", Mode.TORCHSCRIPT, fusion=False, dtype=Dtype.BF16)
     assert (contradiction(off, found) is not None) == bool(fused)
 
 
@@ -383,6 +381,29 @@ def test_an_empty_log_proves_nothing(case: Scenario) -> None:
     assert contradiction(case, Evidence()) is None
 
 
+def test_a_training_step_of_ipex_may_be_its_optimizer_alone() -> None:
+    """In fp32 it packs no linear layer for training; its own optimizer step is required before."""
+    assert contradiction(scenario("ipex", task=Task.TRAINING), Evidence(layers_replaced=0)) is None
+
+
+def test_a_users_model_may_change_layouts_itself() -> None:
+    """So `contiguous` promises nothing, and `channels_last` only where a layer has a layout."""
+    last, plain = evidence(line(layout="acdb")), evidence(line(layout="abcd"))
+    of_images, of_words = frozenset({LAST}), frozenset[Layout]()
+    assert contradiction(scenario(), replace(last, layouts=of_images)) is None
+    assert contradiction(scenario(layout=LAST), replace(plain, layouts=of_images)) is not None
+    assert contradiction(scenario(layout=LAST), replace(plain, layouts=of_words)) is None
+    volumes = evidence(line(layout="acdeb"), layouts=of_images)
+    assert contradiction(scenario(layout=LAST), volumes) is None
+
+
+def test_matrix_products_show_the_dtype_of_a_model_without_convolutions() -> None:
+    """A transformer in the wrong dtype is found too."""
+    products = evidence(MATMUL.format(post=""))
+    assert contradiction(scenario(dtype=Dtype.BF16), products) is None
+    assert "ran in bf16" in str(contradiction(scenario(), products))
+
+
 @pytest.mark.parametrize(
     ("case", "graph"),
     [
@@ -426,28 +447,6 @@ def test_the_reply_carries_what_the_protocol_promises() -> None:
     assert set(reply) == set(KernelsReply.__annotations__) - {"reorders"}
     assert reply["fused_ops"] == 1
     assert reply["graph"] == {"reorder_share": 0.0}
-
-
-def test_capture_reads_c_output(
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    """C code writes to the descriptor; afterwards stdout is what it was."""
-    captured = kernels.capture(lambda: os.write(1, b"from C\n"), nullcontext())
-    os.write(1, b"after\n")
-    assert captured == "from C\n"
-    assert capfd.readouterr().out == "after\n"
-
-
-def test_capture_restores_stdout_when_the_call_fails(capfd: pytest.CaptureFixture[str]) -> None:
-    """A failing call must not leave the worker mute."""
-
-    def fail() -> None:
-        raise ValueError("no")
-
-    with pytest.raises(ValueError, match="no"):
-        kernels.capture(fail, nullcontext())
-    os.write(1, b"after\n")
-    assert capfd.readouterr().out == "after\n"
 
 
 def test_a_cap_that_did_not_take_is_a_contradiction() -> None:

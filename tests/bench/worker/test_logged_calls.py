@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.worker.logged_calls import log_call
+from bench.worker.logged_calls import capture, log_call
 from tests.bench.worker.test_kernels import line
 
 if TYPE_CHECKING:
@@ -53,3 +53,23 @@ def test_a_backend_without_a_log_gives_the_whole_time_alone(text: str) -> None:
     kernels, call = log_call(model := Model(text), model.verbose)
     assert kernels == call.kernels_ms == ()
     assert call.wall_ms > 0
+
+
+def test_capture_reads_c_output(capfd: pytest.CaptureFixture[str]) -> None:
+    """C code writes to the descriptor; afterwards stdout is what it was."""
+    captured = capture(lambda: os.write(1, b"from C\n"), nullcontext())
+    os.write(1, b"after\n")
+    assert captured == "from C\n"
+    assert capfd.readouterr().out == "after\n"
+
+
+def test_capture_restores_stdout_when_the_call_fails(capfd: pytest.CaptureFixture[str]) -> None:
+    """A failing call must not leave the worker mute."""
+
+    def fail() -> None:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        capture(fail, nullcontext())
+    os.write(1, b"after\n")
+    assert capfd.readouterr().out == "after\n"

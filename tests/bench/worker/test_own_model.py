@@ -5,16 +5,22 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 
+from bench.analysis import parity
 from bench.engine.worker_process import worker_arguments
 from bench.errors import BenchError, WorkerError
-from bench.plan.scenario import FULL, Dtype, Mode, Status, Task, stock_default
+from bench.plan.scenario import FULL, Dtype, Layout, Mode, Status, Task, stock_default
+from bench.plan.thresholds import ParityTolerance
+from bench.worker import outputs
 from bench.worker.backends import pt2e, stock
+from bench.worker.prepared_scenario import ActiveScenario
 from bench.worker.workload import optimizer_for
 from bench.worker.workload.own_model import CALIBRATION_ITEMS, OwnModel
 from bench.worker.workload.own_outputs import Flat, flatten
@@ -31,6 +37,7 @@ CODE = """
 import collections
 import dataclasses
 import torch
+import warnings
 
 class Small(torch.nn.Module):
     def __init__(self):
@@ -60,6 +67,25 @@ class Caching(Small):
         if self.kept is None:
             self.kept = torch.zeros_like(images)
         return super().forward(images + self.kept)
+
+class Normed(Small):
+    def __init__(self):
+        super().__init__()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch has a newer one
+            torch.nn.utils.weight_norm(self.layer)
+
+class Baked(Small):
+    def forward(self, images):
+        return super().forward(images) * float(images.mean())
+
+class Nothing(Small):
+    def forward(self, images):
+        return [super().forward(images) * 0, images[:, :0]]
+
+class Attention(torch.nn.TransformerEncoderLayer):
+    def __init__(self):
+        super().__init__(8, 2, 8, batch_first=True)
 
 class Tokens(torch.nn.Module):
     def __init__(self, width=4, layers=0):
@@ -206,7 +232,7 @@ def loss_of_images(model, batch):
     return (model(batch) - 1).square().mean()
 
 def no_loss(model, batch):
-    return model(batch).mean().detach().item()
+    return float(model(batch).mean().detach())
 
 @dataclasses.dataclass
 class Config:
@@ -316,6 +342,25 @@ def test_counting_operations_leaves_a_models_caches_alone(monkeypatch: pytest.Mo
     assert work.flop(loaded.model, images, training=False) == flop
     assert getattr(loaded.model, "kept") is None  # noqa: B009 - the user's own attribute
     assert torch.isfinite(loaded.model(images)).all()
+
+
+def test_computed_weights_can_be_copied() -> None:
+    """IPEX gets a copy, and PyTorch copies no tensor with a history."""
+    work = own("Normed")
+    model, images = work.model(SCENARIO).model, work.batch(2).images
+    with torch.inference_mode():
+        assert torch.equal(copy.deepcopy(model)(images), model(images))
+    assert work.flop(model, images, training=False)
+
+
+def test_layers_and_outputs_are_described() -> None:
+    """What the evidence can be checked for, the offered code needs, and the comparison is worth."""
+    assert own("Small").layouts == {Layout.CHANNELS_LAST}
+    attention = own("Attention", shape=(3, 8))
+    assert attention.layouts == set()
+    forms = [work.facts()["form"] for work in (own("Small"), attention, own("Nothing"))]
+    assert [form["has_attention"] for form in forms] == [False, True, False]
+    assert [form["has_values"] for form in forms] == [True, True, False]
 
 
 @pytest.mark.parametrize("kind", ["Loop", "Silent"])
@@ -480,6 +525,30 @@ def test_labels_are_compared_on_further_inputs_where_there_are_any() -> None:
     assert torch.equal(first, own("Small").batch(2).tensor)  # type: ignore[arg-type] # plain
     assert not torch.equal(first, second)  # type: ignore[arg-type] # plain
     assert len(list(own("Tokens", inputs="users_code:by_keyword").batches(2))) == 1
+
+
+def test_a_trace_that_fits_only_its_example_is_found(tmp_path: Path) -> None:
+    """Tracing made a constant of what it read from the first batch; the second has other values."""
+    work, files = own("Baked"), []
+    for mode in (Mode.EAGER, Mode.TORCHSCRIPT):
+        fusion = False if mode is Mode.TORCHSCRIPT else None
+        scenario, batch = replace(SCENARIO, mode=mode, fusion=fusion), work.batch(2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch's own, about the constant
+            prepared = stock.prepare(work.model(scenario).model, scenario, batch.images)
+        active = ActiveScenario(
+            scenario=scenario, prepared=prepared, batch=batch, threshold=0.5, trained=False
+        )
+        arrays, _calls = outputs.compared(active, work, None)
+        files.append(tmp_path / f"{mode}.npz")
+        np.savez(files[-1], **arrays)
+    eager, traced = (dict(np.load(file)) for file in files)
+    assert np.allclose(eager["output_0"], traced["output_0"], atol=1e-5)
+    assert not np.allclose(eager["output_1"], traced["output_1"], atol=1e-5)
+    found = parity.compare(
+        *files, task=Task.INFERENCE, dtype=Dtype.FP32, tolerance=ParityTolerance()
+    )
+    assert (found.within_tolerance, found.images) == (False, 4)
 
 
 # ---- --calibration

@@ -21,7 +21,7 @@ from bench.plan.scenario import (
     Status,
     Task,
 )
-from bench.worker import graphs, kernels
+from bench.worker import graphs, kernels, logged_calls
 from bench.worker.backends import stock
 from bench.worker.main import reason_of, status_of
 from pillqc.errors import ExportError
@@ -94,7 +94,7 @@ def ran(prepared: Prepared, mode: Mode) -> kernels.Evidence:
     """What a call executed, after a first one."""
     with torch.inference_mode():
         prepared(images())
-        log = kernels.capture(lambda: prepared(images()), stock.verbose())
+        log = logged_calls.capture(lambda: prepared(images()), stock.verbose())
     graph = graphs.evidence(mode) if prepared.evidence is None else prepared.evidence()
     return kernels.Evidence(kernels=kernels.parse(log), graph=graph)
 
@@ -210,7 +210,7 @@ def trained(case: Scenario) -> tuple[list[float], kernels.Evidence]:
         return float(loss)
 
     losses = [step() for _ in range(3)]
-    log = kernels.capture(step, stock.verbose())
+    log = logged_calls.capture(step, stock.verbose())
     return losses, kernels.Evidence(kernels=kernels.parse(log), graph=graphs.evidence(case.mode))
 
 

@@ -60,3 +60,18 @@ def test_ipex_that_cannot_be_imported_says_why(
     monkeypatch.delitem(sys.modules, "intel_extension_for_pytorch", raising=False)
     with pytest.raises(ImportError, match=words):
         backends.get("ipex").load()
+
+
+@pytest.mark.torch
+def test_ipex_beside_a_newer_transformers_says_which_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It imports transformers where it finds it, and lacks a name in version 5."""
+    package = tmp_path / "intel_extension_for_pytorch"
+    (package / "transformers").mkdir(parents=True)
+    (package / "__init__.py").write_text("from . import transformers")
+    (package / "transformers" / "__init__.py").write_text("MoeModelOutputWithPast")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "intel_extension_for_pytorch", raising=False)
+    with pytest.raises(ImportError, match=r"MoeModelOutputWithPast.*: install transformers 4"):
+        backends.get("ipex").load()

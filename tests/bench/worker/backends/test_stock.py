@@ -25,6 +25,8 @@ from bench.worker.backends import stock as backend
 from tests.hardware import needs_onednn_bf16
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.bench.worker.backends.conftest import Worker
 
 pytestmark = pytest.mark.torch
@@ -183,6 +185,13 @@ def test_one_batch_size_after_the_other(stock: Worker) -> None:
     assert peaks[1] < peaks[0]
 
 
+@pytest.fixture(autouse=True)
+def _fast_path() -> Iterator[None]:
+    """bf16 switches the fast path of attention off, which a worker undoes."""
+    yield
+    torch.backends.mha.set_fastpath_enabled(True)
+
+
 def output_of(model: torch.nn.Module, example: torch.Tensor, **changes: Any) -> torch.Tensor:
     """Return a user's model's output under the stock backend, in this process."""
     with torch.inference_mode():
@@ -190,9 +199,10 @@ def output_of(model: torch.nn.Module, example: torch.Tensor, **changes: Any) -> 
         return prepared(example)  # type: ignore[no-any-return] # a tensor
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize("mode", [Mode.EAGER, Mode.TORCHSCRIPT])
 def test_an_encoder_layer_runs_in_bf16(mode: Mode) -> None:
-    """It reads its linear layers' weights itself, which must be of one type."""
+    """Its fast path would fail on weights of two dtypes."""
     torch.manual_seed(1)
     model = torch.nn.TransformerEncoderLayer(16, 2, 32, batch_first=True, activation="gelu").eval()
     example = torch.randn(2, 4, 16)
@@ -201,6 +211,16 @@ def test_an_encoder_layer_runs_in_bf16(mode: Mode) -> None:
     fusion = True if mode is Mode.TORCHSCRIPT else None
     found = output_of(model, example, mode=mode, fusion=fusion, dtype=Dtype.BF16)
     assert torch.allclose(found.float(), expected, atol=0.05)
+    assert not torch.allclose(found.float(), expected, atol=1e-4)
+
+
+def test_linear_layers_and_convolutions_hold_bf16_weights() -> None:
+    """Of signals, images and volumes: none is cast at every call."""
+    layers = [torch.nn.Conv1d(2, 4, 3), torch.nn.Conv2d(2, 4, 3), torch.nn.Conv3d(2, 4, 3)]
+    model = torch.nn.Sequential(*layers, torch.nn.Linear(2, 4), torch.nn.LayerNorm(4))
+    backend.hold_weights_in(model, torch.bfloat16)
+    dtypes = [layer.weight.dtype for layer in model]
+    assert dtypes == [*[torch.bfloat16] * 4, torch.float32]
 
 
 def test_volumes_and_tokens_have_layouts_of_their_own() -> None:
