@@ -128,7 +128,7 @@ class Planner:
     def _new_others(self, known: Known, groups: Sequence[Group]) -> Visit | None:
         """Return the first visit of scenarios that no claim needs, as many as fit.
 
-        What budget is kept for comes first, and of that what starts quickly; then int8, whose
+        What budget is kept for comes first: what starts quickly, what compiles, then int8, whose
         calibrating takes longest.
         """
         for group in groups:
