@@ -133,9 +133,7 @@ class Planner:
         """
         for group in groups:
             new = self._new(known, group)
-            new.sort(
-                key=lambda one: (_if_time_is_left(one), one.dtype is Dtype.INT8, one.compiles)
-            )
+            new.sort(key=lambda one: (_if_time_is_left(one), one.dtype is Dtype.INT8, one.compiles))
             if new and (visit := self._first_visit(known, group, new)):
                 return visit
         return None

@@ -175,19 +175,13 @@ def table(tries: Sequence[Try]) -> str:
             f"| {one.number + 1} | {one.layer}, {way} | {one.difference} | {one.named}{mark} "
             f"| {one.share:.0%} | {accounted} |"
         )
-    right, alone = (
-        sum(getattr(one, name) for one in tries) for name in ("is_right", "is_alone")
-    )
+    right, alone = (sum(getattr(one, name) for one in tries) for name in ("is_right", "is_alone"))
     enough = sum(min(one.accounted) >= POLICY.log.accounted_share for one in tries)
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"The slowed layer is first in {right} of {len(tries)} tries, in {alone} of them alone. "
-            f"The logged calls account for {POLICY.log.accounted_share:.0%} of both sides in "
-            f"{enough}.",
-        ]
+    found = (
+        f"The slowed layer is first in {right} of {len(tries)} tries, in {alone} of them alone. "
+        f"The logged calls account for {POLICY.log.accounted_share:.0%} of both sides in {enough}."
     )
+    return "\n".join([*lines, "", found])
 
 
 @click.command(help=__doc__)

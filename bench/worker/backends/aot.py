@@ -29,9 +29,7 @@ def prepare(model: torch.nn.Module, example: Inputs, dtype: torch.dtype | None) 
     built = built_ahead(model, example, autocast(dtype))
     return Prepared(
         model=_Loaded(built.run),
-        package=Package(
-            build_s=built.build_s, size_bytes=built.size_bytes, load_ms=built.load_ms
-        ),
+        package=Package(build_s=built.build_s, size_bytes=built.size_bytes, load_ms=built.load_ms),
         evidence=lambda: {"packages": len(unpacked_folders())},
     )
 
