@@ -51,7 +51,7 @@ def test_one_call_is_logged() -> None:
 def test_a_backend_without_a_log_gives_the_whole_time_alone(text: str) -> None:
     """Its call executed no primitive that is known."""
     kernels, call = log_call(model := Model(text), model.verbose)
-    assert kernels == call.kernels_ms == ()
+    assert (kernels, call.kernels_ms) == ((), ())
     assert call.wall_ms > 0
 
 
