@@ -50,6 +50,8 @@ ALONE: Final = "alone"
 WAYS: Final = ("2", "3", "4", "5", ALONE)
 """How often the layer is computed, or that it is on one thread; two threads are as twice."""
 PLAIN: Final = stock_default(Task.INFERENCE, 1)
+PROFILE: Final = replace(PROFILES["smoke"], min_rounds=8)
+"""More rounds than its three: other work may spoil some of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +115,7 @@ def measured(slow: Scenario, data: Path, folder: Path) -> Facts:
     Runner(
         run_id=folder.name,
         folder=folder,
-        profile=PROFILES["smoke"],
+        profile=PROFILE,
         scenarios=(PLAIN, slow),
         policy=POLICY,
         budget_s=1.0,  # used up by the first launch, which has its rounds in any case
