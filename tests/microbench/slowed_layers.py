@@ -59,6 +59,7 @@ class Try:
     """What was planted, and what the explanation said."""
 
     seed: int
+    threads: int
     number: int
     layer: str
     way: str
@@ -86,26 +87,26 @@ class Try:
         return self.named == self.layer
 
 
-def planted(seed: int) -> list[tuple[str, str]]:
+def planted(seed: int, threads: int = 2) -> list[tuple[str, str]]:
     """Return each layer and way that makes a call longer by the least share, in a drawn order."""
     found = [
         (name, way)
         for name, share in zip(NAMES, SHARES, strict=True)
-        for way in WAYS
+        for way in WAYS[: None if threads > 1 else -1]
         if share * (1 if way == ALONE else int(way) - 1) >= LEAST
     ]
     random.Random(seed).shuffle(found)
     return found
 
 
-def measured(slow: Scenario, data: Path, folder: Path) -> Facts:
+def measured(slow: Scenario, data: Path, folder: Path, cpus: tuple[int, ...]) -> Facts:
     """Run stock default and the slowed scenario, in one launch; return what the page knows."""
     records.write_environment(folder, {"run_id": folder.name})
     for name in (run_folder.LOGS, run_folder.OUTPUTS):
         (folder / name).mkdir()
     launcher = Launcher(
         folder=folder,
-        cpus=placement.chosen_cpus(None),
+        cpus=cpus,
         options=worker_options(data=data, weights="random", seed=0),
     )
 
@@ -124,17 +125,17 @@ def measured(slow: Scenario, data: Path, folder: Path) -> Facts:
     return Facts(records.read_run(folder))
 
 
-def tried(number: int, seed: int, data: Path) -> Try:
+def tried(number: int, seed: int, data: Path, cpus: tuple[int, ...]) -> Try:
     """Make one try.
 
     Raises:
         BenchError: another run is measuring on this machine.
     """
-    layer, way = planted(seed)[number]
+    layer, way = planted(seed, len(cpus))[number]
     place = PLACES[NAMES.index(layer)]
     slow = replace(PLAIN, backend="planted", options=(f"{SLOWED_LAYER}=features.{place}:{way}",))
     with run_folder.only_run_here(), tempfile.TemporaryDirectory(prefix="slowed-") as folder:
-        facts = measured(slow, data, Path(folder))
+        facts = measured(slow, data, Path(folder), cpus)
     reason = layers.why_not(facts, slow.id, PLAIN.id)
     if reason is not None:
         raise click.ClickException(reason)
@@ -144,6 +145,7 @@ def tried(number: int, seed: int, data: Path) -> Try:
     first = found.ordered()[0]
     return Try(
         seed=seed,
+        threads=len(cpus),
         number=number,
         layer=layer,
         way=way,
@@ -187,17 +189,20 @@ def table(tries: Sequence[Try]) -> str:
 
 
 @click.command(help=__doc__)
-@click.option("--tries", type=click.IntRange(1, len(planted(0))), default=20, show_default=True)
+@click.option("--tries", type=click.IntRange(1, len(planted(0, 1))), default=20, show_default=True)
 @click.option("--seed", default=0, show_default=True, help="Draws what is slowed.")
+@click.option("--threads", type=int, help="Threads of every worker; default: as a run has.")
 @click.option("--data", type=click.Path(path_type=Path), default=Path("data/pills"))
 @click.option("--out", type=click.Path(path_type=Path), default=Path("reports/slowed-layers.json"))
-def main(tries: int, seed: int, data: Path, out: Path) -> None:
+def main(tries: int, seed: int, threads: int | None, data: Path, out: Path) -> None:
     """Make the tries that are missing and print the table."""
+    cpus = placement.chosen_cpus(threads)
     kept = [Try(**one) for one in json.loads(out.read_text())] if out.exists() else []
-    found = {one.number: one for one in kept if one.seed == seed}
+    same = (one for one in kept if (one.seed, one.threads) == (seed, len(cpus)))
+    found = {one.number: one for one in same}
     for number in range(tries):
         if number not in found:
-            found[number] = tried(number, seed, data.resolve())
+            found[number] = tried(number, seed, data.resolve(), cpus)
             kept.append(found[number])
             out.parent.mkdir(exist_ok=True)
             out.write_text(json.dumps([asdict(one) for one in kept], indent=1) + "\n")

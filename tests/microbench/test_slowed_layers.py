@@ -8,6 +8,7 @@ from tests.microbench.slowed_layers import PLACES, SHARES, Try, planted, table
 
 A_TRY = {
     "seed": 0,
+    "threads": 2,
     "number": 0,
     "commit": None,
     "difference": "1.30 [1.25, 1.35], slower",
@@ -29,6 +30,8 @@ def test_what_is_planted_shows() -> None:
     assert sorted(first) == sorted(planted(1))
     assert first != planted(1)
     assert ("conv3_2", "2") in first
+    assert ("conv3_2", "alone") in first
+    assert not any(way == "alone" for _, way in planted(0, threads=1))
     assert ("conv5_1", "2") not in first
     assert all(name != "conv1_1" for name, _ in first)
     assert len(PLACES) == len(SHARES) == 13
