@@ -50,7 +50,7 @@ ALONE: Final = "alone"
 WAYS: Final = ("2", "3", "4", "5", ALONE)
 """How often the layer is computed, or that it is on one thread; two threads are as twice."""
 PLAIN: Final = stock_default(Task.INFERENCE, 1)
-PROFILE: Final = replace(PROFILES["smoke"], min_rounds=8)
+PROFILE: Final = replace(PROFILES["smoke"], min_rounds=5)
 """More rounds than its three: other work may spoil some of them."""
 
 
