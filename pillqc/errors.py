@@ -4,7 +4,8 @@ PillqcError             explained in one line; exit code 1
 ├── UsageError          an unknown option, value or layout; exit code 2
 ├── DataError           a folder, image or mask cannot be used; carries its path
 ├── RenderError         a data set cannot be rendered at that place
-└── ModelFileError      a model file is missing, damaged, foreign or of another version
+├── ModelFileError      a model file is missing, damaged, foreign or of another version
+└── ExportError         `torch.export` cannot take the model
 """
 
 from __future__ import annotations
@@ -54,3 +55,7 @@ class RenderError(PillqcError):
 
 class ModelFileError(PillqcError):
     """A model file is missing, damaged, foreign or of another version."""
+
+
+class ExportError(PillqcError):
+    """`torch.export` cannot take the model; the sentence says why."""

@@ -5,8 +5,12 @@
 
 A call is divided into its layers (the convolutions and matrix products that oneDNN logged),
 reorders, oneDNN's other primitives, and the time outside oneDNN. What the logged calls have more or
-less than the timed median, which no log slows, is a part too: so the parts of each scenario add up
-to its timed median, and those of the difference to the measured difference.
+less than the timed ones is a part too: so the parts of each scenario add up to its timed median,
+and those of the difference to the measured difference.
+
+The machine is never in one state: a logged call and the timed ones beside it are slow or fast
+together, as all that a round compares. So a logged call counts in shares of the calls beside it,
+and its times are these shares of the timed median, which is of all rounds and which no log slows.
 
 Layers of two scenarios are the same if their arithmetic is (`problems.Shape.key`), in the order in
 which they run. A fused kernel counts for the layer that it computes.
@@ -127,7 +131,10 @@ class Log:
     walls_ms: tuple[float, ...]
     """Of each logged call; empty in runs that kept none."""
     costs_ms: tuple[float, ...]
-    """How much longer each logged call took than the unlogged one beside it; may be below 0."""
+    """How much longer each logged call took than the unlogged ones beside it; may be below 0."""
+    paces: tuple[float, ...] = ()
+    """What the calls beside each logged one took, in timed medians: its times are divided by it.
+    Empty where there were none."""
 
     @property
     def timed_ms(self) -> float:
@@ -140,13 +147,18 @@ class Log:
         return statistics.median(self.walls_ms) if self.walls_ms else None
 
     @property
+    def pace(self) -> float | None:
+        """The median of `paces`; None without any."""
+        return statistics.median(self.paces) if self.paces else None
+
+    @property
     def log_cost_ms(self) -> float | None:
         """What the log adds to a call: the median; None where no call was made beside one."""
         return statistics.median(self.costs_ms) if self.costs_ms else None
 
     @property
     def outside_ms(self) -> tuple[float, ...]:
-        """The time of each logged call that no primitive of oneDNN took.
+        """The time of each logged call that no primitive of oneDNN took, with what the log costs.
 
         Without the logged calls' whole times it is what the primitives leave of the timed median.
         """
@@ -257,20 +269,22 @@ def why_not(facts: Facts, first: str, second: str) -> str | None:
 
 def log_of(facts: Facts, scenario: str) -> Log:
     """Return the logged calls of a scenario that `why_not` does not object to."""
-    kernels = tuple(facts.kernels[scenario])
+    row, kernels = facts.scenarios[scenario], tuple(facts.kernels[scenario])
+    timed_ms = row.median_ms or 0.0
     calls = [
-        (row, times)
-        for row in facts.logged_calls.get(scenario, ())
-        if len(times := _times_ms(row)) == len(kernels)
+        (call, times, (call.unlogged_ms or timed_ms) / timed_ms)
+        for call in facts.logged_calls.get(scenario, ())
+        if timed_ms and len(times := _times_ms(call)) == len(kernels)
     ]
+    beside = [(call.wall_ms, pace) for call, _, pace in calls if call.unlogged_ms]
     return Log(
-        row=facts.scenarios[scenario],
+        row=row,
         kernels=kernels,
-        times_ms=tuple(times for _, times in calls) or (tuple(row.ms for row in kernels),),
-        walls_ms=tuple(row.wall_ms for row, _ in calls),
-        costs_ms=tuple(
-            row.wall_ms - row.unlogged_ms for row, _ in calls if row.unlogged_ms is not None
-        ),
+        times_ms=tuple(tuple(ms / pace for ms in times) for _, times, pace in calls)
+        or (tuple(kernel.ms for kernel in kernels),),
+        walls_ms=tuple(call.wall_ms / pace for call, _, pace in calls),
+        costs_ms=tuple(wall_ms / pace - timed_ms for wall_ms, pace in beside),
+        paces=tuple(pace for _, pace in beside),
     )
 
 

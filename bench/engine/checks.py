@@ -51,6 +51,9 @@ class Checks:
     def on_differences(self, execution: Execution, sentences: Sequence[str]) -> None:
         """Its conditions differ from its base's, or changed during the launch."""
 
+    def after_block(self, execution: Execution, block_ms: float) -> None:
+        """A block was timed, whose median call took `block_ms`; the next block follows."""
+
     def after_rounds(self, execution: Execution) -> None:
         """The rounds are over and the model is still loaded."""
 

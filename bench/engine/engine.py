@@ -110,6 +110,7 @@ class Engine:
             say=self.say,
             clock=self.clock,
             blocks_ms=self.blocks,
+            after_block=self.checks.after_block,
         )
 
     # ---- a launch --------------------------------------------------------------------------

@@ -41,6 +41,8 @@ class Block:
     """Why the block does not count, in the worker's words."""
     disturbed: bool = False
     """Whether the block does not count because other work took its CPUs."""
+    ms: float | None = None
+    """The median of its calls, if they count."""
 
 
 @dataclass(kw_only=True)
@@ -242,9 +244,10 @@ class Execution:
         self._record(reply, Phase.WARMUP, slice(0, settle), place)
         phase = Phase.WARMUP if invalid else Phase.TIMED
         times = self._record(reply, phase, timed, place, disturbed=disturbed)
-        if not (invalid or disturbed):
-            self.blocks_ms[(self.launch, round_number)] = statistics.median(times)
-        return Block(invalid=str(invalid) if invalid else None, disturbed=disturbed)
+        if invalid or disturbed:
+            return Block(invalid=str(invalid) if invalid else None, disturbed=disturbed)
+        block_ms = self.blocks_ms[(self.launch, round_number)] = statistics.median(times)
+        return Block(ms=block_ms)
 
     def _had_less_cpu(self, reply: protocol.TimedReply, which: slice) -> bool:
         """Whether the calls had a lower share of CPU time than the least disturbed ones so far."""
@@ -257,12 +260,9 @@ class Execution:
 
     # ---- after the rounds ------------------------------------------------------------------
 
-    def kernels(self, pairs: int = 0) -> protocol.KernelsReply:
-        """Return what oneDNN and the mode report about calls that are no results.
-
-        `pairs` of a logged and an unlogged call are made; with 0 a single logged one.
-        """
-        reply = self.worker.ask("kernels", self.policy.prepare_timeout_s, pairs=pairs)
+    def kernels(self) -> protocol.KernelsReply:
+        """Return what oneDNN and the mode report about one more call, which is no result."""
+        reply = self.worker.ask("kernels", self.policy.prepare_timeout_s)
         return cast("protocol.KernelsReply", reply)
 
     def memory(self) -> protocol.MemoryReply:

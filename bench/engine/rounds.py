@@ -39,6 +39,8 @@ class Rounds:
     clock: Callable[[], float]
     blocks_ms: dict[str, dict[str, dict[Key, float]]] = field(default_factory=dict)
     """ms by group, execution and (launch, round): an execution may be in several groups."""
+    after_block: Callable[[Execution, float], object] = lambda *_: None
+    """Called after every block that counts, with the median of its calls in ms."""
     wait_for_idle: Callable[[float], object] = noise.wait_for_idle
     probe: WorkerHandle | None = None
     """A worker that measures nothing else: the probe would change the heap of any other."""
@@ -169,8 +171,24 @@ class Rounds:
                         reason=block.invalid,
                     )
                 )
+            if block.ms is not None:
+                self._look(execution, block.ms)
             if not block.disturbed:
                 break
+
+    def _look(self, execution: Execution, block_ms: float) -> None:
+        """Let the experiment look at more than times; these count even if that fails."""
+        try:
+            self.after_block(execution, block_ms)
+        except WorkerError as error:
+            self.record_event(
+                Event(
+                    kind=EventKind.EVIDENCE_MISSING,
+                    subject=execution.name,
+                    launch=execution.launch,
+                    reason=error.reason,
+                )
+            )
 
     def _probe(self) -> float | None:
         """Return the calibrated probe's time over the run's median so far; None without a probe."""

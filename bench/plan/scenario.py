@@ -120,6 +120,9 @@ CPP_WRAPPER = "cpp_wrapper"
 """Compile option: the code between the kernels is C++ and not Python."""
 SLOWED = "slow"
 """Option of the backend `planted`, with its share: `slow=0.05`. In no profile."""
+SLOWED_LAYER = "slow_layer"
+"""Option of the backend `planted`: a layer and how often it is computed, or `alone` for once on one
+thread: `slow_layer=features.10:3`. In no profile."""
 REQUESTS = "requests"
 """OpenVINO's option: its throughput mode, the images of a call shared among so many concurrent
 requests: `requests=8`. In `bench instances` only."""

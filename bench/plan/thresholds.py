@@ -167,13 +167,15 @@ class ParityTolerance:
 class LogPolicy:
     """How calls are logged, and when they explain a difference between two scenarios."""
 
-    calls: int = 5
-    """Logged calls of a scenario over all its processes: two that other work slows leave a median
-    of five as it is."""
-    within_s: float = 1.0
-    """Seconds for the logged calls of one process and the unlogged ones beside them. A scenario
-    whose two calls take longer has one logged call a process and none beside it: there a call costs
-    the run most, and the log a call least."""
+    a_launch: int = 5
+    """Logged calls in one launch, each after a block: two that other work slows leave a median of
+    five as it is, and beside the block's own calls they cost little."""
+    slow_ms: float = 500.0
+    slow_a_launch: int = 2
+    """The same for slower calls, which as a rule are the only one of their block: each logged one
+    makes a round as much longer, and a call this long averages much."""
+    calls: int = 10
+    """Logged calls of a scenario in all launches."""
     accounted_share: float = 0.95
     """Of a call's time: below it the parts of the logged calls do not explain the scenario."""
     named_share: float = 0.7

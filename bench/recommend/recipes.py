@@ -95,8 +95,9 @@ _OPENVINO = """\
 import openvino
 import torch
 
-model = openvino.convert_model(model.eval(), example_input=images)
-model.reshape({model.inputs[0]: list(images.shape)})
+with torch.no_grad():
+    exported = torch.export.export(model.eval(), (images,))
+model = openvino.convert_model(exported)
 settings = {
     "INFERENCE_PRECISION_HINT": "DTYPE",
     "PERFORMANCE_HINT": "LATENCY",

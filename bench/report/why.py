@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from bench.analysis.comparison import Comparison
-    from bench.analysis.layers import Cost, Explanation, Part
+    from bench.analysis.layers import Cost, Explanation, Log, Part
     from bench.analysis.run_facts import Facts
     from bench.report.drawing import Drawing
     from bench.store.records import ScenarioRow
@@ -224,6 +224,7 @@ def _remarks(found: Explanation) -> Iterator[str]:
     logs = (found.first, found.second)
     names = [_spoken(log.row) for log in logs]
     yield _accounting(found, names)
+    yield from _paces(logs, names)
     calls = [len(log.times_ms) for log in logs]
     if max(calls) == 1:
         yield "Times are those of one logged call of each, so nothing shows how much they vary."
@@ -235,7 +236,7 @@ def _remarks(found: Explanation) -> Iterator[str]:
         )
     costs = [
         f"{milliseconds(log.log_cost_ms)} to a call of {name} (median of "
-        f"{count(len(log.costs_ms), 'pair')}, from {digits(min(log.costs_ms))} to "
+        f"{count(len(log.costs_ms), 'call')}, from {digits(min(log.costs_ms))} to "
         f"{digits(max(log.costs_ms))} ms)"
         for log, name in zip(logs, names, strict=True)
         if log.log_cost_ms is not None
@@ -243,8 +244,23 @@ def _remarks(found: Explanation) -> Iterator[str]:
     if costs:
         yield f"The log itself adds {listed(costs)}."
     else:
-        yield "What the log itself adds was not measured: calls are slow, or the run is older."
+        yield "What the log itself adds was not measured: no timed call lies beside a logged one."
     yield WHAT_IS_OUTSIDE
+
+
+def _paces(logs: Sequence[Log], names: Sequence[str]) -> Iterator[str]:
+    """Say in which state of the machine calls were logged, and that times are scaled for it."""
+    found = [
+        f"{percent(log.pace)} of the timed median of {name} (from "
+        f"{percent(min(log.paces))} to {percent(max(log.paces))})"
+        for log, name in zip(logs, names, strict=True)
+        if log.pace is not None
+    ]
+    if found:
+        yield (
+            f"The unlogged calls beside the logged ones took {listed(found)}: the machine is not "
+            "always as fast. So each logged call counts in shares of those beside it."
+        )
 
 
 def _accounting(found: Explanation, names: Sequence[str]) -> str:
@@ -265,7 +281,7 @@ def _accounting(found: Explanation, names: Sequence[str]) -> str:
     least = _share(found.policy.accounted_share)
     return (
         f"The parts do NOT account for the difference: only for {listed(parts)}, and {least} of "
-        "both is needed. The logged calls ran faster or slower than the timed ones."
+        "both is needed. The logged calls ran faster or slower than the calls beside them."
     )
 
 

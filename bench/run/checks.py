@@ -21,7 +21,7 @@ from bench.text.numbers import spell_seconds
 from bench.text.wording import percent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from bench.engine.execution import Execution
@@ -55,8 +55,10 @@ class RunChecks(Checks):
     save: Callable[[], None]
     _import_s: dict[tuple[str, str], float | None] = field(default_factory=dict)
     """By backend and environment, of the worker that started alone."""
-    _logged: Counter[str] = field(default_factory=Counter)
-    """Logged calls of each scenario, over all its processes."""
+    _asked: Counter[tuple[str, int]] = field(default_factory=Counter)
+    """Requests for a logged call after a block, by scenario and launch."""
+    _logged: Counter[tuple[str, int]] = field(default_factory=Counter)
+    """Logged calls that were kept, by scenario and launch."""
 
     def _outcome(self, execution: Execution) -> Outcome:
         return self.outcomes[execution.scenario.id]
@@ -198,49 +200,64 @@ class RunChecks(Checks):
         whose = "of its control, " if execution.is_control else ""
         self._outcome(execution).add_differences([f"{whose}{sentence}" for sentence in sentences])
 
-    def after_rounds(self, execution: Execution) -> None:
-        """Read memory and kernels, once; refuse a scenario whose label its kernels contradict.
+    def after_block(self, execution: Execution, block_ms: float) -> None:
+        """Log the call that follows the block, until enough of them are.
 
-        Further processes log calls until there are enough: those of a headline are measured again,
-        so the spread of their layers is one over processes.
+        So the logged calls lie among the timed ones, in the machine's state of the moment, and
+        those of a headline, which is measured again, in several processes.
         """
-        outcome = self._outcome(execution)
-        if execution.is_control:
+        log, name = self.policy.log, execution.scenario.id
+        seen = self._outcome(execution).evidence
+        if execution.is_control or (seen and not _sequence(seen)):  # there is no log to add to
             return
-        if outcome.closed:
-            self._log_again(execution, outcome)
+        here = self._asked[name, execution.launch]
+        in_all = sum(count for (scenario, _), count in self._asked.items() if scenario == name)
+        most = log.slow_a_launch if execution.typical_ms > log.slow_ms else log.a_launch
+        if here < most and in_all < log.calls:
+            self._asked[name, execution.launch] += 1
+            self._log(execution, block_ms)
+
+    def after_rounds(self, execution: Execution) -> None:
+        """Read memory, once; refuse a scenario whose label its kernels contradict."""
+        outcome = self._outcome(execution)
+        if execution.is_control or outcome.closed:
             return
         outcome.closed = True  # before the requests: a worker that cannot answer is not asked again
         outcome.memory = execution.memory()
-        outcome.evidence = execution.kernels(self._pairs(execution))
-        for row in outcome.kernel_rows(self.run_id):
-            self.record_evidence(row)
-        self._record_calls(execution, outcome.evidence)
+        if not outcome.evidence:  # no block counted, or none could be logged
+            self._log(execution)
         contradiction = outcome.evidence.get("contradiction")
         if contradiction:
             raise RefusalError(
                 Status.UNSUPPORTED, f"its label is not what was run: {contradiction}"
             )
 
-    def _pairs(self, execution: Execution) -> int:
-        """Return how many calls to log beside unlogged ones; 0 where a pair would be too slow."""
-        log = self.policy.log
-        missing = log.calls - self._logged[execution.scenario.id]
-        return min(missing, int(1000 * log.within_s / (2 * execution.typical_ms)))
+    def _log(self, execution: Execution, block_ms: float | None = None) -> None:
+        """Log a call; keep the first one's evidence, and the times of all that executed the same.
 
-    def _log_again(self, execution: Execution, outcome: Outcome) -> None:
-        """Log further calls, if they execute what the first ones did."""
-        known = _sequence(outcome.evidence)
-        if not known or self._logged[execution.scenario.id] >= self.policy.log.calls:
+        `block_ms` is the time of the unlogged calls just before.
+        """
+        outcome, evidence = self._outcome(execution), execution.kernels()
+        if not outcome.evidence:
+            outcome.evidence = evidence
+            for kernel in outcome.kernel_rows(self.run_id):
+                self.record_evidence(kernel)
+        if _sequence(evidence) != _sequence(outcome.evidence):
             return
-        evidence = execution.kernels(self._pairs(execution))
-        if _sequence(evidence) == known:
-            self._record_calls(execution, evidence)
-
-    def _record_calls(self, execution: Execution, evidence: KernelsReply) -> None:
-        for row in _logged_calls(self.run_id, execution, evidence):
-            self._logged[row.scenario] += 1
-            self.record_evidence(row)
+        place = (execution.scenario.id, execution.launch)
+        for call in evidence.get("calls", ()) if evidence.get("kernels") else ():
+            self.record_evidence(
+                records.LoggedCallRow(
+                    run_id=self.run_id,
+                    scenario=execution.scenario.id,
+                    launch=execution.launch,
+                    call=self._logged[place],
+                    wall_ms=call["wall_ms"],
+                    unlogged_ms=block_ms,
+                    kernels_ms=" ".join(f"{ms:g}" for ms in call["kernels_ms"]),
+                )
+            )
+            self._logged[place] += 1
 
     def on_failure(self, participant: Participant, launch: int, error: WorkerError) -> None:
         """Record the reason in the scenario's outcome, or as an event for a control."""
@@ -264,23 +281,6 @@ def _sequence(evidence: KernelsReply) -> list[tuple[object, ...]]:
     """Return what a call executed, in order; empty if it is not known."""
     wanted = ("primitive", "kind", "problem")
     return [tuple(kernel.get(key) for key in wanted) for kernel in evidence.get("kernels", ())]
-
-
-def _logged_calls(
-    run_id: str, execution: Execution, evidence: KernelsReply
-) -> Iterator[records.LoggedCallRow]:
-    """Yield the rows of logged calls; none where nothing was logged, or by an older commit."""
-    calls = evidence.get("calls", ()) if evidence.get("kernels") else ()
-    for number, call in enumerate(calls):
-        yield records.LoggedCallRow(
-            run_id=run_id,
-            scenario=execution.scenario.id,
-            launch=execution.launch,
-            call=number,
-            wall_ms=call["wall_ms"],
-            unlogged_ms=call["unlogged_ms"],
-            kernels_ms=" ".join(f"{ms:g}" for ms in call["kernels_ms"]),
-        )
 
 
 def _imported(participant: Participant) -> tuple[str, str]:

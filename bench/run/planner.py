@@ -128,11 +128,12 @@ class Planner:
     def _new_others(self, known: Known, groups: Sequence[Group]) -> Visit | None:
         """Return the first visit of scenarios that no claim needs, as many as fit.
 
-        What starts quickly comes first, int8 last: calibrating takes longest.
+        What budget is kept for comes first: what starts quickly, what compiles, then int8, whose
+        calibrating takes longest.
         """
         for group in groups:
             new = self._new(known, group)
-            new.sort(key=lambda one: (one.dtype is Dtype.INT8, one.compiles))
+            new.sort(key=lambda one: (_if_time_is_left(one), one.dtype is Dtype.INT8, one.compiles))
             if new and (visit := self._first_visit(known, group, new)):
                 return visit
         return None

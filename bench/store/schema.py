@@ -252,7 +252,7 @@ class LoggedCallRow:
     wall_ms: float
     """Of the whole call, with what the log costs."""
     unlogged_ms: float | None
-    """Of a call without the log just beside it; empty where calls are slow."""
+    """The median of the calls without a log just before it; empty in earlier versions."""
     kernels_ms: str
     """Of each primitive, in the order of `kernels.csv`, separated by spaces."""
 

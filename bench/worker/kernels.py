@@ -100,23 +100,10 @@ class Kernel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoggedCall:
-    """The times of one call under the log."""
-
-    wall_ms: float
-    unlogged_ms: float | None
-    """Of a call without the log just beside it; None where none was made."""
-    kernels_ms: tuple[float, ...]
-    """Of each primitive, in the order of `Evidence.kernels`."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Evidence:
     """What one call executed, as far as it is known."""
 
     kernels: tuple[Kernel, ...] = ()
-    calls: tuple[LoggedCall, ...] = ()
-    """The logged calls that executed these kernels."""
     layers_replaced: int | None = None
     graph: Mapping[str, Any] = field(default_factory=dict)
     """TorchScript has `nodes` {name: count}; compile `graphs`, `breaks`, and `tuned` products and
@@ -162,7 +149,6 @@ def reply(scenario: Scenario, evidence: Evidence) -> protocol.KernelsReply:
         graph["reorder_share"] = round(evidence.reorder_share, 4)
     return {
         "kernels": [asdict(kernel) for kernel in evidence.kernels],
-        "calls": [asdict(call) for call in evidence.calls],
         "fused_ops": evidence.fused_ops,
         "isa": evidence.isa,
         "layers_replaced": evidence.layers_replaced,

@@ -39,6 +39,7 @@ _MEMORY_WORDS = ("can't allocate memory", "defaultcpuallocator", "not enough mem
 _STATUS_OF_NAME = {
     "Unsupported": Status.UNSUPPORTED,  # Dynamo with fullgraph: a graph break
     "DataError": Status.UNAVAILABLE,  # pillqc: the images cannot be used
+    "ExportError": Status.UNSUPPORTED,  # pillqc: `torch.export` cannot take the model
     "InvalidCxxCompiler": Status.UNAVAILABLE,  # Inductor: no C++ compiler on this machine
 }
 _SENTENCES = (BenchError, ImportError, NotImplementedError)
@@ -127,7 +128,7 @@ def operations(session: Session) -> Operations:
         "prepare": lambda r: session.prepare(protocol.decode(r["scenario"])),
         "call": lambda r: session.call(int(r["n"]), Phase(r["phase"])),
         "outputs": lambda r: session.outputs(Path(r["path"]), within_s=r.get("within_s")),
-        "kernels": lambda r: session.kernels(int(r.get("pairs", 0))),
+        "kernels": lambda _: session.kernels(),
         "pictures": lambda r: session.pictures(Path(r["folder"])),
         "rehearse": lambda _: session.rehearse(),
         "layers": lambda _: session.layers(),

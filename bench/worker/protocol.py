@@ -15,7 +15,7 @@ op          request fields                  reply
 prepare     scenario (`encode`)             PrepareReply
 call        n, phase                        CallReply
 outputs     path, within_s                  OutputsReply; the arrays go to the .npz file `path`
-kernels     pairs                           KernelsReply
+kernels     -                               KernelsReply
 pictures    folder                          items (file, kind, text), trained, source, ...
 layers      -                               layers [[name, kind]] of the prepared model
 rehearse    -                               -; calls each function of the user's once
@@ -118,7 +118,7 @@ class OutputsReply(TimedReply, total=False):
 class KernelsReply(TypedDict, total=False):
     """What a call executed.
 
-    `kernels` have the fields of `kernels.Kernel`, `calls` those of `kernels.LoggedCall`. `graph` is
+    `kernels` have the fields of `kernels.Kernel`; `calls` are one `LoggedCall` of them. `graph` is
     the mode's or the backend's own evidence. `contradiction` is a sentence if the evidence
     contradicts the scenario's label, else None. A resumed run, which has no `kernels`, has the
     number of `reorders` among them.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from bench.plan.scenario import Dtype, Layout, Phase, Scenario, Status, Task, pa
 from bench.worker import calibration, conditions, graphs, kernels, outputs, product_parts, workload
 from bench.worker.backends import quantize
 from bench.worker.idle_heap import IdleHeap
-from bench.worker.logged_calls import log_calls
+from bench.worker.logged_calls import log_call
 from bench.worker.peak_memory import HighWater, release_freed_memory
 from bench.worker.prepared_scenario import ActiveScenario
 from bench.worker.timing import timed
@@ -192,23 +193,22 @@ class Session:
         """List the prepared model's layers; layers of a backend's own show by their kind."""
         return {"layers": workload.layers(self.active.prepared.model)}
 
-    def kernels(self, pairs: int = 0) -> protocol.KernelsReply:
-        """Log calls with oneDNN's verbose mode (`log_calls`) and compare them with the label."""
+    def kernels(self) -> protocol.KernelsReply:
+        """Log a call with oneDNN's verbose mode and compare what it executed with the label."""
         active = self.active
         with self._memory.left_out(), active.context():
             while active.calls < outputs.SETTLING_CALLS:
                 active.call()
-            ran, calls = log_calls(active.call, self._backend.verbose, pairs)
+            ran, logged = log_call(active.call, self._backend.verbose)
         backends_own = active.prepared.evidence
         evidence = kernels.Evidence(
             kernels=ran,
-            calls=calls,
             layers_replaced=active.prepared.layers_replaced,
             graph=graphs.evidence(active.scenario.mode) if backends_own is None else backends_own(),
             layouts=self._work.layouts if self._work is not None else frozenset(Layout),
         )
         active.graph = active.graph_now()
-        return kernels.reply(active.scenario, evidence)
+        return {**kernels.reply(active.scenario, evidence), "calls": [asdict(logged)]}
 
     def memory(self) -> protocol.MemoryReply:
         """Return the peak since `prepare`, probes and checks left out, and the present size."""

@@ -202,7 +202,7 @@ def _prepared(model: CustomVGG, way: Way, images: Tensor) -> _Call:
     if way.mode == "torchscript":
         ready = _scripted(ready, way, images)
     if way.mode == "aot":
-        return cast("_Call", built_ahead(ready, images, _cast(way)))
+        return cast("_Call", built_ahead(ready, images, _cast(way)).run)
     if way.mode == "compile":
         return _compiled(ready, way)
     return cast("_Call", ready)

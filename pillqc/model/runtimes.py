@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import torch
 
 from pillqc.errors import PillqcError
+from pillqc.model.ahead_of_time import exported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -74,8 +75,7 @@ def write_onnx(
 def _openvino(model: nn.Module, dtype: str, images: Tensor) -> _Call:
     import openvino
 
-    converted = openvino.convert_model(model, example_input=images)
-    converted.reshape({converted.inputs[0]: list(images.shape)})
+    converted = openvino.convert_model(exported(model, images))
     compiled = openvino.Core().compile_model(
         converted,
         "CPU",

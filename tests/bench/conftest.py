@@ -190,9 +190,7 @@ class FakeWorker:
         times = self.backend.times(self, max(-(-8 // size), min(-(-96 // size), within)))
         return {"images": 4, "trained": False, "wall_ns": times, "cpu_ns": times}
 
-    def answer_kernels(self, pairs: int = 0) -> dict[str, Any]:
-        """As a worker: so many calls beside others, or one alone."""
-        call = {"wall_ms": 100.0, "unlogged_ms": 99.0 if pairs else None, "kernels_ms": [1.0]}
+    def answer_kernels(self, **_: Any) -> dict[str, Any]:
         kernel = {
             "position": 0,
             "primitive": "convolution",
@@ -206,7 +204,7 @@ class FakeWorker:
         }
         return {
             "kernels": [kernel],
-            "calls": [call] * max(1, pairs),
+            "calls": [{"wall_ms": 101.0, "kernels_ms": [1.0]}],
             "fused_ops": 0,
             "isa": "avx512_core",
             "contradiction": None,

@@ -1,10 +1,10 @@
 """OpenVINO's CPU plugin, an optional backend: `pip install 'pillqc-bench[openvino]'`.
 
-The model is traced into OpenVINO's form and compiled on as many threads as any worker has: for
-latency, or, where the scenario names a number of requests, for throughput (streams of its own).
-The precision is set, because OpenVINO chooses bf16 by itself where the CPU has it, under a
-label that says fp32. Its runtime model lists what each layer really runs in, which is compared with
-the label before anything is timed.
+The model is exported, converted and compiled on as many threads as any worker has: for latency, or,
+where the scenario names a number of requests, for throughput (streams of its own). The precision is
+set, because OpenVINO chooses bf16 by itself where the CPU has it, under a label that says fp32. Its
+runtime model lists what each layer really runs in, which is compared with the label before anything
+is timed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 from bench.plan.scenario import Dtype, requests_of
 from bench.worker.backends import Prepared, optional
 from bench.worker.workload.inputs import only_tensor
+from pillqc.model.ahead_of_time import exported
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +59,7 @@ def prepare(
     """Convert and compile the model.
 
     Raises:
+        ExportError: `torch.export` cannot take this model.
         NotImplementedError: OpenVINO does not run this task, mode, layout or dtype, or it would run
             in another precision.
     """
@@ -67,9 +69,8 @@ def prepare(
     precision = _PRECISIONS[scenario.dtype]
     example = only_tensor(example, "OpenVINO")
     requests = requests_of(scenario)
-    converted = openvino.convert_model(model.eval(), example_input=example)
     size = len(example) // (requests or 1)
-    converted.reshape({converted.inputs[0]: [size, *example.shape[1:]]})
+    converted = openvino.convert_model(exported(model.eval(), example[:size]))
     hint = (
         {"PERFORMANCE_HINT": "THROUGHPUT"}
         if requests

@@ -1,8 +1,12 @@
-"""Stock PyTorch made slower by a known share, so that `bench selfcheck` can look for the slowdown.
+"""Stock PyTorch made slower on purpose, so that the harness can be asked what it finds.
 
-The extra is arithmetic and not sleep: like a worse kernel, it uses the same cores and slows down
-with them. `prepare` measures how much extra is the wanted share of the model's own call, in turns
-with that call, so that drift cancels. A scenario names the share in its options: `slow=0.05`.
+`slow=0.05` slows a call by that share, for `bench selfcheck`. The extra is arithmetic and not
+sleep: like a worse kernel, it uses the same cores and slows down with them. `prepare` measures how
+much extra is the wanted share of the model's own call, in turns with that call, so that drift
+cancels.
+
+`slow_layer=features.10:3` computes one layer three times, and `slow_layer=features.10:alone` once
+on one thread, for `tests/microbench/slowed_layers.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from bench.plan.scenario import SLOWED, Task
+from bench.plan.scenario import SLOWED, SLOWED_LAYER, Task
 from bench.worker.backends import stock
 from bench.worker.backends.stock import IMPORTS, load, verbose
 
@@ -32,6 +36,8 @@ SIDE = 96
 TURNS = 31
 """Calls and extras timed in turns; their medians calibrate to within a percent."""
 SETTLING = 5
+ALONE = "alone"
+"""In place of how often a slow layer is computed: on one thread."""
 
 
 def prepare(
@@ -40,21 +46,69 @@ def prepare(
     example: Inputs,
     optimizer: torch.optim.Optimizer | None = None,
 ) -> Prepared:
-    """Set the model up as stock does, with the extra after every call.
+    """Set the model up as stock does, with the extra after every call or in a layer.
 
     Raises:
-        NotImplementedError: the scenario trains, or names no share.
+        NotImplementedError: the scenario trains, or does not say what is slow.
     """
-    share = scenario.option(SLOWED)
-    if scenario.task is Task.TRAINING or share is None:
-        raise NotImplementedError("a planted slowdown is for inference and needs `slow=SHARE`")
+    share, layer = scenario.option(SLOWED), scenario.option(SLOWED_LAYER)
+    if scenario.task is Task.TRAINING or (share is None) == (layer is None):
+        raise NotImplementedError(
+            "a planted slowdown is for inference and needs `slow=SHARE` or `slow_layer=LAYER:TIMES`"
+        )
+    if layer is not None:
+        slow_layer(model, *layer.rsplit(":", 1))
+        return stock.prepare(model, scenario, example, optimizer)
     prepared = stock.prepare(model, scenario, example, optimizer)
     slowed = Slowed(prepared.model)
     with torch.inference_mode():
         slowed.units = calibrated(
-            float(share), call=lambda: prepared.model(example), burn=slowed.burn, seconds=_seconds
+            float(share or 0),
+            call=lambda: prepared.model(example),
+            burn=slowed.burn,
+            seconds=_seconds,
         )
     return replace(prepared, model=slowed)
+
+
+def slow_layer(model: torch.nn.Module, path: str, times: str) -> None:
+    """Put a slower layer into the place of the one at that path of the model."""
+    parent, _, name = path.rpartition(".")
+    layer = model.get_submodule(path)
+    slower = OnOneThread(layer) if times == ALONE else Repeated(layer, int(times))
+    model.get_submodule(parent).register_module(name, slower)
+
+
+class Repeated(torch.nn.Module):
+    """A layer that is computed several times."""
+
+    def __init__(self, inner: torch.nn.Module, times: int) -> None:
+        super().__init__()
+        self.inner = inner
+        self.times = times
+
+    def forward(self, values: torch.Tensor) -> Any:  # noqa: ANN401 - whatever the layer returns
+        """Return the result of the last time."""
+        for _ in range(self.times - 1):
+            self.inner(values)
+        return self.inner(values)
+
+
+class OnOneThread(torch.nn.Module):
+    """A layer that is computed on one thread, whatever the others have."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, values: torch.Tensor) -> Any:  # noqa: ANN401 - whatever the layer returns
+        """Return the layer's result."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return self.inner(values)
+        finally:
+            torch.set_num_threads(threads)
 
 
 class Slowed(torch.nn.Module):

@@ -206,17 +206,57 @@ def test_few_parts_are_causes_only_if_they_give_most() -> None:
     assert sum(found.share(part) for part in found.of_kind(LAYER)) == pytest.approx(1, abs=0.01)
 
 
+def at_speed(calls: Sequence[LoggedCallRow], logged: float, beside: float) -> list[LoggedCallRow]:
+    """Logged calls that took longer by one factor, and the calls beside them by another."""
+    return [
+        replace(
+            call,
+            wall_ms=call.wall_ms * logged,
+            unlogged_ms=(call.unlogged_ms or 0) * beside,
+            kernels_ms=" ".join(str(float(ms) * logged) for ms in call.kernels_ms.split()),
+        )
+        for call in calls
+    ]
+
+
 @pytest.mark.parametrize(("factor", "accounted"), [(1.0, True), (0.9, False), (1.1, False)])
 def test_logged_calls_of_another_speed_do_not_account_for_the_time(
     factor: float, *, accounted: bool
 ) -> None:
     """95 % of the timed median on both sides, or the explanation says that it is none."""
-    found = explained(VGG, VGG)
-    first = replace(found.first, row=row(A, found.first.timed_ms * factor))
-    again = explain(first, found.second, POLICY)
+    mine = numbered(VGG, A)
+    calls = at_speed(logged(mine, np.random.default_rng(0), spread=0.0), factor, 1.0)
+    found = layers.log_of(facts_of((row(A, FORWARD_MS + 5), mine, calls)), A)
+    again = explain(found, found, POLICY)
     assert again.is_accounted is accounted
-    share = again.accounted(again.first)
-    assert share == pytest.approx(1 - abs(1 / factor - 1), abs=0.01)
+    assert again.accounted(again.first) == pytest.approx(1 - abs(factor - 1), abs=0.01)
+
+
+@pytest.mark.parametrize("speed", [0.8, 1.0, 1.3])
+def test_a_slow_moment_of_the_machine_is_no_part_of_a_call(speed: float) -> None:
+    """A logged call counts in shares of the calls beside it: they are slow together."""
+    mine = numbered(slowed(4, 2.0), A)
+    calls = at_speed(logged(mine, np.random.default_rng(0), spread=0.0), speed, speed)
+    timed_ms = sum(kernel.ms for kernel in mine) + 5
+    found = layers.log_of(facts_of((row(A, timed_ms), mine, calls)), A)
+    again = explain(found, found, POLICY)
+    assert found.pace == pytest.approx(speed)
+    assert found.log_cost_ms == pytest.approx(0.2, abs=1e-3)
+    conv3_1 = named(again, "conv3_1").first
+    assert conv3_1 is not None
+    assert conv3_1.ms == pytest.approx(2 * VGG[4].ms, abs=1e-3)
+    assert again.is_accounted
+
+
+def test_calls_without_others_beside_them_keep_their_times() -> None:
+    """As an earlier version logged slow ones."""
+    mine = numbered(VGG, A)
+    calls = [
+        replace(call, unlogged_ms=None) for call in logged(mine, np.random.default_rng(0), calls=2)
+    ]
+    found = layers.log_of(facts_of((row(A, 2 * FORWARD_MS), mine, calls)), A)
+    assert found.walls_ms == tuple(call.wall_ms for call in calls)
+    assert (found.pace, found.log_cost_ms) == (None, None)
 
 
 def test_a_run_with_one_logged_call_is_divided_without_ranges() -> None:
@@ -238,7 +278,8 @@ def test_a_logged_call_that_does_not_fit_the_kernels_is_left_out(cell: str) -> N
     mine = numbered(VGG, A)
     good = logged(mine, np.random.default_rng(0), calls=2)
     facts = facts_of((row(A, FORWARD_MS), mine, [replace(good[0], kernels_ms=cell), good[1]]))
-    assert layers.log_of(facts, A).walls_ms == (good[1].wall_ms,)
+    (wall_ms,) = layers.log_of(facts, A).walls_ms
+    assert wall_ms == pytest.approx(good[1].wall_ms / (good[1].unlogged_ms or 0) * FORWARD_MS)
 
 
 def test_ranges_that_overlap_are_known() -> None:

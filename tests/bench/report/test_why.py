@@ -53,7 +53,10 @@ def changed(run: Run, scenario: str, problem: str, factor: float) -> Run:
         if call.scenario == scenario:
             times[kernel.position] += more
             call = dataclasses.replace(  # noqa: PLW2901 - the changed call takes its place
-                call, wall_ms=call.wall_ms + more, kernels_ms=" ".join(map(str, times))
+                call,
+                wall_ms=call.wall_ms + more,
+                unlogged_ms=(call.unlogged_ms or 0) + more,
+                kernels_ms=" ".join(map(str, times)),
             )
         calls.append(call)
     iterations = [
@@ -145,6 +148,23 @@ def test_time_that_is_not_accounted_for_is_said(run: Run) -> None:
     bad = why.why(Facts(dataclasses.replace(run, logged_calls=calls)), (DEFAULT_1, IPEX_1))
     assert "do NOT account" in bad.remarks[0]
     assert "do not account" in bad.sentence
+
+
+def test_the_state_of_the_machine_is_said(run: Run) -> None:
+    """Unlogged calls beside the logged ones were slower than the timed median."""
+    calls = tuple(
+        dataclasses.replace(
+            call, wall_ms=1.3 * call.wall_ms, unlogged_ms=1.3 * (call.unlogged_ms or 0)
+        )
+        for call in run.logged_calls
+    )
+    usual = why.why(Facts(run), (DEFAULT_1, IPEX_1))
+    found = why.why(Facts(dataclasses.replace(run, logged_calls=calls)), (DEFAULT_1, IPEX_1))
+    pattern = r"beside the logged ones took ([\d.]+) % of the timed median of stock default"
+    before, after = (re.search(pattern, one.remarks[1]) for one in (usual, found))
+    assert before
+    assert after
+    assert float(after[1]) == pytest.approx(1.3 * float(before[1]), rel=0.01)
 
 
 def test_what_the_logged_calls_show_too_much_of_is_no_part(run: Run) -> None:

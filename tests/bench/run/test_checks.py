@@ -350,49 +350,88 @@ def logged_calls(runner: Runner, scenario: Scenario) -> list[records.LoggedCallR
     return [row for row in found if row.scenario == scenario.id]
 
 
-def test_calls_are_logged_in_every_process_until_there_are_enough(run: Build, backend: Any) -> None:
-    """Pairs that take a second are made in each; five calls in all."""
-    backend.call_ms = {IPEX_1.id: 150.0, SCRIPT_1.id: 20.0}
-    runner = run(*ALL)
-    assert list(Counter(row.launch for row in logged_calls(runner, IPEX_1)).values()) == [3, 2]
-    assert list(Counter(row.launch for row in logged_calls(runner, SCRIPT_1)).values()) == [5]
-    assert all(row.unlogged_ms == 99 for row in logged_calls(runner, IPEX_1))
+def test_calls_are_logged_among_the_timed_ones(run: Build, backend: Any) -> None:
+    """After blocks, five in each process and ten in all, each with the time of its block."""
+    backend.call_ms = {IPEX_1.id: 150.0}
+    runner = run(*ALL, profile=replace(SMOKE, processes=3, min_rounds=6))
+    found = logged_calls(runner, IPEX_1)
+    assert runner.state.visits()[IPEX_1.id] >= 3
+    assert [*Counter(row.launch for row in found).values()] == [5, 5]
+    assert [row.call for row in found] == [*range(5), *range(5)]
+    timed = {
+        round(row.wall_ns / 1e6, 3)
+        for row in runner.state.iterations
+        if row.scenario == IPEX_1.id and row.phase == "timed"
+    }
+    assert {round(row.unlogged_ms or 0, 3) for row in found} <= timed
     kernels = records.read_run(runner.folder).kernels
     assert sum(row.scenario == IPEX_1.id for row in kernels) == 1  # they are rows once
 
 
-def test_slow_calls_are_logged_alone(run: Build, backend: Any) -> None:
-    """One a process, so that a run costs no more for it."""
+def test_slow_calls_are_logged_twice_a_process(run: Build, backend: Any) -> None:
+    """So that a run costs little more for it."""
     backend.default_ms = 600.0
-    runner = run(*ALL)
-    found = logged_calls(runner, IPEX_1)
-    assert len(found) == len({row.launch for row in found}) > 1
-    assert {row.unlogged_ms for row in found} == {None}
+    found = logged_calls(run(*ALL), IPEX_1)
+    assert len({row.launch for row in found}) > 1
+    assert set(Counter(row.launch for row in found).values()) == {2}
+
+
+def test_a_control_is_not_logged(run: Build, backend: Any) -> None:
+    """It runs what its base does."""
+    controls: list[bool] = []
+
+    def look(worker: Any, _: Any) -> None:
+        _, is_control, _ = backend.started[worker.number - 1]
+        controls.append(is_control)
+
+    backend.faults[DEFAULT_1.id, "kernels"] = look
+    run(DEFAULT_1, IPEX_1, profile=SMOKE)
+    assert controls
+    assert not any(controls)
 
 
 def test_a_process_that_executes_something_else_adds_no_logged_call(
     run: Build, backend: Any
 ) -> None:
     """Its times would be of other primitives."""
+    first: list[int] = []
 
-    def other(worker: Any, fields: Any) -> dict[str, Any] | None:
-        if backend.asked[IPEX_1.id, "kernels"] == 1:
-            return None
+    def other(worker: Any, fields: Any) -> dict[str, Any]:
         reply: dict[str, Any] = worker.answer_kernels(**fields)
-        reply["kernels"][0]["problem"] = "mb2"
+        first.append(worker.number)
+        if worker.number != first[0]:
+            reply["kernels"][0]["problem"] = "mb2"
         return reply
 
     backend.faults[IPEX_1.id, "kernels"] = other
     runner = run(*ALL)
-    assert backend.asked[IPEX_1.id, "kernels"] > 1
+    assert len(set(first)) > 1
     assert {row.launch for row in logged_calls(runner, IPEX_1)} == {0}
+
+
+def test_a_log_that_fails_costs_the_evidence_alone(run: Build, backend: Any) -> None:
+    """The times count, and the page says what is missing."""
+    backend.faults[IPEX_1.id, "kernels"] = raising(Status.CRASHED, "no log", dies=False)
+    runner = run(DEFAULT_1, IPEX_1, profile=SMOKE)
+    assert rows_of(runner)[IPEX_1.id].status == "ok"
+    assert logged_calls(runner, IPEX_1) == []
+    assert any("evidence is missing: no log" in event.sentence for event in runner.events)
+
+
+def test_a_backend_without_a_log_is_logged_once(run: Build, backend: Any) -> None:
+    """Further calls would say no more."""
+    nothing = {"kernels": [], "calls": [{"wall_ms": 9.0, "kernels_ms": []}], "contradiction": None}
+    backend.faults[IPEX_1.id, "kernels"] = lambda *_: nothing
+    runner = run(*ALL)
+    assert backend.asked[IPEX_1.id, "kernels"] == 1
+    assert logged_calls(runner, IPEX_1) == []
 
 
 def test_a_worker_of_an_older_commit_gives_kernels_without_times(run: Build, backend: Any) -> None:
     """Its reply has no calls, and the run goes on."""
 
     def old(worker: Any, _: Any) -> dict[str, Any]:
-        reply: dict[str, Any] = worker.answer_kernels(0)
+        reply: dict[str, Any] = worker.answer_kernels()
         del reply["calls"]
         return reply
 

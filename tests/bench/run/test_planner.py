@@ -81,6 +81,20 @@ def test_the_best_is_compared_thoroughly_once_before_what_no_claim_needs() -> No
     assert not any(visit.thorough for visit in visits)
 
 
+def test_what_budget_is_kept_for_comes_before_what_gets_the_rest() -> None:
+    """At any budget: stock PyTorch's packages before compile in bf16 by IPEX's backend."""
+    ahead = replace(COMPILED, mode=Mode.AOT)
+    rest = replace(COMPILED, backend="ipex", dtype=Dtype.BF16)
+    ms = {**MS, ahead: 72.0, rest: 30.0}
+    seen = set()
+    for budget_s in range(40, 400, 10):
+        scenarios = (STOCK, NHWC, COMPILED, SCRIPT, rest, ahead)
+        machine = Machine(scenarios=scenarios, ms=ms, budget_s=float(budget_s)).play()
+        seen.add((machine.processes(ahead) > 0, machine.processes(rest) > 0))
+    assert {(True, False), (True, True)} <= seen
+    assert (False, True) not in seen
+
+
 def test_only_what_is_open_is_measured_again() -> None:
     """IPEX 1.5 % before stock: these two and stock default, not those far behind."""
     ms = {**MS, SCRIPT: 84.0, COMPILED: 85.3, EAGER: 99.0, NHWC: 99.0}

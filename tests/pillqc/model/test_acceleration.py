@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,10 +16,9 @@ import torch
 from pillqc.errors import PillqcError
 from pillqc.model import acceleration
 from pillqc.model.acceleration import IPEX, STOCK, Way, accelerate, choose
-from pillqc.model.ahead_of_time import built_ahead
 from pillqc.model.network import load_model
 from tests.fresh_process import python
-from tests.hardware import needs_ipex, needs_onednn_bf16
+from tests.hardware import needs_ipex
 from tests.pillqc.command import run
 
 FOUND: dict[str, Any] = {
@@ -162,27 +160,6 @@ def test_bf16_agrees_within_its_precision() -> None:
 
 
 @pytest.mark.torch
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("dtype", ["fp32", pytest.param("bf16", marks=needs_onednn_bf16)])
-def test_a_model_compiled_ahead_agrees(
-    dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The package's file is private, and gone once it is loaded."""
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    torch.manual_seed(3)
-    model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU()).eval()
-    images = torch.rand(2, 3, 16, 16)
-    context = torch.autocast("cpu", torch.bfloat16) if dtype == "bf16" else nullcontext()
-    with torch.inference_mode():
-        run = built_ahead(model, images, context)
-        assert (run(images).float() - model(images)).abs().max() <= (
-            0.02 if dtype == "bf16" else 1e-5
-        )
-    assert list(tmp_path.rglob("*.pt2")) == []
-
-
-@pytest.mark.torch
 def test_inspect_runs_as_the_file_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--backend auto`: the same decision by another way, which is named on stderr."""
     from PIL import Image
@@ -217,7 +194,6 @@ def test_bf16_with_ipex_where_it_has_none_is_one_line(monkeypatch: pytest.Monkey
 _IPEX_PROGRAM = """
 import torch
 from pillqc.model.acceleration import IPEX, Way, accelerate
-from pillqc.model.ahead_of_time import built_ahead
 from pillqc.model.network import load_model
 from pillqc.model.optimizing import replaced_layers
 script = Way(backend="ipex", mode="torchscript", fusion=True, layout="channels_last")

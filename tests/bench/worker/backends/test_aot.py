@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,8 +22,10 @@ from bench.plan.scenario import (
     Task,
 )
 from bench.worker import graphs, kernels, logged_calls
-from bench.worker.backends import aot, stock
+from bench.worker.backends import stock
 from bench.worker.main import reason_of, status_of
+from pillqc.errors import ExportError
+from pillqc.model.ahead_of_time import unpacked_folders
 from tests.hardware import needs_onednn_bf16
 
 if TYPE_CHECKING:
@@ -124,43 +125,9 @@ def test_a_package_runs_what_its_label_says(dtype: Dtype, tmp_path: Path) -> Non
     assert 0 < prepared.package.load_ms < 1000 * prepared.package.build_s
     assert prepared.package.size_bytes > 64 * 14 * 14 * 16 * (4 if dtype is Dtype.FP32 else 2)
     assert list(tmp_path.rglob("*.pt2")) == []
-    assert not any(Path(folder).exists() for folder in aot.unpacked_folders())
+    assert not any(Path(folder).exists() for folder in unpacked_folders())
     del prepared
-    assert aot.unpacked_folders() == set()
-
-
-def test_nobody_else_can_read_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It holds code that a process runs: its folder and the file itself are this user's alone."""
-    seen: list[tuple[int, int]] = []
-
-    def build(_exported: object, *, package_path: str, **_more: object) -> None:
-        path = Path(package_path)
-        path.write_bytes(b"built")
-        seen.append((stat.S_IMODE(path.stat().st_mode), stat.S_IMODE(path.parent.stat().st_mode)))
-
-    monkeypatch.setattr("torch._inductor.aoti_compile_and_package", build)
-    monkeypatch.setattr("torch._inductor.aoti_load_package", lambda _: lambda images: images)
-    previous = os.umask(0)
-    try:
-        prepared = aot.prepare(small(), images(), None)
-    finally:
-        os.umask(previous)
-    assert seen == [(0o600, 0o700)]
-    assert prepared.package is not None
-    assert prepared.package.size_bytes == len(b"built")
-
-
-@pytest.mark.parametrize("name", ["ZgjQla", "aotinductor_ZgjQla"])
-def test_a_mapped_library_shows_its_folder(name: str, tmp_path: Path) -> None:
-    """PyTorch 2.8 and 2.14 unpack to folders of different names; other libraries do not count."""
-    folder = str(Path("/tmp", name))  # noqa: S108 - where PyTorch unpacks
-    maps = tmp_path / "maps"
-    maps.write_text(
-        f"7f-8f r-xp 0 fe:00 1 {folder}/model/data/aotinductor/model/c.wrapper.so\n"
-        f"8f-9f r-xp 0 fe:00 1 {folder}/model/data/aotinductor/model/c.wrapper.so (deleted)\n"
-        "9f-af r-xp 0 fe:00 1 /tmp/other_/lib.so\n"
-    )
-    assert aot.unpacked_folders(maps) == {folder}
+    assert unpacked_folders() == set()
 
 
 class DependsOnData(torch.nn.Module):
@@ -173,7 +140,7 @@ class DependsOnData(torch.nn.Module):
 
 def test_a_model_that_cannot_be_exported_is_unsupported() -> None:
     """The reason is one line and names who refuses."""
-    with pytest.raises(NotImplementedError) as caught:
+    with pytest.raises(ExportError) as caught:
         stock.prepare(DependsOnData(), AHEAD, images())
     assert status_of(caught.value) is Status.UNSUPPORTED
     reason = reason_of(caught.value)
@@ -221,35 +188,45 @@ def test_an_option_of_compile_shows_in_what_it_reports(option: str, shown: str) 
         graphs.forget()
 
 
-def losses_of(case: Scenario) -> list[float]:
-    """The losses of three steps of a small model, whose first layer is frozen."""
+def trained(case: Scenario) -> tuple[list[float], kernels.Evidence]:
+    """The losses of three steps of a small model whose first layer is frozen, and a fourth's log.
+
+    The steps are as `bench.worker.workload` has them.
+    """
     model = small()[:-1]  # type: ignore[index] # a Sequential
     model[0].requires_grad_(requires_grad=False)
     optimizer = torch.optim.Adam(
         (p for p in model.parameters() if p.requires_grad), lr=1e-3, fused=True
     )
     prepared = stock.prepare(model, case, images(), optimizer)
-    losses = []
-    for _ in range(3):
+
+    def step() -> float:
         optimizer.zero_grad()
         with torch.autocast("cpu", prepared.autocast, enabled=prepared.autocast is not None):
             scores: torch.Tensor = prepared.model(images())
         loss = torch.nn.functional.cross_entropy(scores.float(), torch.tensor([1, 2]))
         loss.backward()  # type: ignore[no-untyped-call] # PyTorch's
         optimizer.step()
-        losses.append(float(loss))
-    return losses
+        return float(loss)
+
+    losses = [step() for _ in range(3)]
+    log = logged_calls.capture(step, stock.verbose())
+    return losses, kernels.Evidence(kernels=kernels.parse(log), graph=graphs.evidence(case.mode))
 
 
 @pytest.mark.parametrize("dtype", [Dtype.FP32, needs_bf16])
 def test_a_compiled_step_follows_the_eager_one(dtype: Dtype) -> None:
-    """Forward and backward are one graph, weights are not frozen, and the losses agree."""
+    """Forward and backward are one graph in the label's dtype, and the losses agree."""
     case = replace(COMPILED, task=Task.TRAINING, dtype=dtype, options=(FROZEN,))
-    expected = losses_of(replace(case, mode=Mode.EAGER, dtype=Dtype.FP32))
-    found = losses_of(case)
-    assert found[2] < 0.9 * found[0]
-    assert found == pytest.approx(expected, rel=1e-4 if dtype is Dtype.FP32 else 0.03)
-    assert graphs.evidence(Mode.COMPILE)["graphs"] == 1
+    expected, _ = trained(replace(case, mode=Mode.EAGER, dtype=Dtype.FP32))
+    losses, found = trained(case)
+    assert losses[2] < 0.9 * losses[0]
+    assert losses == pytest.approx(expected, rel=1e-4 if dtype is Dtype.FP32 else 0.03)
+    assert found.graph["graphs"] == 1
+    assert kernels.contradiction(case, found) is None
+    types = {kernel.data_type("src") for kernel in found.convolutions}
+    assert types == {"f32" if dtype is Dtype.FP32 else "bf16"}
+    assert {"backward_data", "backward_weights"} & {kernel.kind for kernel in found.convolutions}
 
 
 @pytest.mark.parametrize("mode", [Mode.TORCHSCRIPT, Mode.AOT])

@@ -169,7 +169,6 @@ def test_openvinos_throughput_mode_shares_a_call_among_streams(
     assert caught.value.status is Status.UNSUPPORTED
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.* is deprecated:FutureWarning")
 def test_openvinos_throughput_mode_returns_each_image_in_its_place(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -64,7 +64,44 @@ def test_the_model_is_the_same_and_the_extra_is_run_with_every_call(
     assert burnt == [prepared.model.units]
 
 
-@pytest.mark.parametrize("wrong", [scenario(), scenario("slow=0.1", task=Task.TRAINING)])
+@pytest.mark.parametrize("times", ["3", "alone"])
+def test_one_layer_is_slow(times: str) -> None:
+    """It is computed three times, or on one thread, and the result is the model's."""
+    import torch
+
+    from bench.worker.backends import planted
+
+    ran: list[int] = []
+
+    class Layer(torch.nn.Conv2d):
+        def forward(self, values: torch.Tensor) -> torch.Tensor:
+            ran.append(torch.get_num_threads())
+            return super().forward(values)
+
+    model = torch.nn.Sequential(torch.nn.Sequential(Layer(3, 4, 3), torch.nn.ReLU())).eval()
+    images = torch.rand(1, 3, 8, 8)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with torch.inference_mode():
+            expected = model(images)
+            ran.clear()
+            slow = planted.prepare(model, scenario(f"slow_layer=0.0:{times}"), images)
+            assert torch.equal(slow(images), expected)
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert ran == ([2, 2, 2] if times == "3" else [1])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        scenario(),
+        scenario("slow=0.1", task=Task.TRAINING),
+        scenario("slow=0.1", "slow_layer=0:2"),
+    ],
+)
 def test_what_it_cannot_slow_is_refused(wrong: Scenario) -> None:
     """No share would be no slowdown under that name."""
     import torch
