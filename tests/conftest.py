@@ -28,11 +28,16 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # as long. Before anything imports torch, which reads it once.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+# In every process that compiles, Inductor would first compile a program for each instruction set
+# and load it in a fresh process, 5 to 15 s, to see whether the compiler can vectorise. What it
+# compiles afterwards shows that too.
+os.environ["TORCHINDUCTOR_VEC_ISA_OK"] = "1"
+
 # who else measures on this machine, the other process of these tests too, must not decide a test
 os.environ["PILLQC_BENCH_LOCK"] = f"pillqc-bench-test-{os.getpid()}"
 
 _PREFIXES = ("OMP_", "KMP_", "GOMP_", "MKL_", "DNNL_", "ONEDNN_", "ATEN_", "MALLOC_", "TORCH")
-_KEPT = ("TORCH_INDEX",)
+_KEPT = ("TORCH_INDEX", "TORCHINDUCTOR_VEC_ISA_OK")
 
 
 @pytest.fixture(autouse=True)

@@ -168,6 +168,9 @@ def test_a_model_compiled_ahead_agrees(
     dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The package's file is private, and gone once it is loaded."""
+    # compiled headers, which take seconds, stay where this finds the folder for temporary files
+    import torch._inductor.codecache
+
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     torch.manual_seed(3)
