@@ -29,6 +29,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Read:
     kept = dict(pictures)
     take: Callable[[Path], Image.Image] = pictures.pop
     monkeypatch.setattr("pillqc.training.known_pictures.read_image", take)
+    monkeypatch.setattr("pillqc.inspection.drift._STREAM_PILLS", 100)  # of ten thousand
     return kept
 
 
