@@ -28,6 +28,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # as long. Before anything imports torch, which reads it once.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+# In every process that compiles, Inductor would first compile a program for each instruction set
+# and load it in a fresh process, 5 to 15 s, to see whether the compiler can vectorise. What it
+# compiles afterwards shows that too.
+os.environ["TORCHINDUCTOR_VEC_ISA_OK"] = "1"
+
 # who else measures on this machine, the other process of these tests too, must not decide a test
 os.environ["PILLQC_BENCH_LOCK"] = f"pillqc-bench-test-{os.getpid()}"
 
@@ -36,13 +41,15 @@ _KEPT = ("TORCH_INDEX",)
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _clean_environment(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The user's own OpenMP, oneDNN and PyTorch variables must not decide a test."""
     for name in list(os.environ):
         if name.startswith(_PREFIXES) and name not in _KEPT:
             monkeypatch.delenv(name)
     monkeypatch.setenv("TORCH_WARM_POOL", "0")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    if request.node.get_closest_marker("torch"):
+        monkeypatch.setenv("TORCHINDUCTOR_VEC_ISA_OK", "1")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -38,12 +38,14 @@ class Judge:
     def __init__(self, measurements: Measurements, policy: Policy) -> None:
         self.measurements = measurements
         self.policy = policy
+        self._estimates: dict[tuple[str, tuple[str, ...], tuple[str, ...]], Estimate] = {}
 
     def barring(self, refuted: Mapping[str, str]) -> Judge:
         """Return a judge of the same blocks for whom these participants are unusable too."""
         barred = {**self.measurements.unusable, **refuted}
         other = Judge(replace(self.measurements, unusable=barred), self.policy)
         other.__dict__["fitted"] = self.fitted
+        other._estimates = self._estimates
         return other
 
     @cached_property
@@ -134,7 +136,13 @@ class Judge:
         return (ours, theirs) if self._common(group, candidate, baseline) else None
 
     def _estimate(self, group: str, candidate: Sequence[str], baseline: Sequence[str]) -> Estimate:
-        """Estimate log(baseline's time) - log(candidate's time)."""
+        """Estimate log(baseline's time) - log(candidate's time), once: every family asks again."""
+        key = (group, tuple(candidate), tuple(baseline))
+        if key not in self._estimates:
+            self._estimates[key] = self._contrast(group, candidate, baseline)
+        return self._estimates[key]
+
+    def _contrast(self, group: str, candidate: Sequence[str], baseline: Sequence[str]) -> Estimate:
         weights = dict.fromkeys(baseline, 1 / len(baseline))
         for participant in candidate:
             weights[participant] = weights.get(participant, 0.0) - 1 / len(candidate)

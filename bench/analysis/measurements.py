@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from statistics import median
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -104,7 +105,7 @@ def block_medians(iterations: Iterable[IterationRow]) -> dict[str, dict[Key, flo
     """
     return {
         scenario: {
-            key: float(np.median([row.wall_ns for row in clean_of(calls)])) / 1e6
+            key: median(row.wall_ns for row in clean_of(calls)) / 1e6
             for key, calls in blocks.items()
         }
         for scenario, blocks in timed_blocks(iterations).items()

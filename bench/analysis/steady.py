@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from statistics import median
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,6 +46,11 @@ def is_steady(calls_ms: Sequence[float], policy: SteadyStatePolicy) -> bool:
 
 def steady_after(calls_ms: Sequence[float], policy: SteadyStatePolicy) -> int | None:
     """Return after how many warm-up calls `is_steady` was first true, or None."""
+    return _steady_after(tuple(calls_ms), policy)
+
+
+@lru_cache(maxsize=4096)  # a run asks for every scenario's first launch after each visit
+def _steady_after(calls_ms: tuple[float, ...], policy: SteadyStatePolicy) -> int | None:
     counts = range(1, len(calls_ms) + 1)
     return next((count for count in counts if is_steady(calls_ms[:count], policy)), None)
 
@@ -61,7 +68,7 @@ def calls_before_level(calls_ms: Sequence[float], policy: SteadyStatePolicy) -> 
 def _stretch(calls_ms: Sequence[float], policy: SteadyStatePolicy) -> int:
     """Return how many calls the rule needs when calls are as long as the latest."""
     needed = 2 * policy.window + policy.confirmations - 1
-    if len(calls_ms) and np.median(calls_ms[-needed:]) > policy.slow_call_ms:
+    if len(calls_ms) and median(calls_ms[-needed:]) > policy.slow_call_ms:
         return 2 * policy.slow_window
     return needed
 

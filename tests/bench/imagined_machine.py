@@ -49,6 +49,8 @@ class Machine:
     ends_s: list[float] = field(default_factory=list)
     rows: list[IterationRow] = field(default_factory=list)
     costs: dict[str, Cost] = field(default_factory=dict)
+    decided: dict[int, frozenset[str]] = field(default_factory=dict)
+    """Claims that were decided after so many visits, as far as anybody asked."""
 
     def __post_init__(self) -> None:
         self.rng = np.random.default_rng(self.seed)
@@ -68,14 +70,14 @@ class Machine:
             analysis=cache(self.analysis),
         )
 
-    def analysis(self) -> RunAnalysis:
-        """What the rows so far show."""
+    def analysis(self, calls: Sequence[IterationRow] | None = None) -> RunAnalysis:
+        """What the rows so far show, or these calls."""
         rows = []
         for one in self.scenarios:
             row = Outcome(scenario=one).row("run", [], {})
             share = 500.0 if one.id in self.refused else None
             rows.append(replace(row, status="ok", checked=True, percent_of_peak=share))
-        return RunAnalysis("run", rows, self.rows, [], [], DEFAULT)
+        return RunAnalysis("run", rows, self.rows if calls is None else calls, [], [], DEFAULT)
 
     def time_ms(self, scenario: Scenario) -> float:
         """The true time of a call."""
@@ -124,11 +126,10 @@ class Machine:
 
     def decided_s(self, claim: str) -> float:
         """When it was first seen decided."""
-        whole = self.rows
         for launch, end_s in enumerate(self.ends_s):
-            self.rows = [row for row in whole if row.launch <= launch]
-            decided = decided_claims(self.analysis(), DEFAULT)
-            self.rows = whole
-            if claim in decided:
+            if launch not in self.decided:
+                rows = [row for row in self.rows if row.launch <= launch]
+                self.decided[launch] = frozenset(decided_claims(self.analysis(rows), DEFAULT))
+            if claim in self.decided[launch]:
                 return end_s
         return float("inf")

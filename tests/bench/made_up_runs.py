@@ -93,6 +93,8 @@ class Plan:
     """The kind of run to make up; by default a good standard run."""
 
     profile: str = "standard"
+    batch_sizes: tuple[int, ...] = ()
+    """Those of the profile if empty."""
     native_bf16: bool = False
     int8: bool = False
     """Whether int8 was measured; most rules do not need it."""
@@ -127,7 +129,9 @@ class Plan:
 
     def scenarios(self) -> list[Scenario]:
         """Return the scenarios of the run's matrix."""
-        every = matrix(PROFILES[self.profile], environments=self.environments)
+        every = matrix(
+            PROFILES[self.profile], self.batch_sizes or None, environments=self.environments
+        )
         return [
             scenario
             for scenario in every

@@ -218,8 +218,10 @@ def test_workers_under_other_conditions_are_no_verdict(repository: Path, side: s
     assert f"{side} against base: threads" in report.cases[0].reason
 
 
-@pytest.mark.parametrize("operation", ["start", "prepare", "call", "another protocol"])
-@pytest.mark.parametrize("side", ["base", "head"])
+@pytest.mark.parametrize(
+    ("operation", "side"),
+    [("start", "base"), ("prepare", "head"), ("call", "base"), ("another protocol", "head")],
+)
 def test_a_worker_that_dies_is_no_verdict_with_its_side(
     repository: Path, operation: str, side: str
 ) -> None:

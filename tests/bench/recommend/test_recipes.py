@@ -24,13 +24,13 @@ from bench.analysis.run_facts import Facts
 from bench.cli.main import cli
 from bench.machine.placement import kept_heap
 from bench.plan.matrix import FURTHER_BACKENDS
-from bench.plan.scenario import DEFAULT_ENVIRONMENT
 from bench.plan.support import DOCUMENTED, Severity, concerns, is_supported
 from bench.recommend.recipes import recipe
 from bench.recommend.rules import Wish, recommend, uses
 from bench.report import build, formats
 from bench.store.records import Run, ScenarioRow
 from bench.worker import kernels
+from tests.fresh_process import python
 from tests.hardware import ONEDNN_HAS_BF16, needs_ipex
 
 MakeRun = Callable[..., Run]
@@ -97,6 +97,14 @@ for code, tolerance in {cases!r}:
 """
 
 
+EVERY_WAY: dict[str, Any] = {
+    "profile": "full",
+    "batch_sizes": (1,),
+    "int8": True,
+    "rounds": 2,
+    "launches": 1,
+}
+"""A made-up run with every way of running, at one batch size: code does not depend on it."""
 _TOLERANCES = {"fp32": 1e-4, "bf16": 0.05, "fp16": 0.01, "int8": 0.1}
 _STEP_TOLERANCES = {"fp32": 0.01, "bf16": 0.2}
 """Shares of what one step gains; a step that is missing or made twice exceeds them."""
@@ -133,28 +141,45 @@ def execute(
     folder: Path | None = None,
     *,
     within: Interpreter | None = None,
-    deprecated: str = "ignore",
+    deprecated: str | None = None,
 ) -> None:
     """Run the recipes of those scenarios and compare with the plain model.
 
     Those that freeze share a process, for which a variable says so; all others share another.
-    `deprecated` is what a warning of deprecation does: `ignore` or `error`.
+    `deprecated` is what a warning of deprecation does: `ignore` or `error`; by default it is an
+    error in supported code. That runs first, because PyTorch gives some warnings once a process.
     """
     within = within or Interpreter(python=sys.executable, torch=version("torch"), int8=True)
     assert rows
     codes = {row.scenario: recipe(row, torch=within.torch) or "" for row in rows}
     assert all(codes.values()), codes
     for freezes in (True, False):
-        chosen = [row for row in rows if ("FREEZING" in codes[row.scenario]) == freezes]
-        if not chosen:
-            continue
-        cases: dict[str, list[tuple[str, float]]] = {"inference": [], "training": []}
-        for row in chosen:
-            tolerances = _TOLERANCES if row.task == "inference" else _STEP_TOLERANCES
-            cases[row.task].append((codes[row.scenario], tolerances[row.dtype]))
-        program = _PROGRAM.format(cases=cases["inference"], deprecated=deprecated)
-        program += _TRAINING_PROGRAM.format(cases=cases["training"])
-        _run(within, program, folder)
+        program = ""
+        for action in ("error", "ignore"):
+            chosen = [
+                row
+                for row in rows
+                if ("FREEZING" in codes[row.scenario]) == freezes
+                and (deprecated or _action(row, within)) == action
+            ]
+            if chosen:
+                program += _program(chosen, codes, action)
+        if program:
+            _run(within, program, folder)
+
+
+def _action(row: ScenarioRow, within: Interpreter) -> str:
+    return "error" if is_supported(row, within.torch) else "ignore"
+
+
+def _program(rows: list[ScenarioRow], codes: dict[str, str], deprecated: str) -> str:
+    """Return a program that runs the code of these scenarios, one after the other."""
+    cases: dict[str, list[tuple[str, float]]] = {"inference": [], "training": []}
+    for row in rows:
+        tolerances = _TOLERANCES if row.task == "inference" else _STEP_TOLERANCES
+        cases[row.task].append((codes[row.scenario], tolerances[row.dtype]))
+    program = _PROGRAM.format(cases=cases["inference"], deprecated=deprecated)
+    return program + _TRAINING_PROGRAM.format(cases=cases["training"])
 
 
 def _run(within: Interpreter, program: str, folder: Path | None) -> None:
@@ -184,35 +209,45 @@ def test_recipes_run_and_agree(
 ) -> None:
     """Outputs and the losses of two training steps are the plain model's; frozen weights stay.
 
-    Compilation needs a C++ compiler and a minute, so it is apart. Equal code runs once.
+    Supported code gives no warning of deprecation, here in PyTorch 2.8 beside IPEX. Compilation
+    needs a C++ compiler and a minute, so it is apart. Equal code runs once.
     """
-    run = make_run(profile="full", int8=True, rounds=2, launches=1)
+    run = make_run(**EVERY_WAY)
     rows = at_batch_1(run, backend)
     rows += [row for row in run.scenarios if (row.task, row.backend) == ("training", backend)]
     wanted = [
         row
         for row in rows
         if (row.mode in COMPILED) == compiles
-        and not is_supported(row, version("torch"))  # these have stricter tests below
         and (backend == "stock" or ONEDNN_HAS_BF16 or row.dtype != "bf16")
     ]
+    assert backend == "ipex" or any(is_supported(row, version("torch")) for row in wanted)
     execute(once_each(wanted), tmp_path)
 
 
-_FROZEN = """
-code = {code!r}
-before, _, after = code.partition("import torch")
+_LOGGED = """
+frozen, other = {codes!r}
+before, _, after = frozen.partition("import torch")
 exec(before)
-import torch
-torch.manual_seed(0)
-model = torch.nn.Sequential(
-    torch.nn.Conv2d(3, 32, 3), torch.nn.ReLU(), torch.nn.Conv2d(32, 64, 3), torch.nn.ReLU()
-)
-names = {{"model": model, "images": torch.randn(2, 3, 16, 16)}}
-exec("import torch" + after, names)
-with torch.no_grad(), torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
-    names["model"](names["images"])
+import ctypes, torch
+
+def log(after):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 32, 3), torch.nn.ReLU(), torch.nn.Conv2d(32, 64, 3), torch.nn.ReLU()
+    )
+    names = {{"model": model, "images": torch.randn(2, 3, 16, 16)}}
+    exec("import torch" + after, names)
+    with torch.no_grad(), torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
+        names["model"](names["images"])
+    ctypes.CDLL(None).fflush(None)  # oneDNN's lines, before the next one of Python's
+
+log(after)
+print({between!r}, flush=True)
+torch._inductor.config.freezing = False  # read from the variable when it was imported
+log(other.partition("import torch")[2])
 """
+_BETWEEN = "---- without freezing"
 
 
 @pytest.mark.torch
@@ -224,25 +259,17 @@ def test_code_that_builds_ahead_packs_no_weight_at_a_call(
 
     `execute` checks that compiled code freezes.
     """
-    run = make_run(profile="full", int8=True, rounds=2, launches=1)
+    run = make_run(**EVERY_WAY)
     row = next(row for row in at_batch_1(run, "stock") if (row.mode, row.dtype) == ("aot", "fp32"))
-    logs = {}
     code = recipe(row) or ""
-    other = code.replace('"1"', '"0"').replace("True", "False")
-    for name, text in {"frozen": code, "not": other}.items():
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", _FROZEN.format(code=text)],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            cwd=tmp_path,
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-        logs[name] = [kernel.primitive for kernel in kernels.parse(done.stdout)]
-    assert logs["frozen"].count("convolution") == 2
-    assert "reorder" not in logs["frozen"]
-    assert "reorder" in logs["not"]
+    codes = (code, code.replace('"1"', '"0"').replace("True", "False"))
+    done = python("-W", "ignore", "-c", _LOGGED.format(codes=codes, between=_BETWEEN), cwd=tmp_path)
+    frozen, other = (
+        [kernel.primitive for kernel in kernels.parse(log)] for log in done.stdout.split(_BETWEEN)
+    )
+    assert frozen.count("convolution") == 2
+    assert "reorder" not in frozen
+    assert "reorder" in other
 
 
 @pytest.mark.torch
@@ -262,7 +289,7 @@ def test_recipes_of_further_backends_run_and_agree(
     """Where they are installed; the file that ONNX needs is written to the current folder."""
     if find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
-    execute([further(make_run(), backend, dtype)], tmp_path)
+    execute([further(make_run(), backend, dtype)], tmp_path, deprecated="ignore")
 
 
 def further(run: Run, backend: str, dtype: str = "fp32") -> ScenarioRow:
@@ -297,7 +324,7 @@ def test_int8_has_seven_bits_where_eight_would_overflow(make_run: MakeRun) -> No
 
 def test_every_scenario_but_the_placebo_has_code_that_parses(make_run: MakeRun) -> None:
     """Everything that the matrix measures and a user may choose."""
-    run = make_run(profile="full", int8=True, rounds=2, launches=1)
+    run = make_run(**EVERY_WAY)
     for row in (*run.scenarios, *(further(run, name) for name in FURTHER_BACKENDS)):
         code = recipe(row)
         assert (code is None) == (row.backend == "placebo"), row.scenario
@@ -390,40 +417,22 @@ def latest() -> Interpreter:
     return Interpreter(**json.loads(told.stdout))
 
 
-def supported_rows(run: Run, environment: str, torch: str) -> list[ScenarioRow]:
-    """The environment's supported scenarios, at inference at batch 1 and in training."""
-    return [
-        row
-        for row in run.scenarios
-        if row.environment == environment
-        and (row.task == "training" or row.batch_size == 1)
-        and is_supported(row, torch)
-    ]
-
-
-@pytest.mark.torch
-@pytest.mark.parametrize("compiles", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_supported_recipes_run_without_any_warning_of_deprecation(
-    make_run: MakeRun, tmp_path: Path, compiles: bool
-) -> None:
-    """Here, in PyTorch 2.8 beside IPEX; compiled ones freeze their weights where they say so."""
-    torch = version("torch")
-    run = make_run(profile="full", rounds=2, launches=1)
-    rows = supported_rows(run, DEFAULT_ENVIRONMENT, torch)
-    wanted = [row for row in rows if (row.mode in COMPILED) == compiles]
-    execute(once_each(wanted), tmp_path, deprecated="error")
-
-
 @pytest.mark.torch
 @pytest.mark.slow
 def test_supported_recipes_run_without_any_warning_in_the_newest_pytorch(
     make_run: MakeRun, tmp_path: Path, latest: Interpreter
 ) -> None:
     """All of them, int8 too where torchao is installed."""
-    run = make_run(profile="full", rounds=2, launches=1, int8=latest.int8, environments=(LATEST,))
-    rows = supported_rows(run, LATEST, latest.torch)
+    run = make_run(**(EVERY_WAY | {"int8": latest.int8, "environments": (LATEST,)}))
+    rows = [
+        row
+        for row in run.scenarios
+        if row.environment == LATEST
+        and (row.task == "training" or row.batch_size == 1)
+        and is_supported(row, latest.torch)
+    ]
     assert any(row.dtype == "int8" for row in rows) == latest.int8
-    execute(once_each(rows), tmp_path, within=latest, deprecated="error")
+    execute(once_each(rows), tmp_path, within=latest)
 
 
 @pytest.mark.torch
@@ -431,13 +440,13 @@ def test_newest_pytorch_warns_of_what_is_marked_as_deprecated(
     make_run: MakeRun, latest: Interpreter
 ) -> None:
     """Else the rule would be out of date, or the tests above could not fail."""
-    run = make_run(profile="full", rounds=2, launches=1, environments=(LATEST,))
+    run = make_run(**(EVERY_WAY | {"environments": (LATEST,)}))
     script = next(
         row
         for row in run.scenarios
         if (row.environment, row.mode, row.dtype) == (LATEST, "torchscript", "fp32")
     )
-    execute([script], within=latest)
+    execute([script], within=latest, deprecated="ignore")
     with pytest.raises(AssertionError, match=r"Warning: `torch\.jit\.trace` is deprecated"):
         execute([script], within=latest, deprecated="error")
 
@@ -466,7 +475,7 @@ def test_recipes_name_something_private_only_where_that_is_marked(
     make_run: MakeRun, torch: str
 ) -> None:
     """IPEX's are archived as a whole, and may."""
-    run = make_run(profile="full", int8=True, rounds=2, launches=1, environments=(LATEST,))
+    run = make_run(**(EVERY_WAY | {"environments": (LATEST,)}))
     rows = (*run.scenarios, *(further(run, name) for name in FURTHER_BACKENDS))
     marked = 0
     for row in (row for row in rows if row.backend not in ("ipex", "placebo")):

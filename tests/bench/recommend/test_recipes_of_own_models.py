@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MakeRun = Callable[..., Run]
+Execute = Callable[[Mapping[str, Sequence[ScenarioRow]]], dict[str, list[str]]]
 pytestmark = pytest.mark.torch
 
 CODE = """
@@ -120,68 +121,82 @@ def values(found):
         found = [*found.values()]
     parts = found if isinstance(found, (list, tuple)) else ()
     return [one for part in parts for one in values(part)]
-torch.manual_seed(0)
-plain = users.{kind}().eval()
-given = users.of_{lower}(2)
-both = isinstance(given, tuple) and isinstance(given[-1], Mapping)
-args, kwargs = given if both else ((), given) if isinstance(given, Mapping) else (given, {{}})
-if isinstance(args, torch.Tensor):
-    args = (args,)
-with torch.no_grad():
-    expected = values(plain(*args, **kwargs))
-for code, tolerance in {cases!r}:
-    names = {{"model": copy.deepcopy(plain), "calibration": [given], "args": args,
-              "kwargs": copy.copy(kwargs), "inputs": args[0] if args else None,
-              "batch": given, "train_step": users.train_step}}
-    exec(code, names)
-    if "loss" in names:
-        assert names["loss"].grad_fn is not None
-        continue
-    outputs = values(names["outputs"])
-    assert len(outputs) == len(expected), code
-    for one, two in zip(outputs, expected):
-        error = (one - two).abs().max().item() / two.abs().max().item()
-        assert error <= tolerance, (error, code)
+for kind, cases in {cases!r}.items():
+    torch.manual_seed(0)
+    plain = getattr(users, kind)().eval()
+    given = getattr(users, "of_" + kind.lower())(2)
+    both = isinstance(given, tuple) and isinstance(given[-1], Mapping)
+    args, kwargs = given if both else ((), given) if isinstance(given, Mapping) else (given, {{}})
+    if isinstance(args, torch.Tensor):
+        args = (args,)
+    with torch.no_grad():
+        expected = values(plain(*args, **kwargs))
+    for code, tolerance in cases:
+        names = {{"model": copy.deepcopy(plain), "calibration": [given], "args": args,
+                  "kwargs": copy.copy(kwargs), "inputs": args[0] if args else None,
+                  "batch": given, "train_step": users.train_step}}
+        exec(code, names)
+        if "loss" in names:
+            assert names["loss"].grad_fn is not None, kind
+            continue
+        outputs = values(names["outputs"])
+        assert len(outputs) == len(expected), (kind, code)
+        for one, two in zip(outputs, expected):
+            error = (one - two).abs().max().item() / two.abs().max().item()
+            assert error <= tolerance, (kind, error, code)
 """
 _TOLERANCES = {"fp32": 1e-4, "bf16": 0.05, "fp16": 0.02, "int8": 0.2}
 KINDS = ("Tokens", "Named", "Inside", "Two", "Keywords", "Volumes", "Listed")
 
 
-def form_of(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Form:
-    """The form of its inputs, as its worker describes it."""
+@pytest.fixture
+def form_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Form]:
+    """The form of a kind's inputs, as its worker describes it."""
     from bench.worker.workload.own_model import OwnModel
 
-    (folder / "users.py").write_text(CODE)
-    monkeypatch.syspath_prepend(folder)
+    (tmp_path / "users.py").write_text(CODE)
+    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "users", raising=False)
-    work = OwnModel(factory=f"users:{kind}", inputs=f"users:of_{kind.lower()}", seed=0)
-    return typed_json.convert(Form, work.facts()["form"])
+
+    def find(kind: str) -> Form:
+        work = OwnModel(factory=f"users:{kind}", inputs=f"users:of_{kind.lower()}", seed=0)
+        return typed_json.convert(Form, work.facts()["form"])
+
+    return find
 
 
-def execute(kind: str, rows: list[ScenarioRow], form: Form, folder: Path) -> list[str]:
-    """Run the code of those scenarios in one process, and compare with the plain model."""
-    assert rows
-    cases = []
-    for row in rows:
-        code = recipe(row, form=form)
-        assert code is not None, row.scenario
-        cases.append((code, _TOLERANCES[row.dtype]))
-    program = _PROGRAM.format(kind=kind, lower=kind.lower(), cases=cases)
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=400,
-        cwd=folder,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [code for code, _ in cases]
+@pytest.fixture
+def execute(form_of: Callable[[str], Form], tmp_path: Path) -> Execute:
+    """Run the code of each kind's scenarios and compare it with the plain model; return the code.
+
+    All share one process, because starting it takes longer than most of the code.
+    """
+
+    def run(wanted: Mapping[str, Sequence[ScenarioRow]]) -> dict[str, list[str]]:
+        cases: dict[str, list[tuple[str, float]]] = {}
+        for kind, rows in wanted.items():
+            assert rows
+            form = form_of(kind)
+            found = {row.scenario: recipe(row, form=form) or "" for row in rows}
+            assert all(found.values()), found
+            cases[kind] = [(found[row.scenario], _TOLERANCES[row.dtype]) for row in rows]
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", _PROGRAM.format(cases=cases)],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=400,
+            cwd=tmp_path,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return {kind: [code for code, _ in own] for kind, own in cases.items()}
+
+    return run
 
 
 def scenarios(make_run: MakeRun, **wanted: Any) -> list[ScenarioRow]:
     """The scenarios of batch 1 with these values."""
-    run = make_run(profile="full", int8=True, rounds=2, launches=1)
+    run = make_run(profile="full", batch_sizes=(1,), int8=True, rounds=2, launches=1)
     return [
         row
         for row in run.scenarios
@@ -191,75 +206,62 @@ def scenarios(make_run: MakeRun, **wanted: Any) -> list[ScenarioRow]:
     ]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_stock_code_runs_for_the_very_inputs(
-    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
+def test_stock_code_runs_for_the_very_inputs(make_run: MakeRun, execute: Execute) -> None:
     """Eager and traced, by position and by keyword; token ids get no layout."""
-    form = form_of(kind, tmp_path, monkeypatch)
     rows = [
         row
         for mode in ("eager", "torchscript")
         for row in scenarios(make_run, task="inference", backend="stock", mode=mode)
     ]
-    codes = execute(kind, rows, form, tmp_path)
-    has_layout = kind not in ("Tokens", "Named", "Inside")
-    assert any("channels_last" in code for code in codes) == has_layout
-    assert all("images" not in code for code in codes)
-    low = [code for code in codes if "autocast" in code]
-    assert low
-    assert all(("set_fastpath_enabled" in code) == (not has_layout) for code in low)
+    for kind, codes in execute(dict.fromkeys(KINDS, rows)).items():
+        has_layout = kind not in ("Tokens", "Named", "Inside")
+        assert any("channels_last" in code for code in codes) == has_layout, kind
+        assert all("images" not in code for code in codes), kind
+        low = [code for code in codes if "autocast" in code]
+        assert low, kind
+        assert all(("set_fastpath_enabled" in code) == (not has_layout) for code in low), kind
 
 
-@pytest.mark.parametrize(("kind", "words"), [("Keywords", "example_kwarg_inputs=kwargs")])
 def test_tracing_takes_tensors_by_their_names(
-    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, words: str
+    make_run: MakeRun, form_of: Callable[[str], Form]
 ) -> None:
     """Where the model returns tensors, no wrapper stands in the way."""
-    form = form_of(kind, tmp_path, monkeypatch)
     (row, *_) = scenarios(make_run, task="inference", backend="stock", mode="torchscript")
-    code = recipe(row, form=form)
+    code = recipe(row, form=form_of("Keywords"))
     assert code is not None
-    assert words in code
+    assert "example_kwarg_inputs=kwargs" in code
     assert "OfTensors" not in code
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("kind", ["Tokens", "Two"])
 def test_compiled_and_int8_code_runs_for_the_very_inputs(
-    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    make_run: MakeRun, execute: Execute
 ) -> None:
     """Exported with keywords, and compiled."""
     rows = scenarios(make_run, task="inference", backend="stock", mode="compile")
     frozen = [row for row in rows if not row.options]
-    execute(kind, frozen, form_of(kind, tmp_path, monkeypatch), tmp_path)
+    execute({"Tokens": frozen, "Two": frozen})
 
 
 @pytest.mark.ipex
 @needs_ipex
 @needs_vnni
-@pytest.mark.parametrize("kind", ["Tokens", "Two", "Named"])
-def test_code_of_ipex_runs_for_the_very_inputs(
-    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
+def test_code_of_ipex_runs_for_the_very_inputs(make_run: MakeRun, execute: Execute) -> None:
     """Optimised, traced, and of one in int8."""
     rows = [
         row
         for mode in ("eager", "torchscript")
         for row in scenarios(make_run, task="inference", backend="ipex", mode=mode)
-        if row.dtype != "int8" or kind == "Two"
     ]
-    execute(kind, rows, form_of(kind, tmp_path, monkeypatch), tmp_path)
+    others = [row for row in rows if row.dtype != "int8"]
+    execute({"Tokens": others, "Two": rows, "Named": others})
 
 
-def test_code_of_a_training_step_calls_the_users_loss(
-    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_code_of_a_training_step_calls_the_users_loss(make_run: MakeRun, execute: Execute) -> None:
     """On the user's own batch, laid out as it was measured."""
-    form = form_of("Two", tmp_path, monkeypatch)
     rows = scenarios(make_run, task="training", backend="stock", mode="eager")
-    codes = execute("Two", rows, form, tmp_path)
+    codes = execute({"Two": rows})["Two"]
     assert all("loss = train_step(model, batch)" in code for code in codes)
 
 

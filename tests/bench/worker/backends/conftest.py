@@ -29,20 +29,20 @@ TIMEOUT_S = 200.0
 class Worker:
     """A real worker of one backend."""
 
-    def __init__(self, backend: str, data: Path, folder: Path) -> None:
+    def __init__(self, backend: str, folder: Path, *options: object) -> None:
         self.folder = folder
         self.log = folder / f"{backend}.log"
         # one thread: on a busy machine, threads that wait for each other take ten times as long
-        options = ["--backend", backend, "--data", str(data), "--weights", "random"]
-        options += ["--image-size", str(SIDE), "--threads", "1"]
+        given = ["--backend", backend, "--threads", "1", *map(str, options)]
         environment = {
             **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
             "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"),
+            "TORCHINDUCTOR_VEC_ISA_OK": "1",  # as in tests/conftest.py
         }
         self._process = WorkerProcess(
             WorkerCommand(
                 name=backend,
-                arguments=worker_arguments(sys.executable, options),
+                arguments=worker_arguments(sys.executable, given),
                 environment=environment,
                 log=self.log,
             )
@@ -106,7 +106,8 @@ def workers(pills: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[d
 
     class Started(dict[str, Worker]):
         def __missing__(self, backend: str) -> Worker:
-            self[backend] = Worker(backend, pills, tmp_path_factory.mktemp(backend))
+            options = ("--data", pills, "--weights", "random", "--image-size", SIDE)
+            self[backend] = Worker(backend, tmp_path_factory.mktemp(backend), *options)
             return self[backend]
 
     started = Started()

@@ -22,12 +22,11 @@ from bench.plan.scenario import (
 )
 from bench.worker import protocol
 from bench.worker.backends import stock as backend
+from tests.bench.worker.backends.conftest import Worker
 from tests.hardware import needs_onednn_bf16
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from tests.bench.worker.backends.conftest import Worker
 
 pytestmark = pytest.mark.torch
 
@@ -38,6 +37,28 @@ def scenario(**more: Any) -> Scenario:
     """Stock default at batch size 2 by default."""
     values = {"task": Task.INFERENCE, "backend": "stock", "mode": Mode.EAGER, "batch_size": 2}
     return Scenario(**{**values, **more})
+
+
+WIDE = """
+import torch
+
+def wide():
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(64, 512, 3), torch.nn.ReLU(), torch.nn.Conv2d(512, 4096, 3)
+    )
+"""
+"""A model that compiles at once and whose weights are 76 MB."""
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    """A worker of that model."""
+    folder = tmp_path_factory.mktemp("wide")
+    (folder / "wide.py").write_text(WIDE)
+    options = ("--model", f"{folder}/wide.py:wide", "--input-shape", "64,6,6")
+    worker = Worker("stock", folder, *options)
+    yield worker
+    worker.stop()
 
 
 def training(**more: Any) -> Scenario:
@@ -118,12 +139,15 @@ def test_calls_before_torchscript_settled_do_not_count(stock: Worker) -> None:
     assert later["invalid"] is None
 
 
-@pytest.mark.slow
-def test_compile_without_freezing_packs_weights_at_every_call(stock: Worker) -> None:
+@pytest.mark.parametrize("options", [(), (NO_FREEZING,)])
+def test_compile_without_freezing_packs_weights_at_every_call(
+    wide: Worker, options: tuple[str, ...]
+) -> None:
     """The option is what its name says."""
-    stock.prepare(scenario(mode=Mode.COMPILE, layout=LAST, options=(NO_FREEZING,)))
-    evidence = stock.ask("kernels")
-    assert any(kernel["primitive"] == "reorder" for kernel in evidence["kernels"])
+    wide.prepare(scenario(mode=Mode.COMPILE, layout=LAST, options=options))
+    primitives = [kernel["primitive"] for kernel in wide.ask("kernels")["kernels"]]
+    assert primitives.count("convolution") == 2
+    assert ("reorder" in primitives) == bool(options)
 
 
 @pytest.mark.parametrize(
@@ -160,18 +184,15 @@ def test_what_cannot_run_is_unsupported_and_costs_nothing_else(
     assert stock.prepare(scenario())["layers_replaced"] is None
 
 
-@pytest.mark.parametrize(
-    "mode",
-    [Mode.EAGER, Mode.TORCHSCRIPT, pytest.param(Mode.COMPILE, marks=pytest.mark.slow)],
-)
-def test_release_gives_the_memory_back(stock: Worker, mode: Mode) -> None:
-    """PyTorch and Inductor would keep 60 MB of frozen weights a model."""
+@pytest.mark.parametrize("mode", [Mode.EAGER, Mode.TORCHSCRIPT, Mode.COMPILE])
+def test_release_gives_the_memory_back(wide: Worker, mode: Mode) -> None:
+    """PyTorch and Inductor would keep the frozen weights of every model."""
     case = scenario(mode=mode, fusion=mode is Mode.TORCHSCRIPT or None, layout=LAST)
     resident = []
     for _ in range(3):
-        stock.prepare(case)
-        stock.ask("release")
-        resident.append(stock.ask("memory")["rss_mb"])
+        wide.prepare(case)
+        wide.ask("release")
+        resident.append(wide.ask("memory")["rss_mb"])
     assert resident[2] < resident[1] + 30
 
 
