@@ -6,7 +6,8 @@
 
 Blocks 1 to 4 do nine tenths of VGG-16's arithmetic. While they are frozen and the images are the
 same in every epoch, the pipeline computes their outputs once per image and keeps them as far as
-memory allows.
+memory allows. Those of a widened model (`pillqc.model.widening`) it computes in their narrow form, a
+sixteenth of the arithmetic, and keeps one of each four equal channels.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812 - PyTorch's own convention
 from torch import Tensor, nn
 
 from pillqc.data.defects import presence
@@ -23,6 +25,7 @@ from pillqc.data.images import load_images
 from pillqc.data.masks import read_mask
 from pillqc.errors import PillqcError
 from pillqc.limits import free_memory
+from pillqc.model.narrowing import narrow_blocks
 from pillqc.model.network import FROZEN_LAYERS, CustomVGG
 from pillqc.training.augmentation import augment, augment_masks
 
@@ -174,15 +177,28 @@ class BatchPipeline:
         model: nn.Module,
         source: Source,
         *,
+        readable: nn.Module | None = None,
         reuse: bool = True,
         masks: bool = False,
         room_bytes: int | None = None,
     ) -> None:
+        """Prepare the frozen blocks.
+
+        Args:
+            model: what runs, perhaps packed by IPEX.
+            source: the images.
+            readable: the same model with plain weights; None: `model` itself.
+            reuse: whether outputs of frozen blocks may be kept.
+            masks: whether masks are loaded too.
+            room_bytes: memory for kept outputs; None: a share of what is free.
+        """
         self._model, self._source, self._masks = model, source, masks
         self.reuses: bool = (
             reuse and source.fixed and isinstance(model, CustomVGG) and model.is_frozen()
         )
         """Whether outputs of the frozen blocks are kept."""
+        narrow = narrow_blocks(cast("CustomVGG", readable or model)) if self.reuses else None
+        self._narrow, self._copies = narrow or (None, 1)
         self._outputs: dict[int, Tensor] = {}
         share_of_memory = int(free_memory() * _SHARE_OF_MEMORY)
         self._room = share_of_memory if room_bytes is None else room_bytes
@@ -204,7 +220,7 @@ class BatchPipeline:
         if loaded.images is None:
             return torch.stack([self._outputs[index] for index in loaded.indices])
         with torch.no_grad():
-            outputs = cast("CustomVGG", self._model).frozen_outputs(loaded.images)
+            outputs = self._blocks(loaded.images)
         fresh = dict(zip(loaded.new, outputs, strict=True))
         for index, output in fresh.items():
             size = output.numel() * output.element_size()
@@ -232,8 +248,26 @@ class BatchPipeline:
         packed computes in the dtype that IPEX chose.
         """
         model = cast("CustomVGG", self._model)
-        features = model.features[FROZEN_LAYERS if self.reuses else 0 :](inputs)
+        features = self._features(inputs)
         if type(model.head) is not nn.Linear or model.head.weight.dtype != torch.float32:
             return head(features)
         with torch.autocast("cpu", enabled=False):
             return head(features.float())
+
+    def _blocks(self, images: Tensor) -> Tensor:
+        """Return the frozen blocks' outputs; of equal channels, which a widened model has, one."""
+        model = cast("CustomVGG", self._model)
+        return model.frozen_outputs(images) if self._narrow is None else self._narrow(images)
+
+    def _features(self, inputs: Tensor) -> Tensor:
+        layers = cast("CustomVGG", self._model).features
+        if self._narrow is None:
+            return layers[FROZEN_LAYERS if self.reuses else 0 :](inputs)
+        first = layers[FROZEN_LAYERS]
+        if type(first) is nn.Conv2d:
+            # equal inputs: one of them times the sum of their weights, at a part of the arithmetic
+            weight = first.weight.unflatten(1, (-1, self._copies)).sum(dim=2)
+            outputs = F.conv2d(inputs, weight, first.bias, padding=first.padding)
+        else:  # only the layer can read the weights that IPEX has packed
+            outputs = first(inputs.repeat_interleave(self._copies, dim=1))
+        return cast("Tensor", layers[FROZEN_LAYERS + 1 :](outputs))

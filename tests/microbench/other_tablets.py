@@ -11,6 +11,7 @@ Pillow, numpy and scipy draw. `other_renderer.py` judges the shipped model on th
 from __future__ import annotations
 
 import math
+import multiprocessing
 import shutil
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
@@ -23,6 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
+
+from pillqc.limits import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -98,7 +101,8 @@ def lay_out(folder: Path, *, good: int, each: int, first_seed: int) -> Path:
             (root / "test" / kind).mkdir(parents=True)
             (root / "ground_truth" / kind).mkdir(parents=True)
         (root / "ground_truth" / GOOD).rmdir()
-        with ProcessPoolExecutor() as pool:
+        context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
+        with ProcessPoolExecutor(usable_cores(), mp_context=context) as pool:
             list(pool.map(partial(_write, root, first_seed), todo, chunksize=8))
         shutil.move(root, folder)
     return folder
