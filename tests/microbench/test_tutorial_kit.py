@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pillqc.rendering.dataset import RenderPlan, render_dataset
 from tests.microbench.tutorial_kit import (
     KIT,
     LOOPS,
@@ -43,11 +44,13 @@ def test_the_table_compares_with_the_kit_of_the_same_way_and_of_stock() -> None:
 
 
 @pytest.mark.torch
-def test_the_kit_learns_what_pillqc_learns(rendered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_kit_learns_what_pillqc_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Same images, weights and order: the losses of two epochs agree."""
-    monkeypatch.setattr("pillqc.memory.keep_heap", lambda: False)
+    monkeypatch.setattr("tests.microbench.tutorial_kit.keep_heap", lambda: False)
+    plan = RenderPlan(size=40, train_good=0, test_good=5, per_defect=1)
+    data = str(render_dataset(tmp_path / "pills", plan, jobs=1).root)
     ours, kit = (
-        Training(loop=loop, way="stock/fp32", data=str(rendered), epochs=2, size=32)
+        Training(loop=loop, way="stock/fp32", data=data, epochs=2, size=32)
         for loop in ("pillqc, weights of full width", KIT)
     )
     assert LOOPS[ours.loop] == LOOPS[KIT]

@@ -27,14 +27,27 @@ from statistics import mean, median, stdev
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+import torch
+from PIL import Image
 from scipy import stats
+from torch import nn
+from torchvision import transforms
+from torchvision.models import vgg
 
+from pillqc.data.folders import read_samples
+from pillqc.data.images import MEAN, STD
+from pillqc.memory import keep_heap
+from pillqc.model.narrowing import narrow_form, wide_form
+from pillqc.model.network import load_model
+from pillqc.model.optimizing import ipex_optimize
+
+from pillqc.training.batches import FileSource
+from pillqc.training.loop import TrainingOptions, train
+from pillqc.training.step import LEARNING_RATE, class_weights
 from tests.microbench.start_weights import pillqc
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    import torch
 
     from pillqc.data.images import Sample
 
@@ -57,8 +70,6 @@ _SAME_START: Final = {
 WAYS: Final = ("stock/fp32", "ipex/fp32", "stock/bf16", "ipex/bf16")
 SIZE: Final = 224
 BATCH: Final = 10
-RENDERED: Final = 400
-
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
@@ -75,7 +86,6 @@ class Training:
         """Its name in the file of times."""
         return f"{self.way}: {self.loop}"
 
-
 @dataclass(frozen=True, kw_only=True)
 class Ratio:
     """A speedup, paired within rounds."""
@@ -90,7 +100,6 @@ class Ratio:
             return f"{self.estimate:.2f}"
         return f"{self.estimate:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
-
 def paired(baseline: Sequence[float], seconds: Sequence[float]) -> Ratio:
     """Return how many times as fast as the baseline; both have a time for each round."""
     logs = [math.log(one / other) for one, other in zip(baseline, seconds, strict=True)]
@@ -101,7 +110,6 @@ def paired(baseline: Sequence[float], seconds: Sequence[float]) -> Ratio:
     return Ratio(
         estimate=math.exp(middle), low=math.exp(middle - half), high=math.exp(middle + half)
     )
-
 
 def table(rounds: Sequence[Mapping[str, Mapping[str, Any]]], images: int) -> str:
     """Return a Markdown table; a round has seconds and losses by key, `images` is of all epochs."""
@@ -125,21 +133,13 @@ def table(rounds: Sequence[Mapping[str, Mapping[str, Any]]], images: int) -> str
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
-
 def _apart(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
     """Return the largest difference of an epoch's loss, as a share of the first epoch's."""
     pairs = zip(one["losses"], other["losses"], strict=True)
     return float(max(abs(a - b) for a, b in pairs) / other["losses"][0])
 
-
 def train_kit(training: Training) -> dict[str, Any]:
     """Train as the tutorial's kit does."""
-    import torch
-    from torch import nn
-    from torchvision.models import vgg
-
-    from pillqc.model.network import load_model
-    from pillqc.training.step import LEARNING_RATE, class_weights
 
     samples, backend, dtype = _given(training)
     start = load_model(LOOPS[training.loop]).model
@@ -176,14 +176,10 @@ def train_kit(training: Training) -> dict[str, Any]:
         losses.append(summed / len(samples))
     return {"seconds": time.perf_counter() - began, "losses": losses}
 
-
-class _Files:
+class _Files(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
     """Reads, decodes and resizes a file whenever it is asked for, as torchvision's folders do."""
 
     def __init__(self, samples: Sequence[Sample], size: int) -> None:
-        from torchvision import transforms
-
-        from pillqc.data.images import MEAN, STD
 
         self._samples = samples
         steps = [transforms.Resize((size, size)), transforms.ToTensor()]
@@ -193,23 +189,13 @@ class _Files:
         return len(self._samples)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        from PIL import Image
 
         sample = self._samples[index]
         with Image.open(sample.path) as image:
             return self._prepared(image.convert("RGB")), int(sample.bad)
 
-
 def train_pillqc(training: Training) -> dict[str, Any]:
     """Train as `pillqc train` does with its defaults."""
-    import torch
-
-    from pillqc.memory import keep_heap
-    from pillqc.model.narrowing import narrow_form, wide_form
-    from pillqc.model.network import load_model
-    from pillqc.model.optimizing import ipex_optimize
-    from pillqc.training.batches import FileSource
-    from pillqc.training.loop import TrainingOptions, train
 
     samples, backend, dtype = _given(training)
     keep_heap()
@@ -232,19 +218,14 @@ def train_pillqc(training: Training) -> dict[str, Any]:
     seconds = time.perf_counter() - began
     return {"seconds": seconds, "losses": [epoch.loss for epoch in result.history]}
 
-
 def _given(training: Training) -> tuple[list[Sample], str, torch.dtype]:
     """Return the images, which the system then has in memory, the backend and the dtype."""
-    import torch
-
-    from pillqc.data.folders import read_samples
 
     samples = read_samples(Path(training.data))
     for sample in samples:
         sample.path.read_bytes()
     backend, dtype = training.way.split("/")
     return samples, backend, torch.bfloat16 if dtype == "bf16" else torch.float32
-
 
 def _measured(training: Training) -> dict[str, Any]:
     """Train in a fresh process."""
@@ -257,11 +238,9 @@ def _measured(training: Training) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
-
 @click.group(help=__doc__)
 def main() -> None:
     """Group the commands."""
-
 
 @main.command(hidden=True)
 @click.argument("text")
@@ -271,8 +250,7 @@ def one(text: str) -> None:
     work = train_kit if training.loop == KIT else train_pillqc
     click.echo(json.dumps(work(training)))
 
-
-@main.command()
+@main.command("train")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of results.")
 @click.option("--images", default=42, show_default=True, help="Half of them are bad.")
 @click.option("--side", default=800, show_default=True, help="Of the files, in pixels.")
@@ -281,7 +259,7 @@ def one(text: str) -> None:
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--way", "ways", type=click.Choice(WAYS), multiple=True, default=WAYS)
 @click.option("--loop", "loops", type=click.Choice([*LOOPS]), multiple=True, default=[*LOOPS])
-def train(
+def train_command(
     out: Path,
     images: int,
     side: int,
@@ -310,20 +288,16 @@ def train(
         click.echo(f"round {number + 1} of {rounds} is done", err=True)
     click.echo(table(done, images * epochs))
 
-
 @main.command()
-def render() -> None:
-    """Print how many pills of 224 px are rendered a second, by all cores."""
-    from pillqc.rendering.dataset import RenderPlan, render_dataset
-
-    plan = RenderPlan(size=SIZE, train_good=0, test_good=RENDERED // 2, per_defect=RENDERED // 14)
-    count = plan.test_good + 7 * plan.per_defect
+@click.option("--each", default=100, show_default=True, help="Pills of each of seven defects.")
+def render(each: int) -> None:
+    """Print how many pills of 224 px `pillqc render` makes a second, as many good as bad ones."""
+    counts = ("--train-good", 0, "--test-good", 7 * each, "--per-defect", each)
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        render_dataset(Path(folder) / "pills", plan)
+        pillqc("render", "--out", Path(folder) / "pills", "--size", SIZE, *counts)
         seconds = time.perf_counter() - began
-    click.echo(f"{count} pills in {seconds:.1f} s: {count / seconds:.1f} a second")
-
+    click.echo(f"{14 * each} pills in {seconds:.1f} s: {14 * each / seconds:.1f} a second")
 
 if __name__ == "__main__":
     main()
