@@ -18,8 +18,8 @@ from torch import nn
 from torchvision.models import vgg
 
 from pillqc.model.network import (
+    BLOCK_5,
     FEATURE_CHANNELS,
-    FROZEN_LAYERS,
     CustomVGG,
     channels,
     with_defects,
@@ -96,13 +96,13 @@ def narrow_blocks(model: CustomVGG) -> tuple[nn.Sequential, int] | None:
 
     Copies lie side by side in the model. None if the blocks have no narrower form.
     """
-    count = len(_convolutions(model.features[:FROZEN_LAYERS]))
+    count = len(_convolutions(model.features[:BLOCK_5]))
     wide = _layers(model, count + 1)  # conv5_1 reads the last block's copies
     for factor in _FACTORS:
         layers = narrowed(wide, factor=factor)
         if layers is not None:
             width = channels(factor * FEATURE_CHANNELS // model.head.in_features)
-            blocks = vgg.make_layers(width, batch_norm=False)[:FROZEN_LAYERS]
+            blocks = vgg.make_layers(width, batch_norm=False)[:BLOCK_5]
             _copy_weights(layers[:count], _convolutions(blocks))
             second = cast("Tensor", model.features[2].weight)
             if second.is_contiguous(memory_format=torch.channels_last):

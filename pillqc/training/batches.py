@@ -26,7 +26,7 @@ from pillqc.data.masks import read_mask
 from pillqc.errors import PillqcError
 from pillqc.limits import free_memory
 from pillqc.model.narrowing import narrow_blocks
-from pillqc.model.network import FROZEN_LAYERS, CustomVGG
+from pillqc.model.network import BLOCK_5, CustomVGG
 from pillqc.training.augmentation import augment, augment_masks
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from pillqc.data.images import Sample
 
 _SHARE_OF_MEMORY: Final = 0.25
-"""Share of the free memory for kept outputs; MVTec AD's pill category takes some 170 MB."""
+"""Share of the free memory for kept outputs; MVTec AD's pill category takes some 170 MB at
+full width."""
 
 
 class Source(Protocol):
@@ -262,12 +263,12 @@ class BatchPipeline:
     def _features(self, inputs: Tensor) -> Tensor:
         layers = cast("CustomVGG", self._model).features
         if self._narrow is None:
-            return layers[FROZEN_LAYERS if self.reuses else 0 :](inputs)
-        first = layers[FROZEN_LAYERS]
+            return layers[BLOCK_5 if self.reuses else 0 :](inputs)
+        first = layers[BLOCK_5]
         if type(first) is nn.Conv2d:
             # equal inputs: one of them times the sum of their weights, at a part of the arithmetic
             weight = first.weight.unflatten(1, (-1, self._copies)).sum(dim=2)
             outputs = F.conv2d(inputs, weight, first.bias, padding=first.padding)
         else:  # only the layer can read the weights that IPEX has packed
             outputs = first(inputs.repeat_interleave(self._copies, dim=1))
-        return cast("Tensor", layers[FROZEN_LAYERS + 1 :](outputs))
+        return cast("Tensor", layers[BLOCK_5 + 1 :](outputs))

@@ -9,6 +9,7 @@ from unittest import mock
 import pytest
 import torch
 
+from pillqc.model.narrowing import wide_form
 from pillqc.model.network import CustomVGG
 from pillqc.training.batches import BatchPipeline, TensorSource
 from pillqc.training.loop import TrainingOptions, train
@@ -43,6 +44,30 @@ def test_reuse_learns_what_the_plain_loop_learns_with_the_same_bits_every_time()
     assert all(torch.equal(fast[name], again[name]) for name in fast)
     assert all(torch.allclose(fast[name], plain[name], atol=1e-5) for name in plain)
     assert not torch.equal(fast["head.weight"], _model().head.weight)
+
+
+def test_a_widened_model_learns_from_narrow_blocks_what_the_plain_loop_learns() -> None:
+    """Losses are the same, and weights but for Adam's steps where a gradient is only rounding."""
+    start, ours, plain = (wide_form(_model()).train() for _ in range(3))
+    mine = train(ours, _SOURCE, _OPTIONS)
+    its = train(plain, _SOURCE, replace(_OPTIONS, plain=True))
+    losses = [[epoch.loss for epoch in result.history] for result in (mine, its)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    for layer in (24, 26, 28):
+        name = f"features.{layer}.weight"
+        before, one, other = (model.state_dict()[name] for model in (start, ours, plain))
+        assert float((one - other).norm()) < 0.05 * float((other - before).norm())
+
+
+def test_of_equal_channels_one_is_kept() -> None:
+    """An eighth of the outputs of blocks 1 to 4, from which the features are the model's own."""
+    model = wide_form(_model()).train()
+    pipeline = BatchPipeline(model, _SOURCE)
+    inputs = pipeline.inputs(pipeline.load([4, 1], 0))
+    assert inputs.shape[1] == 512 // 8
+    with torch.no_grad():
+        expected = model.scores(model.features(_SOURCE.all_images[[4, 1]]))
+        assert torch.allclose(pipeline.scores(inputs), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_frozen_blocks_see_every_image_once() -> None:
