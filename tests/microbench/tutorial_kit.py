@@ -36,6 +36,7 @@ from torchvision.models import vgg
 
 from pillqc.data.folders import read_samples
 from pillqc.data.images import MEAN, STD
+from pillqc.data.read_options import read_options
 from pillqc.memory import keep_heap
 from pillqc.model.narrowing import narrow_form, wide_form
 from pillqc.model.network import load_model
@@ -213,7 +214,9 @@ def train_pillqc(training: Training) -> dict[str, Any]:
     if backend == "stock" and dtype is torch.bfloat16:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # not in its stubs
     optimize = ipex_optimize(dtype) if backend == "ipex" else None
-    result = train(model, FileSource(samples, size=training.size), options, optimize=optimize)
+    with read_options():  # decodes in a child process, as the command does
+        source = FileSource(samples, size=training.size)
+        result = train(model, source, options, optimize=optimize)
     wide_form(model)
     seconds = time.perf_counter() - began
     return {"seconds": seconds, "losses": [epoch.loss for epoch in result.history]}

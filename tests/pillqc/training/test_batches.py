@@ -9,12 +9,17 @@ from unittest import mock
 import pytest
 import torch
 
+from pillqc.data.decoding_process import read_image
+from pillqc.data.folders import read_samples
 from pillqc.model.narrowing import wide_form
 from pillqc.model.network import CustomVGG
-from pillqc.training.batches import BatchPipeline, TensorSource
+from pillqc.training.batches import BatchPipeline, FileSource, TensorSource
 from pillqc.training.loop import TrainingOptions, train
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from PIL import Image
     from torch import Tensor
 
 pytestmark = pytest.mark.torch
@@ -120,3 +125,26 @@ def test_evidence_is_added_up_in_full_precision_under_autocast() -> None:
         assert model(images).dtype == torch.bfloat16
     assert scores.dtype == cells.dtype == torch.float32
     assert not torch.equal(scores, scores.bfloat16().float())
+
+
+@pytest.mark.parametrize(
+    ("keep", "free_bytes", "decoded"),
+    [(True, 1 << 30, 2), (True, 10 * 3 * 24**2, 4), (False, 1 << 30, 6)],
+)
+def test_a_kept_picture_is_decoded_once(
+    rendered: Path, monkeypatch: pytest.MonkeyPatch, keep: bool, free_bytes: int, decoded: int
+) -> None:
+    """As far as there is room: a tenth of the free memory holds both pictures, or one."""
+    decodes: list[Path] = []
+
+    def read(path: Path) -> Image.Image:
+        decodes.append(path)
+        return read_image(path)
+
+    monkeypatch.setattr("pillqc.training.batches.read_image", read)
+    monkeypatch.setattr("pillqc.training.batches.free_memory", lambda: free_bytes)
+    source = FileSource(read_samples(rendered), size=24, augment_seed=1, keep=keep)
+    first, again, later = (source.images([0, 2], epoch) for epoch in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, later)
+    assert len(decodes) == decoded
