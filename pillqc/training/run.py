@@ -196,9 +196,7 @@ def _train(
             masks=run.masks,
             cycle=run.cycle,
         ),
-        validation=FileSource(
-            splits["validation"], size=run.size, defects=defects, keep=run.full
-        ),
+        validation=FileSource(splits["validation"], size=run.size, defects=defects, keep=run.full),
         optimize=ipex_optimize(dtype or torch.float32) if run.backend == "ipex" else None,
         on_epoch=on_epoch if together.leads else None,
         team=together,

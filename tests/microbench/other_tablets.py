@@ -175,7 +175,10 @@ def _chip(scene: _Scene) -> Field:
     x, y = scene.place(float(rng.uniform(0, 2 * math.pi)), 1.03)
     reach = scene.radius * float(rng.uniform(0.12, 0.24)) * rng.uniform(0.75, 1.2, 14)
     turn = np.linspace(0.0, 2 * math.pi, 14, endpoint=False)
-    corners = [(x + float(a), y + float(b)) for a, b in zip(reach * np.cos(turn), reach * np.sin(turn), strict=True)]
+    corners = [
+        (x + float(a), y + float(b))
+        for a, b in zip(reach * np.cos(turn), reach * np.sin(turn), strict=True)
+    ]
     bite = _drawn(partial(_polygon, corners=corners))
     whole = scene.cover.copy()
     core = _blurred(bite, 4.0) * (1.0 - bite)
@@ -332,7 +335,7 @@ def _drawn(
 
 
 def _disc(pen: Draw, *, centre: tuple[float, float], radius: float) -> None:
-    (x, y), reach = ((at * _FINER for at in centre), radius * _FINER)
+    x, y, reach = (at * _FINER for at in (*centre, radius))
     pen.ellipse((x - reach, y - reach, x + reach, y + reach), fill=255)
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import torch
+    from numpy.typing import NDArray
 
     from bench.worker.backends import Prepared
     from pillqc.model.network import CustomVGG
@@ -135,7 +136,7 @@ def size_ratio(
 
 
 def _ratio(
-    chosen: np.typing.NDArray[np.int64], sizes: list[float], one: list[bool], other: list[bool]
+    chosen: NDArray[np.int64], sizes: list[float], one: list[bool], other: list[bool]
 ) -> float | None:
     picked = [sizes[at] for at in chosen]
     fits = (detectability(picked, [hits[at] for at in chosen]).a90 for hits in (one, other))

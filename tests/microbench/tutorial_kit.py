@@ -72,6 +72,7 @@ WAYS: Final = ("stock/fp32", "ipex/fp32", "stock/bf16", "ipex/bf16")
 SIZE: Final = 224
 BATCH: Final = 10
 
+
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """What one process trains."""
@@ -87,6 +88,7 @@ class Training:
         """Its name in the file of times."""
         return f"{self.way}: {self.loop}"
 
+
 @dataclass(frozen=True, kw_only=True)
 class Ratio:
     """A speedup, paired within rounds."""
@@ -101,6 +103,7 @@ class Ratio:
             return f"{self.estimate:.2f}"
         return f"{self.estimate:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
+
 def paired(baseline: Sequence[float], seconds: Sequence[float]) -> Ratio:
     """Return how many times as fast as the baseline; both have a time for each round."""
     logs = [math.log(one / other) for one, other in zip(baseline, seconds, strict=True)]
@@ -111,6 +114,7 @@ def paired(baseline: Sequence[float], seconds: Sequence[float]) -> Ratio:
     return Ratio(
         estimate=math.exp(middle), low=math.exp(middle - half), high=math.exp(middle + half)
     )
+
 
 def table(rounds: Sequence[Mapping[str, Mapping[str, Any]]], images: int) -> str:
     """Return a Markdown table; a round has seconds and losses by key, `images` is of all epochs."""
@@ -134,10 +138,12 @@ def table(rounds: Sequence[Mapping[str, Mapping[str, Any]]], images: int) -> str
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
+
 def _apart(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
     """Return the largest difference of an epoch's loss, as a share of the first epoch's."""
     pairs = zip(one["losses"], other["losses"], strict=True)
     return float(max(abs(a - b) for a, b in pairs) / other["losses"][0])
+
 
 def train_kit(training: Training) -> dict[str, Any]:
     """Train as the tutorial's kit does."""
@@ -177,6 +183,7 @@ def train_kit(training: Training) -> dict[str, Any]:
         losses.append(summed / len(samples))
     return {"seconds": time.perf_counter() - began, "losses": losses}
 
+
 class _Files(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
     """Reads, decodes and resizes a file whenever it is asked for, as torchvision's folders do."""
 
@@ -194,6 +201,7 @@ class _Files(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
         sample = self._samples[index]
         with Image.open(sample.path) as image:
             return self._prepared(image.convert("RGB")), int(sample.bad)
+
 
 def train_pillqc(training: Training) -> dict[str, Any]:
     """Train as `pillqc train` does with its defaults."""
@@ -221,6 +229,7 @@ def train_pillqc(training: Training) -> dict[str, Any]:
     seconds = time.perf_counter() - began
     return {"seconds": seconds, "losses": [epoch.loss for epoch in result.history]}
 
+
 def _given(training: Training) -> tuple[list[Sample], str, torch.dtype]:
     """Return the images, which the system then has in memory, the backend and the dtype."""
 
@@ -229,6 +238,7 @@ def _given(training: Training) -> tuple[list[Sample], str, torch.dtype]:
         sample.path.read_bytes()
     backend, dtype = training.way.split("/")
     return samples, backend, torch.bfloat16 if dtype == "bf16" else torch.float32
+
 
 def _measured(training: Training) -> dict[str, Any]:
     """Train in a fresh process."""
@@ -241,9 +251,11 @@ def _measured(training: Training) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
+
 @click.group(help=__doc__)
 def main() -> None:
     """Group the commands."""
+
 
 @main.command(hidden=True)
 @click.argument("text")
@@ -252,6 +264,7 @@ def one(text: str) -> None:
     training = Training(**json.loads(text))
     work = train_kit if training.loop == KIT else train_pillqc
     click.echo(json.dumps(work(training)))
+
 
 @main.command("train")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of results.")
@@ -291,6 +304,7 @@ def train_command(
         click.echo(f"round {number + 1} of {rounds} is done", err=True)
     click.echo(table(done, images * epochs))
 
+
 @main.command()
 @click.option("--each", default=100, show_default=True, help="Pills of each of seven defects.")
 def render(each: int) -> None:
@@ -301,6 +315,7 @@ def render(each: int) -> None:
         pillqc("render", "--out", Path(folder) / "pills", "--size", SIZE, *counts)
         seconds = time.perf_counter() - began
     click.echo(f"{14 * each} pills in {seconds:.1f} s: {14 * each / seconds:.1f} a second")
+
 
 if __name__ == "__main__":
     main()
