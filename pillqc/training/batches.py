@@ -6,8 +6,8 @@
 
 Blocks 1 to 4 do nine tenths of VGG-16's arithmetic. While they are frozen and the images are the
 same in every epoch, the pipeline computes their outputs once per image and keeps them as far as
-memory allows. Those of a widened model (`pillqc.model.widening`) it computes in their narrow form, a
-sixteenth of the arithmetic, and keeps one of each four equal channels.
+memory allows. Those of a widened model (`pillqc.model.widening`) it computes in their narrow form,
+a sixteenth of the arithmetic, and keeps one of each four equal channels.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own convention
 from torch import Tensor, nn
 
-from pillqc.data.defects import presence
 from pillqc.data.decoding_process import read_image
+from pillqc.data.defects import presence
 from pillqc.data.images import normalised, resized
 from pillqc.data.masks import read_mask
 from pillqc.errors import PillqcError
@@ -219,7 +219,10 @@ class BatchPipeline:
         )
         """Whether outputs of the frozen blocks are kept."""
         narrow = narrow_blocks(cast("CustomVGG", readable or model)) if self.reuses else None
-        self._narrow, self._copies = narrow or (None, 1)
+        self._narrow: nn.Sequential | None = None
+        self._copies = 1
+        if narrow is not None:
+            self._narrow, self._copies = narrow
         self._outputs: dict[int, Tensor] = {}
         share_of_memory = int(free_memory() * _SHARE_OF_MEMORY)
         self._room = share_of_memory if room_bytes is None else room_bytes
@@ -277,8 +280,9 @@ class BatchPipeline:
 
     def _blocks(self, images: Tensor) -> Tensor:
         """Return the frozen blocks' outputs; of equal channels, which a widened model has, one."""
-        model = cast("CustomVGG", self._model)
-        return model.frozen_outputs(images) if self._narrow is None else self._narrow(images)
+        if self._narrow is None:
+            return cast("CustomVGG", self._model).frozen_outputs(images)
+        return cast("Tensor", self._narrow(images))
 
     def _features(self, inputs: Tensor) -> Tensor:
         layers = cast("CustomVGG", self._model).features
@@ -287,7 +291,8 @@ class BatchPipeline:
         first = layers[BLOCK_5]
         if type(first) is nn.Conv2d:
             # equal inputs: one of them times the sum of their weights, at a part of the arithmetic
-            weight = first.weight.unflatten(1, (-1, self._copies)).sum(dim=2)
+            weight = first.weight
+            weight = weight.reshape(len(weight), -1, self._copies, *weight.shape[2:]).sum(dim=2)
             outputs = F.conv2d(inputs, weight, first.bias, padding=first.padding)
         else:  # only the layer can read the weights that IPEX has packed
             outputs = first(inputs.repeat_interleave(self._copies, dim=1))

@@ -1,4 +1,4 @@
-"""Judge the shipped model on tablets of another renderer, as it is and after `pillqc train --adapt`.
+"""Judge the shipped model on another renderer's tablets, as it is and after `train --adapt`.
 
 \b
 PYTHONPATH=. python tests/microbench/other_renderer.py --out data/tablets
@@ -28,21 +28,26 @@ if TYPE_CHECKING:
 UNSEEN_SEED: Final = 5_000_000
 _TRAINING_SEED: Final = 10_000
 """Of the first training's tablets; so far apart are those of two trainings."""
+_COLUMNS: Final = (
+    "model",
+    "image AUROC",
+    "escapes at 5 % false rejects",
+    "recall, false rejects",
+    "pixel AUROC, pointing game",
+)
 
 
 def summary(results: Mapping[str, Mapping[str, Any]]) -> str:
     """Return a Markdown table with a row for each model, from what `pillqc evaluate` found."""
     lines = [
-        "| model | image AUROC | escapes at 5 % false rejects | recall, false rejects | pixel AUROC,"
-        " pointing game |",
-        "|---|---|---|---|---|",
+        f"| {' | '.join(_COLUMNS)} |",
+        "|---" * len(_COLUMNS) + "|",
     ]
     for name, found in results.items():
         escapes = f"{found['escape_rate_at_false_reject']['0.05']:.1%}"
         decided = f"{found['recall_bad']['share']:.1%}, {found['false_rejects']['share']:.1%}"
         pixels = f"{found['pixel_auroc']:.3f}, {found['pointing_game']:.1%}"
-        auroc = f"{found['image_auroc']:.3f}"
-        lines.append(f"| {' | '.join((name, auroc, escapes, decided, pixels))} |")
+        lines.append(f"| {name} | {found['image_auroc']:.3f} | {escapes} | {decided} | {pixels} |")
     lines += ["", f"| found at 5 % false rejects | {' | '.join(KINDS)} |", "|---" * 7 + "|"]
     for name, found in results.items():
         kinds = (found["recall_by_defect"][kind]["at_false_reject"]["0.05"] for kind in KINDS)

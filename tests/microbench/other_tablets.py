@@ -30,7 +30,7 @@ from pillqc.limits import usable_cores
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating[Any]]
 Draw = ImageDraw.ImageDraw
 
 SIDE: Final = 400
@@ -239,7 +239,7 @@ def _scratch(scene: _Scene) -> Field:
     rng = scene.rng
     x, y = scene.place(float(rng.uniform(0, 2 * math.pi)), float(rng.uniform(0, 0.5)))
     heading, length = float(rng.uniform(0, math.pi)), scene.radius * float(rng.uniform(0.25, 0.6))
-    lines = np.zeros((SIDE, SIDE), np.float32)
+    lines: Field = np.zeros((SIDE, SIDE), np.float32)
     for number in range(int(rng.integers(1, 5))):
         bent = heading + float(rng.normal(0.0, 0.04))
         aside = 4.0 * number * float(rng.uniform(0.7, 1.4))
@@ -257,7 +257,7 @@ def _stain(scene: _Scene) -> Field:
     """Colour a blot of several discs."""
     rng = scene.rng
     angle, reach = float(rng.uniform(0, 2 * math.pi)), float(rng.uniform(0.0, 0.7))
-    blot = np.zeros((SIDE, SIDE), np.float32)
+    blot: Field = np.zeros((SIDE, SIDE), np.float32)
     for _ in range(int(rng.integers(3, 7))):
         x, y = scene.place(angle, reach)
         x, y = (at + float(rng.normal(0.0, 0.07)) * scene.radius for at in (x, y))
@@ -314,7 +314,7 @@ def _lit(scene: _Scene) -> Field:
     normal = np.stack([-right, -down, np.ones_like(right)], axis=-1)
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
     lamp = np.asarray(_LAMP) / np.linalg.norm(_LAMP)
-    half = lamp + (0.0, 0.0, 1.0)
+    half = lamp + np.array((0.0, 0.0, 1.0))
     half /= np.linalg.norm(half)
     diffuse, shine = (np.clip(normal @ towards, 0.0, 1.0) for towards in (lamp, half))
     light: Field = scene.albedo * (0.3 + 0.85 * diffuse)[..., None] + 0.16 * shine[..., None] ** 30

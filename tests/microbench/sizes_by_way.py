@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import click
 import numpy as np
 
-from pillqc.evaluation.detectability import detectability
+from pillqc.evaluation.detectability import fitted_a90
 from tests.microbench.start_weights import pillqc
 
 if TYPE_CHECKING:
@@ -94,7 +94,8 @@ def table(reports: Mapping[str, Mapping[str, Any]]) -> str:
         "|---" * (3 + len(first["defects"])) + "|",
     ]
     for way, report in reports.items():
-        rejects, pairs = report["false_rejects"], []
+        rejects = report["false_rejects"]
+        pairs: list[tuple[bool, bool]] = []
         for name, defect in report["defects"].items():
             pairs += zip(defect["found"], first["defects"][name]["found"], strict=True)
         cells = [way, f"{rejects['count']} of {rejects['n']}"]
@@ -120,6 +121,8 @@ def size_ratio(
 
     None where one of them has no fit.
     """
+    if found == reference:
+        return 1.0, 1.0, 1.0
     rng, count = np.random.default_rng(0), len(sizes)
     everything = np.arange(count)
     whole = _ratio(everything, sizes, found, reference)
@@ -139,8 +142,7 @@ def _ratio(
     chosen: NDArray[np.int64], sizes: list[float], one: list[bool], other: list[bool]
 ) -> float | None:
     picked = [sizes[at] for at in chosen]
-    fits = (detectability(picked, [hits[at] for at in chosen]).a90 for hits in (one, other))
-    mine, its = fits
+    mine, its = (fitted_a90(picked, [hits[at] for at in chosen]) for hits in (one, other))
     return None if mine is None or its is None else mine / its
 
 

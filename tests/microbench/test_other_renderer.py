@@ -26,7 +26,7 @@ def test_a_defect_covers_a_small_part_of_the_tablet(kind: str) -> None:
 
 
 def test_a_folder_is_read_as_good_and_bad_with_masks(tmp_path: Path) -> None:
-    """pillqc finds every kind, and a mask for each bad tablet; a second call draws nothing."""
+    """Pillqc finds every kind, and a mask for each bad tablet; a second call draws nothing."""
     root = lay_out(tmp_path / "set", good=2, each=1, first_seed=0)
     samples = read_samples(root)
     assert sorted(s.defect for s in samples) == sorted([*KINDS, "good", "good"])

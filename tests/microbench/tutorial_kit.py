@@ -2,8 +2,7 @@
 
 \b
 PYTHONPATH=. python tests/microbench/tutorial_kit.py train --out data/kit
-PYTHONPATH=. python tests/microbench/tutorial_kit.py train --out data/short --images 28 --epochs 3 \\
-    --rounds 1 --way stock/fp32
+PYTHONPATH=. python tests/microbench/tutorial_kit.py train --out data/few --epochs 3 --rounds 1
 PYTHONPATH=. python tests/microbench/tutorial_kit.py render
 
 The kit's loop reads files of 800 px in every epoch and computes the whole network for each batch of
@@ -41,7 +40,6 @@ from pillqc.memory import keep_heap
 from pillqc.model.narrowing import narrow_form, wide_form
 from pillqc.model.network import load_model
 from pillqc.model.optimizing import ipex_optimize
-
 from pillqc.training.batches import FileSource
 from pillqc.training.loop import TrainingOptions, train
 from pillqc.training.step import LEARNING_RATE, class_weights
@@ -69,6 +67,14 @@ _SAME_START: Final = {
 }
 """Loop -> another that starts from the same weights, so that their losses can be compared."""
 WAYS: Final = ("stock/fp32", "ipex/fp32", "stock/bf16", "ipex/bf16")
+_COLUMNS: Final = (
+    "way",
+    "loop",
+    "images/s",
+    "times the kit's loop, same way",
+    "times it in stock fp32",
+    "losses apart by at most",
+)
 SIZE: Final = 224
 BATCH: Final = 10
 
@@ -120,11 +126,7 @@ def table(rounds: Sequence[Mapping[str, Mapping[str, Any]]], images: int) -> str
     """Return a Markdown table; a round has seconds and losses by key, `images` is of all epochs."""
     first = rounds[0]
     reference = f"{WAYS[0]}: {KIT}"
-    lines = [
-        "| way | loop | images/s | times the kit's loop, same way | times it in stock fp32 | losses"
-        " apart by at most |",
-        "|---|---|---|---|---|---|",
-    ]
+    lines = [f"| {' | '.join(_COLUMNS)} |", "|---" * len(_COLUMNS) + "|"]
     for key in first:
         way, loop = key.split(": ", 1)
         seconds = [one[key]["seconds"] for one in rounds]
@@ -147,7 +149,6 @@ def _apart(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
 
 def train_kit(training: Training) -> dict[str, Any]:
     """Train as the tutorial's kit does."""
-
     samples, backend, dtype = _given(training)
     start = load_model(LOOPS[training.loop]).model
     model = nn.Sequential(
@@ -205,7 +206,6 @@ class _Files(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
 
 def train_pillqc(training: Training) -> dict[str, Any]:
     """Train as `pillqc train` does with its defaults."""
-
     samples, backend, dtype = _given(training)
     keep_heap()
     model = load_model(LOOPS[training.loop]).model
@@ -232,7 +232,6 @@ def train_pillqc(training: Training) -> dict[str, Any]:
 
 def _given(training: Training) -> tuple[list[Sample], str, torch.dtype]:
     """Return the images, which the system then has in memory, the backend and the dtype."""
-
     samples = read_samples(Path(training.data))
     for sample in samples:
         sample.path.read_bytes()
