@@ -287,7 +287,7 @@ class BatchPipeline:
     def _features(self, inputs: Tensor) -> Tensor:
         layers = cast("CustomVGG", self._model).features
         if self._narrow is None:
-            return layers[BLOCK_5 if self.reuses else 0 :](inputs)
+            return cast("Tensor", layers[BLOCK_5 if self.reuses else 0 :](inputs))
         first = layers[BLOCK_5]
         if type(first) is nn.Conv2d:
             # equal inputs: one of them times the sum of their weights, at a part of the arithmetic
