@@ -64,8 +64,7 @@ def load_images(paths: Sequence[Path], size: int = 224) -> torch.Tensor:
 
 def normalised(image: Image.Image, size: int) -> NDArray[np.float32]:
     """Return an RGB image as a normalised float32 array (3, size, size)."""
-    if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    image = resized(image, size)
     # Plane by plane and in place: with the channels last it takes five times as long, and its time
     # differs between processes with the physical pages of the copies.
     pixels = np.asarray(image).transpose(2, 0, 1).astype(np.float32, order="C")
@@ -73,3 +72,10 @@ def normalised(image: Image.Image, size: int) -> NDArray[np.float32]:
     pixels -= np.asarray(MEAN, np.float32)[:, None, None]
     pixels /= np.asarray(STD, np.float32)[:, None, None]
     return pixels
+
+
+def resized(image: Image.Image, size: int) -> Image.Image:
+    """Return the image as a square of that side; itself if it is one."""
+    if image.size == (size, size):
+        return image
+    return image.resize((size, size), Image.Resampling.BILINEAR)

@@ -15,8 +15,15 @@ from typing import TYPE_CHECKING, Final, cast
 
 import torch
 from torch import nn
+from torchvision.models import vgg
 
-from pillqc.model.network import FEATURE_CHANNELS, CustomVGG, with_defects
+from pillqc.model.network import (
+    BLOCK_5,
+    FEATURE_CHANNELS,
+    CustomVGG,
+    channels,
+    with_defects,
+)
 from pillqc.model.widening import Layer, narrowed, side_by_side, widened
 
 if TYPE_CHECKING:
@@ -84,6 +91,27 @@ def with_features_of(model: CustomVGG, trained: CustomVGG) -> CustomVGG:
 
 
 @torch.no_grad()
+def narrow_blocks(model: CustomVGG) -> tuple[nn.Sequential, int] | None:
+    """Return blocks 1 to 4 in their narrowest form, and how many copies of its channels they have.
+
+    Copies lie side by side in the model. None if the blocks have no narrower form.
+    """
+    count = len(_convolutions(model.features[:BLOCK_5]))
+    wide = _layers(model, count + 1)  # conv5_1 reads the last block's copies
+    for factor in _FACTORS:
+        layers = narrowed(wide, factor=factor)
+        if layers is not None:
+            width = channels(factor * FEATURE_CHANNELS // model.head.in_features)
+            blocks = vgg.make_layers(width, batch_norm=False)[:BLOCK_5]
+            _copy_weights(layers[:count], _convolutions(blocks))
+            second = cast("Tensor", model.features[2].weight)
+            if second.is_contiguous(memory_format=torch.channels_last):
+                blocks = blocks.to(memory_format=torch.channels_last)
+            return blocks.requires_grad_(requires_grad=False), factor
+    return None
+
+
+@torch.no_grad()
 def from_layers(layers: Sequence[Layer], *, n_defects: int = 0, freeze: bool = True) -> CustomVGG:
     """Return a model with these weights, of their width; the last outputs are the defects'."""
     last = layers[-1].weight
@@ -91,19 +119,18 @@ def from_layers(layers: Sequence[Layer], *, n_defects: int = 0, freeze: bool = T
     model = CustomVGG(
         last.shape[0] - n_defects, n_defects=n_defects, freeze=freeze, narrowing=narrowing
     )
-    for target, layer in zip(_trained(model), layers, strict=True):
-        cast("Tensor", target.weight).copy_(layer.weight)
-        cast("Tensor", target.bias).copy_(layer.bias)
+    _copy_weights(layers, _trained(model))
     return model
 
 
-def _layers(model: CustomVGG) -> list[Layer]:
+def _layers(model: CustomVGG, count: int | None = None) -> list[Layer]:
+    """Return the weights of the first layers, or of all, in double precision."""
     return [
         Layer(
             weight=cast("Tensor", layer.weight).detach().double(),
             bias=cast("Tensor", layer.bias).detach().double(),
         )
-        for layer in _trained(model)
+        for layer in _trained(model)[:count]
     ]
 
 
@@ -114,7 +141,17 @@ def _with_outputs(layers: list[Layer], outputs: slice) -> list[Layer]:
 
 
 def _trained(model: CustomVGG) -> list[nn.Module]:
-    return [*(layer for layer in model.features if isinstance(layer, nn.Conv2d)), model.head]
+    return [*_convolutions(model.features), model.head]
+
+
+def _convolutions(layers: nn.Module) -> list[nn.Module]:
+    return [layer for layer in layers.children() if isinstance(layer, nn.Conv2d)]
+
+
+def _copy_weights(layers: Sequence[Layer], targets: Sequence[nn.Module]) -> None:
+    for layer, target in zip(layers, targets, strict=True):
+        cast("Tensor", target.weight).copy_(layer.weight)
+        cast("Tensor", target.bias).copy_(layer.bias)
 
 
 def _with_settings(made: CustomVGG, model: CustomVGG) -> CustomVGG:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 FROZEN_LAYERS: Final = 23
 """`features[:23]`: blocks 1 to 4. conv5_1 to conv5_3 and the head train."""
+BLOCK_5: Final = 24
+"""`features[24:]`: block 5. The max-pool before it has no parameters."""
 FEATURE_CHANNELS: Final = 512
 CLASSES: Final = ("good", "bad")
 DEFAULT_SIZE: Final = 224
@@ -142,8 +144,8 @@ class CustomVGG(nn.Module):
         return not any(p.requires_grad for p in self.features[:FROZEN_LAYERS].parameters())
 
     def frozen_outputs(self, images: Tensor) -> Tensor:
-        """Return the output of blocks 1 to 4 (N, 512, H/16, W/16)."""
-        return cast("Tensor", self.features[:FROZEN_LAYERS](images))
+        """Return the output of blocks 1 to 4 and their max-pool (N, 512, H/16, W/16)."""
+        return cast("Tensor", self.features[:BLOCK_5](images))
 
     def calibrate_maps(self, low: Tensor, high: Tensor) -> None:
         """Set one scale per class for all images: `low` becomes 0, the middle to `high` .5.

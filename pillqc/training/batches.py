@@ -6,7 +6,8 @@
 
 Blocks 1 to 4 do nine tenths of VGG-16's arithmetic. While they are frozen and the images are the
 same in every epoch, the pipeline computes their outputs once per image and keeps them as far as
-memory allows.
+memory allows. Those of a widened model (`pillqc.model.widening`) it computes in their narrow form,
+a sixteenth of the arithmetic, and keeps one of each four equal channels.
 """
 
 from __future__ import annotations
@@ -16,25 +17,31 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812 - PyTorch's own convention
 from torch import Tensor, nn
 
+from pillqc.data.decoding_process import read_image
 from pillqc.data.defects import presence
-from pillqc.data.images import load_images
+from pillqc.data.images import normalised, resized
 from pillqc.data.masks import read_mask
 from pillqc.errors import PillqcError
 from pillqc.limits import free_memory
-from pillqc.model.network import FROZEN_LAYERS, CustomVGG
+from pillqc.model.narrowing import narrow_blocks
+from pillqc.model.network import BLOCK_5, CustomVGG
 from pillqc.training.augmentation import augment, augment_masks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
+    from PIL import Image
 
     from pillqc.data.images import Sample
 
 _SHARE_OF_MEMORY: Final = 0.25
-"""Share of the free memory for kept outputs; MVTec AD's pill category takes some 170 MB."""
+"""Share of the free memory for kept outputs; MVTec AD's pill category takes some 170 MB at
+full width."""
+_SHARE_FOR_PICTURES: Final = 0.1
 
 
 class Source(Protocol):
@@ -99,6 +106,8 @@ class FileSource:
 
     With `augment_seed`, images change in every epoch. How depends on the seed, the epoch and the
     image's index only, so it is the same however many processes share a batch.
+
+    With `keep`, a file is decoded once, and its resized picture kept in a tenth of the free memory.
     """
 
     def __init__(
@@ -108,10 +117,13 @@ class FileSource:
         size: int = 224,
         augment_seed: int | None = None,
         defects: Sequence[str] = (),
+        keep: bool = False,
     ) -> None:
         self._samples = list(samples)
         self._size = size
         self._augment_seed = augment_seed
+        self._room = int(free_memory() * _SHARE_FOR_PICTURES) if keep else 0
+        self._pictures: dict[int, Image.Image] = {}
         self.fixed = augment_seed is None
         self.labels = torch.tensor([int(sample.bad) for sample in samples], dtype=torch.int64)
         self.present = torch.from_numpy(presence([sample.defect for sample in samples], defects))
@@ -121,8 +133,8 @@ class FileSource:
 
     def images(self, indices: Sequence[int], epoch: int) -> Tensor:
         """Return the images of the indices, augmented for this epoch."""
-        images = load_images([self._samples[index].path for index in indices], self._size)
-        return self._augmented(augment, images, indices, epoch)
+        images = np.stack([normalised(self._picture(index), self._size) for index in indices])
+        return self._augmented(augment, torch.from_numpy(images), indices, epoch)
 
     def masks(self, indices: Sequence[int], epoch: int) -> Tensor:
         """Return the masks of the indices, moved as the images are."""
@@ -143,6 +155,18 @@ class FileSource:
             seed = hash((self._augment_seed, epoch, index)) % 2**63  # Python salts text only
             changed.append(change(value[None], torch.Generator().manual_seed(seed)))
         return torch.cat(changed)
+
+    def _picture(self, index: int) -> Image.Image:
+        """Return the resized picture; it is decoded once where there is room to keep it."""
+        kept = self._pictures.get(index)
+        if kept is not None:
+            return kept
+        picture = resized(read_image(self._samples[index].path), self._size)
+        size = 3 * self._size**2
+        if size <= self._room:
+            self._room -= size
+            self._pictures[index] = picture
+        return picture
 
     def _mask(self, index: int) -> NDArray[np.bool_]:
         """Return the image's mask; it is read once and kept with eight pixels in a byte."""
@@ -174,15 +198,31 @@ class BatchPipeline:
         model: nn.Module,
         source: Source,
         *,
+        readable: nn.Module | None = None,
         reuse: bool = True,
         masks: bool = False,
         room_bytes: int | None = None,
     ) -> None:
+        """Prepare the frozen blocks.
+
+        Args:
+            model: what runs, perhaps packed by IPEX.
+            source: the images.
+            readable: the same model with plain weights; None: `model` itself.
+            reuse: whether outputs of frozen blocks may be kept.
+            masks: whether masks are loaded too.
+            room_bytes: memory for kept outputs; None: a share of what is free.
+        """
         self._model, self._source, self._masks = model, source, masks
         self.reuses: bool = (
             reuse and source.fixed and isinstance(model, CustomVGG) and model.is_frozen()
         )
         """Whether outputs of the frozen blocks are kept."""
+        narrow = narrow_blocks(cast("CustomVGG", readable or model)) if self.reuses else None
+        self._narrow: nn.Sequential | None = None
+        self._copies = 1
+        if narrow is not None:
+            self._narrow, self._copies = narrow
         self._outputs: dict[int, Tensor] = {}
         share_of_memory = int(free_memory() * _SHARE_OF_MEMORY)
         self._room = share_of_memory if room_bytes is None else room_bytes
@@ -204,7 +244,7 @@ class BatchPipeline:
         if loaded.images is None:
             return torch.stack([self._outputs[index] for index in loaded.indices])
         with torch.no_grad():
-            outputs = cast("CustomVGG", self._model).frozen_outputs(loaded.images)
+            outputs = self._blocks(loaded.images)
         fresh = dict(zip(loaded.new, outputs, strict=True))
         for index, output in fresh.items():
             size = output.numel() * output.element_size()
@@ -232,8 +272,28 @@ class BatchPipeline:
         packed computes in the dtype that IPEX chose.
         """
         model = cast("CustomVGG", self._model)
-        features = model.features[FROZEN_LAYERS if self.reuses else 0 :](inputs)
+        features = self._features(inputs)
         if type(model.head) is not nn.Linear or model.head.weight.dtype != torch.float32:
             return head(features)
         with torch.autocast("cpu", enabled=False):
             return head(features.float())
+
+    def _blocks(self, images: Tensor) -> Tensor:
+        """Return the frozen blocks' outputs; of equal channels, which a widened model has, one."""
+        if self._narrow is None:
+            return cast("CustomVGG", self._model).frozen_outputs(images)
+        return cast("Tensor", self._narrow(images))
+
+    def _features(self, inputs: Tensor) -> Tensor:
+        layers = cast("CustomVGG", self._model).features
+        if self._narrow is None:
+            return cast("Tensor", layers[BLOCK_5 if self.reuses else 0 :](inputs))
+        first = layers[BLOCK_5]
+        if type(first) is nn.Conv2d:
+            # equal inputs: one of them times the sum of their weights, at a part of the arithmetic
+            weight = first.weight
+            weight = weight.reshape(len(weight), -1, self._copies, *weight.shape[2:]).sum(dim=2)
+            outputs = F.conv2d(inputs, weight, first.bias, padding=first.padding)
+        else:  # only the layer can read the weights that IPEX has packed
+            outputs = first(inputs.repeat_interleave(self._copies, dim=1))
+        return cast("Tensor", layers[BLOCK_5 + 1 :](outputs))

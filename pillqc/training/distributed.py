@@ -55,7 +55,8 @@ class Team:
         flat = self.total(torch.cat([gradient.float().flatten() for gradient in gradients]))
         sums = torch.split(flat, [parameter.numel() for parameter in trained])
         for parameter, gradient in zip(trained, sums, strict=True):
-            parameter.grad = gradient.view_as(parameter).to(parameter.dtype)
+            # in the layout of the parameter, in which a fused optimizer reads it
+            parameter.grad = torch.empty_like(parameter).copy_(gradient.view_as(parameter))
 
     def gathered(self, items: list[T]) -> list[T]:
         """Return the items of all processes, in the order of their parts."""

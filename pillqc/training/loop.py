@@ -70,7 +70,8 @@ class TrainingOptions:
     """Let the learning rate rise over the first fifth of all steps and fall to 0 over the rest, and
     limit gradients; else the rate is constant."""
     plain: bool = False
-    """Neither read ahead nor keep outputs of frozen blocks: the baseline of `pillqc benchmark`."""
+    """Neither read ahead, nor keep outputs of frozen blocks, nor use the fused optimizer: the
+    baseline of `pillqc benchmark`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,19 +183,23 @@ class _Loop:
         self._resumed_at: int | None = None
         self._clock = self._saved = time.perf_counter()
         optimizer: torch.optim.Optimizer = make_optimizer(
-            model.train(), lr=options.learning_rate, head_rate=options.head_rate
+            model.train(),
+            lr=options.learning_rate,
+            head_rate=options.head_rate,
+            fused=optimize is None and not options.plain,  # IPEX has a fused one of its own
         )
         self._rates = [group["lr"] for group in optimizer.param_groups]
         self._resume(optimizer)
         self._running, self._optimizer = (
             optimize(model, optimizer) if optimize else (model, optimizer)
         )
+        reuse = not options.plain
         self._pipeline = BatchPipeline(
-            self._running, source, reuse=not options.plain, masks=options.masks
+            self._running, source, readable=model, reuse=reuse, masks=options.masks
         )
         self._validation: tuple[BatchPipeline, Objective] | None = None
         if validation is not None and len(torch.unique(validation.labels)) > 1:
-            pipeline = BatchPipeline(self._running, validation, reuse=not options.plain)
+            pipeline = BatchPipeline(self._running, validation, readable=model, reuse=reuse)
             self._validation = (pipeline, Objective(validation))
 
     def run(self, on_epoch: Callable[[Epoch], None] | None) -> TrainingResult:

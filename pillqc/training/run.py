@@ -173,6 +173,7 @@ def _train(
     on_epoch: Callable[[Epoch], None] | None,
 ) -> TrainingResult:
     dtype = torch.bfloat16 if run.dtype == "bf16" else None
+    again = run.full or run.augment  # pictures are needed in every epoch: keep them
     return train(
         model,
         FileSource(
@@ -180,6 +181,7 @@ def _train(
             size=run.size,
             augment_seed=run.seed if run.augment else None,
             defects=defects,
+            keep=again,
         ),
         TrainingOptions(
             epochs=run.epochs,
@@ -194,7 +196,7 @@ def _train(
             masks=run.masks,
             cycle=run.cycle,
         ),
-        validation=FileSource(splits["validation"], size=run.size, defects=defects),
+        validation=FileSource(splits["validation"], size=run.size, defects=defects, keep=run.full),
         optimize=ipex_optimize(dtype or torch.float32) if run.backend == "ipex" else None,
         on_epoch=on_epoch if together.leads else None,
         team=together,

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, cast
 import pytest
 import torch
 
-from pillqc.model.narrowing import narrow_form, wide_form, with_defects_of, with_features_of
+from pillqc.model.narrowing import (
+    narrow_blocks,
+    narrow_form,
+    wide_form,
+    with_defects_of,
+    with_features_of,
+)
 from pillqc.model.network import CustomVGG, load_model, with_defects
 
 if TYPE_CHECKING:
@@ -103,3 +109,22 @@ def test_a_model_that_is_no_widened_one_stays_as_it_is() -> None:
     random = load_model("random").model
     assert narrow_form(random) is random
     assert wide_form(random) is random
+
+
+def test_frozen_blocks_have_a_narrow_form_even_where_later_layers_have_diverged() -> None:
+    """One of each eight equal channels; a model that was never widened has none."""
+    narrow = narrow_model()
+    wide = wide_form(narrow)
+    with torch.no_grad():
+        for layer in wide.features[24:].parameters():
+            layer.add_(torch.randn_like(layer))
+    assert narrow_form(wide) is wide
+    found = narrow_blocks(wide)
+    assert found is not None
+    blocks, copies = found
+    with torch.inference_mode():
+        few, all_of_them = blocks(IMAGES), wide.frozen_outputs(IMAGES)
+    assert (copies, few.shape) == (8, (2, 64, 4, 4))
+    assert torch.allclose(few.repeat_interleave(copies, dim=1), all_of_them, rtol=1e-4, atol=1e-5)
+    assert not any(p.requires_grad for p in blocks.parameters())
+    assert narrow_blocks(CustomVGG()) is None

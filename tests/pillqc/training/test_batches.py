@@ -9,11 +9,17 @@ from unittest import mock
 import pytest
 import torch
 
+from pillqc.data.decoding_process import read_image
+from pillqc.data.folders import read_samples
+from pillqc.model.narrowing import wide_form
 from pillqc.model.network import CustomVGG
-from pillqc.training.batches import BatchPipeline, TensorSource
+from pillqc.training.batches import BatchPipeline, FileSource, TensorSource
 from pillqc.training.loop import TrainingOptions, train
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from PIL import Image
     from torch import Tensor
 
 pytestmark = pytest.mark.torch
@@ -43,6 +49,30 @@ def test_reuse_learns_what_the_plain_loop_learns_with_the_same_bits_every_time()
     assert all(torch.equal(fast[name], again[name]) for name in fast)
     assert all(torch.allclose(fast[name], plain[name], atol=1e-5) for name in plain)
     assert not torch.equal(fast["head.weight"], _model().head.weight)
+
+
+def test_a_widened_model_learns_from_narrow_blocks_what_the_plain_loop_learns() -> None:
+    """Losses are the same, and weights but for Adam's steps where a gradient is only rounding."""
+    start, ours, plain = (wide_form(_model()).train() for _ in range(3))
+    mine = train(ours, _SOURCE, _OPTIONS)
+    its = train(plain, _SOURCE, replace(_OPTIONS, plain=True))
+    losses = [[epoch.loss for epoch in result.history] for result in (mine, its)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    for layer in (24, 26, 28):
+        name = f"features.{layer}.weight"
+        before, one, other = (model.state_dict()[name] for model in (start, ours, plain))
+        assert float((one - other).norm()) < 0.05 * float((other - before).norm())
+
+
+def test_of_equal_channels_one_is_kept() -> None:
+    """An eighth of the outputs of blocks 1 to 4, from which the features are the model's own."""
+    model = wide_form(_model()).train()
+    pipeline = BatchPipeline(model, _SOURCE)
+    inputs = pipeline.inputs(pipeline.load([4, 1], 0))
+    assert inputs.shape[1] == 512 // 8
+    with torch.no_grad():
+        expected = model.scores(model.features(_SOURCE.all_images[[4, 1]]))
+        assert torch.allclose(pipeline.scores(inputs), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_frozen_blocks_see_every_image_once() -> None:
@@ -95,3 +125,26 @@ def test_evidence_is_added_up_in_full_precision_under_autocast() -> None:
         assert model(images).dtype == torch.bfloat16
     assert scores.dtype == cells.dtype == torch.float32
     assert not torch.equal(scores, scores.bfloat16().float())
+
+
+@pytest.mark.parametrize(
+    ("keep", "free_bytes", "decoded"),
+    [(True, 1 << 30, 2), (True, 10 * 3 * 24**2, 4), (False, 1 << 30, 6)],
+)
+def test_a_kept_picture_is_decoded_once(
+    rendered: Path, monkeypatch: pytest.MonkeyPatch, keep: bool, free_bytes: int, decoded: int
+) -> None:
+    """As far as there is room: a tenth of the free memory holds both pictures, or one."""
+    decodes: list[Path] = []
+
+    def read(path: Path) -> Image.Image:
+        decodes.append(path)
+        return read_image(path)
+
+    monkeypatch.setattr("pillqc.training.batches.read_image", read)
+    monkeypatch.setattr("pillqc.training.batches.free_memory", lambda: free_bytes)
+    source = FileSource(read_samples(rendered), size=24, augment_seed=1, keep=keep)
+    first, again, later = (source.images([0, 2], epoch) for epoch in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, later)
+    assert len(decodes) == decoded

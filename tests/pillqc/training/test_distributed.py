@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from pillqc.commands.main import main
@@ -70,6 +71,19 @@ def test_the_parts_of_a_team_are_the_whole_batch() -> None:
     for items in ([1, 2, 3, 4, 5], [1]):
         parts = [Team(rank=rank, size=3).part(items) for rank in range(3)]
         assert [item for part in parts for item in part] == items
+
+
+def test_summed_gradients_have_the_layout_of_their_parameters(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A fused optimizer reads both element by element as they lie in memory."""
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda values: values.mul_(2.0))
+    weight = torch.nn.Parameter(torch.rand(4, 3, 2, 2).to(memory_format=torch.channels_last))
+    gradient = torch.rand(4, 3, 2, 2)
+    weight.grad = gradient.clone()
+    Team(rank=0, size=2).add_gradients([weight])
+    assert weight.grad.stride() == weight.stride() != gradient.stride()
+    assert torch.equal(weight.grad, 2.0 * gradient)
 
 
 @pytest.mark.slow
