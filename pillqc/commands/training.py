@@ -111,6 +111,9 @@ hardly part in eight epochs of some 480 images."""
 @click.option(
     "--narrow", is_flag=True, help="Train a widened model as narrow as it was trained before."
 )
+@click.option(
+    "--half", is_flag=True, help="Keep the weights in half precision: a file of half the size."
+)
 @click.option("--cycle", is_flag=True, help="Let the learning rate rise and then fall to 0.")
 @click.option(
     "--adapt",

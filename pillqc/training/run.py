@@ -91,6 +91,8 @@ class TrainingRun:  # more than 15 fields: one for each option of `pillqc train`
     augment: bool = False
     narrow: bool = False
     """Train a widened model in its narrow form."""
+    half: bool = False
+    """Keep the weights in half precision."""
     cycle: bool = False
     split_by: str = "content"
     size: int = 0
@@ -156,8 +158,10 @@ def run_training(
         return None
     seen = [*splits["train"], *splits["validation"]]
     card = replace(_card(run, loaded, manifest, masks, result, seen), defects=defects)
+    if run.half:  # choose on what users will load
+        model = model.half().float()
     model, card, chosen = _calibrated(run, loaded, model, card, splits["validation"])
-    save_artifact(run.out, model, card)
+    save_artifact(run.out, model, card, dtype=torch.float16 if run.half else torch.float32)
     write_split(manifest_path(run.out), manifest)
     checkpoint.path.unlink(missing_ok=True)
     return Trained(result=result, manifest=manifest, chosen=chosen)
@@ -229,7 +233,8 @@ def _calibrated(
         join = with_features_of if run.own_features else with_defects_of
         model = join(loaded.model, model)
         kept = {name: getattr(loaded.card, name) for name in _OF_THE_DECISION}
-        card = replace(card, **kept)
+        before = {"data": loaded.card.data, "training": loaded.card.training}
+        card = replace(card, **kept, training=card.training | {"decision": before})
         if can_choose:
             choose_names(model, validation, size=run.size, defects=card.defects)
         return wide_form(model), card, None
