@@ -52,6 +52,11 @@ _LETTERS: Final = 8
 @JSON
 @click.option("--figures", type=FOLDER, help="Folder for ROC, reliability and other figures.")
 @click.option(
+    "--write-card",
+    is_flag=True,
+    help="Also write the figures and this command into the card of the file that --model names.",
+)
+@click.option(
     "--sizes",
     is_flag=True,
     help="In place of --data: how small a defect is found, on rendered pills.",
@@ -80,6 +85,7 @@ def evaluate_command(  # more than 8 parameters: click passes one for each optio
     size: int | None,
     as_json: bool,
     figures: Path | None,
+    write_card: bool,
     sizes: bool,
     per_defect: int,
     backend: str,
@@ -95,22 +101,35 @@ def evaluate_command(  # more than 8 parameters: click passes one for each optio
       pillqc evaluate --data data/pills
       pillqc evaluate --data data/pills --model model.safetensors --json
       pillqc evaluate --data data/pills --figures figures/
+      pillqc evaluate --data data/pills --model model.safetensors --write-card
       pillqc evaluate --sizes --figures figures/
       pillqc evaluate --sizes --dtype bf16 --json
     """
     if sizes:
-        if data or good or split or include_seen or size:
-            raise UsageError("--sizes renders its own pills; give no data, split or size with it")
+        if data or good or split or include_seen or size or write_card:
+            raise UsageError(
+                "--sizes renders its own pills; give no data, split, size or card with it"
+            )
         report_sizes(model, (backend, dtype), per_defect, figures, as_json=as_json)
         return
     if data is None:
         raise UsageError("--data is missing; give a folder of images, or --sizes")
     if (backend, dtype) != ("stock", "fp32"):
         raise UsageError("--backend and --dtype go with --sizes; without it stock runs in fp32")
+    if write_card and model is None:
+        raise UsageError("--write-card writes into a model file: name it with --model")
+    if write_card and include_seen:
+        raise UsageError(
+            "--write-card and --include-seen exclude each other: figures on images that the model"
+            " has seen are too good for its card"
+        )
     found = samples_in(data, good)  # fails before torch is imported, which takes seconds
+    from pillqc.evaluation.card_figures import check_card, write_figures
     from pillqc.evaluation.evaluate import evaluate, samples_to_judge
 
     loaded = loaded_model(model)
+    if write_card:
+        check_card(loaded)
     samples = samples_to_judge(loaded, found, split, data)
     with Progress("evaluating") as progress:
         report = evaluate(
@@ -129,6 +148,9 @@ def evaluate_command(  # more than 8 parameters: click passes one for each optio
 
         names = ", ".join(path.name for path in draw_figures(report, figures))
         click.echo(f"{figures}: {names}", err=True)
+    if write_card:
+        write_figures(loaded, report, data, samples, good=good, split=split, size=size)
+        click.echo(f"{loaded.path}: its card has these figures now", err=True)
 
 
 def evaluation_table(report: Evaluation) -> str:

@@ -111,6 +111,9 @@ hardly part in eight epochs of some 480 images."""
 @click.option(
     "--narrow", is_flag=True, help="Train a widened model as narrow as it was trained before."
 )
+@click.option(
+    "--half", is_flag=True, help="Keep the weights in half precision: a file of half the size."
+)
 @click.option("--cycle", is_flag=True, help="Let the learning rate rise and then fall to 0.")
 @click.option(
     "--adapt",
@@ -126,7 +129,7 @@ hardly part in eight epochs of some 480 images."""
     show_default=True,
     help="Seed of the split, new weights and the order of images.",
 )
-@click.option("--from-scratch", is_flag=True, help="Train by the shipped model's recipe.")
+@click.option("--from-scratch", is_flag=True, help="Train good and bad by the shipped recipe.")
 @click.option(
     "--device",
     type=click.Choice(["cpu", "cuda"]),
@@ -153,8 +156,9 @@ def train_command(
     epoch, the threshold and the scale of the maps; `pillqc evaluate` on the same folder then uses
     the rest. After a kill, the same command resumes. torchrun shares the work between processes.
 
-    With --from-scratch, without --data: the recipe of the shipped model, on freshly rendered pills
-    only. It writes a checkpoint every two minutes, from which the same command resumes.
+    With --from-scratch, without --data: how the shipped model learnt good and bad, on fresh pills
+    only. It writes a checkpoint every two minutes, from which the same command resumes. (The second
+    step, which taught it names, is --adapt --classes defects --names-only --half.)
 
     \b
     Examples:

@@ -79,11 +79,27 @@ def save_artifact(
         name: (value.to(dtype) if value.is_floating_point() else value).contiguous().cpu()
         for name, value in model.state_dict().items()
     }
+    _write(path, tensors, card)
+
+
+def write_metrics(path: Path, metrics: dict[str, Any]) -> None:
+    """Replace the metrics in the card of a model file; its weights stay bit by bit.
+
+    Raises:
+        ModelFileError: the file cannot be read or written; the old one is still there.
+    """
+    card, tensors = read_artifact(path)
+    # a link stays a link
+    _write(path.resolve(), tensors, replace(card, metrics=metrics))
+
+
+def _write(path: Path, tensors: dict[str, Tensor], card: ModelCard) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     check_writable(path)
     try:
         partial.touch()
-        mode = partial.stat().st_mode  # as the umask says; safetensors makes files private
+        # as that of the file before, or as the umask says; safetensors makes files private
+        mode = (path if path.is_file() else partial).stat().st_mode
         save_file(tensors, partial, metadata={_KEY: json.dumps(asdict(card), sort_keys=True)})
         partial.chmod(mode)
         partial.replace(path)
@@ -99,6 +115,8 @@ def check_writable(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        if path.exists() and not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, "it is read-only")
         trial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         trial.touch()
         trial.unlink()

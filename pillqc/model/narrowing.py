@@ -24,7 +24,7 @@ from pillqc.model.network import (
     channels,
     with_defects,
 )
-from pillqc.model.widening import Layer, narrowed, side_by_side, widened
+from pillqc.model.widening import Layer, narrowed, side_by_side, widened, without_unread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,11 +56,30 @@ def wide_form(model: CustomVGG, *, seed: int = 0) -> CustomVGG:
     return _with_settings(from_layers(layers, n_defects=model.n_defects), model)
 
 
+def decision_form(model: CustomVGG) -> CustomVGG:
+    """Return the network of full width with the good and bad of this one, and no names.
+
+    It is the model itself if that names nothing. Features that names alone read are left out, so
+    that it trains as it did before it learnt the names.
+    """
+    if not model.n_defects:
+        return model
+    plain = with_defects(model, 0)
+    layers = without_unread(_layers(plain))
+    factor = FEATURE_CHANNELS // max(layers[-1].weight.shape[1], 1)
+    widths = [len(layer.weight) for layer in layers[:-1]]
+    if factor not in _FACTORS or widths != [c for c in channels(factor) if isinstance(c, int)]:
+        return plain  # names share its features
+    made = wide_form(_with_settings(from_layers(layers), plain))
+    return made if plain.is_frozen() else made.requires_grad_(requires_grad=True)
+
+
 @torch.no_grad()
 def with_defects_of(model: CustomVGG, trained: CustomVGG) -> CustomVGG:
     """Return the model with the defects that another has learnt, on the same features.
 
-    Good and bad stay those of `model`. `trained` may be its narrow form.
+    Good and bad stay those of `model`. `trained` may be its narrow form. Their scale of maps comes
+    with them.
     """
     made = with_defects(model, trained.n_defects)
     first, factor = model.n_classes, made.head.in_features // trained.head.in_features
@@ -68,6 +87,8 @@ def with_defects_of(model: CustomVGG, trained: CustomVGG) -> CustomVGG:
     rows = trained.head.weight[first:].repeat_interleave(factor, dim=1) / factor
     made.head.weight[first:] = rows
     made.head.bias[first:] = trained.head.bias[first:]
+    for name in ("map_low", "map_high"):
+        made.get_buffer(name)[first:] = trained.get_buffer(name)[first:]
     return made
 
 
@@ -80,7 +101,7 @@ def with_features_of(model: CustomVGG, trained: CustomVGG) -> CustomVGG:
     of VGG-16's width at most.
     """
     first = model.n_classes
-    decision = _with_outputs(_layers(narrow_form(model)), slice(0, first))
+    decision = _with_outputs(_layers(narrow_form(decision_form(model))), slice(0, first))
     names = _with_outputs(_layers(trained), slice(first, None))
     made = from_layers(side_by_side(decision, names), n_defects=trained.n_defects)
     _with_settings(made, trained)

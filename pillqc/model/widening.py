@@ -94,6 +94,17 @@ def side_by_side(one: Sequence[Layer], other: Sequence[Layer]) -> list[Layer]:
     return joined
 
 
+def without_unread(layers: Sequence[Layer]) -> list[Layer]:
+    """Return the chain without the channels that no output depends on: who reads them has 0."""
+    kept = list(layers)
+    for index in range(len(kept) - 1, 0, -1):
+        layer, before = kept[index], kept[index - 1]
+        read = layer.weight.transpose(0, 1).flatten(1).any(dim=1)
+        kept[index] = Layer(weight=layer.weight[:, read], bias=layer.bias)
+        kept[index - 1] = Layer(weight=before.weight[read], bias=before.bias[read])
+    return kept
+
+
 def _block_diagonal(one: Tensor, other: Tensor) -> Tensor:
     """Return weights (O, I, ...) with which each part's outputs read its own inputs alone."""
     both = one.new_zeros(len(one) + len(other), one.shape[1] + other.shape[1], *one.shape[2:])

@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 import multiprocessing
+import shlex
 import shutil
 import tempfile
 import zlib
@@ -21,7 +22,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from PIL import Image
@@ -41,6 +42,8 @@ RENDERER_VERSION: Final = 1
 """Raised whenever the same seed gives other pixels; older data sets are then not reused."""
 MANIFEST: Final = "manifest.csv"
 PLAN_FILE: Final = "dataset.json"
+SOURCE: Final = "synthetic pills rendered by pillqc; no photograph was used"
+"""What the cards of models say of rendered pills."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +74,18 @@ class RenderPlan:
         """The content of `dataset.json`."""
         content = {"renderer": RENDERER_VERSION, "synthetic": True, "plan": asdict(self)}
         return json.dumps(content, indent=2, sort_keys=True) + "\n"
+
+    def command(self, out: str) -> str:
+        """Return the command that renders it into the folder `out`."""
+        options: dict[str, object] = {k: v for k, v in asdict(self).items() if k != "design"}
+        for name in ("imprint", "shape", "colour"):
+            value = getattr(self.design, name)
+            if value != getattr(DEFAULT_DESIGN, name):
+                options[name] = value if isinstance(value, str) else ",".join(map(str, value))
+        words = ["pillqc", "render", "--out", out]
+        for name, value in options.items():
+            words += [f"--{name.replace('_', '-')}", str(value)]
+        return shlex.join(words)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +157,40 @@ def render_dataset(
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return RenderedDataset(root=root, images=len(tasks), reused=False)
+
+
+def rendered_plan(root: Path) -> RenderPlan | None:
+    """Return the plan by which `pillqc render` can render this folder again; None for others."""
+    text, about = _about(root)
+    try:
+        values = dict(about["plan"])
+        look = values.pop("design")
+        colour = tuple(look["colour"])
+        design = PillDesign(imprint=look["imprint"], shape=look["shape"], colour=colour)
+        plan = RenderPlan(**values, design=design)
+    except (KeyError, TypeError, ValueError, UsageError):
+        return None
+    return plan if plan.text == text else None
+
+
+def source_of(root: Path) -> dict[str, Any]:
+    """Return what a model's card says of the source of rendered pills; nothing of other folders."""
+    _, about = _about(root)
+    if about.get("synthetic") is not True:
+        return {}
+    plan = rendered_plan(root)
+    command = {"rendered_by": plan.command(root.resolve().name)} if plan else {}
+    return {"source": SOURCE, "renderer": about.get("renderer"), **command}
+
+
+def _about(root: Path) -> tuple[str, dict[str, Any]]:
+    """Return the content of `dataset.json`, as text and as values; empty where there is none."""
+    try:
+        text = (root / PLAN_FILE).read_text(encoding="utf-8")
+        about = json.loads(text)
+    except (OSError, ValueError):
+        return "", {}
+    return text, about if isinstance(about, dict) else {}
 
 
 def _render_into(

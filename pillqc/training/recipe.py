@@ -1,4 +1,4 @@
-"""How the shipped model is trained: from random weights, on rendered pills only.
+"""How the shipped model learnt good and bad: from random weights, on rendered pills only.
 
     pillqc train --from-scratch --out model.safetensors --device cuda
 

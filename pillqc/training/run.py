@@ -28,9 +28,16 @@ from pillqc.errors import UsageError, shown
 from pillqc.evaluation.calibration import Chosen, choose, choose_names, divide_head
 from pillqc.evaluation.defect_calibration import scale_defects
 from pillqc.model.artifact import ModelCard, check_writable, save_artifact
-from pillqc.model.narrowing import narrow_form, wide_form, with_defects_of, with_features_of
+from pillqc.model.narrowing import (
+    decision_form,
+    narrow_form,
+    wide_form,
+    with_defects_of,
+    with_features_of,
+)
 from pillqc.model.network import CLASSES, FEATURE_CHANNELS, load_model, with_defects
 from pillqc.model.optimizing import ipex_optimize
+from pillqc.rendering.dataset import source_of
 from pillqc.training.batches import FileSource
 from pillqc.training.checkpoint import CheckpointFile
 from pillqc.training.distributed import Team, team
@@ -91,6 +98,8 @@ class TrainingRun:  # more than 15 fields: one for each option of `pillqc train`
     augment: bool = False
     narrow: bool = False
     """Train a widened model in its narrow form."""
+    half: bool = False
+    """Keep the weights in half precision: the file is half as large."""
     cycle: bool = False
     split_by: str = "content"
     size: int = 0
@@ -157,7 +166,7 @@ def run_training(
     seen = [*splits["train"], *splits["validation"]]
     card = replace(_card(run, loaded, manifest, masks, result, seen), defects=defects)
     model, card, chosen = _calibrated(run, loaded, model, card, splits["validation"])
-    save_artifact(run.out, model, card)
+    save_artifact(run.out, model, card, dtype=torch.float16 if run.half else torch.float32)
     write_split(manifest_path(run.out), manifest)
     checkpoint.path.unlink(missing_ok=True)
     return Trained(result=result, manifest=manifest, chosen=chosen)
@@ -229,13 +238,16 @@ def _calibrated(
     can_choose = _can_choose(validation)
     if run.names_only and loaded.card is not None:
         join = with_features_of if run.own_features else with_defects_of
-        model = join(loaded.model, model)
+        model = _as_saved(wide_form(join(loaded.model, model)), run)
         kept = {name: getattr(loaded.card, name) for name in _OF_THE_DECISION}
-        card = replace(card, **kept)
+        training = card.training | {"decision": _decision_of(loaded.card)}
+        card = replace(card, **kept, training=training)
         if can_choose:
-            choose_names(model, validation, size=run.size, defects=card.defects)
-        return wide_form(model), card, None
-    model = wide_form(model)
+            narrow = narrow_form(model)  # computes the same in less time
+            choose_names(narrow, validation, size=run.size, defects=card.defects)
+            model = with_defects_of(model, narrow)
+        return model, card, None
+    model = _as_saved(wide_form(model), run)
     if not can_choose:
         failures = ("no validation data: the threshold is a guess",)
         return model, replace(card, known_failures=failures), None
@@ -244,12 +256,26 @@ def _calibrated(
     return model, chosen.apply_to(card), chosen
 
 
+def _as_saved(model: CustomVGG, run: TrainingRun) -> CustomVGG:
+    """Return the model as precise as its file, so that choices are made on what users load."""
+    return model.half().float() if run.half else model
+
+
+def _decision_of(card: ModelCard) -> dict[str, Any]:
+    """Return what taught a model good and bad, however often it has learnt names since."""
+    before: dict[str, Any] | None = card.training.get("decision")
+    return before or {"data": card.data, "training": card.training}
+
+
 def _prepared(loaded: LoadedModel, run: TrainingRun, defects: Sequence[str]) -> CustomVGG:
     """Return the model without its calibration, in the form and layout that trains fastest.
 
-    It has an output for each defect, and none for others that it may have named before.
+    It has an output for each defect, and none for others that it may have named before, nor the
+    features of these; only a head that alone learns reads all features that there are.
     """
-    model, temperature = loaded.model, loaded.card.temperature if loaded.card else 1.0
+    temperature = loaded.card.temperature if loaded.card else 1.0
+    head_alone = run.names_only and not run.own_features
+    model = loaded.model if head_alone else decision_form(loaded.model)
     if loaded.trained and not run.names_only:
         divide_head(model, 1.0 / temperature)
     model = with_defects(model, len(defects))
@@ -265,7 +291,7 @@ def _prepared(loaded: LoadedModel, run: TrainingRun, defects: Sequence[str]) -> 
             " those of good and bad; give --narrow and a model that was widened after its training,"
             " as the shipped one was, or leave out --names-only"
         )
-    if run.names_only and not run.own_features:
+    if head_alone:
         model.features.requires_grad_(requires_grad=False)
         for values in (model.head.weight, model.head.bias):
             values.register_hook(partial(_of_defects, first=model.n_classes))  # type: ignore[no-untyped-call] # torch leaves it untyped
@@ -324,6 +350,7 @@ def _card(
         std=STD,
         data={
             "folder": run.data.name,
+            **source_of(run.data),
             "split_by": run.split_by,
             "split_seed": run.seed,
             "split_sha256": manifest.sha256,

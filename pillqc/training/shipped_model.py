@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import platform
 import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,11 +22,12 @@ from pillqc.data.images import MEAN, STD
 from pillqc.data.seen_images import encode_seen
 from pillqc.data.splits import content_hash
 from pillqc.evaluation.calibration import Chosen, choose
+from pillqc.evaluation.card_figures import write_figures
 from pillqc.evaluation.evaluate import Evaluation, evaluate
 from pillqc.model.artifact import ModelCard, save_artifact
 from pillqc.model.batch_norm import fold_batch_norm
 from pillqc.model.network import load_model
-from pillqc.rendering.dataset import RENDERER_VERSION, RenderPlan, render_dataset
+from pillqc.rendering.dataset import RENDERER_VERSION, SOURCE, RenderPlan, render_dataset
 from pillqc.training.known_pictures import known_pictures
 from pillqc.training.recipe import (
     TEST_SEED_OFFSET,
@@ -92,16 +93,9 @@ def train_from_scratch(
         save_artifact(out, model, card, dtype=torch.float16)
         test_plan = plan(TEST_SEED_OFFSET, counts.test_good, counts.test_per_defect)
         render_dataset(test_root, test_plan, jobs=max(recipe.jobs, 1))
-        loaded = load_model(out)
-        report = evaluate(loaded, read_samples(test_root), size=size)
-        command = (
-            f"pillqc render --out test --seed {test_plan.seed} --size {size} --train-good 0"
-            f" --test-good {test_plan.test_good} --per-defect {test_plan.per_defect}"
-            " && pillqc evaluate --data test"
-        )
-        manifest = content_hash(test_root / "manifest.csv")
-        figures = report.as_dict() | {"command": command, "manifest_sha256": manifest}
-    save_artifact(out, loaded.model, replace(card, metrics=figures), dtype=torch.float16)
+        loaded, judged = load_model(out), read_samples(test_root)
+        report = evaluate(loaded, judged, size=size)
+        write_figures(loaded, report, test_root, judged)
     return report
 
 
@@ -116,7 +110,7 @@ def _card(
         mean=MEAN,
         std=STD,
         data={
-            "source": "synthetic pills rendered by pillqc; no photograph was used",
+            "source": SOURCE,
             "renderer": RENDERER_VERSION,
             "licence": "Apache-2.0",
             "training_seed": recipe.seed,

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from pillqc.errors import ModelFileError
-from pillqc.model.artifact import ModelCard, read_artifact, save_artifact
+from pillqc.model.artifact import ModelCard, read_artifact, save_artifact, write_metrics
 from pillqc.model.network import CustomVGG, load_model
 
 if TYPE_CHECKING:
@@ -163,3 +163,31 @@ def test_a_failed_save_leaves_the_old_file(saved: Path, tmp_path: Path) -> None:
         save_artifact(path, CustomVGG(), ModelCard(data={"x": object()}))
     assert path.read_bytes() == saved.read_bytes()
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_new_metrics_change_nothing_else_in_a_model_file(saved: Path, tmp_path: Path) -> None:
+    """Weights bit by bit and in their precision, the rest of the card, permissions, and a link."""
+    path, link = tmp_path / "m.safetensors", tmp_path / "link.safetensors"
+    path.write_bytes(saved.read_bytes())
+    path.chmod(0o640)
+    link.symlink_to(path.name)
+    write_metrics(link, {"image_auroc": 0.75})
+    (card, tensors), (before, expected) = read_artifact(path), read_artifact(saved)
+    assert card == replace(before, metrics={"image_auroc": 0.75})
+    assert {t.dtype for t in tensors.values()} == {torch.float16, torch.bool}
+    assert all(torch.equal(value, expected[name]) for name, value in tensors.items())
+    assert tensors.keys() == expected.keys()
+    assert link.is_symlink()
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_read_only_file_is_not_replaced(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who protects a model file means it, though its folder would let another take its place."""
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(saved.read_bytes())
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everything
+    with pytest.raises(ModelFileError, match="read-only"):
+        write_metrics(path, {})
+    assert path.read_bytes() == saved.read_bytes()

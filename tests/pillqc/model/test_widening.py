@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pillqc.errors import PillqcError
-from pillqc.model.widening import Layer, side_by_side, widened
+from pillqc.model.widening import Layer, side_by_side, widened, without_unread
 
 pytestmark = pytest.mark.torch
 
@@ -78,3 +78,15 @@ def test_side_by_side_each_network_computes_what_it_did(widths: tuple[int, int])
     expected = torch.cat([_run(one, images), _run(other, images)], dim=1)
     assert torch.allclose(_run(both, images), expected, rtol=1e-12, atol=1e-12)
     assert [len(layer.weight) for layer in both] == [5, 10, 4]
+
+
+def test_channels_that_no_output_depends_on_are_left_out() -> None:
+    """Of two networks side by side, without the outputs of the second, the first is left."""
+    generator = torch.Generator().manual_seed(1)
+    one, other = _chain([3, 4, 2], generator), _chain([3, 2, 4], generator)
+    joined = side_by_side(one, other)
+    last = Layer(weight=joined[-1].weight[:2], bias=joined[-1].bias[:2])
+    for mine, its in zip(without_unread([*joined[:-1], last]), one, strict=True):
+        assert torch.equal(mine.weight, its.weight)
+        assert torch.equal(mine.bias, its.bias)
+    assert without_unread(joined)[0].weight.shape == joined[0].weight.shape

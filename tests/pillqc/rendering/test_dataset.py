@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,16 @@ from pillqc.data.marker import is_drawing
 from pillqc.data.masks import read_mask
 from pillqc.errors import RenderError, UsageError
 from pillqc.rendering import dataset
-from pillqc.rendering.dataset import RenderPlan, image_seed, render_dataset
+from pillqc.rendering.dataset import (
+    RenderPlan,
+    image_seed,
+    render_dataset,
+    rendered_plan,
+    source_of,
+)
 from pillqc.rendering.design import PillDesign
 from pillqc.rendering.scene import DEFECTS
+from tests.pillqc.command import run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -168,3 +176,36 @@ def test_masks_are_white_on_black_and_marked_as_drawings(rendered: Path) -> None
         assert set(np.unique(np.asarray(mask)).tolist()) == {0, 255}
     drawn = {path for path in rendered.rglob("*.png") if is_drawing(path)}
     assert drawn == set(rendered.glob("ground_truth/*/*.png"))
+
+
+@pytest.mark.parametrize(
+    "design", [PillDesign(), PillDesign(imprint="K7", colour=(200.5, 9.0, 0.0))]
+)
+def test_a_rendered_folder_knows_the_command_that_renders_it_again(
+    tmp_path: Path, design: PillDesign
+) -> None:
+    """The command gives the same files; a model's card says it of its training data."""
+    plan = RenderPlan(seed=4, size=32, train_good=1, test_good=1, per_defect=0, design=design)
+    root = render_dataset(tmp_path / "pills", plan, jobs=1).root
+    found = rendered_plan(root)
+    assert found == plan
+    words = shlex.split(found.command(str(tmp_path / "again")))
+    assert run(*words[1:]).exit_code == 0
+    assert _files(tmp_path / "again") == _files(root)
+    source = source_of(root)
+    assert source["rendered_by"].startswith("pillqc render --out pills --seed 4 --size 32 ")
+    assert "synthetic" in source["source"]
+
+
+@pytest.mark.parametrize("change", [{"renderer": 999}, {"plan": {"seed": 4}}, {"plan": None}])
+def test_a_folder_that_cannot_be_rendered_again_has_no_command(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    """Pills of another renderer are synthetic all the same; another folder is no rendered one."""
+    about = json.loads(_SMALL.text) | change
+    (tmp_path / "dataset.json").write_text(json.dumps(about), encoding="utf-8")
+    assert rendered_plan(tmp_path) is None
+    assert set(source_of(tmp_path)) == {"source", "renderer"}
+    (tmp_path / "dataset.json").write_text("[]", encoding="utf-8")
+    assert (rendered_plan(tmp_path), source_of(tmp_path)) == (None, {})
+    assert source_of(tmp_path / "none") == {}
