@@ -3,6 +3,8 @@
     check_card(loaded)          # refuses what has no card that can be written, before the work
     report = evaluate(loaded, samples)
     write_figures(loaded, report, root, samples, split="test")
+
+Anyone who has the file can then repeat its figures.
 """
 
 from __future__ import annotations
