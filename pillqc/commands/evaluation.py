@@ -116,13 +116,8 @@ def evaluate_command(  # more than 8 parameters: click passes one for each optio
         raise UsageError("--data is missing; give a folder of images, or --sizes")
     if (backend, dtype) != ("stock", "fp32"):
         raise UsageError("--backend and --dtype go with --sizes; without it stock runs in fp32")
-    if write_card and model is None:
-        raise UsageError("--write-card writes into a model file: name it with --model")
-    if write_card and include_seen:
-        raise UsageError(
-            "--write-card and --include-seen exclude each other: figures on images that the model"
-            " has seen are too good for its card"
-        )
+    if write_card:
+        _check_card_options(model, include_seen=include_seen)
     found = samples_in(data, good)  # fails before torch is imported, which takes seconds
     from pillqc.evaluation.card_figures import check_card, write_figures
     from pillqc.evaluation.evaluate import evaluate, samples_to_judge
@@ -151,6 +146,16 @@ def evaluate_command(  # more than 8 parameters: click passes one for each optio
     if write_card:
         write_figures(loaded, report, data, samples, good=good, split=split, size=size)
         click.echo(f"{loaded.path}: its card has these figures now", err=True)
+
+
+def _check_card_options(model: str | None, *, include_seen: bool) -> None:
+    if model is None:
+        raise UsageError("--write-card writes into a model file: name it with --model")
+    if include_seen:
+        raise UsageError(
+            "--write-card and --include-seen exclude each other: figures on images that the model"
+            " has seen are too good for its card"
+        )
 
 
 def evaluation_table(report: Evaluation) -> str:

@@ -1,8 +1,10 @@
 """Write an evaluation's figures into the card of the model file that it judged.
 
-check_card(loaded)          # refuses what has no card that can be written, before the work
-report = evaluate(loaded, samples)
-write_figures(loaded, report, root, samples, split="test")
+    check_card(loaded)          # refuses what has no card that can be written, before the work
+    report = evaluate(loaded, samples)
+    write_figures(loaded, report, root, samples, split="test")
+
+Anyone who has the file can then repeat its figures.
 """
 
 from __future__ import annotations

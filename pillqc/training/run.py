@@ -240,6 +240,7 @@ def _calibrated(
         join = with_features_of if run.own_features else with_defects_of
         model = _as_saved(wide_form(join(loaded.model, model)), run)
         kept = {name: getattr(loaded.card, name) for name in _OF_THE_DECISION}
+        kept["drift"] = loaded.card.drift or card.drift  # older files have none
         training = card.training | {"decision": _decision_of(loaded.card)}
         card = replace(card, **kept, training=training)
         if can_choose:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pillqc.model.narrowing import (
+    decision_form,
     narrow_blocks,
     narrow_form,
     wide_form,
@@ -42,12 +43,36 @@ IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
 
 
 def test_the_shipped_model_has_a_narrow_form_that_answers_alike() -> None:
-    """A quarter of the width, within what half precision rounds."""
+    """Half of the width, within what half precision rounds: a quarter decides, another names."""
     shipped = load_model().model
     narrow = narrow_form(shipped)
-    assert narrow.head.in_features == 128
+    assert narrow.head.in_features == 256
     for mine, its in zip(answers(narrow, IMAGES), answers(shipped, IMAGES), strict=True):
         assert float((mine - its).abs().max()) < 0.02 * float(its.abs().max())
+
+
+def test_the_decision_of_the_shipped_model_needs_a_quarter_of_the_width() -> None:
+    """Its names read features of their own, and trainings of good and bad do not pay for them."""
+    shipped = load_model(freeze=False).model
+    decision = decision_form(shipped)
+    assert (decision.head.weight.shape, decision.n_defects) == ((2, 512), 0)
+    assert narrow_form(decision).head.in_features == 128
+    assert not decision.is_frozen()
+    for mine, its in zip(answers(decision, IMAGES), answers(shipped, IMAGES), strict=True):
+        assert torch.allclose(mine, its[:, :2], rtol=1e-4, atol=1e-3)
+    assert torch.equal(decision.map_high, shipped.map_high[:2])
+    assert bool(decision.map_calibrated)
+
+
+def test_names_that_share_the_features_leave_them_whole() -> None:
+    """Then the decision without names is the same network with fewer outputs."""
+    named = wide_form(narrow_model(n_defects=3))
+    decision = decision_form(named)
+    assert decision.n_defects == 0
+    expected = named.features.state_dict()
+    assert all(torch.equal(v, expected[k]) for k, v in decision.features.state_dict().items())
+    assert torch.equal(decision.head.weight, named.head.weight[:2])
+    assert decision_form(decision) is decision
 
 
 @pytest.mark.parametrize("n_defects", [0, 3])
@@ -75,6 +100,7 @@ def test_defects_learnt_in_the_narrow_form_are_those_of_the_wide_one() -> None:
         trained.head.weight[:2] += 1.0
     made = with_defects_of(wide, trained)
     assert torch.equal(made.head.weight[:2], wide.head.weight)
+    assert torch.equal(made.map_high, trained.map_high)
     for mine, its in zip(answers(made, IMAGES), expected, strict=True):
         assert torch.allclose(mine, its, rtol=1e-4, atol=1e-4)
 
@@ -98,6 +124,22 @@ def test_names_with_features_of_their_own_leave_the_decision_as_it_was() -> None
             assert torch.allclose(mine, expected, rtol=1e-4, atol=1e-4)
         assert torch.equal(model.map_high, torch.tensor([1.0, 3.0, 3.0, 3.0, 3.0]))
         assert bool(model.map_calibrated)
+
+
+def test_new_names_take_the_place_of_old_ones() -> None:
+    """A model that names with features of its own has room again for the features of others."""
+    before, after = narrow_model(n_defects=3), narrow_model(n_defects=2)
+    with torch.no_grad():
+        for values in after.parameters():
+            values.mul_(0.9)
+    decides = with_defects(wide_form(before), 0)
+    named = wide_form(with_features_of(decides, before))
+    again = with_features_of(named, after)
+    assert (again.head.in_features, again.n_defects) == (128, 2)
+    parts = zip(answers(decides, IMAGES), answers(after, IMAGES), strict=True)
+    for mine, (decided, its) in zip(answers(again, IMAGES), parts, strict=True):
+        expected = torch.cat([decided, its[:, 2:]], dim=1)
+        assert torch.allclose(mine, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_model_that_is_no_widened_one_stays_as_it_is() -> None:
