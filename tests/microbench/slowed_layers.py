@@ -24,6 +24,7 @@ import click
 from bench.analysis import layers
 from bench.analysis.run_facts import Facts
 from bench.engine.launcher import Launcher, worker_options
+from bench.errors import BenchError
 from bench.machine import placement
 from bench.plan.profiles import PROFILES
 from bench.plan.scenario import SLOWED_LAYER, Scenario, Task, stock_default
@@ -202,7 +203,10 @@ def main(tries: int, seed: int, threads: int | None, data: Path, out: Path) -> N
     found = {one.number: one for one in same}
     for number in range(tries):
         if number not in found:
-            found[number] = tried(number, seed, data.resolve(), cpus)
+            try:
+                found[number] = tried(number, seed, data.resolve(), cpus)
+            except BenchError as error:
+                raise click.ClickException(str(error)) from error
             kept.append(found[number])
             out.parent.mkdir(exist_ok=True)
             out.write_text(json.dumps([asdict(one) for one in kept], indent=1) + "\n")
