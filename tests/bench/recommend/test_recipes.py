@@ -188,13 +188,14 @@ def _run(within: Interpreter, program: str, folder: Path | None) -> None:
         check=False,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=400,
         cwd=folder,
     )
     assert done.returncode == 0, done.stderr[-2000:]
 
 
 @pytest.mark.torch
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("backend", "compiles"),
     [

@@ -235,7 +235,7 @@ def test_training_outputs_are_the_first_steps(real: Session, tmp_path: Path) -> 
     """Timing changes the model, so losses are noted from the very first step on."""
     training = scenario(task=Task.TRAINING, options=(FROZEN,))
     losses = []
-    for calls_before in (0, 2, 7):
+    for calls_before in (0, 2, 4):
         real.prepare(training)
         if calls_before:
             real.call(calls_before, Phase.WARMUP)

@@ -80,7 +80,6 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     [
         (5, {}),
         (7, {"full": True, "augment": True, "masks": True, "cycle": True}),
-        (6, {"masks": True}),
         (6, {"masks": True, "classes": "defects"}),
     ],
 )
