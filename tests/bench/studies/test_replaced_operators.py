@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+import pytest
 from click.testing import CliRunner
 
 from bench.cli.main import cli
 from bench.machine import frameworks
 from tests.hardware import needs_ipex
 
-if TYPE_CHECKING:
-    import pytest
 
-
+@pytest.mark.torch
+@pytest.mark.ipex
 @needs_ipex
 def test_what_ipex_replaces_is_read_from_the_dispatcher() -> None:
     """NMS on the CPU; ROIAlign for autograd and autocast, and not the plain CPU kernel."""
