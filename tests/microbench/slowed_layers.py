@@ -191,8 +191,9 @@ def table(tries: Sequence[Try]) -> str:
     named = sum(one.is_right for one in shown)
     found = (
         f"The slowed layer is first in {right} of {len(tries)} tries, in {alone} of them alone. "
-        f"A difference was shown, so that the page names a cause, in {len(shown)}: the slowed layer "
-        f"in {named} of these. The logged calls account for {POLICY.log.accounted_share:.0%} of both sides in {enough}."
+        f"A difference was shown, so that the page names a cause, in {len(shown)}: the slowed "
+        f"layer in {named} of these. The logged calls account for "
+        f"{POLICY.log.accounted_share:.0%} of both sides in {enough}."
     )
     return "\n".join([*lines, "", found])
 
