@@ -27,7 +27,7 @@ from bench.engine.launcher import Launcher, worker_options
 from bench.errors import BenchError
 from bench.machine import placement
 from bench.plan.profiles import PROFILES
-from bench.plan.scenario import SLOWED_LAYER, Scenario, Task, stock_default
+from bench.plan.scenario import SLOWED_LAYER, Scenario, Task, Verdict, stock_default
 from bench.plan.thresholds import DEFAULT as POLICY
 from bench.report import why
 from bench.run.runner import Runner
@@ -81,6 +81,11 @@ class Try:
         first, _, last = self.named.partition(" to ")
         names = NAMES[NAMES.index(first) : NAMES.index(last or first) + 1] if first in NAMES else ()
         return self.layer in names
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether a difference was shown; without one the page names no cause."""
+        return self.difference.endswith(Verdict.SLOWER)
 
     @property
     def is_alone(self) -> bool:
@@ -182,9 +187,13 @@ def table(tries: Sequence[Try]) -> str:
         )
     right, alone = (sum(getattr(one, name) for one in tries) for name in ("is_right", "is_alone"))
     enough = sum(min(one.accounted) >= POLICY.log.accounted_share for one in tries)
+    shown = [one for one in tries if one.is_shown]
+    named = sum(one.is_right for one in shown)
     found = (
         f"The slowed layer is first in {right} of {len(tries)} tries, in {alone} of them alone. "
-        f"The logged calls account for {POLICY.log.accounted_share:.0%} of both sides in {enough}."
+        f"A difference was shown, so that the page names a cause, in {len(shown)}: the slowed "
+        f"layer in {named} of these. The logged calls account for "
+        f"{POLICY.log.accounted_share:.0%} of both sides in {enough}."
     )
     return "\n".join([*lines, "", found])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.microbench.slowed_layers import PLACES, SHARES, Try, planted, table
@@ -54,8 +56,10 @@ def test_a_layer_is_named_alone_or_with_its_like(named: str, *, right: bool, alo
 
 def test_the_table_counts() -> None:
     """Right ones, those alone, and those whose time is accounted for."""
-    found = table([a_try("conv3_2", "3", "conv3_2"), a_try("conv4_1", "alone", "reorders")])
+    unsure = replace(a_try("conv4_1", "alone", "reorders"), difference="0.95, inconclusive")
+    found = table([a_try("conv3_2", "3", "conv3_2"), unsure])
     assert "first in 1 of 2 tries, in 1 of them alone" in found
+    assert "names a cause, in 1: the slowed layer in 1 of these" in found
     assert found.endswith("account for 95% of both sides in 0.")
     assert "conv4_1, on one thread" in found
     assert "reorders **(wrong)**" in found
