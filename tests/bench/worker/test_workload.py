@@ -183,17 +183,23 @@ def test_a_step_trains(work: Workload) -> None:
     assert not torch.equal(head, model.head.weight)
 
 
-def test_a_model_that_names_defects_is_trained_for_good_and_bad(
+def test_a_model_that_names_defects_is_measured_for_good_and_bad(
     small_pills: Path, tmp_path: Path
 ) -> None:
-    """A training step is the same work whatever the weights name; inference has their outputs."""
+    """A call and a step are the same work, and parity that of decisions, whatever they name."""
     path = tmp_path / "named.safetensors"
     save_artifact(path, CustomVGG(n_defects=2), ModelCard(defects=("crack", "scratch")))
     work = Workload(small_pills, seed=0, weights=str(path), image_size=SIDE)
     model = work.model(TRAINING).model.train()
     prepared = Prepared(model=model, optimizer=optimizer_for(model, TRAINING))
     assert torch.isfinite(step(prepared, work.batch(2)))
-    assert work.model(INFERENCE).model.n_defects == 2
+    measured, whole = work.model(INFERENCE), load_model(path)
+    assert (measured.model.n_defects, measured.defects) == (0, ())
+    images = work.batch(2).tensor
+    with torch.inference_mode():
+        for mine, its in zip(measured.model(images), whole.model(images), strict=True):
+            assert torch.allclose(mine, its[:, :2], atol=1e-5)
+    assert [one.defects for one in work.inspected(measured, work.first(2))] == [None, None]
 
 
 def test_a_step_without_optimizer_is_refused(work: Workload) -> None:
