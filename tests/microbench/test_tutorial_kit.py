@@ -40,7 +40,7 @@ def test_the_table_compares_with_the_kit_of_the_same_way_and_of_stock() -> None:
         f"stock/bf16: {ours}": {"seconds": 10.0, "losses": [2.0, 1.1]},
     }
     last = table([one], 300).splitlines()[-1]
-    assert last == f"| stock/bf16 | {ours} | 30.0 | 4.00 | 6.00 | 5.0% |"
+    assert last == f"| stock/bf16 | {ours} | 30.0 | 4.00 | 6.00 | 5.00% |"
 
 
 @pytest.mark.torch

@@ -51,15 +51,15 @@ if TYPE_CHECKING:
     from pillqc.data.images import Sample
 
 KIT: Final = "the kit's loop"
-LOOPS: Final = {
+LOOPS: Final[dict[str, str | None]] = {
     KIT: "random",
-    "pillqc, plain": "shipped",
+    "pillqc, plain": None,
     "pillqc, weights of full width": "random",
-    "pillqc, shipped weights": "shipped",
-    "pillqc, shipped weights, --narrow": "shipped",
+    "pillqc, shipped weights": None,
+    "pillqc, shipped weights, --narrow": None,
 }
-"""Loop -> the weights it starts from. Random ones take the time of ImageNet's, because neither have
-equal channels."""
+"""Loop -> the weights it starts from; None: the shipped ones. Random ones take the time of
+ImageNet's, because neither have equal channels."""
 _SAME_START: Final = {
     "pillqc, weights of full width": KIT,
     "pillqc, shipped weights": "pillqc, plain",
@@ -136,7 +136,7 @@ def table(rounds: Sequence[Mapping[str, Mapping[str, Any]]], images: int) -> str
             against = [one[baseline]["seconds"] for one in rounds] if known else []
             cells.append(str(paired(against, seconds)) if known else "")
         same = f"{way}: {_SAME_START.get(loop)}"
-        cells.append(f"{_apart(first[key], first[same]):.1%}" if same in first else "")
+        cells.append(f"{_apart(first[key], first[same]):.2%}" if same in first else "")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pillqc.errors import UsageError
-from pillqc.evaluation.detectability import detectability
+from pillqc.evaluation.detectability import detectability, fitted_a90
 
 
 def drawn(count: int, slope: float, seed: int) -> tuple[list[float], list[bool]]:
@@ -30,6 +30,13 @@ def test_the_curve_is_the_one_that_was_drawn() -> None:
     assert fit.a90 is not None
     assert fit.a90 < fit.a90_95 < 1.1 * truth
     assert fit.probability(fit.a90) == pytest.approx(0.9)
+
+
+def test_a90_alone_is_that_of_the_whole_analysis() -> None:
+    """None where hits and misses do not overlap."""
+    defects = drawn(200, 4.0, seed=2)
+    assert fitted_a90(*defects) == detectability(*defects).a90
+    assert fitted_a90([1.0, 2.0, 3.0], [False, True, True]) is None
 
 
 @pytest.mark.parametrize("slope", [3.0, 6.0])
