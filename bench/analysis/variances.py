@@ -103,8 +103,9 @@ def spreads(
     for kind, own in members.items():
         dof = sum(_dof(rows) for rows in own)
         prior, prior_dof, most = run, borrowed, known_dof
-        if _is_steady(own, run):
-            prior, prior_dof = policy.assumed_process_sd**2, policy.assumed_dof
+        assumed = policy.assumed_process_sd**2
+        if run > assumed and _is_steady(own, run):
+            prior, prior_dof = assumed, policy.assumed_dof
             most = prior_dof + dof
         variance = (prior_dof * prior + dof * _winsorized(own)) / (prior_dof + dof)
         result[kind] = Spread(

@@ -188,6 +188,7 @@ def test_a_model_that_names_defects_is_measured_for_good_and_bad(
 ) -> None:
     """A call and a step are the same work, and parity that of decisions, whatever they name."""
     path = tmp_path / "named.safetensors"
+    torch.manual_seed(0)  # some random maps have next to no contrast, which rounding then fills
     save_artifact(path, CustomVGG(n_defects=2), ModelCard(defects=("crack", "scratch")))
     work = Workload(small_pills, seed=0, weights=str(path), image_size=SIDE)
     model = work.model(TRAINING).model.train()
