@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.errors import RecordError, UsageError
+from bench.plan.operators import cases_matching
 from bench.store import records
 from bench.tutorial import measure, parts
 from bench.tutorial.measure import DONE, FAILED, Tutorial
@@ -60,6 +61,17 @@ def run(tutorial: Tutorial, runner: Runner, *only: str) -> list[str]:
     lines: list[str] = []
     measure.measure(tutorial, lines.append, only=only, run=runner)
     return lines
+
+
+def test_one_case_of_each_operator_that_the_tutorial_names_is_measured(place: Place) -> None:
+    """All of them would take as long as the whole tutorial."""
+    (part,) = (one for one in PARTS if one.key == "operators")
+    command = part.commands(place)[0]
+    cases = [command[at + 1] for at, word in enumerate(command) if word == "--case"]
+    assert sorted(one.operator for one in cases_matching(cases)) == [
+        *("conv-relu", "linear-relu"),
+        *("nms", "roi_align"),
+    ]
 
 
 def test_every_part_runs_once_in_the_tutorials_order(place: Place) -> None:
