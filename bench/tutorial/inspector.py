@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from bench.tutorial.parts import Place
 
 _TRAINED = re.compile(r"([\d,]+) of ([\d,]+) parameters train")
-_TUTORIALS = ("7,080,450", "14,715,714")
+_TRAIN, _PARAMETERS = 7_080_450, 14_715_714
+_FROZEN = _PARAMETERS - _TRAIN
 _REPLACED = re.compile(r"(\d+) layers are IPEX's")
 _MARKED = 8
 """Pictures of inspected pills on the page; the others lie beside them."""
@@ -62,13 +63,16 @@ def model(place: Place) -> Found:
     """Return the model's layers, and which part trains."""
     lines = text_of(place.of("model") / "1.out")
     found = _TRAINED.search("\n".join(lines))
-    statement = "Only the last block and the head train: {} of {} parameters".format(*_TUTORIALS)
+    statement = f"Only the last block and the head train: {_TRAIN:,} of {_PARAMETERS:,} parameters"
     finding = unseen(statement)
     if found:
+        trained, every = (int(number.replace(",", "")) for number in found.groups())
+        more = every - _PARAMETERS  # outputs for defects that a model names beside good and bad
+        named = f"; {more:,} of them are outputs that name defects" if more > 0 else ""
         finding = Finding(
             statement=statement,
-            verdict=HOLDS if found.groups() == _TUTORIALS else DOES_NOT,
-            number=f"{found[1]} of {found[2]}",
+            verdict=HOLDS if every - trained == _FROZEN and more >= 0 else DOES_NOT,
+            number=f"{trained:,} of {every:,}{named}",
         )
     return Found(findings=(finding,), texts=(Text(title="Its layers", lines=lines),))
 

@@ -60,7 +60,9 @@ def summary_command(model: str | None, optimize: str, dtype: str, size: int) -> 
         torch_dtype = torch.bfloat16 if dtype == "bf16" else torch.float32
         ipex = load_ipex(torch_dtype, instead="ask for --optimize none")
         optimized = ipex.optimize(loaded.model.eval(), dtype=torch_dtype)
-        click.echo(f"{loaded.name}, after ipex.optimize in {dtype}\n{_layers(optimized, size)}")
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bf16"):
+            layers = _layers(optimized, size)
+        click.echo(f"{loaded.name}, after ipex.optimize in {dtype}\n{layers}")
         click.echo(f"{replaced_layers(loaded.model, optimized)} layers are IPEX's")
 
 

@@ -177,6 +177,22 @@ def test_an_operator_is_faster_only_if_every_case_is(
     assert verdict_of(tutorial, "operators", "nms") == expected
 
 
+@pytest.mark.parametrize(
+    ("printed", "verdict"),
+    [
+        ("7,083,528 of 14,718,792", HOLDS),  # six outputs more, which name defects
+        ("14,715,714 of 14,715,714", DOES_NOT),
+        ("1,026 of 14,715,714", DOES_NOT),
+    ],
+)
+def test_what_trains_is_judged_by_what_is_frozen(
+    tutorial: Tutorial, printed: str, verdict: str
+) -> None:
+    """Names of defects are outputs beside good and bad."""
+    put(tutorial, "model", "1.out", f"{printed} parameters train\n")
+    assert verdict_of(tutorial, "model", "parameters") == verdict
+
+
 def test_what_pillqc_printed_is_read(tutorial: Tutorial) -> None:
     """Parameters, layers, the end of the training, decisions and figures."""
     put(tutorial, "model", "1.out", "layers\n7,080,450 of 14,715,714 parameters train\n")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 from unittest import mock
 
@@ -13,6 +15,7 @@ import pytest
 from pillqc.commands.main import main
 from pillqc.errors import DataError
 from tests.fresh_process import python
+from tests.hardware import needs_ipex, needs_onednn_bf16
 from tests.pillqc.command import run
 
 if TYPE_CHECKING:
@@ -183,6 +186,21 @@ def test_the_summary_shows_layers_and_parameters(tmp_path: Path) -> None:
     failed = run("summary", "--model", path)
     assert failed.exit_code == 1
     assert "m.safetensors" in failed.output
+
+
+@pytest.mark.torch
+@pytest.mark.ipex
+@needs_ipex
+@pytest.mark.parametrize("dtype", ["fp32", pytest.param("bf16", marks=needs_onednn_bf16)])
+def test_the_summary_shows_ipex_layers(dtype: str) -> None:
+    """In a process of its own, because importing IPEX changes PyTorch."""
+    words = ["summary", "--model", "random", "--size", "32", "--optimize", "ipex", "--dtype", dtype]
+    done = subprocess.run(
+        [sys.executable, "-m", "pillqc", *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("_IPEXConv2d") == 13
+    assert "14 layers are IPEX's" in done.stdout
 
 
 def test_pills_are_explored_and_splits_checked(pills: Path, tmp_path: Path) -> None:
