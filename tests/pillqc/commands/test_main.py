@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 from unittest import mock
 
@@ -195,10 +193,7 @@ def test_the_summary_shows_layers_and_parameters(tmp_path: Path) -> None:
 def test_the_summary_shows_ipex_layers(dtype: str) -> None:
     """In a process of its own, because importing IPEX changes PyTorch."""
     words = ["summary", "--model", "random", "--size", "32", "--optimize", "ipex", "--dtype", dtype]
-    done = subprocess.run(
-        [sys.executable, "-m", "pillqc", *words], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    done = python("-m", "pillqc", *words)
     assert done.stdout.count("_IPEXConv2d") == 13
     assert "14 layers are IPEX's" in done.stdout
 
