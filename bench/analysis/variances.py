@@ -97,13 +97,13 @@ def spreads(
     known_dof = run_dof + missing
     floor = policy.process_sd_floor**2 * min(1.0, policy.floor_dof / known_dof)
     seen = _winsorized([rows for own in members.values() for rows in own])
-    run = max((missing * policy.assumed_process_sd**2 + run_dof * seen) / known_dof, floor)
+    assumed = policy.assumed_process_sd**2
+    run = max((missing * assumed + run_dof * seen) / known_dof, floor)
     borrowed = min(policy.class_prior_dof, known_dof)
     result = {}
     for kind, own in members.items():
         dof = sum(_dof(rows) for rows in own)
         prior, prior_dof, most = run, borrowed, known_dof
-        assumed = policy.assumed_process_sd**2
         if run > assumed and _is_steady(own, run):
             prior, prior_dof = assumed, policy.assumed_dof
             most = prior_dof + dof

@@ -183,15 +183,7 @@ def _program(rows: list[ScenarioRow], codes: dict[str, str], deprecated: str) ->
 
 
 def _run(within: Interpreter, program: str, folder: Path | None) -> None:
-    done = subprocess.run(
-        [within.python, "-W", "ignore", "-c", program],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=400,
-        cwd=folder,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    python(*("-W", "ignore", "-c", program), executable=within.python, timeout=400, cwd=folder)
 
 
 @pytest.mark.torch

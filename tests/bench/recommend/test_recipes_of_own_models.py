@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from bench.recommend.recipes import recipe
 from bench.store import typed_json
 from bench.store.metadata import Form
 from bench.store.records import Run, ScenarioRow
+from tests.fresh_process import python
 from tests.hardware import ONEDNN_HAS_BF16, needs_ipex, needs_vnni
 
 if TYPE_CHECKING:
@@ -180,15 +180,8 @@ def execute(form_of: Callable[[str], Form], tmp_path: Path) -> Execute:
             found = {row.scenario: recipe(row, form=form) or "" for row in rows}
             assert all(found.values()), found
             cases[kind] = [(found[row.scenario], _TOLERANCES[row.dtype]) for row in rows]
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", _PROGRAM.format(cases=cases)],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=400,
-            cwd=tmp_path,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
+        program = _PROGRAM.format(cases=cases)
+        python("-W", "ignore", "-c", program, timeout=400, cwd=tmp_path)
         return {kind: [code for code, _ in own] for kind, own in cases.items()}
 
     return run
