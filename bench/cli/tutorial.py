@@ -41,7 +41,7 @@ def tutorial(  # more than 8 parameters: click passes one for each option
 ) -> None:
     """Go through the tutorial and measure what it states.
 
-    About ten minutes on two cores, one page. A part that fails keeps its place and its reason. A
+    About 12 minutes on two cores, one page. A part that fails keeps its place and its reason. A
     tutorial that was interrupted goes on with --resume.
 
     \b

@@ -55,7 +55,7 @@ FIVE = [
         ("ipex_torchscript", SCRIPT),
     )
 ]
-"""The participants of the plain version in docs/method.md."""
+"""The participants of the plain version in docs/selfcheck.md."""
 
 _MODELS = """
 import json, os

@@ -5,7 +5,7 @@ PYTHONPATH=. python tests/microbench/crowded_operators.py
 PYTHONPATH=. python tests/microbench/crowded_operators.py --case roi_align-7x7-no_grad --busy 2
 
 `bench operators` measures on a quiet machine; this shows its figures on a busy one
-(docs/operators.md).
+(docs/measured/operators.md).
 """
 
 from __future__ import annotations

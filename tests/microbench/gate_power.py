@@ -1,4 +1,4 @@
-"""Count the gate's answers on simulated machines: the figures of docs/gate.md.
+"""Count the gate's answers on simulated machines: the figures of docs/measured/gate.md.
 
     PYTHONPATH=. .venv/bin/python tests/microbench/gate_power.py    # sixty seeds, some minutes
     PYTHONPATH=. .venv/bin/python tests/microbench/gate_power.py --seeds 10

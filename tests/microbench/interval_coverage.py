@@ -1,4 +1,6 @@
-"""Count how often intervals contain the truth, and what they find: the tables of docs/method.md.
+"""Count how often intervals contain the truth, and what they find.
+
+docs/measured/simulations.md has its tables.
 
     PYTHONPATH=. python tests/microbench/interval_coverage.py        20,000 runs, some minutes
     PYTHONPATH=. python tests/microbench/interval_coverage.py --runs 2000

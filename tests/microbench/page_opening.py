@@ -5,7 +5,7 @@ PYTHONPATH=. python tests/microbench/page_opening.py                    # 252 sc
 PYTHONPATH=. python tests/microbench/page_opening.py reports/RUN.html
 
 Run nothing else on the machine. Each time is a new browser context that opens the file on disk.
-docs/report.md has the bound; `make test` counts elements and bytes instead.
+docs/report.md has the figures; `make test` counts elements and bytes instead.
 """
 
 from __future__ import annotations

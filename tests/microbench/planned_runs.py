@@ -1,4 +1,6 @@
-"""Plan and judge whole runs on a simulated machine: the table of docs/method.md.
+"""Plan and judge whole runs on a simulated machine.
+
+docs/measured/simulations.md has its table.
 
     PYTHONPATH=. python tests/microbench/planned_runs.py --runs 100
 

@@ -255,7 +255,7 @@ HELD = [
 
 @pytest.mark.parametrize(("noise", "processes"), HELD)
 def test_intervals_hold_the_truth(noise: Noise, processes: int) -> None:
-    """Nominal 95 %; docs/method.md has the table of 20,000 runs, these are sixty a case."""
+    """Nominal 95 %; docs/measured/simulations.md has 20,000 runs, these are sixty a case."""
     found = coverage(noise, processes=processes, runs=60, seed=1)
     assert 0.92 <= found.share <= 0.985
 
