@@ -1,4 +1,4 @@
-"""The errors of the harness.
+"""Define the errors of the harness.
 
 BenchError              explained in one line; exit code 1
 ├── UsageError          wrong usage of a command; exit code 2

@@ -1,4 +1,4 @@
-"""The workload: a pill inspector on VGG-16, with its data, training, evaluation and command line.
+"""Inspect pills with VGG-16: data, training, evaluation and command line of the workload.
 
 Usable on its own; it never imports the benchmark. Nothing is imported here, so that rendering and
 reading a folder do not wait for torch.

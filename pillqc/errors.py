@@ -1,4 +1,4 @@
-"""The inspector's exceptions.
+"""Define the inspector's exceptions.
 
 PillqcError             explained in one line; exit code 1
 ├── UsageError          an unknown option, value or layout; exit code 2

@@ -1,4 +1,4 @@
-"""The claims of a run: which of two families of scenarios has the faster best. Pure.
+"""Decide the claims of a run: which of two families of scenarios has the faster best? Pure.
 
     claims = Claims(run_analysis)
     claims.answer("ipex", "inference/b1", "fp32")      # best IPEX over best stock, a Comparison

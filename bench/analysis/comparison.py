@@ -1,4 +1,4 @@
-"""Values: a speedup with its interval, and the verdict on it."""
+"""Hold a speedup with its interval, and the verdict on it, as values."""
 
 from __future__ import annotations
 

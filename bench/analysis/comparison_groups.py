@@ -1,4 +1,4 @@
-"""The comparison groups of scenarios. Pure."""
+"""Sort scenarios into comparison groups. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one judge: it makes every verdict of a run, a study, the gate and the selfcheck.
+"""Make every verdict of a run, a study, the gate and the selfcheck: the one judge.
 
     judge = Judge(measurements, policy)
     judge.compare("inference/ipex/...", "inference/stock/...")      # a Comparison

@@ -1,4 +1,4 @@
-"""Names of layers, from what they compute. Pure.
+"""Name layers by what they compute. Pure.
 
 oneDNN's log names no layer. Convolutions whose channels are VGG-16's, in its order, are called as
 in its paper (`conv3_2`); any other layer is called by its shape.

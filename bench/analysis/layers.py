@@ -1,4 +1,4 @@
-"""Where the time of a call goes, and which parts make one scenario faster than another. Pure.
+"""Divide the time of a call into parts, and find those that make a scenario faster. Pure.
 
     found = explain(log_of(facts, slower), log_of(facts, faster), facts.policy.log)
     found.causes            # the parts that give most of the difference, the largest first

@@ -1,4 +1,4 @@
-"""What leaving IPEX costs or gains: the best without it over the best with it. Pure.
+"""Judge what leaving IPEX costs or gains: the best without it over the best with it. Pure.
 
     for one in leaving(run_analysis): ...
 

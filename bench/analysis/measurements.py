@@ -1,4 +1,4 @@
-"""The input of the judge: block times by group and participant, and reasons to exclude them.
+"""Hold the judge's input: block times by group and participant, and reasons to exclude them.
 
 A run, a study, the gate and the selfcheck differ in how they fill `Measurements`; everything after
 that is the same for all.

@@ -1,4 +1,4 @@
-"""Variance components of a balanced nested experiment, each with an upper bound. Pure arithmetic.
+"""Estimate the variance components of a balanced nested experiment, with upper bounds. Pure.
 
     squares = mean_squares(values)         # participants x execs x prepares x heaps x blocks
     between(squares, 0, 2)                 # the variance of execs and prepares, without blocks'

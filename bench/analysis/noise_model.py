@@ -1,4 +1,4 @@
-"""The statistical model of a run: how sure the ratio of two scenarios' times is. Pure arithmetic.
+"""Estimate the ratio of two scenarios' times and its interval: the model of a run. Pure.
 
     fitted = fit({"inference/b1": {"stock": {(0, 0): 101.2, (0, 1): 99.8}, "ipex": {...}}}, policy)
     fitted.groups["inference/b1"].contrast({"stock": 1.0, "ipex": -1.0}).half_width(0.025)

@@ -1,4 +1,4 @@
-"""Rules that refute impossible results, however narrow their interval is. Pure.
+"""Refute impossible results, however narrow their interval is. Pure.
 
 Was more arithmetic done than the machine can do? Does the placebo, which optimises nothing, show
 the same gain? Each rule returns a sentence when it refutes, else None.

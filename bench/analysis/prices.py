@@ -1,4 +1,4 @@
-"""What an hour of a machine costs: a dated table that users can replace.
+"""Read what an hour of a machine costs, from a dated table that users can replace.
 
 The shipped table has list prices of a few instance types in one region; it is no offer and no bill.
 `bench report --prices FILE` reads another: a CSV with the same columns, in which `instance_type`

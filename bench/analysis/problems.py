@@ -1,4 +1,4 @@
-"""The arithmetic of one primitive, read from oneDNN's description of its problem. Pure.
+"""Read the arithmetic of one primitive from oneDNN's description of its problem. Pure.
 
     shape_of(row)      # of a row of kernels.csv: operations, bytes, and what identifies the problem
 

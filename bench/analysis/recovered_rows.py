@@ -1,4 +1,4 @@
-"""The scenario rows of a run that was killed: updated from its calls, or made from them. Pure."""
+"""Make or update the scenario rows of a run that was killed, from its calls. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Step one of the model: the level of each process, estimated robustly from its rounds. Pure.
+"""Estimate the level of each process robustly from its rounds: step one of the model. Pure.
 
 In each launch: log(block time) = participant + round + error, fitted by Huber's method, since
 bursts hit single blocks. Sources as in `bench.analysis.noise_model`.

@@ -1,4 +1,4 @@
-"""A run, indexed for its readers: pages, exports, recommendations. Pure, from a `records.Run`.
+"""Index a run for its readers: pages, exports, recommendations. Pure, from a `records.Run`.
 
 Everything tolerates absence: a run that was killed, a missing file, metadata of another version.
 What is missing reads as None or as empty and never raises.

@@ -1,4 +1,4 @@
-"""Predicates on rows of scenarios.csv: is it a baseline, is it varied. Pure."""
+"""Tell kinds of rows of scenarios.csv apart: is it a baseline, is it varied? Pure."""
 
 from __future__ import annotations
 

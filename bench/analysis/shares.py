@@ -1,4 +1,4 @@
-"""Exact one-sided 95 % bounds of a share from a count (Clopper and Pearson, 1934). Pure."""
+"""Bound a share from a count, exactly and one-sided at 95 % (Clopper and Pearson, 1934). Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a run's rows to its speedups: each scenario gets its baselines and is judged. Pure.
+"""Turn a run's rows into speedups: each scenario gets its baselines and is judged. Pure.
 
 run = RunAnalysis(run_id, scenarios, iterations, noise, parity, policy, workers=workers)
 run.rows()                          # the rows of speedups.csv

@@ -1,4 +1,4 @@
-"""When a scenario counts as warmed up. Pure."""
+"""Decide when a scenario counts as warmed up. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The times of one scenario, from its calls. Pure."""
+"""Summarise the times of one scenario from its calls. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Step two of the model: how much processes of one participant differ. Pure.
+"""Estimate how much processes of one participant differ: step two of the model. Pure.
 
 The variance between processes is estimated once for each class of participants, from all their
 processes, and moved up for a participant whose own processes vary more. Sources as in

@@ -1,4 +1,4 @@
-"""The verdict of an interval, and what would decide one that is open. Pure."""
+"""Give an interval its verdict, and say what would decide one that is open. Pure."""
 
 from __future__ import annotations
 

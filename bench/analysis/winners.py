@@ -1,4 +1,4 @@
-"""The fastest scenario of a comparison group, and those level with it. Pure."""
+"""Find the fastest scenario of a comparison group, and those level with it. Pure."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What people type: one file a command, with its options and exit codes."""
+"""Define what people type: one file a command, with its options and exit codes."""

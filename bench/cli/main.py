@@ -1,4 +1,4 @@
-"""The `bench` command: the group of all commands, its errors and its signals.
+"""Group all commands under `bench`, and handle their errors and signals.
 
 Exit codes: 0 success, 1 a failure that one line explains, 2 wrong usage, 130 interrupted.
 `bench gate` adds 10 (confirmed regression) and 11 (no verdict).

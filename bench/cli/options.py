@@ -1,4 +1,4 @@
-"""Options that several commands share, and how a command finds the run that it is about."""
+"""Define options that several commands share, and find the run that a command is about."""
 
 from __future__ import annotations
 

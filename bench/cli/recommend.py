@@ -1,4 +1,4 @@
-"""`bench recommend`: which way of running the model to use."""
+"""`bench recommend`: say which way of running the model to use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bench selfcheck`: whether this machine's figures can be believed."""
+"""`bench selfcheck`: measure whether this machine's figures can be believed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The studies: `bench operators`, `stages`, `instances`, `load` and `accuracy`."""
+"""`bench operators`, `stages`, `instances`, `load` and `accuracy`: measure a study."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bench suite` on the command line."""
+"""`bench suite`: measure many models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bench tutorial` on the command line."""
+"""`bench tutorial`: go through the tutorial and measure what it states."""
 
 from __future__ import annotations
 

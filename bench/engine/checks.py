@@ -1,4 +1,4 @@
-"""What an experiment looks at beside the times, as steps that the engine calls."""
+"""Let an experiment look beside the times, in steps that the engine calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engine: measures groups of participants, launch by launch, for every kind of experiment.
+"""Measure groups of participants, launch by launch, for every kind of experiment.
 
     engine = Engine(run_id=..., policy=..., start=start, checks=checks)
     try:

@@ -1,4 +1,4 @@
-"""Other environments: interpreters with other packages, measured beside the default one.
+"""Find other interpreters with other packages, to be measured beside the default one.
 
     pythons = parse(("torch-latest=.venv-latest/bin/python",))
     found = {name: look_at(name, python) for name, python in pythons.items()}

@@ -1,4 +1,4 @@
-"""One participant in one worker during one launch: prepare, first call, warm-up, blocks, evidence.
+"""Take one participant through a launch: prepare, first call, warm-up, blocks, evidence.
 
 An execution turns the worker's replies into rows and facts and decides nothing. Every timed call
 becomes a row of `iterations.csv`, in the order in which the calls were made.

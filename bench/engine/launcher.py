@@ -1,4 +1,4 @@
-"""Starts the workers of runs, studies, the gate and the selfcheck.
+"""Start the workers of runs, studies, the gate and the selfcheck.
 
     launcher = Launcher(folder=folder, cpus=cpus, options=worker_options(data=data, seed=0))
     worker = launcher.start("stock-launch1", scenario)

@@ -1,4 +1,4 @@
-"""Participants, and the groups of them that share rounds."""
+"""Define participants, and the groups of them that share rounds."""
 
 from __future__ import annotations
 

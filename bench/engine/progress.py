@@ -1,4 +1,4 @@
-"""The progress line in the terminal: what a run does now and how long it may still take.
+"""Show in the terminal what a run does now and how long it may still take.
 
 Nothing is shown when the output is not a terminal, so that logs and pipes hold results only.
 """

@@ -1,4 +1,4 @@
-"""Runs the rounds of one group: balanced orders, blocks, the noise around them, when to stop."""
+"""Run the rounds of one group: balanced orders, blocks, the noise around them, when to stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order of participants in each round. Pure.
+"""Order the participants in each round. Pure.
 
 orders = round_orders(participants, seed=seed + launch)      # next(orders) is one round's order
 """

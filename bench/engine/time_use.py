@@ -1,4 +1,4 @@
-"""Counts where the wall time of measuring goes, and how much of it is inside calls."""
+"""Count where the wall time of measuring goes, and how much of it is inside calls."""
 
 from __future__ import annotations
 

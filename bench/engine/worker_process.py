@@ -1,4 +1,4 @@
-"""The parent's side of a worker process: starts it, sends requests, suspends it, ends it.
+"""Start a worker process, send it requests, suspend it and end it: the parent's side.
 
 The parent sleeps in `poll` while a worker computes. An idle worker is suspended with SIGSTOP,
 because OpenMP threads spin after a parallel region and would disturb the next measurement. A worker

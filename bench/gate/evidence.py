@@ -1,4 +1,4 @@
-"""The blocks of one scenario's two versions, and the outcome that they show. Pure."""
+"""Hold the blocks of a scenario's two versions, and find the outcome that they show. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Floors on speedups within one run, for each machine: read, check and write the policy file.
+"""Read, check and write floors on speedups within one run, for each machine.
 
     {"format": "pillqc-bench gate policy", "version": 1,
      "machines": [{"fingerprint": "00de025102b5", "name": "m6i.4xlarge",

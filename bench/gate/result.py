@@ -1,4 +1,4 @@
-"""A gate's answer: one case for each scenario, and the exit code that follows from them. Pure."""
+"""Report a gate's answer: one case for each scenario, and the exit code. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scenarios that the gate can compare, and those that it compares by default.
+"""List the scenarios that the gate can compare, and those that it compares by default.
 
 The model and the training step are scenarios of the matrix. The other parts of the product (reading
 images, boxes, inspection, a backend's preparation) are scenarios of the gate alone, since a run

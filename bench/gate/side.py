@@ -1,4 +1,4 @@
-"""The sides of a comparison, and how each side's workers run their own code.
+"""Run each side of a comparison with its own code.
 
 A worker of the base must import the base's `bench` and `pillqc`, although the package is installed
 from this working tree and the command runs in it. Its checkout is therefore first in `sys.path`,

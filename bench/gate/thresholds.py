@@ -1,4 +1,4 @@
-"""Every threshold of the gate, each with its reason."""
+"""Set every threshold of the gate, each with its reason."""
 
 from __future__ import annotations
 

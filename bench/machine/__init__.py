@@ -1,10 +1,11 @@
-"""What this machine is: CPU, instruction sets, topology, limits, host and software.
+"""Describe this machine: CPU, instruction sets, topology, limits, host and software.
 
     here = describe()
     print(render(here))
 
 `describe` leaves out what a host does not tell. Its result is the `machine` object of a run's
 environment.json. Nothing here uses the network, and torch is imported in separate processes only.
+`placement` has what every worker gets from this machine: its CPUs and environment variables.
 """
 
 from __future__ import annotations

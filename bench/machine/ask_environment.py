@@ -1,4 +1,4 @@
-"""A script for another environment's interpreter: can a worker run in it, what is installed?
+"""Find out, in another environment's interpreter, whether a worker can run there.
 
 `python -c <this text> RESULT` writes JSON to the file RESULT. It imports all that a worker imports,
 so that missing packages show before anything is measured.

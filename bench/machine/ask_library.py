@@ -1,4 +1,4 @@
-"""A script for a separate interpreter: what torch or IPEX report about this CPU.
+"""Find out, in a separate interpreter, what torch or IPEX report about this CPU.
 
 `python -c <this text> RESULT LIBRARY` writes JSON to the file RESULT. The log of oneDNN goes to
 standard output, as does the error of an IPEX that was built for another torch. It must run in other

@@ -1,4 +1,4 @@
-"""What the CPU is and which instructions it has, from `/proc/cpuinfo`.
+"""Read from `/proc/cpuinfo` what the CPU is and which instructions it has.
 
 Instruction sets come from the flags alone. Names and model numbers mislead under virtualisation: a
 guest may have a fifth-generation model number with bf16 and AMX masked.

@@ -1,4 +1,4 @@
-"""Energy that the CPU packages used between two moments, from the kernel's RAPL counters.
+"""Read the energy that the CPU packages used, from the kernel's RAPL counters.
 
     before = read_energy()
     ...  # one block

@@ -1,4 +1,4 @@
-"""Small reads of `/proc` and `/sys`; what is missing or not readable is None."""
+"""Read small files of `/proc` and `/sys`; what is missing or not readable is None."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What torch, oneDNN and IPEX report that they will use, each queried in a separate process.
+"""Ask torch, oneDNN and IPEX, each in a process of its own, what they will use.
 
 Some reports are untrue in a known way; they are recorded unchanged, with a label. Only oneDNN's own
 log of what it ran is trusted.

@@ -1,4 +1,4 @@
-"""The host of the CPU: instance, hypervisor, container, clock speed, kernel, memory."""
+"""Describe the host of the CPU: instance, hypervisor, container, clock speed, kernel, memory."""
 
 from __future__ import annotations
 

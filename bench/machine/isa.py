@@ -1,4 +1,4 @@
-"""Caps on instruction sets: a worker may use a generation's instructions and no later ones.
+"""Cap instruction sets: a worker may use a generation's instructions and no later ones.
 
 oneDNN (PyTorch's and IPEX's copy), ATen's own kernels and MKL each have a cap. A cap counts only if
 oneDNN's log shows nothing wider: IPEX misreports what oneDNN does once ATen's cap is set.

@@ -1,4 +1,4 @@
-"""How quiet the machine was between two moments, from the kernel's own counters.
+"""Read from the kernel's counters how quiet the machine was between two moments.
 
     before = read_noise(pids)
     ...  # measure

@@ -1,4 +1,4 @@
-"""The CPUs that workers are bound to, and the environment variables that they share.
+"""Choose the CPUs that workers are bound to, and set the variables that all of them share.
 
 Every worker gets the same threads, affinity and variables: a difference would be measured as if it
 were the backend's.

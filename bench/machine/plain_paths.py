@@ -1,4 +1,4 @@
-"""Paths without spaces and other special characters, for a compiler's command line.
+"""Give paths without spaces and other special characters, for a compiler's command line.
 
     plain(folder)          # the folder, or a link to it without spaces
     interpreter(python)    # the same interpreter, its packages at such paths

@@ -1,4 +1,4 @@
-"""Run in an interpreter of its own: which operators importing IPEX replaces in PyTorch.
+"""Find, in an interpreter of its own, which operators importing IPEX replaces in PyTorch.
 
 `python -c <this text> RESULT` writes JSON to the file RESULT: `operators` has each operator that
 was registered before the import and has another kernel after it (`Change`); `added` counts new

@@ -1,4 +1,4 @@
-"""Installed packages, and environment variables that change speed."""
+"""List installed packages, and environment variables that change speed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A machine's description as text for the terminal."""
+"""Write a machine's description as text for the terminal."""
 
 from __future__ import annotations
 

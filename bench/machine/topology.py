@@ -1,4 +1,4 @@
-"""Cores, caches and memory nodes, from sysfs."""
+"""Read cores, caches and memory nodes from sysfs."""
 
 from __future__ import annotations
 

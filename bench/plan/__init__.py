@@ -1,1 +1,1 @@
-"""What to measure: scenarios, the matrix, profiles, variables, and every threshold."""
+"""Define what can be measured: scenarios, matrix, profiles, variables, and every threshold."""

@@ -1,4 +1,4 @@
-"""Checks of places that every measuring command needs, made before any time is spent."""
+"""Check places that every measuring command needs, before any time is spent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The matrix: every scenario of a profile, and which combinations it leaves out."""
+"""List every scenario of a profile, and which combinations the matrix leaves out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cases of `bench operators`: operators of Mask R-CNN, and patterns that libraries fuse."""
+"""List the cases of `bench operators`: operators of Mask R-CNN, and patterns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The matrix of a model of the user's own, of which only some things are known."""
+"""Make the matrix of a model of the user's own, of which only some things are known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The profiles: how much a run measures, and for how long."""
+"""Define the profiles: how much a run measures, and for how long."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scenarios: ways of running the model, each with an `id` that is stable in files and policies."""
+"""Define scenarios: ways of running the model, each with an `id` that is stable in files."""
 
 from __future__ import annotations
 

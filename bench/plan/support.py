@@ -1,4 +1,4 @@
-"""What a way of running rests on that is archived, deprecated or private: a table of rules. Pure.
+"""Say what a scenario rests on that is archived, deprecated or private, by rules. Pure.
 
     concerns(row, torch="2.14.1")     # what to know before building on it, with sources
     is_supported(row)                 # whether none of it is archived, deprecated or private

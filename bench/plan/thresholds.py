@@ -1,4 +1,4 @@
-"""Every threshold of the harness, each with its reason.
+"""Set every threshold of the harness, each with its reason.
 
 Code takes these as values and has no thresholds elsewhere. Numbers are our own measurements unless
 a source is named; docs/method.md describes the whole procedure.

@@ -1,4 +1,4 @@
-"""Variables of a scenario: allocator, heap, OpenMP, threads, instruction set, fp32 arithmetic.
+"""Vary allocator, heap, OpenMP, threads, instruction set and fp32 arithmetic of a scenario.
 
 A variable is set by how a worker's process is started. It is part of the scenario's options and id,
 as `name=value`: `.../contiguous/b1/allocator=tcmalloc`. Scenarios without such a tag have the

@@ -1,1 +1,1 @@
-"""`bench recommend`: the best valid scenario of a run for a wish, and the code to use it."""
+"""`bench recommend`: choose the best valid scenario of a run for a wish, and give its code."""

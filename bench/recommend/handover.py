@@ -1,4 +1,4 @@
-"""The file that tells `pillqc inspect --backend auto` which scenario was measured to be fastest.
+"""Write the file that tells `pillqc inspect --backend auto` which scenario was fastest.
 
 pillqc never imports bench and knows nothing of runs. It reads this JSON object, whose keys
 docs/recommend.md lists: how to set up the model, and the CPU and package versions to check first.

@@ -1,4 +1,4 @@
-"""How the offered code names, lays out, traces and passes the inputs of a model. Pure.
+"""Write how the offered code names, lays out, traces and passes a model's inputs. Pure.
 
 The inspector takes one tensor, `images`. A user's model takes `inputs`, or `args` and `kwargs` as
 the user's function returns them; its worker described their form (`bench.store.metadata.Form`).

@@ -1,4 +1,4 @@
-"""The lines of PyTorch that run the model as a scenario does. Pure.
+"""Write the lines of PyTorch that run the model as a scenario does. Pure.
 
 They set up what `bench.worker.backends` sets up; where `bench.plan.support` calls a way supported,
 by public names that are not deprecated. `model` and its inputs are the reader's

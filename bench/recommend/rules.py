@@ -1,4 +1,4 @@
-"""Which scenario to use for a wish. Pure, from `Facts`.
+"""Choose which scenario to use for a wish. Pure, from `Facts`.
 
 Stock default may be recommended, and every scenario with agreeing outputs and a valid comparison
 with it. Where stock default itself fits the wish, another scenario must have been *shown* to be

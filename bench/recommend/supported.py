@@ -1,4 +1,4 @@
-"""The fastest supported way beside one that is not supported, and how far apart they are. Pure."""
+"""Find the fastest supported scenario beside one that is not supported. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report of a run, made from its files alone.
+"""Make the report of a run, from its files alone.
 
     write_report(records.read_run(folder), Path("reports/run.html"))
 

@@ -1,4 +1,4 @@
-"""Warnings at the top of the page, each by a pure rule: what limits everything below them."""
+"""Warn at the top of the page of what limits everything below, each by a pure rule."""
 
 from __future__ import annotations
 

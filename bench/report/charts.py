@@ -1,4 +1,4 @@
-"""The page's figures: from facts to the values that `figures` draws."""
+"""Turn facts into the values that `figures` draws."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of several runs: what each machine gains by itself, its throughput and its cost.
+"""Make the page of several runs: what each machine gains by itself, its throughput and cost.
 
 A speedup is always a ratio within one run. Times, throughput and cost of different runs are set
 side by side without a ratio and without an interval: they were never paired.

@@ -1,4 +1,4 @@
-"""The page's entry of one scenario: its figures, drawings, kernels and code. Pure."""
+"""Make the page's entry of one scenario: its figures, drawings, kernels and code. Pure."""
 
 from __future__ import annotations
 

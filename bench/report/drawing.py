@@ -1,4 +1,4 @@
-"""SVG drawings inside the page: a canvas, scales and data markers.
+"""Draw SVG inside the page: a canvas, scales and data markers.
 
     canvas = Canvas("memory-w", (980, 380), "Peak memory", "Stock default: 760 MB")
     canvas.line(0, 10, 300, 10, stroke=MUTED)

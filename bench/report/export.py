@@ -1,4 +1,4 @@
-"""A run in the formats of other tools: pytest-benchmark and github-action-benchmark.
+"""Write a run in the formats of pytest-benchmark and github-action-benchmark.
 
     text = pytest_benchmark(run)                    # `pytest-benchmark compare` reads it
     text = github_action_benchmark(run, "speedup")  # its tool is customBiggerIsBetter

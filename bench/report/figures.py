@@ -1,4 +1,4 @@
-"""The page's charts: ratios with intervals, grouped bars, plain bars, lines over batch size.
+"""Draw the page's charts: ratios with intervals, grouped and plain bars, lines by batch size.
 
 Each takes plain values and returns a `Drawing`. Backends differ by colour and by marker or
 hatching, never by colour alone.

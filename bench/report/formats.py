@@ -1,4 +1,4 @@
-"""The report as Markdown for a pull request, as JSON for a script, as text for a terminal."""
+"""Write the report as Markdown for a pull request, as JSON for a script, as terminal text."""
 
 from __future__ import annotations
 

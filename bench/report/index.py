@@ -1,4 +1,4 @@
-"""The page of all runs: a line each, and each scenario's speedups over time.
+"""Make the page of all runs: a line each, and each scenario's speedups over time.
 
 Runs of one machine and one model have a history together.
 

@@ -1,4 +1,4 @@
-"""The drawings of an explanation: from its parts to the values that `layer_figures` draws."""
+"""Turn the parts of an explanation into the values that `layer_figures` draws."""
 
 from __future__ import annotations
 

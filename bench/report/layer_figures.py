@@ -1,4 +1,4 @@
-"""The drawings that explain a difference: bars for each part of a call, and the roofline."""
+"""Draw what explains a difference: bars for each part of a call, and the roofline."""
 
 from __future__ import annotations
 

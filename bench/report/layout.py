@@ -1,4 +1,4 @@
-"""From a template and its values to one self-contained page. All values are escaped."""
+"""Fill a template with values and make one self-contained page. All values are escaped."""
 
 from __future__ import annotations
 

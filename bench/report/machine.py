@@ -1,4 +1,4 @@
-"""The machine and the workers' settings of a run, in words. Pure."""
+"""Describe the machine and the workers' settings of a run in words. Pure."""
 
 from __future__ import annotations
 

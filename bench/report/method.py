@@ -1,4 +1,4 @@
-"""How a run was measured, where it comes from, how to repeat it, and what others published."""
+"""Say how a run was measured, how to repeat it, and what others published."""
 
 from __future__ import annotations
 

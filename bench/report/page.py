@@ -1,4 +1,4 @@
-"""The page of one run: from its facts to the values that the template lays out."""
+"""Make the page of one run: turn its facts into the values that the template lays out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pictures that a run kept in `pictures/`, as parts of the page.
+"""Turn the pictures that a run kept in `pictures/` into parts of the page.
 
 A file is taken if pictures.json names it, its name is plain, it is small, and it begins as a PNG or
 JPEG does; any other is left out. A run without pictures is no failure.

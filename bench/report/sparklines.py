@@ -1,4 +1,4 @@
-"""Small drawings for the details of a scenario and for histories. A page may hold hundreds."""
+"""Draw small charts for a scenario's details and for histories. A page may hold hundreds."""
 
 from __future__ import annotations
 

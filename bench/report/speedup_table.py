@@ -1,4 +1,4 @@
-"""The table of speedups, and tables of pairs of scenarios. Pure.
+"""Make the table of speedups, and tables of pairs of scenarios. Pure.
 
 `anchors` maps scenario ids to the elements of the page that hold their details.
 """

@@ -1,4 +1,4 @@
-"""A table as plain data, and the cells that several tables have. The template lays them out."""
+"""Hold a table as plain data, with cells that several have. The template lays it out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page's tables besides speedups, from a run's facts. Pure.
+"""Make the page's tables besides speedups, from a run's facts. Pure.
 
 No scenario is dropped: one that could not run keeps its row with its status and reason. `anchors`
 maps scenario ids to the elements of the page that hold their details.

@@ -1,4 +1,4 @@
-"""Varied scenarios: another allocator, OpenMP runtime, number of threads, arithmetic. Pure.
+"""Report varied scenarios: another allocator, OpenMP runtime, thread count, arithmetic. Pure.
 
 They are in a table of their own and in no other: a headline such as "IPEX leads" compares what runs
 under the same conditions, and must not depend on which variables a run happened to vary.

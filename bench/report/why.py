@@ -1,4 +1,4 @@
-"""The page's section on why one scenario is faster than another: its words and its table. Pure."""
+"""Explain on the page why one scenario is faster than another: words and table. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run checks beside the times: outputs, evidence, memory, and slow scenarios.
+"""Check outputs, evidence, memory and slow scenarios of a run, beside the times.
 
 A refused scenario is left out, and its outcome says why. What the first worker of a scenario
 provides (import time, preparation, outputs, evidence, memory) holds for all and is read once.

@@ -1,4 +1,4 @@
-"""Limits the time of emulated dtypes to a share of the budget, before the time is spent.
+"""Limit the time of emulated dtypes to a share of the budget, before the time is spent.
 
 bf16 without AVX-512 is eight times slower than fp32: one training step took two minutes of a budget
 of nineteen. int8 without VNNI is emulated too, yet faster than fp32.

@@ -1,4 +1,4 @@
-"""Estimates what launches will cost, from what earlier ones took. Pure.
+"""Estimate what launches will cost, from what earlier ones took. Pure.
 
 A launch has an opening (start, preparation, first call, warm-up, evidence) and rounds.
 """

@@ -1,4 +1,4 @@
-"""Finds the machine's peak, and the largest batch within the limits of time and memory.
+"""Find the machine's peak, and the largest batch within the limits of time and memory.
 
 One stock worker measures both before the scenarios are chosen.
 """

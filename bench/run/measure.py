@@ -1,4 +1,4 @@
-"""One `bench run` from beginning to end: machine, limits, scenarios, measuring, pictures.
+"""Run one `bench run` from beginning to end: machine, limits, scenarios, measuring, pictures.
 
 What is measured next is decided in `bench.run.planner`, and measured by `bench.run.runner`.
 """

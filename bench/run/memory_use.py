@@ -1,4 +1,4 @@
-"""The memory that all processes of a run hold together."""
+"""Add up the memory that all processes of a run hold together."""
 
 from __future__ import annotations
 

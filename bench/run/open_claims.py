@@ -1,4 +1,4 @@
-"""Finds what a run has not decided yet, and whose further processes would decide it. Pure.
+"""Find what a run has not decided yet, and whose further processes would decide it. Pure.
 
 A run looks at its results again and again, so an early look needs more confidence than the last
 one (`early_error_share`).

@@ -1,4 +1,4 @@
-"""What a run knows of each scenario, and the rows of its summary files made from it."""
+"""Collect what a run knows of each scenario, and make the rows of its summary files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeps pictures for a run's report: the data, the model's view of it, its layers.
+"""Keep pictures for a run's report: the data, the model's view of it, its layers.
 
 They are made after the measuring, by workers of their own, and nothing is timed. Without them the
 run is complete all the same.

@@ -1,4 +1,4 @@
-"""Decides what a run measures next, until its claims are decided or its budget is spent. Pure.
+"""Decide what a run measures next, and that it ends: all decided, or no budget left. Pure.
 
     planner = Planner(scenarios, profile=profile, policy=policy, budget_s=900)
     while (visit := planner.next(known)) is not None:

@@ -1,4 +1,4 @@
-"""What the user asked `bench run` to measure, checked before anything starts."""
+"""Check what the user wants `bench run` to measure, before anything starts."""
 
 from __future__ import annotations
 

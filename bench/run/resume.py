@@ -1,4 +1,4 @@
-"""Restores a run that was cut from its files, so that it can be resumed. Pure.
+"""Restore a run that was cut from its files, so that it can be resumed. Pure.
 
 Nothing is measured again, and old blocks are never paired with new ones: ratios are formed within a
 round, and the new launches have later numbers. A run is only resumed on the same machine, with the

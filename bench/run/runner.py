@@ -1,4 +1,4 @@
-"""The loop of a run: visit after visit, until its claims are decided or its budget is spent.
+"""Loop over the visits of a run, until its claims are decided or its budget is spent.
 
 A visit is one launch of one comparison group: fresh workers are started, prepared, checked and
 warmed up, share paired rounds, and end. `bench.run.planner` decides what each visit measures,

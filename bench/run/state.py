@@ -1,4 +1,4 @@
-"""What a run has measured so far, and the summary files made from it."""
+"""Hold what a run has measured so far, and write the summary files made from it."""
 
 from __future__ import annotations
 

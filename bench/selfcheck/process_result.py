@@ -1,4 +1,4 @@
-"""The result of the experiment on processes, as JSON and as tables. Pure.
+"""Report the result of the experiment on processes, as JSON and as tables. Pure.
 
 python -m bench.selfcheck.process_result selfcheck.json     # the tables, in Markdown
 """

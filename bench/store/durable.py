@@ -1,4 +1,4 @@
-"""Files that survive a kill and a full disk: appending, replacing, reading.
+"""Append to, replace and read files so that they survive a kill and a full disk.
 
 Every failure is a `RecordError` of one sentence: what, where, what to do.
 """

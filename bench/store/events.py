@@ -1,4 +1,4 @@
-"""What happened during a run beside its rows: typed events, and the sentence for each kind.
+"""Record what happened during a run beside its rows: typed events, and a sentence for each.
 
 `environment.json` keeps them as `events`, a list of `{"kind": ..., fields}`, and their sentences in
 the same order as `notes`.

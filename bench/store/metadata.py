@@ -1,4 +1,4 @@
-"""The metadata of a run or a study: the content of environment.json as a declared type.
+"""Declare the content of environment.json, the metadata of a run or a study, as a type.
 
     found = RunMetadata.of(records.read_environment(folder))
     found.machine.cpu_model, found.policy.verdict.confidence

@@ -1,4 +1,4 @@
-"""The files of a run: writing them row by row, reading them back. `schema` has their rows.
+"""Write the files of a run row by row, and read them back. `schema` has their rows.
 
 Reports and the gate read nothing but `results/<run_id>/`. Each row is one `write`, so a kill at any
 moment leaves whole rows. Reading drops a last line that was cut short, with a warning; any other

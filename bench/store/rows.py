@@ -1,4 +1,4 @@
-"""Dataclasses as lines of CSV and back, driven by their annotations. Pure: no files.
+"""Convert dataclasses to lines of CSV and back, by their annotations. Pure: no files.
 
 A row type is a frozen dataclass whose fields are `int`, `float`, `bool` or `str`, each possibly
 `| None`. Cells: None is empty, booleans are `true` and `false`, floats read back exactly, text is

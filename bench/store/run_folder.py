@@ -1,4 +1,4 @@
-"""The folder of one run, and the lock that prevents two runs at once."""
+"""Make the folder of one run, and hold the lock that prevents two runs at once."""
 
 from __future__ import annotations
 

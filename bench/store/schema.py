@@ -1,4 +1,4 @@
-"""The schema of a run's CSV files: a type for the rows of each. An empty cell is None."""
+"""Declare the columns of a run's CSV files: a type for the rows of each. Empty cells are None."""
 
 from __future__ import annotations
 

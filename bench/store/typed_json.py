@@ -1,4 +1,4 @@
-"""JSON files as declared types: dataclasses drive the conversion by their annotations.
+"""Convert JSON files to declared types, by the annotations of dataclasses.
 
 values = read_object(path)
 floor = convert(Floor, values["floor"])                  # raises ValueError where it misfits

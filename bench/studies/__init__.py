@@ -1,1 +1,1 @@
-"""Studies: questions beside the matrix, measured by the engine of a run."""
+"""Answer questions beside the matrix, each a study measured by the engine of a run."""

@@ -1,4 +1,4 @@
-"""`bench accuracy`: the time that training takes to a target accuracy, from the same start.
+"""`bench accuracy`: measure how long training takes to a target accuracy, from the same start.
 
 For each seed every scenario starts from the same weights and gets the same batches in the same
 order. They take turns, a few steps each, so that a slower machine slows all of them. Only steps

@@ -1,4 +1,4 @@
-"""The page of `bench accuracy`: when each scenario reached the target, and what a dtype changed."""
+"""Make the page of `bench accuracy`: when each scenario reached the target."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a study's scenarios ran what their labels say, from the log of one call each."""
+"""Check by the log of one call whether a study's scenarios ran what their labels say."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bench instances`: the throughput of N workers with M cores each, and how one scales with cores.
+"""`bench instances`: measure the throughput of N workers with M cores each.
 
 Every instance is a process bound to its own consecutive physical cores, one thread each, as
 `torch.backends.xeon.run_cpu` places them. In a block all instances of a configuration run at once;

@@ -1,4 +1,4 @@
-"""`bench load`: latency when images arrive at a fixed mean rate, and the highest rate served.
+"""`bench load`: measure latency at a fixed mean arrival rate, and the highest rate served.
 
 Arrivals are drawn before anything runs (Poisson, the same for every scenario). A latency
 counts from when an image was due, so it includes the wait behind a busy server.

@@ -1,4 +1,4 @@
-"""What a study measured: its blocks, failures and conditions, and the judge of them."""
+"""Hold what a study measured: its blocks, failures and conditions, and the judge of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bench operators`: operators of Mask R-CNN and fused patterns, stock PyTorch against IPEX.
+"""`bench operators`: compare IPEX's operators of Mask R-CNN and fused patterns with stock's.
 
 Each case is a comparison group. ROIAlign and NMS have three participants: stock torchvision, its
 control, and the same call in a process that imported IPEX. A pattern has stock in eager mode, its

@@ -1,4 +1,4 @@
-"""The page of `bench operators`, made from operators.csv."""
+"""Make the page of `bench operators` from operators.csv."""
 
 from __future__ import annotations
 

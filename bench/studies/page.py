@@ -1,4 +1,4 @@
-"""A study's page and terminal text, made from files alone. All text is escaped."""
+"""Make a study's page and terminal text, from files alone. All text is escaped."""
 
 from __future__ import annotations
 

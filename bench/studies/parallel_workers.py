@@ -1,4 +1,4 @@
-"""Several worker processes that act as one: instances side by side, each on its own cores."""
+"""Let several workers act as one: instances side by side, each on its own cores."""
 
 from __future__ import annotations
 

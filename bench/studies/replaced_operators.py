@@ -1,4 +1,4 @@
-"""`bench operators --replaced`: the operators of PyTorch whose kernels importing IPEX replaces."""
+"""`bench operators --replaced`: list the operators of PyTorch that importing IPEX replaces."""
 
 from __future__ import annotations
 

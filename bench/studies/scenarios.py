@@ -1,4 +1,4 @@
-"""The scenarios that a study compares: stock default, and those that patterns select.
+"""Choose the scenarios that a study compares: stock default, and those that patterns select.
 
 `--only` selects among all scenarios of the matrix that the study can run; without it, patterns of
 this module do: stock default against the best of stock and IPEX.

@@ -1,4 +1,4 @@
-"""`bench stages`: images from disk to decisions, and what any backend can gain from end to end.
+"""`bench stages`: time images from disk to decisions, and bound what any backend can gain.
 
 Reading, decoding, resizing, copying the map and finding boxes are the same code for every backend.
 Only the model call differs, so its share of stock default's time bounds the gain (Amdahl's law).

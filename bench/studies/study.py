@@ -1,4 +1,4 @@
-"""A study: groups of participants that the engine measures launch by launch, within a budget.
+"""Measure groups of participants launch by launch, within a study's budget.
 
 Orders, warm-up, noise and pairing are those of a run. A study may replace a turn of a participant,
 which is a block of timed calls by default.

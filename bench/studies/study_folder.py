@@ -1,4 +1,4 @@
-"""A study's folder, run metadata, lock and workers."""
+"""Make a study's folder with its run metadata, take its lock, and start its workers."""
 
 from __future__ import annotations
 

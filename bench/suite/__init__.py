@@ -1,1 +1,1 @@
-"""`bench suite`: many models, and for how many of them an answer is the same."""
+"""`bench suite`: measure many models, and count for how many of them an answer is the same."""

@@ -1,4 +1,4 @@
-"""The suite's models: torchvision's architectures with random weights, and yours from a file.
+"""List the suite's models: torchvision's, with random weights, and those of the user's file.
 
 Speed does not depend on the values of weights, so none are downloaded.
 """

@@ -1,4 +1,4 @@
-"""The suite's page: sentences over models, and a table of all."""
+"""Make the suite's page: sentences over models, and a table of all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a suite's runs to one table: a row for each model and batch size. Pure but for reading."""
+"""Turn a suite's runs into one table: a row for each model and batch size."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Numbers, scenarios and verdicts in words."""
+"""Put numbers, scenarios and verdicts into words."""

@@ -1,4 +1,4 @@
-"""Durations in the sentences of the harness. Pure."""
+"""Spell durations in the sentences of the harness. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers and scenarios in words: sensible digits, units, plain names. Pure."""
+"""Put numbers and scenarios into words: sensible digits, units, plain names. Pure."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""`bench tutorial`: "Good or Bad Pill?" in its own order, each statement beside our measurement."""
+"""`bench tutorial`: go through "Good or Bad Pill?" and measure each statement."""

@@ -1,4 +1,4 @@
-"""What a part of the tutorial shows: statements with verdicts, and what is drawn beside them."""
+"""Hold what a part of the tutorial shows: statements with verdicts, and what is drawn."""
 
 from __future__ import annotations
 

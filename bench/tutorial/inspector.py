@@ -1,4 +1,4 @@
-"""Parts 4 to 8: the pills, the model, its training, its layers and its predictions."""
+"""Show parts 4 to 8: the pills, the model, its training, its layers and its predictions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tutorial's page and its text for a terminal, made from files alone. All text is escaped."""
+"""Make the tutorial's page and terminal text, from files alone. All text is escaped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tutorial's parts: what each one states, and the commands that show it here.
+"""List the tutorial's parts: what each one states, and the commands that show it here.
 
 A command is a list of words that begins with `bench` or `pillqc`; it can be run alone.
 """

@@ -1,4 +1,4 @@
-"""Pictures of the tutorial's parts as data URIs, so that the page loads nothing."""
+"""Embed pictures of the tutorial's parts as data URIs, so that the page loads nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Part 8's table: how fast a way of running the model is, and the smallest defect that it finds."""
+"""Make part 8's table: speed of a way of running the model, and the smallest defect it finds."""
 
 from __future__ import annotations
 

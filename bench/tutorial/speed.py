@@ -1,4 +1,4 @@
-"""Parts 1 to 3: predictions, training and operators, stock PyTorch against IPEX.
+"""Show parts 1 to 3: predictions, training and operators, stock PyTorch against IPEX.
 
 What is missing or damaged makes a statement that cannot be seen, never an error.
 """

@@ -1,1 +1,1 @@
-"""The worker process: the only code that imports torch."""
+"""Run the workload in a process of its own: the only code of `bench` that imports torch."""

@@ -1,4 +1,4 @@
-"""`python -m bench.worker` starts a worker; `--help` lists its options."""
+"""Start a worker by `python -m bench.worker`; `--help` lists its options."""
 
 import os
 import sys

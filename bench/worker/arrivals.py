@@ -1,4 +1,4 @@
-"""Requests that arrive on a schedule, and their latencies. Pure: callers pass the clock.
+"""Send requests on a schedule and take their latencies. Pure: callers pass the clock.
 
 The schedule is made before anything runs and does not wait for answers (an open loop). A latency
 counts from when the request was due, not from when the server started on it. Counting from the

@@ -1,4 +1,4 @@
-"""The machine's speed: fixed work that shows it now (`probe`), and its best (`peak`)."""
+"""Measure the machine's speed by fixed work: now (`probe`), and at its best (`peak`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The conditions that a worker really runs under, read from the process itself.
+"""Read from the process itself the conditions that a worker really runs under.
 
 They can differ silently from what the launcher set: a preloaded library that is not found by its
 exact file name is skipped. So the allocator and the OpenMP runtimes come from the process's memory

@@ -1,4 +1,4 @@
-"""The graphs that PyTorch has compiled in this process: read them, compare them, release them."""
+"""Read, compare and release the graphs that PyTorch has compiled in this process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evidence of what a call executed, from oneDNN's verbose log, compared with the label.
+"""Read from oneDNN's verbose log what a call executed, and compare it with the label.
 
 A line proves that a kernel ran. A missing line proves nothing, because small convolutions and fp32
 matrix products (MKL) print none.

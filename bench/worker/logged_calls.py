@@ -1,4 +1,4 @@
-"""A call under oneDNN's log: what it executed, and its times.
+"""Make a call under oneDNN's log: what it executed, and its times.
 
 Nothing in this module imports torch.
 """

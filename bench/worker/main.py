@@ -1,4 +1,4 @@
-"""A process that runs one backend and serves the parent: `python -m bench.worker --help`.
+"""Run one backend in a process and serve the parent: `python -m bench.worker --help`.
 
 The backend is fixed at the start, because importing IPEX changes PyTorch for good: a stock worker
 never imports it, and an ipex or placebo worker imports it before it builds a model. The thread

@@ -1,4 +1,4 @@
-"""Operators of Mask R-CNN and patterns that libraries fuse, called as a scenario's model is.
+"""Call operators of Mask R-CNN and patterns that libraries fuse, as a scenario's model is.
 
 A pattern is set up by the backend, as a model is (see `bench.worker.patterns`). ROIAlign and NMS
 need no setting up: importing IPEX registers its kernels for some of torchvision's operators. Which

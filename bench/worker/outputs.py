@@ -1,4 +1,4 @@
-"""The arrays that the parity check compares (see `bench.analysis.parity`)."""
+"""Compute the arrays that the parity check compares (see `bench.analysis.parity`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The patterns of `bench operators`: a layer, perhaps an addition, and a ReLU.
+"""Build the patterns of `bench operators`: a layer, perhaps an addition, and a ReLU.
 
 Weights and inputs are random; the caller sets the seed, so that every worker has the same. The
 backends set the module up as they do a whole model.

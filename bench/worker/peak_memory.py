@@ -1,4 +1,4 @@
-"""Peak memory from the kernel's own high-water mark (VmHWM); nothing is sampled.
+"""Read peak memory from the kernel's own high-water mark (VmHWM); nothing is sampled.
 
 Linux lets a process reset its mark. So the figure belongs to one scenario, although a worker runs
 several batch sizes in turn, and probes and checks are left out of it.

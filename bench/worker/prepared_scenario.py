@@ -1,4 +1,4 @@
-"""The scenario that a worker has prepared."""
+"""Hold the scenario that a worker has prepared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts of the product that the gate times on their own.
+"""Time parts of the product on their own, for the gate.
 
 A scenario names its part in its options (`scenario.PARTS`); without one, the model's call or the
 optimiser step is timed.

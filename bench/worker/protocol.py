@@ -1,4 +1,4 @@
-"""Messages between parent and worker: versioned JSON, one object a line, over two pipes.
+"""Pass messages between parent and worker: versioned JSON, one object a line, over two pipes.
 
 A worker may run under another interpreter or from another checkout, so neither side may rely on
 more than this protocol. The pipes are not the worker's stdin and stdout: what a model prints cannot

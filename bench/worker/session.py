@@ -1,4 +1,4 @@
-"""A worker's session: it prepares one scenario at a time, calls it and examines it."""
+"""Serve a worker's session: prepare one scenario at a time, call it and examine it."""
 
 from __future__ import annotations
 

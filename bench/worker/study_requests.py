@@ -1,4 +1,4 @@
-"""Operations of the studies on the prepared scenario."""
+"""Serve the requests of studies, on the prepared scenario."""
 
 from __future__ import annotations
 

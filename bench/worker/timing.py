@@ -1,4 +1,4 @@
-"""Timing of calls, with everything around a call kept out of its time."""
+"""Time calls, with everything around a call kept out of its time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options, messages and exit codes that several commands share."""
+"""Share options, messages and exit codes among the commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands about images: `render`, `prepare`, `explore` and `check-split`."""
+"""Work on images: `render`, `prepare`, `explore` and `check-split`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands that measure: `evaluate` a model's decisions, `benchmark` its speed."""
+"""Measure: `evaluate` a model's decisions, `benchmark` its speed."""
 
 from __future__ import annotations
 

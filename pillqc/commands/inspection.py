@@ -1,4 +1,4 @@
-"""Commands that decide about pills: `inspect`, and `merge` for inspections in shards."""
+"""Decide about pills: `inspect`, and `merge` for inspections in shards."""
 
 from __future__ import annotations
 

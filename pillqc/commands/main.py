@@ -1,4 +1,4 @@
-"""The command `pillqc`: its subcommands, and its errors as one line."""
+"""Group all subcommands under `pillqc`, and show their errors as one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands about a model: `summary`, `card` and `export`."""
+"""Show or write a model: `summary`, `card` and `export`."""
 
 from __future__ import annotations
 

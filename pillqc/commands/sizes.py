@@ -1,4 +1,4 @@
-"""`pillqc evaluate --sizes`: how small a defect is found."""
+"""Run `pillqc evaluate --sizes`: how small a defect is found?"""
 
 from __future__ import annotations
 

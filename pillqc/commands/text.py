@@ -1,4 +1,4 @@
-"""Decisions as lines of text and as rows of a CSV file."""
+"""Write decisions as lines of text and as rows of a CSV file."""
 
 from __future__ import annotations
 

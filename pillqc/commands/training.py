@@ -1,4 +1,4 @@
-"""The command `train`."""
+"""Run the command `train`."""
 
 from __future__ import annotations
 

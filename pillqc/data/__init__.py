@@ -1,1 +1,1 @@
-"""Images in: folders, splits, masks, safe decoding."""
+"""Read images: folders, splits, masks, safe decoding."""

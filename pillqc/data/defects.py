@@ -1,4 +1,4 @@
-"""Which defects a model can name, and which of them each pill has.
+"""Decide which defects a model can name, and which of them each pill has.
 
 names = defect_names(samples)                    # ("color", "crack")
 presence(["good", "crack", "combined"], names)   # [[0, 0], [0, 1], [nan, nan]]

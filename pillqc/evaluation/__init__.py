@@ -1,1 +1,1 @@
-"""Evaluation: thresholds, metrics of images and of pixels, figures."""
+"""Evaluate models: thresholds, metrics of images and of pixels, figures."""

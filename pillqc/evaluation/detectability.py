@@ -1,4 +1,4 @@
-"""The smallest defect found: probability of detection by size, with its bound.
+"""Estimate the smallest defect found: probability of detection by size, with its bound.
 
     found = detectability(sizes, hits)
     found.a90        # found nine times in ten

@@ -1,4 +1,4 @@
-"""Shares with exact confidence intervals."""
+"""Give shares with exact confidence intervals."""
 
 from __future__ import annotations
 

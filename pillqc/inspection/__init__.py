@@ -1,1 +1,1 @@
-"""Inspection of pills: predictions, decisions, boxes, pictures, shards."""
+"""Inspect pills: predictions, decisions, boxes, pictures, shards."""

@@ -1,4 +1,4 @@
-"""One page of what an inspection decided, for the people at the line.
+"""Write the page of `pillqc inspect --html`: what an inspection decided, for people.
 
     page = TrayPage(Path("tray.html"))
     for result in inspect(loaded, paths):

@@ -1,1 +1,1 @@
-"""The network, its weights, file format, backends and exports."""
+"""Build, load, run and export the network; define its weights and file format."""

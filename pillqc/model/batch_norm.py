@@ -1,4 +1,4 @@
-"""VGG-16 with batch norm for training from random weights, and its conversion to plain VGG-16.
+"""Train VGG-16 with batch norm from random weights, and convert it to plain VGG-16.
 
     net = NormedVGG(narrowing=4)
     ... train ...

@@ -1,4 +1,4 @@
-"""Weights of natural photographs: VGG-16's convolutions as HED's edge detector trained them.
+"""Load weights of natural photographs: the convolutions of HED's edge detector, a VGG-16.
 
     model.features.load_state_dict(hed_features())
 

@@ -1,4 +1,4 @@
-"""The tutorial's network, and functions that load it with weights.
+"""Define the tutorial's network, and load it with weights.
 
     model = CustomVGG(n_classes=2)              # training mode: scores (N, C)
     probabilities, maps = model.eval()(images)  # (N, C) and (N, C, H, W) in 0..1

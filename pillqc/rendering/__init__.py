@@ -1,4 +1,4 @@
-"""Rendered pills, with exact masks.
+"""Render pills, with exact masks.
 
     design.py    what one product looks like: colour, shape, imprint, specks
     grid.py      coordinates, windows, smooth noise, irregular blobs

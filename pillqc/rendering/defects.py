@@ -1,4 +1,4 @@
-"""The seven defects: each edits the scene and adds its footprint to the mask.
+"""Draw the seven defects: each edits the scene and adds its footprint to the mask.
 
 The sizes were measured on real defects, as shares of the image: crack .30 to 1.32 %, faulty imprint
 1.14 to 5.5 %, contamination .73 to .89 %. `severity` runs from 0 (just visible) to 1.

@@ -1,4 +1,4 @@
-"""The look of a product; the default is measured on photographs of the real pill.
+"""Set the look of a product; the default is measured on photographs of the real pill.
 
 design = PillDesign(imprint="K7", colour=(205.0, 170.0, 160.0), shape="capsule")
 """

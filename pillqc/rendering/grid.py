@@ -1,4 +1,4 @@
-"""Coordinates, windows, smooth noise and irregular blobs.
+"""Make coordinates, windows, smooth noise and irregular blobs.
 
 grid = Grid(224)
 texture = smooth_noise(rng, grid, cell=0.05)

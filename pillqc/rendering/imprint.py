@@ -1,4 +1,4 @@
-"""Strokes of letters, and the height map that they press into the surface.
+"""Draw the strokes of letters, and the height map that they press into the surface.
 
 strokes = imprint_strokes("FF", centre=(0.5, 0.5))
 height = pressed(grid, strokes)      # 0 at the surface, -1 at the floor of a stroke

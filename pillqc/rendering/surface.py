@@ -1,4 +1,4 @@
-"""The body of a pill, the light on it, and the specks that good pills have too."""
+"""Model the body of a pill, the light on it, and the specks that good pills have too."""
 
 from __future__ import annotations
 

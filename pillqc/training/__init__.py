@@ -1,1 +1,1 @@
-"""Training: batches, loss, loop, and the shipped model's recipe."""
+"""Train a model: batches, loss, loop, and the shipped model's recipe."""

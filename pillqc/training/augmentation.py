@@ -1,4 +1,4 @@
-"""Random changes of a photograph that keep its label.
+"""Change a photograph at random in ways that keep its label.
 
     images = augment(images, torch.Generator().manual_seed(7))
     masks = augment_masks(masks, torch.Generator().manual_seed(7))    # moved as the images are

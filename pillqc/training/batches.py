@@ -1,4 +1,4 @@
-"""Batches of images, and the class scores that a model gives them.
+"""Load batches of images, and compute the class scores that a model gives them.
 
     pipeline = BatchPipeline(model, source)
     for loaded in prefetch(lambda indices: pipeline.load(indices, epoch), batches, depth=2):

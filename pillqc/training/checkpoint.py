@@ -1,4 +1,4 @@
-"""The file from which a killed training resumes.
+"""Write and read the file from which a killed training resumes.
 
 file = CheckpointFile(path=path, settings=repr(options))
 state = file.read()     # None where there is no file

@@ -1,4 +1,4 @@
-"""Processes that train one model together: torchrun starts them, gloo connects them.
+"""Train one model in several processes: torchrun starts them, gloo connects them.
 
     torchrun --nproc-per-node 2 -m pillqc train --data data/pills --out model.safetensors
 

@@ -1,4 +1,4 @@
-"""What a model file keeps of the pictures that its model knows."""
+"""Summarise the pictures that a model knows, for its model file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training as in the tutorial: class weights, Adam, a target accuracy, an optional `optimize`.
+"""Train as in the tutorial: class weights, Adam, a target accuracy, an optional `optimize`.
 
     result = train(model, TensorSource(all_images=images, labels=labels))
     result = train(model, source, validation=held_out, optimize=ipex_optimize(torch.bfloat16))

@@ -1,4 +1,4 @@
-"""What a training minimises, and what its epochs are judged by.
+"""Compute what a training minimises, and what its epochs are judged by.
 
     objective = Objective(source)
     loss = objective.image_loss(scores, mine, batch) + objective.window_loss(cells, masks, mine)

@@ -1,4 +1,4 @@
-"""How the shipped model learnt good and bad: from random weights, on rendered pills only.
+"""Train good and bad as the shipped model did: from random weights, on rendered pills only.
 
     pillqc train --from-scratch --out model.safetensors --device cuda
 

@@ -1,4 +1,4 @@
-"""From a folder to a model file: split, train, choose thresholds on validation data, save.
+"""Train from a folder to a model file: split, train, choose thresholds on validation data, save.
 
     done = run_training(TrainingRun(data=Path("data/pills"), out=Path("model.safetensors")))
 

@@ -1,4 +1,4 @@
-"""Optimizer, class weights, losses, and one plain training step.
+"""Make the optimizer, class weights and losses, and one plain training step.
 
 optimizer = make_optimizer(model)
 loss = training_step(model, optimizer, images, labels, class_weights(all_labels))

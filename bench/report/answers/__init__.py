@@ -1,4 +1,4 @@
-"""The first screen: pure rules that turn a run's numbers into sentences.
+"""Turn a run's numbers into the sentences of the first screen, by pure rules.
 
 Each rule takes `Facts` and returns one `Answer`. No rule says more than the verdicts allow: where
 no difference was shown, that is the answer; where nothing valid was measured, the answer names

@@ -1,4 +1,4 @@
-"""Types of the first screen's answers, and the phrases that several answers share."""
+"""Define the answers of the first screen, and the phrases that several of them share."""
 
 from __future__ import annotations
 

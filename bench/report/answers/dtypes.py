@@ -1,4 +1,4 @@
-"""What bf16 does on this CPU, and what int8 gains and costs in decisions."""
+"""Say what bf16 does on this CPU, and what int8 gains and costs in decisions."""
 
 from __future__ import annotations
 

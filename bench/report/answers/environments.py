@@ -1,4 +1,4 @@
-"""What leaving IPEX for another stock PyTorch costs or gains: the answer, and the page's table.
+"""Say what leaving IPEX for another stock PyTorch costs or gains, and make the page's table.
 
 The figures are of `bench.analysis.leaving_ipex`. A run without another environment has neither:
 the answer "What IPEX gains" compares IPEX with the stock of its own PyTorch.

@@ -1,4 +1,4 @@
-"""The fastest scenario: for one image at a time, for throughput, for training and for money."""
+"""Say which scenario is fastest: for one image, for throughput, for training and for money."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What IPEX gains over stock default and over stock tuned, and what its import alone changes."""
+"""Say what IPEX gains over both baselines, and what its import alone changes."""
 
 from __future__ import annotations
 

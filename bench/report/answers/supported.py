@@ -1,4 +1,4 @@
-"""The fastest supported way, and by how much it is slower than the fastest."""
+"""Say which supported way is fastest, and by how much it is slower than the fastest of all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the other answers rest on: unchanged decisions, and a run that is quiet enough."""
+"""Say what the other answers rest on: unchanged decisions, and a run that is quiet enough."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What settings around the model gain, where the run varied them."""
+"""Say what settings around the model gain, where the run varied them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backends: one module each, which turns (model, scenario, example) into a call.
+"""Turn (model, scenario, example) into a call: one module for each backend.
 
 A backend is a module of this package with the four names of `Backend`. One that has int8 has a
 fifth, `QUANTIZER`: the module whose `quantize` makes the int8 model. To add a backend, write the

@@ -1,4 +1,4 @@
-"""Stock PyTorch compiled ahead of time: `torch.export`, then an AOTInductor package.
+"""Compile stock PyTorch ahead of time: `torch.export`, then an AOTInductor package.
 
 Building and loading are timed apart, because a package is built once and loaded by every process.
 bf16 and fp16 are as in the other modes, with autocast inside the exported model. The file is made

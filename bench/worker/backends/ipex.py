@@ -1,4 +1,4 @@
-"""Intel Extension for PyTorch 2.8, set up as its documentation says.
+"""Run the model with Intel Extension for PyTorch 2.8, set up as its documentation says.
 
 Inference: load weights, `.eval()`, `ipex.optimize(model, dtype=...)`, then trace and freeze for
 TorchScript, or (with `weights_prepack=False`) compile by IPEX's backend with freezing. Training:

@@ -1,4 +1,4 @@
-"""int8 by IPEX: static quantisation as its documentation says, then trace and freeze.
+"""Quantise to int8 by IPEX: statically, as its documentation says, then trace and freeze.
 
 IPEX's TorchScript fusion makes the int8 operators (`ipex::LlgaFusionGroup`, by oneDNN's graph
 compiler), so there is no int8 without fusion.

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU, an optional backend: `pip install 'pillqc-bench[onnxruntime]'`.
+"""Run the model with ONNX Runtime on the CPU: `pip install 'pillqc-bench[onnxruntime]'`.
 
 The model is exported to ONNX, optimised at the runtime's highest level, and run on as many threads
 as every worker has. The runtime names no instruction set and logs no kernel, but its profile of one

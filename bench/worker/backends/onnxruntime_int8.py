@@ -1,4 +1,4 @@
-"""int8 by ONNX Runtime: its static quantisation, which it fuses into 8-bit operators when it loads.
+"""Quantise to int8 by ONNX Runtime, which fuses it into 8-bit operators when it loads.
 
 The exported model is calibrated on the images and written with pairs of `QuantizeLinear` and
 `DequantizeLinear` (QDQ) around each operator, as ONNX Runtime recommends for CPUs: activations of

@@ -1,4 +1,4 @@
-"""OpenVINO's CPU plugin, an optional backend: `pip install 'pillqc-bench[openvino]'`.
+"""Run the model with OpenVINO's CPU plugin: `pip install 'pillqc-bench[openvino]'`.
 
 The model is exported, converted and compiled on as many threads as any worker has: for latency, or,
 where the scenario names a number of requests, for throughput (streams of its own). The precision is

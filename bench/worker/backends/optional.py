@@ -1,4 +1,4 @@
-"""Functions that the optional backends share.
+"""Share functions among the optional backends.
 
 Each of these backends compiles the whole model for inference. Those that are no compiler of PyTorch
 take and return arrays instead of tensors.

@@ -1,4 +1,4 @@
-"""The stock model in a process that has imported IPEX, to measure the effect of the import alone.
+"""Run the stock model in a process that has imported IPEX: what does the import alone change?
 
 Importing IPEX replaces kernels, autocast rules, `torch.jit.trace` and oneDNN's verbose switch for
 the whole process, for good. This backend's speedup over stock separates that effect from that of

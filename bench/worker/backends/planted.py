@@ -1,4 +1,4 @@
-"""Stock PyTorch made slower on purpose, so that the harness can be asked what it finds.
+"""Slow stock PyTorch on purpose, to test whether the harness finds it.
 
 `slow=0.05` slows a call by that share, for `bench selfcheck`. The extra is arithmetic and not
 sleep: like a worse kernel, it uses the same cores and slows down with them. `prepare` measures how

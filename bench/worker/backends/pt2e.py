@@ -1,4 +1,4 @@
-"""int8 by stock PyTorch: static quantisation of an exported model, compiled by Inductor.
+"""Quantise to int8 by stock PyTorch: an exported model, compiled by Inductor.
 
 The PyTorch 2 export path with the x86 Inductor quantizer: export, observe calibration data,
 convert, compile with frozen weights. It is in PyTorch 2.8 itself, and later in torchao.

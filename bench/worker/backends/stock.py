@@ -1,4 +1,4 @@
-"""Stock PyTorch, set up for each scenario as an expert would.
+"""Run the model with stock PyTorch, set up for each scenario as an expert would.
 
 bf16 (and fp16): convolutions and linear layers hold bf16 weights and autocast surrounds the call,
 as IPEX's documentation says too, so the two are comparable. On a CPU with native bf16 that was the

@@ -1,4 +1,4 @@
-"""zentorch, AMD's counterpart of IPEX, an optional backend: `pip install 'pillqc-bench[zentorch]'`.
+"""Run the model with zentorch, AMD's counterpart: `pip install 'pillqc-bench[zentorch]'`.
 
 It is a backend of `torch.compile`, set up as AMD documents it: `dynamic=False`, Inductor's freezing
 (`zentorch.freezing_enabled()` is deprecated since 2.14.0.1). It puts operators of AMD's library

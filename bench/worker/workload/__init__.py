@@ -1,7 +1,7 @@
-"""The pill inspector as the harness uses it; no other part of `bench` imports `pillqc`.
+"""Give a worker the pill inspector, or a user's model, to run.
 
-It gives a worker a new model for every scenario, the same images for all, the images for the parity
-check, one optimiser step, and the number of operations of a call.
+There is a new model for every scenario; the images are the same for all. The images for the parity
+check, one optimiser step and the number of operations of a call come from here too.
 """
 
 from bench.worker.workload.calls import (

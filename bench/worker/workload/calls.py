@@ -1,4 +1,4 @@
-"""The optimiser step, the box search, and the number of operations of a call."""
+"""Make the optimiser step and the box search, and count the operations of a call."""
 
 from __future__ import annotations
 

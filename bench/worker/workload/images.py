@@ -1,4 +1,4 @@
-"""The pill inspector as a workload: a new model for every scenario, the same images for all."""
+"""Load the pill inspector: a new model for every scenario, the same images for all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inputs of models: one tensor, or any nesting of tensors passed by position and by keyword.
+"""Arrange a model's inputs: one tensor, or any nesting of tensors, by position and by keyword.
 
     inputs, call = arranged((tokens, {"mask": mask}))     # a tuple of tensors, and how to pass them
     AdaptedModel(module, call)(inputs)                    # module(tokens, mask=mask)

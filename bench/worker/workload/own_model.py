@@ -1,4 +1,4 @@
-"""A user's model in place of the pill inspector: `bench run --model MODULE:FACTORY`.
+"""Load a user's model in place of the pill inspector: `bench run --model MODULE:FACTORY`.
 
     work = OwnModel(factory="torchvision.models:resnet18", shape=(3, 224, 224), seed=0)
     work.model(scenario).model(work.batch(8).images)

@@ -1,4 +1,4 @@
-"""Checks of a user's module, for what would be timed, or blamed on a backend, as something else.
+"""Refuse a user's module that would be timed, or blamed on a backend, as something else.
 
 made = in_eval_mode(made)                       # also if its `train` does something else
 refuse_converted(made, "shop.model:load")       # it would run under a wrong label

@@ -1,4 +1,4 @@
-"""Outputs of a user's model, tensors in any nesting, as one tuple of tensors.
+"""Flatten the outputs of a user's model, tensors in any nesting, into one tuple of tensors.
 
 flatten({"map": a, "boxes": [b, None], "unit": "mm"}, "shop.model:load")       # (a, b)
 """

@@ -1,4 +1,4 @@
-"""Small pictures of the data and of some decisions, for the report."""
+"""Make small pictures of the data and of some decisions, for the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inputs of the suite's models that take something else than one batch of images."""
+"""Make inputs of the suite's models that take something else than one batch of images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Functions of the user's: found by their path, called, and their errors told in one sentence.
+"""Find and call functions of the user's, and say their errors in one sentence.
 
 make = UsersFunction("--model", "shop/model.py:load")
 make(size="large")           # BenchError: "--model shop/model.py:load failed at model.py:7: ..."
