@@ -1,1 +1,1 @@
-"""Find which way of running a PyTorch model on this CPU is fastest, and how sure that is."""
+"""Which way of running a PyTorch model on this CPU is fastest, and how sure are we?"""

@@ -28,7 +28,7 @@ def hidden_package() -> str | None:
 
 
 def _is_no_package(origin: Path, name: str, *, is_first_of_many: bool) -> bool:
-    """Whether it is a single file, or a folder without installed packages beside it."""
+    """Return whether it is a single file, or a folder without installed packages beside it."""
     if origin.stem == name:
         return True
     return is_first_of_many and not any(origin.parent.parent.glob("*-info"))

@@ -54,7 +54,7 @@ def _of_pills(command: _Command) -> _Command:
 )
 @click.option("--replaced", is_flag=True, help="List what IPEX replaces; measure nothing.")
 def operators(cases: tuple[str, ...], replaced: bool, **common: Any) -> None:  # noqa: ANN401 - see _run
-    """Operators and fused patterns of IPEX against stock.
+    """Compare IPEX's operators and fused patterns with stock's.
 
     \b
     Examples:
@@ -126,7 +126,7 @@ def instances(config: tuple[str, ...], batch: int, **common: Any) -> None:  # no
     help="Bound of the p99 latency; by default the time of five calls of stock.",
 )
 def load(rates: tuple[float, ...], bound_ms: float | None, **common: Any) -> None:  # noqa: ANN401 - see _run
-    """Latency at fixed arrival rates, and the highest rate served.
+    """Measure latency at arrival rates, and the highest rate.
 
     \b
     Examples:
@@ -153,7 +153,9 @@ def load(rates: tuple[float, ...], bound_ms: float | None, **common: Any) -> Non
     help="Seeds to train from, by default as many as the profile says; cut by --budget alone.",
 )
 def accuracy(target: float, max_steps: int, seeds: int | None, **common: Any) -> None:  # noqa: ANN401 - see _run
-    """Time to accuracy of trainings from one start on one data.
+    """Measure how long training takes to a target accuracy.
+
+    All scenarios start from the same weights and get the same batches.
 
     \b
     Examples:

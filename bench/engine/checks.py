@@ -20,7 +20,7 @@ class Checks:
     """
 
     def starts_alone(self, _participant: Participant) -> bool:
-        """Whether its worker's start is timed as a result, so that no other worker starts then."""
+        """Return whether its worker starts alone, since the time of its start is a result."""
         return False
 
     def after_greeting(self, participant: Participant, hello: Hello) -> None:
@@ -43,13 +43,13 @@ class Checks:
         return True
 
     def after_warm_up(self, execution: Execution) -> None:
-        """It is warm, and its conditions were read."""
+        """The participant is warm, and its conditions were read."""
 
     def after_first_warm_up(self, execution: Execution) -> None:
-        """It is warm for the first time in this experiment."""
+        """The participant is warm for the first time in this experiment."""
 
     def on_differences(self, execution: Execution, sentences: Sequence[str]) -> None:
-        """Its conditions differ from its base's, or changed during the launch."""
+        """The participant's conditions differ from its base's, or changed during the launch."""
 
     def after_block(self, execution: Execution, block_ms: float) -> None:
         """A block was timed, whose median call took `block_ms`; the next block follows."""
@@ -58,4 +58,4 @@ class Checks:
         """The rounds are over and the model is still loaded."""
 
     def on_failure(self, participant: Participant, launch: int, error: WorkerError) -> None:
-        """It takes no further part."""
+        """The participant takes no further part."""

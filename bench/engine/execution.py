@@ -250,7 +250,7 @@ class Execution:
         return Block(ms=block_ms)
 
     def _had_less_cpu(self, reply: protocol.TimedReply, which: slice) -> bool:
-        """Whether the calls had a lower share of CPU time than the least disturbed ones so far."""
+        """Return whether the calls had less CPU time for their wall time than the best so far."""
         walls, cpus = sum(reply["wall_ns"][which]), sum(reply["cpu_ns"][which])
         if not walls:
             return False

@@ -321,24 +321,24 @@ class AccountedWorker:
 
     @property
     def alive(self) -> bool:
-        """As the worker."""
+        """Whether the worker can take a request."""
         return self.worker.alive
 
     @property
     def pid(self) -> int:
-        """As the worker."""
+        """The worker's process id."""
         return self.worker.pid
 
     def greet(self, timeout_s: float) -> protocol.Message:
-        """As the worker."""
+        """Return the worker's greeting."""
         return self.worker.greet(timeout_s)
 
     def stop(self) -> None:
-        """As the worker."""
+        """End the worker."""
         self.worker.stop()
 
     def ask(self, op: str, timeout_s: float, **fields: object) -> protocol.Message:
-        """As the worker; the parent's time is added up."""
+        """Return the worker's reply, and add the parent's time to `use`."""
         started, cpu_started = time.monotonic(), time.process_time()
         try:
             return self.worker.ask(op, timeout_s, **fields)

@@ -53,7 +53,7 @@ class Way(Protocol):
 
     @property
     def mode(self) -> str:
-        """How."""
+        """How PyTorch executes it."""
 
     @property
     def dtype(self) -> str:

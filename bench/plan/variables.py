@@ -168,7 +168,7 @@ def _other_allocator(conditions: Mapping[str, Any], value: str) -> str | None:
 
 
 def _other_heap(conditions: Mapping[str, Any], value: str) -> str | None:
-    """Another allocator does not read glibc's tunables."""
+    """Return why glibc's default heap was not used; no other allocator reads its tunables."""
     if conditions.get("allocator") != value:
         return f"the process has {conditions.get('allocator')} and not {value}'s allocator"
     if placement.keeps_heap((conditions.get("env") or {}).get("GLIBC_TUNABLES")):

@@ -64,7 +64,7 @@ class RunChecks(Checks):
         return self.outcomes[execution.scenario.id]
 
     def _is_new(self, execution: Execution) -> bool:
-        """Whether it is the first worker of its scenario."""
+        """Return whether it is the first worker of its scenario."""
         return not execution.is_control and self._outcome(execution).is_new
 
     def _is_unchecked(self, execution: Execution) -> bool:
@@ -73,7 +73,7 @@ class RunChecks(Checks):
     # ---- until it is warm ------------------------------------------------------------------
 
     def starts_alone(self, participant: Participant) -> bool:
-        """Whether it is the first of its backend and environment: the import time is a result."""
+        """Return whether it is its backend's and environment's first: import time is a result."""
         return _imported(participant) not in self._import_s
 
     def after_greeting(self, participant: Participant, hello: Hello) -> None:

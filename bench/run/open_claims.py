@@ -148,7 +148,7 @@ def contenders(
 
 
 def _may_be_best(judge: Judge, name: str, family: Sequence[str], confidence: float) -> bool:
-    """Whether a scenario was not shown to be slower than the fastest of its family."""
+    """Return whether a scenario was not shown to be slower than the fastest of its family."""
     best = judge.fastest(family)
     if best is None or best == name:
         return best is not None

@@ -246,7 +246,7 @@ class Planner:
         return None if best is None else best[1]
 
     def _may_repeat(self, known: Known, question: Question) -> bool:
-        """Whether both sides can take part, and one may still have further processes."""
+        """Return whether both sides can take part, and one may still have further processes."""
         sides = question.scenarios[:2]
         counts = [
             known.visits.get(name, 0)
@@ -279,18 +279,18 @@ class Planner:
 
 
 def _comes_late(scenario: Scenario) -> bool:
-    """Whether no claim waits for it: no user would choose it, or it runs under a variable."""
+    """Return whether no claim waits for it: no user would choose it, or a variable is set."""
     shows = only_shows(scenario.backend, scenario.dtype, scenario.options)
     return shows or _is_further(scenario) or bool(variables.of(scenario))
 
 
 def _is_further(scenario: Scenario) -> bool:
-    """Whether it compiles ahead of time, or in bf16."""
+    """Return whether it compiles ahead of time, or in bf16."""
     return scenario.mode is Mode.AOT or (scenario.compiles and scenario.dtype is Dtype.BF16)
 
 
 def _if_time_is_left(scenario: Scenario) -> bool:
-    """Whether no budget is kept for it, though a user may choose it.
+    """Return whether no budget is kept for it, though a user may choose it.
 
     Packages compiled ahead of time and compilation in bf16 fuse what TorchScript or compilation in
     fp32 fuses, take many seconds to compile, and each equal way in a family makes the family's

@@ -270,7 +270,7 @@ class Processes:  # more than 15 fields: settings, and the state of a replicate
         return [participant.blocks_ms.get((number, 0), 0.0) for participant in participants]
 
     def _compare_conditions(self, participants: Sequence[Execution]) -> None:
-        """Raises WorkerError: a worker runs under other conditions than its scenario's first."""
+        """Raise WorkerError where a worker's conditions are not those of its scenario's first."""
         for participant in participants:
             participant.read_conditions()
             found = conditions.differences(self._known[participant.name], participant.conditions)
@@ -281,7 +281,7 @@ class Processes:  # more than 15 fields: settings, and the state of a replicate
                 raise WorkerError(Status.UNSUPPORTED, reason)
 
     def _compare_outputs(self, participants: Sequence[Execution]) -> None:
-        """Raises WorkerError: a participant's worker computes something else than its first one."""
+        """Raise WorkerError where a worker computes something else than the participant's first."""
         for participant in participants:
             path = self.folder / "forked.npz"
             participant.outputs(path, within_s=0)

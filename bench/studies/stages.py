@@ -63,7 +63,7 @@ class StageRow:
         return sum(self.stage_ns(stage) for stage in STAGES)
 
     def stage_ns(self, stage: str) -> int:
-        """The time of one stage."""
+        """Return the time of one stage."""
         return int(getattr(self, f"{stage}_ns"))
 
 

@@ -94,7 +94,7 @@ def _facts(suite: Suite, name: str) -> Facts | None:
 
 
 def _groups(facts: Facts | None) -> list[str]:
-    """The labels of the run's comparison groups, the smallest batch first."""
+    """Return the labels of the run's comparison groups, the smallest batch first."""
     if facts is None:
         return []
     sized = {label: rows[0].batch_size for label, rows in facts.analysis.groups.items() if rows}
@@ -102,7 +102,7 @@ def _groups(facts: Facts | None) -> list[str]:
 
 
 def _ways(reference: Facts | None) -> list[str | None]:
-    """The reference's fastest way at each of its batch sizes."""
+    """Return the reference's fastest way at each of its batch sizes."""
     if reference is None:
         return []
     best = [reference.claims.answer(BEST, label) for label in _groups(reference)]
@@ -110,7 +110,7 @@ def _ways(reference: Facts | None) -> list[str | None]:
 
 
 def way_of(scenario: str) -> str:
-    """The way of running in a scenario's id: `stock/torchscript+fusion/bf16/channels_last`."""
+    """Return the way of running in an id: `stock/torchscript+fusion/bf16/channels_last`."""
     return "/".join(scenario.split("/")[1:5])
 
 
@@ -170,7 +170,7 @@ def _cells(part: str, answer: Comparison | None) -> dict[str, object]:
 
 
 def _holds(facts: Facts, label: str, reference: str | None, best: Comparison | None) -> str | None:
-    """Whether the reference's way is as good as any for this model."""
+    """Return whether the reference's way is as good as any for this model."""
     if reference is None or best is None:
         return None
     same = [row for row in facts.analysis.groups[label] if way_of(row.scenario) == reference]
@@ -211,28 +211,28 @@ PARTS = {
 
 
 def smaller(found: Sequence[SuiteRow]) -> list[SuiteRow]:
-    """The rows of each model's smallest batch size."""
+    """Return the rows of each model's smallest batch size."""
     return [row for row in found if row.status == "ok" and row.batch_size == 1]
 
 
 def larger(found: Sequence[SuiteRow]) -> list[SuiteRow]:
-    """The rows of each model's largest batch size, where that is more than one."""
+    """Return the rows of each model's largest batch size, where that is more than one."""
     most = {row.model: row for row in found if row.status == "ok" and row.batch_size > 1}
     return list(most.values())
 
 
 def geometric_mean(found: Sequence[SuiteRow], part: str) -> Ratio | None:
-    """The geometric mean over models with a 95 % interval over models; None without any."""
+    """Return the geometric mean over models with its 95 % interval; None without any."""
     values = [getattr(row, part) for row in found]
     return mean_ratio([math.log(value) for value in values if value], DEFAULT)
 
 
 def best_ways(found: Sequence[SuiteRow]) -> list[tuple[str, int]]:
-    """How many models each way is the fastest of, the most frequent first."""
+    """Count how many models each way is the fastest of, the most frequent first."""
     return Counter(row.best for row in found if row.best).most_common()
 
 
 def holding(found: Sequence[SuiteRow]) -> Counter[str]:
-    """How many other models the reference's answer holds for: `yes`, `no`, `open`."""
+    """Count how many other models the reference's answer holds for: `yes`, `no`, `open`."""
     others = (row for row in found if row.model != REFERENCE)
     return Counter(row.reference_holds for row in others if row.reference_holds)

@@ -1,7 +1,7 @@
 """Import everything once, then fork workers: `python -m bench.worker.zygote`.
 
-The zygote takes a worker's options. A forked worker starts in milliseconds with torch and the backend
-imported, and serves on its own pipes as any worker does (see
+The zygote takes a worker's options. A forked worker starts in milliseconds with torch and the
+backend imported, and serves on its own pipes as any worker does (see
 `bench.engine.worker_process.ForkedWorker`). `bench selfcheck --part processes` measures whether
 forked workers vary as new processes do.
 

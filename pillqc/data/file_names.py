@@ -47,12 +47,12 @@ _MAX_NAMED: Final = 5
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file in a folder counts as an image: a known suffix, and not hidden."""
+    """Return whether a file in a folder counts as an image: a known suffix, and not hidden."""
     return not name.startswith(".") and PurePath(name).suffix.lower() in SUFFIXES
 
 
 def is_left_by_system(name: str) -> bool:
-    """Whether the system, a file server or a camera makes files or folders of this name."""
+    """Return whether the system, a file server or a camera makes files or folders of this name."""
     return name.lower() in _SYSTEM_NAMES or bool(_SYSTEM_PATTERN.fullmatch(name))
 
 

@@ -30,7 +30,7 @@ _FIRST_LINE: Final = re.compile(
 
 
 def is_drawing(path: Path) -> bool:
-    """Whether the file carries the mark; False for a file that cannot be opened."""
+    """Return whether the file carries the mark; False for a file that cannot be opened."""
     return MARK.encode() in _head(path)
 
 

@@ -36,7 +36,7 @@ _MAX_DEPTH: Final = 4
 
 
 def holds_masks(folder: Path) -> bool:
-    """Whether a folder is one of masks: by its name, or as `crack_masks` beside `crack`."""
+    """Return whether a folder is one of masks: by its name, or as `crack_masks` beside `crack`."""
     if re.fullmatch(_FOLDER_WORDS, folder.name, re.IGNORECASE):
         return True
     images = folder.with_name(_without_mask_word(folder.name, _FOLDER_WORDS))

@@ -176,7 +176,7 @@ def _white(levels: NDArray[Any]) -> float:
 
 
 def _is_soft(levels: NDArray[Any], top: float) -> bool:
-    """Whether all values between black and white form edges: labels have flat areas."""
+    """Return whether all values between black and white form edges: labels have flat areas."""
     between = (levels > 0) & (levels < top)
     if len(np.unique(levels[between])) < 3:
         return False

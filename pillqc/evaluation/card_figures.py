@@ -100,7 +100,7 @@ def _manifest(root: Path, samples: Sequence[Sample]) -> SplitManifest:
 
 
 def _is_as_rendered(root: Path, judged: SplitManifest) -> bool:
-    """Whether all rendered pills are there, and the judged ones are those that were rendered."""
+    """Return whether all rendered pills are there, and the judged ones are unchanged."""
     try:
         with (root / MANIFEST).open(encoding="utf-8", newline="") as file:
             rendered = {row["path"]: row["sha256"] for row in csv.DictReader(file)}

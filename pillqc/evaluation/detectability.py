@@ -137,7 +137,7 @@ def _best_centre(
     """Return the centre of the largest likelihood for a slope, and that likelihood."""
 
     def excess(centre: float) -> float:
-        """The likelihood's slope in the centre: expected less seen hits, which falls with it."""
+        """Return the likelihood's slope in the centre: expected less seen hits, falling with it."""
         return float((1 / (1 + np.exp(-slope * (logs - centre)))).sum() - found.sum())
 
     reach = 40 / slope

@@ -154,7 +154,7 @@ class Alarm:
     deviation: float
 
     def __str__(self) -> str:
-        """One line for people."""
+        """Return one line for people."""
         return (
             f"THE PICTURES HAVE CHANGED since about number {self.since}: {self.statistic} is "
             f"{self.mean:.1f} on average, {self.known:.1f} in the pictures that the model knows "

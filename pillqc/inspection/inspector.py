@@ -46,7 +46,7 @@ class Terms:
     undecided: tuple[float, float] | None
 
     def __str__(self) -> str:
-        """One line for people."""
+        """Return one line for people."""
         digest = f" ({self.sha256[:12]})" if self.sha256 else ""
         band = "no undecided band"
         if self.undecided:
@@ -237,7 +237,7 @@ class Tally:
         return any(self.counts[kind] for kind in ("error", "not looked at", "no picture"))
 
     def __str__(self) -> str:
-        """The closing line."""
+        """Return the closing line."""
         n = self.counts
         looked = n["good"] + n["bad"] + n["undecided"] + n["error"]
         line = (

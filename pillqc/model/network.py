@@ -140,7 +140,7 @@ class CustomVGG(nn.Module):
         self.features[:FROZEN_LAYERS].requires_grad_(requires_grad=False)
 
     def is_frozen(self) -> bool:
-        """Whether no parameter of blocks 1 to 4 trains."""
+        """Return whether no parameter of blocks 1 to 4 trains."""
         return not any(p.requires_grad for p in self.features[:FROZEN_LAYERS].parameters())
 
     def frozen_outputs(self, images: Tensor) -> Tensor:

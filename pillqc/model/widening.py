@@ -114,7 +114,7 @@ def _block_diagonal(one: Tensor, other: Tensor) -> Tensor:
 
 
 def _are_copies(groups: Tensor) -> bool:
-    """Whether the slices along the second dimension are equal up to rounding."""
+    """Return whether the slices along the second dimension are equal up to rounding."""
     apart = (groups - groups.mean(dim=1, keepdim=True)).abs().max()
     return bool(apart <= _COPY_TOLERANCE * groups.abs().max())
 

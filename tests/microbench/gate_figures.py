@@ -3,9 +3,9 @@
     PYTHONPATH=. .venv/bin/python tests/microbench/gate_figures.py          # all: some three hours
     PYTHONPATH=. .venv/bin/python tests/microbench/gate_figures.py --part clean --runs 3
 
-Run nothing else on the machine. docs/measured/gate.md has the bounds. Each run is `bench gate --against
-HEAD` in a clone of the last commit, whose `CustomVGG` has extra compute where some is planted. The
-table is printed and written to reports/gate-figures.md, and every run to
+Run nothing else on the machine. docs/measured/gate.md has the bounds. Each run is `bench gate
+--against HEAD` in a clone of the last commit, whose `CustomVGG` has extra compute where some is
+planted. The table is printed and written to reports/gate-figures.md, and every run to
 reports/gate-figures.json: runs of the same commit add up, so that the hours can be split.
 """
 

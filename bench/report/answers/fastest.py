@@ -230,7 +230,7 @@ def lead(facts: Facts) -> str:
 def _is_ipex_over_tuned(
     facts: Facts, best: ScenarioRow, second: tuple[ScenarioRow, Comparison] | None
 ) -> bool:
-    """Whether the best and the runner-up are the best of IPEX and of stock, in either order.
+    """Return whether the best and the runner-up are the best of IPEX and of stock, in either order.
 
     Their comparison is then what IPEX gains, which need not be said twice.
     """
