@@ -55,7 +55,7 @@ def recommend(  # click passes each option as a parameter
     write: Path | None,
     results: Path,
 ) -> None:
-    """Print the way of running the model to use here, with its code.
+    """Print the way of running the model to use, with its code.
 
     Only what was measured with valid comparisons and agreeing outputs is recommended, and only
     what was shown to be faster than stock default, where that fits too. Beside a way that rests on

@@ -35,7 +35,7 @@ _ALL = slice(None)
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """The result of one turn."""
+    """The result of one block."""
 
     invalid: str | None = None
     """Why the block does not count, in the worker's words."""
@@ -219,7 +219,7 @@ class Execution:
         settle: int,
         saw_other_work: Callable[[], bool] = lambda: False,
     ) -> Block:
-        """Run one turn, whose first `settle` calls are discarded.
+        """Run one block, whose first `settle` calls are discarded.
 
         A block is disturbed where it had less CPU time than this scenario usually has and
         `saw_other_work()`, called afterwards, confirms that the kernel saw other work. Less CPU
