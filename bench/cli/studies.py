@@ -152,6 +152,12 @@ def load(rates: tuple[float, ...], bound_ms: float | None, **common: Any) -> Non
     metavar="N",
     help="Seeds to train from, by default as many as the profile says; cut by --budget alone.",
 )
+@click.option(
+    "--image-size",
+    type=click.IntRange(32, 1024),
+    metavar="PIXELS",
+    help="Pixels a side, by default 224; smaller images allow more seeds in the same time.",
+)
 def accuracy(target: float, max_steps: int, seeds: int | None, **common: Any) -> None:  # noqa: ANN401 - see _run
     """Measure how long training takes to a target accuracy.
 
@@ -161,6 +167,7 @@ def accuracy(target: float, max_steps: int, seeds: int | None, **common: Any) ->
     Examples:
       bench accuracy                     one seed, to its end: some minutes
       bench accuracy --seeds 3           intervals over seeds, and how accurate bf16 is
+      bench accuracy --seeds 3 --image-size 112
       bench accuracy --only 'training/*/compile/*'
     """
     from bench.studies import accuracy as study

@@ -233,7 +233,7 @@ def measure(target: float, max_steps: int, seeds: int | None, request: StudyRequ
         raise UsageError(
             f"at least {STUDIES.accuracy_steps_a_turn} steps are needed, not {max_steps}"
         )
-    facts = {"target": target, "max_steps": max_steps}
+    facts = {"target": target, "max_steps": max_steps, "image_size": request.image_size}
     chosen = participants(request)
     planned, budget_s = seeds_and_budget(seeds, request)
     with workplace("accuracy", request, FILES, facts=facts) as place:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +31,10 @@ def read_page(folder: Path) -> Page:
     measured, policy = measured_again(folder, {})
     environment = records.read_environment(folder)
     images = environment.get("evaluated") or STUDIES.accuracy_evaluated
-    return page(rows, float(environment["target"]), measured.failures, policy, images)
+    made = page(rows, float(environment["target"]), measured.failures, policy, images)
+    size = environment.get("image_size")
+    said = (f"Images were trained and evaluated on at {size} pixels a side.",) if size else ()
+    return replace(made, remarks=(*made.remarks, *said))
 
 
 _REMARK = (

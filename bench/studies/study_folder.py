@@ -59,6 +59,8 @@ class StudyRequest:
     """Further backends, beside stock and IPEX."""
     only: tuple[str, ...] = ()
     """Patterns of scenario ids; none for the usual scenarios of the study."""
+    image_size: int | None = None
+    """Pixels a side, where they are not those of a run."""
 
     @property
     def budget(self) -> float:
@@ -127,6 +129,7 @@ class Place:
                 data=request.data,
                 good=request.good,
                 weights=request.weights,
+                **{"image-size": request.image_size},
             ),
         )
         return launcher.start(

@@ -117,7 +117,14 @@ class Trained:
     target: float = 1.0
     images: int = STUDIES.accuracy_evaluated
     """On which accuracy was taken."""
+    image_size: int | None = None
+    """Pixels a side, where they are not the inspector's."""
     tables: tuple[Table, ...] = ()
+
+    @property
+    def on(self) -> str:
+        """The images, as the end of a number's sentence."""
+        return f", on images of {self.image_size} pixels" if self.image_size else ""
 
 
 def trained(place: Place) -> Trained:
@@ -132,6 +139,7 @@ def trained(place: Place) -> Trained:
             rows=tuple(rows),
             target=float(kept["target"]),
             images=int(kept.get("evaluated") or STUDIES.accuracy_evaluated),
+            image_size=kept.get("image_size"),
             tables=accuracy_page.read_page(folder).tables,
         )
     except (RecordError, KeyError, ValueError):
@@ -187,7 +195,7 @@ def keeps_accuracy(study: Trained, participant: str) -> Finding:
         statement=statement,
         verdict=HOLDS if found.low >= -margin else verdict,
         number=f"bf16 minus fp32: {mean:+.1f} points [{low:+.1f}, {high:+.1f}] over {found.seeds} "
-        f"seeds; one image is {100 / study.images:.1f} points",
+        f"seeds{study.on}; one image is {100 / study.images:.1f} points",
     )
 
 
@@ -199,12 +207,12 @@ def sooner(study: Trained, participant: str, statement: str) -> Finding:
         return unseen(statement, "the two did not reach the target from the same seed")
     number = f"{times(ratio.estimate)} over stock default"
     if ratio.rounds < 2:
-        return unseen(statement, f"{number} from one seed; an interval needs two")
+        return unseen(statement, f"{number} from one seed{study.on}; an interval needs two")
     verdict = DOES_NOT if ratio.high < 1 else UNSEEN
     return Finding(
         statement=statement,
         verdict=HOLDS if ratio.low > 1 else verdict,
-        number=f"{number} {bounds(ratio.low, ratio.high)}, {ratio.rounds} seeds",
+        number=f"{number} {bounds(ratio.low, ratio.high)}, {ratio.rounds} seeds{study.on}",
     )
 
 

@@ -5,21 +5,25 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 
+from bench.engine.launcher import Launcher
 from bench.errors import UsageError, WorkerError
 from bench.plan.profiles import PROFILES
 from bench.plan.scenario import Status
 from bench.plan.thresholds import DEFAULT
+from bench.store.records import RunWriter
 from bench.studies import accuracy, accuracy_page
 from bench.studies.accuracy import AccuracyRow, TimeToAccuracy
 from bench.studies.measured import Measured
 from bench.studies.scenarios import STOCK_DEFAULT
-from bench.studies.study_folder import StudyRequest
+from bench.studies.study_folder import Place, StudyRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 ASKED = StudyRequest(profile=PROFILES["smoke"], results=None)  # type: ignore[arg-type] # unused
 IPEX, IPEX_BF16 = (
@@ -297,3 +301,18 @@ def test_a_number_of_seeds_is_cut_only_by_a_given_budget(
 ) -> None:
     """Without a number, profile and its budget decide; `--seed` is the first."""
     assert accuracy.seeds_and_budget(seeds, replace(ASKED, seed=2, budget_s=budget_s)) == planned
+
+
+def test_image_size_reaches_the_workers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """And none is given where the usual size is meant."""
+    told: list[tuple[str, ...]] = []
+    monkeypatch.setattr(Launcher, "start", lambda self, *_, **__: told.append(self.options))
+    (participant, *_) = accuracy.participants(ASKED)
+    for size in (112, None):
+        request = StudyRequest(profile=PROFILES["smoke"], results=tmp_path, image_size=size)
+        place = Place(
+            folder=tmp_path, request=request, environment={}, writer=Mock(spec=RunWriter)
+        )
+        place.launch(participant, 0)
+    assert told[0][told[0].index("--image-size") + 1] == "112"
+    assert "--image-size" not in told[1]

@@ -98,11 +98,13 @@ def evaluations(gains: list[float], faster: float = 2.0) -> list[AccuracyRow]:
     return rows
 
 
-def put_study(tutorial: Tutorial, key: str, name: str, rows: list[Any], row: type) -> None:
+def put_study(
+    tutorial: Tutorial, key: str, name: str, rows: list[Any], row: type, **facts: Any
+) -> None:
     """Write a study's folder."""
     folder = tutorial.place.of(key) / name / "20260101T000000Z"
     folder.mkdir(parents=True)
-    records.write_environment(folder, {"study": name, "target": 0.8, "failures": {}})
+    records.write_environment(folder, {"study": name, "target": 0.8, "failures": {}, **facts})
     records.replace_rows(folder / f"{name}.csv", rows, row)
 
 
@@ -131,6 +133,17 @@ def test_time_to_the_target_needs_several_seeds(tutorial: Tutorial) -> None:
     ]
     assert verdict == HOLDS
     assert number.startswith("2.02")
+
+
+def test_a_training_on_small_images_says_so(tutorial: Tutorial) -> None:
+    """Beside the number of each statement that rests on it, and under the study's tables."""
+    rows = evaluations([0.0, 0.0, 0.0])
+    put_study(tutorial, "bf16", "accuracy", rows, AccuracyRow, image_size=112)
+    for key, part in (("training", "IPEX in fp32"), ("bf16", "keeps the accuracy")):
+        (number,) = [
+            found for said, (_, found) in findings(tutorial, key).items() if part in said
+        ]
+        assert "112 pixels" in number
 
 
 def operator_row(backend: str, verdict: str, speedup: float | None) -> OperatorRow:
