@@ -38,7 +38,15 @@ def terminal(facts: Facts) -> str:
 
 
 def _wrapped(text: str, mark: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, initial_indent=mark, subsequent_indent="  ")
+    """Return lines to copy from: names of models and paths stay whole, however long they are."""
+    return textwrap.wrap(
+        text,
+        _WIDTH,
+        initial_indent=mark,
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 # ---- Markdown ------------------------------------------------------------------------------------

@@ -202,3 +202,10 @@ def test_the_index_keeps_models_apart(
     assert page.count('<section id="machine') == 2
     assert "shop/model.py:load(size=large)" in page
     assert "pill inspector" in page
+
+
+def test_terminal_breaks_no_name(own: Run) -> None:
+    """However long the model's name is: a reader copies it."""
+    name = "a-package.of-mine.models:" + "x" * 120
+    text = formats.terminal(Facts(of_own(own, model=name, settings=[])))
+    assert name in text
