@@ -233,7 +233,7 @@ class Runner:
             executions = engine.open(number, group)
             self.save()  # a run that is killed in the rounds needs the results of the checks
             opening_s = self.clock() - started
-            first_s = self.policy.budget.first_rounds_share * opening_s
+            first_s = min(self.policy.budget.first_rounds_share * opening_s, self._left())
             done = engine.measure(
                 number,
                 group,
