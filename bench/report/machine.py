@@ -48,6 +48,7 @@ _SETTINGS = {
     "threads": "Threads",
     "allocator": "Allocator",
     "openmp": "OpenMP runtime",
+    "openmp_beside": "OpenMP runtimes of other packages",
     "wait_policy": "OpenMP wait policy",
     "affinity": "Bound to CPUs",
     "thp": "Transparent huge pages",

@@ -55,8 +55,8 @@ _SENTENCES = {
         "The run was cut and resumed at {reason}: what follows has later launch numbers."
     ),
     EventKind.BUDGET_EXCEEDED: (
-        "The budget of {budget_s} was exceeded by {seconds}: each task is measured once whatever it "
-        "takes, and a launch that takes longer than was foreseen is not cut."
+        "The budget of {budget_s} was exceeded by {seconds}: each task is measured once whatever "
+        "it takes, and a launch that takes longer than was foreseen is not cut."
     ),
     EventKind.HEADLINES_OPEN: "The budget of {budget_s} left {open} of {headlines} open{enough}.",
     EventKind.EARLIER_BUDGET: "{reason}",

@@ -31,6 +31,12 @@ _ALLOCATORS = {
     "mimalloc": re.compile(r"libmimalloc"),
 }
 _OPENMP = re.compile(r"lib(gomp|iomp5|omp)(?=[-.])")
+_BROUGHT_BY = re.compile(r"/([^/]+)\.libs/[^/]+$")
+"""The package into whose folder its wheel put a library of its own, under a name of its own."""
+_COMPUTE = ("torch", "intel_extension_for_pytorch", "zentorch", "openvino", "onnxruntime")
+"""Packages that compute what is timed."""
+_INTEL_OR_LLVM = frozenset({"iomp5", "omp"})
+"""The OpenMP runtimes that read the variables KMP_*."""
 DIFFERS = "differs"
 """Key of environment.json's `workers`: differences from stock default's worker in any launch."""
 _PER_WORKER = ("TORCHINDUCTOR_CACHE_DIR",)
@@ -49,6 +55,7 @@ def read(root: Path = Path("/")) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "allocator": allocator(maps),
         "openmp": openmp(maps),
+        "openmp_beside": openmp_beside(maps),
         "wait_policy": wait_policy(environment),
         "affinity": affinity(),
         "cpu_quota": cpu_limit(root),
@@ -69,14 +76,42 @@ def allocator(maps: str) -> str:
 
 
 def openmp(maps: str) -> list[str]:
-    """Return the file names of all mapped OpenMP runtimes; two contend for the same cores."""
-    return sorted(library for library in _libraries(maps) if _OPENMP.match(library))
+    """Return the file names of the OpenMP runtimes that may serve PyTorch and its backends.
+
+    Two of them contend for the same cores.
+    """
+    return [name for name, package in _openmp_runtimes(maps) if not package]
+
+
+def openmp_beside(maps: str) -> list[str]:
+    """Return the OpenMP runtimes that other packages brought for themselves, each with its package.
+
+    IPEX imports transformers where that is installed, and so scikit-learn with its own runtime.
+    Only that package calls it, and it has no threads before it is called.
+    """
+    return [f"{name} of {package}" for name, package in _openmp_runtimes(maps) if package]
+
+
+def _openmp_runtimes(maps: str) -> list[tuple[str, str]]:
+    """Return (file name, package), without the package where it computes what is timed."""
+    found = set()
+    for path in _mapped(maps):
+        if _OPENMP.match(Path(path).name):
+            brought = _BROUGHT_BY.search(path)
+            package = brought[1] if brought else ""
+            found.add((Path(path).name, "" if package.startswith(_COMPUTE) else package))
+    return sorted(found)
 
 
 def _libraries(maps: str) -> set[str]:
-    """Return the file names of all mappings; the sixth field of a line is the path, if any."""
+    """Return the file names of all mappings."""
+    return {Path(path).name for path in _mapped(maps)}
+
+
+def _mapped(maps: str) -> set[str]:
+    """Return the paths of all mappings; the sixth field of a line is the path, if any."""
     fields = (line.split(maxsplit=5) for line in maps.splitlines())
-    return {Path(field[5].strip()).name for field in fields if len(field) == 6}
+    return {field[5].strip() for field in fields if len(field) == 6}
 
 
 def wait_policy(environment: Mapping[str, str]) -> str:
@@ -119,6 +154,8 @@ def differences(
     OpenMP runtimes are compared by kind and number, not by file name: packages rename the runtime
     that they bring, and a second one has its own threads. Between environments (`same_packages`
     false) they are not compared, because PyTorch brings one, so it is part of the environment.
+    Variables KMP_* count where Intel's or LLVM's runtime is there to read them: scikit-learn sets
+    two of them in its own process, for a runtime that it does not load.
     """
     names = ("threads", "allocator", "wait_policy", "affinity", "cpu_quota", "thp", "fpmath")
     found = [
@@ -129,13 +166,20 @@ def differences(
     ]
     if one.get("denormals_flushed") != other.get("denormals_flushed"):
         found.append("denormals are flushed to zero in one of them only")
-    left, right = one.get("env") or {}, other.get("env") or {}
+    left, right = _read_variables(one), _read_variables(other)
     found += [
         f"{name}: {left.get(name, 'unset')} against {right.get(name, 'unset')}"
         for name in sorted({*left, *right} - {*_PER_WORKER, *allowed})
         if left.get(name) != right.get(name)
     ]
     return found
+
+
+def _read_variables(one: Mapping[str, Any]) -> dict[str, str]:
+    """Return a worker's variables, without those that no runtime of it reads."""
+    is_read = not _INTEL_OR_LLVM.isdisjoint(_kinds(one.get("openmp")))
+    variables: Mapping[str, str] = one.get("env") or {}
+    return {name: text for name, text in variables.items() if is_read or name[:4] != "KMP_"}
 
 
 def unequal(workers: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
@@ -148,9 +192,13 @@ def unequal(workers: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _comparable(name: str, value: object) -> object:
-    if name != "openmp" or not isinstance(value, list):
-        return value
-    return sorted(match.group(1) for library in value if (match := _OPENMP.match(str(library))))
+    return _kinds(value) if name == "openmp" and isinstance(value, list) else value
+
+
+def _kinds(runtimes: object) -> list[str]:
+    """Return the kinds of OpenMP runtimes by their file names, sorted."""
+    names = runtimes if isinstance(runtimes, list) else []
+    return sorted(match[1] for name in names if (match := _OPENMP.match(str(name))))
 
 
 def affinity() -> list[int] | None:

@@ -310,9 +310,7 @@ def test_image_size_reaches_the_workers(monkeypatch: pytest.MonkeyPatch, tmp_pat
     (participant, *_) = accuracy.participants(ASKED)
     for size in (112, None):
         request = StudyRequest(profile=PROFILES["smoke"], results=tmp_path, image_size=size)
-        place = Place(
-            folder=tmp_path, request=request, environment={}, writer=Mock(spec=RunWriter)
-        )
+        place = Place(folder=tmp_path, request=request, environment={}, writer=Mock(spec=RunWriter))
         place.launch(participant, 0)
     assert told[0][told[0].index("--image-size") + 1] == "112"
     assert "--image-size" not in told[1]

@@ -140,9 +140,7 @@ def test_a_training_on_small_images_says_so(tutorial: Tutorial) -> None:
     rows = evaluations([0.0, 0.0, 0.0])
     put_study(tutorial, "bf16", "accuracy", rows, AccuracyRow, image_size=112)
     for key, part in (("training", "IPEX in fp32"), ("bf16", "keeps the accuracy")):
-        (number,) = [
-            found for said, (_, found) in findings(tutorial, key).items() if part in said
-        ]
+        (number,) = [found for said, (_, found) in findings(tutorial, key).items() if part in said]
         assert "112 pixels" in number
 
 

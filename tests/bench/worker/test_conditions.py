@@ -53,6 +53,28 @@ def test_every_openmp_runtime_is_listed() -> None:
     assert conditions.openmp("") == []
 
 
+def test_a_runtime_that_another_package_brings_for_itself_stands_apart() -> None:
+    """It serves nothing that is timed; one that PyTorch or a backend brings may."""
+    site = "/venv/lib/python3.11/site-packages"
+    own = with_library(f"{site}/scikit_learn.libs/libgomp-a34b3233.so.1.0.0")
+    assert conditions.openmp(own) == ["libgomp.so.1"]
+    assert conditions.openmp_beside(own) == ["libgomp-a34b3233.so.1.0.0 of scikit_learn"]
+    for package in ("torch", "zentorch"):
+        served = with_library(f"{site}/{package}.libs/libgomp-a34b3233.so.1.0.0")
+        assert len(conditions.openmp(served)) == 2
+        assert conditions.openmp_beside(served) == []
+
+
+@pytest.mark.parametrize(
+    ("runtime", "differs"), [("libgomp.so.1", False), ("libiomp5.so", True), ("libomp.so.5", True)]
+)
+def test_variables_of_an_absent_runtime_do_not_differ(runtime: str, differs: bool) -> None:
+    """scikit-learn sets KMP_DUPLICATE_LIB_OK, which GNU's runtime never reads."""
+    one = state(openmp=[runtime])
+    other = state(openmp=[runtime], env={**one["env"], "KMP_DUPLICATE_LIB_OK": "True"})
+    assert bool(conditions.differences(one, other)) is differs
+
+
 def test_only_variables_that_can_change_speed_are_recorded() -> None:
     """Others may be private, and would make every comparison differ."""
     environment = {"OMP_NUM_THREADS": "2", "HOME": "/root", "LD_PRELOAD": "x", "API_TOKEN": "s"}
@@ -81,6 +103,7 @@ def state(**more: Any) -> dict[str, Any]:
         "threads": 2,
         "allocator": "glibc",
         "openmp": ["libgomp.so.1"],
+        "openmp_beside": [],
         "wait_policy": "default",
         "affinity": [0, 1],
         "cpu_quota": None,
