@@ -38,19 +38,17 @@ os.environ["TORCHINDUCTOR_VEC_ISA_OK"] = "1"
 os.environ["PILLQC_BENCH_LOCK"] = f"pillqc-bench-test-{os.getpid()}"
 
 _PREFIXES = ("OMP_", "KMP_", "GOMP_", "MKL_", "DNNL_", "ONEDNN_", "ATEN_", "MALLOC_", "TORCH")
-_KEPT = ("TORCH_INDEX",)
+_KEPT = ("TORCH_INDEX", "TORCHINDUCTOR_VEC_ISA_OK")
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """The user's own OpenMP, oneDNN and PyTorch variables must not decide a test."""
     for name in list(os.environ):
         if name.startswith(_PREFIXES) and name not in _KEPT:
             monkeypatch.delenv(name)
     monkeypatch.setenv("TORCH_WARM_POOL", "0")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    if request.node.get_closest_marker("torch"):
-        monkeypatch.setenv("TORCHINDUCTOR_VEC_ISA_OK", "1")
 
 
 @pytest.fixture(autouse=True, scope="session")

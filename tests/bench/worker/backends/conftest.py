@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SIDE = 64
 """Small and quick, and yet oneDNN logs every convolution."""
 TIMEOUT_S = 200.0
+_KEPT = ("PATH", "HOME", "TORCHINDUCTOR_VEC_ISA_OK")
 
 
 class Worker:
@@ -34,11 +35,8 @@ class Worker:
         self.log = folder / f"{backend}.log"
         # one thread: on a busy machine, threads that wait for each other take ten times as long
         given = ["--backend", backend, "--threads", "1", *map(str, options)]
-        environment = {
-            **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
-            "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"),
-            "TORCHINDUCTOR_VEC_ISA_OK": "1",  # as in tests/conftest.py
-        }
+        environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        environment["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "inductor")
         self._process = WorkerProcess(
             WorkerCommand(
                 name=backend,
