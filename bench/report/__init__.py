@@ -1,6 +1,6 @@
 """Make the report of a run, from its files alone.
 
-    write_report(records.read_run(folder), Path("reports/run.html"))
+    build(records.read_run(folder))      # the page, which the command line writes
 
 It can be made again later, on another machine, by another version. A run that is empty, partial or
 full of failures gives a page too, which says what is missing.
@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from bench.analysis.prices import Prices
     from bench.store.records import Run
 
-__all__ = ["build", "build_comparison", "explanation", "in_format", "summary", "write_report"]
+__all__ = ["build", "build_comparison", "explanation", "in_format", "summary"]
 
 
 def build(run: Run, prices: Prices | None = None) -> str:
@@ -79,14 +78,3 @@ def explanation(run: Run, first: str, second: str) -> str:
                 f"{run.folder.name} has no scenario {name}: its scenarios.csv lists them"
             )
     return why.text(why.why(facts, (first, second)))
-
-
-def write_report(run: Run, path: Path, prices: Prices | None = None) -> None:
-    """Write the page in one step.
-
-    Raises:
-        BenchError: the file cannot be written.
-    """
-    from bench.store import durable
-
-    durable.replace(path, build(run, prices).encode(), make_folder=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.report import write_report
+from bench.report import build
 from bench.text.wording import times
 from tests.bench.made_up_runs import DEFAULT_1
 from tests.bench.report.browsing import Open, brightness, cells, column, contrasts, fits, unfold
@@ -47,7 +47,7 @@ def run(make_run: MakeRun, mishaps: Any) -> Run:
 def report(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its page on disk."""
     path = tmp_path_factory.mktemp("report") / "page.html"
-    write_report(run, path)
+    path.write_text(build(run), encoding="utf-8")
     return path
 
 
@@ -76,7 +76,8 @@ def test_first_screen_shows_question_machine_warnings_and_every_answer(
     path = report
     if native_bf16:
         path = tmp_path / "page.html"
-        write_report(eventful(make_run, mishaps, native_bf16=True), path)
+        run = eventful(make_run, mishaps, native_bf16=True)
+        path.write_text(build(run), encoding="utf-8")
     page = open_page(path=path)
 
     def lower_edge(selector: str) -> float:
@@ -208,7 +209,7 @@ def test_a_hostile_run_is_inert(make_run: MakeRun, tmp_path: Path, open_page: Op
     environment = {**run.environment, "machine": {"cpu_model": script}, "notes": [script]}
     path = tmp_path / "hostile.html"
     changes: Any = {"scenarios": rows, "environment": environment, "speedups": (), "iterations": ()}
-    write_report(dataclasses.replace(run, **changes), path)
+    path.write_text(build(dataclasses.replace(run, **changes)), encoding="utf-8")
     page = open_page(path=path)
     assert page.title() != "owned"
     assert script in page.locator("body").inner_text()

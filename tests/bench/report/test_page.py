@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from bench.errors import BenchError
 from bench.machine.placement import kept_heap
 from bench.plan.scenario import Status
-from bench.report import build, write_report
+from bench.report import build
 from bench.store.records import Run
 from bench.text.wording import bounds, times
 from tests.bench.made_up_runs import DEFAULT_1, HOSTILE, THREE, MakeRun
@@ -275,26 +274,3 @@ def test_page_says_what_is_missing(small: Run, make_run: MakeRun) -> None:
     assert "Speedups were computed for this page" in killed
     row = next(row for row in small.speedups if row.baseline_kind == "stock_tuned")
     assert times(row.speedup) in killed
-
-
-def test_report_is_written_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its folder is made; a full disk leaves the old page and no other file."""
-    path = tmp_path / "new" / "page.html"
-    write_report(EMPTY, path)
-    assert path.read_text(encoding="utf-8") == build(EMPTY)
-
-    def full(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(BenchError, match="no space left"):
-        write_report(EMPTY, path)
-    assert path.read_text(encoding="utf-8") == build(EMPTY)
-    assert list(path.parent.iterdir()) == [path]
-
-
-def test_report_that_cannot_be_written_is_explained_in_one_line(tmp_path: Path) -> None:
-    """The sentence names the file."""
-    (tmp_path / "file").write_text("not a folder", encoding="utf-8")
-    with pytest.raises(BenchError, match=r"cannot write .*page\.html"):
-        write_report(EMPTY, tmp_path / "file" / "page.html")

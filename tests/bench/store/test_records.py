@@ -182,6 +182,21 @@ def test_a_full_disk_is_one_sentence_and_leaves_whole_rows(tmp_path: Path, limit
     assert done.stdout.count("\n") == 1
 
 
+def test_a_page_is_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its folder is made; a full disk leaves the old page and no other file."""
+    path = tmp_path / "new" / "page.html"
+    durable.replace(path, b"old", make_folder=True)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(RecordError, match=r"cannot write .*page\.html: no space left"):
+        durable.replace(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(path.parent.iterdir()) == [path]
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this host has no /dev/full")
 def test_a_full_device_says_so() -> None:
     """ENOSPC itself, from the device that always gives it."""
