@@ -142,11 +142,6 @@ class Log:
         return self.row.median_ms or 0.0
 
     @property
-    def logged_ms(self) -> float | None:
-        """The median of the logged calls' whole times."""
-        return statistics.median(self.walls_ms) if self.walls_ms else None
-
-    @property
     def pace(self) -> float | None:
         """The median of `paces`; None without any."""
         return statistics.median(self.paces) if self.paces else None

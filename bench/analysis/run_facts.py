@@ -274,11 +274,6 @@ class Facts:
         rows = [row for row in self.run.noise if row.group == group.noise_name]
         return sorted(rows, key=lambda row: (row.launch, row.round))
 
-    def noisy_share(self, group: Group) -> float | None:
-        """Return the share of the group's rounds that were not quiet."""
-        rows = self.noise_of(group)
-        return sum(not row.quiet for row in rows) / len(rows) if rows else None
-
     def is_measured(self, row: ScenarioRow) -> bool:
         """Return whether the row has usable times."""
         return row.status in MEASURED and self.outputs_agree(row.scenario) is not False

@@ -43,11 +43,6 @@ def round_orders(participants: Sequence[str], *, seed: int) -> Iterator[tuple[st
     return _cycles(tuple(participants), random.Random(seed))  # noqa: S311 - an order, not a secret
 
 
-def cycle_length(participants: int) -> int:
-    """Return after how many rounds the orders are exactly balanced."""
-    return participants if participants % 2 == 0 or participants == 1 else 2 * participants
-
-
 def _cycles(participants: tuple[str, ...], rng: random.Random) -> Iterator[tuple[str, ...]]:
     while True:
         names = rng.sample(participants, len(participants))

@@ -66,11 +66,6 @@ class Merged:
     missing: Mapping[str, int]
     """Shard (`2/4`) -> number of its images without a result, if any."""
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether every image has a result."""
-        return not self.missing
-
 
 def parse_shard(text: str | None, environment: Mapping[str, str] | None = None) -> Shard:
     """Parse `K/N` with K from 1 to N; without a text use torchrun's variables, or one shard.

@@ -78,7 +78,7 @@ def test_merged_results_are_in_the_order_of_the_images(tmp_path: Path) -> None:
     for rank in (1, 0):
         run(Shard(rank=rank, size=2), tmp_path)
     merged = shards.merge(tmp_path)
-    assert merged.is_whole
+    assert not merged.missing
     assert [result["path"] for result in merged.results] == [str(path) for path in IMAGES]
     assert all("number" not in result for result in merged.results)
 
@@ -93,7 +93,7 @@ def test_a_process_lost_in_the_middle_loses_nothing_that_was_done(tmp_path: Path
     assert merged.missing == {"1/2": 3}
     assert len(merged.results) == 4
     assert run(first, tmp_path) == (1, 3)
-    assert shards.merge(tmp_path).is_whole
+    assert not shards.merge(tmp_path).missing
 
 
 def test_a_line_cut_by_a_kill_is_done_again(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_a_line_cut_by_a_kill_is_done_again(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-5])
     assert shards.merge(tmp_path).missing == {"1/1": 1}
     assert run(shard, tmp_path) == (6, 1)
-    assert shards.merge(tmp_path).is_whole
+    assert not shards.merge(tmp_path).missing
 
 
 def test_a_process_that_never_started_is_missed(tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_several_processes_of_torchrun_inspect_as_one_does(pills: Path, tmp_path
     subprocess.run([sys.executable, "-m", *torchrun, *asked, *out], check=True)
     single = [json.loads(line) for line in alone(*asked, "--json").splitlines()]
     merged = shards.merge(tmp_path / "out")
-    assert merged.is_whole
+    assert not merged.missing
     assert len(list((tmp_path / "marked").iterdir())) == len(single)
     kept = ("path", "decision", "boxes")
     assert [{k: one[k] for k in kept} for one in merged.results] == [
@@ -257,4 +257,4 @@ def test_a_process_killed_in_the_middle_is_made_up_for(pills: Path, tmp_path: Pa
     assert set(lacking.missing) == {"1/2"}
     assert lacking.results
     alone(*asked, "--shard", "1/2")
-    assert shards.merge(tmp_path / "out").is_whole
+    assert not shards.merge(tmp_path / "out").missing
