@@ -11,7 +11,7 @@ from bench.plan.scenario import CONTROL_SUFFIX
 from bench.recommend.recipes import recipe_of
 from bench.report import sparklines
 from bench.report.table import megabytes, whole
-from bench.report.tables import break_even, package_mb, start_up_ms
+from bench.report.tables import break_even, package_mb, spell_break_even, start_up_ms
 from bench.text import wording
 from bench.text.wording import NOTHING, digits, milliseconds, seconds
 
@@ -105,7 +105,7 @@ def _pairs(facts: Facts, row: ScenarioRow) -> list[tuple[str, str]]:
         ("Import / prepare", f"{seconds(row.import_s)} / {seconds(row.prepare_s)}"),
         ("First call", milliseconds(row.first_call_ms)),
         ("Until the first answer", seconds(None if start_up is None else start_up / 1000)),
-        ("Start earned back after", "at once" if calls == 0 else _calls(calls)),
+        ("Start earned back after", spell_break_even(calls)),
         ("Peak memory", megabytes(row.peak_rss_mb)),
         ("Pages faulted in by a call", whole(row.page_faults)),
         (
@@ -135,10 +135,6 @@ def _pairs(facts: Facts, row: ScenarioRow) -> list[tuple[str, str]]:
             name = f"{facts.nouns.decision.capitalize()}s changed"
             pairs.append((name, whole(parity.decisions_changed)))
     return pairs
-
-
-def _calls(number: float | None) -> str:
-    return NOTHING if number is None else f"{digits(number, 2)} calls"
 
 
 def _ratios(facts: Facts, row: ScenarioRow, anchor: str) -> Markup | None:

@@ -144,11 +144,6 @@ def plain(value: object) -> str:
     return str(value)
 
 
-def notes(facts: Facts) -> list[str]:
-    """Return the notes that belong to the machine's description."""
-    return list(facts.metadata.machine.notes)
-
-
 def shared_settings(facts: Facts) -> tuple[list[tuple[str, str]], list[str]]:
     """Return the first worker's settings, and a sentence for each difference of another worker.
 

@@ -88,7 +88,7 @@ def render(facts: Facts, explain: tuple[str, str] | None = None) -> str:
         "album": pictures.album(facts),
         "money_sentence": answers.cost(facts),
         "machine": machine.described(facts),
-        "machine_notes": machine.notes(facts),
+        "machine_notes": facts.metadata.machine.notes,
         "settings": settings,
         "differing": differing,
         "method": method.how_measured(facts),

@@ -13,15 +13,8 @@ from bench.analysis.leaving_ipex import Leaving
 from bench.analysis.leaving_ipex import leaving as compared
 from bench.plan.scenario import DEFAULT_ENVIRONMENT, Verdict
 from bench.report.answers.answer import VERDICT_WORDS, Answer, Line, unanswered
-from bench.report.table import Cell, Row, Table, number, scenario_cell
-from bench.text.wording import (
-    NOTHING,
-    TIMES,
-    bounds,
-    listed,
-    milliseconds,
-    times,
-)
+from bench.report.table import Cell, Row, Table, ratio_cell, scenario_cell, verdict_cell
+from bench.text.wording import NOTHING, TIMES, listed, milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,15 +120,13 @@ def table(facts: Facts, anchors: dict[str, str]) -> Table:
 
 
 def _row(facts: Facts, one: Leaving, anchors: dict[str, str]) -> Row:
-    ratio, found, verdict = Cell(text=NOTHING, is_number=True), one.comparison, str(one.verdict)
-    if found is not None:
-        ratio = number(times(found.estimate), found.estimate, bounds(found.low, found.high))
+    verdict = str(one.verdict)
     return Row(
         cells=(
             Cell(text=_place(one)),
             Cell(text=one.environment),
-            ratio,
-            Cell(text=str(verdict), sort=verdict, verdict=verdict),
+            ratio_cell(one.comparison),
+            verdict_cell(verdict),
             _side(facts, one.stock, anchors),
             _side(facts, one.ipex, anchors),
             Cell(text=one.reason or ""),
