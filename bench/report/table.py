@@ -112,8 +112,15 @@ def ratio_cell(comparison: Comparison | None, absent: str = NOTHING) -> Cell:
     """Return a ratio with its interval below, or what stands where there is none."""
     if comparison is None:
         return Cell(text=absent, is_number=True)
-    note = wording.bounds(comparison.low, comparison.high)
-    return number(wording.times(comparison.estimate), comparison.estimate, note)
+    return interval_cell(comparison.estimate, comparison.low, comparison.high)
+
+
+def interval_cell(
+    estimate: float | None, low: float | None, high: float | None, more: str | None = None
+) -> Cell:
+    """Return a speedup with its interval and further words below; a dash without a speedup."""
+    note = "" if estimate is None else f"{wording.bounds(low, high)} {more or ''}".strip()
+    return number(wording.times(estimate), estimate, note)
 
 
 def verdict_cell(verdict: str | None, note: str = "") -> Cell:

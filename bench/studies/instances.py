@@ -26,7 +26,7 @@ from bench.studies.page import Page, speedup_cells, status_cell
 from bench.studies.parallel_workers import Instances
 from bench.studies.scenarios import STOCK_DEFAULT, Runnable
 from bench.studies.study_folder import workplace
-from bench.text.wording import NOTHING, bounds, digits, times
+from bench.text.wording import NOTHING, digits, with_interval
 from bench.worker import arrivals
 
 if TYPE_CHECKING:
@@ -341,8 +341,7 @@ def _row(
     ratio = compared.ratio if compared else None
     beside = ""
     if ratio and compared:
-        over = f"{times(ratio.estimate)} {bounds(ratio.low, ratio.high)}"
-        beside = f", {over} of stock default on all cores ({compared.verdict})"
+        beside = f", {with_interval(ratio)} of stock default on all cores ({compared.verdict})"
     sentence = f"{participant}: {digits(rate)} images per second{beside}."
     cores = own.instances * own.cores
     return (

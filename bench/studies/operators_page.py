@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from bench.plan.operators import NMS, ROI_ALIGN
 from bench.plan.scenario import CONTROL_SUFFIX, Verdict
-from bench.report.table import Cell, Row, Table, number
+from bench.report.table import Cell, Row, Table, interval_cell, number
 from bench.store import records
 from bench.studies.operators import OperatorRow
 from bench.studies.page import Page
@@ -140,18 +140,15 @@ def _cells(row: OperatorRow) -> Row:
             Cell(text=served),
             Cell(text=row.fused or NOTHING),
             number(milliseconds(row.median_ms), row.median_ms),
-            _ratio(row.speedup, row.speedup_low, row.speedup_high),
+            interval_cell(row.speedup, row.speedup_low, row.speedup_high),
             _verdict(row.verdict),
-            _ratio(row.fusion_gain, row.fusion_gain_low, row.fusion_gain_high, row.fusion_verdict),
+            interval_cell(
+                row.fusion_gain, row.fusion_gain_low, row.fusion_gain_high, row.fusion_verdict
+            ),
             number(tiny(row.max_abs_error), row.max_abs_error),
             Cell(text=row.status, note=row.reason or ""),
         ),
     )
-
-
-def _ratio(estimate: float | None, low: float | None, high: float | None, more: str = "") -> Cell:
-    note = f"{bounds(low, high)} {more}".strip() if estimate else ""
-    return number(times(estimate), estimate, note)
 
 
 def _verdict(verdict: str) -> Cell:

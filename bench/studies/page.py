@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from bench.analysis.run_facts import Facts
 from bench.report import machine
 from bench.report.layout import lay_out
-from bench.report.table import Cell, in_columns, number
+from bench.report.table import Cell, in_columns, ratio_cell
 from bench.store.records import Run
-from bench.text.wording import NOTHING, bounds, times
+from bench.text.wording import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,15 +72,8 @@ def warnings(environment: Mapping[str, Any]) -> list[str]:
 
 def speedup_cells(compared: Comparison | None) -> tuple[Cell, Cell]:
     """Return the cells of a speedup and its verdict; dashes without a comparison."""
-    ratio = compared.ratio if compared else None
-    if ratio is None:
-        return number(NOTHING, None), _verdict_cell(compared)
-    speedup = number(times(ratio.estimate), ratio.estimate, bounds(ratio.low, ratio.high))
-    return speedup, _verdict_cell(compared)
-
-
-def _verdict_cell(compared: Comparison | None) -> Cell:
-    return Cell(text="", verdict=str(compared.verdict)) if compared else Cell(text=NOTHING)
+    verdict = Cell(text="", verdict=str(compared.verdict)) if compared else Cell(text=NOTHING)
+    return ratio_cell(compared if compared and compared.ratio else None), verdict
 
 
 def status_cell(error: WorkerError | None, compared: Comparison | None = None) -> Cell:

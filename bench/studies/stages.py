@@ -21,7 +21,7 @@ from bench.studies.measured import measured_again
 from bench.studies.page import Page, speedup_cells, status_cell
 from bench.studies.scenarios import STOCK_DEFAULT, Runnable, group
 from bench.studies.study_folder import workplace
-from bench.text.wording import NOTHING, bounds, milliseconds, times
+from bench.text.wording import NOTHING, milliseconds, with_interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -249,13 +249,12 @@ def _lead(rows: Sequence[StageRow], compared: dict[str, Comparison], policy: Pol
     first = (
         f"The model takes {_share(share.estimate)} [{_share(share.low)}, {_share(share.high)}] "
         "of stock default's time from disk to decision. No backend changes the rest, so none can "
-        f"gain more than {times(bound.estimate)} {bounds(bound.low, bound.high)} from end to end."
+        f"gain more than {with_interval(bound)} from end to end."
     )
     sentences = [first]
     sentences += [
-        f"{participant}: {times(one.ratio.estimate)} {bounds(one.ratio.low, one.ratio.high)} "
-        "from end to "
-        f"end over stock default, {one.verdict}."
+        f"{participant}: {with_interval(one.ratio)} from end to end over stock default, "
+        f"{one.verdict}."
         for participant, one in compared.items()
         if one.ratio and not participant.endswith("#control")
     ]

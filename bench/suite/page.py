@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.report.table import Cell, Row, Table, number
+from bench.report.table import Cell, Row, Table, interval_cell, number
 from bench.studies.page import Page
 from bench.suite import result
 from bench.suite.models import REFERENCE
@@ -123,19 +123,15 @@ def _row(row: SuiteRow) -> Row:
             number(str(row.batch_size or NOTHING), row.batch_size),
             number(milliseconds(row.default_ms), row.default_ms),
             Cell(text=row.best or NOTHING),
-            _speedup(row.best_speedup, row.best_low, row.best_high, row.best_verdict),
-            _speedup(row.ipex_fp32, row.ipex_fp32_low, row.ipex_fp32_high, row.ipex_fp32_verdict),
-            _speedup(row.ipex_bf16, row.ipex_bf16_low, row.ipex_bf16_high, row.ipex_bf16_verdict),
-            _speedup(row.bf16, row.bf16_low, row.bf16_high, row.bf16_verdict),
+            interval_cell(row.best_speedup, row.best_low, row.best_high, row.best_verdict),
+            interval_cell(
+                row.ipex_fp32, row.ipex_fp32_low, row.ipex_fp32_high, row.ipex_fp32_verdict
+            ),
+            interval_cell(
+                row.ipex_bf16, row.ipex_bf16_low, row.ipex_bf16_high, row.ipex_bf16_verdict
+            ),
+            interval_cell(row.bf16, row.bf16_low, row.bf16_high, row.bf16_verdict),
             Cell(text=row.reference_holds or NOTHING),
             Cell(text=row.status, note=row.reason or ""),
         )
     )
-
-
-def _speedup(
-    value: float | None, low: float | None, high: float | None, verdict: str | None
-) -> Cell:
-    if value is None:
-        return number(NOTHING, None)
-    return number(times(value), value, f"{bounds(low, high)} {verdict}".strip())

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from bench.analysis.claims import BEST, BF16, IPEX
 from bench.analysis.judge import mean_ratio
-from bench.analysis.run_facts import Facts
+from bench.analysis.run_facts import Facts, is_stock_default
 from bench.plan.scenario import Dtype, Verdict
 from bench.plan.thresholds import DEFAULT
 from bench.store import records
 from bench.suite import measure
 from bench.suite.models import REFERENCE
+from bench.text.wording import finite
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from bench.analysis.comparison import Comparison, Ratio
     from bench.store.records import ScenarioRow
     from bench.suite.measure import Suite
+    from bench.suite.models import SuiteModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,31 +35,31 @@ class SuiteRow:  # more than 15 fields: the columns of suite.csv
     batch_size: int
     status: str
     """`ok`; `not measured` or `failed`, with the reason."""
-    reason: str | None
-    run: str | None
+    reason: str | None = None
+    run: str | None = None
     """The run's folder, below the suite's."""
-    default_ms: float | None
-    best: str | None
+    default_ms: float | None = None
+    best: str | None = None
     """The fastest way, without its batch size."""
-    best_speedup: float | None
+    best_speedup: float | None = None
     """Over stock default, at the confidence that the run's headlines share; so are the others."""
-    best_low: float | None
-    best_high: float | None
-    best_verdict: str | None
-    ipex_fp32: float | None
+    best_low: float | None = None
+    best_high: float | None = None
+    best_verdict: str | None = None
+    ipex_fp32: float | None = None
     """The best of IPEX over the best of stock PyTorch in fp32."""
-    ipex_fp32_low: float | None
-    ipex_fp32_high: float | None
-    ipex_fp32_verdict: str | None
-    ipex_bf16: float | None
-    ipex_bf16_low: float | None
-    ipex_bf16_high: float | None
-    ipex_bf16_verdict: str | None
-    bf16: float | None
+    ipex_fp32_low: float | None = None
+    ipex_fp32_high: float | None = None
+    ipex_fp32_verdict: str | None = None
+    ipex_bf16: float | None = None
+    ipex_bf16_low: float | None = None
+    ipex_bf16_high: float | None = None
+    ipex_bf16_verdict: str | None = None
+    bf16: float | None = None
     """The best in bf16 over the best in fp32."""
-    bf16_low: float | None
-    bf16_high: float | None
-    bf16_verdict: str | None
+    bf16_low: float | None = None
+    bf16_high: float | None = None
+    bf16_verdict: str | None = None
     reference_way: str | None = None
     """The fastest way of the reference model at the batch size in this place (smaller, larger)."""
     reference_holds: str | None = None
@@ -70,7 +72,7 @@ def rows(suite: Suite, failures: dict[str, str]) -> list[SuiteRow]:
     Raises:
         RecordError: a run's file is damaged.
     """
-    found = {model.name: _facts(suite, model.name) for model in suite.models}
+    found = {model.name: _facts(suite, model) for model in suite.models}
     answers = _ways(found.get(REFERENCE))
     made = []
     for model in suite.models:
@@ -78,7 +80,11 @@ def rows(suite: Suite, failures: dict[str, str]) -> list[SuiteRow]:
         groups = _groups(facts)
         if facts is None or not groups:
             reason = failures.get(model.name, "not measured yet")
-            made.append(_empty(model.name, model.kind, reason))
+            made.append(
+                SuiteRow(
+                    model=model.name, kind=model.kind, batch_size=0, status="failed", reason=reason
+                )
+            )
             continue
         run = f"{model.name}/{facts.run_id}"
         for place, label in enumerate(groups):
@@ -87,8 +93,7 @@ def rows(suite: Suite, failures: dict[str, str]) -> list[SuiteRow]:
     return made
 
 
-def _facts(suite: Suite, name: str) -> Facts | None:
-    model = next(one for one in suite.models if one.name == name)
+def _facts(suite: Suite, model: SuiteModel) -> Facts | None:
     folder = measure.run_of(suite, model)
     return Facts(records.read_run(folder)) if folder else None
 
@@ -119,9 +124,7 @@ def _row(
 ) -> SuiteRow:
     scenarios = facts.analysis.groups[label]
     batch = scenarios[0].batch_size
-    default = next(
-        (row for row in scenarios if row.backend == "stock" and _is_default(row.scenario)), None
-    )
+    default = next(filter(is_stock_default, scenarios), None)
     best = facts.claims.answer(BEST, label)
     parts = {
         "best": best,
@@ -147,10 +150,6 @@ def _row(
     )
 
 
-def _is_default(scenario: str) -> bool:
-    return way_of(scenario) == "stock/eager/fp32/contiguous"
-
-
 def _why_not(scenarios: Sequence[ScenarioRow]) -> str:
     """Return why no way is faster than stock default: the commonest reason."""
     reasons = Counter(row.reason for row in scenarios if row.reason)
@@ -160,11 +159,10 @@ def _why_not(scenarios: Sequence[ScenarioRow]) -> str:
 def _cells(part: str, answer: Comparison | None) -> dict[str, object]:
     ratio = answer.ratio if answer else None
     estimate = "best_speedup" if part == "best" else part
-    high = ratio.high if ratio and math.isfinite(ratio.high) else None
     return {
         estimate: ratio.estimate if ratio else None,
         f"{part}_low": ratio.low if ratio else None,
-        f"{part}_high": high,
+        f"{part}_high": finite(ratio.high) if ratio else None,
         f"{part}_verdict": str(answer.verdict) if answer else None,
     }
 
@@ -182,22 +180,6 @@ def _holds(facts: Facts, label: str, reference: str | None, best: Comparison | N
     if found is None or found.verdict is Verdict.INVALID:
         return "no"
     return {Verdict.FASTER: "no", Verdict.INCONCLUSIVE: "open"}.get(found.verdict, "yes")
-
-
-def _empty(name: str, kind: str, reason: str) -> SuiteRow:
-    optional = {
-        field: None
-        for field in SuiteRow.__dataclass_fields__
-        if field not in ("model", "kind", "batch_size", "status", "reason")
-    }
-    return SuiteRow(
-        model=name,
-        kind=kind,
-        batch_size=0,
-        status="failed",
-        reason=reason,
-        **optional,
-    )
 
 
 # ---- over models ---------------------------------------------------------------------------------
