@@ -10,7 +10,6 @@ Each claim compares the best of one family with the best of another, both chosen
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from bench.analysis.scenario_kinds import is_a_choice, is_stock_default, may_be_
 from bench.plan.scenario import DEFAULT_ENVIRONMENT, MEASURED, Dtype, Task, Verdict
 from bench.plan.support import is_supported
 from bench.store.records import ClaimRow
+from bench.text.wording import finite
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -80,15 +80,10 @@ class Claims:
         self, kind: str, group: str, dtype: str = "", environment: str = DEFAULT_ENVIRONMENT
     ) -> Claim | None:
         """Return the claim of that kind; None if the run does not make it."""
-        for one in self.all:
-            if (one.kind, one.group, one.dtype, one.environment) == (
-                kind,
-                group,
-                dtype,
-                environment,
-            ):
-                return one
-        return None
+        wanted = (kind, group, dtype, environment)
+        return next(
+            (c for c in self.all if (c.kind, c.group, c.dtype, c.environment) == wanted), None
+        )
 
     def answer(
         self,
@@ -118,22 +113,12 @@ class Claims:
             named=named,
         )
 
-    def best_over(
-        self, group: str, names: tuple[str, ...], default: ScenarioRow
-    ) -> Comparison | None:
+    def best_over(self, names: Sequence[str], default: ScenarioRow) -> Comparison | None:
         """Compare the fastest of `names` with stock default; None without any.
 
         The data choose it from all of them, so its interval is that of the best, as for a headline.
         """
-        claim = Claim(
-            kind=BEST,
-            group=group,
-            dtype="",
-            environment=DEFAULT_ENVIRONMENT,
-            candidates=names,
-            opponents=(default.scenario,),
-        )
-        return self.compare(claim) if names else None
+        return self._run.judge.best(names, (default.scenario,), confidence=self.confidence)
 
     def rows(self, decided_s: Mapping[str, float]) -> list[ClaimRow]:
         """Return the rows of claims.csv; `decided_s` has when each claim was decided, by its id."""
@@ -155,7 +140,7 @@ class Claims:
             best_opponent=found.baseline if found else None,
             speedup=ratio.estimate if ratio else None,
             speedup_low=ratio.low if ratio else None,
-            speedup_high=ratio.high if ratio and math.isfinite(ratio.high) else None,
+            speedup_high=finite(ratio.high) if ratio else None,
             confidence=self.confidence,
             verdict=str(found.verdict if found else Verdict.INCONCLUSIVE),
             reason=found.reason if found else "a side of it was not measured",

@@ -20,6 +20,7 @@ import numpy as np
 
 from bench.errors import BenchError
 from bench.plan.scenario import Dtype, Task
+from bench.text.wording import finite
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -113,7 +114,7 @@ def _losses(
     allowed = relative * abs(float(expected[0]))
     return Parity(
         images=steps,
-        max_abs_error=_finite(error),
+        max_abs_error=finite(error),
         tolerance=allowed,
         within_tolerance=bool(error <= allowed),
         trained=bool(candidate["trained"]),
@@ -141,8 +142,8 @@ def _decisions(
     called, called_before = found[:, BAD] >= threshold, expected[:, BAD] >= threshold
     return Parity(
         images=len(here),
-        max_abs_error=_finite(error),
-        max_abs_map_error=_finite(map_error),
+        max_abs_error=finite(error),
+        max_abs_map_error=finite(map_error),
         decisions_changed=int(np.sum(called != called_before)),
         accuracy=float(np.mean(called == bad)),
         recall_bad=float(np.mean(called[bad])) if bad.any() else None,
@@ -177,7 +178,7 @@ def _numbers(
     same_number = len(names) == sum(name.startswith("output_") for name in candidate)
     return Parity(
         images=shared or int(reference["images"]),
-        max_abs_error=_finite(error),
+        max_abs_error=finite(error),
         decisions_changed=int(np.sum(before[:shared] != after[:shared])) if shared else None,
         tolerance=allowed,
         within_tolerance=same_number and worst <= share,
@@ -197,11 +198,11 @@ def _difference(expected: NDArray[Any], found: NDArray[Any]) -> tuple[float, flo
         return (float(np.mean(expected != found)) if expected.size else 0.0), 1.0
     if expected.shape != found.shape:
         return float("nan"), 1.0
-    finite = np.isfinite(expected)
-    if not np.array_equal(expected[~finite], found[~finite]):
+    known = np.isfinite(expected)
+    if not np.array_equal(expected[~known], found[~known]):
         return float("nan"), 1.0
-    scale = float(np.max(np.abs(expected[finite]), initial=0.0)) or 1.0
-    return float(np.max(np.abs(expected[finite] - found[finite]), initial=0.0)), scale
+    scale = float(np.max(np.abs(expected[known]), initial=0.0)) or 1.0
+    return float(np.max(np.abs(expected[known] - found[known]), initial=0.0)), scale
 
 
 def _allowed(dtype: Dtype, tolerance: ParityTolerance) -> float:
@@ -218,7 +219,3 @@ def _largest_difference(expected: NDArray[Any], found: NDArray[Any]) -> float:
         return float("nan")
     difference = np.abs(expected.astype(np.float64) - found.astype(np.float64))
     return float(np.max(difference, initial=0.0))
-
-
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None

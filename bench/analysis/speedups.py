@@ -39,6 +39,7 @@ from bench.plan.scenario import (
 )
 from bench.plan.variables import AS_SHIPPED
 from bench.store.records import SpeedupRow
+from bench.text.wording import finite
 from bench.worker.conditions import unequal
 
 if TYPE_CHECKING:
@@ -253,7 +254,7 @@ class RunAnalysis:
             verdict=str(found.verdict),
             reason="; ".join(filter(None, (found.reason, *_remarks(row)))) or None,
             standard_error=ratio.standard_error if ratio else None,
-            degrees_of_freedom=_finite(ratio.degrees_of_freedom) if ratio else None,
+            degrees_of_freedom=finite(ratio.degrees_of_freedom) if ratio else None,
             processes=ratio.processes if ratio else 0,
             borrowed=ratio.borrowed if ratio else None,
             at_least=found.at_least if ratio else None,
@@ -288,10 +289,6 @@ def comparison_of(row: SpeedupRow | None) -> Comparison | None:
         processes_to_decide=row.processes_to_decide,
         seconds_to_decide=row.seconds_to_decide,
     )
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
 
 
 def _remarks(row: ScenarioRow) -> Iterator[str]:

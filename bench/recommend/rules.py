@@ -117,7 +117,7 @@ def _pick(
     fitting = [(row, alone) for row, alone in ranked if not unmet[row.scenario]]
     if default is not None and not unmet[default.scenario]:
         names = {row.scenario: row for row, _ in fitting}
-        found = facts.claims.best_over(group.noise_name, tuple(names), default)
+        found = facts.claims.best_over([*names], default)
         shown = found is not None and found.verdict == Verdict.FASTER
         return (names[found.scenario], found) if found and shown else (default, None)
     if not fitting and not refused:

@@ -96,14 +96,12 @@ def run_of(place: Place) -> tuple[Facts | None, Group | None]:
 
 def _best_of_ipex(facts: Facts, group: Group) -> Comparison | None:
     default = facts.default_of(group)
-    names = tuple(
+    names = [
         row.scenario
         for row in facts.groups[group]
         if row.backend == "ipex" and row.status in MEASURED and is_a_choice(row)
-    )
-    if default is None:
-        return None
-    return facts.claims.best_over(group.noise_name, names, default)
+    ]
+    return facts.claims.best_over(names, default) if default else None
 
 
 # ---- training ------------------------------------------------------------------------------------
