@@ -21,6 +21,14 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return render_dataset(root, plan, jobs=1).root
 
 
+@pytest.fixture(scope="session")
+def pills_to_train(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Render some pills of every kind, enough for a short training; no test changes them."""
+    root = tmp_path_factory.mktemp("data") / "pills"
+    plan = RenderPlan(size=32, train_good=9, test_good=3, per_defect=4)
+    return render_dataset(root, plan, jobs=1).root
+
+
 @pytest.fixture
 def pills(rendered: Path, tmp_path: Path) -> Path:
     """A copy of those pills that a test may change."""

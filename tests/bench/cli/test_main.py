@@ -8,22 +8,19 @@ from typing import TYPE_CHECKING
 
 import click
 import pytest
-from click.testing import CliRunner, Result
 
 from bench.cli import main
 from bench.plan.matrix import matrix
 from bench.plan.profiles import PROFILES
 from bench.store import records, run_folder
+from tests.bench.command import bench
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from click.testing import Result
+
     from bench.run.request import RunRequest
-
-
-def bench(*arguments: str) -> Result:
-    """The command as a user types it."""
-    return CliRunner().invoke(main.cli, list(arguments), catch_exceptions=False)
 
 
 def one_line(result: Result) -> str:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from bench.cli import main
 from bench.plan.scenario import Layout, Mode, Scenario, Status, Task, stock_default
 from bench.store import records
+from tests.bench.command import bench
 
 DEFAULT_1 = stock_default(Task.INFERENCE, 1)
 IPEX_1 = Scenario(
@@ -30,9 +30,8 @@ def _no_ci(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-def gate(*arguments: str | Path) -> Result:
-    """Run the command as CI types it."""
-    return CliRunner().invoke(main.cli, ["gate", *map(str, arguments)], catch_exceptions=False)
+gate = partial(bench, "gate")
+"""The command as CI types it."""
 
 
 Speedups = dict[str, tuple[float, float, float]]

@@ -18,10 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from bench.analysis.run_facts import Facts
-from bench.cli.main import cli
 from bench.machine.placement import kept_heap
 from bench.plan.matrix import FURTHER_BACKENDS
 from bench.plan.support import DOCUMENTED, Severity, concerns, is_supported
@@ -30,6 +28,7 @@ from bench.recommend.rules import Wish, recommend, uses
 from bench.report import build, formats
 from bench.store.records import Run, ScenarioRow
 from bench.worker import kernels
+from tests.bench.command import bench
 from tests.fresh_process import python
 from tests.hardware import ONEDNN_HAS_BF16, needs_ipex
 
@@ -374,7 +373,7 @@ def test_commands_beside_the_code_print_that_code(
     for use in uses(Facts(run)):
         program, command, _, *options = shlex.split(use.command)
         assert (program, command) == ("bench", "recommend")
-        done = CliRunner().invoke(cli, [command, str(folder), *options])
+        done = bench(command, folder, *options)
         assert done.exit_code == 0, done.output
         assert (use.found.code or "") in done.output
 

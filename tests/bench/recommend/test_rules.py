@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from bench.analysis.claims import SUPPORTED
 from bench.analysis.comparison import Comparison, Ratio
 from bench.analysis.run_facts import Facts
-from bench.cli.main import cli
 from bench.errors import BenchError
 from bench.plan.matrix import FURTHER_BACKENDS
 from bench.plan.scenario import Verdict
@@ -24,6 +22,7 @@ from bench.recommend.rules import Wish, recommend, slow_call_ms
 from bench.recommend.supported import how_far
 from bench.store.records import Run
 from bench.text.wording import TIMES
+from tests.bench.command import bench
 from tests.bench.made_up_runs import DEFAULT_1, IPEX_1
 
 MakeRun = Callable[..., Run]
@@ -148,7 +147,7 @@ def test_command_prints_code_and_writes_what_pillqc_reads(
     made = run()
     folder = save(made, tmp_path / "run")
     path = tmp_path / "sub" / "way.json"
-    done = CliRunner().invoke(cli, ["recommend", str(folder), "--write", str(path)])
+    done = bench("recommend", folder, "--write", path)
     assert done.exit_code == 0, done.output
     assert "outputs = model(images)" in done.output
     held = json.loads(path.read_text())
@@ -163,7 +162,7 @@ def test_command_without_a_fitting_scenario_fails_in_one_line(
     """The exit code is 1, and nothing is written."""
     folder, path = save(run(), tmp_path / "run"), tmp_path / "way.json"
     arguments = ["recommend", str(folder), "--latency-p99", "1", "--write", str(path)]
-    done = CliRunner().invoke(cli, arguments)
+    done = bench(*arguments)
     assert done.exit_code == 1
     assert "no scenario of this run fits" in done.output
     assert not path.exists()
@@ -172,7 +171,7 @@ def test_command_without_a_fitting_scenario_fails_in_one_line(
 def test_json_is_one_object(run: MakeRun, save: Save, tmp_path: Path) -> None:
     """It holds the scenario and its settings."""
     folder = save(run(), tmp_path / "run")
-    done = CliRunner().invoke(cli, ["recommend", str(folder), "--json", "--no-decision-changes"])
+    done = bench("recommend", folder, "--json", "--no-decision-changes")
     held = json.loads(done.output)
     assert held["scenario"] == IPEX_1
     assert held["settings"]["dtype"] == "fp32"
@@ -202,7 +201,7 @@ def test_int8_is_another_model_and_only_recommended_when_asked_for(
     assert "calibration" in (found.code or "")
     assert any("another model" in warning for warning in found.warnings)
     folder, path = save(made, tmp_path / "run"), tmp_path / "way.json"
-    done = CliRunner().invoke(cli, ["recommend", str(folder), "--int8", "--write", str(path)])
+    done = bench("recommend", folder, "--int8", "--write", path)
     assert done.exit_code == 1
     assert "cannot run int8" in done.output
     assert not path.exists()
@@ -321,7 +320,7 @@ def test_command_warns_and_prints_the_supported_way_too(
     folder = str(save(run(), tmp_path / "run"))
 
     def output(*options: str) -> str:
-        done = CliRunner().invoke(cli, ["recommend", folder, *options])
+        done = bench("recommend", folder, *options)
         assert done.exit_code == 0, done.output
         return done.stdout
 

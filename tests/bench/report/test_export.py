@@ -6,13 +6,13 @@ import csv
 import json
 import statistics
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from click.testing import CliRunner, Result
 
 from bench.analysis.measurements import block_medians
-from bench.cli import main
+from tests.bench.command import bench
 from tests.bench.made_up_runs import DEFAULT_1, MakeRun, Save
 from tests.fresh_process import python
 
@@ -26,9 +26,8 @@ PYTEST = ("--format", "pytest-benchmark")
 GITHUB = ("--format", "github-action-benchmark", "--measure")
 
 
-def export(*arguments: str | Path) -> Result:
-    """The command as a user types it."""
-    return CliRunner().invoke(main.cli, ["export", *map(str, arguments)], catch_exceptions=False)
+export = partial(bench, "export")
+"""The command as a user types it."""
 
 
 def exported(*arguments: str | Path) -> Any:

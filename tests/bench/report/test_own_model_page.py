@@ -10,14 +10,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from bench.analysis.run_facts import Facts
-from bench.cli.main import cli
 from bench.report import build, formats, summary
 from bench.report.banners import banners
 from bench.report.index import render_index
 from bench.store.records import Run
+from tests.bench.command import bench
 from tests.bench.made_up_runs import IPEX_1, THREE, answer_of
 
 MakeRun = Callable[..., Run]
@@ -184,7 +183,7 @@ def test_the_choice_is_not_written_for_the_inspector(
 ) -> None:
     """`pillqc inspect` would run another model by it."""
     folder, path = save(own, tmp_path / "run"), tmp_path / "acceleration.json"
-    done = CliRunner().invoke(cli, ["recommend", str(folder), "--write", str(path)])
+    done = bench("recommend", folder, "--write", path)
     assert done.exit_code == 1
     assert "this run measured shop/model.py:load" in done.stderr
     assert "Model: shop/model.py:load(size=large)" in done.output

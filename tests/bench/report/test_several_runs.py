@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from bench.analysis.prices import shipped
 from bench.analysis.run_facts import Facts
-from bench.cli.main import cli
 from bench.report import build_comparison, compare, in_format
 from bench.report.index import render_index
 from bench.store.records import Run
 from bench.text.wording import TIMES, times
+from tests.bench.command import bench
 from tests.bench.made_up_runs import HOSTILE, THREE, MakeRun, Save
 
 
@@ -165,8 +164,8 @@ def test_command_refuses_what_it_cannot_do(two: list[Run], tmp_path: Path, save:
     """Wrong usage exits with 2; several runs make one page."""
     folders = [str(save(run, tmp_path / str(n))) for n, run in enumerate(two)]
     for arguments in (["report", *folders, "--format", "json"], ["report", "--index", folders[0]]):
-        done = CliRunner().invoke(cli, arguments)
+        done = bench(*arguments)
         assert done.exit_code == 2, done.output
-    done = CliRunner().invoke(cli, ["report", *folders, "--reports", str(tmp_path / "r")])
+    done = bench("report", *folders, "--reports", tmp_path / "r")
     assert done.exit_code == 0, done.output
     assert [path.name for path in (tmp_path / "r").iterdir()] == ["compare-0-and-1-more.html"]

@@ -8,12 +8,11 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner
 
 from bench.analysis.run_facts import Facts
-from bench.cli import main
 from bench.errors import UsageError
 from bench.report import build, explanation, in_format, why
+from tests.bench.command import bench
 from tests.bench.made_up_runs import BATCH_1, DEFAULT_1, IPEX_1, LAST_1, THREE, save_run
 
 if TYPE_CHECKING:
@@ -240,10 +239,7 @@ def test_any_two_are_explained_in_the_terminal_and_on_the_page(run: Run, tmp_pat
     assert titles[0].startswith("Stock · eager · fp32 and IPEX")
     assert len(titles) == len(set(titles)) == 2
     folder = save_run(run, tmp_path / "results" / "run")
-    result = CliRunner().invoke(
-        main.cli,
-        ["report", str(folder), "--explain", DEFAULT_1, IPEX_1, "--reports", str(tmp_path)],
-    )
+    result = bench("report", folder, "--explain", DEFAULT_1, IPEX_1, "--reports", tmp_path)
     assert result.exit_code == 0, result.output
     assert "conv1_1" in result.output
     assert "conv1_1" in (tmp_path / "run.html").read_text()

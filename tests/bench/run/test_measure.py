@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING
 from unittest.mock import Mock
 
 import pytest
-from click.testing import CliRunner
 
-from bench.cli.main import cli
 from bench.errors import BenchError, WorkerError
 from bench.plan.profiles import PROFILES
 from bench.plan.scenario import Status
@@ -23,6 +21,7 @@ from bench.run import measure
 from bench.run.request import OwnChoice, RunRequest
 from bench.store import records
 from pillqc.rendering.dataset import RenderPlan, render_dataset
+from tests.bench.command import bench as command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,7 +89,7 @@ def test_a_run_that_is_interrupted_and_resumed_is_whole(tmp_path: Path) -> None:
         ["pgrep", "-f", f"bench.worker.*{data}"], capture_output=True, text=True, check=False
     )
     assert left.stdout == ""
-    made = CliRunner().invoke(cli, ["report", str(folder), "--reports", str(pages)])
+    made = command("report", folder, "--reports", pages)
     assert made.exit_code == 0, made.output
     page = pages / f"{folder.name}.html"
     assert "The run is incomplete" in page.read_text()

@@ -9,22 +9,20 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner, Result
 
-from bench.cli import main
 from bench.gate.thresholds import Effort
 from bench.plan.scenario import Verdict
 from bench.plan.thresholds import DEFAULT, SELFCHECK, SteadyStatePolicy
 from bench.selfcheck import check, processes
 from pillqc.rendering.dataset import RenderPlan, render_dataset
+from tests.bench.command import bench
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def call(*arguments: object) -> Result:
-    """The command, as on the terminal."""
-    return CliRunner().invoke(main.cli, ["selfcheck", *map(str, arguments)], catch_exceptions=False)
+call = partial(bench, "selfcheck")
+"""The command, as on the terminal."""
 
 
 @pytest.fixture

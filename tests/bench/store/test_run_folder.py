@@ -9,12 +9,11 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner
 
 from bench import machine
-from bench.cli.main import cli
 from bench.errors import BenchError
 from bench.store import run_folder
+from tests.bench.command import bench
 from tests.bench.git_repository import git
 
 if TYPE_CHECKING:
@@ -148,7 +147,7 @@ def test_a_system_without_linuxs_means_is_one_sentence_and_leaves_nothing(
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.delattr(os, "sched_setaffinity")
     asked = ["--data", str(tmp_path), "--results", str(tmp_path / "results")]
-    done = CliRunner().invoke(cli, ["run", "--reports", str(tmp_path / "reports"), *asked])
+    done = bench("run", "--reports", tmp_path / "reports", *asked)
     assert done.exit_code == 1
     assert "needs Linux" in done.output
     assert not (tmp_path / "results").exists()

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from bench.cli.main import cli
 from bench.errors import UsageError
 from bench.plan.operators import CASES, Detection, Pattern, case_named, cases_matching
 from bench.plan.scenario import AUTO_KERNELS, Layout
@@ -17,6 +15,7 @@ from bench.plan.thresholds import DEFAULT
 from bench.store import records
 from bench.studies import operators, operators_page
 from bench.studies.operators import NOTHING_FUSED, CaseChecks, OperatorRow
+from tests.bench.command import bench
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -252,7 +251,7 @@ def test_an_unknown_case_is_one_line_with_what_there_is() -> None:
     """And wrong usage."""
     with pytest.raises(UsageError, match="choose from roi_align-7x7-no_grad"):
         case_named("roi")
-    done = CliRunner().invoke(cli, ["operators", "--case", "roi"])
+    done = bench("operators", "--case", "roi")
     assert done.exit_code == 2
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from click.testing import CliRunner
 
-from bench.cli.main import cli
 from bench.machine import frameworks
+from tests.bench.command import bench
 from tests.hardware import needs_ipex
 
 
@@ -15,7 +14,7 @@ from tests.hardware import needs_ipex
 @needs_ipex
 def test_what_ipex_replaces_is_read_from_the_dispatcher() -> None:
     """NMS on the CPU; ROIAlign for autograd and autocast, and not the plain CPU kernel."""
-    done = CliRunner().invoke(cli, ["operators", "--replaced"])
+    done = bench("operators", "--replaced")
     assert done.exit_code == 0, done.output
     lines = [line.strip("| ").split(" | ") for line in done.output.splitlines() if "::" in line]
     table = {cells[0]: cells[1:] for cells in lines if len(cells) == 4}
@@ -43,7 +42,7 @@ def test_the_table_tells_replaced_kernels_from_added_ones(monkeypatch: pytest.Mo
     }
     answer = frameworks.Answer(result=found, reason="", output="")
     monkeypatch.setattr(frameworks, "ask", lambda *_: answer)
-    lines = CliRunner().invoke(cli, ["operators", "--replaced"]).output.splitlines()
+    lines = bench("operators", "--replaced").output.splitlines()
     assert "replaces kernels of 1 operator of" in lines[0]
     assert "further dispatch key of 1 others" in lines[0]
     assert "| `aten::cat` | CPU | AutocastCPU | `csrc/cpu/aten/Cat.cpp` |" in lines
@@ -54,6 +53,6 @@ def test_without_ipex_the_reason_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
     """In one line."""
     answer = frameworks.Answer(result=None, reason="No module named 'x'", output="")
     monkeypatch.setattr(frameworks, "ask", lambda *_: answer)
-    done = CliRunner().invoke(cli, ["operators", "--replaced"])
+    done = bench("operators", "--replaced")
     assert done.exit_code == 1
     assert "cannot be listed: No module named 'x'" in done.output

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from click.testing import CliRunner
 
-from bench.cli.main import cli
 from bench.errors import UsageError
 from bench.plan.matrix import FURTHER_BACKENDS, matrix
 from bench.plan.profiles import PROFILES
@@ -15,6 +13,7 @@ from bench.plan.scenario import FROZEN, FULL, Dtype, Layout, Task
 from bench.studies import accuracy, instances, load, stages
 from bench.studies.scenarios import STOCK_DEFAULT, Runnable
 from bench.studies.study_folder import StudyRequest
+from tests.bench.command import bench
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,7 +97,7 @@ def test_a_refused_pattern_is_wrong_usage_and_leaves_no_folder(study: str, tmp_p
     (tmp_path / "test" / "good").mkdir(parents=True)
     options = ["--data", str(tmp_path), "--results", str(tmp_path / "results")]
     options += ["--reports", str(tmp_path / "reports"), "--only", "inference/*/b3"]
-    done = CliRunner().invoke(cli, [study, *options])
+    done = bench(study, *options)
     assert done.exit_code == 2, done.output
     assert not (tmp_path / "results").exists()
 

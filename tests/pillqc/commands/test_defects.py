@@ -8,13 +8,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner, Result
 
-from pillqc.commands.main import main
 from pillqc.model.artifact import read_artifact, save_artifact
 from pillqc.model.narrowing import decision_form
 from pillqc.model.network import load_model
-from pillqc.rendering.dataset import RenderPlan, render_dataset
+from tests.pillqc.command import run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,17 +22,10 @@ pytestmark = pytest.mark.torch
 NAMES = ("color", "contamination", "crack", "faulty_imprint", "pill_type", "scratch")
 
 
-def run(*words: object) -> Result:
-    """Run `pillqc` with these words."""
-    return CliRunner().invoke(main, [str(word) for word in words])
-
-
 @pytest.fixture(scope="module")
-def pills(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pills(pills_to_train: Path) -> Path:
     """Some pills of every kind."""
-    root = tmp_path_factory.mktemp("data") / "pills"
-    render_dataset(root, RenderPlan(size=32, train_good=9, test_good=3, per_defect=4), jobs=1)
-    return root
+    return pills_to_train
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from click.testing import CliRunner
 
-from pillqc.commands.main import main
 from pillqc.commands.sizes import sizes_table
 from pillqc.evaluation.detectability import detectability
 from pillqc.evaluation.shares import share
 from pillqc.evaluation.sizes import SizedDefects, SizeReport
+from tests.pillqc.command import run
 
 pytestmark = pytest.mark.torch
 
@@ -25,7 +24,7 @@ pytestmark = pytest.mark.torch
 )
 def test_data_and_sizes_exclude_each_other(words: tuple[str, ...]) -> None:
     """One of them is needed, and a backend or a dtype goes with sizes."""
-    done = CliRunner().invoke(main, list(words), standalone_mode=True)
+    done = run(*words)
     assert done.exit_code == 2, done.output
 
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 from PIL import Image
 
-from pillqc.commands.main import main
 from pillqc.data.marker import RESULTS, own_output
 from pillqc.errors import PillqcError
 from pillqc.inspection.boxes import Box
 from pillqc.inspection.inspector import Inspection
 from pillqc.inspection.tray_page import TrayPage
+from tests.pillqc.command import run
+
+if TYPE_CHECKING:
+    from click.testing import Result
 
 pytestmark = pytest.mark.torch
 
@@ -96,8 +98,7 @@ def test_a_page_in_the_tray_is_no_input(photo: Path, tmp_path: Path) -> None:
 
 def done(*arguments: object) -> Result:
     """Run pillqc with a small random model."""
-    model = ("--model", "random", "--size", 32)
-    return CliRunner().invoke(main, [str(one) for one in (*arguments, *model)])
+    return run(*arguments, "--model", "random", "--size", 32)
 
 
 def test_a_page_that_cannot_be_written_fails_at_once(tmp_path: Path) -> None:

@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from click.testing import CliRunner
 
-from pillqc.commands.main import main
 from pillqc.model.artifact import read_artifact
-from pillqc.rendering.dataset import RenderPlan, render_dataset
 from pillqc.training.distributed import Team
+from tests.pillqc.command import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,11 +30,9 @@ _SHORT = ("--narrow", "--size", "32", "--epochs", "2", "--target-accuracy", "1",
 
 
 @pytest.fixture(scope="module")
-def pills(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pills(pills_to_train: Path) -> Path:
     """Some pills of every kind."""
-    root = tmp_path_factory.mktemp("data") / "pills"
-    render_dataset(root, RenderPlan(size=32, train_good=9, test_good=3, per_defect=4), jobs=1)
-    return root
+    return pills_to_train
 
 
 def train_words(pills: Path, out: Path, *options: str) -> list[str]:
@@ -62,7 +58,7 @@ def check_learnt_the_same(one: Path, two: Path) -> None:
 
 def train_alone(words: list[str]) -> None:
     """Train in this process."""
-    done = CliRunner().invoke(main, words)
+    done = run(*words)
     assert done.exit_code == 0, done.output
 
 

@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from click.testing import CliRunner
 
-from pillqc.commands.main import main
 from pillqc.data.folders import read_samples
 from pillqc.errors import ModelFileError, UsageError
 from pillqc.evaluation.evaluate import evaluate
@@ -25,6 +23,7 @@ from pillqc.training import run as run_module
 from pillqc.training.batches import FileSource
 from pillqc.training.run import Trained, TrainingRun, run_training
 from tests.hardware import ONEDNN_HAS_BF16, needs_ipex
+from tests.pillqc.command import run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,11 +37,9 @@ EPOCHS = 3
 
 
 @pytest.fixture(scope="module")
-def pills(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pills(pills_to_train: Path) -> Path:
     """Some pills of every kind."""
-    root = tmp_path_factory.mktemp("data") / "pills"
-    render_dataset(root, RenderPlan(size=32, train_good=9, test_good=3, per_defect=4), jobs=1)
-    return root
+    return pills_to_train
 
 
 def short(pills: Path, out: Path, **options: Any) -> TrainingRun:
@@ -265,7 +262,7 @@ def test_an_adapted_model_knows_a_product_that_the_shipped_one_does_not(tmp_path
         )
         render_dataset(tmp_path / name, plan, jobs=1)
     words = ["train", "--data", tmp_path / "train", "--adapt", "--size", size, "--epochs", 8]
-    done = CliRunner().invoke(main, [str(word) for word in (*words, "--out", out)])
+    done = run(*words, "--out", out)
     assert done.exit_code == 0, done.output
     assert "stopped at epochs" in done.output
     card, tensors = read_artifact(out)

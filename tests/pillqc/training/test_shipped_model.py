@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from click.testing import CliRunner
 
-from pillqc.commands.main import main
 from pillqc.data.folders import read_samples
 from pillqc.data.images import load_images
 from pillqc.evaluation.evaluate import evaluate
@@ -19,6 +17,7 @@ from pillqc.model.artifact import read_artifact
 from pillqc.model.narrowing import decision_form
 from pillqc.model.network import SHIPPED_MODEL, load_model
 from pillqc.rendering.dataset import RENDERER_VERSION, RenderPlan, render_dataset
+from tests.pillqc.command import run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +28,7 @@ pytestmark = pytest.mark.torch
 @pytest.fixture(scope="module")
 def card() -> dict[str, Any]:
     """The JSON of `pillqc card`."""
-    done = CliRunner().invoke(main, ["card"])
+    done = run("card")
     assert done.exit_code == 0, done.output
     shown: dict[str, Any] = json.loads(done.output)
     return shown
@@ -118,6 +117,6 @@ def test_its_names_have_no_say_in_good_and_bad(tmp_path: Path) -> None:
 
 def test_random_weights_have_no_card() -> None:
     """The error is one line."""
-    done = CliRunner().invoke(main, ["card", "--model", "random"])
+    done = run("card", "--model", "random")
     assert done.exit_code == 1
     assert "has no card" in done.output
