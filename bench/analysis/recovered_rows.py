@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from bench.analysis.timing import as_ended, timing_summary, with_timing
+from bench.analysis.timing import as_ended, with_timing
 from bench.plan.scenario import CONTROL_SUFFIX, DEFAULT_ENVIRONMENT, Status
 from bench.store import rows
 from bench.store.records import ScenarioRow
@@ -46,12 +46,10 @@ def scenario_rows(run: Run) -> tuple[ScenarioRow, ...]:
 
 def _row(run_id: str, name: str, calls: Sequence[IterationRow]) -> ScenarioRow | None:
     parts = _ID.fullmatch(name)
-    timing = timing_summary(calls)
-    if parts is None or not timing.median_ms:
+    if parts is None:
         return None
-    batch = int(parts["batch"])
     fusion = "on" if parts["fusion"] else "off"
-    return rows.blank(
+    row = rows.blank(
         ScenarioRow,
         run_id=run_id,
         scenario=name,
@@ -61,17 +59,13 @@ def _row(run_id: str, name: str, calls: Sequence[IterationRow]) -> ScenarioRow |
         fusion=fusion if parts["mode"] == "torchscript" else None,
         dtype=parts["dtype"],
         layout=parts["layout"],
-        batch_size=batch,
+        batch_size=int(parts["batch"]),
         options=parts["options"],
         environment=parts["environment"] or DEFAULT_ENVIRONMENT,
         status=str(Status.OK),
-        rounds=timing.rounds,
-        launches=timing.launches,
-        median_ms=timing.median_ms,
-        p90_ms=timing.p90_ms,
-        p99_ms=timing.p99_ms,
-        images_per_s=timing.images_per_s(batch),
-        first_call_ms=timing.first_call_ms,
-        warmup_iterations=timing.warmup_iterations,
+        rounds=0,
+        launches=0,
         checked=False,
     )
+    timed = with_timing(row, calls)
+    return timed if timed.median_ms else None

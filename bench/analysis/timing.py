@@ -24,7 +24,7 @@ _CALLS_FOR_P99 = 100
 
 @dataclass(frozen=True, kw_only=True)
 class TimingSummary:
-    """The timing fields of a scenario's row."""
+    """The timing fields of a scenario's row, by their names there."""
 
     rounds: int
     launches: int
@@ -80,17 +80,10 @@ def with_timing(row: ScenarioRow, calls: Iterable[IterationRow]) -> ScenarioRow:
     share = row.percent_of_peak / had if row.percent_of_peak and had else None
     return replace(
         row,
-        rounds=timing.rounds,
-        launches=timing.launches,
-        median_ms=timing.median_ms,
-        p90_ms=timing.p90_ms,
-        p99_ms=timing.p99_ms,
+        **vars(timing),
         images_per_s=timing.images_per_s(row.batch_size),
-        first_call_ms=timing.first_call_ms,
-        warmup_iterations=timing.warmup_iterations,
         gflop_per_s=gflop_per_s,
         percent_of_peak=share * gflop_per_s if share and gflop_per_s else None,
-        page_faults=timing.page_faults,
     )
 
 
