@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     "--measure",
     type=click.Choice(["speedup", "time"]),
     default="speedup",
-    show_default=True,
     help="For github-action-benchmark: its customBiggerIsBetter or customSmallerIsBetter.",
 )
 @click.option("--output", type=options.FILE, help="Write this file; by default the terminal.")

@@ -50,7 +50,6 @@ _MEASURING = ["--data", "--good", "--weights", "--seed", "--threads", "--base-py
     "--output",
     type=options.FOLDER,
     default=Path("reports/gate"),
-    show_default=True,
     help="Where the raw rows of a measurement go.",
 )
 @click.argument("runs", nargs=-1, type=options.FOLDER, metavar="[RUN]...")

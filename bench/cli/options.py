@@ -56,11 +56,7 @@ weights = click.option(
     help="A pillqc model file, `imagenet`, `hed` or `random`; the shipped model by default.",
 )
 seed = click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Seed of random weights and data order.",
+    "--seed", type=click.IntRange(min=0), default=0, help="Seed of random weights and data order."
 )
 threads = click.option(
     "--threads",
@@ -68,11 +64,7 @@ threads = click.option(
     help="Threads of each worker; by default the physical cores of one node.",
 )
 data = click.option(
-    "--data",
-    type=FOLDER,
-    default=Path("data/pills"),
-    show_default=True,
-    help="Pill images in MVTec AD's layout.",
+    "--data", type=FOLDER, default=Path("data/pills"), help="Pill images in MVTec AD's layout."
 )
 good = click.option("--good", metavar="NAME", help="The folder of good pills, if not `good`.")
 backends = click.option(
@@ -83,12 +75,8 @@ backends = click.option(
     help="Also measure this backend, if it is installed. May be repeated.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-results = click.option(
-    "--results", type=FOLDER, default=Path("results"), show_default=True, help="Folder of runs."
-)
-reports = click.option(
-    "--reports", type=FOLDER, default=Path("reports"), show_default=True, help="Folder of pages."
-)
+results = click.option("--results", type=FOLDER, default=Path("results"), help="Folder of runs.")
+reports = click.option("--reports", type=FOLDER, default=Path("reports"), help="Folder of pages.")
 run_folder = click.argument("run_folder", required=False, type=FOLDER, metavar="[RUN]")
 
 
@@ -98,7 +86,6 @@ def profile(default: str) -> Option:
         "--profile",
         type=click.Choice(list(PROFILES)),
         default=default,
-        show_default=True,
         help="How much to measure: `smoke` least, `full` most. `suite` is what `bench suite` uses.",
     )
 

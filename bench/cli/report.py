@@ -20,12 +20,7 @@ _SUFFIX = {"html": ".html", "markdown": ".md", "json": ".json"}
 @click.command()
 @click.argument("run_folders", nargs=-1, type=click.Path(path_type=Path), metavar="[RUN]...")
 @click.option(
-    "--format",
-    "format_",
-    type=click.Choice(list(_SUFFIX)),
-    default="html",
-    show_default=True,
-    help="What to write.",
+    "--format", "format_", type=click.Choice(list(_SUFFIX)), default="html", help="What to write."
 )
 @click.option("--output", type=options.FILE, help="Write this file instead.")
 @click.option(

@@ -96,9 +96,7 @@ def stages(**common: Any) -> None:  # noqa: ANN401 - see _run
 @_of_pills
 @options.backends
 @click.option("--config", multiple=True, metavar="NxM", help="N workers with M cores; else all.")
-@click.option(
-    "--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Images a call."
-)
+@click.option("--batch", type=click.IntRange(min=1), default=1, help="Images a call.")
 def instances(config: tuple[str, ...], batch: int, **common: Any) -> None:  # noqa: ANN401 - see _run
     """Measure the throughput of N workers with M cores each.
 
@@ -142,10 +140,8 @@ def load(rates: tuple[float, ...], bound_ms: float | None, **common: Any) -> Non
 @click.command()
 @_study
 @_of_pills
-@click.option(
-    "--target", type=float, default=0.9, show_default=True, help="Share of correct decisions."
-)
-@click.option("--max-steps", type=int, default=120, show_default=True, help="Steps at most.")
+@click.option("--target", type=float, default=0.9, help="Share of correct decisions.")
+@click.option("--max-steps", type=int, default=120, help="Steps at most.")
 @click.option(
     "--seeds",
     type=click.IntRange(min=1),

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     "--models", "file", type=options.FILE, help="A JSON file of your own models, which are added."
 )
 @click.option("--list", "list_", is_flag=True, help="List the models, and stop.")
-@click.option(
-    "--budget", type=options.POSITIVE, default=100.0, show_default=True, help="Seconds a model."
-)
+@click.option("--budget", type=options.POSITIVE, default=100.0, help="Seconds a model.")
 @options.seed
 @options.threads
 @click.option("--resume", type=options.FOLDER, metavar="SUITE", help="Go on with that suite.")

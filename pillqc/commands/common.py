@@ -55,20 +55,18 @@ SIZE: Final = click.option(
     "--size", type=click.IntRange(32), help="Side in pixels; the model's by default."
 )
 SIZE_224: Final = click.option(
-    "--size", type=click.IntRange(32), default=224, show_default=True, help="Side in pixels."
+    "--size", type=click.IntRange(32), default=224, help="Side in pixels."
 )
 BACKEND: Final = click.option(
     "--backend",
     type=click.Choice(["stock", "ipex"]),
     default="stock",
-    show_default=True,
     help="What trains the model.",
 )
 DTYPE: Final = click.option(
     "--dtype",
     type=click.Choice(["fp32", "bf16"]),
     default="fp32",
-    show_default=True,
     help="Number type of the arithmetic.",
 )
 JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON, an object a line.")

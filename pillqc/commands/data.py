@@ -42,34 +42,17 @@ def _colour(context: click.Context, option: click.Parameter, text: str | None) -
 @click.command("render")
 @click.option("--out", type=FOLDER, required=True, help="Folder to create.")
 @click.option(
-    "--seed",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="The same seed gives the same pills.",
+    "--seed", type=click.IntRange(0), default=0, help="The same seed gives the same pills."
 )
-@click.option(
-    "--size", type=click.IntRange(32, 1600), default=224, show_default=True, help="Side in pixels."
-)
-@click.option(
-    "--train-good", type=_COUNT, default=267, show_default=True, help="Good pills in train/."
-)
-@click.option(
-    "--test-good", type=_COUNT, default=26, show_default=True, help="Good pills in test/."
-)
-@click.option(
-    "--per-defect",
-    type=_COUNT,
-    default=20,
-    show_default=True,
-    help="Pills of each defect in test/.",
-)
-@click.option("--imprint", default="FF", show_default=True, help="Letters of another product.")
+@click.option("--size", type=click.IntRange(32, 1600), default=224, help="Side in pixels.")
+@click.option("--train-good", type=_COUNT, default=267, help="Good pills in train/.")
+@click.option("--test-good", type=_COUNT, default=26, help="Good pills in test/.")
+@click.option("--per-defect", type=_COUNT, default=20, help="Pills of each defect in test/.")
+@click.option("--imprint", default="FF", help="Letters of another product.")
 @click.option(
     "--shape",
     type=click.Choice(["oval", "capsule"]),
     default="oval",
-    show_default=True,
     help="Shape of another product.",
 )
 @click.option("--colour", callback=_colour, help="Colour of another product, such as 205,170,160.")
@@ -113,14 +96,8 @@ def render_command(
 @click.argument("dataset", type=click.Choice(["mvtec"]))
 @click.option("--archive", type=FILE, help="MVTec AD as you downloaded it; its hash is checked.")
 @click.option("--root", type=FOLDER, help="Folder of the unpacked MVTec AD or of its category.")
-@click.option(
-    "--out",
-    type=FOLDER,
-    default=Path("data/mvtec_pill"),
-    show_default=True,
-    help="Folder to create.",
-)
-@click.option("--category", default="pill", show_default=True, help="Product of MVTec AD.")
+@click.option("--out", type=FOLDER, default=Path("data/mvtec_pill"), help="Folder to create.")
+@click.option("--category", default="pill", help="Product of MVTec AD.")
 @GOOD
 def prepare_command(
     dataset: str,  # noqa: ARG001 - the only choice so far
@@ -158,9 +135,7 @@ def prepare_command(
 @GOOD
 @click.option("--out", type=FOLDER, required=True, help="Folder for the pictures.")
 @click.option("--split", help="Which split; by default `test`, or all images without one.")
-@click.option(
-    "--size", type=click.IntRange(16), default=224, show_default=True, help="Side in pixels."
-)
+@click.option("--size", type=click.IntRange(16), default=224, help="Side in pixels.")
 @JSON
 def explore_command(
     data: Path, good: str | None, out: Path, split: str | None, size: int, as_json: bool

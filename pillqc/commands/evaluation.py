@@ -65,14 +65,12 @@ _LETTERS: Final = 8
     "--per-defect",
     type=click.IntRange(20),
     default=120,
-    show_default=True,
     help="With --sizes: number of pills of each defect.",
 )
 @click.option(
     "--backend",
     type=click.Choice(["stock", "ipex", "openvino", "onnxruntime"]),
     default="stock",
-    show_default=True,
     help="With --sizes: what runs the model.",
 )
 @DTYPE
@@ -231,12 +229,8 @@ def _share(share: Share) -> str:
 @DATA
 @GOOD
 @MODEL
-@click.option(
-    "--images", type=click.IntRange(1), default=200, show_default=True, help="Images a round."
-)
-@click.option(
-    "--rounds", type=click.IntRange(1), default=5, show_default=True, help="Rounds of both ways."
-)
+@click.option("--images", type=click.IntRange(1), default=200, help="Images a round.")
+@click.option("--rounds", type=click.IntRange(1), default=5, help="Rounds of both ways.")
 @SIZE_224
 @BACKEND
 @JSON

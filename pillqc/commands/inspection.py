@@ -42,11 +42,7 @@ if TYPE_CHECKING:
 @click.option("--pictures", type=FOLDER, help="Folder for pictures with heat map and boxes.")
 @click.option("--html", type=FILE, help="Write one page: counts, the worst with pictures, errors.")
 @click.option(
-    "--batch-size",
-    type=click.IntRange(1),
-    default=8,
-    show_default=True,
-    help="Images that the model takes at once.",
+    "--batch-size", type=click.IntRange(1), default=8, help="Images that the model takes at once."
 )
 @SIZE
 @EXIT_CODE
@@ -64,7 +60,6 @@ if TYPE_CHECKING:
     "--backend",
     type=click.Choice(["stock", "ipex", "auto"]),
     default="stock",
-    show_default=True,
     help="What runs the model; auto: what `bench recommend --write` found fastest here.",
 )
 @click.option("--shards", type=FOLDER, help="Inspect one part, into a file of this folder.")

@@ -52,7 +52,9 @@ class _Group(click.Group):
             ctx.exit(1)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "show_default": True}
+)
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.option(
     "--bits",
@@ -63,7 +65,6 @@ class _Group(click.Group):
     "--file-seconds",
     type=POSITIVE,
     default=SECONDS,
-    show_default=True,
     help="Give up a file that takes longer to decode.",
 )
 @click.version_option(__version__, prog_name="pillqc")

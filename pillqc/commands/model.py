@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     "--optimize",
     type=click.Choice(["none", "ipex"]),
     default="none",
-    show_default=True,
     help="Also show the layers after `ipex.optimize`.",
 )
 @DTYPE

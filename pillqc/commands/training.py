@@ -49,11 +49,7 @@ hardly part in eight epochs of some 480 images."""
 @click.option("--data", type=FOLDER, help="Folder in MVTec AD's layout, or good/ and bad/.")
 @GOOD
 @click.option(
-    "--out",
-    type=FILE,
-    default=Path("data/model.safetensors"),
-    show_default=True,
-    help="Model file to write.",
+    "--out", type=FILE, default=Path("data/model.safetensors"), help="Model file to write."
 )
 @click.option(
     "--weights",
@@ -64,7 +60,6 @@ hardly part in eight epochs of some 480 images."""
     "--classes",
     type=click.Choice(["good-bad", "defects"]),
     default="good-bad",
-    show_default=True,
     help="defects: name the defects too, each with a probability and a map of its own; the names"
     " are those of the folders.",
 )
@@ -76,19 +71,14 @@ hardly part in eight epochs of some 480 images."""
 )
 @BACKEND
 @DTYPE
-@click.option(
-    "--epochs", type=click.IntRange(1), default=20, show_default=True, help="Epochs at most."
-)
+@click.option("--epochs", type=click.IntRange(1), default=20, help="Epochs at most.")
 @click.option(
     "--batch-size",
     type=click.IntRange(1),
     default=8,
-    show_default=True,
     help="Images a step, of all processes together.",
 )
-@click.option(
-    "--learning-rate", type=POSITIVE, default=1e-4, show_default=True, help="Adam's step size."
-)
+@click.option("--learning-rate", type=POSITIVE, default=1e-4, help="Adam's step size.")
 @click.option(
     "--target-accuracy",
     type=SHARE,
@@ -102,7 +92,6 @@ hardly part in eight epochs of some 480 images."""
     "--split-by",
     type=click.Choice(["content", "folders"]),
     default="content",
-    show_default=True,
     help="60, 20 and 20 % of every defect, from all folders together; or as the folders say.",
 )
 @click.option("--masks", is_flag=True, help="Learn from masks too; needs fewer bad images.")
@@ -126,7 +115,6 @@ hardly part in eight epochs of some 480 images."""
     "--seed",
     type=click.IntRange(0),
     default=0,
-    show_default=True,
     help="Seed of the split, new weights and the order of images.",
 )
 @click.option("--from-scratch", is_flag=True, help="Train good and bad by the shipped recipe.")
@@ -134,7 +122,6 @@ hardly part in eight epochs of some 480 images."""
     "--device",
     type=click.Choice(["cpu", "cuda"]),
     default="cpu",
-    show_default=True,
     help="Where --from-scratch trains.",
 )
 @click.option("--images", type=click.IntRange(1), help="Images that --from-scratch renders.")
