@@ -7,7 +7,7 @@ import shlex
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -68,13 +68,7 @@ def gate(  # click passes each option as a parameter
     junit: Path | None,
     json_: Path | None,
     results: Path,
-    data: Path,
-    good: str | None,
-    weights: str | None,
-    seed: int,
-    threads: int | None,
-    base_python: Path | None,
-    output: Path,
+    **measuring: Any,  # noqa: ANN401 - the other options, which `AgainstRequest` declares
 ) -> None:
     """Say whether it became slower than a commit, a run or floors.
 
@@ -113,16 +107,7 @@ def gate(  # click passes each option as a parameter
         else:
             report = measured.compare(
                 measured.AgainstRequest(
-                    revision=against,
-                    data=data,
-                    output=output,
-                    repository=Path.cwd(),
-                    only=only,
-                    good=good,
-                    weights=weights,
-                    seed=seed,
-                    threads=threads,
-                    base_python=base_python,
+                    revision=against, repository=Path.cwd(), only=only, **measuring
                 )
             )
     except NoVerdictError as error:

@@ -22,10 +22,16 @@ if TYPE_CHECKING:
 @click.command()
 @options.run_folder
 @click.option(
-    "--latency-p99", type=options.POSITIVE, metavar="MS", help="99 of 100 calls take less."
+    "--latency-p99",
+    "latency_p99_ms",
+    type=options.POSITIVE,
+    metavar="MS",
+    help="99 of 100 calls take less.",
 )
 @click.option("--throughput", is_flag=True, help="Most images a second, at any batch size.")
-@click.option("--memory", type=options.POSITIVE, metavar="MB", help="The process peaks below this.")
+@click.option(
+    "--memory", "memory_mb", type=options.POSITIVE, metavar="MB", help="The process peaks below it."
+)
 @click.option("--no-decision-changes", is_flag=True, help="Every decision as stock default's.")
 @click.option("--without-ipex", is_flag=True, help="What to use without IPEX.")
 @click.option(
@@ -42,18 +48,12 @@ if TYPE_CHECKING:
     help="Write it for `pillqc inspect --backend auto`; without FILE, where pillqc looks.",
 )
 @options.results
-def recommend(  # click passes each option as a parameter
+def recommend(
     run_folder: Path | None,
-    latency_p99: float | None,
-    throughput: bool,
-    memory: float | None,
-    no_decision_changes: bool,
-    without_ipex: bool,
-    supported: bool,
-    int8: bool,
     as_json: bool,
     write: Path | None,
     results: Path,
+    **wish: Any,  # noqa: ANN401 - the other options, which `Wish` declares
 ) -> None:
     """Print the way of running the model to use, with its code.
 
@@ -76,16 +76,7 @@ def recommend(  # click passes each option as a parameter
     from bench.report.varied import page_facts
 
     facts = page_facts(options.read_run(run_folder or options.newest_run(results)))
-    wish = rules.Wish(
-        latency_p99_ms=latency_p99,
-        throughput=throughput,
-        memory_mb=memory,
-        no_decision_changes=no_decision_changes,
-        without_ipex=without_ipex,
-        supported=supported,
-        int8=int8,
-    )
-    found = rules.recommend(facts, wish)
+    found = rules.recommend(facts, rules.Wish(**wish))
     if as_json:
         click.echo(json.dumps(_json(facts, found), indent=2))
     else:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bench.run.request import OwnChoice
 
 _BESIDE_RESUME = ("--resume", "--budget", "--reports")
+_OF_OWN_MODEL = ("model", "inputs", "shape", "settings", "decide", "calibration", "train_step")
 
 
 @click.command()
@@ -37,10 +38,16 @@ _BESIDE_RESUME = ("--resume", "--budget", "--reports")
 @options.backends
 @click.option("--model", metavar="MODULE:FACTORY", help="Or FILE.py:FACTORY; a model of your own.")
 @click.option(
-    "--factory-arg", multiple=True, metavar="NAME=VALUE", help="An argument of the factory."
+    "--factory-arg",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An argument of the factory.",
 )
 @click.option("--inputs", metavar="MODULE:FUNCTION", help="Returns its inputs for a batch size.")
-@click.option("--input-shape", metavar="3,224,224", help="Or: random inputs of that shape.")
+@click.option(
+    "--input-shape", "shape", metavar="3,224,224", help="Or: random inputs of that shape."
+)
 @click.option("--decide", metavar="MODULE:FUNCTION", help="Its outputs -> a label for each item.")
 @click.option(
     "--calibration",
@@ -65,29 +72,15 @@ _BESIDE_RESUME = ("--resume", "--budget", "--reports")
 @options.results
 @options.reports
 @click.pass_context
-def run(  # click passes each option as a parameter
+def run(
     context: click.Context,
     profile: str,
     budget: float | None,
-    only: tuple[str, ...],
-    weights: str | None,
-    seed: int,
-    threads: int | None,
-    vary: tuple[str, ...],
-    data: Path,
-    good: str | None,
-    backends: tuple[str, ...],
-    model: str | None,
-    factory_arg: tuple[str, ...],
-    inputs: str | None,
-    input_shape: str | None,
-    decide: str | None,
-    calibration: str | None,
-    train_step: str | None,
     env: tuple[str, ...],
     resume: Path | None,
     results: Path,
     reports: Path,
+    **others: Any,  # noqa: ANN401 - the other options, which `RunRequest` and `OwnChoice` declare
 ) -> None:
     """Measure, write the run's CSVs, and make its report.
 
@@ -114,25 +107,10 @@ def run(  # click passes each option as a parameter
     request = RunRequest(
         profile=PROFILES[profile],
         budget_s=budget,
-        only=only,
-        weights=weights,
-        seed=seed,
-        threads=threads,
-        vary=vary,
-        data=data,
-        good=good,
         results=results,
         pythons=environments.parse(env),
-        own=_own_model(
-            model,
-            inputs=inputs,
-            shape=input_shape,
-            settings=factory_arg,
-            decide=decide,
-            calibration=calibration,
-            train_step=train_step,
-        ),
-        backends=backends,
+        own=_own_model(**{name: others.pop(name) for name in _OF_OWN_MODEL}),
+        **others,
     )
     arguments.check_writable(reports, "--reports")
     earlier = set(results.glob("*/environment.json"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     "--models", "file", type=options.FILE, help="A JSON file of your own models, which are added."
 )
 @click.option("--list", "list_", is_flag=True, help="List the models, and stop.")
-@click.option("--budget", type=options.POSITIVE, default=100.0, help="Seconds a model.")
+@click.option("--budget", "budget_s", type=options.POSITIVE, default=100.0, help="Seconds a model.")
 @options.seed
 @options.threads
 @click.option("--resume", type=options.FOLDER, metavar="SUITE", help="Go on with that suite.")
@@ -27,17 +27,15 @@ if TYPE_CHECKING:
 )
 @options.results
 @options.reports
-def suite(  # more than 8 parameters: click passes one for each option
+def suite(
     names: tuple[str, ...],
     file: Path | None,
     list_: bool,
-    budget: float,
-    seed: int,
-    threads: int | None,
     resume: Path | None,
     again: Path | None,
     results: Path,
     reports: Path,
+    **effort: Any,  # noqa: ANN401 - the other options, which `measure.new` declares
 ) -> None:
     """Measure many models: does the answer of one fit the others?
 
@@ -63,8 +61,7 @@ def suite(  # more than 8 parameters: click passes one for each option
     if folder:
         chosen, _ = measure.read(folder)
     else:
-        wanted = models.chosen(names, extra)
-        chosen = measure.new(results, wanted, budget_s=budget, seed=seed, threads=threads)
+        chosen = measure.new(results, models.chosen(names, extra), **effort)
     if not again:
         try:
             measure.measure(chosen, lambda text: click.echo(f"suite    {text}", err=True))
