@@ -18,12 +18,12 @@ import pytest
 from bench.analysis.comparison_groups import group_label
 from bench.analysis.run_facts import Facts, Group
 from bench.analysis.speedups import RunAnalysis
-from bench.analysis.timing import timing_summary
 from bench.plan.matrix import EXCLUSIONS, matrix
 from bench.plan.profiles import PROFILES
 from bench.plan.scenario import CONTROL_SUFFIX, Dtype, Mode, Phase, Scenario, Status, Task
 from bench.plan.thresholds import DEFAULT
 from bench.report.answers import Answer, answers
+from bench.run.outcomes import Outcome
 from bench.store import records
 from bench.store.records import (
     IterationRow,
@@ -216,31 +216,18 @@ def _launch(
 def _scenario_row(plan: Plan, scenario: Scenario, calls: list[IterationRow]) -> ScenarioRow:
     status, reason = plan.fault(scenario)
     started = status not in (Status.UNAVAILABLE, Status.UNSUPPORTED)
-    timing = timing_summary(calls)
-    median = timing.median_ms
+    found = Outcome(scenario=scenario, status=status, reason=reason)
+    row = found.row(RUN_ID, calls, {}, ended=False)
+    median = row.median_ms
     speed = GFLOP * scenario.batch_size / median * 1000 if median else None
     if scenario.task is Task.TRAINING:
         speed = None
     ipex = scenario.backend == "ipex"
     bf16 = scenario.dtype is Dtype.BF16
     ahead = scenario.mode is Mode.AOT
-    row = ScenarioRow(
-        run_id=RUN_ID,
-        scenario=scenario.id,
-        task=str(scenario.task),
-        backend=scenario.backend,
-        mode=str(scenario.mode),
-        fusion=None if scenario.fusion is None else ("on" if scenario.fusion else "off"),
-        dtype=str(scenario.dtype),
-        layout=str(scenario.layout),
-        batch_size=scenario.batch_size,
-        options="+".join(scenario.options) or None,
-        environment=scenario.environment,
+    row = dataclasses.replace(
+        row,
         threads=2,
-        status=str(status),
-        reason=reason,
-        **vars(timing),
-        images_per_s=scenario.batch_size / median * 1000 if median else None,
         import_s=4.1 if ipex else 1.9,
         prepare_s=11.5 if scenario.compiles else 0.9,
         peak_rss_mb=(760.0 + 28 * scenario.batch_size + 240 * ipex) if median else None,
