@@ -53,6 +53,13 @@ def measured(scenario: Scenario, /, **changes: Any) -> ScenarioRow:
     return replace(row, **{"status": "ok", "checked": True, **changes})
 
 
+def with_rows(run: Run, table: str, scenario: str, **fields: Any) -> Run:
+    """Return the run with other fields in the rows of that scenario in a table."""
+    rows = getattr(run, table)
+    changed = tuple(replace(row, **fields) if row.scenario == scenario else row for row in rows)
+    return replace(run, **{table: changed})
+
+
 def longer(run: Run, worker: str, factor: float) -> Run:
     """Return the run with every call of that worker longer by that factor, to be judged again."""
     calls = tuple(

@@ -22,6 +22,7 @@ from bench.recommend.rules import Wish, recommend, slow_call_ms
 from bench.recommend.supported import how_far
 from bench.store.records import Run
 from bench.text.wording import TIMES
+from tests.bench.calls import with_rows
 from tests.bench.command import bench
 from tests.bench.made_up_runs import DEFAULT_1, IPEX_1
 
@@ -75,11 +76,7 @@ def test_p99_limit_is_compared_with_the_slowest_call_where_there_are_few(run: Ma
     assert found.row is not None
     assert any("slowest call" in warning for warning in found.warnings)
     assert chosen(made, latency_p99_ms=1.0) is None
-    late = tuple(
-        dataclasses.replace(row, p99_ms=200.0) if row.scenario == IPEX_1 else row
-        for row in made.scenarios
-    )
-    made = dataclasses.replace(made, scenarios=late)
+    made = with_rows(made, "scenarios", IPEX_1, p99_ms=200.0)
     assert chosen(made, latency_p99_ms=150.0) != IPEX_1
 
 

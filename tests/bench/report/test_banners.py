@@ -14,6 +14,7 @@ from bench.report.answers.answer import TOO_FEW_ROUNDS
 from bench.report.banners import banners
 from bench.report.machine import shared_settings
 from bench.store.events import Event, EventKind, to_environment
+from tests.bench.calls import with_rows
 from tests.bench.made_up_runs import IPEX_1, MakeRun, answer_of
 
 if TYPE_CHECKING:
@@ -180,12 +181,7 @@ def test_rows_made_from_calls_equal_those_of_the_summary(make_run: MakeRun, prof
 def test_rows_that_have_times_are_not_said_to_have_none(make_run: MakeRun) -> None:
     """A scenario whose label its kernels contradict was timed before."""
     run = make_run()
-    timed = tuple(
-        replace(row, status=Status.UNSUPPORTED, reason="its label is not what was run")
-        if row.scenario == IPEX_1
-        else row
-        for row in run.scenarios
-    )
-    text = texts(replace(run, scenarios=timed))["Not everything could be measured"]
+    refused = {"status": Status.UNSUPPORTED, "reason": "its label is not what was run"}
+    text = texts(with_rows(run, "scenarios", IPEX_1, **refused))["Not everything could be measured"]
     assert text.startswith(f"1 of {len(run.scenarios)} scenarios gave times that do not count.")
     assert "gave no times" not in text

@@ -14,6 +14,7 @@ from bench.analysis.run_facts import Facts
 from bench.plan.scenario import BaselineKind
 from bench.report import build, formats
 from bench.report.speedup_table import speedups
+from tests.bench.calls import with_rows
 from tests.bench.made_up_runs import IPEX_1, THREE, MakeRun
 from tests.bench.report.test_varied import with_variable
 from tests.known import known
@@ -37,11 +38,7 @@ def remark(run: Run, scenario: str = IPEX_1) -> Cell:
 
 def changed(run: Run, **fields: Any) -> Run:
     """The run with fields of the IPEX_1 scenario's row changed, to be judged anew."""
-    rows = tuple(
-        dataclasses.replace(row, **fields) if row.scenario == IPEX_1 else row
-        for row in run.scenarios
-    )
-    return dataclasses.replace(run, scenarios=rows, speedups=())
+    return dataclasses.replace(with_rows(run, "scenarios", IPEX_1, **fields), speedups=())
 
 
 def test_a_decided_row_folds_its_rounds_and_stock_tuned(run: Run) -> None:

@@ -14,7 +14,7 @@ from bench.analysis.run_facts import Facts
 from bench.plan.scenario import Status
 from bench.report import banners, build
 from bench.text.wording import bounds, times
-from tests.bench.calls import longer
+from tests.bench.calls import longer, with_rows
 from tests.bench.made_up_runs import BATCH_1, DEFAULT_1, IPEX_1, LAST_1, THREE, MakeRun, answer_of
 
 if TYPE_CHECKING:
@@ -27,8 +27,7 @@ def test_same_decisions_have_a_count_and_what_so_few_leave_open(
     """No change in 8 images does not show that there is none: 31 % could be (0.69^8 is .05)."""
     run = make_run(trained=True)
     few = next(row.scenario for row in run.parity if row.scenario.startswith("inference/ipex"))
-    parity = tuple(replace(row, images=8) if row.scenario == few else row for row in run.parity)
-    answer = answer_of(Facts(replace(run, parity=parity)), "decisions")
+    answer = answer_of(Facts(with_rows(run, "parity", few, images=8)), "decisions")
     assert (answer.tone, answer.number) == ("good", "same")
     assert "8 to 32" in answer.headline
     assert any("8 images" in text and "31 %" in text for text in answer.details)

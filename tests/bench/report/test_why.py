@@ -12,8 +12,10 @@ import pytest
 from bench.analysis.run_facts import Facts
 from bench.errors import UsageError
 from bench.report import build, explanation, in_format, why
+from tests.bench.calls import with_rows
 from tests.bench.command import bench
 from tests.bench.made_up_runs import BATCH_1, DEFAULT_1, IPEX_1, LAST_1, THREE, save_run
+from tests.known import known
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,18 +66,12 @@ def changed(run: Run, scenario: str, problem: str, factor: float) -> Run:
         else one
         for one in run.iterations
     ]
-    rows = [
-        dataclasses.replace(row, median_ms=(row.median_ms or 0) + more)
-        if row.scenario == scenario
-        else row
-        for row in run.scenarios
-    ]
+    median_ms = known(Facts(run).scenarios[scenario].median_ms) + more
     return dataclasses.replace(
-        run,
+        with_rows(run, "scenarios", scenario, median_ms=median_ms),
         kernels=tuple(slower(row) for row in run.kernels),
         logged_calls=tuple(calls),
         iterations=tuple(iterations),
-        scenarios=tuple(rows),
         speedups=(),
     )
 
@@ -118,13 +114,9 @@ def test_what_was_not_shown_to_differ_is_not_explained(make_run: MakeRun) -> Non
 
 def test_medians_that_contradict_the_paired_rounds_are_not_explained(run: Run) -> None:
     """The machine drifted between the two."""
-    rows = tuple(
-        dataclasses.replace(row, median_ms=10 * (row.median_ms or 0))
-        if row.scenario == IPEX_1
-        else row
-        for row in run.scenarios
-    )
-    found = why.why(Facts(dataclasses.replace(run, scenarios=rows)), (DEFAULT_1, IPEX_1))
+    ms = known(Facts(run).scenarios[IPEX_1].median_ms)
+    drifted = with_rows(run, "scenarios", IPEX_1, median_ms=10 * ms)
+    found = why.why(Facts(drifted), (DEFAULT_1, IPEX_1))
     assert "the other way round" in found.sentence
 
 
