@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from bench.analysis import recovered_rows
 from bench.analysis.claims import Claims
@@ -32,7 +32,7 @@ from bench.plan.support import Severity, concerns, gravest
 from bench.text.wording import OF_INSPECTOR, OF_OWN_MODEL, Nouns
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from bench.plan.support import Concern
     from bench.plan.thresholds import Policy
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
         ScenarioRow,
         SpeedupRow,
     )
+
+    _Row = TypeVar("_Row", KernelRow, LoggedCallRow, IterationRow)
 
 __all__ = [
     "Comparison",
@@ -183,26 +185,18 @@ class Facts:
     @cached_property
     def kernels(self) -> dict[str, list[KernelRow]]:
         """Kernel rows by scenario id, in order of execution."""
-        kernels: dict[str, list[KernelRow]] = defaultdict(list)
-        for row in sorted(self.run.kernels, key=lambda row: row.position):
-            kernels[row.scenario].append(row)
-        return kernels
+        return _by_scenario(sorted(self.run.kernels, key=lambda row: row.position))
 
     @cached_property
     def logged_calls(self) -> dict[str, list[LoggedCallRow]]:
         """Logged calls by scenario id, in the order of the file."""
-        calls: dict[str, list[LoggedCallRow]] = defaultdict(list)
-        for row in self.run.logged_calls:
-            calls[row.scenario].append(row)
-        return calls
+        return _by_scenario(self.run.logged_calls)
 
     @cached_property
     def calls(self) -> dict[str, list[IterationRow]]:
         """Calls by worker (scenario id, or with `#control`), in order."""
-        calls: dict[str, list[IterationRow]] = defaultdict(list)
-        for row in sorted(self.run.iterations, key=lambda row: (row.launch, row.iteration)):
-            calls[row.scenario].append(row)
-        return calls
+        in_order = sorted(self.run.iterations, key=lambda row: (row.launch, row.iteration))
+        return _by_scenario(in_order)
 
     @cached_property
     def blocks(self) -> dict[str, dict[tuple[int, int], float]]:
@@ -335,3 +329,10 @@ class Facts:
         """Ids of the matrix that have no row: the run ended before their turn."""
         planned = self.metadata.matrix.scenarios
         return [name for name in planned if name not in self.scenarios]
+
+
+def _by_scenario(rows: Iterable[_Row]) -> dict[str, list[_Row]]:
+    found: dict[str, list[_Row]] = defaultdict(list)
+    for row in rows:
+        found[row.scenario].append(row)
+    return found

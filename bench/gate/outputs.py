@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-import textwrap
 from xml.etree import ElementTree as ET
 
 from bench.gate.result import Case, GateReport, Outcome, spell_change
+from bench.text.wording import wrapped
 
-_WIDTH = 98
 _MARK = {Outcome.PASSED: "ok  ", Outcome.REGRESSION: "SLOW", Outcome.NO_VERDICT: "?   "}
 _WORD = {
     Outcome.PASSED: "passed",
@@ -37,29 +36,18 @@ def one_line(text: str) -> str:
 
 def terminal(report: GateReport) -> str:
     """Return a table for the terminal, a paragraph for each scenario."""
-    lines = [*_wrapped(report.compared, ""), ""]
+    lines = [*wrapped(one_line(report.compared)), ""]
     for case in report.cases:
         change = spell_change(case.ratio.estimate) if case.ratio and case.ratio.is_sound else "-"
         lines.append(f"{_MARK[case.outcome]}  {change:>14}  {one_line(case.scenario)}")
-        lines += _wrapped(case.reason, " " * 22)
+        lines += wrapped(one_line(case.reason), " " * 22)
     for note in report.notes:
-        lines += _wrapped(f"note: {note}", "      ")
+        lines += wrapped(one_line(f"note: {note}"), "      ")
     if report.cases or report.notes:
         lines.append("")
-    lines += _wrapped(report.headline, "")
+    lines += wrapped(one_line(report.headline))
     lines.append(f"Exit code {report.exit_code}. Repeat: {one_line(report.repeat)}")
     return "\n".join(lines)
-
-
-def _wrapped(text: str, indent: str) -> list[str]:
-    return textwrap.wrap(
-        one_line(text),
-        _WIDTH,
-        initial_indent=indent,
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
 
 
 def markdown(report: GateReport) -> str:

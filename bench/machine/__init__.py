@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.machine import cpu as cpus
+from bench.machine import files, host, software, topology
 from bench.machine import frameworks as libraries
-from bench.machine import host, software, topology
 from bench.machine.cpu import bf16_native
 from bench.machine.text import render, spell_cpus
 from pillqc import limits
@@ -113,7 +113,7 @@ def _cores(root: Path) -> dict[str, Any]:
 
 
 def _host_facts(root: Path, cpu: Cpu) -> dict[str, Any]:
-    total, allowed = host.memory_total_gib(root), limits.memory_limit(root)
+    total, allowed = files.memory_gib(root / "proc/meminfo"), limits.memory_limit(root)
     limit = None if allowed is None else round(allowed / 2**30, 2)
     return {
         "memory_total_gib": total,

@@ -70,6 +70,12 @@ def numbered(folder: Path, prefix: str) -> list[tuple[int, Path]]:
     return sorted((int(rest), entry) for rest, entry in found if rest.isdecimal())
 
 
+def memory_gib(path: Path) -> float | None:
+    """Return the memory that a `meminfo` of the kernel counts in all."""
+    found = re.search(r"MemTotal:\s*(\d+) kB", text(path) or "")
+    return round(int(found[1]) / 2**20, 2) if found else None
+
+
 def exists(path: Path) -> bool:
     """Return whether something of that name is visible."""
     try:

@@ -100,13 +100,6 @@ def turbo(root: Path) -> bool | None:
     return None if boost is None else boost != 0
 
 
-def memory_total_gib(root: Path) -> float | None:
-    """Return the memory of the whole machine."""
-    meminfo = files.text(root / "proc/meminfo") or ""
-    match = re.search(r"^MemTotal:\s*(\d+) kB", meminfo, re.MULTILINE)
-    return round(int(match[1]) / 2**20, 2) if match else None
-
-
 def transparent_huge_pages(root: Path) -> str | None:
     """Return `always`, `madvise` or `never`."""
     setting = files.text(root / "sys/kernel/mm/transparent_hugepage/enabled") or ""

@@ -132,11 +132,10 @@ def kib(size: str) -> int | None:
 def numa_nodes(root: Path) -> list[dict[str, Any]]:
     """Return the memory nodes with their CPUs and memory."""
     return [
-        {"node": node, "cpus": list(files.cpu_list(path / "cpulist")), "memory_gib": _memory(path)}
+        {
+            "node": node,
+            "cpus": list(files.cpu_list(path / "cpulist")),
+            "memory_gib": files.memory_gib(path / "meminfo"),
+        }
         for node, path in files.numbered(root / "sys/devices/system/node", "node")
     ]
-
-
-def _memory(node: Path) -> float | None:
-    match = re.search(r"MemTotal:\s*(\d+) kB", files.text(node / "meminfo") or "")
-    return round(int(match[1]) / 2**20, 2) if match else None

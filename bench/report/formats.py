@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -19,34 +18,21 @@ if TYPE_CHECKING:
     from bench.report.answers import Answer
     from bench.report.table import Cell, Table
 
-_WIDTH = 98
-"""Characters of a line in the terminal."""
-
 
 def terminal(facts: Facts) -> str:
     """Return the warnings, then a headline for each question, as plain text.
 
     A user's own model is named first.
     """
-    lines = _wrapped(method.model_in_one_line(facts), "Model: ") if facts.is_own_model else []
+    lines = (
+        wording.wrapped(method.model_in_one_line(facts), "Model: ") if facts.is_own_model else []
+    )
     for banner in banners.banners(facts):
-        lines += _wrapped(f"{banner.title}: {banner.text}", "! ")
+        lines += wording.wrapped(f"{banner.title}: {banner.text}", "! ")
     lines.append("")
     for answer in answers.answers(facts):
-        lines += _wrapped(f"{answer.question}  {answer.headline}", "- ")
+        lines += wording.wrapped(f"{answer.question}  {answer.headline}", "- ")
     return "\n".join(lines)
-
-
-def _wrapped(text: str, mark: str) -> list[str]:
-    """Return lines to copy from: names of models and paths stay whole, however long they are."""
-    return textwrap.wrap(
-        text,
-        _WIDTH,
-        initial_indent=mark,
-        subsequent_indent="  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
 
 
 # ---- Markdown ------------------------------------------------------------------------------------

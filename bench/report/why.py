@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
     from bench.report.drawing import Drawing
     from bench.store.records import ScenarioRow
 
-_WIDTH, _TERMINAL_COLUMNS = 98, 5
-"""Characters of a line in the terminal, and columns of its table."""
+_TERMINAL_COLUMNS = 5
+"""Columns of the table in the terminal."""
 WHAT_IS_OUTSIDE = (
     "Outside oneDNN are PyTorch's own operators (such as a ReLU or a pooling that was not fused), "
     "what oneDNN does not log (small convolutions, and MKL's matrix products in fp32), Python, and "
@@ -117,7 +116,7 @@ def text(found: Why) -> str:
     """Return the explanation for a terminal."""
     lines = [found.title, ""]
     for words in (found.sentence, *found.remarks):
-        lines += textwrap.wrap(words, _WIDTH)
+        lines += wording.wrapped(words)
     if found.table is not None:
         lines += ["", found.table.caption, "", *in_columns(_narrow(found.table))]
     return "\n".join(lines)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,17 +10,15 @@ from bench.report import machine
 from bench.report.layout import lay_out
 from bench.report.table import Cell, in_columns, ratio_cell
 from bench.store.records import Run
-from bench.text.wording import NOTHING
+from bench.text.wording import NOTHING, wrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from bench.analysis.comparison import Comparison
     from bench.errors import WorkerError
     from bench.report.table import Table
-
-_WIDTH = 98
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +80,5 @@ def status_cell(error: WorkerError | None, compared: Comparison | None = None) -
     return Cell(text="ok", note=(compared.reason if compared else None) or "")
 
 
-def _wrapped(sentences: tuple[str, ...] | list[str], mark: str) -> list[str]:
-    indent = " " * len(mark)
-    return [
-        line
-        for sentence in sentences
-        for line in textwrap.wrap(
-            sentence, _WIDTH, initial_indent=mark, subsequent_indent=indent, break_on_hyphens=False
-        )
-    ]
+def _wrapped(sentences: Sequence[str], mark: str) -> list[str]:
+    return [line for sentence in sentences for line in wrapped(sentence, mark)]

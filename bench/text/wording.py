@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,6 +20,8 @@ NOTHING = "\N{EN DASH}"
 """What a cell shows without a value."""
 
 TIMES = "\N{MULTIPLICATION SIGN}"
+_WIDTH = 98
+"""Characters of a line in the terminal."""
 
 _BACKENDS = {
     "stock": "Stock",
@@ -190,6 +193,18 @@ def listed(items: list[str], limit: int = 0) -> str:
     if len(items) < 2:
         return "".join(items)
     return f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def wrapped(text: str, mark: str = "") -> list[str]:
+    """Return the lines of a text for a terminal, the first after a mark, the others below it."""
+    return textwrap.wrap(
+        text,
+        _WIDTH,
+        initial_indent=mark,
+        subsequent_indent=" " * len(mark),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def status_words(status: str) -> str:

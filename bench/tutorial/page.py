@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from bench.analysis.run_facts import Facts
 from bench.report import machine
 from bench.report.layout import lay_out
 from bench.store.records import Run
+from bench.text.wording import wrapped
 from bench.tutorial import inspector, speed
 from bench.tutorial.finding import DOES_NOT, HOLDS, UNSEEN
 from bench.tutorial.parts import PARTS
@@ -35,7 +35,6 @@ _FINDINGS: Mapping[str, Callable[[Place], Found]] = {
 }
 _MARKS = {HOLDS: ("✓", "faster"), DOES_NOT: ("✗", "slower"), UNSEEN: ("?", "inconclusive")}
 """A verdict's sign, and the class that colours it."""
-_WIDTH = 98
 _RENDERED = "manifest.csv"
 """The file by which a folder of rendered pills is known."""
 
@@ -115,16 +114,12 @@ def text(tutorial: Tutorial) -> str:
     for section in made:
         lines += ["", f"{section.number}. {section.part.title}"]
         if section.outcome and section.outcome.reason:
-            lines += _wrapped(f"failed: {section.outcome.reason}", "  ! ")
+            lines += wrapped(f"failed: {section.outcome.reason}", "  ! ")
         for finding in section.found.findings:
             sign = _MARKS[finding.verdict][0]
             line = f"{finding.statement}: {finding.verdict}. {finding.number}"
             if finding.published:
                 line += f" (published: {finding.published})"
-            lines += _wrapped(line, f"  {sign} ")
+            lines += wrapped(line, f"  {sign} ")
     lines += ["", "; ".join(f"{verdict}: {count}" for verdict, count in counts(made))]
     return "\n".join(lines).lstrip("\n")
-
-
-def _wrapped(line: str, first: str) -> list[str]:
-    return textwrap.wrap(line, _WIDTH, initial_indent=first, subsequent_indent=" " * len(first))

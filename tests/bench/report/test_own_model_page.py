@@ -86,7 +86,7 @@ def test_the_first_screen_names_the_model_its_size_weights_and_inputs(own: Run) 
     data = json.loads(formats.as_json(Facts(own)))["model"]
     for words in ("shop/model.py:load(size=large)", "12.3 million", "RANDOM", "shop/data.py:a"):
         assert words in top
-        assert words in terminal.replace("\n  ", " ")
+        assert words in " ".join(terminal.split())
         assert words in text.replace("\\", "")
         assert words in data
     assert "shop/model.py:load" in page[: page.index("<style>")]
