@@ -6,7 +6,6 @@ What is measured next is decided in `bench.run.planner`, and measured by `bench.
 from __future__ import annotations
 
 import shutil
-import sys
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -59,23 +58,14 @@ def run(request: RunRequest, *, policy: Policy = DEFAULT, progress: Progress | N
         code = run_folder.commit()
         folder = run_folder.create(request.results, machine.run_name(here), code.revision)
         environment: dict[str, Any] = {
-            "run_id": folder.name,
-            "started_utc": _now(),
-            "finished_utc": None,
+            **run_folder.first_metadata(folder, code, here),
             "profile": request.profile.name,
             "budget_s": request.budget,
-            "complete": False,
-            "notes": [],
             "events": [],
-            "commit": code.revision,
-            "dirty": code.dirty,
-            "command": ["bench", *sys.argv[1:]],
             "request": request.kept(),
-            "machine": here,
             "environments": {name: other.kept() for name, other in others.items()},
             "policy": asdict(policy),
             **dict.fromkeys(("matrix", "peak", "data", "model", "self")),
-            "workers": {},
         }
         job = _Job(request, policy, progress, folder, environment, _notes(code.notes))
         left_out = environments.exclusions(others)
@@ -128,7 +118,10 @@ def go_on(
             _look_at_environments(request, progress),
         )
         environment.update(finished_utc=None)
-        events = [*from_environment(environment), Event(kind=EventKind.RESUMED, reason=_now())]
+        events = [
+            *from_environment(environment),
+            Event(kind=EventKind.RESUMED, reason=run_folder.utc_now()),
+        ]
         run_folder.clear_outputs(folder)
         job = _Job(request, policy, progress, folder, environment, events)
         with job.finished():
@@ -168,7 +161,7 @@ class _Job:
             self.progress.clear()
             for temporary in (run_folder.OUTPUTS, CACHE):
                 shutil.rmtree(self.folder / temporary, ignore_errors=True)
-            self.write({"finished_utc": _now()})
+            self.write({"finished_utc": run_folder.utc_now()})
 
     def find_scenarios(self, left_out: Sequence[Exclusion]) -> tuple[Scenario, ...]:
         """Find the machine's limits, keep them in environment.json, and return what to measure.
@@ -326,7 +319,3 @@ def _most_workers(scenarios: tuple[Scenario, ...]) -> int:
 
 def _notes(sentences: Sequence[str]) -> list[Event]:
     return [Event(kind=EventKind.NOTE, reason=sentence) for sentence in sentences]
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -7,17 +7,18 @@ import os
 import shutil
 import socket
 import struct
+import sys
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError
 from bench.store.git import git
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 LOCK_NAME = "pillqc-bench.lock"
 LOCK_VARIABLE = "PILLQC_BENCH_LOCK"
@@ -57,6 +58,27 @@ def commit(project: Path = Path(__file__).parents[2]) -> Commit:
 def stamp(now: datetime | None = None) -> str:
     """Return the time in UTC as folders of runs begin with it."""
     return (now or datetime.now(timezone.utc)).strftime("%Y%m%dT%H%M%SZ")
+
+
+def utc_now() -> str:
+    """Return the time in UTC as environment.json has it."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def first_metadata(folder: Path, code: Commit, machine: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what environment.json says of every run and study when it begins."""
+    return {
+        "run_id": folder.name,
+        "started_utc": utc_now(),
+        "finished_utc": None,
+        "complete": False,
+        "notes": [],
+        "commit": code.revision,
+        "dirty": code.dirty,
+        "command": ["bench", *sys.argv[1:]],
+        "machine": machine,
+        "workers": {},
+    }
 
 
 def create(results: Path, machine: str, revision: str | None, now: datetime | None = None) -> Path:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from bench import machine
@@ -198,21 +196,13 @@ def workplace(
         code = run_folder.commit()
         folder = run_folder.create(request.results / name, machine.run_name(here), code.revision)
         environment: dict[str, Any] = {
-            "run_id": folder.name,
+            **run_folder.first_metadata(folder, code, here),
             "study": name,
-            "started_utc": _now(),
-            "finished_utc": None,
             "profile": request.profile.name,
             "budget_s": request.budget,
-            "complete": False,
             "notes": code.notes,
-            "commit": code.revision,
-            "dirty": code.dirty,
-            "command": ["bench", *sys.argv[1:]],
-            "machine": here,
             "policy": asdict(DEFAULT),
             "study_policy": asdict(STUDIES),
-            "workers": {},
             **(facts or {}),
         }
         records.write_environment(folder, environment)
@@ -228,11 +218,7 @@ def workplace(
                 )
         finally:
             progress.clear()
-            environment["finished_utc"] = _now()
+            environment["finished_utc"] = run_folder.utc_now()
             for leftover in (run_folder.OUTPUTS, CACHE):
                 shutil.rmtree(folder / leftover, ignore_errors=True)
             records.write_environment(folder, environment)
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
