@@ -56,6 +56,7 @@ _MEASURING = ["--data", "--good", "--weights", "--seed", "--threads", "--base-py
 @click.pass_context
 def gate(  # click passes each option as a parameter
     context: click.Context,
+    /,
     runs: tuple[Path, ...],
     against: str | None,
     baseline: Path | None,

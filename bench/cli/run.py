@@ -74,6 +74,7 @@ _OF_OWN_MODEL = ("model", "inputs", "shape", "settings", "decide", "calibration"
 @click.pass_context
 def run(
     context: click.Context,
+    /,
     profile: str,
     budget: float | None,
     env: tuple[str, ...],

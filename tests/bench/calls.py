@@ -56,8 +56,9 @@ def measured(scenario: Scenario, /, **changes: Any) -> ScenarioRow:
 def with_rows(run: Run, table: str, scenario: str, **fields: Any) -> Run:
     """Return the run with other fields in the rows of that scenario in a table."""
     rows = getattr(run, table)
-    changed = tuple(replace(row, **fields) if row.scenario == scenario else row for row in rows)
-    return replace(run, **{table: changed})
+    changed = (replace(row, **fields) if row.scenario == scenario else row for row in rows)
+    other: dict[str, Any] = {table: tuple(changed)}
+    return replace(run, **other)
 
 
 def longer(run: Run, worker: str, factor: float) -> Run:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.worker.logged_calls import capture, log_call
-from tests.bench.worker.test_kernels import line
+from tests.bench.worker.verbose_logs import line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
