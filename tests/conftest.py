@@ -32,20 +32,21 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # In every process that compiles, Inductor would first compile a program for each instruction set
 # and load it in a fresh process, 5 to 15 s, to see whether the compiler can vectorise. What it
 # compiles afterwards shows that too.
-os.environ["TORCHINDUCTOR_VEC_ISA_OK"] = "1"
+_FOR_TORCH = "TORCHINDUCTOR_VEC_ISA_OK"
+os.environ[_FOR_TORCH] = "1"
 
 # who else measures on this machine, the other process of these tests too, must not decide a test
 os.environ["PILLQC_BENCH_LOCK"] = f"pillqc-bench-test-{os.getpid()}"
 
 _PREFIXES = ("OMP_", "KMP_", "GOMP_", "MKL_", "DNNL_", "ONEDNN_", "ATEN_", "MALLOC_", "TORCH")
-_KEPT = ("TORCH_INDEX", "TORCHINDUCTOR_VEC_ISA_OK")
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _clean_environment(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The user's own OpenMP, oneDNN and PyTorch variables must not decide a test."""
+    kept = ("TORCH_INDEX", _FOR_TORCH if request.node.get_closest_marker("torch") else "")
     for name in list(os.environ):
-        if name.startswith(_PREFIXES) and name not in _KEPT:
+        if name.startswith(_PREFIXES) and name not in kept:
             monkeypatch.delenv(name)
     monkeypatch.setenv("TORCH_WARM_POOL", "0")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
