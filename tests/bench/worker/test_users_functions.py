@@ -27,6 +27,31 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("users_code")]
 
 
+@pytest.mark.parametrize(
+    ("option", "name", "words"),
+    [
+        ("decide", "one_number", "returned an int: it is called with the model's outputs"),
+        ("decide", "two_labels", "returned 2 labels for a batch of 1"),
+        ("decide", "a_float", "returned floating point numbers"),
+        ("decide", "raises", r"failed at users_code.py:\d+: KeyError: 'no such thing'"),
+        ("calibration", "raises", r"failed at users_code.py:\d+: KeyError"),
+        ("calibration", "no_list", "failed: TypeError: 'int' object is not iterable"),
+        ("calibration", "wrong_to_calibrate", "gave no batch of 1 like the inputs"),
+        ("train_step", "raises", r"failed at users_code.py:\d+: KeyError"),
+        ("train_step", "no_loss", "returned a float that is no loss"),
+    ],
+)
+def test_what_cannot_be_used_is_one_sentence(option: str, name: str, words: str) -> None:
+    """Before the run begins; it names the option and the place in the user's code."""
+    named: dict[str, Any] = {option: f"users_code:{name}"}
+    if option == "decide":
+        work = own("Tokens", inputs="users_code:by_keyword", **named)
+    else:
+        work = own("Small", shape=(3, 8, 8), **named)
+    with pytest.raises(BenchError, match=f"--{option.replace('_', '-')} users_code:{name} {words}"):
+        work.rehearse()
+
+
 # ---- --decide
 
 
@@ -50,22 +75,6 @@ def test_labels_come_from_outputs_as_the_users_model_nests_them(mode: Mode, dtyp
         assert set(labels) <= kinds
         work.rehearse()
     assert own("Tokens", **takes).labels(found, 2) is None
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("one_number", "returned an int: it is called with the model's outputs"),
-        ("two_labels", "returned 2 labels for a batch of 1"),
-        ("a_float", "returned floating point numbers"),
-        ("raises", r"failed at users_code.py:\d+: KeyError: 'no such thing'"),
-    ],
-)
-def test_labels_that_cannot_be_compared_are_one_sentence(name: str, words: str) -> None:
-    """Before the run begins; it names the option and the place in the user's code."""
-    work = own("Tokens", inputs="users_code:by_keyword", decide=f"users_code:{name}")
-    with pytest.raises(BenchError, match=f"--decide users_code:{name} {words}"):
-        work.rehearse()
 
 
 def test_labels_are_compared_on_further_inputs_where_there_are_any() -> None:
@@ -115,21 +124,6 @@ def test_calibration_data_come_in_the_form_of_the_inputs() -> None:
     work.rehearse()
     plain = own("Small", shape=(3, 8, 8), calibration="users_code:images_to_calibrate")
     assert [tuple(one.shape) for one in plain.calibration(2)] == [(2, 3, 8, 8)]  # type: ignore[union-attr] # plain
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("raises", r"failed at users_code.py:\d+: KeyError"),
-        ("no_list", "failed: TypeError: 'int' object is not iterable"),
-        ("wrong_to_calibrate", "gave no batch of 1 like the inputs"),
-    ],
-)
-def test_calibration_data_that_do_not_fit_are_one_sentence(name: str, words: str) -> None:
-    """Before the run begins."""
-    work = own("Small", shape=(3, 8, 8), calibration=f"users_code:{name}")
-    with pytest.raises(BenchError, match=f"--calibration users_code:{name} {words}"):
-        work.rehearse()
 
 
 def test_without_calibration_data_int8_is_unsupported() -> None:
@@ -190,20 +184,6 @@ def test_a_training_step_is_the_users_loss_and_adam(
     assert learning[0] == pytest.approx(standing[0], rel=1e-6)
     assert learning[0] > learning[1] > learning[2]
     assert standing[2] == pytest.approx(standing[0], rel=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("raises", r"failed at users_code.py:\d+: KeyError"),
-        ("no_loss", "returned a float that is no loss"),
-    ],
-)
-def test_a_loss_that_cannot_train_is_one_sentence(name: str, words: str) -> None:
-    """Before the run begins."""
-    work = own("Small", shape=(3, 8, 8), train_step=f"users_code:{name}")
-    with pytest.raises(BenchError, match=f"--train-step users_code:{name} {words}"):
-        work.rehearse()
 
 
 def test_an_error_on_import_names_the_option_and_the_line(tmp_path: Path) -> None:
