@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 REFERENCE = "vgg16"
 """The model whose answer is compared with the others'."""
+_NO_WEIGHTS = "weights_backbone=None"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,29 +31,22 @@ class SuiteModel:
     choice: OwnChoice
 
 
+def _model(path: str, kind: str, *settings: str, **inputs: str) -> SuiteModel:
+    choice = OwnChoice(model=f"torchvision.models{path}", settings=settings, **inputs)
+    return SuiteModel(name=path.partition(":")[2], kind=kind, choice=choice)
+
+
 def _classifier(name: str, kind: str, *settings: str, side: int = 224) -> SuiteModel:
-    choice = OwnChoice(
-        model=f"torchvision.models:{name}", shape=f"3,{side},{side}", settings=settings
-    )
-    return SuiteModel(name=name, kind=kind, choice=choice)
+    return _model(f":{name}", kind, *settings, shape=f"3,{side},{side}")
 
 
 def _segmenter(name: str) -> SuiteModel:
-    choice = OwnChoice(
-        model=f"torchvision.models.segmentation:{name}",
-        shape="3,256,256",
-        settings=("weights_backbone=None",),
-    )
-    return SuiteModel(name=name, kind="segmentation", choice=choice)
+    return _model(f".segmentation:{name}", "segmentation", _NO_WEIGHTS, shape="3,256,256")
 
 
 def _detector(name: str) -> SuiteModel:
-    choice = OwnChoice(
-        model=f"torchvision.models.detection:{name}",
-        inputs="bench.worker.workload.suite_inputs:image_list",
-        settings=("weights_backbone=None",),
-    )
-    return SuiteModel(name=name, kind="detection", choice=choice)
+    images = "bench.worker.workload.suite_inputs:image_list"
+    return _model(f".detection:{name}", "detection", _NO_WEIGHTS, inputs=images)
 
 
 MODELS: tuple[SuiteModel, ...] = (
