@@ -60,6 +60,8 @@ __all__ = [
     "write_environment",
 ]
 ENVIRONMENT = "environment.json"
+_LATER = ("logged_calls.csv", "claims.csv")
+"""Files that earlier versions did not write."""
 
 
 class RunWriter:
@@ -183,9 +185,9 @@ def read_run(folder: Path) -> Run:
     environment = read_environment(folder)
     warnings: list[str] = []
 
-    def read(name: str, row_type: type[Row], *, is_later: bool = False) -> tuple[Row, ...]:
-        if is_later and not (folder / name).exists():
-            return ()  # a version that did not write it
+    def read(name: str, row_type: type[Any]) -> tuple[Any, ...]:
+        if name in _LATER and not (folder / name).exists():
+            return ()
         found, notes = read_rows(folder / name, row_type)
         warnings.extend(notes)
         return tuple(found)
@@ -193,14 +195,7 @@ def read_run(folder: Path) -> Run:
     run = Run(
         folder=folder,
         environment=environment,
-        iterations=read("iterations.csv", IterationRow),
-        scenarios=read("scenarios.csv", ScenarioRow),
-        speedups=read("speedups.csv", SpeedupRow),
-        parity=read("parity.csv", ParityRow),
-        noise=read("noise.csv", NoiseRow),
-        kernels=read("kernels.csv", KernelRow),
-        logged_calls=read("logged_calls.csv", LoggedCallRow, is_later=True),
-        claims=read("claims.csv", ClaimRow, is_later=True),
+        **{name.removesuffix(".csv"): read(name, kind) for name, kind in FILES.items()},
     )
     warnings += _foreign_rows(run)
     return replace(run, warnings=tuple(warnings))
