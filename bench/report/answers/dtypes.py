@@ -28,16 +28,17 @@ def bf16(facts: Facts) -> Answer:
         and (comparison := facts.compare(row.scenario, twin.scenario)) is not None
         and comparison.is_valid
     ]
-    if not found:
+    claim = _best_of_each(facts)
+    if not found and claim is None:
         missing = "No valid comparison of bf16 with fp32 was measured."
         return unanswered("bf16", question, ability, missing)
-    pairs = [one for one in found if not facts.is_thin(one)]
+    # without a twin in fp32 (a way that differs in its layout too, say), the best are the pair
+    pairs = [one for one in found or [claim] if one is not None and not facts.is_thin(one)]
     if not pairs:
         return unanswered("bf16", question, TOO_FEW_ROUNDS, ability)
     of_pairs, tone = _bf16_pairs_headline(pairs)
     slowest, fastest = _extremes(pairs)
     spread = f"{_range(slowest, fastest)}{f' in {len(pairs)} pairs' if len(pairs) > 1 else ''}."
-    claim = _best_of_each(facts)
     if claim is None:
         headline, details = f"{of_pairs} {spread}", [ability]
     elif tone == "good":  # the pairs confirm the claim

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from bench.plan.scenario import FUSED_ADAM, Scenario, Task
+from bench.worker.workload.operations import operations
 from pillqc.inspection.boxes import Box, find_boxes
 from pillqc.model.network import FROZEN_LAYERS
 from pillqc.training.step import make_optimizer, training_step
@@ -60,7 +60,7 @@ def flop_per_call(model: torch.nn.Module, images: torch.Tensor, *, training: boo
     was_training = model.training
     model.train(training)
     try:
-        with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(training):
+        with operations() as counter, torch.set_grad_enabled(training):
             outputs = torch.func.functional_call(model, weights, (inputs,))
             if training:
                 outputs.sum().backward()

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch._dynamo.eval_frame import OptimizedModule
 from torch._dynamo.utils import counters
-from torch.utils.flop_counter import FlopCounterMode
 
 from bench.errors import BenchError
 from bench.worker.workload.inputs import tensors_of
+from bench.worker.workload.operations import operations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -203,7 +203,7 @@ def counted_flop(model: torch.nn.Module, images: Inputs) -> int | None:
     """Count the operations of a call of a copy; None if it fails, or PyTorch counts none."""
     shared = {id(parameter): parameter for parameter in model.parameters()}
     try:
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
+        with operations() as counter, torch.no_grad():
             copy.deepcopy(model, shared)(images)
         return int(counter.get_total_flops()) or None
     except Exception:  # noqa: BLE001 - the user's code may do anything; the figure is optional

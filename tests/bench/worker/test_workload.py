@@ -131,12 +131,12 @@ def test_a_set_without_test_images_is_refused(small_pills: Path, tmp_path: Path)
         Workload(tmp_path, seed=0)
 
 
-def test_vgg_16_costs_31_gflop_an_image() -> None:
-    """30.7 in the features at 224 px, as published; the head and the map add a thousandth."""
+def test_vgg_16_costs_30_gflop_an_image() -> None:
+    """30.7 in the features at 224 px, as published, of which 3.3 % would multiply padding."""
     model = load_model("random").model
     one = flop_per_call(model, torch.empty(1, 3, 224, 224), training=False)
     two = flop_per_call(model, torch.empty(2, 3, 224, 224), training=False)
-    assert one == pytest.approx(30.7e9, rel=0.003)
+    assert one == pytest.approx(29.7e9, rel=0.003)
     assert two == 2 * one
 
 

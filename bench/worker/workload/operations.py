@@ -1,0 +1,99 @@
+"""Count the floating point operations of a call; a multiplication with an addition is two.
+
+    with operations() as counter:
+        model(images)
+    counter.get_total_flops()
+
+PyTorch's counter takes a convolution's padding for input. Libraries skip it, and where a kernel
+reaches far beyond a small input (dilation 24 on 16 pixels, three frames of which one exists) it is
+most of the nominal work: such a call would seem to run above the machine's peak.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def operations() -> FlopCounterMode:
+    """Return a counter of the operations of what is called within it."""
+    aten = torch.ops.aten
+    mapping = {aten.convolution: _forward, aten._convolution: _forward}
+    mapping[aten.convolution_backward] = _backward
+    return FlopCounterMode(display=False, custom_mapping=mapping)
+
+
+def _forward(
+    x: Sequence[int],
+    weight: Sequence[int],
+    _bias: object,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    transposed: bool,  # noqa: FBT001 - as PyTorch passes it
+    *_: object,
+    out_shape: Sequence[int],
+    **__: object,
+) -> int:
+    return _count(x, weight, out_shape, (stride, padding, dilation), transposed=transposed)
+
+
+def _backward(
+    grad_out: Sequence[int],
+    x: Sequence[int],
+    weight: Sequence[int],
+    _bias: object,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    transposed: bool,  # noqa: FBT001 - as PyTorch passes it
+    _output_padding: object,
+    _groups: object,
+    output_mask: Sequence[bool],
+    **_: object,
+) -> int:
+    """Count the gradients of input and weight: each multiplies what the forward pass did."""
+    once = _count(x, weight, grad_out, (stride, padding, dilation), transposed=transposed)
+    return once * sum(output_mask[:2])
+
+
+def _count(
+    x: Sequence[int],
+    weight: Sequence[int],
+    out: Sequence[int],
+    steps: tuple[Sequence[int], Sequence[int], Sequence[int]],
+    *,
+    transposed: bool,
+) -> int:
+    """Return twice the products of a weight with an input that exists.
+
+    `weight` is (output channels, input channels of a group, *kernel), for a transposed convolution
+    (input channels, output channels of a group, *kernel), which scatters each input.
+    """
+    moved, limits = (x[2:], out[2:]) if transposed else (out[2:], x[2:])
+    kernel = weight[2:]
+    places = prod(
+        _inside(*sizes)
+        for sizes in zip(moved, limits, kernel, *(_each(s, kernel) for s in steps), strict=True)
+    )
+    return 2 * int(x[0]) * int(weight[0]) * int(weight[1]) * places
+
+
+def _inside(moved: int, limit: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
+    """Count the pairs of position and tap of one dimension that lie within the limit."""
+    return sum(
+        0 <= position * stride + tap * dilation - padding < limit
+        for position in range(moved)
+        for tap in range(kernel)
+    )
+
+
+def _each(steps: Sequence[int], kernel: Sequence[int]) -> list[Any]:
+    """Return a step for each dimension: one value may stand for all."""
+    return [*steps] * (len(kernel) if len(steps) == 1 else 1)
