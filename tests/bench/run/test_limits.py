@@ -18,6 +18,7 @@ from bench.run import limits
 from bench.run.limits import Limits, find_limits, larger_peak, memory_limit_gib, own_pages_mib
 from tests.bench.conftest import FakeWorker
 from tests.bench.run.runs import raising
+from tests.fake_files import write_all
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,10 +101,7 @@ def test_memory_is_a_share_of_what_machine_and_group_have_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], share: float
 ) -> None:
     """64 GiB that are free may be used by 85 %; a container of 4 GiB is not filled to be killed."""
-    for name, text in files.items():
-        path = tmp_path / "sys/fs/cgroup" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+    write_all(tmp_path / "sys/fs/cgroup", files)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=64 * 2**30))
     allowed = memory_limit_gib(DEFAULT, tmp_path)
     assert allowed == pytest.approx(DEFAULT.budget.free_memory_share * 64 * share)

@@ -19,6 +19,7 @@ from bench.tutorial.measure import DONE, FAILED, Outcome, Tutorial
 from bench.tutorial.parts import PARTS, Place
 from bench.tutorial.speed import TRAINED
 from tests.bench.made_up_runs import Plan, build_run, save_run
+from tests.fake_files import write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,9 +46,7 @@ def verdict_of(tutorial: Tutorial, key: str, words: str) -> str:
 
 def put(tutorial: Tutorial, key: str, name: str, content: str) -> None:
     """Write a file of a part."""
-    path = tutorial.place.of(key) / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content)
+    write(tutorial.place.of(key), name, content)
 
 
 def test_without_any_file_every_statement_is_open(tutorial: Tutorial) -> None:

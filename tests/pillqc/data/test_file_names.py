@@ -11,6 +11,7 @@ from pillqc.data.folders import read_samples
 from pillqc.errors import DataError
 from pillqc.inspection.inspector import find_images
 from pillqc.inspection.prediction import Unreadable
+from tests.fake_files import write_all
 
 SYSTEM = (
     *("Thumbs.db", "ehthumbs.db", "desktop.ini", ".DS_Store", "._a.png", ".directory"),
@@ -21,9 +22,7 @@ SYSTEM = (
 
 def put(root: Path, *names: str) -> None:
     """Write files with different contents."""
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(name)
+    write_all(root, {name: name for name in names})
 
 
 def both(root: Path) -> tuple[list[str], list[Path]]:
