@@ -41,6 +41,8 @@ def bf16(facts: Facts) -> Answer:
     spread = f"{_range(slowest, fastest)}{f' in {len(pairs)} pairs' if len(pairs) > 1 else ''}."
     if claim is None:
         headline, details = f"{of_pairs} {spread}", [ability]
+    elif not found:
+        headline, details = _claim_sentence(facts, claim), [ability]
     elif tone == "good":  # the pairs confirm the claim
         headline, details = _claim_sentence(facts, claim), [f"{of_pairs} {spread}", ability]
     else:
