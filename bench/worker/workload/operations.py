@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 def operations() -> FlopCounterMode:
     """Return a counter of the operations of what is called within it."""
     aten = torch.ops.aten
-    mapping = {aten.convolution: _forward, aten._convolution: _forward}
-    mapping[aten.convolution_backward] = _backward
+    mapping = {aten.convolution: _forward, aten.convolution_backward: _backward}
     return FlopCounterMode(display=False, custom_mapping=mapping)
 
 
@@ -36,11 +35,11 @@ def _forward(
     stride: Sequence[int],
     padding: Sequence[int],
     dilation: Sequence[int],
-    transposed: bool,  # noqa: FBT001 - as PyTorch passes it
+    transposed: bool,
     *_: object,
     out_shape: Sequence[int],
     **__: object,
-) -> int:
+) -> int:  # more than 8 parameters: as PyTorch passes them, here and below
     return _count(x, weight, out_shape, (stride, padding, dilation), transposed=transposed)
 
 
@@ -52,7 +51,7 @@ def _backward(
     stride: Sequence[int],
     padding: Sequence[int],
     dilation: Sequence[int],
-    transposed: bool,  # noqa: FBT001 - as PyTorch passes it
+    transposed: bool,
     _output_padding: object,
     _groups: object,
     output_mask: Sequence[bool],
