@@ -33,7 +33,8 @@ def bf16(facts: Facts) -> Answer:
         missing = "No valid comparison of bf16 with fp32 was measured."
         return unanswered("bf16", question, ability, missing)
     # without a twin in fp32 (a way that differs in its layout too, say), the best are the pair
-    pairs = [one for one in found or [claim] if one is not None and not facts.is_thin(one)]
+    measured = found or ([claim] if claim else [])
+    pairs = [one for one in measured if not facts.is_thin(one)]
     if not pairs:
         return unanswered("bf16", question, TOO_FEW_ROUNDS, ability)
     of_pairs, tone = _bf16_pairs_headline(pairs)

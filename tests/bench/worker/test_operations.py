@@ -51,5 +51,5 @@ def test_a_gradient_multiplies_what_the_forward_pass_did() -> None:
     layer = nn.Conv2d(3, 4, 3, padding=1)
     forward = counted(layer, 2, 3, 8, 8)
     assert counted(layer, 2, 3, 8, 8, backward=True) == 3 * forward
-    layer.weight.requires_grad_(requires_grad=False)
+    layer.weight.requires_grad = False
     assert counted(layer, 2, 3, 8, 8, backward=True) == 2 * forward
