@@ -45,7 +45,7 @@ def latency(facts: Facts) -> Answer:
 def throughput(facts: Facts) -> Answer | None:
     """Name the batch size and scenario with most items a second among the groups' winners.
 
-    None where one batch size was measured: it would be the answer for that once more.
+    None where one batch size was planned: it would be the answer for that once more.
     """
     question = "Throughput"
     groups = of_task(facts.groups, Task.INFERENCE)
@@ -53,6 +53,10 @@ def throughput(facts: Facts) -> Answer | None:
         return unanswered("throughput", question, "Inference was not measured in this run.")
     if len(groups) == 1:
         return None
+    measured = [one for one in groups if any(map(facts.is_measured, facts.groups[one]))]
+    if len(measured) == 1:
+        only = f"Only batch {measured[0].batch_size} was measured, with the answer above."
+        return unanswered("throughput", question, only)
     winners = [best for best in _winners(facts) if best.row.images_per_s]
     if not winners:
         return _no_winner(facts, "throughput", question, groups[-1])

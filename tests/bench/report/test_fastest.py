@@ -135,6 +135,17 @@ def test_throughput_is_that_of_a_scenario_that_was_shown(make_run: MakeRun) -> N
     assert answer.question.endswith("batch 1")
 
 
+def test_throughput_does_not_repeat_the_only_batch_that_was_measured(good: Facts) -> None:
+    """The budget left the others out: the first answer has what is known."""
+    cut = tuple(
+        row if row.batch_size == 1 else replace(row, status="unavailable", median_ms=None)
+        for row in good.run.scenarios
+    )
+    answer = answer_of(Facts(replace(good.run, scenarios=cut)), "throughput")
+    assert answer.number == ""
+    assert not answer.lines
+
+
 def test_throughput_takes_the_batch_with_most_images(good: Facts) -> None:
     """Among the groups' winners the images per second decide."""
     most = max(
