@@ -19,7 +19,7 @@ from bench.analysis.measurements import block_medians
 from bench.analysis.prices import NO_PRICES, Price, Prices
 from bench.analysis.scenario_kinds import is_stock_default
 from bench.analysis.speedups import RunAnalysis, comparison_of
-from bench.machine import placement
+from bench.machine import worker_settings
 from bench.plan.scenario import (
     CONTROL_SUFFIX,
     DEFAULT_ENVIRONMENT,
@@ -206,7 +206,7 @@ class Facts:
     def keeps_heap(self, scenario: str) -> bool:
         """Return whether the scenario's worker kept the memory that it freed."""
         variables = self.metadata.workers.get(scenario, {}).get("env") or {}
-        return placement.keeps_heap(variables.get("GLIBC_TUNABLES"))
+        return worker_settings.keeps_heap(variables.get("GLIBC_TUNABLES"))
 
     def packages(self, environment: str) -> Mapping[str, str]:
         """Return the versions of an environment's packages, by name; empty if not known."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from bench.engine import environments
 from bench.engine.worker_process import WorkerCommand, WorkerProcess, worker_arguments
 from bench.errors import WorkerError
-from bench.machine import cpu, placement
+from bench.machine import cpu, worker_settings
 from bench.plan import variables
 from bench.plan.scenario import Dtype, Status
 from bench.store import run_folder
@@ -76,7 +76,7 @@ class Launcher:
         options += ["--threads", str(threads)]
         own = cache or "".join((scenario.environment, *setting.options))
         compiled = self.folder.resolve() / CACHE / own
-        environment = placement.worker_environment(threads, compiled)
+        environment = worker_settings.worker_environment(threads, compiled)
         python = self.pythons.get(scenario.environment)
         if code is not None:
             arguments = code.worker_arguments(options)

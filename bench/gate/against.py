@@ -27,7 +27,7 @@ from bench.gate.scenarios import gated
 from bench.gate.side import Code, Side
 from bench.gate.thresholds import DEFAULT as DEFAULT_THRESHOLDS
 from bench.gate.thresholds import GatePolicy
-from bench.machine import placement
+from bench.machine import worker_settings
 from bench.plan import arguments
 from bench.plan.thresholds import DEFAULT, Policy
 from bench.store import records, run_folder
@@ -73,7 +73,7 @@ def compare(request: AgainstRequest, progress: Progress | None = None) -> GateRe
         BenchError: the other commit cannot be found, checked out or run, or a setting is wrong.
         KeyboardInterrupt: passed on, after the other commit's checkout is removed.
     """
-    placement.chosen_cpus(request.threads)  # refuses more threads than cores
+    worker_settings.chosen_cpus(request.threads)  # refuses more threads than cores
     arguments.check_pills(request.data)
     arguments.check_writable(request.output, "--output")
     scenarios = gated(request.only)
@@ -223,7 +223,7 @@ def _codes(
     before = Code(checkout=other, python=python or Path(sys.executable))
     head = Code(checkout=project, python=Path(sys.executable))
     for code in (before, head):
-        code.check(placement.worker_environment(1, Path("unused")))
+        code.check(worker_settings.worker_environment(1, Path("unused")))
     return {Side.BASE: before, Side.CONTROL: before, Side.HEAD: head}
 
 
@@ -231,7 +231,7 @@ def worker_launcher(request: AgainstRequest, folder: Path, codes: dict[Side, Cod
     """Return how workers are started: with their side's code, and a cache for each side."""
     launcher = Launcher(
         folder=folder,
-        cpus=placement.chosen_cpus(request.threads),
+        cpus=worker_settings.chosen_cpus(request.threads),
         options=worker_options(
             data=request.data.resolve(),
             seed=request.seed,

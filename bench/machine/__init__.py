@@ -5,7 +5,7 @@
 
 `describe` leaves out what a host does not tell. Its result is the `machine` object of a run's
 environment.json. Nothing here uses the network, and torch is imported in separate processes only.
-`placement` has what every worker gets from this machine: its CPUs and environment variables.
+`worker_settings` has what every worker gets from this machine: its CPUs and environment variables.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _cpu_facts(cpu: Cpu) -> dict[str, Any]:
 
 
 def _cores(root: Path) -> dict[str, Any]:
-    from bench.machine.placement import worker_cpus
+    from bench.machine.worker_settings import worker_cpus
 
     online = topology.online_cpus(root)
     affinity = topology.affinity(root)

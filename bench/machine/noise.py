@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from bench.machine import files, placement, topology
+from bench.machine import files, topology, worker_settings
 from pillqc import limits
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ _IDLE_WINDOW_S = 0.05
 
 def cpus_busy(root: Path = Path("/")) -> bool:
     """Return whether more than a tick of CPU time was used in a short window."""
-    cores = placement.worker_cpus(topology.affinity(root), root)
+    cores = worker_settings.worker_cpus(topology.affinity(root), root)
     cpus = {cpu for core in cores for cpu in topology.siblings(core, root) or (core,)}
     before = _ticks(root, cpus)
     time.sleep(_IDLE_WINDOW_S)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UsageError, WorkerError
-from bench.machine import isa, placement
+from bench.machine import isa, worker_settings
 from bench.machine.cpu import read_cpu
 from bench.plan.scenario import DEFAULT_ENVIRONMENT, Dtype, Layout, Mode, Scenario, Status, Task
 
@@ -171,7 +171,7 @@ def _other_heap(conditions: Mapping[str, Any], value: str) -> str | None:
     """Return why glibc's default heap was not used; no other allocator reads its tunables."""
     if conditions.get("allocator") != value:
         return f"the process has {conditions.get('allocator')} and not {value}'s allocator"
-    if placement.keeps_heap((conditions.get("env") or {}).get("GLIBC_TUNABLES")):
+    if worker_settings.keeps_heap((conditions.get("env") or {}).get("GLIBC_TUNABLES")):
         return "the process keeps its heap"
     return None
 

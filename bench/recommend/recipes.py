@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.machine.placement import kept_heap
+from bench.machine.worker_settings import kept_heap
 from bench.plan.scenario import (
     CPP_WRAPPER,
     FUSED_ADAM,

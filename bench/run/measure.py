@@ -18,7 +18,7 @@ from bench.engine.launcher import CACHE, Launcher
 from bench.engine.progress import Progress
 from bench.engine.worker_process import LOG
 from bench.errors import BenchError, UsageError, WorkerError
-from bench.machine import placement
+from bench.machine import worker_settings
 from bench.plan.scenario import CONTROL_SUFFIX, Scenario, Status, Task, stock_default, worker_key
 from bench.plan.thresholds import DEFAULT, Policy
 from bench.run import pictures, resume
@@ -256,7 +256,7 @@ class _Job:
     def _launcher(self) -> Launcher:
         return Launcher(
             folder=self.folder,
-            cpus=placement.chosen_cpus(self.request.threads),
+            cpus=worker_settings.chosen_cpus(self.request.threads),
             options=self.request.worker_options(),
             pythons=self.request.pythons,
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.engine.launcher import worker_options
 from bench.errors import UsageError
-from bench.machine import placement
+from bench.machine import worker_settings
 from bench.plan import arguments, variables
 from bench.plan.matrix import EXCLUSIONS, capped_batch_sizes, matrix, select
 from bench.plan.own_models import exclusions, of_own_model, without_repeats
@@ -168,7 +168,7 @@ class RunRequest:
             UsageError: a number or pattern is wrong.
             BenchError: there are no images.
         """
-        placement.chosen_cpus(self.threads)  # refuses more threads than cores
+        worker_settings.chosen_cpus(self.threads)  # refuses more threads than cores
         if self.own:
             self.own.check()
             if self.weights:

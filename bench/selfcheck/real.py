@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from bench.engine.launcher import Launcher, worker_options
 from bench.engine.progress import Progress
 from bench.engine.worker_process import ForkedWorker
-from bench.machine import placement
+from bench.machine import worker_settings
 from bench.machine.cpu import bf16_native, read_cpu
 from bench.plan import arguments
 from bench.plan.thresholds import SELFCHECK
@@ -41,7 +41,7 @@ class Workers:
     @property
     def cpus(self) -> tuple[int, ...]:
         """The CPUs that a run would use on this machine."""
-        return placement.chosen_cpus(self.threads)
+        return worker_settings.chosen_cpus(self.threads)
 
     def launch(self, image_size: int, participant: Participant) -> WorkerHandle:
         """Start a fresh process for this participant."""

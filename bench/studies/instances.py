@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bench.analysis.judge import Judge, level
 from bench.engine.participants import Group, Participant, control_of
 from bench.errors import UsageError, WorkerError
-from bench.machine import placement
+from bench.machine import worker_settings
 from bench.plan.scenario import CONTROL_SUFFIX, REQUESTS, Dtype, Status, requests_of
 from bench.plan.thresholds import STUDIES
 from bench.report.table import Cell, Row, Table, number
@@ -236,7 +236,7 @@ def measure(config: Sequence[str], batch_size: int, request: StudyRequest) -> Pa
         UsageError: a configuration does not fit, or a pattern selects nothing.
         BenchError: it cannot be measured.
     """
-    cores = len(placement.chosen_cpus(request.threads))
+    cores = len(worker_settings.chosen_cpus(request.threads))
     found = groups(request, parse(config, cores), cores, batch_size)
     with workplace("instances", request, FILES) as place:
         now = {"now": ""}

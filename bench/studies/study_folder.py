@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bench import machine
 from bench.engine.launcher import CACHE, Launcher, worker_options
 from bench.engine.progress import Progress
-from bench.machine import placement
+from bench.machine import worker_settings
 from bench.plan import arguments
 from bench.plan.matrix import further
 from bench.plan.thresholds import DEFAULT, STUDIES, Policy
@@ -67,7 +67,7 @@ class StudyRequest:
         return share if self.budget_s is None else self.budget_s
 
     def __post_init__(self) -> None:
-        placement.chosen_cpus(self.threads)  # refuses more threads than cores
+        worker_settings.chosen_cpus(self.threads)  # refuses more threads than cores
         for backend in self.backends:
             further(backend, 1)
         if self.data is not None:
@@ -96,7 +96,7 @@ class Place:
     @property
     def cpus(self) -> tuple[int, ...]:
         """The CPUs that a run would use on this machine."""
-        return placement.chosen_cpus(self.request.threads)
+        return worker_settings.chosen_cpus(self.request.threads)
 
     def launch(self, participant: Participant, number: int) -> WorkerHandle:
         """Start a fresh process for this participant, on all CPUs."""

@@ -1,8 +1,8 @@
 """Release the heap of a waiting worker, and fault it in again before it is timed.
 
-Workers keep what they free (`bench.machine.placement.kept_heap`), so that no timed call faults
-pages in. At large batches that is gigabytes for twenty workers of which one runs. So between its
-turns a worker releases its free pages to the kernel, and before its next call, while nothing is
+Workers keep what they free (`bench.machine.worker_settings.kept_heap`), so that no timed call
+faults pages in. At large batches that is gigabytes for twenty workers of which one runs. So between
+its turns a worker releases its free pages to the kernel, and before its next call, while nothing is
 timed, has the kernel fault the same pages in:
 
     heap = IdleHeap()
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from bench.machine import placement
+from bench.machine import worker_settings
 from bench.worker.peak_memory import status_kb
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class IdleHeap:
 
     def _supported(self) -> bool:
         """Return whether this process keeps its heap, and libc and kernel have what this needs."""
-        if not placement.keeps_heap(os.environ.get("GLIBC_TUNABLES")):
+        if not worker_settings.keeps_heap(os.environ.get("GLIBC_TUNABLES")):
             return False
         if not all(hasattr(self._libc, name) for name in ("malloc_trim", "mallinfo2", "mincore")):
             return False

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import click
 
-from bench.machine import placement
+from bench.machine import worker_settings
 from bench.selfcheck.burner import bursts
 
 _FOREVER_S = 3600.0
@@ -46,10 +46,10 @@ print(json.dumps(times[2:]))
 
 def calls_ms(backend: str, case: str, count: int, cache: Path) -> list[float]:
     """Return the sorted times of calls in a process set up like a run's workers."""
-    cpus = placement.chosen_cpus(None)
+    cpus = worker_settings.chosen_cpus(None)
     done = subprocess.run(
         [sys.executable, "-c", _CALLS, backend, case, str(count), str(len(cpus))],
-        env=placement.worker_environment(len(cpus), cache),
+        env=worker_settings.worker_environment(len(cpus), cache),
         stdout=subprocess.PIPE,
         check=True,
     )

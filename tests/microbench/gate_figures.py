@@ -27,7 +27,7 @@ import click
 
 from bench.gate.result import NO_VERDICT, PASS, REGRESSION
 from bench.gate.thresholds import DEFAULT as GATE
-from bench.machine.placement import kept_heap
+from bench.machine.worker_settings import kept_heap
 from bench.plan.thresholds import SELFCHECK
 from bench.selfcheck.burner import bursts
 

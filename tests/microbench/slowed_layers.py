@@ -25,7 +25,7 @@ from bench.analysis import layers
 from bench.analysis.run_facts import Facts
 from bench.engine.launcher import Launcher, worker_options
 from bench.errors import BenchError
-from bench.machine import placement
+from bench.machine import worker_settings
 from bench.plan.profiles import PROFILES
 from bench.plan.scenario import SLOWED_LAYER, Scenario, Task, Verdict, stock_default
 from bench.plan.thresholds import DEFAULT as POLICY
@@ -206,7 +206,7 @@ def table(tries: Sequence[Try]) -> str:
 @click.option("--out", type=click.Path(path_type=Path), default=Path("reports/slowed-layers.json"))
 def main(tries: int, seed: int, threads: int | None, data: Path, out: Path) -> None:
     """Make the tries that are missing and print the table."""
-    cpus = placement.chosen_cpus(threads)
+    cpus = worker_settings.chosen_cpus(threads)
     kept = [Try(**one) for one in json.loads(out.read_text())] if out.exists() else []
     same = (one for one in kept if (one.seed, one.threads) == (seed, len(cpus)))
     found = {one.number: one for one in same}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.analysis.run_facts import comparison_of, is_stock_default
-from bench.machine import placement
+from bench.machine import worker_settings
 from bench.plan import variables
 from bench.plan.scenario import BaselineKind, Task, Verdict
 from bench.report.answers.answer import Answer, Line, upper_first
@@ -95,7 +95,7 @@ def surroundings(whole: Facts) -> Answer | None:
 def _details(best: _Effect) -> tuple[str, ...]:
     if not best.heap_as_shipped:
         return ("It can be set with every backend; all other answers are without it.",)
-    setting = "=".join(*placement.kept_heap({}).items())
+    setting = "=".join(*worker_settings.kept_heap({}).items())
     return (
         "All workers keep their heap, so no other answer counts this as the gain of a backend.",
         f"To keep it too, start your process with {setting}.",

@@ -22,7 +22,7 @@ from bench.gate.against import AgainstRequest
 from bench.gate.result import NoVerdictError, Outcome
 from bench.gate.side import Code, Side
 from bench.gate.thresholds import Effort, GatePolicy
-from bench.machine.placement import keeps_heap
+from bench.machine.worker_settings import keeps_heap
 from bench.plan.scenario import Task, stock_default
 from tests.bench.git_repository import git
 from tests.known import known

@@ -13,7 +13,7 @@ import pytest
 
 from bench.engine.worker_process import worker_arguments
 from bench.machine import plain_paths
-from bench.machine.placement import worker_environment
+from bench.machine.worker_settings import worker_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench.errors import UsageError, WorkerError
-from bench.machine import isa, placement
+from bench.machine import isa, worker_settings
 from bench.machine.cpu import Cpu
 from bench.plan import variables
 from bench.plan.matrix import matrix
@@ -184,7 +184,7 @@ def test_a_heap_as_glibc_ships_it_is_glibcs_alone_and_is_read_back(
     """Under another allocator, or with a heap that is kept, it would be a label and no more."""
     heap = replace(STOCK, options=("heap=glibc",))
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=0")
-    ordinary = placement.worker_environment(2, tmp_path)
+    ordinary = worker_settings.worker_environment(2, tmp_path)
     shipped = variables.setting_of(heap).variables(ordinary)
     assert shipped["GLIBC_TUNABLES"] == ""
     assert variables.contradiction(heap, {"allocator": "glibc", "env": shipped}) is None

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from bench.analysis.run_facts import Facts
-from bench.machine.placement import kept_heap
+from bench.machine.worker_settings import kept_heap
 from bench.plan.matrix import FURTHER_BACKENDS
 from bench.plan.support import DOCUMENTED, Severity, concerns, is_supported
 from bench.recommend.recipes import recipe

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bench.machine.placement import kept_heap
+from bench.machine.worker_settings import kept_heap
 from bench.plan.scenario import Status
 from bench.report import build
 from bench.store.records import Run

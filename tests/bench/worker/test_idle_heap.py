@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.machine.placement import kept_heap
+from bench.machine.worker_settings import kept_heap
 from bench.worker.idle_heap import KEPT_AT_MOST, IdleHeap, page_runs
 from tests.fresh_process import python
 

@@ -12,7 +12,7 @@ import pytest
 
 from bench.engine.worker_process import ForkedWorker, WorkerCommand, WorkerProcess, worker_arguments
 from bench.errors import WorkerError
-from bench.machine import placement
+from bench.machine import worker_settings
 from bench.plan.scenario import Task, stock_default
 from bench.worker import conditions
 from bench.worker.protocol import encode
@@ -59,8 +59,8 @@ def test_a_forked_worker_computes_what_a_fresh_one_does_and_dies_with_its_zygote
         return WorkerCommand(
             name=module,
             arguments=worker_arguments(sys.executable, options, module),
-            environment=placement.worker_environment(2, tmp_path / "cache"),
-            cpus=placement.chosen_cpus(2),
+            environment=worker_settings.worker_environment(2, tmp_path / "cache"),
+            cpus=worker_settings.chosen_cpus(2),
             log=tmp_path / f"{module}.log",
         )
 

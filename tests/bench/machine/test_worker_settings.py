@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bench.errors import UsageError
 from bench.machine.files import numbered, parse_cpu_list
-from bench.machine.placement import (
+from bench.machine.worker_settings import (
     chosen_cpus,
     keeps_heap,
     kept_heap,
