@@ -35,6 +35,9 @@ class Profile:
     """The same for the fastest at inference, before it is recommended; 0 to skip that."""
     int8: bool = False
     """Whether int8 is measured too: calibrating and compiling take half a minute a scenario."""
+    compiles_late: bool = False
+    """Whether what compiles waits until every batch size had its first visit: it takes as long as
+    all others of a small run."""
     variants: bool = False
     """Whether fp16, further options of compile, compiled training, and aot at every batch size are
     measured too."""
@@ -73,6 +76,7 @@ PROFILES = {
             min_rounds=3,
             max_rounds=24,
             budget_s=100,
+            compiles_late=True,
         ),
         Profile(
             name="full",

@@ -36,6 +36,8 @@ class Cost:
     """One block."""
     first_s: float = 0.0
     """Its first opening, with cold caches and a comparison of outputs."""
+    start_s: float = 0.0
+    """Of that, starting its worker: a first visit at another batch size has the same ones."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,9 @@ class Forecast:
         factor = 1.0 if same_group else _OTHER_BATCH if same_task else _OTHER_TASK
         costs = list((same_group or same_task or similar).values())
         rounds_s = self.profile.min_rounds * sum(cost.round_s for cost in costs)
-        return factor * (sum(cost.first_s for cost in costs) + rounds_s) / len(costs)
+        started = bool(same_task and not same_group)
+        opening_s = sum(cost.first_s - started * cost.start_s for cost in costs)
+        return factor * (opening_s + rounds_s) / len(costs)
 
     def launch_s(self, names: Sequence[str], rounds: int) -> float:
         """Estimate a later launch; stock default counts twice, for its control."""
@@ -108,15 +112,17 @@ def observed_costs(
     start_s: Callable[[Execution], float],
     *,
     is_first: bool,
+    starting_s: float,
     opening_s: float,
     round_s: float,
     least_ms: float,
-) -> dict[str, Cost]:
+) -> dict[str, Cost]:  # 8 parameters: what a launch took
     """Divide what a launch took among its scenarios, and estimate a further process of each.
 
     A first launch has cold caches and reads outputs and kernels, so the cost of a later one is
     estimated from the calls' times; a later launch's own time is divided in that proportion.
-    `start_s` is an execution's part of starting and preparing, `least_ms` a block's minimum.
+    `start_s` is an execution's part of starting and preparing, `starting_s` what starting all
+    workers took of `opening_s`, `least_ms` a block's minimum.
     """
     own_s = {one.name: start_s(one) + one.opening_s for one in executions}
     later_s = {one.name: start_s(one) + one.later_opening_s for one in executions}
@@ -125,8 +131,10 @@ def observed_costs(
     costs = {}
     for name in (one.name for one in executions if not one.is_control):
         first_s = opening_s * own_s[name] / sum(own_s.values())
+        earlier = known.get(name)
         costs[name] = Cost(
-            first_s=known[name].first_s if name in known else first_s,
+            first_s=earlier.first_s if earlier else first_s,
+            start_s=earlier.start_s if earlier else first_s * starting_s / max(1e-9, opening_s),
             open_s=later_s[name] * factor,
             round_s=round_s * typical_ms[name] / sum(typical_ms.values()),
         )

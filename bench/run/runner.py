@@ -227,6 +227,7 @@ class Runner:
         self._visits.update(visit.scenarios)
         group = self._group(visit, number)
         engine, started = self._engine, self.clock()
+        started_s = self._use.spent_s["starting"]
         self._checks.thorough = visit.thorough
         engine.failures.clear()  # a scenario that failed for good is in no visit
         try:
@@ -258,6 +259,7 @@ class Runner:
                 executions,
                 self._start_s,
                 is_first=visit.is_first,
+                starting_s=self._use.spent_s["starting"] - started_s,
                 opening_s=self.clock() - started - engine.rounds_s,
                 round_s=engine.rounds_s / done,
                 least_ms=self.policy.block.min_block_ms,

@@ -12,7 +12,7 @@ from bench.text.wording import NOTHING, bounds, milliseconds, times
 from bench.text.wording import count as count_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from bench.analysis.comparison import Ratio
     from bench.suite.result import SuiteRow
@@ -29,16 +29,25 @@ def page(found: Sequence[SuiteRow]) -> Page:
     """Build the suite's page."""
     small, large = result.smaller(found), result.larger(found)
     lead = [*_sentences("batch 1", small), *_sentences("the larger batch", large)]
-    failed = [row for row in found if row.status != "ok"]
-    if failed:
-        named = ", ".join(row.model for row in failed)
-        lead.append(f"{count_of(len(failed), 'model')} without figures: {named}.")
+    lead += _missing(found)
     return Page(
         title=f"{count_of(len({row.model for row in found}), 'model')}: does one answer fit all?",
         lead=tuple(lead) or ("Nothing was measured.",),
         tables=(_means(small, large), _models(found)),
         remarks=(_REMARK,),
     )
+
+
+def _missing(found: Sequence[SuiteRow]) -> Iterator[str]:
+    """Name the models without figures, and those with figures at one batch size alone."""
+    known = {row.model for row in found if row.status == "ok"}
+    lacking = dict.fromkeys(row.model for row in found if row.status != "ok")
+    for what, names in (
+        ("without figures", [name for name in lacking if name not in known]),
+        ("with figures at one batch size alone", [name for name in lacking if name in known]),
+    ):
+        if names:
+            yield f"{count_of(len(names), 'model')} {what}: {', '.join(names)}."
 
 
 def _sentences(where: str, found: Sequence[SuiteRow]) -> list[str]:

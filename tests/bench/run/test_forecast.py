@@ -38,6 +38,14 @@ def test_a_first_launch_is_estimated_from_similar_ones(scenario: object, factor:
     assert Forecast(SCENARIOS, {}, SMOKE, DEFAULT).first_s(scenario) == 0.0
 
 
+def test_another_batch_size_needs_no_further_workers() -> None:
+    """Its first visit runs in those of the first one; a scenario of the same group starts one."""
+    begun = replace(COST, start_s=5.0)
+    found = forecast(default=begun, ipex=begun)
+    assert found.first_s(IPEX_4) == pytest.approx(1.5 * (9.0 - 5.0 + SMOKE.min_rounds * 1.0))
+    assert found.first_s(LAST_1) == pytest.approx(9.0 + SMOKE.min_rounds * 1.0)
+
+
 def test_a_thorough_comparison_has_a_limit() -> None:
     """A hundred calls, or the time that the profile gives it."""
     profile = replace(SMOKE, recommended_parity_s=60.0)

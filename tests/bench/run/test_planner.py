@@ -53,6 +53,18 @@ def test_what_compiles_does_not_hold_up_the_others() -> None:
     )
 
 
+def test_a_suite_sees_every_batch_size_before_it_compiles() -> None:
+    """Compiling takes as long as all others of a run of a hundred seconds."""
+    larger = tuple(replace(one, batch_size=4) for one in (STOCK, NHWC, EAGER, SCRIPT, BF16))
+    every = (STOCK, NHWC, COMPILED, EAGER, SCRIPT, BF16, *larger)
+    ms = {one: MS[replace(one, batch_size=1)] * one.batch_size for one in every}
+    visits = Machine(scenarios=every, ms=ms, profile=PROFILES["suite"]).play().visits
+    first = {name: place for place, v in reversed([*enumerate(visits)]) for name in v.scenarios}
+    assert first[COMPILED.id] > first[larger[0].id] == 1
+    usual = Machine(scenarios=every, ms=ms, profile=replace(PROFILES["suite"], compiles_late=False))
+    assert COMPILED.id in usual.play().visits[0].scenarios
+
+
 def test_every_visit_has_stock_default_and_the_matrix_order() -> None:
     """It is what its times are paired with."""
     for visit in Machine(scenarios=FEW, ms=MS).play().visits:

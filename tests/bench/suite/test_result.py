@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -127,3 +128,17 @@ def test_a_suite_goes_on_where_it_was_cut(suite: Suite, monkeypatch: pytest.Monk
     assert seen == ["resnet18", "torchvision.models:vit_b_16"]
     assert measure.read(suite.folder)[1] == {"vit_b_16": "it cannot be traced"}
     assert records.read_environment(suite.folder)["complete"] is True
+
+
+def test_a_model_with_figures_is_not_called_one_without(suite: Suite) -> None:
+    """Of one the larger batch is missing, of another everything."""
+    measured(suite, "vgg16")
+    measured(suite, "resnet18")
+    rows = result.rows(suite, {"vit_b_16": "it broke"})
+    cut = [replace(one, status="not measured") if i == 3 else one for i, one in enumerate(rows)]
+    assert (cut[3].model, cut[3].batch_size) == ("resnet18", 8)
+    without, partly = page.page(cut).lead[-2:]
+    assert "vit_b_16" in without
+    assert "resnet18" not in without
+    assert "resnet18" in partly
+    assert "vgg16" not in without + partly
