@@ -36,8 +36,8 @@ class Profile:
     int8: bool = False
     """Whether int8 is measured too: calibrating and compiling take half a minute a scenario."""
     compiles_late: bool = False
-    """Whether what compiles waits until every batch size had its first visit: it takes as long as
-    all others of a small run."""
+    """Whether what compiles waits until every batch size had its first visit, which is expected to
+    cost what preparing does: in a small run compiling takes as long as all others."""
     variants: bool = False
     """Whether fp16, further options of compile, compiled training, and aot at every batch size are
     measured too."""

@@ -64,7 +64,8 @@ class Forecast:
         factor = 1.0 if same_group else _OTHER_BATCH if same_task else _OTHER_TASK
         costs = list((same_group or same_task or similar).values())
         rounds_s = self.profile.min_rounds * sum(cost.round_s for cost in costs)
-        started = bool(same_task and not same_group)
+        # in other profiles the longer calls of larger batches make up for what starting saves
+        started = bool(self.profile.compiles_late and same_task and not same_group)
         opening_s = sum(cost.first_s - started * cost.start_s for cost in costs)
         return factor * (opening_s + rounds_s) / len(costs)
 
