@@ -39,60 +39,40 @@ def _forward(
     *_: object,
     out_shape: Sequence[int],
     **__: object,
-) -> int:  # more than 8 parameters: as PyTorch passes them, here and below
-    return _count(x, weight, out_shape, (stride, padding, dilation), transposed=transposed)
-
-
-def _backward(
-    grad_out: Sequence[int],
-    x: Sequence[int],
-    weight: Sequence[int],
-    _bias: object,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    transposed: bool,
-    _output_padding: object,
-    _groups: object,
-    output_mask: Sequence[bool],
-    **_: object,
-) -> int:
-    """Count the gradients of input and weight: each multiplies what the forward pass did."""
-    once = _count(x, weight, grad_out, (stride, padding, dilation), transposed=transposed)
-    return once * sum(output_mask[:2])
-
-
-def _count(
-    x: Sequence[int],
-    weight: Sequence[int],
-    out: Sequence[int],
-    steps: tuple[Sequence[int], Sequence[int], Sequence[int]],
-    *,
-    transposed: bool,
-) -> int:
+) -> int:  # more than 8 parameters: as PyTorch passes them
     """Return twice the products of a weight with an input that exists.
 
     `weight` is (output channels, input channels of a group, *kernel), for a transposed convolution
     (input channels, output channels of a group, *kernel), which scatters each input.
     """
-    moved, limits = (x[2:], out[2:]) if transposed else (out[2:], x[2:])
+    moved, limits = (x[2:], out_shape[2:]) if transposed else (out_shape[2:], x[2:])
     kernel = weight[2:]
-    places = prod(
-        _inside(*sizes)
-        for sizes in zip(moved, limits, kernel, *(_each(s, kernel) for s in steps), strict=True)
-    )
+    steps = (_each(values, kernel) for values in (stride, padding, dilation))
+    places = prod(_inside(*sizes) for sizes in zip(moved, limits, kernel, *steps, strict=True))
     return 2 * int(x[0]) * int(weight[0]) * int(weight[1]) * places
+
+
+def _backward(grad_out: Sequence[int], *forward: Any, **_: object) -> int:  # noqa: ANN401 - PyTorch's
+    """Count the gradients of input and weight: each multiplies what the forward pass did.
+
+    `forward` are the forward pass's arguments and, last, which gradients are wanted.
+    """
+    *arguments, wanted = forward
+    gradients = sum(map(bool, wanted[:2]))
+    return gradients * _forward(*arguments, out_shape=grad_out)
 
 
 def _inside(moved: int, limit: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
     """Count the pairs of position and tap of one dimension that lie within the limit."""
-    return sum(
-        0 <= position * stride + tap * dilation - padding < limit
-        for position in range(moved)
-        for tap in range(kernel)
-    )
+
+    def before(end: int, tap: int) -> int:
+        """Return how many positions at the start lie before `end`."""
+        reached = -((tap * dilation - padding - end) // stride)  # rounded up
+        return min(max(reached, 0), moved)
+
+    return sum(before(limit, tap) - before(0, tap) for tap in range(kernel))
 
 
-def _each(steps: Sequence[int], kernel: Sequence[int]) -> list[Any]:
+def _each(steps: Sequence[int], kernel: Sequence[int]) -> list[int]:
     """Return a step for each dimension: one value may stand for all."""
     return [*steps] * (len(kernel) if len(steps) == 1 else 1)
