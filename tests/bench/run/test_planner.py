@@ -246,6 +246,13 @@ def test_each_task_is_measured_however_slow_the_machine(run: Build, backend: Any
     assert EventKind.BUDGET_EXCEEDED in kinds(runner)
 
 
+def test_a_first_visit_beyond_the_budget_has_the_fewest_rounds(run: Build, backend: Any) -> None:
+    """Starting alone uses the budget up: further rounds would exceed it the more."""
+    backend.start_s = 20.0
+    rows = rows_of(run(DEFAULT_1, IPEX_1, budget_s=30.0))
+    assert {row.rounds for row in rows.values()} == {SMOKE.min_rounds}
+
+
 def test_the_budget_is_kept(run: Build, backend: Any) -> None:
     """Every visit is planned from what earlier ones took, so time is what was promised."""
     started = backend.clock()
