@@ -263,19 +263,26 @@ class Judge:
 
     def fastest(self, participants: Sequence[str]) -> str | None:
         """Return the usable participant with the shortest time, or None."""
+        return next(iter(self.fastest_first(participants)), None)
+
+    def fastest_first(self, participants: Sequence[str]) -> list[str]:
+        """Return the usable participants of one group, the one with the shortest time first."""
         group = self._group_of_any(participants)
         usable = [
             participant for participant in participants if self._is_usable(group, participant)
         ]
-        return self._fastest(group, usable) if group is not None and usable else None
+        return self._by_speed(group, usable) if group is not None and usable else []
 
     def _fastest(self, group: str, participants: Sequence[str]) -> str:
+        return self._by_speed(group, participants)[0]
+
+    def _by_speed(self, group: str, participants: Sequence[str]) -> list[str]:
         copies = self.measurements.copies
         first = copies(group, participants[0])
-        return max(
+        return sorted(
             participants,
             key=lambda participant: (
-                self._estimate(group, copies(group, participant), first).log_ratio
+                -self._estimate(group, copies(group, participant), first).log_ratio
                 if participant != participants[0]
                 else 0.0
             ),

@@ -124,7 +124,7 @@ def contenders(
 ) -> list[Scenario]:
     """Return the new scenarios that the first group did not show to be slower than the best.
 
-    A scenario is looked up by its equal at the first group's batch size. Stock default stays, and
+    The fastest come first, so that these are measured where not all fit the budget. A scenario is looked up by its equal at the first group's batch size. Stock default stays, and
     so does a scenario without such an equal. Training groups are not comparable in this way.
     """
     leading = first_group[0].group
@@ -134,20 +134,23 @@ def contenders(
     claims = [claim for claim in Claims(analysis).all if claim.group == group_name(leading)]
     families = [family for claim in claims for family in (claim.candidates, claim.opponents)]
     confidence = policy.budget.race_confidence
-    return [
+    found = [
         one
         for one in new
         if one.is_stock_default
         or (equal := equals.get(one)) is None
         or any(
-            _may_be_best(analysis.judge, equal, family, confidence)
+            may_be_best(analysis.judge, equal, family, confidence)
             for family in families
             if equal in family
         )
     ]
+    order = analysis.judge.fastest_first([equals[one] for one in found if one in equals])
+    # stock default, which is measured in any case, and what has no equal stay in front
+    return sorted(found, key=lambda one: order.index(equals[one]) if equals.get(one) in order else -1)
 
 
-def _may_be_best(judge: Judge, name: str, family: Sequence[str], confidence: float) -> bool:
+def may_be_best(judge: Judge, name: str, family: Sequence[str], confidence: float) -> bool:
     """Return whether a scenario was not shown to be slower than the fastest of its family."""
     best = judge.fastest(family)
     if best is None or best == name:

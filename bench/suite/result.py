@@ -12,6 +12,7 @@ from bench.analysis.judge import mean_ratio
 from bench.analysis.run_facts import Facts, is_stock_default
 from bench.plan.scenario import Dtype, Verdict
 from bench.plan.thresholds import DEFAULT
+from bench.run.open_claims import may_be_best
 from bench.store import records
 from bench.suite import measure
 from bench.suite.models import REFERENCE
@@ -89,7 +90,7 @@ def rows(suite: Suite, failures: dict[str, str]) -> list[SuiteRow]:
         run = f"{model.name}/{facts.run_id}"
         for place, label in enumerate(groups):
             way = answers[place] if place < len(answers) else None
-            made.append(_row(model.name, model.kind, run, facts, label, way))
+            made.append(_row(model, run, facts, label, way))
     return made
 
 
@@ -119,28 +120,39 @@ def way_of(scenario: str) -> str:
     return "/".join(scenario.split("/")[1:5])
 
 
+_CLAIMS = {
+    "best": (BEST, ""),
+    "ipex_fp32": (IPEX, str(Dtype.FP32)),
+    "ipex_bf16": (IPEX, str(Dtype.BF16)),
+    "bf16": (BF16, ""),
+}
+"""The claim of each part of a row."""
+
+
 def _row(
-    name: str, kind: str, run: str, facts: Facts, label: str, reference: str | None
+    model: SuiteModel, run: str, facts: Facts, label: str, reference: str | None
 ) -> SuiteRow:
     scenarios = facts.analysis.groups[label]
-    batch = scenarios[0].batch_size
     default = next(filter(is_stock_default, scenarios), None)
-    best = facts.claims.answer(BEST, label)
-    parts = {
-        "best": best,
-        "ipex_fp32": facts.claims.answer(IPEX, label, str(Dtype.FP32)),
-        "ipex_bf16": facts.claims.answer(IPEX, label, str(Dtype.BF16)),
-        "bf16": facts.claims.answer(BF16, label),
+    lacking = {part: _lacking(facts, *claim, label) for part, claim in _CLAIMS.items()}
+    answers = {
+        part: None if lacking[part] else facts.claims.answer(kind, label, dtype)
+        for part, (kind, dtype) in _CLAIMS.items()
     }
     values: dict[str, object] = {}
-    for part, answer in parts.items():
+    for part, answer in answers.items():
         values |= _cells(part, answer)
+    best = answers["best"]
+    left_out = list(dict.fromkeys(filter(None, lacking.values())))
+    reason = None if best else _why_not(scenarios)
+    if left_out:
+        reason = f"no time at this batch size, though as fast as any: {', '.join(left_out)}"
     return SuiteRow(
-        model=name,
-        kind=kind,
-        batch_size=batch,
+        model=model.name,
+        kind=model.kind,
+        batch_size=scenarios[0].batch_size,
         status="ok" if best else "not measured",
-        reason=None if best else _why_not(scenarios),
+        reason=reason,
         run=run,
         default_ms=default.median_ms if default else None,
         best=way_of(best.scenario) if best else None,
@@ -148,6 +160,27 @@ def _row(
         reference_holds=_holds(facts, label, reference, best),
         **values,  # type: ignore[arg-type] # floats and words by their names
     )
+
+
+def _lacking(facts: Facts, kind: str, dtype: str, label: str) -> str | None:
+    """Return a way that has no usable time in this group, and may be the best of its side.
+
+    That is what the smallest batch showed. Without it a side's best would be that of whatever the
+    budget allowed.
+    """
+    first = _groups(facts)[0]
+    claim = facts.claims.find(kind, first, dtype)
+    if claim is None or label == first:
+        return None
+    judge, confidence = facts.analysis.judge, facts.policy.budget.race_confidence
+    here = {way_of(row.scenario): row.scenario for row in facts.analysis.groups[label]}
+    for family in (claim.candidates, claim.opponents):
+        for name in judge.fastest_first(family):
+            equal = here.get(way_of(name))
+            is_timed = equal is not None and judge.fastest((equal,)) is not None
+            if not is_timed and may_be_best(judge, name, family, confidence):
+                return way_of(name)
+    return None
 
 
 def _why_not(scenarios: Sequence[ScenarioRow]) -> str:

@@ -289,6 +289,7 @@ def test_unusable_participants_are_in_no_family() -> None:
     assert one.best(["d"], [BASE]) is None
     assert one.fastest(["d"]) is None
     assert one.fastest([]) is None
+    assert one.fastest_first([BASE, "d", "b", "a"]) == ["b", BASE]
 
 
 def test_a_named_candidate_represents_its_family() -> None:

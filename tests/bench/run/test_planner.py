@@ -65,6 +65,28 @@ def test_a_suite_sees_every_batch_size_before_it_compiles() -> None:
     assert COMPILED.id in usual.play().visits[0].scenarios
 
 
+def test_what_fits_of_a_further_batch_size_is_the_fastest() -> None:
+    """Whatever the budget, no slower way takes the place of one that may be the best."""
+    ways = (NHWC, EAGER, SCRIPT, replace(SCRIPT, dtype=Dtype.BF16), replace(NHWC, dtype=Dtype.BF16))
+    ms = {STOCK: 100.0} | dict(zip(ways, (60.0, 58.0, 59.0, 28.0, 30.0), strict=True))
+    ms |= {replace(one, batch_size=4): 4 * time for one, time in ms.items()}
+    taken = set()
+    for budget_s in range(20, 120, 4):
+        machine = Machine(
+            scenarios=tuple(ms),
+            ms=ms,
+            profile=PROFILES["suite"],
+            budget_s=float(budget_s),
+            process=0.05,
+        ).play()
+        first = [v.scenarios for v in machine.visits if v.is_first and v.group != STOCK.group]
+        chosen = [one for one in ways if first and replace(one, batch_size=4).id in first[0]]
+        in_fp32 = sum(one.dtype is Dtype.FP32 for one in chosen)
+        taken.add((in_fp32, len(chosen) - in_fp32))
+    assert {in_bf16 for in_fp32, in_bf16 in taken if in_fp32} == {2}
+    assert {(0, 1), (0, 2), (1, 2)} <= taken
+
+
 def test_every_visit_has_stock_default_and_the_matrix_order() -> None:
     """It is what its times are paired with."""
     for visit in Machine(scenarios=FEW, ms=MS).play().visits:

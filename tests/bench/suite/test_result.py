@@ -46,9 +46,16 @@ def suite(tmp_path: Path) -> Suite:
     )
 
 
-def measured(suite: Suite, name: str, slow_ipex: float = 1.0, *, complete: bool = True) -> None:
+def measured(
+    suite: Suite,
+    name: str,
+    slow_ipex: float = 1.0,
+    *,
+    complete: bool = True,
+    only: tuple[str, ...] = ONLY,
+) -> None:
     """Put a made-up run where the model's would be."""
-    plan = Plan(native_bf16=True, only=ONLY, slow_ipex=slow_ipex, complete=complete)
+    plan = Plan(native_bf16=True, only=only, slow_ipex=slow_ipex, complete=complete)
     save_run(build_run(plan), suite.folder / name / "20260101T000000Z-run")
 
 
@@ -70,6 +77,27 @@ def test_a_row_for_every_model_and_batch_size(suite: Suite) -> None:
     assert known(vgg.ipex_fp32) < 0.9
     assert resnet.reference_way == FUSED
     assert failed.reason == "it broke"
+
+
+@pytest.mark.parametrize(
+    ("missing", "lost"),
+    [
+        (FUSED, {"best_speedup", "ipex_bf16", "bf16"}),
+        ("ipex/torchscript+fusion/fp32/channels_last", {"ipex_fp32"}),
+        ("stock/eager/fp32/channels_last", set()),
+    ],
+)
+def test_a_best_of_what_happened_to_fit_is_no_answer(
+    suite: Suite, missing: str, lost: set[str]
+) -> None:
+    """At the larger batch a way got no turn that was as fast as any at batch 1; or a slow one."""
+    only = tuple(one for one in ONLY if one != f"inference/{missing}/b8")
+    measured(suite, "vgg16", slow_ipex=1.3, only=only)
+    small, large = result.rows(suite, {})[:2]
+    assert all(getattr(small, part) is not None for part in result.PARTS)
+    assert {part for part in result.PARTS if getattr(large, part) is None} == lost
+    assert (missing in (large.reason or "")) == bool(lost)
+    assert large.status == ("ok" if large.best else "not measured")
 
 
 def test_the_references_way_does_not_hold_where_another_is_faster(
