@@ -75,7 +75,7 @@ PROFILES = {
             launches=2,
             min_rounds=3,
             max_rounds=24,
-            budget_s=100,
+            budget_s=115,
             compiles_late=True,
         ),
         Profile(

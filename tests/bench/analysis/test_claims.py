@@ -9,7 +9,17 @@ import pytest
 
 from bench.analysis.claims import BEST, IPEX, LEAVING, SUPPORTED, Claims, claims_of
 from bench.analysis.speedups import RunAnalysis
-from bench.plan.scenario import CONTROL_SUFFIX, Dtype, Layout, Mode, Scenario, Task, stock_default
+from bench.plan.scenario import (
+    CONTROL_SUFFIX,
+    BaselineKind,
+    Dtype,
+    Layout,
+    Mode,
+    Scenario,
+    Status,
+    Task,
+    stock_default,
+)
 from bench.plan.thresholds import DEFAULT
 from tests.bench.calls import measured, shared_rounds
 from tests.known import known
@@ -62,6 +72,19 @@ def test_answers_name_the_best_of_both_sides() -> None:
     assert ipex.estimate == pytest.approx(90 / 70, rel=0.01)
     best = known(found.answer(BEST, GROUP))
     assert (best.scenario, best.baseline) == (SCRIPT.id, STOCK.id)
+
+
+def test_stocks_fastest_way_counts_though_it_did_not_settle() -> None:
+    """Without it IPEX at 80 ms would be called faster than stock PyTorch, which takes 70."""
+    rows = [measured(one) for one in (STOCK, NHWC, EAGER)]
+    rows[1] = replace(rows[1], status=Status.NO_STEADY_STATE)
+    times = {STOCK.id: 100, NHWC.id: 70, EAGER.id: 80, STOCK.id + CONTROL_SUFFIX: 100}
+    calls = shared_rounds(times, rounds=6, spread=0.004)
+    run = RunAnalysis("run", rows, calls, [], [], DEFAULT)
+    ipex = known(Claims(run).answer(IPEX, GROUP, "fp32"))
+    assert (ipex.baseline, ipex.verdict) == (NHWC.id, "slower")
+    tuned = {row.baseline for row in run.rows() if row.baseline_kind == BaselineKind.STOCK_TUNED}
+    assert tuned == {NHWC.id}
 
 
 def test_headlines_share_one_error() -> None:

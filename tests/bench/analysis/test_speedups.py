@@ -182,13 +182,13 @@ def test_stock_tuned_of_bf16_is_a_bf16_scenario() -> None:
 @pytest.mark.parametrize(
     ("doubtful", "parity"),
     [
-        *((measured(NHWC, status=one), ()) for one in ("no_steady_state", "crashed", "timeout")),
+        *((measured(NHWC, status=one), ()) for one in ("crashed", "timeout")),
         (measured(NHWC, percent_of_peak=150.0), ()),
         (NHWC, (_parity(NHWC, right=False),)),
     ],
 )
-def test_only_a_scenario_that_is_ok_can_be_tuned(doubtful: Any, parity: Any) -> None:
-    """A baseline must be beyond doubt: neither unsteady, crashed, too fast nor wrong."""
+def test_only_a_scenario_that_ran_rightly_can_be_tuned(doubtful: Any, parity: Any) -> None:
+    """Neither one that crashed nor one that is too fast or wrong."""
     rows = _speedups(STOCK, SCRIPT, doubtful, IPEX, parity=parity)
     assert rows[IPEX.id, "stock_tuned"].baseline == SCRIPT.id
     assert rows[IPEX.id, "stock_default"].verdict == "faster"
