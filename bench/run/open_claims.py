@@ -124,8 +124,9 @@ def contenders(
 ) -> list[Scenario]:
     """Return the new scenarios that the first group did not show to be slower than the best.
 
-    The fastest come first, so that these are measured where not all fit the budget. A scenario is looked up by its equal at the first group's batch size. Stock default stays, and
-    so does a scenario without such an equal. Training groups are not comparable in this way.
+    The fastest come first, so that these are measured where not all fit the budget. A scenario is
+    looked up by its equal at the first group's batch size. Stock default stays, and so does a
+    scenario without such an equal. Training groups are not comparable in this way.
     """
     leading = first_group[0].group
     if {first_group[0].task, new[0].task} != {Task.INFERENCE}:
@@ -145,9 +146,10 @@ def contenders(
             if equal in family
         )
     ]
-    order = analysis.judge.fastest_first([equals[one] for one in found if one in equals])
-    # stock default, which is measured in any case, and what has no equal stay in front
-    return sorted(found, key=lambda one: order.index(equals[one]) if equals.get(one) in order else -1)
+    fastest = analysis.judge.fastest_first([equals[one] for one in found if one in equals])
+    places = {name: place for place, name in enumerate(fastest)}
+    # what has no equal, and so no place, is new here: it stays in front
+    return sorted(found, key=lambda one: places.get(equals.get(one, ""), -1))
 
 
 def may_be_best(judge: Judge, name: str, family: Sequence[str], confidence: float) -> bool:

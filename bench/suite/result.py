@@ -129,9 +129,7 @@ _CLAIMS = {
 """The claim of each part of a row."""
 
 
-def _row(
-    model: SuiteModel, run: str, facts: Facts, label: str, reference: str | None
-) -> SuiteRow:
+def _row(model: SuiteModel, run: str, facts: Facts, label: str, reference: str | None) -> SuiteRow:
     scenarios = facts.analysis.groups[label]
     default = next(filter(is_stock_default, scenarios), None)
     lacking = {part: _lacking(facts, *claim, label) for part, claim in _CLAIMS.items()}
