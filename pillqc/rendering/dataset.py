@@ -245,9 +245,7 @@ def _render_one(folder: Path, plan: RenderPlan, task: _Task) -> dict[str, object
     """Write the image, and the mask of a bad pill; return the image's row of the manifest."""
     seed = image_seed(plan.seed, task.split, task.defect, task.index)
     design, setting = seen(plan.setting, seed, task.defect, plan.design)
-    pill = render(
-        seed=seed, size=plan.size, defect=task.defect, design=design, setting=setting
-    )
+    pill = render(seed=seed, size=plan.size, defect=task.defect, design=design, setting=setting)
     buffer = io.BytesIO()
     Image.fromarray(pill.image).save(buffer, "PNG", compress_level=3)
     (folder / task.path).write_bytes(buffer.getvalue())

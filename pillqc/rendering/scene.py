@@ -91,9 +91,7 @@ class Scene:
         """Return the strokes of letters, and of a line to break the pill by, on this pill."""
         setting, body = self.setting, self.body
         scale = setting.letters * setting.zoom
-        strokes = imprint_strokes(
-            text, centre=self.imprint_centre, angle=body.angle, scale=scale
-        )
+        strokes = imprint_strokes(text, centre=self.imprint_centre, angle=body.angle, scale=scale)
         if setting.scored:
             ends = body.point(0.85, math.pi / 2), body.point(0.85, -math.pi / 2)
             line = (*ends[0], *ends[1])
@@ -133,9 +131,7 @@ def render(
     return RenderedPill(image=_photograph(rng, scene), mask=scene.footprint, severity=severity)
 
 
-def _lay_out(
-    rng: np.random.Generator, grid: Grid, design: PillDesign, setting: Setting
-) -> Scene:
+def _lay_out(rng: np.random.Generator, grid: Grid, design: PillDesign, setting: Setting) -> Scene:
     body = lay_body(rng, grid, design, setting)
     shift = rng.normal(0.0, 0.0012, 2)
     centre = (body.centre[0] + float(shift[0]), body.centre[1] + float(shift[1]))

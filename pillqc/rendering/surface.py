@@ -10,10 +10,10 @@ import numpy as np
 
 from pillqc.rendering.design import SHAPES, PillDesign
 from pillqc.rendering.grid import Field, Grid, blob, smooth_noise, soft_step
-from pillqc.rendering.setting import Lamp, Setting
 
 if TYPE_CHECKING:
     from pillqc.rendering.scene import Scene
+    from pillqc.rendering.setting import Lamp, Setting
 
 CENTRE: Final = (0.50, 0.499)
 POSE_SPREAD: Final = 0.002

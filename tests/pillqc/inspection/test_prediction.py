@@ -62,7 +62,7 @@ def test_pills_that_are_nearly_certain_keep_their_order(tmp_path: Path) -> None:
     from pillqc.inspection.prediction import Prediction, predict
 
     def certain(images: Any) -> Any:
-        good = 10.0 ** (-9.0 - images.mean((1, 2, 3)))
+        good = 10.0 ** (-12.0 - images.mean((1, 2, 3)))
         shares = torch.stack([good, 1.0 - good], dim=1)
         assert (shares[:, 1] == 1.0).all()
         return shares, images[:, :2].clamp(0, 1)

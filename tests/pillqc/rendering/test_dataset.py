@@ -139,7 +139,9 @@ def test_a_varied_data_set_says_how_to_render_it_again(tmp_path: Path) -> None:
     assert "varied" in command
     assert run(*command, "--jobs", 1).exit_code == 0
     assert _files(tmp_path / "again") == _files(first)
-    assert _files(first) != _files(render_dataset(tmp_path / "plain", replace(plan, setting="measured"), jobs=1).root)
+    assert _files(first) != _files(
+        render_dataset(tmp_path / "plain", replace(plan, setting="measured"), jobs=1).root
+    )
 
 
 def test_an_unknown_setting_is_refused() -> None:

@@ -39,10 +39,11 @@ def test_half_of_the_varied_pills_are_as_measured_and_a_quarter_other_products()
 
 def test_the_same_seed_is_seen_in_the_same_way() -> None:
     """Bits depend on the arguments alone."""
+    one, other = (seed for seed, *_ in _varied()[:2])
     for name in ("varied", "unseen"):
-        first, again = (seen(name, 77, "good", DEFAULT_DESIGN) for _ in range(2))
+        first, again = (seen(name, one, "good", DEFAULT_DESIGN) for _ in range(2))
         assert first == again
-        assert first != seen(name, 78, "good", DEFAULT_DESIGN)
+        assert first != seen(name, other, "good", DEFAULT_DESIGN)
 
 
 def test_another_product_is_never_drawn_for_the_defect_of_being_one() -> None:
@@ -99,9 +100,9 @@ def test_a_turned_lamp_lights_the_side_that_it_is_turned_to() -> None:
     above = _light(Setting(lamp=strong))
     left = _light(Setting(lamp=replace(strong, turn=math.pi / 2)))
     middle = slice(24, 40)
-    assert above[16:24, middle].mean() - above[40:48, middle].mean() > 20
+    assert above[16:24, middle].mean() - above[40:48, middle].mean() > 15
     assert abs(left[16:24, middle].mean() - left[40:48, middle].mean()) < 8
-    assert left[middle, 10:18].mean() - left[middle, 46:54].mean() > 20
+    assert left[middle, 10:18].mean() - left[middle, 46:54].mean() > 15
 
 
 def test_the_pose_moves_the_pill_and_its_letters() -> None:
@@ -114,12 +115,14 @@ def test_the_pose_moves_the_pill_and_its_letters() -> None:
 
 
 def test_defects_stay_on_a_turned_and_shrunken_pill() -> None:
-    """The mask of a crack covers no table."""
-    setting = Setting(turn=1.1, zoom=0.8, shift=(0.03, -0.02), table=Table(lighter=(0.0, 0.0, 90.0)))
+    """The mask of a scratch covers no table, which is blue here."""
+    setting = Setting(
+        turn=1.1, zoom=0.8, shift=(0.03, -0.02), table=Table(lighter=(0.0, 0.0, 90.0))
+    )
     for seed in range(15):
-        pill = render(seed=seed, size=96, defect="crack", setting=setting)
+        pill = render(seed=seed, size=96, defect="scratch", setting=setting)
         blue = pill.image[..., 2].astype(int) - pill.image[..., 0]
-        assert (blue[pill.mask] > 60).mean() < 0.4  # a chip shows the table
+        assert (blue[pill.mask] > 60).mean() < 0.05
         assert pill.mask.any()
 
 
