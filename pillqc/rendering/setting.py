@@ -22,7 +22,7 @@ from pillqc.rendering.design import Colour, PillDesign
 from pillqc.rendering.imprint import GLYPHS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from numpy.typing import NDArray
 
 SETTINGS: Final = ("measured", "varied", "unseen")
 PILL_TYPE: Final = "pill_type"
@@ -256,12 +256,12 @@ def _tinted(rng: np.random.Generator, level: float, spread: float) -> Colour:
     return red, green, blue
 
 
-def _gain(values: Sequence[float] | np.ndarray) -> Colour:
+def _gain(values: NDArray[np.float64]) -> Colour:
     red, green, blue = (float(value) for value in values)
     return red, green, blue
 
 
-def _pair(values: np.ndarray) -> tuple[float, float]:
+def _pair(values: NDArray[np.float64]) -> tuple[float, float]:
     return float(values[0]), float(values[1])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ import pytest
 from pillqc.rendering.design import DEFAULT_DESIGN
 from pillqc.rendering.scene import DEFECTS, render
 from pillqc.rendering.setting import MEASURED, PILL_TYPE, Camera, Lamp, Setting, Table, seen
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _SEEDS = range(300)
 
@@ -87,10 +91,10 @@ def test_every_bad_pill_has_a_mask_that_shows_something(name: str, defect: str) 
         assert 0.0 < pill.mask.mean() < (0.6 if defect == PILL_TYPE else 0.35)
 
 
-def _light(setting: Setting) -> np.ndarray:
+def _light(setting: Setting) -> NDArray[np.float64]:
     """Return the mean grey of a few good pills (64, 64)."""
     pills = [render(seed=seed, size=64, setting=setting).image for seed in range(6)]
-    mean: np.ndarray = np.stack(pills).astype(float).mean(axis=(0, 3))
+    mean: NDArray[np.float64] = np.stack(pills).astype(float).mean(axis=(0, 3))
     return mean
 
 
