@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -56,6 +56,13 @@ def _colour(context: click.Context, option: click.Parameter, text: str | None) -
     help="Shape of another product.",
 )
 @click.option("--colour", callback=_colour, help="Colour of another product, such as 205,170,160.")
+@click.option(
+    "--setting",
+    type=click.Choice(["measured", "varied", "unseen"]),
+    default="measured",
+    help="varied: a quarter of the pills in other poses, lights and cameras, and a quarter of other"
+    " products. unseen: tablets on a bright belt, which no training uses.",
+)
 @click.option("--jobs", type=click.IntRange(1), help="Processes; the usable cores by default.")
 def render_command(
     out: Path,
@@ -63,7 +70,7 @@ def render_command(
     shape: str,
     colour: Colour | None,
     jobs: int | None,
-    **counts: int,
+    **plan: Any,  # noqa: ANN401 - the other options, as declared above
 ) -> None:
     """Render synthetic pills with exact masks.
 
@@ -78,10 +85,12 @@ def render_command(
     from pillqc.rendering.design import DEFAULT_DESIGN, PillDesign
 
     colour = colour or DEFAULT_DESIGN.colour
-    plan = RenderPlan(design=PillDesign(imprint=imprint, shape=shape, colour=colour), **counts)
+    design = PillDesign(imprint=imprint, shape=shape, colour=colour)
     started = time.perf_counter()
     with Progress("rendering") as progress:
-        done = render_dataset(out, plan, jobs=jobs, on_progress=progress)
+        done = render_dataset(
+            out, RenderPlan(design=design, **plan), jobs=jobs, on_progress=progress
+        )
     if done.reused:
         click.echo(f"{done.root}: {done.images} synthetic pills, there already")
         return

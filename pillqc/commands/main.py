@@ -88,6 +88,7 @@ for _command in (
     data.explore_command,
     data.check_split_command,
     training.train_command,
+    training.calibrate_command,
     model.summary_command,
     evaluation.evaluate_command,
     inspection.inspect_command,

@@ -1,4 +1,4 @@
-"""Run the command `train`."""
+"""Make models: `train` one, `calibrate` its threshold."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ import click
 
 from pillqc.commands.common import (
     BACKEND,
+    DATA,
     DTYPE,
     FILE,
     FOLDER,
     GOOD,
+    MODEL,
     POSITIVE,
     SHARE,
     SIZE,
+    loaded_model,
     note,
+    samples_in,
 )
 from pillqc.errors import UsageError
 
@@ -24,6 +28,9 @@ if TYPE_CHECKING:
     from pillqc.training.loop import Epoch
     from pillqc.training.recipe import StepReport
 
+HALF: Final = click.option(
+    "--half", is_flag=True, help="Keep the weights in half precision: a file of half the size."
+)
 _TARGET_ACCURACY: Final = 0.98
 _ADAPT: Final = {
     "full": True,
@@ -100,9 +107,7 @@ hardly part in eight epochs of some 480 images."""
 @click.option(
     "--narrow", is_flag=True, help="Train a widened model as narrow as it was trained before."
 )
-@click.option(
-    "--half", is_flag=True, help="Keep the weights in half precision: a file of half the size."
-)
+@HALF
 @click.option("--cycle", is_flag=True, help="Let the learning rate rise and then fall to 0.")
 @click.option(
     "--adapt",
@@ -195,6 +200,43 @@ def train_command(
         f"trained for {result.seconds:.1f} s ({result.images_per_s:.1f} images/s){resumed}, stopped"
         f" at {result.stopped}{best}\n"
         f"wrote {out} and {manifest_path(out).name} (images: {counts})"
+    )
+
+
+@click.command("calibrate")
+@DATA
+@GOOD
+@MODEL
+@click.option("--out", type=FILE, required=True, help="Model file to write.")
+@HALF
+def calibrate_command(
+    data: Path, good: str | None, model: str | None, out: Path, half: bool
+) -> None:
+    """Choose a model's threshold anew, on pictures of your line; nothing is trained.
+
+    All images of the folder choose: the threshold calls at most 1 % of the good ones bad. Warnings
+    of pictures that are unlike what the model knows compare with these from now on.
+
+    \b
+    Examples:
+      pillqc calibrate --data data/line --model model.safetensors --out line.safetensors
+    """
+    if out.suffix != ".safetensors":
+        raise UsageError(f"{out}: a model file ends in .safetensors")
+    samples = samples_in(data, good)
+    import torch
+
+    from pillqc.model.artifact import check_writable, save_artifact
+    from pillqc.training.recalibration import recalibrate
+
+    check_writable(out)
+    loaded = loaded_model(model)
+    done = recalibrate(loaded, samples, data)
+    save_artifact(out, done.model, done.card, dtype=torch.float16 if half else torch.float32)
+    low, high = done.chosen.undecided or (done.chosen.threshold,) * 2
+    click.echo(
+        f"wrote {out}: threshold {done.chosen.threshold:.4f} (was {loaded.threshold:.4f}),"
+        f" undecided from {low:.4f} to {high:.4f}, chosen on {done.chosen.images} images"
     )
 
 

@@ -80,7 +80,7 @@ def choose(
         model: its outputs are good, bad and the defects.
         samples: validation data.
         size: side of its input images in pixels.
-        defects: the names of the model's defects.
+        defects: the names of the model's defects; none leaves them as they are.
 
     Raises:
         PillqcError: the data lacks good or bad pills.
@@ -97,8 +97,10 @@ def choose(
     if heat.has_masks:
         low, high = heat.scale(1.0 / temperature)
         # the map of good is the negative of the map of bad
-        both = torch.tensor([(-high, -low), (low, high), *scales])
-        model.calibrate_maps(both[:, 0], both[:, 1])
+        found = torch.tensor([(-high, -low), (low, high), *scales])
+        every = torch.stack([model.map_low, model.map_high], dim=1)
+        every[: len(found)] = found  # those of defects that are not asked for stay
+        model.calibrate_maps(every[:, 0], every[:, 1])
     bad = _probability_bad(scores / temperature)
     threshold = min(threshold_at(labels, bad, FALSE_REJECTS), 1.0)
     careful = min(threshold_at(labels, bad, UNDECIDED_REJECTS), 1.0)

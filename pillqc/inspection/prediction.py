@@ -137,7 +137,7 @@ def _predict_batch(
         results = (
             Prediction(
                 path=item.path,
-                bad=float(probabilities[index, BAD]),
+                bad=_probability_of_bad(shares[index]),
                 heat=heat[index, BAD],
                 width=item.width,
                 height=item.height,
@@ -152,3 +152,13 @@ def _predict_batch(
         )
     for item in decoded:
         yield item if isinstance(item, Unreadable) else next(results)
+
+
+def _probability_of_bad(shares: NDArray[np.float32]) -> float:
+    """Return the probability of bad in double precision.
+
+    In single precision all that is nearly certain is 1, so that such pills could not be ranked; how
+    far from certain it is stands in the probability of good.
+    """
+    both = shares[: len(CLASSES)].astype(np.float64)
+    return float(both[BAD] / both.sum())

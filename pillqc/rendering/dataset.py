@@ -34,6 +34,7 @@ from pillqc.limits import usable_cores
 from pillqc.rendering.design import DEFAULT_DESIGN, SHAPES, PillDesign
 from pillqc.rendering.imprint import GLYPHS
 from pillqc.rendering.scene import DEFECTS, render
+from pillqc.rendering.setting import SETTINGS, seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,6 +59,8 @@ class RenderPlan:
     per_defect: int = 20
     """Images of each of the seven defects in `test`."""
     design: PillDesign = field(default_factory=lambda: DEFAULT_DESIGN)
+    setting: str = SETTINGS[0]
+    """How the pills are seen, and which products: `pillqc.rendering.setting`."""
 
     def __post_init__(self) -> None:
         if self.train_good + self.test_good + self.per_defect == 0:
@@ -68,16 +71,23 @@ class RenderPlan:
             raise UsageError(f"imprint {imprint!r}: give 1 to 3 of the characters {known}")
         if shape not in SHAPES:
             raise UsageError(f"shape {shape!r} is unknown; choose {' or '.join(SHAPES)}")
+        if self.setting not in SETTINGS:
+            raise UsageError(f"setting {self.setting!r} is unknown; choose {', '.join(SETTINGS)}")
 
     @property
     def text(self) -> str:
         """The content of `dataset.json`."""
-        content = {"renderer": RENDERER_VERSION, "synthetic": True, "plan": asdict(self)}
+        plan = asdict(self)
+        if self.setting == SETTINGS[0]:
+            del plan["setting"]  # as in data sets of earlier versions, which stay reusable
+        content = {"renderer": RENDERER_VERSION, "synthetic": True, "plan": plan}
         return json.dumps(content, indent=2, sort_keys=True) + "\n"
 
     def command(self, out: str) -> str:
         """Return the command that renders it into the folder `out`."""
         options: dict[str, object] = {k: v for k, v in asdict(self).items() if k != "design"}
+        if self.setting == SETTINGS[0]:
+            del options["setting"]
         for name in ("imprint", "shape", "colour"):
             value = getattr(self.design, name)
             if value != getattr(DEFAULT_DESIGN, name):
@@ -234,7 +244,8 @@ def _rows(
 def _render_one(folder: Path, plan: RenderPlan, task: _Task) -> dict[str, object]:
     """Write the image, and the mask of a bad pill; return the image's row of the manifest."""
     seed = image_seed(plan.seed, task.split, task.defect, task.index)
-    pill = render(seed=seed, size=plan.size, defect=task.defect, design=plan.design)
+    design, setting = seen(plan.setting, seed, task.defect, plan.design)
+    pill = render(seed=seed, size=plan.size, defect=task.defect, design=design, setting=setting)
     buffer = io.BytesIO()
     Image.fromarray(pill.image).save(buffer, "PNG", compress_level=3)
     (folder / task.path).write_bytes(buffer.getvalue())

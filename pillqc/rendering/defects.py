@@ -23,7 +23,8 @@ from pillqc.rendering.grid import (
     smooth_noise,
     soft_step,
 )
-from pillqc.rendering.imprint import GLYPHS, Stroke, imprint_strokes, moved, pressed, turned
+from pillqc.rendering.imprint import GLYPHS, Stroke, moved, pressed, turned
+from pillqc.rendering.setting import MEASURED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 _STAINS: Final = colours("d0b260 ce8e58 c46068 80a474 768ab8 9870a6 96704c")
 _DIRT: Final = colours("70543e 646260 867e54 946242 baac78 6a8098 7c926e")
+_CRACK: Final = np.array([96.0, 88.0, 82.0])
+_DARKER: Final = 0.6
+"""A crack is at most this share as light as the body, where the fixture is not the measured one."""
 _OTHER_BODIES: Final = colours("b8aa8c b49e9c a0a8b2 bab8aa 9c9c98")
 
 
@@ -64,6 +68,9 @@ def contaminate(rng: np.random.Generator, scene: Scene, severity: float) -> None
     area = scale**2 * _between(0.0070, 0.0092, severity)
     colour = np.asarray(_DIRT[rng.integers(len(_DIRT))]) * rng.uniform(0.7, 1.3)
     x, y = _inside(rng, scene, 0.82)
+    if scene.setting.fibres and rng.uniform() < scene.setting.fibres:
+        _fibre(rng, scene, x, y, colour)
+        return
     crumbs = int(rng.integers(0, 5))
     main = area * (1.0 - 0.08 * crumbs)
     _particle(rng, scene, x, y, math.sqrt(main / math.pi), colour)
@@ -100,8 +107,9 @@ def scratch(rng: np.random.Generator, scene: Scene, severity: float) -> None:
 def spoil_imprint(rng: np.random.Generator, scene: Scene, severity: float) -> None:
     """Make a `faulty_imprint`: missing, doubled, shifted, faint or wrong letters."""
     intended = pressed(scene.grid, scene.strokes)
+    faults = _IMPRINT_FAULTS if scene.setting.known_imprint else _VISIBLE_FAULTS
     for _ in range(8):
-        fault = _IMPRINT_FAULTS[rng.integers(len(_IMPRINT_FAULTS))]
+        fault = faults[rng.integers(len(faults))]
         strokes = fault(rng, scene, severity)
         changed = np.abs(pressed(scene.grid, strokes) - intended) > 0.25
         if changed.mean() >= 0.006:
@@ -169,6 +177,18 @@ def _particle(
     scene.mark(window, cover > 0.4)
 
 
+def _fibre(
+    rng: np.random.Generator, scene: Scene, x: float, y: float, colour: NDArray[np.float64]
+) -> None:
+    length = scene.defect_scale * rng.uniform(0.15, 0.5)
+    heading = rng.uniform(0.0, 2.0 * math.pi)
+    path = _walk(rng, scene, x, y, heading, length, rng.normal(0.0, 0.12), 0.06)
+    window = scene.grid.window(*extent(path, 0.03))
+    line = soft_step(distance_to(scene.grid, path, window) - rng.uniform(0.002, 0.004), 0.003)
+    scene.paint(window, line * np.float32(rng.uniform(0.5, 0.95)), colour * rng.uniform(0.4, 1.0))
+    scene.mark(window, line > 0.3)
+
+
 def _hairline(rng: np.random.Generator, scene: Scene, severity: float) -> None:
     length = scene.defect_scale * _between(0.20, 0.46, severity)
     direction = rng.uniform(0.0, 2.0 * math.pi)
@@ -184,9 +204,10 @@ def _hairline(rng: np.random.Generator, scene: Scene, severity: float) -> None:
     wobble = smooth_noise(rng, scene.grid, 0.03)[window]
     width = np.clip(0.0055 + 0.0015 * wobble, 0.003, 0.009).astype(np.float32)
     line = np.exp(-np.square(distance / width)).astype(np.float32)
-    scene.paint(
-        window, line * np.float32(_between(0.45, 0.7, severity)), np.array([96.0, 88.0, 82.0])
-    )
+    colour = _CRACK
+    if scene.setting != MEASURED:
+        colour = np.minimum(colour, _DARKER * np.asarray(scene.design.colour))
+    scene.paint(window, line * np.float32(_between(0.45, 0.7, severity)), colour)
     scene.relief[window] -= line * np.float32(0.45)
     scene.mark(window, distance < 0.009)
 
@@ -292,10 +313,12 @@ def _wrong(rng: np.random.Generator, scene: Scene, severity: float) -> list[Stro
     text = list(scene.design.imprint)
     index = int(rng.integers(len(text)))
     text[index] = str(rng.choice(sorted(set(GLYPHS) - {text[index]})))
-    return imprint_strokes("".join(text), centre=scene.imprint_centre, angle=scene.body.angle)
+    return scene.imprinted("".join(text))
 
 
 _IMPRINT_FAULTS: Final = (_missing, _faint, _doubled, _shifted, _wrong)
+_VISIBLE_FAULTS: Final = (_doubled, _shifted)
+"""Those that can be seen by someone who does not know the imprint."""
 
 
 def _inside(rng: np.random.Generator, scene: Scene, most: float) -> tuple[float, float]:

@@ -24,6 +24,8 @@ LETTER_WIDTH: Final = 0.125
 PITCH: Final = 0.21
 TOP: Final = -0.1145
 """Top of the letters, from the pill's centre: measured y .385 with the centre at .4995."""
+SCORE_LINE: Final = -1
+"""The index of a stroke that is no letter's: a line to break the pill by."""
 _MIDDLE: Final = 0.42
 """Height of the middle arm in the letter: measured at y .484."""
 
@@ -63,9 +65,13 @@ class Stroke:
     """Index of the letter in the imprint."""
     segment: Segment
     depth: float = 1.0
+    scale: float = 1.0
+    """Of its width, relative to that of the default product's letters."""
 
 
-def imprint_strokes(text: str, *, centre: tuple[float, float], angle: float = 0.0) -> list[Stroke]:
+def imprint_strokes(
+    text: str, *, centre: tuple[float, float], angle: float = 0.0, scale: float = 1.0
+) -> list[Stroke]:
     """Return the strokes of an imprint whose middle is at the pill's centre."""
     strokes = []
     left = -((len(text) - 1) * PITCH + LETTER_WIDTH) / 2.0 - 0.0025
@@ -73,22 +79,24 @@ def imprint_strokes(text: str, *, centre: tuple[float, float], angle: float = 0.
         x = left + index * PITCH
         for x0, y0, x1, y1 in GLYPHS[letter]:
             placed = (
-                x + x0 * LETTER_WIDTH,
-                TOP + y0 * LETTER_HEIGHT,
-                x + x1 * LETTER_WIDTH,
-                TOP + y1 * LETTER_HEIGHT,
+                (x + x0 * LETTER_WIDTH) * scale,
+                (TOP + y0 * LETTER_HEIGHT) * scale,
+                (x + x1 * LETTER_WIDTH) * scale,
+                (TOP + y1 * LETTER_HEIGHT) * scale,
             )
-            strokes.append(Stroke(letter=index, segment=turned(placed, angle, centre)))
+            segment = turned(placed, angle, centre)
+            strokes.append(Stroke(letter=index, segment=segment, scale=scale))
     return strokes
 
 
 def pressed(grid: Grid, strokes: Sequence[Stroke]) -> Field:
     """Return the height map of the strokes: 0 at the surface, -depth at the floor."""
     height = grid.zeros()
-    for depth in sorted({stroke.depth for stroke in strokes}):
-        segments = [stroke.segment for stroke in strokes if stroke.depth == depth]
-        window = grid.window(*extent(segments, STROKE_WIDTH + WALL_WIDTH))
-        floor = soft_step(distance_to(grid, segments, window) - STROKE_WIDTH / 2.0, WALL_WIDTH)
+    for depth, scale in sorted({(stroke.depth, stroke.scale) for stroke in strokes}):
+        segments = [s.segment for s in strokes if (s.depth, s.scale) == (depth, scale)]
+        width, wall = STROKE_WIDTH * scale, WALL_WIDTH * scale
+        window = grid.window(*extent(segments, width + wall))
+        floor = soft_step(distance_to(grid, segments, window) - width / 2.0, wall)
         part = height[window]
         part[...] = np.minimum(part, -floor * np.float32(depth))
     return height

@@ -13,6 +13,7 @@ from pillqc.rendering.grid import Field, Grid, blob, smooth_noise, soft_step
 
 if TYPE_CHECKING:
     from pillqc.rendering.scene import Scene
+    from pillqc.rendering.setting import Lamp, Setting
 
 CENTRE: Final = (0.50, 0.499)
 POSE_SPREAD: Final = 0.002
@@ -42,6 +43,8 @@ class Body:
     centre: tuple[float, float]
     semi_axes: tuple[float, float]
     angle: float
+    turn: float
+    """The part of the angle that the setting gives, in radians."""
     radius: Field
     """0 in the middle, 1 at the rim."""
     distance: Field
@@ -49,24 +52,33 @@ class Body:
 
     def point(self, radius: float, direction: float) -> tuple[float, float]:
         """Return the point in a direction at a radius between 0 and 1."""
+        along = radius * self.semi_axes[0] * math.cos(direction)
+        across = radius * self.semi_axes[1] * math.sin(direction)
+        cos, sin = math.cos(self.turn), math.sin(self.turn)
         return (
-            self.centre[0] + radius * self.semi_axes[0] * math.cos(direction),
-            self.centre[1] + radius * self.semi_axes[1] * math.sin(direction),
+            self.centre[0] + along * cos - across * sin,
+            self.centre[1] + along * sin + across * cos,
         )
 
     def radius_at(self, x: float, y: float) -> float:
         """Return the radius of a point: 0 in the middle, 1 at the rim."""
+        dx, dy = x - self.centre[0], y - self.centre[1]
+        cos, sin = math.cos(self.turn), math.sin(self.turn)
         return math.hypot(
-            (x - self.centre[0]) / self.semi_axes[0], (y - self.centre[1]) / self.semi_axes[1]
+            (dx * cos + dy * sin) / self.semi_axes[0], (dy * cos - dx * sin) / self.semi_axes[1]
         )
 
 
-def lay_body(rng: np.random.Generator, grid: Grid, design: PillDesign) -> Body:
-    """Return a body in a random pose; the real fixture has a spread of only .2 %."""
+def lay_body(rng: np.random.Generator, grid: Grid, design: PillDesign, setting: Setting) -> Body:
+    """Return a body near the setting's pose; the real fixture has a spread of only .2 %."""
     jitter = rng.uniform(-POSE_SPREAD, POSE_SPREAD, 4)
-    centre = (CENTRE[0] + jitter[0], CENTRE[1] + jitter[1])
-    axes = (design.semi_axes[0] + jitter[2] / 2, design.semi_axes[1] + jitter[3] / 2)
-    angle = float(rng.uniform(-0.006, 0.006))
+    shift, zoom = setting.shift, setting.zoom
+    centre = (CENTRE[0] + jitter[0] + shift[0], CENTRE[1] + jitter[1] + shift[1])
+    axes = (
+        (design.semi_axes[0] + jitter[2] / 2) * zoom,
+        (design.semi_axes[1] + jitter[3] / 2) * zoom,
+    )
+    angle = float(rng.uniform(-0.006, 0.006)) + setting.turn
     dx, dy = grid.x - np.float32(centre[0]), grid.y - np.float32(centre[1])
     along = np.abs((dx * math.cos(angle) + dy * math.sin(angle)) / axes[0])
     across = np.abs((dy * math.cos(angle) - dx * math.sin(angle)) / axes[1])
@@ -78,7 +90,12 @@ def lay_body(rng: np.random.Generator, grid: Grid, design: PillDesign) -> Body:
     slope_y, slope_x = np.gradient(radius, 1.0 / grid.size)
     slope = np.maximum(np.hypot(slope_x, slope_y), 1.0).astype(np.float32)
     return Body(
-        centre=centre, semi_axes=axes, angle=angle, radius=radius, distance=(radius - 1.0) / slope
+        centre=centre,
+        semi_axes=axes,
+        angle=angle,
+        turn=setting.turn,
+        radius=radius,
+        distance=(radius - 1.0) / slope,
     )
 
 
@@ -111,21 +128,42 @@ def speckle(rng: np.random.Generator, scene: Scene, design: PillDesign) -> None:
 
 def shaded(rng: np.random.Generator, scene: Scene, relief: Field) -> Field:
     """Return the lit colours of the surface (size, size, 3)."""
-    grid, body = scene.grid, scene.body
-    light = np.interp(body.radius, _RADII, _LUMINANCE).astype(np.float32)
-    light += (body.centre[1] - grid.y) * np.float32(_LIGHT_FROM_ABOVE / body.semi_axes[1])
-    light += smooth_noise(rng, grid, 0.11) * np.float32(0.9)
-    light += smooth_noise(rng, grid, 0.018) * np.float32(0.9)
+    grid, lamp, grain = scene.grid, scene.setting.lamp, scene.setting.grain
+    light = _lit(scene.body, grid, lamp)
+    light += smooth_noise(rng, grid, 0.11) * np.float32(0.9 * grain)
+    light += smooth_noise(rng, grid, 0.018) * np.float32(0.9 * grain)
     light += scene.glow
-    light += relief_light(relief, grid)
+    light += relief_light(relief, grid, lamp)
     colours: Field = light[..., None] * scene.pigment
     return colours
 
 
-def relief_light(relief: Field, grid: Grid) -> Field:
-    """Return the grey levels that walls gain or lose; light comes from the top left."""
+def _lit(body: Body, grid: Grid, lamp: Lamp) -> Field:
+    """Return the light on the smooth body: a dome, lighter towards the lamp."""
+    light = np.interp(body.radius, _RADII, _LUMINANCE).astype(np.float32)
+    if lamp.dome != 1.0:
+        light = np.float32(_LUMINANCE[0]) + (light - np.float32(_LUMINANCE[0])) * np.float32(
+            lamp.dome
+        )
+    cos, sin = math.cos(lamp.turn), math.sin(lamp.turn)
+    up, left = body.centre[1] - grid.y, body.centre[0] - grid.x
+    towards = up * np.float32(cos) + left * np.float32(sin)
+    light += towards * np.float32(_LIGHT_FROM_ABOVE * lamp.strength / body.semi_axes[1])
+    if lamp.shine:
+        reach = 0.45 * body.semi_axes[1]
+        away = np.hypot(left - np.float32(reach * sin), up - np.float32(reach * cos))
+        light += np.float32(lamp.shine) * np.exp(-np.square(away / np.float32(0.6 * reach)))
+    return light
+
+
+def relief_light(relief: Field, grid: Grid, lamp: Lamp) -> Field:
+    """Return the grey levels that walls gain or lose; the measured light is from the top left."""
     slope_y, slope_x = np.gradient(relief, 1.0 / grid.size)
-    slope = slope_x * np.float32(_LIGHT_X) + slope_y * np.float32(_LIGHT_Y)
-    levels = np.where(slope < 0, slope * np.float32(_DARK_WALL), slope * np.float32(_BRIGHT_WALL))
-    limited: Field = np.float32(_MAX_DARK) * np.tanh(levels / np.float32(_MAX_DARK))
+    cos, sin = math.cos(lamp.turn), math.sin(lamp.turn)
+    slope = slope_x * np.float32(_LIGHT_X * cos + _LIGHT_Y * sin)
+    slope += slope_y * np.float32(_LIGHT_Y * cos - _LIGHT_X * sin)
+    dark, bright = np.float32(_DARK_WALL * lamp.strength), np.float32(_BRIGHT_WALL * lamp.strength)
+    levels = np.where(slope < 0, slope * dark, slope * bright)
+    most = np.float32(_MAX_DARK * max(lamp.strength, 1.0))
+    limited: Field = most * np.tanh(levels / most)
     return limited

@@ -55,6 +55,24 @@ def test_results_come_in_order_with_the_size_of_the_file(tmp_path: Path) -> None
     assert (first.width, first.height, first.heat.shape) == (8, 6, (4, 4))
 
 
+def test_pills_that_are_nearly_certain_keep_their_order(tmp_path: Path) -> None:
+    """In single precision each is 1; the probability of good tells them apart."""
+    import torch
+
+    from pillqc.inspection.prediction import Prediction, predict
+
+    def certain(images: Any) -> Any:
+        good = 10.0 ** (-12.0 - images.mean((1, 2, 3)))
+        shares = torch.stack([good, 1.0 - good], dim=1)
+        assert (shares[:, 1] == 1.0).all()
+        return shares, images[:, :2].clamp(0, 1)
+
+    model: Any = certain
+    bad = [r.bad for r in predict(model, _images(tmp_path, 5), size=4) if isinstance(r, Prediction)]
+    assert bad == sorted(set(bad))
+    assert len(bad) == 5
+
+
 def test_a_broken_file_is_reported_in_its_place(tmp_path: Path) -> None:
     """The rest goes on, also when a whole batch is broken."""
     from pillqc.inspection.prediction import Unreadable, predict

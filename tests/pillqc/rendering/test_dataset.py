@@ -112,13 +112,42 @@ def test_a_complete_data_set_of_the_same_plan_is_reused(rendered: Path) -> None:
     assert (rendered / "manifest.csv").stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("change", [{"seed": 4}, {"size": 65}, {"design": PillDesign(imprint="K")}])
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 4}, {"size": 65}, {"design": PillDesign(imprint="K")}, {"setting": "varied"}],
+)
 def test_a_data_set_of_another_plan_is_not_touched(rendered: Path, change: dict[str, Any]) -> None:
     """Other settings need another folder."""
     before = _files(rendered)
     with pytest.raises(RenderError, match="other settings"):
         render_dataset(rendered, replace(_SMALL, **change))
     assert _files(rendered) == before
+
+
+def test_the_plan_of_pills_as_measured_reads_as_that_of_earlier_versions(rendered: Path) -> None:
+    """Their data sets stay reusable, and have no word of settings."""
+    assert "setting" not in json.loads((rendered / "dataset.json").read_text("utf-8"))["plan"]
+    assert "--setting" not in _SMALL.command("pills")
+
+
+def test_a_varied_data_set_says_how_to_render_it_again(tmp_path: Path) -> None:
+    """The command that its folder gives has the setting, and renders the same images."""
+    plan = replace(_SMALL, setting="varied", train_good=6)
+    first = render_dataset(tmp_path / "first", plan, jobs=1).root
+    assert rendered_plan(first) == plan
+    command = shlex.split(plan.command(str(tmp_path / "again")))[1:]
+    assert "varied" in command
+    assert run(*command, "--jobs", 1).exit_code == 0
+    assert _files(tmp_path / "again") == _files(first)
+    assert _files(first) != _files(
+        render_dataset(tmp_path / "plain", replace(plan, setting="measured"), jobs=1).root
+    )
+
+
+def test_an_unknown_setting_is_refused() -> None:
+    """The error lists those that there are."""
+    with pytest.raises(UsageError, match="measured, varied, unseen"):
+        replace(_SMALL, setting="bright")
 
 
 def test_another_folder_is_not_touched(tmp_path: Path) -> None:
