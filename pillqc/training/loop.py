@@ -155,7 +155,7 @@ def train(
     return loop.run(on_epoch)
 
 
-class _Loop:
+class _Loop:  # more than 15 fields: what trains, on what, and how far it is
     """A training from its first or resumed step to its end."""
 
     def __init__(
