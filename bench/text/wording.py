@@ -243,11 +243,9 @@ def way_name(row: ScenarioRow) -> str:
     return f"{backend_name(row.backend)} · {mode}"
 
 
-def detail_name(row: ScenarioRow, *, batch: bool = True) -> str:
+def detail_name(row: ScenarioRow) -> str:
     """Return what `way_name` leaves out: `fp32 · channels_last · batch 8`."""
-    parts = [row.dtype, row.layout]
-    if batch:
-        parts.append(f"batch {row.batch_size}")
+    parts = [row.dtype, row.layout, f"batch {row.batch_size}"]
     parts += [_OPTIONS.get(tag, tag) for tag in option_tags(row)]
     if row.environment != DEFAULT_ENVIRONMENT:
         parts.append(row.environment)
