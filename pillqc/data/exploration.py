@@ -17,7 +17,7 @@ from PIL import Image
 from pillqc.data.decoding_process import read_image, read_picture
 from pillqc.data.images import MULTI_FRAME, count_note
 from pillqc.data.marker import save_drawing
-from pillqc.errors import PillqcError
+from pillqc.errors import PillqcError, writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -107,10 +107,8 @@ def explore(
     on_note: Callable[[str], None] = lambda _: None,
 ) -> Difference:
     """Write the gallery, both mean images and their difference to `out`; return the difference."""
-    try:
+    with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PillqcError(f"{out}: cannot be written ({error.strerror})") from error
     save_drawing(_gallery(samples, size), out / "gallery.png")
     grey = np.empty((len(samples), size, size), np.float32)
     sums = {bad: np.zeros((size, size, 3)) for bad in (False, True)}
