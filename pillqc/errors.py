@@ -10,9 +10,11 @@ PillqcError             explained in one line; exit code 1
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -59,3 +61,14 @@ class ModelFileError(PillqcError):
 
 class ExportError(PillqcError):
     """`torch.export` cannot take the model; the sentence says why."""
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise a `PillqcError` that names the file or folder if it cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise PillqcError(
+            f"{shown(path)}: cannot be written ({error.strerror or error})"
+        ) from error

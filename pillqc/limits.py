@@ -57,7 +57,7 @@ def follow_quota(root: Path = _ROOT) -> None:
 
 def cpu_limit(root: Path = _ROOT) -> float | None:
     """Return the CPUs' worth of time that the groups allow; None without a limit."""
-    v2 = (_quota_v2(_text(group / "cpu.max")) for group in groups(root))
+    v2 = (_quota_v2(text_in(group / "cpu.max")) for group in groups(root))
     v1 = (_quota_v1(group) for group in groups(root, "cpu"))
     return _smallest((*v2, *v1))
 
@@ -97,15 +97,15 @@ def throttled_us(root: Path = _ROOT) -> int | None:
 
 def cpu_pressure(root: Path = _ROOT) -> str | None:
     """Return the kernel's CPU pressure of the innermost group that has one, else of the host."""
-    texts = (_text(group / "cpu.pressure") for group in groups(root))
-    return next(filter(None, texts), None) or _text(root / "proc/pressure/cpu")
+    texts = (text_in(group / "cpu.pressure") for group in groups(root))
+    return next(filter(None, texts), None) or text_in(root / "proc/pressure/cpu")
 
 
 def cpuset(root: Path = _ROOT) -> str | None:
     """Return the CPUs that the process's group may use, as the kernel lists them."""
-    v2 = (_text(group / "cpuset.cpus.effective") for group in groups(root))
+    v2 = (text_in(group / "cpuset.cpus.effective") for group in groups(root))
     v1 = (
-        _text(group / name)
+        text_in(group / name)
         for group in groups(root, "cpuset")
         for name in ("cpuset.effective_cpus", "cpuset.cpus")
     )
@@ -118,7 +118,7 @@ def groups(root: Path = _ROOT, controller: str | None = None) -> Iterator[Path]:
     `controller` names one of version 1; None means version 2, which has one tree for all.
     """
     seen = set()
-    for line in (_text(root / "proc/self/cgroup") or "0::/").splitlines():
+    for line in (text_in(root / "proc/self/cgroup") or "0::/").splitlines():
         names, _, path = line.partition(":")[2].partition(":")
         if controller in names.split(",") if controller else not names:
             for tree, top in _trees(root, names, controller):
@@ -130,7 +130,7 @@ def groups(root: Path = _ROOT, controller: str | None = None) -> Iterator[Path]:
 
 def _trees(root: Path, names: str, controller: str | None) -> Iterator[tuple[Path, str]]:
     """Yield the mount points of such groups with the group at the top ("" for the root)."""
-    for line in (_text(root / "proc/self/mountinfo") or "").splitlines():
+    for line in (text_in(root / "proc/self/mountinfo") or "").splitlines():
         mount, _, system = line.partition(" - ")
         fields, (kind, *_, options) = mount.split(" "), system.split(" ") or [""]
         wanted = controller in options.split(",") if controller else kind == "cgroup2"
@@ -159,20 +159,22 @@ def _memory(root: Path) -> Iterator[tuple[int, int]]:
     for group in groups(root):
         used = _used(group, "memory.current", "inactive_file")
         for name in ("memory.max", "memory.high"):
-            limit = _number(group / name)
+            limit = number_in(group / name)
             if limit is not None and limit < _NO_LIMIT_BYTES:
                 yield limit, used
     for group in groups(root, "memory"):
         used = _used(group, "memory.usage_in_bytes", "total_inactive_file")
         # the second includes groups above that are not visible in a container
         hierarchical = _field(group / "memory.stat", "hierarchical_memory_limit")
-        for limit in (_number(group / "memory.limit_in_bytes"), hierarchical):
+        for limit in (number_in(group / "memory.limit_in_bytes"), hierarchical):
             if limit is not None and limit < _NO_LIMIT_BYTES:
                 yield limit, used
 
 
 def _used(group: Path, usage: str, reclaimable: str) -> int:
-    return max(0, (_number(group / usage) or 0) - (_field(group / "memory.stat", reclaimable) or 0))
+    return max(
+        0, (number_in(group / usage) or 0) - (_field(group / "memory.stat", reclaimable) or 0)
+    )
 
 
 def _smallest(limits: Iterable[float | None]) -> float | None:
@@ -189,7 +191,7 @@ def _quota_v2(text: str | None) -> float | None:
 
 
 def _quota_v1(group: Path) -> float | None:
-    return _cpus(_number(group / "cpu.cfs_quota_us"), _number(group / "cpu.cfs_period_us"))
+    return _cpus(number_in(group / "cpu.cfs_quota_us"), number_in(group / "cpu.cfs_period_us"))
 
 
 def _cpus(quota: int | None, period: int | None) -> float | None:
@@ -200,18 +202,20 @@ def _cpus(quota: int | None, period: int | None) -> float | None:
 
 def _field(path: Path, name: str) -> int | None:
     """Read a number from a file of lines with a name and a number."""
-    found = re.search(rf"^{name} (\d+)$", _text(path) or "", re.ASCII | re.MULTILINE)
+    found = re.search(rf"^{name} (\d+)$", text_in(path) or "", re.ASCII | re.MULTILINE)
     return int(found[1]) if found else None
 
 
-def _number(path: Path) -> int | None:
+def number_in(path: Path) -> int | None:
+    """Return a file's content as a whole number; None if it is none."""
     try:
-        return int(_text(path) or "")
+        return int(text_in(path) or "")
     except ValueError:
         return None
 
 
-def _text(path: Path) -> str | None:
+def text_in(path: Path) -> str | None:
+    """Return a file's content without surrounding white space; None if it cannot be read."""
     try:
         return path.read_text(errors="replace").strip("\0 \n\t")
     except (OSError, ValueError):

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from bench.analysis.steady import Floats
-    from bench.plan.thresholds import SteadyStatePolicy
     from bench.store.records import IterationRow, ScenarioRow
 
 _CALLS_FOR_P90 = 10
@@ -47,9 +46,7 @@ class TimingSummary:
         return 1000 * batch_size / self.median_ms if self.median_ms else None
 
 
-def timing_summary(
-    iterations: Iterable[IterationRow], steady_state: SteadyStatePolicy = DEFAULT.steady_state
-) -> TimingSummary:
+def timing_summary(iterations: Iterable[IterationRow]) -> TimingSummary:
     """Summarise the calls of one scenario; all None without timed calls."""
     rows = list(iterations)
     timed = [row for row in rows if row.phase == Phase.TIMED and row.round is not None]
@@ -66,7 +63,7 @@ def timing_summary(
         p90_ms=_quantile(wall_ms, 0.9, at_least=_CALLS_FOR_P90),
         p99_ms=_quantile(wall_ms, 0.99, at_least=_CALLS_FOR_P99),
         first_call_ms=cold[0].wall_ns / 1e6 if cold else None,
-        warmup_iterations=_until_steady(warmup, first_launch, steady_state) if rows else None,
+        warmup_iterations=_until_steady(warmup, first_launch) if rows else None,
         page_faults=_quantile(pages, 0.5, at_least=1),
     )
 
@@ -98,9 +95,9 @@ def as_ended(row: ScenarioRow) -> ScenarioRow:
     )
 
 
-def _until_steady(warmup: Sequence[IterationRow], launch: int, policy: SteadyStatePolicy) -> int:
+def _until_steady(warmup: Sequence[IterationRow], launch: int) -> int:
     calls_ms = [row.wall_ns / 1e6 for row in warmup if row.launch == launch]
-    return steady_after(calls_ms, policy) or len(calls_ms)
+    return steady_after(calls_ms, DEFAULT.steady_state) or len(calls_ms)
 
 
 def _quantile(values: Floats, share: float, *, at_least: int) -> float | None:

@@ -6,7 +6,6 @@ Exit codes: 0 success, 1 a failure that one line explains, 2 wrong usage, 130 in
 
 from __future__ import annotations
 
-import os
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -115,6 +114,5 @@ def stop_like_ctrl_c() -> None:
 
 def main() -> None:
     """Run the `bench` command."""
-    os.environ.setdefault("MPLBACKEND", "Agg")
     stop_like_ctrl_c()
     cli.main(prog_name="bench")

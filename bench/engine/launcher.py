@@ -116,13 +116,13 @@ def first_cpus(cpus: tuple[int, ...], count: int | None) -> tuple[int, ...]:
     return cpus[:count]
 
 
-def check_dtype(scenario: Scenario, root: Path = Path("/")) -> None:
+def check_dtype(scenario: Scenario) -> None:
     """Refuse fp16 on a CPU without instructions for it, before a process is started.
 
     Raises:
         WorkerError: this is such a CPU.
     """
-    if scenario.dtype is Dtype.FP16 and not cpu.fp16_native(cpu.read_cpu(root).isa):
+    if scenario.dtype is Dtype.FP16 and not cpu.fp16_native(cpu.read_cpu(Path("/")).isa):
         raise WorkerError(
             Status.UNAVAILABLE,
             "this CPU has neither AVX512_FP16 nor AMX_FP16, so it cannot compute in fp16",

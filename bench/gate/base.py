@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.errors import BenchError
 from bench.gate.result import NoVerdictError
-from bench.store.git import git
+from bench.store.git import git, has_changes
 
 CODE = ("bench", "pillqc", "pyproject.toml", "constraints.txt")
 """The files that decide how fast a side is."""
@@ -143,5 +143,4 @@ def _git_or_none(project: Path, *arguments: str) -> str | None:
 def describe_tree(project: Path) -> str:
     """Describe the project's working tree: its commit, and whether it has changes."""
     commit = git(project, "rev-parse", "--short=10", "HEAD")
-    dirty = git(project, "status", "--porcelain", "--untracked-files=no", "--", ".")
-    return f"{commit} with changes" if dirty else commit
+    return f"{commit} with changes" if has_changes(project) else commit

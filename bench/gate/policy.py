@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from bench.errors import BenchError
 from bench.gate import stored_runs
 from bench.gate.result import Case, GateReport, NoVerdictError, Outcome
-from bench.gate.thresholds import DEFAULT, GatePolicy
+from bench.gate.thresholds import DEFAULT
 from bench.plan.scenario import BaselineKind
 from bench.store import durable, typed_json
 
@@ -118,7 +118,7 @@ def _check_once(names: Sequence[str], what: str) -> None:
         raise ValueError(f"there are two entries for the {what} {twice}")
 
 
-def check(policy: PolicyFile, run: Run, *, thresholds: GatePolicy = DEFAULT) -> GateReport:
+def check(policy: PolicyFile, run: Run) -> GateReport:
     """Compare a run with the floors of its machine.
 
     Raises:
@@ -139,7 +139,7 @@ def check(policy: PolicyFile, run: Run, *, thresholds: GatePolicy = DEFAULT) -> 
         problem = f"the policy has no floors for {machine.name} ({fingerprint})"
     else:
         rows = stored_runs.rows_of(run)
-        cases = tuple(_case(floor, rows, thresholds) for floor in machine.floors)
+        cases = tuple(_case(floor, rows) for floor in machine.floors)
     return GateReport(
         title="Floors on speedups",
         compared=(
@@ -153,7 +153,7 @@ def check(policy: PolicyFile, run: Run, *, thresholds: GatePolicy = DEFAULT) -> 
     )
 
 
-def _case(floor: Floor, rows: Mapping[tuple[str, str], SpeedupRow], policy: GatePolicy) -> Case:
+def _case(floor: Floor, rows: Mapping[tuple[str, str], SpeedupRow]) -> Case:
     row = rows.get((floor.scenario, floor.baseline))
     if row is not None:
         found = stored_runs.usable(row)
@@ -170,7 +170,7 @@ def _case(floor: Floor, rows: Mapping[tuple[str, str], SpeedupRow], policy: Gate
     elif found.high >= limit:
         outcome = Outcome.NO_VERDICT
         reason = f"the interval contains the floor of {limit:.3f}; measure more rounds"
-    elif row.launches < policy.min_launches:
+    elif row.launches < DEFAULT.min_launches:
         outcome = Outcome.NO_VERDICT
         reason = f"below the floor of {limit:.3f}, but one launch confirms nothing: measure more"
     return Case(
@@ -191,7 +191,7 @@ def _case(floor: Floor, rows: Mapping[tuple[str, str], SpeedupRow], policy: Gate
     )
 
 
-def write(path: Path, runs: Sequence[Run], *, thresholds: GatePolicy = DEFAULT) -> PolicyFile:
+def write(path: Path, runs: Sequence[Run]) -> PolicyFile:
     """Write a policy from accepted runs; several runs of one machine give the lowest floor.
 
     A floor lies `floor_slack` below the lower end of the interval, so that the accepted runs pass.
@@ -207,9 +207,9 @@ def write(path: Path, runs: Sequence[Run], *, thresholds: GatePolicy = DEFAULT) 
         floors = lowest.setdefault(stored_runs.machine_of(run), {})
         for key, row in stored_runs.rows_of(run).items():
             found = stored_runs.usable(row)
-            enough = row.launches >= thresholds.min_launches
+            enough = row.launches >= DEFAULT.min_launches
             if key[1] in _BASELINES and enough and not isinstance(found, str):
-                floor = math.floor(1000 * found.low / (1 + thresholds.floor_slack)) / 1000
+                floor = math.floor(1000 * found.low / (1 + DEFAULT.floor_slack)) / 1000
                 floors[key] = min(floor, floors.get(key, floor))
     for (fingerprint, name), floors in lowest.items():
         if not floors:

@@ -51,15 +51,12 @@ _NOISE_IN_NAMES = re.compile(
 _LONGEST_NAME = 40
 
 
-def describe(
-    root: Path = Path("/"), *, frameworks: bool = True, python: str = sys.executable
-) -> dict[str, Any]:
+def describe(root: Path = Path("/"), *, frameworks: bool = True) -> dict[str, Any]:
     """Describe the machine: CPU, cores, caches, memory, host, software.
 
     Args:
         root: the folder of `/proc` and `/sys`.
         frameworks: whether to query torch and IPEX too, which takes seconds.
-        python: the interpreter that imports them.
     """
     cpu = cpus.read_cpu(root)
     machine: dict[str, Any] = {
@@ -70,7 +67,7 @@ def describe(
         **_host_facts(root, cpu),
         "packages": software.packages(),
         "env": software.variables(),
-        "frameworks": libraries.frameworks(python) if frameworks else {},
+        "frameworks": libraries.frameworks(sys.executable) if frameworks else {},
     }
     machine["notes"] = _notes(cpu, machine)
     return {"name": run_name(machine), **machine, "fingerprint": fingerprint(machine)}

@@ -5,24 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from pillqc.limits import number_in, text_in
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-
-def text(path: Path) -> str | None:
-    """Return the file's content without surrounding white space."""
-    try:
-        return path.read_text(errors="replace").strip("\0 \n\t")
-    except (OSError, ValueError):
-        return None
-
-
-def number(path: Path) -> int | None:
-    """Return the file's content as a whole number."""
-    try:
-        return int(text(path) or "")
-    except ValueError:
-        return None
+text, number = text_in, number_in
 
 
 def parse_cpu_list(text: str) -> tuple[int, ...]:

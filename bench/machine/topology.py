@@ -112,10 +112,10 @@ def sockets(root: Path) -> int | None:
     return len(packages) or None
 
 
-def caches(root: Path, cpu: int = 0) -> dict[str, int | None]:
-    """Return the sizes of the caches of one logical CPU, in KiB."""
+def caches(root: Path) -> dict[str, int | None]:
+    """Return the sizes of the caches of the first logical CPU, in KiB."""
     found: dict[str, int | None] = {"l1d_kib": None, "l2_kib": None, "l3_kib": None}
-    for _, index in files.numbered(root / _CPUS / f"cpu{cpu}/cache", "index"):
+    for _, index in files.numbered(root / _CPUS / "cpu0/cache", "index"):
         kind, level = files.text(index / "type"), files.number(index / "level")
         name = f"l{level}d_kib" if level == 1 else f"l{level}_kib"
         if kind in ("Data", "Unified") and name in found:

@@ -56,7 +56,7 @@ class ModelPolicy:
     """The variance between processes of a class of participants (one group's, say) is moderated
     towards the whole run's as if that were known from so many processes: about what a group of
     twenty participants with two processes each has of its own."""
-    participant_prior_dof: float = field(default=4.0, metadata={"also": ("lane_prior_dof",)})
+    participant_prior_dof: float = 4.0
     """A participant whose own processes vary more moves up from its class's variance, moderated as
     if that were known from so many processes."""
     own_variance_dof: float = 2.5

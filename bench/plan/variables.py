@@ -136,14 +136,14 @@ def _other_fpmath(conditions: Mapping[str, Any], value: str) -> str | None:
     return None if found == value else f"the process allows {found} and not {value}"
 
 
-def _library(patterns: Iterable[str], hint: str, folders: Sequence[Path] | None = None) -> Path:
+def _library(patterns: Iterable[str], hint: str) -> Path:
     """Return the newest library of the first pattern that is in a folder of libraries.
 
     Raises:
         WorkerError: there is none; says how to install it.
     """
     for pattern in patterns:
-        for folder in library_folders() if folders is None else folders:
+        for folder in library_folders():
             found = sorted(path for path in folder.glob(pattern) if path.is_file())
             if found:
                 return found[-1]

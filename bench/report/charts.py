@@ -9,6 +9,7 @@ from bench.analysis.winners import best_ipex
 from bench.plan.scenario import BaselineKind, Task
 from bench.report import figures, tables
 from bench.report.figures import Bar, Curve, Drawing, Series, Span
+from bench.report.layer_charts import name_of
 from bench.text import wording
 from bench.text.wording import TIMES, digits, percent, seconds
 
@@ -118,7 +119,7 @@ def over_batch(facts: Facts) -> list[Drawing]:
     for row in facts.scenarios.values():
         wanted = row.task == Task.INFERENCE and row.dtype == "fp32" and row.backend != "placebo"
         if wanted and facts.is_measured(row) and row.median_ms and row.images_per_s:
-            same.setdefault(_label(row), []).append(row)
+            same.setdefault(name_of(row), []).append(row)
     if len({row.batch_size for rows in same.values() for row in rows}) < 2:
         return []
     items = facts.nouns.items
@@ -233,14 +234,10 @@ def _bars(
     log: bool,
 ) -> Drawing | None:
     bars = [
-        Bar(label=_label(row), kind=row.backend, value=value, text=text)
+        Bar(label=name_of(row), kind=row.backend, value=value, text=text)
         for row, value, text in values
     ]
     if not bars:
         return None
     bars.sort(key=lambda bar: bar.value)
     return figures.bars(name, bars, title=title, caption=caption, log=log)
-
-
-def _label(row: ScenarioRow) -> str:
-    return "Stock default" if is_stock_default(row) else wording.chart_name(row)

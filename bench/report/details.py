@@ -10,7 +10,7 @@ from bench.analysis.run_facts import Facts, group_of, is_stock_default
 from bench.plan.scenario import CONTROL_SUFFIX
 from bench.recommend.recipes import recipe_of
 from bench.report import sparklines
-from bench.report.table import megabytes, whole
+from bench.report.table import megabytes, scenario_name, whole
 from bench.report.tables import break_even, package_mb, spell_break_even, start_up_ms
 from bench.text import wording
 from bench.text.wording import NOTHING, digits, milliseconds, seconds
@@ -75,7 +75,7 @@ def _detail(facts: Facts, row: ScenarioRow, anchor: str) -> Detail:
     return Detail(
         anchor=anchor,
         id=row.scenario,
-        name="Stock default" if is_stock_default(row) else wording.way_name(row),
+        name=scenario_name(row),
         note=wording.detail_name(row),
         mark=facts.mark(row),
         concerns=facts.concerns(row),

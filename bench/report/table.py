@@ -94,13 +94,18 @@ def quantity(value: float | None, words: Callable[[float | None], str] = digits)
     return number(words(value), value)
 
 
+def scenario_name(row: ScenarioRow) -> str:
+    """Return how the page heads the scenario."""
+    return "Stock default" if is_stock_default(row) else wording.way_name(row)
+
+
 def scenario_cell(row: ScenarioRow, anchors: dict[str, str], mark: str = "") -> Cell:
     """Return the scenario's name and particulars, with a link to its details.
 
     `mark` is `Facts.mark` of the row.
     """
     return Cell(
-        text="Stock default" if is_stock_default(row) else wording.way_name(row),
+        text=scenario_name(row),
         sort=row.scenario,
         note=wording.detail_name(row),
         link=f"#{anchors[row.scenario]}" if row.scenario in anchors else "",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from bench.analysis import recovered_rows
 from bench.analysis.prices import NO_PRICES
 from bench.analysis.run_facts import Facts, comparison_of
+from bench.analysis.scenario_kinds import varied
 from bench.plan import variables
 from bench.plan.scenario import CONTROL_SUFFIX, BaselineKind
 from bench.plan.variables import VARIABLES
@@ -35,20 +36,20 @@ def page_facts(run: Run, prices: Prices = NO_PRICES) -> Facts:
 
 def ordinary(run: Run) -> Run:
     """Return the run without its varied scenarios, even those that a kill left without a row."""
-    varied = {row.scenario for row in recovered_rows.scenario_rows(run) if values_of(row)}
-    if not varied:
+    names = {row.scenario for row in recovered_rows.scenario_rows(run) if varied(row)}
+    if not names:
         return run
 
     def is_kept(scenario: str) -> bool:
-        return scenario.removesuffix(CONTROL_SUFFIX) not in varied
+        return scenario.removesuffix(CONTROL_SUFFIX) not in names
 
     environment = dict(run.environment)
     matrix, workers = environment.get("matrix"), environment.get("workers")
     if isinstance(matrix, dict) and isinstance(matrix.get("scenarios"), list):
-        wanted = [name for name in matrix["scenarios"] if name not in varied]
+        wanted = [name for name in matrix["scenarios"] if name not in names]
         environment["matrix"] = {**matrix, "scenarios": wanted}
     if isinstance(workers, dict):
-        environment["workers"] = {k: v for k, v in workers.items() if k not in varied}
+        environment["workers"] = {k: v for k, v in workers.items() if k not in names}
     return replace(
         run,
         environment=environment,
@@ -59,11 +60,6 @@ def ordinary(run: Run) -> Run:
         kernels=tuple(row for row in run.kernels if is_kept(row.scenario)),
         logged_calls=tuple(row for row in run.logged_calls if is_kept(row.scenario)),
     )
-
-
-def values_of(row: ScenarioRow) -> dict[str, str]:
-    """Return the scenario's variables and their values; empty for an ordinary one."""
-    return variables.of_tags(wording.option_tags(row))
 
 
 def plain(row: ScenarioRow) -> ScenarioRow:
@@ -90,7 +86,7 @@ def table(facts: Facts) -> Table:
             "Median",
             "Status and reason",
         ),
-        rows=tuple(_row(facts, row) for row in facts.scenarios.values() if values_of(row)),
+        rows=tuple(_row(facts, row) for row in facts.scenarios.values() if varied(row)),
         numeric=(2, 4, 6),
         empty="No variable was varied in this run: `bench run --vary allocator` does.",
     )
@@ -100,7 +96,7 @@ def _row(facts: Facts, row: ScenarioRow) -> Row:
     over_unvaried = facts.speedup(row.scenario, BaselineKind.UNVARIED)
     over_default = facts.speedup(row.scenario, BaselineKind.STOCK_ALIKE)
     unvaried = plain(row)
-    values = ", ".join(f"{name} {value}" for name, value in values_of(row).items())
+    values = ", ".join(f"{name} {value}" for name, value in varied(row).items())
     reason = row.reason or (over_unvaried.reason if over_unvaried else None) or ""
     return Row(
         cells=(
@@ -125,7 +121,7 @@ def _row(facts: Facts, row: ScenarioRow) -> Row:
 
 def _caution(facts: Facts, row: ScenarioRow) -> str:
     """Say what a variable changes beside the speed, and how far the outputs then are."""
-    said = [VARIABLES[name].caution for name in values_of(row) if VARIABLES[name].caution]
+    said = [VARIABLES[name].caution for name in varied(row) if VARIABLES[name].caution]
     parity = facts.parity.get(row.scenario) if said else None
     if parity is not None:
         said.append(f"largest error {tiny(parity.max_abs_error)} of {tiny(parity.tolerance)}")

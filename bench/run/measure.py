@@ -27,6 +27,7 @@ from bench.run.request import RunRequest
 from bench.run.runner import Runner
 from bench.store import records, run_folder
 from bench.store.events import Event, EventKind, from_environment, to_environment
+from bench.text.wording import last_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -215,10 +216,10 @@ class _Job:
         if self.request.own is None or not names_log:
             return reason
         try:
-            lines = (self.folder / log).read_text(errors="replace").split("\n")
+            printed = (self.folder / log).read_text(errors="replace")
         except OSError:
-            lines = []
-        last = next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
+            printed = ""
+        last = last_line(printed, "nothing")
         model = self.request.own.model
         return f"--model {model}: worker {what}; the last that it printed: {last[:_LONGEST]}"
 

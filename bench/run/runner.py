@@ -21,7 +21,7 @@ from bench.engine.progress import Progress
 from bench.engine.time_use import TimeUse
 from bench.engine.worker_process import AccountedWorker
 from bench.errors import WorkerError
-from bench.plan.scenario import Status, Task, Verdict, group_name, stock_default, worker_key
+from bench.plan.scenario import Task, Verdict, group_name, stock_default, worker_key
 from bench.run import forecast, limits, memory_use
 from bench.run.checks import RunChecks
 from bench.run.emulation import EmulatedShare
@@ -31,7 +31,6 @@ from bench.run.planner import Known, Planner
 from bench.run.state import RunState
 from bench.store import records
 from bench.store.events import Event, EventKind, to_environment
-from bench.text.numbers import spell_seconds
 from bench.text.wording import count
 
 if TYPE_CHECKING:
@@ -139,7 +138,7 @@ class Runner:
                     self._run_visit(visit)
                     known = self._known()
                     self._note_decided(known.analysis())
-                self._fail_unmeasured()
+                self.state.fail_unmeasured(self._visits, self.budget_s)
                 self._measure_peak_again()
                 self._report_budget(self.state.analyse(ended=True))
                 self.complete = True
@@ -318,16 +317,6 @@ class Runner:
         self._decided_s = {name: self._decided_s.get(name, now_s) for name in decided}
 
     # ---- the end ---------------------------------------------------------------------------
-
-    def _fail_unmeasured(self) -> None:
-        """Give the scenarios that the budget left out their reason."""
-        for name, outcome in self.state.outcomes.items():
-            if outcome.measurable and not self._visits[name]:
-                outcome.fail(
-                    Status.UNAVAILABLE,
-                    f"not measured: the budget of {spell_seconds(self.budget_s)} was used up "
-                    "before its turn (raise BUDGET or choose a smaller profile)",
-                )
 
     def _measure_peak_again(self) -> None:
         """Raise the peak to the best reading: a slow one would contradict true results."""

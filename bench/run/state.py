@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from bench.analysis.claims import Claims
 from bench.analysis.measurements import block_medians
 from bench.analysis.speedups import RunAnalysis
+from bench.plan.scenario import Status
 from bench.store import records
+from bench.text.numbers import spell_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,6 +45,16 @@ class RunState:
                 if not outcome.is_new
             }
         )
+
+    def fail_unmeasured(self, visits: Mapping[str, int], budget_s: float) -> None:
+        """Give the scenarios that the budget left without a visit their reason."""
+        for name, outcome in self.outcomes.items():
+            if outcome.measurable and not visits.get(name):
+                outcome.fail(
+                    Status.UNAVAILABLE,
+                    f"not measured: the budget of {spell_seconds(budget_s)} was used up "
+                    "before its turn (raise BUDGET or choose a smaller profile)",
+                )
 
     def workers(self) -> dict[str, dict[str, Any]]:
         """Return the conditions of every scenario's worker, for environment.json."""

@@ -62,6 +62,11 @@ def git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
+def has_changes(project: Path) -> bool:
+    """Return whether a tracked file of the folder differs from the commit."""
+    return bool(git(project, "status", "--porcelain", "--untracked-files=no", "--", "."))
+
+
 def _environment(folder: Path) -> dict[str, str]:
     """Return the user's variables without those that name another repository than the folder's."""
     kept = {key: value for key, value in os.environ.items() if key not in _REPOSITORY_VARIABLES}

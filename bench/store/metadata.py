@@ -198,16 +198,12 @@ class RunMetadata:  # as many fields as environment.json has keys
     """Scenario -> its worker's conditions (`bench.worker.conditions`)."""
     has_model_policy: bool = False
     """Whether the file keeps thresholds of the model: version 0.1 judged by another rule."""
-    other: Mapping[str, Any] = field(default_factory=dict)
-    """Entries of other versions, and those of one study only."""
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> RunMetadata:
         """Read the content of an environment.json."""
         policy = values.get("policy")
-        known = {item.name for item in dataclasses.fields(cls)} | {"self"}
         return dataclasses.replace(
             typed_json.convert(cls, values, lenient=True),
             has_model_policy=isinstance(policy, Mapping) and policy.get("model") is not None,
-            other={key: value for key, value in values.items() if key not in known},
         )

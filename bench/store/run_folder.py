@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError
-from bench.store.git import git
+from bench.store.git import git, has_changes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -49,10 +49,10 @@ def commit(project: Path = Path(__file__).parents[2]) -> Commit:
     try:
         git(project, "rev-parse", "HEAD:./")  # fails in a venv inside somebody else's repository
         revision = git(project, "rev-parse", "HEAD")
-        changes = git(project, "status", "--porcelain", "--untracked-files=no", "--", ".")
+        dirty = has_changes(project)
     except BenchError as error:
         return Commit(unknown=str(error))
-    return Commit(revision=revision, dirty=bool(changes))
+    return Commit(revision=revision, dirty=dirty)
 
 
 def stamp(now: datetime | None = None) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from bench.plan.matrix import FURTHER_BACKENDS
-from bench.plan.scenario import DEFAULT_ENVIRONMENT, Status
+from bench.plan.scenario import DEFAULT_ENVIRONMENT, TRAINING_OPTIONS, Status
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -195,6 +195,12 @@ def listed(items: list[str], limit: int = 0) -> str:
     return f"{', '.join(items[:-1])} and {items[-1]}"
 
 
+def last_line(text: str, otherwise: str) -> str:
+    """Return the last line of a log that says something, or other words where none does."""
+    lines = (line.strip() for line in reversed(text.splitlines()))
+    return next(filter(None, lines), otherwise)
+
+
 def wrapped(text: str, mark: str = "") -> list[str]:
     """Return the lines of a text for a terminal, the first after a mark, the others below it."""
     return textwrap.wrap(
@@ -237,24 +243,26 @@ def way_name(row: ScenarioRow) -> str:
     return f"{backend_name(row.backend)} · {mode}"
 
 
-def detail_name(row: ScenarioRow, *, batch: bool = True) -> str:
+def detail_name(row: ScenarioRow) -> str:
     """Return what `way_name` leaves out: `fp32 · channels_last · batch 8`."""
-    parts = [row.dtype, row.layout]
-    if batch:
-        parts.append(f"batch {row.batch_size}")
+    parts = [row.dtype, row.layout, f"batch {row.batch_size}"]
     parts += [_OPTIONS.get(tag, tag) for tag in option_tags(row)]
     if row.environment != DEFAULT_ENVIRONMENT:
         parts.append(row.environment)
     return " · ".join(parts)
 
 
+def _beside_training(row: ScenarioRow) -> list[str]:
+    """Return the options in words, without what a training step trains."""
+    return [_OPTIONS.get(tag, tag) for tag in option_tags(row) if tag not in TRAINING_OPTIONS]
+
+
 def chart_name(row: ScenarioRow) -> str:
     """Return one line that distinguishes scenarios of one comparison group."""
-    extra = [_OPTIONS.get(tag, tag) for tag in option_tags(row) if tag not in ("frozen", "full")]
     if row.backend == "placebo":
         return f"Placebo (IPEX imported) · {row.mode} · {row.dtype}"
     layout = "" if row.layout == "channels_last" else row.layout
-    parts = [way_name(row), row.dtype, layout, *extra]
+    parts = [way_name(row), row.dtype, layout, *_beside_training(row)]
     if row.environment != DEFAULT_ENVIRONMENT:
         parts.append(row.environment)
     return " · ".join(part for part in parts if part)
@@ -276,6 +284,6 @@ def spoken(row: ScenarioRow) -> str:
     notes = [_FUSION.get(row.fusion or "", row.fusion or "")]
     if row.backend == "stock" and row.mode == "eager":
         notes.append(row.layout)
-    notes += [_OPTIONS.get(tag, tag) for tag in option_tags(row) if tag not in ("frozen", "full")]
+    notes += _beside_training(row)
     inside = ", ".join(note for note in notes if note)
     return f"{backend} {mode}{f' ({inside})' if inside else ''}{dtype}{environment}"

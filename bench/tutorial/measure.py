@@ -18,6 +18,7 @@ from bench import machine
 from bench.errors import BenchError, UsageError
 from bench.store import records, run_folder
 from bench.text.numbers import spell_seconds
+from bench.text.wording import last_line
 from bench.tutorial.parts import BY_KEY, PARTS, Place
 
 if TYPE_CHECKING:
@@ -187,6 +188,5 @@ def run_command(command: Command, output: Path, log: Path) -> str:
             raise
     if code == 0:
         return ""
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed no reason")
+    last = last_line(log.read_text(encoding="utf-8", errors="replace"), "it printed no reason")
     return f"`{' '.join(command[:2])}` ended with exit code {code}: {last}"

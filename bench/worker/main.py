@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import ast
 import os
-import platform
 import re
 import sys
 import time
@@ -233,9 +232,6 @@ def _start(options: argparse.Namespace) -> tuple[Session, protocol.Hello]:
     if options.fpmath:
         fpmath.allow(options.fpmath)
     hello: protocol.Hello = {
-        "protocol": protocol.VERSION,
-        "python": platform.python_version(),
-        "pid": os.getpid(),
         "import_s": import_s,
         "packages": {
             short: getattr(sys.modules.get(name), "__version__", None)
@@ -246,7 +242,6 @@ def _start(options: argparse.Namespace) -> tuple[Session, protocol.Hello]:
                 "numpy": "numpy",
             }.items()
         },
-        "ipex_imported": "intel_extension_for_pytorch" in sys.modules,
     }
     if options.work == "operators":
         from bench.worker.operators import OperatorSession

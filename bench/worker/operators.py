@@ -81,7 +81,6 @@ class OperatorSession(Session):
             "layers_replaced": prepared.layers_replaced,
             "native_dtype": True,
             "served_by": served_by(lambda: prepared.model(inputs)) if own else [],
-            "case": case.name,
         }
 
     def _set_up_case(self, case: Case, scenario: Scenario) -> tuple[Prepared, torch.Tensor]:

@@ -51,14 +51,13 @@ Message = dict[str, Any]
 
 
 class Hello(TypedDict, total=False):
-    """A worker's greeting. `data` describes the images or the user's inputs."""
+    """A worker's greeting. `data` describes the images or the user's inputs.
 
-    protocol: int
-    python: str
-    pid: int
+    `packages` has the versions of what the worker has imported, and None for what it has not.
+    """
+
     import_s: float
     packages: dict[str, str | None]
-    ipex_imported: bool
     conditions: dict[str, Any]
     data: dict[str, Any]
 
@@ -74,8 +73,8 @@ class ModelFacts(TypedDict):
 class PrepareReply(TypedDict, total=False):
     """A prepared scenario; values may be None in a resumed run, which reads them from its rows.
 
-    `part` is one of `scenario.PARTS` or None. `case` and `served_by` come from operator sessions.
-    `build_s`, `package_bytes` and `load_ms` are of a model that was compiled ahead of time.
+    `part` is one of `scenario.PARTS` or None. `served_by` comes from operator sessions. `build_s`,
+    `package_bytes` and `load_ms` are of a model that was compiled ahead of time.
     """
 
     prepare_s: float | None
@@ -86,10 +85,8 @@ class PrepareReply(TypedDict, total=False):
     build_s: float | None
     package_bytes: int | None
     load_ms: float | None
-    batch_shape: list[int]
     part: str | None
     model: ModelFacts
-    case: str
     served_by: list[str]
 
 

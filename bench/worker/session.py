@@ -19,7 +19,7 @@ from bench.worker.logged_calls import log_call
 from bench.worker.peak_memory import HighWater, release_freed_memory
 from bench.worker.prepared_scenario import ActiveScenario
 from bench.worker.timing import timed
-from bench.worker.workload.inputs import in_layout, tensors_of
+from bench.worker.workload.inputs import in_layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,7 +125,6 @@ class Session:
             "parameters": parameters,
             "flop_per_call": flop,
             "native_dtype": calibration.is_native(scenario.dtype),
-            "batch_shape": list(tensors_of(batch.images)[0].shape),
             "part": part_of(scenario),
             **_of_package(prepared.package),
             "model": facts,

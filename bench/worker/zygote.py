@@ -62,8 +62,7 @@ def _work(session: Session, zygote: int, requests: int, replies: int) -> None:
     if os.getppid() != zygote:
         return
     out = os.fdopen(replies, "wb")
-    hello = {"protocol": protocol.VERSION, "pid": os.getpid(), "conditions": conditions.read()}
-    main.send(out, protocol.success(hello=hello))
+    main.send(out, protocol.success(hello={"conditions": conditions.read()}))
     main.serve(os.fdopen(requests, "rb"), out, main.operations(session))
 
 

@@ -24,7 +24,7 @@ from pillqc.commands.common import (
     loaded_model,
     note,
 )
-from pillqc.errors import PillqcError, UsageError
+from pillqc.errors import PillqcError, UsageError, writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -220,10 +220,8 @@ def merge_command(
     if output is None:
         click.echo(text, nl=False)
     else:
-        try:
+        with writing(output):
             write_whole(output, text.encode())
-        except OSError as error:
-            raise PillqcError(f"{output}: cannot be written ({error.strerror})") from error
         click.echo(f"{output}: {len(merged.results)} of {merged.images} images")
     click.echo(tally, err=True)
     exit_by(tally, exit_code=exit_code)

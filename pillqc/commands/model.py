@@ -62,7 +62,7 @@ def summary_command(model: str | None, optimize: str, dtype: str, size: int) -> 
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bf16"):
             layers = _layers(optimized, size)
         click.echo(f"{loaded.name}, after ipex.optimize in {dtype}\n{layers}")
-        click.echo(f"{replaced_layers(loaded.model, optimized)} layers are IPEX's")
+        click.echo(f"{replaced_layers(optimized)} layers are IPEX's")
 
 
 def _layers(model: nn.Module, size: int) -> object:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from typing_extensions import Self
 
-from pillqc.errors import PillqcError, shown
+from pillqc.errors import shown, writing
 from pillqc.inspection.inspector import likely_defects
 
 if TYPE_CHECKING:
@@ -59,12 +59,10 @@ class CsvLines:
 
     def __enter__(self) -> Self:
         if self._path is not None:
-            try:
+            with writing(self._path):
                 self._file = self._path.open(
                     "w", newline="", encoding="utf-8", errors="surrogateescape"
                 )
-            except OSError as error:
-                raise PillqcError(f"{self._path}: cannot be written ({error.strerror})") from error
             self._rows = csv.DictWriter(
                 self._file, self._columns, lineterminator="\n", extrasaction="ignore"
             )

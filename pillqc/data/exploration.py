@@ -17,7 +17,7 @@ from PIL import Image
 from pillqc.data.decoding_process import read_image, read_picture
 from pillqc.data.images import MULTI_FRAME, count_note
 from pillqc.data.marker import save_drawing
-from pillqc.errors import PillqcError
+from pillqc.errors import PillqcError, writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -86,14 +86,12 @@ class Difference:
         return name, float(ninth.sum())
 
 
-def mean_difference(
-    images: NDArray[np.floating], bad: NDArray[np.bool_], *, seed: int = 0
-) -> Difference:
+def mean_difference(images: NDArray[np.floating], bad: NDArray[np.bool_]) -> Difference:
     """Compare grey images (N, H, W) of bad and good pills with those under shuffled labels."""
     if not bad.any() or bad.all():
         raise PillqcError("a difference needs good and bad images; the data holds one kind only")
     flat = images.reshape(len(images), -1).astype(np.float64)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     shuffled = [np.abs(_difference(flat, rng.permutation(bad))).max() for _ in range(PERMUTATIONS)]
     return Difference(
         levels=_difference(flat, bad).reshape(images.shape[1:]),
@@ -109,10 +107,8 @@ def explore(
     on_note: Callable[[str], None] = lambda _: None,
 ) -> Difference:
     """Write the gallery, both mean images and their difference to `out`; return the difference."""
-    try:
+    with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PillqcError(f"{out}: cannot be written ({error.strerror})") from error
     save_drawing(_gallery(samples, size), out / "gallery.png")
     grey = np.empty((len(samples), size, size), np.float32)
     sums = {bad: np.zeros((size, size, 3)) for bad in (False, True)}

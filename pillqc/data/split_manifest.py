@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from pillqc.data.images import SPLITS, UNSPLIT
 from pillqc.data.marker import write_whole
 from pillqc.data.splits import content_hash
-from pillqc.errors import DataError, PillqcError
+from pillqc.errors import DataError, writing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -93,11 +93,9 @@ def build_manifest(splits: Mapping[str, Sequence[Sample]], root: Path) -> SplitM
 
 def write_split(path: Path, manifest: SplitManifest) -> None:
     """Write the whole manifest, or nothing."""
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, manifest.content)
-    except OSError as error:
-        raise PillqcError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def read_split(path: Path) -> SplitManifest:

@@ -123,7 +123,6 @@ class Crossing:
 def find_crossings(
     samples: Sequence[Sample],
     *,
-    limit: float = NEAR,
     on_note: Callable[[str], None] = lambda _: None,
 ) -> list[Crossing]:
     """Find pairs from different splits with the same content or nearly the same thumbnail.
@@ -142,14 +141,14 @@ def find_crossings(
         products = thumbnails[rows] @ thumbnails[start:].T
         distances = squares[rows, None] + squares[start:] - 2.0 * products
         # rounded, so a looser limit than the one below
-        close = distances < 1.1 * limit**2 * thumbnails.shape[1]
+        close = distances < 1.1 * NEAR**2 * thumbnails.shape[1]
         close |= digests[rows, None] == digests[start:]
         close &= splits[rows, None] != splits[start:]
         for row, column in np.argwhere(np.triu(close, 1)).tolist():
             one, other = start + row, start + column
             identical = bool(digests[one] == digests[other])
             distance = float(np.sqrt(np.square(thumbnails[other] - thumbnails[one]).mean()))
-            if identical or distance < limit:
+            if identical or distance < NEAR:
                 found.append(
                     Crossing(
                         first=ordered[one],

@@ -249,13 +249,13 @@ def threshold_at(labels: Labels, bad: Scores, false_reject: float) -> float:
     return float(np.nextafter(good[allowed], np.inf))
 
 
-def calibration_error(labels: Labels, bad: Scores, bins: int = CALIBRATION_BINS) -> float:
+def calibration_error(labels: Labels, bad: Scores) -> float:
     """Return the expected calibration error.
 
     It is the mean distance between probability and frequency over bins of equal width, weighted by
     their images.
     """
-    which = np.minimum((bad * bins).astype(np.int64), bins - 1)
+    which = np.minimum((bad * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
     return float(np.abs(np.bincount(which, labels - bad)).sum()) / len(bad)
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from sklearn import calibration, metrics
 
 from pillqc.data.marker import MARK, write_whole
-from pillqc.errors import PillqcError, shown
+from pillqc.errors import shown, writing
 from pillqc.evaluation.evaluate import CALIBRATION_BINS
 
 if TYPE_CHECKING:
@@ -44,19 +44,26 @@ def draw_figures(report: Evaluation, folder: Path) -> list[Path]:
     }
     if report.naming is not None:
         drawings["confusion_by_class"] = _confusion_by_class
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        paths = []
-        for name, draw in drawings.items():
-            figure = draw(report)
-            figure.text(0.005, 0.005, caption(report), fontsize=6, color=_GREY)
-            picture = io.BytesIO()
-            figure.savefig(picture, dpi=_DPI, metadata={"Comment": MARK})
-            write_whole(folder / f"{name}.png", picture.getvalue())
-            paths.append(folder / f"{name}.png")
-    except OSError as error:
-        raise PillqcError(f"{folder}: figures cannot be written ({error.strerror})") from error
+    paths = []
+    for name, draw in drawings.items():
+        figure = draw(report)
+        figure.text(0.005, 0.005, caption(report), fontsize=6, color=_GREY)
+        paths.append(save_figure(figure, folder / f"{name}.png"))
     return paths
+
+
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG with pillqc's mark, and return its path.
+
+    Raises:
+        PillqcError: it cannot be written.
+    """
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=_DPI, metadata={"Comment": MARK})
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, picture.getvalue())
+    return path
 
 
 def caption(report: Evaluation) -> str:

@@ -5,14 +5,13 @@ draw_sizes(report, Path("figures"))    # sizes.png
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from pillqc.data.marker import MARK, write_whole
-from pillqc.errors import PillqcError, shown
+from pillqc.errors import shown
+from pillqc.evaluation.figures import save_figure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 _BLUE: Final = "#2b6cb0"
 _GREY: Final = "#8a8f98"
-_DPI: Final = 120
 _TICKS: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 
 
@@ -41,15 +39,7 @@ def draw_sizes(report: SizeReport, folder: Path) -> Path:
     doubt = "" if report.trained else "UNTRAINED MODEL. "
     caption = f"{doubt}{report.model}, {report.backend} {report.dtype}, synthetic pills"
     figure.text(0.005, 0.002, caption, fontsize=6, color=_GREY)
-    path = folder / "sizes.png"
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=_DPI, metadata={"Comment": MARK})
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(path, picture.getvalue())
-    except OSError as error:
-        raise PillqcError(f"{path}: cannot be written ({error.strerror})") from error
-    return path
+    return save_figure(figure, folder / "sizes.png")
 
 
 def _draw_one(axes: Axes, name: str, defect: SizedDefects) -> None:

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 
 from pillqc.data.decoding_process import read_image
 from pillqc.data.marker import save_drawing
-from pillqc.errors import DataError, PillqcError
+from pillqc.errors import DataError, writing
 from pillqc.inspection.inspector import likely_defects
 
 if TYPE_CHECKING:
@@ -46,10 +46,8 @@ class Album:
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         if folder is not None:
-            try:
+            with writing(folder):
                 folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise PillqcError(f"{folder}: cannot be written ({error.strerror})") from error
 
     def add(self, result: Inspection) -> Inspection:
         """Save a picture; return the result, with the reason if the picture cannot be saved.

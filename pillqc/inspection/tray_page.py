@@ -24,7 +24,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from pillqc.data.marker import MARK, write_whole
-from pillqc.errors import PillqcError, shown
+from pillqc.errors import PillqcError, shown, writing
 from pillqc.inspection.inspector import likely_defects
 from pillqc.inspection.pictures import draw
 
@@ -89,7 +89,8 @@ class TrayPage:
         self._worst = {kind: _Worst(most=most) for kind in ("undecided", "bad")}
         self._errors: list[tuple[str, str]] = []
         if path is not None:
-            self._write(_UNFINISHED.encode())  # fails before hours of inspection
+            with writing(path):  # fails before hours of inspection
+                write_whole(path, _UNFINISHED.encode())
 
     def add(self, result: Inspection) -> Inspection:
         """Take a result, draw it if it is among the worst so far, and return it unchanged."""
@@ -115,13 +116,8 @@ class TrayPage:
             PillqcError: it cannot be written.
         """
         if self._path is not None:
-            self._write(self._render(remarks).encode())
-
-    def _write(self, content: bytes) -> None:
-        try:
-            write_whole(self._path, content)  # type: ignore[arg-type] # the callers have a path
-        except OSError as error:
-            raise PillqcError(f"{self._path}: cannot be written ({error.strerror})") from error
+            with writing(self._path):
+                write_whole(self._path, self._render(remarks).encode())
 
     def _render(self, remarks: Sequence[str]) -> str:
         import jinja2  # inspections without a page start sooner

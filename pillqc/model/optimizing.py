@@ -58,11 +58,9 @@ def ipex_optimize(dtype: torch.dtype = torch.float32) -> Optimize:
     return optimize
 
 
-def replaced_layers(model: nn.Module, running: nn.Module) -> int:
-    """Count the layers that IPEX replaced in an optimised copy; 0 if nothing was optimised."""
-    if running is model:
-        return 0
-    return sum(1 for m in running.modules() if type(m).__name__.startswith("_IPEX"))
+def replaced_layers(model: nn.Module) -> int:
+    """Count the layers that are IPEX's: they prove that optimising had an effect."""
+    return sum(type(module).__name__.startswith("_IPEX") for module in model.modules())
 
 
 def plain_state(model: nn.Module, running: nn.Module) -> dict[str, Tensor]:

@@ -155,7 +155,7 @@ def train(
     return loop.run(on_epoch)
 
 
-class _Loop:
+class _Loop:  # more than 15 fields: what trains, on what, and how far it is
     """A training from its first or resumed step to its end."""
 
     def __init__(
@@ -221,7 +221,7 @@ class _Loop:
             seconds=position.seconds,
             images_per_s=epochs * len(self._labels) / max(position.seconds, 1e-9),
             stopped=stopped,
-            optimized_layers=replaced_layers(self._model, self._running),
+            optimized_layers=replaced_layers(self._running),
             best_epoch=position.best_epoch,
             resumed_at=self._resumed_at,
         )

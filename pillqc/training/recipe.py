@@ -155,7 +155,7 @@ def run_recipe(
     return run.result()
 
 
-class _Run:
+class _Run:  # more than 15 fields: what trains, on what, and how far it is
     """The state of a training by a recipe."""
 
     def __init__(self, recipe: Recipe, checkpoint: Path) -> None:

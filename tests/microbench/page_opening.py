@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.report import build
-from tests.bench.made_up_runs import Plan, build_run
+from tests.bench.made_up_rows import Plan
+from tests.bench.made_up_runs import build_run
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.analysis.run_facts import comparison_of, is_stock_default
+from bench.analysis.scenario_kinds import varied
 from bench.machine import worker_settings
 from bench.plan import variables
 from bench.plan.scenario import BaselineKind, Task, Verdict
 from bench.report.answers.answer import Answer, Line, upper_first
-from bench.report.varied import plain, values_of
+from bench.report.varied import plain
 from bench.text.wording import option_tags, spoken, times, with_interval
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class _Effect(NamedTuple):
     @property
     def heap_as_shipped(self) -> bool:
         """Whether the change takes away the kept heap that all other workers have."""
-        return values_of(self.row).get("heap") == variables.AS_SHIPPED
+        return varied(self.row).get("heap") == variables.AS_SHIPPED
 
     @property
     def gain(self) -> Comparison:
@@ -58,7 +59,7 @@ def surroundings(whole: Facts) -> Answer | None:
     effects = [
         _Effect(row, worth)
         for row in whole.scenarios.values()
-        if values_of(row).keys() & set(_FREE)
+        if varied(row).keys() & set(_FREE)
         and (worth := comparison_of(whole.speedup(row.scenario, BaselineKind.UNVARIED))) is not None
     ]
     if not effects:

@@ -21,6 +21,7 @@ import torch
 from bench.plan.scenario import AUTO_KERNELS, FUSED_ADAM, NO_FREEZING, Mode, Scenario, Task
 from bench.worker.backends import Prepared
 from bench.worker.backends.stock import compiled, compute_dtype, lay_out, script
+from pillqc.model.optimizing import replaced_layers
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -110,17 +111,12 @@ def prepare(
     if scenario.mode is Mode.COMPILE:
         return _compiled(model, scenario, dtype)
     optimized = _optimize(model, dtype, auto_kernels=AUTO_KERNELS in scenario.options)
-    replaced = _at_least_one(count_replaced(optimized))
+    replaced = _at_least_one(replaced_layers(optimized))
     _refuse_loading(optimized)
     if scenario.mode is Mode.TORCHSCRIPT:
         set_fusion(on=bool(scenario.fusion))
         return Prepared(model=script(optimized, example, dtype), layers_replaced=replaced)
     return Prepared(model=optimized, autocast=dtype, layers_replaced=replaced)
-
-
-def count_replaced(model: torch.nn.Module) -> int:
-    """Count the layers that are IPEX's: they prove that optimising had an effect."""
-    return sum(type(module).__name__.startswith("_IPEX") for module in model.modules())
 
 
 def steps_are_fused(optimizer: torch.optim.Optimizer) -> bool:
@@ -171,7 +167,7 @@ def _compiled(model: torch.nn.Module, scenario: Scenario, dtype: torch.dtype | N
     """Compile by IPEX's backend, which packs the weights in the graph, so `optimize` must not."""
     optimized = _optimize(model, dtype, prepack=False)
     call = compiled(optimized, "ipex", freezing=NO_FREEZING not in scenario.options)
-    return Prepared(model=call, autocast=dtype, layers_replaced=count_replaced(optimized))
+    return Prepared(model=call, autocast=dtype, layers_replaced=replaced_layers(optimized))
 
 
 def _training(
@@ -202,7 +198,7 @@ def _training(
         model=trained,
         optimizer=stepper,
         autocast=dtype,
-        layers_replaced=count_replaced(trained),
+        layers_replaced=replaced_layers(trained),
     )
 
 

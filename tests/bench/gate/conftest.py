@@ -1,9 +1,10 @@
-"""The `bench gate` command, and runs as it finds them on disk."""
+"""The `bench gate` command, and what it compares: runs on disk, and a fake checkout under git."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ import pytest
 from bench.plan.scenario import Layout, Mode, Scenario, Status, Task, stock_default
 from bench.store import records
 from tests.bench.command import bench
+from tests.bench.gate.fake_checkout import commit, speed
+from tests.bench.git_repository import git
 
 DEFAULT_1 = stock_default(Task.INFERENCE, 1)
 IPEX_1 = Scenario(
     task=Task.INFERENCE, backend="ipex", mode=Mode.EAGER, layout=Layout.CHANNELS_LAST, batch_size=1
 )
 
+WORKER = Path(__file__).with_name("scripted_worker.py")
 _OF_CI = ("CI_", "GITHUB_")
 
 
@@ -28,6 +32,31 @@ def _no_ci(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name == "CI" or name.startswith(_OF_CI):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quiet_machine: None
+) -> Iterator[Path]:
+    """A fake checkout of this project under git, with one commit on main.
+
+    No test leaves a worktree of it, in git's list or on disk.
+    """
+    temporary, folder = tmp_path / "temporary", tmp_path / "repository"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    folder.mkdir()
+    git(folder, "init", "--quiet", "--initial-branch", "main")
+    for package in ("bench", "pillqc"):
+        (folder / package).mkdir()
+        (folder / package / "__init__.py").write_text("")
+    (folder / "bench" / "worker.py").write_text(WORKER.read_text())
+    speed(folder)
+    commit(folder)
+    yield folder
+    assert git(folder, "worktree", "list", "--porcelain").count("worktree ") == 1
+    assert [path.name for path in temporary.iterdir() if path.is_dir()] == []
 
 
 gate = partial(bench, "gate")

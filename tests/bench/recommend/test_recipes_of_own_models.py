@@ -12,14 +12,15 @@ import pytest
 from bench.recommend.recipes import recipe
 from bench.store import typed_json
 from bench.store.metadata import Form
-from bench.store.records import Run, ScenarioRow
+from bench.store.records import ScenarioRow
 from tests.fresh_process import python
 from tests.hardware import ONEDNN_HAS_BF16, needs_ipex, needs_vnni
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-MakeRun = Callable[..., Run]
+    from tests.bench.made_up_runs import MakeRun
+
 Execute = Callable[[Mapping[str, Sequence[ScenarioRow]]], dict[str, list[str]]]
 pytestmark = pytest.mark.torch
 

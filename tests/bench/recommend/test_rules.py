@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +23,14 @@ from bench.store.records import Run
 from bench.text.wording import TIMES
 from tests.bench.calls import with_rows
 from tests.bench.command import bench
-from tests.bench.made_up_runs import DEFAULT_1, IPEX_1
+from tests.bench.made_up_runs import DEFAULT_1, IPEX_1, MakeRun, Save
 
-MakeRun = Callable[..., Run]
-Save = Callable[[Run, Path], Path]
 SCRIPT_1 = "inference/stock/torchscript+fusion/fp32/channels_last/b1"
 COMPILED_1 = "inference/stock/compile/fp32/channels_last/b1"
 
 
 @pytest.fixture
-def run(make_run: Callable[..., Run]) -> MakeRun:
+def run(make_run: MakeRun) -> MakeRun:
     """Makes a run whose decisions mean something."""
     return functools.partial(make_run, trained=True)
 

@@ -11,9 +11,7 @@ from bench.analysis.run_facts import Facts
 from bench.report.details import all_details
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from bench.store.records import Run
+    from tests.bench.made_up_runs import MakeRun
 
 CONVOLUTIONS = "mkldnn::_convolution_pointwise=13"
 LINEAR = "zentorch::zentorch_linear_unary=1"
@@ -27,9 +25,7 @@ LINEAR = "zentorch::zentorch_linear_unary=1"
         (CONVOLUTIONS, "none; no convolution"),
     ],
 )
-def test_what_zentorch_replaced_is_said(
-    make_run: Callable[..., Run], graph: str, said: str
-) -> None:
+def test_what_zentorch_replaced_is_said(make_run: MakeRun, graph: str, said: str) -> None:
     """Beside the whole graph, in which the rest is PyTorch's."""
     run = make_run()
     row = next(row for row in run.scenarios if row.mode == "compile")

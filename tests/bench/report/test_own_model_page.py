@@ -5,9 +5,8 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,11 +14,12 @@ from bench.analysis.run_facts import Facts
 from bench.report import build, formats, summary
 from bench.report.banners import banners
 from bench.report.index import render_index
-from bench.store.records import Run
 from tests.bench.command import bench
-from tests.bench.made_up_runs import IPEX_1, THREE, answer_of
+from tests.bench.made_up_runs import IPEX_1, THREE, MakeRun, Save, answer_of
 
-MakeRun = Callable[..., Run]
+if TYPE_CHECKING:
+    from bench.store.records import Run
+
 OWN = {
     "model": "shop/model.py:load",
     "settings": ["size=large"],
@@ -178,9 +178,7 @@ def test_eager_stock_against_compiled_ipex_is_said(own: Run) -> None:
     assert "eager mode alone" not in answer_of(Facts(own), "ipex").headline
 
 
-def test_the_choice_is_not_written_for_the_inspector(
-    own: Run, save: Callable[[Run, Any], Any], tmp_path: Any
-) -> None:
+def test_the_choice_is_not_written_for_the_inspector(own: Run, save: Save, tmp_path: Any) -> None:
     """`pillqc inspect` would run another model by it."""
     folder, path = save(own, tmp_path / "run"), tmp_path / "acceleration.json"
     done = bench("recommend", folder, "--write", path)
@@ -192,7 +190,7 @@ def test_the_choice_is_not_written_for_the_inspector(
 
 
 def test_the_index_keeps_models_apart(
-    own: Run, make_run: MakeRun, save: Callable[[Run, Any], Any], tmp_path: Any
+    own: Run, make_run: MakeRun, save: Save, tmp_path: Any
 ) -> None:
     """Two models on one machine have a history each."""
     save(own, tmp_path / "own")

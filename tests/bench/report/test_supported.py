@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -14,12 +13,10 @@ from bench.plan.support import MEANINGS
 from bench.recommend.rules import Wish, recommend
 from bench.report import answers, build, details, formats
 from bench.report.speedup_table import speedups
-from bench.store.records import Run
 from bench.text.wording import TIMES
 from tests.bench.calls import longer
-from tests.bench.made_up_runs import DEFAULT_1, LAST_1, answer_of
+from tests.bench.made_up_runs import DEFAULT_1, LAST_1, MakeRun, answer_of
 
-MakeRun = Callable[..., Run]
 COMPILED_1 = "inference/stock/compile/fp32/channels_last/b1"
 SCRIPT_1 = "inference/stock/torchscript+fusion/fp32/channels_last/b1"
 INT8_1 = "inference/stock/compile/int8/channels_last/b1"

@@ -18,12 +18,11 @@ from tests.bench.made_up_runs import BATCH_1, DEFAULT_1, IPEX_1, LAST_1, THREE, 
 from tests.known import known
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from bench.store.records import KernelRow, Run
+    from tests.bench.made_up_runs import MakeRun
 
-    MakeRun = Callable[..., Run]
 HOSTILE = "<script>alert(1)</script>"
 
 

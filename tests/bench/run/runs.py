@@ -34,6 +34,8 @@ BF16_1 = replace(LAST_1, dtype=Dtype.BF16)
 DEFAULT_4 = replace(DEFAULT_1, batch_size=4)
 IPEX_4 = replace(IPEX_1, batch_size=4)
 FEW = (DEFAULT_1, IPEX_1, DEFAULT_4, IPEX_4)
+ALL_1 = (DEFAULT_1, LAST_1, SCRIPT_1, IPEX_1)
+"""Every fp32 scenario above at batch size 1."""
 
 
 def new_runner(

@@ -64,9 +64,9 @@ def test_every_part_reads_as_its_type() -> None:
     assert found.request.own.model == "m:f"
 
 
-def test_entries_of_other_versions_are_kept() -> None:
+def test_entries_of_other_versions_are_left_out() -> None:
     """Those of a study too, which its own code reads."""
-    assert RunMetadata.of({"bound_ms": 7, "new": [1]}).other == {"bound_ms": 7, "new": [1]}
+    assert RunMetadata.of({"bound_ms": 7, "new": [1]}) == RunMetadata()
 
 
 @pytest.mark.parametrize(
@@ -80,12 +80,12 @@ def test_entries_of_other_versions_are_kept() -> None:
 )
 def test_what_is_of_another_type_reads_as_the_default(values: dict[str, Any]) -> None:
     """Damage in a part of the metadata is no reason not to read the rest."""
-    assert replace(RunMetadata.of(values), other={}) == RunMetadata()
+    assert RunMetadata.of(values) == RunMetadata()
 
 
-def test_a_policy_keeps_its_numbers_under_their_earlier_names() -> None:
-    """`participant_prior_dof` was once `lane_prior_dof`; what is unknown has today's value."""
-    policy = {"model": {"lane_prior_dof": 9.0, "gone": 1}, "verdict": {"same_within": 0.1}}
+def test_a_policy_keeps_its_numbers() -> None:
+    """What is not there has today's value."""
+    policy = {"model": {"participant_prior_dof": 9.0, "gone": 1}, "verdict": {"same_within": 0.1}}
     found = RunMetadata.of({"policy": policy})
     assert found.policy.model == replace(DEFAULT.model, participant_prior_dof=9.0)
     assert found.policy.verdict == replace(DEFAULT.verdict, same_within=0.1)

@@ -13,7 +13,8 @@ from bench.run import measure as runs
 from bench.store import records
 from bench.suite import measure, page, result
 from bench.suite.models import chosen
-from tests.bench.made_up_runs import Plan, build_run, save_run
+from tests.bench.made_up_rows import Plan
+from tests.bench.made_up_runs import build_run, save_run
 from tests.known import known
 
 if TYPE_CHECKING:

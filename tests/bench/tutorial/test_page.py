@@ -18,7 +18,8 @@ from bench.tutorial.finding import DOES_NOT, HOLDS, UNSEEN
 from bench.tutorial.measure import DONE, FAILED, Outcome, Tutorial
 from bench.tutorial.parts import PARTS, Place
 from bench.tutorial.speed import TRAINED
-from tests.bench.made_up_runs import Plan, build_run, save_run
+from tests.bench.made_up_rows import Plan
+from tests.bench.made_up_runs import build_run, save_run
 from tests.fake_files import write
 
 if TYPE_CHECKING:

@@ -80,7 +80,8 @@ def test_a_forked_worker_computes_what_a_fresh_one_does_and_dies_with_its_zygote
             zygote.ask("call", 60, n=1, phase="timed")
         forked[0].stop()
         assert not forked[0].alive
-        assert forked[1].greet(120)["hello"]["pid"] == forked[1].pid != zygote.pid
+        forked[1].greet(120)
+        assert forked[1].pid != zygote.pid
         assert forked[1].alive
         zygote.stop()
         assert ended(forked[1].pid)

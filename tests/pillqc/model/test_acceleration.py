@@ -209,7 +209,7 @@ with torch.inference_mode():
                 assert other.shape == one.shape
                 assert (one - other).abs().max() <= 1e-3, way
         if way == IPEX:
-            print(replaced_layers(plain.model, fast.model.prepared))
+            print(replaced_layers(fast.model.prepared))
 """
 
 

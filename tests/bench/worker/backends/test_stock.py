@@ -78,9 +78,7 @@ IN_BF16 = [
 
 def test_a_stock_worker_never_imports_ipex(stock: Worker) -> None:
     """Importing it changes PyTorch for good; the worker's `sys.modules` is the proof."""
-    assert stock.hello["ipex_imported"] is False
     assert stock.hello["packages"]["ipex"] is None
-    assert stock.hello["protocol"] == 1
     assert stock.hello["conditions"]["threads"] == 1
 
 
