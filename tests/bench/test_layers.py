@@ -35,7 +35,7 @@ def test_the_parents_modules_never_import_torch() -> None:
 @pytest.mark.parametrize("module", ["bench.cli.main", "pillqc.commands.main"])
 def test_the_command_line_starts_without_its_libraries(module: str) -> None:
     """`--help` is quick, and Ctrl-C in the first moment meets no half-imported library."""
-    heavy = "{'torch', 'numpy', 'scipy', 'matplotlib', 'jinja2', 'sklearn'}"
+    heavy = "{'torch', 'numpy', 'scipy', 'matplotlib', 'pandas', 'jinja2', 'sklearn'}"
     code = f"import sys, {module}; sys.exit(', '.join({heavy} & set(sys.modules)) or 0)"
     python("-c", code)
 
@@ -43,7 +43,7 @@ def test_the_command_line_starts_without_its_libraries(module: str) -> None:
 @pytest.mark.torch
 def test_a_worker_needs_no_more_than_another_environment_has() -> None:
     """`make bench ENVS="ipex latest"` installs what constraints-latest.txt names, nothing else."""
-    unneeded = ("click", "cpuinfo", "jinja2", "matplotlib", "sklearn", "torchinfo")
+    unneeded = ("click", "cpuinfo", "jinja2", "matplotlib", "pandas", "sklearn", "torchinfo")
     listed = (ROOT / "constraints-latest.txt").read_text(encoding="utf-8").splitlines()
     names = {line.split("==")[0] for line in listed}
     hidden = [name for name in unneeded if name not in names]
