@@ -93,7 +93,7 @@ def choose(
     uncalibrated = np.clip(_probability_bad(scores), 1e-7, 1.0 - 1e-7)
     temperature = fit_temperature(np.log(uncalibrated / (1.0 - uncalibrated)), labels)
     divide_head(model, temperature)
-    scales = _calibrate_defects(model, samples, scores, defects, defect_heat)
+    scales = _calibrate_defects(model, samples, scores, defects, defect_heat) if defects else []
     if heat.has_masks:
         low, high = heat.scale(1.0 / temperature)
         # the map of good is the negative of the map of bad
@@ -191,8 +191,8 @@ def _outputs(
             heat.add(values[BAD, ::4, ::4], mask[::4, ::4])
             if sample.defect == COMBINED:
                 continue
-            named = zip(defects, values[len(CLASSES) :, ::8, ::8], defect_heat, strict=True)
-            for name, mine, into in named:
+            for place, (name, into) in enumerate(zip(defects, defect_heat, strict=True)):
+                mine = values[len(CLASSES) + place, ::8, ::8]
                 into.add(mine, mask[::8, ::8] & (name == sample.defect))
     return np.concatenate(scores).astype(np.float64), heat, defect_heat
 
