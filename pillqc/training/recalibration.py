@@ -17,7 +17,7 @@ from pillqc.data.seen_images import encode_seen
 from pillqc.data.splits import content_hash
 from pillqc.errors import UsageError
 from pillqc.evaluation.calibration import Chosen, choose, divide_head
-from pillqc.model.narrowing import narrow_form, wide_form
+from pillqc.model.narrowing import narrow_form
 from pillqc.rendering.dataset import source_of
 from pillqc.training.known_pictures import known_pictures
 
@@ -57,9 +57,9 @@ def recalibrate(loaded: LoadedModel, samples: Sequence[Sample], root: Path) -> R
     card = loaded.card
     if card is None or not loaded.trained:
         raise UsageError(f"{loaded.name}: only a trained model has a threshold to choose anew")
-    model = narrow_form(copy.deepcopy(loaded.model))  # computes the same in less time
+    model = copy.deepcopy(loaded.model)
     divide_head(model, 1.0 / card.temperature)
-    chosen = choose(model, samples, size=card.size)
+    chosen = choose(model, samples, size=card.size, twin=narrow_form(model))
     pictures = {"folder": root.name, **source_of(root), "images": chosen.images}
     card = replace(
         card,
@@ -68,4 +68,4 @@ def recalibrate(loaded: LoadedModel, samples: Sequence[Sample], root: Path) -> R
         metrics={},
         **known_pictures(samples),
     )
-    return Recalibrated(model=wide_form(model), card=chosen.apply_to(card), chosen=chosen)
+    return Recalibrated(model=model, card=chosen.apply_to(card), chosen=chosen)

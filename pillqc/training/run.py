@@ -252,7 +252,8 @@ def _calibrated(
     if not can_choose:
         failures = ("no validation data: the threshold is a guess",)
         return model, replace(card, known_failures=failures), None
-    chosen = choose(model, validation, size=run.size, defects=card.defects)
+    twin = narrow_form(model)
+    chosen = choose(model, validation, size=run.size, defects=card.defects, twin=twin)
     card = replace(card, data=card.data | {"validation_images": chosen.images})
     return model, chosen.apply_to(card), chosen
 
