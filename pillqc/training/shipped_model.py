@@ -26,6 +26,7 @@ from pillqc.evaluation.card_figures import write_figures
 from pillqc.evaluation.evaluate import Evaluation, evaluate
 from pillqc.model.artifact import ModelCard, save_artifact
 from pillqc.model.batch_norm import fold_batch_norm
+from pillqc.model.narrowing import narrow_form
 from pillqc.model.network import load_model
 from pillqc.rendering.dataset import RENDERER_VERSION, SOURCE, RenderPlan, render_dataset
 from pillqc.training.known_pictures import known_pictures
@@ -87,7 +88,8 @@ def train_from_scratch(
         )
         render_dataset(validation_root, validation_plan, jobs=max(recipe.jobs, 1))
         validation = read_samples(validation_root)
-        chosen = choose(model, validation, size=size, defects=recipe.defects)
+        twin = narrow_form(model)
+        chosen = choose(model, validation, size=size, defects=recipe.defects, twin=twin)
         card = _card(recipe, result, chosen, validation)
         # evaluate what users will load: the weights in half precision
         save_artifact(out, model, card, dtype=torch.float16)
