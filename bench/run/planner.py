@@ -149,7 +149,8 @@ class Planner:
         return [] if only_default and self._was_visited(known, group) else found
 
     def _comes_late(self, scenario: Scenario) -> bool:
-        return _comes_late(scenario) or (self._profile.compiles_late and scenario.compiles)
+        waits = scenario.compiles or (scenario.mode is Mode.EAGER and not scenario.is_stock_default)
+        return _comes_late(scenario) or (self._profile.torchscript_first and waits)
 
     def _was_visited(self, known: Known, group: Group) -> bool:
         return any(known.visits.get(one.id) for one in self._groups[group])
