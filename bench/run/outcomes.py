@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from bench.analysis.claims import Claim
 
 
+NO_TURN = "not measured: the budget"
+"""How the reason of a scenario begins that the budget left out."""
+
+
 @dataclass(kw_only=True)
 class Outcome:
     """What is known of one scenario so far."""

@@ -10,6 +10,7 @@ from bench.analysis.claims import Claims
 from bench.analysis.measurements import block_medians
 from bench.analysis.speedups import RunAnalysis
 from bench.plan.scenario import Status
+from bench.run.outcomes import NO_TURN
 from bench.store import records
 from bench.text.numbers import spell_seconds
 
@@ -52,7 +53,7 @@ class RunState:
             if outcome.measurable and not visits.get(name):
                 outcome.fail(
                     Status.UNAVAILABLE,
-                    f"not measured: the budget of {spell_seconds(budget_s)} was used up "
+                    f"{NO_TURN} of {spell_seconds(budget_s)} was used up "
                     "before its turn (raise BUDGET or choose a smaller profile)",
                 )
 

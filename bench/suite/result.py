@@ -13,6 +13,7 @@ from bench.analysis.run_facts import Facts, is_stock_default
 from bench.plan.scenario import Dtype, Verdict
 from bench.plan.thresholds import DEFAULT
 from bench.run.open_claims import may_be_best
+from bench.run.outcomes import NO_TURN
 from bench.store import records
 from bench.suite import measure
 from bench.suite.models import REFERENCE
@@ -144,7 +145,7 @@ def _row(model: SuiteModel, run: str, facts: Facts, label: str, reference: str |
     left_out = list(dict.fromkeys(filter(None, lacking.values())))
     reason = None if best else _why_not(scenarios)
     if left_out:
-        reason = f"no time at this batch size, though as fast as any: {', '.join(left_out)}"
+        reason = f"no turn at this batch size, and may be the fastest: {', '.join(left_out)}"
     return SuiteRow(
         model=model.name,
         kind=model.kind,
@@ -161,14 +162,16 @@ def _row(model: SuiteModel, run: str, facts: Facts, label: str, reference: str |
 
 
 def _lacking(facts: Facts, kind: str, dtype: str, label: str) -> str | None:
-    """Return a way that has no usable time in this group, and may be the best of its side.
+    """Return a way that may be the best of its side, and that the budget left out of this group.
 
-    That is what the smallest batch showed. Without it a side's best would be that of whatever the
-    budget allowed.
+    That is what the smallest batch showed; there it is one of a library and dtype of which nothing
+    else has a time. Without it a side's best would be that of whatever the budget allowed.
     """
     first = _groups(facts)[0]
+    if label == first:
+        return _without_rivals(facts, kind, dtype, label)
     claim = facts.claims.find(kind, first, dtype)
-    if claim is None or label == first:
+    if claim is None:
         return None
     judge, confidence = facts.analysis.judge, facts.policy.budget.race_confidence
     here = {way_of(row.scenario): row.scenario for row in facts.analysis.groups[label]}
@@ -179,6 +182,16 @@ def _lacking(facts: Facts, kind: str, dtype: str, label: str) -> str | None:
             if not is_timed and may_be_best(judge, name, family, confidence):
                 return way_of(name)
     return None
+
+
+def _without_rivals(facts: Facts, kind: str, dtype: str, label: str) -> str | None:
+    rows = [row for row in facts.analysis.groups[label] if not is_stock_default(row)]
+    if kind == IPEX:
+        rows = [row for row in rows if row.dtype == dtype]
+    judge = facts.analysis.judge
+    timed = {(row.backend, row.dtype) for row in rows if judge.fastest((row.scenario,))}
+    left_out = (row for row in rows if (row.reason or "").startswith(NO_TURN))
+    return next((way_of(r.scenario) for r in left_out if (r.backend, r.dtype) not in timed), None)
 
 
 def _why_not(scenarios: Sequence[ScenarioRow]) -> str:

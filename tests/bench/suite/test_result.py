@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.errors import BenchError, UsageError
+from bench.plan.scenario import Status
 from bench.run import measure as runs
+from bench.run.outcomes import NO_TURN
 from bench.store import records
 from bench.suite import measure, page, result
 from bench.suite.models import chosen
@@ -99,6 +101,22 @@ def test_a_best_of_what_happened_to_fit_is_no_answer(
     assert {part for part in result.PARTS if getattr(large, part) is None} == lost
     assert (missing in (large.reason or "")) == bool(lost)
     assert large.status == ("ok" if large.best else "not measured")
+
+
+def test_a_library_that_got_no_turn_leaves_no_answer(suite: Suite) -> None:
+    """Its TorchScript crashed and the budget left its eager way out: bf16 is unknown there."""
+    eager = "inference/stock/eager/bf16/channels_last/b1"
+    script, late = f"inference/{FUSED}/b1", f"{NO_TURN} of 60 s was used up"
+    faults = ((script, Status.CRASHED, "it broke"), (eager, Status.UNAVAILABLE, late))
+    plan = Plan(native_bf16=True, only=(*ONLY, eager), faults=faults)
+    save_run(build_run(plan), suite.folder / "vgg16" / "20260101T000000Z-run")
+    row = result.rows(suite, {})[0]
+    assert {part for part in result.PARTS if getattr(row, part) is None} == {
+        "best_speedup",
+        "ipex_bf16",
+        "bf16",
+    }
+    assert "stock/eager/bf16" in (row.reason or "")
 
 
 def test_the_references_way_does_not_hold_where_another_is_faster(
