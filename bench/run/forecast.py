@@ -65,7 +65,7 @@ class Forecast:
         costs = list((same_group or same_task or similar).values())
         rounds_s = self.profile.min_rounds * sum(cost.round_s for cost in costs)
         # in other profiles the longer calls of larger batches make up for what starting saves
-        started = bool(self.profile.torchscript_first and same_task and not same_group)
+        started = bool(self.profile.compiles_late and same_task and not same_group)
         opening_s = sum(cost.first_s - started * cost.start_s for cost in costs)
         return factor * (opening_s + rounds_s) / len(costs)
 
