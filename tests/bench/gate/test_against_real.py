@@ -14,7 +14,7 @@ from bench.gate.against import AgainstRequest
 from bench.gate.side import Code
 from bench.gate.thresholds import Effort, GatePolicy
 from bench.machine import noise
-from bench.plan.thresholds import Policy, SteadyStatePolicy
+from bench.plan.thresholds import NoisePolicy, Policy, SteadyStatePolicy
 from bench.selfcheck.burner import bursts
 from pillqc.rendering.dataset import RenderPlan, render_dataset
 from tests.bench.git_repository import git
@@ -29,8 +29,11 @@ ONE = Effort(launches=1, min_rounds=3, max_rounds=3, budget_s=120)
 THRESHOLDS = GatePolicy(screening=ONE, confirmation=ONE, min_launches=1)
 """One launch may screen and one confirm: as few workers as a verdict can need."""
 MODEL = Path("pillqc/model/network.py")
-BRIEF = Policy(steady_state=SteadyStatePolicy(max_calls=4, max_seconds=1.0))
-"""A warm-up of a second; on a busy machine it would last to its cap each time."""
+BRIEF = Policy(
+    steady_state=SteadyStatePolicy(max_calls=4, max_seconds=1.0),
+    noise=NoisePolicy(idle_wait_s=0.1),
+)
+"""On a busy machine, warming up and waiting for idle CPUs would last to their caps each time."""
 FIVEFOLD = """
 
 _once = CustomVGG.forward

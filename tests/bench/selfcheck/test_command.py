@@ -12,7 +12,7 @@ import pytest
 
 from bench.gate.thresholds import Effort
 from bench.plan.scenario import Verdict
-from bench.plan.thresholds import DEFAULT, SELFCHECK, SteadyStatePolicy
+from bench.plan.thresholds import DEFAULT, SELFCHECK, NoisePolicy, SteadyStatePolicy
 from bench.selfcheck import check, processes
 from pillqc.rendering.dataset import RenderPlan, render_dataset
 from tests.bench.command import bench
@@ -124,11 +124,13 @@ def test_real_workers_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     small = replace(
         check.QUICK, participants=3, in_bursts=3, identical_effort=once, planted_effort=once
     )
-    brief = partial(  # one slowdown, and a warm-up of a second
-        check.Selfcheck,
-        limits=replace(SELFCHECK, shares=(0.10,)),
-        policy=replace(DEFAULT, steady_state=SteadyStatePolicy(max_calls=4, max_seconds=1.0)),
+    policy = replace(  # in bursts, warming up and waiting for idle CPUs would last to their caps
+        DEFAULT,
+        steady_state=SteadyStatePolicy(max_calls=4, max_seconds=1.0),
+        noise=NoisePolicy(idle_wait_s=0.1),
     )
+    limits = replace(SELFCHECK, shares=(0.10,))
+    brief = partial(check.Selfcheck, limits=limits, policy=policy)
     monkeypatch.setattr(check, "QUICK", small)
     monkeypatch.setattr(check, "Selfcheck", brief)
     parts = ["--part", "planted", "--part", "bursts"]

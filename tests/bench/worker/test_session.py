@@ -247,6 +247,23 @@ def test_training_outputs_are_the_first_steps(real: Session, tmp_path: Path) -> 
     assert losses[0][0] != losses[0][-1]
 
 
+def test_pictures_show_the_data_and_some_decisions(real: Session, tmp_path: Path) -> None:
+    """All that are named are there; the report says by them what the model was."""
+    made = real.pictures(tmp_path / "pictures")
+    kinds = [item["kind"] for item in made["items"]]
+    assert kinds == ["gallery", "difference", *["prediction"] * 6]
+    written = {path.name for path in (tmp_path / "pictures").iterdir()}
+    assert {item["file"] for item in made["items"]} <= written
+    assert (made["trained"], made["source"]) == (False, "synthetic")
+
+
+def test_layers_are_listed_with_their_kinds(real: Session) -> None:
+    """13 convolutions and the head among them."""
+    real.prepare(scenario())
+    kinds = [kind for _, kind in real.layers()["layers"]]
+    assert (kinds.count("Conv2d"), kinds.count("Linear")) == (13, 1)
+
+
 def test_release_lets_go_of_the_model(
     scripted: Callable[..., tuple[Session, Scripted]],
 ) -> None:

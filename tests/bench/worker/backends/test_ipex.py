@@ -117,6 +117,13 @@ def test_fusion_is_off_again_after_it_was_on(ipex: Worker) -> None:
         assert evidence["layers_replaced"] == 14
 
 
+def test_replaced_layers_are_listed_by_their_kind(ipex: Worker) -> None:
+    """The report counts them by IPEX's names: 13 convolutions and the head."""
+    ipex.prepare(scenario())
+    kinds = [kind for _, kind in ipex.ask("layers")["layers"]]
+    assert sum(kind.startswith("_IPEX") for kind in kinds) == 14
+
+
 def test_ipex_compile_packs_in_the_graph(ipex: Worker, stock: Worker) -> None:
     """Nothing is replaced before, one graph is compiled, and no call repacks a weight."""
     case = scenario(mode=Mode.COMPILE)
