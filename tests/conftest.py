@@ -65,7 +65,7 @@ def _heap_as_shipped() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_wait_for_the_disk() -> Iterator[None]:
-    """Each file of a run is safe from a power cut before the run goes on; no test cuts the power."""
+    """A run makes each file safe from a power cut before it goes on; no test cuts the power."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(os, "fsync", lambda _: None)
         yield
