@@ -35,9 +35,10 @@ class Profile:
     """The same for the fastest at inference, before it is recommended; 0 to skip that."""
     int8: bool = False
     """Whether int8 is measured too: calibrating and compiling take half a minute a scenario."""
-    compiles_late: bool = False
-    """Whether what compiles waits until every batch size had its first visit, which is expected to
-    cost what preparing does: in a small run compiling takes as long as all others."""
+    torchscript_first: bool = False
+    """Whether what compiles, and eager ways other than stock default, wait until every batch size
+    had its first visit, in the workers of the first one: in a small run starting and compiling take
+    longer than measuring."""
     variants: bool = False
     """Whether fp16, further options of compile, compiled training, and aot at every batch size are
     measured too."""
@@ -75,8 +76,8 @@ PROFILES = {
             launches=2,
             min_rounds=3,
             max_rounds=24,
-            budget_s=100,
-            compiles_late=True,
+            budget_s=115,
+            torchscript_first=True,
         ),
         Profile(
             name="full",

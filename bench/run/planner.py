@@ -114,7 +114,7 @@ class Planner:
     def _new_claimants(self, known: Known, groups: Sequence[Group]) -> Visit | None:
         """Return the first visit of scenarios that a claim needs."""
         for group in groups:
-            new = [one for one in self._new(known, group) if not self._comes_late(one)]
+            new = [one for one in self._new(known, group) if not self._comes_late(known, one)]
             if group != groups[0] and new:
                 first_group = next(iter(self._groups.values()))
                 new = contenders(known.analysis(), new, first_group, self._policy)
@@ -148,8 +148,22 @@ class Planner:
         only_default = all(one.is_stock_default for one in found)
         return [] if only_default and self._was_visited(known, group) else found
 
-    def _comes_late(self, scenario: Scenario) -> bool:
-        return _comes_late(scenario) or (self._profile.compiles_late and scenario.compiles)
+    def _comes_late(self, known: Known, scenario: Scenario) -> bool:
+        waits = scenario.compiles or (
+            scenario.mode is Mode.EAGER
+            and not scenario.is_stock_default
+            and self._has_torchscript(known, scenario)
+        )
+        return _comes_late(scenario) or (self._profile.torchscript_first and waits)
+
+    def _has_torchscript(self, known: Known, scenario: Scenario) -> bool:
+        """Return whether TorchScript may run with its library and dtype; else eager leads there."""
+        return any(
+            one.mode is Mode.TORCHSCRIPT
+            and one.id in known.measurable
+            and (one.backend, one.dtype) == (scenario.backend, scenario.dtype)
+            for one in self._groups[scenario.group]
+        )
 
     def _was_visited(self, known: Known, group: Group) -> bool:
         return any(known.visits.get(one.id) for one in self._groups[group])
@@ -165,7 +179,7 @@ class Planner:
         forecast = self._forecast(known)
         chosen, left_s = [], known.left_s
         if not must:
-            left_s -= sum(2 * forecast.first_s(one) for one in default)
+            left_s -= sum(forecast.beside_s(one) for one in default)
         for one in wave:
             if one not in default:
                 left_s -= forecast.first_s(one)
@@ -188,9 +202,9 @@ class Planner:
         """Return the budget that is kept for first visits and thorough comparisons."""
         forecast = self._forecast(known)
         new = [one for group in self._groups for one in self._new(known, group)]
-        late = [one for one in new if self._comes_late(one) and not _if_time_is_left(one)]
+        late = [one for one in new if self._comes_late(known, one) and not _if_time_is_left(one)]
         late_s = sum(forecast.first_s(one) for one in late)
-        early_s = sum(forecast.first_s(one) for one in new if not self._comes_late(one))
+        early_s = sum(forecast.first_s(one) for one in new if not self._comes_late(known, one))
         thorough_s = 2 * sum(
             forecast.thorough_s(one.id)
             for one in self._of_task(Task.INFERENCE)

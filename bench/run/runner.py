@@ -253,13 +253,15 @@ class Runner:
                 outcome = self.state.outcomes[execution.scenario.id]
                 outcome.add_energy(execution.joules, execution.joules_images)
         if done:
+            # what failed took its part of the opening, too
+            lived = len(executions) / len(group.participants)
             self._costs |= forecast.observed_costs(
                 self._costs,
                 executions,
                 self._start_s,
                 is_first=visit.is_first,
-                starting_s=self._use.spent_s["starting"] - started_s,
-                opening_s=self.clock() - started - engine.rounds_s,
+                starting_s=lived * (self._use.spent_s["starting"] - started_s),
+                opening_s=lived * (self.clock() - started - engine.rounds_s),
                 round_s=engine.rounds_s / done,
                 least_ms=self.policy.block.min_block_ms,
             )

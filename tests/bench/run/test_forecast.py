@@ -40,10 +40,18 @@ def test_a_first_launch_is_estimated_from_similar_ones(scenario: object, factor:
 
 def test_another_batch_size_needs_no_further_workers() -> None:
     """Its first visit runs in those of the first one; a scenario of the same group starts one."""
-    begun, brief = replace(COST, start_s=5.0), replace(SMOKE, compiles_late=True)
+    begun, brief = replace(COST, start_s=5.0), replace(SMOKE, torchscript_first=True)
     found = Forecast(SCENARIOS, {DEFAULT_1.id: begun, IPEX_1.id: begun}, brief, DEFAULT)
     assert found.first_s(IPEX_4) == pytest.approx(1.5 * (9.0 - 5.0 + SMOKE.min_rounds * 1.0))
     assert found.first_s(LAST_1) == pytest.approx(9.0 + SMOKE.min_rounds * 1.0)
+
+
+def test_stock_default_that_was_measured_needs_no_first_launch_beside_others() -> None:
+    """Its workers and the control's run already; without a visit they have to start."""
+    assert forecast().beside_s(DEFAULT_1) == pytest.approx(2 * (4.0 + SMOKE.min_rounds * 1.0))
+    first = forecast().first_s(DEFAULT_4)
+    assert forecast().beside_s(DEFAULT_4) == pytest.approx(2 * first)
+    assert first > 4.0 + SMOKE.min_rounds * 1.0
 
 
 def test_a_thorough_comparison_has_a_limit() -> None:
