@@ -11,8 +11,8 @@ import re
 import sys
 from pathlib import Path
 
+from bench.analysis.scenario_kinds import varied
 from bench.plan.scenario import Status
-from bench.report.varied import values_of
 from bench.store import records
 
 MEASURED = (Status.OK, Status.NO_STEADY_STATE)
@@ -60,7 +60,7 @@ def faults(run: records.Run, page: str) -> list[str]:
                 found.append(f"{name} is {row.status} without a reason")
             continue
         is_default = (name, "control") in ratios
-        baseline = "unvaried" if values_of(row) else "stock_default"
+        baseline = "unvaried" if varied(row) else "stock_default"
         checks = {
             "timed calls": name in timed,
             "a median": row.median_ms is not None,
@@ -91,12 +91,12 @@ def page_faults(run: records.Run, page: str) -> list[str]:
         for row in run.scenarios
         if row.status in MEASURED and f'data-sort="{row.median_ms}"' not in page
     ]
-    varied = {row.scenario for row in run.scenarios if values_of(row)}
+    unusual = {row.scenario for row in run.scenarios if varied(row)}
     found += [
         f"the page does not show {ratio.scenario} over {ratio.baseline_kind}"
         for ratio in run.speedups
         if ratio.speedup is not None
-        and (ratio.scenario not in varied or ratio.baseline_kind in SAME_VARIABLE)
+        and (ratio.scenario not in unusual or ratio.baseline_kind in SAME_VARIABLE)
         and f'data-sort="{ratio.speedup}"' not in page
     ]
     sections = dict(re.findall(r'<section id="(\w+)"[^>]*>(.*?)</section>', page, re.DOTALL))

@@ -212,10 +212,11 @@ def train_command(
 def calibrate_command(
     data: Path, good: str | None, model: str | None, out: Path, half: bool
 ) -> None:
-    """Choose a model's threshold anew, on pictures of your line; nothing is trained.
+    """Choose a model's threshold anew, on your line's images.
 
-    All images of the folder choose: the threshold calls at most 1 % of the good ones bad. Warnings
-    of pictures that are unlike what the model knows compare with these from now on.
+    Nothing is trained. All images of the folder choose: the threshold calls at most 1 % of the good
+    ones bad. Warnings of pictures that are unlike what the model knows compare with these from now
+    on.
 
     \b
     Examples:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 from scipy import ndimage
 
 from pillqc.data.images import GOOD
@@ -202,4 +202,5 @@ def _camera(
 def _compressed(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
     file = io.BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=quality)
-    return np.asarray(Image.open(file))
+    file.seek(0)
+    return np.asarray(JpegImagePlugin.JpegImageFile(file))
