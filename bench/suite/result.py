@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bench.analysis.claims import BEST, BF16, IPEX
 from bench.analysis.judge import mean_ratio
 from bench.analysis.run_facts import Facts, is_stock_default
-from bench.plan.scenario import Dtype, Verdict
+from bench.plan.scenario import Dtype, Mode, Verdict
 from bench.plan.thresholds import DEFAULT
 from bench.run.open_claims import may_be_best
 from bench.run.outcomes import NO_TURN
@@ -185,12 +185,15 @@ def _lacking(facts: Facts, kind: str, dtype: str, label: str) -> str | None:
 
 
 def _without_rivals(facts: Facts, kind: str, dtype: str, label: str) -> str | None:
-    rows = [row for row in facts.analysis.groups[label] if not is_stock_default(row)]
+    """Return a way of a library and dtype without a time; what compiles comes last and may lack."""
+    rows = facts.analysis.groups[label]
     if kind == IPEX:
         rows = [row for row in rows if row.dtype == dtype]
     judge = facts.analysis.judge
     timed = {(row.backend, row.dtype) for row in rows if judge.fastest((row.scenario,))}
-    left_out = (row for row in rows if (row.reason or "").startswith(NO_TURN))
+    left_out = [
+        row for row in rows if row.mode != Mode.COMPILE and (row.reason or "").startswith(NO_TURN)
+    ]
     return next((way_of(r.scenario) for r in left_out if (r.backend, r.dtype) not in timed), None)
 
 

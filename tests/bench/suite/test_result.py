@@ -107,8 +107,13 @@ def test_a_library_that_got_no_turn_leaves_no_answer(suite: Suite) -> None:
     """Its TorchScript crashed and the budget left its eager way out: bf16 is unknown there."""
     eager = "inference/stock/eager/bf16/channels_last/b1"
     script, late = f"inference/{FUSED}/b1", f"{NO_TURN} of 60 s was used up"
-    faults = ((script, Status.CRASHED, "it broke"), (eager, Status.UNAVAILABLE, late))
-    plan = Plan(native_bf16=True, only=(*ONLY, eager), faults=faults)
+    compiled = "inference/stock/compile/fp32/channels_last/b1"
+    faults = (
+        (script, Status.CRASHED, "it broke"),
+        (eager, Status.UNAVAILABLE, late),
+        (compiled, Status.UNAVAILABLE, late),  # may lack
+    )
+    plan = Plan(native_bf16=True, only=(*ONLY, eager, compiled), faults=faults)
     save_run(build_run(plan), suite.folder / "vgg16" / "20260101T000000Z-run")
     row = result.rows(suite, {})[0]
     assert {part for part in result.PARTS if getattr(row, part) is None} == {
