@@ -76,7 +76,7 @@ PROFILES = {
             launches=2,
             min_rounds=3,
             max_rounds=24,
-            budget_s=115,
+            budget_s=100,
             torchscript_first=True,
         ),
         Profile(
