@@ -71,7 +71,8 @@ class Forecast:
 
     def beside_s(self, default: Scenario) -> float:
         """Estimate what stock default and its control take in a first visit of others."""
-        if default.id in self.costs:  # their workers are running already
+        # their workers run already; other profiles keep the margin for longer calls of what is left
+        if self.profile.torchscript_first and default.id in self.costs:
             return self.launch_s([default.id], self.profile.min_rounds)
         return 2 * self.first_s(default)
 
