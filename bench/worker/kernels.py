@@ -30,7 +30,7 @@ from bench.plan.scenario import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from bench.worker import protocol
 
@@ -321,12 +321,29 @@ def _wrong_layout(scenario: Scenario, evidence: Evidence) -> str | None:
     chosen = scenario.mode is Mode.EAGER and scenario.backend != "ipex"
     if not chosen or scenario.layout not in evidence.layouts or not evidence.convolutions:
         return None
-    last = sum(kernel.layout("src") in _CHANNELS_LAST for kernel in evidence.convolutions)
+    last = _given_channels_last(evidence.kernels)
     if scenario.layout is Layout.CHANNELS_LAST and not last:
         return "the label says channels_last, but no convolution read such a tensor"
     if scenario.layout is Layout.CONTIGUOUS and last:
         return f"the label says contiguous, but {last} convolutions read channels_last tensors"
     return None
+
+
+def _given_channels_last(kernels: Iterable[Kernel]) -> int:
+    """Count the convolutions whose caller passed them a channels_last tensor.
+
+    On AMX oneDNN computes in that layout whatever it is given, and changes the layout itself: the
+    convolution then follows a reorder of its source.
+    """
+    given, changed = 0, False
+    for kernel in kernels:
+        source = kernel.layout("src")
+        if kernel.primitive == "reorder":
+            changed |= source not in _CHANNELS_LAST and kernel.layout("dst") in _CHANNELS_LAST
+        elif kernel.primitive == "convolution":
+            given += source in _CHANNELS_LAST and not changed
+            changed = False
+    return given
 
 
 def _not_compiled(scenario: Scenario, evidence: Evidence) -> str | None:

@@ -62,6 +62,16 @@ def test_genuine_logs_are_not_contradicted(case: Scenario, name: str, replaced: 
     assert contradiction(case, found) is None
 
 
+@pytest.mark.parametrize("passed", [Layout.CONTIGUOUS, LAST])
+def test_a_layout_that_onednn_chose_itself_is_not_the_labels(passed: Layout) -> None:
+    """On AMX every convolution of a training step reads channels_last, whatever it is given."""
+    found = evidence(sample(f"stock-training-bf16-amx-{passed}.txt"))
+    assert {kernel.layout("src") for kernel in found.convolutions} == {"acdb"}
+    for label in (Layout.CONTIGUOUS, LAST):
+        step = scenario(task=Task.TRAINING, dtype=Dtype.BF16, layout=label)
+        assert (contradiction(step, found) is None) == (label is passed)
+
+
 FUSED = [
     "oneDNNFusionGroup",
     "ipex::LlgaFusionGroup",
