@@ -9,6 +9,7 @@ from bench.analysis.run_facts import of_task
 from bench.analysis.winners import bf16_pairs
 from bench.plan.scenario import DECIDED, Task, Verdict
 from bench.report.answers.answer import TOO_FEW_ROUNDS, Answer, Line, unanswered, upper_first
+from bench.run.outcomes import NO_TURN
 from bench.text.wording import count, spoken, times, with_interval
 
 if TYPE_CHECKING:
@@ -142,8 +143,10 @@ def int8(facts: Facts) -> Answer | None:
         and comparison.is_valid
     ]
     if not found:
+        waited = all((row.reason or "").startswith(NO_TURN) for row in rows)
+        missing = "int8 had no turn." if waited else "int8 gave no valid result."
         reasons = [row.reason for row in rows if row.reason]
-        return unanswered(key, question, "int8 gave no valid result.", *reasons[:1])
+        return unanswered(key, question, missing, *reasons[:1])
     decided = [comparison for _, comparison in found if comparison.verdict in DECIDED]
     number, open_ = "not shown", len(found) - len(decided)
     if decided:

@@ -15,6 +15,7 @@ from bench.report import build
 from bench.report.answers import environments
 from bench.report.answers.dtypes import int8
 from bench.report.answers.environments import leaving
+from bench.run.outcomes import NO_TURN
 from bench.text.wording import bounds, times
 from tests.bench.made_up_runs import DEFAULT_1, IPEX_1, LAST_1, THREE, MakeRun, answer_of
 from tests.known import known
@@ -190,6 +191,19 @@ def test_too_few_rounds_are_no_gain_of_int8(make_run: MakeRun) -> None:
     answer = known(int8(Facts(make_run(only=INT8, launches=1, rounds=2, int8=True))))
     assert answer.number == "not shown"
     assert answer.details[0].startswith("2 of 2 ")
+
+
+def test_int8_that_the_budget_left_out_is_no_invalid_result(make_run: MakeRun) -> None:
+    """It was never tried; what failed was."""
+    run = make_run(only=INT8, int8=True)
+    for begin, words in ((NO_TURN, "no turn"), ("it crashed", "no valid result")):
+        rows = [
+            replace(row, status=Status.UNAVAILABLE, reason=f"{begin} of 60 s was used up")
+            if row.dtype == "int8"
+            else row
+            for row in run.scenarios
+        ]
+        assert words in known(int8(Facts(replace(run, scenarios=tuple(rows))))).headline
 
 
 def test_without_int8_there_is_no_such_answer(make_run: MakeRun) -> None:
