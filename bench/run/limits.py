@@ -98,7 +98,7 @@ def find_limits(
                     what=f"{INFERENCE_BATCHES} above {batch}",
                     reason=f"one stock default call of {batch} takes {tried[batch].seconds:.2f} s "
                     "on this machine: twice as many would exceed the limit of "
-                    f"{policy.max_call_s:.0f} s a call",
+                    f"{policy.max_call_s:g} s a call",
                 )
             )
         batch *= 2
@@ -180,7 +180,7 @@ def _too_slow(batch: int, tried: _Tried, policy: Policy) -> str | None:
     if tried.seconds > policy.max_call_s:
         return (
             f"one stock default call of {batch} takes {tried.seconds:.2f} s on this machine, over "
-            f"the limit of {policy.max_call_s:.0f} s a call"
+            f"the limit of {policy.max_call_s:g} s a call"
         )
     return None
 

@@ -8,11 +8,12 @@ A visit is one launch of one comparison group. The order, as `Planner.next` has 
 
 1. the scenarios of the first group that a claim needs, those without a compiler first;
 2. further processes of the best and their close rivals, until that group's claims are decided;
-3. the same for the other groups; at a further batch size, scenarios that the first group showed to
+3. stock PyTorch's compile in bf16 there: what a team without IPEX would use;
+4. the other groups as in 1 and 2; at a further batch size, scenarios that the first group showed to
    be slower come last;
-4. a comparison of the best scenario's decisions with stock default's, on many more images;
-5. what no claim waits for: int8, variables, compile in bf16 and ahead of time, the rest;
-6. further processes for open claims, then for open rows.
+5. a comparison of the best scenario's decisions with stock default's, on many more images;
+6. what no claim waits for: int8, variables, compile in bf16 and ahead of time, the rest;
+7. further processes for open claims, then for open rows.
 """
 
 from __future__ import annotations
@@ -98,6 +99,7 @@ class Planner:
         return (
             self._new_claimants(known, first)
             or self._further(known, self._claims(known, first), max(late_s, reserve_s))
+            or self._new_supported(known, first)
             or self._new_claimants(known, groups)
             or self._further(known, self._claims(known, groups), reserve_s)
             or self._thorough(known, groups)
@@ -123,6 +125,18 @@ class Planner:
             for wave in (simple, compiled) if len(new) > self._policy.budget.wave else (new,):
                 if wave and (visit := self._first_visit(known, group, wave)):
                     return visit
+        return None
+
+    def _new_supported(self, known: Known, groups: Sequence[Group]) -> Visit | None:
+        """Return the first visit of stock PyTorch's compile in bf16.
+
+        Before other batch sizes, which on a slow machine would leave it no time.
+        """
+        for group in groups:
+            new = [one for one in self._new(known, group) if _is_supported_bf16(one)]
+            wanted = new and not self._profile.torchscript_first
+            if wanted and (visit := self._first_visit(known, group, new)):
+                return visit
         return None
 
     def _new_others(self, known: Known, groups: Sequence[Group]) -> Visit | None:
@@ -306,12 +320,17 @@ def _is_further(scenario: Scenario) -> bool:
     return scenario.mode is Mode.AOT or (scenario.compiles and scenario.dtype is Dtype.BF16)
 
 
+def _is_supported_bf16(scenario: Scenario) -> bool:
+    compiled = scenario.mode is Mode.COMPILE and scenario.dtype is Dtype.BF16
+    return compiled and not _if_time_is_left(scenario)
+
+
 def _if_time_is_left(scenario: Scenario) -> bool:
     """Return whether no budget is kept for it, though a user may choose it.
 
     Packages compiled ahead of time and compilation in bf16 fuse what TorchScript or compilation in
     fp32 fuses, take many seconds to compile, and each equal way in a family makes the family's
     claim need more processes. So they are measured after the headlines, and join the claims then;
-    stock PyTorch's at one image, the supported ways to the fastest answer, have their budget.
+    stock PyTorch's at one image, the supported ways to the fastest answer, are not put off.
     """
     return _is_further(scenario) and (scenario.backend != "stock" or scenario.batch_size > 1)

@@ -106,6 +106,19 @@ def test_what_fits_of_a_further_batch_size_is_the_fastest() -> None:
     assert {(0, 1), (0, 2), (1, 2)} <= taken
 
 
+def test_the_supported_way_in_bf16_comes_before_other_batch_sizes() -> None:
+    """A team that leaves IPEX asks for it, and a slow machine would have no time left."""
+    supported = replace(COMPILED, dtype=Dtype.BF16)
+    theirs = replace(supported, backend="ipex")
+    smaller = (STOCK, NHWC, SCRIPT, supported, theirs)
+    larger = tuple(replace(one, batch_size=8) for one in smaller)
+    for profile, is_first in ((STANDARD, True), (PROFILES["suite"], False)):
+        visits = Machine(scenarios=(*smaller, *larger), ms=MS, profile=profile).play().visits
+        first = {name: place for place, v in reversed([*enumerate(visits)]) for name in v.scenarios}
+        assert (first[supported.id] < first[larger[0].id]) == is_first
+        assert first[theirs.id] > first[larger[0].id]
+
+
 def test_every_visit_has_stock_default_and_the_matrix_order() -> None:
     """It is what its times are paired with."""
     for visit in Machine(scenarios=FEW, ms=MS).play().visits:
