@@ -7,13 +7,14 @@
 A visit is one launch of one comparison group. The order, as `Planner.next` has it:
 
 1. the scenarios of the first group that a claim needs, those without a compiler first;
-2. further processes of the best and their close rivals, until that group's claims are decided;
-3. stock PyTorch's compile in bf16 there: what a team without IPEX would use;
-4. the other groups as in 1 and 2; at a further batch size, scenarios that the first group showed to
+2. stock PyTorch's compile in bf16 there: what a team without IPEX would use;
+3. further processes of the best and their close rivals, until that group's claims are decided;
+4. the other groups as in 1 and 3; at a further batch size, scenarios that the first group showed to
    be slower come last;
 5. a comparison of the best scenario's decisions with stock default's, on many more images;
 6. what no claim waits for: int8, variables, compile in bf16 and ahead of time, the rest;
-7. further processes for open claims, then for open rows.
+7. the comparison of 5 for a best that has changed;
+8. further processes for open claims, then for open rows.
 """
 
 from __future__ import annotations
@@ -98,12 +99,13 @@ class Planner:
         late_s = (1 - self._policy.budget.leading_share) * self._budget_s
         return (
             self._new_claimants(known, first)
-            or self._further(known, self._claims(known, first), max(late_s, reserve_s))
             or self._new_supported(known, first)
+            or self._further(known, self._claims(known, first), max(late_s, reserve_s))
             or self._new_claimants(known, groups)
             or self._further(known, self._claims(known, groups), reserve_s)
             or self._thorough(known, groups)
             or self._new_others(known, groups)
+            or self._thorough(known, groups, again=True)
             or self._further(known, self._claims(known, groups), 0.0)
             or self._further(known, self._rows(known), 0.0)
         )
@@ -130,7 +132,8 @@ class Planner:
     def _new_supported(self, known: Known, groups: Sequence[Group]) -> Visit | None:
         """Return the first visit of stock PyTorch's compile in bf16.
 
-        Before other batch sizes, which on a slow machine would leave it no time.
+        Before its rivals are repeated, or what they decided would be open again when it joins them;
+        and before other batch sizes, which on a slow machine would leave it no time.
         """
         for group in groups:
             new = [one for one in self._new(known, group) if _is_supported_bf16(one)]
@@ -236,8 +239,14 @@ class Planner:
             known.analysis(), known.visits, known.hopeless, self._profile, self._policy
         )
 
-    def _thorough(self, known: Known, groups: Sequence[Group]) -> Visit | None:
-        """Return a visit of the best at inference, if its outputs were compared on few images."""
+    def _thorough(
+        self, known: Known, groups: Sequence[Group], *, again: bool = False
+    ) -> Visit | None:
+        """Return a visit of the best at inference, if its outputs were compared on few images.
+
+        In a group that had one for another best, only `again`: between equal ways the lead changes
+        with every process.
+        """
         if not self._profile.recommended_parity_s:
             return None
         forecast = self._forecast(known)
@@ -247,12 +256,20 @@ class Planner:
             found = Claims(known.analysis()).answer(BEST, group_name(group))
             if found is None or found.scenario in known.thorough:
                 continue
+            if not again and self._had_thorough(known, group):
+                continue
             visit = self._repeated(known, group, {found.scenario})
             cost_s = forecast.launch_s(visit.scenarios, visit.rounds)
             cost_s += sum(forecast.thorough_s(name) for name in visit.scenarios)
             if found.scenario in known.measurable and cost_s <= known.left_s:
                 return replace(visit, thorough=frozenset(visit.scenarios))
         return None
+
+    def _had_thorough(self, known: Known, group: Group) -> bool:
+        return any(
+            one.id in known.thorough and one.id in known.measurable and not one.is_stock_default
+            for one in self._groups[group]
+        )
 
     def _further(
         self, known: Known, questions: Iterable[Question], reserve_s: float

@@ -147,6 +147,18 @@ def test_the_best_is_compared_thoroughly_once_before_what_no_claim_needs() -> No
     assert not any(visit.thorough for visit in visits)
 
 
+def test_between_equal_ways_one_comparison_comes_before_what_no_claim_needs() -> None:
+    """The lead changes with every process; who takes it later is compared after the others."""
+    looks = []
+    for seed in range(6):
+        machine = Machine(scenarios=FEW, ms=dict.fromkeys(FEW, 100.0), block=0.03, seed=seed)
+        visits = machine.play().visits
+        late = next(place for place, visit in enumerate(visits) if INT8.id in visit.scenarios)
+        assert sum(bool(visit.thorough) for visit in visits[:late]) == 1
+        looks.append(sum(bool(visit.thorough) for visit in visits))
+    assert max(looks) > 1
+
+
 def test_what_budget_is_kept_for_comes_before_what_gets_the_rest() -> None:
     """At any budget: stock PyTorch's packages before compile in bf16 by IPEX's backend."""
     ahead = replace(COMPILED, mode=Mode.AOT)
@@ -240,7 +252,8 @@ def test_what_is_slow_at_one_batch_size_comes_late_at_the_next() -> None:
 def test_standard_runs_decide_their_headlines() -> None:
     """IPEX is 5 % before stock; processes differ by .8 % and blocks by 3 %, as on a cloud guest.
 
-    With that much luck one of three runs may leave IPEX open.
+    With that much luck half of the runs may leave IPEX open. What counts is open or not at the end:
+    a claim that one way of a family decided is open again when another joins.
     """
     scenarios = matrix(STANDARD, (1, 8))
     ms = {
@@ -252,8 +265,8 @@ def test_standard_runs_decide_their_headlines() -> None:
         for one in scenarios
         if one.batch_size == 1
     }
-    decided_s = []
-    for seed in range(3):
+    decided: Counter[str] = Counter()
+    for seed in range(6):
         machine = Machine(
             scenarios=scenarios,
             ms=ms,
@@ -263,11 +276,11 @@ def test_standard_runs_decide_their_headlines() -> None:
             budget_s=STANDARD.budget_s,
         ).play()
         assert machine.decided_s("best/inference/b1") < 120
-        assert machine.decided_s("supported/inference/b1") < 300
-        ipex = (machine.decided_s(f"ipex/inference/b1/{dtype}") for dtype in ("bf16", "fp32"))
-        decided_s.append(min(ipex))
         assert machine.spent_s <= 1.02 * machine.budget_s
-    assert sorted(decided_s)[1] < 600
+        decided.update(decided_claims(machine.analysis(), DEFAULT))
+    assert decided["ipex/inference/b1/bf16"] >= 3
+    assert decided["supported/inference/b1"] >= 2
+    assert decided["best/inference/b8"] == decided["bf16/inference/b8"] == 6
 
 
 def test_a_small_budget_gives_each_group_its_minimum_first(run: Build) -> None:
