@@ -135,10 +135,11 @@ class Planner:
         Before its rivals are repeated, or what they decided would be open again when it joins them;
         and before other batch sizes, which on a slow machine would leave it no time.
         """
+        if self._profile.torchscript_first:
+            return None
         for group in groups:
             new = [one for one in self._new(known, group) if _is_supported_bf16(one)]
-            wanted = new and not self._profile.torchscript_first
-            if wanted and (visit := self._first_visit(known, group, new)):
+            if new and (visit := self._first_visit(known, group, new)):
                 return visit
         return None
 
@@ -348,6 +349,6 @@ def _if_time_is_left(scenario: Scenario) -> bool:
     Packages compiled ahead of time and compilation in bf16 fuse what TorchScript or compilation in
     fp32 fuses, take many seconds to compile, and each equal way in a family makes the family's
     claim need more processes. So they are measured after the headlines, and join the claims then;
-    stock PyTorch's at one image, the supported ways to the fastest answer, are not put off.
+    stock PyTorch's at one image, the supported ways to the fastest answer, have their budget.
     """
     return _is_further(scenario) and (scenario.backend != "stock" or scenario.batch_size > 1)
