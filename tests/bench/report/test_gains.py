@@ -206,6 +206,20 @@ def test_int8_that_the_budget_left_out_is_no_invalid_result(make_run: MakeRun) -
         assert words in known(int8(Facts(replace(run, scenarios=tuple(rows))))).headline
 
 
+def test_ipex_that_the_budget_left_out_is_not_called_impossible(make_run: MakeRun) -> None:
+    """It was never tried; what could not be imported was."""
+    run = make_run(only=THREE)
+    for begin, words in ((NO_TURN, "no turn"), ("it is missing", "could not be measured here")):
+        rows = [
+            replace(row, status=Status.UNAVAILABLE, reason=f"{begin} of 60 s was used up")
+            if row.backend == "ipex"
+            else row
+            for row in run.scenarios
+        ]
+        facts = Facts(replace(run, scenarios=tuple(rows)))
+        assert words in answer_of(facts, "ipex").headline
+
+
 def test_without_int8_there_is_no_such_answer(make_run: MakeRun) -> None:
     """The run had no int8 scenario."""
     assert int8(Facts(make_run(only=(DEFAULT_1, IPEX_1)))) is None
