@@ -18,6 +18,7 @@ from pillqc.commands.common import (
     POSITIVE,
     SHARE,
     SIZE,
+    FiniteRange,
     loaded_model,
     note,
     samples_in,
@@ -37,8 +38,10 @@ _ADAPT: Final = {
     "narrow": True,
     "masks": True,
     "augment": True,
+    "paste": True,
     "cycle": True,
     "epochs": 0,
+    "test_share": None,
     "batch_size": 16,
     "learning_rate": 1e-3,
 }
@@ -101,9 +104,22 @@ hardly part in eight epochs of some 480 images."""
     default="content",
     help="60, 20 and 20 % of every defect, from all folders together; or as the folders say.",
 )
+@click.option(
+    "--test-share",
+    type=FiniteRange(0, 0.7),
+    default=0.2,
+    help="Share of the images that is kept for `pillqc evaluate`; .2, or with --adapt none of fewer"
+    " than 300.",
+)
 @click.option("--masks", is_flag=True, help="Learn from masks too; needs fewer bad images.")
 @click.option("--full", is_flag=True, help="Train all layers, not only conv5 and the head.")
 @click.option("--augment", is_flag=True, help="Small turns, shifts, light, blur and noise.")
+@click.option(
+    "--paste/--no-paste",
+    default=False,
+    help="Put the defects of bad images onto good ones, too: few bad images then teach as many."
+    " Needs masks.",
+)
 @click.option(
     "--narrow", is_flag=True, help="Train a widened model as narrow as it was trained before."
 )
@@ -112,8 +128,8 @@ hardly part in eight epochs of some 480 images."""
 @click.option(
     "--adapt",
     is_flag=True,
-    help="For another product: --full --narrow --masks --augment --cycle, in bf16 where the CPU has"
-    " it, batches of 16 at a rate of .001, 14,000 images in all. Needs masks.",
+    help="For another product: --full --narrow --masks --augment --paste --cycle, in bf16 where the"
+    " CPU has it, batches of 16 at a rate of .001, 14,000 images in all. Needs masks.",
 )
 @SIZE
 @click.option(
@@ -145,12 +161,13 @@ def train_command(
     """Train as the tutorial does: Adam, class weights, early stop.
 
     The images are split by content into train, validation and test. Validation chooses the best
-    epoch, the threshold and the scale of the maps; `pillqc evaluate` on the same folder then uses
-    the rest. After a kill, the same command resumes. torchrun shares the work between processes.
+    epoch (with --cycle it is the last), the threshold and the scale of the maps; `pillqc evaluate`
+    on the same folder then uses the rest. After a kill, the same command resumes. torchrun shares
+    the work between processes.
 
     With --from-scratch, without --data: how the shipped model learnt good and bad, on fresh pills
     only. It writes a checkpoint every two minutes, from which the same command resumes. (The second
-    step, which taught it names, is --adapt --classes defects --names-only --half.)
+    step, which taught it names, is --adapt --no-paste --classes defects --names-only --half.)
 
     \b
     Examples:
@@ -177,6 +194,8 @@ def train_command(
         return
     if options["data"] is None:
         raise UsageError("--data is missing; give a folder of images, or --from-scratch")
+    if options["split_by"] == "folders" and not _not_given({"test_share": None}):
+        raise UsageError("--test-share means nothing with --split-by folders: test/ is the test")
     from pillqc.data.split_manifest import manifest_path
     from pillqc.training.run import TrainingRun, run_training
 

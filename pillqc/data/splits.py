@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from pillqc.data.images import Sample
 
 SHARES: Final[dict[str, float]] = {"train": 0.6, "validation": 0.2, "test": 0.2}
+FEWEST_TO_TEST: Final = 300
+"""Of fewer images a fifth cannot judge a model: of thirty bad ones, all found may mean nine in ten,
+and their place in the training is worth more."""
 _SIDE: Final = 64
 _ROWS: Final = 256
 """Images whose distances to all others are computed at once."""
@@ -78,6 +81,19 @@ def split_samples(
         for name, chosen in _cut(digests, shares).items():
             splits[name].extend(s for digest in chosen for s in by_content[digest])
     return {name: sorted(chosen, key=lambda s: s.path) for name, chosen in splits.items()}
+
+
+def shares_of(images: int, test: float | None) -> dict[str, float]:
+    """Return the shares of the splits of so many images.
+
+    Args:
+        images: their number.
+        test: the share for the test; None: a fifth, or nothing of fewer than `FEWEST_TO_TEST`.
+    """
+    if test is None:
+        test = 0.0 if images < FEWEST_TO_TEST else SHARES["test"]
+    validation = SHARES["validation"]
+    return {"train": round(1.0 - validation - test, 6), "validation": validation, "test": test}
 
 
 def split_by_folders(

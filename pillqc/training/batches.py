@@ -29,6 +29,7 @@ from pillqc.limits import free_memory
 from pillqc.model.narrowing import narrow_blocks
 from pillqc.model.network import BLOCK_5, CustomVGG
 from pillqc.training.augmentation import augment, augment_masks
+from pillqc.training.pasting import Move, draw_move, pasted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,6 +43,10 @@ _SHARE_OF_MEMORY: Final = 0.25
 """Share of the free memory for kept outputs; MVTec AD's pill category takes some 170 MB at
 full width."""
 _SHARE_FOR_PICTURES: Final = 0.1
+_PASTED_SHARE: Final = 0.7
+"""Share of bad images whose defect lies on a good one; the others stay as they were taken."""
+_PASTING: Final = 1
+"""Sets the random numbers of pasting apart from those of augmentation."""
 
 
 class Source(Protocol):
@@ -101,11 +106,21 @@ class TensorSource:
         return self.all_masks[torch.as_tensor(indices)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """Where a bad image's defect lies."""
+
+    onto: int
+    """Index of the good image."""
+    move: Move
+
+
 class FileSource:
     """Images read from disk when they are needed, so that memory does not grow with them.
 
     With `augment_seed`, images change in every epoch. How depends on the seed, the epoch and the
-    image's index only, so it is the same however many processes share a batch.
+    image's index only, so it is the same however many processes share a batch. So it is with
+    `paste_seed`, by which the defects of most bad images that have a mask lie on good ones.
 
     With `keep`, a file is decoded once, and its resized picture kept in a tenth of the free memory.
     """
@@ -116,16 +131,18 @@ class FileSource:
         *,
         size: int = 224,
         augment_seed: int | None = None,
+        paste_seed: int | None = None,
         defects: Sequence[str] = (),
         keep: bool = False,
     ) -> None:
         self._samples = list(samples)
         self._size = size
-        self._augment_seed = augment_seed
+        self._augment_seed, self._paste_seed = augment_seed, paste_seed
         self._room = int(free_memory() * _SHARE_FOR_PICTURES) if keep else 0
         self._pictures: dict[int, Image.Image] = {}
-        self.fixed = augment_seed is None
+        self.fixed = augment_seed is None and paste_seed is None
         self.labels = torch.tensor([int(sample.bad) for sample in samples], dtype=torch.int64)
+        self._good = [index for index, sample in enumerate(samples) if not sample.bad]
         self.present = torch.from_numpy(presence([sample.defect for sample in samples], defects))
         known = [not sample.bad or sample.mask is not None for sample in samples]
         self.masked = torch.tensor(known, dtype=torch.bool)
@@ -133,13 +150,37 @@ class FileSource:
 
     def images(self, indices: Sequence[int], epoch: int) -> Tensor:
         """Return the images of the indices, augmented for this epoch."""
-        images = np.stack([normalised(self._picture(index), self._size) for index in indices])
-        return self._augmented(augment, torch.from_numpy(images), indices, epoch)
+        images = torch.stack([self._image(index, epoch) for index in indices])
+        return self._augmented(augment, images, indices, epoch)
 
     def masks(self, indices: Sequence[int], epoch: int) -> Tensor:
         """Return the masks of the indices, moved as the images are."""
-        masks = torch.from_numpy(np.stack([self._mask(index) for index in indices]))
+        masks = torch.stack([self._moved_mask(index, epoch) for index in indices])
         return self._augmented(augment_masks, masks, indices, epoch)
+
+    def _image(self, index: int, epoch: int) -> Tensor:
+        """Return the image, its defect perhaps on a good one (3, H, W)."""
+        own = torch.from_numpy(normalised(self._picture(index), self._size))
+        place = self._place(index, epoch)
+        if place is None:
+            return own
+        good = torch.from_numpy(normalised(self._picture(place.onto), self._size))
+        return pasted(good, own, torch.from_numpy(self._mask(index)), place.move)
+
+    def _moved_mask(self, index: int, epoch: int) -> Tensor:
+        mask, place = torch.from_numpy(self._mask(index)), self._place(index, epoch)
+        return mask if place is None else place.move.of(mask)
+
+    def _place(self, index: int, epoch: int) -> _Place | None:
+        """Return where the image's defect lies in this epoch; None: where it is."""
+        known_defect = bool(self.labels[index]) and bool(self.masked[index])
+        if self._paste_seed is None or not known_defect or not self._good:
+            return None
+        generator = _generator(self._paste_seed, epoch, index, _PASTING)
+        if float(torch.rand((), generator=generator)) >= _PASTED_SHARE:
+            return None
+        chosen = int(torch.randint(len(self._good), (), generator=generator))
+        return _Place(onto=self._good[chosen], move=draw_move(generator, side=self._size))
 
     def _augmented(
         self,
@@ -152,8 +193,7 @@ class FileSource:
             return values
         changed = []
         for index, value in zip(indices, values, strict=True):
-            seed = hash((self._augment_seed, epoch, index)) % 2**63  # Python salts text only
-            changed.append(change(value[None], torch.Generator().manual_seed(seed)))
+            changed.append(change(value[None], _generator(self._augment_seed, epoch, index)))
         return torch.cat(changed)
 
     def _picture(self, index: int) -> Image.Image:
@@ -175,6 +215,10 @@ class FileSource:
             self._packed_masks[index] = np.packbits(mask)
         flat = np.unpackbits(self._packed_masks[index], count=self._size**2).astype(np.bool_)
         return flat.reshape(self._size, self._size)
+
+
+def _generator(*numbers: int) -> torch.Generator:
+    return torch.Generator().manual_seed(hash(numbers) % 2**63)  # Python salts text only
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -104,7 +104,7 @@ class TrainingResult:
     optimized_layers: int
     """How many layers `optimize` replaced; 0 means that it had no effect."""
     best_epoch: int | None = None
-    """The epoch whose weights were kept; None without validation images, when it is the last."""
+    """The epoch whose weights were kept: the best, or a whole cycle's last; None: not validated."""
     resumed_at: int | None = None
     """The epoch in which this session resumed from a checkpoint."""
 
@@ -282,7 +282,8 @@ class _Loop:  # more than 15 fields: what trains, on what, and how far it is
         )
         if found is not None:
             score = (found.auroc + (found.defect_auroc or 0.0), -found.loss)
-            if score > (position.best_score or (-1.0, 0.0)):
+            whole = self._options.cycle and epoch.epoch == self._options.epochs  # the rate fell to 0
+            if whole or score > (position.best_score or (-1.0, 0.0)):
                 position.best_score, position.best_epoch = score, epoch.epoch
                 position.best = trained_state(self._model, self._running)
         position.history.append(asdict(epoch))

@@ -23,7 +23,14 @@ from pillqc.data.images import MEAN, STD
 from pillqc.data.masks import MaskSurvey, survey_masks
 from pillqc.data.seen_images import encode_seen
 from pillqc.data.split_manifest import build_manifest, manifest_path, write_split
-from pillqc.data.splits import find_crossings, split_by_folders, split_samples, with_split_names
+from pillqc.data.splits import (
+    SHARES,
+    find_crossings,
+    shares_of,
+    split_by_folders,
+    split_samples,
+    with_split_names,
+)
 from pillqc.errors import UsageError, shown
 from pillqc.evaluation.calibration import Chosen, choose, choose_names, divide_head
 from pillqc.evaluation.defect_calibration import scale_defects
@@ -96,12 +103,16 @@ class TrainingRun:  # more than 15 fields: one for each option of `pillqc train`
     full: bool = False
     masks: bool = False
     augment: bool = False
+    paste: bool = False
+    """Put the defects of bad images onto good ones, too."""
     narrow: bool = False
     """Train a widened model in its narrow form."""
     half: bool = False
     """Keep the weights in half precision: the file is half as large."""
     cycle: bool = False
     split_by: str = "content"
+    test_share: float | None = SHARES["test"]
+    """Share of the images that `pillqc evaluate` may judge by; None: as `shares_of` says."""
     size: int = 0
     """Side in pixels; 0: that of the model it starts from."""
     seed: int = 0
@@ -140,10 +151,19 @@ def run_training(
     notes: list[str] = []
     samples = read_samples(run.data, good=run.good, on_note=notes.append)
     masks = survey_masks(samples)
+    if run.paste and not masks.used:
+        raise UsageError("--paste needs masks of bad images, and there are none; leave it out")
     if run.split_by == "folders":
         splits = split_by_folders(samples, run.data, seed=run.seed)
     else:
-        splits = split_samples(samples, seed=run.seed)
+        splits = split_samples(
+            samples, seed=run.seed, shares=shares_of(len(samples), run.test_share)
+        )
+        if not splits["test"]:
+            notes.append(
+                f"none of the {len(samples)} images is kept for a test; judge the model on others,"
+                " or keep some with --test-share"
+            )
     manifest = build_manifest(splits, run.data)
     defects = defect_names(splits["train"]) if run.classes == "defects" else ()
     loaded = load_model(run.weights, freeze=not run.full, seed=run.seed)
@@ -182,13 +202,14 @@ def _train(
     on_epoch: Callable[[Epoch], None] | None,
 ) -> TrainingResult:
     dtype = torch.bfloat16 if run.dtype == "bf16" else None
-    again = run.full or run.augment  # pictures are needed in every epoch: keep them
+    again = run.full or run.augment or run.paste  # pictures are needed in every epoch: keep them
     return train(
         model,
         FileSource(
             splits["train"],
             size=run.size,
             augment_seed=run.seed if run.augment else None,
+            paste_seed=run.seed if run.paste else None,
             defects=defects,
             keep=again,
         ),

@@ -9,7 +9,14 @@ import pytest
 from PIL import Image
 
 from pillqc.data.images import Sample
-from pillqc.data.splits import content_hash, find_crossings, split_samples
+from pillqc.data.splits import (
+    FEWEST_TO_TEST,
+    SHARES,
+    content_hash,
+    find_crossings,
+    shares_of,
+    split_samples,
+)
 from pillqc.errors import DataError
 from pillqc.rendering.scene import render
 
@@ -36,6 +43,36 @@ def test_every_defect_is_divided_in_the_same_proportions(tmp_path: Path) -> None
         "train": {"good": 30, "crack": 12},
         "validation": {"good": 10, "crack": 4},
         "test": {"good": 10, "crack": 4},
+    }
+
+
+@pytest.mark.parametrize(
+    ("images", "test", "expected"),
+    [(50, 0.2, SHARES["test"]), (FEWEST_TO_TEST - 1, None, 0.0), (FEWEST_TO_TEST, None, 0.2)],
+)
+def test_few_images_are_kept_for_a_test_only_on_request(
+    images: int, test: float | None, expected: float
+) -> None:
+    """A fifth of a hundred could judge nothing, and would be missing where they are needed."""
+    shares = shares_of(images, test)
+    assert shares["test"] == expected
+    assert shares["validation"] == SHARES["validation"]
+    assert sum(shares.values()) == pytest.approx(1.0, abs=1e-9)
+
+
+def test_a_fifth_for_the_test_divides_as_ever() -> None:
+    """Splits of earlier versions stay what they were, bit by bit."""
+    assert shares_of(1000, SHARES["test"]) == SHARES
+
+
+def test_without_a_share_for_the_test_it_is_empty(tmp_path: Path) -> None:
+    """Four fifths train, a fifth validates."""
+    samples = _samples(tmp_path, {"good": 50, "crack": 20})
+    splits = split_samples(samples, shares=shares_of(len(samples), 0.0))
+    assert {name: len(chosen) for name, chosen in splits.items()} == {
+        "train": 56,
+        "validation": 14,
+        "test": 0,
     }
 
 

@@ -8,6 +8,7 @@ from unittest import mock
 
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812 - PyTorch's own convention
 
 from pillqc.data.decoding_process import read_image
 from pillqc.data.folders import read_samples
@@ -148,3 +149,39 @@ def test_a_kept_picture_is_decoded_once(
     assert torch.equal(first, again)
     assert not torch.equal(first, later)
     assert len(decodes) == decoded
+
+
+def test_defects_of_bad_pictures_lie_on_good_ones_with_their_masks(rendered: Path) -> None:
+    """Good pictures stay as they are; a bad one is another in most epochs, where its mask says."""
+    samples = read_samples(rendered)
+    plain, source = FileSource(samples, size=64), FileSource(samples, size=64, paste_seed=1)
+    assert not source.fixed
+    indices = range(len(samples))
+    bad = [index for index in indices if samples[index].bad]
+    good = [index for index in indices if not samples[index].bad]
+    images, masks = plain.images(indices, 0), plain.masks(indices, 0)
+    elsewhere = 0
+    for epoch in range(4):
+        made, moved = source.images(indices, epoch), source.masks(indices, epoch)
+        assert torch.equal(made, source.images(indices, epoch))
+        assert torch.equal(made[good], images[good])
+        assert not moved[good].any()
+        for index in bad:
+            if torch.equal(made[index], images[index]):
+                assert torch.equal(moved[index], masks[index])
+                continue
+            elsewhere += 1
+            # outside of the mask and its margin it is a good picture, pixel by pixel
+            near = F.max_pool2d(moved[index][None].float(), 25, stride=1, padding=12)[0] > 0
+            assert any(
+                torch.equal(made[index][:, ~near], images[number][:, ~near]) for number in good
+            )
+    assert 0.4 < elsewhere / (4 * len(bad)) < 0.95
+
+
+def test_a_bad_picture_without_a_mask_stays_as_it_is(rendered: Path) -> None:
+    """Nothing tells which part of it is defective."""
+    samples = [replace(sample, mask=None) for sample in read_samples(rendered)]
+    source = FileSource(samples, size=24, paste_seed=1)
+    plain = FileSource(samples, size=24).images(range(len(samples)), 0)
+    assert torch.equal(source.images(range(len(samples)), 0), plain)

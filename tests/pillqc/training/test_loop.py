@@ -134,6 +134,19 @@ def test_a_cycle_rises_and_then_falls_to_0() -> None:
     assert not TrainingOptions().cycle
 
 
+def test_a_whole_cycle_keeps_its_last_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rate falls to nothing for that; without one the best by validation stays."""
+    kept = []
+    for cycle_or_not in (True, False):
+        aurocs = iter((0.9, 0.8, 0.7))
+        monkeypatch.setattr(
+            "pillqc.training.objective.metrics.roc_auc_score", lambda *_, a=aurocs: next(a)
+        )
+        options = TrainingOptions(epochs=3, target_accuracy=None, cycle=cycle_or_not)
+        kept.append(train(_Tiny(), _source(), options, validation=_source()).best_epoch)
+    assert kept == [3, 1]
+
+
 def test_a_cycle_keeps_the_head_ahead_of_the_features() -> None:
     """Both rates fall, and one stays a multiple of the other."""
     kept: list[torch.optim.Optimizer] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -248,6 +249,32 @@ def test_names_alone_need_names_and_a_decision_to_keep(
         run_training(short(pills, tmp_path / "m.safetensors", **(usual | options)))
 
 
+def test_pasting_needs_masks(pills: Path, tmp_path: Path) -> None:
+    """Without them nothing tells what to paste, and the option would do nothing."""
+    unmarked = shutil.copytree(
+        pills, tmp_path / "pills", ignore=shutil.ignore_patterns("ground_truth")
+    )
+    with pytest.raises(UsageError, match="--paste"):
+        run_training(short(unmarked, tmp_path / "m.safetensors", paste=True))
+
+
+def test_pasting_changes_what_is_learnt(pills: Path, tmp_path: Path) -> None:
+    """The training's pictures have other defects, of the same seed."""
+    heads = [
+        trained(short(pills, tmp_path / f"{paste}.safetensors", epochs=1, paste=paste))[1]
+        for paste in (False, True)
+    ]
+    assert not torch.equal(heads[0]["head.weight"], heads[1]["head.weight"])
+
+
+def test_a_share_for_the_test_is_not_asked_of_folders(pills: Path, tmp_path: Path) -> None:
+    """The option would be ignored there."""
+    words = ["train", "--data", pills, "--split-by", "folders", "--test-share", ".1"]
+    done = run(*words, "--out", tmp_path / "m.safetensors")
+    assert done.exit_code == 2
+    assert "--test-share" in done.stderr
+
+
 @pytest.mark.slow
 def test_an_adapted_model_knows_a_product_that_the_shipped_one_does_not(tmp_path: Path) -> None:
     """The result is a model of full width like any other, and can be narrowed again.
@@ -268,7 +295,10 @@ def test_an_adapted_model_knows_a_product_that_the_shipped_one_does_not(tmp_path
     card, tensors = read_artifact(out)
     assert tensors["head.weight"].shape == (2, 512)
     training = card.training
-    assert all(training[name] for name in ("full", "narrow", "masks", "augment", "cycle"))
+    assert all(training[name] for name in ("full", "narrow", "masks", "augment", "paste", "cycle"))
+    assert "none of the 140 images is kept for a test" in done.stderr
+    assert sum(card.data["images"]["train"].values()) == 112
+    assert "test" not in card.data["images"]
     assert (training["batch_size"], training["learning_rate"]) == (16, 1e-3)
     test = read_samples(tmp_path / "test")
     aurocs = []

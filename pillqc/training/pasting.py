@@ -1,0 +1,95 @@
+"""Paste the defects of bad pictures onto good ones, so that few bad pictures teach as many.
+
+    move = draw_move(generator, side=224)
+    image = pasted(good, bad, mask, move)
+    mask = move.of(mask)                    # where the picture is defective now
+
+Ten scratches on ten pills are learnt by heart; on sixty good pills, mirrored and moved a little,
+they are scratches. What is pasted is the mask and a few pixels around it, with soft edges and as
+light as its new surroundings, so that no seam tells of it. After Ghiasi et al., "Simple Copy-Paste
+is a Strong Data Augmentation Method for Instance Segmentation", CVPR 2021.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - PyTorch's own convention
+from torch import Tensor
+
+FARTHEST: Final = 0.03
+"""How far a defect moves at most, along each side, as a share of it."""
+_SIDE: Final = 224
+"""The side in pixels for which the next widths are meant; they grow with the picture."""
+_MARGIN: Final = 3
+"""Pixels around the mask that come along: edges of masks are seldom exact."""
+_SOFT: Final = 2
+"""Pixels over which the pasted part fades out, twice."""
+_RING: Final = 8
+"""Pixels around the mask in which both pictures' light is compared."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """Where a defect goes in a picture of the same size: mirrored, and then shifted."""
+
+    mirrored: tuple[bool, bool] = (False, False)
+    """Upside down, and left to right."""
+    shift: tuple[int, int] = (0, 0)
+    """Pixels down, and to the right."""
+
+    def of(self, planes: Tensor) -> Tensor:
+        """Return the moved planes (..., H, W); what enters at an edge is 0 or False."""
+        axes = [axis for axis, turned in zip((-2, -1), self.mirrored, strict=True) if turned]
+        moved = planes.flip(axes).roll(self.shift, (-2, -1))
+        for axis, shift in zip((-2, -1), self.shift, strict=True):
+            start = 0 if shift > 0 else moved.shape[axis] + shift
+            moved.narrow(axis, start, abs(shift)).zero_()
+        return moved
+
+
+def draw_move(generator: torch.Generator, *, side: int) -> Move:
+    """Return a random move in a square picture of this side.
+
+    A defect is mirrored with its picture: most pills are as wide on one side as on the other, so
+    that it stays on the pill.
+    """
+    up, across, down, right = torch.rand(4, generator=generator).tolist()
+    most = FARTHEST * side
+    return Move(
+        mirrored=(up < 0.5, across < 0.5),
+        shift=(round((2.0 * down - 1.0) * most), round((2.0 * right - 1.0) * most)),
+    )
+
+
+def pasted(onto: Tensor, defective: Tensor, mask: Tensor, move: Move) -> Tensor:
+    """Return a picture with the moved defect of another.
+
+    Args:
+        onto: the picture (3, H, W).
+        defective: the one with the defect (3, H, W).
+        mask: where it is, bool (H, W).
+        move: where it goes.
+    """
+    pixels = max(round(mask.shape[-1] / _SIDE), 1)
+    moved = move.of(mask)[None, None].float()
+    core = _grown(moved, _MARGIN * pixels)
+    ring = _grown(moved, _RING * pixels) - core
+    part = move.of(defective)
+    lighter = ((onto - part) * ring[0]).sum((1, 2)) / ring.sum().clamp_min(1.0)
+    cover = _faded(_faded(core, _SOFT * pixels), _SOFT * pixels)[0]
+    made: Tensor = onto * (1.0 - cover) + (part + lighter[:, None, None]) * cover
+    return made
+
+
+def _grown(mask: Tensor, pixels: int) -> Tensor:
+    grown: Tensor = F.max_pool2d(mask, 2 * pixels + 1, stride=1, padding=pixels)
+    return grown
+
+
+def _faded(cover: Tensor, pixels: int) -> Tensor:
+    padded = F.pad(cover, (pixels,) * 4, mode="replicate")
+    faded: Tensor = F.avg_pool2d(padded, 2 * pixels + 1, stride=1)
+    return faded
