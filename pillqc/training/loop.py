@@ -282,7 +282,7 @@ class _Loop:  # more than 15 fields: what trains, on what, and how far it is
         )
         if found is not None:
             score = (found.auroc + (found.defect_auroc or 0.0), -found.loss)
-            whole = self._options.cycle and epoch.epoch == self._options.epochs  # the rate fell to 0
+            whole = self._options.cycle and epoch.epoch == self._options.epochs  # rate 0
             if whole or score > (position.best_score or (-1.0, 0.0)):
                 position.best_score, position.best_epoch = score, epoch.epoch
                 position.best = trained_state(self._model, self._running)

@@ -31,6 +31,17 @@ INT8 = (
 )
 
 
+def without(run: Run, reason: str, **of: str) -> Facts:
+    """The run's facts if the scenarios that have these values had not been measured."""
+    rows = (
+        replace(row, status=Status.UNAVAILABLE, reason=reason)
+        if all(getattr(row, name) == value for name, value in of.items())
+        else row
+        for row in run.scenarios
+    )
+    return Facts(replace(run, scenarios=tuple(rows)))
+
+
 @pytest.mark.parametrize(
     ("plan", "verdict", "tone"),
     [
@@ -197,26 +208,14 @@ def test_int8_that_the_budget_left_out_is_no_invalid_result(make_run: MakeRun) -
     """It was never tried; what failed was."""
     run = make_run(only=INT8, int8=True)
     for begin, words in ((NO_TURN, "no turn"), ("it crashed", "no valid result")):
-        rows = [
-            replace(row, status=Status.UNAVAILABLE, reason=f"{begin} of 60 s was used up")
-            if row.dtype == "int8"
-            else row
-            for row in run.scenarios
-        ]
-        assert words in known(int8(Facts(replace(run, scenarios=tuple(rows))))).headline
+        assert words in known(int8(without(run, f"{begin} of 60 s", dtype="int8"))).headline
 
 
 def test_ipex_that_the_budget_left_out_is_not_called_impossible(make_run: MakeRun) -> None:
     """It was never tried; what could not be imported was."""
     run = make_run(only=THREE)
-    for begin, words in ((NO_TURN, "no turn"), ("it is missing", "could not be measured here")):
-        rows = [
-            replace(row, status=Status.UNAVAILABLE, reason=f"{begin} of 60 s was used up")
-            if row.backend == "ipex"
-            else row
-            for row in run.scenarios
-        ]
-        facts = Facts(replace(run, scenarios=tuple(rows)))
+    for begin, words in ((NO_TURN, "no turn"), ("missing", "could not be measured here")):
+        facts = without(run, f"{begin} of 60 s", backend="ipex")
         assert words in answer_of(facts, "ipex").headline
 
 
