@@ -6,9 +6,10 @@ PYTHONPATH=. python tests/microbench/other_renderer.py --out data/tablets --seed
 PYTHONPATH=. python tests/microbench/other_renderer.py --out data/short -- --epochs 20
 
 The tablets are those of `other_tablets.py`. Each training gets 60 good and 60 bad ones of a seed of
-its own, all are judged on the same tablets that no training uses. Nothing of pillqc was tuned on
-them. Words after `--` are further options of `pillqc train`. What was measured stays in the folder,
-so that the same command resumes and adds seeds; other options need another folder.
+its own, all are judged on the same tablets that no training uses. The shipped model was not tuned
+on them; variants of `--adapt` were compared on them. Words after `--` are further options of
+`pillqc train`. What was measured stays in the folder, so that the same command resumes and adds
+seeds; other options need another folder.
 """
 
 from __future__ import annotations
