@@ -14,7 +14,9 @@ from bench.analysis.measurements import Measurements, disturbance
 from bench.engine.engine import Engine
 from bench.engine.participants import Group
 from bench.engine.time_use import TimeUse
-from bench.plan.scenario import CONTROL_SUFFIX
+from bench.errors import WorkerError
+from bench.plan.scenario import CONTROL_SUFFIX, Status
+from bench.store.events import EventKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from bench.engine.worker_process import WorkerHandle
     from bench.gate.thresholds import Effort
     from bench.plan.thresholds import Policy
+    from bench.store.events import Event
     from bench.store.records import IterationRow, NoiseRow
 
 
@@ -92,10 +95,11 @@ class Experiment:
         """Run all launches.
 
         Raises:
-            WorkerError: a worker failed. The rate of wrong verdicts must not include a broken
-                machine.
+            WorkerError: a worker failed, or no block counted. The rate of wrong verdicts must not
+                include a broken machine.
         """
         began, ends_s = self.clock(), []
+        events: list[Event] = []
         engine = Engine(
             run_id="selfcheck",
             policy=self.policy,
@@ -103,6 +107,7 @@ class Experiment:
             say=self.say,
             at_once=self.starts_at_once,
             needed=True,
+            record_event=events.append,
             clock=self.clock,
             use=self.use,
         )
@@ -126,6 +131,10 @@ class Experiment:
         finally:
             engine.end()
             self.use.total_s += self.clock() - began
+        if self.name not in engine.blocks:
+            reasons = (one.reason for one in events if one.kind is EventKind.BLOCK_NOT_COUNTED)
+            reason = next(reasons, None) or "no round was measured"
+            raise WorkerError(Status.CRASHED, f"no block of {self.name} counts: {reason}")
         return Measured(
             blocks=engine.blocks[self.name],
             calls=tuple(engine.calls),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bench.errors import WorkerError
 from bench.gate.thresholds import Effort
 from bench.plan.thresholds import DEFAULT
 from bench.selfcheck.check import stock_participants, verdict_of
@@ -71,6 +72,27 @@ def test_a_worker_under_other_conditions_has_no_verdict(backend: Any) -> None:
         verdict_of(measured, participants[1], participants[0], participants[2], DEFAULT)[0]
         != "invalid"
     )
+
+
+def test_where_no_block_counts_the_reason_is_told(backend: Any) -> None:
+    """A broken machine is no verdict, and no traceback either."""
+    participants = stock_participants(3)
+
+    def lost(_worker: Any, fields: Any) -> dict[str, Any]:
+        times = [15_000_000] * fields["n"]
+        return {"wall_ns": times, "cpu_ns": times, "invalid": "it was compiled anew"}
+
+    backend.faults[participants[0].scenario.id, "call"] = lost
+    experiment = Experiment(
+        name="planted 0",
+        participants=participants,
+        effort=Effort(launches=1, min_rounds=3, max_rounds=3),
+        policy=DEFAULT,
+        launch=lambda participant: backend.launch(participant.scenario, False, 0),
+        clock=backend.clock,
+    )
+    with pytest.raises(WorkerError, match=r"planted 0 .* compiled anew"):
+        experiment.measure()
 
 
 def test_a_participant_that_lost_every_block_leaves_the_others_their_verdict() -> None:
