@@ -23,12 +23,18 @@ FARTHEST: Final = 0.03
 """How far a defect moves at most, along each side, as a share of it."""
 _SIDE: Final = 224
 """The side in pixels for which the next widths are meant; they grow with the picture."""
-_MARGIN: Final = 3
-"""Pixels around the mask that come along: edges of masks are seldom exact."""
-_SOFT: Final = 2
+_MARGIN: Final = 1
+"""Pixels around the mask that come along: edges of masks are seldom exact, and what comes along of
+a thin scratch must be the scratch."""
+_SOFT: Final = 1
 """Pixels over which the pasted part fades out, twice."""
 _RING: Final = 8
 """Pixels around the mask in which both pictures' light is compared."""
+_NEAR: Final = 12
+"""Pixels around a place whose share of the ring tells how much lighter it is there."""
+
+_LEAST: Final = 1e-3
+"""Of the ring, so that inside of a large defect, far from any of it, nothing is divided by 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,9 +84,11 @@ def pasted(onto: Tensor, defective: Tensor, mask: Tensor, move: Move) -> Tensor:
     core = _grown(moved, _MARGIN * pixels)
     ring = _grown(moved, _RING * pixels) - core
     part = move.of(defective)
-    lighter = ((onto - part) * ring[0]).sum((1, 2)) / ring.sum().clamp_min(1.0)
+    # a pill is lit from one side, so how much lighter it is differs along a scratch
+    lighter = _faded((onto - part)[None] * ring, _NEAR * pixels)[0]
+    lighter = lighter / _faded(ring, _NEAR * pixels)[0].clamp_min(_LEAST)
     cover = _faded(_faded(core, _SOFT * pixels), _SOFT * pixels)[0]
-    made: Tensor = onto * (1.0 - cover) + (part + lighter[:, None, None]) * cover
+    made: Tensor = onto * (1.0 - cover) + (part + lighter) * cover
     return made
 
 
