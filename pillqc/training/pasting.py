@@ -93,11 +93,16 @@ def pasted(onto: Tensor, defective: Tensor, mask: Tensor, move: Move) -> Tensor:
 
 
 def _grown(mask: Tensor, pixels: int) -> Tensor:
-    grown: Tensor = F.max_pool2d(mask, 2 * pixels + 1, stride=1, padding=pixels)
+    """Return the mask (N, C, H, W) with a square border of this width around what is set."""
+    length = 2 * pixels + 1
+    down = F.max_pool2d(mask, (length, 1), 1, (pixels, 0))
+    grown: Tensor = F.max_pool2d(down, (1, length), 1, (0, pixels))
     return grown
 
 
-def _faded(cover: Tensor, pixels: int) -> Tensor:
-    padded = F.pad(cover, (pixels,) * 4, mode="replicate")
-    faded: Tensor = F.avg_pool2d(padded, 2 * pixels + 1, stride=1)
+def _faded(planes: Tensor, pixels: int) -> Tensor:
+    """Return the means of square surroundings (N, C, H, W), which reach so far to each side."""
+    length = 2 * pixels + 1
+    padded = F.pad(planes, (pixels,) * 4, mode="replicate")
+    faded: Tensor = F.avg_pool2d(F.avg_pool2d(padded, (length, 1), 1), (1, length), 1)
     return faded
