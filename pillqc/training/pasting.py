@@ -32,7 +32,6 @@ _RING: Final = 8
 """Pixels around the mask in which both pictures' light is compared."""
 _NEAR: Final = 12
 """Pixels around a place whose share of the ring tells how much lighter it is there."""
-
 _LEAST: Final = 1e-3
 """Of the ring, so that inside of a large defect, far from any of it, nothing is divided by 0."""
 

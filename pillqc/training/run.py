@@ -151,7 +151,7 @@ def run_training(
     notes: list[str] = []
     samples = read_samples(run.data, good=run.good, on_note=notes.append)
     masks = survey_masks(samples)
-    if run.paste and not masks.used:
+    if run.paste and not run.masks and not masks.used:  # else --masks tells
         raise UsageError("--paste needs masks of bad images, and there are none; leave it out")
     if run.split_by == "folders":
         splits = split_by_folders(samples, run.data, seed=run.seed)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from pillqc.data.folders import read_samples
-from pillqc.errors import ModelFileError, UsageError
+from pillqc.errors import ModelFileError, PillqcError, UsageError
 from pillqc.evaluation.evaluate import evaluate
 from pillqc.model.artifact import read_artifact
 from pillqc.model.narrowing import narrow_form
@@ -256,6 +256,8 @@ def test_pasting_needs_masks(pills: Path, tmp_path: Path) -> None:
     )
     with pytest.raises(UsageError, match="--paste"):
         run_training(short(unmarked, tmp_path / "m.safetensors", paste=True))
+    with pytest.raises(PillqcError, match="without --masks or --adapt"):
+        run_training(short(unmarked, tmp_path / "m.safetensors", paste=True, masks=True))
 
 
 def test_pasting_changes_what_is_learnt(pills: Path, tmp_path: Path) -> None:
