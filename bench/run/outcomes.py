@@ -22,6 +22,11 @@ NO_TURN = "not measured: the budget"
 """How the reason of a scenario begins that the budget left out."""
 
 
+def had_no_turn(reason: str | None) -> bool:
+    """Return whether a scenario has this reason because the budget left it out."""
+    return reason is not None and reason.startswith(NO_TURN)
+
+
 @dataclass(kw_only=True)
 class Outcome:
     """What is known of one scenario so far."""

@@ -13,7 +13,7 @@ from bench.analysis.run_facts import Facts, is_stock_default
 from bench.plan.scenario import Dtype, Mode, Verdict
 from bench.plan.thresholds import DEFAULT
 from bench.run.open_claims import may_be_best
-from bench.run.outcomes import NO_TURN
+from bench.run.outcomes import had_no_turn
 from bench.store import records
 from bench.suite import measure
 from bench.suite.models import REFERENCE
@@ -191,9 +191,7 @@ def _without_rivals(facts: Facts, kind: str, dtype: str, label: str) -> str | No
         rows = [row for row in rows if row.dtype == dtype]
     judge = facts.analysis.judge
     timed = {(row.backend, row.dtype) for row in rows if judge.fastest((row.scenario,))}
-    left_out = [
-        row for row in rows if row.mode != Mode.COMPILE and (row.reason or "").startswith(NO_TURN)
-    ]
+    left_out = [row for row in rows if row.mode != Mode.COMPILE and had_no_turn(row.reason)]
     return next((way_of(r.scenario) for r in left_out if (r.backend, r.dtype) not in timed), None)
 
 

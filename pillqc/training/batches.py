@@ -173,8 +173,9 @@ class FileSource:
 
     def _place(self, index: int, epoch: int) -> _Place | None:
         """Return where the image's defect lies in this epoch; None: where it is."""
-        known_defect = bool(self.labels[index]) and bool(self.masked[index])
-        if self._paste_seed is None or not known_defect or not self._good:
+        if self._paste_seed is None or not self._good:
+            return None
+        if not self.labels[index] or not self.masked[index]:
             return None
         generator = _generator(self._paste_seed, epoch, index, _PASTING)
         if float(torch.rand((), generator=generator)) >= _PASTED_SHARE:

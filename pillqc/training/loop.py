@@ -68,7 +68,7 @@ class TrainingOptions:
     """Learn from masks too: the map's windows are supervised beside the image's label."""
     cycle: bool = False
     """Let the learning rate rise over the first fifth of all steps and fall to 0 over the rest, and
-    limit gradients; else the rate is constant."""
+    limit gradients; the last epoch is kept then. Else the rate is constant."""
     plain: bool = False
     """Neither read ahead, nor keep outputs of frozen blocks, nor use the fused optimizer: the
     baseline of `pillqc benchmark`."""
@@ -282,7 +282,7 @@ class _Loop:  # more than 15 fields: what trains, on what, and how far it is
         )
         if found is not None:
             score = (found.auroc + (found.defect_auroc or 0.0), -found.loss)
-            whole = self._options.cycle and epoch.epoch == self._options.epochs  # rate 0
+            whole = self._options.cycle and epoch.epoch == self._options.epochs
             if whole or score > (position.best_score or (-1.0, 0.0)):
                 position.best_score, position.best_epoch = score, epoch.epoch
                 position.best = trained_state(self._model, self._running)

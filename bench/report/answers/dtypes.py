@@ -9,7 +9,7 @@ from bench.analysis.run_facts import of_task
 from bench.analysis.winners import bf16_pairs
 from bench.plan.scenario import DECIDED, Task, Verdict
 from bench.report.answers.answer import TOO_FEW_ROUNDS, Answer, Line, unanswered, upper_first
-from bench.run.outcomes import NO_TURN
+from bench.run.outcomes import had_no_turn
 from bench.text.wording import count, spoken, times, with_interval
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def int8(facts: Facts) -> Answer | None:
         and comparison.is_valid
     ]
     if not found:
-        waited = all((row.reason or "").startswith(NO_TURN) for row in rows)
+        waited = all(had_no_turn(row.reason) for row in rows)
         missing = "int8 had no turn." if waited else "int8 gave no valid result."
         reasons = [row.reason for row in rows if row.reason]
         return unanswered(key, question, missing, *reasons[:1])

@@ -15,7 +15,7 @@ from bench.report.answers.answer import (
     gain_line,
     unanswered,
 )
-from bench.run.outcomes import NO_TURN
+from bench.run.outcomes import had_no_turn
 from bench.text.wording import listed, percent, spoken, status_words, times, with_interval
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def _no_ipex(facts: Facts, groups: Sequence[Group]) -> Answer:
     if not rows:
         return unanswered(_KEY, _QUESTION, "No IPEX scenario was part of this run.")
     headline = "IPEX gave no valid result."
-    if all((row.reason or "").startswith(NO_TURN) for row in rows):
+    if all(had_no_turn(row.reason) for row in rows):
         headline = "IPEX had no turn."
     elif all(row.status == Status.UNAVAILABLE for row in rows):
         headline = "IPEX could not be measured here."

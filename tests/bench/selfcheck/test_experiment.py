@@ -15,9 +15,29 @@ from bench.selfcheck.experiment import Experiment, Measured
 from tests.bench.calls import timed_call
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bench.engine.participants import Participant
 
 pytestmark = pytest.mark.usefixtures("quiet_machine")
+
+
+def experiment(
+    backend: Any,
+    participants: list[Participant],
+    effort: Effort,
+    *,
+    launch: Callable[[Participant], Any] | None = None,
+) -> Experiment:
+    """An experiment on scripted workers."""
+    return Experiment(
+        name="planted 0",
+        participants=participants,
+        effort=effort,
+        policy=DEFAULT,
+        launch=launch or (lambda participant: backend.launch(participant.scenario, False, 0)),
+        clock=backend.clock,
+    )
 
 
 @pytest.mark.parametrize("allowed_s", [30.0, 90.0])
@@ -25,14 +45,8 @@ def test_no_launch_takes_more_than_its_part_of_the_time(backend: Any, allowed_s:
     """The first one neither, when nothing but the time ends it."""
     backend.default_ms = 15.0
     began = backend.clock()
-    measured = Experiment(
-        name="long",
-        participants=stock_participants(3),
-        effort=Effort(launches=3, min_rounds=2, max_rounds=500, budget_s=allowed_s),
-        policy=DEFAULT,
-        launch=lambda participant: backend.launch(participant.scenario, False, 0),
-        clock=backend.clock,
-    ).measure()
+    effort = Effort(launches=3, min_rounds=2, max_rounds=500, budget_s=allowed_s)
+    measured = experiment(backend, stock_participants(3), effort).measure()
     rounds = Counter(launch for launch, _ in measured.blocks["stock-0"])
     assert backend.clock() - began <= allowed_s
     assert sorted(rounds) == [0, 1, 2]
@@ -55,14 +69,8 @@ def test_a_worker_under_other_conditions_has_no_verdict(backend: Any) -> None:
         return {"conditions": {"threads": threads}}
 
     backend.faults[participants[0].scenario.id, "conditions"] = conditions
-    measured = Experiment(
-        name="unlike",
-        participants=participants,
-        effort=Effort(launches=2, min_rounds=3, max_rounds=4),
-        policy=DEFAULT,
-        launch=launch,
-        clock=backend.clock,
-    ).measure()
+    effort = Effort(launches=2, min_rounds=3, max_rounds=4)
+    measured = experiment(backend, participants, effort, launch=launch).measure()
     assert "threads: 2 against 1" in measured.unlike[participants[2].name]
     verdict, ratio = verdict_of(
         measured, participants[2], participants[0], participants[1], DEFAULT
@@ -83,16 +91,9 @@ def test_where_no_block_counts_the_reason_is_told(backend: Any) -> None:
         return {"wall_ns": times, "cpu_ns": times, "invalid": "it was compiled anew"}
 
     backend.faults[participants[0].scenario.id, "call"] = lost
-    experiment = Experiment(
-        name="planted 0",
-        participants=participants,
-        effort=Effort(launches=1, min_rounds=3, max_rounds=3),
-        policy=DEFAULT,
-        launch=lambda participant: backend.launch(participant.scenario, False, 0),
-        clock=backend.clock,
-    )
+    effort = Effort(launches=1, min_rounds=3, max_rounds=3)
     with pytest.raises(WorkerError, match=r"planted 0 .* compiled anew"):
-        experiment.measure()
+        experiment(backend, participants, effort).measure()
 
 
 def test_a_participant_that_lost_every_block_leaves_the_others_their_verdict() -> None:
