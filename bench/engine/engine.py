@@ -217,10 +217,8 @@ class Engine:
         for participant in participants:
             self.end([participant.process])  # closes the pipes of a dead one
             try:
-                if (
-                    error := self._unavailable.get(_requirements(participant.scenario))
-                ) is not None:
-                    raise error
+                if unavailable := self._unavailable.get(_requirements(participant.scenario)):
+                    raise unavailable
                 self._workers[participant.process] = self.start(participant, number)
             except WorkerError as error:
                 self._fail(participant, number, error)
@@ -310,6 +308,7 @@ class Engine:
             self.prepared[execution.name] = execution.prepared
             self.conditions[execution.name] = dict(execution.conditions)
             self.checks.after_first_warm_up(execution)
+        execution.rest()
 
     def _passes(self, execution: Execution, step: Callable[[Execution], None]) -> bool:
         """Take an execution one step further; return False where it takes no further part."""

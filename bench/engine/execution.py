@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -123,20 +124,25 @@ class Execution:
 
         Runs on a pool thread; the main thread records the result.
         """
-        return self._ask_calls(1, Phase.FIRST_CALL, self.policy.prepare_timeout_s)
+        reply = self._ask_calls(1, Phase.FIRST_CALL, self.policy.prepare_timeout_s)
+        self.rest()
+        return reply
 
     def record_first_call(self, reply: protocol.CallReply) -> None:
         """Record the first call."""
         (self.first_call_ms,) = self._record(reply, Phase.FIRST_CALL)
 
-    def outputs(self, path: Path, *, within_s: float | None = None) -> protocol.OutputsReply:
+    def outputs(
+        self, path: Path, *, within_s: float | None = None, most_images: int | None = None
+    ) -> protocol.OutputsReply:
         """Have the worker write its outputs to `path`; return its reply.
 
-        It processes images for `within_s`, or all of them. Its calls count as warm-up calls; a
-        worker of another commit may not time them.
+        It processes images for `within_s` or up to `most_images`, where given, else all of them.
+        Its calls count as warm-up calls; a worker of another commit may not time them.
         """
         timeout_s = self.policy.prepare_timeout_s + (within_s or 0.0)
-        message = self.worker.ask("outputs", timeout_s, path=str(path), within_s=within_s)
+        limits = {"within_s": within_s, "most_images": most_images}
+        message = self.worker.ask("outputs", timeout_s, path=str(path), **limits)
         reply = cast("protocol.OutputsReply", message)
         if reply.get("wall_ns"):
             self.warm_ms.extend(self._record(reply, Phase.WARMUP))
@@ -269,6 +275,15 @@ class Execution:
         """Return the worker's peak and present memory."""
         reply = self.worker.ask("memory", self.policy.call_timeout_s)
         return cast("protocol.MemoryReply", reply)
+
+    def rest(self) -> None:
+        """End the worker's turn: its free heap goes back to the machine until the next one.
+
+        A worker of another commit may not know the request; it gives its heap back after each call.
+        """
+        if self.worker.alive:  # else the next request tells
+            with suppress(WorkerError):
+                self.worker.ask("rest", self.policy.call_timeout_s)
 
     def release(self) -> None:
         """Drop the model, so that the worker can run another scenario."""

@@ -175,6 +175,7 @@ class Rounds:
                 self._look(execution, block.ms)
             if not block.disturbed:
                 break
+        execution.rest()
 
     def _look(self, execution: Execution, block_ms: float) -> None:
         """Let the experiment look at more than times; these count even if that fails."""

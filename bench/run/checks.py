@@ -53,6 +53,8 @@ class RunChecks(Checks):
     record_evidence: Callable[[records.KernelRow | records.LoggedCallRow], None]
     record_event: Callable[[Event], None]
     save: Callable[[], None]
+    _compared: dict[Path, int | None] = field(default_factory=dict)
+    """By file: of how many images it has stock default's outputs."""
     _import_s: dict[tuple[str, str], float | None] = field(default_factory=dict)
     """By backend and environment, of the worker that started alone."""
     _asked: Counter[tuple[str, int]] = field(default_factory=Counter)
@@ -159,7 +161,13 @@ class RunChecks(Checks):
         reference = self._reference(execution)
         path = reference if execution.is_base else reference.with_suffix(".candidate.npz")
         thorough = execution.scenario.id in self.thorough
-        execution.outputs(path, within_s=self.thorough_s if thorough else self.parity_s)
+        reply = execution.outputs(
+            path,
+            within_s=self.thorough_s if thorough else self.parity_s,
+            most_images=None if execution.is_base else self._compared.get(reference),
+        )
+        if execution.is_base:
+            self._compared[reference] = reply.get("images")
         if not reference.exists():
             return
         found = parity.compare(
@@ -212,8 +220,9 @@ class RunChecks(Checks):
             return
         here = self._asked[name, execution.launch]
         in_all = sum(count for (scenario, _), count in self._asked.items() if scenario == name)
-        most = log.slow_a_launch if execution.typical_ms > log.slow_ms else log.a_launch
-        if here < most and in_all < log.calls:
+        longest_s = (1 + here) * execution.typical_ms / 1000
+        fits = not here or longest_s <= log.a_launch_s
+        if fits and here < log.a_launch and in_all < log.calls:
             self._asked[name, execution.launch] += 1
             self._log(execution, block_ms)
 

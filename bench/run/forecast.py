@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _OTHER_BATCH, _OTHER_TASK = 1.5, 2.0
 """Cost of a scenario, as a multiple of one that was measured at another batch size or task."""
 _IMAGES = 100
-"""Calls that a thorough comparison of outputs is expected to need."""
+"""About as many as a thorough comparison of outputs computes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,10 +86,11 @@ class Forecast:
         return max(total_s, 1e-9)
 
     def thorough_s(self, name: str) -> float:
-        """Estimate a thorough comparison of a scenario's outputs: a call an image at most."""
+        """Estimate a thorough comparison of a scenario's outputs: a block holds a call at least."""
         cost = self.costs.get(name)
         most_s = self.profile.recommended_parity_s
-        return min(most_s, _IMAGES * cost.round_s) if cost else most_s
+        blocks = _IMAGES / self.scenarios[name].batch_size
+        return min(most_s, blocks * cost.round_s) if cost else most_s
 
     def best_rounds(self, analysis: RunAnalysis, group: Group, names: Sequence[str]) -> int:
         """Return the rounds a launch at which one more round or one more process gains the same.

@@ -165,6 +165,7 @@ def _try_batch(worker: WorkerHandle, batch: int, policy: Policy) -> _Tried:
     worker.ask("call", policy.call_timeout_s, n=1, phase=str(Phase.FIRST_CALL))
     calls = worker.ask("call", policy.call_timeout_s, n=2, phase=str(Phase.WARMUP))
     peak_mib = float(worker.ask("memory", policy.call_timeout_s)["peak_rss_mb"])
+    worker.ask("rest", policy.call_timeout_s)
     at_rest_mib = own_pages_mib(worker.pid)
     worker.ask("release", policy.call_timeout_s)
     return _Tried(

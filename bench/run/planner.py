@@ -6,14 +6,16 @@
 
 A visit is one launch of one comparison group. The order, as `Planner.next` has it:
 
-1. the scenarios of the first group that a claim needs, those without a compiler first;
-2. stock PyTorch's compile in bf16 there: what a team without IPEX would use;
-3. further processes of the best and their close rivals, until that group's claims are decided;
-4. the other groups as in 1 and 3; at a further batch size, scenarios that the first group showed to
+1. the scenarios of the first group that a claim needs, those without a compiler first; with the
+   others stock PyTorch's compile in bf16, which a team without IPEX would use;
+2. further processes of the best and their close rivals, until that group's claims are decided, or
+   it has had its share of the budget;
+3. the other groups as in 1 and 2; at a further batch size, scenarios that the first group showed to
    be slower come last;
-5. a comparison of the best scenario's decisions with stock default's, on many more images;
-6. what no claim waits for: int8, variables, compile in bf16 and ahead of time, the rest;
-7. the comparison of 5 for a best that has changed;
+4. a comparison of the best scenario's decisions with stock default's, on many more images;
+5. what no claim waits for: int8, variables, what was slower, the rest;
+6. compile in bf16 elsewhere and ahead of time, if the claims that they join can be decided again;
+7. the comparison of 4 for a best that has changed;
 8. further processes for open claims, then for open rows.
 """
 
@@ -99,12 +101,12 @@ class Planner:
         late_s = (1 - self._policy.budget.leading_share) * self._budget_s
         return (
             self._new_claimants(known, first)
-            or self._new_supported(known, first)
-            or self._further(known, self._claims(known, first), max(late_s, reserve_s))
+            or self._further(known, self._claims(known, first), late_s)
             or self._new_claimants(known, groups)
             or self._further(known, self._claims(known, groups), reserve_s)
             or self._thorough(known, groups)
             or self._new_others(known, groups)
+            or self._new_joining(known, groups)
             or self._thorough(known, groups, again=True)
             or self._further(known, self._claims(known, groups), 0.0)
             or self._further(known, self._rows(known), 0.0)
@@ -129,30 +131,25 @@ class Planner:
                     return visit
         return None
 
-    def _new_supported(self, known: Known, groups: Sequence[Group]) -> Visit | None:
-        """Return the first visit of stock PyTorch's compile in bf16.
+    def _new_others(self, known: Known, groups: Sequence[Group]) -> Visit | None:
+        """Return the first visit of scenarios that no claim needs, as many as fit.
 
-        Before its rivals are repeated, or what they decided would be open again when it joins them;
-        and before other batch sizes, which on a slow machine would leave it no time.
+        What starts quickly comes first, then what compiles, then int8, whose calibrating takes
+        longest.
         """
-        if self._profile.torchscript_first:
-            return None
         for group in groups:
-            new = [one for one in self._new(known, group) if _is_supported_bf16(one)]
+            new = [one for one in self._new(known, group) if not _joins_late(one)]
+            new.sort(key=lambda one: (one.dtype is Dtype.INT8, one.compiles))
             if new and (visit := self._first_visit(known, group, new)):
                 return visit
         return None
 
-    def _new_others(self, known: Known, groups: Sequence[Group]) -> Visit | None:
-        """Return the first visit of scenarios that no claim needs, as many as fit.
-
-        What budget is kept for comes first: what starts quickly, what compiles, then int8, whose
-        calibrating takes longest.
-        """
+    def _new_joining(self, known: Known, groups: Sequence[Group]) -> Visit | None:
+        """Return the first visit of what joins claims late, if they can be decided again."""
+        again_s = self._policy.budget.others_share * self._budget_s
         for group in groups:
-            new = self._new(known, group)
-            new.sort(key=lambda one: (_if_time_is_left(one), one.dtype is Dtype.INT8, one.compiles))
-            if new and (visit := self._first_visit(known, group, new)):
+            new = [one for one in self._new(known, group) if _joins_late(one)]
+            if new and (visit := self._first_visit(known, group, new, keep_s=again_s)):
                 return visit
         return None
 
@@ -186,7 +183,9 @@ class Planner:
     def _was_visited(self, known: Known, group: Group) -> bool:
         return any(known.visits.get(one.id) for one in self._groups[group])
 
-    def _first_visit(self, known: Known, group: Group, wave: Sequence[Scenario]) -> Visit | None:
+    def _first_visit(
+        self, known: Known, group: Group, wave: Sequence[Scenario], *, keep_s: float = 0.0
+    ) -> Visit | None:
         """Return a visit of that wave with stock default, without what does not fit the budget.
 
         The first visit of a task takes place whether it fits or not.
@@ -195,7 +194,7 @@ class Planner:
         usable = [one for one in self._groups[group] if one.id in known.measurable]
         default = [one for one in usable if one.is_stock_default]
         forecast = self._forecast(known)
-        chosen, left_s = [], known.left_s
+        chosen, left_s = [], known.left_s - keep_s
         if not must:
             left_s -= sum(forecast.beside_s(one) for one in default)
         for one in wave:
@@ -220,7 +219,7 @@ class Planner:
         """Return the budget that is kept for first visits and thorough comparisons."""
         forecast = self._forecast(known)
         new = [one for group in self._groups for one in self._new(known, group)]
-        late = [one for one in new if self._comes_late(known, one) and not _if_time_is_left(one)]
+        late = [one for one in new if self._comes_late(known, one) and not _joins_late(one)]
         late_s = sum(forecast.first_s(one) for one in late)
         early_s = sum(forecast.first_s(one) for one in new if not self._comes_late(known, one))
         thorough_s = 2 * sum(
@@ -330,25 +329,24 @@ class Planner:
 def _comes_late(scenario: Scenario) -> bool:
     """Return whether no claim waits for it: no user would choose it, or a variable is set."""
     shows = only_shows(scenario.backend, scenario.dtype, scenario.options)
-    return shows or _is_further(scenario) or bool(variables.of(scenario))
-
-
-def _is_further(scenario: Scenario) -> bool:
-    """Return whether it compiles ahead of time, or in bf16."""
-    return scenario.mode is Mode.AOT or (scenario.compiles and scenario.dtype is Dtype.BF16)
+    return shows or _joins_late(scenario) or bool(variables.of(scenario))
 
 
 def _is_supported_bf16(scenario: Scenario) -> bool:
+    """Return whether it is stock PyTorch's compile in bf16 at one image.
+
+    It comes before its rivals are repeated, or what they decided would be open again when it joins.
+    """
     compiled = scenario.mode is Mode.COMPILE and scenario.dtype is Dtype.BF16
-    return compiled and not _if_time_is_left(scenario)
+    return compiled and scenario.backend == "stock" and scenario.batch_size == 1
 
 
-def _if_time_is_left(scenario: Scenario) -> bool:
-    """Return whether no budget is kept for it, though a user may choose it.
+def _joins_late(scenario: Scenario) -> bool:
+    """Return whether it joins claims when others have had their turn, though a user may choose it.
 
     Packages compiled ahead of time and compilation in bf16 fuse what TorchScript or compilation in
     fp32 fuses, take many seconds to compile, and each equal way in a family makes the family's
-    claim need more processes. So they are measured after the headlines, and join the claims then;
-    stock PyTorch's at one image, the supported ways to the fastest answer, have their budget.
+    claim need more processes.
     """
-    return _is_further(scenario) and (scenario.backend != "stock" or scenario.batch_size > 1)
+    further = scenario.mode is Mode.AOT or (scenario.compiles and scenario.dtype is Dtype.BF16)
+    return further and not _is_supported_bf16(scenario)

@@ -223,6 +223,7 @@ class Processes:  # more than 15 fields: settings, and the state of a replicate
             with self._timed("prepare"):
                 participant.prepare()
                 participant.warm_up()
+                participant.rest()
         return participants
 
     def _participant(

@@ -52,8 +52,10 @@ _HINTS = re.compile(
 """Lines of an error that say what to do next, or where it happened."""
 _ANNOUNCEMENTS = re.compile(r":$|C\+\+ compile error$|The following operation failed")
 """First lines after which compilers write the command and, last, what went wrong."""
-_WITHOUT_HEAP = ("prepare", "conditions", "probe", "peak", "release", "rehearse")
+_WITHOUT_HEAP = ("prepare", "conditions", "probe", "peak", "release", "rehearse", "rest")
 """Operations that neither run the prepared scenario nor report its memory."""
+_KEEP_HEAP = ("call", "outputs", "kernels", "memory")
+"""Operations of which a turn has several: the heap stays until the parent ends it with `rest`."""
 
 
 def main(
@@ -126,7 +128,9 @@ def operations(session: Session) -> Operations:
     ops: Operations = {
         "prepare": lambda r: session.prepare(protocol.decode(r["scenario"])),
         "call": lambda r: session.call(int(r["n"]), Phase(r["phase"])),
-        "outputs": lambda r: session.outputs(Path(r["path"]), within_s=r.get("within_s")),
+        "outputs": lambda r: session.outputs(
+            Path(r["path"]), within_s=r.get("within_s"), most_images=r.get("most_images")
+        ),
         "kernels": lambda _: session.kernels(),
         "pictures": lambda r: session.pictures(Path(r["folder"])),
         "rehearse": lambda _: session.rehearse(),
@@ -136,6 +140,7 @@ def operations(session: Session) -> Operations:
         "probe": lambda _: session.probe(),
         "peak": lambda r: session.peak(list(r["dtypes"])),
         "release": lambda _: session.release(),
+        "rest": lambda _: {"released": session.heap.release()},
         "renew": lambda _: {"renewed": session.heap.renew()},
         "stages": lambda r: study_requests.stages(session, int(r["first"]), int(r["n"])),
         "call_for": lambda r: study_requests.call_for(session, float(r["seconds"])),
@@ -144,15 +149,21 @@ def operations(session: Session) -> Operations:
         "train": lambda r: study_requests.train(session, int(r["first"]), int(r["n"])),
         "evaluate": lambda _: study_requests.evaluate(session),
     }
-    return {n: op if n in _WITHOUT_HEAP else _at_work(session, op) for n, op in ops.items()}
+    return {name: _with_heap(session, name, op) for name, op in ops.items()}
 
 
-def _at_work(session: Session, op: Operation) -> Operation:
-    def with_heap(request: protocol.Message) -> Mapping[str, object]:
+def _with_heap(session: Session, name: str, op: Operation) -> Operation:
+    def restored(request: protocol.Message) -> Mapping[str, object]:
+        session.heap.restore()
+        return op(request)
+
+    def at_work(request: protocol.Message) -> Mapping[str, object]:
         with session.heap.at_work():
             return op(request)
 
-    return with_heap
+    if name in _WITHOUT_HEAP:
+        return op
+    return restored if name in _KEEP_HEAP else at_work
 
 
 def status_of(error: BaseException) -> Status:

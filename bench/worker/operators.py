@@ -95,7 +95,13 @@ class OperatorSession(Session):
         operator = operator_of(case)
         return Prepared(model=operator), operator.inputs(scenario)
 
-    def outputs(self, path: Path, *, within_s: float | None = None) -> protocol.OutputsReply:  # noqa: ARG002 - one call
+    def outputs(
+        self,
+        path: Path,
+        *,
+        within_s: float | None = None,  # noqa: ARG002 - one call
+        most_images: int | None = None,  # noqa: ARG002
+    ) -> protocol.OutputsReply:
         """Write the operator's result."""
         active = self.active
         with self._memory.left_out(), active.context():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from bench.plan.scenario import Task
+from bench.plan.scenario import Mode, Task
 from bench.plan.thresholds import LEAST_IMAGES
 from bench.worker.prepared_scenario import TRAINING_STEPS_COMPARED
 from bench.worker.timing import timed
@@ -39,15 +39,30 @@ Arrays = dict[str, Any]
 
 
 def compared(
-    active: ActiveScenario, work: Workload, within_s: float | None
+    active: ActiveScenario, work: Workload, within_s: float | None, most_images: int | None = None
 ) -> tuple[Arrays, list[Block]]:
     """Return a scenario's arrays by name, and the timed calls that were made for them."""
     calls: list[Block] = []
     if active.scenario.task is Task.TRAINING:
         return _losses(active), calls
-    if work.decides:
-        return _decisions(active, work, calls, within_s), calls
-    return _numbers(active, work, calls, within_s), calls
+    _settle(active, calls)
+    most = len(work.samples) if work.decides else MOST_LABELS
+    limit = _Limit(within_s, most if most_images is None else min(most, most_images))
+    compute = _decisions if work.decides else _numbers
+    return compute(active, work, calls, limit), calls
+
+
+class _Limit:
+    """How many items are computed: as many as fit into the time, within bounds."""
+
+    def __init__(self, within_s: float | None, most: int) -> None:
+        self._stop = time.monotonic() + (math.inf if within_s is None else within_s)
+        self._most = most
+
+    def allows(self, done: int) -> bool:
+        """Return whether more than these are wanted."""
+        in_time = done < LEAST_IMAGES or time.monotonic() < self._stop
+        return done < self._most and in_time
 
 
 def as_numbers(tensor: torch.Tensor) -> NDArray[Any]:
@@ -67,16 +82,12 @@ def _losses(active: ActiveScenario) -> Arrays:
     return {"losses": np.array(active.losses), "trained": active.trained}
 
 
-def _decisions(
-    active: ActiveScenario, work: Workload, calls: list[Block], within_s: float | None
-) -> Arrays:
+def _decisions(active: ActiveScenario, work: Workload, calls: list[Block], limit: _Limit) -> Arrays:
     """Run the parity images in batches of the scenario's size, the last one filled up."""
-    _settle(active, calls)
     samples = work.samples
     size = active.scenario.batch_size
-    stop = time.monotonic() + (math.inf if within_s is None else within_s)
     probabilities, maps, done = [], [], 0
-    while done < len(samples) and (done < LEAST_IMAGES or time.monotonic() < stop):
+    while limit.allows(done):
         batch = samples[done : done + size]
         calls.append(_call_on(active, work, batch))
         batch_probabilities, batch_maps = calls[-1].result
@@ -103,27 +114,24 @@ def _call_on(active: ActiveScenario, work: Workload, samples: list[Sample]) -> B
 
 def _settle(active: ActiveScenario, calls: list[Block]) -> None:
     """Call until the graph that will be timed exists: its outputs are the ones to compare."""
-    if active.calls < SETTLING_CALLS:
+    needed = SETTLING_CALLS if active.scenario.mode is Mode.TORCHSCRIPT else 1
+    if active.calls < needed:
         with active.context():
-            calls.append(timed(active.call, SETTLING_CALLS - active.calls))
+            calls.append(timed(active.call, needed - active.calls))
 
 
-def _numbers(
-    active: ActiveScenario, work: Workload, calls: list[Block], within_s: float | None
-) -> Arrays:
+def _numbers(active: ActiveScenario, work: Workload, calls: list[Block], limit: _Limit) -> Arrays:
     """Return every output tensor of two batches, and the labels of as many items as fit.
 
     The first batch is the timed one; a trace may have taken constants from it that are wrong for
     the second. What a user's model returns has no meaning here; only `--decide` gives it one.
     """
-    _settle(active, calls)
     size = active.scenario.batch_size
-    stop = time.monotonic() + (math.inf if within_s is None else within_s)
     outputs: list[NDArray[Any]] = []
     labels: list[str] = []
     done = 0
     for images in work.batches(size):
-        if done >= BATCHES and not (labels and _wants_more(labels, stop)):
+        if done >= BATCHES and not (labels and limit.allows(len(labels))):
             break
         laid_out = in_layout(images, active.scenario.layout)
         with active.context():
@@ -137,8 +145,3 @@ def _numbers(
     if labels:
         arrays["labels"] = np.array(labels)
     return {**arrays, "trained": active.trained, "images": len(labels) or done * size}
-
-
-def _wants_more(labels: list[str], stop: float) -> bool:
-    done = len(labels)
-    return done < LEAST_IMAGES or (done < MOST_LABELS and time.monotonic() < stop)

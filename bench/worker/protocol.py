@@ -14,7 +14,7 @@ answers, as the gate's do.
 op          request fields                  reply
 prepare     scenario (`encode`)             PrepareReply
 call        n, phase                        CallReply
-outputs     path, within_s                  OutputsReply; the arrays go to the .npz file `path`
+outputs     path, within_s, most_images     OutputsReply; the arrays go to the .npz file `path`
 kernels     -                               KernelsReply
 pictures    folder                          items (file, kind, text), trained, source, ...
 layers      -                               layers [[name, kind]] of the prepared model
@@ -24,6 +24,7 @@ probe       -                               ProbeReply
 conditions  -                               conditions, read again
 peak        dtypes                          PeakReply
 release     -                               -
+rest        -                               -; releases the heap that calls kept since the last one
 renew       -                               renewed: whether the heap was released
 fork        requests, replies               pid of a new worker on these pipes; a zygote's only op
 stages      first, n                        images: one object each, with ns by stage and decision

@@ -162,17 +162,19 @@ class Session:
             "invalid": self._why_invalid(active, phase),
         }
 
-    def outputs(self, path: Path, *, within_s: float | None = None) -> protocol.OutputsReply:
+    def outputs(
+        self, path: Path, *, within_s: float | None = None, most_images: int | None = None
+    ) -> protocol.OutputsReply:
         """Write the arrays that the parity check compares to `path`.
 
-        All images are run, or as many as take `within_s`. The calls are timed, because the parent
-        counts them as warm-up.
+        All images are run, or as many as take `within_s`, and `most_images` at most. The calls are
+        timed, because the parent counts them as warm-up.
         """
         active = self.active
         if active.part is not None:
             raise WorkerError(Status.UNSUPPORTED, "a part of the product has no outputs to compare")
         with self._memory.left_out():
-            arrays, calls = outputs.compared(active, self.work, within_s)
+            arrays, calls = outputs.compared(active, self.work, within_s, most_images)
             np.savez(path, **arrays)
         active.graph = active.graph_now()  # TorchScript may have optimised in these calls
         size = active.scenario.batch_size

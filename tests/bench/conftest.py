@@ -178,7 +178,7 @@ class FakeWorker:
             "invalid": None,
         }
 
-    def answer_outputs(self, path: str, within_s: float) -> dict[str, Any]:
+    def answer_outputs(self, path: str, within_s: float, most_images: int | None) -> dict[str, Any]:
         """As a worker: batches of the scenario's size for so long, eight images at least."""
         assert self.scenario is not None
         offset = self.backend.output_offset.get(self.scenario.id, 0.0)
@@ -187,8 +187,14 @@ class FakeWorker:
             return {"images": 4, "trained": False}
         size = self.scenario.batch_size
         within = int(1000 * within_s / self.backend.ms(self))
-        times = self.backend.times(self, max(-(-8 // size), min(-(-96 // size), within)))
-        return {"images": 4, "trained": False, "wall_ns": times, "cpu_ns": times}
+        most = -(-min(96, most_images or 96) // size)
+        times = self.backend.times(self, max(-(-8 // size), min(most, within)))
+        return {
+            "images": size * len(times),
+            "trained": False,
+            "wall_ns": times,
+            "cpu_ns": times,
+        }
 
     def answer_kernels(self, **_: Any) -> dict[str, Any]:
         kernel = {
@@ -233,6 +239,9 @@ class FakeWorker:
     def answer_renew(self) -> dict[str, Any]:
         self.backend.clock.spend(0.01)
         return {"renewed": True}
+
+    def answer_rest(self) -> dict[str, Any]:
+        return {"released": False}
 
     def answer_release(self) -> dict[str, Any]:
         self.scenario = None

@@ -106,7 +106,8 @@ class Machine:
             cost = Cost(open_s=self.open_s, round_s=round_s, first_s=first_s)
             self.spent_s += (first_s if visit.is_first else self.open_s) + rounds * round_s
             if not name.endswith(CONTROL_SUFFIX):
-                self.spent_s += 150 * self.time_ms(one) / 1000 * (name in visit.thorough)
+                calls = 120 / one.batch_size * (name in visit.thorough)
+                self.spent_s += calls * self.time_ms(one) / 1000
                 self.costs[name] = cost
         self.ends_s.append(self.spent_s)
 

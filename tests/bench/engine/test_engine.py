@@ -171,6 +171,24 @@ def test_a_turn_of_the_callers_own_is_what_a_block_takes(build: Build) -> None:
     assert engine.blocks["pair"]["base"] == {(0, 0): 40.0, (0, 1): 41.0}
 
 
+def test_every_turn_ends_with_a_rest(build: Build, backend: Any) -> None:
+    """After the first call, the warm-up and each block, so that one worker holds its heap at once.
+
+    A worker of an older commit does not know the request, and is measured as any other.
+    """
+
+    def unknown(_worker: Any, _fields: Mapping[str, Any]) -> None:
+        raise WorkerError(Status.CRASHED, "unknown operation 'rest'")
+
+    backend.faults[NHWC.id, "rest"] = unknown
+    engine = build()
+    assert engine.launch(0, PAIR, 4, until=NEVER) == 4
+    assert backend.asked[NHWC.id, "rest"] == 1 + 1 + 4
+    assert backend.asked[STOCK.id, "rest"] == 2 * (1 + 1 + 4)  # its control's, too
+    assert len(engine.blocks["pair"]["other"]) == 4
+    assert not engine.failures
+
+
 def test_a_participant_that_never_settles_is_measured_and_noted(build: Build, backend: Any) -> None:
     """As in a run."""
     backend.spread = 0.3

@@ -85,10 +85,10 @@ def standard_run(tmp_path: Path, backend: Any, quiet_machine: None) -> Runner:
 
 
 def test_a_standard_run_keeps_its_budget_and_decides_most(standard_run: Runner) -> None:
-    """Hardly anything is left out, though IPEX is as fast as stock here: that takes longest."""
+    """Little is left out, though IPEX is as fast as stock here: that takes longest."""
     run = records.read_run(standard_run.folder)
     left_out = [row for row in run.scenarios if row.status != "ok"]
-    assert len(left_out) < 0.1 * len(run.scenarios)
+    assert len(left_out) < 0.2 * len(run.scenarios)
     over_default = [row for row in run.speedups if row.baseline_kind == "stock_default"]
     decided = [row for row in over_default if row.verdict in ("faster", "slower", "same")]
     assert len(decided) >= 0.55 * len(over_default)  # all of fp32 is level here

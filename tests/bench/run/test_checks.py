@@ -59,6 +59,15 @@ def test_a_profile_says_how_long_outputs_are_compared(run: Build, backend: Any) 
     assert PROFILES["full"].parity_s == 60
 
 
+def test_no_image_is_computed_that_stock_default_did_not(run: Build, backend: Any) -> None:
+    """Only images of both can be compared, so a faster scenario does not use its whole time."""
+    backend.call_ms = {IPEX_1.id: 10.0}
+    runner = run(*ALL_1)
+    images = warm_up_calls(runner, DEFAULT_1, 0)
+    assert images in (19, 20)
+    assert warm_up_calls(runner, IPEX_1, 0) == images
+
+
 def test_the_best_is_compared_for_a_minute(run: Build, backend: Any) -> None:
     """In fresh processes of it and of stock default; one that decides otherwise is refused."""
     backend.call_ms = {IPEX_1.id: 50.0, SCRIPT_1.id: 70.0}

@@ -248,8 +248,12 @@ def test_ipex_that_cannot_be_imported_is_unavailable(tmp_path: Path) -> None:
     assert words in output  # what IPEX printed is in the log, and not in the protocol
 
 
-def test_operations_of_the_scenario_restore_its_heap_and_release_it() -> None:
-    """The probe runs without it, so its buffers are not part of it."""
+def test_the_heap_stays_from_a_turns_first_call_to_its_rest() -> None:
+    """The probe runs without it, so its buffers are not part of it; a study's turn is one request.
+
+    Between a call and the next one of its turn nothing may release the heap: at large batches that
+    takes as long as a call.
+    """
     found: list[str] = []
 
     @contextmanager
@@ -258,13 +262,18 @@ def test_operations_of_the_scenario_restore_its_heap_and_release_it() -> None:
         yield
         found.append("given")
 
-    def noting(name: str) -> Callable[..., None]:
-        return lambda *_: found.append(name)
+    def noting(name: str) -> Callable[..., Any]:
+        return lambda *_, **__: found.append(name)
 
-    names = ("call", "memory", "probe")
-    fake = SimpleNamespace(heap=SimpleNamespace(at_work=at_work), **{n: noting(n) for n in names})
+    heap = SimpleNamespace(at_work=at_work, restore=noting("restored"), release=noting("released"))
+    names = ("call", "kernels", "memory", "probe", "layers")
+    fake = SimpleNamespace(heap=heap, **{name: noting(name) for name in names})
     ops = main.operations(cast("Session", fake))
     ops["call"]({"n": 1, "phase": "timed"})
+    ops["kernels"]({})
     ops["memory"]({})
+    ops["rest"]({})
     ops["probe"]({})
-    assert found == ["taken", "call", "given", "taken", "memory", "given", "probe"]
+    ops["layers"]({})
+    turn = ["restored", "call", "restored", "kernels", "restored", "memory", "released"]
+    assert found == [*turn, "probe", "taken", "layers", "given"]
