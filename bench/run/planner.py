@@ -98,10 +98,12 @@ class Planner:
         """Return the next visit; None where nothing is open, or nothing more fits."""
         groups = list(self._groups)
         first, reserve_s = groups[:1], self._reserve_s(known)
-        late_s = (1 - self._policy.budget.leading_share) * self._budget_s
+        rest_s = (1 - self._policy.budget.leading_share) * self._budget_s
+        if self._profile.torchscript_first:  # it wants every batch size before any repeat
+            rest_s = max(rest_s, reserve_s)
         return (
             self._new_claimants(known, first)
-            or self._further(known, self._claims(known, first), late_s)
+            or self._further(known, self._claims(known, first), rest_s)
             or self._new_claimants(known, groups)
             or self._further(known, self._claims(known, groups), reserve_s)
             or self._thorough(known, groups)
