@@ -12,6 +12,7 @@ from bench.plan.scenario import Mode, Status
 from bench.store import records
 from tests.bench.run.runs import (
     DEFAULT_1,
+    DEFAULT_4,
     FEW,
     IPEX_1,
     IPEX_4,
@@ -59,6 +60,23 @@ def test_failures_stay_apart(run: Build, backend: Any, op: str, status: Status, 
     assert {rows[s.id].status for s in FEW if s is not IPEX_1} == {"ok"}
     assert speedup_of(runner, IPEX_1).verdict == "invalid"
     assert speedup_of(runner, IPEX_4).verdict in ("same", "inconclusive")
+
+
+def test_what_failed_does_not_make_the_others_look_expensive(run: Build, backend: Any) -> None:
+    """Five of seven fail after preparing for ten seconds each; batch 4 of the others still fits."""
+    backend.prepare_s = 10.0
+    failing = [
+        replace(IPEX_1, mode=mode, fusion=fusion, backend=library)
+        for library in ("stock", "ipex")
+        for mode, fusion in ((Mode.TORCHSCRIPT, False), (Mode.TORCHSCRIPT, True))
+    ]
+    failing.append(replace(DEFAULT_1, layout=IPEX_1.layout))
+    for scenario in failing:
+        backend.faults[scenario.id, "call"] = raising(Status.CRASHED, dies=True)
+    runner = run(DEFAULT_1, *failing, IPEX_1, DEFAULT_4, IPEX_4, profile=SMOKE, budget_s=170.0)
+    rows = rows_of(runner)
+    assert {rows[scenario.id].status for scenario in failing} == {"crashed"}
+    assert rows[IPEX_4.id].status == "ok"
 
 
 def test_a_death_in_the_rounds_is_a_crash_with_its_launch(build: Build, backend: Any) -> None:
