@@ -64,7 +64,7 @@ def _sentences(where: str, found: Sequence[SuiteRow]) -> list[str]:
             )
     if not sentences:
         return []
-    ways = "; ".join(f"{way} {number_}" for way, number_ in result.best_ways(found))
+    ways = "; ".join(f"{way} for {number_}" for way, number_ in result.best_ways(found))
     sentences.append(f"Fastest way at {where}, of {total}: {ways}.")
     holds = result.holding(found)
     if holds:

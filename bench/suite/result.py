@@ -36,7 +36,7 @@ class SuiteRow:  # more than 15 fields: the columns of suite.csv
     kind: str
     batch_size: int
     status: str
-    """`ok`; `not measured` or `failed`, with the reason."""
+    """`ok`; `not measured`, `invalid` or `failed`, with the reason: these count nowhere."""
     reason: str | None = None
     run: str | None = None
     """The run's folder, below the suite's."""
@@ -143,14 +143,14 @@ def _row(model: SuiteModel, run: str, facts: Facts, label: str, reference: str |
         values |= _cells(part, answer)
     best = answers["best"]
     left_out = list(dict.fromkeys(filter(None, lacking.values())))
-    reason = None if best else _why_not(scenarios)
+    status, reason = _status(best, scenarios)
     if left_out:
         reason = f"no turn at this batch size, and may be the fastest: {', '.join(left_out)}"
     return SuiteRow(
         model=model.name,
         kind=model.kind,
         batch_size=scenarios[0].batch_size,
-        status="ok" if best else "not measured",
+        status=status,
         reason=reason,
         run=run,
         default_ms=default.median_ms if default else None,
@@ -195,6 +195,14 @@ def _without_rivals(facts: Facts, kind: str, dtype: str, label: str) -> str | No
     return next((way_of(r.scenario) for r in left_out if (r.backend, r.dtype) not in timed), None)
 
 
+def _status(best: Comparison | None, scenarios: Sequence[ScenarioRow]) -> tuple[str, str | None]:
+    if best is None:
+        return "not measured", _why_not(scenarios)
+    if best.verdict is Verdict.INVALID:
+        return "invalid", best.reason
+    return "ok", None
+
+
 def _why_not(scenarios: Sequence[ScenarioRow]) -> str:
     """Return why no way is faster than stock default: the commonest reason."""
     reasons = Counter(row.reason for row in scenarios if row.reason)
@@ -214,7 +222,7 @@ def _cells(part: str, answer: Comparison | None) -> dict[str, object]:
 
 def _holds(facts: Facts, label: str, reference: str | None, best: Comparison | None) -> str | None:
     """Return whether the reference's way is as good as any for this model."""
-    if reference is None or best is None:
+    if reference is None or best is None or best.verdict is Verdict.INVALID:
         return None
     same = [row for row in facts.analysis.groups[label] if way_of(row.scenario) == reference]
     if not same or not facts.is_measured(same[0]):
@@ -249,9 +257,17 @@ def larger(found: Sequence[SuiteRow]) -> list[SuiteRow]:
 
 
 def geometric_mean(found: Sequence[SuiteRow], part: str) -> Ratio | None:
-    """Return the geometric mean over models with its 95 % interval; None without any."""
-    values = [getattr(row, part) for row in found]
-    return mean_ratio([math.log(value) for value in values if value], DEFAULT)
+    """Return the geometric mean over models with its 95 % interval; None without any.
+
+    What a run refuted is no figure.
+    """
+    return mean_ratio([math.log(getattr(row, part)) for row in with_figure(found, part)], DEFAULT)
+
+
+def with_figure(found: Sequence[SuiteRow], part: str) -> list[SuiteRow]:
+    """Return the rows that have the figure, and whose run did not refute it."""
+    verdict = f"{part.removesuffix('_speedup')}_verdict"
+    return [row for row in found if getattr(row, part) and getattr(row, verdict) != Verdict.INVALID]
 
 
 def best_ways(found: Sequence[SuiteRow]) -> list[tuple[str, int]]:

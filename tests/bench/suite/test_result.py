@@ -153,6 +153,21 @@ def test_means_are_over_models(suite: Suite) -> None:
     assert "over 1 model." in text
 
 
+def test_what_a_run_refuted_is_no_figure(suite: Suite) -> None:
+    """Two identical workers differed: the row says so, and counts in nothing over models."""
+    plan = Plan(native_bf16=True, only=ONLY, noisy=True)
+    save_run(build_run(plan), suite.folder / "vgg16" / "20260101T000000Z-run")
+    measured(suite, "resnet18")
+    refuted, _, sound, _ = result.rows(suite, {})[:4]
+    assert (refuted.status, refuted.best_verdict) == ("invalid", "invalid")
+    assert "two identical workers" in known(refuted.reason)
+    assert refuted.reference_holds is None
+    assert result.smaller(result.rows(suite, {})) == [sound]
+    part = replace(sound, ipex_fp32_verdict="invalid")
+    assert known(result.geometric_mean([sound, part], "ipex_fp32")).rounds == 1
+    assert known(result.geometric_mean([sound, part], "ipex_bf16")).rounds == 2
+
+
 def test_a_suite_is_read_back_and_an_other_folder_refused(suite: Suite) -> None:
     """What it measures, and what failed."""
     suite.save({"resnet18": "no memory"})
