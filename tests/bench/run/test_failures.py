@@ -73,7 +73,7 @@ def test_what_failed_does_not_make_the_others_look_expensive(run: Build, backend
     failing.append(replace(DEFAULT_1, layout=IPEX_1.layout))
     for scenario in failing:
         backend.faults[scenario.id, "call"] = raising(Status.CRASHED, dies=True)
-    runner = run(DEFAULT_1, *failing, IPEX_1, DEFAULT_4, IPEX_4, profile=SMOKE, budget_s=170.0)
+    runner = run(DEFAULT_1, *failing, IPEX_1, DEFAULT_4, IPEX_4, profile=SMOKE, budget_s=240.0)
     rows = rows_of(runner)
     assert {rows[scenario.id].status for scenario in failing} == {"crashed"}
     assert rows[IPEX_4.id].status == "ok"
