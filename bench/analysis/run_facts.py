@@ -7,7 +7,7 @@ What is missing reads as None or as empty and never raises.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
@@ -25,6 +25,7 @@ from bench.plan.scenario import (
     DEFAULT_ENVIRONMENT,
     MEASURED,
     BaselineKind,
+    Layout,
     Phase,
     Verdict,
 )
@@ -61,6 +62,10 @@ __all__ = [
 ]
 
 
+def _without_layout(row: ScenarioRow) -> ScenarioRow:
+    return replace(row, layout="") if row.layout == Layout.CHANNELS_LAST else row
+
+
 @dataclass(frozen=True)
 class Facts:
     """A run, indexed."""
@@ -84,9 +89,14 @@ class Facts:
     def scenarios(self) -> dict[str, ScenarioRow]:
         """Rows by scenario id; the last row of an id counts.
 
-        Rows of a run that was killed are updated from its calls, or made from them.
+        Rows of a run that was killed are updated from its calls, or made from them. Where no tensor
+        of the user's model has a layout, none is named.
         """
-        return {row.scenario: row for row in recovered_rows.scenario_rows(self.run)}
+        rows: Iterable[ScenarioRow] = recovered_rows.scenario_rows(self.run)
+        form = self.metadata.data.form
+        if form is not None and not form.has_layouts:
+            rows = [_without_layout(row) for row in rows]
+        return {row.scenario: row for row in rows}
 
     @property
     def summaries_were_missing(self) -> bool:

@@ -120,6 +120,11 @@ class Form:
     has_values: bool = True
     """Whether a number other than zero was among the outputs; else that they agree says little."""
 
+    @property
+    def has_layouts(self) -> bool:
+        """Whether a tensor has a memory layout to choose: images and volumes, or their filters."""
+        return bool({*self.dims, *self.weight_dims} & {4, 5})
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataFacts:

@@ -249,7 +249,7 @@ def detail_name(row: ScenarioRow) -> str:
     parts += [_OPTIONS.get(tag, tag) for tag in option_tags(row)]
     if row.environment != DEFAULT_ENVIRONMENT:
         parts.append(row.environment)
-    return " · ".join(parts)
+    return " · ".join(part for part in parts if part)
 
 
 def _beside_training(row: ScenarioRow) -> list[str]:

@@ -102,6 +102,16 @@ def test_nothing_is_said_of_images_pills_or_decisions(own: Run) -> None:
         assert "items/s" in words
 
 
+def test_no_layout_is_named_where_no_tensor_has_one(own: Run) -> None:
+    """Tokens are in no layout, though ids say one; a model of images has its layouts."""
+    images = {**own.environment["data"], "form": {**FORM, "dims": [4]}}
+    of_images = replace(own, environment={**own.environment, "data": images})
+    for run, named in ((own, False), (of_images, True)):
+        words = visible(build(run))
+        assert ("(channels_last" in words) is named
+        assert "· ·" not in words
+
+
 def test_what_is_missing_names_its_option(own: Run) -> None:
     """On the first screen, each in its place; with the option there is nothing to say."""
     options = {"decisions": "--decide", "training": "--train-step", "int8": "--calibration"}
