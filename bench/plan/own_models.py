@@ -73,10 +73,18 @@ def without_repeats(
     """
     every = tuple(scenarios)
     form = data.get("form") or {}
-    dims = {*form.get("dims", ()), *form.get("weight_dims", ())}
-    if not dims or dims & {4, 5}:
+    if has_layouts([*form.get("dims", ()), *form.get("weight_dims", ())]):
         return every, ()
     return tuple(one for one in every if not _repeats_default(one)), (_LAYOUT,)
+
+
+def has_layouts(dims: Iterable[int]) -> bool:
+    """Return whether tensors of so many dimensions have a memory layout to choose, or may have.
+
+    Images and volumes do, and their filters. Where no tensor is known, one may.
+    """
+    known = {*dims}
+    return not known or bool(known & {4, 5})
 
 
 def _repeats_default(scenario: Scenario) -> bool:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.plan.matrix import Exclusion  # noqa: TC001 - `typed_json` reads the annotations
+from bench.plan.own_models import has_layouts
 from bench.plan.thresholds import DEFAULT, Policy
 from bench.store import typed_json
 
@@ -122,8 +123,8 @@ class Form:
 
     @property
     def has_layouts(self) -> bool:
-        """Whether a tensor has a memory layout to choose: images and volumes, or their filters."""
-        return bool({*self.dims, *self.weight_dims} & {4, 5})
+        """Whether a tensor has a memory layout to choose."""
+        return has_layouts([*self.dims, *self.weight_dims])
 
 
 @dataclass(frozen=True, kw_only=True)
