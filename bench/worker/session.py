@@ -12,7 +12,16 @@ import torch
 
 from bench.errors import WorkerError
 from bench.plan.scenario import Dtype, Layout, Phase, Scenario, Status, Task, part_of
-from bench.worker import calibration, conditions, graphs, kernels, outputs, product_parts, workload
+from bench.worker import (
+    calibration,
+    conditions,
+    graphs,
+    kernels,
+    outputs,
+    product_parts,
+    vector_check,
+    workload,
+)
 from bench.worker.backends import quantize
 from bench.worker.idle_heap import IdleHeap
 from bench.worker.logged_calls import log_call
@@ -94,6 +103,7 @@ class Session:
         with self._memory.left_out():
             flop = self.work.flop(loaded.model, batch.images, training=training)
         parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
+        vector_check.spare(scenario)
         set_up = self._set_up(loaded.model, scenario, batch.images)
         started = time.perf_counter()
         prepared = set_up()
@@ -154,6 +164,8 @@ class Session:
         with active.context():
             block = timed(active.call, n, before=active.part.before if active.part else None)
         self._check(active, block.result)
+        if phase is Phase.FIRST_CALL:
+            vector_check.note(active.scenario)
         return {
             "wall_ns": block.wall_ns,
             "cpu_ns": block.cpu_ns,
