@@ -56,13 +56,24 @@ def _steady_after(calls_ms: tuple[float, ...], policy: SteadyStatePolicy) -> int
 
 
 def calls_before_level(calls_ms: Sequence[float], policy: SteadyStatePolicy) -> int | None:
-    """Return how many warm-up calls preceded the level stretch that `is_steady` saw, or None.
+    """Return how many warm-up calls preceded the level at which `is_steady` saw them, or None.
 
-    A later launch of the scenario makes so many calls and then counts as level, without the stretch
-    that would show it again.
+    That is where a window first had the median of the stretch that was seen. It may lie long before
+    the stretch: on a restless machine many calls are made until one stretch is even enough, and
+    none of those are warm-up. A later launch of the scenario makes so many calls and then counts as
+    level, without the stretch that would show it again.
     """
     count = steady_after(calls_ms, policy)
-    return None if count is None else count - _stretch(calls_ms[:count], policy)
+    if count is None:
+        return None
+    needed = _stretch(calls_ms[:count], policy)
+    is_slow = needed == 2 * policy.slow_window
+    window = policy.slow_window if is_slow else policy.window
+    most = policy.slow_max_median_change if is_slow else policy.max_median_change
+    level = median(calls_ms[count - needed : count])
+    starts = range(count - needed)
+    reached = (at for at in starts if _near(median(calls_ms[at : at + window]), level, most))
+    return next(reached, count - needed)
 
 
 def _stretch(calls_ms: Sequence[float], policy: SteadyStatePolicy) -> int:
@@ -76,7 +87,11 @@ def _stretch(calls_ms: Sequence[float], policy: SteadyStatePolicy) -> int:
 def _is_level(pair: Floats, max_change: float) -> bool:
     """Return whether the medians of both halves differ by at most this share of the smaller."""
     first, second = np.median(pair.reshape(2, -1), axis=1)
-    return bool(abs(second - first) <= max_change * min(first, second))
+    return _near(first, second, max_change)
+
+
+def _near(one: float, other: float, max_change: float) -> bool:
+    return bool(abs(other - one) <= max_change * min(one, other))
 
 
 def _is_flat(pair: Floats, policy: SteadyStatePolicy) -> bool:
