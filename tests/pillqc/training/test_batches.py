@@ -128,6 +128,20 @@ def test_evidence_is_added_up_in_full_precision_under_autocast() -> None:
     assert not torch.equal(scores, scores.bfloat16().float())
 
 
+@pytest.mark.parametrize(("scale", "learns"), [(1e-42, False), (1e-6, True)])
+def test_an_image_that_is_learnt_has_no_denormal_gradients(scale: float, learns: bool) -> None:
+    """A CPU multiplies them many times slower; small ones that move weights stay as they are."""
+    model = _model().train()
+    pipeline = BatchPipeline(model, _SOURCE)
+    inputs = pipeline.inputs(pipeline.load([0, 1], 0))
+    found = torch.autograd.grad(pipeline.scores(inputs).sum() * scale, model.features[28].weight)
+    expected = torch.autograd.grad(
+        model.scores(model.features[24:](inputs)).sum() * scale, model.features[28].weight
+    )
+    assert expected[0].any()
+    assert torch.equal(found[0], expected[0] if learns else torch.zeros_like(expected[0]))
+
+
 @pytest.mark.parametrize(
     ("keep", "free_bytes", "decoded"),
     [(True, 1 << 30, 2), (True, 10 * 3 * 24**2, 4), (False, 1 << 30, 6)],
