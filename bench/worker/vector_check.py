@@ -1,7 +1,7 @@
 """Spare the later processes of a scenario Inductor's check of the vector instructions.
 
 Before a process of Inductor compiles, it loads a test program for each set of vector instructions
-that the CPU has, each in a further process that imports PyTorch: 5.5 of 12 s of a first call with a
+that the CPU has, each in a further process that imports PyTorch: 6 of 14 s of a first call with a
 warm cache (`tests/microbench/warm_start.py`, VGG-16 on a 2-core Intel Xeon guest with AMX, PyTorch
 2.8.0). The answer is the same in every process of a run. A scenario's first process makes the
 check, as a user's does, so that the first call that a run shows is a true one.
