@@ -22,29 +22,29 @@ _FOLDER = "vector-check"
 
 
 def spare(scenario: Scenario) -> None:
-    """Let Inductor check as it ships, or not if another process of this scenario passed."""
-    if scenario.compiles:
+    """Leave the check out if another process of this scenario passed it; else nothing changes."""
+    if scenario.compiles and (file := _passed(scenario)) and file.exists():
         import torch._inductor.config as inductor
 
-        inductor.cpp.vec_isa_ok = True if _passed(scenario).exists() else None
+        inductor.cpp.vec_isa_ok = True
 
 
 def note(scenario: Scenario) -> None:
     """Note that this process checked, and that all instructions of the CPU passed."""
     checks = sys.modules.get("torch._inductor.cpu_vec_isa")
-    if not scenario.compiles or checks is None:
+    if not scenario.compiles or checks is None or (file := _passed(scenario)) is None:
         return
     if not checks.valid_vec_isa_list.cache_info().currsize:  # a loaded package needs no check
         return
     of_cpu = {*checks.x86_isa_checker()}
     wanted = [str(one) for one in checks.supported_vec_isa_list if {*str(one).split()} <= of_cpu]
     if [str(one) for one in checks.valid_vec_isa_list()] == wanted:
-        file = _passed(scenario)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
 
 
-def _passed(scenario: Scenario) -> Path:
+def _passed(scenario: Scenario) -> Path | None:
     """Return the file that says so, beside what the run's Inductor compiled."""
+    cache = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
     name = sha256(scenario.id.encode()).hexdigest()
-    return Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]) / _FOLDER / name
+    return Path(cache) / _FOLDER / name if cache else None

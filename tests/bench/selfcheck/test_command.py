@@ -137,7 +137,7 @@ def test_real_workers_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     done = call("--quick", "--json", *parts, "--threads", 1, "--data", pills)
     found = json.loads(done.stdout)
     assert done.exit_code == 0
-    assert found["identical_in_bursts"]["comparisons"] == 1
+    assert found["identical_in_bursts"]["comparisons"] == 2
     assert [part["comparisons"] for part in found["planted"].values()] == [1]
     assert 0 < found["measuring_share"] < 1
     assert 0 <= found["parent_cpu_share"] < 0.2

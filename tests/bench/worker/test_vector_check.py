@@ -62,7 +62,6 @@ def test_another_scenario_checks_as_its_user_would(monkeypatch: pytest.MonkeyPat
     """Its first call would be shown without what a user waits for."""
     checked(monkeypatch, passed=["avx512", "avx2"])
     vector_check.note(COMPILED)
-    vector_check.spare(COMPILED)
     vector_check.spare(IN_BF16)
     assert inductor.cpp.vec_isa_ok is None
 
