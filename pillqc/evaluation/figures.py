@@ -118,7 +118,7 @@ def _confusion(report: Evaluation) -> Figure:
             [report.confusion["bad_called_good"], report.confusion["bad_called_bad"]],
         ]
     )
-    return _matrix(counts, ["good", "bad"], f"At threshold {report.threshold:.4f}", size=4.4)
+    return _matrix(counts, ["good", "bad"], f"At threshold {report.threshold:.3g}", size=4.4)
 
 
 def _confusion_by_class(report: Evaluation) -> Figure:
@@ -126,7 +126,7 @@ def _confusion_by_class(report: Evaluation) -> Figure:
     confusion = report.naming.confusion if report.naming else {}
     counts = np.array([list(row.values()) for row in confusion.values()])
     names = [shown(name).replace("_", " ") for name in confusion]
-    title = f"Named, at threshold {report.threshold:.4f}"
+    title = f"Named, at threshold {report.threshold:.3g}"
     return _matrix(counts, names, title, size=2.0 + 0.7 * len(names))
 
 
@@ -158,7 +158,7 @@ def _recall_by_defect(report: Evaluation) -> Figure:
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(0.0, 1.0)
-    _label(axes, f"Found at threshold {report.threshold:.4f}, 95 % intervals", "recall", "")
+    _label(axes, f"Found at threshold {report.threshold:.3g}, 95 % intervals", "recall", "")
     return figure
 
 

@@ -252,7 +252,7 @@ def test_the_page_is_whole_escapes_and_keeps_every_part(tutorial: Tutorial) -> N
     html = page.render(tutorial, {"machine": {}}, where)
     assert "<script>alert" not in html
     assert "&lt;script&gt;alert(1)" in html
-    assert "<mark>&lt;b&gt;_IPEXConv2d</mark>" in html
+    assert "<code><mark>&lt;b&gt;_IPEXConv2d</mark>\nplain\n" in html
     assert html.count("data:image/jpeg;base64,") == 1
     assert all(f'<section id="{part.key}">' in html for part in PARTS)
     assert "http://" not in html.replace("http://www.w3.org", "")
