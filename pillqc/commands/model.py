@@ -65,10 +65,10 @@ def summary_command(model: str | None, optimize: str, dtype: str, size: int) -> 
         click.echo(f"{replaced_layers(optimized)} layers are IPEX's")
 
 
-def _layers(model: nn.Module, size: int) -> object:
+def _layers(model: nn.Module, size: int) -> str:
     import torchinfo
 
-    return torchinfo.summary(
+    listing = torchinfo.summary(
         model,
         input_size=(1, 3, size, size),
         verbose=0,
@@ -76,6 +76,8 @@ def _layers(model: nn.Module, size: int) -> object:
         device="cpu",
         mode="eval",
     )
+    # since Python 3.11 it prints the unit's name in its own code
+    return str(listing).replace("(Units.GIGABYTES)", "(G)").replace("(Units.MEGABYTES)", "(M)")
 
 
 @click.command("card")

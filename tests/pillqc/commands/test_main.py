@@ -179,6 +179,7 @@ def test_the_summary_shows_layers_and_parameters(tmp_path: Path) -> None:
     done = run("summary", "--model", "random", "--size", 32)
     assert done.output.count("Conv2d") == 13
     assert "7,080,450 of 14,715,714 parameters train" in done.output
+    assert "Units." not in done.output
     path = tmp_path / "m.safetensors"
     path.write_bytes(b"garbage")
     failed = run("summary", "--model", path)
