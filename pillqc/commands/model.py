@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -77,7 +78,7 @@ def _layers(model: nn.Module, size: int) -> str:
         mode="eval",
     )
     # since Python 3.11 it prints the unit's name in its own code
-    return str(listing).replace("(Units.GIGABYTES)", "(G)").replace("(Units.MEGABYTES)", "(M)")
+    return re.sub(r"Units\.([A-Z])\w+", r"\1", str(listing))
 
 
 @click.command("card")
