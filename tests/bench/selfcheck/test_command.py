@@ -122,7 +122,7 @@ def test_real_workers_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     pills = render_dataset(tmp_path / "pills", plan, jobs=1).root
     once = Effort(launches=1, min_rounds=3, max_rounds=3)
     small = replace(
-        check.QUICK, participants=2, in_bursts=2, identical_effort=once, planted_effort=once
+        check.QUICK, participants=3, in_bursts=3, identical_effort=once, planted_effort=once
     )
     policy = replace(  # in bursts, warming up and waiting for idle CPUs would last to their caps
         DEFAULT,
@@ -137,7 +137,7 @@ def test_real_workers_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     done = call("--quick", "--json", *parts, "--threads", 1, "--data", pills)
     found = json.loads(done.stdout)
     assert done.exit_code == 0
-    assert found["identical_in_bursts"]["comparisons"] == 2
+    assert found["identical_in_bursts"]["comparisons"] == 3
     assert [part["comparisons"] for part in found["planted"].values()] == [1]
     assert 0 < found["measuring_share"] < 1
     assert 0 <= found["parent_cpu_share"] < 0.2
