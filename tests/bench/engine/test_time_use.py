@@ -91,7 +91,7 @@ def test_a_standard_run_keeps_its_budget_and_decides_most(standard_run: Runner) 
     assert len(left_out) < 0.2 * len(run.scenarios)
     over_default = [row for row in run.speedups if row.baseline_kind == "stock_default"]
     decided = [row for row in over_default if row.verdict in ("faster", "slower", "same")]
-    assert len(decided) >= 0.5 * len(over_default)  # all of fp32 is level here
+    assert len(decided) >= 0.55 * len(over_default)  # all of fp32 is level here
     best = next(row for row in run.claims if row.claim == "best/inference/b1")
     assert known(best.decided_s) < 150
     use = standard_run.metadata()["self"]
