@@ -29,8 +29,7 @@ def first_call_s() -> float:
     inductor.freezing = True
     model = torch.compile(vgg16().eval().to(memory_format=torch.channels_last))
     images = torch.rand(1, 3, 224, 224).to(memory_format=torch.channels_last)
-    bf16 = torch.autocast("cpu", dtype=torch.bfloat16)
-    with torch.inference_mode(), bf16:
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
         started = time.perf_counter()
         model(images)  # type: ignore[no-untyped-call] # VGG is not annotated
         ended = time.perf_counter()
