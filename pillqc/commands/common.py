@@ -92,11 +92,14 @@ def samples_in(data: Path, good: str | None) -> list[Sample]:
     return read_samples(data, good=good, on_note=note)
 
 
-def loaded_model(model: str | None) -> LoadedModel:
-    """Return the model that `--model` names, and warn if it is untrained."""
+def loaded_model(model: str | None, *, comparing: bool = False) -> LoadedModel:
+    """Return the model that `--model` names, and warn if it is untrained.
+
+    `comparing` is whether it may be one of `pillqc compare`.
+    """
     from pillqc.model.network import load_model
 
-    loaded = load_model(model)
+    loaded = load_model(model, comparing=comparing)
     if not loaded.trained:
         click.echo(UNTRAINED, err=True)
     return loaded

@@ -120,7 +120,7 @@ def evaluate_command(  # more than 8 parameters: click passes one for each optio
     from pillqc.evaluation.card_figures import check_card, write_figures
     from pillqc.evaluation.evaluate import evaluate, samples_to_judge
 
-    loaded = loaded_model(model)
+    loaded = loaded_model(model, comparing=True)
     if write_card:
         check_card(loaded)
     samples = samples_to_judge(loaded, found, split, data)

@@ -108,6 +108,7 @@ def inspect_command(  # more than 8 parameters: click passes one for each option
     from pillqc.commands.text import CsvLines, inspection_line
     from pillqc.inspection.drift import drift_check
     from pillqc.inspection.inspector import Tally, decision_terms, find_images, inspect
+    from pillqc.inspection.novelty import advice
     from pillqc.inspection.pictures import Album
     from pillqc.inspection.tray_page import TrayPage
     from pillqc.model.acceleration import accelerate, choose
@@ -123,7 +124,8 @@ def inspect_command(  # more than 8 parameters: click passes one for each option
     way, doubt = choose(backend)
     if doubt:
         click.echo(f"backend auto: {doubt}", err=True)
-    loaded = _with_threshold(loaded_model(model), threshold, max_false_rejects)
+    loaded = loaded_model(model, comparing=True)
+    loaded = _with_threshold(loaded, threshold, max_false_rejects)
     terms = decision_terms(loaded)
     loaded = accelerate(loaded, way)
     page = TrayPage(html)
@@ -163,6 +165,8 @@ def inspect_command(  # more than 8 parameters: click passes one for each option
                 click.echo(alarm, err=True)
             progress(number)
     page.write([str(terms), *map(str, drift.alarms)])
+    if told := advice(tally.counts["unlike"], tally.looked_at):
+        note(told)
     click.echo(f"{tally}\n{terms}", err=True)
     exit_by(tally, exit_code=exit_code)
 

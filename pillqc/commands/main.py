@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from pillqc import __version__
-from pillqc.commands import data, evaluation, inspection, model, training
+from pillqc.commands import comparison, data, evaluation, inspection, model, training
 from pillqc.commands.common import POSITIVE
 from pillqc.data.read_options import SECONDS, read_options
 from pillqc.errors import PillqcError, shown
@@ -89,6 +89,7 @@ for _command in (
     data.check_split_command,
     training.train_command,
     training.calibrate_command,
+    comparison.compare_command,
     model.summary_command,
     evaluation.evaluate_command,
     inspection.inspect_command,

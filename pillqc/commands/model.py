@@ -91,7 +91,7 @@ def card_command(model: str | None) -> None:
       pillqc card
       pillqc card --model model.safetensors
     """
-    loaded = loaded_model(model)
+    loaded = loaded_model(model, comparing=True)
     if loaded.card is None:
         raise PillqcError(f"{loaded.name}: not a model file, so it has no card")
     click.echo(json.dumps(asdict(loaded.card), indent=2))

@@ -24,6 +24,7 @@ from pillqc.errors import DataError, PillqcError
 from pillqc.evaluation.naming import Naming, judge_names
 from pillqc.evaluation.pixels import PixelGatherer, PixelMetrics
 from pillqc.evaluation.shares import Share, share
+from pillqc.inspection.novelty import advice, outside_limits
 from pillqc.inspection.prediction import BATCH_SIZE, Prediction, Unreadable, predict
 from pillqc.prefetch import prefetch
 
@@ -135,15 +136,14 @@ def evaluate(
     gathered = PixelGatherer(box_threshold=loaded.box_threshold)
     bad = np.zeros(len(samples))
     defects = np.zeros((len(samples), len(loaded.defects)))
-    frames: list[Path] = []
+    remarks = _Remarks(loaded)
     results = predict(loaded.model, (s.path for s in samples), size=size)
 
     def judged(pair: tuple[Sample, Prediction | Unreadable]) -> Prediction:
         sample, result = pair
         if isinstance(result, Unreadable):
             raise DataError(result.path, result.reason)
-        if result.notes:
-            frames.append(result.path)
+        remarks.add(result)
         if not sample.bad or sample.mask is not None:
             gathered.add(result.heat, read_mask(sample, size))
         return result
@@ -154,8 +154,7 @@ def evaluate(
         bad[index], defects[index] = result.bad, result.defects
         if on_progress:
             on_progress(index + 1, len(samples))
-    if frames:
-        on_note(count_note(MULTI_FRAME, frames))
+    remarks.tell(on_note)
     report = judge(
         model=loaded.name,
         trained=loaded.trained,
@@ -168,6 +167,28 @@ def evaluate(
     if include_seen:
         return replace(report, masks=masks, seen_in_training=seen)
     return replace(report, masks=masks, left_out_as_seen=seen)
+
+
+class _Remarks:
+    """What a person should know of the pictures themselves."""
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        self._known = loaded.card.known if loaded.card else {}
+        self._frames: list[Path] = []
+        self._unlike: list[bool] = []
+
+    def add(self, result: Prediction) -> None:
+        """Look at one picture."""
+        if result.notes:
+            self._frames.append(result.path)
+        self._unlike.append(outside_limits(self._known, result.statistics) is not None)
+
+    def tell(self, on_note: Callable[[str], None]) -> None:
+        """Tell of files of several frames, and what to do where most pictures are unlike."""
+        if self._frames:
+            on_note(count_note(MULTI_FRAME, self._frames))
+        if told := advice(sum(self._unlike), len(self._unlike)):
+            on_note(told)
 
 
 def _naming(

@@ -236,13 +236,17 @@ class Tally:
         """Whether a file has no decision, or no picture where one was requested."""
         return any(self.counts[kind] for kind in ("error", "not looked at", "no picture"))
 
+    @property
+    def looked_at(self) -> int:
+        """How many files were tried."""
+        return sum(self.counts[kind] for kind in ("good", "bad", "undecided", "error"))
+
     def __str__(self) -> str:
         """Return the closing line."""
         n = self.counts
-        looked = n["good"] + n["bad"] + n["undecided"] + n["error"]
         line = (
-            f"looked at {looked}: {n['good']} good, {n['bad']} bad, {n['undecided']} undecided,"
-            f" {n['error']} errors; not looked at: {n['not looked at']}"
+            f"looked at {self.looked_at}: {n['good']} good, {n['bad']} bad,"
+            f" {n['undecided']} undecided, {n['error']} errors; not looked at: {n['not looked at']}"
         )
         if n["unlike"]:
             line += f"; {n['unlike']} unlike all that the model knows"

@@ -73,3 +73,14 @@ def outside_limits(limits: Mapping[str, Sequence[float]], found: Mapping[str, fl
         if name in found and not low <= found[name] <= high
     ]
     return "; ".join(outside) or None
+
+
+def advice(unlike: int, pictures: int) -> str | None:
+    """Return what to do where most of the pictures are unlike; None if they are not."""
+    if 2 * unlike <= pictures:
+        return None
+    return (
+        f"{unlike} of {pictures} pictures are unlike all that the model knows; if they show another"
+        " product, make a model of good pictures of it with `pillqc compare`, or adapt one with"
+        " `pillqc train --adapt`"
+    )

@@ -148,10 +148,16 @@ def accelerate(loaded: LoadedModel, way: Way) -> LoadedModel:
     """Return the model, run that way.
 
     Raises:
-        PillqcError: the backend is not installed or cannot be used on this machine.
+        PillqcError: the backend is not installed or cannot be used on this machine, or the model
+            is one of `pillqc compare`.
     """
     if way == STOCK:
         return loaded
+    if loaded.card and loaded.card.compares:
+        raise PillqcError(
+            f"{loaded.name}: a model of `pillqc compare` runs with stock PyTorch only: leave out"
+            " --backend"
+        )
     if way.backend == "ipex":
         _ipex(way)
     runtimes.check(way.backend)

@@ -67,6 +67,8 @@ class ModelCard:  # more than 15 fields: the keys of the card
     """Share of good validation pills called bad -> the lowest threshold with that share."""
     seen: str = ""
     """Images that must not judge it: see `pillqc.data.seen_images`."""
+    compares: dict[str, Any] = field(default_factory=dict)
+    """Of a model that compares (`pillqc.model.comparison`): with what, and how; else empty."""
     defects: tuple[str, ...] = ()
     """Defects that it names, in the order of its outputs after `classes`; none in older files."""
 

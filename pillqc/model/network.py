@@ -247,7 +247,11 @@ class LoadedModel:
 
 
 def load_model(
-    weights: str | Path | None = None, *, freeze: bool = True, seed: int = 0
+    weights: str | Path | None = None,
+    *,
+    freeze: bool = True,
+    seed: int = 0,
+    comparing: bool = False,
 ) -> LoadedModel:
     """Return a model in evaluation mode.
 
@@ -257,6 +261,8 @@ def load_model(
             where the package has none.
         freeze: whether blocks 1 to 4 get no gradient.
         seed: for random weights. The same seed gives the same bits.
+        comparing: whether the caller can use a model of `pillqc compare`, which is no `CustomVGG`
+            and gives the same outputs in evaluation mode.
     """
     if weights is None:
         if SHIPPED_MODEL.is_file():
@@ -271,7 +277,8 @@ def load_model(
         features = hed_features() if str(weights) == "hed" else _imagenet_features()
         model.features.load_state_dict(features)
         return _untrained(model, name=str(weights))
-    return _from_file(Path(weights), name=Path(weights).name, freeze=freeze)
+    path = Path(weights)
+    return _from_file(path, name=path.name, freeze=freeze, comparing=comparing)
 
 
 def channels(narrowing: int = 1) -> list[str | int]:
@@ -343,10 +350,19 @@ def _imagenet_features() -> dict[str, Tensor]:
     return {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
 
 
-def _from_file(path: Path, *, name: str, freeze: bool) -> LoadedModel:
+def _from_file(path: Path, *, name: str, freeze: bool, comparing: bool = False) -> LoadedModel:
     from pillqc.model.artifact import read_artifact
 
     card, tensors = read_artifact(path)
+    if card.compares:
+        from pillqc.model.comparison import loaded_comparison
+
+        if not comparing:
+            raise PillqcError(
+                f"{path}: a model of `pillqc compare`, which only inspect, evaluate and card can"
+                " use; give one of `pillqc train`"
+            )
+        return loaded_comparison(path, card, tensors)
     with torch.device("meta"):  # random weights would be discarded
         model = CustomVGG(len(card.classes), n_defects=len(card.defects), freeze=freeze)
     expected = model.state_dict()

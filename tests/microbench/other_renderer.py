@@ -1,15 +1,17 @@
-"""Judge the shipped model on another renderer's tablets, as it is and after `train --adapt`.
+"""Judge pillqc on another renderer's tablets: as shipped, after `train --adapt`, by `compare`.
 
 \b
 PYTHONPATH=. python tests/microbench/other_renderer.py --out data/tablets
 PYTHONPATH=. python tests/microbench/other_renderer.py --out data/tablets --seeds 3
+PYTHONPATH=. python tests/microbench/other_renderer.py --out data/tablets --way compare --way mixed
 PYTHONPATH=. python tests/microbench/other_renderer.py --out data/short -- --epochs 20
 
 The tablets are those of `other_tablets.py`. Each training gets 60 good and 60 bad ones of a seed of
-its own, all are judged on the same tablets that no training uses. The shipped model was not tuned
-on them; variants of `--adapt` were compared on them. Words after `--` are further options of
-`pillqc train`. What was measured stays in the folder, so that the same command resumes and adds
-seeds; other options need another folder.
+its own, and `compare` the good ones of them; all are judged on the same tablets that no training
+uses. With `--way mixed` these are compared among themselves, unsorted. The shipped model was not
+tuned on them; variants of `--adapt` and of `compare` were compared on them. Words after `--` are
+further options of `pillqc train`. What was measured stays in the folder, so that the same command
+resumes and adds seeds; other options need another folder.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from tests.microbench.start_weights import pillqc
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+WAYS: Final = ("adapt", "compare", "mixed")
 UNSEEN_SEED: Final = 5_000_000
 _TRAINING_SEED: Final = 10_000
 """Of the first training's tablets; so far apart are those of two trainings."""
@@ -62,24 +65,56 @@ def summary(results: Mapping[str, Mapping[str, Any]]) -> str:
 @click.option("--good", default=60, show_default=True, help="Good tablets of a training.")
 @click.option("--each", default=10, show_default=True, help="Tablets of each of its six defects.")
 @click.option("--unseen", default=50, show_default=True, help="Tablets of each defect that judge.")
+@click.option(
+    "--way",
+    "ways",
+    type=click.Choice(WAYS),
+    multiple=True,
+    default=WAYS,
+    help="What to judge beside the shipped model; may be given more than once.",
+)
+@click.option("--weights", default="hed", show_default=True, help="Whose features compare.")
 @click.argument("further", nargs=-1)
-def main(
-    out: Path, seeds: int, good: int, each: int, unseen: int, further: tuple[str, ...]
+def main(  # more than 8 parameters: click passes one for each option
+    out: Path,
+    seeds: int,
+    good: int,
+    each: int,
+    unseen: int,
+    ways: tuple[str, ...],
+    weights: str,
+    further: tuple[str, ...],
 ) -> None:
-    """Judge the shipped model, adapt it with each seed, and judge again."""
+    """Judge the shipped model, and what is made for the tablets in each way with each seed."""
     judges = out / "unseen"
     lay_out(judges, good=unseen * len(KINDS), each=unseen, first_seed=UNSEEN_SEED)
     results = {"shipped, as it is": _judged(out / "shipped.json", judges)}
     for seed in range(seeds):
         first = _TRAINING_SEED * (1 + seed)
         data = lay_out(out / f"seed-{seed}", good=good, each=each, first_seed=first)
-        model = out / f"seed-{seed}.safetensors"
-        if not model.exists():
-            options = ("--data", data, "--out", model, "--seed", seed)
-            click.echo(pillqc("train", "--adapt", *options, *further).splitlines()[-2])
-        judged = _judged(out / f"seed-{seed}.json", judges, "--model", model)
-        results[f"adapted, seed {seed}"] = judged
+        if "adapt" in ways:
+            model = out / f"seed-{seed}.safetensors"
+            if not model.exists():
+                options = ("--data", data, "--out", model, "--seed", seed)
+                click.echo(pillqc("train", "--adapt", *options, *further).splitlines()[-2])
+            judged = _judged(out / f"seed-{seed}.json", judges, "--model", model)
+            results[f"adapted, seed {seed}"] = judged
+        if "compare" in ways:
+            name = f"compared-{weights}-{seed}"
+            judged = _compared(out / name, judges, data / "test/good", "--weights", weights)
+            results[f"compared with {good} good ones, seed {seed}"] = judged
+    if "mixed" in ways:
+        words = (judges / "test", "--mixed", "--weights", weights)
+        results["compared among themselves"] = _compared(out / f"mixed-{weights}", judges, *words)
     click.echo(summary(results))
+
+
+def _compared(made: Path, data: Path, *words: object) -> Mapping[str, Any]:
+    """Return what `pillqc evaluate --json` prints of a model that `pillqc compare` makes."""
+    model = made.with_suffix(".safetensors")
+    if not model.exists():
+        pillqc("compare", *words, "--out", model)
+    return _judged(made.with_suffix(".json"), data, "--model", model)
 
 
 def _judged(kept: Path, data: Path, *model: object) -> Mapping[str, Any]:

@@ -10,8 +10,11 @@ import pytest
 from PIL import Image
 
 from pillqc.inspection.novelty import image_statistics, known_limits, outside_limits
+from pillqc.model.artifact import ModelCard, save_artifact
+from pillqc.model.network import load_model
 from pillqc.rendering.scene import render
 from tests.known import known
+from tests.pillqc.command import run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,8 +59,6 @@ def test_an_unlike_picture_is_never_called_good(
 ) -> None:
     """A pill is good by the same threshold; bad stays bad, and the difference is reported."""
     from pillqc.inspection.inspector import inspect
-    from pillqc.model.artifact import ModelCard
-    from pillqc.model.network import load_model
 
     card = ModelCard(known=known_limits(image_statistics(pill) for pill in pills[:20]), size=32)
     loaded = replace(load_model("random"), card=card).at_threshold(threshold)
@@ -73,8 +74,6 @@ def test_an_unlike_picture_is_never_called_good(
 @pytest.mark.torch
 def test_the_shipped_model_knows_pills_of_another_seed_and_nothing_else() -> None:
     """Its limits come from the pills that chose its threshold."""
-    from pillqc.model.network import load_model
-
     card = known(load_model().card)
     strangers = [render(seed=9_000_000 + seed, size=224).image for seed in range(6)]
     reported = [
@@ -83,3 +82,25 @@ def test_the_shipped_model_knows_pills_of_another_seed_and_nothing_else() -> Non
     assert reported == [None] * 6
     grey = Image.fromarray(strangers[0]).convert("L").convert("RGB")
     assert "colour 0.0" in str(outside_limits(card.known, image_statistics(grey)))
+
+
+@pytest.mark.torch
+def test_where_most_pictures_are_unlike_the_commands_say_what_to_do(
+    tmp_path: Path, pills: list[Image.Image]
+) -> None:
+    """`inspect` and `evaluate` name `pillqc compare`; of known pills neither does."""
+    for kind, image in {"good": pills[0], "crack": pills[1]}.items():
+        for name, seen in (("known", image), ("grey", image.convert("L"))):
+            folder = tmp_path / name / kind
+            folder.mkdir(parents=True)
+            for number in range(2):
+                seen.resize((64 + number, 64)).save(folder / f"{number}.png")
+    card = ModelCard(known=known_limits(image_statistics(pill) for pill in pills), size=32)
+    model = tmp_path / "one.safetensors"
+    save_artifact(model, load_model("random").model, card)
+    for name, told in (("known", False), ("grey", True)):
+        for words in (("inspect", tmp_path / name), ("evaluate", "--data", tmp_path / name)):
+            done = run(*words, "--model", model)
+            assert done.exit_code == 0, done.output
+            assert ("4 of 4 pictures" in done.stderr) == told
+            assert ("pillqc compare" in done.stderr) == told

@@ -1,0 +1,167 @@
+"""Compare a picture with pictures of good pills, in place of a trained head.
+
+    model = ComparingVGG(pictures=60, size=224)
+    model.load_state_dict(tensors)
+    probabilities, maps = model(images)      # (N, 2) and (N, 2, H, W), as `CustomVGG` gives them
+
+Blocks 1 to 3 of VGG-16 describe every place of a picture by its features. A place that has no like
+at the same place of any good pill is unusual, and a pill is as bad as its most unusual place. That
+needs no bad picture and no mask, and the features need not know the product: those of photographs
+serve (PatchCore, Roth et al., CVPR 2022, compares with all places; PaDiM, Defard et al., ICPR 2020,
+with a Gaussian at the same place).
+
+Where some of the pictures may be bad (`mixed`), the likeness to the nearest third counts instead of
+the nearest one: a defect that two pictures share is still unusual. The nearest picture is left out,
+because it may be the judged one itself (MuSc, Li et al., ICLR 2024, compares unsorted pictures so).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, cast
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - PyTorch's own convention
+from torch import Tensor, nn
+from torchvision.models import vgg
+
+from pillqc.errors import ModelFileError, PillqcError
+from pillqc.model.network import CLASSES, LoadedModel, channels
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from pillqc.model.artifact import ModelCard
+    from pillqc.model.network import CustomVGG
+
+CELL: Final = 8
+"""Side of a place in pixels: block 3 halves the picture twice, and its features are averaged over
+windows of four, two apart."""
+NEIGHBOURS: Final = 1
+"""Cells up to so far away are compared too: pills do not lie equally to the pixel."""
+MIXED_SHARE: Final = 0.3
+"""Of mixed pictures, the share of the nearest ones whose mean counts."""
+_DEPTH: Final = 9
+"""Layers of VGG-16's configuration up to the end of block 3."""
+_FEATURES: Final = 256
+_LEAST: Final = 1e-6
+"""Distances below it are those of a picture to itself."""
+
+
+class ComparingVGG(nn.Module):
+    """Blocks 1 to 3 of VGG-16, and what they say of each place of the pictures to compare with.
+
+    The outputs are those of a `CustomVGG` of two classes in evaluation mode. The probability is no
+    calibrated one, because no bad picture was seen: it is .5 where a pill is as unusual as one of a
+    hundred good ones, if their scores are normally distributed.
+    """
+
+    references: Tensor
+    """(cells, pictures, 256), each of length 1."""
+    settings: Tensor
+    """The score at which a pill is bad, the steepness of the probability there, the usual distance
+    of a cell, and 1 where the pictures are mixed."""
+
+    def __init__(self, *, pictures: int, size: int) -> None:
+        super().__init__()
+        self.n_classes = len(CLASSES)
+        self.n_defects = 0
+        self.side = size // CELL
+        self.features = vgg.make_layers(channels()[:_DEPTH], batch_norm=False)
+        self.features.requires_grad_(requires_grad=False)
+        self.register_buffer("references", torch.zeros(self.side**2, pictures, _FEATURES))
+        self.register_buffer("settings", torch.tensor([1.0, 1.0, 0.0, 0.0]))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return probabilities (N, 2) and maps (N, 2, H, W) of good and bad, from 0 to 1."""
+        limit, steepness, usual, _ = self.settings.unbind()
+        unusual = self.unusual(self.distances(self.described(images)))
+        score = unusual.flatten(1).amax(1).clamp_min(_LEAST)
+        logit = steepness * (score / limit).log()
+        wide = F.interpolate(
+            unusual[:, None], size=images.shape[-2:], mode="bilinear", align_corners=False
+        )
+        share = ((wide - usual) / (2.0 * (limit - usual)).clamp_min(_LEAST)).clamp_min(0.0)
+        heat = share / (share + 0.5)
+        probabilities = torch.stack([torch.sigmoid(-logit), torch.sigmoid(logit)], dim=1)
+        return probabilities, torch.cat([1.0 - heat, heat], dim=1)
+
+    def described(self, images: Tensor) -> Tensor:
+        """Return the features of each cell, of length 1: (N, 256, side, side).
+
+        Raises:
+            PillqcError: the images do not have the side of the pictures to compare with.
+        """
+        features = F.avg_pool2d(self.features(images), 4, 2, 1, count_include_pad=False)
+        if features.shape[-2:] != (self.side, self.side):
+            raise PillqcError(
+                f"this model compares pictures of {CELL * self.side} px, not of"
+                f" {images.shape[-1]}: leave out --size"
+            )
+        return F.normalize(features, dim=1)
+
+    def distances(self, described: Tensor) -> Tensor:
+        """Return how far each cell is from its like in each picture: (N, pictures, side, side).
+
+        It is 1 less the cosine of the angle between the features, the least one over the
+        neighbouring cells.
+        """
+        count, side = len(described), self.side
+        wide = F.pad(described, (NEIGHBOURS,) * 4)
+        pictures = self.references.transpose(1, 2)
+        nearest: Tensor = described.new_full((count, pictures.shape[2], side, side), -1.0)
+        for down in range(2 * NEIGHBOURS + 1):
+            for right in range(2 * NEIGHBOURS + 1):
+                moved = wide[:, :, down : down + side, right : right + side]
+                cosines = torch.bmm(moved.permute(2, 3, 0, 1).reshape(side**2, count, -1), pictures)
+                grid = cosines.permute(1, 2, 0).reshape(count, -1, side, side)
+                # back to the cell that was moved; what came from beyond the border falls away
+                far = 2 * NEIGHBOURS - down, 2 * NEIGHBOURS - right
+                back = F.pad(grid, (NEIGHBOURS,) * 4, value=-1.0)
+                back = back[:, :, far[0] : far[0] + side, far[1] : far[1] + side]
+                nearest = torch.maximum(nearest, back)
+        return -nearest + 1.0
+
+    def unusual(self, distances: Tensor) -> Tensor:
+        """Return how unusual each cell is (N, side, side), from `distances`."""
+        if not self.is_mixed():
+            return distances.amin(1)
+        most = 1 + max(round(MIXED_SHARE * distances.shape[1]), 1)
+        nearest = torch.topk(distances, most, dim=1, largest=False, sorted=True)[0]
+        return nearest[:, 1:].mean(1)
+
+    def is_mixed(self) -> bool:
+        """Return whether some of the pictures that it compares with may be bad."""
+        return bool(self.settings[3])
+
+
+def loaded_comparison(path: Path, card: ModelCard, tensors: Mapping[str, Tensor]) -> LoadedModel:
+    """Return the model of a file's card and tensors, in evaluation mode.
+
+    Raises:
+        ModelFileError: the tensors are not those of such a model.
+    """
+    found = tensors.get("references", torch.zeros(0))
+    pictures = found.shape[1] if found.ndim == len(("cell", "picture", "feature")) else 0
+    with torch.device("meta"):
+        model = ComparingVGG(pictures=pictures, size=card.size)
+    expected = model.state_dict()
+    wrong = sorted(expected.keys() ^ tensors.keys()) or sorted(
+        name for name, value in expected.items() if tensors[name].shape != value.shape
+    )
+    if wrong or not pictures:
+        raise ModelFileError(
+            f"{path}: not a comparing model of this version: {(wrong or ['references'])[0]} is"
+            " missing, unknown or of another shape; make it again with `pillqc compare`"
+        )
+    # copies, because the tensors may be the file's mapped memory
+    own = {name: value.to(torch.float32, copy=True) for name, value in tensors.items()}
+    model.load_state_dict(own, assign=True)
+    return LoadedModel(
+        model=cast("CustomVGG", model.eval()),
+        trained=card.trained,
+        threshold=card.threshold,
+        name=path.name,
+        card=card,
+        path=path,
+    )

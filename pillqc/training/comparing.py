@@ -1,0 +1,242 @@
+"""Make a model that compares pills with pictures of good ones; nothing is trained.
+
+    made = make_comparison(paths, weights="hed")
+    save_artifact(out, made.model, made.card, dtype=torch.float16)
+
+How unusual a good pill may be is estimated from the pictures themselves: each is compared with the
+others. Their scores are taken as normally distributed, and the threshold is where one more good
+pill exceeds it with a probability of 1 % (Student's t, because mean and deviation are estimates).
+
+Of mixed pictures up to half may be bad, which have higher scores, so that only the low ones tell of
+good pills. A score is the highest of many cells; the highest of many numbers with a heavy tail has
+a Frechet distribution, and its logarithm a Gumbel distribution. Its mode is the middle of the
+shortest interval that a third of the scores lie in (after the shortest half; Rousseeuw and Leroy,
+*Robust Regression and Outlier Detection*, 1987), its scale follows from how far the scores below
+the mode lie from it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+from scipy import special, stats
+
+from pillqc.data.decoding_process import read_image
+from pillqc.data.images import MEAN, STD, normalised
+from pillqc.data.seen_images import encode_seen
+from pillqc.data.splits import content_hash
+from pillqc.errors import DataError, PillqcError
+from pillqc.evaluation.calibration import FALSE_REJECTS, SHARES, UNDECIDED_REJECTS
+from pillqc.inspection.drift import drift_reference
+from pillqc.inspection.novelty import image_statistics, known_limits
+from pillqc.inspection.prediction import BATCH_SIZE
+from pillqc.model.artifact import ModelCard
+from pillqc.model.comparison import ComparingVGG
+from pillqc.model.network import DEFAULT_SIZE, load_model
+from pillqc.prefetch import prefetch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+FEWEST: Final = 10
+"""Pictures below which there is no telling how much good pills differ."""
+FEWEST_MIXED: Final = 20
+MOST: Final = 200
+"""Pictures that are kept, unless told otherwise: each takes .4 MB of the file, and time."""
+
+TYPICAL: Final = 0.01
+"""Probability of bad of a typical good pill; .5 is at the threshold."""
+_BELOW_MODE: Final = 0.7296
+"""Root mean square of how far the values of a standard Gumbel distribution that are below its mode
+lie from it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A model that compares, and its card."""
+
+    model: ComparingVGG
+    card: ModelCard
+    pictures: int
+    """How many it compares with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Picture:
+    digest: str
+    pixels: NDArray[np.float32]
+    statistics: dict[str, float]
+
+
+def make_comparison(
+    paths: Sequence[Path],
+    *,
+    weights: str | None = "hed",
+    mixed: bool = False,
+    most: int = MOST,
+    size: int = DEFAULT_SIZE,
+    on_note: Callable[[str], None] = lambda _: None,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Comparison:
+    """Describe the pictures by the features of the weights, and learn how much they differ.
+
+    Args:
+        paths: pictures of good pills; copies of a picture count once.
+        weights: as `load_model` takes them. Those of photographs serve best.
+        mixed: whether some of the pictures may be bad, up to half of them.
+        most: how many to keep; evenly spaced in their order.
+        size: side to which pictures are resized, in pixels.
+        on_note: is told of files that cannot be read.
+        on_progress: is told how many of how many pictures are done.
+
+    Raises:
+        PillqcError: there are too few pictures, or none differs from the others.
+    """
+    started = time.monotonic()
+    source = load_model(weights)
+    kept = dict(_evenly(list(_by_content(paths, on_note).items()), most))
+    model = ComparingVGG(pictures=0, size=size)
+    blocks = len(model.features)
+    model.features.load_state_dict(source.model.features[:blocks].state_dict())
+    model.eval()
+    described, read = [], []
+    with torch.inference_mode():
+        found = prefetch(lambda item: _read(*item, size, on_note), kept.items(), depth=BATCH_SIZE)
+        usable = (one for one in found if one is not None)
+        while batch := list(islice(usable, BATCH_SIZE)):
+            images = torch.from_numpy(np.stack([one.pixels for one in batch]))
+            described.append(model.described(images))
+            read += batch
+            on_progress(len(read), len(kept))
+        _check_enough(len(read), mixed=mixed)
+        every = torch.cat(described)
+        model.references = every.flatten(2).permute(2, 0, 1).contiguous()
+        model.settings[3] = float(mixed)
+        unusual = torch.cat(list(_among_themselves(model, every, mixed=mixed)))
+    scores = unusual.flatten(1).amax(1).double().numpy()
+    typical, limits = score_limits(scores, (*SHARES, FALSE_REJECTS, UNDECIDED_REJECTS), mixed=mixed)
+    limit = limits[FALSE_REJECTS]
+    steepness = -special.logit(TYPICAL) / math.log(limit / typical)
+    model.settings = torch.tensor([limit, steepness, float(unusual.median()), float(mixed)])
+    probability = {
+        share: float(special.expit(steepness * math.log(one / limit)))
+        for share, one in limits.items()
+    }
+    statistics = [one.statistics for one in read]
+    drift = drift_reference(statistics, [False] * len(read))
+    card = ModelCard(
+        threshold=probability[FALSE_REJECTS],
+        undecided=(probability[UNDECIDED_REJECTS], probability[FALSE_REJECTS]),
+        size=size,
+        mean=MEAN,
+        std=STD,
+        training={"seconds": round(time.monotonic() - started, 1)},
+        known=known_limits(statistics),
+        drift=drift.as_dict() if drift else {},
+        thresholds={str(s): probability[s] for s in SHARES if s * len(read) >= 1.0},
+        seen="" if mixed else encode_seen(one.digest for one in read),
+        compares={"pictures": len(read), "mixed": mixed, "features": source.name},
+        intended_use="the product of the pictures that it compares with",
+    )
+    return Comparison(model=model, card=card, pictures=len(read))
+
+
+def _by_content(paths: Sequence[Path], on_note: Callable[[str], None]) -> dict[str, Path]:
+    """Return one file of each content that can be read."""
+    found: dict[str, Path] = {}
+    for path in paths:
+        with _noted(on_note):
+            found.setdefault(content_hash(path), path)
+    return found
+
+
+@contextmanager
+def _noted(on_note: Callable[[str], None]) -> Iterator[None]:
+    """Tell of a file that cannot be used, and go on."""
+    try:
+        yield
+    except DataError as error:
+        on_note(f"left out: {error}")
+
+
+def _evenly(items: Sequence[tuple[str, Path]], most: int) -> Iterable[tuple[str, Path]]:
+    """Return at most so many, evenly spaced."""
+    if len(items) <= most:
+        return items
+    return (items[place] for place in np.linspace(0, len(items) - 1, most).round().astype(int))
+
+
+def _read(digest: str, path: Path, size: int, on_note: Callable[[str], None]) -> _Picture | None:
+    with _noted(on_note):
+        image = read_image(path)
+        return _Picture(
+            digest=digest, pixels=normalised(image, size), statistics=image_statistics(image)
+        )
+    return None
+
+
+def _check_enough(pictures: int, *, mixed: bool) -> None:
+    fewest = FEWEST_MIXED if mixed else FEWEST
+    if pictures < fewest:
+        kind = "" if mixed else "good "
+        raise PillqcError(
+            f"{pictures} different pictures of {kind}pills: fewer than {fewest} do not show how"
+            " much such pills differ; give more"
+        )
+
+
+def _among_themselves(model: ComparingVGG, described: Tensor, *, mixed: bool) -> Iterable[Tensor]:
+    """Yield how unusual each cell of each picture is among the other pictures."""
+    for first in range(0, len(described), BATCH_SIZE):
+        distances = model.distances(described[first : first + BATCH_SIZE])
+        if not mixed:  # else the nearest picture, which is itself, does not count anyway
+            own = torch.arange(len(distances))
+            distances[own, first + own] = torch.inf
+        yield model.unusual(distances)
+
+
+def score_limits(
+    scores: NDArray[np.float64], shares: Iterable[float], *, mixed: bool
+) -> tuple[float, dict[float, float]]:
+    """Return the score of a typical good pill, and for each share the one that so many exceed.
+
+    Args:
+        scores: how unusual each of the pictures is among the others, (n,).
+        shares: of further good pills.
+        mixed: whether up to half of the scores may be of bad pills, which are higher.
+
+    Raises:
+        PillqcError: the scores are all the same.
+    """
+    if not np.ptp(scores) > 0.0:
+        raise PillqcError("the pictures do not differ: give pictures of different pills")
+    if mixed:
+        return _frechet_limits(np.sort(np.log(scores)), shares)
+    count = len(scores)
+    mean, deviation = float(scores.mean()), float(scores.std(ddof=1)) * math.sqrt(1 + 1 / count)
+    above = {share: float(stats.t.ppf(1.0 - share, count - 1)) for share in shares}
+    return mean, {share: mean + deviation * t for share, t in above.items()}
+
+
+def _frechet_limits(
+    ordered: NDArray[np.float64], shares: Iterable[float]
+) -> tuple[float, dict[float, float]]:
+    """Return typical score and limits from the logarithms of scores, in ascending order."""
+    third = len(ordered) // 3
+    first = int((ordered[third:] - ordered[:-third]).argmin())
+    mode = float(ordered[first] + ordered[first + third]) / 2.0
+    below = mode - ordered[ordered < mode]
+    scale = float(np.sqrt((below**2).mean())) / _BELOW_MODE
+    above = {share: float(stats.gumbel_r.ppf(1.0 - share)) for share in shares}
+    return math.exp(mode), {share: math.exp(mode + scale * x) for share, x in above.items()}

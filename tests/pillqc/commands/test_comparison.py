@@ -1,0 +1,95 @@
+"""`pillqc compare`, and the commands that use its models or refuse them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.pillqc.command import run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.fixture(scope="module")
+def compared(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of all pills that are rendered: 12 good ones and others, unsorted."""
+    out = tmp_path_factory.mktemp("compared") / "tray.safetensors"
+    done = run("compare", rendered, "--mixed", "--weights", "random", "--size", 32, "--out", out)
+    assert done.exit_code == 0, done.output
+    assert "compares with 26 pictures" in done.output
+    return out
+
+
+def test_evaluate_inspect_and_card_use_the_model(compared: Path, rendered: Path) -> None:
+    """Unsorted pictures are not left out: nobody said which of them are bad."""
+    judged = run("evaluate", "--data", rendered, "--model", compared, "--json")
+    assert judged.exit_code == 0, judged.output
+    found = json.loads(judged.stdout)
+    assert (found["images"], found["left_out_as_seen"]) == (18, 0)
+    inspected = run("inspect", rendered / "test", "--model", compared, "--json")
+    assert len(inspected.stdout.splitlines()) == 18
+    card = json.loads(run("card", "--model", compared).stdout)
+    assert card["compares"] == {"pictures": 26, "mixed": True, "features": "random"}
+
+
+def test_good_pictures_do_not_judge_the_model(rendered: Path, tmp_path: Path) -> None:
+    """They are those that it compares with."""
+    out = tmp_path / "good.safetensors"
+    folders = (rendered / "train/good", rendered / "test/good")
+    done = run("compare", *folders, "--weights", "random", "--size", 32, "--out", out)
+    assert done.exit_code == 0, done.output
+    judged = run("evaluate", "--data", rendered, "--model", out)
+    assert judged.exit_code == 1
+    assert "12" in judged.output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("calibrate", "--data", "DATA", "--model", "MODEL", "--out", "x.safetensors"),
+        ("export", "--data", "DATA", "--model", "MODEL", "--format", "onnx", "--out", "x.onnx"),
+        ("train", "--data", "DATA", "--weights", "MODEL", "--out", "x.safetensors"),
+        ("summary", "--model", "MODEL"),
+        ("evaluate", "--sizes", "--model", "MODEL"),
+        ("inspect", "DATA", "--model", "MODEL", "--backend", "ipex"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_what_needs_a_vgg_16_says_so(
+    words: tuple[str, ...], compared: Path, rendered: Path, tmp_path: Path
+) -> None:
+    """One line, and nothing is written."""
+    names = {"DATA": rendered, "MODEL": compared}
+    places = [tmp_path / word if word.startswith("x.") else names.get(word, word) for word in words]
+    done = run(*places)
+    assert done.exit_code == 1, done.output
+    assert "pillqc compare" in done.stderr.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        ({"--out": "x.pt"}, ".safetensors"),
+        ({"PATH": "test"}, "give "),
+        ({"PATH": "nothing"}, "0 different pictures"),
+        ({"--weights": "nothing.safetensors"}, "no such model file"),
+    ],
+    ids=["suffix", "mixture", "missing", "weights"],
+)
+def test_wrong_use_is_one_line(
+    change: dict[str, str], wanted: str, rendered: Path, tmp_path: Path
+) -> None:
+    """It says what to do, and no file appears."""
+    path = rendered / change.get("PATH", "train/good")
+    out = tmp_path / change.get("--out", "x.safetensors")
+    weights = change.get("--weights", "random")
+    done = run("compare", path, "--weights", weights, "--size", 32, "--out", out)
+    assert done.exit_code in {1, 2}
+    assert wanted in done.stderr.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
