@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pillqc.inspection.novelty import image_statistics, known_limits, outside_limits
+from pillqc.inspection.novelty import advice, image_statistics, known_limits, outside_limits
 from pillqc.model.artifact import ModelCard, save_artifact
 from pillqc.model.network import load_model
 from pillqc.rendering.scene import render
@@ -104,3 +104,10 @@ def test_where_most_pictures_are_unlike_the_commands_say_what_to_do(
             assert done.exit_code == 0, done.output
             assert ("4 of 4 pictures" in done.stderr) == told
             assert ("pillqc compare" in done.stderr) == told
+
+
+@pytest.mark.parametrize(("unlike", "told"), [(0, False), (2, False), (3, True), (4, True)])
+def test_only_more_than_half_of_the_pictures_are_another_product(unlike: int, told: bool) -> None:
+    """Some odd ones among them are for a person to look at."""
+    assert (advice(unlike, 4) is not None) == told
+    assert advice(0, 0) is None
