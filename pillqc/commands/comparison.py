@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _MOST: Final = 200
+"""Pictures to compare with: each takes .4 MB of the file, and time."""
 
 
 @click.command("compare")

@@ -164,6 +164,8 @@ def _read_card(path: Path, text: str | None) -> ModelCard:
         card = ModelCard(**values)
         if not (math.isfinite(card.threshold) and 0.0 <= card.threshold <= 1.0):
             raise ValueError(f"threshold {card.threshold} is not a probability")  # noqa: TRY301
+        if not (isinstance(card.size, int) and card.size > 0):
+            raise ValueError(f"size {card.size} is no side in pixels")  # noqa: TRY301
         if not all(isinstance(name, str) for name in card.defects):
             raise ValueError(f"defects {card.defects} are not names")  # noqa: TRY301
         card = replace(card, known={name: (low, high) for name, (low, high) in card.known.items()})

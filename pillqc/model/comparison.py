@@ -149,10 +149,13 @@ def loaded_comparison(path: Path, card: ModelCard, tensors: Mapping[str, Tensor]
     wrong = sorted(expected.keys() ^ tensors.keys()) or sorted(
         name for name, value in expected.items() if tensors[name].shape != value.shape
     )
+    if not wrong and not bool((tensors["settings"][:2] > 0).all()):
+        wrong = ["settings"]  # the probability would be NaN, which is below every threshold
     if wrong or not pictures:
         raise ModelFileError(
             f"{path}: not a comparing model of this version: {(wrong or ['references'])[0]} is"
-            " missing, unknown or of another shape; make it again with `pillqc compare`"
+            " missing, unknown, out of range or of another shape; make it again with `pillqc"
+            " compare`"
         )
     # copies, because the tensors may be the file's mapped memory
     own = {name: value.to(torch.float32, copy=True) for name, value in tensors.items()}

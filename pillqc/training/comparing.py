@@ -1,6 +1,6 @@
 """Make a model that compares pills with pictures of good ones; nothing is trained.
 
-    made = make_comparison(paths, weights="hed")
+    made = make_comparison(paths, weights="hed", most=200)
     save_artifact(out, made.model, made.card, dtype=torch.float16)
 
 How unusual a good pill may be is estimated from the pictures themselves: each is compared with the
@@ -52,8 +52,6 @@ if TYPE_CHECKING:
 FEWEST: Final = 10
 """Pictures below which there is no telling how much good pills differ."""
 FEWEST_MIXED: Final = 20
-MOST: Final = 200
-"""Pictures that are kept, unless told otherwise: each takes .4 MB of the file, and time."""
 
 TYPICAL: Final = 0.01
 """Probability of bad of a typical good pill; .5 is at the threshold."""
@@ -84,7 +82,7 @@ def make_comparison(
     *,
     weights: str | None = "hed",
     mixed: bool = False,
-    most: int = MOST,
+    most: int,
     size: int = DEFAULT_SIZE,
     on_note: Callable[[str], None] = lambda _: None,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,

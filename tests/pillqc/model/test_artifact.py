@@ -144,6 +144,8 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
         (replace(ModelCard(), format=99), "model format 99"),
         (replace(ModelCard(), threshold=7.0), "card is damaged"),
         (replace(ModelCard(), threshold="high"), "card is damaged"),  # type: ignore[arg-type] # the damage
+        (replace(ModelCard(), size=0), "card is damaged"),
+        (replace(ModelCard(), size="large"), "card is damaged"),  # type: ignore[arg-type] # the damage
         (replace(ModelCard(), defects=(1, 2)), "card is damaged"),  # type: ignore[arg-type] # the damage
     ],
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from pillqc.errors import ModelFileError, PillqcError
@@ -123,7 +124,7 @@ def test_a_file_gives_the_model_back(model: ComparingVGG, tmp_path: Path) -> Non
         load_model(path)
 
 
-@pytest.mark.parametrize("change", ["missing", "flat", "other", "none"])
+@pytest.mark.parametrize("change", ["missing", "flat", "other", "none", "limit"])
 def test_a_damaged_file_is_refused(model: ComparingVGG, tmp_path: Path, change: str) -> None:
     """One line says what is wrong."""
     path = tmp_path / "one.safetensors"
@@ -138,8 +139,8 @@ def test_a_damaged_file_is_refused(model: ComparingVGG, tmp_path: Path, change: 
         tensors["references"] = tensors["references"][:-1].clone()
     if change == "none":
         tensors["references"] = tensors["references"][:, :0].clone()
-    from safetensors import safe_open
-
+    if change == "limit":
+        tensors["settings"][0] = -0.1
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
     save_file(tensors, path, metadata=metadata)

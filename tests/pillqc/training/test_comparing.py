@@ -102,7 +102,7 @@ def judged(tray: Path, model: object) -> tuple[list[float], list[Prediction]]:
 def test_good_pictures_alone_find_a_defect_and_its_place(tray: Path) -> None:
     """Even by random features, where pills are equal up to noise."""
     good = sorted(tray.iterdir())[:14]
-    made = make_comparison(good, weights="random", size=64)
+    made = make_comparison(good, weights="random", size=64, most=200)
     bad, done = judged(tray, made.model)
     assert max(bad[14:20]) < made.card.threshold <= min(bad[20:])
     for one in done[20:]:
@@ -116,7 +116,7 @@ def test_good_pictures_alone_find_a_defect_and_its_place(tray: Path) -> None:
 
 def test_unsorted_pictures_find_their_own_defects(tray: Path) -> None:
     """What four of 24 have is rare among them; nothing is left out of judging them."""
-    made = make_comparison(sorted(tray.iterdir()), weights="random", size=64, mixed=True)
+    made = make_comparison(sorted(tray.iterdir()), weights="random", size=64, mixed=True, most=200)
     bad, _ = judged(tray, made.model)
     assert max(bad[:20]) < min(bad[20:])
     assert made.card.seen == ""
@@ -133,6 +133,7 @@ def test_copies_count_once_and_unreadable_files_are_told(tray: Path, tmp_path: P
         sorted(folder.iterdir()),
         weights="random",
         size=64,
+        most=200,
         on_note=notes.append,
         on_progress=lambda done, total: steps.append((done, total)),
     )
@@ -153,4 +154,6 @@ def test_at_most_so_many_are_kept_evenly_spaced(tray: Path) -> None:
 def test_too_few_pictures_are_refused(tray: Path, count: int, mixed: bool) -> None:
     """They do not show how much good pills differ."""
     with pytest.raises(PillqcError, match=f"{count} different pictures"):
-        make_comparison(sorted(tray.iterdir())[:count], weights="random", size=64, mixed=mixed)
+        make_comparison(
+            sorted(tray.iterdir())[:count], weights="random", size=64, mixed=mixed, most=200
+        )
