@@ -36,11 +36,11 @@ _MOST: Final = 200
 def compare_command(
     paths: tuple[Path, ...], out: Path, weights: str, mixed: bool, pictures: int, size: int
 ) -> None:
-    """Make a model that compares pills with these, for a product that no model knows.
+    """Make a model from pictures of good pills alone.
 
-    PATHS are pictures of good pills, or folders of them. Nothing is trained, and no bad picture and
-    no mask is needed. `pillqc inspect` and `pillqc evaluate` use the model as any other. Pills must
-    lie alike in all pictures.
+    PATHS are such pictures, or folders of them, of any product. Nothing is trained, and no bad
+    picture and no mask is needed. `pillqc inspect` and `pillqc evaluate` use the model as any
+    other. Pills must lie alike in all pictures.
 
     With --mixed nobody has to sort the pictures: what is rare among them is bad.
 
