@@ -80,8 +80,11 @@ def compare_command(
             on_progress=progress,
         )
     save_artifact(out, made.model, made.card, dtype=torch.float16)
-    kind = "pictures, some of them perhaps bad" if mixed else "pictures of good pills"
-    click.echo(f"wrote {out}: compares with {made.pictures} {kind}")
+    kind = "unsorted pictures" if mixed else "pictures of good pills"
+    click.echo(
+        f"wrote {out}: compares with {made.pictures} {kind}; beside the others it calls"
+        f" {made.called_bad} of them bad"
+    )
 
 
 def _refuse_mixture(found: Iterable[Path]) -> None:

@@ -66,6 +66,7 @@ class ComparingVGG(nn.Module):
         super().__init__()
         self.n_classes = len(CLASSES)
         self.n_defects = 0
+        self.size = size
         self.side = size // CELL
         self.features = vgg.make_layers(channels()[:_DEPTH], batch_norm=False)
         self.features.requires_grad_(requires_grad=False)
@@ -95,7 +96,7 @@ class ComparingVGG(nn.Module):
         features = F.avg_pool2d(self.features(images), 4, 2, 1, count_include_pad=False)
         if features.shape[-2:] != (self.side, self.side):
             raise PillqcError(
-                f"this model compares pictures of {CELL * self.side} px, not of"
+                f"this model compares pictures of {self.size} px, not of"
                 f" {images.shape[-1]}: leave out --size"
             )
         return F.normalize(features, dim=1)

@@ -34,13 +34,13 @@ from pillqc.data.seen_images import encode_seen
 from pillqc.data.splits import content_hash
 from pillqc.errors import DataError, PillqcError
 from pillqc.evaluation.calibration import FALSE_REJECTS, SHARES, UNDECIDED_REJECTS
-from pillqc.inspection.drift import drift_reference
-from pillqc.inspection.novelty import image_statistics, known_limits
+from pillqc.inspection.novelty import image_statistics
 from pillqc.inspection.prediction import BATCH_SIZE
 from pillqc.model.artifact import ModelCard
 from pillqc.model.comparison import ComparingVGG
 from pillqc.model.network import DEFAULT_SIZE, load_model
 from pillqc.prefetch import prefetch
+from pillqc.training.known_pictures import known_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
 FEWEST: Final = 10
 """Pictures below which there is no telling how much good pills differ."""
 FEWEST_MIXED: Final = 20
-
 TYPICAL: Final = 0.01
 """Probability of bad of a typical good pill; .5 is at the threshold."""
 _BELOW_MODE: Final = 0.7296
@@ -68,6 +67,8 @@ class Comparison:
     card: ModelCard
     pictures: int
     """How many it compares with."""
+    called_bad: int
+    """How many of them it calls bad, each compared with the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,20 +109,17 @@ def make_comparison(
     blocks = len(model.features)
     model.features.load_state_dict(source.model.features[:blocks].state_dict())
     model.eval()
-    described, read = [], []
+    found = prefetch(lambda item: _read(*item, size, on_note), kept.items(), depth=BATCH_SIZE)
+    usable = (one for one in found if one is not None)
+    read, described = [], []
     with torch.inference_mode():
-        found = prefetch(lambda item: _read(*item, size, on_note), kept.items(), depth=BATCH_SIZE)
-        usable = (one for one in found if one is not None)
         while batch := list(islice(usable, BATCH_SIZE)):
             images = torch.from_numpy(np.stack([one.pixels for one in batch]))
             described.append(model.described(images))
             read += batch
             on_progress(len(read), len(kept))
         _check_enough(len(read), mixed=mixed)
-        every = torch.cat(described)
-        model.references = every.flatten(2).permute(2, 0, 1).contiguous()
-        model.settings[3] = float(mixed)
-        unusual = torch.cat(list(_among_themselves(model, every, mixed=mixed)))
+        unusual = _compare_among_themselves(model, torch.cat(described), mixed=mixed)
     scores = unusual.flatten(1).amax(1).double().numpy()
     typical, limits = score_limits(scores, (*SHARES, FALSE_REJECTS, UNDECIDED_REJECTS), mixed=mixed)
     limit = limits[FALSE_REJECTS]
@@ -131,8 +129,6 @@ def make_comparison(
         share: float(special.expit(steepness * math.log(one / limit)))
         for share, one in limits.items()
     }
-    statistics = [one.statistics for one in read]
-    drift = drift_reference(statistics, [False] * len(read))
     card = ModelCard(
         threshold=probability[FALSE_REJECTS],
         undecided=(probability[UNDECIDED_REJECTS], probability[FALSE_REJECTS]),
@@ -140,14 +136,14 @@ def make_comparison(
         mean=MEAN,
         std=STD,
         training={"seconds": round(time.monotonic() - started, 1)},
-        known=known_limits(statistics),
-        drift=drift.as_dict() if drift else {},
         thresholds={str(s): probability[s] for s in SHARES if s * len(read) >= 1.0},
         seen="" if mixed else encode_seen(one.digest for one in read),
         compares={"pictures": len(read), "mixed": mixed, "features": source.name},
         intended_use="the product of the pictures that it compares with",
+        **known_statistics([one.statistics for one in read], [False] * len(read)),
     )
-    return Comparison(model=model, card=card, pictures=len(read))
+    called_bad = int((scores >= limit).sum())
+    return Comparison(model=model, card=card, pictures=len(read), called_bad=called_bad)
 
 
 def _by_content(paths: Sequence[Path], on_note: Callable[[str], None]) -> dict[str, Path]:
@@ -194,14 +190,18 @@ def _check_enough(pictures: int, *, mixed: bool) -> None:
         )
 
 
-def _among_themselves(model: ComparingVGG, described: Tensor, *, mixed: bool) -> Iterable[Tensor]:
-    """Yield how unusual each cell of each picture is among the other pictures."""
+def _compare_among_themselves(model: ComparingVGG, described: Tensor, *, mixed: bool) -> Tensor:
+    """Give the pictures to the model; return how unusual each cell is among the other pictures."""
+    model.references = described.flatten(2).permute(2, 0, 1).contiguous()
+    model.settings[3] = float(mixed)
+    found = []
     for first in range(0, len(described), BATCH_SIZE):
         distances = model.distances(described[first : first + BATCH_SIZE])
         if not mixed:  # else the nearest picture, which is itself, does not count anyway
             own = torch.arange(len(distances))
             distances[own, first + own] = torch.inf
-        yield model.unusual(distances)
+        found.append(model.unusual(distances))
+    return torch.cat(found)
 
 
 def score_limits(

@@ -9,7 +9,7 @@ from pillqc.inspection.drift import drift_reference
 from pillqc.inspection.novelty import image_statistics, known_limits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pillqc.data.images import Sample
 
@@ -17,5 +17,12 @@ if TYPE_CHECKING:
 def known_pictures(samples: Sequence[Sample], *, seed: int = 0) -> dict[str, Any]:
     """Return the card's fields `known` and `drift`; every picture is read once."""
     pictures = [image_statistics(read_image(sample.path)) for sample in samples]
-    reference = drift_reference(pictures, [sample.bad for sample in samples], seed=seed)
+    return known_statistics(pictures, [sample.bad for sample in samples], seed=seed)
+
+
+def known_statistics(
+    pictures: Sequence[Mapping[str, float]], bad: Sequence[bool], *, seed: int = 0
+) -> dict[str, Any]:
+    """Return the card's fields `known` and `drift` from the statistics of each picture."""
+    reference = drift_reference(pictures, bad, seed=seed)
     return {"known": known_limits(pictures), "drift": reference.as_dict() if reference else {}}

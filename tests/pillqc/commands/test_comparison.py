@@ -21,7 +21,7 @@ def compared(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("compared") / "tray.safetensors"
     done = run("compare", rendered, "--mixed", "--weights", "random", "--size", 32, "--out", out)
     assert done.exit_code == 0, done.output
-    assert "compares with 26 pictures" in done.output
+    assert "compares with 26 unsorted pictures" in done.output
     return out
 
 

@@ -110,7 +110,7 @@ def test_good_pictures_alone_find_a_defect_and_its_place(tray: Path) -> None:
         assert 16 <= row < 48
         assert 16 <= column < 48
     assert np.median(bad[14:20]) == pytest.approx(0.01, abs=0.02)
-    assert made.pictures == 14
+    assert (made.pictures, made.called_bad) == (14, 0)
     assert made.card.compares == {"pictures": 14, "mixed": False, "features": "random"}
 
 
@@ -119,6 +119,7 @@ def test_unsorted_pictures_find_their_own_defects(tray: Path) -> None:
     made = make_comparison(sorted(tray.iterdir()), weights="random", size=64, mixed=True, most=200)
     bad, _ = judged(tray, made.model)
     assert max(bad[:20]) < min(bad[20:])
+    assert made.called_bad == sum(one >= made.card.threshold for one in bad)
     assert made.card.seen == ""
 
 
