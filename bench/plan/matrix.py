@@ -149,9 +149,9 @@ def _inference(profile: Profile, batch_size: int) -> list[Scenario]:
         if profile.variants:
             more += _variants(eager, compiled)
         return [default, *stock, unfrozen, placebo, *ipex, *bf16, *more]
-    if smallest:
-        return [default, *stock, placebo, *ipex, bf16[0], bf16[6], *more]
-    return [default, eager, ipex[2]]
+    if smallest:  # each of IPEX's has its equal in stock PyTorch, or it would gain what stock has
+        return [default, *stock, placebo, *ipex, bf16[0], bf16[2], bf16[6], *more]
+    return [default, fused, ipex[2]]
 
 
 def _variants(eager: Scenario, compiled: Scenario) -> list[Scenario]:
@@ -199,11 +199,14 @@ def _training(profile: Profile, trained: str) -> list[Scenario]:
     tuned = replace(default, layout=Layout.CHANNELS_LAST, options=(trained, FUSED_ADAM))
     ipex = replace(default, backend="ipex", layout=Layout.CHANNELS_LAST)
     fp32 = [default, tuned, ipex]
+    bf16 = [replace(scenario, dtype=Dtype.BF16) for scenario in fp32]
     if profile.whole_matrix:
         if profile.variants:
-            fp32.insert(2, replace(tuned, mode=Mode.COMPILE))
-        return [*fp32, *(replace(scenario, dtype=Dtype.BF16) for scenario in fp32)]
-    return [*fp32, replace(ipex, dtype=Dtype.BF16)] if trained == FROZEN else [default, ipex]
+            compiled = replace(tuned, mode=Mode.COMPILE)
+            fp32.insert(2, compiled)
+            bf16.insert(2, replace(compiled, dtype=Dtype.BF16))
+        return [*fp32, *bf16]
+    return [*fp32, *bf16[1:]] if trained == FROZEN else fp32
 
 
 def matrix(

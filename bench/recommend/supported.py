@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.analysis.claims import SUPPORTED, Claim
-from bench.plan.scenario import DEFAULT_ENVIRONMENT, Verdict
+from bench.plan.scenario import DEFAULT_ENVIRONMENT, Mode, Verdict
 from bench.recommend.recipes import recipe_of
 from bench.text.wording import percent, spoken, with_interval
 
@@ -56,8 +56,16 @@ def beside(
         row=supported,
         code=recipe_of(facts, supported),
         comparison=found if found is not None and found.ratio is not None else None,
-        sentence=f"The fastest supported way is {spoken(supported)}: {distance}.",
+        sentence=f"The fastest supported way is {spoken(supported)}: {distance}."
+        + _without_compile(recommended.dtype, fitting),
     )
+
+
+def _without_compile(dtype: str, fitting: Sequence[ScenarioRow]) -> str:
+    """Say so where `torch.compile` in the dtype of the fastest way has no result."""
+    if any((row.mode, row.dtype) == (Mode.COMPILE, dtype) for row in fitting):
+        return ""
+    return f" torch.compile in {dtype}, which may be faster, has no result here."
 
 
 def is_within(found: Comparison, same_within: float) -> bool:

@@ -125,6 +125,25 @@ def test_smoke_keeps_one_of_each_kind_of_the_standard_matrix() -> None:
     assert options == {FROZEN, FULL, FUSED_ADAM}
 
 
+@pytest.mark.parametrize("profile", sorted(PROFILES))
+def test_each_of_ipexs_scenarios_has_its_equal_in_stock_pytorch(profile: str) -> None:
+    """Else what stock PyTorch can do as well would count as a gain of IPEX.
+
+    Its static int8 is TorchScript's, which stock PyTorch has not: that is compared with compile.
+    """
+    scenarios = matrix(PROFILES[profile])
+    for one in (s for s in scenarios if s.backend == "ipex" and s.dtype is not Dtype.INT8):
+        adam = {FUSED_ADAM} if one.task is Task.TRAINING else set()
+        equals = [
+            s
+            for s in scenarios
+            if replace(s, backend="ipex", options=one.options) == one
+            and s.backend == "stock"
+            and set(s.options) == {*one.options, *adam}
+        ]
+        assert len(equals) == 1, one.id
+
+
 def test_full_has_what_takes_long_to_compile() -> None:
     """Compiled training, fp16 and options of compile; ahead of time elsewhere at one batch size."""
     assert [(s.dtype, s.batch_size) for s in STANDARD if s.mode is Mode.AOT] == [

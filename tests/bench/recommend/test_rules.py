@@ -307,6 +307,24 @@ def test_distance_says_no_more_than_the_verdict(
     assert how_far(None, "X", 0.03) == "no round has both it and X"
 
 
+@pytest.mark.parametrize("measured", [True, False])
+def test_compile_that_was_not_measured_is_named_beside_the_supported_way(
+    run: MakeRun, measured: bool
+) -> None:
+    """Or eager would seem to be the best that leaving TorchScript and IPEX leaves."""
+    whole = run()
+    rows = [row for row in whole.scenarios if measured or row.mode != "compile"]
+    names = {row.scenario for row in rows}
+    cut = dataclasses.replace(
+        whole,
+        scenarios=tuple(rows),
+        iterations=[row for row in whole.iterations if row.scenario in names],
+    )
+    found = recommend(Facts(cut), Wish()).supported
+    assert found is not None
+    assert ("has no result here" in found.sentence) == (not measured)
+
+
 def test_command_warns_and_prints_the_supported_way_too(
     run: MakeRun, save: Save, tmp_path: Path
 ) -> None:
