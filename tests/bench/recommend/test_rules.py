@@ -318,7 +318,7 @@ def test_compile_that_was_not_measured_is_named_beside_the_supported_way(
     cut = dataclasses.replace(
         whole,
         scenarios=tuple(rows),
-        iterations=[row for row in whole.iterations if row.scenario in names],
+        iterations=tuple(row for row in whole.iterations if row.scenario in names),
     )
     found = recommend(Facts(cut), Wish()).supported
     assert found is not None
