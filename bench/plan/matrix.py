@@ -199,12 +199,10 @@ def _training(profile: Profile, trained: str) -> list[Scenario]:
     tuned = replace(default, layout=Layout.CHANNELS_LAST, options=(trained, FUSED_ADAM))
     ipex = replace(default, backend="ipex", layout=Layout.CHANNELS_LAST)
     fp32 = [default, tuned, ipex]
+    if profile.variants:
+        fp32.insert(2, replace(tuned, mode=Mode.COMPILE))
     bf16 = [replace(scenario, dtype=Dtype.BF16) for scenario in fp32]
     if profile.whole_matrix:
-        if profile.variants:
-            compiled = replace(tuned, mode=Mode.COMPILE)
-            fp32.insert(2, compiled)
-            bf16.insert(2, replace(compiled, dtype=Dtype.BF16))
         return [*fp32, *bf16]
     return [*fp32, *bf16[1:]] if trained == FROZEN else fp32
 
