@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 from typing_extensions import Self
 
-from pillqc.errors import shown
+from pillqc.errors import UsageError, shown
 
 if TYPE_CHECKING:
     from pillqc.data.images import Sample
@@ -90,6 +90,12 @@ def samples_in(data: Path, good: str | None) -> list[Sample]:
     from pillqc.data.folders import read_samples
 
     return read_samples(data, good=good, on_note=note)
+
+
+def check_model_name(out: Path) -> None:
+    """Refuse a name that is not one of a model file."""
+    if out.suffix != ".safetensors":
+        raise UsageError(f"{out}: a model file ends in .safetensors")
 
 
 def loaded_model(model: str | None, *, comparing: bool = False) -> LoadedModel:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from pillqc.commands.common import FILE, SIZE_224, Progress, note
+from pillqc.commands.common import FILE, SIZE_224, Progress, check_model_name, note
 from pillqc.errors import UsageError, shown
 
 if TYPE_CHECKING:
@@ -53,8 +53,7 @@ def compare_command(
     from pillqc.inspection.inspector import find_images
     from pillqc.inspection.prediction import Unreadable
 
-    if out.suffix != ".safetensors":
-        raise UsageError(f"{out}: a model file ends in .safetensors")
+    check_model_name(out)
     found = []
     for path in find_images(paths, on_note=note):
         if not isinstance(path, Unreadable):

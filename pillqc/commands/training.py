@@ -19,6 +19,7 @@ from pillqc.commands.common import (
     SHARE,
     SIZE,
     FiniteRange,
+    check_model_name,
     loaded_model,
     note,
     samples_in,
@@ -179,8 +180,7 @@ def train_command(
       pillqc train --from-scratch --device cuda --out model.safetensors
     """
     out = options["out"]
-    if out.suffix != ".safetensors":
-        raise UsageError(f"{out}: a model file ends in .safetensors")
+    check_model_name(out)
     _refuse_idle_options(from_scratch)
     if from_scratch:
         given = {
@@ -241,8 +241,7 @@ def calibrate_command(
     Examples:
       pillqc calibrate --data data/line --model model.safetensors --out line.safetensors
     """
-    if out.suffix != ".safetensors":
-        raise UsageError(f"{out}: a model file ends in .safetensors")
+    check_model_name(out)
     samples = samples_in(data, good)
     import torch
 
