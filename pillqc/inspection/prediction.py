@@ -74,10 +74,14 @@ class Unreadable:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Decoded:
+class Decoded:
+    """A picture as the model takes it, and what is known of its file."""
+
     path: Path
     pixels: NDArray[np.float32]
+    """Normalised (3, size, size)."""
     width: int
+    """Size of the file's picture in pixels."""
     height: int
     ms: float
     notes: tuple[str, ...]
@@ -95,19 +99,20 @@ def predict(
 
     An `Unreadable` among the paths is returned in its place.
     """
-    read = prefetch(lambda path: _decode(path, size), paths, depth=_READ_AHEAD * batch_size)
+    read = prefetch(lambda path: decode(path, size), paths, depth=_READ_AHEAD * batch_size)
     while batch := list(islice(read, batch_size)):
         yield from _predict_batch(model, batch)
 
 
-def _decode(path: Path | Unreadable, size: int) -> _Decoded | Unreadable:
+def decode(path: Path | Unreadable, size: int) -> Decoded | Unreadable:
+    """Read a file; an `Unreadable` has the reason why it cannot be used, or was one before."""
     if isinstance(path, Unreadable):
         return path
     started = time.perf_counter()
     try:
         picture = read_picture(path)
         image = picture.image
-        return _Decoded(
+        return Decoded(
             path=path,
             pixels=normalised(image, size),
             width=image.width,
@@ -123,9 +128,9 @@ def _decode(path: Path | Unreadable, size: int) -> _Decoded | Unreadable:
 
 
 def _predict_batch(
-    model: CustomVGG, decoded: list[_Decoded | Unreadable]
+    model: CustomVGG, decoded: list[Decoded | Unreadable]
 ) -> Iterator[Prediction | Unreadable]:
-    usable = [item for item in decoded if isinstance(item, _Decoded)]
+    usable = [item for item in decoded if isinstance(item, Decoded)]
     results: Iterator[Prediction] = iter(())
     if usable:
         started = time.perf_counter()

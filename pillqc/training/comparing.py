@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -28,14 +27,12 @@ import numpy as np
 import torch
 from scipy import special, stats
 
-from pillqc.data.decoding_process import read_image
-from pillqc.data.images import MEAN, STD, normalised
+from pillqc.data.images import MEAN, STD
 from pillqc.data.seen_images import encode_seen
 from pillqc.data.splits import content_hash
-from pillqc.errors import DataError, PillqcError
+from pillqc.errors import DataError, PillqcError, shown
 from pillqc.evaluation.calibration import FALSE_REJECTS, SHARES, UNDECIDED_REJECTS
-from pillqc.inspection.novelty import image_statistics
-from pillqc.inspection.prediction import BATCH_SIZE
+from pillqc.inspection.prediction import BATCH_SIZE, Decoded, Unreadable, decode
 from pillqc.model.artifact import ModelCard
 from pillqc.model.comparison import ComparingVGG
 from pillqc.model.network import DEFAULT_SIZE, load_model
@@ -43,8 +40,9 @@ from pillqc.prefetch import prefetch
 from pillqc.training.known_pictures import known_statistics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
+    from typing import TypeGuard
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -69,13 +67,6 @@ class Comparison:
     """How many it compares with."""
     called_bad: int
     """How many of them it calls bad, each compared with the others."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Picture:
-    digest: str
-    pixels: NDArray[np.float32]
-    statistics: dict[str, float]
 
 
 def make_comparison(
@@ -104,14 +95,16 @@ def make_comparison(
     """
     started = time.monotonic()
     source = load_model(weights)
-    kept = dict(_evenly(list(_by_content(paths, on_note).items()), most))
+    digests = _by_content(paths, on_note)
+    kept = _evenly(list(digests), most)
     model = ComparingVGG(pictures=0, size=size)
     blocks = len(model.features)
     model.features.load_state_dict(source.model.features[:blocks].state_dict())
     model.eval()
-    found = prefetch(lambda item: _read(*item, size, on_note), kept.items(), depth=BATCH_SIZE)
-    usable = (one for one in found if one is not None)
-    read, described = [], []
+    found = prefetch(lambda path: decode(path, size), kept, depth=BATCH_SIZE)
+    usable = (one for one in found if _is_usable(one, on_note))
+    read: list[Decoded] = []
+    described = []
     with torch.inference_mode():
         while batch := list(islice(usable, BATCH_SIZE)):
             images = torch.from_numpy(np.stack([one.pixels for one in batch]))
@@ -137,7 +130,7 @@ def make_comparison(
         std=STD,
         training={"seconds": round(time.monotonic() - started, 1)},
         thresholds={str(s): probability[s] for s in SHARES if s * len(read) >= 1.0},
-        seen="" if mixed else encode_seen(one.digest for one in read),
+        seen="" if mixed else encode_seen(digests[one.path] for one in read),
         compares={"pictures": len(read), "mixed": mixed, "features": source.name},
         intended_use="the product of the pictures that it compares with",
         **known_statistics([one.statistics for one in read], [False] * len(read)),
@@ -146,38 +139,36 @@ def make_comparison(
     return Comparison(model=model, card=card, pictures=len(read), called_bad=called_bad)
 
 
-def _by_content(paths: Sequence[Path], on_note: Callable[[str], None]) -> dict[str, Path]:
-    """Return one file of each content that can be read."""
+def _by_content(paths: Sequence[Path], on_note: Callable[[str], None]) -> dict[Path, str]:
+    """Return one file of each content that can be read, and its SHA-256."""
     found: dict[str, Path] = {}
     for path in paths:
-        with _noted(on_note):
-            found.setdefault(content_hash(path), path)
-    return found
+        if digest := _digest(path, on_note):
+            found.setdefault(digest, path)
+    return {path: digest for digest, path in found.items()}
 
 
-@contextmanager
-def _noted(on_note: Callable[[str], None]) -> Iterator[None]:
-    """Tell of a file that cannot be used, and go on."""
+def _digest(path: Path, on_note: Callable[[str], None]) -> str | None:
     try:
-        yield
+        return content_hash(path)
     except DataError as error:
         on_note(f"left out: {error}")
+        return None
 
 
-def _evenly(items: Sequence[tuple[str, Path]], most: int) -> Iterable[tuple[str, Path]]:
+def _evenly(paths: Sequence[Path], most: int) -> Sequence[Path]:
     """Return at most so many, evenly spaced."""
-    if len(items) <= most:
-        return items
-    return (items[place] for place in np.linspace(0, len(items) - 1, most).round().astype(int))
+    if len(paths) <= most:
+        return paths
+    return [paths[place] for place in np.linspace(0, len(paths) - 1, most).round().astype(int)]
 
 
-def _read(digest: str, path: Path, size: int, on_note: Callable[[str], None]) -> _Picture | None:
-    with _noted(on_note):
-        image = read_image(path)
-        return _Picture(
-            digest=digest, pixels=normalised(image, size), statistics=image_statistics(image)
-        )
-    return None
+def _is_usable(found: Decoded | Unreadable, on_note: Callable[[str], None]) -> TypeGuard[Decoded]:
+    """Tell of a file that cannot be used."""
+    if isinstance(found, Unreadable):
+        on_note(f"left out: {shown(found.path)}: {found.reason}")
+        return False
+    return True
 
 
 def _check_enough(pictures: int, *, mixed: bool) -> None:
