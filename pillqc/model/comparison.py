@@ -17,7 +17,7 @@ because it may be the judged one itself (MuSc, Li et al., ICLR 2024, compares un
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own convention
@@ -25,14 +25,13 @@ from torch import Tensor, nn
 from torchvision.models import vgg
 
 from pillqc.errors import ModelFileError, PillqcError
-from pillqc.model.network import CLASSES, LoadedModel, channels
+from pillqc.model.network import CLASSES, channels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from pillqc.model.artifact import ModelCard
-    from pillqc.model.network import CustomVGG
 
 CELL: Final = 8
 """Side of a place in pixels: block 3 halves the picture twice, and its features are averaged over
@@ -44,6 +43,8 @@ MIXED_SHARE: Final = 0.3
 _DEPTH: Final = 9
 """Layers of VGG-16's configuration up to the end of block 3."""
 _FEATURES: Final = 256
+AGAIN: Final = "make it again with `pillqc compare`"
+"""What to do about a damaged file."""
 _LEAST: Final = 1e-6
 """Distances below it are those of a picture to itself."""
 
@@ -136,36 +137,17 @@ class ComparingVGG(nn.Module):
         return bool(self.settings[3])
 
 
-def loaded_comparison(path: Path, card: ModelCard, tensors: Mapping[str, Tensor]) -> LoadedModel:
-    """Return the model of a file's card and tensors, in evaluation mode.
+def comparing_model(path: Path, card: ModelCard, tensors: Mapping[str, Tensor]) -> ComparingVGG:
+    """Return a model that has room for the pictures of a file's tensors.
 
     Raises:
-        ModelFileError: the tensors are not those of such a model.
+        ModelFileError: the file has no pictures, or settings that no model has.
     """
-    found = tensors.get("references", torch.zeros(0))
-    pictures = found.shape[1] if found.ndim == len(("cell", "picture", "feature")) else 0
-    with torch.device("meta"):
-        model = ComparingVGG(pictures=pictures, size=card.size)
-    expected = model.state_dict()
-    wrong = sorted(expected.keys() ^ tensors.keys()) or sorted(
-        name for name, value in expected.items() if tensors[name].shape != value.shape
-    )
-    if not wrong and not bool((tensors["settings"][:2] > 0).all()):
-        wrong = ["settings"]  # the probability would be NaN, which is below every threshold
-    if wrong or not pictures:
-        raise ModelFileError(
-            f"{path}: not a comparing model of this version: {(wrong or ['references'])[0]} is"
-            " missing, unknown, out of range or of another shape; make it again with `pillqc"
-            " compare`"
-        )
-    # copies, because the tensors may be the file's mapped memory
-    own = {name: value.to(torch.float32, copy=True) for name, value in tensors.items()}
-    model.load_state_dict(own, assign=True)
-    return LoadedModel(
-        model=cast("CustomVGG", model.eval()),
-        trained=card.trained,
-        threshold=card.threshold,
-        name=path.name,
-        card=card,
-        path=path,
-    )
+    references, settings = tensors.get("references"), tensors.get("settings")
+    pictures = references.shape[1] if references is not None and references.ndim > 1 else 0
+    if not pictures:
+        raise ModelFileError(f"{path}: it has no pictures to compare with; {AGAIN}")
+    if settings is None or not bool((settings[:2] > 0).all()):
+        # the probability would be NaN, which is below every threshold
+        raise ModelFileError(f"{path}: its settings are missing or out of range; {AGAIN}")
+    return ComparingVGG(pictures=pictures, size=card.size)

@@ -354,17 +354,20 @@ def _from_file(path: Path, *, name: str, freeze: bool, comparing: bool = False) 
     from pillqc.model.artifact import read_artifact
 
     card, tensors = read_artifact(path)
-    if card.compares:
-        from pillqc.model.comparison import loaded_comparison
-
-        if not comparing:
-            raise PillqcError(
-                f"{path}: a model of `pillqc compare`, which only inspect, evaluate and card can"
-                " use; give one of `pillqc train`"
-            )
-        return loaded_comparison(path, card, tensors)
+    if card.compares and not comparing:
+        raise PillqcError(
+            f"{path}: a model of `pillqc compare`, which only inspect, evaluate and card can use;"
+            " give one of `pillqc train`"
+        )
+    again = "train or download it again"
     with torch.device("meta"):  # random weights would be discarded
-        model = CustomVGG(len(card.classes), n_defects=len(card.defects), freeze=freeze)
+        if card.compares:
+            from pillqc.model.comparison import AGAIN, comparing_model
+
+            again = AGAIN
+            model = cast("CustomVGG", comparing_model(path, card, tensors))
+        else:
+            model = CustomVGG(len(card.classes), n_defects=len(card.defects), freeze=freeze)
     expected = model.state_dict()
     wrong = sorted(expected.keys() ^ tensors.keys()) or sorted(
         k for k, v in expected.items() if tensors[k].shape != v.shape
@@ -372,7 +375,7 @@ def _from_file(path: Path, *, name: str, freeze: bool, comparing: bool = False) 
     if wrong:
         raise ModelFileError(
             f"{path}: not a model of this version: {wrong[0]} is missing, unknown or of another "
-            "shape; train or download it again"
+            f"shape; {again}"
         )
     # copies, because the tensors may be the file's mapped memory
     own = {name: value.to(expected[name].dtype, copy=True) for name, value in tensors.items()}
