@@ -41,13 +41,14 @@ def beside(
     The data choose both from `fitting`, so the interval is that of the best supported way over the
     best of the others, as for the page's claim.
     """
-    others = [row for row in fitting if not facts.is_supported(row)]
+    choices = [row for row in fitting if facts.is_supported(row)]
+    others = [row for row in fitting if row not in choices]
     claim = Claim(
         kind=SUPPORTED,
         group=group.noise_name,
         dtype="",
         environment=DEFAULT_ENVIRONMENT,
-        candidates=tuple(row.scenario for row in fitting if row not in others),
+        candidates=tuple(row.scenario for row in choices),
         opponents=tuple(row.scenario for row in others),
     )
     found = facts.claims.compare(claim, named=supported.scenario)
@@ -57,13 +58,13 @@ def beside(
         code=recipe_of(facts, supported),
         comparison=found if found is not None and found.ratio is not None else None,
         sentence=f"The fastest supported way is {spoken(supported)}: {distance}."
-        + _without_compile(recommended.dtype, fitting),
+        + _without_compile(recommended.dtype, choices),
     )
 
 
-def _without_compile(dtype: str, fitting: Sequence[ScenarioRow]) -> str:
+def _without_compile(dtype: str, supported: Sequence[ScenarioRow]) -> str:
     """Say so where `torch.compile` in the dtype of the fastest way has no result."""
-    if any((row.mode, row.dtype) == (Mode.COMPILE, dtype) for row in fitting):
+    if any((row.mode, row.dtype) == (Mode.COMPILE, dtype) for row in supported):
         return ""
     return f" torch.compile in {dtype}, which may be faster, has no result here."
 
