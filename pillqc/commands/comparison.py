@@ -1,4 +1,4 @@
-"""Make a model from pictures of good pills alone: `compare`."""
+"""Make a model that compares with pictures of good pills: `compare`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from pillqc.commands.common import FILE, SIZE_224, Progress, check_model_name, n
 from pillqc.errors import UsageError, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+
+    from pillqc.training.comparing import Comparison
 
 _MOST: Final = 200
 """Pictures to compare with: each takes .4 MB of the file, and time."""
+_MOST_TAUGHT: Final = 60
+"""The same with --bad: each takes 1.4 MB."""
 
 
 @click.command("compare")
@@ -30,59 +34,139 @@ _MOST: Final = 200
 )
 @click.option("--mixed", is_flag=True, help="Some of the pictures may be bad, up to half of them.")
 @click.option(
-    "--pictures", type=click.IntRange(10), default=_MOST, help="Compare with so many at most."
+    "--bad",
+    type=click.Path(path_type=Path),
+    metavar="DATA",
+    help="Folder as `pillqc train --data` takes it, whose bad pictures and masks show which"
+    " differences are defects.",
+)
+@click.option(
+    "--with",
+    "beside",
+    type=FILE,
+    help="Model of `pillqc train` for the same pills, whose evidence is added; needs --bad.",
+)
+@click.option(
+    "--pictures",
+    type=click.IntRange(10),
+    help=f"Compare with so many at most.  [default: {_MOST}; {_MOST_TAUGHT} with --bad]",
 )
 @SIZE_224
-def compare_command(
-    paths: tuple[Path, ...], out: Path, weights: str, mixed: bool, pictures: int, size: int
+def compare_command(  # more than 8 parameters: click passes one for each option
+    paths: tuple[Path, ...],
+    out: Path,
+    weights: str,
+    mixed: bool,
+    bad: Path | None,
+    beside: Path | None,
+    pictures: int | None,
+    size: int,
 ) -> None:
-    """Make a model from pictures of good pills alone.
+    """Make a model from pictures of good pills.
 
-    PATHS are such pictures, or folders of them, of any product. Nothing is trained, and no bad
-    picture and no mask is needed. `pillqc inspect` and `pillqc evaluate` use the model as any
-    other. Pills must lie alike in all pictures.
+    PATHS are such pictures, or folders of them, of any product. No bad picture and no mask is
+    needed. `pillqc inspect` and `pillqc evaluate` use the model as any other. Pills must lie alike
+    in all pictures.
 
-    With --mixed nobody has to sort the pictures: what is rare among them is bad.
+    With --mixed nobody has to sort the pictures: what is rare among them is bad. With --bad the
+    model learns from bad pictures what to look for, in a few minutes. That is needed where good
+    pills differ, by specks for example. An adapted model beside it, by --with, makes it better
+    still.
 
     \b
     Examples:
       pillqc compare data/line/train/good --out line.safetensors
       pillqc inspect tray/ --model line.safetensors
       pillqc compare tray/ --mixed --out tray.safetensors
+      pillqc train --data data/line --adapt --out adapted.safetensors
+      pillqc compare data/line/*/good --bad data/line --with adapted.safetensors \\
+        --out line.safetensors
     """
+    check_model_name(out)
+    if bad and mixed:
+        raise UsageError("--bad and --mixed: sorted pictures are not mixed; leave out one of them")
+    if beside and not bad:
+        raise UsageError("--with needs --bad: the pictures that the model was trained with")
+    found = _pictures(paths)
+    if not mixed:
+        _refuse_mixture(found)
+    import torch
+
+    from pillqc.model.artifact import check_writable, save_artifact
+
+    check_writable(out)
+    if bad:
+        made = _taught(found, bad, beside, weights, pictures or _MOST_TAUGHT, size)
+    else:
+        made = _compared(found, weights, pictures or _MOST, size, mixed=mixed)
+    save_artifact(out, made.model, made.card, dtype=torch.float16)
+    kind = "unsorted pictures" if mixed else "pictures of good pills"
+    click.echo(f"wrote {out}: compares with {made.pictures} {kind}; {_judged(made)}")
+
+
+def _pictures(paths: Sequence[Path]) -> list[Path]:
+    """Return the images below the paths; notes tell of what cannot be read."""
     from pillqc.inspection.inspector import find_images
     from pillqc.inspection.prediction import Unreadable
 
-    check_model_name(out)
     found = []
     for path in find_images(paths, on_note=note):
         if not isinstance(path, Unreadable):
             found.append(path)
         elif path.looked_at:
             note(f"left out: {path.path}: {path.reason}")
-    if not mixed:
-        _refuse_mixture(found)
-    import torch
+    return found
 
-    from pillqc.model.artifact import check_writable, save_artifact
+
+def _compared(
+    found: Sequence[Path], weights: str, most: int, size: int, *, mixed: bool
+) -> Comparison:
     from pillqc.training.comparing import make_comparison
 
-    check_writable(out)
     with Progress("describing") as progress:
-        made = make_comparison(
+        return make_comparison(
             found,
             weights=weights,
             mixed=mixed,
-            most=pictures,
+            most=most,
             size=size,
             on_note=note,
             on_progress=progress,
         )
-    save_artifact(out, made.model, made.card, dtype=torch.float16)
-    kind = "unsorted pictures" if mixed else "pictures of good pills"
-    click.echo(
-        f"wrote {out}: compares with {made.pictures} {kind}; beside the others it calls"
-        f" {made.called_bad} of them bad"
+
+
+def _taught(
+    found: Sequence[Path], bad: Path, beside: Path | None, weights: str, most: int, size: int
+) -> Comparison:
+    from pillqc.data.folders import read_samples
+    from pillqc.model.network import load_model
+    from pillqc.training.judging import make_judgement
+
+    samples = [sample for sample in read_samples(bad, on_note=note) if sample.bad]
+    if not samples:
+        raise UsageError(f"{shown(bad)}: has no bad pictures; give the folder of good and bad ones")
+    trained = load_model(beside) if beside else None
+    with Progress("learning") as progress:
+        return make_judgement(
+            found,
+            samples,
+            weights=weights,
+            beside=trained,
+            most=most,
+            size=size,
+            on_note=note,
+            on_progress=progress,
+        )
+
+
+def _judged(made: Comparison) -> str:
+    """Return what the model makes of pictures that it is not compared with and has not seen."""
+    if not made.bad:
+        return f"beside the others it calls {made.called_bad} of them bad"
+    alone = ", without the model beside it" if made.card.compares.get("beside") else ""
+    return (
+        f"before it learnt from them it called {made.found} of {made.bad} bad pictures bad and"
+        f" {made.called_bad} of {made.good} good ones{alone}"
     )
 
 

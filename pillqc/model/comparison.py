@@ -17,6 +17,7 @@ because it may be the judged one itself (MuSc, Li et al., ICLR 2024, compares un
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -24,14 +25,11 @@ import torch.nn.functional as F  # noqa: N812 - PyTorch's own convention
 from torch import Tensor, nn
 from torchvision.models import vgg
 
-from pillqc.errors import ModelFileError, PillqcError
+from pillqc.errors import PillqcError
 from pillqc.model.network import CLASSES, channels
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from pillqc.model.artifact import ModelCard
+    from collections.abc import Iterator
 
 CELL: Final = 8
 """Side of a place in pixels: block 3 halves the picture twice, and its features are averaged over
@@ -43,8 +41,6 @@ MIXED_SHARE: Final = 0.3
 _DEPTH: Final = 9
 """Layers of VGG-16's configuration up to the end of block 3."""
 _FEATURES: Final = 256
-AGAIN: Final = "make it again with `pillqc compare`"
-"""What to do about a damaged file."""
 _LEAST: Final = 1e-6
 """Distances below it are those of a picture to itself."""
 
@@ -94,12 +90,8 @@ class ComparingVGG(nn.Module):
         Raises:
             PillqcError: the images do not have the side of the pictures to compare with.
         """
+        check_side(images, self.size)
         features = F.avg_pool2d(self.features(images), 4, 2, 1, count_include_pad=False)
-        if features.shape[-2:] != (self.side, self.side):
-            raise PillqcError(
-                f"this model compares pictures of {self.size} px, not of"
-                f" {images.shape[-1]}: leave out --size"
-            )
         return F.normalize(features, dim=1)
 
     def distances(self, described: Tensor) -> Tensor:
@@ -108,20 +100,12 @@ class ComparingVGG(nn.Module):
         It is 1 less the cosine of the angle between the features, the least one over the
         neighbouring cells.
         """
-        count, side = len(described), self.side
-        wide = F.pad(described, (NEIGHBOURS,) * 4)
-        pictures = self.references.transpose(1, 2)
-        nearest: Tensor = described.new_full((count, pictures.shape[2], side, side), -1.0)
-        for down in range(2 * NEIGHBOURS + 1):
-            for right in range(2 * NEIGHBOURS + 1):
-                moved = wide[:, :, down : down + side, right : right + side]
-                cosines = torch.bmm(moved.permute(2, 3, 0, 1).reshape(side**2, count, -1), pictures)
-                grid = cosines.permute(1, 2, 0).reshape(count, -1, side, side)
-                # back to the cell that was moved; what came from beyond the border falls away
-                far = 2 * NEIGHBOURS - down, 2 * NEIGHBOURS - right
-                back = F.pad(grid, (NEIGHBOURS,) * 4, value=-1.0)
-                back = back[:, :, far[0] : far[0] + side, far[1] : far[1] + side]
-                nearest = torch.maximum(nearest, back)
+        nearest = described.new_full(
+            (len(described), self.references.shape[1], self.side, self.side), -1.0
+        )
+        for step in neighbours(described, self.references):
+            here = nearest[:, :, step.rows, step.columns]
+            nearest[:, :, step.rows, step.columns] = torch.maximum(here, step.cosines)
         return -nearest + 1.0
 
     def unusual(self, distances: Tensor) -> Tensor:
@@ -137,17 +121,53 @@ class ComparingVGG(nn.Module):
         return bool(self.settings[3])
 
 
-def comparing_model(path: Path, card: ModelCard, tensors: Mapping[str, Tensor]) -> ComparingVGG:
-    """Return a model that has room for the pictures of a file's tensors.
+def check_side(images: Tensor, size: int) -> None:
+    """Raise a `PillqcError` if the images are not of this size: their cells would lie elsewhere."""
+    if images.shape[-1] != size:
+        raise PillqcError(
+            f"this model compares pictures of {size} px, not of {images.shape[-1]}:"
+            " leave out --size"
+        )
 
-    Raises:
-        ModelFileError: the file has no pictures, or settings that no model has.
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One neighbouring cell of every cell that has one in that direction."""
+
+    rows: slice
+    """Of the cells."""
+    columns: slice
+    cosines: Tensor
+    """Of the angles between a cell and its neighbour in each picture (N, pictures, h, w)."""
+    down: int
+    """The neighbour is so many cells below."""
+    right: int
+
+
+def neighbours(described: Tensor, references: Tensor) -> Iterator[Step]:
+    """Compare each cell with the cells around it in the pictures to compare with.
+
+    Args:
+        described: features of length 1 (N, C, side, side).
+        references: those of the pictures (cells, pictures, C).
     """
-    references, settings = tensors.get("references"), tensors.get("settings")
-    pictures = references.shape[1] if references is not None and references.ndim > 1 else 0
-    if not pictures:
-        raise ModelFileError(f"{path}: it has no pictures to compare with; {AGAIN}")
-    if settings is None or not bool((settings[:2] > 0).all()):
-        # the probability would be NaN, which is below every threshold
-        raise ModelFileError(f"{path}: its settings are missing or out of range; {AGAIN}")
-    return ComparingVGG(pictures=pictures, size=card.size)
+    side = described.shape[-1]
+    cells = described.permute(2, 3, 0, 1)
+    pictures = references.reshape(side, side, *references.shape[1:]).transpose(2, 3)
+    for down in range(-NEIGHBOURS, NEIGHBOURS + 1):
+        for right in range(-NEIGHBOURS, NEIGHBOURS + 1):
+            (rows, far_rows), (columns, far_columns) = _moved(side, down), _moved(side, right)
+            cosines = torch.matmul(cells[rows, columns], pictures[far_rows, far_columns])
+            yield Step(
+                rows=rows,
+                columns=columns,
+                cosines=cosines.permute(2, 3, 0, 1),
+                down=down,
+                right=right,
+            )
+
+
+def _moved(side: int, step: int) -> tuple[slice, slice]:
+    """Return the cells along a side that have another one so many steps away, and those others."""
+    first, last = max(-step, 0), side - max(step, 0)
+    return slice(first, last), slice(first + step, last + step)

@@ -362,7 +362,7 @@ def _from_file(path: Path, *, name: str, freeze: bool, comparing: bool = False) 
     again = "train or download it again"
     with torch.device("meta"):  # random weights would be discarded
         if card.compares:
-            from pillqc.model.comparison import AGAIN, comparing_model
+            from pillqc.model.comparison_file import AGAIN, comparing_model
 
             again = AGAIN
             model = cast("CustomVGG", comparing_model(path, card, tensors))

@@ -20,8 +20,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
@@ -29,23 +28,24 @@ from scipy import special, stats
 
 from pillqc.data.images import MEAN, STD
 from pillqc.data.seen_images import encode_seen
-from pillqc.data.splits import content_hash
-from pillqc.errors import DataError, PillqcError, shown
+from pillqc.errors import PillqcError
 from pillqc.evaluation.calibration import FALSE_REJECTS, SHARES, UNDECIDED_REJECTS
-from pillqc.inspection.prediction import BATCH_SIZE, Decoded, Unreadable, decode
+from pillqc.inspection.prediction import BATCH_SIZE
 from pillqc.model.artifact import ModelCard
 from pillqc.model.comparison import ComparingVGG
 from pillqc.model.network import DEFAULT_SIZE, load_model
-from pillqc.prefetch import prefetch
+from pillqc.training.described_pictures import by_content, describe, evenly
 from pillqc.training.known_pictures import known_statistics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
-    from typing import TypeGuard
 
     from numpy.typing import NDArray
     from torch import Tensor
+
+    from pillqc.inspection.prediction import Decoded
+    from pillqc.model.judging import JudgingVGG
 
 FEWEST: Final = 10
 """Pictures below which there is no telling how much good pills differ."""
@@ -61,12 +61,18 @@ lie from it."""
 class Comparison:
     """A model that compares, and its card."""
 
-    model: ComparingVGG
+    model: ComparingVGG | JudgingVGG
     card: ModelCard
     pictures: int
     """How many it compares with."""
+    good: int
+    """How many good ones, or unsorted ones, it was made of."""
     called_bad: int
-    """How many of them it calls bad, each compared with the others."""
+    """How many of these it calls bad, each compared with the others, and none learnt from."""
+    bad: int = 0
+    """How many bad ones it has learnt from."""
+    found: int = 0
+    """How many of these it calls bad before it has learnt from them."""
 
 
 def make_comparison(
@@ -95,24 +101,17 @@ def make_comparison(
     """
     started = time.monotonic()
     source = load_model(weights)
-    digests = _by_content(paths, on_note)
-    kept = _evenly(list(digests), most)
+    digests = by_content(paths, on_note)
+    kept = evenly(list(digests), most)
     model = ComparingVGG(pictures=0, size=size)
     blocks = len(model.features)
     model.features.load_state_dict(source.model.features[:blocks].state_dict())
     model.eval()
-    found = prefetch(lambda path: decode(path, size), kept, depth=BATCH_SIZE)
-    usable = (one for one in found if _is_usable(one, on_note))
-    read: list[Decoded] = []
-    described = []
-    with torch.inference_mode():
-        while batch := list(islice(usable, BATCH_SIZE)):
-            images = torch.from_numpy(np.stack([one.pixels for one in batch]))
-            described.append(model.described(images))
-            read += batch
-            on_progress(len(read), len(kept))
-        _check_enough(len(read), mixed=mixed)
-        unusual = _compare_among_themselves(model, torch.cat(described), mixed=mixed)
+    read, described = describe(
+        model, kept, on_note=on_note, on_read=lambda done: on_progress(done, len(kept))
+    )
+    check_enough(len(read), mixed=mixed)
+    unusual = _compare_among_themselves(model, described, mixed=mixed)
     scores = unusual.flatten(1).amax(1).double().numpy()
     typical, limits = score_limits(scores, (*SHARES, FALSE_REJECTS, UNDECIDED_REJECTS), mixed=mixed)
     limit = limits[FALSE_REJECTS]
@@ -122,56 +121,60 @@ def make_comparison(
         share: float(special.expit(steepness * math.log(one / limit)))
         for share, one in limits.items()
     }
-    card = ModelCard(
-        threshold=probability[FALSE_REJECTS],
-        undecided=(probability[UNDECIDED_REJECTS], probability[FALSE_REJECTS]),
+    card = comparison_card(
+        read,
+        [False] * len(read),
+        limits=probability,
+        size=size,
+        training={"seconds": round(time.monotonic() - started, 1)},
+        seen="" if mixed else encode_seen(digests[one.path] for one in read),
+        compares={"pictures": len(read), "mixed": mixed, "features": source.name},
+    )
+    called_bad = int((scores >= limit).sum())
+    return Comparison(
+        model=model, card=card, pictures=len(read), good=len(read), called_bad=called_bad
+    )
+
+
+def comparison_card(
+    read: Sequence[Decoded],
+    bad: Sequence[bool],
+    *,
+    limits: Mapping[float, float],
+    size: int,
+    training: dict[str, Any],
+    seen: str,
+    compares: dict[str, Any],
+) -> ModelCard:
+    """Return the card of a model that compares.
+
+    Args:
+        read: the pictures that it was made of.
+        bad: which of them are bad.
+        limits: the probability of bad that so large a share of good pills exceeds.
+        size: side of its pictures in pixels.
+        training: how it was made.
+        seen: the pictures that must not judge it.
+        compares: with what it compares.
+    """
+    threshold, good = limits[FALSE_REJECTS], len(bad) - sum(bad)
+    return ModelCard(
+        threshold=threshold,
+        undecided=(limits[UNDECIDED_REJECTS], threshold),
         size=size,
         mean=MEAN,
         std=STD,
-        training={"seconds": round(time.monotonic() - started, 1)},
-        thresholds={str(s): probability[s] for s in SHARES if s * len(read) >= 1.0},
-        seen="" if mixed else encode_seen(digests[one.path] for one in read),
-        compares={"pictures": len(read), "mixed": mixed, "features": source.name},
+        training=training,
+        thresholds={str(s): limits[s] for s in SHARES if s in limits and s * good >= 1.0},
+        seen=seen,
+        compares=compares,
         intended_use="the product of the pictures that it compares with",
-        **known_statistics([one.statistics for one in read], [False] * len(read)),
+        **known_statistics([one.statistics for one in read], bad),
     )
-    called_bad = int((scores >= limit).sum())
-    return Comparison(model=model, card=card, pictures=len(read), called_bad=called_bad)
 
 
-def _by_content(paths: Sequence[Path], on_note: Callable[[str], None]) -> dict[Path, str]:
-    """Return one file of each content that can be read, and its SHA-256."""
-    found: dict[str, Path] = {}
-    for path in paths:
-        if digest := _digest(path, on_note):
-            found.setdefault(digest, path)
-    return {path: digest for digest, path in found.items()}
-
-
-def _digest(path: Path, on_note: Callable[[str], None]) -> str | None:
-    try:
-        return content_hash(path)
-    except DataError as error:
-        on_note(f"left out: {error}")
-        return None
-
-
-def _evenly(paths: Sequence[Path], most: int) -> Sequence[Path]:
-    """Return at most so many, evenly spaced."""
-    if len(paths) <= most:
-        return paths
-    return [paths[place] for place in np.linspace(0, len(paths) - 1, most).round().astype(int)]
-
-
-def _is_usable(found: Decoded | Unreadable, on_note: Callable[[str], None]) -> TypeGuard[Decoded]:
-    """Tell of a file that cannot be used."""
-    if isinstance(found, Unreadable):
-        on_note(f"left out: {shown(found.path)}: {found.reason}")
-        return False
-    return True
-
-
-def _check_enough(pictures: int, *, mixed: bool) -> None:
+def check_enough(pictures: int, *, mixed: bool = False) -> None:
+    """Raise a `PillqcError` if there are too few pictures."""
     fewest = FEWEST_MIXED if mixed else FEWEST
     if pictures < fewest:
         kind = "" if mixed else "good "
@@ -181,6 +184,7 @@ def _check_enough(pictures: int, *, mixed: bool) -> None:
         )
 
 
+@torch.inference_mode()
 def _compare_among_themselves(model: ComparingVGG, described: Tensor, *, mixed: bool) -> Tensor:
     """Give the pictures to the model; return how unusual each cell is among the other pictures."""
     model.references = described.flatten(2).permute(2, 0, 1).contiguous()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pillqc.training import judge_fit
 from tests.pillqc.command import run
 
 if TYPE_CHECKING:
@@ -48,6 +49,34 @@ def test_good_pictures_do_not_judge_the_model(rendered: Path, tmp_path: Path) ->
     assert "12" in judged.output
 
 
+def test_bad_pictures_teach_the_model(
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With masks, and a trained model beside it; none of the pictures judges it."""
+    monkeypatch.setattr(judge_fit, "SHOWN", 60)
+    beside, out = tmp_path / "trained.safetensors", tmp_path / "both.safetensors"
+    options = ("--size", 32, "--epochs", 1, "--batch-size", 10, "--out", beside)
+    done = run("train", "--data", rendered, "--weights", "random", *options)
+    assert done.exit_code == 0, done.output
+    good = (rendered / "train/good", rendered / "test/good")
+    words = ("--bad", rendered, "--weights", "random", "--size", 32, "--out", out)
+    done = run("compare", *good, "--with", beside, *words)
+    assert done.exit_code == 0, done.output
+    assert "of 14 bad pictures" in done.stdout
+    card = json.loads(run("card", "--model", out).stdout)
+    assert card["compares"] == {
+        "pictures": 12,
+        "mixed": False,
+        "features": "random",
+        "bad": 14,
+        "beside": "trained.safetensors",
+    }
+    inspected = run("inspect", rendered / "test", "--model", out, "--json")
+    assert len(inspected.stdout.splitlines()) == 18
+    judged = run("evaluate", "--data", rendered, "--model", out)
+    assert judged.exit_code == 1
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -79,8 +108,12 @@ def test_what_needs_a_vgg_16_says_so(
         ({"PATH": "test"}, "give "),
         ({"PATH": "nothing"}, "0 different pictures"),
         ({"--weights": "nothing.safetensors"}, "no such model file"),
+        ({"--bad": "train"}, "no bad pictures"),
+        ({"--bad": ".", "MIXED": "--mixed"}, "leave out one"),
+        ({"--with": "random.safetensors"}, "needs --bad"),
+        ({"--with": "nothing.safetensors", "--bad": "."}, "no such model file"),
     ],
-    ids=["suffix", "mixture", "missing", "weights"],
+    ids=["suffix", "mixture", "missing", "weights", "no bad", "both", "with alone", "with nothing"],
 )
 def test_wrong_use_is_one_line(
     change: dict[str, str], wanted: str, rendered: Path, tmp_path: Path
@@ -89,7 +122,10 @@ def test_wrong_use_is_one_line(
     path = rendered / change.get("PATH", "train/good")
     out = tmp_path / change.get("--out", "x.safetensors")
     weights = change.get("--weights", "random")
-    done = run("compare", path, "--weights", weights, "--size", 32, "--out", out)
+    further: list[object] = [change["MIXED"]] if "MIXED" in change else []
+    for name in ("--bad", "--with"):
+        further += [name, rendered / change[name]] if name in change else []
+    done = run("compare", path, "--weights", weights, "--size", 32, "--out", out, *further)
     assert done.exit_code in {1, 2}
     assert wanted in done.stderr.splitlines()[-1]
     assert not list(tmp_path.iterdir())

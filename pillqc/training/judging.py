@@ -1,0 +1,244 @@
+"""Make a model that compares with good pictures, and learns from bad ones what to look for.
+
+    made = make_judgement(good, bad, weights="hed", beside=None, most=60)
+    save_artifact(out, made.model, made.card, dtype=torch.float16)
+
+The judge sees only how pictures differ from those of good pills, a good one from the others. It
+learns from the masks where a defect is, and from each picture whether there is one. What a good
+pill may have is estimated from pictures that the judge has not learnt from: it is fitted four times
+without a quarter of them, each time another one, and then with all of them. Platt's sigmoid of
+those scores is the probability's steepness, and the threshold is where one more good pill exceeds
+it with a probability of 1 % (Student's t, as in `pillqc.training.comparing`).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - PyTorch's own convention
+from scipy import special
+from torch import Tensor
+
+from pillqc.data.masks import read_mask
+from pillqc.data.seen_images import encode_seen
+from pillqc.errors import PillqcError
+from pillqc.evaluation.calibration import FALSE_REJECTS, SHARES, UNDECIDED_REJECTS
+from pillqc.evaluation.defect_calibration import fit_sigmoid
+from pillqc.inspection.prediction import BATCH_SIZE
+from pillqc.model.judging import JudgingVGG, evidence
+from pillqc.model.narrowing import decision_form, narrow_form
+from pillqc.model.network import DEFAULT_SIZE, load_model
+from pillqc.training.comparing import (
+    Comparison,
+    check_enough,
+    comparison_card,
+    score_limits,
+)
+from pillqc.training.described_pictures import by_content, describe, evenly
+from pillqc.training.judge_fit import FOLDS, Lesson, fit_judge, held_out_scores
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pillqc.data.images import Sample
+    from pillqc.model.network import LoadedModel
+
+FEWEST_BAD: Final = 10
+"""Bad pictures below which there is little to learn."""
+MOST_GOOD: Final = 300
+"""Good pictures that the judge learns from: each takes 6 MB meanwhile."""
+_ALL: Final = (*SHARES, FALSE_REJECTS, UNDECIDED_REJECTS)
+_CERTAIN: Final = 1e-6
+"""A threshold so near to 0 or 1 has no farther logit."""
+
+
+def make_judgement(
+    good: Sequence[Path],
+    bad: Sequence[Sample],
+    *,
+    weights: str | None = "hed",
+    beside: LoadedModel | None = None,
+    most: int,
+    size: int = DEFAULT_SIZE,
+    seed: int = 0,
+    on_note: Callable[[str], None] = lambda _: None,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Comparison:
+    """Describe the pictures by the features of the weights, and fit a judge of the differences.
+
+    Args:
+        good: pictures of good pills; copies of a picture count once.
+        bad: those with a defect, and their masks.
+        weights: as `load_model` takes them. Those of photographs serve best.
+        beside: a model of the same product that `pillqc train` made; its evidence is added.
+        most: how many good pictures to compare with; evenly spaced in their order.
+        size: side to which pictures are resized, in pixels.
+        seed: of what is random in the fits.
+        on_note: is told of files that cannot be read.
+        on_progress: is told how many of how many pictures and fits are done.
+
+    Raises:
+        PillqcError: there are too few pictures, or `beside` cannot judge pictures of this size.
+        DataError: a mask cannot be used.
+    """
+    started = time.monotonic()
+    beside_limits = _limits_beside(beside, size)
+    source = load_model(weights)
+    model = JudgingVGG(pictures=0, size=size).eval()
+    model.features.load_state_dict(source.model.features[: len(model.features)].state_dict())
+    digests = by_content(good, on_note)
+    kept = evenly(list(digests), MOST_GOOD)
+    with_defect = {sample.path: sample for sample in bad}
+    digests |= by_content(list(with_defect), on_note)
+    paths = [*kept, *(path for path in digests if path in with_defect)]
+    _check_numbers([with_defect.get(path) for path in paths])  # before minutes of describing them
+    work = len(paths) + FOLDS + 1
+    read, described = describe(
+        model, paths, on_note=on_note, on_read=lambda done: on_progress(done, work)
+    )
+    samples = [with_defect.get(one.path) for one in read]
+    is_bad = np.array([sample is not None for sample in samples], dtype=np.bool_)
+    _check_numbers(samples)
+    lesson = Lesson(
+        differences=_compare(model, described, is_bad, most),
+        cells=_cells(samples, size, model.side),
+        bad=torch.from_numpy(is_bad),
+    )
+    del described
+    fits = iter(range(len(paths) + 1, work))
+    scores = held_out_scores(lesson, seed=seed, on_fold=lambda: on_progress(next(fits), work))
+    model.judge = fit_judge(lesson, seed=seed)
+    on_progress(work, work)
+    limits = _set_limits(model, lesson, scores, beside_limits)
+    if beside:
+        model.beside = narrow_form(decision_form(beside.model)).eval()
+    pictures = model.references.shape[1]
+    card = comparison_card(
+        read,
+        is_bad.tolist(),
+        limits=limits,
+        size=size,
+        training={"seconds": round(time.monotonic() - started, 1), "seed": seed},
+        seen=encode_seen((digests[one.path] for one in read), _seen(beside)),
+        compares={
+            "pictures": pictures,
+            "mixed": False,
+            "features": source.name,
+            "bad": int(is_bad.sum()),
+            **({"beside": beside.name} if beside else {}),
+        },
+    )
+    limit = float(model.settings[0])
+    return Comparison(
+        model=model,
+        card=card,
+        pictures=pictures,
+        good=int((~is_bad).sum()),
+        called_bad=int((scores[~is_bad] >= limit).sum()),
+        bad=int(is_bad.sum()),
+        found=int((scores[is_bad] >= limit).sum()),
+    )
+
+
+def _limits_beside(beside: LoadedModel | None, size: int) -> dict[float, float]:
+    """Return the logits at which a model calls shares of good pills bad, as far as it knows them.
+
+    Without a model all of them are 0.
+
+    Raises:
+        PillqcError: it is not trained, or for pictures of another size.
+    """
+    if beside is None:
+        return dict.fromkeys(_ALL, 0.0)
+    if not beside.trained or beside.card is None:
+        raise PillqcError(f"{beside.name}: not trained; give a model of `pillqc train`")
+    if beside.size != size:
+        raise PillqcError(
+            f"{beside.name}: for pictures of {beside.size} px, not of {size}: give the same --size"
+        )
+    known = {float(share): threshold for share, threshold in beside.card.thresholds.items()}
+    known[FALSE_REJECTS] = beside.threshold
+    known[UNDECIDED_REJECTS] = beside.undecided[0] if beside.undecided else beside.threshold
+    inside = {share: min(max(known[share], _CERTAIN), 1.0 - _CERTAIN) for share in known}
+    return {share: float(special.logit(inside[share])) for share in _ALL if share in inside}
+
+
+def _check_numbers(samples: Sequence[Sample | None]) -> None:
+    """Raise a `PillqcError` if there are too few pictures to learn from."""
+    check_enough(samples.count(None))
+    bad = [sample for sample in samples if sample is not None]
+    if len(bad) < FEWEST_BAD:
+        raise PillqcError(
+            f"{len(bad)} different pictures of bad pills: fewer than {FEWEST_BAD} do not show what"
+            " to look for; give more, or compare with good ones alone"
+        )
+    if not any(sample.mask for sample in bad):
+        raise PillqcError(
+            "no bad picture has a mask, which tells where its defect is: put masks into"
+            " ground_truth/, or compare with good pictures alone"
+        )
+
+
+@torch.inference_mode()
+def _compare(model: JudgingVGG, described: Tensor, bad: NDArray[np.bool_], most: int) -> Tensor:
+    """Give the model its pictures to compare with; return how all differ from these (N, ...)."""
+    chosen = np.array(evenly(np.flatnonzero(~bad).tolist(), most))
+    model.references = described[chosen].flatten(2).permute(2, 0, 1).contiguous()
+    own = torch.full((len(bad),), -1)
+    own[chosen] = torch.arange(len(chosen))
+    found = []
+    for first in range(0, len(described), BATCH_SIZE):
+        these = slice(first, first + BATCH_SIZE)
+        found.append(model.differences(described[these], own[these]))
+    return torch.cat(found)
+
+
+def _cells(samples: Sequence[Sample | None], size: int, side: int) -> Tensor:
+    """Return the cells' targets of a `Lesson` (N, side, side); None is a good picture."""
+    found = []
+    for sample in samples:
+        if sample is None:
+            found.append(torch.zeros(side, side))
+        elif sample.mask is None:
+            found.append(torch.full((side, side), torch.nan))
+        else:
+            mask = torch.from_numpy(read_mask(sample, size)).float()[None, None]
+            covered = F.adaptive_max_pool2d(mask, side)
+            unclear = F.max_pool2d(covered, 3, 1, 1) > 0.0
+            cells = torch.where(unclear, torch.nan, 0.0)
+            found.append(torch.where(covered > 0.0, 1.0, cells)[0, 0])
+    return torch.stack(found)
+
+
+@torch.inference_mode()
+def _set_limits(
+    model: JudgingVGG, lesson: Lesson, scores: NDArray[np.float64], beside: Mapping[float, float]
+) -> dict[float, float]:
+    """Set the model's settings; return the probability at which shares of good pills are bad.
+
+    Args:
+        model: has its judge.
+        lesson: what it has learnt.
+        scores: of the same pictures by judges that had not learnt from them.
+        beside: logits of the model beside at these shares.
+    """
+    bad = lesson.bad.numpy()
+    limits = score_limits(scores[~bad], beside, mixed=False)[1]
+    steepness, _ = fit_sigmoid(scores, bad.astype(np.float32))
+    usual = float(evidence(model.judge(lesson.differences[~lesson.bad])).median())
+    limit, at_beside = limits[FALSE_REJECTS], beside[FALSE_REJECTS]
+    model.settings = torch.tensor([limit, steepness, usual, at_beside])
+    return {
+        share: float(special.expit(steepness * (limits[share] - limit) + logit - at_beside))
+        for share, logit in beside.items()
+    }
+
+
+def _seen(beside: LoadedModel | None) -> str:
+    return beside.card.seen if beside and beside.card else ""
