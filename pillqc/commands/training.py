@@ -24,7 +24,7 @@ from pillqc.commands.common import (
     note,
     samples_in,
 )
-from pillqc.errors import UsageError
+from pillqc.errors import UsageError, shown
 
 if TYPE_CHECKING:
     from pillqc.training.loop import Epoch
@@ -197,6 +197,7 @@ def train_command(
     if options["split_by"] == "folders" and not _not_given({"test_share": None}):
         raise UsageError("--test-share means nothing with --split-by folders: test/ is the test")
     from pillqc.data.split_manifest import manifest_path
+    from pillqc.data.splits import FEWEST_TO_TEST
     from pillqc.training.run import TrainingRun, run_training
 
     options["size"] = options["size"] or 0
@@ -220,6 +221,12 @@ def train_command(
         f" at {result.stopped}{best}\n"
         f"wrote {out} and {manifest_path(out).name} (images: {counts})"
     )
+    if adapt and len(done.manifest.rows) < FEWEST_TO_TEST:
+        note(
+            "few images: where good pills lie alike, a model that also compares with them is"
+            f" better: pillqc compare GOOD_PICTURES --bad {shown(options['data'])} --with"
+            f" {shown(out)} --out NEW_FILE"
+        )
 
 
 @click.command("calibrate")

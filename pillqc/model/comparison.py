@@ -29,7 +29,7 @@ from pillqc.errors import PillqcError
 from pillqc.model.network import CLASSES, channels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 CELL: Final = 8
 """Side of a place in pixels: block 3 halves the picture twice, and its features are averaged over
@@ -75,14 +75,8 @@ class ComparingVGG(nn.Module):
         limit, steepness, usual, _ = self.settings.unbind()
         unusual = self.unusual(self.distances(self.described(images)))
         score = unusual.flatten(1).amax(1).clamp_min(_LEAST)
-        logit = steepness * (score / limit).log()
-        wide = F.interpolate(
-            unusual[:, None], size=images.shape[-2:], mode="bilinear", align_corners=False
-        )
-        share = ((wide - usual) / (2.0 * (limit - usual)).clamp_min(_LEAST)).clamp_min(0.0)
-        heat = share / (share + 0.5)
-        probabilities = torch.stack([torch.sigmoid(-logit), torch.sigmoid(logit)], dim=1)
-        return probabilities, torch.cat([1.0 - heat, heat], dim=1)
+        heat = heat_of(unusual, images.shape[-2:], usual, limit)
+        return two_classes(steepness * (score / limit).log(), heat)
 
     def described(self, images: Tensor) -> Tensor:
         """Return the features of each cell, of length 1: (N, 256, side, side).
@@ -119,6 +113,28 @@ class ComparingVGG(nn.Module):
     def is_mixed(self) -> bool:
         """Return whether some of the pictures that it compares with may be bad."""
         return bool(self.settings[3])
+
+
+def heat_of(cells: Tensor, size: Sequence[int], usual: Tensor, limit: Tensor) -> Tensor:
+    """Return maps (N, 1, *size) of the values of cells (N, side, side): 0 is usual, .5 the limit.
+
+    Above it they approach 1, so that even a strong defect has one hottest place.
+    """
+    wide = F.interpolate(cells[:, None], size=list(size), mode="bilinear", align_corners=False)
+    share = ((wide - usual) / (2.0 * (limit - usual)).clamp_min(_LEAST)).clamp_min(0.0)
+    heat: Tensor = share / (share + 0.5)
+    return heat
+
+
+def two_classes(logit: Tensor, heat: Tensor) -> tuple[Tensor, Tensor]:
+    """Return probabilities (N, 2) and maps (N, 2, H, W) of good and bad.
+
+    Args:
+        logit: of the probability of bad (N).
+        heat: the map of bad (N, 1, H, W).
+    """
+    probabilities = torch.stack([torch.sigmoid(-logit), torch.sigmoid(logit)], dim=1)
+    return probabilities, torch.cat([1.0 - heat, heat], dim=1)
 
 
 def check_side(images: Tensor, size: int) -> None:

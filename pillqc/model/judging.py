@@ -25,7 +25,7 @@ import torch.nn.functional as F  # noqa: N812 - PyTorch's own convention
 from torch import Tensor, nn
 from torchvision.models import vgg
 
-from pillqc.model.comparison import CELL, check_side, neighbours
+from pillqc.model.comparison import CELL, check_side, heat_of, neighbours, two_classes
 from pillqc.model.network import BAD, CLASSES, channels
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ _ENDS: Final = (8, 15, 22)
 """Layers of VGG-16 that end blocks 2 to 4, before their max-pool."""
 _DEPTH: Final = 13
 """Layers of VGG-16's configuration up to the end of block 4."""
-_LEAST: Final = 1e-6
 
 
 class JudgingVGG(nn.Module):
@@ -77,18 +76,13 @@ class JudgingVGG(nn.Module):
         limit, steepness, usual, at_beside = self.settings.unbind()
         found = evidence(self.judge(self.differences(self.described(images))))
         logit = steepness * (pill_evidence(found) - limit)
-        wide = F.interpolate(
-            found[:, None], size=images.shape[-2:], mode="bilinear", align_corners=False
-        )
-        share = ((wide - usual) / (2.0 * (limit - usual)).clamp_min(_LEAST)).clamp_min(0.0)
-        heat = share / (share + 0.5)
+        heat = heat_of(found, images.shape[-2:], usual, limit)
         if self.beside is not None:
             features = self.beside.features(images)
             logit = logit + score_of_bad(self.beside, features) - at_beside
             maps = self.beside.scaled(self.beside.evidence(features, images.shape[-2:]))
             heat = (heat + maps[:, BAD : BAD + 1]) / 2.0
-        probabilities = torch.stack([torch.sigmoid(-logit), torch.sigmoid(logit)], dim=1)
-        return probabilities, torch.cat([1.0 - heat, heat], dim=1)
+        return two_classes(logit, heat)
 
     def described(self, images: Tensor) -> Tensor:
         """Return the features of each cell, of length 1: (N, 896, side, side).

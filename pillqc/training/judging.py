@@ -24,7 +24,7 @@ from torch import Tensor
 
 from pillqc.data.masks import read_mask
 from pillqc.data.seen_images import encode_seen
-from pillqc.errors import PillqcError
+from pillqc.errors import PillqcError, shown
 from pillqc.evaluation.calibration import FALSE_REJECTS, SHARES, UNDECIDED_REJECTS
 from pillqc.evaluation.defect_calibration import fit_sigmoid
 from pillqc.inspection.prediction import BATCH_SIZE
@@ -95,8 +95,10 @@ def make_judgement(
     digests = by_content(good, on_note)
     kept = evenly(list(digests), MOST_GOOD)
     with_defect = {sample.path: sample for sample in bad}
-    digests |= by_content(list(with_defect), on_note)
-    paths = [*kept, *(path for path in digests if path in with_defect)]
+    digests_of_bad = by_content(list(with_defect), on_note)
+    _check_apart(digests, digests_of_bad)
+    digests |= digests_of_bad
+    paths = [*kept, *digests_of_bad]
     _check_numbers([with_defect.get(path) for path in paths])  # before minutes of describing them
     work = len(paths) + FOLDS + 1
     read, described = describe(
@@ -167,6 +169,17 @@ def _limits_beside(beside: LoadedModel | None, size: int) -> dict[float, float]:
     known[UNDECIDED_REJECTS] = beside.undecided[0] if beside.undecided else beside.threshold
     inside = {share: min(max(known[share], _CERTAIN), 1.0 - _CERTAIN) for share in known}
     return {share: float(special.logit(inside[share])) for share in _ALL if share in inside}
+
+
+def _check_apart(good: Mapping[Path, str], bad: Mapping[Path, str]) -> None:
+    """Raise a `PillqcError` if a picture is good and bad at once."""
+    both = set(good.values()) & set(bad.values())
+    for path, digest in good.items():
+        if digest in both:
+            raise PillqcError(
+                f"{shown(path)}: is given as good, and its content is among the bad pictures, too;"
+                " leave it out of one of them"
+            )
 
 
 def _check_numbers(samples: Sequence[Sample | None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -166,6 +167,15 @@ def test_too_few_pictures_are_refused(data: Path, good_ones: int, bad_ones: int)
     good, bad = parts(data)
     with pytest.raises(PillqcError, match="9 different pictures of"):
         make_judgement(good[:good_ones], bad[:bad_ones], weights="random", size=SIZE, most=60)
+
+
+def test_a_picture_that_is_good_and_bad_is_refused(data: Path, tmp_path: Path) -> None:
+    """By its content, whatever its name."""
+    good, bad = parts(data)
+    copy = tmp_path / "copy.png"
+    shutil.copy(bad[3].path, copy)
+    with pytest.raises(PillqcError, match=r"copy\.png.*good"):
+        make_judgement([*good, copy], bad, weights="random", size=SIZE, most=60)
 
 
 def test_bad_pictures_without_any_mask_are_refused(data: Path) -> None:

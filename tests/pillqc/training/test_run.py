@@ -299,6 +299,7 @@ def test_an_adapted_model_knows_a_product_that_the_shipped_one_does_not(tmp_path
     training = card.training
     assert all(training[name] for name in ("full", "narrow", "masks", "augment", "paste", "cycle"))
     assert "none of the 140 images is kept for a test" in done.stderr
+    assert f"--with {out}" in done.stderr
     assert sum(card.data["images"]["train"].values()) == 112
     assert "test" not in card.data["images"]
     assert (training["batch_size"], training["learning_rate"]) == (16, 1e-3)
