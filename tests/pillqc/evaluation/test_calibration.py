@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from scipy import special
 
 from pillqc.data.defects import defect_names
 from pillqc.data.folders import read_samples
@@ -112,6 +113,18 @@ def test_the_temperature_corrects_overconfident_logits() -> None:
     labels = torch.rand(20_000, generator=generator) < torch.sigmoid(correct)
     logits = (3.0 * correct).double().numpy()
     assert fit_temperature(logits, labels.numpy()) == pytest.approx(3.0, rel=0.1)
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 30.0])
+def test_few_images_that_are_all_right_make_nothing_certain(scale: float) -> None:
+    """Else every probability would be 0 or 1 to the last digit, and none could be ranked."""
+    rng = np.random.default_rng(3)
+    labels = np.arange(26) >= 12
+    logits = scale * np.where(labels, rng.normal(12.0, 3.0, 26), rng.normal(-6.0, 1.0, 26))
+    scaled = logits / fit_temperature(logits, labels)
+    assert np.abs(scaled).max() < 10.0
+    assert np.abs(scaled).mean() == pytest.approx(np.log(14.0), rel=0.5)  # of (13 + 1) / (13 + 2)
+    assert len(np.unique(special.expit(4.0 * scaled))) == 26
 
 
 def test_temperature_and_symmetry_keep_the_order_of_images() -> None:
