@@ -44,7 +44,9 @@ UNDECIDED_REJECTS: Final = 0.05
 """Pills between the threshold of this rate and the threshold proper are undecided."""
 SHARES: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 """False-reject rates whose thresholds go into the card, for `inspect --max-false-rejects`."""
-_TEMPERATURES: Final = (0.02, 50.0)
+_CERTAIN: Final = 1e-12
+"""A probability so near to 0 or 1 has no farther logit."""
+_TEMPERATURES: Final = (0.001, 1000.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,16 +112,39 @@ def choose(
         every[: len(found)] = found  # those of defects that are not asked for stay
         model.calibrate_maps(every[:, 0], every[:, 1])
     bad = _probability_bad(scores / temperature)
-    threshold = min(threshold_at(labels, bad, FALSE_REJECTS), 1.0)
-    careful = min(threshold_at(labels, bad, UNDECIDED_REJECTS), 1.0)
+    threshold = between_scores(labels, bad, FALSE_REJECTS)
+    careful = between_scores(labels, bad, UNDECIDED_REJECTS)
     shares = [share for share in SHARES if share * (~labels).sum() >= 1.0]
     return Chosen(
         threshold=threshold,
         undecided=(careful, threshold) if careful < threshold else None,
         temperature=temperature,
-        thresholds={str(share): min(threshold_at(labels, bad, share), 1.0) for share in shares},
+        thresholds={str(share): between_scores(labels, bad, share) for share in shares},
         images=len(samples),
     )
+
+
+def between_scores(
+    labels: NDArray[np.bool_], bad: NDArray[np.float64], false_reject: float
+) -> float:
+    """Return a threshold that calls at most this share of the good pills bad.
+
+    It is half-way, in logits, between the highest pill that passes at the lowest such threshold and
+    the next one. All thresholds between the two decide the same about these pills. Of few pills the
+    distance may be large, and just above a good one the next good one would be called bad.
+
+    Args:
+        labels: whether each pill is bad.
+        bad: its probability of bad.
+        false_reject: the share of the good pills.
+    """
+    lowest = threshold_at(labels, bad, false_reject)
+    above = bad[bad >= lowest]
+    if lowest <= 0.0 or not above.size:
+        return min(lowest, 1.0)
+    limits = np.clip([lowest, above.min()], _CERTAIN, 1.0 - _CERTAIN)
+    middle = float(special.expit(special.logit(limits).mean()))
+    return min(max(middle, lowest), float(above.min()))
 
 
 def choose_names(
@@ -153,9 +178,8 @@ def fit_temperature(logits: NDArray[np.float64], labels: NDArray[np.bool_]) -> f
     """Return the temperature whose probabilities have the least cross-entropy with the labels.
 
     The labels are Platt's, a little inside 0 and 1 (*Probabilistic Outputs for Support Vector
-    Machines*, 1999). With few images all of which are right, the least cross-entropy with 0 and 1
-    has the lowest temperature that there is: every probability is then 0 or 1 to the last digit, and
-    pills cannot be ranked by them.
+    Machines*, 1999). With 0 and 1, and few images all of which are right, the lowest temperature
+    of all would win: every probability would be 0 or 1 to the last digit, and none could be ranked.
     """
     bad = int(labels.sum())
     targets = np.where(labels, (bad + 1.0) / (bad + 2.0), 1.0 / (len(labels) - bad + 2.0))

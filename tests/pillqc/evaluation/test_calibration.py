@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import special
 
 from pillqc.data.defects import defect_names
 from pillqc.data.folders import read_samples
 from pillqc.errors import DataError, PillqcError
-from pillqc.evaluation.calibration import choose, divide_head, fit_temperature, symmetrise_head
+from pillqc.evaluation.calibration import (
+    between_scores,
+    choose,
+    divide_head,
+    fit_temperature,
+    symmetrise_head,
+)
 from pillqc.evaluation.evaluate import threshold_at
 from pillqc.inspection.prediction import Prediction, predict
 from pillqc.model.network import CustomVGG, with_defects
@@ -52,7 +60,31 @@ def test_the_calibrated_model_has_the_probabilities_that_chose_the_threshold(
     bad = np.array([p.bad for p in shown if isinstance(p, Prediction)])
     labels = np.array([s.bad for s in samples])
     assert chosen.images == len(bad) == len(samples)
-    assert chosen.threshold == pytest.approx(threshold_at(labels, bad, 0.01), abs=1e-6)
+    assert chosen.threshold == pytest.approx(between_scores(labels, bad, 0.01), abs=1e-6)
+
+
+@given(
+    good=st.lists(st.floats(0.0, 1.0), min_size=1, max_size=30),
+    worse=st.lists(st.floats(0.0, 1.0), min_size=1, max_size=30),
+    share=st.sampled_from([0.0, 0.01, 0.05, 0.2]),
+)
+def test_a_threshold_between_scores_decides_as_the_lowest_one(
+    good: list[float], worse: list[float], share: float
+) -> None:
+    """About these pills; it only leaves room for further ones."""
+    bad = np.array(good + worse)
+    labels = np.arange(len(bad)) >= len(good)
+    lowest, chosen = threshold_at(labels, bad, share), between_scores(labels, bad, share)
+    assert ((bad >= lowest) == (bad >= chosen))[bad < 1.0].all()
+    assert min(lowest, 1.0) <= chosen <= 1.0
+
+
+def test_a_threshold_is_half_way_between_good_and_bad_pills() -> None:
+    """Just above the highest good one, every other further good pill would be called bad."""
+    logits = np.array([-6.0, -5.0, -1.0, 3.0, 9.0])
+    labels = np.array([False, False, False, True, True])
+    found = between_scores(labels, special.expit(logits), 0.01)
+    assert special.logit(found) == pytest.approx(1.0)
 
 
 def test_half_of_the_heat_of_good_pills_is_0(samples: list[Sample]) -> None:

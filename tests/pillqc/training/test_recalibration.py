@@ -10,7 +10,8 @@ from scipy import stats
 
 from pillqc.data.folders import read_samples
 from pillqc.errors import UsageError
-from pillqc.evaluation.evaluate import evaluate, threshold_at
+from pillqc.evaluation.calibration import between_scores
+from pillqc.evaluation.evaluate import evaluate
 from pillqc.inspection.prediction import Prediction, predict
 from pillqc.model.artifact import read_artifact
 from pillqc.model.narrowing import narrow_form
@@ -42,7 +43,7 @@ def test_the_threshold_is_that_of_these_pictures(done: Recalibrated, rendered: P
     """At most 1 % of the good ones are called bad; of few ones none."""
     bad = np.array([p.bad for p in _predicted(done.model, rendered)])
     labels = np.array([sample.bad for sample in read_samples(rendered)])
-    assert done.card.threshold == pytest.approx(threshold_at(labels, bad, 0.01), abs=1e-5)
+    assert done.card.threshold == pytest.approx(between_scores(labels, bad, 0.01), abs=1e-5)
     assert (bad[~labels] < done.card.threshold).all()
     assert done.card.threshold != load_model().threshold
 
