@@ -84,8 +84,7 @@ def fit_judge(lesson: Lesson, *, seed: int = 0) -> nn.Sequential:
         for _ in range(steps):
             batch = next(batches)
             inputs = (lesson.differences[batch] - _wide(mean)) / _wide(deviation)
-            turned = [axis for axis in (-2, -1) if float(torch.rand(())) < 0.5]
-            found = evidence(dropping(inputs.flip(turned))).flip(turned)
+            found = evidence(dropping(inputs))
             loss = _weighted(found, cells[batch], of_cells[batch])
             loss = loss + _OF_PICTURES * _weighted(
                 pill_evidence(found), bad[batch], of_pictures[batch]

@@ -167,6 +167,17 @@ def test_a_file_gives_the_model_back(tmp_path: Path, beside: bool) -> None:
         load_model(path)
 
 
+def test_evidence_is_a_logit_whose_limit_may_be_below_0(tmp_path: Path) -> None:
+    """Unlike the distance of a model that compares alone."""
+    path = tmp_path / "one.safetensors"
+    model = made()
+    model.settings[0] = -0.5
+    save_artifact(path, model, ModelCard(size=CELL * SIDE, compares={"pictures": PICTURES}))
+    assert torch.equal(
+        load_model(path, comparing=True).model.state_dict()["settings"], model.settings
+    )
+
+
 @pytest.mark.parametrize("change", ["steepness", "judge", "width", "flat head", "no head"])
 def test_a_damaged_file_is_refused(tmp_path: Path, change: str) -> None:
     """One line says what is wrong."""

@@ -17,15 +17,18 @@ from pillqc.errors import PillqcError
 from pillqc.inspection.prediction import Prediction, predict
 from pillqc.model.artifact import ModelCard
 from pillqc.model.network import LoadedModel, load_model
-from pillqc.training import judge_fit
+from pillqc.training import judge_fit, judging
 from pillqc.training.judging import make_judgement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from torch import nn
+
     from pillqc.data.images import Sample
     from pillqc.training.comparing import Comparison
+    from pillqc.training.judge_fit import Lesson
 
 pytestmark = pytest.mark.torch
 
@@ -104,6 +107,31 @@ def test_its_card_says_what_it_was_made_of(made: Comparison) -> None:
     assert made.card.threshold == pytest.approx(0.5)
     assert made.card.undecided is not None
     assert made.card.undecided[0] < 0.5
+
+
+def test_cells_beside_a_mask_are_neither_defective_nor_free(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Good pictures have no defective cell; of bad ones without a mask nothing is known."""
+    learnt: list[Lesson] = []
+
+    def told(lesson: Lesson, *, seed: int) -> nn.Sequential:
+        learnt.append(lesson)
+        return judge_fit.fit_judge(lesson, seed=seed)
+
+    monkeypatch.setattr(judging, "fit_judge", told)
+    monkeypatch.setattr(judge_fit, "SHOWN", 40)
+    good, bad = parts(data)
+    bad[0] = replace(bad[0], mask=None)
+    make_judgement(good, bad, weights="random", size=SIZE, most=12)
+    cells = learnt[0].cells.numpy()
+    assert (cells[: len(good)] == 0.0).all()
+    assert np.isnan(cells[len(good)]).all()
+    second = cells[len(good) + 1]  # its mask covers rows 21 to 33, columns 24 to 39 of 64
+    wanted = np.zeros((8, 8))
+    wanted[1:6, 2:6] = np.nan
+    wanted[2:5, 3:5] = 1.0
+    np.testing.assert_array_equal(second, wanted)
 
 
 def trained(*, size: int = SIZE, seen: str = "") -> LoadedModel:
