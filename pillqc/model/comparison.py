@@ -45,7 +45,34 @@ _LEAST: Final = 1e-6
 """Distances below it are those of a picture to itself."""
 
 
-class ComparingVGG(nn.Module):
+class ReferenceVGG(nn.Module):
+    """The first blocks of VGG-16, and what they say of each place of the pictures to compare with.
+
+    Its subclasses give the outputs of a `CustomVGG` of two classes in evaluation mode.
+    """
+
+    references: Tensor
+    """(cells, pictures, features), each of length 1."""
+    settings: Tensor
+    """Four numbers, whose meaning is the subclass's."""
+
+    def __init__(self, *, pictures: int, size: int, depth: int, described_by: int) -> None:
+        super().__init__()
+        self.n_classes = len(CLASSES)
+        self.n_defects = 0
+        self.size = size
+        self.side = size // CELL
+        self.features = vgg.make_layers(channels()[:depth], batch_norm=False)
+        self.features.requires_grad_(requires_grad=False)
+        self.register_buffer("references", torch.zeros(self.side**2, pictures, described_by))
+        self.register_buffer("settings", torch.tensor([1.0, 1.0, 0.0, 0.0]))
+
+    def take_features(self, features: nn.Sequential) -> None:
+        """Take over the weights of the first blocks of a VGG-16."""
+        self.features.load_state_dict(features[: len(self.features)].state_dict())
+
+
+class ComparingVGG(ReferenceVGG):
     """Blocks 1 to 3 of VGG-16, and what they say of each place of the pictures to compare with.
 
     The outputs are those of a `CustomVGG` of two classes in evaluation mode. The probability is no
@@ -60,15 +87,7 @@ class ComparingVGG(nn.Module):
     of a cell, and 1 where the pictures are mixed."""
 
     def __init__(self, *, pictures: int, size: int) -> None:
-        super().__init__()
-        self.n_classes = len(CLASSES)
-        self.n_defects = 0
-        self.size = size
-        self.side = size // CELL
-        self.features = vgg.make_layers(channels()[:_DEPTH], batch_norm=False)
-        self.features.requires_grad_(requires_grad=False)
-        self.register_buffer("references", torch.zeros(self.side**2, pictures, _FEATURES))
-        self.register_buffer("settings", torch.tensor([1.0, 1.0, 0.0, 0.0]))
+        super().__init__(pictures=pictures, size=size, depth=_DEPTH, described_by=_FEATURES)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return probabilities (N, 2) and maps (N, 2, H, W) of good and bad, from 0 to 1."""

@@ -23,10 +23,15 @@ from typing import TYPE_CHECKING, Final
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own convention
 from torch import Tensor, nn
-from torchvision.models import vgg
 
-from pillqc.model.comparison import CELL, check_side, heat_of, neighbours, two_classes
-from pillqc.model.network import BAD, CLASSES, channels
+from pillqc.model.comparison import (
+    ReferenceVGG,
+    check_side,
+    heat_of,
+    neighbours,
+    two_classes,
+)
+from pillqc.model.network import BAD
 
 if TYPE_CHECKING:
     from pillqc.model.network import CustomVGG
@@ -45,7 +50,7 @@ _DEPTH: Final = 13
 """Layers of VGG-16's configuration up to the end of block 4."""
 
 
-class JudgingVGG(nn.Module):
+class JudgingVGG(ReferenceVGG):
     """Blocks 1 to 4 of VGG-16, pictures to compare with, and a judge of the differences.
 
     The outputs are those of a `CustomVGG` of two classes in evaluation mode. The probability is .5
@@ -59,17 +64,9 @@ class JudgingVGG(nn.Module):
     evidence of a cell, and the score beside at which a pill is bad."""
 
     def __init__(self, *, pictures: int, size: int, beside: CustomVGG | None = None) -> None:
-        super().__init__()
-        self.n_classes = len(CLASSES)
-        self.n_defects = 0
-        self.size = size
-        self.side = size // CELL
-        self.features = vgg.make_layers(channels()[:_DEPTH], batch_norm=False)
-        self.features.requires_grad_(requires_grad=False)
+        super().__init__(pictures=pictures, size=size, depth=_DEPTH, described_by=FEATURES)
         self.judge = make_judge()
         self.beside = beside
-        self.register_buffer("references", torch.zeros(self.side**2, pictures, FEATURES))
-        self.register_buffer("settings", torch.tensor([1.0, 1.0, 0.0, 0.0]))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return probabilities (N, 2) and maps (N, 2, H, W) of good and bad, from 0 to 1."""

@@ -104,8 +104,7 @@ def make_comparison(
     digests = by_content(paths, on_note)
     kept = evenly(list(digests), most)
     model = ComparingVGG(pictures=0, size=size)
-    blocks = len(model.features)
-    model.features.load_state_dict(source.model.features[:blocks].state_dict())
+    model.take_features(source.model.features)
     model.eval()
     read, described = describe(
         model, kept, on_note=on_note, on_read=lambda done: on_progress(done, len(kept))

@@ -91,7 +91,7 @@ def make_judgement(
     beside_limits = _limits_beside(beside, size)
     source = load_model(weights)
     model = JudgingVGG(pictures=0, size=size).eval()
-    model.features.load_state_dict(source.model.features[: len(model.features)].state_dict())
+    model.take_features(source.model.features)
     digests = by_content(good, on_note)
     kept = evenly(list(digests), MOST_GOOD)
     with_defect = {sample.path: sample for sample in bad}
