@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from pillqc.commands.common import FILE, SIZE_224, Progress, check_model_name, note
+from pillqc.commands.common import (
+    FILE,
+    FOLDER,
+    SIZE_224,
+    Progress,
+    check_model_name,
+    note,
+    samples_in,
+)
 from pillqc.errors import UsageError, shown
 
 if TYPE_CHECKING:
@@ -35,7 +43,7 @@ _MOST_TAUGHT: Final = 60
 @click.option("--mixed", is_flag=True, help="Some of the pictures may be bad, up to half of them.")
 @click.option(
     "--bad",
-    type=click.Path(path_type=Path),
+    type=FOLDER,
     metavar="DATA",
     help="Folder as `pillqc train --data` takes it, whose bad pictures and masks show which"
     " differences are defects.",
@@ -138,11 +146,10 @@ def _compared(
 def _taught(
     found: Sequence[Path], bad: Path, beside: Path | None, weights: str, most: int, size: int
 ) -> Comparison:
-    from pillqc.data.folders import read_samples
     from pillqc.model.network import load_model
     from pillqc.training.judging import make_judgement
 
-    samples = [sample for sample in read_samples(bad, on_note=note) if sample.bad]
+    samples = [sample for sample in samples_in(bad, None) if sample.bad]
     if not samples:
         raise UsageError(f"{shown(bad)}: has no bad pictures; give the folder of good and bad ones")
     trained = load_model(beside) if beside else None

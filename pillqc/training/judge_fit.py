@@ -8,6 +8,7 @@ scores = held_out_scores(lesson, seed=0)     # of each picture by a judge that h
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
@@ -80,9 +81,7 @@ def fit_judge(lesson: Lesson, *, seed: int = 0) -> nn.Sequential:
         optimizer = torch.optim.AdamW(judge.parameters(), _RATE, weight_decay=_WEIGHT_DECAY)
         steps = SHOWN // BATCH
         rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=steps)
-        batches = _batches(len(bad))
-        for _ in range(steps):
-            batch = next(batches)
+        for batch in islice(_batches(len(bad)), steps):
             inputs = (lesson.differences[batch] - _wide(mean)) / _wide(deviation)
             found = evidence(dropping(inputs))
             loss = _weighted(found, cells[batch], of_cells[batch])

@@ -29,7 +29,7 @@ import click
 
 from pillqc.rendering.scene import DEFECTS
 from tests.microbench.other_tablets import KINDS, lay_out
-from tests.microbench.start_weights import pillqc
+from tests.microbench.start_weights import PRODUCT, pillqc
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 WAYS: Final = ("adapt", "compare", "taught", "both", "mixed")
 TABLETS: Final = "tablets"
 OURS: Final = {
-    "k7": ("--imprint", "K7", "--colour", "205,170,160", "--shape", "capsule"),
+    "k7": PRODUCT,
     "a4": ("--imprint", "A4", "--colour", "150,185,160"),
 }
 """Products of pillqc's own renderer, and what renders them."""
