@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench.engine.checks import Checks
 from bench.engine.execution import Execution
+from bench.engine.pool import WorkerPool
 from bench.engine.rounds import Rounds
 from bench.engine.time_use import MEASURING, TimeUse
 from bench.engine.worker_process import AccountedWorker
 from bench.errors import RefusalError, WorkerError
 from bench.plan import variables
-from bench.plan.scenario import Status
 from bench.store.events import Event, EventKind
 from bench.worker import conditions
 
@@ -37,10 +37,9 @@ if TYPE_CHECKING:
     from bench.engine.execution import Turn
     from bench.engine.participants import Group, Participant
     from bench.engine.worker_process import WorkerHandle
-    from bench.plan.scenario import Scenario
     from bench.plan.thresholds import Policy
     from bench.store.records import IterationRow, NoiseRow
-    from bench.worker.protocol import Hello, PrepareReply
+    from bench.worker.protocol import PrepareReply
 
 _Answer = TypeVar("_Answer")
 
@@ -90,15 +89,20 @@ class Engine:
     """By participant: how its workers' conditions differed from its base's, in sentences."""
     rounds_s: float = 0.0
     """How long the rounds of the last launch took."""
+    pool: WorkerPool = field(init=False)
     rounds: Rounds = field(init=False)
-    _workers: dict[str, WorkerHandle] = field(default_factory=dict)
-    _greetings: dict[str, Hello] = field(default_factory=dict)
-    _unavailable: dict[object, WorkerError] = field(default_factory=dict)
-    """By a worker's requirements: why no worker can have them on this machine."""
     _calls_before_level: dict[str, int] = field(default_factory=dict)
     """By participant: warm-up calls of its first launch before their times were level."""
 
     def __post_init__(self) -> None:
+        self.pool = WorkerPool(
+            launch=self.start,
+            failed=self._fail,
+            checks=self.checks,
+            at_once=self.at_once,
+            timeout_s=self.policy.start_timeout_s,
+            say=self.say,
+        )
         self.rounds = Rounds(
             run_id=self.run_id,
             policy=self.policy,
@@ -134,11 +138,9 @@ class Engine:
         """Start, prepare, check and warm up the group; return the executions that are left."""
         participants = [one for one in group.participants if one.name not in self.failures]
         with self.use.during("starting"):
-            self._start(number, participants)
+            started = self.pool.start(number, participants)
         executions = [
-            self._execute(number, participant)
-            for participant in participants
-            if participant.name not in self.failures and participant.process in self._workers
+            self._execute(number, one) for one in started if one.name not in self.failures
         ]
         with self.use.during("preparing"):
             built = self._ask_all(executions, "preparing", Execution.build)
@@ -187,56 +189,7 @@ class Engine:
 
     def end(self, processes: Collection[str] | None = None) -> None:
         """End these workers, or all."""
-        for name in list(self._workers) if processes is None else processes:
-            worker = self._workers.pop(name, None)
-            if worker is not None:
-                worker.stop()
-
-    def pids(self) -> set[int]:
-        """Return the processes that are alive."""
-        return {worker.pid for worker in self._workers.values() if worker.alive}
-
-    def _start(self, number: int, participants: Sequence[Participant]) -> None:
-        """Start the workers that are missing, each process once."""
-        missing: dict[str, Participant] = {}
-        for participant in participants:
-            worker = self._workers.get(participant.process)
-            if worker is None or not worker.alive:
-                missing[participant.process] = participant
-        together = []
-        for participant in missing.values():
-            if self.checks.starts_alone(participant):
-                self._start_batch(number, [participant])
-            else:
-                together.append(participant)
-        for first in range(0, len(together), self.at_once):
-            self._start_batch(number, together[first : first + self.at_once])
-
-    def _start_batch(self, number: int, participants: Sequence[Participant]) -> None:
-        self.say(f"starting {', '.join(participant.name for participant in participants)}")
-        for participant in participants:
-            self.end([participant.process])  # closes the pipes of a dead one
-            try:
-                if unavailable := self._unavailable.get(_requirements(participant.scenario)):
-                    raise unavailable
-                self._workers[participant.process] = self.start(participant, number)
-            except WorkerError as error:
-                self._fail(participant, number, error)
-        for participant in participants:
-            if participant.name not in self.failures:
-                self._greet(number, participant)
-
-    def _greet(self, number: int, participant: Participant) -> None:
-        try:
-            greeting = self._workers[participant.process].greet(self.policy.start_timeout_s)
-        except WorkerError as error:
-            if error.status is Status.UNAVAILABLE:
-                self._unavailable[_requirements(participant.scenario)] = error
-            self._fail(participant, number, error)
-            self.end([participant.process])
-            return
-        self._greetings[participant.process] = greeting.get("hello", {})
-        self.checks.after_greeting(participant, self._greetings[participant.process])
+        self.pool.end(processes)
 
     def _execute(self, number: int, participant: Participant) -> Execution:
         first_launch_of = participant.base if participant.is_control else participant.name
@@ -244,12 +197,12 @@ class Engine:
             run_id=self.run_id,
             participant=participant,
             launch=number,
-            worker=AccountedWorker(self._workers[participant.process], self.use.parent),
+            worker=AccountedWorker(self.pool.worker(participant), self.use.parent),
             policy=self.policy,
             record=self._record_call,
             turn=self.turn,
             known_trend_calls=self._calls_before_level.get(first_launch_of),
-            conditions=self._greetings[participant.process].get("conditions", {}),
+            conditions=self.pool.greeting(participant).get("conditions", {}),
         )
         self.checks.after_start(execution)
         return execution
@@ -392,8 +345,3 @@ class Engine:
     def _record_noise(self, row: NoiseRow) -> None:
         self.record_noise(row)
         self.noise.append(row)
-
-
-def _requirements(scenario: Scenario) -> object:
-    """Return what its worker needs to start: backend, environment and variables."""
-    return (scenario.backend, scenario.environment, *variables.of(scenario).items())

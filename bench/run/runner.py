@@ -295,6 +295,12 @@ class Runner:
         participants += [control_of(one) for one in participants if one.scenario.is_stock_default]
         if visit.is_first:
             self._engine.end([p.process for p in participants if self._visits[p.scenario.id] > 1])
+        waiting_for = {
+            worker_key(one.scenario).id
+            for one in self.state.outcomes.values()
+            if one.measurable and not self._visits[one.scenario.id]
+        }
+        self._engine.pool.make_room(participants, self.policy.budget.most_workers, waiting_for)
         return Group(name=group_name(visit.group), participants=tuple(participants))
 
     def _start_s(self, execution: Execution) -> float:
@@ -308,7 +314,7 @@ class Runner:
         seen = [self.state.outcomes[name].memory for name in visit.scenarios]
         pairs = [(one.get("peak_rss_mb"), one.get("rss_mb")) for one in seen]
         above_mib = max((peak - idle for peak, idle in pairs if peak and idle), default=0.0)
-        held_gib = memory_use.held_gib(self._engine.pids()) + above_mib / 1024
+        held_gib = memory_use.held_gib(self._engine.pool.pids()) + above_mib / 1024
         self._peak_memory_gib = max(self._peak_memory_gib, held_gib)
 
     def _note_decided(self, analysis: RunAnalysis) -> None:

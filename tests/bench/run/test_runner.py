@@ -10,6 +10,7 @@ import pytest
 
 from bench.errors import WorkerError
 from bench.plan.scenario import Mode, Scenario, Status, worker_key
+from bench.plan.thresholds import DEFAULT
 from bench.store import records
 from bench.store.events import EventKind
 from tests.bench.conftest import FakeBackend, FakeClock
@@ -278,3 +279,26 @@ def test_a_missing_variable_costs_its_own_scenarios_only(run: Build, backend: An
     rows = rows_of(run(DEFAULT_1, TCMALLOC_1, jemalloc, IPEX_1, launch=launch, profile=SMOKE))
     assert rows[TCMALLOC_1.id].status == "unavailable"
     assert {rows[one.id].status for one in (DEFAULT_1, jemalloc, IPEX_1)} == {"ok"}
+
+
+@pytest.mark.parametrize("most", [5, 6, 8])
+def test_no_more_workers_are_alive_than_allowed(
+    build: Build, backend: FakeBackend, most: int
+) -> None:
+    """At further batch sizes the same scenarios wait; all are measured all the same."""
+    at_once = []
+
+    def launch(*arguments: Any) -> Any:
+        worker = backend.launch(*arguments)
+        at_once.append(len(backend.alive))
+        return worker
+
+    ways = (DEFAULT_1, LAST_1, SCRIPT_1, IPEX_1, BF16_1)
+    scenarios = (*ways, *(replace(one, batch_size=4) for one in ways), TCMALLOC_1, IPEX_TCMALLOC_1)
+    budget = replace(DEFAULT.budget, most_workers=most)
+    runner = build(*scenarios, launch=launch, policy=replace(DEFAULT, budget=budget))
+    runner.measure()
+    assert {row.status for row in rows_of(runner).values()} == {Status.OK}
+    assert (
+        max(at_once) <= max(most, len(ways) + 1) + 1
+    )  # a visit's own, with control, and the probe
