@@ -106,6 +106,7 @@ def test_more_compute_is_a_regression(
     """A change of the working tree's own model, which is installed nowhere."""
     # what else runs here must not decide
     monkeypatch.setattr(noise, "is_quiet", lambda *_: True)
+    monkeypatch.setattr(noise, "saw_other_work", lambda *_: False)
     monkeypatch.setattr(measuring, "disturbance", lambda *_: Disturbance())
     model = clone / MODEL
     model.write_text(model.read_text() + FIVEFOLD)
