@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 _MOST: Final = 200
 """Pictures to compare with: each takes .4 MB of the file, and time."""
 _MOST_TAUGHT: Final = 60
-"""The same with --bad: each takes 1.4 MB."""
+"""The same where the model learns: each takes 1.4 MB."""
+_INVENTED: Final = 240
+"""Defects from which it learns: half of them teach nearly as much."""
 
 
 @click.command("compare")
@@ -55,9 +57,16 @@ _MOST_TAUGHT: Final = 60
     help="Model of `pillqc train` for the same pills, whose evidence is added; needs --bad.",
 )
 @click.option(
+    "--invented",
+    type=click.IntRange(0),
+    help=f"Learn from so many defects that are invented on good pictures.  [default: {_INVENTED}; 0"
+    " with --mixed, or with --bad]",
+)
+@click.option(
     "--pictures",
     type=click.IntRange(10),
-    help=f"Compare with so many at most.  [default: {_MOST}; {_MOST_TAUGHT} with --bad]",
+    help=f"Compare with so many at most.  [default: {_MOST_TAUGHT}; {_MOST} where nothing is"
+    " learnt]",
 )
 @SIZE_224
 def compare_command(  # more than 8 parameters: click passes one for each option
@@ -67,6 +76,7 @@ def compare_command(  # more than 8 parameters: click passes one for each option
     mixed: bool,
     bad: Path | None,
     beside: Path | None,
+    invented: int | None,
     pictures: int | None,
     size: int,
 ) -> None:
@@ -76,10 +86,10 @@ def compare_command(  # more than 8 parameters: click passes one for each option
     needed. `pillqc inspect` and `pillqc evaluate` use the model as any other. Pills must lie alike
     in all pictures.
 
-    With --mixed nobody has to sort the pictures: what is rare among them is bad. With --bad the
-    model learns from bad pictures what to look for, in a few minutes. That is needed where good
-    pills differ, by specks for example. An adapted model beside it, by --with, makes it better
-    still.
+    Good pills differ, by specks for example. Which differences are defects the model learns in a
+    few minutes, from defects that are invented on the good pictures or, with --bad, from real
+    ones. An adapted model beside it, by --with, makes it better still. With --mixed nobody has to
+    sort the pictures: nothing is learnt, and what is rare among them is bad.
 
     \b
     Examples:
@@ -93,8 +103,14 @@ def compare_command(  # more than 8 parameters: click passes one for each option
     check_model_name(out)
     if bad and mixed:
         raise UsageError("--bad and --mixed: sorted pictures are not mixed; leave out one of them")
+    if invented and mixed:
+        raise UsageError(
+            "--invented and --mixed: nothing is learnt from pictures that nobody sorted"
+        )
     if beside and not bad:
         raise UsageError("--with needs --bad: the pictures that the model was trained with")
+    if invented is None:
+        invented = 0 if mixed or bad else _INVENTED
     found = _pictures(paths)
     if not mixed:
         _refuse_mixture(found)
@@ -103,8 +119,8 @@ def compare_command(  # more than 8 parameters: click passes one for each option
     from pillqc.model.artifact import check_writable, save_artifact
 
     check_writable(out)
-    if bad:
-        made = _taught(found, bad, beside, weights, pictures or _MOST_TAUGHT, size)
+    if bad or invented:
+        made = _taught(found, bad, beside, weights, invented, pictures or _MOST_TAUGHT, size)
     else:
         made = _compared(found, weights, pictures or _MOST, size, mixed=mixed)
     save_artifact(out, made.model, made.card, dtype=torch.float16)
@@ -144,13 +160,19 @@ def _compared(
 
 
 def _taught(
-    found: Sequence[Path], bad: Path, beside: Path | None, weights: str, most: int, size: int
+    found: Sequence[Path],
+    bad: Path | None,
+    beside: Path | None,
+    weights: str,
+    invented: int,
+    most: int,
+    size: int,
 ) -> Comparison:
     from pillqc.model.network import load_model
     from pillqc.training.judging import make_judgement
 
-    samples = [sample for sample in samples_in(bad, None) if sample.bad]
-    if not samples:
+    samples = [sample for sample in samples_in(bad, None) if sample.bad] if bad else []
+    if bad and not samples:
         raise UsageError(f"{shown(bad)}: has no bad pictures; give the folder of good and bad ones")
     trained = load_model(beside) if beside else None
     with Progress("learning") as progress:
@@ -159,6 +181,7 @@ def _taught(
             samples,
             weights=weights,
             beside=trained,
+            invented=invented,
             most=most,
             size=size,
             on_note=note,
@@ -168,12 +191,17 @@ def _taught(
 
 def _judged(made: Comparison) -> str:
     """Return what the model makes of pictures that it is not compared with and has not seen."""
-    if not made.bad:
+    if not made.bad and not made.invented:
         return f"beside the others it calls {made.called_bad} of them bad"
+    kinds = (
+        (made.found, made.bad, "bad pictures"),
+        (made.invented_found, made.invented, "invented defects"),
+    )
+    defects = " and ".join(f"{found} of {count} {kind}" for found, count, kind in kinds if count)
     alone = ", without the model beside it" if made.card.compares.get("beside") else ""
     return (
-        f"before it learnt from them it called {made.found} of {made.bad} bad pictures bad and"
-        f" {made.called_bad} of {made.good} good ones{alone}"
+        f"before it learnt from them it called {defects} bad, and {made.called_bad} of {made.good}"
+        f" good pictures{alone}"
     )
 
 

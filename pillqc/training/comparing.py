@@ -73,6 +73,10 @@ class Comparison:
     """How many bad ones it has learnt from."""
     found: int = 0
     """How many of these it calls bad before it has learnt from them."""
+    invented: int = 0
+    """How many invented defects it has learnt from."""
+    invented_found: int = 0
+    """How many of these it calls bad before it has learnt from them."""
 
 
 def make_comparison(

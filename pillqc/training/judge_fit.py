@@ -1,6 +1,6 @@
 """Fit a judge of differences from good pictures: which of them are defects.
 
-lesson = Lesson(differences=differences, cells=cells, bad=bad)
+lesson = Lesson(differences=differences, cells=cells, bad=bad, group=group)
 judge = fit_judge(lesson, seed=0)
 scores = held_out_scores(lesson, seed=0)     # of each picture by a judge that has not seen it
 """
@@ -50,6 +50,9 @@ class Lesson:
     side)."""
     bad: Tensor
     """Which pictures have a defect, bool (N)."""
+    group: Tensor
+    """Those with the same number are learnt or left out together, integers (N): a picture and what
+    was made of it."""
 
     def of(self, chosen: Tensor) -> Lesson:
         """Return the part of the chosen pictures, bool (N)."""
@@ -57,6 +60,7 @@ class Lesson:
             differences=self.differences[chosen],
             cells=self.cells[chosen],
             bad=self.bad[chosen],
+            group=self.group[chosen],
         )
 
 
@@ -100,7 +104,7 @@ def held_out_scores(
 ) -> NDArray[np.float64]:
     """Return each picture's evidence by a judge that has not learnt from it (N)."""
     scores = np.empty(len(lesson.bad))
-    for chosen in _folds(lesson.bad, seed):
+    for chosen in _folds(lesson, seed):
         judge = fit_judge(lesson.of(~chosen), seed=seed)
         with torch.inference_mode():
             found = pill_evidence(evidence(judge(lesson.differences[chosen])))
@@ -109,16 +113,20 @@ def held_out_scores(
     return scores
 
 
-def _folds(bad: Tensor, seed: int) -> Iterator[Tensor]:
+def _folds(lesson: Lesson, seed: int) -> Iterator[Tensor]:
     """Yield which pictures each fold leaves out, bool (N): as many good and bad ones in each."""
+    groups, numbers = np.unique(lesson.group.numpy(), return_inverse=True)
+    group = torch.from_numpy(numbers)
+    with_good = torch.zeros(len(groups), dtype=torch.bool)
+    with_good[group[~lesson.bad]] = True
     generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(bad), generator=generator)
-    number = torch.empty(len(bad), dtype=torch.int64)
-    for kind in (False, True):
-        of_kind = order[bad[order] == kind]
-        number[of_kind] = torch.arange(len(of_kind)) % FOLDS
+    order = torch.randperm(len(groups), generator=generator)
+    fold_of = torch.empty(len(groups), dtype=torch.int64)
+    for kind in (True, False):
+        of_kind = order[with_good[order] == kind]
+        fold_of[of_kind] = torch.arange(len(of_kind)) % FOLDS
     for fold in range(FOLDS):
-        yield number == fold
+        yield fold_of[group] == fold
 
 
 def _batches(count: int) -> Iterator[Tensor]:

@@ -18,16 +18,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - PyTorch's own convention
 from scipy import special
-from torch import Tensor
 
-from pillqc.data.masks import read_mask
 from pillqc.data.seen_images import encode_seen
 from pillqc.errors import PillqcError, shown
 from pillqc.evaluation.calibration import FALSE_REJECTS, SHARES, UNDECIDED_REJECTS
 from pillqc.evaluation.defect_calibration import fit_sigmoid
-from pillqc.inspection.prediction import BATCH_SIZE
 from pillqc.model.judging import JudgingVGG, evidence
 from pillqc.model.narrowing import decision_form, narrow_form
 from pillqc.model.network import DEFAULT_SIZE, load_model
@@ -38,7 +34,8 @@ from pillqc.training.comparing import (
     score_limits,
 )
 from pillqc.training.described_pictures import by_content, describe, evenly
-from pillqc.training.judge_fit import FOLDS, Lesson, fit_judge, held_out_scores
+from pillqc.training.judge_fit import FOLDS, fit_judge, held_out_scores
+from pillqc.training.judge_lesson import make_lesson
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -48,6 +45,7 @@ if TYPE_CHECKING:
 
     from pillqc.data.images import Sample
     from pillqc.model.network import LoadedModel
+    from pillqc.training.judge_fit import Lesson
 
 FEWEST_BAD: Final = 10
 """Bad pictures below which there is little to learn."""
@@ -64,6 +62,7 @@ def make_judgement(
     *,
     weights: str | None = "hed",
     beside: LoadedModel | None = None,
+    invented: int = 0,
     most: int,
     size: int = DEFAULT_SIZE,
     seed: int = 0,
@@ -77,6 +76,7 @@ def make_judgement(
         bad: those with a defect, and their masks.
         weights: as `load_model` takes them. Those of photographs serve best.
         beside: a model of the same product that `pillqc train` made; its evidence is added.
+        invented: how many defects to invent on good pictures, which teach as bad pictures do.
         most: how many good pictures to compare with; evenly spaced in their order.
         size: side to which pictures are resized, in pixels.
         seed: of what is random in the fits.
@@ -99,28 +99,36 @@ def make_judgement(
     _check_apart(digests, digests_of_bad)
     digests |= digests_of_bad
     paths = [*kept, *digests_of_bad]
-    _check_numbers([with_defect.get(path) for path in paths])  # before minutes of describing them
-    work = len(paths) + FOLDS + 1
+    # before minutes of describing them
+    _check_numbers([with_defect.get(path) for path in paths], invented)
+    work = len(paths) + invented + FOLDS + 1
     read, described = describe(
         model, paths, on_note=on_note, on_read=lambda done: on_progress(done, work)
     )
     samples = [with_defect.get(one.path) for one in read]
-    is_bad = np.array([sample is not None for sample in samples], dtype=np.bool_)
-    _check_numbers(samples)
-    lesson = Lesson(
-        differences=_compare(model, described, is_bad, most),
-        cells=_cells(samples, size, model.side),
-        bad=torch.from_numpy(is_bad),
+    _check_numbers(samples, invented)
+    lesson = make_lesson(
+        model,
+        read,
+        described,
+        samples,
+        most=most,
+        invented=invented,
+        seed=seed,
+        on_invented=lambda done: on_progress(len(paths) + done, work),
     )
     del described
-    fits = iter(range(len(paths) + 1, work))
+    fits = iter(range(work - FOLDS, work))
     scores = held_out_scores(lesson, seed=seed, on_fold=lambda: on_progress(next(fits), work))
     model.judge = fit_judge(lesson, seed=seed)
     on_progress(work, work)
-    limits = _set_limits(model, lesson, scores, beside_limits)
+    is_bad = np.array([sample is not None for sample in samples], dtype=np.bool_)
+    limits = _set_limits(model, lesson, scores, is_bad, beside_limits)
     if beside:
         model.beside = narrow_form(decision_form(beside.model)).eval()
     pictures = model.references.shape[1]
+    found = scores >= float(model.settings[0])
+    of_real, of_invented = found[: len(read)], found[len(read) :]
     card = comparison_card(
         read,
         is_bad.tolist(),
@@ -133,18 +141,20 @@ def make_judgement(
             "mixed": False,
             "features": source.name,
             "bad": int(is_bad.sum()),
+            "invented": len(of_invented),
             **({"beside": beside.name} if beside else {}),
         },
     )
-    limit = float(model.settings[0])
     return Comparison(
         model=model,
         card=card,
         pictures=pictures,
         good=int((~is_bad).sum()),
-        called_bad=int((scores[~is_bad] >= limit).sum()),
+        called_bad=int(of_real[~is_bad].sum()),
         bad=int(is_bad.sum()),
-        found=int((scores[is_bad] >= limit).sum()),
+        found=int(of_real[is_bad].sum()),
+        invented=len(of_invented),
+        invented_found=int(of_invented.sum()),
     )
 
 
@@ -182,56 +192,31 @@ def _check_apart(good: Mapping[Path, str], bad: Mapping[Path, str]) -> None:
             )
 
 
-def _check_numbers(samples: Sequence[Sample | None]) -> None:
+def _check_numbers(samples: Sequence[Sample | None], invented: int) -> None:
     """Raise a `PillqcError` if there are too few pictures to learn from."""
     check_enough(samples.count(None))
     bad = [sample for sample in samples if sample is not None]
+    if invented:
+        return
     if len(bad) < FEWEST_BAD:
         raise PillqcError(
             f"{len(bad)} different pictures of bad pills: fewer than {FEWEST_BAD} do not show what"
-            " to look for; give more, or compare with good ones alone"
+            " to look for; give more, or have defects invented"
         )
     if not any(sample.mask for sample in bad):
         raise PillqcError(
             "no bad picture has a mask, which tells where its defect is: put masks into"
-            " ground_truth/, or compare with good pictures alone"
+            " ground_truth/, or have defects invented"
         )
 
 
 @torch.inference_mode()
-def _compare(model: JudgingVGG, described: Tensor, bad: NDArray[np.bool_], most: int) -> Tensor:
-    """Give the model its pictures to compare with; return how all differ from these (N, ...)."""
-    chosen = np.array(evenly(np.flatnonzero(~bad).tolist(), most))
-    model.references = described[chosen].flatten(2).permute(2, 0, 1).contiguous()
-    own = torch.full((len(bad),), -1)
-    own[chosen] = torch.arange(len(chosen))
-    found = []
-    for first in range(0, len(described), BATCH_SIZE):
-        these = slice(first, first + BATCH_SIZE)
-        found.append(model.differences(described[these], own[these]))
-    return torch.cat(found)
-
-
-def _cells(samples: Sequence[Sample | None], size: int, side: int) -> Tensor:
-    """Return the cells' targets of a `Lesson` (N, side, side); None is a good picture."""
-    found = []
-    for sample in samples:
-        if sample is None:
-            found.append(torch.zeros(side, side))
-        elif sample.mask is None:
-            found.append(torch.full((side, side), torch.nan))
-        else:
-            mask = torch.from_numpy(read_mask(sample, size)).float()[None, None]
-            covered = F.adaptive_max_pool2d(mask, side)
-            unclear = F.max_pool2d(covered, 3, 1, 1) > 0.0
-            cells = torch.where(unclear, torch.nan, 0.0)
-            found.append(torch.where(covered > 0.0, 1.0, cells)[0, 0])
-    return torch.stack(found)
-
-
-@torch.inference_mode()
 def _set_limits(
-    model: JudgingVGG, lesson: Lesson, scores: NDArray[np.float64], beside: Mapping[float, float]
+    model: JudgingVGG,
+    lesson: Lesson,
+    scores: NDArray[np.float64],
+    bad: NDArray[np.bool_],
+    beside: Mapping[float, float],
 ) -> dict[float, float]:
     """Set the model's settings; return the probability at which shares of good pills are bad.
 
@@ -239,11 +224,13 @@ def _set_limits(
         model: has its judge.
         lesson: what it has learnt.
         scores: of the same pictures by judges that had not learnt from them.
+        bad: which of the pictures that were not invented are bad, the first of all.
         beside: logits of the model beside at these shares.
     """
-    bad = lesson.bad.numpy()
-    limits = score_limits(scores[~bad], beside, mixed=False)[1]
-    steepness, _ = fit_sigmoid(scores, bad.astype(np.float32))
+    limits = score_limits(scores[: len(bad)][~bad], beside, mixed=False)[1]
+    # how certain a defect is cannot be learnt from invented ones where real ones are known
+    known = len(bad) if bad.any() else len(scores)
+    steepness, _ = fit_sigmoid(scores[:known], lesson.bad[:known].float().numpy())
     usual = float(evidence(model.judge(lesson.differences[~lesson.bad])).median())
     limit, at_beside = limits[FALSE_REJECTS], beside[FALSE_REJECTS]
     model.settings = torch.tensor([limit, steepness, usual, at_beside])

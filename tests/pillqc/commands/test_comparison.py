@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pillqc.training import judge_fit
+from pillqc.commands import comparison
+from pillqc.training import comparing, judge_fit
 from tests.pillqc.command import run
 
 if TYPE_CHECKING:
@@ -42,11 +43,31 @@ def test_good_pictures_do_not_judge_the_model(rendered: Path, tmp_path: Path) ->
     """They are those that it compares with."""
     out = tmp_path / "good.safetensors"
     folders = (rendered / "train/good", rendered / "test/good")
-    done = run("compare", *folders, "--weights", "random", "--size", 32, "--out", out)
+    words = ("--weights", "random", "--size", 32, "--invented", 0, "--out", out)
+    done = run("compare", *folders, *words)
     assert done.exit_code == 0, done.output
+    assert "beside the others" in done.stdout
     judged = run("evaluate", "--data", rendered, "--model", out)
     assert judged.exit_code == 1
     assert "12" in judged.output
+
+
+def test_invented_defects_teach_the_model(
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of good pictures alone, which do not judge it; that is what happens unless told otherwise."""
+    monkeypatch.setattr(judge_fit, "SHOWN", 60)
+    monkeypatch.setattr(comparison, "_INVENTED", 25)
+    good, out = rendered / "train/good", tmp_path / "good.safetensors"
+    monkeypatch.setattr(comparing, "FEWEST", 8)
+    done = run("compare", good, "--weights", "random", "--size", 32, "--out", out)
+    assert done.exit_code == 0, done.output
+    assert "of 25 invented defects" in done.stdout
+    card = json.loads(run("card", "--model", out).stdout)
+    assert card["compares"]["bad"] == 0
+    assert card["compares"]["invented"] == 25
+    judged = run("evaluate", "--data", rendered, "--model", out, "--json")
+    assert json.loads(judged.stdout)["images"] == 18
 
 
 def test_bad_pictures_teach_the_model(
@@ -59,16 +80,18 @@ def test_bad_pictures_teach_the_model(
     done = run("train", "--data", rendered, "--weights", "random", *options)
     assert done.exit_code == 0, done.output
     good = (rendered / "train/good", rendered / "test/good")
-    words = ("--bad", rendered, "--weights", "random", "--size", 32, "--out", out)
+    words = ("--bad", rendered, "--invented", 8, "--weights", "random", "--size", 32, "--out", out)
     done = run("compare", *good, "--with", beside, *words)
     assert done.exit_code == 0, done.output
     assert "of 14 bad pictures" in done.stdout
+    assert "of 8 invented defects" in done.stdout
     card = json.loads(run("card", "--model", out).stdout)
     assert card["compares"] == {
         "pictures": 12,
         "mixed": False,
         "features": "random",
         "bad": 14,
+        "invented": 8,
         "beside": "trained.safetensors",
     }
     inspected = run("inspect", rendered / "test", "--model", out, "--json")
@@ -110,10 +133,21 @@ def test_what_needs_a_vgg_16_says_so(
         ({"--weights": "nothing.safetensors"}, "no such model file"),
         ({"--bad": "train"}, "no bad pictures"),
         ({"--bad": ".", "MIXED": "--mixed"}, "leave out one"),
+        ({"--invented": "5", "MIXED": "--mixed"}, "--mixed"),
         ({"--with": "random.safetensors"}, "needs --bad"),
         ({"--with": "nothing.safetensors", "--bad": "."}, "no such model file"),
     ],
-    ids=["suffix", "mixture", "missing", "weights", "no bad", "both", "with alone", "with nothing"],
+    ids=[
+        "suffix",
+        "mixture",
+        "missing",
+        "weights",
+        "no bad",
+        "both",
+        "invented",
+        "with alone",
+        "with nothing",
+    ],
 )
 def test_wrong_use_is_one_line(
     change: dict[str, str], wanted: str, rendered: Path, tmp_path: Path
@@ -125,6 +159,7 @@ def test_wrong_use_is_one_line(
     further: list[object] = [change["MIXED"]] if "MIXED" in change else []
     for name in ("--bad", "--with"):
         further += [name, rendered / change[name]] if name in change else []
+    further += ["--invented", change["--invented"]] if "--invented" in change else []
     done = run("compare", path, "--weights", weights, "--size", 32, "--out", out, *further)
     assert done.exit_code in {1, 2}
     assert wanted in done.stderr.splitlines()[-1]

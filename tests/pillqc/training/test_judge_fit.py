@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -38,7 +39,7 @@ def lesson(count: int = 24, *, known: bool = True) -> Lesson:
     differences[:, FEATURES - 1] = 0.0  # a feature that never differs
     if not known:
         cells[bad] = torch.nan
-    return Lesson(differences=differences, cells=cells, bad=bad)
+    return Lesson(differences=differences, cells=cells, bad=bad, group=torch.arange(count))
 
 
 def test_specks_of_good_pills_are_no_defects() -> None:
@@ -112,7 +113,28 @@ def test_noise_is_not_learnt() -> None:
     whole = lesson(40)
     generator = torch.Generator().manual_seed(1)
     noise = torch.rand(whole.differences.shape, generator=generator)
-    scores = held_out_scores(Lesson(differences=noise, cells=whole.cells, bad=whole.bad))
+    scores = held_out_scores(replace(whole, differences=noise))
     bad = whole.bad.numpy()
     above = (scores[bad][:, None] > scores[~bad][None]).mean()
     assert 0.2 < above < 0.8
+
+
+def test_a_group_is_left_out_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was made of a picture would tell of it: one of its specks, for example."""
+    whole = lesson(24)
+    good = whole.group[~whole.bad]
+    of_good = torch.cat([good, torch.arange(100, 112)])[torch.arange(24) % 24]
+    whole = replace(whole, group=torch.cat([good, good.flip(0)[:8], of_good[20:24]]))
+    learnt: list[set[int]] = []
+
+    def told(part: Lesson, *, seed: int) -> torch.nn.Sequential:
+        learnt.append(set(part.group.tolist()))
+        return fit_judge(part, seed=seed)
+
+    monkeypatch.setattr(judge_fit, "SHOWN", 40)
+    monkeypatch.setattr(judge_fit, "fit_judge", told)
+    held_out_scores(whole)
+    every = set(whole.group.tolist())
+    left_out = [every - part for part in learnt]
+    assert sorted(group for part in left_out for group in part) == sorted(every)
+    assert [len(part & set(good.tolist())) for part in left_out] == [3, 3, 3, 3]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from scipy import special
 
@@ -91,6 +92,46 @@ def test_it_finds_defects_that_it_has_not_seen(data: Path, made: Comparison) -> 
         assert 16 <= column < 48
 
 
+@pytest.mark.parametrize("real", [0, 10])
+def test_invented_defects_teach_too(data: Path, real: int) -> None:
+    """Without any bad picture and beside some; good pictures' specks are no defects."""
+    good, bad = parts(data)
+    options = {"weights": "random", "size": SIZE, "most": 12}
+    made = make_judgement(good[:18], bad[:real], invented=60, **options)  # type: ignore[arg-type]
+    assert (made.good, made.bad, made.invented) == (18, real, 60)
+    assert 60 >= made.invented_found >= 8  # random features see few of them
+    assert made.called_bad <= 2
+    assert made.card.compares["invented"] == 60
+    assert len(decode_seen(made.card.seen)) == 18 + real
+    unseen = [*good[18:], *(one.path for one in bad[real:])]
+    done = [one for one in predict(made.model, unseen, size=SIZE) if isinstance(one, Prediction)]  # type: ignore[arg-type] # a comparing model
+    assert max(one.bad for one in done[:6]) < min(one.bad for one in done[6:])
+
+
+def test_an_invented_defect_is_not_compared_with_its_picture(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it is not defective it would not differ, as no other picture does."""
+    learnt: list[Lesson] = []
+
+    def told(lesson: Lesson, *, seed: int) -> nn.Sequential:
+        learnt.append(lesson)
+        return judge_fit.fit_judge(lesson, seed=seed)
+
+    monkeypatch.setattr(judging, "fit_judge", told)
+    monkeypatch.setattr(judge_fit, "SHOWN", 40)
+    good, bad = parts(data)
+    make_judgement(good, bad, weights="random", size=SIZE, most=40, invented=30)
+    lesson = learnt[0]
+    assert lesson.group[: len(good) + len(bad)].tolist() == list(range(len(good) + len(bad)))
+    made = lesson.of(torch.arange(len(lesson.bad)) >= len(good) + len(bad))
+    assert made.bad.all()
+    assert len(made.bad) == 30
+    assert set(made.group.tolist()) <= set(range(len(good)))
+    assert bool((made.cells == 1.0).flatten(1).any(1).all())
+    assert float(made.differences.amax(1).min()) > 0.0
+
+
 def test_its_card_says_what_it_was_made_of(made: Comparison) -> None:
     """And which pictures must not judge it."""
     assert made.card.compares == {
@@ -98,6 +139,7 @@ def test_its_card_says_what_it_was_made_of(made: Comparison) -> None:
         "mixed": False,
         "features": "random",
         "bad": 10,
+        "invented": 0,
     }
     assert made.model.references.shape[1] == made.pictures == 12
     assert len(decode_seen(made.card.seen)) == 28
