@@ -27,8 +27,8 @@ _MOST: Final = 200
 """Pictures to compare with: each takes .4 MB of the file, and time."""
 _MOST_TAUGHT: Final = 60
 """The same where the model learns: each takes 1.4 MB."""
-_INVENTED: Final = 240
-"""Defects from which it learns: half of them teach nearly as much."""
+_INVENTED: Final = 120
+"""Defects that are invented for it to learn from."""
 
 
 @click.command("compare")
@@ -59,8 +59,8 @@ _INVENTED: Final = 240
 @click.option(
     "--invented",
     type=click.IntRange(0),
-    help=f"Learn from so many defects that are invented on good pictures.  [default: {_INVENTED}; 0"
-    " with --mixed, or with --bad]",
+    help=f"Learn from so many defects that are invented on good pictures.  [default: {_INVENTED};"
+    " none with --mixed]",
 )
 @click.option(
     "--pictures",
@@ -87,9 +87,9 @@ def compare_command(  # more than 8 parameters: click passes one for each option
     in all pictures.
 
     Good pills differ, by specks for example. Which differences are defects the model learns in a
-    few minutes, from defects that are invented on the good pictures or, with --bad, from real
-    ones. An adapted model beside it, by --with, makes it better still. With --mixed nobody has to
-    sort the pictures: nothing is learnt, and what is rare among them is bad.
+    few minutes, from defects that are invented on the good pictures and, with --bad, from real
+    ones, too. An adapted model beside it, by --with, makes it better still. With --mixed nobody
+    has to sort the pictures: nothing is learnt, and what is rare among them is bad.
 
     \b
     Examples:
@@ -110,7 +110,7 @@ def compare_command(  # more than 8 parameters: click passes one for each option
     if beside and not bad:
         raise UsageError("--with needs --bad: the pictures that the model was trained with")
     if invented is None:
-        invented = 0 if mixed or bad else _INVENTED
+        invented = 0 if mixed else _INVENTED
     found = _pictures(paths)
     if not mixed:
         _refuse_mixture(found)

@@ -8,10 +8,11 @@ PYTHONPATH=. python tests/microbench/other_renderer.py --out data/tablets --way 
 PYTHONPATH=. python tests/microbench/other_renderer.py --out data/short -- --epochs 20
 
 The pills are the tablets of `other_tablets.py`, which shares no code with pillqc's renderer, or
-another product of that renderer, whose good pills have specks. The ways: `adapt` trains on 60 good
-and 60 bad ones of a seed of its own; `compare` takes the good ones of them, `taught` the bad ones,
-too, and `both` has the adapted model beside it; with `mixed` the pills that judge are compared
-among themselves, unsorted. All are judged on the same pills, which no training uses.
+another product of that renderer, whose good pills have specks, or the shipped model's own. The
+ways: `adapt` trains on 60 good and 60 bad ones of a seed of its own; `compare` takes the good ones
+of them, and invents defects, which `plain` does not; `taught` takes the bad ones, too, and `both`
+has the adapted model beside it; with `mixed` the pills that judge are compared among themselves,
+unsorted. All are judged on the same pills, which no training uses.
 
 The shipped model was not tuned on the tablets; variants of `--adapt` and of `compare` were compared
 on them, and on K7. Words after `--` are further options of `pillqc train`. What was measured stays
@@ -34,11 +35,12 @@ from tests.microbench.start_weights import PRODUCT, pillqc
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-WAYS: Final = ("adapt", "compare", "taught", "both", "mixed")
+WAYS: Final = ("adapt", "plain", "compare", "taught", "both", "mixed")
 TABLETS: Final = "tablets"
 OURS: Final = {
     "k7": PRODUCT,
     "a4": ("--imprint", "A4", "--colour", "150,185,160"),
+    "shipped": (),
 }
 """Products of pillqc's own renderer, and what renders them."""
 UNSEEN_SEED: Final = 5_000_000
@@ -117,10 +119,14 @@ def main(  # more than 8 parameters: click passes one for each option
                 click.echo(pillqc("train", "--adapt", *options, *further).splitlines()[-2])
             judged = _judged(out / f"seed-{seed}.json", judges, "--model", adapted)
             results[f"adapted, seed {seed}"] = judged
+        if "plain" in ways:
+            name = f"plain-{weights}-{seed}"
+            judged = _compared(out / name, judges, good_ones, "--invented", 0, *features)
+            results[f"compared with good ones, seed {seed}"] = judged
         if "compare" in ways:
             name = f"compared-{weights}-{seed}"
             judged = _compared(out / name, judges, good_ones, *features)
-            results[f"compared with good ones, seed {seed}"] = judged
+            results[f"compared, taught by invented defects, seed {seed}"] = judged
         if "taught" in ways:
             name = f"taught-{weights}-{seed}"
             judged = _compared(out / name, judges, good_ones, "--bad", data, *features)

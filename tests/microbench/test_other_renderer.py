@@ -71,11 +71,12 @@ def test_every_way_gets_its_pictures_and_one_training(
     compared = [" ".join(one) for one in called if one[0] == "compare"]
     good, adapted = tmp_path / "seed-0/test/good", tmp_path / "seed-0.safetensors"
     bad = f"--bad {tmp_path / 'seed-0'}"
-    assert [bad in one for one in compared] == [False, True, True, False]
-    assert [f"--with {adapted}" in one for one in compared] == [False, False, True, False]
-    assert ["--mixed" in one for one in compared] == [False, False, False, True]
-    assert all(str(good) in one for one in compared[:3])
-    assert done.output.count("| 0.951 |") == 6
+    assert [bad in one for one in compared] == [False, False, True, True, False]
+    assert [f"--with {adapted}" in one for one in compared] == [False, False, False, True, False]
+    assert ["--invented 0" in one for one in compared] == [True, False, False, False, False]
+    assert ["--mixed" in one for one in compared] == [False, False, False, False, True]
+    assert all(str(good) in one for one in compared[:4])
+    assert done.output.count("| 0.951 |") == 7
     before = len(called)
     assert CliRunner().invoke(main, words).exit_code == 0
     assert len(called) == before, "what was measured is not measured again"
