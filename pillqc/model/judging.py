@@ -1,4 +1,4 @@
-"""Judge how a picture differs from pictures of good pills, as bad pictures have taught.
+"""Judge how a picture differs from pictures of good pills, as defects have taught.
 
     model = JudgingVGG(pictures=60, size=224)
     model.load_state_dict(tensors)
@@ -6,10 +6,10 @@
 
 `ComparingVGG` takes every difference for a defect, so that it fails where good pills have specks.
 Here blocks 2 to 4 of VGG-16 describe every place, each feature's difference from the nearest like
-at the same place goes into a small network, and that knows from bad pictures and their masks which
-differences are defects. Differences from good pictures say more than the features themselves: they
-are near zero for whatever the product looks like (Ding, Pang and Shen, "Catching Both Gray and
-Black Swans", CVPR 2022, learn from such residuals, too).
+at the same place goes into a small network, and that knows from masks of defects, real or invented
+ones, which differences they are. Differences from good pictures say more than the features
+themselves: they are near zero for whatever the product looks like (Ding, Pang and Shen, "Catching
+Both Gray and Black Swans", CVPR 2022, learn from such residuals, too).
 
 A model of `pillqc train` may judge beside it: evidence of both adds up. One knows what defects look
 like, the other what this product looks like.

@@ -1,14 +1,15 @@
-"""Make a model that compares with good pictures, and learns from bad ones what to look for.
+"""Make a model that compares with good pictures, and learns what to look for.
 
-    made = make_judgement(good, bad, weights="hed", beside=None, most=60)
+    made = make_judgement(good, bad, weights="hed", beside=None, invented=120, most=60)
     save_artifact(out, made.model, made.card, dtype=torch.float16)
 
 The judge sees only how pictures differ from those of good pills, a good one from the others. It
-learns from the masks where a defect is, and from each picture whether there is one. What a good
-pill may have is estimated from pictures that the judge has not learnt from: it is fitted four times
-without a quarter of them, each time another one, and then with all of them. Platt's sigmoid of
-those scores is the probability's steepness, and the threshold is where one more good pill exceeds
-it with a probability of 1 % (Student's t, as in `pillqc.training.comparing`).
+learns from bad pictures, and from defects that are invented on good ones: from the masks where a
+defect is, and from each picture whether there is one. What a good pill may have is estimated from
+pictures that the judge has not learnt from: it is fitted four times without a quarter of them, each
+time another one, and then with all of them. Platt's sigmoid of those scores is the probability's
+steepness, and the threshold is where one more good pill exceeds it with a probability of 1 %
+(Student's t, as in `pillqc.training.comparing`).
 """
 
 from __future__ import annotations

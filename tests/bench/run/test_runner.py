@@ -302,3 +302,18 @@ def test_no_more_workers_are_alive_than_allowed(
     assert (
         max(at_once) <= max(most, len(ways) + 1) + 1
     )  # a visit's own, with control, and the probe
+
+
+def test_workers_that_a_further_batch_size_needs_are_kept(
+    build: Build, backend: FakeBackend
+) -> None:
+    """Others make room for the fresh processes of a repeated visit."""
+    scenarios = (DEFAULT_1, IPEX_1, LAST_1, SCRIPT_1, BF16_1, DEFAULT_4, IPEX_4)
+    budget = replace(DEFAULT.budget, most_workers=7)
+    runner = build(*scenarios, policy=replace(DEFAULT, budget=budget))
+    runner.measure()
+    calls = records.read_run(runner.folder).iterations
+    first = min(row.launch for row in calls if row.scenario == IPEX_4.id)
+    assert {launch for _, _, launch in backend.started} >= {0, 1}
+    assert first > 1, "repeated visits came before it"
+    assert (worker_key(IPEX_4).id, False, first) not in backend.started

@@ -15,16 +15,21 @@ from scipy import special
 from pillqc.data.folders import read_samples
 from pillqc.data.seen_images import decode_seen
 from pillqc.errors import PillqcError
+from pillqc.evaluation.defect_calibration import fit_sigmoid
 from pillqc.inspection.prediction import Prediction, predict
 from pillqc.model.artifact import ModelCard
+from pillqc.model.judging import JudgingVGG
 from pillqc.model.network import LoadedModel, load_model
 from pillqc.training import judge_fit, judging
+from pillqc.training.described_pictures import describe
+from pillqc.training.judge_lesson import make_lesson
 from pillqc.training.judging import make_judgement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from numpy.typing import NDArray
     from torch import nn
 
     from pillqc.data.images import Sample
@@ -106,6 +111,36 @@ def test_invented_defects_teach_too(data: Path, real: int) -> None:
     unseen = [*good[18:], *(one.path for one in bad[real:])]
     done = [one for one in predict(made.model, unseen, size=SIZE) if isinstance(one, Prediction)]  # type: ignore[arg-type] # a comparing model
     assert max(one.bad for one in done[:6]) < min(one.bad for one in done[6:])
+
+
+@pytest.mark.parametrize(("real", "wanted"), [(0, 48), (10, 28)])
+def test_real_defects_alone_say_how_certain_a_defect_is(
+    data: Path, monkeypatch: pytest.MonkeyPatch, real: int, wanted: int
+) -> None:
+    """Invented ones may be plainer than any that occur; without others they must do."""
+    known: list[list[float]] = []
+
+    def told(scores: NDArray[np.float64], labels: NDArray[np.float32]) -> tuple[float, float]:
+        known.append(labels.tolist())
+        return fit_sigmoid(scores, labels)
+
+    monkeypatch.setattr(judging, "fit_sigmoid", told)
+    monkeypatch.setattr(judge_fit, "SHOWN", 40)
+    good, bad = parts(data)
+    make_judgement(good[:18], bad[:real], weights="random", size=SIZE, most=12, invented=30)
+    assert known == [[0.0] * 18 + [1.0] * (wanted - 18)]
+
+
+def test_bad_pictures_may_come_first(data: Path) -> None:
+    """An invented defect goes with the good picture that it was made of."""
+    good, bad = parts(data)
+    model = JudgingVGG(pictures=0, size=SIZE).eval()
+    samples = [bad[0], None, bad[1], None]
+    paths = [one.path if one else good[number] for number, one in enumerate(samples)]
+    read, described = describe(model, paths, on_note=print)
+    lesson = make_lesson(model, read, described, samples, most=9, invented=8, seed=0)
+    assert lesson.bad.tolist() == [True, False, True, False] + [True] * 8
+    assert lesson.group.tolist() == [0, 1, 2, 3] + [1, 3] * 4
 
 
 def test_an_invented_defect_is_not_compared_with_its_picture(
