@@ -71,6 +71,20 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture
+def learnt(monkeypatch: pytest.MonkeyPatch) -> list[Lesson]:
+    """The lessons that judges have learnt, briefly."""
+    lessons: list[Lesson] = []
+
+    def told(lesson: Lesson, *, seed: int) -> nn.Sequential:
+        lessons.append(lesson)
+        return judge_fit.fit_judge(lesson, seed=seed)
+
+    monkeypatch.setattr(judging, "fit_judge", told)
+    monkeypatch.setattr(judge_fit, "SHOWN", 40)
+    return lessons
+
+
 def parts(data: Path) -> tuple[list[Path], list[Sample]]:
     """Return the good pictures and the bad samples."""
     samples = read_samples(data)
@@ -144,17 +158,9 @@ def test_bad_pictures_may_come_first(data: Path) -> None:
 
 
 def test_an_invented_defect_is_not_compared_with_its_picture(
-    data: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, learnt: list[Lesson]
 ) -> None:
     """Wherever it is not defective it would not differ, as no other picture does."""
-    learnt: list[Lesson] = []
-
-    def told(lesson: Lesson, *, seed: int) -> nn.Sequential:
-        learnt.append(lesson)
-        return judge_fit.fit_judge(lesson, seed=seed)
-
-    monkeypatch.setattr(judging, "fit_judge", told)
-    monkeypatch.setattr(judge_fit, "SHOWN", 40)
     good, bad = parts(data)
     make_judgement(good, bad, weights="random", size=SIZE, most=40, invented=30)
     lesson = learnt[0]
@@ -187,17 +193,9 @@ def test_its_card_says_what_it_was_made_of(made: Comparison) -> None:
 
 
 def test_cells_beside_a_mask_are_neither_defective_nor_free(
-    data: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, learnt: list[Lesson]
 ) -> None:
     """Good pictures have no defective cell; of bad ones without a mask nothing is known."""
-    learnt: list[Lesson] = []
-
-    def told(lesson: Lesson, *, seed: int) -> nn.Sequential:
-        learnt.append(lesson)
-        return judge_fit.fit_judge(lesson, seed=seed)
-
-    monkeypatch.setattr(judging, "fit_judge", told)
-    monkeypatch.setattr(judge_fit, "SHOWN", 40)
     good, bad = parts(data)
     bad[0] = replace(bad[0], mask=None)
     make_judgement(good, bad, weights="random", size=SIZE, most=12)
