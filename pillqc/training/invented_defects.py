@@ -22,6 +22,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own convention
 from torch import Tensor
 
+from pillqc.training.pasting import faded
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -31,6 +33,8 @@ _EDGE: Final = 6
 """Pixels along the edge of a picture that are taken for what lies around the pill."""
 _VISIBLE: Final = 0.015
 """Change of a channel, from 0 to 1, that belongs to a defect."""
+_COVERED: Final = 0.3
+"""How much of the new picture shows, at least, where a defect is: its faint edge is none."""
 _FEWEST: Final = 6
 """Pixels of a defect; with fewer another one is invented."""
 _MOST_TRIES: Final = 20
@@ -133,9 +137,9 @@ def invent(pictures: Tensor, count: int, *, seed: int) -> Iterator[Invented]:
         source = number % len(pictures)
         kind = KINDS[(number + number // len(pictures)) % len(KINDS)]
         for _ in range(_MOST_TRIES):
-            made = _made(pictures[source], kind(draw, good, source))
-            if int(made[1].sum()) >= _FEWEST:
-                yield Invented(picture=made[0], mask=made[1], source=source)
+            picture, mask = _made(pictures[source], kind(draw, good, source))
+            if int(mask.sum()) >= _FEWEST:
+                yield Invented(picture=picture, mask=mask, source=source)
                 break
 
 
@@ -155,7 +159,7 @@ def pill_area(pictures: Tensor) -> Tensor:
 def _made(picture: Tensor, change: _Change) -> tuple[Tensor, Tensor]:
     """Return the changed picture, and where it is changed."""
     changed = (picture * (1.0 - change.cover) + change.new * change.cover).clamp(0.0, 1.0)
-    mask = (change.cover > 0.3) & ((changed - picture).abs().amax(0) > _VISIBLE)
+    mask = (change.cover > _COVERED) & ((changed - picture).abs().amax(0) > _VISIBLE)
     return changed, mask
 
 
@@ -295,10 +299,4 @@ def _coordinates(side: int) -> tuple[Tensor, Tensor]:
 
 def _softened(planes: Tensor, pixels: int) -> Tensor:
     """Return the means over squares (..., side, side) that reach so many pixels to each side."""
-    if pixels < 1:
-        return planes
-    length = 2 * pixels + 1
-    stack = planes.reshape(1, -1, *planes.shape[-2:])
-    padded = F.pad(stack, (pixels,) * 4, mode="replicate")
-    means = F.avg_pool2d(F.avg_pool2d(padded, (length, 1), 1), (1, length), 1)
-    return means.reshape(planes.shape)
+    return faded(planes.reshape(-1, *planes.shape[-2:]), pixels).reshape(planes.shape)

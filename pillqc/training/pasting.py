@@ -84,9 +84,9 @@ def pasted(onto: Tensor, defective: Tensor, mask: Tensor, move: Move) -> Tensor:
     ring = _grown(moved, _RING * pixels) - core
     part = move.of(defective)
     # a pill is lit from one side, so how much lighter it is differs along a scratch
-    lighter = _faded((onto - part)[None] * ring, _NEAR * pixels)[0]
-    lighter = lighter / _faded(ring, _NEAR * pixels)[0].clamp_min(_LEAST)
-    cover = _faded(_faded(core, _SOFT * pixels), _SOFT * pixels)[0]
+    lighter = faded((onto - part)[None] * ring, _NEAR * pixels)[0]
+    lighter = lighter / faded(ring, _NEAR * pixels)[0].clamp_min(_LEAST)
+    cover = faded(faded(core, _SOFT * pixels), _SOFT * pixels)[0]
     made: Tensor = onto * (1.0 - cover) + (part + lighter) * cover
     return made
 
@@ -99,8 +99,8 @@ def _grown(mask: Tensor, pixels: int) -> Tensor:
     return grown
 
 
-def _faded(planes: Tensor, pixels: int) -> Tensor:
-    """Return the means of square surroundings (N, C, H, W), which reach so far to each side."""
+def faded(planes: Tensor, pixels: int) -> Tensor:
+    """Return the means of square surroundings (..., C, H, W), which reach so far to each side."""
     length = 2 * pixels + 1
     padded = F.pad(planes, (pixels,) * 4, mode="replicate")
     faded: Tensor = F.avg_pool2d(F.avg_pool2d(padded, (length, 1), 1), (1, length), 1)
