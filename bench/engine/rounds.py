@@ -100,13 +100,17 @@ class Rounds:
     ) -> dict[str, int]:
         """Return how many calls each execution discards at the start of a block.
 
-        It is the same number for all, or discarding would favour some; zero for slow emulated
-        dtypes, whose calls take seconds, longer than any cold start.
+        The cold start would count as part of a short call, and not of a long one. Two executions
+        about as fast discard alike, or it would favour one; slow emulated dtypes discard none.
         """
         rule = self.policy.block
-        typical_ms = statistics.median(execution.typical_ms for execution in executions)
-        calls = 0 if typical_ms >= rule.settle_below_ms else rule.settle_calls
-        return {one.name: 0 if one.name in slow_emulated else calls for one in executions}
+        limit_ms, settle = rule.settle_below_ms, {}
+        for one in sorted(executions, key=lambda execution: execution.typical_ms):
+            discards = one.typical_ms < limit_ms and one.name not in slow_emulated
+            settle[one.name] = rule.settle_calls if discards else 0
+            if discards:
+                limit_ms = max(limit_ms, rule.settle_alike * one.typical_ms)
+        return settle
 
     def _round(
         self,

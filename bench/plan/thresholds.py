@@ -133,9 +133,11 @@ class BlockPolicy:
     settle_calls: int = 1
     """Calls discarded at the start of a block, because threads and caches are cold after other
     blocks."""
-    settle_below_ms: float = 250.0
-    """Slower calls are far longer than the cold start and are not discarded. A group's median
-    participant decides for all its participants, or the cold start would count for some only."""
+    settle_below_ms: float = 500.0
+    """Slower calls keep it: a cold start takes 10 to 40 ms, most of which would count for bf16 and
+    hardly any for fp32 (`docs/method.md` has the figures)."""
+    settle_alike: float = 1.25
+    """Whoever is less than this many times slower than one that discards its first call, too."""
 
 
 @dataclass(frozen=True, kw_only=True)

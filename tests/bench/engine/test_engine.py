@@ -18,6 +18,8 @@ from bench.store.events import Event, EventKind
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from bench.store.records import IterationRow
+
     Build = Callable[..., Engine]
 
 pytestmark = pytest.mark.usefixtures("quiet_machine")
@@ -187,6 +189,30 @@ def test_every_turn_ends_with_a_rest(build: Build, backend: Any) -> None:
     assert backend.asked[STOCK.id, "rest"] == 2 * (1 + 1 + 4)  # its control's, too
     assert len(engine.blocks["pair"]["other"]) == 4
     assert not engine.failures
+
+
+@pytest.mark.parametrize(
+    ("call_ms", "discards"),
+    [
+        ((120.0, 900.0), (1, 0)),  # a cold start is a tenth of the first, nothing of the second
+        ((120.0, 130.0), (1, 1)),
+        ((490.0, 510.0), (1, 1)),  # about as fast: whoever is compared closely is treated alike
+        ((490.0, 700.0), (1, 0)),
+        ((600.0, 900.0), (0, 0)),
+    ],
+)
+def test_short_calls_are_measured_without_their_cold_start(
+    build: Build, backend: Any, call_ms: tuple[float, float], discards: tuple[int, int]
+) -> None:
+    """Each block's first call is then a warm-up; two about as fast discard it alike."""
+    backend.call_ms = dict(zip((NHWC.id, STOCK.id), call_ms, strict=True))
+    rows: list[IterationRow] = []
+    build(record_call=rows.append).launch(0, PAIR, 2, until=NEVER)
+    in_rounds = [row for row in rows if row.round is not None]
+    for name, expected in zip(("other", "base"), discards, strict=True):
+        found = [row for row in in_rounds if row.scenario == name]
+        assert len(found) > 0
+        assert sum(row.phase == "warmup" for row in found) == 2 * expected
 
 
 def test_a_participant_that_never_settles_is_measured_and_noted(build: Build, backend: Any) -> None:

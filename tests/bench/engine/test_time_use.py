@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from bench.engine.time_use import MEASURING, TimeUse
@@ -67,10 +68,13 @@ def _ms_an_image(scenario: Scenario) -> float:
     return forward * (1.6 if scenario.task is Task.TRAINING else 1.0)
 
 
-@pytest.fixture
-def standard_run(tmp_path: Path, backend: Any, quiet_machine: None) -> Runner:
+@pytest.fixture(params=range(2))
+def standard_run(
+    request: pytest.FixtureRequest, tmp_path: Path, backend: Any, quiet_machine: None
+) -> Runner:
     """The whole matrix within 15 minutes, with the costs of real workers, noisy calls included."""
     scenarios = matrix(STANDARD, (1, 4))
+    backend.jitter = np.random.default_rng(request.param)
     backend.call_ms = {scenario.id: _ms_an_image(scenario) for scenario in scenarios}
     backend.first_call_s = {s.id: 12.0 for s in scenarios if s.mode is Mode.COMPILE}
     backend.first_call_factor = 1.4
@@ -84,14 +88,22 @@ def standard_run(tmp_path: Path, backend: Any, quiet_machine: None) -> Runner:
     return runner
 
 
-def test_a_standard_run_keeps_its_budget_and_decides_most(standard_run: Runner) -> None:
-    """Little is left out, though IPEX is as fast as stock here: that takes longest."""
+def test_a_standard_run_keeps_its_budget_and_decides_what_differs(standard_run: Runner) -> None:
+    """bf16 is faster, all else as fast as stock default: showing that takes longest.
+
+    A row's interval is one of 95 %, so that one level way in twenty may seem to differ.
+    """
     run = records.read_run(standard_run.folder)
     left_out = [row for row in run.scenarios if row.status != "ok"]
     assert len(left_out) < 0.2 * len(run.scenarios)
     over_default = [row for row in run.speedups if row.baseline_kind == "stock_default"]
-    decided = [row for row in over_default if row.verdict in ("faster", "slower", "same")]
-    assert len(decided) >= 0.55 * len(over_default)  # all of fp32 is level here
+    measured = [row for row in over_default if row.speedup is not None]
+    faster = [row for row in measured if "/bf16/" in row.scenario]
+    assert len(faster) > 15
+    assert {row.verdict for row in faster} == {"faster"}
+    level = [row for row in measured if row not in faster]
+    assert sum(row.verdict in ("faster", "slower") for row in level) <= 0.1 * len(level)
+    assert sum(row.verdict == "same" for row in level) >= 0.1 * len(level)
     best = next(row for row in run.claims if row.claim == "best/inference/b1")
     assert known(best.decided_s) < 150
     use = standard_run.metadata()["self"]

@@ -50,6 +50,16 @@ def test_a_whole_page_passes(whole_run: ModuleType, run: Run, page: str) -> None
     assert whole_run.page_faults(run, page) == []
 
 
+def test_a_run_of_one_batch_size_has_no_curve(whole_run: ModuleType, run: Run) -> None:
+    """A slow machine's budget may end before the second size: its page says so instead."""
+    first = next(row.batch_size for row in run.scenarios if row.task == "inference")
+    kept = tuple(r for r in run.scenarios if (r.task, r.batch_size) == ("inference", first))
+    single = replace(run, scenarios=kept)
+    faults = whole_run.page_faults(single, build(single))
+    assert not [fault for fault in faults if "batch" in fault]
+    assert any("batch" in fault for fault in whole_run.page_faults(single, build(run)))
+
+
 def test_an_empty_page_is_hollow(whole_run: ModuleType, run: Run) -> None:
     """The names of its scenarios alone do not make it whole."""
     names = "".join(row.scenario for row in run.scenarios)
