@@ -88,7 +88,7 @@ class Measurer:
                     Group(name=scenario.id, participants=tuple(order)),
                     most,
                     until=started + effort.budget_s,
-                    at_least=0 if number else most,
+                    at_least=most if number == first_launch else 0,
                 )
                 engine.end()
                 round_s = engine.rounds_s / rounds if rounds else 0.0
