@@ -224,7 +224,7 @@ class BudgetPolicy:  # as many fields as the planner has thresholds
     most_rounds: int = 20
     """Rounds of a process in a further visit: while few processes were seen, further processes tell
     more than further rounds."""
-    most_workers: int = 18
+    most_workers: int = 14
     """Workers that are alive together, unless a visit has more: one of VGG-16 holds .45 GB while it
     waits. Of those that wait the others end; whoever is wanted again starts anew."""
     wave: int = 6

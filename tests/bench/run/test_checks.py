@@ -140,16 +140,6 @@ def test_slow_calls_need_one_more_only(run: Build, backend: Any) -> None:
     assert warm_up_calls(runner, SCRIPT_1, 1) == 2
 
 
-def test_all_executions_of_a_group_discard_as_many_calls(run: Build, backend: Any) -> None:
-    """A cold start that counts for the slow execution only would be the fast one's gain."""
-    backend.call_ms = {DEFAULT_1.id: 300.0, LAST_1.id: 300.0, SCRIPT_1.id: 300.0, IPEX_1.id: 100.0}
-    runner = run(*ALL_1)
-    discarded = {
-        row.scenario for row in runner.state.iterations if row.phase == "warmup" and row.round
-    }
-    assert discarded == set()
-
-
 def test_a_backends_first_worker_gives_the_import_time(run: Build, backend: Any) -> None:
     """Two imports side by side take longer than one; the figure shown is that of one."""
     together: list[int] = []
