@@ -91,6 +91,16 @@ def unanswered(key: str, question: str, headline: str, *details: str) -> Answer:
     return Answer(key=key, question=question, headline=headline, tone="unknown", details=details)
 
 
+def native_dtypes(facts: Facts) -> tuple[str, ...]:
+    """Return the data types in which the best of IPEX is compared with the best of stock."""
+    return ("fp32", "bf16") if facts.native_bf16 else ("fp32",)
+
+
+def lower_first(name: str) -> str:
+    """Return a name as it stands within a sentence."""
+    return name[:1].lower() + name[1:]
+
+
 def upper_first(text: str) -> str:
     """Return the text with a capital first letter, unless it starts with `bf16` or `fp32`."""
     return text if text.startswith(("bf16", "fp32")) else text[:1].upper() + text[1:]

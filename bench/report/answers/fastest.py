@@ -13,6 +13,8 @@ from bench.report.answers.answer import (
     BASELINES,
     Answer,
     gain_line,
+    lower_first,
+    native_dtypes,
     trained_name,
     unanswered,
     upper_first,
@@ -150,12 +152,8 @@ def _winning_details(facts: Facts, best: Winner) -> Iterator[str]:
 
 
 def _no_winner(facts: Facts, key: str, question: str, group: Group) -> Answer:
-    headline = f"No valid answer for {_in_sentence(group.label)}."
+    headline = f"No valid answer for {lower_first(group.label)}."
     return unanswered(key, question, headline, why_nothing(facts, group))
-
-
-def _in_sentence(name: str) -> str:
-    return name[:1].lower() + name[1:]
 
 
 def training(facts: Facts) -> Answer:
@@ -173,7 +171,10 @@ def training(facts: Facts) -> Answer:
     all_good = set(tones) == {"good"}
     why = (why_nothing(facts, group) for group, best in bests.items() if best is None)
     lines = tuple(
-        gain_line(facts, group, row) for group in groups if (row := best_ipex(facts, group))
+        gain_line(facts, group, row)
+        for group in groups
+        for dtype in native_dtypes(facts)
+        if (row := best_ipex(facts, group, dtype))
     )
     return Answer(
         key="training",
@@ -190,7 +191,7 @@ def training(facts: Facts) -> Answer:
 
 def _step(facts: Facts, group: Group, best: Winner | None) -> tuple[str, str]:
     """Return what one training group shows, a sentence, and its tone."""
-    start = f"With {_in_sentence(trained_name(group))}"
+    start = f"With {lower_first(trained_name(group))}"
     if best is None:
         return f"{start}, there is no valid answer.", "unknown"
     sentence, tone = _verdict(facts, best)
@@ -213,7 +214,7 @@ def lead(facts: Facts) -> str:
         control = facts.control_of(group)
         if control is not None and not control.is_valid:
             return "No verdict can be given: the control failed, so the results cannot be believed."
-        return f"No valid answer for {_in_sentence(group.label)}. {why_nothing(facts, group)}"
+        return f"No valid answer for {lower_first(group.label)}. {why_nothing(facts, group)}"
     at = f"at batch {group.batch_size}"
     if group in facts.thin_groups:
         return f"Too little was measured for a verdict {at}."

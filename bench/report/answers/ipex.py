@@ -13,6 +13,9 @@ from bench.report.answers.answer import (
     VERDICT_WORDS,
     Answer,
     gain_line,
+    lower_first,
+    native_dtypes,
+    trained_name,
     unanswered,
 )
 from bench.run.outcomes import had_no_turn
@@ -40,17 +43,14 @@ class _Pick(NamedTuple):
 def ipex_gain(facts: Facts) -> Answer:
     """Compare the best IPEX scenario of each batch size with stock default and stock tuned."""
     groups = of_task(facts.groups, Task.INFERENCE)
-    picks = [
-        _Pick(group, row, ipex_over_tuned(facts, row))
-        for dtype in (("fp32", "bf16") if facts.native_bf16 else ("fp32",))
-        for group in groups
-        if (row := best_ipex(facts, group, dtype)) is not None
-    ]
+    picks = _picks(facts, groups)
     if not picks:
         return _no_ipex(facts, groups)
     fp32 = [pick for pick in picks if pick.row.dtype == "fp32"]
     bf16 = _bf16_sentence(facts, [pick for pick in picks if pick.row.dtype == "bf16"])
-    headline, tone = _headline(facts, fp32, where=" in fp32" if bf16 else "")
+    training = _training_sentence(facts)
+    where = (" at inference" if training else "") + (" in fp32" if bf16 else "")
+    headline, tone = _headline(facts, fp32, where=where)
     losing = _losing_sentence(facts, groups)
     if losing:
         tone = {"good": "level", "level": "bad"}.get(tone, tone)
@@ -59,7 +59,7 @@ def ipex_gain(facts: Facts) -> Answer:
         key=_KEY,
         question=_QUESTION,
         headline=" ".join(
-            part for part in (headline, bf16, _eager_only(facts, picks), losing) if part
+            part for part in (headline, bf16, _eager_only(facts, picks), training, losing) if part
         ),
         tone=tone,
         number=number,
@@ -73,6 +73,27 @@ def ipex_gain(facts: Facts) -> Answer:
             *_import_alone(facts, groups),
         ),
     )
+
+
+def _picks(facts: Facts, groups: Sequence[Group]) -> list[_Pick]:
+    """Return the best of IPEX in each group, in fp32 and where it is native in bf16."""
+    return [
+        _Pick(group, row, ipex_over_tuned(facts, row))
+        for dtype in native_dtypes(facts)
+        for group in groups
+        if (row := best_ipex(facts, group, dtype)) is not None
+    ]
+
+
+def _training_sentence(facts: Facts) -> str:
+    """Say where IPEX's training steps differ from tuned stock's; empty where nowhere."""
+    shown = [
+        f"{VERDICT_WORDS[found.verdict]} with {lower_first(trained_name(group))} in {row.dtype}, "
+        f"{with_interval(found)}"
+        for group, row, found in _picks(facts, of_task(facts.groups, Task.TRAINING))
+        if found is not None and found.found and not facts.is_thin(found)
+    ]
+    return f"In a training step it is {'; '.join(shown)}." if shown else ""
 
 
 def _eager_only(facts: Facts, picks: Sequence[_Pick]) -> str:

@@ -81,6 +81,32 @@ def test_what_ipex_gains_in_bf16_is_not_denied_by_fp32(make_run: MakeRun) -> Non
     assert "In bf16" not in answer_of(Facts(make_run()), "ipex").headline
 
 
+@pytest.mark.parametrize("gain", [1.0, 0.7])
+def test_what_ipex_gains_in_training_is_not_denied_by_inference(
+    make_run: MakeRun, gain: float
+) -> None:
+    """Each decided claim of training is in the headline, which else speaks of inference alone."""
+    facts = Facts(make_run(native_bf16=True, slow_ipex=gain))
+    decided = [
+        found
+        for group in facts.groups
+        if group.task == "training"
+        for dtype in ("fp32", "bf16")
+        if (found := facts.claims.answer("ipex", group.noise_name, dtype)) and found.found
+    ]
+    assert bool(decided) is (gain < 1)
+    headline = answer_of(facts, "ipex").headline
+    assert ("at inference" in headline) is bool(decided)
+    for found in decided:
+        assert f"{times(found.estimate)} {bounds(found.low, found.high)}" in headline
+    lines = answer_of(facts, "training").lines
+    assert {line.label for line in lines} == {
+        label + dtype
+        for label in ("Blocks frozen", "Everything trained")
+        for dtype in ("", ", bf16")
+    }
+
+
 def test_ipex_over_an_unusable_baseline_has_no_valid_comparison(
     make_run: MakeRun,
 ) -> None:
