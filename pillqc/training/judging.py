@@ -93,13 +93,8 @@ def make_judgement(
     source = load_model(weights)
     model = JudgingVGG(pictures=0, size=size).eval()
     model.take_features(source.model.features)
-    digests = by_content(good, on_note)
-    kept = evenly(list(digests), MOST_GOOD)
+    paths, digests = _different(good, bad, on_note)
     with_defect = {sample.path: sample for sample in bad}
-    digests_of_bad = by_content(list(with_defect), on_note)
-    _check_apart(digests, digests_of_bad)
-    digests |= digests_of_bad
-    paths = [*kept, *digests_of_bad]
     # before minutes of describing them
     _check_numbers([with_defect.get(path) for path in paths], invented)
     work = len(paths) + invented + FOLDS + 1
@@ -127,29 +122,27 @@ def make_judgement(
     limits = _set_limits(model, lesson, scores, is_bad, beside_limits)
     if beside:
         model.beside = narrow_form(decision_form(beside.model)).eval()
-    pictures = model.references.shape[1]
     found = scores >= float(model.settings[0])
     of_real, of_invented = found[: len(read)], found[len(read) :]
-    card = comparison_card(
-        read,
-        is_bad.tolist(),
-        limits=limits,
-        size=size,
-        training={"seconds": round(time.monotonic() - started, 1), "seed": seed},
-        seen=encode_seen((digests[one.path] for one in read), _seen(beside)),
-        compares={
-            "pictures": pictures,
-            "mixed": False,
-            "features": source.name,
-            "bad": int(is_bad.sum()),
-            "invented": len(of_invented),
-            **({"beside": beside.name} if beside else {}),
-        },
-    )
     return Comparison(
         model=model,
-        card=card,
-        pictures=pictures,
+        card=comparison_card(
+            read,
+            is_bad.tolist(),
+            limits=limits,
+            size=size,
+            training={"seconds": round(time.monotonic() - started, 1), "seed": seed},
+            seen=encode_seen((digests[one.path] for one in read), _seen(beside)),
+            compares={
+                "pictures": model.references.shape[1],
+                "mixed": False,
+                "features": source.name,
+                "bad": int(is_bad.sum()),
+                "invented": len(of_invented),
+                **({"beside": beside.name} if beside else {}),
+            },
+        ),
+        pictures=model.references.shape[1],
         good=int((~is_bad).sum()),
         called_bad=int(of_real[~is_bad].sum()),
         bad=int(is_bad.sum()),
@@ -157,6 +150,20 @@ def make_judgement(
         invented=len(of_invented),
         invented_found=int(of_invented.sum()),
     )
+
+
+def _different(
+    good: Sequence[Path], bad: Sequence[Sample], on_note: Callable[[str], None]
+) -> tuple[list[Path], dict[Path, str]]:
+    """Return the pictures to learn from, good ones first, and the digest of every readable one.
+
+    Raises:
+        PillqcError: a picture is good and bad at once.
+    """
+    of_good = by_content(good, on_note)
+    of_bad = by_content([sample.path for sample in bad], on_note)
+    _check_apart(of_good, of_bad)
+    return [*evenly(list(of_good), MOST_GOOD), *of_bad], of_good | of_bad
 
 
 def _limits_beside(beside: LoadedModel | None, size: int) -> dict[float, float]:
