@@ -57,6 +57,7 @@ PROFILES = {
             budget_s=205,
             whole_matrix=False,
             parity_s=2.0,  # nothing compares the leader on more
+            torchscript_first=True,
         ),
         Profile(
             name="standard",

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from bench.analysis.comparison_groups import group_label
 from bench.engine.time_use import MEASURING, TimeUse
 from bench.plan.matrix import matrix
-from bench.plan.profiles import PROFILES
+from bench.plan.profiles import PROFILES, Profile
 from bench.plan.scenario import Dtype, Mode, Scenario, Task
 from bench.plan.thresholds import SELFCHECK
 from bench.store import records
@@ -68,24 +69,43 @@ def _ms_an_image(scenario: Scenario) -> float:
     return forward * (1.6 if scenario.task is Task.TRAINING else 1.0)
 
 
+def _run_of(profile: Profile, folder: Path, backend: Any, *, slower: float = 1.0) -> Runner:
+    """A whole run on a scripted machine, with the costs of real workers, noisy calls included."""
+    scenarios = matrix(profile, (1, 4))
+    backend.call_ms = {scenario.id: slower * _ms_an_image(scenario) for scenario in scenarios}
+    backend.first_call_s = {s.id: 12.0 * slower for s in scenarios if s.mode is Mode.COMPILE}
+    backend.first_call_factor = 1.4
+    backend.start_s = 1.7 * slower  # a worker takes twice as long, and two start side by side
+    backend.prepare_s = 0.45 * slower
+    backend.spread = 0.03
+    runner = new_runner(
+        folder, backend, scenarios, profile=profile, budget_s=profile.budget_s, peak={}
+    )
+    runner.measure()
+    return runner
+
+
 @pytest.fixture(params=range(2))
 def standard_run(
     request: pytest.FixtureRequest, tmp_path: Path, backend: Any, quiet_machine: None
 ) -> Runner:
-    """The whole matrix within 15 minutes, with the costs of real workers, noisy calls included."""
-    scenarios = matrix(STANDARD, (1, 4))
+    """The whole matrix within 15 minutes."""
     backend.jitter = np.random.default_rng(request.param)
-    backend.call_ms = {scenario.id: _ms_an_image(scenario) for scenario in scenarios}
-    backend.first_call_s = {s.id: 12.0 for s in scenarios if s.mode is Mode.COMPILE}
-    backend.first_call_factor = 1.4
-    backend.start_s = 1.7  # a worker takes twice as long, and two start side by side
-    backend.prepare_s = 0.45
-    backend.spread = 0.03
-    runner = new_runner(
-        tmp_path, backend, scenarios, profile=STANDARD, budget_s=STANDARD.budget_s, peak={}
-    )
-    runner.measure()
-    return runner
+    return _run_of(STANDARD, tmp_path, backend)
+
+
+@pytest.mark.usefixtures("quiet_machine")
+@pytest.mark.parametrize("slower", [1.0, 1.6, 2.0])
+def test_a_smoke_run_measures_every_task_and_batch_size(
+    tmp_path: Path, backend: Any, slower: float
+) -> None:
+    """What compiles waits for them: on a slow machine two compilations take half of the time."""
+    runner = _run_of(PROFILES["smoke"], tmp_path, backend, slower=slower)
+    run = records.read_run(runner.folder)
+    groups = {group_label(row) for row in run.scenarios}
+    assert {group_label(row) for row in run.scenarios if row.status == "ok"} == groups
+    best = next(row for row in run.claims if row.claim == "best/inference/b1")
+    assert known(best.decided_s) < 120
 
 
 def test_a_standard_run_keeps_its_budget_and_decides_what_differs(standard_run: Runner) -> None:
