@@ -56,9 +56,11 @@ class Forecast:
         """
         compiled = scenario.compiles
         every = {self.scenarios[name]: cost for name, cost in self.costs.items()}
-        similar = {one: cost for one, cost in every.items() if one.compiles == compiled} or every
-        if not similar:
+        if not every:
             return 0.0
+        similar = {one: cost for one, cost in every.items() if one.compiles == compiled}
+        compiling_s = 0.0 if similar or not compiled else self.policy.budget.cold_compile_s
+        similar = similar or every
         same_task = {one: cost for one, cost in similar.items() if one.task is scenario.task}
         same_group = {one: cost for one, cost in similar.items() if one.group == scenario.group}
         factor = 1.0 if same_group else _OTHER_BATCH if same_task else _OTHER_TASK
@@ -67,7 +69,7 @@ class Forecast:
         # in other profiles the longer calls of larger batches make up for what starting saves
         started = bool(self.profile.torchscript_first and same_task and not same_group)
         opening_s = sum(cost.first_s - started * cost.start_s for cost in costs)
-        return factor * (opening_s + rounds_s) / len(costs)
+        return factor * (opening_s + rounds_s) / len(costs) + compiling_s
 
     def beside_s(self, default: Scenario) -> float:
         """Estimate what stock default and its control take in a first visit of others."""

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 Build = Callable[..., Runner]
 """Makes a runner of these scenarios; keywords replace its parts."""
 
-SMOKE = PROFILES["smoke"]
+SMOKE = replace(PROFILES["smoke"], torchscript_first=False)
+"""Least of everything; but all scenarios of a group are in its first launch."""
 TWICE = replace(SMOKE, processes=2)
 """Every scenario has a second process, whatever the first one showed."""
 DEFAULT_1 = stock_default(Task.INFERENCE, 1)

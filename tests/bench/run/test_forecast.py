@@ -11,7 +11,9 @@ from bench.plan.thresholds import DEFAULT
 from bench.run.forecast import Cost, Forecast
 from tests.bench.run.runs import DEFAULT_1, DEFAULT_4, IPEX_1, IPEX_4, LAST_1, SMOKE
 
-SCENARIOS = {one.id: one for one in (DEFAULT_1, IPEX_1, LAST_1, DEFAULT_4, IPEX_4)}
+SLOW = replace(IPEX_1, mode=Mode.COMPILE)
+"""It compiles."""
+SCENARIOS = {one.id: one for one in (DEFAULT_1, IPEX_1, LAST_1, SLOW, DEFAULT_4, IPEX_4)}
 COST = Cost(open_s=4.0, round_s=1.0, first_s=9.0)
 
 
@@ -34,7 +36,11 @@ def test_a_first_launch_is_estimated_from_similar_ones(scenario: object, factor:
     expected = factor * (9.0 + SMOKE.min_rounds * 1.0)
     assert forecast().first_s(scenario) == pytest.approx(expected)
     compiled = replace(scenario, mode=Mode.COMPILE)
-    assert forecast().first_s(compiled) == pytest.approx(expected)  # nothing compiled is known
+    unknown_s = DEFAULT.budget.cold_compile_s  # nothing that compiles was measured
+    assert forecast().first_s(compiled) == pytest.approx(expected + unknown_s)
+    costs = {DEFAULT_1.id: COST, SLOW.id: replace(COST, first_s=40.0)}
+    similar_s = factor * (40.0 + SMOKE.min_rounds * 1.0)
+    assert Forecast(SCENARIOS, costs, SMOKE, DEFAULT).first_s(compiled) == pytest.approx(similar_s)
     assert Forecast(SCENARIOS, {}, SMOKE, DEFAULT).first_s(scenario) == 0.0
 
 
