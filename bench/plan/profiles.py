@@ -35,10 +35,11 @@ class Profile:
     """The same for the fastest at inference, before it is recommended; 0 to skip that."""
     int8: bool = False
     """Whether int8 is measured too: calibrating and compiling take half a minute a scenario."""
-    torchscript_first: bool = False
-    """Whether what compiles, and eager ways other than stock default, wait until every batch size
-    had its first visit, in the workers of the first one: in a small run starting and compiling take
-    longer than measuring."""
+    compiles_last: bool = False
+    """Whether what compiles waits until every batch size had its first visit, in the workers of the
+    first one: in a small run starting and compiling take longer than measuring."""
+    eager_last: bool = False
+    """Whether eager ways other than stock default wait as well, where TorchScript may run."""
     variants: bool = False
     """Whether fp16, further options of compile, compiled training, and aot at every batch size are
     measured too."""
@@ -57,7 +58,7 @@ PROFILES = {
             budget_s=205,
             whole_matrix=False,
             parity_s=2.0,  # nothing compares the leader on more
-            torchscript_first=True,
+            compiles_last=True,
         ),
         Profile(
             name="standard",
@@ -79,7 +80,8 @@ PROFILES = {
             min_rounds=3,
             max_rounds=24,
             budget_s=100,
-            torchscript_first=True,
+            compiles_last=True,
+            eager_last=True,
         ),
         Profile(
             name="full",

@@ -245,7 +245,7 @@ class BudgetPolicy:  # as many fields as the planner has thresholds
     """Before the end a claim counts as decided only at this share of its error, because every look
     is a chance to be wrong. Five such looks spend as much as the last one."""
     cold_compile_s: float = 12.0
-    """A first call that compiles, until one was measured: VGG-16's takes 10 to 27 s on two cores."""
+    """A first call that compiles, until one was measured: VGG-16 takes 10 to 27 s on two cores."""
     warm_compile_share: float = 0.4
     """Time of loading from Inductor's cache in a later launch, as a share of a cold compilation:
     for planning only, corrected by what the launch takes."""

@@ -67,14 +67,14 @@ class Forecast:
         costs = list((same_group or same_task or similar).values())
         rounds_s = self.profile.min_rounds * sum(cost.round_s for cost in costs)
         # in other profiles the longer calls of larger batches make up for what starting saves
-        started = bool(self.profile.torchscript_first and same_task and not same_group)
+        started = bool(self.profile.compiles_last and same_task and not same_group)
         opening_s = sum(cost.first_s - started * cost.start_s for cost in costs)
         return factor * (opening_s + rounds_s) / len(costs) + compiling_s
 
     def beside_s(self, default: Scenario) -> float:
         """Estimate what stock default and its control take in a first visit of others."""
         # their workers run already; other profiles keep the margin for longer calls of what is left
-        if self.profile.torchscript_first and default.id in self.costs:
+        if self.profile.compiles_last and default.id in self.costs:
             return self.launch_s([default.id], self.profile.min_rounds)
         return 2 * self.first_s(default)
 

@@ -99,7 +99,7 @@ class Planner:
         groups = list(self._groups)
         first, reserve_s = groups[:1], self._reserve_s(known)
         rest_s = (1 - self._policy.budget.leading_share) * self._budget_s
-        if self._profile.torchscript_first:  # it wants every batch size before any repeat
+        if self._profile.compiles_last:  # it wants every batch size before any repeat
             rest_s = max(rest_s, reserve_s)
         return (
             self._new_claimants(known, first)
@@ -166,12 +166,12 @@ class Planner:
         return [] if only_default and self._was_visited(known, group) else found
 
     def _comes_late(self, known: Known, scenario: Scenario) -> bool:
-        waits = scenario.compiles or (
-            scenario.mode is Mode.EAGER
-            and not scenario.is_stock_default
-            and self._has_torchscript(known, scenario)
+        eager = scenario.mode is Mode.EAGER and not scenario.is_stock_default
+        return (
+            _comes_late(scenario)
+            or (self._profile.compiles_last and scenario.compiles)
+            or (self._profile.eager_last and eager and self._has_torchscript(known, scenario))
         )
-        return _comes_late(scenario) or (self._profile.torchscript_first and waits)
 
     def _has_torchscript(self, known: Known, scenario: Scenario) -> bool:
         """Return whether TorchScript may run with its library and dtype; else eager leads there."""

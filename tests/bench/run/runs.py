@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Build = Callable[..., Runner]
 """Makes a runner of these scenarios; keywords replace its parts."""
 
-SMOKE = replace(PROFILES["smoke"], torchscript_first=False)
+SMOKE = replace(PROFILES["smoke"], compiles_last=False)
 """Least of everything; but all scenarios of a group are in its first launch."""
 TWICE = replace(SMOKE, processes=2)
 """Every scenario has a second process, whatever the first one showed."""

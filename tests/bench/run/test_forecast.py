@@ -46,7 +46,7 @@ def test_a_first_launch_is_estimated_from_similar_ones(scenario: object, factor:
 
 def test_another_batch_size_needs_no_further_workers() -> None:
     """Its first visit runs in those of the first one; a scenario of the same group starts one."""
-    begun, brief = replace(COST, start_s=5.0), replace(SMOKE, torchscript_first=True)
+    begun, brief = replace(COST, start_s=5.0), replace(SMOKE, compiles_last=True)
     found = Forecast(SCENARIOS, {DEFAULT_1.id: begun, IPEX_1.id: begun}, brief, DEFAULT)
     assert found.first_s(IPEX_4) == pytest.approx(1.5 * (9.0 - 5.0 + SMOKE.min_rounds * 1.0))
     assert found.first_s(LAST_1) == pytest.approx(9.0 + SMOKE.min_rounds * 1.0)
@@ -54,7 +54,7 @@ def test_another_batch_size_needs_no_further_workers() -> None:
 
 def test_stock_default_that_was_measured_needs_no_first_launch_beside_others() -> None:
     """In a suite its workers and the control's run already; without a visit they have to start."""
-    costs, brief = {DEFAULT_1.id: COST, IPEX_1.id: COST}, replace(SMOKE, torchscript_first=True)
+    costs, brief = {DEFAULT_1.id: COST, IPEX_1.id: COST}, replace(SMOKE, compiles_last=True)
     found = Forecast(SCENARIOS, costs, brief, DEFAULT)
     assert found.beside_s(DEFAULT_1) == pytest.approx(2 * (4.0 + SMOKE.min_rounds * 1.0))
     assert found.beside_s(DEFAULT_4) == pytest.approx(2 * found.first_s(DEFAULT_4))

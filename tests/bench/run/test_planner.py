@@ -67,7 +67,7 @@ def test_a_suite_sees_every_batch_size_before_it_compiles_or_runs_eagerly() -> N
     first = {name: place for place, v in reversed([*enumerate(visits)]) for name in v.scenarios}
     assert set(visits[0].scenarios) == {one.id for one in first_ones}
     assert first[larger[0].id] < min(first[one.id] for one in (COMPILED, NHWC, EAGER, BF16))
-    profile = replace(PROFILES["suite"], torchscript_first=False)
+    profile = replace(PROFILES["suite"], compiles_last=False, eager_last=False)
     usual = Machine(scenarios=every, ms=ms, profile=profile).play().visits
     assert {EAGER.id, NHWC.id} <= set(usual[0].scenarios)
 
@@ -94,7 +94,7 @@ def test_what_fits_of_a_further_batch_size_is_the_fastest() -> None:
         machine = Machine(
             scenarios=tuple(ms),
             ms=ms,
-            profile=replace(PROFILES["suite"], torchscript_first=False),
+            profile=replace(PROFILES["suite"], compiles_last=False, eager_last=False),
             budget_s=float(budget_s),
             process=0.05,
         ).play()
