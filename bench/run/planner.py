@@ -7,7 +7,8 @@
 A visit is one launch of one comparison group. The order, as `Planner.next` has it:
 
 1. the scenarios of the first group that a claim needs, those without a compiler first; with the
-   others stock PyTorch's compile in bf16, which a team without IPEX would use;
+   others stock PyTorch's compile in bf16, which a team without IPEX would use (with a profile's
+   `compiles_last` all that compile wait for 5);
 2. further processes of the best and their close rivals, until that group's claims are decided, or
    it has had its share of the budget;
 3. the other groups as in 1 and 2; at a further batch size, scenarios that the first group showed to

@@ -10,7 +10,6 @@ wrong. Nothing is measured; docs/measured/repeat.md has the table.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,9 +19,10 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
-from bench.analysis.noise_model import fit
+from bench.analysis.judge import Judge
+from bench.analysis.measurements import Measurements
+from bench.analysis.run_facts import Facts
 from bench.analysis.scenario_kinds import is_stock_default
-from bench.analysis.speedups import measurements_of
 from bench.plan.scenario import CONTROL_SUFFIX
 from bench.plan.thresholds import DEFAULT
 from bench.store import records
@@ -30,25 +30,23 @@ from bench.store import records
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bench.analysis.measurements import BlockTimes, Measurements
-    from bench.analysis.noise_model import Estimate
+    from bench.analysis.comparison import Comparison
+    from bench.analysis.measurements import BlockTimes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """Two processes of one scenario."""
+    """Two successive processes of one scenario, judged as two scenarios."""
 
     group: str
     scenario: str
-    estimate: Estimate
-    """The later process's log time minus the earlier one's."""
+    found: Comparison
 
     @property
-    def seems_different(self) -> bool:
-        """Whether the judge would call one of them faster."""
-        rule = DEFAULT.verdict
-        reach = self.estimate.half_width((1 - rule.confidence) / 2)
-        return abs(self.estimate.log_ratio) - reach > math.log1p(rule.minimal_effect)
+    def is_significant(self) -> bool:
+        """Whether "both are equally fast" has a p-value below 5 %."""
+        p_value = self.found.known.p_value
+        return p_value is not None and p_value < 0.05
 
 
 def pairs_of(measured: Measurements, defaults: set[str]) -> Iterator[Pair]:
@@ -65,13 +63,12 @@ def pairs_of(measured: Measurements, defaults: set[str]) -> Iterator[Pair]:
                 process = f"{name}@{launch}"
                 processes[name].append(process)
                 apart[process] = {key: ms for key, ms in blocks.items() if key[0] == launch}
-        if not any(apart.values()):
-            continue
-        fitted = fit({group: apart}, DEFAULT.model).groups[group]
-        for name, found in processes.items():
-            for earlier, later in pairwise(found):
-                estimate = fitted.contrast({later: 1.0, earlier: -1.0})
-                yield Pair(group=group, scenario=name, estimate=estimate)
+        judge = Judge(Measurements(groups={group: apart}), DEFAULT)
+        for name, own in processes.items():
+            for earlier, later in pairwise(own):
+                found = judge.compare(later, earlier, group=group)
+                if found.ratio is not None:
+                    yield Pair(group=group, scenario=name, found=found)
 
 
 @click.command()
@@ -80,23 +77,19 @@ def main(runs: tuple[Path, ...]) -> None:
     """Print a table over all runs, by group and data type."""
     found: dict[str, list[Pair]] = defaultdict(list)
     for folder in runs:
-        run = records.read_run(folder)
-        workers = run.environment.get("workers", {})
-        measured = measurements_of(
-            run.scenarios, run.iterations, run.noise, run.parity, DEFAULT, workers=workers
-        )
-        dtypes = {row.scenario: row.dtype for row in run.scenarios}
-        defaults = {row.scenario for row in run.scenarios if is_stock_default(row)}
-        for pair in pairs_of(measured, defaults):
-            for line in ("all", f"{pair.group}, {dtypes[pair.scenario]}"):
+        facts = Facts(records.read_run(folder))
+        rows = facts.scenarios
+        defaults = {name for name, row in rows.items() if is_stock_default(row)}
+        for pair in pairs_of(facts.analysis.judge.measurements, defaults):
+            for line in ("all", f"{pair.group}, {rows[pair.scenario].dtype}"):
                 found[line].append(pair)
     click.echo("| | pairs | p < .05 | seem different | median | 95 % below | largest |")
     click.echo("|---|--:|--:|--:|--:|--:|--:|")
     for line, pairs in sorted(found.items()):
-        away = np.abs([pair.estimate.log_ratio for pair in pairs])
+        away = np.abs(np.log([pair.found.estimate for pair in pairs]))
         click.echo(
-            f"| {line} | {len(pairs)} | {sum(pair.estimate.p_value < 0.05 for pair in pairs)} "
-            f"| {sum(pair.seems_different for pair in pairs)} | {np.median(away):.1%} "
+            f"| {line} | {len(pairs)} | {sum(pair.is_significant for pair in pairs)} "
+            f"| {sum(pair.found.found for pair in pairs)} | {np.median(away):.1%} "
             f"| {np.quantile(away, 0.95):.1%} | {away.max():.1%} |"
         )
 

@@ -24,8 +24,8 @@ def test_few_of_an_imagined_run_seem_different() -> None:
     """Where processes differ as the model assumes: one interval in twenty, by construction."""
     pairs = [pair for seed in range(4) for pair in of_a_run(seed, process=0.02)]
     assert len(pairs) > 100
-    assert sum(pair.estimate.p_value < 0.05 for pair in pairs) <= 0.1 * len(pairs)
-    assert sum(pair.seems_different for pair in pairs) <= 0.06 * len(pairs)
+    assert sum(pair.is_significant for pair in pairs) <= 0.1 * len(pairs)
+    assert sum(pair.found.found for pair in pairs) <= 0.06 * len(pairs)
 
 
 def test_a_process_unlike_its_others_is_counted() -> None:
@@ -42,7 +42,7 @@ def test_a_process_unlike_its_others_is_counted() -> None:
         for name, ms in level.items()
     }
     pairs = list(pairs_of(Measurements(groups={"pair": blocks}), {"default"}))
-    assert [(pair.scenario, pair.seems_different) for pair in pairs] == [
+    assert [(pair.scenario, pair.found.found) for pair in pairs] == [
         ("odd", True),
         ("odd", True),
         ("even", False),

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.analysis.winners import ipex_over_tuned
+from bench.analysis.winners import best_ipex, ipex_over_tuned
 from bench.plan.scenario import Task, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from bench.analysis.run_facts import Comparison, Facts, Group
     from bench.store.records import ScenarioRow
 
@@ -91,9 +93,12 @@ def unanswered(key: str, question: str, headline: str, *details: str) -> Answer:
     return Answer(key=key, question=question, headline=headline, tone="unknown", details=details)
 
 
-def native_dtypes(facts: Facts) -> tuple[str, ...]:
-    """Return the data types in which the best of IPEX is compared with the best of stock."""
-    return ("fp32", "bf16") if facts.native_bf16 else ("fp32",)
+def ipex_bests(facts: Facts, groups: Sequence[Group]) -> Iterator[tuple[Group, ScenarioRow]]:
+    """Yield the best of IPEX in each group, in fp32 and then where it is native in bf16."""
+    for dtype in ("fp32", "bf16") if facts.native_bf16 else ("fp32",):
+        for group in groups:
+            if (row := best_ipex(facts, group, dtype)) is not None:
+                yield group, row
 
 
 def lower_first(name: str) -> str:

@@ -13,8 +13,8 @@ from bench.report.answers.answer import (
     BASELINES,
     Answer,
     gain_line,
+    ipex_bests,
     lower_first,
-    native_dtypes,
     trained_name,
     unanswered,
     upper_first,
@@ -170,12 +170,7 @@ def training(facts: Facts) -> Answer:
     gains = [best.comparison for best in bests.values() if best and best.is_shown]
     all_good = set(tones) == {"good"}
     why = (why_nothing(facts, group) for group, best in bests.items() if best is None)
-    lines = tuple(
-        gain_line(facts, group, row)
-        for group in groups
-        for dtype in native_dtypes(facts)
-        if (row := best_ipex(facts, group, dtype))
-    )
+    lines = tuple(gain_line(facts, group, row) for group, row in ipex_bests(facts, groups))
     return Answer(
         key="training",
         question=f"{question}, batch {groups[0].batch_size}",

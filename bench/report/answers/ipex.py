@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.analysis.run_facts import is_stock_default, of_task
-from bench.analysis.winners import best_ipex, ipex_over_tuned, tuned_is_eager_only, why_nothing
+from bench.analysis.winners import ipex_over_tuned, tuned_is_eager_only, why_nothing
 from bench.plan.scenario import MEASURED, Status, Task, Verdict
 from bench.report.answers.answer import (
     BASELINES,
@@ -13,8 +13,8 @@ from bench.report.answers.answer import (
     VERDICT_WORDS,
     Answer,
     gain_line,
+    ipex_bests,
     lower_first,
-    native_dtypes,
     trained_name,
     unanswered,
 )
@@ -76,12 +76,9 @@ def ipex_gain(facts: Facts) -> Answer:
 
 
 def _picks(facts: Facts, groups: Sequence[Group]) -> list[_Pick]:
-    """Return the best of IPEX in each group, in fp32 and where it is native in bf16."""
+    """Return the best of IPEX in each group and data type, and what it gains over stock tuned."""
     return [
-        _Pick(group, row, ipex_over_tuned(facts, row))
-        for dtype in native_dtypes(facts)
-        for group in groups
-        if (row := best_ipex(facts, group, dtype)) is not None
+        _Pick(group, row, ipex_over_tuned(facts, row)) for group, row in ipex_bests(facts, groups)
     ]
 
 
