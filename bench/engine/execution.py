@@ -46,6 +46,14 @@ class Block:
     """The median of its calls, if they count."""
 
 
+@dataclass(frozen=True)
+class CallLimit:
+    """How long a call may take, and why a scenario whose call takes longer is left out."""
+
+    seconds: float
+    reason: str
+
+
 @dataclass(kw_only=True)
 class Execution:
     """One participant in one worker during one launch.
@@ -66,6 +74,7 @@ class Execution:
     prepared: protocol.PrepareReply = field(default_factory=protocol.PrepareReply)
     """The reply to `prepare`."""
     conditions: Mapping[str, Any] = field(default_factory=dict)
+    first_call_limit: CallLimit | None = None
     steady: bool = True
     usable: bool = True
     blocks_ms: dict[tuple[int, int], float] = field(default_factory=dict)
@@ -123,8 +132,18 @@ class Execution:
         """Make the first call, in which compiled modes compile, and return the reply.
 
         Runs on a pool thread; the main thread records the result.
+
+        Raises:
+            WorkerError: the worker failed, or the call took longer than `first_call_limit`.
         """
-        reply = self._ask_calls(1, Phase.FIRST_CALL, self.policy.prepare_timeout_s)
+        limit = self.first_call_limit
+        timeout_s = limit.seconds if limit else self.policy.prepare_timeout_s
+        try:
+            reply = self._ask_calls(1, Phase.FIRST_CALL, timeout_s)
+        except WorkerError as error:
+            if limit and error.status is Status.TIMEOUT:
+                raise WorkerError(Status.UNAVAILABLE, limit.reason) from error
+            raise
         self.rest()
         return reply
 

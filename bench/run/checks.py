@@ -91,21 +91,23 @@ class RunChecks(Checks):
             outcome.threads = execution.conditions.get("threads")
 
     def after_prepare(self, execution: Execution) -> None:
-        """Refuse an emulated scenario that is so slow that its first call is not worth making."""
-        if execution.emulated and self._is_new(execution):
+        """Keep what holds for all workers; refuse, or limit, a first call that may be too slow."""
+        if not self._is_new(execution):
+            return
+        outcome = self._outcome(execution)
+        outcome.prepared = execution.prepared
+        outcome.unchecked = True
+        if execution.emulated:
             refusal = self.emulated.foresee(execution)
             if refusal is not None:
-                self._outcome(execution).prepared = execution.prepared
                 raise RefusalError(Status.UNAVAILABLE, refusal)
+            execution.first_call_limit = self.emulated.limit_first_call(execution)
 
     def after_first_call(self, execution: Execution, base: Execution | None) -> None:
         """Refuse an emulated scenario that would take more than its share of the budget."""
-        outcome = self._outcome(execution)
-        if self._is_new(execution):
-            outcome.prepared = execution.prepared
-            outcome.unchecked = True
         if execution.emulated:
-            refusal = self.emulated.charge(execution, base=base, new=outcome.unchecked)
+            new = self._outcome(execution).unchecked
+            refusal = self.emulated.charge(execution, base=base, new=new)
             if refusal is not None:
                 raise RefusalError(Status.UNAVAILABLE, refusal)
 

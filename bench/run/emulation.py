@@ -6,10 +6,10 @@ of nineteen. int8 without VNNI is emulated too, yet faster than fp32.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from bench.engine.execution import CallLimit
 from bench.plan.scenario import Dtype, Mode, Task
 from bench.plan.thresholds import LEAST_IMAGES
 from bench.text.numbers import spell_seconds
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from bench.plan.scenario import Scenario
     from bench.plan.thresholds import BudgetPolicy
     from bench.run.outcomes import Outcome
+
+
+def slow_dtypes(peak: Mapping[str, float], policy: BudgetPolicy) -> frozenset[Dtype]:
+    """Return the dtypes in which this machine's peak, in GFLOP/s, is far below that in fp32."""
+    fast = peak.get(str(Dtype.FP32), 0.0) / policy.emulated_slow
+    return frozenset(dtype for dtype in Dtype if 0.0 < peak.get(str(dtype), 0.0) < fast)
 
 
 @dataclass(kw_only=True)
@@ -36,15 +42,26 @@ class EmulatedShare:
 
     def foresee(self, execution: Execution) -> str | None:
         """Return why not even the first call is made: at the machine's peak it is too slow."""
-        rate = self.peak.get(str(execution.scenario.dtype))
+        dtype = execution.scenario.dtype
         flop = execution.prepared.get("flop_per_call")
-        fast = self.peak.get(str(Dtype.FP32), math.inf) / self.policy.emulated_slow
-        if not (rate and flop) or rate >= fast:
+        if not flop or dtype not in slow_dtypes(self.peak, self.policy):
             return None
-        call_s = flop / rate / 1e9
+        call_s = flop / self.peak[str(dtype)] / 1e9
         if call_s * (1 + self._calls(execution.scenario, new=True)) <= self._left_s():
             return None
         return self._refusal(execution.scenario, f"would take {spell_seconds(call_s)} at the least")
+
+    def limit_first_call(self, execution: Execution) -> CallLimit | None:
+        """Return how long a first call may take that `charge` might admit; None for any time.
+
+        A training step in bf16 takes 79 s with PyTorch's own convolutions, as no peak tells.
+        """
+        scenario = execution.scenario
+        if scenario.compiles or scenario.dtype not in slow_dtypes(self.peak, self.policy):
+            return None
+        most_s = self._left_s() / (1 + self._calls(scenario, new=True))
+        most_s = max(most_s, self.policy.never_slow_s)
+        return CallLimit(most_s, self._refusal(scenario, f"takes over {spell_seconds(most_s)}"))
 
     def charge(self, execution: Execution, *, base: Execution | None, new: bool) -> str | None:
         """Count what an execution will cost; return why it is left out if that exceeds the share.

@@ -15,9 +15,10 @@ A visit is one launch of one comparison group. The order, as `Planner.next` has 
    be slower come last;
 4. a comparison of the best scenario's decisions with stock default's, on many more images;
 5. what no claim waits for: int8, variables, what was slower, the rest;
-6. compile in bf16 elsewhere and ahead of time, if the claims that they join can be decided again;
+6. compile in bf16 elsewhere and ahead of time, if time is kept to decide their claims again;
 7. the comparison of 4 for a best that has changed;
-8. further processes for open claims, then for open rows.
+8. what this CPU emulates slowly, but for one scenario that shows in 1 what emulation costs;
+9. further processes for open claims, then for open rows.
 """
 
 from __future__ import annotations
@@ -86,11 +87,13 @@ class Planner:
         profile: Profile,
         policy: Policy,
         budget_s: float,
+        slow_dtypes: Collection[Dtype] = (),
     ) -> None:
         self._scenarios = {scenario.id: scenario for scenario in scenarios}
         self._profile = profile
         self._policy = policy
         self._budget_s = budget_s
+        self._slow_dtypes = slow_dtypes
         self._groups: dict[Group, list[Scenario]] = {}
         for scenario in scenarios:
             self._groups.setdefault(scenario.group, []).append(scenario)
@@ -99,6 +102,7 @@ class Planner:
         """Return the next visit; None where nothing is open, or nothing more fits."""
         groups = list(self._groups)
         first, reserve_s = groups[:1], self._reserve_s(known)
+        again_s = self._policy.budget.others_share * self._budget_s
         rest_s = (1 - self._policy.budget.leading_share) * self._budget_s
         if self._profile.compiles_last:  # it wants every batch size before any repeat
             rest_s = max(rest_s, reserve_s)
@@ -108,9 +112,10 @@ class Planner:
             or self._new_claimants(known, groups)
             or self._further(known, self._claims(known, groups), reserve_s)
             or self._thorough(known, groups)
-            or self._new_others(known, groups)
-            or self._new_joining(known, groups)
+            or self._new_late(known, groups, self._is_other)
+            or self._new_late(known, groups, self._is_joining, keep_s=again_s)
             or self._thorough(known, groups, again=True)
+            or self._new_late(known, groups, self._is_slow)
             or self._further(known, self._claims(known, groups), 0.0)
             or self._further(known, self._rows(known), 0.0)
         )
@@ -134,25 +139,23 @@ class Planner:
                     return visit
         return None
 
-    def _new_others(self, known: Known, groups: Sequence[Group]) -> Visit | None:
-        """Return the first visit of scenarios that no claim needs, as many as fit.
+    def _new_late(
+        self,
+        known: Known,
+        groups: Sequence[Group],
+        belongs: Callable[[Scenario], bool],
+        *,
+        keep_s: float = 0.0,
+    ) -> Visit | None:
+        """Return the first visit of scenarios that belong to a later turn, as many as fit.
 
         What starts quickly comes first, then what compiles, then int8, whose calibrating takes
         longest.
         """
         for group in groups:
-            new = [one for one in self._new(known, group) if not _joins_late(one)]
+            new = [one for one in self._new(known, group) if belongs(one)]
             new.sort(key=lambda one: (one.dtype is Dtype.INT8, one.compiles))
-            if new and (visit := self._first_visit(known, group, new)):
-                return visit
-        return None
-
-    def _new_joining(self, known: Known, groups: Sequence[Group]) -> Visit | None:
-        """Return the first visit of what joins claims late, if they can be decided again."""
-        again_s = self._policy.budget.others_share * self._budget_s
-        for group in groups:
-            new = [one for one in self._new(known, group) if _joins_late(one)]
-            if new and (visit := self._first_visit(known, group, new, keep_s=again_s)):
+            if new and (visit := self._first_visit(known, group, new, keep_s=keep_s)):
                 return visit
         return None
 
@@ -170,9 +173,24 @@ class Planner:
         eager = scenario.mode is Mode.EAGER and not scenario.is_stock_default
         return (
             _comes_late(scenario)
+            or self._is_slow(scenario)
             or (self._profile.compiles_last and scenario.compiles)
             or (self._profile.eager_last and eager and self._has_torchscript(known, scenario))
         )
+
+    def _is_other(self, scenario: Scenario) -> bool:
+        return not (_joins_late(scenario) or self._is_slow(scenario))
+
+    def _is_joining(self, scenario: Scenario) -> bool:
+        return _joins_late(scenario) and not self._is_slow(scenario)
+
+    def _is_slow(self, scenario: Scenario) -> bool:
+        """Return whether its dtype is slow here, and it is not the one scenario that shows it."""
+        if scenario.dtype not in self._slow_dtypes:
+            return False
+        plain = scenario.mode is Mode.EAGER and scenario.backend == "stock"
+        leading = scenario.group == next(iter(self._groups))
+        return not (plain and leading and scenario.task is Task.INFERENCE)
 
     def _has_torchscript(self, known: Known, scenario: Scenario) -> bool:
         """Return whether TorchScript may run with its library and dtype; else eager leads there."""

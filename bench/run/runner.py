@@ -24,7 +24,7 @@ from bench.errors import WorkerError
 from bench.plan.scenario import Task, Verdict, group_name, stock_default, worker_key
 from bench.run import forecast, limits, memory_use
 from bench.run.checks import RunChecks
-from bench.run.emulation import EmulatedShare
+from bench.run.emulation import EmulatedShare, slow_dtypes
 from bench.run.open_claims import decided_claims
 from bench.run.outcomes import Outcome
 from bench.run.planner import Known, Planner
@@ -102,7 +102,11 @@ class Runner:
         self._started = self.clock()
         self._use = TimeUse(clock=self.clock)
         self._planner = Planner(
-            self.scenarios, profile=self.profile, policy=self.policy, budget_s=self.budget_s
+            self.scenarios,
+            profile=self.profile,
+            policy=self.policy,
+            budget_s=self.budget_s,
+            slow_dtypes=slow_dtypes(self.peak.get("gflop_per_s", {}), self.policy.budget),
         )
         self.state = RunState(
             run_id=self.run_id,
@@ -204,15 +208,13 @@ class Runner:
 
     def _known(self) -> Known:
         return Known(
-            measurable={
-                name for name, outcome in self.state.outcomes.items() if outcome.measurable
-            },
+            measurable={name for name, one in self.state.outcomes.items() if one.measurable},
             visits=self._visits,
             costs=self._costs,
             left_s=self._left(),
             analysis=cache(partial(self.state.analyse, ended=False)),
             thorough=self._thorough,
-            hopeless={name for name, outcome in self.state.outcomes.items() if outcome.differs},
+            hopeless={name for name, one in self.state.outcomes.items() if one.differs},
         )
 
     # ---- one visit -------------------------------------------------------------------------
@@ -321,8 +323,7 @@ class Runner:
         """Note when each headline was decided; forget it for one that is open again."""
         decided = decided_claims(analysis, self.policy)
         self._headlines = len(Claims(analysis).all)
-        now_s = self._elapsed()
-        self._decided_s = {name: self._decided_s.get(name, now_s) for name in decided}
+        self._decided_s = {name: self._decided_s.get(name, self._elapsed()) for name in decided}
 
     # ---- the end ---------------------------------------------------------------------------
 

@@ -69,6 +69,8 @@ class FakeBackend:
     output_offset: dict[str, float] = field(default_factory=dict)
     """How far a scenario's outputs lie from everybody else's."""
     asked: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
+    timeouts_s: dict[tuple[str, str], float] = field(default_factory=dict)
+    """How long the latest request of each kind might take."""
     started: list[tuple[str, bool, int]] = field(default_factory=list)
     alive: set[int] = field(default_factory=set)
     jitter: np.random.Generator = field(default_factory=lambda: np.random.default_rng(1))
@@ -145,6 +147,7 @@ class FakeWorker:
         if op == "prepare":
             self.scenario = decode(fields["scenario"])
         self.backend.asked[self.name, op] += 1
+        self.backend.timeouts_s[self.name, op] = timeout_s
         replaced = self.backend.scripted(self, op, fields)
         if replaced is not None:
             return replaced

@@ -15,7 +15,7 @@ import numpy as np
 
 from bench.analysis.speedups import RunAnalysis
 from bench.plan.profiles import PROFILES, Profile
-from bench.plan.scenario import CONTROL_SUFFIX, Scenario
+from bench.plan.scenario import CONTROL_SUFFIX, Dtype, Scenario
 from bench.plan.thresholds import DEFAULT
 from bench.run.forecast import Cost
 from bench.run.open_claims import decided_claims
@@ -44,6 +44,8 @@ class Machine:
     seed: int = 1
     refused: frozenset[str] = frozenset()
     """Scenarios that are too good to be true."""
+    slow_dtypes: frozenset[Dtype] = frozenset()
+    """What its CPU emulates slowly."""
     spent_s: float = 0.0
     visits: list[Visit] = field(default_factory=list)
     ends_s: list[float] = field(default_factory=list)
@@ -55,7 +57,11 @@ class Machine:
     def __post_init__(self) -> None:
         self.rng = np.random.default_rng(self.seed)
         self.planner = Planner(
-            self.scenarios, profile=self.profile, policy=DEFAULT, budget_s=self.budget_s
+            self.scenarios,
+            profile=self.profile,
+            policy=DEFAULT,
+            budget_s=self.budget_s,
+            slow_dtypes=self.slow_dtypes,
         )
 
     def known(self) -> Known:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.plan.scenario import Layout, Mode
+from bench.errors import WorkerError
+from bench.plan.scenario import Layout, Mode, Status
 from bench.plan.thresholds import DEFAULT
 from tests.bench.run.runs import (
     BF16_1,
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def _emulated(backend: Any) -> None:
     backend.emulated_bf16 = True
+
+
+def _hangs(_worker: Any, _fields: Mapping[str, Any]) -> dict[str, Any]:
+    raise WorkerError(Status.TIMEOUT, "no answer")
 
 
 def test_a_slow_emulated_dtype_has_few_rounds(run: Build, backend: Any) -> None:
@@ -63,6 +68,25 @@ def test_a_call_that_cannot_fit_is_not_made(run: Build, backend: Any) -> None:
     assert backend.asked[BF16_1.id, "call"] == 0
     assert (row.status, row.native_dtype) == ("unavailable", False)
     assert "one call would take 1 min 1 s at the least" in (row.reason or "")
+
+
+def test_a_first_call_that_nothing_foresaw_is_cut(run: Build, backend: Any) -> None:
+    """The peak foresees .6 s, but no answer comes: what `charge` would refuse is not waited for."""
+    backend.faults[BF16_1.id, "call"] = _hangs
+    peak = peak_of(400.0, bf16=50.0)
+    slow = run(DEFAULT_1, IPEX_1, BF16_1, budget_s=200.0, peak=peak, profile=SMOKE)
+    row = rows_of(slow)[BF16_1.id]
+    assert (row.status, row.native_dtype) == ("unavailable", False)
+    assert "one call takes over 5 s" in (row.reason or "")
+    assert "bf16 is emulated on this CPU" in (row.reason or "")
+    assert backend.timeouts_s[BF16_1.id, "call"] == DEFAULT.budget.never_slow_s
+
+
+def test_what_is_not_slow_may_take_its_time(run: Build, backend: Any) -> None:
+    """A worker that hangs in a dtype as fast as fp32 has timed out, and that is what is said."""
+    backend.faults[BF16_1.id, "call"] = _hangs
+    rows = rows_of(run(DEFAULT_1, IPEX_1, BF16_1, peak=peak_of(400.0, bf16=300.0)))
+    assert (rows[BF16_1.id].status, rows[BF16_1.id].reason) == ("timeout", "no answer")
 
 
 def test_compiling_does_not_count_as_a_calls_time(run: Build, backend: Any) -> None:

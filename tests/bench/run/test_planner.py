@@ -119,6 +119,25 @@ def test_the_supported_way_in_bf16_comes_before_other_batch_sizes() -> None:
         assert first[theirs.id] > first[larger[0].id]
 
 
+def test_what_is_emulated_slowly_comes_last_but_for_one_that_shows_it() -> None:
+    """After int8, ahead of time and every batch size; open claims are measured again after it."""
+    shows = replace(NHWC, dtype=Dtype.BF16)
+    packaged = replace(COMPILED, mode=Mode.AOT)
+    slow = tuple(replace(one, dtype=Dtype.BF16) for one in (EAGER, COMPILED, packaged))
+    larger = (replace(STOCK, batch_size=8), replace(SCRIPT, batch_size=8))
+    others = (STOCK, NHWC, shows, COMPILED, EAGER, SCRIPT, INT8, packaged)
+    every = (*slow, *others, *larger)
+    ms = MS | dict.fromkeys((*slow, shows), 500.0) | {EAGER: 50.2}
+    machine = Machine(scenarios=every, ms=ms, slow_dtypes=frozenset({Dtype.BF16})).play()
+    first = {n: place for place, v in reversed([*enumerate(machine.visits)]) for n in v.scenarios}
+    assert shows.id in machine.visits[0].scenarios
+    last = min(first[one.id] for one in slow)
+    assert last > max(first[one.id] for one in (*others, *larger))
+    assert last < len(machine.visits) - 1
+    usual = Machine(scenarios=every, ms=ms).play()
+    assert BF16.id in usual.visits[0].scenarios
+
+
 def test_every_visit_has_stock_default_and_the_matrix_order() -> None:
     """It is what its times are paired with."""
     for visit in Machine(scenarios=FEW, ms=MS).play().visits:
