@@ -8,17 +8,19 @@ A visit is one launch of one comparison group. The order, as `Planner.next` has 
 
 1. the scenarios of the first group that a claim needs, those without a compiler first; with the
    others stock PyTorch's compile in bf16, which a team without IPEX would use (with a profile's
-   `compiles_last` all that compile wait for 5);
+   `compiles_last` all that compile wait for 6);
 2. further processes of the best and their close rivals, until that group's claims are decided, or
    it has had its share of the budget;
-3. the other groups as in 1 and 2; at a further batch size, scenarios that the first group showed to
+3. that group's int8, which the first screen asks about and no claim is made of;
+4. the other groups as in 1 and 2; at a further batch size, scenarios that the first group showed to
    be slower come last;
-4. a comparison of the best scenario's decisions with stock default's, on many more images;
-5. what no claim waits for: int8, variables, what was slower, the rest;
-6. compile in bf16 elsewhere and ahead of time, if time is kept to decide their claims again;
-7. the comparison of 4 for a best that has changed;
-8. what this CPU emulates slowly, but for one scenario that shows in 1 what emulation costs;
-9. further processes for open claims, then for open rows.
+5. a comparison of the best scenario's decisions with stock default's, on many more images, once for
+   each way of running;
+6. what no claim waits for: variables, what was slower, the rest;
+7. compile in bf16 elsewhere and ahead of time, if time is kept to decide their claims again;
+8. the comparison of 5 for a best that has changed;
+9. what this CPU emulates slowly, but for one scenario that shows in 1 what emulation costs;
+10. further processes for open claims, then for open rows.
 """
 
 from __future__ import annotations
@@ -109,6 +111,7 @@ class Planner:
         return (
             self._new_claimants(known, first)
             or self._further(known, self._claims(known, first), rest_s)
+            or self._new_late(known, first, lambda one: one.dtype is Dtype.INT8)
             or self._new_claimants(known, groups)
             or self._further(known, self._claims(known, groups), reserve_s)
             or self._thorough(known, groups)
@@ -237,17 +240,16 @@ class Planner:
         return [one for one in self._scenarios.values() if one.task is task]
 
     def _reserve_s(self, known: Known) -> float:
-        """Return the budget that is kept for first visits and thorough comparisons."""
+        """Return the budget that is kept for first visits and a thorough comparison."""
         forecast = self._forecast(known)
         new = [one for group in self._groups for one in self._new(known, group)]
         late = [one for one in new if self._comes_late(known, one) and not _joins_late(one)]
         late_s = sum(forecast.first_s(one) for one in late)
         early_s = sum(forecast.first_s(one) for one in new if not self._comes_late(known, one))
-        thorough_s = 2 * sum(
-            forecast.thorough_s(one.id)
-            for one in self._of_task(Task.INFERENCE)
-            if one.is_stock_default and one.id not in known.thorough
-        )
+        defaults = [one.id for one in self._of_task(Task.INFERENCE) if one.is_stock_default]
+        # at further batch sizes mostly the same way leads, which is compared once
+        due = [name for name in defaults[:1] if name not in known.thorough]
+        thorough_s = 2 * sum(forecast.thorough_s(name) for name in due)
         return min(self._policy.budget.others_share * self._budget_s, late_s) + thorough_s + early_s
 
     # ---- further visits --------------------------------------------------------------------
@@ -275,7 +277,7 @@ class Planner:
             if group[0] is not Task.INFERENCE or not self._was_visited(known, group):
                 continue
             found = Claims(known.analysis()).answer(BEST, group_name(group))
-            if found is None or found.scenario in known.thorough:
+            if found is None or self._was_compared(known, found.scenario):
                 continue
             if not again and self._had_thorough(known, group):
                 continue
@@ -285,6 +287,11 @@ class Planner:
             if found.scenario in known.measurable and cost_s <= known.left_s:
                 return replace(visit, thorough=frozenset(visit.scenarios))
         return None
+
+    def _was_compared(self, known: Known, name: str) -> bool:
+        """Return whether this way of running was compared thoroughly, at whatever batch size."""
+        ways = {replace(self._scenarios[one], batch_size=1) for one in known.thorough}
+        return replace(self._scenarios[name], batch_size=1) in ways
 
     def _had_thorough(self, known: Known, group: Group) -> bool:
         return any(

@@ -159,11 +159,37 @@ def test_the_best_is_compared_thoroughly_once_before_what_no_claim_needs() -> No
     leader = known(Claims(machine.analysis()).answer("best", "inference/b1"))
     assert looks[0].thorough == {STOCK.id, leader.scenario}
     assert len({visit.group for visit in looks}) == len(looks)
-    late = [n for n, visit in enumerate(machine.visits) if INT8.id in visit.scenarios]
+    late = [n for n, visit in enumerate(machine.visits) if SHIPPED.id in visit.scenarios]
     assert machine.visits.index(looks[0]) < late[0]
     brief = replace(STANDARD, recommended_parity_s=0.0)
     visits = Machine(scenarios=FEW, ms=MS, profile=brief).play().visits
     assert not any(visit.thorough for visit in visits)
+
+
+def test_a_way_is_compared_thoroughly_at_one_batch_size() -> None:
+    """At a further one only another way is, if that leads there."""
+    larger = tuple(replace(one, batch_size=8) for one in (STOCK, NHWC, SCRIPT, BF16))
+    ways = []
+    for ms_of_bf16 in (30.0, 90.0):
+        ms = {**MS, BF16: 30.0, larger[-1]: ms_of_bf16}
+        machine = Machine(scenarios=(*FEW, *larger), ms=ms, process=0.001, block=0.002).play()
+        looks = [visit for visit in machine.visits if visit.thorough]
+        ways.append([max(visit.thorough - {STOCK.id, larger[0].id}) for visit in looks])
+    same, other = ways
+    assert same == [BF16.id]
+    assert other == [BF16.id, larger[2].id]
+
+
+def test_int8_comes_before_other_batch_sizes_and_training() -> None:
+    """The first screen asks what it gains, and it may be the fastest."""
+    step = stock_default(Task.TRAINING, 8)
+    larger, steps = replace(STOCK, batch_size=8), (step, replace(step, backend="ipex"))
+    int8_of_8 = replace(INT8, batch_size=8)
+    every = (*FEW, larger, replace(SCRIPT, batch_size=8), int8_of_8, *steps)
+    visits = Machine(scenarios=every, ms=MS).play().visits
+    first = {n: place for place, v in reversed([*enumerate(visits)]) for n in v.scenarios}
+    assert first[SCRIPT.id] < first[INT8.id] < min(first[larger.id], first[step.id])
+    assert first[int8_of_8.id] > first[step.id]
 
 
 def test_between_equal_ways_one_comparison_comes_before_what_no_claim_needs() -> None:
@@ -172,7 +198,7 @@ def test_between_equal_ways_one_comparison_comes_before_what_no_claim_needs() ->
     for seed in range(6):
         machine = Machine(scenarios=FEW, ms=dict.fromkeys(FEW, 100.0), block=0.03, seed=seed)
         visits = machine.play().visits
-        late = next(place for place, visit in enumerate(visits) if INT8.id in visit.scenarios)
+        late = next(place for place, visit in enumerate(visits) if SHIPPED.id in visit.scenarios)
         assert sum(bool(visit.thorough) for visit in visits[:late]) == 1
         looks.append(sum(bool(visit.thorough) for visit in visits))
     assert max(looks) > 1

@@ -13,7 +13,7 @@ import pytest
 from bench.engine.worker_process import WorkerCommand, WorkerProcess, worker_arguments
 from bench.plan.scenario import FULL, Dtype, Layout, Mode, Scenario, Task
 from bench.worker import protocol
-from tests.hardware import needs_vnni
+from tests.hardware import needs_onednn_bf16, needs_vnni
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,7 +111,7 @@ def test_int8_is_calibrated_on_the_users_data_by_keyword(
     assert np.mean(found["labels"] == expected["labels"]) > 0.5
 
 
-@pytest.mark.parametrize("dtype", [Dtype.FP32, Dtype.BF16])
+@pytest.mark.parametrize("dtype", [Dtype.FP32, pytest.param(Dtype.BF16, marks=needs_onednn_bf16)])
 def test_a_training_step_runs_the_users_loss(
     worker: WorkerProcess, tmp_path: Path, dtype: Dtype
 ) -> None:
