@@ -111,7 +111,7 @@ class Planner:
         return (
             self._new_claimants(known, first)
             or self._further(known, self._claims(known, first), rest_s)
-            or self._new_late(known, first, lambda one: one.dtype is Dtype.INT8)
+            or self._new_late(known, first, self._is_fast_int8)
             or self._new_claimants(known, groups)
             or self._further(known, self._claims(known, groups), reserve_s)
             or self._thorough(known, groups)
@@ -180,6 +180,9 @@ class Planner:
             or (self._profile.compiles_last and scenario.compiles)
             or (self._profile.eager_last and eager and self._has_torchscript(known, scenario))
         )
+
+    def _is_fast_int8(self, scenario: Scenario) -> bool:
+        return scenario.dtype is Dtype.INT8 and not self._is_slow(scenario)
 
     def _is_other(self, scenario: Scenario) -> bool:
         return not (_joins_late(scenario) or self._is_slow(scenario))
