@@ -93,7 +93,8 @@ def _speed(place: Place) -> list[Command]:
         "inference/stock/eager/*/b1",
         "inference/stock/torchscript+fusion/*/b1",
         "inference/ipex/eager/*/b1",
-        "inference/ipex/torchscript+fusion/*/b1",
+        "inference/ipex/torchscript+fusion/fp32/*/b1",
+        "inference/ipex/torchscript+fusion/bf16/*/b1",  # and not int8, which nothing here is about
     ]
     patterns = [word for pattern in only for word in ("--only", pattern)]
     command = ["bench", "run", "--profile", "standard", "--budget", "110", *patterns]

@@ -6,12 +6,13 @@ What is missing or damaged makes a statement that cannot be seen, never an error
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bench.analysis.claims import BF16, IPEX
 from bench.analysis.run_facts import Facts, of_task
 from bench.analysis.scenario_kinds import is_a_choice
+from bench.analysis.winners import bf16_pairs
 from bench.errors import RecordError
 from bench.plan.scenario import MEASURED, Dtype, Task, Verdict
 from bench.plan.thresholds import DEFAULT, STUDIES
@@ -32,7 +33,7 @@ from bench.tutorial.finding import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from bench.analysis.comparison import Comparison
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 KEEPS_ACCURACY = 2.5
 """Images: a loss of so many of those on which accuracy is taken counts as none."""
+_EMULATED = "bf16 is emulated on this CPU"
 TRAINED = "training/ipex/eager/{}/channels_last/b8/frozen"
 """The participant that trains with IPEX in a dtype."""
 
@@ -71,7 +73,9 @@ def predictions(place: Place) -> Found:
             f"IPEX is faster than stock PyTorch that is set up well, in {dtype} (not compared in "
             "the tutorial)",
             facts.claims.answer(IPEX, group.noise_name, dtype),
-            otherwise=f"one of the two was not measured in {dtype}",
+            otherwise=f"{_EMULATED}: nobody would choose it"
+            if dtype is Dtype.BF16 and facts.native_bf16 is False
+            else f"one of the two was not measured in {dtype}",
         )
         for dtype in (Dtype.FP32, Dtype.BF16)
     )
@@ -92,6 +96,23 @@ def run_of(place: Place) -> tuple[Facts | None, Group | None]:
         return None, None
     groups = of_task(facts.groups, Task.INFERENCE) if facts else []
     return facts, groups[0] if groups else None
+
+
+def _bf16_over_fp32(facts: Facts, group: Group) -> tuple[Comparison | None, str]:
+    """Return the best in bf16 over the best in fp32; else the best way in bf16 over itself in fp32.
+
+    No claim is made of bf16 where it is emulated. The text is the way's name, where it is one way.
+    """
+    if (claim := facts.claims.answer(BF16, group.noise_name)) is not None:
+        return claim, ""
+    pairs = [
+        (found, spoken(row))
+        for row, twin in bf16_pairs(facts)
+        if row in facts.groups[group]
+        and (found := facts.compare(row.scenario, twin.scenario)) is not None
+        and found.is_valid
+    ]
+    return max(pairs, key=lambda pair: pair[0].estimate, default=(None, ""))
 
 
 def _best_of_ipex(facts: Facts, group: Group) -> Comparison | None:
@@ -117,6 +138,8 @@ class Trained:
     """On which accuracy was taken."""
     image_size: int | None = None
     """Pixels a side, where they are not the inspector's."""
+    failures: Mapping[str, str] = field(default_factory=dict)
+    """By participant: why it was not measured."""
     tables: tuple[Table, ...] = ()
 
     @property
@@ -138,9 +161,10 @@ def trained(place: Place) -> Trained:
             target=float(kept["target"]),
             images=int(kept.get("evaluated") or STUDIES.accuracy_evaluated),
             image_size=kept.get("image_size"),
+            failures={name: str(one["reason"]) for name, one in kept.get("failures", {}).items()},
             tables=accuracy_page.read_page(folder).tables,
         )
-    except (RecordError, KeyError, ValueError):
+    except (RecordError, AttributeError, KeyError, TypeError, ValueError):
         return Trained()
 
 
@@ -157,10 +181,12 @@ def bf16(place: Place) -> Found:
         verdict=HOLDS if place.has_bf16 else DOES_NOT,
         number="native" if place.has_bf16 else "emulated: it has neither AVX512_BF16 nor AMX",
     )
+    compared, way = _bf16_over_fp32(facts, group) if facts and group else (None, "")
     predicting = faster(
         "Predictions in bf16 are faster than in fp32",
-        facts.claims.answer(BF16, group.noise_name) if facts and group else None,
-        otherwise="it was not measured, or bf16 is emulated",
+        compared,
+        otherwise="it was not measured" if place.has_bf16 else _EMULATED,
+        by=f" with {way}" if way else "",
     )
     study = trained(place)
     return Found(
@@ -183,6 +209,8 @@ def keeps_accuracy(study: Trained, participant: str) -> Finding:
     """Return whether the accuracy of a training in bf16 is that of the same in fp32."""
     statement = "Training in bf16 keeps the accuracy of fp32"
     found = accuracy.less_fp32(study.rows, participant, study.images, DEFAULT)
+    if participant in study.failures:
+        return unseen(statement, study.failures[participant])
     if found is None or found.seeds < 2:
         seeds = count(found.seeds if found else 0, "seed")
         return unseen(statement, f"{seeds} trained in both; an interval needs two")
@@ -201,6 +229,8 @@ def sooner(study: Trained, participant: str, statement: str) -> Finding:
     """Return whether a way of training reached the target sooner than stock default."""
     found = accuracy.reached(study.rows, study.target)
     ratio = accuracy.over_default(found, participant, DEFAULT)
+    if participant in study.failures:
+        return unseen(statement, study.failures[participant])
     if ratio is None:
         return unseen(statement, "the two did not reach the target from the same seed")
     number = f"{times(ratio.estimate)} over stock default"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -275,6 +276,33 @@ def test_synthetic_and_emulated_are_said_on_top(tutorial: Tutorial) -> None:
     found = " ".join(page.warnings(emulated, page.sections(emulated)))
     assert "Synthetic" in found
     assert "EMULATED" in found
+
+
+def test_emulated_bf16_has_its_number_though_no_claim_is_made_of_it(tutorial: Tutorial) -> None:
+    """The best way in bf16 over itself in fp32; why there is no more is said as it is."""
+    plan = Plan(native_bf16=False)
+    save_run(build_run(plan), tutorial.place.of("speed") / "20260101T000000Z-run")
+    verdict, number = findings(tutorial, "bf16")["Predictions in bf16 are faster than in fp32"]
+    assert verdict == DOES_NOT
+    assert re.search(r"^0\.\d+. .* with .* in bf16, slower$", number)
+    ((verdict, number),) = (
+        found for said, found in findings(tutorial, "speed").items() if "in bf16" in said
+    )
+    assert (verdict, number.partition(":")[0]) == (UNSEEN, "bf16 is emulated on this CPU")
+
+
+def test_a_training_that_could_not_run_says_why(tutorial: Tutorial) -> None:
+    """In the words of what refused it; its fp32 twin is judged all the same."""
+    rows = [one for one in evaluations([0.0, 0.0]) if one.participant != TRAINED.format("bf16")]
+    failure = {"status": "unsupported", "reason": "IPEX packs no bf16 weights on this CPU"}
+    failures = {TRAINED.format("bf16"): failure}
+    put_study(tutorial, "bf16", "accuracy", rows, AccuracyRow, failures=failures)
+    for words in ("sooner at the target", "keeps the accuracy"):
+        ((verdict, number),) = (
+            found for said, found in findings(tutorial, "bf16").items() if words in said
+        )
+        assert (verdict, number) == (UNSEEN, failure["reason"])
+    assert verdict_of(tutorial, "training", "IPEX in fp32") == HOLDS
 
 
 def test_the_smallest_defect_found_stands_beside_the_speed(tutorial: Tutorial) -> None:
