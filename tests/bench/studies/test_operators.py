@@ -199,8 +199,8 @@ def test_fusion_that_fused_nothing_is_invalid(bench: Any, tmp_path: Path) -> Non
     page = operators_page.page(rows)
     assert "fusion on not known" in page.lead[0]
     (table,) = page.tables
-    shown = [row.cells[table.columns.index("Fused")].text for row in table.rows]
-    assert shown == ["nothing", "\N{EN DASH}", *["nothing"] * 5]
+    shown = [row.cells[table.columns.index("Served by")].note for row in table.rows]
+    assert shown == ["fused: nothing", "", *["fused: nothing"] * 5]
 
 
 def test_a_contradiction_of_the_worker_stands_before_it(bench: Any, tmp_path: Path) -> None:
