@@ -136,7 +136,7 @@ def _decisions(
     error = _largest_difference(expected, found)
     map_error = _largest_difference(reference["maps"][here], candidate["maps"][there])
     allowed = _allowed(dtype, tolerance)
-    allowed_map = min(allowed * tolerance.map_factor, tolerance.max_map_error)
+    allowed_map = allowed_on_maps(allowed, tolerance)
     bad = candidate["bad"][there].astype(bool)
     threshold = float(reference["threshold"])
     called, called_before = found[:, BAD] >= threshold, expected[:, BAD] >= threshold
@@ -152,6 +152,11 @@ def _decisions(
         within_tolerance=bool(error <= allowed and map_error <= allowed_map),
         trained=bool(candidate["trained"]),
     )
+
+
+def allowed_on_maps(allowed: float, tolerance: ParityTolerance) -> float:
+    """Return how far maps may differ where probabilities may differ by `allowed`."""
+    return min(allowed * tolerance.map_factor, tolerance.max_map_error)
 
 
 def _numbers(

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from bench.analysis.steady import Floats
     from bench.store.records import IterationRow, ScenarioRow
 
+ENDED_BEFORE = "not measured: the run ended before"
+"""How the reason of a scenario begins that an interrupted run did not come to."""
 _CALLS_FOR_P90 = 10
 _CALLS_FOR_P99 = 100
 
@@ -91,7 +93,7 @@ def as_ended(row: ScenarioRow) -> ScenarioRow:
     return replace(
         row,
         status=str(Status.UNAVAILABLE),
-        reason="not measured: the run ended before its first round (raise BUDGET)",
+        reason=f"{ENDED_BEFORE} its first round (raise BUDGET)",
     )
 
 

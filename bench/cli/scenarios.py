@@ -20,7 +20,7 @@ def scenarios(profile: str, as_json: bool) -> None:
     Examples:
       bench scenarios --profile smoke
     """
-    from bench.plan import matrix
+    from bench.plan import matrix, thresholds
     from bench.plan.profiles import PROFILES
     from bench.plan.support import RULES
     from bench.run.outcomes import claims_of_plan
@@ -55,4 +55,5 @@ def scenarios(profile: str, as_json: bool) -> None:
     click.echo("\nLeft out:")
     for exclusion in matrix.EXCLUSIONS:
         click.echo(f"  {exclusion.what}: {exclusion.reason}")
-    click.echo("  batches that take this machine more than 2 s a call (found when a run starts)")
+    most = f"{thresholds.DEFAULT.max_call_s:g} s a call"
+    click.echo(f"  batches that take this machine more than {most} (found when a run starts)")

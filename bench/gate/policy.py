@@ -195,6 +195,7 @@ def write(path: Path, runs: Sequence[Run]) -> PolicyFile:
     """Write a policy from accepted runs; several runs of one machine give the lowest floor.
 
     A floor lies `floor_slack` below the lower end of the interval, so that the accepted runs pass.
+    One of them at least has two launches; a further run with a single one may lower it.
     The file keeps the machines that these runs do not have.
 
     Raises:
@@ -203,15 +204,20 @@ def write(path: Path, runs: Sequence[Run]) -> PolicyFile:
     """
     machines = {one.fingerprint: one for one in read(path).machines} if path.exists() else {}
     lowest: dict[tuple[str, str], dict[tuple[str, str], float]] = {}
+    sure: set[tuple[tuple[str, str], tuple[str, str]]] = set()
     for run in runs:
-        floors = lowest.setdefault(stored_runs.machine_of(run), {})
+        machine = stored_runs.machine_of(run)
+        floors = lowest.setdefault(machine, {})
         for key, row in stored_runs.rows_of(run).items():
             found = stored_runs.usable(row)
-            enough = row.launches >= DEFAULT.min_launches
-            if key[1] in _BASELINES and enough and not isinstance(found, str):
+            if key[1] in _BASELINES and not isinstance(found, str):
                 floor = math.floor(1000 * found.low / (1 + DEFAULT.floor_slack)) / 1000
                 floors[key] = min(floor, floors.get(key, floor))
-    for (fingerprint, name), floors in lowest.items():
+                if row.launches >= DEFAULT.min_launches:
+                    sure.add((machine, key))
+    for machine, measured in lowest.items():
+        fingerprint, name = machine
+        floors = {key: floor for key, floor in measured.items() if (machine, key) in sure}
         if not floors:
             raise NoVerdictError(
                 f"no accepted run of {name} has a valid speedup of two launches or more: "

@@ -58,13 +58,14 @@ def beside(
         code=recipe_of(facts, supported),
         comparison=found if found is not None and found.ratio is not None else None,
         sentence=f"The fastest supported way is {spoken(supported)}: {distance}."
-        + _without_compile(recommended.dtype, choices),
+        + _without_compile(recommended.dtype, fitting),
     )
 
 
-def _without_compile(dtype: str, supported: Sequence[ScenarioRow]) -> str:
-    """Say so where `torch.compile` in the dtype of the fastest way has no result."""
-    if any((row.mode, row.dtype) == (Mode.COMPILE, dtype) for row in supported):
+def _without_compile(dtype: str, fitting: Sequence[ScenarioRow]) -> str:
+    """Say so where stock `torch.compile` in the dtype of the fastest way has no result."""
+    compiled = ("stock", Mode.COMPILE, dtype)
+    if any((row.backend, row.mode, row.dtype) == compiled for row in fitting):
         return ""
     return f" torch.compile in {dtype}, which may be faster, has no result here."
 

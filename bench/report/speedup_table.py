@@ -104,7 +104,7 @@ def _remark(facts: Facts, row: ScenarioRow, judged: Sequence[SpeedupRow]) -> Cel
         source = "assumed" if facts.assumes_processes else "taken from other scenarios"
         parts.append(f"one process: how processes differ is {source}")
     parts += [
-        f"stock tuned is {wording.spoken(facts.scenarios[one.baseline])}"
+        _tuned(facts.scenarios[one.baseline], row)
         for one in judged
         if one.baseline_kind == BaselineKind.STOCK_TUNED and one.baseline in facts.scenarios
     ]
@@ -114,6 +114,11 @@ def _remark(facts: Facts, row: ScenarioRow, judged: Sequence[SpeedupRow]) -> Cel
         sort=row.status,
         fold=f"{'; '.join(known)}." if known else "",
     )
+
+
+def _tuned(baseline: ScenarioRow, row: ScenarioRow) -> str:
+    dtype = "" if baseline.dtype == row.dtype else f", in {baseline.dtype}"
+    return f"stock tuned is {wording.spoken(baseline)}{dtype}"
 
 
 def _phrase(row: ScenarioRow, judged: Sequence[SpeedupRow]) -> str:

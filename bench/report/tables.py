@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bench.analysis.parity import allowed_on_maps
 from bench.analysis.prices import images_per_dollar, images_per_hour
 from bench.plan.scenario import Status, Task, Verdict
 from bench.report.table import (
@@ -218,10 +219,18 @@ def parity(facts: Facts, anchors: Anchors) -> Table:
     """Return outputs and decisions of every scenario against stock default's."""
     nouns = facts.nouns
     changed = f"{nouns.decision.capitalize()}s changed"
+
+    def allowed(row: ParityRow) -> str:
+        if row.max_abs_map_error is None or row.tolerance is None:
+            return ""
+        return f"{tiny(allowed_on_maps(row.tolerance, facts.policy.parity))} allowed"
+
     columns: dict[str, Callable[[ParityRow], Cell]] = {
         "Largest error": lambda row: quantity(row.max_abs_error, tiny),
         "Allowed": lambda row: quantity(row.tolerance, tiny),
-        "Largest map error": lambda row: quantity(row.max_abs_map_error, tiny),
+        "Largest map error": lambda row: number(
+            tiny(row.max_abs_map_error), row.max_abs_map_error, allowed(row)
+        ),
         changed: lambda row: quantity(row.decisions_changed, whole),
         nouns.items.capitalize(): lambda row: quantity(row.images, whole),
         "Accuracy": lambda row: number(percent(row.accuracy), row.accuracy),

@@ -177,14 +177,14 @@ def _causes(found: Explanation) -> Iterator[str]:
     largest = found.ordered()[0]
     yield f"The largest part of that is {_in_words(largest)}, with {_share(found.share(largest))}."
     kinds = sorted(_by_kind(found), key=lambda kind: -kind[1])
-    yield _places([one for one in kinds if one[1] >= found.policy.worth_naming])
+    yield _places([one for one in kinds if one[1] >= found.policy.worth_naming], of="By kind")
 
 
-def _places(shares: Sequence[tuple[str, float]]) -> str:
+def _places(shares: Sequence[tuple[str, float]], of: str = "Of that") -> str:
     """Return `Of that, 71 % lies in conv3_1 and 12 % in reorders, together 83 %.`."""
     named = [f"{_share(share)} in {name}" for name, share in shares]
     total = f", together {_share(sum(share for _, share in shares))}" if len(named) > 1 else ""
-    return f"Of that, {listed(named).replace(' in ', ' lies in ', 1)}{total}."
+    return f"{of}, {listed(named).replace(' in ', ' lies in ', 1)}{total}."
 
 
 def _in_words(part: Part) -> str:

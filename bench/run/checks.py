@@ -183,12 +183,13 @@ class RunChecks(Checks):
             run_id=self.run_id, scenario=execution.scenario.id, **asdict(found)
         )
         if not found.within_tolerance:
-            maps = f", maps by {_spell_error(found.max_abs_map_error)}"
+            on_maps = parity.allowed_on_maps(found.tolerance, self.policy.parity)
+            maps = f", maps by {_spell_error(found.max_abs_map_error)}; {on_maps:.3g} is allowed"
             maps = maps if found.accuracy is not None else ""  # the inspector's alone
             raise RefusalError(
                 Status.WRONG_OUTPUT,
-                f"outputs differ from the stock default's by {_spell_error(found.max_abs_error)}"
-                f"{maps}; {found.tolerance:.3g} is allowed",
+                f"outputs differ from the stock default's by {_spell_error(found.max_abs_error)}; "
+                f"{found.tolerance:.3g} is allowed{maps}",
             )
         label = execution.scenario.dtype
         if label is not Dtype.FP32 and parity.is_the_same(reference, path):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bench.analysis.claims import claims_of
-from bench.analysis.timing import as_ended, timing_summary
+from bench.analysis.timing import ENDED_BEFORE, as_ended, timing_summary
 from bench.plan.scenario import Scenario, Status, group_name
 from bench.store.records import IterationRow, KernelRow, ParityRow, ScenarioRow
 from bench.worker.conditions import DIFFERS
@@ -23,8 +23,8 @@ NO_TURN = "not measured: the budget"
 
 
 def had_no_turn(reason: str | None) -> bool:
-    """Return whether a scenario has this reason because the budget left it out."""
-    return reason is not None and reason.startswith(NO_TURN)
+    """Return whether a scenario has this reason because the run ended before its turn."""
+    return reason is not None and reason.startswith((NO_TURN, ENDED_BEFORE))
 
 
 @dataclass(kw_only=True)

@@ -73,7 +73,13 @@ def throughput(facts: Facts) -> Answer | None:
         f"Stock default at its best: {_figure(facts, 'throughput', default)} at batch "
         f"{default.batch_size}."
     )
-    return dataclasses.replace(answer, details=(*answer.details, sentence))
+    level = [f"{one.group.batch_size}" for one in winners if not one.is_shown and one is not best]
+    of_level = (
+        f"At batch {listed(level)} nothing was shown to be faster than stock default, whose rate "
+        "counts there."
+    )
+    further = (sentence, of_level) if level else (sentence,)
+    return dataclasses.replace(answer, details=(*answer.details, *further))
 
 
 def _winners(facts: Facts) -> list[Winner]:
@@ -274,15 +280,15 @@ def _tuned_name(row: ScenarioRow | None) -> str:
 
 
 def cost(facts: Facts) -> str:
-    """Say how many images an hour and a dollar buy with the scenario of most images a second."""
-    rows = [best.row for best in _winners(facts) if best.row.images_per_s]
+    """Say how many images an hour and a dollar buy with what "Throughput" names."""
+    rows = [row for best in _winners(facts) if (row := _shown_row(facts, best)).images_per_s]
     if not rows:
         return "No valid throughput was measured, so nothing can be said of cost."
     best = max(rows, key=lambda row: row.images_per_s or 0.0)
     items = facts.nouns.items
     start = (
-        f"The most {items} a second come from {spoken(best)} at batch {best.batch_size}: "
-        f"{digits(images_per_hour(best.images_per_s))} {items} an hour from one worker"
+        f"{upper_first(spoken(best))} at batch {best.batch_size}, the fastest that was shown, "
+        f"computes {digits(images_per_hour(best.images_per_s))} {items} an hour in one worker"
     )
     dollar = images_per_dollar(best.images_per_s, facts.price)
     if facts.price is None or dollar is None:

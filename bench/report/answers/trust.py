@@ -113,10 +113,9 @@ def _still_possible(facts: Facts, compared: Sequence[ParityRow]) -> str:
 
 
 def _largest_errors(facts: Facts) -> Iterator[str]:
-    images = max((row.images for row in facts.run.parity), default=0)
     for dtype in ("fp32", "bf16", "int8"):
         errors = [
-            row.max_abs_error
+            (row.max_abs_error, row.images)
             for name, row in facts.parity.items()
             if row.max_abs_error is not None
             and row.within_tolerance
@@ -124,8 +123,9 @@ def _largest_errors(facts: Facts) -> Iterator[str]:
             and (scenario.dtype, scenario.task) == (dtype, Task.INFERENCE)
         ]
         if errors:
+            error, images = max(errors)
             on = f"on {count(images, facts.nouns.item)}"
-            yield f"Largest difference of an output in {dtype}: {tiny(max(errors))}, {on}."
+            yield f"Largest difference of an output in {dtype}: {tiny(error)}, {on}."
 
 
 def controls_of(facts: Facts) -> dict[Group, Comparison]:

@@ -5,16 +5,16 @@
 
 The factory is called with the user's settings and returns an `nn.Module`. A shape or a function
 gives its inputs (`bench.worker.workload.inputs`); its outputs are tensors in any nesting, which are
-compared as numbers. Further functions of the user's make more possible: `decide` gives a label for
-each item, `calibration` the batches that int8 is calibrated on, and `train_step` the loss. Random
-generators are seeded before the user's code runs, so all workers get the same.
+compared as numbers. Of the user's further functions `decide` gives a label for each item,
+`calibration` the batches that int8 is calibrated on, and `train_step` the loss. Random generators
+are seeded before the user's code runs, so all workers get the same.
 """
 
 from __future__ import annotations
 
 import hashlib
 import inspect
-from itertools import count, islice
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -52,6 +52,7 @@ from bench.worker.workload.own_outputs import (
 from bench.worker.workload.users_code import (
     UsersFunction,
     called,
+    first_batches,
     kind_of,
     labels_of,
     loss_of,
@@ -73,6 +74,7 @@ _ATTENTION = (torch.nn.MultiheadAttention, torch.nn.TransformerEncoderLayer)
 CALIBRATION_ITEMS = 128
 """At most so many items are taken from the user's calibration data: ranges change little with more,
 and a data loader may hold a million."""
+_MUST_GROW = "a dimension must grow with the batch"
 
 
 class OwnModel(Workload):
@@ -192,6 +194,7 @@ class OwnModel(Workload):
         Raises:
             BenchError: one fails, or returns what cannot be used.
         """
+        self._refuse_one_size()
         if self._decide is not None:
             with torch.inference_mode():
                 outputs = self._taking(self._made(self._seed), 1)(self._inputs_for(1))
@@ -201,6 +204,16 @@ class OwnModel(Workload):
         if self._train_step is not None:
             loss = loss_of(self._train_step, self._made(self._seed).train(), self._given(2))
             called("--train-step", self._train_step.path, loss.backward)
+
+    def _refuse_one_size(self) -> None:
+        """Refuse inputs that are the same for every batch size: rates would be of another one."""
+        try:
+            tensors, call = arranged(self._given(2))
+        except BenchError:
+            return  # it gives one item at a time, and says so
+        shapes = _shapes(tensors)
+        if tensors and not call.holds(2) and shapes == _shapes(self._of_one):
+            raise BenchError(f"{self._inputs} gives {shapes} for batches of 1 and 2: {_MUST_GROW}")
 
     def labels(self, result: object, size: int) -> list[str] | None:
         """Return the label that `--decide` gives each item; None without it.
@@ -252,13 +265,9 @@ class OwnModel(Workload):
                 Status.UNSUPPORTED, "int8 is calibrated on data of yours: give --calibration"
             )
         seed_all(self._seed)
-        given = called(
-            calibration.option,
-            calibration.path,
-            lambda: list(islice(calibration.function(size), most)),  # type: ignore[call-overload] # called
-        )
+        given = first_batches(calibration, size, most)
         shapes = [tuple(tensor.shape) for tensor in tensors_of(self._inputs_for(size))]
-        found = [arranged(batch)[0] for batch in given]  # type: ignore[attr-defined] # a list
+        found = [arranged(batch)[0] for batch in given]
         kept = [one for one in found if [tuple(tensor.shape) for tensor in one] == shapes]
         if not kept:
             first = [tuple(tensor.shape) for tensor in found[0]] if found else "nothing"
@@ -324,10 +333,8 @@ class OwnModel(Workload):
             )
         if not (call.holds(size) or is_batch(tensors, self._of_one, size)):
             shapes, of_one = _shapes(tensors), _shapes(self._of_one)
-            raise BenchError(
-                f"{self._inputs} was called for a batch of {size} and returned the shape "
-                f"{shapes}, and {of_one} for a batch of 1: a dimension must grow with the batch"
-            )
+            given = f"{shapes} for a batch of {size}, and {of_one} for a batch of 1"
+            raise BenchError(f"{self._inputs} gives {given}: {_MUST_GROW}")
         return tensors[0] if self._is_plain else tensors
 
     def _form(self) -> dict[str, Any]:
@@ -347,9 +354,9 @@ class OwnModel(Workload):
     def _only_tensors(self, call: Call) -> bool:
         by_name = inspect.Parameter.POSITIONAL_OR_KEYWORD
         known = (self._parameters.get(name) for name in call.kwargs)
-        return all(isinstance(one, Place) for one in (*call.args, *call.kwargs.values())) and all(
-            one is not None and one.kind is by_name for one in known
-        )
+        given = (*call.args, *call.kwargs.values())
+        by_names = all(one is not None and one.kind is by_name for one in known)
+        return by_names and all(isinstance(one, Place) for one in given)
 
     def _look_at_model(self) -> None:
         """Find out what the model returns and which of its weights are random.

@@ -13,6 +13,8 @@ import re
 import sys
 import sysconfig
 import traceback
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _LONGEST_REASON = 160
+_NO_LABEL = (list, tuple, dict, set, type(None))
 _CALL = re.compile(r"((?:[A-Za-z_][\w.]*|.+\.py):[A-Za-z_][\w.]*)\((.*)\)", re.DOTALL)
 _HERE = Path(__file__).resolve().parents[2]
 _STANDARD = Path(sysconfig.get_paths()["stdlib"]).resolve()
@@ -229,13 +232,34 @@ def labels_of(decide: UsersFunction, outputs: object, size: int) -> list[str]:
         raise BenchError(
             f"{decide} returned {len(labels)} labels for a batch of {size}: one an item"
         )
-    plain = [one.tolist() if isinstance(one, torch.Tensor) else one for one in labels]
+    plain = [one.tolist() if hasattr(one, "tolist") else one for one in labels]
+    if no_labels := [one for one in plain if isinstance(one, _NO_LABEL)]:
+        raise BenchError(
+            f"{decide} returned {kind_of(no_labels[0])} for an item: labels are names, whole "
+            "numbers or truth values, one an item; of scores for each class take `argmax(1)`"
+        )
     if any(isinstance(one, float) for one in plain):
         raise BenchError(
             f"{decide} returned floating point numbers, which change with every rounding: "
             "labels are names, whole numbers or truth values"
         )
     return [str(one) for one in plain]
+
+
+def first_batches(calibration: UsersFunction, size: int, most: int) -> list[object]:
+    """Call `--calibration` and return its first batches.
+
+    Raises:
+        BenchError: it returned nothing that has batches, or failed while they were taken.
+    """
+    batches = calibration(size)
+    if not isinstance(batches, Iterable):
+        raise BenchError(
+            f"{calibration} returned {kind_of(batches)}: it is called with a batch size and "
+            "returns an iterable of batches, each as --inputs returns one"
+        )
+    first = called(calibration.option, calibration.path, lambda: list(islice(batches, most)))
+    return cast("list[object]", first)
 
 
 def loss_of(train_step: UsersFunction, model: torch.nn.Module, batch: object) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -33,9 +34,11 @@ pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("users_code")]
         ("decide", "one_number", "returned an int: it is called with the model's outputs"),
         ("decide", "two_labels", "returned 2 labels for a batch of 1"),
         ("decide", "a_float", "returned floating point numbers"),
+        ("decide", "scores", "returned a list for an item: .* take `argmax"),
+        ("decide", "no_label", "returned a NoneType for an item"),
         ("decide", "raises", r"failed at users_code.py:\d+: KeyError: 'no such thing'"),
         ("calibration", "raises", r"failed at users_code.py:\d+: KeyError"),
-        ("calibration", "no_list", "failed: TypeError: 'int' object is not iterable"),
+        ("calibration", "no_list", "returned an int: it is called with a batch size"),
         ("calibration", "wrong_to_calibrate", "gave no batch of 1 like the inputs"),
         ("train_step", "raises", r"failed at users_code.py:\d+: KeyError"),
         ("train_step", "no_loss", "returned a float that is no loss"),
@@ -49,6 +52,16 @@ def test_what_cannot_be_used_is_one_sentence(option: str, name: str, words: str)
     else:
         work = own("Small", shape=(3, 8, 8), **named)
     with pytest.raises(BenchError, match=f"--{option.replace('_', '-')} users_code:{name} {words}"):
+        work.rehearse()
+
+
+@pytest.mark.parametrize(
+    ("name", "refused"), [("always_four", True), ("one_at_a_time", False), ("by_keyword", False)]
+)
+def test_inputs_of_one_size_are_refused_unless_they_say_so(name: str, refused: bool) -> None:
+    """Four images for a batch of 1 would count as one, and every rate be four times too low."""
+    work = own("Tokens" if name == "by_keyword" else "Small", inputs=f"users_code:{name}")
+    with pytest.raises(BenchError, match="a dimension must grow") if refused else nullcontext():
         work.rehearse()
 
 

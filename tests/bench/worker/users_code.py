@@ -255,6 +255,20 @@ def two_labels(output):
 def a_float(output):
     return output.logits.sum((1, 2))
 
+def scores(output):
+    return output.logits.sum(1)
+
+def no_label(output):
+    return [None]
+
+def always_four(size):
+    return torch.rand(4, 3, 8, 8)
+
+def one_at_a_time(size):
+    if size > 1:
+        raise ValueError("one at a time")
+    return torch.rand(1, 3, 8, 8)
+
 def one_number(output):
     return 3
 
