@@ -14,6 +14,8 @@ from typing_extensions import Self
 from pillqc.errors import UsageError, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pillqc.data.images import Sample
     from pillqc.inspection.inspector import Tally
     from pillqc.model.network import LoadedModel
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 UNTRAINED: Final = (
     "THE MODEL IS UNTRAINED: its decisions mean nothing; give a trained one with --model"
 )
+_MODELS: Final = (".safetensors", ".pt", ".pt2", ".pth", ".onnx")
 _FAILED, _SUSPICIOUS, _BOTH = 1, 3, 4
 
 
@@ -52,10 +55,10 @@ MODEL: Final = click.option(
     "--model", help="Model file, `imagenet`, `hed` or `random`; the shipped model by default."
 )
 SIZE: Final = click.option(
-    "--size", type=click.IntRange(32), help="Side in pixels; the model's by default."
+    "--size", type=click.IntRange(32, 2048), help="Side in pixels; the model's by default."
 )
 SIZE_224: Final = click.option(
-    "--size", type=click.IntRange(32), default=224, help="Side in pixels."
+    "--size", type=click.IntRange(32, 2048), default=224, help="Side in pixels."
 )
 BACKEND: Final = click.option(
     "--backend",
@@ -96,6 +99,27 @@ def check_model_name(out: Path) -> None:
     """Refuse a name that is not one of a model file."""
     if out.suffix != ".safetensors":
         raise UsageError(f"{out}: a model file ends in .safetensors")
+
+
+def refuse_to_replace(outputs: Mapping[str, Path | None]) -> None:
+    """Refuse outputs, by option, that have the name of a picture or model, or each other's.
+
+    Raises:
+        UsageError: the file that is named would be lost.
+    """
+    from pillqc.data.file_names import is_image_name
+
+    taken: dict[Path, str] = {}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        if is_image_name(path.name) or path.suffix.lower() in _MODELS:
+            raise UsageError(f"{option} {path}: this is the name of a picture or a model")
+        if option == "--html" and path.suffix.lower() not in (".html", ".htm"):
+            raise UsageError(f"{option} {path}: a page ends in .html")
+        other = taken.setdefault(path.resolve(), option)
+        if other != option:
+            raise UsageError(f"{other} and {option} name the same file, {path}")
 
 
 def loaded_model(model: str | None, *, comparing: bool = False) -> LoadedModel:

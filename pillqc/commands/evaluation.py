@@ -64,8 +64,7 @@ _LETTERS: Final = 8
 @click.option(
     "--per-defect",
     type=click.IntRange(20),
-    default=120,
-    help="With --sizes: number of pills of each defect.",
+    help="With --sizes: number of pills of each defect, 120 by default.",
 )
 @click.option(
     "--backend",
@@ -85,7 +84,7 @@ def evaluate_command(  # more than 8 parameters: click passes one for each optio
     figures: Path | None,
     write_card: bool,
     sizes: bool,
-    per_defect: int,
+    per_defect: int | None,
     backend: str,
     dtype: str,
 ) -> None:
@@ -108,12 +107,14 @@ def evaluate_command(  # more than 8 parameters: click passes one for each optio
             raise UsageError(
                 "--sizes renders its own pills; give no data, split, size or card with it"
             )
-        report_sizes(model, (backend, dtype), per_defect, figures, as_json=as_json)
+        report_sizes(model, (backend, dtype), per_defect or 120, figures, as_json=as_json)
         return
     if data is None:
         raise UsageError("--data is missing; give a folder of images, or --sizes")
-    if (backend, dtype) != ("stock", "fp32"):
-        raise UsageError("--backend and --dtype go with --sizes; without it stock runs in fp32")
+    if (backend, dtype, per_defect) != ("stock", "fp32", None):
+        raise UsageError(
+            "--backend, --dtype and --per-defect go with --sizes; without it stock runs in fp32"
+        )
     if write_card:
         _check_card_options(model, include_seen=include_seen)
     found = samples_in(data, good)  # fails before torch is imported, which takes seconds

@@ -23,6 +23,7 @@ from pillqc.commands.common import (
     exit_by,
     loaded_model,
     note,
+    refuse_to_replace,
 )
 from pillqc.errors import PillqcError, UsageError, writing
 
@@ -121,6 +122,7 @@ def inspect_command(  # more than 8 parameters: click passes one for each option
         )
     if shard is not None and shards is None:
         raise UsageError("--shard needs --shards, the folder for the parts")
+    refuse_to_replace({"--csv": csv_file, "--html": html})
     way, doubt = choose(backend)
     if doubt:
         click.echo(f"backend auto: {doubt}", err=True)
@@ -205,6 +207,7 @@ def merge_command(
     from pillqc.inspection import shards
     from pillqc.inspection.inspector import Tally
 
+    refuse_to_replace({"--output": output, "--csv": csv_file})
     merged = shards.merge(folder)
     lacking = ", ".join(f"shard {which} lacks {count}" for which, count in merged.missing.items())
     if lacking and not partial:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from typing_extensions import Self
 
+from pillqc.data.marker import own_output
 from pillqc.errors import shown, writing
 from pillqc.inspection.inspector import likely_defects
 
@@ -49,30 +50,44 @@ def inspection_line(result: Inspection) -> str:
 class CsvLines:
     """A CSV file of decisions, written row by row; names keep their bytes. None writes nothing.
 
-    With `defects` it has columns for them, at the end.
+    With `defects` it has columns for them, at the end. An earlier table of the same name stays
+    until the first row, so that what fails before does not cost it.
     """
 
     def __init__(self, path: Path | None, *, defects: bool = False) -> None:
         self._path = path
         self._columns = (*_COLUMNS, *(_DEFECT_COLUMNS if defects else ()))
         self._file: TextIO | None = None
+        self._is_earlier = False
+        """Whether the file still holds the table of an earlier inspection."""
 
     def __enter__(self) -> Self:
         if self._path is not None:
+            self._is_earlier = own_output(self._path) is not None
             with writing(self._path):
                 self._file = self._path.open(
-                    "w", newline="", encoding="utf-8", errors="surrogateescape"
+                    "a" if self._is_earlier else "w",
+                    newline="",
+                    encoding="utf-8",
+                    errors="surrogateescape",
                 )
-            self._rows = csv.DictWriter(
-                self._file, self._columns, lineterminator="\n", extrasaction="ignore"
-            )
-            self._rows.writeheader()
-            self._file.flush()  # a table in the inspected folder is recognised by its first line
+            if not self._is_earlier:
+                self._begin(self._file)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
         if self._file is not None:
+            if self._is_earlier and failed is None:
+                self._begin(self._file)
             self._file.close()
+
+    def _begin(self, file: TextIO) -> None:
+        if self._is_earlier:
+            file.truncate(0)
+            self._is_earlier = False
+        self._rows = csv.DictWriter(file, self._columns, lineterminator="\n", extrasaction="ignore")
+        self._rows.writeheader()
+        file.flush()  # a table in the inspected folder is recognised by its first line
 
     def add(self, values: Mapping[str, Any]) -> None:
         """Write the row of a file, from `Inspection.as_dict`.
@@ -82,6 +97,8 @@ class CsvLines:
         """
         if self._file is None:
             return
+        if self._is_earlier:
+            self._begin(self._file)
         boxes = values["boxes"]
         low, high = values.get("undecided") or ("", "")
         defects = values.get("defects") or {}

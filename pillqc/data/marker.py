@@ -61,13 +61,17 @@ def save_drawing(image: Image.Image, path: Path) -> None:
     write_whole(path, encode_marked(image, "JPEG" if is_jpeg else "PNG"))
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write to another name and rename, so that no reader of the folder finds half a file."""
+def write_whole(path: Path, content: bytes | None) -> None:
+    """Write to another name and rename, so that no reader of the folder finds half a file.
+
+    Without content it only tries whether that can be done, and leaves the folder as it is.
+    """
     digest = zlib.crc32(path.name.encode(errors="replace"))
     partial = path.with_name(f".pillqc-{digest:x}-{os.getpid()}")
     try:
-        partial.write_bytes(content)
-        partial.replace(path)
+        partial.write_bytes(content or b"")
+        if content is not None:
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 

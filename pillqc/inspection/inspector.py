@@ -97,8 +97,9 @@ class Inspection:  # more than 15 fields: the keys of the JSON, and the maps
             "ms": self.ms,
         }
         if self.decision == "error":
-            found |= {"reason": self.reason, "looked_at": self.looked_at}
+            found["reason"] = self.reason
         found |= {
+            "looked_at": self.looked_at,
             "batch": self.batch,
             "unlike": self.unlike,
             "notes": list(self.notes),

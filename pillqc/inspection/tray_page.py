@@ -40,7 +40,6 @@ _MOST_ERRORS: Final = 1000
 _WIDTH: Final = 640
 """Pixels of a picture on the page: photograph and heat map side by side."""
 _QUALITY: Final = 80
-_UNFINISHED: Final = f"<!DOCTYPE html>\n<!-- {MARK} -->\n<p>This inspection is not finished.\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +89,7 @@ class TrayPage:
         self._errors: list[tuple[str, str]] = []
         if path is not None:
             with writing(path):  # fails before hours of inspection
-                write_whole(path, _UNFINISHED.encode())
+                write_whole(path, None)
 
     def add(self, result: Inspection) -> Inspection:
         """Take a result, draw it if it is among the worst so far, and return it unchanged."""

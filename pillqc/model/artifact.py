@@ -129,9 +129,8 @@ def check_writable(path: Path) -> None:
 def read_artifact(path: Path) -> tuple[ModelCard, dict[str, Tensor]]:
     """Return the card and the weights, or raise a `ModelFileError` with the reason."""
     if not path.is_file():
-        raise ModelFileError(
-            f"{path}: no such model file; name one, or `imagenet`, `hed` or `random`"
-        )
+        what = "a folder, not a model file" if path.is_dir() else "no such model file"
+        raise ModelFileError(f"{path}: {what}; name one, or `imagenet`, `hed` or `random`")
     try:
         with safe_open(path, framework="pt") as file:
             card = _read_card(path, (file.metadata() or {}).get(_KEY))
@@ -154,6 +153,8 @@ def _read_card(path: Path, text: str | None) -> ModelCard:
         )
     try:
         raw = json.loads(text)
+        if not isinstance(raw, dict):
+            raise TypeError("it is no JSON object")  # noqa: TRY301
         if raw["format"] != FORMAT:
             raise ModelFileError(
                 f"{path}: model format {raw['format']}, this version reads {FORMAT}; train it"

@@ -333,7 +333,7 @@ class OwnModel(Workload):
             )
         if not (call.holds(size) or is_batch(tensors, self._of_one, size)):
             shapes, of_one = _shapes(tensors), _shapes(self._of_one)
-            given = f"{shapes} for a batch of {size}, and {of_one} for a batch of 1"
+            given = f"for a batch of {size} the shape {shapes}, and {of_one} for one of 1"
             raise BenchError(f"{self._inputs} gives {given}: {_MUST_GROW}")
         return tensors[0] if self._is_plain else tensors
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -168,6 +169,29 @@ def test_a_model_that_names_defects_has_columns_for_them(
     assert headers[1] == [*headers[0], "defect", "probability_defect", "defects"]
     assert (row["defect"], row["probability_defect"]) == ("crack", "0.5")
     assert json.loads(row["defects"]) == named[1].defects
+
+
+def test_an_earlier_table_stays_until_the_first_row(
+    named: list[Inspection], tmp_path: Path
+) -> None:
+    """What fails before costs nothing; an inspection of nothing ends with an empty table."""
+    table = tmp_path / "d.csv"
+    with CsvLines(table) as rows:
+        rows.add(named[0].as_dict())
+    earlier = table.read_text()
+    with contextlib.suppress(KeyboardInterrupt), CsvLines(table):
+        raise KeyboardInterrupt
+    assert table.read_text() == earlier
+    with CsvLines(table) as rows:
+        assert table.read_text() == earlier
+        rows.add(named[1].as_dict())
+    assert [line.split(",")[1] for line in table.read_text().splitlines()] == ["decision", "bad"]
+    with CsvLines(table):
+        pass
+    assert table.read_text() == earlier.splitlines(keepends=True)[0]
+    table.write_text("a list of mine\n")
+    with CsvLines(table):
+        assert table.read_text().startswith("path,decision")
 
 
 def test_a_picture_shows_the_map_of_the_likeliest_defect(named: list[Inspection]) -> None:

@@ -44,6 +44,30 @@ def lines(result: Result) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--html", "a.png"), "--html {}/a.png: this is the name of a picture or a model"),
+        (("--csv", "a.png"), "--csv {}/a.png: this is the name of a picture or a model"),
+        (("--csv", "m.safetensors"), "m.safetensors: this is the name of a picture or a model"),
+        (("--html", "page.csv"), "a page ends in .html"),
+        (("--csv", "x.html", "--html", "x.html"), "--csv and --html name the same file"),
+    ],
+)
+def test_an_output_that_would_replace_a_picture_a_model_or_another_is_refused(
+    tmp_path: Path, options: tuple[str, ...], words: str
+) -> None:
+    """Before anything is written: the only photograph of a pill would be lost."""
+    for name in ("a.png", "m.safetensors", "page.csv", "x.html"):
+        PHOTO.save(tmp_path / name, "PNG")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    named = [one if one.startswith("--") else tmp_path / one for one in options]
+    done = inspected(tmp_path, *named)
+    assert done.exit_code == 2
+    assert words.format(tmp_path) in " ".join(done.stderr.split())
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_formats_that_are_read_are_decided_and_other_files_are_listed(tmp_path: Path) -> None:
     """By any of their suffixes; a file that was not read must not pass for a good pill."""
     formats = ("jfif", "JPE", "jp2", "gif", "ppm", "tga", "ico", "qoi")
@@ -61,6 +85,7 @@ def test_formats_that_are_read_are_decided_and_other_files_are_listed(tmp_path: 
     assert set(reported) == {*(f"pill.{suffix}" for suffix in formats), *unseen}
     assert {name for name, line in reported.items() if line["decision"] == "error"} == unseen
     assert {reported[name]["looked_at"] for name in unseen} == {False}
+    assert {one["looked_at"] for name, one in reported.items() if name not in unseen} == {True}
     assert "looked at 8: " in done.stderr
     assert "not looked at: 6" in done.stderr
     assert done.exit_code == 1

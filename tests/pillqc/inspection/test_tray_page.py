@@ -107,8 +107,13 @@ def test_a_page_that_cannot_be_written_fails_at_once(tmp_path: Path) -> None:
         TrayPage(tmp_path / "no" / "folder.html")
 
 
-def test_an_inspection_that_was_cut_says_so(tmp_path: Path) -> None:
-    """And leaves no page that looks whole."""
+def test_an_inspection_that_was_cut_leaves_no_page_and_an_earlier_one_as_it_was(
+    tmp_path: Path,
+) -> None:
+    """Nor any other file in the folder."""
     page = tmp_path / "tray.html"
     TrayPage(page).add(result(tmp_path, "error", None, reason="x"))
-    assert "not finished" in page.read_text()
+    assert not [*tmp_path.glob("*.html"), *tmp_path.glob(".pillqc*")]
+    page.write_text("of yesterday")
+    TrayPage(page).add(result(tmp_path, "error", None, reason="x"))
+    assert page.read_text() == "of yesterday"
