@@ -12,6 +12,7 @@ import pytest
 from bench.cli import main
 from bench.plan.matrix import matrix
 from bench.plan.profiles import PROFILES
+from bench.plan.thresholds import DEFAULT
 from bench.store import records, run_folder
 from tests.bench.command import bench
 
@@ -201,6 +202,7 @@ def test_scenarios_lists_the_matrix_and_what_it_leaves_out() -> None:
     text = bench("scenarios").stdout
     assert "training/ipex/eager/bf16/channels_last/b8/full" in text
     assert "Left out:" in text
+    assert f"more than {DEFAULT.max_call_s:g} s a call" in text
     assert "archived: " in text
 
 

@@ -135,6 +135,20 @@ def test_accepted_runs_pass_the_policy_written_from_them(make_run: Any, tmp_path
     assert gate("--policy", path, one).exit_code == 0
 
 
+def test_a_run_of_one_launch_lowers_a_floor_that_another_one_gave(
+    make_run: Any, tmp_path: Path
+) -> None:
+    """It was accepted too, so it passes; alone it gives no floor."""
+    path = tmp_path / "p.json"
+    one = make_run("a", {A: (1.4, 1.35, 1.45)})
+    two = make_run("b", {A: (1.2, 1.0, 1.4), B: (1.1, 1.05, 1.2)}, launches=1)
+    assert gate("--write-policy", path, one, two).exit_code == 0
+    (machine,) = json.loads(path.read_text())["machines"]
+    (only,) = machine["floors"]
+    assert (only["scenario"], only["speedup_at_least"]) == (A, pytest.approx(1 / 1.02, abs=1e-3))
+    assert [gate("--policy", path, run).exit_code for run in (one, two)] == [0, 0]
+
+
 @pytest.mark.parametrize("changes", [{"launches": 1}, {"verdict": "invalid"}])
 def test_no_policy_is_written_from_a_run_that_shows_nothing(
     make_run: Any, tmp_path: Path, changes: dict[str, Any]

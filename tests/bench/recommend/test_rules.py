@@ -24,6 +24,7 @@ from bench.text.wording import TIMES
 from tests.bench.calls import with_rows
 from tests.bench.command import bench
 from tests.bench.made_up_runs import DEFAULT_1, IPEX_1, MakeRun, Save
+from tests.known import known
 
 SCRIPT_1 = "inference/stock/torchscript+fusion/fp32/channels_last/b1"
 COMPILED_1 = "inference/stock/compile/fp32/channels_last/b1"
@@ -328,6 +329,19 @@ def test_compile_that_was_not_measured_is_named_beside_the_supported_way(
     found = recommend(Facts(cut), Wish()).supported
     assert found is not None
     assert ("has no result here" in found.sentence) == (not measured)
+
+
+def test_compile_that_is_the_recommended_way_itself_is_not_missing(run: MakeRun) -> None:
+    """Stock int8 is compiled, and its quantizer is deprecated: nothing supported has int8."""
+    whole = run(int8=True)
+    rows = [row for row in whole.scenarios if (row.backend, row.dtype) != ("ipex", "int8")]
+    names = {row.scenario for row in rows}
+    calls = tuple(row for row in whole.iterations if row.scenario in names)
+    cut = dataclasses.replace(whole, scenarios=tuple(rows), iterations=calls)
+    found = recommend(Facts(cut), Wish(int8=True))
+    row = known(found.row)
+    assert (row.mode, row.dtype) == ("compile", "int8")
+    assert "no result here" not in known(found.supported).sentence
 
 
 def test_command_warns_and_prints_the_supported_way_too(

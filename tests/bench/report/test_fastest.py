@@ -133,6 +133,7 @@ def test_throughput_is_that_of_a_scenario_that_was_shown(make_run: MakeRun) -> N
     assert speeds[IPEX_1] > speeds[default_8]
     assert answer.number == f"{digits(speeds[IPEX_1])} images/s"
     assert answer.question.endswith("batch 1")
+    assert any(one.startswith("At batch 8 nothing was shown") for one in answer.details)
 
 
 def test_throughput_does_not_repeat_the_only_batch_that_was_measured(good: Facts) -> None:
@@ -153,7 +154,9 @@ def test_throughput_takes_the_batch_with_most_images(good: Facts) -> None:
         for group in good.groups
         if group.task == "inference" and (best := winners.winner(good, group)) is not None
     )
-    assert answer_of(good, "throughput").number == f"{digits(most)} images/s"
+    answer = answer_of(good, "throughput")
+    assert answer.number == f"{digits(most)} images/s"
+    assert not any("nothing was shown" in one for one in answer.details)
 
 
 def test_failed_control_leaves_no_winner(make_run: MakeRun) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from bench.analysis import winners
 from bench.analysis.run_facts import Comparison, Facts
+from bench.analysis.timing import ENDED_BEFORE
 from bench.plan.scenario import Status, Verdict
 from bench.report import build
 from bench.report.answers import environments
@@ -240,7 +241,11 @@ def test_int8_that_the_budget_left_out_is_no_invalid_result(make_run: MakeRun) -
 def test_ipex_that_the_budget_left_out_is_not_called_impossible(make_run: MakeRun) -> None:
     """It was never tried; what could not be imported was."""
     run = make_run(only=THREE)
-    for begin, words in ((NO_TURN, "no turn"), ("missing", "could not be measured here")):
+    for begin, words in (
+        (NO_TURN, "no turn"),
+        (f"{ENDED_BEFORE} its first round", "no turn"),
+        ("missing", "could not be measured here"),
+    ):
         facts = without(run, f"{begin} of 60 s", backend="ipex")
         assert words in answer_of(facts, "ipex").headline
 

@@ -15,7 +15,7 @@ from bench.plan.scenario import BaselineKind
 from bench.report import build, formats
 from bench.report.speedup_table import speedups
 from tests.bench.calls import with_rows
-from tests.bench.made_up_runs import IPEX_1, THREE, MakeRun
+from tests.bench.made_up_runs import DEFAULT_1, IPEX_1, THREE, MakeRun
 from tests.bench.report.test_varied import with_variable
 from tests.known import known
 
@@ -47,6 +47,14 @@ def test_a_decided_row_folds_its_rounds_and_stock_tuned(run: Run) -> None:
     assert cell.text == "ok"
     assert "24 rounds" in cell.fold
     assert "stock tuned is" in cell.fold
+
+
+def test_stock_tuned_of_another_dtype_has_its_dtype(make_run: MakeRun) -> None:
+    """Emulated bf16 is measured against stock default, which is fp32."""
+    bf16 = DEFAULT_1.replace("fp32/contiguous", "bf16/channels_last")
+    found = remark(make_run(only=(DEFAULT_1, bf16), native_bf16=False), bf16)
+    assert "stock tuned is stock PyTorch eager (contiguous), in fp32" in found.fold
+    assert ", in fp32" not in remark(make_run(only=THREE)).fold
 
 
 def test_a_single_process_has_the_source_of_its_variance(run: Run, make_run: MakeRun) -> None:

@@ -137,7 +137,10 @@ def test_trust_tables_list_failures_untrained_models_and_the_worst_noise(run: Ru
     scenarios = tuple(row for row in run.scenarios if row.scenario != BF16)
     calls = tuple(row for row in run.iterations if row.scenario != BF16)
     facts = Facts(replace(run, noise=tuple(noise), scenarios=scenarios, iterations=calls))
-    assert "untrained" in tables.parity(facts, {}).caption
+    parity = tables.parity(facts, {})
+    assert "untrained" in parity.caption
+    on_maps = [row.cells[parity.columns.index("Largest map error")] for row in parity.rows]
+    assert {cell.note.endswith(" allowed") for cell in on_maps if cell.sort is not None} == {True}
     failures = [row.cells for row in tables.failures(facts, {}).rows]
     assert [cells[0].sort or cells[0].text for cells in failures] == [LAST_1, BF16]
     assert failures[0][2].text == "differs by 0.7"

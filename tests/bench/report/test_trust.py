@@ -33,6 +33,20 @@ def test_same_decisions_have_a_count_and_what_so_few_leave_open(
     assert any("8 images" in text and "31 %" in text for text in answer.details)
 
 
+def test_the_largest_difference_has_the_images_that_it_was_found_on(make_run: MakeRun) -> None:
+    """Not those of another dtype's comparison."""
+    run = make_run(trained=True)
+    for row in run.parity:
+        run = with_rows(
+            run, "parity", row.scenario, images=8 if "bf16" in row.scenario else row.images
+        )
+    found = [one for one in answer_of(Facts(run), "decisions").details if "Largest" in one]
+    assert {one.split(" in ")[1][:4]: one.endswith("on 8 images.") for one in found} == {
+        "fp32": False,
+        "bf16": True,
+    }
+
+
 def test_changed_decisions_are_counted_and_named(make_run: MakeRun) -> None:
     """One scenario with changed decisions is enough."""
     answer = answer_of(Facts(make_run(trained=True, decisions_changed=((IPEX_1, 2),))), "decisions")

@@ -87,7 +87,8 @@ def test_a_slowed_layer_is_in_the_sentence(run: Run) -> None:
     found = why.why(Facts(slow), (DEFAULT_1, IPEX_1))
     assert re.search(
         r"IPEX with TorchScript \(fusion on\) takes [\d.]+ ms a call less than stock default: "
-        r"[\d.]+ ms against [\d.]+ ms\. The largest part of that is conv3_1, with 4\d %\. ",
+        r"[\d.]+ ms against [\d.]+ ms\. The largest part of that is conv3_1, with 4\d %\. "
+        r"By kind, \d+ % lies in ",
         found.sentence,
     )
 

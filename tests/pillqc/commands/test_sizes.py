@@ -20,10 +20,12 @@ pytestmark = pytest.mark.torch
         ("evaluate", "--sizes", "--data", "pills"),
         ("evaluate", "--sizes", "--size", "64"),
         ("evaluate", "--data", "pills", "--dtype", "bf16"),
+        ("evaluate", "--data", "pills", "--per-defect", "30"),
+        ("evaluate", "--data", "pills", "--size", "100000"),
     ],
 )
 def test_data_and_sizes_exclude_each_other(words: tuple[str, ...]) -> None:
-    """One of them is needed, and a backend or a dtype goes with sizes."""
+    """One of them is needed, what goes with sizes is refused elsewhere, and a size has a limit."""
     done = run(*words)
     assert done.exit_code == 2, done.output
 

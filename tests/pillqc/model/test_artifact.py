@@ -157,6 +157,16 @@ def test_an_unusable_card_is_refused(tmp_path: Path, card: ModelCard, message: s
         read_artifact(path)
 
 
+def test_a_card_that_is_no_object_and_a_folder_are_named_as_such(tmp_path: Path) -> None:
+    """In our words, not Python's."""
+    path = tmp_path / "m.safetensors"
+    save_file({"weight": torch.ones(2)}, path, metadata={"pillqc_card": "[1]"})
+    with pytest.raises(ModelFileError, match=r"its card is damaged .it is no JSON object"):
+        read_artifact(path)
+    with pytest.raises(ModelFileError, match="a folder, not a model file"):
+        read_artifact(tmp_path)
+
+
 def test_a_failed_save_leaves_the_old_file(saved: Path, tmp_path: Path) -> None:
     """A crash while writing costs nothing."""
     path = tmp_path / "m.safetensors"
