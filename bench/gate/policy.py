@@ -203,21 +203,19 @@ def write(path: Path, runs: Sequence[Run]) -> PolicyFile:
         BenchError: the file at this path is not a policy, or cannot be written.
     """
     machines = {one.fingerprint: one for one in read(path).machines} if path.exists() else {}
-    lowest: dict[tuple[str, str], dict[tuple[str, str], float]] = {}
-    sure: set[tuple[tuple[str, str], tuple[str, str]]] = set()
+    measured: dict[tuple[str, str], dict[tuple[str, str], list[tuple[float, int]]]] = {}
     for run in runs:
-        machine = stored_runs.machine_of(run)
-        floors = lowest.setdefault(machine, {})
+        of_machine = measured.setdefault(stored_runs.machine_of(run), {})
         for key, row in stored_runs.rows_of(run).items():
             found = stored_runs.usable(row)
             if key[1] in _BASELINES and not isinstance(found, str):
-                floor = math.floor(1000 * found.low / (1 + DEFAULT.floor_slack)) / 1000
-                floors[key] = min(floor, floors.get(key, floor))
-                if row.launches >= DEFAULT.min_launches:
-                    sure.add((machine, key))
-    for machine, measured in lowest.items():
-        fingerprint, name = machine
-        floors = {key: floor for key, floor in measured.items() if (machine, key) in sure}
+                of_machine.setdefault(key, []).append((found.low, row.launches))
+    for (fingerprint, name), of_machine in measured.items():
+        floors = {
+            key: math.floor(1000 * min(low for low, _ in rows) / (1 + DEFAULT.floor_slack)) / 1000
+            for key, rows in of_machine.items()
+            if max(launches for _, launches in rows) >= DEFAULT.min_launches
+        }
         if not floors:
             raise NoVerdictError(
                 f"no accepted run of {name} has a valid speedup of two launches or more: "

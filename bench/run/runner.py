@@ -250,10 +250,9 @@ class Runner:
             if not visit.is_first:
                 engine.end([participant.process for participant in group.participants])
         self._thorough |= visit.thorough
-        for execution in executions:
-            if not execution.is_control:
-                outcome = self.state.outcomes[execution.scenario.id]
-                outcome.add_energy(execution.joules, execution.joules_images)
+        for one in executions:
+            if not one.is_control:
+                self.state.outcomes[one.scenario.id].add_energy(one.joules, one.joules_images)
         if done:
             # what failed took its part of the opening, too
             lived = len(executions) / len(group.participants)
@@ -323,7 +322,8 @@ class Runner:
         """Note when each headline was decided; forget it for one that is open again."""
         decided = decided_claims(analysis, self.policy)
         self._headlines = len(Claims(analysis).all)
-        self._decided_s = {name: self._decided_s.get(name, self._elapsed()) for name in decided}
+        now_s = self._elapsed()
+        self._decided_s = {name: self._decided_s.get(name, now_s) for name in decided}
 
     # ---- the end ---------------------------------------------------------------------------
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _SEEN: Final = "{} OF THESE IMAGES WERE SEEN IN TRAINING: the figures are too good"
 _LETTERS: Final = 8
+_PER_DEFECT: Final = 120
 """Letters of a class's name above its column of the confusion matrix."""
 
 
@@ -64,7 +65,7 @@ _LETTERS: Final = 8
 @click.option(
     "--per-defect",
     type=click.IntRange(20),
-    help="With --sizes: number of pills of each defect, 120 by default.",
+    help=f"With --sizes: number of pills of each defect, {_PER_DEFECT} by default.",
 )
 @click.option(
     "--backend",
@@ -107,7 +108,7 @@ def evaluate_command(  # more than 8 parameters: click passes one for each optio
             raise UsageError(
                 "--sizes renders its own pills; give no data, split, size or card with it"
             )
-        report_sizes(model, (backend, dtype), per_defect or 120, figures, as_json=as_json)
+        report_sizes(model, (backend, dtype), per_defect or _PER_DEFECT, figures, as_json=as_json)
         return
     if data is None:
         raise UsageError("--data is missing; give a folder of images, or --sizes")

@@ -61,19 +61,26 @@ def save_drawing(image: Image.Image, path: Path) -> None:
     write_whole(path, encode_marked(image, "JPEG" if is_jpeg else "PNG"))
 
 
-def write_whole(path: Path, content: bytes | None) -> None:
-    """Write to another name and rename, so that no reader of the folder finds half a file.
-
-    Without content it only tries whether that can be done, and leaves the folder as it is.
-    """
-    digest = zlib.crc32(path.name.encode(errors="replace"))
-    partial = path.with_name(f".pillqc-{digest:x}-{os.getpid()}")
+def write_whole(path: Path, content: bytes) -> None:
+    """Write to another name and rename, so that no reader of the folder finds half a file."""
+    partial = _partial(path)
     try:
-        partial.write_bytes(content or b"")
-        if content is not None:
-            partial.replace(path)
+        partial.write_bytes(content)
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def try_to_write(path: Path) -> None:
+    """Make and remove a file beside `path`, which stays as it is; an OSError says why not."""
+    partial = _partial(path)
+    partial.touch()
+    partial.unlink()
+
+
+def _partial(path: Path) -> Path:
+    digest = zlib.crc32(path.name.encode(errors="replace"))
+    return path.with_name(f".pillqc-{digest:x}-{os.getpid()}")
 
 
 def _head(path: Path) -> bytes:

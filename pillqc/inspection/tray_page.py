@@ -23,7 +23,7 @@ from importlib import resources
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
-from pillqc.data.marker import MARK, write_whole
+from pillqc.data.marker import MARK, try_to_write, write_whole
 from pillqc.errors import PillqcError, shown, writing
 from pillqc.inspection.inspector import likely_defects
 from pillqc.inspection.pictures import draw
@@ -89,7 +89,7 @@ class TrayPage:
         self._errors: list[tuple[str, str]] = []
         if path is not None:
             with writing(path):  # fails before hours of inspection
-                write_whole(path, None)
+                try_to_write(path)
 
     def add(self, result: Inspection) -> Inspection:
         """Take a result, draw it if it is among the worst so far, and return it unchanged."""

@@ -20,6 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from pillqc.data.marker import try_to_write
 from pillqc.data.seen_images import decode_seen
 from pillqc.errors import ModelFileError
 
@@ -119,9 +120,7 @@ def check_writable(path: Path) -> None:
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
         if path.exists() and not os.access(path, os.W_OK):
             raise PermissionError(errno.EACCES, "it is read-only")
-        trial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        trial.touch()
-        trial.unlink()
+        try_to_write(path)
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be written ({error.strerror})") from error
 

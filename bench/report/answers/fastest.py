@@ -73,13 +73,14 @@ def throughput(facts: Facts) -> Answer | None:
         f"Stock default at its best: {_figure(facts, 'throughput', default)} at batch "
         f"{default.batch_size}."
     )
+    details = [*answer.details, sentence]
     level = [f"{one.group.batch_size}" for one in winners if not one.is_shown and one is not best]
-    of_level = (
-        f"At batch {listed(level)} nothing was shown to be faster than stock default, whose rate "
-        "counts there."
-    )
-    further = (sentence, of_level) if level else (sentence,)
-    return dataclasses.replace(answer, details=(*answer.details, *further))
+    if level:
+        details.append(
+            f"At batch {listed(level)} nothing was shown to be faster than stock default, whose "
+            "rate counts there."
+        )
+    return dataclasses.replace(answer, details=tuple(details))
 
 
 def _winners(facts: Facts) -> list[Winner]:
