@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _BESIDE_RESUME = ("--resume", "--budget", "--reports")
 _OF_OWN_MODEL = ("model", "inputs", "shape", "settings", "decide", "calibration", "train_step")
+_OF_THE_INSPECTOR = ("--data", "--good", "--weights")
 
 
 @click.command()
@@ -102,9 +103,16 @@ def run(
     from bench.run import measure
     from bench.run.request import RunRequest
 
-    idle = [name for name in options.given(context) if name not in _BESIDE_RESUME]
+    typed = options.given(context)
+    idle = [name for name in typed if name not in _BESIDE_RESUME]
     if resume is not None and idle:
         raise UsageError(f"--resume keeps the run's own settings: leave {', '.join(idle)} out")
+    idle = [name for name in typed if name in _OF_THE_INSPECTOR]
+    if others["model"] is not None and idle:
+        raise UsageError(
+            f"{', '.join(idle)}: only the inspector has pills and weights to choose; a model of "
+            "your own brings its weights, and its inputs come from --inputs or --input-shape"
+        )
     request = RunRequest(
         profile=PROFILES[profile],
         budget_s=budget,

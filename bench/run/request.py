@@ -171,8 +171,6 @@ class RunRequest:
         worker_settings.chosen_cpus(self.threads)  # refuses more threads than cores
         if self.own:
             self.own.check()
-            if self.weights:
-                raise UsageError("--weights are the inspector's: your own model brings its own")
         else:
             arguments.check_pills(self.data)
         chosen = {scenario.backend for scenario in select(self._matrix(), self.only)}
