@@ -215,45 +215,51 @@ class Judge:
         each candidate then needs a higher confidence (Bonferroni), while the opponents cost nothing
         (intersection-union, Berger 1982). With one candidate and one opponent it is the interval of
         `compare`.
+
+        A candidate that may be compared with no opponent, for its noise, is left out. The best of
+        the family may then be faster than it seems, so only `faster` can be shown.
         """
         group = self._group_of_any(candidates)
-        ours = [participant for participant in candidates if self._is_usable(group, participant)]
-        theirs = [participant for participant in opponents if self._is_usable(group, participant)]
+        ours, theirs = self._usable(group, candidates), self._usable(group, opponents)
         if group is None or not ours or not theirs:
             return None
+        judged = [
+            one for one in ours if any(self.objection(one, other) is None for other in theirs)
+        ]
+        chosen = judged or ours
         tail = (1 - (confidence or self._confidence)) / 2
         low = max(
-            min(self._bound(group, one, other, tail / len(ours), -1) for other in theirs)
-            for one in ours
+            min(self._bound(group, one, other, tail / len(chosen), -1) for other in theirs)
+            for one in chosen
         )
         high = min(
-            max(self._bound(group, one, other, tail / len(theirs), +1) for one in ours)
+            max(self._bound(group, one, other, tail / len(theirs), +1) for one in chosen)
             for other in theirs
         )
-        candidate = named if named in ours else self._fastest(group, ours)
-        baseline = self._fastest(group, theirs)
+        candidate = named if named in chosen else self._by_speed(group, chosen)[0]
+        baseline = self._by_speed(group, theirs)[0]
         sides = self._sides(group, candidate, baseline, alone=False)
         if sides is None:
             return self._judged(group, candidate, baseline, None)
         estimate = self._estimate(group, *sides)
-        ratio = self._as_ratio(
-            group,
-            sides,
-            estimate,
-            down=estimate.log_ratio - low,
-            up=high - estimate.log_ratio,
-        )
-        return self._judged(group, candidate, baseline, ratio)
+        reach = {"down": estimate.log_ratio - low, "up": high - estimate.log_ratio}
+        ratio = self._as_ratio(group, sides, estimate, **reach)
+        found = self._judged(group, candidate, baseline, ratio)
+        left_out = next((one for one in ours if one not in chosen), None)
+        if left_out is None or found.verdict not in (Verdict.SLOWER, Verdict.SAME):
+            return found
+        why = f"{left_out} may be faster: {self.objection(left_out, baseline)}"
+        return replace(found, verdict=Verdict.INCONCLUSIVE, reason=why)
 
     def _group_of_any(self, participants: Sequence[str]) -> str | None:
         """Return the group of a family, of which some may not have been measured."""
         found = map(self.measurements.group_of, participants)
         return next((group for group in found if group is not None), None)
 
-    def _is_usable(self, group: str | None, participant: str) -> bool:
-        measured = self.measurements
-        barred = participant in measured.unusable or participant in measured.unchecked
-        return group is not None and not barred and bool(measured.clean(group, participant))
+    def _usable(self, group: str | None, participants: Sequence[str]) -> list[str]:
+        barred = self.measurements.unusable.keys() | self.measurements.unchecked
+        clean = self.measurements.all_clean.get(group or "", {})
+        return [one for one in participants if one not in barred and clean.get(one)]
 
     def _bound(self, group: str, one: str, other: str, tail: float, sign: int) -> float:
         """Return one end of the interval of two participants' log speedup."""
@@ -268,13 +274,8 @@ class Judge:
     def fastest_first(self, participants: Sequence[str]) -> list[str]:
         """Return the usable participants of one group, the one with the shortest time first."""
         group = self._group_of_any(participants)
-        usable = [
-            participant for participant in participants if self._is_usable(group, participant)
-        ]
+        usable = self._usable(group, participants)
         return self._by_speed(group, usable) if group is not None and usable else []
-
-    def _fastest(self, group: str, participants: Sequence[str]) -> str:
-        return self._by_speed(group, participants)[0]
 
     def _by_speed(self, group: str, participants: Sequence[str]) -> list[str]:
         copies = self.measurements.copies

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bench.analysis.claims import BEST, IPEX
 from bench.analysis.comparison_groups import group_of
-from bench.analysis.scenario_kinds import is_a_choice, may_be_tuned
+from bench.analysis.scenario_kinds import is_a_choice, is_stock_default, may_be_tuned
 from bench.plan.scenario import Mode, Status, Verdict
 from bench.text.wording import count
 
@@ -27,6 +27,13 @@ class Winner(NamedTuple):
     """With stock default; None if stock default itself is the fastest."""
     level: tuple[tuple[ScenarioRow, Comparison], ...]
     """Others that were not shown to be slower than it; fastest first."""
+    unjudged: tuple[tuple[ScenarioRow, str], ...]
+    """Others that ran and may not be compared with it, because of noise or too few rounds; why."""
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether every other way that ran was shown to be slower than it."""
+        return not self.level and not self.unjudged
 
     @property
     def is_shown(self) -> bool:
@@ -71,8 +78,27 @@ def winner(facts: Facts, group: Group) -> Winner | None:
     if alone.estimate > 1 or not usable:
         others = [row for row in rows if row is not fastest]
         comparison = facts.claims.answer(BEST, group.noise_name, named=fastest.scenario) or alone
-        return Winner(group, fastest, comparison, level_with(facts, fastest, others + usable))
-    return Winner(group, usable[0], None, level_with(facts, usable[0], rows))
+        level = level_with(facts, fastest, others + usable)
+        return Winner(group, fastest, comparison, level, _unjudged(facts, fastest))
+    level = level_with(facts, usable[0], rows)
+    return Winner(group, usable[0], None, level, _unjudged(facts, usable[0]))
+
+
+def _unjudged(facts: Facts, best: ScenarioRow) -> tuple[tuple[ScenarioRow, str], ...]:
+    """Return the other ways that ran and may not be compared with the best, with the reasons."""
+    refused = facts.analysis.judge.measurements.unusable
+    return tuple(
+        (row, why)
+        for row in facts.groups[group_of(best)]
+        if row is not best and row.scenario not in refused and facts.is_measured(row)
+        if is_a_choice(row) or is_stock_default(row)
+        if (why := _objection(facts, row, best)) is not None
+    )
+
+
+def _objection(facts: Facts, row: ScenarioRow, best: ScenarioRow) -> str | None:
+    """Return why these two may not be compared, which is noise or too few rounds; or None."""
+    return facts.analysis.judge.objection(row.scenario, best.scenario)
 
 
 def level_with(
@@ -88,8 +114,8 @@ def level_with(
         for row in others
         if (comparison := facts.compare(row.scenario, best.scenario, confidence=confidence))
         is not None
-        and comparison.is_valid
         and comparison.verdict != Verdict.SLOWER
+        and _objection(facts, row, best) is None
     ]
     return tuple(sorted(found, key=lambda item: -item[1].estimate))
 
@@ -104,9 +130,10 @@ def runner_up(facts: Facts, best: Winner) -> tuple[ScenarioRow, Comparison] | No
 
     With the confidence of `level_with`, so that nothing is both level and shown to be slower.
     """
-    ranked = [row for row, _ in candidates(facts, best.group) if row is not best.row]
+    ranked = [row for row, _ in candidates(facts, best.group)]
     default = facts.default_of(best.group)
-    others = [*ranked, *([default] if default and default is not best.row else [])]
+    out = (best.row, *(row for row, _ in best.unjudged))
+    others = [row for row in (*ranked, *([default] if default else [])) if row not in out]
     if not others:
         return None
     second = best.level[0][0] if best.level else others[0]

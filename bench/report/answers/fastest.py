@@ -129,7 +129,7 @@ def _verdict(facts: Facts, best: Winner) -> tuple[str, str]:
         return "no measured scenario is faster than stock default", "level"
     if not best.is_shown:
         return "no scenario was shown to be faster than stock default", "level"
-    verb = "leads" if best.level else "is fastest"
+    verb = "is fastest" if best.is_alone else "leads"
     gain = with_interval(best.comparison)
     return f"{spoken(best.row)} {verb}: {gain} over stock default", "good"
 
@@ -146,16 +146,30 @@ def _winning_details(facts: Facts, best: Winner) -> Iterator[str]:
         names = [f"{spoken(row)} ({with_interval(found)})" for row, found in best.level]
         yield f"Not shown to be slower: {listed(names, 2)}."
     else:
-        sentence = "All other scenarios measured with it were shown to be slower"
-        if second := runner_up(facts, best):
-            name, gain = spoken(second[0]), with_interval(second[1])
-            sentence += f"; over the runner-up, {name}, it is {gain}"
-        yield f"{sentence}."
+        yield from _beaten(facts, best)
+    if best.unjudged:
+        rest = listed([spoken(row) for row, _ in best.unjudged], 2)
+        yield f"Not compared with it: {rest}. Why the first: {best.unjudged[0][1].rstrip('.')}."
     least = at_least(best.comparison) if best.comparison is not None else ""
     if least.startswith("by"):
         yield f"It is faster than stock default {least}."
     elif least:
         yield f"It is {least} as fast as stock default."
+
+
+def _beaten(facts: Facts, best: Winner) -> Iterator[str]:
+    """Say that nothing else keeps up with the best, and how far behind the second is."""
+    second = runner_up(facts, best)
+    if best.is_alone:
+        sentence = "All other scenarios measured with it were shown to be slower"
+    elif second:
+        sentence = "All others that could be compared with it were shown to be slower"
+    else:
+        return
+    if second:
+        name, gain = spoken(second[0]), with_interval(second[1])
+        sentence += f"; over the runner-up, {name}, it is {gain}"
+    yield f"{sentence}."
 
 
 def _no_winner(facts: Facts, key: str, question: str, group: Group) -> Answer:
@@ -225,7 +239,7 @@ def lead(facts: Facts) -> str:
         return f"{start} {_gain_clause(facts, group, 'fp32')}".strip()
     second = runner_up(facts, best)
     is_gain = _is_ipex_over_tuned(facts, best.row, second)
-    verb, gain = "leads" if best.level else "is fastest", with_interval(best.comparison)
+    verb, gain = "is fastest" if best.is_alone else "leads", with_interval(best.comparison)
     parts = (
         f"{upper_first(spoken(best.row))} {verb} {at}: {gain} over stock default.",
         _runner_clause(second, is_tuned=is_gain and best.row.backend == "ipex"),
@@ -262,8 +276,10 @@ def _gain_clause(facts: Facts, group: Group, dtype: str) -> str:
     """Compare the best of IPEX with stock tuned; empty where that has no valid comparison."""
     best = best_ipex(facts, group, dtype)
     comparison = ipex_over_tuned(facts, best) if best else None
-    if comparison is None or comparison.verdict == Verdict.INVALID:
+    if best is None or comparison is None or not comparison.is_valid:
         return ""
+    if facts.analysis.judge.objection(best.scenario, comparison.baseline):
+        return ""  # its interval may say what its noise forbids to say
     gain = with_interval(comparison)
     tuned = _tuned_name(facts.scenarios.get(comparison.baseline))
     return {

@@ -292,6 +292,57 @@ def test_unusable_participants_are_in_no_family() -> None:
     assert one.fastest_first([BASE, "d", "b", "a"]) == ["b", BASE]
 
 
+def noisy(participants: Group, lost: str) -> Judge:
+    """Return a judge of participants of which `a` may not be compared with any."""
+    keys = sorted(participants["a"])
+    if lost == "nearly all blocks":
+        return judge(participants, lost={"a": frozenset(keys[2:])})
+    if lost == "many calls":
+        return judge(participants, disturbed_shares={"a": 0.5, "b": 0.0, BASE: 0.0})
+    return judge({**participants, "a": {key: participants["a"][key] for key in keys[:2]}})
+
+
+LOST = pytest.mark.parametrize("lost", ["nearly all blocks", "many calls", "most rounds"])
+
+
+@LOST
+def test_a_candidate_that_may_not_be_compared_sets_no_bound(lost: str) -> None:
+    """The answer is that of the others alone, whose interval contains its estimate."""
+    one = noisy(group({**EQUAL, "a": 0.5, "b": 0.8}), lost)
+    found = best(one, ["a", "b"], [BASE])
+    assert found == best(one, ["b"], [BASE])
+    assert found.verdict == "faster"
+    assert found.low < found.estimate < found.high
+
+
+@LOST
+@pytest.mark.parametrize("time", [1.0, 1.3])
+def test_without_a_candidate_its_family_is_not_shown_to_be_slower(lost: str, time: float) -> None:
+    """Nor the same: the one that was left out may be faster."""
+    one = noisy(group({**EQUAL, "a": 0.5, "b": time}, process=0.001, block=0.001), lost)
+    assert best(one, ["b"], [BASE]).verdict in ("slower", "same")
+    found = best(one, ["a", "b"], [BASE])
+    assert found.verdict == "inconclusive"
+    assert str(found.reason).startswith("a ")
+
+
+@LOST
+def test_an_opponent_that_may_not_be_compared_is_not_passed_over(lost: str) -> None:
+    """Beating the slower of two is not beating the best of them."""
+    one = noisy(group({**EQUAL, "a": 0.5, "b": 0.8}), lost)
+    assert best(one, ["b"], [BASE]).verdict == "faster"
+    assert best(one, ["b"], ["a", BASE]).verdict in ("invalid", "inconclusive")
+
+
+def test_where_nobody_may_be_compared_the_answer_has_the_reason() -> None:
+    """It is no answer of nothing: the noise that refuses it can be read."""
+    participants = group({**EQUAL, "a": 0.5})
+    every = {name: frozenset(sorted(participants["a"])[2:]) for name in EQUAL}
+    found = best(judge(participants, lost=every), ["a"], [BASE])
+    assert found.verdict == "invalid"
+    assert found.reason
+
+
 def test_a_named_candidate_represents_its_family() -> None:
     """The interval is that of the family; the estimate is its own."""
     one = judge(group({**EQUAL, "a": 0.80, "b": 0.82}))

@@ -119,6 +119,30 @@ def test_a_higher_estimate_without_a_verdict_hides_no_faster_one(make_run: MakeR
     assert answer_of(facts, "latency").tone == "good"
 
 
+@pytest.mark.parametrize("clean", [2, 16])
+def test_a_faster_way_that_may_not_be_compared_is_named_and_wins_nothing(
+    make_run: MakeRun, clean: int
+) -> None:
+    """Other work took most of its blocks or many more of its calls than of the others'."""
+    run = make_run(only=THREE, launches=3, rounds=8)
+    places = sorted({(r.launch, r.round) for r in run.iterations if r.round is not None})[:clean]
+    calls = tuple(
+        replace(row, disturbed=(row.launch, row.round) not in places)
+        if row.scenario == IPEX_1 and row.round is not None
+        else row
+        for row in longer(run, IPEX_1, 0.85).iterations
+    )
+    facts = Facts(replace(run, iterations=calls, speedups=()))
+    best, answer = winner_of(facts), answer_of(facts, "latency")
+    assert (best.row.scenario, best.is_shown, best.is_alone) == (LAST_1, True, False)
+    assert [row.scenario for row, _ in best.unjudged] == [IPEX_1]
+    found = known(best.comparison)
+    assert found.low < found.estimate < found.high
+    assert runner_up_of(facts)[0] == DEFAULT_1
+    assert " leads: " in answer.headline
+    assert any(best.unjudged[0][1] in detail for detail in answer.details)
+
+
 def test_throughput_is_that_of_a_scenario_that_was_shown(make_run: MakeRun) -> None:
     """Where a batch's fastest has no verdict, stock default's images per second count for it."""
     default_8, ipex_8 = (name.replace("/b1", "/b8") for name in (DEFAULT_1, IPEX_1))
