@@ -193,10 +193,13 @@ def exclusions(found: Mapping[str, Environment]) -> list[Exclusion]:
 
 def difference(before: Mapping[str, Any], now: Environment) -> str | None:
     """Return why a run may not be resumed in this environment; None if it is unchanged."""
-    packages = before.get("packages", {})
-    if before.get("version") == now.version and packages == dict(now.packages):
-        return None
-    changed = sorted(
-        name for name in {*packages, *now.packages} if packages.get(name) != now.packages.get(name)
-    )
-    return ", ".join(changed[:5]) or f"Python {before.get('version')} against {now.version}"
+    changed = changed_packages(before.get("packages", {}), now.packages)
+    if changed or before.get("version") == now.version:
+        return changed
+    return f"Python {before.get('version')} against {now.version}"
+
+
+def changed_packages(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:
+    """Name up to five packages whose versions differ; None if all are the same."""
+    changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+    return ", ".join(changed[:5]) or None

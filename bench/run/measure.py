@@ -107,8 +107,8 @@ def go_on(
         resume.check_same(
             environment,
             folder.name,
-            fingerprint=machine.describe()["fingerprint"],
-            commit=run_folder.commit().revision,
+            machine=machine.describe(),
+            code=run_folder.commit(),
             policy=policy,
         )
         request = RunRequest.again(environment, folder.parent, _budget_left(earlier, budget_s))

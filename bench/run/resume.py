@@ -2,7 +2,7 @@
 
 Nothing is measured again, and old blocks are never paired with new ones: ratios are formed within a
 round, and the new launches have later numbers. A run is only resumed on the same machine, with the
-same code and policy, or one folder would hold figures of two.
+same code, packages and policy, or one folder would hold figures of two.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bench.plan.scenario import Scenario
     from bench.plan.thresholds import Policy
     from bench.store.records import IterationRow, NoiseRow, ParityRow, Run, ScenarioRow
+    from bench.store.run_folder import Commit
     from bench.worker.protocol import KernelsReply, PrepareReply
 
 
@@ -54,21 +55,36 @@ def check_same(
     environment: Mapping[str, Any],
     name: str,
     *,
-    fingerprint: str,
-    commit: str | None,
+    machine: Mapping[str, Any],
+    code: Commit,
     policy: Policy,
 ) -> None:
-    """Refuse to resume with another machine, commit or policy.
+    """Refuse to resume with another machine, code, policy or other packages.
+
+    Of code with changes that no commit has, only whether it has any can be compared.
 
     Raises:
         BenchError: one of them differs; the line says which.
     """
-    if environment["machine"].get("fingerprint") != fingerprint:
+    before = environment["machine"]
+    if before.get("fingerprint") != machine["fingerprint"]:
         raise BenchError(f"{name} was measured on another machine: it can be resumed there only")
-    if environment.get("commit") != commit:
+    if environment.get("commit") != code.revision:
         raise BenchError(
             f"{name} was measured with commit {str(environment.get('commit'))[:12]}, this is "
-            f"{str(commit)[:12]}: check that one out, or start a new run"
+            f"{str(code.revision)[:12]}: check that one out, or start a new run"
+        )
+    if environment.get("dirty") != code.dirty:
+        had, has = ("without", "has") if code.dirty else ("with", "has no")
+        raise BenchError(
+            f"{name} was measured {had} changes that no commit has, and the code now {has} such "
+            "changes: start a new run"
+        )
+    changed = environments.changed_packages(before.get("packages", {}), machine["packages"])
+    if changed:
+        raise BenchError(
+            f"{name} was measured with other packages ({changed}): install those again, or start "
+            "a new run"
         )
     if environment.get("policy") != _as_read(asdict(policy)):
         raise BenchError(f"{name} was measured with another policy: start a new run")

@@ -28,6 +28,7 @@ from bench.store.records import (
     read_rows,
 )
 from bench.store.rows import columns
+from bench.store.run_folder import Commit
 from tests.bench import made_up_layers
 from tests.bench.calls import timed_call
 from tests.bench.run.runs import (
@@ -49,12 +50,14 @@ if TYPE_CHECKING:
     from bench.plan.scenario import Scenario
     from bench.run.runner import Runner
 
+MACHINE = {"fingerprint": "f", "packages": {"torch": "2.8.0", "numpy": "2.2.6"}}
 ENVIRONMENT = {
     "complete": False,
     "matrix": {"scenarios": [DEFAULT_1.id]},
     "request": {"seed": 0},
-    "machine": {"fingerprint": "f"},
+    "machine": MACHINE,
     "commit": "c" * 40,
+    "dirty": False,
     "policy": json.loads(json.dumps(asdict(DEFAULT))),
     "started_utc": "2026-11-24T03:00:00+00:00",
 }
@@ -64,7 +67,8 @@ def check(**changes: Any) -> None:
     """Whether that run may go on with this code on this machine."""
     environment = {**ENVIRONMENT, **changes}
     resume.check_unfinished(environment, "a-run")
-    resume.check_same(environment, "a-run", fingerprint="f", commit="c" * 40, policy=DEFAULT)
+    code = Commit(revision="c" * 40, dirty=False)
+    resume.check_same(environment, "a-run", machine=MACHINE, code=code, policy=DEFAULT)
 
 
 def test_a_cut_run_of_this_machine_code_and_policy_may_go_on() -> None:
@@ -80,6 +84,8 @@ def test_a_cut_run_of_this_machine_code_and_policy_may_go_on() -> None:
         ({"request": None}, "before it measured anything"),
         ({"machine": {"fingerprint": "g"}}, "another machine"),
         ({"commit": "d" * 40}, "dddddddddddd"),
+        ({"dirty": True}, "with changes"),
+        ({"machine": {"fingerprint": "f", "packages": {"torch": "2.7.0"}}}, r"\(numpy, torch\)"),
         ({"policy": {"max_call_s": 9}}, "another policy"),
     ],
 )
