@@ -113,12 +113,15 @@ class Claims:
             named=named,
         )
 
-    def best_over(self, names: Sequence[str], default: ScenarioRow) -> Comparison | None:
-        """Compare the fastest of `names` with stock default; None without any.
+    def best_over(
+        self, names: Sequence[str], default: ScenarioRow, *, named: str | None = None
+    ) -> Comparison | None:
+        """Compare the fastest of `names`, or `named`, with stock default; None without any.
 
         The data choose it from all of them, so its interval is that of the best, as for a headline.
         """
-        return self._run.judge.best(names, (default.scenario,), confidence=self.confidence)
+        judge, confidence = self._run.judge, self.confidence
+        return judge.best(names, (default.scenario,), confidence=confidence, named=named)
 
     def rows(self, decided_s: Mapping[str, float]) -> list[ClaimRow]:
         """Return the rows of claims.csv; `decided_s` has when each claim was decided, by its id."""

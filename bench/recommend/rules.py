@@ -116,10 +116,13 @@ def _pick(
     refused += [f"{name}: {reason}" for name, reason in unmet.items() if reason]
     fitting = [(row, alone) for row, alone in ranked if not unmet[row.scenario]]
     if default is not None and not unmet[default.scenario]:
-        names = {row.scenario: row for row, _ in fitting}
-        found = facts.claims.best_over([*names], default)
+        faster = next((row for row, alone in fitting if alone.verdict == Verdict.FASTER), None)
+        if faster is None:
+            return default, None
+        names = [row.scenario for row, _ in fitting]
+        found = facts.claims.best_over(names, default, named=faster.scenario)
         shown = found is not None and found.verdict == Verdict.FASTER
-        return (names[found.scenario], found) if found and shown else (default, None)
+        return (faster, found) if shown else (default, None)
     if not fitting and not refused:
         refused.append(f"{group.label}: {why_nothing(facts, group)}")
     return fitting[0] if fitting else None
