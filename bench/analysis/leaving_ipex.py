@@ -4,7 +4,8 @@
 
 There is one answer for each task, batch size, dtype and environment with stock scenarios: the
 fastest usable stock scenario there over the fastest usable IPEX scenario of the same group, both
-chosen by the data (`Judge.best`). They must have shared rounds, so both must be of one run.
+chosen by the data (`Judge.best`). They must have shared rounds, so both must be of one run. Ways
+that only show something, and emulated dtypes, are on neither side.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.analysis.scenario_kinds import varied
-from bench.plan.scenario import DEFAULT_ENVIRONMENT, Verdict
+from bench.analysis.scenario_kinds import is_a_choice, varied
+from bench.plan.scenario import DEFAULT_ENVIRONMENT, Dtype, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +54,7 @@ def leaving(run: RunAnalysis, *, confidence: float) -> list[Leaving]:
     kinds: dict[tuple[str, str], list[ScenarioRow]] = defaultdict(list)
     for label, rows in run.groups.items():
         for row in rows:
-            if not varied(row):
+            if _may_be_chosen(row):
                 kinds[label, row.dtype].append(row)
     return [
         _answer(run, label, dtype, environment, rows, confidence)
@@ -61,6 +62,12 @@ def leaving(run: RunAnalysis, *, confidence: float) -> list[Leaving]:
         if any(row.backend == "ipex" for row in rows)
         for environment in _environments(rows)
     ]
+
+
+def _may_be_chosen(row: ScenarioRow) -> bool:
+    """Return whether a team that leaves IPEX could run it; int8 is compared with int8 alone."""
+    is_a_way = is_a_choice(row) or row.dtype == Dtype.INT8
+    return is_a_way and not varied(row) and row.native_dtype is not False
 
 
 def _environments(rows: Sequence[ScenarioRow]) -> list[str]:

@@ -9,7 +9,15 @@ import pytest
 
 from bench.analysis.leaving_ipex import Leaving, leaving
 from bench.analysis.speedups import RunAnalysis
-from bench.plan.scenario import CONTROL_SUFFIX, Dtype, Layout, Mode, Scenario, Task
+from bench.plan.scenario import (
+    CONTROL_SUFFIX,
+    NO_FREEZING,
+    Dtype,
+    Layout,
+    Mode,
+    Scenario,
+    Task,
+)
 from bench.plan.thresholds import DEFAULT
 from tests.bench.calls import measured, shared_rounds
 from tests.known import known
@@ -88,6 +96,22 @@ def test_a_side_without_a_valid_scenario_gives_the_reason() -> None:
     assert one.comparison is None
     assert one.verdict == "invalid"
     assert "not installed" in known(one.reason)
+
+
+def test_a_way_that_only_shows_something_is_on_neither_side() -> None:
+    """Compiling without freezing shows what freezing gains; nobody is told to use it."""
+    shows = replace(COMPILED, options=(NO_FREEZING,))
+    found = answers({**MS, shows: 50.0})["fp32", "torch-latest"]
+    assert known(found.stock).scenario == COMPILED.id
+
+
+def test_an_emulated_dtype_has_no_answer() -> None:
+    """Nobody would run it, with IPEX or without."""
+    low = [replace(scenario, dtype=Dtype.BF16) for scenario in (SCRIPT, LATEST)]
+    run = run_of({**MS, low[0]: 300.0, low[1]: 200.0})
+    for label, rows in run.groups.items():
+        run.groups[label] = [replace(row, native_dtype=row.dtype != "bf16") for row in rows]
+    assert {one.dtype for one in leaving(run, confidence=0.99)} == {"fp32"}
 
 
 def test_without_ipex_in_the_matrix_there_is_no_answer() -> None:
