@@ -19,49 +19,58 @@ if TYPE_CHECKING:
     from bench.store.records import ScenarioRow
 
 
+_TONES = {str(Verdict.FASTER): "good", str(Verdict.SLOWER): "bad"}
+"""Of the claim; of any other verdict `level`."""
+_WORST_FIRST = ("bad", "level", "good")
+
+
 def bf16(facts: Facts) -> Answer:
-    """Compare bf16 with fp32: the best of each, and each bf16 scenario with its fp32 twin."""
+    """Compare bf16 with fp32: the best of each, and each bf16 scenario with its fp32 twin.
+
+    What contradicts the first sentence stands beside it, a training step that loses, say.
+    """
     question, ability = "What bf16 does here", bf16_ability(facts)
-    found = [
-        comparison
-        for row, twin in bf16_pairs(facts)
-        if row.task == Task.INFERENCE
-        and (comparison := facts.compare(row.scenario, twin.scenario)) is not None
-        and comparison.is_valid
-    ]
+    valid = {task: _pairs(facts, task) for task in (Task.INFERENCE, Task.TRAINING)}
+    pairs = {
+        task: [one for one in found if not facts.is_thin(one)] for task, found in valid.items()
+    }
     claim = _best_of_each(facts)
-    if not found and claim is None:
-        missing = "No valid comparison of bf16 with fp32 was measured."
-        return unanswered("bf16", question, ability, missing)
-    # without a twin in fp32 (a way that differs in its layout too, say), the best are the pair
-    measured = found or ([claim] if claim else [])
-    pairs = [one for one in measured if not facts.is_thin(one)]
-    if not pairs:
-        return unanswered("bf16", question, TOO_FEW_ROUNDS, ability)
-    of_pairs, tone = _bf16_pairs_headline(pairs)
-    slowest, fastest = _extremes(pairs)
-    spread = f"{_range(slowest, fastest)}{f' in {len(pairs)} pairs' if len(pairs) > 1 else ''}."
-    if claim is None:
-        headline, details = f"{of_pairs} {spread}", [ability]
-    elif not found:
-        headline, details = _claim_sentence(facts, claim), [ability]
-    elif tone == "good":  # the pairs confirm the claim
-        headline, details = _claim_sentence(facts, claim), [f"{of_pairs} {spread}", ability]
-    else:
-        headline, details = f"{_claim_sentence(facts, claim)} {of_pairs}", [spread, ability]
+    if claim is None and not any(pairs.values()):
+        few = (TOO_FEW_ROUNDS, ability)
+        none = (ability, "No valid comparison of bf16 with fp32 was measured.")
+        return unanswered("bf16", question, *(few if any(valid.values()) else none))
+    said = {task: [_bf16_pairs_headline(task, found)] for task, found in pairs.items() if found}
+    if claim is not None:
+        said[Task.INFERENCE] = [_claim_sentence(facts, claim), *said.get(Task.INFERENCE, [])]
+    tones = [min((tone for _, tone in one), key=_WORST_FIRST.index) for one in said.values()]
+    (first, its_tone), *others = [
+        one for task in (Task.INFERENCE, Task.TRAINING) for one in said.get(task, [])
+    ]
+    slowest, fastest = _extremes(next(filter(None, pairs.values()), [claim] if claim else []))
     return Answer(
         key="bf16",
         question=question,
-        headline=headline,
-        tone=tone,
+        headline=" ".join([first, *(one for one, tone in others if tone != its_tone)]),
+        tone=tones[0] if len(set(tones)) == 1 else "level",
         number=times((claim or (fastest if fastest.estimate > 1 else slowest)).estimate),
         number_note="over fp32",
         columns=("over fp32",),
         lines=tuple(
             _line(facts.scenarios[one.scenario], one) for one in dict.fromkeys((fastest, slowest))
         ),
-        details=tuple(details),
+        details=(ability, *(one for one, tone in others if tone == its_tone)),
     )
+
+
+def _pairs(facts: Facts, task: Task) -> list[Comparison]:
+    """Return each bf16 scenario over its fp32 twin, where that comparison is valid."""
+    return [
+        comparison
+        for row, twin in bf16_pairs(facts)
+        if row.task == task
+        and (comparison := facts.compare(row.scenario, twin.scenario)) is not None
+        and comparison.is_valid
+    ]
 
 
 def bf16_ability(facts: Facts) -> str:
@@ -80,31 +89,44 @@ def _best_of_each(facts: Facts) -> Comparison | None:
     return claim if claim is not None and claim.is_valid and not facts.is_thin(claim) else None
 
 
-def _claim_sentence(facts: Facts, claim: Comparison) -> str:
+def _claim_sentence(facts: Facts, claim: Comparison) -> tuple[str, str]:
+    """Say what the best of each comes to; and the tone."""
     batch_size = facts.scenarios[claim.scenario].batch_size
     shown = "" if claim.is_decided else ", which shows no difference"
-    return (
+    if claim.verdict == Verdict.SLOWER:
+        shown = ": SLOWER"
+    sentence = (
         f"At batch {batch_size} the best in bf16 is {with_interval(claim)} over the best "
         f"in fp32{shown}."
     )
+    return sentence, _TONES.get(claim.verdict, "level")
 
 
-def _bf16_pairs_headline(pairs: Sequence[Comparison]) -> tuple[str, str]:
-    """Summarise the verdicts of all pairs that have enough rounds."""
+def _bf16_pairs_headline(task: Task, pairs: Sequence[Comparison]) -> tuple[str, str]:
+    """Summarise the verdicts of all pairs of one task that have enough rounds; and the tone."""
+    sentence, tone = _what_pairs_show(task, pairs)
+    number = f" in {len(pairs)} pairs" if len(pairs) > 1 else ""
+    return f"{sentence} {_range(pairs)}{number}.", tone
+
+
+def _what_pairs_show(task: Task, pairs: Sequence[Comparison]) -> tuple[str, str]:
+    start = "In a training step bf16" if task is Task.TRAINING else "bf16"
     verdicts = {one.verdict for one in pairs}
     decided = verdicts - {Verdict.INCONCLUSIVE}
     where = "pair" if decided == verdicts else "pair with a verdict"
+    if task is Task.INFERENCE:
+        where = f"inference {where}"
     if decided == {Verdict.FASTER}:
-        return f"bf16 is faster than fp32 in every {where}.", "good"
+        return f"{start} is faster than fp32 in every {where}.", "good"
     if decided == {Verdict.SLOWER}:
-        return f"bf16 is SLOWER than fp32 in every {where}: do not use it here.", "bad"
+        return f"{start} is SLOWER than fp32 in every {where}: do not use it here.", "bad"
     if not decided and not all(one.low <= 1 <= one.high for one in pairs):
-        return "No pair of bf16 and fp32 is decided yet.", "level"
+        return f"No {task} pair of bf16 and fp32 is decided yet.", "level"
     if decided <= {Verdict.SAME}:
-        return "No difference between bf16 and fp32 could be shown.", "level"
+        return f"{start} was not shown to differ from fp32.", "level"
     if Verdict.FASTER not in decided:
-        return "bf16 is SLOWER than fp32 in some pairs and faster in none.", "bad"
-    return "bf16 is faster than fp32 in some pairs and not in others.", "level"
+        return f"{start} is SLOWER than fp32 in some pairs and faster in none.", "bad"
+    return f"{start} is faster than fp32 in some pairs and not in others.", "level"
 
 
 def _extremes(found: Sequence[Comparison]) -> tuple[Comparison, Comparison]:
@@ -113,7 +135,8 @@ def _extremes(found: Sequence[Comparison]) -> tuple[Comparison, Comparison]:
     return ordered[0], ordered[-1]
 
 
-def _range(slowest: Comparison, fastest: Comparison) -> str:
+def _range(found: Sequence[Comparison]) -> str:
+    slowest, fastest = _extremes(found)
     if slowest is fastest:
         return with_interval(fastest)
     return f"From {with_interval(slowest)} to {with_interval(fastest)}"
@@ -173,7 +196,7 @@ def _int8_headline(decided: Sequence[Comparison]) -> str:
     where = "in every comparison with a verdict"
     if verdicts != {Verdict.FASTER}:
         where = "in some comparisons and not in others"
-    return f"int8 is faster than stock default in fp32 {where}. {_range(*_extremes(decided))}."
+    return f"int8 is faster than stock default in fp32 {where}. {_range(decided)}."
 
 
 def _int8_decisions(facts: Facts, rows: Sequence[ScenarioRow]) -> str:

@@ -18,6 +18,7 @@ from bench.report.answers.dtypes import int8
 from bench.report.answers.environments import leaving
 from bench.run.outcomes import NO_TURN
 from bench.text.wording import bounds, times
+from tests.bench.calls import longer
 from tests.bench.made_up_runs import DEFAULT_1, IPEX_1, LAST_1, THREE, MakeRun, answer_of
 from tests.known import known
 
@@ -212,6 +213,45 @@ def test_the_bf16_answer_counts_all_pairs(
 
     object.__setattr__(facts, "compare", compare)  # frozen, and of this test alone
     assert answer_of(facts, "bf16").tone == tone
+
+
+@pytest.mark.parametrize(("training_takes", "tone"), [(1.0, "good"), (3.0, "level")])
+def test_a_training_step_that_loses_by_bf16_is_not_hidden_by_inference(
+    make_run: MakeRun, training_takes: float, tone: str
+) -> None:
+    """Its sentence stands beside the headline; where it gains too, among the details."""
+    run = make_run(native_bf16=True, batch_sizes=(1,))
+    calls = tuple(
+        replace(row, wall_ns=round(row.wall_ns * training_takes))
+        if row.scenario.startswith("training/") and "/bf16/" in row.scenario
+        else row
+        for row in run.iterations
+    )
+    answer = answer_of(Facts(replace(run, iterations=calls, speedups=())), "bf16")
+    assert answer.tone == tone
+    assert ("SLOWER" in answer.headline) == (tone == "level")
+    assert "training step" in (answer.headline if tone == "level" else answer.details[-1])
+
+
+def test_a_run_of_training_alone_says_what_bf16_does_there(make_run: MakeRun) -> None:
+    """Its pairs are valid comparisons, too."""
+    run = make_run(native_bf16=True)
+    steps = tuple(row.scenario for row in run.scenarios if row.task == "training")
+    answer = answer_of(Facts(make_run(native_bf16=True, only=steps)), "bf16")
+    assert answer.tone == "good"
+    assert answer.number.startswith("1.8")
+
+
+def test_a_best_that_loses_by_bf16_is_no_gain_whatever_the_pairs_say(make_run: MakeRun) -> None:
+    """Compiled in fp32 is the fastest; the only pair is of eager mode, where bf16 gains."""
+    compiled = "inference/stock/compile/fp32/channels_last/b1"
+    low = LAST_1.replace("fp32", "bf16")
+    run = make_run(native_bf16=True, only=(DEFAULT_1, LAST_1, compiled, low))
+    facts = Facts(longer(longer(run, low, 1.6), compiled, 0.9))
+    claim = known(facts.claims.answer("bf16", "inference/b1"))
+    answer = answer_of(facts, "bf16")
+    assert (claim.verdict, answer.tone) == ("slower", "bad")
+    assert "SLOWER" in answer.headline
 
 
 def test_int8_is_no_winner_though_it_is_much_faster(make_run: MakeRun) -> None:
