@@ -84,6 +84,16 @@ def winner(facts: Facts, group: Group) -> Winner | None:
     return Winner(group, usable[0], None, level, _unjudged(facts, usable[0]))
 
 
+def shown_row(facts: Facts, best: Winner) -> ScenarioRow:
+    """Return the row that stands for the group: stock default's unless the best was shown faster.
+
+    Stock default needs times for it.
+    """
+    default = facts.default_of(best.group)
+    has_times = default is not None and default.median_ms is not None
+    return default if default is not None and has_times and not best.is_shown else best.row
+
+
 def _unjudged(facts: Facts, best: ScenarioRow) -> tuple[tuple[ScenarioRow, str], ...]:
     """Return the other ways that ran and may not be compared with the best, with the reasons."""
     refused = facts.analysis.judge.measurements.unusable

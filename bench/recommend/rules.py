@@ -15,7 +15,7 @@ from bench.analysis.run_facts import group_of, is_stock_default, of_task
 from bench.analysis.winners import candidates, level_with, why_nothing
 from bench.plan.scenario import Phase, Task, Verdict
 from bench.recommend.recipes import recipe_of
-from bench.recommend.supported import beside
+from bench.recommend.supported import beside, ways
 from bench.text.wording import count, digits, listed, milliseconds, spoken, with_interval
 
 if TYPE_CHECKING:
@@ -136,10 +136,7 @@ def _supported(facts: Facts, row: ScenarioRow, wish: Wish) -> SupportedWay | Non
     pick = _pick(facts, group, replace(wish, supported=True), [])
     if pick is None:
         return None
-    default = facts.default_of(group)
-    rows = [one for one, _ in candidates(facts, group, int8=wish.int8)]
-    rows += [default] if default is not None and facts.is_measured(default) else []
-    fitting = [one for one in rows if not _unmet(facts, one, wish)]
+    fitting = [one for one in ways(facts, group, int8=wish.int8) if not _unmet(facts, one, wish)]
     return beside(facts, group, row, pick[0], fitting)
 
 
@@ -216,10 +213,7 @@ def _warnings(facts: Facts, row: ScenarioRow, wish: Wish) -> Iterator[str]:
 def _alternatives(facts: Facts, row: ScenarioRow, wish: Wish) -> list[ScenarioRow]:
     """Return what fits and is not shown to be slower: first supported, fp32, eager."""
     group = group_of(row)
-    others = [other for other, _ in candidates(facts, group, int8=wish.int8) if other is not row]
-    default = facts.default_of(group)
-    if default is not None and default is not row and facts.is_measured(default):
-        others.append(default)
+    others = [other for other in ways(facts, group, int8=wish.int8) if other is not row]
     level = [other for other, _ in level_with(facts, row, others)]
     return sorted(
         (other for other in level if not _unmet(facts, other, wish)),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.analysis.claims import SUPPORTED, Claim
+from bench.analysis.winners import candidates
 from bench.plan.scenario import DEFAULT_ENVIRONMENT, Mode, Verdict
 from bench.recommend.recipes import recipe_of
 from bench.text.wording import percent, spoken, with_interval
@@ -58,16 +59,24 @@ def beside(
         code=recipe_of(facts, supported),
         comparison=found if found is not None and found.ratio is not None else None,
         sentence=f"The fastest supported way is {spoken(supported)}: {distance}."
-        + _without_compile(recommended.dtype, fitting),
+        + _without_compile(facts, group, recommended.dtype),
     )
 
 
-def _without_compile(dtype: str, fitting: Sequence[ScenarioRow]) -> str:
+def _without_compile(facts: Facts, group: Group, dtype: str) -> str:
     """Say so where stock `torch.compile` in the dtype of the fastest way has no result."""
     compiled = ("stock", Mode.COMPILE, dtype)
-    if any((row.backend, row.mode, row.dtype) == compiled for row in fitting):
+    measured = ways(facts, group, int8=True)
+    if any((row.backend, row.mode, row.dtype) == compiled for row in measured):
         return ""
     return f" torch.compile in {dtype}, which may be faster, has no result here."
+
+
+def ways(facts: Facts, group: Group, *, int8: bool = False) -> list[ScenarioRow]:
+    """Return the group's valid ways, fastest first, and stock default."""
+    default = facts.default_of(group)
+    rows = [row for row, _ in candidates(facts, group, int8=int8)]
+    return [*rows, *([default] if default is not None and facts.is_measured(default) else [])]
 
 
 def is_within(found: Comparison, same_within: float) -> bool:

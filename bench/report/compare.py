@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench.analysis.prices import images_per_dollar, images_per_hour
 from bench.analysis.run_facts import comparison_of, is_stock_default, of_task
-from bench.analysis.winners import best_ipex, winner
+from bench.analysis.winners import best_ipex, shown_row, winner
 from bench.plan.scenario import BaselineKind, Task
 from bench.report import answers, banners, figures, machine, method
 from bench.report.figures import Bar
@@ -235,7 +235,11 @@ def _ways(
             for row in facts.speedup_rows
             if row.baseline_kind == BaselineKind.STOCK_TUNED
         }
-        winners = [found.row for group in groups if (found := winner(facts, group)) is not None]
+        winners = [
+            shown_row(facts, found)
+            for group in groups
+            if (found := winner(facts, group)) is not None
+        ]
         picks = {
             "Stock default": [row for row in measured if is_stock_default(row)],
             "Stock tuned, fp32": [

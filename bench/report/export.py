@@ -18,6 +18,7 @@ import numpy as np
 
 from bench.analysis.comparison_groups import group_label
 from bench.analysis.measurements import counted_blocks
+from bench.analysis.run_facts import Facts
 from bench.errors import BenchError
 from bench.plan.scenario import BaselineKind, Verdict
 
@@ -142,7 +143,7 @@ def _stats(seconds: NDArray[np.float64]) -> dict[str, Any]:
 
 
 def _speedups(run: Run) -> Iterator[dict[str, Any]]:
-    for row in run.speedups:
+    for row in Facts(run).speedup_rows:
         numbers = (row.speedup, row.speedup_low, row.speedup_high)
         is_wanted = row.baseline_kind == BaselineKind.STOCK_DEFAULT
         if not is_wanted or row.verdict == Verdict.INVALID:

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 from bench.analysis.prices import images_per_dollar, images_per_hour
 from bench.analysis.run_facts import is_stock_default, of_task
-from bench.analysis.winners import best_ipex, ipex_over_tuned, runner_up, why_nothing, winner
+from bench.analysis.winners import (
+    best_ipex,
+    ipex_over_tuned,
+    runner_up,
+    shown_row,
+    why_nothing,
+    winner,
+)
 from bench.plan.scenario import Status, Task, Verdict
 from bench.report.answers.answer import (
     BASELINES,
@@ -62,7 +69,7 @@ def throughput(facts: Facts) -> Answer | None:
     winners = [best for best in _winners(facts) if best.row.images_per_s]
     if not winners:
         return _no_winner(facts, "throughput", question, groups[-1])
-    best = max(winners, key=lambda one: _shown_row(facts, one).images_per_s or 0.0)
+    best = max(winners, key=lambda one: shown_row(facts, one).images_per_s or 0.0)
     question = f"{question}: best at batch {best.group.batch_size}"
     answer = _winning(facts, "throughput", question, best)
     defaults = [row for group in groups if (row := facts.default_of(group)) and row.images_per_s]
@@ -88,16 +95,9 @@ def _winners(facts: Facts) -> list[Winner]:
     return [best for group in groups if (best := winner(facts, group)) is not None]
 
 
-def _shown_row(facts: Facts, best: Winner) -> ScenarioRow:
-    """Return the row whose figure is shown: stock default's unless the best was shown faster."""
-    default = facts.default_of(best.group)
-    has_times = default is not None and default.median_ms is not None
-    return default if default is not None and has_times and not best.is_shown else best.row
-
-
 def _winning(facts: Facts, key: str, question: str, best: Winner) -> Answer:
     sentence, tone = _verdict(facts, best)
-    row, default = _shown_row(facts, best), facts.default_of(best.group)
+    row, default = shown_row(facts, best), facts.default_of(best.group)
     note = ""
     if not best.is_shown:
         note = "stock default"
@@ -125,13 +125,20 @@ def _verdict(facts: Facts, best: Winner) -> tuple[str, str]:
     """Return what the group's winner shows, a clause without its full stop, and the tone."""
     if best.group in facts.thin_groups:
         return "too few rounds for a verdict", "unknown"
+    but = _but_int8(facts, best.group)
     if best.comparison is None:
-        return "no measured scenario is faster than stock default", "level"
+        return f"no measured scenario{but} is faster than stock default", "level"
     if not best.is_shown:
-        return "no scenario was shown to be faster than stock default", "level"
+        return f"no scenario{but} was shown to be faster than stock default", "level"
     verb = "is fastest" if best.is_alone else "leads"
     gain = with_interval(best.comparison)
     return f"{spoken(best.row)} {verb}: {gain} over stock default", "good"
+
+
+def _but_int8(facts: Facts, group: Group) -> str:
+    """Return ` but int8` where that was shown to be faster: another model, it never wins."""
+    found = (facts.against_default(r.scenario) for r in facts.groups[group] if r.dtype == "int8")
+    return " but int8" if any(one and one.verdict == Verdict.FASTER for one in found) else ""
 
 
 def _winning_details(facts: Facts, best: Winner) -> Iterator[str]:
@@ -235,7 +242,8 @@ def lead(facts: Facts) -> str:
     if group in facts.thin_groups:
         return f"Too little was measured for a verdict {at}."
     if best.comparison is None or not best.is_shown:
-        start = f"No scenario was shown to be faster than stock default {at}."
+        but = _but_int8(facts, group)
+        start = f"No scenario{but} was shown to be faster than stock default {at}."
         return f"{start} {_gain_clause(facts, group, 'fp32')}".strip()
     second = runner_up(facts, best)
     is_gain = _is_ipex_over_tuned(facts, best.row, second)
@@ -298,7 +306,7 @@ def _tuned_name(row: ScenarioRow | None) -> str:
 
 def cost(facts: Facts) -> str:
     """Say how many images an hour and a dollar buy with what "Throughput" names."""
-    rows = [row for best in _winners(facts) if (row := _shown_row(facts, best)).images_per_s]
+    rows = [row for best in _winners(facts) if (row := shown_row(facts, best)).images_per_s]
     if not rows:
         return "No valid throughput was measured, so nothing can be said of cost."
     best = max(rows, key=lambda row: row.images_per_s or 0.0)

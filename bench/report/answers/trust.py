@@ -78,7 +78,10 @@ def _decision_headline(
 ) -> tuple[str, str]:
     if wrong:
         start = f"{count(wrong, 'scenario')} gave wrong outputs and got no verdict"
-        return f"{start}; the others agree with stock default.", "bad"
+        rest = "the others agree with stock default"
+        if changed and facts.decides:
+            rest = f"{changed} of the others decide differently on some {facts.nouns.item}"
+        return f"{start}; {rest}.", "bad"
     agree = "All outputs agree with stock default's"
     form = facts.metadata.data.form
     if form is not None and not form.has_values:

@@ -352,6 +352,17 @@ def test_compile_that_was_not_measured_is_named_beside_the_supported_way(
     assert ("has no result here" in found.sentence) == (not measured)
 
 
+def test_compile_that_does_not_fit_the_wish_is_not_missing(run: MakeRun) -> None:
+    """It was measured, and needs more memory than the wish allows."""
+    whole = run()
+    rows = tuple(
+        dataclasses.replace(row, peak_rss_mb=9000.0) if row.mode == "compile" else row
+        for row in whole.scenarios
+    )
+    found = recommend(Facts(dataclasses.replace(whole, scenarios=rows)), Wish(memory_mb=8000))
+    assert "no result here" not in known(found.supported).sentence
+
+
 def test_compile_that_is_the_recommended_way_itself_is_not_missing(run: MakeRun) -> None:
     """Stock int8 is compiled, and its quantizer is deprecated: nothing supported has int8."""
     whole = run(int8=True)

@@ -125,6 +125,16 @@ def test_github_action_benchmark_gets_named_numbers(
         assert all(isinstance(entry[key], str) for key in ("name", "range", "extra"))
 
 
+def test_a_killed_run_exports_what_its_calls_show(
+    run: records.Run, save: Save, tmp_path: Path
+) -> None:
+    """It has no speedups.csv yet; the page judges the calls, and so does the export."""
+    killed = save(replace(run, speedups=(), claims=()), tmp_path / "killed")
+    (entry,) = exported(*GITHUB, "speedup", killed)
+    assert entry["name"] == IPEX
+    assert entry["value"] == pytest.approx(1.4, abs=0.1)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

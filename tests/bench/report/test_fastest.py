@@ -109,6 +109,16 @@ def test_without_a_faster_scenario_stock_default_is_the_answer(
     assert (best.comparison is None) == is_slower
 
 
+@pytest.mark.parametrize("is_faster", [True, False])
+def test_that_nothing_is_faster_does_not_deny_int8(make_run: MakeRun, is_faster: bool) -> None:
+    """It is another model and never wins; where it is faster, the sentence leaves it out."""
+    rounded = "inference/stock/compile/int8/channels_last/b1"
+    run = make_run(only=(DEFAULT_1, LAST_1, rounded), int8=True)
+    facts = Facts(longer(longer(run, LAST_1, 1.5), rounded, 1.0 if is_faster else 20.0))
+    for sentence in (answer_of(facts, "latency").headline, answers.lead(facts)):
+        assert ("int8" in sentence) == is_faster
+
+
 def test_a_higher_estimate_without_a_verdict_hides_no_faster_one(make_run: MakeRun) -> None:
     """The answer must not deny what the table beside it shows."""
     run = make_run(only=THREE)

@@ -17,7 +17,7 @@ from bench.report.index import render_index
 from bench.store.records import Run
 from bench.text.wording import TIMES, times
 from tests.bench.command import bench
-from tests.bench.made_up_runs import HOSTILE, THREE, MakeRun, Save
+from tests.bench.made_up_runs import DEFAULT_1, HOSTILE, THREE, MakeRun, Save
 
 
 def on(run: Run, machine: str, *, run_id: str, **changes: Any) -> Run:
@@ -80,6 +80,14 @@ def test_throughput_and_cost_are_those_of_each_run(two: list[Run]) -> None:
     lead = compare.lead(names, values)
     assert (lead.count("fast"), lead.count("slow")) == (2, 0)
     assert "dollar" not in compare.lead(names, [Facts(run) for run in two])
+
+
+def test_what_was_not_shown_to_be_faster_is_no_machines_fastest_way(make_run: MakeRun) -> None:
+    """Its images a second choose no machine: stock default's stand for the run."""
+    facts = Facts(make_run(only=THREE, spread=0.9, trained=True))
+    rows = {row.cells[1].text: row for row in compare.throughput(["x"], [facts]).rows}
+    assert rows["Fastest"].cells[3].sort == facts.scenarios[DEFAULT_1].images_per_s
+    assert rows["Fastest"].cells[3].sort != rows["IPEX, fp32"].cells[3].sort
 
 
 def test_runs_that_differ_in_more_than_the_machine_say_so(two: list[Run]) -> None:

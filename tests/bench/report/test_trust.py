@@ -63,6 +63,15 @@ def test_an_untrained_or_wrong_model_is_no_yes(good: Facts, make_run: MakeRun) -
     assert answer_of(Facts(wrong), "decisions").number == "1 wrong"
 
 
+def test_wrong_outputs_of_one_hide_no_changed_decision_of_another(make_run: MakeRun) -> None:
+    """The headline counts both."""
+    wrong = ((LAST_1, Status.WRONG_OUTPUT, "x"),)
+    run = make_run(trained=True, only=THREE, faults=wrong, decisions_changed=((IPEX_1, 3),))
+    answer = answer_of(Facts(run), "decisions")
+    assert re.findall(r"\d+", answer.headline) == ["1", "1"]
+    assert "agree" not in answer.headline
+
+
 def test_noise_shows_the_control_that_is_least_expected(good: Facts) -> None:
     """The smallest p-value of five controls, and whether that is odd for five of them."""
     controls = [row for row in good.run.speedups if row.baseline_kind == "control"]
