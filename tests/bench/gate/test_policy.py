@@ -80,8 +80,8 @@ def test_what_the_run_cannot_answer_is_no_verdict(judged: Judged, text: str, wor
     assert words in " ".join(result.output.split())
 
 
-NO_NUMBERS = [0, -1, "1.2", None, True, float("nan"), float("inf")]
-"""NaN would let everything pass, and true would read as 1."""
+NO_NUMBERS = [0, -1, "1.2", None, True, float("nan"), float("inf"), 10**400]
+"""NaN would let everything pass, true would read as 1, and the last is no float."""
 
 
 @pytest.mark.parametrize(
