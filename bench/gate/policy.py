@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from bench.errors import BenchError
-from bench.gate import stored_runs
 from bench.gate.result import Case, GateReport, NoVerdictError, Outcome
 from bench.gate.thresholds import DEFAULT
 from bench.plan.scenario import BaselineKind
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from bench.store.records import Run, SpeedupRow
+    from bench.gate.stored_speedups import StoredRun
 
 FORMAT = "pillqc-bench gate policy"
 VERSION = 1
@@ -118,14 +117,14 @@ def _check_once(names: Sequence[str], what: str) -> None:
         raise ValueError(f"there are two entries for the {what} {twice}")
 
 
-def check(policy: PolicyFile, run: Run) -> GateReport:
+def check(policy: PolicyFile, run: StoredRun) -> GateReport:
     """Compare a run with the floors of its machine.
 
     Raises:
         NoVerdictError: the run does not say on which machine it was measured.
         RecordError: the run has two rows for one scenario and baseline.
     """
-    fingerprint, name = stored_runs.machine_of(run)
+    fingerprint, name = run.machine
     machine = next((m for m in policy.machines if m.fingerprint == fingerprint), None)
     cases: tuple[Case, ...] = ()
     problem = None
@@ -138,26 +137,22 @@ def check(policy: PolicyFile, run: Run) -> GateReport:
     elif not machine.floors:
         problem = f"the policy has no floors for {machine.name} ({fingerprint})"
     else:
-        rows = stored_runs.rows_of(run)
-        cases = tuple(_case(floor, rows) for floor in machine.floors)
+        cases = tuple(_case(floor, run) for floor in machine.floors)
     return GateReport(
         title="Floors on speedups",
-        compared=(
-            f"Speedups of {stored_runs.name_of(run)} against the floors of {policy.path} for "
-            f"{name}."
-        ),
-        repeat=shlex.join(["bench", "gate", "--policy", str(policy.path), str(run.folder)]),
+        compared=f"Speedups of {run.name} against the floors of {policy.path} for {name}.",
+        repeat=shlex.join(["bench", "gate", "--policy", str(policy.path), str(run.record.folder)]),
         cases=cases,
         problem=problem,
-        notes=run.warnings,
+        notes=run.record.warnings,
     )
 
 
-def _case(floor: Floor, rows: Mapping[tuple[str, str], SpeedupRow]) -> Case:
-    row = rows.get((floor.scenario, floor.baseline))
+def _case(floor: Floor, run: StoredRun) -> Case:
+    row = run.rows.get((floor.scenario, floor.baseline))
     if row is not None:
-        found = stored_runs.usable(row)
-    elif any(scenario == floor.scenario for scenario, _ in rows):
+        found = run.usable(row)
+    elif any(scenario == floor.scenario for scenario, _ in run.rows):
         found = f"the run has no speedup of it over {floor.baseline}"
     else:
         found = "the run has no such scenario (`bench scenarios` lists them; was it left out?)"
@@ -191,7 +186,7 @@ def _case(floor: Floor, rows: Mapping[tuple[str, str], SpeedupRow]) -> Case:
     )
 
 
-def write(path: Path, runs: Sequence[Run]) -> PolicyFile:
+def write(path: Path, runs: Sequence[StoredRun]) -> PolicyFile:
     """Write a policy from accepted runs; several runs of one machine give the lowest floor.
 
     A floor lies `floor_slack` below the lower end of the interval, so that the accepted runs pass.
@@ -205,9 +200,9 @@ def write(path: Path, runs: Sequence[Run]) -> PolicyFile:
     machines = {one.fingerprint: one for one in read(path).machines} if path.exists() else {}
     measured: dict[tuple[str, str], dict[tuple[str, str], list[tuple[float, int]]]] = {}
     for run in runs:
-        of_machine = measured.setdefault(stored_runs.machine_of(run), {})
-        for key, row in stored_runs.rows_of(run).items():
-            found = stored_runs.usable(row)
+        of_machine = measured.setdefault(run.machine, {})
+        for key, row in run.rows.items():
+            found = run.usable(row)
             if key[1] in _BASELINES and not isinstance(found, str):
                 of_machine.setdefault(key, []).append((found.low, row.launches))
     for (fingerprint, name), of_machine in measured.items():
