@@ -85,7 +85,7 @@ def gate(  # click passes each option as a parameter
       bench gate --policy floors.json                         the newest run against them
     """
     from bench.gate import against as measured
-    from bench.gate import outputs, policy, stored_runs
+    from bench.gate import outputs, policy, stored_runs, stored_speedups
     from bench.gate.result import GateReport, NoVerdictError
 
     if list_:
@@ -93,17 +93,17 @@ def gate(  # click passes each option as a parameter
         return
     _check(options.given(context), runs)
     if write_policy is not None:
-        written = policy.write(write_policy, [stored_runs.read(run) for run in runs])
+        written = policy.write(write_policy, [stored_speedups.read(run) for run in runs])
         count = sum(len(machine.floors) for machine in written.machines)
         click.echo(f"policy   {write_policy}  ({count} floors, {len(written.machines)} machines)")
         return
     try:
         if floors is not None:
             run = runs[0] if runs else options.newest_run(results)
-            report = policy.check(policy.read(floors), stored_runs.read(run))
+            report = policy.check(policy.read(floors), stored_speedups.read(run))
         elif baseline is not None and candidate is not None:
             report = stored_runs.compare(
-                stored_runs.read(baseline), stored_runs.read(candidate), only=only
+                stored_speedups.read(baseline), stored_speedups.read(candidate), only=only
             )
         else:
             report = measured.compare(

@@ -253,6 +253,8 @@ def _repeat(request: AgainstRequest, commit: str) -> str:
     others = worker_options(
         good=request.good,
         weights=request.weights,
+        seed=request.seed or None,
+        threads=request.threads,
         **{"base-python": request.base_python},
         data=request.data,
     )

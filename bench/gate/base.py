@@ -7,6 +7,7 @@ base = resolve(project(tree, folder), None)    # None: the commit that HEAD's ch
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,13 @@ _MAIN_BRANCHES = (
 )
 _TARGETS = ("GITHUB_BASE_REF", "CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "CI_DEFAULT_BRANCH")
 """Variables in which GitHub and GitLab name the branch that a request goes to, main or another."""
+_REQUESTS_MERGE = {
+    "GITHUB_REF": re.compile(r"refs/pull/\d+/merge"),
+    "CI_MERGE_REQUEST_EVENT_TYPE": re.compile(r"merged_result|merge_train"),
+}
+"""What GitHub and GitLab say where they merged a request into its target, and build the merge."""
+_BUILT = ("GITHUB_SHA", "CI_COMMIT_SHA")
+"""Variables in which they name the commit that they build; a job may have checked out another."""
 _FETCH = "fetch the whole history (`fetch-depth: 0` on GitHub, `GIT_DEPTH: 0` on GitLab)"
 
 
@@ -75,8 +83,8 @@ def resolve(project: Path, revision: str | None) -> Base:
     """Return the named commit, or by default the one that HEAD's changes start from.
 
     Raises:
-        NoVerdictError: HEAD is main's own commit, and this clone lacks the one before it.
-        BenchError: this clone has no such commit.
+        NoVerdictError: this clone lacks the commit that HEAD's changes start from.
+        BenchError: this clone has no commit of that name.
     """
     if revision is None:
         return _before_changes(project)
@@ -89,19 +97,19 @@ def resolve(project: Path, revision: str | None) -> Base:
 def _before_changes(project: Path) -> Base:
     """Return where HEAD left its target branch; for a commit of that branch, the one before it.
 
-    CI often checks a request out as its merge into that branch. The result is then the merge's
-    first parent, however far the branch has moved on since, also if the branch was not fetched.
+    CI often checks a request out as its own merge into that branch. The result is then the merge's
+    first parent, however far the branch has moved on since, also if the branch was not fetched. The
+    first parent of any other merge may be a commit of the request itself.
     """
     branch = _target(project)
     left = branch and _git_or_none(project, "merge-base", "HEAD", branch)
     if not branch or not left:
-        parent = _commit(project, "HEAD^2") and _commit(project, "HEAD^1")
-        if parent:
-            return Base(commit=parent, why="the first parent of the merge that HEAD is")
+        if _is_requests_merge(project) and (parent := _commit(project, "HEAD^1")):
+            return Base(commit=parent, why="the first parent of the request's merge, which HEAD is")
         problem = "this clone has no main branch"
         if branch:
             problem = f"HEAD and {_short(branch)} have no common commit in this clone"
-        raise BenchError(f"{problem}: {_FETCH}, or name a commit with --against")
+        raise NoVerdictError(f"{problem}: {_FETCH}, or name a commit with --against")
     if left != git(project, "rev-parse", "HEAD"):
         return Base(commit=left, why=f"where HEAD left {_short(branch)}")
     if not os.environ.get("CI") and git(project, "status", "--porcelain", "--", *CODE):
@@ -113,6 +121,14 @@ def _before_changes(project: Path) -> Base:
             f"there is nothing to compare: {_FETCH}, or name a commit with --against"
         )
     return Base(commit=before, why=f"the commit before HEAD, which is one of {_short(branch)}")
+
+
+def _is_requests_merge(project: Path) -> bool:
+    """Return whether CI says that HEAD is the merge that it made of a request into its target."""
+    made = any(form.fullmatch(os.environ.get(name, "")) for name, form in _REQUESTS_MERGE.items())
+    head = git(project, "rev-parse", "HEAD")
+    built = all(os.environ.get(name, head) == head for name in _BUILT)
+    return made and built and _commit(project, "HEAD^2") is not None
 
 
 def _target(project: Path) -> str | None:

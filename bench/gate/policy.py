@@ -1,9 +1,10 @@
 """Read, check and write floors on speedups within one run, for each machine.
 
     {"format": "pillqc-bench gate policy", "version": 1,
-     "machines": [{"fingerprint": "00de025102b5", "name": "m6i.4xlarge",
+     "machines": [{"fingerprint": "00de025102b5", "name": "m6i.4xlarge", "model": "shipped",
                    "floors": [{"scenario": "inference/ipex/eager/fp32/channels_last/b1",
-                               "baseline": "stock_default", "speedup_at_least": 1.2}]}]}
+                               "baseline": "stock_default", "speedup_at_least": 1.2,
+                               "threads": 8}]}]}
 
 JSON, because Python 3.10 cannot read TOML without a library. A floor is never in milliseconds.
 """
@@ -17,9 +18,10 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from bench.analysis.comparison import Ratio
 from bench.errors import BenchError
-from bench.gate import stored_runs
 from bench.gate.result import Case, GateReport, NoVerdictError, Outcome
+from bench.gate.stored_speedups import UNNAMED
 from bench.gate.thresholds import DEFAULT
 from bench.plan.scenario import BaselineKind
 from bench.store import durable, typed_json
@@ -28,11 +30,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from bench.store.records import Run, SpeedupRow
+    from bench.gate.stored_speedups import StoredRun
+    from bench.store.records import SpeedupRow
 
 FORMAT = "pillqc-bench gate policy"
 VERSION = 1
 _BASELINES = (str(BaselineKind.STOCK_DEFAULT), str(BaselineKind.STOCK_TUNED))
+_INSPECTOR = "the inspector"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,15 +47,23 @@ class Floor:
     baseline: str
     """`stock_default` or `stock_tuned`."""
     speedup_at_least: float
+    threads: int | None = None
+    """Those that computed the scenario; None in files of earlier versions."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """The floors of one machine."""
+    """The floors of one machine, for one model."""
 
     fingerprint: str
     name: str = "?"
+    model: str = ""
+    """`StoredRun.model`; empty in files of earlier versions, whose floors are the inspector's."""
     floors: tuple[Floor, ...]
+
+    def is_for(self, run: StoredRun) -> bool:
+        """Return whether the floors are of the model that the run measured."""
+        return run.model == self.model if self.model else run.is_of_inspector
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,14 +130,14 @@ def _check_once(names: Sequence[str], what: str) -> None:
         raise ValueError(f"there are two entries for the {what} {twice}")
 
 
-def check(policy: PolicyFile, run: Run) -> GateReport:
+def check(policy: PolicyFile, run: StoredRun) -> GateReport:
     """Compare a run with the floors of its machine.
 
     Raises:
         NoVerdictError: the run does not say on which machine it was measured.
         RecordError: the run has two rows for one scenario and baseline.
     """
-    fingerprint, name = stored_runs.machine_of(run)
+    fingerprint, name = run.machine
     machine = next((m for m in policy.machines if m.fingerprint == fingerprint), None)
     cases: tuple[Case, ...] = ()
     problem = None
@@ -137,30 +149,37 @@ def check(policy: PolicyFile, run: Run) -> GateReport:
         )
     elif not machine.floors:
         problem = f"the policy has no floors for {machine.name} ({fingerprint})"
+    elif not machine.is_for(run):
+        problem = (
+            f"the floors of {machine.name} are of another model ({machine.model or _INSPECTOR}) "
+            f"than the run's ({run.model or UNNAMED}): write a policy for each model"
+        )
     else:
-        rows = stored_runs.rows_of(run)
-        cases = tuple(_case(floor, rows) for floor in machine.floors)
+        cases = tuple(_case(floor, run) for floor in machine.floors)
     return GateReport(
         title="Floors on speedups",
-        compared=(
-            f"Speedups of {stored_runs.name_of(run)} against the floors of {policy.path} for "
-            f"{name}."
-        ),
-        repeat=shlex.join(["bench", "gate", "--policy", str(policy.path), str(run.folder)]),
+        compared=f"Speedups of {run.name} against the floors of {policy.path} for {name}.",
+        repeat=shlex.join(["bench", "gate", "--policy", str(policy.path), str(run.record.folder)]),
         cases=cases,
         problem=problem,
-        notes=run.warnings,
+        notes=run.record.warnings,
     )
 
 
-def _case(floor: Floor, rows: Mapping[tuple[str, str], SpeedupRow]) -> Case:
-    row = rows.get((floor.scenario, floor.baseline))
-    if row is not None:
-        found = stored_runs.usable(row)
-    elif any(scenario == floor.scenario for scenario, _ in rows):
-        found = f"the run has no speedup of it over {floor.baseline}"
-    else:
+def _case(floor: Floor, run: StoredRun) -> Case:
+    row = run.rows.get((floor.scenario, floor.baseline))
+    threads = run.threads(floor.scenario)
+    if row is None and any(scenario == floor.scenario for scenario, _ in run.rows):
+        found: Ratio | str = f"the run has no speedup of it over {floor.baseline}"
+    elif row is None:
         found = "the run has no such scenario (`bench scenarios` lists them; was it left out?)"
+    elif floor.threads not in (None, threads):
+        found = (
+            f"the floor is of {floor.threads} threads and the run of {threads or 'unknown'}: "
+            f"measure with --threads {floor.threads}"
+        )
+    else:
+        found = run.usable(row)
     if row is None or isinstance(found, str):
         return Case(scenario=floor.scenario, outcome=Outcome.NO_VERDICT, reason=str(found))
     limit = floor.speedup_at_least
@@ -191,46 +210,99 @@ def _case(floor: Floor, rows: Mapping[tuple[str, str], SpeedupRow]) -> Case:
     )
 
 
-def write(path: Path, runs: Sequence[Run]) -> PolicyFile:
+def write(path: Path, runs: Sequence[StoredRun]) -> PolicyFile:
     """Write a policy from accepted runs; several runs of one machine give the lowest floor.
 
     A floor lies `floor_slack` below the lower end of the interval, so that the accepted runs pass.
     One of them at least has two launches; a further run with a single one may lower it.
-    The file keeps the machines that these runs do not have.
+    The file keeps the machines that these runs do not have, and the floors of their machines that
+    these runs have no speedup for.
 
     Raises:
-        NoVerdictError: a machine's runs have no speedup that a floor can rest on.
+        NoVerdictError: a machine's runs have no speedup that a floor can rest on, or they and the
+            file's floors are of several models or numbers of threads.
         BenchError: the file at this path is not a policy, or cannot be written.
     """
     machines = {one.fingerprint: one for one in read(path).machines} if path.exists() else {}
-    measured: dict[tuple[str, str], dict[tuple[str, str], list[tuple[float, int]]]] = {}
+    accepted: dict[str, list[StoredRun]] = {}
     for run in runs:
-        of_machine = measured.setdefault(stored_runs.machine_of(run), {})
-        for key, row in stored_runs.rows_of(run).items():
-            found = stored_runs.usable(row)
-            if key[1] in _BASELINES and not isinstance(found, str):
-                of_machine.setdefault(key, []).append((found.low, row.launches))
-    for (fingerprint, name), of_machine in measured.items():
-        floors = {
-            key: math.floor(1000 * min(low for low, _ in rows) / (1 + DEFAULT.floor_slack)) / 1000
-            for key, rows in of_machine.items()
-            if max(launches for _, launches in rows) >= DEFAULT.min_launches
-        }
-        if not floors:
-            raise NoVerdictError(
-                f"no accepted run of {name} has a valid speedup of two launches or more: "
-                "measure with a larger budget"
-            )
-        machines[fingerprint] = Machine(
-            fingerprint=fingerprint,
-            name=name,
-            floors=tuple(
-                Floor(scenario=scenario, baseline=baseline, speedup_at_least=value)
-                for (scenario, baseline), value in sorted(floors.items())
-                if value > 0
-            ),
-        )
+        accepted.setdefault(run.machine[0], []).append(run)
+    for fingerprint, of_machine in accepted.items():
+        machines[fingerprint] = _with_floors_of(of_machine, machines.get(fingerprint))
     written = [asdict(machine) for machine in machines.values()]
     whole = {"format": FORMAT, "version": VERSION, "machines": written}
     durable.replace(path, f"{json.dumps(whole, indent=2, allow_nan=False)}\n".encode())
     return PolicyFile(path=path, machines=tuple(machines.values()))
+
+
+def _with_floors_of(runs: Sequence[StoredRun], known: Machine | None) -> Machine:
+    """Return a machine with the floors of its accepted runs and what else the file has of it."""
+    fingerprint, name = runs[-1].machine
+    _check_one_model(runs, known)
+    accepted = _accepted(runs)
+    if all(launches < DEFAULT.min_launches for _, launches in accepted.values()):
+        raise NoVerdictError(
+            f"no accepted run of {name} has a valid speedup of two launches or more: "
+            "measure with a larger budget"
+        )
+    floors = {(floor.scenario, floor.baseline): floor for floor in known.floors} if known else {}
+    for key, (floor, launches) in accepted.items():
+        if launches >= DEFAULT.min_launches:
+            floors[key] = floor
+        elif key in floors:
+            floors[key] = _lower(floors[key], floor)
+    return Machine(
+        fingerprint=fingerprint,
+        name=name,
+        model=runs[-1].model,
+        floors=tuple(floor for _, floor in sorted(floors.items()) if floor.speedup_at_least > 0),
+    )
+
+
+def _check_one_model(runs: Sequence[StoredRun], known: Machine | None) -> None:
+    """Raise NoVerdictError if the runs, or the floors that the file has, are of several models."""
+    models = {run.model or UNNAMED: None for run in runs}
+    if known is not None and not known.is_for(runs[-1]):
+        models[known.model or _INSPECTOR] = None
+    if len(models) > 1:
+        raise NoVerdictError(
+            f"the runs and floors of {runs[-1].machine[1]} are of several models "
+            f"({'; '.join(models)}): write a policy for each model"
+        )
+
+
+def _accepted(runs: Sequence[StoredRun]) -> dict[tuple[str, str], tuple[Floor, int]]:
+    """Return the lowest floor of each scenario and baseline, with the most launches of a run.
+
+    Raises:
+        NoVerdictError: the runs measured a scenario with several numbers of threads.
+    """
+    found: dict[tuple[str, str], tuple[Floor, int]] = {}
+    for run in runs:
+        for key, row in run.rows.items():
+            ratio = run.usable(row) if key[1] in _BASELINES else None
+            if not isinstance(ratio, Ratio):
+                continue
+            floor = _floor_below(row, ratio, run)
+            other, launches = found.get(key, (floor, 0))
+            if other.threads != floor.threads:
+                raise NoVerdictError(
+                    f"the runs measured {row.scenario} with {other.threads or 'unknown'} and "
+                    f"{floor.threads or 'unknown'} threads: accept runs of one number"
+                )
+            found[key] = _lower(other, floor), max(launches, row.launches)
+    return found
+
+
+def _floor_below(row: SpeedupRow, found: Ratio, run: StoredRun) -> Floor:
+    value = math.floor(1000 * found.low / (1 + DEFAULT.floor_slack)) / 1000
+    return Floor(
+        scenario=row.scenario,
+        baseline=str(row.baseline_kind),
+        speedup_at_least=value,
+        threads=run.threads(row.scenario),
+    )
+
+
+def _lower(one: Floor, other: Floor) -> Floor:
+    return min(one, other, key=lambda floor: floor.speedup_at_least)

@@ -12,88 +12,26 @@ import shlex
 from typing import TYPE_CHECKING
 
 from bench.analysis.comparison import Ratio
-from bench.errors import RecordError
-from bench.gate.result import Case, GateReport, NoVerdictError, Outcome, weigh
+from bench.gate.result import Case, GateReport, Outcome, weigh
+from bench.gate.stored_speedups import UNNAMED
 from bench.gate.thresholds import DEFAULT, GatePolicy
-from bench.plan.scenario import MEASURED, BaselineKind, Verdict
-from bench.store.records import read_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
-    from bench.store.records import Run, SpeedupRow
+    from bench.gate.stored_speedups import StoredRun
+    from bench.store.records import SpeedupRow
 
-_NEEDED = ("speedups.csv", "scenarios.csv")
 _FACTS = ("speedup", "speedup_low", "speedup_high", "launches", "rounds", "verdict")
 _PACKAGES = ("intel-extension-for-pytorch", "numpy", "torch")
 
 
-def read(folder: Path) -> Run:
-    """Read a run whose summaries are whole.
-
-    Raises:
-        RecordError: the folder is not a run, or a file that the verdict needs is damaged.
-    """
-    run = read_run(folder)
-    for warning in run.warnings:
-        if any(name in warning for name in _NEEDED):
-            raise RecordError(f"{folder} cannot be judged: {warning}; measure it again")
-    return run
-
-
-def name_of(run: Run) -> str:
-    """Return the run's id."""
-    return run.metadata.run_id or run.folder.name
-
-
-def machine_of(run: Run) -> tuple[str, str]:
-    """Return the fingerprint and the name of the machine that the run was measured on.
-
-    Raises:
-        NoVerdictError: the run does not say.
-    """
-    machine = run.metadata.machine
-    if not machine.fingerprint:
-        raise NoVerdictError(f"{run.folder} does not say on which machine it was measured")
-    return machine.fingerprint, machine.name or "?"
-
-
-def rows_of(run: Run) -> dict[tuple[str, str], SpeedupRow]:
-    """Return the run's speedups by scenario and kind of baseline.
-
-    Raises:
-        RecordError: a scenario has two.
-    """
-    found: dict[tuple[str, str], SpeedupRow] = {}
-    for row in run.speedups:
-        key = (row.scenario, str(row.baseline_kind))
-        if key in found:
-            raise RecordError(f"{run.folder}/speedups.csv has {row.scenario} twice: measure again")
-        found[key] = row
-    return found
-
-
-def usable(row: SpeedupRow) -> Ratio | str:
-    """Return the row's speedup, or why no verdict can rest on it."""
-    if row.verdict == Verdict.INVALID:
-        return row.reason or "its verdict is invalid"
-    if row.speedup is None or row.speedup_low is None or row.speedup_high is None:
-        return row.reason or "it has no speedup"
-    found = Ratio(
-        estimate=row.speedup,
-        low=row.speedup_low,
-        high=row.speedup_high,
-        launches=row.launches,
-        rounds=row.rounds,
-    )
-    if not found.is_sound:
-        return row.reason or "its interval has no finite ends: more rounds are needed"
-    return found
-
-
 def compare(
-    baseline: Run, candidate: Run, *, only: Sequence[str] = (), policy: GatePolicy = DEFAULT
+    baseline: StoredRun,
+    candidate: StoredRun,
+    *,
+    only: Sequence[str] = (),
+    policy: GatePolicy = DEFAULT,
 ) -> GateReport:
     """Compare every scenario that the baseline run measured with the candidate's.
 
@@ -101,57 +39,73 @@ def compare(
         NoVerdictError: a run does not say on which machine it was measured.
         RecordError: a run has two rows for one scenario.
     """
-    (one, name), (other, other_name) = machine_of(baseline), machine_of(candidate)
-    before, after = _over_stock_default(baseline), _over_stock_default(candidate)
-    measured = {row.scenario for row in baseline.scenarios if row.status in MEASURED}
-    chosen = [
-        row
-        for scenario, row in before.items()
-        if scenario in measured and (not only or any(fnmatch.fnmatch(scenario, p) for p in only))
-    ]
-    problem = None
-    if one != other:
-        problem = (
-            f"the runs are of different machines ({name}, fingerprint {one}, and {other_name}, "
-            f"{other}), and speedups differ between machines: measure both on one"
-        )
-    elif not chosen:
-        which = f" that matches {', '.join(only)}" if only else ""
-        problem = f"{name_of(baseline)} measured no scenario{which} against stock default"
-    command = ["bench", "gate", "--baseline", baseline.folder, "--candidate", candidate.folder]
+    problem = _problem(baseline, candidate, only)
+    cases = () if problem else _cases(baseline, candidate, only, policy)
+    folders = (baseline.record.folder, candidate.record.folder)
+    command = ["bench", "gate", "--baseline", folders[0], "--candidate", folders[1]]
     command += [part for pattern in only for part in ("--only", pattern)]
     return GateReport(
         title="Stored runs",
         compared=(
-            f"Speedups over stock default of {name_of(candidate)} against {name_of(baseline)}, "
-            f"both on {name}."
+            f"Speedups over stock default of {candidate.name} against {baseline.name}, "
+            f"both on {baseline.machine[1]}."
         ),
         repeat=shlex.join(map(str, command)),
-        cases=()
-        if problem
-        else tuple(_case(row, after.get(row.scenario), policy) for row in chosen),
+        cases=tuple(cases),
         problem=problem,
-        notes=(*_notes(baseline, candidate, sorted(after.keys() - before.keys())),),
+        notes=tuple(_notes(baseline, candidate)),
     )
 
 
-def _over_stock_default(run: Run) -> dict[str, SpeedupRow]:
-    kind = str(BaselineKind.STOCK_DEFAULT)
-    return {scenario: row for (scenario, of), row in rows_of(run).items() if of == kind}
+def _problem(baseline: StoredRun, candidate: StoredRun, only: Sequence[str]) -> str | None:
+    """Return why nothing of the two runs can be compared, or None."""
+    (one, name), (other, other_name) = baseline.machine, candidate.machine
+    if one != other:
+        return (
+            f"the runs are of different machines ({name}, fingerprint {one}, and {other_name}, "
+            f"{other}), and speedups differ between machines: measure both on one"
+        )
+    if baseline.model != candidate.model:
+        models = " and ".join(run.model or UNNAMED for run in (baseline, candidate))
+        return f"the runs are of different models ({models}): measure one model in both"
+    measured = _measured(baseline)
+    lost = [pattern for pattern in only if not fnmatch.filter(measured, pattern)]
+    if lost or not measured:
+        which = f" that matches {', '.join(map(repr, lost))}" if lost else ""
+        return f"{baseline.name} measured no scenario{which} against stock default"
+    return None
 
 
-def _case(row: SpeedupRow, other: SpeedupRow | None, policy: GatePolicy) -> Case:
+def _measured(run: StoredRun) -> list[str]:
+    """Return the scenarios that the run measured against stock default."""
+    return [scenario for scenario in run.over_stock_default if scenario in run.measured]
+
+
+def _cases(
+    baseline: StoredRun, candidate: StoredRun, only: Sequence[str], policy: GatePolicy
+) -> Iterator[Case]:
+    """Yield a case for each scenario that is asked for, in the order of the baseline run."""
+    for scenario in _measured(baseline):
+        if not only or any(fnmatch.fnmatch(scenario, pattern) for pattern in only):
+            yield _case(scenario, baseline, candidate, policy)
+
+
+def _case(scenario: str, baseline: StoredRun, candidate: StoredRun, policy: GatePolicy) -> Case:
     def unknown(reason: str) -> Case:
-        return Case(scenario=row.scenario, outcome=Outcome.NO_VERDICT, reason=reason)
+        return Case(scenario=scenario, outcome=Outcome.NO_VERDICT, reason=reason)
 
-    before = usable(row)
+    row = baseline.over_stock_default[scenario]
+    before = baseline.usable(row)
     if isinstance(before, str):
         return unknown(f"in the baseline run: {before}")
+    other = candidate.over_stock_default.get(scenario)
     if other is None:
         return unknown("the candidate run does not have it")
-    after = usable(other)
+    after = candidate.usable(other)
     if isinstance(after, str):
         return unknown(f"in the candidate run: {after}")
+    if unlike := _other_threads(row, baseline, candidate):
+        return unknown(unlike)
     change = quotient(after, before)
     margin = max(policy.margin, row.margin or 0.0, other.margin or 0.0)
     outcome, reason = weigh(change, margin=margin, ruled_out=policy.ruled_out_stored)
@@ -159,7 +113,7 @@ def _case(row: SpeedupRow, other: SpeedupRow | None, policy: GatePolicy) -> Case
         outcome = Outcome.NO_VERDICT
         reason += f", but {change.launches} launch a run confirms nothing: measure with more"
     return Case(
-        scenario=row.scenario,
+        scenario=scenario,
         outcome=outcome,
         reason=reason,
         ratio=change,
@@ -170,6 +124,18 @@ def _case(row: SpeedupRow, other: SpeedupRow | None, policy: GatePolicy) -> Case
             "margin": margin,
         },
     )
+
+
+def _other_threads(row: SpeedupRow, baseline: StoredRun, candidate: StoredRun) -> str | None:
+    """Return how the threads differ that computed the scenario or what it is divided by."""
+    for name in (row.scenario, row.baseline):
+        one, other = baseline.threads(name), candidate.threads(name)
+        if one != other:
+            return (
+                f"{name} had {one or 'unknown'} threads in the baseline run and "
+                f"{other or 'unknown'} in the candidate run: measure both with the same --threads"
+            )
+    return None
 
 
 def quotient(above: Ratio, below: Ratio) -> Ratio:
@@ -186,14 +152,15 @@ def quotient(above: Ratio, below: Ratio) -> Ratio:
     )
 
 
-def _notes(baseline: Run, candidate: Run, new: list[str]) -> Iterator[str]:
+def _notes(baseline: StoredRun, candidate: StoredRun) -> Iterator[str]:
     for run in (baseline, candidate):
-        if not run.metadata.complete:
-            yield f"{name_of(run)} is incomplete: it shows what was measured until it ended."
-        yield from (f"{name_of(run)}: {warning}" for warning in run.warnings)
+        if not run.record.metadata.complete:
+            yield f"{run.name} is incomplete: it shows what was measured until it ended."
+        yield from (f"{run.name}: {warning}" for warning in run.record.warnings)
+    new = sorted(candidate.over_stock_default.keys() - baseline.over_stock_default.keys())
     if new:
         yield f"Only in the candidate, so not judged: {', '.join(new)}."
-    one, other = (run.metadata.machine.packages for run in (baseline, candidate))
+    one, other = (run.record.metadata.machine.packages for run in (baseline, candidate))
     changed = [name for name in _PACKAGES if one.get(name) != other.get(name)]
     if one and other and changed:
         yield f"The two runs have other versions of: {', '.join(changed)}."

@@ -165,6 +165,7 @@ class OwnModel:
     model: str = ""
     settings: tuple[str, ...] = ()
     inputs: str = ""
+    shape: str = ""
     decide: str = ""
     calibration: str = ""
     train_step: str = ""

@@ -125,7 +125,7 @@ class _Converter:
         if hint is str and self.lenient and isinstance(value, int | float):
             return str(value)
         fits = type(value) is hint or (hint is float and type(value) is int)
-        if fits and not (isinstance(value, float) and not math.isfinite(value)):
+        if fits and (hint is not float or _is_finite(value)):
             return value
         noun = _NOUNS.get(hint, "a list" if typing.get_origin(hint) is tuple else "an object")
         return self._misfit(f"`{place}` is {excerpt(value)}, not {noun}")
@@ -134,6 +134,14 @@ class _Converter:
         if self.lenient:
             return _MISFIT
         raise ValueError(sentence)
+
+
+def _is_finite(value: Any) -> bool:  # noqa: ANN401 - a number
+    """Return whether a number is one as a float: a whole number may be too large."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 @functools.cache

@@ -69,7 +69,10 @@ MakeRun = Callable[..., Path]
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
-    """Writes a run: scenario -> (estimate, low, high) over stock default."""
+    """Writes a run without calls: scenario -> (estimate, low, high) over stock default.
+
+    `of_scenarios` has further cells of each row of scenarios.csv.
+    """
 
     def make(
         name: str,
@@ -81,6 +84,8 @@ def make_run(tmp_path: Path) -> MakeRun:
         reason: str | None = None,
         statuses: dict[str, Status] | None = None,
         kinds: Sequence[str] = ("stock_default",),
+        rounds: int = 36,
+        of_scenarios: dict[str, Any] | None = None,
         **environment: Any,
     ) -> Path:
         folder = tmp_path / name
@@ -93,7 +98,10 @@ def make_run(tmp_path: Path) -> MakeRun:
         status = dict.fromkeys(speedups, Status.OK) | (statuses or {})
         records.replace_rows(
             folder / "scenarios.csv",
-            [scenario_row(name, scenario, str(found)) for scenario, found in status.items()],
+            [
+                scenario_row(name, scenario, str(found), **(of_scenarios or {}))
+                for scenario, found in status.items()
+            ],
             records.ScenarioRow,
         )
         rows = [
@@ -107,7 +115,7 @@ def make_run(tmp_path: Path) -> MakeRun:
                 speedup_high=high,
                 margin=0.03,
                 launches=launches,
-                rounds=12 * launches,
+                rounds=rounds,
                 verdict=verdict,
                 reason=reason,
             )
@@ -120,7 +128,7 @@ def make_run(tmp_path: Path) -> MakeRun:
     return make
 
 
-def scenario_row(run_id: str, scenario: str, status: str) -> records.ScenarioRow:
+def scenario_row(run_id: str, scenario: str, status: str, **cells: Any) -> records.ScenarioRow:
     """A row whose other cells do not matter to the gate."""
     fields: dict[str, Any] = dict.fromkeys(records.ScenarioRow.__dataclass_fields__)
     fields.update(
@@ -137,4 +145,5 @@ def scenario_row(run_id: str, scenario: str, status: str) -> records.ScenarioRow
         rounds=36,
         launches=3,
     )
+    fields.update(cells)
     return records.ScenarioRow(**fields)

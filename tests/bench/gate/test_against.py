@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import pytest
@@ -169,3 +170,12 @@ def test_raw_rows_are_kept_and_the_command_repeats_it(repository: Path) -> None:
         f"bench gate --against {git(repository, 'rev-parse', 'HEAD')[:10]}"
     )
     assert f"--only {INFERENCE}" in report.repeat
+
+
+@pytest.mark.parametrize("chosen", [{}, {"seed": 7, "threads": 1}])
+def test_the_repeated_command_has_what_was_chosen(repository: Path, chosen: dict[str, int]) -> None:
+    """Other images or threads would be another comparison."""
+    words = shlex.split(against.compare(request(repository, **chosen)).repeat)
+    given = {name: words[words.index(f"--{name}") + 1] for name in chosen if f"--{name}" in words}
+    assert given == {name: str(value) for name, value in chosen.items()}
+    assert {word for word in words if word in ("--seed", "--threads")} == {f"--{n}" for n in chosen}

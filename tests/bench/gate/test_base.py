@@ -41,6 +41,21 @@ class Repository:
         self.git("clone", "--quiet", *options, f"file://{self.folder}", str(folder))
         return Repository(folder=folder)
 
+    def fetched(self, reference: str, *, depth: int = 20) -> Repository:
+        """A clone of one reference without a branch, as CI makes it, beside this repository."""
+        clone = Repository(folder=self.folder.with_name("ci"))
+        clone.folder.mkdir()
+        clone.git("init", "--quiet")
+        clone.git(
+            "fetch",
+            "--quiet",
+            f"--depth={depth}",
+            f"file://{self.folder}",
+            f"+{reference}:refs/remotes/ci",
+        )
+        clone.git("checkout", "--quiet", "--detach", "refs/remotes/ci")
+        return clone
+
     def found(self, revision: str | None = None) -> str:
         """What the gate compares with."""
         return base.resolve(base.project(self.folder, self.folder), revision).commit
@@ -113,20 +128,68 @@ def test_a_request_into_another_branch(
 def test_shallow_merge(repository: Repository, monkeypatch: pytest.MonkeyPatch, depth: int) -> None:
     """With depth 2 the merge's first parent is there without its branch; with 1 nothing is."""
     request = merged(repository)
-    clone = Repository(folder=repository.folder.with_name("clone"))
-    clone.folder.mkdir()
-    clone.git("init", "--quiet")
-    fetched = "+refs/pull/1/merge:refs/remotes/pull/1/merge"
-    clone.git("fetch", "--quiet", f"--depth={depth}", f"file://{repository.folder}", fetched)
-    clone.git("checkout", "--quiet", "refs/remotes/pull/1/merge")
+    clone = repository.fetched("refs/pull/1/merge", depth=depth)
     monkeypatch.setenv("GITHUB_BASE_REF", "main")
+    monkeypatch.setenv("GITHUB_REF", "refs/pull/1/merge")
     if depth == 2:
         assert clone.found() == request.parent
     else:
-        with pytest.raises(BenchError, match="fetch-depth: 0"):
+        with pytest.raises(NoVerdictError, match="fetch-depth: 0"):
             clone.found()
         with pytest.raises(BenchError, match="fetch-depth: 0"):
             clone.found("HEAD^1")
+
+
+OF_REQUEST = [
+    {"GITHUB_REF": "refs/pull/12/merge", "GITHUB_BASE_REF": "main"},
+    {"CI_MERGE_REQUEST_EVENT_TYPE": "merged_result"},
+    {"CI_MERGE_REQUEST_EVENT_TYPE": "merge_train", "CI_DEFAULT_BRANCH": "main"},
+]
+OF_BRANCH: list[dict[str, str]] = [
+    {},
+    {"GITHUB_REF": "refs/heads/topic"},
+    {"GITHUB_REF": "refs/heads/pull/12/merge"},
+    {"GITHUB_REF": "refs/pull/12/merge", "GITHUB_SHA": "of a commit that is not checked out"},
+    {"CI_MERGE_REQUEST_EVENT_TYPE": "detached", "CI_DEFAULT_BRANCH": "main"},
+]
+
+
+@pytest.mark.parametrize("variables", OF_REQUEST)
+def test_a_requests_merge_is_one_where_ci_says_so(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+) -> None:
+    """Its first parent needs no target branch. Of another checkout CI says nothing."""
+    request = merged(repository)
+    clone = repository.fetched("refs/pull/1/merge")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert clone.found() == request.parent
+    built = "GITHUB_SHA" if "GITHUB_REF" in variables else "CI_COMMIT_SHA"
+    monkeypatch.setenv(built, request.merge)
+    assert clone.found() == request.parent
+    monkeypatch.setenv(built, request.left)
+    with pytest.raises(NoVerdictError):
+        clone.found()
+
+
+@pytest.mark.parametrize("variables", OF_BRANCH)
+def test_a_branch_that_main_was_merged_into_is_never_its_own_base(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+) -> None:
+    """The first parent of such a merge is the branch's own work, slow or not."""
+    repository.git("switch", "--quiet", "--create", "topic")
+    repository.commit("slow")
+    repository.git("switch", "--quiet", "main")
+    main = repository.commit("moved on")
+    repository.git("switch", "--quiet", "topic")
+    repository.git("merge", "--quiet", "--no-ff", "--message", "Merge main into topic", "main")
+    clone = repository.fetched("refs/heads/topic")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(NoVerdictError, match="fetch-depth: 0"):
+        clone.found()
+    clone.git("fetch", "--quiet", f"file://{repository.folder}", "main:refs/remotes/origin/main")
+    assert clone.found() == main
 
 
 def test_main_itself_is_compared_with_the_commit_before(repository: Repository) -> None:

@@ -21,16 +21,18 @@ A = "inference/ipex/eager/fp32/channels_last/b1"
 B = "inference/stock/eager/fp32/channels_last/b1"
 
 
-def policy(*floors: Any, fingerprint: str = "abc") -> str:
+def policy(*floors: Any, fingerprint: str = "abc", **of_machine: Any) -> str:
     """The text of a policy of one machine."""
-    machine = {"fingerprint": fingerprint, "name": "lab", "floors": floors}
+    machine = {"fingerprint": fingerprint, "name": "lab", "floors": floors, **of_machine}
     whole = {"format": "pillqc-bench gate policy", "version": 1, "machines": [machine]}
     return json.dumps(whole)
 
 
-def floor(scenario: str = A, value: Any = 1.2, baseline: str = "stock_default") -> dict[str, Any]:
+def floor(
+    scenario: str = A, value: Any = 1.2, baseline: str = "stock_default", **more: Any
+) -> dict[str, Any]:
     """One floor."""
-    return {"scenario": scenario, "baseline": baseline, "speedup_at_least": value}
+    return {"scenario": scenario, "baseline": baseline, "speedup_at_least": value, **more}
 
 
 @pytest.fixture
@@ -80,8 +82,47 @@ def test_what_the_run_cannot_answer_is_no_verdict(judged: Judged, text: str, wor
     assert words in " ".join(result.output.split())
 
 
-NO_NUMBERS = [0, -1, "1.2", None, True, float("nan"), float("inf")]
-"""NaN would let everything pass, and true would read as 1."""
+SHIPPED = {"model": {"name": "shipped"}}
+OWN = {"model": {"name": "shop:net"}, "request": {"own": {"model": "shop:net", "shape": "3,8,8"}}}
+OF_OWN = "shop:net, shape 3,8,8"
+
+
+@pytest.mark.parametrize(
+    ("of_machine", "of_run", "code"),
+    [
+        ({}, {}, 0),
+        ({}, SHIPPED, 0),
+        ({}, OWN, 11),
+        ({"model": "shipped"}, SHIPPED, 0),
+        ({"model": "shipped"}, {"model": {"name": "random"}}, 11),
+        ({"model": "shipped"}, OWN, 11),
+        ({"model": OF_OWN}, OWN, 0),
+        ({"model": OF_OWN}, SHIPPED, 11),
+        ({"model": "shop:net, shape 3,16,16"}, OWN, 11),
+    ],
+)
+def test_floors_are_of_one_model(
+    judged: Judged, of_machine: dict[str, Any], of_run: dict[str, Any], code: int
+) -> None:
+    """Those of a file that names none are the inspector's: earlier versions wrote no other."""
+    assert judged(policy(floor(), **of_machine), **of_run).exit_code == code
+
+
+@pytest.mark.parametrize(
+    ("of_floor", "threads", "code"),
+    [({}, 2, 0), ({"threads": 2}, 2, 0), ({"threads": 2}, 1, 11), ({"threads": 2}, None, 11)],
+)
+def test_a_floor_is_of_one_number_of_threads(
+    judged: Judged, of_floor: dict[str, Any], threads: int | None, code: int
+) -> None:
+    """One that names none, as of earlier versions, holds for any."""
+    result = judged(policy(floor(**of_floor)), of_scenarios={"threads": threads})
+    assert result.exit_code == code
+    assert ("--threads 2" in result.output) == (code == 11)
+
+
+NO_NUMBERS = [0, -1, "1.2", None, True, float("nan"), float("inf"), 10**400]
+"""NaN would let everything pass, true would read as 1, and the last is no float."""
 
 
 @pytest.mark.parametrize(
@@ -158,3 +199,103 @@ def test_no_policy_is_written_from_a_run_that_shows_nothing(
     result = gate("--write-policy", path, make_run("a", {A: (1.4, 1.35, 1.45)}, **changes))
     assert result.exit_code == 11
     assert not path.exists()
+
+
+def floors_of(path: Path) -> dict[str, float]:
+    """The floors of the policy's only machine, by scenario."""
+    (machine,) = json.loads(path.read_text())["machines"]
+    return {one["scenario"]: one["speedup_at_least"] for one in machine["floors"]}
+
+
+def test_a_policy_says_what_its_runs_measured(make_run: Any, tmp_path: Path) -> None:
+    """The model and the threads, by which a later run is held against the floors or not."""
+    path = tmp_path / "p.json"
+    run = make_run("a", {A: (1.4, 1.35, 1.45)}, of_scenarios={"threads": 4}, **OWN)
+    assert gate("--write-policy", path, run).exit_code == 0
+    (machine,) = json.loads(path.read_text())["machines"]
+    assert machine["model"] == OF_OWN
+    assert [one["threads"] for one in machine["floors"]] == [4]
+    assert gate("--policy", path, run).exit_code == 0
+
+
+RANDOM = {"model": {"name": "random"}}
+
+
+@pytest.mark.parametrize(
+    ("of_first", "of_second", "words"),
+    [(SHIPPED, OWN, OF_OWN), (SHIPPED, RANDOM, "random"), (SHIPPED, {}, "shipped")],
+)
+def test_no_policy_mixes_models(
+    make_run: Any, tmp_path: Path, of_first: Any, of_second: Any, words: str
+) -> None:
+    """Neither of the runs that are named, nor of a run and the file's floors."""
+    path = tmp_path / "p.json"
+    one = make_run("a", {A: (1.4, 1.35, 1.45)}, **of_first)
+    two = make_run("b", {B: (1.4, 1.35, 1.45)}, **of_second)
+    for runs in ((one, two), (two, one)):
+        result = gate("--write-policy", path, *runs)
+        assert result.exit_code == 11
+        assert words in result.stderr
+        assert not path.exists()
+    assert gate("--write-policy", path, one).exit_code == 0
+    before = path.read_text()
+    result = gate("--write-policy", path, two)
+    assert result.exit_code == 11
+    assert words in result.stderr
+    assert path.read_text() == before
+
+
+def test_no_policy_mixes_threads(make_run: Any, tmp_path: Path) -> None:
+    """One of the two runs would not be of the floor's number."""
+    runs = [
+        make_run(name, {A: (1.4, 1.35, 1.45)}, of_scenarios={"threads": threads})
+        for name, threads in (("a", 2), ("b", 1))
+    ]
+    assert gate("--write-policy", tmp_path / "p.json", *runs).exit_code == 11
+    assert not (tmp_path / "p.json").exists()
+
+
+def test_an_earlier_versions_policy_takes_new_floors(make_run: Any, tmp_path: Path) -> None:
+    """It then names the inspector's weights; a run of the user's own model is none of it."""
+    path = tmp_path / "p.json"
+    path.write_text(policy(floor(B)))
+    own, shipped = (
+        make_run(name, {A: (1.4, 1.35, 1.45)}, **changes)
+        for name, changes in (("own", OWN), ("shipped", SHIPPED))
+    )
+    assert [gate("--write-policy", path, run).exit_code for run in (own, shipped)] == [11, 0]
+    (machine,) = json.loads(path.read_text())["machines"]
+    assert machine["model"] == "shipped"
+    assert set(floors_of(path)) == {A, B}
+
+
+def test_floors_that_a_run_says_nothing_of_are_kept(make_run: Any, tmp_path: Path) -> None:
+    """A run of some scenarios, or of one launch, takes no guard away; it may lower a floor."""
+    path = tmp_path / "p.json"
+    whole = make_run("a", {A: (1.4, 1.35, 1.45), B: (1.2, 1.15, 1.25)})
+    assert gate("--write-policy", path, whole).exit_code == 0
+    before = floors_of(path)
+    part = make_run("b", {A: (2.0, 1.9, 2.1)})
+    assert gate("--write-policy", path, part).exit_code == 0
+    raised = floors_of(path)
+    assert raised[A] == pytest.approx(1.9 / 1.02, abs=1e-3)
+    assert raised[B] == before[B]
+    for name, value in (("high", 1.5), ("low", 1.0)):
+        short = make_run(name, {B: (value, value - 0.1, value + 0.1)}, launches=1)
+        assert gate("--write-policy", path, part, short).exit_code == 0
+        assert floors_of(path)[B] == pytest.approx(min(before[B], (value - 0.1) / 1.02), abs=1e-3)
+
+
+def test_two_names_of_one_machine(make_run: Any, tmp_path: Path) -> None:
+    """The fingerprint says which machine it is: the lowest floor counts."""
+    path = tmp_path / "p.json"
+    one, two = (
+        make_run(name, {A: (speed, speed - 0.02, speed + 0.02)}, machine=machine)
+        for name, speed, machine in (
+            ("one", 1.2, {"name": "one", "fingerprint": "abc"}),
+            ("two", 1.4, {"name": "two", "fingerprint": "abc"}),
+        )
+    )
+    assert gate("--write-policy", path, one, two).exit_code == 0
+    assert floors_of(path)[A] == pytest.approx(1.18 / 1.02, abs=1e-3)
+    assert [gate("--policy", path, run).exit_code for run in (one, two)] == [0, 0]

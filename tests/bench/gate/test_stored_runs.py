@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +15,8 @@ from bench.analysis.comparison import Ratio
 from bench.gate import stored_runs
 from bench.gate.result import Outcome, weigh
 from bench.plan.scenario import Status
-from tests.bench.gate.conftest import gate
+from bench.store import records
+from tests.bench.gate.conftest import DEFAULT_1, gate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,6 +59,7 @@ def test_the_exit_code_follows_the_interval(
 
 
 ONE, BOTH, SLOWER = {A: around(1.4)}, {A: around(1.4), B: around(1.1)}, {A: around(1.1)}
+OF_BOTH = {DEFAULT_1.id: Status.OK}
 NOBODY: dict[str, Any] = {"fingerprint": None}
 
 
@@ -88,12 +91,78 @@ def test_what_the_baseline_never_measured_is_not_asked_for(make_run: Any) -> Non
     assert gate("--baseline", baseline, "--candidate", candidate).exit_code == 0
 
 
-def test_a_pattern_that_matches_nothing_is_no_pass(make_run: Any) -> None:
-    """Zero scenarios give 11 and say so."""
-    runs = [make_run(name, ONE) for name in "ab"]
-    result = gate("--baseline", runs[0], "--candidate", runs[1], "--only", "training/*")
-    assert result.exit_code == 11
-    assert "measured no scenario" in result.output
+@pytest.mark.parametrize(
+    ("patterns", "code"),
+    [
+        (["training/*"], 11),
+        (["inference/*"], 0),
+        (["inference/*", "trainig/*"], 11),
+        ([B, A], 0),
+        ([A, B.replace("fp32", "bf16")], 11),
+    ],
+)
+def test_a_pattern_that_matches_nothing_is_no_pass(
+    make_run: Any, patterns: list[str], code: int
+) -> None:
+    """Each has to match something that the baseline run measured, as in the first question."""
+    runs = [make_run(name, BOTH) for name in "ab"]
+    only = [part for pattern in patterns for part in ("--only", pattern)]
+    result = gate("--baseline", runs[0], "--candidate", runs[1], *only)
+    assert result.exit_code == code
+    assert ("measured no scenario" in result.output) == (code == 11)
+
+
+def of_own(**changes: Any) -> dict[str, Any]:
+    """The metadata of a run of a user's model; `changes` are of its request."""
+    own = {"model": "shop:net", "settings": ["size=1"], "shape": "3,8,8", "inputs": None}
+    return {"request": {"own": {**own, **changes}}, "model": {"name": "shop:net"}}
+
+
+SHIPPED = {"model": {"name": "shipped"}, "request": {"own": None}}
+
+
+@pytest.mark.parametrize(
+    ("of_before", "of_after", "code"),
+    [
+        (SHIPPED, SHIPPED, 10),
+        (of_own(), of_own(), 10),
+        ({}, {}, 10),
+        (SHIPPED, {"model": {"name": "random"}}, 11),
+        (SHIPPED, of_own(), 11),
+        ({}, of_own(), 11),
+        (of_own(), of_own(model="shop:other"), 11),
+        (of_own(), of_own(settings=["size=2"]), 11),
+        (of_own(), of_own(shape="3,16,16"), 11),
+        (of_own(), of_own(shape=None, inputs="shop:batch"), 11),
+        (of_own(), of_own(train_step="shop:step"), 11),
+        (of_own(), {**of_own(), "model": {"name": "another"}}, 11),
+    ],
+)
+def test_runs_of_two_models_are_not_compared(
+    make_run: Any, of_before: dict[str, Any], of_after: dict[str, Any], code: int
+) -> None:
+    """A model of the user's own keeps the scenarios' ids, and lands beside the inspector's runs."""
+    runs = make_run("a", ONE, **of_before), make_run("b", SLOWER, **of_after)
+    assert gate("--baseline", runs[0], "--candidate", runs[1]).exit_code == code
+
+
+@pytest.mark.parametrize("other", [DEFAULT_1.id, A])
+@pytest.mark.parametrize(("threads", "code"), [((16, 16), 10), ((16, 1), 11), ((16, None), 11)])
+def test_other_threads_are_no_verdict(
+    make_run: Any, other: str, threads: tuple[int, int | None], code: int
+) -> None:
+    """Of the scenario, or of stock default, which its speedup divides by."""
+    runs = (
+        make_run("a", {A: around(1.4)}, statuses=OF_BOTH),
+        make_run("b", SLOWER, statuses=OF_BOTH),
+    )
+    for folder, number in zip(runs, threads, strict=True):
+        rows, _ = records.read_rows(folder / "scenarios.csv", records.ScenarioRow)
+        changed = [replace(row, threads=number if row.scenario == other else 16) for row in rows]
+        records.replace_rows(folder / "scenarios.csv", changed, records.ScenarioRow)
+    result = gate("--baseline", runs[0], "--candidate", runs[1])
+    assert result.exit_code == code
+    assert ("--threads" in result.output) == (code == 11)
 
 
 @pytest.mark.parametrize("name", ["speedups.csv", "scenarios.csv"])

@@ -160,6 +160,7 @@ class Outer:
         ({"name": "n", "parts": {}}, "`parts` is '{}', not a list"),
         ({"name": "n", "parts": [{"number": 1}, 2]}, r"`parts\[1\]` is '2', not an object"),
         ({"name": "n", "parts": [{"number": "1"}]}, r"`parts\[0\].number` is '1', not a finite"),
+        ({"name": "n", "parts": [{"number": 10**400}]}, r"`parts\[0\].number` is .* not a finite"),
         ({"name": "n", "limit": True}, "`limit` is 'True', not a whole number"),
     ],
 )
