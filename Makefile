@@ -4,6 +4,8 @@
 #                       3.10 to 3.12 that it finds, uv's too; with a later one all but IPEX works
 #   PROFILE=standard    smoke, standard or full
 #   BUDGET=             seconds of measuring; empty: the profile's own
+#   DATA=data/pills     the pills: rendered if they are missing; a folder of your own in MVTec AD's
+#                       layout is used as it is
 #   ENVS="ipex latest"  what to measure side by side: `latest` is the newest stock PyTorch, built into
 #                       .venv-latest once (5 GB); NAME=PATH/TO/python is any other environment, where
 #                       a space in the path has a backslash before it
@@ -39,6 +41,9 @@ log := $(VENV)/install.log
 quoted = '$(subst ','\'',$(subst <start>,,$(subst <start>~/,$(HOME)/,<start>$(1))))'
 interpreter = $(call quoted,$(PYTHON))
 data = $(call quoted,$(DATA))
+# Only pills that pillqc rendered have its file; a folder of others has one of good pills somewhere.
+own_pills = ! grep -qs '"renderer"' $(data)/dataset.json && \
+	find -L $(data) -maxdepth 3 -type d -iname good -print -quit 2>/dev/null | grep -q .
 
 # Make splits a list at every space: that of a path, `\ `, has another name until the shell sees it.
 space := $() $()
@@ -76,13 +81,14 @@ gate: data ## is this tree slower than where it left main (AGAINST=commit for an
 machine: $(VENV)/.installed ## show what this machine is and can do
 	@$(python) -m bench machine
 
-data: $(VENV)/.installed ## render the synthetic pills
-	@$(python) -m pillqc render --out $(data)
+data: $(VENV)/.installed ## render the synthetic pills, unless DATA= has pills of your own
+	@if $(own_pills); then echo $(data)': pills that pillqc did not render, used as they are'; \
+		else $(python) -m pillqc render --out $(data); fi
 
 tutorial: data ## the tutorial "Good or Bad Pill?", each statement measured here (DATA= real pills)
 	@$(python) -m bench tutorial --data $(data)
 
-train: data ## train the inspector on the rendered pills
+train: data ## train the inspector on the pills
 	@$(python) -m pillqc train --data $(data)
 
 test: $(VENV)/.installed-dev ## run the tests

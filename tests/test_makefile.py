@@ -7,8 +7,14 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+from pillqc.rendering.dataset import RenderPlan, render_dataset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = Path(__file__).parents[1]
 
@@ -105,6 +111,67 @@ def commands(folder: Path, *arguments: str) -> list[list[str]]:
     assert done.returncode == 0, done.stderr
     lines = [line.split("\t")[:-1] for line in done.stdout.splitlines()]
     return [words[2:] for words in lines if words[:2] == ["run", "-m"]]
+
+
+def own_pills(folder: Path) -> None:
+    """Real pills in MVTec AD's layout, with a description of somebody's own."""
+    for kind in ("train/good", "test/good", "test/crack"):
+        (folder / kind).mkdir(parents=True)
+        (folder / kind / "0.png").touch()
+    (folder / "dataset.json").write_text('{"camera": "4"}')
+
+
+@pytest.mark.parametrize(
+    ("target", "command"),
+    [
+        ("bench", ["bench", "run", "--profile", "standard"]),
+        ("gate", ["bench", "gate"]),
+        ("tutorial", ["bench", "tutorial"]),
+        ("train", ["pillqc", "train"]),
+    ],
+)
+@pytest.mark.parametrize("name", ["pills", "it's my $HOME (new)"])
+def test_real_pills_are_used_as_they_are(
+    tmp_path: Path, target: str, command: list[str], name: str
+) -> None:
+    """Whatever their folder is called; nothing is rendered into it."""
+    own_pills(tmp_path / name)
+    given = f"DATA={tmp_path / name}".replace("$", "$$")
+    assert commands(tmp_path, target, given) == [[*command, "--data", str(tmp_path / name)]]
+
+
+def rendered(folder: Path) -> None:
+    """As few pills as possible, rendered by pillqc."""
+    plan = RenderPlan(size=32, train_good=1, test_good=1, per_defect=1)
+    render_dataset(folder, plan, jobs=1)
+
+
+def without_good_pills(folder: Path) -> None:
+    """A folder that was meant by nobody."""
+    (folder / "holiday").mkdir(parents=True)
+    (folder / "holiday/0.png").touch()
+
+
+@pytest.mark.parametrize(
+    "make_folder", [lambda _: None, Path.mkdir, Path.touch, rendered, without_good_pills]
+)
+def test_the_renderer_decides_about_all_but_real_pills(
+    tmp_path: Path, make_folder: Callable[[Path], None]
+) -> None:
+    """It renders what is missing, reuses its own, and refuses what a wrong name leads to."""
+    data = tmp_path / "my pills"
+    make_folder(data)
+    assert commands(tmp_path, "tutorial", f"DATA={data}") == [
+        ["pillqc", "render", "--out", str(data)],
+        ["bench", "tutorial", "--data", str(data)],
+    ]
+
+
+def test_the_home_folder_may_be_meant(tmp_path: Path) -> None:
+    """Not every shell puts it there before make sees it."""
+    own_pills(tmp_path / "my pills")
+    found = commands(tmp_path, "train", "DATA=~/my pills", f"HOME={tmp_path}")
+    assert found == [["pillqc", "train", "--data", str(tmp_path / "my pills")]]
 
 
 @pytest.mark.parametrize(
