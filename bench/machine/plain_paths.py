@@ -1,11 +1,12 @@
-"""Give paths without spaces and other special characters, for a compiler's command line.
+"""Give paths without spaces and other special characters, for a compiler and the loader.
 
     plain(folder)          # the folder, or a link to it without spaces
     interpreter(python)    # the same interpreter, its packages at such paths
 
 Inductor writes its compiler's command as one line and splits it at spaces, so a space in the path
-of the checkout, home or results folder would fail every compiled scenario. The links are in a
-temporary folder that is removed with this process.
+of the checkout, home or results folder would fail every compiled scenario. The loader splits
+LD_PRELOAD at spaces and colons. The links are in a temporary folder that is removed with this
+process.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ import shutil
 import tempfile
 from pathlib import Path
 
-_SPLIT = re.compile(r"[\s'\"\\$&;()<>|*?!`#]")
-"""Characters that are special to a shell."""
+_SPLIT = re.compile(r"[\s:'\"\\$&;()<>|*?!`#]")
+"""Characters that are special to a shell, and the colon, which parts paths."""
 _HOME = re.compile(r"^home\s*=\s*(.+?)\s*$", re.MULTILINE)
 """Where the Python of an environment is installed, in its settings."""
 PLACES = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - a folder of our own is made in it
 
 
 def is_plain(path: Path | str) -> bool:
-    """Return whether the absolute path is one word of a command line."""
+    """Return whether the absolute path is one word of a command line and one entry of a list."""
     return not _SPLIT.search(os.path.abspath(path))  # noqa: PTH100 - resolve() follows links
 
 

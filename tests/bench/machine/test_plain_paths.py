@@ -1,4 +1,4 @@
-"""What a compiler is given holds no spaces, wherever checkout, home and results lie."""
+"""What compiler and loader are given holds no spaces, wherever checkout, home and results lie."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ def test_a_plain_path_stays_itself(tmp_path: Path) -> None:
     assert plain_paths.interpreter(Path(sys.executable)) == Path(sys.executable)
 
 
-@pytest.mark.parametrize("name", ["a b", "tab\tname", "it's", 'a"b', "a\\b", "a(b)", "$HOME"])
+@pytest.mark.parametrize(
+    "name", ["a b", "a:b", "tab\tname", "it's", 'a"b', "a\\b", "a(b)", "$HOME"]
+)
 def test_a_link_leads_to_what_has_another_path(tmp_path: Path, name: str) -> None:
     """What is written there is in the folder itself; a second call gives the same link."""
     folder = tmp_path / name / "cache"
