@@ -4,8 +4,11 @@
 #                       3.10 to 3.12 that it finds, uv's too; with a later one all but IPEX works
 #   PROFILE=standard    smoke, standard or full
 #   BUDGET=             seconds of measuring; empty: the profile's own
+#   DATA=data/pills     the pills: rendered if they are missing; a folder of your own in MVTec AD's
+#                       layout is used as it is
 #   ENVS="ipex latest"  what to measure side by side: `latest` is the newest stock PyTorch, built into
-#                       .venv-latest once (5 GB); NAME=PATH/TO/python is any other environment
+#                       .venv-latest once (5 GB); NAME=PATH/TO/python is any other environment, where
+#                       a space in the path has a backslash before it
 #   BACKENDS=openvino   further backends to measure: openvino, onnxruntime, zentorch; installed when
 #                       named, zentorch beside the newest PyTorch: it needs ENVS="ipex latest"
 #   AGAINST=            the commit that `make gate` compares with; empty: where main was left
@@ -33,10 +36,22 @@ pins = $(shell $(python) -c 'import sys; print("-c constraints.txt" if sys.versi
 pip = $(python) -m pip install --disable-pip-version-check --quiet $(pins)
 pip_latest := $(VENV_LATEST)/bin/python -m pip install --disable-pip-version-check --quiet -c constraints-latest.txt
 log := $(VENV)/install.log
+
+# One word for the shell, whatever its characters are; `~/` is the home folder, also inside quotes.
+quoted = '$(subst ','\'',$(subst <start>,,$(subst <start>~/,$(HOME)/,<start>$(1))))'
+interpreter = $(call quoted,$(PYTHON))
+data = $(call quoted,$(DATA))
+# Only pills that pillqc rendered have its file; a folder of others has one of good pills somewhere.
+own_pills = ! grep -qs '"renderer"' $(data)/dataset.json && \
+	find -L $(data) -maxdepth 3 -type d -iname good -print -quit 2>/dev/null | grep -q .
+
+# Make splits a list at every space: that of a path, `\ `, has another name until the shell sees it.
+space := $() $()
+wanted_envs := $(subst \$(space),<space>,$(ENVS))
 # `ipex` is always there, since its stock default is what everything divides by.
-latest := $(if $(filter latest,$(ENVS)),$(VENV_LATEST)/.installed)
-envs := $(if $(latest),--env torch-latest=$(VENV_LATEST)) $(foreach env,$(ENVS),$(if $(findstring =,$(env)),--env $(env)))
-unknown_envs := $(foreach env,$(filter-out ipex latest,$(ENVS)),$(if $(findstring =,$(env)),,$(env)))
+latest := $(if $(filter latest,$(wanted_envs)),$(VENV_LATEST)/.installed)
+envs := $(if $(latest),--env torch-latest=$(VENV_LATEST)) $(foreach env,$(wanted_envs),$(if $(findstring =,$(env)),--env $(subst <space>,\$(space),$(env))))
+unknown_envs := $(subst <space>,\$(space),$(foreach env,$(filter-out ipex latest,$(wanted_envs)),$(if $(findstring =,$(env)),,$(env))))
 # One line says what failed and where the rest is; nothing half-installed passes as done.
 or_stop = >>$(if $(2),$(2),$(log)) 2>&1 || { echo "make: installing $(1) failed: $$(grep -h '^ERROR' $(if $(2),$(2),$(log)) | tail -n 1) (all of it is in $(if $(2),$(2),$(log)))" >&2; exit 1; }
 
@@ -54,26 +69,27 @@ help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 bench: known-envs known-backends data $(latest) $(installed_backends) ## measure and write results/ and reports/ (PROFILE=smoke|standard|full, BUDGET=seconds)
-	@$(python) -m bench run --profile $(PROFILE) $(if $(BUDGET),--budget $(BUDGET)) --data $(DATA) $(envs) $(foreach name,$(BACKENDS),--backend $(name))
+	@$(python) -m bench run --profile $(PROFILE) $(if $(BUDGET),--budget $(BUDGET)) --data $(data) $(envs) $(foreach name,$(BACKENDS),--backend $(name))
 
 report: $(VENV)/.installed ## make the newest run's page again (RUN=results/... for another)
-	@$(python) -m bench report $(RUN)
+	@$(python) -m bench report $(if $(RUN),$(call quoted,$(RUN)))
 
 # make ends with 2 whatever the gate's own exit code is: scripts call `python -m bench gate`.
 gate: data ## is this tree slower than where it left main (AGAINST=commit for another)?
-	@$(python) -m bench gate $(if $(AGAINST),--against $(AGAINST)) --data $(DATA)
+	@$(python) -m bench gate $(if $(AGAINST),--against $(call quoted,$(AGAINST))) --data $(data)
 
 machine: $(VENV)/.installed ## show what this machine is and can do
 	@$(python) -m bench machine
 
-data: $(VENV)/.installed ## render the synthetic pills
-	@$(python) -m pillqc render --out $(DATA)
+data: $(VENV)/.installed ## render the synthetic pills, unless DATA= has pills of your own
+	@if $(own_pills); then echo $(data)': pills that pillqc did not render, used as they are'; \
+		else $(python) -m pillqc render --out $(data); fi
 
 tutorial: data ## the tutorial "Good or Bad Pill?", each statement measured here (DATA= real pills)
-	@$(python) -m bench tutorial --data $(DATA)
+	@$(python) -m bench tutorial --data $(data)
 
-train: data ## train the inspector on the rendered pills
-	@$(python) -m pillqc train --data $(DATA)
+train: data ## train the inspector on the pills
+	@$(python) -m pillqc train --data $(data)
 
 test: $(VENV)/.installed-dev ## run the tests
 	@$(python) -m pytest
@@ -91,7 +107,7 @@ microbench-compare: $(VENV)/.installed-dev ## the kept times of single functions
 	@$(VENV)/bin/pytest-benchmark compare --group-by=name --columns=min,median,iqr,rounds
 
 example: $(VENV)/.installed-dev ## make the docs' example page and picture again (RUN=results/...)
-	@$(python) .ci/example.py $(RUN)
+	@$(python) .ci/example.py $(if $(RUN),$(call quoted,$(RUN)))
 
 clean: ## remove the environments and caches; results and reports stay
 	@rm -rf $(VENV) $(VENV_LATEST) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -104,11 +120,11 @@ known-backends:
 	@test -z "$(without_env)" || { echo "make: BACKENDS=$(without_env) needs a newer PyTorch than IPEX's: say ENVS=\"ipex latest\" too" >&2; exit 1; }
 
 $(VENV)/.created:
-	@test -n "$(PYTHON)" || { echo "make: no Python 3.10, 3.11 or 3.12 was found: get one with 'uv python install 3.12' or your system's packages, or name one with PYTHON= (with PYTHON=python3.13 all but IPEX works)" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	@test -n $(interpreter) || { echo "make: no Python 3.10, 3.11 or 3.12 was found: get one with 'uv python install 3.12' or your system's packages, or name one with PYTHON= (with PYTHON=python3.13 all but IPEX works)" >&2; exit 1; }
+	@$(interpreter) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo "make: Python 3.10 or later is needed and $(PYTHON) is another: name one with PYTHON=" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.version_info < (3, 13) or print("Python", sys.version.split()[0] + ": all but IPEX works, which needs 3.10 to 3.12")'
-	@$(PYTHON) -m venv $(VENV) || { echo "make: cannot create $(VENV): is the venv module installed?" >&2; exit 1; }
+	@$(interpreter) -c 'import sys; sys.version_info < (3, 13) or print("Python", sys.version.split()[0] + ": all but IPEX works, which needs 3.10 to 3.12")'
+	@$(interpreter) -m venv $(VENV) || { echo "make: cannot create $(VENV): is the venv module installed?" >&2; exit 1; }
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt

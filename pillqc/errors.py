@@ -65,8 +65,13 @@ class ExportError(PillqcError):
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Raise a `PillqcError` that names the file or folder if it cannot be written."""
+    """Make the missing folders above a file or folder, around the code that writes it.
+
+    Raises:
+        PillqcError: it cannot be written; the sentence names it.
+    """
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
         raise PillqcError(

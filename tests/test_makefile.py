@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+from pillqc.rendering.dataset import RenderPlan, render_dataset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = Path(__file__).parents[1]
 
@@ -51,6 +58,18 @@ def test_environments_reach_the_command(envs: str, given: list[str]) -> None:
     assert ("constraints-latest.txt" in shown) == ("latest" in envs)
 
 
+def test_a_path_with_spaces_is_one_environment() -> None:
+    """Its spaces are written as in a shell, since make takes each other one for the next name."""
+    envs = r"ipex mine=/opt/my\ env/bin/python"
+    (line,) = make("bench", "--dry-run", f"ENVS={envs}").stdout.splitlines()[-1:]
+    words = shlex.split(line)
+    assert words[words.index("--env") + 1 :] == ["mine=/opt/my env/bin/python"]
+    assert make("known-envs", f"ENVS={envs}").returncode == 0
+    assert make("known-envs", r"ENVS=no\ name").stderr.startswith(
+        r"make: ENVS=no\ name is not known"
+    )
+
+
 def test_further_backends_are_installed_when_named() -> None:
     """By the extra of their name."""
     shown = make("bench", "--dry-run", "BACKENDS=onnxruntime").stdout
@@ -79,8 +98,100 @@ def test_a_backend_without_an_environment_to_run_in_is_one_line() -> None:
     assert done.stderr.startswith(words)
 
 
+def commands(folder: Path, *arguments: str) -> list[list[str]]:
+    """What make has the Python of its environment do, where all is installed already."""
+    environment = folder / "env"
+    python = environment / "bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text("""#!/bin/sh\nprintf '%s\\t' run "$@"; echo\n""")
+    python.chmod(0o755)
+    for stamp in (".created", ".installed"):
+        (environment / stamp).touch()
+    done = make(*arguments, f"VENV={environment}")
+    assert done.returncode == 0, done.stderr
+    lines = [line.split("\t")[:-1] for line in done.stdout.splitlines()]
+    return [words[2:] for words in lines if words[:2] == ["run", "-m"]]
+
+
+def own_pills(folder: Path) -> None:
+    """Real pills in MVTec AD's layout, with a description of somebody's own."""
+    for kind in ("train/good", "test/good", "test/crack"):
+        (folder / kind).mkdir(parents=True)
+        (folder / kind / "0.png").touch()
+    (folder / "dataset.json").write_text('{"camera": "4"}')
+
+
+@pytest.mark.parametrize(
+    ("target", "command"),
+    [
+        ("bench", ["bench", "run", "--profile", "standard"]),
+        ("gate", ["bench", "gate"]),
+        ("tutorial", ["bench", "tutorial"]),
+        ("train", ["pillqc", "train"]),
+    ],
+)
+@pytest.mark.parametrize("name", ["pills", "it's my $HOME (new)"])
+def test_real_pills_are_used_as_they_are(
+    tmp_path: Path, target: str, command: list[str], name: str
+) -> None:
+    """Whatever their folder is called; nothing is rendered into it."""
+    own_pills(tmp_path / name)
+    given = f"DATA={tmp_path / name}".replace("$", "$$")
+    assert commands(tmp_path, target, given) == [[*command, "--data", str(tmp_path / name)]]
+
+
+def rendered(folder: Path) -> None:
+    """As few pills as possible, rendered by pillqc."""
+    plan = RenderPlan(size=32, train_good=1, test_good=1, per_defect=1)
+    render_dataset(folder, plan, jobs=1)
+
+
+def without_good_pills(folder: Path) -> None:
+    """A folder that was meant by nobody."""
+    (folder / "holiday").mkdir(parents=True)
+    (folder / "holiday/0.png").touch()
+
+
+@pytest.mark.parametrize(
+    "make_folder", [lambda _: None, Path.mkdir, Path.touch, rendered, without_good_pills]
+)
+def test_the_renderer_decides_about_all_but_real_pills(
+    tmp_path: Path, make_folder: Callable[[Path], None]
+) -> None:
+    """It renders what is missing, reuses its own, and refuses what a wrong name leads to."""
+    data = tmp_path / "my pills"
+    make_folder(data)
+    assert commands(tmp_path, "tutorial", f"DATA={data}") == [
+        ["pillqc", "render", "--out", str(data)],
+        ["bench", "tutorial", "--data", str(data)],
+    ]
+
+
+def test_the_home_folder_may_be_meant(tmp_path: Path) -> None:
+    """Not every shell puts it there before make sees it."""
+    own_pills(tmp_path / "my pills")
+    found = commands(tmp_path, "train", "DATA=~/my pills", f"HOME={tmp_path}")
+    assert found == [["pillqc", "train", "--data", str(tmp_path / "my pills")]]
+
+
+@pytest.mark.parametrize(
+    ("target", "given", "command"),
+    [
+        ("gate", "AGAINST=main@{1 day ago}", "gate --against 'main@{1 day ago}' --data data/pills"),
+        ("report", "RUN=my runs/1", "report 'my runs/1'"),
+        ("report", "RUN=", "report"),
+    ],
+)
+def test_a_value_with_spaces_is_one_argument(
+    tmp_path: Path, target: str, given: str, command: str
+) -> None:
+    """And an empty one is none."""
+    *_, last = commands(tmp_path, target, given)
+    assert shlex.join(last) == f"bench {command}"
+
+
 FAKE = """#!/bin/sh
-[ "$1" = -m ] && {{ echo "venv by $(basename $0)"; exit 1; }}
+[ "$1" = -m ] && {{ echo "venv by $(basename "$0")"; exit 1; }}
 CODE="$2" exec {python} -c \
     'import os, sys; sys.version_info = (3, {minor}, 0); exec(os.environ["CODE"])'
 """
@@ -95,7 +206,7 @@ def pythons(folder: Path, **minors: int) -> str:
         program.write_text(found if name in minors else "#!/bin/sh\nexit 127\n")
         program.chmod(0o755)
     uv = folder / "uv"
-    uv.write_text(f"#!/bin/sh\necho {folder}/of.uv\n" if "of_uv" in minors else "")
+    uv.write_text(f"#!/bin/sh\necho '{folder}/of.uv'\n" if "of_uv" in minors else "")
     uv.chmod(0o755)
     return f"{folder}:/usr/bin:/bin"
 
@@ -134,6 +245,17 @@ def test_without_such_a_python_one_line_says_how_to_get_one(
     assert done.stderr.startswith("make: ")
     assert words in done.stderr
     assert not (tmp_path / "env").exists()
+
+
+def test_a_python_may_lie_in_a_folder_with_spaces(tmp_path: Path) -> None:
+    """Named, or found by uv in somebody's home."""
+    folder = tmp_path / "a b"
+    folder.mkdir()
+    path = pythons(folder, python3=13, of_uv=12)
+    goal = (f"{tmp_path}/env/.created", f"VENV={tmp_path}/env")
+    assert make(*goal, path=path).stdout.splitlines() == ["venv by of.uv"]
+    named = make(*goal, f"PYTHON={folder}/of.uv", path="/usr/bin:/bin")
+    assert named.stdout.splitlines() == ["venv by of.uv"]
 
 
 def test_a_later_python_is_taken_where_it_is_named(tmp_path: Path) -> None:

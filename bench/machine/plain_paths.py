@@ -1,11 +1,12 @@
-"""Give paths without spaces and other special characters, for a compiler's command line.
+"""Give paths without spaces and other special characters, for a compiler and the loader.
 
     plain(folder)          # the folder, or a link to it without spaces
     interpreter(python)    # the same interpreter, its packages at such paths
 
 Inductor writes its compiler's command as one line and splits it at spaces, so a space in the path
-of the checkout, home or results folder would fail every compiled scenario. The links are in a
-temporary folder that is removed with this process.
+of the checkout, home or results folder would fail every compiled scenario. The loader splits
+LD_PRELOAD at spaces and colons. The links are in a temporary folder that is removed with this
+process.
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ import shutil
 import tempfile
 from pathlib import Path
 
-_SPLIT = re.compile(r"[\s'\"\\$&;()<>|*?!`#]")
-"""Characters that are special to a shell."""
+_SPLIT = re.compile(r"[\s:'\"\\$&;()<>|*?!`#]")
+"""Characters that are special to a shell, and the colon, which parts paths."""
+_HOME = re.compile(r"^home\s*=\s*(.+?)\s*$", re.MULTILINE)
+"""Where the Python of an environment is installed, in its settings."""
 PLACES = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - a folder of our own is made in it
 
 
 def is_plain(path: Path | str) -> bool:
-    """Return whether the absolute path is one word of a command line."""
+    """Return whether the absolute path is one word of a command line and one entry of a list."""
     return not _SPLIT.search(os.path.abspath(path))  # noqa: PTH100 - resolve() follows links
 
 
@@ -41,8 +44,8 @@ def plain(folder: Path) -> Path:
 def interpreter(python: Path) -> Path:
     """Return the interpreter if its environment's paths are plain, else one in a mirror of it.
 
-    The mirror has links to the same packages and starts the same program, so that packages and
-    Python's headers are found at plain paths.
+    The mirror has links to the same packages and starts the same program with the same settings, so
+    that the same packages, and Python's headers, are found at plain paths.
     """
     python = Path(os.path.abspath(python))  # noqa: PTH100 - environments are links, which are kept
     prefix = python.parent.parent
@@ -57,18 +60,23 @@ def interpreter(python: Path) -> Path:
     for entry in prefix.iterdir():
         if entry.name not in ("bin", "pyvenv.cfg"):
             _linked(mirror / entry.name, entry)
-    (mirror / "pyvenv.cfg").write_text(f"home = {plain(base)}/bin\n", encoding="utf-8")
+    settings = _HOME.sub(f"home = {plain(base)}/bin", _settings(prefix))
+    (mirror / "pyvenv.cfg").write_text(settings, encoding="utf-8")
     return _linked(mirror / "bin" / python.name, plain(base) / "bin" / python.resolve().name)
 
 
 def _base(prefix: Path) -> Path | None:
     """Return where the Python of an environment is installed; None if this is no environment."""
-    try:
-        text = (prefix / "pyvenv.cfg").read_text(encoding="utf-8")
-    except OSError:
-        return None
-    found = re.search(r"^home\s*=\s*(.+?)\s*$", text, re.MULTILINE)
+    found = _HOME.search(_settings(prefix))
     return Path(found[1]).parent if found else None
+
+
+def _settings(prefix: Path) -> str:
+    """Return the settings of an environment; empty if this is none."""
+    try:
+        return (prefix / "pyvenv.cfg").read_text(encoding="utf-8")
+    except OSError:
+        return ""
 
 
 def _linked(link: Path, target: Path) -> Path:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UsageError, WorkerError
-from bench.machine import isa, worker_settings
+from bench.machine import isa, plain_paths, worker_settings
 from bench.machine.cpu import read_cpu
 from bench.plan.scenario import DEFAULT_ENVIRONMENT, Dtype, Layout, Mode, Scenario, Status, Task
 
@@ -48,7 +48,8 @@ class Setting:
 
     def variables(self, base: Mapping[str, str]) -> dict[str, str]:
         """Return the worker's environment: `base`, changed."""
-        preload = {"LD_PRELOAD": ":".join(map(str, self.preload))} if self.preload else {}
+        libraries = [str(plain_paths.plain(path.parent) / path.name) for path in self.preload]
+        preload = {"LD_PRELOAD": ":".join(libraries)} if libraries else {}
         return {**base, **self.environment, **preload}
 
 

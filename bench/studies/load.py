@@ -12,7 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import UsageError
+from bench.errors import BenchError, UsageError
 from bench.plan.scenario import CONTROL_SUFFIX
 from bench.plan.thresholds import STUDIES
 from bench.report.table import Cell, Row, Table, number
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.engine.execution import Execution
-    from bench.engine.participants import Group
+    from bench.engine.participants import Group, Participant
+    from bench.errors import WorkerError
     from bench.plan.thresholds import Policy
     from bench.studies.measured import Measured
     from bench.studies.study_folder import StudyRequest
@@ -91,6 +92,18 @@ class Turns(EvidenceChecks):
             typical_ms = statistics.median(execution.warm_ms[-5:])
             self.rates = tuple(round(share * 1000 / typical_ms, 3) for share in STUDIES.load_shares)
 
+    def on_failure(self, participant: Participant, _launch: int, error: WorkerError) -> None:
+        """End the study where stock default failed before it set the rates.
+
+        Raises:
+            BenchError: there are no rates to serve.
+        """
+        if not self.rates and participant.name == STOCK_DEFAULT:
+            raise BenchError(
+                f"stock default, whose calls set the rates, failed ({error.reason}): name rates "
+                "with --rate"
+            ) from error
+
     def __call__(self, execution: Execution, round_number: int, position: int) -> float:
         """Serve every rate once; return the median latency at the lowest, in ms."""
         medians = []
@@ -147,7 +160,7 @@ def measure(rates: Sequence[float], bound_ms: float | None, request: StudyReques
 
     Raises:
         UsageError: a rate, the bound or a pattern is wrong.
-        BenchError: it cannot be measured.
+        BenchError: it cannot be measured, or stock default failed and no rate is named.
     """
     ascending = parse_rates(rates)
     if bound_ms is not None and not bound_ms > 0:

@@ -14,6 +14,7 @@ from bench.errors import UsageError
 from bench.run.request import OwnChoice
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 REFERENCE = "vgg16"
@@ -93,7 +94,7 @@ def chosen(names: tuple[str, ...], extra: tuple[SuiteModel, ...] = ()) -> tuple[
 def read_models(path: Path) -> tuple[SuiteModel, ...]:
     """Read your own models from a JSON file.
 
-        [{"name": "mine", "model": "shop/model.py:load", "input_shape": "3,224,224"},
+        [{"name": "mine", "model": "shop/model.py:load", "input_shape": [3, 224, 224]},
          {"name": "other", "model": "shop:Net", "inputs": "shop:batch", "factory_args": ["n=3"]}]
 
     Raises:
@@ -118,7 +119,28 @@ def read_models(path: Path) -> tuple[SuiteModel, ...]:
 
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
-_KEYS = {"name", "model", "input_shape", "inputs", "factory_args"}
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _is_shape(value: object) -> bool:
+    return _is_text(value) or (isinstance(value, list) and all(type(n) is int for n in value))
+
+
+_VALUES: dict[str, tuple[Callable[[object], bool], str]] = {
+    "model": (_is_text, 'a text such as "shop/model.py:load"'),
+    "input_shape": (_is_shape, "a list of whole numbers such as [3, 224, 224]"),
+    "inputs": (_is_text, 'a text such as "shop:batch"'),
+    "factory_args": (_are_texts, 'a list of texts such as ["layers=3"]'),
+}
+"""By key beside `name`: whether a value is of its type, and what to give."""
+_KEYS = {"name", *_VALUES}
 
 
 def _own(path: Path, number: int, entry: object) -> SuiteModel:
@@ -132,11 +154,15 @@ def _own(path: Path, number: int, entry: object) -> SuiteModel:
             f"{where}: the name {name!r} is not small letters, digits, '.', '_', '-', a letter or "
             "digit first: a folder gets it"
         )
+    for key, (is_right, wanted) in _VALUES.items():
+        if key in entry and not is_right(entry[key]):
+            raise UsageError(f"{where}: {key} of {name!r} must be {wanted}")
+    shape = entry.get("input_shape")
     choice = OwnChoice(
-        model=str(entry["model"]),
+        model=entry["model"],
         inputs=entry.get("inputs"),
-        shape=entry.get("input_shape"),
-        settings=tuple(map(str, entry.get("factory_args", ()))),
+        shape=",".join(map(str, shape)) if isinstance(shape, list) else shape,
+        settings=tuple(entry.get("factory_args", ())),
     )
     try:
         choice.check()

@@ -108,7 +108,7 @@ def explore(
 ) -> Difference:
     """Write the gallery, both mean images and their difference to `out`; return the difference."""
     with writing(out):
-        out.mkdir(parents=True, exist_ok=True)
+        out.mkdir(exist_ok=True)
     save_drawing(_gallery(samples, size), out / "gallery.png")
     grey = np.empty((len(samples), size, size), np.float32)
     sums = {bad: np.zeros((size, size, 3)) for bad in (False, True)}

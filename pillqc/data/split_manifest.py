@@ -94,7 +94,6 @@ def build_manifest(splits: Mapping[str, Sequence[Sample]], root: Path) -> SplitM
 def write_split(path: Path, manifest: SplitManifest) -> None:
     """Write the whole manifest, or nothing."""
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, manifest.content)
 
 

@@ -61,7 +61,6 @@ def save_figure(figure: Figure, path: Path) -> Path:
     picture = io.BytesIO()
     figure.savefig(picture, dpi=_DPI, metadata={"Comment": MARK})
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, picture.getvalue())
     return path
 

@@ -47,7 +47,7 @@ class Album:
         self._folder = folder
         if folder is not None:
             with writing(folder):
-                folder.mkdir(parents=True, exist_ok=True)
+                folder.mkdir(exist_ok=True)
 
     def add(self, result: Inspection) -> Inspection:
         """Save a picture; return the result, with the reason if the picture cannot be saved.

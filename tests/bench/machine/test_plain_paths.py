@@ -1,4 +1,4 @@
-"""What a compiler is given holds no spaces, wherever checkout, home and results lie."""
+"""What compiler and loader are given holds no spaces, wherever checkout, home and results lie."""
 
 from __future__ import annotations
 
@@ -35,12 +35,14 @@ def spaced(tmp_path: Path) -> Path:
     return folder
 
 
-def environment_in(folder: Path) -> Path:
+def environment_in(folder: Path, *settings: str) -> Path:
     """An environment in a folder, of a Python that is installed in another one; its interpreter."""
     base = folder / "base"
     base.symlink_to(sys.base_prefix)
     (folder / "env/bin").mkdir(parents=True)
-    (folder / "env/pyvenv.cfg").write_text(f"home = {base}/bin\nversion = 3\n")
+    (folder / "env/pyvenv.cfg").write_text(
+        "\n".join([f"home = {base}/bin", *settings, "version = 3\n"])
+    )
     (folder / "env/lib").symlink_to(Path(sys.prefix) / "lib")
     python = folder / "env/bin/python"
     python.symlink_to(base / "bin" / Path(sys.executable).resolve().name)
@@ -54,7 +56,9 @@ def test_a_plain_path_stays_itself(tmp_path: Path) -> None:
     assert plain_paths.interpreter(Path(sys.executable)) == Path(sys.executable)
 
 
-@pytest.mark.parametrize("name", ["a b", "tab\tname", "it's", 'a"b', "a\\b", "a(b)", "$HOME"])
+@pytest.mark.parametrize(
+    "name", ["a b", "a:b", "tab\tname", "it's", 'a"b', "a\\b", "a(b)", "$HOME"]
+)
 def test_a_link_leads_to_what_has_another_path(tmp_path: Path, name: str) -> None:
     """What is written there is in the folder itself; a second call gives the same link."""
     folder = tmp_path / name / "cache"
@@ -77,6 +81,29 @@ def test_a_worker_is_given_plain_paths_only(spaced: Path, monkeypatch: pytest.Mo
     done = subprocess.run([python, "-c", say], capture_output=True, text=True, check=True)
     paths = json.loads(done.stdout)
     assert [path for path in paths if not plain_paths.is_plain(path)] == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "isolated"),
+    [
+        (["include-system-site-packages = false"], True),
+        (["include-system-site-packages = true"], False),
+        ([], False),
+    ],
+)
+def test_a_worker_has_packages_from_where_its_environment_has_them(
+    spaced: Path, settings: list[str], isolated: bool
+) -> None:
+    """An isolated environment has none of those beside the Python that it was made of."""
+    python = environment_in(spaced, *settings)
+    (mirrored, *_) = worker_arguments(python, [])
+    say = "import json, site, sys; print(json.dumps([site.PREFIXES == [sys.prefix], sys.prefix]))"
+    found = {}
+    for one in (mirrored, python):
+        done = subprocess.run([one, "-c", say], capture_output=True, text=True, check=True)
+        alone, prefix = json.loads(done.stdout)
+        found[plain_paths.is_plain(prefix)] = alone
+    assert found == {True: isolated, False: isolated}
 
 
 def test_without_a_plain_folder_all_stays(spaced: Path, monkeypatch: pytest.MonkeyPatch) -> None:

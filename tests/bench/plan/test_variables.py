@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,9 +26,6 @@ from bench.plan.scenario import (
     worker_key,
 )
 from bench.worker import conditions, protocol
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 STOCK = stock_default(Task.INFERENCE, 1)
 TCMALLOC = replace(STOCK, options=("allocator=tcmalloc",))
@@ -151,6 +149,21 @@ def test_a_library_is_found_under_any_version(
     setting = variables.setting_of(replace(STOCK, options=(option,)))
     assert setting.preload == (library,)
     assert setting.variables({"A": "1"}) == {"A": "1", "LD_PRELOAD": str(library)}
+
+
+@pytest.mark.parametrize("folder", ["my libraries", "my:libraries"])
+def test_the_loader_does_not_split_the_path_of_a_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    """It would at a space and at a colon, and ignore both parts."""
+    library = tmp_path / folder / "libjemalloc.so.2"
+    library.parent.mkdir()
+    library.write_bytes(b"")
+    monkeypatch.setattr(variables, "library_folders", lambda: [library.parent])
+    setting = variables.setting_of(replace(STOCK, options=("allocator=jemalloc",)))
+    preloaded = setting.variables({})["LD_PRELOAD"]
+    assert not set(preloaded) & set(" :")
+    assert Path(preloaded).samefile(library)
 
 
 def test_a_missing_library_is_unavailable_with_what_brings_it(

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.errors import UsageError
+from bench.errors import BenchError, UsageError, WorkerError
 from bench.plan.profiles import PROFILES
+from bench.plan.scenario import Status
 from bench.plan.thresholds import DEFAULT, STUDIES
 from bench.studies import load
 from bench.studies.load import LoadRow, Turns
@@ -88,6 +89,41 @@ def test_rates_come_from_stock_defaults_own_calls_where_none_is_named(bench: Any
     rates = sorted({row.rate_per_s for row in rows})
     assert rates[0] == pytest.approx(2.5)
     assert rates[-1] == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize(
+    ("broken", "op"), [("start", None), ("prepare", "prepare"), ("call", "call")]
+)
+def test_without_stock_default_the_rates_must_be_named(
+    bench: Any, broken: str, op: str | None
+) -> None:
+    """Nothing is measured before that is said, wherever it failed."""
+    error = WorkerError(Status.CRASHED, f"it ended at its {broken}")
+
+    def fail(participant: str, _fields: Mapping[str, Any]) -> dict[str, Any] | None:
+        if participant == "stock-default":
+            raise error
+        return None
+
+    if op:
+        bench.answers = {op: fail}
+    else:
+        bench.refused = {"stock-default": error}
+    rows: list[LoadRow] = []
+    turns = Turns(run_id="run", requests=40, record=rows.append)
+    study = bench.study([load.group_of(ASKED)], turns, checks=turns)
+    with pytest.raises(BenchError, match=f"{error.reason}.*--rate") as caught:
+        study.measure()
+    assert caught.value.exit_code == 1
+    assert rows == []
+
+
+def test_named_rates_are_served_without_stock_default(bench: Any) -> None:
+    """The others need nothing of it."""
+    bench.refused = {"stock-default": WorkerError(Status.CRASHED, "it ended")}
+    rows = measured(bench, {IPEX_FUSED: 50.0}, (1.0,))
+    assert {row.rate_per_s for row in rows} == {1.0}
+    assert IPEX_FUSED in {row.participant for row in rows}
 
 
 @pytest.mark.parametrize("name", ["smoke", "standard", "full"])

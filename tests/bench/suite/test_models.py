@@ -53,6 +53,53 @@ def test_your_own_models_come_from_a_file(tmp_path: Path) -> None:
     assert chosen(("mine",), (mine,)) == (mine,)
 
 
+def test_a_shape_is_a_list_of_numbers_or_their_text(tmp_path: Path) -> None:
+    """As it is natural in JSON, or as the option has it."""
+    path = tmp_path / "mine.json"
+    shapes: list[Any] = [[3, 8, 8], "3,8,8", [16]]
+    entries = [
+        {"name": f"m{number}", "model": "a:B", "input_shape": shape}
+        for number, shape in enumerate(shapes)
+    ]
+    path.write_text(json.dumps(entries))
+    assert [model.choice.shape for model in read_models(path)] == ["3,8,8", "3,8,8", "16"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("input_shape", 3),
+        ("input_shape", [3, 8.5]),
+        ("input_shape", ["3", "8"]),
+        ("input_shape", [True, 8]),
+        ("inputs", ["a:batch"]),
+        ("inputs", None),
+        ("factory_args", None),
+        ("factory_args", "n=3"),
+        ("factory_args", [3]),
+        ("factory_args", {"n": 3}),
+        ("model", 5),
+    ],
+)
+def test_a_value_of_another_type_is_one_line_that_names_model_and_key(
+    tmp_path: Path, key: str, value: Any
+) -> None:
+    """Before anything is measured."""
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps([{"name": "mine", "model": "a:B", key: value}]))
+    with pytest.raises(UsageError, match=f"model 1: {key} of 'mine' "):
+        read_models(path)
+
+
+@pytest.mark.parametrize("shape", [[], [3, 0], [3, -8]])
+def test_a_shape_has_numbers_above_zero(tmp_path: Path, shape: list[int]) -> None:
+    """As that of the option."""
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps([{"name": "mine", "model": "a:B", "input_shape": shape}]))
+    with pytest.raises(UsageError, match="model 1: --input-shape"):
+        read_models(path)
+
+
 @pytest.mark.parametrize(
     ("content", "match"),
     [

@@ -69,6 +69,50 @@ def test_the_good_folder_can_be_named_to_every_command(command: str, pills: Path
     assert "good pills: ok" in done.stderr
 
 
+_INSPECT = "inspect {data}/test/crack --model random --size 32"
+_LITTLE = "--train-good 1 --test-good 0 --per-defect 0 --size 32"
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (f"render {_LITTLE} --out {{out}}", "pills"),
+        ("prepare mvtec --root {data} --out {out}", "pills"),
+        ("explore --data {data} --size 32 --out {out}", "figures"),
+        ("train --data {data} --size 32 --epochs 1 --out {out}", "m.safetensors"),
+        ("evaluate --data {data} --model random --size 32 --figures {out}", "figures"),
+        (f"{_INSPECT} --csv {{out}}", "table.csv"),
+        (f"{_INSPECT} --html {{out}}", "tray.html"),
+        (f"{_INSPECT} --pictures {{out}}", "marked"),
+        (f"{_INSPECT} --shards {{out}}", "shards"),
+        ("merge {shards} --output {out}", "results.jsonl"),
+        ("merge {shards} --csv {out}", "table.csv"),
+    ],
+)
+def test_missing_folders_of_an_output_are_made(
+    rendered: Path, tmp_path: Path, words: str, name: str
+) -> None:
+    """By every command, whether it writes a file or a folder."""
+    out, shards = tmp_path / "two" / "missing" / name, tmp_path / "shards"
+    if words.startswith("merge"):
+        run("inspect", rendered / "test/crack", *SMALL, "--shards", shards)
+    done = run(*words.format(data=rendered, out=out, shards=shards).split())
+    assert done.exit_code == 0, done.output
+    assert out.exists()
+
+
+@pytest.mark.parametrize("option", ["--csv", "--html", "--pictures"])
+def test_an_output_below_a_file_is_refused_before_the_inspection(
+    pills: Path, tmp_path: Path, option: str
+) -> None:
+    """No folder can be made there."""
+    (tmp_path / "file").touch()
+    place = tmp_path / "file/tray.html"
+    done = run("inspect", pills / "test/crack", *SMALL, option, place)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert f"{place}: cannot be written" in done.stderr
+
+
 def with_labels(pills: Path) -> None:
     """Recode the masks as 0 and 1."""
     for path in pills.glob("ground_truth/*/*.png"):

@@ -103,6 +103,7 @@ def done(*arguments: object) -> Result:
 
 def test_a_page_that_cannot_be_written_fails_at_once(tmp_path: Path) -> None:
     """Before anything is inspected."""
+    (tmp_path / "no").touch()
     with pytest.raises(PillqcError, match="cannot be written"):
         TrayPage(tmp_path / "no" / "folder.html")
 

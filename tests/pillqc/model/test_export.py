@@ -40,11 +40,14 @@ def outputs(path: Path, images: torch.Tensor) -> Any:
 def test_the_command_writes_a_file_that_agrees_with_the_model(
     rendered: Path, tmp_path: Path, kind: str, suffix: str
 ) -> None:
-    """It prints the difference and writes the card; the file accepts any batch size."""
+    """It prints the difference, writes the card too, and makes the folder of both.
+
+    The file accepts any batch size.
+    """
     if kind == "onnx":  # the extra `export`
         pytest.importorskip("onnx")
         pytest.importorskip("onnxruntime")
-    out = tmp_path / f"model{suffix}"
+    out = tmp_path / "missing" / f"model{suffix}"
     done = run("export", "--format", kind, "--data", rendered, "--model", "random", "--out", out)
     assert done.exit_code == 0, done.output
     assert f"on {COMPARED} images" in done.output
