@@ -24,10 +24,13 @@ from bench.machine.worker_settings import keeps_heap
 from bench.plan.scenario import Task, stock_default
 from tests.bench.gate.fake_checkout import INFERENCE, commit, request, speed
 from tests.bench.git_repository import git
+from tests.closed_terminal import Terminal
 from tests.known import known
 
 if TYPE_CHECKING:
     from bench.engine.worker_process import WorkerCommand
+
+    Gate = subprocess.Popen[str]
 
 ROOT = Path(__file__).parents[3]
 
@@ -166,24 +169,33 @@ def test_what_a_killed_gate_left_goes_with_the_next(repository: Path) -> None:
     git(repository, "worktree", "remove", "--force", str(alive))
 
 
+def gate(asked: AgainstRequest, number: signal.Signals, handler: str, **streams: Any) -> Gate:
+    """Start the command in the request's repository, with this handler of a signal at first."""
+    arguments = ["gate", "--against", "HEAD", "--only", INFERENCE, "--data", str(asked.data)]
+    arguments += ["--output", str(asked.output)]
+    first = f"import signal; signal.signal({int(number)}, signal.{handler}); "
+    code = f"import sys; sys.path[0] = {str(ROOT)!r}; from bench.cli.main import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", first + code, *arguments],
+        cwd=asked.repository,
+        stdout=subprocess.PIPE,
+        text=True,
+        **streams,
+    )
+
+
+def heeding(asked: AgainstRequest, number: signal.Signals) -> Gate:
+    """Start the command; who runs the tests, with `nohup` for example, may ignore the signal."""
+    default = "default_int_handler" if number == signal.SIGINT else "SIG_DFL"
+    return gate(asked, number, default, stderr=subprocess.PIPE)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_leaves_nothing(repository: Path, number: signal.Signals) -> None:
     """Ctrl-C, a cancelled job and a closed terminal all end with exit code 130 and no checkout."""
     speed(repository, fail="hang")
     asked = request(repository)
-    arguments = ["gate", "--against", "HEAD", "--only", INFERENCE, "--data", str(asked.data)]
-    arguments += ["--output", str(asked.output)]
-    # whoever runs the tests, with `nohup` for example, may have made them ignore the signal
-    default = "default_int_handler" if number == signal.SIGINT else "SIG_DFL"
-    heeding = f"import signal; signal.signal({int(number)}, signal.{default}); "
-    code = f"import sys; sys.path[0] = {str(ROOT)!r}; from bench.cli.main import main; main()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", heeding + code, *arguments],
-        cwd=repository,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = heeding(asked, number)
     try:
         deadline = time.monotonic() + 60
         while not list(asked.output.glob("*/inductor-cache/hanging")):
@@ -196,6 +208,19 @@ def test_an_interrupt_leaves_nothing(repository: Path, number: signal.Signals) -
         process.kill()  # it holds the machine's lock
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
+
+
+def test_a_closed_terminal_leaves_the_gate_its_verdict(repository: Path) -> None:
+    """The shell told it to ignore that (`disown`, `trap '' HUP`), and a file takes the verdict."""
+    with Terminal() as window:
+        process = gate(request(repository), signal.SIGHUP, "SIG_IGN", stderr=window.stream)
+        assert "checking out" in window.shown()
+    try:
+        verdict, _ = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    assert INFERENCE in verdict
 
 
 def test_all_sides_keep_their_heap_and_differ_in_their_code_alone(
