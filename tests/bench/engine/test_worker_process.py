@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -108,6 +109,15 @@ def stopped(pid: int) -> bool:
     """Whether the process is stopped soon."""
     for _ in range(200):
         if state(pid) == "T":
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def resumed(pid: int) -> bool:
+    """Whether the process is stopped no longer, soon."""
+    for _ in range(200):
+        if state(pid) != "T":
             return True
         time.sleep(0.01)
     return False
@@ -238,6 +248,19 @@ def test_ending_a_worker_twice_leaves_the_descriptors_of_others(
     for file in files:
         file.write("whole")
         file.close()
+
+
+def test_ending_a_worker_ends_the_wait_of_another_thread(start: Start) -> None:
+    """It learns how the worker ended, however long it would have waited."""
+    worker = start()
+    worker.greet(10)
+    assert stopped(worker.pid)
+    with ThreadPoolExecutor(1) as thread:
+        reply = thread.submit(worker.ask, "hang", 200)
+        assert resumed(worker.pid)
+        worker.stop()
+        with pytest.raises(WorkerError, match="SIGKILL during `hang`"):
+            reply.result()
 
 
 def test_ending_a_worker_ends_what_it_started(start: Start) -> None:

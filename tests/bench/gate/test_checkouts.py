@@ -190,10 +190,21 @@ def heeding(asked: AgainstRequest, number: signal.Signals) -> Gate:
     return gate(asked, number, default, stderr=subprocess.PIPE)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_interrupt_leaves_nothing(repository: Path, number: signal.Signals) -> None:
-    """Ctrl-C, a cancelled job and a closed terminal all end with exit code 130 and no checkout."""
-    speed(repository, fail="hang")
+@pytest.mark.parametrize(
+    ("number", "fail"),
+    [
+        (signal.SIGINT, "hang"),
+        (signal.SIGTERM, "hang"),
+        (signal.SIGHUP, "hang"),
+        (signal.SIGTERM, "hang later"),
+    ],
+)
+def test_an_interrupt_leaves_nothing(repository: Path, number: signal.Signals, fail: str) -> None:
+    """Ctrl-C, a cancelled job and a closed terminal all end with exit code 130 and no checkout.
+
+    In the second launch, too, whose workers make their first calls side by side.
+    """
+    speed(repository, fail=fail)
     asked = request(repository)
     process = heeding(asked, number)
     try:
