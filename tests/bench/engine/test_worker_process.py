@@ -10,8 +10,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,6 +18,10 @@ from bench.engine.worker_process import AccountedWorker, ParentUse, WorkerComman
 from bench.errors import BenchError, WorkerError
 from bench.plan.scenario import Status
 from bench.worker import protocol
+from tests.bench.processes import gone, state
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SCRIPT = """
 import json, os, signal, sys, time
@@ -87,22 +90,6 @@ def start(tmp_path: Path) -> Iterator[Start]:
     yield begin
     for worker in workers:
         worker.stop()
-
-
-def state(pid: int) -> str:
-    """The kernel's letter for what a process does: R, S, T (stopped), Z."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-
-
-def gone(pid: int) -> bool:
-    """Whether the process ends soon."""
-    for _ in range(200):
-        with suppress(FileNotFoundError):
-            if state(pid) != "Z":
-                time.sleep(0.01)
-                continue
-        return True
-    return False
 
 
 def stopped(pid: int) -> bool:
