@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING
 
@@ -57,6 +56,7 @@ def selfcheck(
       bench selfcheck --quick --json       the same figures for a script
     """
     from bench.selfcheck import real
+    from bench.text.wording import json_text
 
     result: Result | None = None
     exit_code = 0
@@ -74,5 +74,5 @@ def selfcheck(
         else:
             exit_code, why = options.INTERRUPTED, "Interrupted"
         result.notes.append(f"{why}: this is what was measured until then.")
-    click.echo(json.dumps(result.json(), indent=2) if as_json else result.table())
+    click.echo(json_text(result.json()) if as_json else result.table())
     sys.exit(exit_code)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bench.analysis.comparison import Ratio
 from bench.engine import launcher
 from bench.gate.thresholds import Effort
 from bench.plan.scenario import Verdict
@@ -137,6 +138,23 @@ def test_a_selfcheck_that_cannot_begin_is_one_line(tmp_path: Path) -> None:
     done = call("--data", tmp_path, "--threads", 10_000)
     assert done.exit_code == 2
     assert len(done.output.strip().splitlines()) == 1
+
+
+def test_an_interval_without_an_end_is_null_in_the_json(
+    counted: list[check.Selfcheck], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One launch shows no process's luck; and JSON has no infinity."""
+    unbounded = Ratio(estimate=1.0, low=0.0, high=float("inf"), launches=1, rounds=9)
+    monkeypatch.setattr(
+        check.Selfcheck, "run", lambda self: self.result.identical.add(Verdict.SAME, unbounded)
+    )
+
+    def refuse(name: str) -> None:
+        raise ValueError(name)
+
+    found = json.loads(call("--json", "--data", tmp_path).stdout, parse_constant=refuse)
+    assert found["identical"]["comparisons"] == 1
+    assert found["identical"]["median_half_width"] is None
 
 
 def test_missing_data_is_one_line() -> None:
