@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import click
 
 from bench.cli import options
 from bench.errors import BenchError, UsageError
+from pillqc import terminal
 
 if TYPE_CHECKING:
     from bench.gate.result import GateReport
@@ -118,7 +118,7 @@ def gate(  # click passes each option as a parameter
             repeat=shlex.join(["bench", *sys.argv[1:]]),
             problem=str(error),
         )
-    _print(f"{outputs.terminal(report)}\n")
+    terminal.write(sys.stdout, f"{outputs.terminal(report)}\n")
     _write(report, markdown, junit, json_)
     sys.exit(report.exit_code)
 
@@ -183,22 +183,9 @@ def _write(
         except OSError as error:
             _warn(Path(summary), error)
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        _print(outputs.github(report))
+        terminal.write(sys.stdout, outputs.github(report))
 
 
 def _warn(path: Path, error: BenchError | OSError) -> None:
     reason = f"{path}: {error.strerror or error}" if isinstance(error, OSError) else str(error)
-    _print(f"bench: warning: {reason}. The verdict is not affected\n", err=True)
-
-
-def _print(text: str, *, err: bool = False) -> None:
-    """Print the text; a closed terminal or a full disk does not change the exit code."""
-    try:
-        try:
-            click.echo(text, nl=False, err=err)
-        except UnicodeError:
-            click.echo(text.encode("ascii", "backslashreplace"), nl=False, err=err)
-    except OSError:
-        stream = sys.stderr if err else sys.stdout
-        with suppress(OSError):  # the buffered rest would fail again when the interpreter ends
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    terminal.say(f"bench: warning: {reason}. The verdict is not affected")

@@ -24,6 +24,7 @@ from bench.cli.selfcheck import selfcheck
 from bench.cli.suite import suite
 from bench.cli.tutorial import tutorial
 from bench.errors import BenchError
+from pillqc import terminal
 from pillqc.shadowing import hidden_package
 
 if TYPE_CHECKING:
@@ -40,16 +41,16 @@ class _Group(click.Group):
         except BenchError as error:
             if ctx.params.get("debug"):
                 raise
-            click.echo(f"bench: {error}", err=True)
+            terminal.say(f"bench: {error}")
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
-            click.echo("bench: interrupted", err=True)
+            terminal.say("bench: interrupted")
             ctx.exit(INTERRUPTED)
         except OSError as error:
             if ctx.params.get("debug") or isinstance(error, BrokenPipeError):  # click handles it
                 raise
             place = f" ({error.filename})" if error.filename else ""
-            click.echo(f"bench: {error.strerror or error}{place}", err=True)
+            terminal.say(f"bench: {error.strerror or error}{place}")
             ctx.exit(1)
 
 
@@ -101,10 +102,14 @@ for command in (
 def stop_like_ctrl_c() -> None:
     """Let SIGTERM and SIGHUP end a command as Ctrl-C does: whole rows, and no worker left behind.
 
-    A signal that the caller has this process ignore, as `nohup` does, stays ignored.
+    A signal that the caller has this process ignore, as `nohup` does, stays ignored. A terminal
+    closes once, and the shell and the kernel may both tell of it: the second SIGHUP, which would
+    interrupt the writing of what was measured, is ignored.
     """
 
-    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    def interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+        if number == signal.SIGHUP:
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
     for number in (signal.SIGTERM, signal.SIGHUP):

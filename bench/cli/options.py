@@ -11,6 +11,7 @@ import click
 from bench.errors import BenchError
 from bench.plan.matrix import FURTHER_BACKENDS
 from bench.plan.profiles import PROFILES
+from pillqc import terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,5 +128,5 @@ def read_run(folder: Path) -> Run:
 
     run = records.read_run(folder)
     for warning in run.warnings:
-        click.echo(f"bench: {warning}", err=True)
+        terminal.say(f"bench: {warning}")
     return run

@@ -122,8 +122,8 @@ def write_and_summarise(
     words = explanation(run, *explain) if explain else summary(run)
     page = in_format(run, format_, prices, explain)
     durable.replace(path, page.encode(), make_folder=True)
-    click.echo(f"report   {path}\n\n{words}")
     _write_index(results or folder.parent, reports / "index.html")
+    click.echo(f"report   {path}\n\n{words}")
 
 
 def _write_index(results: Path, path: Path) -> None:

@@ -9,6 +9,7 @@ import click
 
 from bench.cli import options
 from bench.errors import UsageError
+from pillqc import terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -133,9 +134,9 @@ def run(
             if kept
             else "nothing had been measured yet, so nothing is kept"
         )
-        click.echo(f"bench: interrupted; {measured}", err=True)
+        terminal.say(f"bench: interrupted; {measured}")
         sys.exit(options.INTERRUPTED)
-    click.echo(f"results  {folder}")
+    terminal.write(sys.stdout, f"results  {folder}\n")
     write_and_summarise(options.read_run(folder), reports)
 
 

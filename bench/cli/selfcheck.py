@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from bench.cli import options
+from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from bench.selfcheck.result import Result
 
 _PARTS = click.Choice(["identical", "planted", "full-size", "bursts", "processes"])
 
@@ -41,7 +43,8 @@ def selfcheck(
 
     It counts wrong verdicts and planted slowdowns that were found, and its own cost.
 
-    Exit code 0 when it was measured, whatever the result: the table says which bounds hold.
+    Exit code 0 when it was measured, whatever the result: the table says which bounds hold. Where
+    a worker fails, it shows what was counted until then, and the exit code is 1.
     docs/selfcheck.md explains each line.
 
     \b
@@ -53,17 +56,23 @@ def selfcheck(
       bench selfcheck --quick --json       the same figures for a script
     """
     from bench.selfcheck import real
+    from bench.text.wording import json_text
 
-    interrupted = False
-    with real.alone(
-        data=data, threads=threads, quick=quick, parts=parts, budget_s=budget
-    ) as experiments:
-        try:
+    result: Result | None = None
+    exit_code = 0
+    try:
+        with real.alone(
+            data=data, threads=threads, quick=quick, parts=parts, budget_s=budget
+        ) as experiments:
+            result = experiments.result
             experiments.run()
-        except KeyboardInterrupt:
-            interrupted = True
-            experiments.result.notes.append("Interrupted: this is what was measured until then.")
-    result = experiments.result
-    click.echo(json.dumps(result.json(), indent=2) if as_json else result.table())
-    if interrupted:
-        sys.exit(options.INTERRUPTED)
+    except (KeyboardInterrupt, BenchError) as error:
+        if result is None:  # it had not begun
+            raise
+        if isinstance(error, BenchError):
+            exit_code, why = error.exit_code, f"It failed ({error})"
+        else:
+            exit_code, why = options.INTERRUPTED, "Interrupted"
+        result.notes.append(f"{why}: this is what was measured until then.")
+    click.echo(json_text(result.json()) if as_json else result.table())
+    sys.exit(exit_code)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli import options
+from pillqc import terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,10 +65,10 @@ def suite(
         chosen = measure.new(results, models.chosen(names, extra), **effort)
     if not again:
         try:
-            measure.measure(chosen, lambda text: click.echo(f"suite    {text}", err=True))
+            measure.measure(chosen, lambda text: terminal.say(f"suite    {text}"))
         except KeyboardInterrupt:
             again = chosen.folder
-            click.echo(f"bench: interrupted; go on with --resume {chosen.folder}", err=True)
+            terminal.say(f"bench: interrupted; go on with --resume {chosen.folder}")
     kept, failures = measure.read(chosen.folder)
     found = result.rows(kept, failures)
     records.replace_rows(kept.folder / "suite.csv", found, result.SuiteRow)

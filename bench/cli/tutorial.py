@@ -8,6 +8,7 @@ import click
 
 from bench.cli import options
 from bench.tutorial.parts import BY_KEY
+from pillqc import terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,11 +61,9 @@ def tutorial(  # more than 8 parameters: click passes one for each option
     chosen = measure.read(folder) if folder else measure.new(results, reports, data, good, seed)
     if not again:
         try:
-            measure.measure(
-                chosen, lambda text: click.echo(f"tutorial {text}", err=True), only=only
-            )
+            measure.measure(chosen, lambda text: terminal.say(f"tutorial {text}"), only=only)
         except KeyboardInterrupt:
-            click.echo(f"bench: interrupted; go on with --resume {chosen.place.folder}", err=True)
+            terminal.say(f"bench: interrupted; go on with --resume {chosen.place.folder}")
     environment = records.read_environment(chosen.place.folder)
     path = chosen.place.reports.with_suffix(".html")
     content = page.render(chosen, environment, path)

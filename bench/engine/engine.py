@@ -233,9 +233,7 @@ class Engine:
         answers = {execution.name: answer_of(execution) for execution in alone}
         others = [execution for execution in executions if execution.name not in answers]
         if others:
-            with ThreadPoolExecutor(self.at_once) as threads:
-                found = threads.map(answer_of, others)
-                answers.update(zip([one.name for one in others], found, strict=True))
+            answers |= self._ask_together(others, answer_of)
         answered = []
         for execution in executions:
             answer = answers[execution.name]
@@ -244,6 +242,23 @@ class Engine:
             else:
                 answered.append((execution, answer))
         return answered
+
+    def _ask_together(
+        self, executions: Sequence[Execution], ask: Callable[[Execution], _Answer]
+    ) -> dict[str, _Answer]:
+        """Return the answers by name; what ends the waiting, as Ctrl-C does, ends the workers.
+
+        A thread would go on waiting for a live worker for minutes.
+        """
+        threads = ThreadPoolExecutor(self.at_once)
+        try:
+            found = list(threads.map(ask, executions))
+        except BaseException:
+            threads.shutdown(wait=False, cancel_futures=True)
+            self.end([execution.participant.process for execution in executions])
+            raise
+        threads.shutdown()
+        return dict(zip([execution.name for execution in executions], found, strict=True))
 
     def _warm_up(self, execution: Execution) -> None:
         self.say(f"warming up {execution.name}")

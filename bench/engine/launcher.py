@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.engine import environments
-from bench.engine.worker_process import WorkerCommand, WorkerProcess, worker_arguments
+from bench.engine.worker_process import LOG, WorkerCommand, WorkerProcess, worker_arguments
 from bench.errors import WorkerError
 from bench.machine import cpu, worker_settings
 from bench.plan import variables
 from bench.plan.scenario import Dtype, Status
 from bench.store import run_folder
+from bench.text.wording import last_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 CACHE = "inductor-cache"
 """The folder, inside the launcher's, of code that Inductor compiled."""
+_LONGEST = 160
+"""Characters of a log's line in a reason."""
 
 
 def worker_options(**options: object) -> tuple[str, ...]:
@@ -98,6 +101,21 @@ class Launcher:
                 log=logs / f"{file}.log",
             )
         )
+
+
+def without_log(reason: str, folder: Path) -> str:
+    """Return why a worker failed, with the last line of its log for the log's name.
+
+    For a launcher's folder that goes away.
+    """
+    what, names_log, log = reason.partition(LOG)
+    if not names_log:
+        return reason
+    try:
+        printed = (folder / log).read_text(errors="replace")
+    except OSError:
+        printed = ""
+    return f"{what}; the last that it printed: {last_line(printed, 'nothing')[:_LONGEST]}"
 
 
 def first_cpus(cpus: tuple[int, ...], count: int | None) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """Show in the terminal what a run does now and how long it may still take.
 
-Nothing is shown when the output is not a terminal, so that logs and pipes hold results only.
+Nothing is shown when the output is not a terminal, so that logs and pipes hold results only, nor
+after the terminal was closed.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import time
 from typing import TYPE_CHECKING, TextIO
 
 from bench.text.numbers import spell_seconds
+from pillqc import terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _WIDTH = 100
 _REDRAW_S = 0.2
+_CLEAR = "\r\x1b[2K"
 
 
 class Progress:
@@ -26,7 +29,7 @@ class Progress:
     ) -> None:
         self._stream = sys.stderr if stream is None else stream
         self._clock = clock
-        self._shown = self._stream.isatty()
+        self._shown = terminal.is_terminal(self._stream)
         self._last = float("-inf")
 
     def show(self, text: str, left_s: float | None = None) -> None:
@@ -36,11 +39,9 @@ class Progress:
             return
         self._last = now
         left = "" if left_s is None else f" · at most {spell_seconds(left_s)} left"
-        self._stream.write(f"\r\x1b[2K{text[: _WIDTH - len(left)]}{left}")
-        self._stream.flush()
+        self._shown = terminal.write(self._stream, f"{_CLEAR}{text[: _WIDTH - len(left)]}{left}")
 
     def clear(self) -> None:
         """Remove the line before something else is printed."""
         if self._shown:
-            self._stream.write("\r\x1b[2K")
-            self._stream.flush()
+            self._shown = terminal.write(self._stream, _CLEAR)

@@ -13,6 +13,7 @@ import os
 import select
 import signal
 import subprocess
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ _READ_SIZE = 1 << 16
 _LONGEST_LINE = 64 << 20
 LOG = "; its output is in "
 """Before the name of a dead worker's log in its reason."""
+_LAST_REPLY_S = 5.0
+"""How long ending a worker waits for a thread that waits for its reply."""
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -101,6 +104,7 @@ class WorkerProcess:
     def __init__(self, command: WorkerCommand) -> None:
         self._command = command
         self._buffer = b""
+        self._asking = threading.Lock()
         self._oom_kills = oom_kills()
         request_read, self._request_fd = _pipe()
         self._reply_fd, reply_write = _pipe()
@@ -166,8 +170,9 @@ class WorkerProcess:
 
     def ask(self, op: str, timeout_s: float, **fields: object) -> protocol.Message:
         """Resume it, send one request, wait for the reply, and suspend it again."""
-        self.send(op, **fields)
-        return self.receive(op, timeout_s)
+        with self._asking:
+            self.send(op, **fields)
+            return self.receive(op, timeout_s)
 
     def send(self, op: str, **fields: object) -> None:
         """Resume it and send one request without waiting, so that several workers may compute."""
@@ -184,10 +189,14 @@ class WorkerProcess:
     def stop(self) -> None:
         """Kill it and close the pipes; never fails.
 
-        It has nothing to save, and a request to exit would cost a launch ten seconds.
+        It has nothing to save, and a request to exit would cost a launch ten seconds. A thread that
+        waits for its reply learns of its end before the pipes' numbers can belong to other files.
         """
         self._kill()
+        told = self._asking.acquire(timeout=_LAST_REPLY_S)
         self._close_pipes()
+        if told:
+            self._asking.release()
 
     def _reply(self, op: str, timeout_s: float) -> protocol.Message:
         line = self._read_line(op, timeout_s)

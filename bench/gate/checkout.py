@@ -3,7 +3,7 @@
     with checked_out(repository, commit) as folder: ...
 
 The worktree lies in the system's temporary folder, and its name contains our process id. It is
-removed when the block ends, however it ends; the next gate removes that of a killed process.
+removed when the block ends, however it ends; the next gate removes what a killed one left.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PREFIX = "pillqc-gate-"
+_LISTED = "worktree "
 
 
 @contextmanager
@@ -74,9 +75,14 @@ def _undisturbed() -> Iterator[None]:
 
 
 def _remove_leftovers(repository: Path) -> None:
-    """Remove the worktrees of killed gates: named as ours, by a process that no longer exists."""
-    for line in git(repository, "worktree", "list", "--porcelain").splitlines():
-        folder = Path(line.removeprefix("worktree "))
+    """Remove what killed gates left: named as ours, by a process that no longer exists.
+
+    A folder that git does not list may be half a checkout, or one that a build wrote into again.
+    """
+    listed = git(repository, "worktree", "list", "--porcelain").splitlines()
+    worktrees = {Path(line[len(_LISTED) :]) for line in listed if line.startswith(_LISTED)}
+    temporary = Path(tempfile.gettempdir()).resolve()
+    for folder in worktrees.union(temporary.glob(f"{_PREFIX}*-*")):
         found = re.fullmatch(rf"{_PREFIX}(\d+)-\w+", folder.name)
-        if line.startswith("worktree ") and found and not Path(f"/proc/{found[1]}").exists():
+        if found and not Path(f"/proc/{found[1]}").exists():
             _remove(repository, folder)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from bench.errors import BenchError
@@ -21,6 +23,7 @@ _TARGET = ".venv/.installed"
 _LISTS = re.compile(r"^(?:dependencies|ipex) = \[.*?^\]", re.MULTILINE | re.DOTALL)
 _FILES = ("pyproject.toml", "constraints.txt")
 _BUILD_TIMEOUT_S = 1800
+_LAST_OUTPUT_S = 10
 _LONGEST_REASON = 300
 _OF_AN_OUTER_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "VENV", "PYTHONPATH")
 
@@ -44,25 +47,44 @@ def build(checkout: Path) -> Path:
     Raises:
         BenchError: it cannot be built; with the end of the build's output.
     """
-    variables = {key: value for key, value in os.environ.items() if key not in _OF_AN_OUTER_MAKE}
     try:
-        done = subprocess.run(
-            ["make", "-C", str(checkout), _TARGET, f"PYTHON={sys.executable}"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
-            timeout=_BUILD_TIMEOUT_S,
-            env=variables,
-        )
+        succeeded, printed = _make(checkout)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise _cannot(str(error)) from error
     python = checkout / ".venv" / "bin" / "python"
-    if done.returncode or not python.exists():
-        raise _cannot(" ".join(done.stdout.split())[-_LONGEST_REASON:])
+    if not (succeeded and python.exists()):
+        raise _cannot(" ".join(printed.split())[-_LONGEST_REASON:])
     return python
+
+
+def _make(checkout: Path) -> tuple[bool, str]:
+    """Make the environment; return whether make succeeded, and what it printed.
+
+    However it ends, nothing of it runs on: pip would write into a checkout that is removed.
+    """
+    with subprocess.Popen(
+        ["make", "-C", str(checkout), _TARGET, f"PYTHON={sys.executable}"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env={key: value for key, value in os.environ.items() if key not in _OF_AN_OUTER_MAKE},
+        start_new_session=True,
+    ) as process:
+        try:
+            printed, _ = process.communicate(timeout=_BUILD_TIMEOUT_S)
+        finally:
+            _end(process)
+    return process.returncode == 0, printed
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Kill what is left of a build, and wait until its output has no writer any more."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with suppress(subprocess.TimeoutExpired):
+        process.communicate(timeout=_LAST_OUTPUT_S)
 
 
 def _cannot(reason: str) -> BenchError:

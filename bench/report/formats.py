@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -142,7 +141,7 @@ def as_json(facts: Facts) -> str:
         "repeat": method.repeat(facts).splitlines(),
         "provenance": dict(method.provenance(facts)),
     }
-    return json.dumps(_finite(found), indent=2, allow_nan=False) + "\n"
+    return wording.json_text(found) + "\n"
 
 
 def _answer_data(answer: Answer) -> dict[str, Any]:
@@ -157,12 +156,3 @@ def _comparison_data(comparison: Comparison) -> dict[str, Any]:
     """Return a comparison as one flat object, its ratio's fields beside its own."""
     own = {key: value for key, value in vars(comparison).items() if key != "ratio"}
     return {**own, **(vars(comparison.ratio) if comparison.ratio else {})}
-
-
-def _finite(value: object) -> object:
-    """Replace the open end of an interval by null: JSON has no infinity."""
-    if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(part) for part in value]
-    return wording.finite(value) if isinstance(value, float) else value

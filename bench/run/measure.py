@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import machine
 from bench.engine import environments
-from bench.engine.launcher import CACHE, Launcher
+from bench.engine.launcher import CACHE, Launcher, without_log
 from bench.engine.progress import Progress
 from bench.engine.worker_process import LOG
 from bench.errors import BenchError, UsageError, WorkerError
@@ -27,7 +27,6 @@ from bench.run.request import RunRequest
 from bench.run.runner import Runner
 from bench.store import records, run_folder
 from bench.store.events import Event, EventKind, from_environment, to_environment
-from bench.text.wording import last_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
     from bench.plan.matrix import Exclusion
 
 _MOST_STARTS_AT_ONCE = 4
-_LONGEST = 160
-"""Characters of a log's line in an error."""
 _STOCK = worker_key(stock_default(Task.INFERENCE, 1))
 
 
@@ -184,7 +181,7 @@ class _Job:
             )
         except WorkerError as error:
             if self.request.own or error.status is Status.UNAVAILABLE:
-                raise _UnusableError(self._without_log(error.reason)) from error
+                raise _UnusableError(self._why_unusable(error.reason)) from error
             raise BenchError(
                 f"stock PyTorch itself cannot be measured: {error.reason} (status {error.status})"
             ) from error
@@ -207,21 +204,14 @@ class _Job:
         )
         return scenarios
 
-    def _without_log(self, reason: str) -> str:
-        """Return why a worker of the user's model died, with its log's last line for its name.
+    def _why_unusable(self, reason: str) -> str:
+        """Return why the run's folder goes away, and its worker's log with it.
 
-        The run's folder, where the log is, goes away.
+        A model that killed the worker is named, with what the worker printed last.
         """
-        what, names_log, log = reason.partition(LOG)
-        if self.request.own is None or not names_log:
+        if self.request.own is None or LOG not in reason:
             return reason
-        try:
-            printed = (self.folder / log).read_text(errors="replace")
-        except OSError:
-            printed = ""
-        last = last_line(printed, "nothing")
-        model = self.request.own.model
-        return f"--model {model}: worker {what}; the last that it printed: {last[:_LONGEST]}"
+        return f"--model {self.request.own.model}: worker {without_log(reason, self.folder)}"
 
     def measure(
         self, scenarios: tuple[Scenario, ...], earlier: resume.Earlier | None = None

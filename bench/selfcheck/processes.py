@@ -23,6 +23,7 @@ import numpy as np
 from bench.analysis import parity
 from bench.engine import schedule
 from bench.engine.execution import Execution
+from bench.engine.launcher import without_log
 from bench.engine.participants import Participant, control_of
 from bench.engine.rounds import Rounds
 from bench.errors import WorkerError
@@ -77,7 +78,8 @@ class Processes:  # more than 15 fields: settings, and the state of a replicate
     """Measures replicate after replicate; `result` has what was measured so far at any moment.
 
     `start(scenario)` starts a worker, `zygote(scenario)` a zygote, and `fork(zygote)` a worker from
-    it. `folder` receives outputs. A participant without its backend is left out with a note.
+    it. `folder` receives outputs, and workers' logs. A participant without its backend is left out
+    with a note.
     """
 
     start: Callable[[Scenario], WorkerHandle]
@@ -130,7 +132,7 @@ class Processes:  # more than 15 fields: settings, and the state of a replicate
             try:
                 forked = self._forked(name)
             except WorkerError as error:
-                self.result.forks_refused = error.reason
+                self.result.forks_refused = without_log(error.reason, self.folder)
         self.result.replicates.append((fresh, forked))
         return len(self.result.replicates)
 

@@ -9,9 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.engine.launcher import Launcher, worker_options
+from bench.engine.launcher import Launcher, without_log, worker_options
 from bench.engine.progress import Progress
 from bench.engine.worker_process import ForkedWorker
+from bench.errors import WorkerError
 from bench.machine import worker_settings
 from bench.machine.cpu import bf16_native, read_cpu
 from bench.plan import arguments
@@ -74,6 +75,7 @@ def alone(
     Raises:
         UsageError: the machine has fewer cores than threads.
         BenchError: there are no images, or another run is measuring.
+        WorkerError: a worker failed; says what it printed last.
     """
     arguments.check_pills(data)
     amount = check.QUICK if quick else check.FULL
@@ -95,6 +97,9 @@ def alone(
         try:
             with run_folder.only_run_here():
                 yield one
+        except WorkerError as error:  # its log goes with the folder
+            reason = without_log(error.reason, workers.folder)
+            raise WorkerError(error.status, reason) from error
         finally:
             progress.clear()
 

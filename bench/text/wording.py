@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import textwrap
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -97,6 +99,19 @@ class Interval(Protocol):
 def finite(value: float | None) -> float | None:
     """Return the value, or None if it is missing or not finite."""
     return value if value is not None and math.isfinite(value) else None
+
+
+def json_text(values: Mapping[str, object]) -> str:
+    """Return an object as JSON; the open end of an interval is null, since JSON has no infinity."""
+    return json.dumps(_finite_parts(values), indent=2, allow_nan=False)
+
+
+def _finite_parts(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _finite_parts(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite_parts(part) for part in value]
+    return finite(value) if isinstance(value, float) else value
 
 
 def times(ratio: float | None) -> str:

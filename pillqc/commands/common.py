@@ -12,6 +12,7 @@ import click
 from typing_extensions import Self
 
 from pillqc.errors import UsageError, shown
+from pillqc.terminal import is_terminal, say, write
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,7 +86,7 @@ EXIT_CODE: Final = click.option(
 
 def note(text: str) -> None:
     """Print a note on the error stream."""
-    click.echo(f"note: {shown(text)}", err=True)
+    say(f"note: {shown(text)}")
 
 
 def samples_in(data: Path, good: str | None) -> list[Sample]:
@@ -152,7 +153,7 @@ class Progress:
 
     def __init__(self, what: str, *, quiet: bool = False) -> None:
         self._what = what
-        self._shown = sys.stderr.isatty() and not quiet
+        self._shown = is_terminal(sys.stderr) and not quiet
         self._started = time.monotonic()
         self._last = 0.0
 
@@ -161,7 +162,7 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         if self._shown and self._last:
-            click.echo("\r\x1b[K", err=True, nl=False)
+            write(sys.stderr, "\r\x1b[K")
 
     def __call__(self, done: int, total: int | None = None) -> None:
         """Update the line, at most five times a second; without a total it shows the speed."""
@@ -173,4 +174,4 @@ class Progress:
         text = f"{done}, {1 / max(each, 1e-9):.1f} a second"
         if total is not None:
             text = f"{done} of {total}, {each * (total - done):.0f} s left"
-        click.echo(f"\r\x1b[K{self._what}: {text}", err=True, nl=False)
+        self._shown = write(sys.stderr, f"\r\x1b[K{self._what}: {text}")

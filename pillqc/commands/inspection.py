@@ -26,6 +26,7 @@ from pillqc.commands.common import (
     refuse_to_replace,
 )
 from pillqc.errors import PillqcError, UsageError, writing
+from pillqc.terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -164,12 +165,12 @@ def inspect_command(  # more than 8 parameters: click passes one for each option
             lines.add(values)
             click.echo(json.dumps(values) if as_json else inspection_line(result))
             if result.statistics and (alarm := drift.add(result.statistics)):
-                click.echo(alarm, err=True)
+                say(str(alarm))
             progress(number)
     page.write([str(terms), *map(str, drift.alarms)])
     if told := advice(tally.counts["unlike"], tally.looked_at):
         note(told)
-    click.echo(f"{tally}\n{terms}", err=True)
+    say(f"{tally}\n{terms}")
     exit_by(tally, exit_code=exit_code)
 
 

@@ -16,6 +16,7 @@ from pillqc.errors import PillqcError, shown
 from pillqc.limits import follow_quota
 from pillqc.memory import keep_heap
 from pillqc.shadowing import hidden_package
+from pillqc.terminal import say
 
 _INTERRUPTED = 130
 
@@ -39,16 +40,16 @@ class _Group(click.Group):
         except PillqcError as error:
             if ctx.params.get("debug"):
                 raise
-            click.echo(f"pillqc: {shown(error)}", err=True)
+            say(f"pillqc: {shown(error)}")
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
-            click.echo("pillqc: interrupted", err=True)
+            say("pillqc: interrupted")
             ctx.exit(_INTERRUPTED)
         except OSError as error:
             if ctx.params.get("debug") or isinstance(error, BrokenPipeError):  # click ends it
                 raise
             place = f" ({shown(error.filename)})" if error.filename else ""
-            click.echo(f"pillqc: {error.strerror or error}{place}", err=True)
+            say(f"pillqc: {error.strerror or error}{place}")
             ctx.exit(1)
 
 

@@ -11,7 +11,7 @@ from tests.fresh_process import python
 ROOT = Path(__file__).parents[2]
 IMPORT_ONE_BY_ONE = """
 import importlib, sys
-allowed = {'pillqc', 'pillqc.shadowing', 'pillqc.limits'}
+allowed = {'pillqc', 'pillqc.shadowing', 'pillqc.limits', 'pillqc.terminal'}
 for module in sys.argv[1:]:
     importlib.import_module(module)
     found = {name for name in sys.modules if name.split('.')[0] in ('torch', 'pillqc')} - allowed

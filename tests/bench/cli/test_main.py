@@ -225,6 +225,20 @@ def test_a_signal_ends_a_command_like_ctrl_c_unless_it_is_ignored(number: signal
             signal.signal(one, handler)
 
 
+def test_a_terminal_closes_once() -> None:
+    """Shell and kernel both tell of it; the second signal would cut what the first one ended."""
+    before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        main.stop_like_ctrl_c()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
 @pytest.mark.parametrize("measured", [True, False])
 def test_an_interrupted_run_says_what_is_left_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, measured: bool

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -162,6 +165,32 @@ def test_a_cpu_taken_away_in_the_rounds_is_found(build: Build, backend: Any) -> 
     alone = Group(name="alone", participants=(replace(OTHER, base=""),))
     engine.launch(0, alone, 1, until=NEVER)
     assert "changed while it was measured" in engine.differences["other"][0]
+
+
+@pytest.mark.parametrize("op", ["prepare", "call"])
+def test_an_interrupt_waits_for_no_worker(build: Build, backend: Any, op: str) -> None:
+    """From the second launch on they prepare and make first calls side by side, in threads."""
+    patient: list[str] = []
+
+    def hang(worker: Any, _fields: Mapping[str, Any]) -> None:
+        if worker.number <= len(PAIR.participants):
+            return  # of the first launch
+        if worker.name == NHWC.id:
+            os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(1000):
+            if not worker.alive:
+                raise WorkerError(Status.CRASHED, "killed by SIGKILL")
+            time.sleep(0.01)
+        patient.append(worker.name)
+
+    backend.faults |= {(STOCK.id, op): hang, (NHWC.id, op): hang}
+    engine = build(at_once=2)
+    engine.launch(0, PAIR, 1, until=NEVER)
+    engine.end()
+    with pytest.raises(KeyboardInterrupt):
+        engine.launch(1, PAIR, 1, until=NEVER)
+    assert not backend.alive
+    assert patient == []
 
 
 def test_a_turn_of_the_callers_own_is_what_a_block_takes(build: Build) -> None:

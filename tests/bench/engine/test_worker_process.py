@@ -9,8 +9,8 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,6 +18,10 @@ from bench.engine.worker_process import AccountedWorker, ParentUse, WorkerComman
 from bench.errors import BenchError, WorkerError
 from bench.plan.scenario import Status
 from bench.worker import protocol
+from tests.bench.processes import gone, state
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SCRIPT = """
 import json, os, signal, sys, time
@@ -88,26 +92,19 @@ def start(tmp_path: Path) -> Iterator[Start]:
         worker.stop()
 
 
-def state(pid: int) -> str:
-    """The kernel's letter for what a process does: R, S, T (stopped), Z."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-
-
-def gone(pid: int) -> bool:
-    """Whether the process ends soon."""
-    for _ in range(200):
-        with suppress(FileNotFoundError):
-            if state(pid) != "Z":
-                time.sleep(0.01)
-                continue
-        return True
-    return False
-
-
 def stopped(pid: int) -> bool:
     """Whether the process is stopped soon."""
     for _ in range(200):
         if state(pid) == "T":
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def resumed(pid: int) -> bool:
+    """Whether the process is stopped no longer, soon."""
+    for _ in range(200):
+        if state(pid) != "T":
             return True
         time.sleep(0.01)
     return False
@@ -238,6 +235,19 @@ def test_ending_a_worker_twice_leaves_the_descriptors_of_others(
     for file in files:
         file.write("whole")
         file.close()
+
+
+def test_ending_a_worker_ends_the_wait_of_another_thread(start: Start) -> None:
+    """It learns how the worker ended, however long it would have waited."""
+    worker = start()
+    worker.greet(10)
+    assert stopped(worker.pid)
+    with ThreadPoolExecutor(1) as thread:
+        reply = thread.submit(worker.ask, "hang", 200)
+        assert resumed(worker.pid)
+        worker.stop()
+        with pytest.raises(WorkerError, match="SIGKILL during `hang`"):
+            reply.result()
 
 
 def test_ending_a_worker_ends_what_it_started(start: Start) -> None:

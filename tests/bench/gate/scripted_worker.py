@@ -43,7 +43,7 @@ send(hello={"import_s": 0.1, "conditions": {}})
 for line in requests:
     request = json.loads(line)
     op = request["op"]
-    if op == "call" and speed.FAIL == "hang":
+    if op == "call" and (speed.FAIL == "hang" or (speed.FAIL == "hang later" and launch)):
         (cache.parent / "hanging").touch()
         time.sleep(600)
     if op == speed.FAIL:

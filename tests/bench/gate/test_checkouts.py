@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,12 +25,29 @@ from bench.machine.worker_settings import keeps_heap
 from bench.plan.scenario import Task, stock_default
 from tests.bench.gate.fake_checkout import INFERENCE, commit, request, speed
 from tests.bench.git_repository import git
+from tests.bench.processes import gone
+from tests.closed_terminal import Terminal
 from tests.known import known
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bench.engine.worker_process import WorkerCommand
 
+    Gate = subprocess.Popen[str]
+
 ROOT = Path(__file__).parents[3]
+INSTALLER = """
+import os, pathlib, time
+packages = pathlib.Path(".venv").absolute()
+for number in range(600):
+    (packages / str(number)).mkdir(parents=True, exist_ok=True)
+    if number == 1:
+        pathlib.Path({started!r} + "~").write_text(str(os.getpid()))
+        os.rename({started!r} + "~", {started!r})
+    time.sleep(0.1)
+"""
+"""Writes packages by absolute paths for a minute, as pip does, and says that it has begun."""
 
 
 def test_a_base_without_the_packages_is_no_verdict(repository: Path) -> None:
@@ -153,6 +171,25 @@ def test_an_environment_that_cannot_be_built_is_an_error(repository: Path) -> No
     assert against.compare(given).exit_code == 0
 
 
+def test_an_interrupted_build_leaves_nothing(repository: Path, tmp_path: Path) -> None:
+    """What make started, as pip, ends too, or it would write the removed checkout anew."""
+    started = tmp_path / "started"
+    (repository / "Makefile").write_text(".venv/.installed:\n\t$(PYTHON) installer.py\n")
+    (repository / "installer.py").write_text(INSTALLER.format(started=str(started)))
+    (repository / "constraints.txt").write_text("torch==2.7.0\n")
+    commit(repository)
+    (repository / "constraints.txt").write_text("torch==2.8.0\n")
+    process = heeding(request(repository), signal.SIGTERM)
+    try:
+        wait_for(started.exists, process)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()  # it holds the machine's lock
+    assert process.returncode == 130, errors
+    assert gone(int(started.read_text()))
+
+
 def test_what_a_killed_gate_left_goes_with_the_next(repository: Path) -> None:
     """A process that was killed outright could not clean up; another's live checkout stays."""
     temporary = Path(tempfile.gettempdir())
@@ -160,42 +197,89 @@ def test_what_a_killed_gate_left_goes_with_the_next(repository: Path) -> None:
     alive = temporary / f"pillqc-gate-{os.getpid()}-abc"
     for folder in (dead, alive):
         git(repository, "worktree", "add", "--detach", str(folder), "HEAD")
+    written_again = temporary / "pillqc-gate-999999998-abc"
+    others = [
+        temporary / name for name in (f"pillqc-gate-{os.getpid()}-def", "pillqc-gate-999999997-a.b")
+    ]
+    for folder in (written_again, *others):
+        (folder / ".venv").mkdir(parents=True)
     against.compare(request(repository))
     assert not dead.exists()
-    assert alive.exists()
+    assert not written_again.exists()
+    assert [folder.exists() for folder in (alive, *others)] == [True] * 3
     git(repository, "worktree", "remove", "--force", str(alive))
+    for folder in others:
+        shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_interrupt_leaves_nothing(repository: Path, number: signal.Signals) -> None:
-    """Ctrl-C, a cancelled job and a closed terminal all end with exit code 130 and no checkout."""
-    speed(repository, fail="hang")
-    asked = request(repository)
+def gate(asked: AgainstRequest, number: signal.Signals, handler: str, **streams: Any) -> Gate:
+    """Start the command in the request's repository, with this handler of a signal at first."""
     arguments = ["gate", "--against", "HEAD", "--only", INFERENCE, "--data", str(asked.data)]
     arguments += ["--output", str(asked.output)]
-    # whoever runs the tests, with `nohup` for example, may have made them ignore the signal
-    default = "default_int_handler" if number == signal.SIGINT else "SIG_DFL"
-    heeding = f"import signal; signal.signal({int(number)}, signal.{default}); "
+    first = f"import signal; signal.signal({int(number)}, signal.{handler}); "
     code = f"import sys; sys.path[0] = {str(ROOT)!r}; from bench.cli.main import main; main()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", heeding + code, *arguments],
-        cwd=repository,
+    return subprocess.Popen(
+        [sys.executable, "-c", first + code, *arguments],
+        cwd=asked.repository,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
         text=True,
+        **streams,
     )
+
+
+def heeding(asked: AgainstRequest, number: signal.Signals) -> Gate:
+    """Start the command; who runs the tests, with `nohup` for example, may ignore the signal."""
+    default = "default_int_handler" if number == signal.SIGINT else "SIG_DFL"
+    return gate(asked, number, default, stderr=subprocess.PIPE)
+
+
+def wait_for(reached: Callable[[], bool], process: Gate) -> None:
+    """Wait until the command has come so far."""
+    deadline = time.monotonic() + 60
+    while not reached():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "the gate never came so far"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("number", "fail"),
+    [
+        (signal.SIGINT, "hang"),
+        (signal.SIGTERM, "hang"),
+        (signal.SIGHUP, "hang"),
+        (signal.SIGTERM, "hang later"),
+    ],
+)
+def test_an_interrupt_leaves_nothing(repository: Path, number: signal.Signals, fail: str) -> None:
+    """Ctrl-C, a cancelled job and a closed terminal all end with exit code 130 and no checkout.
+
+    In the second launch, too, whose workers make their first calls side by side.
+    """
+    speed(repository, fail=fail)
+    asked = request(repository)
+    process = heeding(asked, number)
     try:
-        deadline = time.monotonic() + 60
-        while not list(asked.output.glob("*/inductor-cache/hanging")):
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline, "the gate never reached its first call"
-            time.sleep(0.05)
+        wait_for(lambda: any(asked.output.glob("*/inductor-cache/hanging")), process)
         process.send_signal(number)
         _, errors = process.communicate(timeout=60)
     finally:
         process.kill()  # it holds the machine's lock
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
+
+
+def test_a_closed_terminal_leaves_the_gate_its_verdict(repository: Path) -> None:
+    """The shell told it to ignore that (`disown`, `trap '' HUP`), and a file takes the verdict."""
+    with Terminal() as window:
+        process = gate(request(repository), signal.SIGHUP, "SIG_IGN", stderr=window.stream)
+        assert "checking out" in window.shown()
+    try:
+        verdict, _ = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    assert INFERENCE in verdict
 
 
 def test_all_sides_keep_their_heap_and_differ_in_their_code_alone(

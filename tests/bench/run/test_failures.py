@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bench.engine.progress import Progress
 from bench.errors import RecordError, WorkerError
 from bench.plan.scenario import Mode, Status
 from bench.store import records
+from bench.store.events import EventKind
 from tests.bench.run.runs import (
     DEFAULT_1,
     DEFAULT_4,
@@ -18,10 +20,12 @@ from tests.bench.run.runs import (
     IPEX_4,
     SMOKE,
     Build,
+    kinds,
     raising,
     rows_of,
     speedup_of,
 )
+from tests.closed_terminal import Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -166,3 +170,21 @@ def test_a_full_disk_ends_the_run_with_no_worker_left(
     with pytest.raises(RecordError, match="no space left"):
         build().measure()
     assert not backend.alive
+
+
+def test_a_closed_terminal_costs_no_summary(build: Build, backend: Any) -> None:
+    """It ends the run as Ctrl-C does, and nothing can be shown any more."""
+
+    def hang_up(_worker: Any, _fields: Mapping[str, Any]) -> None:
+        window.close()
+        raise KeyboardInterrupt
+
+    backend.faults[DEFAULT_4.id, "call"] = hang_up
+    with Terminal() as window:
+        runner = build(progress=Progress(window.stream))
+        with pytest.raises(KeyboardInterrupt):
+            runner.measure()
+    assert not backend.alive
+    assert records.read_run(runner.folder).claims
+    assert speedup_of(runner, IPEX_1).speedup is not None
+    assert kinds(runner) == [EventKind.INTERRUPTED]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bench.analysis.comparison import Ratio
+from bench.engine import launcher
 from bench.gate.thresholds import Effort
 from bench.plan.scenario import Verdict
 from bench.plan.thresholds import DEFAULT, SELFCHECK, NoisePolicy, SteadyStatePolicy
@@ -101,6 +104,57 @@ def test_an_interrupt_tells_what_was_counted(
     assert done.exit_code == 130
     assert "0 of 1: at most 95 %" in done.output
     assert "Interrupted" in done.output
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_failed_worker_costs_nothing_that_was_counted(
+    counted: list[check.Selfcheck], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_json: bool
+) -> None:
+    """It is told with what the worker printed last, since its log goes with the folder."""
+    dying = "print('loading'); print('no such device'); raise SystemExit(3)"
+    monkeypatch.setattr(launcher, "worker_arguments", lambda *_: (sys.executable, "-c", dying))
+
+    def run(self: check.Selfcheck) -> None:
+        self.result.identical.add(Verdict.SAME, None)
+        self.launch(32, check.stock_participants(1)[0]).greet(60)
+
+    monkeypatch.setattr(check.Selfcheck, "run", run)
+    done = call("--data", tmp_path, *["--json"] * as_json)
+    assert done.exit_code == 1
+    if as_json:
+        found = json.loads(done.stdout)
+        assert found["identical"]["comparisons"] == 1
+        (told,) = found["notes"]
+    else:
+        assert "0 of 1: at most 95 %" in done.output
+        told = done.stdout.splitlines()[-1]
+    for words in ("exit code 3", "no such device"):
+        assert words in told
+    assert "logs/" not in done.output
+
+
+def test_a_selfcheck_that_cannot_begin_is_one_line(tmp_path: Path) -> None:
+    """No table of nothing, and the exit code of what was wrong."""
+    done = call("--data", tmp_path, "--threads", 10_000)
+    assert done.exit_code == 2
+    assert len(done.output.strip().splitlines()) == 1
+
+
+def test_an_interval_without_an_end_is_null_in_the_json(
+    counted: list[check.Selfcheck], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One launch shows no process's luck; and JSON has no infinity."""
+    unbounded = Ratio(estimate=1.0, low=0.0, high=float("inf"), launches=1, rounds=9)
+    monkeypatch.setattr(
+        check.Selfcheck, "run", lambda self: self.result.identical.add(Verdict.SAME, unbounded)
+    )
+
+    def refuse(name: str) -> None:
+        raise ValueError(name)
+
+    found = json.loads(call("--json", "--data", tmp_path).stdout, parse_constant=refuse)
+    assert found["identical"]["comparisons"] == 1
+    assert found["identical"]["median_half_width"] is None
 
 
 def test_missing_data_is_one_line() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bench.engine.execution import Block, Execution
+from bench.engine.worker_process import LOG
 from bench.errors import WorkerError
 from bench.plan.scenario import Dtype, Mode, Status
 from bench.selfcheck.check import Selfcheck
@@ -196,14 +197,19 @@ def test_what_renewing_takes_is_reported(build: Build) -> None:
     assert found["prepare"] == pytest.approx(0.2 + (3 + 1 + 1) * 0.1, rel=0.05)
 
 
-@pytest.mark.parametrize("fault", ["outputs", "conditions", "fork"])
-def test_unsound_forks_are_left_out(build: Build, script: Script, fault: str) -> None:
+@pytest.mark.parametrize("fault", ["outputs", "conditions", "fork", "log"])
+def test_unsound_forks_are_left_out(
+    build: Build, script: Script, tmp_path: Path, fault: str
+) -> None:
     """What fresh processes showed stays, and no more forks are made."""
     backend, forked = script.backend, []
+    (tmp_path / "stock.log").write_text("what it printed\n")
 
     def fork(zygote: Any) -> Any:
         if fault == "fork":
             raise WorkerError(Status.UNSUPPORTED, "planted: threads")
+        if fault == "log":
+            raise WorkerError(Status.CRASHED, f"exit code 3{LOG}stock.log")
         forked.append(script.begin("fork", zygote.key, 0.0))
         return forked[-1]
 
@@ -219,6 +225,7 @@ def test_unsound_forks_are_left_out(build: Build, script: Script, fault: str) ->
         backend.faults[IPEX.id, "conditions"] = conditions
     found = measured(build(fork=fork), 2)
     why = {"outputs": "other outputs", "conditions": "threads: 2 against 1", "fork": "planted"}
+    why["log"] = "what it printed"  # the log goes with the folder
     assert why[fault] in found["forks_refused"]
     assert set(found["pooled"]["misses"]) == {"prepare", "heap"}
     assert found["log_ratios"]["fork"] is None
