@@ -176,20 +176,21 @@ class Judge:
     def _common(self, group: str, one: str, other: str) -> set[tuple[int, int]]:
         """Return the rounds in which both have a clean block.
 
-        If there are none, the model compares both with a third participant that each shares rounds
-        with: then the rounds that the one with fewer shares with it.
+        If they are too few, the model compares both with a third participant that each shares
+        rounds with: then the rounds that the one with fewer shares with it.
         """
         clean = self.measurements.clean
         ours, theirs = {*clean(group, one)}, {*clean(group, other)}
-        if ours & theirs or not (ours and theirs):
-            return ours & theirs
+        direct = ours & theirs
+        if len(direct) >= self.policy.verdict.min_rounds:
+            return direct
         links = (
             (ours & between, theirs & between)
             for participant in self.measurements.groups.get(group, {})
             if (between := {*clean(group, participant)})
         )
         met = [min(pair, key=len) for pair in links if all(pair)]
-        return max(met, key=len, default=set())
+        return max((direct, *met), key=len)
 
     @property
     def _confidence(self) -> float:
@@ -223,10 +224,9 @@ class Judge:
         ours, theirs = self._usable(group, candidates), self._usable(group, opponents)
         if group is None or not ours or not theirs:
             return None
-        judged = [
+        chosen = [
             one for one in ours if any(self.objection(one, other) is None for other in theirs)
-        ]
-        chosen = judged or ours
+        ] or ours
         tail = (1 - (confidence or self._confidence)) / 2
         low = max(
             min(self._bound(group, one, other, tail / len(chosen), -1) for other in theirs)
@@ -280,14 +280,14 @@ class Judge:
     def _by_speed(self, group: str, participants: Sequence[str]) -> list[str]:
         copies = self.measurements.copies
         first = copies(group, participants[0])
-        return sorted(
-            participants,
-            key=lambda participant: (
-                -self._estimate(group, copies(group, participant), first).log_ratio
-                if participant != participants[0]
-                else 0.0
-            ),
-        )
+
+        def slowness(participant: str) -> float:
+            if participant == participants[0]:
+                return 0.0
+            found = self._estimate(group, copies(group, participant), first)
+            return -found.log_ratio if math.isfinite(found.standard_error) else math.inf
+
+        return sorted(participants, key=slowness)
 
     # ---- verdicts --------------------------------------------------------------------------
 

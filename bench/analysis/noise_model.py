@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import special  # the functions of scipy.stats, many times as quick
 
-from bench.analysis.robust import process_levels
+from bench.analysis.robust import linked, process_levels
 from bench.analysis.variances import design, own_variances, spreads
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from bench.plan.thresholds import ModelPolicy
 
 _TINY = 1e-12
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,9 +96,13 @@ class GroupFit:
     """Each participant's variance over the pooled one."""
     _dof: Floats
     """Degrees of freedom of each participant's variance; those that share one share its number."""
+    _part: NDArray[np.intp]
+    """The part of the group that each participant is in: those of two parts share no launch."""
 
     def contrast(self, weights: Mapping[str, float]) -> Estimate:
         """Return the weighted sum of participants' log times; the weights add up to zero.
+
+        Nothing is known of participants that no launch links: their standard error is infinite.
 
         Raises:
             KeyError: a participant is not in the group.
@@ -105,6 +110,8 @@ class GroupFit:
         vector = np.zeros(len(self.participants))
         for participant, weight in weights.items():
             vector[self.participants.index(participant)] += weight
+        if np.abs(np.bincount(self._part, vector)).max() > _ROUNDING:
+            return Estimate(log_ratio=0.0, standard_error=math.inf, degrees_of_freedom=1.0)
         squares = (vector @ self._solver) ** 2
         pooled = np.bincount(
             self._owner, squares * self._variances, minlength=len(self.participants)
@@ -186,7 +193,16 @@ def _group_fit(processes: Processes, known: Sequence[Spread], policy: ModelPolic
         _owner=processes.owner,
         _factors=factors,
         _dof=dof,
+        _part=_parts(processes),
     )
+
+
+def _parts(processes: Processes) -> NDArray[np.intp]:
+    """Return the part of the group that each participant is in, by a number."""
+    shape = (len(processes.participants), int(processes.launch.max()) + 1)
+    took_part = np.zeros(shape, dtype=bool)
+    took_part[processes.owner, processes.launch] = True
+    return np.asarray(linked(took_part).argmax(axis=1))
 
 
 def level_of(blocks: Blocks) -> Estimate | None:

@@ -41,6 +41,7 @@ class Processes:
     owner: NDArray[np.intp]
     """The participant of each process."""
     launch: NDArray[np.intp]
+    """The launch of each process; one whose participants share no round counts as several."""
     level: Floats
     """The log time of each process."""
     error: Floats
@@ -59,27 +60,48 @@ def process_levels(participants: Participants, policy: ModelPolicy) -> Processes
     for number, participant in enumerate(names):
         for (launch, round_), ms in participants[participant].items():
             times[place[launch], number, round_] = math.log(ms)
-    level, residuals, scale = _additive(times, policy)
     present = ~np.isnan(times)
+    meet = linked(present)
+    level, residuals, scale = _additive(times, meet, policy)
     count = present.sum(axis=2)
     error = _error_variances(residuals, present, scale, policy)
     launch_of, owner = np.nonzero(count)
+    first_met = meet.argmax(axis=2)[launch_of, owner]
+    _, together = np.unique(launch_of * len(names) + first_met, return_inverse=True)
     return Processes(
         participants=names,
         owner=owner,
-        launch=launch_of,
+        launch=together,
         level=level[launch_of, owner],
         error=error[owner] / count[launch_of, owner],
         block=error[owner],
     )
 
 
-def _additive(times: Floats, policy: ModelPolicy) -> tuple[Floats, Floats, Floats]:
+def linked(took_part: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which participants share something, directly or through others.
+
+    `took_part` is ... x participants x what they may share; the result ... x participants x
+    participants. Everybody is linked to itself.
+    """
+    shared = took_part.astype(float)
+    found = shared @ np.swapaxes(shared, -1, -2) > 0
+    found |= np.eye(took_part.shape[-2], dtype=bool)
+    while True:
+        wider = found.astype(float) @ found.astype(float) > 0
+        if (wider == found).all():
+            return np.asarray(found)
+        found = wider
+
+
+def _additive(
+    times: Floats, meet: NDArray[np.bool_], policy: ModelPolicy
+) -> tuple[Floats, Floats, Floats]:
     """Fit participant + round in each launch: levels, residuals and scales.
 
-    `times` is launches x participants x rounds, NaN where a participant took no part. The scale of
-    a participant is that of all its launches, moderated towards the group's, because a launch may
-    have three rounds.
+    `times` is launches x participants x rounds, NaN where a participant took no part; `meet` says
+    whose rounds are linked. The scale of a participant is that of all its launches, moderated
+    towards the group's, because a launch may have three rounds.
     """
     present = ~np.isnan(times)
     filled = np.where(present, times, 0.0)
@@ -88,14 +110,30 @@ def _additive(times: Floats, policy: ModelPolicy) -> tuple[Floats, Floats, Float
     scale: Floats = np.ones(times.shape[1])
     residuals: Floats = np.zeros_like(filled)
     for sweep in range(_SWEEPS):
+        level = _levels(filled, weights, meet)
         effect = _weighted(filled - level[:, :, None], weights, 1)
-        level = _weighted(filled - effect[:, None, :], weights, 2)
         residuals = np.where(present, filled - level[:, :, None] - effect[:, None, :], 0.0)
         if sweep < _SWEEPS / 2:
             scale = _scales(residuals, present, policy)
         reach = _HUBER * scale[None, :, None]
         weights = present * np.minimum(1.0, reach / np.maximum(np.abs(residuals), _TINY))
     return level, residuals, scale
+
+
+def _levels(filled: Floats, weights: Floats, meet: NDArray[np.bool_]) -> Floats:
+    """Solve the weighted least squares for the participants' levels, without the rounds' effects.
+
+    Exactly, and not participants and rounds in turn: where a slow participant left after a few of
+    many rounds, its time would stay in these rounds' effects for thousands of turns. The levels of
+    those that meet add up to zero.
+    """
+    total = weights.sum(axis=1, keepdims=True)
+    share = weights / np.where(total > 0, total, 1.0)
+    own = weights.sum(axis=2)
+    normal = own[:, :, None] * np.eye(own.shape[1]) - weights @ share.transpose(0, 2, 1)
+    above = filled - (filled * share).sum(axis=1, keepdims=True)
+    wanted = (weights * above).sum(axis=2)
+    return np.asarray(np.linalg.solve(normal + meet, wanted[:, :, None])[:, :, 0])
 
 
 def _weighted(values: Floats, weights: Floats, axis: int) -> Floats:

@@ -84,8 +84,9 @@ def spreads(
     """Return the spread of each class, moderated towards the whole run's.
 
     A class that is clearly steadier than the run is moderated towards what is assumed of processes,
-    because the run's variance comes from others. `classes` has the class of each participant, by
-    group.
+    because the run's variance comes from others. So is one that hardly repeated a process where the
+    run is steadier than what is assumed: groups differ, and of this one nothing is known. `classes`
+    has the class of each participant, by group.
     """
     members: dict[str, list[Floats]] = {}  # class -> its participants' rows (`_paule_mandel`)
     for group, found in designs.items():
@@ -107,6 +108,9 @@ def spreads(
         if run > assumed and _is_steady(own, run):
             prior, prior_dof = assumed, policy.assumed_dof
             most = prior_dof + dof
+        elif run < assumed:
+            unknown = max(0.0, policy.unlike_dof - dof)
+            prior = (borrowed * run + unknown * assumed) / (borrowed + unknown)
         variance = (prior_dof * prior + dof * _winsorized(own)) / (prior_dof + dof)
         result[kind] = Spread(
             between_processes=math.sqrt(max(variance, floor)),

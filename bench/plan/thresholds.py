@@ -73,6 +73,11 @@ class ModelPolicy:
     assumed_dof: float = 6.0
     """It counts as if it had been seen in as many degrees of freedom as the run lacks of these, so
     that repeating one group of three scenarios does not widen intervals."""
+    unlike_dof: float = 1.5
+    """A class lets it count for as many of these as it has not shown itself, where the run's
+    processes differ by less: the run's may be another group's. Where these differ by .4 % and its
+    own by 1.2 %, 86 % of intervals hold (63 % without it); they are hardly wider where both are
+    alike."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -72,7 +72,8 @@ def _question(
     close = [
         one if other == found.baseline else other
         for (one, other), rival in compared.items()
-        if rival.ratio is not None and not rival.is_decided  # without a ratio: not measured yet
+        # without a ratio: not measured yet; invalid: `open_rows` measures it once more
+        if rival.ratio is not None and rival.is_valid and not rival.is_decided
     ]
 
     def slowness(name: str) -> float:

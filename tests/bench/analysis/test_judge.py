@@ -334,6 +334,33 @@ def test_an_opponent_that_may_not_be_compared_is_not_passed_over(lost: str) -> N
     assert best(one, ["b"], ["a", BASE]).verdict in ("invalid", "inconclusive")
 
 
+@pytest.mark.parametrize("common", [0, 1, 2, 6])
+def test_a_few_rounds_in_common_take_no_verdict_away(common: int) -> None:
+    """Of two that met stock default in launches of their own a further, cut one says little."""
+    whole = group({**EQUAL, "a": 0.7, "b": 0.85}, launches=3)
+    keys = {
+        "a": [key for key in whole["a"] if key[0] == 0],
+        "b": [k for k in whole["b"] if k[0] == 1],
+    }
+    both = [key for key in whole["a"] if key[0] == 2][:common]
+    cut = {name: {key: whole[name][key] for key in keys[name] + both} for name in keys}
+    found = judge({**whole, **cut}).compare("a", "b")
+    assert found.verdict == "faster"
+    assert found.rounds >= 6
+
+
+def test_an_opponent_that_nothing_links_is_not_passed_over() -> None:
+    """It is the fastest, in a launch of which stock default lost every block."""
+    whole = group({**EQUAL, "a": 0.8, "b": 0.5}, launches=2)
+    apart = {
+        name: {key: ms for key, ms in blocks.items() if (key[0] == 1) == (name == "b")}
+        for name, blocks in whole.items()
+    }
+    found = best(judge(apart), ["a"], [BASE, "b"])
+    assert not found.is_decided
+    assert found.low == 0.0
+
+
 def test_where_nobody_may_be_compared_the_answer_has_the_reason() -> None:
     """It is no answer of nothing: the noise that refuses it can be read."""
     participants = group({**EQUAL, "a": 0.5})

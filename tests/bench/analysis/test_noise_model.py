@@ -107,6 +107,55 @@ def test_a_participant_that_missed_rounds_is_compared() -> None:
     assert abs(contrast(found).log_ratio) < 0.002
 
 
+@pytest.mark.parametrize("slow", [1, 6])
+@pytest.mark.parametrize("slowness", [3.0, 8.0])
+def test_who_is_slow_and_leaves_early_is_compared_by_its_own_rounds(
+    slow: int, slowness: float
+) -> None:
+    """A slow emulated dtype has three rounds, where stock default and its control have sixty."""
+    found = participants(4, names=2 + slow, processes=1, rounds=60, process=0.0, block=0.005)
+    late = [name for name in found if name not in PAIR] + ["participant"]
+    for name in late[1:]:
+        found[name] = {key: slowness * ms for key, ms in found[name].items() if key[1] < 3}
+    assert contrast(found).log_ratio == pytest.approx(-math.log(slowness), abs=0.02)
+
+
+def test_of_participants_that_no_launch_links_nothing_is_known() -> None:
+    """Nor of two that shared a launch and no round of it."""
+    found = participants(5, names=2, processes=2)
+    other_launch = {
+        "base": {key: ms for key, ms in found["base"].items() if key[0] == 0},
+        "participant": {key: ms for key, ms in found["participant"].items() if key[0] == 1},
+    }
+    other_rounds = {
+        "base": {key: ms for key, ms in found["base"].items() if key[1] < 4},
+        "participant": {key: ms for key, ms in found["participant"].items() if key[1] >= 4},
+    }
+    for unlinked in (other_launch, other_rounds):
+        estimate = contrast(unlinked)
+        assert math.isinf(estimate.standard_error)
+        assert estimate.p_value == 1.0
+    link = participants(5, names=3)["other0"]
+    assert math.isfinite(contrast({**other_rounds, "link": link}).standard_error)
+
+
+@pytest.mark.parametrize(("process", "least"), [(0.004, 0.95), (0.008, 0.93), (0.012, 0.84)])
+def test_a_group_with_one_process_does_not_borrow_all_of_a_quieter_ones_luck(
+    process: float, least: float
+) -> None:
+    """Groups differ, and the processes of this one were never repeated."""
+    covered = []
+    for seed in range(60):
+        quiet = participants(seed, processes=3, process=0.004)
+        own = participants(1000 + seed, processes=1, process=process)
+        fitted = fit({"quiet": quiet, "own": own}, POLICY).groups["own"]
+        names = [name for name in own if name != "base"]
+        for name in names:
+            found = fitted.contrast({"base": 1.0, name: -1.0})
+            covered.append(abs(found.log_ratio) <= found.half_width(0.025))
+    assert sum(covered) / len(covered) > least
+
+
 def test_a_mean_of_processes_weighs_each_once() -> None:
     """A process with eight rounds counts no more than one with four."""
     found = participants(3, processes=2, process=0.0, block=0.0, names=4)
