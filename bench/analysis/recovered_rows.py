@@ -35,7 +35,9 @@ def scenario_rows(run: Run) -> tuple[ScenarioRow, ...]:
         if not call.scenario.endswith(CONTROL_SUFFIX):
             calls.setdefault(call.scenario, []).append(call)
     known = [
-        as_ended(with_timing(row, found)) if (found := calls.get(row.scenario)) else as_ended(row)
+        as_ended(with_timing(row, found), found)
+        if (found := calls.get(row.scenario))
+        else as_ended(row)
         for row in run.scenarios
     ]
     run_id = run.iterations[0].run_id if run.iterations else ""

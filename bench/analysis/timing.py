@@ -86,15 +86,14 @@ def with_timing(row: ScenarioRow, calls: Iterable[IterationRow]) -> ScenarioRow:
     )
 
 
-def as_ended(row: ScenarioRow) -> ScenarioRow:
-    """Return the row at the end of a run: a scenario without a round was not measured."""
+def as_ended(row: ScenarioRow, calls: Iterable[IterationRow] = ()) -> ScenarioRow:
+    """Return the row at the end of a run: a scenario without a clean round was not measured."""
     if row.status not in MEASURED or row.rounds:
         return row
-    return replace(
-        row,
-        status=str(Status.UNAVAILABLE),
-        reason=f"{ENDED_BEFORE} its first round (raise BUDGET)",
-    )
+    reason = f"{ENDED_BEFORE} its first round (raise BUDGET)"
+    if any(call.disturbed for call in calls):
+        reason = "other work disturbed all of its rounds: stop what else runs on this machine"
+    return replace(row, status=str(Status.UNAVAILABLE), reason=reason)
 
 
 def _until_steady(warmup: Sequence[IterationRow], launch: int) -> int:

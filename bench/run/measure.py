@@ -108,14 +108,16 @@ def go_on(
             code=run_folder.commit(),
             policy=policy,
         )
-        request = RunRequest.again(environment, folder.parent, _budget_left(earlier, budget_s))
+        used_s = _seconds_used(earlier)
+        left_s = budget_s or _budget_left(earlier, used_s)
+        request = RunRequest.again(environment, folder.parent, left_s)
         request.check()
         resume.check_environments(
             environment.get("environments") or {},
             folder.name,
             _look_at_environments(request, progress),
         )
-        environment.update(finished_utc=None)
+        environment.update(finished_utc=None, used_s=round(used_s, 1))
         events = [
             *from_environment(environment),
             Event(kind=EventKind.RESUMED, reason=run_folder.utc_now()),
@@ -273,17 +275,18 @@ def _look_at_environments(request: RunRequest, progress: Progress) -> dict[str, 
     return found
 
 
-def _budget_left(earlier: records.Run, budget_s: float | None) -> float:
+def _seconds_used(earlier: records.Run) -> float:
+    written = (earlier.folder / "iterations.csv").stat().st_mtime
+    return resume.seconds_used(earlier.environment, datetime.fromtimestamp(written, timezone.utc))
+
+
+def _budget_left(earlier: records.Run, used_s: float) -> float:
     """Return the seconds for the rest of a run.
 
     Raises:
-        UsageError: the run's budget is used up and no other was given.
+        UsageError: the run's budget is used up.
     """
-    if budget_s is not None:
-        return budget_s
-    written = (earlier.folder / "iterations.csv").stat().st_mtime
-    used = resume.seconds_used(earlier.environment, datetime.fromtimestamp(written, timezone.utc))
-    left = float(earlier.environment["budget_s"]) - used
+    left = float(earlier.environment["budget_s"]) - used_s
     if left <= 0:
         raise UsageError(f"{earlier.folder.name} has used up its budget: give more with --budget")
     return left

@@ -146,7 +146,7 @@ class Outcome:
             package_bytes=self.prepared.get("package_bytes"),
             load_ms=self.prepared.get("load_ms"),
         )
-        return as_ended(row) if ended else row
+        return as_ended(row, calls) if ended else row
 
     def kernel_rows(self, run_id: str) -> list[KernelRow]:
         """Return the primitives that oneDNN ran, a row each."""

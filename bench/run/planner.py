@@ -305,7 +305,11 @@ class Planner:
     def _further(
         self, known: Known, questions: Iterable[Question], reserve_s: float
     ) -> Visit | None:
-        """Return the visit that decides most for its time and leaves the reserve untouched."""
+        """Return the visit that decides most for its time and leaves the reserve untouched.
+
+        Where all that would be decided in a group does not fit, the two sides nearest to an answer
+        may.
+        """
         if known.left_s <= reserve_s:
             return None
         by_group: dict[Group, list[Question]] = {}
@@ -316,12 +320,15 @@ class Planner:
         forecast = self._forecast(known)
         best: tuple[float, Visit] | None = None
         for group, in_group in by_group.items():
-            names, gain = self._nearest(in_group)
-            visit = self._repeated(known, group, names)
-            cost_s = forecast.launch_s(visit.scenarios, visit.rounds)
-            fits = cost_s <= known.left_s - reserve_s
-            if fits and (best is None or gain / cost_s > best[0]):
-                best = (gain / cost_s, visit)
+            nearest = min(in_group, key=lambda one: one.processes)
+            alone = {*nearest.scenarios[:2]}, 1 / nearest.processes
+            for names, gain in (self._nearest(in_group), alone):
+                visit = self._repeated(known, group, names)
+                cost_s = forecast.launch_s(visit.scenarios, visit.rounds)
+                if cost_s <= known.left_s - reserve_s:
+                    if best is None or gain / cost_s > best[0]:
+                        best = (gain / cost_s, visit)
+                    break
         return None if best is None else best[1]
 
     def _may_repeat(self, known: Known, question: Question) -> bool:

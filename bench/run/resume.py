@@ -15,6 +15,7 @@ from bench.engine import environments
 from bench.errors import BenchError
 from bench.plan.scenario import Status
 from bench.run.outcomes import Outcome
+from bench.store.events import EventKind, from_environment
 from bench.worker.conditions import DIFFERS
 
 if TYPE_CHECKING:
@@ -115,9 +116,14 @@ def _as_read(value: Any) -> Any:  # noqa: ANN401 - JSON is made of anything
 
 
 def seconds_used(environment: Mapping[str, Any], last_written: datetime) -> float:
-    """Return how long the run had measured when its last row was written."""
-    started = datetime.fromisoformat(environment["started_utc"])
-    return max(0.0, (last_written - started).total_seconds())
+    """Return how long the run had measured when its last row was written, without pauses.
+
+    `used_s` is what it had used when it was last resumed.
+    """
+    resumed = [event for event in from_environment(environment) if event.kind is EventKind.RESUMED]
+    began = str(resumed[-1].reason) if resumed else environment["started_utc"]
+    since = (last_written - datetime.fromisoformat(began)).total_seconds()
+    return float(environment.get("used_s") or 0.0) + max(0.0, since)
 
 
 def restore(run: Run, scenarios: Iterable[Scenario]) -> Earlier:

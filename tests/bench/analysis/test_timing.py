@@ -110,3 +110,12 @@ def test_what_never_had_a_round_was_not_measured() -> None:
     assert "before its first round" in (as_ended(waiting).reason or "")
     crashed = replace(waiting, status="crashed", reason="signal 11")
     assert as_ended(crashed) == crashed
+
+
+def test_what_was_disturbed_in_every_round_is_not_called_without_a_turn() -> None:
+    """More budget would be no help; less beside it on the machine would."""
+    calls = [replace(_call(STEP.id, launch=launch), disturbed=True) for launch in range(3)]
+    row = Outcome(scenario=STEP).row("run", calls, {}, ended=True)
+    assert (row.status, row.rounds) == ("unavailable", 0)
+    assert "BUDGET" not in str(row.reason)
+    assert "other work" in str(row.reason)

@@ -261,6 +261,37 @@ def test_a_refused_result_is_measured_once_more() -> None:
     assert machine.processes(EAGER) == 2
 
 
+def test_a_refused_result_takes_no_rivals_place() -> None:
+    """It seems the fastest of those that are still open, visit after visit."""
+    fused, plain = (replace(NHWC, mode=Mode.TORCHSCRIPT, fusion=fusion) for fusion in (True, False))
+    near = {EAGER: 50.6, SCRIPT: 50.2, COMPILED: 50.4, NHWC: 50.8, fused: 50.0, plain: 30.0}
+    scenarios = (STOCK, NHWC, COMPILED, EAGER, SCRIPT, fused, plain)
+    machine = Machine(scenarios=scenarios, ms={**MS, **near}, process=0.008, block=0.02)
+    machine.refused = frozenset({plain.id})
+    machine.play()
+    assert machine.processes(plain) == 2
+
+
+def test_two_sides_are_measured_where_all_that_is_open_does_not_fit() -> None:
+    """The nearest question's; before, the rest of the budget was left."""
+    ms = {**MS, EAGER: 50.4, SCRIPT: 50.0, COMPILED: 51.0, NHWC: 50.7, BF16: 50.1}
+    scenarios = (STOCK, NHWC, COMPILED, EAGER, SCRIPT, BF16)
+    profile = replace(STANDARD, recommended_parity_s=0.0)
+    machine = Machine(
+        scenarios=scenarios,
+        ms=ms,
+        process=0.008,
+        block=0.03,
+        budget_s=150.0,
+        open_s=6.0,
+        profile=profile,
+    ).play()
+    sizes = [len(visit.scenarios) for visit in machine.visits if not visit.is_first]
+    assert min(sizes) < max(sizes)
+    assert machine.budget_s - machine.spent_s < 30.0
+    assert machine.spent_s <= machine.budget_s
+
+
 def test_processes_that_the_profile_asks_for_are_measured() -> None:
     """Though everything is decided after one."""
     profile = replace(STANDARD, processes=3)

@@ -173,6 +173,14 @@ def test_used_time_ends_with_the_last_row(hour: int, minute: int, seconds: float
     assert resume.seconds_used(ENVIRONMENT, written) == seconds
 
 
+def test_a_pause_before_an_earlier_resuming_is_not_used_time() -> None:
+    """Cut after five minutes, resumed a day later, and cut again after two more."""
+    again = {"kind": "resumed", "reason": "2026-11-25T03:00:00+00:00"}
+    environment = {**ENVIRONMENT, "events": [again], "used_s": 300.0}
+    written = datetime(2026, 11, 25, 3, 2, tzinfo=timezone.utc)
+    assert resume.seconds_used(environment, written) == 420
+
+
 def test_a_run_goes_on_with_the_packages_it_began_with_only() -> None:
     """Another PyTorch in another environment's folder would be two under one name."""
     then = Environment(
