@@ -12,6 +12,7 @@ from bench.store import records
 from bench.tutorial import measure, parts
 from bench.tutorial.measure import DONE, FAILED, Tutorial
 from bench.tutorial.parts import HELD_OUT, PARTS, Place
+from tests.fake_files import write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -145,6 +146,20 @@ def test_held_out_pills_are_those_of_the_test_split_in_turn(place: Place) -> Non
     kinds = [name.split("-")[0] for name in names]
     assert {kinds.count(kind) for kind in set(kinds)} == {4}
     assert {int(name.split("-")[1].removesuffix(".png")) for name in names} <= set(range(6))
+
+
+def test_held_out_pills_of_one_name_are_all_there(place: Place) -> None:
+    """MVTec AD's layout has `train/good/003.png` and `test/good/003.png`."""
+    paths = ["train/good/3.png", "test/good/3.png", "test/good/3-2.png", "test/crack/3.png"]
+    for path in paths:
+        write(place.data, path, path)
+    rows = ["split,defect,path,sha256", *(f"test,{path.split('/')[1]},{path},0" for path in paths)]
+    write(place.folder, "training/model.split.csv", "\n".join(rows))
+    tray = place.folder / "tray"
+    parts.lay_out_held_out(place, tray)
+    copied = {path.name: path.read_text().strip() for path in tray.iterdir()}
+    assert sorted(copied.values()) == sorted(paths)
+    assert all(name.split("-")[0] in path for name, path in copied.items())
 
 
 def test_a_missing_split_fails_its_part_alone(place: Place) -> None:
