@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from bench.tutorial.parts import Command, Part
 
 DONE, FAILED = "done", "failed"
+_RENDERED = "manifest.csv"
+"""The file by which a folder of rendered pills is known."""
 _REASON_CHARACTERS = 300
 _STOP_S = 20.0
 """Seconds that an interrupted command gets to end its workers."""
@@ -50,6 +52,8 @@ class Tutorial:
 
     place: Place
     machine: dict[str, Any]
+    synthetic: bool | None = None
+    """Whether the pills were rendered when the tutorial began; earlier versions kept no answer."""
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 
     def save(self) -> None:
@@ -65,6 +69,7 @@ class Tutorial:
             "machine": self.machine,
             "data": str(place.data),
             "good": place.good,
+            "synthetic": self.synthetic,
             "seed": place.seed,
             "reports": str(place.reports),
             "parts": {key: vars(outcome) for key, outcome in self.outcomes.items()},
@@ -85,7 +90,8 @@ def new(results: Path, reports: Path, data: Path, good: str | None, seed: int) -
         has_bf16=bool(described.get("native_bf16")),
         seed=seed,
     )
-    return Tutorial(place=place, machine=described)
+    synthetic = (data / _RENDERED).is_file()
+    return Tutorial(place=place, machine=described, synthetic=synthetic)
 
 
 def read(folder: Path) -> Tutorial:
@@ -110,7 +116,12 @@ def read(folder: Path) -> Tutorial:
             for key, one in kept["parts"].items()
             if key in BY_KEY
         }
-        return Tutorial(place=place, machine=kept["machine"], outcomes=outcomes)
+        return Tutorial(
+            place=place,
+            machine=kept["machine"],
+            synthetic=kept.get("synthetic"),
+            outcomes=outcomes,
+        )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{folder} is not the folder of a tutorial") from error
 

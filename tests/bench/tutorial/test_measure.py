@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bench import machine
 from bench.errors import RecordError, UsageError
 from bench.plan.operators import cases_matching
 from bench.store import records
 from bench.tutorial import measure, parts
 from bench.tutorial.measure import DONE, FAILED, Tutorial
 from bench.tutorial.parts import HELD_OUT, PARTS, Place
+from tests.bench.command import bench
 from tests.fake_files import write
 
 if TYPE_CHECKING:
@@ -168,6 +170,26 @@ def test_a_missing_split_fails_its_part_alone(place: Place) -> None:
     tutorial = Tutorial(place=place, machine={})
     run(tutorial, Runner())
     assert "model.split.csv" in tutorial.outcomes["predictions"].reason
+
+
+@pytest.mark.parametrize("is_rendered", [True, False])
+def test_the_page_is_made_again_from_anywhere(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_rendered: bool
+) -> None:
+    """Pills that were rendered stay synthetic, wherever they are by then."""
+    monkeypatch.setattr(machine, "describe", lambda: {"native_bf16": True})
+    monkeypatch.chdir(tmp_path)
+    if is_rendered:
+        write(place.data, "manifest.csv", "")
+    data = place.data.relative_to(tmp_path)
+    tutorial = measure.new(tmp_path / "results", tmp_path / "reports", data, None, 0)
+    run(tutorial, Runner())
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    again = bench("tutorial", "--again", tutorial.place.folder)
+    assert again.exit_code == 0
+    assert ("Synthetic" in again.stdout) == is_rendered
 
 
 def test_another_folder_is_refused(place: Place, tmp_path: Path) -> None:
