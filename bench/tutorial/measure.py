@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import machine
 from bench.errors import BenchError, UsageError
+from bench.plan import arguments
 from bench.store import records, run_folder
 from bench.text.numbers import spell_seconds
 from bench.text.wording import last_line
@@ -138,6 +139,7 @@ def measure(
     `run(command, output, log)` runs a command into two files and returns why it failed, or "".
 
     Raises:
+        BenchError: a part works on pills, and there is no folder of them.
         KeyboardInterrupt: passed on; the same tutorial can be gone on with.
     """
     left = [
@@ -145,6 +147,8 @@ def measure(
         for part in PARTS
         if (not only or part.key in only) and not _is_done(tutorial.outcomes.get(part.key))
     ]
+    if any(part.of_pills for part in left):
+        arguments.check_pills(tutorial.place.data)
     tutorial.save()
     for number, part in enumerate(left):
         seconds = sum(one.seconds for one in left[number:])

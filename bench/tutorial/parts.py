@@ -83,6 +83,8 @@ class Part:
     commands: Callable[[Place], list[Command]]
     needs: str = ""
     """The part whose files it uses."""
+    of_pills: bool = True
+    """Whether it works on the pills of `--data`."""
 
 
 def _study(place: Place, key: str) -> Command:
@@ -232,6 +234,7 @@ PARTS = (
         states="IPEX fuses convolution + ReLU and linear + ReLU, and has its own ROIAlign and NMS.",
         seconds=150,
         commands=_operators,
+        of_pills=False,
     ),
     Part(
         key="pills",
@@ -247,6 +250,7 @@ PARTS = (
         "blocks but the last are frozen.",
         seconds=8,
         commands=_model,
+        of_pills=False,
     ),
     Part(
         key="training",
@@ -263,6 +267,7 @@ PARTS = (
         seconds=10,
         commands=_layers,
         needs="training",
+        of_pills=False,
     ),
     Part(
         key="predictions",

@@ -192,6 +192,23 @@ def test_the_page_is_made_again_from_anywhere(
     assert ("Synthetic" in again.stdout) == is_rendered
 
 
+def test_a_folder_without_pills_is_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one line that names it; what needs no pills runs all the same."""
+    monkeypatch.setattr(machine, "describe", dict)
+    ran: list[str] = []
+    monkeypatch.setattr(measure, "run_command", lambda command, *_: ran.append(command[1]) or "")
+    places = ("--results", tmp_path / "r", "--reports", tmp_path / "p", "--data", tmp_path / "no")
+    refused = bench("tutorial", *places)
+    assert refused.exit_code == 1
+    (line,) = refused.stderr.splitlines()
+    assert str(tmp_path / "no") in line
+    assert (ran, list(tmp_path.iterdir())) == ([], [])
+    assert bench("tutorial", *places, "--part", "model").exit_code == 0
+    assert ran == ["summary"]
+
+
 def test_another_folder_is_refused(place: Place, tmp_path: Path) -> None:
     """Before anything is written there."""
     with pytest.raises(RecordError):
