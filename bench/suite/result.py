@@ -73,7 +73,7 @@ class SuiteRow:  # more than 15 fields: the columns of suite.csv
 
 
 def rows(suite: Suite, failures: dict[str, str]) -> list[SuiteRow]:
-    """Read every run of the suite and return its rows, the reference's answer compared.
+    """Read every whole run of the suite and return its rows, the reference's answer compared.
 
     Raises:
         RecordError: a run's file is damaged.
@@ -85,12 +85,7 @@ def rows(suite: Suite, failures: dict[str, str]) -> list[SuiteRow]:
         facts = found[model.name]
         groups = _groups(facts)
         if facts is None or not groups:
-            reason = failures.get(model.name, "not measured yet")
-            made.append(
-                SuiteRow(
-                    model=model.name, kind=model.kind, batch_size=0, status="failed", reason=reason
-                )
-            )
+            made.append(_without_run(suite, model, failures.get(model.name)))
             continue
         run = f"{model.name}/{facts.run_id}"
         for place, label in enumerate(groups):
@@ -100,8 +95,22 @@ def rows(suite: Suite, failures: dict[str, str]) -> list[SuiteRow]:
 
 
 def _facts(suite: Suite, model: SuiteModel) -> Facts | None:
+    """Return the model's run; None without a whole one, whose figures would be partial."""
     folder = measure.run_of(suite, model)
-    return Facts(records.read_run(folder)) if folder else None
+    return Facts(records.read_run(folder)) if folder and measure.is_whole(folder) else None
+
+
+def _without_run(suite: Suite, model: SuiteModel, failure: str | None) -> SuiteRow:
+    """Return the row of a model without a whole run."""
+    folder = measure.run_of(suite, model)
+    return SuiteRow(
+        model=model.name,
+        kind=model.kind,
+        batch_size=0,
+        status="failed" if failure else "not measured",
+        reason=failure or ("its run was cut" if folder else "not measured yet"),
+        run=f"{model.name}/{folder.name}" if folder else None,
+    )
 
 
 def _groups(facts: Facts | None) -> list[str]:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bench import machine
 from bench.errors import BenchError, UsageError
 from bench.plan.scenario import Status
 from bench.run import measure as runs
 from bench.run.outcomes import NO_TURN
-from bench.store import records
+from bench.store import records, run_folder
+from bench.store.run_folder import Commit
 from bench.suite import measure, page, result
 from bench.suite.models import chosen
+from tests.bench.command import bench
 from tests.bench.made_up_rows import Plan
 from tests.bench.made_up_runs import build_run, save_run
 from tests.known import known
@@ -278,6 +281,79 @@ def test_a_suite_goes_on_where_it_was_cut(suite: Suite, monkeypatch: pytest.Monk
     assert seen == ["resnet18", "torchvision.models:vit_b_16"]
     assert measure.read(suite.folder)[1] == {"vit_b_16": "it cannot be traced"}
     assert records.read_environment(suite.folder)["complete"] is True
+
+
+MACHINE = {"fingerprint": "f", "packages": {"torch": "2.8.0"}}
+CODE = Commit(revision="c" * 40, dirty=False)
+
+
+@pytest.fixture
+def ran(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The models that are measured here, with this code, after the suite began here."""
+    monkeypatch.setattr(machine, "describe", lambda: MACHINE)
+    monkeypatch.setattr(run_folder, "commit", lambda: CODE)
+    replace(suite, machine=MACHINE, code=CODE).save({})
+    models: list[str] = []
+    monkeypatch.setattr(runs, "run", lambda request: models.append(request.results.name))
+    return models
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"machine": {**MACHINE, "fingerprint": "g"}},
+        {"machine": {**MACHINE, "packages": {"torch": "2.7.0"}}},
+        {"commit": "d" * 40},
+        {"dirty": True},
+        {"policy": {"max_call_s": 9}},
+    ],
+)
+def test_a_suite_that_began_elsewhere_does_not_go_on(
+    suite: Suite, ran: list[str], change: dict[str, Any]
+) -> None:
+    """One folder holds figures of one machine and one code, and says which."""
+    before = {**records.read_environment(suite.folder), **change}
+    records.write_environment(suite.folder, before)
+    done = bench("suite", "--resume", suite.folder, "--reports", suite.folder / "pages")
+    assert (done.exit_code, len(done.stderr.splitlines()), ran) == (1, 1, [])
+    assert records.read_environment(suite.folder) == before
+
+
+@pytest.mark.parametrize("lacking", [(), ("dirty", "policy")])
+def test_a_suite_goes_on_where_it_began(
+    suite: Suite, ran: list[str], lacking: tuple[str, ...]
+) -> None:
+    """One of an earlier version too, whose file has less."""
+    kept = records.read_environment(suite.folder)
+    records.write_environment(suite.folder, {k: v for k, v in kept.items() if k not in lacking})
+    done = bench("suite", "--resume", suite.folder, "--reports", suite.folder / "pages")
+    assert (done.exit_code, ran) == (0, list(NAMES))
+    after = records.read_environment(suite.folder)
+    assert (after["commit"], after["dirty"], after["machine"]) == ("c" * 40, False, MACHINE)
+
+
+def test_a_cut_run_that_cannot_be_finished_keeps_its_reason(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its figures are partial: they count nowhere, and the suite stays one that was cut."""
+    measured(suite, "vgg16")
+    measured(suite, "resnet18", slow_ipex=0.7, complete=False)
+    measured(suite, "vit_b_16")
+
+    def refuses(_folder: Path, **_: object) -> Path:
+        raise BenchError("measured on another machine")
+
+    monkeypatch.setattr(runs, "go_on", refuses)
+    measure.measure(suite, lambda _: None)
+    again, failures = measure.read(suite.folder)
+    rows = result.rows(again, failures)
+    assert [
+        (row.batch_size, row.status, row.reason) for row in rows if row.model == "resnet18"
+    ] == [(0, "failed", "measured on another machine")]
+    assert known(result.geometric_mean(result.smaller(rows), "ipex_fp32")).rounds == 2
+    assert records.read_environment(suite.folder)["complete"] is False
+    (cut,) = [row for row in result.rows(again, {}) if row.model == "resnet18"]
+    assert (cut.status, cut.best_speedup) == ("not measured", None)
 
 
 def test_a_model_with_figures_is_not_called_one_without(suite: Suite) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from bench import machine
 from bench.errors import RecordError, UsageError
 from bench.plan.operators import cases_matching
-from bench.store import records
+from bench.store import records, run_folder
+from bench.store.run_folder import Commit
 from bench.tutorial import measure, parts
 from bench.tutorial.measure import DONE, FAILED, Tutorial
 from bench.tutorial.parts import HELD_OUT, PARTS, Place
@@ -172,6 +173,55 @@ def test_a_missing_split_fails_its_part_alone(place: Place) -> None:
     assert "model.split.csv" in tutorial.outcomes["predictions"].reason
 
 
+MACHINE = {"fingerprint": "f", "packages": {"torch": "2.8.0"}}
+CODE = Commit(revision="c" * 40, dirty=False)
+
+
+@pytest.fixture
+def cut(place: Place, monkeypatch: pytest.MonkeyPatch) -> Runner:
+    """What runs the rest of a tutorial that failed here, with this code, in its training."""
+    monkeypatch.setattr(machine, "describe", lambda: MACHINE)
+    monkeypatch.setattr(run_folder, "commit", lambda: CODE)
+    run(Tutorial(place=place, machine=MACHINE, code=CODE), Runner(failing="train"))
+    runner = Runner()
+    monkeypatch.setattr(measure, "run_command", runner)
+    return runner
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"machine": {**MACHINE, "fingerprint": "g"}},
+        {"machine": {**MACHINE, "packages": {"torch": "2.7.0"}}},
+        {"commit": "d" * 40},
+        {"dirty": True},
+        {"policy": {"max_call_s": 9}},
+    ],
+)
+def test_a_tutorial_that_began_elsewhere_does_not_go_on(
+    place: Place, cut: Runner, change: dict[str, Any]
+) -> None:
+    """One page is of one machine and one code."""
+    before = {**records.read_environment(place.folder), **change}
+    records.write_environment(place.folder, before)
+    done = bench("tutorial", "--resume", place.folder, "--reports", place.reports)
+    assert (done.exit_code, len(done.stderr.splitlines()), cut.ran) == (1, 1, [])
+    assert records.read_environment(place.folder) == before
+
+
+@pytest.mark.parametrize("lacking", [(), ("dirty", "policy", "synthetic")])
+def test_a_tutorial_goes_on_where_it_began(
+    place: Place, cut: Runner, lacking: tuple[str, ...]
+) -> None:
+    """One of an earlier version too, whose file has less."""
+    kept = records.read_environment(place.folder)
+    records.write_environment(place.folder, {k: v for k, v in kept.items() if k not in lacking})
+    done = bench("tutorial", "--resume", place.folder, "--reports", place.reports)
+    assert (done.exit_code, cut.ran[0][1]) == (0, "train")
+    after = records.read_environment(place.folder)
+    assert (after["commit"], after["dirty"], after["machine"]) == ("c" * 40, False, MACHINE)
+
+
 @pytest.mark.parametrize("is_rendered", [True, False])
 def test_the_page_is_made_again_from_anywhere(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_rendered: bool
@@ -197,16 +247,16 @@ def test_a_folder_without_pills_is_refused_before_anything_runs(
 ) -> None:
     """In one line that names it; what needs no pills runs all the same."""
     monkeypatch.setattr(machine, "describe", dict)
-    ran: list[str] = []
-    monkeypatch.setattr(measure, "run_command", lambda command, *_: ran.append(command[1]) or "")
+    runner = Runner()
+    monkeypatch.setattr(measure, "run_command", runner)
     places = ("--results", tmp_path / "r", "--reports", tmp_path / "p", "--data", tmp_path / "no")
     refused = bench("tutorial", *places)
     assert refused.exit_code == 1
     (line,) = refused.stderr.splitlines()
     assert str(tmp_path / "no") in line
-    assert (ran, list(tmp_path.iterdir())) == ([], [])
+    assert (runner.ran, list(tmp_path.iterdir())) == ([], [])
     assert bench("tutorial", *places, "--part", "model").exit_code == 0
-    assert ran == ["summary"]
+    assert runner.ran == [["pillqc", "summary"]]
 
 
 def test_another_folder_is_refused(place: Place, tmp_path: Path) -> None:
