@@ -58,9 +58,10 @@ def suite(
             click.echo(f"{model.name:40} {model.kind}")
         return
     check_writable(reports, "--reports")
-    folder = again or resume
-    if folder:
-        chosen, _ = measure.read(folder)
+    if again:
+        chosen, _ = measure.read(again)
+    elif resume:
+        chosen = measure.resumed(resume)
     else:
         chosen = measure.new(results, models.chosen(names, extra), **effort)
     if not again:

@@ -57,8 +57,12 @@ def tutorial(  # more than 8 parameters: click passes one for each option
     from bench.tutorial import measure, page
 
     check_writable(reports, "--reports")
-    folder = again or resume
-    chosen = measure.read(folder) if folder else measure.new(results, reports, data, good, seed)
+    if again:
+        chosen = measure.read(again)
+    elif resume:
+        chosen = measure.resumed(resume)
+    else:
+        chosen = measure.new(results, reports, data, good, seed)
     if not again:
         try:
             measure.measure(chosen, lambda text: terminal.say(f"tutorial {text}"), only=only)

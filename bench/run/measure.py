@@ -101,13 +101,7 @@ def go_on(
         earlier = records.read_run(folder)
         environment = earlier.environment
         resume.check_unfinished(environment, folder.name)
-        resume.check_same(
-            environment,
-            folder.name,
-            machine=machine.describe(),
-            code=run_folder.commit(),
-            policy=policy,
-        )
+        check_began_here(environment, folder.name, policy)
         used_s = _seconds_used(earlier)
         left_s = budget_s or _budget_left(earlier, used_s)
         request = RunRequest.again(environment, folder.parent, left_s)
@@ -129,6 +123,21 @@ def go_on(
             scenarios = request.scenarios(largest, environment["data"])
             job.measure(scenarios, _restore(earlier, scenarios))
     return folder
+
+
+def check_began_here(
+    environment: Mapping[str, Any], name: str, policy: Policy = DEFAULT
+) -> run_folder.Commit:
+    """Refuse to go on with what began elsewhere, and return the commit of the code here.
+
+    `environment` is that of a run, or of what has runs: a suite or a tutorial.
+
+    Raises:
+        BenchError: machine, code, packages or policy differ (see `bench.run.resume`).
+    """
+    code = run_folder.commit()
+    resume.check_same(environment, name, machine=machine.describe(), code=code, policy=policy)
+    return code
 
 
 class _UnusableError(BenchError):

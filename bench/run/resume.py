@@ -62,7 +62,9 @@ def check_same(
 ) -> None:
     """Refuse to resume with another machine, code, policy or other packages.
 
-    Of code with changes that no commit has, only whether it has any can be compared.
+    `environment` is that of a run, a suite or a tutorial. What files of earlier versions do not
+    keep is not compared, but for machine and commit. Of code with changes that no commit has, only
+    whether it has any can be compared.
 
     Raises:
         BenchError: one of them differs; the line says which.
@@ -73,22 +75,24 @@ def check_same(
     if environment.get("commit") != code.revision:
         raise BenchError(
             f"{name} was measured with commit {str(environment.get('commit'))[:12]}, this is "
-            f"{str(code.revision)[:12]}: check that one out, or start a new run"
+            f"{str(code.revision)[:12]}: check that one out, or start anew"
         )
-    if environment.get("dirty") != code.dirty:
+    if environment.get("dirty", code.dirty) != code.dirty:
         had, has = ("without", "has") if code.dirty else ("with", "has no")
         raise BenchError(
             f"{name} was measured {had} changes that no commit has, and the code now {has} such "
-            "changes: start a new run"
+            "changes: start anew"
         )
-    changed = environments.changed_packages(before.get("packages", {}), machine["packages"])
+    packages = machine["packages"]
+    changed = environments.changed_packages(before.get("packages", packages), packages)
     if changed:
         raise BenchError(
             f"{name} was measured with other packages ({changed}): install those again, or start "
-            "a new run"
+            "anew"
         )
-    if environment.get("policy") != _as_read(asdict(policy)):
-        raise BenchError(f"{name} was measured with another policy: start a new run")
+    used = _as_read(asdict(policy))
+    if environment.get("policy", used) != used:
+        raise BenchError(f"{name} was measured with another policy: start anew")
 
 
 def check_environments(

@@ -1,22 +1,24 @@
 """Measure a suite: one small run for each model, one after the other, resumable.
 
-results/suite/<suite>/environment.json    models, settings, failures
+results/suite/<suite>/environment.json    models, settings, machine, commit, failures
 results/suite/<suite>/<model>/<run>/      a run like any other; `bench report` reads it
 """
 
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import machine
 from bench.errors import BenchError, UsageError
 from bench.plan.profiles import PROFILES
+from bench.plan.thresholds import DEFAULT
 from bench.run import measure as runs
 from bench.run.request import OwnChoice, RunRequest
 from bench.store import records, run_folder
+from bench.store.run_folder import Commit
 from bench.suite.models import SuiteModel
 from bench.text.numbers import spell_seconds
 
@@ -48,6 +50,8 @@ class Suite:
     seed: int
     threads: int | None
     machine: dict[str, Any]
+    code: Commit = field(default_factory=Commit)
+    """What every run is measured with."""
 
     def save(self, failures: Mapping[str, str], *, complete: bool = False) -> None:
         """Write environment.json; `failures` are the reasons of models without a run, by name."""
@@ -57,7 +61,9 @@ class Suite:
             "complete": complete,
             "notes": [],
             "command": ["bench", *sys.argv[1:]],
-            "commit": run_folder.commit().revision,
+            "commit": self.code.revision,
+            "dirty": self.code.dirty,
+            "policy": asdict(DEFAULT),
             "machine": self.machine,
             "budget_s": self.budget_s,
             "seed": self.seed,
@@ -89,6 +95,7 @@ def new(
         seed=seed,
         threads=threads,
         machine=machine.describe(),
+        code=run_folder.commit(),
     )
 
 
@@ -109,12 +116,25 @@ def read(folder: Path) -> tuple[Suite, dict[str, str]]:
             seed=int(kept["seed"]),
             threads=kept["threads"],
             machine=kept["machine"],
+            code=Commit(revision=kept.get("commit"), dirty=kept.get("dirty")),
         )
         return suite, dict(kept["failures"])
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{folder} is not the folder of a suite: name one such as results/suite/<suite>"
         ) from error
+
+
+def resumed(folder: Path) -> Suite:
+    """Read a suite to measure it on here, with the same code.
+
+    Raises:
+        RecordError, UsageError: as by `read`.
+        BenchError: machine, code, packages or policy differ from those that it began with.
+    """
+    suite, _ = read(folder)
+    code = runs.check_began_here(records.read_environment(folder), folder.resolve().name)
+    return replace(suite, code=code)
 
 
 def _model(kept: dict[str, Any]) -> SuiteModel:
@@ -129,8 +149,15 @@ def run_of(suite: Suite, model: SuiteModel) -> Path | None:
     return found[-1].parent if found else None
 
 
+def is_whole(run: Path) -> bool:
+    """Return whether a run went to its end."""
+    return bool(records.read_environment(run).get("complete"))
+
+
 def measure(suite: Suite, say: Callable[[str], None]) -> None:
     """Measure every model that has no whole run yet. A model that fails does not stop the others.
+
+    The suite is complete unless a run that was cut could not be finished.
 
     Raises:
         KeyboardInterrupt: passed on; the same suite can be measured on.
@@ -139,7 +166,7 @@ def measure(suite: Suite, say: Callable[[str], None]) -> None:
     suite.save(failures)
     for done, model in enumerate(suite.models):
         earlier = run_of(suite, model)
-        if earlier and records.read_environment(earlier).get("complete"):
+        if earlier and is_whole(earlier):
             continue
         left = (len(suite.models) - done) * (suite.budget_s + _OVERHEAD_S)
         say(f"{model.name}, {done + 1} of {len(suite.models)}; at most {spell_seconds(left)} left")
@@ -151,7 +178,8 @@ def measure(suite: Suite, say: Callable[[str], None]) -> None:
         except BenchError as error:
             failures[model.name] = str(error)
             suite.save(failures)
-    suite.save(failures, complete=True)
+    is_cut = any(run_of(suite, model) for model in suite.models if model.name in failures)
+    suite.save(failures, complete=not is_cut)
 
 
 def _request(suite: Suite, model: SuiteModel) -> RunRequest:

@@ -70,8 +70,8 @@ def _sentences(where: str, found: Sequence[SuiteRow]) -> list[str]:
     if holds:
         sentences.append(
             f"The fastest way of {REFERENCE} at {where} is as good as any for {holds['yes']} of "
-            f"{count_of(sum(holds.values()), 'other model')}, shown to be slower than another for "
-            f"{holds['no']}, undecided for {holds['open']}."
+            f"{count_of(sum(holds.values()), 'other model')}; for {holds['no']} it is shown to be "
+            f"slower than another, or gave no valid result; undecided for {holds['open']}."
         )
     return sentences
 
@@ -111,7 +111,7 @@ def _models(found: Sequence[SuiteRow]) -> Table:
             "Model",
             "Batch",
             "Stock default",
-            "Fastest way",
+            "Best other way",
             "Over stock default",
             "IPEX over stock, fp32",
             "IPEX over stock, bf16",

@@ -42,7 +42,7 @@ class SuiteRow:  # more than 15 fields: the columns of suite.csv
     """The run's folder, below the suite's."""
     default_ms: float | None = None
     best: str | None = None
-    """The fastest way, without its batch size."""
+    """The fastest way other than stock default, without its batch size."""
     best_speedup: float | None = None
     """Over stock default, at the confidence that the run's headlines share; so are the others."""
     best_low: float | None = None
@@ -63,13 +63,17 @@ class SuiteRow:  # more than 15 fields: the columns of suite.csv
     bf16_high: float | None = None
     bf16_verdict: str | None = None
     reference_way: str | None = None
-    """The fastest way of the reference model at the batch size in this place (smaller, larger)."""
+    """The fastest way of the reference model at the batch size in this place (smaller, larger).
+
+    It may be stock default. Empty where the reference has no answer.
+    """
     reference_holds: str | None = None
-    """`yes`, `no` (shown to be slower than this model's best, or it did not run) or `open`."""
+    """`yes`, `no` (shown to be slower than this model's fastest, or without a valid result) or
+    `open`. Empty where a run refuted the answer."""
 
 
 def rows(suite: Suite, failures: dict[str, str]) -> list[SuiteRow]:
-    """Read every run of the suite and return its rows, the reference's answer compared.
+    """Read every whole run of the suite and return its rows, the reference's answer compared.
 
     Raises:
         RecordError: a run's file is damaged.
@@ -81,12 +85,7 @@ def rows(suite: Suite, failures: dict[str, str]) -> list[SuiteRow]:
         facts = found[model.name]
         groups = _groups(facts)
         if facts is None or not groups:
-            reason = failures.get(model.name, "not measured yet")
-            made.append(
-                SuiteRow(
-                    model=model.name, kind=model.kind, batch_size=0, status="failed", reason=reason
-                )
-            )
+            made.append(_without_run(suite, model, failures.get(model.name)))
             continue
         run = f"{model.name}/{facts.run_id}"
         for place, label in enumerate(groups):
@@ -96,8 +95,22 @@ def rows(suite: Suite, failures: dict[str, str]) -> list[SuiteRow]:
 
 
 def _facts(suite: Suite, model: SuiteModel) -> Facts | None:
+    """Return the model's run; None without a whole one, whose figures would be partial."""
     folder = measure.run_of(suite, model)
-    return Facts(records.read_run(folder)) if folder else None
+    return Facts(records.read_run(folder)) if folder and measure.is_whole(folder) else None
+
+
+def _without_run(suite: Suite, model: SuiteModel, failure: str | None) -> SuiteRow:
+    """Return the row of a model without a whole run."""
+    folder = measure.run_of(suite, model)
+    return SuiteRow(
+        model=model.name,
+        kind=model.kind,
+        batch_size=0,
+        status="failed" if failure else "not measured",
+        reason=failure or ("its run was cut" if folder else "not measured yet"),
+        run=f"{model.name}/{folder.name}" if folder else None,
+    )
 
 
 def _groups(facts: Facts | None) -> list[str]:
@@ -109,11 +122,25 @@ def _groups(facts: Facts | None) -> list[str]:
 
 
 def _ways(reference: Facts | None) -> list[str | None]:
-    """Return the reference's fastest way at each of its batch sizes."""
+    """Return the reference's fastest way at each of its batch sizes; None where it has no answer.
+
+    It has none where a way that may be the best got no turn, and where its run refuted the answer.
+    """
     if reference is None:
         return []
-    best = [reference.claims.answer(BEST, label) for label in _groups(reference)]
-    return [way_of(one.scenario) if one else None for one in best]
+    found = [
+        None if _lacking(reference, BEST, "", label) else reference.claims.answer(BEST, label)
+        for label in _groups(reference)
+    ]
+    fastest = [_fastest(best) if best else None for best in found]
+    return [way_of(scenario) if scenario else None for scenario in fastest]
+
+
+def _fastest(best: Comparison) -> str | None:
+    """Return the fastest scenario, stock default among them; None where that is not shown."""
+    if best.verdict is Verdict.SLOWER:
+        return best.baseline
+    return best.scenario if best.verdict in (Verdict.FASTER, Verdict.SAME) else None
 
 
 def way_of(scenario: str) -> str:
@@ -221,24 +248,30 @@ def _cells(part: str, answer: Comparison | None) -> dict[str, object]:
 
 
 def _holds(facts: Facts, label: str, reference: str | None, best: Comparison | None) -> str | None:
-    """Return whether the reference's way is as good as any for this model."""
+    """Return whether the reference's way is as good as any for this model; None without answer."""
     if reference is None or best is None or best.verdict is Verdict.INVALID:
         return None
-    same = [row for row in facts.analysis.groups[label] if way_of(row.scenario) == reference]
-    if not same or not facts.is_measured(same[0]):
-        return "no"
-    if same[0].scenario == best.scenario:
-        return "yes"
-    found = facts.analysis.compare(best.scenario, same[0].scenario)
+    same = next(
+        (row for row in facts.analysis.groups[label] if way_of(row.scenario) == reference), None
+    )
+    if same is None or not facts.is_measured(same):
+        return "open" if same is not None and had_no_turn(same.reason) else "no"
+    fastest = _fastest(best)
+    rival = fastest or best.scenario
+    if same.scenario == rival:
+        return "yes" if fastest else "open"
+    found = facts.analysis.compare(rival, same.scenario)
     if found is None or found.verdict is Verdict.INVALID:
+        return None
+    if found.verdict is Verdict.FASTER:
         return "no"
-    return {Verdict.FASTER: "no", Verdict.INCONCLUSIVE: "open"}.get(found.verdict, "yes")
+    return "yes" if fastest and found.verdict is not Verdict.INCONCLUSIVE else "open"
 
 
 # ---- over models ---------------------------------------------------------------------------------
 
 PARTS = {
-    "best_speedup": "the best way over stock default",
+    "best_speedup": "the best other way over stock default",
     "ipex_fp32": "the best of IPEX over the best of stock PyTorch in fp32",
     "ipex_bf16": "the best of IPEX over the best of stock PyTorch in bf16",
     "bf16": "the best in bf16 over the best in fp32",
@@ -271,8 +304,13 @@ def with_figure(found: Sequence[SuiteRow], part: str) -> list[SuiteRow]:
 
 
 def best_ways(found: Sequence[SuiteRow]) -> list[tuple[str, int]]:
-    """Count how many models each way is the fastest of, the most frequent first."""
-    return Counter(row.best for row in found if row.best).most_common()
+    """Count how many models each way is the fastest of, the most frequent first.
+
+    Stock default is where all others are slower; `undecided` stands where that is not shown.
+    """
+    others = {str(Verdict.SLOWER): "stock default", str(Verdict.INCONCLUSIVE): "undecided"}
+    ways = (others.get(row.best_verdict or "", row.best) for row in found)
+    return Counter(way for way in ways if way).most_common()
 
 
 def holding(found: Sequence[SuiteRow]) -> Counter[str]:

@@ -1,6 +1,6 @@
 """Run the tutorial's parts one after the other; a part that is done is not run again.
 
-results/tutorial/<id>/environment.json     settings, machine, what became of each part
+results/tutorial/<id>/environment.json     settings, machine, commit, what became of each part
 results/tutorial/<id>/<part>/N.out, N.log  what each of the part's commands printed, and other files
 """
 
@@ -10,13 +10,17 @@ import shlex
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import machine
 from bench.errors import BenchError, UsageError
+from bench.plan import arguments
+from bench.plan.thresholds import DEFAULT
+from bench.run import measure as runs
 from bench.store import records, run_folder
+from bench.store.run_folder import Commit
 from bench.text.numbers import spell_seconds
 from bench.text.wording import last_line
 from bench.tutorial.parts import BY_KEY, PARTS, Place
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
     from bench.tutorial.parts import Command, Part
 
 DONE, FAILED = "done", "failed"
+_RENDERED = "manifest.csv"
+"""The file by which a folder of rendered pills is known."""
 _REASON_CHARACTERS = 300
 _STOP_S = 20.0
 """Seconds that an interrupted command gets to end its workers."""
@@ -50,6 +56,10 @@ class Tutorial:
 
     place: Place
     machine: dict[str, Any]
+    code: Commit = field(default_factory=Commit)
+    """What every part is measured with."""
+    synthetic: bool | None = None
+    """Whether the pills were rendered when the tutorial began; earlier versions kept no answer."""
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 
     def save(self) -> None:
@@ -61,10 +71,13 @@ class Tutorial:
             "complete": all(part.key in self.outcomes for part in PARTS),
             "notes": [],
             "command": ["bench", "tutorial", *place.pills, "--seed", str(place.seed)],
-            "commit": run_folder.commit().revision,
+            "commit": self.code.revision,
+            "dirty": self.code.dirty,
+            "policy": asdict(DEFAULT),
             "machine": self.machine,
             "data": str(place.data),
             "good": place.good,
+            "synthetic": self.synthetic,
             "seed": place.seed,
             "reports": str(place.reports),
             "parts": {key: vars(outcome) for key, outcome in self.outcomes.items()},
@@ -85,7 +98,8 @@ def new(results: Path, reports: Path, data: Path, good: str | None, seed: int) -
         has_bf16=bool(described.get("native_bf16")),
         seed=seed,
     )
-    return Tutorial(place=place, machine=described)
+    synthetic = (data / _RENDERED).is_file()
+    return Tutorial(place=place, machine=described, code=run_folder.commit(), synthetic=synthetic)
 
 
 def read(folder: Path) -> Tutorial:
@@ -110,9 +124,27 @@ def read(folder: Path) -> Tutorial:
             for key, one in kept["parts"].items()
             if key in BY_KEY
         }
-        return Tutorial(place=place, machine=kept["machine"], outcomes=outcomes)
+        return Tutorial(
+            place=place,
+            machine=kept["machine"],
+            code=Commit(revision=kept.get("commit"), dirty=kept.get("dirty")),
+            synthetic=kept.get("synthetic"),
+            outcomes=outcomes,
+        )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{folder} is not the folder of a tutorial") from error
+
+
+def resumed(folder: Path) -> Tutorial:
+    """Read a tutorial to go on with it here, with the same code.
+
+    Raises:
+        RecordError, UsageError: as by `read`.
+        BenchError: machine, code, packages or policy differ from those that it began with.
+    """
+    tutorial = read(folder)
+    code = runs.check_began_here(records.read_environment(folder), folder.resolve().name)
+    return replace(tutorial, code=code)
 
 
 def measure(
@@ -127,6 +159,7 @@ def measure(
     `run(command, output, log)` runs a command into two files and returns why it failed, or "".
 
     Raises:
+        BenchError: a part works on pills, and there is no folder of them.
         KeyboardInterrupt: passed on; the same tutorial can be gone on with.
     """
     left = [
@@ -134,6 +167,8 @@ def measure(
         for part in PARTS
         if (not only or part.key in only) and not _is_done(tutorial.outcomes.get(part.key))
     ]
+    if any(part.of_pills for part in left):
+        arguments.check_pills(tutorial.place.data)
     tutorial.save()
     for number, part in enumerate(left):
         seconds = sum(one.seconds for one in left[number:])

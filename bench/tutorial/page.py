@@ -35,8 +35,6 @@ _FINDINGS: Mapping[str, Callable[[Place], Found]] = {
 }
 _MARKS = {HOLDS: ("✓", "faster"), DOES_NOT: ("✗", "slower"), UNSEEN: ("?", "inconclusive")}
 """A verdict's sign, and the class that colours it."""
-_RENDERED = "manifest.csv"
-"""The file by which a folder of rendered pills is known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +92,7 @@ def counts(made: list[Section]) -> list[tuple[str, int]]:
 def warnings(tutorial: Tutorial, made: list[Section]) -> list[str]:
     """Return what weakens the page: synthetic pills, emulation, parts without a result."""
     found = []
-    if (tutorial.place.data / _RENDERED).is_file():
+    if _is_synthetic(tutorial):
         found.append("Synthetic pills: rendered, not photographed.")
     if not tutorial.place.has_bf16:
         found.append("bf16 is EMULATED on this CPU.")
@@ -105,6 +103,14 @@ def warnings(tutorial: Tutorial, made: list[Section]) -> list[str]:
     if failed:
         found.append(f"Parts that failed: {', '.join(failed)}; each says why.")
     return found
+
+
+def _is_synthetic(tutorial: Tutorial) -> bool:
+    """Return whether the pills were rendered; part 1 says so where the tutorial does not."""
+    if tutorial.synthetic is not None:
+        return tutorial.synthetic
+    facts, _ = speed.run_of(tutorial.place)
+    return facts is not None and facts.metadata.data.source == "synthetic"
 
 
 def text(tutorial: Tutorial) -> str:

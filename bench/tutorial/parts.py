@@ -8,12 +8,13 @@ from __future__ import annotations
 import csv
 import shutil
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 HELD_OUT = 16
@@ -82,6 +83,8 @@ class Part:
     commands: Callable[[Place], list[Command]]
     needs: str = ""
     """The part whose files it uses."""
+    of_pills: bool = True
+    """Whether it works on the pills of `--data`."""
 
 
 def _study(place: Place, key: str) -> Command:
@@ -170,6 +173,8 @@ def _smallest(backend: str, dtype: str) -> Command:
 def lay_out_held_out(place: Place, tray: Path) -> None:
     """Copy pills that the training did not see to `tray`, as evenly over the kinds as possible.
 
+    Each has a name of its own there, also where two folders have files of one name.
+
     Raises:
         BenchError: the split of the training cannot be read.
     """
@@ -190,9 +195,22 @@ def lay_out_held_out(place: Place, tray: Path) -> None:
         for kind, paths in sorted(by_kind.items())
         if turn < len(paths)
     ]
-    for kind, path in chosen[:HELD_OUT]:
-        name = f"{kind}-{path.rsplit('/', 1)[-1]}".replace("/", "-")
+    for name, path in _named(chosen[:HELD_OUT]).items():
         shutil.copyfile(place.data / path, tray / name)
+
+
+def _named(chosen: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Return the paths, each by its kind and file name, with a number where that repeats."""
+    named: dict[str, str] = {}
+    for kind, path in chosen:
+        file = PurePosixPath(path)
+        stem = f"{kind}-{file.stem}".replace("/", "-")
+        name, number = f"{stem}{file.suffix}", 1
+        while name in named:
+            number += 1
+            name = f"{stem}-{number}{file.suffix}"
+        named[name] = path
+    return named
 
 
 PARTS = (
@@ -216,6 +234,7 @@ PARTS = (
         states="IPEX fuses convolution + ReLU and linear + ReLU, and has its own ROIAlign and NMS.",
         seconds=150,
         commands=_operators,
+        of_pills=False,
     ),
     Part(
         key="pills",
@@ -231,6 +250,7 @@ PARTS = (
         "blocks but the last are frozen.",
         seconds=8,
         commands=_model,
+        of_pills=False,
     ),
     Part(
         key="training",
@@ -247,6 +267,7 @@ PARTS = (
         seconds=10,
         commands=_layers,
         needs="training",
+        of_pills=False,
     ),
     Part(
         key="predictions",

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bench import machine
 from bench.errors import BenchError, UsageError
 from bench.plan.scenario import Status
 from bench.run import measure as runs
 from bench.run.outcomes import NO_TURN
-from bench.store import records
+from bench.store import records, run_folder
+from bench.store.run_folder import Commit
 from bench.suite import measure, page, result
 from bench.suite.models import chosen
+from tests.bench.command import bench
 from tests.bench.made_up_rows import Plan
 from tests.bench.made_up_runs import build_run, save_run
 from tests.known import known
@@ -26,19 +29,24 @@ if TYPE_CHECKING:
     from bench.suite.measure import Suite
 
 NAMES = ("vgg16", "resnet18", "vit_b_16")
+DEFAULT = "stock/eager/fp32/contiguous"
 FUSED = "stock/torchscript+fusion/bf16/channels_last"
+IPEX = "ipex/torchscript+fusion/fp32/channels_last"
 ONLY = tuple(
     f"inference/{way}/b{batch}"
     for batch in (1, 8)
     for way in (
-        "stock/eager/fp32/contiguous",
+        DEFAULT,
         "stock/eager/fp32/channels_last",
         "stock/torchscript+fusion/fp32/channels_last",
         FUSED,
-        "ipex/torchscript+fusion/fp32/channels_last",
+        IPEX,
         "ipex/torchscript+fusion/bf16/channels_last",
     )
 )
+
+TWO = tuple(f"inference/{way}/b1" for way in (DEFAULT, IPEX))
+"""Stock default, and one other way."""
 
 
 @pytest.fixture
@@ -139,6 +147,84 @@ def test_the_references_way_does_not_hold_where_another_is_faster(
     assert dict(result.best_ways(rows))[FUSED] == 1
 
 
+def without(way: str, batch: int) -> tuple[str, ...]:
+    """Every scenario but that way at that batch size."""
+    return tuple(one for one in ONLY if one != f"inference/{way}/b{batch}")
+
+
+def test_a_reference_without_an_answer_judges_nobody(suite: Suite) -> None:
+    """Its fastest way got no turn at the larger batch; at the smaller one it has an answer."""
+    measured(suite, "vgg16", slow_ipex=1.3, only=without(FUSED, 8))
+    measured(suite, "vit_b_16", slow_ipex=1.3)
+    rows = result.rows(suite, {})
+    found = {(row.model, row.batch_size): (row.reference_way, row.reference_holds) for row in rows}
+    assert found["vit_b_16", 1] == (FUSED, "yes")
+    assert found["vit_b_16", 8] == found["vgg16", 8] == (None, None)
+    assert not result.holding(result.larger(rows))
+
+
+def test_a_reference_whose_run_is_refuted_judges_nobody(suite: Suite) -> None:
+    """Its best may be that of a machine that favoured one worker."""
+    plan = Plan(native_bf16=True, only=ONLY, noisy=True)
+    save_run(build_run(plan), suite.folder / "vgg16" / "20260101T000000Z-run")
+    measured(suite, "resnet18")
+    assert {(row.reference_way, row.reference_holds) for row in result.rows(suite, {})} == {
+        (None, None)
+    }
+
+
+@pytest.mark.parametrize(
+    ("reason", "holds"),
+    [(f"{NO_TURN} of 60 s was used up", "open"), ("not installed", "no")],
+)
+def test_a_way_that_got_no_turn_is_not_called_slower(suite: Suite, reason: str, holds: str) -> None:
+    """One that cannot run is no answer for the model."""
+    measured(suite, "vgg16", slow_ipex=1.3)
+    eager = "inference/stock/eager/bf16/channels_last/b1"
+    faults = ((f"inference/{FUSED}/b1", Status.UNAVAILABLE, reason),)
+    plan = Plan(native_bf16=True, slow_ipex=1.3, only=(*ONLY, eager), faults=faults)
+    save_run(build_run(plan), suite.folder / "resnet18" / "20260101T000000Z-run")
+    (row,) = [row for row in result.smaller(result.rows(suite, {})) if row.model == "resnet18"]
+    assert (row.reference_way, row.reference_holds) == (FUSED, holds)
+
+
+def test_stock_default_is_the_fastest_where_all_others_are_slower(suite: Suite) -> None:
+    """It is what other models are compared with, too."""
+    measured(suite, "vgg16", slow_ipex=1.8, only=TWO)
+    measured(suite, "resnet18", slow_ipex=1.8, only=TWO)
+    measured(suite, "vit_b_16", only=TWO)
+    rows = result.smaller(result.rows(suite, {}))
+    assert [(row.best_verdict, row.reference_way, row.reference_holds) for row in rows] == [
+        ("slower", DEFAULT, "yes"),
+        ("slower", DEFAULT, "yes"),
+        ("faster", DEFAULT, "no"),
+    ]
+    assert result.best_ways(rows) == [("stock default", 2), (IPEX, 1)]
+
+
+def test_a_way_that_loses_to_stock_default_is_not_as_good_as_any(suite: Suite) -> None:
+    """Though it is the best of the others."""
+    measured(suite, "vgg16", only=TWO)
+    measured(suite, "resnet18", slow_ipex=1.8, only=TWO)
+    rows = result.smaller(result.rows(suite, {}))
+    assert [(row.best, row.reference_holds) for row in rows] == [(IPEX, "yes"), (IPEX, "no")]
+
+
+def test_a_fastest_way_that_is_not_shown_is_undecided(suite: Suite) -> None:
+    """The times of one way vary from process to process by more than it gains."""
+    undecided = Plan(native_bf16=True, only=TWO, slow_ipex=1.36, process=0.1)
+    save_run(build_run(undecided), suite.folder / "vgg16" / "20260101T000000Z-run")
+    save_run(build_run(undecided), suite.folder / "resnet18" / "20260101T000000Z-run")
+    measured(suite, "vit_b_16", only=TWO)
+    rows = result.smaller(result.rows(suite, {}))
+    assert [row.best_verdict for row in rows] == ["inconclusive", "inconclusive", "faster"]
+    assert dict(result.best_ways(rows)) == {"undecided": 2, IPEX: 1}
+    assert {row.reference_way for row in rows} == {None}
+    measured(suite, "vgg16", only=TWO)
+    rows = result.smaller(result.rows(suite, {}))
+    assert [row.reference_holds for row in rows] == ["yes", "open", "yes"]
+
+
 def test_means_are_over_models(suite: Suite) -> None:
     """The interval contains both models' values; a single model has none on the page."""
     for name, slow in (("vgg16", 1.2), ("resnet18", 0.8)):
@@ -195,6 +281,79 @@ def test_a_suite_goes_on_where_it_was_cut(suite: Suite, monkeypatch: pytest.Monk
     assert seen == ["resnet18", "torchvision.models:vit_b_16"]
     assert measure.read(suite.folder)[1] == {"vit_b_16": "it cannot be traced"}
     assert records.read_environment(suite.folder)["complete"] is True
+
+
+MACHINE = {"fingerprint": "f", "packages": {"torch": "2.8.0"}}
+CODE = Commit(revision="c" * 40, dirty=False)
+
+
+@pytest.fixture
+def ran(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The models that are measured here, with this code, after the suite began here."""
+    monkeypatch.setattr(machine, "describe", lambda: MACHINE)
+    monkeypatch.setattr(run_folder, "commit", lambda: CODE)
+    replace(suite, machine=MACHINE, code=CODE).save({})
+    models: list[str] = []
+    monkeypatch.setattr(runs, "run", lambda request: models.append(request.results.name))
+    return models
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"machine": {**MACHINE, "fingerprint": "g"}},
+        {"machine": {**MACHINE, "packages": {"torch": "2.7.0"}}},
+        {"commit": "d" * 40},
+        {"dirty": True},
+        {"policy": {"max_call_s": 9}},
+    ],
+)
+def test_a_suite_that_began_elsewhere_does_not_go_on(
+    suite: Suite, ran: list[str], change: dict[str, Any]
+) -> None:
+    """One folder holds figures of one machine and one code, and says which."""
+    before = {**records.read_environment(suite.folder), **change}
+    records.write_environment(suite.folder, before)
+    done = bench("suite", "--resume", suite.folder, "--reports", suite.folder / "pages")
+    assert (done.exit_code, len(done.stderr.splitlines()), ran) == (1, 1, [])
+    assert records.read_environment(suite.folder) == before
+
+
+@pytest.mark.parametrize("lacking", [(), ("dirty", "policy")])
+def test_a_suite_goes_on_where_it_began(
+    suite: Suite, ran: list[str], lacking: tuple[str, ...]
+) -> None:
+    """One of an earlier version too, whose file has less."""
+    kept = records.read_environment(suite.folder)
+    records.write_environment(suite.folder, {k: v for k, v in kept.items() if k not in lacking})
+    done = bench("suite", "--resume", suite.folder, "--reports", suite.folder / "pages")
+    assert (done.exit_code, ran) == (0, list(NAMES))
+    after = records.read_environment(suite.folder)
+    assert (after["commit"], after["dirty"], after["machine"]) == ("c" * 40, False, MACHINE)
+
+
+def test_a_cut_run_that_cannot_be_finished_keeps_its_reason(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its figures are partial: they count nowhere, and the suite stays one that was cut."""
+    measured(suite, "vgg16")
+    measured(suite, "resnet18", slow_ipex=0.7, complete=False)
+    measured(suite, "vit_b_16")
+
+    def refuses(_folder: Path, **_: object) -> Path:
+        raise BenchError("measured on another machine")
+
+    monkeypatch.setattr(runs, "go_on", refuses)
+    measure.measure(suite, lambda _: None)
+    again, failures = measure.read(suite.folder)
+    rows = result.rows(again, failures)
+    assert [
+        (row.batch_size, row.status, row.reason) for row in rows if row.model == "resnet18"
+    ] == [(0, "failed", "measured on another machine")]
+    assert known(result.geometric_mean(result.smaller(rows), "ipex_fp32")).rounds == 2
+    assert records.read_environment(suite.folder)["complete"] is False
+    (cut,) = [row for row in result.rows(again, {}) if row.model == "resnet18"]
+    assert (cut.status, cut.best_speedup) == ("not measured", None)
 
 
 def test_a_model_with_figures_is_not_called_one_without(suite: Suite) -> None:

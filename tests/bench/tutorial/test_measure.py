@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bench import machine
 from bench.errors import RecordError, UsageError
 from bench.plan.operators import cases_matching
-from bench.store import records
+from bench.store import records, run_folder
+from bench.store.run_folder import Commit
 from bench.tutorial import measure, parts
 from bench.tutorial.measure import DONE, FAILED, Tutorial
 from bench.tutorial.parts import HELD_OUT, PARTS, Place
+from tests.bench.command import bench
+from tests.fake_files import write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -147,12 +151,112 @@ def test_held_out_pills_are_those_of_the_test_split_in_turn(place: Place) -> Non
     assert {int(name.split("-")[1].removesuffix(".png")) for name in names} <= set(range(6))
 
 
+def test_held_out_pills_of_one_name_are_all_there(place: Place) -> None:
+    """MVTec AD's layout has `train/good/003.png` and `test/good/003.png`."""
+    paths = ["train/good/3.png", "test/good/3.png", "test/good/3-2.png", "test/crack/3.png"]
+    for path in paths:
+        write(place.data, path, path)
+    rows = ["split,defect,path,sha256", *(f"test,{path.split('/')[1]},{path},0" for path in paths)]
+    write(place.folder, "training/model.split.csv", "\n".join(rows))
+    tray = place.folder / "tray"
+    parts.lay_out_held_out(place, tray)
+    copied = {path.name: path.read_text().strip() for path in tray.iterdir()}
+    assert sorted(copied.values()) == sorted(paths)
+    assert all(name.split("-")[0] in path for name, path in copied.items())
+
+
 def test_a_missing_split_fails_its_part_alone(place: Place) -> None:
     """With the file's name."""
     place.model.with_suffix(".split.csv").unlink()
     tutorial = Tutorial(place=place, machine={})
     run(tutorial, Runner())
     assert "model.split.csv" in tutorial.outcomes["predictions"].reason
+
+
+MACHINE = {"fingerprint": "f", "packages": {"torch": "2.8.0"}}
+CODE = Commit(revision="c" * 40, dirty=False)
+
+
+@pytest.fixture
+def cut(place: Place, monkeypatch: pytest.MonkeyPatch) -> Runner:
+    """What runs the rest of a tutorial that failed here, with this code, in its training."""
+    monkeypatch.setattr(machine, "describe", lambda: MACHINE)
+    monkeypatch.setattr(run_folder, "commit", lambda: CODE)
+    run(Tutorial(place=place, machine=MACHINE, code=CODE), Runner(failing="train"))
+    runner = Runner()
+    monkeypatch.setattr(measure, "run_command", runner)
+    return runner
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"machine": {**MACHINE, "fingerprint": "g"}},
+        {"machine": {**MACHINE, "packages": {"torch": "2.7.0"}}},
+        {"commit": "d" * 40},
+        {"dirty": True},
+        {"policy": {"max_call_s": 9}},
+    ],
+)
+def test_a_tutorial_that_began_elsewhere_does_not_go_on(
+    place: Place, cut: Runner, change: dict[str, Any]
+) -> None:
+    """One page is of one machine and one code."""
+    before = {**records.read_environment(place.folder), **change}
+    records.write_environment(place.folder, before)
+    done = bench("tutorial", "--resume", place.folder, "--reports", place.reports)
+    assert (done.exit_code, len(done.stderr.splitlines()), cut.ran) == (1, 1, [])
+    assert records.read_environment(place.folder) == before
+
+
+@pytest.mark.parametrize("lacking", [(), ("dirty", "policy", "synthetic")])
+def test_a_tutorial_goes_on_where_it_began(
+    place: Place, cut: Runner, lacking: tuple[str, ...]
+) -> None:
+    """One of an earlier version too, whose file has less."""
+    kept = records.read_environment(place.folder)
+    records.write_environment(place.folder, {k: v for k, v in kept.items() if k not in lacking})
+    done = bench("tutorial", "--resume", place.folder, "--reports", place.reports)
+    assert (done.exit_code, cut.ran[0][1]) == (0, "train")
+    after = records.read_environment(place.folder)
+    assert (after["commit"], after["dirty"], after["machine"]) == ("c" * 40, False, MACHINE)
+
+
+@pytest.mark.parametrize("is_rendered", [True, False])
+def test_the_page_is_made_again_from_anywhere(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_rendered: bool
+) -> None:
+    """Pills that were rendered stay synthetic, wherever they are by then."""
+    monkeypatch.setattr(machine, "describe", lambda: {"native_bf16": True})
+    monkeypatch.chdir(tmp_path)
+    if is_rendered:
+        write(place.data, "manifest.csv", "")
+    data = place.data.relative_to(tmp_path)
+    tutorial = measure.new(tmp_path / "results", tmp_path / "reports", data, None, 0)
+    run(tutorial, Runner())
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    again = bench("tutorial", "--again", tutorial.place.folder)
+    assert again.exit_code == 0
+    assert ("Synthetic" in again.stdout) == is_rendered
+
+
+def test_a_folder_without_pills_is_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one line that names it; what needs no pills runs all the same."""
+    monkeypatch.setattr(machine, "describe", dict)
+    runner = Runner()
+    monkeypatch.setattr(measure, "run_command", runner)
+    places = ("--results", tmp_path / "r", "--reports", tmp_path / "p", "--data", tmp_path / "no")
+    refused = bench("tutorial", *places)
+    assert refused.exit_code == 1
+    (line,) = refused.stderr.splitlines()
+    assert str(tmp_path / "no") in line
+    assert (runner.ran, list(tmp_path.iterdir())) == ([], [])
+    assert bench("tutorial", *places, "--part", "model").exit_code == 0
+    assert runner.ran == [["pillqc", "summary"]]
 
 
 def test_another_folder_is_refused(place: Place, tmp_path: Path) -> None:

@@ -263,7 +263,6 @@ def test_the_page_is_whole_escapes_and_keeps_every_part(tutorial: Tutorial) -> N
 
 def test_synthetic_and_emulated_are_said_on_top(tutorial: Tutorial) -> None:
     """Before any figure."""
-    (tutorial.place.data / "manifest.csv").touch()
     emulated = Tutorial(
         place=Place(
             folder=tutorial.place.folder,
@@ -272,10 +271,23 @@ def test_synthetic_and_emulated_are_said_on_top(tutorial: Tutorial) -> None:
             has_bf16=False,
         ),
         machine={},
+        synthetic=True,
     )
     found = " ".join(page.warnings(emulated, page.sections(emulated)))
     assert "Synthetic" in found
     assert "EMULATED" in found
+
+
+@pytest.mark.parametrize(("source", "is_said"), [("synthetic", True), ("folder", False)])
+def test_an_earlier_tutorial_has_synthetic_pills_where_its_run_says_so(
+    tutorial: Tutorial, source: str, is_said: bool
+) -> None:
+    """What lies in the folder of pills now says nothing of what was measured."""
+    (tutorial.place.data / "manifest.csv").touch()
+    run = build_run(Plan(native_bf16=True, source=source))
+    save_run(run, tutorial.place.of("speed") / "20260101T000000Z-run")
+    found = page.warnings(tutorial, page.sections(tutorial))
+    assert any("Synthetic" in line for line in found) == is_said
 
 
 def test_emulated_bf16_has_its_number_though_no_claim_is_made_of_it(tutorial: Tutorial) -> None:
