@@ -175,9 +175,9 @@ class OwnModel(Workload):
     def flop(self, model: torch.nn.Module, images: Inputs, *, training: bool) -> int | None:
         """Count operations by a real call of a copy, once for each shape of the inputs.
 
-        None for training, or if the model cannot be called or reports none. The copy shares the
-        parameters. Tensors without storage, as the inspector is counted with, would stay in the
-        caches of a user's model (anchors, position codes, masks) and make its next call fail.
+        None for training, or if they cannot be counted. The copy shares the parameters. Tensors
+        without storage, as the inspector is counted with, would stay in the caches of a user's
+        model (anchors, position codes, masks) and make its next call fail.
         """
         if training:
             return None

@@ -200,7 +200,7 @@ def without_history(made: torch.nn.Module) -> torch.nn.Module:
 
 
 def counted_flop(model: torch.nn.Module, images: Inputs) -> int | None:
-    """Count the operations of a call of a copy; None if it fails, or PyTorch counts none."""
+    """Count the operations of a call of a copy; None if it fails, or they cannot be counted."""
     shared = {id(parameter): parameter for parameter in model.parameters()}
     try:
         with operations() as counter, torch.no_grad():
