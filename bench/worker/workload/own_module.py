@@ -18,6 +18,7 @@ from torch._dynamo.eval_frame import OptimizedModule
 from torch._dynamo.utils import counters
 
 from bench.errors import BenchError
+from bench.worker import fpmath
 from bench.worker.workload.inputs import tensors_of
 from bench.worker.workload.operations import operations
 
@@ -181,6 +182,7 @@ def _settings() -> dict[str, object]:
     return {
         "the number of threads": torch.get_num_threads(),
         "whether oneDNN is used": torch.backends.mkldnn.enabled,
+        "what fp32 numbers are multiplied in": fpmath.allowed(),
         "the default type": torch.get_default_dtype(),
         "whether gradients are kept": torch.is_grad_enabled(),
         "which algorithms are allowed": torch.are_deterministic_algorithms_enabled(),

@@ -78,6 +78,8 @@ def test_what_it_is_and_takes_is_kept_with_the_run() -> None:
         ("downloads", {}, r"users_code.py:\d+: URLError.*network"),
         ("threads", {}, "threads"),
         ("without_onednn", {}, "oneDNN"),
+        ("products_in_bf16", {}, "changed what fp32 numbers are multiplied in"),
+        ("products_in_tf32", {}, "changed what fp32 numbers are multiplied in"),
         ("Text", {}, "returned a dict: .* with tensors in it"),
         ("NotANumber", {}, "returned NaN"),
         ("Sparse", {}, "sparse"),

@@ -186,6 +186,14 @@ def without_onednn():
     torch.backends.mkldnn.enabled = False
     return Small()
 
+def products_in_bf16():
+    torch.set_float32_matmul_precision("medium")
+    return Small()
+
+def products_in_tf32():
+    torch.set_float32_matmul_precision("high")
+    return Small()
+
 def threads():
     torch.set_num_threads(torch.get_num_threads() + 1)
     return Small()
