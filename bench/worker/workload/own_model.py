@@ -32,14 +32,12 @@ from bench.worker.workload.inputs import (
     mapped,
     tensors_of,
 )
+from bench.worker.workload.own_factory import ModuleFactory
 from bench.worker.workload.own_module import (
     compiling_refused,
     counted_flop,
-    in_eval_mode,
     refuse_changing_outputs,
-    refuse_converted,
     values_of,
-    without_history,
 )
 from bench.worker.workload.own_outputs import (
     Flat,
@@ -50,7 +48,6 @@ from bench.worker.workload.own_outputs import (
     refuse_incomparable,
 )
 from bench.worker.workload.users_code import (
-    UsersFunction,
     called,
     first_batches,
     kind_of,
@@ -58,7 +55,6 @@ from bench.worker.workload.users_code import (
     loss_of,
     optional,
     seed_all,
-    setting_of,
 )
 
 if TYPE_CHECKING:
@@ -99,8 +95,8 @@ class OwnModel(Workload):
         calibration: str | None = None,
         train_step: str | None = None,
     ) -> None:
-        self._factory = UsersFunction("--model", factory)
-        self._settings = dict(settings or {})
+        seed_all(seed)  # a file may make its model when it is imported
+        self._factory = ModuleFactory(factory, settings or {})
         self._inputs = optional("--inputs", inputs)
         self._decide = optional("--decide", decide)
         self._calibration = optional("--calibration", calibration)
@@ -281,15 +277,7 @@ class OwnModel(Workload):
     # ---- model and inputs ------------------------------------------------------------------
 
     def _made(self, seed: int) -> torch.nn.Module:
-        seed_all(seed)
-        made = self._factory(**{n: setting_of(value) for n, value in self._settings.items()})
-        if not isinstance(made, torch.nn.Module):
-            raise BenchError(
-                f"{self._factory} returned {kind_of(made)}, not a torch.nn.Module: name a "
-                "function or class that returns one"
-            )
-        refuse_converted(made, self._factory.path)
-        made = in_eval_mode(without_history(made))
+        made = self._factory(seed)
         if any(map(is_lazy, (*made.parameters(), *made.buffers()))):
             self._give_shapes(made, seed)
         return made

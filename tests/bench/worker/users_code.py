@@ -11,6 +11,8 @@ SCENARIO = stock_default(Task.INFERENCE, 2)
 CODE = """
 import collections
 import dataclasses
+import functools
+import threading
 import torch
 import warnings
 
@@ -65,6 +67,28 @@ class Decorated(Small):
 class Recurrent(torch.nn.LSTM):
     def __init__(self):
         super().__init__(4, 5)
+
+KEPT = Small()
+
+def kept():
+    return KEPT
+
+@functools.lru_cache
+def cached():
+    return Small()
+
+def around_kept():
+    return torch.nn.Sequential(KEPT, torch.nn.ReLU())
+
+class Locked(Small):
+    def __init__(self):
+        super().__init__()
+        self.lock = threading.Lock()
+
+LOCKED = Locked()
+
+def locked():
+    return LOCKED
 
 def compiled_part():
     made = torch.nn.Sequential(Small())
