@@ -46,7 +46,7 @@ def test_two_workers_get_the_same_model_and_inputs() -> None:
 def test_a_factory_may_return_what_it_keeps(factory: str) -> None:
     """Each scenario gets weights of its own: bf16 and training change theirs."""
     work = own(factory, shape=(3, 8, 8), train_step="users_code:loss_of_images")
-    work.rehearse()
+    work.rehearse(2)
     images, step = work.batch(2).tensor, stock_default(Task.TRAINING, 2, (FULL,))
     with torch.inference_mode():
         expected = work.model(SCENARIO).model(images)

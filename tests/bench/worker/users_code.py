@@ -324,6 +324,29 @@ def no_list(size):
 def loss_of_tokens(model, batch):
     return model(**batch).logits.square().mean()
 
+class Labelled(OfGraph):
+    def forward(self, given, labels=None):
+        return torch.nn.Linear.forward(self, given["nodes"])
+
+def labelled(size):
+    return {"given": {"nodes": torch.rand(size, 4)}, "labels": torch.arange(size) % 4}
+
+def loss_of_popped(model, batch):
+    labels, nodes = batch.pop("labels"), batch["given"].pop("nodes")
+    return torch.nn.functional.cross_entropy(model({"nodes": nodes}), labels)
+
+class Pooled(Small):
+    def __init__(self):
+        super().__init__()
+        self.norm = torch.nn.BatchNorm1d(4)
+
+    def forward(self, images):
+        return self.norm(super().forward(images).mean((2, 3)))
+
+def loss_of_first_step(model, batch):
+    kept = vars(model).setdefault("kept", model(batch).mean())
+    return kept.square()
+
 def loss_of_images(model, batch):
     return (model(batch) - 1).square().mean()
 
