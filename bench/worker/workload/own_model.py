@@ -30,6 +30,7 @@ from bench.worker.workload.inputs import (
     arranged,
     is_batch,
     mapped,
+    same_values,
     tensors_of,
 )
 from bench.worker.workload.own_factory import ModuleFactory
@@ -160,10 +161,8 @@ class OwnModel(Workload):
         shapes = [tensor.shape for tensor in tensors_of(first)]
         for number in count(1):
             other = self._inputs_for(size, number)
-            pairs = zip(tensors_of(first), tensors_of(other), strict=False)
-            if [tensor.shape for tensor in tensors_of(other)] != shapes or all(
-                torch.equal(one, two) for one, two in pairs
-            ):
+            others = [tensor.shape for tensor in tensors_of(other)]
+            if others != shapes or same_values(first, other):
                 return
             yield other
 

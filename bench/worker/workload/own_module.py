@@ -19,7 +19,7 @@ from torch._dynamo.utils import counters
 
 from bench.errors import BenchError
 from bench.worker import fpmath
-from bench.worker.workload.inputs import tensors_of
+from bench.worker.workload.inputs import same_values, tensors_of
 from bench.worker.workload.operations import operations
 
 if TYPE_CHECKING:
@@ -135,9 +135,9 @@ def refuse_changing_outputs(
     Raises:
         BenchError: it changes its input, or gives other outputs for the same input.
     """
-    before = [tensor.clone() for tensor in tensors_of(images)]
+    before = tuple(tensor.clone() for tensor in tensors_of(images))
     first = [tensor.clone() for tensor in call(images)]
-    if not all(torch.equal(one, two) for one, two in zip(tensors_of(images), before, strict=True)):
+    if not same_values(tensors_of(images), before):
         raise BenchError(
             f"--model {name} changes its input in place, and every call gets the same tensor: "
             "start `forward` with a copy (`x = x.clone()`)"

@@ -6,6 +6,7 @@ import copy
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -108,6 +109,7 @@ def test_what_it_is_and_takes_is_kept_with_the_run() -> None:
         ("a_number", {}, "int.*torch.nn.Module"),
         ("Random", {}, "other outputs"),
         ("InPlace", {}, "in place"),
+        ("FillingInPlace", {"inputs": "users_code:with_gaps"}, "in place"),
         ("scripted", {}, "TorchScript"),
         ("compiled", {}, "compiled"),
         ("half", {}, r"holds weights in torch\.bfloat16"),
@@ -204,6 +206,13 @@ def test_inputs_come_by_place_and_by_keyword(inputs: str, mode: Mode) -> None:
     assert [tuple(tensor.shape) for tensor in found] == [(2, 3, 5)]
     assert torch.allclose(found[0], expected[0], atol=1e-5)
     assert (float(expected[0].sum()) > 60) == (inputs == "by_both")  # scale and more got there
+
+
+def test_inputs_may_hold_nan() -> None:
+    """As gaps that the model fills; they are the same in every batch of these."""
+    work = own("Filling", inputs="users_code:with_gaps", decide="users_code:largest")
+    assert work.batch(2).tensor.isnan().sum() == 2 * 3 * 8
+    assert len([*islice(work.batches(2), 3)]) == 1
 
 
 def test_a_batch_may_be_a_list_of_tensors() -> None:

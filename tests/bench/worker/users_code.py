@@ -231,6 +231,20 @@ def a_number():
 def images(size):
     return torch.rand(size, 3, 8, 8)
 
+class Filling(Small):
+    def forward(self, images):
+        return super().forward(images.nan_to_num(0.5))
+
+class FillingInPlace(Small):
+    def forward(self, images):
+        return super().forward(images.nan_to_num_(0.5))
+
+def with_gaps(size):
+    found = torch.ones(size, 3, 8, 8)
+    found[:, :, 2] = float("nan")
+    found[:, :, 3] = float("inf")
+    return found
+
 def time_first(size):
     return torch.rand(3, size, 4)
 
