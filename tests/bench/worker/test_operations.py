@@ -105,6 +105,12 @@ class Calling(nn.Module):
         return self.function(x)
 
 
+@pytest.fixture
+def _fast_path() -> None:
+    """Attention may take it, as in a worker: other tests switch it off for bf16."""
+    torch.backends.mha.set_fastpath_enabled(True)
+
+
 def counted_in_inference(layer: nn.Module, *shape: int) -> int:
     """As a user's model is counted: without gradients, where PyTorch takes its fast paths."""
     with operations() as counter, torch.no_grad():
@@ -112,6 +118,7 @@ def counted_in_inference(layer: nn.Module, *shape: int) -> int:
     return int(counter.get_total_flops())
 
 
+@pytest.mark.usefixtures("_fast_path")
 @pytest.mark.parametrize(
     ("layer", "shape", "expected"),
     [
@@ -155,6 +162,7 @@ def of_another_library(x: torch.Tensor) -> torch.Tensor:
     return x @ x
 
 
+@pytest.mark.usefixtures("_fast_path")
 @pytest.mark.parametrize(
     "function",
     [
