@@ -33,8 +33,10 @@ for layer in model.modules():
 
 _LOW_WEIGHTS_OF_ANY = """\
 kinds = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d, torch.nn.Linear)
+others = [layer for layer in model.modules() if type(layer) not in kinds]
+kept = {id(weight) for other in others for weight in other.parameters(recurse=False)}
 for layer in model.modules():
-    if type(layer) in kinds:
+    if type(layer) in kinds and kept.isdisjoint(map(id, layer.parameters())):
         layer.to(DTYPE)"""
 
 _NO_FAST_PATH = "torch.backends.mha.set_fastpath_enabled(False)  # it fails on converted weights"

@@ -54,12 +54,13 @@ def find_limits(
     participants: int,
     policy: Policy,
     own: bool = False,
+    training_batch: int | None = None,
 ) -> Limits:
     """Measure the peak and find the largest batch worth measuring.
 
     `participants` is the number of workers that will be alive together. A model of the user's `own`
     may have weights of gigabytes, so that not even a batch of 1 fits, or take no larger batch; its
-    functions are tried.
+    functions are tried, training steps with `training_batch` items if any will be measured.
 
     Raises:
         WorkerError: the stock worker or a function of the user's failed, or the workers would not
@@ -67,7 +68,7 @@ def find_limits(
     """
     greeting = worker.greet(policy.start_timeout_s)
     if own:
-        worker.ask("rehearse", policy.prepare_timeout_s)
+        worker.ask("rehearse", policy.prepare_timeout_s, training_batch=training_batch)
     tried: dict[int, _Tried] = {}
     excluded: list[Exclusion] = []
     batch = 1

@@ -189,6 +189,7 @@ class _Job:
                 participants=_most_workers(every),
                 policy=self.policy,
                 own=self.request.own is not None,
+                training_batch=_training_batch(every),
             )
         except WorkerError as error:
             if self.request.own or error.status is Status.UNAVAILABLE:
@@ -318,6 +319,12 @@ def _most_workers(scenarios: tuple[Scenario, ...]) -> int:
         {worker_key(scenario) for scenario in scenarios if scenario.task is task} for task in Task
     )
     return max(len(keys) for keys in by_task) + 1
+
+
+def _training_batch(scenarios: tuple[Scenario, ...]) -> int | None:
+    """Return the batch size of training steps; None if there are none."""
+    sizes = (one.batch_size for one in scenarios if one.task is Task.TRAINING)
+    return next(sizes, None)
 
 
 def _notes(sentences: Sequence[str]) -> list[Event]:

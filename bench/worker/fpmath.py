@@ -1,20 +1,24 @@
 """Allow oneDNN to multiply fp32 data in bf16 or tf32, and read back what is allowed.
 
 Tensors stay fp32. PyTorch has settings for it since 2.9 and IPEX one of its own; an older PyTorch
-leaves oneDNN's variable, which oneDNN reads once, when it is loaded. All of them permit it, and
-none says that a kernel made use of it: the log does (`bench.worker.kernels`).
+leaves oneDNN's variable, which oneDNN reads once, when it is loaded, and a setting for matrix
+products alone, which a model's own code may have changed. All of them permit it, and none says that
+a kernel made use of it: the log does (`bench.worker.kernels`).
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
 VARIABLES = ("ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE")
 """oneDNN's, the first of them that is set."""
 _IPEX = "intel_extension_for_pytorch"
+_OF_PRODUCTS = {"medium": "bf16", "high": "tf32"}
+"""What `torch.set_float32_matmul_precision` allows. Newer PyTorch enters it into its settings."""
 
 
 def set_variable(value: str) -> None:
@@ -49,6 +53,8 @@ def allowed() -> str | None:
         mkldnn: Any = torch.backends.mkldnn
         settings = {mkldnn.conv.fp32_precision, mkldnn.matmul.fp32_precision}
         found = {default if one == "none" else one for one in settings}
+    else:
+        found.add(_OF_PRODUCTS.get(torch.get_float32_matmul_precision(), default))
     ipex = sys.modules.get(_IPEX)
     if ipex is not None:
         reduced = int(ipex.get_fp32_math_mode(device="cpu")) == int(ipex.FP32MathMode.BF32)
@@ -57,6 +63,7 @@ def allowed() -> str | None:
     return None if names == ["fp32"] else ", ".join(names)
 
 
+@cache
 def _has_settings() -> bool:
     """Return whether this PyTorch has settings for it, without importing it."""
     major, minor = version("torch").split(".")[:2]

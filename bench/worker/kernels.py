@@ -252,6 +252,7 @@ def contradiction(scenario: Scenario, evidence: Evidence) -> str | None:
         _wrong_layout,
         _not_compiled,
         _above_cap,
+        _reduced_unasked,
         _not_reduced,
     )
     return next((found for check in checks if (found := check(scenario, evidence))), None)
@@ -368,6 +369,15 @@ def _above_cap(scenario: Scenario, evidence: Evidence) -> str | None:
     """Check a cap on instruction sets; one without effect would favour the older generation."""
     cap = variables.of(scenario).get("isa")
     return isa.passed(cap, evidence.isa) if cap else None
+
+
+def _reduced_unasked(scenario: Scenario, evidence: Evidence) -> str | None:
+    """Refuse fp32 that was multiplied in less: a model's own code may allow it."""
+    if scenario.dtype is not Dtype.FP32 or variables.FPMATH in variables.of(scenario):
+        return None
+    reduced = [kernel for kernel in evidence.arithmetic if kernel.is_reduced]
+    modes = ", ".join(sorted({str(kernel.fpmath) for kernel in reduced}))
+    return f"the label says fp32, but kernels multiplied in {modes}" if reduced else None
 
 
 def _not_reduced(scenario: Scenario, evidence: Evidence) -> str | None:

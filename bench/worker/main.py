@@ -133,7 +133,7 @@ def operations(session: Session) -> Operations:
         ),
         "kernels": lambda _: session.kernels(),
         "pictures": lambda r: session.pictures(Path(r["folder"])),
-        "rehearse": lambda _: session.rehearse(),
+        "rehearse": lambda r: session.rehearse(r["training_batch"]),
         "layers": lambda _: session.layers(),
         "memory": lambda _: session.memory(),
         "conditions": lambda _: session.conditions(),

@@ -18,7 +18,7 @@ outputs     path, within_s, most_images     OutputsReply; the arrays go to the .
 kernels     -                               KernelsReply
 pictures    folder                          items (file, kind, text), trained, source, ...
 layers      -                               layers [[name, kind]] of the prepared model
-rehearse    -                               -; calls each function of the user's once
+rehearse    training_batch                  -; calls each function of the user's
 memory      -                               MemoryReply
 probe       -                               ProbeReply
 conditions  -                               conditions, read again

@@ -153,9 +153,9 @@ class Session:
         optimizer = workload.optimizer_for(model, scenario)
         return lambda: self._backend.prepare(model, scenario, example, optimizer)
 
-    def rehearse(self) -> dict[str, Any]:
-        """Call the user's functions once, so that an error ends a run before it begins."""
-        self.work.rehearse()
+    def rehearse(self, training_batch: int | None) -> dict[str, Any]:
+        """Call the user's functions, so that an error ends a run before it begins."""
+        self.work.rehearse(training_batch)
         return {}
 
     def call(self, n: int, phase: Phase) -> protocol.CallReply:

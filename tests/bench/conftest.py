@@ -219,7 +219,7 @@ class FakeWorker:
             "contradiction": None,
         }
 
-    def answer_rehearse(self) -> dict[str, Any]:
+    def answer_rehearse(self, training_batch: int | None) -> dict[str, Any]:
         return {}
 
     def answer_memory(self) -> dict[str, Any]:

@@ -115,13 +115,19 @@ def lay_out(model: torch.nn.Module, layout: Layout) -> None:
 def hold_weights_in(model: torch.nn.Module, dtype: torch.dtype) -> None:
     """Convert the weights of convolutions and linear layers; buffers, such as scales, keep fp32.
 
+    A layer that shares its weight with one of another kind, as a language model's last one with its
+    embedding, keeps fp32 too: the other one would pass bf16 on to what autocast does not cast.
+
     The fast path of PyTorch's attention layers fails on weights of two dtypes, and not all of
     theirs are a linear layer's. So it is switched off in the process until `Session.release`.
     """
     torch.backends.mha.set_fastpath_enabled(False)
-    for module in model.modules():
-        if type(module) in _IN_LOW_PRECISION:
-            module.to(dtype)
+    layers = [module for module in model.modules() if type(module) in _IN_LOW_PRECISION]
+    others = [module for module in model.modules() if type(module) not in _IN_LOW_PRECISION]
+    kept = {id(weight) for other in others for weight in other.parameters(recurse=False)}
+    for layer in layers:
+        if kept.isdisjoint(map(id, layer.parameters())):
+            layer.to(dtype)
 
 
 def script(

@@ -196,8 +196,8 @@ class Workload:
         """Yield inputs of that size to compare labels on, the timed ones first."""
         yield self.batch(size).images
 
-    def rehearse(self) -> None:
-        """Call the user's functions once; the inspector has none."""
+    def rehearse(self, training_batch: int | None) -> None:
+        """Call the user's functions; the inspector has none."""
 
     def first(self, size: int) -> list[Sample]:
         """Return the samples of `batch(size)`."""

@@ -66,6 +66,16 @@ def tensors_of(inputs: Inputs) -> tuple[torch.Tensor, ...]:
     return inputs if isinstance(inputs, tuple) else (inputs,)
 
 
+def same_values(one: Inputs, other: Inputs) -> bool:
+    """Return whether all tensors have equal shapes and values, with NaN in the same places."""
+    pairs = zip(tensors_of(one), tensors_of(other), strict=True)
+    return all(left.shape == right.shape and _equal(left, right) for left, right in pairs)
+
+
+def _equal(left: torch.Tensor, right: torch.Tensor) -> bool:
+    return bool(((left == right) | (left.isnan() & right.isnan())).all())
+
+
 @overload
 def in_layout(images: torch.Tensor, layout: Layout) -> torch.Tensor: ...
 @overload

@@ -15,31 +15,30 @@ from __future__ import annotations
 import hashlib
 import inspect
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch.nn.parameter import is_lazy
 
 from bench.errors import BenchError, WorkerError
-from bench.plan.scenario import Layout, Status, Task
-from bench.worker.backends import autocast
-from bench.worker.workload import Batch, Workload, given_model
+from bench.plan.scenario import Layout, Status, Task, stock_default
+from bench.worker.backends import Prepared, autocast
+from bench.worker.workload import Batch, Workload, given_model, optimizer_for
 from bench.worker.workload.inputs import (
     AdaptedModel,
     Place,
     arranged,
     is_batch,
     mapped,
+    same_values,
     tensors_of,
 )
+from bench.worker.workload.own_factory import ModuleFactory
 from bench.worker.workload.own_module import (
     compiling_refused,
     counted_flop,
-    in_eval_mode,
     refuse_changing_outputs,
-    refuse_converted,
     values_of,
-    without_history,
 )
 from bench.worker.workload.own_outputs import (
     Flat,
@@ -50,22 +49,19 @@ from bench.worker.workload.own_outputs import (
     refuse_incomparable,
 )
 from bench.worker.workload.users_code import (
-    UsersFunction,
+    batches_like,
     called,
-    first_batches,
     kind_of,
     labels_of,
     loss_of,
     optional,
     seed_all,
-    setting_of,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from bench.plan.scenario import Scenario
-    from bench.worker.backends import Prepared
     from bench.worker.workload import Loaded
     from bench.worker.workload.inputs import Call, Inputs
 
@@ -99,8 +95,8 @@ class OwnModel(Workload):
         calibration: str | None = None,
         train_step: str | None = None,
     ) -> None:
-        self._factory = UsersFunction("--model", factory)
-        self._settings = dict(settings or {})
+        seed_all(seed)  # a file may make its model when it is imported
+        self._factory = ModuleFactory(factory, settings or {})
         self._inputs = optional("--inputs", inputs)
         self._decide = optional("--decide", decide)
         self._calibration = optional("--calibration", calibration)
@@ -165,19 +161,17 @@ class OwnModel(Workload):
         shapes = [tensor.shape for tensor in tensors_of(first)]
         for number in count(1):
             other = self._inputs_for(size, number)
-            pairs = zip(tensors_of(first), tensors_of(other), strict=False)
-            if [tensor.shape for tensor in tensors_of(other)] != shapes or all(
-                torch.equal(one, two) for one, two in pairs
-            ):
+            others = [tensor.shape for tensor in tensors_of(other)]
+            if others != shapes or same_values(first, other):
                 return
             yield other
 
     def flop(self, model: torch.nn.Module, images: Inputs, *, training: bool) -> int | None:
         """Count operations by a real call of a copy, once for each shape of the inputs.
 
-        None for training, or if the model cannot be called or reports none. The copy shares the
-        parameters. Tensors without storage, as the inspector is counted with, would stay in the
-        caches of a user's model (anchors, position codes, masks) and make its next call fail.
+        None for training, or if they cannot be counted. The copy shares the parameters. Tensors
+        without storage, as the inspector is counted with, would stay in the caches of a user's
+        model (anchors, position codes, masks) and make its next call fail.
         """
         if training:
             return None
@@ -188,8 +182,10 @@ class OwnModel(Workload):
 
     # ---- what further functions of the user's make possible --------------------------------
 
-    def rehearse(self) -> None:
-        """Call each of the user's functions once, so that an error ends a run before it begins.
+    def rehearse(self, training_batch: int | None) -> None:
+        """Call each of the user's functions, so that an error ends a run before it begins.
+
+        Training steps are made with batches of `training_batch` items; None: none will be measured.
 
         Raises:
             BenchError: one fails, or returns what cannot be used.
@@ -201,9 +197,20 @@ class OwnModel(Workload):
             labels_of(self._decide, outputs, 1)
         if self._calibration is not None:
             self._calibration_batches(1, most=1)
-        if self._train_step is not None:
-            loss = loss_of(self._train_step, self._made(self._seed).train(), self._given(2))
-            called("--train-step", self._train_step.path, loss.backward)
+        if self._train_step is not None and training_batch is not None:
+            self._rehearse_steps(self._train_step.path, training_batch)
+
+    def _rehearse_steps(self, path: str, size: int) -> None:
+        """Make two steps as they will be measured: the first may spoil what the second needs."""
+        scenario, batch = stock_default(Task.TRAINING, size), self.batch(size)
+        model = self.model(scenario).model.train()
+        try:
+            optimizer = called("--train-step", path, optimizer_for, model, scenario)
+            prepared = Prepared(model=model, optimizer=cast("torch.optim.Optimizer", optimizer))
+            for _ in range(2):
+                called("--train-step", path, self.step, prepared, batch)
+        except BenchError as error:
+            raise BenchError(f"{error} (training is measured with batches of {size})") from error
 
     def _refuse_one_size(self) -> None:
         """Refuse inputs that are the same for every batch size: rates would be of another one."""
@@ -241,12 +248,16 @@ class OwnModel(Workload):
         return self._calibration_batches(size, most=-(-CALIBRATION_ITEMS // size))
 
     def step(self, prepared: Prepared, batch: Batch) -> torch.Tensor:
-        """Do forward, loss, backward and update; return the loss from before the update."""
+        """Do forward, loss, backward and update; return the loss from before the update.
+
+        The user's function gets containers of its own, which it may change.
+        """
         if prepared.optimizer is None or self._train_step is None:
             raise TypeError("a training step needs an optimizer and --train-step")
         prepared.optimizer.zero_grad(set_to_none=True)
         with autocast(prepared.autocast):
-            loss = loss_of(self._train_step, prepared.model, batch.given)
+            given = mapped(batch.given, lambda tensor: tensor)
+            loss = loss_of(self._train_step, prepared.model, given)
         loss.backward()  # type: ignore[no-untyped-call] # PyTorch's
         prepared.optimizer.step()
         return loss.detach()
@@ -264,32 +275,15 @@ class OwnModel(Workload):
             raise WorkerError(
                 Status.UNSUPPORTED, "int8 is calibrated on data of yours: give --calibration"
             )
+        inputs = tensors_of(self._inputs_for(size))
         seed_all(self._seed)
-        given = first_batches(calibration, size, most)
-        shapes = [tuple(tensor.shape) for tensor in tensors_of(self._inputs_for(size))]
-        found = [arranged(batch)[0] for batch in given]
-        kept = [one for one in found if [tuple(tensor.shape) for tensor in one] == shapes]
-        if not kept:
-            first = [tuple(tensor.shape) for tensor in found[0]] if found else "nothing"
-            raise BenchError(
-                f"{calibration} gave no batch of {size} like the inputs: it is called with a batch "
-                f"size and returns an iterable of batches as --inputs returns one, here of the "
-                f"shapes {shapes}; it gave {first}"
-            )
-        return [one[0] if self._is_plain else one for one in kept]
+        found = batches_like(inputs, calibration, size, most)
+        return [one[0] if self._is_plain else one for one in found]
 
     # ---- model and inputs ------------------------------------------------------------------
 
     def _made(self, seed: int) -> torch.nn.Module:
-        seed_all(seed)
-        made = self._factory(**{n: setting_of(value) for n, value in self._settings.items()})
-        if not isinstance(made, torch.nn.Module):
-            raise BenchError(
-                f"{self._factory} returned {kind_of(made)}, not a torch.nn.Module: name a "
-                "function or class that returns one"
-            )
-        refuse_converted(made, self._factory.path)
-        made = in_eval_mode(without_history(made))
+        made = self._factory(seed)
         if any(map(is_lazy, (*made.parameters(), *made.buffers()))):
             self._give_shapes(made, seed)
         return made

@@ -18,7 +18,8 @@ from torch._dynamo.eval_frame import OptimizedModule
 from torch._dynamo.utils import counters
 
 from bench.errors import BenchError
-from bench.worker.workload.inputs import tensors_of
+from bench.worker import fpmath
+from bench.worker.workload.inputs import same_values, tensors_of
 from bench.worker.workload.operations import operations
 
 if TYPE_CHECKING:
@@ -134,9 +135,9 @@ def refuse_changing_outputs(
     Raises:
         BenchError: it changes its input, or gives other outputs for the same input.
     """
-    before = [tensor.clone() for tensor in tensors_of(images)]
+    before = tuple(tensor.clone() for tensor in tensors_of(images))
     first = [tensor.clone() for tensor in call(images)]
-    if not all(torch.equal(one, two) for one, two in zip(tensors_of(images), before, strict=True)):
+    if not same_values(tensors_of(images), before):
         raise BenchError(
             f"--model {name} changes its input in place, and every call gets the same tensor: "
             "start `forward` with a copy (`x = x.clone()`)"
@@ -181,6 +182,7 @@ def _settings() -> dict[str, object]:
     return {
         "the number of threads": torch.get_num_threads(),
         "whether oneDNN is used": torch.backends.mkldnn.enabled,
+        "what fp32 numbers are multiplied in": fpmath.allowed(),
         "the default type": torch.get_default_dtype(),
         "whether gradients are kept": torch.is_grad_enabled(),
         "which algorithms are allowed": torch.are_deterministic_algorithms_enabled(),
@@ -200,7 +202,7 @@ def without_history(made: torch.nn.Module) -> torch.nn.Module:
 
 
 def counted_flop(model: torch.nn.Module, images: Inputs) -> int | None:
-    """Count the operations of a call of a copy; None if it fails, or PyTorch counts none."""
+    """Count the operations of a call of a copy; None if it fails, or they cannot be counted."""
     shared = {id(parameter): parameter for parameter in model.parameters()}
     try:
         with operations() as counter, torch.no_grad():

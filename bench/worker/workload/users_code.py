@@ -22,10 +22,11 @@ import numpy as np
 import torch
 
 from bench.errors import BenchError
+from bench.worker.workload.inputs import arranged
 from bench.worker.workload.own_module import settings_kept
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import ModuleType
 
 _LONGEST_REASON = 160
@@ -246,12 +247,29 @@ def labels_of(decide: UsersFunction, outputs: object, size: int) -> list[str]:
     return [str(one) for one in plain]
 
 
-def first_batches(calibration: UsersFunction, size: int, most: int) -> list[object]:
-    """Call `--calibration` and return its first batches.
+def batches_like(
+    inputs: Sequence[torch.Tensor], calibration: UsersFunction, size: int, most: int
+) -> list[tuple[torch.Tensor, ...]]:
+    """Call `--calibration`; return those of its first batches that have the shapes of the inputs.
 
     Raises:
-        BenchError: it returned nothing that has batches, or failed while they were taken.
+        BenchError: it returned nothing that has batches, or none of these shapes, or failed while
+            they were taken.
     """
+    shapes = [tuple(tensor.shape) for tensor in inputs]
+    found = [arranged(batch)[0] for batch in _first_batches(calibration, size, most)]
+    kept = [one for one in found if [tuple(tensor.shape) for tensor in one] == shapes]
+    if not kept:
+        first = [tuple(tensor.shape) for tensor in found[0]] if found else "nothing"
+        raise BenchError(
+            f"{calibration} gave no batch of {size} like the inputs: it is called with a batch "
+            f"size and returns an iterable of batches as --inputs returns one, here of the "
+            f"shapes {shapes}; it gave {first}"
+        )
+    return kept
+
+
+def _first_batches(calibration: UsersFunction, size: int, most: int) -> list[object]:
     batches = calibration(size)
     if not isinstance(batches, Iterable):
         raise BenchError(

@@ -59,6 +59,16 @@ class Inside(Tokens):
         found = super().forward(tokens, mask)
         return Outside(Output(found["logits"]), [found["last"], None])
 
+class Tied(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words, self.around = torch.nn.Embedding(9, 16), torch.nn.GRU(16, 16, batch_first=True)
+        self.head = torch.nn.Linear(16, 9)
+        self.head.weight = self.words.weight
+
+    def forward(self, tokens):
+        return self.head(self.around(self.words(tokens))[0])
+
 class Two(torch.nn.Module):
     def __init__(self):
         super().__init__()
@@ -91,6 +101,9 @@ def of_named(size):
 
 def of_inside(size):
     return collections.UserDict(of_tokens(size))
+
+def of_tied(size):
+    return of_tokens(size)["tokens"]
 
 def of_two(size):
     return torch.randn(size, 3, 8, 8), torch.randn(size, 5)
@@ -214,6 +227,16 @@ def test_stock_code_runs_for_the_very_inputs(make_run: MakeRun, execute: Execute
         low = [code for code in codes if "autocast" in code]
         assert low, kind
         assert all(("set_fastpath_enabled" in code) == (not has_layout) for code in low), kind
+
+
+def test_stock_code_leaves_shared_weights_in_fp32(make_run: MakeRun, execute: Execute) -> None:
+    """As the harness does: a traced embedding in bf16 would fail."""
+    rows = [
+        row
+        for mode in ("eager", "torchscript")
+        for row in scenarios(make_run, task="inference", backend="stock", mode=mode, dtype="bf16")
+    ]
+    execute({"Tied": rows})
 
 
 def test_tracing_takes_tensors_by_their_names(

@@ -7,6 +7,7 @@ import mmap
 import os
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import psutil
 import pytest
@@ -170,6 +171,17 @@ def test_a_model_of_ones_own_may_take_no_larger_batch(backend: Any) -> None:
     assert "one item only" in left_out.reason
     with pytest.raises(WorkerError, match="one item only"):
         find_limits(worker, (1, 4), participants=4, policy=DEFAULT)
+
+
+@pytest.mark.parametrize("size", [1, 8, None])
+def test_training_steps_are_tried_with_the_items_that_are_measured(
+    backend: Any, size: int | None
+) -> None:
+    """Batch norm, for one, may take several and not one."""
+    worker = backend.launch(worker_key(stock_default(Task.INFERENCE, 1)), False, -1)
+    with patch.object(FakeWorker, "answer_rehearse", return_value={}) as rehearse:
+        find_limits(worker, (1,), participants=2, policy=DEFAULT, own=True, training_batch=size)
+    rehearse.assert_called_once_with(training_batch=size)
 
 
 def test_functions_of_the_users_are_tried_before_anything_else(backend: Any) -> None:

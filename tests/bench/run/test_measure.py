@@ -211,6 +211,32 @@ def test_a_model_that_kills_its_worker_is_named_with_what_it_printed(
     assert "logs/" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("profile", "only", "size"),
+    [("smoke", (), 1), ("standard", (), 8), ("smoke", ("inference/*",), None)],
+)
+def test_training_steps_are_tried_if_they_are_to_be_measured(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    profile: str,
+    only: tuple[str, ...],
+    size: int | None,
+) -> None:
+    """With the batch size of the profile."""
+    find_limits = Mock(side_effect=WorkerError(Status.CRASHED, "enough"))
+    monkeypatch.setattr(measure, "find_limits", find_limits)
+    monkeypatch.setattr("bench.engine.launcher.WorkerProcess", Mock())
+    monkeypatch.setattr("bench.store.run_folder.only_run_here", nullcontext)
+    monkeypatch.setattr("bench.machine.describe", lambda: {"affinity": [0]})
+    own = OwnChoice(model="m:f", shape="3,8,8", train_step="m:s")
+    request = RunRequest(
+        profile=PROFILES[profile], data=tmp_path, results=tmp_path, own=own, only=only
+    )
+    with pytest.raises(BenchError, match="enough"):
+        measure.run(request)
+    assert find_limits.call_args.kwargs["training_batch"] == size
+
+
 def test_the_users_functions_are_kept_and_passed_on(tmp_path: Path) -> None:
     """A resumed run has them, and every worker."""
     own = OwnChoice(model="m:f", inputs="m:i", decide="m:d", calibration="m:c", train_step="t.py:s")

@@ -49,3 +49,5 @@ def users_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     yield
     torch.backends.mkldnn.enabled = True  # type: ignore[assignment] # PyTorch's descriptor
     torch.set_num_threads(threads)
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.mha.set_fastpath_enabled(True)  # bf16 switches it off

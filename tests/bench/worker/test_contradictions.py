@@ -273,6 +273,36 @@ def test_reduced_arithmetic_needs_the_permission_and_a_kernel_that_used_it(
     assert words is None or re.search(words, str(sentence))
 
 
+@pytest.mark.parametrize(
+    ("case", "lines", "words"),
+    [
+        (scenario(), [line(layout="abcd", implementation=AMX, post=ASKED)], "multiplied in bf16"),
+        (
+            scenario(mode=Mode.COMPILE),
+            [line(layout="abcd"), line(layout="abcd", implementation=AMX, post=ASKED)],
+            "multiplied in bf16",
+        ),
+        (scenario(), [line(layout="abcd", post=ASKED)], None),
+        (scenario(), [line(layout="abcd", implementation=AMX)], None),
+        (
+            scenario(dtype=Dtype.BF16),
+            [
+                line(layout="abcd", src="bf16"),
+                line(layout="abcd", implementation=AMX, post=ASKED),
+            ],
+            None,
+        ),
+    ],
+)
+def test_fp32_that_was_multiplied_in_less_is_refused_unless_it_was_varied(
+    case: Scenario, lines: list[str], words: str | None
+) -> None:
+    """A model's own code may allow it; a permission that no kernel could use changes nothing."""
+    sentence = contradiction(case, evidence("\n".join(lines)))
+    assert (sentence is None) == (words is None)
+    assert words is None or words in str(sentence)
+
+
 # ---- further backends ----------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from bench.worker.kernels import Kernel, parse
+from tests.fresh_process import python
 from tests.hardware import FLAGS, needs_ipex
 
 pytestmark = pytest.mark.torch
@@ -72,6 +73,19 @@ def test_onednns_variable_is_read_back_in_every_pytorch() -> None:
     """A model's own file may set it; oneDNN follows it where PyTorch says nothing."""
     allowed, convolution = run("", ONEDNN_DEFAULT_FPMATH_MODE="BF16")
     assert (allowed, convolution.fpmath) == ("bf16", "bf16")
+
+
+@pytest.mark.parametrize(
+    ("precision", "allowed"),
+    [("medium", "bf16, fp32"), ("high", "fp32, tf32"), ("highest", None)],
+)
+def test_what_matrix_products_alone_may_use_is_read_back(
+    precision: str, allowed: str | None
+) -> None:
+    """PyTorch's oldest setting, which models' own code calls; convolutions keep fp32."""
+    code = "from bench.worker import fpmath\nimport torch\n"
+    code += f"torch.set_float32_matmul_precision({precision!r})\nprint(fpmath.allowed())"
+    assert python("-c", code).stdout.strip() == str(allowed)
 
 
 @pytest.mark.ipex

@@ -1,12 +1,17 @@
-"""Counting operations: what is computed, and not what a kernel reaches beyond its input."""
+"""Counting operations: all that is computed, and not what a kernel reaches beyond its input."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from torch import nn
 
 from bench.worker.workload.operations import operations
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 pytestmark = pytest.mark.torch
 
@@ -53,3 +58,124 @@ def test_a_gradient_multiplies_what_the_forward_pass_did() -> None:
     assert counted(layer, 2, 3, 8, 8, backward=True) == 3 * forward
     layer.weight.requires_grad = False
     assert counted(layer, 2, 3, 8, 8, backward=True) == 2 * forward
+
+
+# ---- operators that PyTorch's counter does not know ----------------------------------------------
+
+HEADS, WORDS, WIDTH = 2, 6, 8
+PROJECTIONS = 4 * 2 * WORDS * WIDTH * WIDTH
+"""Of the queries, keys, values and outputs."""
+SCORED = 2 * 2 * WORDS * WORDS * WIDTH
+"""Queries with keys, and what they give with values."""
+CAUSAL = SCORED * (WORDS + 1) // (2 * WORDS)
+"""A query meets its own key and earlier ones."""
+
+
+class Attending(nn.Module):
+    """One head of the keys and values that it is given, without layers."""
+
+    def __init__(self, *, is_causal: bool = False, mask: torch.Tensor | None = None) -> None:
+        super().__init__()
+        self.how: dict[str, Any] = {"is_causal": is_causal, "attn_mask": mask}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.scaled_dot_product_attention(x, x, x, **self.how)
+
+
+class MultiHead(nn.Module):
+    """PyTorch's own attention layer, of a sentence with itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.layer(x, x, x, need_weights=False)[0]
+        return found
+
+
+class Calling(nn.Module):
+    """A function as a layer."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(x)
+
+
+@pytest.fixture
+def _fast_path() -> None:
+    """Attention may take it, as in a worker: other tests switch it off for bf16."""
+    torch.backends.mha.set_fastpath_enabled(True)
+
+
+def counted_in_inference(layer: nn.Module, *shape: int) -> int:
+    """As a user's model is counted: without gradients, where PyTorch takes its fast paths."""
+    with operations() as counter, torch.no_grad():
+        layer.eval()(torch.ones(shape))
+    return int(counter.get_total_flops())
+
+
+@pytest.mark.usefixtures("_fast_path")
+@pytest.mark.parametrize(
+    ("layer", "shape", "expected"),
+    [
+        (MultiHead(), (1, WORDS, WIDTH), PROJECTIONS + SCORED),
+        (
+            nn.TransformerEncoderLayer(WIDTH, HEADS, 16, batch_first=True),
+            (3, WORDS, WIDTH),
+            3 * (PROJECTIONS + SCORED + 2 * 2 * WORDS * WIDTH * 16),
+        ),
+        (Attending(), (1, HEADS, WORDS, WIDTH // HEADS), SCORED),
+        (Attending(is_causal=True), (1, HEADS, WORDS, WIDTH // HEADS), CAUSAL),
+        (
+            Attending(mask=torch.ones(WORDS, WORDS)),
+            (1, HEADS, WORDS, WIDTH // HEADS),
+            SCORED,
+        ),
+        (nn.LSTM(5, 4), (3, 2, 5), 2 * 3 * 2 * 4 * 4 * (5 + 4)),
+        (
+            nn.LSTM(5, 4, num_layers=2, bidirectional=True, batch_first=True),
+            (2, 3, 5),
+            2 * 3 * 2 * 4 * 4 * 2 * ((5 + 4) + (8 + 4)),
+        ),
+        (nn.GRU(5, 4), (3, 2, 5), 2 * 3 * 2 * 3 * 4 * (5 + 4)),
+        (Calling(lambda x: x @ torch.ones(5)), (3, 5), 2 * 3 * 5),
+        (Calling(lambda x: torch.addmv(torch.ones(3), x, torch.ones(5))), (3, 5), 2 * 3 * 5),
+        (Calling(lambda x: x[0] @ x[1]), (2, 5), 2 * 5),
+        (Calling(lambda x: torch.addbmm(x[0], x, x)), (2, 5, 5), 2 * 2 * 5 * 5 * 5),
+    ],
+)
+def test_operators_that_hold_products_are_counted(
+    layer: nn.Module, shape: tuple[int, ...], expected: int
+) -> None:
+    """Attention and recurrent layers, fused as they are, and products with vectors."""
+    assert counted_in_inference(layer, *shape) == expected
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+@torch.library.custom_op("users::product", mutates_args=())
+def of_another_library(x: torch.Tensor) -> torch.Tensor:
+    """An operator that nobody here knows."""
+    return x @ x
+
+
+@pytest.mark.usefixtures("_fast_path")
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.to_sparse() @ x,
+        lambda x: nn.functional.bilinear(x, x, torch.ones(3, 5, 5)),
+        lambda x: torch.cdist(x, x),
+        of_another_library,
+    ],
+)
+def test_what_cannot_be_counted_is_no_number(
+    function: Callable[[torch.Tensor], torch.Tensor],
+) -> None:
+    """A sum without it, or with values that are not there, would be wrong."""
+    with pytest.raises(NotImplementedError):
+        counted_in_inference(Calling(function), 5, 5)
+    assert torch.backends.mha.get_fastpath_enabled()

@@ -6,6 +6,7 @@ import copy
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,8 +14,9 @@ import torch
 
 from bench.engine.worker_process import worker_arguments
 from bench.errors import BenchError
-from bench.plan.scenario import Layout, Mode
+from bench.plan.scenario import FULL, Layout, Mode, Task, stock_default
 from bench.worker.backends import stock
+from bench.worker.workload import optimizer_for
 from bench.worker.workload.own_model import OwnModel
 from bench.worker.workload.own_outputs import Flat, flatten
 from tests.bench.worker.users_code import SCENARIO, own
@@ -39,6 +41,42 @@ def test_two_workers_get_the_same_model_and_inputs() -> None:
         torch.equal(a, b) for a, b in zip(left.parameters(), right.parameters(), strict=True)
     )
     assert not left.training
+
+
+@pytest.mark.parametrize("factory", ["kept", "cached", "around_kept"])
+def test_a_factory_may_return_what_it_keeps(factory: str) -> None:
+    """Each scenario gets weights of its own: bf16 and training change theirs."""
+    work = own(factory, shape=(3, 8, 8), train_step="users_code:loss_of_images")
+    work.rehearse(2)
+    images, step = work.batch(2).tensor, stock_default(Task.TRAINING, 2, (FULL,))
+    with torch.inference_mode():
+        expected = work.model(SCENARIO).model(images)
+    stock.hold_weights_in(work.model(SCENARIO).model, torch.bfloat16)
+    trained = work.model(step).model
+    optimizer = optimizer_for(trained, step)
+    work.step(stock.prepare(trained, step, images, optimizer), work.batch(2))
+    again = work.model(SCENARIO).model
+    assert {weight.dtype for weight in again.parameters()} == {torch.float32}
+    with torch.inference_mode():
+        assert torch.equal(again(images), expected)
+
+
+def test_what_a_factory_keeps_must_be_copyable() -> None:
+    """Otherwise the reason says that it is kept."""
+    with pytest.raises(BenchError, match=r"returned before.*TypeError.*new ones at every call"):
+        own("locked").model(SCENARIO)
+    assert own("Locked").model(SCENARIO).model is not own("Locked").model(SCENARIO).model
+
+
+def test_weights_that_are_made_on_import_are_seeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every worker imports the file, and all must get the same."""
+    one = own("kept").model(SCENARIO).model
+    monkeypatch.delitem(sys.modules, "users_code")
+    torch.manual_seed(7)
+    other = own("kept").model(SCENARIO).model
+    assert all(
+        torch.equal(*pair) for pair in zip(one.parameters(), other.parameters(), strict=True)
+    )
 
 
 def test_named_and_nested_outputs_come_as_one_tuple() -> None:
@@ -71,6 +109,7 @@ def test_what_it_is_and_takes_is_kept_with_the_run() -> None:
         ("a_number", {}, "int.*torch.nn.Module"),
         ("Random", {}, "other outputs"),
         ("InPlace", {}, "in place"),
+        ("FillingInPlace", {"inputs": "users_code:with_gaps"}, "in place"),
         ("scripted", {}, "TorchScript"),
         ("compiled", {}, "compiled"),
         ("half", {}, r"holds weights in torch\.bfloat16"),
@@ -78,6 +117,8 @@ def test_what_it_is_and_takes_is_kept_with_the_run() -> None:
         ("downloads", {}, r"users_code.py:\d+: URLError.*network"),
         ("threads", {}, "threads"),
         ("without_onednn", {}, "oneDNN"),
+        ("products_in_bf16", {}, "changed what fp32 numbers are multiplied in"),
+        ("products_in_tf32", {}, "changed what fp32 numbers are multiplied in"),
         ("Text", {}, "returned a dict: .* with tensors in it"),
         ("NotANumber", {}, "returned NaN"),
         ("Sparse", {}, "sparse"),
@@ -165,6 +206,13 @@ def test_inputs_come_by_place_and_by_keyword(inputs: str, mode: Mode) -> None:
     assert [tuple(tensor.shape) for tensor in found] == [(2, 3, 5)]
     assert torch.allclose(found[0], expected[0], atol=1e-5)
     assert (float(expected[0].sum()) > 60) == (inputs == "by_both")  # scale and more got there
+
+
+def test_inputs_may_hold_nan() -> None:
+    """As gaps that the model fills; they are the same in every batch of these."""
+    work = own("Filling", inputs="users_code:with_gaps", decide="users_code:largest")
+    assert work.batch(2).tensor.isnan().sum() == 2 * 3 * 8
+    assert len([*islice(work.batches(2), 3)]) == 1
 
 
 def test_a_batch_may_be_a_list_of_tensors() -> None:

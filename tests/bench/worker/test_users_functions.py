@@ -52,7 +52,7 @@ def test_what_cannot_be_used_is_one_sentence(option: str, name: str, words: str)
     else:
         work = own("Small", shape=(3, 8, 8), **named)
     with pytest.raises(BenchError, match=f"--{option.replace('_', '-')} users_code:{name} {words}"):
-        work.rehearse()
+        work.rehearse(2)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_inputs_of_one_size_are_refused_unless_they_say_so(name: str, refused: b
     """Four images for a batch of 1 would count as one, and every rate be four times too low."""
     work = own("Tokens" if name == "by_keyword" else "Small", inputs=f"users_code:{name}")
     with pytest.raises(BenchError, match="a dimension must grow") if refused else nullcontext():
-        work.rehearse()
+        work.rehearse(2)
 
 
 # ---- --decide
@@ -86,7 +86,7 @@ def test_labels_come_from_outputs_as_the_users_model_nests_them(mode: Mode, dtyp
         assert labels is not None
         assert len(labels) == 2
         assert set(labels) <= kinds
-        work.rehearse()
+        work.rehearse(2)
     assert own("Tokens", **takes).labels(found, 2) is None
 
 
@@ -134,7 +134,7 @@ def test_calibration_data_come_in_the_form_of_the_inputs() -> None:
     assert len(batches) == CALIBRATION_ITEMS // 2
     assert [tuple(tensor.shape) for tensor in batches[4]] == [(2, 3), (2, 3)]
     assert (batches[4][0] == 4).all()
-    work.rehearse()
+    work.rehearse(2)
     plain = own("Small", shape=(3, 8, 8), calibration="users_code:images_to_calibrate")
     assert [tuple(one.shape) for one in plain.calibration(2)] == [(2, 3, 8, 8)]  # type: ignore[union-attr] # plain
 
@@ -181,7 +181,7 @@ def test_a_training_step_is_the_users_loss_and_adam(
 ) -> None:
     """The user's module and batch get there, and the second step starts from the first's end."""
     work = own(factory, **takes, train_step=f"users_code:{loss}")
-    work.rehearse()
+    work.rehearse(2)
     scenario = stock_default(Task.TRAINING, 4, (FULL,))
 
     def losses(rate: float) -> list[float]:
@@ -197,6 +197,37 @@ def test_a_training_step_is_the_users_loss_and_adam(
     assert learning[0] == pytest.approx(standing[0], rel=1e-6)
     assert learning[0] > learning[1] > learning[2]
     assert standing[2] == pytest.approx(standing[0], rel=1e-6)
+
+
+def test_a_training_step_may_change_its_containers() -> None:
+    """Each gets its own, in the rehearsal and in what is measured; the tensors are the same."""
+    work = own("Labelled", inputs="users_code:labelled", train_step="users_code:loss_of_popped")
+    work.rehearse(3)
+    scenario = stock_default(Task.TRAINING, 3, (FULL,))
+    model, batch = work.model(scenario).model, work.batch(3)
+    prepared = stock.prepare(model, scenario, batch.images, optimizer_for(model, scenario))
+    losses = [float(work.step(prepared, batch)) for _ in range(3)]
+    assert losses[0] > losses[1] > losses[2]
+
+
+@pytest.mark.parametrize(
+    ("factory", "loss", "size", "words"),
+    [
+        ("Pooled", "loss_of_images", 1, "ValueError: Expected more than 1 value.*batches of 1"),
+        ("Pooled", "loss_of_images", 2, None),
+        ("Pooled", "loss_of_images", None, None),
+        ("Small", "loss_of_first_step", 2, "RuntimeError: .*second time.*batches of 2"),
+        ("Small", "loss_of_images", 1, None),
+    ],
+)
+def test_steps_are_rehearsed_as_they_will_be_measured(
+    factory: str, loss: str, size: int | None, words: str | None
+) -> None:
+    """Two, with the batch size of the profile; none if no training will be measured."""
+    work = own(factory, shape=(3, 8, 8), train_step=f"users_code:{loss}")
+    refused = pytest.raises(BenchError, match=f"--train-step users_code:{loss} failed.*{words}")
+    with refused if words else nullcontext():
+        work.rehearse(size)
 
 
 def test_an_error_on_import_names_the_option_and_the_line(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ SCENARIO = stock_default(Task.INFERENCE, 2)
 CODE = """
 import collections
 import dataclasses
+import functools
+import threading
 import torch
 import warnings
 
@@ -65,6 +67,28 @@ class Decorated(Small):
 class Recurrent(torch.nn.LSTM):
     def __init__(self):
         super().__init__(4, 5)
+
+KEPT = Small()
+
+def kept():
+    return KEPT
+
+@functools.lru_cache
+def cached():
+    return Small()
+
+def around_kept():
+    return torch.nn.Sequential(KEPT, torch.nn.ReLU())
+
+class Locked(Small):
+    def __init__(self):
+        super().__init__()
+        self.lock = threading.Lock()
+
+LOCKED = Locked()
+
+def locked():
+    return LOCKED
 
 def compiled_part():
     made = torch.nn.Sequential(Small())
@@ -186,6 +210,14 @@ def without_onednn():
     torch.backends.mkldnn.enabled = False
     return Small()
 
+def products_in_bf16():
+    torch.set_float32_matmul_precision("medium")
+    return Small()
+
+def products_in_tf32():
+    torch.set_float32_matmul_precision("high")
+    return Small()
+
 def threads():
     torch.set_num_threads(torch.get_num_threads() + 1)
     return Small()
@@ -198,6 +230,20 @@ def a_number():
 
 def images(size):
     return torch.rand(size, 3, 8, 8)
+
+class Filling(Small):
+    def forward(self, images):
+        return super().forward(images.nan_to_num(0.5))
+
+class FillingInPlace(Small):
+    def forward(self, images):
+        return super().forward(images.nan_to_num_(0.5))
+
+def with_gaps(size):
+    found = torch.ones(size, 3, 8, 8)
+    found[:, :, 2] = float("nan")
+    found[:, :, 3] = float("inf")
+    return found
 
 def time_first(size):
     return torch.rand(3, size, 4)
@@ -291,6 +337,29 @@ def no_list(size):
 
 def loss_of_tokens(model, batch):
     return model(**batch).logits.square().mean()
+
+class Labelled(OfGraph):
+    def forward(self, given, labels=None):
+        return torch.nn.Linear.forward(self, given["nodes"])
+
+def labelled(size):
+    return {"given": {"nodes": torch.rand(size, 4)}, "labels": torch.arange(size) % 4}
+
+def loss_of_popped(model, batch):
+    labels, nodes = batch.pop("labels"), batch["given"].pop("nodes")
+    return torch.nn.functional.cross_entropy(model({"nodes": nodes}), labels)
+
+class Pooled(Small):
+    def __init__(self):
+        super().__init__()
+        self.norm = torch.nn.BatchNorm1d(4)
+
+    def forward(self, images):
+        return self.norm(super().forward(images).mean((2, 3)))
+
+def loss_of_first_step(model, batch):
+    kept = vars(model).setdefault("kept", model(batch).mean())
+    return kept.square()
 
 def loss_of_images(model, batch):
     return (model(batch) - 1).square().mean()

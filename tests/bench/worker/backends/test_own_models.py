@@ -81,7 +81,7 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerProcess]:
     )
     process = WorkerProcess(command)
     process.greet(TIMEOUT_S)
-    process.ask("rehearse", TIMEOUT_S)
+    process.ask("rehearse", TIMEOUT_S, training_batch=2)
     yield process
     process.stop()
 

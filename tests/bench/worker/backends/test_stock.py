@@ -242,6 +242,46 @@ def test_linear_layers_and_convolutions_hold_bf16_weights() -> None:
     assert dtypes == [*[torch.bfloat16] * 4, torch.float32]
 
 
+class Tied(torch.nn.Module):
+    """A language model whose last layer has its embedding's weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = torch.nn.Embedding(50, 16)
+        self.around = torch.nn.GRU(16, 16, batch_first=True)
+        self.layers = torch.nn.Sequential(torch.nn.Linear(16, 16), torch.nn.Linear(16, 16))
+        self.layers[1].weight = self.layers[0].weight
+        self.head = torch.nn.Linear(16, 50)
+        self.head.weight = self.words.weight
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.head(self.layers(self.around(self.words(tokens))[0]))
+        return found
+
+
+def test_a_weight_that_another_kind_of_layer_shares_keeps_fp32() -> None:
+    """An embedding in bf16 would not be what the label says; two linear layers may share."""
+    model = Tied()
+    backend.hold_weights_in(model, torch.bfloat16)
+    assert {model.words.weight.dtype, model.head.weight.dtype} == {torch.float32}
+    assert {weight.dtype for weight in model.layers.parameters()} == {torch.bfloat16}
+    assert model.head.weight is model.words.weight
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("mode", [Mode.EAGER, Mode.TORCHSCRIPT])
+def test_a_model_of_tied_weights_runs_in_bf16(mode: Mode) -> None:
+    """What autocast does not cast, such as a traced GRU's sums, stays in one dtype."""
+    torch.manual_seed(1)
+    model, tokens = Tied().eval(), torch.randint(50, (2, 7))
+    with torch.inference_mode():
+        expected = model(tokens)
+    fusion = False if mode is Mode.TORCHSCRIPT else None
+    found = output_of(model, tokens, mode=mode, fusion=fusion, dtype=Dtype.BF16)
+    assert torch.allclose(found.float(), expected, atol=0.05)
+    assert not torch.allclose(found.float(), expected, atol=1e-4)
+
+
 def test_volumes_and_tokens_have_layouts_of_their_own() -> None:
     """channels_last means five dimensions for volumes, and nothing for numbers of words."""
     volume = torch.nn.Conv3d(2, 4, 3)
