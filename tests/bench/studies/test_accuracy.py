@@ -248,6 +248,14 @@ def test_emulated_training_is_said_to_be(bench: Any) -> None:
     assert emulated == f"This CPU emulates the dtype of {IPEX_BF16}."
 
 
+def test_a_training_keeps_what_its_images_are(bench: Any) -> None:
+    """So that the page can warn of synthetic ones."""
+    bench.answers = scripted(bench)
+    bench.data = {"source": "synthetic"}
+    _, study = trained(bench, [0])
+    assert study.data == bench.data
+
+
 def evaluation(participant: str, seed: int, step: int, right: float) -> AccuracyRow:
     """One evaluation; its times are of no interest."""
     return AccuracyRow(
