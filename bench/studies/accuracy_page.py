@@ -120,23 +120,19 @@ def _ended(
 ) -> dict[str, dict[int, Reached]]:
     """Return of every participant the seeds whose training ended, and nothing of a refuted one.
 
-    Studies of earlier versions do not say after how many steps training ends: all their seeds
-    count, unless the participant failed.
+    Without `max_steps` the longest training stands for it.
     """
     steps: dict[tuple[str, int], int] = {}
     for row in rows:
         key = row.participant, row.seed
         steps[key] = max(row.step, steps.get(key, 0))
-
-    def is_over(participant: str, seed: int, one: Reached) -> bool:
-        if one.steps is not None:
-            return True
-        if max_steps is None:
-            return participant not in failures
-        return steps[participant, seed] >= max_steps
-
+    last = max(steps.values(), default=0) if max_steps is None else max_steps
     return {
-        participant: {seed: one for seed, one in by_seed.items() if is_over(participant, seed, one)}
+        participant: {
+            seed: one
+            for seed, one in by_seed.items()
+            if one.steps is not None or steps[participant, seed] >= last
+        }
         for participant, by_seed in found.items()
         if not _is_refuted(failures.get(participant))
     }
@@ -171,8 +167,11 @@ def _row(
         said += f", {seconds(float(np.median(took)))} of steps"
     if ratio:
         said += f", {times(ratio.estimate)} {interval}".rstrip() + " over stock default"
-    if error:
-        said = f"{said}; {error.reason}" if kept else f"not measured: {error.reason}"
+    if error and participant in ended:
+        said += f"; {error.reason}"
+    elif error:
+        is_trained = any(row.participant == participant for row in rows)
+        said = f"{'invalid' if is_trained else 'not measured'}: {error.reason}"
     cells = (
         Cell(text=participant),
         number(f"{len(steps)} of {len(own)}" if own else NOTHING, len(steps)),

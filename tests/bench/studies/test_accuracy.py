@@ -226,7 +226,8 @@ def test_who_failed_keeps_the_reason_and_counts_seeds_that_ended(
     assert (cells[-1].text, cells[-1].note) == (status, "why it failed")
 
 
-def test_a_seed_that_the_budget_cut_does_not_count() -> None:
+@pytest.mark.parametrize("max_steps", [16, None])
+def test_a_seed_that_the_budget_cut_does_not_count(max_steps: int | None) -> None:
     """One that ended without the target does."""
     rows = [
         *trained_to(IPEX, 0, [0.5, 0.95, 0.95]),
@@ -234,7 +235,7 @@ def test_a_seed_that_the_budget_cut_does_not_count() -> None:
         *trained_to(STOCK_DEFAULT, 0, [0.5, 0.95, 0.95]),
         *trained_to(STOCK_DEFAULT, 1, [0.5, 0.6, 0.6]),
     ]
-    page = accuracy_page.page(rows, 0.9, {}, DEFAULT, max_steps=16)
+    page = accuracy_page.page(rows, 0.9, {}, DEFAULT, max_steps=max_steps)
     assert [row.cells[1].text for row in page.tables[0].rows] == ["1 of 1", "1 of 2"]
 
 
