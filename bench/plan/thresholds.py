@@ -335,16 +335,17 @@ class StudyPolicy:  # as many fields as the studies have thresholds
         default_factory=lambda: {"smoke": 36, "standard": 54, "suite": 36, "full": 60}
     )
     """Requests a rate in one block: the fewest rounds of one launch then have the hundred requests
-    that p99 needs, so that every budget gives an answer."""
+    that p99 needs. They can show that it misses a bound; that it keeps one takes more than `smoke`
+    has time for (docs/scaling.md)."""
     load_bound_calls: float = 5.0
     """Default latency bound, in calls of stock default. With a fixed call time and Poisson
     arrivals, a half-busy server answers 99 % within 4.3 calls, one that is busy for 60 % of the
     time within 5.5 (M/D/1 queue): stock default just meets it at the lowest rate."""
     load_start_ns: int = 20_000_000
     """Delay of the first arrival after the request: the worker must be ready."""
-    load_draws: int = 2000
-    """Draws of the bootstrap over whole blocks; its ends then move by less than the steps of a
-    percentile."""
+    load_dependence_at: float = 0.9
+    """Percentile at which the dependence of requests is seen for a higher one: few requests lie
+    beyond p99, and those that share a queue share it here, too."""
     beyond_percentile: float = 1.0
     """Requests that must be beyond a percentile, or it would be the maximum under another name. So
     p99 needs a hundred requests."""

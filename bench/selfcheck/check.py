@@ -67,7 +67,7 @@ FULL = Amount(
     full_size=36,
     full_participants=6,
     copies=3,
-    planted=21,
+    planted=30,
     budget_s=7200,
 )
 QUICK = Amount(
@@ -221,7 +221,7 @@ class Selfcheck:
                 participants[(place + step) % len(participants)] for step in (1, 2)
             )
             tally.add(*verdict_of(measured, participant, baseline, control, policy))
-        return tally.comparisons
+        return tally.made
 
     def _planted(self, name: str) -> int:
         """Compare every slowed participant; stock ones take turns as baseline and control."""
@@ -246,7 +246,7 @@ class Selfcheck:
                 point.tally.add(*found)
                 point.seconds.append(seconds)
             self.result.planted[share].add(*found)  # the verdict of all launches
-        return min(tally.comparisons for tally in self.result.planted.values())
+        return min(tally.made for tally in self.result.planted.values())
 
     def _measure(
         self, name: str, participants: list[Participant], size: int, effort: Effort, policy: Policy

@@ -42,7 +42,17 @@ class Tally:
 
     @property
     def comparisons(self) -> int:
-        """The number of comparisons."""
+        """The number of comparisons that the harness judged: `invalid` ones claim nothing."""
+        return self.verdicts.total() - self.invalid
+
+    @property
+    def invalid(self) -> int:
+        """Comparisons that the harness refused to judge."""
+        return self.verdicts[Verdict.INVALID]
+
+    @property
+    def made(self) -> int:
+        """All comparisons, judged or refused."""
         return self.verdicts.total()
 
     @property
@@ -210,7 +220,7 @@ def _wrong_line(what: str, tally: Tally, policy: SelfcheckPolicy) -> Line:
     """
     wrong, count, most = tally.wrong, tally.comparisons, policy.max_wrong_share
     bound = f"at most {percent(most)}"
-    if count == 0:
+    if tally.made == 0:
         return Line(what=what, figure=_UNMEASURED, bound=bound, held=None)
     possible = shares.at_most(wrong, count)
     held = None
@@ -218,16 +228,28 @@ def _wrong_line(what: str, tally: Tally, policy: SelfcheckPolicy) -> Line:
         held = True
     elif wrong > most * count:
         held = False
-    figure = f"{wrong} of {count}: at most {percent(possible)}"
+    figure = f"{wrong} of {count}: at most {percent(possible)}{_refused(tally)}"
     return Line(what=what, figure=figure, bound=bound, held=held)
 
 
 def _found_line(what: str, tally: Tally, least: float | None) -> Line:
-    """Compare the share of planted slowdowns that were found with its lower bound, if any."""
+    """Compare the bounds of the share of planted slowdowns that were found with the least share.
+
+    Few found ones prove no share: 29 of 29 prove 90 %. None proves 100 %, which one miss refutes.
+    """
     found, count = tally.found, tally.comparisons
     bound = "" if least is None else f"at least {percent(least)}"
-    if count == 0:
+    if tally.made == 0:
         return Line(what=what, figure=_UNMEASURED, bound=bound, held=None)
-    figure = f"{found} of {count} ({percent(found / count)})"
-    held = None if least is None else found >= least * count
+    surely, possible = shares.at_least(found, count), shares.at_most(found, count)
+    held = None
+    if least is not None and surely >= least:
+        held = True
+    elif least is not None and possible < least:
+        held = False
+    figure = f"{found} of {count}: at least {percent(surely)}{_refused(tally)}"
     return Line(what=what, figure=figure, bound=bound, held=held)
+
+
+def _refused(tally: Tally) -> str:
+    return f", and {tally.invalid} invalid" if tally.invalid else ""

@@ -107,6 +107,8 @@ class TimeToAccuracy:
     """On which accuracy is taken."""
     prepared: dict[str, protocol.PrepareReply] = field(default_factory=dict)
     """By participant: its first worker's reply to `prepare`."""
+    data: dict[str, Any] = field(default_factory=dict)
+    """The images, as the first worker describes them."""
 
     def measure(self, chosen: Sequence[Participant], seeds: Sequence[int]) -> None:
         """Train from one seed after the other, each in fresh processes.
@@ -146,7 +148,8 @@ class TimeToAccuracy:
         try:
             worker = self.launch(participant, launch)
             trainers.append(Trainer(participant=participant, worker=worker))
-            worker.greet(self.policy.start_timeout_s)
+            hello = worker.greet(self.policy.start_timeout_s).get("hello", {})
+            self.data = self.data or hello.get("data", {})
             limit = self.policy.prepare_timeout_s
             reply = worker.ask("prepare", limit, scenario=protocol.encode(participant.scenario))
             self.prepared.setdefault(participant.name, cast("protocol.PrepareReply", reply))
@@ -258,6 +261,7 @@ def measure(target: float, max_steps: int, seeds: int | None, request: StudyRequ
                 notes=[*study.notes, *Measured(prepared=study.prepared).caveats()],
                 failures=failures_kept(study.failures),
                 evaluated=study.images,
+                data=study.data,
             )
         return place.folder
 

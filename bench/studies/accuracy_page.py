@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.plan.scenario import Status
 from bench.plan.thresholds import STUDIES
 from bench.report.table import Cell, Row, Table, number
 from bench.store import records
@@ -31,7 +32,14 @@ def read_page(folder: Path) -> Page:
     measured, policy = measured_again(folder, {})
     environment = records.read_environment(folder)
     images = environment.get("evaluated") or STUDIES.accuracy_evaluated
-    made = page(rows, float(environment["target"]), measured.failures, policy, images)
+    made = page(
+        rows,
+        float(environment["target"]),
+        measured.failures,
+        policy,
+        images,
+        environment.get("max_steps"),
+    )
     size = environment.get("image_size")
     said = (f"Images were trained and evaluated on at {size} pixels a side.",) if size else ()
     return replace(made, remarks=(*made.remarks, *said))
@@ -58,13 +66,18 @@ def page(
     failures: dict[str, WorkerError],
     policy: Policy,
     images: int = STUDIES.accuracy_evaluated,
+    max_steps: int | None = None,
 ) -> Page:
-    """Build the study's page; accuracy was taken on so many images."""
+    """Build the study's page; accuracy was taken on so many images.
+
+    A seed counts once its training ended, at the target or after `max_steps`.
+    """
     found = reached(rows, target)
     lower = {name: less_fp32(rows, name, images, policy) for name in found if name not in failures}
     differences = {name: one for name, one in lower.items() if one}
+    ended = _ended(found, rows, failures, max_steps)
     made = [
-        _row(participant, found, rows, failures, policy) for participant in {**found, **failures}
+        _row(participant, ended, rows, failures, policy) for participant in {**found, **failures}
     ]
     return Page(
         title=f"Time to an accuracy of {percent(target)}",
@@ -99,34 +112,69 @@ def page(
     )
 
 
+def _ended(
+    found: dict[str, dict[int, Reached]],
+    rows: Sequence[AccuracyRow],
+    failures: dict[str, WorkerError],
+    max_steps: int | None,
+) -> dict[str, dict[int, Reached]]:
+    """Return of every participant the seeds whose training ended, and nothing of a refuted one.
+
+    Without `max_steps` the longest training stands for it.
+    """
+    steps: dict[tuple[str, int], int] = {}
+    for row in rows:
+        key = row.participant, row.seed
+        steps[key] = max(row.step, steps.get(key, 0))
+    last = max(steps.values(), default=0) if max_steps is None else max_steps
+    return {
+        participant: {
+            seed: one
+            for seed, one in by_seed.items()
+            if one.steps is not None or steps[participant, seed] >= last
+        }
+        for participant, by_seed in found.items()
+        if not _is_refuted(failures.get(participant))
+    }
+
+
+def _is_refuted(error: WorkerError | None) -> bool:
+    """Return whether its label is untrue: nothing that it trained counts."""
+    return error is not None and error.status is Status.UNSUPPORTED
+
+
 def _row(
     participant: str,
-    found: dict[str, dict[int, Reached]],
+    ended: dict[str, dict[int, Reached]],
     rows: Sequence[AccuracyRow],
     failures: dict[str, WorkerError],
     policy: Policy,
 ) -> tuple[str, Row]:
-    own = found.get(participant, {})
+    own = ended.get(participant, {})
+    error = failures.get(participant)
+    kept = [] if _is_refuted(error) else [row for row in rows if row.participant == participant]
     steps = [one.steps for one in own.values() if one.steps is not None]
     took = [one.seconds for one in own.values() if one.seconds is not None]
-    firsts = {row.seed: row.first_step_s for row in rows if row.participant == participant}
+    firsts = {row.seed: row.first_step_s for row in kept}
     first = [one for one in firsts.values() if one is not None]
-    error = failures.get(participant)
     no_ratio = participant == STOCK_DEFAULT or error is not None
-    ratio = None if no_ratio else over_default(found, participant, policy)
-    best = max((row.accuracy for row in rows if row.participant == participant), default=None)
+    ratio = None if no_ratio else over_default(ended, participant, policy)
+    best = max((row.accuracy for row in kept), default=None)
     several = ratio is not None and ratio.rounds > 1
     interval = bounds(ratio.low, ratio.high) if ratio and several else ""
-    said = f"reached from {len(steps)} of {len(own)} seeds"
+    said = f"reached from {len(steps)} of {len(own)} seeds" if own else "no seed ended"
     if took:
         said += f", {seconds(float(np.median(took)))} of steps"
     if ratio:
         said += f", {times(ratio.estimate)} {interval}".rstrip() + " over stock default"
-    if error and not own:
-        said = f"not measured: {error.reason}"
+    if error and participant in ended:
+        said += f"; {error.reason}"
+    elif error:
+        is_trained = any(row.participant == participant for row in rows)
+        said = f"{'invalid' if is_trained else 'not measured'}: {error.reason}"
     cells = (
         Cell(text=participant),
-        number(f"{len(steps)} of {len(own)}", len(steps)),
+        number(f"{len(steps)} of {len(own)}" if own else NOTHING, len(steps)),
         number(f"{np.median(steps):g}" if steps else NOTHING, None),
         number(seconds(float(np.median(took))) if took else NOTHING, None),
         number(seconds(float(np.median(first))) if first else NOTHING, None),

@@ -15,7 +15,7 @@ from bench.analysis.judge import Judge, level
 from bench.engine.participants import Group, Participant, control_of
 from bench.errors import UsageError, WorkerError
 from bench.machine import worker_settings
-from bench.plan.scenario import CONTROL_SUFFIX, REQUESTS, Dtype, Status, requests_of
+from bench.plan.scenario import CONTROL_SUFFIX, REQUESTS, Dtype, Status, Verdict, requests_of
 from bench.plan.thresholds import STUDIES
 from bench.report.table import Cell, Row, Table, number
 from bench.store import records
@@ -287,7 +287,7 @@ _STREAMS_REMARK = (
 
 def page(rows: Sequence[InstanceRow], measured: Measured, policy: Policy) -> Page:
     """Build the study's page."""
-    made: list[tuple[float, str, Row]] = []
+    made: list[_Made] = []
     by_group = blocks(rows)
     shown: set[str] = set()
     measured.groups = by_group
@@ -297,16 +297,18 @@ def page(rows: Sequence[InstanceRow], measured: Measured, policy: Policy) -> Pag
             if participant in shown or participant.endswith(CONTROL_SUFFIX):
                 continue
             shown.add(participant)
-            made.append(_row(participant, group, rows, judge))
+            error = measured.failures.get(participant)
+            made.append(_row(participant, group, rows, judge, error))
     for participant, error in measured.failures.items():
         if participant not in shown:
             cells = (Cell(text=participant), *[Cell(text=NOTHING)] * 4)
             row = Row(cells=(*cells, status_cell(error)))
-            made.append((0.0, f"{participant}: {error.reason}.", row))
-    best = sorted(made, key=lambda one: -one[0])
+            sentence = f"{participant}: {error.reason}."
+            made.append(_Made(rate=0.0, is_sound=False, sentence=sentence, row=row))
+    best = sorted(made, key=lambda one: (not one.is_sound, -one.rate))
     return Page(
         title="Instances: N workers with M cores each",
-        lead=tuple(sentence for _, sentence, _ in best[:3]) or ("Nothing was measured.",),
+        lead=tuple(one.sentence for one in best[:3]) or ("Nothing was measured.",),
         tables=(
             Table(
                 name="instances",
@@ -320,7 +322,7 @@ def page(rows: Sequence[InstanceRow], measured: Measured, policy: Policy) -> Pag
                     "Verdict",
                     "Status and reason",
                 ),
-                rows=tuple(row for _, _, row in best),
+                rows=tuple(one.row for one in best),
                 numeric=(1, 2, 3),
             ),
         ),
@@ -331,9 +333,24 @@ def page(rows: Sequence[InstanceRow], measured: Measured, policy: Policy) -> Pag
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Made:
+    """What the page says of one participant."""
+
+    rate: float
+    is_sound: bool
+    """Whether it worked to the end and nothing refutes it; only such figures lead."""
+    sentence: str
+    row: Row
+
+
 def _row(
-    participant: str, group: str, rows: Sequence[InstanceRow], judge: Judge
-) -> tuple[float, str, Row]:
+    participant: str,
+    group: str,
+    rows: Sequence[InstanceRow],
+    judge: Judge,
+    error: WorkerError | None,
+) -> _Made:
     own = next(row for row in rows if row.participant == participant)
     each = level(judge.measurements.groups[group][participant], judge.policy)
     rate = 1000 * own.batch_size / each.estimate if each else 0.0
@@ -342,18 +359,21 @@ def _row(
     beside = ""
     if ratio and compared:
         beside = f", {with_interval(ratio)} of stock default on all cores ({compared.verdict})"
-    sentence = f"{participant}: {digits(rate)} images per second{beside}."
+    refuted = compared.reason if compared and compared.verdict is Verdict.INVALID else None
+    why = error.reason if error else refuted
     cores = own.instances * own.cores
-    return (
-        rate,
-        sentence,
-        Row(
+    return _Made(
+        rate=rate,
+        is_sound=why is None,
+        sentence=f"{participant}: {digits(rate)} images per second{beside}"
+        + (f"; {why}." if why else "."),
+        row=Row(
             cells=(
                 Cell(text=participant, note=f"batch {own.batch_size}"),
                 number(digits(rate), rate),
                 number(digits(rate / cores), rate / cores),
                 *speedup_cells(compared),
-                status_cell(None, compared),
+                status_cell(error, compared),
             )
         ),
     )

@@ -6,12 +6,14 @@ counts from when an image was due, so it includes the wait behind a busy server.
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bench.analysis.percentiles import fewest, percentile
 from bench.errors import BenchError, UsageError
 from bench.plan.scenario import CONTROL_SUFFIX
 from bench.plan.thresholds import STUDIES
@@ -25,6 +27,7 @@ from bench.studies.scenarios import STOCK_DEFAULT, Runnable, group
 from bench.studies.study_folder import workplace
 from bench.text.wording import NOTHING, digits, milliseconds
 from bench.worker import arrivals
+from bench.worker.conditions import unequal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -192,7 +195,7 @@ class Served:
     rate_per_s: float
     requests: int
     p50: tuple[float, float, float] | None
-    """Estimate and interval, in ms; None for too few requests."""
+    """Estimate and interval, in ms; None for too few requests. Its end may be infinite."""
     p99: tuple[float, float, float] | None
 
     def meets(self, bound_ms: float) -> bool:
@@ -222,12 +225,12 @@ def served(rows: Sequence[LoadRow], policy: Policy) -> list[Served]:
 def _percentile(
     blocks: Mapping[tuple[int, int], Sequence[float]], share: float, policy: Policy
 ) -> tuple[float, float, float] | None:
-    return arrivals.percentile(
+    return percentile(
         blocks,
         share,
         beyond=STUDIES.beyond_percentile,
-        draws=STUDIES.load_draws,
-        seed=policy.order_seed,
+        dependence_at=STUDIES.load_dependence_at,
+        confidence=policy.verdict.confidence,
     )
 
 
@@ -266,7 +269,8 @@ _REMARK = (
     "Poisson arrivals, scheduled beforehand and the same for every scenario; a latency counts "
     "from when an image was due, so waiting is in it. One process, one image a call. The "
     "rates are a grid: the highest rate is the highest of them up to which the whole "
-    "interval of p99 lies within the bound, and p99 needs a hundred requests."
+    "interval of p99 lies within the bound. p99 needs a hundred requests, and its upper end {} "
+    "independent ones: requests that wait in one queue count for fewer."
 )
 
 
@@ -276,26 +280,38 @@ def page(
     """Build the study's page."""
     found = served(rows, policy)
     bound = bound_of(rows, given_ms)
+    enough = fewest(0.99, confidence=policy.verdict.confidence)
     return Page(
         title="Latency under a fixed arrival rate",
         lead=tuple(lead(found, measured, bound)),
-        tables=(_table(found, bound),),
-        remarks=(_REMARK,),
+        tables=(_table(found, _invalid(measured), bound),),
+        remarks=(_REMARK.format(enough),),
     )
+
+
+def _invalid(measured: Measured) -> dict[str, str]:
+    """Return participant -> why its latencies count for nothing."""
+    return {**unequal(measured.workers), **measured.contradictions}
 
 
 def lead(found: Sequence[Served], measured: Measured, bound: float | None) -> list[str]:
     """Return the answers, a sentence each."""
     sentences = []
+    invalid = _invalid(measured)
     if bound is not None:
         for participant, rate in highest_rates(found, bound).items():
             if participant.endswith(CONTROL_SUFFIX):
                 continue
-            why = measured.contradictions.get(participant)
+            why = invalid.get(participant)
             within = f"p99 within {milliseconds(bound)} {_up_to(found, participant, rate, bound)}"
             sentences.append(f"{participant}: {f'invalid, {why}' if why else within}.")
     if any(one.p99 is None for one in found):
         sentences.append("Some rates had too few requests for a p99: raise --budget.")
+    elif any(one.p99 and math.isinf(one.p99[2]) for one in found):
+        sentences.append(
+            "Some rates had too few requests for an upper end of p99, without which no bound is "
+            "shown to hold: take --profile full, and name few rates with --rate."
+        )
     sentences += [
         f"{participant}: {error.reason}." for participant, error in measured.failures.items()
     ]
@@ -315,7 +331,7 @@ def _up_to(found: Sequence[Served], participant: str, rate: float | None, bound:
     }.get(_within(lowest, bound), "not shown at any of these rates")
 
 
-def _table(found: Sequence[Served], bound: float | None) -> Table:
+def _table(found: Sequence[Served], invalid: Mapping[str, str], bound: float | None) -> Table:
     return Table(
         name="load",
         caption="Latency from when an image was due, by rate of arrival.",
@@ -328,7 +344,9 @@ def _table(found: Sequence[Served], bound: float | None) -> Table:
                     number(str(one.requests), one.requests),
                     _latency(one.p50),
                     _latency(one.p99),
-                    Cell(text=_within(one, bound)),
+                    Cell(text="invalid", note=invalid[one.participant])
+                    if one.participant in invalid
+                    else Cell(text=_within(one, bound)),
                 )
             )
             for one in found
@@ -349,4 +367,5 @@ def _latency(value: tuple[float, float, float] | None) -> Cell:
     if value is None:
         return number(NOTHING, None)
     estimate, low, high = value
-    return number(milliseconds(estimate), estimate, f"[{digits(low)}, {digits(high)}]")
+    upper = digits(high) if math.isfinite(high) else "∞"
+    return number(milliseconds(estimate), estimate, f"[{digits(low)}, {upper}]")

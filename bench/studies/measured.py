@@ -40,6 +40,8 @@ class Measured:
     contradictions: dict[str, str] = field(default_factory=dict)
     """How what it executed contradicts its label, in a sentence."""
     notes: list[str] = field(default_factory=list)
+    data: dict[str, Any] = field(default_factory=dict)
+    """The images that the workers read, as one of them describes them; empty without images."""
 
     def judge(self, policy: Policy) -> Judge:
         """Return the judge of all groups in one model.

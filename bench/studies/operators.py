@@ -84,6 +84,8 @@ class OperatorRow:  # more than 15 fields: the columns of operators.csv
     fusion_verdict: str = ""
     options: str | None = None
     """Options of the scenario, joined by `+`, beside the case."""
+    fusion_reason: str | None = None
+    """Why there is no verdict over no fusion."""
 
 
 # ---- what is compared ----------------------------------------------------------------------------
@@ -198,7 +200,7 @@ def rows(
     for group, case in found:
         for participant in group.participants:
             difference = differences[participant.name]
-            if difference is not None and difference > tolerance(case):
+            if difference is not None and not difference <= tolerance(case):  # NaN differs
                 measured.contradictions[participant.name] = OTHER_OUTPUTS
     maker = _RowMaker(
         run_id=run_id,
@@ -266,6 +268,7 @@ class _RowMaker:
             fusion_gain_high=finite(gain.high) if gain else None,
             fusion_verdict=str(unfused.verdict) if unfused else "",
             options="+".join(tag for tag in scenario.options if "=" not in tag) or None,
+            fusion_reason=_reason(error, unfused) if unfused else None,
         )
 
     def _served_by(self, participant: Participant, evidence: KernelsReply) -> str | None:

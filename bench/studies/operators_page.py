@@ -30,6 +30,9 @@ _PATTERNS = (
     "label."
 )
 
+_UNTOLD = "that study did not keep why"
+"""Of an earlier version."""
+
 
 def read_page(folder: Path) -> Page:
     """Build the page of a measured study from its folder."""
@@ -80,7 +83,7 @@ def _pattern_sentence(rows: Sequence[OperatorRow]) -> str:
         f"{_scenario(row)} {times(row.fusion_gain)} "
         f"{bounds(row.fusion_gain_low, row.fusion_gain_high)} ({row.fusion_verdict})"
         if row.fusion_gain is not None and row.fusion_verdict != Verdict.INVALID
-        else f"{_scenario(row)} not known ({row.reason})"
+        else f"{_scenario(row)} not known ({row.fusion_reason or row.reason or _UNTOLD})"
         for row in rows
         if row.fusion == "on"
     ]
@@ -143,9 +146,16 @@ def _cells(row: OperatorRow) -> Row:
             interval_cell(
                 row.fusion_gain, row.fusion_gain_low, row.fusion_gain_high, row.fusion_verdict
             ),
-            Cell(text=row.status, note=row.reason or _difference(row)),
+            Cell(text=row.status, note=_why(row)),
         ),
     )
+
+
+def _why(row: OperatorRow) -> str:
+    """Return why a verdict is missing, else how far the outputs differ."""
+    if row.reason is None and row.fusion_reason:
+        return f"over no fusion: {row.fusion_reason}"
+    return row.reason or _difference(row)
 
 
 def _difference(row: OperatorRow) -> str:

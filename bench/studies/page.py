@@ -57,13 +57,19 @@ def text(page: Page, environment: Mapping[str, Any]) -> str:
 
 
 def warnings(environment: Mapping[str, Any]) -> list[str]:
-    """Return what weakens the figures: notes, a cut, rounds that were not quiet."""
+    """Return what weakens the figures: a cut, notes, rounds that were not quiet, synthetic pills.
+
+    Studies of earlier versions do not say where their images came from.
+    """
     found = [str(note) for note in environment.get("notes") or ()]
     if environment.get("complete") is False:
         found.insert(0, "The study was cut: this is what was measured until then.")
     share = environment.get("noisy_share")
     if isinstance(share, float) and share > 0:
         found.append(f"{share:.0%} of the rounds were not quiet.".replace("%", " %"))
+    data = environment.get("data")
+    if isinstance(data, dict) and data.get("source") == "synthetic":
+        found.append("Synthetic pills: rendered, not photographed. No claim about real pills.")
     return found
 
 

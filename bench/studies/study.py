@@ -103,6 +103,9 @@ class Study:  # more than 15 fields: the engine's, and how a study shares its bu
         for name, found in engine.conditions.items():
             differs = engine.differences.get(name)
             self.measured.workers[name] = {**found, **({DIFFERS: differs} if differs else {})}
+        for participant in (one for group in self.groups for one in group.participants):
+            if participant.name in engine.conditions and not self.measured.data:
+                self.measured.data = dict(engine.pool.greeting(participant).get("data", {}))
 
     def _note_launches(self) -> None:
         """Note the groups that got fewer launches than the profile has."""

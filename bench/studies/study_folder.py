@@ -170,6 +170,7 @@ class Place:
             notes=[*study.measured.notes, *study.measured.caveats()],
             contradictions=study.measured.contradictions,
             workers=study.measured.workers,
+            data=study.measured.data,
             failures=failures_kept(study.measured.failures),
             noisy_share=1 - sum(row.quiet for row in noise) / len(noise) if noise else None,
         )

@@ -14,11 +14,13 @@ from bench.analysis.run_facts import Facts, of_task
 from bench.analysis.scenario_kinds import is_a_choice
 from bench.analysis.winners import bf16_pairs
 from bench.errors import RecordError
-from bench.plan.scenario import MEASURED, Dtype, Task, Verdict
+from bench.plan.operators import LINEAR_RELU
+from bench.plan.scenario import AUTO_KERNELS, MEASURED, Dtype, Task, Verdict
 from bench.plan.thresholds import DEFAULT, STUDIES
 from bench.report.method import PUBLISHED, published
 from bench.store import records
 from bench.studies import accuracy, accuracy_page, operators, operators_page
+from bench.studies.operators import NOTHING_FUSED
 from bench.text.wording import bounds, count, spoken, times
 from bench.tutorial.finding import (
     DOES_NOT,
@@ -46,6 +48,10 @@ if TYPE_CHECKING:
 KEEPS_ACCURACY = 2.5
 """Images: a loss of so many of those on which accuracy is taken counts as none."""
 _EMULATED = "bf16 is emulated on this CPU"
+_MKL = (
+    f"IPEX's linear layers are MKL's by default, which fuses nothing; {AUTO_KERNELS} makes them "
+    "oneDNN's"
+)
 TRAINED = "training/ipex/eager/{}/channels_last/b8/frozen"
 """The participant that trains with IPEX in a dtype."""
 
@@ -271,25 +277,35 @@ def operator_cases(place: Place) -> Found:
 
 
 def _operator(operator: str, context: str, rows: Sequence[OperatorRow]) -> Finding:
+    """Return whether every scenario of an operator with a valid verdict is faster."""
     statement = f"{operator} is faster with IPEX ({context})"
-    measured = [row for row in rows if row.speedup is not None]
-    if not measured:
-        return unseen(statement, rows[0].reason or "it was not measured")
-    verdicts = [row.verdict for row in measured]
-    speedups = sorted(row.speedup or 0.0 for row in measured)
-    fused = sorted({row.fused for row in measured if row.fused})
-    served = ", ".join(sorted({row.served_by for row in measured if row.served_by}))
+    valid = [row for row in rows if row.speedup is not None and row.verdict != Verdict.INVALID]
+    missing = "; ".join(dict.fromkeys(_missing(row) for row in rows if row not in valid))
+    if not valid:
+        return unseen(statement, missing)
+    verdicts = [row.verdict for row in valid]
+    speedups = sorted(row.speedup or 0.0 for row in valid)
+    fused = sorted({row.fused for row in valid if row.fused})
+    served = ", ".join(sorted({row.served_by for row in valid if row.served_by}))
     spread = times(speedups[0])
     if len(speedups) > 1:
         spread = f"{spread} to {times(speedups[-1])}"
-    is_decided = not {Verdict.INCONCLUSIVE, Verdict.INVALID} & {*verdicts}
     won = verdicts.count(Verdict.FASTER)
+    open_or_not = UNSEEN if Verdict.INCONCLUSIVE in verdicts else DOES_NOT
     return Finding(
         statement=statement,
-        verdict=HOLDS if won == len(measured) else DOES_NOT if is_decided else UNSEEN,
-        number=f"{spread}; faster in {won} of {len(measured)} cases; "
-        + (f"fused: {', '.join(fused)}" if fused else f"served by {served or 'torchvision'}"),
+        verdict=HOLDS if won == len(valid) else open_or_not,
+        number=f"{spread}; faster in {won} of {count(len(valid), 'scenario')}; "
+        + (f"fused: {', '.join(fused)}" if fused else f"served by {served or 'torchvision'}")
+        + (f"; not counted: {missing}" if missing else ""),
     )
+
+
+def _missing(row: OperatorRow) -> str:
+    """Return why a scenario does not count; that MKL fuses nothing is no defect."""
+    if row.operator == LINEAR_RELU and row.reason == NOTHING_FUSED and row.options is None:
+        return _MKL
+    return row.reason or "it was not measured"
 
 
 def _pages(place: Place, key: str) -> tuple[Path, ...]:

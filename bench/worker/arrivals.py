@@ -10,12 +10,8 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Callable, Sequence
 
 Span = tuple[int, int]
 """Start and end of a call in ns."""
@@ -56,39 +52,6 @@ def latencies_ms(offsets_ns: Sequence[int], begin_ns: int, ends_ns: Sequence[int
     return [
         (end - begin_ns - offset) / 1e6 for offset, end in zip(offsets_ns, ends_ns, strict=True)
     ]
-
-
-def percentile(
-    blocks: Mapping[tuple[int, int], Sequence[float]],
-    share: float,
-    *,
-    beyond: float,
-    draws: int,
-    seed: int,
-) -> tuple[float, float, float] | None:
-    """Return a percentile of all requests and its 95 % interval; None for too few requests.
-
-    The bootstrap resamples launches, then whole blocks within them, because the requests of a block
-    are not independent. At least `beyond` requests must lie beyond the percentile.
-    """
-    by_launch: dict[int, list[NDArray[np.float64]]] = {}
-    for (launch, _), block in blocks.items():
-        if len(block):
-            by_launch.setdefault(launch, []).append(np.asarray(block, dtype=np.float64))
-    values = [block for rows in by_launch.values() for block in rows]
-    if sum(map(len, values)) * (1 - share) < beyond:
-        return None
-    launches = list(by_launch.values())
-    rng = np.random.default_rng(seed)
-    found = []
-    for _ in range(draws):
-        picked = []
-        for launch in rng.integers(len(launches), size=len(launches)):
-            rows = launches[launch]
-            picked += [rows[row] for row in rng.integers(len(rows), size=len(rows))]
-        found.append(float(np.quantile(np.concatenate(picked), share)))
-    low, high = np.percentile(found, [2.5, 97.5]).tolist()
-    return float(np.quantile(np.concatenate(values), share)), low, high
 
 
 def ms_per_call(spans: Sequence[Sequence[Span]]) -> float | None:

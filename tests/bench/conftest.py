@@ -63,6 +63,8 @@ class FakeBackend:
     faults: dict[tuple[str, str], Fault] = field(default_factory=dict)
     greeting_faults: dict[str, WorkerError] = field(default_factory=dict)
     emulated_bf16: bool = False
+    data: dict[str, Any] = field(default_factory=dict)
+    """The images, as every worker describes them."""
     probe_gflop_per_s: float = 215.0
     takes_variables: bool = True
     """Whether a worker's conditions are those that its scenario's variables name."""
@@ -134,7 +136,8 @@ class FakeWorker:
         self.backend.clock.spend(self.backend.start_s)
         if self.key.backend in self.backend.greeting_faults:
             raise self.backend.greeting_faults[self.key.backend]
-        return {"ok": True, "hello": {"import_s": 1.5, **self.answer_conditions()}}
+        hello = {"import_s": 1.5, "data": self.backend.data, **self.answer_conditions()}
+        return {"ok": True, "hello": hello}
 
     def stop(self) -> None:
         self.backend.alive.discard(self.pid)

@@ -191,7 +191,11 @@ def test_real_workers_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     done = call("--quick", "--json", *parts, "--threads", 1, "--data", pills)
     found = json.loads(done.stdout)
     assert done.exit_code == 0
-    assert found["identical_in_bursts"]["comparisons"] == 3
-    assert [part["comparisons"] for part in found["planted"].values()] == [1]
+    counted = [found["identical_in_bursts"], *found["planted"].values()]
+    assert [sum(part["verdicts"].values()) for part in counted] == [3, 1]
+    assert all(
+        part["comparisons"] + part["verdicts"]["invalid"] == sum(part["verdicts"].values())
+        for part in counted
+    )
     assert 0 < found["measuring_share"] < 1
     assert 0 <= found["parent_cpu_share"] < 0.2

@@ -29,11 +29,32 @@ def held(result: Result) -> dict[str, bool | None]:
 
 
 def test_only_a_claimed_difference_is_wrong() -> None:
-    """No verdict is no wrong verdict; all of them are counted as comparisons."""
+    """No verdict is no wrong verdict; one that the harness refused proves nothing either way."""
     counted = tally(faster=1, slower=2, same=3, inconclusive=4, invalid=5)
     assert counted.wrong == 3
-    assert counted.comparisons == 15
+    assert (counted.comparisons, counted.invalid, counted.made) == (10, 5, 15)
     assert counted.found == 2
+
+
+def test_comparisons_that_are_all_invalid_hold_nothing() -> None:
+    """They were measured, and the line says how many were refused."""
+    result = Result(policy=POLICY, identical=tally(invalid=299))
+    result.planted = {0.05: tally(invalid=3)}
+    wrong, found = ("identical, called different", "5 % slower, found")
+    assert held(result)[wrong] is held(result)[found] is None
+    figures = {line.what: line.figure for line in result.lines()}
+    assert figures[wrong].startswith("0 of 0")
+    assert "299" in figures[wrong]
+    assert "3" in figures[found]
+    assert result.table().count("too few to tell") == 2
+    counted = json.loads(json.dumps(result.json()))["identical"]
+    assert (counted["comparisons"], counted["verdicts"]["invalid"]) == (0, 299)
+
+
+def test_invalid_comparisons_do_not_dilute_wrong_ones() -> None:
+    """Three wrong of 200 judged are above 1 %, however many were refused."""
+    result = Result(policy=POLICY, identical=tally(same=197, slower=3, invalid=300))
+    assert held(result)["identical, called different"] is False
 
 
 def test_how_much_slower_it_measured_is_reported_beside_what_was_planted() -> None:
@@ -74,12 +95,24 @@ def test_wrong_verdicts_have_a_bound(wrong: int, of: int, expected: bool | None)
 
 
 @pytest.mark.parametrize(
-    ("share", "found", "expected"),
-    [(0.05, 9, True), (0.05, 8, False), (0.10, 10, True), (0.10, 9, False), (0.03, 0, None)],
+    ("share", "found", "of", "expected"),
+    [
+        (0.05, 1, 1, None),
+        (0.05, 0, 1, None),
+        (0.05, 28, 28, None),
+        (0.05, 29, 29, True),
+        (0.05, 9, 10, None),
+        (0.05, 6, 10, False),
+        (0.10, 10, 10, None),
+        (0.10, 9, 10, False),
+        (0.03, 0, 10, None),
+    ],
 )
-def test_found_slowdowns_have_bounds(share: float, found: int, expected: bool | None) -> None:
-    """Of ten; nothing is promised of 3 %."""
-    result = Result(policy=POLICY, planted={share: tally(slower=found, same=10 - found)})
+def test_found_slowdowns_have_bounds(
+    share: float, found: int, of: int, expected: bool | None
+) -> None:
+    """By exact bounds, as wrong verdicts: 9 of 10 may be 99 % or 61 %. 3 % has no bound."""
+    result = Result(policy=POLICY, planted={share: tally(slower=found, same=of - found)})
     assert held(result)[f"{100 * share:g} % slower, found"] is expected
 
 

@@ -20,6 +20,7 @@ from bench.studies.accuracy import AccuracyRow, TimeToAccuracy
 from bench.studies.measured import Measured
 from bench.studies.scenarios import STOCK_DEFAULT
 from bench.studies.study_folder import Place, StudyRequest
+from bench.text.wording import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -197,6 +198,47 @@ def test_a_training_with_an_untrue_label_has_no_speedup(bench: Any) -> None:
     assert [("over stock default" in one) for one in lead] == [False, True, False]
 
 
+def trained_to(name: str, seed: int, found: list[float]) -> list[AccuracyRow]:
+    """Accuracies of one seed, eight steps apart."""
+    return [evaluation(name, seed, 8 * place, right) for place, right in enumerate(found)]
+
+
+@pytest.mark.parametrize(
+    ("status", "found", "seeds"),
+    [
+        (Status.UNSUPPORTED, [[0.5, 0.95, 0.95]], NOTHING),
+        (Status.CRASHED, [[0.5]], NOTHING),
+        (Status.CRASHED, [[0.5, 0.95, 0.95], [0.5, 0.6]], "1 of 1"),
+    ],
+)
+def test_who_failed_keeps_the_reason_and_counts_seeds_that_ended(
+    status: Status, found: list[list[float]], seeds: str
+) -> None:
+    """Nothing of an untrue label counts, even if it reached the target."""
+    rows = [row for seed, one in enumerate(found) for row in trained_to(IPEX_BF16, seed, one)]
+    failures = {IPEX_BF16: WorkerError(status, "why it failed")}
+    page = accuracy_page.page(rows, 0.9, failures, DEFAULT, max_steps=40)
+    assert "why it failed" in page.lead[0]
+    assert ("reached from" in page.lead[0]) == (seeds != NOTHING)
+    cells = page.tables[0].rows[0].cells
+    assert cells[1].text == seeds
+    assert (cells[3].text == NOTHING) == (seeds == NOTHING)
+    assert (cells[-1].text, cells[-1].note) == (status, "why it failed")
+
+
+@pytest.mark.parametrize("max_steps", [16, None])
+def test_a_seed_that_the_budget_cut_does_not_count(max_steps: int | None) -> None:
+    """One that ended without the target does."""
+    rows = [
+        *trained_to(IPEX, 0, [0.5, 0.95, 0.95]),
+        *trained_to(IPEX, 1, [0.5, 0.6]),
+        *trained_to(STOCK_DEFAULT, 0, [0.5, 0.95, 0.95]),
+        *trained_to(STOCK_DEFAULT, 1, [0.5, 0.6, 0.6]),
+    ]
+    page = accuracy_page.page(rows, 0.9, {}, DEFAULT, max_steps=max_steps)
+    assert [row.cells[1].text for row in page.tables[0].rows] == ["1 of 1", "1 of 2"]
+
+
 def test_emulated_training_is_said_to_be(bench: Any) -> None:
     """It is no note of the study, because nothing was left out."""
     bench.answers = scripted(bench)
@@ -205,6 +247,14 @@ def test_emulated_training_is_said_to_be(bench: Any) -> None:
     assert study.notes == []
     emulated, _ = Measured(prepared=study.prepared).caveats()
     assert emulated == f"This CPU emulates the dtype of {IPEX_BF16}."
+
+
+def test_a_training_keeps_what_its_images_are(bench: Any) -> None:
+    """So that the page can warn of synthetic ones."""
+    bench.answers = scripted(bench)
+    bench.data = {"source": "synthetic"}
+    _, study = trained(bench, [0])
+    assert study.data == bench.data
 
 
 def evaluation(participant: str, seed: int, step: int, right: float) -> AccuracyRow:

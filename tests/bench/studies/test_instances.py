@@ -12,14 +12,13 @@ from bench.plan.profiles import PROFILES
 from bench.plan.scenario import Status
 from bench.plan.thresholds import DEFAULT
 from bench.studies import instances
+from bench.studies.instances import InstanceRow
 from bench.studies.measured import Measured
 from bench.studies.parallel_workers import Instances
 from bench.studies.study_folder import StudyRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from bench.studies.instances import InstanceRow
 
 ASKED = StudyRequest(profile=PROFILES["smoke"], results=None)  # type: ignore[arg-type] # unused
 
@@ -104,6 +103,52 @@ def test_a_configuration_that_failed_keeps_its_row_with_the_reason() -> None:
     (row,) = page.tables[0].rows
     assert row.cells[-1].text == "out_of_memory"
     assert "killed by the kernel" in row.cells[-1].note
+
+
+def blocks(name: str, ms: float, launches: int) -> list[InstanceRow]:
+    """Four blocks a launch of a configuration in the group of two processes with a core each."""
+    count, cores = name.removesuffix("#control").rsplit("/", 1)[1].split("x")
+    return [
+        InstanceRow(
+            run_id="run",
+            participant=name,
+            group="2x1",
+            base="" if name == "stock-default/1x2" else "stock-default/1x2",
+            launch=launch,
+            round=turn,
+            position=0,
+            instances=int(count),
+            cores=int(cores),
+            batch_size=1,
+            calls=20,
+            ms_per_call=ms * (1 + 0.001 * ((launch * 7 + turn * 3) % 5)),
+            images_per_s=1000 / ms,
+        )
+        for launch in range(launches)
+        for turn in range(4)
+    ]
+
+
+@pytest.mark.parametrize("is_refuted", [False, True])
+def test_a_configuration_that_failed_later_does_not_lead(is_refuted: bool) -> None:
+    """Killed in the second launch, or refuted: its reason stands beside what it showed before."""
+    whole, pair, reason = "stock-default/1x2", "stock-default/2x1", "killed for memory in launch 2"
+    rows = [
+        *blocks(whole, 160.0, 2),
+        *blocks(f"{whole}#control", 160.0, 2),
+        *blocks(pair, 120.0, 2 if is_refuted else 1),
+    ]
+    measured = Measured()
+    if is_refuted:
+        measured.contradictions[pair] = reason
+    else:
+        measured.failures[pair] = WorkerError(Status.OUT_OF_MEMORY, reason)
+    page = instances.page(rows, measured, DEFAULT)
+    assert [sentence.split(":")[0] for sentence in page.lead] == [whole, pair]
+    assert reason in page.lead[1]
+    shown = page.tables[0].rows[1].cells[-1]
+    assert shown.text == ("ok" if is_refuted else "out_of_memory")
+    assert reason in shown.note
 
 
 @dataclass

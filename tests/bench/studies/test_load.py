@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,7 @@ from bench.studies.measured import Measured
 from bench.studies.study_folder import StudyRequest
 from bench.text.wording import NOTHING
 from bench.worker import arrivals
+from bench.worker.conditions import DIFFERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,13 +43,19 @@ def scripted(bench: Any, service_ms: dict[str, float]) -> Any:
     return answer
 
 
-def measured(bench: Any, service_ms: dict[str, float], rates: tuple[float, ...]) -> list[LoadRow]:
+def measured(
+    bench: Any, service_ms: dict[str, float], rates: tuple[float, ...], requests: int = 40
+) -> list[LoadRow]:
     """The rows of a whole study."""
     bench.answers = {"serve": scripted(bench, service_ms)}
     bench.call_ms = service_ms
     rows: list[LoadRow] = []
     turns = Turns(
-        run_id="run", requests=40, record=rows.append, rates=rates, now_ns=lambda: bench.clock.ns
+        run_id="run",
+        requests=requests,
+        record=rows.append,
+        rates=rates,
+        now_ns=lambda: bench.clock.ns,
     )
     study = bench.study([load.group_of(ASKED)], turns)
     study.checks = turns
@@ -55,10 +63,28 @@ def measured(bench: Any, service_ms: dict[str, float], rates: tuple[float, ...])
     return rows
 
 
+def rows_of(latencies_ms: list[float]) -> list[LoadRow]:
+    """One block of stock default at one rate."""
+    return [
+        LoadRow(
+            run_id="run",
+            participant="stock-default",
+            launch=0,
+            round=0,
+            position=0,
+            rate_per_s=2.0,
+            request=number,
+            latency_ms=latency,
+            service_ms=1.0,
+        )
+        for number, latency in enumerate(latencies_ms)
+    ]
+
+
 def test_a_faster_way_serves_a_higher_rate_within_the_bound(bench: Any) -> None:
     """Stock takes 100 ms a call and IPEX 50: at 9 a second only one of them keeps up."""
     service = {"stock-default": 100.0, IPEX_FUSED: 50.0}
-    rows = measured(bench, service, (1.0, 9.0, 30.0))
+    rows = measured(bench, service, (1.0, 9.0, 30.0), requests=80)
     highest = load.highest_rates(load.served(rows, DEFAULT), bound_ms=500.0)
     assert highest["stock-default"] == 1.0
     assert highest[IPEX_FUSED] == 9.0
@@ -128,14 +154,20 @@ def test_named_rates_are_served_without_stock_default(bench: Any) -> None:
 
 @pytest.mark.parametrize("name", ["smoke", "standard", "full"])
 def test_the_fewest_rounds_of_one_launch_have_a_p99(name: str) -> None:
-    """Whatever the budget is, the study has its answer."""
-    requests = STUDIES.load_requests[name] * PROFILES[name].min_rounds
-    blocks = {(0, 0): [1.0] * requests}
-    assert arrivals.percentile(blocks, 0.99, beyond=STUDIES.beyond_percentile, draws=1, seed=1) == (
-        1.0,
-        1.0,
-        1.0,
-    )
+    """Whatever the budget is; so few have no upper end, so they can show that it misses a bound."""
+    rows = rows_of([1.0] * STUDIES.load_requests[name] * PROFILES[name].min_rounds)
+    (found,) = load.served(rows, DEFAULT)
+    assert found.p99 == (1.0, 1.0, math.inf)
+    assert not found.meets(1e9)
+
+
+@pytest.mark.parametrize(("requests", "within"), [(367, "not shown"), (368, "yes")])
+def test_a_bound_is_kept_only_by_enough_requests(requests: int, within: str) -> None:
+    """.99 to the power of 367 is above .025: all of them may lie below p99."""
+    page = load.page(rows_of([1.0] * requests), Measured(), DEFAULT, 300.0)
+    *_, p99, shown = page.tables[0].rows[0].cells
+    assert (shown.text, "∞" in p99.note) == (within, within == "not shown")
+    assert any("upper end" in sentence for sentence in page.lead) == (within == "not shown")
 
 
 def test_rates_above_one_that_is_missed_do_not_count() -> None:
@@ -186,3 +218,14 @@ def test_an_untrue_label_has_no_rate() -> None:
     one = load.Served(participant="a", rate_per_s=1.0, requests=100, p50=good, p99=good)
     (sentence,) = load.lead([one], Measured(contradictions={"a": "it ran in f32"}), 300.0)
     assert sentence == "a: invalid, it ran in f32."
+
+
+def test_a_worker_under_other_conditions_has_no_rate() -> None:
+    """As in the other studies; the table says it, too."""
+    (row, *_) = rows = rows_of([1.0] * 400)
+    measured = Measured(workers={row.participant: {DIFFERS: ["threads: 2 against 4"]}})
+    page = load.page(rows, measured, DEFAULT, 300.0)
+    assert "invalid" in page.lead[0]
+    assert "threads: 2 against 4" in page.lead[0]
+    shown = page.tables[0].rows[0].cells[-1]
+    assert (shown.text, "threads: 2 against 4" in shown.note) == ("invalid", True)

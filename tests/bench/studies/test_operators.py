@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from bench.errors import UsageError
+from bench.errors import UsageError, WorkerError
 from bench.plan.operators import CASES, Detection, Pattern, case_named, cases_matching
-from bench.plan.scenario import AUTO_KERNELS, Layout
+from bench.plan.scenario import AUTO_KERNELS, Layout, Status
 from bench.plan.thresholds import DEFAULT
 from bench.store import records
 from bench.studies import operators, operators_page
@@ -229,6 +229,36 @@ def test_patterns_agree_up_to_the_order_of_additions(bench: Any, tmp_path: Path)
     assert found["ipex torchscript on"].fusion_verdict == "invalid"
 
 
+@pytest.mark.parametrize("is_crashed", [True, False])
+def test_a_gain_that_is_not_known_has_its_reason(
+    bench: Any, tmp_path: Path, is_crashed: bool
+) -> None:
+    """The twin without fusion crashed or had other outputs; over stock there is a verdict."""
+    pattern(bench)
+    name, values = f"{CONV.name}/ipex-torchscript", {}
+    if is_crashed:
+        bench.refused = {name: WorkerError(Status.CRASHED, "the worker died")}
+    else:
+        values = {"ipex-torchscript": [9.0, 9.0]}
+    rows = measured_rows(bench, CONV, tmp_path, **values)
+    (ipex,) = (row for row in rows if (row.backend, row.fusion) == ("ipex", "on"))
+    reason = "the worker died" if is_crashed else operators.OTHER_OUTPUTS
+    assert (ipex.verdict, ipex.reason, ipex.fusion_verdict) == ("faster", None, "invalid")
+    assert reason in (ipex.fusion_reason or "")
+    page = operators_page.page(rows)
+    assert reason in page.lead[0]
+    assert reason in page.tables[0].rows[rows.index(ipex)].cells[-1].note
+
+
+@pytest.mark.parametrize("case", [ROI, CONV])
+def test_outputs_that_are_no_numbers_differ(bench: Any, tmp_path: Path, case: Case) -> None:
+    """NaN is within no tolerance."""
+    (detection if case is ROI else pattern)(bench)
+    worker = "ipex" if case is ROI else "ipex-torchscript-fusion"
+    rows = measured_rows(bench, case, tmp_path, **{worker: [1.0, float("nan")]})
+    assert (rows[-1].verdict, rows[-1].reason) == ("invalid", operators.OTHER_OUTPUTS)
+
+
 # ---- cases, files, command -----------------------------------------------------------------------
 
 
@@ -260,8 +290,8 @@ def test_a_file_of_an_earlier_version_is_read(bench: Any, tmp_path: Path) -> Non
     detection(bench)
     rows = measured_rows(bench, ROI, tmp_path)
     later = ["mode", "fusion", "fused", "fusion_gain", "fusion_gain_low", "fusion_gain_high"]
-    later += ["fusion_verdict", "options"]
-    assert [one.name for one in fields(OperatorRow)][-8:] == later
+    later += ["fusion_verdict", "options", "fusion_reason"]
+    assert [one.name for one in fields(OperatorRow)][-9:] == later
     path = tmp_path / "operators.csv"
     records.replace_rows(path, rows, OperatorRow)
     lines = [line.rsplit(",", len(later))[0] for line in path.read_text().splitlines()]

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 
 from bench.engine.participants import Group, Participant, control_of
 from bench.errors import WorkerError
+from bench.plan.profiles import PROFILES
 from bench.plan.scenario import Status, Task, stock_default
 from bench.plan.thresholds import DEFAULT
+from bench.store.records import RunWriter
+from bench.studies import page as pages
+from bench.studies.study_folder import Place, StudyRequest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SCENARIO = stock_default(Task.INFERENCE, 1)
 STOCK = Participant(name="stock", scenario=SCENARIO, worker="stock")
@@ -68,6 +76,22 @@ def test_what_a_participant_varies_on_purpose_may_differ(bench: Any) -> None:
     group = Group(name="g", participants=(STOCK, control_of(STOCK), varied))
     measured = bench.study([group]).measure()
     assert measured.judge(DEFAULT).compare("fast", "stock", group="g").verdict == "same"
+
+
+@pytest.mark.parametrize(("source", "warned"), [("synthetic", True), ("folder", False)])
+def test_a_study_keeps_what_its_images_are(
+    bench: Any, tmp_path: Path, source: str, warned: bool
+) -> None:
+    """Its page warns of synthetic ones; one of an earlier version does not say."""
+    bench.data = {"source": source, "images": 8}
+    request = StudyRequest(profile=PROFILES["smoke"], results=tmp_path)
+    place = Place(folder=tmp_path, request=request, environment={}, writer=Mock(spec=RunWriter))
+    study = bench.study([GROUP])
+    with place.finished(study):
+        study.measure()
+    assert place.environment["data"] == bench.data
+    assert any("Synthetic pills" in one for one in pages.warnings(place.environment)) == warned
+    assert not any("Synthetic" in one for one in pages.warnings({"complete": True}))
 
 
 def test_a_used_up_budget_ends_after_the_launch_that_runs_and_says_so(bench: Any) -> None:

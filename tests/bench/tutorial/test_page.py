@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from bench.plan.scenario import CONTROL_SUFFIX
+from bench.plan.scenario import AUTO_KERNELS, CONTROL_SUFFIX
 from bench.store import records
 from bench.studies.accuracy import AccuracyRow
-from bench.studies.operators import OperatorRow
+from bench.studies.operators import NOTHING_FUSED, OperatorRow
 from bench.tutorial import page
 from bench.tutorial.finding import DOES_NOT, HOLDS, UNSEEN
 from bench.tutorial.measure import DONE, FAILED, Outcome, Tutorial
@@ -182,11 +184,52 @@ def operator_row(backend: str, verdict: str, speedup: float | None) -> OperatorR
 def test_an_operator_is_faster_only_if_every_case_is(
     tutorial: Tutorial, verdicts: tuple[str, ...], expected: str
 ) -> None:
-    """The control is no case."""
+    """The control is no scenario of IPEX."""
     rows = [operator_row("ipex", verdict, 1.5 + n) for n, verdict in enumerate(verdicts)]
     rows.append(operator_row(f"stock{CONTROL_SUFFIX}", "same", 1.0))
     put_study(tutorial, "operators", "operators", rows, OperatorRow)
     assert verdict_of(tutorial, "operators", "nms") == expected
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected", "number"),
+    [
+        (("faster", "invalid"), HOLDS, "1 of 1 scenario"),
+        (("same", "invalid"), DOES_NOT, "0 of 1 scenario"),
+        (("invalid", "invalid"), UNSEEN, "other outputs"),
+    ],
+)
+def test_refuted_operators_do_not_count(
+    tutorial: Tutorial, verdicts: tuple[str, ...], expected: str, number: str
+) -> None:
+    """Neither for the statement nor against it; the reason is told."""
+    rows = [
+        replace(
+            operator_row("ipex", verdict, 1.5 + n),
+            reason="other outputs" if verdict == "invalid" else None,
+        )
+        for n, verdict in enumerate(verdicts)
+    ]
+    put_study(tutorial, "operators", "operators", rows, OperatorRow)
+    ((verdict, told),) = findings(tutorial, "operators").values()
+    assert verdict == expected
+    assert number in told
+    assert "other outputs" in told
+    assert "2.50" not in told
+
+
+def test_what_mkl_does_not_fuse_is_told_apart_from_a_defect(tutorial: Tutorial) -> None:
+    """IPEX's default linear layer has no fused figure; with oneDNN's it has one."""
+    linear = replace(operator_row("ipex", "faster", 1.5), operator="linear-relu", fusion="on")
+    default = replace(linear, verdict="invalid", reason=NOTHING_FUSED, fused="nothing", speedup=1.2)
+    selected = replace(linear, options=AUTO_KERNELS, fused="inner_product+eltwise_relu")
+    for rows, expected in (([default, selected], HOLDS), ([default], UNSEEN)):
+        shutil.rmtree(tutorial.place.of("operators"), ignore_errors=True)
+        put_study(tutorial, "operators", "operators", rows, OperatorRow)
+        ((verdict, told),) = findings(tutorial, "operators").values()
+        assert verdict == expected
+        assert "MKL" in told
+        assert ("1.50" in told, "1.20" in told) == (expected == HOLDS, False)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import pytest
 
 from bench.worker import arrivals
-from tests.known import known
 
 MS = 1_000_000
 
@@ -59,21 +58,6 @@ def test_poisson_arrivals_have_their_rate_and_are_the_same_for_the_same_seed() -
     assert statistics.stdev(gaps) == pytest.approx(1 / 50, rel=0.05)
     assert offsets == arrivals.poisson(50.0, 20_000, 1)
     assert offsets != arrivals.poisson(50.0, 20_000, 2)
-
-
-def test_a_percentile_needs_requests_beyond_it() -> None:
-    """The p99 of fifty is their maximum under another name."""
-    few = {(0, 0): [1.0] * 50}
-    assert arrivals.percentile(few, 0.99, beyond=1, draws=50, seed=1) is None
-    assert arrivals.percentile(few, 0.5, beyond=1, draws=50, seed=1) == (1.0, 1.0, 1.0)
-
-
-def test_the_interval_of_a_percentile_resamples_whole_blocks() -> None:
-    """One bad block of many makes the interval wide, however many requests it holds."""
-    blocks = {(0, number): [10.0] * 100 for number in range(9)} | {(0, 9): [90.0] * 100}
-    found = known(arrivals.percentile(blocks, 0.99, beyond=1, draws=400, seed=1))
-    estimate, low, high = found
-    assert (estimate, low, high) == (90.0, 10.0, 90.0)
 
 
 def test_throughput_counts_only_while_all_instances_work() -> None:
