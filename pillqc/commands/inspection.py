@@ -128,7 +128,7 @@ def inspect_command(  # more than 8 parameters: click passes one for each option
     way, doubt = choose(backend)
     if doubt:
         click.echo(f"backend auto: {doubt}", err=True)
-    loaded = loaded_model(model, comparing=True)
+    loaded = loaded_model(model, comparing=True, size=size if threshold is None else None)
     loaded = _with_threshold(loaded, threshold, max_false_rejects)
     terms = decision_terms(loaded)
     loaded = accelerate(loaded, way)
