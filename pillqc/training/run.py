@@ -242,10 +242,7 @@ def _check_names_only(run: TrainingRun, loaded: LoadedModel) -> None:
     if loaded.card is None or not loaded.trained:
         raise UsageError(f"--names-only needs the weights of a trained model, not {loaded.name}")
     if run.size not in (0, loaded.size):
-        raise UsageError(
-            f"--names-only keeps the thresholds of {loaded.name}, which were chosen at"
-            f" {loaded.size} px: leave out --size {run.size}"
-        )
+        raise UsageError(f"--names-only keeps thresholds of {loaded.size} px: leave out --size")
 
 
 def _can_choose(validation: Sequence[Sample]) -> bool:
