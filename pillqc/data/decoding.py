@@ -59,6 +59,7 @@ programs decode them. TGA is last, because it has no magic number."""
 SUFFIXES: Final = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 MAX_PIXELS: Final = 100_000_000
 """Larger images are refused before they are decoded: they are mistakes or attacks."""
+TOO_LARGE: Final = "too large for this machine's memory"
 _LIMIT: Final = f"{MAX_PIXELS // 1_000_000} megapixels"
 _ADDRESS: Final = re.compile(r"(^|/)(data:|[a-z][a-z0-9+.-]+:/)", re.IGNORECASE)
 """`https://...` and `s3://...`, of which a `Path` keeps one slash."""
@@ -193,7 +194,7 @@ def _with_file(path: Path, use: Callable[[BinaryIO], Result]) -> Result:
     except UnidentifiedImageError as error:
         raise DataError(path, "not an image that can be read") from error
     except MemoryError as error:
-        raise DataError(path, "too large for this machine's memory") from error
+        raise DataError(path, TOO_LARGE) from error
     except Exception as error:
         message = " ".join(str(error).split())[:200] or type(error).__name__
         raise DataError(path, f"damaged or unreadable image ({message})") from error

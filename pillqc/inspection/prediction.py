@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import torch
 
+from pillqc.data.decoding import TOO_LARGE
 from pillqc.data.decoding_process import read_picture
 from pillqc.data.images import normalised
 from pillqc.errors import DataError
@@ -126,7 +127,7 @@ def decode(path: Path | Unreadable, size: int) -> Decoded | Unreadable:
     except DataError as error:
         return Unreadable(path=path, reason=error.reason)
     except MemoryError:
-        return Unreadable(path=path, reason="too large for this machine's memory")
+        return Unreadable(path=path, reason=TOO_LARGE)
 
 
 def _predict_batch(
