@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 UNTRAINED: Final = (
     "THE MODEL IS UNTRAINED: its decisions mean nothing; give a trained one with --model"
 )
+_OTHER_SIZE: Final = (
+    "THE MODEL'S THRESHOLDS WERE CHOSEN AT {} px: at {} px they may decide wrongly, so leave out"
+    " --size"
+)
 _MODELS: Final = (".safetensors", ".pt", ".pt2", ".pth", ".onnx")
 _FAILED, _SUSPICIOUS, _BOTH = 1, 3, 4
 
@@ -123,16 +127,23 @@ def refuse_to_replace(outputs: Mapping[str, Path | None]) -> None:
             raise UsageError(f"{other} and {option} name the same file, {path}")
 
 
-def loaded_model(model: str | None, *, comparing: bool = False) -> LoadedModel:
-    """Return the model that `--model` names, and warn if it is untrained.
+def loaded_model(
+    model: str | None, *, comparing: bool = False, size: int | None = None
+) -> LoadedModel:
+    """Return the model that `--model` names; warn if it is untrained or its thresholds do not fit.
 
-    `comparing` is whether it may be one of `pillqc compare`.
+    Args:
+        model: a file or a name.
+        comparing: whether it may be one of `pillqc compare`.
+        size: side in pixels of the pictures that its thresholds shall decide about; None: its own.
     """
     from pillqc.model.network import load_model
 
     loaded = load_model(model, comparing=comparing)
     if not loaded.trained:
         click.echo(UNTRAINED, err=True)
+    elif size not in (None, loaded.size):
+        click.echo(_OTHER_SIZE.format(loaded.size, size), err=True)
     return loaded
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -82,9 +83,9 @@ def compare_command(  # more than 8 parameters: click passes one for each option
 ) -> None:
     """Make a model from pictures of good pills.
 
-    PATHS are such pictures, or folders of them, of any product. No bad picture and no mask is
-    needed. `pillqc inspect` and `pillqc evaluate` use the model as any other. Pills must lie alike
-    in all pictures.
+    PATHS are such pictures, or folders of nothing else, of any product. No bad picture and no mask
+    is needed. `pillqc inspect` and `pillqc evaluate` use the model as any other. Pills must lie
+    alike in all pictures.
 
     Good pills differ, by specks for example. Which differences are defects the model learns in a
     few minutes, from defects that are invented on the good pictures and, with --bad, from real
@@ -114,6 +115,9 @@ def compare_command(  # more than 8 parameters: click passes one for each option
     found = _pictures(paths)
     if not mixed:
         _refuse_mixture(found)
+        _refuse_several_folders(paths, found)
+        for folder, count in Counter(path.parent for path in found).items():
+            note(f"{folder}: {count} pictures taken for good pills")
     import torch
 
     from pillqc.model.artifact import check_writable, save_artifact
@@ -214,4 +218,18 @@ def _refuse_mixture(found: Iterable[Path]) -> None:
             raise UsageError(
                 f"{shown(good.parent)}: has pictures of {good.name} pills and of"
                 f" {shown(min(others))}: give {shown(good)}, or --mixed"
+            )
+
+
+def _refuse_several_folders(paths: Iterable[Path], found: Iterable[Path]) -> None:
+    """Refuse a folder with pictures in several folders: nobody said that all of them are good."""
+    folders = sorted({path.parent.resolve() for path in found})
+    for root in paths:
+        place = root.resolve()
+        below = [folder for folder in folders if folder.is_relative_to(place)]
+        if len(below) > 1:
+            names = ", ".join(str(folder.relative_to(place)) for folder in below)
+            raise UsageError(
+                f"{shown(root)}: has pictures in several folders ({shown(names)}): give those of"
+                " good pills one by one, or --mixed"
             )

@@ -122,7 +122,7 @@ def evaluate_command(  # more than 8 parameters: click passes one for each optio
     from pillqc.evaluation.card_figures import check_card, write_figures
     from pillqc.evaluation.evaluate import evaluate, samples_to_judge
 
-    loaded = loaded_model(model, comparing=True)
+    loaded = loaded_model(model, comparing=True, size=size)
     if write_card:
         check_card(loaded)
     samples = samples_to_judge(loaded, found, split, data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,6 +109,7 @@ def inspect_command(  # more than 8 parameters: click passes one for each option
       pillqc inspect tray/ --shards out/ --shard 2/4    on the second of four machines
     """
     from pillqc.commands.text import CsvLines, inspection_line
+    from pillqc.data.read_options import current_options
     from pillqc.inspection.drift import drift_check
     from pillqc.inspection.inspector import Tally, decision_terms, find_images, inspect
     from pillqc.inspection.novelty import advice
@@ -127,7 +129,7 @@ def inspect_command(  # more than 8 parameters: click passes one for each option
     way, doubt = choose(backend)
     if doubt:
         click.echo(f"backend auto: {doubt}", err=True)
-    loaded = loaded_model(model, comparing=True)
+    loaded = loaded_model(model, comparing=True, size=size if threshold is None else None)
     loaded = _with_threshold(loaded, threshold, max_false_rejects)
     terms = decision_terms(loaded)
     loaded = accelerate(loaded, way)
@@ -145,10 +147,12 @@ def inspect_command(  # more than 8 parameters: click passes one for each option
         from pillqc.inspection.shards import fingerprint, inspect_shard, parse_shard
 
         part, listed = parse_shard(shard), list(images)
-        common = fingerprint(listed, repr(terms), size)
+        settings = {"terms": asdict(terms), "size": size, "bits": current_options().bits}
+        common = fingerprint(listed, settings | {"way": asdict(way)})
         found = inspect_shard(part, shards, listed, common=common, inspect=results)
         before = f", {found.done_before} were done before" if found.done_before else ""
-        click.echo(f"{part.path(shards)}: {found.done_now} images inspected{before}")
+        again = f", {found.changed} of them again: their files changed" if found.changed else ""
+        click.echo(f"{part.path(shards)}: {found.done_now} images inspected{again}{before}")
         click.echo(f"{found.tally}\n{terms}", err=True)
         return
     tally = Tally()

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from pillqc.data.bit_depth import UnknownRangeError, to_eight_bit
 from pillqc.data.marker import MARK, is_drawing
@@ -59,11 +59,14 @@ programs decode them. TGA is last, because it has no magic number."""
 SUFFIXES: Final = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 MAX_PIXELS: Final = 100_000_000
 """Larger images are refused before they are decoded: they are mistakes or attacks."""
+TOO_LARGE: Final = "too large for this machine's memory"
 _LIMIT: Final = f"{MAX_PIXELS // 1_000_000} megapixels"
 _ADDRESS: Final = re.compile(r"(^|/)(data:|[a-z][a-z0-9+.-]+:/)", re.IGNORECASE)
 """`https://...` and `s3://...`, of which a `Path` keeps one slash."""
 _ORIENTATION: Final = 0x0112
 """EXIF's tag; 1 is upright, 5 to 8 swap the sides."""
+_WIDTH, _LENGTH = 256, 257
+"""TIFF's tags of the size as stored."""
 _MULTI_FRAME: Final = ("AVIF", "GIF", "MPO", "PNG", "TIFF", "WEBP")
 """Formats of several frames or pages; the "frames" of a PSD are layers of one picture."""
 _LOSSY: Final = ("JPEG", "JPEG2000", "MPO", "WEBP", "AVIF")
@@ -81,11 +84,12 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredMask:
-    """The pixels of a mask file, not turned upright."""
+    """The pixels of a mask file, turned upright by its own metadata."""
 
     levels: NDArray[Any]
     """One number a pixel (H, W), 0 where there is no defect."""
     orientation: int
+    """By which they were turned; 1 if nothing says that the mask was ever turned."""
     lossy: bool
     """Whether its format changes levels near edges."""
 
@@ -128,7 +132,7 @@ def decode_layout(path: Path) -> Layout:
 
     def layout(file: BinaryIO) -> Layout:
         image = _open_checked(path, file)
-        return Layout(size=image.size, orientation=_orientation(image))
+        return Layout(size=_stored_size(image), orientation=_orientation(image))
 
     return _with_file(path, layout)
 
@@ -190,7 +194,7 @@ def _with_file(path: Path, use: Callable[[BinaryIO], Result]) -> Result:
     except UnidentifiedImageError as error:
         raise DataError(path, "not an image that can be read") from error
     except MemoryError as error:
-        raise DataError(path, "too large for this machine's memory") from error
+        raise DataError(path, TOO_LARGE) from error
     except Exception as error:
         message = " ".join(str(error).split())[:200] or type(error).__name__
         raise DataError(path, f"damaged or unreadable image ({message})") from error
@@ -217,7 +221,9 @@ def _picture(path: Path, file: BinaryIO, bits: int | None) -> Picture:
 def _stored_mask(path: Path, file: BinaryIO) -> StoredMask:
     image = _open_checked(path, file)
     _check_colours(path, image)
+    orientation = _orientation(image)
     levels = _mask_levels(image)
+    levels = turn_upright(levels, _orientation(image))  # Pillow has turned a TIFF by now
     if not np.isfinite(levels).all() or levels.min() < 0:
         raise DataError(
             path, "holds negative values, NaN or infinity; the background must be 0, defects above"
@@ -229,7 +235,7 @@ def _stored_mask(path: Path, file: BinaryIO) -> StoredMask:
             f"has {frames} pages or frames; a mask is one picture, or a folder of several that is"
             " called like the image",
         )
-    return StoredMask(levels=levels, orientation=_orientation(image), lossy=image.format in _LOSSY)
+    return StoredMask(levels=levels, orientation=orientation, lossy=image.format in _LOSSY)
 
 
 def _mask_levels(image: Image.Image) -> NDArray[Any]:
@@ -265,7 +271,15 @@ def _frames(image: ImageFile.ImageFile, file: BinaryIO) -> int:
     return int(getattr(_open(file), "n_frames", 1)) if image.format in _MULTI_FRAME else 1
 
 
+def _stored_size(image: ImageFile.ImageFile) -> tuple[int, int]:
+    """Return width and height as stored: of a turned TIFF some versions of Pillow swap them."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return image.size
+    return int(image.tag_v2[_WIDTH]), int(image.tag_v2[_LENGTH])
+
+
 def _orientation(image: Image.Image) -> int:
+    """Return by which orientation an image is still to be turned; loading turns a TIFF."""
     found = image.getexif().get(_ORIENTATION, 1)
     return found if found in range(1, 9) else 1
 

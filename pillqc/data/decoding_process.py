@@ -25,6 +25,7 @@ import numpy as np
 from PIL import Image
 
 from pillqc.data.decoding import (
+    TOO_LARGE,
     Layout,
     Picture,
     StoredMask,
@@ -196,7 +197,7 @@ def serve() -> None:
         except DataError as error:
             facts = {"reason": error.reason}
         except MemoryError:
-            facts = {"reason": "too large for this machine's memory"}
+            facts = {"reason": TOO_LARGE}
         signal.setitimer(signal.ITIMER_REAL, 0)
         connection.send_bytes(json.dumps(facts).encode())
         if data is not None:

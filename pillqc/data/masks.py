@@ -144,8 +144,8 @@ def _read_file(path: Path, sample: Sample, layout: Layout) -> _Mask:
     mask = read_stored_mask(path)
     size = mask.levels.shape[::-1]
     sizes = f"{_format_size(size)} pixels, {sample.path} {_format_size(layout.size)}"
-    orientation = mask.orientation
-    if orientation == 1 and layout.orientation != 1 and _same_aspect(size, layout.size):
+    orientation = 1
+    if mask.orientation == 1 and layout.orientation != 1 and _same_aspect(size, layout.size):
         if _same_aspect(size, layout.upright_size):
             raise DataError(
                 path,

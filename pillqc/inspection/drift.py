@@ -86,6 +86,8 @@ def read_reference(kept: Mapping[str, Any]) -> Reference | None:
     values = [*found.mean.values(), *found.deviation.values(), found.limit]
     if found.mean.keys() != found.deviation.keys() or not np.isfinite(values).all():
         raise ValueError("the drift reference is not one of finite numbers")
+    if unknown := found.mean.keys() - set(STATISTICS):
+        raise ValueError(f"no statistic is called {min(unknown)!r}")
     return found
 
 

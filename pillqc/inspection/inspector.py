@@ -259,10 +259,13 @@ class Tally:
 def decide(
     bad: float, threshold: float, undecided: tuple[float, float] | None = None
 ) -> Literal["good", "bad", "undecided"]:
-    """Return the decision for a probability; inside the band a person should look."""
+    """Return the decision for a probability; inside the band a person should look.
+
+    A pill is good only if its probability is below the threshold: NaN never is.
+    """
     if undecided is not None and undecided[0] <= bad < undecided[1]:
         return "undecided"
-    return "bad" if bad >= threshold else "good"
+    return "good" if bad < threshold else "bad"
 
 
 def _decided(result: Prediction, loaded: LoadedModel, terms: Terms) -> Inspection:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from PIL import Image, ImageDraw
 
+from pillqc.data.decoding import TOO_LARGE
 from pillqc.data.decoding_process import read_image
 from pillqc.data.marker import save_drawing
 from pillqc.errors import DataError, writing
@@ -32,6 +33,9 @@ _STRONGEST: Final = 0.6
 _EDGE: Final = 6
 """Margin of the text under a picture, in pixels."""
 _COLUMNS: Final = 72
+_LONGEST_SIDE: Final = 2048
+"""Pixels of a photograph in a picture: drawing takes some 100 bytes a pixel, and people look at it
+on a screen."""
 _LONGEST: Final = 200
 """Bytes of a picture's name before its hash; most file systems allow 255 in all."""
 
@@ -61,6 +65,8 @@ class Album:
             save_drawing(draw(result), path)
         except DataError as error:
             return replace(result, picture_error=error.reason)
+        except MemoryError:
+            return replace(result, picture_error=TOO_LARGE)
         except OSError as error:
             return replace(result, picture_error=f"cannot be written ({error.strerror or error})")
         return result
@@ -76,14 +82,17 @@ def picture_name(path: Path) -> str:
 def draw(result: Inspection) -> Image.Image:
     """Draw the photograph with boxes, beside it the heat map, and lines of text below.
 
-    For a pill that is not good, the map of the most likely defect is the third picture, if the
-    model names defects.
+    A large photograph is drawn smaller. For a pill that is not good, the map of the most likely
+    defect is the third picture, if the model names defects.
     """
     photo = read_image(result.path)
+    columns, rows = photo.size
+    photo.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
     colour = _COLOURS.get(result.decision, (128, 128, 128))
     marked = photo.copy()
     pen = ImageDraw.Draw(marked)
-    for box in result.boxes:
+    for whole in result.boxes:
+        box = whole.scaled(photo.width / columns, photo.height / rows)
         edges = (box.left, box.top, max(box.right - 1, box.left), max(box.bottom - 1, box.top))
         pen.rectangle(edges, outline=colour, width=max(photo.width // 150, 1))
     text = "\n".join(_text_lines(result)).encode("ascii", "backslashreplace").decode()

@@ -7,6 +7,7 @@ for result in predict(loaded.model, paths, size=224):
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from itertools import islice
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import torch
 
+from pillqc.data.decoding import TOO_LARGE
 from pillqc.data.decoding_process import read_picture
 from pillqc.data.images import normalised
 from pillqc.errors import DataError
@@ -35,6 +37,7 @@ _READ_AHEAD: Final = 2
 """Batches that are decoded while one is computed; more would only use memory."""
 _NONE: Final = np.empty(0, np.float32)
 """Of a model that names no defects."""
+_NO_NUMBER: Final = "the model's result is no finite number; take another copy of its file"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +68,7 @@ class Prediction:
 
 @dataclass(frozen=True, kw_only=True)
 class Unreadable:
-    """A file that could not be used."""
+    """A file that could not be used, or of which the model says nothing."""
 
     path: Path
     reason: str
@@ -124,14 +127,14 @@ def decode(path: Path | Unreadable, size: int) -> Decoded | Unreadable:
     except DataError as error:
         return Unreadable(path=path, reason=error.reason)
     except MemoryError:
-        return Unreadable(path=path, reason="too large for this machine's memory")
+        return Unreadable(path=path, reason=TOO_LARGE)
 
 
 def _predict_batch(
     model: CustomVGG, decoded: list[Decoded | Unreadable]
 ) -> Iterator[Prediction | Unreadable]:
     usable = [item for item in decoded if isinstance(item, Decoded)]
-    results: Iterator[Prediction] = iter(())
+    results: Iterator[Prediction | Unreadable] = iter(())
     if usable:
         started = time.perf_counter()
         with torch.inference_mode():
@@ -140,23 +143,38 @@ def _predict_batch(
         ms = (time.perf_counter() - started) * 1000.0
         heat, shares = maps.float().numpy(), probabilities.float().numpy()
         results = (
-            Prediction(
-                path=item.path,
-                bad=_probability_of_bad(shares[index]),
-                heat=heat[index, BAD],
-                width=item.width,
-                height=item.height,
-                ms=item.ms + ms,
-                batch=len(usable),
-                notes=item.notes,
-                statistics=item.statistics,
-                defects=shares[index, len(CLASSES) :],
-                defect_heat=heat[index, len(CLASSES) :],
-            )
+            _prediction(item, shares[index], heat[index], ms=item.ms + ms, batch=len(usable))
             for index, item in enumerate(usable)
         )
     for item in decoded:
         yield item if isinstance(item, Unreadable) else next(results)
+
+
+def _prediction(
+    item: Decoded,
+    shares: NDArray[np.float32],
+    heat: NDArray[np.float32],
+    *,
+    ms: float,
+    batch: int,
+) -> Prediction | Unreadable:
+    """Return the model's output for one file; without a decision if it is NaN or infinite."""
+    bad = _probability_of_bad(shares)
+    if not (math.isfinite(bad) and np.isfinite(shares).all() and np.isfinite(heat).all()):
+        return Unreadable(path=item.path, reason=_NO_NUMBER)
+    return Prediction(
+        path=item.path,
+        bad=bad,
+        heat=heat[BAD],
+        width=item.width,
+        height=item.height,
+        ms=ms,
+        batch=batch,
+        notes=item.notes,
+        statistics=item.statistics,
+        defects=shares[len(CLASSES) :],
+        defect_heat=heat[len(CLASSES) :],
+    )
 
 
 def _probability_of_bad(shares: NDArray[np.float32]) -> float:
@@ -166,4 +184,5 @@ def _probability_of_bad(shares: NDArray[np.float32]) -> float:
     far from certain it is stands in the probability of good.
     """
     both = shares[: len(CLASSES)].astype(np.float64)
-    return float(both[BAD] / both.sum())
+    with np.errstate(invalid="ignore"):  # the caller refuses NaN
+        return float(both[BAD] / both.sum())

@@ -23,6 +23,7 @@ from importlib import resources
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
+from pillqc.data.decoding import TOO_LARGE
 from pillqc.data.marker import MARK, try_to_write, write_whole
 from pillqc.errors import PillqcError, shown, writing
 from pillqc.inspection.inspector import likely_defects
@@ -178,6 +179,8 @@ def _shown(result: Inspection, probability: float) -> Shown:
         picture = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
     except (PillqcError, OSError) as error:
         remarks.append(f"no picture: {error}")
+    except MemoryError:
+        remarks.append(f"no picture: {TOO_LARGE}")
     return Shown(
         path=shown(result.path),
         decision=result.decision,

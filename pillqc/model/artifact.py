@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 from pillqc.data.marker import try_to_write
 from pillqc.data.seen_images import decode_seen
 from pillqc.errors import ModelFileError
+from pillqc.model.card_check import check_card
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -162,12 +163,7 @@ def _read_card(path: Path, text: str | None) -> ModelCard:
         known = {f.name for f in fields(ModelCard)}
         values: dict[str, Any] = {k: _tuples(v) for k, v in raw.items() if k in known}
         card = ModelCard(**values)
-        if not (math.isfinite(card.threshold) and 0.0 <= card.threshold <= 1.0):
-            raise ValueError(f"threshold {card.threshold} is not a probability")  # noqa: TRY301
-        if not (isinstance(card.size, int) and card.size > 0):
-            raise ValueError(f"size {card.size} is no side in pixels")  # noqa: TRY301
-        if not all(isinstance(name, str) for name in card.defects):
-            raise ValueError(f"defects {card.defects} are not names")  # noqa: TRY301
+        check_card(card)
         card = replace(card, known={name: (low, high) for name, (low, high) in card.known.items()})
         decode_seen(card.seen)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Final, Literal
 import torch
 
 from pillqc.data.images import MEAN, STD, load_images
-from pillqc.errors import PillqcError, UsageError
+from pillqc.data.marker import write_whole
+from pillqc.errors import PillqcError, UsageError, shown
 from pillqc.model.artifact import ModelCard
 from pillqc.model.runtimes import write_onnx
 
@@ -33,6 +34,7 @@ Format = Literal["torchscript", "onnx"]
 SUFFIXES: Final[dict[Format, str]] = {"torchscript": ".pt", "onnx": ".onnx"}
 COMPARED: Final = 16
 """Number of real images whose outputs are compared."""
+_KEYS: Final = frozenset({"format", "classes", "trained", "threshold"})
 TOLERANCE: Final = 1e-3
 """Largest difference of a probability or of heat. Another order of additions causes about 1e-6, a
 wrong weight or layer far more."""
@@ -49,9 +51,18 @@ class Exported:
 
 
 def export(loaded: LoadedModel, out: Path, kind: Format, images: Sequence[Path]) -> Exported:
-    """Write `out` and its card, or raise a `PillqcError` with the reason."""
+    """Write `out` and its card, or raise a `PillqcError` with the reason.
+
+    A card of an earlier export is replaced, and no other file of its name.
+    """
     if out.suffix != SUFFIXES[kind]:
         raise UsageError(f"{out}: for {kind} give a name that ends in {SUFFIXES[kind]}")
+    beside = out.with_suffix(".json")
+    if beside.exists() and not _is_card(beside):
+        raise UsageError(
+            f"{shown(beside)}: the model's card would replace this file, which is none; give"
+            " another --out"
+        )
     if not images:
         raise PillqcError("an export is compared on real images, and there are none")
     example = load_images(images[:COMPARED], loaded.size)
@@ -71,13 +82,21 @@ def export(loaded: LoadedModel, out: Path, kind: Format, images: Sequence[Path])
         card = loaded.card or ModelCard(
             trained=loaded.trained, threshold=loaded.threshold, mean=MEAN, std=STD
         )
-        text = json.dumps(asdict(card), indent=2, sort_keys=True) + "\n"
-        out.with_suffix(".json").write_text(text, encoding="utf-8")
+        write_whole(beside, (json.dumps(asdict(card), indent=2, sort_keys=True) + "\n").encode())
     except OSError as error:
         raise PillqcError(f"{out}: cannot be written ({error.strerror or error})") from error
     finally:
         partial.unlink(missing_ok=True)
     return Exported(path=out, images=len(example), max_difference=worst)
+
+
+def _is_card(path: Path) -> bool:
+    """Return whether a file has the keys that a card has had since there are exports."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and found.keys() >= _KEYS
 
 
 def _torchscript(model: CustomVGG, path: Path, example: Tensor) -> tuple[Tensor, Tensor]:

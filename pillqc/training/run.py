@@ -241,6 +241,8 @@ def _check_names_only(run: TrainingRun, loaded: LoadedModel) -> None:
         raise UsageError("--names-only needs --classes defects")
     if loaded.card is None or not loaded.trained:
         raise UsageError(f"--names-only needs the weights of a trained model, not {loaded.name}")
+    if run.size not in (0, loaded.size):
+        raise UsageError(f"--names-only keeps thresholds of {loaded.size} px: leave out --size")
 
 
 def _can_choose(validation: Sequence[Sample]) -> bool:

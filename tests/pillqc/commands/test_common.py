@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pillqc.model.artifact import read_artifact
+from pillqc.model.artifact import ModelCard, read_artifact, save_artifact
+from pillqc.model.network import load_model
 from tests.pillqc.command import run
 
 if TYPE_CHECKING:
@@ -131,6 +132,26 @@ def test_figures_of_masks_do_not_depend_on_how_they_are_coded(rendered: Path, pi
     assert (labels["masks_used"], labels["masks_missing"]) == (14, {})
     assert labels["aupro"] is not None
     assert "0/1, 14 used" in run("evaluate", "--data", pills, *SMALL).stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [((), 0), (("--size", SIZE), 0), (("--size", 48), 1)],
+    ids=["its own", "the same", "another"],
+)
+def test_pictures_of_another_size_than_the_threshold_s_are_decided_with_a_warning(
+    options: tuple[object, ...], warned: int, pills: Path, tmp_path: Path
+) -> None:
+    """Thresholds of one size say little about another; one of the user's own is not the model's."""
+    loaded, model = load_model("random"), tmp_path / "m.safetensors"
+    save_artifact(model, loaded.model, ModelCard(size=SIZE))
+    photo = pills / "test/good/000.png"
+    for words in (("inspect", photo), ("evaluate", "--data", pills)):
+        done = run(*words, "--model", model, *options)
+        assert done.exit_code == 0, done.output
+        assert sum("32 px: at 48 px" in line for line in done.stderr.splitlines()) == warned
+    own = run("inspect", photo, "--model", model, *options, "--threshold", 0.4)
+    assert "px: at" not in own.stderr
 
 
 def test_training_learns_from_the_same_masks_however_they_are_coded(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -122,6 +123,39 @@ def test_what_needs_a_vgg_16_says_so(
     assert done.exit_code == 1, done.output
     assert "pillqc compare" in done.stderr.splitlines()[-1]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("names", [("ok", "nok"), ("2026-11-01", "2026-11-02"), (".", "nok")])
+def test_pictures_of_several_folders_are_not_taken_for_good_ones(
+    names: tuple[str, str], rendered: Path, tmp_path: Path
+) -> None:
+    """Whatever they are called, unless each was named; else bad pills would be learnt as good."""
+    line, out = tmp_path / "line", tmp_path / "x.safetensors"
+    for name, kind in zip(names, ("good", "crack"), strict=True):
+        shutil.copytree(rendered / "test" / kind, line / name, dirs_exist_ok=True)
+    done = run("compare", line, "--weights", "random", "--size", 32, "--out", out)
+    assert done.exit_code == 2
+    assert all(name in done.stderr.splitlines()[-1] for name in names)
+    assert not out.exists()
+
+
+def test_the_folders_that_are_taken_for_good_ones_are_named(rendered: Path, tmp_path: Path) -> None:
+    """With their numbers of pictures, so that a wrong one is noticed."""
+    folders = (rendered / "train/good", rendered / "test/good")
+    words = (
+        "--weights",
+        "random",
+        "--size",
+        32,
+        "--invented",
+        0,
+        "--out",
+        tmp_path / "x.safetensors",
+    )
+    done = run("compare", *folders, *words)
+    assert done.exit_code == 0, done.output
+    for folder, count in zip(folders, (8, 4), strict=True):
+        assert f"{folder}: {count} " in done.stderr
 
 
 @pytest.mark.parametrize(

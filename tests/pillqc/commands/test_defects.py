@@ -59,11 +59,13 @@ def test_the_names_are_the_folders_and_are_in_the_model_file(model: Path) -> Non
     assert card.training["started_from"] == "shipped"
 
 
-def test_names_alone_are_learnt_at_a_rate_of_their_own(pills: Path, tmp_path: Path) -> None:
+def test_names_alone_are_learnt_at_a_rate_of_their_own(
+    pills: Path, plain: Path, tmp_path: Path
+) -> None:
     """The tutorial's rate is too low for a head that starts from equal rows."""
     out = tmp_path / "m.safetensors"
     words = ("--classes", "defects", "--names-only", "--narrow", "--size", 32, "--epochs", 1)
-    done = run("train", "--data", pills, "--out", out, *words)
+    done = run("train", "--data", pills, "--weights", plain, "--out", out, *words)
     assert done.exit_code == 0, done.output
     training = read_artifact(out)[0].training
     assert (training["learning_rate"], training["cycle"]) == (0.01, True)

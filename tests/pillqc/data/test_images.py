@@ -68,16 +68,17 @@ def test_what_is_transparent_becomes_black(tmp_path: Path) -> None:
     assert read_image(tmp_path / "a.png").getpixel((0, 7)) == (0, 0, 0)
 
 
+@pytest.mark.parametrize("name", ["t.png", "t.tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_turned_photograph_is_turned_upright(tmp_path: Path, orientation: int) -> None:
+def test_a_turned_photograph_is_turned_upright(tmp_path: Path, orientation: int, name: str) -> None:
     """By EXIF's orientation, as Pillow does it."""
     image = Image.fromarray(np.arange(24, dtype=np.uint8).reshape(2, 4, 3))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    image.save(tmp_path / "t.png", exif=exif)
-    with Image.open(tmp_path / "t.png") as stored:
+    image.save(tmp_path / name, exif=exif)
+    with Image.open(tmp_path / name) as stored:
         expected = ImageOps.exif_transpose(stored)
-    assert np.array_equal(np.asarray(read_image(tmp_path / "t.png")), np.asarray(expected))
+    assert np.array_equal(np.asarray(read_image(tmp_path / name)), np.asarray(expected))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 SIDE = 40
 WHERE = np.zeros((SIDE, SIDE), np.bool_)
 WHERE[4:16, 8:30] = True
+PAIRS = [("png", "png"), ("tif", "png"), ("png", "tif"), ("tif", "tif")]
+"""Kinds of an image and its mask."""
 BLANK = Image.new("L", (SIDE, SIDE))
 
 
@@ -200,24 +203,48 @@ def oriented(pixels: NDArray[np.uint8], path: Path, orientation: int | None) -> 
     ],
 )
 @pytest.mark.parametrize("drawn", ["as stored", "upright", "with the same orientation"])
+@pytest.mark.parametrize("kinds", PAIRS, ids="-".join)
 def test_a_mask_lies_as_its_turned_image_does(
     tmp_path: Path,
     orientation: int,
     turned: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
     drawn: str,
+    kinds: tuple[str, str],
 ) -> None:
-    """However it was drawn, if its size or its EXIF entry decides it."""
+    """However it was drawn, if its size or its EXIF entry decides it; Pillow turns TIFFs itself."""
     stored = np.zeros((30, 40), np.uint8)
     stored[0:6, 0:12] = 1
-    sample = bad(tmp_path, tmp_path / "m.png")
-    oriented(np.zeros((30, 40, 3), np.uint8), sample.path, orientation)
+    image, mask = (tmp_path / f"{name}.{kind}" for name, kind in zip("im", kinds, strict=True))
+    sample = Sample(path=image, defect="crack", bad=True, mask=mask, split="test")
+    oriented(np.zeros((30, 40, 3), np.uint8), image, orientation)
     upright = np.ascontiguousarray(turned(stored))
     own = orientation if drawn == "with the same orientation" else None
-    oriented(upright if drawn == "upright" else stored, tmp_path / "m.png", own)
+    oriented(upright if drawn == "upright" else stored, mask, own)
     expected = Image.fromarray(upright * np.uint8(255)).resize((SIDE, SIDE), Image.Resampling.BOX)
     assert np.array_equal(read_mask(sample, SIDE), np.asarray(expected) > 127)
 
 
+@pytest.mark.parametrize("kinds", PAIRS, ids="-".join)
+@pytest.mark.parametrize(
+    ("orientation", "turned"),
+    [(2, np.fliplr), (3, lambda m: np.rot90(m, 2)), (4, np.flipud), (6, lambda m: np.rot90(m, -1))],
+)
+def test_a_mask_that_is_turned_like_its_image_needs_no_size_to_tell(
+    tmp_path: Path,
+    orientation: int,
+    turned: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
+    kinds: tuple[str, str],
+) -> None:
+    """Its own entry does, also where turning leaves the size as it is."""
+    stored = levels(255)
+    image, mask = (tmp_path / f"{name}.{kind}" for name, kind in zip("im", kinds, strict=True))
+    sample = Sample(path=image, defect="crack", bad=True, mask=mask, split="test")
+    oriented(np.zeros((SIDE, SIDE, 3), np.uint8), image, orientation)
+    oriented(stored.astype(np.uint8), mask, orientation)
+    assert np.array_equal(read_mask(sample, SIDE), turned(stored.astype(np.uint8)) > 0)
+
+
+@pytest.mark.parametrize("kind", ["png", "tif"])
 @pytest.mark.parametrize(
     ("image", "orientation", "mask", "words"),
     [
@@ -233,9 +260,10 @@ def test_a_mask_of_which_nobody_knows_how_it_lies_is_refused(
     orientation: int | None,
     mask: tuple[int, int],
     words: str,
+    kind: str,
 ) -> None:
     """Both sizes are named."""
-    sample = bad(tmp_path, tmp_path / "m.png")
+    sample = replace(bad(tmp_path, tmp_path / "m.png"), path=tmp_path / f"i.{kind}")
     oriented(np.zeros((*image[::-1], 3), np.uint8), sample.path, orientation)
     pixels = np.zeros(mask[::-1], np.uint8)
     pixels[2:9, 2:9] = 255

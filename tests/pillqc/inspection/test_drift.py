@@ -107,6 +107,7 @@ def test_a_reference_survives_the_card(reference: Reference) -> None:
         {"mean": {"a": 1}, "deviation": {}, "limit": 1, "pictures": 3},
         {"mean": {"a": 1}, "deviation": {"a": "x"}, "limit": 1, "pictures": 3},
         {"mean": {"a": 1}, "deviation": {"a": 1}, "limit": float("nan"), "pictures": 3},
+        {"mean": {"a": 1}, "deviation": {"a": 1}, "limit": 1, "pictures": 3},
     ],
 )
 def test_a_damaged_reference_is_an_error(damaged: dict[str, object]) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from pillqc.commands.text import CsvLines, inspection_line
 from pillqc.inspection.inspector import Inspection, decide, find_images, inspect
 from pillqc.inspection.pictures import draw
 from pillqc.inspection.prediction import Prediction, Unreadable
-from pillqc.model.artifact import ModelCard
+from pillqc.model.artifact import ModelCard, save_artifact
 from pillqc.model.network import LoadedModel, load_model
+from tests.pillqc.command import run
 
 pytestmark = pytest.mark.torch
 
@@ -32,6 +34,8 @@ pytestmark = pytest.mark.torch
         (0.69, (0.3, 0.7), "undecided"),
         (0.7, (0.3, 0.7), "bad"),
         (0.29, (0.3, 0.7), "good"),
+        (float("nan"), None, "bad"),
+        (float("nan"), (0.3, 0.7), "bad"),
     ],
 )
 def test_bad_from_the_threshold(
@@ -113,6 +117,24 @@ def test_a_good_pill_gets_no_box_and_a_bad_one_its_boxes(monkeypatch: pytest.Mon
     assert (box.left, box.top, box.right, box.bottom) == (30, 10, 60, 25)
     printed = json.loads(json.dumps(second.as_dict()))
     assert list(printed)[:5] == ["path", "decision", "probability_bad", "boxes", "ms"]
+
+
+def test_a_result_that_is_no_number_is_no_decision(pills: Path, tmp_path: Path) -> None:
+    """As after a flipped bit of a weight: an error of each file, and no good pill."""
+    loaded, damaged = load_model(), tmp_path / "damaged.safetensors"
+    assert loaded.card is not None
+    loaded.model.features[0].weight.data.mul_(1.0e38)
+    save_artifact(damaged, loaded.model, replace(loaded.card, size=32))
+    words = (pills / "test/good", "--model", damaged, "--json")
+    inspected = run("inspect", *words, "--csv", tmp_path / "table.csv")
+    assert inspected.exit_code == 1
+    printed = [json.loads(line) for line in inspected.stdout.splitlines()]
+    assert [one["decision"] for one in printed] == ["error"] * 4
+    assert "NaN" not in inspected.stdout
+    judged = run("evaluate", "--data", pills, "--model", damaged, "--json")
+    assert (judged.exit_code, judged.stdout) == (1, "")
+    sized = run("evaluate", "--sizes", "--per-defect", 20, "--model", damaged, "--json")
+    assert (sized.exit_code, sized.stdout) == (1, "")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -21,6 +22,8 @@ from tests.pillqc import command
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from click.testing import Result
 
     from pillqc.inspection.inspector import Decision
     from pillqc.inspection.prediction import Unreadable
@@ -141,6 +144,124 @@ def test_merge_says_in_one_line_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "other/shard-1-of-1.jsonl").write_text('{"images": 1}\nnonsense\n')
     damaged = command.run("merge", tmp_path / "other")
     assert (damaged.exit_code, "is damaged" in damaged.output) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        ("", "has no header"),
+        ("{}\n", "has no header"),
+        ('{"number": 0, "decision": "good"}\n', "has no header"),
+        ('{"images": 1, "inspection": "x"}', "has no header"),  # cut short
+        ('{"images": 1, "inspection": "x"}\n{"decision": "good"}\n', "is damaged"),
+        (
+            '{"images": 1, "inspection": "x"}\n{"number": 0, "probability_bad": NaN}\n',
+            "is damaged",
+        ),
+    ],
+)
+def test_a_shard_that_does_not_say_what_it_is_part_of_is_no_result(
+    content: str, word: str, tmp_path: Path
+) -> None:
+    """Else nobody would know what is missing, and nothing would be all good."""
+    (tmp_path / "shard-1-of-2.jsonl").write_text(content)
+    for further in ((), ("--partial",)):
+        refused = command.run("merge", tmp_path, "--exit-code", *further)
+        assert (refused.exit_code, word in refused.output) == (1, True)
+
+
+class Tray:
+    """Images that change while their inspection is interrupted."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root / "tray"
+        self.out = root / "out"
+        self.folder.mkdir()
+        for number in range(4):
+            self.take(number, 20 * number)
+
+    def take(self, number: int, level: int) -> None:
+        """Photograph a pill: all files have the same size in bytes."""
+        Image.new("RGB", (32, 32), (level, level, level)).save(self.folder / f"{number}.bmp")
+
+    def inspect(self, part: str, *options: str) -> Result:
+        """Inspect a part of it."""
+        asked = ["inspect", self.folder, "--model", "random", "--size", "32", *options]
+        return command.run(*asked, "--shards", self.out, "--shard", part)
+
+    def probabilities(self) -> list[float]:
+        """What the merged parts say."""
+        return [one["probability_bad"] for one in shards.merge(self.out).results]
+
+
+@pytest.mark.torch
+def test_a_changed_picture_is_inspected_again_and_no_other(tmp_path: Path) -> None:
+    """Even if it is as large as before; a copy, whose time alone is another, is not."""
+    tray = Tray(tmp_path)
+    assert tray.inspect("1/1").exit_code == 0
+    before = tray.probabilities()
+    tray.take(2, 200)
+    os.utime(tray.folder / "3.bmp", (1, 1))
+    again = tray.inspect("1/1")
+    assert "1 images inspected, 1 of them again" in again.stdout
+    assert "3 were done before" in again.stdout
+    assert "looked at 4: " in again.stderr
+    after = tray.probabilities()
+    assert [one == other for one, other in zip(after, before, strict=True)] == [
+        *(True, True, False, True)
+    ]
+    assert "0 images inspected, 4 were done before" in tray.inspect("1/1").stdout
+
+
+@pytest.mark.torch
+def test_parts_from_before_and_after_a_change_are_not_merged(tmp_path: Path) -> None:
+    """The tray was filled anew, and only one machine knows; the same commands mend it."""
+    tray = Tray(tmp_path)
+    for part in ("1/2", "2/2"):
+        assert tray.inspect(part).exit_code == 0
+    for number in range(4):
+        Image.new("RGB", (48, 48), (90, 0, number)).save(tray.folder / f"{number}.bmp")
+    assert "2 images inspected, 2 of them again" in tray.inspect("1/2").stdout
+    with pytest.raises(PillqcError, match="files changed between"):
+        shards.merge(tray.out)
+    assert "2 images inspected, 2 of them again" in tray.inspect("2/2").stdout
+    assert not shards.merge(tray.out).missing
+
+
+@pytest.mark.torch
+def test_a_picture_that_comes_late_is_inspected(tmp_path: Path) -> None:
+    """It was an error when its place was empty."""
+    tray = Tray(tmp_path)
+    late = tmp_path / "late.png"
+    where = (tray.folder, late, "--shards", tray.out, "--shard", "1/1")
+    words = ("inspect", *where, "--model", "random", "--size", 32)
+    for done in ("5 images inspected", "0 images inspected, 5 were done before"):
+        assert done in command.run(*words).stdout
+    assert shards.merge(tray.out).results[4]["decision"] == "error"
+    Image.new("RGB", (32, 32)).save(late)
+    assert "1 images inspected" in command.run(*words).stdout
+    assert shards.merge(tray.out).results[4]["decision"] != "error"
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("where", ["bits", "backend"])
+def test_shards_of_another_way_of_reading_or_computing_are_refused(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their results would differ for the same picture."""
+    tray = Tray(tmp_path)
+    assert tray.inspect("1/1").exit_code == 0
+    if where == "bits":
+        asked = ["--bits", "12", "inspect", tray.folder, "--model", "random", "--size", "32"]
+        refused = command.run(*asked, "--shards", tray.out, "--shard", "1/1")
+    else:
+        from pillqc.model.acceleration import Way
+
+        way = Way(mode="torchscript")
+        monkeypatch.setattr("pillqc.model.acceleration.choose", lambda _: (way, ""))
+        refused = tray.inspect("1/1", "--backend", "auto")
+    assert refused.exit_code == 1
+    assert "another inspection" in refused.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

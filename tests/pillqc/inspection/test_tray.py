@@ -18,8 +18,9 @@ from PIL import Image
 from pillqc.commands.common import Progress
 from pillqc.data.decoding import FORMATS, decode_picture
 from pillqc.errors import DataError, PillqcError
+from pillqc.inspection.boxes import Box
 from pillqc.inspection.inspector import Inspection, Tally
-from pillqc.inspection.pictures import Album, picture_name
+from pillqc.inspection.pictures import Album, draw, picture_name
 from pillqc.model.artifact import ModelCard
 from tests.pillqc.command import run
 
@@ -175,6 +176,37 @@ def test_a_file_that_disappears_keeps_its_decision_or_gets_a_reason(tmp_path: Pa
     assert (missing["decision"], missing["reason"]) == ("error", "no such file")
     assert "1 errors; not looked at: 0; 4 without a picture" in done.stderr
     assert done.exit_code == 1
+
+
+def test_a_picture_that_memory_does_not_suffice_for_costs_itself_alone(tmp_path: Path) -> None:
+    """The inspection goes on, and its page and its lines say so."""
+    for number in range(2):
+        PHOTO.save(tmp_path / f"{number}.png")
+    words = ("--json", "--threshold", 0, "--pictures", tmp_path / "marked")
+    page = tmp_path / "page.html"
+    with mock.patch("pillqc.inspection.pictures.read_image", side_effect=MemoryError):
+        done = inspected(tmp_path, *words, "--html", page)
+    assert [line["decision"] for line in lines(done)] == ["bad"] * 2
+    assert all("memory" in line["picture_error"] for line in lines(done))
+    assert page.read_text(encoding="utf-8").count("no picture: ") == 2
+    assert done.exit_code == 1
+
+
+def test_a_large_photograph_is_drawn_smaller_with_its_boxes_in_place(tmp_path: Path) -> None:
+    """Drawing takes a hundred bytes a pixel, so that 100 megapixels would not fit into memory."""
+    Image.new("RGB", (8192, 1000)).save(tmp_path / "a.png")
+    result = Inspection(
+        path=tmp_path / "a.png",
+        decision="bad",
+        probability_bad=0.9,
+        heat=np.zeros((4, 4), np.float32),
+        boxes=(Box(left=4096, top=400, right=6144, bottom=600, score=0.9, area=0.1),),
+    )
+    drawn = np.asarray(draw(result))
+    assert drawn.shape[1] == 2 * 2048
+    photo = drawn[:250, :2048]
+    rows, columns = np.nonzero((photo > 0).any(axis=2))
+    assert (columns.min(), columns.max(), rows.min(), rows.max()) == (1024, 1535, 100, 149)
 
 
 def test_a_picture_is_whole_or_not_there(tmp_path: Path) -> None:

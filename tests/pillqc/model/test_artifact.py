@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import reprlib
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -154,6 +155,51 @@ def test_an_unusable_card_is_refused(tmp_path: Path, card: ModelCard, message: s
     path = tmp_path / "m.safetensors"
     save_artifact(path, torch.nn.Linear(2, 2), card)
     with pytest.raises(ModelFileError, match=message):
+        read_artifact(path)
+
+
+NAN, HUGE = float("nan"), 10**400
+DRIFT = {"mean": {"brightness": 9.0}, "deviation": {"brightness": 1.0}, "limit": 9.0, "pictures": 3}
+DAMAGE: dict[str, tuple[object, ...]] = {
+    "classes": (("bad", "good"), ("good",), 2),
+    "defects": ("crack", 5),
+    "threshold": (NAN, float("inf"), -0.1, True, HUGE, None),
+    "undecided": ((0.5,), "x", (0.1, NAN), (0.1, 1.5), (0.6, 0.3), 0.5),
+    "thresholds": ({"x": 1.0}, {"0.01": NAN}, {"0.01": 2}, {"nan": 0.5}, [1]),
+    "box_threshold": ("x", NAN),
+    "temperature": ("1", 0.0, -1.0, NAN),
+    "size": (True,),
+    "mean": (("a",), 0.5),
+    "std": ((NAN, 1.0, 1.0),),
+    "known": ({"brightness": ("a", "b")}, {"brightness": (1.0,)}, {"brightness": 1.0}, [1]),
+    "drift": (
+        {"mean": {}},
+        DRIFT | {"mean": [9.0]},
+        DRIFT | {"mean": {"brightness": "9"}},
+        DRIFT | {"deviation": {"brightness": 0.0}},
+        DRIFT | {"limit": NAN},
+        DRIFT | {"pictures": None},
+    ),
+    "training": ("none",),
+    "compares": (3,),
+    "seen": (5,),
+}
+"""Field of the card -> values that no model has."""
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [(name, value) for name, values in DAMAGE.items() for value in values],
+    ids=reprlib.repr,
+)
+def test_a_value_that_no_model_has_is_refused_by_name(
+    tmp_path: Path, name: str, value: object
+) -> None:
+    """Before it decides: no comparison with NaN holds, so that every pill would be good."""
+    path = tmp_path / "m.safetensors"
+    card = asdict(ModelCard()) | {name: value}
+    save_file({"weight": torch.ones(2)}, path, metadata={"pillqc_card": json.dumps(card)})
+    with pytest.raises(ModelFileError, match=f"card is damaged .*{name[:5]}"):
         read_artifact(path)
 
 

@@ -76,6 +76,33 @@ def test_a_file_that_computes_something_else_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "content", ['{"path": "a.png", "decision": "good"}\n' * 2, "[1]", "{}", ""]
+)
+def test_a_file_beside_it_that_is_no_card_stays(
+    rendered: Path, tmp_path: Path, content: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results of `inspect --json` may have that name; nothing is computed before it is said."""
+    monkeypatch.setattr("pillqc.model.export.load_images", lambda *_: pytest.fail("computed"))
+    beside = tmp_path / "m.json"
+    beside.write_text(content)
+    words = ("--format", "torchscript", "--data", rendered, "--model", "random")
+    done = run("export", *words, "--out", tmp_path / "m.pt")
+    assert (done.exit_code, "m.json" in done.stderr) == (2, True)
+    assert beside.read_text() == content
+    assert list(tmp_path.iterdir()) == [beside]
+
+
+def test_the_card_of_an_earlier_export_is_replaced(rendered: Path, tmp_path: Path) -> None:
+    """As the model itself is."""
+    images = sorted(rendered.glob("test/*/*.png"))[:2]
+    for threshold in (0.5, 0.25):
+        loaded = load_model("random").at_threshold(threshold)
+        export(loaded, tmp_path / "m.pt", "torchscript", images)
+    assert json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))["threshold"] == 0.25
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.json", "m.pt"]
+
+
 def test_a_wrong_ending_and_no_images_are_said(tmp_path: Path) -> None:
     """Before anything is computed."""
     loaded = load_model("random")

@@ -15,7 +15,7 @@ import torch
 from pillqc.data.folders import read_samples
 from pillqc.errors import ModelFileError, PillqcError, UsageError
 from pillqc.evaluation.evaluate import evaluate
-from pillqc.model.artifact import read_artifact
+from pillqc.model.artifact import read_artifact, save_artifact
 from pillqc.model.narrowing import narrow_form
 from pillqc.model.network import load_model
 from pillqc.rendering.dataset import RenderPlan, render_dataset
@@ -41,6 +41,21 @@ EPOCHS = 3
 def pills(pills_to_train: Path) -> Path:
     """Some pills of every kind."""
     return pills_to_train
+
+
+@pytest.fixture(scope="module")
+def small_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped model as if its thresholds had been chosen at 32 px."""
+    shipped, out = load_model(), tmp_path_factory.mktemp("shipped") / "small.safetensors"
+    assert shipped.card is not None
+    save_artifact(out, shipped.model, replace(shipped.card, size=32), dtype=torch.float16)
+    return out
+
+
+@pytest.fixture
+def small_shipped(small_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ship that one."""
+    monkeypatch.setattr("pillqc.model.network.SHIPPED_MODEL", small_file)
 
 
 def short(pills: Path, out: Path, **options: Any) -> TrainingRun:
@@ -126,6 +141,7 @@ def test_the_best_epoch_by_validation_is_kept(pills: Path, tmp_path: Path) -> No
     assert json.dumps(training)
 
 
+@pytest.mark.usefixtures("small_shipped")
 @pytest.mark.parametrize("narrow", [True, False])
 def test_names_alone_leave_the_decision_as_it_was(
     pills: Path, tmp_path: Path, narrow: bool
@@ -150,6 +166,7 @@ def test_names_alone_leave_the_decision_as_it_was(
     assert aurocs == [aurocs[0]] * len(aurocs), "good and bad do not move while names are learnt"
 
 
+@pytest.mark.usefixtures("small_shipped")
 def test_names_with_features_of_their_own_leave_the_decision_as_it_was(
     pills: Path, tmp_path: Path
 ) -> None:
@@ -173,6 +190,7 @@ def test_names_with_features_of_their_own_leave_the_decision_as_it_was(
     assert not torch.allclose(first, names), "the features learnt too"
 
 
+@pytest.mark.usefixtures("small_shipped")
 @pytest.mark.parametrize(
     "options",
     [{}, {"classes": "defects", "names_only": True, "full": True, "masks": True}],
@@ -207,6 +225,7 @@ def test_half_precision_halves_the_file_and_choices_are_made_on_it(
     assert torch.allclose(mine, its, atol=1e-3), "the head alone is rounded after that"
 
 
+@pytest.mark.usefixtures("small_shipped")
 def test_a_card_keeps_what_taught_the_decision_beside_what_taught_the_names(
     pills: Path, tmp_path: Path
 ) -> None:
@@ -236,6 +255,7 @@ def test_good_and_bad_train_as_if_their_model_had_no_names(pills: Path, tmp_path
     assert "decision" not in card.training
 
 
+@pytest.mark.usefixtures("small_shipped")
 @pytest.mark.parametrize(
     "options",
     [{"classes": "good-bad"}, {"full": True, "narrow": False}, {"weights": "random"}],
@@ -247,6 +267,19 @@ def test_names_alone_need_names_and_a_decision_to_keep(
     usual = {"classes": "defects", "names_only": True}
     with pytest.raises(UsageError, match="--names-only"):
         run_training(short(pills, tmp_path / "m.safetensors", **(usual | options)))
+
+
+def test_names_alone_keep_the_size_that_their_threshold_was_chosen_at(
+    pills: Path, tmp_path: Path, small_file: Path
+) -> None:
+    """The threshold of larger pictures says nothing about smaller ones."""
+    options = {"classes": "defects", "names_only": True, "epochs": 1}
+    out = tmp_path / "m.safetensors"
+    with pytest.raises(UsageError, match="--size"):
+        run_training(short(pills, out, **options))
+    assert not out.exists()
+    trained(short(pills, out, weights=str(small_file), size=0, **options))
+    assert read_artifact(out)[0].size == 32
 
 
 def test_pasting_needs_masks(pills: Path, tmp_path: Path) -> None:
