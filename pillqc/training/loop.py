@@ -357,7 +357,7 @@ class _Loop:  # more than 15 fields: what trains, on what, and how far it is
         return torch.autocast("cpu", dtype=dtype, enabled=dtype is not None)
 
     def _resume(self, optimizer: torch.optim.Optimizer) -> None:
-        state = self._checkpoint.read() if self._checkpoint else None
+        state = self._checkpoint.read_for(self._team) if self._checkpoint else None
         if state is None:
             return
         self._model.load_state_dict(state["weights"], strict=False)
