@@ -46,6 +46,10 @@ class Team:
             dist.all_reduce(values)
         return values
 
+    def mean(self, value: float) -> float:
+        """Return the mean over all processes, the same in each."""
+        return float(self.total(torch.tensor(value, dtype=torch.float64))) / self.size
+
     def of_leader(self, value: T) -> T:
         """Return the leader's value; tensors in it are on the CPU."""
         if self.size == 1:
