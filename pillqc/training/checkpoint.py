@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from pillqc.training.distributed import Team
+
 FORMAT: Final = 1
 
 
@@ -75,3 +77,26 @@ class CheckpointFile:
                 " remove it or give another --checkpoint"
             )
         return state
+
+    def read_for(self, team: Team) -> dict[str, Any] | None:
+        """Return the state of the leader's file in every process; only the leader writes one.
+
+        Raises:
+            PillqcError: the processes have different settings; in every process alike.
+            ModelFileError: the leader's file cannot be used; in every process alike.
+        """
+        if len(set(team.gathered([self.settings]))) > 1:
+            raise PillqcError(
+                "the processes of this training differ in options, images, weights or version of"
+                " PyTorch; give all of them the same"
+            )
+        found: dict[str, Any] | PillqcError | None = None
+        if team.leads:
+            try:
+                found = self.read()
+            except PillqcError as error:  # the others wait for an answer
+                found = error
+        found = team.of_leader(found)
+        if isinstance(found, PillqcError):
+            raise found
+        return found

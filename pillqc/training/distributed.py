@@ -46,6 +46,18 @@ class Team:
             dist.all_reduce(values)
         return values
 
+    def mean(self, value: float) -> float:
+        """Return the mean over all processes, the same in each."""
+        return float(self.total(torch.tensor(value, dtype=torch.float64))) / self.size
+
+    def of_leader(self, value: T) -> T:
+        """Return the leader's value; tensors in it are on the CPU."""
+        if self.size == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values, src=0)
+        return values[0]
+
     def add_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Give every process the sum of all gradients, in one message."""
         if self.size == 1:

@@ -25,7 +25,7 @@ from pillqc.prefetch import prefetch
 from pillqc.training.batches import BatchPipeline
 from pillqc.training.distributed import Team
 from pillqc.training.objective import Objective
-from pillqc.training.step import LEARNING_RATE, make_optimizer
+from pillqc.training.step import LEARNING_RATE, cycle, make_optimizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,10 +38,6 @@ if TYPE_CHECKING:
 CHECKPOINT_SECONDS: Final = 60.0
 """Seconds between checkpoints inside an epoch; every epoch ends with one."""
 _BATCHES_READ_AHEAD: Final = 2
-_RISE: Final = 0.2
-"""Share of a cycle in which the learning rate rises."""
-_LOWEST: Final = 0.04
-"""Share of the highest learning rate at which a cycle begins."""
 _LONGEST_GRADIENT: Final = 5.0
 
 
@@ -204,8 +200,11 @@ class _Loop:  # more than 15 fields: what trains, on what, and how far it is
 
     def run(self, on_epoch: Callable[[Epoch], None] | None) -> TrainingResult:
         """Train to the end and leave the best weights in the model."""
-        while (stopped := self._stopped()) is None:
+        stopped = self._stopped()
+        while stopped is None:
             epoch = self._epoch()
+            # before saving adds this process's own time to what all have agreed on
+            stopped = self._stopped()
             self._save()
             if on_epoch:
                 on_epoch(epoch)
@@ -269,8 +268,8 @@ class _Loop:  # more than 15 fields: what trains, on what, and how far it is
         found = self._validate()
         self._tick()
         # the mean of all clocks: processes must agree on whether the time limit has passed
-        clock = self._team.total(torch.tensor(position.seconds, dtype=torch.float64))
-        position.seconds = float(clock) / self._team.size
+        position.seconds = self._team.mean(position.seconds)
+        self._clock = time.perf_counter()
         epoch = Epoch(
             epoch=position.epoch + 1,
             loss=position.loss_sum / images,
@@ -357,7 +356,7 @@ class _Loop:  # more than 15 fields: what trains, on what, and how far it is
         return torch.autocast("cpu", dtype=dtype, enabled=dtype is not None)
 
     def _resume(self, optimizer: torch.optim.Optimizer) -> None:
-        state = self._checkpoint.read() if self._checkpoint else None
+        state = self._checkpoint.read_for(self._team) if self._checkpoint else None
         if state is None:
             return
         self._model.load_state_dict(state["weights"], strict=False)
@@ -384,16 +383,6 @@ class _Loop:  # more than 15 fields: what trains, on what, and how far it is
         now = time.perf_counter()
         self._position.seconds += now - self._clock
         self._clock = now
-
-
-def cycle(share: float) -> float:
-    """Return the share of the highest learning rate after this share of all steps.
-
-    It rises along half a cosine and falls to 0 along another half.
-    """
-    if share < _RISE:
-        return _LOWEST + (1.0 - _LOWEST) * 0.5 * (1.0 - math.cos(math.pi * share / _RISE))
-    return 0.5 * (1.0 + math.cos(math.pi * (share - _RISE) / (1.0 - _RISE)))
 
 
 def _batches(order: Sequence[int], size: int) -> list[Sequence[int]]:

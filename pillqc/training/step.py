@@ -1,4 +1,4 @@
-"""Make the optimizer, class weights and losses, and one plain training step.
+"""Make the optimizer, its rates, class weights and losses, and one plain training step.
 
 optimizer = make_optimizer(model)
 loss = training_step(model, optimizer, images, labels, class_weights(all_labels))
@@ -6,6 +6,7 @@ loss = training_step(model, optimizer, images, labels, class_weights(all_labels)
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 LEARNING_RATE: Final = 1e-4
 """The tutorial's."""
+_RISE: Final = 0.2
+"""Share of a cycle in which the learning rate rises."""
+_LOWEST: Final = 0.04
+"""Share of the highest learning rate at which a cycle begins."""
 DEFECT_WEIGHT: Final = 8.0
 """A defective window weighs this much, because about one window in twenty is defective."""
 EVIDENCE_OFFSET: Final = 10.0
@@ -45,6 +50,16 @@ def make_optimizer(
         {"params": head, "lr": lr * head_rate},
     ]
     return torch.optim.Adam(groups, lr=lr, fused=fused)
+
+
+def cycle(share: float) -> float:
+    """Return the share of the highest learning rate after this share of all steps.
+
+    It rises along half a cosine and falls to 0 along another half.
+    """
+    if share < _RISE:
+        return _LOWEST + (1.0 - _LOWEST) * 0.5 * (1.0 - math.cos(math.pi * share / _RISE))
+    return 0.5 * (1.0 + math.cos(math.pi * (share - _RISE) / (1.0 - _RISE)))
 
 
 def class_weights(labels: Tensor, n_classes: int = 2) -> Tensor:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 
 from pillqc.errors import ModelFileError, PillqcError
 from pillqc.training.checkpoint import CheckpointFile
+from pillqc.training.distributed import Team
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +40,52 @@ def test_a_damaged_checkpoint_is_one_clear_line(tmp_path: Path, content: bytes) 
     path.write_bytes(content)
     with pytest.raises(ModelFileError, match="remove it to start again"):
         CheckpointFile(path=path, settings="anything").read()
+
+
+@pytest.mark.parametrize("content", [None, b"no checkpoint"])
+def test_a_team_reads_the_file_of_its_leader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+) -> None:
+    """Another process goes on from that state, or refuses as the leader does."""
+    files = [CheckpointFile(path=tmp_path / f"{rank}/m", settings="") for rank in range(2)]
+    files[0].save({"weights": torch.arange(3)})
+    if content is not None:
+        files[0].path.write_bytes(content)
+    sent: list[Any] = []
+
+    def broadcast(values: list[Any], src: int) -> None:
+        sent.extend(values)  # the leader is the first to call
+        values[0] = sent[src]
+
+    def gather(parts: list[list[str]], items: list[str]) -> None:
+        parts[:] = [items, items]
+
+    monkeypatch.setattr("torch.distributed.broadcast_object_list", broadcast)
+    monkeypatch.setattr("torch.distributed.all_gather_object", gather)
+    for rank, file in enumerate(files):
+        team = Team(rank=rank, size=2)
+        if content is None:
+            state = file.read_for(team)
+            assert state is not None
+            assert torch.equal(state["weights"], torch.arange(3))
+        else:
+            with pytest.raises(ModelFileError, match="remove it to start again"):
+                file.read_for(team)
+
+
+def test_processes_of_different_trainings_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would train different models, with a checkpoint and without one."""
+
+    def gather(parts: list[list[str]], _: list[str]) -> None:
+        parts[:] = [["seed=1"], ["seed=2"]]
+
+    monkeypatch.setattr("torch.distributed.all_gather_object", gather)
+    for rank in range(2):
+        file = CheckpointFile(path=tmp_path / "m", settings=f"seed={rank + 1}")
+        with pytest.raises(PillqcError, match="the same"):
+            file.read_for(Team(rank=rank, size=2))
 
 
 def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +19,6 @@ from tests.pillqc.command import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = [pytest.mark.torch, pytest.mark.timeout(900)]
 
@@ -27,6 +27,8 @@ _HOSTS = tuple(f"pillqc{os.getpid()}{side}" for side in "ab")
 _CABLES = tuple(f"pq{os.getpid() % 100000}{side}" for side in "ab")
 _TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 _SHORT = ("--narrow", "--size", "32", "--epochs", "2", "--target-accuracy", "1", "--seed", "3")
+_IN_THE_THIRD_EPOCH = 12
+"""A step."""
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +102,43 @@ def test_two_processes_learn_what_one_learns(pills: Path, tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("trained for") == 1
     check_learnt_the_same(one, two)
+
+
+def train_in_two_folders(folder: Path, pills: Path, *, killed_at: int) -> int:
+    """Train in two processes, each in a folder of its own as on two machines; return the code."""
+    # all layers learn: kept outputs of frozen ones round as the batch did that they came from
+    words = train_words(pills, Path("m.safetensors"), "--epochs", "3", "--full")
+    own_folder = ("-m", "tests.pillqc.training.own_folder", str(folder), str(killed_at))
+    return subprocess.run(
+        [*_TORCHRUN, "--standalone", "--nproc-per-node=2", *own_folder, *words],
+        capture_output=True,
+        check=False,
+        timeout=280,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    ).returncode
+
+
+@pytest.mark.slow
+def test_a_killed_team_goes_on_together_where_only_the_leader_has_the_checkpoint(
+    pills: Path, tmp_path: Path
+) -> None:
+    """The losses and weights are those of a training that was never killed."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert train_in_two_folders(whole, pills, killed_at=0) == 0
+    assert train_in_two_folders(killed, pills, killed_at=_IN_THE_THIRD_EPOCH) != 0
+    assert (killed / "0/m.checkpoint").is_file()
+    assert not any((killed / "1").iterdir())
+    assert train_in_two_folders(killed, pills, killed_at=0) == 0
+    (card, weights), (resumed, got) = (
+        read_artifact(folder / "0/m.safetensors") for folder in (whole, killed)
+    )
+    losses = [
+        [epoch["loss"] for epoch in training["history"]]
+        for training in (card.training, resumed.training)
+    ]
+    assert losses[0] == losses[1]
+    assert len(losses[0]) == 3
+    assert all(torch.equal(weights[name], value) for name, value in got.items())
 
 
 def ip(*words: str) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from queue import SimpleQueue
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,8 +15,9 @@ from torch import Tensor, nn
 
 from pillqc.errors import PillqcError
 from pillqc.training.batches import TensorSource
-from pillqc.training.loop import TrainingOptions, cycle, train
-from pillqc.training.step import make_optimizer
+from pillqc.training.distributed import Team
+from pillqc.training.loop import TrainingOptions, TrainingResult, train
+from pillqc.training.step import cycle, make_optimizer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,6 +81,53 @@ def test_training_stops_after_epochs_time_or_patience(
     options = {"target_accuracy": 1.1, **options}
     result = train(_Tiny(), _source(), TrainingOptions(**options), validation=_source(8))
     assert (result.stopped, len(result.history)) == (stopped, epochs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Beside(Team):
+    """A process of a team whose processes are threads."""
+
+    boxes: tuple[SimpleQueue[Tensor | None], ...]
+    """Messages to each; None is the last."""
+
+    def total(self, values: Tensor) -> Tensor:
+        """Return the sum over all threads, in place."""
+        self.boxes[1 - self.rank].put(values.clone())
+        message = self.boxes[self.rank].get()
+        if message is None:
+            raise ConnectionResetError
+        return values.add_(message)
+
+
+@pytest.mark.parametrize("max_seconds", range(1, 12))
+def test_processes_stop_after_the_same_epoch_though_their_clocks_differ(
+    monkeypatch: pytest.MonkeyPatch, max_seconds: int
+) -> None:
+    """What one waits beside the others, as while it saves, does not end its training alone."""
+    clocks = threading.local()  # of the second process: a second passes at each look
+
+    def look() -> float:
+        now: float = getattr(clocks, "now", 0.0) + clocks.rank
+        clocks.now = now
+        return now
+
+    monkeypatch.setattr("pillqc.training.loop.time", SimpleNamespace(perf_counter=look))
+    boxes: tuple[SimpleQueue[Tensor | None], ...] = (SimpleQueue(), SimpleQueue())
+    options = TrainingOptions(epochs=50, max_seconds=max_seconds, target_accuracy=1.1)
+    models = [_Tiny(), _Tiny()]  # here: the seed is one for all threads
+
+    def one(rank: int) -> TrainingResult:
+        clocks.rank = rank
+        team = _Beside(rank=rank, size=2, boxes=boxes)
+        try:
+            return train(models[rank], _source(), options, team=team)
+        finally:
+            boxes[1 - rank].put(None)  # a process that has ended answers no other
+
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(one, range(2))
+    assert first.stopped == second.stopped == "time"
+    assert [e.loss for e in first.history] == [e.loss for e in second.history]
 
 
 def test_the_same_seed_gives_the_same_bits() -> None:
