@@ -301,9 +301,11 @@ def _not_given(values: dict[str, Any]) -> dict[str, Any]:
 def _train_from_scratch(out: Path, checkpoint: Path | None, given: dict[str, Any]) -> None:
     from pillqc.commands.evaluation import evaluation_table
     from pillqc.training.recipe import Recipe
+    from pillqc.training.run_checks import check_outputs
     from pillqc.training.shipped_model import train_from_scratch
 
     recipe = Recipe(**{name: value for name, value in given.items() if value is not None})
+    check_outputs(out, checkpoint)
     checkpoint = checkpoint or out.with_suffix(".checkpoint")
     evaluation = train_from_scratch(recipe, out, checkpoint, on_report=_print_report)
     click.echo(evaluation_table(evaluation))

@@ -50,6 +50,7 @@ from pillqc.training.checkpoint import CheckpointFile
 from pillqc.training.distributed import Team, team
 from pillqc.training.known_pictures import known_pictures
 from pillqc.training.loop import Epoch, TrainingOptions, TrainingResult, train
+from pillqc.training.run_checks import check_names_only, check_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -147,6 +148,7 @@ def run_training(
         UsageError: the options exclude each other.
         PillqcError: the data cannot be used, or the file cannot be written.
     """
+    check_outputs(run.out, run.checkpoint)
     check_writable(run.out)
     notes: list[str] = []
     samples = read_samples(run.data, good=run.good, on_note=notes.append)
@@ -167,7 +169,7 @@ def run_training(
     manifest = build_manifest(splits, run.data)
     defects = defect_names(splits["train"]) if run.classes == "defects" else ()
     loaded = load_model(run.weights, freeze=not run.full, seed=run.seed)
-    _check_names_only(run, loaded)
+    check_names_only(run, loaded)
     epochs = run.epochs or -(-ADAPTING_IMAGES // max(len(splits["train"]), 1))
     run = replace(run, size=run.size or loaded.size, epochs=epochs)
     model = _prepared(loaded, run, defects)
@@ -232,17 +234,6 @@ def _train(
         team=together,
         checkpoint=checkpoint,
     )
-
-
-def _check_names_only(run: TrainingRun, loaded: LoadedModel) -> None:
-    if not run.names_only:
-        return
-    if run.classes != "defects":
-        raise UsageError("--names-only needs --classes defects")
-    if loaded.card is None or not loaded.trained:
-        raise UsageError(f"--names-only needs the weights of a trained model, not {loaded.name}")
-    if run.size not in (0, loaded.size):
-        raise UsageError(f"--names-only keeps thresholds of {loaded.size} px: leave out --size")
 
 
 def _can_choose(validation: Sequence[Sample]) -> bool:

@@ -131,6 +131,21 @@ def test_a_checkpoint_of_another_training_is_refused(pills: Path, tmp_path: Path
         run_training(short(pills, out, seed=1))
 
 
+@pytest.mark.parametrize("name", ["m.safetensors", "m.split.csv", "there/../m.safetensors"])
+@pytest.mark.parametrize("scratch", [False, True])
+def test_a_checkpoint_is_no_other_output(
+    pills: Path, tmp_path: Path, name: str, scratch: bool
+) -> None:
+    """It is removed at the end, and would take the model or its split along."""
+    (tmp_path / "there").mkdir()
+    out = tmp_path / "m.safetensors"
+    how = ["--from-scratch", "--images", 1] if scratch else ["--data", pills, "--epochs", 1]
+    done = run("train", *how, "--out", out, "--checkpoint", tmp_path / name)
+    assert done.exit_code == 2
+    assert "--checkpoint and " in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
 def test_the_best_epoch_by_validation_is_kept(pills: Path, tmp_path: Path) -> None:
     """Its number is in the card, and its figures are the best of the history."""
     run = short(pills, tmp_path / "m.safetensors", epochs=4)
