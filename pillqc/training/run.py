@@ -32,7 +32,7 @@ from pillqc.data.splits import (
     with_split_names,
 )
 from pillqc.errors import UsageError, shown
-from pillqc.evaluation.calibration import Chosen, choose, choose_names, divide_head
+from pillqc.evaluation.calibration import GUESSED, Chosen, choose, choose_names, divide_head
 from pillqc.evaluation.defect_calibration import scale_defects
 from pillqc.model.artifact import ModelCard, check_writable, save_artifact
 from pillqc.model.narrowing import (
@@ -264,8 +264,7 @@ def _calibrated(
         return model, card, None
     model = _as_saved(wide_form(model), run)
     if not can_choose:
-        failures = ("no validation data: the threshold is a guess",)
-        return model, replace(card, known_failures=failures), None
+        return model, replace(card, known_failures=(GUESSED,)), None
     twin = narrow_form(model)
     chosen = choose(model, validation, size=run.size, defects=card.defects, twin=twin)
     card = replace(card, data=card.data | {"validation_images": chosen.images})

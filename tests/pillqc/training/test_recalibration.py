@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy import stats
 
 from pillqc.data.folders import read_samples
 from pillqc.errors import UsageError
-from pillqc.evaluation.calibration import between_scores
+from pillqc.evaluation.calibration import GUESSED, between_scores
 from pillqc.evaluation.evaluate import evaluate
 from pillqc.inspection.prediction import Prediction, predict
 from pillqc.model.artifact import read_artifact
@@ -71,6 +72,15 @@ def test_the_card_knows_these_pictures_and_no_old_figures(
     chosen_on = done.card.data["thresholds"]
     assert chosen_on["images"] == len(read_samples(rendered))
     assert chosen_on["rendered_by"].startswith("pillqc render")
+
+
+def test_a_threshold_that_was_chosen_is_no_guess(rendered: Path) -> None:
+    """The card of a training without validation data says so until then, and the rest stays."""
+    shipped = load_model()
+    assert shipped.card is not None
+    guessed = replace(shipped.card, known_failures=(GUESSED, "faint imprint"))
+    done = recalibrate(replace(shipped, card=guessed), read_samples(rendered), rendered)
+    assert done.card.known_failures == ("faint imprint",)
 
 
 def test_the_command_writes_a_model_that_leaves_these_pictures_out(
