@@ -252,12 +252,15 @@ def calibrate_command(
     samples = samples_in(data, good)
     import torch
 
+    from pillqc.data.seen_images import seen_doubt
     from pillqc.model.artifact import check_writable, save_artifact
     from pillqc.training.recalibration import recalibrate
 
     check_writable(out)
     loaded = loaded_model(model)
     done = recalibrate(loaded, samples, data)
+    for doubt in seen_doubt(done.seen_before, len(samples), loaded.name):
+        note(doubt)
     save_artifact(out, done.model, done.card, dtype=torch.float16 if half else torch.float32)
     low, high = done.chosen.undecided or (done.chosen.threshold,) * 2
     click.echo(

@@ -21,7 +21,7 @@ from pillqc.data.defects import defect_names
 from pillqc.data.folders import read_samples
 from pillqc.data.images import MEAN, STD
 from pillqc.data.masks import MaskSurvey, survey_masks
-from pillqc.data.seen_images import encode_seen
+from pillqc.data.seen_images import encode_seen, seen_doubt, without_seen
 from pillqc.data.split_manifest import build_manifest, manifest_path, write_split
 from pillqc.data.splits import (
     SHARES,
@@ -177,7 +177,10 @@ def run_training(
         path=run.checkpoint or run.out.with_suffix(".checkpoint"),
         settings=_settings(run, manifest, model),
     )
-    can_choose = _can_choose(splits["validation"])
+    validation = splits["validation"]
+    known = without_seen(validation, loaded.card.seen if loaded.card else "")[1]
+    notes += seen_doubt(known, len(validation), loaded.name)
+    can_choose = _can_choose(validation)
     with team() as together:
         if together.leads:
             for note in (*notes, masks.line, *_doubts(splits, can_choose=can_choose)):
@@ -185,9 +188,10 @@ def run_training(
         result = _train(run, model, splits, defects, together, checkpoint, on_epoch)
     if not together.leads:
         return None
-    seen = [*splits["train"], *splits["validation"]]
+    seen = [*splits["train"], *validation]
     card = replace(_card(run, loaded, manifest, masks, result, seen), defects=defects)
-    model, card, chosen = _calibrated(run, loaded, model, card, splits["validation"])
+    card.training["validation_seen_before"] = known
+    model, card, chosen = _calibrated(run, loaded, model, card, validation)
     save_artifact(run.out, model, card, dtype=torch.float16 if run.half else torch.float32)
     write_split(manifest_path(run.out), manifest)
     checkpoint.path.unlink(missing_ok=True)

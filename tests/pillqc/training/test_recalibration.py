@@ -97,6 +97,19 @@ def test_the_command_writes_a_model_that_leaves_these_pictures_out(
         evaluate(loaded, read_samples(rendered))
 
 
+def test_pictures_that_the_model_has_seen_are_counted(rendered: Path, tmp_path: Path) -> None:
+    """A threshold that they choose is too good: a note and the card say how many there are."""
+    first, again = tmp_path / "first.safetensors", tmp_path / "again.safetensors"
+    images = len(read_samples(rendered))
+    for out, options, seen in ((first, [], 0), (again, ["--model", first], images)):
+        result = run("calibrate", "--data", rendered, "--out", out, *options)
+        assert result.exit_code == 0, result.output
+        assert read_artifact(out)[0].data["thresholds"]["seen_before"] == seen
+        assert result.stderr.count("TOO GOOD") == (seen > 0)
+    assert f"{images} of {images} " in result.stderr
+    assert first.name in result.stderr
+
+
 def test_only_a_trained_model_has_a_threshold(rendered: Path, tmp_path: Path) -> None:
     """Random weights are refused in one line, and so is a file of another kind."""
     with pytest.raises(UsageError, match="trained"):

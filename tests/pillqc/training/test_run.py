@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from pillqc.data.folders import read_samples
+from pillqc.data.split_manifest import manifest_path, read_split
 from pillqc.errors import ModelFileError, PillqcError, UsageError
 from pillqc.evaluation.evaluate import evaluate
 from pillqc.model.artifact import read_artifact, save_artifact
@@ -238,6 +239,25 @@ def test_half_precision_halves_the_file_and_choices_are_made_on_it(
     with torch.inference_mode():
         mine, its = (model.eval()(images)[0] for model in (saved, judged))
     assert torch.allclose(mine, its, atol=1e-3), "the head alone is rounded after that"
+
+
+def test_validation_images_that_the_start_has_seen_are_counted(pills: Path, tmp_path: Path) -> None:
+    """Another seed's split shows some of them again: a note and the card say how many."""
+    first, again = tmp_path / "first.safetensors", tmp_path / "again.safetensors"
+    for out, options in ((first, {}), (again, {"weights": str(first), "seed": 1})):
+        notes: list[str] = []
+        run = short(pills, out, epochs=1, **options)
+        done = run_training(run, on_note=notes.append)
+        assert done is not None
+        validation = done.manifest.digests("validation")
+        before = read_split(manifest_path(first)).digests("train", "validation")
+        seen = len(set(validation) & set(before)) if out is again else 0
+        assert read_artifact(out)[0].training["validation_seen_before"] == seen
+        told = [note for note in notes if "TOO GOOD" in note]
+        assert len(told) == (seen > 0)
+    assert 0 < seen < len(validation)
+    assert f"{seen} of {len(validation)} " in told[0]
+    assert first.name in told[0]
 
 
 @pytest.mark.usefixtures("small_shipped")
