@@ -16,6 +16,7 @@ from pillqc.commands.common import (
     GOOD,
     MODEL,
     POSITIVE,
+    SEED,
     SHARE,
     SIZE,
     FiniteRange,
@@ -135,7 +136,7 @@ hardly part in eight epochs of some 480 images."""
 @SIZE
 @click.option(
     "--seed",
-    type=click.IntRange(0),
+    type=SEED,
     default=0,
     help="Seed of the split, new weights and the order of images.",
 )

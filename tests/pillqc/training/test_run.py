@@ -147,6 +147,14 @@ def test_a_checkpoint_is_no_other_output(
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 
+def test_a_training_whose_only_step_diverges_is_one_error(pills: Path, tmp_path: Path) -> None:
+    """The loss before the step is finite; validation sees what became of the weights."""
+    out = tmp_path / "m.safetensors"
+    with pytest.raises(PillqcError, match="diverged"):
+        run_training(short(pills, out, batch_size=64, learning_rate=1e30))
+    assert not out.exists()
+
+
 def test_the_best_epoch_by_validation_is_kept(pills: Path, tmp_path: Path) -> None:
     """Its number is in the card, and its figures are the best of the history."""
     run = short(pills, tmp_path / "m.safetensors", epochs=4)
