@@ -57,7 +57,10 @@ weights = click.option(
     help="A pillqc model file, `imagenet`, `hed` or `random`; the shipped model by default.",
 )
 seed = click.option(
-    "--seed", type=click.IntRange(min=0), default=0, help="Seed of random weights and data order."
+    "--seed",
+    type=click.IntRange(0, 2**31 - 1),  # what every generator takes, with room for derived ones
+    default=0,
+    help="Seed of random weights and data order.",
 )
 threads = click.option(
     "--threads",

@@ -47,6 +47,8 @@ class FiniteRange(click.FloatRange):
 
 FOLDER: Final = click.Path(path_type=Path, file_okay=False)
 FILE: Final = click.Path(path_type=Path, dir_okay=False)
+SEED: Final = click.IntRange(0, 2**31 - 1)
+"""What every generator takes, with room for the seeds that are derived from it."""
 POSITIVE: Final = FiniteRange(min=0, min_open=True)
 SHARE: Final = FiniteRange(0, 1)
 

@@ -15,6 +15,7 @@ from pillqc.commands.common import (
     FOLDER,
     GOOD,
     JSON,
+    SEED,
     FiniteRange,
     Progress,
     note,
@@ -41,9 +42,7 @@ def _colour(context: click.Context, option: click.Parameter, text: str | None) -
 
 @click.command("render")
 @click.option("--out", type=FOLDER, required=True, help="Folder to create.")
-@click.option(
-    "--seed", type=click.IntRange(0), default=0, help="The same seed gives the same pills."
-)
+@click.option("--seed", type=SEED, default=0, help="The same seed gives the same pills.")
 @click.option("--size", type=click.IntRange(32, 1600), default=224, help="Side in pixels.")
 @click.option("--train-good", type=_COUNT, default=267, help="Good pills in train/.")
 @click.option("--test-good", type=_COUNT, default=26, help="Good pills in test/.")

@@ -16,6 +16,7 @@ from pillqc.commands.common import (
     GOOD,
     MODEL,
     POSITIVE,
+    SEED,
     SHARE,
     SIZE,
     FiniteRange,
@@ -135,7 +136,7 @@ hardly part in eight epochs of some 480 images."""
 @SIZE
 @click.option(
     "--seed",
-    type=click.IntRange(0),
+    type=SEED,
     default=0,
     help="Seed of the split, new weights and the order of images.",
 )
@@ -252,12 +253,15 @@ def calibrate_command(
     samples = samples_in(data, good)
     import torch
 
+    from pillqc.data.seen_images import seen_doubt
     from pillqc.model.artifact import check_writable, save_artifact
     from pillqc.training.recalibration import recalibrate
 
     check_writable(out)
     loaded = loaded_model(model)
     done = recalibrate(loaded, samples, data)
+    for doubt in seen_doubt(done.seen_before, len(samples), loaded.name):
+        note(doubt)
     save_artifact(out, done.model, done.card, dtype=torch.float16 if half else torch.float32)
     low, high = done.chosen.undecided or (done.chosen.threshold,) * 2
     click.echo(
@@ -301,9 +305,11 @@ def _not_given(values: dict[str, Any]) -> dict[str, Any]:
 def _train_from_scratch(out: Path, checkpoint: Path | None, given: dict[str, Any]) -> None:
     from pillqc.commands.evaluation import evaluation_table
     from pillqc.training.recipe import Recipe
+    from pillqc.training.run_checks import check_outputs
     from pillqc.training.shipped_model import train_from_scratch
 
     recipe = Recipe(**{name: value for name, value in given.items() if value is not None})
+    check_outputs(out, checkpoint)
     checkpoint = checkpoint or out.with_suffix(".checkpoint")
     evaluation = train_from_scratch(recipe, out, checkpoint, on_report=_print_report)
     click.echo(evaluation_table(evaluation))

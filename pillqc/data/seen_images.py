@@ -39,6 +39,23 @@ def without_seen(samples: Sequence[Sample], seen: str) -> tuple[list[Sample], in
     return unseen, len(samples) - len(unseen)
 
 
+def seen_doubt(seen: int, images: int, model: str) -> list[str]:
+    """Return what to say of a choice on images of which a model has seen some; without, nothing.
+
+    Args:
+        seen: how many of them it has seen.
+        images: how many there are.
+        model: its name.
+    """
+    if not seen:
+        return []
+    doubt = (
+        f"TOO GOOD: {seen} of {images} validation images were seen by {model}: figures on them and"
+        " a threshold that they choose are too good; judge the model on images that are new to it"
+    )
+    return [doubt]
+
+
 def decode_seen(seen: str) -> set[bytes]:
     """Return the prefixes in a card's text; raise a `ValueError` if it is damaged."""
     try:

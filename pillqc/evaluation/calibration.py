@@ -44,6 +44,8 @@ UNDECIDED_REJECTS: Final = 0.05
 """Pills between the threshold of this rate and the threshold proper are undecided."""
 SHARES: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 """False-reject rates whose thresholds go into the card, for `inspect --max-false-rejects`."""
+GUESSED: Final = "no validation data: the threshold is a guess"
+"""A known failure of a model until its threshold is chosen."""
 _CERTAIN: Final = 1e-12
 """A probability so near to 0 or 1 has no farther logit."""
 _TEMPERATURES: Final = (0.001, 1000.0)
@@ -61,13 +63,14 @@ class Chosen:
     images: int
 
     def apply_to(self, card: ModelCard) -> ModelCard:
-        """Return the card with these thresholds and this temperature."""
+        """Return the card with these thresholds and this temperature, which are no guess."""
         return replace(
             card,
             threshold=self.threshold,
             undecided=self.undecided,
             temperature=self.temperature,
             thresholds=self.thresholds,
+            known_failures=tuple(known for known in card.known_failures if known != GUESSED),
         )
 
 

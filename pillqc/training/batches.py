@@ -183,7 +183,10 @@ class FileSource:
         if float(torch.rand((), generator=generator)) >= _PASTED_SHARE:
             return None
         chosen = int(torch.randint(len(self._good), (), generator=generator))
-        return _Place(onto=self._good[chosen], move=draw_move(generator, side=self._size))
+        move = draw_move(generator, side=self._size)
+        if not move.keeps(torch.from_numpy(self._mask(index))):
+            return None
+        return _Place(onto=self._good[chosen], move=move)
 
     def _augmented(
         self,

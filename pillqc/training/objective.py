@@ -16,6 +16,7 @@ import torch.nn.functional as F  # noqa: N812 - PyTorch's own convention
 from sklearn import metrics
 from torch import Tensor
 
+from pillqc.errors import PillqcError
 from pillqc.evaluation.naming import mean_auroc
 from pillqc.model.network import CLASSES
 from pillqc.training.step import (
@@ -101,7 +102,16 @@ class Objective:
         return int(right.sum())
 
     def validation(self, scores: Tensor) -> Validation:
-        """Judge the scores (N, 2 + K) of all images."""
+        """Judge the scores (N, 2 + K) of all images.
+
+        Raises:
+            PillqcError: a score is not finite: the last step of an epoch may have led there.
+        """
+        if not bool(scores.isfinite().all()):
+            raise PillqcError(
+                "training diverged: scores of validation images are not finite; lower the learning"
+                " rate"
+            )
         everything = range(len(self.labels))
         present = self._present.numpy()
         return Validation(

@@ -54,6 +54,13 @@ class Move:
             moved.narrow(axis, start, abs(shift)).zero_()
         return moved
 
+    def keeps(self, mask: Tensor) -> bool:
+        """Return whether at least half of what the mask has set stays in the picture.
+
+        Else the picture would be called bad for a defect that it hardly shows, or not at all.
+        """
+        return 2 * int(self.of(mask).sum()) >= int(mask.sum())
+
 
 def draw_move(generator: torch.Generator, *, side: int) -> Move:
     """Return a random move in a square picture of this side.

@@ -13,7 +13,7 @@ import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pillqc.data.seen_images import encode_seen
+from pillqc.data.seen_images import encode_seen, without_seen
 from pillqc.data.splits import content_hash
 from pillqc.errors import UsageError
 from pillqc.evaluation.calibration import Chosen, choose, divide_head
@@ -37,6 +37,8 @@ class Recalibrated:
     model: CustomVGG
     card: ModelCard
     chosen: Chosen
+    seen_before: int
+    """Pictures that chose although the model had seen them before; the card has it, too."""
 
 
 def recalibrate(loaded: LoadedModel, samples: Sequence[Sample], root: Path) -> Recalibrated:
@@ -60,7 +62,13 @@ def recalibrate(loaded: LoadedModel, samples: Sequence[Sample], root: Path) -> R
     model = copy.deepcopy(loaded.model)
     divide_head(model, 1.0 / card.temperature)
     chosen = choose(model, samples, size=card.size, twin=narrow_form(model))
-    pictures = {"folder": root.name, **source_of(root), "images": chosen.images}
+    known = without_seen(samples, card.seen)[1]
+    pictures = {
+        "folder": root.name,
+        **source_of(root),
+        "images": chosen.images,
+        "seen_before": known,
+    }
     card = replace(
         card,
         data=card.data | {"thresholds": pictures},
@@ -68,4 +76,4 @@ def recalibrate(loaded: LoadedModel, samples: Sequence[Sample], root: Path) -> R
         metrics={},
         **known_pictures(samples),
     )
-    return Recalibrated(model=model, card=chosen.apply_to(card), chosen=chosen)
+    return Recalibrated(model=model, card=chosen.apply_to(card), chosen=chosen, seen_before=known)

@@ -21,7 +21,7 @@ from pillqc.data.defects import defect_names
 from pillqc.data.folders import read_samples
 from pillqc.data.images import MEAN, STD
 from pillqc.data.masks import MaskSurvey, survey_masks
-from pillqc.data.seen_images import encode_seen
+from pillqc.data.seen_images import encode_seen, seen_doubt, without_seen
 from pillqc.data.split_manifest import build_manifest, manifest_path, write_split
 from pillqc.data.splits import (
     SHARES,
@@ -32,7 +32,7 @@ from pillqc.data.splits import (
     with_split_names,
 )
 from pillqc.errors import UsageError, shown
-from pillqc.evaluation.calibration import Chosen, choose, choose_names, divide_head
+from pillqc.evaluation.calibration import GUESSED, Chosen, choose, choose_names, divide_head
 from pillqc.evaluation.defect_calibration import scale_defects
 from pillqc.model.artifact import ModelCard, check_writable, save_artifact
 from pillqc.model.narrowing import (
@@ -50,6 +50,7 @@ from pillqc.training.checkpoint import CheckpointFile
 from pillqc.training.distributed import Team, team
 from pillqc.training.known_pictures import known_pictures
 from pillqc.training.loop import Epoch, TrainingOptions, TrainingResult, train
+from pillqc.training.run_checks import check_names_only, check_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -147,6 +148,7 @@ def run_training(
         UsageError: the options exclude each other.
         PillqcError: the data cannot be used, or the file cannot be written.
     """
+    check_outputs(run.out, run.checkpoint)
     check_writable(run.out)
     notes: list[str] = []
     samples = read_samples(run.data, good=run.good, on_note=notes.append)
@@ -167,7 +169,7 @@ def run_training(
     manifest = build_manifest(splits, run.data)
     defects = defect_names(splits["train"]) if run.classes == "defects" else ()
     loaded = load_model(run.weights, freeze=not run.full, seed=run.seed)
-    _check_names_only(run, loaded)
+    check_names_only(run, loaded)
     epochs = run.epochs or -(-ADAPTING_IMAGES // max(len(splits["train"]), 1))
     run = replace(run, size=run.size or loaded.size, epochs=epochs)
     model = _prepared(loaded, run, defects)
@@ -175,7 +177,10 @@ def run_training(
         path=run.checkpoint or run.out.with_suffix(".checkpoint"),
         settings=_settings(run, manifest, model),
     )
-    can_choose = _can_choose(splits["validation"])
+    validation = splits["validation"]
+    known = without_seen(validation, loaded.card.seen if loaded.card else "")[1]
+    notes += seen_doubt(known, len(validation), loaded.name)
+    can_choose = _can_choose(validation)
     with team() as together:
         if together.leads:
             for note in (*notes, masks.line, *_doubts(splits, can_choose=can_choose)):
@@ -183,9 +188,10 @@ def run_training(
         result = _train(run, model, splits, defects, together, checkpoint, on_epoch)
     if not together.leads:
         return None
-    seen = [*splits["train"], *splits["validation"]]
+    seen = [*splits["train"], *validation]
     card = replace(_card(run, loaded, manifest, masks, result, seen), defects=defects)
-    model, card, chosen = _calibrated(run, loaded, model, card, splits["validation"])
+    card.training["validation_seen_before"] = known
+    model, card, chosen = _calibrated(run, loaded, model, card, validation)
     save_artifact(run.out, model, card, dtype=torch.float16 if run.half else torch.float32)
     write_split(manifest_path(run.out), manifest)
     checkpoint.path.unlink(missing_ok=True)
@@ -234,17 +240,6 @@ def _train(
     )
 
 
-def _check_names_only(run: TrainingRun, loaded: LoadedModel) -> None:
-    if not run.names_only:
-        return
-    if run.classes != "defects":
-        raise UsageError("--names-only needs --classes defects")
-    if loaded.card is None or not loaded.trained:
-        raise UsageError(f"--names-only needs the weights of a trained model, not {loaded.name}")
-    if run.size not in (0, loaded.size):
-        raise UsageError(f"--names-only keeps thresholds of {loaded.size} px: leave out --size")
-
-
 def _can_choose(validation: Sequence[Sample]) -> bool:
     """Return whether there are images of both classes to choose on."""
     return len({sample.bad for sample in validation}) == len(CLASSES)
@@ -273,8 +268,7 @@ def _calibrated(
         return model, card, None
     model = _as_saved(wide_form(model), run)
     if not can_choose:
-        failures = ("no validation data: the threshold is a guess",)
-        return model, replace(card, known_failures=failures), None
+        return model, replace(card, known_failures=(GUESSED,)), None
     twin = narrow_form(model)
     chosen = choose(model, validation, size=run.size, defects=card.defects, twin=twin)
     card = replace(card, data=card.data | {"validation_images": chosen.images})

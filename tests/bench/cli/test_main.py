@@ -92,7 +92,7 @@ def test_options_that_do_not_fit_are_one_line_and_exit_code_2(arguments: str, wo
         ("run", "--budget", ["0", "-5", "nan", "inf", "x"]),
         ("stages", "--budget", ["inf"]),
         ("selfcheck", "--budget", ["0", "inf"]),
-        ("run", "--seed", ["-1", "0.5"]),
+        ("run", "--seed", ["-1", "0.5", "99999999999999999999"]),
         ("load", "--seed", ["-1"]),
         ("gate", "--seed", ["-1"]),
         ("run", "--threads", ["0"]),

@@ -6,9 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own convention
+from PIL import Image
 
 from pillqc.data.decoding_process import read_image
 from pillqc.data.folders import read_samples
@@ -20,7 +22,6 @@ from pillqc.training.loop import TrainingOptions, train
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from PIL import Image
     from torch import Tensor
 
 pytestmark = pytest.mark.torch
@@ -199,3 +200,21 @@ def test_a_bad_picture_without_a_mask_stays_as_it_is(rendered: Path) -> None:
     source = FileSource(samples, size=24, paste_seed=1)
     plain = FileSource(samples, size=24).images(range(len(samples)), 0)
     assert torch.equal(source.images(range(len(samples)), 0), plain)
+
+
+def test_a_bad_picture_always_shows_its_defect(rendered: Path, tmp_path: Path) -> None:
+    """One at the picture's edge is not moved out of it."""
+    samples, at_edge = read_samples(rendered), tmp_path / "mask.png"
+    found = np.zeros((64, 64), np.uint8)
+    found[0] = 255
+    Image.fromarray(found).save(at_edge)
+    samples = [replace(one, mask=at_edge if one.bad else None) for one in samples]
+    source = FileSource(samples, size=64, paste_seed=1)
+    bad = [index for index, sample in enumerate(samples) if sample.bad]
+    good = source.images([i for i, sample in enumerate(samples) if not sample.bad], 0)
+    set_in_mask = int(FileSource(samples, size=64).masks(bad[:1], 0).sum())
+    assert set_in_mask
+    for epoch in range(10):
+        assert (2 * source.masks(bad, epoch).sum((1, 2)) >= set_in_mask).all()
+        for image in source.images(bad, epoch):
+            assert not (good == image).flatten(1).all(dim=1).any()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy import stats
 
 from pillqc.data.folders import read_samples
 from pillqc.errors import UsageError
-from pillqc.evaluation.calibration import between_scores
+from pillqc.evaluation.calibration import GUESSED, between_scores
 from pillqc.evaluation.evaluate import evaluate
 from pillqc.inspection.prediction import Prediction, predict
 from pillqc.model.artifact import read_artifact
@@ -73,6 +74,15 @@ def test_the_card_knows_these_pictures_and_no_old_figures(
     assert chosen_on["rendered_by"].startswith("pillqc render")
 
 
+def test_a_threshold_that_was_chosen_is_no_guess(rendered: Path) -> None:
+    """The card of a training without validation data says so until then, and the rest stays."""
+    shipped = load_model()
+    assert shipped.card is not None
+    guessed = replace(shipped.card, known_failures=(GUESSED, "faint imprint"))
+    done = recalibrate(replace(shipped, card=guessed), read_samples(rendered), rendered)
+    assert done.card.known_failures == ("faint imprint",)
+
+
 def test_the_command_writes_a_model_that_leaves_these_pictures_out(
     rendered: Path, tmp_path: Path
 ) -> None:
@@ -85,6 +95,19 @@ def test_the_command_writes_a_model_that_leaves_these_pictures_out(
     assert read_artifact(out)[1]["head.weight"].element_size() == 2
     with pytest.raises(Exception, match="seen"):
         evaluate(loaded, read_samples(rendered))
+
+
+def test_pictures_that_the_model_has_seen_are_counted(rendered: Path, tmp_path: Path) -> None:
+    """A threshold that they choose is too good: a note and the card say how many there are."""
+    first, again = tmp_path / "first.safetensors", tmp_path / "again.safetensors"
+    images = len(read_samples(rendered))
+    for out, options, seen in ((first, [], 0), (again, ["--model", first], images)):
+        result = run("calibrate", "--data", rendered, "--out", out, *options)
+        assert result.exit_code == 0, result.output
+        assert read_artifact(out)[0].data["thresholds"]["seen_before"] == seen
+        assert result.stderr.count("TOO GOOD") == (seen > 0)
+    assert f"{images} of {images} " in result.stderr
+    assert first.name in result.stderr
 
 
 def test_only_a_trained_model_has_a_threshold(rendered: Path, tmp_path: Path) -> None:

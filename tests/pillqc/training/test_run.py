@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from pillqc.data.folders import read_samples
+from pillqc.data.split_manifest import manifest_path, read_split
 from pillqc.errors import ModelFileError, PillqcError, UsageError
 from pillqc.evaluation.evaluate import evaluate
 from pillqc.model.artifact import read_artifact, save_artifact
@@ -131,6 +132,29 @@ def test_a_checkpoint_of_another_training_is_refused(pills: Path, tmp_path: Path
         run_training(short(pills, out, seed=1))
 
 
+@pytest.mark.parametrize("name", ["m.safetensors", "m.split.csv", "there/../m.safetensors"])
+@pytest.mark.parametrize("scratch", [False, True])
+def test_a_checkpoint_is_no_other_output(
+    pills: Path, tmp_path: Path, name: str, scratch: bool
+) -> None:
+    """It is removed at the end, and would take the model or its split along."""
+    (tmp_path / "there").mkdir()
+    out = tmp_path / "m.safetensors"
+    how = ["--from-scratch", "--images", 1] if scratch else ["--data", pills, "--epochs", 1]
+    done = run("train", *how, "--out", out, "--checkpoint", tmp_path / name)
+    assert done.exit_code == 2
+    assert "--checkpoint and " in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+def test_a_training_whose_only_step_diverges_is_one_error(pills: Path, tmp_path: Path) -> None:
+    """The loss before the step is finite; validation sees what became of the weights."""
+    out = tmp_path / "m.safetensors"
+    with pytest.raises(PillqcError, match="diverged"):
+        run_training(short(pills, out, batch_size=64, learning_rate=1e30))
+    assert not out.exists()
+
+
 def test_the_best_epoch_by_validation_is_kept(pills: Path, tmp_path: Path) -> None:
     """Its number is in the card, and its figures are the best of the history."""
     run = short(pills, tmp_path / "m.safetensors", epochs=4)
@@ -223,6 +247,25 @@ def test_half_precision_halves_the_file_and_choices_are_made_on_it(
     with torch.inference_mode():
         mine, its = (model.eval()(images)[0] for model in (saved, judged))
     assert torch.allclose(mine, its, atol=1e-3), "the head alone is rounded after that"
+
+
+def test_validation_images_that_the_start_has_seen_are_counted(pills: Path, tmp_path: Path) -> None:
+    """Another seed's split shows some of them again: a note and the card say how many."""
+    first, again = tmp_path / "first.safetensors", tmp_path / "again.safetensors"
+    for out, options in ((first, {}), (again, {"weights": str(first), "seed": 1})):
+        notes: list[str] = []
+        run = short(pills, out, epochs=1, **options)
+        done = run_training(run, on_note=notes.append)
+        assert done is not None
+        validation = done.manifest.digests("validation")
+        before = read_split(manifest_path(first)).digests("train", "validation")
+        seen = len(set(validation) & set(before)) if out is again else 0
+        assert read_artifact(out)[0].training["validation_seen_before"] == seen
+        told = [note for note in notes if "TOO GOOD" in note]
+        assert len(told) == (seen > 0)
+    assert 0 < seen < len(validation)
+    assert f"{seen} of {len(validation)} " in told[0]
+    assert first.name in told[0]
 
 
 @pytest.mark.usefixtures("small_shipped")
