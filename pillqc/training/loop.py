@@ -4,8 +4,9 @@
     result = train(model, source, validation=held_out, optimize=ipex_optimize(torch.bfloat16))
 
 With validation images, the weights of the best epoch are kept: that of the highest AUROC, to which
-the mean AUROC of the named defects is added. The same seed and backend give the same bits, also
-across a kill and a resume; a team of processes shares every batch.
+the mean AUROC of the named defects is added. The same seed and backend give the same bits; across a
+kill and a resume, too, where the outputs of frozen blocks do not round by the batch that they were
+computed in. A team of processes shares every batch.
 """
 
 from __future__ import annotations
