@@ -60,6 +60,13 @@ def candidates(
     return sorted(found, key=lambda item: -item[1].estimate)
 
 
+def ways(facts: Facts, group: Group, *, int8: bool = False) -> list[ScenarioRow]:
+    """Return the group's candidates, fastest first, and stock default."""
+    default = facts.default_of(group)
+    rows = [row for row, _ in candidates(facts, group, int8=int8)]
+    return [*rows, *([default] if default is not None and facts.is_measured(default) else [])]
+
+
 def winner(facts: Facts, group: Group) -> Winner | None:
     """Return the fastest valid scenario of the group and those level with it, or None.
 
@@ -76,12 +83,11 @@ def winner(facts: Facts, group: Group) -> Winner | None:
     fastest, alone = (shown or ranked)[0]
     rows = [row for row, _ in ranked]
     if alone.estimate > 1 or not usable:
-        others = [row for row in rows if row is not fastest]
-        comparison = facts.claims.answer(BEST, group.noise_name, named=fastest.scenario) or alone
-        level = level_with(facts, fastest, others + usable)
-        return Winner(group, fastest, comparison, level, _unjudged(facts, fastest))
-    level = level_with(facts, usable[0], rows)
-    return Winner(group, usable[0], None, level, _unjudged(facts, usable[0]))
+        best, others = fastest, [*(row for row in rows if row is not fastest), *usable]
+        comparison = facts.claims.answer(BEST, group.noise_name, named=best.scenario) or alone
+    else:
+        best, others, comparison = usable[0], rows, None
+    return Winner(group, best, comparison, level_with(facts, best, others), _unjudged(facts, best))
 
 
 def shown_row(facts: Facts, best: Winner) -> ScenarioRow:
@@ -140,10 +146,8 @@ def runner_up(facts: Facts, best: Winner) -> tuple[ScenarioRow, Comparison] | No
 
     With the confidence of `level_with`, so that nothing is both level and shown to be slower.
     """
-    ranked = [row for row, _ in candidates(facts, best.group)]
-    default = facts.default_of(best.group)
     out = (best.row, *(row for row, _ in best.unjudged))
-    others = [row for row in (*ranked, *([default] if default else [])) if row not in out]
+    others = [row for row in ways(facts, best.group) if row not in out]
     if not others:
         return None
     second = best.level[0][0] if best.level else others[0]

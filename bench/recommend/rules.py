@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bench.analysis.run_facts import group_of, is_stock_default, of_task
-from bench.analysis.winners import candidates, level_with, why_nothing
+from bench.analysis.winners import candidates, level_with, ways, why_nothing
 from bench.plan.scenario import Phase, Task, Verdict
 from bench.recommend.recipes import recipe_of
-from bench.recommend.supported import beside, ways
+from bench.recommend.supported import beside
 from bench.text.wording import count, digits, listed, milliseconds, spoken, with_interval
 
 if TYPE_CHECKING:

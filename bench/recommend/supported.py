@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.analysis.claims import SUPPORTED, Claim
-from bench.analysis.winners import candidates
+from bench.analysis.winners import ways
 from bench.plan.scenario import DEFAULT_ENVIRONMENT, Mode, Verdict
 from bench.recommend.recipes import recipe_of
 from bench.text.wording import percent, spoken, with_interval
@@ -70,13 +70,6 @@ def _without_compile(facts: Facts, group: Group, dtype: str) -> str:
     if any((row.backend, row.mode, row.dtype) == compiled for row in measured):
         return ""
     return f" torch.compile in {dtype}, which may be faster, has no result here."
-
-
-def ways(facts: Facts, group: Group, *, int8: bool = False) -> list[ScenarioRow]:
-    """Return the group's valid ways, fastest first, and stock default."""
-    default = facts.default_of(group)
-    rows = [row for row, _ in candidates(facts, group, int8=int8)]
-    return [*rows, *([default] if default is not None and facts.is_measured(default) else [])]
 
 
 def is_within(found: Comparison, same_within: float) -> bool:

@@ -136,7 +136,8 @@ def check_began_here(
         BenchError: machine, code, packages or policy differ (see `bench.run.resume`).
     """
     code = run_folder.commit()
-    resume.check_same(environment, name, machine=machine.describe(), code=code, policy=policy)
+    here = machine.describe(frameworks=False)  # asking torch and IPEX would take seconds
+    resume.check_same(environment, name, machine=here, code=code, policy=policy)
     return code
 
 
@@ -217,7 +218,7 @@ class _Job:
         return scenarios
 
     def _why_unusable(self, reason: str) -> str:
-        """Return why the run's folder goes away, and its worker's log with it.
+        """Return why nothing can be measured, without the log, which goes with the run's folder.
 
         A model that killed the worker is named, with what the worker printed last.
         """

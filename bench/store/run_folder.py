@@ -38,6 +38,16 @@ class Commit:
     dirty: bool | None = None
     unknown: str | None = None
 
+    @classmethod
+    def of(cls, environment: Mapping[str, Any]) -> Commit:
+        """Read what environment.json keeps of it; earlier versions may have kept less."""
+        return cls(revision=environment.get("commit"), dirty=environment.get("dirty"))
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """Its entries of environment.json."""
+        return {"commit": self.revision, "dirty": self.dirty}
+
     @property
     def notes(self) -> list[str]:
         """The notes for a run's metadata."""
@@ -73,8 +83,7 @@ def first_metadata(folder: Path, code: Commit, machine: Mapping[str, Any]) -> di
         "finished_utc": None,
         "complete": False,
         "notes": [],
-        "commit": code.revision,
-        "dirty": code.dirty,
+        **code.kept,
         "command": ["bench", *sys.argv[1:]],
         "machine": machine,
         "workers": {},

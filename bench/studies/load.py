@@ -27,7 +27,6 @@ from bench.studies.scenarios import STOCK_DEFAULT, Runnable, group
 from bench.studies.study_folder import workplace
 from bench.text.wording import NOTHING, digits, milliseconds
 from bench.worker import arrivals
-from bench.worker.conditions import unequal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -284,25 +283,20 @@ def page(
     return Page(
         title="Latency under a fixed arrival rate",
         lead=tuple(lead(found, measured, bound)),
-        tables=(_table(found, _invalid(measured), bound),),
+        tables=(_table(found, measured.refuted, bound),),
         remarks=(_REMARK.format(enough),),
     )
-
-
-def _invalid(measured: Measured) -> dict[str, str]:
-    """Return participant -> why its latencies count for nothing."""
-    return {**unequal(measured.workers), **measured.contradictions}
 
 
 def lead(found: Sequence[Served], measured: Measured, bound: float | None) -> list[str]:
     """Return the answers, a sentence each."""
     sentences = []
-    invalid = _invalid(measured)
+    refuted = measured.refuted
     if bound is not None:
         for participant, rate in highest_rates(found, bound).items():
             if participant.endswith(CONTROL_SUFFIX):
                 continue
-            why = invalid.get(participant)
+            why = refuted.get(participant)
             within = f"p99 within {milliseconds(bound)} {_up_to(found, participant, rate, bound)}"
             sentences.append(f"{participant}: {f'invalid, {why}' if why else within}.")
     if any(one.p99 is None for one in found):
@@ -331,7 +325,7 @@ def _up_to(found: Sequence[Served], participant: str, rate: float | None, bound:
     }.get(_within(lowest, bound), "not shown at any of these rates")
 
 
-def _table(found: Sequence[Served], invalid: Mapping[str, str], bound: float | None) -> Table:
+def _table(found: Sequence[Served], refuted: Mapping[str, str], bound: float | None) -> Table:
     return Table(
         name="load",
         caption="Latency from when an image was due, by rate of arrival.",
@@ -344,8 +338,8 @@ def _table(found: Sequence[Served], invalid: Mapping[str, str], bound: float | N
                     number(str(one.requests), one.requests),
                     _latency(one.p50),
                     _latency(one.p99),
-                    Cell(text="invalid", note=invalid[one.participant])
-                    if one.participant in invalid
+                    Cell(text="invalid", note=refuted[one.participant])
+                    if one.participant in refuted
                     else Cell(text=_within(one, bound)),
                 )
             )

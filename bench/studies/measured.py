@@ -54,8 +54,13 @@ class Measured:
             for name, error in self.failures.items()
             if not any(blocks.get(name) for blocks in self.groups.values())
         }
-        unusable = {**unequal(self.workers), **self.contradictions, **unusable}
+        unusable = {**self.refuted, **unusable}
         return Judge(Measurements(groups=self.groups, unusable=unusable), policy)
+
+    @property
+    def refuted(self) -> dict[str, str]:
+        """Participant -> why it counts for nothing: its worker's conditions, or its label."""
+        return {**unequal(self.workers), **self.contradictions}
 
     def caveats(self) -> list[str]:
         """Return what the workers said of their models that weakens the figures, in sentences."""

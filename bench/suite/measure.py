@@ -61,8 +61,7 @@ class Suite:
             "complete": complete,
             "notes": [],
             "command": ["bench", *sys.argv[1:]],
-            "commit": self.code.revision,
-            "dirty": self.code.dirty,
+            **self.code.kept,
             "policy": asdict(DEFAULT),
             "machine": self.machine,
             "budget_s": self.budget_s,
@@ -116,7 +115,7 @@ def read(folder: Path) -> tuple[Suite, dict[str, str]]:
             seed=int(kept["seed"]),
             threads=kept["threads"],
             machine=kept["machine"],
-            code=Commit(revision=kept.get("commit"), dirty=kept.get("dirty")),
+            code=Commit.of(kept),
         )
         return suite, dict(kept["failures"])
     except (ValueError, KeyError, TypeError) as error:

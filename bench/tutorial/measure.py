@@ -71,8 +71,7 @@ class Tutorial:
             "complete": all(part.key in self.outcomes for part in PARTS),
             "notes": [],
             "command": ["bench", "tutorial", *place.pills, "--seed", str(place.seed)],
-            "commit": self.code.revision,
-            "dirty": self.code.dirty,
+            **self.code.kept,
             "policy": asdict(DEFAULT),
             "machine": self.machine,
             "data": str(place.data),
@@ -127,7 +126,7 @@ def read(folder: Path) -> Tutorial:
         return Tutorial(
             place=place,
             machine=kept["machine"],
-            code=Commit(revision=kept.get("commit"), dirty=kept.get("dirty")),
+            code=Commit.of(kept),
             synthetic=kept.get("synthetic"),
             outcomes=outcomes,
         )

@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 
 _SEEN: Final = "{} OF THESE IMAGES WERE SEEN IN TRAINING: the figures are too good"
 _LETTERS: Final = 8
-_PER_DEFECT: Final = 120
 """Letters of a class's name above its column of the confusion matrix."""
+_PER_DEFECT: Final = 120
+"""Pills of each defect that `--sizes` renders by default."""
 
 
 @click.command("evaluate")

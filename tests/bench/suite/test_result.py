@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench import machine
 from bench.errors import BenchError, UsageError
 from bench.plan.scenario import Status
 from bench.run import measure as runs
 from bench.run.outcomes import NO_TURN
-from bench.store import records, run_folder
-from bench.store.run_folder import Commit
+from bench.store import records
 from bench.suite import measure, page, result
 from bench.suite.models import chosen
+from tests.bench.began_here import CODE, ELSEWHERE, MACHINE, stay_here
 from tests.bench.command import bench
 from tests.bench.made_up_rows import Plan
 from tests.bench.made_up_runs import build_run, save_run
@@ -283,31 +282,17 @@ def test_a_suite_goes_on_where_it_was_cut(suite: Suite, monkeypatch: pytest.Monk
     assert records.read_environment(suite.folder)["complete"] is True
 
 
-MACHINE = {"fingerprint": "f", "packages": {"torch": "2.8.0"}}
-CODE = Commit(revision="c" * 40, dirty=False)
-
-
 @pytest.fixture
 def ran(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The models that are measured here, with this code, after the suite began here."""
-    monkeypatch.setattr(machine, "describe", lambda: MACHINE)
-    monkeypatch.setattr(run_folder, "commit", lambda: CODE)
+    stay_here(monkeypatch)
     replace(suite, machine=MACHINE, code=CODE).save({})
     models: list[str] = []
     monkeypatch.setattr(runs, "run", lambda request: models.append(request.results.name))
     return models
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"machine": {**MACHINE, "fingerprint": "g"}},
-        {"machine": {**MACHINE, "packages": {"torch": "2.7.0"}}},
-        {"commit": "d" * 40},
-        {"dirty": True},
-        {"policy": {"max_call_s": 9}},
-    ],
-)
+@pytest.mark.parametrize("change", ELSEWHERE)
 def test_a_suite_that_began_elsewhere_does_not_go_on(
     suite: Suite, ran: list[str], change: dict[str, Any]
 ) -> None:

@@ -9,11 +9,11 @@ import pytest
 from bench import machine
 from bench.errors import RecordError, UsageError
 from bench.plan.operators import cases_matching
-from bench.store import records, run_folder
-from bench.store.run_folder import Commit
+from bench.store import records
 from bench.tutorial import measure, parts
 from bench.tutorial.measure import DONE, FAILED, Tutorial
 from bench.tutorial.parts import HELD_OUT, PARTS, Place
+from tests.bench.began_here import CODE, ELSEWHERE, MACHINE, stay_here
 from tests.bench.command import bench
 from tests.fake_files import write
 
@@ -173,31 +173,17 @@ def test_a_missing_split_fails_its_part_alone(place: Place) -> None:
     assert "model.split.csv" in tutorial.outcomes["predictions"].reason
 
 
-MACHINE = {"fingerprint": "f", "packages": {"torch": "2.8.0"}}
-CODE = Commit(revision="c" * 40, dirty=False)
-
-
 @pytest.fixture
 def cut(place: Place, monkeypatch: pytest.MonkeyPatch) -> Runner:
     """What runs the rest of a tutorial that failed here, with this code, in its training."""
-    monkeypatch.setattr(machine, "describe", lambda: MACHINE)
-    monkeypatch.setattr(run_folder, "commit", lambda: CODE)
+    stay_here(monkeypatch)
     run(Tutorial(place=place, machine=MACHINE, code=CODE), Runner(failing="train"))
     runner = Runner()
     monkeypatch.setattr(measure, "run_command", runner)
     return runner
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"machine": {**MACHINE, "fingerprint": "g"}},
-        {"machine": {**MACHINE, "packages": {"torch": "2.7.0"}}},
-        {"commit": "d" * 40},
-        {"dirty": True},
-        {"policy": {"max_call_s": 9}},
-    ],
-)
+@pytest.mark.parametrize("change", ELSEWHERE)
 def test_a_tutorial_that_began_elsewhere_does_not_go_on(
     place: Place, cut: Runner, change: dict[str, Any]
 ) -> None:
