@@ -37,6 +37,20 @@ def fits(page: Page, width: int) -> bool:
     return bool(page.evaluate("document.documentElement.scrollWidth") <= width)
 
 
+_CUT = """() => [...document.querySelectorAll('svg text')].filter((text) => {
+  const drawing = text.ownerSVGElement.getBoundingClientRect();
+  const own = text.getBoundingClientRect();
+  const across = own.left < drawing.left - 0.5 || own.right > drawing.right + 0.5;
+  return own.width && (across || own.top < drawing.top || own.bottom > drawing.bottom);
+}).map((text) => text.textContent)"""
+
+
+def cut_off(page: Page, width: int) -> list[str]:
+    """The texts that leave their drawing, where nothing of them is seen, at that width."""
+    page.set_viewport_size({"width": width, "height": 900})
+    return list(page.evaluate(_CUT))
+
+
 def luminance(colour: str) -> float:
     """Relative luminance of an `rgb(...)`, 0 to 1, as WCAG defines it."""
     channels = [float(part) / 255 for part in re.findall(r"[\d.]+", colour)[:3]]

@@ -8,13 +8,25 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench.report import build
+from bench.report.figures import Series, Span, grouped_bars, intervals
 from bench.text.wording import times
 from tests.bench.made_up_runs import DEFAULT_1
-from tests.bench.report.browsing import Open, brightness, cells, column, contrasts, fits, unfold
+from tests.bench.report.browsing import (
+    Open,
+    brightness,
+    cells,
+    column,
+    contrasts,
+    cut_off,
+    fits,
+    unfold,
+)
 from tests.bench.report.test_varied import renamed, with_variable
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from playwright.sync_api import Browser
 
     from bench.store.records import Run
     from tests.bench.made_up_runs import MakeRun
@@ -61,6 +73,34 @@ def test_page_fits_any_width_and_its_text_contrasts(open_page: Open, scheme: str
     assert len(found) > 5
     assert {where: ratio for where, ratio in found.items() if ratio < 4.5} == {}
     assert [width for width in (360, 390, 1280) if not fits(page, width)] == []
+
+
+def test_no_text_of_a_drawing_is_cut_off(open_page: Open) -> None:
+    """At phone and desktop width, with everything unfolded."""
+    page = open_page()
+    unfold(page)
+    assert page.locator("svg text").count() > 50
+    assert [cut_off(page, width) for width in (390, 1280)] == [[], []]
+
+
+@pytest.mark.parametrize("highest", [1.05, 1.6, 8.4, 11.9, 40.0])
+def test_labels_of_the_first_figure_have_room(
+    browser: Browser, tmp_path: Path, highest: float
+) -> None:
+    """In steps of a quarter its axis has labels of five characters."""
+    span = Span(label="", kind="stock", estimate=highest, low=highest / 1.01, high=highest * 1.01)
+    series = [Series(label="Stock tuned", kind="stock", spans=(span,))]
+    drawn = [
+        grouped_bars("bars", ["batch 1"], series, title="T", caption="C"),
+        intervals("forest", [span], title="T", caption="C", margin=0.03, axis="speedup"),
+    ]
+    path = tmp_path / "drawings.html"
+    path.write_text("".join(one.wide + one.narrow for one in drawn), encoding="utf-8")
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    assert page.locator("svg text").count() > 10
+    assert cut_off(page, 1280) == []
+    page.close()
 
 
 @pytest.mark.parametrize("native_bf16", [False, True])
