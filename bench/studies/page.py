@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from bench.analysis.comparison import Comparison
     from bench.errors import WorkerError
     from bench.report.table import Table
+
+REASON = "Status and reason"
+"""The last column of a table whose rows have a status; a terminal has the reasons below it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +46,7 @@ def render(page: Page, folder: Path, environment: Mapping[str, Any]) -> str:
         "run_id": facts.run_id,
         "machine_line": machine.in_one_line(facts),
         "warnings": warnings(environment),
-        "command": " ".join(map(str, environment.get("command", ()))),
+        "command": shlex.join(map(str, environment.get("command", ()))),
         "commit": environment.get("commit"),
     }
     return lay_out("study.html", context)
@@ -53,6 +57,9 @@ def text(page: Page, environment: Mapping[str, Any]) -> str:
     lines = [*_wrapped(warnings(environment), "! "), *_wrapped(page.lead, "- ")]
     for table in page.tables:
         lines += ["", *in_columns(table)]
+        if table.columns[-1] == REASON:
+            said = (f"{row.cells[0].text}: {row.cells[-1].note}" for row in table.rows)
+            lines += _wrapped([one for one in said if not one.endswith(": ")], "  ")
     return "\n".join([*lines, "", *_wrapped(page.remarks, "  ")]).rstrip()
 
 
