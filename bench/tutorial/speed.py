@@ -291,10 +291,10 @@ def _operator(operator: str, context: str, rows: Sequence[OperatorRow]) -> Findi
     if len(speedups) > 1:
         spread = f"{spread} to {times(speedups[-1])}"
     won = verdicts.count(Verdict.FASTER)
-    open_or_not = UNSEEN if Verdict.INCONCLUSIVE in verdicts else DOES_NOT
+    is_refuted = any(one in (Verdict.SLOWER, Verdict.SAME) for one in verdicts)
     return Finding(
         statement=statement,
-        verdict=HOLDS if won == len(valid) else open_or_not,
+        verdict=HOLDS if won == len(valid) else DOES_NOT if is_refuted else UNSEEN,
         number=f"{spread}; faster in {won} of {count(len(valid), 'scenario')}; "
         + (f"fused: {', '.join(fused)}" if fused else f"served by {served or 'torchvision'}")
         + (f"; not counted: {missing}" if missing else ""),

@@ -179,6 +179,7 @@ def operator_row(backend: str, verdict: str, speedup: float | None) -> OperatorR
         (("faster", "faster"), HOLDS),
         (("faster", "same"), DOES_NOT),
         (("faster", "inconclusive"), UNSEEN),
+        (("slower", "inconclusive", "faster"), DOES_NOT),
     ],
 )
 def test_an_operator_is_faster_only_if_every_case_is(
