@@ -11,7 +11,7 @@ from bench.report import machine
 from bench.report.layout import lay_out
 from bench.report.table import Cell, in_columns, ratio_cell
 from bench.store.records import Run
-from bench.text.wording import NOTHING, wrapped
+from bench.text.wording import NOTHING, percent, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,7 +73,7 @@ def warnings(environment: Mapping[str, Any]) -> list[str]:
         found.insert(0, "The study was cut: this is what was measured until then.")
     share = environment.get("noisy_share")
     if isinstance(share, float) and share > 0:
-        found.append(f"{share:.0%} of the rounds were not quiet.".replace("%", " %"))
+        found.append(f"{percent(share, 2)} of the rounds were not quiet.")
     data = environment.get("data")
     if isinstance(data, dict) and data.get("source") == "synthetic":
         found.append("Synthetic pills: rendered, not photographed. No claim about real pills.")

@@ -215,9 +215,7 @@ _REMARK = (
 def page(rows: Sequence[StageRow], measured: Measured, policy: Policy) -> Page:
     """Build the study's page."""
     found = dict.fromkeys([*(row.participant for row in rows), *measured.failures])
-    opened = [
-        participant for participant in measured.workers if participant in found
-    ]  # stock default first
+    opened = filter(found.__contains__, measured.workers)  # stock default first
     participants = list(dict.fromkeys([*opened, *found]))
     judge = measured.judge(policy)
     compared = {

@@ -57,6 +57,8 @@ def test_what_makes_figures_less_comes_first(tmp_path: Path) -> None:
     assert "25 % of the rounds were not quiet." in text
     assert "25 % of the rounds were not quiet." in pages.render(PAGE, tmp_path, ENVIRONMENT)
     assert pages.warnings({"complete": True, "noisy_share": 0.0}) == []
+    (few,) = pages.warnings({"complete": True, "noisy_share": 1 / 300})
+    assert few == "0.33 % of the rounds were not quiet."
 
 
 def test_the_terminal_shows_the_same_table() -> None:
