@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 OTHER_OUTPUTS = "its outputs differ from stock's"
 NOTHING = "nothing"
 """Value of the column `fused`: the evidence was read, and shows nothing fused."""
-_NO_TURN = WorkerError(Status.UNAVAILABLE, "not measured: the study was cut before its turn")
+_NO_TURN = WorkerError(Status.UNAVAILABLE, "the study was cut before its turn")
 NOTHING_FUSED = "fusion is on, but neither oneDNN's log nor the graph shows anything fused"
 
 
