@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bench.cli import options
+from bench.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +47,17 @@ def _of_pills(command: _Command) -> _Command:
     for option in (options.seed, options.weights, options.good, options.data, options.only):
         command = option(command)
     return command
+
+
+def refuse_idle(again: str, *beside: str) -> None:
+    """Refuse what was typed beside an option that keeps the settings of what was measured.
+
+    Raises:
+        UsageError: it would change nothing.
+    """
+    typed = options.given(click.get_current_context())
+    if idle := [name for name in typed if name not in (again, *beside)]:
+        raise UsageError(f"{again} keeps the settings it began with: leave {', '.join(idle)} out")
 
 
 @click.command()
@@ -102,7 +115,7 @@ def instances(config: tuple[str, ...], batch: int, **common: Any) -> None:  # no
 
     \b
     Examples:
-      bench instances                    every split of the cores of one node
+      bench instances                    the cores of one node, split in halves
       bench instances --config 1x8 --config 4x2 --profile standard
       bench instances --batch 8 --only 'inference/stock/compile/*'
     """
@@ -187,11 +200,20 @@ def _run(
     """Measure, or read what was measured; write the page and print the same as text."""
     from bench.plan import arguments
     from bench.plan.profiles import PROFILES
+    from bench.store import records
     from bench.studies.study_folder import StudyRequest
 
     arguments.check_writable(reports, "--reports")
+    if again is not None:
+        refuse_idle("--again", "--reports")
+        study = records.read_environment(again).get("study")
+        if study != name:
+            what = f"of bench {study}" if study else "of a run"
+            raise UsageError(f"{again} is {what}, not of bench {name}: name one of results/{name}")
     folder = again or measure(StudyRequest(profile=PROFILES[profile], budget_s=budget, **request))
     write_page(name, folder, read_page(folder), reports)
+    if again is None and records.read_environment(folder).get("interrupted"):
+        sys.exit(options.INTERRUPTED)
 
 
 def write_page(name: str, folder: Path, page: Page, reports: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -47,7 +48,7 @@ def suite(
       bench suite --models mine.json     yours beside them (docs/suite.md)
       bench suite --resume results/suite/20261128T170000Z
     """
-    from bench.cli.studies import write_page
+    from bench.cli.studies import refuse_idle, write_page
     from bench.plan.arguments import check_writable
     from bench.store import records
     from bench.suite import measure, models, page, result
@@ -58,9 +59,12 @@ def suite(
             click.echo(f"{model.name:40} {model.kind}")
         return
     check_writable(reports, "--reports")
+    is_interrupted = False
     if again:
+        refuse_idle("--again", "--reports")
         chosen, _ = measure.read(again)
     elif resume:
+        refuse_idle("--resume", "--reports")
         chosen = measure.resumed(resume)
     else:
         chosen = measure.new(results, models.chosen(names, extra), **effort)
@@ -68,9 +72,11 @@ def suite(
         try:
             measure.measure(chosen, lambda text: terminal.say(f"suite    {text}"))
         except KeyboardInterrupt:
-            again = chosen.folder
+            is_interrupted = True
             terminal.say(f"bench: interrupted; go on with --resume {chosen.folder}")
     kept, failures = measure.read(chosen.folder)
     found = result.rows(kept, failures)
     records.replace_rows(kept.folder / "suite.csv", found, result.SuiteRow)
     write_page("suite", kept.folder, page.page(found), reports)
+    if is_interrupted:
+        sys.exit(options.INTERRUPTED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -52,14 +53,18 @@ def tutorial(  # more than 8 parameters: click passes one for each option
       bench tutorial --part model --part layers   only these
       bench tutorial --resume results/tutorial/20261128T200000Z
     """
+    from bench.cli.studies import refuse_idle
     from bench.plan.arguments import check_writable
     from bench.store import durable, records
     from bench.tutorial import measure, page
 
     check_writable(reports, "--reports")
+    is_interrupted = False
     if again:
+        refuse_idle("--again", "--reports")
         chosen = measure.read(again)
     elif resume:
+        refuse_idle("--resume", "--part", "--reports")
         chosen = measure.resumed(resume)
     else:
         chosen = measure.new(results, reports, data, good, seed)
@@ -67,9 +72,14 @@ def tutorial(  # more than 8 parameters: click passes one for each option
         try:
             measure.measure(chosen, lambda text: terminal.say(f"tutorial {text}"), only=only)
         except KeyboardInterrupt:
+            is_interrupted = True
             terminal.say(f"bench: interrupted; go on with --resume {chosen.place.folder}")
     environment = records.read_environment(chosen.place.folder)
     path = chosen.place.reports.with_suffix(".html")
+    if "--reports" in options.given(click.get_current_context()):
+        path = reports / "tutorial" / path.name
     content = page.render(chosen, environment, path)
     durable.replace(path, content.encode(), make_folder=True)
     click.echo(f"results  {chosen.place.folder}\nreport   {path}\n\n{page.text(chosen)}")
+    if is_interrupted:
+        sys.exit(options.INTERRUPTED)

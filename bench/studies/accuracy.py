@@ -12,15 +12,14 @@ import math
 import random
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from bench.analysis.judge import mean_ratio
 from bench.errors import UsageError, WorkerError
 from bench.plan.profiles import PROFILES
 from bench.plan.scenario import Dtype, Status, Task
 from bench.plan.thresholds import STUDIES
-from bench.store.records import NoiseRow
-from bench.studies.measured import Measured, failures_kept
+from bench.studies.measured import Measured
 from bench.studies.scenarios import STOCK_DEFAULT, Runnable, participants_of
 from bench.studies.study_folder import workplace
 from bench.worker import protocol
@@ -50,9 +49,6 @@ class AccuracyRow:
     accuracy: float
     first_step_s: float | None = None
     """Time of the first step, in which a compiled scenario compiles; `train_s` includes it."""
-
-
-FILES: dict[str, type[Any]] = {"accuracy.csv": AccuracyRow, "noise.csv": NoiseRow}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +86,7 @@ class Trainer:
 
 @dataclass(kw_only=True)
 class TimeToAccuracy:
-    """Trains every scenario from every seed; `failures` are those that could not go on."""
+    """Trains every scenario from every seed; `measured` has those that could not go on."""
 
     run_id: str
     policy: Policy
@@ -100,43 +96,43 @@ class TimeToAccuracy:
     record: Callable[[AccuracyRow], None]
     left_s: Callable[[], float]
     say: Callable[[str], None] = lambda _: None
-    failures: dict[str, WorkerError] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    """What the budget left out."""
+    measured: Measured = field(default_factory=Measured)
+    """Failures, what the budget left out, and the data; the evaluations are rows."""
     images: int | None = None
     """On which accuracy is taken."""
-    prepared: dict[str, protocol.PrepareReply] = field(default_factory=dict)
-    """By participant: its first worker's reply to `prepare`."""
-    data: dict[str, Any] = field(default_factory=dict)
-    """The images, as the first worker describes them."""
 
     def measure(self, chosen: Sequence[Participant], seeds: Sequence[int]) -> None:
         """Train from one seed after the other, each in fresh processes.
 
         The first seed runs to its end whatever the budget is; `max_steps` limits it.
         """
-        for done, seed in enumerate(seeds):
-            if done and self.left_s() <= 0:
-                self.notes.append(
-                    f"The budget allowed {done} of {len(seeds)} seeds (raise --budget)."
+        whole = 0
+        for launch, seed in enumerate(seeds):
+            if launch and self.left_s() <= 0:
+                self.measured.notes.append(
+                    f"The budget allowed {whole} of {len(seeds)} seeds (raise --budget)."
                 )
                 return
-            self._one_seed(chosen, seed, done)
+            whole += self._one_seed(chosen, seed, launch)
 
-    def _one_seed(self, chosen: Sequence[Participant], seed: int, launch: int) -> None:
+    def _one_seed(self, chosen: Sequence[Participant], seed: int, launch: int) -> bool:
+        """Train from one seed; return whether the budget let it end."""
         trainers: list[Trainer] = []
         try:
             for participant in chosen:
-                if participant.name not in self.failures:
+                if participant.name not in self.measured.failures:
                     self._start(trainers, participant, seed, launch)
             order = random.Random(seed)  # noqa: S311 - an order, not a secret
-            while running := [one for one in trainers if not one.done]:
+            while running := [one for one in trainers if self._goes_on(one)]:
                 if launch and self.left_s() <= 0:
-                    self.notes.append(f"Seed {seed} was cut by the budget (raise --budget).")
-                    return
+                    self.measured.notes.append(
+                        f"Seed {seed} was cut by the budget (raise --budget)."
+                    )
+                    return False
                 order.shuffle(running)
                 for trainer in running:
                     self._turn(trainer, seed)
+            return True
         finally:
             for trainer in trainers:
                 trainer.worker.stop()
@@ -149,14 +145,15 @@ class TimeToAccuracy:
             worker = self.launch(participant, launch)
             trainers.append(Trainer(participant=participant, worker=worker))
             hello = worker.greet(self.policy.start_timeout_s).get("hello", {})
-            self.data = self.data or hello.get("data", {})
+            self.measured.data = self.measured.data or hello.get("data", {})
             limit = self.policy.prepare_timeout_s
             reply = worker.ask("prepare", limit, scenario=protocol.encode(participant.scenario))
-            self.prepared.setdefault(participant.name, cast("protocol.PrepareReply", reply))
             self.images = worker.ask("start_training", limit, seed=seed)["evaluated"]
+            prepared = cast("protocol.PrepareReply", reply)
+            self.measured.prepared.setdefault(participant.name, prepared)
             self._evaluate(trainers[-1], seed, None)
         except WorkerError as error:
-            self._failed(participant, error, trainers)
+            self.measured.failures.setdefault(participant.name, error)
 
     def _turn(self, trainer: Trainer, seed: int) -> None:
         """Train some steps, then evaluate."""
@@ -174,8 +171,7 @@ class TimeToAccuracy:
             if trainer.done:
                 self._compare_evidence(trainer)
         except WorkerError as error:
-            trainer.done = True
-            self.failures.setdefault(trainer.participant.name, error)
+            self.measured.failures.setdefault(trainer.participant.name, error)
 
     def _evaluate(self, trainer: Trainer, seed: int, reply: protocol.Message | None) -> None:
         found = trainer.worker.ask("evaluate", self.policy.prepare_timeout_s)["accuracy"]
@@ -204,13 +200,8 @@ class TimeToAccuracy:
         if reply.get("contradiction"):
             raise WorkerError(Status.UNSUPPORTED, reply["contradiction"])
 
-    def _failed(
-        self, participant: Participant, error: WorkerError, trainers: list[Trainer]
-    ) -> None:
-        self.failures.setdefault(participant.name, error)
-        for trainer in trainers:
-            if trainer.participant is participant:
-                trainer.done = True
+    def _goes_on(self, trainer: Trainer) -> bool:
+        return not trainer.done and trainer.participant.name not in self.measured.failures
 
 
 def seeds_and_budget(seeds: int | None, request: StudyRequest) -> tuple[range, float]:
@@ -239,7 +230,7 @@ def measure(target: float, max_steps: int, seeds: int | None, request: StudyRequ
     facts = {"target": target, "max_steps": max_steps, "image_size": request.image_size}
     chosen = participants(request)
     planned, budget_s = seeds_and_budget(seeds, request)
-    with workplace("accuracy", request, FILES, facts=facts) as place:
+    with workplace("accuracy", request, AccuracyRow, facts=facts) as place:
         ends = place.clock() + budget_s
         study = TimeToAccuracy(
             run_id=place.run_id,
@@ -253,16 +244,10 @@ def measure(target: float, max_steps: int, seeds: int | None, request: StudyRequ
             left_s=lambda: ends - place.clock(),
             say=place.progress.show,
         )
-        try:
+        with place.finished(study.measured):
             study.measure(chosen, planned)
-            place.environment["complete"] = not study.notes
-        finally:
-            place.environment.update(
-                notes=[*study.notes, *Measured(prepared=study.prepared).caveats()],
-                failures=failures_kept(study.failures),
-                evaluated=study.images,
-                data=study.data,
-            )
+        place.environment["evaluated"] = study.images
+        place.environment["complete"] &= not study.measured.notes
         return place.folder
 
 

@@ -13,7 +13,7 @@ from bench.report.table import Cell, Row, Table, number
 from bench.store import records
 from bench.studies.accuracy import AccuracyRow, less_fp32, over_default, reached
 from bench.studies.measured import measured_again
-from bench.studies.page import Page, status_cell
+from bench.studies.page import REASON, Page, status_cell
 from bench.studies.scenarios import STOCK_DEFAULT
 from bench.text.wording import NOTHING, bounds, count, percent, seconds, times
 
@@ -98,7 +98,7 @@ def page(
                     "Of which the first step",
                     "Over stock default",
                     "Best accuracy",
-                    "Status and reason",
+                    REASON,
                 ),
                 rows=tuple(row for _, row in made),
                 numeric=(1, 2, 3, 4, 5, 6),
@@ -160,8 +160,7 @@ def _row(
     no_ratio = participant == STOCK_DEFAULT or error is not None
     ratio = None if no_ratio else over_default(ended, participant, policy)
     best = max((row.accuracy for row in kept), default=None)
-    several = ratio is not None and ratio.rounds > 1
-    interval = bounds(ratio.low, ratio.high) if ratio and several else ""
+    interval = bounds(ratio.low, ratio.high) if ratio and ratio.rounds > 1 else ""
     said = f"reached from {len(steps)} of {len(own)} seeds" if own else "no seed ended"
     if took:
         said += f", {seconds(float(np.median(took)))} of steps"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.analysis.judge import Judge, level
 from bench.engine.participants import Group, Participant, control_of
@@ -19,10 +19,9 @@ from bench.plan.scenario import CONTROL_SUFFIX, REQUESTS, Dtype, Status, Verdict
 from bench.plan.thresholds import STUDIES
 from bench.report.table import Cell, Row, Table, number
 from bench.store import records
-from bench.store.records import IterationRow, NoiseRow
 from bench.studies.evidence import EvidenceChecks
 from bench.studies.measured import measured_again
-from bench.studies.page import Page, speedup_cells, status_cell
+from bench.studies.page import REASON, Page, speedup_cells, status_cell
 from bench.studies.parallel_workers import Instances
 from bench.studies.scenarios import STOCK_DEFAULT, Runnable
 from bench.studies.study_folder import workplace
@@ -68,13 +67,6 @@ class InstanceRow:
     images_per_s: float
 
 
-FILES: dict[str, type[Any]] = {
-    "iterations.csv": IterationRow,
-    "noise.csv": NoiseRow,
-    "instances.csv": InstanceRow,
-}
-
-
 def configurations(cores: int) -> list[tuple[int, int]]:
     """Return (instances, cores each): one with all, halves down to one, then one with fewer."""
     side_by_side, scaling = [], []
@@ -104,7 +96,7 @@ def parse(given: Sequence[str], cores: int) -> list[tuple[int, int]]:
                 " be used here: give fewer"
             )
         chosen.append((int(left), int(right)))
-    return chosen or configurations(cores)
+    return list(dict.fromkeys(chosen)) or configurations(cores)
 
 
 def split(cpus: tuple[int, ...], instances: int, cores: int) -> list[tuple[int, ...]]:
@@ -121,20 +113,17 @@ def groups(
         UsageError: a pattern selects nothing that this study can run.
     """
     chosen = Runnable(study="instances", batch_size=batch_size).chosen(request)
-    whole = _participant(STOCK_DEFAULT, chosen, 1, cores, "")
     found = []
     for instances, each in configs:
+        group = f"{instances}x{each}"
+        whole = _participant(STOCK_DEFAULT, chosen[STOCK_DEFAULT], 1, cores, group)
         here = {**chosen, **_throughput_mode(chosen, instances, each)}
         participants = [
-            _participant(name, here, instances, each, whole.name)
-            for name in here
+            _participant(name, scenario, instances, each, group, whole.name)
+            for name, scenario in here.items()
             if (name, instances, each) != (STOCK_DEFAULT, 1, cores)
         ]
-        found.append(
-            Group(
-                name=f"{instances}x{each}", participants=(whole, control_of(whole), *participants)
-            )
-        )
+        found.append(Group(name=group, participants=(whole, control_of(whole), *participants)))
     return found
 
 
@@ -154,16 +143,11 @@ def _throughput_mode(
 
 
 def _participant(
-    name: str, chosen: dict[str, Scenario], instances: int, cores: int, base: str
+    name: str, scenario: Scenario, instances: int, cores: int, group: str, base: str = ""
 ) -> Participant:
     full = f"{name}/{instances}x{cores}"
-    return Participant(
-        name=full,
-        scenario=chosen[name],
-        worker=full,
-        base=base,
-        details={"instances": instances, "cores": cores, "differs": PLACED},
-    )
+    details = {"group": group, "instances": instances, "cores": cores, "differs": PLACED}
+    return Participant(name=full, scenario=scenario, worker=full, base=base, details=details)
 
 
 def launcher(place: Place) -> Callable[[Participant, int], WorkerHandle]:
@@ -171,10 +155,6 @@ def launcher(place: Place) -> Callable[[Participant, int], WorkerHandle]:
 
     def launch(participant: Participant, number: int) -> WorkerHandle:
         count, cores = participant.details["instances"], participant.details["cores"]
-        if count * cores > len(place.cpus):
-            raise WorkerError(
-                Status.UNAVAILABLE, f"{count}x{cores} needs more than {len(place.cpus)} cores"
-            )
         return Instances(
             workers=[
                 place.start(participant, number, cpus, f"-{index + 1}")  # type: ignore[misc] # processes
@@ -186,7 +166,7 @@ def launcher(place: Place) -> Callable[[Participant, int], WorkerHandle]:
 
 
 def turn_of(
-    run_id: str, seconds: float, record: Callable[[InstanceRow], None], group_of: dict[str, str]
+    run_id: str, seconds: float, record: Callable[[InstanceRow], None]
 ) -> Callable[[Execution, int, int], float]:
     """Return a turn: all instances at once for `seconds`; its time is that of one call of all.
 
@@ -204,18 +184,19 @@ def turn_of(
         if per_call is None:
             raise WorkerError(Status.CRASHED, "the instances were never at work at the same time")
         requests = requests_of(execution.scenario) or 1
+        details = execution.participant.details
         each, size = per_call / requests, execution.scenario.batch_size // requests
         record(
             InstanceRow(
                 run_id=run_id,
                 participant=execution.name,
-                group=group_of["now"],
+                group=details["group"],
                 base=execution.participant.base,
                 launch=execution.launch,
                 round=round_number,
                 position=position,
-                instances=execution.participant.details["instances"],
-                cores=execution.participant.details["cores"],
+                instances=details["instances"],
+                cores=details["cores"],
                 batch_size=size,
                 calls=requests * sum(map(len, spans)),
                 ms_per_call=each,
@@ -230,24 +211,19 @@ def turn_of(
 def measure(config: Sequence[str], batch_size: int, request: StudyRequest) -> Path:
     """Measure, and return the study's folder.
 
-    Each group's blocks are its own: stock default stands in every one of them.
-
     Raises:
         UsageError: a configuration does not fit, or a pattern selects nothing.
         BenchError: it cannot be measured.
     """
     cores = len(worker_settings.chosen_cpus(request.threads))
     found = groups(request, parse(config, cores), cores, batch_size)
-    with workplace("instances", request, FILES) as place:
-        now = {"now": ""}
-        study = place.study(
-            found, turn_of(place.run_id, STUDIES.instances_block_s, place.writer.append, now)
-        )
-        study.checks = EvidenceChecks(contradictions=study.measured.contradictions)
+    with workplace("instances", request, InstanceRow) as place:
+        turn = turn_of(place.run_id, STUDIES.instances_block_s, place.writer.append)
+        study = place.study(found, turn)
+        study.checks = EvidenceChecks(measured=study.measured)
         study.launch = launcher(place)
         study.keep_workers = False
-        study.begin_group = lambda group: now.update(now=group.name)
-        with place.finished(study):
+        with place.finished(study.measured):
             study.measure()
         return place.folder
 
@@ -320,7 +296,7 @@ def page(rows: Sequence[InstanceRow], measured: Measured, policy: Policy) -> Pag
                     "Images per second and core",
                     "Over stock default on all cores",
                     "Verdict",
-                    "Status and reason",
+                    REASON,
                 ),
                 rows=tuple(one.row for one in best),
                 numeric=(1, 2, 3),
@@ -356,11 +332,11 @@ def _row(
     rate = 1000 * own.batch_size / each.estimate if each else 0.0
     compared = judge.compare(participant, own.base, group=group) if own.base else None
     ratio = compared.ratio if compared else None
-    beside = ""
-    if ratio and compared:
+    beside, why = "", error.reason if error else None
+    if compared and ratio:
         beside = f", {with_interval(ratio)} of stock default on all cores ({compared.verdict})"
-    refuted = compared.reason if compared and compared.verdict is Verdict.INVALID else None
-    why = error.reason if error else refuted
+    if compared and compared.verdict is Verdict.INVALID:
+        why = why or compared.reason
     cores = own.instances * own.cores
     return _Made(
         rate=rate,

@@ -11,15 +11,14 @@ import statistics
 import time
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.analysis.percentiles import fewest, percentile
-from bench.errors import BenchError, UsageError
+from bench.errors import BenchError
 from bench.plan.scenario import CONTROL_SUFFIX
 from bench.plan.thresholds import STUDIES
 from bench.report.table import Cell, Row, Table, number
 from bench.store import records
-from bench.store.records import IterationRow, NoiseRow
 from bench.studies.evidence import EvidenceChecks
 from bench.studies.measured import measured_again
 from bench.studies.page import Page
@@ -57,13 +56,6 @@ class LoadRow:
     """From when it was due to when it was done."""
     service_ms: float
     """From when it was taken up to when it was done."""
-
-
-FILES: dict[str, type[Any]] = {
-    "iterations.csv": IterationRow,
-    "noise.csv": NoiseRow,
-    "load.csv": LoadRow,
-}
 
 
 def group_of(request: StudyRequest) -> Group:
@@ -145,40 +137,24 @@ class Turns(EvidenceChecks):
         return latencies
 
 
-def parse_rates(given: Sequence[float]) -> tuple[float, ...]:
-    """Return the given rates, lowest first.
-
-    Raises:
-        UsageError: one is not above zero.
-    """
-    for rate in given:
-        if not rate > 0:
-            raise UsageError(f"a rate must be above zero images per second, not {rate:g}")
-    return tuple(sorted(set(given)))
-
-
 def measure(rates: Sequence[float], bound_ms: float | None, request: StudyRequest) -> Path:
     """Measure, and return the study's folder.
 
     Raises:
-        UsageError: a rate, the bound or a pattern is wrong.
+        UsageError: a pattern selects nothing that this study can run.
         BenchError: it cannot be measured, or stock default failed and no rate is named.
     """
-    ascending = parse_rates(rates)
-    if bound_ms is not None and not bound_ms > 0:
-        raise UsageError(f"the latency bound must be above zero ms, not {bound_ms:g}")
     chosen = group_of(request)
-    with workplace("load", request, FILES, facts={"bound_ms": bound_ms}) as place:
-        turns = Turns(
+    with workplace("load", request, LoadRow, facts={"bound_ms": bound_ms}) as place:
+        study = place.study([chosen])
+        study.turn = study.checks = Turns(
             run_id=place.run_id,
             requests=STUDIES.load_requests[request.profile.name],
             record=place.writer.append,
-            rates=ascending,
+            rates=tuple(sorted(set(rates))),
+            measured=study.measured,
         )
-        study = place.study([chosen], turns)
-        turns.contradictions = study.measured.contradictions
-        study.checks = turns
-        with place.finished(study):
+        with place.finished(study.measured):
             study.measure()
         return place.folder
 
@@ -283,7 +259,7 @@ def page(
     return Page(
         title="Latency under a fixed arrival rate",
         lead=tuple(lead(found, measured, bound)),
-        tables=(_table(found, measured.refuted, bound),),
+        tables=(_table(found, measured.objections, bound),),
         remarks=(_REMARK.format(enough),),
     )
 
@@ -291,14 +267,14 @@ def page(
 def lead(found: Sequence[Served], measured: Measured, bound: float | None) -> list[str]:
     """Return the answers, a sentence each."""
     sentences = []
-    refuted = measured.refuted
     if bound is not None:
         for participant, rate in highest_rates(found, bound).items():
             if participant.endswith(CONTROL_SUFFIX):
                 continue
-            why = refuted.get(participant)
-            within = f"p99 within {milliseconds(bound)} {_up_to(found, participant, rate, bound)}"
-            sentences.append(f"{participant}: {f'invalid, {why}' if why else within}.")
+            said = f"p99 within {milliseconds(bound)} {_up_to(found, participant, rate, bound)}"
+            if participant in measured.objections:
+                said = ", ".join(measured.objections[participant])
+            sentences.append(f"{participant}: {said}.")
     if any(one.p99 is None for one in found):
         sentences.append("Some rates had too few requests for a p99: raise --budget.")
     elif any(one.p99 and math.isinf(one.p99[2]) for one in found):
@@ -325,7 +301,10 @@ def _up_to(found: Sequence[Served], participant: str, rate: float | None, bound:
     }.get(_within(lowest, bound), "not shown at any of these rates")
 
 
-def _table(found: Sequence[Served], refuted: Mapping[str, str], bound: float | None) -> Table:
+def _table(
+    found: Sequence[Served], objections: Mapping[str, tuple[str, str]], bound: float | None
+) -> Table:
+    said = (objections.get(one.participant, (_within(one, bound), "")) for one in found)
     return Table(
         name="load",
         caption="Latency from when an image was due, by rate of arrival.",
@@ -338,12 +317,10 @@ def _table(found: Sequence[Served], refuted: Mapping[str, str], bound: float | N
                     number(str(one.requests), one.requests),
                     _latency(one.p50),
                     _latency(one.p99),
-                    Cell(text="invalid", note=refuted[one.participant])
-                    if one.participant in refuted
-                    else Cell(text=_within(one, bound)),
+                    Cell(text=text, note=note),
                 )
             )
-            for one in found
+            for one, (text, note) in zip(found, said, strict=True)
         ),
         numeric=(1, 2, 3, 4),
     )

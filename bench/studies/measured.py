@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bench.analysis.judge import Judge
 from bench.analysis.measurements import Measurements
 from bench.errors import WorkerError
-from bench.plan.scenario import Status
+from bench.plan.scenario import Status, Verdict
 from bench.store import records
 from bench.store.metadata import RunMetadata
 from bench.store.records import NoiseRow
@@ -39,6 +39,8 @@ class Measured:
     """The reply to `prepare`."""
     contradictions: dict[str, str] = field(default_factory=dict)
     """How what it executed contradicts its label, in a sentence."""
+    unchecked: dict[str, str] = field(default_factory=dict)
+    """Why its label was not compared with what it executed; it has no verdict."""
     notes: list[str] = field(default_factory=list)
     data: dict[str, Any] = field(default_factory=dict)
     """The images that the workers read, as one of them describes them; empty without images."""
@@ -55,12 +57,19 @@ class Measured:
             if not any(blocks.get(name) for blocks in self.groups.values())
         }
         unusable = {**self.refuted, **unusable}
-        return Judge(Measurements(groups=self.groups, unusable=unusable), policy)
+        found = Measurements(groups=self.groups, unusable=unusable, unchecked=self.unchecked)
+        return Judge(found, policy)
 
     @property
     def refuted(self) -> dict[str, str]:
         """Participant -> why it counts for nothing: its worker's conditions, or its label."""
         return {**unequal(self.workers), **self.contradictions}
+
+    @property
+    def objections(self) -> dict[str, tuple[Verdict, str]]:
+        """Participant -> what stands in place of an answer about it, and why."""
+        unchecked = {name: (Verdict.INCONCLUSIVE, why) for name, why in self.unchecked.items()}
+        return unchecked | {name: (Verdict.INVALID, why) for name, why in self.refuted.items()}
 
     def caveats(self) -> list[str]:
         """Return what the workers said of their models that weakens the figures, in sentences."""
@@ -93,12 +102,15 @@ def measured_again(
             for name, kept in (environment.get("failures") or {}).items()
         },
         workers={name: dict(kept) for name, kept in known.workers.items()},
-        contradictions={
-            name: str(found) for name, found in (environment.get("contradictions") or {}).items()
-        },
+        contradictions=_sentences(environment.get("contradictions")),
+        unchecked=_sentences(environment.get("unchecked")),
         notes=list(known.notes),
     )
     return measured, known.policy
+
+
+def _sentences(kept: Mapping[str, object] | None) -> dict[str, str]:
+    return {name: str(found) for name, found in (kept or {}).items()}
 
 
 def failures_kept(failures: Mapping[str, WorkerError]) -> dict[str, dict[str, str]]:

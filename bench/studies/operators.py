@@ -8,17 +8,25 @@ control, and what each library offers with and without fusion.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bench.analysis.judge import level
 from bench.engine.participants import Group, Participant, control_of
-from bench.plan.operators import CASE, LINEAR_RELU, ROI_ALIGN, Case, Pattern, cases_matching
-from bench.plan.scenario import AUTO_KERNELS, Mode, Scenario, Task
+from bench.errors import WorkerError
+from bench.plan.operators import (
+    CASE,
+    LINEAR_RELU,
+    ROI_ALIGN,
+    Case,
+    Pattern,
+    case_named,
+    cases_matching,
+)
+from bench.plan.scenario import AUTO_KERNELS, Mode, Scenario, Status, Task
 from bench.plan.thresholds import STUDIES
 from bench.store import run_folder
-from bench.store.records import IterationRow, NoiseRow
 from bench.studies.evidence import EvidenceChecks
 from bench.studies.study_folder import OPERATORS, workplace
 from bench.text.wording import finite
@@ -31,7 +39,6 @@ if TYPE_CHECKING:
     from bench.analysis.comparison import Comparison
     from bench.analysis.judge import Judge
     from bench.engine.execution import Execution
-    from bench.errors import WorkerError
     from bench.plan.thresholds import Policy
     from bench.studies.measured import Measured
     from bench.studies.study_folder import StudyRequest
@@ -40,6 +47,7 @@ if TYPE_CHECKING:
 OTHER_OUTPUTS = "its outputs differ from stock's"
 NOTHING = "nothing"
 """Value of the column `fused`: the evidence was read, and shows nothing fused."""
+_NO_TURN = WorkerError(Status.UNAVAILABLE, "the study was cut before its turn")
 NOTHING_FUSED = "fusion is on, but neither oneDNN's log nor the graph shows anything fused"
 
 
@@ -159,11 +167,10 @@ class CaseChecks(EvidenceChecks):
         """Request the outputs, once."""
         execution.outputs(output_path(self.folder, execution.participant))
 
-    def after_rounds(self, execution: Execution) -> None:
-        """Request the evidence of a pattern; PyTorch's profiler names other operators' kernels."""
-        (case,) = cases_matching([str(execution.scenario.option(CASE))])
-        if isinstance(case, Pattern):
-            super().after_rounds(execution)
+    def wants(self, execution: Execution) -> bool:
+        """Return whether it is a pattern's; PyTorch's profiler names other operators' kernels."""
+        case = case_named(str(execution.scenario.option(CASE)))
+        return isinstance(case, Pattern) and super().wants(execution)
 
     def contradiction(self, execution: Execution, reply: KernelsReply) -> str | None:
         """Require of a scenario with fusion that something was fused, convolution or not."""
@@ -182,7 +189,7 @@ def output_path(folder: Path, participant: Participant) -> Path:
 
 
 def rows(
-    run_id: str, cases: Sequence[Case], measured: Measured, checks: CaseChecks, policy: Policy
+    run_id: str, cases: Sequence[Case], checks: CaseChecks, policy: Policy
 ) -> list[OperatorRow]:
     """Return a row for every case and scenario, failed ones included.
 
@@ -201,11 +208,11 @@ def rows(
         for participant in group.participants:
             difference = differences[participant.name]
             if difference is not None and not difference <= tolerance(case):  # NaN differs
-                measured.contradictions[participant.name] = OTHER_OUTPUTS
+                checks.measured.contradictions[participant.name] = OTHER_OUTPUTS
     maker = _RowMaker(
         run_id=run_id,
-        measured=measured,
-        judge=measured.judge(policy),
+        measured=checks.measured,
+        judge=checks.measured.judge(policy),
         evidence=checks.evidence,
         differences=differences,
     )
@@ -231,7 +238,7 @@ class _RowMaker:
         scenario, stock = participant.scenario, group.participants[0]
         blocks = self.measured.groups.get(group.name, {}).get(participant.name, {})
         own = level(blocks, self.judge.policy)
-        error = self.measured.failures.get(participant.name)
+        error = self.measured.failures.get(participant.name, None if blocks else _NO_TURN)
         difference = self.differences[participant.name]
         same = None if difference is None else difference <= tolerance(case)
         compared = self._compare(participant, None if participant is stock else stock, group)
@@ -322,13 +329,6 @@ def largest_difference(stock: Path, other: Path) -> float | None:
 # ---- measuring -----------------------------------------------------------------------------------
 
 
-FILES: dict[str, type[Any]] = {
-    "iterations.csv": IterationRow,
-    "noise.csv": NoiseRow,
-    "operators.csv": OperatorRow,
-}
-
-
 def measure(patterns: Sequence[str], request: StudyRequest) -> Path:
     """Measure the cases that match, or the usual ones, and return the study's folder.
 
@@ -338,14 +338,12 @@ def measure(patterns: Sequence[str], request: StudyRequest) -> Path:
     """
     cases = cases_matching(list(patterns))
     facts = {"cases": [case.name for case in cases]}
-    with workplace("operators", request, FILES, work=OPERATORS, facts=facts) as place:
+    with workplace("operators", request, OperatorRow, work=OPERATORS, facts=facts) as place:
         study = place.study(groups(cases))
-        checks = CaseChecks(
-            folder=place.folder / run_folder.OUTPUTS, contradictions=study.measured.contradictions
-        )
+        checks = CaseChecks(folder=place.folder / run_folder.OUTPUTS, measured=study.measured)
         study.checks = checks
-        with place.finished(study):
+        with place.finished(study.measured):
             study.measure()
-        for row in rows(place.run_id, cases, study.measured, checks, place.policy):
+        for row in rows(place.run_id, cases, checks, place.policy):
             place.writer.append(row)
         return place.folder

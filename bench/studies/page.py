@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from bench.report import machine
 from bench.report.layout import lay_out
 from bench.report.table import Cell, in_columns, ratio_cell
 from bench.store.records import Run
-from bench.text.wording import NOTHING, wrapped
+from bench.text.wording import NOTHING, percent, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from bench.analysis.comparison import Comparison
     from bench.errors import WorkerError
     from bench.report.table import Table
+
+REASON = "Status and reason"
+"""The last column of a table whose rows have a status; a terminal has the reasons below it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +46,7 @@ def render(page: Page, folder: Path, environment: Mapping[str, Any]) -> str:
         "run_id": facts.run_id,
         "machine_line": machine.in_one_line(facts),
         "warnings": warnings(environment),
-        "command": " ".join(map(str, environment.get("command", ()))),
+        "command": shlex.join(map(str, environment.get("command", ()))),
         "commit": environment.get("commit"),
     }
     return lay_out("study.html", context)
@@ -53,6 +57,9 @@ def text(page: Page, environment: Mapping[str, Any]) -> str:
     lines = [*_wrapped(warnings(environment), "! "), *_wrapped(page.lead, "- ")]
     for table in page.tables:
         lines += ["", *in_columns(table)]
+        if table.columns[-1] == REASON:
+            said = (f"{row.cells[0].text}: {row.cells[-1].note}" for row in table.rows)
+            lines += _wrapped([one for one in said if not one.endswith(": ")], "  ")
     return "\n".join([*lines, "", *_wrapped(page.remarks, "  ")]).rstrip()
 
 
@@ -66,7 +73,7 @@ def warnings(environment: Mapping[str, Any]) -> list[str]:
         found.insert(0, "The study was cut: this is what was measured until then.")
     share = environment.get("noisy_share")
     if isinstance(share, float) and share > 0:
-        found.append(f"{share:.0%} of the rounds were not quiet.".replace("%", " %"))
+        found.append(f"{percent(share, 2)} of the rounds were not quiet.")
     data = environment.get("data")
     if isinstance(data, dict) and data.get("source") == "synthetic":
         found.append("Synthetic pills: rendered, not photographed. No claim about real pills.")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from bench.engine.worker_process import WorkerHandle
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -14,28 +15,14 @@ if TYPE_CHECKING:
     from bench.worker import protocol
 
 
-class SplitWorker(Protocol):
+class SplitWorker(WorkerHandle, Protocol):
     """A worker whose requests and replies are separate steps."""
-
-    @property
-    def alive(self) -> bool:
-        """Whether it still takes requests."""
-
-    @property
-    def pid(self) -> int:
-        """Its process."""
-
-    def greet(self, timeout_s: float) -> protocol.Message:
-        """Wait until it is ready."""
 
     def send(self, op: str, **fields: object) -> None:
         """Send one request."""
 
     def receive(self, op: str, timeout_s: float) -> protocol.Message:
         """Wait for its reply."""
-
-    def stop(self) -> None:
-        """End it."""
 
 
 _FIRST_ONLY = ("probe", "outputs", "kernels", "memory", "conditions", "peak")
@@ -47,7 +34,7 @@ class Instances:
     """A worker handle over several: if one dies or fails, all count as failed.
 
     `call` replies with the slowest instance's time of each call, which is what warming up needs;
-    throughput comes from `call_for` and `serve`, whose replies are under `instances`.
+    throughput comes from `call_for`, whose replies are under `instances`.
     """
 
     workers: Sequence[SplitWorker]
@@ -73,39 +60,25 @@ class Instances:
             worker.stop()
 
     def ask(self, op: str, timeout_s: float, **fields: object) -> protocol.Message:
-        """Send the same request to all of them at once; return one reply for all."""
-        if op in _FIRST_ONLY:
-            return self._all(op, timeout_s, [fields])[0]
-        replies = self.ask_each(op, timeout_s, [fields] * len(self.workers))
-        if op == "call":
-            return _merged(replies)
-        return {**replies[0], "instances": replies}
-
-    def ask_each(
-        self, op: str, timeout_s: float, fields: Sequence[dict[str, Any]]
-    ) -> list[protocol.Message]:
-        """Send each its own request at once; return the replies in the same order.
+        """Send the same request to all of them at once; return one reply for all.
 
         Raises:
-            BenchError: there are not as many requests as instances.
             WorkerError: one of them failed; none is left computing.
         """
-        if len(fields) != len(self.workers):
-            raise BenchError(f"{len(fields)} requests for {len(self.workers)} instances")
-        return self._all(op, timeout_s, fields)
-
-    def _all(
-        self, op: str, timeout_s: float, fields: Sequence[dict[str, Any]]
-    ) -> list[protocol.Message]:
-        each = list(zip(self.workers, fields, strict=False))
+        asked = self.workers[:1] if op in _FIRST_ONLY else self.workers
         deadline = time.monotonic() + timeout_s
         try:
-            for worker, one in each:
-                worker.send(op, **one)
-            return [worker.receive(op, max(0.1, deadline - time.monotonic())) for worker, _ in each]
+            for worker in asked:
+                worker.send(op, **fields)
+            replies = [
+                worker.receive(op, max(0.1, deadline - time.monotonic())) for worker in asked
+            ]
         except BenchError:
             self.stop()
             raise
+        if op in _FIRST_ONLY:
+            return replies[0]
+        return _merged(replies) if op == "call" else {**replies[0], "instances": replies}
 
 
 def _merged(replies: Sequence[protocol.Message]) -> protocol.Message:

@@ -68,7 +68,8 @@ class Runnable:
         """Return the study's scenarios by the participant's name, stock default first.
 
         Raises:
-            UsageError: a pattern matches nothing, or only what the study cannot run.
+            UsageError: a pattern matches nothing, or only what the study cannot run, or the
+                patterns leave nothing of a further backend.
         """
         sizes = tuple(dict.fromkeys((*_WHOLE.batch_sizes, self.batch_size)))
         every = matrix(_WHOLE, sizes, backends=request.backends)
@@ -80,10 +81,14 @@ class Runnable:
                 raise UsageError(
                     f"bench {self.study} cannot run {others[0].id}: {self.refusal(others[0])}"
                 )
-        return {
-            STOCK_DEFAULT if one.is_stock_default else one.id: one
-            for one in select(runnable, patterns)
-        }
+        found = select(runnable, patterns)
+        for backend in request.backends:
+            if all(one.backend != backend for one in found):
+                raise UsageError(
+                    f"--backend {backend}: --only leaves none of its scenarios; "
+                    f"add --only '*/{backend}/*'"
+                )
+        return {STOCK_DEFAULT if one.is_stock_default else one.id: one for one in found}
 
     def _usual(self, request: StudyRequest) -> tuple[str, ...]:
         """Return the patterns that stand for `--only`; further backends take part in fp32."""

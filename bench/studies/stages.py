@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from bench.analysis.judge import level
 from bench.plan.thresholds import STUDIES
 from bench.report.table import Cell, Row, Table, number
 from bench.store import records
-from bench.store.records import IterationRow, NoiseRow
 from bench.studies.evidence import EvidenceChecks
 from bench.studies.measured import measured_again
-from bench.studies.page import Page, speedup_cells, status_cell
+from bench.studies.page import REASON, Page, speedup_cells, status_cell
 from bench.studies.scenarios import STOCK_DEFAULT, Runnable, group
 from bench.studies.study_folder import workplace
 from bench.text.wording import NOTHING, milliseconds, with_interval
@@ -67,13 +66,6 @@ class StageRow:
         return int(getattr(self, f"{stage}_ns"))
 
 
-FILES: dict[str, type[Any]] = {
-    "iterations.csv": IterationRow,
-    "noise.csv": NoiseRow,
-    "stages.csv": StageRow,
-}
-
-
 def group_of(request: StudyRequest) -> Group:
     """Return the group of the chosen scenarios.
 
@@ -120,13 +112,13 @@ def measure(request: StudyRequest) -> Path:
         BenchError: it cannot be measured.
     """
     chosen = group_of(request)
-    with workplace("stages", request, FILES) as place:
+    with workplace("stages", request, StageRow) as place:
         turn = turn_of(
             place.run_id, STUDIES.stage_images[request.profile.name], place.writer.append
         )
         study = place.study([chosen], turn)
-        study.checks = EvidenceChecks(contradictions=study.measured.contradictions)
-        with place.finished(study):
+        study.checks = EvidenceChecks(measured=study.measured)
+        with place.finished(study.measured):
             study.measure()
         return place.folder
 
@@ -188,10 +180,13 @@ class Bound:
 
 
 def bound_of(rows: Sequence[StageRow], policy: Policy) -> Bound | None:
-    """Return Amdahl's bound, or None without stock default's times."""
+    """Return Amdahl's bound, or None without stock default's times.
+
+    The interval of a share ends at one, which that of its logarithm may pass.
+    """
     shares = blocks(rows, model_share).get(STOCK_DEFAULT)
     share = level(shares, policy) if shares else None
-    return Bound(share=share) if share else None
+    return Bound(share=replace(share, high=min(share.high, 1.0))) if share else None
 
 
 def changed_decisions(rows: Sequence[StageRow]) -> dict[str, int]:
@@ -220,9 +215,7 @@ _REMARK = (
 def page(rows: Sequence[StageRow], measured: Measured, policy: Policy) -> Page:
     """Build the study's page."""
     found = dict.fromkeys([*(row.participant for row in rows), *measured.failures])
-    opened = [
-        participant for participant in measured.workers if participant in found
-    ]  # stock default first
+    opened = filter(found.__contains__, measured.workers)  # stock default first
     participants = list(dict.fromkeys([*opened, *found]))
     judge = measured.judge(policy)
     compared = {
@@ -301,7 +294,7 @@ def _table(
             "Over stock default",
             "Verdict",
             "Decisions changed",
-            "Status and reason",
+            REASON,
         ),
         rows=tuple(made),
         numeric=(1, 2, 4),

@@ -45,14 +45,15 @@ class Study:  # more than 15 fields: the engine's, and how a study shares its bu
     checks: Checks = field(default_factory=Checks)
     record_call: Callable[[IterationRow], None] = lambda _: None
     record_noise: Callable[[NoiseRow], None] = lambda _: None
-    say: Callable[[str, float], None] = lambda _what, _left: None
-    begin_group: Callable[[Group], None] = lambda _: None
+    say: Callable[[str, float | None], None] = lambda _what, _left: None
     keep_workers: bool = True
     """Whether a worker stays for the next group; else each group has fresh ones."""
     clock: Callable[[], float] = time.monotonic
     measured: Measured = field(default_factory=Measured)
     _ends: float = field(init=False, default=float("inf"))
     _where: str = field(init=False, default="")
+    _may_end: bool = field(init=False, default=False)
+    """Whether the budget ends the launch that runs; it does not end the first one."""
 
     def measure(self) -> Measured:
         """Measure all launches that fit into the budget."""
@@ -91,10 +92,9 @@ class Study:  # more than 15 fields: the engine's, and how a study shares its bu
             ends = self.clock() + share
             if number and share <= 0:
                 return
-            self.begin_group(group)
             self._where = f"launch {number + 1}/{self.profile.launches} · {group.name}"
-            only = self.profile.launches == 1
-            limit = self.profile.max_rounds if number or only else self.profile.min_rounds
+            self._may_end = number > 0
+            limit = self.profile.max_rounds if number else self.profile.min_rounds
             engine.launch(number, group, limit, until=ends, at_least=0 if number else limit)
             if not self.keep_workers:
                 engine.end()
@@ -122,4 +122,5 @@ class Study:  # more than 15 fields: the engine's, and how a study shares its bu
             )
 
     def _say(self, what: str) -> None:
-        self.say(f"{self._where} · {what}", max(0.0, self._ends - self.clock()))
+        left_s = max(0.0, self._ends - self.clock()) if self._may_end else None
+        self.say(f"{self._where} · {what}", left_s)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bench import machine
 from bench.engine.launcher import CACHE, Launcher, worker_options
 from bench.engine.progress import Progress
+from bench.errors import BenchError
 from bench.machine import worker_settings
 from bench.plan import arguments
 from bench.plan.matrix import further
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     from bench.engine.participants import Group, Participant
     from bench.engine.worker_process import WorkerHandle
     from bench.plan.profiles import Profile
+    from bench.studies.measured import Measured
 
+_FILES = {"iterations.csv": records.IterationRow, "noise.csv": records.NoiseRow}
 PILLS = "pills"
 OPERATORS = "operators"
 """What a worker works on."""
@@ -152,40 +155,49 @@ class Place:
         )
 
     @contextmanager
-    def finished(self, study: Study) -> Iterator[None]:
-        """Write the study's results into environment.json, however its measuring ends.
+    def finished(self, measured: Measured) -> Iterator[None]:
+        """Keep the study's results for environment.json, however its measuring ends.
 
         An interruption ends the measuring only: rows and page are made of what was measured.
+
+        Raises:
+            BenchError: every participant failed before its first call.
         """
-        complete = False
         try:
             yield
-            complete = True
+            self.environment["complete"] = True
         except KeyboardInterrupt:
-            if not any(study.measured.groups.values()):
+            if not measured.prepared:
                 raise
-        noise = study.measured.noise
-        self.environment.update(
-            complete=complete,
-            notes=[*study.measured.notes, *study.measured.caveats()],
-            contradictions=study.measured.contradictions,
-            workers=study.measured.workers,
-            data=study.measured.data,
-            failures=failures_kept(study.measured.failures),
-            noisy_share=1 - sum(row.quiet for row in noise) / len(noise) if noise else None,
-        )
+            self.environment["interrupted"] = True
+        finally:
+            noise = measured.noise
+            self.environment.update(
+                notes=[*measured.notes, *measured.caveats()],
+                contradictions=measured.contradictions,
+                unchecked=measured.unchecked,
+                workers=measured.workers,
+                data=measured.data,
+                failures=failures_kept(measured.failures),
+                noisy_share=1 - sum(row.quiet for row in noise) / len(noise) if noise else None,
+            )
+        if measured.failures and not measured.prepared:
+            name, error = next(iter(measured.failures.items()))
+            raise BenchError(f"nothing could be measured: {name}: {error.reason} ({self.folder})")
 
 
 @contextmanager
 def workplace(
     name: str,
     request: StudyRequest,
-    files: Mapping[str, type[DataclassInstance]],
+    row_type: type[DataclassInstance],
     *,
     work: str = PILLS,
     facts: Mapping[str, Any] | None = None,
 ) -> Iterator[Place]:
     """Make a folder `results/<name>/<run_id>` and hold the machine's lock.
+
+    Its rows go to `<name>.csv`, beside the calls and the noise that the engine records.
 
     Raises:
         BenchError: another run is measuring, or the folder cannot be written.
@@ -208,7 +220,7 @@ def workplace(
         }
         records.write_environment(folder, environment)
         try:
-            with records.RunWriter(folder, files) as writer:
+            with records.RunWriter(folder, {f"{name}.csv": row_type, **_FILES}) as writer:
                 yield Place(
                     folder=folder,
                     request=request,

@@ -52,6 +52,8 @@ class Suite:
     machine: dict[str, Any]
     code: Commit = field(default_factory=Commit)
     """What every run is measured with."""
+    command: tuple[str, ...] = field(default_factory=lambda: ("bench", *sys.argv[1:]))
+    """How it was begun."""
 
     def save(self, failures: Mapping[str, str], *, complete: bool = False) -> None:
         """Write environment.json; `failures` are the reasons of models without a run, by name."""
@@ -60,7 +62,7 @@ class Suite:
             "study": "suite",
             "complete": complete,
             "notes": [],
-            "command": ["bench", *sys.argv[1:]],
+            "command": self.command,
             **self.code.kept,
             "policy": asdict(DEFAULT),
             "machine": self.machine,
@@ -86,9 +88,8 @@ def new(
     threads: int | None,
 ) -> Suite:
     """Return a suite in a new folder of `results`/suite."""
-    name = run_folder.stamp()
     return Suite(
-        folder=results / "suite" / name,
+        folder=results / "suite" / run_folder.stamp(),
         models=models,
         budget_s=budget_s,
         seed=seed,
@@ -116,6 +117,7 @@ def read(folder: Path) -> tuple[Suite, dict[str, str]]:
             threads=kept["threads"],
             machine=kept["machine"],
             code=Commit.of(kept),
+            command=tuple(kept.get("command", ())),
         )
         return suite, dict(kept["failures"])
     except (ValueError, KeyError, TypeError) as error:
@@ -143,8 +145,8 @@ def _model(kept: dict[str, Any]) -> SuiteModel:
 
 
 def run_of(suite: Suite, model: SuiteModel) -> Path | None:
-    """Return the model's newest run; None if it has none."""
-    found = sorted((suite.folder / model.name).glob("*/environment.json"))
+    """Return the model's newest run; None if it has none, or none that measured anything."""
+    found = sorted((suite.folder / model.name).glob("*/iterations.csv"))
     return found[-1].parent if found else None
 
 
@@ -159,13 +161,17 @@ def measure(suite: Suite, say: Callable[[str], None]) -> None:
     The suite is complete unless a run that was cut could not be finished.
 
     Raises:
+        BenchError: another run is measuring.
         KeyboardInterrupt: passed on; the same suite can be measured on.
     """
-    failures: dict[str, str] = {}
-    suite.save(failures)
+    with run_folder.only_run_here():
+        is_new = not (suite.folder / records.ENVIRONMENT).exists()
+        failures = {} if is_new else read(suite.folder)[1]
+        suite.save(failures)
     for done, model in enumerate(suite.models):
         earlier = run_of(suite, model)
         if earlier and is_whole(earlier):
+            failures.pop(model.name, None)
             continue
         left = (len(suite.models) - done) * (suite.budget_s + _OVERHEAD_S)
         say(f"{model.name}, {done + 1} of {len(suite.models)}; at most {spell_seconds(left)} left")
@@ -174,6 +180,7 @@ def measure(suite: Suite, say: Callable[[str], None]) -> None:
                 runs.go_on(earlier, budget_s=suite.budget_s)
             else:
                 runs.run(_request(suite, model))
+            failures.pop(model.name, None)
         except BenchError as error:
             failures[model.name] = str(error)
             suite.save(failures)

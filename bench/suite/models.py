@@ -88,7 +88,7 @@ def chosen(names: tuple[str, ...], extra: tuple[SuiteModel, ...] = ()) -> tuple[
     for name in names:
         if name not in every:
             raise UsageError(f"there is no model {name!r}: choose from {', '.join(every)}")
-    return tuple(every[name] for name in names or every)
+    return tuple(every[name] for name in dict.fromkeys(names or every))
 
 
 def read_models(path: Path) -> tuple[SuiteModel, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.report.table import Cell, Row, Table, interval_cell, number
-from bench.studies.page import Page
+from bench.studies.page import REASON, Page
 from bench.suite import result
 from bench.suite.models import REFERENCE
 from bench.text.wording import NOTHING, bounds, milliseconds, times
@@ -87,11 +87,10 @@ def _means(small: Sequence[SuiteRow], large: Sequence[SuiteRow]) -> Table:
         cells = [Cell(text=what[0].upper() + what[1:])]
         for found in (small, large):
             mean = result.geometric_mean(found, part)
-            text = times(mean.estimate if mean else None)
-            note = _interval(mean)
+            estimate, models = (mean.estimate, mean.rounds) if mean else (None, 0)
             cells += [
-                number(text, mean.estimate if mean else None, note),
-                number(str(mean.rounds if mean else 0), mean.rounds if mean else 0),
+                number(times(estimate), estimate, _interval(mean)),
+                number(str(models), models),
             ]
         made.append(Row(cells=tuple(cells)))
     return Table(
@@ -117,7 +116,7 @@ def _models(found: Sequence[SuiteRow]) -> Table:
             "IPEX over stock, bf16",
             "bf16 over fp32",
             f"{REFERENCE}'s way is as good",
-            "Status and reason",
+            REASON,
         ),
         rows=tuple(_row(row) for row in found),
         numeric=(1, 2, 4, 5, 6, 7),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,7 @@ def render(tutorial: Tutorial, environment: Mapping[str, Any], page: Path) -> st
             section.part.key: [os.path.relpath(one, page.parent) for one in section.found.pages]
             for section in made
         },
-        "command": " ".join(map(str, environment.get("command", ()))),
+        "command": shlex.join(map(str, environment.get("command", ()))),
         "commit": environment.get("commit"),
     }
     return lay_out("tutorial.html", context)

@@ -6,6 +6,7 @@ What is missing or damaged makes a statement that cannot be seen, never an error
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -148,6 +149,10 @@ class Trained:
     """By participant: why it was not measured."""
     tables: tuple[Table, ...] = ()
 
+    def why_not(self, participant: str) -> str | None:
+        """Return why a participant has no figure; None where it was trained."""
+        return self.failures.get(participant) or (None if self.rows else "it was not measured")
+
     @property
     def on(self) -> str:
         """The images, as the end of a number's sentence."""
@@ -215,8 +220,8 @@ def keeps_accuracy(study: Trained, participant: str) -> Finding:
     """Return whether the accuracy of a training in bf16 is that of the same in fp32."""
     statement = "Training in bf16 keeps the accuracy of fp32"
     found = accuracy.less_fp32(study.rows, participant, study.images, DEFAULT)
-    if participant in study.failures:
-        return unseen(statement, study.failures[participant])
+    if why := study.why_not(participant):
+        return unseen(statement, why)
     if found is None or found.seeds < 2:
         seeds = count(found.seeds if found else 0, "seed")
         return unseen(statement, f"{seeds} trained in both; an interval needs two")
@@ -235,8 +240,8 @@ def sooner(study: Trained, participant: str, statement: str) -> Finding:
     """Return whether a way of training reached the target sooner than stock default."""
     found = accuracy.reached(study.rows, study.target)
     ratio = accuracy.over_default(found, participant, DEFAULT)
-    if participant in study.failures:
-        return unseen(statement, study.failures[participant])
+    if why := study.why_not(participant):
+        return unseen(statement, why)
     if ratio is None:
         return unseen(statement, "the two did not reach the target from the same seed")
     number = f"{times(ratio.estimate)} over stock default"
@@ -258,10 +263,8 @@ def operator_cases(place: Place) -> Found:
     folder = _study(place, "operators")
     rows: Sequence[OperatorRow] = ()
     if folder is not None:
-        try:
+        with suppress(RecordError):
             rows, _ = records.read_rows(folder / "operators.csv", operators.OperatorRow)
-        except RecordError:
-            rows = ()
     kinds: dict[tuple[str, str], list[OperatorRow]] = defaultdict(list)
     for row in rows:
         if row.backend.startswith("ipex") and row.fusion != "off":
@@ -291,10 +294,10 @@ def _operator(operator: str, context: str, rows: Sequence[OperatorRow]) -> Findi
     if len(speedups) > 1:
         spread = f"{spread} to {times(speedups[-1])}"
     won = verdicts.count(Verdict.FASTER)
-    open_or_not = UNSEEN if Verdict.INCONCLUSIVE in verdicts else DOES_NOT
+    is_refuted = any(one in (Verdict.SLOWER, Verdict.SAME) for one in verdicts)
     return Finding(
         statement=statement,
-        verdict=HOLDS if won == len(valid) else open_or_not,
+        verdict=HOLDS if won == len(valid) else DOES_NOT if is_refuted else UNSEEN,
         number=f"{spread}; faster in {won} of {count(len(valid), 'scenario')}; "
         + (f"fused: {', '.join(fused)}" if fused else f"served by {served or 'torchvision'}")
         + (f"; not counted: {missing}" if missing else ""),

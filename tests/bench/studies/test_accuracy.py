@@ -133,7 +133,7 @@ def test_a_way_that_diverges_costs_itself_only(bench: Any) -> None:
     """Its reason is kept; the others go on to the target."""
     bench.answers = scripted(bench, diverges=IPEX_BF16)
     rows, study = trained(bench, [0])
-    assert study.failures[IPEX_BF16].reason == "training diverged"
+    assert study.measured.failures[IPEX_BF16].reason == "training diverged"
     assert accuracy.reached(rows, 0.9)[IPEX][0].steps == 8
 
 
@@ -143,7 +143,18 @@ def test_a_later_seed_that_the_budget_cuts_is_said_to_be_cut(bench: Any) -> None
     left = iter([1000.0, 1000.0])
     rows, study = trained(bench, [0, 1], left_s=lambda: next(left, 0.0))
     assert {row.step for row in rows if row.seed == 1} == {0, 8}
-    assert study.notes == ["Seed 1 was cut by the budget (raise --budget)."]
+    assert study.measured.notes == ["Seed 1 was cut by the budget (raise --budget)."]
+
+
+def test_a_seed_that_was_cut_is_none_that_the_budget_allowed(bench: Any) -> None:
+    """One of three ended."""
+    bench.answers = scripted(bench)
+    left = iter([1000.0, 1000.0])
+    _, study = trained(bench, [0, 1, 2], left_s=lambda: next(left, 0.0))
+    assert study.measured.notes == [
+        "Seed 1 was cut by the budget (raise --budget).",
+        "The budget allowed 1 of 3 seeds (raise --budget).",
+    ]
 
 
 def test_the_first_seed_runs_to_its_end_whatever_the_budget_is(bench: Any) -> None:
@@ -152,7 +163,7 @@ def test_the_first_seed_runs_to_its_end_whatever_the_budget_is(bench: Any) -> No
     rows, study = trained(bench, [0, 1], left_s=lambda: 0.0)
     assert {row.seed for row in rows} == {0}
     assert accuracy.reached(rows, 0.9)[IPEX][0].steps == 8
-    assert "1 of 2 seeds" in study.notes[0]
+    assert "1 of 2 seeds" in study.measured.notes[0]
 
 
 def test_a_target_that_guessing_reaches_is_refused() -> None:
@@ -192,9 +203,9 @@ def test_a_training_with_an_untrue_label_has_no_speedup(bench: Any) -> None:
         }
     }
     rows, study = trained(bench, [0, 1])
-    assert study.failures[IPEX_BF16].reason == untrue
+    assert study.measured.failures[IPEX_BF16].reason == untrue
     assert {row.seed for row in rows if row.participant == IPEX_BF16} == {0}
-    lead = accuracy_page.page(rows, 0.9, study.failures, DEFAULT).lead
+    lead = accuracy_page.page(rows, 0.9, study.measured.failures, DEFAULT).lead
     assert [("over stock default" in one) for one in lead] == [False, True, False]
 
 
@@ -244,8 +255,8 @@ def test_emulated_training_is_said_to_be(bench: Any) -> None:
     bench.answers = scripted(bench)
     bench.emulated_bf16 = True
     _, study = trained(bench, [0])
-    assert study.notes == []
-    emulated, _ = Measured(prepared=study.prepared).caveats()
+    assert study.measured.notes == []
+    emulated, _ = Measured(prepared=study.measured.prepared).caveats()
     assert emulated == f"This CPU emulates the dtype of {IPEX_BF16}."
 
 
@@ -254,7 +265,7 @@ def test_a_training_keeps_what_its_images_are(bench: Any) -> None:
     bench.answers = scripted(bench)
     bench.data = {"source": "synthetic"}
     _, study = trained(bench, [0])
-    assert study.data == bench.data
+    assert study.measured.data == bench.data
 
 
 def evaluation(participant: str, seed: int, step: int, right: float) -> AccuracyRow:

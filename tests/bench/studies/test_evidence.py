@@ -25,7 +25,7 @@ def test_a_contradiction_makes_the_comparison_invalid(bench: Any) -> None:
         }
     }
     study = bench.study([GROUP])
-    study.checks = EvidenceChecks(contradictions=study.measured.contradictions)
+    study.checks = EvidenceChecks(measured=study.measured)
     found = study.measure().judge(DEFAULT).compare("fast", "stock", group=GROUP.name)
     assert (found.verdict, found.reason) == ("invalid", untrue)
     assert [bench.asked[name, "kernels"] for name in ("stock", "fast", "stock#control")] == [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.errors import BenchError, UsageError, WorkerError
+from bench.errors import UsageError, WorkerError
 from bench.plan.profiles import PROFILES
 from bench.plan.scenario import Status
 from bench.plan.thresholds import DEFAULT
@@ -50,6 +50,11 @@ def test_a_wrong_configuration_is_named(asked: str) -> None:
         instances.parse([asked], 8)
 
 
+def test_a_configuration_that_is_named_twice_is_measured_once() -> None:
+    """In the order in which they were named."""
+    assert instances.parse(["2x1", "1x2", "02x1"], 2) == [(2, 1), (1, 2)]
+
+
 def test_a_configuration_needs_its_cores() -> None:
     """More threads than cores would be measured as if they were speed."""
     with pytest.raises(UsageError, match="4x4 needs 16 cores, and 8 of"):
@@ -83,12 +88,10 @@ def test_two_instances_do_twice_the_work_of_one(bench: Any) -> None:
 
     bench.answers = {"call_for": answer}
     rows: list[InstanceRow] = []
-    now = {"now": ""}
     study = bench.study(
-        instances.groups(ASKED, [(2, 1)], 2, 1), instances.turn_of("run", 2.0, rows.append, now)
+        instances.groups(ASKED, [(2, 1)], 2, 1), instances.turn_of("run", 2.0, rows.append)
     )
     study.keep_workers = False
-    study.begin_group = lambda group: now.update(now=group.name)
     study.measure()
     page = instances.page(rows, Measured(noise=study.measured.noise), DEFAULT)
     assert "20.0 images per second" in page.lead[0]
@@ -174,6 +177,10 @@ class Process:
             raise self.error
         return self.reply
 
+    def ask(self, op: str, timeout_s: float, **fields: object) -> dict[str, Any]:
+        self.send(op, **fields)
+        return self.receive(op, timeout_s)
+
     def stop(self) -> None:
         self.alive = False
 
@@ -215,12 +222,6 @@ def test_one_instance_that_dies_ends_all() -> None:
     assert not any(worker.alive for worker in workers)
 
 
-def test_as_many_requests_as_instances() -> None:
-    """A request too few would leave one instance idle unnoticed."""
-    with pytest.raises(BenchError, match="1 requests for 2 instances"):
-        Instances(workers=[Process("a", []), Process("b", [])]).ask_each("serve", 1.0, [{}])
-
-
 OPENVINO = replace(ASKED, backends=("openvino",))
 PLAIN = "inference/openvino/"
 
@@ -254,9 +255,8 @@ def test_a_call_of_the_throughput_mode_counts_as_its_requests(bench: Any) -> Non
 
     bench.answers = {"call_for": answer}
     rows: list[InstanceRow] = []
-    now = {"now": "1x2"}
     groups = instances.groups(OPENVINO, [(1, 2)], 2, 1)
-    study = bench.study(groups, instances.turn_of("run", 2.0, rows.append, now))
+    study = bench.study(groups, instances.turn_of("run", 2.0, rows.append))
     study.measure()
     assert {row.ms_per_call for row in rows} == {100.0}
     assert {row.images_per_s for row in rows} == {10.0}

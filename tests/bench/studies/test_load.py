@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.errors import BenchError, UsageError, WorkerError
+from bench.errors import BenchError, WorkerError
 from bench.plan.profiles import PROFILES
 from bench.plan.scenario import Status
 from bench.plan.thresholds import DEFAULT, STUDIES
@@ -56,6 +56,7 @@ def measured(
         record=rows.append,
         rates=rates,
         now_ns=lambda: bench.clock.ns,
+        measured=Measured(),
     )
     study = bench.study([load.group_of(ASKED)], turns)
     study.checks = turns
@@ -136,7 +137,7 @@ def test_without_stock_default_the_rates_must_be_named(
     else:
         bench.refused = {"stock-default": error}
     rows: list[LoadRow] = []
-    turns = Turns(run_id="run", requests=40, record=rows.append)
+    turns = Turns(run_id="run", requests=40, record=rows.append, measured=Measured())
     study = bench.study([load.group_of(ASKED)], turns, checks=turns)
     with pytest.raises(BenchError, match=f"{error.reason}.*--rate") as caught:
         study.measure()
@@ -206,18 +207,21 @@ def test_a_bound_that_was_missed_is_told_from_one_that_was_not_shown(
     assert words in sentence
 
 
-def test_a_rate_must_be_above_zero() -> None:
-    """One clear line."""
-    with pytest.raises(UsageError, match="a rate must be above zero"):
-        load.parse_rates([3.0, 0.0])
-
-
 def test_an_untrue_label_has_no_rate() -> None:
     """What was served was another scenario."""
     good = (10.0, 9.0, 11.0)
     one = load.Served(participant="a", rate_per_s=1.0, requests=100, p50=good, p99=good)
     (sentence,) = load.lead([one], Measured(contradictions={"a": "it ran in f32"}), 300.0)
     assert sentence == "a: invalid, it ran in f32."
+
+
+def test_a_way_that_was_not_compared_with_its_label_has_no_rate() -> None:
+    """The study was cut before that; the estimates stay."""
+    rows = rows_of([1.0] * 400)
+    page = load.page(rows, Measured(unchecked={rows[0].participant: "not compared"}), DEFAULT, 9.0)
+    assert page.lead[0] == "stock-default: inconclusive, not compared."
+    shown = page.tables[0].rows[0].cells[-1]
+    assert (shown.text, shown.note) == ("inconclusive", "not compared")
 
 
 def test_a_worker_under_other_conditions_has_no_rate() -> None:

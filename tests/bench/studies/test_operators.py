@@ -55,11 +55,10 @@ def measured_rows(bench: Any, case: Case, folder: Path, **values: list[float]) -
     """A whole study of one case, with scripted outputs."""
     study = bench.study(operators.groups([case]))
     by_name = {f"{case.name}/{worker}": found for worker, found in values.items()}
-    contradictions = study.measured.contradictions
-    checks = Scripted(folder=folder, contradictions=contradictions, values=by_name)
+    checks = Scripted(folder=folder, measured=study.measured, values=by_name)
     study.checks = checks
     study.measure()
-    return operators.rows("run", [case], study.measured, checks, DEFAULT)
+    return operators.rows("run", [case], checks, DEFAULT)
 
 
 def detection(bench: Any) -> None:
@@ -116,6 +115,16 @@ def test_other_outputs_make_the_comparison_invalid(bench: Any, tmp_path: Path) -
     assert ipex.verdict == "invalid"
     assert ipex.max_abs_error == pytest.approx(0.5)
     assert ipex.reason == operators.OTHER_OUTPUTS
+
+
+def test_a_case_that_had_no_turn_is_not_called_measured(bench: Any, tmp_path: Path) -> None:
+    """The study was cut before it; nobody knows which kernel would have served."""
+    checks = Scripted(folder=tmp_path, measured=bench.study([]).measured, values={})
+    found = operators.rows("run", [ROI], checks, DEFAULT)
+    assert {(row.status, row.rounds) for row in found} == {("unavailable", 0)}
+    page = operators_page.page(found)
+    assert "before its turn" in page.lead[0]
+    assert {row.cells[2].text for row in page.tables[0].rows} == {"\N{EN DASH}"}
 
 
 def test_outputs_of_other_shapes_are_infinitely_far(tmp_path: Path) -> None:

@@ -141,3 +141,10 @@ def test_every_study_takes_the_chosen_scenarios(tmp_path: Path) -> None:
     default, ipex = accuracy.participants(training)
     assert (default.base, ipex.base) == ("", STOCK_DEFAULT)
     assert ipex.name == "training/ipex/eager/bf16/channels_last/b8/frozen"
+
+
+def test_a_further_backend_that_only_leaves_out_is_refused(tmp_path: Path) -> None:
+    """As by a run: it was asked for, and would not be measured."""
+    only = ("inference/stock/compile/*/b1",)
+    with pytest.raises(UsageError, match="--backend openvino: --only leaves none"):
+        STAGES.chosen(request(tmp_path, backends=("openvino",), only=only))

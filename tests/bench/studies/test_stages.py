@@ -48,6 +48,18 @@ def test_the_models_share_bounds_what_can_be_gained() -> None:
     assert bound.low == pytest.approx(4.0)
 
 
+@pytest.mark.parametrize("number", [1, 6])
+def test_a_share_of_time_ends_at_all_of_it(number: int) -> None:
+    """One block has no interval, and that of a few processes may be wider than a share can be."""
+    shares = [150, 151, 150, 670, 672, 671][:number]
+    rows = [row(STOCK_DEFAULT, ms, number=n * 5 // 3) for n, ms in enumerate(shares)]
+    bound = stages.bound_of(rows, DEFAULT)
+    assert bound is not None
+    assert bound.share.high == 1.0
+    assert bound.high == float("inf")
+    assert "100.0 %]" in stages.page(rows, Measured(), DEFAULT).lead[0]
+
+
 def test_without_stock_default_there_is_no_bound() -> None:
     """And the page says that there is nothing to divide by."""
     assert stages.bound_of([row("ipex-eager", 75.0)], DEFAULT) is None

@@ -8,12 +8,15 @@ from unittest.mock import Mock
 import pytest
 
 from bench.engine.participants import Group, Participant, control_of
-from bench.errors import WorkerError
+from bench.errors import BenchError, WorkerError
 from bench.plan.profiles import PROFILES
 from bench.plan.scenario import Status, Task, stock_default
 from bench.plan.thresholds import DEFAULT
+from bench.store import records
 from bench.store.records import RunWriter
 from bench.studies import page as pages
+from bench.studies.evidence import UNCHECKED, EvidenceChecks
+from bench.studies.measured import measured_again
 from bench.studies.study_folder import Place, StudyRequest
 
 if TYPE_CHECKING:
@@ -87,7 +90,7 @@ def test_a_study_keeps_what_its_images_are(
     request = StudyRequest(profile=PROFILES["smoke"], results=tmp_path)
     place = Place(folder=tmp_path, request=request, environment={}, writer=Mock(spec=RunWriter))
     study = bench.study([GROUP])
-    with place.finished(study):
+    with place.finished(study.measured):
         study.measure()
     assert place.environment["data"] == bench.data
     assert any("Synthetic pills" in one for one in pages.warnings(place.environment)) == warned
@@ -128,3 +131,58 @@ def test_workers_serve_the_next_group_unless_told_not_to(bench: Any) -> None:
     bench.workers.clear()
     bench.study([GROUP, other], keep_workers=False).measure()
     assert len(bench.workers) == 10
+
+
+def test_no_time_is_promised_while_the_budget_ends_nothing(bench: Any) -> None:
+    """The first launch runs its least rounds whatever the budget is, minutes after its end."""
+    said: list[tuple[str, float | None]] = []
+    bench.study([GROUP], budget_s=100.0, say=lambda *told: said.append(told)).measure()
+    first = {left for what, left in said if what.startswith("launch 1/2")}
+    later = [left for what, left in said if what.startswith("launch 2/2")]
+    assert first == {None}
+    assert later
+    assert all(left is not None and 0 <= left <= 100 for left in later)
+
+
+def place_of(folder: Path) -> Place:
+    """A study's folder under way."""
+    request = StudyRequest(profile=PROFILES["smoke"], results=folder)
+    environment = {"complete": False}
+    writer = Mock(spec=RunWriter)
+    return Place(folder=folder, request=request, environment=environment, writer=writer)
+
+
+def test_a_study_of_which_nothing_could_start_is_an_error(bench: Any, tmp_path: Path) -> None:
+    """As for a run; what failed first is said, and is kept in the folder."""
+    error = WorkerError(Status.CRASHED, "there is no model m.safetensors")
+    bench.refused = dict.fromkeys(("stock", "stock#control", "fast"), error)
+    place, study = place_of(tmp_path), bench.study([GROUP])
+    no_model = pytest.raises(BenchError, match="stock: there is no model")
+    with no_model as caught, place.finished(study.measured):
+        study.measure()
+    assert caught.value.exit_code == 1
+    assert place.environment["failures"]["fast"]["reason"] == error.reason
+
+
+def test_what_was_not_compared_with_its_label_has_no_verdict(bench: Any, tmp_path: Path) -> None:
+    """A study that is cut reads no evidence; its page, made again, gives no verdict either."""
+    bench.call_ms = {"stock": 150.0, "fast": 100.0}
+    place, study = place_of(tmp_path), bench.study([GROUP])
+    study.checks = EvidenceChecks(measured=study.measured)
+    study.record_noise = lambda row: interrupt() if row.round == 2 else None
+    with place.finished(study.measured):
+        study.measure()
+    assert (place.environment["complete"], place.environment["interrupted"]) == (False, True)
+    records.write_environment(tmp_path, place.environment)
+    again, _ = measured_again(tmp_path, study.measured.groups)
+    for measured in (study.measured, again):
+        found = measured.judge(DEFAULT).compare("fast", "stock", group=GROUP.name)
+        assert (found.verdict, found.reason) == ("inconclusive", UNCHECKED)
+    whole = bench.study([GROUP])
+    whole.checks = EvidenceChecks(measured=whole.measured)
+    assert whole.measure().unchecked == {}
+
+
+def interrupt() -> None:
+    """Ctrl-C."""
+    raise KeyboardInterrupt

@@ -43,6 +43,11 @@ def test_models_are_chosen_by_name_and_an_unknown_one_is_refused() -> None:
         chosen(("resnet",))
 
 
+def test_a_model_that_is_named_twice_is_one_model() -> None:
+    """Or it would count twice in every mean."""
+    assert [model.name for model in chosen(("vgg16", "alexnet", "vgg16"))] == ["vgg16", "alexnet"]
+
+
 def test_your_own_models_come_from_a_file(tmp_path: Path) -> None:
     """Beside the others, with the options of `bench run --model`."""
     path = tmp_path / "mine.json"

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bench import machine
 from bench.errors import BenchError, UsageError
 from bench.plan.scenario import Status
 from bench.run import measure as runs
 from bench.run.outcomes import NO_TURN
-from bench.store import records
+from bench.store import records, run_folder
 from bench.suite import measure, page, result
 from bench.suite.models import chosen
 from tests.bench.began_here import CODE, ELSEWHERE, MACHINE, stay_here
@@ -353,3 +354,59 @@ def test_a_model_with_figures_is_not_called_one_without(suite: Suite) -> None:
     assert "resnet18" not in without
     assert "resnet18" in partly
     assert "vgg16" not in without + partly
+
+
+def test_a_suite_does_not_begin_while_another_run_measures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of its models would fail for that, one after the other, and it would be complete."""
+    monkeypatch.setattr(machine, "describe", dict)
+    monkeypatch.setenv(run_folder.LOCK_VARIABLE, f"pillqc-{tmp_path}")
+    where = ["--results", tmp_path / "results", "--reports", tmp_path / "pages"]
+    with run_folder.only_run_here():
+        done = bench("suite", "--only", "alexnet", *where)
+    assert (done.exit_code, len(done.stderr.splitlines())) == (1, 1)
+    assert "another run is measuring" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_whose_run_ended_before_its_first_call_starts_anew(
+    suite: Suite, ran: list[str]
+) -> None:
+    """Killed while it looked at the machine: there is nothing to go on with."""
+    killed = suite.folder / "vgg16" / "20260101T000000Z-run"
+    killed.mkdir(parents=True)
+    records.write_environment(killed, {"complete": False})
+    measure.measure(suite, lambda _: None)
+    assert ran == list(NAMES)
+    assert result.rows(suite, {})[0].reason == "not measured yet"
+
+
+def test_an_interruption_costs_no_reason_and_ends_as_ctrl_c_does(
+    suite: Suite, ran: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of models that failed before; the page is made, and says how the suite was begun."""
+    begun = ("bench", "suite", "--models", "mine.json")
+    replace(suite, machine=MACHINE, code=CODE, command=begun).save({"vit_b_16": "it broke"})
+
+    def interrupt(_request: RunRequest) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "run", interrupt)
+    done = bench("suite", "--resume", suite.folder, "--reports", suite.folder / "pages")
+    assert (done.exit_code, ran) == (130, [])
+    assert measure.read(suite.folder)[1] == {"vit_b_16": "it broke"}
+    html = (suite.folder / "pages" / "suite" / f"{suite.folder.name}.html").read_text()
+    assert "bench suite --models mine.json" in html
+    assert "--resume" not in html
+
+
+def test_a_model_that_is_measured_at_last_has_no_reason_any_more(
+    suite: Suite, ran: list[str]
+) -> None:
+    """Its failure was of another day."""
+    measured(suite, "vgg16")
+    replace(suite, machine=MACHINE, code=CODE).save(dict.fromkeys(NAMES, "it broke"))
+    measure.measure(suite, lambda _: None)
+    assert (ran, measure.read(suite.folder)[1]) == (list(NAMES[1:]), {})
+    assert records.read_environment(suite.folder)["complete"] is True

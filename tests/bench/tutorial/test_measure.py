@@ -262,3 +262,20 @@ def test_a_command_that_fails_gives_its_last_line(tmp_path: Path) -> None:
     assert log.read_text()
     assert measure.run_command(["this"], output, log) == ""
     assert "Zen of Python" in output.read_text()
+
+
+def test_an_interrupted_tutorial_ends_as_ctrl_c_does(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its page is made of what there is, and made again where one asks for it."""
+    stay_here(monkeypatch)
+    Tutorial(place=place, machine=MACHINE, code=CODE).save()
+    monkeypatch.setattr(measure, "run_command", Runner(interrupted="explore"))
+    assert bench("tutorial", "--resume", place.folder).exit_code == 130
+    assert place.reports.with_suffix(".html").exists()
+    elsewhere = place.folder / "pages"
+    done = bench("tutorial", "--again", place.folder, "--reports", elsewhere)
+    assert (done.exit_code, [*elsewhere.rglob("*.html")]) == (
+        0,
+        [elsewhere / "tutorial" / f"{place.reports.name}.html"],
+    )
