@@ -16,7 +16,7 @@ from bench.analysis.scenario_kinds import is_a_choice
 from bench.analysis.winners import bf16_pairs
 from bench.errors import RecordError
 from bench.plan.operators import LINEAR_RELU
-from bench.plan.scenario import AUTO_KERNELS, MEASURED, Dtype, Task, Verdict
+from bench.plan.scenario import AUTO_KERNELS, CONTROL_SUFFIX, MEASURED, Dtype, Task, Verdict
 from bench.plan.thresholds import DEFAULT, STUDIES
 from bench.report.method import PUBLISHED, published
 from bench.store import records
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 KEEPS_ACCURACY = 2.5
 """Images: a loss of so many of those on which accuracy is taken counts as none."""
+_DIFFERENT = (Verdict.FASTER, Verdict.SLOWER)
 _EMULATED = "bf16 is emulated on this CPU"
 _MKL = (
     f"IPEX's linear layers are MKL's by default, which fuses nothing; {AUTO_KERNELS} makes them "
@@ -266,10 +267,13 @@ def operator_cases(place: Place) -> Found:
         with suppress(RecordError):
             rows, _ = records.read_rows(folder / "operators.csv", operators.OperatorRow)
     kinds: dict[tuple[str, str], list[OperatorRow]] = defaultdict(list)
+    unlike: dict[tuple[str, str], list[OperatorRow]] = defaultdict(list)
     for row in rows:
         if row.backend.startswith("ipex") and row.fusion != "off":
             kinds[row.operator, row.context].append(row)
-    findings = [_operator(*kind, found) for kind, found in kinds.items()]
+        if row.backend.endswith(CONTROL_SUFFIX) and row.verdict in _DIFFERENT:
+            unlike[row.operator, row.context].append(row)
+    findings = [_operator(*kind, found, unlike[kind]) for kind, found in kinds.items()]
     replaced = text_of(place.of("operators") / "2.out")
     return Found(
         findings=tuple(findings) or (unseen("IPEX's operators are faster than stock PyTorch's"),),
@@ -279,8 +283,17 @@ def operator_cases(place: Place) -> Found:
     )
 
 
-def _operator(operator: str, context: str, rows: Sequence[OperatorRow]) -> Finding:
-    """Return whether every scenario of an operator with a valid verdict is faster."""
+def _operator(
+    operator: str, context: str, rows: Sequence[OperatorRow], unlike: Sequence[OperatorRow]
+) -> Finding:
+    """Return whether every scenario of an operator with a valid verdict is faster.
+
+    Args:
+        operator: its name.
+        context: with or without gradients.
+        rows: of IPEX.
+        unlike: of stock's controls, whose processes differ although they run the same.
+    """
     statement = f"{operator} is faster with IPEX ({context})"
     valid = [row for row in rows if row.speedup is not None and row.verdict != Verdict.INVALID]
     missing = "; ".join(dict.fromkeys(_missing(row) for row in rows if row not in valid))
@@ -300,7 +313,12 @@ def _operator(operator: str, context: str, rows: Sequence[OperatorRow]) -> Findi
         verdict=HOLDS if won == len(valid) else DOES_NOT if is_refuted else UNSEEN,
         number=f"{spread}; faster in {won} of {count(len(valid), 'scenario')}; "
         + (f"fused: {', '.join(fused)}" if fused else f"served by {served or 'torchvision'}")
-        + (f"; not counted: {missing}" if missing else ""),
+        + (f"; not counted: {missing}" if missing else "")
+        + "".join(
+            f"; two identical processes of stock differ by {times(row.speedup or 0.0)}"
+            f" {bounds(row.speedup_low, row.speedup_high)}"
+            for row in unlike
+        ),
     )
 
 

@@ -195,6 +195,21 @@ def test_an_operator_is_faster_only_if_every_case_is(
     assert verdict_of(tutorial, "operators", "nms") == expected
 
 
+@pytest.mark.parametrize(("verdict", "is_told"), [("faster", True), ("inconclusive", False)])
+def test_identical_processes_that_differ_are_told_beside_what_ipex_gains(
+    tutorial: Tutorial, verdict: str, is_told: bool
+) -> None:
+    """They are one scenario, so that 1.19 between them casts doubt on 1.22 of IPEX."""
+    rows = [
+        operator_row("ipex", "faster", 1.22),
+        operator_row(f"stock{CONTROL_SUFFIX}", verdict, 1.19),
+    ]
+    put_study(tutorial, "operators", "operators", rows, OperatorRow)
+    ((found, told),) = findings(tutorial, "operators").values()
+    assert found == HOLDS
+    assert ("1.19×" in told) is is_told
+
+
 @pytest.mark.parametrize(
     ("verdicts", "expected", "number"),
     [
