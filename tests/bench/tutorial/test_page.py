@@ -16,6 +16,7 @@ from bench.plan.scenario import AUTO_KERNELS, CONTROL_SUFFIX
 from bench.store import records
 from bench.studies.accuracy import AccuracyRow
 from bench.studies.operators import NOTHING_FUSED, OperatorRow
+from bench.text.wording import times
 from bench.tutorial import page
 from bench.tutorial.finding import DOES_NOT, HOLDS, UNSEEN
 from bench.tutorial.measure import DONE, FAILED, Outcome, Tutorial
@@ -207,7 +208,7 @@ def test_identical_processes_that_differ_are_told_beside_what_ipex_gains(
     put_study(tutorial, "operators", "operators", rows, OperatorRow)
     ((found, told),) = findings(tutorial, "operators").values()
     assert found == HOLDS
-    assert ("1.19×" in told) is is_told
+    assert (times(1.19) in told) is is_told
 
 
 @pytest.mark.parametrize(
