@@ -58,6 +58,9 @@ for line in requests:
         replies.write(b'{"v": 1, "ok": tr'); os._exit(0)
     elif op == "old":
         replies.write(b'{"v": 0, "ok": true}\\n')
+    elif op == "socket":
+        from multiprocessing.connection import Listener
+        Listener(family="AF_UNIX").close(); say(folder=os.path.realpath(os.environ["TMPDIR"]))
     elif op == "close":
         replies.close(); time.sleep(1000)
     elif op == "child":
@@ -266,6 +269,14 @@ def test_a_worker_is_bound_and_gets_just_the_given_variables(start: Start) -> No
     hello = worker.greet(10)["hello"]
     assert hello["cpus"] == [cpu]
     assert hello["x"] == "1"
+
+
+def test_a_workers_processes_meet_wherever_its_run_lies(start: Start, tmp_path: Path) -> None:
+    """A data loader's do so at a socket in TMPDIR, whose path the kernel limits; or it hangs."""
+    folder = tmp_path / ("results-" + 90 * "x") / "tmp"
+    worker = start(environment={**os.environ, "TMPDIR": str(folder)})
+    worker.greet(10)
+    assert worker.ask("socket", 10)["folder"] == str(folder)
 
 
 def test_dying_before_the_greeting_is_reported(start: Start) -> None:
