@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.machine import files
+from bench.machine import files, host
 from bench.machine.software import STEERING
 from pillqc.limits import cpu_limit
 
@@ -59,7 +59,7 @@ def read(root: Path = Path("/")) -> dict[str, Any]:
         "wait_policy": wait_policy(environment),
         "affinity": affinity(),
         "cpu_quota": cpu_limit(root),
-        "thp": chosen(files.text(root / "sys/kernel/mm/transparent_hugepage/enabled")),
+        "thp": host.transparent_huge_pages(root),
         "denormals_flushed": denormals_flushed(),
         "fpmath": fpmath.allowed(),
         "env": environment,
@@ -124,12 +124,6 @@ def wait_policy(environment: Mapping[str, str]) -> str:
 def recorded(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the variables to store, sorted."""
     return {name: environment[name] for name in sorted(environment) if RECORDED.fullmatch(name)}
-
-
-def chosen(text: str | None) -> str | None:
-    """Return `madvise` of the kernel's `always [madvise] never`."""
-    found = re.search(r"\[(\w+)\]", text or "")
-    return found.group(1) if found else None
 
 
 def denormals_flushed() -> bool:

@@ -88,15 +88,6 @@ def test_the_wait_policy_comes_from_the_environment() -> None:
     assert conditions.wait_policy(policy) == "OMP_WAIT_POLICY=PASSIVE, GOMP_SPINCOUNT=0"
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("always [madvise] never\n", "madvise"), ("nonsense", None), (None, None)],
-)
-def test_transparent_huge_pages(text: str | None, expected: str | None) -> None:
-    """The kernel brackets what is chosen."""
-    assert conditions.chosen(text) == expected
-
-
 def state(**more: Any) -> dict[str, Any]:
     """A worker's conditions."""
     return {
