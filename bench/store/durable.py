@@ -38,18 +38,13 @@ class AppendOnly:
         except OSError as error:
             raise _cannot("write", path, error) from error
 
-    @property
-    def size(self) -> int:
-        """The size of the file in bytes."""
-        return os.fstat(self._descriptor).st_size
-
     def append(self, piece: bytes) -> None:
         """Add `piece` whole or not at all.
 
         Raises:
             RecordError: there was no room, or the file may not be written; it is as it was before.
         """
-        before = self.size
+        before = os.fstat(self._descriptor).st_size
         try:
             written = os.write(self._descriptor, piece)
         except OSError as error:

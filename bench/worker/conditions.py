@@ -57,7 +57,7 @@ def read(root: Path = Path("/")) -> dict[str, Any]:
         "openmp": openmp(maps),
         "openmp_beside": openmp_beside(maps),
         "wait_policy": wait_policy(environment),
-        "affinity": affinity(),
+        "affinity": sorted(os.sched_getaffinity(0)),
         "cpu_quota": cpu_limit(root),
         "thp": host.transparent_huge_pages(root),
         "denormals_flushed": denormals_flushed(),
@@ -68,7 +68,7 @@ def read(root: Path = Path("/")) -> dict[str, Any]:
 
 def allocator(maps: str) -> str:
     """Return the allocator behind `malloc`: a known one that is mapped, else the C library's."""
-    libraries = _libraries(maps)
+    libraries = {Path(path).name for path in _mapped(maps)}
     for name, pattern in _ALLOCATORS.items():
         if any(pattern.match(library) for library in libraries):
             return name
@@ -101,11 +101,6 @@ def _openmp_runtimes(maps: str) -> list[tuple[str, str]]:
             package = brought[1] if brought else ""
             found.add((Path(path).name, "" if package.startswith(_COMPUTE) else package))
     return sorted(found)
-
-
-def _libraries(maps: str) -> set[str]:
-    """Return the file names of all mappings."""
-    return {Path(path).name for path in _mapped(maps)}
 
 
 def _mapped(maps: str) -> set[str]:
@@ -193,8 +188,3 @@ def _kinds(runtimes: object) -> list[str]:
     """Return the kinds of OpenMP runtimes by their file names, sorted."""
     names = runtimes if isinstance(runtimes, list) else []
     return sorted(match[1] for name in names if (match := _OPENMP.match(str(name))))
-
-
-def affinity() -> list[int] | None:
-    """Return the CPUs that this process may run on; None where the system does not say."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
