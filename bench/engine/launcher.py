@@ -93,16 +93,13 @@ class Launcher:
             environment = environments.variables(environment)
         else:
             arguments = worker_arguments(sys.executable, options, module)
-        file = name.replace("/", "-").replace("#", "-")
-        logs = self.folder / run_folder.LOGS
-        logs.mkdir(exist_ok=True)
+        log = f"{name.replace('/', '-').replace('#', '-')}.log"
         return WorkerProcess(
             WorkerCommand(
-                name=file,
                 arguments=arguments,
                 environment=setting.variables(environment),
                 cpus=bound,
-                log=logs / f"{file}.log",
+                log=self.folder / run_folder.LOGS / log,
             )
         )
 

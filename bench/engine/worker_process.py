@@ -45,7 +45,6 @@ _CHECKOUT = Path(__file__).resolve().parents[2]
 class WorkerCommand:
     """How to start one worker process."""
 
-    name: str
     arguments: tuple[str, ...]
     """Without the two options for the pipes, `--read-fd` and `--write-fd`."""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -129,6 +128,7 @@ class WorkerProcess:
         command = self._command
         environment = dict(command.environment)
         try:
+            command.log.parent.mkdir(exist_ok=True)
             if temporary := environment.get("TMPDIR"):
                 Path(temporary).mkdir(parents=True, exist_ok=True)
                 environment["TMPDIR"] = str(plain_paths.plain(Path(temporary), _LONGEST_TMPDIR))
@@ -145,9 +145,10 @@ class WorkerProcess:
                     preexec_fn=self._in_child,  # noqa: PLW1509 - the parent has one thread
                 )
         except OSError as error:
-            raise BenchError(
-                f"cannot start a worker with {command.arguments[0]}: {error.strerror}"
-            ) from error
+            where = error.filename or command.arguments[0]
+            raise BenchError(f"cannot start a worker: {where}: {error.strerror}") from error
+        except subprocess.SubprocessError as error:
+            raise BenchError(f"a worker may no longer use all CPUs of {command.cpus}") from error
 
     @property
     def command(self) -> WorkerCommand:
