@@ -3,14 +3,15 @@
     launcher = Launcher(folder=folder, cpus=cpus, options=worker_options(data=data, seed=0))
     worker = launcher.start("stock-launch1", scenario)
 
-All workers of one launcher have the same CPUs, threads, variables, data and cache, apart from what
-their scenario varies.
+All workers of one launcher have the same CPUs, threads, variables and data, apart from what their
+scenario varies.
 """
 
 from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +67,8 @@ class Launcher:
         """Start a fresh process for this scenario without waiting for it.
 
         `cpus` replace the launcher's; `more` are arguments of this worker alone; `code` is another
-        checkout; workers with a `cache` of their own share no compiled code with the others.
+        checkout; workers of one `cache`, by default of one scenario and as many threads, share the
+        code that they compile.
 
         Raises:
             WorkerError: this machine cannot have a variable of the scenario, or not its dtype.
@@ -77,7 +79,9 @@ class Launcher:
         threads = setting.threads or len(bound)
         options = ["--backend", scenario.backend, *self.options, *more, *setting.options]
         options += ["--threads", str(threads)]
-        own = cache or "".join((scenario.environment, *setting.options))
+        # Inductor takes a graph that was compiled for other threads or instructions from its cache,
+        # and a first call that finds what another scenario compiled is not cold
+        own = cache or sha256(f"{scenario.id} {threads}".encode()).hexdigest()[:12]
         compiled = self.folder.resolve() / CACHE / own
         environment = worker_settings.worker_environment(threads, compiled)
         python = self.pythons.get(scenario.environment)
@@ -89,16 +93,13 @@ class Launcher:
             environment = environments.variables(environment)
         else:
             arguments = worker_arguments(sys.executable, options, module)
-        file = name.replace("/", "-").replace("#", "-")
-        logs = self.folder / run_folder.LOGS
-        logs.mkdir(exist_ok=True)
+        log = f"{name.replace('/', '-').replace('#', '-')}.log"
         return WorkerProcess(
             WorkerCommand(
-                name=file,
                 arguments=arguments,
                 environment=setting.variables(environment),
                 cpus=bound,
-                log=logs / f"{file}.log",
+                log=self.folder / run_folder.LOGS / log,
             )
         )
 

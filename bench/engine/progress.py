@@ -6,6 +6,7 @@ after the terminal was closed.
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from typing import TYPE_CHECKING, TextIO
@@ -39,7 +40,9 @@ class Progress:
             return
         self._last = now
         left = "" if left_s is None else f" · at most {spell_seconds(left_s)} left"
-        self._shown = terminal.write(self._stream, f"{_CLEAR}{text[: _WIDTH - len(left)]}{left}")
+        width = min(_WIDTH, shutil.get_terminal_size().columns - 1)  # a line that wraps stays
+        line = text[: max(0, width - len(left))] + left
+        self._shown = terminal.write(self._stream, f"{_CLEAR}{line[:width]}")
 
     def clear(self) -> None:
         """Remove the line before something else is printed."""

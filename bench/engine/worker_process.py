@@ -35,6 +35,9 @@ LOG = "; its output is in "
 """Before the name of a dead worker's log in its reason."""
 _LAST_REPLY_S = 5.0
 """How long ending a worker waits for a thread that waits for its reply."""
+_LONGEST_TMPDIR = 70
+"""Processes of a data loader in the user's code meet at a socket in it, in whose path the kernel
+takes 107 characters and Python's own folder and name are 32."""
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -42,7 +45,6 @@ _CHECKOUT = Path(__file__).resolve().parents[2]
 class WorkerCommand:
     """How to start one worker process."""
 
-    name: str
     arguments: tuple[str, ...]
     """Without the two options for the pipes, `--read-fd` and `--write-fd`."""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -124,14 +126,17 @@ class WorkerProcess:
             BenchError: it cannot be started.
         """
         command = self._command
+        environment = dict(command.environment)
         try:
-            if temporary := command.environment.get("TMPDIR"):
+            command.log.parent.mkdir(exist_ok=True)
+            if temporary := environment.get("TMPDIR"):
                 Path(temporary).mkdir(parents=True, exist_ok=True)
+                environment["TMPDIR"] = str(plain_paths.plain(Path(temporary), _LONGEST_TMPDIR))
             with command.log.open("ab") as log:
                 pipes = ["--read-fd", str(request_read), "--write-fd", str(reply_write)]
                 return subprocess.Popen(
                     [*command.arguments, *pipes],
-                    env=dict(command.environment),
+                    env=environment,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -140,9 +145,10 @@ class WorkerProcess:
                     preexec_fn=self._in_child,  # noqa: PLW1509 - the parent has one thread
                 )
         except OSError as error:
-            raise BenchError(
-                f"cannot start a worker with {command.arguments[0]}: {error.strerror}"
-            ) from error
+            where = error.filename or command.arguments[0]
+            raise BenchError(f"cannot start a worker: {where}: {error.strerror}") from error
+        except subprocess.SubprocessError as error:
+            raise BenchError(f"a worker may no longer use all CPUs of {command.cpus}") from error
 
     @property
     def command(self) -> WorkerCommand:

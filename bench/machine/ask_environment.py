@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
-import re
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +32,7 @@ def answers() -> dict[str, Any]:
         for name in MODULES:
             importlib.import_module(name)
         found["protocol"] = importlib.import_module("bench.worker.protocol").VERSION
+        found["packages"] = importlib.import_module("bench.machine.software").packages()
     except ModuleNotFoundError as error:
         if error.name and "." not in error.name:
             found["missing"] = error.name
@@ -42,11 +41,6 @@ def answers() -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001 - packages that do not fit together fail in any way
         lines = str(error).strip().splitlines() or [""]
         found["error"] = f"{type(error).__name__}: {lines[0]}"
-    for distribution in metadata.distributions():
-        name = distribution.metadata["Name"]
-        if name:
-            found["packages"][re.sub(r"[-_.]+", "-", name).lower()] = distribution.version
-    found["packages"] = dict(sorted(found["packages"].items()))
     return found
 
 

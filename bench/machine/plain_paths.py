@@ -24,6 +24,7 @@ _SPLIT = re.compile(r"[\s:'\"\\$&;()<>|*?!`#]")
 """Characters that are special to a shell, and the colon, which parts paths."""
 _HOME = re.compile(r"^home\s*=\s*(.+?)\s*$", re.MULTILINE)
 """Where the Python of an environment is installed, in its settings."""
+_ANY_LENGTH = 1 << 16
 PLACES = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - a folder of our own is made in it
 
 
@@ -32,9 +33,10 @@ def is_plain(path: Path | str) -> bool:
     return not _SPLIT.search(os.path.abspath(path))  # noqa: PTH100 - resolve() follows links
 
 
-def plain(folder: Path) -> Path:
-    """Return the folder if its path is plain, else a link to it; make it if it is missing."""
-    links = None if is_plain(folder) else link_folder()
+def plain(folder: Path, longest: int = _ANY_LENGTH) -> Path:
+    """Return the folder if its path is plain and no longer, else a link to it; then make it."""
+    is_short = len(os.path.abspath(folder)) <= longest  # noqa: PTH100 - resolve() follows links
+    links = None if is_short and is_plain(folder) else link_folder()
     if links is None:
         return folder
     folder.mkdir(parents=True, exist_ok=True)

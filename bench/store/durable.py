@@ -8,13 +8,12 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import RecordError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from typing_extensions import Self
 
 _LARGEST_BYTES = 1 << 30
@@ -39,18 +38,13 @@ class AppendOnly:
         except OSError as error:
             raise _cannot("write", path, error) from error
 
-    @property
-    def size(self) -> int:
-        """The size of the file in bytes."""
-        return os.fstat(self._descriptor).st_size
-
     def append(self, piece: bytes) -> None:
         """Add `piece` whole or not at all.
 
         Raises:
             RecordError: there was no room, or the file may not be written; it is as it was before.
         """
-        before = self.size
+        before = os.fstat(self._descriptor).st_size
         try:
             written = os.write(self._descriptor, piece)
         except OSError as error:
@@ -83,10 +77,13 @@ class AppendOnly:
 def replace(path: Path, content: bytes, *, make_folder: bool = False) -> None:
     """Replace a file in one step: readers see the old content or the new, never a part.
 
+    A link stays one (`/dev/stdout` is, and may lead to a file): the file that it leads to changes.
+
     Raises:
         RecordError: it could not be written; the old file is untouched.
     """
-    part = path.with_name(f".{path.name}.part")
+    target = Path(os.path.realpath(path))
+    part = target.with_name(f".{target.name}.part")
     try:
         if make_folder:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -97,7 +94,7 @@ def replace(path: Path, content: bytes, *, make_folder: bool = False) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        part.replace(path)
+        part.replace(target)
     except OSError as error:
         with suppress(OSError):
             part.unlink()

@@ -134,12 +134,11 @@ def _kind_of(note: str) -> EventKind:
 
 def _read(kept: object) -> Event | None:
     """Read one event; None where a later version or a damaged file has something else there."""
-    kinds = {kind.value: kind for kind in EventKind}
-    if not isinstance(kept, dict) or kept.get("kind") not in kinds:
+    if not isinstance(kept, dict) or kept.get("kind") not in [*EventKind]:
         return None
     given: dict[str, Any] = {}
     for field in fields(Event):
         expected = str if field.name in ("subject", "reason") else (int, float)
         if isinstance(kept.get(field.name), expected):
             given[field.name] = kept[field.name]
-    return Event(**{**given, "kind": kinds[kept["kind"]]})
+    return Event(**{**given, "kind": EventKind(kept["kind"])})

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.machine import files
+from bench.machine import files, host
 from bench.machine.software import STEERING
 from pillqc.limits import cpu_limit
 
@@ -57,9 +57,9 @@ def read(root: Path = Path("/")) -> dict[str, Any]:
         "openmp": openmp(maps),
         "openmp_beside": openmp_beside(maps),
         "wait_policy": wait_policy(environment),
-        "affinity": affinity(),
+        "affinity": sorted(os.sched_getaffinity(0)),
         "cpu_quota": cpu_limit(root),
-        "thp": chosen(files.text(root / "sys/kernel/mm/transparent_hugepage/enabled")),
+        "thp": host.transparent_huge_pages(root),
         "denormals_flushed": denormals_flushed(),
         "fpmath": fpmath.allowed(),
         "env": environment,
@@ -68,7 +68,7 @@ def read(root: Path = Path("/")) -> dict[str, Any]:
 
 def allocator(maps: str) -> str:
     """Return the allocator behind `malloc`: a known one that is mapped, else the C library's."""
-    libraries = _libraries(maps)
+    libraries = {Path(path).name for path in _mapped(maps)}
     for name, pattern in _ALLOCATORS.items():
         if any(pattern.match(library) for library in libraries):
             return name
@@ -103,11 +103,6 @@ def _openmp_runtimes(maps: str) -> list[tuple[str, str]]:
     return sorted(found)
 
 
-def _libraries(maps: str) -> set[str]:
-    """Return the file names of all mappings."""
-    return {Path(path).name for path in _mapped(maps)}
-
-
 def _mapped(maps: str) -> set[str]:
     """Return the paths of all mappings; the sixth field of a line is the path, if any."""
     fields = (line.split(maxsplit=5) for line in maps.splitlines())
@@ -124,12 +119,6 @@ def wait_policy(environment: Mapping[str, str]) -> str:
 def recorded(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the variables to store, sorted."""
     return {name: environment[name] for name in sorted(environment) if RECORDED.fullmatch(name)}
-
-
-def chosen(text: str | None) -> str | None:
-    """Return `madvise` of the kernel's `always [madvise] never`."""
-    found = re.search(r"\[(\w+)\]", text or "")
-    return found.group(1) if found else None
 
 
 def denormals_flushed() -> bool:
@@ -199,8 +188,3 @@ def _kinds(runtimes: object) -> list[str]:
     """Return the kinds of OpenMP runtimes by their file names, sorted."""
     names = runtimes if isinstance(runtimes, list) else []
     return sorted(match[1] for name in names if (match := _OPENMP.match(str(name))))
-
-
-def affinity() -> list[int] | None:
-    """Return the CPUs that this process may run on; None where the system does not say."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None

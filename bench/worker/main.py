@@ -62,7 +62,7 @@ def main(
     arguments: Sequence[str] | None = None,
     operations_of: Callable[[Session], Operations] | None = None,
 ) -> int:
-    """Greet, then serve until `stop` or until the parent has ended; return the exit code."""
+    """Greet, then serve until the parent has ended; return the exit code."""
     options = _options(arguments)
     requests = os.fdopen(options.read_fd, "rb")
     replies = os.fdopen(options.write_fd, "wb")
@@ -92,17 +92,10 @@ def fix_environment(threads: int | None) -> None:
 
 
 def serve(requests: BinaryIO, replies: BinaryIO, ops: Operations) -> None:
-    """Serve requests until `stop` or until the parent has ended."""
+    """Serve requests until the parent has ended."""
     for line in requests:
         try:
             request = protocol.load(line)
-        except BenchError as error:
-            send(replies, protocol.failure(Status.CRASHED, str(error)))
-            continue
-        if request.get("op") == "stop":
-            send(replies, protocol.success())
-            return
-        try:
             op = ops.get(str(request.get("op")), _unknown)
             reply = protocol.success(**op(request))
         except Exception as error:  # noqa: BLE001 - one scenario's failure must not end the worker

@@ -34,6 +34,7 @@ from bench.plan.operators import (
 from bench.plan.scenario import Scenario, Status
 from bench.worker import patterns, workload
 from bench.worker.backends import Prepared
+from bench.worker.outputs import save
 from bench.worker.prepared_scenario import ActiveScenario
 from bench.worker.session import Session
 from bench.worker.workload.inputs import in_layout, tensors_of
@@ -108,7 +109,7 @@ class OperatorSession(Session):
             result = active.call()
             parts = tensors_of(result)
             values = [part.detach().double().numpy().reshape(-1) for part in parts]
-            np.savez(path, values=np.concatenate(values))
+            save(path, {"values": np.concatenate(values)})
         return {"images": 1, "trained": True}
 
 

@@ -18,6 +18,8 @@ from bench.worker.timing import timed
 from bench.worker.workload.inputs import in_layout
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from bench.worker.prepared_scenario import ActiveScenario
@@ -63,6 +65,14 @@ class _Limit:
         """Return whether more than these are wanted."""
         in_time = done < LEAST_IMAGES or time.monotonic() < self._stop
         return done < self._most and in_time
+
+
+def save(path: Path, arrays: Arrays) -> None:
+    """Write the arrays to `path` in one step: a worker that dies leaves no part of them there."""
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        np.savez(file, **arrays)
+    part.replace(path)
 
 
 def as_numbers(tensor: torch.Tensor) -> NDArray[Any]:

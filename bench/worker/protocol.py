@@ -33,7 +33,6 @@ serve       begin_ns, offsets_ns            SpansReply
 start_training  seed                        images, evaluated
 train       first, n                        TrainReply
 evaluate    -                               accuracy
-stop        -                               -; then the worker exits
 """
 
 from __future__ import annotations

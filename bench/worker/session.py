@@ -7,7 +7,6 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from bench.errors import WorkerError
@@ -187,7 +186,7 @@ class Session:
             raise WorkerError(Status.UNSUPPORTED, "a part of the product has no outputs to compare")
         with self._memory.left_out():
             arrays, calls = outputs.compared(active, self.work, within_s, most_images)
-            np.savez(path, **arrays)
+            outputs.save(path, arrays)
         active.graph = active.graph_now()  # TorchScript may have optimised in these calls
         size = active.scenario.batch_size
         return {

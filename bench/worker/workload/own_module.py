@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch._dynamo.eval_frame import OptimizedModule
 from torch._dynamo.utils import counters
+from torch.fx import GraphModule
+from torch.fx.graph import _PyTreeCodeGen
 
 from bench.errors import BenchError
 from bench.worker import fpmath
@@ -77,8 +79,8 @@ def refuse_converted(made: torch.nn.Module, name: str) -> None:
     """Refuse a module that has already been converted as only scenarios should.
 
     Raises:
-        BenchError: a part is scripted, traced, compiled or quantised, or holds weights that are not
-            fp32.
+        BenchError: a part is scripted, traced, exported, compiled or quantised, or holds weights
+            that are not fp32.
     """
     for path, part in made.named_modules():
         done = _conversion(part)
@@ -106,6 +108,9 @@ def _conversion(part: torch.nn.Module) -> str | None:
     # `compile`, a method of every module, leaves no other trace
     if isinstance(part, OptimizedModule) or part._compiled_call_impl is not None:  # noqa: SLF001
         return "compiled"
+    # an export has no train mode; quantised as PyTorch 2 does it, it is one still
+    if isinstance(part, GraphModule) and isinstance(part.graph._codegen, _PyTreeCodeGen):  # noqa: SLF001
+        return "exported"
     # `FloatFunctional` lies beside the quantised modules and is none
     is_quantised = kind.__module__.startswith(_QUANTISED) and "Float" not in kind.__name__
     return "quantised" if is_quantised else None

@@ -120,6 +120,20 @@ def test_this_environment_could_be_another(monkeypatch: pytest.MonkeyPatch) -> N
     assert found.frameworks["torch"]["version"] == sys.executable
 
 
+@pytest.mark.torch
+def test_of_a_package_that_is_there_twice_the_imported_one_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in an environment that also sees the system's packages."""
+    for folder, version in (("own", "2.0"), ("system", "1.0")):
+        metadata = tmp_path / folder / f"thing-{version}.dist-info" / "METADATA"
+        metadata.parent.mkdir(parents=True)
+        metadata.write_text(f"Metadata-Version: 2.1\nName: thing\nVersion: {version}\n")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'own'}:{tmp_path / 'system'}")
+    monkeypatch.setattr(frameworks, "frameworks", lambda _: {})
+    assert environments.look_at("again", Path(sys.executable)).packages["thing"] == "2.0"
+
+
 def test_its_processes_find_this_code_first() -> None:
     """An installation of another version there would run other code; PYTHONHOME other packages."""
     variables = environments.variables({"PYTHONPATH": "/mine", "PYTHONHOME": "/x", "A": "1"})

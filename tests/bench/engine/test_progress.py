@@ -25,6 +25,18 @@ def test_a_terminal_shows_what_happens_now(clock: Any) -> None:
     assert "too soon" not in later
 
 
+@pytest.mark.parametrize("columns", [20, 80, 200])
+def test_the_line_is_no_longer_than_the_terminal(
+    clock: Any, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    """Only the last of two lines is rewritten: a line that wrapped would stay each time."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with Terminal() as window:
+        Progress(window.stream, clock).show("warming up " + 200 * "x", 90)
+        shown = window.shown().rpartition("\x1b[2K")[2]
+    assert len(shown) == min(columns - 1, 100)
+
+
 def test_logs_and_pipes_hold_results_only(clock: Any) -> None:
     """Nothing is shown there, not even an empty line."""
     stream = io.StringIO()

@@ -58,6 +58,9 @@ for line in requests:
         replies.write(b'{"v": 1, "ok": tr'); os._exit(0)
     elif op == "old":
         replies.write(b'{"v": 0, "ok": true}\\n')
+    elif op == "socket":
+        from multiprocessing.connection import Listener
+        Listener(family="AF_UNIX").close(); say(folder=os.path.realpath(os.environ["TMPDIR"]))
     elif op == "close":
         replies.close(); time.sleep(1000)
     elif op == "child":
@@ -78,7 +81,6 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     def begin(fault: str = "none", **changes: object) -> WorkerProcess:
         fields: dict[str, object] = {
-            "name": "w",
             "arguments": (sys.executable, "-S", str(script), fault),
             "environment": dict(os.environ),
             "log": tmp_path / "w.log",
@@ -268,6 +270,14 @@ def test_a_worker_is_bound_and_gets_just_the_given_variables(start: Start) -> No
     assert hello["x"] == "1"
 
 
+def test_a_workers_processes_meet_wherever_its_run_lies(start: Start, tmp_path: Path) -> None:
+    """A data loader's do so at a socket in TMPDIR, whose path the kernel limits; or it hangs."""
+    folder = tmp_path / ("results-" + 90 * "x") / "tmp"
+    worker = start(environment={**os.environ, "TMPDIR": str(folder)})
+    worker.greet(10)
+    assert worker.ask("socket", 10)["folder"] == str(folder)
+
+
 def test_dying_before_the_greeting_is_reported(start: Start) -> None:
     """An import that ends the process has its exit code in the reason."""
     with pytest.raises(WorkerError, match="exit code 7 during `starting`"):
@@ -276,9 +286,30 @@ def test_dying_before_the_greeting_is_reported(start: Start) -> None:
 
 def test_an_interpreter_that_does_not_exist_is_one_line(tmp_path: Path) -> None:
     """A wrong path in --env must not be a traceback."""
-    command = WorkerCommand(name="w", arguments=("/no/python",), log=tmp_path / "log")
+    command = WorkerCommand(arguments=("/no/python",), log=tmp_path / "log")
     with pytest.raises(BenchError, match="/no/python: No such file"):
         WorkerProcess(command)
+
+
+def test_the_folder_of_logs_is_made(start: Start, tmp_path: Path) -> None:
+    """A study's folder has none before its first worker."""
+    start(log=tmp_path / "logs" / "w.log").greet(10)
+    assert (tmp_path / "logs" / "w.log").is_file()
+
+
+def test_a_folder_that_was_removed_is_one_line(start: Start, tmp_path: Path) -> None:
+    """It names what is missing, and not the interpreter, which is there."""
+    with pytest.raises(BenchError, match=r"gone/logs: No such file or directory$"):
+        start(log=tmp_path / "gone" / "logs" / "w.log")
+    (tmp_path / "w.log").mkdir()
+    with pytest.raises(BenchError, match=r"w\.log: Is a directory$"):
+        start()
+
+
+def test_a_cpu_that_was_taken_away_is_one_line(start: Start) -> None:
+    """A container's CPUs may change while it runs."""
+    with pytest.raises(BenchError, match=r"CPUs of \(99999,\)$"):
+        start(cpus=(99_999,))
 
 
 def test_workers_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
@@ -292,7 +323,7 @@ def test_workers_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         from pathlib import Path
         from bench.engine.worker_process import WorkerCommand, WorkerProcess
         worker = WorkerProcess(WorkerCommand(
-            name="w", arguments=(sys.executable, "-S", {str(script)!r}, "none"),
+            arguments=(sys.executable, "-S", {str(script)!r}, "none"),
             environment=dict(os.environ), log=Path({str(tmp_path / "log")!r})))
         worker.greet(10)
         print(worker.pid, flush=True)

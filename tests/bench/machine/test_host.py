@@ -91,6 +91,17 @@ def test_settings_of_the_kernel(tmp_path: Path) -> None:
     assert host.operating_system(tmp_path) == "Amazon Linux 2023"
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("always [madvise] never\n", "madvise"), ("nonsense", None), (None, None)],
+)
+def test_transparent_huge_pages(tmp_path: Path, text: str | None, expected: str | None) -> None:
+    """The kernel brackets what is chosen."""
+    if text is not None:
+        write(tmp_path, "sys/kernel/mm/transparent_hugepage/enabled", text)
+    assert host.transparent_huge_pages(tmp_path) == expected
+
+
 @pytest.mark.parametrize(("text", "size"), [("1280K", 1280), ("54M", 55296), ("2x", None)])
 def test_cache_sizes(text: str, size: int | None) -> None:
     """The kernel writes kibibytes and mebibytes."""

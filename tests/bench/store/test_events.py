@@ -47,6 +47,7 @@ def test_every_kind_has_a_sentence(kind: EventKind) -> None:
         ({"notes": 4}, []),
         ({}, []),
         ({"notes": ["x"], "events": []}, []),
+        ({"events": [{"kind": ["note"]}, {"kind": {}}]}, []),
         ({"events": [{"kind": "new"}, 7, {"kind": "note", "reason": "x", "more": 1}]}, ["x"]),
         (
             {"events": [{"kind": "probe_failed", "reason": "x", "launch": []}]},

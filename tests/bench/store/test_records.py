@@ -197,6 +197,17 @@ def test_a_page_is_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.Monk
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_link_stays_one_and_leads_to_the_new_page(tmp_path: Path) -> None:
+    """As /dev/stdout does, which root would lose for every process of the machine."""
+    page, link = tmp_path / "page.html", tmp_path / "elsewhere" / "newest.html"
+    page.write_bytes(b"old")
+    link.parent.mkdir()
+    link.symlink_to(page)
+    durable.replace(link, b"new")
+    assert (link.is_symlink(), page.read_bytes()) == (True, b"new")
+    assert [*link.parent.iterdir(), *tmp_path.glob(".*")] == [link]
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this host has no /dev/full")
 def test_a_full_device_says_so() -> None:
     """ENOSPC itself, from the device that always gives it."""

@@ -88,15 +88,6 @@ def test_the_wait_policy_comes_from_the_environment() -> None:
     assert conditions.wait_policy(policy) == "OMP_WAIT_POLICY=PASSIVE, GOMP_SPINCOUNT=0"
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("always [madvise] never\n", "madvise"), ("nonsense", None), (None, None)],
-)
-def test_transparent_huge_pages(text: str | None, expected: str | None) -> None:
-    """The kernel brackets what is chosen."""
-    assert conditions.chosen(text) == expected
-
-
 def state(**more: Any) -> dict[str, Any]:
     """A worker's conditions."""
     return {
@@ -189,12 +180,13 @@ def test_flushing_denormals_is_noticed() -> None:
     assert not conditions.denormals_flushed()
 
 
+@pytest.mark.torch
 def test_a_real_process_that_loses_a_cpu_says_so() -> None:
     """The kernel's answer, and not what was asked for at the start."""
     allowed = os.sched_getaffinity(0)
-    assert conditions.affinity() == sorted(allowed)
+    assert conditions.read()["affinity"] == sorted(allowed)
     os.sched_setaffinity(0, {min(allowed)})
     try:
-        assert conditions.affinity() == [min(allowed)]
+        assert conditions.read()["affinity"] == [min(allowed)]
     finally:
         os.sched_setaffinity(0, allowed)

@@ -127,6 +127,8 @@ def test_what_it_is_and_takes_is_kept_with_the_run() -> None:
         ("scripted_part", {}, "TorchScript already in its part 0"),
         ("Decorated", {}, "compiles a part of itself"),
         ("quantised", {}, "quantised already in its part 1"),
+        ("exported", {}, "exported already, so"),
+        ("exported_part", {}, "exported already in its part 1"),
         ("Narrow", {}, r"\(1, 3, 8, 8\).*users_code.py"),
         ("Small", {"shape": (1, 8, 8)}, r"failed.*RuntimeError"),
         ("Small", {"inputs": "users_code:no_tensor"}, "no tensor"),

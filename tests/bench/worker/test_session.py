@@ -11,7 +11,7 @@ import torch
 
 from bench.errors import WorkerError
 from bench.plan.scenario import FROZEN, Layout, Mode, Phase, Scenario, Status, Task
-from bench.worker import graphs
+from bench.worker import graphs, outputs
 from bench.worker.backends import Package, Prepared, stock
 from bench.worker.prepared_scenario import TRAINING_STEPS_COMPARED
 from bench.worker.session import Session, finite, shapes
@@ -234,6 +234,28 @@ def test_no_more_images_than_wanted_are_compared(real: Session, tmp_path: Path) 
     real.prepare(scenario(batch_size=4))
     assert real.outputs(tmp_path / "o.npz", most_images=10)["images"] == 12
     assert real.outputs(tmp_path / "o.npz", within_s=60.0, most_images=3)["images"] == 4
+
+
+def test_a_worker_that_dies_while_it_writes_leaves_no_half_of_its_outputs(
+    real: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others of its group would be compared with that, which ended the run."""
+
+    class TooLarge:
+        def __array__(self, *_: Any, **__: Any) -> Any:
+            raise MemoryError
+
+    real.prepare(scenario())
+    path, found = tmp_path / "b2.npz", {"output_0": np.ones(9), "output_1": TooLarge()}
+    monkeypatch.setattr(outputs, "compared", lambda *_: (found, []))
+    with pytest.raises(MemoryError):
+        real.outputs(path)
+    assert not path.exists()
+    del found["output_1"]
+    real.outputs(path)
+    with np.load(path) as kept:
+        assert kept.files == ["output_0"]
+    assert [*tmp_path.iterdir()] == [path]
 
 
 def test_training_outputs_are_the_first_steps(real: Session, tmp_path: Path) -> None:

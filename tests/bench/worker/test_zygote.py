@@ -57,7 +57,6 @@ def test_a_forked_worker_computes_what_a_fresh_one_does_and_dies_with_its_zygote
 
     def command(module: str) -> WorkerCommand:
         return WorkerCommand(
-            name=module,
             arguments=worker_arguments(sys.executable, options, module),
             environment=worker_settings.worker_environment(2, tmp_path / "cache"),
             cpus=worker_settings.chosen_cpus(2),

@@ -98,6 +98,12 @@ def compiled_part():
 def scripted_part():
     return torch.nn.Sequential(torch.jit.script(Small()))
 
+def exported():
+    return torch.export.export(Small().eval(), (torch.rand(1, 3, 8, 8),)).module()
+
+def exported_part():
+    return torch.nn.Sequential(torch.nn.Identity(), exported())
+
 def quantised():
     return torch.nn.Sequential(
         torch.nn.Flatten(), torch.ao.nn.quantized.dynamic.Linear(192, 2)

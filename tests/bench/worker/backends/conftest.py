@@ -39,7 +39,6 @@ class Worker:
         environment["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "inductor")
         self._process = WorkerProcess(
             WorkerCommand(
-                name=backend,
                 arguments=worker_arguments(sys.executable, given),
                 environment=environment,
                 log=self.log,

@@ -72,7 +72,6 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerProcess]:
     names |= {"decide": "label", "train-step": "loss"}
     options = [f"--{option}={folder}/shop.py:{name}" for option, name in names.items()]
     command = WorkerCommand(
-        name="ipex",
         arguments=worker_arguments(
             sys.executable, ["--backend", "ipex", "--threads", "1", *options]
         ),
