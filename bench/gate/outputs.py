@@ -39,7 +39,7 @@ def terminal(report: GateReport) -> str:
     lines = [*wrapped(one_line(report.compared)), ""]
     for case in report.cases:
         change = spell_change(case.ratio.estimate) if case.ratio and case.ratio.is_sound else "-"
-        lines.append(f"{_MARK[case.outcome]}  {change:>14}  {one_line(case.scenario)}")
+        lines.append(f"{_MARK[case.outcome]}  {change:>14}  {one_line(case.name)}")
         lines += wrapped(one_line(case.reason), " " * 22)
     for note in report.notes:
         lines += wrapped(one_line(f"note: {note}"), "      ")
@@ -76,7 +76,7 @@ def _md_row(case: Case) -> str:
     if case.ratio and case.ratio.is_sound:
         change = f"{case.ratio.estimate:.3f}x"
         interval = f"{case.ratio.low:.3f} to {case.ratio.high:.3f}"
-    cells = (_md(case.scenario), _WORD[case.outcome], change, interval, _md(case.reason))
+    cells = (_md(case.name), _WORD[case.outcome], change, interval, _md(case.reason))
     return f"| {' | '.join(cells)} |"
 
 
@@ -98,7 +98,7 @@ def junit(report: GateReport) -> str:
         value = printable(str(getattr(report, name)))
         ET.SubElement(properties, "property", {"name": name, "value": value})
     for case in cases:
-        attributes = {"classname": "bench.gate", "name": printable(case.scenario)}
+        attributes = {"classname": "bench.gate", "name": printable(case.name)}
         element = ET.SubElement(suite, "testcase", attributes)
         reason = printable(case.reason)
         if case.outcome is Outcome.PASSED:
@@ -120,7 +120,7 @@ def github(report: GateReport) -> str:
     return "".join(
         _annotation(
             _LEVEL[case.outcome],
-            f"Gate: {case.outcome} in {case.scenario}",
+            f"Gate: {case.outcome} in {case.name}",
             f"{case.reason}. Repeat: {report.repeat}",
         )
         for case in report.cases

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from bench.analysis.comparison import Ratio
 from bench.gate.result import Case, GateReport, Outcome, weigh
-from bench.gate.stored_speedups import UNNAMED
+from bench.gate.stored_speedups import spell_threads
 from bench.gate.thresholds import DEFAULT, GatePolicy
 
 if TYPE_CHECKING:
@@ -66,8 +66,10 @@ def _problem(baseline: StoredRun, candidate: StoredRun, only: Sequence[str]) -> 
             f"{other}), and speedups differ between machines: measure both on one"
         )
     if baseline.model != candidate.model:
-        models = " and ".join(run.model or UNNAMED for run in (baseline, candidate))
-        return f"the runs are of different models ({models}): measure one model in both"
+        return (
+            f"the runs are of different models ({baseline.model} and {candidate.model}): measure "
+            "one model in both"
+        )
     measured = _measured(baseline)
     lost = [pattern for pattern in only if not fnmatch.filter(measured, pattern)]
     if lost or not measured:
@@ -132,8 +134,8 @@ def _other_threads(row: SpeedupRow, baseline: StoredRun, candidate: StoredRun) -
         one, other = baseline.threads(name), candidate.threads(name)
         if one != other:
             return (
-                f"{name} had {one or 'unknown'} threads in the baseline run and "
-                f"{other or 'unknown'} in the candidate run: measure both with the same --threads"
+                f"{name} had {spell_threads(one)} in the baseline run and {spell_threads(other)} "
+                "in the candidate run: measure both with the same --threads"
             )
     return None
 
