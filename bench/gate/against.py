@@ -195,7 +195,7 @@ class _Judged:
             outcome=found.outcome,
             reason=self.reason,
             ratio=found.ratio,
-            limit=None if found.margin is None else 1 / (1 + found.margin),
+            limit=found.limit or None,
             details=self.details,
         )
 

@@ -77,7 +77,8 @@ class Finding:
     reason: str
     ratio: Ratio | None = None
     """Head's speed over base's; None where it has no interval."""
-    margin: float | None = None
+    limit: float = 0.0
+    """A regression lies wholly below this."""
     final: bool = False
     """Whether measuring again would not help: a worker failed, or none of its blocks counts."""
     facts: dict[str, Any] = field(default_factory=dict)
@@ -115,9 +116,8 @@ def read_evidence(
     if objection is not None or ratio is None:
         return Finding(outcome=Outcome.NO_VERDICT, reason=str(objection), facts=facts)
     outcome, reason = weigh(ratio, margin=thresholds.margin, ruled_out=thresholds.ruled_out)
-    return Finding(
-        outcome=outcome, reason=reason, ratio=ratio, margin=thresholds.margin, facts=facts
-    )
+    limit = 1 / (1 + thresholds.margin)
+    return Finding(outcome=outcome, reason=reason, ratio=ratio, limit=limit, facts=facts)
 
 
 def settle(second: Finding, together: Finding) -> Finding:
@@ -129,11 +129,7 @@ def settle(second: Finding, together: Finding) -> Finding:
     """
     if second.final or second.outcome is Outcome.PASSED:
         return second
-    confirmed = (
-        second.ratio is not None
-        and second.margin is not None
-        and second.ratio.estimate < 1 / (1 + second.margin)
-    )
+    confirmed = second.ratio is not None and second.ratio.estimate < second.limit
     if together.outcome is Outcome.REGRESSION and not confirmed:
         reason = f"{together.reason}, but fresh processes alone do not show it"
         return replace(together, outcome=Outcome.NO_VERDICT, reason=reason)

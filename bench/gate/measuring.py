@@ -126,8 +126,7 @@ class Measurer:
     def _evidence(self, engine: Engine, scenario: Scenario) -> Evidence:
         names = {side: one.name for side, one in _participants(scenario).items()}
         sides = {name: side for side, name in names.items()}
-        labels = dict.fromkeys(sides, scenario.id)
-        found = disturbance(engine.calls, engine.noise, labels, self.policy.noise)
+        found = disturbance(engine.calls, engine.noise, {}, self.policy.noise)
         blocks = block_medians(engine.calls)
         failed = [
             f"the {sides[name]} worker failed ({error.status}): {error.reason}"

@@ -20,6 +20,7 @@ _WORD = {
     Outcome.NO_VERDICT: "no verdict",
 }
 _LEVEL = {Outcome.REGRESSION: "error", Outcome.NO_VERDICT: "warning"}
+_IN_JSON = ("title", "exit_code", "headline", "compared", "repeat", "problem", "notes")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~<>@&$:])")
 
@@ -151,14 +152,5 @@ def as_json(report: GateReport) -> str:
         }
         for case in report.cases
     ]
-    whole = {
-        "title": report.title,
-        "exit_code": report.exit_code,
-        "headline": report.headline,
-        "compared": report.compared,
-        "repeat": report.repeat,
-        "problem": report.problem,
-        "notes": report.notes,
-        "cases": cases,
-    }
-    return json.dumps(whole, indent=2, allow_nan=False) + "\n"
+    whole = {name: getattr(report, name) for name in _IN_JSON}
+    return json.dumps({**whole, "cases": cases}, indent=2, allow_nan=False) + "\n"

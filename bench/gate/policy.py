@@ -16,6 +16,7 @@ import math
 import shlex
 from collections import Counter
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bench.analysis.comparison import Ratio
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.gate.stored_speedups import StoredRun
-    from bench.store.records import SpeedupRow
 
 FORMAT = "pillqc-bench gate policy"
 VERSION = 1
@@ -167,6 +167,7 @@ def check(policy: PolicyFile, run: StoredRun) -> GateReport:
 
 
 def _case(floor: Floor, run: StoredRun) -> Case:
+    case = partial(Case, scenario=floor.scenario, over=floor.baseline)
     row = run.rows.get((floor.scenario, floor.baseline))
     threads = run.threads(floor.scenario)
     if row is None and any(scenario == floor.scenario for scenario, _ in run.rows):
@@ -181,12 +182,7 @@ def _case(floor: Floor, run: StoredRun) -> Case:
     else:
         found = run.usable(row)
     if row is None or isinstance(found, str):
-        return Case(
-            scenario=floor.scenario,
-            outcome=Outcome.NO_VERDICT,
-            reason=str(found),
-            over=floor.baseline,
-        )
+        return case(outcome=Outcome.NO_VERDICT, reason=str(found))
     limit = floor.speedup_at_least
     outcome, reason = Outcome.REGRESSION, f"the whole interval lies below the floor of {limit:.3f}"
     if found.low >= limit:
@@ -197,8 +193,7 @@ def _case(floor: Floor, run: StoredRun) -> Case:
     elif row.launches < DEFAULT.min_launches:
         outcome = Outcome.NO_VERDICT
         reason = f"below the floor of {limit:.3f}, but one launch confirms nothing: measure more"
-    return Case(
-        scenario=floor.scenario,
+    return case(
         outcome=outcome,
         reason=(
             f"{found.estimate:.3f} times {floor.baseline} (between {found.low:.3f} and "
@@ -206,7 +201,6 @@ def _case(floor: Floor, run: StoredRun) -> Case:
         ),
         ratio=found,
         limit=limit,
-        over=floor.baseline,
         details={
             "baseline": floor.baseline,
             "launches": row.launches,
@@ -288,7 +282,13 @@ def _accepted(runs: Sequence[StoredRun]) -> dict[tuple[str, str], tuple[Floor, i
             ratio = run.usable(row) if key[1] in _BASELINES else None
             if not isinstance(ratio, Ratio):
                 continue
-            floor = _floor_below(row, ratio, run)
+            below = ratio.low / (1 + DEFAULT.floor_slack)
+            floor = Floor(
+                scenario=row.scenario,
+                baseline=key[1],
+                speedup_at_least=math.floor(1000 * below) / 1000,
+                threads=run.threads(row.scenario),
+            )
             other, launches = found.get(key, (floor, 0))
             _check_threads(other, floor)
             found[key] = _lower(other, floor), max(launches, row.launches)
@@ -302,16 +302,6 @@ def _check_threads(one: Floor, other: Floor) -> None:
             f"the runs and floors of {one.scenario} are of {spell_threads(one.threads)} and "
             f"{spell_threads(other.threads)}: accept runs of one number"
         )
-
-
-def _floor_below(row: SpeedupRow, found: Ratio, run: StoredRun) -> Floor:
-    value = math.floor(1000 * found.low / (1 + DEFAULT.floor_slack)) / 1000
-    return Floor(
-        scenario=row.scenario,
-        baseline=str(row.baseline_kind),
-        speedup_at_least=value,
-        threads=run.threads(row.scenario),
-    )
 
 
 def _lower(one: Floor, other: Floor) -> Floor:

@@ -136,7 +136,7 @@ def test_two_measurements_keep_all_their_launches() -> None:
 def finding(outcome: Outcome, estimate: float | None, *, final: bool = False) -> Finding:
     """A finding whose ratio has this estimate."""
     ratio = estimate and Ratio(estimate=estimate, low=0.5, high=2.0, launches=3, rounds=9)
-    return Finding(outcome=outcome, reason="x", ratio=ratio or None, margin=0.02, final=final)
+    return Finding(outcome=outcome, reason="x", ratio=ratio or None, limit=1 / 1.02, final=final)
 
 
 FINDINGS = {
