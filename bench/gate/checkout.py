@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PREFIX = "pillqc-gate-"
-_LISTED = "worktree "
 
 
 @contextmanager
@@ -75,8 +74,8 @@ def _remove_leftovers(repository: Path) -> None:
 
     A folder that git does not list may be half a checkout, or one that a build wrote into again.
     """
-    listed = git(repository, "worktree", "list", "--porcelain").splitlines()
-    worktrees = {Path(line[len(_LISTED) :]) for line in listed if line.startswith(_LISTED)}
+    listed = git(repository, "worktree", "list", "--porcelain")
+    worktrees = {Path(found) for found in re.findall(r"^worktree (.+)$", listed, re.MULTILINE)}
     temporary = Path(tempfile.gettempdir()).resolve()
     for folder in worktrees.union(temporary.glob(f"{_PREFIX}*-*")):
         found = re.fullmatch(rf"{_PREFIX}(\d+)-\w+", folder.name)

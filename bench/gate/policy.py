@@ -170,6 +170,10 @@ def _case(floor: Floor, run: StoredRun) -> Case:
     case = partial(Case, scenario=floor.scenario, over=floor.baseline)
     row = run.rows.get((floor.scenario, floor.baseline))
     threads = run.threads(floor.scenario)
+    baselines = {one.baseline for (_, kind), one in run.rows.items() if kind == floor.baseline}
+    is_itself = floor.scenario in baselines and floor.threads in (None, threads)
+    if row is None and is_itself and floor.speedup_at_least <= 1:
+        return case(outcome=Outcome.PASSED, reason=f"it is {floor.baseline} itself")
     if row is None and any(scenario == floor.scenario for scenario, _ in run.rows):
         found: Ratio | str = f"the run has no speedup of it over {floor.baseline}"
     elif row is None:

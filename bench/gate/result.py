@@ -84,9 +84,8 @@ class GateReport:
         """The answer in one sentence."""
         slower = [case.name for case in self.cases if case.outcome is Outcome.REGRESSION]
         unknown = [case.name for case in self.cases if case.outcome is Outcome.NO_VERDICT]
-        of = count(
-            len(self.cases), "floor" if any(case.over for case in self.cases) else "scenario"
-        )
+        noun = "floor" if any(case.over for case in self.cases) else "scenario"
+        of = count(len(self.cases), noun)
         if self.problem:
             return f"No verdict: {self.problem}"
         if slower:

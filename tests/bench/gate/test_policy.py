@@ -9,6 +9,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from tests.bench.gate.conftest import gate
+from tests.bench.made_up_rows import _EIGHT_MS, Plan
+from tests.bench.made_up_runs import build_run, save_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -349,3 +351,19 @@ def test_floors_over_both_baselines_have_names_of_their_own(make_run: Any, tmp_p
     assert f"Slower: {A} over stock_tuned" in " ".join(result.output.split())
     found = json.loads((tmp_path / "gate.json").read_text())["cases"]
     assert [case["scenario"] for case in found] == [A, A]
+
+
+@pytest.mark.parametrize(("value", "code"), [(0.97, 0), (1.1, 11)])
+def test_the_stock_way_that_became_the_fastest_holds_its_floor_over_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float, code: int
+) -> None:
+    """It is stock tuned itself now, and no row divides it by itself."""
+    name = "inference/stock/compile/fp32/channels_last/b1"
+    monkeypatch.setitem(_EIGHT_MS, ("stock", "compile", None, "channels_last"), 700.0)
+    run = save_run(build_run(Plan(profile="smoke")), tmp_path / "run")
+    found = json.loads((run / "environment.json").read_text())["machine"]["fingerprint"]
+    path = tmp_path / "p.json"
+    path.write_text(policy(floor(name, value, "stock_tuned"), fingerprint=found))
+    result = gate("--policy", path, run)
+    assert result.exit_code == code, result.output
+    assert ("stock_tuned itself" in result.output) == (code == 0)
