@@ -75,6 +75,18 @@ def test_a_request_is_gated_against_the_first_parent_of_its_merge(tmp_path: Path
     assert (tmp_path / "output").read_text() == "code=11\n"
 
 
+def test_a_gate_that_failed_is_red_where_the_verdict_alone_is_required() -> None:
+    """GitHub skips a job after one that failed, and a skipped job counts as passed."""
+    text = (ROOT / ".github" / "workflows" / "gate.yml").read_text()
+    job = text.split("\n  verdict:")[1]
+    assert "if: ${{ !cancelled() && needs.measure.outputs.code != '11' }}" in job
+    script = re.search(r"run: (test .*)", job)
+    assert script is not None
+    for code, rc in (("0", 0), ("10", 1), ("1", 1), ("", 1)):
+        done = subprocess.run(["bash", "-e", "-c", script[1]], env={"CODE": code}, check=False)
+        assert done.returncode == rc
+
+
 def test_the_gate_runs_for_requests_queues_and_main() -> None:
     """A required job that a merge queue never starts would block it for ever."""
     text = (ROOT / ".github" / "workflows" / "gate.yml").read_text()

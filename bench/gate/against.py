@@ -102,7 +102,13 @@ def compare(request: AgainstRequest, progress: Progress | None = None) -> GateRe
             same_packages=codes[Side.BASE].python == codes[Side.HEAD].python,
             say=progress.show,
         )
+        before = base.sources(project)
         cases = judge(scenarios, measurer)
+    problem = None
+    if base.sources(project) != before:
+        problem = (
+            "the working tree's code changed while it was measured: leave it, and measure again"
+        )
     notes = [] if changed else ["No tracked file of the code differs between the two sides."]
     here = machine.describe(frameworks=False)
     return GateReport(
@@ -112,7 +118,8 @@ def compare(request: AgainstRequest, progress: Progress | None = None) -> GateRe
             f"{here['name']} (fingerprint {here['fingerprint']}). Raw rows: {folder}."
         ),
         repeat=_repeat(request, commit),
-        cases=tuple(cases),
+        cases=() if problem else tuple(cases),
+        problem=problem,
         notes=(*measurer.notes, *notes),
     )
 
@@ -188,7 +195,7 @@ class _Judged:
             outcome=found.outcome,
             reason=self.reason,
             ratio=found.ratio,
-            limit=None if found.margin is None else 1 / (1 + found.margin),
+            limit=found.limit or None,
             details=self.details,
         )
 

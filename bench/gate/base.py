@@ -156,6 +156,12 @@ def _git_or_none(project: Path, *arguments: str) -> str | None:
         return None
 
 
+def sources(project: Path) -> dict[Path, bytes]:
+    """Return the working tree's code, which head's workers import."""
+    found = (file for name in CODE for file in (project / name).rglob("*.py"))
+    return {file: file.read_bytes() for file in found}
+
+
 def describe_tree(project: Path) -> str:
     """Describe the project's working tree: its commit, and whether it has changes."""
     commit = git(project, "rev-parse", "--short=10", "HEAD")

@@ -13,7 +13,6 @@ import re
 import shutil
 import signal
 import tempfile
-import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PREFIX = "pillqc-gate-"
-_LISTED = "worktree "
 
 
 @contextmanager
@@ -61,10 +59,7 @@ def _remove(repository: Path, folder: Path) -> None:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Ignore a second Ctrl-C while cleaning up; only the main thread can."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+    """Ignore a second Ctrl-C while cleaning up."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
     try:
@@ -79,8 +74,8 @@ def _remove_leftovers(repository: Path) -> None:
 
     A folder that git does not list may be half a checkout, or one that a build wrote into again.
     """
-    listed = git(repository, "worktree", "list", "--porcelain").splitlines()
-    worktrees = {Path(line[len(_LISTED) :]) for line in listed if line.startswith(_LISTED)}
+    listed = git(repository, "worktree", "list", "--porcelain")
+    worktrees = {Path(found) for found in re.findall(r"^worktree (.+)$", listed, re.MULTILINE)}
     temporary = Path(tempfile.gettempdir()).resolve()
     for folder in worktrees.union(temporary.glob(f"{_PREFIX}*-*")):
         found = re.fullmatch(rf"{_PREFIX}(\d+)-\w+", folder.name)

@@ -11,6 +11,7 @@ from bench.analysis.measurements import Measurements
 from bench.gate.result import Outcome, weigh
 from bench.gate.side import Side
 from bench.plan.scenario import CONTROL_SUFFIX
+from bench.text.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +32,7 @@ class Evidence:
     """The measurements of one scenario."""
 
     blocks: Mapping[Side, BlockTimes]
+    """Disturbed ones included."""
     lost: Mapping[Side, frozenset[Key]] = field(default_factory=dict)
     """Blocks without any call that other work left undisturbed."""
     disturbed_shares: Mapping[Side, float] = field(default_factory=dict)
@@ -75,9 +77,10 @@ class Finding:
     reason: str
     ratio: Ratio | None = None
     """Head's speed over base's; None where it has no interval."""
-    margin: float | None = None
+    limit: float = 0.0
+    """A regression lies wholly below this."""
     final: bool = False
-    """Whether measuring again would not help: a worker failed, or the machine is too slow."""
+    """Whether measuring again would not help: a worker failed, or none of its blocks counts."""
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -98,26 +101,23 @@ def read_evidence(
     reason = found.failure
     if reason is None and found.unlike:
         reason = f"the workers ran under other conditions: {'; '.join(found.unlike)}"
-    if reason is None and (ratio is None or check is None):
-        reason = "no round has all sides: the machine is too slow for the gate's budget"
-    if ratio is None or reason is not None:
-        return Finding(outcome=Outcome.NO_VERDICT, reason=str(reason), final=True, facts=facts)
-    outcome, reason = weigh(ratio, margin=thresholds.margin, ruled_out=thresholds.ruled_out)
-    if ratio.launches < thresholds.min_launches or ratio.rounds < policy.verdict.min_rounds:
-        outcome = Outcome.NO_VERDICT
+    if reason is None and not all(found.blocks.values()):
         reason = (
-            f"{ratio.launches} launches with {ratio.rounds} rounds in all are too few: the machine "
-            "is too slow for the gate's budget"
+            "no round counts: the notes say why, or the machine is too slow for the gate's budget"
         )
-    if objection := judge.objection(_HEAD, _BASE):
-        outcome, reason = Outcome.NO_VERDICT, objection
-    return Finding(
-        outcome=outcome,
-        reason=reason,
-        ratio=ratio if ratio.is_sound else None,
-        margin=thresholds.margin,
-        facts=facts,
-    )
+    if reason is not None:
+        return Finding(outcome=Outcome.NO_VERDICT, reason=reason, final=True, facts=facts)
+    objection = judge.objection(_HEAD, _BASE)
+    if objection is None and ratio is not None and ratio.launches < thresholds.min_launches:
+        objection = (
+            f"{count(ratio.launches, 'launch', 'launches')} with {count(ratio.rounds, 'round')} in "
+            "all confirms nothing: the machine is too slow for the gate's budget"
+        )
+    if objection is not None or ratio is None:
+        return Finding(outcome=Outcome.NO_VERDICT, reason=str(objection), facts=facts)
+    outcome, reason = weigh(ratio, margin=thresholds.margin, ruled_out=thresholds.ruled_out)
+    limit = 1 / (1 + thresholds.margin)
+    return Finding(outcome=outcome, reason=reason, ratio=ratio, limit=limit, facts=facts)
 
 
 def settle(second: Finding, together: Finding) -> Finding:
@@ -129,13 +129,9 @@ def settle(second: Finding, together: Finding) -> Finding:
     """
     if second.final or second.outcome is Outcome.PASSED:
         return second
-    confirmed = (
-        second.ratio is not None
-        and second.margin is not None
-        and second.ratio.estimate < 1 / (1 + second.margin)
-    )
+    confirmed = second.ratio is not None and second.ratio.estimate < second.limit
     if together.outcome is Outcome.REGRESSION and not confirmed:
-        reason = f"{together.reason}, but fresh processes alone do not show it: {second.reason}"
+        reason = f"{together.reason}, but fresh processes alone do not show it"
         return replace(together, outcome=Outcome.NO_VERDICT, reason=reason)
     return together
 

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bench.analysis.measurements import disturbance
+from bench.analysis.measurements import block_medians, disturbance
 from bench.engine.checks import Checks
 from bench.engine.engine import Engine
 from bench.engine.participants import Group, Participant
@@ -126,9 +126,8 @@ class Measurer:
     def _evidence(self, engine: Engine, scenario: Scenario) -> Evidence:
         names = {side: one.name for side, one in _participants(scenario).items()}
         sides = {name: side for side, name in names.items()}
-        labels = dict.fromkeys(sides, scenario.id)
-        found = disturbance(engine.calls, engine.noise, labels, self.policy.noise)
-        blocks = engine.blocks.get(scenario.id, {})
+        found = disturbance(engine.calls, engine.noise, {}, self.policy.noise)
+        blocks = block_medians(engine.calls)
         failed = [
             f"the {sides[name]} worker failed ({error.status}): {error.reason}"
             for name, error in engine.failures.items()

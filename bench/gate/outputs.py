@@ -20,6 +20,7 @@ _WORD = {
     Outcome.NO_VERDICT: "no verdict",
 }
 _LEVEL = {Outcome.REGRESSION: "error", Outcome.NO_VERDICT: "warning"}
+_IN_JSON = ("title", "exit_code", "headline", "compared", "repeat", "problem", "notes")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~<>@&$:])")
 
@@ -39,7 +40,7 @@ def terminal(report: GateReport) -> str:
     lines = [*wrapped(one_line(report.compared)), ""]
     for case in report.cases:
         change = spell_change(case.ratio.estimate) if case.ratio and case.ratio.is_sound else "-"
-        lines.append(f"{_MARK[case.outcome]}  {change:>14}  {one_line(case.scenario)}")
+        lines.append(f"{_MARK[case.outcome]}  {change:>14}  {one_line(case.name)}")
         lines += wrapped(one_line(case.reason), " " * 22)
     for note in report.notes:
         lines += wrapped(one_line(f"note: {note}"), "      ")
@@ -76,7 +77,7 @@ def _md_row(case: Case) -> str:
     if case.ratio and case.ratio.is_sound:
         change = f"{case.ratio.estimate:.3f}x"
         interval = f"{case.ratio.low:.3f} to {case.ratio.high:.3f}"
-    cells = (_md(case.scenario), _WORD[case.outcome], change, interval, _md(case.reason))
+    cells = (_md(case.name), _WORD[case.outcome], change, interval, _md(case.reason))
     return f"| {' | '.join(cells)} |"
 
 
@@ -98,7 +99,7 @@ def junit(report: GateReport) -> str:
         value = printable(str(getattr(report, name)))
         ET.SubElement(properties, "property", {"name": name, "value": value})
     for case in cases:
-        attributes = {"classname": "bench.gate", "name": printable(case.scenario)}
+        attributes = {"classname": "bench.gate", "name": printable(case.name)}
         element = ET.SubElement(suite, "testcase", attributes)
         reason = printable(case.reason)
         if case.outcome is Outcome.PASSED:
@@ -120,7 +121,7 @@ def github(report: GateReport) -> str:
     return "".join(
         _annotation(
             _LEVEL[case.outcome],
-            f"Gate: {case.outcome} in {case.scenario}",
+            f"Gate: {case.outcome} in {case.name}",
             f"{case.reason}. Repeat: {report.repeat}",
         )
         for case in report.cases
@@ -151,14 +152,5 @@ def as_json(report: GateReport) -> str:
         }
         for case in report.cases
     ]
-    whole = {
-        "title": report.title,
-        "exit_code": report.exit_code,
-        "headline": report.headline,
-        "compared": report.compared,
-        "repeat": report.repeat,
-        "problem": report.problem,
-        "notes": report.notes,
-        "cases": cases,
-    }
-    return json.dumps(whole, indent=2, allow_nan=False) + "\n"
+    whole = {name: getattr(report, name) for name in _IN_JSON}
+    return json.dumps({**whole, "cases": cases}, indent=2, allow_nan=False) + "\n"

@@ -16,12 +16,13 @@ import math
 import shlex
 from collections import Counter
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bench.analysis.comparison import Ratio
 from bench.errors import BenchError
 from bench.gate.result import Case, GateReport, NoVerdictError, Outcome
-from bench.gate.stored_speedups import UNNAMED
+from bench.gate.stored_speedups import spell_threads
 from bench.gate.thresholds import DEFAULT
 from bench.plan.scenario import BaselineKind
 from bench.store import durable, typed_json
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.gate.stored_speedups import StoredRun
-    from bench.store.records import SpeedupRow
 
 FORMAT = "pillqc-bench gate policy"
 VERSION = 1
@@ -152,7 +152,7 @@ def check(policy: PolicyFile, run: StoredRun) -> GateReport:
     elif not machine.is_for(run):
         problem = (
             f"the floors of {machine.name} are of another model ({machine.model or _INSPECTOR}) "
-            f"than the run's ({run.model or UNNAMED}): write a policy for each model"
+            f"than the run's ({run.model}): write a policy for each model"
         )
     else:
         cases = tuple(_case(floor, run) for floor in machine.floors)
@@ -167,21 +167,26 @@ def check(policy: PolicyFile, run: StoredRun) -> GateReport:
 
 
 def _case(floor: Floor, run: StoredRun) -> Case:
+    case = partial(Case, scenario=floor.scenario, over=floor.baseline)
     row = run.rows.get((floor.scenario, floor.baseline))
     threads = run.threads(floor.scenario)
+    baselines = {one.baseline for (_, kind), one in run.rows.items() if kind == floor.baseline}
+    is_itself = floor.scenario in baselines and floor.threads in (None, threads)
+    if row is None and is_itself and floor.speedup_at_least <= 1:
+        return case(outcome=Outcome.PASSED, reason=f"it is {floor.baseline} itself")
     if row is None and any(scenario == floor.scenario for scenario, _ in run.rows):
         found: Ratio | str = f"the run has no speedup of it over {floor.baseline}"
     elif row is None:
         found = "the run has no such scenario (`bench scenarios` lists them; was it left out?)"
     elif floor.threads not in (None, threads):
         found = (
-            f"the floor is of {floor.threads} threads and the run of {threads or 'unknown'}: "
-            f"measure with --threads {floor.threads}"
+            f"the floor is of {spell_threads(floor.threads)} and the run of "
+            f"{spell_threads(threads)}: measure with --threads {floor.threads}"
         )
     else:
         found = run.usable(row)
     if row is None or isinstance(found, str):
-        return Case(scenario=floor.scenario, outcome=Outcome.NO_VERDICT, reason=str(found))
+        return case(outcome=Outcome.NO_VERDICT, reason=str(found))
     limit = floor.speedup_at_least
     outcome, reason = Outcome.REGRESSION, f"the whole interval lies below the floor of {limit:.3f}"
     if found.low >= limit:
@@ -192,8 +197,7 @@ def _case(floor: Floor, run: StoredRun) -> Case:
     elif row.launches < DEFAULT.min_launches:
         outcome = Outcome.NO_VERDICT
         reason = f"below the floor of {limit:.3f}, but one launch confirms nothing: measure more"
-    return Case(
-        scenario=floor.scenario,
+    return case(
         outcome=outcome,
         reason=(
             f"{found.estimate:.3f} times {floor.baseline} (between {found.low:.3f} and "
@@ -231,7 +235,8 @@ def write(path: Path, runs: Sequence[StoredRun]) -> PolicyFile:
         machines[fingerprint] = _with_floors_of(of_machine, machines.get(fingerprint))
     written = [asdict(machine) for machine in machines.values()]
     whole = {"format": FORMAT, "version": VERSION, "machines": written}
-    durable.replace(path, f"{json.dumps(whole, indent=2, allow_nan=False)}\n".encode())
+    text = f"{json.dumps(whole, indent=2, allow_nan=False)}\n"
+    durable.replace(path, text.encode(), make_folder=True)
     return PolicyFile(path=path, machines=tuple(machines.values()))
 
 
@@ -247,6 +252,8 @@ def _with_floors_of(runs: Sequence[StoredRun], known: Machine | None) -> Machine
         )
     floors = {(floor.scenario, floor.baseline): floor for floor in known.floors} if known else {}
     for key, (floor, launches) in accepted.items():
+        if key in floors and floors[key].threads is not None:
+            _check_threads(floors[key], floor)
         if launches >= DEFAULT.min_launches:
             floors[key] = floor
         elif key in floors:
@@ -261,7 +268,7 @@ def _with_floors_of(runs: Sequence[StoredRun], known: Machine | None) -> Machine
 
 def _check_one_model(runs: Sequence[StoredRun], known: Machine | None) -> None:
     """Raise NoVerdictError if the runs, or the floors that the file has, are of several models."""
-    models = {run.model or UNNAMED: None for run in runs}
+    models = {run.model: None for run in runs}
     if known is not None and not known.is_for(runs[-1]):
         models[known.model or _INSPECTOR] = None
     if len(models) > 1:
@@ -272,36 +279,33 @@ def _check_one_model(runs: Sequence[StoredRun], known: Machine | None) -> None:
 
 
 def _accepted(runs: Sequence[StoredRun]) -> dict[tuple[str, str], tuple[Floor, int]]:
-    """Return the lowest floor of each scenario and baseline, with the most launches of a run.
-
-    Raises:
-        NoVerdictError: the runs measured a scenario with several numbers of threads.
-    """
+    """Return the lowest floor of each scenario and baseline, with the most launches of a run."""
     found: dict[tuple[str, str], tuple[Floor, int]] = {}
     for run in runs:
         for key, row in run.rows.items():
             ratio = run.usable(row) if key[1] in _BASELINES else None
             if not isinstance(ratio, Ratio):
                 continue
-            floor = _floor_below(row, ratio, run)
+            below = ratio.low / (1 + DEFAULT.floor_slack)
+            floor = Floor(
+                scenario=row.scenario,
+                baseline=key[1],
+                speedup_at_least=math.floor(1000 * below) / 1000,
+                threads=run.threads(row.scenario),
+            )
             other, launches = found.get(key, (floor, 0))
-            if other.threads != floor.threads:
-                raise NoVerdictError(
-                    f"the runs measured {row.scenario} with {other.threads or 'unknown'} and "
-                    f"{floor.threads or 'unknown'} threads: accept runs of one number"
-                )
+            _check_threads(other, floor)
             found[key] = _lower(other, floor), max(launches, row.launches)
     return found
 
 
-def _floor_below(row: SpeedupRow, found: Ratio, run: StoredRun) -> Floor:
-    value = math.floor(1000 * found.low / (1 + DEFAULT.floor_slack)) / 1000
-    return Floor(
-        scenario=row.scenario,
-        baseline=str(row.baseline_kind),
-        speedup_at_least=value,
-        threads=run.threads(row.scenario),
-    )
+def _check_threads(one: Floor, other: Floor) -> None:
+    """Raise NoVerdictError if the two floors are of several numbers of threads."""
+    if one.threads != other.threads:
+        raise NoVerdictError(
+            f"the runs and floors of {one.scenario} are of {spell_threads(one.threads)} and "
+            f"{spell_threads(other.threads)}: accept runs of one number"
+        )
 
 
 def _lower(one: Floor, other: Floor) -> Floor:

@@ -48,6 +48,13 @@ class Case:
     """The whole interval must lie above this."""
     details: dict[str, Any] | None = None
     """Facts for scripts: rounds, launches, control, both speedups."""
+    over: str = ""
+    """Of a floor: its baseline, since a scenario may have a floor over each."""
+
+    @property
+    def name(self) -> str:
+        """What was judged, unlike any other case's."""
+        return f"{self.scenario} over {self.over}" if self.over else self.scenario
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +82,10 @@ class GateReport:
     @property
     def headline(self) -> str:
         """The answer in one sentence."""
-        slower = [case.scenario for case in self.cases if case.outcome is Outcome.REGRESSION]
-        unknown = [case.scenario for case in self.cases if case.outcome is Outcome.NO_VERDICT]
-        of = count(len(self.cases), "scenario")
+        slower = [case.name for case in self.cases if case.outcome is Outcome.REGRESSION]
+        unknown = [case.name for case in self.cases if case.outcome is Outcome.NO_VERDICT]
+        noun = "floor" if any(case.over for case in self.cases) else "scenario"
+        of = count(len(self.cases), noun)
         if self.problem:
             return f"No verdict: {self.problem}"
         if slower:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from bench.analysis.comparison import Ratio
 from bench.gate.result import Case, GateReport, Outcome, weigh
-from bench.gate.stored_speedups import UNNAMED
-from bench.gate.thresholds import DEFAULT, GatePolicy
+from bench.gate.stored_speedups import spell_threads
+from bench.gate.thresholds import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,7 +31,6 @@ def compare(
     candidate: StoredRun,
     *,
     only: Sequence[str] = (),
-    policy: GatePolicy = DEFAULT,
 ) -> GateReport:
     """Compare every scenario that the baseline run measured with the candidate's.
 
@@ -40,7 +39,11 @@ def compare(
         RecordError: a run has two rows for one scenario.
     """
     problem = _problem(baseline, candidate, only)
-    cases = () if problem else _cases(baseline, candidate, only, policy)
+    chosen = [
+        scenario
+        for scenario in (() if problem else _measured(baseline))
+        if not only or any(fnmatch.fnmatch(scenario, pattern) for pattern in only)
+    ]
     folders = (baseline.record.folder, candidate.record.folder)
     command = ["bench", "gate", "--baseline", folders[0], "--candidate", folders[1]]
     command += [part for pattern in only for part in ("--only", pattern)]
@@ -51,7 +54,7 @@ def compare(
             f"both on {baseline.machine[1]}."
         ),
         repeat=shlex.join(map(str, command)),
-        cases=tuple(cases),
+        cases=tuple(_case(scenario, baseline, candidate) for scenario in chosen),
         problem=problem,
         notes=tuple(_notes(baseline, candidate)),
     )
@@ -66,8 +69,10 @@ def _problem(baseline: StoredRun, candidate: StoredRun, only: Sequence[str]) -> 
             f"{other}), and speedups differ between machines: measure both on one"
         )
     if baseline.model != candidate.model:
-        models = " and ".join(run.model or UNNAMED for run in (baseline, candidate))
-        return f"the runs are of different models ({models}): measure one model in both"
+        return (
+            f"the runs are of different models ({baseline.model} and {candidate.model}): measure "
+            "one model in both"
+        )
     measured = _measured(baseline)
     lost = [pattern for pattern in only if not fnmatch.filter(measured, pattern)]
     if lost or not measured:
@@ -81,16 +86,7 @@ def _measured(run: StoredRun) -> list[str]:
     return [scenario for scenario in run.over_stock_default if scenario in run.measured]
 
 
-def _cases(
-    baseline: StoredRun, candidate: StoredRun, only: Sequence[str], policy: GatePolicy
-) -> Iterator[Case]:
-    """Yield a case for each scenario that is asked for, in the order of the baseline run."""
-    for scenario in _measured(baseline):
-        if not only or any(fnmatch.fnmatch(scenario, pattern) for pattern in only):
-            yield _case(scenario, baseline, candidate, policy)
-
-
-def _case(scenario: str, baseline: StoredRun, candidate: StoredRun, policy: GatePolicy) -> Case:
+def _case(scenario: str, baseline: StoredRun, candidate: StoredRun) -> Case:
     def unknown(reason: str) -> Case:
         return Case(scenario=scenario, outcome=Outcome.NO_VERDICT, reason=reason)
 
@@ -107,9 +103,9 @@ def _case(scenario: str, baseline: StoredRun, candidate: StoredRun, policy: Gate
     if unlike := _other_threads(row, baseline, candidate):
         return unknown(unlike)
     change = quotient(after, before)
-    margin = max(policy.margin, row.margin or 0.0, other.margin or 0.0)
-    outcome, reason = weigh(change, margin=margin, ruled_out=policy.ruled_out_stored)
-    if outcome is Outcome.REGRESSION and change.launches < policy.min_launches:
+    margin = max(DEFAULT.margin, row.margin or 0.0, other.margin or 0.0)
+    outcome, reason = weigh(change, margin=margin, ruled_out=DEFAULT.ruled_out_stored)
+    if outcome is Outcome.REGRESSION and change.launches < DEFAULT.min_launches:
         outcome = Outcome.NO_VERDICT
         reason += f", but {change.launches} launch a run confirms nothing: measure with more"
     return Case(
@@ -132,8 +128,8 @@ def _other_threads(row: SpeedupRow, baseline: StoredRun, candidate: StoredRun) -
         one, other = baseline.threads(name), candidate.threads(name)
         if one != other:
             return (
-                f"{name} had {one or 'unknown'} threads in the baseline run and "
-                f"{other or 'unknown'} in the candidate run: measure both with the same --threads"
+                f"{name} had {spell_threads(one)} in the baseline run and {spell_threads(other)} "
+                "in the candidate run: measure both with the same --threads"
             )
     return None
 

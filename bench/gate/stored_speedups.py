@@ -18,15 +18,19 @@ from bench.errors import RecordError
 from bench.gate.result import NoVerdictError
 from bench.plan.scenario import MEASURED, BaselineKind, Verdict
 from bench.store.records import read_run
+from bench.text.wording import count
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.store.records import Run, SpeedupRow
 
-UNNAMED = "one without a name"
-"""Stands in a sentence for the model of a run that does not say."""
 _NEEDED = ("speedups.csv", "scenarios.csv")
+
+
+def spell_threads(number: int | None) -> str:
+    """Return `4 threads`, also where a run does not say how many."""
+    return count(number, "thread") if number else "an unknown number of threads"
 
 
 def read(folder: Path) -> StoredRun:
@@ -69,15 +73,12 @@ class StoredRun:
 
     @property
     def model(self) -> str:
-        """The inspector's weights that were measured, or the user's own model with its settings.
-
-        Empty where the run does not say.
-        """
+        """The inspector's weights that were measured, or the user's own model with its settings."""
         own = self.record.metadata.request.own
         settings = {**asdict(own), "model": "", "settings": " ".join(own.settings)}
         names = dict.fromkeys((own.model, self.record.metadata.model.name))
         given = (f"{name} {value}" for name, value in settings.items() if value)
-        return ", ".join([*filter(None, names), *given])
+        return ", ".join([*filter(None, names), *given]) or "one without a name"
 
     @property
     def is_of_inspector(self) -> bool:

@@ -74,8 +74,8 @@ QUICK = Amount(
     participants=8,
     identical=8,
     in_bursts=8,
-    full_size=0,
-    full_participants=0,
+    full_size=5,
+    full_participants=5,
     copies=1,
     planted=1,
     budget_s=300,
@@ -150,17 +150,19 @@ class Selfcheck:
         Raises:
             WorkerError: a worker failed.
         """
-        amount, result = self.amount, self.result
-        self._part("identical", amount.identical, partial(self._identical, result.identical))
-        self._part("planted", amount.planted, self._planted)
-        self._part("full-size", amount.full_size, self._full_size)
-        self._part("bursts", amount.in_bursts, self._in_bursts)
-        if self.processes is not None:
-            result.processes = self.processes.result
-            try:
+        amount, result, began = self.amount, self.result, self.clock()
+        try:
+            self._part("identical", amount.identical, partial(self._identical, result.identical))
+            self._part("planted", amount.planted, self._planted)
+            self._part("full-size", amount.full_size, self._full_size)
+            self._part("bursts", amount.in_bursts, self._in_bursts)
+            if self.processes is not None:
+                result.processes = self.processes.result
                 wanted = self.processes.design.execs
                 self._part("processes", wanted, self.processes.replicate, "replicates")
-            finally:
+        finally:
+            result.seconds = self.clock() - began
+            if self.processes is not None:
                 self.processes.end()
         return result
 
@@ -192,7 +194,6 @@ class Selfcheck:
             self.result.parent_cpu_share = self._use.parent.cpu_share
             self.result.measuring_share = self._use.measuring_share
             self.result.rounds_share = self._use.rounds_share
-        self.result.seconds += self.clock() - began
 
     def _identical(self, tally: Tally, name: str) -> int:
         participants = stock_participants(self.amount.participants)

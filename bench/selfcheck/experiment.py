@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from bench.analysis.judge import Judge
-from bench.analysis.measurements import Measurements, disturbance
+from bench.analysis.measurements import Measurements, block_medians, disturbance
 from bench.engine.engine import Engine
 from bench.engine.participants import Group
 from bench.engine.time_use import TimeUse
 from bench.errors import WorkerError
-from bench.plan.scenario import CONTROL_SUFFIX, Status
+from bench.plan.scenario import CONTROL_SUFFIX, Phase, Status
 from bench.store.events import EventKind
 
 if TYPE_CHECKING:
@@ -34,23 +35,22 @@ if TYPE_CHECKING:
 class Measured:
     """The measurements of an experiment."""
 
-    blocks: Mapping[str, Mapping[Key, float]]
-    """Participant -> (launch, round) -> ms."""
-    calls: tuple[IterationRow, ...] = ()
+    calls: tuple[IterationRow, ...]
     noise: tuple[NoiseRow, ...] = ()
     unlike: Mapping[str, str] = field(default_factory=dict)
     """Participants whose worker's conditions differed from the first one's, and how."""
     ends_s: tuple[float, ...] = ()
     """For each launch, the seconds from the experiment's start to its end."""
 
+    @cached_property
+    def blocks(self) -> Mapping[str, Mapping[Key, float]]:
+        """Participant -> (launch, round) -> ms, disturbed blocks included."""
+        return block_medians(self.calls)
+
     def until(self, launches: int) -> Measured:
         """Return the measurements of the first launches."""
         return replace(
             self,
-            blocks={
-                name: {key: ms for key, ms in blocks.items() if key[0] < launches}
-                for name, blocks in self.blocks.items()
-            },
             calls=tuple(row for row in self.calls if row.launch < launches),
             noise=tuple(row for row in self.noise if row.launch < launches),
             ends_s=self.ends_s[:launches],
@@ -131,12 +131,11 @@ class Experiment:
         finally:
             engine.end()
             self.use.total_s += self.clock() - began
-        if self.name not in engine.blocks:
+        if not any(row.phase == Phase.TIMED for row in engine.calls):
             reasons = (one.reason for one in events if one.kind is EventKind.BLOCK_NOT_COUNTED)
             reason = next(reasons, None) or "no round was measured"
             raise WorkerError(Status.CRASHED, f"no block of {self.name} counts: {reason}")
         return Measured(
-            blocks=engine.blocks[self.name],
             calls=tuple(engine.calls),
             noise=tuple(engine.noise),
             unlike={

@@ -80,7 +80,8 @@ def alone(
     arguments.check_pills(data)
     amount = check.QUICK if quick else check.FULL
     design = processes.QUICK if quick else processes.FULL
-    own_budget_s = design.budget_s if tuple(parts) == ("processes",) else amount.budget_s
+    chosen = set(parts or check.PARTS)
+    own_budget_s = design.budget_s if chosen == {"processes"} else amount.budget_s
     progress = Progress()
     with tempfile.TemporaryDirectory(prefix="pillqc-selfcheck-") as folder:
         workers = Workers(data=data, folder=Path(folder), threads=threads)
@@ -89,9 +90,9 @@ def alone(
             bursts=partial(bursts, *SELFCHECK.burst_s),
             amount=amount,
             budget_s=budget_s or own_budget_s,
-            parts=parts or check.PARTS,
+            parts=chosen,
             starts_at_once=min(_MOST_STARTS_AT_ONCE, len(workers.cpus)),
-            processes=_processes(workers, design, progress.show) if "processes" in parts else None,
+            processes=_processes(workers, design, progress.show) if "processes" in chosen else None,
             say=progress.show,
         )
         try:

@@ -223,11 +223,7 @@ def _wrong_line(what: str, tally: Tally, policy: SelfcheckPolicy) -> Line:
     if tally.made == 0:
         return Line(what=what, figure=_UNMEASURED, bound=bound, held=None)
     possible = shares.at_most(wrong, count)
-    held = None
-    if possible <= most:
-        held = True
-    elif wrong > most * count:
-        held = False
+    held = True if possible <= most else False if wrong > most * count else None
     figure = f"{wrong} of {count}: at most {percent(possible)}{_refused(tally)}"
     return Line(what=what, figure=figure, bound=bound, held=held)
 
@@ -243,10 +239,8 @@ def _found_line(what: str, tally: Tally, least: float | None) -> Line:
         return Line(what=what, figure=_UNMEASURED, bound=bound, held=None)
     surely, possible = shares.at_least(found, count), shares.at_most(found, count)
     held = None
-    if least is not None and surely >= least:
-        held = True
-    elif least is not None and possible < least:
-        held = False
+    if least is not None and (surely >= least or possible < least):
+        held = surely >= least
     figure = f"{found} of {count}: at least {percent(surely)}{_refused(tally)}"
     return Line(what=what, figure=figure, bound=bound, held=held)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -179,3 +179,21 @@ def test_the_repeated_command_has_what_was_chosen(repository: Path, chosen: dict
     given = {name: words[words.index(f"--{name}") + 1] for name in chosen if f"--{name}" in words}
     assert given == {name: str(value) for name, value in chosen.items()}
     assert {word for word in words if word in ("--seed", "--threads")} == {f"--{n}" for n in chosen}
+
+
+def test_code_that_changes_while_it_is_measured_has_no_verdict(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Later workers would import what was written meanwhile, as who goes on working writes it."""
+    speed(repository, inference=120)
+    measure = measuring.Measurer.measure
+
+    def and_edit(measurer: measuring.Measurer, *given: Any, **named: Any) -> Any:
+        found = measure(measurer, *given, **named)
+        speed(repository)
+        return found
+
+    monkeypatch.setattr(measuring.Measurer, "measure", and_edit)
+    report = against.compare(request(repository))
+    assert report.exit_code == 11
+    assert "changed while it was measured" in str(report.problem)

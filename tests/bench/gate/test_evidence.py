@@ -136,7 +136,7 @@ def test_two_measurements_keep_all_their_launches() -> None:
 def finding(outcome: Outcome, estimate: float | None, *, final: bool = False) -> Finding:
     """A finding whose ratio has this estimate."""
     ratio = estimate and Ratio(estimate=estimate, low=0.5, high=2.0, launches=3, rounds=9)
-    return Finding(outcome=outcome, reason="x", ratio=ratio or None, margin=0.02, final=final)
+    return Finding(outcome=outcome, reason="x", ratio=ratio or None, limit=1 / 1.02, final=final)
 
 
 FINDINGS = {
@@ -166,3 +166,41 @@ def test_the_second_measurement_may_clear_alone_but_not_convict_alone(
 ) -> None:
     """The first measurement, whose chance raised the suspicion, may not convict alone either."""
     assert settle(FINDINGS[second], FINDINGS[together]).outcome is outcome
+
+
+def launches(found: Evidence, number: int) -> Evidence:
+    """The first launches of it."""
+    first = sorted({launch for launch, _ in found.blocks[Side.HEAD]})[:number]
+    blocks = {
+        side: {key: ms for key, ms in blocks.items() if key[0] in first}
+        for side, blocks in found.blocks.items()
+    }
+    return replace(found, blocks=blocks)
+
+
+@pytest.mark.parametrize(("number", "outcome"), [(1, Outcome.NO_VERDICT), (2, Outcome.REGRESSION)])
+def test_one_fresh_launch_confirms_nothing(number: int, outcome: Outcome) -> None:
+    """Where the time is used up, a single process of each side would convict."""
+    rng = np.random.default_rng(0)
+    first = measured(rng, 0.10)
+    second = launches(measured(rng, 0.10, first=100), number)
+    together = read(first.and_then(second))
+    assert together.outcome is Outcome.REGRESSION
+    assert settle(read(second), together).outcome is outcome
+
+
+@pytest.mark.parametrize("sides", [(Side.HEAD,), tuple(Side)])
+def test_a_side_that_lost_every_block_may_be_measured_again(sides: tuple[Side, ...]) -> None:
+    """Other work is to blame, as the reason says, and not a machine that is too slow."""
+    whole = measured(np.random.default_rng(0), 0.5)
+    lost = {side: frozenset(whole.blocks[side]) for side in sides}
+    found = read(replace(whole, lost=lost, disturbed_shares=dict.fromkeys(sides, 1.0)))
+    assert (found.outcome, found.final) == (Outcome.NO_VERDICT, False)
+    assert "other work disturbed 36 of the 36 blocks" in found.reason
+
+
+def test_what_is_not_confirmed_says_why_once() -> None:
+    """The reason of the fresh processes stands beside it in the report."""
+    found = settle(FINDINGS["unsure"], replace(FINDINGS["slow"], reason="slower"))
+    assert found.reason.startswith("slower, but fresh processes alone do not show it")
+    assert FINDINGS["unsure"].reason not in found.reason.removeprefix("slower").split()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
 from tests.bench.gate.conftest import gate
+from tests.bench.made_up_rows import _EIGHT_MS, Plan
+from tests.bench.made_up_runs import build_run, save_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -299,3 +302,68 @@ def test_two_names_of_one_machine(make_run: Any, tmp_path: Path) -> None:
     assert gate("--write-policy", path, one, two).exit_code == 0
     assert floors_of(path)[A] == pytest.approx(1.18 / 1.02, abs=1e-3)
     assert [gate("--policy", path, run).exit_code for run in (one, two)] == [0, 0]
+
+
+@pytest.mark.parametrize("launches", [1, 3])
+def test_a_run_changes_no_floor_of_another_number_of_threads(
+    make_run: Any, tmp_path: Path, launches: int
+) -> None:
+    """A run of one launch put its floor in the place of one that two had given."""
+    path = tmp_path / "p.json"
+    eight = make_run("eight", {A: (1.4, 1.35, 1.45)}, of_scenarios={"threads": 8})
+    assert gate("--write-policy", path, eight).exit_code == 0
+    before = path.read_text()
+    one = make_run("one", {A: (1.1, 1.0, 1.2)}, of_scenarios={"threads": 1}, launches=launches)
+    two = make_run("two", {B: (1.1, 1.0, 1.2)}, of_scenarios={"threads": 8})
+    result = gate("--write-policy", path, one, two)
+    assert result.exit_code == 11
+    assert "8 threads and 1 thread:" in result.stderr
+    assert path.read_text() == before
+
+
+def test_a_floor_of_an_earlier_version_takes_any_threads(make_run: Any, tmp_path: Path) -> None:
+    """It named none; the accepted run's number is its own from then on."""
+    path = tmp_path / "p.json"
+    path.write_text(policy(floor()))
+    run = make_run("a", {A: (1.4, 1.35, 1.45)}, of_scenarios={"threads": 4})
+    assert gate("--write-policy", path, run).exit_code == 0
+    (machine,) = json.loads(path.read_text())["machines"]
+    assert [one["threads"] for one in machine["floors"]] == [4]
+
+
+def test_a_policy_gets_its_folder(make_run: Any, tmp_path: Path) -> None:
+    """As every other file that a command writes."""
+    path = tmp_path / "new" / "p.json"
+    assert gate("--write-policy", path, make_run("a", {A: (1.4, 1.35, 1.45)})).exit_code == 0
+    assert path.exists()
+
+
+def test_floors_over_both_baselines_have_names_of_their_own(make_run: Any, tmp_path: Path) -> None:
+    """GitLab reads the first of two test cases with one name, whatever the other says."""
+    kinds = ("stock_default", "stock_tuned")
+    path, junit = tmp_path / "p.json", tmp_path / "gate.xml"
+    path.write_text(policy(floor(), floor(value=1.9, baseline="stock_tuned")))
+    run = make_run("a", {A: (1.4, 1.35, 1.45)}, kinds=kinds)
+    result = gate("--policy", path, run, "--junit", junit, "--json", tmp_path / "gate.json")
+    assert result.exit_code == 10
+    cases = ET.parse(junit).iter("testcase")  # noqa: S314 - our own text
+    assert [case.get("name") for case in cases] == [f"{A} over {kind}" for kind in kinds]
+    assert f"Slower: {A} over stock_tuned" in " ".join(result.output.split())
+    found = json.loads((tmp_path / "gate.json").read_text())["cases"]
+    assert [case["scenario"] for case in found] == [A, A]
+
+
+@pytest.mark.parametrize(("value", "code"), [(0.97, 0), (1.1, 11)])
+def test_the_stock_way_that_became_the_fastest_holds_its_floor_over_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float, code: int
+) -> None:
+    """It is stock tuned itself now, and no row divides it by itself."""
+    name = "inference/stock/compile/fp32/channels_last/b1"
+    monkeypatch.setitem(_EIGHT_MS, ("stock", "compile", None, "channels_last"), 700.0)
+    run = save_run(build_run(Plan(profile="smoke")), tmp_path / "run")
+    found = json.loads((run / "environment.json").read_text())["machine"]["fingerprint"]
+    path = tmp_path / "p.json"
+    path.write_text(policy(floor(name, value, "stock_tuned"), fingerprint=found))
+    result = gate("--policy", path, run)
+    assert result.exit_code == code, result.output
+    assert ("stock_tuned itself" in result.output) == (code == 0)

@@ -195,11 +195,18 @@ def test_a_worker_that_fails_ends_it_and_leaves_none_behind(build: Build, backen
             raise WorkerError(Status.CRASHED, "planted")
 
     backend.faults[STOCK, "call"] = fail
-    check = build(replace(FEW, identical=1000))
+    check, began = build(replace(FEW, identical=1000)), backend.clock()
     with pytest.raises(WorkerError, match="planted"):
         check.run()
     assert not backend.alive
     assert check.result.identical.comparisons > 0
+    assert check.result.seconds == pytest.approx(backend.clock() - began)
+
+
+def test_the_quick_one_has_an_experiment_of_each_kind() -> None:
+    """Where it is the only part that was named, nothing would be measured otherwise."""
+    assert min(QUICK.identical, QUICK.planted, QUICK.full_size, QUICK.in_bursts) > 0
+    assert QUICK.full_participants >= 5  # no two are compared twice
 
 
 def test_the_amounts_are_what_the_bounds_ask_for() -> None:

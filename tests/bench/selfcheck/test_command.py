@@ -199,3 +199,13 @@ def test_real_workers_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     )
     assert 0 < found["measuring_share"] < 1
     assert 0 <= found["parent_cpu_share"] < 0.2
+
+
+def test_a_part_that_is_named_twice_has_its_whole_time(
+    counted: list[check.Selfcheck], tmp_path: Path
+) -> None:
+    """Each mention had counted as a part of its own, which shared the budget."""
+    call("--part", "bursts", "--part", "bursts", "--data", tmp_path)
+    call("--part", "processes", "--part", "processes", "--data", tmp_path)
+    assert [list(one.parts) for one in counted] == [["bursts"], ["processes"]]
+    assert [one.budget_s for one in counted] == [check.FULL.budget_s, processes.FULL.budget_s]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bench.engine.execution import Execution
 from bench.errors import WorkerError
 from bench.gate.thresholds import Effort
-from bench.plan.thresholds import DEFAULT
+from bench.machine import noise
+from bench.plan.thresholds import DEFAULT, NoisePolicy
 from bench.selfcheck.check import stock_participants, verdict_of
 from bench.selfcheck.experiment import Experiment, Measured
 from tests.bench.calls import timed_call
@@ -97,14 +100,35 @@ def test_where_no_block_counts_the_reason_is_told(backend: Any) -> None:
 
 
 def test_a_participant_that_lost_every_block_leaves_the_others_their_verdict() -> None:
-    """On a busy machine other work may disturb all blocks of one participant."""
+    """On a busy machine other work may disturb all blocks of one participant.
+
+    It was refused as in a run, and so it does not count; `inconclusive` would count as not wrong.
+    """
     participants = stock_participants(4)
-    times = {(launch, number): 15.0 for launch in range(3) for number in range(4)}
     lost = participants[3]
-    call = timed_call(lost.name, launch=0, round_=0, ms=15.0, disturbed=True)
     measured = Measured(
-        blocks={participant.name: times for participant in participants[:3]}, calls=(call,)
+        calls=tuple(
+            timed_call(one.name, launch=launch, round_=number, ms=15.0, disturbed=one is lost)
+            for one in participants
+            for launch in range(3)
+            for number in range(4)
+        )
     )
     scenario, baseline, control = participants[:3]
     assert verdict_of(measured, scenario, baseline, control, DEFAULT)[0] == "same"
-    assert verdict_of(measured, lost, baseline, control, DEFAULT)[1] is None
+    assert verdict_of(measured, lost, baseline, control, DEFAULT) == ("invalid", None)
+
+
+def test_blocks_that_other_work_disturbed_are_refused_and_end_nothing(
+    backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every block of every participant was measured, so that the experiment did not fail."""
+    monkeypatch.setattr(Execution, "_had_less_cpu", lambda *_: True)
+    monkeypatch.setattr(noise, "saw_other_work", lambda *_: True)
+    participants = stock_participants(3)
+    effort = Effort(launches=2, min_rounds=3, max_rounds=3)
+    made = experiment(backend, participants, effort)
+    made.policy = replace(DEFAULT, noise=NoisePolicy(idle_wait_s=0.0))
+    scenario, baseline, control = participants
+    found = verdict_of(made.measure(), scenario, baseline, control, DEFAULT)
+    assert found == ("invalid", None)
