@@ -337,7 +337,7 @@ def in_words(tags: Iterable[str]) -> str:
 
 
 def tolerated(scenario: Scenario) -> Dtype:
-    """Return the dtype whose tolerance the outputs are held to: bf16 where fp32 is reduced."""
+    """Return the dtype whose tolerance and peak hold: bf16's where fp32 is multiplied in less."""
     reduced = scenario.dtype is Dtype.FP32 and FPMATH in of(scenario)
     return Dtype.BF16 if reduced else scenario.dtype
 

@@ -148,6 +148,21 @@ def test_a_resumed_run_makes_the_same_request(tmp_path: Path) -> None:
     assert request.worker_options() == ("--data", str(tmp_path), "--good", "ok", "--seed", "0")
 
 
+def test_a_batch_that_is_too_large_here_may_be_asked_for(tmp_path: Path) -> None:
+    """The largest one takes its place, as in a run of everything."""
+    request = RunRequest(
+        profile=PROFILES["standard"],
+        data=tmp_path,
+        results=tmp_path,
+        only=("inference/stock/eager/fp32/*/b32",),
+    )
+    assert {one.batch_size for one in request.scenarios(32)} == {32}
+    assert [one.id for one in request.scenarios(8)] == [
+        "inference/stock/eager/fp32/contiguous/b8",
+        "inference/stock/eager/fp32/channels_last/b8",
+    ]
+
+
 @pytest.mark.parametrize(
     ("error", "own", "measured", "kept"),
     [
