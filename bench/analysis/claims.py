@@ -127,9 +127,20 @@ class Claims:
         """Return the rows of claims.csv; `decided_s` has when each claim was decided, by its id."""
         return [self._row(claim, decided_s.get(claim.id)) for claim in self.all]
 
+    def _unanswered(self, claim: Claim) -> tuple[Verdict, str]:
+        """Return the verdict and its reason where a side has nothing usable."""
+        judge = self._run.judge
+        sides = (claim.candidates, claim.opponents)
+        names = next(names for names in sides if judge.fastest(names) is None)
+        refused = [why for name in names if (why := judge.measurements.unusable.get(name))]
+        if len(refused) == len(names):
+            return Verdict.INVALID, refused[0]
+        return Verdict.INCONCLUSIVE, "a side of it was not measured"
+
     def _row(self, claim: Claim, decided_s: float | None) -> ClaimRow:
         found = self.compare(claim)
         ratio = found.ratio if found else None
+        verdict, reason = (found.verdict, found.reason) if found else self._unanswered(claim)
         return ClaimRow(
             run_id=self._run.run_id,
             claim=claim.id,
@@ -145,8 +156,8 @@ class Claims:
             speedup_low=ratio.low if ratio else None,
             speedup_high=finite(ratio.high) if ratio else None,
             confidence=self.confidence,
-            verdict=str(found.verdict if found else Verdict.INCONCLUSIVE),
-            reason=found.reason if found else "a side of it was not measured",
+            verdict=str(verdict),
+            reason=reason,
             decided_s=decided_s,
             processes_to_decide=found.processes_to_decide if found else None,
             seconds_to_decide=found.seconds_to_decide if found else None,

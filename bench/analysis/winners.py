@@ -46,7 +46,9 @@ def candidates(
 ) -> list[tuple[ScenarioRow, Comparison]]:
     """Return the valid ways of running the model, fastest first.
 
-    Without `int8` those in int8 are left out: they run another model, with rounded weights.
+    Those that may not be compared with stock default, because of noise or too few rounds, come
+    after all others. Without `int8` those in int8 are left out: they run another model, with
+    rounded weights.
     """
     found = []
     for row in facts.groups.get(group, ()):
@@ -57,7 +59,13 @@ def candidates(
             continue
         if facts.is_measured(row):
             found.append((row, comparison))
-    return sorted(found, key=lambda item: -item[1].estimate)
+
+    def place(item: tuple[ScenarioRow, Comparison]) -> tuple[bool, float]:
+        row, comparison = item
+        objection = facts.analysis.judge.objection(row.scenario, comparison.baseline)
+        return objection is not None, -comparison.estimate
+
+    return sorted(found, key=place)
 
 
 def ways(facts: Facts, group: Group, *, int8: bool = False) -> list[ScenarioRow]:
@@ -101,20 +109,19 @@ def shown_row(facts: Facts, best: Winner) -> ScenarioRow:
 
 
 def _unjudged(facts: Facts, best: ScenarioRow) -> tuple[tuple[ScenarioRow, str], ...]:
-    """Return the other ways that ran and may not be compared with the best, with the reasons."""
-    refused = facts.analysis.judge.measurements.unusable
+    """Return the other ways that ran and may not be compared with the best, with the reasons.
+
+    These are noise or too few rounds.
+    """
+    judge = facts.analysis.judge
     return tuple(
         (row, why)
         for row in facts.groups[group_of(best)]
-        if row is not best and row.scenario not in refused and facts.is_measured(row)
+        if row is not best and facts.is_measured(row)
+        if row.scenario not in judge.measurements.unusable
         if is_a_choice(row) or is_stock_default(row)
-        if (why := _objection(facts, row, best)) is not None
+        if (why := judge.objection(row.scenario, best.scenario)) is not None
     )
-
-
-def _objection(facts: Facts, row: ScenarioRow, best: ScenarioRow) -> str | None:
-    """Return why these two may not be compared, which is noise or too few rounds; or None."""
-    return facts.analysis.judge.objection(row.scenario, best.scenario)
 
 
 def level_with(
@@ -131,7 +138,7 @@ def level_with(
         if (comparison := facts.compare(row.scenario, best.scenario, confidence=confidence))
         is not None
         and comparison.verdict != Verdict.SLOWER
-        and _objection(facts, row, best) is None
+        and facts.analysis.judge.objection(row.scenario, best.scenario) is None
     ]
     return tuple(sorted(found, key=lambda item: -item[1].estimate))
 
