@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _MOST_STARTS_AT_ONCE = 4
 _STOCK = worker_key(stock_default(Task.INFERENCE, 1))
+_NOTHING = resume.Earlier()
 
 
 def run(request: RunRequest, *, policy: Policy = DEFAULT, progress: Progress | None = None) -> Path:
@@ -89,33 +90,33 @@ def go_on(
 ) -> Path:
     """Resume the run in `folder`, which was cut, with launches of later numbers.
 
-    `budget_s` is for the rest of the run; by default it is what the run's budget has left.
+    `budget_s` is for the rest of the run, whose budget becomes that and what it used; by default it
+    is what the run's budget has left.
 
     Raises:
         BenchError: it cannot be resumed (see `bench.run.resume`), or its budget is used up.
         KeyboardInterrupt: passed on, as by `run`.
     """
     progress = progress or Progress()
+    folder = folder.resolve()  # "." has no name
     resume.check_unfinished(records.read_environment(folder), folder.name)
     with run_folder.only_run_here():
         earlier = records.read_run(folder)
         environment = earlier.environment
         resume.check_unfinished(environment, folder.name)
         check_began_here(environment, folder.name, policy)
-        used_s = _seconds_used(earlier)
-        left_s = budget_s or _budget_left(earlier, used_s)
-        request = RunRequest.again(environment, folder.parent, left_s)
+        used_s = round(_seconds_used(earlier), 1)
+        whole_s = used_s + budget_s if budget_s else _budget(earlier, used_s)
+        request = RunRequest.again(environment, folder.parent, whole_s)
         request.check()
         resume.check_environments(
             environment.get("environments") or {},
             folder.name,
             _look_at_environments(request, progress),
         )
-        environment.update(finished_utc=None, used_s=round(used_s, 1))
-        events = [
-            *from_environment(environment),
-            Event(kind=EventKind.RESUMED, reason=run_folder.utc_now()),
-        ]
+        environment.update(finished_utc=None, used_s=used_s, budget_s=whole_s)
+        kept = (e for e in from_environment(environment) if e.kind is not EventKind.INTERRUPTED)
+        events = [*kept, Event(kind=EventKind.RESUMED, reason=run_folder.utc_now())]
         run_folder.clear_outputs(folder)
         job = _Job(request, policy, progress, folder, environment, events)
         with job.finished():
@@ -226,9 +227,7 @@ class _Job:
             return reason
         return f"--model {self.request.own.model}: worker {without_log(reason, self.folder)}"
 
-    def measure(
-        self, scenarios: tuple[Scenario, ...], earlier: resume.Earlier | None = None
-    ) -> None:
+    def measure(self, scenarios: tuple[Scenario, ...], earlier: resume.Earlier = _NOTHING) -> None:
         """Measure the scenarios, and keep pictures for the report."""
         runner = Runner(
             run_id=self.folder.name,
@@ -291,16 +290,16 @@ def _seconds_used(earlier: records.Run) -> float:
     return resume.seconds_used(earlier.environment, datetime.fromtimestamp(written, timezone.utc))
 
 
-def _budget_left(earlier: records.Run, used_s: float) -> float:
-    """Return the seconds for the rest of a run.
+def _budget(earlier: records.Run, used_s: float) -> float:
+    """Return the run's budget.
 
     Raises:
-        UsageError: the run's budget is used up.
+        UsageError: it is used up.
     """
-    left = float(earlier.environment["budget_s"]) - used_s
-    if left <= 0:
+    budget_s = float(earlier.environment["budget_s"])
+    if budget_s <= used_s:
         raise UsageError(f"{earlier.folder.name} has used up its budget: give more with --budget")
-    return left
+    return budget_s
 
 
 def _restore(earlier: records.Run, scenarios: tuple[Scenario, ...]) -> resume.Earlier:

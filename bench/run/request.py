@@ -198,7 +198,7 @@ class RunRequest:
 
     @classmethod
     def again(cls, environment: Mapping[str, Any], results: Path, budget_s: float) -> RunRequest:
-        """Read the request from a run's environment.json, with the budget that is left."""
+        """Read the request from a run's environment.json, with that budget."""
         kept = environment["request"]
         own = kept.get("own")
         return cls(
