@@ -210,7 +210,8 @@ def _claims_of(label: str, rows: Sequence[ScenarioRow]) -> Iterator[Claim]:
         )
 
     default = [row for row in rows if is_stock_default(row)]
-    leaders = [row for row in rows if _may_lead(row)]
+    ran = [row for row in rows if row.status in MEASURED and is_a_choice(row)]
+    leaders = [row for row in ran if not is_stock_default(row)]
     yield claim(BEST, leaders, default)
     others = [row for row in leaders if not is_supported(row)]
     yield claim(SUPPORTED, [*default, *filter(is_supported, leaders)], others)
@@ -232,11 +233,6 @@ def _claims_of(label: str, rows: Sequence[ScenarioRow]) -> Iterator[Claim]:
             if name != DEFAULT_ENVIRONMENT:
                 there = [r for r in rows if _is_native(r, "stock", dtype) and r.environment == name]
                 yield claim(LEAVING, there, ipex, dtype, name)
-
-
-def _may_lead(row: ScenarioRow) -> bool:
-    """Return whether it ran and may be the fastest way."""
-    return is_a_choice(row) and not is_stock_default(row) and row.status in MEASURED
 
 
 def _is_native(row: ScenarioRow, backend: str, dtype: str) -> bool:

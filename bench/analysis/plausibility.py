@@ -47,13 +47,11 @@ def beyond_reach(
     calls cancels in the ratio. The whole interval must lie beyond the possible. Arithmetic that is
     reduced on purpose has another peak.
     """
-    if row.dtype != Dtype.FP32 or FPMATH in varied(row):
+    if row.dtype != Dtype.FP32 or FPMATH in varied(row) or over_channels_last is None:
         return None
-    if over_channels_last is None or channels_last is None:
+    if channels_last is None or channels_last.percent_of_peak is None:
         return None
-    if channels_last.percent_of_peak is None or row.scenario == channels_last.scenario:
-        return None
-    if over_peak(channels_last, policy):
+    if row.scenario == channels_last.scenario or over_peak(channels_last, policy):
         return None  # what is impossible itself bounds nothing
     most = 100 * (1 + policy.peak_tolerance) / channels_last.percent_of_peak
     if over_channels_last.low <= most:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.analysis.claims import BEST, IPEX
@@ -216,26 +215,19 @@ def _sentence(start: str, reason: str) -> str:
 
 def bf16_pairs(facts: Facts) -> list[tuple[ScenarioRow, ScenarioRow]]:
     """Return (bf16, fp32) of every bf16 scenario whose fp32 twin is in the run."""
-    twins = {_way(row): row for row in facts.scenarios.values() if row.dtype == "fp32"}
-    return [
-        (row, twins[_way(row)])
-        for row in facts.scenarios.values()
-        if row.dtype == "bf16" and _way(row) in twins
-    ]
-
-
-def _way(row: ScenarioRow) -> tuple[object, ...]:
-    """Return what identifies a scenario apart from its dtype."""
-    kind = (row.task, row.backend, row.mode, row.fusion, row.layout)
-    return (*kind, row.batch_size, row.options, row.environment)
+    return _twins(facts, "/bf16/", "/fp32/")
 
 
 def fusion_pairs(facts: Facts) -> list[tuple[ScenarioRow, ScenarioRow]]:
     """Return (fusion on, fusion off) of every scenario whose twin is in the run."""
+    return _twins(facts, "+fusion/", "/")
 
-    def key(row: ScenarioRow) -> tuple[object, ...]:
-        return _way(dataclasses.replace(row, fusion=None)), row.dtype
 
-    rows = facts.scenarios.values()
-    off = {key(row): row for row in rows if row.fusion == "off"}
-    return [(row, off[key(row)]) for row in rows if row.fusion == "on" and key(row) in off]
+def _twins(facts: Facts, part: str, other: str) -> list[tuple[ScenarioRow, ScenarioRow]]:
+    """Return each scenario with `part` in its id, and the one with `other` in its place."""
+    every = facts.scenarios
+    return [
+        (row, twin)
+        for name, row in every.items()
+        if part in name and (twin := every.get(name.replace(part, other))) is not None
+    ]

@@ -264,9 +264,7 @@ def of(scenario: Scenario) -> dict[str, str]:
 
 def without(tags: Iterable[str]) -> tuple[str, ...]:
     """Return the options that are no variables."""
-    kept = tuple(tags)
-    varied = of_tags(kept)
-    return tuple(tag for tag in kept if tag.partition("=")[0] not in varied)
+    return tuple(tag for tag in tags if not of_tags([tag]))
 
 
 def parse_vary(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -160,9 +160,8 @@ def _outcome(
     workers: Mapping[str, Mapping[str, Any]],
 ) -> Outcome:
     """Return what is known of the scenario; nothing where its checks were not finished."""
-    if row is None or row.checked is False:
-        return Outcome(scenario=scenario)
-    if row.rounds == 0 and row.status == Status.UNAVAILABLE:
+    had_no_round = row is not None and row.rounds == 0 and row.status == Status.UNAVAILABLE
+    if row is None or row.checked is False or had_no_round:
         return Outcome(scenario=scenario)
     conditions = dict(workers.get(scenario.id, {}))
     differs = list(conditions.pop(DIFFERS, ()))

@@ -227,17 +227,24 @@ def test_a_model_that_kills_its_worker_is_named_with_what_it_printed(
 
 
 @pytest.mark.parametrize(
-    ("profile", "only", "size"),
-    [("smoke", (), 1), ("standard", (), 8), ("smoke", ("inference/*",), None)],
+    ("profile", "only", "size", "workers"),
+    [
+        ("smoke", (), 1, 14),
+        ("standard", (), 8, 15),
+        ("smoke", ("inference/*",), None, 14),
+        ("standard", ("training/*",), 8, 7),
+        ("full", (), 8, 47),
+    ],
 )
-def test_training_steps_are_tried_if_they_are_to_be_measured(
+def test_what_the_limits_must_hold_is_what_will_be_measured(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     profile: str,
     only: tuple[str, ...],
     size: int | None,
+    workers: int,
 ) -> None:
-    """With the batch size of the profile."""
+    """Training steps of the profile's batch size, and no more workers than live together."""
     find_limits = Mock(side_effect=WorkerError(Status.CRASHED, "enough"))
     monkeypatch.setattr(measure, "find_limits", find_limits)
     monkeypatch.setattr("bench.engine.launcher.WorkerProcess", Mock())
@@ -250,6 +257,7 @@ def test_training_steps_are_tried_if_they_are_to_be_measured(
     with pytest.raises(BenchError, match="enough"):
         measure.run(request)
     assert find_limits.call_args.kwargs["training_batch"] == size
+    assert find_limits.call_args.kwargs["participants"] == workers
 
 
 def test_the_users_functions_are_kept_and_passed_on(tmp_path: Path) -> None:
