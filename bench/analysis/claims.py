@@ -127,9 +127,20 @@ class Claims:
         """Return the rows of claims.csv; `decided_s` has when each claim was decided, by its id."""
         return [self._row(claim, decided_s.get(claim.id)) for claim in self.all]
 
+    def _unanswered(self, claim: Claim) -> tuple[Verdict, str]:
+        """Return the verdict and its reason where a side has nothing usable."""
+        judge = self._run.judge
+        sides = (claim.candidates, claim.opponents)
+        names = next(names for names in sides if judge.fastest(names) is None)
+        refused = [why for name in names if (why := judge.measurements.unusable.get(name))]
+        if len(refused) == len(names):
+            return Verdict.INVALID, refused[0]
+        return Verdict.INCONCLUSIVE, "a side of it was not measured"
+
     def _row(self, claim: Claim, decided_s: float | None) -> ClaimRow:
         found = self.compare(claim)
         ratio = found.ratio if found else None
+        verdict, reason = (found.verdict, found.reason) if found else self._unanswered(claim)
         return ClaimRow(
             run_id=self._run.run_id,
             claim=claim.id,
@@ -145,8 +156,8 @@ class Claims:
             speedup_low=ratio.low if ratio else None,
             speedup_high=finite(ratio.high) if ratio else None,
             confidence=self.confidence,
-            verdict=str(found.verdict if found else Verdict.INCONCLUSIVE),
-            reason=found.reason if found else "a side of it was not measured",
+            verdict=str(verdict),
+            reason=reason,
             decided_s=decided_s,
             processes_to_decide=found.processes_to_decide if found else None,
             seconds_to_decide=found.seconds_to_decide if found else None,
@@ -199,7 +210,8 @@ def _claims_of(label: str, rows: Sequence[ScenarioRow]) -> Iterator[Claim]:
         )
 
     default = [row for row in rows if is_stock_default(row)]
-    leaders = [row for row in rows if _may_lead(row)]
+    ran = [row for row in rows if row.status in MEASURED and is_a_choice(row)]
+    leaders = [row for row in ran if not is_stock_default(row)]
     yield claim(BEST, leaders, default)
     others = [row for row in leaders if not is_supported(row)]
     yield claim(SUPPORTED, [*default, *filter(is_supported, leaders)], others)
@@ -221,11 +233,6 @@ def _claims_of(label: str, rows: Sequence[ScenarioRow]) -> Iterator[Claim]:
             if name != DEFAULT_ENVIRONMENT:
                 there = [r for r in rows if _is_native(r, "stock", dtype) and r.environment == name]
                 yield claim(LEAVING, there, ipex, dtype, name)
-
-
-def _may_lead(row: ScenarioRow) -> bool:
-    """Return whether it ran and may be the fastest way."""
-    return is_a_choice(row) and not is_stock_default(row) and row.status in MEASURED
 
 
 def _is_native(row: ScenarioRow, backend: str, dtype: str) -> bool:

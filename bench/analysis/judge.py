@@ -353,9 +353,8 @@ class Judge:
         return None
 
     @cached_property
-    def _failed_checks(self) -> Mapping[str, str]:
-        found = {group: self.failed_check(group) for group in self.measurements.groups}
-        return {group: why for group, why in found.items() if why}
+    def _failed_checks(self) -> Mapping[str, str | None]:
+        return {group: self.failed_check(group) for group in self.measurements.groups}
 
     def _pair_seconds(self, group: str, candidate: str, baseline: str) -> float:
         """Return the seconds that one further process of both sides takes."""
@@ -387,14 +386,14 @@ def _own(
     if estimate is None:
         return None
     tail = (1 - policy.verdict.confidence) / 2
-    reach = estimate.half_width(tail) if math.isfinite(estimate.standard_error) else math.inf
-    found = Ratio(
+    known = math.isfinite(estimate.standard_error)
+    reach = estimate.half_width(tail) if known else math.inf
+    return Ratio(
         estimate=math.exp(estimate.log_ratio),
         low=math.exp(estimate.log_ratio - reach),
         high=math.exp(estimate.log_ratio + reach),
         launches=len({launch for launch, _ in blocks}),
         rounds=len(blocks),
-        standard_error=estimate.standard_error,
+        standard_error=estimate.standard_error if known else None,
         degrees_of_freedom=estimate.degrees_of_freedom,
     )
-    return found if math.isfinite(reach) else replace(found, standard_error=None)

@@ -211,12 +211,7 @@ def _difference(expected: NDArray[Any], found: NDArray[Any]) -> tuple[float, flo
 
 
 def _allowed(dtype: Dtype, tolerance: ParityTolerance) -> float:
-    return {
-        Dtype.FP32: tolerance.fp32,
-        Dtype.BF16: tolerance.bf16,
-        Dtype.FP16: tolerance.fp16,
-        Dtype.INT8: tolerance.int8,
-    }[dtype]
+    return float(getattr(tolerance, dtype.value))
 
 
 def _largest_difference(expected: NDArray[Any], found: NDArray[Any]) -> float:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bench.analysis.scenario_kinds import varied
 from bench.plan.scenario import Dtype
+from bench.plan.variables import FPMATH
 from bench.text.wording import percent
 
 if TYPE_CHECKING:
@@ -42,13 +44,14 @@ def beyond_reach(
     """Refute an fp32 gain over stock channels_last that would pass the peak.
 
     This is `over_peak` for paired rounds: drift that hides an impossible time in the median of all
-    calls cancels in the ratio. The whole interval must lie beyond the possible.
+    calls cancels in the ratio. The whole interval must lie beyond the possible. Arithmetic that is
+    reduced on purpose has another peak.
     """
-    if row.dtype != Dtype.FP32 or over_channels_last is None or channels_last is None:
+    if row.dtype != Dtype.FP32 or FPMATH in varied(row) or over_channels_last is None:
         return None
-    if channels_last.percent_of_peak is None or row.scenario == channels_last.scenario:
+    if channels_last is None or channels_last.percent_of_peak is None:
         return None
-    if over_peak(channels_last, policy):
+    if row.scenario == channels_last.scenario or over_peak(channels_last, policy):
         return None  # what is impossible itself bounds nothing
     most = 100 * (1 + policy.peak_tolerance) / channels_last.percent_of_peak
     if over_channels_last.low <= most:

@@ -203,18 +203,15 @@ class RunAnalysis:
         found = self.judge.check(label, name) or self.judge.compare(name, control)
         return self._row(default, BaselineKind.CONTROL, found)
 
-    def tuned_family(self, rows: Sequence[ScenarioRow], dtype: str) -> list[str]:
-        """Return the scenarios of which the fastest is stock tuned in that dtype.
-
-        Stock default is one of them: if nothing beats it, it is stock tuned itself.
-        """
-        return [row.scenario for row in rows if may_be_tuned(row, dtype) or is_stock_default(row)]
-
     def _over_tuned(
         self, row: ScenarioRow, rows: Sequence[ScenarioRow], default: ScenarioRow
     ) -> Comparison | None:
-        """Compare the row with the best stock scenario of its dtype; None for that one itself."""
-        family = self.tuned_family(rows, row.dtype)
+        """Compare the row with the best stock scenario of its dtype; None for that one itself.
+
+        Stock default is one of them: if nothing beats it, it is stock tuned itself.
+        """
+        stock = (one for one in rows if may_be_tuned(one, row.dtype) or is_stock_default(one))
+        family = [one.scenario for one in stock]
         tuned = self.judge.fastest(family) or default.scenario
         if row.scenario == tuned:
             return None

@@ -73,16 +73,14 @@ def timing_summary(iterations: Iterable[IterationRow]) -> TimingSummary:
 def with_timing(row: ScenarioRow, calls: Iterable[IterationRow]) -> ScenarioRow:
     """Return the row of a scenario with its times made again from all its calls."""
     timing = timing_summary(calls)
-    flop = row.gflop_per_s * row.median_ms if row.gflop_per_s and row.median_ms else None
-    gflop_per_s = flop / timing.median_ms if flop and timing.median_ms else None
-    had = row.gflop_per_s
-    share = row.percent_of_peak / had if row.percent_of_peak and had else None
+    had, has = row.median_ms, timing.median_ms
+    pace = had / has if had and has else None
     return replace(
         row,
         **vars(timing),
         images_per_s=timing.images_per_s(row.batch_size),
-        gflop_per_s=gflop_per_s,
-        percent_of_peak=share * gflop_per_s if share and gflop_per_s else None,
+        gflop_per_s=row.gflop_per_s * pace if row.gflop_per_s and pace else None,
+        percent_of_peak=row.percent_of_peak * pace if row.percent_of_peak and pace else None,
     )
 
 

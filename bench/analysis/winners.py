@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.analysis.claims import BEST, IPEX
@@ -46,7 +45,9 @@ def candidates(
 ) -> list[tuple[ScenarioRow, Comparison]]:
     """Return the valid ways of running the model, fastest first.
 
-    Without `int8` those in int8 are left out: they run another model, with rounded weights.
+    Those that may not be compared with stock default, because of noise or too few rounds, come
+    after all others. Without `int8` those in int8 are left out: they run another model, with
+    rounded weights.
     """
     found = []
     for row in facts.groups.get(group, ()):
@@ -57,7 +58,13 @@ def candidates(
             continue
         if facts.is_measured(row):
             found.append((row, comparison))
-    return sorted(found, key=lambda item: -item[1].estimate)
+
+    def place(item: tuple[ScenarioRow, Comparison]) -> tuple[bool, float]:
+        row, comparison = item
+        objection = facts.analysis.judge.objection(row.scenario, comparison.baseline)
+        return objection is not None, -comparison.estimate
+
+    return sorted(found, key=place)
 
 
 def ways(facts: Facts, group: Group, *, int8: bool = False) -> list[ScenarioRow]:
@@ -101,20 +108,19 @@ def shown_row(facts: Facts, best: Winner) -> ScenarioRow:
 
 
 def _unjudged(facts: Facts, best: ScenarioRow) -> tuple[tuple[ScenarioRow, str], ...]:
-    """Return the other ways that ran and may not be compared with the best, with the reasons."""
-    refused = facts.analysis.judge.measurements.unusable
+    """Return the other ways that ran and may not be compared with the best, with the reasons.
+
+    These are noise or too few rounds.
+    """
+    judge = facts.analysis.judge
     return tuple(
         (row, why)
         for row in facts.groups[group_of(best)]
-        if row is not best and row.scenario not in refused and facts.is_measured(row)
+        if row is not best and facts.is_measured(row)
+        if row.scenario not in judge.measurements.unusable
         if is_a_choice(row) or is_stock_default(row)
-        if (why := _objection(facts, row, best)) is not None
+        if (why := judge.objection(row.scenario, best.scenario)) is not None
     )
-
-
-def _objection(facts: Facts, row: ScenarioRow, best: ScenarioRow) -> str | None:
-    """Return why these two may not be compared, which is noise or too few rounds; or None."""
-    return facts.analysis.judge.objection(row.scenario, best.scenario)
 
 
 def level_with(
@@ -131,7 +137,7 @@ def level_with(
         if (comparison := facts.compare(row.scenario, best.scenario, confidence=confidence))
         is not None
         and comparison.verdict != Verdict.SLOWER
-        and _objection(facts, row, best) is None
+        and facts.analysis.judge.objection(row.scenario, best.scenario) is None
     ]
     return tuple(sorted(found, key=lambda item: -item[1].estimate))
 
@@ -209,26 +215,19 @@ def _sentence(start: str, reason: str) -> str:
 
 def bf16_pairs(facts: Facts) -> list[tuple[ScenarioRow, ScenarioRow]]:
     """Return (bf16, fp32) of every bf16 scenario whose fp32 twin is in the run."""
-    twins = {_way(row): row for row in facts.scenarios.values() if row.dtype == "fp32"}
-    return [
-        (row, twins[_way(row)])
-        for row in facts.scenarios.values()
-        if row.dtype == "bf16" and _way(row) in twins
-    ]
-
-
-def _way(row: ScenarioRow) -> tuple[object, ...]:
-    """Return what identifies a scenario apart from its dtype."""
-    kind = (row.task, row.backend, row.mode, row.fusion, row.layout)
-    return (*kind, row.batch_size, row.options, row.environment)
+    return _twins(facts, "/bf16/", "/fp32/")
 
 
 def fusion_pairs(facts: Facts) -> list[tuple[ScenarioRow, ScenarioRow]]:
     """Return (fusion on, fusion off) of every scenario whose twin is in the run."""
+    return _twins(facts, "+fusion/", "/")
 
-    def key(row: ScenarioRow) -> tuple[object, ...]:
-        return _way(dataclasses.replace(row, fusion=None)), row.dtype
 
-    rows = facts.scenarios.values()
-    off = {key(row): row for row in rows if row.fusion == "off"}
-    return [(row, off[key(row)]) for row in rows if row.fusion == "on" and key(row) in off]
+def _twins(facts: Facts, part: str, other: str) -> list[tuple[ScenarioRow, ScenarioRow]]:
+    """Return each scenario with `part` in its id, and the one with `other` in its place."""
+    every = facts.scenarios
+    return [
+        (row, twin)
+        for name, row in every.items()
+        if part in name and (twin := every.get(name.replace(part, other))) is not None
+    ]

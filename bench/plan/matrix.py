@@ -243,9 +243,16 @@ def matrix(
     return (*own, *added, *others)
 
 
-def capped_batch_sizes(wanted: tuple[int, ...], largest: int) -> tuple[int, ...]:
-    """Return the batch sizes with each one above `largest` replaced by it, without repeats."""
-    return tuple(dict.fromkeys(min(size, largest) for size in wanted))
+def capped(scenarios: Iterable[Scenario], largest: int) -> tuple[Scenario, ...]:
+    """Return the scenarios with larger batches of inference replaced by the largest, each once."""
+    return tuple(
+        dict.fromkeys(
+            replace(one, batch_size=min(one.batch_size, largest))
+            if one.task is Task.INFERENCE
+            else one
+            for one in scenarios
+        )
+    )
 
 
 def matching(scenarios: Iterable[Scenario], pattern: str) -> list[Scenario]:

@@ -201,8 +201,6 @@ TRAINING_OPTIONS = (FROZEN, FULL)
 
 
 Group = tuple[Task, int, str]
-
-
 """The type of `Scenario.group`."""
 
 
@@ -219,8 +217,8 @@ def part_of(scenario: Scenario) -> str | None:
 
 def requests_of(scenario: Scenario) -> int | None:
     """Return how many requests a call of OpenVINO's throughput mode makes; None in any other."""
-    tags = (tag.partition("=") for tag in scenario.options)
-    return next((int(value) for name, _, value in tags if name == REQUESTS), None)
+    value = scenario.option(REQUESTS)
+    return None if value is None else int(value)
 
 
 def only_shows(backend: str, dtype: str, options: Iterable[str]) -> bool:

@@ -264,9 +264,7 @@ def of(scenario: Scenario) -> dict[str, str]:
 
 def without(tags: Iterable[str]) -> tuple[str, ...]:
     """Return the options that are no variables."""
-    kept = tuple(tags)
-    varied = of_tags(kept)
-    return tuple(tag for tag in kept if tag.partition("=")[0] not in varied)
+    return tuple(tag for tag in tags if not of_tags([tag]))
 
 
 def parse_vary(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -337,7 +335,7 @@ def in_words(tags: Iterable[str]) -> str:
 
 
 def tolerated(scenario: Scenario) -> Dtype:
-    """Return the dtype whose tolerance the outputs are held to: bf16 where fp32 is reduced."""
+    """Return the dtype whose tolerance and peak hold: bf16's where fp32 is multiplied in less."""
     reduced = scenario.dtype is Dtype.FP32 and FPMATH in of(scenario)
     return Dtype.BF16 if reduced else scenario.dtype
 

@@ -6,6 +6,7 @@ What is measured next is decided in `bench.run.planner`, and measured by `bench.
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -23,6 +24,7 @@ from bench.plan.scenario import CONTROL_SUFFIX, Scenario, Status, Task, stock_de
 from bench.plan.thresholds import DEFAULT, Policy
 from bench.run import pictures, resume
 from bench.run.limits import find_limits, measure_peak
+from bench.run.planner import comes_late
 from bench.run.request import RunRequest
 from bench.run.runner import Runner
 from bench.store import records, run_folder
@@ -89,33 +91,35 @@ def go_on(
 ) -> Path:
     """Resume the run in `folder`, which was cut, with launches of later numbers.
 
-    `budget_s` is for the rest of the run; by default it is what the run's budget has left.
+    `budget_s` is for the rest of the run, whose budget becomes that and what it used; by default it
+    is what the run's budget has left.
 
     Raises:
         BenchError: it cannot be resumed (see `bench.run.resume`), or its budget is used up.
         KeyboardInterrupt: passed on, as by `run`.
     """
     progress = progress or Progress()
+    folder = folder.resolve()  # "." has no name
     resume.check_unfinished(records.read_environment(folder), folder.name)
     with run_folder.only_run_here():
         earlier = records.read_run(folder)
         environment = earlier.environment
         resume.check_unfinished(environment, folder.name)
         check_began_here(environment, folder.name, policy)
-        used_s = _seconds_used(earlier)
-        left_s = budget_s or _budget_left(earlier, used_s)
-        request = RunRequest.again(environment, folder.parent, left_s)
+        used_s = round(_seconds_used(earlier), 1)
+        whole_s = used_s + budget_s if budget_s else float(environment["budget_s"])
+        if whole_s <= used_s:
+            raise UsageError(f"{folder.name} has used up its budget: give more with --budget")
+        request = RunRequest.again(environment, folder.parent, whole_s)
         request.check()
         resume.check_environments(
             environment.get("environments") or {},
             folder.name,
             _look_at_environments(request, progress),
         )
-        environment.update(finished_utc=None, used_s=round(used_s, 1))
-        events = [
-            *from_environment(environment),
-            Event(kind=EventKind.RESUMED, reason=run_folder.utc_now()),
-        ]
+        environment.update(finished_utc=None, used_s=used_s, budget_s=whole_s)
+        kept = (e for e in from_environment(environment) if e.kind is not EventKind.INTERRUPTED)
+        events = [*kept, Event(kind=EventKind.RESUMED, reason=run_folder.utc_now())]
         run_folder.clear_outputs(folder)
         job = _Job(request, policy, progress, folder, environment, events)
         with job.finished():
@@ -187,7 +191,7 @@ class _Job:
             found = find_limits(
                 worker,
                 sizes,
-                participants=_most_workers(every),
+                participants=_most_workers(every, self.policy),
                 policy=self.policy,
                 own=self.request.own is not None,
                 training_batch=_training_batch(every),
@@ -240,7 +244,7 @@ class _Job:
             launch=self.launch,
             peak=self.environment["peak"],
             peak_again=self._peak_again,
-            earlier=earlier,
+            earlier=earlier or resume.Earlier(),
             keep_metadata=self.write,
             events=self.events,
             starts_at_once=min(_MOST_STARTS_AT_ONCE, len(self._launcher.cpus)),
@@ -291,18 +295,6 @@ def _seconds_used(earlier: records.Run) -> float:
     return resume.seconds_used(earlier.environment, datetime.fromtimestamp(written, timezone.utc))
 
 
-def _budget_left(earlier: records.Run, used_s: float) -> float:
-    """Return the seconds for the rest of a run.
-
-    Raises:
-        UsageError: the run's budget is used up.
-    """
-    left = float(earlier.environment["budget_s"]) - used_s
-    if left <= 0:
-        raise UsageError(f"{earlier.folder.name} has used up its budget: give more with --budget")
-    return left
-
-
 def _restore(earlier: records.Run, scenarios: tuple[Scenario, ...]) -> resume.Earlier:
     """Return what the run had measured; drop the kernels of scenarios that start over."""
     known = resume.restore(earlier, scenarios)
@@ -314,12 +306,15 @@ def _restore(earlier: records.Run, scenarios: tuple[Scenario, ...]) -> resume.Ea
     return known
 
 
-def _most_workers(scenarios: tuple[Scenario, ...]) -> int:
-    """Return how many workers of one task are alive together, with the control."""
-    by_task = (
-        {worker_key(scenario) for scenario in scenarios if scenario.task is task} for task in Task
-    )
-    return max(len(keys) for keys in by_task) + 1
+def _most_workers(scenarios: tuple[Scenario, ...], policy: Policy) -> int:
+    """Return how many workers are alive together: as many as may wait, or a larger visit's.
+
+    A group's scenarios have one visit at least for those that compile and for those that come late.
+    """
+    tasks = Counter(key.task for key in set(map(worker_key, scenarios)))
+    visits = Counter((s.group, "late" if comes_late(s) else s.compiles) for s in scenarios)
+    largest = max(visits.values()) + 2  # with stock default and its control
+    return min(max(tasks.values()) + 1, max(largest, policy.budget.most_workers))
 
 
 def _training_batch(scenarios: tuple[Scenario, ...]) -> int | None:

@@ -65,13 +65,12 @@ def _question(
     found = claims.compare(claim, confidence=confidence)
     if found is None or found.is_decided or not found.is_valid:
         return None
-    rivals = [(one, found.baseline) for one in claim.candidates if one != found.scenario] + [
-        (found.scenario, one) for one in claim.opponents if one != found.baseline
-    ]
-    compared = {pair: judge.compare(*pair, confidence=confidence) for pair in rivals}
+    pairs = {one: (one, found.baseline) for one in claim.candidates if one != found.scenario}
+    pairs |= {one: (found.scenario, one) for one in claim.opponents if one != found.baseline}
+    rivals = {one: judge.compare(*pair, confidence=confidence) for one, pair in pairs.items()}
     close = [
-        one if other == found.baseline else other
-        for (one, other), rival in compared.items()
+        one
+        for one, rival in rivals.items()
         # without a ratio: not measured yet; invalid: `open_rows` measures it once more
         if rival.ratio is not None and rival.is_valid and not rival.is_decided
     ]

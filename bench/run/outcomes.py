@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.analysis.claims import claims_of
 from bench.analysis.timing import ENDED_BEFORE, as_ended, timing_summary
+from bench.plan import variables
 from bench.plan.scenario import Scenario, Status, group_name
 from bench.store.records import IterationRow, KernelRow, ParityRow, ScenarioRow
 from bench.worker.conditions import DIFFERS
@@ -105,7 +106,7 @@ class Outcome:
         timing = timing_summary(calls)
         flop, ms = self.prepared.get("flop_per_call"), timing.median_ms
         gflop_per_s = flop / ms / 1e6 if flop and ms else None
-        peak_rate = peak.get(str(scenario.dtype))
+        peak_rate = peak.get(str(variables.tolerated(scenario)))
         graph = self.evidence.get("graph", {})
         row = ScenarioRow(
             run_id=run_id,

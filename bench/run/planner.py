@@ -175,7 +175,7 @@ class Planner:
     def _comes_late(self, known: Known, scenario: Scenario) -> bool:
         eager = scenario.mode is Mode.EAGER and not scenario.is_stock_default
         return (
-            _comes_late(scenario)
+            comes_late(scenario)
             or self._is_slow(scenario)
             or (self._profile.compiles_last and scenario.compiles)
             or (self._profile.eager_last and eager and self._has_torchscript(known, scenario))
@@ -280,9 +280,8 @@ class Planner:
             if group[0] is not Task.INFERENCE or not self._was_visited(known, group):
                 continue
             found = Claims(known.analysis()).answer(BEST, group_name(group))
-            if found is None or self._was_compared(known, found.scenario):
-                continue
-            if not again and self._had_thorough(known, group):
+            had = not again and self._had_thorough(known, group)
+            if found is None or had or self._was_compared(known, found.scenario):
                 continue
             visit = self._repeated(known, group, {found.scenario})
             cost_s = forecast.launch_s(visit.scenarios, visit.rounds)
@@ -364,7 +363,7 @@ class Planner:
         return tuple(one.id for one in self._groups[group] if one.id in names)
 
 
-def _comes_late(scenario: Scenario) -> bool:
+def comes_late(scenario: Scenario) -> bool:
     """Return whether no claim waits for it: no user would choose it, or a variable is set."""
     shows = only_shows(scenario.backend, scenario.dtype, scenario.options)
     return shows or _joins_late(scenario) or bool(variables.of(scenario))

@@ -11,7 +11,7 @@ from bench.engine.launcher import worker_options
 from bench.errors import UsageError
 from bench.machine import worker_settings
 from bench.plan import arguments, variables
-from bench.plan.matrix import EXCLUSIONS, capped_batch_sizes, matrix, select
+from bench.plan.matrix import EXCLUSIONS, capped, matrix, select
 from bench.plan.own_models import exclusions, of_own_model, without_repeats
 from bench.plan.profiles import profile_named
 
@@ -138,8 +138,7 @@ class RunRequest:
 
         `data` is what the first worker said of the inputs, where that is known.
         """
-        sizes = capped_batch_sizes(self.profile.batch_sizes, largest_batch)
-        chosen = select(self._matrix(sizes), self.only)
+        chosen = capped(select(self._matrix(), self.only), largest_batch)
         if self.own:
             chosen, _ = without_repeats(chosen, data or {})
         own = () if self.only else self.profile.vary
@@ -153,12 +152,12 @@ class RunRequest:
         _, repeats = without_repeats((), data)
         return (*repeats, *exclusions(**self.own.makes_possible))
 
-    def _matrix(self, sizes: tuple[int, ...] | None = None) -> tuple[Scenario, ...]:
+    def _matrix(self) -> tuple[Scenario, ...]:
         """Return every scenario that the request allows, before `only` selects from them."""
         profile = self.profile
         if self.own and self.own.calibration:  # who gives the data wants int8, in `smoke` too
             profile = replace(profile, int8=True)
-        every = matrix(profile, sizes, environments=self.pythons, backends=self.backends)
+        every = matrix(profile, environments=self.pythons, backends=self.backends)
         return of_own_model(every, **self.own.makes_possible) if self.own else every
 
     def check(self) -> None:
@@ -199,7 +198,7 @@ class RunRequest:
 
     @classmethod
     def again(cls, environment: Mapping[str, Any], results: Path, budget_s: float) -> RunRequest:
-        """Read the request from a run's environment.json, with the budget that is left."""
+        """Read the request from a run's environment.json, with that budget."""
         kept = environment["request"]
         own = kept.get("own")
         return cls(

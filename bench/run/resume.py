@@ -7,7 +7,7 @@ same code, packages and policy, or one folder would hold figures of two.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -33,11 +33,16 @@ if TYPE_CHECKING:
 class Earlier:
     """What a run had measured before it was cut."""
 
-    iterations: tuple[IterationRow, ...]
-    noise: tuple[NoiseRow, ...]
-    outcomes: Mapping[str, Outcome]
-    launches: int
+    iterations: tuple[IterationRow, ...] = ()
+    noise: tuple[NoiseRow, ...] = ()
+    outcomes: Mapping[str, Outcome] = field(default_factory=dict)
+    """Empty if nothing was cut."""
+    launches: int = 0
     """How many were started: the number of the next."""
+    used_s: float = 0.0
+    """Seconds of the budget that it used."""
+    decided_s: Mapping[str, float] = field(default_factory=dict)
+    """When each claim was decided, if it came to write that."""
 
 
 def check_unfinished(environment: Mapping[str, Any], name: str) -> None:
@@ -143,6 +148,8 @@ def restore(run: Run, scenarios: Iterable[Scenario]) -> Earlier:
             for scenario in scenarios
         },
         launches=max((row.launch for row in run.iterations), default=-1) + 1,
+        used_s=float(run.environment.get("used_s") or 0.0),
+        decided_s={row.claim: row.decided_s for row in run.claims if row.decided_s is not None},
     )
 
 
@@ -153,9 +160,8 @@ def _outcome(
     workers: Mapping[str, Mapping[str, Any]],
 ) -> Outcome:
     """Return what is known of the scenario; nothing where its checks were not finished."""
-    if row is None or row.checked is False:
-        return Outcome(scenario=scenario)
-    if row.rounds == 0 and row.status == Status.UNAVAILABLE:
+    had_no_round = row is not None and row.rounds == 0 and row.status == Status.UNAVAILABLE
+    if row is None or row.checked is False or had_no_round:
         return Outcome(scenario=scenario)
     conditions = dict(workers.get(scenario.id, {}))
     differs = list(conditions.pop(DIFFERS, ()))

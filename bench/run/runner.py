@@ -9,7 +9,6 @@ own scenario only, and rows are on disk before the next block starts.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -28,12 +27,14 @@ from bench.run.emulation import EmulatedShare, slow_dtypes
 from bench.run.open_claims import decided_claims
 from bench.run.outcomes import Outcome
 from bench.run.planner import Known, Planner
+from bench.run.resume import Earlier
 from bench.run.state import RunState
 from bench.store import records
 from bench.store.events import Event, EventKind, to_environment
 from bench.text.wording import count
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from bench.plan.scenario import Scenario
     from bench.plan.thresholds import Policy
     from bench.run.planner import Visit
-    from bench.run.resume import Earlier
 
 _EXCESS = 0.05
 """Share of the budget by which a run may exceed it unreported: blocks are never cut."""
@@ -65,11 +65,12 @@ class Runner:
     scenarios: tuple[Scenario, ...]
     policy: Policy
     budget_s: float
+    """With what a run had used before it was cut."""
     launch: Callable[[Scenario, bool, int], WorkerHandle]
     peak: Mapping[str, Any] = field(default_factory=dict)
     """`gflop_per_s` by dtype and `memory_gb_per_s`."""
     peak_again: Callable[[], Mapping[str, Any]] | None = None
-    earlier: Earlier | None = None
+    earlier: Earlier = field(default_factory=Earlier)
     """What a run that was cut had measured."""
     keep_metadata: Callable[[dict[str, Any]], None] = lambda _: None
     events: list[Event] = field(default_factory=list)
@@ -79,10 +80,10 @@ class Runner:
 
     state: RunState = field(init=False)
     complete: bool = field(init=False, default=False)
-    _visits: Counter[str] = field(init=False, default_factory=Counter)
+    _visits: Counter[str] = field(init=False)
     """Launches in which each scenario took part."""
     _costs: dict[str, forecast.Cost] = field(init=False, default_factory=dict)
-    _decided_s: dict[str, float] = field(init=False, default_factory=dict)
+    _decided_s: dict[str, float] = field(init=False)
     """By claim: seconds into measuring at which it was first seen decided."""
     _thorough: set[str] = field(init=False, default_factory=set)
     """Scenarios whose outputs were compared on many images."""
@@ -92,7 +93,7 @@ class Runner:
     _engine: Engine = field(init=False)
     _planner: Planner = field(init=False)
     _headlines: int = field(init=False, default=0)
-    _next_launch: int = field(init=False, default=0)
+    _next_launch: int = field(init=False)
     _first_task: Task | None = field(init=False, default=None)
     """The task whose first visits share their workers now."""
     _where: str = field(init=False, default="")
@@ -112,15 +113,15 @@ class Runner:
             run_id=self.run_id,
             folder=self.folder,
             policy=self.policy,
-            outcomes={scenario.id: Outcome(scenario=scenario) for scenario in self.scenarios},
+            outcomes={one.id: Outcome(scenario=one) for one in self.scenarios}
+            | dict(self.earlier.outcomes),
             peak=self.peak,
+            iterations=[*self.earlier.iterations],
+            noise=[*self.earlier.noise],
         )
-        if self.earlier is not None:
-            self.state.outcomes = dict(self.earlier.outcomes)
-            self.state.iterations += self.earlier.iterations
-            self.state.noise += self.earlier.noise
-            self._next_launch = self.earlier.launches
-            self._visits = self.state.visits()
+        self._visits = self.state.visits()
+        self._next_launch = self.earlier.launches
+        self._decided_s = dict(self.earlier.decided_s)
 
     # ---- the run ---------------------------------------------------------------------------
 
@@ -133,7 +134,7 @@ class Runner:
         """
         with records.RunWriter(self.folder) as writer:
             self._set_up(writer)
-            if self.earlier is not None:
+            if self.earlier.outcomes:
                 self.state.clear_answers()
             try:
                 self._engine.rounds.probe = self._start_probe()
@@ -168,7 +169,7 @@ class Runner:
             thorough_s=self.profile.recommended_parity_s,
             emulated=EmulatedShare(
                 policy=self.policy.budget,
-                budget_s=self.budget_s,
+                budget_s=self.budget_s - self.earlier.used_s,
                 peak=self.peak.get("gflop_per_s", {}),
             ),
             record_evidence=writer.append,
@@ -320,10 +321,9 @@ class Runner:
 
     def _note_decided(self, analysis: RunAnalysis) -> None:
         """Note when each headline was decided; forget it for one that is open again."""
-        decided = decided_claims(analysis, self.policy)
         self._headlines = len(Claims(analysis).all)
-        now_s = self._elapsed()
-        self._decided_s = {name: self._decided_s.get(name, now_s) for name in decided}
+        decided = dict.fromkeys(decided_claims(analysis, self.policy), self._elapsed())
+        self._decided_s = {name: self._decided_s.get(name, s) for name, s in decided.items()}
 
     # ---- the end ---------------------------------------------------------------------------
 
@@ -335,8 +335,7 @@ class Runner:
         probe = {"fp32": self._engine.rounds.best_gflop_per_s}
         peak = limits.larger_peak(self.peak, {"gflop_per_s": probe, "memory_gb_per_s": 0.0})
         try:
-            again = self.peak_again() if self.peak_again else peak
-            peak = limits.larger_peak(peak, again)
+            peak = limits.larger_peak(peak, self.peak_again() if self.peak_again else peak)
         except WorkerError as error:
             self.events.append(Event(kind=EventKind.PEAK_NOT_REPEATED, reason=error.reason))
         self.state.peak = peak
@@ -375,7 +374,7 @@ class Runner:
 
     def metadata(self) -> dict[str, Any]:
         """Return the entries of environment.json that measuring fills."""
-        self._use.total_s = self._elapsed()
+        self._use.total_s = self._elapsed() - self.earlier.used_s
         return {
             "complete": self.complete,
             "peak": dict(self.state.peak),
@@ -394,7 +393,8 @@ class Runner:
         return self.budget_s - self._elapsed()
 
     def _elapsed(self) -> float:
-        return self.clock() - self._started
+        """Return the seconds of measuring so far, with those before it was cut."""
+        return self.earlier.used_s + self.clock() - self._started
 
     def _say(self, what: str) -> None:
         self.progress.show(f"{self._where} · {what}", max(0.0, self._left()))

@@ -134,3 +134,19 @@ def test_a_claim_that_the_run_does_not_make_has_no_answer() -> None:
     found = claims({STOCK: 100, NHWC: 90})
     assert found.answer(IPEX, GROUP, "fp32") is None
     assert found.answer(BEST, "inference/b8") is None
+
+
+def test_a_claim_without_an_answer_says_whether_a_side_was_refused() -> None:
+    """Only what was not measured is open: no budget decides what was refused."""
+    times = {STOCK.id: 100, NHWC.id: 90, EAGER.id: 80, STOCK.id + CONTROL_SUFFIX: 100}
+    rows = [measured(one) for one in (STOCK, NHWC, EAGER)]
+    for measured_ones, workers, verdict, words in (
+        (times, {EAGER.id: {"differs": ["threads: 2 against 4"]}}, "invalid", "2 against 4"),
+        (times.keys() - {EAGER.id}, {}, "inconclusive", "was not measured"),
+    ):
+        ms = {name: times[name] for name in times if name in measured_ones}
+        calls = shared_rounds(ms, rounds=6, spread=0.004)
+        run = RunAnalysis("run", rows, calls, [], [], DEFAULT, workers=workers)
+        found = next(row for row in Claims(run).rows({}) if row.kind == IPEX)
+        assert found.verdict == verdict
+        assert words in (found.reason or "")

@@ -80,6 +80,7 @@ def test_the_sentence_has_the_bound() -> None:
     ("scenario", "gain", "baseline"),
     [
         (row(dtype="bf16"), ratio(9.0), NHWC),
+        (row(options="fpmath=bf16"), ratio(9.0), NHWC),
         (NHWC, ratio(9.0), NHWC),
         (row(), None, NHWC),
         (row(), ratio(9.0), None),

@@ -7,14 +7,8 @@ from dataclasses import replace
 import pytest
 
 from bench.errors import UsageError
-from bench.plan.matrix import (
-    EXCLUSIONS,
-    FURTHER_BACKENDS,
-    capped_batch_sizes,
-    matrix,
-    select,
-)
-from bench.plan.profiles import PROFILES, profile_named
+from bench.plan.matrix import EXCLUSIONS, FURTHER_BACKENDS, capped, matrix, select
+from bench.plan.profiles import PROFILES, Profile, profile_named
 from bench.plan.scenario import (
     CPP_WRAPPER,
     FROZEN,
@@ -54,7 +48,7 @@ def test_the_id_of_the_design_is_the_id() -> None:
     )
 
 
-@pytest.mark.parametrize("profile", PROFILES.values(), ids=str)
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
 def test_ids_are_unique_and_each_group_has_one_baseline(profile: object) -> None:
     """A duplicate would be averaged with its twin; a group without baseline has no speedups."""
     scenarios = matrix(profile)  # type: ignore[arg-type] # parametrize gives objects
@@ -190,11 +184,12 @@ def test_batch_sizes_share_a_worker_and_settings_do_not() -> None:
         assert worker_key(replace(base, **change)) != worker_key(base)
 
 
-def test_batches_above_the_cap_become_the_cap_once() -> None:
+@pytest.mark.parametrize("largest", [1, 4, 16, 64])
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
+def test_batches_above_the_cap_become_the_cap_once(profile: Profile, largest: int) -> None:
     """{1, 8, 32} on a machine that does 16 is {1, 8, 16}; on one that does 4, {1, 4}."""
-    assert capped_batch_sizes((1, 8, 32), 16) == (1, 8, 16)
-    assert capped_batch_sizes((1, 8, 32), 4) == (1, 4)
-    assert capped_batch_sizes((1, 8, 32), 64) == (1, 8, 32)
+    sizes = tuple(dict.fromkeys(min(size, largest) for size in profile.batch_sizes))
+    assert capped(matrix(profile), largest) == matrix(profile, sizes)
 
 
 def test_selecting_brings_the_baseline_along() -> None:

@@ -153,6 +153,22 @@ def test_a_faster_way_that_may_not_be_compared_is_named_and_wins_nothing(
     assert any(best.unjudged[0][1] in detail for detail in answer.details)
 
 
+def test_a_way_with_too_few_rounds_leads_only_where_all_have(make_run: MakeRun) -> None:
+    """A run was cut after two of its rounds: the page must not give it another way's figure."""
+    whole = make_run(only=THREE, launches=3, rounds=8)
+    known_ratio = next(row.speedup for row in whole.speedups if row.scenario == LAST_1)
+    run = longer(whole, LAST_1, known(known_ratio))
+    calls = tuple(
+        row
+        for row in run.iterations
+        if row.scenario != IPEX_1 or row.round is None or (row.launch == 0 and row.round < 2)
+    )
+    best = winner_of(Facts(replace(run, iterations=calls, speedups=())))
+    assert best.row.scenario == LAST_1
+    assert known(best.comparison).scenario == LAST_1
+    assert [row.scenario for row, _ in best.unjudged] == [IPEX_1]
+
+
 def test_throughput_is_that_of_a_scenario_that_was_shown(make_run: MakeRun) -> None:
     """Where a batch's fastest has no verdict, stock default's images per second count for it."""
     default_8, ipex_8 = (name.replace("/b1", "/b8") for name in (DEFAULT_1, IPEX_1))

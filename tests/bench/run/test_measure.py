@@ -148,6 +148,21 @@ def test_a_resumed_run_makes_the_same_request(tmp_path: Path) -> None:
     assert request.worker_options() == ("--data", str(tmp_path), "--good", "ok", "--seed", "0")
 
 
+def test_a_batch_that_is_too_large_here_may_be_asked_for(tmp_path: Path) -> None:
+    """The largest one takes its place, as in a run of everything."""
+    request = RunRequest(
+        profile=PROFILES["standard"],
+        data=tmp_path,
+        results=tmp_path,
+        only=("inference/stock/eager/fp32/*/b32",),
+    )
+    assert {one.batch_size for one in request.scenarios(32)} == {32}
+    assert [one.id for one in request.scenarios(8)] == [
+        "inference/stock/eager/fp32/contiguous/b8",
+        "inference/stock/eager/fp32/channels_last/b8",
+    ]
+
+
 @pytest.mark.parametrize(
     ("error", "own", "measured", "kept"),
     [
@@ -212,17 +227,24 @@ def test_a_model_that_kills_its_worker_is_named_with_what_it_printed(
 
 
 @pytest.mark.parametrize(
-    ("profile", "only", "size"),
-    [("smoke", (), 1), ("standard", (), 8), ("smoke", ("inference/*",), None)],
+    ("profile", "only", "size", "workers"),
+    [
+        ("smoke", (), 1, 14),
+        ("standard", (), 8, 15),
+        ("smoke", ("inference/*",), None, 14),
+        ("standard", ("training/*",), 8, 7),
+        ("full", (), 8, 47),
+    ],
 )
-def test_training_steps_are_tried_if_they_are_to_be_measured(
+def test_what_the_limits_must_hold_is_what_will_be_measured(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     profile: str,
     only: tuple[str, ...],
     size: int | None,
+    workers: int,
 ) -> None:
-    """With the batch size of the profile."""
+    """Training steps of the profile's batch size, and no more workers than live together."""
     find_limits = Mock(side_effect=WorkerError(Status.CRASHED, "enough"))
     monkeypatch.setattr(measure, "find_limits", find_limits)
     monkeypatch.setattr("bench.engine.launcher.WorkerProcess", Mock())
@@ -235,6 +257,7 @@ def test_training_steps_are_tried_if_they_are_to_be_measured(
     with pytest.raises(BenchError, match="enough"):
         measure.run(request)
     assert find_limits.call_args.kwargs["training_batch"] == size
+    assert find_limits.call_args.kwargs["participants"] == workers
 
 
 def test_the_users_functions_are_kept_and_passed_on(tmp_path: Path) -> None:

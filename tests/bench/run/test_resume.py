@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,6 +18,7 @@ from bench.errors import BenchError
 from bench.plan.scenario import Status
 from bench.plan.thresholds import DEFAULT
 from bench.run import measure, resume
+from bench.run.request import RunRequest
 from bench.store import records
 from bench.store.events import EventKind
 from bench.store.records import (
@@ -320,3 +322,45 @@ def test_what_begins_anew_loses_its_kernels_and_logged_calls(tmp_path: Path) -> 
     calls, _ = read_rows(tmp_path / "logged_calls.csv", LoggedCallRow)
     assert [one.scenario for one in kept] == [DEFAULT_4.id]
     assert [one.scenario for one in calls] == [DEFAULT_4.id] * 2
+
+
+def test_a_resumed_run_counts_from_its_beginning(build: Build, run: Build, backend: Any) -> None:
+    """The budget that it names is the whole one, and a headline keeps when it was decided."""
+    backend.spread = 0.05
+    backend.call_ms = {DEFAULT_1.id: 300.0, DEFAULT_4.id: 102.0}
+    before = cut(build, backend, "prepare", IPEX_4, 2)
+    decided = {one.claim: one.decided_s for one in records.read_run(before.folder).claims}
+    assert decided["best/inference/b1"] is not None
+    records.write_environment(before.folder, {"run_id": "run", "used_s": 500.0})
+    after = resumed(run, before, budget_s=506.0)
+    (event,) = (one for one in after.events if one.kind is EventKind.HEADLINES_OPEN)
+    assert event.budget_s == 506.0
+    assert (event.enough_s or 600.0) > 506.0
+    kept = {one.claim: one.decided_s for one in records.read_run(after.folder).claims}
+    assert kept["best/inference/b1"] == decided["best/inference/b1"]
+
+
+@pytest.mark.parametrize(("more_s", "whole_s"), [(None, 900.0), (1000.0, 1060.0)])
+def test_a_resumed_run_has_its_name_budget_and_no_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more_s: float | None, whole_s: float
+) -> None:
+    """Also where its folder is the one that one stands in."""
+    folder = tmp_path / "a-run"
+    folder.mkdir()
+    interrupted = {"kind": "interrupted", "seconds": 60.0}
+    request = RunRequest(profile=SMOKE, data=tmp_path, results=tmp_path).kept()
+    kept = {"profile": "smoke", "request": request, "budget_s": 900.0, "events": [interrupted]}
+    matrix = {"scenarios": [], "largest_batch": 1}
+    records.write_environment(folder, {**ENVIRONMENT, **kept, "matrix": matrix, "data": {}})
+    (folder / "iterations.csv").touch()
+    jobs = []
+    monkeypatch.setattr("bench.store.run_folder.only_run_here", nullcontext)
+    monkeypatch.setattr(measure, "check_began_here", lambda *_: None)
+    monkeypatch.setattr(measure, "_seconds_used", lambda _: 60.0)
+    monkeypatch.setattr(measure._Job, "measure", lambda job, *_: jobs.append(job))
+    monkeypatch.chdir(folder)
+    assert measure.go_on(Path(), budget_s=more_s) == folder
+    (job,) = jobs
+    assert job.folder.name == "a-run"
+    assert job.request.budget == job.environment["budget_s"] == whole_s
+    assert [event.kind for event in job.events] == [EventKind.RESUMED]

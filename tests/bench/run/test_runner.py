@@ -237,6 +237,15 @@ def test_a_result_beyond_the_peak_is_invalid(run: Build, backend: Any) -> None:
     assert "of the peak measured in this run" in (row.reason or "")
 
 
+def test_reduced_arithmetic_has_the_peak_of_what_it_multiplies_in(run: Build, backend: Any) -> None:
+    """With AMX fp32 data in bf16 pass the peak in fp32 by far, and gain more than that allows."""
+    reduced = replace(IPEX_1, options=("fpmath=bf16",))
+    backend.call_ms = {LAST_1.id: 120.0, reduced.id: 50.0}
+    runner = run(DEFAULT_1, LAST_1, reduced, profile=SMOKE)
+    assert rows_of(runner)[reduced.id].percent_of_peak == pytest.approx(77, abs=1)
+    assert speedup_of(runner, reduced).verdict == "faster"
+
+
 def test_a_variable_has_its_own_measured_effect(run: Build, backend: Any) -> None:
     """Over the same without it, and what the backend is worth under it; stock tuned is without."""
     backend.call_ms = {
