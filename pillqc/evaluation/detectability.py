@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.optimize import brentq, fminbound
+from scipy.special import expit
 
 from pillqc.errors import UsageError
 
@@ -63,7 +64,7 @@ class Detectability:
         """Return the probability that a defect of this size is found; None without a fit."""
         if self.centre is None or self.slope is None:
             return None
-        return float(1 / (1 + math.exp(-self.slope * math.log(size / self.centre))))
+        return float(expit(self.slope * math.log(size / self.centre)))
 
 
 def detectability(sizes: Sequence[float], hits: Sequence[bool]) -> Detectability:
@@ -118,9 +119,9 @@ def _likelihood(
 
 def _fit(logs: NDArray[np.float64], found: NDArray[np.bool_]) -> tuple[float, float] | None:
     """Return centre (log size) and slope of the largest likelihood; None if it has none."""
-    if found.all() or not found.any() or logs[found].min() > logs[~found].max():
+    if found.all() or not found.any() or logs[found].min() >= logs[~found].max():
         return None
-    span = max(float(np.ptp(logs)), 1e-9)
+    span = float(np.ptp(logs))
 
     def misfit(slope: float) -> float:
         return -_best_centre(logs, found, slope)[1]
@@ -138,7 +139,7 @@ def _best_centre(
 
     def excess(centre: float) -> float:
         """Return the likelihood's slope in the centre: expected less seen hits, falling with it."""
-        return float((1 / (1 + np.exp(-slope * (logs - centre)))).sum() - found.sum())
+        return float(expit(slope * (logs - centre)).sum() - found.sum())
 
     reach = 40 / slope
     centre = float(brentq(excess, float(logs.min()) - reach, float(logs.max()) + reach))
