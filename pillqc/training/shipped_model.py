@@ -24,7 +24,7 @@ from pillqc.data.splits import content_hash
 from pillqc.evaluation.calibration import Chosen, choose
 from pillqc.evaluation.card_figures import write_figures
 from pillqc.evaluation.evaluate import Evaluation, evaluate
-from pillqc.model.artifact import ModelCard, save_artifact
+from pillqc.model.artifact import ModelCard, check_writable, save_artifact
 from pillqc.model.batch_norm import fold_batch_norm
 from pillqc.model.narrowing import narrow_form
 from pillqc.model.network import load_model
@@ -65,7 +65,8 @@ def train_from_scratch(
     counts: PillCounts | None = None,
     on_report: Callable[[StepReport], None] | None = None,
 ) -> Evaluation:
-    """Write the model file and return its evaluation on test pills."""
+    """Write the model file, remove the checkpoint, and return the evaluation on test pills."""
+    check_writable(out)
     counts = counts or PillCounts()
     size = recipe.phases[-1].size
 
@@ -98,7 +99,18 @@ def train_from_scratch(
         loaded, judged = load_model(out), read_samples(test_root)
         report = evaluate(loaded, judged, size=size)
         write_figures(loaded, report, test_root, judged)
+    checkpoint.unlink(missing_ok=True)
     return report
+
+
+def _command(recipe: Recipe) -> str:
+    """Return the command that repeats a training, on whatever device."""
+    usual, names = Recipe(), ("images", "seed", "classes")
+    given = {
+        name: value for name in names if (value := getattr(recipe, name)) != getattr(usual, name)
+    }
+    options = "".join(f" --{name} {value}" for name, value in given.items())
+    return f"pillqc train --from-scratch --out model.safetensors{options}"
 
 
 def _card(
@@ -126,8 +138,7 @@ def _card(
             "steps": result.steps,
             "seconds": round(result.seconds, 1),
             "validation_auroc": result.auroc,
-            "command": "pillqc train --from-scratch --out model.safetensors"
-            + (" --classes defects" if recipe.defects else ""),
+            "command": _command(recipe),
             "arithmetic": "bf16 autocast" if has_native_bf16() else "fp32",
             "pillqc": __version__,
             "torch": torch.__version__,
